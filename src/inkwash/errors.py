@@ -1,0 +1,16 @@
+"""Mistakes that a person can mend: one line that says what is wrong and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """A mistake in what was asked for. The command line prints its one line and exits with 2."""
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
+    """The error for a name that does not exist, with the nearest valid names first."""
+    valid = sorted(valid)
+    near = get_close_matches(name.lower(), valid, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from: {', '.join(valid)}"
+    return UserError(f"unknown {kind} '{name}': {hint}")
