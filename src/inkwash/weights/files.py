@@ -1,0 +1,92 @@
+"""Reading and writing safetensors: the one place where weights enter and leave."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from inkwash.errors import UserError
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary file beside `path` to write into; it becomes `path` only if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last, for writers that choose a format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: str | Path, dtype: torch.dtype | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file; floating tensors as `dtype` where it is given.
+
+    Nothing but safetensors is opened: a missing, truncated or foreign file is a UserError.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: _cast(file.get_tensor(name), dtype) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except SafetensorError as error:
+        # Only now: the length of a header, which comes first in a sound file, may look like either mark.
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start.startswith((b"PK\x03\x04", b"\x80")):
+            raise UserError(
+                f"{path}: only safetensors are loaded: a pickle can run code; "
+                "convert it with safetensors.torch.save_file where you trust it"
+            ) from None
+        raise UserError(f"{path}: not a whole safetensors file ({error}); fetch or save it again") from None
+
+
+def write(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    dtype: torch.dtype | None = torch.float16,
+) -> None:
+    """Writes a safetensors file, atomically; floating tensors are stored as `dtype` (None: as they are)."""
+    stored = {}
+    for name, tensor in tensors.items():
+        # A copy each: safetensors refuses tensors that share memory (tied weights).
+        stored[name] = _cast(tensor.detach().cpu(), dtype).clone(memory_format=torch.contiguous_format)
+        if not stored[name].isfinite().all():
+            raise UserError(f"{path}: '{name}' is not finite as {stored[name].dtype}; nothing was written")
+    with atomic(path) as temporary:
+        save_file(stored, temporary, dict(metadata or {}))
+
+
+def load_into(module: nn.Module, path: str | Path) -> dict[str, str]:
+    """Fills `module` from a safetensors file and returns the metadata; every name and shape must agree."""
+    tensors, metadata = read(path)
+    wanted = module.state_dict()
+    for problem, names in (
+        ("lacks", wanted.keys() - tensors.keys()),
+        ("has unexpected", tensors.keys() - wanted.keys()),
+        (
+            "has wrong shapes for",
+            {n for n in wanted.keys() & tensors.keys() if wanted[n].shape != tensors[n].shape},
+        ),
+    ):
+        if names:
+            first = ", ".join(sorted(names)[:3])
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise UserError(f"{path} {problem} {first}{more}: it is not of this {type(module).__name__}")
+    module.load_state_dict(tensors)
+    return metadata
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor

@@ -1,0 +1,103 @@
+"""Weights survive a round trip, and every broken file is refused in one line."""
+
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from inkwash.errors import UserError
+from inkwash.weights.files import atomic, load_into, read, write
+
+
+def test_round_trip(tmp_path):
+    tensors = {"a": torch.randn(3, 4), "steps": torch.arange(3), "empty": torch.zeros(0, 2)}
+    tensors["view"] = tensors["a"].T  # shares memory and is not contiguous
+    write(tmp_path / "new" / "w.safetensors", tensors, {"made": "here"})
+    found, metadata = read(tmp_path / "new" / "w.safetensors", torch.float32)
+    assert metadata == {"made": "here"}
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        expected = tensor.half().float() if tensor.is_floating_point() else tensor
+        assert torch.equal(found[name], expected)
+        assert found[name].dtype == tensor.dtype
+    assert read(tmp_path / "new" / "w.safetensors")[0]["a"].dtype == torch.float16
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["w.safetensors"]
+
+
+def test_exact_when_no_dtype_is_asked_for(tmp_path):
+    a = torch.randn(5, dtype=torch.float64)
+    write(tmp_path / "w.safetensors", {"a": a}, dtype=None)
+    assert torch.equal(read(tmp_path / "w.safetensors")[0]["a"], a)
+
+
+def test_a_module_is_filled_in_its_own_precision(tmp_path):
+    source, target = nn.Linear(3, 2), nn.Linear(3, 2)
+    write(tmp_path / "w.safetensors", source.state_dict(), {"k": "v"})
+    assert load_into(target, tmp_path / "w.safetensors") == {"k": "v"}
+    assert target.weight.dtype == torch.float32
+    assert torch.equal(target.weight, source.weight.half().float())
+
+
+def test_overflow_is_not_written(tmp_path):
+    with pytest.raises(UserError, match=r"'big' is not finite as torch.float16"):
+        write(tmp_path / "w.safetensors", {"big": torch.tensor([1e6])})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    (tmp_path / "f.json").write_text("old")
+    with pytest.raises(RuntimeError), atomic(tmp_path / "f.json") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("f.json", "old")]
+
+
+class Trap:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was opened",))
+
+
+def test_broken_files(tmp_path):
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(UserError, match="no such file"):
+        read(path)
+    for save in (
+        lambda: torch.save({"a": Trap()}, path),
+        lambda: torch.save({"a": Trap()}, path, _use_new_zipfile_serialization=False),
+        lambda: path.write_bytes(pickle.dumps(Trap())),
+    ):
+        save()
+        with pytest.raises(UserError, match="only safetensors are loaded: a pickle can run code"):
+            read(path)
+    write(path, {"a": torch.ones(100)})
+    whole = path.read_bytes()
+    for length in (0, 4, 20, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match="not a whole safetensors file") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_header_that_looks_like_a_pickle_is_read(tmp_path):
+    path = tmp_path / "w.safetensors"
+    for pad in range(300):
+        write(path, {"a": torch.ones(2)}, {"pad": "x" * pad})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    assert read(path)[0]["a"].tolist() == [1, 1]
+
+
+def test_wrong_names_and_shapes(tmp_path):
+    path, module = tmp_path / "w.safetensors", nn.Linear(3, 2)
+    before = module.weight.clone()
+    for tensors, message in (
+        ({"weight": torch.ones(2, 3)}, "lacks bias"),
+        ({"weight": torch.ones(2, 3), "bias": torch.ones(2), "x": torch.ones(1)}, "has unexpected x"),
+        ({"weight": torch.ones(3, 2), "bias": torch.ones(2)}, "has wrong shapes for weight"),
+    ):
+        write(path, tensors)
+        with pytest.raises(UserError, match=message):
+            load_into(module, path)
+    assert torch.equal(module.weight, before)
