@@ -1,0 +1,67 @@
+"""Layers that the U-Net and the transformers share."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def sinusoid(position: Tensor, dim: int, *, cosine_first: bool = True, shift: float = 0.0) -> Tensor:
+    """Sines and cosines of a position at geometric frequencies (Vaswani et al. 2017, section 3.5).
+
+    w_k = 10000^(-k / (dim/2 - shift)) for k = 0 .. dim/2 - 1; the result holds cos(w_k p) and sin(w_k p).
+
+    position: any shape, in the unit of the embedding (here times of 0 to 1000). Returns float32 (..., dim).
+    """
+    half = dim // 2
+    frequency = torch.exp(torch.arange(half, device=position.device) * (-math.log(10000.0) / (half - shift)))
+    angle = position.float()[..., None] * frequency
+    pair = (angle.cos(), angle.sin()) if cosine_first else (angle.sin(), angle.cos())
+    return torch.cat(pair, dim=-1)
+
+
+class VectorEmbedding(nn.Module):
+    """A vector (sinusoids of a time, or a label) -> linear, SiLU, linear."""
+
+    def __init__(self, dim_in: int, dim: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(dim_in, dim)
+        self.linear_2 = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear_2(F.silu(self.linear_1(x)))
+
+
+class Attention(nn.Module):
+    """Multi-head attention, softmax(Q K^T / sqrt(d)) V (Vaswani et al. 2017).
+
+    x (B, N, dim) asks; context (B, L, context_dim) answers, x itself if there is none. mask (B, L) is True
+    where a token of the context is real. An element with no real token attends to nothing: zeros enter the
+    output projection.
+    """
+
+    def __init__(self, dim: int, heads: int, context_dim: int | None = None, *, bias: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(dim, dim, bias=bias)
+        self.to_k = nn.Linear(context_dim or dim, dim, bias=bias)
+        self.to_v = nn.Linear(context_dim or dim, dim, bias=bias)
+        self.to_out = nn.Sequential(nn.Linear(dim, dim))  # a list of one: the format's name is "to_out.0"
+
+    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        context = x if context is None else context
+        q, k, v = (
+            projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for projected in (self.to_q(x), self.to_k(context), self.to_v(context))
+        )
+        seen = None if mask is None else mask[:, None, None, :]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        return self.to_out(out.transpose(1, 2).flatten(2))
+
+
+def zeroed(layer: nn.Module) -> nn.Module:
+    """The layer with all its parameters set to zero, so that what it ends starts as the identity."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer

@@ -1,0 +1,529 @@
+"""The U-Net of latent diffusion, for 1, 2 and 3 spatial dimensions, in the diffusers format.
+
+Ho et al. 2020 (2006.11239) with the cross-attention of Rombach et al. 2022 (2112.10752). In two dimensions
+the names of its parameters and of its configuration are those of diffusers' UNet2DConditionModel, so one
+class serves our own weights and Stable Diffusion's, and diffusers opens what is saved here.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from itertools import pairwise, zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from inkwash.errors import UserError, unknown
+from inkwash.networks.layers import Attention, VectorEmbedding, sinusoid, zeroed
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+# What attends in a block of each type, by the block's position.
+DOWN = {"DownBlock2D": None, "CrossAttnDownBlock2D": "cross", "AttnDownBlock2D": "self"}
+MIDDLE = {"UNetMidBlock2D": None, "UNetMidBlock2DCrossAttn": "cross"}
+UP = {"UpBlock2D": None, "CrossAttnUpBlock2D": "cross", "AttnUpBlock2D": "self"}
+
+# Keys of the format that this network knows in one value only.
+FIXED: dict[str, Any] = {
+    "act_fn": "silu",
+    "addition_embed_type": None,
+    "attention_type": "default",
+    "center_input_sample": False,
+    "class_embeddings_concat": False,
+    "conv_in_kernel": 3,
+    "conv_out_kernel": 3,
+    "cross_attention_norm": None,
+    "dual_cross_attention": False,
+    "mid_block_scale_factor": 1,
+    "num_attention_heads": None,
+    "only_cross_attention": False,
+    "resnet_out_scale_factor": 1,
+    "resnet_skip_time_act": False,
+    "reverse_transformer_layers_per_block": None,
+    "time_embedding_act_fn": None,
+    "time_embedding_dim": None,
+    "time_embedding_type": "positional",
+    "timestep_post_act": None,
+}
+# Keys that change nothing here: they serve a fixed key above, or only the precision of half floats.
+IDLE = {
+    "addition_embed_type_num_heads",
+    "addition_time_embed_dim",
+    "mid_block_only_cross_attention",
+    "upcast_attention",
+}
+
+
+class Common(NamedTuple):
+    """What all blocks of one network have in common."""
+
+    conv: type[nn.Module]
+    embedding: int
+    groups: int
+    eps: float
+    scale_shift: bool
+    dropout: float
+    linear: bool
+    padding: int
+
+
+class Resnet(nn.Module):
+    """x + conv(silu(norm(conv(silu(norm(x))) + W e))), or e as scale and shift of the second norm."""
+
+    def __init__(self, c: Common, dim_in: int, dim: int) -> None:
+        super().__init__()
+        self.scale_shift, self.dropout = c.scale_shift, c.dropout
+        self.norm1 = nn.GroupNorm(c.groups, dim_in, eps=c.eps)
+        self.conv1 = c.conv(dim_in, dim, 3, padding=1)
+        self.time_emb_proj = nn.Linear(c.embedding, dim * (1 + c.scale_shift))
+        self.norm2 = nn.GroupNorm(c.groups, dim, eps=c.eps)
+        self.conv2 = zeroed(c.conv(dim, dim, 3, padding=1))
+        self.conv_shortcut = c.conv(dim_in, dim, 1) if dim_in != dim else None
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        vector = self.time_emb_proj(embedding)
+        vector = vector.reshape(*vector.shape, *[1] * (x.ndim - 2))
+        h = self.conv1(F.silu(self.norm1(x)))
+        if self.scale_shift:
+            scale, shift = vector.chunk(2, dim=1)
+            h = self.norm2(h) * (1 + scale) + shift
+        else:
+            h = self.norm2(h + vector)
+        h = self.conv2(F.dropout(F.silu(h), self.dropout, self.training))
+        return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
+
+
+class GatedUnit(nn.Module):
+    """u * gelu(v) with (u, v) = W x (GEGLU, Shazeer 2020, 2002.05202)."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, 2 * hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    """GEGLU, then linear; the identity between them keeps the format's numbering (dropout there)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(GatedUnit(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, cross-attention and feed-forward, each after a norm and added to its input."""
+
+    def __init__(self, dim: int, heads: int, context_dim: int) -> None:
+        super().__init__()
+        self.norm1, self.attn1 = nn.LayerNorm(dim), Attention(dim, heads)
+        self.norm2, self.attn2 = nn.LayerNorm(dim), Attention(dim, heads, context_dim)
+        self.norm3, self.ff = nn.LayerNorm(dim), FeedForward(dim)
+
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn2(self.norm2(x), context, mask)
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(nn.Module):
+    """Transformer blocks over the positions of a picture; between projections, added to its input."""
+
+    def __init__(self, c: Common, dim: int, heads: int, context_dim: int, depth: int) -> None:
+        super().__init__()
+        self.linear = c.linear
+        self.norm = nn.GroupNorm(c.groups, dim, eps=1e-6)
+        self.proj_in = nn.Linear(dim, dim) if c.linear else c.conv(dim, dim, 1)
+        self.transformer_blocks = nn.ModuleList(
+            TransformerBlock(dim, heads, context_dim) for _ in range(depth)
+        )
+        self.proj_out = zeroed(nn.Linear(dim, dim) if c.linear else c.conv(dim, dim, 1))
+
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        h = self.norm(x)
+        h = self.proj_in(tokens(h)) if self.linear else tokens(self.proj_in(h))
+        for block in self.transformer_blocks:
+            h = block(h, context, mask)
+        return x + (picture(self.proj_out(h), x) if self.linear else self.proj_out(picture(h, x)))
+
+
+class SpatialAttention(Attention):
+    """Self-attention over the positions of a picture, added to its input."""
+
+    def __init__(self, c: Common, dim: int, heads: int) -> None:
+        super().__init__(dim, heads, bias=True)
+        self.group_norm = nn.GroupNorm(c.groups, dim, eps=c.eps)
+        zeroed(self.to_out)
+
+    def forward(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        return x + picture(super().forward(tokens(self.group_norm(x))), x)
+
+
+def tokens(x: Tensor) -> Tensor:
+    """(B, C, *spatial) -> (B, N, C): a view, and a contiguous one if x is channels-last."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def picture(h: Tensor, like: Tensor) -> Tensor:
+    """(B, N, C) -> (B, C, *spatial): a channels-last view, of the spatial sizes of `like`."""
+    return h.transpose(1, 2).unflatten(2, like.shape[2:])
+
+
+class Resample(nn.Module):
+    """The convolution of a change of resolution, under the name it has in the format."""
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+
+class Down(nn.Module):
+    """Resnets, each with its attention, then a strided convolution; returns every state it passes."""
+
+    def __init__(self, c: Common, widths: list[int], attentions: list[nn.Module], last: bool) -> None:
+        super().__init__()
+        self.pad = c.padding == 0  # the format then pads the far side of each dimension only
+        self.resnets = nn.ModuleList(Resnet(c, dim_in, dim) for dim_in, dim in pairwise(widths))
+        self.attentions = nn.ModuleList(attentions)
+        conv = c.conv(widths[-1], widths[-1], 3, stride=2, padding=c.padding)
+        self.downsamplers = nn.ModuleList([] if last else [Resample(conv)])
+
+    def forward(
+        self, x: Tensor, embedding: Tensor, context: Tensor | None, mask: Tensor | None
+    ) -> list[Tensor]:
+        states = []
+        for resnet, attention in zip_longest(self.resnets, self.attentions):
+            x = resnet(x, embedding)
+            x = x if attention is None else attention(x, context, mask)
+            states.append(x)
+        for downsampler in self.downsamplers:
+            states.append(downsampler.conv(F.pad(x, (0, 1) * (x.ndim - 2)) if self.pad else x))
+        return states
+
+
+class Middle(nn.Module):
+    """A resnet, and perhaps attention and a second resnet."""
+
+    def __init__(self, c: Common, dim: int, attentions: list[nn.Module]) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList(Resnet(c, dim, dim) for _ in range(1 + len(attentions)))
+        self.attentions = nn.ModuleList(attentions)
+
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        x = self.resnets[0](x, embedding)
+        for attention, resnet in zip(self.attentions, self.resnets[1:], strict=True):
+            x = resnet(attention(x, context, mask), embedding)
+        return x
+
+
+class Up(nn.Module):
+    """Resnets on the state joined with one skip each, with attention; then nearest-neighbour growth."""
+
+    def __init__(
+        self, c: Common, widths: list[int], skips: list[int], attentions: list[nn.Module], last: bool
+    ) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList(
+            Resnet(c, dim_in + skip, dim) for (dim_in, dim), skip in zip(pairwise(widths), skips, strict=True)
+        )
+        self.attentions = nn.ModuleList(attentions)
+        conv = c.conv(widths[-1], widths[-1], 3, padding=1)
+        self.upsamplers = nn.ModuleList([] if last else [Resample(conv)])
+
+    def forward(
+        self, x: Tensor, skips: list[Tensor], embedding: Tensor, context: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
+        for resnet, attention in zip_longest(self.resnets, self.attentions):
+            x = resnet(torch.cat([x, skips.pop()], dim=1), embedding)
+            x = x if attention is None else attention(x, context, mask)
+        for upsampler in self.upsamplers:
+            # The size is the next skip's: twice this one's, or one less where the way down rounded up.
+            x = upsampler.conv(F.interpolate(x, size=skips[-1].shape[2:], mode="nearest"))
+        return x
+
+
+class UNet(nn.Module):
+    """The network of a diffusion model for pictures (dims=2), sequences (1) and volumes or films (3).
+
+    The keywords are those of diffusers' UNet2DConditionModel; a value this class does not carry is a
+    UserError that names its key. Where a key may differ between levels it is one value or one for each
+    block of `down_block_types`. Mind two names of the format: `attention_head_dim` is the *number* of heads
+    in blocks with cross-attention (in AttnDownBlock2D and AttnUpBlock2D it is what it says), and only blocks
+    named CrossAttn look at a context. The last convolution of every residual branch starts at zero.
+
+    Example: UNet(in_channels=48, out_channels=48, block_out_channels=(128, 256),
+    down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+    up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=384, attention_head_dim=4).
+    """
+
+    def __init__(
+        self,
+        *,
+        dims: int = 2,
+        sample_size: int | Sequence[int] | None = None,
+        in_channels: int = 4,
+        out_channels: int = 4,
+        flip_sin_to_cos: bool = True,
+        freq_shift: float = 0,
+        down_block_types: Sequence[str] = (*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"),
+        mid_block_type: str | None = "UNetMidBlock2DCrossAttn",
+        up_block_types: Sequence[str] = ("UpBlock2D", *["CrossAttnUpBlock2D"] * 3),
+        block_out_channels: Sequence[int] = (320, 640, 1280, 1280),
+        layers_per_block: int | Sequence[int] = 2,
+        downsample_padding: int = 1,
+        dropout: float = 0.0,
+        norm_num_groups: int = 32,
+        norm_eps: float = 1e-5,
+        cross_attention_dim: int | Sequence[int] | None = 1280,
+        transformer_layers_per_block: int | Sequence[int] = 1,
+        attention_head_dim: int | Sequence[int] = 8,
+        use_linear_projection: bool = False,
+        class_embed_type: str | None = None,
+        num_class_embeds: int | None = None,
+        projection_class_embeddings_input_dim: int | None = None,
+        encoder_hid_dim: int | None = None,
+        encoder_hid_dim_type: str | None = None,
+        resnet_time_scale_shift: str = "default",
+        **others: Any,
+    ) -> None:
+        config = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in locals().items()
+            if key not in ("self", "others", "__class__")
+        }
+        super().__init__()
+        self.config: dict[str, Any] = config
+        check(config, others)
+        levels = len(block_out_channels)
+
+        def per_level(key: str) -> list[Any]:
+            value = config[key]
+            return value if isinstance(value, list) else [value] * levels
+
+        layers, depths = per_level("layers_per_block"), per_level("transformer_layers_per_block")
+        heads, context_dims = per_level("attention_head_dim"), per_level("cross_attention_dim")
+        width, embedding = block_out_channels[0], 4 * block_out_channels[0]
+        common = Common(
+            conv=CONVOLUTION[dims],
+            embedding=embedding,
+            groups=norm_num_groups,
+            eps=norm_eps,
+            scale_shift=resnet_time_scale_shift == "scale_shift",
+            dropout=dropout,
+            linear=use_linear_projection,
+            padding=downsample_padding,
+        )
+
+        def attentions(kind: str | None, level: int, count: int) -> list[nn.Module]:
+            dim = block_out_channels[level]
+            number = dim // heads[level] if kind == "self" else heads[level]
+            if kind is not None and dim % number:
+                raise UserError(f"attention_head_dim {heads[level]} does not divide block_out_channels {dim}")
+            if kind == "cross":
+                args = common, dim, number, context_dims[level], depths[level]
+                return [SpatialTransformer(*args) for _ in range(count)]
+            return [SpatialAttention(common, dim, number) for _ in range(count)] if kind == "self" else []
+
+        self.conv_in = common.conv(in_channels, width, 3, padding=1)
+        self.time_embedding = VectorEmbedding(width, embedding)
+        self.class_embedding: nn.Module | None = None
+        if class_embed_type == "timestep":
+            self.class_embedding = VectorEmbedding(width, embedding)
+        elif class_embed_type == "projection":
+            self.class_embedding = VectorEmbedding(projection_class_embeddings_input_dim, embedding)
+        elif num_class_embeds is not None:
+            self.class_embedding = nn.Embedding(num_class_embeds, embedding)
+        self.encoder_hid_proj = nn.Linear(encoder_hid_dim, cross_attention_dim) if encoder_hid_dim else None
+
+        before = [
+            width,
+            *block_out_channels,
+        ]  # before[i] enters level i on the way down, and leaves it as a skip
+        self.down_blocks = nn.ModuleList()
+        for i, dim in enumerate(block_out_channels):
+            attending = attentions(DOWN[down_block_types[i]], i, layers[i])
+            self.down_blocks.append(Down(common, [before[i]] + [dim] * layers[i], attending, i == levels - 1))
+        attending = attentions(MIDDLE.get(mid_block_type), -1, 1)
+        self.mid_block = Middle(common, dim, attending) if mid_block_type else None
+        self.up_blocks = nn.ModuleList()
+        for i, block in zip(reversed(range(levels)), up_block_types, strict=True):
+            count, below, dim = layers[i] + 1, dim, block_out_channels[i]
+            attending = attentions(UP[block], i, count)
+            skips = [dim] * layers[i] + [before[i]]
+            self.up_blocks.append(Up(common, [below] + [dim] * count, skips, attending, i == 0))
+        self.conv_norm_out = nn.GroupNorm(norm_num_groups, width, eps=norm_eps)
+        self.conv_out = zeroed(common.conv(width, out_channels, 3, padding=1))
+
+    def forward(
+        self,
+        x: Tensor,
+        time: Tensor,
+        context: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        label: Tensor | None = None,
+    ) -> Tensor:
+        """The prediction for x (B, C, *spatial), whatever the denoiser reads it as; of x's spatial sizes.
+
+        time (B,), 0 to 1000. context (B, L, D), states of a text, for cross-attention; context_mask (B, L),
+        True where a token is real. label: (B, K) floats with class_embed_type "projection", (B,) class
+        numbers with num_class_embeds, (B,) numbers on the scale of time with "timestep".
+        """
+        embedding = self.embed(x, time, label)
+        context = context if self.encoder_hid_proj is None else self.encoder_hid_proj(context)
+        states = [self.conv_in(x)]
+        for block in self.down_blocks:
+            states += block(states[-1], embedding, context, context_mask)
+        x = states[-1]
+        if self.mid_block is not None:
+            x = self.mid_block(x, embedding, context, context_mask)
+        for block in self.up_blocks:
+            x = block(x, states, embedding, context, context_mask)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+    def embed(self, x: Tensor, time: Tensor, label: Tensor | None) -> Tensor:
+        """SiLU of the embeddings of time and label, added: the vector (B, D) that every resnet projects."""
+
+        def waves(value: Tensor) -> Tensor:
+            dim, cosine_first = self.config["block_out_channels"][0], self.config["flip_sin_to_cos"]
+            features = sinusoid(value, dim, cosine_first=cosine_first, shift=self.config["freq_shift"])
+            return features.to(x.dtype)
+
+        if (label is None) != (self.class_embedding is None):
+            raise ValueError("this U-Net " + ("needs a label" if label is None else "takes no label"))
+        vector = self.time_embedding(waves(time.expand(len(x))))
+        if label is not None:
+            timelike = self.config["class_embed_type"] == "timestep"
+            vector = vector + self.class_embedding(waves(label) if timelike else label)
+        return F.silu(vector)
+
+
+def check(config: dict[str, Any], others: dict[str, Any]) -> None:
+    """Raise the UserError of the first key whose value a UNet does not carry."""
+    for key, value in others.items():
+        if key not in FIXED and key not in IDLE:
+            raise unknown("configuration key of a U-Net", key, [*config, *FIXED])
+        if key in FIXED and value != FIXED[key]:
+            raise UserError(f"this U-Net has {key} = {FIXED[key]!r} only, not {value!r}")
+    choices: dict[str, tuple[Any, ...]] = {
+        "dims": (1, 2, 3),
+        "mid_block_type": (None, *MIDDLE),
+        "downsample_padding": (0, 1),
+        "class_embed_type": (None, "timestep", "projection"),
+        "encoder_hid_dim_type": (None, "text_proj"),
+        "resnet_time_scale_shift": ("default", "scale_shift"),
+    }
+    for key, valid in choices.items():
+        if config[key] not in valid:
+            raise UserError(f"{key} {config[key]!r}: choose from {', '.join(map(repr, valid))}")
+    levels = len(config["block_out_channels"])
+    for key, valid in {"down_block_types": DOWN, "up_block_types": UP}.items():
+        for name in config[key]:
+            if name not in valid:
+                raise unknown(key, name, valid)
+        if len(config[key]) != levels:
+            raise UserError(f"{key} names {len(config[key])} blocks, block_out_channels {levels}")
+    for key in (
+        "layers_per_block",
+        "transformer_layers_per_block",
+        "attention_head_dim",
+        "cross_attention_dim",
+    ):
+        if isinstance(config[key], list) and len(config[key]) != levels:
+            raise UserError(f"{key} has {len(config[key])} values for {levels} levels of block_out_channels")
+    kinds = {DOWN[name] for name in config["down_block_types"]} | {
+        UP[name] for name in config["up_block_types"]
+    }
+    kinds.add(MIDDLE.get(config["mid_block_type"]))
+    if "cross" in kinds and config["cross_attention_dim"] is None:
+        raise UserError("blocks named CrossAttn need a cross_attention_dim, the width of the context")
+    if "self" in kinds and isinstance(config["attention_head_dim"], list):
+        raise UserError("attention_head_dim is one number where AttnDownBlock2D or AttnUpBlock2D is used")
+    if config["class_embed_type"] == "projection" and not config["projection_class_embeddings_input_dim"]:
+        raise UserError("class_embed_type 'projection' needs projection_class_embeddings_input_dim")
+    for width in config["block_out_channels"]:
+        if width % config["norm_num_groups"]:
+            raise UserError(f"norm_num_groups {config['norm_num_groups']} does not divide channels {width}")
+
+
+def save_unet(unet: UNet, folder: str | os.PathLike[str]) -> None:
+    """Write config.json and the weights, as float16 safetensors, to a folder that diffusers can open.
+
+    Each file is whole or not there. ValueError if a weight has no float16 (not finite, or above 65504).
+    """
+    tensors = {key: value.detach().half().contiguous() for key, value in unet.state_dict().items()}
+    for key, value in tensors.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{key} is not finite in float16")
+    config = unet.config.copy()
+    if config["cross_attention_dim"] is None:  # diffusers wants a number, though no block reads it here
+        del config["cross_attention_dim"]
+    if config["dims"] == 2:
+        del config["dims"]  # diffusers knows no other
+        config = {"_class_name": "UNet2DConditionModel"} | config
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {WEIGHTS: save(tensors), "config.json": json.dumps(config, indent=2).encode()}
+    for name, content in files.items():
+        partial = folder / f"{name}.partial"
+        partial.write_bytes(content)
+        os.replace(partial, folder / name)
+
+
+def load_unet(folder: str | os.PathLike[str]) -> UNet:
+    """The U-Net of a folder in the diffusers format, in float32 and set to evaluate.
+
+    UserError, in one line with the file's name, for a file that is missing, broken, a pickle, or does not
+    fit the configuration.
+    """
+    folder = Path(folder)
+    config_file, file = folder / "config.json", folder / WEIGHTS
+    pickle = file.with_suffix(".bin")
+    if pickle.exists() and not file.exists():
+        raise UserError(f"{pickle}: only safetensors are loaded: a pickle can run code")
+    for needed in (config_file, file):
+        if not needed.is_file():
+            raise UserError(f"{needed}: no such file; a U-Net's folder holds config.json and {WEIGHTS}")
+    try:
+        config = json.loads(config_file.read_bytes())
+        config = {key: value for key, value in config.items() if not key.startswith("_")}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{config_file}: not a JSON object ({error})") from None
+    try:
+        with torch.device("meta"):  # names and shapes only: the file brings the values
+            unet = UNet(**config)
+    except UserError as error:
+        raise UserError(f"{config_file}: {error}") from None
+    tensors = read_tensors(file)
+    for key, own in unet.state_dict().items():
+        if key not in tensors:
+            raise UserError(f"{file}: {key} is missing; is it the file of another configuration?")
+        if tensors[key].shape != own.shape:
+            shapes = f"{list(tensors[key].shape)}, not {list(own.shape)}"
+            raise UserError(f"{file}: {key} has shape {shapes}; is it the file of another configuration?")
+    if surplus := sorted(tensors.keys() - unet.state_dict().keys()):
+        raise UserError(f"{file}: {surplus[0]} belongs to no layer; is it the file of another configuration?")
+    unet.load_state_dict({key: value.float() for key, value in tensors.items()}, assign=True)
+    return unet.eval()
+
+
+def read_tensors(file: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. UserError if it is a pickle, cut short, or something else."""
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        with open(file, "rb") as opened:
+            head = opened.read(4)
+        if head == b"PK\x03\x04" or head[:1] == b"\x80":  # torch.save, new and old
+            raise UserError(f"{file}: only safetensors are loaded: a pickle can run code") from None
+        raise UserError(f"{file}: not a whole safetensors file ({error})") from None
