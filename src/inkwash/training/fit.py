@@ -1,0 +1,387 @@
+"""One training loop for every system."""
+
+import math
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from inkwash.errors import UserError, unknown
+from inkwash.training import checkpoint
+from inkwash.training.report import duration, reporting, say
+
+Batch = Any
+Loss = Callable[[Batch, torch.Generator], Tensor]
+Preview = Callable[[nn.Module, int], Image.Image | np.ndarray]
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The keys of a recipe's [fit] table.
+
+    steps               updates of the weights
+    batch_size          examples in one call of the loss; an update sees batch_size * accumulate
+    learning_rate       of AdamW (https://arxiv.org/abs/1711.05101), reached after `warmup` steps
+    decay               the learning rate after that: "none" stays, "cosine" falls to 0 at the last step
+    weight_decay        on matrices and kernels; never on biases, norms and other vectors
+    clip                largest norm of the gradient (inf: do not clip)
+    ema                 decay of the averaged weights; in step n (from 0) it is min(ema, (1 + n) / (10 + n))
+    seed                of the noise, the times and dropout
+    precision           "bfloat16" computes the loss under autocast; weights stay float32. CPUs without
+                        bfloat16 units compute it about fifty times slower
+    channels_last       memory format of convolution kernels
+    threads             of torch on a CPU. 1 wherever anything else runs: two threads wait for each other by
+                        spinning, and beside one busy process that costs a factor of up to forty. 2 or more
+                        only for the single job of an idle machine
+    checkpoint_minutes  time between checkpoints
+    preview_every       steps between previews
+    """
+
+    steps: int
+    batch_size: int = 64
+    learning_rate: float = 3e-4
+    warmup: int = 500
+    decay: Literal["none", "cosine"] = "none"
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    accumulate: int = 1
+    ema: float = 0.9995
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    device: str = "cpu"
+    threads: int = 1
+    checkpoint_minutes: float = 5.0
+    preview_every: int = 1000
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(Settings)
+        for key in ("decay", "precision"):
+            if getattr(self, key) not in get_args(hints[key]):
+                raise unknown(key, getattr(self, key), get_args(hints[key]))
+        for key in ("steps", "batch_size", "accumulate", "threads", "preview_every"):
+            if getattr(self, key) < 1:
+                raise UserError(f"{key} must be at least 1, not {getattr(self, key)}")
+        for key in ("warmup", "weight_decay", "seed", "checkpoint_minutes"):
+            if not getattr(self, key) >= 0:
+                raise UserError(f"{key} must not be negative, but is {getattr(self, key)}")
+        for key in ("learning_rate", "clip"):
+            if not getattr(self, key) > 0:
+                raise UserError(f"{key} must be positive, not {getattr(self, key)}")
+        for key, value in (("ema", self.ema), *(("betas", beta) for beta in self.betas)):
+            if not 0 <= value < 1:
+                raise UserError(f"{key} must lie in [0, 1), not {value}")
+
+
+# A run may be resumed with other values of these; any other change would make it a different run.
+FREE = {"steps", "channels_last", "device", "threads", "checkpoint_minutes", "preview_every"}
+
+
+def fit(
+    module: Module,
+    loss: Loss,
+    batch: Callable[[int], Batch],
+    folder: str | Path,
+    settings: Settings,
+    preview: Preview | None = None,
+) -> Module:
+    """Train `module` in place and return it with the averaged (EMA) weights, float32, in eval mode.
+
+    `loss(batch, generator)` is a scalar, the mean over the batch, and closes over the module; all its
+    randomness comes from `generator`. `batch(k)` is the k-th batch (any nest of tensors, moved to the device;
+    other values pass unchanged) and depends on k alone: micro-step m of step n asks for
+    k = n * accumulate + m. `preview(module, step)` draws samples with the averaged weights.
+
+    Randomness is seeded anew from (seed, k) in each micro-step and everything else is in the checkpoints, so
+    a run that is killed and started again with the same arguments ends with the same bits (float32, 1 thread).
+    Only parameters that require a gradient are trained, averaged and kept in checkpoints.
+
+    In `folder`: checkpoints/ (the last two), log.csv, tensorboard/, preview-STEP.png. SIGINT and SIGTERM
+    finish the step, save, and leave with SystemExit.
+
+    Raises UserError for a loss or gradient that is not finite (the last checkpoint stays as it was), for
+    settings that contradict the run in `folder`, too little memory or disk, and a device that is not there.
+    """
+    torch.set_num_threads(settings.threads)
+    folder, device = Path(folder), _device(settings.device)
+    folder.mkdir(parents=True, exist_ok=True)
+    module.to(device=device, dtype=torch.float32).train()
+    if settings.channels_last:
+        for parameter in module.parameters():
+            if parameter.ndim in (4, 5):
+                layout = torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d
+                parameter.data = parameter.data.contiguous(memory_format=layout)
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if not trained:
+        raise ValueError("the module has no parameter that requires a gradient")
+    weights = list(trained.values())
+    averages = {name: p.detach().clone() for name, p in trained.items()}
+    kernels, vectors = [p for p in weights if p.ndim > 1], [p for p in weights if p.ndim <= 1]
+    groups = [{"params": kernels}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
+
+    checkpoints = folder / "checkpoints"
+    facts: dict[str, Any] = {"step": 0, "log_bytes": 0}
+    if found := checkpoint.latest(checkpoints, say):
+        path, facts = found
+        _check_same_run(settings, facts, folder)
+        _restore(path, module, trained, averages, optimizer)
+    start = facts["step"]
+
+    if start < settings.steps:
+        _check_resources(sum(p.nbytes for p in weights), device, folder)
+        held = sum(p.nbytes for p in weights) * 2  # gradients and the copy a checkpoint may need are to come
+        generator = torch.Generator(device)
+        size = settings.batch_size * settings.accumulate
+        with (
+            reporting(folder, start, settings.steps, size, facts["log_bytes"]) as report,
+            _signals() as stopped,
+        ):
+            saved = clock = time.monotonic()
+            for step in range(start, settings.steps):
+                total = torch.zeros((), device=device)
+                for k in range(step * settings.accumulate, (step + 1) * settings.accumulate):
+                    seed = int(np.random.SeedSequence((settings.seed, k)).generate_state(1, np.uint64)[0])
+                    generator.manual_seed(seed >> 1)
+                    torch.manual_seed(seed >> 1)  # dropout knows no other generator
+                    with (
+                        torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"),
+                        _memory_guard(device, held, enabled=step == start),
+                    ):
+                        value = loss(_to(batch(k), device), generator) / settings.accumulate
+                    value.backward()
+                    total += value.detach()
+
+                gradients = [p.grad for p in weights if p.grad is not None]
+                norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+                mean_loss, gradient_norm = torch.stack((total, norm)).tolist()  # the one wait for the device
+                if not (math.isfinite(mean_loss) and math.isfinite(gradient_norm)):
+                    raise UserError(
+                        f"step {step + 1}: the loss is {mean_loss} and the norm of its gradient "
+                        f"{gradient_norm}: stopped, the last checkpoint is untouched; look at the data, or "
+                        "lower learning_rate or clip in a new folder"
+                    )
+                if gradient_norm > settings.clip:
+                    torch._foreach_mul_(gradients, settings.clip / gradient_norm)
+                rate = _learning_rate(settings, step)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
+                optimizer.zero_grad()
+                decay = min(settings.ema, (1 + step) / (10 + step))
+                with torch.no_grad():
+                    torch._foreach_lerp_(list(averages.values()), weights, 1 - decay)
+
+                done, now = step + 1, time.monotonic()
+                report.step(done, mean_loss, gradient_norm, rate, now - clock)
+                if done == start + 2:  # the first step also plans and allocates
+                    left = duration((now - clock) * (settings.steps - done))
+                    say(f"about {left}; peak memory about {_peak_memory(device) / 1e9:.1f} GB")
+                if preview and (done % settings.preview_every == 0 or done == settings.steps):
+                    with _averaged(module, trained, averages):
+                        report.picture(done, preview(module, done))
+                due = time.monotonic() - saved >= settings.checkpoint_minutes * 60
+                if due or stopped or done == settings.steps:
+                    notes = {"settings": asdict(settings), "log_bytes": report.log_bytes}
+                    checkpoint.save(checkpoints, done, _state(module, trained, averages, optimizer), notes)
+                    saved = time.monotonic()
+                if stopped and done < settings.steps:
+                    say(f"stopped after step {done}; saved in {folder}: run the same command to go on")
+                    raise SystemExit(128 + stopped[0])
+                clock = time.monotonic()
+
+    for name, parameter in trained.items():
+        parameter.data = averages[name]
+    return module.eval()
+
+
+def _learning_rate(settings: Settings, step: int) -> float:
+    rate = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup))
+    if settings.decay == "cosine" and step >= settings.warmup:
+        passed = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+        rate *= (1 + math.cos(math.pi * passed)) / 2
+    return rate
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {key: _to(value, device) for key, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(_to(value, device) for value in batch)
+    return batch
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device '{name}' is not available here: choose cpu, cuda or mps") from error
+
+
+def _state(
+    module: nn.Module,
+    trained: dict[str, nn.Parameter],
+    averages: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> dict[str, Tensor]:
+    state = {f"weights/{name}": p for name, p in trained.items()}
+    state |= {f"buffers/{name}": b for name, b in module.named_buffers()}
+    state |= {f"ema/{name}": average for name, average in averages.items()}
+    for name, p in trained.items():
+        state |= {f"{kind}/{name}": value for kind, value in optimizer.state[p].items()}
+    return state
+
+
+def _restore(
+    path: Path,
+    module: nn.Module,
+    trained: dict[str, nn.Parameter],
+    averages: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    kinds = checkpoint.read(path)
+    buffers = dict(module.named_buffers())
+    for kind, own in (("weights", trained), ("ema", averages), ("buffers", buffers)):
+        saved = kinds.pop(kind, {})
+        if {k: v.shape for k, v in saved.items()} != {k: v.shape for k, v in own.items()}:
+            raise UserError(f"{path} holds the weights of another network: choose a new folder for this run")
+        for name, tensor in saved.items():
+            own[name].data.copy_(tensor)
+    for kind, saved in kinds.items():
+        for name, tensor in saved.items():
+            p = trained[name]
+            # Moments must lie in memory as their parameter does: the fused kernel walks both alike.
+            like = p if tensor.shape == p.shape else tensor
+            optimizer.state[p][kind] = torch.empty_like(like, device=p.device, requires_grad=False).copy_(tensor)
+
+
+def _check_same_run(settings: Settings, facts: dict[str, Any], folder: Path) -> None:
+    before = facts["settings"]
+    for field in fields(Settings):
+        key, new = field.name, getattr(settings, field.name)
+        old = tuple(before[key]) if isinstance(new, tuple) else before[key]
+        if key not in FREE and new != old:
+            raise UserError(f"{folder} holds a run with {key} = {old}, not {new}: choose a new folder for it")
+    if settings.steps < facts["step"]:
+        raise UserError(f"steps = {settings.steps}, but the run in {folder} has done {facts['step']} already")
+    if settings.decay != "none" and settings.steps != before["steps"]:
+        raise UserError(
+            f"steps cannot change from {before['steps']} to {settings.steps}: the {settings.decay} decay of "
+            f"the run in {folder} depends on it; choose a new folder"
+        )
+
+
+@contextmanager
+def _averaged(module: nn.Module, trained: dict[str, nn.Parameter], averages: dict[str, Tensor]) -> Iterator[None]:
+    """The module with its averaged weights, for as long as the block lasts; no copies."""
+    weights = {name: p.data for name, p in trained.items()}
+    for name, p in trained.items():
+        p.data = averages[name]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for name, p in trained.items():
+            p.data = weights[name]
+        module.train()
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """A list that receives the first SIGINT or SIGTERM; a second one acts as it always did."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can have handlers
+        yield caught
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, _frame: object) -> None:
+        caught.append(number)
+        restore()
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        restore()
+
+
+def _available_memory(device: torch.device) -> float:
+    """Bytes that this process may still take on the device; inf where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = math.inf
+    if os.path.exists("/proc/meminfo"):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    group = Path("/sys/fs/cgroup")
+    if (group / "memory.max").exists() and (limit := (group / "memory.max").read_text().strip()) != "max":
+        free = min(free, int(limit) - int((group / "memory.current").read_text()))
+    return free
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Largest memory of this process so far, in bytes; nan where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return math.nan
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _check_resources(size: int, device: torch.device, folder: Path) -> None:
+    """Refuse a run whose gradients and moments (3 times the weights) or checkpoints cannot fit."""
+    if 3 * size > (free := _available_memory(device)):
+        raise UserError(
+            f"training needs {3 * size / 1e9:.1f} GB beside the weights, {free / 1e9:.1f} GB are free: "
+            "close other programs or choose a smaller network"
+        )
+    if 12 * size > (room := shutil.disk_usage(folder).free):
+        raise UserError(f"checkpoints need {12 * size / 1e9:.1f} GB, {folder} has {room / 1e9:.1f} GB free")
+
+
+@contextmanager
+def _memory_guard(device: torch.device, reserve: int, enabled: bool) -> Iterator[None]:
+    """Add up what the forward pass keeps for the backward pass; stop before the system kills the process."""
+    if not enabled:
+        yield
+        return
+    room, kept = _available_memory(device) - reserve, {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        if sum(kept.values()) > room:
+            raise UserError(
+                f"a batch needs more than the {room / 1e9:.1f} GB of free memory: halve batch_size and "
+                "double accumulate"
+            )
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        yield

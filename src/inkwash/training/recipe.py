@@ -1,0 +1,94 @@
+"""Recipes: TOML files read into dataclasses, with one clear line for every mistake."""
+
+import tomllib
+import types
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from inkwash.errors import UserError, unknown
+
+Recipe = TypeVar("Recipe")
+
+
+def load_recipe(path: str | Path, schema: type[Recipe]) -> Recipe:
+    """Read a TOML file into the dataclass `schema`; a nested dataclass is a table.
+
+    Values may be int, float (an int will do), bool, str, Literal, Path, list[T], tuple[...], dict[str, T],
+    X | None, and dataclasses. Raises UserError, with the file and the key, for a file that is missing or is
+    not TOML (with the line), unknown keys (with the nearest valid ones), missing keys, and wrong types.
+    """
+    path = Path(path)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise UserError(f"{path} is not valid TOML: {error}") from error
+    try:
+        return _table(data, schema, "")
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _table(data: dict[str, Any], schema: type[Recipe], name: str) -> Recipe:
+    where = f"[{name}]" if name else "the recipe"
+    types_ = get_type_hints(schema)
+    keys = {field.name: field for field in fields(schema) if field.init}  # type: ignore[arg-type]
+    for key in data:
+        if key not in keys:
+            raise unknown(f"key of {where}", key, keys)
+    for key, field in keys.items():
+        if key not in data and field.default is MISSING and field.default_factory is MISSING:
+            raise UserError(f"{where} lacks the key '{key}' ({_say(types_[key])})")
+    return schema(**{key: _value(data[key], types_[key], f"{name}.{key}".strip(".")) for key in data})
+
+
+def _value(value: Any, kind: Any, name: str) -> Any:
+    """`value` as `kind`; raises UserError when it is something else."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind) and isinstance(value, dict):
+        return _table(value, kind, name)  # type: ignore[arg-type]
+    if origin is Literal and value in arguments:
+        return value
+    if origin in (Union, types.UnionType):
+        for choice in arguments:
+            try:
+                return _value(value, choice, name)
+            except UserError:
+                if is_dataclass(choice) and isinstance(value, dict):
+                    raise  # the mistake lies inside the table: say which
+    if origin is list and isinstance(value, list):
+        return [_value(item, arguments[0], f"{name}[{i}]") for i, item in enumerate(value)]
+    if origin is tuple and isinstance(value, list):
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(kinds) == len(value):
+            pairs = enumerate(zip(value, kinds, strict=True))
+            return tuple(_value(item, kind, f"{name}[{i}]") for i, (item, kind) in pairs)
+    if (origin or kind) is dict and isinstance(value, dict):
+        return (
+            {key: _value(item, arguments[1], f"{name}.{key}") for key, item in value.items()} if arguments else value
+        )
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is Any or (kind in (int, float, bool, str) and type(value) is kind):
+        return value
+    raise UserError(f"{name} must be {_say(kind)}, not {value!r}")
+
+
+def _say(kind: Any) -> str:
+    """A type in words."""
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind) or (origin or kind) is dict:
+        return "a table"
+    if origin is Literal:
+        return "one of " + ", ".join(map(repr, arguments))
+    if origin in (Union, types.UnionType):
+        return " or ".join(_say(choice) for choice in arguments if choice is not type(None))
+    if origin in (list, tuple):
+        count = "" if origin is list or arguments[-1] is Ellipsis else f"{len(arguments)} values, each "
+        return f"a list of {count}{_say(arguments[0])}"
+    return names.get(kind, str(kind))
