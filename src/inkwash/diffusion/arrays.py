@@ -1,0 +1,33 @@
+"""The few array functions that NumPy and torch do not share under one spelling."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+import numpy as np
+
+Array = Any  # a NumPy array or a torch tensor: the core does the same arithmetic on both
+
+
+def namespace(x: Array) -> Any:
+    """The module, numpy or torch, that `x` belongs to. It never imports torch."""
+    return sys.modules["torch"] if type(x).__module__.startswith("torch") else np
+
+
+def no_grad(x: Array) -> contextlib.AbstractContextManager[Any]:
+    """Switches gradients off while `x` is a torch tensor; does nothing for NumPy."""
+    module = namespace(x)
+    return contextlib.nullcontext() if module is np else module.no_grad()
+
+
+def interpolate(t: Array, table: np.ndarray) -> Array:
+    """Values at `t` of the piecewise linear curve through `table` at 0, 1/n, 2/n, ..., 1."""
+    xp = namespace(t)
+    values = xp.asarray(table, device=getattr(t, "device", None))
+    position = t * (len(table) - 1)
+    left = xp.clip(xp.floor(position), 0, len(table) - 2)
+    share = position - left
+    left = xp.asarray(left, dtype=xp.int64)
+    return values[left] * (1 - share) + values[left + 1] * share

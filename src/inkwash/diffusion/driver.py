@@ -1,0 +1,118 @@
+"""The one loop there is: it runs a sampler's coroutine against a denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from inkwash.diffusion.arrays import Array, namespace, no_grad
+from inkwash.diffusion.denoiser import Condition
+from inkwash.diffusion.grid import Grid
+from inkwash.diffusion.guides import Hook
+from inkwash.diffusion.noise import Noise
+from inkwash.diffusion.samplers import Ask, Sampler, Step
+
+
+def sample(
+    denoise: Callable[..., Any],
+    shape: Sequence[int] | Mapping[str, Sequence[int]],
+    sampler: Sampler | Mapping[str, Sampler],
+    grid: Grid | Mapping[str, Grid],
+    seeds: Sequence[int],
+    condition: Condition | None = None,
+    *,
+    hooks: Sequence[Hook] = (),
+    progress: Callable[[int, int], None] | None = None,
+    self_conditioning: bool = False,
+    x: Any = None,
+    device: Any = None,
+) -> Any:
+    """Draws len(seeds) samples: the state at the last time of the grid, of shape (len(seeds), *shape).
+
+    shape: of one sample, without the batch. A dict of shapes makes a state of named fields; sampler and grid are then
+        one for all, or a dict, and the denoiser gets dicts of x and t and returns a dict of predictions.
+    seeds: one for each sample; its noise depends on nothing else (`Noise`).
+    condition: passed to the denoiser as it is; with `self_conditioning` its last clean prediction is added as
+        `previous` (None at first; Chen et al. 2022, 2208.04202).
+    hooks: called in turn after each step with (step, noise), dicts of them for a dict state; what a hook returns,
+        unless None, replaces the state.
+    progress: called after each step with (steps done, steps in all).
+    x: the state to start from at the first time of the grid; drawn from the process's prior unless given.
+    device: None for NumPy arrays, else the torch device on which the state lives.
+
+    No gradients are kept: a guide that needs them switches them on within its own call.
+    Raises ValueError for fields out of step, or as soon as a step gives a value that is not finite.
+    """
+    bare = not isinstance(shape, Mapping)
+    fields: dict[str, Any] = {"": shape} if bare else dict(shape)  # type: ignore[arg-type]
+
+    def each(value: Any) -> dict[str, Any]:
+        return dict(value) if isinstance(value, Mapping) else dict.fromkeys(fields, value)
+
+    def joint(values: Mapping[str, Any]) -> Any:
+        return values[""] if bare else dict(values)
+
+    def split(value: Any) -> dict[str, Any]:
+        return {"": value} if bare else value
+
+    samplers, grids = each(sampler), each(grid)
+    noise = {name: Noise(seeds, fields[name], name, _converter(device)) for name in fields}
+    start = (
+        {name: grids[name].process.prior(grids[name][0], noise[name]) for name in fields} if x is None else split(x)
+    )
+    total = max(len(g) for g in grids.values()) - 1
+    done, previous, result = 0, None, {}
+
+    with no_grad(next(iter(start.values()))):
+        walks = {name: samplers[name](start[name], grids[name], noise[name]) for name in fields}
+        replies: dict[str, Any] = dict.fromkeys(fields)
+        while True:
+            requests = {}
+            for name, walk in walks.items():
+                try:
+                    requests[name] = walk.send(replies[name])
+                except StopIteration as stop:
+                    result[name] = stop.value
+            if not requests:
+                return joint(result)
+            if len({type(request) for request in requests.values()}) > 1 or len(requests) < len(fields):
+                raise ValueError(
+                    "the fields are out of step: their samplers and grids ask a different number of times"
+                )
+
+            if all(isinstance(request, Ask) for request in requests.values()):
+                given = {**(condition or {}), "previous": previous} if self_conditioning else condition
+                answer = denoise(
+                    joint({n: r.x for n, r in requests.items()}),
+                    joint({n: r.t for n, r in requests.items()}),
+                    given,
+                )
+                replies = split(answer)
+                previous = joint({n: r.clean for n, r in replies.items()}) if self_conditioning else None
+                continue
+
+            done += 1
+            for hook in hooks:
+                changed = hook(joint(requests), joint(noise))
+                if changed is not None:
+                    requests = {n: requests[n]._replace(x=value) for n, value in split(changed).items()}
+            replies = {name: _finite(step, name, done) for name, step in requests.items()}
+            if progress is not None:
+                progress(done, total)
+
+
+def _finite(step: Step, field: str, done: int) -> Array:
+    if not bool(namespace(step.x).isfinite(step.x).all()):
+        name = f" of field '{field}'" if field else ""
+        raise ValueError(f"step {done}{name}, from t = {step.t.t:.4g} to {step.s.t:.4g}: a value is not finite")
+    return step.x
+
+
+def _converter(device: Any) -> Callable[[np.ndarray], Array]:
+    if device is None:
+        return lambda x: x
+    import torch
+
+    return lambda x: torch.from_numpy(x).to(device)

@@ -1,0 +1,66 @@
+"""Noise as a function of (seed, field, draw number): the same picture alone and in a batch, on any device."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from inkwash.diffusion.arrays import Array
+
+
+class Noise:
+    """Draws of shape (len(seeds), *shape) for one field, in the order in which a sampler asks for them.
+
+    Row i of draw n depends on (seeds[i], field, n) and on nothing else: the words are those of Philox 4x64 with
+    key (seed, field) at counter n * 2^64, the transform is ours, so neither a batch, nor a device, nor a version
+    of NumPy or torch changes a picture (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+
+    Raises ValueError for a seed that is not a whole number from 0 to 2^64 - 1.
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        shape: Sequence[int],
+        field: str = "",
+        convert: Callable[[np.ndarray], Array] = lambda x: x,
+    ) -> None:
+        for seed in seeds:
+            if not 0 <= int(seed) < 2**64:
+                raise ValueError(f"seed {seed}: a whole number from 0 to 2^64 - 1 is needed")
+        tag = int.from_bytes(hashlib.sha256(field.encode()).digest()[:8], "little")
+        self._streams = [np.random.Philox(key=np.array([seed, tag], np.uint64)) for seed in seeds]
+        self._states = [stream.state for stream in self._streams]
+        self._shape = tuple(shape)
+        self._convert = convert
+        self._draws = 0
+
+    def _words(self, count: int) -> np.ndarray:
+        """The next draw: (batch, count) of 64 random bits."""
+        words = np.empty((len(self._streams), count), np.uint64)
+        for row, stream, state in zip(words, self._streams, self._states, strict=True):
+            state["state"]["counter"][1] = self._draws
+            stream.state = state
+            row[:] = stream.random_raw(count)
+        self._draws += 1
+        return words
+
+    def _uniform(self, count: int) -> np.ndarray:
+        return ((self._words(count) >> np.uint64(11)) + 0.5) * 2.0**-53  # in (0, 1), ends excluded
+
+    def uniform(self) -> Array:
+        """Independent numbers, uniform in (0, 1), float32."""
+        flat = self._uniform(int(np.prod(self._shape)))
+        return self._convert(flat.astype(np.float32).reshape(-1, *self._shape))
+
+    def normal(self) -> Array:
+        """Independent standard normal numbers, float32, by the transform of Box and Muller:
+        sqrt(-2 log u) cos(2 pi v), sqrt(-2 log u) sin(2 pi v)."""
+        count = int(np.prod(self._shape))
+        half = (count + 1) // 2
+        u = self._uniform(2 * half)
+        radius, angle = np.sqrt(-2 * np.log(u[:, :half])), 2 * np.pi * u[:, half:]
+        flat = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :count]
+        return self._convert(flat.astype(np.float32).reshape(-1, *self._shape))

@@ -1,0 +1,79 @@
+"""Processes: what noise does to one field, and the one-step way back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inkwash.diffusion.arrays import Array
+from inkwash.diffusion.schedule import Point, Schedule
+
+if TYPE_CHECKING:
+    from inkwash.diffusion.denoiser import Prediction
+    from inkwash.diffusion.noise import Noise
+
+
+@dataclass(frozen=True)
+class Normal:
+    """N(mean, std^2), independent in every element: the transition of a Gaussian process.
+
+    `std` is a float, or an array that broadcasts against `mean` where the variance is learned.
+    """
+
+    mean: Array
+    std: Array
+
+    def sample(self, noise: Noise) -> Array:
+        """mean + std * noise. Where std is the number 0, nothing is drawn."""
+        if isinstance(self.std, float) and self.std == 0:
+            return self.mean
+        return self.mean + self.std * noise.normal()
+
+    def log_prob(self, x: Array) -> Array:
+        """Elementwise log density, in nats; the caller sums over the elements it needs.
+
+        Raises ValueError where std is the number 0: a deterministic step has no density.
+        """
+        if isinstance(self.std, float):
+            if self.std == 0:
+                raise ValueError("log_prob: a deterministic transition (std = 0) has no density")
+            log_std = math.log(self.std)
+        else:
+            from inkwash.diffusion.arrays import namespace
+
+            log_std = namespace(self.std).log(self.std)
+        return -(((x - self.mean) / self.std) ** 2) / 2 - log_std - math.log(2 * math.pi) / 2
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """x_t = alpha(t) x_0 + sigma(t) noise, over any schedule."""
+
+    schedule: Schedule
+
+    def at(self, t: Array) -> Point:
+        """What a step needs to know of time t."""
+        return self.schedule.at(t)
+
+    def prior(self, t: Point, noise: Noise) -> Array:
+        """A state at the noisy end t: sigma(t) times standard normal noise."""
+        return t.sigma * noise.normal()
+
+    def noise(self, x0: Array, t: Point, eps: Array) -> Array:
+        """q(x_t | x_0) for given standard normal noise `eps` of the shape of `x0`."""
+        return t.alpha * x0 + t.sigma * eps
+
+    def transition(self, x: Array, t: Point, s: Point, prediction: Prediction) -> Normal:
+        """q(x_s | x_t, x_0 = clean), s < t (DDPM, 2006.11239, equations 6 and 7, for any alpha and sigma).
+
+        With a = alpha_t / alpha_s and v = sigma_t^2 - a^2 sigma_s^2 (the noise added between s and t):
+        mean = (a sigma_s^2 x_t + alpha_s v clean) / sigma_t^2, variance = v sigma_s^2 / sigma_t^2, or the
+        variance that the prediction carries.
+        """
+        ratio = t.alpha / s.alpha
+        added = t.sigma**2 - (ratio * s.sigma) ** 2
+        mean = (ratio * (s.sigma / t.sigma) ** 2) * x + (s.alpha * added / t.sigma**2) * prediction.clean
+        if prediction.variance is not None:
+            return Normal(mean, prediction.variance**0.5)
+        return Normal(mean, math.sqrt(max(added, 0.0)) * s.sigma / t.sigma)

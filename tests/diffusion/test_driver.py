@@ -1,0 +1,135 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from oracle import MEAN, PROCESSES, VARIANCE, denoise
+
+from inkwash.diffusion import (
+    Prediction,
+    ancestral,
+    classifier_free,
+    ddim,
+    dpmpp_2m,
+    dynamic_threshold,
+    euler,
+    known_region,
+    sample,
+    static_threshold,
+    uniform,
+)
+
+PROCESS = PROCESSES["cosine"]
+
+
+def test_a_dict_of_fields_is_sampled_in_step_with_one_joint_call():
+    calls = []
+
+    def joint(x, t, condition):
+        calls.append({name: point.t for name, point in t.items()})
+        return {name: denoise(x[name], t[name]) for name in x}
+
+    grids = {"a": uniform(PROCESS, 5), "b": uniform(PROCESSES["rectified_flow"], 5, start=0.9)}
+    samplers = {"a": ancestral, "b": dpmpp_2m}
+    both = sample(joint, {"a": (3,), "b": (2, 2)}, samplers, grids, [4, 5])
+    assert calls == [{"a": a.t, "b": b.t} for a, b in list(zip(*grids.values(), strict=True))[:-1]]
+    for name, shape in (("a", (3,)), ("b", (2, 2))):  # each field as if it were alone under its name
+        alone = sample(
+            lambda x, t, c: {n: denoise(x[n], t[n]) for n in x}, {name: shape}, samplers[name], grids[name], [4, 5]
+        )
+        np.testing.assert_array_equal(both[name], alone[name])
+
+
+def test_fields_out_of_step_are_refused():
+    joint = lambda x, t, c: {n: denoise(x[n], t[n]) for n in x}  # noqa: E731
+    with pytest.raises(ValueError, match="out of step"):
+        sample(joint, {"a": (1,), "b": (1,)}, ddim, {"a": uniform(PROCESS, 3), "b": uniform(PROCESS, 4)}, [0])
+
+
+def test_a_value_that_is_not_finite_stops_with_the_step_named():
+    def broken(x, t, condition):
+        return Prediction(x * (np.nan if t.t < 0.5 else 1.0))
+
+    with pytest.raises(ValueError, match=r"step 3, from t = 0.4\d* to 0.2\d*: a value is not finite"):
+        sample(broken, (2,), ddim, uniform(PROCESS, 4, start=0.9), [0])
+    with pytest.raises(ValueError, match="of field 'a'"):
+        sample(lambda x, t, c: {"a": broken(x["a"], t["a"], c)}, {"a": (2,)}, ddim, uniform(PROCESS, 4), [0])
+
+
+def test_hooks_see_every_step_and_may_replace_the_state():
+    grid, seen = uniform(PROCESS, 4), []
+
+    def watch(step, noise):
+        seen.append((step.t.t, step.s.t, step.transition is not None))
+        return step.x * 0 + 2.0 if step.s.t == 0 else None
+
+    progress = []
+    out = sample(denoise, (2,), ancestral, grid, [0], hooks=[watch], progress=lambda *p: progress.append(p))
+    assert seen == [(t.t, s.t, True) for t, s in pairwise(grid)]
+    assert (out == 2).all() and progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_self_conditioning_passes_the_last_prediction():
+    given = []
+
+    def network(x, t, condition):
+        given.append(condition["previous"])
+        return Prediction(0 * x + t.t)
+
+    sample(network, (1,), ddim, uniform(PROCESS, 3), [0], self_conditioning=True)
+    assert given[0] is None and [float(p[0, 0]) for p in given[1:]] == pytest.approx([1, 2 / 3])
+
+
+def test_no_graph_is_kept_unless_a_guide_asks():
+    weight = torch.nn.Parameter(torch.tensor(0.5))
+    seen = []
+
+    def plain(x, t, condition):
+        return Prediction(weight * x)
+
+    def with_gradient(x, t, condition):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(plain(x, t, condition).clean.sum(), x)
+        seen.append(slope)
+        return Prediction(0.5 * x.detach() + 0 * slope)
+
+    out = sample(plain, (2,), euler, uniform(PROCESS, 3), [0], device="cpu")
+    assert not out.requires_grad
+    assert not sample(with_gradient, (2,), euler, uniform(PROCESS, 3), [0], device="cpu").requires_grad
+    assert (torch.stack(seen) == 0.5).all()
+
+
+def test_guidance_is_linear_batched_and_can_be_limited():
+    calls = []
+
+    def network(x, t, condition):
+        calls.append(len(x))
+        return Prediction(0 * x + condition["c"])
+
+    x, condition, null = np.zeros((2, 1)), {"c": np.array([[1.0], [2.0]])}, {"c": np.array([[0.5]])}
+    guided = classifier_free(network, 3.0, null, interval=(0.2, 0.8))
+    np.testing.assert_allclose(guided(x, PROCESS.at(0.5), condition).clean, [[2.0], [5.0]])
+    np.testing.assert_allclose(guided(x, PROCESS.at(0.9), condition).clean, [[1.0], [2.0]])
+    classifier_free(network, 1.0, null)(x, PROCESS.at(0.5), condition)
+    assert calls == [4, 2, 2]
+
+
+def test_thresholds():
+    clean = np.array([[-4.0, 0.5, 2.0, 1.0], [-0.1, 0.2, 0.9, 0.3]])
+    raw = lambda x, t, c: Prediction(clean if isinstance(x, np.ndarray) else torch.from_numpy(clean))  # noqa: E731
+    np.testing.assert_allclose(static_threshold(raw)(clean, None, None).clean, np.clip(clean, -1, 1))
+    reach = np.maximum(np.quantile(np.abs(clean), 0.75, axis=1, keepdims=True), 1)
+    expected = np.clip(clean, -reach, reach) / reach
+    for x in (clean, torch.from_numpy(clean)):
+        np.testing.assert_allclose(dynamic_threshold(raw, 0.75)(x, None, None).clean, expected)
+
+
+def test_a_known_region_is_kept_and_the_rest_is_drawn():
+    x0, mask = np.full((1, 4), -1.3), np.array([[True, True, False, False]])
+    out = sample(
+        denoise, (4,), ancestral, uniform(PROCESS, 100), range(2000), hooks=[known_region(PROCESS, x0, mask)]
+    )
+    assert (out[:, :2] == np.float32(-1.3)).all()
+    assert out[:, 2:].mean() == pytest.approx(MEAN, abs=0.05)
+    assert out[:, 2:].var() == pytest.approx(VARIANCE, rel=0.1)
