@@ -1,0 +1,298 @@
+"""How good are the generated emoji? The protocol of `inkwash evaluate emoji`.
+
+Every picture is 64 x 64 on white and is seen through EfficientNet-Lite0 (metrics.py), which was trained on
+photographs and never on anything here.
+
+Pairs. A pair is a concept in a style; its name is the prompt. For each kind of pair (concepts of the training
+split; concepts of the held-out split, in no style ever trained on; for the test split also held-out
+combinations, a trained concept in a trained style that were never seen together) the same number of pairs is
+drawn from every style, and each is generated once, with a seed of its own.
+
+Recognition. A picture of style S is looked up among all real pictures of all concepts in all *other* styles;
+it counts as top-k when its concept is among the k nearest (cosine to the concept's nearest picture). So a
+real picture never meets itself, and real and generated pictures are measured under one rule. Beside the
+generated pictures stand, for the same pairs,
+- real: the true picture, the score of a perfect model;
+- retrieval: the training picture of that style whose name is nearest to the prompt under the model's own
+  text encoder, the score of a model that only looks up (for training concepts it is the true picture itself);
+- chance: k / concepts in the gallery.
+With each rate comes Wilson's 95 % interval, which treats pairs as independent; over all styles it is a little
+too narrow, because a concept may be drawn in several.
+
+Distance. Frechet distance between the features of the generated and of the true pictures of the same pairs;
+beside it that of retrieval, of the same concepts in another style, and of other training pictures in the same
+styles: always the same number of pictures, since the estimate depends on it.
+
+Memory. Each generated picture's nearest training picture of any style, by cosine: its quantiles beside those
+of real held-out pictures, and a sheet of 16 for the eye. Copies would show as a distribution to the right of
+the real one.
+
+What is chosen is chosen with split="validation"; split="test" is for the final table.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from inkwash.errors import unknown
+from inkwash.systems.pictures.emoji_data import Emoji
+from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest, wilson_interval
+from inkwash.weights.files import atomic
+
+SIZE = 128  # at which the encoder sees
+QUANTILES = (0.05, 0.5, 0.95, 1.0)
+
+Generate = Callable[[list[str], str, list[int]], np.ndarray]  # prompts, style, seeds -> (N, 64, 64, 3) uint8
+Encode = Callable[[list[str]], Mapping[str, Tensor]]
+
+
+def evaluate(
+    generate: Generate,
+    encode: Encode,
+    data: Emoji,
+    out: str | Path,
+    split: str = "test",
+    per_row: int = 300,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """The report of the protocol above, fit for JSON; the sheet of nearest training pictures is written to
+    `out`/nearest.png.
+
+    generate  (prompts, style, seeds) -> uint8 (N, 64, 64, 3) on white
+    encode    the model's text encoder: texts -> {"pooled": (N, D), ...}, for the retrieval baseline
+    data      all styles and all splits, 64 pixels
+    split     "validation" or "test"
+    per_row   pairs of each kind, spread evenly over the styles (fewer where a style has fewer)
+    seed      draws the pairs; picture i of the run has the seed `seed` + i
+    cache     folder for the features of the real pictures
+    progress  is told (pictures generated, in all)
+    """
+    kinds = {"training concepts": "train", "held-out concepts": split}
+    if split == "test":
+        kinds["held-out combinations"] = "combination"
+    elif split != "validation":
+        raise unknown("split", split, ["validation", "test"])
+    rng = np.random.default_rng(seed)
+    pairs = {kind: _draw(data, name, per_row, rng) for kind, name in kinds.items()}
+    train = np.flatnonzero(data.split == "train")
+
+    started = time.process_time()
+    pictures = _generate(generate, data, pairs, seed, progress)
+    generating, started = time.process_time() - started, time.process_time()
+
+    white = on_white(data.pictures)
+    checksum = hashlib.sha256(white.tobytes()).hexdigest()
+    real = _real_features(white, checksum, cache)
+    made = {kind: features(p, SIZE) for kind, p in pictures.items()}
+    names = _unit_names(encode, data.name)
+
+    rows, distances, memory = [], [], []
+    for kind, chosen in pairs.items():
+        same_style = data.style[chosen][:, None] == data.style[train]
+        retrieved = train[np.where(same_style, names[chosen] @ names[train].T, -np.inf).argmax(1)]
+        sources = {"generated": made[kind], "real": real[chosen], "retrieval": real[retrieved]}
+        if kind == "training concepts":
+            del sources["retrieval"]
+        for source, x in sources.items():
+            rows += _recognition(source, kind, x, chosen, real, data)
+
+        rest = np.setdiff1d(train, chosen)
+        sources["same concepts, another style"] = real[
+            [rng.choice(np.flatnonzero(_elsewhere(data, i))) for i in chosen]
+        ]
+        sources["other training pictures"] = real[_as_many(rest, data.style, data.style[chosen], rng)]
+        for source, x in sources.items():
+            if source != "real" and len(x) == len(chosen):  # there may be too few others
+                distance = frechet_distance(x, real[chosen])
+                distances.append({"pictures": source, "of": kind, "n": len(chosen), "distance": distance})
+
+        for source in ("generated", "real"):
+            if source == "generated" or kind != "training concepts":
+                index, cosine = nearest(sources[source], real[train])
+                quantiles = dict(zip(map(str, QUANTILES), np.quantile(cosine, QUANTILES).tolist(), strict=True))
+                same = float((data.concept[train[index]] == data.concept[chosen]).mean())
+                memory.append(
+                    {"pictures": source, "of": kind, "n": len(chosen), "cosine": quantiles, "same concept": same}
+                )
+
+    chosen, shown, x = (np.concatenate(list(d.values())) for d in (pairs, pictures, made))
+    some = np.sort(rng.choice(len(chosen), min(16, len(chosen)), replace=False))
+    index, cosine = nearest(x[some], real[train])
+    labels = [
+        f"{data.name[i]}, {data.style[i]} ({data.split[i]})\nnearest: {data.name[j]}, {data.style[j]}\n{c:.2f}"
+        for i, j, c in zip(chosen[some], train[index], cosine, strict=True)
+    ]
+    with atomic(Path(out) / "nearest.png") as file:
+        _sheet(shown[some], white[train[index]], labels).save(file)
+
+    return {
+        "split": split,
+        "seed": seed,
+        "pairs of each kind": per_row,
+        "encoder": f"EfficientNet-Lite0 (ImageNet), 1280 features, pictures at {SIZE} pixels",
+        "data": {
+            "pictures": len(data.style),
+            "styles": np.unique(data.style).tolist(),
+            "sha256": checksum,
+        },
+        "recognition": rows,
+        "frechet distance": distances,
+        "nearest training picture": memory,
+        "cpu seconds": {"generating": generating, "scoring": time.process_time() - started},
+    }
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """A report as Markdown tables."""
+    lines = [
+        f"Split: {report['split']}. Pairs drawn with seed {report['seed']}, each generated once. "
+        f"{report['encoder']}. CPU time: {report['cpu seconds']['generating']:.0f} s to generate, "
+        f"{report['cpu seconds']['scoring']:.0f} s to score.",
+        "",
+        "Recognised across styles, % (95 % interval):",
+        "",
+        "| pictures | of | style | n | top 1 | top 10 | chance (1, 10) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in report["recognition"]:
+        top1, top10 = ("{rate:.1%} ({low:.1%} to {high:.1%})".format(**row[k]) for k in ("top1", "top10"))
+        cells = [row["pictures"], row["of"], row["style"], row["n"], top1, top10]
+        lines.append(_line(*cells, f"{row['top1']['chance']:.2%}, {row['top10']['chance']:.2%}"))
+    lines += ["", "Frechet distance (EfficientNet-Lite0) to the true pictures of the same pairs:", ""]
+    lines += ["| pictures | of | n | distance |", "|---|---|---|---|"]
+    for row in report["frechet distance"]:
+        lines.append(_line(row["pictures"], row["of"], row["n"], f"{row['distance']:.1f}"))
+    lines += ["", "Cosine to the nearest training picture (quantiles), and how often it shows the same concept:"]
+    lines += ["", "| pictures | of | n | 5 % | median | 95 % | largest | same concept |", "|" + "---|" * 8]
+    for row in report["nearest training picture"]:
+        quantiles = [f"{value:.3f}" for value in row["cosine"].values()]
+        lines.append(_line(row["pictures"], row["of"], row["n"], *quantiles, f"{row['same concept']:.1%}"))
+    return "\n".join(lines) + "\n"
+
+
+def on_white(pictures: np.ndarray) -> np.ndarray:
+    """RGBA uint8 (N, H, W, 4), straight alpha, over white: uint8 (N, H, W, 3)."""
+    result = np.empty((*pictures.shape[:3], 3), np.uint8)
+    for i, picture in enumerate(pictures):  # one by one, for the memory's sake
+        alpha = picture[..., 3:] / 255
+        result[i] = np.rint(picture[..., :3] * alpha + 255 * (1 - alpha))
+    return result
+
+
+def _elsewhere(data: Emoji, i: int) -> np.ndarray:
+    """Which pictures (N,) show the concept of picture i in another style."""
+    return (data.concept == data.concept[i]) & (data.style != data.style[i])
+
+
+def _draw(data: Emoji, split: str, per_row: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices of pairs of a split, the same number of each style, whose concept another style has too."""
+    styles = np.unique(data.style)
+    chosen = []
+    for style in styles:
+        there = np.flatnonzero((data.split == split) & (data.style == style))
+        there = rng.permutation([i for i in there if _elsewhere(data, i).any()])
+        chosen.append(there[: round(per_row / len(styles))])
+    return np.concatenate(chosen).astype(int)
+
+
+def _as_many(candidates: np.ndarray, styles: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many of the candidates in each style as `wanted` has, or all where there are fewer."""
+    chosen = []
+    for style, n in zip(*np.unique(wanted, return_counts=True), strict=True):
+        chosen.append(rng.permutation(candidates[styles[candidates] == style])[:n])
+    return np.concatenate(chosen)
+
+
+def _generate(
+    generate: Generate,
+    data: Emoji,
+    pairs: Mapping[str, np.ndarray],
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, np.ndarray]:
+    total = sum(map(len, pairs.values()))
+    done, pictures = 0, {}
+    for kind, chosen in pairs.items():
+        parts = []
+        # Pairs lie style by style.
+        for style in np.unique(data.style[chosen]):
+            names = data.name[chosen[data.style[chosen] == style]].tolist()
+            for start in range(0, len(names), 32):
+                prompts = names[start : start + 32]
+                seeds = list(range(seed + done, seed + done + len(prompts)))
+                parts.append(generate(prompts, str(style), seeds))
+                done += len(prompts)
+                if progress:
+                    progress(done, total)
+        pictures[kind] = np.concatenate(parts)
+    return pictures
+
+
+def _real_features(white: np.ndarray, checksum: str, cache: str | Path | None) -> np.ndarray:
+    if cache is None:
+        return features(white, SIZE)
+    path = Path(cache) / f"efficientnet-lite0-{SIZE}-{checksum[:16]}.npz"
+    if not path.exists():
+        with atomic(path) as file:
+            np.savez(file, features=features(white, SIZE))
+    with np.load(path) as stored:
+        return stored["features"]
+
+
+def _unit_names(encode: Encode, names: np.ndarray) -> np.ndarray:
+    """Pooled text states (N, D) of unit length."""
+    texts, index = np.unique(names, return_inverse=True)
+    states = [encode(texts[i : i + 64].tolist())["pooled"].numpy(force=True) for i in range(0, len(texts), 64)]
+    pooled = np.concatenate(states)
+    return (pooled / np.linalg.norm(pooled, axis=1, keepdims=True))[index]
+
+
+def _recognition(
+    source: str, kind: str, x: np.ndarray, chosen: np.ndarray, real: np.ndarray, data: Emoji
+) -> list[dict[str, Any]]:
+    """A row for each style and one for all, of the pictures with features x that stand for the pairs."""
+    styles = data.style[chosen]
+    rank, concepts = np.empty(len(chosen), int), np.empty(len(chosen))
+    for style in np.unique(styles):
+        gallery = data.style != style
+        rank[styles == style] = concept_rank(
+            x[styles == style], data.concept[chosen[styles == style]], real[gallery], data.concept[gallery]
+        )
+        concepts[styles == style] = len(np.unique(data.concept[gallery]))
+    rows = []
+    for style in ["all", *np.unique(styles).tolist()]:
+        of = (styles == style) | (style == "all")
+        row = {"pictures": source, "of": kind, "style": style, "n": int(of.sum())}
+        for k in (1, 10):
+            hits = int((rank[of] <= k).sum())
+            low, high = wilson_interval(hits, row["n"])
+            chance = float((k / concepts[of]).mean())
+            row[f"top{k}"] = {"rate": hits / row["n"], "low": low, "high": high, "chance": chance}
+        rows.append(row)
+    return rows
+
+
+def _sheet(made: np.ndarray, training: np.ndarray, labels: list[str]) -> Image.Image:
+    """Pairs of pictures, generated | nearest training, each with its label below, two pairs a line."""
+    side, text, width = 128, 52, 320
+    sheet = Image.new("RGB", (2 * width, -(-len(labels) // 2) * (side + text)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for i, (*both, label) in enumerate(zip(made, training, labels, strict=True)):
+        left, top = (i % 2) * width + 8, i // 2 * (side + text)
+        for j, picture in enumerate(both):
+            image = Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)
+            sheet.paste(image, (left + j * (side + 8), top))
+        draw.multiline_text((left, top + side + 2), label, fill="black", font=font, spacing=1)
+    return sheet
+
+
+def _line(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"

@@ -1,0 +1,139 @@
+"""The protocol gives known answers for models whose worth is known."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from inkwash.errors import UserError
+from inkwash.systems.pictures import evaluate as protocol
+from inkwash.systems.pictures.emoji_data import Emoji
+from inkwash.systems.pictures.evaluate import evaluate, on_white, table
+
+CONCEPTS, STYLES = 40, ("ink", "oil", "wash")
+SPLITS = ["train"] * 24 + ["validation"] * 6 + ["test"] * 10
+
+
+def emoji():
+    """A concept is a coarse random pattern; a style is a little noise upon it."""
+    rng = np.random.default_rng(0)
+    patterns = rng.integers(40, 216, (CONCEPTS, 8, 8, 4)).repeat(8, 1).repeat(8, 2)
+    patterns[..., 3] = 255
+    pictures, style, concept, split = [], [], [], []
+    for s in STYLES:
+        for c in range(CONCEPTS):
+            noise = rng.integers(-30, 31, (8, 8, 4)).repeat(8, 0).repeat(8, 1)
+            pictures.append((patterns[c] + noise * [1, 1, 1, 0]).astype(np.uint8))
+            style.append(s)
+            concept.append(f"{c:x}")
+            split.append("combination" if s == "ink" and c < 6 else SPLITS[c])
+    n = len(style)
+    style, concept, split = map(np.array, (style, concept, split))
+    name, none = np.array([f"thing {c}" for c in concept]), np.full(n, "")
+    return Emoji(np.stack(pictures), style, concept, name, [[]] * n, none, split, none, none, [[]] * n)
+
+
+@pytest.fixture(autouse=True)
+def pixels_for_features(monkeypatch):
+    def features(pictures, size):
+        return pictures[:, ::8, ::8].reshape(len(pictures), -1).astype(np.float32) - 128
+
+    monkeypatch.setattr(protocol, "features", features)
+
+
+def encode(texts):
+    """Nearby concepts have nearby names."""
+    angle = torch.tensor([int(text.split()[1], 16) / CONCEPTS for text in texts])
+    return {"pooled": torch.stack([angle.cos(), angle.sin()], 1)}
+
+
+def run(generate, tmp_path, **options):
+    report = evaluate(generate, encode, emoji(), tmp_path, **options)
+    json.dumps(report)
+    return report
+
+
+def row(report, pictures, of, style="all"):
+    (found,) = (r for r in report["recognition"] if (r["pictures"], r["of"], r["style"]) == (pictures, of, style))
+    return found
+
+
+def perfect(prompts, style, seeds):
+    data = emoji()
+    index = [np.flatnonzero((data.name == p) & (data.style == style))[0] for p in prompts]
+    return data.pictures[index, ..., :3]
+
+
+def test_a_perfect_model_scores_as_the_real_pictures(tmp_path):
+    report = run(perfect, tmp_path, per_row=15)
+    for kind in ("training concepts", "held-out concepts", "held-out combinations"):
+        for style in ("all", "ink"):
+            assert row(report, "generated", kind, style) == {
+                **row(report, "real", kind, style),
+                "pictures": "generated",
+            }
+        assert row(report, "real", kind)["top1"]["rate"] == 1
+    # The lookup cannot know a held-out concept, and a neighbour in name is none in looks.
+    assert row(report, "retrieval", "held-out concepts")["top1"]["rate"] == 0
+    assert {r["style"] for r in report["recognition"] if r["of"] == "held-out combinations"} == {"all", "ink"}
+    distances = {(r["pictures"], r["of"]): r["distance"] for r in report["frechet distance"]}
+    assert distances["generated", "held-out concepts"] == pytest.approx(0, abs=1e-3)
+    assert (
+        0
+        < distances["same concepts, another style", "held-out concepts"]
+        < distances["other training pictures", "held-out concepts"]
+    )
+    memory = {(r["pictures"], r["of"]): r for r in report["nearest training picture"]}
+    assert memory["generated", "training concepts"]["cosine"]["0.05"] == pytest.approx(1)
+    assert memory["generated", "training concepts"]["same concept"] == 1
+    assert memory["generated", "held-out concepts"]["cosine"] == memory["real", "held-out concepts"]["cosine"]
+    assert Image.open(tmp_path / "nearest.png").size == (640, 8 * 180)
+    text = table(report)
+    assert "| generated | held-out concepts | all | 15 | 100.0% (79.6% to 100.0%) |" in text
+    assert "FID" not in text
+
+
+def test_a_model_that_ignores_the_prompt_is_at_chance(tmp_path):
+    def noise(prompts, style, seeds):
+        return np.stack([np.random.default_rng(s).integers(0, 256, (64, 64, 3), np.uint8) for s in seeds])
+
+    report = run(noise, tmp_path, per_row=1000)
+    found = row(report, "generated", "training concepts")
+    assert found["n"] == 24 * 3 - 6
+    assert found["top1"]["chance"] == pytest.approx(1 / CONCEPTS)
+    assert found["top10"]["chance"] == pytest.approx(10 / CONCEPTS)
+    assert found["top10"]["low"] < 10 / CONCEPTS < found["top10"]["high"]
+
+
+def test_choosing_never_reads_what_the_final_table_reports(tmp_path):
+    asked, seen = [], []
+
+    def generate(prompts, style, seeds):
+        asked.extend((prompt, style) for prompt in prompts)
+        seen.extend(seeds)
+        return perfect(prompts, style, seeds)
+
+    report = run(generate, tmp_path, split="validation", per_row=12, seed=5)
+    data = emoji()
+    split = dict(zip(zip(data.name, data.style, strict=True), data.split, strict=True))
+    assert {split[pair] for pair in asked} == {"train", "validation"}
+    assert {r["of"] for r in report["recognition"]} == {"training concepts", "held-out concepts"}
+    assert seen == list(range(5, 5 + 24))
+    with pytest.raises(UserError, match="unknown split 'tset': did you mean test"):
+        run(generate, tmp_path, split="tset")
+
+
+def test_features_of_real_pictures_are_kept(tmp_path, monkeypatch):
+    first = run(perfect, tmp_path, per_row=6, cache=tmp_path)
+    seen, whole = [], protocol.features
+    monkeypatch.setattr(protocol, "features", lambda p, size: seen.append(len(p)) or whole(p, size))
+    again = run(perfect, tmp_path, per_row=6, cache=tmp_path)
+    assert again["recognition"] == first["recognition"]
+    assert max(seen) == 6
+
+
+def test_on_white():
+    rgba = np.array([[[[10, 20, 30, 0], [10, 20, 30, 255], [0, 100, 255, 51]]]], np.uint8)
+    assert on_white(rgba).tolist() == [[[[255, 255, 255], [10, 20, 30], [204, 224, 255]]]]
