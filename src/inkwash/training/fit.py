@@ -143,8 +143,7 @@ def fit(
     start = facts["step"]
 
     if start < settings.steps:
-        _check_resources(sum(p.nbytes for p in weights), device, folder)
-        held = sum(p.nbytes for p in weights) * 2  # gradients and the copy a checkpoint may need are to come
+        coming = _check_resources(weights, optimizer, device, folder)
         generator = torch.Generator(device)
         size = settings.batch_size * settings.accumulate
         with (
@@ -160,7 +159,7 @@ def fit(
                     torch.manual_seed(seed >> 1)  # dropout knows no other generator
                     with (
                         torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"),
-                        _memory_guard(device, held, enabled=step == start),
+                        _memory_guard(weights, coming, enabled=step == start),
                     ):
                         value = loss(_to(batch(k), device), generator) / settings.accumulate
                     value.backward()
@@ -275,7 +274,8 @@ def _check_same_run(settings: Settings, facts: dict[str, Any], folder: Path) -> 
     before = facts["settings"]
     for field in fields(Settings):
         key, new = field.name, getattr(settings, field.name)
-        old = tuple(before[key]) if isinstance(new, tuple) else before[key]
+        old = before.get(key, new)
+        old = tuple(old) if isinstance(old, list) else old  # JSON knows no tuples
         if key not in FREE and new != old:
             raise UserError(f"{folder} holds a run with {key} = {old}, not {new}: choose a new folder for it")
     if settings.steps < facts["step"]:
@@ -354,29 +354,40 @@ def _peak_memory(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _check_resources(size: int, device: torch.device, folder: Path) -> None:
-    """Refuse a run whose gradients and moments (3 times the weights) or checkpoints cannot fit."""
-    if 3 * size > (free := _available_memory(device)):
+def _check_resources(
+    weights: list[nn.Parameter], optimizer: torch.optim.Optimizer, device: torch.device, folder: Path
+) -> int:
+    """Bytes still to be taken by gradients and moments; refuse a run for which there is clearly no room."""
+    size = sum(p.nbytes for p in weights)
+    coming = size if optimizer.state else 3 * size
+    if coming > (free := _available_memory(device)):
         raise UserError(
-            f"training needs {3 * size / 1e9:.1f} GB beside the weights, {free / 1e9:.1f} GB are free: "
+            f"training needs {coming / 1e9:.1f} GB beside the weights, {free / 1e9:.1f} GB are free: "
             "close other programs or choose a smaller network"
         )
+    # A checkpoint holds weights, averages and two moments; a third is written before the first goes.
     if 12 * size > (room := shutil.disk_usage(folder).free):
         raise UserError(f"checkpoints need {12 * size / 1e9:.1f} GB, {folder} has {room / 1e9:.1f} GB free")
+    return coming
 
 
 @contextmanager
-def _memory_guard(device: torch.device, reserve: int, enabled: bool) -> Iterator[None]:
+def _memory_guard(weights: list[nn.Parameter], coming: int, enabled: bool) -> Iterator[None]:
     """Add up what the forward pass keeps for the backward pass; stop before the system kills the process."""
     if not enabled:
         yield
         return
-    room, kept = _available_memory(device) - reserve, {}
+    room = _available_memory(weights[0].device) - coming
+    seen = {p.untyped_storage().data_ptr() for p in weights}
+    kept = 0
 
     def count(tensor: Tensor) -> Tensor:
+        nonlocal kept
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        if sum(kept.values()) > room:
+        if storage.data_ptr() not in seen:
+            seen.add(storage.data_ptr())
+            kept += storage.nbytes()
+        if kept > room:
             raise UserError(
                 f"a batch needs more than the {room / 1e9:.1f} GB of free memory: halve batch_size and "
                 "double accumulate"

@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from inkwash.training.checkpoint import write_atomically
+from inkwash.weights.files import atomic
 
 HEADER = "step,loss,gradient_norm,learning_rate,seconds\n"
 LINE_EVERY = 30.0  # seconds, where there is no terminal for a bar
@@ -77,8 +77,8 @@ class Report:
         """Save a grid of samples as preview-STEP.png."""
         if not isinstance(picture, Image.Image):
             picture = Image.fromarray(picture)
-        path = self.folder / f"preview-{step:08d}.png"
-        write_atomically(path, lambda file: picture.save(file, format="PNG"))
+        with atomic(self.folder / f"preview-{step:08d}.png") as file:
+            picture.save(file)
         if self.board:
             pixels = np.asarray(picture.convert("RGB"))
             self.board.add_image("preview", pixels, step, dataformats="HWC")
