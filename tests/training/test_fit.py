@@ -1,0 +1,356 @@
+import csv
+import errno
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import inkwash.training.checkpoint as checkpoint
+from inkwash.errors import UserError
+from inkwash.training import Settings, batches, fit
+
+QUICK = Settings(steps=12, batch_size=8, learning_rate=1e-2, warmup=4, ema=0.9, checkpoint_minutes=0)
+DATA = torch.randn(40, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(0.2), nn.Conv2d(8, 3, 3, padding=1)
+    )
+
+
+def run(folder, settings=QUICK, trap=lambda step: None, preview=None):
+    """A training that draws on everything random: noise, dropout, shuffling; and has buffers."""
+    module, order = network(), batches(len(DATA), settings.batch_size, settings.seed)
+
+    def batch(step):
+        trap(step)
+        return DATA[order(step)]
+
+    def loss(x, generator):
+        noise = torch.randn(x.shape, generator=generator)
+        return (module(x + noise) - noise).square().mean()
+
+    return fit(module, loss, batch, folder, settings, preview)
+
+
+def regression(folder, settings, data, trap=lambda value: value):
+    """Least squares without randomness, in a module with a matrix and a bias."""
+    torch.manual_seed(0)
+    module = nn.Linear(data[0].shape[1], 1)
+
+    def loss(pair, _generator):
+        return trap((module(pair[0]) - pair[1]).square().mean())
+
+    def batch(step):
+        rows = torch.arange(step * settings.batch_size, (step + 1) * settings.batch_size) % len(data[0])
+        return data[0][rows], data[1][rows]
+
+    return fit(module, loss, batch, folder, settings)
+
+
+def points(n=64):
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(n, 5, generator=generator), 5 * torch.randn(n, 1, generator=generator)
+
+
+def same(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def log(folder):
+    with open(Path(folder) / "log.csv") as file:
+        return [(int(row["step"]), row["loss"], row["gradient_norm"]) for row in csv.DictReader(file)]
+
+
+def newest(folder):
+    return max((Path(folder) / "checkpoints").glob("*.safetensors"))
+
+
+def test_weights_and_averages_follow_the_equations(tmp_path):
+    """AdamW, warm-up, cosine, clipping by norm and EMA, written again in NumPy float64."""
+    x, y = points()
+    settings = replace(QUICK, steps=30, decay="cosine", weight_decay=0.3, batch_size=16, ema=0.7)
+    result = regression(tmp_path, settings, (x, y))
+
+    torch.manual_seed(0)
+    start = nn.Linear(5, 1)
+    w = {"weight": start.weight.detach().double().numpy()[0], "bias": start.bias.detach().double().numpy()}
+    average, m, v = dict(w), dict.fromkeys(w, 0.0), dict.fromkeys(w, 0.0)
+    for n in range(30):
+        rows = np.arange(n * 16, (n + 1) * 16) % 64
+        a, b = x.double().numpy()[rows], y.double().numpy()[rows, 0]
+        error = a @ w["weight"] + w["bias"] - b
+        g = {"weight": 2 * a.T @ error / 16, "bias": 2 * error.mean(keepdims=True)}
+        norm = np.sqrt(sum((value**2).sum() for value in g.values()))
+        assert norm > 1  # so that clipping is seen
+        rate = 0.01 * (n + 1) / 4 if n < 4 else 0.01 * (1 + np.cos(np.pi * (n - 4) / 26)) / 2
+        d = min(0.7, (1 + n) / (10 + n))
+        for name, wd in (("weight", 0.3), ("bias", 0.0)):
+            grad = g[name] / norm
+            m[name] = 0.9 * m[name] + 0.1 * grad
+            v[name] = 0.99 * v[name] + 0.01 * grad**2
+            step = m[name] / (1 - 0.9 ** (n + 1)) / (np.sqrt(v[name] / (1 - 0.99 ** (n + 1))) + 1e-8)
+            w[name] = w[name] - rate * (step + wd * w[name])
+            average[name] = d * average[name] + (1 - d) * w[name]
+
+    trained = checkpoint.read(newest(tmp_path))["weights"]
+    for name in w:
+        np.testing.assert_allclose(trained[name].numpy().ravel(), w[name], rtol=1e-4)
+        np.testing.assert_allclose(getattr(result, name).detach().numpy().ravel(), average[name], rtol=1e-4)
+
+
+def test_four_small_batches_are_one_large_one(tmp_path):
+    data = points()
+    large = regression(tmp_path / "large", replace(QUICK, batch_size=32), data)
+    small = regression(tmp_path / "small", replace(QUICK, batch_size=8, accumulate=4), data)
+    torch.testing.assert_close(small.state_dict(), large.state_dict(), rtol=1e-4, atol=1e-6)
+    large_log, small_log = (log(tmp_path / name) for name in ("large", "small"))
+    assert [float(row[1]) for row in small_log] == pytest.approx([float(row[1]) for row in large_log], rel=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{}, {"channels_last": True, "accumulate": 2}])
+def test_a_run_resumed_halfway_ends_with_the_same_bits(tmp_path, changes):
+    settings = replace(QUICK, **changes)
+    whole = run(tmp_path / "whole", settings)
+    run(tmp_path / "halves", replace(settings, steps=7))
+    resumed = run(tmp_path / "halves", settings, preview=lambda module, step: np.zeros((2, 2, 3), np.uint8))
+    assert same(whole, resumed)
+    assert log(tmp_path / "halves") == log(tmp_path / "whole")
+    assert [step for step, *_ in log(tmp_path / "whole")] == list(range(1, 13))
+    # A finished run has nothing left to do.
+    assert same(whole, run(tmp_path / "whole", settings, trap=lambda step: pytest.fail("asked for a batch")))
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path):
+    settings = replace(QUICK, steps=60)
+    whole = run(tmp_path / "whole", settings)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["inkwash.training.fit", "torch.utils.tensorboard", "torch._dynamo"])
+    moments, killed = random.Random(0), 0
+    while True:
+        process = context.Process(target=run, args=(tmp_path / "killed", settings))
+        process.start()
+        process.join(moments.uniform(0.2, 1.2) if killed < 6 else None)
+        if process.exitcode is not None:
+            break
+        process.kill()
+        process.join()
+        killed += 1
+    assert killed and process.exitcode == 0
+    assert same(whole, run(tmp_path / "killed", settings))
+    assert log(tmp_path / "killed") == log(tmp_path / "whole")
+    names = sorted(path.name for path in (tmp_path / "killed" / "checkpoints").iterdir())
+    assert names == [f"step-000000{n}.{kind}" for n in (59, 60) for kind in ("json", "safetensors")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(tmp_path, capfd, number):
+    settings = replace(QUICK, checkpoint_minutes=60)
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught:
+        run(tmp_path, settings, trap=lambda step: step == 4 and os.kill(os.getpid(), number))
+    assert caught.value.code == 128 + number
+    assert newest(tmp_path).name == "step-00000005.safetensors"
+    assert "stopped after step 5" in (said := capfd.readouterr().err)
+    assert "run the same command to go on" in said
+    assert handlers == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+    assert same(run(tmp_path, settings), run(tmp_path / "whole", settings))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda value: value * torch.nan, lambda value: (value * 0).sqrt()],
+    ids=["loss", "gradient of a finite loss"],
+)
+def test_the_first_value_that_is_not_finite_stops_the_run(tmp_path, spoil):
+    calls = iter(range(100))
+    with pytest.raises(UserError, match="step 7: the loss is"):
+        regression(tmp_path, QUICK, points(), trap=lambda value: spoil(value) if next(calls) == 6 else value)
+    assert newest(tmp_path).name == "step-00000006.safetensors"
+    assert same(regression(tmp_path, QUICK, points()), regression(tmp_path / "sound", QUICK, points()))
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [("seed", 1), ("batch_size", 4), ("betas", (0.9, 0.95)), ("precision", "bfloat16"), ("decay", "cosine")],
+)
+def test_another_run_does_not_continue_in_the_same_folder(tmp_path, key, value):
+    run(tmp_path, replace(QUICK, steps=2))
+    with pytest.raises(UserError, match=f"holds a run with {key} = "):
+        run(tmp_path, replace(QUICK, steps=2, **{key: value}))
+
+
+def test_steps_may_grow_where_the_schedule_does_not_depend_on_them(tmp_path):
+    cosine = replace(QUICK, steps=3, decay="cosine")
+    run(tmp_path / "cosine", cosine)
+    with pytest.raises(UserError, match="steps cannot change from 3 to 12: the cosine decay"):
+        run(tmp_path / "cosine", replace(cosine, steps=12))
+    run(tmp_path / "none", QUICK)
+    with pytest.raises(UserError, match=r"steps = 3, but the run in .* has done 12"):
+        run(tmp_path / "none", replace(QUICK, steps=3))
+
+
+def test_another_network_does_not_continue_in_the_same_folder(tmp_path):
+    run(tmp_path, QUICK)
+    with pytest.raises(UserError, match="weights of another network"):
+        regression(tmp_path, replace(QUICK, steps=13), points())
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capfd):
+    whole = run(tmp_path)
+    damaged = newest(tmp_path)
+    data = bytearray(damaged.read_bytes())
+    data[-7] ^= 1
+    damaged.write_bytes(data)
+    first = []
+    assert same(whole, run(tmp_path, trap=first.append))
+    assert first == [11]
+    assert f"{damaged.name} is damaged: falling back" in capfd.readouterr().err
+    for path in (tmp_path / "checkpoints").glob("*.json"):
+        path.write_text(path.read_text()[:-20])
+    with pytest.raises(UserError, match=r"every checkpoint in .* is damaged"):
+        run(tmp_path)
+
+
+def test_a_full_disk_leaves_the_old_checkpoints(tmp_path, monkeypatch):
+    run(tmp_path, replace(QUICK, steps=5))
+    before = {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
+
+    def full(tensors, path):
+        Path(path).write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"step 6 .*No space left.*make room"):
+        patch.setattr(checkpoint, "save_file", full)
+        run(tmp_path)
+    assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()} == before
+    assert same(run(tmp_path), run(tmp_path / "whole"))
+
+
+def test_frozen_parameters_stay_and_are_not_saved(tmp_path):
+    module = network()
+    module[0].requires_grad_(False)
+    before = module[0].weight.clone()
+    fit(module, lambda x, _: module(x).square().mean(), lambda step: DATA[:8], tmp_path, QUICK)
+    assert torch.equal(module[0].weight, before)
+    assert set(checkpoint.read(newest(tmp_path))["weights"]) == {"1.weight", "1.bias", "3.weight", "3.bias"}
+
+
+def test_the_memory_format_does_not_change_the_training(tmp_path):
+    def train(folder, settings):
+        torch.manual_seed(0)  # no dropout: its mask is drawn in the order of the memory
+        module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.SiLU(), nn.Conv2d(8, 3, 3))
+        return fit(module, lambda x, _: (module(x) - 1).square().mean(), lambda k: DATA[k::12], folder, settings)
+
+    plain, last = train(tmp_path / "a", QUICK), train(tmp_path / "b", replace(QUICK, channels_last=True))
+    assert last[2].weight.is_contiguous(memory_format=torch.channels_last)
+    assert not last[2].weight.is_contiguous()
+    torch.testing.assert_close(plain.state_dict(), last.state_dict(), rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_computes_the_loss_and_keeps_float32_weights(tmp_path):
+    module, kinds = nn.Linear(6, 1), set()
+
+    def loss(x, _generator):
+        y = module(x)
+        kinds.add(y.dtype)
+        return y.float().square().mean()
+
+    fit(module, loss, lambda step: DATA[:8, 0, 0], tmp_path, replace(QUICK, precision="bfloat16"))
+    assert kinds == {torch.bfloat16}
+    assert {t.dtype for t in checkpoint.read(newest(tmp_path))["weights"].values()} == {torch.float32}
+
+
+def test_previews_show_the_averaged_weights(tmp_path):
+    seen = {}
+
+    def preview(module, step):
+        seen[step] = [p.clone() for p in module.parameters()]
+        assert not module.training and not torch.is_grad_enabled()
+        return Image.new("RGB", (3, 2), (step, 0, 0))
+
+    result = run(tmp_path, replace(QUICK, preview_every=5), preview=preview)
+    assert list(seen) == [5, 10, 12]
+    assert all(torch.equal(a, b) for a, b in zip(seen[12], result.parameters(), strict=True))
+    assert Image.open(tmp_path / "preview-00000010.png").getpixel((2, 1)) == (10, 0, 0)
+    assert same(result, run(tmp_path / "without"))
+
+
+@pytest.mark.parametrize(
+    "free, says", [(100, "beside the weights"), (10_000, "halve batch_size and double accumulate")]
+)
+def test_too_little_memory_is_refused_before_it_runs_out(tmp_path, monkeypatch, free, says):
+    monkeypatch.setattr(sys.modules["inkwash.training.fit"], "_available_memory", lambda device: free)
+    with pytest.raises(UserError, match=says):
+        run(tmp_path)
+
+
+def test_an_estimate_is_printed_before_a_long_run(tmp_path, capfd):
+    run(tmp_path)
+    assert "peak memory about 0." in capfd.readouterr().err
+
+
+def test_tensorboard_shows_every_step_once_after_a_crash(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+    def crash(step):
+        if step == 9:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run(tmp_path, replace(QUICK, checkpoint_minutes=60), trap=crash)
+    run(tmp_path, replace(QUICK, checkpoint_minutes=60))
+    board = events.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    rows = [(event.step, pytest.approx(event.value, rel=1e-6)) for event in board.Scalars("loss")]
+    assert rows == [(step, float(loss)) for step, loss, _ in log(tmp_path)]
+
+
+def test_without_tensorboard_the_log_is_still_written(tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    run(tmp_path)
+    assert "pip install tensorboard" in capfd.readouterr().err
+    assert len(log(tmp_path)) == 12
+
+
+def test_checkpoints_are_plain_tensors_and_json(tmp_path):
+    run(tmp_path)
+    facts = json.loads(newest(tmp_path).with_suffix(".json").read_text())
+    assert facts["step"] == 12
+    assert facts["settings"]["batch_size"] == 8
+    kinds = checkpoint.read(newest(tmp_path))
+    assert set(kinds) == {"weights", "ema", "buffers", "exp_avg", "exp_avg_sq", "step"}
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"ema": 1.0}, r"ema must lie in \[0, 1\), not 1.0"),
+        ({"betas": (0.9, 1.1)}, r"betas must lie in \[0, 1\), not 1.1"),
+        ({"warmup": -1}, "warmup must not be negative"),
+        ({"precision": "bf16"}, "unknown precision 'bf16': did you mean bfloat16"),
+    ],
+)
+def test_settings_out_of_range_are_refused(change, says):
+    with pytest.raises(UserError, match=says):
+        replace(QUICK, **change)
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match="device 'warp' is not available"):
+        run(tmp_path, replace(QUICK, device="warp"))
