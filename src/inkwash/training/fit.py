@@ -111,7 +111,8 @@ def fit(
     Only parameters that require a gradient are trained, averaged and kept in checkpoints.
 
     In `folder`: checkpoints/ (the last two), log.csv, tensorboard/, preview-STEP.png. SIGINT and SIGTERM
-    finish the step, save, and leave with SystemExit.
+    finish the step, save, and leave with SystemExit. Where decay is "none", `steps` may change between
+    starts; set to the steps that a stopped run has done, it returns that run's weights at once.
 
     Raises UserError for a loss or gradient that is not finite (the last checkpoint stays as it was), for
     settings that contradict the run in `folder`, too little memory or disk, and a device that is not there.
