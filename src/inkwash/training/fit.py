@@ -134,6 +134,7 @@ def fit(
     kernels, vectors = [p for p in weights if p.ndim > 1], [p for p in weights if p.ndim <= 1]
     groups = [{"params": kernels}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
+    optimizer.zero_grad()  # the caller may have left gradients
 
     checkpoints = folder / "checkpoints"
     facts: dict[str, Any] = {"step": 0, "log_bytes": 0}
@@ -191,14 +192,14 @@ def fit(
                 if done == start + 2:  # the first step also plans and allocates
                     left = duration((now - clock) * (settings.steps - done))
                     say(f"about {left}; peak memory about {_peak_memory(device) / 1e9:.1f} GB")
-                if preview and (done % settings.preview_every == 0 or done == settings.steps):
-                    with _averaged(module, trained, averages):
-                        report.picture(done, preview(module, done))
                 due = time.monotonic() - saved >= settings.checkpoint_minutes * 60
                 if due or stopped or done == settings.steps:
                     notes = {"settings": asdict(settings), "log_bytes": report.log_bytes}
                     checkpoint.save(checkpoints, done, _state(module, trained, averages, optimizer), notes)
                     saved = time.monotonic()
+                if preview and (done % settings.preview_every == 0 or done == settings.steps):
+                    with _averaged(module, trained, averages):
+                        report.picture(done, preview(module, done))
                 if stopped and done < settings.steps:
                     say(f"stopped after step {done}; saved in {folder}: run the same command to go on")
                     raise SystemExit(128 + stopped[0])
