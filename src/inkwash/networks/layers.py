@@ -56,7 +56,11 @@ class Attention(nn.Module):
             for projected in (self.to_q(x), self.to_k(context), self.to_v(context))
         )
         seen = None if mask is None else mask[:, None, None, :]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        if q.dtype == torch.bfloat16 and q.device.type == "cpu":  # there its backward is up to 4 times slower
+            with torch.autocast("cpu", enabled=False):
+                out = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), seen).to(q.dtype)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, seen)
         return self.to_out(out.transpose(1, 2).flatten(2))
 
 

@@ -145,9 +145,7 @@ class SpatialTransformer(nn.Module):
         self.linear = c.linear
         self.norm = nn.GroupNorm(c.groups, dim, eps=1e-6)
         self.proj_in = nn.Linear(dim, dim) if c.linear else c.conv(dim, dim, 1)
-        self.transformer_blocks = nn.ModuleList(
-            TransformerBlock(dim, heads, context_dim) for _ in range(depth)
-        )
+        self.transformer_blocks = nn.ModuleList(TransformerBlock(dim, heads, context_dim) for _ in range(depth))
         self.proj_out = zeroed(nn.Linear(dim, dim) if c.linear else c.conv(dim, dim, 1))
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
@@ -199,9 +197,7 @@ class Down(nn.Module):
         conv = c.conv(widths[-1], widths[-1], 3, stride=2, padding=c.padding)
         self.downsamplers = nn.ModuleList([] if last else [Resample(conv)])
 
-    def forward(
-        self, x: Tensor, embedding: Tensor, context: Tensor | None, mask: Tensor | None
-    ) -> list[Tensor]:
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor | None, mask: Tensor | None) -> list[Tensor]:
         states = []
         for resnet, attention in zip_longest(self.resnets, self.attentions):
             x = resnet(x, embedding)
@@ -441,9 +437,7 @@ def check(config: dict[str, Any], others: dict[str, Any]) -> None:
     ):
         if isinstance(config[key], list) and len(config[key]) != levels:
             raise UserError(f"{key} has {len(config[key])} values for {levels} levels of block_out_channels")
-    kinds = {DOWN[name] for name in config["down_block_types"]} | {
-        UP[name] for name in config["up_block_types"]
-    }
+    kinds = {DOWN[name] for name in config["down_block_types"]} | {UP[name] for name in config["up_block_types"]}
     kinds.add(MIDDLE.get(config["mid_block_type"]))
     if "cross" in kinds and config["cross_attention_dim"] is None:
         raise UserError("blocks named CrossAttn need a cross_attention_dim, the width of the context")
