@@ -46,6 +46,7 @@ FIXED: dict[str, Any] = {
     "resnet_out_scale_factor": 1,
     "resnet_skip_time_act": False,
     "reverse_transformer_layers_per_block": None,
+    "time_cond_proj_dim": None,
     "time_embedding_act_fn": None,
     "time_embedding_dim": None,
     "time_embedding_type": "positional",
@@ -148,7 +149,9 @@ class SpatialTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList(TransformerBlock(dim, heads, context_dim) for _ in range(depth))
         self.proj_out = zeroed(nn.Linear(dim, dim) if c.linear else c.conv(dim, dim, 1))
 
-    def forward(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        if context is None:
+            raise ValueError("this U-Net needs a context")
         h = self.norm(x)
         h = self.proj_in(tokens(h)) if self.linear else tokens(self.proj_in(h))
         for block in self.transformer_blocks:
@@ -376,7 +379,8 @@ class UNet(nn.Module):
         numbers with num_class_embeds, (B,) numbers on the scale of time with "timestep".
         """
         embedding = self.embed(x, time, label)
-        context = context if self.encoder_hid_proj is None else self.encoder_hid_proj(context)
+        if self.encoder_hid_proj is not None and context is not None:
+            context = self.encoder_hid_proj(context)
         states = [self.conv_in(x)]
         for block in self.down_blocks:
             states += block(states[-1], embedding, context, context_mask)

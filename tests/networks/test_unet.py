@@ -1,0 +1,282 @@
+"""The U-Net against diffusers' on the same weights, and against itself across dimensions."""
+
+import inspect
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from inkwash.errors import UserError
+from inkwash.networks.unet import FIXED, IDLE, WEIGHTS, UNet, load_unet, save_unet
+
+LOWEST = {  # attention at the lowest level only, as in the project's own models
+    "block_out_channels": (16, 32),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    "cross_attention_dim": 12,
+    "attention_head_dim": 4,
+    "norm_num_groups": 8,
+    "layers_per_block": 1,
+}
+CONFIGS = {
+    "lowest": LOWEST,
+    "sd1": {"block_out_channels": (16, 16, 32, 32), "cross_attention_dim": 24, "norm_num_groups": 16},
+    "sd2": LOWEST
+    | {
+        "use_linear_projection": True,
+        "attention_head_dim": (2, 8),
+        "transformer_layers_per_block": (1, 2),
+        "layers_per_block": (2, 1),
+        "upcast_attention": True,
+    },
+    "label": LOWEST
+    | {
+        "class_embed_type": "projection",
+        "projection_class_embeddings_input_dim": 7,
+        "resnet_time_scale_shift": "scale_shift",
+        "flip_sin_to_cos": False,
+        "freq_shift": 1,
+    },
+    "timestep label": LOWEST | {"class_embed_type": "timestep", "mid_block_type": "UNetMidBlock2D"},
+    "class": LOWEST | {"num_class_embeds": 5, "mid_block_type": None, "in_channels": 9, "out_channels": 3},
+    "text_proj": LOWEST | {"encoder_hid_dim": 10, "encoder_hid_dim_type": "text_proj", "norm_eps": 1e-3},
+    "far padding": LOWEST | {"downsample_padding": 0},
+    "no context": LOWEST
+    | {
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+        "mid_block_type": "UNetMidBlock2D",
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    },
+}
+LABELS = {"label": torch.randn(2, 7), "timestep label": torch.tensor([10.0, 600.0]), "class": torch.tensor([3, 0])}
+
+
+def inputs(name: str, *spatial: int) -> dict[str, torch.Tensor | None]:
+    """Arguments of the forward pass; the second text has two tokens of padding."""
+    config = CONFIGS[name]
+    torch.manual_seed(1)
+    mask = torch.ones(2, 6, dtype=torch.bool)
+    mask[1, 4:] = False
+    return {
+        "x": torch.randn(2, config.get("in_channels", 4), *spatial),
+        "time": torch.tensor([3.0, 812.5]),
+        "context": torch.randn(2, 6, config.get("encoder_hid_dim", config["cross_attention_dim"])),
+        "context_mask": mask,
+        "label": LABELS.get(name),
+    }
+
+
+def filled(**config: object) -> UNet:
+    """A U-Net whose zeroed layers are random too."""
+    torch.manual_seed(0)
+    unet = UNet(**config).eval()
+    for parameter in unet.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return unet
+
+
+def their_output(theirs: torch.nn.Module, given: dict[str, torch.Tensor | None]) -> torch.Tensor:
+    mask, label = given["context_mask"], given["label"]
+    return theirs(given["x"], given["time"], given["context"], class_labels=label, encoder_attention_mask=mask).sample
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@torch.no_grad()
+def test_equals_diffusers_and_each_opens_what_the_other_saves(name, tmp_path):
+    Theirs = pytest.importorskip("diffusers").UNet2DConditionModel
+    torch.manual_seed(0)
+    theirs, ours = Theirs(**CONFIGS[name]).eval(), UNet(**CONFIGS[name]).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    # Sizes that halve with a remainder, where diffusers can (it cannot with self-attention blocks or far padding).
+    given = inputs(name, *((16, 8) if name in ("far padding", "no context") else (13, 10)))
+    torch.testing.assert_close(ours(**given), their_output(theirs, given), rtol=0, atol=1e-5)
+
+    save_unet(ours, tmp_path / "ours")
+    reopened = Theirs.from_pretrained(tmp_path / "ours").eval()
+    expected = load_unet(tmp_path / "ours")(**given)
+    torch.testing.assert_close(their_output(reopened, given), expected, rtol=0, atol=1e-5)
+    theirs.half().save_pretrained(tmp_path / "theirs")
+    torch.testing.assert_close(load_unet(tmp_path / "theirs")(**given), expected, rtol=0, atol=1e-5)
+
+
+def test_defaults_are_those_of_the_format():
+    Theirs = pytest.importorskip("diffusers").UNet2DConditionModel
+    defaults = {key: value.default for key, value in inspect.signature(Theirs).parameters.items()}
+    ours = {key: value.default for key, value in inspect.signature(UNet).parameters.items()} | FIXED
+    for key in defaults.keys() - IDLE:
+        assert ours[key] == defaults[key], key
+    with torch.device("meta"):  # the 860 million of Stable Diffusion 1, without their memory
+        one, other = UNet(cross_attention_dim=768).state_dict(), Theirs(cross_attention_dim=768).state_dict()
+    assert {key: value.shape for key, value in one.items()} == {k: v.shape for k, v in other.items()}
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@torch.no_grad()
+def test_a_picture_one_pixel_wide_is_the_network_of_one_dimension_less(dims):
+    # Only the middle slice of every kernel can touch such a picture.
+    more, less = filled(**CONFIGS["label"], dims=dims), filled(**CONFIGS["label"], dims=dims - 1)
+    less.load_state_dict(
+        {
+            key: value[..., value.shape[-1] // 2] if value.ndim == dims + 2 else value
+            for key, value in more.state_dict().items()
+        }
+    )
+    given = inputs("label", *(9, 6)[: dims - 1], 1)
+    x = given.pop("x")
+    torch.testing.assert_close(less(x[..., 0], **given), more(x, **given)[..., 0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lowest", "text_proj"])
+@torch.no_grad()
+def test_padding_is_not_seen_and_a_text_without_tokens_is_finite(name):
+    unet, given = filled(**CONFIGS[name]), inputs(name, 8, 8)
+    out = unet(**given)
+    short = {key: value[1:] for key, value in given.items() if key in ("x", "time")}
+    alone = unet(**short, context=given["context"][1:, :4])
+    torch.testing.assert_close(out[1:], alone, rtol=0, atol=1e-5)
+    given["context"][1, 4:] = 1e4
+    assert torch.equal(unet(**given), out)
+    given["context"][0, 2] += 1
+    assert not torch.allclose(unet(**given)[0], out[0], atol=1e-4)
+    given["context_mask"][:] = False
+    assert unet(**given).isfinite().all()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_starts_at_zero_and_every_parameter_learns(name):
+    torch.manual_seed(0)
+    unet, given = UNet(**CONFIGS[name]), inputs(name, 16, 16)
+    start = {key: value.clone() for key, value in unet.named_parameters()}
+    assert not unet(**given).any()
+    # Zeroed layers wake from the output inwards, an attention's output before what it attends with.
+    optimizer = torch.optim.Adam(unet.parameters(), lr=1e-2)
+    for _ in range(4):
+        optimizer.zero_grad()
+        (unet(**given) - 1).square().mean().backward()
+        optimizer.step()
+    still = [key for key, value in unet.named_parameters() if torch.equal(value, start[key])]
+    assert not still
+
+
+@pytest.mark.parametrize("name", ["sd1", "sd2", "no context"])
+@torch.no_grad()
+def test_bfloat16_and_channels_last_agree_with_plain_float32(name):
+    unet, given = filled(**CONFIGS[name]), inputs(name, 16, 16)
+    plain = unet(**given)
+    layouts = []
+    for module in unet.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda _, args, out: layouts.extend([*args, out]))
+    unet.to(memory_format=torch.channels_last)
+    given["x"] = given["x"].to(memory_format=torch.channels_last)
+    torch.testing.assert_close(unet(**given), plain, rtol=0, atol=1e-4)
+    assert all(state.is_contiguous(memory_format=torch.channels_last) for state in layouts)  # no copy between
+    with torch.autocast("cpu", torch.bfloat16):
+        half = unet(**given).float()
+    assert (half - plain).norm() < 0.02 * plain.norm()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dual_cross_attention", True),
+        ("only_cross_attention", True),
+        ("class_embed_type", "identity"),
+        ("encoder_hid_dim_type", "image_proj"),
+        ("down_block_types", ("DownBlock2D", "KDownBlock2D")),
+        ("mid_block_type", "UNetMidBlock2DSimpleCrossAttn"),
+        ("up_block_types", ("UpBlock2D",)),
+        ("norm_num_groups", 7),
+        ("cross_attention_dim", None),
+        ("attention_head_dim", 5),
+        ("layers_per_block", (1, 2, 3)),
+        ("block_out_chanels", (16, 32)),
+        ("dims", 4),
+    ],
+)
+def test_a_configuration_it_cannot_carry_is_named(key, value):
+    with pytest.raises(UserError, match=key):
+        UNet(**LOWEST | {key: value})
+
+
+def test_an_unconditional_network_needs_no_context_dim_and_is_opened_by_diffusers(tmp_path):
+    unet = filled(**CONFIGS["no context"] | {"cross_attention_dim": None})
+    save_unet(unet, tmp_path)
+    given = inputs("no context", 8, 8)
+    expected = load_unet(tmp_path)(given["x"], given["time"])
+    theirs = pytest.importorskip("diffusers").UNet2DConditionModel.from_pretrained(tmp_path)
+    torch.testing.assert_close(their_output(theirs, given), expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_network_of_one_dimension_is_saved_and_loaded(tmp_path):
+    unet = filled(**LOWEST, dims=1).half().float()
+    save_unet(unet, tmp_path)
+    again, given = load_unet(tmp_path), inputs("lowest", 11)
+    assert again.config == unet.config
+    assert torch.equal(again(**given), unet(**given))
+
+
+def test_a_weight_without_a_float16_is_not_saved(tmp_path):
+    unet = UNet(**LOWEST)
+    torch.nn.init.constant_(unet.conv_in.bias, 1e6)
+    with pytest.raises(ValueError, match=r"conv_in\.bias"):
+        save_unet(unet, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_label_or_a_context_must_be_what_the_network_was_built_for():
+    with pytest.raises(ValueError, match="needs a label"):
+        UNet(**CONFIGS["label"])(**inputs("lowest", 8, 8))
+    with pytest.raises(ValueError, match="takes no label"):
+        UNet(**LOWEST)(**inputs("lowest", 8, 8) | {"label": torch.ones(2, 7)})
+    with pytest.raises(ValueError, match="needs a context"):
+        UNet(**LOWEST)(**inputs("lowest", 8, 8) | {"context": None})
+
+
+def rewrite(file, change):
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file)
+
+
+def to_pickle(file):
+    torch.save({"conv_in.bias": torch.zeros(16)}, file)
+
+
+BROKEN = {
+    "missing": (lambda file: file.unlink(), "no such file"),
+    "cut short": (lambda file: file.write_bytes(file.read_bytes()[:-100]), "not a whole safetensors"),
+    "empty": (lambda file: file.write_bytes(b""), "not a whole safetensors"),
+    "something else": (lambda file: file.write_bytes(b"\x89PNG" + bytes(1000)), "not a whole safetensors"),
+    "new pickle": (to_pickle, "only safetensors are loaded"),
+    "old pickle": (lambda file: file.write_bytes(pickle.dumps({"a": 1})), "only safetensors are loaded"),
+    "a key too few": (lambda file: rewrite(file, lambda t: t.pop("conv_in.bias")), r"conv_in\.bias is missing"),
+    "a key too many": (lambda file: rewrite(file, lambda t: t.update(odd=torch.ones(1))), "odd belongs to no"),
+    "a wrong shape": (
+        lambda file: rewrite(file, lambda t: t.update({"conv_in.bias": torch.ones(3)})),
+        r"conv_in\.bias has shape \[3\], not \[16\]",
+    ),
+    "a .bin alone": (lambda file: to_pickle(file.rename(file.with_suffix(".bin"))), "only safetensors"),
+    "config cut short": (lambda file: (file.parent / "config.json").write_text('{"in'), "not a JSON object"),
+    "config of a list": (lambda file: (file.parent / "config.json").write_text("[1]"), "not a JSON object"),
+    "config it cannot carry": (
+        lambda file: (file.parent / "config.json").write_text(json.dumps({"act_fn": "mish"})),
+        "act_fn = 'silu' only",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_an_error_of_one_line_with_its_name(name, tmp_path):
+    save_unet(UNet(**LOWEST), tmp_path)
+    spoil, reason = BROKEN[name]
+    spoil(tmp_path / WEIGHTS)
+    with pytest.raises(UserError, match=reason) as caught:
+        load_unet(tmp_path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(tmp_path / ("config.json" if "config" in name else "diffusion_pytorch_model")) in message
