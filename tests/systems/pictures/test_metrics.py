@@ -81,12 +81,14 @@ def test_wilson_interval_known_values():
     # 81 of 263: Newcombe 1998, Statistics in Medicine 17, table I, method 3.
     assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert wilson_interval(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+    assert wilson_interval(0, 29)[0] == 0  # not -0.0
 
 
 @given(st.integers(1, 500), st.data())
 def test_wilson_interval_holds_the_score_equation(n, data):
     hits = data.draw(st.integers(0, n))
     for p in wilson_interval(hits, n):
+        assert 0 <= p <= 1
         assert (hits / n - p) ** 2 == pytest.approx(1.959964**2 * p * (1 - p) / n, abs=1e-9)
 
 

@@ -19,9 +19,11 @@ generated pictures stand, for the same pairs,
 With each rate comes Wilson's 95 % interval, which treats pairs as independent; over all styles it is a little
 too narrow, because a concept may be drawn in several.
 
-Distance. Frechet distance between the features of the generated and of the true pictures of the same pairs;
-beside it that of retrieval, of the same concepts in another style, and of other training pictures in the same
-styles: always the same number of pictures, since the estimate depends on it.
+Distance. Frechet distance between the features of the generated and of the true pictures of the same pairs, in
+all styles together and in each; beside it that of retrieval, of other training pictures in the same styles, and
+of the same concepts in another style (in each style only: together they would be partly the true pictures).
+Always with the same number of pictures, because the estimate depends on it: what other training pictures get is
+what sampling alone costs.
 
 Memory. Each generated picture's nearest training picture of any style, by cosine: its quantiles beside those
 of real held-out pictures, and a sheet of 16 for the eye. Copies would show as a distribution to the right of
@@ -47,6 +49,7 @@ from inkwash.weights.files import atomic
 
 SIZE = 128  # at which the encoder sees
 QUANTILES = (0.05, 0.5, 0.95, 1.0)
+ANOTHER_STYLE = "same concepts, another style"
 
 Generate = Callable[[list[str], str, list[int]], np.ndarray]  # prompts, style, seeds -> (N, 64, 64, 3) uint8
 Encode = Callable[[list[str]], Mapping[str, Tensor]]
@@ -105,14 +108,11 @@ def evaluate(
             rows += _recognition(source, kind, x, chosen, real, data)
 
         rest = np.setdiff1d(train, chosen)
-        sources["same concepts, another style"] = real[
-            [rng.choice(np.flatnonzero(_elsewhere(data, i))) for i in chosen]
-        ]
+        sources[ANOTHER_STYLE] = real[[rng.choice(np.flatnonzero(_elsewhere(data, i))) for i in chosen]]
         sources["other training pictures"] = real[_as_many(rest, data.style, data.style[chosen], rng)]
         for source, x in sources.items():
             if source != "real" and len(x) == len(chosen):  # there may be too few others
-                distance = frechet_distance(x, real[chosen])
-                distances.append({"pictures": source, "of": kind, "n": len(chosen), "distance": distance})
+                distances.append(_distance(source, kind, x, real[chosen], data.style[chosen]))
 
         for source in ("generated", "real"):
             if source == "generated" or kind != "training concepts":
@@ -167,9 +167,12 @@ def table(report: Mapping[str, Any]) -> str:
         cells = [row["pictures"], row["of"], row["style"], row["n"], top1, top10]
         lines.append(_line(*cells, f"{row['top1']['chance']:.2%}, {row['top10']['chance']:.2%}"))
     lines += ["", "Frechet distance (EfficientNet-Lite0) to the true pictures of the same pairs:", ""]
-    lines += ["| pictures | of | n | distance |", "|---|---|---|---|"]
+    styles = report["data"]["styles"]
+    lines += [_line("pictures", "of", "n", "all styles", *styles), "|" + "---|" * (4 + len(styles))]
     for row in report["frechet distance"]:
-        lines.append(_line(row["pictures"], row["of"], row["n"], f"{row['distance']:.1f}"))
+        each = [f"{row['by style'][style]:.0f}" if style in row["by style"] else "" for style in styles]
+        together = "" if row["distance"] is None else f"{row['distance']:.0f}"
+        lines.append(_line(row["pictures"], row["of"], row["n"], together, *each))
     lines += ["", "Cosine to the nearest training picture (quantiles), and how often it shows the same concept:"]
     lines += ["", "| pictures | of | n | 5 % | median | 95 % | largest | same concept |", "|" + "---|" * 8]
     for row in report["nearest training picture"]:
@@ -278,6 +281,16 @@ def _recognition(
             row[f"top{k}"] = {"rate": hits / row["n"], "low": low, "high": high, "chance": chance}
         rows.append(row)
     return rows
+
+
+def _distance(source: str, kind: str, x: np.ndarray, true: np.ndarray, styles: np.ndarray) -> dict[str, Any]:
+    by_style = {
+        style: frechet_distance(x[styles == style], true[styles == style])
+        for style in np.unique(styles).tolist()
+        if (styles == style).sum() > 1
+    }
+    together = None if source == ANOTHER_STYLE else frechet_distance(x, true)
+    return {"pictures": source, "of": kind, "n": len(x), "distance": together, "by style": by_style}
 
 
 def _sheet(made: np.ndarray, training: np.ndarray, labels: list[str]) -> Image.Image:

@@ -77,7 +77,8 @@ def wilson_interval(hits: int, n: int, z: float = 1.959964) -> tuple[float, floa
     p = hits / n
     middle = p + z**2 / (2 * n)
     half = z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
-    return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
+    # Rounding may step over the ends.
+    return max((middle - half) / (1 + z**2 / n), 0.0), min((middle + half) / (1 + z**2 / n), 1.0)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
