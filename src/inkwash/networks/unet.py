@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inkwash.errors import UserError, unknown
 from inkwash.networks.layers import Attention, VectorEmbedding, sinusoid, zeroed
+from inkwash.weights.files import atomic, load_into, write
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -457,25 +456,17 @@ def check(config: dict[str, Any], others: dict[str, Any]) -> None:
 def save_unet(unet: UNet, folder: str | os.PathLike[str]) -> None:
     """Write config.json and the weights, as float16 safetensors, to a folder that diffusers can open.
 
-    Each file is whole or not there. ValueError if a weight has no float16 (not finite, or above 65504).
+    Each file is whole or not there. UserError if a weight has no float16 (not finite, or above 65504).
     """
-    tensors = {key: value.detach().half().contiguous() for key, value in unet.state_dict().items()}
-    for key, value in tensors.items():
-        if not value.isfinite().all():
-            raise ValueError(f"{key} is not finite in float16")
     config = unet.config.copy()
     if config["cross_attention_dim"] is None:  # diffusers wants a number, though no block reads it here
         del config["cross_attention_dim"]
     if config["dims"] == 2:
         del config["dims"]  # diffusers knows no other
         config = {"_class_name": "UNet2DConditionModel"} | config
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {WEIGHTS: save(tensors), "config.json": json.dumps(config, indent=2).encode()}
-    for name, content in files.items():
-        partial = folder / f"{name}.partial"
-        partial.write_bytes(content)
-        os.replace(partial, folder / name)
+    write(Path(folder, WEIGHTS), unet.state_dict())
+    with atomic(Path(folder, "config.json")) as file:
+        file.write_text(json.dumps(config, indent=2))
 
 
 def load_unet(folder: str | os.PathLike[str]) -> UNet:
@@ -484,44 +475,20 @@ def load_unet(folder: str | os.PathLike[str]) -> UNet:
     UserError, in one line with the file's name, for a file that is missing, broken, a pickle, or does not
     fit the configuration.
     """
-    folder = Path(folder)
-    config_file, file = folder / "config.json", folder / WEIGHTS
-    pickle = file.with_suffix(".bin")
-    if pickle.exists() and not file.exists():
-        raise UserError(f"{pickle}: only safetensors are loaded: a pickle can run code")
-    for needed in (config_file, file):
-        if not needed.is_file():
-            raise UserError(f"{needed}: no such file; a U-Net's folder holds config.json and {WEIGHTS}")
+    file, weights = Path(folder, "config.json"), Path(folder, WEIGHTS)
     try:
-        config = json.loads(config_file.read_bytes())
+        config = json.loads(file.read_bytes())
         config = {key: value for key, value in config.items() if not key.startswith("_")}
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{config_file}: not a JSON object ({error})") from None
-    try:
-        with torch.device("meta"):  # names and shapes only: the file brings the values
+        with torch.device("meta"):  # no memory, and no time for random values that the file replaces
             unet = UNet(**config)
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; a U-Net's folder holds config.json and {WEIGHTS}") from None
     except UserError as error:
-        raise UserError(f"{config_file}: {error}") from None
-    tensors = read_tensors(file)
-    for key, own in unet.state_dict().items():
-        if key not in tensors:
-            raise UserError(f"{file}: {key} is missing; is it the file of another configuration?")
-        if tensors[key].shape != own.shape:
-            shapes = f"{list(tensors[key].shape)}, not {list(own.shape)}"
-            raise UserError(f"{file}: {key} has shape {shapes}; is it the file of another configuration?")
-    if surplus := sorted(tensors.keys() - unet.state_dict().keys()):
-        raise UserError(f"{file}: {surplus[0]} belongs to no layer; is it the file of another configuration?")
-    unet.load_state_dict({key: value.float() for key, value in tensors.items()}, assign=True)
+        raise UserError(f"{file}: {error}") from None
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"{file}: not the configuration of a U-Net ({error})") from None
+    if not weights.exists() and weights.with_suffix(".bin").exists():
+        raise UserError(f"{weights.with_suffix('.bin')}: only safetensors are loaded: a pickle can run code")
+    unet.to_empty(device="cpu")
+    load_into(unet, weights)
     return unet.eval()
-
-
-def read_tensors(file: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. UserError if it is a pickle, cut short, or something else."""
-    try:
-        return load_file(file)
-    except SafetensorError as error:
-        with open(file, "rb") as opened:
-            head = opened.read(4)
-        if head == b"PK\x03\x04" or head[:1] == b"\x80":  # torch.save, new and old
-            raise UserError(f"{file}: only safetensors are loaded: a pickle can run code") from None
-        raise UserError(f"{file}: not a whole safetensors file ({error})") from None
