@@ -125,6 +125,13 @@ def test_choosing_never_reads_what_the_final_table_reports(tmp_path):
         run(generate, tmp_path, split="tset")
 
 
+def test_recognition_needs_several_styles(tmp_path):
+    data = emoji()
+    one = Emoji(**{field: values[:CONCEPTS] for field, values in vars(data).items()})  # the first style
+    with pytest.raises(UserError, match="no training concepts drawn in two or more styles"):
+        evaluate(perfect, encode, one, tmp_path)
+
+
 def test_features_of_real_pictures_are_kept(tmp_path, monkeypatch):
     first = run(perfect, tmp_path, per_row=6, cache=tmp_path)
     seen, whole = [], protocol.features

@@ -42,7 +42,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from inkwash.errors import unknown
+from inkwash.errors import UserError, unknown
 from inkwash.systems.pictures.emoji_data import Emoji
 from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest, wilson_interval
 from inkwash.weights.files import atomic
@@ -85,6 +85,8 @@ def evaluate(
         raise unknown("split", split, ["validation", "test"])
     rng = np.random.default_rng(seed)
     pairs = {kind: _draw(data, name, per_row, rng) for kind, name in kinds.items()}
+    if empty := [kind for kind, chosen in pairs.items() if len(chosen) == 0]:
+        raise UserError(f"the data have no {empty[0]} drawn in two or more styles: load all styles")
     train = np.flatnonzero(data.split == "train")
 
     started = time.process_time()
