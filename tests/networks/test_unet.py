@@ -179,6 +179,19 @@ def test_bfloat16_and_channels_last_agree_with_plain_float32(name):
     assert (half - plain).norm() < 0.02 * plain.norm()
 
 
+@torch.no_grad()
+def test_exports_with_any_batch_and_length_of_text():
+    unet, given = filled(**LOWEST), inputs("lowest", 8, 8)
+    del given["label"]
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    text = {0: batch, 1: length}
+    dynamic = {"x": {0: batch}, "time": {0: batch}, "context": text, "context_mask": text}
+    graph = torch.export.export(unet, (), given, dynamic_shapes=dynamic).module()
+    other = {key: torch.cat([value, value[:1]]) for key, value in given.items()}
+    other |= {key: other[key][:, :5] for key in ("context", "context_mask")}
+    torch.testing.assert_close(graph(**other), unet(**other), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -88,7 +88,7 @@ class DiT(nn.Module):
                 raise ValueError(f"this DiT {'needs a' if given is None else 'takes no'} {name}")
         if any(side % self.config["patch"] for side in x.shape[2:]):
             raise ValueError(f"size {tuple(x.shape[2:])} is no multiple of the patch {self.config['patch']}")
-        vector = self.time_embedding(sinusoid(time.expand(len(x)), WAVES).to(x.dtype))
+        vector = self.time_embedding(sinusoid(time.expand(x.shape[0]), WAVES).to(x.dtype))
         if self.label_embedding is not None:
             vector = vector + self.label_embedding(label)
         vector = F.silu(vector)

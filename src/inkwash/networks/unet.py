@@ -400,7 +400,7 @@ class UNet(nn.Module):
 
         if (label is None) != (self.class_embedding is None):
             raise ValueError("this U-Net " + ("needs a label" if label is None else "takes no label"))
-        vector = self.time_embedding(waves(time.expand(len(x))))
+        vector = self.time_embedding(waves(time.expand(x.shape[0])))
         if label is not None:
             timelike = self.config["class_embed_type"] == "timestep"
             vector = vector + self.class_embedding(waves(label) if timelike else label)
