@@ -1,0 +1,65 @@
+"""Texts -> the states that a picture network listens to."""
+
+import json
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from inkwash.errors import UserError
+from inkwash.networks.text import TextEncoder
+from inkwash.weights.files import atomic, load_into, write
+
+
+class TextCodec:
+    """A tokenizer and a text encoder: English texts of any length -> states of unit scale.
+
+    Lower-cased, cut into word pieces, shortened to the encoder's length (32 with both end marks).
+    """
+
+    def __init__(self, tokenizer: Tokenizer, network: TextEncoder) -> None:
+        self.tokenizer = tokenizer
+        self.network = network.eval()
+        tokenizer.enable_truncation(network.config["length"])
+        tokenizer.enable_padding(pad_id=tokenizer.token_to_id("[PAD]"), pad_token="[PAD]")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "TextCodec":
+        """From config.json, tokenizer.json and model.safetensors. Raises UserError if one is missing."""
+        folder = Path(folder)
+        for name in ("config.json", "tokenizer.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise UserError(f"no text encoder in '{folder}': {name} is missing")
+        network = TextEncoder(**json.loads((folder / "config.json").read_text()))
+        load_into(network, folder / "model.safetensors")  # float16 becomes float32 here
+        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), network)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the same three files, the weights in float16."""
+        folder = Path(folder)
+        with atomic(folder / "config.json") as path:
+            path.write_text(json.dumps(self.network.config, indent=2) + "\n")
+        with atomic(folder / "tokenizer.json") as path:
+            self.tokenizer.save(str(path), pretty=False)
+        write(folder / "model.safetensors", self.network.state_dict(), {"format": "pt"})
+
+    def tokenise(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Piece numbers (B, L) and their mask (B, L), L the longest text's; on the network's device."""
+        rows = self.tokenizer.encode_batch(texts)
+        device = self.network.positions.device
+        ids = torch.tensor([row.ids for row in rows], device=device)
+        return ids, torch.tensor([row.attention_mask for row in rows], dtype=torch.bool, device=device)
+
+    @torch.no_grad()
+    def encode(self, texts: list[str]) -> dict[str, Tensor]:
+        """B texts -> context (B, L, 384), context_mask (B, L) with True for real pieces, pooled (B, 384).
+
+        Mean square about 1 per dimension; beyond the mask the context is 0. "" is [CLS][SEP]: a state
+        like any other, fit to stand for "no text". Raises UserError for no texts or a text not a string.
+        """
+        if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
+            raise UserError(f"texts to encode must be a list of at least one string, not {texts!r:.60}")
+        ids, mask = self.tokenise(texts)
+        states, pooled = self.network(ids, mask)
+        return {"context": states * mask[..., None], "context_mask": mask, "pooled": pooled}
