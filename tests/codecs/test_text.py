@@ -119,12 +119,12 @@ def test_the_tokenizer_agrees_with_the_teachers_within_its_vocabulary(codec: Tex
     theirs = transformers.BertTokenizer.from_pretrained(Path(teacher.__file__).parent / "model")
     vocabulary = codec.tokenizer.get_vocab()
     compared = 0
-    for text in [*TEXTS[:-1], *vocabulary, "naïve Ångström déjà-vu", "don't  stop\tnow\n", "x" * 101]:
+    for text in [*TEXTS[:-1], *list(vocabulary)[::5], "naïve Ångström déjà-vu", "don't  stop\tnow\n", "x" * 101]:
         pieces = theirs.convert_ids_to_tokens(theirs(text)["input_ids"])
         if set(pieces) <= vocabulary.keys() and len(pieces) <= 32:
             assert codec.tokenizer.encode(text).tokens == pieces
             compared += 1
-    assert compared > 20_000
+    assert compared > 4_000
 
 
 def test_what_is_saved_is_loaded_to_the_same_bits(codec: TextCodec, tmp_path: Path) -> None:
