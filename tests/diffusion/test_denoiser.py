@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import MEAN, PROCESSES, VARIANCE, denoise
+from tests.diffusion.oracle import MEAN, PROCESSES, VARIANCE, denoise
 
 from inkwash.diffusion import (
     PARAMETRIZATIONS,

@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from oracle import MEAN, PROCESSES, VARIANCE, denoise
+from tests.diffusion.oracle import MEAN, PROCESSES, VARIANCE, denoise
 
 from inkwash.diffusion import (
     Prediction,

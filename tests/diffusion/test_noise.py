@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import PROCESSES, denoise
+from tests.diffusion.oracle import PROCESSES, denoise
 
 from inkwash.diffusion import Noise, ancestral, sample, uniform
 

@@ -3,7 +3,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from oracle import MEAN, PROCESSES, TABLE, VARIANCE, denoise, flow
+from tests.diffusion.oracle import MEAN, PROCESSES, TABLE, VARIANCE, denoise, flow
 
 from inkwash.diffusion import (
     Ask,

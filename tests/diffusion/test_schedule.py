@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import PROCESSES
+from tests.diffusion.oracle import PROCESSES
 
 from inkwash.diffusion import Gaussian, Grid, betas, cosine, karras, leading, linear_beta, trailing, uniform
 

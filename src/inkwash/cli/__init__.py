@@ -1,0 +1,32 @@
+"""The command line. Every command imports what it needs when it runs: `inkwash --help` loads no torch."""
+
+import sys
+from typing import Any
+
+from inkwash.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; a user's mistake is one line on standard error, and exit code 2."""
+    from inkwash.cli.commands import app
+
+    try:
+        return int(app(arguments, standalone_mode=False) or 0)
+    except UserError as error:
+        return _mistake(str(error))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        # the parser's own errors; typer does not export their classes
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())  # type: ignore[attr-defined]
+            return 0
+        if hasattr(error, "format_message"):
+            return _mistake(error.format_message())
+        raise
+
+
+def _mistake(message: Any) -> int:
+    print(f"inkwash: {' '.join(str(message).split())}", file=sys.stderr)
+    return 2

@@ -22,6 +22,11 @@ def no_grad(x: Array) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext() if module is np else module.no_grad()
 
 
+def cast(x: Array, dtype: Any) -> Array:
+    """`x` in another dtype; gradients pass."""
+    return np.asarray(x, dtype) if namespace(x) is np else x.to(dtype)
+
+
 def interpolate(t: Array, table: np.ndarray) -> Array:
     """Values at `t` of the piecewise linear curve through `table` at 0, 1/n, 2/n, ..., 1."""
     xp = namespace(t)
@@ -29,5 +34,5 @@ def interpolate(t: Array, table: np.ndarray) -> Array:
     position = t * (len(table) - 1)
     left = xp.clip(xp.floor(position), 0, len(table) - 2)
     share = position - left
-    left = xp.asarray(left, dtype=xp.int64)
+    left = cast(left, xp.int64)
     return values[left] * (1 - share) + values[left + 1] * share

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inkwash.diffusion.arrays import Array, namespace
+from inkwash.diffusion.arrays import Array, cast, namespace
 from inkwash.diffusion.process import Gaussian
 from inkwash.diffusion.schedule import Point
 
@@ -126,8 +126,8 @@ class Denoiser:
         device = {"device": x.device}
         if isinstance(times, float):
             times = xp.full((x.shape[0],), times, dtype=x.dtype, **device)
-        output = self.network(x, xp.asarray(times, dtype=x.dtype).reshape(-1), **(condition or {}))
-        return xp.asarray(output, dtype=x.dtype)
+        output = self.network(x, cast(times, x.dtype).reshape(-1), **(condition or {}))
+        return cast(output, x.dtype)
 
     def __call__(self, x: Array, t: Point, condition: Condition | None = None) -> Prediction:
         """E[x_0 | x_t]; `x` is (batch, ...), `t` a point of floats, `condition` a dict of arrays, batch first."""

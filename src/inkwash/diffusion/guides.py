@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from inkwash.diffusion.arrays import Array, namespace
+from inkwash.diffusion.arrays import Array, cast, namespace
 from inkwash.diffusion.denoiser import Condition, Denoise, Prediction
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.process import Gaussian
@@ -58,7 +58,7 @@ def dynamic_threshold(denoise: Denoise, quantile: float = 0.995, limit: float = 
         xp, prediction = namespace(x), denoise(x, t, condition)
         flat = prediction.clean.reshape(len(x), -1)
         reach = xp.clip(xp.quantile(abs(flat), quantile, 1), limit, None)
-        reach = xp.asarray(reach, dtype=flat.dtype)[:, None]
+        reach = cast(reach, flat.dtype)[:, None]
         clean = (xp.clip(flat, -reach, reach) * (limit / reach)).reshape(x.shape)
         return prediction._replace(clean=clean)
 

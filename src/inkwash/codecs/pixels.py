@@ -1,0 +1,30 @@
+"""Pictures <-> states: every patch of pixels becomes the channels of one place."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+
+def on_white(pictures: np.ndarray) -> np.ndarray:
+    """uint8 (N, H, W, 4), straight alpha, laid on white: uint8 (N, H, W, 3). Pictures without alpha pass."""
+    if pictures.shape[-1] == 3:
+        return pictures
+    alpha = pictures[..., 3:].astype(np.uint16)
+    mixed = pictures[..., :3] * alpha + 255 * (255 - alpha)
+    return ((mixed + 127) // 255).astype(np.uint8)
+
+
+def encode(pictures: np.ndarray, patch: int) -> Tensor:
+    """uint8 (N, H, W, 3) -> float32 (N, 3 patch^2, H / patch, W / patch) in [-1, 1].
+
+    A permutation of the pixels, so diffusion of the state is diffusion of the picture.
+    """
+    x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return pixel_unshuffle(x, patch)
+
+
+def decode(state: Tensor, patch: int) -> np.ndarray:
+    """The inverse of `encode`, clipped and rounded to uint8 (N, H, W, 3)."""
+    x = pixel_shuffle(state, patch).clamp(-1, 1)
+    return ((x + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

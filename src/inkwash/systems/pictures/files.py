@@ -1,0 +1,47 @@
+"""Picture files that know how they were made: the recipe and the label for generated media, in a PNG's metadata."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from inkwash.errors import UserError
+from inkwash.weights.files import atomic
+
+KEY = "inkwash"
+# IPTC's term for media made by a trained model, as an XMP property (IPTC photo metadata standard 2023.2)
+XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+ Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>
+</rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>"""
+
+
+def write_png(picture: Image.Image, path: Path, recipe: Any) -> None:
+    """Writes the picture with its recipe (anything JSON can hold) and the label; whole, or not at all."""
+    facts = PngImagePlugin.PngInfo()
+    facts.add_itxt(KEY, json.dumps(recipe, ensure_ascii=False))
+    facts.add_itxt("XML:com.adobe.xmp", XMP)
+    try:
+        with atomic(path) as file:
+            picture.save(file, format="PNG", pnginfo=facts)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another place with --out") from None
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The recipe in a PNG written by `write_png`. UserError for any other file, or a sheet of several."""
+    try:
+        with Image.open(path) as picture:
+            recipe = json.loads(picture.info[KEY])
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (UnidentifiedImageError, OSError):
+        raise UserError(f"{path}: not a picture") from None
+    except (KeyError, ValueError):
+        raise UserError(f"{path}: no recipe in it; only a PNG that inkwash wrote has one") from None
+    if not isinstance(recipe, dict):
+        raise UserError(f"{path}: a sheet of several pictures; give one of the pictures themselves")
+    return recipe

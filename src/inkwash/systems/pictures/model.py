@@ -1,0 +1,234 @@
+"""Pictures from words: a U-Net on patches of pixels that listens to a text encoder and to a style."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from inkwash import __version__, diffusion
+from inkwash.codecs import pixels
+from inkwash.codecs.text import TextCodec
+from inkwash.errors import UserError, unknown
+from inkwash.networks.unet import UNet, load_unet, save_unet
+from inkwash.systems.pictures.files import KEY
+from inkwash.weights.files import atomic
+from inkwash.weights.shipped import HERE, describe, locate, shipped
+
+SCHEDULES = {
+    "linear_beta": diffusion.linear_beta,
+    "cosine": diffusion.cosine,
+    "rectified_flow": diffusion.rectified_flow,
+}
+SAMPLERS: dict[str, Callable[..., Any]] = {
+    "dpmpp_2m": diffusion.dpmpp_2m,
+    "ddim": diffusion.ddim,
+    "euler": diffusion.euler,
+    "ddpm": diffusion.ancestral,
+}
+MOST_STEPS, MOST_PICTURES, MOST_PIXELS = 1000, 1000, 4096
+TEXT_ENCODER = HERE / "text-encoder"
+
+
+@dataclass(frozen=True)
+class Info:
+    """What system.json says of a model: how it was trained, and how it is best sampled."""
+
+    size: int = 64
+    patch: int = 4
+    schedule: str = "rectified_flow"
+    parametrization: str = "clean"
+    styles: list[str] = field(default_factory=list)
+    sampler: str = "dpmpp_2m"
+    steps: int = 20
+    guidance: float = 3.0
+    system: str = "pictures"
+
+
+class Pictures:
+    """A model of pictures, with words and styles or without.
+
+    >>> emoji = Pictures.load("emoji")
+    >>> emoji.generate("a red fox", style="flat", seed=7)
+    """
+
+    def __init__(self, unet: UNet, info: Info, text: TextCodec | None = None, folder: Path | None = None) -> None:
+        self.unet, self.info, self.text, self.folder = unet, info, text, folder
+        process = diffusion.Gaussian(SCHEDULES[info.schedule]())
+        self.denoiser = diffusion.Denoiser(unet, process, info.parametrization)
+
+    @classmethod
+    def load(cls, name: str | Path, device: str = "cpu") -> "Pictures":
+        """From a shipped name or a folder. UserError, in one line, for what is missing or broken there."""
+        folder = locate(name)
+        facts = describe(folder)
+        known = {f.name for f in fields(Info)}
+        if facts.get("system") != "pictures" or not set(facts) <= known:
+            raise UserError(f"{folder / 'system.json'}: not a model of pictures that this version can read")
+        info = Info(**facts)  # type: ignore[arg-type]
+        for kind, table in (("schedule", SCHEDULES), ("sampler", SAMPLERS)):
+            if getattr(info, kind) not in table:
+                raise unknown(kind, str(getattr(info, kind)), table)
+        unet = load_unet(folder / "unet").to(device)
+        text = None
+        if unet.config["cross_attention_dim"]:
+            text = TextCodec.load(folder / "text_encoder" if (folder / "text_encoder").exists() else TEXT_ENCODER)
+        return cls(unet, info, text, folder)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes system.json, unet/ (float16, in the diffusers format) and text_encoder/ if it has one of its own."""
+        folder = Path(folder)
+        save_unet(self.unet, folder / "unet")
+        if self.text is not None:
+            self.text.save(folder / "text_encoder")
+        with atomic(folder / "system.json") as file:
+            file.write_text(json.dumps(asdict(self.info), indent=2) + "\n", encoding="utf-8")
+
+    @overload
+    def generate(self, prompt: str, *, n: None = None, **options: Any) -> Image.Image: ...
+
+    @overload
+    def generate(self, prompt: str, *, n: int, **options: Any) -> list[Image.Image]: ...
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        n: int | None = None,
+        style: str | None = None,
+        seed: int | None = None,
+        negative: str = "",
+        sampler: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        size: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Image.Image | list[Image.Image]:
+        """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ...
+
+        style: one of `info.styles`, or None for any. seed: drawn at random unless given. size: in pixels; the model
+        draws pictures of `info.size`, another size is that picture resized. What made it is in `picture.info`.
+        progress: called with (steps done, steps in all). Raises UserError for what cannot be asked for.
+        """
+        if self.text is not None and not prompt.strip():
+            raise UserError("the prompt is empty: say in a few words what the picture shows")
+        if n is not None and not 1 <= n <= MOST_PICTURES:
+            raise UserError(f"n = {n}: choose a number of pictures from 1 to {MOST_PICTURES}")
+        seed, size = secrets.randbelow(2**32) if seed is None else seed, size or self.info.size
+        if not 0 <= seed < 2**64 - (n or 1):
+            raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {1 + (n or 1)}")
+        if not 8 <= size <= MOST_PIXELS:
+            raise UserError(f"size = {size}: choose a number of pixels from 8 to {MOST_PIXELS}")
+        pictures = []
+        for i in range(n or 1):  # each alone: a picture never depends, not even in its last bit, on its neighbours
+
+            def report(done: int, steps: int, before: int = i) -> None:
+                if progress is not None:
+                    progress(before * steps + done, (n or 1) * steps)
+
+            options = {"negative": negative, "sampler": sampler, "steps": steps, "guidance": guidance}
+            array = self.sample([prompt], [style], [seed + i], **options, progress=report)[0]  # type: ignore[arg-type]
+            picture = Image.fromarray(array)
+            if size != self.info.size:
+                picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+            picture.info[KEY] = {
+                "model": self.name,
+                "hash": self.hash,
+                "prompt": prompt,
+                "negative": negative,
+                "style": style,
+                "seed": seed + i,
+                "sampler": sampler or self.info.sampler,
+                "steps": self.info.steps if steps is None else steps,
+                "guidance": self.info.guidance if guidance is None else guidance,
+                "size": size,
+                "runtime": f"torch {torch.__version__}",
+                "device": str(next(self.unet.parameters()).device),
+                "threads": torch.get_num_threads(),
+                "version": __version__,
+            }
+            pictures.append(picture)
+        return pictures[0] if n is None else pictures
+
+    @property
+    def name(self) -> str | None:
+        """The shipped name, or the folder, that leads back to this model."""
+        if self.folder is None:
+            return None
+        return self.folder.name if self.folder in shipped().values() else str(self.folder.resolve())
+
+    @cached_property
+    def hash(self) -> str | None:
+        """SHA-256 of the U-Net's weights as they lie on disk; None for a model that was not loaded from there."""
+        if self.folder is None:
+            return None
+        with next((self.folder / "unet").glob("*.safetensors")).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def condition(self, prompts: Sequence[str], styles: Sequence[str | None]) -> dict[str, Tensor]:
+        """What the network is told for each picture: token states, their mask, and pooled text beside the style."""
+        device = next(self.unet.parameters()).device
+        style = torch.zeros(len(styles), len(self.info.styles))
+        for row, name in zip(style, styles, strict=True):
+            if name is not None:
+                if name not in self.info.styles:
+                    raise unknown("style", name, self.info.styles)
+                row[self.info.styles.index(name)] = 1
+        if self.text is None:
+            return {}
+        states = self.text.encode(list(prompts))
+        label = torch.cat([states["pooled"], style], dim=1)
+        told = {"context": states["context"], "context_mask": states["context_mask"], "label": label}
+        return {key: value.to(device) for key, value in told.items()}
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        styles: Sequence[str | None],
+        seeds: Sequence[int],
+        *,
+        negative: str = "",
+        sampler: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """One picture for each prompt, style and seed, in one batch: uint8 (N, size, size, 3).
+
+        Guidance pushes from "no words, no style" (or from the negative prompt) towards what is asked; the
+        clean prediction is clipped to the range of pixels. Raises UserError for what the model does not know.
+        """
+        info = self.info
+        sampler, steps = sampler or info.sampler, info.steps if steps is None else steps
+        guidance = info.guidance if guidance is None else guidance
+        if sampler not in SAMPLERS:
+            raise unknown("sampler", sampler, SAMPLERS)
+        if not 1 <= steps <= MOST_STEPS:
+            raise UserError(f"steps = {steps}: choose a whole number from 1 to {MOST_STEPS} ({info.steps} is usual)")
+        if not 0 <= guidance <= 30:
+            raise UserError(f"guidance = {guidance}: choose a number from 0 to 30 ({info.guidance} is usual)")
+        n = len(prompts)
+        both = self.condition([*prompts, negative], [*styles, None])
+        condition = {key: value[:n] for key, value in both.items()}
+        denoise: Any = self.denoiser
+        if both:
+            denoise = diffusion.classifier_free(denoise, guidance, {key: value[n:] for key, value in both.items()})
+        state = diffusion.sample(
+            diffusion.static_threshold(denoise),
+            (3 * info.patch**2, info.size // info.patch, info.size // info.patch),
+            SAMPLERS[sampler],
+            diffusion.uniform(self.denoiser.process, steps),
+            seeds,
+            condition or None,
+            progress=progress,
+            device=next(self.unet.parameters()).device,
+        )
+        return pixels.decode(state, info.patch)

@@ -1,0 +1,35 @@
+"""The models that ship with the package, and where a name leads."""
+
+import json
+from pathlib import Path
+
+from inkwash.errors import UserError, unknown
+
+HERE = Path(__file__).parent
+
+
+def shipped() -> dict[str, Path]:
+    """The folders of the shipped models, by name."""
+    return {file.parent.name: file.parent for file in sorted(HERE.glob("*/system.json"))}
+
+
+def locate(name: str | Path) -> Path:
+    """The folder of a model: a shipped name, or a path to a folder that `save` wrote."""
+    models = shipped()
+    if str(name) in models:
+        return models[str(name)]
+    folder = Path(name)
+    if (folder / "system.json").is_file():
+        return folder
+    if folder.exists():
+        raise UserError(f"{folder}: no model there, system.json is missing; give a folder that inkwash saved")
+    raise unknown("model", str(name), models)
+
+
+def describe(folder: Path) -> dict[str, object]:
+    """The content of a model's system.json."""
+    file = folder / "system.json"
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file}: broken ({error}); save the model again") from None
