@@ -2,4 +2,16 @@
 
 import os
 
+import pytest
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A saved model of pictures, small and random."""
+    from tests.models import tiny
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny().save(folder)
+    return folder

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.diffusion.oracle import MEAN, PROCESSES, VARIANCE, denoise
 
 from inkwash.diffusion import (
     PARAMETRIZATIONS,
@@ -19,6 +18,7 @@ from inkwash.diffusion import (
     uniform,
     uniform_times,
 )
+from tests.diffusion.oracle import MEAN, PROCESSES, VARIANCE, denoise
 
 forms, schedules = st.sampled_from(sorted(PARAMETRIZATIONS)), st.sampled_from(sorted(PROCESSES))
 

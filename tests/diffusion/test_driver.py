@@ -3,7 +3,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from tests.diffusion.oracle import MEAN, PROCESSES, VARIANCE, denoise
 
 from inkwash.diffusion import (
     Prediction,
@@ -18,6 +17,7 @@ from inkwash.diffusion import (
     static_threshold,
     uniform,
 )
+from tests.diffusion.oracle import MEAN, PROCESSES, VARIANCE, denoise
 
 PROCESS = PROCESSES["cosine"]
 

@@ -3,9 +3,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.diffusion.oracle import PROCESSES, denoise
 
 from inkwash.diffusion import Noise, ancestral, sample, uniform
+from tests.diffusion.oracle import PROCESSES, denoise
 
 SEEDS = st.integers(0, 2**64 - 1)
 

@@ -3,7 +3,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from tests.diffusion.oracle import MEAN, PROCESSES, TABLE, VARIANCE, denoise, flow
 
 from inkwash.diffusion import (
     Ask,
@@ -22,6 +21,7 @@ from inkwash.diffusion import (
     trailing,
     uniform,
 )
+from tests.diffusion.oracle import MEAN, PROCESSES, TABLE, VARIANCE, denoise, flow
 
 DETERMINISTIC = {"ddim": (ddim, 1), "euler": (euler, 1), "dpmpp_2m": (dpmpp_2m, 2)}
 

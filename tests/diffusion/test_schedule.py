@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.diffusion.oracle import PROCESSES
 
 from inkwash.diffusion import Gaussian, Grid, betas, cosine, karras, leading, linear_beta, trailing, uniform
+from tests.diffusion.oracle import PROCESSES
 
 SCHEDULES = {name: process.schedule for name, process in PROCESSES.items()}
 any_schedule = st.sampled_from(sorted(SCHEDULES))

@@ -13,7 +13,6 @@ PICTURES = {
     "down_block_types": ["DownBlock2D", "DownBlock2D", "AttnDownBlock2D"],
     "up_block_types": ["AttnUpBlock2D", "UpBlock2D", "UpBlock2D"],
     "mid_block_type": "UNetMidBlock2D",
-    "cross_attention_dim": None,
     "attention_head_dim": 6,
     "norm_num_groups": 4,
 }

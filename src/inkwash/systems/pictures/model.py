@@ -79,7 +79,13 @@ class Pictures:
                 raise unknown(kind, str(getattr(info, kind)), table)
         unet = load_unet(folder / "unet").to(device)
         text = None
-        if unet.config["cross_attention_dim"]:
+        channels = 3 * info.patch**2
+        if unet.config["in_channels"] != channels or unet.config["out_channels"] != channels:
+            raise UserError(f"{folder}: patch = {info.patch} in system.json does not fit the network's channels")
+        if unet.config["class_embed_type"]:  # of words and a style
+            label = unet.config["cross_attention_dim"] + len(info.styles)
+            if unet.config["projection_class_embeddings_input_dim"] != label:
+                raise UserError(f"{folder}: the styles in system.json are not as many as the network was trained on")
             text = TextCodec.load(folder / "text_encoder" if (folder / "text_encoder").exists() else TEXT_ENCODER)
         return cls(unet, info, text, folder)
 

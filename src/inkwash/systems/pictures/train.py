@@ -59,7 +59,9 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
         pictures = read_folder(recipe.data, info.size)
     channels = 3 * info.patch**2
     network = {"sample_size": info.size // info.patch, "in_channels": channels, "out_channels": channels}
-    if text is not None:
+    if text is None:
+        network["cross_attention_dim"] = None
+    else:
         width = text.network.config["output"]
         network |= {
             "cross_attention_dim": width,

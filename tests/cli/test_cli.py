@@ -1,0 +1,124 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inkwash.cli import main
+
+
+def test_help_and_mistakes_load_no_torch():
+    code = """
+import sys
+from inkwash.cli import main
+assert main(["--help"]) == 0 and main([]) == 0
+assert main(["generate", "x", "--model", "nope"]) == 2 and main(["models"]) == 0
+assert "torch" not in sys.modules
+import inkwash, inkwash.diffusion
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_one_picture_and_again(tiny_folder, tmp_path, capsys):
+    assert (
+        main(
+            [
+                "generate",
+                "a red fox",
+                "--style",
+                "flat",
+                "--seed",
+                "7",
+                "--model",
+                str(tiny_folder),
+                "-o",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [str(tmp_path / "a-red-fox-flat-7.png")]
+    assert shown.err == ""  # no progress bar in a pipe
+    assert main(["again", str(tmp_path / "a-red-fox-flat-7.png")]) == 0
+    assert "the same pixels" in capsys.readouterr().out.splitlines()
+    one, other = (np.asarray(Image.open(p)) for p in sorted(tmp_path.glob("*.png")))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_several_pictures_with_a_sheet_and_nothing_overwritten(tiny_folder, tmp_path, capsys):
+    command = ["generate", "fox", "--n", "3", "--seed", "1", "--model", str(tiny_folder), "-o", str(tmp_path)]
+    assert main(command) == 0
+    first = capsys.readouterr().out.splitlines()
+    assert [os.path.basename(p) for p in first] == ["fox-1.png", "fox-2.png", "fox-3.png", "fox-sheet.png"]
+    assert Image.open(first[-1]).size == (36, 36)
+    before = {p: Path(p).read_bytes() for p in first}
+    assert main(command) == 0
+    assert os.path.basename(capsys.readouterr().out.split()[0]) == "fox-1-2.png"
+    assert {p: Path(p).read_bytes() for p in first} == before
+    assert main(["again", first[-1]]) == 2 and "a sheet" in capsys.readouterr().err
+
+
+def test_one_file_by_name_and_timings(tiny_folder, tmp_path, capsys):
+    out = tmp_path / "deep" / "fox.png"
+    assert main(["generate", "fox", "--model", str(tiny_folder), "-o", str(out), "--timings"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [str(out)] and out.exists()
+    assert re.findall(r"^(\w+) ", shown.err, re.M) == ["import", "load", "sample", "write", "all", "memory"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["genrate", "x"], "Did you mean 'generate'"),
+        (["generate"], "Missing argument"),
+        (["generate", "x", "--modle", "y"], "--model"),
+        (["generate", "  "], "the prompt is empty"),
+        (["generate", "x", "--style", "flta", "--model", "TINY"], "unknown style 'flta': did you mean flat?"),
+        (["generate", "x", "--sampler", "ddmi", "--model", "TINY"], "unknown sampler 'ddmi': did you mean"),
+        (["generate", "x", "--steps", "0", "--model", "TINY"], "steps = 0"),
+        (["generate", "x", "--size", "1000000", "--model", "TINY"], "size = 1000000"),
+        (["generate", "x", "--n", "two"], "valid integer"),
+        (["generate", "x", "--n", "2", "-o", "a.png"], "is one file"),
+        (["generate", "x", "--model", "emojii"], "unknown model 'emojii'"),
+        (["generate", "x", "--device", "gpu", "--model", "TINY"], "unknown device 'gpu'"),
+        (["generate", "x", "-o", "/proc/nowhere", "--model", "TINY"], "cannot make the folder /proc/nowhere"),
+        (["again", "nothing.png"], "nothing.png: no such file"),
+        (["train", "emojo"], "unknown recipe 'emojo'"),
+        (["train", "pictures"], "needs --data"),
+        (["train", "pictures", "--data", "nowhere"], "nowhere: no such folder"),
+        (["evaluate", "--model", "x"], "--model"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(arguments, words, tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([str(tiny_folder) if a == "TINY" else a for a in arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1 and words in shown.err
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_recipe_mistakes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "r.toml"
+    for text, words in (
+        ("task = 'picturs'", "unknown task 'picturs': did you mean pictures?"),
+        (
+            "task = 'pictures'\ndata = 'd'\nnetwork = {}\n[fit]\nsteps = 1\nlearning_rat = 1.0",
+            "did you mean learning_rate?",
+        ),
+        ("task = ", "not valid TOML"),
+    ):
+        recipe.write_text(text)
+        assert main(["train", str(recipe)]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_doctor_and_models(capsys):
+    assert main(["doctor"]) == 0 and main(["models"]) == 0
+    assert "torch" in capsys.readouterr().out

@@ -1,0 +1,36 @@
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from inkwash.codecs import pixels
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 4]))
+def test_decode_undoes_encode(seed, patch):
+    pictures = np.random.default_rng(seed).integers(0, 256, (2, 8, 12, 3), dtype=np.uint8)
+    state = pixels.encode(pictures, patch)
+    assert state.shape == (2, 3 * patch**2, 8 // patch, 12 // patch)
+    np.testing.assert_array_equal(pixels.decode(state, patch), pictures)
+
+
+def test_black_is_minus_one_and_a_patch_is_one_place():
+    pictures = np.zeros((1, 4, 4, 3), np.uint8)
+    pictures[0, 2, 3] = 255
+    state = pixels.encode(pictures, 2)
+    assert state.min() == -1 and state.max() == 1
+    assert torch.nonzero((state == 1).any(1))[:, 1:].tolist() == [[1, 1]]
+
+
+def test_values_out_of_range_are_clipped():
+    assert pixels.decode(torch.tensor([-3.0, 3.0, 0.0]).reshape(1, 3, 1, 1), 1).tolist() == [[[[0, 255, 128]]]]
+
+
+def test_on_white_agrees_with_pillow():
+    rng = np.random.default_rng(0)
+    art = rng.integers(0, 256, (1, 16, 16, 4), dtype=np.uint8)
+    white = Image.new("RGBA", (16, 16), "white")
+    expected = np.asarray(Image.alpha_composite(white, Image.fromarray(art[0])).convert("RGB")).astype(int)
+    assert np.abs(pixels.on_white(art)[0] - expected).max() <= 1
+    np.testing.assert_array_equal(pixels.on_white(art[..., :3]), art[..., :3])

@@ -1,0 +1,152 @@
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+import inkwash
+from inkwash import diffusion
+from inkwash.codecs import pixels
+from inkwash.errors import UserError
+from inkwash.systems.pictures.model import SAMPLERS, Pictures
+from tests.models import tiny
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder):
+    return inkwash.load(tiny_folder)
+
+
+def test_words_style_seed_and_negative_prompt_all_matter(model):
+    def make(prompt="a fox", style="flat", seed=1, **options):
+        return np.asarray(model.generate(prompt, style=style, seed=seed, **options)).astype(int)
+
+    base = make()
+    assert base.shape == (16, 16, 3) and base.std() > 5
+    np.testing.assert_array_equal(base, make())
+    for other in (
+        make(prompt="a castle"),
+        make(style="noto"),
+        make(style=None),
+        make(seed=2),
+        make(negative="red"),
+        make(guidance=1.0),
+    ):
+        assert (other != base).any()
+
+
+def test_a_picture_is_the_same_alone_among_others_and_in_one_batch(model):
+    several = model.generate("a fox", n=3, seed=5)
+    alone = model.generate("a fox", seed=6)
+    np.testing.assert_array_equal(np.asarray(several[1]), np.asarray(alone))
+    batch = model.sample(["a fox"] * 3, [None] * 3, [5, 6, 7]).astype(int)
+    assert np.abs(batch[1] - np.asarray(alone)).max() <= 1  # up to rounding
+
+
+def test_the_sampled_law_is_classifier_free_guidance_spelled_out(model):
+    """Against a plain loop: DDIM by hand, two calls of the network, guided and clipped."""
+    cond, null = model.condition(["a fox"], ["flat"]), model.condition([""], [None])
+    process, schedule = model.denoiser.process, inkwash.diffusion.rectified_flow()
+    x = process.prior(process.at(1.0), diffusion.Noise([9], (48, 4, 4), convert=torch.from_numpy))
+    times = np.linspace(1, 0, 4)
+    with torch.no_grad():
+        for t, s in pairwise(times):
+            time = torch.tensor([1000 * t], dtype=torch.float32)
+            given, empty = model.unet(x, time, **cond), model.unet(x, time, **null)
+            clean = (empty + 2.5 * (given - empty)).clamp(-1, 1)
+            eps = (x - schedule.at(t).alpha * clean) / schedule.at(t).sigma
+            x = schedule.at(s).alpha * clean + schedule.at(s).sigma * eps
+    made = model.sample(["a fox"], ["flat"], [9], sampler="ddim", guidance=2.5)
+    assert np.abs(made.astype(int) - pixels.decode(x, 4)).max() <= 1
+
+
+def test_saving_and_loading_keep_the_pictures(model, tmp_path):
+    model.save(tmp_path / "copy")
+    again = Pictures.load(tmp_path / "copy")
+    one, other = (np.asarray(m.generate("a fox", seed=3)) for m in (model, again))
+    np.testing.assert_array_equal(one, other)
+    assert again.hash == model.hash
+
+
+def test_the_recipe_of_a_picture(model):
+    recipe = model.generate("a fox", style="flat", seed=3, size=40).info["inkwash"]
+    assert {k: recipe[k] for k in ("prompt", "style", "seed", "sampler", "steps", "size")} == {
+        "prompt": "a fox",
+        "style": "flat",
+        "seed": 3,
+        "sampler": "dpmpp_2m",
+        "steps": 3,
+        "size": 40,
+    }
+    assert recipe["hash"] == model.hash and len(model.hash) == 64
+    assert model.generate("x", seed=0, size=40).size == (40, 40)
+    assert model.generate("x").info["inkwash"]["seed"] != model.generate("x").info["inkwash"]["seed"]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_makes_a_picture(model, sampler):
+    assert np.asarray(model.generate("a fox", seed=1, sampler=sampler, steps=4)).std() > 5
+
+
+def test_progress_counts_all_steps(model):
+    seen = []
+    model.generate("a fox", n=2, seed=1, progress=lambda *p: seen.append(p))
+    assert seen == [(i, 6) for i in range(1, 7)]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"style": "flta"}, "unknown style 'flta': did you mean flat"),
+        ({"sampler": "dpm"}, "unknown sampler 'dpm'"),
+        ({"steps": 0}, "steps = 0"),
+        ({"steps": 10**6}, "steps = 1000000"),
+        ({"guidance": -1}, "guidance = -1"),
+        ({"guidance": float("nan")}, "guidance = nan"),
+        ({"seed": -1}, "seed = -1"),
+        ({"size": 10**6}, "size = 1000000"),
+        ({"n": 0}, "n = 0"),
+        ({"prompt": "  "}, "the prompt is empty"),
+    ],
+)
+def test_what_cannot_be_asked_for(model, options, words):
+    with pytest.raises(UserError, match=words):
+        model.generate(**{"prompt": "a fox", **options})
+
+
+def test_broken_models_are_refused_in_one_line(model, tmp_path):
+    def broken(name, change):
+        model.save(tmp_path / name)
+        change(tmp_path / name)
+        with pytest.raises(UserError) as error:
+            inkwash.load(tmp_path / name)
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    def edit(**changes):
+        def change(folder):
+            facts = json.loads((folder / "system.json").read_text())
+            (folder / "system.json").write_text(json.dumps({**facts, **changes}))
+
+        return change
+
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    assert "system.json" in broken("a", lambda f: (f / "system.json").write_text("{"))
+    assert "does not know" in broken("b", edit(system="crystals"))
+    assert "unknown schedule" in broken("c", edit(schedule="cosin"))
+    assert "can read" in broken("d", edit(flavour="sweet"))
+    assert weights in broken("e", lambda f: (f / weights).write_bytes((f / weights).read_bytes()[:1000]))
+    assert "pickle" in broken("f", lambda f: torch.save({"x": torch.ones(1)}, f / weights))
+    assert "no such file" in broken("g", lambda f: (f / weights).unlink())
+    with pytest.raises(UserError, match=r"no model there, system\.json is missing"):
+        inkwash.load(tmp_path)
+
+
+def test_a_model_whose_style_list_does_not_fit_its_network(tmp_path):
+    with pytest.raises(UserError, match="styles"):
+        model = tiny(styles=["flat", "noto"])
+        model.save(tmp_path / "m")
+        facts = json.loads((tmp_path / "m" / "system.json").read_text())
+        (tmp_path / "m" / "system.json").write_text(json.dumps({**facts, "styles": ["flat"]}))
+        inkwash.load(tmp_path / "m")
