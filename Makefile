@@ -1,7 +1,7 @@
 # Needs python3 (>= 3.11) with venv and pip, and make. Everything is set up in .venv; a second call is quick.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 # $(call stage,what it does,how long it usually takes,command)
 define stage

@@ -1,0 +1,49 @@
+"""What the documents say is so: their links lead somewhere, their example runs, their tables are the reports'."""
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/inkwash/weights/*/card.md")])
+READMES = ["README.md", "README.zh-CN.md"]
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_the_example_prints_what_the_page_says_and_imports_no_torch():
+    found = re.search(r"```python\n(import numpy.*?)```.*?```\n(.*?)```", read("README.md"), re.DOTALL)
+    check = "\nimport sys\nassert 'torch' not in sys.modules"
+    run = subprocess.run([sys.executable, "-c", found[1] + check], capture_output=True, text=True, check=True)
+    assert run.stdout == found[2]
+
+
+def test_both_readmes_have_the_same_commands_code_links_and_headings():
+    parts = re.compile(
+        r"^    \S.*?(?=  |$)|^(?:import|from|def|\w+ =|print).*?(?=  #|$)|\]\((?!README).*?\)|`[^`\n]+`|^#+ ", re.M
+    )
+    english, chinese = (sorted(parts.findall(read(page))) for page in ("README.md", "README.zh-CN.md"))
+    assert english == chinese
+
+
+def test_the_tables_of_the_core_are_those_of_its_report():
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "order.py"))
+    report = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
+    assert all(table in read("docs/core.md") for table in benchmark["tables"](report).split("\n\n"))
+    for sampler, schedules in report["order"]["largest error"].items():
+        for schedule, errors in schedules.items():
+            found = benchmark["errors"](benchmark["SOLVERS"][sampler], benchmark["SCHEDULES"][schedule])
+            assert found == pytest.approx(errors, rel=1e-6)
