@@ -121,6 +121,14 @@ def test_four_small_batches_are_one_large_one(tmp_path):
     assert [float(row[1]) for row in small_log] == pytest.approx([float(row[1]) for row in large_log], rel=1e-4)
 
 
+def test_micro_steps_computed_at_once_give_the_same_bits(tmp_path):
+    data = points()
+    settings = replace(QUICK, accumulate=4)
+    one = regression(tmp_path / "one", settings, data)
+    three = regression(tmp_path / "three", replace(settings, workers=3), data)
+    assert same(one, three)
+
+
 @pytest.mark.parametrize("changes", [{}, {"channels_last": True, "accumulate": 2}])
 def test_a_run_resumed_halfway_ends_with_the_same_bits(tmp_path, changes):
     settings = replace(QUICK, **changes)
