@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(name: str | Path, device: str = "cpu") -> Pictures:
+def load(name: str | Path, device: str = "cpu", precision: str = "float32") -> Pictures:
     """A model by its shipped name, or from a folder that inkwash saved."""
     from inkwash.systems import load
 
-    return load(name, device)
+    return load(name, device, precision)

@@ -27,6 +27,7 @@ app.add_typer(data_app, name="data")
 
 Model = Annotated[str, typer.Option(help="A shipped model (see `inkwash models`) or a folder.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(help="What the network computes in: float32 or bfloat16.")]
 
 
 @app.command()
@@ -45,6 +46,7 @@ def generate(
     negative: Annotated[str, typer.Option(help="What the picture shall not show.")] = "",
     size: Annotated[int | None, typer.Option(help="Side in pixels; resized from the model's own.")] = None,
     device: Device = "cpu",
+    precision: Precision = "float32",
     timings: Annotated[bool, typer.Option("--timings", help="Print where the time went.")] = False,
 ) -> None:
     """Make pictures from words."""
@@ -55,7 +57,7 @@ def generate(
     if single and n != 1:
         raise UserError(f"--out {out} is one file, but {n} pictures are asked for: give a folder")
     writable(out.parent if single else out)
-    painter = opened(model, device, clock)
+    painter = opened(model, device, precision, clock)
     with progress(f"{n} picture{'s' * (n > 1)}") as report:
         pictures = painter.generate(
             prompt,
@@ -93,7 +95,7 @@ def again(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A .png file or folder for it.")] = None,
     device: Device = "cpu",
 ) -> None:
-    """Make a picture anew from the recipe in its file: on the same machine, to the same pixels."""
+    """Make a picture anew from its file: on one machine, to the same pixels."""
     import numpy as np
     from PIL import Image
 
@@ -101,12 +103,12 @@ def again(
 
     recipe = read_recipe(file)
     asked = ("prompt", "negative", "style", "seed", "sampler", "steps", "guidance", "size")
-    if not all(key in recipe for key in (*asked, "model", "hash", "threads")):
+    if not all(key in recipe for key in (*asked, "model", "hash", "precision", "threads")):
         raise UserError(f"{file}: its recipe is not one that this version of inkwash can follow")
     target = out or file.with_name(f"{file.stem}-again.png")
     target = target if target.suffix.lower() == ".png" else target / f"{file.stem}-again.png"
     writable(target.parent)
-    painter = opened(recipe["model"], device, Clock(), recipe["threads"])
+    painter = opened(recipe["model"], device, recipe["precision"], Clock(), recipe["threads"])
     if painter.hash != recipe["hash"]:
         print(f"inkwash: the model '{recipe['model']}' has changed since; the picture will differ", file=sys.stderr)
     with progress("1 picture") as report:
@@ -229,10 +231,12 @@ def evaluate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the report.")] = Path("out/evaluate"),
     guidance: Annotated[float | None, typer.Option(help="Instead of the model's own.")] = None,
     steps: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
+    device: Device = "cpu",
+    precision: Precision = "float32",
 ) -> None:
-    """Measure a model of emoji: are its pictures recognised, beside real ones and a lookup of training pictures?"""
+    """Measure a model of emoji beside real pictures and a plain lookup."""
     writable(out)
-    painter = opened(model, "cpu", Clock())
+    painter = opened(model, device, precision, Clock())
     from inkwash.systems.pictures import emoji_data
     from inkwash.systems.pictures.evaluate import evaluate as measure
     from inkwash.systems.pictures.evaluate import table
@@ -289,7 +293,7 @@ class Clock:
             print(f"memory   {peak / 1e6:6.0f} MB at most", file=sys.stderr)
 
 
-def opened(model: str, device: str, clock: Clock, threads: int | None = None) -> Any:
+def opened(model: str, device: str, precision: str, clock: Clock, threads: int | None = None) -> Any:
     """The model, with torch's threads set; what is wrong with the name is said before torch is imported."""
     from inkwash.weights.shipped import locate
 
@@ -304,7 +308,7 @@ def opened(model: str, device: str, clock: Clock, threads: int | None = None) ->
         raise UserError(f"--device {device}: none here; leave it out to use the CPU")
     set_threads(threads)
     clock.stage("import")
-    painter = inkwash.load(model, device)
+    painter = inkwash.load(model, device, precision)
     clock.stage("load")
     return painter
 

@@ -89,6 +89,15 @@ def test_every_sampler_makes_a_picture(model, sampler):
     assert np.asarray(model.generate("a fox", seed=1, sampler=sampler, steps=4)).std() > 5
 
 
+def test_bfloat16_makes_nearly_the_same_picture(model, tiny_folder):
+    low = inkwash.load(tiny_folder, precision="bfloat16").generate("a fox", seed=1)
+    full = np.asarray(model.generate("a fox", seed=1)).astype(int)
+    difference = np.abs(np.asarray(low).astype(int) - full)
+    assert difference.max() > 0 and difference.mean() < 4
+    with pytest.raises(UserError, match="unknown precision 'float16'"):
+        inkwash.load(tiny_folder, precision="float16")
+
+
 def test_progress_counts_all_steps(model):
     seen = []
     model.generate("a fox", n=2, seed=1, progress=lambda *p: seen.append(p))

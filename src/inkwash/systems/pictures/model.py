@@ -34,6 +34,7 @@ SAMPLERS: dict[str, Callable[..., Any]] = {
     "euler": diffusion.euler,
     "ddpm": diffusion.ancestral,
 }
+PRECISIONS = ("float32", "bfloat16")
 MOST_STEPS, MOST_PICTURES, MOST_PIXELS = 1000, 1000, 4096
 TEXT_ENCODER = HERE / "text-encoder"
 
@@ -60,14 +61,26 @@ class Pictures:
     >>> emoji.generate("a red fox", style="flat", seed=7)
     """
 
-    def __init__(self, unet: UNet, info: Info, text: TextCodec | None = None, folder: Path | None = None) -> None:
-        self.unet, self.info, self.text, self.folder = unet, info, text, folder
+    def __init__(
+        self,
+        unet: UNet,
+        info: Info,
+        text: TextCodec | None = None,
+        folder: Path | None = None,
+        precision: str = "float32",
+    ) -> None:
+        self.unet, self.info, self.text, self.folder, self.precision = unet, info, text, folder, precision
         process = diffusion.Gaussian(SCHEDULES[info.schedule]())
         self.denoiser = diffusion.Denoiser(unet, process, info.parametrization)
 
     @classmethod
-    def load(cls, name: str | Path, device: str = "cpu") -> "Pictures":
-        """From a shipped name or a folder. UserError, in one line, for what is missing or broken there."""
+    def load(cls, name: str | Path, device: str = "cpu", precision: str = "float32") -> "Pictures":
+        """From a shipped name or a folder; precision: what the network computes in, float32 or bfloat16.
+
+        UserError, in one line, for what is missing or broken there.
+        """
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
         folder = locate(name)
         facts = describe(folder)
         known = {f.name for f in fields(Info)}
@@ -87,7 +100,7 @@ class Pictures:
             if unet.config["projection_class_embeddings_input_dim"] != label:
                 raise UserError(f"{folder}: the styles in system.json are not as many as the network was trained on")
             text = TextCodec.load(folder / "text_encoder" if (folder / "text_encoder").exists() else TEXT_ENCODER)
-        return cls(unet, info, text, folder)
+        return cls(unet, info, text, folder, precision)
 
     def save(self, folder: str | Path) -> None:
         """Writes system.json, unet/ (float16, in the diffusers format) and text_encoder/ if it has one of its own."""
@@ -158,6 +171,7 @@ class Pictures:
                 "size": size,
                 "runtime": f"torch {torch.__version__}",
                 "device": str(next(self.unet.parameters()).device),
+                "precision": self.precision,
                 "threads": torch.get_num_threads(),
                 "version": __version__,
             }
@@ -227,14 +241,16 @@ class Pictures:
         denoise: Any = self.denoiser
         if both:
             denoise = diffusion.classifier_free(denoise, guidance, {key: value[n:] for key, value in both.items()})
-        state = diffusion.sample(
-            diffusion.static_threshold(denoise),
-            (3 * info.patch**2, info.size // info.patch, info.size // info.patch),
-            SAMPLERS[sampler],
-            diffusion.uniform(self.denoiser.process, steps),
-            seeds,
-            condition or None,
-            progress=progress,
-            device=next(self.unet.parameters()).device,
-        )
+        device = next(self.unet.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            state = diffusion.sample(
+                diffusion.static_threshold(denoise),
+                (3 * info.patch**2, info.size // info.patch, info.size // info.patch),
+                SAMPLERS[sampler],
+                diffusion.uniform(self.denoiser.process, steps),
+                seeds,
+                condition or None,
+                progress=progress,
+                device=device,
+            )
         return pixels.decode(state, info.patch)
