@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from inkwash.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/inkwash/weights/*/card.md")])
@@ -37,6 +40,14 @@ def test_both_readmes_have_the_same_commands_code_links_and_headings():
     )
     english, chinese = (sorted(parts.findall(read(page))) for page in ("README.md", "README.zh-CN.md"))
     assert english == chinese
+
+
+def test_the_readme_names_the_commands_and_the_options_of_generate():
+    commands = typer.main.get_command(app).commands
+    options = {name for option in commands["generate"].params for name in option.opts if name.startswith("--")}
+    page = read("README.md")
+    assert set(re.findall(r"`(--\w+)", page[page.index("options of `generate`") : page.index("## Train")])) == options
+    assert set(re.findall(r"^\| `inkwash (\w+)", page, re.MULTILINE)) == set(commands)
 
 
 def test_the_tables_of_the_core_are_those_of_its_report():
