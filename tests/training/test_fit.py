@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,6 +143,10 @@ def test_a_run_resumed_halfway_ends_with_the_same_bits(tmp_path, changes):
     assert same(whole, run(tmp_path / "whole", settings, trap=lambda step: pytest.fail("asked for a batch")))
 
 
+def slowly(step):
+    time.sleep(0.02)  # so that the run outlives the first moments below
+
+
 @pytest.mark.slow
 def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path):
     settings = replace(QUICK, steps=60)
@@ -150,7 +155,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path):
     context.set_forkserver_preload(["inkwash.training.fit", "torch.utils.tensorboard", "torch._dynamo"])
     moments, killed = random.Random(0), 0
     while True:
-        process = context.Process(target=run, args=(tmp_path / "killed", settings))
+        process = context.Process(target=run, args=(tmp_path / "killed", settings, slowly))
         process.start()
         process.join(moments.uniform(0.2, 1.2) if killed < 6 else None)
         if process.exitcode is not None:

@@ -291,14 +291,15 @@ def test_the_split_depends_on_nothing_but_the_concept():
 
 def test_the_split_never_moves():
     """Were one of these to change, a model trained before would have seen what is held out now."""
-    places = {name: split(name) for name in ("fox", "cat", "1f355", "1f680", "clock faces", "couples and families")}
+    places = {name: split(name) for name in ("fox", "cat", "leopard", "zebra", "1f355", "1f680", "clock faces")}
     assert places == {
-        "fox": "validation",
+        "fox": "train",  # by choice: it is in the examples
         "cat": "train",
+        "leopard": "validation",
+        "zebra": "test",
         "1f355": "train",
         "1f680": "train",
         "clock faces": "train",
-        "couples and families": "train",
     }
     assert chance("combination noto 1f98a") == pytest.approx(0.5845016812, abs=1e-9)
 
