@@ -30,7 +30,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -161,6 +160,9 @@ class Clock:
 
 def peer_trainer(peer: ModuleType, network: nn.Module, folder: Path, **options: Any) -> Callable[[], float]:
     """A round of its Trainer, with its own loader on a folder of PNG files."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # it allows one precision in a process
     diffuser = peer.GaussianDiffusion(network, image_size=SIZE)
     trainer = peer.Trainer(
         diffuser,
@@ -199,7 +201,7 @@ def our_trainer(
     **options: Any,
 ) -> Callable[[], float]:
     """A round of fit, from pictures in memory as uint8."""
-    order, loss = batches(len(pictures), BATCH), objective.loss(call or network)
+    order, loss = batches(len(pictures), BATCH), objective.loss(network if call is None else call)
 
     def run() -> float:
         clock = Clock()
@@ -467,8 +469,8 @@ def machine(vision: str) -> dict[str, Any]:
 
 
 def save(path: Path, report: dict[str, Any]) -> None:
-    with atomic(path) as file:
-        file.write((json.dumps(report, indent=1) + "\n").encode())
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def main() -> None:

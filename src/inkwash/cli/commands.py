@@ -302,11 +302,10 @@ def opened(model: str, device: str, precision: str, clock: Clock, threads: int |
         raise unknown("device", device, ["cpu", "cuda", "mps"])
     import torch
 
-    from inkwash.runtime import set_threads
-
     if device != "cpu" and not getattr(torch, device).is_available():
         raise UserError(f"--device {device}: none here; leave it out to use the CPU")
-    set_threads(threads)
+    # one thread: two wait for each other by spinning, and beside another busy process take up to forty times as long
+    torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", 1)))
     clock.stage("import")
     painter = inkwash.load(model, device, precision)
     clock.stage("load")
