@@ -69,6 +69,13 @@ def test_hooks_see_every_step_and_may_replace_the_state():
     assert (out == 2).all() and progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
+def test_a_hook_may_replace_one_field_of_several():
+    joint = lambda x, t, c: {n: denoise(x[n], t[n]) for n in x}  # noqa: E731
+    hook = lambda step, noise: {"a": 0 * step["a"].x}  # noqa: E731
+    out = sample(joint, {"a": (1,), "b": (1,)}, ddim, uniform(PROCESS, 3), [0], hooks=[hook])
+    assert out["a"] == 0 and out["b"] != 0
+
+
 def test_self_conditioning_passes_the_last_prediction():
     given = []
 
@@ -115,6 +122,22 @@ def test_guidance_is_linear_batched_and_can_be_limited():
     assert calls == [4, 2, 2]
 
 
+def test_guidance_passes_self_conditioning_and_keeps_the_variance():
+    given = []
+
+    def network(x, t, condition):
+        given.append(condition["previous"])
+        return Prediction(0 * x + condition["c"], 0 * x + condition["c"])
+
+    guided = classifier_free(network, 3.0, {"c": np.zeros((1, 1))})
+    condition = {"c": np.array([[1.0], [2.0]])}
+    out = sample(guided, (1,), ddim, uniform(PROCESS, 2), [0, 1], condition, self_conditioning=True)
+    np.testing.assert_allclose(out, [[3], [6]])
+    assert given[0] is None and given[1].tolist() == [[3], [6], [3], [6]]
+    prediction = guided(np.zeros((2, 1)), PROCESS.at(0.5), {**condition, "previous": None})
+    np.testing.assert_allclose(prediction.variance, condition["c"])
+
+
 def test_thresholds():
     clean = np.array([[-4.0, 0.5, 2.0, 1.0], [-0.1, 0.2, 0.9, 0.3]])
     raw = lambda x, t, c: Prediction(clean if isinstance(x, np.ndarray) else torch.from_numpy(clean))  # noqa: E731
@@ -133,3 +156,6 @@ def test_a_known_region_is_kept_and_the_rest_is_drawn():
     assert (out[:, :2] == np.float32(-1.3)).all()
     assert out[:, 2:].mean() == pytest.approx(MEAN, abs=0.05)
     assert out[:, 2:].var() == pytest.approx(VARIANCE, rel=0.1)
+    hook = known_region(PROCESS, x0, mask)  # of NumPy arrays, on a torch state
+    on_torch = sample(denoise, (4,), ancestral, uniform(PROCESS, 5), [0], hooks=[hook], device="cpu")
+    assert (on_torch[:, :2] == np.float32(-1.3)).all()

@@ -37,7 +37,7 @@ def sample(
     condition: passed to the denoiser as it is; with `self_conditioning` its last clean prediction is added as
         `previous` (None at first; Chen et al. 2022, 2208.04202).
     hooks: called in turn after each step with (step, noise), dicts of them for a dict state; what a hook returns,
-        unless None, replaces the state.
+        unless None, replaces the state, or those of its fields that it names.
     progress: called after each step with (steps done, steps in all).
     x: the state to start from at the first time of the grid; drawn from the process's prior unless given.
     device: None for NumPy arrays, else the torch device on which the state lives.
@@ -97,7 +97,7 @@ def sample(
             for hook in hooks:
                 changed = hook(joint(requests), joint(noise))
                 if changed is not None:
-                    requests = {n: requests[n]._replace(x=value) for n, value in split(changed).items()}
+                    requests |= {n: requests[n]._replace(x=value) for n, value in split(changed).items()}
             replies = {name: _finite(step, name, done) for name, step in requests.items()}
             if progress is not None:
                 progress(done, total)

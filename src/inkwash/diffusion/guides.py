@@ -28,12 +28,14 @@ def classifier_free(
         if scale == 1 or not interval[0] <= t.t <= interval[1]:
             return denoise(x, t, condition)
         xp, n = namespace(x), len(x)
+        told = condition or {}
+        without = {**null, "previous": told.get("previous")}  # self-conditioning is no condition: both are told
         both = {
-            key: xp.concatenate([value, xp.broadcast_to(null[key], value.shape)])
-            for key, value in (condition or {}).items()
+            key: None if value is None else xp.concatenate([value, xp.broadcast_to(without[key], value.shape)])
+            for key, value in told.items()
         }
-        clean = denoise(xp.concatenate([x, x]), t, both).clean
-        return Prediction(clean[n:] + scale * (clean[:n] - clean[n:]))
+        clean, variance = denoise(xp.concatenate([x, x]), t, both)
+        return Prediction(clean[n:] + scale * (clean[:n] - clean[n:]), None if variance is None else variance[:n])
 
     return guided
 
@@ -73,9 +75,9 @@ def known_region(process: Gaussian, x0: Array, mask: Array) -> Hook:
     """
 
     def paste(step: Step, noise: Noise) -> Array:
-        xp = namespace(step.x)
-        clean = xp.asarray(x0, dtype=step.x.dtype)
+        xp, device = namespace(step.x), step.x.device
+        clean = xp.asarray(x0, dtype=step.x.dtype, device=device)
         known = process.noise(clean, step.s, noise.normal()) if step.s.sigma else clean
-        return xp.where(mask, known, step.x)
+        return xp.where(xp.asarray(mask, dtype=xp.bool, device=device), known, step.x)
 
     return paste
