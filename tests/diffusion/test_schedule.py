@@ -70,6 +70,8 @@ def test_grids():
     expected = np.linspace(80 ** (1 / 7), 0.002 ** (1 / 7), 5) ** 7
     assert ratios == pytest.approx([*expected, 0])
     assert karras(process, 5, highest=1e9)[0].t == pytest.approx(1)  # clipped to what the schedule reaches
+    for beta_max in np.linspace(1, 3, 30):  # rounding must not step over the end
+        assert karras(Gaussian(linear_beta(0.1, float(beta_max))), 5)[0].t == pytest.approx(1)
 
 
 @pytest.mark.parametrize("times", [[1.0], [0.5, 0.5, 0], [0, 1], [1.2, 0], [1, -0.1], [float("nan"), 0]])

@@ -66,7 +66,8 @@ def karras(process: Gaussian, steps: int, rho: float = 7.0, highest: float = 80.
     last = process.at(1.0)
     reach = highest if last.alpha == 0 else min(highest, last.sigma / last.alpha)
     ramp = np.linspace(reach ** (1 / rho), lowest ** (1 / rho), _checked(steps)) ** rho
-    return Grid(process, [*(process.schedule.time(float(ratio)) for ratio in ramp), 0.0])
+    times = (min(process.schedule.time(float(ratio)), 1.0) for ratio in ramp)  # rounding may step over the end
+    return Grid(process, [*times, 0.0])
 
 
 def _checked(steps: int, most: int | None = None) -> int:
