@@ -62,7 +62,14 @@ def test_the_law():
     assert ((counts - n / 100) ** 2 / (n / 100)).sum() < 99 + 5 * np.sqrt(2 * 99)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**64])
+@pytest.mark.parametrize("word", [0, 2**64 - 1])
+def test_the_ends_are_excluded(word, monkeypatch):
+    monkeypatch.setattr(Noise, "_words", lambda self, count: np.full((1, count), word, np.uint64))
+    assert 0 < Noise([1], (1,)).uniform()[0, 0] < 1
+    assert np.isfinite(Noise([1], (2,)).normal()).all()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 7.5])
 def test_bad_seeds(seed):
     with pytest.raises(ValueError, match="seed"):
         Noise([seed], (1,))

@@ -28,7 +28,7 @@ class Noise:
         convert: Callable[[np.ndarray], Array] = lambda x: x,
     ) -> None:
         for seed in seeds:
-            if not 0 <= int(seed) < 2**64:
+            if int(seed) != seed or not 0 <= seed < 2**64:
                 raise ValueError(f"seed {seed}: a whole number from 0 to 2^64 - 1 is needed")
         tag = int.from_bytes(hashlib.sha256(field.encode()).digest()[:8], "little")
         self._streams = [np.random.Philox(key=np.array([seed, tag], np.uint64)) for seed in seeds]
@@ -48,12 +48,13 @@ class Noise:
         return words
 
     def _uniform(self, count: int) -> np.ndarray:
-        return ((self._words(count) >> np.uint64(11)) + 0.5) * 2.0**-53  # in (0, 1), ends excluded
+        return ((self._words(count) >> np.uint64(11)) + 0.5) * 2.0**-53  # in (0, 1]: a logarithm is finite
 
     def uniform(self) -> Array:
         """Independent numbers, uniform in (0, 1), float32."""
-        flat = self._uniform(int(np.prod(self._shape)))
-        return self._convert(flat.astype(np.float32).reshape(-1, *self._shape))
+        flat = self._uniform(int(np.prod(self._shape))).astype(np.float32)
+        flat = np.minimum(flat, np.float32(1 - 2**-24))  # the largest below 1
+        return self._convert(flat.reshape(-1, *self._shape))
 
     def normal(self) -> Array:
         """Independent standard normal numbers, float32, by the transform of Box and Muller:
