@@ -80,6 +80,16 @@ def test_a_network_in_low_precision_leaves_the_state_in_float32():
     assert denoiser(torch.ones(1, 2), process.at(0.5)).clean.dtype == torch.float32
 
 
+@pytest.mark.parametrize("time", [lambda t: 499, lambda t: 499.0])
+def test_a_time_may_be_a_whole_number(time):
+    for x in (np.ones((2, 3), np.float32), torch.ones(2, 3)):
+        found = []
+        Denoiser(lambda x, t, f=found: f.append(t) or x, PROCESSES["cosine"], "clean", time)(
+            x, PROCESSES["cosine"].at(0.5)
+        )
+        assert found[0].tolist() == [499, 499]
+
+
 def test_unknown_parametrization():
     with pytest.raises(ValueError, match="'noise': one of eps"):
         Denoiser(denoise, PROCESSES["cosine"], "noise")

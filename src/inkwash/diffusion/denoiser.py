@@ -124,7 +124,7 @@ class Denoiser:
         """The network's answer in the state's own dtype, whatever the network computes in."""
         xp, times = namespace(x), self.time(t)
         device = {"device": x.device}
-        if isinstance(times, float):
+        if isinstance(times, (int, float)):
             times = xp.full((x.shape[0],), times, dtype=x.dtype, **device)
         output = self.network(x, cast(times, x.dtype).reshape(-1), **(condition or {}))
         return cast(output, x.dtype)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from inkwash.diffusion.arrays import Array
+from inkwash.diffusion.arrays import Array, namespace
 from inkwash.diffusion.schedule import Point, Schedule
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ class Normal:
                 raise ValueError("log_prob: a deterministic transition (std = 0) has no density")
             log_std = math.log(self.std)
         else:
-            from inkwash.diffusion.arrays import namespace
-
             log_std = namespace(self.std).log(self.std)
         return -(((x - self.mean) / self.std) ** 2) / 2 - log_std - math.log(2 * math.pi) / 2
 
