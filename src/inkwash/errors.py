@@ -12,5 +12,5 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """The error for a name that does not exist, with the nearest valid names first."""
     valid = sorted(valid)
     near = get_close_matches(name.lower(), valid, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from: {', '.join(valid)}"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from: {', '.join(valid) or '(there is none)'}"
     return UserError(f"unknown {kind} '{name}': {hint}")

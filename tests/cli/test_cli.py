@@ -9,6 +9,9 @@ import pytest
 from PIL import Image
 
 from inkwash.cli import main
+from inkwash.networks.unet import UNet
+from inkwash.systems.pictures.files import read_recipe, write_png
+from inkwash.systems.pictures.model import SAMPLERS, Info, Pictures
 
 
 def test_help_and_mistakes_load_no_torch():
@@ -72,6 +75,41 @@ def test_one_file_by_name_and_timings(tiny_folder, tmp_path, capsys):
     assert re.findall(r"^(\w+) ", shown.err, re.M) == ["import", "load", "sample", "write", "all", "memory"]
 
 
+def wordless(folder):
+    unet = UNet(
+        in_channels=48,
+        out_channels=48,
+        block_out_channels=(8,),
+        down_block_types=("DownBlock2D",),
+        mid_block_type=None,
+        up_block_types=("UpBlock2D",),
+        cross_attention_dim=None,
+        norm_num_groups=4,
+    )
+    Pictures(unet, Info(size=16)).save(folder)
+
+
+def test_again_over_the_file_itself_compares_before_it_writes(tiny_folder, tmp_path, capsys):
+    file = tmp_path / "fox.png"
+    main(["generate", "fox", "--model", str(tiny_folder), "-o", str(file)])
+    recipe = read_recipe(file)
+    write_png(Image.new("RGB", (16, 16)), file, recipe)
+    for words in ("not the same pixels", "the same pixels"):
+        assert main(["again", str(file), "-o", str(file)]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].partition(":")[0] == words
+
+
+def test_a_long_prompt_has_a_short_name(tiny_folder, tmp_path, capsys):
+    assert main(["generate", "狐" * 200, "--seed", "1", "--model", str(tiny_folder), "-o", str(tmp_path)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["狐" * 60 + "-1.png"]
+
+
+def test_the_help_names_the_samplers(capsys):
+    assert main(["generate", "--help"]) == 0
+    words = set(re.findall(r"\w+", capsys.readouterr().out))
+    assert set(SAMPLERS) <= words
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -85,6 +123,7 @@ def test_one_file_by_name_and_timings(tiny_folder, tmp_path, capsys):
         (["generate", "x", "--size", "1000000", "--model", "TINY"], "size = 1000000"),
         (["generate", "x", "--n", "two"], "valid integer"),
         (["generate", "x", "--n", "2", "-o", "a.png"], "is one file"),
+        (["generate", "x", "-o", "a.jpg"], "give a .png file or a folder"),
         (["generate", "x", "--model", "emojii"], "unknown model 'emojii'"),
         (["generate", "x", "--device", "gpu", "--model", "TINY"], "unknown device 'gpu'"),
         (["generate", "x", "-o", "/proc/nowhere", "--model", "TINY"], "cannot make the folder /proc/nowhere"),
@@ -92,11 +131,16 @@ def test_one_file_by_name_and_timings(tiny_folder, tmp_path, capsys):
         (["train", "emojo"], "unknown recipe 'emojo'"),
         (["train", "pictures"], "needs --data"),
         (["train", "pictures", "--data", "nowhere"], "nowhere: no such folder"),
+        (["train", "pictures", "--data", ".", "--out", "/proc/nowhere"], "cannot make the folder /proc/nowhere"),
         (["evaluate", "--model", "x"], "--model"),
+        (["evaluate", "--per-row", "-5"], "per-row"),
+        (["evaluate", "WORDLESS"], "knows no words"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(arguments, words, tiny_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    if "WORDLESS" in arguments:
+        wordless(tmp_path / "WORDLESS")
     assert main([str(tiny_folder) if a == "TINY" else a for a in arguments]) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count("\n") == 1 and words in shown.err

