@@ -4,19 +4,19 @@ Both are written to temporary files, flushed to the disk and renamed. The JSON c
 SHA-256 of the tensors, so a checkpoint exists whole or not at all, whenever the process is killed.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from inkwash.errors import UserError
-from inkwash.weights.files import atomic
+from inkwash.weights import files
+from inkwash.weights.files import atomic, digest
 
 KEPT = 2
 
@@ -33,10 +33,10 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[
         _tidy(folder, path.stem)  # what a killed process left half-written takes room
         with atomic(path) as temporary:
             save_file(stored, temporary)
-            digest = _digest(temporary)
+            checksum = digest(temporary)
             _flush(temporary)
         with atomic(path.with_suffix(".json")) as temporary:
-            text = json.dumps({"step": step, "sha256": digest, **facts}, indent=1)
+            text = json.dumps({"step": step, "sha256": checksum, **facts}, indent=1)
             temporary.write_text(text, encoding="utf-8")
             _flush(temporary)
         _tidy(folder, path.stem)
@@ -56,7 +56,7 @@ def latest(folder: Path, say: Callable[[str], object]) -> tuple[Path, dict[str, 
         path = notes.with_suffix(".safetensors")
         try:
             facts = json.loads(notes.read_text(encoding="utf-8"))
-            if facts["sha256"] == _digest(path):
+            if facts["sha256"] == digest(path):
                 return path, facts
         except (OSError, ValueError, KeyError, TypeError):
             pass
@@ -69,10 +69,9 @@ def latest(folder: Path, say: Callable[[str], object]) -> tuple[Path, dict[str, 
 def read(path: Path) -> dict[str, dict[str, Tensor]]:
     """The tensors of a checkpoint by kind and name: `ema/conv.weight` is `["ema"]["conv.weight"]`."""
     kinds: dict[str, dict[str, Tensor]] = {}
-    with safe_open(path, "pt") as file:
-        for key in file.keys():  # noqa: SIM118 (not a dict)
-            kind, name = key.split("/", 1)
-            kinds.setdefault(kind, {})[name] = file.get_tensor(key)
+    for key, tensor in files.read(path)[0].items():
+        kind, name = key.split("/", 1)
+        kinds.setdefault(kind, {})[name] = tensor
     return kinds
 
 
@@ -83,11 +82,6 @@ def _tidy(folder: Path, last: str) -> None:
     for path in sorted(folder.iterdir(), key=lambda path: path.suffix):
         if path.stem not in kept:
             path.unlink()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:

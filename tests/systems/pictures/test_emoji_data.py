@@ -171,7 +171,8 @@ def test_a_finished_file_is_kept_and_a_broken_one_made_anew(cache, tmp_path):
     build(out, cache, lambda *state: drawn.append(state))
     assert drawn
     assert rows == [column.tolist() for column in astuple(load(out)) if isinstance(column, np.ndarray)]
-    assert not list(out.glob("*.part"))
+    names = ["3d.parquet", "NOTICE.md", "blob.parquet", "manifest.json", "noto.parquet"]
+    assert sorted(path.name for path in out.iterdir()) == names  # and nothing half-written
 
 
 def test_other_pins_make_everything_anew(cache, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -38,6 +39,7 @@ import numpy as np
 from PIL import Image
 
 from inkwash.errors import UserError, unknown
+from inkwash.weights.files import atomic, digest
 
 Progress = Callable[[int, int, str], None]  # pictures done, pictures in all, style
 FORMAT = 2  # of the files below; another number makes `build` start afresh
@@ -147,15 +149,14 @@ def fetch(package: Package, cache: Path) -> Path:
     """The tarball of `package` in `cache`, fetched with `npm pack` when it is not there, and verified."""
     path = cache / package.tarball
     if not path.exists():
+        npm = shutil.which("npm")  # the full name: on Windows it is npm.cmd
+        if npm is None:
+            raise UserError("the emoji packages are fetched with npm, which is not installed: install Node.js")
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
-            command = ["npm", "pack", str(package), "--silent", "--pack-destination", folder]
+            command = [npm, "pack", str(package), "--silent", "--pack-destination", folder]
             try:
                 subprocess.run(command, check=True, capture_output=True, text=True)
-            except FileNotFoundError:
-                raise UserError(
-                    "the emoji packages are fetched with npm, which is not installed: install Node.js"
-                ) from None
             except subprocess.CalledProcessError as error:
                 reason = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
                 raise UserError(f"npm could not fetch {package} ({reason}): check the network") from None
@@ -176,10 +177,6 @@ def members(tarball: Path) -> Iterator[tuple[str, bytes]]:
 def read_json(tarball: Path, *names: str) -> list[Any]:
     found = {name: data for name, data in members(tarball) if name in names}
     return [json.loads(found[name]) for name in names]
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 # --- concepts ---
@@ -586,15 +583,13 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     text, texts, binary = pyarrow.string(), pyarrow.list_(pyarrow.string()), pyarrow.binary()
     kinds = dict.fromkeys(["style", "concept", "name", "tags", "group", "licence", "source", "split"], text)
     kinds |= {"picture_64": binary, "picture_256": binary, "name_zh": text, "tags": texts, "tags_zh": texts}
-    temporary = path.with_name(f"{path.name}.part")
-    parquet.write_table(pyarrow.Table.from_pylist(rows, pyarrow.schema(list(kinds.items()))), temporary)
-    os.replace(temporary, path)
+    with atomic(path) as temporary:
+        parquet.write_table(pyarrow.Table.from_pylist(rows, pyarrow.schema(list(kinds.items()))), temporary)
 
 
 def write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 MIT = """\
