@@ -27,6 +27,11 @@ def test_values_out_of_range_are_clipped():
     assert pixels.decode(torch.tensor([-3.0, 3.0, 0.0]).reshape(1, 3, 1, 1), 1).tolist() == [[[[0, 255, 128]]]]
 
 
+def test_on_white():
+    rgba = np.array([[[[10, 20, 30, 0], [10, 20, 30, 255], [0, 100, 255, 51]]]], np.uint8)
+    assert pixels.on_white(rgba).tolist() == [[[[255, 255, 255], [10, 20, 30], [204, 224, 255]]]]
+
+
 def test_on_white_agrees_with_pillow():
     rng = np.random.default_rng(0)
     art = rng.integers(0, 256, (1, 16, 16, 4), dtype=np.uint8)

@@ -10,7 +10,7 @@ from PIL import Image
 from inkwash.errors import UserError
 from inkwash.systems.pictures import evaluate as protocol
 from inkwash.systems.pictures.emoji_data import Emoji
-from inkwash.systems.pictures.evaluate import evaluate, on_white, table
+from inkwash.systems.pictures.evaluate import evaluate, table
 
 CONCEPTS, STYLES = 40, ("ink", "oil", "wash")
 SPLITS = ["train"] * 24 + ["validation"] * 6 + ["test"] * 10
@@ -139,8 +139,3 @@ def test_features_of_real_pictures_are_kept(tmp_path, monkeypatch):
     again = run(perfect, tmp_path, per_row=6, cache=tmp_path)
     assert again["recognition"] == first["recognition"]
     assert max(seen) == 6
-
-
-def test_on_white():
-    rgba = np.array([[[[10, 20, 30, 0], [10, 20, 30, 255], [0, 100, 255, 51]]]], np.uint8)
-    assert on_white(rgba).tolist() == [[[[255, 255, 255], [10, 20, 30], [204, 224, 255]]]]

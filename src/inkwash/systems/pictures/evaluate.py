@@ -42,6 +42,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError, unknown
 from inkwash.systems.pictures.emoji_data import Emoji
 from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest, wilson_interval
@@ -181,15 +182,6 @@ def table(report: Mapping[str, Any]) -> str:
         quantiles = [f"{value:.3f}" for value in row["cosine"].values()]
         lines.append(_line(row["pictures"], row["of"], row["n"], *quantiles, f"{row['same concept']:.1%}"))
     return "\n".join(lines) + "\n"
-
-
-def on_white(pictures: np.ndarray) -> np.ndarray:
-    """RGBA uint8 (N, H, W, 4), straight alpha, over white: uint8 (N, H, W, 3)."""
-    result = np.empty((*pictures.shape[:3], 3), np.uint8)
-    for i, picture in enumerate(pictures):  # one by one, for the memory's sake
-        alpha = picture[..., 3:] / 255
-        result[i] = np.rint(picture[..., :3] * alpha + 255 * (1 - alpha))
-    return result
 
 
 def _elsewhere(data: Emoji, i: int) -> np.ndarray:
