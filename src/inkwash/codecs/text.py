@@ -26,14 +26,18 @@ class TextCodec:
 
     @classmethod
     def load(cls, folder: str | Path) -> "TextCodec":
-        """From config.json, tokenizer.json and model.safetensors. Raises UserError if one is missing."""
+        """From config.json, tokenizer.json and model.safetensors. Raises UserError if one is missing or broken."""
         folder = Path(folder)
         for name in ("config.json", "tokenizer.json", "model.safetensors"):
             if not (folder / name).is_file():
                 raise UserError(f"no text encoder in '{folder}': {name} is missing")
-        network = TextEncoder(**json.loads((folder / "config.json").read_text()))
+        try:
+            network = TextEncoder(**json.loads((folder / "config.json").read_text()))
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # tokenizers raises nothing more special
+            raise UserError(f"the text encoder in '{folder}' is broken ({error}): save it again") from None
         load_into(network, folder / "model.safetensors")  # float16 becomes float32 here
-        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), network)
+        return cls(tokenizer, network)
 
     def save(self, folder: str | Path) -> None:
         """Write the same three files, the weights in float16."""

@@ -114,6 +114,7 @@ def test_progress_counts_all_steps(model):
         ({"guidance": -1}, "guidance = -1"),
         ({"guidance": float("nan")}, "guidance = nan"),
         ({"seed": -1}, "seed = -1"),
+        ({"seed": 2**64 - 1, "n": 2}, r"from 0 to 2\^64 - 2"),
         ({"size": 10**6}, "size = 1000000"),
         ({"n": 0}, "n = 0"),
         ({"prompt": "  "}, "the prompt is empty"),
@@ -144,6 +145,10 @@ def test_broken_models_are_refused_in_one_line(model, tmp_path):
     assert "system.json" in broken("a", lambda f: (f / "system.json").write_text("{"))
     assert "does not know" in broken("b", edit(system="crystals"))
     assert "unknown schedule" in broken("c", edit(schedule="cosin"))
+    assert "unknown parametrization" in broken("h", edit(parametrization="epsilon"))
+    assert "no multiple of patch" in broken("i", edit(size=17))
+    for file in ("config.json", "tokenizer.json"):
+        assert "text encoder" in broken(file, lambda f, file=file: (f / "text_encoder" / file).write_text("{"))
     assert "can read" in broken("d", edit(flavour="sweet"))
     assert weights in broken("e", lambda f: (f / weights).write_bytes((f / weights).read_bytes()[:1000]))
     assert "pickle" in broken("f", lambda f: torch.save({"x": torch.ones(1)}, f / weights))

@@ -5,7 +5,8 @@ from PIL import Image
 import inkwash
 from inkwash.cli import main
 from inkwash.errors import UserError
-from inkwash.systems.pictures.train import captions, read_folder
+from inkwash.systems.pictures.train import Recipe, captions, read_folder, train
+from inkwash.training import Settings
 
 
 def test_any_folder_of_pictures_trains_and_the_model_draws_them(tmp_path, monkeypatch, capsys):
@@ -38,14 +39,29 @@ warmup = 20
 ema = 0.9
 """)
     assert main(["train", str(recipe), "--out", str(tmp_path / "run")]) == 0
-    assert "skipped" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert shown.out == f"{tmp_path / 'run' / 'model'}\n" and "broken.jpg" in shown.err
     model = inkwash.load(tmp_path / "run" / "model")
     made = np.stack([np.asarray(p) for p in model.generate("", n=8, seed=0)]).astype(int)
     centres = made.mean((1, 2))
     distance = np.abs(centres[:, None] - [[220, 30, 30], [30, 30, 220]]).max(2)
     assert (distance.min(1) < 60).all()
     assert len(set(distance.argmin(1))) == 2  # both kinds
-    assert list((tmp_path / "run").glob("preview-*.png")) or (tmp_path / "run" / "log.csv").exists()
+    assert Image.open(tmp_path / "run" / "preview-00000250.png").size == (8 * 18, 18)  # eight in a row
+
+
+def test_what_follows_from_the_rest_of_a_recipe_is_not_given_twice(tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    recipe = Recipe("pictures", tmp_path, Settings(steps=1), {"in_channels": 3}, words=False)
+    with pytest.raises(UserError, match=r"\[network\] in_channels: it follows"):
+        train(recipe, tmp_path / "run")
+
+
+def test_a_picture_too_large_is_skipped(tmp_path, monkeypatch):
+    Image.new("RGB", (30, 30), "red").save(tmp_path / "a.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert len(read_folder(tmp_path, 8)) == 1
 
 
 def test_read_folder_crops_and_lies_on_white(tmp_path):

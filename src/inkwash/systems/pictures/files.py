@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from inkwash.errors import UserError
 from inkwash.weights.files import atomic
@@ -38,7 +38,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
             recipe = json.loads(picture.info[KEY])
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, OSError):
+    except (OSError, Image.DecompressionBombError):
         raise UserError(f"{path}: not a picture") from None
     except (KeyError, ValueError):
         raise UserError(f"{path}: no recipe in it; only a PNG that inkwash wrote has one") from None

@@ -1,6 +1,5 @@
 """Pictures from words: a U-Net on patches of pixels that listens to a text encoder and to a style."""
 
-import hashlib
 import json
 import secrets
 from collections.abc import Callable, Sequence
@@ -18,9 +17,9 @@ from inkwash import __version__, diffusion
 from inkwash.codecs import pixels
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError, unknown
-from inkwash.networks.unet import UNet, load_unet, save_unet
+from inkwash.networks.unet import WEIGHTS, UNet, load_unet, save_unet
 from inkwash.systems.pictures.files import KEY
-from inkwash.weights.files import atomic
+from inkwash.weights.files import atomic, digest
 from inkwash.weights.shipped import HERE, describe, locate, shipped
 
 SCHEDULES = {
@@ -41,7 +40,10 @@ TEXT_ENCODER = HERE / "text-encoder"
 
 @dataclass(frozen=True)
 class Info:
-    """What system.json says of a model: how it was trained, and how it is best sampled."""
+    """What system.json, or [model] in a recipe, says: how a model is trained, and how it is best sampled.
+
+    Raises UserError for a name that does not exist, or a patch that does not divide the size.
+    """
 
     size: int = 64
     patch: int = 4
@@ -52,6 +54,14 @@ class Info:
     steps: int = 20
     guidance: float = 3.0
     system: str = "pictures"
+
+    def __post_init__(self) -> None:
+        parametrizations = diffusion.PARAMETRIZATIONS
+        for kind, table in (("schedule", SCHEDULES), ("sampler", SAMPLERS), ("parametrization", parametrizations)):
+            if getattr(self, kind) not in table:
+                raise unknown(kind, str(getattr(self, kind)), table)
+        if self.patch < 1 or self.size < 1 or self.size % self.patch:
+            raise UserError(f"size = {self.size} is no multiple of patch = {self.patch}")
 
 
 class Pictures:
@@ -87,9 +97,6 @@ class Pictures:
         if facts.get("system") != "pictures" or not set(facts) <= known:
             raise UserError(f"{folder / 'system.json'}: not a model of pictures that this version can read")
         info = Info(**facts)  # type: ignore[arg-type]
-        for kind, table in (("schedule", SCHEDULES), ("sampler", SAMPLERS)):
-            if getattr(info, kind) not in table:
-                raise unknown(kind, str(getattr(info, kind)), table)
         unet = load_unet(folder / "unet").to(device)
         text = None
         channels = 3 * info.patch**2
@@ -142,8 +149,8 @@ class Pictures:
         if n is not None and not 1 <= n <= MOST_PICTURES:
             raise UserError(f"n = {n}: choose a number of pictures from 1 to {MOST_PICTURES}")
         seed, size = secrets.randbelow(2**32) if seed is None else seed, size or self.info.size
-        if not 0 <= seed < 2**64 - (n or 1):
-            raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {1 + (n or 1)}")
+        if not 0 <= seed <= 2**64 - (n or 1):
+            raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {n or 1}")
         if not 8 <= size <= MOST_PIXELS:
             raise UserError(f"size = {size}: choose a number of pixels from 8 to {MOST_PIXELS}")
         pictures = []
@@ -188,10 +195,7 @@ class Pictures:
     @cached_property
     def hash(self) -> str | None:
         """SHA-256 of the U-Net's weights as they lie on disk; None for a model that was not loaded from there."""
-        if self.folder is None:
-            return None
-        with next((self.folder / "unet").glob("*.safetensors")).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return None if self.folder is None else digest(self.folder / "unet" / WEIGHTS)
 
     def condition(self, prompts: Sequence[str], styles: Sequence[str | None]) -> dict[str, Tensor]:
         """What the network is told for each picture: token states, their mask, and pooled text beside the style."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from inkwash import diffusion
@@ -20,6 +20,7 @@ from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.model import TEXT_ENCODER, Info, Pictures
 from inkwash.systems.pictures.sheet import sheet
 from inkwash.training import Settings, batches, fit
+from inkwash.training.report import say
 
 PREVIEW = ["fox", "red apple", "smiling face", "blue car", "sunflower", "house with garden", "pizza", "blue whale"]
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -68,6 +69,8 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
             "class_embed_type": "projection",
             "projection_class_embeddings_input_dim": width + len(info.styles),
         }
+    if twice := sorted(network.keys() & recipe.network.keys()):
+        raise UserError(f"[network] {', '.join(twice)}: it follows from the rest of the recipe; leave it out")
     model = Pictures(UNet(**network, **recipe.network), info, text)
 
     order = batches(len(pictures), recipe.fit.batch_size, recipe.fit.seed)
@@ -91,7 +94,7 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
         words = PREVIEW if text is not None else [""] * len(PREVIEW)
         prompts = [word for word in words for _ in styles]
         made = model.sample(prompts, [s or None for s in styles * len(words)], range(len(prompts)))
-        return sheet(made, len(words)).swapaxes(0, 1) if len(styles) == 1 else sheet(made, len(styles))
+        return sheet(made, len(styles) if len(styles) > 1 else len(words))
 
     fit(model.unet, loss, batch, folder, recipe.fit, preview)
     model.save(folder / "model")
@@ -160,8 +163,8 @@ def read_folder(folder: Path, size: int) -> np.ndarray:
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
         try:
             picture = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
-        except (UnidentifiedImageError, OSError) as error:
-            print(f"skipped {path}: {error}")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
+            say(f"skipped {path}: {error}")
             continue
         white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
         found.append(np.asarray(ImageOps.fit(white, (size, size), Image.Resampling.LANCZOS)))
