@@ -11,6 +11,7 @@ from inkwash.training.distill import (
     WORDS,
     Corpus,
     agreement,
+    captions,
     corpus,
     factorise,
     least_squares,
@@ -91,6 +92,11 @@ def test_measures_of_a_perfect_and_of_a_reversed_student():
     assert (same["own tags first"], same["same first"], same["shared of five"]) == (1, 1, 1)
     assert agreement(-similarity, similarity)["Spearman"] == pytest.approx(-1)
     assert agreement(-similarity, similarity)["own tags first"] == 0
+
+
+def test_a_missing_package_of_captions_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"there is no .*none\.tgz: `inkwash data emoji` fetches it"):
+        captions(tmp_path / "none.tgz")
 
 
 def test_a_missing_teacher_is_named():

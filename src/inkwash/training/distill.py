@@ -110,6 +110,8 @@ def prune(teacher: Tokenizer) -> tuple[Tokenizer, Tensor]:
 
 def captions(archive: str | Path) -> tuple[list[str], list[list[str]], list[str]]:
     """Names and tags of all emoji, and the names of their skin variants, from emojibase-data's package."""
+    if not Path(archive).is_file():
+        raise UserError(f"there is no {archive}: `inkwash data emoji` fetches it")
     with tarfile.open(archive) as tar:
         emoji = json.load(tar.extractfile("package/en/data.json"))
     skins = [skin["label"] for one in emoji for skin in one.get("skins", [])]
