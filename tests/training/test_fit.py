@@ -123,12 +123,24 @@ def test_four_small_batches_are_one_large_one(tmp_path):
     assert [float(row[1]) for row in small_log] == pytest.approx([float(row[1]) for row in large_log], rel=1e-4)
 
 
-def test_micro_steps_computed_at_once_give_the_same_bits(tmp_path):
-    data = points()
-    settings = replace(QUICK, accumulate=4)
-    one = regression(tmp_path / "one", settings, data)
-    three = regression(tmp_path / "three", replace(settings, workers=3), data)
-    assert same(one, three)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_micro_steps_computed_at_once_give_the_same_bits_resumed_or_not(tmp_path, precision):
+    def train(folder, **changes):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(6, 8), nn.SiLU(), nn.Linear(8, 6))
+
+        def loss(x, generator):
+            first = torch.randn(x.shape, generator=generator)
+            time.sleep(0.001)  # so that the threads take turns between two draws
+            noise = first + torch.randn(x.shape, generator=generator)
+            return (module(x + noise).float() - noise).square().mean()
+
+        settings = replace(QUICK, accumulate=4, precision=precision, **changes)
+        return fit(module, loss, lambda k: DATA[k % 5 :: 5, 0], folder, settings)
+
+    one = train(tmp_path / "one")
+    train(tmp_path / "three", workers=3, steps=5)
+    assert same(one, train(tmp_path / "three", workers=3))
 
 
 @pytest.mark.parametrize("changes", [{}, {"channels_last": True, "accumulate": 2}])
@@ -311,6 +323,12 @@ def test_too_little_memory_is_refused_before_it_runs_out(tmp_path, monkeypatch, 
     monkeypatch.setattr(sys.modules["inkwash.training.fit"], "_available_memory", lambda device: free)
     with pytest.raises(UserError, match=says):
         run(tmp_path)
+
+
+def test_the_cache_of_files_counts_as_free_memory(tmp_path):
+    for name, text in (("max", "1000"), ("current", "900"), ("stat", "anon 200\ninactive_file 650\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert sys.modules["inkwash.training.fit"]._available_memory(torch.device("cpu"), tmp_path) == 750
 
 
 def test_an_estimate_is_printed_before_a_long_run(tmp_path, capfd):

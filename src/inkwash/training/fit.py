@@ -353,7 +353,7 @@ def _signals() -> Iterator[list[int]]:
         restore()
 
 
-def _available_memory(device: torch.device) -> float:
+def _available_memory(device: torch.device, group: Path = Path("/sys/fs/cgroup")) -> float:
     """Bytes that this process may still take on the device; inf where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
@@ -361,9 +361,10 @@ def _available_memory(device: torch.device) -> float:
     if os.path.exists("/proc/meminfo"):
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    group = Path("/sys/fs/cgroup")
     if (group / "memory.max").exists() and (limit := (group / "memory.max").read_text().strip()) != "max":
-        free = min(free, int(limit) - int((group / "memory.current").read_text()))
+        used = int((group / "memory.current").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        free = min(free, int(limit) - used + int(stat["inactive_file"]))  # files that were read make room when asked
     return free
 
 

@@ -67,7 +67,7 @@ class Report:
         self.loss = loss if self.loss is None else self.loss + 0.02 * (loss - self.loss)
         now = time.monotonic()
         pace = (now - self.begun) / (step - self.start)
-        text = f"loss {self.loss:.4f}, {self.batch / pace:.3g} img/s"
+        text = f"loss {self.loss:.4f}, {self.batch / pace:.3g} examples/s"
         self.bar.update(self.task, completed=step, description=text)
         if not console.is_terminal and (now - self.told > LINE_EVERY or step == self.steps):
             self.told = now
