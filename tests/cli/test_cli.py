@@ -99,6 +99,15 @@ def test_again_over_the_file_itself_compares_before_it_writes(tiny_folder, tmp_p
         assert capsys.readouterr().out.splitlines()[-1].partition(":")[0] == words
 
 
+@pytest.mark.parametrize("change", [{"seed": "7"}, {"model": None}, {"threads": []}])
+def test_a_recipe_that_cannot_be_followed_is_refused(change, tiny_folder, tmp_path, capsys):
+    file = tmp_path / "fox.png"
+    main(["generate", "fox", "--model", str(tiny_folder), "-o", str(file)])
+    write_png(Image.open(file), file, read_recipe(file) | change)
+    assert main(["again", str(file)]) == 2
+    assert "can follow" in capsys.readouterr().err
+
+
 def test_a_long_prompt_has_a_short_name(tiny_folder, tmp_path, capsys):
     assert main(["generate", "狐" * 200, "--seed", "1", "--model", str(tiny_folder), "-o", str(tmp_path)]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["狐" * 60 + "-1.png"]

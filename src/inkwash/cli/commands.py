@@ -92,6 +92,19 @@ def generate(
         clock.show()
 
 
+ASKED = {
+    "prompt": str,
+    "negative": str,
+    "style": str | None,
+    "seed": int,
+    "sampler": str,
+    "steps": int,
+    "guidance": int | float,
+    "size": int,
+}
+MADE_BY = {"model": str, "hash": str, "device": str, "precision": str, "threads": int}
+
+
 @app.command()
 def again(
     file: Annotated[Path, typer.Argument(help="A PNG that inkwash made.")],
@@ -105,8 +118,7 @@ def again(
     from inkwash.systems.pictures.files import KEY, read_recipe, write_png
 
     recipe = read_recipe(file)
-    asked = ("prompt", "negative", "style", "seed", "sampler", "steps", "guidance", "size")
-    if not all(key in recipe for key in (*asked, "model", "hash", "device", "precision", "threads")):
+    if not all(key in recipe and isinstance(recipe[key], kind) for key, kind in (ASKED | MADE_BY).items()):
         raise UserError(f"{file}: its recipe is not one that this version of inkwash can follow")
     target = out or file.with_name(f"{file.stem}-again.png")
     target = target if is_png(target) else target / f"{file.stem}-again.png"
@@ -116,7 +128,7 @@ def again(
     if painter.hash != recipe["hash"]:
         print(f"inkwash: the model '{recipe['model']}' has changed since; the picture will differ", file=sys.stderr)
     with progress("1 picture") as report:
-        picture = painter.generate(**{key: recipe[key] for key in asked}, progress=report)
+        picture = painter.generate(**{key: recipe[key] for key in ASKED}, progress=report)
     with Image.open(file) as before:  # first, for `--out` may name this very file
         same = np.array_equal(np.asarray(before), np.asarray(picture))
     write_png(picture, target, picture.info[KEY])
