@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import inkwash
 from inkwash.cli import main
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures.files import read_recipe, write_png
@@ -25,6 +26,12 @@ import inkwash, inkwash.diffusion
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_version_by_option_and_as_a_module(capsys):
+    assert main(["--version"]) == 0 and capsys.readouterr().out == f"inkwash {inkwash.__version__}\n"
+    shown = subprocess.run([sys.executable, "-m", "inkwash", "--version"], capture_output=True, text=True, check=True)
+    assert shown.stdout == f"inkwash {inkwash.__version__}\n"
 
 
 def test_one_picture_and_again(tiny_folder, tmp_path, capsys):
@@ -143,7 +150,7 @@ def test_the_help_names_the_samplers(capsys):
         (["train", "pictures", "--data", ".", "--out", "/proc/nowhere"], "cannot make the folder /proc/nowhere"),
         (["evaluate", "--model", "x"], "--model"),
         (["evaluate", "--per-row", "-5"], "per-row"),
-        (["evaluate", "WORDLESS"], "knows no words"),
+        (["evaluate", "WORDLESS"], "without words"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(arguments, words, tiny_folder, tmp_path, monkeypatch, capsys):

@@ -16,7 +16,6 @@ import inkwash
 from inkwash.errors import UserError, unknown
 
 app = typer.Typer(
-    help="Pictures from words, offline, and the training of diffusion models.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -24,6 +23,20 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Build a data set from public packages.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"inkwash {inkwash.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True)] = False,
+) -> None:
+    """Pictures from words, offline, and the training of diffusion models."""
+
 
 Model = Annotated[str, typer.Option(help="A shipped model (see `inkwash models`) or a folder.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or mps.")]
@@ -253,37 +266,12 @@ def evaluate(
     """Measure a model of emoji beside real pictures and a plain lookup."""
     writable(out)
     painter = opened(model, device, precision, Clock())
-    if painter.text is None:
-        raise UserError(f"{model} knows no words: only a model that was trained on the emoji data can be measured")
-    from inkwash.systems.pictures import emoji_data
-    from inkwash.systems.pictures.evaluate import evaluate as measure
     from inkwash.systems.pictures.evaluate import table
-    from inkwash.weights.files import atomic
 
     with progress("pictures") as report:
-        result = measure(
-            lambda prompts, style, seeds: painter.sample(
-                prompts, [style] * len(prompts), seeds, guidance=guidance, steps=steps
-            ),
-            painter.text.encode,
-            emoji_data.load(data),
-            out,
-            split=split,
-            per_row=per_row,
-            seed=seed,
-            cache=out / "cache",
-            progress=report,
+        result = painter.evaluate(
+            data, out, split=split, per_row=per_row, seed=seed, steps=steps, guidance=guidance, progress=report
         )
-    info = painter.info
-    result["model"] = {
-        "name": painter.name,
-        "sha256": painter.hash,
-        "sampler": info.sampler,
-        "steps": steps or info.steps,
-        "guidance": info.guidance if guidance is None else guidance,
-    }
-    with atomic(out / "report.json") as file:
-        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(table(result))
     print(out / "report.json")
 

@@ -38,7 +38,8 @@ def run(name: str, data: Path | None, out: Path | None, changes: dict[str, Any])
     from inkwash.training import Settings, load_recipe
 
     if task == "pictures":
-        from inkwash.systems.pictures.train import Recipe, train
+        from inkwash.systems.pictures.model import Pictures
+        from inkwash.systems.pictures.train import Recipe
 
         if name == "pictures":
             settings = Settings(**{"steps": 20_000, "batch_size": 32, "channels_last": True, **changes})
@@ -47,7 +48,7 @@ def run(name: str, data: Path | None, out: Path | None, changes: dict[str, Any])
             recipe = load_recipe(file, Recipe)
             recipe = replace(recipe, data=data or recipe.data, fit=replace(recipe.fit, **changes))
         writable(out)
-        train(recipe, out)
+        Pictures.fit(recipe, out)
         return out / "model"
     if task == "text-encoder":
         from inkwash.training import distill

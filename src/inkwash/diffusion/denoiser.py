@@ -86,12 +86,12 @@ def min_snr(gamma: float = 5.0) -> Weight:
 
 
 def uniform_times(count: int, generator: torch.Generator | None = None) -> torch.Tensor:
-    """`count` times, each uniform in (0, 1), stratified over the batch (VDM, 2107.00630, appendix I.1)."""
+    """`count` times in float64 on the CPU, uniform in (0, 1), stratified over the batch (VDM, 2107.00630, I.1)."""
     import torch
 
     device = None if generator is None else generator.device
-    offset = torch.rand((), generator=generator, device=device, dtype=torch.float64)
-    times = (offset + torch.arange(count, device=device) / count) % 1
+    offset = torch.rand((), generator=generator, device=device).cpu()
+    times = (offset + torch.arange(count, dtype=torch.float64) / count) % 1
     return times.clamp(min=1e-5)  # at t = 0 nothing is left to predict
 
 
@@ -146,8 +146,8 @@ class Denoiser:
         import torch
 
         form = PARAMETRIZATIONS[self.parametrization]
-        t = times(len(x0), generator).to(x0.device).reshape(-1, *[1] * (x0.ndim - 1))
-        point = Point(*(part.to(x0.dtype) for part in self.process.at(t)))  # computed in float64, used in float32
+        t = times(len(x0), generator).reshape(-1, *[1] * (x0.ndim - 1))
+        point = Point(*(part.to(x0) for part in self.process.at(t)))  # computed in float64 on the CPU
         eps = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
         output = self._output(self.process.noise(x0, point, eps), point, condition)
         error: Any = (output - form.target(x0, eps, point)) ** 2

@@ -31,7 +31,7 @@ class Ask(NamedTuple):
 class Step(NamedTuple):
     """The state has come from `t` to `x` at `s`. The reply is the state to go on with.
 
-    `transition` is the distribution that `x` was drawn from, None after a deterministic step.
+    `transition` is the distribution that `x` was drawn from, None for a deterministic sampler.
     """
 
     x: Array

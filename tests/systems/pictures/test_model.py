@@ -9,7 +9,7 @@ import inkwash
 from inkwash import diffusion
 from inkwash.codecs import pixels
 from inkwash.errors import UserError
-from inkwash.systems.pictures.model import SAMPLERS, Pictures
+from inkwash.systems.pictures.model import SAMPLERS, Info, Pictures
 from tests.models import tiny
 
 
@@ -155,6 +155,12 @@ def test_broken_models_are_refused_in_one_line(model, tmp_path):
     assert "no such file" in broken("g", lambda f: (f / weights).unlink())
     with pytest.raises(UserError, match=r"no model there, system\.json is missing"):
         inkwash.load(tmp_path)
+
+
+def test_noise_prediction_needs_a_schedule_that_keeps_some_signal():
+    with pytest.raises(UserError, match="parametrization = eps"):
+        Info(parametrization="eps", schedule="cosine")
+    assert Info(parametrization="eps", schedule="linear_beta").parametrization == "eps"
 
 
 def test_a_model_whose_style_list_does_not_fit_its_network(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from inkwash.networks.unet import WEIGHTS, UNet, load_unet, save_unet
 from inkwash.systems.pictures.files import KEY
 from inkwash.weights.files import atomic, digest
 from inkwash.weights.shipped import HERE, describe, locate, shipped
+
+if TYPE_CHECKING:
+    from inkwash.systems.pictures.train import Recipe
 
 SCHEDULES = {
     "linear_beta": diffusion.linear_beta,
@@ -60,6 +63,8 @@ class Info:
         for kind, table in (("schedule", SCHEDULES), ("sampler", SAMPLERS), ("parametrization", parametrizations)):
             if getattr(self, kind) not in table:
                 raise unknown(kind, str(getattr(self, kind)), table)
+        if self.parametrization == "eps" and SCHEDULES[self.schedule]().at(1.0).alpha == 0:
+            raise UserError(f"parametrization = eps: pure noise says nothing at the end of {self.schedule}; take v")
         if self.patch < 1 or self.size < 1 or self.size % self.patch:
             raise UserError(f"size = {self.size} is no multiple of patch = {self.patch}")
 
@@ -184,6 +189,57 @@ class Pictures:
             }
             pictures.append(picture)
         return pictures[0] if n is None else pictures
+
+    @classmethod
+    def fit(cls, recipe: "Recipe", folder: str | Path) -> "Pictures":
+        """Trains by a recipe, or goes on with the run in `folder`; the model is saved in `folder`/model."""
+        from inkwash.systems.pictures.train import train
+
+        return train(recipe, Path(folder))
+
+    def evaluate(
+        self,
+        data: Path,
+        out: Path,
+        *,
+        split: str = "test",
+        per_row: int = 300,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[str, Any]:
+        """The report of evaluate.py's protocol on the emoji data set in `data`, also written to `out`/report.json.
+
+        Raises UserError for a model without words, and for data or a scoring network that is not there.
+        """
+        from inkwash.systems.pictures import emoji_data, evaluate
+
+        if self.text is None:
+            raise UserError("a model without words cannot be measured: only one trained on the emoji data can")
+        report = evaluate.evaluate(
+            lambda prompts, style, seeds: self.sample(
+                prompts, [style] * len(prompts), seeds, guidance=guidance, steps=steps
+            ),
+            self.text.encode,
+            emoji_data.load(data),
+            out,
+            split=split,
+            per_row=per_row,
+            seed=seed,
+            cache=out / "cache",
+            progress=progress,
+        )
+        report["model"] = {
+            "name": self.name,
+            "sha256": self.hash,
+            "sampler": self.info.sampler,
+            "steps": self.info.steps if steps is None else steps,
+            "guidance": self.info.guidance if guidance is None else guidance,
+        }
+        with atomic(out / "report.json") as file:
+            file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        return report
 
     @property
     def name(self) -> str | None:

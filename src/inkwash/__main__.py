@@ -1,0 +1,7 @@
+"""`python -m inkwash`: the command line."""
+
+import sys
+
+from inkwash.cli import main
+
+sys.exit(main())
