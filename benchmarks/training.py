@@ -12,9 +12,11 @@ Speed. All contenders take turns, round after round, in alternating order; a rou
 loader, clipping, optimizer, averaging and log included, after one that is not counted. The figure is images
 per second of this process's CPU time, and its ratio to the peer's trainer in the same round.
 
-Quality. Both networks are trained by inkwash.training.fit with the same loss (the peer's), data, order and
-settings, and sampled with the same seeds, so that nothing but the network differs. Quality is the Frechet
-distance in features of EfficientNet-Lite0 to real pictures that nobody trained on.
+Quality. Both networks are trained by inkwash.training.fit on the same pictures in the same order, with the same
+learning rate, warm-up and averaging, each with its own loss (the peer's default; that of our picture model), and
+sampled with the same seeds, solver and number of steps. Quality is the Frechet distance in features of
+EfficientNet-Lite0 to real pictures that nobody trained on. The question is after how much CPU time our network
+is as good as the peer's is at the end of its run.
 """
 
 import argparse
@@ -22,7 +24,6 @@ import copy
 import json
 import os
 import platform
-import resource
 import statistics
 import sys
 import tempfile
@@ -47,11 +48,10 @@ from inkwash.networks.unet import UNet
 from inkwash.training import Settings, batches, fit
 from inkwash.weights.files import atomic
 
-SIZE, BATCH, STEPS = 32, 32, 8
-PATCH = 2  # of our network: it works at 16 x 16 places
+SIZE, BATCH, STEPS = 32, 32, 6
 TABLE = 1000
 SAMPLES, SAMPLER_STEPS = 512, 12
-PEER_QUALITY_STEPS, QUALITY_EVERY, MOST = 300, 150, 1500  # updates
+EVERY, MOST = 250, 1500  # updates
 
 
 def without_torchvision() -> None:
@@ -95,11 +95,59 @@ def load_peer() -> tuple[ModuleType, str]:
     return peer, vision
 
 
+Call = Callable[..., Tensor]  # a network, compiled or not
+Loss = Callable[[Tensor, torch.Generator], Tensor]
+
+
+class Its:
+    """The peer's default loss in our terms: v-prediction, a sigmoid table of 1,000 betas, weight alpha^2."""
+
+    patch = 1
+
+    def __init__(self, peer: ModuleType) -> None:
+        self.process = diffusion.Gaussian(diffusion.betas(peer.sigmoid_beta_schedule(TABLE).numpy()))
+        self.grid = diffusion.trailing(self.process, SAMPLER_STEPS, TABLE)
+
+    def denoiser(self, network: Call) -> diffusion.Denoiser:
+        return diffusion.Denoiser(network, self.process, "v", lambda t: TABLE * t.t - 1)
+
+    def loss(self, network: Call) -> Loss:
+        denoiser = self.denoiser(network)
+
+        def times(count: int, generator: torch.Generator | None) -> Tensor:
+            return (torch.randint(TABLE, (count,), generator=generator) + 1) / TABLE
+
+        return lambda x0, generator: denoiser.loss(
+            x0, weight=lambda t, _form: t.alpha**2, times=times, generator=generator
+        )
+
+
+class Our:
+    """Our network on patches of pixels, with the loss of the shipped picture model: a rectified flow, the clean
+    picture predicted, its squared error weighted by min(1 / sigma^2, 5)."""
+
+    patch = 2
+
+    def __init__(self) -> None:
+        self.process = diffusion.Gaussian(diffusion.rectified_flow())
+        self.grid = diffusion.uniform(self.process, SAMPLER_STEPS)
+
+    def denoiser(self, network: Call) -> diffusion.Denoiser:
+        return diffusion.Denoiser(network, self.process, "clean")
+
+    def loss(self, network: Call) -> Loss:
+        denoiser = self.denoiser(network)
+        return lambda x0, generator: denoiser.loss(
+            x0, weight=lambda t, form: (t.sigma**-2).clip(max=5.0) / form.factor(t), generator=generator
+        )
+
+
 def our_network() -> UNet:
-    """Wide 3x3 convolutions on patches of pixels, attention only at the lowest level, 4 x 4 places."""
+    """Wide 3x3 convolutions at 16 x 16 places and fewer, attention only at the lowest level, 4 x 4."""
+    channels = 3 * Our.patch**2
     return UNet(
-        in_channels=3 * PATCH**2,
-        out_channels=3 * PATCH**2,
+        in_channels=channels,
+        out_channels=channels,
         block_out_channels=(64, 128, 192),
         down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
@@ -110,37 +158,19 @@ def our_network() -> UNet:
     )
 
 
-class Objective:
-    """The peer's default loss in our terms: v-prediction, sigmoid table of 1,000 betas, weight alpha^2."""
-
-    def __init__(self, peer: ModuleType) -> None:
-        table = peer.sigmoid_beta_schedule(TABLE).numpy()
-        self.process = diffusion.Gaussian(diffusion.betas(table))
-
-    def denoiser(self, network: Callable[..., Tensor]) -> diffusion.Denoiser:
-        return diffusion.Denoiser(network, self.process, "v", lambda t: TABLE * t.t - 1)
-
-    def loss(self, network: Callable[..., Tensor]) -> Callable[[Tensor, torch.Generator], Tensor]:
-        denoiser = self.denoiser(network)
-
-        def times(count: int, generator: torch.Generator | None) -> Tensor:
-            return (torch.randint(TABLE, (count,), generator=generator) + 1) / TABLE
-
-        return lambda x0, generator: denoiser.loss(
-            x0, weight=lambda t, _form: t.alpha**2, times=times, generator=generator
-        )
-
-    def difference(self, diffuser: nn.Module) -> float:
-        """|our loss - the peer's| for the same pictures, times and noise."""
-        x0 = torch.randn(BATCH, 3, SIZE, SIZE)
-        generator = torch.Generator()
-        ours = self.loss(diffuser.model)(x0, generator.manual_seed(1))
-        index = torch.randint(TABLE, (BATCH,), generator=generator.manual_seed(1))
-        noise = torch.randn(x0.shape, generator=generator)
-        return abs(ours - diffuser.p_losses(x0, index, noise=noise)).item()
+def loss_difference(peer: ModuleType, its: Its, network: nn.Module) -> float:
+    """|our loss - the peer's| for its network, and the same pictures, times and noise."""
+    x0, generator = torch.randn(BATCH, 3, SIZE, SIZE), torch.Generator()
+    ours = its.loss(network)(x0, generator.manual_seed(1))
+    index = torch.randint(TABLE, (BATCH,), generator=generator.manual_seed(1))
+    noise = torch.randn(x0.shape, generator=generator)
+    theirs = peer.GaussianDiffusion(network, image_size=SIZE).p_losses(x0, index, noise=noise)
+    return abs(ours - theirs).item()
 
 
 # --- speed ---
+
+Contender = tuple[str, Callable[[], float]]  # whose network; a round, which returns its CPU seconds
 
 
 class Clock:
@@ -194,14 +224,13 @@ def peer_trainer(peer: ModuleType, network: nn.Module, folder: Path, **options: 
 
 def our_trainer(
     network: nn.Module,
-    objective: Objective,
+    loss: Loss,
     pictures: np.ndarray,
-    patch: int = 1,
-    call: Callable[..., Tensor] | None = None,
+    patch: int,
     **options: Any,
 ) -> Callable[[], float]:
     """A round of fit, from pictures in memory as uint8."""
-    order, loss = batches(len(pictures), BATCH), objective.loss(network if call is None else call)
+    order = batches(len(pictures), BATCH)
 
     def run() -> float:
         clock = Clock()
@@ -217,9 +246,9 @@ def our_trainer(
     return run
 
 
-def compute(network: nn.Module, channels: int, size: int) -> dict[str, float]:
+def compute(network: nn.Module, patch: int) -> dict[str, float]:
     """Parameters, and FLOP (a multiply-add is two) of a forward pass for one picture."""
-    x = torch.randn(1, channels, size, size)
+    x = torch.randn(1, 3 * patch**2, SIZE // patch, SIZE // patch)
     with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         network(x, torch.zeros(1))  # only unfused attention is counted
     return {
@@ -234,11 +263,11 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def speed(rounds: int) -> dict[str, Any]:
     peer, vision = load_peer()
-    objective = Objective(peer)
+    ways: dict[str, Its | Our] = {"its": Its(peer), "our": Our()}
     torch.manual_seed(0)
-    theirs, ours = peer.Unet(dim=64, dim_mults=(1, 2, 4)), our_network()
-    networks = {"peer's": compute(theirs, 3, SIZE), "ours": compute(ours, 3 * PATCH**2, SIZE // PATCH)}
-    difference = objective.difference(peer.GaussianDiffusion(theirs, image_size=SIZE))
+    networks = {"its": peer.Unet(dim=64, dim_mults=(1, 2, 4)), "our": our_network()}
+    facts = {kind: compute(network, ways[kind].patch) for kind, network in networks.items()}
+    difference = loss_difference(peer, ways["its"], networks["its"])
     pictures = np.random.default_rng(0).integers(0, 256, (512, SIZE, SIZE, 3), dtype=np.uint8)
     fast = {"channels_last": True, "precision": "bfloat16"}
 
@@ -248,86 +277,59 @@ def speed(rounds: int) -> dict[str, Any]:
         for i, picture in enumerate(pictures):
             Image.fromarray(picture).save(folder / "png" / f"{i}.png")
 
-        def trainer(**options: Any) -> Callable[[], float]:
-            return peer_trainer(peer, copy.deepcopy(theirs), folder, **options)
+        def trainer(**options: Any) -> Contender:
+            return "its", peer_trainer(peer, copy.deepcopy(networks["its"]), folder, **options)
 
-        def same(compiled: bool = False, **options: Any) -> Callable[[], float]:
-            network = copy.deepcopy(theirs)
-            call = torch.compile(network) if compiled else None
-            return our_trainer(network, objective, pictures, call=call, **options)
-
-        def suited(compiled: bool = False, **options: Any) -> Callable[[], float]:
-            network = copy.deepcopy(ours)
-            call = torch.compile(network) if compiled else None
-            return our_trainer(network, objective, pictures, PATCH, call, **options)
+        def loop(kind: str, compiled: bool = False, **options: Any) -> Contender:
+            network = copy.deepcopy(networks[kind])
+            call = torch.compile(network) if compiled else network
+            return kind, our_trainer(network, ways[kind].loss(call), pictures, ways[kind].patch, **options)
 
         contenders = {
-            "Trainer, its network, float32": trainer(),
+            "Trainer, its network": trainer(),
+            "fit, its network": loop("its"),
+            "fit, its network, channels_last": loop("its", channels_last=True),
+            "fit, its network, compiled": loop("its", compiled=True),
+            "fit, its network, channels_last, compiled": loop("its", compiled=True, channels_last=True),
+            "fit, our network, channels_last": loop("our", channels_last=True),
             "Trainer, its network, bfloat16": trainer(amp=True, mixed_precision_type="bf16"),
-            "fit, its network, float32": same(),
-            "fit, its network, float32, channels_last": same(channels_last=True),
-            "fit, its network, float32, torch.compile": same(compiled=True),
-            "fit, its network, bfloat16, channels_last": same(**fast),
-            "fit, our network, float32, channels_last": suited(channels_last=True),
-            "fit, our network, bfloat16, channels_last": suited(**fast),
-            "fit, our network, bfloat16, channels_last, torch.compile": suited(compiled=True, **fast),
+            "fit, its network, channels_last, bfloat16": loop("its", **fast),
+            "fit, our network, channels_last, bfloat16": loop("our", **fast),
+            "fit, our network, channels_last, bfloat16, compiled": loop("our", compiled=True, **fast),
         }
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")  # an empty one: builds are timed
         builds = {}
-        for label, run in contenders.items():  # nothing is counted yet: this allocates, and compiles
-            before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-            cpu = time.process_time()
-            seconds = run()
-            if "compile" in label:
-                after = resource.getrusage(resource.RUSAGE_CHILDREN)
-                builds[label] = {
-                    "wall": round(time.monotonic() - started - seconds, 1),
-                    "cpu": round(
-                        time.process_time()
-                        - cpu
-                        - seconds
-                        + sum(getattr(after, k) - getattr(before, k) for k in ("ru_utime", "ru_stime")),
-                        1,
-                    ),
-                }
+        for label, (_, run) in contenders.items():  # not counted: this allocates, and compiles
+            started, before = time.monotonic(), sum(os.times()[:4])
+            run()
+            builds[label] = {"wall": time.monotonic() - started, "cpu": sum(os.times()[:4]) - before}
         taken: dict[str, list[float]] = {label: [] for label in contenders}
         for i in range(rounds):
-            for label, run in list(contenders.items())[:: 1 if i % 2 == 0 else -1]:
+            for label, (_, run) in list(contenders.items())[:: 1 if i % 2 == 0 else -1]:
                 taken[label].append(run())
                 print(f"round {i + 1}: {label}: {STEPS * BATCH / taken[label][-1]:.1f} images/CPU-s", flush=True)
 
-    rows = []
-    first = next(iter(taken.values()))
-    for label, seconds in taken.items():
-        network = networks["ours" if "our network" in label else "peer's"]
-        rate = spread([STEPS * BATCH / s for s in seconds])
-        row = {
-            "row": label,
-            "images_per_cpu_second": rate,
-            "ratio_to_first": spread([a / b for a, b in zip(first, seconds, strict=True)]),
-            "gflop_per_second": 3 * network["forward_gflop"] * rate["median"],
-        }
-        if label in builds:
-            row["build_seconds"] = builds[label]
+    def ratio(a: str, b: str) -> dict[str, float]:
+        return spread([y / x for x, y in zip(taken[a], taken[b], strict=True)])
+
+    first, rows = next(iter(contenders)), []
+    for label, (kind, _) in contenders.items():
+        rate = spread([STEPS * BATCH / seconds for seconds in taken[label]])
+        row = {"row": label, "images_per_cpu_second": rate, "ratio": ratio(label, first)}
+        row["gflop_per_second"] = round(3 * facts[kind]["forward_gflop"] * rate["median"], 1)
+        if "compiled" in label:  # beside what the same steps take once it is built
+            spent = statistics.median(taken[label]) * (STEPS + 2) / STEPS
+            row["build_seconds"] = {key: round(value - spent) for key, value in builds[label].items()}
         rows.append(row)
-    ratios = {
-        f"{a} / {b}": spread([y / x for x, y in zip(taken[a], taken[b], strict=True)])
-        for a, b in [
-            ("fit, its network, float32, torch.compile", "fit, its network, float32"),
-            ("fit, its network, bfloat16, channels_last", "Trainer, its network, bfloat16"),
-            ("fit, our network, bfloat16, channels_last", "Trainer, its network, bfloat16"),
-            (
-                "fit, our network, bfloat16, channels_last, torch.compile",
-                "fit, our network, bfloat16, channels_last",
-            ),
-        ]
-    }
+    pairs = [(label, label.removesuffix(", compiled")) for label in contenders if "compiled" in label]
+    pairs += [(label, "Trainer, its network, bfloat16") for label in contenders if label.endswith("bfloat16")][1:]
     return {
         **machine(vision),
         "setting": {"size": SIZE, "batch": BATCH, "steps_per_round": STEPS, "rounds": rounds, "threads": 1},
-        "networks": networks,
+        "networks": facts,
         "loss_difference": difference,
         "rows": rows,
-        "ratios": ratios,
+        "other_ratios": {f"{a} / {b}": ratio(a, b) for a, b in pairs},
     }
 
 
@@ -350,98 +352,91 @@ def quality(folder: Path, work: Path, rate: float) -> dict[str, Any]:
     from inkwash.systems.pictures.metrics import features, frechet_distance
 
     peer, vision = load_peer()
-    objective = Objective(peer)
     train, real = emoji(folder)
     truth = features(real)
     others = train[np.random.default_rng(1).permutation(len(train))[:SAMPLES]]
     settings = Settings(steps=1, batch_size=BATCH, learning_rate=rate, warmup=50, channels_last=True)
+    half = replace(settings, precision="bfloat16")
     torch.manual_seed(0)
-    arms = {
-        "its network, float32": (peer.Unet(dim=64, dim_mults=(1, 2, 4)), 1, settings),
-        "our network, bfloat16": (our_network(), PATCH, replace(settings, precision="bfloat16")),
-        "our network, float32": (our_network(), PATCH, settings),
+    its_network = peer.Unet(dim=64, dim_mults=(1, 2, 4))
+    arms: dict[str, tuple[nn.Module, Its | Our, Settings]] = {
+        "its network, float32": (its_network, Its(peer), settings),
+        "our network, bfloat16": (our_network(), Our(), half),
+        "our network, float32": (our_network(), Our(), settings),
     }
-    result: dict[str, Any] = {
+    report = work / "quality.json"
+    points: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
+    if report.exists():
+        points |= json.loads(report.read_text())
+
+    def draw(network: nn.Module, way: Its | Our) -> np.ndarray:
+        shape = 3 * way.patch**2, SIZE // way.patch, SIZE // way.patch
+        denoise = diffusion.static_threshold(way.denoiser(network))
+        states = [
+            diffusion.sample(denoise, shape, diffusion.dpmpp_2m, way.grid, range(i, i + 64), device="cpu")
+            for i in range(0, SAMPLES, 64)
+        ]
+        return pixels.decode(torch.cat(states), way.patch)
+
+    def advance(name: str, steps: int) -> dict[str, Any]:
+        """Train an arm up to `steps`, or go on with it, and say how good it then is."""
+        for point in points[name]:
+            if point["steps"] == steps:
+                return point
+        network, way, settings = arms[name]
+        order, started = batches(len(train), BATCH), time.process_time()
+        fit(
+            network,
+            way.loss(network),
+            lambda k: pixels.encode(train[order(k)], way.patch),
+            work / name.replace(", ", "-").replace(" ", "-"),
+            replace(settings, steps=steps),
+        )
+        spent = time.process_time() - started
+        pictures = draw(network, way)
+        found = features(pictures)
+        point = {
+            "steps": steps,
+            "images": steps * BATCH,
+            "cpu_seconds": spent + sum(p["cpu_seconds"] for p in points[name][-1:]),
+            "frechet_distance": frechet_distance(found, truth),
+            "of_each_half": [frechet_distance(found[i::2], truth) for i in (0, 1)],
+        }
+        points[name].append(point)
+        save(report, points)
+        sheet = pictures[:64].reshape(8, 8, SIZE, SIZE, 3).swapaxes(1, 2).reshape(8 * SIZE, 8 * SIZE, 3)
+        Image.fromarray(sheet).save(work / f"{name}, {steps} steps.png")
+        print(f"{name}: {point}", flush=True)
+        return point
+
+    goal = advance("its network, float32", EVERY)
+    reached = None
+    for steps in range(EVERY, MOST + 1, EVERY):
+        point = advance("our network, bfloat16", steps)
+        if point["frechet_distance"] <= goal["frechet_distance"]:
+            reached = {
+                "its": goal,
+                "ours": point,  # at the latest: it is looked at every so many steps
+                "cpu_time_ratio": goal["cpu_seconds"] / point["cpu_seconds"],
+                "images_ratio": goal["images"] / point["images"],
+            }
+            break
+    advance("our network, float32", EVERY)  # is it the same at equal steps?
+    return {
         **machine(vision),
         "setting": {
             "training_pictures": len(train),
             "real_pictures": len(real),
             "samples": SAMPLES,
             "sampler": f"DPM-Solver++(2M), {SAMPLER_STEPS} steps",
-            "features": "EfficientNet-Lite0",
             "learning_rate": rate,
             "batch": BATCH,
             "threads": 1,
         },
-        "other_training_pictures": frechet_distance(features(others), truth),
-        "arms": {name: [] for name in arms},
+        "frechet_distance_of_training_pictures": frechet_distance(features(others), truth),
+        "arms": points,
+        "reached": reached,
     }
-    report = work / "quality.json"
-    if report.exists():
-        result["arms"] |= json.loads(report.read_text())["arms"]
-
-    def draw(network: nn.Module, patch: int) -> np.ndarray:
-        shape = 3 * patch**2, SIZE // patch, SIZE // patch
-        denoise = diffusion.static_threshold(objective.denoiser(network))
-        grid = diffusion.trailing(objective.process, SAMPLER_STEPS, TABLE)
-        states = [
-            diffusion.sample(denoise, shape, diffusion.dpmpp_2m, grid, range(i, i + 64), device="cpu")
-            for i in range(0, SAMPLES, 64)
-        ]
-        return pixels.decode(torch.cat(states), patch)
-
-    def advance(name: str, steps: int) -> float:
-        """Train the arm up to `steps` (or go on), and note its distance; returns it."""
-        network, patch, settings = arms[name]
-        points = result["arms"][name]
-        for point in points:
-            if point["steps"] == steps:
-                return point["frechet_distance"]
-        order, started = batches(len(train), BATCH), time.process_time()
-        fit(
-            network,
-            objective.loss(network),
-            lambda k: pixels.encode(train[order(k)], patch),
-            work / name.replace(", ", "-").replace(" ", "-"),
-            replace(settings, steps=steps),
-        )
-        spent = time.process_time() - started
-        pictures = draw(network, patch)
-        found = features(pictures)
-        halves = [frechet_distance(found[i::2], truth) for i in (0, 1)]
-        point = {
-            "steps": steps,
-            "images": steps * BATCH,
-            "cpu_seconds": spent + (points[-1]["cpu_seconds"] if points else 0.0),
-            "frechet_distance": frechet_distance(found, truth),
-            "of_each_half": halves,
-        }
-        points.append(point)
-        save(report, result)
-        sheet = pictures[:64].reshape(8, 8, SIZE, SIZE, 3).swapaxes(1, 2).reshape(8 * SIZE, 8 * SIZE, 3)
-        Image.fromarray(sheet).save(work / f"{name}-{steps}.png")
-        print(f"{name}: {point}", flush=True)
-        return point["frechet_distance"]
-
-    goal = advance("its network, float32", PEER_QUALITY_STEPS)
-    for steps in range(PEER_QUALITY_STEPS, MOST + 1, QUALITY_EVERY):
-        if advance("our network, bfloat16", steps) <= goal:
-            break
-    advance("our network, float32", PEER_QUALITY_STEPS)
-
-    its, points = result["arms"]["its network, float32"][0], result["arms"]["our network, bfloat16"]
-    result["reached"] = None
-    if points[-1]["frechet_distance"] <= goal:
-        last = points[-1]
-        result["reached"] = {
-            "frechet_distance": goal,
-            "its_cpu_seconds": its["cpu_seconds"],
-            "our_cpu_seconds_at_most": last["cpu_seconds"],
-            "ratio_at_least": its["cpu_seconds"] / last["cpu_seconds"],
-            "its_images": its["images"],
-            "our_images_at_most": last["images"],
-        }
-    return result
 
 
 # --- the report ---
