@@ -474,7 +474,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data", type=Path, default=Path("data/emoji"), help="made by `inkwash data emoji`")
     parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="where training can go on later")
-    parser.add_argument("--learning-rate", type=float, default=4e-4)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--out", type=Path, default=Path("docs/results/training.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
