@@ -42,6 +42,7 @@ def test_every_parametrization_samples_alike(form):
 
     def network(x, time):
         t = points[round(float(time[0]), 3)]
+        x = x if PARAMETRIZATIONS[form].scale is None else x / PARAMETRIZATIONS[form].scale(t)
         clean = denoise(x, t).clean
         return PARAMETRIZATIONS[form].target(clean, (x - t.alpha * clean) / t.sigma, t)
 
@@ -57,6 +58,7 @@ def test_the_loss_of_the_best_denoiser_is_the_posterior_variance(form):
 
     def network(x, time):
         point = process.at((time.double() / 1000).reshape(-1, 1))
+        x = x if PARAMETRIZATIONS[form].scale is None else x / PARAMETRIZATIONS[form].scale(point)
         clean = denoise(x, point).clean
         return PARAMETRIZATIONS[form].target(clean, (x - point.alpha * clean) / point.sigma, point)
 
@@ -123,8 +125,12 @@ def test_log_prob_agrees_with_torch():
 
 def test_learned_variance_is_used():
     process = PROCESSES["cosine"]
-    step = process.transition(0.1, process.at(0.5), process.at(0.4), Prediction(0.0, variance=0.04))
-    assert step.std == pytest.approx(0.2)
+    step = process.transition(0.1, process.at(0.5), process.at(0.4), Prediction(0.0, spread=0.25))
+    least, most = process.transition(0.1, process.at(0.5), process.at(0.4), Prediction(0.0)).std, None
+    most = np.sqrt(
+        process.at(0.5).sigma ** 2 - (process.at(0.5).alpha / process.at(0.4).alpha * process.at(0.4).sigma) ** 2
+    )
+    assert step.std == pytest.approx(least**0.75 * most**0.25)
 
 
 def test_sampling_imports_no_torch():

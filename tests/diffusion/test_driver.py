@@ -122,7 +122,7 @@ def test_guidance_is_linear_batched_and_can_be_limited():
     assert calls == [4, 2, 2]
 
 
-def test_guidance_passes_self_conditioning_and_keeps_the_variance():
+def test_guidance_passes_self_conditioning_and_keeps_the_spread():
     given = []
 
     def network(x, t, condition):
@@ -135,7 +135,7 @@ def test_guidance_passes_self_conditioning_and_keeps_the_variance():
     np.testing.assert_allclose(out, [[3], [6]])
     assert given[0] is None and given[1].tolist() == [[3], [6], [3], [6]]
     prediction = guided(np.zeros((2, 1)), PROCESS.at(0.5), {**condition, "previous": None})
-    np.testing.assert_allclose(prediction.variance, condition["c"])
+    np.testing.assert_allclose(prediction.spread, condition["c"])
 
 
 def test_thresholds():

@@ -54,7 +54,7 @@ def test_formulas():
     assert cosine().at(1.0).alpha == 0 and cosine().at(1.0).log_snr == -math.inf
 
 
-@pytest.mark.parametrize("table", [[], [0.1, 1.0], [0.0], [[0.1]], [float("nan")]])
+@pytest.mark.parametrize("table", [[], [1.0], [1.0, 0.1], [0.0], [[0.1]], [float("nan")]])
 def test_bad_betas(table):
     with pytest.raises(ValueError, match="betas"):
         betas(table)

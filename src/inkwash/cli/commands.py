@@ -54,7 +54,11 @@ def generate(
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder, or a .png file for one picture.")] = Path("."),
     model: Model = "emoji",
     sampler: Annotated[
-        str | None, typer.Option(help="How to step down from noise: dpmpp_2m, ddim, euler or ddpm.")
+        str | None,
+        typer.Option(
+            help="How to step down from noise: ddpm, ddim, euler, euler_ancestral, heun, dpm2, lms, deis, dpmpp_2s, "
+            "dpmpp_2m, dpmpp_3m, dpmpp_2m_sde, unipc or predictor_corrector."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps on the way; more take longer.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How closely to follow the words.")] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from typing import Any
 
@@ -25,6 +26,24 @@ def no_grad(x: Array) -> contextlib.AbstractContextManager[Any]:
 def cast(x: Array, dtype: Any) -> Array:
     """`x` in another dtype; gradients pass."""
     return np.asarray(x, dtype) if namespace(x) is np else x.to(dtype)
+
+
+def finite(x: Array) -> bool:
+    """Whether every value is finite. A finite sum says so at once; a sum may also overflow, and then all are looked
+    at."""
+    return math.isfinite(float(x.sum())) or bool(namespace(x).isfinite(x).all())
+
+
+def normal_cdf(x: Array) -> Array:
+    """The distribution function of the standard normal."""
+    if namespace(x) is np:
+        return np.vectorize(math.erfc, otypes=[np.float64])(x / -math.sqrt(2)) / 2
+    return namespace(x).special.ndtr(x)
+
+
+def norm(x: Array) -> Array:
+    """The Euclidean length of each sample: (batch, 1, ..., 1)."""
+    return ((x.reshape(len(x), -1) ** 2).sum(1) ** 0.5).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def interpolate(t: Array, table: np.ndarray) -> Array:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from inkwash.diffusion.arrays import Array, cast, namespace
+from inkwash.diffusion.errors import DiffusionError
+from inkwash.diffusion.losses import LossAware, Weight, simple, uniform_times
 from inkwash.diffusion.process import Gaussian
 from inkwash.diffusion.schedule import Point
 
@@ -20,10 +22,14 @@ Condition = Mapping[str, Array]
 
 
 class Prediction(NamedTuple):
-    """What is clean, seen from x_t: E[x_0 | x_t], and the variance of the reverse step where it is learned."""
+    """What is clean, seen from x_t: E[x_0 | x_t].
+
+    `spread` places the variance of the reverse step, on a scale of logarithms, between the least it can be (0, that
+    of q(x_s | x_t, x_0)) and the most (1, the noise added between s and t); None is 0. See `Gaussian.transition`.
+    """
 
     clean: Array
-    variance: Array | None = None
+    spread: Array | None = None
 
 
 Denoise = Callable[[Array, Point, Condition | None], Prediction]
@@ -32,13 +38,34 @@ Denoise = Callable[[Array, Point, Condition | None], Prediction]
 class Parametrization(NamedTuple):
     """What a network predicts of x_t = alpha x_0 + sigma eps.
 
-    `clean(x, t, output)` turns the output into x_0, `target(x0, eps, t)` is what the output should be, and
-    `factor(t)` is the squared error of the output for a unit squared error of x_0.
+    `clean(x, t, output)` turns the output into x_0, `target(x0, eps, t)` is what the output should be, `factor(t)` is
+    the squared error of the output for a unit squared error of x_0, and the network sees `scale(t) x_t` (None: x_t).
     """
 
     clean: Callable[[Array, Point, Array], Array]
     target: Callable[[Array, Array, Point], Array]
     factor: Callable[[Point], Array]
+    scale: Callable[[Point], Array] | None = None
+
+
+def edm(data_std: float = 0.5) -> Parametrization:
+    """The preconditioning of EDM (Karras et al. 2022, 2206.00364, table 1), for any alpha and sigma.
+
+    With d = data_std and m^2 = alpha^2 d^2 + sigma^2, the variance of x_t: the network sees x_t / m, and
+    clean = (alpha d^2 / m^2) x_t + (sigma d / m) output. Input and target have variance 1 at every t, and an error of
+    the network fades with the noise. At alpha = 1 it is EDM's own; weight `simple` is then EDM's.
+    """
+    d = data_std
+
+    def total(t: Point) -> Array:  # m^2
+        return (t.alpha * d) ** 2 + t.sigma**2
+
+    return Parametrization(
+        clean=lambda x, t, out: (t.alpha * d**2 / total(t)) * x + (t.sigma * d / total(t) ** 0.5) * out,
+        target=lambda x0, eps, t: (t.sigma * x0 - (t.alpha * d**2) * eps) / (d * total(t) ** 0.5),
+        factor=lambda t: total(t) / (t.sigma * d) ** 2,
+        scale=lambda t: total(t) ** -0.5,
+    )
 
 
 PARAMETRIZATIONS = {
@@ -60,39 +87,20 @@ PARAMETRIZATIONS = {
         target=lambda x0, eps, t: t.alpha * eps - t.sigma * x0,
         factor=lambda t: ((t.alpha**2 + t.sigma**2) / t.sigma) ** 2,
     ),
+    # the score, grad log p(x_t) = -eps / sigma (Score SDE, 2011.13456); like eps, nothing at alpha = 0
+    "score": Parametrization(
+        clean=lambda x, t, out: (x + t.sigma**2 * out) / t.alpha,
+        target=lambda x0, eps, t: eps / -t.sigma,
+        factor=lambda t: (t.alpha / t.sigma**2) ** 2,
+    ),
     # u = eps - x_0, the velocity of a rectified flow (2209.03003)
     "flow": Parametrization(
         clean=lambda x, t, out: (x - t.sigma * out) / (t.alpha + t.sigma),
         target=lambda x0, eps, t: eps - x0,
         factor=lambda t: ((t.alpha + t.sigma) / t.sigma) ** 2,
     ),
+    "edm": edm(),
 }
-
-Weight = Callable[[Point, Parametrization], Array]
-
-
-def simple(t: Point, parametrization: Parametrization) -> Array:
-    """Weight 1 on the squared error of what the network predicts (L_simple, DDPM equation 14)."""
-    return 1.0
-
-
-def min_snr(gamma: float = 5.0) -> Weight:
-    """min(SNR, gamma) on the squared error of x_0, whatever the network predicts (Hang et al. 2023, 2303.09556)."""
-
-    def weight(t: Point, parametrization: Parametrization) -> Array:
-        return namespace(t.t).clip(t.snr, None, gamma) / parametrization.factor(t)
-
-    return weight
-
-
-def uniform_times(count: int, generator: torch.Generator | None = None) -> torch.Tensor:
-    """`count` times in float64 on the CPU, uniform in (0, 1), stratified over the batch (VDM, 2107.00630, I.1)."""
-    import torch
-
-    device = None if generator is None else generator.device
-    offset = torch.rand((), generator=generator, device=device).cpu()
-    times = (offset + torch.arange(count, dtype=torch.float64) / count) % 1
-    return times.clamp(min=1e-5)  # at t = 0 nothing is left to predict
 
 
 def thousands(t: Point) -> Array:
@@ -100,39 +108,71 @@ def thousands(t: Point) -> Array:
     return 1000.0 * t.t
 
 
+def log_ratio(t: Point) -> Array:
+    """The time as EDM's networks are told it: log(sigma / alpha) / 4."""
+    ratio = t.sigma / t.alpha
+    return namespace(ratio).log(ratio) / 4
+
+
 @dataclass(frozen=True)
 class Denoiser:
-    """A network, the process it undoes and what it predicts: one of PARAMETRIZATIONS.
+    """A network, the process it undoes and what it predicts: a Parametrization, or the name of one.
 
     The network is called as `network(x, time, **condition)`, time of shape (batch,). It may be a torch module or
     any function of arrays, an ONNX session for one. `time(point)` gives the number by which the network knows a
     time; for one trained on a table of T betas that is T t - 1.
 
-    Raises ValueError for an unknown parametrization.
+    A network that also learns the variance of a chain of `variance_steps` equal steps answers with twice the channels
+    (axis 1): what it predicts, and v from -1 to 1, the spread being (v + 1) / 2 (Improved DDPM, Nichol & Dhariwal
+    2021, 2102.09672, equation 15). Its loss is theirs, L_simple + 0.001 L_vlb.
+
+    Raises DiffusionError for an unknown parametrization.
     """
 
     network: Callable[..., Array]
     process: Gaussian
-    parametrization: str = "eps"
+    parametrization: str | Parametrization = "eps"
     time: Callable[[Point], Array] = thousands
+    variance_steps: int | None = None
 
     def __post_init__(self) -> None:
-        if self.parametrization not in PARAMETRIZATIONS:
-            raise ValueError(f"parametrization '{self.parametrization}': one of {', '.join(PARAMETRIZATIONS)}")
+        if isinstance(self.parametrization, str) and self.parametrization not in PARAMETRIZATIONS:
+            known = ", ".join(PARAMETRIZATIONS)
+            raise DiffusionError(f"parametrization '{self.parametrization}': one of {known} is needed")
 
-    def _output(self, x: Array, t: Point, condition: Condition | None) -> Array:
-        """The network's answer in the state's own dtype, whatever the network computes in."""
-        xp, times = namespace(x), self.time(t)
-        device = {"device": x.device}
+    @property
+    def form(self) -> Parametrization:
+        """The parametrization itself."""
+        named = self.parametrization
+        return PARAMETRIZATIONS[named] if isinstance(named, str) else named
+
+    def _output(self, x: Array, t: Point, condition: Condition | None) -> tuple[Array, Array | None]:
+        """The network's answer in the state's own dtype, whatever the network computes in; and the spread."""
+        times = self.time(t)
         if isinstance(times, (int, float)):
-            times = xp.full((x.shape[0],), times, dtype=x.dtype, **device)
-        output = self.network(x, cast(times, x.dtype).reshape(-1), **(condition or {}))
-        return cast(output, x.dtype)
+            times = namespace(x).full((x.shape[0],), times, dtype=x.dtype, device=x.device)
+        else:
+            times = cast(times, x.dtype).reshape(-1)
+        seen = x if self.form.scale is None else x * self.form.scale(t)
+        output = cast(self.network(seen, times, **(condition or {})), x.dtype)
+        if self.variance_steps is None:
+            return output, None
+        channels = x.shape[1]
+        return output[:, :channels], (output[:, channels:] + 1) / 2
 
     def __call__(self, x: Array, t: Point, condition: Condition | None = None) -> Prediction:
-        """E[x_0 | x_t]; `x` is (batch, ...), `t` a point of floats, `condition` a dict of arrays, batch first."""
-        clean = PARAMETRIZATIONS[self.parametrization].clean
-        return Prediction(clean(x, t, self._output(x, t, condition)))
+        """E[x_0 | x_t]; `x` is (batch, ...), `t` a point of floats, `condition` a dict of arrays, batch first.
+
+        Raises DiffusionError at alpha = 0 for a network that predicts the noise or the score.
+        """
+        form = self.form
+        if t.alpha == 0 and form.factor(t) == 0:
+            raise DiffusionError(
+                f"at t = {t.t:.4g} there is noise alone, and what this network predicts says nothing of what is "
+                "clean: begin the grid at a smaller t, or train a network that predicts v"
+            )
+        output, spread = self._output(x, t, condition)
+        return Prediction(form.clean(x, t, output), spread)
 
     def loss(
         self,
@@ -142,14 +182,41 @@ class Denoiser:
         times: Callable[[int, torch.Generator | None], torch.Tensor] = uniform_times,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
-        """E over t and eps of weight(t) |output - target|^2, a mean over all elements (DDPM, algorithm 1)."""
+        """E over t and eps of weight(t) |output - target|^2, a mean over all elements (DDPM, algorithm 1).
+
+        With `times` a `LossAware` it is the same mean, estimated with fewer draws where little is to be learned.
+        """
         import torch
 
-        form = PARAMETRIZATIONS[self.parametrization]
-        t = times(len(x0), generator).reshape(-1, *[1] * (x0.ndim - 1))
-        point = Point(*(part.to(x0) for part in self.process.at(t)))  # computed in float64 on the CPU
+        drawn = times(len(x0), generator)  # float64 on the CPU, as is the schedule
+
+        def at(t: torch.Tensor) -> Point:
+            return Point(*(part.to(x0) for part in self.process.at(t.reshape(-1, *[1] * (x0.ndim - 1)))))
+
+        point = at(drawn)
         eps = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
-        output = self._output(self.process.noise(x0, point, eps), point, condition)
-        error: Any = (output - form.target(x0, eps, point)) ** 2
-        loss: torch.Tensor = (weight(point, form) * error).mean()
+        xt = self.process.noise(x0, point, eps)
+        output, spread = self._output(xt, point, condition)
+        error = weight(point, self.form) * (output - self.form.target(x0, eps, point)) ** 2
+        if self.variance_steps is not None:
+            clean = self.form.clean(xt, point, output.detach())  # only the spread learns from the bound
+            earlier = at((drawn - 1 / self.variance_steps).clamp(min=0))
+            error = error + 0.001 * self.variance_steps * _bound(x0, clean, spread, point, earlier)
+        each = error.flatten(1).mean(1)
+        if isinstance(times, LossAware):
+            each = times.reweight(drawn, each)
+        loss: torch.Tensor = each.mean()
         return loss
+
+
+def _bound(x0: Array, clean: Array, spread: Array, t: Point, s: Point) -> Array:
+    """One term of the variational bound, elementwise in nats: KL(q(x_s | x_t, x_0), p(x_s | x_t)), which depends on
+    the means through their difference alone. Steps that end at clean data have no KL, and are left out."""
+    xp = namespace(x0)
+    added = (t.sigma**2 - (t.alpha / s.alpha * s.sigma) ** 2).clip(1e-20, None)
+    shrink = (s.sigma / t.sigma).clip(1e-10, None)
+    least = added * shrink**2
+    variance = added * shrink ** (2 - 2 * spread)
+    difference = (s.alpha * added / t.sigma**2) * (x0 - clean)
+    kl = (xp.log(variance / least) + (least + difference**2) / variance - 1) / 2
+    return xp.where(s.sigma > 0, kl, 0 * kl)

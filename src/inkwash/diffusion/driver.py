@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, namespace, no_grad
-from inkwash.diffusion.denoiser import Condition
+from inkwash.diffusion.arrays import Array, finite, no_grad
+from inkwash.diffusion.denoiser import Condition, Prediction
+from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.guides import Hook
 from inkwash.diffusion.noise import Noise
-from inkwash.diffusion.samplers import Ask, Sampler, Step
+from inkwash.diffusion.samplers import Ask, Sampler
 
 
 def sample(
@@ -43,7 +44,8 @@ def sample(
     device: None for NumPy arrays, else the torch device on which the state lives.
 
     No gradients are kept: a guide that needs them switches them on within its own call.
-    Raises ValueError for fields out of step, or as soon as a step gives a value that is not finite.
+    Raises DiffusionError for fields out of step, for a state or a prediction of another shape, and as soon as a step
+    gives a value that is not finite.
     """
     bare = not isinstance(shape, Mapping)
     fields: dict[str, Any] = {"": shape} if bare else dict(shape)  # type: ignore[arg-type]
@@ -62,6 +64,12 @@ def sample(
     start = (
         {name: grids[name].process.prior(grids[name][0], noise[name]) for name in fields} if x is None else split(x)
     )
+    for name, state in start.items():
+        if tuple(state.shape) != (len(seeds), *fields[name]):
+            raise DiffusionError(
+                f"x{_of(name)} has the shape {tuple(state.shape)}: {len(seeds)} seeds and the shape of a sample, "
+                f"{tuple(fields[name])}, make {(len(seeds), *fields[name])}"
+            )
     total = max(len(g) for g in grids.values()) - 1
     done, previous, result = 0, None, {}
 
@@ -78,7 +86,7 @@ def sample(
             if not requests:
                 return joint(result)
             if len({type(request) for request in requests.values()}) > 1 or len(requests) < len(fields):
-                raise ValueError(
+                raise DiffusionError(
                     "the fields are out of step: their samplers and grids ask a different number of times"
                 )
 
@@ -90,6 +98,8 @@ def sample(
                     given,
                 )
                 replies = split(answer)
+                for name, reply in replies.items():
+                    _check(reply, requests[name], name, done + 1)
                 previous = joint({n: r.clean for n, r in replies.items()}) if self_conditioning else None
                 continue
 
@@ -98,16 +108,27 @@ def sample(
                 changed = hook(joint(requests), joint(noise))
                 if changed is not None:
                     requests |= {n: requests[n]._replace(x=value) for n, value in split(changed).items()}
-            replies = {name: _finite(step, name, done) for name, step in requests.items()}
+            for name, step in requests.items():
+                replies[name] = step.x
+                if not finite(step.x):
+                    raise DiffusionError(
+                        f"step {done}{_of(name)}, from t = {step.t.t:.4g} to {step.s.t:.4g}: a value is not finite; "
+                        "look at what the network answers there, and at the scale of guidance"
+                    )
             if progress is not None:
-                progress(done, total)
+                progress(done, max(done, total))  # a sampler may walk a step more than once
 
 
-def _finite(step: Step, field: str, done: int) -> Array:
-    if not bool(namespace(step.x).isfinite(step.x).all()):
-        name = f" of field '{field}'" if field else ""
-        raise ValueError(f"step {done}{name}, from t = {step.t.t:.4g} to {step.s.t:.4g}: a value is not finite")
-    return step.x
+def _check(reply: Prediction, ask: Ask, field: str, step: int) -> None:
+    if reply.clean.shape != ask.x.shape:
+        raise DiffusionError(
+            f"step {step}{_of(field)}, at t = {ask.t.t:.4g}: the denoiser's prediction has the shape "
+            f"{tuple(reply.clean.shape)}, the state {tuple(ask.x.shape)}; they must agree"
+        )
+
+
+def _of(field: str) -> str:
+    return f" of field '{field}'" if field else ""
 
 
 def _converter(device: Any) -> Callable[[np.ndarray], Array]:

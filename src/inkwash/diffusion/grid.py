@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.process import Gaussian
 from inkwash.diffusion.schedule import Point
 
@@ -14,19 +15,32 @@ from inkwash.diffusion.schedule import Point
 class Grid:
     """Descending times in [0, 1] with the point of the process at each; any table of times will do.
 
-    Raises ValueError for fewer than two times, or times that do not descend within [0, 1].
+    Raises DiffusionError for fewer than two times, times that do not descend within [0, 1], and a schedule whose
+    noise does not grow with t between them.
     """
 
     def __init__(self, process: Gaussian, times: Iterable[float]) -> None:
         self.process = process
         self.points = tuple(process.at(float(t)) for t in times)
         t = [point.t for point in self.points]
-        if len(t) < 2 or not t[0] <= 1 or not t[-1] >= 0 or any(a <= b for a, b in pairwise(t)):
-            raise ValueError("grid: at least two times are needed, descending from at most 1 to at least 0")
+        if len(t) < 2 or not t[0] <= 1 or not t[-1] >= 0:
+            raise DiffusionError("grid: at least two times are needed, descending from at most 1 to at least 0")
+        for step, (a, b) in enumerate(pairwise(self.points), 1):
+            if not a.t > b.t:
+                raise DiffusionError(f"grid, step {step}: from t = {a.t:.6g} to {b.t:.6g}; the times must descend")
+            if not a.sigma * b.alpha > b.sigma * a.alpha:
+                raise DiffusionError(
+                    f"grid, step {step}: sigma / alpha does not fall from t = {a.t:.6g} to {b.t:.6g}; a schedule "
+                    "must be monotone in log-SNR"
+                )
 
     def at(self, t: float) -> Point:
         """The point at any time, for solvers that look between two steps."""
         return self.process.at(t)
+
+    def at_ratio(self, ratio: float) -> Point:
+        """The point where sigma / alpha = ratio, or t = 1 if the schedule does not reach it."""
+        return self.process.at(min(self.process.schedule.time(ratio), 1.0))
 
     def __iter__(self) -> Iterator[Point]:
         return iter(self.points)
@@ -63,14 +77,41 @@ def karras(process: Gaussian, steps: int, rho: float = 7.0, highest: float = 80.
 
     The ends are clipped to what the schedule reaches. EDM (Karras et al. 2022, 2206.00364), equation 5.
     """
-    last = process.at(1.0)
-    reach = highest if last.alpha == 0 else min(highest, last.sigma / last.alpha)
-    ramp = np.linspace(reach ** (1 / rho), lowest ** (1 / rho), _checked(steps)) ** rho
-    times = (min(process.schedule.time(float(ratio)), 1.0) for ratio in ramp)  # rounding may step over the end
-    return Grid(process, [*times, 0.0])
+    high = _reach(process, highest)
+    return _ratios(process, np.linspace(high ** (1 / rho), lowest ** (1 / rho), _checked(steps)) ** rho)
+
+
+def log_snr(process: Gaussian, steps: int, highest: float = 80.0, lowest: float = 0.002) -> Grid:
+    """Equal steps in log-SNR between two noise levels sigma / alpha, clipped as in `karras`, then 0.
+
+    DPM-Solver (Lu et al. 2022, 2206.00927), section 3.4; elsewhere called exponential.
+    """
+    return _ratios(process, np.geomspace(_reach(process, highest), lowest, _checked(steps)))
+
+
+def beta(process: Gaussian, steps: int, a: float = 0.6, b: float = 0.6) -> Grid:
+    """Times at equal steps of the quantiles of a beta distribution: dense at both ends where a, b < 1.
+
+    Beta sampling (Lee et al. 2024, 2407.12173). The distribution function is summed over x = sin^2 u, where its
+    density sin^(2a - 1) u cos^(2b - 1) u is finite for a, b >= 1/2.
+    """
+    u = np.linspace(0, np.pi / 2, 20_001)
+    density = np.sin(u) ** (2 * a - 1) * np.abs(np.cos(u)) ** (2 * b - 1)
+    cumulative = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    quantiles = np.interp(np.linspace(1, 0, _checked(steps) + 1), cumulative / cumulative[-1], u)
+    return Grid(process, [1.0, *(np.sin(quantiles[1:-1]) ** 2), 0.0])
+
+
+def _reach(process: Gaussian, highest: float) -> float:
+    return min(highest, process.at(1.0).ratio)
+
+
+def _ratios(process: Gaussian, ratios: Iterable[float]) -> Grid:
+    """A grid at noise levels sigma / alpha, then clean data; rounding may step over the noisy end."""
+    return Grid(process, [*(min(process.schedule.time(float(ratio)), 1.0) for ratio in ratios), 0.0])
 
 
 def _checked(steps: int, most: int | None = None) -> int:
-    if steps < 1 or (most is not None and steps > most):
-        raise ValueError(f"steps = {steps}: a whole number from 1{f' to {most}' if most else ''} is needed")
-    return steps
+    if steps != int(steps) or steps < 1 or (most is not None and steps > most):
+        raise DiffusionError(f"steps = {steps}: a whole number from 1{f' to {most}' if most else ''} is needed")
+    return int(steps)

@@ -3,41 +3,192 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from inkwash.diffusion.arrays import Array, cast, namespace
+from inkwash.diffusion.arrays import Array, cast, namespace, norm
 from inkwash.diffusion.denoiser import Condition, Denoise, Prediction
+from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.process import Gaussian
 from inkwash.diffusion.samplers import Step
 from inkwash.diffusion.schedule import Point
 
+if TYPE_CHECKING:
+    import torch
+
 Hook = Callable[[Step, Noise], Array | None]
 
 
 def classifier_free(
-    denoise: Denoise, scale: float, null: Condition, interval: tuple[float, float] = (0.0, 1.0)
+    denoise: Denoise,
+    scale: float,
+    null: Condition,
+    interval: tuple[float, float] = (0.0, 1.0),
+    rescale: float = 0.0,
 ) -> Denoise:
     """clean(null) + scale (clean(condition) - clean(null)), from one call on a batch of both.
 
     `null` has the keys and shapes of the condition (a batch of 1 will do): the empty caption, or a negative prompt.
     Only times within `interval` are guided (Kynkäänniemi et al. 2024, 2404.07724); outside it, and at scale 1, the
-    network is called once. Ho & Salimans 2022, 2207.12598; guiding the clean mean or the noise is the same.
+    network is called once. `rescale` moves each sample's standard deviation back towards that of clean(condition),
+    all the way at 1 (Lin et al. 2024, 2305.08891, equation 16). Ho & Salimans 2022, 2207.12598; guiding the clean
+    mean or the noise is the same.
+
+    Raises DiffusionError for a condition that `null` does not fit.
     """
 
     def guided(x: Array, t: Point, condition: Condition | None) -> Prediction:
         if scale == 1 or not interval[0] <= t.t <= interval[1]:
             return denoise(x, t, condition)
-        xp, n = namespace(x), len(x)
-        told = condition or {}
-        without = {**null, "previous": told.get("previous")}  # self-conditioning is no condition: both are told
-        both = {
-            key: None if value is None else xp.concatenate([value, xp.broadcast_to(without[key], value.shape)])
-            for key, value in told.items()
-        }
-        clean, variance = denoise(xp.concatenate([x, x]), t, both)
-        return Prediction(clean[n:] + scale * (clean[:n] - clean[n:]), None if variance is None else variance[:n])
+        told, untold, spread = both(denoise, x, t, condition, null)
+        clean = untold + scale * (told - untold)
+        if rescale:
+            clean = clean * (rescale * _std(told) / _std(clean) + (1 - rescale))
+        return Prediction(clean, spread)
 
     return guided
+
+
+def both(
+    denoise: Denoise, x: Array, t: Point, condition: Condition | None, null: Condition
+) -> tuple[Array, Array, Array | None]:
+    """The clean predictions with `condition` and with `null`, from one call on a batch of both; and the spread."""
+    xp, n = namespace(x), len(x)
+    told = condition or {}
+    without = {**null, "previous": told.get("previous")}  # self-conditioning is no condition: both are told
+    joined = {}
+    for key, value in told.items():
+        if key not in without:
+            raise DiffusionError(f"guidance: the null condition lacks '{key}', which the condition has")
+        try:
+            other = None if value is None else xp.broadcast_to(without[key], value.shape)
+        except (ValueError, RuntimeError):
+            shapes = f"{tuple(without[key].shape)}, the condition's {tuple(value.shape)}"
+            raise DiffusionError(f"guidance: the null condition's '{key}' has the shape {shapes}") from None
+        joined[key] = None if value is None else xp.concatenate([value, other])
+    clean, spread = denoise(xp.concatenate([x, x]), t, joined)
+    return clean[:n], clean[n:], None if spread is None else spread[:n]
+
+
+def autoguidance(
+    denoise: Denoise, worse: Denoise, scale: float, interval: tuple[float, float] = (0.0, 1.0)
+) -> Denoise:
+    """clean'(worse) + scale (clean - clean'(worse)): away from the mistakes of a smaller or less trained model.
+
+    Karras et al. 2024, 2406.02507, equation 3. Outside `interval`, and at scale 1, the worse model is not called.
+    """
+
+    def guided(x: Array, t: Point, condition: Condition | None) -> Prediction:
+        good = denoise(x, t, condition)
+        if scale == 1 or not interval[0] <= t.t <= interval[1]:
+            return good
+        bad = worse(x, t, condition).clean
+        return good._replace(clean=bad + scale * (good.clean - bad))
+
+    return guided
+
+
+def adaptive_projected(
+    denoise: Denoise,
+    scale: float,
+    null: Condition,
+    parallel: float = 0.0,
+    reach: float = 15.0,
+    momentum: float = -0.5,
+) -> Denoise:
+    """Adaptive projected guidance: strong guidance without burnt colours (Sadat et al. 2025, 2410.02416, algorithm
+    1).
+
+    The direction clean(condition) - clean(null), plus `momentum` times the last one, is shortened to the length
+    `reach` in each sample, and its part along clean(condition) counts `parallel` times; clean(condition) + (scale -
+    1) of it is the prediction. It remembers the last direction: make a new guide for each call of `sample`.
+    """
+    running: Any = 0.0
+
+    def guided(x: Array, t: Point, condition: Condition | None) -> Prediction:
+        nonlocal running
+        told, untold, spread = both(denoise, x, t, condition, null)
+        running = told - untold + momentum * running
+        direction = running * namespace(x).clip(reach / (norm(running) + 1e-12), None, 1)
+        inner = (direction * told).reshape(len(x), -1).sum(1).reshape(-1, *[1] * (x.ndim - 1))
+        along = inner / (norm(told) ** 2 + 1e-12) * told
+        return Prediction(told + (scale - 1) * (direction - along + parallel * along), spread)
+
+    return guided
+
+
+LogProbability = Callable[["torch.Tensor", Point, "Condition | None"], "torch.Tensor"]
+
+
+def classifier(denoise: Denoise, log_prob: LogProbability, scale: float = 1.0) -> Denoise:
+    """clean + scale (sigma^2 / alpha) grad log p(y | x_t): classifier guidance.
+
+    `log_prob(x, t, condition)` is the classifier's log-probability of what is asked for, (batch,). ADM (Dhariwal &
+    Nichol 2021, 2105.05233), algorithm 2, where the same is said of eps. At alpha = 0 nothing is seen, and nothing is
+    guided.
+
+    Raises DiffusionError for a state that is no torch tensor: NumPy and ONNX have no gradients.
+    """
+
+    def guided(x: Array, t: Point, condition: Condition | None) -> Prediction:
+        prediction = denoise(x, t, condition)
+        if t.alpha == 0:
+            return prediction
+        (slope,) = gradient(lambda z: log_prob(z, t, condition), x, "classifier")
+        return prediction._replace(clean=prediction.clean + (scale * t.sigma**2 / t.alpha) * slope)
+
+    return guided
+
+
+def measurement(
+    denoise: Denoise,
+    operator: Callable[[torch.Tensor], torch.Tensor],
+    y: torch.Tensor,
+    variance: Callable[[Point], float],
+) -> Denoise:
+    """The posterior given a measurement y = A x_0 + noise: clean + (sigma^2 / alpha) grad log N(y; A clean(x_t),
+    variance).
+
+    `operator` is A, batch in and batch out, `variance(t)` that of y given x_t, of each element. That of the
+    measurement's noise alone is DPS (Chung et al. 2023, 2209.14687, equation 16; a constant is its step size); with
+    that of A x_0 given x_t added it is PiGDM (Song et al. 2023) and exact for Gaussian data. The gradient runs
+    through the denoiser.
+
+    Raises DiffusionError for a state that is no torch tensor.
+    """
+
+    def guided(x: Array, t: Point, condition: Condition | None) -> Prediction:
+        if t.alpha == 0:
+            return denoise(x, t, condition)
+        seen: list[Prediction] = []
+
+        def log_prob(z: torch.Tensor) -> torch.Tensor:
+            seen.append(denoise(z, t, condition))
+            return -((y - operator(seen[0].clean)) ** 2).flatten(1).sum(1) / (2 * variance(t))
+
+        (slope,) = gradient(log_prob, x, "measurement")
+        prediction = Prediction(*(None if part is None else part.detach() for part in seen[0]))
+        return prediction._replace(clean=prediction.clean + (t.sigma**2 / t.alpha) * slope)
+
+    return guided
+
+
+def gradient(f: Callable[[torch.Tensor], torch.Tensor], x: Array, guide: str) -> Any:
+    """The gradient of f(x).sum() at x, with gradients on within this call only."""
+    if namespace(x).__name__ != "torch":
+        raise DiffusionError(
+            f"the guide '{guide}' needs gradients: sample with a torch network and device='cpu' or other"
+        )
+    import torch
+
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(f(x).sum(), x)
+
+
+def _std(x: Array) -> Array:
+    flat = x.reshape(len(x), -1)
+    return norm(flat - flat.mean(1)[:, None]).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def static_threshold(denoise: Denoise, limit: float = 1.0) -> Denoise:
@@ -70,8 +221,9 @@ def dynamic_threshold(denoise: Denoise, quantile: float = 0.995, limit: float = 
 def known_region(process: Gaussian, x0: Array, mask: Array) -> Hook:
     """Inpainting: after each step, where `mask` is true the state is the known `x0`, noised to that time.
 
-    Score SDE (2011.13456), appendix I.2; RePaint (Lugmayr et al. 2022, 2201.09865), equation 8, without resampling.
-    `x0` and `mask` broadcast against the state; at the end the known region is exactly x0.
+    Score SDE (2011.13456), appendix I.2; RePaint (Lugmayr et al. 2022, 2201.09865), equation 8; with the sampler
+    `repaint` also its resampling. `x0` and `mask` broadcast against the state; at the end the known region is exactly
+    x0.
     """
 
     def paste(step: Step, noise: Noise) -> Array:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from inkwash.diffusion.arrays import Array
+from inkwash.diffusion.errors import DiffusionError
 
 
 class Noise:
@@ -17,7 +18,7 @@ class Noise:
     key (seed, field) at counter n * 2^64, the transform is ours, so neither a batch, nor a device, nor a version
     of NumPy or torch changes a picture (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 
-    Raises ValueError for a seed that is not a whole number from 0 to 2^64 - 1.
+    Raises DiffusionError for a seed that is not a whole number from 0 to 2^64 - 1.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class Noise:
     ) -> None:
         for seed in seeds:
             if int(seed) != seed or not 0 <= seed < 2**64:
-                raise ValueError(f"seed {seed}: a whole number from 0 to 2^64 - 1 is needed")
+                raise DiffusionError(f"seed {seed}: a whole number from 0 to 2^64 - 1 is needed")
         tag = int.from_bytes(hashlib.sha256(field.encode()).digest()[:8], "little")
         self._streams = [np.random.Philox(key=np.array([seed, tag], np.uint64)) for seed in seeds]
         self._states = [stream.state for stream in self._streams]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inkwash.diffusion.arrays import Array, namespace
+from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.schedule import Point, Schedule
 
 if TYPE_CHECKING:
@@ -33,15 +34,22 @@ class Normal:
     def log_prob(self, x: Array) -> Array:
         """Elementwise log density, in nats; the caller sums over the elements it needs.
 
-        Raises ValueError where std is the number 0: a deterministic step has no density.
+        Raises DiffusionError where std is the number 0: a deterministic step has no density.
         """
-        if isinstance(self.std, float):
-            if self.std == 0:
-                raise ValueError("log_prob: a deterministic transition (std = 0) has no density")
-            log_std = math.log(self.std)
-        else:
-            log_std = namespace(self.std).log(self.std)
-        return -(((x - self.mean) / self.std) ** 2) / 2 - log_std - math.log(2 * math.pi) / 2
+        return -(((x - self.mean) / self.std) ** 2) / 2 - self._log_std() - math.log(2 * math.pi) / 2
+
+    def kl(self, other: Normal) -> Array:
+        """KL(self, other) elementwise, in nats:
+        log(std' / std) + (std^2 + (mean - mean')^2) / (2 std'^2) - 1/2."""
+        spread = (self.std / other.std) ** 2 + ((self.mean - other.mean) / other.std) ** 2
+        return other._log_std() - self._log_std() + spread / 2 - 0.5
+
+    def _log_std(self) -> Array:
+        if not isinstance(self.std, float):
+            return namespace(self.std).log(self.std)
+        if self.std == 0:
+            raise DiffusionError("a deterministic transition (std = 0) has no density: take a sampler with noise")
+        return math.log(self.std)
 
 
 @dataclass(frozen=True)
@@ -62,16 +70,25 @@ class Gaussian:
         """q(x_t | x_0) for given standard normal noise `eps` of the shape of `x0`."""
         return t.alpha * x0 + t.sigma * eps
 
+    def renoise(self, x: Array, s: Point, t: Point, eps: Array) -> Array:
+        """q(x_t | x_s), from s up to a noisier t: (alpha_t / alpha_s) x + sqrt(v) eps, v as in `transition`."""
+        return (t.alpha / s.alpha) * x + math.sqrt(added_variance(t, s)) * eps
+
     def transition(self, x: Array, t: Point, s: Point, prediction: Prediction) -> Normal:
         """q(x_s | x_t, x_0 = clean), s < t (DDPM, 2006.11239, equations 6 and 7, for any alpha and sigma).
 
         With a = alpha_t / alpha_s and v = sigma_t^2 - a^2 sigma_s^2 (the noise added between s and t):
-        mean = (a sigma_s^2 x_t + alpha_s v clean) / sigma_t^2, variance = v sigma_s^2 / sigma_t^2, or the
-        variance that the prediction carries.
+        mean = (a sigma_s^2 x_t + alpha_s v clean) / sigma_t^2, variance = v sigma_s^2 / sigma_t^2. A prediction that
+        carries a spread w has the variance v (sigma_s / sigma_t)^(2 - 2 w): w = 1 is DDPM's larger choice, and the
+        step to sigma_s = 0 stays without noise.
         """
-        ratio = t.alpha / s.alpha
-        added = t.sigma**2 - (ratio * s.sigma) ** 2
-        mean = (ratio * (s.sigma / t.sigma) ** 2) * x + (s.alpha * added / t.sigma**2) * prediction.clean
-        if prediction.variance is not None:
-            return Normal(mean, prediction.variance**0.5)
-        return Normal(mean, math.sqrt(max(added, 0.0)) * s.sigma / t.sigma)
+        ratio, added, shrink = t.alpha / s.alpha, added_variance(t, s), s.sigma / t.sigma
+        mean = (ratio * shrink**2) * x + (s.alpha * added / t.sigma**2) * prediction.clean
+        if prediction.spread is None or not shrink:
+            return Normal(mean, math.sqrt(added) * shrink)
+        return Normal(mean, math.sqrt(added) * shrink ** (1 - prediction.spread))
+
+
+def added_variance(t: Point, s: Point) -> float:
+    """The variance of the noise added between s and a noisier t: sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2."""
+    return float(max(t.sigma**2 - (t.alpha / s.alpha * s.sigma) ** 2, 0.0))

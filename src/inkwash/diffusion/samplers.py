@@ -3,7 +3,10 @@
 A sampler yields `Ask(x, t)` and is sent the `Prediction` of the clean state; after each step it yields
 `Step(x, t, s, ...)` and is sent x back, changed by a hook or not. It only multiplies and adds states by Python
 floats, so the same function runs on NumPy arrays and torch tensors; what it remembers is a local variable. To add
-one, write a function.
+one, write a function. Those that use predictions of earlier steps are in `multistep`.
+
+Two ways to walk from t to s recur. Holding the clean prediction still gives `toward`; holding
+eps = (x - alpha clean) / sigma still gives `along`. Alone they are the same step; they differ in what is averaged.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ from collections.abc import Callable, Generator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from inkwash.diffusion.arrays import Array
+from inkwash.diffusion.arrays import Array, norm
 from inkwash.diffusion.denoiser import Prediction
+from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.noise import Noise
-from inkwash.diffusion.process import Normal
+from inkwash.diffusion.process import Normal, added_variance
 from inkwash.diffusion.schedule import Point
 
 
@@ -45,10 +49,29 @@ Walk = Generator[Ask | Step, Any, Array]
 Sampler = Callable[[Array, Grid, Noise], Walk]
 
 
+def toward(x: Array, clean: Array, t: Point, s: Point) -> Array:
+    """x_s = (sigma_s / sigma_t) x_t + (alpha_s - alpha_t sigma_s / sigma_t) clean: the probability flow
+    d(x / sigma) = clean d(alpha / sigma) for a constant `clean`. Finite at alpha_t = 0 and at sigma_s = 0."""
+    shrink = s.sigma / t.sigma
+    return shrink * x + (s.alpha - shrink * t.alpha) * clean
+
+
+def along(x: Array, eps: Array, t: Point, s: Point) -> Array:
+    """x_s = (alpha_s / alpha_t) x_t + (sigma_s - sigma_t alpha_s / alpha_t) eps: the probability flow
+    d(x / alpha) = eps d(sigma / alpha) for a constant `eps`. Finite where alpha_t is not 0."""
+    grow = s.alpha / t.alpha
+    return grow * x + (s.sigma - grow * t.sigma) * eps
+
+
+def noise_in(x: Array, clean: Array, t: Point) -> Array:
+    """eps = (x - alpha clean) / sigma."""
+    return (x - t.alpha * clean) / t.sigma
+
+
 def ancestral(x: Array, grid: Grid, noise: Noise) -> Walk:
     """Draws x_s from the process's own transition q(x_s | x_t, x_0 = clean).
 
-    DDPM, algorithm 2 (Ho et al. 2020, 2006.11239), on any grid.
+    DDPM, algorithm 2 (Ho et al. 2020, 2006.11239), on any grid, with the variance that the prediction carries.
     """
     for t, s in pairwise(grid):
         prediction = yield Ask(x, t)
@@ -65,8 +88,7 @@ def ddim(x: Array, grid: Grid, noise: Noise, eta: float = 0.0) -> Walk:
     """
     for t, s in pairwise(grid):
         prediction = yield Ask(x, t)
-        added = max(t.sigma**2 - (t.alpha / s.alpha * s.sigma) ** 2, 0.0)
-        std = eta * math.sqrt(added) * s.sigma / t.sigma
+        std = eta * math.sqrt(added_variance(t, s)) * s.sigma / t.sigma
         kept = math.sqrt(max(s.sigma**2 - std**2, 0.0)) / t.sigma
         mean = kept * x + (s.alpha - kept * t.alpha) * prediction.clean
         transition = Normal(mean, std) if std else None
@@ -75,34 +97,125 @@ def ddim(x: Array, grid: Grid, noise: Noise, eta: float = 0.0) -> Walk:
 
 
 def euler(x: Array, grid: Grid, noise: Noise) -> Walk:
-    """Euler's rule for the probability-flow ODE d(x / alpha) = eps d(sigma / alpha).
+    """Euler's rule for the probability flow d(x / alpha) = eps d(sigma / alpha).
 
-    x_s / alpha_s = x_t / alpha_t + (sigma_s / alpha_s - sigma_t / alpha_t) eps, written without the quotients that
-    are infinite at alpha = 0. EDM (Karras et al. 2022, 2206.00364), algorithm 1 without its correction; on a
-    rectified flow this is x_s = x_t + (s - t) velocity, and on every schedule it is DDIM with eta = 0.
+    EDM (Karras et al. 2022, 2206.00364), algorithm 1 without its correction; on a rectified flow this is
+    x_s = x_t + (s - t) velocity, and on every schedule it is DDIM with eta = 0.
     """
     for t, s in pairwise(grid):
         prediction = yield Ask(x, t)
-        shrink = s.sigma / t.sigma
-        x = yield Step(shrink * x + (s.alpha - shrink * t.alpha) * prediction.clean, t, s, prediction)
+        x = yield Step(toward(x, prediction.clean, t, s), t, s, prediction)
     return x
 
 
-def dpmpp_2m(x: Array, grid: Grid, noise: Noise) -> Walk:
-    """DPM-Solver++(2M), second order with one call a step (Lu et al. 2022, 2211.01095, algorithm 2).
+def euler_ancestral(x: Array, grid: Grid, noise: Noise, eta: float = 1.0) -> Walk:
+    """Euler's rule down to less noise than s has, then the missing noise drawn anew.
 
-    With lambda = log(alpha / sigma), h = lambda_s - lambda_t and r the last h over this one:
-    x_s = sigma_s / sigma_t x_t - alpha_s (exp(-h) - 1) D, D = (1 + 1 / (2 r)) clean - 1 / (2 r) previous clean.
-    At an infinite h, at either end, D falls back to the clean prediction.
+    k-diffusion's name for DDIM with eta: in x / alpha, with r = sigma / alpha, its step is
+    clean + sqrt(r_s^2 - up^2) eps + up noise, up = eta r_s sqrt(r_t^2 - r_s^2) / r_t.
     """
-    before, width_before = None, math.inf
+    return (yield from ddim(x, grid, noise, eta))
+
+
+def heun(
+    x: Array,
+    grid: Grid,
+    noise: Noise,
+    churn: float = 0.0,
+    between: tuple[float, float] = (0.0, math.inf),
+    boost: float = 1.0,
+) -> Walk:
+    """Heun's second-order rule in x / alpha: Euler's guess, then the mean of the slopes at both ends.
+
+    EDM, algorithm 2 (Karras et al. 2022, 2206.00364). churn > 0 first adds noise at levels sigma / alpha within
+    `between`: the level rises by the factor 1 + min(churn / steps, sqrt(2) - 1), the noise is `boost` times as
+    strong. Two calls a step; one where an end is noise alone or clean data.
+    """
+    gamma = min(churn / (len(grid) - 1), math.sqrt(2) - 1)
+    for start, s in pairwise(grid):
+        t = start
+        if gamma and between[0] <= t.ratio <= between[1] and t.alpha:
+            t = grid.at_ratio(t.ratio * (1 + gamma))
+            x = grid.process.renoise(x, start, t, boost * noise.normal())
+        prediction = yield Ask(x, t)
+        reached = toward(x, prediction.clean, t, s)
+        if t.alpha and s.sigma:
+            again = yield Ask(reached, s)
+            slopes = noise_in(x, prediction.clean, t) + noise_in(reached, again.clean, s)
+            reached = along(x, slopes / 2, t, s)
+        x = yield Step(reached, t, s, prediction)
+    return x
+
+
+def dpm2(x: Array, grid: Grid, noise: Noise) -> Walk:
+    """The midpoint rule in x / alpha, the middle at sigma / alpha = sqrt(r_t r_s): DPM-Solver-2 in EDM's terms.
+
+    Karras et al. 2022 (2206.00364), appendix F; Lu et al. 2022 (2206.00927), algorithm 1. Calls as in `heun`.
+    """
     for t, s in pairwise(grid):
         prediction = yield Ask(x, t)
-        clean, width = prediction.clean, (s.log_snr - t.log_snr) / 2
-        gain = s.alpha - t.alpha * s.sigma / t.sigma  # -alpha_s (exp(-h) - 1)
-        target = clean
-        if math.isfinite(width) and math.isfinite(width_before):
-            target = clean + width / (2 * width_before) * (clean - before)
-        x = yield Step((s.sigma / t.sigma) * x + gain * target, t, s, prediction)
-        before, width_before = clean, width
+        reached = toward(x, prediction.clean, t, s)
+        if t.alpha and s.sigma:
+            middle = grid.at_ratio(math.sqrt(t.ratio * s.ratio))
+            halfway = toward(x, prediction.clean, t, middle)
+            again = yield Ask(halfway, middle)
+            reached = along(x, noise_in(halfway, again.clean, middle), t, s)
+        x = yield Step(reached, t, s, prediction)
+    return x
+
+
+def predictor_corrector(
+    x: Array, grid: Grid, noise: Noise, corrections: int = 1, signal_to_noise: float = 0.16
+) -> Walk:
+    """An ancestral step, then `corrections` steps of Langevin dynamics at the new time.
+
+    x + h score + sqrt(2 h) z with score = (alpha clean - x) / sigma^2 and h = 2 (r |z| / |score|)^2, r =
+    `signal_to_noise`, norms of each sample. Score SDE (Song et al. 2021, 2011.13456), algorithms 3 to 5; as there, h
+    is times alpha_s^2 / alpha_t^2, which is 1 where alpha is.
+    """
+    for t, s in pairwise(grid):
+        prediction = yield Ask(x, t)
+        transition = grid.process.transition(x, t, s, prediction)
+        x = transition.sample(noise)
+        for _ in range(corrections if s.sigma else 0):
+            again = yield Ask(x, s)
+            score, z = (s.alpha * again.clean - x) / s.sigma**2, noise.normal()
+            h = 2 * (t.alpha / s.alpha * signal_to_noise * norm(z) / norm(score)) ** 2
+            x = x + h * score + (2 * h) ** 0.5 * z
+        x = yield Step(x, t, s, prediction, transition if not (corrections and s.sigma) else None)
+    return x
+
+
+def repaint(x: Array, grid: Grid, noise: Noise, jump: int = 10, repeats: int = 10) -> Walk:
+    """The ancestral sampler that goes back up by `jump` steps after every `jump`, so that each is walked `repeats`
+    times.
+
+    With the hook `known_region` the drawn part then comes to agree with the known one. RePaint (Lugmayr et al. 2022,
+    2201.09865), algorithm 1 and section 4.2.
+    """
+    for first in range(0, len(grid) - 1, jump):
+        leg = grid.points[first : first + jump + 1]
+        for again in range(repeats):
+            if again:
+                x = grid.process.renoise(x, leg[-1], leg[0], noise.normal())
+            for t, s in pairwise(leg):
+                prediction = yield Ask(x, t)
+                transition = grid.process.transition(x, t, s, prediction)
+                x = yield Step(transition.sample(noise), t, s, prediction, transition)
+    return x
+
+
+def ddim_inversion(x: Array, grid: Grid, noise: Noise) -> Walk:
+    """Up the grid instead of down: from clean data to the noise that `ddim` would lead back to them, nearly.
+
+    x_t = (alpha_t / alpha_s) x_s + (sigma_t - sigma_s alpha_t / alpha_s) eps, with eps asked for at the noisier end
+    t, since at sigma = 0 there is none. DDIM (2010.02502), section 4.3. The state to start from is the driver's `x`.
+
+    Raises DiffusionError if the grid begins where alpha = 0: pure noise remembers nothing.
+    """
+    if grid[0].alpha == 0:
+        raise DiffusionError(f"ddim_inversion: at t = {grid[0].t:.4g} nothing is left of x; begin the grid below it")
+    for s, t in pairwise(reversed(grid.points)):
+        prediction = yield Ask(x, t)
+        x = yield Step(along(x, noise_in(x, prediction.clean, t), s, t), s, t, prediction)
     return x

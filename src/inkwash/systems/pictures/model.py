@@ -17,6 +17,8 @@ from inkwash import __version__, diffusion
 from inkwash.codecs import pixels
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError, unknown
+from inkwash.networks import sketch as sketches
+from inkwash.networks.sketch import Sketch, SketchedUNet
 from inkwash.networks.unet import WEIGHTS, UNet, load_unet, save_unet
 from inkwash.systems.pictures.files import KEY
 from inkwash.weights.files import atomic, digest
@@ -31,10 +33,20 @@ SCHEDULES = {
     "rectified_flow": diffusion.rectified_flow,
 }
 SAMPLERS: dict[str, Callable[..., Any]] = {
-    "dpmpp_2m": diffusion.dpmpp_2m,
+    "ddpm": diffusion.ancestral,
     "ddim": diffusion.ddim,
     "euler": diffusion.euler,
-    "ddpm": diffusion.ancestral,
+    "euler_ancestral": diffusion.euler_ancestral,
+    "heun": diffusion.heun,
+    "dpm2": diffusion.dpm2,
+    "lms": diffusion.lms,
+    "deis": diffusion.deis,
+    "dpmpp_2s": diffusion.dpmpp_2s,
+    "dpmpp_2m": diffusion.dpmpp_2m,
+    "dpmpp_3m": diffusion.dpmpp_3m,
+    "dpmpp_2m_sde": diffusion.dpmpp_2m_sde,
+    "unipc": diffusion.unipc,
+    "predictor_corrector": diffusion.predictor_corrector,
 }
 PRECISIONS = ("float32", "bfloat16")
 MOST_STEPS, MOST_PICTURES, MOST_PIXELS = 1000, 1000, 4096
@@ -51,7 +63,7 @@ class Info:
     size: int = 64
     patch: int = 4
     schedule: str = "rectified_flow"
-    parametrization: str = "clean"
+    parametrization: str = "edm"
     styles: list[str] = field(default_factory=list)
     sampler: str = "dpmpp_2m"
     steps: int = 20
@@ -83,10 +95,13 @@ class Pictures:
         text: TextCodec | None = None,
         folder: Path | None = None,
         precision: str = "float32",
+        sketch: Sketch | None = None,
     ) -> None:
         self.unet, self.info, self.text, self.folder, self.precision = unet, info, text, folder, precision
+        self.sketch = sketch
+        self.network = unet if sketch is None else SketchedUNet(unet, sketch)
         process = diffusion.Gaussian(SCHEDULES[info.schedule]())
-        self.denoiser = diffusion.Denoiser(unet, process, info.parametrization)
+        self.denoiser = diffusion.Denoiser(self.network, process, info.parametrization)
 
     @classmethod
     def load(cls, name: str | Path, device: str = "cpu", precision: str = "float32") -> "Pictures":
@@ -103,21 +118,25 @@ class Pictures:
             raise UserError(f"{folder / 'system.json'}: not a model of pictures that this version can read")
         info = Info(**facts)  # type: ignore[arg-type]
         unet = load_unet(folder / "unet").to(device)
+        sketch = sketches.load_sketch(folder / "sketch").to(device) if (folder / "sketch").exists() else None
         text = None
         channels = 3 * info.patch**2
-        if unet.config["in_channels"] != channels or unet.config["out_channels"] != channels:
+        seen = channels + (sketch.config["channels"] if sketch else 0)
+        if unet.config["in_channels"] != seen or unet.config["out_channels"] != channels:
             raise UserError(f"{folder}: patch = {info.patch} in system.json does not fit the network's channels")
         if unet.config["class_embed_type"]:  # of words and a style
             label = unet.config["cross_attention_dim"] + len(info.styles)
             if unet.config["projection_class_embeddings_input_dim"] != label:
                 raise UserError(f"{folder}: the styles in system.json are not as many as the network was trained on")
             text = TextCodec.load(folder / "text_encoder" if (folder / "text_encoder").exists() else TEXT_ENCODER)
-        return cls(unet, info, text, folder, precision)
+        return cls(unet, info, text, folder, precision, sketch)
 
     def save(self, folder: str | Path) -> None:
-        """Writes system.json, unet/ (float16, in the diffusers format) and text_encoder/ if it has one of its own."""
+        """Writes system.json, unet/ (float16, in the diffusers format), and its own sketch/ and text_encoder/."""
         folder = Path(folder)
         save_unet(self.unet, folder / "unet")
+        if self.sketch is not None:
+            sketches.save_sketch(self.sketch, folder / "sketch")
         if self.text is not None:
             self.text.save(folder / "text_encoder")
         with atomic(folder / "system.json") as file:

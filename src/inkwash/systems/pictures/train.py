@@ -10,11 +10,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from inkwash import diffusion
 from inkwash.codecs import pixels
 from inkwash.codecs.text import TextCodec
-from inkwash.diffusion.denoiser import Parametrization
 from inkwash.errors import UserError
+from inkwash.networks.sketch import Sketch
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.model import TEXT_ENCODER, Info, Pictures
@@ -32,8 +31,8 @@ class Recipe:
 
     data      a folder: the emoji data set (`inkwash data emoji`), or with words = false any folder of pictures
     words     whether captions and styles are learned too
+    sketch    whether the U-Net is shown a sketch of what the words alone suggest
     network   keys of the U-Net, beside those that follow from the rest
-    weight    largest weight of the squared error of x_0
     model     how pictures become states, and how the model is sampled by default
     """
 
@@ -42,7 +41,7 @@ class Recipe:
     fit: Settings
     network: dict[str, Any]
     words: bool = True
-    weight: float = 5.0
+    sketch: bool = False
     model: Info = field(default_factory=Info)
 
 
@@ -58,20 +57,25 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
         info = Info(**{**info.__dict__, "styles": sorted(set(data.style.tolist()))})
     else:
         pictures = read_folder(recipe.data, info.size)
-    channels = 3 * info.patch**2
-    network = {"sample_size": info.size // info.patch, "in_channels": channels, "out_channels": channels}
+    if recipe.sketch and text is None:
+        raise UserError("sketch = true needs words = true: a sketch is drawn from words")
+    channels, places = 3 * info.patch**2, info.size // info.patch
+    network = {"sample_size": places, "in_channels": channels * (1 + recipe.sketch), "out_channels": channels}
+    sketch = None
     if text is None:
         network["cross_attention_dim"] = None
     else:
         width = text.network.config["output"]
+        label = width + len(info.styles)
         network |= {
             "cross_attention_dim": width,
             "class_embed_type": "projection",
-            "projection_class_embeddings_input_dim": width + len(info.styles),
+            "projection_class_embeddings_input_dim": label,
         }
+        sketch = Sketch(label, channels, places) if recipe.sketch else None
     if twice := sorted(network.keys() & recipe.network.keys()):
         raise UserError(f"[network] {', '.join(twice)}: it follows from the rest of the recipe; leave it out")
-    model = Pictures(UNet(**network, **recipe.network), info, text)
+    model = Pictures(UNet(**network, **recipe.network), info, text, sketch=sketch)
 
     order = batches(len(pictures), recipe.fit.batch_size, recipe.fit.seed)
     told = Captions(model, data, rows) if text is not None else None
@@ -81,22 +85,19 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
         x0 = pixels.encode(pictures[chosen], info.patch)
         return x0, told(chosen, np.random.default_rng([recipe.fit.seed, k])) if told else {}
 
-    def weight(t: diffusion.Point, form: Parametrization) -> Tensor:
-        # the loss of flow matching, |velocity error|^2 = |x_0 error|^2 / sigma^2 (JiT, 2511.13720), with a cap as in
-        # min-SNR: without it the last faint noise would have most of the loss
-        return torch.clip(t.sigma**-2, max=recipe.weight) / form.factor(t)
-
     def loss(batch: tuple[Tensor, dict[str, Tensor]], generator: torch.Generator) -> Tensor:
-        return model.denoiser.loss(*batch, weight=weight, generator=generator)
+        x0, condition = batch
+        value = model.denoiser.loss(x0, condition, generator=generator)
+        return value if sketch is None else value + nn.functional.mse_loss(sketch(condition["label"]), x0)
 
-    def preview(unet: nn.Module, step: int) -> np.ndarray:
+    def preview(network: nn.Module, step: int) -> np.ndarray:
         styles = info.styles or [""]
         words = PREVIEW if text is not None else [""] * len(PREVIEW)
         prompts = [word for word in words for _ in styles]
         made = model.sample(prompts, [s or None for s in styles * len(words)], range(len(prompts)))
         return sheet(made, len(styles) if len(styles) > 1 else len(words))
 
-    fit(model.unet, loss, batch, folder, recipe.fit, preview)
+    fit(model.network, loss, batch, folder, recipe.fit, preview)
     model.save(folder / "model")
     return model
 
