@@ -1,17 +1,30 @@
-"""Gaussian data, for which the best denoiser and the probability flow are known in closed form."""
+"""Data whose best denoiser is known: Gaussian, with its probability flow, or a finite set of points."""
 
 import numpy as np
+import torch
 
-from inkwash.diffusion import Gaussian, Prediction, betas, cosine, linear_beta, rectified_flow
+from inkwash import diffusion
+from inkwash.diffusion import Gaussian, Prediction
 
 MEAN, VARIANCE = 0.7, 0.3
 
 TABLE = np.linspace(1e-4, 0.02, 1000)  # DDPM's betas
 PROCESSES = {
-    "linear_beta": Gaussian(linear_beta()),
-    "cosine": Gaussian(cosine()),
-    "rectified_flow": Gaussian(rectified_flow()),
-    "betas": Gaussian(betas(TABLE)),
+    name: Gaussian(schedule)
+    for name, schedule in {
+        "linear_beta": diffusion.linear_beta(),
+        "scaled_linear": diffusion.scaled_linear(),
+        "cosine": diffusion.cosine(),
+        "sigmoid": diffusion.sigmoid(),
+        "sqrt": diffusion.sqrt(),
+        "variance_exploding": diffusion.variance_exploding(),
+        "sub_vp": diffusion.sub_vp(),
+        "edm": diffusion.edm_schedule(),
+        "rectified_flow": diffusion.rectified_flow(),
+        "rectified_flow, shift 3": diffusion.rectified_flow(3.0),
+        "betas": diffusion.betas(TABLE),
+        "betas, zero terminal SNR": diffusion.betas(diffusion.zero_terminal_snr(TABLE)),
+    }.items()
 }
 
 
@@ -25,3 +38,16 @@ def flow(x, t, s):
     """Where the probability-flow ODE carries x from time t to time s."""
     spread = [np.sqrt(p.alpha**2 * VARIANCE + p.sigma**2) for p in (s, t)]
     return s.alpha * MEAN + spread[0] / spread[1] * (x - t.alpha * MEAN)
+
+
+def finite(data):
+    """The denoiser of a finite data set (n, ...): the mean of its points, each weighted by p(x_t | point)."""
+
+    def denoise(x, t, condition=None):
+        xp = torch if isinstance(x, torch.Tensor) else np
+        points = xp.asarray(data, dtype=x.dtype).reshape(len(data), -1)
+        score = -((x.reshape(len(x), 1, -1) - t.alpha * points) ** 2).sum(-1) / (2 * t.sigma**2)
+        weight = xp.exp(score - xp.amax(score, 1)[:, None])
+        return Prediction((weight @ points / weight.sum(1)[:, None]).reshape(x.shape))
+
+    return denoise

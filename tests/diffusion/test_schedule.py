@@ -2,14 +2,29 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inkwash.diffusion import Gaussian, Grid, betas, cosine, karras, leading, linear_beta, trailing, uniform
+from inkwash import diffusion
+from inkwash.diffusion import (
+    DiffusionError,
+    Gaussian,
+    Grid,
+    Schedule,
+    betas,
+    cosine,
+    karras,
+    leading,
+    linear_beta,
+    trailing,
+    uniform,
+)
 from tests.diffusion.oracle import PROCESSES
 
 SCHEDULES = {name: process.schedule for name, process in PROCESSES.items()}
+PRESERVING = {"linear_beta", "scaled_linear", "cosine", "sigmoid", "sqrt", "betas", "betas, zero terminal SNR"}
 any_schedule = st.sampled_from(sorted(SCHEDULES))
 
 
@@ -24,7 +39,7 @@ def test_time_inverts_the_ratio(name, t):
 def test_noise_grows_and_variance_is_preserved(name, t, s):
     a, b = (SCHEDULES[name].at(u) for u in sorted((s, t)))
     assert a.sigma <= b.sigma and a.alpha >= b.alpha
-    if name != "rectified_flow":
+    if name in PRESERVING:
         assert a.alpha**2 + a.sigma**2 == pytest.approx(1, abs=1e-9)
 
 
@@ -40,18 +55,47 @@ def test_numbers_numpy_and_torch_agree(name):
         np.testing.assert_allclose(getattr(tensors, field), numbers, rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", SCHEDULES.keys() - {"sqrt"})
 def test_the_clean_end_is_clean(name):
     start = SCHEDULES[name].at(0.0)
     assert (start.alpha, start.sigma, start.log_snr) == (1.0, 0.0, math.inf)
 
 
 def test_formulas():
-    t = 0.37
-    assert linear_beta(0.1, 20).at(t).alpha == pytest.approx(math.exp(-(t**2) * 19.9 / 4 - t * 0.1 / 2))
+    t, table = 0.37, np.linspace(1e-4, 0.02, 1000)
+    decay = t**2 * 19.9 / 2 + t * 0.1
+    assert linear_beta(0.1, 20).at(t).alpha == pytest.approx(math.exp(-decay / 2))
+    assert diffusion.sub_vp(0.1, 20).at(t)[1:] == pytest.approx((math.exp(-decay / 2), 1 - math.exp(-decay)))
     u = [(x + 0.008) / 1.008 * math.pi / 2 for x in (t, 0)]
     assert cosine().at(t).alpha == pytest.approx(math.cos(u[0]) / math.cos(u[1]))
     assert cosine().at(1.0).alpha == 0 and cosine().at(1.0).log_snr == -math.inf
+    low, here, high = (1 / (1 + math.exp(-x / 0.9)) for x in (-3, -3 + 6 * t, 3))
+    assert diffusion.sigmoid(tau=0.9).at(t).alpha ** 2 == pytest.approx((high - here) / (high - low))
+    assert diffusion.sigmoid().at(1.0).alpha == 0
+    assert diffusion.sqrt().at(t).alpha ** 2 == pytest.approx(1 - math.sqrt(t + 1e-4), abs=1e-4)
+    assert diffusion.sqrt().at(0.0).sigma == pytest.approx(0.1) and diffusion.sqrt().at(1.0).alpha == 0
+    noise = 0.01**2 * ((50 / 0.01) ** (2 * t) - 1)
+    assert diffusion.variance_exploding(0.01, 50).at(t)[1:] == pytest.approx((1, math.sqrt(noise)))
+    assert diffusion.edm_schedule(80.0).at(t)[1:] == pytest.approx((1, 80 * t))
+    shifted = 3 * t / (1 + 2 * t)
+    assert diffusion.rectified_flow(3.0).at(t)[1:] == pytest.approx((1 - shifted, shifted))
+    bars = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
+    assert diffusion.scaled_linear().at(0.25).alpha ** 2 == pytest.approx(bars[249])
+    rescaled = np.sqrt(np.cumprod(1 - diffusion.zero_terminal_snr(table)))  # Lin et al., algorithm 1
+    alpha = np.sqrt(np.cumprod(1 - table))
+    np.testing.assert_allclose(rescaled, (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1]), atol=1e-12)
+
+
+def test_the_flow_of_the_exact_sub_vp_and_exploding_sdes():
+    """sigma solves d sigma^2 / dt = g^2 - 2 f sigma^2, alpha d alpha / dt = -f alpha: integrated step by step."""
+    n = 200_000
+    t = (np.arange(n) + 0.5) / n
+    rate = 0.1 + t * 19.9
+    decay = np.cumsum(rate) / n
+    forced = np.cumsum(rate * (1 - np.exp(-2 * decay)) * np.exp(decay)) / n  # of the sub-VP SDE, Score SDE eq. 13
+    assert diffusion.sub_vp().at(1.0).sigma ** 2 == pytest.approx(np.exp(-decay[-1]) * forced[-1], rel=1e-3)
+    g2 = 0.01**2 * (50 / 0.01) ** (2 * t) * 2 * np.log(50 / 0.01)
+    assert diffusion.variance_exploding().at(1.0).sigma ** 2 == pytest.approx(g2.sum() / n, rel=1e-6)
 
 
 @pytest.mark.parametrize("table", [[], [1.0], [1.0, 0.1], [0.0], [[0.1]], [float("nan")]])
@@ -74,6 +118,22 @@ def test_grids():
         assert karras(Gaussian(linear_beta(0.1, float(beta_max))), 5)[0].t == pytest.approx(1)
 
 
+def test_log_snr_and_beta_grids():
+    flow = PROCESSES["rectified_flow"]
+    ratios = [p.ratio for p in diffusion.log_snr(flow, 4, highest=8.0, lowest=0.125)]
+    assert ratios == pytest.approx([8, 2, 0.5, 0.125, 0])
+    for a, b in ((0.6, 0.6), (0.5, 2.0), (3.0, 1.0)):
+        expected = scipy.stats.beta.ppf(np.linspace(1, 0, 9), a, b)
+        assert [p.t for p in diffusion.beta(flow, 8, a, b)] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("grid", [karras, diffusion.log_snr, diffusion.beta, uniform, leading, trailing])
+def test_every_grid_has_its_steps_on_every_schedule(grid, name):
+    points = list(grid(PROCESSES[name], 9))
+    assert len(points) == 10 and points[-1].t == 0
+
+
 @pytest.mark.parametrize("times", [[1.0], [0.5, 0.5, 0], [0, 1], [1.2, 0], [1, -0.1], [float("nan"), 0]])
 def test_bad_grids(times):
     with pytest.raises(ValueError, match="grid"):
@@ -84,3 +144,15 @@ def test_bad_grids(times):
 def test_no_steps(grid):
     with pytest.raises(ValueError, match="steps = 0"):
         grid(PROCESSES["cosine"], 0)
+
+
+def test_a_schedule_that_is_not_monotone_is_refused_with_the_step():
+    back = Schedule(lambda t: 1.0, lambda t: t * (1.5 - t), lambda ratio: ratio)
+    with pytest.raises(DiffusionError, match=r"step 1: sigma / alpha does not fall from t = 1 to 0.75.*log-SNR"):
+        uniform(Gaussian(back), 4)
+
+
+@pytest.mark.parametrize("steps", [2.5, -1])
+def test_steps_are_a_whole_number(steps):
+    with pytest.raises(DiffusionError, match=f"steps = {steps}: a whole number"):
+        uniform(PROCESSES["cosine"], steps)

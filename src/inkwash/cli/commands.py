@@ -263,6 +263,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of concepts and of the pictures.")] = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the report.")] = Path("out/evaluate"),
     guidance: Annotated[float | None, typer.Option(help="Instead of the model's own.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Instead of the model's own.")] = None,
     steps: Annotated[int | None, typer.Option(help="Instead of the model's own.")] = None,
     device: Device = "cpu",
     precision: Precision = "float32",
@@ -274,7 +275,15 @@ def evaluate(
 
     with progress("pictures") as report:
         result = painter.evaluate(
-            data, out, split=split, per_row=per_row, seed=seed, steps=steps, guidance=guidance, progress=report
+            data,
+            out,
+            split=split,
+            per_row=per_row,
+            seed=seed,
+            sampler=sampler,
+            steps=steps,
+            guidance=guidance,
+            progress=report,
         )
     print(table(result))
     print(out / "report.json")

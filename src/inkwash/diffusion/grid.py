@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -73,20 +73,23 @@ def trailing(process: Gaussian, steps: int, table: int = 1000) -> Grid:
 
 
 def karras(process: Gaussian, steps: int, rho: float = 7.0, highest: float = 80.0, lowest: float = 0.002) -> Grid:
-    """Noise levels sigma / alpha = (h + i / (steps - 1) (l - h))^rho, h and l the rho-th roots of the ends, then 0.
+    """Noise levels sigma / alpha = (h + i / (steps - 1) (l - h))^rho, h and l the rho-th roots of the ends.
 
-    The ends are clipped to what the schedule reaches. EDM (Karras et al. 2022, 2206.00364), equation 5.
+    Then t = 0. The ends are clipped to what the schedule reaches. EDM (Karras et al. 2022, 2206.00364), equation 5.
     """
-    high = _reach(process, highest)
-    return _ratios(process, np.linspace(high ** (1 / rho), lowest ** (1 / rho), _checked(steps)) ** rho)
+
+    def between(high: float, low: float, count: int) -> np.ndarray:
+        return np.linspace(high ** (1 / rho), low ** (1 / rho), count) ** rho
+
+    return _levels(process, steps, highest, lowest, between)
 
 
 def log_snr(process: Gaussian, steps: int, highest: float = 80.0, lowest: float = 0.002) -> Grid:
-    """Equal steps in log-SNR between two noise levels sigma / alpha, clipped as in `karras`, then 0.
+    """Equal steps in log-SNR between two noise levels sigma / alpha, clipped as in `karras`, then t = 0.
 
     DPM-Solver (Lu et al. 2022, 2206.00927), section 3.4; elsewhere called exponential.
     """
-    return _ratios(process, np.geomspace(_reach(process, highest), lowest, _checked(steps)))
+    return _levels(process, steps, highest, lowest, np.geomspace)
 
 
 def beta(process: Gaussian, steps: int, a: float = 0.6, b: float = 0.6) -> Grid:
@@ -102,13 +105,14 @@ def beta(process: Gaussian, steps: int, a: float = 0.6, b: float = 0.6) -> Grid:
     return Grid(process, [1.0, *(np.sin(quantiles[1:-1]) ** 2), 0.0])
 
 
-def _reach(process: Gaussian, highest: float) -> float:
-    return min(highest, process.at(1.0).ratio)
-
-
-def _ratios(process: Gaussian, ratios: Iterable[float]) -> Grid:
-    """A grid at noise levels sigma / alpha, then clean data; rounding may step over the noisy end."""
-    return Grid(process, [*(min(process.schedule.time(float(ratio)), 1.0) for ratio in ratios), 0.0])
+def _levels(
+    process: Gaussian, steps: int, highest: float, lowest: float, between: Callable[[float, float, int], np.ndarray]
+) -> Grid:
+    """`steps` noise levels between two ends, then t = 0, which is itself the lower end where it is not clean."""
+    high, floor, count = min(highest, process.at(1.0).ratio), process.at(0.0).ratio, _checked(steps)
+    ratios = between(high, lowest, count) if lowest > floor else between(high, floor, count + 1)[:-1]
+    times = (min(process.schedule.time(float(ratio)), 1.0) for ratio in ratios)  # rounding may step over the end
+    return Grid(process, [*times, 0.0])
 
 
 def _checked(steps: int, most: int | None = None) -> int:

@@ -162,6 +162,8 @@ def test_broken_models_are_refused_in_one_line(model, tmp_path):
 def test_noise_prediction_needs_a_schedule_that_keeps_some_signal():
     with pytest.raises(UserError, match="parametrization = eps"):
         Info(parametrization="eps", schedule="cosine")
+    with pytest.raises(UserError, match="parametrization = score"):
+        Info(parametrization="score")
     assert Info(parametrization="eps", schedule="linear_beta").parametrization == "eps"
 
 
@@ -172,3 +174,29 @@ def test_a_model_whose_style_list_does_not_fit_its_network(tmp_path):
         facts = json.loads((tmp_path / "m" / "system.json").read_text())
         (tmp_path / "m" / "system.json").write_text(json.dumps({**facts, "styles": ["flat"]}))
         inkwash.load(tmp_path / "m")
+
+
+def test_the_network_is_shown_the_sketch_of_its_own_label(tmp_path):
+    """Saved and loaded it draws the same; what it draws depends on the sketch's weights, and so does its hash."""
+    model = tiny(sketch=True)
+    model.save(tmp_path / "m")
+    loaded = inkwash.load(tmp_path / "m")
+    picture = np.asarray(loaded.generate("a fox", style="flat", seed=3))
+    assert np.abs(picture.astype(int) - np.asarray(model.generate("a fox", style="flat", seed=3))).max() <= 2
+    condition = model.condition(["a fox", "a house"], ["flat", None])
+    x, time = torch.randn(2, 48, 4, 4), torch.tensor([300.0, 700.0])
+    with torch.no_grad():
+        seen = torch.cat([x, model.sketch(condition["label"])], dim=1)
+        torch.testing.assert_close(model.network(x, time, **condition), model.unet(seen, time, **condition))
+
+    with torch.no_grad():
+        model.sketch.conv.bias += 1
+    model.save(tmp_path / "other")
+    other = inkwash.load(tmp_path / "other")
+    assert other.hash != loaded.hash
+    assert (np.asarray(other.generate("a fox", style="flat", seed=3)) != picture).any()
+    (tmp_path / "other" / "sketch" / "model.safetensors").write_bytes(b"short")
+    (tmp_path / "m" / "sketch" / "config.json").write_text("{}")
+    for name, words in (("other", "not a whole safetensors file"), ("m", "not the configuration of a sketch")):
+        with pytest.raises(UserError, match=words):
+            inkwash.load(tmp_path / name)

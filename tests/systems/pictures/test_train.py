@@ -1,14 +1,21 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import inkwash
 from inkwash.cli import main
+from inkwash.codecs import pixels
 from inkwash.errors import UserError
+from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures.model import Info
 from inkwash.systems.pictures.train import Recipe, captions, read_folder, train
 from inkwash.training import Settings
 
 
+@pytest.mark.slow
 def test_any_folder_of_pictures_trains_and_the_model_draws_them(tmp_path, monkeypatch, capsys):
     """Red and blue squares, a broken file, a transparent one: after a few hundred steps the samples are such."""
     rng = np.random.default_rng(0)
@@ -55,6 +62,51 @@ def test_what_follows_from_the_rest_of_a_recipe_is_not_given_twice(tmp_path):
     recipe = Recipe("pictures", tmp_path, Settings(steps=1), {"in_channels": 3}, words=False)
     with pytest.raises(UserError, match=r"\[network\] in_channels: it follows"):
         train(recipe, tmp_path / "run")
+
+
+def test_a_sketch_is_drawn_from_words(tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    recipe = Recipe("pictures", tmp_path, Settings(steps=1), {}, words=False, sketch=True)
+    with pytest.raises(UserError, match="sketch = true needs words = true"):
+        train(recipe, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_words_and_a_sketch_are_learned_from_the_emoji_data(tmp_path, monkeypatch):
+    """Two concepts in two colours: after a few hundred steps each word draws its own, with a sketch of it."""
+    colours = {"apple": (220, 30, 30), "whale": (30, 30, 220)}
+    concepts = sorted(colours) * 2
+    pictures = np.zeros((4, 16, 16, 4), np.uint8)
+    for picture, concept in zip(pictures, concepts, strict=True):
+        picture[:] = (*colours[concept], 255)
+    columns = {
+        "style": np.array(["flat"] * 2 + ["noto"] * 2),
+        "concept": np.array(concepts),
+        "name": np.array(concepts),
+        "tags": [[]] * 4,
+        "split": np.array(["train"] * 4),
+    }
+    others = {field.name: columns["name"] for field in fields(emoji_data.Emoji)}
+    data = emoji_data.Emoji(**{**others, **columns, "pictures": pictures})
+    monkeypatch.setattr(emoji_data, "load", lambda *_, **__: data)
+    network = {
+        "block_out_channels": [16, 32],
+        "down_block_types": ["DownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "UpBlock2D"],
+        "mid_block_type": "UNetMidBlock2D",
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+    }
+    settings = Settings(steps=200, batch_size=8, learning_rate=2e-3, warmup=20, ema=0.9)
+    recipe = Recipe("pictures", tmp_path, settings, network, sketch=True, model=Info(size=16, steps=8, guidance=2.0))
+    train(recipe, tmp_path / "run")
+    model = inkwash.load(tmp_path / "run" / "model")
+    for word, colour in colours.items():
+        made = np.asarray(model.generate(word, style="flat", seed=0)).astype(float).mean((0, 1))
+        with torch.no_grad():
+            sketch = model.sketch(model.condition([word], ["flat"])["label"])
+        drawn = pixels.decode(sketch, 4)[0].astype(float).mean((0, 1))
+        assert np.abs(made - colour).max() < 60 and np.abs(drawn - colour).max() < 60
 
 
 def test_a_picture_too_large_is_skipped(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Pictures from words: a U-Net on patches of pixels that listens to a text encoder and to a style."""
 
+import hashlib
 import json
 import secrets
 from collections.abc import Callable, Sequence
@@ -75,8 +76,11 @@ class Info:
         for kind, table in (("schedule", SCHEDULES), ("sampler", SAMPLERS), ("parametrization", parametrizations)):
             if getattr(self, kind) not in table:
                 raise unknown(kind, str(getattr(self, kind)), table)
-        if self.parametrization == "eps" and SCHEDULES[self.schedule]().at(1.0).alpha == 0:
-            raise UserError(f"parametrization = eps: pure noise says nothing at the end of {self.schedule}; take v")
+        end = SCHEDULES[self.schedule]().at(1.0)
+        if end.alpha == 0 and parametrizations[self.parametrization].factor(end) == 0:
+            raise UserError(
+                f"parametrization = {self.parametrization}: at the end of {self.schedule} is noise alone; take v"
+            )
         if self.patch < 1 or self.size < 1 or self.size % self.patch:
             raise UserError(f"size = {self.size} is no multiple of patch = {self.patch}")
 
@@ -224,6 +228,7 @@ class Pictures:
         split: str = "test",
         per_row: int = 300,
         seed: int = 0,
+        sampler: str | None = None,
         steps: int | None = None,
         guidance: float | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -238,7 +243,7 @@ class Pictures:
             raise UserError("a model without words cannot be measured: only one trained on the emoji data can")
         report = evaluate.evaluate(
             lambda prompts, style, seeds: self.sample(
-                prompts, [style] * len(prompts), seeds, guidance=guidance, steps=steps
+                prompts, [style] * len(prompts), seeds, sampler=sampler, guidance=guidance, steps=steps
             ),
             self.text.encode,
             emoji_data.load(data),
@@ -252,7 +257,7 @@ class Pictures:
         report["model"] = {
             "name": self.name,
             "sha256": self.hash,
-            "sampler": self.info.sampler,
+            "sampler": sampler or self.info.sampler,
             "steps": self.info.steps if steps is None else steps,
             "guidance": self.info.guidance if guidance is None else guidance,
         }
@@ -269,8 +274,16 @@ class Pictures:
 
     @cached_property
     def hash(self) -> str | None:
-        """SHA-256 of the U-Net's weights as they lie on disk; None for a model that was not loaded from there."""
-        return None if self.folder is None else digest(self.folder / "unet" / WEIGHTS)
+        """SHA-256 of the U-Net's weights as they lie on disk, or of its and the sketch's where there is one.
+
+        None for a model that was not loaded from there.
+        """
+        if self.folder is None:
+            return None
+        unet = digest(self.folder / "unet" / WEIGHTS)
+        if self.sketch is None:
+            return unet
+        return hashlib.sha256((unet + digest(self.folder / "sketch" / sketches.WEIGHTS)).encode()).hexdigest()
 
     def condition(self, prompts: Sequence[str], styles: Sequence[str | None]) -> dict[str, Tensor]:
         """What the network is told for each picture: token states, their mask, and pooled text beside the style."""
