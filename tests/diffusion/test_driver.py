@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from inkwash.diffusion import (
+    Denoiser,
+    DiffusionError,
     Prediction,
     ancestral,
     classifier_free,
@@ -54,6 +56,23 @@ def test_a_value_that_is_not_finite_stops_with_the_step_named():
         sample(broken, (2,), ddim, uniform(PROCESS, 4, start=0.9), [0])
     with pytest.raises(ValueError, match="of field 'a'"):
         sample(lambda x, t, c: {"a": broken(x["a"], t["a"], c)}, {"a": (2,)}, ddim, uniform(PROCESS, 4), [0])
+
+
+def test_states_and_predictions_of_another_shape_are_refused():
+    grid = uniform(PROCESS, 3)
+    with pytest.raises(DiffusionError, match=r"x has the shape \(1, 3\): 2 seeds and .* \(3,\), make \(2, 3\)"):
+        sample(denoise, (3,), ddim, grid, [0, 1], x=np.zeros((1, 3)))
+    narrow = lambda x, t, c=None: Prediction(x[:, :1])  # noqa: E731
+    with pytest.raises(DiffusionError, match=r"step 1, at t = 1: the denoiser's prediction has the shape \(2, 1\)"):
+        sample(narrow, (3,), ddim, grid, [0, 1])
+
+
+@pytest.mark.parametrize("form", ["eps", "score"])
+def test_a_network_that_predicts_noise_says_nothing_of_noise_alone(form):
+    denoiser = Denoiser(lambda x, time: x, PROCESS, form)
+    with pytest.raises(DiffusionError, match=r"at t = 1 there is noise alone.*begin the grid at a smaller t"):
+        sample(denoiser, (1,), ddim, uniform(PROCESS, 3), [0])
+    sample(denoiser, (1,), ddim, uniform(PROCESS, 3, start=0.9), [0])
 
 
 def test_hooks_see_every_step_and_may_replace_the_state():
