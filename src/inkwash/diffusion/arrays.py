@@ -38,7 +38,7 @@ def normal_cdf(x: Array) -> Array:
     """The distribution function of the standard normal."""
     if namespace(x) is np:
         return np.vectorize(math.erfc, otypes=[np.float64])(x / -math.sqrt(2)) / 2
-    return namespace(x).special.ndtr(x)
+    return namespace(x).erfc(x / -math.sqrt(2)) / 2  # torch's ndtr has lost its lower tail in float32
 
 
 def norm(x: Array) -> Array:

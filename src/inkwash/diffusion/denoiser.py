@@ -5,9 +5,13 @@ No sampler ever sees what the network predicts: the parametrization is how the n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, reduce
+from operator import add, mul
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from inkwash.diffusion.arrays import Array, cast, namespace
 from inkwash.diffusion.errors import DiffusionError
@@ -33,6 +37,24 @@ class Prediction(NamedTuple):
 
 
 Denoise = Callable[[Array, Point, Condition | None], Prediction]
+
+
+def combine(values: Sequence[Array], weights: Sequence[Array]) -> Array:
+    """sum_j weights_j values_j. Torch takes twice as long to multiply by a number as to add with one as a factor."""
+    xp = namespace(values[0])
+    if xp is np or not isinstance(weights[0], float):
+        return reduce(add, map(mul, weights, values))
+    total = _zero()
+    for value, weight in zip(values, weights, strict=True):
+        total = xp.add(total, value, alpha=weight)
+    return total
+
+
+@cache
+def _zero() -> Array:
+    import torch
+
+    return torch.zeros(())  # without dimensions: it adopts dtype and device of what is added
 
 
 class Parametrization(NamedTuple):
@@ -61,7 +83,7 @@ def edm(data_std: float = 0.5) -> Parametrization:
         return (t.alpha * d) ** 2 + t.sigma**2
 
     return Parametrization(
-        clean=lambda x, t, out: (t.alpha * d**2 / total(t)) * x + (t.sigma * d / total(t) ** 0.5) * out,
+        clean=lambda x, t, out: combine([x, out], [t.alpha * d**2 / total(t), t.sigma * d / total(t) ** 0.5]),
         target=lambda x0, eps, t: (t.sigma * x0 - (t.alpha * d**2) * eps) / (d * total(t) ** 0.5),
         factor=lambda t: total(t) / (t.sigma * d) ** 2,
         scale=lambda t: total(t) ** -0.5,
@@ -71,7 +93,7 @@ def edm(data_std: float = 0.5) -> Parametrization:
 PARAMETRIZATIONS = {
     # the noise (DDPM, 2006.11239); at alpha = 0 it says nothing of x_0
     "eps": Parametrization(
-        clean=lambda x, t, out: (x - t.sigma * out) / t.alpha,
+        clean=lambda x, t, out: combine([x, out], [1 / t.alpha, -t.sigma / t.alpha]),
         target=lambda x0, eps, t: eps,
         factor=lambda t: t.snr,
     ),
@@ -83,19 +105,19 @@ PARAMETRIZATIONS = {
     ),
     # v = alpha eps - sigma x_0 (progressive distillation, 2202.00512)
     "v": Parametrization(
-        clean=lambda x, t, out: (t.alpha * x - t.sigma * out) / (t.alpha**2 + t.sigma**2),
+        clean=lambda x, t, out: combine([x, out], [t.alpha, -t.sigma]) / (t.alpha**2 + t.sigma**2),
         target=lambda x0, eps, t: t.alpha * eps - t.sigma * x0,
         factor=lambda t: ((t.alpha**2 + t.sigma**2) / t.sigma) ** 2,
     ),
     # the score, grad log p(x_t) = -eps / sigma (Score SDE, 2011.13456); like eps, nothing at alpha = 0
     "score": Parametrization(
-        clean=lambda x, t, out: (x + t.sigma**2 * out) / t.alpha,
+        clean=lambda x, t, out: combine([x, out], [1 / t.alpha, t.sigma**2 / t.alpha]),
         target=lambda x0, eps, t: eps / -t.sigma,
         factor=lambda t: (t.alpha / t.sigma**2) ** 2,
     ),
     # u = eps - x_0, the velocity of a rectified flow (2209.03003)
     "flow": Parametrization(
-        clean=lambda x, t, out: (x - t.sigma * out) / (t.alpha + t.sigma),
+        clean=lambda x, t, out: combine([x, out], [1.0, -t.sigma]) / (t.alpha + t.sigma),
         target=lambda x0, eps, t: eps - x0,
         factor=lambda t: ((t.alpha + t.sigma) / t.sigma) ** 2,
     ),
@@ -148,13 +170,13 @@ class Denoiser:
 
     def _output(self, x: Array, t: Point, condition: Condition | None) -> tuple[Array, Array | None]:
         """The network's answer in the state's own dtype, whatever the network computes in; and the spread."""
-        times = self.time(t)
+        times, scale = self.time(t), self.form.scale
         if isinstance(times, (int, float)):
             times = namespace(x).full((x.shape[0],), times, dtype=x.dtype, device=x.device)
         else:
             times = cast(times, x.dtype).reshape(-1)
-        seen = x if self.form.scale is None else x * self.form.scale(t)
-        output = cast(self.network(seen, times, **(condition or {})), x.dtype)
+        output = self.network(x if scale is None else x * scale(t), times, **(condition or {}))
+        output = output if output.dtype == x.dtype else cast(output, x.dtype)
         if self.variance_steps is None:
             return output, None
         channels = x.shape[1]
@@ -200,8 +222,9 @@ class Denoiser:
         error = weight(point, self.form) * (output - self.form.target(x0, eps, point)) ** 2
         if self.variance_steps is not None:
             clean = self.form.clean(xt, point, output.detach())  # only the spread learns from the bound
-            earlier = at((drawn - 1 / self.variance_steps).clamp(min=0))
-            error = error + 0.001 * self.variance_steps * _bound(x0, clean, spread, point, earlier)
+            earlier = at((drawn - 1 / self.variance_steps).clamp(min=5e-6))
+            bound = _bound((x0 - clean) ** 2, spread, point, earlier) * (earlier.t > 1e-5)
+            error = error + 0.001 * self.variance_steps * bound
         each = error.flatten(1).mean(1)
         if isinstance(times, LossAware):
             each = times.reweight(drawn, each)
@@ -209,14 +232,11 @@ class Denoiser:
         return loss
 
 
-def _bound(x0: Array, clean: Array, spread: Array, t: Point, s: Point) -> Array:
-    """One term of the variational bound, elementwise in nats: KL(q(x_s | x_t, x_0), p(x_s | x_t)), which depends on
-    the means through their difference alone. Steps that end at clean data have no KL, and are left out."""
-    xp = namespace(x0)
-    added = (t.sigma**2 - (t.alpha / s.alpha * s.sigma) ** 2).clip(1e-20, None)
-    shrink = (s.sigma / t.sigma).clip(1e-10, None)
-    least = added * shrink**2
-    variance = added * shrink ** (2 - 2 * spread)
-    difference = (s.alpha * added / t.sigma**2) * (x0 - clean)
-    kl = (xp.log(variance / least) + (least + difference**2) / variance - 1) / 2
-    return xp.where(s.sigma > 0, kl, 0 * kl)
+def _bound(error: Array, spread: Array, t: Point, s: Point) -> Array:
+    """KL(q(x_s | x_t, x_0), p(x_s | x_t)) in nats, elementwise: one term of the variational bound.
+
+    With `error` = |x_0 - clean|^2 the squared distance of the two means is (SNR(s) - SNR(t)) error, in units of q's
+    variance, and p's variance is (sigma_t / sigma_s)^(2 spread) in the same units.
+    """
+    shrink = s.sigma / t.sigma
+    return (shrink ** (2 * spread) * (1 + (s.snr - t.snr) * error) - 1) / 2 - spread * namespace(error).log(shrink)

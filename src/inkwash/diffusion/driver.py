@@ -85,22 +85,23 @@ def sample(
                     result[name] = stop.value
             if not requests:
                 return joint(result)
-            if len({type(request) for request in requests.values()}) > 1 or len(requests) < len(fields):
+            kinds = set(map(type, requests.values()))
+            if len(kinds) > 1 or len(requests) < len(fields):
                 raise DiffusionError(
                     "the fields are out of step: their samplers and grids ask a different number of times"
                 )
 
-            if all(isinstance(request, Ask) for request in requests.values()):
+            if kinds == {Ask}:
                 given = {**(condition or {}), "previous": previous} if self_conditioning else condition
-                answer = denoise(
+                states, times = (
                     joint({n: r.x for n, r in requests.items()}),
                     joint({n: r.t for n, r in requests.items()}),
-                    given,
                 )
-                replies = split(answer)
-                for name, reply in replies.items():
-                    _check(reply, requests[name], name, done + 1)
-                previous = joint({n: r.clean for n, r in replies.items()}) if self_conditioning else None
+                replies = split(denoise(states, times, given))
+                for name, ask in requests.items():
+                    _check(replies[name], ask, name, done + 1)
+                if self_conditioning:
+                    previous = joint({name: reply.clean for name, reply in replies.items()})
                 continue
 
             done += 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from inkwash.diffusion.arrays import Array, cast, namespace, norm
 from inkwash.diffusion.denoiser import Condition, Denoise, Prediction
 from inkwash.diffusion.errors import DiffusionError
@@ -58,13 +60,11 @@ def both(
     without = {**null, "previous": told.get("previous")}  # self-conditioning is no condition: both are told
     joined = {}
     for key, value in told.items():
-        if key not in without:
-            raise DiffusionError(f"guidance: the null condition lacks '{key}', which the condition has")
         try:
             other = None if value is None else xp.broadcast_to(without[key], value.shape)
-        except (ValueError, RuntimeError):
-            shapes = f"{tuple(without[key].shape)}, the condition's {tuple(value.shape)}"
-            raise DiffusionError(f"guidance: the null condition's '{key}' has the shape {shapes}") from None
+        except (KeyError, ValueError, RuntimeError):
+            wanted = f"'{key}' of the condition's shape, {tuple(value.shape)}, or one that broadcasts to it"
+            raise DiffusionError(f"guidance: the null condition needs {wanted}") from None
         joined[key] = None if value is None else xp.concatenate([value, other])
     clean, spread = denoise(xp.concatenate([x, x]), t, joined)
     return clean[:n], clean[n:], None if spread is None else spread[:n]
@@ -134,7 +134,7 @@ def classifier(denoise: Denoise, log_prob: LogProbability, scale: float = 1.0) -
         prediction = denoise(x, t, condition)
         if t.alpha == 0:
             return prediction
-        (slope,) = gradient(lambda z: log_prob(z, t, condition), x, "classifier")
+        slope = gradient(lambda z: log_prob(z, t, condition), x, "classifier")
         return prediction._replace(clean=prediction.clean + (scale * t.sigma**2 / t.alpha) * slope)
 
     return guided
@@ -164,26 +164,30 @@ def measurement(
 
         def log_prob(z: torch.Tensor) -> torch.Tensor:
             seen.append(denoise(z, t, condition))
-            return -((y - operator(seen[0].clean)) ** 2).flatten(1).sum(1) / (2 * variance(t))
+            return ((y - operator(seen[0].clean)) ** 2).flatten(1).sum(1) / (-2 * variance(t))
 
-        (slope,) = gradient(log_prob, x, "measurement")
-        prediction = Prediction(*(None if part is None else part.detach() for part in seen[0]))
-        return prediction._replace(clean=prediction.clean + (t.sigma**2 / t.alpha) * slope)
+        slope = gradient(log_prob, x, "measurement")
+        clean, spread = seen[0]
+        clean = clean.detach() + (t.sigma**2 / t.alpha) * slope
+        return Prediction(clean, None if spread is None else spread.detach())
 
     return guided
 
 
-def gradient(f: Callable[[torch.Tensor], torch.Tensor], x: Array, guide: str) -> Any:
+def gradient(f: Callable[[torch.Tensor], torch.Tensor], x: Array, name: str) -> torch.Tensor:
     """The gradient of f(x).sum() at x, with gradients on within this call only."""
-    if namespace(x).__name__ != "torch":
-        raise DiffusionError(
-            f"the guide '{guide}' needs gradients: sample with a torch network and device='cpu' or other"
-        )
+    needs_torch(x, name)
     import torch
 
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        return torch.autograd.grad(f(x).sum(), x)
+        return torch.autograd.grad(f(x).sum(), x)[0]
+
+
+def needs_torch(x: Array, name: str) -> None:
+    """Raises DiffusionError for a NumPy array."""
+    if isinstance(x, np.ndarray):
+        raise DiffusionError(f"{name} needs gradients: bring a torch network and tensors (`sample`: a device)")
 
 
 def _std(x: Array) -> Array:
@@ -210,10 +214,8 @@ def dynamic_threshold(denoise: Denoise, quantile: float = 0.995, limit: float = 
     def clipped(x: Array, t: Point, condition: Condition | None) -> Prediction:
         xp, prediction = namespace(x), denoise(x, t, condition)
         flat = prediction.clean.reshape(len(x), -1)
-        reach = xp.clip(xp.quantile(abs(flat), quantile, 1), limit, None)
-        reach = cast(reach, flat.dtype)[:, None]
-        clean = (xp.clip(flat, -reach, reach) * (limit / reach)).reshape(x.shape)
-        return prediction._replace(clean=clean)
+        reach = cast(xp.clip(xp.quantile(abs(flat), quantile, 1), limit, None), flat.dtype)[:, None]
+        return prediction._replace(clean=(xp.clip(flat, -reach, reach) * (limit / reach)).reshape(x.shape))
 
     return clipped
 

@@ -7,7 +7,9 @@ error of x_0 or of eps; divided by the parametrization's `factor` it is the same
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from inkwash.diffusion.arrays import Array, namespace
 from inkwash.diffusion.process import Gaussian
@@ -76,24 +78,19 @@ def uniform_times(count: int, generator: torch.Generator | None = None) -> torch
 def logit_normal(mean: float = 0.0, std: float = 1.0) -> Times:
     """Times 1 / (1 + exp(-u)), u ~ N(mean, std^2): most in the middle (Stable Diffusion 3, 2403.03206, equation
     19)."""
-
-    def times(count: int, generator: torch.Generator | None = None) -> torch.Tensor:
-        import torch
-
-        return torch.sigmoid(mean + std * torch.special.ndtri(uniform_times(count, generator)))
-
-    return times
+    return _normal(mean, std, lambda u: u.sigmoid())
 
 
 def log_normal(process: Gaussian, mean: float = -1.2, std: float = 1.2) -> Times:
     """Times at which log(sigma / alpha) ~ N(mean, std^2), as EDM trains (2206.00364, table 1)."""
+    return _normal(mean, std, lambda u: u.exp().apply_(process.schedule.time).clamp(1e-5, 1.0))
 
+
+def _normal(mean: float, std: float, time: Callable[[torch.Tensor], torch.Tensor]) -> Times:
     def times(count: int, generator: torch.Generator | None = None) -> torch.Tensor:
         import torch
 
-        ratios = torch.exp(mean + std * torch.special.ndtri(uniform_times(count, generator)))
-        found = [min(process.schedule.time(ratio), 1.0) for ratio in ratios.tolist()]
-        return torch.tensor(found, dtype=torch.float64).clamp(min=1e-5)
+        return time(mean + std * torch.special.ndtri(uniform_times(count, generator)))
 
     return times
 
@@ -110,31 +107,24 @@ class LossAware:
         self._losses: list[list[float]] = [[] for _ in range(bins)]
         self._history = history
 
-    def probabilities(self) -> Any:
+    def probabilities(self) -> Array:
         """Of each bin: (bins,), float64; a thousandth of all draws stays uniform."""
-        import torch
-
         bins = len(self._losses)
-        if any(len(losses) < self._history for losses in self._losses):
-            return torch.full((bins,), 1 / bins, dtype=torch.float64)
-        root = torch.tensor(self._losses, dtype=torch.float64).square().mean(1).sqrt()
+        if min(map(len, self._losses)) < self._history:
+            return np.full(bins, 1 / bins)
+        root = np.square(self._losses).mean(1) ** 0.5
         return 0.999 * root / root.sum() + 0.001 / bins
 
     def __call__(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """`count` times; see `uniform_times`."""
-        import torch
-
-        edges = torch.cat([torch.zeros(1, dtype=torch.float64), self.probabilities().cumsum(0)])
-        u = uniform_times(count, generator).clamp(max=float(edges[-1]) - 1e-12)
-        bin_ = torch.searchsorted(edges, u, right=True) - 1
-        share = (u - edges[bin_]) / (edges[bin_ + 1] - edges[bin_])
-        return ((bin_ + share) / len(self._losses)).clamp(min=1e-5)
+        u, p = uniform_times(count, generator), self.probabilities()
+        times = np.interp(u, np.append(0.0, np.cumsum(p)), np.linspace(0, 1, len(p) + 1))
+        return u.new_tensor(times).clamp(min=1e-5)
 
     def reweight(self, t: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
         """The losses (batch,) at times t over bins * p(t), which leaves their mean unbiased; and remembers them."""
-        bins = (t * len(self._losses)).long().clamp(max=len(self._losses) - 1)
+        bins = (t * len(self._losses)).long().clamp(max=len(self._losses) - 1).tolist()
         density = self.probabilities()[bins] * len(self._losses)
-        for i, loss in zip(bins.tolist(), losses.detach().tolist(), strict=True):
+        for i, loss in zip(bins, losses.tolist(), strict=True):
             self._losses[i] = [*self._losses[i], loss][-self._history :]
-        reweighted: torch.Tensor = losses / density.to(losses)
-        return reweighted
+        return losses / losses.new_tensor(density)

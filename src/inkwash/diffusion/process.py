@@ -84,9 +84,8 @@ class Gaussian:
         """
         ratio, added, shrink = t.alpha / s.alpha, added_variance(t, s), s.sigma / t.sigma
         mean = (ratio * shrink**2) * x + (s.alpha * added / t.sigma**2) * prediction.clean
-        if prediction.spread is None or not shrink:
-            return Normal(mean, math.sqrt(added) * shrink)
-        return Normal(mean, math.sqrt(added) * shrink ** (1 - prediction.spread))
+        power = 1.0 if prediction.spread is None or not shrink else 1 - prediction.spread
+        return Normal(mean, math.sqrt(added) * shrink**power)
 
 
 def added_variance(t: Point, s: Point) -> float:

@@ -53,10 +53,8 @@ def test_the_sampled_law_is_classifier_free_guidance_spelled_out(model):
     with torch.no_grad():
         for t, s in pairwise(times):
             time = torch.tensor([1000 * t], dtype=torch.float32)
-            size = np.sqrt((1 - t) ** 2 / 4 + t**2)  # EDM's preconditioning with data of standard deviation 1/2
-            given, empty = (model.unet((x / size).float(), time, **c) for c in (cond, null))
-            output = empty + 2.5 * (given - empty)
-            clean = ((1 - t) / 4 / size**2 * x + t / 2 / size * output).float().clamp(-1, 1)
+            given, empty = model.unet(x, time, **cond), model.unet(x, time, **null)
+            clean = (empty + 2.5 * (given - empty)).clamp(-1, 1)
             eps = (x - schedule.at(t).alpha * clean) / schedule.at(t).sigma
             x = schedule.at(s).alpha * clean + schedule.at(s).sigma * eps
     made = model.sample(["a fox"], ["flat"], [9], sampler="ddim", guidance=2.5)

@@ -64,7 +64,7 @@ class Info:
     size: int = 64
     patch: int = 4
     schedule: str = "rectified_flow"
-    parametrization: str = "edm"
+    parametrization: str = "clean"
     styles: list[str] = field(default_factory=list)
     sampler: str = "dpmpp_2m"
     steps: int = 20

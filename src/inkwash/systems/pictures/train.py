@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
+from inkwash import diffusion
 from inkwash.codecs import pixels
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
@@ -33,6 +34,7 @@ class Recipe:
     words     whether captions and styles are learned too
     sketch    whether the U-Net is shown a sketch of what the words alone suggest
     network   keys of the U-Net, beside those that follow from the rest
+    weight    largest weight of the squared error of x_0
     model     how pictures become states, and how the model is sampled by default
     """
 
@@ -42,6 +44,7 @@ class Recipe:
     network: dict[str, Any]
     words: bool = True
     sketch: bool = False
+    weight: float = 5.0
     model: Info = field(default_factory=Info)
 
 
@@ -85,9 +88,14 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
         x0 = pixels.encode(pictures[chosen], info.patch)
         return x0, told(chosen, np.random.default_rng([recipe.fit.seed, k])) if told else {}
 
+    def weight(t: diffusion.Point, form: diffusion.Parametrization) -> Tensor:
+        # the loss of flow matching, |velocity error|^2 = |x_0 error|^2 / sigma^2 (JiT, 2511.13720), with a cap as in
+        # min-SNR: without it the last faint noise would have most of the loss
+        return torch.clip(t.sigma**-2, max=recipe.weight) / form.factor(t)
+
     def loss(batch: tuple[Tensor, dict[str, Tensor]], generator: torch.Generator) -> Tensor:
         x0, condition = batch
-        value = model.denoiser.loss(x0, condition, generator=generator)
+        value = model.denoiser.loss(x0, condition, weight=weight, generator=generator)
         return value if sketch is None else value + nn.functional.mse_loss(sketch(condition["label"]), x0)
 
     def preview(network: nn.Module, step: int) -> np.ndarray:

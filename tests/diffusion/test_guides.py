@@ -1,0 +1,304 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inkwash.diffusion import (
+    Prediction,
+    adaptive_projected,
+    ancestral,
+    autoguidance,
+    classifier,
+    classifier_free,
+    ddim,
+    heun,
+    known_region,
+    measurement,
+    repaint,
+    sample,
+    uniform,
+)
+from tests.diffusion.oracle import PROCESSES
+
+schedules, times = st.sampled_from(sorted(PROCESSES)), st.floats(0.02, 0.98)
+numbers = st.lists(st.floats(-2, 2), min_size=2, max_size=2)
+
+# A mixture of two Gaussians of variance 0.2 at -1.5 and 1, the first three times as frequent.
+CENTRES, SHARES, WIDTH = torch.tensor([-1.5, 1.0], dtype=torch.float64), torch.tensor([0.75, 0.25]), 0.2
+
+
+def log_joint(x, t):
+    """log p(x_t, y) up to a constant, y last."""
+    variance = t.alpha**2 * WIDTH + t.sigma**2
+    return SHARES.log() - (x[..., None] - t.alpha * CENTRES) ** 2 / (2 * variance)
+
+
+def mixture(x, t, condition=None):
+    gain = t.alpha * WIDTH / (t.alpha**2 * WIDTH + t.sigma**2)
+    each = CENTRES + gain * (x[..., None] - t.alpha * CENTRES)
+    return Prediction((each * log_joint(x, t).softmax(-1)).sum(-1))
+
+
+def log_second(x, t, condition):
+    """log p(y = 1 | x_t), of each sample."""
+    return log_joint(x, t).log_softmax(-1)[..., 1].flatten(1).sum(1)
+
+
+@given(schedules, times, numbers)
+def test_a_classifier_turns_the_denoiser_into_that_of_its_class(schedule, t, x):
+    t, x = PROCESSES[schedule].at(t), torch.tensor([x], dtype=torch.float64)
+    gain = t.alpha * WIDTH / (t.alpha**2 * WIDTH + t.sigma**2)
+    exact = CENTRES[1] + gain * (x - t.alpha * CENTRES[1])
+    torch.testing.assert_close(classifier(mixture, log_second)(x, t, None).clean, exact, rtol=1e-6, atol=1e-6)
+    half = (mixture(x, t).clean + exact) / 2
+    torch.testing.assert_close(classifier(mixture, log_second, 0.5)(x, t, None).clean, half, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("sampler", "steps"), [(ancestral, 400), (heun, 100)])
+def test_a_guided_sampler_draws_the_class(sampler, steps):
+    """Of one state of 10,000 numbers, from a schedule whose first step sees nothing: alpha = 0."""
+    guided = classifier(mixture, log_second)
+    out = sample(guided, (10_000,), sampler, uniform(PROCESSES["cosine"], steps), [3], device="cpu")
+    assert out.mean().item() == pytest.approx(1.0, abs=0.025)
+    assert out.var().item() == pytest.approx(WIDTH, rel=0.05)
+
+
+# Correlated Gaussian data in two dimensions, of which a sum is measured.
+M = torch.tensor([0.5, -0.3], dtype=torch.float64)
+C = torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=torch.float64)
+A, NOISE, Y = torch.tensor([1.0, 0.5], dtype=torch.float64), 0.1, 1.2
+
+
+def correlated(x, t, condition=None):
+    total = t.alpha**2 * C + t.sigma**2 * torch.eye(2)
+    return Prediction(M.to(x) + (t.alpha * (x - t.alpha * M.to(x))) @ torch.linalg.solve(total, C).to(x))
+
+
+def posterior():
+    """The mean and the covariance of x_0 given y."""
+    gain = C @ A / (A @ C @ A + NOISE)
+    return M + gain * (Y - A @ M), C - torch.outer(gain, A @ C)
+
+
+def variance(t):
+    """Of y given x_t: that of the measurement, and A Cov[x_0 | x_t] A."""
+    total = t.alpha**2 * C + t.sigma**2 * torch.eye(2)
+    return NOISE + float(A @ (C - t.alpha**2 * C @ torch.linalg.solve(total, C)) @ A)
+
+
+def weigh(x):
+    return x @ A.to(x)[:, None]
+
+
+@given(schedules, times, numbers)
+def test_a_measurement_with_the_exact_variance_is_the_exact_posterior(schedule, t, x):
+    """E[x_0 | x_t, y] of three jointly Gaussian vectors."""
+    t, x = PROCESSES[schedule].at(t), torch.tensor([x], dtype=torch.float64)
+    mean, covariance = posterior()
+    total = t.alpha**2 * covariance + t.sigma**2 * torch.eye(2)
+    exact = mean + t.alpha * (x - t.alpha * mean) @ torch.linalg.solve(total, covariance)
+    found = measurement(correlated, weigh, torch.tensor([[Y]]), variance)(x, t, None)
+    torch.testing.assert_close(found.clean, exact, rtol=1e-5, atol=1e-5)
+    assert not found.clean.requires_grad
+
+
+@pytest.mark.parametrize("sampler", [ancestral, heun])
+@pytest.mark.parametrize("schedule", ["rectified_flow", "cosine"])
+def test_a_measured_sampler_draws_the_posterior(sampler, schedule):
+    guided = measurement(lambda x, t, c: correlated(x, t), weigh, torch.tensor(Y), variance)
+    joint = lambda x, t, c: Prediction(guided(x[0], t, c).clean[None])  # noqa: E731  20,000 samples of one seed
+    grid = uniform(PROCESSES[schedule], 200)
+    out = sample(joint, (20_000, 2), sampler, grid, [3], device="cpu")[0].double()
+    mean, covariance = posterior()
+    torch.testing.assert_close(out.mean(0), mean, rtol=0, atol=0.02)
+    torch.testing.assert_close(out.T.cov(), covariance, rtol=0, atol=0.02)
+
+
+@given(schedules, times, numbers, st.floats(0.01, 10))
+def test_dps_moves_the_measurement_of_the_clean_state_towards_y(schedule, t, x, strength):
+    t, x = PROCESSES[schedule].at(t), torch.tensor([x], dtype=torch.float64)
+    before = correlated(x, t).clean
+    at = lambda constant: measurement(correlated, weigh, torch.tensor([[Y]]), lambda t: constant)(x, t, None).clean  # noqa: E731
+    gained = weigh(at(strength)) - weigh(before)
+    assert (gained * (Y - weigh(before)) >= 0).all()
+    torch.testing.assert_close(weigh(at(2 * strength)) - weigh(before), gained / 2)  # a constant is its step size
+    assert (weigh(at(variance(t))) - Y).abs() <= (weigh(before) - Y).abs() + 1e-9
+
+
+def test_a_measurement_keeps_the_spread_without_its_graph():
+    both = lambda x, t, c: Prediction(0.5 * x, 0.1 * x)  # noqa: E731
+    x = torch.ones(1, 2, dtype=torch.float64)
+    found = measurement(both, weigh, torch.tensor([[Y]]), variance)(x, PROCESSES["cosine"].at(0.5), None)
+    torch.testing.assert_close(found.spread, 0.1 * x)
+    assert not found.spread.requires_grad
+
+
+def network(x, t, condition):
+    """Something that depends on the state, the time and the condition, and on each sample alone."""
+    return Prediction(t.alpha * x + condition["c"] * np.array([1.0, -0.5, 2.0]) - x**2 / 4)
+
+
+X = np.array([[0.3, -1.0, 0.5], [1.0, 0.2, -0.7]])
+CONDITION, NULL = {"c": np.array([[1.0], [2.0]])}, {"c": np.array([[-0.5]])}
+T = PROCESSES["cosine"].at(0.4)
+TOLD, UNTOLD = network(X, T, CONDITION).clean, network(X, T, NULL).clean
+
+
+def lengths(x):
+    return np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@given(st.floats(-3, 10), st.floats(0, 1))
+def test_rescaled_guidance_has_the_standard_deviation_asked_for(scale, rescale):
+    plain = classifier_free(network, scale, NULL)(X, T, CONDITION).clean
+    np.testing.assert_allclose(plain, UNTOLD + scale * (TOLD - UNTOLD), rtol=1e-9, atol=1e-12)
+    found = classifier_free(network, scale, NULL, rescale=rescale)(X, T, CONDITION).clean
+    if scale != 1:
+        asked = rescale * TOLD.std(1) + (1 - rescale) * plain.std(1)
+        np.testing.assert_allclose(found.std(1), asked, rtol=1e-9)
+    np.testing.assert_allclose(found * lengths(plain), plain * lengths(found), rtol=1e-9, atol=1e-9)  # only scaled
+
+
+def test_a_negative_condition_is_what_guidance_leads_away_from():
+    """At scale 2 the negative prompt's own prediction is as far as the condition's, on the other side."""
+    negative = {"c": np.array([[0.0], [3.0]])}
+    found = classifier_free(network, 2.0, negative)(X, T, CONDITION).clean
+    np.testing.assert_allclose((found + network(X, T, negative).clean) / 2, TOLD)
+
+
+def test_autoguidance_is_linear_within_its_interval_and_calls_the_worse_model_only_there():
+    calls = []
+
+    def worse(x, t, condition):
+        calls.append(t.t)
+        return Prediction(0.5 * x)
+
+    good = lambda x, t, condition: Prediction(network(x, t, condition).clean, 0 * x + 0.3)  # noqa: E731
+    guided = autoguidance(good, worse, 3.0, (0.2, 0.8))
+    np.testing.assert_allclose(guided(X, T, CONDITION).clean, 0.5 * X + 3 * (TOLD - 0.5 * X))
+    assert (guided(X, T, CONDITION).spread == 0.3).all()
+    for outside in (0.1, 0.9):
+        t = PROCESSES["cosine"].at(outside)
+        np.testing.assert_array_equal(guided(X, t, CONDITION).clean, network(X, t, CONDITION).clean)
+    np.testing.assert_array_equal(autoguidance(good, worse, 1.0)(X, T, CONDITION).clean, TOLD)
+    assert calls == [T.t, T.t]
+
+
+@given(st.floats(-3, 20))
+def test_projected_guidance_without_its_parts_is_classifier_free(scale):
+    found = adaptive_projected(network, scale, NULL, parallel=1.0, reach=np.inf, momentum=0.0)(X, T, CONDITION)
+    np.testing.assert_allclose(found.clean, classifier_free(network, scale, NULL)(X, T, CONDITION).clean)
+
+
+@given(st.floats(1.5, 20), st.floats(0.1, 5), st.floats(0, 1))
+def test_projected_guidance_is_orthogonal_short_and_keeps_the_share_along(scale, reach, parallel):
+    update = adaptive_projected(network, scale, NULL, reach=reach)(X, T, CONDITION).clean - TOLD
+    np.testing.assert_allclose((update * TOLD).sum(1), 0, atol=1e-9)
+    assert (lengths(update) <= (scale - 1) * reach * (1 + 1e-9)).all()
+    more = adaptive_projected(network, scale, NULL, parallel, reach)(X, T, CONDITION).clean - TOLD
+    direction = (TOLD - UNTOLD) * np.minimum(1, reach / lengths(TOLD - UNTOLD))
+    unit = TOLD / lengths(TOLD)
+    along = (direction * unit).sum(1, keepdims=True) * unit
+    np.testing.assert_allclose(more - update, (scale - 1) * parallel * along, atol=1e-9)
+    np.testing.assert_allclose(update, (scale - 1) * (direction - along), atol=1e-9)
+
+
+def test_projected_guidance_adds_up_its_directions_with_momentum():
+    """d_1, then d_2 + m d_1, then d_3 + m (d_2 + m d_1); a new guide has forgotten them."""
+    guided = adaptive_projected(network, 2.0, NULL, parallel=1.0, reach=np.inf, momentum=-0.5)
+    running = 0.0
+    for t in (0.9, 0.6, 0.3):
+        t = PROCESSES["cosine"].at(t)
+        told = network(X, t, CONDITION).clean
+        running = told - network(X, t, NULL).clean - 0.5 * running
+        np.testing.assert_allclose(guided(X, t, CONDITION).clean, told + running)
+
+
+@pytest.mark.parametrize(
+    "guide",
+    [
+        partial(classifier_free, scale=4.0, null=NULL, rescale=0.7),
+        partial(adaptive_projected, scale=4.0, null=NULL, reach=0.5, parallel=0.2),
+    ],
+)
+def test_a_sample_is_guided_alike_alone_and_in_a_batch(guide):
+    grid = uniform(PROCESSES["cosine"], 6, start=0.9)
+    both = sample(guide(network), (3,), ancestral, grid, [4, 5], CONDITION)
+    for i, seed in enumerate([4, 5]):
+        alone = sample(guide(network), (3,), ancestral, grid, [seed], {"c": CONDITION["c"][i : i + 1]})
+        np.testing.assert_allclose(alone[0], both[i], rtol=1e-6)
+
+
+@pytest.mark.parametrize("guide", [classifier_free, adaptive_projected])
+def test_a_null_condition_that_does_not_fit_is_named(guide):
+    needed = r"the null condition needs 'c' of the condition's shape, \(2, 1\), or one that broadcasts to it"
+    with pytest.raises(ValueError, match=needed):
+        guide(network, 2.0, {"d": NULL["c"]})(X, T, CONDITION)
+    for array in (np.asarray, torch.tensor):
+        x, condition, null = array(X), {"c": array(CONDITION["c"])}, {"c": array(np.zeros((1, 4)))}
+        with pytest.raises(ValueError, match=needed):
+            guide(network, 2.0, null)(x, T, condition)
+
+
+def test_gradients_need_torch_and_the_error_says_so():
+    for guided in (
+        classifier(network, log_second),
+        measurement(network, weigh, torch.tensor([[Y]]), variance),
+    ):
+        with pytest.raises(
+            ValueError, match=r"needs gradients: bring a torch network and tensors \(`sample`: a device"
+        ):
+            sample(guided, (3,), ddim, uniform(PROCESSES["rectified_flow"], 3, start=0.9), [0, 1], CONDITION)
+
+
+def test_nothing_is_guided_where_nothing_is_seen():
+    t, x = PROCESSES["cosine"].at(1.0), torch.tensor([[0.3, -2.0]], dtype=torch.float64)
+    torch.testing.assert_close(classifier(mixture, log_second)(x, t, None).clean, mixture(x, t).clean)
+    torch.testing.assert_close(
+        measurement(correlated, weigh, torch.tensor([[Y]]), variance)(x, t, None).clean, correlated(x, t).clean
+    )
+
+
+def test_resampling_brings_the_drawn_part_into_agreement_with_the_known_one():
+    """Of correlated data the first number is known. The second then has the mean M_2 + C_21 (x_1 - M_1) / C_11 and
+    the variance C_22 - C_21^2 / C_11; replacement alone falls short of the mean."""
+    known, mask = np.array([2.0, 0.0]), np.array([True, False])
+    process, n = PROCESSES["cosine"], 5000
+    grid = uniform(process, 40)
+    exact, width = (M[1] + C[1, 0] * (2.0 - M[0]) / C[0, 0]).item(), (C[1, 1] - C[1, 0] ** 2 / C[0, 0]).item()
+    found = {}
+    for name, sampler in (("replaced", ancestral), ("resampled", partial(repaint, jump=5, repeats=10))):
+        hook = known_region(process, known, mask)
+        out = sample(correlated, (n, 2), sampler, grid, [5], hooks=[hook], device="cpu")[0].double()
+        assert (out[:, 0] == 2).all()
+        found[name] = out[:, 1]
+    assert exact - found["replaced"].mean().item() > 0.3
+    assert found["resampled"].mean().item() == pytest.approx(exact, abs=0.1)
+    assert found["resampled"].var().item() == pytest.approx(width, abs=0.1)
+
+
+@given(schedules, st.floats(0.02, 1.0), st.floats(0.0, 0.99))
+def test_noise_added_on_the_way_back_up_is_that_of_the_later_time(schedule, t, share):
+    """From q(x_s | x_0) to q(x_t | x_0): both are Gaussian, so the mean and the variance say all."""
+    process = PROCESSES[schedule]
+    t, s = process.at(t), process.at(t * share)
+    mean, added = process.renoise(1.0, s, t, 0.0), process.renoise(0.0, s, t, 1.0)
+    assert mean * s.alpha == pytest.approx(t.alpha)
+    assert (mean * s.sigma) ** 2 + added**2 == pytest.approx(t.sigma**2)
+
+
+def test_a_known_region_has_the_noise_of_its_time():
+    """After each step it is q(x_s | x_0), drawn anew: mean alpha_s x_0, standard deviation sigma_s."""
+    process, seen = PROCESSES["rectified_flow"], []
+    hook = known_region(process, np.array(1.5), np.array(True))
+
+    def watch(step, noise):
+        seen.append((step.x, step.s))
+
+    sample(lambda x, t, c: Prediction(0 * x), (20_000,), ddim, uniform(process, 4), [0], hooks=[hook, watch])
+    for x, s in seen:
+        assert x.mean() == pytest.approx(1.5 * s.alpha, abs=0.02) and x.std() == pytest.approx(s.sigma, abs=0.02)
+    assert abs(np.corrcoef(seen[0][0][0], seen[1][0][0])[0, 1]) < 0.03
