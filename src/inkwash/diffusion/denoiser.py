@@ -40,13 +40,12 @@ Denoise = Callable[[Array, Point, Condition | None], Prediction]
 
 
 def combine(values: Sequence[Array], weights: Sequence[Array]) -> Array:
-    """sum_j weights_j values_j. Torch takes twice as long to multiply by a number as to add with one as a factor."""
-    xp = namespace(values[0])
-    if xp is np or not isinstance(weights[0], float):
+    """sum_j weights_j values_j. Torch adds with a factor in half the time that it takes to multiply by a number."""
+    if namespace(values[0]) is np or not isinstance(weights[0], float):
         return reduce(add, map(mul, weights, values))
     total = _zero()
     for value, weight in zip(values, weights, strict=True):
-        total = xp.add(total, value, alpha=weight)
+        total = total.add(value, alpha=weight)
     return total
 
 
@@ -54,7 +53,7 @@ def combine(values: Sequence[Array], weights: Sequence[Array]) -> Array:
 def _zero() -> Array:
     import torch
 
-    return torch.zeros(())  # without dimensions: it adopts dtype and device of what is added
+    return torch.zeros((), device="cpu")  # without dimensions it takes on the dtype and device of what is added
 
 
 class Parametrization(NamedTuple):
@@ -117,7 +116,7 @@ PARAMETRIZATIONS = {
     ),
     # u = eps - x_0, the velocity of a rectified flow (2209.03003)
     "flow": Parametrization(
-        clean=lambda x, t, out: combine([x, out], [1.0, -t.sigma]) / (t.alpha + t.sigma),
+        clean=lambda x, t, out: combine([x, out], [1 / (t.alpha + t.sigma), -t.sigma / (t.alpha + t.sigma)]),
         target=lambda x0, eps, t: eps - x0,
         factor=lambda t: ((t.alpha + t.sigma) / t.sigma) ** 2,
     ),

@@ -71,7 +71,7 @@ def sample(
                 f"{tuple(fields[name])}, make {(len(seeds), *fields[name])}"
             )
     total = max(len(g) for g in grids.values()) - 1
-    done, previous, result = 0, None, {}
+    done, previous = 0, None
 
     with no_grad(next(iter(start.values()))):
         walks = {name: samplers[name](start[name], grids[name], noise[name]) for name in fields}
@@ -82,9 +82,9 @@ def sample(
                 try:
                     requests[name] = walk.send(replies[name])
                 except StopIteration as stop:
-                    result[name] = stop.value
+                    replies[name] = stop.value
             if not requests:
-                return joint(result)
+                return joint(replies)
             kinds = set(map(type, requests.values()))
             if len(kinds) > 1 or len(requests) < len(fields):
                 raise DiffusionError(
@@ -93,10 +93,8 @@ def sample(
 
             if kinds == {Ask}:
                 given = {**(condition or {}), "previous": previous} if self_conditioning else condition
-                states, times = (
-                    joint({n: r.x for n, r in requests.items()}),
-                    joint({n: r.t for n, r in requests.items()}),
-                )
+                states = joint({name: ask.x for name, ask in requests.items()})
+                times = joint({name: ask.t for name, ask in requests.items()})
                 replies = split(denoise(states, times, given))
                 for name, ask in requests.items():
                     _check(replies[name], ask, name, done + 1)

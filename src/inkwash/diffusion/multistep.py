@@ -18,32 +18,49 @@ from itertools import pairwise
 import numpy as np
 
 from inkwash.diffusion.arrays import Array
+from inkwash.diffusion.denoiser import combine
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.process import Normal
 from inkwash.diffusion.samplers import Ask, Step, Walk, along, noise_in, toward
+from inkwash.diffusion.schedule import Point
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 NODES, WEIGHTS = (NODES + 1) / 2, WEIGHTS / 2  # on [0, 1]
+POWERS = NODES ** np.arange(4)[:, None]
+
+Past = list[tuple[float, Array]]  # (place, value), the latest first
+
+mean = combine  # of weights that sum to 1
 
 
 def mean_weights(nodes: list[float], tilt: float) -> list[float]:
     """c_j with sum_j c_j f(u_j) = the mean of f over [0, 1] under a density proportional to exp(tilt u), for every
     polynomial f of a lower degree than there are nodes u_j."""
-    density = WEIGHTS * np.exp(tilt * (NODES - (tilt > 0)))
-    powers = np.arange(len(nodes))[:, None]
-    moments = (NODES**powers) @ density / density.sum()
-    weights: list[float] = np.linalg.solve(np.array(nodes) ** powers, moments).tolist()
+    moments = [1 / (k + 1) for k in range(len(nodes))]
+    if tilt:
+        moments = (POWERS[: len(nodes)] @ (WEIGHTS * np.exp(tilt * (NODES - (tilt > 0))))).tolist()
+    weights = []
+    for i, node in enumerate(nodes):  # the mean of its Lagrange polynomial, from those of 1, u, u^2, ...
+        means = moments
+        for other in nodes[:i] + nodes[i + 1 :]:  # times (u - other) / (node - other)
+            means = [(high - other * low) / (node - other) for low, high in pairwise(means)]
+        weights.append(means[0] / moments[0])
     return weights
 
 
-def mean(values: list[Array], weights: list[float]) -> Array:
-    """sum_j weights_j values_j."""
-    total = weights[0] * values[0]
-    for weight, value in zip(weights[1:], values[1:], strict=True):
-        total = total + weight * value
-    return total
+def polynomial(past: Past, h: float, tilt: float) -> tuple[list[Array], list[float]]:
+    """The values in `past`, and the weights with which they make the mean, as in `mean_weights`, of the polynomial
+    through them over the step of length h that begins at the first place."""
+    return [value for _, value in past], mean_weights([(place - past[0][0]) / h for place, _ in past], tilt)
+
+
+def leap(x: Array, past: Past, t: Point, s: Point, exact: bool = True) -> Array:
+    """`toward` the mean of the polynomial in lambda through `past`, in one sum; its plain mean unless `exact`."""
+    h, shrink = (s.log_snr - t.log_snr) / 2, s.sigma / t.sigma
+    values, weights = polynomial(past, h, h if exact else 0.0)
+    return combine([x, *values], [shrink, *((s.alpha - shrink * t.alpha) * weight for weight in weights)])
 
 
 def _checked(order: int, most: int, name: str) -> None:
@@ -58,14 +75,13 @@ def lms(x: Array, grid: Grid, noise: Noise, order: int = 4) -> Walk:
     DEIS (2204.13902) calls it rho-AB.
     """
     _checked(order, 4, "lms")
-    past: list[tuple[float, Array]] = []  # (sigma / alpha, eps), the latest first
+    past: Past = []  # sigma / alpha, eps
     for t, s in pairwise(grid):
         prediction = yield Ask(x, t)
         reached = toward(x, prediction.clean, t, s)
         if t.alpha:
             past = [(t.ratio, noise_in(x, prediction.clean, t)), *past][:order]
-            nodes = [(ratio - t.ratio) / (s.ratio - t.ratio) for ratio, _ in past]
-            reached = along(x, mean([eps for _, eps in past], mean_weights(nodes, 0.0)), t, s)
+            reached = along(x, mean(*polynomial(past, s.ratio - t.ratio, 0.0)), t, s)
         x = yield Step(reached, t, s, prediction)
     return x
 
@@ -76,15 +92,14 @@ def deis(x: Array, grid: Grid, noise: Noise, order: int = 3) -> Walk:
     Zhang & Chen 2023 (2204.13902), equation 15.
     """
     _checked(order, 3, "deis")
-    past: list[tuple[float, Array]] = []  # (lambda, eps), the latest first
+    past: Past = []  # lambda, eps
     for t, s in pairwise(grid):
         prediction = yield Ask(x, t)
         reached, h = toward(x, prediction.clean, t, s), (s.log_snr - t.log_snr) / 2
         if t.alpha:
             past = [(t.log_snr / 2, noise_in(x, prediction.clean, t)), *past][:order]
         if math.isfinite(h):
-            nodes = [(place - t.log_snr / 2) / h for place, _ in past]
-            reached = along(x, mean([eps for _, eps in past], mean_weights(nodes, -h)), t, s)
+            reached = along(x, mean(*polynomial(past, h, -h)), t, s)
         x = yield Step(reached, t, s, prediction)
     return x
 
@@ -96,20 +111,16 @@ def dpmpp_2m(x: Array, grid: Grid, noise: Noise, eta: float = 0.0) -> Walk:
     D = clean + (clean - previous clean) / (2 r). eta > 0 draws noise: with q = exp(-h),
     x_s = (sigma_s / sigma_t) q^eta x_t + alpha_s (1 - q^(1 + eta)) D + sigma_s sqrt(1 - q^(2 eta)) noise.
     """
-    before, width_before = None, math.inf
+    before, width_before = x, math.inf
     for t, s in pairwise(grid):
         prediction = yield Ask(x, t)
         clean, width = prediction.clean, (s.log_snr - t.log_snr) / 2
-        target = clean
-        if math.isfinite(width) and math.isfinite(width_before):
-            target = clean + width / (2 * width_before) * (clean - before)
-        if eta:
-            q = s.sigma * t.alpha / (s.alpha * t.sigma)
-            centre = (s.sigma / t.sigma * q**eta) * x + (s.alpha * (1 - q ** (1 + eta))) * target
-            transition = Normal(centre, s.sigma * math.sqrt(1 - q ** (2 * eta)))
-            x = yield Step(transition.sample(noise), t, s, prediction, transition)
-        else:
-            x = yield Step(toward(x, target, t, s), t, s, prediction)
+        more = width / (2 * width_before) if math.isfinite(width) else 0.0  # 1 / (2 r)
+        q = s.sigma * t.alpha / (s.alpha * t.sigma)
+        share = s.alpha * (1 - q ** (1 + eta))  # of D
+        centre = combine([x, clean, before], [s.sigma / t.sigma * q**eta, share * (1 + more), -share * more])
+        transition = Normal(centre, s.sigma * math.sqrt(1 - q ** (2 * eta))) if eta else None
+        x = yield Step(transition.sample(noise) if transition else centre, t, s, prediction, transition)
         before, width_before = clean, width
     return x
 
@@ -125,16 +136,13 @@ def dpmpp_3m(x: Array, grid: Grid, noise: Noise) -> Walk:
     Lu et al. 2022 (2211.01095) with the exact weights. Public implementations weigh the second divided difference as
     if it were the second derivative, which is twice that, and lose the third order.
     """
-    past: list[tuple[float, Array]] = []  # (lambda, clean), the latest first
+    past: Past = []  # lambda, clean
     for t, s in pairwise(grid):
         prediction = yield Ask(x, t)
-        target, h = prediction.clean, (s.log_snr - t.log_snr) / 2
         if t.alpha:
-            past = [(t.log_snr / 2, target), *past][:3]
-        if math.isfinite(h):
-            nodes = [(place - t.log_snr / 2) / h for place, _ in past]
-            target = mean([clean for _, clean in past], mean_weights(nodes, h))
-        x = yield Step(toward(x, target, t, s), t, s, prediction)
+            past = [(t.log_snr / 2, prediction.clean), *past][:3]
+        reached = leap(x, past, t, s) if past and s.sigma else toward(x, prediction.clean, t, s)
+        x = yield Step(reached, t, s, prediction)
     return x
 
 
@@ -155,7 +163,7 @@ def dpmpp_2s(x: Array, grid: Grid, noise: Noise) -> Walk:
         middle = yield Ask(halfway, m)
         h, first = s.log_snr - t.log_snr, m.log_snr - t.log_snr
         if math.isfinite(h):
-            target = prediction.clean + h / (2 * first) * (middle.clean - prediction.clean)
+            target = mean([prediction.clean, middle.clean], [1 - h / (2 * first), h / (2 * first)])
             reached = toward(x, target, t, s)
         else:
             reached = toward(halfway, middle.clean, m, s)
@@ -171,23 +179,17 @@ def unipc(x: Array, grid: Grid, noise: Noise, order: int = 2) -> Walk:
     predictor through two points and a corrector through one take 1/2 in place of the exact mean.
     """
     _checked(order, 3, "unipc")
-    past: list[tuple[float, Array]] = []  # (lambda, clean), the latest first
-    left, origin, reached = None, x, None  # where the last step began, from which state, and to which it led
+    past: Past = []  # lambda, clean
+    left, origin, reached = grid[0], x, None  # where the last step began, from which state, and to which it led
     for i, (t, s) in enumerate(pairwise(grid)):
         prediction = yield Ask(x, t)
-        clean = prediction.clean
-        unchanged = x is reached  # what a hook has put into the state is not to be corrected away
-        if left is not None and unchanged and math.isfinite(h := (t.log_snr - left.log_snr) / 2):
-            nodes = [(place - left.log_snr / 2) / h for place, _ in past]
-            weights = [0.5, 0.5] if len(past) == 1 else mean_weights([*nodes, 1.0], h)
-            x = toward(origin, mean([*(value for _, value in past), clean], weights), left, t)
+        latest = t.log_snr / 2, prediction.clean
+        if past and x is reached:  # what a hook has put into the state is not to be corrected away
+            x = leap(origin, [*past, latest], left, t, exact=len(past) > 1)
         if t.alpha:
-            past = [(t.log_snr / 2, clean), *past][: min(order, len(grid) - 1 - i)]
-        target = clean
-        if math.isfinite(h := (s.log_snr - t.log_snr) / 2):
-            nodes = [(place - t.log_snr / 2) / h for place, _ in past]
-            weights = [1 - 0.5 / nodes[1], 0.5 / nodes[1]] if len(past) == 2 else mean_weights(nodes, h)
-            target = mean([value for _, value in past], weights)
-        left, origin, reached = t, x, toward(x, target, t, s)
+            past = [latest, *past][: min(order, len(grid) - 1 - i)]
+        left, origin = t, x
+        exact = len(past) > 2
+        reached = leap(x, past, t, s, exact) if past and s.sigma else toward(x, prediction.clean, t, s)
         x = yield Step(reached, t, s, prediction)
     return x

@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from inkwash.diffusion.arrays import Array, norm
-from inkwash.diffusion.denoiser import Prediction
+from inkwash.diffusion.denoiser import Prediction, combine
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.noise import Noise
@@ -53,19 +53,19 @@ def toward(x: Array, clean: Array, t: Point, s: Point) -> Array:
     """x_s = (sigma_s / sigma_t) x_t + (alpha_s - alpha_t sigma_s / sigma_t) clean: the probability flow
     d(x / sigma) = clean d(alpha / sigma) for a constant `clean`. Finite at alpha_t = 0 and at sigma_s = 0."""
     shrink = s.sigma / t.sigma
-    return shrink * x + (s.alpha - shrink * t.alpha) * clean
+    return combine([x, clean], [shrink, s.alpha - shrink * t.alpha])
 
 
 def along(x: Array, eps: Array, t: Point, s: Point) -> Array:
     """x_s = (alpha_s / alpha_t) x_t + (sigma_s - sigma_t alpha_s / alpha_t) eps: the probability flow
     d(x / alpha) = eps d(sigma / alpha) for a constant `eps`. Finite where alpha_t is not 0."""
     grow = s.alpha / t.alpha
-    return grow * x + (s.sigma - grow * t.sigma) * eps
+    return combine([x, eps], [grow, s.sigma - grow * t.sigma])
 
 
 def noise_in(x: Array, clean: Array, t: Point) -> Array:
     """eps = (x - alpha clean) / sigma."""
-    return (x - t.alpha * clean) / t.sigma
+    return combine([x, clean], [1 / t.sigma, -t.alpha / t.sigma])
 
 
 def ancestral(x: Array, grid: Grid, noise: Noise) -> Walk:
@@ -90,7 +90,7 @@ def ddim(x: Array, grid: Grid, noise: Noise, eta: float = 0.0) -> Walk:
         prediction = yield Ask(x, t)
         std = eta * math.sqrt(added_variance(t, s)) * s.sigma / t.sigma
         kept = math.sqrt(max(s.sigma**2 - std**2, 0.0)) / t.sigma
-        mean = kept * x + (s.alpha - kept * t.alpha) * prediction.clean
+        mean = combine([x, prediction.clean], [kept, s.alpha - kept * t.alpha])
         transition = Normal(mean, std) if std else None
         x = yield Step(transition.sample(noise) if transition else mean, t, s, prediction, transition)
     return x
