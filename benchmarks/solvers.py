@@ -6,7 +6,7 @@
 Each solver draws the same pairs of concept and style of the validation split with the same seeds in 4 to 50 steps;
 what they make is scored by `inkwash evaluate`. The deterministic ones lead from the same noise to the same pictures,
 if only their steps are small enough, so beside the score stands how far they still are: the root mean square
-difference, in grey levels of 255, to pictures of `heun` in 200 steps. It takes about 40 minutes on one core, prints
+difference, in grey levels of 255, to pictures of `heun` in 200 steps. It takes about an hour on one core, prints
 the tables of docs/emoji.md and writes docs/results/solvers.json; stopped, it goes on where it was.
 """
 
@@ -21,6 +21,8 @@ import torch
 
 import inkwash
 from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures.emoji_data import Emoji
+from inkwash.systems.pictures.evaluate import evaluate
 from inkwash.systems.pictures.model import SAMPLERS, Pictures
 from inkwash.weights.files import atomic
 
@@ -32,9 +34,19 @@ REFERENCE = "heun", 200
 COMPARED = 12  # pictures
 
 
-def cell(model: Pictures, data: Path, work: Path, sampler: str, steps: int, per_row: int) -> dict[str, Any]:
-    """The scores of one solver in so many steps."""
-    report = model.evaluate(data, work, split="validation", per_row=per_row, sampler=sampler, steps=steps)
+def cell(model: Pictures, data: Emoji, work: Path, sampler: str, steps: int, per_row: int) -> dict[str, Any]:
+    """The scores of one solver in so many steps, those of `inkwash evaluate --split validation`."""
+    report = evaluate(
+        lambda prompts, style, seeds: model.sample(
+            prompts, [style] * len(prompts), seeds, sampler=sampler, steps=steps
+        ),
+        model.text.encode,
+        data,
+        work,
+        split="validation",
+        per_row=per_row,
+        cache=work / "cache",
+    )
     scores: dict[str, Any] = {"cpu_seconds": report["cpu seconds"]["generating"]}
     for row in report["recognition"]:
         if row["pictures"] == "generated" and row["style"] == "all":
@@ -55,7 +67,7 @@ def tables(report: dict[str, Any]) -> str:
     def rows(title: str, value: Any) -> list[str]:
         lines = ["", f"{title}:", "", f"| solver | {' | '.join(map(str, STEPS))} |", f"|---|{'---:|' * len(STEPS)}"]
         for name, found in report["solvers"].items():
-            cells = [value(found[str(n)]) for n in STEPS if str(n) in found]
+            cells = [value(found[str(n)]) if str(n) in found else "" for n in STEPS]
             if any(cells):
                 lines.append(f"| {name}{' (2 calls a step)' if name in TWICE else ''} | {' | '.join(cells)} |")
         return lines
@@ -81,13 +93,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/emoji"))
     parser.add_argument("--work", type=Path, default=Path("out/solvers"))
     parser.add_argument("--model", default="emoji")
-    parser.add_argument("--per-row", type=int, default=24)
+    parser.add_argument("--per-row", type=int, default=12)
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     model = inkwash.load(options.model)
     setting = {
         "command": "python benchmarks/solvers.py",
-        "model": {"name": options.model, "sha256": model.hash, "guidance": model.info.guidance},
+        "model": {
+            "name": options.model,
+            "sha256": model.hash,
+            "guidance": model.info.guidance,
+            "guidance_above": model.info.guidance_above,
+        },
         "split": "validation",
         "pairs of each kind": options.per_row,
         "seed": 0,
@@ -106,7 +123,7 @@ def main() -> None:
             found = report["solvers"][sampler]
             if str(steps) in found:
                 continue
-            found[str(steps)] = cell(model, options.data, options.work, sampler, steps, options.per_row)
+            found[str(steps)] = cell(model, emoji, options.work, sampler, steps, options.per_row)
             if sampler not in STOCHASTIC:
                 off = draw(model, pairs, sampler, steps) - reference
                 found[str(steps)]["difference"] = float(np.sqrt((off**2).mean()))

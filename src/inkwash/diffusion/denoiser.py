@@ -5,15 +5,11 @@ No sampler ever sees what the network predicts: the parametrization is how the n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, reduce
-from operator import add, mul
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from inkwash.diffusion.arrays import Array, cast, namespace
+from inkwash.diffusion.arrays import Array, cast, combine, namespace
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.losses import LossAware, Weight, simple, uniform_times
 from inkwash.diffusion.process import Gaussian
@@ -37,23 +33,6 @@ class Prediction(NamedTuple):
 
 
 Denoise = Callable[[Array, Point, Condition | None], Prediction]
-
-
-def combine(values: Sequence[Array], weights: Sequence[Array]) -> Array:
-    """sum_j weights_j values_j. Torch adds with a factor in half the time that it takes to multiply by a number."""
-    if namespace(values[0]) is np or not isinstance(weights[0], float):
-        return reduce(add, map(mul, weights, values))
-    total = _zero()
-    for value, weight in zip(values, weights, strict=True):
-        total = total.add(value, alpha=weight)
-    return total
-
-
-@cache
-def _zero() -> Array:
-    import torch
-
-    return torch.zeros((), device="cpu")  # without dimensions it takes on the dtype and device of what is added
 
 
 class Parametrization(NamedTuple):

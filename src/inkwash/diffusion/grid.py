@@ -21,7 +21,8 @@ class Grid:
 
     def __init__(self, process: Gaussian, times: Iterable[float]) -> None:
         self.process = process
-        self.points = tuple(process.at(float(t)) for t in times)
+        points = np.broadcast_arrays(*process.at(np.array([float(t) for t in times])))
+        self.points = tuple(Point(*row) for row in zip(*(part.tolist() for part in points), strict=True))
         t = [point.t for point in self.points]
         if len(t) < 2 or not t[0] <= 1 or not t[-1] >= 0:
             raise DiffusionError("grid: at least two times are needed, descending from at most 1 to at least 0")

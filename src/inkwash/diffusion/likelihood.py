@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, namespace, no_grad, normal_cdf
+from inkwash.diffusion.arrays import Array, combine, namespace, no_grad, normal_cdf
 from inkwash.diffusion.denoiser import Condition, Denoise, Prediction
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.guides import needs_torch
-from inkwash.diffusion.multistep import mean
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.process import Gaussian, Normal
 from inkwash.diffusion.samplers import noise_in
@@ -138,9 +137,9 @@ def rk45(f: Callable[[float, Array], Array], y: Array, start: float, end: float,
         h = math.copysign(min(abs(h), abs(end - t)), h)
         slopes = [slope]
         for weights in STAGES:
-            reached = y + mean(slopes, weights) * h
+            reached = y + combine(slopes, weights) * h
             slopes.append(f(t + h * sum(weights), reached))
-        error = float((abs(mean(slopes, ERROR) * h) / (tolerance * (1 + abs(y)))).max())
+        error = float((abs(combine(slopes, ERROR) * h) / (tolerance * (1 + abs(y)))).max())
         if not math.isfinite(error) or t + h == t:
             raise DiffusionError(f"rk45: at {t:.6g} the slope is not finite, or too rough for the tolerance")
         if error <= 1:

@@ -17,8 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array
-from inkwash.diffusion.denoiser import combine
+from inkwash.diffusion.arrays import Array, combine
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.noise import Noise
@@ -31,8 +30,6 @@ NODES, WEIGHTS = (NODES + 1) / 2, WEIGHTS / 2  # on [0, 1]
 POWERS = NODES ** np.arange(4)[:, None]
 
 Past = list[tuple[float, Array]]  # (place, value), the latest first
-
-mean = combine  # of weights that sum to 1
 
 
 def mean_weights(nodes: list[float], tilt: float) -> list[float]:
@@ -81,7 +78,7 @@ def lms(x: Array, grid: Grid, noise: Noise, order: int = 4) -> Walk:
         reached = toward(x, prediction.clean, t, s)
         if t.alpha:
             past = [(t.ratio, noise_in(x, prediction.clean, t)), *past][:order]
-            reached = along(x, mean(*polynomial(past, s.ratio - t.ratio, 0.0)), t, s)
+            reached = along(x, combine(*polynomial(past, s.ratio - t.ratio, 0.0)), t, s)
         x = yield Step(reached, t, s, prediction)
     return x
 
@@ -99,7 +96,7 @@ def deis(x: Array, grid: Grid, noise: Noise, order: int = 3) -> Walk:
         if t.alpha:
             past = [(t.log_snr / 2, noise_in(x, prediction.clean, t)), *past][:order]
         if math.isfinite(h):
-            reached = along(x, mean(*polynomial(past, h, -h)), t, s)
+            reached = along(x, combine(*polynomial(past, h, -h)), t, s)
         x = yield Step(reached, t, s, prediction)
     return x
 
@@ -163,7 +160,7 @@ def dpmpp_2s(x: Array, grid: Grid, noise: Noise) -> Walk:
         middle = yield Ask(halfway, m)
         h, first = s.log_snr - t.log_snr, m.log_snr - t.log_snr
         if math.isfinite(h):
-            target = mean([prediction.clean, middle.clean], [1 - h / (2 * first), h / (2 * first)])
+            target = combine([prediction.clean, middle.clean], [1 - h / (2 * first), h / (2 * first)])
             reached = toward(x, target, t, s)
         else:
             reached = toward(halfway, middle.clean, m, s)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from inkwash.diffusion.arrays import Array, namespace
+from inkwash.diffusion.arrays import Array, combine, namespace
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.schedule import Point, Schedule
 
@@ -29,7 +29,7 @@ class Normal:
         """mean + std * noise. Where std is the number 0, nothing is drawn."""
         if isinstance(self.std, float) and self.std == 0:
             return self.mean
-        return self.mean + self.std * noise.normal()
+        return combine([noise.normal(), self.mean], [self.std, 1.0])
 
     def log_prob(self, x: Array) -> Array:
         """Elementwise log density, in nats; the caller sums over the elements it needs.
@@ -83,7 +83,7 @@ class Gaussian:
         step to sigma_s = 0 stays without noise.
         """
         ratio, added, shrink = t.alpha / s.alpha, added_variance(t, s), s.sigma / t.sigma
-        mean = (ratio * shrink**2) * x + (s.alpha * added / t.sigma**2) * prediction.clean
+        mean = combine([x, prediction.clean], [ratio * shrink**2, s.alpha * added / t.sigma**2])
         power = 1.0 if prediction.spread is None or not shrink else 1 - prediction.spread
         return Normal(mean, math.sqrt(added) * shrink**power)
 

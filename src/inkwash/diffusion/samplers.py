@@ -16,8 +16,8 @@ from collections.abc import Callable, Generator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from inkwash.diffusion.arrays import Array, norm
-from inkwash.diffusion.denoiser import Prediction, combine
+from inkwash.diffusion.arrays import Array, combine, norm
+from inkwash.diffusion.denoiser import Prediction
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.noise import Noise
@@ -141,8 +141,8 @@ def heun(
         reached = toward(x, prediction.clean, t, s)
         if t.alpha and s.sigma:
             again = yield Ask(reached, s)
-            slopes = noise_in(x, prediction.clean, t) + noise_in(reached, again.clean, s)
-            reached = along(x, slopes / 2, t, s)
+            slopes = [noise_in(x, prediction.clean, t), noise_in(reached, again.clean, s)]
+            reached = along(x, combine(slopes, [0.5, 0.5]), t, s)
         x = yield Step(reached, t, s, prediction)
     return x
 

@@ -198,3 +198,17 @@ def test_the_network_is_shown_the_sketch_of_its_own_label(tmp_path):
     for name, words in (("other", "not a whole safetensors file"), ("m", "not the configuration of a sketch")):
         with pytest.raises(UserError, match=words):
             inkwash.load(tmp_path / name)
+
+
+def test_only_times_above_the_models_own_bound_are_guided():
+    """Three steps, at t = 1, 2/3 and 1/3: with the bound at 0.5 the last is taken without guidance."""
+    model = tiny(guidance_above=0.5)
+    scales = []
+    network = model.unet.forward
+    model.unet.forward = lambda x, time, **condition: (
+        scales.append((len(x), float(time[0]))) or network(x, time, **condition)
+    )
+    model.generate("a fox", seed=1, guidance=5.0)
+    assert [n for n, _ in scales] == [2, 2, 1]
+    with pytest.raises(UserError, match="guidance_above = 2"):
+        Info(guidance_above=2.0)
