@@ -1,6 +1,6 @@
 """What a sampling step costs outside the network: ours, diffusers' and azula's, in one run.
 
-    pip install "diffusers>=0.36" azula
+    pip install "diffusers>=0.36" && pip install --no-deps azula
     python benchmarks/overhead.py
 
 It takes about a minute, prints its tables and writes docs/results/overhead.json.
