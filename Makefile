@@ -15,8 +15,8 @@ help:
 	@echo 'make check   set up and check format, lint, types and layers'
 
 demo: .venv/.demo
-	$(call stage,drawing "a red fox",10 s,\
-		picture=$$($(BIN)/inkwash generate "a red fox" --style flat --seed 7 -o out/) && echo "   your picture: $$picture")
+	$(call stage,drawing "a sunflower",10 s,\
+		picture=$$($(BIN)/inkwash generate "a sunflower" --style flat --seed 7 -o out/) && echo "   your picture: $$picture")
 
 test: .venv/.test
 	$(call stage,running all tests on one core,1 minute,OMP_NUM_THREADS=1 $(BIN)/python -m pytest)
