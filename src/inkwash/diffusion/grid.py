@@ -88,7 +88,7 @@ def karras(process: Gaussian, steps: int, rho: float = 7.0, highest: float = 80.
 def log_snr(process: Gaussian, steps: int, highest: float = 80.0, lowest: float = 0.002) -> Grid:
     """Equal steps in log-SNR between two noise levels sigma / alpha, clipped as in `karras`, then t = 0.
 
-    DPM-Solver (Lu et al. 2022, 2206.00927), section 3.4; elsewhere called exponential.
+    DPM-Solver (Lu et al. 2022, 2206.00927); elsewhere called exponential.
     """
     return _levels(process, steps, highest, lowest, np.geomspace)
 

@@ -150,7 +150,7 @@ def measurement(
     variance).
 
     `operator` is A, batch in and batch out, `variance(t)` that of y given x_t, of each element. That of the
-    measurement's noise alone is DPS (Chung et al. 2023, 2209.14687, equation 16; a constant is its step size); with
+    measurement's noise alone is DPS (Chung et al. 2023, 2209.14687; a constant is its step size); with
     that of A x_0 given x_t added it is PiGDM (Song et al. 2023) and exact for Gaussian data. The gradient runs
     through the denoiser.
 

@@ -35,7 +35,7 @@ def min_snr(gamma: float = 5.0) -> Weight:
 
 
 def p2(gamma: float = 1.0, k: float = 1.0) -> Weight:
-    """1 / (k + SNR)^gamma on the squared error of eps (P2, Choi et al. 2022, 2204.00227, equation 8)."""
+    """1 / (k + SNR)^gamma on the squared error of eps (P2, Choi et al. 2022, 2204.00227)."""
     return lambda t, form: (k + t.snr) ** -gamma * t.snr / form.factor(t)
 
 

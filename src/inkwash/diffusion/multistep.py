@@ -86,7 +86,7 @@ def lms(x: Array, grid: Grid, noise: Noise, order: int = 4) -> Walk:
 def deis(x: Array, grid: Grid, noise: Noise, order: int = 3) -> Walk:
     """Exponential integrator with eps a polynomial in log(sigma / alpha), order 1 to 3: DEIS, log-rho.
 
-    Zhang & Chen 2023 (2204.13902), equation 15.
+    Zhang & Chen 2023 (2204.13902).
     """
     _checked(order, 3, "deis")
     past: Past = []  # lambda, eps
@@ -172,7 +172,7 @@ def unipc(x: Array, grid: Grid, noise: Noise, order: int = 2) -> Walk:
     """UniPC of order 1 to 3, B(h) = exp(h) - 1: a multistep predictor, and a corrector that costs no call.
 
     Once the network has been asked at the predicted state, its answer improves the step that led there, and the
-    next step sets out from the improved state. Zhao et al. 2023 (2302.04867), algorithms 5 to 8; as there, a
+    next step sets out from the improved state. Zhao et al. 2023 (2302.04867); as there, a
     predictor through two points and a corrector through one take 1/2 in place of the exact mean.
     """
     _checked(order, 3, "unipc")

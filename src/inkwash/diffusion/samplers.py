@@ -150,7 +150,7 @@ def heun(
 def dpm2(x: Array, grid: Grid, noise: Noise) -> Walk:
     """The midpoint rule in x / alpha, the middle at sigma / alpha = sqrt(r_t r_s): DPM-Solver-2 in EDM's terms.
 
-    Karras et al. 2022 (2206.00364), appendix F; Lu et al. 2022 (2206.00927), algorithm 1. Calls as in `heun`.
+    Karras et al. 2022 (2206.00364); Lu et al. 2022 (2206.00927), algorithm 1. Calls as in `heun`.
     """
     for t, s in pairwise(grid):
         prediction = yield Ask(x, t)

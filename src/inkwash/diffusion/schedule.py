@@ -83,7 +83,7 @@ def linear_beta(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
 
 
 def sub_vp(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
-    """The alpha of `linear_beta` with less noise, sigma = 1 - alpha^2: the sub-VP SDE, Score SDE equation 29."""
+    """The alpha of `linear_beta` with less noise, sigma = 1 - alpha^2: the sub-VP SDE of Score SDE (2011.13456)."""
     decay, time = _linear(beta_min, beta_max)
     return Schedule(
         alpha=lambda t: namespace(t).exp(decay(t) / -2),
@@ -170,7 +170,7 @@ def _preserving(variance: Callable[[Array], Array], time: Callable[[float], floa
 def variance_exploding(smallest: float = 0.01, largest: float = 50.0) -> Schedule:
     """alpha = 1, sigma^2(t) = smallest^2 ((largest / smallest)^(2 t) - 1): geometric noise levels.
 
-    The variance of the SDE from which it comes, Score SDE (2011.13456), equation 30; the paper leaves the -1 out,
+    The variance of the SDE from which it comes, Score SDE (2011.13456); the paper leaves the -1 out,
     which matters near `smallest` only and makes t = 0 clean.
     """
     log = math.log(largest / smallest)
