@@ -64,7 +64,7 @@ def test_the_law():
 
 @pytest.mark.parametrize("word", [0, 2**64 - 1])
 def test_the_ends_are_excluded(word, monkeypatch):
-    monkeypatch.setattr(Noise, "_words", lambda self, count: np.full((1, count), word, np.uint64))
+    monkeypatch.setattr(Noise, "_words", lambda self, rows, count: np.full((1, count), word, np.uint64))
     assert 0 < Noise([1], (1,)).uniform()[0, 0] < 1
     assert np.isfinite(Noise([1], (2,)).normal()).all()
 

@@ -3,9 +3,15 @@
 Read in this order: `schedule` (how much signal, how much noise), `process` (what noise does to a state), `denoiser`
 (what a network predicts), `losses` (how it learns that), `grid` (at which times to step), `samplers` and `multistep`
 (how to step), `guides` (how to steer), `likelihood` (how likely data are), `noise` (one seed, one picture), `driver`
-(the only loop there is).
+(the only loop there is), `categorical` (tokens), `particles` (exact conditioning).
 """
 
+from inkwash.diffusion.categorical import Categorical as Categorical
+from inkwash.diffusion.categorical import Choice as Choice
+from inkwash.diffusion.categorical import TokenDenoiser as TokenDenoiser
+from inkwash.diffusion.categorical import cross_entropy as cross_entropy
+from inkwash.diffusion.categorical import d3pm_bound as d3pm_bound
+from inkwash.diffusion.categorical import unmask as unmask
 from inkwash.diffusion.denoiser import PARAMETRIZATIONS as PARAMETRIZATIONS
 from inkwash.diffusion.denoiser import Denoiser as Denoiser
 from inkwash.diffusion.denoiser import Parametrization as Parametrization
@@ -51,8 +57,15 @@ from inkwash.diffusion.multistep import dpmpp_3m as dpmpp_3m
 from inkwash.diffusion.multistep import lms as lms
 from inkwash.diffusion.multistep import unipc as unipc
 from inkwash.diffusion.noise import Noise as Noise
+from inkwash.diffusion.particles import Particles as Particles
+from inkwash.diffusion.particles import particles as particles
+from inkwash.diffusion.process import Balanced as Balanced
+from inkwash.diffusion.process import Centred as Centred
 from inkwash.diffusion.process import Gaussian as Gaussian
 from inkwash.diffusion.process import Normal as Normal
+from inkwash.diffusion.process import Torus as Torus
+from inkwash.diffusion.process import Wrapped as Wrapped
+from inkwash.diffusion.process import centred as centred
 from inkwash.diffusion.samplers import Ask as Ask
 from inkwash.diffusion.samplers import Step as Step
 from inkwash.diffusion.samplers import ancestral as ancestral

@@ -51,6 +51,30 @@ def _zero() -> Array:
     return torch.zeros((), device="cpu")  # without dimensions it takes on the dtype and device of what is added
 
 
+def numpy(x: Array) -> np.ndarray:
+    """`x` as a NumPy array on the CPU."""
+    return np.asarray(x if namespace(x) is np else x.detach().cpu())
+
+
+def like(value: Any, x: Array, dtype: Any = None) -> Array:
+    """`value` as an array of the kind and on the device of `x`, in its dtype unless another is given."""
+    return namespace(x).asarray(value, dtype=dtype or x.dtype, device=x.device)
+
+
+def mask_like(mask: Array, x: Array) -> Array:
+    """A mask over the first axes of `x`, broadcast to its shape."""
+    xp = namespace(x)
+    mask = like(mask, x, xp.bool)
+    return xp.broadcast_to(mask.reshape(*mask.shape, *[1] * (x.ndim - mask.ndim)), x.shape)
+
+
+def pick(x: Array, index: Array) -> Array:
+    """x[..., index]: of each row along the last axis the element that the whole number `index` names."""
+    xp = namespace(x)
+    along = xp.take_along_axis if xp is np else xp.take_along_dim
+    return along(x, index[..., None], -1)[..., 0]
+
+
 def finite(x: Array) -> bool:
     """Whether every value is finite. A finite sum says so at once; a sum may also overflow, and then all are looked
     at."""

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inkwash.diffusion.arrays import Array, cast, combine, namespace
+from inkwash.diffusion.arrays import Array, cast, combine, mask_like, namespace
 from inkwash.diffusion.errors import DiffusionError
-from inkwash.diffusion.losses import LossAware, Weight, simple, uniform_times
+from inkwash.diffusion.losses import LossAware, Times, Weight, simple, uniform_times
 from inkwash.diffusion.process import Gaussian
 from inkwash.diffusion.schedule import Point
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     import torch
 
 Condition = Mapping[str, Array]
+TimeOf = Callable[["Point"], Array]
 
 
 class Prediction(NamedTuple):
-    """What is clean, seen from x_t: E[x_0 | x_t].
+    """What is clean, seen from x_t: E[x_0 | x_t]; of tokens, the logits of each symbol.
 
     `spread` places the variance of the reverse step, on a scale of logarithms, between the least it can be (0, that
     of q(x_s | x_t, x_0)) and the most (1, the noise added between s and t); None is 0. See `Gaussian.transition`.
@@ -114,6 +115,13 @@ def log_ratio(t: Point) -> Array:
     return namespace(ratio).log(ratio) / 4
 
 
+def told(times: Array, x: Array, dtype: Any) -> Array:
+    """The time as a network is told it, (batch,), from that of one point or of one each."""
+    if isinstance(times, (int, float)):
+        return namespace(x).full((x.shape[0],), times, dtype=dtype, device=x.device)
+    return cast(times, dtype).reshape(-1)
+
+
 @dataclass(frozen=True)
 class Denoiser:
     """A network, the process it undoes and what it predicts: a Parametrization, or the name of one.
@@ -132,7 +140,7 @@ class Denoiser:
     network: Callable[..., Array]
     process: Gaussian
     parametrization: str | Parametrization = "eps"
-    time: Callable[[Point], Array] = thousands
+    time: TimeOf = thousands
     variance_steps: int | None = None
 
     def __post_init__(self) -> None:
@@ -148,12 +156,8 @@ class Denoiser:
 
     def _output(self, x: Array, t: Point, condition: Condition | None) -> tuple[Array, Array | None]:
         """The network's answer in the state's own dtype, whatever the network computes in; and the spread."""
-        times, scale = self.time(t), self.form.scale
-        if isinstance(times, (int, float)):
-            times = namespace(x).full((x.shape[0],), times, dtype=x.dtype, device=x.device)
-        else:
-            times = cast(times, x.dtype).reshape(-1)
-        output = self.network(x if scale is None else x * scale(t), times, **(condition or {}))
+        times, scale, seen = told(self.time(t), x, x.dtype), self.form.scale, self.process.settle(x)
+        output = self.network(seen if scale is None else seen * scale(t), times, **(condition or {}))
         output = output if output.dtype == x.dtype else cast(output, x.dtype)
         if self.variance_steps is None:
             return output, None
@@ -179,15 +183,19 @@ class Denoiser:
         x0: torch.Tensor,
         condition: Condition | None = None,
         weight: Weight = simple,
-        times: Callable[[int, torch.Generator | None], torch.Tensor] = uniform_times,
+        times: Times = uniform_times,
         generator: torch.Generator | None = None,
+        mask: Array | None = None,
     ) -> torch.Tensor:
         """E over t and eps of weight(t) |output - target|^2, a mean over all elements (DDPM, algorithm 1).
+
+        mask: which elements there are, over the first axes of x0; the mean is over those of each sample.
 
         With `times` a `LossAware` it is the same mean, estimated with fewer draws where little is to be learned.
         """
         import torch
 
+        self.process.check(x0)
         drawn = times(len(x0), generator)  # float64 on the CPU, as is the schedule
 
         def at(t: torch.Tensor) -> Point:
@@ -195,15 +203,18 @@ class Denoiser:
 
         point = at(drawn)
         eps = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
+        eps = self.process.confine(eps, mask)
         xt = self.process.noise(x0, point, eps)
         output, spread = self._output(xt, point, condition)
-        error = weight(point, self.form) * (output - self.form.target(x0, eps, point)) ** 2
+        target = self.form.target(*self.process.truth(x0, xt, point, eps), point)
+        error = weight(point, self.form) * (self.process.confine(output, mask) - target) ** 2
         if self.variance_steps is not None:
             clean = self.form.clean(xt, point, output.detach())  # only the spread learns from the bound
             earlier = at((drawn - 1 / self.variance_steps).clamp(min=5e-6))
             bound = _bound((x0 - clean) ** 2, spread, point, earlier) * (earlier.t > 1e-5)
             error = error + 0.001 * self.variance_steps * bound
-        each = error.flatten(1).mean(1)
+        real = torch.ones_like(error) if mask is None else mask_like(mask, error).to(error)
+        each = (error * real).flatten(1).sum(1) / real.flatten(1).sum(1).clamp(min=1)
         if isinstance(times, LossAware):
             each = times.reweight(drawn, each)
         loss: torch.Tensor = each.mean()

@@ -231,7 +231,7 @@ def known_region(process: Gaussian, x0: Array, mask: Array) -> Hook:
     def paste(step: Step, noise: Noise) -> Array:
         xp, device = namespace(step.x), step.x.device
         clean = xp.asarray(x0, dtype=step.x.dtype, device=device)
-        known = process.noise(clean, step.s, noise.normal()) if step.s.sigma else clean
-        return xp.where(xp.asarray(mask, dtype=xp.bool, device=device), known, step.x)
+        known = process.noise(clean, step.s, process.eps(noise)) if step.s.sigma else clean
+        return process.paste(step.x, known, xp.asarray(mask, dtype=xp.bool, device=device))
 
     return paste

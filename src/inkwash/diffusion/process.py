@@ -1,12 +1,16 @@
-"""Processes: what noise does to one field, and the one-step way back."""
+"""Processes: what noise does to one field, and the one-step way back.
+
+`Gaussian` adds noise to any array, `Torus` to coordinates that wrap, `Centred` to point sets without a place; tokens
+have their own module, `categorical`. docs/process.md shows how to write another.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
-from inkwash.diffusion.arrays import Array, combine, namespace
+from inkwash.diffusion.arrays import Array, combine, finite, like, mask_like, namespace
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.schedule import Point, Schedule
 
@@ -27,7 +31,7 @@ class Normal:
 
     def sample(self, noise: Noise) -> Array:
         """mean + std * noise. Where std is the number 0, nothing is drawn."""
-        if isinstance(self.std, float) and self.std == 0:
+        if self.sharp:
             return self.mean
         return combine([noise.normal(), self.mean], [self.std, 1.0])
 
@@ -38,6 +42,16 @@ class Normal:
         """
         return -(((x - self.mean) / self.std) ** 2) / 2 - self._log_std() - math.log(2 * math.pi) / 2
 
+    @property
+    def sharp(self) -> bool:
+        """Whether all is in one point: a deterministic step, without a density."""
+        return isinstance(self.std, float) and self.std == 0
+
+    def take(self, rows: Array) -> Self:
+        """The law of other samples of the batch."""
+        std = self.std if isinstance(self.std, float) else self.std[rows]
+        return replace(self, mean=self.mean[rows], std=std)
+
     def kl(self, other: Normal) -> Array:
         """KL(self, other) elementwise, in nats:
         log(std' / std) + (std^2 + (mean - mean')^2) / (2 std'^2) - 1/2."""
@@ -47,9 +61,83 @@ class Normal:
     def _log_std(self) -> Array:
         if not isinstance(self.std, float):
             return namespace(self.std).log(self.std)
-        if self.std == 0:
+        if self.sharp:
             raise DiffusionError("a deterministic transition (std = 0) has no density: take a sampler with noise")
         return math.log(self.std)
+
+
+@dataclass(frozen=True)
+class Wrapped(Normal):
+    """A normal distribution wound around a circle: density(x) = sum_k N(x + k period; mean, std^2)."""
+
+    period: float = 1.0
+
+    def sample(self, noise: Noise) -> Array:
+        """(mean + std * noise) modulo the period, in [0, period)."""
+        return wrap(super().sample(noise), self.period)
+
+    def log_prob(self, x: Array) -> Array:
+        """Elementwise log density on the circle, in nats."""
+        std, rest, images = self._images(x)
+        more = namespace(x).log(sum(weight for _, weight in images))
+        return replace(self, std=std)._log_density(rest) + more
+
+    def score(self, x: Array) -> Array:
+        """d log density / dx, elementwise: -(the mean distance over the images) / std^2."""
+        std, rest, images = self._images(x)
+        total = sum(weight for _, weight in images)
+        return -(rest + sum(shift * weight for shift, weight in images) / total) / std**2
+
+    def kl(self, other: Normal) -> Array:
+        """Not defined: Raises DiffusionError, since it has no closed form."""
+        raise DiffusionError("wrapped normal distributions: their KL divergence has no closed form")
+
+    def _log_density(self, offset: Array) -> Array:
+        return -((offset / self.std) ** 2) / 2 - self._log_std() - math.log(2 * math.pi) / 2
+
+    def _images(self, x: Array) -> tuple[Array, Array, list[tuple[float, Array]]]:
+        """std; the offset of x from the mean, wound to the nearest; and of each image its shift and its weight beside
+        the nearest. From std = period on the circle is uniform to 6e-9, so larger ones count as that."""
+        xp, p = namespace(x), self.period
+        std = min(self.std, p) if isinstance(self.std, float) else xp.clip(self.std, None, p)
+        rest = x - self.mean
+        rest = rest - p * xp.round(rest / p)
+        shifts = [k * p for k in range(-6, 7)]
+        return std, rest, [(d, xp.exp(-(2 * d * rest + d**2) / (2 * std**2))) for d in shifts]
+
+
+@dataclass(frozen=True)
+class Balanced(Normal):
+    """N(mean, std^2) among point sets (batch, points, dimensions) whose centre of mass is at 0."""
+
+    def sample(self, noise: Noise) -> Array:
+        """mean + std * centred noise."""
+        if self.sharp:
+            return self.mean
+        return combine([centred(noise.normal(), noise.mask), self.mean], [self.std, 1.0])
+
+    def log_prob(self, x: Array, mask: Array | None = None) -> Array:
+        """Its sum over a sample is the log density, in nats, in the space of centred sets, which has a point less:
+        the normaliser counts (n - 1) / n times in each of n elements. `mask` as of the state."""
+        real = mask_like(namespace(x).ones(x.shape[:2]) if mask is None else mask, x)
+        points = real.sum(1)[:, None]
+        per_element = (self._log_std() + math.log(2 * math.pi) / 2) * (points - 1) / points
+        return (-(((x - self.mean) / self.std) ** 2) / 2 - per_element) * real
+
+
+def wrap(x: Array, period: float) -> Array:
+    """x modulo the period, in [0, period); rounding never reaches the period itself."""
+    x = x % period
+    return namespace(x).where(x >= period, 0 * x, x)
+
+
+def centred(x: Array, mask: Array | None = None) -> Array:
+    """Point sets (batch, points, dimensions) minus their centres of mass; masked points are 0 and do not count."""
+    if mask is None:
+        return x - x.mean(1)[:, None]
+    real = mask_like(mask, x)
+    x = x * real
+    return (x - (x.sum(1) / namespace(x).clip(real.sum(1), 1, None))[:, None]) * real
 
 
 @dataclass(frozen=True)
@@ -61,6 +149,53 @@ class Gaussian:
     def at(self, t: Array) -> Point:
         """What a step needs to know of time t."""
         return self.schedule.at(t)
+
+    def check(self, x: Array) -> None:
+        """Raises DiffusionError for data that do not belong to this process: here, what is not finite."""
+        if not finite(x):
+            raise DiffusionError("a value is not finite")
+
+    def eps(self, noise: Noise) -> Array:
+        """The random numbers that `noise` and `renoise` take."""
+        return noise.normal()
+
+    def law(self, mean: Array, std: Array) -> Normal:
+        """The normal distribution of this space."""
+        return Normal(mean, std)
+
+    def answer(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the clean prediction for a state of this shape."""
+        return shape
+
+    def confine(self, x: Array, mask: Array | None) -> Array:
+        """A state or a prediction, brought back into the space it moves in: 0 where the mask is false."""
+        return x if mask is None else namespace(x).where(mask_like(mask, x), x, 0)
+
+    def settle(self, x: Array) -> Array:
+        """A finished sample as its reader expects it."""
+        return x
+
+    def paste(self, x: Array, known: Array, where: Array) -> Array:
+        """`x` with the `known` values where `where` is true."""
+        return namespace(x).where(where, known, x)
+
+    def log_known(self, law: Normal, known: Array, where: Array) -> Array:
+        """The log density of the known part of a state under `law`, (batch,), up to a constant of the process."""
+        return namespace(known).where(where, law.log_prob(known), 0.0).reshape(len(known), -1).sum(1)
+
+    def marginal(self, x0: Array, t: Point) -> Normal:
+        """q(x_t | x_0)."""
+        return self.law(t.alpha * x0, t.sigma)
+
+    def truth(self, x0: Array, xt: Array, t: Point, eps: Array) -> tuple[Array, Array]:
+        """What is to be learned at x_t: the clean state and the noise."""
+        return x0, eps
+
+    def known(self, x0: Array) -> Prediction:
+        """The prediction of who knows x_0."""
+        from inkwash.diffusion.denoiser import Prediction
+
+        return Prediction(x0)
 
     def prior(self, t: Point, noise: Noise) -> Array:
         """A state at the noisy end t: sigma(t) times standard normal noise."""
@@ -85,7 +220,101 @@ class Gaussian:
         ratio, added, shrink = t.alpha / s.alpha, added_variance(t, s), s.sigma / t.sigma
         mean = combine([x, prediction.clean], [ratio * shrink**2, s.alpha * added / t.sigma**2])
         power = 1.0 if prediction.spread is None or not shrink else 1 - prediction.spread
-        return Normal(mean, math.sqrt(added) * shrink**power)
+        return self.law(mean, math.sqrt(added) * shrink**power)
+
+
+@dataclass(frozen=True)
+class Torus(Gaussian):
+    """x_t = x_0 + sigma(t) noise modulo the period: angles, or coordinates in a periodic cell.
+
+    Noise is added, and steps are walked, on the line that is wound around the circle, and a sample is wrapped when it
+    is done, so every sampler of a Gaussian is one of the torus. The network sees x_t in [0, period) and predicts the
+    noise or the score, which do not change by a period; its clean prediction x_t + sigma^2 score is where x_0 lies as
+    seen from x_t, perhaps outside the cell. What it learns is the score of the wrapped normal distribution (DiffCSP,
+    Jiao et al. 2023, 2309.04475). alpha must be 1: a schedule like `variance_exploding`, up to sigma near the period.
+
+    Raises DiffusionError for a schedule that shrinks.
+    """
+
+    period: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.at(1.0).alpha != 1:
+            raise DiffusionError(
+                "torus: what wraps cannot shrink; alpha must be 1 (variance_exploding, edm_schedule)"
+            )
+
+    def check(self, x: Array) -> None:
+        """Raises DiffusionError for coordinates outside [0, period)."""
+        super().check(x)
+        if not bool(((x >= 0) & (x < self.period)).all()):
+            where = f"from {float(x.min()):.4g} to {float(x.max()):.4g}"
+            raise DiffusionError(f"coordinates {where} lie outside the cell [0, {self.period:g}); wrap them first")
+
+    def prior(self, t: Point, noise: Noise) -> Array:
+        """Uniform on the cell, which sigma(t) near the period is nearly."""
+        return self.settle(noise.uniform() * self.period)
+
+    def noise(self, x0: Array, t: Point, eps: Array) -> Array:
+        """q(x_t | x_0) for given standard normal noise, in the cell."""
+        return self.settle(x0 + t.sigma * eps)
+
+    def law(self, mean: Array, std: Array) -> Wrapped:
+        """The normal distribution wound around the circle."""
+        return Wrapped(mean, std, self.period)
+
+    def truth(self, x0: Array, xt: Array, t: Point, eps: Array) -> tuple[Array, Array]:
+        """-sigma times the score of q(x_t | x_0), which is the mean noise of all images of x_0; and x_0 from it."""
+        eps = -t.sigma * self.law(x0, t.sigma).score(xt)
+        return xt - t.sigma * eps, eps
+
+    def settle(self, x: Array) -> Array:
+        """In the cell."""
+        return wrap(x, self.period)
+
+
+@dataclass(frozen=True)
+class Centred(Gaussian):
+    """A Gaussian process of point sets (batch, points, dimensions) with their centre of mass at 0.
+
+    Data, noise and predictions are centred, so the state never leaves that space; sets of fewer points are padded and
+    masked. E(n) diffusion (Hoogeboom et al. 2022, 2203.17003). Where a part of a set is known (`known_region`,
+    `particles`), its place is not: only its shape counts, and each sample finds the place by itself.
+    """
+
+    def check(self, x: Array) -> None:
+        """Raises DiffusionError for point sets that are not centred, or no point sets."""
+        super().check(x)
+        if x.ndim != 3:
+            raise DiffusionError(f"the shape {tuple(x.shape)} is not (batch, points, dimensions)")
+        if float(abs(x.sum(1)).max()) > 1e-3 * x.shape[1] * max(1.0, float(abs(x).max())):
+            raise DiffusionError("the centre of mass is not at 0: subtract it (`centred`)")
+
+    def law(self, mean: Array, std: Array) -> Balanced:
+        """The normal distribution among centred point sets."""
+        return Balanced(mean, std)
+
+    def prior(self, t: Point, noise: Noise) -> Array:
+        """sigma(t) times centred noise."""
+        return t.sigma * centred(noise.normal(), noise.mask)
+
+    def eps(self, noise: Noise) -> Array:
+        """Centred standard normal noise."""
+        return centred(noise.normal(), noise.mask)
+
+    def confine(self, x: Array, mask: Array | None) -> Array:
+        """Centred, over the points that there are."""
+        return centred(x, mask)
+
+    def paste(self, x: Array, known: Array, where: Array) -> Array:
+        """`x` with its part where `where` is true in the shape of `known`, at the place where that part of `x` is."""
+        part = like(where, x)
+        offset = (part * (x - known)).sum(1) / namespace(x).clip(part.sum(1), 1, None)
+        return namespace(x).where(where, known + offset[:, None], x)
+
+    def log_known(self, law: Normal, known: Array, where: Array) -> Array:
+        """The log density of the shape of the known part, (batch,), up to a constant: its place is free."""
+        return super().log_known(law, self.paste(law.mean, known, where), where)
 
 
 def added_variance(t: Point, s: Point) -> float:
