@@ -266,8 +266,8 @@ class TokenDenoiser:
 def unmask(x: Array, grid: Grid, noise: Noise, calls: int | None = None, confident: bool = False) -> Walk:
     """Opens the masked positions in `calls` calls, equally many in each, however fine the grid is.
 
-    Which ones: at random, or, if `confident`, those whose drawn symbol is the most probable (MaskGIT, Chang et al.
-    2022, 2202.04200). Symbols opened in one call are drawn independently; with a call for each position, the default,
+    Which ones: at random, or, if `confident`, those whose likeliest symbol is the likeliest (after MaskGIT, Chang et
+    al. 2022, 2202.04200, which looks at the drawn symbol and so prefers likely ones). Symbols opened in one call are drawn independently; with a call for each position, the default,
     samples are exact for an exact network. At random, that is the absorbing chain in continuous time, walked from one
     opening to the next (Zheng et al. 2024, 2409.02908). Positions that are open at the start stay.
 
@@ -289,7 +289,7 @@ def unmask(x: Array, grid: Grid, noise: Noise, calls: int | None = None, confide
         law = process.clean(x, prediction)
         drawn = law.sample(noise)
         flat = (x == process.mask).reshape(len(x), -1)
-        score = pick(law.probabilities, drawn).reshape(flat.shape) if confident else keys
+        score = xp.amax(law.probabilities, -1).reshape(flat.shape) if confident else keys
         rank = xp.argsort(xp.argsort(xp.where(flat, score, -1.0) * -1))
         goal = flat.sum(1) - closed * (calls - 1 - i) // calls
         chosen = (flat & (rank < goal[:, None])).reshape(x.shape)

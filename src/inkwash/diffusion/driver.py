@@ -136,8 +136,8 @@ def sample(
                 replies[name] = grids[name].process.confine(step.x, masks[name])
                 if not finite(step.x):
                     raise DiffusionError(
-                        f"step {done}{_of(name)}, from t = {step.t.t:.4g} to {step.s.t:.4g}: a value is not finite, "
-                        f"in a state of shape {tuple(step.x.shape)}; look at what the network answers there, and at the "
+                        f"step {done}{_of(name)}, from t = {step.t.t:.4g} to {step.s.t:.4g}: a value is not "
+                        f"finite in a state of shape {tuple(step.x.shape)}; look at what the network answers there, and at the "
                         "scale of guidance"
                     )
             if progress is not None:

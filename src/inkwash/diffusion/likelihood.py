@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inkwash.diffusion.arrays import Array, combine, namespace, no_grad, normal_cdf
-from inkwash.diffusion.denoiser import Condition, Denoise, Prediction
+from inkwash.diffusion.denoiser import Condition, Denoise
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.guides import needs_torch
@@ -45,14 +45,14 @@ def variational_bound(
     reach to infinity; without, it is a density.
     """
     process, first = grid.process, grid[0]
-    bound = -Normal(first.alpha * x0, first.sigma).kl(Normal(0.0, first.sigma))
+    bound = -process.marginal(x0, first).kl(process.marginal(0 * x0, first._replace(alpha=0.0)))
     with no_grad(x0):
         for t, s in pairwise(grid):
-            x = process.noise(x0, t, noise.normal())
+            x = process.noise(x0, t, process.eps(noise))
             model = process.transition(x, t, s, denoise(x, t, condition))
             if s is not grid[-1]:
-                bound = bound - process.transition(x, t, s, Prediction(x0)).kl(model)
-    if s.sigma == 0:
+                bound = bound - process.transition(x, t, s, process.known(x0)).kl(model)
+    if model.sharp:
         model = Normal(model.mean, t.sigma)
     bound = bound + (model.log_prob(x0) if bin_width is None else _log_bin(model, x0, bin_width))
     return bound.reshape(len(x0), -1).sum(1)

@@ -2,7 +2,8 @@
 
 SMCDiff (Trippe et al. 2023, 2206.04119) conditions on a part of the state, TDS (Wu et al. 2023, 2306.17775) on a
 likelihood or a reward. Both are a hook, and a guide, around the one driver; any process whose transition has a
-density will do. As the number of particles grows, samples become exact for the chain that the denoiser and the grid define.
+density will do. As the number of particles grows,
+samples become exact for the chain that the denoiser and the grid define.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Particles(NamedTuple):
     """What `particles` found, for F seeds with K particles each; states are arrays, or dicts of them.
 
     x: (F, ...), one particle of each seed drawn by the final weights: the samples. states: (F, K, ...) all of them,
-    with weights (F, K) that add up to 1. ess: (steps, F), the effective sample size 1 / sum w^2 before each resampling.
+    with weights (F, K) that add up to 1. ess: (steps, F), the effective sample size 1 / sum w^2 before each
+    resampling.
     ancestors: (steps, F, K), which particle each one descends from; its own number where none were drawn again.
     """
 
