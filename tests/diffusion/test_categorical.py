@@ -191,11 +191,11 @@ def test_the_loss_is_the_bound(name):
     """E over random times of the training loss, times the positions, is the bound of a chain of as many steps."""
     process, steps = PROCESSES[name], 20
     table = exact(process)
-    network = (
-        lambda x, time, **_: torch.cat(  # noqa: E731
-            [table(x[i : i + 1], process.at(float(time[i]) / 1000)).clean for i in range(len(x))]
-        )
-    )
+
+    def network(x, time):
+        points = [process.at(float(t) / 1000) for t in time]
+        return torch.cat([table(x[i : i + 1], t).clean for i, t in enumerate(points)])
+
     rows = np.random.default_rng(0).choice(27, 3000, p=DATA)
     x0, generator = torch.from_numpy(TEXTS[rows]), torch.Generator().manual_seed(0)
     grid_times = lambda n, g: (torch.randint(steps, (n,), generator=g).double() + 1) / steps  # noqa: E731
@@ -211,17 +211,11 @@ def test_the_loss_is_the_bound(name):
         torch.testing.assert_close(same, loss, rtol=1e-4, atol=1e-5)
 
 
-def test_torch_and_numpy_draw_the_same():
-    for process in PROCESSES.values():
-        draw = lambda device: sample(  # noqa: E731
-            exact(process),
-            (LENGTH,),
-            ancestral,
-            uniform(process, 6),
-            range(50),
-            device=device,  # noqa: B023
-        )
-        np.testing.assert_array_equal(draw(None), draw("cpu").numpy())
+@pytest.mark.parametrize("name", PROCESSES)
+def test_torch_and_numpy_draw_the_same(name):
+    grid = uniform(PROCESSES[name], 6)
+    on = {d: sample(exact(grid.process), (LENGTH,), ancestral, grid, range(50), device=d) for d in (None, "cpu")}
+    np.testing.assert_array_equal(on[None], on["cpu"].numpy())
 
 
 def test_tokens_that_do_not_exist_and_logits_that_are_not_numbers_are_refused():

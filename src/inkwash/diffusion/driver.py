@@ -137,8 +137,8 @@ def sample(
                 if not finite(step.x):
                     raise DiffusionError(
                         f"step {done}{_of(name)}, from t = {step.t.t:.4g} to {step.s.t:.4g}: a value is not "
-                        f"finite in a state of shape {tuple(step.x.shape)}; look at what the network answers there, and at the "
-                        "scale of guidance"
+                        f"finite in a state of shape {tuple(step.x.shape)}; look at what the network answers there, "
+                        "and at the scale of guidance"
                     )
             if progress is not None:
                 progress(done, max(done, total))  # a sampler may walk a step more than once

@@ -21,7 +21,7 @@ from inkwash.diffusion.denoiser import Prediction
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.noise import Noise
-from inkwash.diffusion.process import Normal, added_variance
+from inkwash.diffusion.process import Normal, Torus, added_variance
 from inkwash.diffusion.schedule import Point
 
 
@@ -171,8 +171,10 @@ def predictor_corrector(
 
     x + h score + sqrt(2 h) z with score = (alpha clean - x) / sigma^2 and h = 2 (r |z| / |score|)^2, r =
     `signal_to_noise`, norms of each sample. Score SDE (Song et al. 2021, 2011.13456), algorithms 3 to 5; as there, h
-    is times alpha_s^2 / alpha_t^2, which is 1 where alpha is.
+    is times alpha_s^2 / alpha_t^2, which is 1 where alpha is. On a torus, where noise alone has no score, it is
+    2 (r sigma_s)^2, which is the same where |score| is what is usual, |z| / sigma_s.
     """
+    periodic = isinstance(grid.process, Torus)
     for t, s in pairwise(grid):
         prediction = yield Ask(x, t)
         transition = grid.process.transition(x, t, s, prediction)
@@ -180,7 +182,8 @@ def predictor_corrector(
         for _ in range(corrections if s.sigma else 0):
             again = yield Ask(x, s)
             score, z = (s.alpha * again.clean - x) / s.sigma**2, noise.normal()
-            h = 2 * (t.alpha / s.alpha * signal_to_noise * norm(z) / norm(score)) ** 2
+            usual = s.sigma if periodic else t.alpha / s.alpha * norm(z) / norm(score)
+            h = 2 * (signal_to_noise * usual) ** 2
             x = x + h * score + (2 * h) ** 0.5 * z
         x = yield Step(x, t, s, prediction, transition if not (corrections and s.sigma) else None)
     return x
