@@ -267,9 +267,10 @@ def unmask(x: Array, grid: Grid, noise: Noise, calls: int | None = None, confide
     """Opens the masked positions in `calls` calls, equally many in each, however fine the grid is.
 
     Which ones: at random, or, if `confident`, those of which the network is surest (after MaskGIT, Chang et al. 2022,
-    2202.04200, which looks at the symbol it has drawn and so prefers likely ones). Symbols opened in one call are drawn
-    independently; with a call for each position, the default, samples are exact for an exact network. At random, that
-    is the absorbing chain in continuous time, walked from one opening to the next (Zheng et al. 2024, 2409.02908).
+    2202.04200, which looks at the symbol it has drawn and so prefers likely ones). Symbols opened in one call are
+    drawn independently; with a call for each position, the default, samples are exact for an exact network. At
+    random, that is the absorbing chain in continuous time, walked from one opening to the next (Zheng et al. 2024,
+    2409.02908).
     Positions that are open at the start stay.
 
     Raises DiffusionError for a process without a mask, and for calls < 1.
