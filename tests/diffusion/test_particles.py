@@ -198,7 +198,8 @@ def test_the_final_weights_count():
     """A reward seen only at the very end, by the last draw: the sample must follow it, a plain draw would not."""
     reward = lambda clean, t: clean[:, 0] if t.sigma == 0 else 0 * clean[:, 0]  # noqa: E731
     found = particles(denoiser(0.0), (SIZE,), uniform(VP, 40), range(600), count=64, twist=reward)
-    assert found.x[:, 0].mean() == pytest.approx(1.0, abs=0.15)  # N(0, 1) tilted by exp(x) has mean 1
+    variance = float(found.states[:, :, 0].var())  # nearly 1, but a chain of 40 steps loses some
+    assert found.x[:, 0].mean() == pytest.approx(variance, abs=4 / 600**0.5)  # N(0, v) tilted by exp(x) has mean v
     assert found.states[:, :, 0].mean() == pytest.approx(0.0, abs=0.05)
 
 
