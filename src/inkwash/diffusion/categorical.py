@@ -19,6 +19,7 @@ from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.losses import Times, uniform_times
 from inkwash.diffusion.noise import Noise
+from inkwash.diffusion.process import Process
 from inkwash.diffusion.samplers import Ask, Step, Walk
 from inkwash.diffusion.schedule import Point, Schedule
 
@@ -60,7 +61,7 @@ def _log(p: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Categorical:
+class Categorical(Process):
     """A symbol is still there at time t with probability alpha(t); else it was drawn from `limit`.
 
     limit: the probabilities of all symbols at t = 1, as in `masked` and `uniform`, or those of the data (DiGress). Of
@@ -70,7 +71,6 @@ class Categorical:
     Raises DiffusionError for a limit that is no distribution.
     """
 
-    schedule: Schedule
     limit: tuple[float, ...]
 
     def __post_init__(self) -> None:
@@ -112,22 +112,6 @@ class Categorical:
     def answer(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Logits of each symbol at each position."""
         return (*shape, len(self.limit))
-
-    def confine(self, x: Array, mask: Array | None) -> Array:
-        """0 where the mask is false."""
-        return x if mask is None else namespace(x).where(mask_like(mask, x), x, 0)
-
-    def settle(self, x: Array) -> Array:
-        """As it is."""
-        return x
-
-    def paste(self, x: Array, known: Array, where: Array) -> Array:
-        """`x` with the `known` symbols where `where` is true."""
-        return namespace(x).where(where, known, x)
-
-    def log_known(self, law: Choice, known: Array, where: Array) -> Array:
-        """The log-probability of the known part under `law`, (batch,)."""
-        return namespace(known).where(where, law.log_prob(known), 0.0).reshape(len(known), -1).sum(1)
 
     def prior(self, t: Point, noise: Noise) -> Array:
         """Symbols drawn from the limit."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from inkwash.diffusion.arrays import Array, combine, finite, like, mask_like, namespace
 from inkwash.diffusion.errors import DiffusionError
@@ -141,27 +141,18 @@ def centred(x: Array, mask: Array | None = None) -> Array:
 
 
 @dataclass(frozen=True)
-class Gaussian:
-    """x_t = alpha(t) x_0 + sigma(t) noise, over any schedule."""
+class Process:
+    """What noise does to one field; the parts that most kinds of state share.
+
+    A process also has `eps(noise)`, the random numbers that `noise` and `renoise` take; `prior`, `noise`, `renoise`,
+    `marginal` and `transition`; and `known(x0)`, the prediction of who knows x_0.
+    """
 
     schedule: Schedule
 
     def at(self, t: Array) -> Point:
         """What a step needs to know of time t."""
         return self.schedule.at(t)
-
-    def check(self, x: Array) -> None:
-        """Raises DiffusionError for data that do not belong to this process: here, what is not finite."""
-        if not finite(x):
-            raise DiffusionError("a value is not finite")
-
-    def eps(self, noise: Noise) -> Array:
-        """The random numbers that `noise` and `renoise` take."""
-        return noise.normal()
-
-    def law(self, mean: Array, std: Array) -> Normal:
-        """The normal distribution of this space."""
-        return Normal(mean, std)
 
     def answer(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the clean prediction for a state of this shape."""
@@ -179,9 +170,27 @@ class Gaussian:
         """`x` with the `known` values where `where` is true."""
         return namespace(x).where(where, known, x)
 
-    def log_known(self, law: Normal, known: Array, where: Array) -> Array:
+    def log_known(self, law: Any, known: Array, where: Array) -> Array:
         """The log density of the known part of a state under `law`, (batch,), up to a constant of the process."""
         return namespace(known).where(where, law.log_prob(known), 0.0).reshape(len(known), -1).sum(1)
+
+
+@dataclass(frozen=True)
+class Gaussian(Process):
+    """x_t = alpha(t) x_0 + sigma(t) noise, over any schedule."""
+
+    def check(self, x: Array) -> None:
+        """Raises DiffusionError for data that do not belong to this process: here, what is not finite."""
+        if not finite(x):
+            raise DiffusionError("a value is not finite")
+
+    def eps(self, noise: Noise) -> Array:
+        """Standard normal numbers."""
+        return noise.normal()
+
+    def law(self, mean: Array, std: Array) -> Normal:
+        """The normal distribution of this space."""
+        return Normal(mean, std)
 
     def marginal(self, x0: Array, t: Point) -> Normal:
         """q(x_t | x_0)."""
