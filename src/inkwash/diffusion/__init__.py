@@ -17,7 +17,7 @@ from inkwash.diffusion.guides import known_region, measurement, static_threshold
 from inkwash.diffusion.likelihood import bits_per_dimension, log_likelihood, variational_bound
 from inkwash.diffusion.losses import LossAware, edm_weight, flow_weight, log_normal, logit_normal, min_snr, p2, simple
 from inkwash.diffusion.losses import uniform_times, vlb
-from inkwash.diffusion.multistep import deis, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, lms, unipc
+from inkwash.diffusion.multistep import deis, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, lms, tabled, unipc
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.particles import Particles, particles
 from inkwash.diffusion.process import Balanced, Centred, Gaussian, Normal, Torus, Wrapped, centred

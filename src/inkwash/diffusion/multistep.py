@@ -13,6 +13,7 @@ prediction is held.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -165,6 +166,26 @@ def dpmpp_2s(x: Array, grid: Grid, noise: Noise) -> Walk:
         else:
             reached = toward(halfway, middle.clean, m, s)
         x = yield Step(reached, m, s, middle)
+    return x
+
+
+def tabled(x: Array, grid: Grid, noise: Noise, table: Sequence[Sequence[float]]) -> Walk:
+    """A multistep rule whose weights are data: `toward` sum_j c_j clean_j, row i of `table` the c of step i, the
+    newest first.
+
+    Every multistep rule for the clean prediction is such a table; others are learned, and need not add up to 1.
+
+    Raises DiffusionError for a table with another number of steps than the grid, or an empty or too long row.
+    """
+    if len(table) != len(grid) - 1 or not all(1 <= len(row) <= i + 1 for i, row in enumerate(table)):
+        raise DiffusionError(f"tabled: {len(grid) - 1} rows are needed, row i of 1 to i + 1 weights")
+    past: list[Array] = []
+    for (t, s), row in zip(pairwise(grid), table, strict=True):
+        prediction = yield Ask(x, t)
+        past, shrink = [prediction.clean, *past][: max(map(len, table))], s.sigma / t.sigma
+        share = s.alpha - shrink * t.alpha
+        reached = combine([x, *past[: len(row)]], [shrink, *(share * weight for weight in row)])
+        x = yield Step(reached, t, s, prediction)
     return x
 
 

@@ -1,0 +1,187 @@
+"""Few-step tables: how near they bring a model's samples to its own in many steps, beside the untuned solvers.
+
+    python benchmarks/tuning.py --data data/emoji
+
+Two models: the shipped `emoji`, and a perceptron that this script trains in a minute or two to draw curves of a day
+(24 values, `curves`). Tables are learned as `inkwash tune` learns them. What is compared the tuning has not seen:
+other seeds, and for emoji other prompts of the validation split. All start from the same noise. It prints the tables
+of docs/tuning.md and writes docs/results/tuning.json; about 25 minutes on one core.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import inkwash
+from inkwash import diffusion
+from inkwash.systems.pictures import emoji_data
+from inkwash.training import Settings, fit
+from inkwash.training.tune import Task, distance, rivals, teach, tune
+from inkwash.weights.files import atomic
+
+RESULT = Path(__file__).parents[1] / "docs" / "results" / "tuning.json"
+STEPS = (4, 6, 8, 10)
+FINE = 100
+
+
+def curves(count: int, seed: int) -> np.ndarray:
+    """(count, 24) float32: a day's demand by the hour. A base level, a morning and an evening peak of random height
+    and hour; on two days of seven one broad peak at noon instead."""
+    rng = np.random.default_rng(seed)
+    hour = np.arange(24)[None]
+
+    def bump(centre: Any, width: Any, height: Any) -> np.ndarray:
+        return height * np.exp(-(((hour - centre) / width) ** 2) / 2)
+
+    def draw(mean: float, std: float) -> np.ndarray:
+        return rng.normal(mean, std, (count, 1))
+
+    work = bump(draw(8, 0.7), 1.5, draw(1.5, 0.3)) + bump(draw(19, 1.0), 2.0, draw(2.0, 0.4))
+    rest = bump(draw(13, 1.5), 4.0, draw(1.6, 0.4))
+    day = np.where(rng.random((count, 1)) < 5 / 7, work, rest) + draw(0, 0.2) + rng.normal(0, 0.05, (count, 24))
+    return ((day - 0.7) / 0.8).astype(np.float32)
+
+
+class Perceptron(nn.Module):
+    """The clean curve from the noisy one and the time."""
+
+    def __init__(self, width: int = 256) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(24 + 16, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
+            nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 24),
+        )  # fmt: skip
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        angles = time[:, None] / 1000 * torch.pi * 2.0 ** torch.arange(8)
+        return self.layers(torch.cat([x, angles.sin(), angles.cos()], 1))
+
+
+def perceptron() -> diffusion.Denoiser:
+    """The denoiser of curves, trained with the project's own loss and loop on cosine noise."""
+    torch.manual_seed(0)
+    network = Perceptron()
+    denoiser = diffusion.Denoiser(network, diffusion.Gaussian(diffusion.cosine()), "v")
+    data = torch.from_numpy(curves(20_000, seed=1))
+
+    def batch(k: int) -> torch.Tensor:
+        return data[torch.randint(len(data), (256,), generator=torch.Generator().manual_seed(k))]
+
+    with tempfile.TemporaryDirectory() as folder:
+        loss = lambda x0, generator: denoiser.loss(x0, generator=generator)  # noqa: E731
+        fit(network, loss, batch, folder, Settings(steps=8000, batch_size=256, learning_rate=1e-3))
+    return denoiser
+
+
+def energy_distance(x: np.ndarray, y: np.ndarray) -> float:
+    """2 E|x - y| - E|x - x'| - E|y - y'| of two sets of as many vectors, each pair of different ones counted."""
+
+    def mean(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1)).sum())
+
+    n = len(x)
+    return 2 * mean(x, y) / n**2 - (mean(x, x) + mean(y, y)) / (n * (n - 1))
+
+
+def compare(task: Task, fresh: Task, grid: diffusion.Grid, scale: float, real: np.ndarray | None) -> dict[str, Any]:
+    """Tables learned on `task`, and on `fresh` their distance to the teacher beside that of each untuned solver."""
+    teacher, judge = teach(task, grid), teach(fresh, grid)
+    last = judge.states[-1]
+    result: dict[str, Any] = {"tables": {}, "steps": {}}
+    if real is not None:
+        result["energy distance, many steps"] = energy_distance(np.asarray(last), real)
+        result["energy distance, real"] = energy_distance(curves(len(real), seed=3), real)
+    for steps in STEPS:
+        begun = time.process_time()
+        table = tune(task, teacher, steps)
+        seconds = time.process_time() - begun
+        ends = rivals(fresh, judge, steps)
+        walk = diffusion.Grid(grid.process, table.times)
+        ends["tuned"] = fresh.sample(table.sampler(), walk, x=judge.states[0])
+        errors = {name: scale * distance(x, last) for name, x in ends.items()}
+        best = min((name for name in errors if name != "tuned"), key=errors.__getitem__)
+        gain = each(ends[best], last) - each(ends["tuned"], last)
+        row: dict[str, Any] = {
+            "distance": errors,
+            "best untuned": best,
+            "mean of the paired difference": scale * float(gain.mean()),
+            "its standard error": scale * float(gain.std(ddof=1) / len(gain) ** 0.5),
+            "cpu seconds of tuning": seconds,
+        }
+        if real is not None:
+            row["energy distance"] = {n: energy_distance(np.asarray(ends[n]), real) for n in (best, "tuned")}
+        result["steps"][str(steps)] = row
+        result["tables"][str(steps)] = asdict(table)
+        print(steps, "best untuned:", best, errors[best], "tuned:", errors["tuned"], flush=True)
+    return result
+
+
+def each(x: Any, y: Any) -> np.ndarray:
+    """Root mean square difference of each sample."""
+    return np.sqrt((np.asarray(x - y) ** 2).reshape(len(x), -1).mean(1))
+
+
+def table(report: dict[str, Any]) -> str:
+    """Markdown: a row for each number of steps."""
+    lines = []
+    for name, unit in (("emoji", "grey levels of 255"), ("curves", "standard deviations")):
+        if name not in report:
+            continue
+        lines += ["", f"{name} ({unit}):", "", "| steps | euler, uniform | best untuned | | tuned | difference |"]
+        lines += ["|---:|---:|---:|---|---:|---:|"]
+        digits = 1 if name == "emoji" else 4
+        for steps, row in report[name]["steps"].items():
+            d, best = row["distance"], row["best untuned"]
+            gain = f"{row['mean of the paired difference']:.{digits}f} ± {row['its standard error']:.{digits}f}"
+            cells = (f"{d['euler, uniform']:.{digits}f}", f"{d[best]:.{digits}f}", best, f"{d['tuned']:.{digits}f}")
+            lines.append(f"| {steps} | {' | '.join(cells)} | {gain} |")
+    return "\n".join(lines)
+
+
+def emoji_tasks(data: Path, pictures: int) -> tuple[Task, Task, diffusion.Grid]:
+    """What is tuned on, and what is compared on: prompts of the validation split that the tuning did not see."""
+    model = inkwash.load("emoji")
+    emoji = emoji_data.load(data)
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(emoji.split == "validation"))
+    both = [
+        model.task(emoji.name[some].tolist(), emoji.style[some].tolist(), range(first, first + len(some)))
+        for some, first in ((rows[:pictures], 0), (rows[pictures : pictures + pictures // 2], 10_000))
+    ]
+    return *both, diffusion.uniform(model.denoiser.process, FINE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data/emoji"))
+    parser.add_argument("--pictures", type=int, default=48)
+    parser.add_argument("--only", choices=["emoji", "curves"])
+    options = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    report: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    report |= {"command": "python benchmarks/tuning.py", "teacher": f"dpmpp_2m, uniform, {FINE} steps"}
+    if options.only != "emoji":
+        denoiser = perceptron()
+        tasks = [Task(denoiser, (24,), range(*seeds), device="cpu") for seeds in ((0, 1024), (10_000, 12_000))]
+        grid = diffusion.uniform(denoiser.process, FINE)
+        found = compare(*tasks, grid, 1.0, curves(2000, seed=2))
+        report["curves"] = {"samples": {"tuning": 1024, "comparison": 2000}, **found}
+    if options.only != "curves":
+        found = compare(*emoji_tasks(options.data, options.pictures), 127.5, None)
+        split = {"tuning": options.pictures, "comparison": options.pictures // 2, "split": "validation"}
+        report["emoji"] = {"pictures": split, "sha256": inkwash.load("emoji").hash, **found}
+    with atomic(RESULT) as file:
+        file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(table(report))
+
+
+if __name__ == "__main__":
+    main()

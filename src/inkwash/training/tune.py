@@ -1,0 +1,252 @@
+"""Few-step tables: the times, and the weights of the last predictions, with which a trained model needs few steps.
+
+A model's samples in many steps are its own teacher. The times of a short walk are a shortest path through the
+teacher's walk (as in GITS), moved about afterwards by a search without gradients; the weights of each step are least
+squares on the teacher's state at its end, from where the student itself has come to. It knows no kind of data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from inkwash import diffusion
+from inkwash.diffusion import Ask, Grid, Step
+from inkwash.diffusion.arrays import combine, numpy
+from inkwash.diffusion.multistep import polynomial
+from inkwash.diffusion.samplers import toward
+from inkwash.errors import UserError
+from inkwash.weights.files import atomic
+
+ORDER = 3  # predictions that a step may weigh
+POWERS = (
+    0.4,
+    0.7,
+    1.0,
+)  # of a step's error as its length in the shortest path: small ones punish the many small steps
+RIDGE = 1e-4
+
+RIVALS = {
+    "euler": diffusion.euler,
+    "dpmpp_2m": diffusion.dpmpp_2m,
+    "dpmpp_3m": diffusion.dpmpp_3m,
+    "unipc": diffusion.unipc,
+    "deis": diffusion.deis,
+}
+GRIDS = {
+    "uniform": diffusion.uniform,
+    "beta": diffusion.beta,
+    "log_snr": diffusion.log_snr,
+    "karras": diffusion.karras,
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A walk of len(weights) steps: its times, and for each step the weights of the last clean predictions, newest
+    first. `error` is its root mean square distance to the teacher on the samples that chose it."""
+
+    times: list[float]
+    weights: list[list[float]]
+    error: float
+
+    def sampler(self) -> diffusion.samplers.Sampler:
+        """The sampler `tabled` with these weights."""
+        return partial(diffusion.tabled, table=self.weights)
+
+
+class Teacher(NamedTuple):
+    """A model's walk in many steps: states and clean predictions at the points of its grid, samples in a batch."""
+
+    grid: Grid
+    states: list[Any]
+    cleans: list[Any]
+
+
+class Task(NamedTuple):
+    """What is sampled: a denoiser, the shape of a sample, seeds, and a condition with a row for each."""
+
+    denoise: diffusion.denoiser.Denoise
+    shape: tuple[int, ...]
+    seeds: Sequence[int]
+    condition: Any = None
+    device: Any = None
+
+    def sample(self, sampler: Any, grid: Grid, **options: Any) -> Any:
+        """The states at the end of the grid, by the one driver."""
+        return diffusion.sample(
+            self.denoise, self.shape, sampler, grid, self.seeds, self.condition, device=self.device, **options
+        )
+
+
+def teach(task: Task, grid: Grid, progress: Callable[[int, int], None] | None = None) -> Teacher:
+    """The walk of DPM-Solver++(2M) down a fine grid."""
+    states, cleans = [], []
+
+    def watched(x: Any, t: Any, condition: Any) -> Any:
+        prediction = task.denoise(x, t, condition)
+        states.append(x)
+        cleans.append(prediction.clean)
+        return prediction
+
+    last = task._replace(denoise=watched).sample(diffusion.dpmpp_2m, grid, progress=progress)
+    return Teacher(grid, [*states, last], cleans)
+
+
+def tune(
+    task: Task, teacher: Teacher, steps: int, search: int = 24, progress: Callable[[int, int], None] | None = None
+) -> Table:
+    """The best table of so many steps: weights from the first half of the samples, times chosen by the second.
+
+    search: how many moved times are tried after the first candidates. Raises UserError for too few or too many steps.
+    """
+    most = len(teacher.grid) - 1
+    if not 2 <= steps <= most // 2:
+        raise UserError(f"steps = {steps}: choose a number from 2 to {most // 2}, half of the teacher's")
+    cost = costs(teacher)
+    knots = [shortest(cost**power, steps) for power in POWERS]
+    knots += [nearest(teacher.grid, grid(teacher.grid.process, steps)) for grid in GRIDS.values()]
+    tries, total = 0, len(knots) + search + 2
+
+    def tried(places: list[int], ridge: float = RIDGE) -> tuple[float, list[int], list[list[float]]]:
+        nonlocal tries
+        weights, error = fit(task, teacher, places, ridge)
+        tries += 1
+        if progress is not None:
+            progress(tries, total)
+        return error, places, weights
+
+    best = min((tried(places) for places in knots if len(set(places)) == steps + 1), key=lambda found: found[0])
+    rng = np.random.default_rng(0)
+    for _ in range(search):
+        moved = list(best[1])
+        moved[rng.integers(1, steps)] += int(rng.choice([-3, -2, -1, 1, 2, 3]))
+        if all(a < b for a, b in pairwise(moved)):
+            best = min(best, tried(moved), key=lambda found: found[0])
+    for ridge in (RIDGE / 100, RIDGE * 100):
+        best = min(best, tried(best[1], ridge), key=lambda found: found[0])
+    return Table([teacher.grid[i].t for i in best[1]], best[2], best[0])
+
+
+def costs(teacher: Teacher) -> np.ndarray:
+    """(n, n): the mean square error of one step of `toward` from point i of the teacher's walk to point j > i."""
+    n = len(teacher.grid)
+    cost = np.full((n, n), np.inf)
+    for i in range(n - 1):
+        for j in range(i + 1, n):
+            reached = toward(teacher.states[i], teacher.cleans[i], teacher.grid[i], teacher.grid[j])
+            cost[i, j] = float(((reached - teacher.states[j]) ** 2).mean())
+    return cost
+
+
+def shortest(cost: np.ndarray, steps: int) -> list[int]:
+    """The path of so many steps from the first point to the last with the least sum of costs."""
+    total, back = cost[0], []
+    for _ in range(steps - 1):
+        through = total[:, None] + cost
+        back.append(through.argmin(0))
+        total = through.min(0)
+    path = [len(cost) - 1]
+    for origin in reversed(back):
+        path.append(int(origin[path[-1]]))
+    return [0, *reversed(path)]
+
+
+def nearest(fine: Grid, grid: Grid) -> list[int]:
+    """The points of the fine grid nearest in time to those of another, from the first to the last."""
+    times = np.array([point.t for point in fine])
+    inner = [int(abs(times - point.t).argmin()) for point in grid.points[1:-1]]
+    return [0, *inner, len(times) - 1]
+
+
+def fit(task: Task, teacher: Teacher, places: list[int], ridge: float) -> tuple[list[list[float]], float]:
+    """The weights of each step of this walk, and its distance to the teacher on the second half of the samples.
+
+    A step leads to shrink x + share sum_j c_j clean_j (`tabled`); c is the least-squares solution on the first half,
+    pulled towards second-order multistep weights by `ridge` times the mean square of the predictions.
+    """
+    half, found = len(task.seeds) // 2, []
+    targets = [teacher.states[i] for i in places[1:]]
+
+    def fitting(x: Any, grid: Grid, noise: Any) -> Any:
+        past: list[tuple[float, Any]] = []
+        for (t, s), target in zip(pairwise(grid), targets, strict=True):
+            prediction = yield Ask(x, t)
+            past = [(t.log_snr / 2, prediction.clean), *past][:ORDER]
+            shrink = s.sigma / t.sigma
+            share = s.alpha - shrink * t.alpha
+            cleans = [clean for _, clean in past]
+            wanted = (target[:half] - shrink * x[:half]) / share
+            inner = np.array([[float((a[:half] * b[:half]).sum()) for b in cleans] for a in cleans])
+            start = usual(past, t, s)
+            right = np.array([float((a[:half] * wanted).sum()) for a in cleans]) - inner @ start
+            inner += ridge * np.trace(inner) / len(inner) * np.eye(len(inner))
+            weights = (start + np.linalg.solve(inner, right)).tolist()
+            found.append(weights)
+            x = combine([x, *cleans], [shrink, *(share * weight for weight in weights)])
+            x = yield Step(x, t, s, prediction)
+        return x
+
+    grid = Grid(teacher.grid.process, [teacher.grid[i].t for i in places])
+    reached = task.sample(fitting, grid, x=teacher.states[0])
+    return found, distance(reached[half:], teacher.states[-1][half:])
+
+
+def usual(past: list[tuple[float, Any]], t: Any, s: Any) -> np.ndarray:
+    """The weights of the second-order multistep rule; all on the newest where a log-SNR is infinite."""
+    weights, h = np.eye(len(past))[0], (s.log_snr - t.log_snr) / 2
+    known = [entry for entry in past[:2] if np.isfinite(entry[0])]
+    if np.isfinite(h) and known and known[0] is past[0]:
+        weights[: len(known)] = polynomial(known, h, h)[1]
+    return weights
+
+
+def rivals(task: Task, teacher: Teacher, steps: int) -> dict[str, Any]:
+    """The final states of every untuned solver on every usual grid, in as many calls of the network."""
+    return {
+        f"{solver}, {name}": task.sample(walk, grid(teacher.grid.process, steps), x=teacher.states[0])
+        for solver, walk in RIVALS.items()
+        for name, grid in GRIDS.items()
+    }
+
+
+def distance(x: Any, y: Any) -> float:
+    """Root mean square difference."""
+    return float(np.sqrt(((numpy(x) - numpy(y)) ** 2).mean()))
+
+
+def save_tables(found: dict[str, Any], file: Path) -> None:
+    """Writes {"hash": of the weights, "tables": {steps: a Table's fields}}; tables of other numbers of steps that the
+    file holds for the same weights stay."""
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+        kept = before["tables"] if before["hash"] == found["hash"] else {}
+    except (OSError, ValueError, TypeError, KeyError):
+        kept = {}
+    tables = sorted({**kept, **found["tables"]}.items(), key=lambda item: int(item[0]))
+    with atomic(file) as temporary:
+        temporary.write_text(json.dumps({**found, "tables": dict(tables)}, indent=1) + "\n", encoding="utf-8")
+
+
+def load_table(file: Path, digest: str | None, steps: int, how: str) -> Table:
+    """The table of so many steps for the weights with this hash. Raises UserError, which ends with `how` to make one,
+    where there is none, and for a file that is broken or was made for other weights."""
+    if not file.is_file():
+        raise UserError(f"sampler tuned: there is no {file}; {how}")
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        tables = {int(n): Table(**table) for n, table in saved["tables"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{file}: broken ({error}); {how}") from None
+    if saved.get("hash") != digest:
+        raise UserError(f"{file}: was learned for other weights; {how}")
+    if steps not in tables:
+        raise UserError(f"sampler tuned: there are tables for {', '.join(map(str, tables))} steps; {how}")
+    return tables[steps]
