@@ -108,5 +108,5 @@ def test_sets_that_are_not_centred_and_masks_that_do_not_fit_are_refused():
         sample(
             joint, {"a": (2, 3), "b": (4, 3)}, diffusion.ancestral, grid, [0, 1], mask={"b": np.ones((2, 3), bool)}
         )
-    with pytest.raises(DiffusionError, match="field 'b' has no grid"):
+    with pytest.raises(DiffusionError, match="field 'b' has no sampler or no grid"):
         sample(joint, {"a": (2, 3), "b": (4, 3)}, diffusion.ancestral, {"a": grid}, [0, 1])

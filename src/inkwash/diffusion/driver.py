@@ -51,25 +51,11 @@ def sample(
     Raises DiffusionError for fields out of step or without a grid, for a state, a mask or a prediction of another
     shape, for a given state that its process does not know, and as soon as a step gives a value that is not finite.
     """
-    bare = not isinstance(shape, Mapping)
-    fields: dict[str, Any] = {"": shape} if bare else dict(shape)  # type: ignore[arg-type]
-
-    def each(value: Any) -> dict[str, Any]:
-        return dict(value) if isinstance(value, Mapping) else dict.fromkeys(fields, value)
-
-    def joint(values: Mapping[str, Any]) -> Any:
-        return values[""] if bare else dict(values)
-
-    def split(value: Any) -> dict[str, Any]:
-        return {"": value} if bare else value
-
-    samplers, grids, masks = each(sampler), each(grid), each(mask if mask is not None else {})
-    for kind, table in (("sampler", samplers), ("grid", grids)):
-        for name in fields:
-            if name not in table:
-                raise DiffusionError(
-                    f"field '{name}' has no {kind}, and so no process: give one for each of {[*fields]}"
-                )
+    fields, each, split, joint = named(shape)
+    samplers, grids, masks = each(sampler), each(grid), each(mask)
+    for name in fields:
+        if name not in samplers or name not in grids:
+            raise DiffusionError(f"field '{name}' has no sampler or no grid, and so no process: give it one")
     masks = {name: _mask(masks.get(name), name, len(seeds), fields[name]) for name in fields}
     if mask is not None:
         condition = {**(condition or {}), "mask": joint(masks)}
@@ -114,7 +100,7 @@ def sample(
 
             if kinds == {Ask}:
                 given = {**(condition or {}), "previous": previous} if self_conditioning else condition
-                states = joint({name: ask.x for name, ask in requests.items()})
+                states = joint({n: grids[n].process.confine(ask.x, masks[n]) for n, ask in requests.items()})
                 times = joint({name: ask.t for name, ask in requests.items()})
                 replies = split(denoise(states, times, given))
                 for name, ask in requests.items():
@@ -142,6 +128,15 @@ def sample(
                     )
             if progress is not None:
                 progress(done, max(done, total))  # a sampler may walk a step more than once
+
+
+def named(shape: Any) -> tuple[dict[str, Any], Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+    """The shapes of a state's fields, the only one of a bare state being called ""; and three functions: a value for
+    each field, or one for all, as a dict; a state as a dict; a dict as a state."""
+    if isinstance(shape, Mapping):
+        names = dict(shape)
+        return names, lambda v: dict(v) if isinstance(v, Mapping) else dict.fromkeys(names, v), dict, dict
+    return {"": shape}, lambda v: {"": v}, lambda v: {"": v}, lambda v: v[""]
 
 
 def _check(reply: Prediction | None, shape: tuple[int, ...], ask: Ask, field: str, step: int) -> None:

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, like, namespace, numpy
+from inkwash.diffusion.arrays import Array, like, mask_like, namespace, numpy
 from inkwash.diffusion.denoiser import Condition
-from inkwash.diffusion.driver import converter, sample
+from inkwash.diffusion.driver import converter, named, sample
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.guides import needs_torch
@@ -75,17 +75,8 @@ def particles(
     """
     if count < 1:
         raise DiffusionError(f"count = {count}: at least one particle is needed")
-    bare = not isinstance(shape, Mapping)
-    fields: dict[str, Any] = {"": shape} if bare else dict(shape)  # type: ignore[arg-type]
-
-    def split(value: Any) -> dict[str, Any]:
-        return {"": value} if bare else dict(value)
-
-    def joint(value: dict[str, Any]) -> Any:
-        return value[""] if bare else value
-
-    grids = dict(grid) if isinstance(grid, Mapping) else dict.fromkeys(fields, grid)
-    convert, filters = converter(device), len(seeds)
+    fields, each, split, joint = named(shape)
+    grids, convert, size = each(grid), converter(device), (len(seeds), count)
     own = [_child(seed, k) for seed in seeds for k in range(count)]
     start = {n: grids[n].process.prior(grids[n][0], Noise(own, fields[n], f"{n}/start", convert)) for n in fields}
     paths: dict[str, tuple[list[Array], Array]] = {}
@@ -93,68 +84,67 @@ def particles(
         if name not in fields:
             raise DiffusionError(f"known: there is no field '{name}', only {[*fields]}")
         noise = Noise(seeds, fields[name], f"{name}/known", convert)
-        paths[name] = _path(grids[name], values, where, start[name], noise, name, count)
+        paths[name] = _path(grids[name], values, where, start[name], noise, name)
         start[name] = grids[name].process.paste(start[name], paths[name][0][0], paths[name][1])
-    urns = Noise(seeds, (), "resampling")
-    log_w, before = np.zeros((filters, count)), np.zeros((filters, count))  # and the twist at the last request
+    urns, log_w, before = Noise(seeds, (), "resampling"), np.zeros(size), np.zeros(size)
     ess: list[np.ndarray] = []
     ancestors: list[np.ndarray] = []
-    seen: dict[str, Any] = {}  # what `guided` saw at the last request
+    seen: Any = None  # at the last request: states, plain predictions, the twist
 
-    def guided(x: Any, t: Any, told: Condition | None) -> Any:
-        if twist is None:
-            return denoise(x, t, told)
+    def asked(x: Any, t: Any, told: Condition | None) -> Any:
+        nonlocal seen
         if not gradients:
-            seen["plain"] = prediction = denoise(x, t, told)
-            seen["twist"] = numpy(twist(_clean(prediction), t)).reshape(filters, count)
+            prediction = denoise(x, t, told)
+            value = np.zeros(size) if twist is None else numpy(twist(_clean(prediction), t)).reshape(size)
+            seen = x, prediction, value
             return prediction
-        return joint(_twisted(denoise, twist, split(x), split(t), told, joint, seen, (filters, count)))
+        plain, value, slopes = _slopes(denoise, twist, split(x), split(t), told, joint)
+        seen = x, joint(plain), value.reshape(size)
+        scale = {n: (t.sigma**2 / t.alpha if t.alpha else 0.0) for n, t in split(t).items()}
+        return joint({n: p._replace(clean=p.clean + scale[n] * slopes.get(n, 0.0)) for n, p in plain.items()})
 
     def hook(given: Any, noises: Any) -> Any:
         nonlocal log_w, before
-        steps, noise, number = split(given), split(noises), len(ess) + 1
-        now = seen["twist"] if twist is not None else before
-        log_w += now - before
+        steps, number, fresh = split(given), len(ess) + 1, {}
+        log_w += seen[2] - before
         for name, (path, where) in paths.items():
             law = _law(steps[name], number)
             if not law.sharp:
-                gain = grids[name].process.log_known(law, path[number], where)
-                log_w += numpy(gain).reshape(filters, count).astype(float)
-        w = _weights(log_w, seeds, number)
+                log_w += numpy(grids[name].process.log_known(law, path[number], where)).reshape(size).astype(float)
+        w, u = _weights(log_w, seeds, number), numpy(urns.uniform())
         ess.append(1 / (w**2).sum(1))
-        u, thin = numpy(urns.uniform()), ess[-1] < threshold * count
-        chosen = [residual_systematic(w[f], float(u[f])) if thin[f] else np.arange(count) for f in range(filters)]
-        ancestors.append(np.stack(chosen))
-        rows = (np.arange(filters)[:, None] * count + ancestors[-1]).reshape(-1)
-        log_w, before = np.where(thin[:, None], 0.0, log_w), np.take_along_axis(now, ancestors[-1], 1)
-        fresh = {}
+        thin = ess[-1] < threshold * count
+        ancestors.append(
+            np.stack([residual_systematic(w[f], u[f]) if thin[f] else np.arange(count) for f in range(size[0])])
+        )
+        rows = (np.arange(size[0])[:, None] * count + ancestors[-1]).reshape(-1)
+        log_w, before = np.where(thin[:, None], 0.0, log_w), seen[2].reshape(-1)[rows].reshape(size)
         for name, step in steps.items():
-            x, law = step.x, _law(step, number)
+            process, x, law = grids[name].process, step.x, _law(step, number)
+            index = like(rows, x, namespace(x).int64)
             if thin.any():  # those of one ancestor part at once
-                index = like(rows, x, namespace(x).int64)
-                again = np.repeat(thin, count).reshape(-1, *[1] * (x.ndim - 1))
+                again = mask_like(np.repeat(thin, count), x)
                 law = law.take(index)
-                x = namespace(x).where(like(again, x, namespace(x).bool), law.sample(noise[name]), x)
-            if gradients:
-                x, change = _untwist(grids[name], step, split(seen["plain"])[name], seen["x"][name], law, x, rows)
-                log_w = log_w + change.reshape(filters, count)
-            if name in paths:
-                x = grids[name].process.paste(x, paths[name][0][number], paths[name][1])
-            fresh[name] = x
+                x = namespace(x).where(again, law.sample(split(noises)[name]), x)
+            if gradients:  # log p(x_s | x_t) - log q(x_s | x_t), p the chain that nothing guides
+                p = process.transition(split(seen[0])[name], step.t, step.s, split(seen[1])[name]).take(index)
+                if p.sharp:  # a step without noise is walked by p itself
+                    x = p.mean
+                else:
+                    log_w = log_w + numpy((p.log_prob(x) - law.log_prob(x)).reshape(len(x), -1).sum(1)).reshape(size)
+            fresh[name] = process.paste(x, paths[name][0][number], paths[name][1]) if name in paths else x
         return joint(fresh)
 
     states = sample(
-        guided, shape, sampler, grid, own, condition, hooks=[hook], progress=progress, x=joint(start), device=device
+        asked, shape, sampler, grid, own, condition, hooks=[hook], progress=progress, x=joint(start), device=device
     )
     if twist is not None:
-        ends = joint({name: grids[name][-1] for name in fields})
-        log_w += numpy(twist(states, ends)).reshape(filters, count) - before
-    w = _weights(log_w, seeds, len(ess))
-    u = numpy(urns.uniform())
-    last = [min(int(np.searchsorted(np.cumsum(w[f]), u[f])), count - 1) for f in range(filters)]
-    split_states = {n: x.reshape(filters, count, *x.shape[1:]) for n, x in split(states).items()}
-    drawn = {n: x[list(range(filters)), last] for n, x in split_states.items()}
-    return Particles(joint(drawn), joint(split_states), w, np.stack(ess), np.stack(ancestors))
+        log_w += numpy(twist(states, joint({n: grids[n][-1] for n in fields}))).reshape(size) - before
+    w, u = _weights(log_w, seeds, len(ess)), numpy(urns.uniform())
+    last = [min(int((np.cumsum(row) < v).sum()), count - 1) for row, v in zip(w, u, strict=True)]
+    grouped = {n: x.reshape(*size, *x.shape[1:]) for n, x in split(states).items()}
+    drawn = joint({n: x[list(range(size[0])), last] for n, x in grouped.items()})
+    return Particles(drawn, joint(grouped), w, np.stack(ess), np.stack(ancestors))
 
 
 def residual_systematic(weights: np.ndarray, u: float) -> np.ndarray:
@@ -176,24 +166,20 @@ def _child(seed: int, k: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{k}".encode()).digest()[:8], "little")
 
 
-def _path(
-    grid: Grid, values: Array, where: Array, x: Array, noise: Noise, name: str, count: int
-) -> tuple[list[Array], Array]:
+def _path(grid: Grid, values: Array, where: Array, x: Array, noise: Noise, name: str) -> tuple[list[Array], Array]:
     """The known part at each time of the grid, one jointly drawn path for each filter, and where it is."""
-    xp, process, shape = namespace(x), grid.process, (len(x) // count, *x.shape[1:])
-    where = xp.broadcast_to(like(numpy(where), x, xp.bool), x.shape)
-    y = xp.broadcast_to(like(numpy(values), x), shape)
+    xp, process, last = namespace(x), grid.process, grid[-1]
+    where, eps = xp.broadcast_to(like(numpy(where), x, xp.bool), x.shape), process.eps(noise)
+    y = xp.broadcast_to(like(numpy(values), x), eps.shape)
     try:
         process.check(process.paste(0 * y, y, where[: len(y)]))
     except DiffusionError as error:
-        raise DiffusionError(f"known values of field '{name}', shape {tuple(shape)}: {error}") from None
+        raise DiffusionError(f"known values of field '{name}', shape {tuple(y.shape)}: {error}") from None
     path: list[Array] = []
-    last = grid[-1]
-    if last.sigma:
-        y = process.noise(y, last, process.eps(noise))
-    for i, point in enumerate(reversed(grid.points)):
-        y = process.renoise(y, last, point, process.eps(noise)) if i else y
-        path, last = [xp.repeat(y, count, 0) if xp is np else y.repeat_interleave(count, 0), *path], point
+    y = process.noise(y, last, eps)
+    for t in reversed(grid.points):
+        y = y if t is last else process.renoise(y, last, t, process.eps(noise))
+        last, path = t, [y[np.arange(len(x)) // (len(x) // len(y))], *path]
     return path, where
 
 
@@ -223,10 +209,8 @@ def _weights(log_w: np.ndarray, seeds: Sequence[int], step: int) -> np.ndarray:
     return np.asarray(w / w.sum(1, keepdims=True))
 
 
-def _twisted(
-    denoise: Any, twist: Any, x: dict[str, Any], t: dict[str, Any], told: Any, joint: Any, seen: Any, size: Any
-) -> dict[str, Any]:
-    """Predictions moved by the gradient of the twist: clean + (sigma^2 / alpha) grad, as in `classifier`."""
+def _slopes(denoise: Any, twist: Any, x: dict[str, Any], t: dict[str, Any], told: Any, joint: Any) -> Any:
+    """The predictions, the twist of each particle, and its gradient in each field of real numbers."""
     for value in x.values():
         needs_torch(value, "particles: gradients")
     import torch
@@ -238,30 +222,7 @@ def _twisted(
             raise DiffusionError("particles: tokens have no gradients; take gradients=False")
         prediction = denoise(joint(x), joint(t), told)
         value = twist(_clean(prediction), joint(t))
-        slopes = dict(
-            zip(free, torch.autograd.grad(value.sum(), [x[n] for n in free], allow_unused=True), strict=True)
-        )
+        slopes = torch.autograd.grad(value.sum(), [x[n] for n in free], allow_unused=True)
     plain = prediction if isinstance(prediction, dict) else {"": prediction}
     plain = {n: p._replace(clean=p.clean.detach()) for n, p in plain.items()}
-    seen.update(plain=joint(plain), x={n: v.detach() for n, v in x.items()}, twist=numpy(value).reshape(size))
-
-    def moved(name: str) -> Any:
-        slope, p = slopes.get(name), t[name]
-        if slope is None or not p.alpha:
-            return plain[name]
-        return plain[name]._replace(clean=plain[name].clean + (p.sigma**2 / p.alpha) * slope)
-
-    return {n: moved(n) for n in x}
-
-
-def _untwist(
-    grid: Grid, step: Any, plain: Any, origin: Array, law: Any, x: Array, rows: np.ndarray
-) -> tuple[Any, Any]:
-    """The state, and what its weight gains: log p(x_s | x_t) - log q(x_s | x_t), p the chain without the twist. A
-    step without noise is walked by p itself."""
-    index = like(rows, x, namespace(x).int64)
-    p = grid.process.transition(origin, step.t, step.s, plain).take(index)
-    if p.sharp:
-        return p.mean, np.zeros(len(x))
-    gain = p.log_prob(x) - law.log_prob(x)
-    return x, numpy(gain.reshape(len(x), -1).sum(1)).astype(float)
+    return plain, numpy(value), {n: slope for n, slope in zip(free, slopes, strict=True) if slope is not None}

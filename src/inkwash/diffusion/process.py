@@ -110,12 +110,6 @@ class Wrapped(Normal):
 class Balanced(Normal):
     """N(mean, std^2) among point sets (batch, points, dimensions) whose centre of mass is at 0."""
 
-    def sample(self, noise: Noise) -> Array:
-        """mean + std * centred noise."""
-        if self.sharp:
-            return self.mean
-        return combine([centred(noise.normal(), noise.mask), self.mean], [self.std, 1.0])
-
     def log_prob(self, x: Array, mask: Array | None = None) -> Array:
         """Its sum over a sample is the log density, in nats, in the space of centred sets, which has a point less:
         the normaliser counts (n - 1) / n times in each of n elements. `mask` as of the state."""
@@ -286,9 +280,9 @@ class Torus(Gaussian):
 class Centred(Gaussian):
     """A Gaussian process of point sets (batch, points, dimensions) with their centre of mass at 0.
 
-    Data, noise and predictions are centred, so the state never leaves that space; sets of fewer points are padded and
-    masked. E(n) diffusion (Hoogeboom et al. 2022, 2203.17003). Where a part of a set is known (`known_region`,
-    `particles`), its place is not: only its shape counts, and each sample finds the place by itself.
+    The driver centres what a step leads to and what is predicted, so the state never leaves that space; sets of fewer
+    points are padded and masked. E(n) diffusion (Hoogeboom et al. 2022, 2203.17003). Where a part of a set is known
+    (`known_region`, `particles`), its place is not: only its shape counts, and each sample finds the place by itself.
     """
 
     def check(self, x: Array) -> None:
@@ -302,14 +296,6 @@ class Centred(Gaussian):
     def law(self, mean: Array, std: Array) -> Balanced:
         """The normal distribution among centred point sets."""
         return Balanced(mean, std)
-
-    def prior(self, t: Point, noise: Noise) -> Array:
-        """sigma(t) times centred noise."""
-        return t.sigma * centred(noise.normal(), noise.mask)
-
-    def eps(self, noise: Noise) -> Array:
-        """Centred standard normal noise."""
-        return centred(noise.normal(), noise.mask)
 
     def confine(self, x: Array, mask: Array | None) -> Array:
         """Centred, over the points that there are."""
