@@ -260,3 +260,23 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(DiffusionError, match="tokens have no gradients"):
         logits = lambda x, t, c: Prediction(torch.zeros(*x.shape, 4))  # noqa: E731
         particles(logits, (3,), uniform(process, 5), [0], twist=lambda c, t: c, gradients=True, device="cpu")
+
+
+def test_ancestors_are_the_states_that_were_walked_from():
+    """In small steps a particle is much nearer to its recorded ancestor than to what stood in its own place."""
+    states = []
+
+    def denoise(x, t, condition=None):
+        states.append(x.copy())
+        return denoiser(0.9)(x, t)
+
+    grid, count = uniform(VP, 300), 12
+    found = particles(denoise, (SIZE,), grid, [1, 2], count=count, known=(MOTIF, WHERE), threshold=0.95)
+    near, own = [], []
+    for before, after, ancestors in zip(states, states[1:], found.ancestors, strict=False):
+        for row, origin in enumerate(ancestors):
+            old, new = (x[row * count : (row + 1) * count, PART:] for x in (before, after))
+            moved = origin != np.arange(count)
+            near += list(((new - old[origin]) ** 2).sum(1)[moved])
+            own += list(((new - old) ** 2).sum(1)[moved])
+    assert len(near) > 50 and np.mean(near) < 0.2 * np.mean(own)
