@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from PIL import Image
 import inkwash
 from inkwash.cli import main
 from inkwash.networks.unet import UNet
+from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.files import read_recipe, write_png
 from inkwash.systems.pictures.model import SAMPLERS, Info, Pictures
+from tests.models import tiny
 
 
 def test_help_and_mistakes_load_no_torch():
@@ -182,3 +185,59 @@ def test_recipe_mistakes(tmp_path, monkeypatch, capsys):
 def test_doctor_and_models(capsys):
     assert main(["doctor"]) == 0 and main(["models"]) == 0
     assert "torch" in capsys.readouterr().out
+
+
+def test_tune_then_generate_in_few_steps(tmp_path, monkeypatch, capsys):
+    """Tables are learned beside the weights, used, made anew by `again`, and refused where they do not fit."""
+    folder = tmp_path / "tiny"
+    tiny().save(folder)
+    names = np.array([f"thing {i}" for i in range(30)])
+    split = np.where(np.arange(30) < 12, "validation", "train")
+    seen = SimpleNamespace(name=names, style=np.array(["flat", "noto"] * 15), split=split)
+    monkeypatch.setattr(emoji_data, "load", lambda data: seen)
+    draw = [
+        "generate",
+        "a fox",
+        "--model",
+        str(folder),
+        "--sampler",
+        "tuned",
+        "--seed",
+        "3",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+
+    assert main([*draw, "--steps", "4"]) == 2
+    assert f"make one with `inkwash tune {folder} --steps 4`" in capsys.readouterr().err
+    assert main(["tune", str(folder), "--steps", "3", "--steps", "4", "--pictures", "8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[:2]] == ["3 steps", "4 steps"]
+    assert lines[2] == str(folder / "tables.json")
+
+    assert main([*draw, "--steps", "4"]) == 0
+    picture = capsys.readouterr().out.strip()
+    assert main(["again", picture]) == 0 and "the same pixels" in capsys.readouterr().out
+    # nearer to the model's own picture in 100 steps than the same number of untuned steps are
+    model = Pictures.load(folder)
+    ask = [["thing 1", "thing 5"], ["flat", "noto"], [3, 4]]
+    own, tuned, plain = (
+        model.sample(*ask, sampler=name, steps=steps).astype(float)
+        for name, steps in (("dpmpp_2m", 100), ("tuned", 4), ("euler", 4))
+    )
+    assert ((tuned - own) ** 2).mean() < ((plain - own) ** 2).mean()
+
+    assert main([*draw, "--steps", "5"]) == 2
+    assert "there are tables for 3, 4 steps" in capsys.readouterr().err
+    for parameter in model.unet.parameters():
+        parameter.data *= 1.5
+    model.save(folder)
+    assert main([*draw, "--steps", "4"]) == 2 and "learned for other weights" in capsys.readouterr().err
+    assert main(["tune", str(folder), "--steps", "1"]) == 2 and "from 2 to 50" in capsys.readouterr().err
+    assert main(["tune", "nope"]) == 2 and "unknown model" in capsys.readouterr().err
+
+
+def test_tune_without_data_says_how_to_get_them(tiny_folder, tmp_path, capsys):
+    assert main(["tune", str(tiny_folder), "--data", str(tmp_path / "none")]) == 2
+    error = capsys.readouterr().err
+    assert "inkwash data emoji" in error and error.count("\n") == 1
