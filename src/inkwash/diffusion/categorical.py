@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inkwash.diffusion.arrays import Array, cast, like, mask_like, namespace, pick
-from inkwash.diffusion.denoiser import Condition, Prediction, TimeOf, thousands, told
+from inkwash.diffusion.denoiser import Condition, Denoiser, Parametrization, Prediction
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.losses import Times, uniform_times
@@ -208,22 +208,13 @@ def d3pm_bound(steps: int = 1000) -> Objective:
 
 
 @dataclass(frozen=True)
-class TokenDenoiser:
-    """A network that answers `network(x, time, **condition)` with logits (batch, positions..., symbols).
+class TokenDenoiser(Denoiser):
+    """A `Denoiser` whose network answers with logits (batch, positions..., symbols)."""
 
-    `time(point)` as in `Denoiser`.
-    """
+    process: Categorical  # type: ignore[assignment]
+    parametrization: str | Parametrization = "clean"
 
-    network: Callable[..., Array]
-    process: Categorical
-    time: TimeOf = thousands
-
-    def __call__(self, x: Array, t: Point, condition: Condition | None = None) -> Prediction:
-        """The logits of x_0 given x_t, in float32 whatever the network computes in."""
-        output = self.network(x, told(self.time(t), x, namespace(x).float32), **(condition or {}))
-        return Prediction(cast(output, namespace(x).float32))
-
-    def loss(
+    def loss(  # type: ignore[override]
         self,
         x0: torch.Tensor,
         condition: Condition | None = None,
@@ -242,7 +233,8 @@ class TokenDenoiser:
         drawn = times(len(x0), generator).reshape(-1, *[1] * (x0.ndim - 1))
         t = Point(*(part.to(x0.device, torch.float32) for part in self.process.at(drawn)))
         xt = self.process.noise(x0, t, torch.rand(x0.shape, generator=generator, device=x0.device))
-        each = (objective or d3pm_bound())(self.process, x0, xt, t, self(xt, t, condition))
+        prediction = Prediction(self._output(xt, t, condition)[0])
+        each = (objective or d3pm_bound())(self.process, x0, xt, t, prediction)
         loss: torch.Tensor = each.mean() if mask is None else each[mask_like(mask, each)].mean()
         return loss
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from inkwash.diffusion.arrays import Array, cast, combine, mask_like, namespace
 from inkwash.diffusion.errors import DiffusionError
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import torch
 
 Condition = Mapping[str, Array]
-TimeOf = Callable[["Point"], Array]
 
 
 class Prediction(NamedTuple):
@@ -115,13 +114,6 @@ def log_ratio(t: Point) -> Array:
     return namespace(ratio).log(ratio) / 4
 
 
-def told(times: Array, x: Array, dtype: Any) -> Array:
-    """The time as a network is told it, (batch,), from that of one point or of one each."""
-    if isinstance(times, (int, float)):
-        return namespace(x).full((x.shape[0],), times, dtype=dtype, device=x.device)
-    return cast(times, dtype).reshape(-1)
-
-
 @dataclass(frozen=True)
 class Denoiser:
     """A network, the process it undoes and what it predicts: a Parametrization, or the name of one.
@@ -140,7 +132,7 @@ class Denoiser:
     network: Callable[..., Array]
     process: Gaussian
     parametrization: str | Parametrization = "eps"
-    time: TimeOf = thousands
+    time: Callable[[Point], Array] = thousands
     variance_steps: int | None = None
 
     def __post_init__(self) -> None:
@@ -156,9 +148,14 @@ class Denoiser:
 
     def _output(self, x: Array, t: Point, condition: Condition | None) -> tuple[Array, Array | None]:
         """The network's answer in the state's own dtype, whatever the network computes in; and the spread."""
-        times, scale, seen = told(self.time(t), x, x.dtype), self.form.scale, self.process.settle(x)
+        times, scale, seen, xp = self.time(t), self.form.scale, self.process.settle(x), namespace(x)
+        dtype = xp.float32 if "int" in str(x.dtype) else x.dtype  # tokens are told times, and answered, in float32
+        if isinstance(times, (int, float)):
+            times = xp.full((x.shape[0],), times, dtype=dtype, device=x.device)
+        else:
+            times = cast(times, dtype).reshape(-1)
         output = self.network(seen if scale is None else seen * scale(t), times, **(condition or {}))
-        output = output if output.dtype == x.dtype else cast(output, x.dtype)
+        output = output if output.dtype == dtype else cast(output, dtype)
         if self.variance_steps is None:
             return output, None
         channels = x.shape[1]

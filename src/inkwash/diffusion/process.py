@@ -80,7 +80,7 @@ class Wrapped(Normal):
         """Elementwise log density on the circle, in nats."""
         std, rest, images = self._images(x)
         more = namespace(x).log(sum(weight for _, weight in images))
-        return replace(self, std=std)._log_density(rest) + more
+        return Normal(0.0, std).log_prob(rest) + more
 
     def score(self, x: Array) -> Array:
         """d log density / dx, elementwise: -(the mean distance over the images) / std^2."""
@@ -91,9 +91,6 @@ class Wrapped(Normal):
     def kl(self, other: Normal) -> Array:
         """Not defined: Raises DiffusionError, since it has no closed form."""
         raise DiffusionError("wrapped normal distributions: their KL divergence has no closed form")
-
-    def _log_density(self, offset: Array) -> Array:
-        return -((offset / self.std) ** 2) / 2 - self._log_std() - math.log(2 * math.pi) / 2
 
     def _images(self, x: Array) -> tuple[Array, Array, list[tuple[float, Array]]]:
         """std; the offset of x from the mean, wound to the nearest; and of each image its shift and its weight beside
