@@ -203,6 +203,16 @@ def test_the_final_weights_count():
     assert found.states[:, :, 0].mean() == pytest.approx(0.0, abs=0.05)
 
 
+def test_each_seed_has_its_own_condition():
+    def denoise(x, t, condition):
+        return Prediction(0 * x + condition["c"])
+
+    c = np.array([[1.0], [-2.0]])
+    for device, given in ((None, c), ("cpu", torch.from_numpy(c))):
+        found = particles(denoise, (3,), uniform(VP, 5), [4, 5], {"c": given}, count=6, device=device)
+        assert np.asarray(found.x).tolist() == [[1.0] * 3, [-2.0] * 3]
+
+
 def test_the_motif_has_the_noise_of_its_time():
     """What the network sees in the known part at time t is alpha_t y + sigma_t noise, of one joint path."""
     seen = []

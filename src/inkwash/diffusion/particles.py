@@ -68,7 +68,7 @@ def particles(
     gradients: also move each step by the gradient of the twist, as TDS does, which the weights then make good; needs
         torch, and moves only fields of real numbers.
     threshold: particles are drawn again when their effective number falls below this share of `count`.
-    sampler: one that draws from its transition; a condition is given once, in a batch of 1.
+    condition: with a row for each seed. sampler: one that draws from its transition.
 
     Raises DiffusionError for a sampler without noise, a known field that is not there, known values that do not
     belong to their process, gradients without torch, and where every particle has weight 0.
@@ -78,6 +78,7 @@ def particles(
     fields, each, split, joint = named(shape)
     grids, convert, size = each(grid), converter(device), (len(seeds), count)
     own = [_child(seed, k) for seed in seeds for k in range(count)]
+    told = {key: value[np.arange(len(own)) // count] for key, value in (condition or {}).items()}
     start = {n: grids[n].process.prior(grids[n][0], Noise(own, fields[n], f"{n}/start", convert)) for n in fields}
     paths: dict[str, tuple[list[Array], Array]] = {}
     for name, (values, where) in (split(known) if known is not None else {}).items():
@@ -136,7 +137,7 @@ def particles(
         return joint(fresh)
 
     states = sample(
-        asked, shape, sampler, grid, own, condition, hooks=[hook], progress=progress, x=joint(start), device=device
+        asked, shape, sampler, grid, own, told, hooks=[hook], progress=progress, x=joint(start), device=device
     )
     if twist is not None:
         log_w += numpy(twist(states, joint({n: grids[n][-1] for n in fields}))).reshape(size) - before
