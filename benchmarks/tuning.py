@@ -147,6 +147,17 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def energies(report: dict[str, Any]) -> str:
+    """Markdown: energy distances of `curves` to real ones, a row for each number of steps."""
+    found = report["curves"]
+    lines = ["| steps | best untuned | tuned | 100 steps | real |", "|---:|---:|---:|---:|---:|"]
+    ends = f"{found['energy distance, many steps']:.4f} | {found['energy distance, real']:.4f}"
+    for steps, row in found["steps"].items():
+        d = row["energy distance"]
+        lines.append(f"| {steps} | {d[row['best untuned']]:.4f} | {d['tuned']:.4f} | {ends} |")
+    return "\n".join(lines)
+
+
 def emoji_tasks(data: Path, pictures: int) -> tuple[Task, Task, diffusion.Grid]:
     """What is tuned on, and what is compared on: prompts of the validation split that the tuning did not see."""
     model = inkwash.load("emoji")
@@ -180,7 +191,7 @@ def main() -> None:
         report["emoji"] = {"pictures": split, "sha256": inkwash.load("emoji").hash, **found}
     with atomic(RESULT) as file:
         file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(table(report))
+    print(table(report), energies(report), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -57,3 +57,17 @@ def test_the_table_of_orders_is_that_of_its_report():
     for sampler, schedules in report["largest error"].items():
         found = benchmark["errors"](benchmark["SOLVERS"][sampler], benchmark["SCHEDULES"]["cosine"])
         assert found == pytest.approx(schedules["cosine"], rel=1e-4)
+
+
+def test_the_tables_of_exact_cases_and_of_tuning_are_those_of_their_reports():
+    """And the shipped tables for few steps are for the shipped weights."""
+    from tests.diffusion import exact
+
+    rows = json.loads(exact.RESULT.read_text(encoding="utf-8"))["rows"]
+    assert exact.table(rows) in read("docs/process.md")
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "tuning.py"))
+    report = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
+    assert benchmark["table"](report).strip() in read("docs/tuning.md")
+    assert benchmark["energies"](report) in read("docs/tuning.md")
+    saved = json.loads((ROOT / "src/inkwash/weights/emoji/tables.json").read_text(encoding="utf-8"))
+    assert saved["hash"] == report["emoji"]["sha256"]

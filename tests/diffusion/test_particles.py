@@ -208,8 +208,8 @@ def test_each_seed_has_its_own_condition():
         return Prediction(0 * x + condition["c"])
 
     c = np.array([[1.0], [-2.0]])
-    for device, given in ((None, c), ("cpu", torch.from_numpy(c))):
-        found = particles(denoise, (3,), uniform(VP, 5), [4, 5], {"c": given}, count=6, device=device)
+    for device, rows in ((None, c), ("cpu", torch.from_numpy(c))):
+        found = particles(denoise, (3,), uniform(VP, 5), [4, 5], {"c": rows}, count=6, device=device)
         assert np.asarray(found.x).tolist() == [[1.0] * 3, [-2.0] * 3]
 
 
