@@ -1,4 +1,4 @@
-"""Tokens: a process that replaces symbols, how it is learned, and how it is undone position by position.
+"""Tokens: a process that replaces symbols.
 
 A state is whole numbers, (batch, positions...). Everything follows from q(x_t | x_s) = a [x_t = x_s] + (1 - a)
 limit(x_t), a = alpha_t / alpha_s: a symbol stays, or is drawn anew from `limit`. D3PM (Austin et al. 2021,
@@ -7,24 +7,15 @@ limit(x_t), a = alpha_t / alpha_s: a symbol stays, or is drawn anew from `limit`
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, cast, like, mask_like, namespace, pick
-from inkwash.diffusion.denoiser import Condition, Denoiser, Parametrization, Prediction
+from inkwash.diffusion.arrays import Array, cast, like, namespace, pick
 from inkwash.diffusion.errors import DiffusionError
-from inkwash.diffusion.grid import Grid
-from inkwash.diffusion.losses import Times, uniform_times
 from inkwash.diffusion.noise import Noise
-from inkwash.diffusion.process import Process
-from inkwash.diffusion.samplers import Ask, Step, Walk
+from inkwash.diffusion.process import Prediction, Process
 from inkwash.diffusion.schedule import Point, Schedule
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -175,101 +166,3 @@ class Categorical(Process):
     def _toward(self, p: Array, kept: Array) -> Array:
         kept = kept if isinstance(kept, float) else kept[..., None]
         return kept * p + (1 - kept) * like(self.limit, p)
-
-
-Objective = Callable[[Categorical, Array, Array, Point, Prediction], Array]
-
-
-def cross_entropy(weight: Callable[[Point], Array] = lambda t: 1.0) -> Objective:
-    """weight(t) times -log p(x_0 | x_t) at each position; 0 where x_t is not masked, if there are masks."""
-
-    def objective(process: Categorical, x0: Array, xt: Array, t: Point, prediction: Prediction) -> Array:
-        p = pick(process.clean(xt, prediction).probabilities, x0)
-        return -weight(t) * namespace(p).log(namespace(p).clip(p, 1e-37, None))
-
-    return objective
-
-
-def d3pm_bound(steps: int = 1000) -> Objective:
-    """steps KL(q(x_s | x_t, x_0), p(x_s | x_t)) at each position, s = t - 1 / steps: the variational bound in nats of
-    a chain of so many equal steps, the last, -log p(x_0 | x_1), included (D3PM, 2107.03006, equation 1).
-
-    With masks it is `cross_entropy` with the weight steps (alpha_s - alpha_t) / (1 - alpha_t), and for many steps
-    that of MDLM, -alpha' / (1 - alpha). Times within the last step count as its upper end.
-    """
-
-    def objective(process: Categorical, x0: Array, xt: Array, t: Point, prediction: Prediction) -> Array:
-        earlier = process.at(namespace(t.t).clip(t.t - 1 / steps, 0, None))
-        s, t = (Point(*(part[..., None] for part in point)) for point in (earlier, t))
-        truth = process.transition(xt, t, s, process.known(x0))
-        return steps * truth.kl(process.transition(xt, t, s, prediction))
-
-    return objective
-
-
-@dataclass(frozen=True)
-class TokenDenoiser(Denoiser):
-    """A `Denoiser` whose network answers with logits (batch, positions..., symbols)."""
-
-    process: Categorical  # type: ignore[assignment]
-    parametrization: str | Parametrization = "clean"
-
-    def loss(  # type: ignore[override]
-        self,
-        x0: torch.Tensor,
-        condition: Condition | None = None,
-        objective: Objective | None = None,
-        times: Times = uniform_times,
-        generator: torch.Generator | None = None,
-        mask: Array | None = None,
-    ) -> torch.Tensor:
-        """E over t and x_t of the objective (None: `d3pm_bound`), a mean over all positions that there are.
-
-        Raises DiffusionError for tokens outside the vocabulary.
-        """
-        import torch
-
-        self.process.check(x0)
-        drawn = times(len(x0), generator).reshape(-1, *[1] * (x0.ndim - 1))
-        t = Point(*(part.to(x0.device, torch.float32) for part in self.process.at(drawn)))
-        xt = self.process.noise(x0, t, torch.rand(x0.shape, generator=generator, device=x0.device))
-        prediction = Prediction(self._output(xt, t, condition)[0])
-        each = (objective or d3pm_bound())(self.process, x0, xt, t, prediction)
-        loss: torch.Tensor = each.mean() if mask is None else each[mask_like(mask, each)].mean()
-        return loss
-
-
-def unmask(x: Array, grid: Grid, noise: Noise, calls: int | None = None, confident: bool = False) -> Walk:
-    """Opens the masked positions in `calls` calls, equally many in each, however fine the grid is.
-
-    Which ones: at random, or, if `confident`, those of which the network is surest (after MaskGIT, Chang et al. 2022,
-    2202.04200, which looks at the symbol it has drawn and so prefers likely ones). Symbols opened in one call are
-    drawn independently; with a call for each position, the default, samples are exact for an exact network. At
-    random, that is the absorbing chain in continuous time, walked from one opening to the next (Zheng et al. 2024,
-    2409.02908).
-    Positions that are open at the start stay.
-
-    Raises DiffusionError for a process without a mask, and for calls < 1.
-    """
-    process, xp = grid.process, namespace(x)
-    if not isinstance(process, Categorical) or process.mask is None:
-        raise DiffusionError("unmask: the process has no mask; take `ancestral`")
-    flat = (x == process.mask).reshape(len(x), -1)
-    closed = flat.sum(1)
-    calls = max(int(closed.max()), 1) if calls is None else calls
-    if calls < 1:
-        raise DiffusionError(f"unmask: calls = {calls}; at least 1 is needed")
-    keys = noise.uniform().reshape(flat.shape)
-    times = [grid[0].t + (grid[-1].t - grid[0].t) * i / calls for i in range(calls + 1)]
-    for i in range(calls):
-        t, s = grid.at(times[i]), grid.at(times[i + 1])
-        prediction = yield Ask(x, t)
-        law = process.clean(x, prediction)
-        drawn = law.sample(noise)
-        flat = (x == process.mask).reshape(len(x), -1)
-        score = xp.amax(law.probabilities, -1).reshape(flat.shape) if confident else keys
-        rank = xp.argsort(xp.argsort(xp.where(flat, score, -1.0) * -1))
-        goal = flat.sum(1) - closed * (calls - 1 - i) // calls
-        chosen = (flat & (rank < goal[:, None])).reshape(x.shape)
-        x = yield Step(xp.where(chosen, drawn, x), t, s, prediction)
-    return x

@@ -10,26 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from inkwash.diffusion.arrays import Array, cast, combine, mask_like, namespace
+from inkwash.diffusion.categorical import Categorical
 from inkwash.diffusion.errors import DiffusionError
-from inkwash.diffusion.losses import LossAware, Times, Weight, simple, uniform_times
-from inkwash.diffusion.process import Gaussian
+from inkwash.diffusion.losses import LossAware, Objective, Times, Weight, d3pm_bound, simple, uniform_times
+from inkwash.diffusion.process import Gaussian, Prediction
 from inkwash.diffusion.schedule import Point
 
 if TYPE_CHECKING:
     import torch
 
 Condition = Mapping[str, Array]
-
-
-class Prediction(NamedTuple):
-    """What is clean, seen from x_t: E[x_0 | x_t]; of tokens, the logits of each symbol.
-
-    `spread` places the variance of the reverse step, on a scale of logarithms, between the least it can be (0, that
-    of q(x_s | x_t, x_0)) and the most (1, the noise added between s and t); None is 0. See `Gaussian.transition`.
-    """
-
-    clean: Array
-    spread: Array | None = None
 
 
 Denoise = Callable[[Array, Point, Condition | None], Prediction]
@@ -215,6 +205,38 @@ class Denoiser:
         if isinstance(times, LossAware):
             each = times.reweight(drawn, each)
         loss: torch.Tensor = each.mean()
+        return loss
+
+
+@dataclass(frozen=True)
+class TokenDenoiser(Denoiser):
+    """A `Denoiser` whose network answers with logits (batch, positions..., symbols)."""
+
+    process: Categorical  # type: ignore[assignment]
+    parametrization: str | Parametrization = "clean"
+
+    def loss(  # type: ignore[override]
+        self,
+        x0: torch.Tensor,
+        condition: Condition | None = None,
+        objective: Objective | None = None,
+        times: Times = uniform_times,
+        generator: torch.Generator | None = None,
+        mask: Array | None = None,
+    ) -> torch.Tensor:
+        """E over t and x_t of the objective (None: `d3pm_bound`), a mean over all positions that there are.
+
+        Raises DiffusionError for tokens outside the vocabulary.
+        """
+        import torch
+
+        self.process.check(x0)
+        drawn = times(len(x0), generator).reshape(-1, *[1] * (x0.ndim - 1))
+        t = Point(*(part.to(x0.device, torch.float32) for part in self.process.at(drawn)))
+        xt = self.process.noise(x0, t, torch.rand(x0.shape, generator=generator, device=x0.device))
+        prediction = Prediction(self._output(xt, t, condition)[0])
+        each = (objective or d3pm_bound())(self.process, x0, xt, t, prediction)
+        loss: torch.Tensor = each.mean() if mask is None else each[mask_like(mask, each)].mean()
         return loss
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from inkwash.diffusion.arrays import Array, finite, no_grad
-from inkwash.diffusion.denoiser import Condition, Prediction
+from inkwash.diffusion.denoiser import Condition
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.guides import Hook
 from inkwash.diffusion.noise import Noise
+from inkwash.diffusion.process import Prediction
 from inkwash.diffusion.samplers import Ask, Sampler
 
 

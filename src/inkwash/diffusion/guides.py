@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inkwash.diffusion.arrays import Array, cast, namespace, norm
-from inkwash.diffusion.denoiser import Condition, Denoise, Prediction
+from inkwash.diffusion.denoiser import Condition, Denoise
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.noise import Noise
-from inkwash.diffusion.process import Gaussian
+from inkwash.diffusion.process import Gaussian, Prediction
 from inkwash.diffusion.samplers import Step
 from inkwash.diffusion.schedule import Point
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, namespace
-from inkwash.diffusion.process import Gaussian
+from inkwash.diffusion.arrays import Array, namespace, pick
+from inkwash.diffusion.categorical import Categorical
+from inkwash.diffusion.process import Gaussian, Prediction
 from inkwash.diffusion.schedule import Point
 
 if TYPE_CHECKING:
@@ -128,3 +129,33 @@ class LossAware:
         for i, loss in zip(bins, losses.tolist(), strict=True):
             self._losses[i] = [*self._losses[i], loss][-self._history :]
         return losses / losses.new_tensor(density)
+
+
+Objective = Callable[[Categorical, Array, Array, Point, Prediction], Array]
+
+
+def cross_entropy(weight: Callable[[Point], Array] = lambda t: 1.0) -> Objective:
+    """weight(t) times -log p(x_0 | x_t) at each position; 0 where x_t is not masked, if there are masks."""
+
+    def objective(process: Categorical, x0: Array, xt: Array, t: Point, prediction: Prediction) -> Array:
+        p = pick(process.clean(xt, prediction).probabilities, x0)
+        return -weight(t) * namespace(p).log(namespace(p).clip(p, 1e-37, None))
+
+    return objective
+
+
+def d3pm_bound(steps: int = 1000) -> Objective:
+    """steps KL(q(x_s | x_t, x_0), p(x_s | x_t)) at each position, s = t - 1 / steps: the variational bound in nats of
+    a chain of so many equal steps, the last, -log p(x_0 | x_1), included (D3PM, 2107.03006, equation 1).
+
+    With masks it is `cross_entropy` with the weight steps (alpha_s - alpha_t) / (1 - alpha_t), and for many steps
+    that of MDLM, -alpha' / (1 - alpha). Times within the last step count as its upper end.
+    """
+
+    def objective(process: Categorical, x0: Array, xt: Array, t: Point, prediction: Prediction) -> Array:
+        earlier = process.at(namespace(t.t).clip(t.t - 1 / steps, 0, None))
+        s, t = (Point(*(part[..., None] for part in point)) for point in (earlier, t))
+        truth = process.transition(xt, t, s, process.known(x0))
+        return steps * truth.kl(process.transition(xt, t, s, prediction))
+
+    return objective

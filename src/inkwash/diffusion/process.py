@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from inkwash.diffusion.arrays import Array, combine, finite, like, mask_like, namespace
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.schedule import Point, Schedule
 
 if TYPE_CHECKING:
-    from inkwash.diffusion.denoiser import Prediction
     from inkwash.diffusion.noise import Noise
+
+
+class Prediction(NamedTuple):
+    """What is clean, seen from x_t: E[x_0 | x_t]; of tokens, the logits of each symbol.
+
+    `spread` places the variance of the reverse step, on a scale of logarithms, between the least it can be (0, that
+    of q(x_s | x_t, x_0)) and the most (1, the noise added between s and t); None is 0. See `Gaussian.transition`.
+    """
+
+    clean: Array
+    spread: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -193,8 +203,6 @@ class Gaussian(Process):
 
     def known(self, x0: Array) -> Prediction:
         """The prediction of who knows x_0."""
-        from inkwash.diffusion.denoiser import Prediction
-
         return Prediction(x0)
 
     def prior(self, t: Point, noise: Noise) -> Array:

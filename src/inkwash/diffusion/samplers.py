@@ -16,12 +16,12 @@ from collections.abc import Callable, Generator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from inkwash.diffusion.arrays import Array, combine, norm
-from inkwash.diffusion.denoiser import Prediction
+from inkwash.diffusion.arrays import Array, combine, namespace, norm
+from inkwash.diffusion.categorical import Categorical
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.noise import Noise
-from inkwash.diffusion.process import Normal, Torus, added_variance
+from inkwash.diffusion.process import Normal, Prediction, Torus, added_variance
 from inkwash.diffusion.schedule import Point
 
 
@@ -221,4 +221,40 @@ def ddim_inversion(x: Array, grid: Grid, noise: Noise) -> Walk:
     for s, t in pairwise(reversed(grid.points)):
         prediction = yield Ask(x, t)
         x = yield Step(along(x, noise_in(x, prediction.clean, t), s, t), s, t, prediction)
+    return x
+
+
+def unmask(x: Array, grid: Grid, noise: Noise, calls: int | None = None, confident: bool = False) -> Walk:
+    """Opens the masked positions in `calls` calls, equally many in each, however fine the grid is.
+
+    Which ones: at random, or, if `confident`, those of which the network is surest (after MaskGIT, Chang et al. 2022,
+    2202.04200, which looks at the symbol it has drawn and so prefers likely ones). Symbols opened in one call are
+    drawn independently; with a call for each position, the default, samples are exact for an exact network. At
+    random, that is the absorbing chain in continuous time, walked from one opening to the next (Zheng et al. 2024,
+    2409.02908).
+    Positions that are open at the start stay.
+
+    Raises DiffusionError for a process without a mask, and for calls < 1.
+    """
+    process, xp = grid.process, namespace(x)
+    if not isinstance(process, Categorical) or process.mask is None:
+        raise DiffusionError("unmask: the process has no mask; take `ancestral`")
+    flat = (x == process.mask).reshape(len(x), -1)
+    closed = flat.sum(1)
+    calls = max(int(closed.max()), 1) if calls is None else calls
+    if calls < 1:
+        raise DiffusionError(f"unmask: calls = {calls}; at least 1 is needed")
+    keys = noise.uniform().reshape(flat.shape)
+    times = [grid[0].t + (grid[-1].t - grid[0].t) * i / calls for i in range(calls + 1)]
+    for i in range(calls):
+        t, s = grid.at(times[i]), grid.at(times[i + 1])
+        prediction = yield Ask(x, t)
+        law = process.clean(x, prediction)
+        drawn = law.sample(noise)
+        flat = (x == process.mask).reshape(len(x), -1)
+        score = xp.amax(law.probabilities, -1).reshape(flat.shape) if confident else keys
+        rank = xp.argsort(xp.argsort(xp.where(flat, score, -1.0) * -1))
+        goal = flat.sum(1) - closed * (calls - 1 - i) // calls
+        chosen = (flat & (rank < goal[:, None])).reshape(x.shape)
+        x = yield Step(xp.where(chosen, drawn, x), t, s, prediction)
     return x
