@@ -92,21 +92,28 @@ def particles(
     ancestors: list[np.ndarray] = []
     seen: Any = None  # at the last request: states, plain predictions, the twist
 
+    def predict(x: Any, t: Any, told: Condition | None) -> Any:
+        return split(denoise(joint(x), joint(t), told))
+
+    def score(predictions: dict[str, Any], t: dict[str, Any]) -> Array:
+        return (
+            np.zeros(size) if twist is None else twist(joint({n: p.clean for n, p in predictions.items()}), joint(t))
+        )
+
     def asked(x: Any, t: Any, told: Condition | None) -> Any:
         nonlocal seen
-        if not gradients:
-            prediction = denoise(x, t, told)
-            value = np.zeros(size) if twist is None else numpy(twist(_clean(prediction), t)).reshape(size)
-            seen = x, prediction, value
-            return prediction
-        plain, value, slopes = _slopes(denoise, twist, split(x), split(t), told, joint)
-        seen = x, joint(plain), value.reshape(size)
-        scale = {n: (t.sigma**2 / t.alpha if t.alpha else 0.0) for n, t in split(t).items()}
-        return joint({n: p._replace(clean=p.clean + scale[n] * slopes.get(n, 0.0)) for n, p in plain.items()})
+        if gradients:
+            plain, value, slopes = _slopes(predict, score, x, t, told)
+        else:
+            plain, slopes = predict(x, t, told), {}
+            value = score(plain, t)
+        seen = x, plain, numpy(value).reshape(size)
+        reach = {n: t[n].sigma ** 2 / t[n].alpha if t[n].alpha else 0.0 for n in slopes}
+        return plain | {n: plain[n]._replace(clean=plain[n].clean + reach[n] * slopes[n]) for n in slopes}
 
-    def hook(given: Any, noises: Any) -> Any:
+    def hook(steps: Any, noises: Any) -> Any:
         nonlocal log_w, before
-        steps, number, fresh = split(given), len(ess) + 1, {}
+        number, fresh = len(ess) + 1, {}
         log_w += seen[2] - before
         for name, (path, where) in paths.items():
             law = _law(steps[name], number)
@@ -115,35 +122,34 @@ def particles(
         w, u = _weights(log_w, seeds, number), numpy(urns.uniform())
         ess.append(1 / (w**2).sum(1))
         thin = ess[-1] < threshold * count
-        ancestors.append(
-            np.stack([residual_systematic(w[f], u[f]) if thin[f] else np.arange(count) for f in range(size[0])])
-        )
+        ancestors.append(np.tile(np.arange(count), (size[0], 1)))
+        for row in np.flatnonzero(thin):
+            ancestors[-1][row] = residual_systematic(w[row], u[row])
         rows = (np.arange(size[0])[:, None] * count + ancestors[-1]).reshape(-1)
         log_w, before = np.where(thin[:, None], 0.0, log_w), seen[2].reshape(-1)[rows].reshape(size)
         for name, step in steps.items():
             process, x, law = grids[name].process, step.x, _law(step, number)
             index = like(rows, x, namespace(x).int64)
             if thin.any():  # those of one ancestor part at once
-                again = mask_like(np.repeat(thin, count), x)
                 law = law.take(index)
-                x = namespace(x).where(again, law.sample(split(noises)[name]), x)
+                x = namespace(x).where(mask_like(np.repeat(thin, count), x), law.sample(noises[name]), x)
             if gradients:  # log p(x_s | x_t) - log q(x_s | x_t), p the chain that nothing guides
-                p = process.transition(split(seen[0])[name], step.t, step.s, split(seen[1])[name]).take(index)
+                p = process.transition(seen[0][name], step.t, step.s, seen[1][name]).take(index)
                 if p.sharp:  # a step without noise is walked by p itself
                     x = p.mean
                 else:
-                    log_w = log_w + numpy((p.log_prob(x) - law.log_prob(x)).reshape(len(x), -1).sum(1)).reshape(size)
+                    log_w += numpy((p.log_prob(x) - law.log_prob(x)).reshape(len(x), -1).sum(1)).reshape(size)
             fresh[name] = process.paste(x, paths[name][0][number], paths[name][1]) if name in paths else x
-        return joint(fresh)
+        return fresh
 
     states = sample(
-        asked, shape, sampler, grid, own, told, hooks=[hook], progress=progress, x=joint(start), device=device
+        asked, fields, each(sampler), grids, own, told, hooks=[hook], progress=progress, x=start, device=device
     )
     if twist is not None:
-        log_w += numpy(twist(states, joint({n: grids[n][-1] for n in fields}))).reshape(size) - before
+        log_w += numpy(twist(joint(states), joint({n: grids[n][-1] for n in fields}))).reshape(size) - before
     w, u = _weights(log_w, seeds, len(ess)), numpy(urns.uniform())
     last = [min(int((np.cumsum(row) < v).sum()), count - 1) for row, v in zip(w, u, strict=True)]
-    grouped = {n: x.reshape(*size, *x.shape[1:]) for n, x in split(states).items()}
+    grouped = {n: x.reshape(*size, *x.shape[1:]) for n, x in states.items()}
     drawn = joint({n: x[list(range(size[0])), last] for n, x in grouped.items()})
     return Particles(drawn, joint(grouped), w, np.stack(ess), np.stack(ancestors))
 
@@ -192,11 +198,6 @@ def _law(step: Any, number: int) -> Any:
     return step.transition
 
 
-def _clean(prediction: Any) -> Any:
-    """The clean predictions of all fields, or of the only one."""
-    return {n: p.clean for n, p in prediction.items()} if isinstance(prediction, dict) else prediction.clean
-
-
 def _weights(log_w: np.ndarray, seeds: Sequence[int], step: int) -> np.ndarray:
     """The normalised weights of each filter."""
     top = log_w.max(1, keepdims=True)
@@ -210,7 +211,7 @@ def _weights(log_w: np.ndarray, seeds: Sequence[int], step: int) -> np.ndarray:
     return np.asarray(w / w.sum(1, keepdims=True))
 
 
-def _slopes(denoise: Any, twist: Any, x: dict[str, Any], t: dict[str, Any], told: Any, joint: Any) -> Any:
+def _slopes(predict: Any, score: Any, x: dict[str, Any], t: dict[str, Any], told: Any) -> Any:
     """The predictions, the twist of each particle, and its gradient in each field of real numbers."""
     for value in x.values():
         needs_torch(value, "particles: gradients")
@@ -218,12 +219,11 @@ def _slopes(denoise: Any, twist: Any, x: dict[str, Any], t: dict[str, Any], told
 
     with torch.enable_grad():
         x = {n: v.detach().requires_grad_(v.is_floating_point()) for n, v in x.items()}
-        free = [n for n, v in x.items() if v.requires_grad]
+        free = {n: v for n, v in x.items() if v.requires_grad}
         if not free:
             raise DiffusionError("particles: tokens have no gradients; take gradients=False")
-        prediction = denoise(joint(x), joint(t), told)
-        value = twist(_clean(prediction), joint(t))
-        slopes = torch.autograd.grad(value.sum(), [x[n] for n in free], allow_unused=True)
-    plain = prediction if isinstance(prediction, dict) else {"": prediction}
+        plain = predict(x, t, told)
+        value = score(plain, t)
+        slopes = zip(free, torch.autograd.grad(value.sum(), [*free.values()], allow_unused=True), strict=True)
     plain = {n: p._replace(clean=p.clean.detach()) for n, p in plain.items()}
-    return plain, numpy(value), {n: slope for n, slope in zip(free, slopes, strict=True) if slope is not None}
+    return plain, value, {n: slope for n, slope in slopes if slope is not None}
