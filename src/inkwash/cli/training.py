@@ -59,4 +59,11 @@ def run(name: str, data: Path | None, out: Path | None, changes: dict[str, Any])
         writable(out)
         distill.distill(replace(lesson, fit=replace(lesson.fit, **changes)), out)
         return out / "text-encoder"
-    raise unknown("task", task, ["pictures", "text-encoder"])
+    if task == "autoencoder":
+        from inkwash.systems.pictures import train_autoencoder
+
+        plan = load_recipe(file, train_autoencoder.Recipe)
+        writable(out)
+        train_autoencoder.train(replace(plan, data=data or plan.data, fit=replace(plan.fit, **changes)), out)
+        return out / "vae"
+    raise unknown("task", task, ["pictures", "autoencoder", "text-encoder"])

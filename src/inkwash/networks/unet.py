@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from itertools import pairwise, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from inkwash.networks.layers import Attention, VectorEmbedding, sinusoid, zeroed
 from inkwash.weights.files import atomic, load_into, write
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+T = TypeVar("T", bound=nn.Module)
 CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 # What attends in a block of each type, by the block's position.
@@ -64,7 +65,7 @@ class Common(NamedTuple):
     """What all blocks of one network have in common."""
 
     conv: type[nn.Module]
-    embedding: int
+    embedding: int  # 0 for residual blocks that hear of no time
     groups: int
     eps: float
     scale_shift: bool
@@ -81,20 +82,23 @@ class Resnet(nn.Module):
         self.scale_shift, self.dropout = c.scale_shift, c.dropout
         self.norm1 = nn.GroupNorm(c.groups, dim_in, eps=c.eps)
         self.conv1 = c.conv(dim_in, dim, 3, padding=1)
-        self.time_emb_proj = nn.Linear(c.embedding, dim * (1 + c.scale_shift))
+        self.time_emb_proj = nn.Linear(c.embedding, dim * (1 + c.scale_shift)) if c.embedding else None
         self.norm2 = nn.GroupNorm(c.groups, dim, eps=c.eps)
         self.conv2 = zeroed(c.conv(dim, dim, 3, padding=1))
         self.conv_shortcut = c.conv(dim_in, dim, 1) if dim_in != dim else None
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        vector = self.time_emb_proj(embedding)
-        vector = vector.reshape(*vector.shape, *[1] * (x.ndim - 2))
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
-        if self.scale_shift:
-            scale, shift = vector.chunk(2, dim=1)
-            h = self.norm2(h) * (1 + scale) + shift
+        if self.time_emb_proj is None:
+            h = self.norm2(h)
         else:
-            h = self.norm2(h + vector)
+            vector = self.time_emb_proj(embedding)
+            vector = vector.reshape(*vector.shape, *[1] * (x.ndim - 2))
+            if self.scale_shift:
+                scale, shift = vector.chunk(2, dim=1)
+                h = self.norm2(h) * (1 + scale) + shift
+            else:
+                h = self.norm2(h + vector)
         h = self.conv2(F.dropout(F.silu(h), self.dropout, self.training))
         return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
 
@@ -199,7 +203,9 @@ class Down(nn.Module):
         conv = c.conv(widths[-1], widths[-1], 3, stride=2, padding=c.padding)
         self.downsamplers = nn.ModuleList([] if last else [Resample(conv)])
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Tensor | None, mask: Tensor | None) -> list[Tensor]:
+    def forward(
+        self, x: Tensor, embedding: Tensor | None = None, context: Tensor | None = None, mask: Tensor | None = None
+    ) -> list[Tensor]:
         states = []
         for resnet, attention in zip_longest(self.resnets, self.attentions):
             x = resnet(x, embedding)
@@ -213,15 +219,17 @@ class Down(nn.Module):
 class Middle(nn.Module):
     """A resnet, and perhaps attention and a second resnet."""
 
-    def __init__(self, c: Common, dim: int, attentions: list[nn.Module]) -> None:
+    def __init__(self, c: Common, dim: int, attentions: Sequence[nn.Module | None]) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(Resnet(c, dim, dim) for _ in range(1 + len(attentions)))
         self.attentions = nn.ModuleList(attentions)
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, embedding: Tensor | None = None, context: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         x = self.resnets[0](x, embedding)
         for attention, resnet in zip(self.attentions, self.resnets[1:], strict=True):
-            x = resnet(attention(x, context, mask), embedding)
+            x = resnet(x if attention is None else attention(x, context, mask), embedding)
         return x
 
 
@@ -469,26 +477,31 @@ def save_unet(unet: UNet, folder: str | os.PathLike[str]) -> None:
         file.write_text(json.dumps(config, indent=2))
 
 
-def load_unet(folder: str | os.PathLike[str]) -> UNet:
-    """The U-Net of a folder in the diffusers format, in float32 and set to evaluate.
+def load_network(network: type[T], folder: str | os.PathLike[str]) -> T:
+    """A network from a folder in the diffusers format, in float32 and set to evaluate.
 
-    UserError, in one line with the file's name, for a file that is missing, broken, a pickle, or does not
-    fit the configuration.
+    UserError, in one line with the file's name, for a file that is missing, broken, a pickle, or does not fit the
+    configuration.
     """
-    file, weights = Path(folder, "config.json"), Path(folder, WEIGHTS)
+    file, weights, what = Path(folder, "config.json"), Path(folder, WEIGHTS), network.__name__
     try:
         config = json.loads(file.read_bytes())
         config = {key: value for key, value in config.items() if not key.startswith("_")}
         with torch.device("meta"):  # no memory, and no time for random values that the file replaces
-            unet = UNet(**config)
+            made = network(**config)
     except FileNotFoundError:
-        raise UserError(f"{file}: no such file; a U-Net's folder holds config.json and {WEIGHTS}") from None
+        raise UserError(f"{file}: no such file; the folder of a {what} holds config.json and {WEIGHTS}") from None
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     except (ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"{file}: not the configuration of a U-Net ({error})") from None
+        raise UserError(f"{file}: not the configuration of a {what} ({error})") from None
     if not weights.exists() and weights.with_suffix(".bin").exists():
         raise UserError(f"{weights.with_suffix('.bin')}: only safetensors are loaded: a pickle can run code")
-    unet.to_empty(device="cpu")
-    load_into(unet, weights)
-    return unet.eval()
+    made.to_empty(device="cpu")
+    load_into(made, weights)
+    return made.eval()
+
+
+def load_unet(folder: str | os.PathLike[str]) -> UNet:
+    """The U-Net of a folder in the diffusers format; see `load_network`."""
+    return load_network(UNet, folder)

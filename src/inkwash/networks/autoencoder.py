@@ -1,0 +1,178 @@
+"""The image autoencoder of latent diffusion (Rombach et al. 2022, 2112.10752), in the diffusers format.
+
+The names of its parameters and of its configuration are those of diffusers' AutoencoderKL, so one class serves our
+own weights and Stable Diffusion's, and diffusers opens what is saved here.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from inkwash.errors import UserError
+from inkwash.networks.unet import WEIGHTS, Common, Down, Middle, Resample, Resnet, SpatialAttention, load_network
+from inkwash.weights.files import atomic, write
+
+# Keys of the format that this network knows in one value only, and keys that change nothing here.
+FIXED: dict[str, Any] = {"act_fn": "silu", "shift_factor": None, "latents_mean": None, "latents_std": None}
+IDLE = {"sample_size", "force_upcast", "down_block_types", "up_block_types"}
+
+
+class Growth(nn.Module):
+    """Resnets, then nearest-neighbour growth by two and a convolution."""
+
+    def __init__(self, c: Common, widths: list[int], last: bool) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList(Resnet(c, dim_in, dim) for dim_in, dim in pairwise(widths))
+        conv = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
+        self.upsamplers = nn.ModuleList([] if last else [Resample(conv)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for resnet in self.resnets:
+            x = resnet(x)
+        for upsampler in self.upsamplers:
+            x = upsampler.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return x
+
+
+class Encoder(nn.Module):
+    """(B, in, H, W) -> (B, out, H / f, W / f), f = 2^(levels - 1)."""
+
+    def __init__(
+        self, c: Common, dim_in: int, dim_out: int, widths: Sequence[int], layers: int, attend: bool
+    ) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(dim_in, widths[0], 3, padding=1)
+        before = [widths[0], *widths]
+        self.down_blocks = nn.ModuleList(
+            Down(c, [before[i]] + [width] * layers, [], last=i == len(widths) - 1) for i, width in enumerate(widths)
+        )
+        self.mid_block = middle(c, widths[-1], attend)
+        self.conv_norm_out = nn.GroupNorm(c.groups, widths[-1], eps=c.eps)
+        self.conv_out = nn.Conv2d(widths[-1], dim_out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_in(x)
+        for block in self.down_blocks:
+            x = block(x)[-1]
+        x = self.mid_block(x)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+
+class Decoder(nn.Module):
+    """(B, in, h, w) -> (B, out, f h, f w)."""
+
+    def __init__(
+        self, c: Common, dim_in: int, dim_out: int, widths: Sequence[int], layers: int, attend: bool
+    ) -> None:
+        super().__init__()
+        widths = list(reversed(widths))
+        self.conv_in = nn.Conv2d(dim_in, widths[0], 3, padding=1)
+        self.mid_block = middle(c, widths[0], attend)
+        before = [widths[0], *widths]
+        self.up_blocks = nn.ModuleList(
+            Growth(c, [before[i]] + [width] * (layers + 1), last=i == len(widths) - 1)
+            for i, width in enumerate(widths)
+        )
+        self.conv_norm_out = nn.GroupNorm(c.groups, widths[-1], eps=c.eps)
+        self.conv_out = nn.Conv2d(widths[-1], dim_out, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.mid_block(self.conv_in(z))
+        for block in self.up_blocks:
+            x = block(x)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+
+class Autoencoder(nn.Module):
+    """Pictures <-> latents; the keywords are those of diffusers' AutoencoderKL.
+
+    A value this class does not carry is a UserError that names its key. `scaling_factor` is 1 / the standard
+    deviation of the latents: the state that a diffusion model sees is scaling_factor times the latent.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        block_out_channels: Sequence[int] = (64,),
+        layers_per_block: int = 1,
+        latent_channels: int = 4,
+        norm_num_groups: int = 32,
+        scaling_factor: float = 0.18215,
+        mid_block_add_attention: bool = True,
+        use_quant_conv: bool = True,
+        use_post_quant_conv: bool = True,
+        **others: Any,
+    ) -> None:
+        config = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in locals().items()
+            if key not in ("self", "others", "__class__")
+        }
+        super().__init__()
+        self.config: dict[str, Any] = config
+        for key, value in others.items():
+            if key not in IDLE and (key not in FIXED or value != FIXED[key]):
+                raise UserError(f"{key} = {value!r}: this autoencoder does not know it")
+        if any(width % norm_num_groups for width in block_out_channels):
+            raise UserError(f"norm_num_groups {norm_num_groups} does not divide {list(block_out_channels)}")
+        common = Common(
+            conv=nn.Conv2d,
+            embedding=0,
+            groups=norm_num_groups,
+            eps=1e-6,
+            scale_shift=False,
+            dropout=0.0,
+            linear=True,
+            padding=0,
+        )
+        shape = block_out_channels, layers_per_block, mid_block_add_attention
+        self.encoder = Encoder(common, in_channels, 2 * latent_channels, *shape)
+        self.decoder = Decoder(common, latent_channels, out_channels, *shape)
+        self.quant_conv = nn.Conv2d(2 * latent_channels, 2 * latent_channels, 1) if use_quant_conv else None
+        self.post_quant_conv = nn.Conv2d(latent_channels, latent_channels, 1) if use_post_quant_conv else None
+
+    @property
+    def factor(self) -> int:
+        """Pixels a side of one place of the latent."""
+        return 2 ** (len(self.config["block_out_channels"]) - 1)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance, (B, latent_channels, H / f, W / f), of q(z | x); H and W multiples of f."""
+        h = self.encoder(x)
+        if self.quant_conv is not None:
+            h = self.quant_conv(h)
+        mean, log_variance = h.chunk(2, dim=1)
+        return mean, log_variance.clamp(-30, 20)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """E[x | z], (B, out_channels, H, W)."""
+        return self.decoder(z if self.post_quant_conv is None else self.post_quant_conv(z))
+
+
+def middle(c: Common, dim: int, attend: bool) -> Middle:
+    """Two resnets, with attention of one head between them or with none."""
+    attention: list[nn.Module | None] = [SpatialAttention(c, dim, 1) if attend else None]
+    return Middle(c, dim, attention)
+
+
+def save_autoencoder(autoencoder: Autoencoder, folder: str | os.PathLike[str]) -> None:
+    """Writes config.json and the weights, as float16 safetensors, to a folder that diffusers can open."""
+    levels = len(autoencoder.config["block_out_channels"])
+    config = {"_class_name": "AutoencoderKL", "down_block_types": ["DownEncoderBlock2D"] * levels}
+    config |= {"up_block_types": ["UpDecoderBlock2D"] * levels, **autoencoder.config}
+    write(Path(folder, WEIGHTS), autoencoder.state_dict())
+    with atomic(Path(folder, "config.json")) as file:
+        file.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load_autoencoder(folder: str | os.PathLike[str]) -> Autoencoder:
+    """The autoencoder of a folder in the diffusers format; see `load_network`."""
+    return load_network(Autoencoder, folder)

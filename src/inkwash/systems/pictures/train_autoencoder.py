@@ -1,0 +1,159 @@
+"""Training of the image autoencoder that a latent diffusion model stands on.
+
+The loss is that of latent diffusion (Rombach et al. 2022, 2112.10752, appendix G): the absolute error, a perceptual
+term, an adversarial term and a little of the Kullback-Leibler divergence to a standard normal. The perceptual term is
+the error in the features of the discriminator itself, "a learned similarity metric" (Larsen et al. 2016, 1512.09300),
+so that no network trained elsewhere, and none that measures results, takes part.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from inkwash.codecs import latents
+from inkwash.codecs.pixels import on_white
+from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_autoencoder
+from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures.metrics import features, frechet_distance
+from inkwash.systems.pictures.sheet import sheet
+from inkwash.training import Settings, batches, fit
+from inkwash.weights.files import atomic
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe file of task "autoencoder".
+
+    data         the emoji data set (`inkwash data emoji`)
+    network      keys of the autoencoder
+    perceptual   weight of the error in the discriminator's features
+    adversarial  weight of the adversarial term
+    divergence   weight of the Kullback-Leibler divergence
+    alone        share of the steps before the discriminator has a say; its weight then grows for as long again
+    """
+
+    task: Literal["autoencoder"]
+    data: Path
+    network: dict[str, Any]
+    fit: Settings
+    perceptual: float = 0.1
+    adversarial: float = 0.02
+    divergence: float = 1e-6
+    alone: float = 0.1
+
+
+class Discriminator(nn.Module):
+    """Is each patch of a picture real? (Isola et al. 2017, 1611.07004.) Also returns the features on the way."""
+
+    def __init__(self, channels: int, width: int = 32) -> None:
+        super().__init__()
+        widths = [channels, width, 2 * width, 4 * width]
+        self.layers = nn.ModuleList(
+            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(8, b) for b in widths[1:])
+        self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        found = []
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = F.leaky_relu(norm(layer(x)), 0.2)
+            found.append(x)
+        return self.out(x), found
+
+
+def varied(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Pictures (N, 4, H, W) mirrored, moved by up to four pixels, and a quarter of them in other colours.
+
+    The words that a diffusion model hears may ask for any colour, so the autoencoder must know them all.
+    """
+    x = F.pad(x, (4, 4, 4, 4), mode="replicate")
+    side = x.shape[-1] - 8
+    made = []
+    for picture in x:
+        top, left = rng.integers(9, size=2)
+        part = picture[:, top : top + side, left : left + side]
+        if rng.random() < 0.5:
+            part = part.flip(-1)
+        if rng.random() < 0.25:
+            part = part[[*rng.permutation(3).tolist(), 3]]
+        made.append(part)
+    return torch.stack(made)
+
+
+def train(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Trains (or goes on with) the autoencoder of a recipe; it lies in `folder`/vae with report.json beside it."""
+    torch.manual_seed(recipe.fit.seed)
+    data = emoji_data.load(recipe.data)
+    pictures = data.pictures[data.split == "train"]
+    shown = data.pictures[data.split == "validation"][::40][:12]
+    autoencoder = Autoencoder(**recipe.network)
+    module = nn.ModuleDict({"vae": autoencoder, "discriminator": Discriminator(autoencoder.config["in_channels"])})
+    order = batches(len(pictures), recipe.fit.batch_size, recipe.fit.seed)
+    alone = recipe.alone * recipe.fit.steps * recipe.fit.accumulate
+
+    def batch(k: int) -> dict[str, Tensor]:
+        x = varied(latents.to_tensor(pictures[order(k)]), np.random.default_rng([recipe.fit.seed, k]))
+        return {"x": x, "say": torch.tensor(min(max(k / alone - 1, 0.0), 1.0))}
+
+    def loss(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        x, say = batch["x"], batch["say"]
+        mean, log_variance = autoencoder.encode(x)
+        noise = torch.empty_like(mean).normal_(generator=generator)
+        remade = autoencoder.decode(mean + (0.5 * log_variance).exp() * noise)
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum((1, 2, 3)).mean()
+        value = (remade - x).abs().mean() + recipe.divergence * divergence
+        if say == 0:
+            return value
+        judge = module["discriminator"]
+        still = {name: p.detach() for name, p in judge.named_parameters()}
+        real, real_features = functional_call(judge, still, x)
+        fake, fake_features = functional_call(judge, still, remade)
+        likeness = sum((a - b).abs().mean() for a, b in zip(fake_features, real_features, strict=True))
+        value = value + say * (recipe.perceptual * likeness - recipe.adversarial * fake.mean())
+        # what the discriminator itself learns from: hinge
+        verdict = F.relu(1 - judge(x)[0]).mean() + F.relu(1 + judge(remade.detach())[0]).mean()
+        return value + verdict
+
+    def preview(_: nn.Module, step: int) -> np.ndarray:
+        remade = latents.decode(autoencoder, latents.encode(autoencoder, shown))
+        return sheet(np.concatenate([on_white(shown), remade[..., :3]]), len(shown))
+
+    fit(module, loss, batch, folder, recipe.fit, preview)
+    with torch.no_grad():
+        spread = latents.encode(autoencoder, pictures[::4]).std() / autoencoder.config["scaling_factor"]
+    autoencoder.config["scaling_factor"] = round(float(1 / spread), 4)
+    save_autoencoder(autoencoder, folder / "vae")
+    report = measure(load_autoencoder(folder / "vae"), data)
+    with atomic(folder / "vae" / "report.json") as file:
+        file.write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def measure(autoencoder: Autoencoder, data: emoji_data.Emoji) -> dict[str, Any]:
+    """How well pictures of each split come back: PSNR of the colours on white (dB), mean absolute error of the
+    opacity (grey levels of 255), and the Frechet distance of EfficientNet-Lite0's features, with that of as many other
+    pictures of the split for comparison."""
+    report: dict[str, Any] = {}
+    for split in ("train", "validation", "test"):
+        rows = np.random.default_rng(0).permutation(np.flatnonzero(data.split == split))[:500]
+        half = len(rows) // 2
+        true, other = data.pictures[rows[:half]], data.pictures[rows[half : 2 * half]]
+        remade = latents.decode(autoencoder, latents.encode(autoencoder, true))
+        error = (remade[..., :3] / 255.0 - on_white(true) / 255.0) ** 2
+        seen = features(on_white(true))
+        report[split] = {
+            "pictures": half,
+            "psnr": float((-10 * np.log10(error.mean((1, 2, 3)))).mean()),
+            "opacity error": float(np.abs(remade[..., 3].astype(float) - true[..., 3]).mean()),
+            "frechet distance": frechet_distance(features(remade[..., :3]), seen),
+            "frechet distance of other pictures": frechet_distance(features(on_white(other)), seen),
+        }
+    return report
