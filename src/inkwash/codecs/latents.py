@@ -1,7 +1,7 @@
 """Pictures <-> latents of an image autoencoder.
 
-The autoencoder of our own models has four channels: the colours on white, and the opacity. So a picture is ready as it
-is, and its transparent form is at hand.
+The autoencoder of our own models has four channels: the colours on white, and the opacity. So a picture is ready as
+it is, and its transparent form is at hand.
 """
 
 import numpy as np

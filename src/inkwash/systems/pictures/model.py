@@ -15,10 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from inkwash import __version__, diffusion
-from inkwash.codecs import pixels
+from inkwash.codecs import latents, pixels
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError, unknown
 from inkwash.networks import sketch as sketches
+from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_autoencoder
 from inkwash.networks.sketch import Sketch, SketchedUNet
 from inkwash.networks.unet import WEIGHTS, UNet, load_unet, save_unet
 from inkwash.systems.pictures.files import KEY
@@ -108,8 +109,10 @@ class Pictures:
         folder: Path | None = None,
         precision: str = "float32",
         sketch: Sketch | None = None,
+        vae: Autoencoder | None = None,
     ) -> None:
         self.unet, self.info, self.text, self.folder, self.precision = unet, info, text, folder, precision
+        self.vae = vae
         self.sketch = sketch
         self.network = unet if sketch is None else SketchedUNet(unet, sketch)
         process = diffusion.Gaussian(SCHEDULES[info.schedule]())
@@ -131,24 +134,28 @@ class Pictures:
         info = Info(**facts)  # type: ignore[arg-type]
         unet = load_unet(folder / "unet").to(device)
         sketch = sketches.load_sketch(folder / "sketch").to(device) if (folder / "sketch").exists() else None
+        vae = load_autoencoder(folder / "vae").to(device) if (folder / "vae").exists() else None
         text = None
-        channels = 3 * info.patch**2
+        channels = vae.config["latent_channels"] if vae else 3 * info.patch**2
         seen = channels + (sketch.config["channels"] if sketch else 0)
         if unet.config["in_channels"] != seen or unet.config["out_channels"] != channels:
-            raise UserError(f"{folder}: patch = {info.patch} in system.json does not fit the network's channels")
+            what = "the autoencoder" if vae else f"patch = {info.patch} in system.json"
+            raise UserError(f"{folder}: {what} does not fit the network's channels")
         if unet.config["class_embed_type"]:  # of words and a style
             label = unet.config["cross_attention_dim"] + len(info.styles)
             if unet.config["projection_class_embeddings_input_dim"] != label:
                 raise UserError(f"{folder}: the styles in system.json are not as many as the network was trained on")
             text = TextCodec.load(folder / "text_encoder" if (folder / "text_encoder").exists() else TEXT_ENCODER)
-        return cls(unet, info, text, folder, precision, sketch)
+        return cls(unet, info, text, folder, precision, sketch, vae)
 
     def save(self, folder: str | Path) -> None:
-        """Writes system.json, unet/ (float16, in the diffusers format), and its own sketch/ and text_encoder/."""
+        """Writes system.json, unet/ and vae/ (float16, in the diffusers format), sketch/ and text_encoder/."""
         folder = Path(folder)
         save_unet(self.unet, folder / "unet")
         if self.sketch is not None:
             sketches.save_sketch(self.sketch, folder / "sketch")
+        if self.vae is not None:
+            save_autoencoder(self.vae, folder / "vae")
         if self.text is not None:
             self.text.save(folder / "text_encoder")
         with atomic(folder / "system.json") as file:
@@ -282,16 +289,22 @@ class Pictures:
 
     @cached_property
     def hash(self) -> str | None:
-        """SHA-256 of the U-Net's weights as they lie on disk, or of its and the sketch's where there is one.
+        """SHA-256 of the U-Net's weights as they lie on disk, together with the others' where there are any.
 
         None for a model that was not loaded from there.
         """
         if self.folder is None:
             return None
-        unet = digest(self.folder / "unet" / WEIGHTS)
-        if self.sketch is None:
-            return unet
-        return hashlib.sha256((unet + digest(self.folder / "sketch" / sketches.WEIGHTS)).encode()).hexdigest()
+        unet, *others = [
+            digest(file)
+            for file in (
+                self.folder / "unet" / WEIGHTS,
+                self.folder / "vae" / WEIGHTS,
+                self.folder / "sketch" / sketches.WEIGHTS,
+            )
+            if file.exists()
+        ]
+        return hashlib.sha256("".join([unet, *others]).encode()).hexdigest() if others else unet
 
     def condition(self, prompts: Sequence[str], styles: Sequence[str | None]) -> dict[str, Tensor]:
         """What the network is told for each picture: token states, their mask, and pooled text beside the style."""
@@ -339,7 +352,28 @@ class Pictures:
             table = self.table(steps)
             walk, grid = table.sampler(), diffusion.Grid(self.denoiser.process, table.times)
         with torch.autocast(str(task.device).partition(":")[0], torch.bfloat16, enabled=self.precision == "bfloat16"):
-            return pixels.decode(task.sample(walk, grid, progress=progress), info.patch)
+            return self.decode(task.sample(walk, grid, progress=progress))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one state: channels, rows, columns."""
+        if self.vae is not None:
+            side = self.info.size // self.vae.factor
+            return self.vae.config["latent_channels"], side, side
+        side = self.info.size // self.info.patch
+        return 3 * self.info.patch**2, side, side
+
+    def encode(self, pictures: np.ndarray) -> Tensor:
+        """uint8 (N, size, size, 3), or 4 with straight alpha -> states (N, *shape)."""
+        if self.vae is not None:
+            return latents.encode(self.vae, pictures)
+        return pixels.encode(pixels.on_white(pictures), self.info.patch)
+
+    def decode(self, state: Tensor) -> np.ndarray:
+        """States -> uint8 (N, size, size, 3): on white."""
+        if self.vae is not None:
+            return latents.decode(self.vae, state)[..., :3]
+        return pixels.decode(state, self.info.patch)
 
     def task(
         self,
@@ -361,11 +395,9 @@ class Pictures:
         if both:
             null = {key: value[n:] for key, value in both.items()}
             denoise = diffusion.classifier_free(denoise, guidance, null, (info.guidance_above, 1.0))
-        side = info.size // info.patch
-        device = next(self.unet.parameters()).device
-        return Task(
-            diffusion.static_threshold(denoise), (3 * info.patch**2, side, side), seeds, condition or None, device
-        )
+        if self.vae is None:  # pixels have a range, latents have none
+            denoise = diffusion.static_threshold(denoise)
+        return Task(denoise, self.shape, seeds, condition or None, next(self.unet.parameters()).device)
 
     def tune(
         self,

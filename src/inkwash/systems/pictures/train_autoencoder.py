@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from inkwash.codecs import latents
@@ -50,7 +49,10 @@ class Recipe:
 
 
 class Discriminator(nn.Module):
-    """Is each patch of a picture real? (Isola et al. 2017, 1611.07004.) Also returns the features on the way."""
+    """Is each patch of a picture real? (Isola et al. 2017, 1611.07004.) Also returns the features on the way.
+
+    With learn = False no gradient reaches its own parameters: it judges, and only the autoencoder learns from that.
+    """
 
     def __init__(self, channels: int, width: int = 32) -> None:
         super().__init__()
@@ -61,12 +63,16 @@ class Discriminator(nn.Module):
         self.norms = nn.ModuleList(nn.GroupNorm(8, b) for b in widths[1:])
         self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor, learn: bool = True) -> tuple[Tensor, list[Tensor]]:
+        def own(parameter: Tensor) -> Tensor:
+            return parameter if learn else parameter.detach()
+
         found = []
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = F.leaky_relu(norm(layer(x)), 0.2)
+            x = F.conv2d(x, own(layer.weight), own(layer.bias), stride=2, padding=1)
+            x = F.leaky_relu(F.group_norm(x, norm.num_groups, own(norm.weight), own(norm.bias)), 0.2)
             found.append(x)
-        return self.out(x), found
+        return F.conv2d(x, own(self.out.weight), own(self.out.bias), padding=1), found
 
 
 def varied(x: Tensor, rng: np.random.Generator) -> Tensor:
@@ -113,9 +119,8 @@ def train(recipe: Recipe, folder: Path) -> dict[str, Any]:
         if say == 0:
             return value
         judge = module["discriminator"]
-        still = {name: p.detach() for name, p in judge.named_parameters()}
-        real, real_features = functional_call(judge, still, x)
-        fake, fake_features = functional_call(judge, still, remade)
+        real_features = judge(x, learn=False)[1]
+        fake, fake_features = judge(remade, learn=False)
         likeness = sum((a - b).abs().mean() for a, b in zip(fake_features, real_features, strict=True))
         value = value + say * (recipe.perceptual * likeness - recipe.adversarial * fake.mean())
         # what the discriminator itself learns from: hinge
