@@ -8,6 +8,7 @@ so that no network trained elsewhere, and none that measures results, takes part
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,9 +58,7 @@ class Discriminator(nn.Module):
     def __init__(self, channels: int, width: int = 32) -> None:
         super().__init__()
         widths = [channels, width, 2 * width, 4 * width]
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.GroupNorm(8, b) for b in widths[1:])
         self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
@@ -144,8 +143,8 @@ def train(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
 def measure(autoencoder: Autoencoder, data: emoji_data.Emoji) -> dict[str, Any]:
     """How well pictures of each split come back: PSNR of the colours on white (dB), mean absolute error of the
-    opacity (grey levels of 255), and the Frechet distance of EfficientNet-Lite0's features, with that of as many other
-    pictures of the split for comparison."""
+    opacity (grey levels of 255), and the Frechet distance of EfficientNet-Lite0's features, with that of as many
+    other pictures of the split for comparison."""
     report: dict[str, Any] = {}
     for split in ("train", "validation", "test"):
         rows = np.random.default_rng(0).permutation(np.flatnonzero(data.split == split))[:500]
