@@ -10,12 +10,12 @@ import random
 import re
 import tarfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import chain, product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -28,8 +28,10 @@ from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
 from inkwash.networks.text import TextEncoder
 from inkwash.training.fit import Settings, fit
+from inkwash.training.parallel import Pair, Span, pairs
 from inkwash.weights.files import atomic
 
+Taught = dict[int, tuple[Tensor, Tensor]]  # for each length L: piece numbers (N, L), the teacher's states (N, L, D)
 WORDS = {
     "number": "|".join(map(str, range(100))),
     "colour": "red|orange|yellow|green|blue|purple|violet|pink|brown|black|white|grey|gray|golden|silver|turquoise"
@@ -60,6 +62,8 @@ class Corpus:
     phrases: int
     long: int
     held_out: int
+    pairs: int  # filled patterns in English and Chinese
+    chinese: float  # share of the steps that teach Chinese
     seed: int = 0
 
 
@@ -88,34 +92,54 @@ class Recipe:
     fit: Settings
 
 
-def prune(teacher: Tokenizer) -> tuple[Tokenizer, Tensor]:
-    """The teacher's WordPiece tokenizer with ASCII pieces only, and the teacher's number of each piece.
+def prune(teacher: Tokenizer, characters: Iterable[str] = ()) -> tuple[Tokenizer, Tensor]:
+    """The teacher's WordPiece tokenizer with ASCII pieces and other `characters` only, and the teacher's number of
+    each piece ([UNK] for those).
 
     Dropped: unused places, [MASK], other scripts, numbers of three and more digits (they are spelt out in
-    shorter pieces). Texts whose pieces all remain are cut exactly as the teacher cuts them.
+    shorter pieces). Texts whose pieces all remain are cut exactly as the teacher cuts them. Chinese is cut into its
+    characters; full-width forms are read as the plain ones.
     """
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     old = sorted(teacher.get_vocab().items(), key=lambda item: item[1])
     kept = [piece for piece, _ in old if piece.isascii() and not re.fullmatch(r"\[.+\]|(##)?\d{3,}", piece)]
-    pieces = special + kept
+    pieces = special + kept + sorted(characters)
     tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.BertNormalizer()])
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(name, pieces.index(name)) for name in ("[CLS]", "[SEP]")]
     )
     tokenizer.add_special_tokens(special)
-    return tokenizer, torch.tensor([teacher.token_to_id(piece) for piece in pieces])
+    return tokenizer, torch.tensor([teacher.token_to_id(piece if piece.isascii() else "[UNK]") for piece in pieces])
 
 
-def captions(archive: str | Path) -> tuple[list[str], list[list[str]], list[str]]:
+class Emoji(NamedTuple):
+    """What emojibase says of one emoji."""
+
+    name: str
+    tags: list[str]
+    name_zh: str
+    tags_zh: list[str]
+
+
+def captions(archive: str | Path) -> tuple[list[Emoji], list[str]]:
     """Names and tags of all emoji, and the names of their skin variants, from emojibase-data's package."""
     if not Path(archive).is_file():
         raise UserError(f"there is no {archive}: `inkwash data emoji` fetches it")
     with tarfile.open(archive) as tar:
-        emoji = json.load(tar.extractfile("package/en/data.json"))
-    skins = [skin["label"] for one in emoji for skin in one.get("skins", [])]
-    return [one["label"] for one in emoji], [one.get("tags") or [] for one in emoji], skins
+        english, chinese = (json.load(tar.extractfile(f"package/{name}/data.json")) for name in ("en", "zh"))
+    skins = [skin["label"] for one in english for skin in one.get("skins", [])]
+    other = {one["hexcode"]: one for one in chinese}
+    return [
+        Emoji(
+            one["label"],
+            one.get("tags") or [],
+            other.get(one["hexcode"], {}).get("label", ""),
+            other.get(one["hexcode"], {}).get("tags") or [],
+        )
+        for one in english
+    ], skins
 
 
 def corpus(
@@ -168,6 +192,48 @@ def corpus(
     rest = [text for text in texts if not unseen(text)]
     half = counts.held_out // 2
     return ["", *rest[half:]], pairs[:half], rest[:half]
+
+
+def in_chinese(codec: TextCodec, pairs: list[Pair], teach: Callable[[Tensor], Tensor]) -> Taught:
+    """Chinese texts, and what the teacher says of the same in English.
+
+    Each Chinese character is taught the mean of the teacher's states over the English words that mean the same; one
+    with no such words the mean over the text; the two marks at the ends are taught as they are. It is the teaching by
+    translated sentences of Reimers and Gurevych (2020, 2004.09813), carried down to the words.
+    """
+    rows = codec.tokenizer.encode_batch([pair.chinese for pair in pairs])
+    originals = codec.tokenizer.encode_batch([pair.english for pair in pairs])
+    length = codec.network.config["length"]
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i, original in enumerate(originals):
+        if sum(original.attention_mask) < length and sum(rows[i].attention_mask) < length:  # nothing was cut off
+            groups[sum(original.attention_mask)].append(i)
+    found: dict[int, list[tuple[list[int], Tensor]]] = defaultdict(list)
+    for size, members in groups.items():
+        for start in range(0, len(members), max(1, 2048 // size)):
+            part = members[start : start + max(1, 2048 // size)]
+            states = teach(torch.tensor([originals[i].ids[:size] for i in part]))
+            for i, told in zip(part, states, strict=True):
+                real = sum(rows[i].attention_mask)
+                means = [
+                    meaning(pairs[i], originals[i].offsets[:size], where, told)
+                    for where in rows[i].offsets[1 : real - 1]
+                ]
+                found[real].append((rows[i].ids[:real], torch.stack([told[0], *means, told[-1]]).half()))
+    return {
+        real: (torch.tensor([ids for ids, _ in members]), torch.stack([states for _, states in members]))
+        for real, members in sorted(found.items())
+    }
+
+
+def meaning(pair: Pair, offsets: list[Span], where: Span, states: Tensor) -> Tensor:
+    """The mean of the English states (L, D), at `offsets`, that mean what stands `where` in the Chinese text."""
+    for english, chinese in pair.parts:
+        if chinese[0] <= where[0] < chinese[1]:
+            inside = [i for i, (a, b) in enumerate(offsets) if a < b and english[0] <= a < english[1]]
+            if inside:
+                return states[inside].mean(0)
+    return states.mean(0)
 
 
 def by_length(codec: TextCodec, texts: list[str]) -> dict[int, Tensor]:
@@ -228,17 +294,21 @@ def distill(recipe: Recipe, folder: str | Path) -> dict[str, Any]:
     torch.set_num_threads(recipe.fit.threads)
     torch.manual_seed(recipe.fit.seed)
     original, bert, embeddings = load_teacher(recipe.teacher)
-    tokenizer, old = prune(original)
-    names, tags, skins = captions(recipe.captions)
+    emoji, skins = captions(recipe.captions)
+    parallel = pairs(emoji, recipe.corpus.pairs, recipe.corpus.seed)
+    tokenizer, old = prune(original, {c for pair in parallel for c in pair.chinese if "\u4e00" <= c <= "\u9fff"})
+    names, tags = [one.name for one in emoji], [one.tags for one in emoji]
     pieces = [tokenizer.id_to_token(i) for i in range(len(old))]
-    train, pairs, others = corpus(names, tags, skins, pieces, recipe.corpus)
+    train, joined, others = corpus(names, tags, skins, pieces, recipe.corpus)
 
     network = TextEncoder(len(old), output=embeddings.shape[1], **asdict(recipe.network))
     codec = TextCodec(tokenizer, network)
     static = factorise(embeddings[old], recipe.network.embedding)
+    new = torch.tensor([not piece.isascii() for piece in pieces])
+    static[new] = torch.randn(int(new.sum()), recipe.network.embedding)
     network.pieces.weight.data.copy_(static)
 
-    def teach(texts: list[str]) -> dict[int, tuple[Tensor, Tensor]]:
+    def teach(texts: list[str]) -> Taught:
         """(piece numbers (N, L), teacher's states (N, L, 384) in float16) for each length L."""
         return {
             length: (ids, torch.cat([bert(old[part]).half() for part in ids.split(max(1, 2048 // length))]))
@@ -246,16 +316,20 @@ def distill(recipe: Recipe, folder: str | Path) -> dict[str, Any]:
         }
 
     taught = teach(train)
-    lengths = np.array(list(taught))
-    weight = np.array([ids.numel() for ids, _ in taught.values()], dtype=float)
+    known, held = split(parallel)
+    translated = in_chinese(codec, known, lambda ids: bert(old[ids]))
+    weight, weight_zh = (
+        np.array([ids.numel() for ids, _ in lessons.values()], dtype=float) for lessons in (taught, translated)
+    )
     squares = sum(states.float().square().sum(dtype=torch.float64) for _, states in taught.values())
     scale = float((squares / (weight.sum() * embeddings.shape[1])).sqrt())  # so that states have unit scale
 
     def batch(k: int) -> tuple[Tensor, Tensor]:
         """`batch_size` pieces in texts of one length, drawn so that every piece is as likely."""
         draw = np.random.default_rng((recipe.fit.seed, k))
-        length = draw.choice(lengths, p=weight / weight.sum())
-        ids, states = taught[length]
+        lessons, share = (translated, weight_zh) if draw.random() < recipe.corpus.chinese else (taught, weight)
+        ids, states = lessons[draw.choice(list(lessons), p=share / share.sum())]
+        length = ids.shape[1]
         rows = torch.from_numpy(draw.integers(len(ids), size=max(1, recipe.fit.batch_size // length)))
         return ids[rows], states[rows].float() / scale
 
@@ -273,24 +347,49 @@ def distill(recipe: Recipe, folder: str | Path) -> dict[str, Any]:
         "baseline": lambda ids: F.pad(static[ids], (0, 1), value=1.0) @ line,
     }
     report: dict[str, Any] = {
-        "texts": {"training": len(train), "held-out pairs": len(pairs), "held-out others": len(others)},
+        "texts": {
+            "training": len(train),
+            "held-out pairs": len(joined),
+            "held-out others": len(others),
+            "Chinese": len(known),
+            "held-out Chinese": len(held),
+        },
         "pieces": int(weight.sum()),
         "parameters": sum(p.numel() for p in network.parameters()),
         "teacher_scale": scale,
     }
     with torch.no_grad():
-        for name, texts in (("held-out pairs", pairs), ("held-out others", others)):
+        for name, texts in (("held-out pairs", joined), ("held-out others", others)):
             test = teach(texts)
             report[name] = {kind: likeness(model, test) for kind, model in models.items()}
+        test = in_chinese(codec, held, lambda ids: bert(old[ids]))
+        report["held-out Chinese"] = {"student": likeness(student, test)}
         queries, documents = zip(*((n, " ".join(t)) for n, t in zip(names, tags, strict=True) if t), strict=True)
         similar = {}
         for kind, model in {"teacher": lambda ids: bert(old[ids]), **models}.items():
             asked, kept = (sentences(codec, model, list(texts)) for texts in (queries, documents))
             similar[kind] = asked @ kept.T
         report["retrieval"] = {kind: agreement(similar[kind], similar["teacher"]) for kind in similar}
+        both = [one for one in emoji if one.name_zh]
+        asked = sentences(codec, student, [one.name_zh for one in both])
+        kept = sentences(codec, student, [one.name for one in both])
+        right = (asked @ kept.T).argsort(dim=1, descending=True)[:, :5] == torch.arange(len(both))[:, None]
+        report["a Chinese name finds the English one"] = {
+            "names": len(both),
+            "first": float(right[:, 0].double().mean()),
+            "in five": float(right.any(1).double().mean()),
+        }
     with atomic(Path(folder) / "text-encoder" / "report.json") as path:
         path.write_text(json.dumps(report, indent=2) + "\n")
     return report
+
+
+def split(parallel: list[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to learn from, and those held out: with a crc32 of their Chinese that is a multiple of 50."""
+    held = [crc32(pair.chinese.encode()) % 50 == 0 and len(pair.parts) > 1 for pair in parallel]
+    return [p for p, h in zip(parallel, held, strict=True) if not h], [
+        p for p, h in zip(parallel, held, strict=True) if h
+    ]
 
 
 def least_squares(static: Tensor, taught: dict[int, tuple[Tensor, Tensor]]) -> Tensor:

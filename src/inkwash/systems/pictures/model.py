@@ -94,6 +94,13 @@ class Info:
             raise UserError(f"size = {self.size} is no multiple of patch = {self.patch}")
 
 
+def state_shape(info: Info, vae: Autoencoder | None) -> tuple[int, int, int]:
+    """Channels, rows and columns of one state: a latent of the autoencoder, or patches of pixels."""
+    if vae is not None:
+        return vae.config["latent_channels"], info.size // vae.factor, info.size // vae.factor
+    return 3 * info.patch**2, info.size // info.patch, info.size // info.patch
+
+
 class Pictures:
     """A model of pictures, with words and styles or without.
 
@@ -357,11 +364,7 @@ class Pictures:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of one state: channels, rows, columns."""
-        if self.vae is not None:
-            side = self.info.size // self.vae.factor
-            return self.vae.config["latent_channels"], side, side
-        side = self.info.size // self.info.patch
-        return 3 * self.info.patch**2, side, side
+        return state_shape(self.info, self.vae)
 
     def encode(self, pictures: np.ndarray) -> Tensor:
         """uint8 (N, size, size, 3), or 4 with straight alpha -> states (N, *shape)."""

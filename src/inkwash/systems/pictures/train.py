@@ -1,7 +1,8 @@
 """Training of a picture model: on the emoji data set with words and styles, or on any folder of pictures."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,16 +12,16 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from inkwash import diffusion
-from inkwash.codecs import pixels
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
-from inkwash.networks.sketch import Sketch
+from inkwash.networks.autoencoder import Autoencoder, load_autoencoder
 from inkwash.networks.unet import UNet
-from inkwash.systems.pictures import emoji_data
-from inkwash.systems.pictures.model import TEXT_ENCODER, Info, Pictures
+from inkwash.systems.pictures import colours, emoji_data
+from inkwash.systems.pictures.model import TEXT_ENCODER, Info, Pictures, state_shape
 from inkwash.systems.pictures.sheet import sheet
 from inkwash.training import Settings, batches, fit
 from inkwash.training.report import say
+from inkwash.weights.files import read, write
 
 PREVIEW = ["fox", "red apple", "smiling face", "blue car", "sunflower", "house with garden", "pizza", "blue whale"]
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -30,12 +31,14 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 class Recipe:
     """A recipe file of task "pictures".
 
-    data      a folder: the emoji data set (`inkwash data emoji`), or with words = false any folder of pictures
-    words     whether captions and styles are learned too
-    sketch    whether the U-Net is shown a sketch of what the words alone suggest
-    network   keys of the U-Net, beside those that follow from the rest
-    weight    largest weight of the squared error of x_0
-    model     how pictures become states, and how the model is sampled by default
+    data         a folder: the emoji data set (`inkwash data emoji`), or with words = false any folder of pictures
+    words        whether captions and styles are learned too
+    autoencoder  the folder of an image autoencoder, to learn its latents instead of pixels
+    recolour     share of the pictures that are shown in another colour, with that colour in their caption
+    chinese      share of the captions that are Chinese
+    network      keys of the U-Net, beside those that follow from the rest
+    weight       largest weight of the squared error of x_0
+    model        how pictures become states, and how the model is sampled by default
     """
 
     task: Literal["pictures"]
@@ -43,7 +46,9 @@ class Recipe:
     fit: Settings
     network: dict[str, Any]
     words: bool = True
-    sketch: bool = False
+    autoencoder: Path | None = None
+    recolour: float = 0.0
+    chinese: float = 0.0
     weight: float = 5.0
     model: Info = field(default_factory=Info)
 
@@ -52,41 +57,27 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
     """Trains (or goes on with) the model of a recipe in `folder`, and saves it in `folder`/model."""
     torch.manual_seed(recipe.fit.seed)
     info, text = recipe.model, None
+    vae = None if recipe.autoencoder is None else load_autoencoder(recipe.autoencoder)
     if recipe.words:
-        data = emoji_data.load(recipe.data, size=info.size)
-        rows = np.flatnonzero(data.split == "train")
-        pictures = pixels.on_white(data.pictures[rows])
+        emoji = emoji_data.load(recipe.data, size=info.size)
         text = TextCodec.load(TEXT_ENCODER)
-        info = Info(**{**info.__dict__, "styles": sorted(set(data.style.tolist()))})
+        info = replace(info, styles=sorted(set(emoji.style.tolist())))
+        shown = captioned(emoji, recipe.recolour)
+        pictures = shown.pictures
     else:
         pictures = read_folder(recipe.data, info.size)
-    if recipe.sketch and text is None:
-        raise UserError("sketch = true needs words = true: a sketch is drawn from words")
-    channels, places = 3 * info.patch**2, info.size // info.patch
-    network = {"sample_size": places, "in_channels": channels * (1 + recipe.sketch), "out_channels": channels}
-    sketch = None
-    if text is None:
-        network["cross_attention_dim"] = None
-    else:
-        width = text.network.config["output"]
-        label = width + len(info.styles)
-        network |= {
-            "cross_attention_dim": width,
-            "class_embed_type": "projection",
-            "projection_class_embeddings_input_dim": label,
-        }
-        sketch = Sketch(label, channels, places) if recipe.sketch else None
-    if twice := sorted(network.keys() & recipe.network.keys()):
-        raise UserError(f"[network] {', '.join(twice)}: it follows from the rest of the recipe; leave it out")
-    model = Pictures(UNet(**network, **recipe.network), info, text, sketch=sketch)
-
-    order = batches(len(pictures), recipe.fit.batch_size, recipe.fit.seed)
-    told = Captions(model, data, rows) if text is not None else None
+    model = Pictures(UNet(**network(recipe, info, text, vae)), info, text, vae=vae)
+    states = encoded(model, pictures, folder / "states.safetensors")
+    told = Conditions(model, shown, recipe.chinese) if text is not None else None
+    own = len(pictures) if told is None else shown.own
+    order = batches(own, recipe.fit.batch_size, recipe.fit.seed)
 
     def batch(k: int) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen = order(k)
-        x0 = pixels.encode(pictures[chosen], info.patch)
-        return x0, told(chosen, np.random.default_rng([recipe.fit.seed, k])) if told else {}
+        chosen, rng = order(k), np.random.default_rng([recipe.fit.seed, k])
+        if told is not None:
+            chosen = shown.in_other_colours(chosen, recipe.recolour, rng)
+        x0 = states[torch.from_numpy(chosen)].float()
+        return x0, told(chosen, rng) if told else {}
 
     def weight(t: diffusion.Point, form: diffusion.Parametrization) -> Tensor:
         # the loss of flow matching, |velocity error|^2 = |x_0 error|^2 / sigma^2 (JiT, 2511.13720), with a cap as in
@@ -95,8 +86,8 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
 
     def loss(batch: tuple[Tensor, dict[str, Tensor]], generator: torch.Generator) -> Tensor:
         x0, condition = batch
-        value = model.denoiser.loss(x0, condition, weight=weight, generator=generator)
-        return value if sketch is None else value + nn.functional.mse_loss(sketch(condition["label"]), x0)
+        times = diffusion.logit_normal()  # most of what there is to learn lies between (SD 3, 2403.03206)
+        return model.denoiser.loss(x0, condition, weight=weight, times=times, generator=generator)
 
     def preview(network: nn.Module, step: int) -> np.ndarray:
         styles = info.styles or [""]
@@ -110,55 +101,157 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
     return model
 
 
-class Captions:
-    """Condition of training pictures: each time other words for the same concept, and now and then none.
+def network(recipe: Recipe, info: Info, text: TextCodec | None, vae: Autoencoder | None) -> dict[str, Any]:
+    """The U-Net's configuration: what the recipe says, and what follows from the rest of it."""
+    channels, side, _ = state_shape(info, vae)
+    follows: dict[str, Any] = {"sample_size": side, "in_channels": channels, "out_channels": channels}
+    if text is None:
+        follows["cross_attention_dim"] = None
+    else:
+        width = text.network.config["output"]
+        follows |= {
+            "cross_attention_dim": width,
+            "class_embed_type": "projection",
+            "projection_class_embeddings_input_dim": width + len(info.styles),
+        }
+    if twice := sorted(follows.keys() & recipe.network.keys()):
+        raise UserError(f"[network] {', '.join(twice)}: it follows from the rest of the recipe; leave it out")
+    return follows | recipe.network
 
-    A caption is the name, the name with an article, with some tags, or tags alone. Of all pictures 10 % lose
-    words and style, so that guidance has something to push from, 5 % only words and 10 % only the style.
+
+def encoded(model: Pictures, pictures: np.ndarray, file: Path) -> Tensor:
+    """The states of the pictures. Those of an autoencoder take minutes, so they are kept in `file`, in float16."""
+    if model.vae is None:
+        return model.encode(pictures)
+    same = {"pictures": str(len(pictures)), "autoencoder": fingerprint(model.vae)}
+    if file.exists():
+        tensors, facts = read(file)
+        if same.items() <= facts.items():
+            return tensors["states"]
+    say(f"encoding {len(pictures)} pictures")
+    states = model.encode(pictures).half()
+    write(file, {"states": states}, same)
+    return states
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Tells one set of weights from another."""
+    return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in module.parameters())).hexdigest()
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Training pictures with their captions; the first `own` are the data's own, the others recoloured ones.
+
+    others   the numbers of the recoloured forms of each of the data's own
     """
 
-    def __init__(self, model: Pictures, data: emoji_data.Emoji, rows: np.ndarray) -> None:
-        rng = np.random.default_rng(0)
-        first = {concept: i for i, concept in reversed(list(enumerate(data.concept)))}
-        variants = {concept: captions(str(data.name[i]), data.tags[i], rng) for concept, i in first.items()}
-        width = len(next(iter(variants.values())))
-        texts = ["", *(text for texts in variants.values() for text in texts)]
-        starts = {concept: 1 + width * k for k, concept in enumerate(variants)}
-        self.choices = np.array([starts[data.concept[row]] for row in rows])[:, None] + np.arange(width)
-        states = [
-            model.condition(texts[i : i + 256], [None] * len(texts[i : i + 256])) for i in range(0, len(texts), 256)
+    pictures: np.ndarray
+    english: list[list[str]]
+    chinese: list[list[str]]
+    style: list[str]
+    own: int
+    others: list[list[int]]
+
+    def in_other_colours(self, chosen: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+        """The chosen, but of those that have recoloured forms a share is replaced by one of these."""
+        swapped = [
+            rng.choice(self.others[i]) if self.others[i] and lot < share else i
+            for i, lot in zip(chosen.tolist(), rng.random(len(chosen)), strict=True)
         ]
-        longest = max(s["context"].shape[1] for s in states)
-        pad = [longest - s["context"].shape[1] for s in states]
-        grown = [nn.functional.pad(s["context"], (0, 0, 0, p)).half() for s, p in zip(states, pad, strict=True)]
-        self.context = torch.cat(grown)
-        self.mask = torch.cat(
-            [nn.functional.pad(s["context_mask"], (0, p)) for s, p in zip(states, pad, strict=True)]
-        )
-        pooled = torch.cat([s["label"] for s in states])
-        self.pooled = pooled[:, : pooled.shape[1] - len(model.info.styles)]
-        self.style = torch.eye(len(model.info.styles))[[model.info.styles.index(s) for s in data.style[rows]]]
+        return np.array(swapped)
+
+
+def captioned(emoji: emoji_data.Emoji, recolour: float) -> Captioned:
+    """The training split with its captions; if recolour > 0, also each picture in every colour that suits it."""
+    rng = np.random.default_rng(0)
+    rows = np.flatnonzero(emoji.split == "train")
+    pictures, english, chinese, style = list(emoji.pictures[rows]), [], [], emoji.style[rows].tolist()
+    known: dict[str, tuple[list[str], list[str]]] = {}
+    for row in rows:
+        concept = emoji.concept[row]
+        if concept not in known:
+            known[concept] = (
+                captions(str(emoji.name[row]), emoji.tags[row], rng),
+                captions_zh(str(emoji.name_zh[row]), emoji.tags_zh[row], rng),
+            )
+        english.append(known[concept][0])
+        chinese.append(known[concept][1])
+    others: list[list[int]] = [[] for _ in rows]
+    for i, row in enumerate(rows if recolour else []):
+        if not colours.recolourable(emoji.group[row], emoji.name[row]):
+            continue
+        for colour in colours.COLOURS:
+            if colours.held_out(str(emoji.concept[row]), colour):
+                continue
+            painted = colours.recolour(emoji.pictures[row], colour)
+            if painted is not None:
+                said, said_zh = colours.colour_captions(str(emoji.name[row]), str(emoji.name_zh[row]), colour)
+                others[i].append(len(pictures))
+                pictures.append(painted)
+                english.append(articles(said))
+                chinese.append([said_zh])
+                style.append(style[i])
+    return Captioned(np.stack(pictures), english, chinese, style, len(rows), others)
+
+
+class Conditions:
+    """What the network is told of training pictures: each time other words for it, and now and then none.
+
+    A caption is the name, the name with an article, with some tags, or tags alone. Of all pictures 10 % lose words
+    and style, so that guidance has something to push from, 5 % only words and 10 % only the style.
+    """
+
+    def __init__(self, model: Pictures, shown: Captioned, chinese: float) -> None:
+        self.model, self.shown, self.share = model, shown, chinese
+        self.heard: dict[str, tuple[Tensor, Tensor]] = {}  # the states of each text, once it has been met
+        self.style = torch.eye(len(model.info.styles))[[model.info.styles.index(s) for s in shown.style]]
 
     def __call__(self, chosen: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
         lot = rng.random(len(chosen))
-        text = np.take_along_axis(self.choices[chosen], rng.integers(self.choices.shape[1], size=(len(chosen), 1)), 1)
-        text = torch.from_numpy(np.where(lot < 0.15, 0, text[:, 0]))
-        style = (
-            self.style[torch.from_numpy(chosen)]
-            * torch.from_numpy((lot >= 0.1) & ((lot < 0.15) | (lot >= 0.25)))[:, None]
-        )
+        texts = [
+            ""
+            if silent
+            else str(rng.choice((self.shown.chinese if rng.random() < self.share else self.shown.english)[i]))
+            for i, silent in zip(chosen, lot < 0.15, strict=True)
+        ]
+        self.hear(texts)
+        states, pooled = zip(*(self.heard[text] for text in texts), strict=True)
+        lengths = torch.tensor([len(s) for s in states])
+        told = torch.from_numpy((lot >= 0.1) & ((lot < 0.15) | (lot >= 0.25)))
+        style = self.style[torch.from_numpy(chosen)] * told[:, None]
         return {
-            "context": self.context[text].float(),
-            "context_mask": self.mask[text],
-            "label": torch.cat([self.pooled[text], style], dim=1),
+            "context": nn.utils.rnn.pad_sequence(list(states), batch_first=True),
+            "context_mask": torch.arange(int(lengths.max())) < lengths[:, None],
+            "label": torch.cat([torch.stack(pooled), style], dim=1),
         }
+
+    def hear(self, texts: Sequence[str]) -> None:
+        """Encodes what was not met before, and keeps it."""
+        assert self.model.text is not None
+        if new := sorted(set(texts) - self.heard.keys()):
+            said = self.model.text.encode(new)
+            for text, state, mask, pooled in zip(
+                new, said["context"], said["context_mask"], said["pooled"], strict=True
+            ):
+                self.heard[text] = state[mask], pooled
+
+
+def articles(name: str) -> list[str]:
+    """A name alone, and with its article."""
+    return [name, f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"]
 
 
 def captions(name: str, tags: Sequence[str], rng: np.random.Generator) -> list[str]:
     """Eight ways to ask for one concept."""
-    article = f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
     some = [", ".join(rng.permutation(tags)[:k]) if tags else name for k in (1, 2, 2, 3)]
-    return [name, name, article, article, *(f"{name}, {words}" for words in some[:2]), *some[2:]]
+    return [*articles(name), *articles(name), *(f"{name}, {words}" for words in some[:2]), *some[2:]]
+
+
+def captions_zh(name: str, tags: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """The same in Chinese, which has no articles but measure words."""
+    some = ["\uff0c".join(rng.permutation(tags)[:k]) if tags else name for k in (1, 2, 2, 3)]
+    return [name, name, name, f"\u4e00\u4e2a{name}", *(f"{name}\uff0c{words}" for words in some[:2]), *some[2:]]
 
 
 def read_folder(folder: Path, size: int) -> np.ndarray:
