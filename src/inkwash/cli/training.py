@@ -66,4 +66,11 @@ def run(name: str, data: Path | None, out: Path | None, changes: dict[str, Any])
         writable(out)
         train_autoencoder.train(replace(plan, data=data or plan.data, fit=replace(plan.fit, **changes)), out)
         return out / "vae"
-    raise unknown("task", task, ["pictures", "autoencoder", "text-encoder"])
+    if task == "upsampler":
+        from inkwash.systems.pictures import upsampler
+
+        growth = load_recipe(file, upsampler.Recipe)
+        writable(out)
+        upsampler.train(replace(growth, data=data or growth.data, fit=replace(growth.fit, **changes)), out)
+        return out / "upsampler"
+    raise unknown("task", task, ["pictures", "autoencoder", "upsampler", "text-encoder"])
