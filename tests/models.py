@@ -3,19 +3,29 @@
 import torch
 
 from inkwash.codecs.text import TextCodec
-from inkwash.networks.sketch import Sketch
+from inkwash.networks.autoencoder import Autoencoder
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures.model import TEXT_ENCODER, Info, Pictures
 
 
-def tiny(sketch: bool = False, **changes) -> Pictures:
-    """A small model of 16 x 16 pictures with random weights, the last layer included; with a sketch if asked for."""
+def tiny_autoencoder() -> Autoencoder:
+    """16 x 16 pixels with opacity <-> 6 channels of 4 x 4 places, with random weights."""
+    torch.manual_seed(1)
+    vae = Autoencoder(
+        in_channels=4, out_channels=4, block_out_channels=(8, 8, 8), latent_channels=6, norm_num_groups=4
+    )
+    return random(vae)
+
+
+def tiny(latent: bool = False, **changes) -> Pictures:
+    """A small model of 16 x 16 pictures with random weights, the last layer included; of latents if asked for."""
     torch.manual_seed(0)
     info = Info(**{"size": 16, "patch": 4, "styles": ["flat", "noto"], "steps": 3, **changes})
+    vae = tiny_autoencoder() if latent else None
     unet = UNet(
         sample_size=4,
-        in_channels=48 * (1 + sketch),
-        out_channels=48,
+        in_channels=6 if latent else 48,
+        out_channels=6 if latent else 48,
         block_out_channels=(8, 16),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
@@ -26,9 +36,12 @@ def tiny(sketch: bool = False, **changes) -> Pictures:
         class_embed_type="projection",
         projection_class_embeddings_input_dim=384 + len(info.styles),
     )
-    drawn = Sketch(384 + len(info.styles), 48, 4, hidden=32).eval() if sketch else None
-    model = Pictures(unet.eval(), info, TextCodec.load(TEXT_ENCODER), sketch=drawn)
-    for parameter in model.network.parameters():
+    return Pictures(random(unet), info, TextCodec.load(TEXT_ENCODER), vae=vae)
+
+
+def random(network: torch.nn.Module) -> torch.nn.Module:
+    """With random matrices, the last layer included."""
+    for parameter in network.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.1)
-    return model
+    return network.eval()

@@ -43,7 +43,13 @@ def test_pruning_keeps_ascii_pieces_and_their_numbers(teacher):
 
 def test_the_corpus_is_the_same_each_time_and_keeps_the_held_out_pairs_out():
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "fox", "hat", "##es"]
-    arguments = (["red apple", "fox"], [["fruit"], ["animal", "face"]], [], pieces, Corpus(3000, 100, 50, 200))
+    arguments = (
+        ["red apple", "fox"],
+        [["fruit"], ["animal", "face"]],
+        [],
+        pieces,
+        Corpus(3000, 100, 50, 200, pairs=0, chinese=0.0),
+    )
     train, pairs, others = corpus(*arguments)
     assert corpus(*arguments) == (train, pairs, others)
     assert len(others) == 100 and not set(train) & set(pairs + others)

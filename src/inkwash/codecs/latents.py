@@ -37,3 +37,10 @@ def decode(autoencoder: Autoencoder, state: Tensor) -> np.ndarray:
         parts = [autoencoder.decode(part) for part in (state / autoencoder.config["scaling_factor"]).split(16)]
     x = ((torch.cat(parts).float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return x.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def cut_out(decoded: np.ndarray) -> np.ndarray:
+    """uint8 (N, H, W, 4), colours on white and opacity a -> straight alpha: colour = 1 - (1 - on white) / a."""
+    opacity = decoded[..., 3:] / 255.0
+    colour = 255 - (255.0 - decoded[..., :3]) / np.maximum(opacity, 1 / 255)
+    return np.concatenate([colour.clip(0, 255).round().astype(np.uint8), decoded[..., 3:]], axis=-1)

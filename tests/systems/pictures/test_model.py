@@ -4,13 +4,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import inkwash
 from inkwash import diffusion
 from inkwash.codecs import pixels
 from inkwash.errors import UserError
+from inkwash.networks.unet import UNet
 from inkwash.systems.pictures.model import SAMPLERS, Info, Pictures
-from tests.models import tiny
+from inkwash.systems.pictures.upsampler import Upsampler
+from tests.models import random, tiny
 
 
 @pytest.fixture(scope="module")
@@ -174,30 +177,66 @@ def test_a_model_whose_style_list_does_not_fit_its_network(tmp_path):
         inkwash.load(tmp_path / "m")
 
 
-def test_the_network_is_shown_the_sketch_of_its_own_label(tmp_path):
-    """Saved and loaded it draws the same; what it draws depends on the sketch's weights, and so does its hash."""
-    model = tiny(sketch=True)
+def test_a_latent_model_draws_through_its_autoencoder(tmp_path):
+    """Saved and loaded it draws the same; the autoencoder's weights change what it draws, and its hash."""
+    model = tiny(latent=True, parametrization="flow")
     model.save(tmp_path / "m")
     loaded = inkwash.load(tmp_path / "m")
     picture = np.asarray(loaded.generate("a fox", style="flat", seed=3))
     assert np.abs(picture.astype(int) - np.asarray(model.generate("a fox", style="flat", seed=3))).max() <= 2
-    condition = model.condition(["a fox", "a house"], ["flat", None])
-    x, time = torch.randn(2, 48, 4, 4), torch.tensor([300.0, 700.0])
-    with torch.no_grad():
-        seen = torch.cat([x, model.sketch(condition["label"])], dim=1)
-        torch.testing.assert_close(model.network(x, time, **condition), model.unet(seen, time, **condition))
+    assert picture.shape == (16, 16, 3) and picture.std() > 1
 
     with torch.no_grad():
-        model.sketch.conv.bias += 1
+        model.vae.decoder.conv_out.bias += 0.5
     model.save(tmp_path / "other")
     other = inkwash.load(tmp_path / "other")
     assert other.hash != loaded.hash
     assert (np.asarray(other.generate("a fox", style="flat", seed=3)) != picture).any()
-    (tmp_path / "other" / "sketch" / "model.safetensors").write_bytes(b"short")
-    (tmp_path / "m" / "sketch" / "config.json").write_text("{}")
-    for name, words in (("other", "not a whole safetensors file"), ("m", "not the configuration of a sketch")):
-        with pytest.raises(UserError, match=words):
-            inkwash.load(tmp_path / name)
+    (tmp_path / "other" / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"short")
+    with pytest.raises(UserError, match="not a whole safetensors file"):
+        inkwash.load(tmp_path / "other")
+
+
+def test_a_transparent_picture_laid_on_white_is_the_picture():
+    model = tiny(latent=True, parametrization="flow")
+    white = Image.new("RGBA", (16, 16), "white")
+    plain = np.asarray(model.generate("a fox", seed=3)).astype(int)
+    clear = model.generate("a fox", seed=3, transparent=True)
+    laid = np.asarray(Image.alpha_composite(white, clear).convert("RGB")).astype(int)
+    alpha = np.asarray(clear)[..., 3].astype(int)
+    possible = (255 - plain).max(-1) <= alpha  # no colour is darker than its opacity allows
+    assert possible.any() and np.abs(laid - plain)[possible].max() <= 2
+    with pytest.raises(UserError, match="knows no opacity"):
+        tiny().generate("a fox", transparent=True)
+
+
+def test_sizes_above_the_models_own_are_drawn_by_the_upsampler(tmp_path):
+    model = tiny(latent=True, parametrization="flow")
+    model.upsampler = Upsampler(
+        random(
+            UNet(
+                in_channels=68,
+                out_channels=64,
+                block_out_channels=(8, 8),
+                down_block_types=("DownBlock2D", "DownBlock2D"),
+                up_block_types=("UpBlock2D", "UpBlock2D"),
+                mid_block_type="UNetMidBlock2D",
+                layers_per_block=1,
+                norm_num_groups=4,
+                cross_attention_dim=None,
+                class_embed_type="timestep",
+            )
+        )
+    )
+    model.save(tmp_path / "m")
+    loaded = inkwash.load(tmp_path / "m")
+    small = model.draw(["a fox"], [None], [3])
+    large = model.upsampler.sample(small, [3])
+    assert large.shape == (1, 64, 64, 4)
+    made = np.asarray(loaded.generate("a fox", seed=3, size=64)).astype(int)
+    assert np.abs(made - large[0, ..., :3]).max() <= 8  # weights of float16, and rounding between the stages
+    both = model.upsampler.sample(np.concatenate([small, small]), [3, 4])
+    assert np.abs(both[0].astype(int) - large[0]).max() <= 1 and (both[1] != large[0]).any()  # each by its own seed
 
 
 def test_only_times_above_the_models_own_bound_are_guided():

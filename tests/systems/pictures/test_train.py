@@ -7,12 +7,21 @@ from PIL import Image
 
 import inkwash
 from inkwash.cli import main
-from inkwash.codecs import pixels
 from inkwash.errors import UserError
-from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures import colours, emoji_data
 from inkwash.systems.pictures.model import Info
-from inkwash.systems.pictures.train import Recipe, captions, read_folder, train
+from inkwash.systems.pictures.train import (
+    Conditions,
+    Recipe,
+    captioned,
+    captions,
+    captions_zh,
+    encoded,
+    read_folder,
+    train,
+)
 from inkwash.training import Settings
+from tests.models import tiny
 
 
 @pytest.mark.slow
@@ -64,16 +73,9 @@ def test_what_follows_from_the_rest_of_a_recipe_is_not_given_twice(tmp_path):
         train(recipe, tmp_path / "run")
 
 
-def test_a_sketch_is_drawn_from_words(tmp_path):
-    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
-    recipe = Recipe("pictures", tmp_path, Settings(steps=1), {}, words=False, sketch=True)
-    with pytest.raises(UserError, match="sketch = true needs words = true"):
-        train(recipe, tmp_path / "run")
-
-
 @pytest.mark.slow
-def test_words_and_a_sketch_are_learned_from_the_emoji_data(tmp_path, monkeypatch):
-    """Two concepts in two colours: after a few hundred steps each word draws its own, with a sketch of it."""
+def test_words_are_learned_from_the_emoji_data(tmp_path, monkeypatch):
+    """Two concepts in two colours: after a few hundred steps each word draws its own."""
     colours = {"apple": (220, 30, 30), "whale": (30, 30, 220)}
     concepts = sorted(colours) * 2
     pictures = np.zeros((4, 16, 16, 4), np.uint8)
@@ -84,6 +86,7 @@ def test_words_and_a_sketch_are_learned_from_the_emoji_data(tmp_path, monkeypatc
         "concept": np.array(concepts),
         "name": np.array(concepts),
         "tags": [[]] * 4,
+        "tags_zh": [[]] * 4,
         "split": np.array(["train"] * 4),
     }
     others = {field.name: columns["name"] for field in fields(emoji_data.Emoji)}
@@ -98,15 +101,12 @@ def test_words_and_a_sketch_are_learned_from_the_emoji_data(tmp_path, monkeypatc
         "norm_num_groups": 4,
     }
     settings = Settings(steps=200, batch_size=8, learning_rate=2e-3, warmup=20, ema=0.9)
-    recipe = Recipe("pictures", tmp_path, settings, network, sketch=True, model=Info(size=16, steps=8, guidance=2.0))
+    recipe = Recipe("pictures", tmp_path, settings, network, model=Info(size=16, steps=8, guidance=2.0))
     train(recipe, tmp_path / "run")
     model = inkwash.load(tmp_path / "run" / "model")
     for word, colour in colours.items():
         made = np.asarray(model.generate(word, style="flat", seed=0)).astype(float).mean((0, 1))
-        with torch.no_grad():
-            sketch = model.sketch(model.condition([word], ["flat"])["label"])
-        drawn = pixels.decode(sketch, 4)[0].astype(float).mean((0, 1))
-        assert np.abs(made - colour).max() < 60 and np.abs(drawn - colour).max() < 60
+        assert np.abs(made - colour).max() < 60
 
 
 def test_a_picture_too_large_is_skipped(tmp_path, monkeypatch):
@@ -135,3 +135,82 @@ def test_captions_always_name_the_concept_or_its_tags():
     assert "owl" in some and "an owl" in some
     assert all("owl" in c or "bird" in c or "wise" in c for c in some)
     assert set(captions("owl", [], np.random.default_rng(0))) == {"owl", "an owl", "owl, owl"}
+
+
+def red_discs() -> emoji_data.Emoji:
+    """An apple and a cat, both red discs, in two styles; the cat in the second style is not for training."""
+    y, x = np.mgrid[:16, :16] - 7.5
+    disc = np.zeros((16, 16, 4), np.uint8)
+    disc[x**2 + y**2 < 40] = (210, 40, 40, 255)
+    columns = {
+        "pictures": np.stack([disc] * 4),
+        "style": np.array(["flat", "flat", "noto", "noto"]),
+        "name": np.array(["red apple", "cat"] * 2),
+        "name_zh": np.array(["红苹果", "猫"] * 2),
+        "concept": np.array(["1f34e", "1f408"] * 2),
+        "tags": [["fruit"], ["pet"]] * 2,
+        "tags_zh": [["水果"], ["宠物"]] * 2,
+        "group": np.array(["food-drink", "animals-nature"] * 2),
+        "split": np.array(["train", "train", "train", "test"]),
+        "licence": np.array(["MIT"] * 4),
+    }
+    return emoji_data.Emoji(**columns)
+
+
+def test_recoloured_pictures_are_captioned_with_their_colour_but_never_in_a_held_out_pair():
+    data = red_discs()
+    shown = captioned(data, 0.5)
+    near = ("red", "brown")  # too like what they are
+    assert shown.own == 3 and captioned(data, 0.0).pictures.shape[0] == 3
+    for i, concept, noun in ((0, "1f34e", "apple"), (1, "1f408", "cat")):
+        told = [c for c in colours.COLOURS if not colours.held_out(concept, c) and c not in near]
+        assert [shown.english[k] for k in shown.others[i]] == [
+            [f"{c} {noun}", f"{article(c)} {c} {noun}"] for c in told
+        ]
+        assert all(
+            shown.chinese[k][0].startswith(colours.COLOURS[c].chinese)
+            for k, c in zip(shown.others[i], told, strict=True)
+        )
+    rng = np.random.default_rng(0)
+    chosen = np.array([0, 1, 2] * 1000)
+    swapped = shown.in_other_colours(chosen, 0.25, rng)
+    assert (swapped >= shown.own).mean() == pytest.approx(0.25, abs=0.03)
+    assert all(k == i or k in shown.others[i] for i, k in zip(chosen, swapped, strict=True))
+
+
+def article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def test_conditions_are_of_both_languages_and_now_and_then_silent():
+    """10 % without words and style, 5 % more without words, 10 % more without a style; two in five are Chinese."""
+    model = tiny()
+    told = Conditions(model, captioned(red_discs(), 0.0), 0.4)
+    condition = told(np.zeros(4000, int), np.random.default_rng(0))
+    silent = model.text.encode([""])["pooled"][0]
+    without_words = (condition["label"][:, :384] - silent).abs().amax(1) < 1e-4
+    without_style = condition["label"][:, 384:].abs().sum(1) == 0
+    assert without_words.float().mean().item() == pytest.approx(0.15, abs=0.02)
+    assert without_style.float().mean().item() == pytest.approx(0.20, abs=0.02)
+    assert (without_words & without_style).float().mean().item() == pytest.approx(0.10, abs=0.015)
+    heard = set(told.heard) - {""}
+    assert {"red apple", "红苹果", "fruit", "水果"} <= heard
+    expected = model.text.encode(["红苹果"])
+    torch.testing.assert_close(told.heard["红苹果"][0], expected["context"][0][expected["context_mask"][0]])
+
+
+def test_latents_are_encoded_once_for_the_same_pictures_and_autoencoder(tmp_path):
+    model, pictures = tiny(latent=True), red_discs().pictures
+    file = tmp_path / "states.safetensors"
+    first = encoded(model, pictures, file)
+    torch.testing.assert_close(first.float(), model.encode(pictures), rtol=1e-3, atol=1e-3)
+    before = file.stat().st_mtime_ns
+    assert torch.equal(encoded(model, pictures, file), first) and file.stat().st_mtime_ns == before
+    with torch.no_grad():
+        model.vae.encoder.conv_out.bias += 1
+    assert not torch.equal(encoded(model, pictures, file), first)
+
+
+def test_chinese_captions_name_the_concept_or_its_tags():
+    some = captions_zh("猫头鹰", ["鸟"], np.random.default_rng(0))
+    assert {"猫头鹰", "一个猫头鹰", "鸟"} <= set(some) and all("猫头鹰" in c or "鸟" in c for c in some)

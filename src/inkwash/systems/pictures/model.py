@@ -18,11 +18,10 @@ from inkwash import __version__, diffusion
 from inkwash.codecs import latents, pixels
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError, unknown
-from inkwash.networks import sketch as sketches
 from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_autoencoder
-from inkwash.networks.sketch import Sketch, SketchedUNet
 from inkwash.networks.unet import WEIGHTS, UNet, load_unet, save_unet
 from inkwash.systems.pictures.files import KEY
+from inkwash.systems.pictures.upsampler import Upsampler
 from inkwash.training.tune import Table, Task, load_table, teach, tune
 from inkwash.weights.files import atomic, digest
 from inkwash.weights.shipped import HERE, describe, locate, shipped
@@ -115,15 +114,13 @@ class Pictures:
         text: TextCodec | None = None,
         folder: Path | None = None,
         precision: str = "float32",
-        sketch: Sketch | None = None,
         vae: Autoencoder | None = None,
+        upsampler: Upsampler | None = None,
     ) -> None:
         self.unet, self.info, self.text, self.folder, self.precision = unet, info, text, folder, precision
-        self.vae = vae
-        self.sketch = sketch
-        self.network = unet if sketch is None else SketchedUNet(unet, sketch)
+        self.vae, self.upsampler = vae, upsampler
         process = diffusion.Gaussian(SCHEDULES[info.schedule]())
-        self.denoiser = diffusion.Denoiser(self.network, process, info.parametrization)
+        self.denoiser = diffusion.Denoiser(unet, process, info.parametrization)
 
     @classmethod
     def load(cls, name: str | Path, device: str = "cpu", precision: str = "float32") -> "Pictures":
@@ -140,12 +137,10 @@ class Pictures:
             raise UserError(f"{folder / 'system.json'}: not a model of pictures that this version can read")
         info = Info(**facts)  # type: ignore[arg-type]
         unet = load_unet(folder / "unet").to(device)
-        sketch = sketches.load_sketch(folder / "sketch").to(device) if (folder / "sketch").exists() else None
         vae = load_autoencoder(folder / "vae").to(device) if (folder / "vae").exists() else None
         text = None
         channels = vae.config["latent_channels"] if vae else 3 * info.patch**2
-        seen = channels + (sketch.config["channels"] if sketch else 0)
-        if unet.config["in_channels"] != seen or unet.config["out_channels"] != channels:
+        if unet.config["in_channels"] != channels or unet.config["out_channels"] != channels:
             what = "the autoencoder" if vae else f"patch = {info.patch} in system.json"
             raise UserError(f"{folder}: {what} does not fit the network's channels")
         if unet.config["class_embed_type"]:  # of words and a style
@@ -153,16 +148,17 @@ class Pictures:
             if unet.config["projection_class_embeddings_input_dim"] != label:
                 raise UserError(f"{folder}: the styles in system.json are not as many as the network was trained on")
             text = TextCodec.load(folder / "text_encoder" if (folder / "text_encoder").exists() else TEXT_ENCODER)
-        return cls(unet, info, text, folder, precision, sketch, vae)
+        upsampler = Upsampler.load(folder / "upsampler") if (folder / "upsampler").exists() else None
+        return cls(unet, info, text, folder, precision, vae, upsampler)
 
     def save(self, folder: str | Path) -> None:
-        """Writes system.json, unet/ and vae/ (float16, in the diffusers format), sketch/ and text_encoder/."""
+        """Writes system.json, and unet/, vae/, upsampler/ (float16, in the diffusers format) and text_encoder/."""
         folder = Path(folder)
         save_unet(self.unet, folder / "unet")
-        if self.sketch is not None:
-            sketches.save_sketch(self.sketch, folder / "sketch")
         if self.vae is not None:
             save_autoencoder(self.vae, folder / "vae")
+        if self.upsampler is not None:
+            self.upsampler.save(folder / "upsampler")
         if self.text is not None:
             self.text.save(folder / "text_encoder")
         with atomic(folder / "system.json") as file:
@@ -186,12 +182,14 @@ class Pictures:
         steps: int | None = None,
         guidance: float | None = None,
         size: int | None = None,
+        transparent: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Image.Image | list[Image.Image]:
         """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ...
 
         style: one of `info.styles`, or None for any. seed: drawn at random unless given. size: in pixels; the model
-        draws pictures of `info.size`, another size is that picture resized. What made it is in `picture.info`.
+        draws pictures of `info.size`, its upsampler of four times that; another size is such a picture resized.
+        transparent: without the white behind the subject. What made it is in `picture.info`.
         progress: called with (steps done, steps in all). Raises UserError for what cannot be asked for.
         """
         if self.text is not None and not prompt.strip():
@@ -203,6 +201,8 @@ class Pictures:
             raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {n or 1}")
         if not 8 <= size <= MOST_PIXELS:
             raise UserError(f"size = {size}: choose a number of pixels from 8 to {MOST_PIXELS}")
+        if transparent and (self.vae is None or self.vae.config["out_channels"] != 4):
+            raise UserError(f"transparent: the model {self.name or ''} knows no opacity; leave it out")
         pictures = []
         for i in range(n or 1):  # each alone: a picture never depends, not even in its last bit, on its neighbours
 
@@ -211,9 +211,11 @@ class Pictures:
                     progress(before * steps + done, (n or 1) * steps)
 
             options = {"negative": negative, "sampler": sampler, "steps": steps, "guidance": guidance}
-            array = self.sample([prompt], [style], [seed + i], **options, progress=report)[0]  # type: ignore[arg-type]
-            picture = Image.fromarray(array)
-            if size != self.info.size:
+            drawn = self.draw([prompt], [style], [seed + i], **options, progress=report)  # type: ignore[arg-type]
+            if size > self.info.size and self.upsampler is not None:
+                drawn = self.upsampler.sample(drawn, [seed + i])
+            picture = Image.fromarray((latents.cut_out(drawn) if transparent else drawn[..., :3])[0])
+            if size != picture.width:
                 picture = picture.resize((size, size), Image.Resampling.LANCZOS)
             picture.info[KEY] = {
                 "model": self.name,
@@ -226,6 +228,7 @@ class Pictures:
                 "steps": self.info.steps if steps is None else steps,
                 "guidance": self.info.guidance if guidance is None else guidance,
                 "size": size,
+                "transparent": transparent,
                 "runtime": f"torch {torch.__version__}",
                 "device": str(next(self.unet.parameters()).device),
                 "precision": self.precision,
@@ -303,13 +306,7 @@ class Pictures:
         if self.folder is None:
             return None
         unet, *others = [
-            digest(file)
-            for file in (
-                self.folder / "unet" / WEIGHTS,
-                self.folder / "vae" / WEIGHTS,
-                self.folder / "sketch" / sketches.WEIGHTS,
-            )
-            if file.exists()
+            digest(file) for part in ("unet", "vae", "upsampler") if (file := self.folder / part / WEIGHTS).exists()
         ]
         return hashlib.sha256("".join([unet, *others]).encode()).hexdigest() if others else unet
 
@@ -341,7 +338,23 @@ class Pictures:
         guidance: float | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """One picture for each prompt, style and seed, in one batch: uint8 (N, size, size, 3).
+        """One picture for each prompt, style and seed, in one batch: uint8 (N, size, size, 3); see `draw`."""
+        how = {"negative": negative, "sampler": sampler, "steps": steps, "guidance": guidance, "progress": progress}
+        return self.draw(prompts, styles, seeds, **how)[..., :3]  # type: ignore[arg-type]
+
+    def draw(
+        self,
+        prompts: Sequence[str],
+        styles: Sequence[str | None],
+        seeds: Sequence[int],
+        *,
+        negative: str = "",
+        sampler: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Pictures on white, uint8 (N, size, size, 3), or 4 with their opacity where the model knows it.
 
         Guidance pushes from "no words, no style" (or from the negative prompt) towards what is asked; the
         clean prediction is clipped to the range of pixels. Raises UserError for what the model does not know.
@@ -373,9 +386,9 @@ class Pictures:
         return pixels.encode(pixels.on_white(pictures), self.info.patch)
 
     def decode(self, state: Tensor) -> np.ndarray:
-        """States -> uint8 (N, size, size, 3): on white."""
+        """States -> uint8 (N, size, size, 3), on white; or 4 with the opacity, where the autoencoder knows it."""
         if self.vae is not None:
-            return latents.decode(self.vae, state)[..., :3]
+            return latents.decode(self.vae, state)
         return pixels.decode(state, self.info.patch)
 
     def task(

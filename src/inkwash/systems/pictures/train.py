@@ -96,7 +96,7 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
         made = model.sample(prompts, [s or None for s in styles * len(words)], range(len(prompts)))
         return sheet(made, len(styles) if len(styles) > 1 else len(words))
 
-    fit(model.network, loss, batch, folder, recipe.fit, preview)
+    fit(model.unet, loss, batch, folder, recipe.fit, preview)
     model.save(folder / "model")
     return model
 

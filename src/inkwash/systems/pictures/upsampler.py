@@ -1,8 +1,8 @@
 """The second stage of a cascade: a small picture to one of four times the side.
 
 A diffusion model of the large picture that sees the small one (CDM, Ho et al. 2021, 2106.15282). The small picture
-is noised first, and the network is told how much (noise conditioning augmentation; Imagen, 2205.11487): so it does not
-trust every pixel, and draws clean edges from the slightly wrong pictures of the first stage too. Nothing in it
+is noised first, and the network is told how much (noise conditioning augmentation; Imagen, 2205.11487): so it does
+not trust every pixel, and draws clean edges from the slightly wrong pictures of the first stage too. Nothing in it
 depends on the size or on where a place lies: it learns from cuttings.
 """
 
