@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from inkwash.errors import UserError
+from inkwash.systems.pictures import colours
 from inkwash.systems.pictures import evaluate as protocol
 from inkwash.systems.pictures.emoji_data import Emoji
 from inkwash.systems.pictures.evaluate import evaluate, table
@@ -16,10 +17,12 @@ CONCEPTS, STYLES = 40, ("ink", "oil", "wash")
 SPLITS = ["train"] * 24 + ["validation"] * 6 + ["test"] * 10
 
 
-def emoji():
-    """A concept is a coarse random pattern; a style is a little noise upon it."""
+def emoji(red=False):
+    """A concept is a coarse random pattern, in red alone if wanted; a style is a little noise upon it."""
     rng = np.random.default_rng(0)
     patterns = rng.integers(40, 216, (CONCEPTS, 8, 8, 4)).repeat(8, 1).repeat(8, 2)
+    if red:
+        patterns[..., 0], patterns[..., 1:3] = 160 + patterns[..., 0] // 4, 40
     patterns[..., 3] = 255
     pictures, style, concept, split = [], [], [], []
     for s in STYLES:
@@ -31,8 +34,9 @@ def emoji():
             split.append("combination" if s == "ink" and c < 6 else SPLITS[c])
     n = len(style)
     style, concept, split = map(np.array, (style, concept, split))
-    name, none = np.array([f"thing {c}" for c in concept]), np.full(n, "")
-    return Emoji(np.stack(pictures), style, concept, name, [[]] * n, none, split, none, none, [[]] * n)
+    name, name_zh = (np.array([f"{word} {c}" for c in concept]) for word in ("thing", "东西"))
+    none, tags = np.full(n, ""), [[]] * n
+    return Emoji(np.stack(pictures), style, concept, name, tags, none, split, none, name_zh, tags)
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +53,8 @@ def encode(texts):
     return {"pooled": torch.stack([angle.cos(), angle.sin()], 1)}
 
 
-def run(generate, tmp_path, **options):
-    report = evaluate(generate, encode, emoji(), tmp_path, **options)
+def run(generate, tmp_path, red=False, **options):
+    report = evaluate(generate, encode, emoji(red), tmp_path, **options)
     json.dumps(report)
     return report
 
@@ -62,12 +66,15 @@ def row(report, pictures, of, style="all"):
 
 def perfect(prompts, style, seeds):
     data = emoji()
-    index = [np.flatnonzero((data.name == p) & (data.style == style))[0] for p in prompts]
+    index = [np.flatnonzero((data.concept == p.split()[-1]) & (data.style == style))[0] for p in prompts]
     return data.pictures[index, ..., :3]
 
 
 def test_a_perfect_model_scores_as_the_real_pictures(tmp_path):
     report = run(perfect, tmp_path, per_row=15)
+    for kind in ("training concepts", "held-out concepts"):
+        assert row(report, "generated", f"{kind}, in Chinese")["top1"]["rate"] == 1
+    assert row(report, "retrieval", "held-out concepts, in Chinese")["top1"]["rate"] == 0
     for kind in ("training concepts", "held-out concepts", "held-out combinations"):
         for style in ("all", "ink"):
             assert row(report, "generated", kind, style) == {
@@ -111,16 +118,17 @@ def test_choosing_never_reads_what_the_final_table_reports(tmp_path):
     asked, seen = [], []
 
     def generate(prompts, style, seeds):
-        asked.extend((prompt, style) for prompt in prompts)
+        asked.extend((prompt.split()[-1], style) for prompt in prompts)
         seen.extend(seeds)
         return perfect(prompts, style, seeds)
 
     report = run(generate, tmp_path, split="validation", per_row=12, seed=5)
     data = emoji()
-    split = dict(zip(zip(data.name, data.style, strict=True), data.split, strict=True))
+    split = dict(zip(zip(data.concept, data.style, strict=True), data.split, strict=True))
     assert {split[pair] for pair in asked} == {"train", "validation"}
-    assert {r["of"] for r in report["recognition"]} == {"training concepts", "held-out concepts"}
-    assert seen == list(range(5, 5 + 24))
+    kinds = {"training concepts", "held-out concepts"}
+    assert {r["of"] for r in report["recognition"]} == kinds | {f"{kind}, in Chinese" for kind in kinds}
+    assert seen == list(range(5, 5 + len(seen))) and len(seen) >= 48
     with pytest.raises(UserError, match="unknown split 'tset': did you mean test"):
         run(generate, tmp_path, split="tset")
 
@@ -139,3 +147,25 @@ def test_features_of_real_pictures_are_kept(tmp_path, monkeypatch):
     again = run(perfect, tmp_path, per_row=6, cache=tmp_path)
     assert again["recognition"] == first["recognition"]
     assert max(seen) == 6
+
+
+def test_a_colour_is_obeyed_by_the_picture_that_has_it(tmp_path):
+    """Red things, asked for in colours they were never seen in: one model paints them so, one leaves them red."""
+
+    def paint(prompts, style, seeds):
+        data, made = emoji(red=True), []
+        for prompt in prompts:
+            picture = data.pictures[(data.concept == prompt.split()[-1]) & (data.style == style)][0]
+            word = colours.WORD.search(prompt)
+            made.append((picture if word is None else colours.recolour(picture, word[1]))[..., :3])
+        return np.stack(made)
+
+    def plain(prompts, style, seeds):
+        return paint([colours.WORD.sub("", prompt) for prompt in prompts], style, seeds)
+
+    for generate, low, high in ((paint, 0.9, 1), (plain, 0, 0)):
+        report = run(generate, tmp_path, red=True, per_row=60)
+        asked, by_chance = report["colours"]["rates"]
+        assert asked["n"] == by_chance["n"] >= 40 and low <= asked["rate"] <= high and by_chance["rate"] == 0
+        assert sum(n for _, n in report["colours"]["by colour"].values()) == asked["n"]
+    assert "| asked for |" in table(report)

@@ -136,3 +136,32 @@ def colour_captions(name: str, name_zh: str, colour: str) -> tuple[str, str]:
     """Names with the colour in them, in English and Chinese: one that is there already is replaced."""
     english = WORD.sub(colour, name, count=1) if WORD.search(name) else f"{colour} {name}"
     return english, f"{COLOURS[colour].chinese}的{WORD_ZH.sub('', name_zh)}"
+
+
+# hues (degrees) below which a chromatic pixel has each name, beginning at 5
+HUES = [(37, "red"), (77, "orange"), (115, "yellow"), (188, "green"), (282, "blue"), (330, "purple"), (366, "pink")]
+
+
+def main_colour(picture: np.ndarray) -> str:
+    """The colour word for most of the subject of a picture, uint8 (H, W, 3) on white; "white" where there is none.
+
+    A pixel belongs to the subject if it is not white. Without chroma it is black, grey or white; else its hue names
+    it, but dull dark red, orange and yellow are brown, and light red and purple pink. Outlines and shadows have no
+    say: black and grey count only where they are more than half of the subject.
+    """
+    lab = oklab(picture)
+    lightness, chroma = lab[..., 0], np.hypot(lab[..., 1], lab[..., 2])
+    hue = (np.rad2deg(np.arctan2(lab[..., 2], lab[..., 1])) - 5) % 360 + 5
+    words = np.select([hue < bound for bound, _ in HUES], [word for _, word in HUES], "pink")
+    words[((hue < 115) | (hue >= 360)) & (lightness < 0.63) & (chroma < 0.13)] = "brown"
+    words[((hue >= 318) | (hue < 25)) & (lightness > 0.7)] = "pink"
+    words[chroma < 0.045] = "grey"
+    words[(chroma < 0.05) & (lightness < 0.45)] = "black"
+    subject = words[(lightness < 0.97) | (chroma > 0.02)]
+    if not len(subject):
+        return "white"
+    names, counts = np.unique(subject, return_counts=True)
+    shares = {str(name): count / len(subject) for name, count in zip(names, counts, strict=True)}
+    chromatic = {name: share for name, share in shares.items() if name not in ("black", "grey")}
+    greys = {name: share for name, share in shares.items() if share > 0.5}
+    return max(greys or chromatic or shares, key=(greys or chromatic or shares).__getitem__)

@@ -19,6 +19,14 @@ generated pictures stand, for the same pairs,
 With each rate comes Wilson's 95 % interval, which treats pairs as independent; over all styles it is a little
 too narrow, because a concept may be drawn in several.
 
+In Chinese. The same pairs of training and of held-out concepts once more, asked for by their Chinese names; retrieval
+then compares Chinese names.
+
+Colours. "a blue cat": pairs of a training concept and a colour in which it was never seen (colours.held_out), in all
+styles alike. The colour is obeyed when the main colour of the picture (colours.main_colour) is the one asked for.
+Beside it stand the pictures drawn from the same names without the colour, which says how often it comes by chance,
+and real pictures whose names hold a colour, which says how often the measure itself is right.
+
 Distance. Frechet distance between the features of the generated and of the true pictures of the same pairs, in
 all styles together and in each; beside it that of retrieval, of other training pictures in the same styles, and
 of the same concepts in another style (in each style only: together they would be partly the true pictures).
@@ -44,6 +52,15 @@ from torch import Tensor
 
 from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError, unknown
+from inkwash.systems.pictures.colours import (
+    COLOURS,
+    WORD,
+    colour_captions,
+    held_out,
+    main_colour,
+    recolour,
+    recolourable,
+)
 from inkwash.systems.pictures.emoji_data import Emoji
 from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest, wilson_interval
 from inkwash.weights.files import atomic
@@ -86,25 +103,34 @@ def evaluate(
         raise unknown("split", split, ["validation", "test"])
     rng = np.random.default_rng(seed)
     pairs = {kind: _draw(data, name, per_row, rng) for kind, name in kinds.items()}
+    prompts = {kind: data.name[chosen].tolist() for kind, chosen in pairs.items()}
+    chinese = {f"{kind}, in Chinese": pairs[kind] for kind in ("training concepts", "held-out concepts")}
+    coloured, colours = _colour_pairs(data, per_row, rng)
     if empty := [kind for kind, chosen in pairs.items() if len(chosen) == 0]:
         raise UserError(f"the data have no {empty[0]} drawn in two or more styles: load all styles")
     train = np.flatnonzero(data.split == "train")
 
     started = time.process_time()
-    pictures = _generate(generate, data, pairs, seed, progress)
+    asked = pairs | chinese | {"with a colour": coloured, "without": coloured}
+    prompts |= {kind: data.name_zh[chosen].tolist() for kind, chosen in chinese.items()}
+    prompts["with a colour"] = [
+        f"a {colour_captions(data.name[i], '', c)[0]}" for i, c in zip(coloured, colours, strict=True)
+    ]
+    prompts["without"] = [WORD.sub("", data.name[i]).strip() for i in coloured]
+    pictures = _generate(
+        generate, prompts, {kind: data.style[chosen] for kind, chosen in asked.items()}, seed, progress
+    )
     generating, started = time.process_time() - started, time.process_time()
 
     white = on_white(data.pictures)
     checksum = hashlib.sha256(white.tobytes()).hexdigest()
     real = _real_features(white, checksum, cache)
-    made = {kind: features(p, SIZE) for kind, p in pictures.items()}
-    names = _unit_names(encode, data.name)
+    made = {kind: features(pictures[kind], SIZE) for kind in [*pairs, *chinese]}
+    names, names_zh = _unit_names(encode, data.name), _unit_names(encode, data.name_zh)
 
     rows, distances, memory = [], [], []
     for kind, chosen in pairs.items():
-        same_style = data.style[chosen][:, None] == data.style[train]
-        retrieved = train[np.where(same_style, names[chosen] @ names[train].T, -np.inf).argmax(1)]
-        sources = {"generated": made[kind], "real": real[chosen], "retrieval": real[retrieved]}
+        sources = {"generated": made[kind], "real": real[chosen], "retrieval": real[_retrieved(names, chosen, data)]}
         if kind == "training concepts":
             del sources["retrieval"]
         for source, x in sources.items():
@@ -126,7 +152,12 @@ def evaluate(
                     {"pictures": source, "of": kind, "n": len(chosen), "cosine": quantiles, "same concept": same}
                 )
 
-    chosen, shown, x = (np.concatenate(list(d.values())) for d in (pairs, pictures, made))
+    for kind, chosen in chinese.items():
+        rows += _recognition("generated", kind, made[kind], chosen, real, data)
+        if kind.startswith("held-out"):
+            rows += _recognition("retrieval", kind, real[_retrieved(names_zh, chosen, data)], chosen, real, data)
+
+    chosen, shown, x = (np.concatenate([d[kind] for kind in pairs]) for d in (pairs, pictures, made))
     some = np.sort(rng.choice(len(chosen), min(16, len(chosen)), replace=False))
     index, cosine = nearest(x[some], real[train])
     labels = [
@@ -149,6 +180,7 @@ def evaluate(
         "recognition": rows,
         "frechet distance": distances,
         "nearest training picture": memory,
+        "colours": _obeyed(pictures, colours, data, white),
         "cpu seconds": {"generating": generating, "scoring": time.process_time() - started},
     }
 
@@ -181,7 +213,62 @@ def table(report: Mapping[str, Any]) -> str:
     for row in report["nearest training picture"]:
         quantiles = [f"{value:.3f}" for value in row["cosine"].values()]
         lines.append(_line(row["pictures"], row["of"], row["n"], *quantiles, f"{row['same concept']:.1%}"))
+    lines += ["", "Colours, % (95 % interval) whose main colour is the one in the words:", ""]
+    lines += [_line("pictures", "n", "obeyed"), "|---|---|---|"]
+    for row in report["colours"]["rates"]:
+        lines.append(_line(row["pictures"], row["n"], "{rate:.1%} ({low:.1%} to {high:.1%})".format(**row)))
     return "\n".join(lines) + "\n"
+
+
+def _retrieved(names: np.ndarray, chosen: np.ndarray, data: Emoji) -> np.ndarray:
+    """For each chosen picture the training picture of its style whose name is nearest."""
+    train = np.flatnonzero(data.split == "train")
+    same_style = data.style[chosen][:, None] == data.style[train]
+    return train[np.where(same_style, names[chosen] @ names[train].T, -np.inf).argmax(1)]
+
+
+def _colour_pairs(data: Emoji, count: int, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
+    """Training pictures, from every style as many, and for each a colour in which its concept was never seen.
+
+    White and grey are left out: on white neither can be told from what is behind or from a shadow.
+    """
+    rows, words = [], []
+    for style in np.unique(data.style):
+        found = 0
+        for i in rng.permutation(np.flatnonzero((data.split == "train") & (data.style == style))):
+            free = [c for c in COLOURS if c not in ("white", "grey") and held_out(str(data.concept[i]), c)]
+            free = [c for c in free if recolour(data.pictures[i], c) is not None]
+            if (
+                found < round(count / len(np.unique(data.style)))
+                and free
+                and recolourable(data.group[i], data.name[i])
+            ):
+                rows.append(int(i))
+                words.append(str(rng.choice(free)))
+                found += 1
+    return np.array(rows, int), words
+
+
+def _obeyed(pictures: Mapping[str, np.ndarray], colours: list[str], data: Emoji, white: np.ndarray) -> dict[str, Any]:
+    """How often the main colour is the one in the words: of generated pictures, by chance, and of real ones."""
+    named = [
+        (i, found[1])
+        for i in range(len(data.name))
+        if (found := WORD.search(data.name[i])) and recolourable(data.group[i], data.name[i])
+        if data.name[i].count(" ") == 1 and found[1] != "white"
+    ]
+    hits = {
+        "asked for": [main_colour(p) == c for p, c in zip(pictures["with a colour"], colours, strict=True)],
+        "not asked for": [main_colour(p) == c for p, c in zip(pictures["without"], colours, strict=True)],
+        "real, with a colour in the name": [main_colour(white[i]) == c for i, c in named],
+    }
+    rates = []
+    for source, hit in hits.items():
+        if hit:
+            low, high = wilson_interval(sum(hit), len(hit))
+            rates.append({"pictures": source, "n": len(hit), "rate": sum(hit) / len(hit), "low": low, "high": high})
+    each = {c: [h for h, asked in zip(hits["asked for"], colours, strict=True) if asked == c] for c in set(colours)}
+    return {"rates": rates, "by colour": {c: [sum(h), len(h)] for c, h in sorted(each.items())}}
 
 
 def _elsewhere(data: Emoji, i: int) -> np.ndarray:
@@ -210,26 +297,25 @@ def _as_many(candidates: np.ndarray, styles: np.ndarray, wanted: np.ndarray, rng
 
 def _generate(
     generate: Generate,
-    data: Emoji,
-    pairs: Mapping[str, np.ndarray],
+    prompts: Mapping[str, list[str]],
+    styles: Mapping[str, np.ndarray],
     seed: int,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, np.ndarray]:
-    total = sum(map(len, pairs.values()))
+    total = sum(map(len, prompts.values()))
     done, pictures = 0, {}
-    for kind, chosen in pairs.items():
-        parts = []
+    for kind, texts in prompts.items():
+        parts: list[np.ndarray] = []
         # Pairs lie style by style.
-        for style in np.unique(data.style[chosen]):
-            names = data.name[chosen[data.style[chosen] == style]].tolist()
-            for start in range(0, len(names), 32):
-                prompts = names[start : start + 32]
-                seeds = list(range(seed + done, seed + done + len(prompts)))
-                parts.append(generate(prompts, str(style), seeds))
-                done += len(prompts)
+        for style in np.unique(styles[kind]):
+            these = [text for text, own in zip(texts, styles[kind], strict=True) if own == style]
+            for start in range(0, len(these), 32):
+                part = these[start : start + 32]
+                parts.append(generate(part, str(style), list(range(seed + done, seed + done + len(part)))))
+                done += len(part)
                 if progress:
                     progress(done, total)
-        pictures[kind] = np.concatenate(parts)
+        pictures[kind] = np.concatenate(parts) if parts else np.zeros((0, 64, 64, 3), np.uint8)
     return pictures
 
 
