@@ -21,9 +21,10 @@ import torch
 
 import inkwash
 from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures.drawing import SAMPLERS
 from inkwash.systems.pictures.emoji_data import Emoji
 from inkwash.systems.pictures.evaluate import evaluate
-from inkwash.systems.pictures.model import SAMPLERS, Pictures
+from inkwash.systems.pictures.model import Pictures
 from inkwash.weights.files import atomic
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "solvers.json"
@@ -40,7 +41,7 @@ def cell(model: Pictures, data: Emoji, work: Path, sampler: str, steps: int, per
         lambda prompts, style, seeds: model.sample(
             prompts, [style] * len(prompts), seeds, sampler=sampler, steps=steps
         ),
-        model.text.encode,
+        model.words,
         data,
         work,
         split="validation",

@@ -45,7 +45,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from inkwash import diffusion
 from inkwash.codecs import pixels
 from inkwash.networks.unet import UNet
-from inkwash.training import Settings, batches, fit
+from inkwash.training.data import batches
+from inkwash.training.fit import Settings, fit
 from inkwash.weights.files import atomic
 
 SIZE, BATCH, STEPS = 32, 32, 6

@@ -24,7 +24,7 @@ from torch import nn
 import inkwash
 from inkwash import diffusion
 from inkwash.systems.pictures import emoji_data
-from inkwash.training import Settings, fit
+from inkwash.training.fit import Settings, fit
 from inkwash.training.tune import Task, distance, rivals, teach, tune
 from inkwash.weights.files import atomic
 

@@ -5,7 +5,9 @@ import torch
 from inkwash.codecs.text import TextCodec
 from inkwash.networks.autoencoder import Autoencoder
 from inkwash.networks.unet import UNet
-from inkwash.systems.pictures.model import TEXT_ENCODER, Info, Pictures
+from inkwash.systems.pictures.drawing import TEXT_ENCODER, Info
+from inkwash.systems.pictures.model import Pictures
+from inkwash.systems.pictures.upsampler import Upsampler, on_torch
 
 
 def tiny_autoencoder() -> Autoencoder:
@@ -37,6 +39,25 @@ def tiny(latent: bool = False, **changes) -> Pictures:
         projection_class_embeddings_input_dim=384 + len(info.styles),
     )
     return Pictures(random(unet), info, TextCodec.load(TEXT_ENCODER), vae=vae)
+
+
+def tiny_upsampler() -> Upsampler:
+    return on_torch(
+        random(
+            UNet(
+                in_channels=68,
+                out_channels=64,
+                block_out_channels=(8, 8),
+                down_block_types=("DownBlock2D", "DownBlock2D"),
+                up_block_types=("UpBlock2D", "UpBlock2D"),
+                mid_block_type="UNetMidBlock2D",
+                layers_per_block=1,
+                norm_num_groups=4,
+                cross_attention_dim=None,
+                class_embed_type="timestep",
+            )
+        )
+    )
 
 
 def random(network: torch.nn.Module) -> torch.nn.Module:

@@ -11,13 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inkwash.systems.pictures.model import Pictures
+    from inkwash.systems.pictures.drawing import Drawing
 
 __version__ = "0.1.0"
 
 
-def load(name: str | Path, device: str = "cpu", precision: str = "float32") -> Pictures:
-    """A model by its shipped name, or from a folder that inkwash saved."""
+def load(
+    name: str | Path,
+    device: str = "cpu",
+    precision: str = "float32",
+    runtime: str | None = None,
+    threads: int | None = None,
+) -> Drawing:
+    """A model by its shipped name, or from a folder that inkwash saved.
+
+    runtime: "onnx" draws faster on a CPU and loads no torch, "torch" runs everywhere; if not given, the first where
+    it can. threads: how many to compute with; one if not given, unless OMP_NUM_THREADS says otherwise.
+    """
     from inkwash.systems import load
 
-    return load(name, device, precision)
+    return load(name, device, precision, runtime, threads)

@@ -13,8 +13,9 @@ import inkwash
 from inkwash.cli import main
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures.drawing import SAMPLERS, Info
 from inkwash.systems.pictures.files import read_recipe, write_png
-from inkwash.systems.pictures.model import SAMPLERS, Info, Pictures
+from inkwash.systems.pictures.model import Pictures
 from tests.models import tiny
 
 

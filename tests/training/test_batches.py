@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inkwash.training import batches
+from inkwash.training.data import batches
 
 
 @given(n=st.integers(1, 50), size=st.integers(1, 120), seed=st.integers(0, 9))

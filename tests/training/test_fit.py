@@ -19,7 +19,8 @@ from torch import nn
 
 import inkwash.training.checkpoint as checkpoint
 from inkwash.errors import UserError
-from inkwash.training import Settings, batches, fit
+from inkwash.training.data import batches
+from inkwash.training.fit import Settings, fit
 
 QUICK = Settings(steps=12, batch_size=8, learning_rate=1e-2, warmup=4, ema=0.9, checkpoint_minutes=0)
 DATA = torch.randn(40, 3, 6, 6, generator=torch.Generator().manual_seed(1))

@@ -5,7 +5,8 @@ from typing import Any, Literal
 import pytest
 
 from inkwash.errors import UserError
-from inkwash.training import Settings, load_recipe
+from inkwash.training.fit import Settings
+from inkwash.training.recipe import load_recipe
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ def options(
 Model = Annotated[str, typer.Option(help="A shipped model (see `inkwash models`) or a folder.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="What the network computes in: float32 or bfloat16.")]
+Runtime = Annotated[str | None, typer.Option(help="onnx or torch; the faster one if left out.")]
 
 
 @app.command()
@@ -63,9 +64,11 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="Steps on the way; more take longer.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How closely to follow the words.")] = None,
     negative: Annotated[str, typer.Option(help="What the picture shall not show.")] = "",
-    size: Annotated[int | None, typer.Option(help="Side in pixels; resized from the model's own.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side in pixels: 256 is drawn finer, others are resized.")] = None,
+    transparent: Annotated[bool, typer.Option("--transparent", help="Leave out the white behind it.")] = False,
     device: Device = "cpu",
     precision: Precision = "float32",
+    runtime: Runtime = None,
     timings: Annotated[bool, typer.Option("--timings", help="Print where the time went.")] = False,
 ) -> None:
     """Make pictures from words."""
@@ -76,7 +79,7 @@ def generate(
     if single and n != 1:
         raise UserError(f"--out {out} is one file, but {n} pictures are asked for: give a folder")
     writable(out.parent if single else out)
-    painter = opened(model, device, precision, clock)
+    painter = opened(model, device, precision, clock, runtime=runtime)
     with progress(f"{n} picture{'s' * (n > 1)}") as report:
         pictures = painter.generate(
             prompt,
@@ -88,6 +91,7 @@ def generate(
             steps=steps,
             guidance=guidance,
             size=size,
+            transparent=transparent,
             progress=report,
         )
     clock.stage("sample")
@@ -118,8 +122,9 @@ ASKED = {
     "steps": int,
     "guidance": int | float,
     "size": int,
+    "transparent": bool,
 }
-MADE_BY = {"model": str, "hash": str, "device": str, "precision": str, "threads": int}
+MADE_BY = {"model": str, "hash": str, "device": str, "precision": str, "threads": int, "runtime": str}
 
 
 @app.command()
@@ -134,14 +139,15 @@ def again(
 
     from inkwash.systems.pictures.files import KEY, read_recipe, write_png
 
-    recipe = read_recipe(file)
+    recipe = {"transparent": False} | read_recipe(file)  # which older files do not say
     if not all(key in recipe and isinstance(recipe[key], kind) for key, kind in (ASKED | MADE_BY).items()):
         raise UserError(f"{file}: its recipe is not one that this version of inkwash can follow")
     target = out or file.with_name(f"{file.stem}-again.png")
     target = target if is_png(target) else target / f"{file.stem}-again.png"
     writable(target.parent)
     device = device or recipe["device"].partition(":")[0]
-    painter = opened(recipe["model"], device, recipe["precision"], Clock(), recipe["threads"])
+    runtime = "onnx" if recipe["runtime"].startswith("onnx") and device == "cpu" else "torch"
+    painter = opened(recipe["model"], device, recipe["precision"], Clock(), recipe["threads"], runtime)
     if painter.hash != recipe["hash"]:
         print(f"inkwash: the model '{recipe['model']}' has changed since; the picture will differ", file=sys.stderr)
     with progress("1 picture") as report:
@@ -151,6 +157,15 @@ def again(
     write_png(picture, target, picture.info[KEY])
     print(target)
     print("the same pixels" if same else "not the same pixels: the file, the model or the machine has changed")
+
+
+@app.command()
+def export(model: Annotated[str, typer.Argument(help="A shipped model or a folder.")]) -> None:
+    """Write a model's networks as ONNX graphs beside its weights, to draw without torch."""
+    from inkwash.systems.pictures.export import export as write
+
+    for path in write(model):
+        print(path)
 
 
 @app.command()
@@ -346,22 +361,28 @@ class Clock:
             print(f"memory   {peak / 1e6:6.0f} MB at most", file=sys.stderr)
 
 
-def opened(model: str, device: str, precision: str, clock: Clock, threads: int | None = None) -> Any:
-    """The model, with torch's threads set; what is wrong with the name is said before torch is imported."""
+def opened(
+    model: str, device: str, precision: str, clock: Clock, threads: int | None = None, runtime: str | None = None
+) -> Any:
+    """The model; what is wrong with the name is said before torch is imported."""
+    from inkwash.systems import RUNTIMES, fastest
     from inkwash.weights.shipped import locate
 
-    locate(model)
+    folder = locate(model)
+    if runtime not in (*RUNTIMES, None):
+        raise unknown("runtime", str(runtime), RUNTIMES)
     if device not in ("cpu", "cuda", "mps"):
         raise unknown("device", device, ["cpu", "cuda", "mps"])
-    import torch
-
-    if device != "cpu" and not getattr(torch, device).is_available():
-        raise UserError(f"device {device}: none here; give --device cpu")
     # one thread: two wait for each other by spinning, and beside another busy process take up to forty times as long
-    if threads or not os.environ.get("OMP_NUM_THREADS"):  # which torch follows by itself
-        torch.set_num_threads(threads or 1)
+    threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 1)
+    runtime = runtime or fastest(folder, device, precision)
+    if runtime == "torch":
+        import torch
+
+        if device != "cpu" and not getattr(torch, device).is_available():
+            raise UserError(f"device {device}: none here; give --device cpu")
     clock.stage("import")
-    painter = inkwash.load(model, device, precision)
+    painter = inkwash.load(model, device, precision, runtime, threads)
     clock.stage("load")
     return painter
 

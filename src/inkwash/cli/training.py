@@ -35,7 +35,8 @@ def run(name: str, data: Path | None, out: Path | None, changes: dict[str, Any])
     out = out or Path("runs") / file.stem
 
     from inkwash.cli.commands import writable
-    from inkwash.training import Settings, load_recipe
+    from inkwash.training.fit import Settings
+    from inkwash.training.recipe import load_recipe
 
     if task == "pictures":
         from inkwash.systems.pictures.model import Pictures
@@ -67,10 +68,10 @@ def run(name: str, data: Path | None, out: Path | None, changes: dict[str, Any])
         train_autoencoder.train(replace(plan, data=data or plan.data, fit=replace(plan.fit, **changes)), out)
         return out / "vae"
     if task == "upsampler":
-        from inkwash.systems.pictures import upsampler
+        from inkwash.systems.pictures import train_upsampler
 
-        growth = load_recipe(file, upsampler.Recipe)
+        growth = load_recipe(file, train_upsampler.Recipe)
         writable(out)
-        upsampler.train(replace(growth, data=data or growth.data, fit=replace(growth.fit, **changes)), out)
+        train_upsampler.train(replace(growth, data=data or growth.data, fit=replace(growth.fit, **changes)), out)
         return out / "upsampler"
     raise unknown("task", task, ["pictures", "autoencoder", "upsampler", "text-encoder"])

@@ -4,39 +4,59 @@ The autoencoder of our own models has four channels: the colours on white, and t
 it is, and its transparent form is at hand.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
 
 from inkwash.codecs.pixels import on_white
-from inkwash.networks.autoencoder import Autoencoder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from inkwash.networks.autoencoder import Autoencoder
 
 
-def to_tensor(pictures: np.ndarray, channels: int = 4) -> Tensor:
+def to_array(pictures: np.ndarray, channels: int = 4) -> np.ndarray:
     """uint8 (N, H, W, 4), straight alpha -> float32 (N, 4, H, W) in [-1, 1]: colours on white, then opacity.
 
     Pictures without alpha (N, H, W, 3) are opaque. channels = 3 leaves the opacity out.
     """
     alpha = pictures[..., 3:] if pictures.shape[-1] == 4 else np.full((*pictures.shape[:3], 1), 255, np.uint8)
-    x = np.concatenate([on_white(pictures), alpha], axis=-1)[..., :channels]
-    return torch.from_numpy(x).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return scaled(np.concatenate([on_white(pictures), alpha], axis=-1)[..., :channels])
+
+
+def scaled(pictures: np.ndarray) -> np.ndarray:
+    """uint8 (N, H, W, C) -> float32 (N, C, H, W) in [-1, 1]."""
+    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32) / np.float32(127.5) - 1
+
+
+def to_pictures(x: np.ndarray) -> np.ndarray:
+    """The inverse of `scaled`, clipped and rounded."""
+    return ((x.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def encode(autoencoder: Autoencoder, pictures: np.ndarray) -> Tensor:
     """uint8 (N, H, W, 3 or 4) -> the mean latent in the units of the state, (N, latent_channels, H / f, W / f)."""
-    config = autoencoder.config
-    x = to_tensor(pictures, config["in_channels"])
+    import torch
+
+    config, device = autoencoder.config, next(autoencoder.parameters()).device
+    means = []
     with torch.no_grad():
-        means = [autoencoder.encode(part)[0] for part in x.split(16)]
+        for i in range(0, len(pictures), 16):
+            x = torch.from_numpy(to_array(pictures[i : i + 16], config["in_channels"])).to(device)
+            means.append(autoencoder.encode(x)[0])
     return config["scaling_factor"] * torch.cat(means)
 
 
 def decode(autoencoder: Autoencoder, state: Tensor) -> np.ndarray:
     """State -> uint8 (N, H, W, 3 or 4): colours on white, and the opacity if the autoencoder knows of one."""
+    import torch
+
     with torch.no_grad():
         parts = [autoencoder.decode(part) for part in (state / autoencoder.config["scaling_factor"]).split(16)]
-    x = ((torch.cat(parts).float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return x.permute(0, 2, 3, 1).cpu().numpy()
+    return to_pictures(torch.cat(parts).float().numpy(force=True))
 
 
 def cut_out(decoded: np.ndarray) -> np.ndarray:

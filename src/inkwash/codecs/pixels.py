@@ -1,9 +1,13 @@
 """Pictures <-> states: every patch of pixels becomes the channels of one place."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def on_white(pictures: np.ndarray) -> np.ndarray:
@@ -22,11 +26,17 @@ def encode(pictures: np.ndarray, patch: int) -> Tensor:
 
     A permutation of the pixels, so diffusion of the state is diffusion of the picture.
     """
+    import torch
+    from torch.nn.functional import pixel_unshuffle
+
     x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return pixel_unshuffle(x, patch)
 
 
 def decode(state: Tensor, patch: int) -> np.ndarray:
     """The inverse of `encode`, clipped and rounded to uint8 (N, H, W, 3)."""
+    import torch
+    from torch.nn.functional import pixel_shuffle
+
     x = pixel_shuffle(state, patch).clamp(-1, 1)
     return ((x + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

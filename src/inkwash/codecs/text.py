@@ -7,13 +7,14 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from inkwash.codecs.tokens import fitted, load_tokenizer, tokenise
 from inkwash.errors import UserError
 from inkwash.networks.text import TextEncoder
 from inkwash.weights.files import atomic, load_into, write
 
 
 class TextCodec:
-    """A tokenizer and a text encoder: English texts of any length -> states of unit scale.
+    """A tokenizer and a text encoder: English or Chinese texts of any length -> states of unit scale.
 
     Lower-cased, cut into word pieces, shortened to the encoder's length (32 with both end marks).
     """
@@ -21,8 +22,7 @@ class TextCodec:
     def __init__(self, tokenizer: Tokenizer, network: TextEncoder) -> None:
         self.tokenizer = tokenizer
         self.network = network.eval()
-        tokenizer.enable_truncation(network.config["length"])
-        tokenizer.enable_padding(pad_id=tokenizer.token_to_id("[PAD]"), pad_token="[PAD]")
+        fitted(tokenizer, network.config["length"])
 
     @classmethod
     def load(cls, folder: str | Path) -> "TextCodec":
@@ -33,9 +33,9 @@ class TextCodec:
                 raise UserError(f"no text encoder in '{folder}': {name} is missing")
         try:
             network = TextEncoder(**json.loads((folder / "config.json").read_text()))
-            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:  # tokenizers raises nothing more special
+        except (ValueError, TypeError) as error:
             raise UserError(f"the text encoder in '{folder}' is broken ({error}): save it again") from None
+        tokenizer = load_tokenizer(folder / "tokenizer.json")
         load_into(network, folder / "model.safetensors")  # float16 becomes float32 here
         return cls(tokenizer, network)
 
@@ -50,10 +50,9 @@ class TextCodec:
 
     def tokenise(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Piece numbers (B, L) and their mask (B, L), L the longest text's; on the network's device."""
-        rows = self.tokenizer.encode_batch(texts)
         device = self.network.positions.device
-        ids = torch.tensor([row.ids for row in rows], device=device)
-        return ids, torch.tensor([row.attention_mask for row in rows], dtype=torch.bool, device=device)
+        ids, mask = tokenise(self.tokenizer, texts)
+        return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
 
     @torch.no_grad()
     def encode(self, texts: list[str]) -> dict[str, Tensor]:
@@ -62,8 +61,6 @@ class TextCodec:
         Mean square about 1 per dimension; beyond the mask the context is 0. "" is [CLS][SEP]: a state
         like any other, fit to stand for "no text". Raises UserError for no texts or a text not a string.
         """
-        if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
-            raise UserError(f"texts to encode must be a list of at least one string, not {texts!r:.60}")
         ids, mask = self.tokenise(texts)
         states, pooled = self.network(ids, mask)
         return {"context": states * mask[..., None], "context_mask": mask, "pooled": pooled}

@@ -1,17 +1,22 @@
 """Reading and writing safetensors: the one place where weights enter and leave."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from inkwash.errors import UserError
+
+if TYPE_CHECKING:  # to draw with the ONNX runtime, torch is not needed
+    import torch
+    from torch import Tensor, nn
 
 
 @contextmanager
@@ -39,13 +44,23 @@ def read(path: str | Path, dtype: torch.dtype | None = None) -> tuple[dict[str, 
 
     Nothing but safetensors is opened: a missing, truncated or foreign file is a UserError.
     """
+    tensors, metadata = _open(path, "pt")
+    return {name: _cast(tensor, dtype) for name, tensor in tensors.items()}, metadata
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file as NumPy arrays, floating ones in float32, without torch."""
+    arrays: dict[str, np.ndarray] = _open(path, "np")[0]
+    return {name: a.astype(np.float32) if a.dtype.kind == "f" else a for name, a in arrays.items()}
+
+
+def _open(path: str | Path, framework: str) -> tuple[dict[str, Any], dict[str, str]]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: _cast(file.get_tensor(name), dtype) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
+        with safe_open(path, framework=framework) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
         # Only now: the length of a header, which comes first in a sound file, may look like either mark.
         with path.open("rb") as file:
@@ -62,13 +77,17 @@ def write(
     path: str | Path,
     tensors: Mapping[str, Tensor],
     metadata: Mapping[str, str] | None = None,
-    dtype: torch.dtype | None = torch.float16,
+    half: bool = True,
 ) -> None:
-    """Writes a safetensors file, atomically; floating tensors are stored as `dtype` (None: as they are)."""
+    """Writes a safetensors file, atomically; floating tensors as float16, with half = False as they are."""
+    import torch
+    from safetensors.torch import save_file
+
     stored = {}
     for name, tensor in tensors.items():
         # A copy each: safetensors refuses tensors that share memory (tied weights).
-        stored[name] = _cast(tensor.detach().cpu(), dtype).clone(memory_format=torch.contiguous_format)
+        kept = _cast(tensor.detach().cpu(), torch.float16 if half else None)
+        stored[name] = kept.clone(memory_format=torch.contiguous_format)
         if not stored[name].isfinite().all():
             raise UserError(f"{path}: '{name}' is not finite as {stored[name].dtype}; nothing was written")
     with atomic(path) as temporary:

@@ -10,10 +10,9 @@ import inkwash
 from inkwash import diffusion
 from inkwash.codecs import pixels
 from inkwash.errors import UserError
-from inkwash.networks.unet import UNet
-from inkwash.systems.pictures.model import SAMPLERS, Info, Pictures
-from inkwash.systems.pictures.upsampler import Upsampler
-from tests.models import random, tiny
+from inkwash.systems.pictures.drawing import SAMPLERS, Info
+from inkwash.systems.pictures.model import Pictures
+from tests.models import tiny, tiny_upsampler
 
 
 @pytest.fixture(scope="module")
@@ -212,22 +211,7 @@ def test_a_transparent_picture_laid_on_white_is_the_picture():
 
 def test_sizes_above_the_models_own_are_drawn_by_the_upsampler(tmp_path):
     model = tiny(latent=True, parametrization="flow")
-    model.upsampler = Upsampler(
-        random(
-            UNet(
-                in_channels=68,
-                out_channels=64,
-                block_out_channels=(8, 8),
-                down_block_types=("DownBlock2D", "DownBlock2D"),
-                up_block_types=("UpBlock2D", "UpBlock2D"),
-                mid_block_type="UNetMidBlock2D",
-                layers_per_block=1,
-                norm_num_groups=4,
-                cross_attention_dim=None,
-                class_embed_type="timestep",
-            )
-        )
-    )
+    model.upsampler = tiny_upsampler()
     model.save(tmp_path / "m")
     loaded = inkwash.load(tmp_path / "m")
     small = model.draw(["a fox"], [None], [3])

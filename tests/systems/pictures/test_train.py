@@ -9,7 +9,7 @@ import inkwash
 from inkwash.cli import main
 from inkwash.errors import UserError
 from inkwash.systems.pictures import colours, emoji_data
-from inkwash.systems.pictures.model import Info
+from inkwash.systems.pictures.drawing import Info
 from inkwash.systems.pictures.train import (
     Conditions,
     Recipe,
@@ -20,7 +20,7 @@ from inkwash.systems.pictures.train import (
     read_folder,
     train,
 )
-from inkwash.training import Settings
+from inkwash.training.fit import Settings
 from tests.models import tiny
 
 

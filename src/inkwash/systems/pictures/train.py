@@ -17,9 +17,11 @@ from inkwash.errors import UserError
 from inkwash.networks.autoencoder import Autoencoder, load_autoencoder
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures import colours, emoji_data
-from inkwash.systems.pictures.model import TEXT_ENCODER, Info, Pictures, state_shape
+from inkwash.systems.pictures.drawing import TEXT_ENCODER, Info
+from inkwash.systems.pictures.model import Pictures, state_shape
 from inkwash.systems.pictures.sheet import sheet
-from inkwash.training import Settings, batches, fit
+from inkwash.training.data import batches
+from inkwash.training.fit import Settings, fit
 from inkwash.training.report import say
 from inkwash.weights.files import read, write
 

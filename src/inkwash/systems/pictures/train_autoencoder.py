@@ -23,7 +23,8 @@ from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_aut
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.metrics import features, frechet_distance
 from inkwash.systems.pictures.sheet import sheet
-from inkwash.training import Settings, batches, fit
+from inkwash.training.data import batches
+from inkwash.training.fit import Settings, fit
 from inkwash.weights.files import atomic
 
 
@@ -105,7 +106,9 @@ def train(recipe: Recipe, folder: Path) -> dict[str, Any]:
     alone = recipe.alone * recipe.fit.steps * recipe.fit.accumulate
 
     def batch(k: int) -> dict[str, Tensor]:
-        x = varied(latents.to_tensor(pictures[order(k)]), np.random.default_rng([recipe.fit.seed, k]))
+        x = varied(
+            torch.from_numpy(latents.to_array(pictures[order(k)])), np.random.default_rng([recipe.fit.seed, k])
+        )
         return {"x": x, "say": torch.tensor(min(max(k / alone - 1, 0.0), 1.0))}
 
     def loss(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:

@@ -1,0 +1,416 @@
+"""Pictures from words, whatever computes the networks: torch (model.py) or the ONNX runtime (onnx.py)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from PIL import Image
+
+from inkwash import __version__, diffusion
+from inkwash.codecs import latents
+from inkwash.errors import UserError, unknown
+from inkwash.systems.pictures.files import KEY
+from inkwash.systems.pictures.upsampler import Upsampler
+from inkwash.training.tune import Table, Task, load_table, teach, tune
+from inkwash.weights.files import atomic, digest
+from inkwash.weights.shipped import HERE, describe, shipped
+
+SCHEDULES = {
+    "linear_beta": diffusion.linear_beta,
+    "cosine": diffusion.cosine,
+    "rectified_flow": diffusion.rectified_flow,
+}
+SAMPLERS: dict[str, Callable[..., Any]] = {
+    "ddpm": diffusion.ancestral,
+    "ddim": diffusion.ddim,
+    "euler": diffusion.euler,
+    "euler_ancestral": diffusion.euler_ancestral,
+    "heun": diffusion.heun,
+    "dpm2": diffusion.dpm2,
+    "lms": diffusion.lms,
+    "deis": diffusion.deis,
+    "dpmpp_2s": diffusion.dpmpp_2s,
+    "dpmpp_2m": diffusion.dpmpp_2m,
+    "dpmpp_3m": diffusion.dpmpp_3m,
+    "dpmpp_2m_sde": diffusion.dpmpp_2m_sde,
+    "unipc": diffusion.unipc,
+    "predictor_corrector": diffusion.predictor_corrector,
+}
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+PRECISIONS = ("float32", "bfloat16")
+MOST_STEPS, MOST_PICTURES, MOST_PIXELS = 1000, 1000, 4096
+TEXT_ENCODER = HERE / "text-encoder"
+TUNED = "tuned"  # the sampler of learned tables
+
+
+@dataclass(frozen=True)
+class Info:
+    """What system.json, or [model] in a recipe, says: how a model is trained, and how it is best sampled.
+
+    `guidance_above`: only times t above it are guided; what is still open below are details, in which guidance would
+    amplify mistakes (Kynkäänniemi et al. 2024, 2404.07724), and the network is called for one picture, not two.
+
+    Raises UserError for a name that does not exist, or a patch that does not divide the size.
+    """
+
+    size: int = 64
+    patch: int = 4
+    schedule: str = "rectified_flow"
+    parametrization: str = "clean"
+    styles: list[str] = field(default_factory=list)
+    sampler: str = "dpmpp_2m"
+    steps: int = 20
+    guidance: float = 3.0
+    guidance_above: float = 0.0
+    system: str = "pictures"
+
+    def __post_init__(self) -> None:
+        parametrizations = diffusion.PARAMETRIZATIONS
+        for kind, table in (("schedule", SCHEDULES), ("sampler", SAMPLERS), ("parametrization", parametrizations)):
+            if getattr(self, kind) not in table:
+                raise unknown(kind, str(getattr(self, kind)), table)
+        end = SCHEDULES[self.schedule]().at(1.0)
+        if end.alpha == 0 and parametrizations[self.parametrization].factor(end) == 0:
+            raise UserError(
+                f"parametrization = {self.parametrization}: at the end of {self.schedule} is noise alone; take v"
+            )
+        if not 0 <= self.guidance_above <= 1:
+            raise UserError(f"guidance_above = {self.guidance_above}: choose a time from 0 to 1")
+        if self.patch < 1 or self.size < 1 or self.size % self.patch:
+            raise UserError(f"size = {self.size} is no multiple of patch = {self.patch}")
+
+
+def read_info(folder: Path) -> Info:
+    """What system.json in the folder says. UserError for one of another system, or with keys unknown here."""
+    facts = describe(folder)
+    if facts.get("system") != "pictures" or not set(facts) <= {f.name for f in fields(Info)}:
+        raise UserError(f"{folder / 'system.json'}: not a model of pictures that this version can read")
+    return Info(**facts)  # type: ignore[arg-type]
+
+
+class Drawing:
+    """What draws: the words, the walk, the files. Subclasses bring the networks.
+
+    network    (x, time, **condition) -> the U-Net's answer, on arrays of the runtime's own kind
+    precision  what the networks compute in
+    runtime    its name and version
+    """
+
+    info: Info
+    folder: Path | None
+    network: Callable[..., Any]
+    upsampler: Upsampler | None
+    precision: str = "float32"
+    runtime: str
+    device: Any = None  # of torch; None for NumPy arrays
+    has_words: bool
+    has_opacity: bool
+    in_latents: bool
+
+    def words(self, prompts: list[str]) -> Mapping[str, Any]:
+        """The states of the prompts, as NumPy arrays: see `TextCodec.encode`."""
+        raise NotImplementedError
+
+    def array(self, x: np.ndarray) -> Any:
+        """A NumPy array as the runtime's own kind."""
+        raise NotImplementedError
+
+    def encode(self, pictures: np.ndarray) -> Any:
+        """uint8 (N, size, size, 3), or 4 with straight alpha -> states (N, *shape)."""
+        raise NotImplementedError
+
+    def decode(self, state: Any) -> np.ndarray:
+        """States -> uint8 (N, size, size, 3), on white; or 4 with the opacity, where the autoencoder knows it."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one state: channels, rows, columns."""
+        raise NotImplementedError
+
+    @property
+    def threads(self) -> int:
+        raise NotImplementedError
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """What the networks run within."""
+        return nullcontext()
+
+    @cached_property
+    def denoiser(self) -> diffusion.Denoiser:
+        process = diffusion.Gaussian(SCHEDULES[self.info.schedule]())
+        return diffusion.Denoiser(self.network, process, self.info.parametrization)
+
+    @overload
+    def generate(self, prompt: str, *, n: None = None, **options: Any) -> Image.Image: ...
+
+    @overload
+    def generate(self, prompt: str, *, n: int, **options: Any) -> list[Image.Image]: ...
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        n: int | None = None,
+        style: str | None = None,
+        seed: int | None = None,
+        negative: str = "",
+        sampler: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        size: int | None = None,
+        transparent: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Image.Image | list[Image.Image]:
+        """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ...
+
+        style: one of `info.styles`, or None for any. seed: drawn at random unless given. size: in pixels; the model
+        draws pictures of `info.size`, its upsampler of four times that; another size is such a picture resized.
+        transparent: without the white behind the subject. What made it is in `picture.info`.
+        progress: called with (steps done, steps in all). Raises UserError for what cannot be asked for.
+        """
+        if self.has_words and not prompt.strip():
+            raise UserError("the prompt is empty: say in a few words what the picture shows")
+        if n is not None and not 1 <= n <= MOST_PICTURES:
+            raise UserError(f"n = {n}: choose a number of pictures from 1 to {MOST_PICTURES}")
+        seed, size = secrets.randbelow(2**32) if seed is None else seed, size or self.info.size
+        if not 0 <= seed <= 2**64 - (n or 1):
+            raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {n or 1}")
+        if not 8 <= size <= MOST_PIXELS:
+            raise UserError(f"size = {size}: choose a number of pixels from 8 to {MOST_PIXELS}")
+        if transparent and not self.has_opacity:
+            raise UserError(f"transparent: the model {self.name or ''} knows no opacity; leave it out")
+        pictures = []
+        for i in range(n or 1):  # each alone: a picture never depends, not even in its last bit, on its neighbours
+
+            def report(done: int, steps: int, before: int = i) -> None:
+                if progress is not None:
+                    progress(before * steps + done, (n or 1) * steps)
+
+            options = {"negative": negative, "sampler": sampler, "steps": steps, "guidance": guidance}
+            drawn = self.draw([prompt], [style], [seed + i], **options, progress=report)  # type: ignore[arg-type]
+            if size > self.info.size and self.upsampler is not None:
+                drawn = self.upsampler.sample(drawn, [seed + i])
+            picture = Image.fromarray((latents.cut_out(drawn) if transparent else drawn[..., :3])[0])
+            if size != picture.width:
+                picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+            picture.info[KEY] = {
+                "model": self.name,
+                "hash": self.hash,
+                "prompt": prompt,
+                "negative": negative,
+                "style": style,
+                "seed": seed + i,
+                "sampler": sampler or self.info.sampler,
+                "steps": self.info.steps if steps is None else steps,
+                "guidance": self.info.guidance if guidance is None else guidance,
+                "size": size,
+                "transparent": transparent,
+                "runtime": self.runtime,
+                "device": str(self.device or "cpu"),
+                "precision": self.precision,
+                "threads": self.threads,
+                "version": __version__,
+            }
+            pictures.append(picture)
+        return pictures[0] if n is None else pictures
+
+    @property
+    def name(self) -> str | None:
+        """The shipped name, or the folder, that leads back to this model."""
+        if self.folder is None:
+            return None
+        return self.folder.name if self.folder in shipped().values() else str(self.folder.resolve())
+
+    @cached_property
+    def hash(self) -> str | None:
+        """SHA-256 of the U-Net's weights as they lie on disk, together with the others' where there are any.
+
+        None for a model that was not loaded from there.
+        """
+        if self.folder is None:
+            return None
+        unet, *others = [
+            digest(file) for part in ("unet", "vae", "upsampler") if (file := self.folder / part / WEIGHTS).exists()
+        ]
+        return hashlib.sha256("".join([unet, *others]).encode()).hexdigest() if others else unet
+
+    def condition(self, prompts: Sequence[str], styles: Sequence[str | None]) -> dict[str, Any]:
+        """What the network is told for each picture: token states, their mask, and pooled text beside the style."""
+        style = np.zeros((len(styles), len(self.info.styles)), np.float32)
+        for row, name in zip(style, styles, strict=True):
+            if name is not None:
+                if name not in self.info.styles:
+                    raise unknown("style", name, self.info.styles)
+                row[self.info.styles.index(name)] = 1
+        if not self.has_words:
+            return {}
+        states = self.words(list(prompts))
+        told = {"context": states["context"], "context_mask": states["context_mask"]}
+        told["label"] = np.concatenate([states["pooled"], style], axis=1)
+        return {key: self.array(value) for key, value in told.items()}
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        styles: Sequence[str | None],
+        seeds: Sequence[int],
+        *,
+        negative: str = "",
+        sampler: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """One picture for each prompt, style and seed, in one batch: uint8 (N, size, size, 3); see `draw`."""
+        how = {"negative": negative, "sampler": sampler, "steps": steps, "guidance": guidance, "progress": progress}
+        return self.draw(prompts, styles, seeds, **how)[..., :3]  # type: ignore[arg-type]
+
+    def draw(
+        self,
+        prompts: Sequence[str],
+        styles: Sequence[str | None],
+        seeds: Sequence[int],
+        *,
+        negative: str = "",
+        sampler: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Pictures on white, uint8 (N, size, size, 3), or 4 with their opacity where the model knows it.
+
+        Guidance pushes from "no words, no style" (or from the negative prompt) towards what is asked; the
+        clean prediction is clipped to the range of pixels. Raises UserError for what the model does not know.
+        """
+        info = self.info
+        sampler, steps = sampler or info.sampler, info.steps if steps is None else steps
+        if sampler not in [*SAMPLERS, TUNED]:
+            raise unknown("sampler", sampler, [*SAMPLERS, TUNED])
+        if not 1 <= steps <= MOST_STEPS:
+            raise UserError(f"steps = {steps}: choose a whole number from 1 to {MOST_STEPS} ({info.steps} is usual)")
+        task = self.task(prompts, styles, seeds, negative=negative, guidance=guidance)
+        grid = diffusion.uniform(self.denoiser.process, steps)
+        walk = SAMPLERS.get(sampler)
+        if walk is None:
+            table = self.table(steps)
+            walk, grid = table.sampler(), diffusion.Grid(self.denoiser.process, table.times)
+        with self.computing():
+            return self.decode(task.sample(walk, grid, progress=progress))
+
+    def task(
+        self,
+        prompts: Sequence[str],
+        styles: Sequence[str | None],
+        seeds: Sequence[int],
+        *,
+        negative: str = "",
+        guidance: float | None = None,
+    ) -> Task:
+        """What the core is asked to sample for these prompts, styles and seeds: see `sample`."""
+        info, n = self.info, len(prompts)
+        guidance = info.guidance if guidance is None else guidance
+        if not 0 <= guidance <= 30:
+            raise UserError(f"guidance = {guidance}: choose a number from 0 to 30 ({info.guidance} is usual)")
+        both = self.condition([*prompts, negative], [*styles, None])
+        condition = {key: value[:n] for key, value in both.items()}
+        denoise: Any = self.denoiser
+        if both:
+            null = {key: value[n:] for key, value in both.items()}
+            denoise = diffusion.classifier_free(denoise, guidance, null, (info.guidance_above, 1.0))
+        if not self.in_latents:  # pixels have a range, latents have none
+            denoise = diffusion.static_threshold(denoise)
+        return Task(denoise, self.shape, seeds, condition or None, self.device)
+
+    def evaluate(
+        self,
+        data: Path,
+        out: Path,
+        *,
+        split: str = "test",
+        per_row: int = 300,
+        seed: int = 0,
+        sampler: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[str, Any]:
+        """The report of evaluate.py's protocol on the emoji data set in `data`, also written to `out`/report.json.
+
+        Raises UserError for a model without words, and for data or a scoring network that is not there.
+        """
+        from inkwash.systems.pictures import emoji_data, evaluate
+
+        if not self.has_words:
+            raise UserError("a model without words cannot be measured: only one trained on the emoji data can")
+        report = evaluate.evaluate(
+            lambda prompts, style, seeds: self.sample(
+                prompts, [style] * len(prompts), seeds, sampler=sampler, guidance=guidance, steps=steps
+            ),
+            self.words,
+            emoji_data.load(data),
+            out,
+            split=split,
+            per_row=per_row,
+            seed=seed,
+            cache=out / "cache",
+            progress=progress,
+        )
+        report["model"] = {
+            "name": self.name,
+            "sha256": self.hash,
+            "sampler": sampler or self.info.sampler,
+            "steps": self.info.steps if steps is None else steps,
+            "guidance": self.info.guidance if guidance is None else guidance,
+        }
+        with atomic(out / "report.json") as file:
+            file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        return report
+
+    def tune(
+        self,
+        data: Path,
+        steps: Sequence[int],
+        *,
+        pictures: int = 48,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[str, Any]:
+        """Learns few-step tables for the sampler `tuned`, on prompts of the validation split of the emoji data set.
+
+        They bring samples in few steps as near as they can to the model's own in 100 (`training.tune`). What comes
+        back is the content of tables.json: {"hash": of the weights, "tables": {steps: times, weights and the distance
+        to the teacher}}. Raises UserError for a model without words, and for data that are not there.
+        """
+        from inkwash.systems.pictures import emoji_data
+
+        if not self.has_words:
+            raise UserError("a model without words cannot be tuned: only one trained on the emoji data can")
+        emoji = emoji_data.load(data)
+        held_out = np.flatnonzero(emoji.split == "validation")
+        rows = np.random.default_rng(seed).permutation(held_out)[:pictures]
+        task = self.task(emoji.name[rows].tolist(), emoji.style[rows].tolist(), range(seed, seed + len(rows)))
+        teacher = teach(task, diffusion.uniform(self.denoiser.process, 100), progress)
+        return {
+            "hash": self.hash,
+            "tables": {str(n): asdict(tune(task, teacher, n, progress=progress)) for n in steps},
+        }
+
+    def table(self, steps: int) -> Table:
+        """The learned table of so many steps, from tables.json beside the weights.
+
+        Raises UserError where there is none, and for one that was learned for other weights.
+        """
+        how = f"make one with `inkwash tune {self.name or 'MODEL'} --steps {steps}`"
+        if self.folder is None:
+            raise UserError("sampler tuned: save the model first, and tune it there")
+        return load_table(self.folder / "tables.json", self.hash, steps, how)

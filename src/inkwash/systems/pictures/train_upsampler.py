@@ -1,0 +1,94 @@
+"""Training of the upsampler: see upsampler.py."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pixel_unshuffle
+
+from inkwash import diffusion
+from inkwash.codecs import latents
+from inkwash.codecs.pixels import on_white
+from inkwash.networks.autoencoder import load_autoencoder
+from inkwash.networks.unet import UNet, save_unet
+from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures.sheet import sheet
+from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR, Upsampler, on_torch
+from inkwash.training.data import batches
+from inkwash.training.fit import Settings, fit
+
+MOST_NOISE = 0.5  # largest time to which the small picture is noised in training
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe file of task "upsampler".
+
+    data         the emoji data set (`inkwash data emoji`)
+    autoencoder  half of the small pictures pass through it first, as those of the first stage do
+    network      keys of the U-Net, beside those that follow from the rest
+    cutting      side of a cutting, in pixels of the small picture
+    """
+
+    task: Literal["upsampler"]
+    data: Path
+    autoencoder: Path
+    network: dict[str, Any]
+    fit: Settings
+    cutting: int = 16
+
+
+def train(recipe: Recipe, folder: Path) -> Upsampler:
+    """Trains (or goes on with) the upsampler of a recipe; it lies in `folder`/upsampler."""
+    torch.manual_seed(recipe.fit.seed)
+    large = emoji_data.load(recipe.data, size=256)
+    rows = np.flatnonzero(large.split == "train")
+    shown = np.flatnonzero(large.split == "validation")[::40][:6]
+    small = emoji_data.load(recipe.data).pictures
+    vae = load_autoencoder(recipe.autoencoder)
+    remade = latents.decode(vae, latents.encode(vae, small[rows]))
+    preview_small = latents.decode(vae, latents.encode(vae, small[shown]))
+    states = CHANNELS * FACTOR**2
+    unet = UNet(
+        **{"in_channels": states + CHANNELS, "out_channels": states, "cross_attention_dim": None}
+        | {"class_embed_type": "timestep", **recipe.network}
+    )
+    model = on_torch(unet)
+    order = batches(len(rows), recipe.fit.batch_size, recipe.fit.seed)
+    cut = recipe.cutting
+
+    def batch(k: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([recipe.fit.seed, k])
+        x0, seen = [], []
+        for i in order(k):
+            top, left = rng.integers(small.shape[1] - cut + 1, size=2)
+            source = latents.to_array(small[rows[i]][None]) if rng.random() < 0.5 else latents.scaled(remade[i][None])
+            seen.append(source[..., top : top + cut, left : left + cut])
+            picture = large.pictures[rows[i]][
+                FACTOR * top : FACTOR * (top + cut), FACTOR * left : FACTOR * (left + cut)
+            ]
+            x0.append(latents.to_array(picture[None]))
+        return pixel_unshuffle(torch.from_numpy(np.concatenate(x0)), FACTOR), torch.from_numpy(np.concatenate(seen))
+
+    def weight(t: diffusion.Point, form: diffusion.Parametrization) -> Tensor:
+        return torch.clip(t.sigma**-2, max=5.0) / form.factor(t)
+
+    def loss(batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
+        x0, seen = batch
+        level = MOST_NOISE * torch.rand(len(x0), generator=generator)
+        noise = torch.randn(seen.shape, generator=generator)
+        process = model.denoiser.process
+        seen = process.noise(seen, process.at(level.reshape(-1, 1, 1, 1)), noise)
+        return model.denoiser.loss(x0, {"small": seen, "level": level}, weight=weight, generator=generator)
+
+    def preview(_: nn.Module, step: int) -> np.ndarray:
+        made = model.sample(preview_small, range(len(shown)))[..., :3]
+        grown = preview_small[..., :3].repeat(FACTOR, 1).repeat(FACTOR, 2)
+        return sheet(np.concatenate([grown, made, on_white(large.pictures[shown])]), len(shown))
+
+    fit(model.network, loss, batch, folder, recipe.fit, preview)
+    save_unet(unet, folder / "upsampler")
+    return model

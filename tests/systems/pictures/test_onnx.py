@@ -1,0 +1,108 @@
+"""The ONNX runtime draws what torch draws, without torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import inkwash
+from inkwash.cli import main
+from inkwash.errors import UserError
+from inkwash.systems.pictures.export import export
+from tests.models import tiny, tiny_upsampler
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """An exported model of latents, with an upsampler and a text encoder of its own."""
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    model = tiny(latent=True, parametrization="flow", guidance=2.0)
+    model.upsampler = tiny_upsampler()
+    model.save(path)
+    written = export(path)
+    assert [file.relative_to(path).as_posix() for file in written] == [
+        "unet/model.onnx",
+        "vae/encoder.onnx",
+        "vae/decoder.onnx",
+        "text_encoder/model.onnx",
+        "upsampler/model.onnx",
+    ]
+    assert all(file.stat().st_size < 400_000 for file in written)  # graphs without weights
+    return path
+
+
+def test_pictures_and_states_are_those_of_torch(folder):
+    theirs, ours = (inkwash.load(folder, runtime=runtime) for runtime in ("torch", "onnx"))
+    assert inkwash.load(folder).runtime == ours.runtime != theirs.runtime and ours.hash == theirs.hash
+    prompts, styles, seeds = ["a red fox", "猫", "x " * 50], ["flat", None, "noto"], [3, 4, 5]
+    for key, value in theirs.condition(prompts, styles).items():
+        np.testing.assert_allclose(ours.condition(prompts, styles)[key], value, atol=1e-4, err_msg=key)
+    for sampler in ("dpmpp_2m", "ddpm"):
+        one, other = (m.draw(prompts, styles, seeds, sampler=sampler, negative="a dog") for m in (theirs, ours))
+        assert np.abs(one.astype(int) - other).max() <= 1
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 4), np.uint8)
+    np.testing.assert_allclose(ours.encode(pictures), theirs.encode(pictures), atol=1e-4)
+    large, other = (np.asarray(m.generate("a fox", seed=3, size=64)).astype(int) for m in (theirs, ours))
+    assert np.abs(large - other).max() <= 2 and large.std() > 1
+
+
+def test_no_torch_is_loaded(folder, tmp_path):
+    code = f"""
+import sys
+sys.modules["torch"] = None  # whoever imports it fails
+from inkwash.cli import main
+for size in ("16", "64"):
+    assert main(["generate", "a red fox", "--model", {str(folder)!r}, "--size", size, "-o", {str(tmp_path)!r}]) == 0
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert len(list(tmp_path.glob("*.png"))) == 2
+
+
+def test_again_takes_the_same_runtime(folder, tmp_path, capsys):
+    for runtime in ("onnx", "torch"):
+        file = tmp_path / f"{runtime}.png"
+        assert main(["generate", "a fox", "--model", str(folder), "--runtime", runtime, "-o", str(file)]) == 0
+        assert main(["again", str(file)]) == 0
+        assert "\nthe same pixels" in capsys.readouterr().out
+
+
+def test_graphs_run_on_the_weights_that_lie_beside_them(folder, tmp_path):
+    """Other weights in the file, and nothing else changed: the picture follows."""
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "m")
+    before = np.asarray(inkwash.load(tmp_path / "m").generate("a fox", seed=1))
+    model = inkwash.load(folder, runtime="torch")
+    with torch.no_grad():
+        model.unet.conv_out.weight *= 1.5
+    model.save(tmp_path / "m")
+    after = inkwash.load(tmp_path / "m")
+    assert "onnx" in after.runtime
+    made = np.asarray(after.generate("a fox", seed=1)).astype(int)
+    assert (
+        np.abs(made - np.asarray(inkwash.load(tmp_path / "m", runtime="torch").generate("a fox", seed=1))).max() <= 1
+    )
+    assert (made != before).any()
+
+
+def test_errors_are_one_line_and_say_what_to_do(folder, tmp_path):
+    import shutil
+
+    with pytest.raises(UserError, match="unknown runtime 'onxn': did you mean onnx"):
+        inkwash.load(folder, runtime="onxn")
+    with pytest.raises(UserError, match="give --runtime torch for cpu, bfloat16"):
+        inkwash.load(folder, precision="bfloat16", runtime="onnx")
+    with pytest.raises(UserError, match="only models of pictures with an autoencoder"):
+        tiny().save(tmp_path / "pixels")
+        export(tmp_path / "pixels")
+    shutil.copytree(folder, tmp_path / "m")
+    (tmp_path / "m" / "vae" / "decoder.onnx").write_bytes(b"no graph")
+    with pytest.raises(UserError, match=r"decoder\.onnx does not fit .*: run `inkwash export` again"):
+        inkwash.load(tmp_path / "m")
+    (tmp_path / "m" / "vae" / "decoder.onnx").unlink()
+    with pytest.raises(UserError, match=r"decoder\.onnx: no such file; write it with `inkwash export`"):
+        inkwash.load(tmp_path / "m")
