@@ -46,7 +46,7 @@ Runtime = Annotated[str | None, typer.Option(help="onnx or torch; the faster one
 
 @app.command()
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What the picture shows, in a few words.")],
+    prompt: Annotated[str, typer.Argument(help="What the picture shows, in a few words: (more:1.3) or [less].")] = "",
     style: Annotated[str | None, typer.Option(help="How it is drawn; the model's own choice if left out.")] = None,
     n: Annotated[int, typer.Option("--n", "-n", help="How many pictures; more than one also make a sheet.")] = 1,
     seed: Annotated[
@@ -66,6 +66,16 @@ def generate(
     negative: Annotated[str, typer.Option(help="What the picture shall not show.")] = "",
     size: Annotated[int | None, typer.Option(help="Side in pixels: 256 is drawn finer, others are resized.")] = None,
     transparent: Annotated[bool, typer.Option("--transparent", help="Leave out the white behind it.")] = False,
+    image: Annotated[Path | None, typer.Option(help="A picture to begin from.")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How much of it may change, 0 to 1; 0.6 if not given.")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="Where it is white, the picture is drawn anew.")] = None,
+    border: Annotated[float | None, typer.Option(help="Draw on beyond its edges, for this part of the side.")] = None,
+    to: Annotated[str | None, typer.Option(help="A second prompt: n pictures from the first to it.")] = None,
+    table: Annotated[
+        Path | None, typer.Option("--csv", help="Prompts, one a line, under a line of column names.")
+    ] = None,
     device: Device = "cpu",
     precision: Precision = "float32",
     runtime: Runtime = None,
@@ -73,13 +83,26 @@ def generate(
 ) -> None:
     """Make pictures from words."""
     clock = Clock()
-    if not prompt.strip():
+    if table is not None:
+        if prompt.strip() or image or to:
+            raise UserError("--csv brings its own prompts: leave out the prompt, --image and --to")
+        writable(out)
+        draw_rows(opened(model, device, precision, clock, runtime=runtime), table, out)
+        return
+    if not prompt.strip() and image is None:
         raise UserError("the prompt is empty: say in a few words what the picture shows")
     single = is_png(out)
     if single and n != 1:
         raise UserError(f"--out {out} is one file, but {n} pictures are asked for: give a folder")
     writable(out.parent if single else out)
     painter = opened(model, device, precision, clock, runtime=runtime)
+    if (note := painter.unheard(prompt)) is not None:
+        print(f"inkwash: {note}", file=sys.stderr)
+    if to is not None:
+        if single or image is not None:
+            raise UserError("--to makes several pictures from words alone: give a folder with --out, and no --image")
+        draw_between(painter, prompt, to, n, style, seed, out)
+        return
     with progress(f"{n} picture{'s' * (n > 1)}") as report:
         pictures = painter.generate(
             prompt,
@@ -92,6 +115,10 @@ def generate(
             guidance=guidance,
             size=size,
             transparent=transparent,
+            image=image,
+            strength=strength,
+            mask=mask,
+            border=border,
             progress=report,
         )
     clock.stage("sample")
@@ -111,6 +138,42 @@ def generate(
     clock.stage("write")
     if timings:
         clock.show()
+
+
+def draw_rows(painter: Any, table: Path, out: Path) -> None:
+    """Draws a CSV's prompts; exit code 2 if a row was broken."""
+    from inkwash.systems.pictures.batch import draw_table
+
+    def done(_: int, result: Path | UserError, fresh: bool) -> None:
+        if isinstance(result, Path):
+            print(result if fresh else f"{result} (there already)")
+        else:
+            print(f"inkwash: {result}", file=sys.stderr)
+
+    drawn, before, broken = draw_table(painter, table, out, done)
+    print(f"{drawn} drawn, {before} there already, {broken} broken", file=sys.stderr)
+    if broken:
+        raise typer.Exit(2)
+
+
+def draw_between(
+    painter: Any, first: str, second: str, n: int, style: str | None, seed: int | None, out: Path
+) -> None:
+    """Writes an animation from one prompt to another, and the sheet of its pictures."""
+    from inkwash.systems.pictures.files import write_png
+    from inkwash.weights.files import atomic
+
+    n, seed = (n if n > 1 else 8), (0 if seed is None else seed)
+    with progress(f"{n} pictures") as report:
+        frames = painter.between(first, second, n, style=style, seed=seed, progress=report)
+    stem = "-to-".join("-".join(re.findall(r"\w+", words.lower())[:4])[:30] for words in (first, second))
+    film, page = unused(out / f"{stem}-{seed}.gif"), unused(out / f"{stem}-{seed}-sheet.png")
+    there_and_back = [*frames, *frames[-2:0:-1]]
+    with atomic(film) as file:
+        there_and_back[0].save(file, save_all=True, append_images=there_and_back[1:], duration=150, loop=0)
+    write_png(contact_sheet(frames), page, [{"model": painter.name, "from": first, "to": second, "seed": seed}])
+    print(film)
+    print(page)
 
 
 ASKED = {
@@ -139,7 +202,7 @@ def again(
 
     from inkwash.systems.pictures.files import KEY, read_recipe, write_png
 
-    recipe = {"transparent": False} | read_recipe(file)  # which older files do not say
+    recipe = dict.fromkeys(("image", "mask", "strength", "border")) | {"transparent": False} | read_recipe(file)
     if not all(key in recipe and isinstance(recipe[key], kind) for key, kind in (ASKED | MADE_BY).items()):
         raise UserError(f"{file}: its recipe is not one that this version of inkwash can follow")
     target = out or file.with_name(f"{file.stem}-again.png")
@@ -151,12 +214,27 @@ def again(
     if painter.hash != recipe["hash"]:
         print(f"inkwash: the model '{recipe['model']}' has changed since; the picture will differ", file=sys.stderr)
     with progress("1 picture") as report:
-        picture = painter.generate(**{key: recipe[key] for key in ASKED}, progress=report)
+        went_in = {key: unchanged(recipe[key], file) for key in ("image", "mask")}
+        how = {key: recipe[key] for key in (*ASKED, "strength", "border")} if went_in["image"] else {}
+        how = how or {key: recipe[key] for key in ASKED}
+        picture = painter.generate(**how, **went_in, progress=report)
     with Image.open(file) as before:  # first, for `--out` may name this very file
         same = np.array_equal(np.asarray(before), np.asarray(picture))
     write_png(picture, target, picture.info[KEY])
     print(target)
     print("the same pixels" if same else "not the same pixels: the file, the model or the machine has changed")
+
+
+def unchanged(source: Any, file: Path) -> Path | None:
+    """A picture that went into `file`, if it is still what it was."""
+    from inkwash.weights.files import digest
+
+    if source is None:
+        return None
+    path = Path(source["file"] or "")
+    if not path.is_file() or digest(path) != source["sha256"]:
+        raise UserError(f"{file} was made from {path}, which is not there any more or has changed")
+    return path
 
 
 @app.command()

@@ -10,15 +10,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from PIL import Image
 
 from inkwash import __version__, diffusion
 from inkwash.codecs import latents
+from inkwash.codecs.pixels import on_white
+from inkwash.codecs.prompts import emphasise, piece_weights, weigh
+from inkwash.diffusion.arrays import combine, numpy
 from inkwash.errors import UserError, unknown
 from inkwash.systems.pictures.files import KEY
+from inkwash.systems.pictures.reading import Source, framed, read_mask, read_picture, told
 from inkwash.systems.pictures.upsampler import Upsampler
 from inkwash.training.tune import Table, Task, load_table, teach, tune
 from inkwash.weights.files import atomic, digest
@@ -97,6 +101,18 @@ def read_info(folder: Path) -> Info:
     return Info(**facts)  # type: ignore[arg-type]
 
 
+class Start(NamedTuple):
+    """A picture to begin from: uint8 (size, size, 4), straight alpha.
+
+    strength  the time to which it is noised, 0 to 1: how much of it may change (SDEdit, 2108.01073)
+    mask      float (size, size): 1 where it is drawn anew, 0 where it stays to the pixel; None for everywhere
+    """
+
+    picture: np.ndarray
+    strength: float
+    mask: np.ndarray | None = None
+
+
 class Drawing:
     """What draws: the words, the walk, the files. Subclasses bring the networks.
 
@@ -112,6 +128,7 @@ class Drawing:
     precision: str = "float32"
     runtime: str
     device: Any = None  # of torch; None for NumPy arrays
+    tokenizer: Any
     has_words: bool
     has_opacity: bool
     in_latents: bool
@@ -169,6 +186,10 @@ class Drawing:
         guidance: float | None = None,
         size: int | None = None,
         transparent: bool = False,
+        image: Source | None = None,
+        strength: float | None = None,
+        mask: Source | None = None,
+        border: float | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Image.Image | list[Image.Image]:
         """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ...
@@ -176,9 +197,13 @@ class Drawing:
         style: one of `info.styles`, or None for any. seed: drawn at random unless given. size: in pixels; the model
         draws pictures of `info.size`, its upsampler of four times that; another size is such a picture resized.
         transparent: without the white behind the subject. What made it is in `picture.info`.
+        image: a file or picture to begin from; strength: how much of it may change, 0 to 1 (0.6 if not given). mask:
+        only where it is white is the image drawn anew. border: the image is made smaller, and drawn on beyond its
+        edges for so much of the side. With an image the prompt may be empty.
         progress: called with (steps done, steps in all). Raises UserError for what cannot be asked for.
         """
-        if self.has_words and not prompt.strip():
+        start = self.start(image, strength, mask, border)
+        if self.has_words and not prompt.strip() and start is None:
             raise UserError("the prompt is empty: say in a few words what the picture shows")
         if n is not None and not 1 <= n <= MOST_PICTURES:
             raise UserError(f"n = {n}: choose a number of pictures from 1 to {MOST_PICTURES}")
@@ -197,7 +222,7 @@ class Drawing:
                     progress(before * steps + done, (n or 1) * steps)
 
             options = {"negative": negative, "sampler": sampler, "steps": steps, "guidance": guidance}
-            drawn = self.draw([prompt], [style], [seed + i], **options, progress=report)  # type: ignore[arg-type]
+            drawn = self.draw([prompt], [style], [seed + i], **options, start=start, progress=report)  # type: ignore[arg-type]
             if size > self.info.size and self.upsampler is not None:
                 drawn = self.upsampler.sample(drawn, [seed + i])
             picture = Image.fromarray((latents.cut_out(drawn) if transparent else drawn[..., :3])[0])
@@ -210,9 +235,13 @@ class Drawing:
                 "negative": negative,
                 "style": style,
                 "seed": seed + i,
-                "sampler": sampler or self.info.sampler,
+                "sampler": sampler or self.usual(start),
                 "steps": self.info.steps if steps is None else steps,
                 "guidance": self.info.guidance if guidance is None else guidance,
+                "image": told(image),
+                "mask": told(mask),
+                "strength": None if start is None else start.strength,
+                "border": border,
                 "size": size,
                 "transparent": transparent,
                 "runtime": self.runtime,
@@ -223,6 +252,32 @@ class Drawing:
             }
             pictures.append(picture)
         return pictures[0] if n is None else pictures
+
+    def start(
+        self, image: Source | None, strength: float | None, mask: Source | None, border: float | None
+    ) -> Start | None:
+        """What these arguments of `generate` say to begin from. UserError for what does not go together."""
+        if image is None:
+            if any(value is not None for value in (strength, mask, border)):
+                raise UserError("strength, mask and border need an image to begin from")
+            return None
+        if mask is not None and border is not None:
+            raise UserError("give a mask or a border, not both: a border is the mask of what lies beyond the image")
+        picture, where = read_picture(image, self.info.size), None
+        if mask is not None:
+            where = read_mask(mask, self.info.size)
+            if not where.any():
+                raise UserError("the mask is black everywhere: make white what shall be drawn anew")
+        if border is not None:
+            picture, where = framed(picture, border)
+        strength = (0.6 if where is None else 1.0) if strength is None else strength
+        if not 0 <= strength <= 1:
+            raise UserError(f"strength = {strength}: choose a number from 0 (no change) to 1 (everything)")
+        return Start(picture, strength, where)
+
+    def usual(self, start: Start | None) -> str:
+        """The sampler if none is asked for: new noise at each step lets a filled part grow together with the rest."""
+        return self.info.sampler if start is None or start.mask is None else "ddpm"
 
     @property
     def name(self) -> str | None:
@@ -254,10 +309,33 @@ class Drawing:
                 row[self.info.styles.index(name)] = 1
         if not self.has_words:
             return {}
-        states = self.words(list(prompts))
-        told = {"context": states["context"], "context_mask": states["context_mask"]}
-        told["label"] = np.concatenate([states["pooled"], style], axis=1)
-        return {key: self.array(value) for key, value in told.items()}
+        plain, weights = zip(*map(weigh, prompts), strict=True)
+        states = self.words([*plain, ""])
+        context, mask, pooled = states["context"], states["context_mask"], states["pooled"]
+        silence = context[-1][mask[-1]].mean(0)
+        for i, (text, weight) in enumerate(zip(plain, weights, strict=True)):
+            if (weight != 1).any():
+                each = piece_weights(self.tokenizer.encode(text).offsets, weight)
+                each = np.pad(each, (0, len(mask[i]) - len(each)), constant_values=1.0)
+                context[i], pooled[i] = emphasise(context[i], mask[i], silence, each)
+        label = np.concatenate([pooled[:-1], style], axis=1)
+        heard = {"context": context[:-1], "context_mask": mask[:-1], "label": label}
+        return {key: self.array(value) for key, value in heard.items()}
+
+    def unheard(self, prompt: str) -> str | None:
+        """What of a prompt the model cannot know, in one line; None if it hears all of it."""
+        if not self.has_words:
+            return None
+        text = weigh(prompt)[0]
+        row = self.tokenizer.encode(text)
+        strange = sorted(
+            {text[a:b] for (a, b), piece in zip(row.offsets, row.tokens, strict=True) if piece == "[UNK]"}
+        )
+        if strange:
+            return f"the model does not know {', '.join(strange)[:60]}; it hears the rest"
+        if row.overflowing:
+            return f"the prompt is long: what follows '{text[: max(b for _, b in row.offsets)][-30:]}' is not heard"
+        return None
 
     def sample(
         self,
@@ -285,6 +363,7 @@ class Drawing:
         sampler: str | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        start: Start | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """Pictures on white, uint8 (N, size, size, 3), or 4 with their opacity where the model knows it.
@@ -293,7 +372,7 @@ class Drawing:
         clean prediction is clipped to the range of pixels. Raises UserError for what the model does not know.
         """
         info = self.info
-        sampler, steps = sampler or info.sampler, info.steps if steps is None else steps
+        sampler, steps = sampler or self.usual(start), info.steps if steps is None else steps
         if sampler not in [*SAMPLERS, TUNED]:
             raise unknown("sampler", sampler, [*SAMPLERS, TUNED])
         if not 1 <= steps <= MOST_STEPS:
@@ -302,10 +381,71 @@ class Drawing:
         grid = diffusion.uniform(self.denoiser.process, steps)
         walk = SAMPLERS.get(sampler)
         if walk is None:
+            if start is not None:
+                raise UserError("sampler tuned: its times begin at noise alone; choose another with an image")
             table = self.table(steps)
             walk, grid = table.sampler(), diffusion.Grid(self.denoiser.process, table.times)
+        if start is None:
+            with self.computing():
+                return self.decode(task.sample(walk, grid, progress=progress))
+        before = np.concatenate([on_white(start.picture[None]), start.picture[None, ..., 3:]], axis=-1)
+        if start.strength == 0:
+            return before.repeat(len(seeds), 0)
         with self.computing():
-            return self.decode(task.sample(walk, grid, progress=progress))
+            drawn = self.decode(self.onwards(task, start, walk, steps, progress))
+        if start.mask is None:
+            return drawn
+        where = start.mask[None, ..., None]  # soft edges mix; what is kept is kept to the pixel
+        return (where * drawn + (1 - where) * before[..., : drawn.shape[-1]]).round().astype(np.uint8)
+
+    def onwards(
+        self, task: Task, start: Start, walk: Any, steps: int, progress: Callable[[int, int], None] | None
+    ) -> Any:
+        """States walked from a picture noised to t = strength; what the mask keeps is put back at each step."""
+        process, n = self.denoiser.process, len(task.seeds)
+        grid = diffusion.uniform(process, max(1, round(steps * start.strength)), start=start.strength)
+        clean = np.asarray(numpy(self.encode(start.picture[None]))).repeat(n, 0)
+        noise = diffusion.Noise(task.seeds, self.shape, "start").normal()
+        x = self.array(process.noise(clean, grid[0], noise).astype(np.float32))
+        hooks = []
+        if start.mask is not None:
+            side = self.info.size // self.shape[1]
+            redrawn = start.mask.reshape(self.shape[1], side, self.shape[2], side).max((1, 3)) > 0
+            hooks = [diffusion.known_region(process, self.array(clean), self.array(~redrawn))]
+        return task.sample(walk, grid, x=x, hooks=hooks, progress=progress)
+
+    def between(
+        self,
+        first: str,
+        second: str,
+        n: int,
+        *,
+        style: str | None = None,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Image.Image]:
+        """n pictures from one prompt to another, all from the same noise.
+
+        The prediction is (1 - w) x that of the first + w x that of the second, w from 0 to 1, both guided: at the
+        ends it is exactly that of each prompt. Raises UserError for fewer than two.
+        """
+        if not 2 <= n <= MOST_PICTURES:
+            raise UserError(f"n = {n}: choose a number of pictures from 2 to {MOST_PICTURES}")
+        one, other = (self.task([prompt], [style], [seed]) for prompt in (first, second))
+        grid, frames = diffusion.uniform(self.denoiser.process, self.info.steps), []
+        for k in range(n):
+            w = k / (n - 1)
+
+            def mixed(x: Any, t: Any, _: Any, w: float = w) -> Any:
+                a, b = (task.denoise(x, t, task.condition) for task in (one, other))
+                return a._replace(clean=combine([a.clean, b.clean], [1 - w, w]))
+
+            with self.computing():
+                state = one._replace(denoise=mixed).sample(SAMPLERS[self.info.sampler], grid)
+            frames.append(Image.fromarray(self.decode(state)[0, ..., :3]))
+            if progress is not None:
+                progress(k + 1, n)
+        return frames
 
     def task(
         self,

@@ -333,7 +333,7 @@ def _real_features(white: np.ndarray, checksum: str, cache: str | Path | None) -
 def _unit_names(encode: Encode, names: np.ndarray) -> np.ndarray:
     """Pooled text states (N, D) of unit length."""
     texts, index = np.unique(names, return_inverse=True)
-    states = [encode(texts[i : i + 64].tolist())["pooled"].numpy(force=True) for i in range(0, len(texts), 64)]
+    states = [np.asarray(encode(texts[i : i + 64].tolist())["pooled"]) for i in range(0, len(texts), 64)]
     pooled = np.concatenate(states)
     return (pooled / np.linalg.norm(pooled, axis=1, keepdims=True))[index]
 

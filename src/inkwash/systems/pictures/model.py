@@ -54,6 +54,7 @@ class Pictures(Drawing):
     ) -> None:
         self.unet, self.info, self.text, self.folder, self.precision = unet, info, text, folder, precision
         self.vae, self.upsampler, self.network = vae, upsampler, unet
+        self.tokenizer = None if text is None else text.tokenizer
         self.has_words, self.in_latents = text is not None, vae is not None
         self.has_opacity = vae is not None and vae.config["out_channels"] == 4
 

@@ -80,7 +80,7 @@ class OnnxPictures(Drawing):
         self._decoder, self._encoder = self._session("vae/decoder.onnx"), None
         words = folder / "text_encoder" if (folder / "text_encoder").exists() else TEXT_ENCODER
         length = json.loads((words / "config.json").read_text(encoding="utf-8"))["length"]
-        self._tokenizer = fitted(load_tokenizer(words / "tokenizer.json"), length)
+        self.tokenizer = fitted(load_tokenizer(words / "tokenizer.json"), length)
         self._text = session(words / "model.onnx", words / "model.safetensors", threads)
 
     def _session(self, graph: str) -> Callable[..., Any]:
@@ -107,7 +107,7 @@ class OnnxPictures(Drawing):
         return self._threads
 
     def words(self, prompts: list[str]) -> dict[str, np.ndarray]:
-        ids, mask = tokenise(self._tokenizer, prompts)
+        ids, mask = tokenise(self.tokenizer, prompts)
         states, pooled = self._text(ids=ids, mask=mask)
         return {"context": states * mask[..., None], "context_mask": mask, "pooled": pooled}
 

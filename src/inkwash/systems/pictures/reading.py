@@ -1,0 +1,74 @@
+"""Pictures and masks from files, as an artist expects them to be read."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from inkwash.errors import UserError
+
+Source = str | Path | Image.Image
+
+
+def read_picture(source: Source, size: int) -> np.ndarray:
+    """uint8 (size, size, 4), straight alpha: the whole picture, made square with a transparent margin, and resized.
+
+    The first frame of an animation; turned as EXIF says; 16 bits as 8; palettes, grey and CMYK as colours. Raises
+    UserError for what is no picture.
+    """
+    return np.asarray(square(opened(source).convert("RGBA"), size, (255, 255, 255, 0)))
+
+
+def read_mask(source: Source, size: int) -> np.ndarray:
+    """float (size, size): 1 where to draw anew (white), 0 where to keep (black or transparent); as `read_picture`."""
+    grey, alpha = opened(source).convert("LA").split()
+    grey = Image.composite(grey, Image.new("L", grey.size, 0), alpha)
+    return np.asarray(square(grey, size, 0)) / 255.0
+
+
+def opened(source: Source) -> Image.Image:
+    try:
+        picture = source if isinstance(source, Image.Image) else Image.open(source)
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode.startswith("I;16") or picture.mode == "I":
+            return Image.fromarray(
+                (np.asarray(picture).astype(np.float64) / 257).clip(0, 255).round().astype(np.uint8)
+            )
+        return picture
+    except FileNotFoundError:
+        raise UserError(f"{source}: no such file") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
+        raise UserError(f"{source}: not a picture that can be read ({error})") from None
+
+
+def square(picture: Image.Image, size: int, margin: object) -> Image.Image:
+    return ImageOps.pad(picture, (size, size), Image.Resampling.LANCZOS, color=margin)  # type: ignore[arg-type]
+
+
+def framed(picture: np.ndarray, border: float) -> tuple[np.ndarray, np.ndarray]:
+    """The picture (H, W, 4) made smaller in the middle, and the mask of the border around it: for drawing beyond it.
+
+    border: of the side, on each side; from 0 to 0.45.
+    """
+    if not 0 < border <= 0.45:
+        raise UserError(f"border = {border}: choose a part of the side from 0 to 0.45")
+    side = len(picture)
+    edge = round(side * border)
+    inner = Image.fromarray(picture).resize((side - 2 * edge, side - 2 * edge), Image.Resampling.LANCZOS)
+    canvas = np.zeros_like(picture)
+    canvas[edge : side - edge, edge : side - edge] = np.asarray(inner)
+    mask = np.ones((side, side))
+    mask[edge : side - edge, edge : side - edge] = 0
+    return canvas, mask
+
+
+def told(source: Source | None) -> dict[str, str | None] | None:
+    """What a recipe says of a picture that went in: its file, and the SHA-256 of its content."""
+    if source is None:
+        return None
+    if isinstance(source, Image.Image):
+        return {"file": None, "sha256": hashlib.sha256(source.tobytes()).hexdigest()}
+    return {"file": str(Path(source).resolve()), "sha256": hashlib.sha256(Path(source).read_bytes()).hexdigest()}
