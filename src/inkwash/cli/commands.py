@@ -64,7 +64,9 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="Steps on the way; more take longer.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How closely to follow the words.")] = None,
     negative: Annotated[str, typer.Option(help="What the picture shall not show.")] = "",
-    size: Annotated[int | None, typer.Option(help="Side in pixels: 256 is drawn finer, others are resized.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side in pixels; above its own by the model's upsampler, if it has one.")
+    ] = None,
     transparent: Annotated[bool, typer.Option("--transparent", help="Leave out the white behind it.")] = False,
     image: Annotated[Path | None, typer.Option(help="A picture to begin from.")] = None,
     strength: Annotated[
