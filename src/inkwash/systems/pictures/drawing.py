@@ -338,20 +338,10 @@ class Drawing:
         return None
 
     def sample(
-        self,
-        prompts: Sequence[str],
-        styles: Sequence[str | None],
-        seeds: Sequence[int],
-        *,
-        negative: str = "",
-        sampler: str | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        self, prompts: Sequence[str], styles: Sequence[str | None], seeds: Sequence[int], **options: Any
     ) -> np.ndarray:
-        """One picture for each prompt, style and seed, in one batch: uint8 (N, size, size, 3); see `draw`."""
-        how = {"negative": negative, "sampler": sampler, "steps": steps, "guidance": guidance, "progress": progress}
-        return self.draw(prompts, styles, seeds, **how)[..., :3]  # type: ignore[arg-type]
+        """One picture for each prompt, style and seed, in one batch: uint8 (N, size, size, 3); options as `draw`'s."""
+        return self.draw(prompts, styles, seeds, **options)[..., :3]
 
     def draw(
         self,
