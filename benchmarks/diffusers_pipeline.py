@@ -5,8 +5,8 @@ python benchmarks/diffusers_pipeline.py [--model emoji] [--steps 20] [--rounds 7
 diffusers opens the folder as it is: UNet2DConditionModel from unet/, AutoencoderKL from vae/, and its
 FlowMatchEulerDiscreteScheduler; the words go in as our text encoder's states. Both walk Euler's steps from the same
 noise with the same guidance, so both draw the same picture, which is checked. Then the three ways (inkwash on
-torch, inkwash on ONNX, diffusers) take turns, on one thread each; told are the median of each and of the ratios of the turns.
-A cold start is a process of its own, from its first line to the picture.
+torch, inkwash on ONNX, diffusers) take turns, on one thread each; told are the median of each and of the ratios of
+the turns. A cold start is a process of its own, from its first line to the picture.
 """
 
 import argparse

@@ -340,7 +340,7 @@ class Drawing:
     def sample(
         self, prompts: Sequence[str], styles: Sequence[str | None], seeds: Sequence[int], **options: Any
     ) -> np.ndarray:
-        """One picture for each prompt, style and seed, in one batch: uint8 (N, size, size, 3); options as `draw`'s."""
+        """A picture for each prompt, style and seed, in one batch: uint8 (N, size, size, 3); options as `draw`'s."""
         return self.draw(prompts, styles, seeds, **options)[..., :3]
 
     def draw(
