@@ -4,6 +4,7 @@ import torch
 
 from inkwash.codecs.text import TextCodec
 from inkwash.networks.autoencoder import Autoencoder
+from inkwash.networks.sketch import Sketch
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures.drawing import TEXT_ENCODER, Info
 from inkwash.systems.pictures.model import Pictures
@@ -19,15 +20,17 @@ def tiny_autoencoder() -> Autoencoder:
     return random(vae)
 
 
-def tiny(latent: bool = False, **changes) -> Pictures:
-    """A small model of 16 x 16 pictures with random weights, the last layer included; of latents if asked for."""
+def tiny(latent: bool = False, sketch: bool = False, **changes) -> Pictures:
+    """A small model of 16 x 16 pictures with random weights, the last layer included; if asked for, of latents or
+    with a sketch."""
     torch.manual_seed(0)
     info = Info(**{"size": 16, "patch": 4, "styles": ["flat", "noto"], "steps": 3, **changes})
     vae = tiny_autoencoder() if latent else None
+    channels = 6 if latent else 48
     unet = UNet(
         sample_size=4,
-        in_channels=6 if latent else 48,
-        out_channels=6 if latent else 48,
+        in_channels=channels * (1 + sketch),
+        out_channels=channels,
         block_out_channels=(8, 16),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
@@ -38,7 +41,8 @@ def tiny(latent: bool = False, **changes) -> Pictures:
         class_embed_type="projection",
         projection_class_embeddings_input_dim=384 + len(info.styles),
     )
-    return Pictures(random(unet), info, TextCodec.load(TEXT_ENCODER), vae=vae)
+    drawn = random(Sketch(384 + len(info.styles), channels, 4, hidden=32)) if sketch else None
+    return Pictures(random(unet), info, TextCodec.load(TEXT_ENCODER), vae=vae, sketch=drawn)
 
 
 def tiny_upsampler() -> Upsampler:

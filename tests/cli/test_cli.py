@@ -134,7 +134,7 @@ def test_the_help_names_the_samplers(capsys):
     ("arguments", "words"),
     [
         (["genrate", "x"], "Did you mean 'generate'"),
-        (["generate"], "Missing argument"),
+        (["generate"], "the prompt is empty"),
         (["generate", "x", "--modle", "y"], "--model"),
         (["generate", "  "], "the prompt is empty"),
         (["generate", "x", "--style", "flta", "--model", "TINY"], "unknown style 'flta': did you mean flat?"),

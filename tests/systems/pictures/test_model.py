@@ -235,3 +235,32 @@ def test_only_times_above_the_models_own_bound_are_guided():
     assert [n for n, _ in scales] == [2, 2, 1]
     with pytest.raises(UserError, match="guidance_above = 2"):
         Info(guidance_above=2.0)
+
+
+def test_the_network_is_shown_the_sketch_of_its_own_label(tmp_path):
+    """Saved and loaded it draws the same; what it draws depends on the sketch's weights, and so does its hash."""
+    model = tiny(sketch=True)
+    model.save(tmp_path / "m")
+    loaded = inkwash.load(tmp_path / "m")
+    picture = np.asarray(loaded.generate("a fox", style="flat", seed=3))
+    assert np.abs(picture.astype(int) - np.asarray(model.generate("a fox", style="flat", seed=3))).max() <= 2
+    condition = model.condition(["a fox", "a house"], ["flat", None])
+    x, time = torch.randn(2, 48, 4, 4), torch.tensor([300.0, 700.0])
+    with torch.no_grad():
+        drawn = model.sketch(condition["label"])
+        torch.testing.assert_close(condition["sketch"], drawn)
+        rest = {key: value for key, value in condition.items() if key != "sketch"}
+        expected = model.unet(torch.cat([x, drawn], dim=1), time, **rest)
+        torch.testing.assert_close(model.network(x, time, **condition), expected)
+
+    with torch.no_grad():
+        model.sketch.conv.bias += 1
+    model.save(tmp_path / "other")
+    other = inkwash.load(tmp_path / "other")
+    assert other.hash != loaded.hash
+    assert (np.asarray(other.generate("a fox", style="flat", seed=3)) != picture).any()
+    (tmp_path / "other" / "sketch" / "model.safetensors").write_bytes(b"short")
+    (tmp_path / "m" / "sketch" / "config.json").write_text("{}")
+    for name, words in (("other", "not a whole safetensors file"), ("m", "not the configuration of a sketch")):
+        with pytest.raises(UserError, match=words):
+            inkwash.load(tmp_path / name)

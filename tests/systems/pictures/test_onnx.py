@@ -19,7 +19,7 @@ from tests.models import tiny, tiny_upsampler
 def folder(tmp_path_factory) -> Path:
     """An exported model of latents, with an upsampler and a text encoder of its own."""
     path = tmp_path_factory.mktemp("models") / "tiny"
-    model = tiny(latent=True, parametrization="flow", guidance=2.0)
+    model = tiny(latent=True, sketch=True, parametrization="flow", guidance=2.0)
     model.upsampler = tiny_upsampler()
     model.save(path)
     written = export(path)
@@ -28,6 +28,7 @@ def folder(tmp_path_factory) -> Path:
         "vae/encoder.onnx",
         "vae/decoder.onnx",
         "text_encoder/model.onnx",
+        "sketch/model.onnx",
         "upsampler/model.onnx",
     ]
     assert all(file.stat().st_size < 400_000 for file in written)  # graphs without weights

@@ -7,6 +7,7 @@ from PIL import Image
 
 import inkwash
 from inkwash.cli import main
+from inkwash.codecs import pixels
 from inkwash.errors import UserError
 from inkwash.systems.pictures import colours, emoji_data
 from inkwash.systems.pictures.drawing import Info
@@ -73,9 +74,16 @@ def test_what_follows_from_the_rest_of_a_recipe_is_not_given_twice(tmp_path):
         train(recipe, tmp_path / "run")
 
 
+def test_a_sketch_is_drawn_from_words(tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    recipe = Recipe("pictures", tmp_path, Settings(steps=1), {}, words=False, sketch=True)
+    with pytest.raises(UserError, match="sketch = true needs words = true"):
+        train(recipe, tmp_path / "run")
+
+
 @pytest.mark.slow
-def test_words_are_learned_from_the_emoji_data(tmp_path, monkeypatch):
-    """Two concepts in two colours: after a few hundred steps each word draws its own."""
+def test_words_and_a_sketch_are_learned_from_the_emoji_data(tmp_path, monkeypatch):
+    """Two concepts in two colours: after a few hundred steps each word draws its own, with a sketch of it."""
     colours = {"apple": (220, 30, 30), "whale": (30, 30, 220)}
     concepts = sorted(colours) * 2
     pictures = np.zeros((4, 16, 16, 4), np.uint8)
@@ -101,12 +109,14 @@ def test_words_are_learned_from_the_emoji_data(tmp_path, monkeypatch):
         "norm_num_groups": 4,
     }
     settings = Settings(steps=200, batch_size=8, learning_rate=2e-3, warmup=20, ema=0.9)
-    recipe = Recipe("pictures", tmp_path, settings, network, model=Info(size=16, steps=8, guidance=2.0))
+    recipe = Recipe("pictures", tmp_path, settings, network, sketch=True, model=Info(size=16, steps=8, guidance=2.0))
     train(recipe, tmp_path / "run")
     model = inkwash.load(tmp_path / "run" / "model")
     for word, colour in colours.items():
         made = np.asarray(model.generate(word, style="flat", seed=0)).astype(float).mean((0, 1))
-        assert np.abs(made - colour).max() < 60
+        sketch = model.condition([word], ["flat"])["sketch"]
+        drawn = pixels.decode(sketch, 4)[0].astype(float).mean((0, 1))
+        assert np.abs(made - colour).max() < 60 and np.abs(drawn - colour).max() < 60
 
 
 def test_a_picture_too_large_is_skipped(tmp_path, monkeypatch):

@@ -117,6 +117,7 @@ class Drawing:
     """What draws: the words, the walk, the files. Subclasses bring the networks.
 
     network    (x, time, **condition) -> the U-Net's answer, on arrays of the runtime's own kind
+    sketched   label -> its sketch, for a U-Net that is shown one; None for others
     precision  what the networks compute in
     runtime    its name and version
     """
@@ -124,6 +125,7 @@ class Drawing:
     info: Info
     folder: Path | None
     network: Callable[..., Any]
+    sketched: Callable[[Any], Any] | None = None
     upsampler: Upsampler | None
     precision: str = "float32"
     runtime: str
@@ -295,7 +297,9 @@ class Drawing:
         if self.folder is None:
             return None
         unet, *others = [
-            digest(file) for part in ("unet", "vae", "upsampler") if (file := self.folder / part / WEIGHTS).exists()
+            digest(file)
+            for part in (f"unet/{WEIGHTS}", f"vae/{WEIGHTS}", f"upsampler/{WEIGHTS}", "sketch/model.safetensors")
+            if (file := self.folder / part).exists()
         ]
         return hashlib.sha256("".join([unet, *others]).encode()).hexdigest() if others else unet
 
@@ -320,7 +324,10 @@ class Drawing:
                 context[i], pooled[i] = emphasise(context[i], mask[i], silence, each)
         label = np.concatenate([pooled[:-1], style], axis=1)
         heard = {"context": context[:-1], "context_mask": mask[:-1], "label": label}
-        return {key: self.array(value) for key, value in heard.items()}
+        condition = {key: self.array(value) for key, value in heard.items()}
+        if self.sketched is not None:  # once for all steps
+            condition["sketch"] = self.sketched(condition["label"])
+        return condition
 
     def unheard(self, prompt: str) -> str | None:
         """What of a prompt the model cannot know, in one line; None if it hears all of it."""

@@ -13,6 +13,7 @@ from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
 from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.networks.beside import Beside
+from inkwash.networks.sketch import load_sketch
 from inkwash.networks.unet import load_unet
 from inkwash.systems.pictures.drawing import TEXT_ENCODER, WEIGHTS, read_info
 from inkwash.systems.pictures.onnx import session
@@ -47,7 +48,8 @@ def export(name: str | Path) -> list[Path]:
         )
     words = folder / "text_encoder" if (folder / "text_encoder").exists() else TEXT_ENCODER
     unet, vae, text = load_unet(folder / "unet"), load_autoencoder(folder / "vae"), TextCodec.load(words).network
-    channels, side, size = unet.config["in_channels"], unet.config["sample_size"], read_info(folder).size
+    sketch = load_sketch(folder / "sketch") if (folder / "sketch").exists() else None
+    channels, side, size = unet.config["out_channels"], unet.config["sample_size"], read_info(folder).size
     width, label = unet.config["cross_attention_dim"], unet.config["projection_class_embeddings_input_dim"]
 
     def inputs(n: int, length: int) -> dict[str, Tensor]:
@@ -58,7 +60,11 @@ def export(name: str | Path) -> list[Path]:
             "context": torch.randn(n, length, width, generator=rng),
             "context_mask": torch.arange(length) < torch.arange(length, length - n, -1)[:, None],
             "label": torch.randn(n, label, generator=rng),
-        }
+        } | ({} if sketch is None else {"sketch": torch.randn(n, channels, side, side, generator=rng)})
+
+    def drawn(m: nn.Module, *given: Tensor) -> Tensor:
+        x, time, *told = given
+        return m(torch.cat([x, told.pop()], dim=1) if sketch else x, time, *told)
 
     def pixels(n: int, _: int) -> dict[str, Tensor]:
         return {"x": torch.randn(n, vae.config["in_channels"], size, size)}
@@ -73,7 +79,7 @@ def export(name: str | Path) -> list[Path]:
         write(
             folder / "unet" / "model.onnx",
             folder / "unet" / WEIGHTS,
-            Called(unet, lambda m, *inputs: m(*inputs)),
+            Called(unet, drawn),
             inputs,
         ),
         write(
@@ -90,6 +96,10 @@ def export(name: str | Path) -> list[Path]:
         ),
         write(words / "model.onnx", words / "model.safetensors", Called(text, lambda m, *inputs: m(*inputs)), pieces),
     ]
+    if sketch is not None:
+        file, weights = folder / "sketch" / "model.onnx", folder / "sketch" / "model.safetensors"
+        labels = Called(sketch, lambda m, label: m(label))
+        written.append(write(file, weights, labels, lambda n, _: {"label": torch.randn(n, label)}))
     if (folder / "upsampler").exists():
         growing = load_unet(folder / "upsampler")
         written.append(

@@ -16,6 +16,7 @@ from inkwash.codecs import latents, pixels
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError, unknown
 from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_autoencoder
+from inkwash.networks.sketch import Sketch, SketchedUNet, load_sketch, save_sketch
 from inkwash.networks.unet import UNet, load_unet, save_unet
 from inkwash.systems.pictures.drawing import PRECISIONS, TEXT_ENCODER, Drawing, Info, read_info
 from inkwash.systems.pictures.upsampler import Upsampler, load_upsampler
@@ -51,9 +52,12 @@ class Pictures(Drawing):
         precision: str = "float32",
         vae: Autoencoder | None = None,
         upsampler: Upsampler | None = None,
+        sketch: Sketch | None = None,
     ) -> None:
         self.unet, self.info, self.text, self.folder, self.precision = unet, info, text, folder, precision
-        self.vae, self.upsampler, self.network = vae, upsampler, unet
+        self.vae, self.upsampler, self.sketch = vae, upsampler, sketch
+        self.network = unet if sketch is None else SketchedUNet(unet)
+        self.sketched = None if sketch is None else torch.no_grad()(sketch)
         self.tokenizer = None if text is None else text.tokenizer
         self.has_words, self.in_latents = text is not None, vae is not None
         self.has_opacity = vae is not None and vae.config["out_channels"] == 4
@@ -76,7 +80,9 @@ class Pictures(Drawing):
         vae = load_autoencoder(folder / "vae").to(device) if (folder / "vae").exists() else None
         text = None
         channels = vae.config["latent_channels"] if vae else 3 * info.patch**2
-        if unet.config["in_channels"] != channels or unet.config["out_channels"] != channels:
+        sketch = load_sketch(folder / "sketch").to(device) if (folder / "sketch").exists() else None
+        seen = channels + (sketch.config["channels"] if sketch else 0)
+        if unet.config["in_channels"] != seen or unet.config["out_channels"] != channels:
             what = "the autoencoder" if vae else f"patch = {info.patch} in system.json"
             raise UserError(f"{folder}: {what} does not fit the network's channels")
         if unet.config["class_embed_type"]:  # of words and a style
@@ -85,12 +91,14 @@ class Pictures(Drawing):
                 raise UserError(f"{folder}: the styles in system.json are not as many as the network was trained on")
             text = TextCodec.load(folder / "text_encoder" if (folder / "text_encoder").exists() else TEXT_ENCODER)
         upsampler = load_upsampler(folder / "upsampler") if (folder / "upsampler").exists() else None
-        return cls(unet, info, text, folder, precision, vae, upsampler)
+        return cls(unet, info, text, folder, precision, vae, upsampler, sketch)
 
     def save(self, folder: str | Path) -> None:
-        """Writes system.json, and unet/, vae/, upsampler/ (float16, in the diffusers format) and text_encoder/."""
+        """Writes system.json; unet/, vae/, upsampler/ (float16, in the diffusers format); sketch/, text_encoder/."""
         folder = Path(folder)
         save_unet(self.unet, folder / "unet")
+        if self.sketch is not None:
+            save_sketch(self.sketch, folder / "sketch")
         if self.vae is not None:
             save_autoencoder(self.vae, folder / "vae")
         if self.upsampler is not None:

@@ -23,6 +23,7 @@ from inkwash.weights.files import read_arrays
 
 GRAPHS = {  # which graph runs on which weights
     "unet/model.onnx": f"unet/{WEIGHTS}",
+    "sketch/model.onnx": "sketch/model.safetensors",
     "vae/encoder.onnx": f"vae/{WEIGHTS}",
     "vae/decoder.onnx": f"vae/{WEIGHTS}",
     "upsampler/model.onnx": f"upsampler/{WEIGHTS}",
@@ -77,6 +78,9 @@ class OnnxPictures(Drawing):
         self._shape = config["latent_channels"], side, side
         unet = self._session("unet/model.onnx")
         self.network = lambda x, time, **condition: unet(x=x, time=time, **condition)
+        if (folder / "sketch").exists():
+            sketch = self._session("sketch/model.onnx")
+            self.sketched = lambda label: sketch(label=label)
         self._decoder, self._encoder = self._session("vae/decoder.onnx"), None
         words = folder / "text_encoder" if (folder / "text_encoder").exists() else TEXT_ENCODER
         length = json.loads((words / "config.json").read_text(encoding="utf-8"))["length"]

@@ -15,6 +15,7 @@ from inkwash import diffusion
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
 from inkwash.networks.autoencoder import Autoencoder, load_autoencoder
+from inkwash.networks.sketch import Sketch
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures import colours, emoji_data
 from inkwash.systems.pictures.drawing import TEXT_ENCODER, Info
@@ -35,6 +36,7 @@ class Recipe:
 
     data         a folder: the emoji data set (`inkwash data emoji`), or with words = false any folder of pictures
     words        whether captions and styles are learned too
+    sketch       whether the U-Net is shown a sketch of what the words alone suggest
     autoencoder  the folder of an image autoencoder, to learn its latents instead of pixels
     recolour     share of the pictures that are shown in another colour, with that colour in their caption
     chinese      share of the captions that are Chinese
@@ -48,6 +50,7 @@ class Recipe:
     fit: Settings
     network: dict[str, Any]
     words: bool = True
+    sketch: bool = False
     autoencoder: Path | None = None
     recolour: float = 0.0
     chinese: float = 0.0
@@ -68,7 +71,12 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
         pictures = shown.pictures
     else:
         pictures = read_folder(recipe.data, info.size)
-    model = Pictures(UNet(**network(recipe, info, text, vae)), info, text, vae=vae)
+    if recipe.sketch and text is None:
+        raise UserError("sketch = true needs words = true: a sketch is drawn from words")
+    unet = UNet(**network(recipe, info, text, vae))
+    channels, side, _ = state_shape(info, vae)
+    sketch = Sketch(unet.config["projection_class_embeddings_input_dim"], channels, side) if recipe.sketch else None
+    model = Pictures(unet, info, text, vae=vae, sketch=sketch)
     states = encoded(model, pictures, folder / "states.safetensors")
     told = Conditions(model, shown, recipe.chinese) if text is not None else None
     own = len(pictures) if told is None else shown.own
@@ -88,8 +96,13 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
 
     def loss(batch: tuple[Tensor, dict[str, Tensor]], generator: torch.Generator) -> Tensor:
         x0, condition = batch
-        times = diffusion.logit_normal()  # most of what there is to learn lies between (SD 3, 2403.03206)
-        return model.denoiser.loss(x0, condition, weight=weight, times=times, generator=generator)
+        times = diffusion.uniform_times if vae is None else diffusion.logit_normal()  # SD 3, 2403.03206
+        how = {"weight": weight, "times": times, "generator": generator}
+        if sketch is None:
+            return model.denoiser.loss(x0, condition, **how)
+        drawn = sketch(condition["label"])
+        value = model.denoiser.loss(x0, {**condition, "sketch": drawn}, **how)
+        return value + nn.functional.mse_loss(drawn, x0)
 
     def preview(network: nn.Module, step: int) -> np.ndarray:
         styles = info.styles or [""]
@@ -98,7 +111,8 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
         made = model.sample(prompts, [s or None for s in styles * len(words)], range(len(prompts)))
         return sheet(made, len(styles) if len(styles) > 1 else len(words))
 
-    fit(model.unet, loss, batch, folder, recipe.fit, preview)
+    trained = unet if sketch is None else nn.ModuleDict({"unet": unet, "sketch": sketch})
+    fit(trained, loss, batch, folder, recipe.fit, preview)
     model.save(folder / "model")
     return model
 
@@ -106,7 +120,8 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
 def network(recipe: Recipe, info: Info, text: TextCodec | None, vae: Autoencoder | None) -> dict[str, Any]:
     """The U-Net's configuration: what the recipe says, and what follows from the rest of it."""
     channels, side, _ = state_shape(info, vae)
-    follows: dict[str, Any] = {"sample_size": side, "in_channels": channels, "out_channels": channels}
+    seen = channels * (1 + recipe.sketch)
+    follows: dict[str, Any] = {"sample_size": side, "in_channels": seen, "out_channels": channels}
     if text is None:
         follows["cross_attention_dim"] = None
     else:

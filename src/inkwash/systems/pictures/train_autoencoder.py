@@ -101,6 +101,8 @@ def train(recipe: Recipe, folder: Path) -> dict[str, Any]:
     pictures = data.pictures[data.split == "train"]
     shown = data.pictures[data.split == "validation"][::40][:12]
     autoencoder = Autoencoder(**recipe.network)
+    with torch.no_grad():  # begin with little noise in the latents: with much, nothing gets through to learn from
+        autoencoder.encoder.conv_out.bias[autoencoder.config["latent_channels"] :] -= 6
     module = nn.ModuleDict({"vae": autoencoder, "discriminator": Discriminator(autoencoder.config["in_channels"])})
     order = batches(len(pictures), recipe.fit.batch_size, recipe.fit.seed)
     alone = recipe.alone * recipe.fit.steps * recipe.fit.accumulate
