@@ -74,4 +74,11 @@ def run(name: str, data: Path | None, out: Path | None, changes: dict[str, Any])
         writable(out)
         train_upsampler.train(replace(growth, data=data or growth.data, fit=replace(growth.fit, **changes)), out)
         return out / "upsampler"
-    raise unknown("task", task, ["pictures", "autoencoder", "upsampler", "text-encoder"])
+    if task == "student":
+        from inkwash.systems.pictures import train_student
+
+        course = load_recipe(file, train_student.Recipe)
+        writable(out)
+        train_student.train(replace(course, data=data or course.data, fit=replace(course.fit, **changes)), out)
+        return out / "model"
+    raise unknown("task", task, ["pictures", "autoencoder", "upsampler", "student", "text-encoder"])

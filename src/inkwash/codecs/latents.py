@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inkwash.codecs.pixels import on_white
+from inkwash.codecs.pixels import on_white, shuffled, unshuffled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,15 +37,35 @@ def to_pictures(x: np.ndarray) -> np.ndarray:
     return ((x.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8).transpose(0, 2, 3, 1)
 
 
+def patch(channels: int) -> int:
+    """The side of the squares of pixels that an autoencoder of so many input channels takes as one place.
+
+    3 channels are colours and 4 colours and opacity, pixel by pixel; 4 n^2 are squares of n x n pixels. Convolutions
+    at the full size of a picture are what a CPU does worst.
+    """
+    return max(1, round((channels / 4) ** 0.5))
+
+
+def to_input(pictures: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 (N, H, W, 3 or 4) -> what an autoencoder of so many input channels encodes."""
+    side = patch(channels)
+    return unshuffled(to_array(pictures, channels // side**2), side)
+
+
+def from_output(x: np.ndarray) -> np.ndarray:
+    """What it decodes -> uint8 (N, H, W, 3 or 4): colours on white, and the opacity if it knows of one."""
+    return to_pictures(shuffled(x, patch(x.shape[1])))
+
+
 def encode(autoencoder: Autoencoder, pictures: np.ndarray) -> Tensor:
-    """uint8 (N, H, W, 3 or 4) -> the mean latent in the units of the state, (N, latent_channels, H / f, W / f)."""
+    """uint8 (N, H, W, 3 or 4) -> the mean latent in the units of the state, (N, latent_channels, h, w)."""
     import torch
 
     config, device = autoencoder.config, next(autoencoder.parameters()).device
     means = []
     with torch.no_grad():
         for i in range(0, len(pictures), 16):
-            x = torch.from_numpy(to_array(pictures[i : i + 16], config["in_channels"])).to(device)
+            x = torch.from_numpy(to_input(pictures[i : i + 16], config["in_channels"])).to(device)
             means.append(autoencoder.encode(x)[0])
     return config["scaling_factor"] * torch.cat(means)
 
@@ -56,7 +76,7 @@ def decode(autoencoder: Autoencoder, state: Tensor) -> np.ndarray:
 
     with torch.no_grad():
         parts = [autoencoder.decode(part) for part in (state / autoencoder.config["scaling_factor"]).split(16)]
-    return to_pictures(torch.cat(parts).float().numpy(force=True))
+    return from_output(torch.cat(parts).float().numpy(force=True))
 
 
 def cut_out(decoded: np.ndarray) -> np.ndarray:

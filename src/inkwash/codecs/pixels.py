@@ -33,6 +33,20 @@ def encode(pictures: np.ndarray, patch: int) -> Tensor:
     return pixel_unshuffle(x, patch)
 
 
+def unshuffled(x: np.ndarray, patch: int) -> np.ndarray:
+    """(N, C, patch h, patch w) -> (N, C patch^2, h, w), as torch's pixel_unshuffle, without torch."""
+    n, c, height, width = x.shape
+    places = x.reshape(n, c, height // patch, patch, width // patch, patch).transpose(0, 1, 3, 5, 2, 4)
+    return np.ascontiguousarray(places).reshape(n, c * patch**2, height // patch, width // patch)
+
+
+def shuffled(state: np.ndarray, patch: int) -> np.ndarray:
+    """The inverse of `unshuffled`: the channels of a place become its pixels."""
+    n, c, h, w = state.shape
+    pixels = state.reshape(n, c // patch**2, patch, patch, h, w).transpose(0, 1, 4, 2, 5, 3)
+    return np.ascontiguousarray(pixels).reshape(n, c // patch**2, patch * h, patch * w)
+
+
 def decode(state: Tensor, patch: int) -> np.ndarray:
     """The inverse of `encode`, clipped and rounded to uint8 (N, H, W, 3)."""
     import torch

@@ -141,7 +141,7 @@ class Autoencoder(nn.Module):
 
     @property
     def factor(self) -> int:
-        """Pixels a side of one place of the latent."""
+        """Places a side of x for one of the latent."""
         return 2 ** (len(self.config["block_out_channels"]) - 1)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from inkwash.systems.pictures.drawing import Info
 from inkwash.systems.pictures.train import (
     Conditions,
     Recipe,
+    SketchPlan,
     captioned,
     captions,
     captions_zh,
@@ -76,8 +77,9 @@ def test_what_follows_from_the_rest_of_a_recipe_is_not_given_twice(tmp_path):
 
 def test_a_sketch_is_drawn_from_words(tmp_path):
     Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
-    recipe = Recipe("pictures", tmp_path, Settings(steps=1), {}, words=False, sketch=True)
-    with pytest.raises(UserError, match="sketch = true needs words = true"):
+    sketch = SketchPlan(Settings(steps=1))
+    recipe = Recipe("pictures", tmp_path, Settings(steps=1), {}, words=False, sketch=sketch)
+    with pytest.raises(UserError, match=r"\[sketch\] needs words = true"):
         train(recipe, tmp_path / "run")
 
 
@@ -109,7 +111,9 @@ def test_words_and_a_sketch_are_learned_from_the_emoji_data(tmp_path, monkeypatc
         "norm_num_groups": 4,
     }
     settings = Settings(steps=200, batch_size=8, learning_rate=2e-3, warmup=20, ema=0.9)
-    recipe = Recipe("pictures", tmp_path, settings, network, sketch=True, model=Info(size=16, steps=8, guidance=2.0))
+    sketch = SketchPlan(Settings(steps=150, batch_size=8, learning_rate=2e-3, warmup=20, ema=0.9), hidden=64)
+    model = Info(size=16, steps=8, guidance=2.0)
+    recipe = Recipe("pictures", tmp_path, settings, network, sketch=sketch, model=model)
     train(recipe, tmp_path / "run")
     model = inkwash.load(tmp_path / "run" / "model")
     for word, colour in colours.items():

@@ -23,10 +23,10 @@ from inkwash.diffusion.arrays import combine, numpy
 from inkwash.errors import UserError, unknown
 from inkwash.systems.pictures.files import KEY
 from inkwash.systems.pictures.reading import Source, framed, read_mask, read_picture, told
-from inkwash.systems.pictures.upsampler import Upsampler
+from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.training.tune import Table, Task, load_table, teach, tune
 from inkwash.weights.files import atomic, digest
-from inkwash.weights.shipped import HERE, describe, shipped
+from inkwash.weights.shipped import HERE, describe, locate, shipped
 
 SCHEDULES = {
     "linear_beta": diffusion.linear_beta,
@@ -62,6 +62,7 @@ class Info:
 
     `guidance_above`: only times t above it are guided; what is still open below are details, in which guidance would
     amplify mistakes (Kynkäänniemi et al. 2024, 2404.07724), and the network is called for one picture, not two.
+    `base`: the model, a shipped one or a folder, whose other networks stand around this model's own U-Net.
 
     Raises UserError for a name that does not exist, or a patch that does not divide the size.
     """
@@ -75,6 +76,7 @@ class Info:
     steps: int = 20
     guidance: float = 3.0
     guidance_above: float = 0.0
+    base: str = ""
     system: str = "pictures"
 
     def __post_init__(self) -> None:
@@ -99,6 +101,17 @@ def read_info(folder: Path) -> Info:
     if facts.get("system") != "pictures" or not set(facts) <= {f.name for f in fields(Info)}:
         raise UserError(f"{folder / 'system.json'}: not a model of pictures that this version can read")
     return Info(**facts)  # type: ignore[arg-type]
+
+
+def part(folder: Path, info: Info, name: str) -> Path | None:
+    """The folder of one of a model's networks, its own or its base's; None if there is none."""
+    places = [folder / name, *([locate(info.base) / name] if info.base else [])]
+    return next((place for place in places if place.exists()), None)
+
+
+def text_encoder(folder: Path, info: Info) -> Path:
+    """The model's own, or the one that ships for all."""
+    return part(folder, info, "text_encoder") or TEXT_ENCODER
 
 
 class Start(NamedTuple):
@@ -296,11 +309,9 @@ class Drawing:
         """
         if self.folder is None:
             return None
-        unet, *others = [
-            digest(file)
-            for part in (f"unet/{WEIGHTS}", f"vae/{WEIGHTS}", f"upsampler/{WEIGHTS}", "sketch/model.safetensors")
-            if (file := self.folder / part).exists()
-        ]
+        files = {"unet": WEIGHTS, "vae": WEIGHTS, "upsampler": WEIGHTS, "sketch": "model.safetensors"}
+        places = {part(self.folder, self.info, name): file for name, file in files.items()}
+        unet, *others = [digest(place / file) for place, file in places.items() if place]
         return hashlib.sha256("".join([unet, *others]).encode()).hexdigest() if others else unet
 
     def condition(self, prompts: Sequence[str], styles: Sequence[str | None]) -> dict[str, Any]:
@@ -476,6 +487,7 @@ class Drawing:
         split: str = "test",
         per_row: int = 300,
         seed: int = 0,
+        size: int | None = None,
         sampler: str | None = None,
         steps: int | None = None,
         guidance: float | None = None,
@@ -483,24 +495,40 @@ class Drawing:
     ) -> dict[str, Any]:
         """The report of evaluate.py's protocol on the emoji data set in `data`, also written to `out`/report.json.
 
-        Raises UserError for a model without words, and for data or a scoring network that is not there.
+        size: the model's own, or that of its upsampler. Raises UserError for a model without words, and for data or
+        a scoring network that is not there.
         """
         from inkwash.systems.pictures import emoji_data, evaluate
 
         if not self.has_words:
             raise UserError("a model without words cannot be measured: only one trained on the emoji data can")
+        sizes = [self.info.size, *([FACTOR * self.info.size] if self.upsampler is not None else [])]
+        if (size or self.info.size) not in sizes:
+            raise UserError(f"size = {size}: this model can be measured at {' and '.join(map(str, sizes))}")
+
+        def shown(drawn: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+            if size in (None, self.info.size) or self.upsampler is None:
+                return drawn[..., :3]
+            return self.upsampler.sample(drawn, seeds)[..., :3]
+
+        def generate(prompts: list[str], style: str, seeds: list[int]) -> np.ndarray:
+            options: dict[str, Any] = {"sampler": sampler, "guidance": guidance, "steps": steps}
+            return shown(self.draw(prompts, [style] * len(prompts), seeds, **options), seeds)
+
+        def sketch(prompts: list[str], style: str, seeds: list[int]) -> np.ndarray:
+            return shown(self.decode(self.condition(prompts, [style] * len(prompts))["sketch"]), seeds)
+
         report = evaluate.evaluate(
-            lambda prompts, style, seeds: self.sample(
-                prompts, [style] * len(prompts), seeds, sampler=sampler, guidance=guidance, steps=steps
-            ),
+            generate,
             self.words,
-            emoji_data.load(data),
+            emoji_data.load(data, size=size or self.info.size),
             out,
             split=split,
             per_row=per_row,
             seed=seed,
             cache=out / "cache",
             progress=progress,
+            sketch=None if self.sketched is None else sketch,
         )
         report["model"] = {
             "name": self.name,
@@ -508,6 +536,7 @@ class Drawing:
             "sampler": sampler or self.info.sampler,
             "steps": self.info.steps if steps is None else steps,
             "guidance": self.info.guidance if guidance is None else guidance,
+            "size": size or self.info.size,
         }
         with atomic(out / "report.json") as file:
             file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

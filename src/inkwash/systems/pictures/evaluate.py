@@ -1,7 +1,7 @@
 """How good are the generated emoji? The protocol of `inkwash evaluate emoji`.
 
-Every picture is 64 x 64 on white and is seen through EfficientNet-Lite0 (metrics.py), which was trained on
-photographs and never on anything here.
+Every picture, 64 x 64 or 256 x 256 on white, is seen at 128 x 128 through EfficientNet-Lite0 (metrics.py), which was
+trained on photographs and never on anything here.
 
 Pairs. A pair is a concept in a style; its name is the prompt. For each kind of pair (concepts of the training
 split; concepts of the held-out split, in no style ever trained on; for the test split also held-out
@@ -15,6 +15,7 @@ generated pictures stand, for the same pairs,
 - real: the true picture, the score of a perfect model;
 - retrieval: the training picture of that style whose name is nearest to the prompt under the model's own
   text encoder, the score of a model that only looks up (for training concepts it is the true picture itself);
+- sketch alone: what a model with a sketch draws of it without any diffusion, by regression on the words;
 - chance: k / concepts in the gallery.
 With each rate comes Wilson's 95 % interval, which treats pairs as independent; over all styles it is a little
 too narrow, because a concept may be drawn in several.
@@ -69,7 +70,7 @@ SIZE = 128  # at which the encoder sees
 QUANTILES = (0.05, 0.5, 0.95, 1.0)
 ANOTHER_STYLE = "same concepts, another style"
 
-Generate = Callable[[list[str], str, list[int]], np.ndarray]  # prompts, style, seeds -> (N, 64, 64, 3) uint8
+Generate = Callable[[list[str], str, list[int]], np.ndarray]  # prompts, style, seeds -> (N, size, size, 3) uint8
 Encode = Callable[[list[str]], Mapping[str, Tensor]]
 
 
@@ -83,18 +84,20 @@ def evaluate(
     seed: int = 0,
     cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    sketch: Generate | None = None,
 ) -> dict[str, Any]:
     """The report of the protocol above, fit for JSON; the sheet of nearest training pictures is written to
     `out`/nearest.png.
 
-    generate  (prompts, style, seeds) -> uint8 (N, 64, 64, 3) on white
+    generate  (prompts, style, seeds) -> uint8 (N, size, size, 3) on white, of the size of `data`
     encode    the model's text encoder: texts -> {"pooled": (N, D), ...}, for the retrieval baseline
-    data      all styles and all splits, 64 pixels
+    data      all styles and all splits
     split     "validation" or "test"
     per_row   pairs of each kind, spread evenly over the styles (fewer where a style has fewer)
     seed      draws the pairs; picture i of the run has the seed `seed` + i
     cache     folder for the features of the real pictures
     progress  is told (pictures generated, in all)
+    sketch    as `generate`, without diffusion
     """
     kinds = {"training concepts": "train", "held-out concepts": split}
     if split == "test":
@@ -126,6 +129,11 @@ def evaluate(
     checksum = hashlib.sha256(white.tobytes()).hexdigest()
     real = _real_features(white, checksum, cache)
     made = {kind: features(pictures[kind], SIZE) for kind in [*pairs, *chinese]}
+    plain = {}
+    if sketch is not None:
+        styles = {kind: data.style[chosen] for kind, chosen in pairs.items()}
+        drawn = _generate(sketch, {kind: prompts[kind] for kind in pairs}, styles, seed, None)
+        plain = {kind: features(shown, SIZE) for kind, shown in drawn.items()}
     names, names_zh = _unit_names(encode, data.name), _unit_names(encode, data.name_zh)
 
     rows, distances, memory = [], [], []
@@ -133,6 +141,8 @@ def evaluate(
         sources = {"generated": made[kind], "real": real[chosen], "retrieval": real[_retrieved(names, chosen, data)]}
         if kind == "training concepts":
             del sources["retrieval"]
+        if kind in plain:
+            sources["sketch alone"] = plain[kind]
         for source, x in sources.items():
             rows += _recognition(source, kind, x, chosen, real, data)
 
@@ -315,7 +325,7 @@ def _generate(
                 done += len(part)
                 if progress:
                     progress(done, total)
-        pictures[kind] = np.concatenate(parts) if parts else np.zeros((0, 64, 64, 3), np.uint8)
+        pictures[kind] = np.concatenate(parts) if parts else np.zeros((0, 8, 8, 3), np.uint8)
     return pictures
 
 

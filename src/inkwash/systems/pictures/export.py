@@ -15,7 +15,7 @@ from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.networks.beside import Beside
 from inkwash.networks.sketch import load_sketch
 from inkwash.networks.unet import load_unet
-from inkwash.systems.pictures.drawing import TEXT_ENCODER, WEIGHTS, read_info
+from inkwash.systems.pictures.drawing import WEIGHTS, part, read_info, text_encoder
 from inkwash.systems.pictures.onnx import session
 from inkwash.weights.files import atomic
 from inkwash.weights.shipped import describe, locate
@@ -42,14 +42,16 @@ def export(name: str | Path) -> list[Path]:
     if not (find_spec("onnx") and find_spec("onnxscript")):
         raise UserError("to export a model: pip install 'inkwash[export]'")
     folder = locate(name)
-    if describe(folder).get("system") != "pictures" or not (folder / "vae").exists():
+    info = read_info(folder) if describe(folder).get("system") == "pictures" else None
+    place = part(folder, info, "vae") if info else None
+    if info is None or place is None:
         raise UserError(
             f"{folder}: only models of pictures with an autoencoder are exported; this one draws by torch"
         )
-    words = folder / "text_encoder" if (folder / "text_encoder").exists() else TEXT_ENCODER
-    unet, vae, text = load_unet(folder / "unet"), load_autoencoder(folder / "vae"), TextCodec.load(words).network
-    sketch = load_sketch(folder / "sketch") if (folder / "sketch").exists() else None
-    channels, side, size = unet.config["out_channels"], unet.config["sample_size"], read_info(folder).size
+    words, drawer = text_encoder(folder, info), part(folder, info, "sketch")
+    unet, vae, text = load_unet(folder / "unet"), load_autoencoder(place), TextCodec.load(words).network
+    sketch = load_sketch(drawer) if drawer else None
+    channels, side = unet.config["out_channels"], unet.config["sample_size"]
     width, label = unet.config["cross_attention_dim"], unet.config["projection_class_embeddings_input_dim"]
 
     def inputs(n: int, length: int) -> dict[str, Tensor]:
@@ -67,7 +69,7 @@ def export(name: str | Path) -> list[Path]:
         return m(torch.cat([x, told.pop()], dim=1) if sketch else x, time, *told)
 
     def pixels(n: int, _: int) -> dict[str, Tensor]:
-        return {"x": torch.randn(n, vae.config["in_channels"], size, size)}
+        return {"x": torch.randn(n, vae.config["in_channels"], vae.factor * side, vae.factor * side)}
 
     def pieces(n: int, length: int) -> dict[str, Tensor]:
         return {
@@ -75,25 +77,15 @@ def export(name: str | Path) -> list[Path]:
             "mask": torch.arange(length) < torch.arange(length, length - n, -1)[:, None],
         }
 
-    written = [
-        write(
-            folder / "unet" / "model.onnx",
-            folder / "unet" / WEIGHTS,
-            Called(unet, drawn),
-            inputs,
-        ),
-        write(
-            folder / "vae" / "encoder.onnx",
-            folder / "vae" / WEIGHTS,
-            Called(vae, lambda m, x: m.encode(x)[0]),
-            pixels,
-        ),
-        write(
-            folder / "vae" / "decoder.onnx",
-            folder / "vae" / WEIGHTS,
-            Called(vae, lambda m, z: m.decode(z)),
-            lambda n, _: {"z": torch.randn(n, vae.config["latent_channels"], side, side)},
-        ),
+    written = [write(folder / "unet" / "model.onnx", folder / "unet" / WEIGHTS, Called(unet, drawn), inputs)]
+    if info.base:  # the rest is its base's
+        return written
+    weights = folder / "vae" / WEIGHTS
+    encode, decode = Called(vae, lambda m, x: m.encode(x)[0]), Called(vae, lambda m, z: m.decode(z))
+    z = (vae.config["latent_channels"], side, side)
+    written += [
+        write(folder / "vae" / "encoder.onnx", weights, encode, pixels),
+        write(folder / "vae" / "decoder.onnx", weights, decode, lambda n, _: {"z": torch.randn(n, *z)}),
         write(words / "model.onnx", words / "model.safetensors", Called(text, lambda m, *inputs: m(*inputs)), pieces),
     ]
     if sketch is not None:
@@ -102,19 +94,14 @@ def export(name: str | Path) -> list[Path]:
         written.append(write(file, weights, labels, lambda n, _: {"label": torch.randn(n, label)}))
     if (folder / "upsampler").exists():
         growing = load_unet(folder / "upsampler")
-        written.append(
-            write(
-                folder / "upsampler" / "model.onnx",
-                folder / "upsampler" / WEIGHTS,
-                Called(growing, lambda m, *inputs: Beside(m)(*inputs)),
-                lambda n, _: {
-                    "x": torch.randn(n, growing.config["out_channels"], 16, 16),
-                    "time": 1000 * torch.rand(n),
-                    "small": torch.randn(n, growing.config["in_channels"] - growing.config["out_channels"], 16, 16),
-                    "level": torch.rand(n),
-                },
-            )
-        )
+        file, weights = folder / "upsampler" / "model.onnx", folder / "upsampler" / WEIGHTS
+        states = growing.config["out_channels"]
+
+        def shown(n: int, _: int) -> dict[str, Tensor]:
+            x, small = torch.randn(n, states, 16, 16), torch.randn(n, growing.config["in_channels"] - states, 16, 16)
+            return {"x": x, "time": 1000 * torch.rand(n), "small": small, "level": torch.rand(n)}
+
+        written.append(write(file, weights, Called(growing, lambda m, *inputs: Beside(m)(*inputs)), shown))
     return written
 
 
@@ -163,7 +150,7 @@ def without_weights(model: Any, names: set[str]) -> bytes:
             tensor.data_location = TensorProto.EXTERNAL
             del tensor.external_data[:]
             tensor.external_data.add(key="location", value="weights")
-    for part in (
+    for noted in (
         *model.graph.node,
         *model.graph.input,
         *model.graph.output,
@@ -171,7 +158,7 @@ def without_weights(model: Any, names: set[str]) -> bytes:
         model.graph,
         model,
     ):
-        del part.metadata_props[:]
+        del noted.metadata_props[:]
     for node in model.graph.node:
         node.doc_string = ""
     del model.graph.value_info[:]

@@ -18,7 +18,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_autoencoder
 from inkwash.networks.sketch import Sketch, SketchedUNet, load_sketch, save_sketch
 from inkwash.networks.unet import UNet, load_unet, save_unet
-from inkwash.systems.pictures.drawing import PRECISIONS, TEXT_ENCODER, Drawing, Info, read_info
+from inkwash.systems.pictures.drawing import PRECISIONS, Drawing, Info, part, read_info, text_encoder
 from inkwash.systems.pictures.upsampler import Upsampler, load_upsampler
 from inkwash.weights.files import atomic
 from inkwash.weights.shipped import locate
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def state_shape(info: Info, vae: Autoencoder | None) -> tuple[int, int, int]:
     """Channels, rows and columns of one state: a latent of the autoencoder, or patches of pixels."""
     if vae is not None:
-        return vae.config["latent_channels"], info.size // vae.factor, info.size // vae.factor
+        side = info.size // (vae.factor * latents.patch(vae.config["in_channels"]))
+        return vae.config["latent_channels"], side, side
     return 3 * info.patch**2, info.size // info.patch, info.size // info.patch
 
 
@@ -60,7 +61,7 @@ class Pictures(Drawing):
         self.sketched = None if sketch is None else torch.no_grad()(sketch)
         self.tokenizer = None if text is None else text.tokenizer
         self.has_words, self.in_latents = text is not None, vae is not None
-        self.has_opacity = vae is not None and vae.config["out_channels"] == 4
+        self.has_opacity = vae is not None and vae.config["out_channels"] % 4 == 0
 
     @classmethod
     def load(
@@ -77,10 +78,11 @@ class Pictures(Drawing):
         folder = locate(name)
         info = read_info(folder)
         unet = load_unet(folder / "unet").to(device)
-        vae = load_autoencoder(folder / "vae").to(device) if (folder / "vae").exists() else None
+        parts = {name: part(folder, info, name) for name in ("vae", "sketch", "upsampler")}
+        vae = load_autoencoder(parts["vae"]).to(device) if parts["vae"] else None
         text = None
         channels = vae.config["latent_channels"] if vae else 3 * info.patch**2
-        sketch = load_sketch(folder / "sketch").to(device) if (folder / "sketch").exists() else None
+        sketch = load_sketch(parts["sketch"]).to(device) if parts["sketch"] else None
         seen = channels + (sketch.config["channels"] if sketch else 0)
         if unet.config["in_channels"] != seen or unet.config["out_channels"] != channels:
             what = "the autoencoder" if vae else f"patch = {info.patch} in system.json"
@@ -89,22 +91,26 @@ class Pictures(Drawing):
             label = unet.config["cross_attention_dim"] + len(info.styles)
             if unet.config["projection_class_embeddings_input_dim"] != label:
                 raise UserError(f"{folder}: the styles in system.json are not as many as the network was trained on")
-            text = TextCodec.load(folder / "text_encoder" if (folder / "text_encoder").exists() else TEXT_ENCODER)
-        upsampler = load_upsampler(folder / "upsampler") if (folder / "upsampler").exists() else None
+            text = TextCodec.load(text_encoder(folder, info))
+        upsampler = load_upsampler(parts["upsampler"]) if parts["upsampler"] else None
         return cls(unet, info, text, folder, precision, vae, upsampler, sketch)
 
     def save(self, folder: str | Path) -> None:
-        """Writes system.json; unet/, vae/, upsampler/ (float16, in the diffusers format); sketch/, text_encoder/."""
+        """Writes system.json; unet/, vae/, upsampler/ (float16, in the diffusers format); sketch/, text_encoder/.
+
+        Of a model with a base only what is its own: the U-Net.
+        """
         folder = Path(folder)
         save_unet(self.unet, folder / "unet")
-        if self.sketch is not None:
-            save_sketch(self.sketch, folder / "sketch")
-        if self.vae is not None:
-            save_autoencoder(self.vae, folder / "vae")
-        if self.upsampler is not None:
-            save_unet(self.upsampler.network.unet, folder / "upsampler")
-        if self.text is not None:
-            self.text.save(folder / "text_encoder")
+        if not self.info.base:
+            if self.sketch is not None:
+                save_sketch(self.sketch, folder / "sketch")
+            if self.vae is not None:
+                save_autoencoder(self.vae, folder / "vae")
+            if self.upsampler is not None:
+                save_unet(self.upsampler.network.unet, folder / "upsampler")
+            if self.text is not None:
+                self.text.save(folder / "text_encoder")
         with atomic(folder / "system.json") as file:
             file.write_text(json.dumps(asdict(self.info), indent=2) + "\n", encoding="utf-8")
 

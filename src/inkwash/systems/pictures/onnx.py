@@ -17,17 +17,11 @@ import onnxruntime
 from inkwash.codecs import latents
 from inkwash.codecs.tokens import fitted, load_tokenizer, tokenise
 from inkwash.errors import UserError
-from inkwash.systems.pictures.drawing import TEXT_ENCODER, WEIGHTS, Drawing, Info, read_info
+from inkwash.systems.pictures.drawing import WEIGHTS, Drawing, Info, part, read_info, text_encoder
 from inkwash.systems.pictures.upsampler import Upsampler
 from inkwash.weights.files import read_arrays
 
-GRAPHS = {  # which graph runs on which weights
-    "unet/model.onnx": f"unet/{WEIGHTS}",
-    "sketch/model.onnx": "sketch/model.safetensors",
-    "vae/encoder.onnx": f"vae/{WEIGHTS}",
-    "vae/decoder.onnx": f"vae/{WEIGHTS}",
-    "upsampler/model.onnx": f"upsampler/{WEIGHTS}",
-}
+GRAPHS = {"unet": WEIGHTS, "sketch": "model.safetensors", "vae": WEIGHTS, "upsampler": WEIGHTS}  # on which weights
 
 
 def session(graph: Path, weights: Path, threads: int) -> Callable[..., Any]:
@@ -71,31 +65,36 @@ class OnnxPictures(Drawing):
 
     def __init__(self, folder: Path, info: Info, threads: int) -> None:
         self.info, self.folder, self._threads = info, folder, threads
-        config = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8"))
-        self.has_opacity = config["out_channels"] == 4
+        vae = part(folder, info, "vae")
+        if vae is None:
+            raise UserError(f"{folder}: no vae there; give --runtime torch")
+        config = json.loads((vae / "config.json").read_text(encoding="utf-8"))
+        self.has_opacity = config["out_channels"] % 4 == 0
         self._scale, self._channels = config["scaling_factor"], config["in_channels"]
-        side = info.size // 2 ** (len(config["block_out_channels"]) - 1)
+        side = info.size // (2 ** (len(config["block_out_channels"]) - 1) * latents.patch(self._channels))
         self._shape = config["latent_channels"], side, side
         unet = self._session("unet/model.onnx")
         self.network = lambda x, time, **condition: unet(x=x, time=time, **condition)
-        if (folder / "sketch").exists():
+        if part(folder, info, "sketch"):
             sketch = self._session("sketch/model.onnx")
             self.sketched = lambda label: sketch(label=label)
         self._decoder, self._encoder = self._session("vae/decoder.onnx"), None
-        words = folder / "text_encoder" if (folder / "text_encoder").exists() else TEXT_ENCODER
+        words = text_encoder(folder, info)
         length = json.loads((words / "config.json").read_text(encoding="utf-8"))["length"]
         self.tokenizer = fitted(load_tokenizer(words / "tokenizer.json"), length)
         self._text = session(words / "model.onnx", words / "model.safetensors", threads)
 
     def _session(self, graph: str) -> Callable[..., Any]:
         assert self.folder is not None
-        return session(self.folder / graph, self.folder / GRAPHS[graph], self._threads)
+        name, file = graph.split("/")
+        place = part(self.folder, self.info, name) or self.folder / name
+        return session(place / file, place / GRAPHS[name], self._threads)
 
     @property
     def upsampler(self) -> Upsampler | None:  # type: ignore[override]
         """Loaded when it is first asked for."""
         assert self.folder is not None
-        if not (self.folder / "upsampler").exists():
+        if not part(self.folder, self.info, "upsampler"):
             return None
         if "_upsampler" not in self.__dict__:
             run = self._session("upsampler/model.onnx")
@@ -120,11 +119,11 @@ class OnnxPictures(Drawing):
 
     def encode(self, pictures: np.ndarray) -> np.ndarray:
         self._encoder = self._encoder or self._session("vae/encoder.onnx")
-        x = latents.to_array(pictures, self._channels)
+        x = latents.to_input(pictures, self._channels)
         return np.float32(self._scale) * np.concatenate(
             [self._encoder(x=x[i : i + 16]) for i in range(0, len(x), 16)]
         )
 
     def decode(self, state: np.ndarray) -> np.ndarray:
         z = state / np.float32(self._scale)
-        return latents.to_pictures(np.concatenate([self._decoder(z=z[i : i + 16]) for i in range(0, len(z), 16)]))
+        return latents.from_output(np.concatenate([self._decoder(z=z[i : i + 16]) for i in range(0, len(z), 16)]))

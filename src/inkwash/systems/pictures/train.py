@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -31,12 +32,28 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
+class SketchPlan:
+    """The table [sketch] of a recipe: a sketch of what the words alone suggest, learned first and shown to the U-Net.
+
+    fit      as [fit], for the sketch
+    hidden   its width
+    unseen   share of the U-Net's pictures whose sketch comes from one that never saw them: a sketch knows what it was
+             trained on nearly by heart, and the U-Net must learn what to make of one that does not. (Predictions
+             from outside the sample, as in stacked regression, Breiman 1996.)
+    """
+
+    fit: Settings
+    hidden: int = 1024
+    unseen: float = 0.25
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A recipe file of task "pictures".
 
     data         a folder: the emoji data set (`inkwash data emoji`), or with words = false any folder of pictures
     words        whether captions and styles are learned too
-    sketch       whether the U-Net is shown a sketch of what the words alone suggest
+    sketch       how a sketch of what the words alone suggest is learned, if the U-Net is shown one
     autoencoder  the folder of an image autoencoder, to learn its latents instead of pixels
     recolour     share of the pictures that are shown in another colour, with that colour in their caption
     chinese      share of the captions that are Chinese
@@ -50,7 +67,7 @@ class Recipe:
     fit: Settings
     network: dict[str, Any]
     words: bool = True
-    sketch: bool = False
+    sketch: SketchPlan | None = None
     autoencoder: Path | None = None
     recolour: float = 0.0
     chinese: float = 0.0
@@ -72,22 +89,31 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
     else:
         pictures = read_folder(recipe.data, info.size)
     if recipe.sketch and text is None:
-        raise UserError("sketch = true needs words = true: a sketch is drawn from words")
+        raise UserError("[sketch] needs words = true: a sketch is drawn from words")
     unet = UNet(**network(recipe, info, text, vae))
-    channels, side, _ = state_shape(info, vae)
-    sketch = Sketch(unet.config["projection_class_embeddings_input_dim"], channels, side) if recipe.sketch else None
+    sketch = new_sketch(recipe.sketch, unet, info, vae) if recipe.sketch else None
     model = Pictures(unet, info, text, vae=vae, sketch=sketch)
-    states = encoded(model, pictures, folder / "states.safetensors")
+    states = encoded(model, pictures, folder / "states.safetensors", recipe.fit.workers)
     told = Conditions(model, shown, recipe.chinese) if text is not None else None
     own = len(pictures) if told is None else shown.own
     order = batches(own, recipe.fit.batch_size, recipe.fit.seed)
+    if told is not None and recipe.sketch and sketch is not None:
+        half = new_sketch(recipe.sketch, unet, info, vae)
+        learn_sketch(recipe, sketch, states, told, np.arange(own), folder / "sketch")
+        learn_sketch(recipe, half, states, told, np.arange(0, own, 2), folder / "sketch-half")
 
     def batch(k: int) -> tuple[Tensor, dict[str, Tensor]]:
         chosen, rng = order(k), np.random.default_rng([recipe.fit.seed, k])
-        if told is not None:
-            chosen = shown.in_other_colours(chosen, recipe.recolour, rng)
-        x0 = states[torch.from_numpy(chosen)].float()
-        return x0, told(chosen, rng) if told else {}
+        if told is None:
+            return states[torch.from_numpy(chosen)].float(), {}
+        painted = shown.in_other_colours(chosen, recipe.recolour, rng)
+        x0, condition = states[torch.from_numpy(painted)].float(), told(painted, rng)
+        if recipe.sketch and sketch is not None:
+            unseen = torch.from_numpy((chosen % 2 == 1) & (rng.random(len(chosen)) < 2 * recipe.sketch.unseen))
+            with torch.no_grad():
+                drawn, other = sketch(condition["label"]), half(condition["label"])
+            condition["sketch"] = torch.where(unseen[:, None, None, None], other, drawn)
+        return x0, condition
 
     def weight(t: diffusion.Point, form: diffusion.Parametrization) -> Tensor:
         # the loss of flow matching, |velocity error|^2 = |x_0 error|^2 / sigma^2 (JiT, 2511.13720), with a cap as in
@@ -97,12 +123,7 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
     def loss(batch: tuple[Tensor, dict[str, Tensor]], generator: torch.Generator) -> Tensor:
         x0, condition = batch
         times = diffusion.uniform_times if vae is None else diffusion.logit_normal()  # SD 3, 2403.03206
-        how = {"weight": weight, "times": times, "generator": generator}
-        if sketch is None:
-            return model.denoiser.loss(x0, condition, **how)
-        drawn = sketch(condition["label"])
-        value = model.denoiser.loss(x0, {**condition, "sketch": drawn}, **how)
-        return value + nn.functional.mse_loss(drawn, x0)
+        return model.denoiser.loss(x0, condition, weight=weight, times=times, generator=generator)
 
     def preview(network: nn.Module, step: int) -> np.ndarray:
         styles = info.styles or [""]
@@ -111,16 +132,40 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
         made = model.sample(prompts, [s or None for s in styles * len(words)], range(len(prompts)))
         return sheet(made, len(styles) if len(styles) > 1 else len(words))
 
-    trained = unet if sketch is None else nn.ModuleDict({"unet": unet, "sketch": sketch})
-    fit(trained, loss, batch, folder, recipe.fit, preview)
+    fit(unet, loss, batch, folder, recipe.fit, preview)
     model.save(folder / "model")
     return model
+
+
+def new_sketch(plan: SketchPlan, unet: UNet, info: Info, vae: Autoencoder | None) -> Sketch:
+    channels, side, _ = state_shape(info, vae)
+    return Sketch(unet.config["projection_class_embeddings_input_dim"], channels, side, plan.hidden)
+
+
+def learn_sketch(
+    recipe: Recipe, sketch: Sketch, states: Tensor, told: "Conditions", rows: np.ndarray, folder: Path
+) -> None:
+    """Trains a sketch, or goes on with it, on these of the data's own pictures and their recoloured forms."""
+    assert recipe.sketch is not None
+    settings = recipe.sketch.fit
+    order = batches(len(rows), settings.batch_size, settings.seed)
+
+    def batch(k: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([settings.seed, k])
+        chosen = told.shown.in_other_colours(rows[order(k)], recipe.recolour, rng)
+        return states[torch.from_numpy(chosen)].float(), told.label(chosen, rng)[0]
+
+    def loss(batch: tuple[Tensor, Tensor], _: torch.Generator) -> Tensor:
+        x0, label = batch
+        return nn.functional.mse_loss(sketch(label), x0)
+
+    fit(sketch, loss, batch, folder, settings)
 
 
 def network(recipe: Recipe, info: Info, text: TextCodec | None, vae: Autoencoder | None) -> dict[str, Any]:
     """The U-Net's configuration: what the recipe says, and what follows from the rest of it."""
     channels, side, _ = state_shape(info, vae)
-    seen = channels * (1 + recipe.sketch)
+    seen = channels * (1 + (recipe.sketch is not None))
     follows: dict[str, Any] = {"sample_size": side, "in_channels": seen, "out_channels": channels}
     if text is None:
         follows["cross_attention_dim"] = None
@@ -136,7 +181,7 @@ def network(recipe: Recipe, info: Info, text: TextCodec | None, vae: Autoencoder
     return follows | recipe.network
 
 
-def encoded(model: Pictures, pictures: np.ndarray, file: Path) -> Tensor:
+def encoded(model: Pictures, pictures: np.ndarray, file: Path, workers: int = 1) -> Tensor:
     """The states of the pictures. Those of an autoencoder take minutes, so they are kept in `file`, in float16."""
     if model.vae is None:
         return model.encode(pictures)
@@ -146,7 +191,8 @@ def encoded(model: Pictures, pictures: np.ndarray, file: Path) -> Tensor:
         if same.items() <= facts.items():
             return tensors["states"]
     say(f"encoding {len(pictures)} pictures")
-    states = model.encode(pictures).half()
+    with ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) as pool:
+        states = torch.cat(list(pool.map(model.encode, np.array_split(pictures, workers)))).half()
     write(file, {"states": states}, same)
     return states
 
@@ -224,7 +270,8 @@ class Conditions:
         self.heard: dict[str, tuple[Tensor, Tensor]] = {}  # the states of each text, once it has been met
         self.style = torch.eye(len(model.info.styles))[[model.info.styles.index(s) for s in shown.style]]
 
-    def __call__(self, chosen: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
+    def label(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
+        """Pooled texts beside styles, (N, D + styles), and the texts."""
         lot = rng.random(len(chosen))
         texts = [
             ""
@@ -233,14 +280,18 @@ class Conditions:
             for i, silent in zip(chosen, lot < 0.15, strict=True)
         ]
         self.hear(texts)
-        states, pooled = zip(*(self.heard[text] for text in texts), strict=True)
-        lengths = torch.tensor([len(s) for s in states])
         told = torch.from_numpy((lot >= 0.1) & ((lot < 0.15) | (lot >= 0.25)))
         style = self.style[torch.from_numpy(chosen)] * told[:, None]
+        return torch.cat([torch.stack([self.heard[text][1] for text in texts]), style], dim=1), texts
+
+    def __call__(self, chosen: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
+        label, texts = self.label(chosen, rng)
+        states = [self.heard[text][0] for text in texts]
+        lengths = torch.tensor([len(s) for s in states])
         return {
-            "context": nn.utils.rnn.pad_sequence(list(states), batch_first=True),
+            "context": nn.utils.rnn.pad_sequence(states, batch_first=True),
             "context_mask": torch.arange(int(lengths.max())) < lengths[:, None],
-            "label": torch.cat([torch.stack(pooled), style], dim=1),
+            "label": label,
         }
 
     def hear(self, texts: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ from inkwash.weights.files import atomic
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe file of task "autoencoder".
+    """A recipe file of task "autoencoder", for pictures with opacity.
 
     data         the emoji data set (`inkwash data emoji`)
     network      keys of the autoencoder
@@ -101,9 +101,10 @@ def train(recipe: Recipe, folder: Path) -> dict[str, Any]:
     pictures = data.pictures[data.split == "train"]
     shown = data.pictures[data.split == "validation"][::40][:12]
     autoencoder = Autoencoder(**recipe.network)
+    side = latents.patch(autoencoder.config["in_channels"])
     with torch.no_grad():  # begin with little noise in the latents: with much, nothing gets through to learn from
         autoencoder.encoder.conv_out.bias[autoencoder.config["latent_channels"] :] -= 6
-    module = nn.ModuleDict({"vae": autoencoder, "discriminator": Discriminator(autoencoder.config["in_channels"])})
+    module = nn.ModuleDict({"vae": autoencoder, "discriminator": Discriminator(4)})
     order = batches(len(pictures), recipe.fit.batch_size, recipe.fit.seed)
     alone = recipe.alone * recipe.fit.steps * recipe.fit.accumulate
 
@@ -115,9 +116,9 @@ def train(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
     def loss(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         x, say = batch["x"], batch["say"]
-        mean, log_variance = autoencoder.encode(x)
+        mean, log_variance = autoencoder.encode(F.pixel_unshuffle(x, side))
         noise = torch.empty_like(mean).normal_(generator=generator)
-        remade = autoencoder.decode(mean + (0.5 * log_variance).exp() * noise)
+        remade = F.pixel_shuffle(autoencoder.decode(mean + (0.5 * log_variance).exp() * noise), side)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum((1, 2, 3)).mean()
         value = (remade - x).abs().mean() + recipe.divergence * divergence
         if say == 0:

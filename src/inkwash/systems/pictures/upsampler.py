@@ -16,6 +16,7 @@ import numpy as np
 
 from inkwash import diffusion
 from inkwash.codecs import latents
+from inkwash.codecs.pixels import shuffled
 from inkwash.diffusion.arrays import numpy
 from inkwash.diffusion.noise import Noise
 
@@ -60,14 +61,7 @@ class Upsampler:
             device=self.device,
             progress=progress,
         )
-        return latents.to_pictures(shuffled(numpy(state)))
-
-
-def shuffled(state: np.ndarray) -> np.ndarray:
-    """(N, C f^2, h, w) -> (N, C, f h, f w): the channels of a place become its pixels (torch's pixel_shuffle)."""
-    n, _, h, w = state.shape
-    pixels = state.reshape(n, CHANNELS, FACTOR, FACTOR, h, w).transpose(0, 1, 4, 2, 5, 3)
-    return pixels.reshape(n, CHANNELS, FACTOR * h, FACTOR * w)
+        return latents.to_pictures(shuffled(numpy(state), FACTOR))
 
 
 def load_upsampler(folder: Path) -> Upsampler:

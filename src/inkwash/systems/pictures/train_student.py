@@ -1,0 +1,129 @@
+"""Training of a student: a U-Net that needs one to four steps where its teacher needs twenty.
+
+It is a consistency model (Song et al. 2023, 2303.01469): from any point of a walk of the teacher it says where that
+walk ends. The ends are not guessed by the student itself, as in that paper, but walked to once by the teacher, as in
+Luhman & Luhman 2021 (2101.02388), with its guidance, which the student then needs no more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from inkwash import diffusion
+from inkwash.errors import UserError
+from inkwash.networks.unet import load_unet
+from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures.model import Pictures
+from inkwash.systems.pictures.sheet import sheet
+from inkwash.systems.pictures.train import PREVIEW, captioned
+from inkwash.training.data import batches
+from inkwash.training.fit import Settings, fit
+from inkwash.training.report import say
+from inkwash.training.tune import teach
+from inkwash.weights.files import read, write
+from inkwash.weights.shipped import locate, shipped
+
+AT_ONCE = 64  # walks of the teacher in a batch
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe file of task "student".
+
+    data      the emoji data set (`inkwash data emoji`); the words are those of its training split
+    teacher   a model of pictures: a shipped name, or a folder
+    walks     how many pictures the teacher draws
+    steps     in how many steps
+    recolour  share of the prompts with another colour than the thing's own
+    chinese   share of the prompts in Chinese
+    sampler, few   how the student is sampled by default, and in how many steps
+    """
+
+    task: Literal["student"]
+    data: Path
+    teacher: str
+    walks: int
+    fit: Settings
+    steps: int = 20
+    recolour: float = 0.25
+    chinese: float = 0.4
+    sampler: str = "ddpm"
+    few: int = 4
+
+
+def train(recipe: Recipe, folder: Path) -> Pictures:
+    """Trains (or goes on with) the student of a recipe in `folder`, and saves it in `folder`/model."""
+    teacher = Pictures.load(recipe.teacher)
+    if not teacher.has_words:
+        raise UserError(f"teacher = {recipe.teacher}: a model without words; the student learns from its words")
+    base = recipe.teacher if recipe.teacher in shipped() else str(Path(recipe.teacher).resolve())
+    prompts, styles = asked(recipe)
+    walked = walks(recipe, teacher, prompts, styles, folder / "walks.safetensors")
+    student = Pictures(
+        load_unet(locate(recipe.teacher) / "unet"),
+        replace(teacher.info, sampler=recipe.sampler, steps=recipe.few, guidance=1.0, base=base),
+        teacher.text,
+        vae=teacher.vae,
+        sketch=teacher.sketch,
+        upsampler=teacher.upsampler,
+    )
+    order = batches(len(prompts), recipe.fit.batch_size, recipe.fit.seed)
+    grid = diffusion.uniform(student.denoiser.process, recipe.steps)
+
+    def batch(k: int) -> dict[str, Any]:
+        chosen = order(k)
+        at = k % recipe.steps  # every step of the grid as often
+        told = student.condition([prompts[i] for i in chosen], [styles[i] for i in chosen])
+        states = walked[torch.from_numpy(chosen)].float()
+        return {"x": states[:, at], "end": states[:, -1], "at": at, "condition": told}
+
+    def loss(batch: dict[str, Any], _: torch.Generator) -> Tensor:
+        t = grid[batch["at"]]
+        clean = student.denoiser(batch["x"], t, batch["condition"]).clean
+        return nn.functional.mse_loss(clean, batch["end"]) / t.sigma  # late in a walk little is left to be wrong
+
+    def preview(_: nn.Module, step: int) -> np.ndarray:
+        words = [word for word in PREVIEW for _ in student.info.styles]
+        made = student.sample(words, student.info.styles * len(PREVIEW), range(len(words)))
+        return sheet(made, len(student.info.styles))
+
+    fit(student.unet, loss, batch, folder, recipe.fit, preview)
+    student.save(folder / "model")
+    return student
+
+
+def asked(recipe: Recipe) -> tuple[list[str], list[str | None]]:
+    """What the teacher is asked to draw: captions of the training split, one in ten without a style."""
+    shown = captioned(emoji_data.load(recipe.data), recipe.recolour)
+    rng = np.random.default_rng(recipe.fit.seed)
+    chosen = batches(shown.own, recipe.walks, recipe.fit.seed)(0)
+    chosen = shown.in_other_colours(chosen, recipe.recolour, rng)
+    prompts = [
+        str(rng.choice((shown.chinese if rng.random() < recipe.chinese else shown.english)[i])) for i in chosen
+    ]
+    return prompts, [None if rng.random() < 0.1 else shown.style[i] for i in chosen]
+
+
+def walks(recipe: Recipe, teacher: Pictures, prompts: list[str], styles: list[str | None], file: Path) -> Tensor:
+    """The states of the teacher's walks, (walks, steps + 1, *shape) float16; kept in `file`."""
+    same = {"teacher": str(teacher.hash), "walks": str(recipe.walks), "steps": str(recipe.steps)}
+    if file.exists():
+        tensors, facts = read(file)
+        if same.items() <= facts.items():
+            return tensors["states"]
+    grid, found = diffusion.uniform(teacher.denoiser.process, recipe.steps), []
+    for start in range(0, len(prompts), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        seeds = range(start, start + len(prompts[part]))
+        task = teacher.task(prompts[part], styles[part], seeds)
+        found.append(torch.stack(teach(task, grid).states, dim=1).half())
+        say(f"{start + len(seeds)} of {len(prompts)} walks")
+    states = torch.cat(found)
+    write(file, {"states": states}, same)
+    return states
