@@ -102,6 +102,20 @@ def test_a_perfect_model_scores_as_the_real_pictures(tmp_path):
     assert "FID" not in text
 
 
+def test_a_sketch_is_measured_beside_the_pictures(tmp_path):
+    """A model that draws one grey for everything, and whose sketch is perfect."""
+
+    def grey(prompts, style, seeds):
+        return np.full((len(seeds), 64, 64, 3), 90, np.uint8)
+
+    report = run(grey, tmp_path, per_row=15, sketch=perfect)
+    for kind in ("training concepts", "held-out concepts", "held-out combinations"):
+        assert row(report, "sketch alone", kind)["top1"]["rate"] == row(report, "real", kind)["top1"]["rate"] == 1
+        assert row(report, "generated", kind)["top1"]["rate"] < 0.2
+    distances = {(r["pictures"], r["of"]): r["distance"] for r in report["frechet distance"]}
+    assert distances["sketch alone", "held-out concepts"] == pytest.approx(0, abs=1e-3)
+
+
 def test_a_model_that_ignores_the_prompt_is_at_chance(tmp_path):
     def noise(prompts, style, seeds):
         return np.stack([np.random.default_rng(s).integers(0, 256, (64, 64, 3), np.uint8) for s in seeds])

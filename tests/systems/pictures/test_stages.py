@@ -1,5 +1,6 @@
 """The two networks around the diffusion of latents learn what they are for, on pictures of discs."""
 
+import json
 from dataclasses import fields
 
 import numpy as np
@@ -33,8 +34,9 @@ def discs(size: int) -> emoji_data.Emoji:
 @pytest.fixture
 def data(monkeypatch):
     monkeypatch.setattr(emoji_data, "load", lambda _, size=64: discs({64: 16, 256: 64}[size]))
-    monkeypatch.setattr(train_autoencoder, "features", lambda p: p[:, ::4, ::4, :3].reshape(len(p), -1) / 255.0)
-    assert metrics.features is not train_autoencoder.features
+    for module in (train_autoencoder, train_upsampler):
+        monkeypatch.setattr(module, "features", lambda p: p[:, ::4, ::4, :3].reshape(len(p), -1) / 255.0)
+        assert metrics.features is not module.features
 
 
 @pytest.mark.slow
@@ -74,6 +76,9 @@ def test_an_upsampler_learns_clean_edges_from_small_pictures(data, tmp_path, mon
     settings = Settings(steps=700, batch_size=8, learning_rate=3e-3, warmup=10, decay="cosine", ema=0.95)
     recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, network, settings, cutting=16)
     train_upsampler.train(recipe, tmp_path)
+    report = json.loads((tmp_path / "upsampler" / "report.json").read_text())["test"]
+    assert report["upsampler"]["crispness"] > report["bicubic"]["crispness"]
+    assert report["upsampler"]["psnr"] > report["bicubic"]["psnr"]
     model = load_upsampler(tmp_path / "upsampler")
     held_out = discs(16).split == "test"
     small, large = discs(16).pictures[held_out][:8], on_white(discs(64).pictures[held_out][:8]).astype(float)
@@ -83,8 +88,16 @@ def test_an_upsampler_learns_clean_edges_from_small_pictures(data, tmp_path, mon
         [np.asarray(Image.fromarray(p).resize((64, 64), Image.Resampling.BICUBIC)) for p in on_white(small)]
     )
     error, rival = (np.abs(p.astype(float) - large).mean() for p in (made[..., :3], enlarged))
-    print(error, rival)
     assert error < rival
+
+
+def test_crispness_is_the_height_of_the_steepest_edges():
+    """An edge of 100 within one pixel, and the same edge over four."""
+    sharp, soft = np.zeros((2, 1, 16, 16, 3), np.uint8)
+    sharp[:, :, 8:] = 100
+    for k in range(4):
+        soft[:, :, 6 + k :] = 25 * (k + 1)
+    assert train_upsampler.crispness(sharp) == 100 and train_upsampler.crispness(soft) == 25
 
 
 def test_shuffled_and_unshuffled_are_those_of_torch():

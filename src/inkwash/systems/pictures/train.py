@@ -99,8 +99,10 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
     order = batches(own, recipe.fit.batch_size, recipe.fit.seed)
     if told is not None and recipe.sketch and sketch is not None:
         half = new_sketch(recipe.sketch, unet, info, vae)
-        learn_sketch(recipe, sketch, states, told, np.arange(own), folder / "sketch")
-        learn_sketch(recipe, half, states, told, np.arange(0, own, 2), folder / "sketch-half")
+        long = recipe.sketch.fit
+        learn_sketch(recipe, long, sketch, states, told, np.arange(own), folder / "sketch")
+        short = replace(long, steps=-(-long.steps // 2))  # as often through half of the pictures
+        learn_sketch(recipe, short, half, states, told, np.arange(0, own, 2), folder / "sketch-half")
 
     def batch(k: int) -> tuple[Tensor, dict[str, Tensor]]:
         chosen, rng = order(k), np.random.default_rng([recipe.fit.seed, k])
@@ -143,11 +145,15 @@ def new_sketch(plan: SketchPlan, unet: UNet, info: Info, vae: Autoencoder | None
 
 
 def learn_sketch(
-    recipe: Recipe, sketch: Sketch, states: Tensor, told: "Conditions", rows: np.ndarray, folder: Path
+    recipe: Recipe,
+    settings: Settings,
+    sketch: Sketch,
+    states: Tensor,
+    told: "Conditions",
+    rows: np.ndarray,
+    folder: Path,
 ) -> None:
     """Trains a sketch, or goes on with it, on these of the data's own pictures and their recoloured forms."""
-    assert recipe.sketch is not None
-    settings = recipe.sketch.fit
     order = batches(len(rows), settings.batch_size, settings.seed)
 
     def batch(k: int) -> tuple[Tensor, Tensor]:

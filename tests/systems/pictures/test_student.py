@@ -1,0 +1,61 @@
+"""A student learns where its teacher's walks end."""
+
+import numpy as np
+import pytest
+import torch
+
+import inkwash
+from inkwash import diffusion
+from inkwash.errors import UserError
+from inkwash.systems.pictures import emoji_data, train_student
+from inkwash.training.fit import Settings
+from tests.models import tiny
+from tests.systems.pictures.test_train import red_discs
+
+
+@pytest.fixture
+def taught(tmp_path, monkeypatch):
+    monkeypatch.setattr(emoji_data, "load", lambda *_, **__: red_discs())
+    tiny(latent=True, sketch=True, parametrization="flow", guidance=2.0).save(tmp_path / "teacher")
+    settings = Settings(steps=400, batch_size=32, learning_rate=4e-3, warmup=5, decay="cosine", ema=0.9)
+    recipe = train_student.Recipe("student", tmp_path, str(tmp_path / "teacher"), 256, settings, steps=6, few=1)
+    train_student.train(recipe, tmp_path / "run")
+    return inkwash.load(tmp_path / "teacher"), inkwash.load(tmp_path / "run" / "model"), recipe
+
+
+@pytest.mark.slow
+def test_one_step_of_the_student_comes_nearer_to_the_ends_of_the_walks_it_learned_from(taught, tmp_path):
+    teacher, student, recipe = taught
+    prompts, styles = train_student.asked(recipe)
+    seeds = range(len(prompts))
+
+    def walk(model, steps):
+        grid = diffusion.uniform(model.denoiser.process, steps)
+        return model.task(prompts, styles, seeds).sample(diffusion.dpmpp_2m, grid)
+
+    goal = walk(teacher, recipe.steps)
+    error, rival = ((walk(model, 1) - goal).square().mean().item() for model in (student, teacher))
+    print(error, rival)
+    assert error < 0.7 * rival
+    assert student.info.guidance == 1.0 and student.info.steps == 1
+
+
+def test_a_student_shares_the_other_networks_of_its_teacher(taught, tmp_path):
+    teacher, student, _ = taught
+    assert {path.name for path in student.folder.iterdir()} == {"unet", "system.json"}
+    for ours, theirs in ((student.vae, teacher.vae), (student.sketch, teacher.sketch)):
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert student.hash != teacher.hash
+    picture = student.generate("an apple", style="flat", seed=1)
+    assert picture.info and np.asarray(picture).shape == (16, 16, 3)
+
+
+def test_a_teacher_without_words_is_refused(tmp_path, monkeypatch):
+    from inkwash.systems.pictures.model import Pictures
+
+    model = tiny()
+    model.has_words = False
+    monkeypatch.setattr(Pictures, "load", lambda _: model)
+    recipe = train_student.Recipe("student", tmp_path, "none", 4, Settings(steps=1))
+    with pytest.raises(UserError, match="without words"):
+        train_student.train(recipe, tmp_path)
