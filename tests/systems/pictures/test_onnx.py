@@ -90,6 +90,19 @@ def test_graphs_run_on_the_weights_that_lie_beside_them(folder, tmp_path):
     assert (made != before).any()
 
 
+def test_a_model_on_a_base_brings_its_own_graph_only(folder, tmp_path):
+    model = tiny(latent=True, sketch=True, parametrization="flow", guidance=1.0, base=str(folder))
+    with torch.no_grad():
+        model.unet.conv_out.weight *= 0.5
+    model.save(tmp_path / "fast")
+    assert export(tmp_path / "fast") == [tmp_path / "fast" / "unet" / "model.onnx"]
+    one, other = (inkwash.load(tmp_path / "fast", runtime=runtime) for runtime in ("torch", "onnx"))
+    drawn = [np.asarray(m.generate("a fox", style="flat", seed=2, size=64)).astype(int) for m in (one, other)]
+    assert np.abs(drawn[0] - drawn[1]).max() <= 2
+    base = np.asarray(inkwash.load(folder).generate("a fox", style="flat", seed=2, size=64, guidance=1.0))
+    assert np.abs(drawn[1] - base).max() > 2
+
+
 def test_errors_are_one_line_and_say_what_to_do(folder, tmp_path):
     import shutil
 
