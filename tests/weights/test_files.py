@@ -101,3 +101,10 @@ def test_wrong_names_and_shapes(tmp_path):
         with pytest.raises(UserError, match=message):
             load_into(module, path)
     assert torch.equal(module.weight, before)
+
+
+def test_all_shipped_weights_together_fit_into_one_wheel():
+    """At most 95 MB, so that the package can be published."""
+    from inkwash.weights.shipped import HERE
+
+    assert sum(file.stat().st_size for file in HERE.rglob("*") if file.is_file()) < 95e6

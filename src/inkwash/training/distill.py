@@ -289,7 +289,7 @@ def imitation(network: TextEncoder, ids: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(states.float(), target) + (1 - cosine).mean()
 
 
-def distill(recipe: Recipe, folder: str | Path) -> dict[str, Any]:
+def train(recipe: Recipe, folder: str | Path) -> dict[str, Any]:
     """Teach a text encoder; its files and report.json lie in `folder`/text-encoder. Returns the report."""
     torch.set_num_threads(recipe.fit.threads)
     torch.manual_seed(recipe.fit.seed)
