@@ -76,8 +76,9 @@ def main() -> None:
             found = model.evaluate(options.data, options.work, split="validation", per_row=60, **how)
             before = [{**asked, **scores(found)}]
         rows += before
+        kept = rows + [row for row in report["rows"] if row not in rows]
         with atomic(RESULT) as file:
-            file.write_text(json.dumps({"split": "validation", "rows": rows}, indent=1) + "\n", encoding="utf-8")
+            file.write_text(json.dumps({"split": "validation", "rows": kept}, indent=1) + "\n", encoding="utf-8")
         print(table(rows[-1:]).splitlines()[-1], flush=True)
     print(table(rows))
 

@@ -264,3 +264,12 @@ def test_the_network_is_shown_the_sketch_of_its_own_label(tmp_path):
     for name, words in (("other", "not a whole safetensors file"), ("m", "not the configuration of a sketch")):
         with pytest.raises(UserError, match=words):
             inkwash.load(tmp_path / name)
+
+
+def test_a_model_is_measured_at_its_own_sizes_only(tmp_path):
+    with pytest.raises(UserError, match=r"measured at 16$"):
+        tiny().evaluate(tmp_path, tmp_path, size=100)
+    model = tiny(latent=True)
+    model.upsampler = tiny_upsampler()
+    with pytest.raises(UserError, match="size = 100: this model can be measured at 16 and 64"):
+        model.evaluate(tmp_path, tmp_path, size=100)
