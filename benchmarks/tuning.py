@@ -92,7 +92,7 @@ def energy_distance(x: np.ndarray, y: np.ndarray) -> float:
     return 2 * mean(x, y) / n**2 - (mean(x, x) + mean(y, y)) / (n * (n - 1))
 
 
-def compare(task: Task, fresh: Task, grid: diffusion.Grid, scale: float, real: np.ndarray | None) -> dict[str, Any]:
+def compare(task: Task, fresh: Task, grid: diffusion.Grid, real: np.ndarray | None) -> dict[str, Any]:
     """Tables learned on `task`, and on `fresh` their distance to the teacher beside that of each untuned solver."""
     teacher, judge = teach(task, grid), teach(fresh, grid)
     last = judge.states[-1]
@@ -107,14 +107,14 @@ def compare(task: Task, fresh: Task, grid: diffusion.Grid, scale: float, real: n
         ends = rivals(fresh, judge, steps)
         walk = diffusion.Grid(grid.process, table.times)
         ends["tuned"] = fresh.sample(table.sampler(), walk, x=judge.states[0])
-        errors = {name: scale * distance(x, last) for name, x in ends.items()}
+        errors = {name: distance(x, last) for name, x in ends.items()}
         best = min((name for name in errors if name != "tuned"), key=errors.__getitem__)
         gain = each(ends[best], last) - each(ends["tuned"], last)
         row: dict[str, Any] = {
             "distance": errors,
             "best untuned": best,
-            "mean of the paired difference": scale * float(gain.mean()),
-            "its standard error": scale * float(gain.std(ddof=1) / len(gain) ** 0.5),
+            "mean of the paired difference": float(gain.mean()),
+            "its standard error": float(gain.std(ddof=1) / len(gain) ** 0.5),
             "cpu seconds of tuning": seconds,
         }
         if real is not None:
@@ -133,12 +133,12 @@ def each(x: Any, y: Any) -> np.ndarray:
 def table(report: dict[str, Any]) -> str:
     """Markdown: a row for each number of steps."""
     lines = []
-    for name, unit in (("emoji", "grey levels of 255"), ("curves", "standard deviations")):
+    for name, unit in (("emoji", "standard deviations of the latents"), ("curves", "standard deviations")):
         if name not in report:
             continue
         lines += ["", f"{name} ({unit}):", "", "| steps | euler, uniform | best untuned | | tuned | difference |"]
         lines += ["|---:|---:|---:|---|---:|---:|"]
-        digits = 1 if name == "emoji" else 4
+        digits = 3 if name == "emoji" else 4
         for steps, row in report[name]["steps"].items():
             d, best = row["distance"], row["best untuned"]
             gain = f"{row['mean of the paired difference']:.{digits}f} ± {row['its standard error']:.{digits}f}"
@@ -183,10 +183,10 @@ def main() -> None:
         denoiser = perceptron()
         tasks = [Task(denoiser, (24,), range(*seeds), device="cpu") for seeds in ((0, 1024), (10_000, 12_000))]
         grid = diffusion.uniform(denoiser.process, FINE)
-        found = compare(*tasks, grid, 1.0, curves(2000, seed=2))
+        found = compare(*tasks, grid, curves(2000, seed=2))
         report["curves"] = {"samples": {"tuning": 1024, "comparison": 2000}, **found}
     if options.only != "curves":
-        found = compare(*emoji_tasks(options.data, options.pictures), 127.5, None)
+        found = compare(*emoji_tasks(options.data, options.pictures), None)
         split = {"tuning": options.pictures, "comparison": options.pictures // 2, "split": "validation"}
         report["emoji"] = {"pictures": split, "sha256": inkwash.load("emoji").hash, **found}
     with atomic(RESULT) as file:
