@@ -59,6 +59,25 @@ def test_the_table_of_orders_is_that_of_its_report():
         assert found == pytest.approx(schedules["cosine"], rel=1e-4)
 
 
+def test_the_figures_of_the_emoji_page_are_those_of_their_reports():
+    """And the evaluations are of the shipped weights."""
+    import inkwash
+    from inkwash.systems.pictures.evaluate import table
+
+    page, results, shipped = read("docs/emoji.md"), ROOT / "docs" / "results", inkwash.load("emoji").hash
+    for name in ("emoji.json", "emoji-256.json"):
+        report = json.loads((results / name).read_text(encoding="utf-8"))
+        rows = [line for line in table(report).splitlines() if line.startswith("|") and "| all |" in line]
+        assert len(rows) == 14 and all(row in page for row in rows)
+        assert report["model"]["sha256"] == shipped
+    choice = runpy.run_path(str(ROOT / "benchmarks" / "choice.py"))
+    rows = json.loads(choice["RESULT"].read_text(encoding="utf-8"))["rows"]
+    assert choice["table"](rows) in page and {row["hash"] for row in rows} == {shipped}
+    speed = json.loads((results / "speed.json").read_text(encoding="utf-8"))
+    for name, seconds in {**speed["warm median"], **speed["cold median"]}.items():
+        assert any(name in line and f"| {seconds:.2f} |" in line for line in page.splitlines())
+
+
 def test_the_tables_of_exact_cases_and_of_tuning_are_those_of_their_reports():
     """And the shipped tables for few steps are for the shipped weights."""
     from tests.diffusion import exact

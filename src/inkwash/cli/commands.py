@@ -436,11 +436,16 @@ class Clock:
         """One line a stage on standard error: seconds, and the peak memory of the process."""
         for name, seconds in [*self.stages, ("all", self.last - self.start)]:
             print(f"{name:8} {seconds:6.2f} s", file=sys.stderr)
-        if util.find_spec("resource"):
+        status = Path("/proc/self/status")
+        if status.exists():  # the resource module would count what the program that started this one had taken
+            peak = 1024 * int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])  # type: ignore[index]
+        elif util.find_spec("resource"):
             import resource
 
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-            print(f"memory   {peak / 1e6:6.0f} MB at most", file=sys.stderr)
+        else:
+            return
+        print(f"memory   {peak / 1e6:6.0f} MB at most", file=sys.stderr)
 
 
 def opened(
