@@ -6,8 +6,8 @@
 Each solver draws the same training concepts with the same seeds in 4 to 20 steps; what they make is recognised as
 `inkwash evaluate` recognises it. The deterministic ones lead from the same noise to the same pictures, if only their
 steps are small enough, so beside the score stands how far they still are: the root mean square difference, in grey
-levels of 255, to pictures of `heun` in 200 steps. It takes about ten minutes on one core, prints the tables of
-docs/emoji.md and writes docs/results/solvers.json; stopped, it goes on where it was.
+levels of 255, to pictures of `heun` in 200 steps. It takes about ten minutes on one core, prints its tables
+and writes docs/results/solvers.json; stopped, it goes on where it was.
 """
 
 import argparse

@@ -50,6 +50,7 @@ SAMPLERS: dict[str, Callable[..., Any]] = {
     "predictor_corrector": diffusion.predictor_corrector,
 }
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+FILES = {"unet": WEIGHTS, "vae": WEIGHTS, "upsampler": WEIGHTS, "sketch": "model.safetensors"}  # of each network
 PRECISIONS = ("float32", "bfloat16")
 MOST_STEPS, MOST_PICTURES, MOST_PIXELS = 1000, 1000, 4096
 TEXT_ENCODER = HERE / "text-encoder"
@@ -309,8 +310,7 @@ class Drawing:
         """
         if self.folder is None:
             return None
-        files = {"unet": WEIGHTS, "vae": WEIGHTS, "upsampler": WEIGHTS, "sketch": "model.safetensors"}
-        places = {part(self.folder, self.info, name): file for name, file in files.items()}
+        places = {part(self.folder, self.info, name): file for name, file in FILES.items()}
         unet, *others = [digest(place / file) for place, file in places.items() if place]
         return hashlib.sha256("".join([unet, *others]).encode()).hexdigest() if others else unet
 

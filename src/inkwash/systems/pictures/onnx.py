@@ -17,11 +17,9 @@ import onnxruntime
 from inkwash.codecs import latents
 from inkwash.codecs.tokens import fitted, load_tokenizer, tokenise
 from inkwash.errors import UserError
-from inkwash.systems.pictures.drawing import WEIGHTS, Drawing, Info, part, read_info, text_encoder
+from inkwash.systems.pictures.drawing import FILES, Drawing, Info, part, read_info, text_encoder
 from inkwash.systems.pictures.upsampler import Upsampler
 from inkwash.weights.files import read_arrays
-
-GRAPHS = {"unet": WEIGHTS, "sketch": "model.safetensors", "vae": WEIGHTS, "upsampler": WEIGHTS}  # on which weights
 
 
 def session(graph: Path, weights: Path, threads: int) -> Callable[..., Any]:
@@ -88,7 +86,7 @@ class OnnxPictures(Drawing):
         assert self.folder is not None
         name, file = graph.split("/")
         place = part(self.folder, self.info, name) or self.folder / name
-        return session(place / file, place / GRAPHS[name], self._threads)
+        return session(place / file, place / FILES[name], self._threads)
 
     @property
     def upsampler(self) -> Upsampler | None:  # type: ignore[override]
