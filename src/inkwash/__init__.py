@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inkwash.systems.pictures.drawing import Drawing
+    from inkwash.systems.series.model import Forecaster
 
 __version__ = "0.1.0"
 
@@ -22,11 +23,12 @@ def load(
     precision: str = "float32",
     runtime: str | None = None,
     threads: int | None = None,
-) -> Drawing:
+) -> Drawing | Forecaster:
     """A model by its shipped name, or from a folder that inkwash saved.
 
     runtime: "onnx" draws faster on a CPU and loads no torch, "torch" runs everywhere; if not given, the first where
-    it can. threads: how many to compute with; one if not given, unless OMP_NUM_THREADS says otherwise.
+    it can; a forecaster has torch alone. threads: how many to compute with; one if not given, unless OMP_NUM_THREADS
+    says otherwise.
     """
     from inkwash.systems import load
 

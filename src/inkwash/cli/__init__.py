@@ -8,7 +8,7 @@ from inkwash.errors import UserError
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; a user's mistake is one line on standard error, and exit code 2."""
-    from inkwash.cli.commands import app
+    from inkwash.cli.series import app  # with the commands of all systems
 
     try:
         return int(app(arguments, standalone_mode=False) or 0)

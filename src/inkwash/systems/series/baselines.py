@@ -1,0 +1,102 @@
+"""Simple forecasts, which a model must beat before it is of use.
+
+Each is a function of the history (T, D), the horizon, the number of paths and a random generator: paths (S, H, D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from inkwash.systems.series import metrics
+
+Forecast = Callable[[np.ndarray, int, int, np.random.Generator], np.ndarray]
+WINDOWS = (30, 60, 120, 250, 500, 1000)
+
+
+def last_value(history: np.ndarray, horizon: int, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """What is will stay: one path, many times."""
+    return np.broadcast_to(history[-1], (samples, horizon, history.shape[1]))
+
+
+def seasonal_naive(
+    history: np.ndarray, horizon: int, samples: int, rng: np.random.Generator, season: int = 1
+) -> np.ndarray:
+    """What was a season ago, plus what that rule has missed by in the past, drawn season by season."""
+    ahead = np.arange(horizon) % season
+    errors = history[season:] - history[:-season]
+    starts = rng.integers(0, max(len(errors) - season, 0) + 1, (samples, -(-horizon // season)))
+    drawn = np.take(errors, (starts[..., None] + np.arange(season)).clip(max=len(errors) - 1), axis=0)
+    # the errors of later seasons add to those of earlier ones
+    added = drawn.cumsum(1).reshape(samples, -1, history.shape[1])[:, :horizon]
+    return history[len(history) - season + ahead] + added
+
+
+def random_walk(
+    history: np.ndarray, horizon: int, samples: int, rng: np.random.Generator, window: int = 60
+) -> np.ndarray:
+    """A walk without drift: steps of the last `window` are drawn anew, all series of a day together.
+
+    The steps are log returns where all values are positive, else differences.
+    """
+    positive = (history > 0).all()
+    level = np.log(history) if positive else history
+    steps = np.diff(level[-window - 1 :], axis=0)
+    steps = steps - steps.mean(0)
+    drawn = steps[rng.integers(0, len(steps), (samples, horizon))].cumsum(1)
+    return np.exp(level[-1] + drawn) if positive else level[-1] + drawn
+
+
+def chosen_walk(history: np.ndarray, horizon: int, seed: int = 0, tries: int = 20) -> tuple[Forecast, int]:
+    """The random walk whose window was the best one on the last `tries` horizons of the history; and that window."""
+    ends = [len(history) - horizon * (k + 1) for k in range(tries)]
+    ends = [end for end in ends if end > 2 * horizon]
+    fitting = [w for w in WINDOWS if not ends or w < min(ends)] or [WINDOWS[0]]
+    truth = np.stack([history[end : end + horizon] for end in ends]) if ends else np.empty((0,))
+
+    def score(window: int) -> float:
+        rng = np.random.default_rng(seed)
+        paths = np.stack([random_walk(history[:end], horizon, 100, rng, window) for end in ends])
+        return metrics.scores(paths, truth)["crps_sum"]
+
+    best = min(fitting, key=score) if ends else fitting[0]
+    return partial(random_walk, window=best), best
+
+
+def vector_autoregression(history: np.ndarray, horizon: int, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """A vector autoregression (statsmodels) of the differences (of logarithms where all values are positive), at most
+    five lags by AIC, with normal innovations."""
+    from statsmodels.tsa.api import VAR
+
+    positive = (history > 0).all()
+    level = np.log(history) if positive else history
+    steps = np.diff(level, axis=0)
+    moving = steps.std(0) > 0
+    fitted = VAR(steps[:, moving]).fit(maxlags=5, ic="aic")
+    lags = max(fitted.k_ar, 1)
+    drawn = np.zeros((samples, horizon, history.shape[1]))
+    drawn[..., moving] = np.stack(
+        [
+            fitted.simulate_var(steps=horizon + lags, initial_values=steps[-lags:, moving], rng=rng)[lags:]
+            for _ in range(samples)
+        ]
+    )
+    walked = level[-1] + drawn.cumsum(1)
+    return np.exp(walked) if positive else walked
+
+
+def usual(season: int) -> dict[str, Forecast]:
+    """Those that need no training, by name."""
+    rules: dict[str, Forecast] = {"last value": last_value, "random walk": random_walk}
+    if season > 1:
+        rules["a season ago"] = partial(seasonal_naive, season=season)
+    return rules
+
+
+def rolled(
+    forecast: Forecast, values: np.ndarray, ends: list[int], horizon: int, samples: int, seed: int = 0
+) -> np.ndarray:
+    """A baseline from several places: (W, S, H, D)."""
+    return np.stack([forecast(values[:end], horizon, samples, np.random.default_rng([seed, end])) for end in ends])

@@ -1,0 +1,64 @@
+"""A forecaster as a predictor of gluonts (extra `gluonts`), so that its Evaluator and its users' code work on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from gluonts.dataset import Dataset
+from gluonts.model.forecast import SampleForecast
+from gluonts.model.predictor import Predictor
+
+from inkwash.errors import UserError
+from inkwash.systems.series.model import Forecaster
+from inkwash.systems.series.reading import Series
+
+
+class InkwashPredictor(Predictor):
+    """`predict` yields a SampleForecast for each entry of a data set.
+
+    An entry whose target is (D, T) holds all series of the model, and its forecast has samples (S, H, D). Entries
+    with a target (T,) are taken D at a time, in the order of the model's series, and forecast together.
+
+    >>> predictor = InkwashPredictor(Forecaster.load("exchange"))
+    >>> forecasts, truths = make_evaluation_predictions(test, predictor, num_samples=100)
+    """
+
+    def __init__(self, forecaster: Forecaster, seed: int = 0, **how: Any) -> None:
+        super().__init__(prediction_length=forecaster.info.horizon)
+        self.forecaster, self.seed, self.how = forecaster, seed, how
+
+    def predict(self, dataset: Dataset, num_samples: int = 100, **kwargs: Any) -> Iterator[SampleForecast]:
+        """Raises UserError for entries that are not the model's series."""
+        names, waiting = self.forecaster.info.names, []
+        for entry in dataset:
+            target = np.asarray(entry["target"], np.float64)
+            if target.ndim == 2:
+                paths = self._paths(target.T, entry["start"], num_samples)
+                yield SampleForecast(paths, entry["start"] + target.shape[1], entry.get("item_id"))
+                continue
+            waiting.append((entry, target))
+            if len(waiting) == len(names):
+                paths = self._paths(np.stack([values for _, values in waiting], axis=1), entry["start"], num_samples)
+                for i, (single, values) in enumerate(waiting):
+                    yield SampleForecast(paths[..., i], single["start"] + len(values), single.get("item_id"))
+                waiting = []
+        if waiting:
+            raise UserError(
+                f"the model knows {len(names)} series; {len(waiting)} entries of the data set are left over"
+            )
+
+    def _paths(self, values: np.ndarray, start: Any, samples: int) -> np.ndarray:
+        info = self.forecaster.info
+        if values.shape[1] != len(info.names):
+            raise UserError(f"the model knows {len(info.names)} series, the entry has {values.shape[1]}")
+        first = start.to_timestamp() if isinstance(start, pd.Period) else pd.Timestamp(start)
+        index = pd.date_range(first, periods=len(values), freq=info.freq) if info.freq else pd.RangeIndex(len(values))
+        table = pd.DataFrame(values, index, info.names)
+        series = Series(table, table[[]], info.freq)
+        paths: np.ndarray = self.forecaster.paths(
+            series, [len(values)], self.prediction_length, samples, self.seed, **self.how
+        )[0]
+        return paths

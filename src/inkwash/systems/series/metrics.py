@@ -1,0 +1,51 @@
+"""Scores of forecasts, exactly as gluonts' MultivariateEvaluator defines them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+LEVELS = np.arange(1, 20) / 20
+
+
+def quantile(samples: np.ndarray, level: float) -> np.ndarray:
+    """The sample of rank round((S - 1) level) over the first axis: no interpolation, as in gluonts."""
+    rank = int(np.round((len(samples) - 1) * level))
+    values: np.ndarray = np.sort(samples, axis=0)[rank]
+    return values
+
+
+def quantile_loss(samples: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The mean over 19 levels q = 0.05, ..., 0.95 of 2 |(f_q - y) (1[y <= f_q] - q)|: an estimate of the CRPS.
+
+    samples (S, ...), truth (...); of the same shape as truth, NaN where truth is.
+    """
+    ranked = np.sort(samples, axis=0)
+    total = np.zeros(truth.shape)
+    for level in LEVELS:
+        f = ranked[int(np.round((len(samples) - 1) * level))]
+        total += 2 * np.abs((f - truth) * ((truth <= f) - level))
+    return total / len(LEVELS)
+
+
+def scores(samples: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Scores of forecasts (W, S, H, D) of W windows of the truth (W, H, D).
+
+    crps      sum of quantile losses / sum of |y|, over windows, steps and series (mean_wQuantileLoss)
+    crps_sum  the same of the sums over the series, of each sample (m_sum_mean_wQuantileLoss)
+    nd        sum of |median - y| / sum of |y|;  nd_sum the same of the sums
+    """
+    samples, both = np.moveaxis(samples, 1, 0), {}
+    for suffix, draws, y in (("", samples, truth), ("_sum", samples.sum(-1), truth.sum(-1))):
+        size = np.nansum(np.abs(y))
+        both["crps" + suffix] = float(np.nansum(quantile_loss(draws, y)) / size)
+        both["nd" + suffix] = float(np.nansum(np.abs(quantile(draws, 0.5) - y)) / size)
+    return both
+
+
+def window_scores(samples: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The CRPS of the sum of each window, (W,), as a part of the mean size of the sums over all windows, so that
+    their mean is `crps_sum`."""
+    summed = truth.sum(-1)
+    losses = quantile_loss(np.moveaxis(samples, 1, 0).sum(-1), summed)
+    each: np.ndarray = np.nanmean(losses, axis=1) / np.nanmean(np.abs(summed))
+    return each

@@ -1,0 +1,472 @@
+"""Forecasts of many series at once: TimeGrad (Rasul et al. 2021, 2101.12072), a diffusion model of the next step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from inkwash import diffusion
+from inkwash.errors import UserError, unknown
+from inkwash.networks.timegrad import TimeGrad
+from inkwash.systems.series import baselines, metrics, views
+from inkwash.systems.series.features import season
+from inkwash.systems.series.reading import Series, read_series
+from inkwash.training.tune import Table, load_table
+from inkwash.weights.files import atomic, digest, load_into, write
+from inkwash.weights.shipped import describe, locate
+
+if TYPE_CHECKING:
+    from inkwash.training.fit import Settings
+
+SAMPLERS = {
+    "ancestral": diffusion.ancestral,
+    "ddim": diffusion.ddim,
+    "euler": diffusion.euler,
+    "heun": diffusion.heun,
+    "dpmpp_2m": diffusion.dpmpp_2m,
+    "dpmpp_2m_sde": diffusion.dpmpp_2m_sde,
+    "unipc": diffusion.unipc,
+}
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+NUMBERS = 2**22  # about as many at once, in each layer, of all paths that are walked together
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Sample paths (S, H, D) of D series over the next H steps."""
+
+    samples: np.ndarray
+    index: pd.Index
+    names: list[str]
+
+    @property
+    def mean(self) -> pd.DataFrame:
+        """(H, D)."""
+        return pd.DataFrame(self.samples.mean(0), self.index, self.names)
+
+    def quantile(self, level: float) -> pd.DataFrame:
+        """(H, D), by gluonts' rule (`metrics.quantile`)."""
+        if not 0 <= level <= 1:
+            raise UserError(f"quantile {level}: a level from 0 to 1 is needed")
+        return pd.DataFrame(metrics.quantile(self.samples, level), self.index, self.names)
+
+    def table(self, levels: Sequence[float] = LEVELS) -> pd.DataFrame:
+        """A row for each step and series: time, series, mean, and a column for each level."""
+        parts = {"mean": self.mean} | {f"{level:g}": self.quantile(level) for level in levels}
+        columns = {name: part.to_numpy().ravel() for name, part in parts.items()}
+        steps, series = np.repeat(self.index, len(self.names)), self.names * len(self.index)
+        return pd.DataFrame({"time": steps, "series": series, **columns})
+
+    def plot(self, file: str | Path, history: pd.DataFrame | None = None, truth: pd.DataFrame | None = None) -> None:
+        """A fan chart, as PNG or SVG; see `plot.fan`."""
+        from inkwash.systems.series.plot import fan
+
+        fan(self, Path(file), history, truth)
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """Forecasts from several places, and what came: truth (W, H, D), and for each method its paths (W, S, H, D)."""
+
+    ends: list[int]
+    truth: np.ndarray
+    paths: dict[str, np.ndarray]
+
+    def table(self) -> pd.DataFrame:
+        """A row for each method: `metrics.scores`, and the share of the truth within the band of 90 %."""
+        rows = {}
+        for name, paths in self.paths.items():
+            low, high = (metrics.quantile(np.moveaxis(paths, 1, 0), level) for level in (0.05, 0.95))
+            there = ~np.isnan(self.truth)
+            inside = ((low <= self.truth) & (self.truth <= high))[there].mean()
+            rows[name] = metrics.scores(paths, self.truth) | {"within 90 %": float(inside)}
+        return pd.DataFrame(rows).T
+
+
+class Forecaster:
+    """A model of what comes next.
+
+    >>> forecaster = Forecaster.fit("sales.csv", horizon=30)
+    >>> forecast = forecaster.forecast("sales.csv", samples=200, seed=7)
+    >>> forecast.quantile(0.9)
+    """
+
+    def __init__(self, network: TimeGrad, info: views.Info, folder: Path | None = None) -> None:
+        self.network, self.info, self.folder = network, info, folder
+        faithful = info.mode == "faithful"
+        schedule = diffusion.betas(np.linspace(1e-4, 0.1, 100)) if faithful else diffusion.rectified_flow()
+        self.denoiser = diffusion.Denoiser(
+            network,
+            diffusion.Gaussian(schedule),
+            "eps" if faithful else diffusion.edm(1.0),  # the rest has variance one
+            (lambda t: 100 * t.t - 1) if faithful else (lambda t: t.t),
+        )
+
+    @classmethod
+    def load(cls, name: str | Path, device: str = "cpu", threads: int | None = None) -> Forecaster:
+        """From a shipped name or a folder. UserError, in one line, for what is missing or broken there."""
+        if threads:
+            torch.set_num_threads(threads)
+        folder = locate(name)
+        facts = describe(folder)
+        if facts.get("system") != "series":
+            raise UserError(f"{folder}: a model of '{facts.get('system')}', not of series")
+        try:
+            info = views.Info(**facts)  # type: ignore[arg-type]
+            network = TimeGrad(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{folder}: system.json or config.json is broken ({error})") from None
+        load_into(network, folder / WEIGHTS)
+        return cls(network.eval().to(device), info, folder)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes system.json, config.json and model.safetensors (float16)."""
+        folder = Path(folder)
+        write(folder / WEIGHTS, self.network.state_dict())
+        for name, facts in (("config.json", self.network.config), ("system.json", asdict(self.info))):
+            with atomic(folder / name) as file:
+                file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def fit(
+        cls,
+        data: Any,
+        horizon: int,
+        folder: str | Path | None = None,
+        *,
+        mode: str = "improved",
+        context: int | None = None,
+        lags: list[int] | None = None,
+        settings: Settings | None = None,
+        **table: Any,
+    ) -> Forecaster:
+        """Trains on a table (`read_series` says which keys it takes); in `folder`, a stopped run goes on.
+
+        Raises UserError for data that cannot be read or are too short; the message says what to do.
+        """
+        from inkwash.systems.series.train import learn
+        from inkwash.systems.series.train import settings as usual
+
+        series = read_series(data, **table)
+        info = views.plan(series, horizon, mode, context, lags)
+        settings = settings or usual(mode)
+        if folder is not None:
+            return learn(series, info, Path(folder), settings)
+        with TemporaryDirectory() as place:
+            return learn(series, info, Path(place), settings)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def hash(self) -> str | None:
+        """Of the weights, if they came from a folder."""
+        return None if self.folder is None else digest(self.folder / WEIGHTS)
+
+    def forecast(
+        self,
+        data: Any,
+        horizon: int | None = None,
+        samples: int = 100,
+        seed: int = 0,
+        *,
+        sampler: str | None = None,
+        steps: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **table: Any,
+    ) -> Forecast:
+        """Sample paths of the steps after the last value. The path of a seed is the same among any others.
+
+        horizon: steps; as many as in training if left out. samples: paths. sampler, steps: how each step is drawn.
+        Raises UserError for a horizon or a number of paths below 1, other columns or another frequency than in
+        training, too short a history, and covariates that are missing for the steps to come.
+        """
+        series = self.read(data, table)
+        horizon = self.info.horizon if horizon is None else horizon
+        paths = self.paths(series, [len(series.values)], horizon, samples, seed, sampler, steps, progress)
+        return Forecast(paths[0], series.after(horizon), self.info.names)
+
+    def backtest(
+        self,
+        data: Any,
+        windows: int = 10,
+        stride: int | None = None,
+        horizon: int | None = None,
+        samples: int = 100,
+        seed: int = 0,
+        *,
+        sampler: str | None = None,
+        steps: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **table: Any,
+    ) -> Backtest:
+        """Forecasts of the last `windows` rolling windows of a table, `stride` steps apart (the horizon if left out),
+        beside simple ones from the same places.
+
+        The model is not trained anew: give it a table whose last part it has not seen.
+        """
+        series = self.read(data, table)
+        horizon = horizon or self.info.horizon
+        if windows < 1 or (stride is not None and stride < 1):
+            raise UserError(f"windows = {windows}, stride = {stride}: both must be at least 1")
+        last = len(series.values) - horizon
+        ends = sorted(last - (stride or horizon) * k for k in range(windows))
+        if ends[0] < self.info.history:
+            most = max((last - self.info.history) // (stride or horizon) + 1, 0)
+            raise UserError(
+                f"{windows} windows reach back to step {ends[0]}, but {self.info.history} steps must lie before a "
+                f"forecast: at most {most} windows fit in this table"
+            )
+        values = series.values.to_numpy(np.float64)
+        truth = np.stack([values[end : end + horizon] for end in ends])
+        paths = {"this model": self.paths(series, ends, horizon, samples, seed, sampler, steps, progress)}
+        paths |= {
+            name: baselines.rolled(rule, views.filled(values), ends, horizon, samples, seed)
+            for name, rule in baselines.usual(season(series.freq)).items()
+        }
+        return Backtest(ends, truth, paths)
+
+    def impute(
+        self,
+        data: Any,
+        samples: int = 100,
+        seed: int = 0,
+        *,
+        sampler: str | None = None,
+        steps: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **table: Any,
+    ) -> np.ndarray:
+        """The table (T, D) with its gaps filled by sample paths: (S, T, D); what was observed stays as it is.
+
+        Each gap is walked through as a forecast is. Where of one step only some series are missing, those that are
+        there are held by the hook `known_region`. What comes after a gap is not looked at. Gaps within the first
+        `info.history` steps hold the last value before them, or the first after.
+        """
+        series = self.read(data, table)
+        info, raw = self.info, series.values.to_numpy(np.float64)
+        out = np.repeat(views.filled(raw)[None], samples, axis=0)
+        gone = np.isnan(raw).any(axis=1)
+        gone[: info.history] = False
+        places = np.flatnonzero(gone)
+        runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(places) else []
+        told = views.features(series, info, 0)
+        walk = self._walk(sampler, steps)
+        for done, run in enumerate(runs):
+            end, length = int(run[0]), len(run)
+            keys = [(((seed << 14) + done) << 15) + row for row in range(samples)]
+            with torch.no_grad():
+                begun = [
+                    self._begin(self._tensor(path), self._tensor(~np.isnan(raw)), told, end, length) for path in out
+                ]
+                out[:, run] = self._roll(begun, keys, length, walk, None, self._tensor(raw[run]))
+            if progress is not None:
+                progress(done + 1, len(runs))
+        return np.where(np.isnan(raw), out, raw)
+
+    def tune(self, data: Any, steps: int, seed: int = 0, rows: int = 512, **table: Any) -> Table:
+        """A table of `steps` steps for the sampler "tuned", learned on states from the training table; see
+        `inkwash.training.tune`. Give it to `save_table`."""
+        from inkwash.systems.series.train import view, windows
+        from inkwash.training.tune import Task, teach
+        from inkwash.training.tune import tune as learn
+
+        series = self.read(data, table)
+        with torch.no_grad():
+            inputs, _, _ = view(
+                self.info, self.network, windows(series, self.info)(rows, np.random.default_rng(seed))
+            )
+            hidden = self.network.read(inputs)[0][:, self.info.context]
+        task = Task(self.denoiser, (len(self.info.names),), range(rows), {"hidden": hidden}, self.device)
+        process = self.denoiser.process
+        grid = (
+            diffusion.uniform(process, 100) if self.info.mode == "improved" else diffusion.trailing(process, 100, 100)
+        )
+        return learn(task, teach(task, grid), steps)
+
+    def read(self, data: Any, table: dict[str, Any]) -> Series:
+        """The table, with the columns and the frequency of training."""
+        info = self.info
+        given = {"target": [] if table.get("item") else info.names, "known": info.known, "freq": info.freq or None}
+        series = read_series(data, **{**given, **table})
+        if missing := [name for name in info.names if name not in series.names]:
+            raise UserError(
+                f"the model knows the series {', '.join(info.names[:8])}; {missing[0]} is not in the table"
+            )
+        if series.freq != info.freq:
+            raise UserError(
+                f"the table has the frequency '{series.freq}', the model was trained on '{info.freq}': resample it"
+            )
+        return Series(series.values[info.names], series.known[info.known], series.freq)
+
+    @torch.no_grad()
+    def paths(
+        self,
+        series: Series,
+        ends: Sequence[int],
+        horizon: int,
+        samples: int,
+        seed: int = 0,
+        sampler: str | None = None,
+        steps: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Forecasts from several places at once, each from the `end` steps before it: (W, S, H, D) float32."""
+        info = self.info
+        if horizon < 1 or samples < 1:
+            raise UserError(f"horizon = {horizon}, samples = {samples}: both must be at least 1")
+        if not 0 <= seed < 2**20 or horizon >= 2**15 or samples >= 2**15 or len(ends) >= 2**14:
+            raise UserError("seeds lie below 2^20, horizon and samples below 2^15, windows below 2^14")
+        if min(ends) < info.history:
+            raise UserError(
+                f"the history has {min(ends)} steps, the model needs {info.history} before a forecast (context "
+                f"{info.context} + longest lag {max(info.lags)})"
+            )
+        raw = series.values.to_numpy(np.float64)
+        told = views.features(series, info, max(0, max(ends) + horizon - len(raw)))
+        values, seen = self._tensor(views.filled(raw)), self._tensor(~np.isnan(raw))
+        walk = self._walk(sampler, steps)
+        begins = [self._begin(values, seen, told, end, horizon) for end in ends]
+        wanted, samples = samples, -(-samples // 2) if info.walk else samples
+        out = np.empty((len(ends) * samples, horizon, len(info.names)), np.float32)
+        at_once = max(1, NUMBERS // (128 + 8 * len(info.names)))
+        for first in range(0, len(out), at_once):
+            rows = range(first, min(first + at_once, len(out)))
+            begun = [begins[row // samples] for row in rows]
+            keys = [(((seed << 14) + row // samples) << 15) + row % samples for row in rows]
+            done = (lambda h, first=first: progress(first * horizon + h, len(out) * horizon)) if progress else None
+            out[rows.start : rows.stop] = self._roll(begun, keys, horizon, walk, done)
+        if progress is not None:
+            progress(len(out) * horizon, len(out) * horizon)
+        out = out.reshape(len(ends), samples, horizon, len(info.names))
+        return mirrored(out, views.filled(raw)[np.array(ends) - 1], info.lowest)[:, :wanted] if info.walk else out
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def _walk(self, sampler: str | None, steps: int | None) -> Callable[..., Tensor]:
+        """A function from seeds and a condition to steps drawn."""
+        info = self.info
+        sampler, steps = sampler or info.sampler, steps or info.steps
+        process = self.denoiser.process
+        if sampler not in (*SAMPLERS, "tuned"):
+            raise unknown("sampler", sampler, [*SAMPLERS, "tuned"])
+        if steps < 1:
+            raise UserError(f"steps = {steps}: at least one is needed")
+        rule = SAMPLERS.get(sampler)
+        if rule is None:
+            if self.folder is None:
+                raise UserError("sampler tuned: save the model and tune it first (inkwash series tune)")
+            how = f"make one: inkwash series tune {self.folder} DATA --steps {steps}"
+            table = load_table(self.folder / "tables.json", self.hash, steps, how)
+            rule, grid = table.sampler(), diffusion.Grid(process, table.times)
+        elif info.mode == "faithful":
+            grid = diffusion.trailing(process, steps, 100)
+        else:
+            grid = diffusion.uniform(process, steps)
+        shape = (len(info.names),)
+
+        def draw(seeds: list[int], condition: dict[str, Tensor], hooks: Sequence[Any] = ()) -> Tensor:
+            drawn: Tensor = diffusion.sample(
+                self.denoiser, shape, rule, grid, seeds, condition, hooks=hooks, device=self.device
+            )
+            return drawn
+
+        return draw
+
+    def _begin(
+        self, values: Tensor, seen: Tensor, told: np.ndarray, end: int, horizon: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, views.Scale]:
+        """Before a forecast from `end`: the state of the recurrent network, the last values and what of them was
+        seen, the features of the steps to come, and the scale."""
+        info, start = self.info, end - self.info.context
+        reach = max(info.lags)
+        scale = views.measure(info, self.network, values[None, start:end], seen[None, start:end])
+        features = self._tensor(told[start : end + horizon])
+        window = slice(start - reach, end)
+        inputs = views.told(
+            info, self.network, values[None, window], seen[None, window], features[None, : info.context], scale
+        )
+        state = self.network.read(inputs)[1]
+        return state, values[end - reach : end], seen[end - 1 : end], features[info.context :], scale
+
+    def _roll(
+        self,
+        begun: list[tuple[Tensor, Tensor, Tensor, Tensor, views.Scale]],
+        keys: list[int],
+        horizon: int,
+        walk: Callable[..., Tensor],
+        done: Callable[[int], None] | None,
+        known: Tensor | None = None,
+    ) -> np.ndarray:
+        """Walks paths, a row each, step by step: (R, H, D).
+
+        known: values (H, D) to hold, NaN where there are none."""
+        info, net = self.info, self.network
+        state = torch.cat([begin[0] for begin in begun], dim=1)
+        past = torch.stack([begin[1] for begin in begun])
+        seen = torch.stack([begin[2] for begin in begun])
+        told = torch.stack([begin[3] for begin in begun])
+        scales = zip(*(begin[4] for begin in begun), strict=True)
+        scale = views.Scale(*(None if parts[0] is None else torch.cat(parts) for parts in scales))
+        out = []
+        for h in range(horizon):
+            # a place for the step to come, which `told` does not look at
+            window = torch.cat([past, past[:, -1:]], dim=1)
+            inputs = views.told(info, net, window, seen.expand(-1, window.shape[1], -1), told[:, h : h + 1], scale)
+            hidden, state = net.read(inputs, state)
+            hooks = []
+            if known is not None and not known[h].isnan().all():
+                step = torch.where(known[h].isnan(), past[:, -1], known[h])
+                y = views.asked(info, net, torch.cat([past, step[:, None]], dim=1), inputs, scale)[:, 0]
+                hooks = [hold(self.denoiser.process, y, views.joint(net, scale), ~known[h].isnan())]
+            y = walk([(key << 15) + h for key in keys], {"hidden": hidden[:, 0]}, hooks)
+            x = views.value(info, net, y, past[:, -1], inputs[:, 0], scale)
+            if known is not None:
+                x = torch.where(known[h].isnan(), x, known[h])
+            past = torch.cat([past[:, 1:], x[:, None]], dim=1)
+            seen = torch.ones_like(seen)
+            out.append(x.float())
+            if done is not None:
+                done((h + 1) * len(keys))
+        return torch.stack(out, dim=1).numpy(force=True)
+
+
+def hold(process: diffusion.Gaussian, y: Tensor, root: Tensor, there: Tensor) -> diffusion.guides.Hook:
+    """The hook `known_region` for series of which some are known: x = root y, and those `there` (D,) of x are held.
+
+    They fix a part of y, its projection P y on the rows of the root that belong to them. The noise of y is white, so
+    P y and the rest have noise of their own, and after each step P y is the known one, noised to that time.
+    """
+    rows = root[..., there, :]
+    projection = (torch.linalg.pinv(rows) @ rows).to(y)
+
+    def paste(step: Any, noise: Any) -> Tensor:
+        known = process.noise(y, step.s, process.eps(noise)) if step.s.sigma else y
+        held: Tensor = step.x + ((known - step.x)[:, None] @ projection.mT)[:, 0]
+        return held
+
+    return paste
+
+
+def mirrored(paths: np.ndarray, last: np.ndarray, lowest: float | None) -> np.ndarray:
+    """Paths (W, S, H, D) of series that walk, each followed by its mirror image about the last value (W, D).
+
+    Both are as likely, and together they have neither drift nor a crooked median by chance (antithetic variates).
+    """
+    images = 2 * last[:, None, None, :] - paths
+    if lowest is not None:
+        images = images.clip(lowest)
+    both = np.stack([paths, images.astype(np.float32)], axis=2)
+    return both.reshape(len(paths), -1, *paths.shape[2:])

@@ -1,0 +1,313 @@
+"""Reading series: a pandas DataFrame, wide or long, a CSV file, or gluonts' JSON lines, put on one clock."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.tseries.frequencies import to_offset
+
+from inkwash.errors import UserError, unknown
+
+TIMES = ("time", "timestamp", "date", "datetime", "ds", "month", "week", "day", "hour", "year", "start")
+OLD = {"H": "h", "T": "min", "M": "ME", "Q": "QE", "Y": "YE"}  # as gluonts' files and older tables write them
+
+
+@dataclass(frozen=True)
+class Series:
+    """D series side by side on one clock.
+
+    values  (T, D): a row for each step, NaN where nothing was observed; its index holds the time stamps, or whole
+            numbers if there are none
+    known   (T + ahead, C): covariates that are known in advance, on the same clock; C may be 0
+    freq    a pandas frequency; "" where there are no time stamps
+    """
+
+    values: pd.DataFrame
+    known: pd.DataFrame
+    freq: str
+
+    @property
+    def names(self) -> list[str]:
+        return [str(name) for name in self.values.columns]
+
+    def after(self, steps: int) -> pd.Index:
+        """The stamps of the next steps."""
+        last = self.values.index[-1]
+        if not self.freq:
+            return pd.RangeIndex(last + 1, last + 1 + steps)
+        return pd.date_range(last, periods=steps + 1, freq=self.freq)[1:]
+
+    def before(self, end: int) -> Series:
+        """The first `end` steps, with all covariates."""
+        return Series(self.values.iloc[:end], self.known, self.freq)
+
+
+def read_series(
+    data: str | Path | pd.DataFrame | Series,
+    *,
+    time: str | None = None,
+    freq: str | None = None,
+    target: Sequence[str] = (),
+    item: str | None = None,
+    known: Sequence[str] = (),
+) -> Series:
+    """Series from a table.
+
+    data: wide, a column for each series, or long, a row for each item and time. A CSV file (also .gz), or gluonts'
+        JSON lines (.json, .jsonl, .gz) of {"start", "target"}, one line a series.
+    time: the column of time stamps, or the index; found by itself if left out. freq: a pandas frequency ("D", "B",
+        "h", "MS"); inferred if left out. target: the columns to forecast; all numbers if left out. item: in a long
+        table the column that names the series. known: columns of covariates that are known in advance; rows after the
+        last target may hold what is to come.
+
+    Raises UserError for what is missing, irregular, duplicated or no number.
+    """
+    if isinstance(data, Series):
+        return data
+    where = "the table"
+    if not isinstance(data, pd.DataFrame):
+        where = str(data)
+        if (lines := json_lines(Path(data), freq)) is not None:
+            return lines
+        data = read_csv(Path(data))
+    if not len(data):
+        raise UserError(f"{where}: the table is empty")
+    for name in [*([time] if time else []), *target, *([item] if item else []), *known]:
+        if name not in data.columns and name != data.index.name:
+            raise unknown(f"column of {where}", name, [str(c) for c in data.columns])
+    stamps, data = clock_column(data, time, where)
+    item = item or item_column(data, stamps, [*target, *known])
+    if item is not None:
+        data, stamps, target, known = spread(data, stamps, item, target, known, where)
+    columns = list(target) or [c for c in data.columns if c not in known and is_number(data[c])]
+    columns = [c for c in columns if c not in known]
+    if not columns:
+        raise UserError(f"{where}: no column of numbers to forecast; name one with --target")
+    table = pd.DataFrame({c: numbers(data[c], where) for c in [*columns, *known]}).set_axis(stamps)
+    table, freq = on_clock(table, freq, where)
+    told = table[columns].notna().any(axis=1).to_numpy()
+    if not told.any():
+        raise UserError(f"{where}: {', '.join(map(str, columns[:3]))}: no value is there")
+    end = len(told) - int(told[::-1].argmax())  # rows after it hold only covariates
+    rest = table[list(known)] if known else table.iloc[:end][[]]
+    return Series(table.iloc[:end][columns], rest, freq)
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A CSV file. UserError, in one line, if it cannot be read."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        return pd.read_csv(path)
+    except (ValueError, OSError, UnicodeError) as error:
+        raise UserError(f"{path}: not a table in CSV ({' '.join(str(error).split())})") from None
+
+
+def is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def numbers(column: pd.Series, where: str) -> np.ndarray:
+    """float64 (T,); UserError for the first value that is no number, and for an infinite one."""
+    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = np.isnan(values) & column.notna().to_numpy() | np.isinf(values)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise UserError(
+            f"{where}: column '{column.name}', row {row + 1}: '{column.iloc[row]}' is no number; mend it or "
+            "leave the cell empty"
+        )
+    return values
+
+
+def clock_column(data: pd.DataFrame, time: str | None, where: str) -> tuple[pd.Index, pd.DataFrame]:
+    """The time stamps (or row numbers, if there are none), and the table without them."""
+    index = data.index
+    if isinstance(index, pd.PeriodIndex):
+        index = index.to_timestamp()
+    if isinstance(index, pd.DatetimeIndex) and (time is None or time == data.index.name):
+        return index.tz_localize(None), data.reset_index(drop=True)
+    if time is None:
+        texts = [c for c in data.columns if not is_number(data[c])]
+        likely = [c for c in data.columns if str(c).lower() in TIMES]
+        time = next((c for c in [*likely, *texts] if is_time(data[c])), None)
+    if time is None:
+        return pd.RangeIndex(len(data)), data.reset_index(drop=True)
+    rest = data.drop(columns=time).reset_index(drop=True)
+    stamps = as_time(data[time])
+    if stamps.isna().any():
+        row = int(stamps.isna().to_numpy().argmax())
+        raise UserError(f"{where}: column '{time}', row {row + 1}: '{data[time].iloc[row]}' is no time stamp")
+    return pd.DatetimeIndex(stamps).tz_localize(None), rest
+
+
+def as_time(column: pd.Series) -> pd.Series:
+    """Time stamps, NaT where there is none; whole numbers are years."""
+    if is_number(column):
+        return pd.to_datetime(column.astype("Int64").astype(str), format="%Y", errors="coerce")
+    return pd.to_datetime(column, errors="coerce", format="mixed", utc=True).dt.tz_localize(None)
+
+
+def is_time(column: pd.Series) -> bool:
+    """Whether a column can be the clock: nearly all of it reads as times, or as years."""
+    if is_number(column):
+        whole = column.notna().all() and (column % 1 == 0).all()
+        return bool(str(column.name).lower() == "year" and whole and column.between(1000, 3000).all())
+    return bool(as_time(column).notna().mean() > 0.9)
+
+
+def item_column(data: pd.DataFrame, stamps: pd.Index, used: Sequence[str]) -> str | None:
+    """The column that names the series of a long table: its stamps repeat, and one column of texts tells them
+    apart."""
+    if not stamps.has_duplicates:
+        return None
+    texts = [c for c in data.columns if not is_number(data[c]) and c not in used]
+    apart = [c for c in texts if not pd.MultiIndex.from_arrays([stamps, data[c]]).has_duplicates]
+    return apart[0] if len(apart) == 1 else None
+
+
+def spread(
+    data: pd.DataFrame, stamps: pd.Index, item: str, target: Sequence[str], known: Sequence[str], where: str
+) -> tuple[pd.DataFrame, pd.Index, list[str], list[str]]:
+    """A long table as a wide one: a column for each item; covariates become one column each, or one an item."""
+    value = list(target) or [c for c in data.columns if c != item and c not in known and is_number(data[c])]
+    if len(value) != 1:
+        raise UserError(f"{where}: a long table with the columns {', '.join(map(str, value))}: name one by --target")
+    place = pd.MultiIndex.from_arrays([stamps, data[item].astype(str)])
+    if (twice := place.duplicated()).any():
+        stamp, name = place[twice][0]
+        raise UserError(f"{where}: '{name}' has two rows for {stamp}: keep one of them")
+    wide = data.set_index(place)
+    values = wide[value[0]].unstack()
+    parts, names = [values], []
+    for name in known:
+        by_item = wide[name].unstack()
+        if (by_item.nunique(axis=1) <= 1).all():  # the same for all: one column
+            by_item = by_item.bfill(axis=1).iloc[:, :1].set_axis([name], axis=1)
+        else:
+            by_item.columns = [f"{name} of {c}" for c in by_item.columns]
+        parts.append(by_item)
+        names += list(by_item.columns)
+    table = pd.concat(parts, axis=1)
+    return table.reset_index(drop=True), table.index, list(values.columns), names
+
+
+def on_clock(table: pd.DataFrame, freq: str | None, where: str) -> tuple[pd.DataFrame, str]:
+    """The table in order with a row for each step (NaN where there was none), and its frequency."""
+    index = table.index
+    if not isinstance(index, pd.DatetimeIndex):
+        if freq:
+            raise UserError(f"{where}: freq = {freq}, but there is no column of time stamps; name it with --time")
+        return table, ""
+    if index.has_duplicates:
+        twice = index[index.duplicated()][0]
+        raise UserError(
+            f"{where}: two rows have the time stamp {twice}: keep one of them, or name the column that tells the "
+            "series apart with --item"
+        )
+    table = table.sort_index()
+    index = table.index
+    if freq is not None:
+        try:
+            step = to_offset(OLD.get(freq, freq))
+        except ValueError:
+            raise UserError(
+                f"freq = {freq}: no frequency; take D, B, W, MS, h or 30min, as pandas writes them"
+            ) from None
+    else:
+        step = guess(index, where)
+    grid = pd.date_range(index[0], index[-1], freq=step)
+    stray = index.difference(grid)
+    if len(stray):
+        raise UserError(
+            f"{where}: the time stamp {stray[0]} does not lie on the frequency {step.freqstr} that begins at "
+            f"{index[0]}: resample the table, or give another --freq"
+        )
+    return table.reindex(grid), step.freqstr
+
+
+def guess(index: pd.DatetimeIndex, where: str) -> Any:
+    """The frequency on which all the stamps lie, gaps allowed."""
+    if len(index) < 3:
+        raise UserError(f"{where}: {len(index)} rows are too few to tell their frequency: give --freq")
+    if (found := pd.infer_freq(index)) is not None:
+        return to_offset(found)
+    gaps = pd.Series(index[1:] - index[:-1])
+    usual = gaps.mode().iloc[0]
+    days = usual / pd.Timedelta(days=1)
+    longer = ["YS", "YE"] if days > 300 else ["QS", "QE"] if days > 80 else ["MS", "ME"] if days > 27 else []
+    working = ["B"] if days == 1 and (index.dayofweek < 5).all() else []
+    if days == 7:
+        longer = [f"W-{index[0].strftime('%a').upper()}"]
+    for step in [*working, *longer, to_offset(usual)]:
+        if not len(index.difference(pd.date_range(index[0], index[-1], freq=step))):
+            return to_offset(step)
+    place = int((gaps != usual).to_numpy().argmax())
+    raise UserError(
+        f"{where}: the time stamps are irregular: after {index[place]} comes {index[place + 1]}, most are {usual} "
+        "apart; resample the table to equal steps, or give --freq"
+    )
+
+
+def json_lines(path: Path, freq: str | None) -> Series | None:
+    """gluonts' JSON lines of one split, or None if the file is of another kind."""
+    if not path.name.endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz")):
+        return None
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if not freq:
+        raise UserError(f"{path}: JSON lines do not say their frequency: give --freq")
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return entries(raw, str(path), freq)
+
+
+def entries(raw: bytes, where: str, freq: str) -> Series:
+    """Series of equal start from JSON lines of {"start": ..., "target": [...]}; item_id names them."""
+    try:
+        rows = [json.loads(line) for line in io.BytesIO(raw) if line.strip()]
+        columns = {
+            str(row.get("item_id", i)): pd.Series(
+                np.array(row["target"], np.float64),
+                pd.date_range(row["start"], periods=len(row["target"]), freq=OLD.get(freq, freq)),
+            )
+            for i, row in enumerate(rows)
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{where}: not gluonts' JSON lines ({error})") from None
+    if not columns:
+        raise UserError(f"{where}: no series there")
+    table = pd.DataFrame(columns)
+    table, freq = on_clock(table, freq, where)
+    return Series(table, table[[]], freq)
+
+
+def rolling(archive: str | Path) -> tuple[Series, list[int], int]:
+    """gluonts' archive of rolling windows (train/, test/, metadata/): the longest series, where each window begins,
+    and the horizon."""
+    path = Path(archive)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; docs/forecasting.md says where it comes from")
+    parts: dict[str, bytes] = {}
+    with tarfile.open(path) as tar:
+        for member in tar.getmembers():
+            name = Path(member.name)
+            if member.isfile() and name.suffix == ".json" and not name.name.startswith("."):
+                parts[name.parent.name] = tar.extractfile(member).read()  # type: ignore[union-attr]
+    facts = json.loads(parts["metadata"])
+    rows = [json.loads(line) for line in parts["test"].splitlines()]
+    lengths = [len(row["target"]) for row in rows]
+    longest = [row for row, length in zip(rows, lengths, strict=True) if length == max(lengths)]
+    trained = max(len(json.loads(line)["target"]) for line in parts["train"].splitlines())
+    horizon, freq = min(lengths) - trained, str(facts.get("freq") or facts["time_granularity"])
+    lines = b"\n".join(json.dumps({"start": r["start"], "target": r["target"]}).encode() for r in longest)
+    ends = sorted({length - horizon for length in lengths})
+    return entries(lines, str(path), freq), ends, horizon

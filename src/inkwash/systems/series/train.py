@@ -1,0 +1,262 @@
+"""Training of a forecaster: random windows of one set of series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inkwash import diffusion
+from inkwash.errors import UserError
+from inkwash.networks.timegrad import TimeGrad
+from inkwash.systems.series import views
+from inkwash.systems.series.model import Forecaster
+from inkwash.systems.series.reading import Series, read_series, rolling
+from inkwash.training.fit import Settings, fit
+from inkwash.training.report import say
+
+PATIENCE = 2  # looks without a better one, then it is enough
+OUTLIER = 6.0  # of the changes that are learned: one devaluation would else outweigh a decade
+RIDGES = [1e-4, 1e-2, 1e-1, 1.0, 10.0, 100.0, float("inf")]
+
+# the paper's: Adam in one cycle up to 1e-2 and down again, 20 epochs of 100 batches, no averaged weights
+FAITHFUL = Settings(
+    steps=2000,
+    batch_size=64,
+    learning_rate=1e-2,
+    warmup=600,
+    decay="cosine",
+    betas=(0.9, 0.999),
+    weight_decay=1e-6,
+    ema=0.0,
+)
+IMPROVED = Settings(steps=3000, batch_size=64, learning_rate=1e-3, warmup=50, weight_decay=0.01, ema=0.98)
+
+
+def settings(mode: str) -> Settings:
+    """The usual ones of a mode."""
+    return FAITHFUL if mode == "faithful" else IMPROVED
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe file of task "series".
+
+    data     a table (`read_series`), or gluonts' archive of rolling windows, whose training part is taken
+    horizon  steps to forecast
+    until    train on so many steps of it only; all if left out
+    mode, context, lags   see `views.Info`
+    time, freq, target, item, known   see `read_series`
+    """
+
+    task: Literal["series"]
+    data: Path
+    horizon: int
+    fit: Settings
+    until: int | None = None
+    mode: str = "improved"
+    context: int | None = None
+    lags: list[int] | None = None
+    time: str | None = None
+    freq: str | None = None
+    target: list[str] = field(default_factory=list)
+    item: str | None = None
+    known: list[str] = field(default_factory=list)
+
+
+def train(recipe: Recipe, folder: Path) -> Forecaster:
+    """Trains (or goes on with) the forecaster of a recipe in `folder`, and saves it in `folder`/model."""
+    if recipe.data.name.endswith((".tar.gz", ".tgz")):
+        series, ends, _ = rolling(recipe.data)
+        series = series.before(ends[0])
+    else:
+        how = {key: getattr(recipe, key) for key in ("time", "freq", "target", "item", "known")}
+        series = read_series(recipe.data, **how)
+    series = series.before(recipe.until or len(series.values))
+    info = views.plan(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
+    forecaster = learn(series, info, folder, recipe.fit)
+    forecaster.save(folder / "model")
+    return forecaster
+
+
+def learn(series: Series, info: views.Info, folder: Path, how: Settings) -> Forecaster:
+    """A forecaster trained on series, or on with the run in `folder`."""
+    torch.manual_seed(how.seed)
+    draw = windows(series, info)
+    noise = "dilated" if info.mode == "faithful" else "dense"
+    net = TimeGrad(len(info.names), info.inputs, noise=noise)
+    typical(series, info, net)
+    if info.mode == "improved":
+        info = replace(info, walk=walks(info, net, draw))
+        if not info.walk:
+            regress(info, net, draw)
+        _, rest, seen = flat(view(info, net, draw(1000, np.random.default_rng(3))))
+        rest = rest.clamp(-OUTLIER, OUTLIER) * seen
+        covariance = rest.T @ rest / len(rest)
+        diagonal = torch.diag(covariance.diagonal().clamp(min=1e-6))
+        net.root.copy_(torch.linalg.cholesky(0.99 * covariance + 0.01 * diagonal))
+    forecaster = Forecaster(net, info)
+
+    def batch(k: int, part: tuple[float, float] = (0.0, 1.0)) -> tuple[Tensor, Tensor, Tensor]:
+        return view(info, net, draw(how.batch_size, np.random.default_rng([how.seed, k]), part))
+
+    def loss(batch: tuple[Tensor, Tensor, Tensor], generator: torch.Generator) -> Tensor:
+        inputs, rest, seen = batch
+        rest = rest.clamp(-OUTLIER, OUTLIER)
+        if info.walk:  # a coin for each step, one for all series: how they go together stays
+            coins = torch.randint(2, (*rest.shape[:2], 1), generator=generator)
+            rest = rest * (2 * coins - 1)
+        condition = {"hidden": net.read(inputs)[0].flatten(0, 1)}
+        if info.mode == "improved":
+            condition["observed"] = seen.flatten(0, 1)
+        return forecaster.denoiser.loss(
+            rest.flatten(0, 1), condition, times=times(info), generator=generator, mask=seen.flatten(0, 1)
+        )
+
+    if info.mode == "improved":
+        begun = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        steps = enough(net, loss, batch, folder / "search", how)
+        net.load_state_dict(begun)
+        how = replace(how, steps=max(steps, 1))
+    fit(net, loss, batch, folder, how)
+    return forecaster
+
+
+def enough(net: TimeGrad, loss: Any, batch: Any, folder: Path, how: Settings) -> int:
+    """How long training is of use: trained on the first 85 % of the data, the loss on the rest tells.
+
+    0 if it is best left alone: normal noise about the regression is then all that there is to learn.
+    """
+
+    def left() -> float:
+        with torch.no_grad():
+            net.eval()
+            draws = ((batch(k, (0.85, 1.0)), torch.Generator().manual_seed(k)) for k in range(8))
+            return float(np.mean([loss(*drawn).item() for drawn in draws]))
+
+    found = {0: left()}
+    steps = 50
+    while steps <= how.steps:
+        fit(net, loss, lambda k: batch(k, (0.0, 0.85)), folder, replace(how, steps=steps))
+        found[steps] = left()
+        say(f"{steps} steps: loss {found[steps]:.4f} on data that were not learned (untrained {found[0]:.4f})")
+        if list(found.values()).index(min(found.values())) < len(found) - PATIENCE:
+            break
+        steps = steps * 3 // 2 + 25
+    return min(found, key=found.__getitem__)
+
+
+def times(info: views.Info) -> diffusion.losses.Times:
+    """When noise is looked at: at one of the 100 levels of the paper's table, or anywhere."""
+    if info.mode == "improved":
+        return diffusion.logit_normal()
+    return lambda count, generator=None: (diffusion.uniform_times(count, generator) * 100).ceil() / 100
+
+
+Draw = Callable[..., tuple[Tensor, Tensor, Tensor]]
+
+
+def windows(series: Series, info: views.Info) -> Draw:
+    """A function from a number and a random generator to so many windows of context and horizon, with their history:
+    values (B, M, D), filled, what of them was seen, and features (B, L, F).
+
+    part: from where to where in the series they may lie, as shares of its length."""
+    raw = series.values.to_numpy(np.float64)
+    values, seen = torch.from_numpy(views.filled(raw)), torch.from_numpy(~np.isnan(raw))
+    told = torch.from_numpy(views.features(series, info, 0))
+    length, reach = info.context + info.horizon, max(info.lags)
+
+    def draw(
+        count: int, rng: np.random.Generator, part: tuple[float, float] = (0.0, 1.0)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        last = max(int(part[1] * len(values)), reach + length)
+        first = min(
+            int(part[0] * len(values)) + reach + length, last
+        )  # one window, if the part is too short for more
+        starts = torch.from_numpy(rng.integers(first, last + 1, count)) - reach - length
+        rows = starts[:, None] + torch.arange(reach + length)
+        return values[rows], seen[rows], told[rows[:, reach:]]
+
+    return draw
+
+
+def view(info: views.Info, net: TimeGrad, window: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs (B, L, I), what diffusion learns (B, L, D), and where it was seen."""
+    values, seen, told = window
+    reach = max(info.lags)
+    scale = views.measure(info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context])
+    inputs = views.told(info, net, values, seen, told, scale)
+    return inputs, views.asked(info, net, values, inputs, scale), seen[:, reach:]
+
+
+def typical(series: Series, info: views.Info, net: TimeGrad) -> None:
+    """Notes what each series is like in all of training: its mean, and its mean |x| or root mean square change."""
+    raw = series.values.to_numpy(np.float64)
+    if (empty := np.isnan(raw).all(axis=0)).any():
+        raise UserError(f"'{info.names[int(empty.argmax())]}' has no value at all in the training data: leave it out")
+    with np.errstate(invalid="ignore"):
+        size = (
+            np.nanmean(np.abs(raw), 0)
+            if info.mode == "faithful"
+            else np.sqrt(np.nanmean(np.diff(views.filled(raw), axis=0) ** 2, 0))
+        )
+    net.typical.copy_(torch.from_numpy(size))
+    net.middle.copy_(torch.from_numpy(np.nanmean(raw, axis=0)))
+
+
+def walks(info: views.Info, net: TimeGrad, draw: Draw, count: int = 1000) -> bool:
+    """Whether the past does not tell which way the series will go.
+
+    A ridge regression of the mean change over the horizon, fitted on windows of the first four fifths of the data,
+    must take a tenth off the squared error in the last fifth, for half of the series; else they walk. (Over a single
+    step even exchange rates can be foretold a little, which is of no use over thirty.)
+    """
+
+    def told(part: tuple[float, float], count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        window = draw(count, np.random.default_rng(seed), part)
+        inputs, steps, seen = view(info, net, window)
+        ahead = steps[:, info.context :].cumsum(1).mean(1)  # nothing is taken off yet: steps are changes
+        return inputs[:, info.context].double(), ahead.double(), seen[:, info.context :].any(1).double()
+
+    early, late = told((0.0, 0.8), count, 0), told((0.8, 1.0), count, 1)
+    errors = torch.stack([left(late, ridge(early, strength)) for strength in RIDGES])
+    return bool((errors.amin(0) > 0.9 * errors[-1]).double().mean() > 0.5)
+
+
+def regress(info: views.Info, net: TimeGrad, draw: Draw, count: int = 1000) -> None:
+    """Fits what a linear regression says of the next change of each series; each has its own ridge, chosen on windows
+    of the last fifth of the data."""
+    early, late, whole = (
+        flat(view(info, net, draw(count, np.random.default_rng(seed), part)))
+        for seed, part in enumerate([(0.0, 0.8), (0.8, 1.0), (0.0, 1.0)])
+    )
+    best = torch.stack([left(late, ridge(early, strength)) for strength in RIDGES]).argmin(0)
+    chosen = torch.stack([ridge(whole, strength) for strength in RIDGES])  # (ridges, I, D)
+    net.location.copy_(chosen[best, :, torch.arange(len(best))].T)
+
+
+def left(rows: tuple[Tensor, Tensor, Tensor], location: Tensor) -> Tensor:
+    """(D,): the mean square of what a regression leaves."""
+    x, y, there = rows
+    return ((y - x @ location) ** 2 * there).sum(0) / there.sum(0).clamp(min=1)
+
+
+def flat(seen: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Steps of all windows as rows, in float64."""
+    inputs, rest, there = (part.flatten(0, 1).double() for part in seen)
+    return inputs, rest, there
+
+
+def ridge(rows: tuple[Tensor, Tensor, Tensor], strength: float) -> Tensor:
+    """(I, D): argmin of the mean |y - x w|^2 + strength mean |x|^2 |w|^2; a missing y counts as 0."""
+    x, y, there = rows
+    if strength == float("inf"):
+        return torch.zeros(x.shape[1], y.shape[1], dtype=x.dtype)
+    inner = x.T @ x / len(x)
+    inner += (strength * inner.diagonal().mean() + 1e-9) * torch.eye(len(inner), dtype=x.dtype)
+    return torch.linalg.solve(inner, x.T @ (y * there) / len(x))

@@ -1,0 +1,94 @@
+"""The commands of forecasting, as a person types them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from inkwash.cli import main
+
+
+@pytest.fixture(scope="module")
+def sales(tmp_path_factory):
+    file = tmp_path_factory.mktemp("series") / "sales.csv"
+    t = np.arange(200)
+    values = 20 + 5 * np.sin(2 * np.pi * t / 7) + np.random.default_rng(0).normal(0, 1, 200)
+    frame = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=200), "tea": values, "coffee": values[::-1]})
+    frame.to_csv(file, index=False)
+    return file
+
+
+@pytest.fixture(scope="module")
+def forecast(sales, tmp_path_factory):
+    """The folder that a first forecast left."""
+    out = tmp_path_factory.mktemp("forecast")
+    assert main(["forecast", str(sales), "--horizon", "7", "--context", "14", "--samples", "20", "-o", str(out)]) == 0
+    return out
+
+
+def test_a_table_becomes_a_table_and_a_chart(forecast):
+    table = pd.read_csv(forecast / "forecast.csv")
+    assert list(table["series"].unique()) == ["tea", "coffee"] and len(table) == 14
+    assert table["time"].iloc[0] == "2024-07-19"
+    assert (table["0.05"] <= table["0.5"]).all() and (table["0.5"] <= table["0.95"]).all()
+    with Image.open(forecast / "forecast.png") as chart:
+        assert np.asarray(chart.convert("L")).std() > 5  # something is drawn
+
+
+def test_the_model_that_was_trained_serves_again(forecast, sales, capsys):
+    how = ["--model", str(forecast / "forecaster"), "--samples", "20", "-o", str(forecast)]
+    assert main(["forecast", str(sales), *how]) == 0
+    first, second = (pd.read_csv(forecast / name) for name in ("forecast.csv", "forecast-2.csv"))
+    np.testing.assert_allclose(first["mean"], second["mean"], rtol=0.02)  # weights in float16
+    assert main(["series", "backtest", str(sales), "--model", str(forecast / "forecaster"), "--windows", "3"]) == 0
+    assert "random walk" in capsys.readouterr().out
+
+
+def test_gaps_are_filled(forecast, sales, tmp_path):
+    frame = pd.read_csv(sales)
+    frame.loc[100:103, "tea"] = np.nan
+    frame.to_csv(tmp_path / "holes.csv", index=False)
+    model = ["--model", str(forecast / "forecaster"), "--samples", "20"]
+    assert main(["series", "impute", str(tmp_path / "holes.csv"), *model, "-o", str(tmp_path / "full.csv")]) == 0
+    full = pd.read_csv(tmp_path / "full.csv")
+    np.testing.assert_allclose(full["coffee"], frame["coffee"])
+    assert full["tea"].notna().all()
+
+
+def test_the_whole_table(forecast, sales, tmp_path, capsys):
+    model = str(forecast / "forecaster")
+    assert main(["evaluate", model, "--data", str(sales), "-o", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "vector autoregression" in out and "chosen in training" in out
+    assert json.loads((tmp_path / "report.json").read_text())["windows"] == 10
+
+
+def test_a_recipe_trains_the_same_model(sales, tmp_path):
+    recipe = tmp_path / "sales.toml"
+    recipe.write_text(
+        f'task = "series"\ndata = "{sales}"\nhorizon = 7\ncontext = 14\n[fit]\nsteps = 2\nbatch_size = 4\n'
+    )
+    assert main(["train", str(recipe), "--out", str(tmp_path / "run")]) == 0
+    assert main(["forecast", str(sales), "--model", str(tmp_path / "run/model"), "-o", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing.csv"], "no such file"),
+        (["{sales}", "--horizon", "0"], "at least one step"),
+        (["{sales}", "--freq", "W"], "does not lie on the frequency"),
+        (["{sales}", "--target", "cocoa"], "cocoa"),
+        (["{sales}", "--horizon", "150"], "training needs"),
+        (["{sales}", "--model", "nothing"], "nothing"),
+        (["{sales}", "--model", "emoji"], "not of series"),
+        (["{sales}", "--mode", "magic"], "magic"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, sales, tmp_path, capsys):
+    given = [argument.format(sales=sales) for argument in arguments]
+    assert main(["forecast", *given, "-o", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1

@@ -1,0 +1,274 @@
+"""Forecasters: what they must not see, what must come out exactly, and what a person may get wrong."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from inkwash import diffusion
+from inkwash.errors import UserError
+from inkwash.systems.series import baselines, metrics, simulate, views
+from inkwash.systems.series.model import Forecaster, hold, mirrored
+from inkwash.systems.series.reading import Series, read_series
+from inkwash.systems.series.train import FAITHFUL, IMPROVED, learn, view, windows
+
+
+def table(values, freq="D", names=None):
+    values = np.asarray(values, np.float64)
+    names = names or [f"x{i}" for i in range(values.shape[1])]
+    return pd.DataFrame(values, pd.date_range("2024-01-01", periods=len(values), freq=freq), names)
+
+
+def trained(frame, horizon=4, mode="improved", steps=2, tmp=None, **how):
+    settings = replace(FAITHFUL if mode == "faithful" else IMPROVED, steps=steps, batch_size=8)
+    return Forecaster.fit(frame, horizon, tmp, mode=mode, settings=settings, **how)
+
+
+@pytest.fixture(scope="module")
+def walks():
+    return table(100 + np.random.default_rng(0).normal(0, 1, (400, 3)).cumsum(0))
+
+
+@pytest.fixture(scope="module")
+def walker(walks):
+    return trained(walks, context=20)
+
+
+@pytest.fixture(scope="module")
+def swing():
+    t = np.arange(400)
+    noise = np.random.default_rng(0).normal(0, 0.1, (400, 2))
+    return table(np.stack([np.sin(2 * np.pi * t / 7), 3 + np.cos(2 * np.pi * t / 7)], 1) + noise)
+
+
+@pytest.fixture(scope="module")
+def swinger(swing):
+    return trained(swing, context=14)
+
+
+@pytest.mark.parametrize("mode", views.MODES)
+def test_the_way_back_undoes_what_diffusion_learns(mode, swing, walks):
+    for frame in (swing, walks):
+        forecaster = trained(frame, mode=mode, context=14)
+        info, net = forecaster.info, forecaster.network
+        values, seen, told = windows(read_series(frame), info)(5, np.random.default_rng(0))
+        reach = max(info.lags)
+        scale = views.measure(
+            info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context]
+        )
+        inputs = views.told(info, net, values, seen, told, scale)
+        y = views.asked(info, net, values, inputs, scale)
+        back = views.value(replace(info, lowest=None), net, y[:, 3], values[:, reach + 2], inputs[:, 3], scale)
+        torch.testing.assert_close(back, values[:, reach + 3], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", views.MODES)
+def test_no_input_sees_its_own_step_or_a_later_one(mode, swing):
+    forecaster = trained(swing, mode=mode, context=14)
+    info, net = forecaster.info, forecaster.network
+    values, seen, told = windows(read_series(swing), info)(2, np.random.default_rng(0))
+    reach, step = max(info.lags), info.context + 1
+    scale = views.measure(info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context])
+    before = views.told(info, net, values, seen, told, scale)
+    values[:, reach + step :] += 10
+    seen[:, reach + step :] = False
+    after = views.told(info, net, values, seen, told, scale)
+    torch.testing.assert_close(before[:, : step + 1], after[:, : step + 1])
+    assert not torch.equal(before, after)
+
+
+def test_series_that_walk_are_told_from_those_that_swing(walker, swinger):
+    assert walker.info.walk and not swinger.info.walk
+    assert not walker.network.location.any() and swinger.network.location.any()
+
+
+def test_a_walk_has_neither_drift_nor_a_crooked_median(walker, walks):
+    found = walker.forecast(walks, samples=50)
+    last = walks.iloc[-1].to_numpy()
+    np.testing.assert_allclose(found.samples.mean(0), np.broadcast_to(last, (4, 3)), rtol=1e-5)
+
+
+def test_an_untrained_walk_is_the_normal_one_of_its_context(walks, walker):
+    """The first step of it: the covariance of the context's changes, up to what is given to the diagonal."""
+    forecaster = trained(walks, context=20, steps=1)
+    torch.nn.init.zeros_(forecaster.network.noise.leave.weight)
+    torch.nn.init.zeros_(forecaster.network.noise.leave.bias)
+    paths = forecaster.forecast(walks, 1, samples=6000, steps=40).samples[:, 0].astype(np.float64)
+    context = torch.from_numpy(walks.to_numpy()[None, -20:])
+    scale = views.measure(forecaster.info, forecaster.network, context, torch.ones_like(context) > 0)
+    root = (scale.root[0] @ forecaster.network.root.double()).numpy()
+    np.testing.assert_allclose(np.cov(paths.T), root @ root.T, rtol=0.12, atol=0.03 * np.diag(root @ root.T).max())
+
+
+def test_the_path_of_a_seed_is_the_same_among_any_others(swinger, swing):
+    few, many = (swinger.forecast(swing, samples=n, seed=3).samples for n in (3, 9))
+    np.testing.assert_allclose(few, many[:3], rtol=1e-5, atol=1e-6)
+    assert not np.allclose(few, swinger.forecast(swing, samples=3, seed=4).samples)
+
+
+def test_few_at_once_are_all_at_once(swinger, swing, monkeypatch):
+    whole = swinger.forecast(swing, samples=7).samples
+    monkeypatch.setattr("inkwash.systems.series.model.NUMBERS", 300)
+    np.testing.assert_allclose(swinger.forecast(swing, samples=7).samples, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_saved_and_loaded_it_forecasts_the_same(swinger, swing, tmp_path):
+    swinger.save(tmp_path / "model")
+    first = Forecaster.load(tmp_path / "model").forecast(swing, samples=4).samples
+    np.testing.assert_allclose(first, swinger.forecast(swing, samples=4).samples, rtol=2e-2, atol=2e-2)  # float16
+    np.testing.assert_array_equal(first, Forecaster.load(tmp_path / "model").forecast(swing, samples=4).samples)
+
+
+def test_a_constant_series_stays_and_its_neighbour_is_not_disturbed(swing):
+    frame = swing.assign(still=5.0)
+    found = trained(frame, context=14).forecast(frame, samples=5)
+    np.testing.assert_allclose(found.samples[..., 2], 5.0, atol=1e-5)
+    assert found.samples[..., 0].std() > 0.01
+
+
+def test_what_was_never_negative_never_becomes_so():
+    frame = table(np.abs(np.random.default_rng(0).normal(0, 1, (300, 2))) * 0.3)
+    assert trained(frame, context=14).forecast(frame, samples=50).samples.min() >= 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", simulate.SETS)
+def test_a_known_law_is_learned_to_within_a_tenth(name, tmp_path):
+    law = simulate.SETS[name](dims=3)
+    values = law.series.values.to_numpy()
+    cut = len(values) - 30 * law.horizon
+    ends = [cut + law.horizon * k for k in range(30)]
+    truth = np.stack([values[end : end + law.horizon] for end in ends])
+    info = views.plan(law.series.before(cut), law.horizon)
+    forecaster = learn(law.series.before(cut), info, tmp_path, replace(IMPROVED, steps=300))
+    best = metrics.scores(baselines.rolled(law.future, values, ends, law.horizon, 100), truth)
+    own = metrics.scores(forecaster.paths(law.series, ends, law.horizon, 100), truth)
+    assert own["crps_sum"] < 1.1 * best["crps_sum"]
+
+
+def test_known_covariates_tell_what_nothing_else_can():
+    rng = np.random.default_rng(0)
+    open_ = rng.integers(0, 2, 500).astype(float)
+    frame = table(np.stack([10 * open_ + rng.normal(0, 0.3, 500), open_], 1), names=["sales", "open"])
+    history = frame.copy()
+    history.loc[frame.index[496:], "sales"] = np.nan
+    forecaster = trained(history, context=14, known=["open"])
+    median = forecaster.forecast(history, samples=40).quantile(0.5)["sales"]
+    np.testing.assert_allclose(median, 10 * open_[496:], atol=2.5)
+    with pytest.raises(UserError, match=r"missing at 2025-05-13.*add rows"):
+        forecaster.forecast(history.iloc[:-2], samples=2)
+    frame.loc[frame.index[100], "open"] = np.nan
+    with pytest.raises(UserError, match=r"missing at 2024-04-10.*fill it in"):
+        trained(frame, context=14, known=["open"])
+
+
+def test_missing_values_are_not_learned(swing):
+    """Wild numbers under a hole change nothing, and a half empty series is still forecast well."""
+    holes = swing.copy()
+    gone = np.random.default_rng(1).random(swing.shape) < 0.3
+    holes[gone] = np.nan
+    forecaster = trained(holes, context=14)
+    seen = view(
+        forecaster.info, forecaster.network, windows(read_series(holes), forecaster.info)(4, np.random.default_rng(0))
+    )[2]
+    assert 0.6 < seen.float().mean() < 0.8
+    found = forecaster.backtest(holes, windows=5).table()
+    assert found.loc["this model", "crps"] < 0.7 * found.loc["random walk", "crps"]
+
+
+def test_gaps_are_filled_and_the_rest_is_kept(swinger, swing):
+    holes = swing.copy()
+    holes.iloc[100:105] = np.nan
+    holes.iloc[200:203, 0] = np.nan
+    filled = swinger.impute(holes, samples=30)
+    there = holes.notna().to_numpy()
+    assert (filled[:, there] == holes.to_numpy()[there]).all() and np.isfinite(filled).all()
+    error = np.abs(np.median(filled, 0) - swing.to_numpy())[~there]
+    assert error.mean() < 0.3  # of a swing of 2
+
+
+def test_held_series_tell_the_others_what_a_normal_law_says():
+    """x = root y, y white: given x_0 the others have the conditional mean and variance of N(0, root root^T)."""
+    root = torch.linalg.cholesky(torch.tensor([[1.0, 0.8, 0.3], [0.8, 1.0, 0.5], [0.3, 0.5, 1.0]]))
+    process = diffusion.Gaussian(diffusion.cosine())
+    there = torch.tensor([True, False, False])
+    held = torch.linalg.solve(root, torch.tensor([2.0, 0.0, 0.0])).expand(4000, 3)
+
+    def white(x, t, condition):  # the denoiser of N(0, 1)
+        return diffusion.Prediction(x * t.alpha / (t.alpha**2 + t.sigma**2))
+
+    grid = diffusion.uniform(process, 250)
+    hook = hold(process, held, root, there)
+    y = diffusion.sample(white, (3,), diffusion.ancestral, grid, range(4000), hooks=[hook], device="cpu")
+    x = (y @ root.T).numpy()
+    np.testing.assert_allclose(x[:, 0], 2.0, atol=1e-4)
+    covariance = (root @ root.T).numpy()
+    np.testing.assert_allclose(x[:, 1:].mean(0), 2 * covariance[1:, 0], atol=0.06)
+    rest = covariance[1:, 1:] - np.outer(covariance[1:, 0], covariance[1:, 0])
+    np.testing.assert_allclose(np.cov(x[:, 1:].T), rest, atol=0.06)
+
+
+def test_mirror_images_lie_about_the_last_value():
+    both = mirrored(np.array([[[[3.0]], [[0.5]]]], np.float32), np.array([[1.0]]), 0.0)
+    assert both[0, :, 0, 0].tolist() == [3.0, 0.0, 0.5, 1.5]
+
+
+def test_a_tuned_table_comes_nearer_than_the_same_number_of_steps(tmp_path, swing):
+    from dataclasses import asdict
+
+    from inkwash.training.tune import save_tables
+
+    trained(swing, context=14, mode="faithful", steps=40).save(tmp_path)
+    forecaster = Forecaster.load(tmp_path)
+    with pytest.raises(UserError, match="inkwash series tune"):
+        forecaster.forecast(swing, sampler="tuned", steps=4)
+    found = forecaster.tune(swing, 4, rows=64)
+    save_tables({"hash": forecaster.hash, "tables": {"4": asdict(found)}}, tmp_path / "tables.json")
+    fine, tuned, plain = (
+        forecaster.forecast(swing, 1, samples=64, sampler=sampler, steps=steps).samples
+        for sampler, steps in (("dpmpp_2m", 100), ("tuned", 4), ("dpmpp_2m", 4))
+    )
+    assert np.abs(tuned - fine).mean() < np.abs(plain - fine).mean()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"horizon": 0}, "horizon = 0"),
+        ({"samples": 0}, "samples = 0"),
+        ({"sampler": "magic"}, "unknown sampler"),
+        ({"steps": -1}, "steps = -1"),
+        ({"seed": 2**20}, "seeds lie below"),
+    ],
+)
+def test_bad_wishes(swinger, swing, how, message):
+    with pytest.raises(UserError, match=message):
+        swinger.forecast(swing, **how)
+
+
+def test_bad_data(swinger, swing):
+    with pytest.raises(UserError, match="needs 28"):
+        swinger.forecast(swing.iloc[:20])
+    with pytest.raises(UserError, match=r"x1 is not in the table|unknown column"):
+        swinger.forecast(swing[["x0"]])
+    hourly = swing.set_axis(pd.date_range("2024-01-01", periods=len(swing), freq="h"))
+    with pytest.raises(UserError, match="frequency"):
+        swinger.forecast(hourly)
+    with pytest.raises(UserError, match="horizon = 0"):
+        trained(swing, horizon=0)
+    with pytest.raises(UserError, match=r"training needs .*--lags"):
+        trained(swing.iloc[:40], context=14, lags=[30])
+    with pytest.raises(UserError, match="no value at all"):
+        trained(swing.assign(empty=np.nan), target=["x0", "empty"])
+    with pytest.raises(UserError, match="at most 24 windows"):
+        swinger.backtest(swing, windows=1000, stride=16)
+
+
+def test_one_series_and_no_times():
+    frame = pd.DataFrame({"x": np.random.default_rng(0).normal(0, 1, 300).cumsum()})
+    found = trained(frame, context=14).forecast(frame, samples=4)
+    assert found.samples.shape == (4, 4, 1) and list(found.index) == [300, 301, 302, 303]
+    assert isinstance(read_series(frame), Series)
+    assert set(found.table().columns) == {"time", "series", "mean", "0.05", "0.25", "0.5", "0.75", "0.95"}
