@@ -75,6 +75,10 @@ def main() -> None:
         exchange(report, "35 windows", series, long, horizon, seed)
         for name in simulate.SETS:
             simulated(report, name, seed)
+    for place, at in (("five windows", ends), ("35 windows", long)):
+        report.facts[f"{place}, improved against"] = against(report, place, truths(series, at, horizon), args.seeds)
+    report.save()
+    print(table(report.facts))
 
 
 def exchange(report: Report, place: str, series: Series, ends: list[int], horizon: int, seed: int) -> None:
@@ -85,12 +89,68 @@ def exchange(report: Report, place: str, series: Series, ends: list[int], horizo
     rivals = dict(zip(facts["names"], stacked, strict=True))
     facts["scores"] = {name: metrics.scores(paths, truth) for name, paths in rivals.items()}
     for mode in modes(place == "five windows" or seed == 0):
-        own = report.kept(f"{place}, {mode}", seed, trained_paths, series, ends, horizon, mode, seed)
-        found = {name: compared(own, paths, truth) for name, paths in rivals.items()}
-        report.facts[f"{place}, {mode}"][str(seed)]["against"] = found
+        report.kept(f"{place}, {mode}", seed, trained_paths, series, ends, horizon, mode, seed)
     deep = partial(deep_ar, series, trained, ends, horizon, SAMPLES, seed)
     report.kept(f"{place}, DeepAR", seed, timed, deep, truth)
     report.save()
+
+
+def against(report: Report, place: str, truth: np.ndarray, seeds: int) -> dict[str, Any]:
+    """The improved mode against each rival, by the scores of the windows, each the mean over the seeds."""
+
+    def by_window(name: str, row: int | None = None) -> np.ndarray:
+        found = []
+        for seed in range(seeds):
+            paths = report.kept(f"{place}, {name}", seed, trained_paths)
+            found.append(metrics.window_scores(paths if row is None else paths[row], truth))
+        return np.mean(found, axis=0)
+
+    own = by_window("improved")
+    names = report.facts[f"{place}, simple"]["0"]["names"]
+    rivals = {name: by_window("simple", row) for row, name in enumerate(names)} | {"DeepAR": by_window("DeepAR")}
+    return {name: compared(own, scores) for name, scores in rivals.items()}
+
+
+def table(facts: dict[str, Any]) -> str:
+    """The report as Markdown."""
+    lines = []
+    for place in ("five windows", "35 windows"):
+        simple = facts[f"{place}, simple"]
+        rows = {name: [found["scores"][name] for found in simple.values()] for name in simple["0"]["names"]}
+        rows = {"DeepAR (gluonts)": scores_of(facts[f"{place}, DeepAR"])} | rows
+        for mode in ("faithful", "improved"):
+            rows = {f"**TimeGrad, {mode}**": scores_of(facts[f"{place}, {mode}"])} | rows
+        lines += ["", f"Exchange rates, {place}:", ""]
+        lines += ["| forecast | CRPS_sum | CRPS | ND_sum | seeds | improved minus it | won | p |", "|" + "---|" * 8]
+        for name, found in rows.items():
+            rival = facts[f"{place}, improved against"].get(name.removesuffix(" (gluonts)"))
+            gap = "| | |"
+            if rival:
+                gap = f"{1e5 * rival['difference']:+.0f} ± {1e5 * rival['standard_error']:.0f} | {rival['won']:.0%}"
+                gap += f" | {rival['p_student']:.2g} / {rival['p_wilcoxon']:.2g} |"
+            cells = " | ".join(spread([row[key] for row in found]) for key in ("crps_sum", "crps", "nd_sum"))
+            lines.append(f"| {name} | {cells} | {len(found)} | {gap}")
+    lines += ["", "Simulated sets, CRPS_sum (in brackets: how much above that of the law itself):", ""]
+    rules = ("improved", "faithful", "seasonal naive", "random walk", "last value")
+    lines += [f"| set | the law itself | {' | '.join(rules)} |", "|" + "---|" * 7]
+    for name in simulate.SETS:
+        best = np.mean([row["crps_sum"] for row in scores_of(facts[f"{name}, the law itself"])])
+        cells = [f"{best:.4g}"]
+        for rule in rules:
+            mean = np.mean([row["crps_sum"] for row in scores_of(facts[f"{name}, {rule}"])])
+            cells.append(f"{mean:.4g} ({mean / best - 1:+.1%})")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def scores_of(facts: dict[str, Any]) -> list[dict[str, float]]:
+    return [found["scores"] for found in facts.values()]
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard error over the seeds."""
+    error = f" ± {np.std(values, ddof=1) / len(values) ** 0.5:.5f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.5f}{error}"
 
 
 def simulated(report: Report, name: str, seed: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from inkwash.cli.commands import app
+from inkwash.cli.series import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/inkwash/weights/*/card.md")])

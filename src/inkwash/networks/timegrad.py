@@ -109,7 +109,7 @@ class Block(nn.Module):
         self.told = nn.Linear(1, 2 * channels)
         self.conv = nn.Linear(3 * channels, 2 * channels)
         self.out = nn.Linear(channels, 2 * channels)
-        for layer in (self.conv, self.told, self.out):
+        for layer in (self.told, self.out):
             nn.init.kaiming_normal_(layer.weight)
 
     def forward(self, x: Tensor, embedded: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:

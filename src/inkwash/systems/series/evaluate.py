@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -60,24 +61,24 @@ def deep_ar(
     def part(end: int) -> ListDataset:
         return ListDataset([{"start": start, "target": column[:end]} for column in values.T], freq=series.freq)
 
-    quiet = {"max_epochs": epochs, "enable_progress_bar": False, "logger": False, "enable_checkpointing": False}
-    estimator = DeepAREstimator(series.freq, horizon, num_batches_per_epoch=100, batch_size=64, trainer_kwargs=quiet)
-    predictor = estimator.train(part(trained))
+    with TemporaryDirectory() as folder:  # of its checkpoints
+        quiet = {"max_epochs": epochs, "enable_progress_bar": False, "logger": False, "default_root_dir": folder}
+        estimator = DeepAREstimator(series.freq, horizon, num_batches_per_epoch=100, trainer_kwargs=quiet)
+        predictor = estimator.train(part(trained))
     drawn = [[f.samples for f in predictor.predict(part(end), num_samples=samples)] for end in ends]
     return np.moveaxis(np.array(drawn), 1, -1)
 
 
-def compared(paths: np.ndarray, rival: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """Two forecasts of the same windows: the mean difference of their scores by window (negative: the first is
-    better), its standard error, the share of windows won, and p of Student's paired test and of Wilcoxon's."""
+def compared(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
+    """Two forecasts of the same windows, by the score of each window (W,): the mean difference (negative: the first
+    is better), its standard error, the share of windows won, and p of Student's paired test and of Wilcoxon's."""
     from scipy.stats import ttest_rel, wilcoxon
 
-    first, second = metrics.window_scores(paths, truth), metrics.window_scores(rival, truth)
     difference = first - second
     return {
-        "windows": len(truth),
+        "windows": len(first),
         "difference": float(difference.mean()),
-        "standard_error": float(difference.std(ddof=1) / len(truth) ** 0.5) if len(truth) > 1 else float("nan"),
+        "standard_error": float(difference.std(ddof=1) / len(first) ** 0.5) if len(first) > 1 else float("nan"),
         "won": float((difference < 0).mean()),
         "p_student": float(ttest_rel(first, second).pvalue),
         "p_wilcoxon": float(wilcoxon(first, second).pvalue),
@@ -103,7 +104,8 @@ def evaluate(
     seconds = time.process_time() - clock
     rivals = simple(series, ends[0], ends, horizon, samples, seed)
     rows = {"this model": metrics.scores(own, truth)} | {k: metrics.scores(p, truth) for k, p in rivals.items()}
-    against = {name: compared(own, paths, truth) for name, paths in rivals.items()}
+    by_window = metrics.window_scores(own, truth)
+    against = {name: compared(by_window, metrics.window_scores(paths, truth)) for name, paths in rivals.items()}
     return {
         "windows": len(ends),
         "horizon": horizon,

@@ -22,7 +22,7 @@ from inkwash.training.report import say
 
 PATIENCE = 2  # looks without a better one, then it is enough
 OUTLIER = 6.0  # of the changes that are learned: one devaluation would else outweigh a decade
-RIDGES = [1e-4, 1e-2, 1e-1, 1.0, 10.0, 100.0, float("inf")]
+RIDGES = [1e-4, 1e-2, 1e-1, 1.0, 10.0, 100.0]
 
 # the paper's: Adam in one cycle up to 1e-2 and down again, 20 epochs of 100 batches, no averaged weights
 FAITHFUL = Settings(
@@ -95,7 +95,7 @@ def learn(series: Series, info: views.Info, folder: Path, how: Settings) -> Fore
         info = replace(info, walk=walks(info, net, draw))
         if not info.walk:
             regress(info, net, draw)
-        _, rest, seen = flat(view(info, net, draw(1000, np.random.default_rng(3))))
+        _, rest, seen = flat(view(info, net, draw(fitting(info), np.random.default_rng(3))))
         rest = rest.clamp(-OUTLIER, OUTLIER) * seen
         covariance = rest.T @ rest / len(rest)
         diagonal = torch.diag(covariance.diagonal().clamp(min=1e-6))
@@ -159,6 +159,7 @@ def times(info: views.Info) -> diffusion.losses.Times:
 
 
 Draw = Callable[..., tuple[Tensor, Tensor, Tensor]]
+Rows = tuple[Tensor, Tensor, Tensor]  # of a regression: inputs (N, I), targets (N, D), and where there are any
 
 
 def windows(series: Series, info: views.Info) -> Draw:
@@ -209,7 +210,7 @@ def typical(series: Series, info: views.Info, net: TimeGrad) -> None:
     net.middle.copy_(torch.from_numpy(np.nanmean(raw, axis=0)))
 
 
-def walks(info: views.Info, net: TimeGrad, draw: Draw, count: int = 1000) -> bool:
+def walks(info: views.Info, net: TimeGrad, draw: Draw) -> bool:
     """Whether the past does not tell which way the series will go.
 
     A ridge regression of the mean change over the horizon, fitted on windows of the first four fifths of the data,
@@ -217,46 +218,49 @@ def walks(info: views.Info, net: TimeGrad, draw: Draw, count: int = 1000) -> boo
     step even exchange rates can be foretold a little, which is of no use over thirty.)
     """
 
-    def told(part: tuple[float, float], count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        window = draw(count, np.random.default_rng(seed), part)
-        inputs, steps, seen = view(info, net, window)
+    def told(part: tuple[float, float], seed: int) -> Rows:
+        inputs, steps, seen = view(info, net, draw(fitting(info), np.random.default_rng(seed), part))
         ahead = steps[:, info.context :].cumsum(1).mean(1)  # nothing is taken off yet: steps are changes
         return inputs[:, info.context].double(), ahead.double(), seen[:, info.context :].any(1).double()
 
-    early, late = told((0.0, 0.8), count, 0), told((0.8, 1.0), count, 1)
-    errors = torch.stack([left(late, ridge(early, strength)) for strength in RIDGES])
+    early, late = told((0.0, 0.8), 0), told((0.8, 1.0), 1)
+    errors = torch.stack([left(late, location) for location in ridges(early)])
     return bool((errors.amin(0) > 0.9 * errors[-1]).double().mean() > 0.5)
 
 
-def regress(info: views.Info, net: TimeGrad, draw: Draw, count: int = 1000) -> None:
+def regress(info: views.Info, net: TimeGrad, draw: Draw) -> None:
     """Fits what a linear regression says of the next change of each series; each has its own ridge, chosen on windows
     of the last fifth of the data."""
     early, late, whole = (
-        flat(view(info, net, draw(count, np.random.default_rng(seed), part)))
+        flat(view(info, net, draw(fitting(info), np.random.default_rng(seed), part)))
         for seed, part in enumerate([(0.0, 0.8), (0.8, 1.0), (0.0, 1.0)])
     )
-    best = torch.stack([left(late, ridge(early, strength)) for strength in RIDGES]).argmin(0)
-    chosen = torch.stack([ridge(whole, strength) for strength in RIDGES])  # (ridges, I, D)
-    net.location.copy_(chosen[best, :, torch.arange(len(best))].T)
+    best = torch.stack([left(late, location) for location in ridges(early)]).argmin(0)
+    net.location.copy_(ridges(whole)[best, :, torch.arange(len(best))].T)
 
 
-def left(rows: tuple[Tensor, Tensor, Tensor], location: Tensor) -> Tensor:
+def fitting(info: views.Info) -> int:
+    """Windows for a regression: a thousand, or as many as half a gigabyte of inputs holds."""
+    return max(8, min(1000, 2**26 // ((info.context + info.horizon) * info.inputs)))
+
+
+def left(rows: Rows, location: Tensor) -> Tensor:
     """(D,): the mean square of what a regression leaves."""
     x, y, there = rows
     return ((y - x @ location) ** 2 * there).sum(0) / there.sum(0).clamp(min=1)
 
 
-def flat(seen: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def flat(seen: tuple[Tensor, Tensor, Tensor]) -> Rows:
     """Steps of all windows as rows, in float64."""
     inputs, rest, there = (part.flatten(0, 1).double() for part in seen)
     return inputs, rest, there
 
 
-def ridge(rows: tuple[Tensor, Tensor, Tensor], strength: float) -> Tensor:
-    """(I, D): argmin of the mean |y - x w|^2 + strength mean |x|^2 |w|^2; a missing y counts as 0."""
+def ridges(rows: Rows) -> Tensor:
+    """(ridges, I, D): argmin of the mean |y - x w|^2 + ridge mean |x|^2 |w|^2 for each; a missing y counts as 0. The
+    last ridge is infinite, w = 0."""
     x, y, there = rows
-    if strength == float("inf"):
-        return torch.zeros(x.shape[1], y.shape[1], dtype=x.dtype)
-    inner = x.T @ x / len(x)
-    inner += (strength * inner.diagonal().mean() + 1e-9) * torch.eye(len(inner), dtype=x.dtype)
-    return torch.linalg.solve(inner, x.T @ (y * there) / len(x))
+    inner, right = x.T @ x / len(x), x.T @ (y * there) / len(x)
+    size, diagonal = inner.diagonal().mean(), torch.eye(len(inner), dtype=x.dtype)
+    finite = [torch.linalg.solve(inner + (ridge * size + 1e-9) * diagonal, right) for ridge in RIDGES]
+    return torch.stack([*finite, torch.zeros_like(right)])

@@ -140,8 +140,8 @@ def filled(values: np.ndarray) -> np.ndarray:
 
 
 class Scale(NamedTuple):
-    """Of each window: the mean of its context, and the size that counts as one, (B, 1, D); of series that walk also
-    the root (B, D, D) of the covariance of their changes."""
+    """Of each window: the mean of its context, and the size that counts as one, (B, 1, D); of series that walk, if
+    there are fewer than steps in a context, also the root (B, D, D) of the covariance of their changes."""
 
     mean: Tensor
     size: Tensor
@@ -165,7 +165,8 @@ def measure(info: Info, net: TimeGrad, context: Tensor, seen: Tensor) -> Scale:
         square = (context.diff(dim=1) ** 2 * both).sum(1, keepdim=True) / both.sum(1, keepdim=True).clamp(min=1)
         size = torch.maximum(square.sqrt(), typical / 10)
     size = size.clamp(min=LEAST)
-    return Scale(mean, size, root(context, size) if info.walk else None)
+    few = context.shape[2] < context.shape[1]  # of more series than steps a context tells next to nothing
+    return Scale(mean, size, root(context, size) if info.walk and few else None)
 
 
 def root(context: Tensor, size: Tensor) -> Tensor:

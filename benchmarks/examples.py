@@ -1,0 +1,54 @@
+"""Worked examples of forecasting on data that PyPI ships, with charts for docs/forecasting.md.
+
+pip install '.[series]' vega-datasets
+python benchmarks/examples.py
+"""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import statsmodels.api
+import torch
+from vega_datasets import local_data
+
+from inkwash.systems.series.model import Forecaster
+from inkwash.systems.series.reading import read_series
+from inkwash.weights.files import atomic
+
+DOCS = Path("docs")
+
+
+def tables() -> dict[str, tuple[pd.DataFrame, int, list[str]]]:
+    """Name -> table, horizon, columns."""
+    co2 = statsmodels.api.datasets.co2.load_pandas().data
+    return {
+        "weather": (local_data.seattle_weather(), 30, ["temp_max", "temp_min", "wind"]),
+        "temperature": (local_data.seattle_temps(), 48, ["temp"]),
+        "stocks": (local_data.stocks(), 6, []),
+        "co2": (co2.rename_axis("week").reset_index(), 52, ["co2"]),
+        "jobs": (local_data.us_employment(), 12, ["construction", "retail_trade", "government"]),
+    }
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    report = {}
+    for name, (table, horizon, target) in tables().items():
+        series = read_series(table, target=target)
+        with TemporaryDirectory() as folder:
+            end = len(series.values) - horizon
+            forecaster = Forecaster.fit(series.before(end), horizon, folder)
+        found = forecaster.backtest(series, 1).table()
+        forecast = forecaster.forecast(series.before(end))
+        truth = series.values.iloc[end:]
+        forecast.plot(DOCS / f"forecast-{name}.png", series.values.iloc[:end], truth)
+        report[name] = {"horizon": horizon, "walk": forecaster.info.walk, "scores": found.round(5).to_dict("index")}
+        print(name, found, sep="\n")
+    with atomic(DOCS / "results" / "forecast-examples.json") as file:
+        file.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

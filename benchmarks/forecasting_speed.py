@@ -1,0 +1,156 @@
+"""TimeGrad here and in pytorch-ts, its authors' code, in turns on the same shapes: CPU time of a step of training,
+and of drawing the paper's five windows.
+
+    pip install '.[series]' && pip install --no-deps pytorchts==0.6.0
+    python benchmarks/forecasting_speed.py --data exchange_rate_nips.tar.gz --model RUN/model
+
+Of pytorch-ts only the network and its diffusion are used (they need torch alone). `--model` is a faithful forecaster
+that has a table: `inkwash train` with mode = "faithful", then `inkwash series tune RUN/model DATA --steps 6`.
+"""
+
+import argparse
+import importlib.util
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inkwash.networks.timegrad import TimeGrad
+from inkwash.systems.series import metrics
+from inkwash.systems.series.evaluate import truths
+from inkwash.systems.series.model import Forecaster
+from inkwash.systems.series.reading import rolling
+from inkwash.weights.files import atomic
+
+BATCH, LENGTH, DIMS, INPUTS, ROUNDS = 64, 60, 8, 28, 7
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/forecasting-speed.json"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+    rivals = {"inkwash": ours(), "pytorch-ts": theirs()}
+    training = {name: statistics.median(times) for name, times in turns(rivals).items()}
+
+    forecaster = Forecaster.load(args.model)
+    series, ends, horizon = rolling(args.data)
+    truth, drawn = truths(series, ends, horizon), {}
+    for sampler, steps in (("ancestral", 100), ("tuned", args.steps)):
+        found = []
+        for seed in range(3):
+            clock = time.process_time()
+            paths = forecaster.paths(series, ends, horizon, 100, seed, sampler, steps)
+            seconds = time.process_time() - clock
+            found.append({"cpu_seconds": seconds, **metrics.scores(paths, truth)})
+        drawn[f"{sampler}, {steps} steps"] = found
+    report = {
+        "training step, CPU seconds (median)": training,
+        "training ratio": training["pytorch-ts"] / training["inkwash"],
+        "five windows x 100 paths x 30 steps": drawn,
+        "noise network, 100 rows, CPU seconds (median)": calls(),
+    }
+    with atomic(args.out) as file:
+        file.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+
+
+def part(name: str) -> Any:
+    """A file of pytorch-ts, without its package, which needs old versions of what it imports."""
+    root = Path(importlib.util.find_spec("pts").submodule_search_locations[0])  # type: ignore[union-attr, index]
+    spec = importlib.util.spec_from_file_location(name.rpartition("/")[2], root / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module
+
+
+def theirs() -> Callable[[], None]:
+    network = part("model/time_grad/epsilon_theta").EpsilonTheta(target_dim=DIMS, cond_length=100)
+    rnn = torch.nn.GRU(INPUTS, 40, 2, dropout=0.1, batch_first=True)
+    projection = torch.nn.Linear(40, 100)
+    betas = torch.linspace(1e-4, 0.1, 100)
+    kept = torch.cumprod(1 - betas, 0)
+
+    def noised(x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        n = torch.randint(0, 100, (BATCH * LENGTH,))
+        eps = torch.randn_like(x)
+        alpha = kept[n].sqrt()[:, None, None]
+        x = alpha * x + (1 - kept[n]).sqrt()[:, None, None] * eps
+        return torch.nn.functional.mse_loss(network(x, n, hidden), eps)
+
+    return step(
+        [network, rnn, projection],
+        lambda inputs, x: noised(x.reshape(-1, 1, DIMS), projection(rnn(inputs)[0]).reshape(-1, 1, 100)),
+    )
+
+
+def ours() -> Callable[[], None]:
+    from inkwash import diffusion
+    from inkwash.systems.series import views
+    from inkwash.systems.series.train import times
+
+    network = TimeGrad(DIMS, INPUTS)
+    info = views.Info([str(i) for i in range(DIMS)], "B", 30, 30, [1, 2], "faithful")
+    denoiser = Forecaster(network, info).denoiser
+    assert isinstance(denoiser, diffusion.Denoiser)
+    return step(
+        [network],
+        lambda inputs, x: denoiser.loss(
+            x.reshape(-1, DIMS), {"hidden": network.read(inputs)[0].flatten(0, 1)}, times=times(info)
+        ),
+    )
+
+
+def step(modules: list[torch.nn.Module], loss: Callable[..., torch.Tensor]) -> Callable[[], None]:
+    optimizer = torch.optim.Adam([p for module in modules for p in module.parameters() if p.requires_grad])
+
+    def once() -> None:
+        optimizer.zero_grad()
+        loss(torch.randn(BATCH, LENGTH, INPUTS), torch.randn(BATCH, LENGTH, DIMS)).backward()
+        optimizer.step()
+
+    return once
+
+
+def calls() -> dict[str, float]:
+    """One call of each noise network as in sampling."""
+    own, other = TimeGrad(DIMS, INPUTS).eval(), part("model/time_grad/epsilon_theta").EpsilonTheta(DIMS, 100).eval()
+    x, hidden, n = torch.randn(100, DIMS), torch.randn(100, 100), torch.full((100,), 50)
+
+    def ten(call: Callable[[], Any]) -> Callable[[], None]:
+        def run() -> None:
+            with torch.no_grad():
+                for _ in range(10):
+                    call()
+
+        return run
+
+    both = {
+        "inkwash": ten(lambda: own(x, n.float(), hidden)),
+        "pytorch-ts": ten(lambda: other(x[:, None], n, hidden[:, None])),
+    }
+    return {name: statistics.median(times) / 10 for name, times in turns(both).items()}
+
+
+def turns(rivals: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+    """CPU seconds of each in turns, the first round left out."""
+    found: dict[str, list[float]] = {name: [] for name in rivals}
+    for _ in range(ROUNDS + 1):
+        for name, run in rivals.items():
+            clock = time.process_time()
+            run()
+            found[name].append(time.process_time() - clock)
+    return {name: times[1:] for name, times in found.items()}
+
+
+if __name__ == "__main__":
+    main()
