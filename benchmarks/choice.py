@@ -22,6 +22,7 @@ SETTINGS = [  # model, sampler, steps, guidance
     *(("emoji", "ddpm", steps, 1.5) for steps in (10, 4, 2, 1)),
     ("emoji", "tuned", 6, 1.5),
     ("emoji", "dpmpp_2m", 20, 1.0),
+    *(("emoji-fast", "ddpm", steps, 1.0) for steps in (4, 2, 1)),
 ]
 
 

@@ -72,7 +72,11 @@ def test_the_figures_of_the_emoji_page_are_those_of_their_reports():
         assert report["model"]["sha256"] == shipped
     choice = runpy.run_path(str(ROOT / "benchmarks" / "choice.py"))
     rows = json.loads(choice["RESULT"].read_text(encoding="utf-8"))["rows"]
-    assert choice["table"](rows) in page and {row["hash"] for row in rows} == {shipped}
+    assert choice["table"](rows) in page
+    assert {(row["model"], row["hash"]) for row in rows} == {
+        ("emoji", shipped),
+        ("emoji-fast", inkwash.load("emoji-fast").hash),
+    }
     speed = json.loads((results / "speed.json").read_text(encoding="utf-8"))
     for name, seconds in {**speed["warm median"], **speed["cold median"]}.items():
         assert any(name in line and f"| {seconds:.2f} |" in line for line in page.splitlines())
@@ -90,3 +94,23 @@ def test_the_tables_of_exact_cases_and_of_tuning_are_those_of_their_reports():
     assert benchmark["energies"](report) in read("docs/tuning.md")
     saved = json.loads((ROOT / "src/inkwash/weights/emoji/tables.json").read_text(encoding="utf-8"))
     assert saved["hash"] == report["emoji"]["sha256"]
+
+
+def test_the_figures_of_the_forecasting_page_are_those_of_their_reports():
+    """And the evaluation of the shipped forecaster is of its weights."""
+    import inkwash
+    from inkwash.systems.series.evaluate import table
+
+    page, results = read("docs/forecasting.md"), ROOT / "docs" / "results"
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "forecasting.py"))
+    facts = json.loads((results / "forecasting.json").read_text(encoding="utf-8"))
+    assert benchmark["table"](facts).strip() in page
+    report = json.loads((results / "exchange.json").read_text(encoding="utf-8"))
+    assert table(report) in read("src/inkwash/weights/exchange/card.md")
+    assert report["sha256"] == inkwash.load("exchange").hash
+    examples = json.loads((results / "forecast-examples.json").read_text(encoding="utf-8"))
+    for name, facts in examples.items():
+        assert f"| {name} | " in page
+        assert all(f"{row['crps']:.5f}" in page for row in facts["scores"].values())
+    speed = json.loads((results / "forecasting-speed.json").read_text(encoding="utf-8"))
+    assert f"{speed['training ratio']:.1f} times" in page

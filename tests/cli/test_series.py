@@ -92,3 +92,8 @@ def test_mistakes_are_one_line(arguments, message, sales, tmp_path, capsys):
     assert main(["forecast", *given, "-o", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_a_forecaster_draws_no_pictures(forecast, capsys):
+    assert main(["generate", "a fox", "--model", str(forecast / "forecaster")]) == 2
+    assert "draws no pictures: inkwash forecast" in capsys.readouterr().err

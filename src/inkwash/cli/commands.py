@@ -467,9 +467,11 @@ def opened(
 ) -> Any:
     """The model; what is wrong with the name is said before torch is imported."""
     from inkwash.systems import RUNTIMES, fastest
-    from inkwash.weights.shipped import locate
+    from inkwash.weights.shipped import describe, locate
 
     folder = locate(model)
+    if describe(folder).get("system") == "series":
+        raise UserError(f"{model} forecasts series and draws no pictures: inkwash forecast DATA --model {model}")
     if runtime not in (*RUNTIMES, None):
         raise unknown("runtime", str(runtime), RUNTIMES)
     if device not in ("cpu", "cuda", "mps"):

@@ -24,7 +24,7 @@ def simple(
 ) -> dict[str, Any]:
     """Paths of the forecasts that need no network, by name. What is chosen is chosen on the first `trained` steps."""
     values = views.filled(series.values.to_numpy(np.float64))
-    walk, window = baselines.chosen_walk(values[:trained], horizon, seed)
+    walk, window = baselines.chosen_walk(values[:trained], horizon)
     rules: dict[str, baselines.Forecast] = {
         "last value": baselines.last_value,
         f"random walk, window {window} (chosen in training)": walk,
@@ -107,6 +107,7 @@ def evaluate(
     by_window = metrics.window_scores(own, truth)
     against = {name: compared(by_window, metrics.window_scores(paths, truth)) for name, paths in rivals.items()}
     return {
+        "sha256": forecaster.hash,
         "windows": len(ends),
         "horizon": horizon,
         "samples": samples,
