@@ -166,7 +166,7 @@ def evaluate_forecaster(model: str, data: Path, seed: int, out: Path, sampler: s
     needs_pandas()
     import json
 
-    from inkwash.systems.series.evaluate import evaluate, table
+    from inkwash.systems.series.evaluate import table
     from inkwash.systems.series.model import Forecaster
     from inkwash.systems.series.reading import rolling
     from inkwash.weights.files import atomic
@@ -174,12 +174,12 @@ def evaluate_forecaster(model: str, data: Path, seed: int, out: Path, sampler: s
     forecaster = Forecaster.load(model)
     horizon = forecaster.info.horizon
     if data.name.endswith((".tar.gz", ".tgz")):
-        series, ends, horizon = rolling(data)
+        series, ends, _ = rolling(data)
     else:
         series = forecaster.read(data, {})
         ends = [len(series.values) - horizon * k for k in range(10, 0, -1)]
     with progress("steps of paths") as report:
-        found = evaluate(forecaster, series, ends, horizon, seed=seed, sampler=sampler, steps=steps, progress=report)
+        found = forecaster.evaluate(series, ends, seed, sampler=sampler, steps=steps, progress=report)
     with atomic(out / "report.json") as file:
         file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(table(found))

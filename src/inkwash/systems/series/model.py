@@ -237,6 +237,13 @@ class Forecaster:
         }
         return Backtest(ends, truth, paths)
 
+    def evaluate(self, data: Any, ends: Sequence[int], seed: int = 0, **how: Any) -> dict[str, Any]:
+        """The whole table: scores on the windows that begin at `ends`, beside the forecasts that must be beaten;
+        `evaluate.evaluate` says what else can be given, `evaluate.table` writes it as Markdown."""
+        from inkwash.systems.series.evaluate import evaluate
+
+        return evaluate(self, self.read(data, {}), list(ends), self.info.horizon, seed=seed, **how)
+
     def impute(
         self,
         data: Any,
