@@ -178,6 +178,13 @@ def test_missing_values_are_not_learned(swing):
     assert found.loc["this model", "crps"] < 0.7 * found.loc["random walk", "crps"]
 
 
+def test_a_table_that_is_mostly_gaps_still_has_a_forecast(walks):
+    """Values by the month on a clock of days: nearly no change is between two days that were seen."""
+    sparse = walks.iloc[::30].asfreq("D")
+    found = trained(sparse, horizon=3).forecast(sparse, samples=4)
+    assert np.isfinite(found.samples).all()
+
+
 def test_gaps_are_filled_and_the_rest_is_kept(swinger, swing):
     holes = swing.copy()
     holes.iloc[100:105] = np.nan

@@ -180,7 +180,11 @@ def root(context: Tensor, size: Tensor) -> Tensor:
     changes = context.diff(dim=1) / size
     diagonal = torch.eye(dims).to(context)
     kept = steps / (steps + dims + 1)
-    correlation = kept * (changes.mT @ changes) / steps * (1 - diagonal) + diagonal
+    together = (changes.mT @ changes) / steps
+    # above one where gaps were filled: changes across them are in no size
+    own = together.diagonal(dim1=1, dim2=2).clamp(min=1).sqrt()
+    together = together / (own[:, :, None] * own[:, None])
+    correlation = kept * together * (1 - diagonal) + diagonal
     return torch.linalg.cholesky(correlation) * size.mT
 
 
