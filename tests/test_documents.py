@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from inkwash.cli.series import app
+from inkwash.cli import application
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/inkwash/weights/*/card.md")])
@@ -43,7 +43,7 @@ def test_both_readmes_have_the_same_commands_code_links_and_headings():
 
 
 def test_the_readme_names_the_commands_and_the_options_of_generate():
-    commands = typer.main.get_command(app).commands
+    commands = typer.main.get_command(application()).commands
     options = {name for option in commands["generate"].params for name in option.opts if name.startswith("--")}
     page = read("README.md")
     assert set(re.findall(r"`(--\w+)", page[page.index("options of `generate`") : page.index("## Train")])) == options
@@ -114,3 +114,18 @@ def test_the_figures_of_the_forecasting_page_are_those_of_their_reports():
         assert all(f"{row['crps']:.5f}" in page for row in facts["scores"].values())
     speed = json.loads((results / "forecasting-speed.json").read_text(encoding="utf-8"))
     assert f"{speed['training ratio']:.1f} times" in page
+
+
+def test_the_figures_of_the_language_page_are_those_of_their_report():
+    """And the evaluations are of the shipped weights."""
+    import inkwash
+    from inkwash.systems.language.evaluate import table
+
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "language.py"))
+    facts = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
+    assert benchmark["table"](facts) in read("docs/language.md")
+    assert benchmark["samples"](facts["e2e"]) in read("docs/language.md")
+    for name in ("e2e", "e2e-masked"):
+        assert facts[name]["model"]["sha256"] == inkwash.load(name).hash
+        assert facts[name]["judge"] == inkwash.load("e2e-judge").hash
+        assert table(facts[name]) in read(f"src/inkwash/weights/{name}/card.md")

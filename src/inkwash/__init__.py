@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from inkwash.systems.language.model import Writer
     from inkwash.systems.pictures.drawing import Drawing
     from inkwash.systems.series.model import Forecaster
 
@@ -23,12 +24,12 @@ def load(
     precision: str = "float32",
     runtime: str | None = None,
     threads: int | None = None,
-) -> Drawing | Forecaster:
+) -> Drawing | Forecaster | Writer:
     """A model by its shipped name, or from a folder that inkwash saved.
 
     runtime: "onnx" draws faster on a CPU and loads no torch, "torch" runs everywhere; if not given, the first where
-    it can; a forecaster has torch alone. threads: how many to compute with; one if not given, unless OMP_NUM_THREADS
-    says otherwise.
+    it can; forecasters and writers have torch alone. threads: how many to compute with; one if not given, unless
+    OMP_NUM_THREADS says otherwise.
     """
     from inkwash.systems import load
 

@@ -7,17 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkwash.diffusion import (
+    Categorical,
+    Noise,
+    Normal,
     Prediction,
+    Step,
     adaptive_projected,
     ancestral,
+    ascent,
     autoguidance,
     classifier,
     classifier_free,
     ddim,
+    first_order,
     heun,
     known_region,
     measurement,
+    rectified_flow,
     repaint,
+    rounding,
     sample,
     uniform,
 )
@@ -302,3 +310,48 @@ def test_a_known_region_has_the_noise_of_its_time():
     for x, s in seen:
         assert x.mean() == pytest.approx(1.5 * s.alpha, abs=0.02) and x.std() == pytest.approx(s.sigma, abs=0.02)
     assert abs(np.corrcoef(seen[0][0][0], seen[1][0][0])[0, 1]) < 0.03
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_rounding_takes_the_nearest_vector_that_is_allowed(seed):
+    generator = torch.Generator().manual_seed(seed)
+    x, table = torch.randn(2, 3, 4, generator=generator), torch.randn(5, 4, generator=generator)
+    allowed = torch.rand(2, 3, 5, generator=generator) < 0.6
+    allowed[..., 0] = True
+    distance = torch.cdist(x, table.expand(2, 5, 4))
+    point = PROCESSES["cosine"].at(0.5)
+    rounded = rounding(lambda x, t, c: Prediction(x), table, allowed)(x, point, None).clean
+    torch.testing.assert_close(rounded, table[distance.masked_fill(~allowed, torch.inf).argmin(-1)])
+    free = rounding(lambda x, t, c: Prediction(x), table.numpy())(x.numpy(), point, None).clean
+    np.testing.assert_array_equal(free, table.numpy()[distance.argmin(-1).numpy()])
+    later = rounding(lambda x, t, c: Prediction(x), table, until=0.4)(x, point, None).clean
+    assert later is x
+
+
+def test_a_classifier_that_is_linear_in_the_vectors_steers_tokens_exactly():
+    """Then log p(y | x) + log p(x) is known for every sentence, and so is p(x | y)."""
+    generator = torch.Generator().manual_seed(0)
+    process = Categorical.masked(rectified_flow(), 4)
+    logits, table = torch.randn(1, 3, 5, generator=generator), torch.randn(5, 2, generator=generator)
+    pull = torch.randn(3, 2, generator=generator)
+    guided = first_order(lambda x, t, c: Prediction(logits), table, lambda v, t, c: (v * pull).sum((1, 2)), 1.0)
+    x = torch.tensor([[4, 2, 4]])
+    law = process.clean(x, guided(x, process.at(0.7), None)).probabilities
+    exact = (logits[..., :4] + pull @ table[:4].T).softmax(-1)
+    torch.testing.assert_close(law[0, [0, 2], :4], exact[0, [0, 2]])
+    assert law[0, 1, 2] == 1
+
+
+def test_ascent_steps_to_the_sign_of_the_sum_of_both_gradients():
+    t, s = PROCESSES["cosine"].at(0.5), PROCESSES["cosine"].at(0.4)
+    x, target = torch.tensor([[0.0, 3.0, -1.0]]), torch.tensor([[2.0, 3.5, -4.0]])
+    law = Normal(torch.zeros(1, 3), 1.0)
+    step = Step(x, t, s, Prediction(x), law)
+    noise = Noise([0], (3,), convert=torch.from_numpy)
+    alone = ascent(lambda z, t, c: -((z - target) ** 2).sum(1), 0.25, 0.0, count=2)(step, noise)
+    torch.testing.assert_close(alone, torch.tensor([[0.5, 3.5, -1.5]]))
+    # -x for fluency, 2 (target - x) for what is asked: 4, -2 and -5 at the start
+    both = ascent(lambda z, t, c: -((z - target) ** 2).sum(1), 0.25, 1.0, count=1)(step, noise)
+    torch.testing.assert_close(both, torch.tensor([[0.25, 2.75, -1.25]]))
+    assert ascent(lambda z, t, c: z.sum(1), 0.25, 0.0, end=0.4)(step, noise) is None
+    assert ascent(lambda z, t, c: z.sum(1), 0.25, 0.0)(step._replace(transition=None), noise) is None

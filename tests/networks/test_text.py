@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from inkwash.networks.text import Layer, TextEncoder
+from inkwash.networks.text import Layer, TextEncoder, rotary, turned
 
 
 def test_a_layer_is_the_pre_norm_transformer_layer_of_torch() -> None:
@@ -28,7 +28,19 @@ def test_a_layer_is_the_pre_norm_transformer_layer_of_torch() -> None:
     mask = torch.arange(7) < torch.tensor([[7], [5], [2], [1]])
     with torch.no_grad():
         expected = theirs(x, src_key_padding_mask=~mask)
-        torch.testing.assert_close(ours(x, mask)[mask], expected[mask], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours(x, mask[:, None, None])[mask], expected[mask], atol=1e-5, rtol=1e-5)
+
+
+def test_turned_queries_and_keys_depend_on_their_distance_alone() -> None:
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 8, dtype=torch.float64)
+    place = torch.arange(40, dtype=torch.float64)
+    products = turned(q.expand(40, 8), rotary(place, 8)) @ turned(k.expand(40, 8), rotary(place, 8)).T
+    for distance in (0, 1, 7):
+        same = products.diagonal(distance)
+        torch.testing.assert_close(same, same[:1].expand_as(same))
+    torch.testing.assert_close(products[0, 0], q @ k)
+    assert (products[0, 0] - products[0, 1]).abs() > 1e-2
 
 
 def small() -> TextEncoder:

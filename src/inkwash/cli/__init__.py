@@ -6,9 +6,17 @@ from typing import Any
 from inkwash.errors import UserError
 
 
+def application() -> Any:
+    """The application, with the commands of all systems."""
+    from inkwash.cli import language, series  # noqa: F401, each adds its own
+    from inkwash.cli.commands import app
+
+    return app
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; a user's mistake is one line on standard error, and exit code 2."""
-    from inkwash.cli.series import app  # with the commands of all systems
+    app = application()
 
     try:
         return int(app(arguments, standalone_mode=False) or 0)

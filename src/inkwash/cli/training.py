@@ -26,19 +26,26 @@ TASKS = {
     "upsampler": ("inkwash.systems.pictures.train_upsampler", "upsampler"),
     "student": ("inkwash.systems.pictures.train_student", "model"),
     "series": ("inkwash.systems.series.train", "model"),
+    "language": ("inkwash.systems.language.train", "model"),
+    "reader": ("inkwash.systems.language.train_reader", "model"),
     "text-encoder": ("inkwash.training.distill", "text-encoder"),
 }
 
 
+# tasks for which data of one's own are enough
+OWN = {"pictures": "pictures", "text": "language"}
+
+
 def run(name: str, data: Path | None, out: Path | None, changes: dict[str, Any]) -> Path:
-    """Trains by the recipe file `name`, or for "pictures" on the folder `data`; the folder of what was trained."""
-    file, task = Path(name), "pictures"
-    if name == "pictures":
+    """Trains by the recipe file `name`, or for "pictures" and "text" on `data`; the folder of what was trained."""
+    file, task = Path(name), OWN.get(name, "")
+    if task:
         if data is None:
-            raise UserError("inkwash train pictures needs --data, a folder of pictures")
+            wanted = "a folder of pictures" if task == "pictures" else "a text file, or a table"
+            raise UserError(f"inkwash train {name} needs --data, {wanted}")
     else:
         if not file.is_file():
-            raise unknown("recipe", name, ["pictures", *(str(p) for p in Path("recipes").glob("*.toml"))])
+            raise unknown("recipe", name, [*OWN, *(str(p) for p in Path("recipes").glob("*.toml"))])
         try:
             task = str(tomllib.loads(file.read_text(encoding="utf-8")).get("task"))
         except ValueError as error:
@@ -47,7 +54,7 @@ def run(name: str, data: Path | None, out: Path | None, changes: dict[str, Any])
         raise unknown("task", task, TASKS)
     if task == "text-encoder" and data is not None:
         raise UserError("--data is for pictures: a text encoder's recipe names its captions itself")
-    out = out or Path("runs") / file.stem
+    out = out or Path("runs") / (f"text-{data.stem}" if data is not None and name == "text" else file.stem)
 
     from inkwash.cli.commands import writable
     from inkwash.training.fit import Settings
@@ -58,6 +65,10 @@ def run(name: str, data: Path | None, out: Path | None, changes: dict[str, Any])
     if name == "pictures":
         settings = Settings(**{"steps": 20_000, "batch_size": 32, "channels_last": True, **changes})
         recipe = trainer.Recipe("pictures", data, settings, PICTURES, words=False)
+    elif name == "text":
+        recipe = trainer.usual(data)
+        recipe = replace(recipe, fit=replace(recipe.fit, **changes))
+        recipe = replace(recipe, reader_steps=min(recipe.reader_steps, recipe.fit.steps))
     else:
         recipe = load_recipe(file, trainer.Recipe)
         recipe = replace(recipe, fit=replace(recipe.fit, **changes), **({} if data is None else {"data": data}))

@@ -12,8 +12,9 @@ from inkwash.diffusion.denoiser import thousands
 from inkwash.diffusion.driver import sample
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid, beta, karras, leading, log_snr, trailing, uniform
-from inkwash.diffusion.guides import adaptive_projected, autoguidance, classifier, classifier_free, dynamic_threshold
-from inkwash.diffusion.guides import known_region, measurement, static_threshold
+from inkwash.diffusion.guides import adaptive_projected, ascent, autoguidance, classifier, classifier_free
+from inkwash.diffusion.guides import dynamic_threshold, first_order, known_region, measurement, rounding
+from inkwash.diffusion.guides import static_threshold
 from inkwash.diffusion.likelihood import bits_per_dimension, log_likelihood, variational_bound
 from inkwash.diffusion.losses import LossAware, cross_entropy, d3pm_bound, edm_weight, flow_weight, log_normal
 from inkwash.diffusion.losses import logit_normal, min_snr, p2, simple, uniform_times, vlb

@@ -78,7 +78,7 @@ def pick(x: Array, index: Array) -> Array:
 def finite(x: Array) -> bool:
     """Whether every value is finite. A finite sum says so at once; a sum may also overflow, and then all are looked
     at."""
-    return math.isfinite(float(x.sum())) or bool(namespace(x).isfinite(x).all())
+    return math.isfinite(x.sum().item()) or bool(namespace(x).isfinite(x).all())
 
 
 def normal_cdf(x: Array) -> Array:

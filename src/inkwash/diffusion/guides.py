@@ -220,6 +220,71 @@ def dynamic_threshold(denoise: Denoise, quantile: float = 0.995, limit: float = 
     return clipped
 
 
+def rounding(denoise: Denoise, table: Array, allowed: Array | None = None, until: float = 1.0) -> Denoise:
+    """The clean prediction, moved to the nearest row of `table` (symbols, dim) at each position, at times t <= until.
+
+    The clamping trick of Diffusion-LM (Li et al. 2022, 2205.14217, section 4.2): states are (batch, positions...,
+    dim), and the table holds the vectors of words. `allowed`, true where a symbol may stand, broadcasts to (batch,
+    positions..., symbols); where it leaves one, that symbol is known.
+    """
+
+    def rounded(x: Array, t: Point, condition: Condition | None) -> Prediction:
+        prediction = denoise(x, t, condition)
+        if t.t > until:
+            return prediction
+        return prediction._replace(clean=table[nearest(prediction.clean, table, allowed)])
+
+    return rounded
+
+
+def nearest(x: Array, table: Array, allowed: Array | None = None) -> Array:
+    """The row of `table` nearest to each vector, argmin |x - row|^2; see `rounding`."""
+    scores = x @ table.T - (table**2).sum(-1) / 2
+    return (scores if allowed is None else namespace(x).where(allowed, scores, -np.inf)).argmax(-1)
+
+
+def first_order(denoise: Denoise, table: Array, log_prob: LogProbability, scale: float) -> Denoise:
+    """Tokens steered by a classifier of their vectors, `table` (symbols, dim): logits + scale g table, with g the
+    gradient of log p(y | x_t) in the vector at each position.
+
+    The change of log p(y | x_t) that each symbol would make there, to first order (Schiff et al. 2024, 2412.10193,
+    equation 11 and appendix; Vignac et al. 2022, 2209.14734, algorithm 3). `log_prob` as in `classifier`, of vectors.
+
+    Raises DiffusionError for a state that is no torch tensor.
+    """
+
+    def guided(x: Array, t: Point, condition: Condition | None) -> Prediction:
+        prediction = denoise(x, t, condition)
+        slope = gradient(lambda z: log_prob(z, t, condition), table[x], "first_order")
+        return prediction._replace(clean=prediction.clean + scale * slope @ table.T)
+
+    return guided
+
+
+def ascent(log_prob: LogProbability, rate: float, fluency: float, count: int = 3, end: float = 0.0) -> Hook:
+    """After each step, `count` steps uphill on fluency log p(x_s | x_t) + log p(y | x_s), each of length `rate` in
+    every element: x + rate sign(gradient).
+
+    Diffusion-LM (Li et al. 2022, 2205.14217, section 5.1): a new Adagrad for each step, which is that sign. Steps to
+    s <= end are left alone. It needs a sampler with noise.
+    """
+
+    def climb(step: Step, noise: Noise) -> Array | None:
+        x, law = step.x, step.transition
+        if step.s.t <= end or law is None:
+            return None
+
+        def height(z: torch.Tensor) -> torch.Tensor:
+            fluent: torch.Tensor = law.log_prob(z).flatten(1).sum(1)
+            return fluency * fluent + log_prob(z, step.s, None)
+
+        for _ in range(count):
+            x = x + rate * namespace(x).sign(gradient(height, x, "ascent"))
+        return x
+
+    return climb
+
+
 def known_region(process: Gaussian, x0: Array, mask: Array) -> Hook:
     """Inpainting: after each step, where `mask` is true the state is the known `x0`, noised to that time.
 

@@ -8,7 +8,11 @@ from torch import Tensor, nn
 
 
 class Layer(nn.Module):
-    """One pre-norm transformer layer (Xiong et al. 2020, arXiv 2002.04745)."""
+    """One pre-norm transformer layer (Xiong et al. 2020, arXiv 2002.04745).
+
+    mask: which positions each one sees, True where it does, broadcast to (B, heads, L, L); None: all. angles (L,
+    width / heads / 2): by how much queries and keys are turned at each position (`rotary`).
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -20,12 +24,27 @@ class Layer(nn.Module):
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, angles: Tensor | None = None) -> Tensor:
         heads = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1))  # (B, L, 3, H, width / H)
         q, k, v = heads.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
+        if angles is not None:
+            q, k = turned(q, angles), turned(k, angles)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = x + self.out(attended.transpose(1, 2).flatten(2))
         return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
+def rotary(position: Tensor, dim: int) -> Tensor:
+    """Angles (L, dim / 2) = position times 10000^(-2 k / dim): with queries and keys turned so, attention depends on
+    how far apart two positions are (RoFormer, Su et al. 2021, arXiv 2104.09864, equation 15)."""
+    return position[:, None] * 10000.0 ** (-torch.arange(0, dim, 2, device=position.device) / dim)
+
+
+def turned(x: Tensor, angles: Tensor) -> Tensor:
+    """Each pair (first half, second half) of the last axis, turned by its angle."""
+    first, second = x.chunk(2, dim=-1)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
 class TextEncoder(nn.Module):
@@ -59,7 +78,7 @@ class TextEncoder(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         x = self.widen(self.pieces(ids)) + self.positions[: ids.shape[1]]
         for layer in self.layers:
-            x = layer(x, mask)
+            x = layer(x, mask[:, None, None])
         states = self.head(self.norm(x))
         mean = (states * mask[..., None]).sum(1)  # its length does not matter: it is normalised next
         return states, math.sqrt(states.shape[-1]) * F.normalize(mean, dim=-1)

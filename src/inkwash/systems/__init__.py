@@ -11,6 +11,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.weights.shipped import describe, locate
 
 if TYPE_CHECKING:
+    from inkwash.systems.language.model import Writer
     from inkwash.systems.pictures.drawing import Drawing
     from inkwash.systems.series.model import Forecaster
 
@@ -23,7 +24,7 @@ def load(
     precision: str = "float32",
     runtime: str | None = None,
     threads: int | None = None,
-) -> Drawing | Forecaster:
+) -> Drawing | Forecaster | Writer:
     """The model of a shipped name or a folder, as the class of its system and of the runtime; see `inkwash.load`."""
     folder = locate(name)
     facts = describe(folder)
@@ -33,6 +34,10 @@ def load(
         from inkwash.systems.series.model import Forecaster
 
         return Forecaster.load(folder, device, threads)
+    if facts.get("system") == "language":
+        from inkwash.systems.language.model import Writer
+
+        return Writer.load(folder, device, threads)
     if facts.get("system") != "pictures":
         raise UserError(f"{folder}: a model of system '{facts.get('system')}', which this version does not know")
     if runtime not in (*RUNTIMES, None):

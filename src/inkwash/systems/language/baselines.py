@@ -1,0 +1,58 @@
+"""The plain autoregressive model: what diffusion is measured beside, and, learned apart, what judges fluency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from inkwash.codecs.words import END, PAD
+from inkwash.diffusion import Noise
+from inkwash.networks.words import NextWord
+
+
+@torch.no_grad()
+def draw(
+    network: NextWord,
+    seeds: Sequence[int],
+    allowed: Tensor,
+    given: dict[str, Tensor] | None = None,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Sentences (B, L), one word after the other; at each position only of those that are allowed, (B, L, symbols).
+
+    Where a sentence is given its words from left to right only (`allowed` leaves one), what comes later is not
+    foreseen.
+    """
+    length, device = network.config["length"], allowed.device
+    keys = torch.from_numpy(Noise(seeds, (length,)).uniform()).to(device)
+    words = torch.full((len(seeds), length), PAD, device=device)
+    ended = torch.zeros(len(seeds), dtype=torch.bool, device=device)
+    for i in range(length):
+        logits = network(words[:, :i], **(given or {}))[:, i].masked_fill(~allowed[:, i], -torch.inf) / temperature
+        below = logits.softmax(-1).cumsum(-1)
+        drawn = (below < keys[:, i : i + 1] * below[:, -1:]).sum(-1)
+        words[:, i] = torch.where(ended, PAD, drawn)
+        ended |= words[:, i] == END
+        if ended.all():
+            break
+    return words
+
+
+@torch.no_grad()
+def surprise(
+    network: NextWord, words: Tensor, given: dict[str, Tensor] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """-log p of each sentence (B, L), [END] included, in nats, and how many words that is."""
+    totals = []
+    for start in range(0, len(words), 128):
+        part = words[start : start + 128]
+        told: dict[str, Any] = {key: value[start : start + 128] for key, value in (given or {}).items()}
+        logits = network(part, **told)[:, : part.shape[1]]
+        each = F.cross_entropy(logits.movedim(-1, 1), part, ignore_index=PAD, reduction="none")
+        totals.append(each.sum(1))
+    return torch.cat(totals).numpy(), (words != PAD).sum(1).numpy()

@@ -1,0 +1,66 @@
+"""How well sentences keep to what was asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import numpy as np
+
+from inkwash.errors import UserError
+from inkwash.systems.language.controls import Wish
+from inkwash.systems.language.grammar import Parse
+from inkwash.systems.language.reading import mentions
+
+
+def least_risk(texts: Sequence[Sequence[str]]) -> int:
+    """The text, given as its words, with the least mean risk, 1 - BLEU, beside the others (minimum Bayes risk
+    decoding, Kumar & Byrne 2004)."""
+    from sacrebleu import BLEU
+
+    bleu = BLEU(tokenize="none", effective_order=True)
+    lines = [" ".join(words) for words in texts]
+    gains = [
+        np.mean([bleu.sentence_score(line, [other]).score for j, other in enumerate(lines) if j != i] or [0.0])
+        for i, line in enumerate(lines)
+    ]
+    return int(np.argmax(gains))
+
+
+def needs(purpose: str, *modules: str) -> None:
+    """UserError if a package of the extra is missing."""
+    for module in modules:
+        if not find_spec(module):
+            raise UserError(f"{purpose} needs {module}: pip install 'inkwash[language]'")
+
+
+def semantic(text: str, wanted: Wish) -> float:
+    """Whether every value stands in the text, word by word (Diffusion-LM looks for its letters)."""
+    return float(all(mentions(text, value) for value in wanted.fields.values()))
+
+
+def tags(parse: Parse, wanted: Wish) -> float:
+    """The share of positions whose tag is as asked; missing words are wrong, words beyond are not counted."""
+    right = [a == b for a, b in zip(parse.tags, wanted.tags, strict=False)]
+    return sum(right) / len(wanted.tags)
+
+
+def span(parse: Parse, wanted: Wish) -> float:
+    """Whether the constituents are there, exactly."""
+    return float(set(wanted.spans) <= set(parse.spans))
+
+
+def tree(parse: Parse, wanted: Wish) -> float:
+    """F1 of the labelled constituents."""
+    assert wanted.tree is not None
+    found, asked = set(parse.spans), set(wanted.tree)
+    return 2 * len(found & asked) / max(len(found) + len(asked), 1)
+
+
+def interval(values: Sequence[float], groups: Sequence[int], weights: Sequence[float] | None = None) -> list[float]:
+    """95 % of the means of samples of the groups (targets), drawn with replacement: sentences for one target are
+    alike, so it is targets that are drawn. weights: of the values in the mean."""
+    of = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
+    sums, counts = np.bincount(groups, np.asarray(values) * of), np.bincount(groups, of)
+    chosen = np.random.default_rng(0).integers(0, len(sums), (1000, len(sums)))
+    return [float(q) for q in np.quantile(sums[chosen].sum(1) / counts[chosen].sum(1), [0.025, 0.975])]

@@ -1,0 +1,158 @@
+"""Training of a writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from inkwash.codecs.words import PAD, Words, split
+from inkwash.errors import UserError
+from inkwash.systems.language import engines
+from inkwash.systems.language.reading import Corpus, read_corpus
+from inkwash.training.data import batches
+from inkwash.training.fit import Settings, fit
+from inkwash.training.report import say
+
+EVERY = 40  # of so many sources (or texts) one is held out
+
+
+# how each engine is sampled, chosen on the sentences of E2E that are held out
+USUAL = {
+    "vectors": {"temperature": 0.5, "guidance": 2.0},
+    "masked": {"temperature": 0.7, "guidance": 2.0},
+    "next": {"temperature": 1.0, "guidance": 1.0},
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe file of task "language".
+
+    data      see `read_corpus`
+    engine    vectors, masked or next; see `engines`
+    improved  of vectors: CDCD's loss; if false, the paper's; see `engines`
+    length    of the longest sentence, in words and signs, [END] included; what is longer is cut
+    source    of the longest source; 0: sources are not read
+    alone     whether every other batch leaves the sources out, so that the model also writes without one
+    at_least  how often a word must come to be in the vocabulary
+    dim       of the word vectors; the masked and the autoregressive network take the width
+    reader_steps  how long to teach a reader of the fields afterwards; for grammar see `train_reader`
+    """
+
+    task: Literal["language"]
+    data: Path
+    fit: Settings
+    engine: Literal["vectors", "masked", "next"] = "vectors"
+    improved: bool = True
+    length: int = 40
+    source: int = 40
+    alone: bool = True
+    at_least: int = 2
+    dim: int = 16
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    dropout: float = 0.0
+    reader_steps: int = 0
+
+
+def parts(corpus: Corpus) -> tuple[Corpus, Corpus]:
+    """What is learned, and what is held out for choices: all sentences of one in forty sources, or texts."""
+    keys = [source or text for source, text in zip(corpus.sources, corpus.texts, strict=True)]
+    places = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    out = [places[key] % EVERY == EVERY - 1 for key in keys]
+    return tuple(corpus.part([i for i, held in enumerate(out) if held is wanted]) for wanted in (False, True))  # type: ignore[return-value]
+
+
+def network(recipe: Recipe, words: Words, sources: bool) -> Any:
+    """A new one."""
+    vectors = recipe.engine == "vectors"
+    more = {"improved": recipe.improved} if vectors else {}
+    return engines.NETWORKS[recipe.engine](
+        symbols=len(words) + (recipe.engine == "masked"),
+        dim=recipe.dim if vectors else recipe.width,
+        width=recipe.width,
+        layers=recipe.layers,
+        heads=recipe.heads,
+        length=recipe.length,
+        source=recipe.source if sources else 0,
+        dropout=recipe.dropout,
+        **more,
+    )
+
+
+def encode_sources(words: Words, sources: list[str], length: int) -> dict[str, Tensor]:
+    """The numbers of their words (N, S), and where there is one."""
+    rows = torch.from_numpy(words.encode(sources, length))
+    rows = rows[:, : int((rows != PAD).sum(1).max())]
+    return {"source": rows, "source_mask": rows != PAD}
+
+
+def feed(recipe: Recipe, corpus: Corpus, words: Words) -> Callable[[int], dict[str, Tensor]]:
+    """Batch k: {"words": (B, L)}, and its sources."""
+    rows = torch.from_numpy(words.encode(corpus.texts, recipe.length))
+    sources = encode_sources(words, corpus.sources, recipe.source) if recipe.source and any(corpus.sources) else None
+    order = batches(len(rows), recipe.fit.batch_size, recipe.fit.seed)
+
+    def batch(k: int) -> dict[str, Tensor]:
+        chosen = torch.from_numpy(order(k))
+        out = {"words": rows[chosen]}
+        if sources is not None and not (recipe.alone and k % 2):
+            longest = int(sources["source_mask"][chosen].sum(1).max())
+            out |= {key: value[chosen, :longest] for key, value in sources.items()}
+        return out
+
+    return batch
+
+
+def train(recipe: Recipe, folder: Path) -> None:
+    """Trains, or goes on; writes folder/model."""
+    from inkwash.systems.language.model import Writer
+
+    taught, _ = parts(read_corpus(recipe.data))
+    words = Words.learn(taught.texts + (taught.sources if recipe.source else []), recipe.at_least)
+    if not words.words:
+        raise UserError(f"{recipe.data}: no word comes {recipe.at_least} times; lower at_least in the recipe")
+    if cut := sum(len(split(text)) >= recipe.length for text in taught.texts):
+        say(f"{cut} of {len(taught)} sentences are longer than {recipe.length - 1} words: their ends are cut off")
+    torch.manual_seed(recipe.fit.seed)
+    sources = recipe.source > 0 and any(taught.sources)
+    made = network(recipe, words, sources)
+    fit(made, engines.loss(made), feed(recipe, taught, words), folder, recipe.fit)
+    info = {"system": "language", "engine": recipe.engine, "needs_source": sources and not recipe.alone}
+    info["steps"] = 60 if recipe.engine == "vectors" else recipe.length
+    info |= USUAL[recipe.engine]
+    if recipe.engine == "vectors":
+        info["clamp"] = 0.97 if recipe.improved else 1.0  # the time below which predictions are rounded to words
+    Writer(made, words, info).save(folder / "model")
+    if recipe.reader_steps:
+        from inkwash.systems.language import train_reader
+
+        settings = Settings(recipe.reader_steps, 32, 1e-3, warmup=100, decay="cosine", ema=0.99)
+        lesson = train_reader.Recipe("reader", recipe.data, folder / "model", settings, grammar=False)
+        train_reader.train(lesson, folder / "reader", folder / "model")
+
+
+def usual(file: Path) -> Recipe:
+    """For `inkwash train text`: a recipe for a file of one's own."""
+    corpus = read_corpus(file)
+    sizes = sorted(len(split(text)) for text in corpus.texts)
+    length = min(max(sizes[int(0.98 * len(sizes))] + 1, 8), 64)  # two sentences of a hundred may be cut
+    paired = any(corpus.sources) and not any(corpus.fields)
+    source = min(max((len(split(text)) for text in corpus.sources), default=0) + 1, 96)
+    settings = Settings(20_000, 32, 1e-3, warmup=200, decay="cosine", ema=0.999)
+    return Recipe(
+        "language",
+        file,
+        settings,
+        length=length,
+        source=source if any(corpus.sources) else 0,
+        alone=not paired,
+        at_least=2 if len(corpus) > 2000 else 1,
+        reader_steps=2000 if any(corpus.fields) else 0,
+    )

@@ -1,0 +1,194 @@
+"""Training of what steers a writer: a reader of noisy sentences, on the writer's own word vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from inkwash import diffusion
+from inkwash.codecs.words import Words, split
+from inkwash.errors import UserError
+from inkwash.networks.words import Reader
+from inkwash.systems.language import grammar
+from inkwash.systems.language.controls import Reading
+from inkwash.systems.language.reading import Corpus, mentions, read_corpus
+from inkwash.systems.language.train import parts
+from inkwash.training.data import batches
+from inkwash.training.fit import Loss, Settings, fit
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe file of task "reader".
+
+    data     what the writer was trained on; see `read_corpus`
+    writer   its folder, or its shipped name; the reader is written into a copy of it
+    grammar  whether to teach parts of speech and syntax too, which spaCy reads (English)
+    at_least how often a value of a field must come to be one
+    """
+
+    task: Literal["reader"]
+    data: Path
+    writer: Path
+    fit: Settings
+    grammar: bool = True
+    width: int = 128
+    layers: int = 2
+    heads: int = 4
+    at_least: int = 10
+
+
+def train(recipe: Recipe, folder: Path, into: Path | None = None) -> None:
+    """Trains, or goes on; writes the writer with its reader into folder/model, or elsewhere."""
+    from inkwash.systems.language.model import Writer
+
+    writer = Writer.load(recipe.writer, recipe.fit.device)
+    if writer.info["engine"] == "next":
+        raise UserError(f"{recipe.writer}: an autoregressive model cannot be steered; give one of diffusion")
+    taught, _ = parts(read_corpus(recipe.data))
+    fields = values(taught, recipe.at_least)
+    if not fields and not recipe.grammar:
+        raise UserError(f"{recipe.data}: no fields in it, and grammar is false: there is nothing to teach a reader")
+    parses = list(grammar.parse([split(text) for text in taught.texts])) if recipe.grammar else []
+    torch.manual_seed(recipe.fit.seed)
+    reading = reader(recipe, writer, fields)
+    lessons = lesson(taught, writer.words, writer.length, fields, parses)
+    if recipe.grammar:
+        reading.network.lexicon.copy_(lexicon(lessons, len(writer.words), min(3, recipe.at_least)))
+    fit(
+        reading.network,
+        loss(reading.network, writer, recipe.grammar),
+        feed(lessons, recipe.fit),
+        folder,
+        recipe.fit,
+    )
+    writer.reading = reading
+    writer.save(into or folder / "model")
+
+
+def reader(recipe: Recipe, writer: Any, fields: dict[str, list[str]]) -> Reading:
+    """A new one."""
+    tags = [*grammar.TAGS, ""] if recipe.grammar else []
+    labels = ["", *grammar.LABELS] if recipe.grammar else []
+    network = Reader(
+        dim=writer.table().shape[1],
+        fields=[len(of) for of in fields.values()],
+        tags=len(tags),
+        labels=len(labels),
+        symbols=len(writer.words),
+        width=recipe.width,
+        layers=recipe.layers,
+        heads=recipe.heads,
+        length=writer.length,
+    )
+    return Reading(network, fields, tags, labels)
+
+
+def values(corpus: Corpus, at_least: int) -> dict[str, list[str]]:
+    """The values that each field has at least so often; the first is "", absent."""
+    counts: dict[str, dict[str, int]] = {}
+    for fields in corpus.fields:
+        for name, value in fields.items():
+            of = counts.setdefault(name, {})
+            of[value] = of.get(value, 0) + 1
+    found = {name: ["", *sorted(v for v, n in of.items() if n >= at_least)] for name, of in counts.items()}
+    return {name: kept for name, kept in sorted(found.items()) if len(kept) > 1}
+
+
+def labels_of_fields(corpus: Corpus, known: dict[str, list[str]]) -> Tensor:
+    """The value of each field in each sentence, (N, fields); -1 where it is not to be learned.
+
+    A value that most sentences say in its own words is learned from these alone, for that is what a user asks for;
+    others (family friendly: yes) from all that mean it.
+    """
+    out = torch.zeros(len(corpus), len(known), dtype=torch.long)
+    for column, (name, of) in enumerate(known.items()):
+        rows: dict[str, list[int]] = {}
+        for row, fields in enumerate(corpus.fields):
+            if name in fields:
+                rows.setdefault(fields[name], []).append(row)
+        for value, places in rows.items():
+            number = of.index(value) if value in of else -1
+            literal = [mentions(corpus.texts[row], value) for row in places]
+            for row, there in zip(places, literal, strict=True):
+                out[row, column] = number if there or 2 * sum(literal) < len(literal) else -1
+    return out
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Of sentences: words (N, L), fields (N, F), tags (N, L), and constituents as rows of (sentence, first, last,
+    label)."""
+
+    words: Tensor
+    fields: Tensor
+    tags: Tensor
+    spans: list[list[tuple[int, int, int]]]
+
+
+def lesson(corpus: Corpus, words: Words, length: int, fields: dict[str, list[str]], parses: list[Any]) -> Lesson:
+    """What a reader learns from. parses: of each sentence (tags, spans); none where grammar is not taught."""
+    rows = torch.from_numpy(words.encode(corpus.texts, length))
+    tags = torch.full(rows.shape, len(grammar.TAGS))
+    spans: list[list[tuple[int, int, int]]] = [[] for _ in corpus.texts]
+    for row, (of, constituents) in enumerate(parses):
+        kept = min(len(of), length - 1)
+        tags[row, :kept] = torch.tensor([grammar.TAGS.index(tag) for tag in of[:kept]])
+        spans[row] = [(i, j, 1 + grammar.LABELS.index(label)) for i, j, label in constituents if j < kept]
+    return Lesson(rows, labels_of_fields(corpus, fields), tags, spans)
+
+
+def lexicon(taught: Lesson, symbols: int, at_least: int) -> Tensor:
+    """Which words each part of speech has, (tags, symbols) bool: those seen with it so often."""
+    counts = torch.zeros(len(grammar.TAGS) + 1, symbols)
+    counts.index_put_(
+        (taught.tags.flatten(), taught.words.flatten()), torch.ones(taught.words.numel()), accumulate=True
+    )
+    return counts >= at_least
+
+
+def loss(reader: Reader, writer: Any, taught: bool) -> Loss:
+    """The cross-entropies of fields, tags and constituents, seen from x_t at uniform times; see `Writer.noised`."""
+
+    def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        times = diffusion.uniform_times(len(batch["words"]), generator)
+        x = writer.noised(batch["words"], times, generator)
+        states = reader.states(x, (1000 * times).to(x))
+        total = x.new_zeros(())
+        for i, scores in enumerate(reader.field_scores(states)):
+            total = total + F.cross_entropy(scores, batch["fields"][:, i], ignore_index=-1, reduction="sum") / len(x)
+        if taught:
+            tags = F.cross_entropy(reader.tag_scores(states).flatten(0, 1), batch["tags"].flatten())
+            upper = torch.ones_like(batch["labels"][0], dtype=torch.bool).triu(1)
+            scores = reader.label_scores(states)[:, upper]
+            spans = F.cross_entropy(scores.flatten(0, 1), batch["labels"][:, upper].flatten(), reduction="sum")
+            total = total + 5 * tags + spans / (5 * len(x))
+        return total
+
+    return value
+
+
+def feed(taught: Lesson, settings: Settings) -> Callable[[int], dict[str, Tensor]]:
+    """Batch k."""
+    order, length = batches(len(taught.words), settings.batch_size, settings.seed), taught.words.shape[1]
+
+    def batch(k: int) -> dict[str, Tensor]:
+        rows = order(k)
+        labels = torch.zeros(len(rows), length, length, dtype=torch.long)
+        for place, row in enumerate(rows):
+            for first, last, label in taught.spans[row]:
+                labels[place, first, last] = label
+        return {
+            "words": taught.words[rows],
+            "fields": taught.fields[rows],
+            "tags": taught.tags[rows],
+            "labels": labels,
+        }
+
+    return batch

@@ -1,0 +1,179 @@
+"""The command of language, as a person types it."""
+
+import json
+
+import pytest
+
+from inkwash.cli import main
+from inkwash.codecs.words import split
+from tests.systems.language.toy import SENTENCES, read, writer
+
+
+def write(capsys, *arguments):
+    """Exit code, lines on standard output, standard error."""
+    code = main(["write", *arguments])
+    out, err = capsys.readouterr()
+    return code, out.splitlines(), err
+
+
+def folder(model):
+    return ["--model", str(model.folder)]
+
+
+def test_a_sentence_a_line_and_nothing_else(capsys):
+    model = folder(writer("masked"))
+    capsys.readouterr()  # what training said
+    code, lines, err = write(capsys, *model, "--n", "20", "--seed", "3")
+    assert code == 0 and err == "" and len(lines) == 20
+    assert set(lines) <= set(SENTENCES) and len(set(lines)) > 1
+    assert write(capsys, *folder(writer("masked")), "--n", "20", "--seed", "3")[1] == lines
+
+
+def test_what_is_asked_is_kept_to(capsys):
+    code, lines, _ = write(
+        capsys, *folder(read("vectors")), "--control", "mood=wild", "--length", "2", "--steps", "20"
+    )
+    assert code == 0 and lines == ["Run!"]
+    code, lines, _ = write(capsys, *folder(writer("masked")), "--infill", "_ dog ran in _ park !")
+    assert lines == ["A dog ran in the park!"]
+
+
+def test_what_can_be_asked_is_listed(capsys):
+    _, lines, _ = write(capsys, *folder(read("vectors")), "--fields")
+    assert lines[0].startswith("length: 1 to 9 words") and "mood: calm, wild" in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--control", "colour=red"], "unknown field 'colour': choose from: mood"),
+        (["--control", "mood=wlid"], "did you mean wild"),
+        (["--control", "mood=wild", "--control", "mood=calm"], "contradict"),
+        (["--length", "0"], "at least one word"),
+        (["--length", "99"], "at most 9"),
+        (["--infill", "The dgo _"], "'dgo': did you mean dog"),
+        (["--infill", "The dog"], "no _ in the text"),
+        (["--pos", "DET NOUN"], "not taught grammar"),
+        (["--source", "name[The Punter]"], "not taught to read a source"),
+        (["--source", " "], "no words"),
+        (["--seed", "-1"], "seed -1"),
+        (["--n", "0"], "at least 1"),
+        (["--steps", "0"], "steps = 0: at least 1"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["vectors", "masked"])
+def test_a_mistake_is_one_line(engine, arguments, says, capsys):
+    model = folder(read(engine))
+    capsys.readouterr()
+    code, lines, err = write(capsys, *model, *arguments)
+    assert code == 2 and lines == [] and says in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("model", ["emoji", "nothing-like-it"])
+def test_a_model_of_something_else_is_refused(model, capsys):
+    code, _, err = write(capsys, "--model", model)
+    assert code == 2 and err.count("\n") == 1
+
+
+def test_a_writer_draws_no_pictures(capsys):
+    assert main(["generate", "a fox", *folder(writer("masked")), "--seed", "1"]) == 2
+    assert "writes sentences" in capsys.readouterr().err
+
+
+def test_own_text_by_one_command(tmp_path, capsys):
+    file = tmp_path / "my.txt"
+    file.write_text("我喜欢这家店。\n这家店很便宜。\n" * 3, encoding="utf-8")
+    out = tmp_path / "run"
+    assert main(["train", "text", "--data", str(file), "--out", str(out), "--steps", "60"]) == 0
+    info = json.loads((out / "model" / "system.json").read_text(encoding="utf-8"))
+    assert set(info["words"]) == set("我喜欢这家店。很便宜")
+    capsys.readouterr()
+    code, lines, _ = write(capsys, "--model", str(out / "model"), "--n", "3", "--steps", "10", "--seed", "1")
+    assert code == 0 and len(lines) == 3 and not any(" " in line for line in lines)
+
+
+def test_own_pairs_by_one_command(tmp_path, capsys):
+    file = tmp_path / "pairs.csv"
+    pairs = {"one": "eins", "two": "zwei", "three": "drei"}
+    file.write_text("source,target\n" + "".join(f"{a},{b}\n" for a, b in pairs.items()), encoding="utf-8")
+    out = tmp_path / "run"
+    assert main(["train", "text", "--data", str(file), "--out", str(out), "--steps", "500"]) == 0
+    capsys.readouterr()
+    for source, target in pairs.items():
+        assert write(capsys, "--model", str(out / "model"), "--source", source, "--seed", "1", "--steps", "20")[
+            1
+        ] == [target]
+    code, _, err = write(capsys, "--model", str(out / "model"))
+    assert code == 2 and "--source" in err
+
+
+def test_fields_of_one_s_own_can_be_asked_after_one_command(tmp_path, capsys):
+    file = tmp_path / "moods.csv"
+    file.write_text("text,mood\nWe laugh.,glad\nI weep alone.,sad\nThey sing a song.,glad\nYou cry.,sad\n" * 10)
+    out = tmp_path / "run"
+    assert main(["train", "text", "--data", str(file), "--out", str(out), "--steps", "300"]) == 0
+    capsys.readouterr()
+    asked = ["--model", str(out / "model"), "--n", "20", "--seed", "1", "--control"]
+    for mood, right in (("glad", {"We laugh.", "They sing a song."}), ("sad", {"I weep alone.", "You cry."})):
+        _, lines, _ = write(capsys, *asked, f"mood={mood}")
+        assert sum(line in right for line in lines) >= 14
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_an_empty_training_file_is_said(content, tmp_path, capsys):
+    (tmp_path / "my.txt").write_text(content)
+    assert main(["train", "text", "--data", str(tmp_path / "my.txt"), "--out", str(tmp_path / "run")]) == 2
+    assert "no sentence in it" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def meanings(tmp_path_factory):
+    """Sixty sentences of the kind that the shipped model knows."""
+    file = tmp_path_factory.mktemp("e2e") / "dev.csv"
+    names, foods, areas = ["The Punter", "Cocum", "Aromi", "Strada"], ["Italian", "French", "Indian"], ["riverside"]
+    rows = [
+        f'"name[{name}], food[{food}], area[{area}]",{name} is a{extra} {food} restaurant in the {area} area.'
+        for name in names
+        for food in foods
+        for area in areas
+        for extra in ("", " cheap", " family friendly", " highly rated", " moderately priced")
+    ]
+    file.write_text("mr,ref\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("name", ["e2e", "e2e-masked"])
+def test_the_whole_table_of_a_shipped_model(name, meanings):
+    import inkwash
+    from inkwash.systems.language.evaluate import best_of, table
+
+    writer = inkwash.load(name)
+    report = writer.evaluate(meanings, targets=2, samples=2, steps=6, meanings=2)
+    assert report["human"] < 3 < report["shuffled"]
+    kinds = ["none", "semantic", "length", "parts of speech", "tree", "span"]
+    kinds += ["semantic + parts of speech", "semantic + tree", "semantic + length"]
+    assert sorted(report["rows"]) == sorted(kinds)
+    assert report["rows"]["length"]["success"]["length"] == {"mean": 1.0, "interval": [1.0, 1.0]}
+    page = table(report)
+    assert all(f"| {kind} |" in page for kind in kinds) and page.count("least risk") == 2
+    rival = best_of(inkwash.load("e2e-judge"), writer, 4, pool=8)
+    report = writer.evaluate(meanings, targets=2, samples=2, controls=["semantic", "length"], draw=rival)
+    assert report["rows"]["length"]["success"]["length"]["mean"] == 1.0 and report["meanings"] is None
+
+
+def test_evaluate_says_what_it_needs(tmp_path, capsys):
+    assert main(["evaluate", "e2e", "--data", str(tmp_path / "none.csv"), "-o", str(tmp_path)]) == 2
+    assert "give --data" in capsys.readouterr().err
+    (tmp_path / "few.csv").write_text("mr,ref\nname[Cocum],Cocum is a cheap pub.\n")
+    assert main(["evaluate", "e2e", "--data", str(tmp_path / "few.csv"), "-o", str(tmp_path)]) == 2
+    assert "are needed for 40 targets" in capsys.readouterr().err
+
+
+def test_the_shipped_model_writes_what_the_page_promises(capsys):
+    arguments = ["--control", "food=Italian", "--length", "12", "--n", "10", "--seed", "3"]
+    code, lines, err = write(capsys, *arguments)
+    assert code == 0 and err == "" and len(lines) == 10
+    assert all(len(split(line)) == 12 for line in lines)
+    assert sum("Italian" in line for line in lines) >= 7
+    _, lines, _ = write(capsys, "--infill", "The _ is a _ near the river.", "--seed", "1")
+    assert len(lines) == 1 and lines[0].startswith("The ") and lines[0].endswith(" near the river.")

@@ -1,0 +1,72 @@
+"""Scores on cases whose value is known, and grammar as spaCy reads it."""
+
+import numpy as np
+import pytest
+
+from inkwash.codecs.words import split
+from inkwash.systems.language import grammar, metrics
+from inkwash.systems.language.controls import Wish
+from inkwash.systems.language.evaluate import gap, score
+from inkwash.systems.language.grammar import Parse
+
+
+def test_tags_are_counted_position_by_position():
+    parse = Parse(["DET", "NOUN", "VERB", "ADV"], [])
+    assert metrics.tags(parse, Wish(tags=("DET", "NOUN", "VERB"), length=3)) == 1
+    assert metrics.tags(parse, Wish(tags=("DET", "ADJ", "VERB", "ADV", "PUNCT"), length=5)) == pytest.approx(3 / 5)
+
+
+def test_a_tree_is_scored_by_f1_and_a_span_exactly():
+    parse = Parse([], [(0, 1, "NP"), (0, 4, "S"), (2, 4, "VP")])
+    assert metrics.tree(parse, Wish(tree=((0, 1, "NP"), (0, 4, "S"), (2, 4, "VP")), length=5)) == 1
+    assert metrics.tree(parse, Wish(tree=((0, 1, "NP"), (3, 4, "PP")), length=5)) == pytest.approx(2 / 5)
+    assert metrics.span(parse, Wish(spans=((2, 4, "VP"),))) == 1
+    assert metrics.span(parse, Wish(spans=((2, 4, "NP"),))) == 0
+
+
+def test_an_interval_holds_the_mean_and_is_wide_where_targets_differ():
+    groups = np.repeat(np.arange(40), 10)
+    alike = np.tile([0, 1], 200)  # every target has the mean 1/2
+    apart = np.repeat(np.tile([0, 1], 20), 10)  # half of the targets succeed always
+    low, high = metrics.interval(alike, groups)
+    assert low == high == 0.5
+    low, high = metrics.interval(apart, groups)
+    half = 1.96 * 0.5 / 40**0.5
+    assert 0.5 - low == pytest.approx(half, rel=0.2) and high - 0.5 == pytest.approx(half, rel=0.2)
+
+
+def test_grammar_of_a_plain_sentence():
+    words = split("The Punter is a cheap pub near the river.")
+    (parse,) = grammar.parse([words])
+    assert parse.tags == ["DET", "PROPN", "AUX", "DET", "ADJ", "NOUN", "ADP", "DET", "NOUN", "PUNCT"]
+    said = {(" ".join(words[i : j + 1]), label) for i, j, label in parse.spans}
+    assert {("The Punter", "NP"), ("a cheap pub", "NP"), ("near the river", "PP"), ("the river", "NP")} <= said
+    assert (" ".join(words), "S") in said
+
+
+def test_constituents_are_nested_or_apart():
+    texts = ["It has a low price and kids like it, but the food that they serve is cold.", "Near the river, Cocum."]
+    for parse in grammar.parse([split(text) for text in texts]):
+        for i, j, _ in parse.spans:
+            for k, m, _ in parse.spans:
+                assert j < k or m < i or (i <= k and m <= j) or (k <= i and j <= m)
+
+
+def test_a_sentence_keeps_to_its_own_description():
+    words = split("The Punter is a cheap pub near the river.")
+    (parse,) = grammar.parse([words])
+    spans = tuple(parse.spans)
+    wanted = Wish({"price": "cheap"}, tuple(parse.tags), spans[:2], spans, (), len(words))
+    assert score("all", [words], [wanted]) == {
+        "semantic": [1.0], "parts of speech": [1.0], "tree": [1.0], "span": [1.0],
+    }  # fmt: skip
+    assert score("length", [words[1:]], [Wish(length=len(words))]) == {"length": [0.0]}
+
+
+def test_the_gap_is_the_middle_third():
+    assert gap(list("abcdef")) == Wish(words=("a", "b", None, None, "e", "f"), length=6)
+
+
+def test_an_interval_weighs_values_by_their_size():
+    low, high = metrics.interval([1.0, 3.0], [0, 0], [3, 1])
+    assert low == high == 1.5

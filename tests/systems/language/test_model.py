@@ -1,0 +1,170 @@
+"""Writers of a language of four sentences: they write these and no others, and those that are asked for."""
+
+import numpy as np
+import pytest
+import torch
+
+import inkwash
+from inkwash.codecs.words import END, PAD, join
+from inkwash.errors import UserError
+from inkwash.systems.language import baselines
+from inkwash.systems.language.controls import Wish, wish
+from inkwash.systems.language.metrics import least_risk
+from inkwash.systems.language.model import Writer
+from tests.systems.language.toy import SENTENCES, read, writer
+
+ENGINES = ["vectors", "masked", "next"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_it_writes_what_it_has_learned_and_all_of_it(engine):
+    made = writer(engine).write(60, seed=1, steps=40 if engine == "vectors" else None)
+    right = [text in SENTENCES for text in made]
+    assert np.mean(right) > 0.9 and len(set(made) & set(SENTENCES)) == 4
+
+
+def test_the_loss_of_the_paper_learns_too():
+    made = writer("vectors", improved=False).write(60, seed=1, steps=100)
+    assert np.mean([text in SENTENCES for text in made]) > 0.5
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_sentence_of_a_seed_is_the_same_alone_and_among_others(engine):
+    model, how = writer(engine), {"steps": 10 if engine == "vectors" else None}
+    together = model.write(70, seed=5, **how)
+    assert [model.write(1, seed=5 + i, **how)[0] for i in (0, 3, 69)] == [together[i] for i in (0, 3, 69)]
+
+
+@pytest.mark.parametrize("engine", ["vectors", "masked"])
+@pytest.mark.parametrize(
+    ("asked", "right"),
+    [
+        (wish(infill="_ dog _ in the _ !"), "A dog ran in the park!"),
+        (wish(infill="_ _ birds _ _ _ _ ."), "Two old birds sing by the river."),
+        (wish(start="The cat"), "The cat sat on the mat."),
+        (wish(length=8), "Two old birds sing by the river."),
+        (wish(length=2), "Run!"),
+    ],
+)
+def test_known_words_and_lengths_leave_one_sentence(engine, asked, right):
+    made = writer(engine).write(20, asked, seed=2, steps=40 if engine == "vectors" else None)
+    assert np.mean([text == right for text in made]) > 0.8
+    rows = writer(engine).draw([asked] * 20, range(20), steps=5)
+    for words in writer(engine).words.decode(rows):  # what is given is given, however few the steps
+        assert asked.length in (None, len(words))
+        assert all(word in (None, own) for word, own in zip(asked.words, words, strict=False))
+
+
+@pytest.mark.parametrize("engine", ["vectors", "masked"])
+@pytest.mark.parametrize("mood", ["calm", "wild"])
+def test_a_reader_leads_to_the_field(engine, mood):
+    made = read(engine).write(60, wish([f"mood={mood}"]), seed=3, steps=40 if engine == "vectors" else None)
+    assert np.mean([SENTENCES.get(text) == mood for text in made]) > 0.75  # half of them without a reader
+
+
+GRAMMAR = {
+    "pos": Wish(tags=("DET", "NOUN", "VERB", "ADP", "DET", "NOUN", "PUNCT"), length=7),
+    "span": Wish(spans=((4, 6, "PP"),)),
+}
+
+
+@pytest.mark.parametrize("engine", ["vectors", "masked"])
+def test_a_reader_of_grammar_leads_to_tags_and_constituents(engine):
+    model, steps = read(engine, grammar=True), 40 if engine == "vectors" else None
+    made = model.write(20, GRAMMAR["pos"], seed=1, steps=steps)
+    assert np.mean([text in ("The cat sat on the mat.", "A dog ran in the park!") for text in made]) > 0.7
+    made = model.write(20, GRAMMAR["span"], seed=1, steps=steps)
+    assert (
+        np.mean([text == "Two old birds sing by the river." for text in made]) > 0.6
+    )  # of four sentences one has it
+    both = Wish({"mood": "wild"}, GRAMMAR["pos"].tags, length=7)
+    made = model.write(20, both, seed=1, steps=steps)
+    assert np.mean([text == "A dog ran in the park!" for text in made]) > 0.8
+
+
+def test_a_part_of_speech_that_no_word_has_is_said():
+    with pytest.raises(UserError, match="no word that is INTJ"):
+        read("vectors", grammar=True).write(1, Wish(tags=("INTJ",), length=1))
+
+
+def test_what_is_saved_writes_the_same(tmp_path):
+    model = read("vectors")
+    model.save(tmp_path)
+    again = inkwash.load(tmp_path)
+    asked = wish(["mood=wild"])
+    assert again.write(5, asked, seed=1, steps=10) == model.write(5, asked, seed=1, steps=10)
+
+
+def test_the_least_risk_is_the_sentence_that_most_agree_with():
+    assert least_risk([text.split() for text in ["a b c d e", "x y", "a b c d f", "a b c d e"]]) in (0, 3)
+    made = writer("next").write(5, seed=1, candidates=8)
+    assert set(made) <= set(SENTENCES)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"wish": wish(["colour=red"])}, "unknown field 'colour'"),
+        ({"wish": wish(["mood=mild"])}, "unknown value of mood 'mild': did you mean wild"),
+        ({"wish": wish(tags="DET NOUN")}, "was not taught grammar"),
+        ({"wish": wish(length=10)}, "at most 9"),
+        ({"wish": wish(start="The cta")}, "'cta': did you mean cat"),
+        ({"source": "anything"}, "not taught to read a source"),
+        ({"n": 0}, "at least 1"),
+    ],
+)
+def test_what_cannot_be_written_is_said(asked, says):
+    with pytest.raises(UserError, match=says):
+        read("vectors").write(**asked)
+
+
+def test_a_model_without_a_reader_says_so():
+    with pytest.raises(UserError, match="has no reader"):
+        writer("vectors").write(1, wish(["mood=wild"]))
+
+
+@pytest.mark.parametrize(
+    ("broken", "content", "says"),
+    [
+        ("system.json", "{}", "a model of 'None', not of language"),
+        ("system.json", '{"system": "language"}', "system.json is broken"),
+        ("reader.json", "{}", "reader.json: broken"),
+        ("model.safetensors", "", "model.safetensors: not a whole"),
+    ],
+)
+def test_a_broken_folder_is_named(broken, content, says, tmp_path):
+    read("masked").save(tmp_path)
+    (tmp_path / broken).write_text(content)
+    with pytest.raises(UserError, match=says):
+        Writer.load(tmp_path)
+
+
+def test_surprise_is_the_sum_over_words_and_the_end():
+    model = writer("next")
+    rows = torch.from_numpy(model.words.encode(["Run!", "The cat sat on the mat."], model.length))
+    totals, counts = baselines.surprise(model.network, rows)
+    with torch.no_grad():
+        logits = model.network(rows).log_softmax(-1)
+    for row, total, count in zip(rows, totals, counts, strict=True):
+        size = int((row == END).nonzero()) + 1
+        by_hand = sum(-float(logits[rows.tolist().index(row.tolist()), i, row[i]]) for i in range(size))
+        assert count == size and total == pytest.approx(by_hand, rel=1e-5)
+    assert (rows[0, 3:] == PAD).all()
+
+
+def test_rival_draws_follow_the_network_s_own_law():
+    model = writer("next")
+    may = torch.ones(2000, model.length, len(model.words), dtype=torch.bool)
+    rows = baselines.draw(model.network, range(2000), may)
+    first = torch.bincount(rows[:, 0], minlength=len(model.words)) / 2000
+    with torch.no_grad():
+        law = model.network(rows[:1, :0])[0, 0].softmax(-1)
+    np.testing.assert_allclose(first, law, atol=4 * 0.5 / 2000**0.5)
+
+
+def test_all_marks_are_kept_out_of_sentences():
+    texts = [
+        join(words)
+        for words in writer("vectors").words.decode(writer("vectors").draw([Wish()] * 30, range(30), steps=5))
+    ]
+    assert not any("[" in text for text in texts) and all(texts)

@@ -1,0 +1,85 @@
+"""What is learned from: files as people have them."""
+
+import gzip
+
+import pytest
+
+from inkwash.errors import UserError
+from inkwash.systems.language.reading import meaning, mentions, read_corpus, said
+from inkwash.systems.language.train import parts
+from inkwash.systems.language.train_reader import labels_of_fields, values
+
+
+def written(folder, name, text):
+    file = folder / name
+    file.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    return file
+
+
+def test_a_text_file_a_sentence_a_line(tmp_path):
+    corpus = read_corpus(written(tmp_path, "a.txt", "\ufeffOne.\n\n  Two!  \n"))
+    assert corpus.texts == ["One.", "Two!"] and corpus.sources == ["", ""]
+
+
+def test_pairs(tmp_path):
+    corpus = read_corpus(written(tmp_path, "a.csv.gz", 'source,target\n"hello, you",你好\nnothing,\n'))
+    assert corpus.texts == ["你好"] and corpus.sources == ["hello, you"]
+
+
+def test_fields(tmp_path):
+    corpus = read_corpus(written(tmp_path, "a.tsv", "rating\ttext\n5\tGood.\n\tWell.\n"))
+    assert corpus.texts == ["Good.", "Well."] and corpus.fields == [{"rating": "5"}, {}]
+
+
+def test_e2e(tmp_path):
+    corpus = read_corpus(written(tmp_path, "a.csv", 'mr,ref\n"name[The Mill], food[Fast food]",The Mill has it.\n'))
+    assert corpus.fields == [{"name": "The Mill", "food": "Fast food"}]
+    assert corpus.sources == ["name The Mill | food Fast food"] == [said(meaning("name[The Mill], food[Fast food]"))]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.txt", "\n\n", "no sentence"),
+        ("a.csv", "source,target\n", "no sentence"),
+        ("a.csv", "x,y\n1,2\n", "the columns are x, y"),
+        ("a.csv", "", "missing"),
+    ],
+)
+def test_an_empty_or_foreign_file_is_named(tmp_path, name, text, says):
+    with pytest.raises(UserError, match=says):
+        read_corpus(written(tmp_path, name, text))
+
+
+def test_a_missing_or_binary_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="cannot read"):
+        read_corpus(tmp_path / "none.txt")
+    (tmp_path / "b.txt").write_bytes(b"ab\xff\xfe")
+    with pytest.raises(UserError, match="not UTF-8 at byte 2"):
+        read_corpus(tmp_path / "b.txt")
+    (tmp_path / "d.txt.gz").write_bytes(gzip.compress(b"a sentence that is cut\n" * 99)[:-12])
+    with pytest.raises(UserError, match="cannot read"):
+        read_corpus(tmp_path / "d.txt.gz")
+    (tmp_path / "c.txt.gz").write_bytes(b"no gzip")
+    with pytest.raises(UserError, match="cannot read"):
+        read_corpus(tmp_path / "c.txt.gz")
+
+
+def test_a_value_is_mentioned_word_by_word():
+    assert mentions("It is less than £20 a head.", "Less than £20")
+    assert not mentions("It is cheaper.", "cheap")
+
+
+def test_all_sentences_of_a_source_are_held_out_together(tmp_path):
+    rows = "".join(f"source {i % 90},target {i}\n" for i in range(270))
+    taught, held = parts(read_corpus(written(tmp_path, "a.csv", "source,target\n" + rows)))
+    assert set(held.sources) == {"source 39", "source 79"} and len(held) == 6
+    assert not set(taught.sources) & set(held.sources) and len(taught) == 264
+
+
+def test_values_said_in_other_words_are_not_learned_where_most_say_them(tmp_path):
+    rows = ["Thai food.,Thai,yes", "Food from Bangkok.,Thai,yes", "It is Thai.,Thai,no", "A pub.,,no"]
+    corpus = read_corpus(written(tmp_path, "a.csv", "text,food,kids\n" + "\n".join(rows) + "\n"))
+    known = values(corpus, 2)
+    assert known == {"food": ["", "Thai"], "kids": ["", "no", "yes"]}
+    assert labels_of_fields(corpus, known).tolist() == [[1, 2], [-1, 2], [1, 1], [0, 1]]
