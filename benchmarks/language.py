@@ -4,14 +4,18 @@
     inkwash train recipes/e2e-next.toml --data e2e_trainset.csv.gz
     python benchmarks/language.py --data e2e_devset.csv.gz --rival runs/e2e-next/model
 
-Each column may be measured by itself (--column), and the report keeps the others.
+Each column may be measured by itself (--column), and the report keeps the others. With --paper, the folder of a
+model by recipes/e2e-paper.toml, the fluency of Diffusion-LM as published is measured, and nothing else.
 """
 
 import argparse
 import json
+import time
 from pathlib import Path
 
-from inkwash.systems.language.evaluate import best_of, evaluate, paper, spoken, successes, surprised
+from inkwash.codecs.words import join
+from inkwash.systems.language.controls import Wish
+from inkwash.systems.language.evaluate import Judge, best_of, evaluate, paper, spoken, successes, surprised
 from inkwash.systems.language.evaluate import facts as facts_of
 from inkwash.systems.language.model import Writer
 from inkwash.systems.language.reading import read_corpus
@@ -30,6 +34,19 @@ def measured(column: str, data: Path, rival: Path | None) -> dict:
     report["model"] = facts_of(other)
     report["meanings"] = spoken(other, read_corpus(data), 100, None)
     return report
+
+
+def published(folder: Path) -> dict:
+    """The fluency of 400 sentences of a writer with nothing asked."""
+    writer = Writer.load(folder)
+    clock = time.process_time()
+    sentences = writer.words.decode(writer.draw([Wish()] * 400, range(400)))
+    seconds = (time.process_time() - clock) / 400
+    examples = [join(words) for words in sentences[:6]]
+    return {"model": facts_of(writer), "surprise": Judge().mean(sentences), "cpu_seconds_each": seconds} | {
+        "steps": writer.info["steps"],
+        "examples": examples,
+    }
 
 
 def table(facts: dict) -> str:
@@ -75,21 +92,28 @@ def samples(report: dict, count: int = 3) -> str:
     return "\n".join([*lines, "", f"Nothing asked: {free}"])
 
 
+def keep(column: str, found: dict) -> dict:
+    """Puts a column into the report, which it returns."""
+    facts = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
+    facts[column] = found
+    with atomic(RESULT) as file:
+        file.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return facts
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--rival", type=Path)
+    parser.add_argument("--paper", type=Path)
     parser.add_argument("--column", choices=COLUMNS, action="append")
     given = parser.parse_args()
-    wanted = given.column or COLUMNS
-    if COLUMNS[2] in wanted and given.rival is None:
-        parser.error("--rival: the folder of the autoregressive model is needed")
-    for column in wanted:
-        found = measured(column, given.data, given.rival)
-        facts = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
-        with atomic(RESULT) as file:
-            file.write_text(
-                json.dumps(facts | {column: found}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
-    facts = json.loads(RESULT.read_text(encoding="utf-8"))
-    print(table(facts), samples(facts[COLUMNS[0]]), sep="\n\n")
+    if given.paper is not None:
+        print(keep("as published", published(given.paper))["as published"])
+    else:
+        wanted = given.column or COLUMNS
+        if given.data is None or (COLUMNS[2] in wanted and given.rival is None):
+            parser.error("--data and, for the autoregressive model, --rival are needed")
+        for column in wanted:
+            facts = keep(column, measured(column, given.data, given.rival))
+        print(table(facts), samples(facts[COLUMNS[0]]), sep="\n\n")

@@ -263,7 +263,7 @@ def models() -> None:
         if facts["system"] == "series":
             makes = f"the next {facts['horizon']} steps of {len(facts['names'])} series"
         elif facts["system"] == "language":
-            makes = f"sentences of {len(facts['words'])} words"
+            makes = f"sentences of up to {facts['network']['length'] - 1} words; {len(facts['words'])} words known"
         else:
             makes = f"pictures of {facts['size']} px: {', '.join(facts['styles'])}"
         table.add_row(name, str(facts["system"]), makes, f"{size:.1f}")

@@ -142,6 +142,7 @@ class Writer:
         if candidates > 1:
             needs("the choice among candidates", "sacrebleu")
         if source:
+            self.given([source])
             self.words.known(split(source))
         if steps is not None and steps < 1:
             raise UserError(f"steps = {steps}: at least 1 is needed")

@@ -125,9 +125,10 @@ def train(recipe: Recipe, folder: Path) -> None:
     made = network(recipe, words, sources)
     fit(made, engines.loss(made), feed(recipe, taught, words), folder, recipe.fit)
     info = {"system": "language", "engine": recipe.engine, "needs_source": sources and not recipe.alone}
-    info["steps"] = 60 if recipe.engine == "vectors" else recipe.length
+    info["steps"] = recipe.length
     info |= USUAL[recipe.engine]
     if recipe.engine == "vectors":
+        info["steps"] = 60 if recipe.improved else 200
         info["clamp"] = 0.97 if recipe.improved else 1.0  # the time below which predictions are rounded to words
     Writer(made, words, info).save(folder / "model")
     if recipe.reader_steps:
