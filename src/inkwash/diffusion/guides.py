@@ -247,8 +247,8 @@ def first_order(denoise: Denoise, table: Array, log_prob: LogProbability, scale:
     """Tokens steered by a classifier of their vectors, `table` (symbols, dim): logits + scale g table, with g the
     gradient of log p(y | x_t) in the vector at each position.
 
-    The change of log p(y | x_t) that each symbol would make there, to first order (Schiff et al. 2024, 2412.10193,
-    equation 11 and appendix; Vignac et al. 2022, 2209.14734, algorithm 3). `log_prob` as in `classifier`, of vectors.
+    The change of log p(y | x_t) that each symbol would make there, to first order (Schiff et al. 2024, 2412.10193;
+    Vignac et al. 2022, 2209.14734). `log_prob` as in `classifier`, of vectors.
 
     Raises DiffusionError for a state that is no torch tensor.
     """

@@ -36,7 +36,7 @@ class Layer(nn.Module):
 
 def rotary(position: Tensor, dim: int) -> Tensor:
     """Angles (L, dim / 2) = position times 10000^(-2 k / dim): with queries and keys turned so, attention depends on
-    how far apart two positions are (RoFormer, Su et al. 2021, arXiv 2104.09864, equation 15)."""
+    how far apart two positions are (RoFormer, Su et al. 2021, arXiv 2104.09864)."""
     return position[:, None] * 10000.0 ** (-torch.arange(0, dim, 2, device=position.device) / dim)
 
 

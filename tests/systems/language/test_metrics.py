@@ -57,10 +57,10 @@ def test_a_sentence_keeps_to_its_own_description():
     (parse,) = grammar.parse([words])
     spans = tuple(parse.spans)
     wanted = Wish({"price": "cheap"}, tuple(parse.tags), spans[:2], spans, (), len(words))
-    assert score("all", [words], [wanted]) == {
+    assert score([words], [wanted]) == {
         "semantic": [1.0], "parts of speech": [1.0], "tree": [1.0], "span": [1.0],
     }  # fmt: skip
-    assert score("length", [words[1:]], [Wish(length=len(words))]) == {"length": [0.0]}
+    assert score([words[1:]], [Wish(length=len(words))]) == {"length": [0.0]}
 
 
 def test_the_gap_is_the_middle_third():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -44,15 +43,12 @@ def draw(
 
 
 @torch.no_grad()
-def surprise(
-    network: NextWord, words: Tensor, given: dict[str, Tensor] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def surprise(network: NextWord, words: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """-log p of each sentence (B, L), [END] included, in nats, and how many words that is."""
     totals = []
     for start in range(0, len(words), 128):
         part = words[start : start + 128]
-        told: dict[str, Any] = {key: value[start : start + 128] for key, value in (given or {}).items()}
-        logits = network(part, **told)[:, : part.shape[1]]
+        logits = network(part)[:, : part.shape[1]]
         each = F.cross_entropy(logits.movedim(-1, 1), part, ignore_index=PAD, reduction="none")
         totals.append(each.sum(1))
     return torch.cat(totals).numpy(), (words != PAD).sum(1).numpy()

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inkwash.codecs.words import END, PAD, START, UNKNOWN, Words, split
+from inkwash.diffusion import Point
 from inkwash.diffusion.guides import LogProbability
 from inkwash.errors import UserError, unknown
 from inkwash.networks.words import Reader
@@ -249,8 +250,8 @@ class Reading:
         weights = torch.tensor([1.0 if wanted.tree is None else share for wanted in wishes], device=device)
         fields, tags, labels = (torch.stack([part[i] for part in targets]).to(device) for i in range(3))
 
-        def log_prob(x: Tensor, t: object, condition: object = None) -> Tensor:
-            time = torch.full((len(x),), 1000.0 * t.t, device=x.device)  # type: ignore[attr-defined]
+        def log_prob(x: Tensor, t: Point, condition: object = None) -> Tensor:
+            time = torch.full((len(x),), 1000.0 * t.t, device=x.device)
             states, total = self.network.states(x, time), x.new_zeros(len(x))
             for i, scores in enumerate(self.network.field_scores(states)):
                 total = total - _surprise(scores, fields[:, i])

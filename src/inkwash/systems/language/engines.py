@@ -45,7 +45,7 @@ def given(batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def vectors_loss(network: VectorDenoiser) -> Loss:
-    """The cross-entropy of p(w | x_t, known) at uniform times, x_0 the word vectors (CDCD, 2211.15089, equation 4), a
+    """The cross-entropy of p(w | x_t, known) at uniform times, x_0 the word vectors (CDCD, 2211.15089), a
     mean over words that are not known (`hints`); in every other batch, drawn by chance, the network sees its own
     prediction (self-conditioning, Chen et al. 2022, 2208.04202).
     """
@@ -87,7 +87,7 @@ def hints(words: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def paper_loss(network: VectorDenoiser) -> Loss:
-    """Diffusion-LM's loss (its equation 2, simplified as in section 4.2): with x_0 ~ N(EMB(w), sigma_0^2),
+    """Diffusion-LM's loss (2205.14217, section 4.2): with x_0 ~ N(EMB(w), sigma_0^2),
 
         |f(x_t, t) - x_0|^2 + |mean of q(x_T | x_0)|^2 - log p(w | x_0),
 
@@ -111,7 +111,7 @@ def paper_loss(network: VectorDenoiser) -> Loss:
 
 
 def masked_loss(network: MaskedDenoiser) -> Loss:
-    """MDLM's bound: the cross-entropy of masked words, over the share that is masked (its equation 10)."""
+    """MDLM's bound: the cross-entropy of masked words, over the share that is masked."""
     model = denoiser(network)
     objective = diffusion.cross_entropy(lambda t: 1 / t.t)
 

@@ -71,7 +71,7 @@ def evaluate(
         made = draw(repeated, range(len(repeated)), steps=steps, steering=steering, progress=report)
         seconds = time.process_time() - clock
         sentences = writer.words.decode(made)
-        scores = score(kind, sentences, repeated)
+        scores = score(sentences, repeated)
         groups = np.repeat(np.arange(len(asked[kind])), samples)
         parts = {
             name: {"mean": float(np.mean(values)), "interval": metrics.interval(values, groups)}
@@ -119,10 +119,10 @@ def facts(writer: Any) -> dict[str, Any]:
 class Judge:
     """-log p of sentences, nats, [END] included, under the shipped autoregressive model `e2e-judge`."""
 
-    def __init__(self, name: str | Path = "e2e-judge") -> None:
+    def __init__(self) -> None:
         from inkwash.systems.language.model import Writer
 
-        self.writer = Writer.load(name)
+        self.writer = Writer.load("e2e-judge")
 
     def __call__(self, sentences: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
         """Of each sentence, and how many words that is."""
@@ -266,7 +266,7 @@ def likeness(texts: list[str], truths: list[list[str]]) -> dict[str, float]:
     return {"BLEU": corpus_bleu(texts, columns).score, "ROUGE-L": 100 * float(np.mean(rouge))}
 
 
-def score(kind: str, sentences: list[list[str]], asked: Sequence[Wish]) -> dict[str, list[float]]:
+def score(sentences: list[list[str]], asked: Sequence[Wish]) -> dict[str, list[float]]:
     """How well each sentence keeps to each part of its wish, 0 to 1."""
     out: dict[str, list[float]] = {}
     parses = list(grammar.parse(sentences)) if any(w.tags or w.spans or w.tree is not None for w in asked) else []
