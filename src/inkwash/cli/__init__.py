@@ -8,7 +8,7 @@ from inkwash.errors import UserError
 
 def application() -> Any:
     """The application, with the commands of all systems."""
-    from inkwash.cli import language, series  # noqa: F401, each adds its own
+    from inkwash.cli import language, series, studio  # noqa: F401, each adds its own
     from inkwash.cli.commands import app
 
     return app

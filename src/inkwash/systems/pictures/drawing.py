@@ -127,6 +127,20 @@ class Start(NamedTuple):
     mask: np.ndarray | None = None
 
 
+def watch(steps: int, times: int, show: Callable[[Any], None]) -> Callable[..., None]:
+    """A hook that calls `show` with the clean prediction, so many times on the way, evenly spaced; it changes nothing."""
+    wanted = {round(steps * k / (times + 1)) for k in range(1, times + 1)} - {0, steps}
+    done = 0
+
+    def hook(step: diffusion.Step, noise: Any) -> None:
+        nonlocal done
+        done += 1
+        if done in wanted:
+            show(step.prediction.clean)
+
+    return hook
+
+
 class Drawing:
     """What draws: the words, the walk, the files. Subclasses bring the networks.
 
@@ -207,6 +221,8 @@ class Drawing:
         mask: Source | None = None,
         border: float | None = None,
         progress: Callable[[int, int], None] | None = None,
+        preview: Callable[[Image.Image], None] | None = None,
+        previews: int = 3,
     ) -> Image.Image | list[Image.Image]:
         """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ...
 
@@ -216,7 +232,8 @@ class Drawing:
         image: a file or picture to begin from; strength: how much of it may change, 0 to 1 (0.6 if not given). mask:
         only where it is white is the image drawn anew. border: the image is made smaller, and drawn on beyond its
         edges for so much of the side. With an image the prompt may be empty.
-        progress: called with (steps done, steps in all). Raises UserError for what cannot be asked for.
+        progress: called with (steps done, steps in all). preview: called on the way, so often as `previews` says, with
+        what the model then takes for the picture. Raises UserError for what cannot be asked for.
         """
         start = self.start(image, strength, mask, border)
         if self.has_words and not prompt.strip() and start is None:
@@ -238,7 +255,16 @@ class Drawing:
                     progress(before * steps + done, (n or 1) * steps)
 
             options = {"negative": negative, "sampler": sampler, "steps": steps, "guidance": guidance}
-            drawn = self.draw([prompt], [style], [seed + i], **options, start=start, progress=report)  # type: ignore[arg-type]
+            drawn = self.draw(
+                [prompt],
+                [style],
+                [seed + i],
+                **options,  # type: ignore[arg-type]
+                start=start,
+                progress=report,
+                preview=None if preview is None else lambda x: preview(Image.fromarray(x[0, ..., :3])),
+                previews=previews,
+            )
             if size > self.info.size and self.upsampler is not None:
                 drawn = self.upsampler.sample(drawn, [seed + i])
             picture = Image.fromarray((latents.cut_out(drawn) if transparent else drawn[..., :3])[0])
@@ -373,11 +399,14 @@ class Drawing:
         guidance: float | None = None,
         start: Start | None = None,
         progress: Callable[[int, int], None] | None = None,
+        preview: Callable[[np.ndarray], None] | None = None,
+        previews: int = 3,
     ) -> np.ndarray:
         """Pictures on white, uint8 (N, size, size, 3), or 4 with their opacity where the model knows it.
 
         Guidance pushes from "no words, no style" (or from the negative prompt) towards what is asked; the
-        clean prediction is clipped to the range of pixels. Raises UserError for what the model does not know.
+        clean prediction is clipped to the range of pixels. preview: called `previews` times on the way, evenly spaced,
+        with the clean prediction as pictures. Raises UserError for what the model does not know.
         """
         info = self.info
         sampler, steps = sampler or self.usual(start), info.steps if steps is None else steps
@@ -393,34 +422,40 @@ class Drawing:
                 raise UserError("sampler tuned: its times begin at noise alone; choose another with an image")
             table = self.table(steps)
             walk, grid = table.sampler(), diffusion.Grid(self.denoiser.process, table.times)
-        if start is None:
-            with self.computing():
-                return self.decode(task.sample(walk, grid, progress=progress))
-        before = np.concatenate([on_white(start.picture[None]), start.picture[None, ..., 3:]], axis=-1)
-        if start.strength == 0:
-            return before.repeat(len(seeds), 0)
-        with self.computing():
-            drawn = self.decode(self.onwards(task, start, walk, steps, progress))
-        if start.mask is None:
-            return drawn
-        where = start.mask[None, ..., None]  # soft edges mix; what is kept is kept to the pixel
-        return (where * drawn + (1 - where) * before[..., : drawn.shape[-1]]).round().astype(np.uint8)
+        before = None
+        if start is not None:
+            before = np.concatenate([on_white(start.picture[None]), start.picture[None, ..., 3:]], axis=-1)
+            if start.strength == 0:
+                return before.repeat(len(seeds), 0)
+            grid = diffusion.uniform(
+                self.denoiser.process, max(1, round(steps * start.strength)), start=start.strength
+            )
 
-    def onwards(
-        self, task: Task, start: Start, walk: Any, steps: int, progress: Callable[[int, int], None] | None
-    ) -> Any:
-        """States walked from a picture noised to t = strength; what the mask keeps is put back at each step."""
-        process, n = self.denoiser.process, len(task.seeds)
-        grid = diffusion.uniform(process, max(1, round(steps * start.strength)), start=start.strength)
-        clean = np.asarray(numpy(self.encode(start.picture[None]))).repeat(n, 0)
+        def shown(state: Any) -> np.ndarray:
+            drawn = self.decode(state)
+            if start is None or start.mask is None:
+                return drawn
+            where = start.mask[None, ..., None]  # soft edges mix; what is kept is kept to the pixel
+            return (where * drawn + (1 - where) * before[..., : drawn.shape[-1]]).round().astype(np.uint8)
+
+        hooks = [] if preview is None else [watch(len(grid) - 1, previews, lambda clean: preview(shown(clean)))]
+        with self.computing():
+            begun = {} if start is None else self.begin(task, start, grid)
+            hooks += begun.pop("hooks", [])
+            return shown(task.sample(walk, grid, hooks=hooks, progress=progress, **begun))
+
+    def begin(self, task: Task, start: Start, grid: diffusion.Grid) -> dict[str, Any]:
+        """What the driver is told of a picture to begin from: its state noised to the grid's first time, and the hook
+        that puts back at each step what the mask keeps."""
+        process = self.denoiser.process
+        clean = np.asarray(numpy(self.encode(start.picture[None]))).repeat(len(task.seeds), 0)
         noise = diffusion.Noise(task.seeds, self.shape, "start").normal()
         x = self.array(process.noise(clean, grid[0], noise).astype(np.float32))
-        hooks = []
-        if start.mask is not None:
-            side = self.info.size // self.shape[1]
-            redrawn = start.mask.reshape(self.shape[1], side, self.shape[2], side).max((1, 3)) > 0
-            hooks = [diffusion.known_region(process, self.array(clean), self.array(~redrawn))]
-        return task.sample(walk, grid, x=x, hooks=hooks, progress=progress)
+        if start.mask is None:
+            return {"x": x}
+        side = self.info.size // self.shape[1]
+        redrawn = start.mask.reshape(self.shape[1], side, self.shape[2], side).max((1, 3)) > 0
+        return {"x": x, "hooks": [diffusion.known_region(process, self.array(clean), self.array(~redrawn))]}
 
     def between(
         self,

@@ -1,6 +1,7 @@
 """Picture files that know how they were made: the recipe and the label for generated media, in a PNG's metadata."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,21 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="w"?>"""
 
 
-def write_png(picture: Image.Image, path: Path, recipe: Any) -> None:
-    """Writes the picture with its recipe (anything JSON can hold) and the label; whole, or not at all."""
-    facts = PngImagePlugin.PngInfo()
-    facts.add_itxt(KEY, json.dumps(recipe, ensure_ascii=False))
+def encode_png(picture: Image.Image, recipe: Any = None) -> bytes:
+    """The picture as a PNG with the label and, unless None, its recipe: anything that JSON can hold."""
+    facts, file = PngImagePlugin.PngInfo(), BytesIO()
+    if recipe is not None:
+        facts.add_itxt(KEY, json.dumps(recipe, ensure_ascii=False))
     facts.add_itxt("XML:com.adobe.xmp", XMP)
+    picture.save(file, format="PNG", pnginfo=facts)
+    return file.getvalue()
+
+
+def write_png(picture: Image.Image, path: Path, recipe: Any) -> None:
+    """Writes the picture with its recipe and the label; whole, or not at all."""
     try:
         with atomic(path) as file:
-            picture.save(file, format="PNG", pnginfo=facts)
+            file.write_bytes(encode_png(picture, recipe))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another place with --out") from None
 

@@ -1,0 +1,240 @@
+"""The commands of the studio: it is started, and told who may come in."""
+
+import json
+import logging
+import logging.handlers
+import os
+import socket
+import sys
+from importlib import util
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from inkwash.cli.commands import app, available
+from inkwash.errors import UserError
+
+studio_app = typer.Typer(
+    help="Run the studio: a page to draw on, and three doors for programs.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+app.add_typer(studio_app, name="studio")
+
+Home = Annotated[Path | None, typer.Option(help="Folder of its data; ~/.local/share/inkwash/studio if left out.")]
+PARTS = ("fastapi", "uvicorn", "sqlalchemy", "argon2", "prometheus_client", "python_multipart", "fastapi_offline")
+
+
+@studio_app.callback()
+def studio(
+    context: typer.Context,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; other than this machine's needs users.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for any that is free.")] = 7860,
+    name: Annotated[
+        list[str] | None, typer.Option(help="A host name by which it is reached, besides --host.")
+    ] = None,
+    home: Home = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A folder with a model of your own; may be given again.")
+    ] = None,
+    device: Annotated[list[str] | None, typer.Option(help="cpu, cuda or mps; a worker for each.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of a worker.")] = 1,
+    memory: Annotated[int, typer.Option(min=500, help="MB that a worker may keep between jobs.")] = 2000,
+    open: Annotated[bool, typer.Option("--open", help="No login: whoever reaches the address may draw.")] = False,
+    log: Annotated[
+        str | None, typer.Option(help="File of the log; studio.log in its folder if left out, - for here.")
+    ] = None,
+) -> None:
+    """Run the studio: a page to draw on, and three doors for programs. It prints the page's address."""
+    if context.invoked_subcommand is not None:
+        context.obj = home
+        return
+    needed()
+    from inkwash.studio.engine import Settings
+    from inkwash.studio.guard import is_loopback
+    from inkwash.studio.store import Store
+
+    for one in device or []:
+        available(one)
+    home = folder(home)
+    store = Store(home)
+    from inkwash.studio import accounts
+
+    user = accounts.local_user(store)
+    if not is_loopback(host) and not open and not accounts.has_accounts(store):
+        raise UserError(
+            f"--host {host}: others could come in, and there are no users: "
+            "add one with `inkwash studio user NAME`, or give --open"
+        )
+    listener = bound(host, port)
+    port = listener.getsockname()[1]
+    settings = Settings(
+        home=home,
+        host=host,
+        port=port,
+        names=tuple(each.lower() for each in name or ()),
+        open=open,
+        devices=tuple(dict.fromkeys(device or ("cpu",))),
+        threads=threads,
+        memory=memory,
+        models=tuple(model or ()),
+    )
+    start_log(home, log)
+    serve(settings, listener, accounts, store, user)
+
+
+def serve(settings: Any, listener: socket.socket, accounts: Any, store: Any, user: Any) -> None:
+    """Until it is stopped. UserError for what keeps it from starting."""
+    import uvicorn
+
+    from inkwash.studio.app import create
+
+    application = create(settings)
+    address = f"http://{'[' + settings.host + ']' if ':' in settings.host else settings.host}:{settings.port}"
+    remember(store, accounts, user, address)
+    link = address if settings.open else f"{address}/?token={accounts.issue(store, user.id, 'link')}"
+    print(f"The studio is at {link}")
+    if not settings.open:
+        print("The link lets you in once, within an hour; `inkwash studio link` makes another.")
+    print(f"Programs: `inkwash studio key` makes a key; {address}/docs says how. Pictures are in {settings.home}.")
+    print("Ctrl-C stops it; jobs in the queue are drawn at the next start.", flush=True)
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_graceful_shutdown=3,
+        limit_concurrency=1000,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+    if application.state.failure is not None:
+        raise application.state.failure
+
+
+@studio_app.command()
+def key(
+    context: typer.Context,
+    name: Annotated[str, typer.Option(help="What it is for.")] = "",
+    user: Annotated[str, typer.Option(help="Whose it is.")] = "local",
+    home: Home = None,
+) -> None:
+    """Make a key for a program, and print it."""
+    print(secret(context, home, user, "key", name))
+
+
+@studio_app.command()
+def link(
+    context: typer.Context,
+    user: Annotated[str, typer.Option(help="Whom it lets in.")] = "local",
+    home: Home = None,
+) -> None:
+    """Make a link that opens the page once, and print it. The studio must be running."""
+    where = folder(home or context.obj) / "local.json"
+    if not where.is_file():
+        raise UserError("the studio has never run here: start it with `inkwash studio`")
+    address = json.loads(where.read_text(encoding="utf-8"))["url"]
+    print(f"{address}/?token={secret(context, home, user, 'link', '')}")
+
+
+@studio_app.command("user")
+def add_user(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The name to log in with.")],
+    admin: Annotated[bool, typer.Option("--admin", help="May open and close accounts.")] = False,
+    daily: Annotated[int | None, typer.Option(min=0, help="Pictures in 24 hours; no limit if left out.")] = None,
+    close: Annotated[bool, typer.Option("--close", help="Close the account instead.")] = False,
+    home: Home = None,
+) -> None:
+    """Open an account, or give an old one a new password; it is asked for, or read from standard input."""
+    needed()
+    from inkwash.studio import accounts
+    from inkwash.studio.store import Store
+
+    store = Store(folder(home or context.obj))
+    found = accounts.find_user(store, name)
+    if close:
+        if found is None:
+            raise UserError(f"there is no user '{name}'")
+        accounts.change_user(store, found.id, active=False)
+        print(f"{name}: closed")
+        return
+    if sys.stdin.isatty():
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if found is None:
+        accounts.add_user(store, name, password, admin=admin, daily=daily)
+    else:
+        accounts.change_user(store, found.id, password=password, active=True, admin=admin, daily=daily)
+    print(f"{name}: may log in")
+
+
+def needed() -> None:
+    missing = [part for part in PARTS if not util.find_spec(part)]
+    if missing:
+        raise UserError(f"the studio needs {', '.join(missing)}: pip install 'inkwash[studio]'")
+
+
+def folder(home: Path | None) -> Path:
+    """--home, or what INKWASH_HOME says, or the usual place."""
+    return (home or Path(os.environ.get("INKWASH_HOME") or Path.home() / ".local/share/inkwash/studio")).expanduser()
+
+
+def secret(context: typer.Context, home: Path | None, user: str, kind: str, name: str) -> str:
+    needed()
+    from inkwash.studio import accounts
+    from inkwash.studio.store import Store
+
+    store = Store(folder(home or context.obj))
+    found = accounts.local_user(store) if user == accounts.LOCAL else accounts.find_user(store, user)
+    if found is None:
+        raise UserError(f"there is no user '{user}': make one with `inkwash studio user {user}`")
+    return accounts.issue(store, found.id, kind, name)
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there, before anything else is begun."""
+    try:
+        kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        return listener
+    except OSError as error:
+        raise UserError(
+            f"cannot listen at {host}, port {port}: {error.strerror}; give another --port or --host"
+        ) from None
+
+
+def remember(store: Any, accounts: Any, user: Any, address: str) -> None:
+    """Where the studio is and a key to it, for `inkwash.Studio()` on this machine: readable by this user alone."""
+    from inkwash.weights.files import atomic
+
+    place = store.home / "local.json"
+    try:
+        key = json.loads(place.read_text(encoding="utf-8"))["key"]
+    except (OSError, ValueError, KeyError):
+        key = ""
+    if accounts.holder(store, key, "key") is None:
+        key = accounts.issue(store, user.id, "key", "this machine")
+    with atomic(place) as file:
+        file.touch(mode=0o600)
+        file.write_text(json.dumps({"url": address, "key": key}), encoding="utf-8")
+
+
+def start_log(home: Path, log: str | None) -> None:
+    """Everything that is logged, a line of JSON each, in a file that stays small, or on standard error."""
+    from inkwash.studio.app import Lines
+
+    handler: logging.Handler = (
+        logging.StreamHandler()
+        if log == "-"
+        else logging.handlers.RotatingFileHandler(log or home / "studio.log", maxBytes=10**7, backupCount=2)
+    )
+    handler.setFormatter(Lines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -1,0 +1,157 @@
+"""Who may do what: users, passwords, and the secrets by which they are known (keys, sessions, one-time links)."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets as random
+import time
+from typing import Any, NamedTuple
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+from sqlalchemy import Row, delete, exists, insert, or_, select, update
+
+from inkwash.errors import UserError
+from inkwash.studio.store import OPEN, Store, identity
+from inkwash.studio.tables import jobs, secrets, users
+
+LOCAL = "local"  # the user who started the studio
+LIFETIMES = {"key": None, "session": 30 * 86400.0, "link": 3600.0}  # in seconds
+SHORTEST, LONGEST = 10, 1000  # of passwords, in characters
+HASHER = PasswordHasher()  # argon2id with the library's parameters (RFC 9106, low memory)
+NOBODY = HASHER.hash(random.token_hex())  # verified for names that do not exist, which then take as long
+
+
+class User(NamedTuple):
+    id: str
+    name: str
+    admin: bool
+    daily: int | None
+
+
+def add_user(store: Store, name: str, password: str | None, *, admin: bool = False, daily: int | None = None) -> User:
+    """UserError for a name that is taken or no name, and a password that is too short."""
+    name = name.strip()
+    if not 1 <= len(name) <= 40 or not name.isprintable():
+        raise UserError("a name has 1 to 40 letters, digits and signs")
+    hashed = None if password is None else hash_password(password)
+    row = {"id": identity(), "name": name, "password": hashed, "admin": admin, "active": True, "daily": daily}
+    with store.writing() as tx:
+        if tx.scalar(select(users.c.id).where(users.c.name == name)) is not None:
+            raise UserError(f"the name '{name}' is taken")
+        tx.execute(insert(users).values(**row, served=0.0, created=time.time()))
+    return User(str(row["id"]), name, admin, daily)
+
+
+def hash_password(password: str) -> str:
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise UserError(f"a password has {SHORTEST} characters or more")
+    return HASHER.hash(password)
+
+
+def local_user(store: Store) -> User:
+    """The user who started the studio; made at the first start. They may do everything."""
+    return find_user(store, LOCAL) or add_user(store, LOCAL, None, admin=True)
+
+
+def find_user(store: Store, name: str) -> User | None:
+    with store.reading() as tx:
+        row = tx.execute(select(users).where(users.c.name == name)).first()
+    return None if row is None else _user(row)
+
+
+def list_users(store: Store) -> list[Any]:
+    with store.reading() as tx:
+        return list(tx.execute(select(users).order_by(users.c.created)))
+
+
+def has_accounts(store: Store) -> bool:
+    """Whether anyone can log in with a password."""
+    with store.reading() as tx:
+        return bool(tx.scalar(select(exists().where(users.c.password.is_not(None), users.c.active))))
+
+
+def change_user(store: Store, id: str, **changes: Any) -> bool:
+    """Changes active, admin, daily or password; whether there is such a user.
+
+    An account that is closed, or has a new password, loses its secrets; one that is closed its open jobs, too.
+    """
+    if changes.get("password") is not None:
+        changes["password"] = hash_password(changes["password"])
+    with store.writing() as tx:
+        if changes and not tx.execute(update(users).where(users.c.id == id).values(changes)).rowcount:
+            return False
+        if changes.get("active") is False or "password" in changes:
+            tx.execute(delete(secrets).where(secrets.c.user_id == id))
+        if changes.get("active") is False:
+            gone = {"status": "cancelled", "changed": time.time()}
+            tx.execute(update(jobs).where(jobs.c.user_id == id, jobs.c.status.in_(OPEN)).values(gone))
+        return tx.scalar(select(users.c.id).where(users.c.id == id)) is not None
+
+
+def log_in(store: Store, name: str, password: str) -> User | None:
+    """The user, if the password is theirs. It takes the same time whether or not there is such a user."""
+    with store.reading() as tx:
+        row = tx.execute(select(users).where(users.c.name == name, users.c.active)).first()
+    known = row is not None and row.password is not None
+    try:
+        HASHER.verify(row.password if known else NOBODY, password[:LONGEST])
+    except (Argon2Error, InvalidHashError):
+        return None
+    return _user(row) if known else None
+
+
+def issue(store: Store, user: str, kind: str, name: str = "") -> str:
+    """A new secret by which the user is known; only its hash is kept, so it is shown this once."""
+    secret, now, life = f"ink-{random.token_urlsafe(24)}", time.time(), LIFETIMES[kind]
+    expires = None if life is None else now + life
+    row = {"hash": _hash(secret), "id": identity(), "user_id": user, "kind": kind, "name": name, "expires": expires}
+    with store.writing() as tx:
+        tx.execute(delete(secrets).where(secrets.c.expires < now))
+        tx.execute(insert(secrets).values(**row, created=now))
+    return secret
+
+
+def holder(store: Store, secret: str, *kinds: str) -> User | None:
+    """Whose secret it is, if it is valid and the account is open."""
+    with store.reading() as tx:
+        row = tx.execute(select(users).join(secrets).where(*_valid(secret, kinds))).first()
+    return None if row is None else _user(row)
+
+
+def redeem(store: Store, link: str) -> User | None:
+    """Whose one-time link it is; it is used up."""
+    with store.writing() as tx:
+        row = tx.execute(select(users).join(secrets).where(*_valid(link, ("link",)))).first()
+        tx.execute(delete(secrets).where(secrets.c.hash == _hash(link), secrets.c.kind == "link"))
+    return None if row is None else _user(row)
+
+
+def revoke(store: Store, secret: str) -> None:
+    with store.writing() as tx:
+        tx.execute(delete(secrets).where(secrets.c.hash == _hash(secret)))
+
+
+def list_keys(store: Store, user: str) -> list[Any]:
+    with store.reading() as tx:
+        which = (secrets.c.user_id == user, secrets.c.kind == "key")
+        return list(tx.execute(select(secrets).where(*which).order_by(secrets.c.created)))
+
+
+def revoke_key(store: Store, id: str, user: str) -> bool:
+    with store.writing() as tx:
+        which = (secrets.c.id == id, secrets.c.user_id == user, secrets.c.kind == "key")
+        return bool(tx.execute(delete(secrets).where(*which)).rowcount)
+
+
+def _valid(secret: str, kinds: tuple[str, ...]) -> tuple[Any, ...]:
+    current = or_(secrets.c.expires.is_(None), secrets.c.expires > time.time())
+    return secrets.c.hash == _hash(secret), secrets.c.kind.in_(kinds), current, users.c.active
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _user(row: Row[Any]) -> User:
+    return User(row.id, row.name, row.admin, row.daily)

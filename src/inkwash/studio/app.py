@@ -1,0 +1,197 @@
+"""The doors and the page together, as one application."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+import inkwash
+from inkwash.errors import UserError
+from inkwash.studio import a1111, accounts, api, openai
+from inkwash.studio.engine import Engine, Settings
+from inkwash.studio.guard import Guard
+from inkwash.studio.store import Refused
+from inkwash.studio.who import AT_ONCE, PER_SECOND, PER_TRY, TRIES, Admin, Bucket, TheEngine, address
+
+PAGE = Path(__file__).with_name("page")
+FRESH = "no-cache"  # of the page's own files: asked for each time, sent only if they changed
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": api.Problem, "description": what}
+    for status, what in {
+        400: "What was asked for cannot be.",
+        401: "Nobody is logged in.",
+        403: "It is not allowed.",
+        404: "There is no such thing.",
+        409: "It was cancelled.",
+        413: "The body is too long.",
+        415: "The body is of another kind.",
+        422: "What was asked for cannot be.",
+        429: "Too much, too often; `Retry-After` says when to ask again.",
+        504: "It takes too long.",
+        507: "The disk is full.",
+    }.items()
+}
+
+
+class Health(BaseModel):
+    status: str
+    workers: int
+
+
+def create(settings: Settings) -> FastAPI:
+    """The application of a studio. Its workers run while its lifespan does."""
+    engine = Engine(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with engine.running():
+                yield
+        except UserError as error:  # the command says it; the server's own log would show where it came from
+            app.state.failure = error
+            raise
+
+    app = FastAPI(
+        title="inkwash studio",
+        version=inkwash.__version__,
+        description="Pictures from words. Send a key as `Authorization: Bearer KEY`; `inkwash studio key` makes one.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=ERRORS,
+    )
+    app.state.engine, app.state.failure = engine, None
+    app.state.rate, app.state.tries = Bucket(PER_SECOND, AT_ONCE), Bucket(1 / PER_TRY, TRIES)
+    app.state.streams = Counter()
+    for router in (api.router, api.public, openai.router, a1111.router):
+        app.include_router(router)
+    add_page(app)
+    add_operations(app)
+    app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(RequestValidationError, not_valid)
+    app.add_exception_handler(HTTPException, not_found)
+    app.add_middleware(Guard, engine=engine)
+    return app
+
+
+def add_operations(app: FastAPI) -> None:
+    @app.get("/healthz", tags=["operations"])
+    def healthz(engine: TheEngine) -> Health:
+        """Whether jobs are taken and drawn."""
+        ready = sum(state.ready for state in engine.workers.values())
+        status = "disk full" if engine.disk_full else "ok" if ready else "starting"
+        return Health(status=status, workers=ready)
+
+    @app.get(
+        "/metrics", tags=["operations"], response_class=Response, responses={200: {"content": {"text/plain": {}}}}
+    )
+    def metrics(user: Admin, engine: TheEngine) -> Response:
+        """Figures for Prometheus."""
+        for status in ("queued", "running", "done", "failed", "cancelled"):
+            engine.metrics.jobs.labels(status).set(0)
+        for status, count in engine.store.count().items():
+            engine.metrics.jobs.labels(status).set(count)
+        return Response(generate_latest(engine.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def add_page(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    def page(request: Request, engine: TheEngine, token: str = "") -> Response:
+        """The page; with a one-time link's token, first a session for its user."""
+        if not token:
+            return HTMLResponse((PAGE / "index.html").read_bytes(), headers={"cache-control": FRESH})
+        request.app.state.tries.take(address(request))
+        user = accounts.redeem(engine.store, token[:200])
+        response = RedirectResponse("/" if user else "/?used=1", status_code=303)
+        if user is not None:
+            api.begin_session(request, response, engine, user)
+        return response
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> Response:
+        """The reference of the API."""
+        policy = {"content-security-policy": DOCS_POLICY}
+        return HTMLResponse((PAGE / "docs.html").read_bytes(), headers=policy)
+
+    app.mount("/static", Static(directory=PAGE))
+    app.mount("/static-docs", Static(directory=str(files("fastapi_offline") / "static")))
+
+
+# Swagger's page writes styles into its elements
+DOCS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+
+
+class Static(StaticFiles):
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(*arguments, **options)
+        response.headers["cache-control"] = FRESH
+        return response
+
+
+def problem(request: Request, refused: Refused) -> Response:
+    """An error in the shape of the door at which it was asked."""
+    headers = {} if refused.wait is None else {"retry-after": str(max(1, round(refused.wait)))}
+    if refused.status == 401 and request.url.path.startswith(("/sdapi", "/controlnet", "/metrics")):
+        headers["www-authenticate"] = 'Basic realm="inkwash: any name, a key as password"'
+    if request.url.path.startswith(("/sdapi", "/controlnet")):
+        body = {"error": refused.code, "detail": refused.message, "body": "", "errors": refused.message}
+        return JSONResponse(body, refused.status, headers)
+    kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    error = {
+        "message": refused.message,
+        "type": kind.get(refused.status, "invalid_request_error" if refused.status < 500 else "server_error"),
+        "param": refused.param,
+        "code": refused.code,
+    }
+    return JSONResponse({"error": error}, refused.status, headers)
+
+
+async def refused(request: Request, error: Any) -> Response:
+    return problem(request, error)
+
+
+async def not_valid(request: Request, error: Any) -> Response:
+    """The first thing that is wrong with the body or the query, in one line."""
+    first = error.errors()[0]
+    param = ".".join(map(str, first["loc"][1:])) or None
+    status = 400 if request.url.path.startswith("/v1") else 422
+    if first["type"] == "extra_forbidden":
+        return problem(request, Refused(status, f"unknown parameter '{str(param)[:60]}'", "unknown_parameter", param))
+    message = f"{param}: {first['msg']}" if param else first["msg"]
+    return problem(request, Refused(status, message, "invalid_value", param))
+
+
+async def not_found(request: Request, error: Any) -> Response:
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    message = {404: "there is nothing here", 405: "this cannot be done here"}.get(
+        error.status_code, str(error.detail)
+    )
+    response = problem(request, Refused(error.status_code, message, code))
+    response.headers.update(error.headers or {})
+    return response
+
+
+class Lines(logging.Formatter):
+    """A line of JSON for each event."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = {"time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), "level": record.levelname.lower()}
+        facts |= {"event": record.getMessage(), **getattr(record, "facts", {})}
+        if record.exc_info:
+            facts["error"] = self.formatException(record.exc_info)
+        return json.dumps(facts, ensure_ascii=False)

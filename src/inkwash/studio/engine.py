@@ -1,0 +1,333 @@
+"""The studio without its doors: it takes jobs, runs a worker for each device, and says what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import sys
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from anyio import to_thread
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from inkwash.errors import UserError
+from inkwash.studio.accounts import User
+from inkwash.studio.catalogue import Ask, Catalogue
+from inkwash.studio.store import OPEN, Refused, Store
+
+LOG = logging.getLogger("inkwash.studio")
+MESSAGE = 4_000_000  # bytes of a worker's message at most
+UPLOADS_KEPT = 86400.0  # seconds that a picture which went in is kept, if no open job needs it
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a studio is run: see `inkwash studio --help`."""
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = 7860
+    names: tuple[str, ...] = ()  # further names by which it is reached
+    open: bool = False  # no login: who reaches it is the local user
+    devices: tuple[str, ...] = ("cpu",)
+    threads: int = 1
+    memory: int = 2000  # MB of a worker
+    models: tuple[str, ...] = ()
+
+
+class Live(NamedTuple):
+    """What a worker has said of a picture that it is drawing."""
+
+    place: int = 0
+    step: int = 0
+    steps: int = 0
+    preview: str | None = None  # the newest, a PNG in base64
+
+
+class Watcher:
+    """Who waits for news of a job, or of a user's jobs: which have changed since it last looked."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.jobs: set[str] = set()
+        self.previews: list[tuple[str, int, str]] = []  # job, place, a PNG in base64: of one job alone
+
+    async def news(self, seconds: float) -> set[str]:
+        """The jobs that have changed, as soon as there are some; none after so many seconds."""
+        try:
+            await asyncio.wait_for(self.event.wait(), seconds)
+        except TimeoutError:
+            pass
+        self.event.clear()
+        jobs, self.jobs = self.jobs, set()
+        return jobs
+
+
+@dataclass
+class WorkerState:
+    name: str = ""
+    ready: bool = False
+    memory: float = 0.0
+    models: list[str] = field(default_factory=list)
+    process: Any = None
+
+
+class Metrics:
+    """What Prometheus may ask for."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        more: dict[str, Any] = {"registry": self.registry, "namespace": "inkwash"}
+        self.requests = Counter("requests", "Requests answered.", ["route", "method", "status"], **more)
+        self.seconds = Histogram("request_seconds", "From a request's head to its answer's end.", ["route"], **more)
+        self.jobs = Gauge("jobs", "Jobs by status.", ["status"], **more)
+        self.accepted = Counter("jobs_accepted", "Jobs taken in.", ["door"], **more)
+        self.pictures = Counter("pictures", "Pictures drawn.", ["device"], **more)
+        self.busy = Counter("device_busy_seconds", "Time that workers spent on jobs.", ["device"], **more)
+        self.memory = Gauge("worker_memory_bytes", "Memory of the worker.", ["device"], **more)
+        self.warm = Gauge("worker_models", "Models in the worker's memory.", ["device"], **more)
+        self.starts = Counter("worker_starts", "Starts of the worker.", ["device"], **more)
+        self.streams = Gauge("streams", "Event streams open.", **more)
+
+
+class Engine:
+    """`running()` is the time in which jobs are drawn; the rest may be called from any thread, or as it says."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store(settings.home)
+        self.catalogue = Catalogue(settings.models)
+        self.metrics = Metrics()
+        self.live: dict[str, Live] = {}
+        self.workers = {device: WorkerState() for device in settings.devices}
+        self.disk_full = False
+        self.stopping = False
+        self._watchers: dict[str, set[Watcher]] = defaultdict(set)  # by job and by user
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # jobs
+
+    def submit(self, user: User, ask: Ask, door: str, retry: str | None = None) -> Any:
+        """A new job of the user's, in the table before this returns. Raises Refused for what cannot be asked for."""
+        self.catalogue.check(ask)
+        for param in ("image", "mask"):
+            upload = getattr(ask, param)
+            if upload is not None and self.store.uploaded(upload, user.id) is None:
+                raise Refused(404, f"{param}: there is no such upload", "upload_not_found", param)
+        seed = secrets.randbelow(2**32) if ask.seed is None else ask.seed
+        job = self.store.submit(user.id, ask.model_copy(update={"seed": seed}).model_dump(), door=door, retry=retry)
+        self.metrics.accepted.labels(door).inc()
+        self._from_thread(self._wake)
+        self._from_thread(self._changed, job["id"], user.id)
+        return job
+
+    def cancel(self, user: User, job: str) -> bool:
+        cancelled = self.store.cancel(job, user.id)
+        if cancelled:
+            self._from_thread(self._changed, job, user.id)
+        return cancelled
+
+    async def finished(self, job: str, seconds: float) -> Any:
+        """The job as it is when it has ended, or after so many seconds."""
+        end = time.monotonic() + seconds
+        with self.watching(job) as watcher:
+            while True:
+                row = await to_thread.run_sync(self.store.job, job)
+                left = end - time.monotonic()
+                if row is None or row.status not in OPEN or left <= 0 or self.stopping:
+                    return row
+                await watcher.news(min(left, 5.0))
+
+    @contextmanager
+    def watching(self, key: str) -> Iterator[Watcher]:
+        """Who is told when a job has changed, or any job of a user."""
+        watcher = Watcher()
+        self._watchers[key].add(watcher)
+        try:
+            yield watcher
+        finally:
+            self._watchers[key].discard(watcher)
+            if not self._watchers[key]:
+                del self._watchers[key]
+
+    def _changed(self, job: str, user: str, preview: tuple[str, int, str] | None = None) -> None:
+        for watcher in self._watchers.get(job, ()):
+            watcher.jobs.add(job)
+            if preview is not None:
+                watcher.previews.append(preview)
+            watcher.event.set()
+        for watcher in self._watchers.get(user, ()):
+            watcher.jobs.add(job)
+            watcher.event.set()
+
+    def _from_thread(self, call: Any, *arguments: Any) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    # workers
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Runs the workers. UserError if another studio has the folder."""
+        with alone(self.settings.home):
+            self._loop, self.stopping = asyncio.get_running_loop(), False
+            await to_thread.run_sync(self.store.recover)
+            tasks = [asyncio.create_task(self._keep(device)) for device in self.settings.devices]
+            tasks.append(asyncio.create_task(self._watch()))
+            try:
+                yield
+            finally:
+                self.stopping = True
+                for watcher in [w for watchers in self._watchers.values() for w in watchers]:
+                    watcher.event.set()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep(self, device: str) -> None:
+        """Starts the device's worker, and again when it ends; what it held goes back to the queue."""
+        state, pause = self.workers[device], 0.0
+        while True:
+            await asyncio.sleep(pause)
+            begun, state.name = time.monotonic(), f"{device}-{secrets.token_hex(4)}"
+            self.metrics.starts.labels(device).inc()
+            state.process = await asyncio.create_subprocess_exec(
+                *self._command(state.name, device),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                limit=MESSAGE,
+                start_new_session=True,  # Ctrl-C is for the server, which ends its workers in good order
+            )
+            says = asyncio.create_task(_logged(state.process.stderr, state.name))
+            LOG.info("worker started", extra={"facts": {"worker": state.name, "pid": state.process.pid}})
+            try:
+                while line := await state.process.stdout.readline():
+                    self._heard(device, json.loads(line))
+                code = await state.process.wait()
+            except asyncio.CancelledError:
+                await _stop(state.process)
+                await to_thread.run_sync(self.store.release, state.name)
+                raise
+            except ValueError:  # half a line, or one too long
+                state.process.kill()
+                code = await state.process.wait()
+            state.ready = False
+            await says
+            LOG.info("worker ended", extra={"facts": {"worker": state.name, "code": code}})
+            await self._released(state.name, dead=code != 0)
+            pause = 0.0 if time.monotonic() - begun > 5 else min(10.0, 2 * pause + 0.1)
+
+    async def _released(self, worker: str, dead: bool) -> None:
+        """What the worker held is queued again, even if the disk is full for now."""
+        while True:
+            try:
+                return await to_thread.run_sync(lambda: self.store.release(worker, dead))
+            except Exception:
+                LOG.exception("release")
+                await asyncio.sleep(2)
+
+    def _command(self, name: str, device: str) -> list[str]:
+        options = self.settings
+        models = [word for model in options.models for word in ("--model", str(model))]
+        command = [sys.executable, "-m", "inkwash.studio.worker", name, "--home", str(options.home), *models]
+        return [*command, "--device", device, "--threads", str(options.threads), "--memory", str(options.memory)]
+
+    def _heard(self, device: str, message: dict[str, Any]) -> None:
+        state, job = self.workers[device], message.get("job")
+        event = message["event"]
+        if "memory" in message:
+            state.memory, state.models = message["memory"], message["models"]
+            self.metrics.memory.labels(device).set(state.memory)
+            self.metrics.warm.labels(device).set(len(state.models))
+        if event == "ready":
+            state.ready = True
+        if job is None:
+            return
+        live = self.live.get(job, Live())
+        if event == "step":
+            fresh = live if live.place == message["place"] else Live()
+            self.live[job] = fresh._replace(**{key: message[key] for key in ("place", "step", "steps")})
+        elif event == "preview":
+            fresh = live if live.place == message["place"] else Live(message["place"])
+            self.live[job] = fresh._replace(preview=message["picture"])
+        elif event == "picture":
+            self.disk_full = False
+            self.metrics.pictures.labels(device).inc()
+        elif event == "disk full":
+            self.disk_full = True
+        elif event == "left":
+            self.metrics.busy.labels(device).inc(message["seconds"])
+            self.live.pop(job, None)
+        preview = (job, message["place"], message["picture"]) if event == "preview" else None
+        self._changed(job, message["user"], preview)
+
+    def _wake(self) -> None:
+        """Tells the workers that there is work."""
+        for state in self.workers.values():
+            if state.process is not None and state.process.returncode is None:
+                try:
+                    state.process.stdin.write(b"\n")
+                except (BrokenPipeError, ConnectionResetError):
+                    pass  # it has just ended; the next one looks by itself
+
+    async def _watch(self) -> None:
+        """Once a second: jobs whose worker shows no sign of life. Once an hour: uploads that nobody needs."""
+        swept = 0.0
+        while True:
+            try:
+                for name in await to_thread.run_sync(self.store.expire):
+                    for state in self.workers.values():
+                        if state.name == name and state.process is not None and state.process.returncode is None:
+                            state.process.kill()
+                if time.monotonic() - swept > 3600:
+                    swept = time.monotonic()
+                    await to_thread.run_sync(self.store.forget_uploads, time.time() - UPLOADS_KEPT)
+            except Exception:  # a full disk, say: the next second may be better
+                LOG.exception("watch")
+            await asyncio.sleep(1)
+
+
+async def _logged(lines: asyncio.StreamReader, worker: str) -> None:
+    """What a worker prints beside its messages goes to the log."""
+    with suppress(ValueError):  # a line without end
+        while line := await lines.readline():
+            LOG.warning(
+                "worker says", extra={"facts": {"worker": worker, "line": line.decode(errors="replace").rstrip()}}
+            )
+
+
+async def _stop(process: Any) -> None:
+    """Asks a worker to end, by closing its input; kills it if it does not."""
+    process.stdin.close()
+    try:
+        await asyncio.wait_for(process.wait(), 3)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+@contextmanager
+def alone(home: Path) -> Any:
+    """Holds the folder's lock, which the system lets go when the process ends, however it ends."""
+    with (home / "lock").open("a+b") as file:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"a studio is running in {home} already; stop it, or give another --home") from None
+        yield

@@ -1,0 +1,71 @@
+"""Pictures on disk, each under the SHA-256 of its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from inkwash.weights.files import atomic, sync
+
+THUMBNAIL = 256  # the longer side, in pixels
+
+
+class Files:
+    """A folder of pictures by content: the same bytes are kept once. Names are hashes, never what a user wrote.
+
+    Who saves, removes or sweeps does so within the store's write transaction, which makes file and row one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.thumbnails = folder.with_name("thumbnails")
+
+    def path(self, content: str) -> Path:
+        assert re.fullmatch("[0-9a-f]{64}", content)
+        return self.folder / content[:2] / f"{content}.png"
+
+    def save(self, data: bytes) -> str:
+        """Writes the bytes and waits until they lie on the disk; their SHA-256."""
+        content = hashlib.sha256(data).hexdigest()
+        path = self.path(content)
+        if not path.exists():
+            if not path.parent.exists():
+                path.parent.mkdir(parents=True)
+                sync(self.folder)
+            with atomic(path, durable=True) as file:
+                file.write_bytes(data)
+        return content
+
+    def read(self, content: str) -> bytes:
+        return self.path(content).read_bytes()
+
+    @staticmethod
+    def opened(data: bytes) -> Image.Image:
+        return Image.open(BytesIO(data))
+
+    def thumbnail(self, content: str) -> bytes:
+        """A small WebP of the picture, made when it is first asked for."""
+        path = self.thumbnails / content[:2] / f"{content}.webp"
+        if not path.exists():
+            picture = self.opened(self.read(content))
+            picture.thumbnail((THUMBNAIL, THUMBNAIL))
+            small = BytesIO()
+            picture.save(small, format="WEBP", quality=85)
+            with atomic(path) as file:
+                file.write_bytes(small.getvalue())
+        return path.read_bytes()
+
+    def remove(self, content: str) -> None:
+        self.path(content).unlink(missing_ok=True)
+        (self.thumbnails / content[:2] / f"{content}.webp").unlink(missing_ok=True)
+
+    def sweep(self, kept: set[str]) -> None:
+        """Removes all but these: what a crash left half done, and what nothing names."""
+        for folder in (self.folder, self.thumbnails):
+            for file in folder.glob("*/*"):
+                if file.stem not in kept:
+                    file.unlink()

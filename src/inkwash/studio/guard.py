@@ -1,0 +1,164 @@
+"""What stands before every route: which hosts and origins may ask, how much they may send, what every answer says;
+and the log and the figures of each request."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from inkwash.studio.engine import Engine, Settings
+from inkwash.studio.store import full, identity
+
+LOG = logging.getLogger("inkwash.studio")
+SMALL, LARGE = 1_000_000, 64_000_000  # bytes of a body; the second where pictures come in
+LARGE_PATHS = ("/api/uploads", "/api/recipe", "/v1/images/edits", "/v1/images/variations", "/sdapi/", "/controlnet/")
+PATIENCE = 60.0  # seconds for a client to send the next piece of its body
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+}
+
+
+class TooLarge(Exception):
+    """A body is longer than its route takes, or comes too slowly."""
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: Any, engine: Engine) -> None:
+        self.app, self.engine = app, engine
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":  # there are no websockets here
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            return
+        begun, status, cut, started = time.monotonic(), 500, None, False
+        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        scope.setdefault("state", {})["request"] = name = identity()
+        most = LARGE if scope["path"].startswith(LARGE_PATHS) else SMALL
+        seen, whole = 0, False
+
+        async def limited() -> Any:
+            nonlocal seen, whole, cut
+            if whole:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), PATIENCE)
+            except TimeoutError:
+                cut = (408, "the body came too slowly", "request_timeout")
+                raise TooLarge from None
+            seen += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            if seen > most:
+                cut = (413, f"the body is longer than {most // 10**6} MB", "body_too_large")
+                raise TooLarge
+            return message
+
+        async def dressed(message: Any) -> None:
+            nonlocal status, started
+            if cut is not None:
+                return  # whatever the application makes of it, it is answered below
+            if message["type"] == "http.response.start":
+                status, started = message["status"], True
+                own = {key.decode("latin-1").lower() for key, _ in message["headers"]}
+                added = {**HEADERS, "x-request-id": name}
+                message["headers"] = [
+                    *message["headers"],
+                    *((k.encode(), v.encode()) for k, v in added.items() if k not in own),
+                ]
+            await send(message)
+
+        refused = refusal(scope, headers, self.engine.settings, most)
+        if refused is None:
+            try:
+                await self.app(scope, limited, dressed)
+            except TooLarge:
+                pass
+            except Exception as error:  # a mistake of ours, or a full disk: the log has the rest, the answer no word
+                LOG.exception("mistake", extra={"facts": {"request": name}})
+                cut = (500, "a mistake of the studio's; its log says more", "internal_error")
+                if full(error):
+                    cut = (507, "the disk is full; nothing was taken in", "disk_full")
+            refused = None if started else cut
+        if refused is not None:
+            status, message, code = refused
+            await answer(send, status, message, code, name)
+        self.record(scope, status, time.monotonic() - begun, name)
+
+    def record(self, scope: Any, status: int, seconds: float, name: str) -> None:
+        """A line in the log and the figures; of the path only the route, never what was asked in it."""
+        route = getattr(scope.get("route"), "path", None) or (
+            "/static" if scope["path"].startswith("/static") else "?"
+        )
+        method = scope["method"] if scope["method"] in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD") else "?"
+        self.engine.metrics.requests.labels(route, method, str(status)).inc()
+        self.engine.metrics.seconds.labels(route).observe(seconds)
+        facts = {"route": route, "method": method, "status": status, "ms": round(1000 * seconds, 1), "request": name}
+        LOG.info("request", extra={"facts": {**facts, "user": scope["state"].get("user")}})
+
+
+def refusal(scope: Any, headers: dict[str, str], settings: Settings, most: int) -> tuple[int, str, str] | None:
+    """Why a request is not even looked at; None if it is."""
+    host = headers.get("host", "")
+    if not allowed_host(host, settings):
+        return 403, "this name is not the studio's (DNS rebinding?); see --name", "wrong_host"
+    if "origin" in headers and urlsplit(headers["origin"]).netloc.lower() != host.lower():
+        return 403, "a page of another site may not ask this", "wrong_origin"
+    visits = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET" and scope["path"] == "/"
+    public = scope["path"].startswith("/shared/") and scope["method"] == "GET"
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not visits and not public:
+        return 403, "a page of another site may not ask this", "wrong_origin"
+    length = headers.get("content-length", "0")
+    if not length.isascii() or not length.isdigit() or int(length) > most:
+        return 413, f"the body is longer than {most // 10**6} MB", "body_too_large"
+    return None
+
+
+def allowed_host(host: str, settings: Settings) -> bool:
+    """Whether a Host header names this studio. A page of another site whose name was rebound to our address sends
+    that name; it cannot send an address, or `localhost`."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    if name == "localhost" or name in settings.names:
+        return True
+    try:
+        found = ipaddress.ip_address(name)
+    except ValueError:
+        return name == settings.host
+    return found.is_loopback or not is_loopback(settings.host)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+async def answer(send: Any, status: int, message: str, code: str, name: str) -> None:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+    body = json.dumps({"error": error}).encode()
+    headers = {**HEADERS, "content-type": "application/json", "content-length": str(len(body)), "x-request-id": name}
+    headers["connection"] = "close"
+    start = {"type": "http.response.start", "status": status}
+    await send({**start, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]})
+    await send({"type": "http.response.body", "body": body})

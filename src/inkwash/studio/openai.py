@@ -1,0 +1,391 @@
+"""OpenAI's door: pictures as its clients ask for them. What an answer cannot honour is refused, not passed over."""
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator
+from io import BytesIO
+from typing import Annotated, Any, Literal
+
+from anyio import to_thread
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import UploadFile
+
+from inkwash.studio import uploads
+from inkwash.studio.accounts import User
+from inkwash.studio.api import Id, Problem, streamed
+from inkwash.studio.catalogue import Ask, Words
+from inkwash.studio.engine import Engine
+from inkwash.studio.store import OPEN, Refused, identity
+from inkwash.studio.who import Someone, TheEngine
+
+router = APIRouter(prefix="/v1", tags=["OpenAI"])
+PATIENCE = 600.0  # seconds that a request waits for its pictures
+RETRIED = 600.0  # seconds after which a client does not mean the same request any more
+URL_LIFE = 3600.0  # seconds that an answer's `url` leads to its picture
+FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP"}
+VARIATION = 0.5  # how much of a picture changes in a variation
+
+
+class Order(BaseModel):
+    """What OpenAI's clients send, and beside it this studio's own: seed, steps, guidance, sampler, negative_prompt,
+    strength. `style` is one of the model's; OpenAI's vivid and natural, quality, moderation and user mean nothing here.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Words = ""
+    model: str | None = Field(None, max_length=100)
+    n: int | None = Field(1, ge=1, le=10)
+    size: str | None = Field("auto", max_length=20, description="auto, or a square: 64x64, 256x256, 512x512, ...")
+    response_format: Literal["b64_json", "url"] | None = "b64_json"
+    output_format: Literal["png", "jpeg", "webp"] | None = "png"
+    output_compression: int | None = Field(100, ge=0, le=100)
+    background: Literal["auto", "opaque", "transparent"] | None = "auto"
+    stream: bool | None = False
+    partial_images: int | None = Field(0, ge=0, le=3)
+    style: str | None = Field(None, max_length=100)
+    quality: str | None = Field(None, max_length=20)
+    moderation: str | None = Field(None, max_length=20)
+    input_fidelity: str | None = Field(None, max_length=20)
+    user: str | None = Field(None, max_length=500)
+    safety_identifier: str | None = Field(None, max_length=500)
+    seed: int | None = Field(None, ge=0, lt=2**53)
+    steps: int | None = None
+    num_inference_steps: int | None = None
+    guidance: float | None = None
+    guidance_scale: float | None = None
+    sampler: str | None = None
+    negative_prompt: Words = ""
+    strength: float | None = None
+
+
+class Reference(BaseModel):
+    """A picture in a JSON body: a data: URL, or an upload of this studio. Other URLs are not fetched."""
+
+    model_config = ConfigDict(extra="forbid")
+    image_url: str | None = None
+    file_id: str | None = Field(None, max_length=100)
+
+
+class EditOrder(Order):
+    images: list[Reference] = Field(min_length=1, max_length=16)
+    mask: Reference | None = None
+
+
+class Datum(BaseModel):
+    b64_json: str | None = None
+    url: str | None = None
+    id: str = Field(description="The picture in this studio.")
+    seed: int
+
+
+class Details(BaseModel):
+    text_tokens: int = 0
+    image_tokens: int = 0
+
+
+class Usage(BaseModel):
+    """Nothing is counted or charged."""
+
+    total_tokens: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    input_tokens_details: Details = Details()
+
+
+class Answer(BaseModel):
+    created: int
+    data: list[Datum]
+    background: str
+    output_format: str
+    size: str
+    quality: str = "auto"
+    usage: Usage = Usage()
+
+
+class ModelCard(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "inkwash"
+
+
+class Models(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+@router.get("/models")
+def models(user: Someone, engine: TheEngine) -> Models:
+    """The models that draw."""
+    return Models(data=[ModelCard(id=name) for name in engine.catalogue.folders])
+
+
+@router.get("/models/{name}", responses={404: {"model": Problem}})
+def model(name: Id, user: Someone, engine: TheEngine) -> ModelCard:
+    """One model."""
+    return ModelCard(id=engine.catalogue[name].name)
+
+
+STREAMED: dict[int | str, Any] = {
+    200: {"content": {"text/event-stream": {}}, "description": "The pictures; with `stream`, server-sent events."}
+}
+
+
+@router.post("/images/generations", response_model=Answer, responses=STREAMED)
+async def generations(order: Order, user: Someone, engine: TheEngine, request: Request) -> Any:
+    """Pictures from words."""
+    return await drawn(order, {}, "image_generation", user, engine, request)
+
+
+MULTIPART = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "required": ["image"],
+            "properties": {
+                "image": {"type": "string", "format": "binary"},
+                "mask": {"type": "string", "format": "binary"},
+                **{name: {"type": "string"} for name in Order.model_fields},
+            },
+        }
+    }
+}
+JSON_EDIT = {"application/json": {"schema": EditOrder.model_json_schema()}}
+
+
+@router.post(
+    "/images/edits",
+    response_model=Answer,
+    responses=STREAMED,
+    openapi_extra={"requestBody": {"required": True, "content": {**MULTIPART, **JSON_EDIT}}},
+)
+async def edits(user: Someone, engine: TheEngine, request: Request) -> Any:
+    """A picture drawn anew by words: all of it, or where the mask is transparent."""
+    order, pictures, mask = await edit_in(request, user, engine)
+    if len(pictures) != 1:
+        raise Refused(400, f"image: {len(pictures)} pictures; the model edits one", "invalid_value", "image")
+    more: dict[str, Any] = {"image": await kept(engine, user, pictures[0], "image")}
+    if mask is not None:
+        more["mask"] = await kept(engine, user, mask, "mask", opening=True)
+    return await drawn(order, more, "image_edit", user, engine, request)
+
+
+@router.post(
+    "/images/variations",
+    response_model=Answer,
+    responses=STREAMED,
+    openapi_extra={"requestBody": {"required": True, "content": MULTIPART}},
+)
+async def variations(user: Someone, engine: TheEngine, request: Request) -> Any:
+    """Pictures that are like a picture."""
+    order, pictures, _ = await edit_in(request, user, engine)
+    if len(pictures) != 1:
+        raise Refused(400, "image: send one picture", "invalid_value", "image")
+    more = {"image": await kept(engine, user, pictures[0], "image")}
+    order = order.model_copy(update={"strength": VARIATION if order.strength is None else order.strength})
+    return await drawn(order, more, "image_edit", user, engine, request)
+
+
+async def edit_in(request: Request, user: User, engine: Engine) -> tuple[Order, list[bytes], bytes | None]:
+    """The order, pictures and mask of a form or of a JSON body."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        try:
+            order = EditOrder.model_validate_json(await request.body())
+        except ValidationError as error:
+            raise invalid(error) from None
+        pictures = [await referred(one, user, engine, "images") for one in order.images]
+        mask = None if order.mask is None else await referred(order.mask, user, engine, "mask")
+        return Order(**order.model_dump(exclude={"images", "mask"})), pictures, mask
+    if kind != "multipart/form-data":
+        raise Refused(415, "send multipart/form-data or application/json", "unsupported_media_type")
+    form = await request.form(max_files=20, max_fields=100)
+    files = [(key, value) for key, value in form.multi_items() if isinstance(value, UploadFile)]
+    pictures = [await value.read() for key, value in files if key in ("image", "image[]")]
+    masks = [await value.read() for key, value in files if key == "mask"]
+    fields = {key: value for key, value in form.multi_items() if not isinstance(value, UploadFile)}
+    if set(fields) & {"image", "image[]", "mask"}:
+        raise Refused(400, "image and mask are files", "invalid_value", "image")
+    try:
+        return Order(**fields), pictures, masks[0] if masks else None  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def invalid(error: ValidationError) -> Refused:
+    """The first thing that is wrong, in one line."""
+    first = error.errors()[0]
+    param = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return Refused(400, f"unknown parameter '{param[:60]}'", "unknown_parameter", param[:60])
+    return Refused(400, f"{param}: {first['msg']}" if param else first["msg"], "invalid_value", param or None)
+
+
+async def referred(picture: Reference, user: User, engine: Engine, param: str) -> bytes:
+    if picture.image_url is not None:
+        return uploads.from_base64(picture.image_url, param)
+    content = await to_thread.run_sync(engine.store.uploaded, picture.file_id or "", user.id)
+    if content is None:
+        raise Refused(404, f"{param}: there is no such upload", "upload_not_found", param)
+    return engine.store.files.read(content)
+
+
+async def kept(engine: Engine, user: User, data: bytes, param: str, opening: bool = False) -> str:
+    """The name of a picture that came in; of a mask, `opening`, with white where it was transparent."""
+
+    def work() -> str:
+        safe = uploads.clean(data, param)
+        if opening:
+            picture, file = Image.open(BytesIO(safe)), BytesIO()
+            if picture.mode != "RGBA":
+                raise Refused(400, "mask: a PNG that is transparent where to draw is needed", "invalid_image", "mask")
+            picture.getchannel("A").point(lambda alpha: 255 * (alpha == 0)).save(file, format="PNG")
+            safe = file.getvalue()
+        return engine.store.upload(user.id, safe)
+
+    return await to_thread.run_sync(work)
+
+
+def asked(order: Order, more: dict[str, Any]) -> Ask:
+    """The order in the studio's own terms."""
+    side = None
+    if order.size not in (None, "auto"):
+        width, _, height = str(order.size).partition("x")
+        if not (width.isascii() and width.isdigit() and width == height and len(width) < 6):
+            raise Refused(400, f"size = {order.size}: auto, or a square like 256x256", "invalid_value", "size")
+        side = int(width)
+    given = {
+        "prompt": order.prompt,
+        "negative": order.negative_prompt,
+        "model": order.model,
+        "style": None if order.style in ("vivid", "natural") else order.style,
+        "n": order.n,
+        "seed": order.seed,
+        "sampler": order.sampler,
+        "steps": order.num_inference_steps if order.steps is None else order.steps,
+        "guidance": order.guidance_scale if order.guidance is None else order.guidance,
+        "size": side,
+        "strength": order.strength,
+        "transparent": order.background == "transparent",
+        "previews": order.partial_images if order.stream else 0,
+        **more,
+    }
+    try:
+        return Ask(**{key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+async def drawn(
+    order: Order, more: dict[str, Any], kind: str, user: User, engine: Engine, request: Request
+) -> Response | Answer:
+    """The answer to an order, or the stream of it."""
+    if order.background == "transparent" and order.output_format == "jpeg":
+        raise Refused(400, "background: jpeg knows no transparency; take png or webp", "invalid_value", "background")
+    job = await to_thread.run_sync(submitted, order, more, user, engine, request, await request.body())
+    if order.stream:
+        return streamed(engine, user, stream(engine, order, job, kind), request)
+    row = await engine.finished(job, PATIENCE)
+    return await to_thread.run_sync(answered, engine, order, row, user, request)
+
+
+def submitted(order: Order, more: dict[str, Any], user: User, engine: Engine, request: Request, body: bytes) -> str:
+    """The job; of a request that OpenAI's client sends again because it saw no answer, the first one's."""
+    again = request.headers.get("x-stainless-retry-count", "")
+    what = f"sent:{hashlib.sha256(request.url.path.encode() + body).hexdigest()}:"
+    if again.isascii() and again.isdigit() and int(again):
+        found = engine.store.retried(user.id, what, time.time() - RETRIED)
+        if found is not None:
+            return found
+    given = request.headers.get("idempotency-key")
+    retry = f"{what}{identity()}" if given is None else f"key:{given[:200]}"
+    return str(engine.submit(user, asked(order, more), "openai", retry)["id"])
+
+
+def ended(row: Any) -> None:
+    """Refused for a job that brought no pictures."""
+    if row is None or row.status in OPEN:
+        raise Refused(504, "it takes longer than this request may wait; the job goes on", "timeout")
+    if row.status == "cancelled":
+        raise Refused(409, "the job was cancelled", "cancelled")
+    if row.status == "failed":
+        raise Refused(400, row.error or "it failed", "generation_failed")
+
+
+def answered(engine: Engine, order: Order, row: Any, user: User, request: Request) -> Answer:
+    ended(row)
+    pictures, data = engine.store.of_job(row.id), []
+    for picture in pictures:
+        datum = Datum(id=picture.id, seed=picture.recipe["seed"])
+        if order.response_format == "url":
+            token = engine.store.share(picture.id, user.id, recipe=False, seconds=URL_LIFE)
+            datum.url = f"{str(request.base_url).rstrip('/')}/shared/{token}"
+        else:
+            datum.b64_json = encoded(engine, order, picture)
+        data.append(datum)
+    return Answer(created=int(row.created), data=data, **described(order, pictures[0] if pictures else None))
+
+
+def described(order: Order, picture: Any) -> dict[str, str]:
+    size = "auto" if picture is None else f"{picture.width}x{picture.height}"
+    background = "transparent" if order.background == "transparent" else "opaque"
+    return {"background": background, "output_format": order.output_format or "png", "size": size}
+
+
+def encoded(engine: Engine, order: Order, picture: Any) -> str:
+    """The picture in base64, in the format that was asked for; a PNG has its recipe."""
+    data = engine.store.read(picture)
+    if order.output_format in ("jpeg", "webp"):
+        data = converted(data, order)
+    return base64.b64encode(data).decode()
+
+
+def converted(data: bytes, order: Order) -> bytes:
+    picture, file = Image.open(BytesIO(data)), BytesIO()
+    quality = 100 if order.output_compression is None else order.output_compression
+    picture.save(file, format=FORMATS[order.output_format or "png"], quality=quality)
+    return file.getvalue()
+
+
+async def stream(engine: Engine, order: Order, job: str, kind: str) -> AsyncIterator[bytes]:
+    """Each picture's previews as they come, and each picture as it is done."""
+    sent, count = 0, dict[int, int]()
+    with engine.watching(job) as watcher:
+        while True:
+            for _, place, preview in watcher.previews:
+                count[place] = count.get(place, -1) + 1
+                data = base64.b64decode(preview)
+                data = (
+                    data if order.output_format in (None, "png") else await to_thread.run_sync(converted, data, order)
+                )
+                facts = {"partial_image_index": count[place], **described(order, None)}
+                yield sse(f"{kind}.partial_image", base64.b64encode(data).decode(), facts)
+            watcher.previews.clear()
+            row = await to_thread.run_sync(engine.store.job, job)
+            pictures = await to_thread.run_sync(engine.store.of_job, job)
+            for picture in pictures[sent:]:
+                data64 = await to_thread.run_sync(encoded, engine, order, picture)
+                facts = {"usage": Usage().model_dump(), "id": picture.id, "seed": picture.recipe["seed"]}
+                yield sse(f"{kind}.completed", data64, {**facts, **described(order, picture)})
+            sent = len(pictures)
+            if row.status not in OPEN or engine.stopping:
+                break
+            if not await watcher.news(15.0):
+                yield b": still here\n\n"
+    try:
+        ended(row)
+    except Refused as refused:
+        error = {"message": refused.message, "type": "server_error", "param": refused.param, "code": refused.code}
+        yield format_sse_event(event="error", data_str=json.dumps({"error": error}))
+
+
+def sse(kind: str, data: str, facts: dict[str, Any]) -> bytes:
+    body = {"type": kind, "b64_json": data, "created_at": int(time.time()), "quality": "auto", **facts}
+    return format_sse_event(event=kind, data_str=json.dumps(body))

@@ -1,0 +1,107 @@
+"""Who asks, and how often they may: what every route but the public ones depends on."""
+
+import base64
+import binascii
+import time
+from collections import OrderedDict
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from inkwash.studio import accounts
+from inkwash.studio.accounts import User
+from inkwash.studio.engine import Engine
+from inkwash.studio.store import Refused
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+PER_SECOND, AT_ONCE = 30.0, 300.0  # requests of a user
+TRIES, PER_TRY = 10.0, 30.0  # of secrets from one address: so many, then one each so many seconds
+REMEMBERED = 10_000  # users and addresses
+
+
+class Bucket:
+    """Lets `most` through at once for each key, and `rate` a second after that."""
+
+    def __init__(self, rate: float, most: float) -> None:
+        self.rate, self.most = rate, most
+        self.levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def left(self, key: str) -> float:
+        level, then = self.levels.get(key, (self.most, 0.0))
+        return min(self.most, level + (time.monotonic() - then) * self.rate)
+
+    def take(self, key: str) -> None:
+        """Refused, with the time to wait, when nothing is left."""
+        left = self.left(key)
+        if left < 1:
+            raise Refused(429, "too many requests; slow down", "rate_limit_exceeded", wait=(1 - left) / self.rate)
+        self.levels[key] = left - 1, time.monotonic()
+        self.levels.move_to_end(key)
+        while len(self.levels) > REMEMBERED:
+            self.levels.popitem(last=False)
+
+
+def cookie(engine: Engine) -> str:
+    """The session's cookie: its name has the port, since browsers give it to all servers of the host."""
+    return f"inkwash-{engine.settings.port}"
+
+
+def engine_of(request: Request) -> Engine:
+    return request.app.state.engine  # type: ignore[no-any-return]
+
+
+def address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def known(request: Request) -> User | None:
+    """Who sent the request: by `Authorization: Bearer KEY`, by Basic with the key as password, or by the cookie of a
+    session; nobody for a secret that is not valid."""
+    engine = engine_of(request)
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return accounts.holder(engine.store, value.strip(), "key")
+    if scheme.lower() == "basic":
+        try:
+            _, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+        except (binascii.Error, ValueError):
+            return None
+        return accounts.holder(engine.store, password, "key")
+    session = request.cookies.get(cookie(engine))
+    if session is None:
+        return accounts.local_user(engine.store) if engine.settings.open else None
+    if request.method not in SAFE and not same_origin(request):
+        return None
+    return accounts.holder(engine.store, session, "session")
+
+
+def same_origin(request: Request) -> bool:
+    """Whether a browser says that its page is ours; that an Origin is, the guard has seen to."""
+    return "origin" in request.headers or request.headers.get("sec-fetch-site") == "same-origin"
+
+
+def user(request: Request) -> User:
+    """The user who asks. Refused for nobody, and for one who asks too often."""
+    state = request.app.state
+    if "authorization" in request.headers and state.tries.left(address(request)) < 1:
+        state.tries.take(address(request))
+    found = known(request)
+    if found is None:
+        if "authorization" in request.headers:
+            state.tries.take(address(request))
+        message = "log in first: open the link that `inkwash studio` printed, or send a key (`inkwash studio key`)"
+        raise Refused(401, message, "not_logged_in")
+    state.rate.take(found.id)
+    request.state.user = found.id
+    return found
+
+
+def admin(user: Annotated[User, Depends(user)]) -> User:
+    if not user.admin:
+        raise Refused(403, "only an administrator may do that", "not_allowed")
+    return user
+
+
+Someone = Annotated[User, Depends(user)]
+Admin = Annotated[User, Depends(admin)]
+TheEngine = Annotated[Engine, Depends(engine_of)]
