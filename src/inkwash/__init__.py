@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from inkwash.studio.client import AsyncStudio as AsyncStudio
+    from inkwash.studio.client import Studio as Studio
     from inkwash.systems.language.model import Writer
     from inkwash.systems.pictures.drawing import Drawing
     from inkwash.systems.series.model import Forecaster
@@ -34,3 +36,14 @@ def load(
     from inkwash.systems import load
 
     return load(name, device, precision, runtime, threads)
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of these
+
+    def __getattr__(name: str) -> object:
+        """The clients of a studio, which are loaded only when they are asked for."""
+        if name not in ("AsyncStudio", "Studio"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from inkwash.studio import client
+
+        return getattr(client, name)

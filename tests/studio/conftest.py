@@ -1,16 +1,26 @@
 """A studio that runs as users run it: `inkwash studio` in a process of its own, with the shipped models."""
 
+import asyncio
 import re
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from PIL import Image
 
 from inkwash.studio import accounts
+from inkwash.studio.app import create
+from inkwash.studio.engine import Settings
 from inkwash.studio.store import Store
+from inkwash.studio.who import Bucket
+from inkwash.studio.worker import Warm, Worker
+from inkwash.systems.pictures.files import KEY
 
 
 class Running:
@@ -21,9 +31,11 @@ class Running:
         self.start()
         self.store = Store(home)
 
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "inkwash", "studio", "--home", str(self.home), "--port", "0", *self.options]
+
     def start(self) -> None:
-        command = [sys.executable, "-m", "inkwash", "studio", "--home", str(self.home), "--port", "0", *self.options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, text=True)
         self.link = re.search(r"http\S+", self.process.stdout.readline())[0]
         self.url = self.link.partition("/?")[0]
         for _ in range(600):
@@ -52,5 +64,59 @@ class Running:
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory):
     running = Running(tmp_path_factory.mktemp("studio") / "home")
+    yield running
+    running.stop()
+
+
+class Quick:
+    """A studio in this process, in a thread, whose worker draws grey squares at once: to ask a great deal of."""
+
+    def __init__(self, home: Path) -> None:
+        self.app = create(Settings(home, port=80))
+        self.engine = self.app.state.engine
+        self.engine._keep = self.work
+        self.app.state.rate = Bucket(1e6, 1e6)
+        config = uvicorn.Config(self.app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, args=([self.listener],), daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        user = accounts.local_user(self.engine.store)
+        self.headers = {"authorization": f"Bearer {accounts.issue(self.engine.store, user.id, 'key')}"}
+
+    async def work(self, device: str) -> None:
+        loop = asyncio.get_running_loop()
+
+        def tell(message: dict) -> None:
+            loop.call_soon_threadsafe(self.engine._heard, device, message)
+
+        hand = Worker(self.engine.store, Warm(lambda name: Grey(), 1e12), device, tell)
+        while not self.engine.stopping:
+            if not await asyncio.to_thread(hand.step):
+                await asyncio.sleep(0.005)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(20)
+
+
+class Grey:
+    """Draws a grey square whose shade is the seed."""
+
+    def generate(self, prompt, *, seed, size, progress, preview, previews, **options):
+        progress(1, 1)
+        picture = Image.new("RGB", (size or 64, size or 64), (seed % 256,) * 3)
+        if preview:
+            preview(picture.copy())
+        picture.info[KEY] = {"seed": seed, "prompt": prompt}
+        return picture
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory):
+    running = Quick(tmp_path_factory.mktemp("quick") / "home")
     yield running
     running.stop()

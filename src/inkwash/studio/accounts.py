@@ -12,7 +12,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from sqlalchemy import Row, delete, exists, insert, or_, select, update
 
 from inkwash.errors import UserError
-from inkwash.studio.store import OPEN, Store, identity
+from inkwash.studio.store import CANCELLED, OPEN, Store, identity
 from inkwash.studio.tables import jobs, secrets, users
 
 LOCAL = "local"  # the user who started the studio
@@ -84,8 +84,8 @@ def change_user(store: Store, id: str, **changes: Any) -> bool:
         if changes.get("active") is False or "password" in changes:
             tx.execute(delete(secrets).where(secrets.c.user_id == id))
         if changes.get("active") is False:
-            gone = {"status": "cancelled", "changed": time.time()}
-            tx.execute(update(jobs).where(jobs.c.user_id == id, jobs.c.status.in_(OPEN)).values(gone))
+            theirs = (jobs.c.user_id == id, jobs.c.status.in_(OPEN))
+            tx.execute(update(jobs).where(*theirs).values(**CANCELLED, changed=time.time()))
         return tx.scalar(select(users.c.id).where(users.c.id == id)) is not None
 
 

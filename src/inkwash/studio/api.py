@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -27,6 +28,8 @@ Before = Annotated[str | None, Query(max_length=100)]
 STREAMS = 20  # event streams of one user at once
 BEAT = 15.0  # seconds between two signs of life in a stream, and two looks whether its user may still listen
 PACE = 0.05  # seconds between two events at least
+HASHING = threading.Semaphore(2)  # passwords hashed at once: each takes 64 MB and a core
+LONGEST_RECIPE = 20_000  # characters
 LONGEST_WAIT = 60.0  # seconds for which `wait` may ask
 
 
@@ -133,6 +136,7 @@ class Share(BaseModel):
 
 class Shared(BaseModel):
     url: str
+    recipe: bool
 
 
 class Uploaded(BaseModel):
@@ -160,12 +164,13 @@ def session(user: Someone) -> Session:
 @router.post("/login", responses={401: {"model": Problem}})
 def login(form: Login, request: Request, response: Response, engine: TheEngine) -> Session:
     """Opens a session for a name and a password; the session is a cookie."""
-    tries = request.app.state.tries
     if not (same_origin(request) or "sec-fetch-site" not in request.headers):
         raise Refused(403, "a page of another site may not ask this", "wrong_origin")
-    tries.take(address(request))
-    tries.take(f"name:{form.name}")
-    user = accounts.log_in(engine.store, form.name, form.password)
+    state = request.app.state
+    state.logins.take(address(request))
+    state.tries.take(f"{address(request)} {form.name}")
+    with HASHING:
+        user = accounts.log_in(engine.store, form.name, form.password)
     if user is None:
         raise Refused(401, "the name or the password is wrong", "wrong_password")
     begin_session(request, response, engine, user)
@@ -492,7 +497,15 @@ def share(id: Id, form: Share, user: Someone, engine: TheEngine) -> Shared:
     token = engine.store.share(id, user.id, recipe=form.recipe)
     if token is None:
         raise no_such("picture")
-    return Shared(url=f"/shared/{token}")
+    return Shared(url=f"/shared/{token}", recipe=form.recipe)
+
+
+@router.get("/pictures/{id}/share")
+def shown_to(id: Id, user: Someone, engine: TheEngine) -> Shared | None:
+    """At which address anyone may see the picture; null if at none."""
+    own_picture(id, user, engine)
+    row = engine.store.share_of(id, user.id)
+    return None if row is None else Shared(url=f"/shared/{row.token}", recipe=row.recipe)
 
 
 @router.delete("/pictures/{id}/share", status_code=204)
@@ -518,12 +531,20 @@ def recipe_in(data: bytes, param: str) -> dict[str, Any]:
     """Refused for a picture without one."""
     found = uploads.decoded(data, param).info.get(KEY)
     try:
-        recipe = json.loads(found) if isinstance(found, str) else None
-    except ValueError:
+        recipe = json.loads(found[:LONGEST_RECIPE]) if isinstance(found, str) else None
+        json.dumps(recipe, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
         recipe = None
-    if not isinstance(recipe, dict):
+    if not isinstance(recipe, dict) or not all(map(plain, recipe.values())):
         raise Refused(422, f"{param}: no recipe in it; only a PNG that inkwash wrote has one", "no_recipe", param)
     return recipe
+
+
+def plain(value: Any) -> bool:
+    """A text, a number, or what a recipe says of a picture that went in."""
+    return not isinstance(value, list | dict) or (
+        isinstance(value, dict) and not any(isinstance(each, list | dict) for each in value.values())
+    )
 
 
 public = APIRouter(tags=["studio"])

@@ -21,14 +21,15 @@ import inkwash
 from inkwash.errors import UserError
 from inkwash.studio import a1111, accounts, api, openai
 from inkwash.studio.engine import Engine, Settings
-from inkwash.studio.guard import Guard
+from inkwash.studio.guard import Guard, error_body
 from inkwash.studio.store import Refused
-from inkwash.studio.who import AT_ONCE, PER_SECOND, PER_TRY, TRIES, Admin, Bucket, TheEngine, address
+from inkwash.studio.who import AT_ONCE, LOGINS, PER_LOGIN, PER_SECOND, PER_TRY, TRIES, Admin, Bucket, TheEngine
 
 PAGE = Path(__file__).with_name("page")
 FRESH = "no-cache"  # of the page's own files: asked for each time, sent only if they changed
+PROBLEM = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": api.Problem, "description": what}
+    status: {"content": PROBLEM, "description": what}
     for status, what in {
         400: "What was asked for cannot be.",
         401: "Nobody is logged in.",
@@ -73,7 +74,8 @@ def create(settings: Settings) -> FastAPI:
         responses=ERRORS,
     )
     app.state.engine, app.state.failure = engine, None
-    app.state.rate, app.state.tries = Bucket(PER_SECOND, AT_ONCE), Bucket(1 / PER_TRY, TRIES)
+    app.state.rate = Bucket(PER_SECOND, AT_ONCE)
+    app.state.tries, app.state.logins = Bucket(1 / PER_TRY, TRIES), Bucket(1 / PER_LOGIN, LOGINS)
     app.state.streams = Counter()
     for router in (api.router, api.public, openai.router, a1111.router):
         app.include_router(router)
@@ -112,7 +114,6 @@ def add_page(app: FastAPI) -> None:
         """The page; with a one-time link's token, first a session for its user."""
         if not token:
             return HTMLResponse((PAGE / "index.html").read_bytes(), headers={"cache-control": FRESH})
-        request.app.state.tries.take(address(request))
         user = accounts.redeem(engine.store, token[:200])
         response = RedirectResponse("/" if user else "/?used=1", status_code=303)
         if user is not None:
@@ -148,17 +149,7 @@ def problem(request: Request, refused: Refused) -> Response:
     headers = {} if refused.wait is None else {"retry-after": str(max(1, round(refused.wait)))}
     if refused.status == 401 and request.url.path.startswith(("/sdapi", "/controlnet", "/metrics")):
         headers["www-authenticate"] = 'Basic realm="inkwash: any name, a key as password"'
-    if request.url.path.startswith(("/sdapi", "/controlnet")):
-        body = {"error": refused.code, "detail": refused.message, "body": "", "errors": refused.message}
-        return JSONResponse(body, refused.status, headers)
-    kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-    error = {
-        "message": refused.message,
-        "type": kind.get(refused.status, "invalid_request_error" if refused.status < 500 else "server_error"),
-        "param": refused.param,
-        "code": refused.code,
-    }
-    return JSONResponse({"error": error}, refused.status, headers)
+    return JSONResponse(error_body(request.url.path, refused), refused.status, headers)
 
 
 async def refused(request: Request, error: Any) -> Response:

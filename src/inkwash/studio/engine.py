@@ -62,10 +62,8 @@ class Watcher:
 
     async def news(self, seconds: float) -> set[str]:
         """The jobs that have changed, as soon as there are some; none after so many seconds."""
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self.event.wait(), seconds)
-        except TimeoutError:
-            pass
         self.event.clear()
         jobs, self.jobs = self.jobs, set()
         return jobs
@@ -91,7 +89,7 @@ class Metrics:
         self.jobs = Gauge("jobs", "Jobs by status.", ["status"], **more)
         self.accepted = Counter("jobs_accepted", "Jobs taken in.", ["door"], **more)
         self.pictures = Counter("pictures", "Pictures drawn.", ["device"], **more)
-        self.busy = Counter("device_busy_seconds", "Time that workers spent on jobs.", ["device"], **more)
+        self.busy = Counter("device_busy_seconds", "Time in which models drew.", ["device"], **more)
         self.memory = Gauge("worker_memory_bytes", "Memory of the worker.", ["device"], **more)
         self.warm = Gauge("worker_models", "Models in the worker's memory.", ["device"], **more)
         self.starts = Counter("worker_starts", "Starts of the worker.", ["device"], **more)
@@ -197,7 +195,7 @@ class Engine:
         state, pause = self.workers[device], 0.0
         while True:
             await asyncio.sleep(pause)
-            begun, state.name = time.monotonic(), f"{device}-{secrets.token_hex(4)}"
+            state.name = f"{device}-{secrets.token_hex(4)}"
             self.metrics.starts.labels(device).inc()
             state.process = await asyncio.create_subprocess_exec(
                 *self._command(state.name, device),
@@ -220,11 +218,11 @@ class Engine:
             except ValueError:  # half a line, or one too long
                 state.process.kill()
                 code = await state.process.wait()
+            pause = 0.0 if state.ready else min(5.0, 2 * pause + 0.1)  # one that cannot even start is not hurried
             state.ready = False
             await says
             LOG.info("worker ended", extra={"facts": {"worker": state.name, "code": code}})
             await self._released(state.name, dead=code != 0)
-            pause = 0.0 if time.monotonic() - begun > 5 else min(10.0, 2 * pause + 0.1)
 
     async def _released(self, worker: str, dead: bool) -> None:
         """What the worker held is queued again, even if the disk is full for now."""
@@ -274,10 +272,8 @@ class Engine:
         """Tells the workers that there is work."""
         for state in self.workers.values():
             if state.process is not None and state.process.returncode is None:
-                try:
+                with suppress(BrokenPipeError, ConnectionResetError):  # just ended; the next one looks by itself
                     state.process.stdin.write(b"\n")
-                except (BrokenPipeError, ConnectionResetError):
-                    pass  # it has just ended; the next one looks by itself
 
     async def _watch(self) -> None:
         """Once a second: jobs whose worker shows no sign of life. Once an hour: uploads that nobody needs."""

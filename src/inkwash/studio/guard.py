@@ -12,11 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from inkwash.studio.engine import Engine, Settings
-from inkwash.studio.store import full, identity
+from inkwash.studio.store import Refused, full, identity
 
 LOG = logging.getLogger("inkwash.studio")
 SMALL, LARGE = 1_000_000, 64_000_000  # bytes of a body; the second where pictures come in
 LARGE_PATHS = ("/api/uploads", "/api/recipe", "/v1/images/edits", "/v1/images/variations", "/sdapi/", "/controlnet/")
+DRAINED = 4_000_000  # bytes of a refused body that are still read: else the client's end is cut, and sees no answer
 PATIENCE = 60.0  # seconds for a client to send the next piece of its body
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -99,7 +100,9 @@ class Guard:
             refused = None if started else cut
         if refused is not None:
             status, message, code = refused
-            await answer(send, status, message, code, name)
+            while not whole and seen < most + DRAINED and scope["method"] not in ("GET", "HEAD"):
+                whole, seen = await drained(receive, seen)
+            await answer(send, scope["path"], Refused(status, message, code), name)
         self.record(scope, status, time.monotonic() - begun, name)
 
     def record(self, scope: Any, status: int, seconds: float, name: str) -> None:
@@ -154,11 +157,30 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-async def answer(send: Any, status: int, message: str, code: str, name: str) -> None:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-    body = json.dumps({"error": error}).encode()
+async def drained(receive: Any, seen: int) -> tuple[bool, int]:
+    """Whether the body has ended, or nothing more comes of it; and how much there was."""
+    try:
+        message = await asyncio.wait_for(receive(), 2.0)
+    except TimeoutError:
+        return True, seen
+    return not message.get("more_body", False), seen + len(message.get("body", b""))
+
+
+KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def error_body(path: str, refused: Refused) -> dict[str, Any]:
+    """An error in the shape of the door at which it was asked: A1111's, or OpenAI's, which is the studio's own, too."""
+    if path.startswith(("/sdapi", "/controlnet")):
+        return {"error": refused.code, "detail": refused.message, "body": "", "errors": refused.message}
+    kind = KINDS.get(refused.status, "invalid_request_error" if refused.status < 500 else "server_error")
+    return {"error": {"message": refused.message, "type": kind, "param": refused.param, "code": refused.code}}
+
+
+async def answer(send: Any, path: str, refused: Refused, name: str) -> None:
+    body = json.dumps(error_body(path, refused)).encode()
     headers = {**HEADERS, "content-type": "application/json", "content-length": str(len(body)), "x-request-id": name}
     headers["connection"] = "close"
-    start = {"type": "http.response.start", "status": status}
+    start = {"type": "http.response.start", "status": refused.status}
     await send({**start, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]})
     await send({"type": "http.response.body", "body": body})

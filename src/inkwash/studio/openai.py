@@ -6,11 +6,10 @@ import json
 import time
 from collections.abc import AsyncIterator
 from io import BytesIO
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -34,8 +33,8 @@ VARIATION = 0.5  # how much of a picture changes in a variation
 
 class Order(BaseModel):
     """What OpenAI's clients send, and beside it this studio's own: seed, steps, guidance, sampler, negative_prompt,
-    strength. `style` is one of the model's; OpenAI's vivid and natural, quality, moderation and user mean nothing here.
-    """
+    strength. `style` is one of the model's; OpenAI's vivid and natural, quality, moderation and user mean nothing
+    here."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -289,17 +288,19 @@ async def drawn(
     """The answer to an order, or the stream of it."""
     if order.background == "transparent" and order.output_format == "jpeg":
         raise Refused(400, "background: jpeg knows no transparency; take png or webp", "invalid_value", "background")
-    job = await to_thread.run_sync(submitted, order, more, user, engine, request, await request.body())
+    job = await to_thread.run_sync(submitted, order, more, user, engine, request)
     if order.stream:
         return streamed(engine, user, stream(engine, order, job, kind), request)
     row = await engine.finished(job, PATIENCE)
     return await to_thread.run_sync(answered, engine, order, row, user, request)
 
 
-def submitted(order: Order, more: dict[str, Any], user: User, engine: Engine, request: Request, body: bytes) -> str:
+def submitted(order: Order, more: dict[str, Any], user: User, engine: Engine, request: Request) -> str:
     """The job; of a request that OpenAI's client sends again because it saw no answer, the first one's."""
     again = request.headers.get("x-stainless-retry-count", "")
-    what = f"sent:{hashlib.sha256(request.url.path.encode() + body).hexdigest()}:"
+    went_in = [engine.store.uploaded(more[key], user.id) for key in ("image", "mask") if key in more]
+    same = json.dumps([request.url.path, order.model_dump(), went_in])
+    what = f"sent:{hashlib.sha256(same.encode()).hexdigest()}:"
     if again.isascii() and again.isdigit() and int(again):
         found = engine.store.retried(user.id, what, time.time() - RETRIED)
         if found is not None:

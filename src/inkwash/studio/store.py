@@ -1,13 +1,15 @@
 """The table of jobs, and the pictures that belong to them: what is written here outlives any process.
 
-A job is `queued`, then `running` under the lease of one worker, then `done`, `failed` or `cancelled`. Who writes for a
-running job must still hold it: a worker that was given up for dead finds the job another's, and writes nothing.
+A job is `queued`, then `running` under the lease of one worker, then `done`, `failed` or `cancelled`. Who writes for
+a running job must still hold it: a worker that was given up for dead finds the job another's, and writes nothing.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,10 +24,12 @@ from inkwash.studio.tables import jobs, migrate, pictures, shares, uploads, user
 from inkwash.systems.pictures.files import encode_png
 
 LEASE = 15.0  # seconds that a worker has a job without a sign of life
-MOST_DEATHS = 5  # of workers over one job, before the job is held to be the cause
+MOST_DEATHS = 8  # of workers over one job without a picture, before the job is held to be the cause
 MOST_WAITING = 10_000  # jobs in the queue
 MOST_WAITING_EACH = 2_000  # of one user
+RESERVE = 20_000_000  # bytes of the disk that pictures leave free, so that the tables can still be written
 OPEN = ("queued", "running")
+CANCELLED = {"status": "cancelled", "worker": None, "lease": None}
 
 
 class Refused(Exception):
@@ -64,6 +68,11 @@ class Store:
         with self.writing() as tx:
             migrate(tx)
 
+    def room(self) -> None:
+        """OSError ENOSPC if there is none left for pictures."""
+        if shutil.disk_usage(self.home).free < RESERVE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.home))
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         with self.engine.connect() as connection, connection.begin():
@@ -82,9 +91,11 @@ class Store:
     ) -> Mapping[str, Any]:
         """A new job; or the one that this user was given for the same `retry`.
 
-        Raises Refused for an account that was closed, a day's share that is used up, or a queue that is full.
+        Raises Refused for an account that was closed, a day's share that is used up, or a queue that is full; OSError
+        for a disk that is.
         """
         now = time.time()
+        self.room()
         with self.writing() as tx:
             if retry is not None:
                 found = tx.execute(select(jobs).where(jobs.c.user_id == user, jobs.c.retry == retry)).first()
@@ -156,17 +167,18 @@ class Store:
         now = time.time()
         with self.writing() as tx:
             which = and_(jobs.c.id == id, _of(jobs, user), jobs.c.status.in_(OPEN))
-            return bool(tx.execute(update(jobs).where(which).values(status="cancelled", changed=now)).rowcount)
+            return bool(tx.execute(update(jobs).where(which).values(**CANCELLED, changed=now)).rowcount)
 
     def count(self) -> dict[str, int]:
         """How many jobs there are of each status."""
         with self.reading() as tx:
-            return dict(tx.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status)).tuples().all())
+            rows = tx.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status))
+            return {status: count for status, count in rows}
 
     # what workers do
 
     def claim(self, worker: str) -> Row[Any] | None:
-        """The next job, now this worker's: of the users who wait, the one who was served longest ago; their oldest."""
+        """The next job, now this worker's: the oldest of the user who waits and was served longest ago."""
         now = time.time()
         with self.reading() as tx:  # which does not wait for writers, as most calls of an idle worker find nothing
             if tx.scalar(select(jobs.c.id).where(jobs.c.status == "queued").limit(1)) is None:
@@ -202,9 +214,10 @@ class Store:
     def add(self, worker: str, job: Row[Any], place: int, data: bytes, facts: Mapping[str, Any]) -> bool:
         """Keeps a picture of the job, file and row together; with the job's last one the job is done.
 
-        False, and nothing kept, if the job is not this worker's any more.
+        False, and nothing kept, if the job is not this worker's any more. OSError for a full disk.
         """
         now = time.time()
+        self.room()
         with self.writing() as tx:
             if tx.scalar(select(jobs.c.id).where(_held(worker, job.id))) is None:
                 return False
@@ -212,7 +225,7 @@ class Store:
             tx.execute(insert(pictures).values({**row, **facts, "sha256": self.files.save(data)}))
             there = tx.scalar(select(func.count()).select_from(pictures).where(pictures.c.job_id == job.id))
             state = {"status": "done", "worker": None, "lease": None} if there == job.n else {}
-            tx.execute(update(jobs).where(jobs.c.id == job.id).values(changed=now, **state))
+            tx.execute(update(jobs).where(jobs.c.id == job.id).values(changed=now, deaths=0, **state))
         return True
 
     def fail(self, worker: str, job: str, error: str) -> None:
@@ -221,7 +234,7 @@ class Store:
             tx.execute(update(jobs).where(_held(worker, job)).values(state))
 
     def release(self, worker: str, dead: bool = False) -> None:
-        """The worker's jobs go back to the queue. dead: it died over them; a job that does so too often has failed."""
+        """The worker's jobs go back to the queue. dead: it died over them; where that was too often, they failed."""
         with self.writing() as tx:
             _give_back(tx, jobs.c.worker == worker, int(dead))
 
@@ -266,7 +279,7 @@ class Store:
             return _page(tx, query, pictures, before, limit)
 
     def delete(self, id: str, user: str) -> bool:
-        """Forgets a picture and what was said of it; whether it was there. Its place in the job is not drawn again."""
+        """Forgets a picture and what it was asked for by; whether it was there. It is not drawn again."""
         with self.writing() as tx:
             which = (pictures.c.id == id, pictures.c.user_id == user, pictures.c.deleted.is_(None))
             content = tx.scalar(select(pictures.c.sha256).where(*which))
@@ -274,7 +287,8 @@ class Store:
                 return False
             tx.execute(delete(shares).where(shares.c.picture_id == id))
             gone = {"deleted": time.time(), "recipe": {}, "prompt": ""}
-            tx.execute(update(pictures).where(pictures.c.id == id).values(gone))
+            job = tx.scalar(update(pictures).where(pictures.c.id == id).values(gone).returning(pictures.c.job_id))
+            _forget_words(tx, job)
         self._drop(content)  # only when that is certain: a crash between leaves a file without a row, which is swept
         return True
 
@@ -297,6 +311,13 @@ class Store:
             tx.execute(insert(shares).values(token=token, picture_id=id, recipe=recipe, expires=expires))
         return token
 
+    def share_of(self, id: str, user: str) -> Row[Any] | None:
+        """The picture's share, if it has one and is the user's."""
+        with self.reading() as tx:
+            valid = or_(shares.c.expires.is_(None), shares.c.expires > time.time())
+            query = select(shares).join(pictures).where(pictures.c.id == id, pictures.c.user_id == user, valid)
+            return tx.execute(query).first()
+
     def unshare(self, id: str, user: str) -> bool:
         with self.writing() as tx:
             own = exists().where(pictures.c.id == shares.c.picture_id, pictures.c.user_id == user)
@@ -318,7 +339,8 @@ class Store:
     # pictures that went in
 
     def upload(self, user: str, data: bytes) -> str:
-        """Keeps a picture that was made safe by uploads.py; its name."""
+        """Keeps a picture that was made safe by uploads.py; its name. OSError for a full disk."""
+        self.room()
         with self.writing() as tx:
             row = {"id": identity(), "user_id": user, "sha256": self.files.save(data), "created": time.time()}
             tx.execute(insert(uploads).values(row))
@@ -378,6 +400,14 @@ def _within(tx: Connection, user: Row[Any], n: int, now: float) -> None:
         first = tx.scalar(select(func.min(jobs.c.created)).where(*recent)) or now
         message = f"{taken} of your {user.daily} pictures in 24 hours are taken; {n} more are not left"
         raise Refused(429, message, "quota", wait=max(1.0, first + 86400 - now))
+
+
+def _forget_words(tx: Connection, job: str) -> None:
+    """Of a job that has ended and none of whose pictures are left, the words go, too."""
+    left = exists().where(pictures.c.job_id == job, pictures.c.deleted.is_(None))
+    ask = tx.scalar(select(jobs.c.ask).where(jobs.c.id == job, jobs.c.status.not_in(OPEN), ~left))
+    if ask is not None:
+        tx.execute(update(jobs).where(jobs.c.id == job).values(ask={**ask, "prompt": "", "negative": ""}))
 
 
 def _give_back(tx: Connection, which: Any, deaths: int) -> None:

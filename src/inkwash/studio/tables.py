@@ -65,7 +65,7 @@ jobs = Table(
     text("retry", null=True),  # what is the same when a client asks again: see `Store.submit`
     text("worker", null=True),
     time("lease", null=True),  # until when the worker has it, unless it renews
-    Column("deaths", Integer, nullable=False),  # of workers that had it
+    Column("deaths", Integer, nullable=False),  # of workers that had it, since its last picture
     time("created"),
     time("changed"),
     time("started", null=True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import threading
 import warnings
 from io import BytesIO
 
@@ -15,13 +16,18 @@ from inkwash.studio.store import Refused
 MOST_BYTES = 20_000_000
 MOST_PIXELS = 40_000_000
 SIDE = 1024  # what a model is shown is smaller, so no more is kept
+DECODING = threading.Semaphore(2)  # pictures at once: each may take 160 MB
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 
 
 def clean(data: bytes, param: str = "image") -> bytes:
     """The first frame of the picture as a PNG without any metadata, turned as EXIF says, at most `SIDE` pixels wide
     and high. Raises Refused for what is no picture, too large, or broken. What it is, its content says."""
-    picture = decoded(data, param)
+    with DECODING:
+        return cleaned(decoded(data, param), param)
+
+
+def cleaned(picture: Image.Image, param: str) -> bytes:
     try:
         picture.draft(None, (SIDE, SIDE))  # a JPEG may be read smaller at once
         picture = ImageOps.exif_transpose(picture)

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 
 from inkwash.studio import accounts
 from inkwash.studio.accounts import User
@@ -15,8 +16,10 @@ from inkwash.studio.store import Refused
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 PER_SECOND, AT_ONCE = 30.0, 300.0  # requests of a user
-TRIES, PER_TRY = 10.0, 30.0  # of secrets from one address: so many, then one each so many seconds
+TRIES, PER_TRY = 10.0, 30.0  # of passwords for one name, from one address: so many, then one each so many seconds
+LOGINS, PER_LOGIN = 60.0, 1.0  # from one address, for whatever name
 REMEMBERED = 10_000  # users and addresses
+BEARER = HTTPBearer(auto_error=False, description="A key: `inkwash studio key` makes one.")  # for /docs
 
 
 class Bucket:
@@ -26,13 +29,10 @@ class Bucket:
         self.rate, self.most = rate, most
         self.levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def left(self, key: str) -> float:
-        level, then = self.levels.get(key, (self.most, 0.0))
-        return min(self.most, level + (time.monotonic() - then) * self.rate)
-
     def take(self, key: str) -> None:
         """Refused, with the time to wait, when nothing is left."""
-        left = self.left(key)
+        level, then = self.levels.get(key, (self.most, 0.0))
+        left = min(self.most, level + (time.monotonic() - then) * self.rate)
         if left < 1:
             raise Refused(429, "too many requests; slow down", "rate_limit_exceeded", wait=(1 - left) / self.rate)
         self.levels[key] = left - 1, time.monotonic()
@@ -80,18 +80,13 @@ def same_origin(request: Request) -> bool:
     return "origin" in request.headers or request.headers.get("sec-fetch-site") == "same-origin"
 
 
-def user(request: Request) -> User:
+def user(request: Request, _: Annotated[object, Depends(BEARER)]) -> User:
     """The user who asks. Refused for nobody, and for one who asks too often."""
-    state = request.app.state
-    if "authorization" in request.headers and state.tries.left(address(request)) < 1:
-        state.tries.take(address(request))
     found = known(request)
     if found is None:
-        if "authorization" in request.headers:
-            state.tries.take(address(request))
         message = "log in first: open the link that `inkwash studio` printed, or send a key (`inkwash studio key`)"
         raise Refused(401, message, "not_logged_in")
-    state.rate.take(found.id)
+    request.app.state.rate.take(found.id)
     request.state.user = found.id
     return found
 

@@ -88,14 +88,15 @@ class Worker:
         self.store, self.models, self.name, self.tell = store, models, name, tell
         self.over = threading.Event()
         self.job: str | None = None
-        self.active = time.monotonic()
+        self.active = time.monotonic()  # when the last step was
+        self.busy = 0.0  # seconds of the job in which its model drew
 
     def step(self) -> bool:
         """Draws the next job; False if there is none."""
         job = self.store.claim(self.name)
         if job is None:
             return False
-        self.job, self.active, begun = job.id, time.monotonic(), time.monotonic()
+        self.job, self.active, self.busy = job.id, time.monotonic(), 0.0
         self.say(job, "started")
         try:
             self.draw(job)
@@ -114,8 +115,7 @@ class Worker:
             self.store.fail(self.name, job.id, "it failed by a mistake of the studio's; its log says more")
         finally:
             self.job = None
-            busy = time.monotonic() - begun
-            self.say(job, "left", seconds=busy, **self.state())
+            self.say(job, "left", seconds=self.busy, **self.state())
         return True
 
     def say(self, job: Row[Any], event: str, **facts: Any) -> None:
@@ -135,6 +135,7 @@ class Worker:
 
     def draw(self, job: Row[Any]) -> None:
         """The pictures of the job that are not there yet: after a crash, those that are stay."""
+        self.store.room()  # rather than draw what cannot be kept
         ask = Ask(**job.ask)
         painter = self.models.get(ask.model)
         there = self.store.places(job.id)
@@ -159,6 +160,7 @@ class Worker:
             self.say(job, "preview", place=place, picture=base64.b64encode(encode_png(picture)).decode())
 
         assert ask.seed is not None
+        begun = time.monotonic()
         picture = painter.generate(
             ask.prompt,
             style=ask.style,
@@ -177,6 +179,7 @@ class Worker:
             preview=preview if ask.previews else None,
             previews=ask.previews,
         )
+        self.busy += time.monotonic() - begun
         recipe = {**picture.info[KEY], "model": ask.model}  # a folder's path is nobody's business
         facts = {"width": picture.width, "height": picture.height, "prompt": ask.prompt, "recipe": recipe}
         if not self.store.add(self.name, job, place, encode_png(picture, recipe), facts):

@@ -1,5 +1,5 @@
 create table users (
-  id text primary key,
+  id text not null primary key,
   name text not null unique,
   password text,
   admin boolean not null,
@@ -9,7 +9,7 @@ create table users (
   created double precision not null
 );
 create table secrets (
-  hash text primary key,
+  hash text not null primary key,
   id text not null unique,
   user_id text not null references users (id),
   kind text not null,
@@ -19,14 +19,14 @@ create table secrets (
 );
 create index secrets_of_user on secrets (user_id, kind);
 create table uploads (
-  id text primary key,
+  id text not null primary key,
   user_id text not null references users (id),
   sha256 text not null,
   created double precision not null
 );
 create index uploads_by_content on uploads (sha256);
 create table jobs (
-  id text primary key,
+  id text not null primary key,
   user_id text not null references users (id),
   door text not null,
   ask json not null,
@@ -46,7 +46,7 @@ create index jobs_of_user on jobs (user_id, status, created, id);
 create index jobs_by_time on jobs (user_id, created, id);
 create index jobs_by_status on jobs (status, created);
 create table pictures (
-  id text primary key,
+  id text not null primary key,
   job_id text not null references jobs (id),
   place integer not null,
   user_id text not null references users (id),
@@ -62,7 +62,7 @@ create table pictures (
 create index pictures_by_time on pictures (user_id, created, id);
 create index pictures_by_content on pictures (sha256);
 create table shares (
-  token text primary key,
+  token text not null primary key,
   picture_id text not null unique references pictures (id),
   recipe boolean not null,
   expires double precision

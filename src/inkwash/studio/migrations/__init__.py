@@ -1,1 +1,1 @@
-"""The tables' history: one file a step, in its order. A step that has shipped is never changed; a new one is added."""
+"""The history of the tables: a file a step, in order. A step that has shipped never changes; a new one is added."""

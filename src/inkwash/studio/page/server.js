@@ -1,0 +1,92 @@
+// What the page asks of the studio, what the studio tells by itself, and how a refusal is said.
+import { duration, t } from "./words.js";
+
+/** Why something was not done: the HTTP status (0: nobody answered), the studio's code and words, seconds to wait. */
+class Problem extends Error {
+  constructor(status, { code = "", message = "" } = {}, wait = 1) {
+    super(message);
+    Object.assign(this, { status, code, wait });
+  }
+}
+
+export async function request(method, path, body, headers = {}) {
+  const isForm = body instanceof FormData;
+  const content = isForm || body === undefined ? {} : { "content-type": "application/json" };
+  try {
+    const sent = isForm || body === undefined ? body : JSON.stringify(body);
+    const answer = await fetch(path, { method, headers: { ...content, ...headers }, body: sent });
+    if (answer.ok) return answer.status === 204 ? null : await answer.json();
+    const { error } = await answer.json().catch(() => ({}));
+    if (error?.code === "not_logged_in") document.dispatchEvent(new Event("stranger"));
+    throw new Problem(answer.status, error, Number(answer.headers.get("retry-after") ?? 1));
+  } catch (error) {
+    throw error instanceof Problem ? error : new Problem(0);
+  }
+}
+
+/** Does something of which a refusal is said in the `.say` line of `place`. */
+export async function attempt(place, action) {
+  say(place, "");
+  try {
+    return await action();
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    say(place, explain(error), true);
+  }
+}
+
+/** Waits for something that is asked again anyway; that the studio is gone, the stream says. */
+export const quietly = (promise) =>
+  promise.catch((error) => {
+    if (!(error instanceof Problem)) throw error;
+  });
+
+export function say(place, text, bad = false) {
+  const line = place.querySelector(".say");
+  line.textContent = text;
+  line.classList.toggle("bad", bad);
+}
+
+function explain({ status, code, message, wait }) {
+  if (status === 0) return t("error.reach");
+  if (code === "not_logged_in") return ""; // the door says so
+  if (code === "wrong_password") return t("error.password");
+  if (status === 429) return t(code === "quota" ? "error.quota" : "error.busy", { wait: duration(wait) });
+  if (code === "no_recipe" || code === "invalid_image") return t("error.recipe");
+  if (status === 404) return t("error.missing");
+  if (status === 413) return t("error.large");
+  if (status === 507) return t("error.full");
+  return t("error.other", { message });
+}
+
+/**
+ * Hears of all jobs, by one event stream: `onJob` with the whole job each time, `onOpen` whenever it begins (what
+ * happened before was perhaps missed), `onGone` when it breaks. The browser mends it by itself, unless the answer was
+ * a refusal. A page that nobody looks at has none: a browser keeps only six connections to one host.
+ */
+export function listen(onJob, onOpen, onGone) {
+  let source = null;
+  const close = () => source?.close();
+  function open() {
+    close();
+    source = new EventSource("/api/events");
+    source.addEventListener("open", onOpen);
+    source.addEventListener("job", (event) => onJob(JSON.parse(event.data)));
+    source.addEventListener("error", () => {
+      onGone();
+      if (source.readyState === EventSource.CLOSED) setTimeout(again, 3000, source);
+    });
+  }
+  async function again(broken) {
+    await quietly(request("GET", "/api/session")); // which says it if the session is over
+    if (broken === source && !document.hidden) open();
+  }
+  const look = () => (document.hidden ? close() : open());
+  document.addEventListener("visibilitychange", look);
+  look();
+  return () => {
+    document.removeEventListener("visibilitychange", look);
+    close();
+    source = null;
+  };
+}

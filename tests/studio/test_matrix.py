@@ -1,0 +1,111 @@
+"""Every route of the OpenAPI document, asked by nobody, by the owner, by another user and by an administrator."""
+
+import io
+
+import httpx
+import pytest
+from PIL import Image
+
+from inkwash.studio import a1111, accounts, api, openai
+from inkwash.studio.app import create
+from inkwash.studio.engine import Settings
+
+PUBLIC = {("get", "/healthz"), ("get", "/shared/{token}"), ("post", "/api/login")}
+ADMINS = {("get", "/metrics"), ("get", "/api/users"), ("post", "/api/users"), ("patch", "/api/users/{id}")}
+OWNED = ("/api/jobs/{id}", "/api/pictures/{id}", "/api/keys/{id}")
+REFUSED = {("post", "/sdapi/v1/options"): 403}  # to everyone
+MODEL = {"prompt": "a fox", "model": "emoji-fast"}
+
+
+def png():
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(file, format="PNG")
+    return file.getvalue()
+
+
+FORMS = {
+    ("post", "/api/login"): {"json": {"name": "nobody", "password": "not a password"}},
+    ("post", "/api/keys"): {"json": {"name": "x"}},
+    ("post", "/api/jobs"): {"json": MODEL},
+    ("put", "/api/pictures/{id}/share"): {"json": {}},
+    ("post", "/api/uploads"): {"files": {"file": png()}},
+    ("post", "/api/recipe"): {"files": {"file": png()}},
+    ("patch", "/api/users/{id}"): {"json": {"daily": 5}},
+    ("post", "/v1/images/generations"): {"json": MODEL},
+    ("post", "/v1/images/edits"): {"data": MODEL, "files": {"image": png()}},
+    ("post", "/v1/images/variations"): {"data": {"model": "emoji-fast"}, "files": {"image": png()}},
+    ("post", "/sdapi/v1/txt2img"): {"json": {"prompt": "a fox", "width": 64, "height": 64, "steps": 2}},
+}
+
+
+def routes(tmp):
+    document = create(Settings(tmp)).openapi()
+    return sorted((method, path) for path, methods in document["paths"].items() for method in methods)
+
+
+@pytest.fixture(scope="module")
+def people(studio):
+    clients = {"nobody": httpx.Client(base_url=studio.url, timeout=60)}
+    for name in ("owner", "other"):
+        clients[name] = studio.client(name)
+    boss = accounts.add_user(studio.store, "boss", None, admin=True)
+    key = accounts.issue(studio.store, boss.id, "key")
+    clients["admin"] = httpx.Client(base_url=studio.url, headers={"authorization": f"Bearer {key}"}, timeout=60)
+    yield clients
+    for client in clients.values():
+        client.close()
+
+
+def ask(studio, client, owner, method, path):
+    """The status of the answer to a sound request about something of the owner's, made for it."""
+    number = len(studio.store.jobs(accounts.find_user(studio.store, "owner").id, limit=200))
+    id = ""
+    if path.startswith("/api/keys/"):
+        id = owner.post("/api/keys", json={"name": "mine"}).json()["id"]
+    elif path.startswith(("/api/jobs/", "/api/pictures/", "/shared/")):
+        job = owner.post("/api/jobs", json={**MODEL, "seed": number}).json()["id"]
+        job = owner.get(f"/api/jobs/{job}", params={"wait": 30}).json()
+        id = job["id"] if path.startswith("/api/jobs/") else job["pictures"][0]["id"]
+        if path.endswith("/share") or path.startswith("/shared/"):
+            url = owner.put(f"/api/pictures/{job['pictures'][0]['id']}/share", json={}).json()["url"]
+    elif path.startswith("/api/users/"):
+        id = accounts.find_user(studio.store, "other").id
+    if path == "/shared/{token}":
+        path = url
+    path = path.replace("{id}", id).replace("{name}", "emoji")
+    form = FORMS.get((method, path.replace(id, "{id}") if id else path), {})
+    if method == "post" and path == "/api/users":
+        form = {"json": {"name": f"new {number} {id}", "password": "long enough a password"}}
+    if method == "post" and not form and path.startswith(("/sdapi", "/controlnet")):
+        form = {"json": {}}
+    with client.stream(method.upper(), path, **form) as answer:
+        return answer.status_code
+
+
+def test_who_may_do_what(studio, people, tmp_path):
+    wrong, asked = [], 0
+    for method, path in routes(tmp_path):
+        found = {name: ask(studio, client, people["owner"], method, path) for name, client in people.items()}
+        asked += len(found)
+        wanted = dict.fromkeys(("owner", "other", "admin"), "in")
+        wanted["nobody"] = "in" if (method, path) in PUBLIC else "401"
+        if (method, path) in ADMINS:
+            wanted["owner"] = wanted["other"] = "403"
+        if path.startswith(OWNED):
+            wanted["other"] = wanted["admin"] = "404"
+        for name, status in found.items():
+            is_in = status not in (401, 403, 404) or (method, path, status) == ("post", "/api/login", 401)
+            is_in = is_in or REFUSED.get((method, path)) == status
+            if (str(status) != wanted[name]) if wanted[name] != "in" else not is_in:
+                wrong.append(f"{method} {path}: {name} got {status}, not {wanted[name]}")
+    assert wrong == [] and asked > 200
+    assert set(routes(tmp_path)) >= ADMINS | PUBLIC
+
+
+def test_what_is_not_in_the_document_is_the_page_alone(tmp_path):
+    """No route hides from the matrix above."""
+    app = create(Settings(tmp_path))
+    for router in (api.router, api.public, openai.router, a1111.router):
+        assert router.routes and all(route.include_in_schema for route in router.routes)
+    hidden = {route.path for route in app.routes if hasattr(route, "path")} - {path for _, path in routes(tmp_path)}
+    assert hidden == {"/", "/docs", "/static", "/static-docs", "/openapi.json"}

@@ -1,0 +1,800 @@
+"""The page as people use it: a real Chromium before a real studio.
+
+Every visit records what the page asked for and what the console said, and fails at its end for a request to another
+host, an error, a violation of the content security policy, or a dialog of the browser.
+"""
+
+import base64
+import json
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import update
+
+from inkwash.studio import accounts
+from inkwash.studio.app import PAGE
+from inkwash.studio.store import identity
+from inkwash.studio.tables import jobs
+from inkwash.systems.pictures.files import KEY
+from tests.studio.conftest import Running
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install 'inkwash[dev]'")
+expect = playwright.expect
+expect.set_options(timeout=30_000)
+pytestmark = pytest.mark.slow
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    *"--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking".split(),
+    *"--disable-component-update --disable-sync".split(),
+]
+PASSWORD = "correct horse battery"
+EVIL = "<img src=x onerror=alert(1)> '\"$(id)`"
+TEXTS = {name: json.loads((PAGE / f"{name}.json").read_text(encoding="utf-8")) for name in ("en", "zh")}
+EN, ZH = TEXTS["en"], TEXTS["zh"]
+FAST = {"model": "emoji-fast", "steps": 1, "size": 64}
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    """One of its own: how often an address may try links and passwords is not shared with other tests."""
+    running = Running(tmp_path_factory.mktemp("page") / "home")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Person:
+    """A user of the studio, who has a browser and, to look behind the page, a key."""
+
+    def __init__(self, studio, browser):
+        self.studio, self.browser, self.contexts = studio, browser, []
+        self.name = identity()
+        self.id = accounts.add_user(studio.store, self.name, PASSWORD).id
+        key = accounts.issue(studio.store, self.id, "key")
+        headers = {"authorization": f"Bearer {key}"}
+        self.api = httpx.Client(base_url=studio.url, headers=headers, timeout=60)
+        self.requests, self.errors, self.expected = [], [], []
+        self.hosts = {urlsplit(studio.url).netloc}
+
+    def stranger(self, **options):
+        """A page of a browser that was never here."""
+        context = self.browser.new_context(**{"locale": "en-GB"} | options)
+        context.on("request", lambda request: self.requests.append(request.url))
+        context.on("weberror", lambda error: self.errors.append(str(error.error)))
+        context.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
+        self.contexts.append(context)
+        page = context.new_page()
+        page.on("dialog", lambda dialog: self.errors.append(f"a dialog: {dialog.message}") or dialog.dismiss())
+        return page
+
+    def page(self, at=None, **options):
+        """The studio's page, logged in."""
+        page = self.stranger(**options)
+        session = accounts.issue(self.studio.store, self.id, "session")
+        cookie = {"name": f"inkwash-{urlsplit(self.studio.url).port}", "value": session, "url": self.studio.url}
+        page.context.add_cookies([cookie])
+        page.goto(at or self.studio.url)
+        self.hosts.add(urlsplit(page.url).netloc)
+        expect(page.locator(".chip").first).to_be_visible()
+        return page
+
+    def draw(self, prompt, **ask):
+        """The pictures of a job that was asked for elsewhere."""
+        job = self.api.post("/api/jobs", json={"prompt": prompt, **FAST, **ask}).json()
+        return self.api.get(f"/api/jobs/{job['id']}?wait=60").json()["pictures"]
+
+    def jobs(self, *status):
+        return self.api.get("/api/jobs", params={"status": status}).json()
+
+    def leave(self):
+        for context in self.contexts:
+            context.close()
+        assert {url for url in self.requests if urlsplit(url).netloc not in self.hosts | {""}} == set()
+        assert [e for e in self.errors if not any(words in e for words in self.expected)] == []
+
+
+@pytest.fixture
+def person(studio, browser):
+    person = Person(studio, browser)
+    yield person
+    person.leave()
+
+
+def fill(page, prompt, **settings):
+    page.locator("#ask details").evaluate("(details) => (details.open = true)")
+    page.fill("[name=prompt]", prompt)
+    for name, value in settings.items():
+        page.fill(f"[name={name}]", str(value))
+
+
+def press_draw(page):
+    page.click("#ask .big")
+
+
+def ask_for(page, prompt, **settings):
+    fill(page, prompt, **settings)
+    press_draw(page)
+    card = page.locator(".job", has=page.locator("h3", has_text=prompt)).first
+    expect(card).to_be_visible()
+    return card
+
+
+def drawn(card, n=4):
+    """The addresses of the card's pictures, when all are there."""
+    images = card.locator('.slot img[src^="/api/pictures/"]:visible')
+    expect(images).to_have_count(n, timeout=60_000)
+    return [image.get_attribute("src") for image in images.all()]
+
+
+def png(page, address):
+    """The picture and its recipe, as the browser gets them."""
+    data = page.request.get(address if "://" in address else page.url.rstrip("/") + address).body()
+    picture = Image.open(BytesIO(data))
+    assert picture.format == "PNG"
+    picture.load()
+    return picture, json.loads(picture.info.get(KEY, "null"))
+
+
+def pixels(picture):
+    return np.asarray(picture.convert("RGBA"))
+
+
+def open_first(page):
+    page.locator("#all .tile").first.click()
+    expect(page.locator("dialog")).to_be_visible()
+    return page.locator("dialog")
+
+
+# coming in
+
+
+def test_the_link_lets_in_once(studio, person):
+    page = person.stranger()
+    page.goto(studio.link)
+    expect(page.locator("#studio")).to_be_visible()
+    assert page.url == f"{studio.url}/"  # nothing of the link stays in the history
+    expect(page.locator("#leave")).to_be_hidden()  # with no password one would not come back
+    page.reload()
+    expect(page.locator("#studio")).to_be_visible()
+    person.expected.append("401")
+    late = person.stranger()
+    late.goto(studio.link)
+    expect(late.locator("#used")).to_have_text(EN["door.used"])
+    expect(late.locator("#login")).to_be_visible()
+    expect(late.locator("#studio")).to_be_hidden()
+    late.reload()
+    expect(late.locator("#login")).to_be_visible()
+    expect(late.locator("#used")).to_be_hidden()
+
+
+def test_name_and_password_let_in_and_out(studio, person):
+    person.expected.append("401")
+    page = person.stranger()
+    page.goto(studio.url)
+    expect(page.locator("#door")).to_contain_text(EN["door.link"])
+    page.get_by_label(EN["door.name"]).fill(person.name)
+    page.get_by_label(EN["door.password"]).fill("not this one")
+    page.click("#login .big")
+    expect(page.locator("#login .say")).to_have_text(EN["error.password"])
+    page.get_by_label(EN["door.password"]).fill(PASSWORD)
+    page.get_by_label(EN["door.password"]).press("Enter")
+    expect(page.locator("#studio")).to_be_visible()
+    expect(page.locator("#who")).to_have_text(person.name)
+    session = page.context.cookies()[0]["value"]
+    page.click("#leave")
+    expect(page.locator("#door")).to_be_visible()
+    assert accounts.holder(studio.store, session, "session") is None
+    page.reload()
+    expect(page.locator("#door")).to_be_visible()
+    expect(page.locator("#studio")).to_be_hidden()
+
+
+def test_a_session_that_ends_shows_the_door_and_keeps_what_was_written(studio, person):
+    page = person.page()
+    page.fill("[name=prompt]", "half a thought")
+    accounts.revoke(studio.store, page.context.cookies()[0]["value"])
+    person.expected.append("401")
+    press_draw(page)
+    expect(page.locator("#door")).to_be_visible()
+    page.get_by_label(EN["door.name"]).fill(person.name)
+    page.get_by_label(EN["door.password"]).fill(PASSWORD)
+    page.click("#login .big")
+    expect(page.locator("[name=prompt]")).to_have_value("half a thought")
+    press_draw(page)
+    drawn(page.locator(".job"))
+
+
+# drawing
+
+
+def test_four_pictures_appear_as_they_form(person):
+    page = person.page()
+    expect(page.locator("#none")).to_have_text(EN["pictures.none"])
+    assert page.locator(".chip").all_inner_texts()[0] == EN["ask.any"]
+    page.get_by_label(EN["style.flat"], exact=True).check()
+    fill(page, "a red fox", steps=100)
+    page.press("[name=prompt]", "Enter")
+    card = page.locator(".job")
+    expect(card.locator("h3")).to_have_text("a red fox")
+    expect(card.locator(".slot")).to_have_count(4)
+    for place in (0, 2):  # each forms before it is there
+        forming = card.locator(".slot").nth(place).locator('img[src^="data:image/png;base64,"]')
+        expect(forming).to_be_visible()
+        preview = Image.open(BytesIO(base64.b64decode(forming.get_attribute("src").partition(",")[2])))
+        assert preview.size == (64, 64)
+        assert person.jobs("running")
+    expect(card.locator(".step")).to_contain_text(re.compile(r"of 4, step \d+ of 100"))
+    assert 0.2 < card.locator("progress").evaluate("(bar) => bar.value") < 1
+    addresses = drawn(card)
+    expect(card.locator(".state")).to_have_text(EN["jobs.done"])
+    expect(card.locator(".cancel")).to_be_hidden()
+    recipes = [png(page, address)[1] for address in addresses]
+    assert {(r["prompt"], r["style"], r["steps"]) for r in recipes} == {("a red fox", "flat", 100)}
+    assert [r["seed"] - recipes[0]["seed"] for r in recipes] == [0, 1, 2, 3]
+    assert png(page, addresses[0])[0].size == (256, 256)
+    expect(page.locator("#all .tile")).to_have_count(4)  # and they are among all pictures, without a reload
+
+
+def test_what_cannot_be_drawn_is_said(person):
+    page = person.page()
+    press_draw(page)
+    expect(page.locator("#ask .say")).to_have_text(EN["ask.empty"])
+    expect(page.locator("[name=prompt]")).to_be_focused()
+    fill(page, "a fox", steps=999)
+    page.locator("#ask summary").click()  # folds the field away
+    press_draw(page)
+    expect(page.locator("#ask .say")).to_have_text("Steps: a number from 1 to 200, please.")
+    expect(page.locator("[name=steps]")).to_be_focused()
+    assert person.jobs() == []
+
+
+def test_enter_that_takes_a_chinese_word_draws_nothing(person):
+    page = person.page()
+    page.fill("[name=prompt]", "狐狸")
+    typed = (
+        "(field, composing) => field.dispatchEvent(new KeyboardEvent('keydown', {...how, isComposing: composing}))"
+    )
+    typed = typed.replace("...how", "key: 'Enter', bubbles: true, cancelable: true")
+    assert page.locator("[name=prompt]").evaluate(typed, True)  # left to the input method
+    expect(page.locator(".job")).to_have_count(0)
+    assert not page.locator("[name=prompt]").evaluate(typed, False)
+    expect(page.locator(".job")).to_have_count(1)
+
+
+def test_a_reload_keeps_the_job(person):
+    page = person.page()
+    card = ask_for(page, "a yellow house", steps=100)
+    expect(card.locator(".forming")).to_be_visible()
+    page.reload()
+    card = page.locator(".job")
+    expect(card.locator("h3")).to_have_text("a yellow house")
+    assert person.jobs("running")
+    expect(card.locator(".forming")).to_be_visible()
+    for address in drawn(card):
+        assert png(page, address)[1]["prompt"] == "a yellow house"
+
+
+class Wire:
+    """Between browser and studio; it can be cut."""
+
+    def __init__(self, url):
+        self.port, self.ends, self.is_cut = urlsplit(url).port, [], False
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.connect, daemon=True).start()
+
+    def connect(self):
+        while True:
+            client, _ = self.listener.accept()
+            if self.is_cut:
+                client.close()
+                continue
+            ends = client, socket.create_connection(("127.0.0.1", self.port))
+            self.ends += ends
+            for one, other in (ends, ends[::-1]):
+                threading.Thread(target=self.pass_on, args=(one, other), daemon=True).start()
+
+    def pass_on(self, one, other):
+        with suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        with suppress(OSError):
+            other.shutdown(socket.SHUT_WR)
+
+    def cut(self):
+        self.is_cut = True
+        for end in self.ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_lost_connection_is_mended(studio, person):
+    wire = Wire(studio.url)
+    page = person.page(at=wire.url)
+    card = ask_for(page, "a rocket", steps=100)
+    expect(card.locator(".forming")).to_be_visible()
+    person.expected.append("net::ERR_")
+    wire.cut()
+    expect(page.locator("#gone")).to_have_text(EN["gone"])
+    expect(page.locator("#gone")).to_be_visible()
+    press_draw(page)
+    expect(page.locator("#ask .say")).to_have_text(EN["error.reach"])
+    (job,) = person.jobs()
+    assert job["status"] == "running"
+    assert person.api.get(f"/api/jobs/{job['id']}?wait=60").json()["status"] == "done"  # while nobody listens
+    expect(card.locator(".state")).to_have_text(EN["jobs.running"])
+    wire.is_cut = False
+    expect(page.locator("#gone")).to_be_hidden()
+    drawn(card)
+    expect(card.locator(".state")).to_have_text(EN["jobs.done"])
+    expect(page.locator("#all .tile")).to_have_count(4)
+    assert len(person.jobs()) == 1
+
+
+def test_offline_all_is_there_again_by_itself(person):
+    page = person.page()
+    card = ask_for(page, "a blue rocket", steps=100)
+    expect(card.locator(".forming")).to_be_visible()
+    person.expected.append("ERR_INTERNET_DISCONNECTED")
+    page.context.set_offline(True)
+    press_draw(page)
+    expect(page.locator("#ask .say")).to_have_text(EN["error.reach"])
+    page.context.set_offline(False)
+    drawn(card)
+
+
+def test_a_studio_that_starts_anew_draws_on(tmp_path, browser):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    studio = Running(tmp_path / "home", "--port", str(port))
+    try:
+        person = Person(studio, browser)
+        page = person.page()
+        card = ask_for(page, "a green tree", steps=100)
+        expect(card.locator(".slot:not([disabled])")).to_have_count(1)
+        person.expected += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET"]
+        studio.stop()
+        expect(page.locator("#gone")).to_be_visible()
+        studio.start()
+        expect(page.locator("#gone")).to_be_hidden()
+        drawn(card)
+        person.leave()
+    finally:
+        studio.stop()
+
+
+def test_pressing_again_after_a_lost_answer_draws_once(person):
+    page = person.page()
+
+    def lose(route):
+        route.fetch()
+        route.abort("connectionreset")
+
+    page.route("**/api/jobs", lose, times=1)
+    person.expected.append("ERR_CONNECTION_RESET")
+    fill(page, "a lone tree", steps=100)
+    press_draw(page)
+    expect(page.locator("#ask .say")).to_have_text(EN["error.reach"])
+    press_draw(page)
+    expect(page.locator("#ask .say")).to_be_empty()
+    assert len(person.jobs()) == 1
+    press_draw(page)  # which is another wish
+    expect(page.locator(".job")).to_have_count(2)
+
+
+def test_the_queue_is_shown_and_jobs_are_cancelled(person):
+    page = person.page()
+    first = ask_for(page, "one apple", steps=200, n=10)
+    expect(first.locator(".state")).to_have_text(EN["jobs.running"])
+    second, third, fourth = (ask_for(page, f"{n} apples", n=4) for n in ("two", "three", "four"))
+    expect(second.locator(".state")).to_have_text(EN["jobs.next"])
+    expect(fourth.locator(".state")).to_have_text(EN["jobs.ahead"].replace("{ahead}", "2"))
+    expect(fourth.locator(".slots")).to_be_hidden()
+    third.locator(".cancel").click()
+    expect(third.locator(".state")).to_have_text(EN["jobs.cancelled"])
+    expect(fourth.locator(".state")).to_have_text(EN["jobs.ahead"].replace("{ahead}", "1"))
+    expect(first.locator(".slot:not([disabled])").first).to_be_visible()
+    first.locator(".cancel").click()
+    expect(first.locator(".state")).to_have_text(EN["jobs.cancelled"])
+    kept = len(person.jobs()[-1]["pictures"])  # what was drawn
+    assert 0 < kept < 10
+    expect(first.locator(".slot:visible")).to_have_count(kept)
+    expect(second.locator(".state")).to_have_text(EN["jobs.running"])
+    for card in (second, fourth):
+        card.locator(".cancel").click()
+        expect(card.locator(".cancel")).to_be_hidden()
+    assert [job["status"] for job in person.jobs()] == 4 * ["cancelled"]
+
+
+def test_a_failure_and_a_spent_share_are_said_in_ones_language(studio, person):
+    page = person.page()
+    card = ask_for(page, "a lost cause", steps=200)
+    expect(card.locator(".forming")).to_be_visible()
+    with studio.store.writing() as tx:
+        tx.execute(update(jobs).where(jobs.c.user_id == person.id).values(status="failed", error=EVIL))
+    expect(card.locator(".state")).to_have_text(EN["jobs.failed"].replace("{error}", EVIL))
+    accounts.change_user(studio.store, person.id, daily=2)
+    person.expected.append("429")
+    press_draw(page)
+    expect(page.locator("#ask .say")).to_have_text(EN["error.quota"].replace("{wait}", "24 hours"))
+    page.click("#language")
+    press_draw(page)
+    expect(page.locator("#ask .say")).to_have_text(ZH["error.quota"].replace("{wait}", "24小时"))
+    expect(card.locator(".state")).to_have_text(ZH["jobs.failed"].replace("{error}", EVIL))
+
+
+# my pictures
+
+
+def test_all_pictures_are_listed_and_found(studio, person):
+    for prompt in ("red rocket", "blue rocket", "yellow house", "green tree", "red apple"):
+        assert len(person.draw(prompt, n=10)) == 10
+    with studio.store.writing() as tx:  # long ago: the stream does not tell of them
+        tx.execute(update(jobs).where(jobs.c.user_id == person.id).values(changed=jobs.c.changed - 60))
+    page = person.page(viewport={"width": 1000, "height": 600})
+    tiles, search = page.locator("#all .tile"), page.locator("#search")
+    expect(tiles).to_have_count(48)
+    page.locator("#more").scroll_into_view_if_needed()
+    expect(tiles).to_have_count(50)
+    expect(page.locator("#more")).to_be_hidden()
+    names = page.locator("#all img").evaluate_all("(images) => images.map((image) => image.alt)")
+    newest_first = ("red apple", "green tree", "yellow house", "blue rocket", "red rocket")
+    assert names == [name for name in newest_first for _ in range(10)]
+    search.fill("rocket")
+    expect(tiles).to_have_count(20)
+    person.draw("green rocket", n=1, style="flat")  # comes by itself, as it has the word
+    person.draw("yellow sun", n=1)
+    expect(tiles).to_have_count(21)
+    search.fill("ROCKET re")
+    expect(tiles).to_have_count(11)
+    search.fill("100%_")
+    expect(tiles).to_have_count(0)
+    expect(page.locator("#none")).to_have_text(EN["pictures.nothing"])
+    search.fill("")
+    expect(page.locator('#all img[alt="yellow sun"]')).to_be_visible()
+    loaded = "(image) => image.complete && image.naturalWidth === 64"
+    assert page.locator("#all img").first.evaluate(loaded)
+
+
+def test_a_picture_and_its_recipe(person, tmp_path):
+    style = {"style": "flat", "negative": "it's grey", "guidance": 2.5, "sampler": "ddim", "transparent": True}
+    (made,) = person.draw('a "red" $fox', **FAST | style | {"model": "emoji", "steps": 5, "n": 1})
+    page = person.page()
+    page.locator("#all .tile").first.focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog")
+    expect(dialog.locator("h2")).to_have_text('a "red" $fox')
+    terms = dialog.locator("dt").all_inner_texts()
+    facts = dict(zip(terms, dialog.locator("dd").all_inner_texts(), strict=True))
+    recipe = made["recipe"]
+    shown = {EN[f"recipe.{key}"]: str(recipe[key]) for key in "seed steps guidance size sampler version".split()}
+    assert facts.items() >= shown.items()
+    assert facts[EN["recipe.style"]] == EN["style.flat"]
+    assert recipe["hash"].startswith(facts[EN["recipe.hash"]])
+    assert dialog.locator("img").evaluate("(image) => getComputedStyle(image).imageRendering") == "pixelated"
+    with page.expect_download() as download:
+        dialog.locator(".save").click()
+    saved = Image.open(download.value.path())
+    assert json.loads(saved.info[KEY]) == recipe
+    assert download.value.suggested_filename == f"inkwash-{recipe['seed']}.png"
+    with page.expect_download() as download:
+        dialog.locator(".bare").click()
+    assert b"fox" not in Path(download.value.path()).read_bytes()
+    assert (pixels(Image.open(download.value.path())) == pixels(saved)).all()
+
+    words = shlex.split(dialog.locator("code").inner_text())
+    assert words[0] == "inkwash"
+    again = tmp_path / "again.png"
+    subprocess.run([sys.executable, "-m", *words, "--out", str(again)], check=True, timeout=120)
+    assert (pixels(Image.open(again)) == pixels(saved)).all()
+
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#all .tile").first).to_be_focused()
+
+
+def test_settings_are_used_again(person):
+    how = {"style": "3d", "negative": "grey", "guidance": 2.5, "sampler": "ddim", "steps": 7, "size": 64}
+    (made,) = person.draw("a blue cat", **FAST | how | {"model": "emoji", "n": 1})
+    page = person.page()
+    page.fill("[name=prompt]", "something else")
+    open_first(page).locator(".use").click()
+    expect(page.locator("dialog")).to_be_hidden()
+    expect(page.locator("[name=prompt]")).to_have_value("a blue cat")
+    expect(page.get_by_label(EN["style.3d"])).to_be_checked()
+    for name in ("negative", "guidance", "sampler", "steps", "size"):
+        expect(page.locator(f"#ask [name={name}]")).to_have_value(str(how[name]))
+    press_draw(page)
+    first = drawn(page.locator(".job"))[0]
+    assert (pixels(png(page, first)[0]) == pixels(png(page, made["url"])[0])).all()
+
+
+def test_a_png_dropped_on_the_page_gives_its_settings_back(person, tmp_path):
+    (made,) = person.draw("a yellow sun", n=1, seed=12345, style="noto")
+    page = person.page()
+    data = person.api.get(made["url"]).content
+    drop_file(page, data)
+    expect(page.locator("[name=prompt]")).to_have_value("a yellow sun")
+    expect(page.locator("[name=seed]")).to_have_value("12345")
+    expect(page.locator("#ask [name=model]")).to_have_value("emoji-fast")
+    expect(page.locator("#ask .say")).to_have_text(EN["ask.recovered"])
+    page.fill("[name=prompt]", "")
+    (tmp_path / "sun.png").write_bytes(data)
+    page.get_by_label(EN["ask.recover"]).set_input_files(tmp_path / "sun.png")  # as one without a mouse does
+    expect(page.locator("[name=prompt]")).to_have_value("a yellow sun")
+    person.expected.append("422")
+    drop_file(page, person.api.get(f"{made['url']}?recipe=false").content)
+    expect(page.locator("#ask .say")).to_have_text(EN["error.recipe"])
+    person.expected.append("400")
+    drop_file(page, b"no picture at all")
+    expect(page.locator("#ask .say")).to_have_text(EN["error.recipe"])
+    assert page.url == f"{person.studio.url}/"
+
+
+def drop_file(page, data):
+    make = """(base64) => {
+        const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt());
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([bytes], "dropped.png", {type: "image/png"}));
+        return transfer;
+    }"""
+    transfer = page.evaluate_handle(make, base64.b64encode(data).decode())
+    page.dispatch_event("#pictures", "drop", {"dataTransfer": transfer})
+
+
+def test_a_picture_is_deleted_when_one_is_sure(person):
+    page = person.page()
+    card = ask_for(page, "a short life", n=2, steps=2)
+    last = drawn(card, 2)[1]
+    dialog = open_first(page)
+    dialog.locator(".delete").click()
+    expect(dialog.locator(".sure")).to_contain_text(EN["delete.sure"])
+    expect(dialog.locator(".no")).to_be_focused()
+    dialog.locator(".no").click()
+    expect(dialog.locator(".sure")).to_be_hidden()
+    assert person.api.get(last).status_code == 200
+    dialog.locator(".delete").click()
+    dialog.locator(".yes").click()
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#all .tile")).to_have_count(1)
+    expect(card.locator(".slot:visible")).to_have_count(1)
+    assert person.api.get(last).status_code == 404
+    page.reload()
+    expect(page.locator("#all .tile")).to_have_count(1)
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_a_picture_is_shared_and_no_more(person, words):
+    (made,) = person.draw("a secret garden", n=1)
+    page = person.page()
+    dialog = open_first(page)
+    expect(dialog.locator(".shared")).to_be_hidden()
+    dialog.get_by_label(EN["share.words"]).set_checked(words)
+    dialog.locator(".begin").click()
+    expect(dialog.locator(".shared a")).to_contain_text(f"{person.studio.url}/shared/")
+    address = dialog.locator(".shared a").inner_text()
+    stranger = person.stranger()
+    assert stranger.goto(address).headers["content-type"] == "image/png"
+    assert stranger.locator("img").evaluate("(image) => image.naturalWidth") == 64
+    picture, recipe = png(stranger, address)
+    assert (pixels(picture) == pixels(png(page, made["url"])[0])).all()
+    assert recipe == (made["recipe"] if words else None)
+    page.reload()
+    dialog = open_first(page)
+    expect(dialog.locator(".shared a")).to_have_text(address)  # it is still known that it is shared, and how
+    expect(dialog.get_by_label(EN["share.words"])).to_be_checked(checked=words)
+    dialog.locator(".end").click()
+    expect(dialog.locator(".begin")).to_be_visible()
+    assert httpx.get(address).status_code == 404
+
+
+# words
+
+
+def test_both_languages_say_the_same_things():
+    assert list(EN) == list(ZH)
+    for key, text in EN.items():
+        assert text.strip() and ZH[key].strip()
+        assert sorted(re.findall(r"{\w+}", text)) == sorted(re.findall(r"{\w+}", ZH[key])), key
+    code = "".join(file.read_text(encoding="utf-8") for file in (*PAGE.glob("*.js"), PAGE / "index.html"))
+    named = set(re.findall(r'data-(?:text|hint|label)="([^"]+)"|"((?:[a-z]+\.)+[a-z]+)"', code))
+    named = {one or other for one, other in named}
+    assert {name for name in named if name not in EN} == set()
+    computed = ("jobs.", "style.", "model.", "recipe.")
+    assert {key for key in EN if key not in named and not key.startswith(computed)} == set()
+
+
+def test_the_language_is_the_browsers_and_can_be_changed(person):
+    person.draw("a fox", n=1)
+    page = person.page(locale="zh-CN")
+    expect(page.locator("html")).to_have_attribute("lang", "zh-Hans")
+    expect(page.locator("#mine")).to_have_text(ZH["pictures.title"])
+    expect(page.locator("[name=prompt]")).to_have_attribute("placeholder", ZH["ask.hint"])
+    card = ask_for(page, "一只狐狸", steps=200)
+    expect(card.locator(".step")).to_contain_text("共 200 步")
+    look_for_keys(page)
+    page.click("#language")
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    expect(page.locator("#mine")).to_have_text(EN["pictures.title"])
+    expect(card.locator(".state")).to_have_text(EN["jobs.running"])
+    expect(card.locator(".step")).to_contain_text("of 200")
+    expect(page.locator("[name=prompt]")).to_have_value("一只狐狸")  # what was written stays
+    page.reload()
+    expect(page.locator("#mine")).to_have_text(EN["pictures.title"])  # remembered
+    card.locator(".cancel").click()
+    expect(card.locator(".state")).to_have_text(EN["jobs.cancelled"])
+    open_first(page)
+    look_for_keys(page)
+
+
+def look_for_keys(page):
+    """No text of the page is the name of a text."""
+    everything = """() => [...document.querySelectorAll("body *")].flatMap((node) => [
+        ...[...node.childNodes].filter((child) => child.nodeType === 3).map((child) => child.data),
+        ...["placeholder", "aria-label", "alt", "title"].map((name) => node.getAttribute(name) ?? ""),
+    ]).map((text) => text.trim()).filter(Boolean)"""
+    texts = page.evaluate(everything)
+    assert len(texts) > 50
+    assert [
+        text for text in texts if re.fullmatch(r"(ask|jobs|pictures?|share|delete|recipe|door|error)\.\w+", text)
+    ] == []
+    empty = page.evaluate("() => [...document.querySelectorAll('[data-text]')].filter((n) => !n.textContent).length")
+    assert empty == 0
+
+
+def test_words_are_never_markup(person):
+    page = person.page(locale="en-GB")
+    card = ask_for(page, EVIL, n=1, steps=2, negative=EVIL)
+    drawn(card, 1)
+    expect(card.locator("h3")).to_have_text(EVIL)
+    expect(page.locator("#all img")).to_have_attribute("alt", EVIL)
+    dialog = open_first(page)
+    expect(dialog.locator("h2")).to_have_text(EVIL)
+    assert dialog.locator("dd").all_inner_texts().count(EVIL) == 1
+    assert shlex.split(dialog.locator("code").inner_text())[-1] == EVIL
+    dialog.locator(".use").click()
+    expect(page.locator("[name=prompt]")).to_have_value(EVIL)
+    page.fill("#search", EVIL)
+    page.reload()
+    expect(page.locator("#all .tile")).to_have_count(1)
+    assert page.locator('img[src="x"]').count() == 0  # a dialog, too, fails the visit
+
+
+def test_nothing_in_the_page_is_inline_or_from_elsewhere():
+    for file in PAGE.iterdir():
+        text = file.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
+        assert "//" not in re.sub(r"(^|\s)//\s", "", text), file.name
+        if file.suffix == ".html":
+            assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", text), file.name
+        if file.suffix == ".js":
+            assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b", text), file.name
+
+
+# how it is used
+
+
+def test_on_a_phone(person):
+    person.draw("a fox", n=10)
+    phone = {
+        "viewport": {"width": 390, "height": 844},
+        "has_touch": True,
+        "is_mobile": True,
+        "device_scale_factor": 2,
+    }
+    page = person.page(**phone)
+    page.tap("#ask summary")
+    page.fill("[name=prompt]", "w" * 300)
+    page.fill("[name=steps]", "20")
+    page.tap("#ask .big")
+    card = page.locator(".job")
+    expect(card.locator(".forming")).to_be_visible()
+    fits(page)
+    left = [card.locator(".slot").nth(place).bounding_box() for place in (0, 1, 2)]
+    assert left[0]["y"] == left[1]["y"] < left[2]["y"]  # two beside each other
+    drawn(card)
+    fits(page)
+    page.locator("#all .tile").last.tap()
+    dialog = page.locator("dialog")
+    expect(dialog).to_be_visible()
+    dialog.locator(".begin").tap()
+    dialog.locator(".delete").tap()
+    expect(dialog.locator(".yes")).to_be_visible()
+    fits(page)
+    assert dialog.evaluate("(dialog) => dialog.scrollWidth <= dialog.clientWidth")
+    dialog.locator(".close").tap()  # which is in sight, however far down one is
+    expect(dialog).to_be_hidden()
+    page.get_by_text(EN["style.noto"], exact=True).tap()
+    expect(page.get_by_label(EN["style.noto"])).to_be_checked()
+    person.expected.append("401")
+    page.context.clear_cookies()
+    page.reload()
+    expect(page.locator("#door")).to_be_visible()
+    fits(page)
+
+
+def fits(page):
+    """Nothing is beyond the right edge, and what is touched is large enough."""
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("() => visualViewport.width") == 390  # the browser did not zoom out
+    touched = (
+        "button, .button, .chip, summary, select, textarea, .check, input:not([type=radio]):not([type=checkbox])"
+    )
+    for node in page.locator(touched).locator("visible=true").all():
+        box = node.bounding_box()
+        assert box["height"] >= 40 and box["width"] >= 40, (node.inner_html(), box)
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390, (node.inner_html(), box)
+
+
+def test_by_keyboard_and_for_screen_readers(person):
+    person.draw("a fox", n=1)
+    page = person.page()
+    expect(page.locator("[name=prompt]")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    assert page.locator("[name=style]").nth(1).is_checked()
+    outline = "(chip) => getComputedStyle(chip).outlineStyle"
+    assert page.locator(".chip").nth(1).evaluate(outline) == "solid"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("[name=negative]")).to_be_visible()
+    unnamed = """() => [...document.querySelectorAll("input, select, textarea, button, a, img, progress, section")]
+        .filter((node) => !(node.labels?.length || node.ariaLabel || node.textContent.trim() || node.title
+                            || node.getAttribute("aria-labelledby") || node.hasAttribute("alt")
+                            || node.querySelector("img")?.alt || node.closest("[hidden]")))
+        .map((node) => node.outerHTML)"""
+    assert page.evaluate(unnamed) == []
+    card = ask_for(page, "a tree", n=1, steps=2)
+    drawn(card, 1)
+    expect(card.get_by_role("status").filter(has_text=EN["jobs.done"])).to_be_visible()
+    expect(page.get_by_role("img", name="a tree")).to_have_count(2)
+
+
+def test_dark_and_still_as_the_system_is(person):
+    page = person.page(color_scheme="light", reduced_motion="no-preference")
+    paper = "() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]"
+    moves = "(button) => getComputedStyle(button).transitionDuration"
+    fill(page, "a fox", n=1, steps=2)
+    press_draw(page)
+    image = page.locator(".slot img")
+    assert page.evaluate(paper) > 200
+    assert image.evaluate(moves) != "0s"
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    assert page.evaluate(paper) < 60
+    assert image.evaluate(moves) == "0s"
+
+
+def test_the_reference_for_programs(studio, person):
+    page = person.stranger()
+    page.goto(f"{studio.url}/docs")
+    expect(page.locator(".opblock-summary-path").first).to_be_visible()
+    operations = [
+        (method, path)
+        for path, methods in person.api.get("/openapi.json").json()["paths"].items()
+        for method in methods
+    ]
+    expect(page.locator(".opblock")).to_have_count(len(operations))
+    page.locator(".opblock", has_text="/api/session").locator("button").first.click()
+    expect(page.locator(".opblock.is-open")).to_contain_text("Who is logged in.")

@@ -1,0 +1,406 @@
+"""The store: a job is drawn once, a picture's file and row are one, and what is acknowledged lies on the disk."""
+
+import errno
+import os
+import sqlite3
+import time
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from PIL import Image
+from sqlalchemy import inspect, select, update
+
+from inkwash.errors import UserError
+from inkwash.studio import accounts
+from inkwash.studio import store as module
+from inkwash.studio.store import MOST_DEATHS, Refused, Store
+from inkwash.studio.tables import jobs, metadata, pictures, uploads
+from inkwash.systems.pictures.files import encode_png, read_recipe
+
+FACTS = {"width": 8, "height": 8, "prompt": "a red fox", "recipe": {"seed": 7, "prompt": "a red fox"}}
+
+
+def png(shade: int = 0, recipe=None) -> bytes:
+    return encode_png(Image.new("RGB", (8, 8), (shade % 256, shade // 256 % 256, shade // 65536)), recipe)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "home")
+
+
+@pytest.fixture
+def user(store):
+    return accounts.add_user(store, "anna", None).id
+
+
+def files(store):
+    return sorted(path for path in store.files.folder.rglob("*") if path.is_file())
+
+
+def drawn(store, user, n=1, shade=0):
+    """A job that is done, and its pictures."""
+    id = store.submit(user, {"n": n, "prompt": "a red fox"})["id"]
+    job = store.claim("w")
+    for place in range(n):
+        assert store.add("w", job, place, png(shade + place), FACTS)
+    return id, store.of_job(id)
+
+
+def test_the_numbered_steps_lead_to_the_tables_of_the_code(store):
+    found = inspect(store.engine)
+    for table in metadata.tables.values():
+        columns = {column["name"]: column["nullable"] for column in found.get_columns(table.name)}
+        assert columns == {column.name: column.nullable for column in table.columns}
+        keys = {(tuple(k["constrained_columns"]), k["referred_table"]) for k in found.get_foreign_keys(table.name)}
+        assert keys == {((key.parent.name,), key.column.table.name) for key in table.foreign_keys}
+    assert set(found.get_table_names()) == {*metadata.tables, "migrations"}
+
+
+def test_a_second_opening_takes_no_step_and_a_newer_database_is_refused(store):
+    Store(store.home)
+    with sqlite3.connect(store.home / "studio.db") as raw:
+        raw.execute("insert into migrations values (9999)")
+    with pytest.raises(UserError, match="newer inkwash"):
+        Store(store.home)
+
+
+def test_a_commit_waits_for_the_disk(store):
+    with store.writing() as tx:
+        assert tx.exec_driver_sql("pragma synchronous").scalar() == 2  # full: each commit is synced
+        assert tx.exec_driver_sql("pragma journal_mode").scalar() == "wal"
+
+
+def test_a_picture_is_synced_before_it_has_its_name_and_its_name_before_it_has_a_row(store, user, monkeypatch):
+    """fsync of the file, then its name, then fsync of the folder, and only then the row."""
+    seen = []
+    fsync, replace, save = os.fsync, os.replace, store.files.save
+
+    def rows():
+        with store.reading() as tx:
+            return len(tx.execute(select(pictures)).all())
+
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (seen.append((os.readlink(f"/proc/self/fd/{fd}"), rows())), fsync(fd))
+    )
+    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append((f"name {b}", rows())), replace(a, b)))
+    monkeypatch.setattr(store.files, "save", lambda data: (save(data), seen.append(("saved", rows())))[0])
+    store.submit(user, {"n": 1})
+    store.add("w", store.claim("w"), 0, png(), FACTS)
+    path = store.of_job(store.jobs(user)[0].id)[0].sha256
+    steps = [("temporary" if "/." in what else what.rpartition("/")[2], count) for what, count in seen]
+    assert [count for _, count in steps] == [0] * len(steps) and rows() == 1
+    names = [name for name, _ in steps]
+    assert names == ["pictures", "temporary", f"{path}.png", path[:2], "saved"]
+
+
+def test_a_job_is_claimed_once_and_done_with_its_last_picture(store, user):
+    job = store.submit(user, {"n": 2})
+    held = store.claim("one")
+    assert held.id == job["id"] and store.claim("two") is None
+    assert store.add("one", held, 0, png(0), FACTS) and store.job(held.id).status == "running"
+    assert store.add("one", held, 1, png(1), FACTS) and store.job(held.id).status == "done"
+    assert [picture.place for picture in store.of_job(held.id)] == [0, 1] and len(files(store)) == 2
+
+
+def test_who_waits_longest_is_next_and_a_user_cannot_crowd_the_others_out(store, user):
+    other = accounts.add_user(store, "ben", None).id
+    mine = [store.submit(user, {"n": 1})["id"] for _ in range(3)]
+    theirs = [store.submit(other, {"n": 1})["id"] for _ in range(2)]
+    order = [store.claim("w").id for _ in range(5)]
+    assert order.index(theirs[0]) <= 1 and order.index(theirs[1]) <= 3
+    assert [id for id in order if id in mine] == mine
+
+
+def test_a_worker_that_was_given_up_writes_nothing_any_more(store, user, monkeypatch):
+    id = store.submit(user, {"n": 1})["id"]
+    lost = store.claim("lost")
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + module.LEASE + 1)
+    assert store.expire() == ["lost"]
+    again = store.claim("next")
+    assert not store.holds("lost", id) and not store.add("lost", lost, 0, png(1), FACTS)
+    store.fail("lost", id, "too late")
+    assert store.job(id).status == "running" and files(store) == []
+    assert store.add("next", again, 0, png(2), FACTS) and store.job(id).status == "done"
+
+
+def test_a_lease_that_is_renewed_does_not_run_out(store, user, monkeypatch):
+    id = store.submit(user, {"n": 1})["id"]
+    store.claim("w")
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + module.LEASE - 1)
+    store.renew("w", id)
+    monkeypatch.setattr(time, "time", lambda: now() + module.LEASE + 1)
+    assert store.expire() == [] and store.holds("w", id)
+
+
+def test_a_job_over_which_workers_die_fails_in_the_end_but_not_one_that_was_let_go(store, user):
+    id = store.submit(user, {"n": 1})["id"]
+    for _ in range(10):
+        store.claim("w")
+        store.release("w")
+    for _ in range(MOST_DEATHS):
+        assert store.job(id).status == "queued"
+        store.claim("w")
+        store.release("w", dead=True)
+    assert store.job(id).status == "failed" and "died over it" in store.job(id).error
+
+
+def test_cancel_ends_what_is_open_and_nothing_else(store, user):
+    queued, running = store.submit(user, {"n": 1})["id"], None
+    running = store.claim("w")
+    assert running.id == queued and not store.cancel(queued, "somebody else")
+    assert store.cancel(queued, user) and not store.holds("w", queued)
+    assert not store.add("w", running, 0, png(), FACTS) and files(store) == []
+    assert not store.cancel(queued, user)  # twice
+    done, _ = drawn(store, user)
+    assert not store.cancel(done, user) and store.job(done).status == "done"
+
+
+def test_the_same_request_makes_one_job_for_each_user(store, user):
+    other = accounts.add_user(store, "ben", None).id
+    first = store.submit(user, {"n": 1}, retry="key:x")["id"]
+    assert store.submit(user, {"n": 1}, retry="key:x")["id"] == first
+    assert store.submit(other, {"n": 1}, retry="key:x")["id"] != first
+    assert store.submit(user, {"n": 1})["id"] != store.submit(user, {"n": 1})["id"]
+
+
+def test_a_days_share_counts_what_is_open_or_done_and_is_free_again_a_day_later(store, monkeypatch):
+    user = accounts.add_user(store, "carl", None, daily=3).id
+    a = store.submit(user, {"n": 2})["id"]
+    with pytest.raises(Refused, match="2 of your 3") as refused:
+        store.submit(user, {"n": 2})
+    assert refused.value.status == 429 and 86000 < refused.value.wait <= 86400
+    store.cancel(a)
+    store.submit(user, {"n": 3})
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 86401)
+    store.submit(user, {"n": 3})
+
+
+def test_a_full_queue_and_a_closed_account_are_refused(store, user, monkeypatch):
+    monkeypatch.setattr(module, "MOST_WAITING_EACH", 2)
+    store.submit(user, {"n": 1}), store.submit(user, {"n": 1})
+    with pytest.raises(Refused, match="queue is full"):
+        store.submit(user, {"n": 1})
+    accounts.change_user(store, user, active=False)
+    with pytest.raises(Refused, match="closed"):
+        store.submit(user, {"n": 1})
+    assert store.count() == {"cancelled": 2}  # of a closed account nothing is drawn
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace", "folder", "insert"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_whatever_fails_on_the_way_leaves_neither_file_nor_row_and_the_job_can_be_done(
+    store, user, monkeypatch, call, error
+):
+    """Each step of keeping a picture fails once, as by a full disk; then the same is done again."""
+    from pathlib import Path
+
+    id = store.submit(user, {"n": 1})["id"]
+    job = store.claim("w")
+    store.files.folder.mkdir(exist_ok=True)
+
+    def broken(*arguments, **options):
+        raise error
+
+    with monkeypatch.context() as patch:
+        if call == "write":
+            patch.setattr(Path, "write_bytes", broken)
+        elif call == "folder":
+            syncs, fsync = [], os.fsync
+            patch.setattr(os, "fsync", lambda fd: (syncs.append(fd), broken() if len(syncs) == 3 else fsync(fd)))
+        elif call == "insert":
+            patch.setattr(module, "identity", broken)
+        else:
+            patch.setattr(os, call, broken)
+        with pytest.raises(type(error)):
+            store.add("w", job, 0, png(), FACTS)
+    assert store.of_job(id) == [] and not [path for path in files(store) if path.name.startswith(".")]
+    store.recover()
+    assert files(store) == [] and store.job(id).status == "queued"
+    assert store.add("w", store.claim("w"), 0, png(), FACTS)
+    assert [path.stem for path in files(store)] == [store.of_job(id)[0].sha256]
+
+
+def test_recovery_removes_what_no_row_names_and_keeps_all_else(store, user):
+    _, (picture,) = drawn(store, user)
+    upload = store.upload(user, png(99))
+    half = store.files.folder / "ab"
+    half.mkdir()
+    (half / ".abcd.123-4.png").write_bytes(b"half")
+    (half / ("a" * 64 + ".png")).write_bytes(b"whole, but without a row")
+    store.files.thumbnail(picture.sha256)
+    store.recover()
+    assert {path.stem for path in files(store)} == {picture.sha256, store.uploaded(upload, user)}
+    assert len(list(store.files.thumbnails.rglob("*.webp"))) == 1
+
+
+def test_the_same_content_is_kept_once_and_until_the_last_of_its_rows_is_gone(store, user):
+    other = accounts.add_user(store, "ben", None).id
+    _, (mine,) = drawn(store, user)
+    _, (theirs,) = drawn(store, other)
+    upload = store.upload(other, png(0))
+    assert mine.sha256 == theirs.sha256 and len(files(store)) == 1
+    assert not store.delete(mine.id, other) and store.delete(mine.id, user) and not store.delete(mine.id, user)
+    assert store.picture(mine.id, user) is None and len(files(store)) == 1
+    store.delete(theirs.id, other)
+    assert len(files(store)) == 1
+    store.forget_uploads(time.time() + 1)
+    assert files(store) == [] and store.uploaded(upload, other) is None
+
+
+def test_of_a_deleted_picture_no_word_is_left_and_it_is_not_drawn_again(store, user):
+    id, (first, second) = drawn(store, user, n=2)
+    store.share(first.id, user, recipe=True)
+    store.delete(first.id, user)
+    assert store.job(id).ask["prompt"] == "a red fox" and store.places(id) == {0, 1}
+    store.delete(second.id, user)
+    with store.reading() as tx:
+        everything = str(tx.execute(select(pictures)).all()) + str(tx.execute(select(jobs)).all())
+    assert "fox" not in everything and store.places(id) == {0, 1}
+
+
+def test_an_upload_that_an_open_job_needs_is_not_forgotten(store, user):
+    needed, other = store.upload(user, png(1)), store.upload(user, png(2))
+    id = store.submit(user, {"n": 1, "image": needed})["id"]
+    store.forget_uploads(time.time() + 1)
+    assert store.uploaded(needed, user) and not store.uploaded(other, user)
+    store.cancel(id)
+    store.forget_uploads(time.time() + 1)
+    assert not store.uploaded(needed, user)
+
+
+def test_a_share_shows_the_words_only_if_asked_and_ends(store, user, tmp_path, monkeypatch):
+    store.submit(user, {"n": 1})
+    store.add("w", store.claim("w"), 0, png(0, {"prompt": "a secret"}), FACTS)
+    (picture,) = store.pictures(user)
+    assert store.share(picture.id, "somebody else", recipe=True) is None
+    bare = store.share(picture.id, user, recipe=False)
+    assert b"secret" not in store.read(*store.shared(bare))
+    told = store.share(picture.id, user, recipe=True, seconds=60)
+    assert store.shared(bare) is None  # a new one replaces the old one
+    file = tmp_path / "shared.png"
+    file.write_bytes(store.read(*store.shared(told)))
+    assert read_recipe(file) == {"prompt": "a secret"}
+    now = time.time
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now() + 61)
+        assert store.shared(told) is None
+    assert not store.unshare(picture.id, "somebody else") and store.shared(told)
+    assert store.unshare(picture.id, user) and store.shared(told) is None
+
+
+def test_pages_lead_through_everything_once_newest_first(store, user):
+    for shade in range(7):
+        drawn(store, user, shade=shade)
+    for listed in (store.pictures, store.jobs):
+        seen, before = [], None
+        while page := listed(user, before=before, limit=3):
+            seen += page
+            before = page[-1].id
+        assert len({row.id for row in seen}) == len(seen) == 7
+        assert [row.created for row in seen] == sorted((row.created for row in seen), reverse=True)
+        assert listed(user, before="nothing") == []
+
+
+def test_words_are_searched_for_as_they_are(store, user):
+    for shade, prompt in enumerate(["a red Fox", "100% wool", "a_b", "一只红狐狸"]):
+        store.submit(user, {"n": 1})
+        store.add("w", store.claim("w"), 0, png(shade), {**FACTS, "prompt": prompt})
+    found = {
+        words: [row.prompt for row in store.pictures(user, words=words)] for words in ("fox RED", "%", "_", "红狐")
+    }
+    assert found == {"fox RED": ["a red Fox"], "%": ["100% wool"], "_": ["a_b"], "红狐": ["一只红狐狸"]}
+
+
+class Life(RuleBasedStateMachine):
+    """Users, workers and crashes in any order: each job that was accepted is drawn once, or cancelled by its user."""
+
+    def __init__(self):
+        super().__init__()
+        import tempfile
+        from pathlib import Path
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.store = Store(Path(self.folder.name))
+        self.user = accounts.add_user(self.store, "anna", None).id
+        self.accepted, self.cancelled, self.held, self.shade = {}, set(), {}, 0
+
+    def teardown(self):
+        self.work_off()
+        self.everything_is_whole()
+        for id, n in self.accepted.items():
+            if id not in self.cancelled:
+                assert self.store.job(id).status == "done"
+                assert sorted(picture.place for picture in self.store.of_job(id)) == list(range(n))
+        self.store.engine.dispose()
+        self.folder.cleanup()
+
+    def work_off(self):
+        self.store.recover()
+        while job := self.store.claim("last"):
+            for place in set(range(job.n)) - self.store.places(job.id):
+                self.shade += 1
+                assert self.store.add("last", job, place, png(self.shade), FACTS)
+
+    @rule(n=st.integers(1, 3))
+    def ask(self, n):
+        self.accepted[self.store.submit(self.user, {"n": n})["id"]] = n
+
+    @rule(worker=st.sampled_from("ab"))
+    def take(self, worker):
+        job = self.store.claim(worker)
+        if job is not None:
+            self.held.setdefault(worker, []).append(job)
+
+    @precondition(lambda self: any(self.held.values()))
+    @rule(data=st.data())
+    def draw(self, data):
+        worker = data.draw(st.sampled_from(sorted(name for name, held in self.held.items() if held)))
+        job = data.draw(st.sampled_from(self.held[worker]))
+        left = set(range(job.n)) - self.store.places(job.id)
+        if left:
+            self.shade += 1
+            held = self.store.holds(worker, job.id)
+            assert self.store.add(worker, job, min(left), png(self.shade), FACTS) == held
+
+    @precondition(lambda self: self.accepted)
+    @rule(data=st.data())
+    def cancel(self, data):
+        id = data.draw(st.sampled_from(sorted(self.accepted)))
+        if self.store.cancel(id, self.user):
+            self.cancelled.add(id)
+
+    @rule(worker=st.sampled_from("ab"))
+    def let_go(self, worker):
+        self.store.release(worker)
+
+    @rule()
+    def crash(self):
+        self.store.recover()
+
+    @rule()
+    def leases_run_out(self):
+        with self.store.writing() as tx:
+            tx.execute(update(jobs).where(jobs.c.lease.is_not(None)).values(lease=0.0))
+            tx.execute(update(jobs).values(deaths=0))
+        self.store.expire()
+
+    @invariant()
+    def everything_is_whole(self):
+        with self.store.reading() as tx:
+            named = set(tx.execute(select(pictures.c.sha256)).scalars()) | set(
+                tx.execute(select(uploads.c.sha256)).scalars()
+            )
+        assert {path.stem for path in files(self.store)} == named
+        for job in self.store.jobs(self.user):
+            assert (job.status == "running") == (job.worker is not None)
+            assert (job.status == "done") == (len(self.store.of_job(job.id)) == job.n) or job.status == "cancelled"
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
