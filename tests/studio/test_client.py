@@ -103,28 +103,29 @@ class AsyncLossyTransport(Lossy, httpx.AsyncHTTPTransport):
 
 
 class Streams(httpx.HTTPTransport):
-    """Changes what comes of streams of events, and counts them."""
+    """Changes what comes of streams of events, and counts those opened and those open."""
 
     def __init__(self, change) -> None:
         super().__init__()
-        self.change, self.count = change, 0
+        self.change, self.count, self.open = change, 0, 0
 
     def handle_request(self, request):
         answer = super().handle_request(request)
         if request.url.path.endswith("/events"):
-            self.count += 1
-            answer.stream = Changed(answer.stream, self.change)
+            self.count, self.open = self.count + 1, self.open + 1
+            answer.stream = Changed(answer.stream, self)
         return answer
 
 
 class Changed(httpx.SyncByteStream):
-    def __init__(self, stream, change) -> None:
-        self.stream, self.change = stream, change
+    def __init__(self, stream, transport) -> None:
+        self.stream, self.transport = stream, transport
 
     def __iter__(self):
-        yield from self.change(self.stream)
+        yield from self.transport.change(self.stream)
 
     def close(self):
+        self.transport.open -= 1
         self.stream.close()
 
 
@@ -154,7 +155,7 @@ def test_options_mean_what_they_mean_to_the_model(client, emoji):
 
 @pytest.mark.parametrize("kind", ["picture", "path", "file"])
 def test_an_image_and_a_mask_go_in(client, emoji, tmp_path, kind):
-    image, mask = emoji.generate(**FOX), Image.new("L", (64, 64), 0)
+    image, mask = emoji.generate(**FOX, transparent=True), Image.new("L", (64, 64), 0)
     ImageDraw.Draw(mask).rectangle((32, 0, 63, 63), fill=255)
     own = emoji.generate("a blue cat", seed=3, steps=5, image=image, mask=mask)
     image.save(tmp_path / "image.png")
@@ -167,7 +168,7 @@ def test_an_image_and_a_mask_go_in(client, emoji, tmp_path, kind):
         }
         drawn = client.generate("a blue cat", seed=3, steps=5, **sources[kind])
     assert same(drawn, own)
-    assert not same(drawn, image)
+    assert not same(drawn, emoji.generate(**FOX))
 
 
 def test_a_large_picture_of_16_bits_goes_in(client, emoji):
@@ -175,6 +176,11 @@ def test_a_large_picture_of_16_bits_goes_in(client, emoji):
     drawn = client.generate(**FOX, image=Image.fromarray(grey), strength=0.0)
     light = np.asarray(drawn.convert("L"), float).mean(1)
     assert light[:8].mean() < 60 < 100 < light[28:36].mean() < 155 < 200 < light[-8:].mean()
+
+
+def test_a_picture_larger_than_a_studio_takes_goes_in(client):
+    noise = Image.frombytes("RGB", (3000, 2400), np.random.default_rng(0).bytes(3000 * 2400 * 3))  # 21 MB as a PNG
+    assert client.generate(**FOX, image=noise).size == (64, 64)
 
 
 def test_progress_and_previews_are_shown_on_the_way(client):
@@ -203,13 +209,16 @@ def test_a_job_is_followed_to_its_pictures(client):
     assert list(client.follow(job.id)) == states[-1:]
 
 
-def test_following_may_be_left(client):
-    job = client.submit(**LONG)
-    for _ in range(25):  # a studio lets each user have 20 streams at once
-        for now in client.follow(job):
-            assert not now.ended
-            break
-    assert client.cancel(job).status == "cancelled"
+def test_following_may_be_left(studio, key):
+    transport = Streams(iter)
+    with inkwash.Studio(studio.url, key, transport=transport) as client:
+        job = client.submit(**LONG)
+        for opened in range(25):  # a studio lets each user have 20 streams at once
+            for now in client.follow(job):
+                assert not now.ended
+                break
+            assert (transport.count, transport.open) == (opened + 1, 0)
+        assert client.cancel(job).status == "cancelled"
 
 
 def test_waiting_has_an_end_and_so_has_the_job(client):
@@ -236,6 +245,8 @@ def test_generate_says_why_there_is_no_picture(client):
     with pytest.raises(StudioError, match="the mask is black everywhere") as error:
         client.generate("a cat", image=black, mask=black)
     assert error.value.code == "failed"
+    with pytest.raises(StudioError, match="deleted before it was fetched"):
+        mocked(lambda request: httpx.Response(200, json=facts_of_job())).generate("a cat")
 
 
 # what is there
@@ -386,6 +397,17 @@ def test_a_newer_studio_may_say_more():
     assert (job.status, job.progress.step, job.ended) == ("running", 1, False)
 
 
+def test_an_id_is_never_a_path():
+    asked = []
+
+    def answer(request):
+        asked.append(request.url.raw_path)
+        return httpx.Response(200, json=facts_of_job())
+
+    mocked(answer).cancel("../a?b#c")
+    assert asked == [b"/api/jobs/..%2Fa%3Fb%23c/cancel"]
+
+
 # what goes wrong on the way
 
 
@@ -492,6 +514,17 @@ def test_a_stream_that_is_cut_off_is_opened_again(studio, key):
     assert any(now.progress for now in states)
     assert all(now != after for now, after in itertools.pairwise(states))
     assert states[-1].status == "done"
+
+
+def test_of_a_stream_that_is_opened_again_nothing_is_shown_twice():
+    first, then = facts_of_job(status="queued"), facts_of_job(status="running")
+    streams = iter([[first, first], [first, then], [then, facts_of_job()]])
+
+    def answer(request):
+        events = [f"event: job\ndata: {json.dumps(facts)}\n\n" for facts in next(streams)]
+        return httpx.Response(200, text=": a comment\n\nevent: other\ndata: x\n\n" + "".join(events))
+
+    assert [now.status for now in mocked(answer).follow("x")] == ["queued", "running", "done"]
 
 
 def test_a_stream_may_come_in_any_pieces(studio, key):

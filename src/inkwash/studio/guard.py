@@ -170,7 +170,7 @@ KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_
 
 
 def error_body(path: str, refused: Refused) -> dict[str, Any]:
-    """An error in the shape of the door at which it was asked: A1111's, or OpenAI's, which is the studio's own, too."""
+    """An error in the shape of the door at which it was asked: A1111's, or OpenAI's, which is our own, too."""
     if path.startswith(("/sdapi", "/controlnet")):
         return {"error": refused.code, "detail": refused.message, "body": "", "errors": refused.message}
     kind = KINDS.get(refused.status, "invalid_request_error" if refused.status < 500 else "server_error")

@@ -1,3 +1,4 @@
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -33,12 +34,13 @@ def test_files_without_a_recipe(tmp_path):
             read_recipe(tmp_path / f"{name}.png")
 
 
-def test_a_failed_write_leaves_nothing(tmp_path):
-    class Full(Image.Image):
-        def save(self, file, **options):
-            file.write_bytes(b"half")
-            raise OSError(28, "No space left on device")
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    def half(file, data):
+        with file.open("wb") as opened:
+            opened.write(data[:10])
+        raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(UserError, match="No space left"):
-        write_png(Full(), tmp_path / "a.png", {})
+        write_png(Image.new("RGB", (4, 4)), tmp_path / "a.png", {})
     assert list(tmp_path.iterdir()) == []

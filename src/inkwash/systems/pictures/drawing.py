@@ -128,7 +128,7 @@ class Start(NamedTuple):
 
 
 def watch(steps: int, times: int, show: Callable[[Any], None]) -> Callable[..., None]:
-    """A hook that calls `show` with the clean prediction, so many times on the way, evenly spaced; it changes nothing."""
+    """A hook that changes nothing: it calls `show` with the clean prediction, so many times, evenly spaced."""
     wanted = {round(steps * k / (times + 1)) for k in range(1, times + 1)} - {0, steps}
     done = 0
 
@@ -232,8 +232,8 @@ class Drawing:
         image: a file or picture to begin from; strength: how much of it may change, 0 to 1 (0.6 if not given). mask:
         only where it is white is the image drawn anew. border: the image is made smaller, and drawn on beyond its
         edges for so much of the side. With an image the prompt may be empty.
-        progress: called with (steps done, steps in all). preview: called on the way, so often as `previews` says, with
-        what the model then takes for the picture. Raises UserError for what cannot be asked for.
+        progress: called with (steps done, steps in all). preview: called on the way, as often as `previews` says,
+        with what the model then takes for the picture. Raises UserError for what cannot be asked for.
         """
         start = self.start(image, strength, mask, border)
         if self.has_words and not prompt.strip() and start is None:
@@ -405,8 +405,8 @@ class Drawing:
         """Pictures on white, uint8 (N, size, size, 3), or 4 with their opacity where the model knows it.
 
         Guidance pushes from "no words, no style" (or from the negative prompt) towards what is asked; the
-        clean prediction is clipped to the range of pixels. preview: called `previews` times on the way, evenly spaced,
-        with the clean prediction as pictures. Raises UserError for what the model does not know.
+        clean prediction is clipped to the range of pixels. preview: called `previews` times on the way, evenly
+        spaced, with the clean prediction as pictures. Raises UserError for what the model does not know.
         """
         info = self.info
         sampler, steps = sampler or self.usual(start), info.steps if steps is None else steps
