@@ -85,7 +85,7 @@ class Quick:
         while not self.server.started:
             time.sleep(0.01)
         user = accounts.local_user(self.engine.store)
-        self.headers = {"authorization": f"Bearer {accounts.issue(self.engine.store, user.id, 'key')}"}
+        self.headers = {"Authorization": f"Bearer {accounts.issue(self.engine.store, user.id, 'key')}"}
 
     async def work(self, device: str) -> None:
         loop = asyncio.get_running_loop()

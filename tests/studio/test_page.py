@@ -36,10 +36,8 @@ expect.set_options(timeout=30_000)
 pytestmark = pytest.mark.slow
 
 CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    *"--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking".split(),
-    *"--disable-component-update --disable-sync".split(),
-]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+FLAGS += ["--disable-background-networking", "--disable-component-update"]
 PASSWORD = "correct horse battery"
 EVIL = "<img src=x onerror=alert(1)> '\"$(id)`"
 TEXTS = {name: json.loads((PAGE / f"{name}.json").read_text(encoding="utf-8")) for name in ("en", "zh")}
@@ -491,7 +489,9 @@ def test_a_picture_and_its_recipe(person, tmp_path):
     terms = dialog.locator("dt").all_inner_texts()
     facts = dict(zip(terms, dialog.locator("dd").all_inner_texts(), strict=True))
     recipe = made["recipe"]
-    shown = {EN[f"recipe.{key}"]: str(recipe[key]) for key in "seed steps guidance size sampler version".split()}
+    shown = {
+        EN[f"recipe.{key}"]: str(recipe[key]) for key in ["seed", "steps", "guidance", "size", "sampler", "version"]
+    }
     assert facts.items() >= shown.items()
     assert facts[EN["recipe.style"]] == EN["style.flat"]
     assert recipe["hash"].startswith(facts[EN["recipe.hash"]])
@@ -556,14 +556,15 @@ def test_a_png_dropped_on_the_page_gives_its_settings_back(person, tmp_path):
 
 
 def drop_file(page, data):
-    make = """(base64) => {
+    drop = """(base64) => {
         const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt());
         const transfer = new DataTransfer();
         transfer.items.add(new File([bytes], "dropped.png", {type: "image/png"}));
-        return transfer;
+        const how = {dataTransfer: transfer, bubbles: true, cancelable: true};
+        const isOurs = (name) => !document.getElementById("pictures").dispatchEvent(new DragEvent(name, how));
+        return ["dragover", "drop"].every(isOurs);
     }"""
-    transfer = page.evaluate_handle(make, base64.b64encode(data).decode())
-    page.dispatch_event("#pictures", "drop", {"dataTransfer": transfer})
+    assert page.evaluate(drop, base64.b64encode(data).decode())  # else the browser would open the file instead
 
 
 def test_a_picture_is_deleted_when_one_is_sure(person):
@@ -727,7 +728,8 @@ def test_on_a_phone(person):
     expect(dialog.locator(".yes")).to_be_visible()
     fits(page)
     assert dialog.evaluate("(dialog) => dialog.scrollWidth <= dialog.clientWidth")
-    dialog.locator(".close").tap()  # which is in sight, however far down one is
+    expect(dialog.locator(".close")).to_be_in_viewport(ratio=1)  # however far down one is
+    dialog.locator(".close").tap()
     expect(dialog).to_be_hidden()
     page.get_by_text(EN["style.noto"], exact=True).tap()
     expect(page.get_by_label(EN["style.noto"])).to_be_checked()

@@ -274,6 +274,15 @@ def test_an_upload_that_an_open_job_needs_is_not_forgotten(store, user):
     assert not store.uploaded(needed, user)
 
 
+def test_a_user_keeps_only_so_many_uploads_at_once(store, user, monkeypatch):
+    monkeypatch.setattr(module, "MOST_UPLOADS", 2)
+    store.upload(user, png(1)), store.upload(user, png(2))
+    with pytest.raises(Refused, match="too many"):
+        store.upload(user, png(3))
+    store.forget_uploads(time.time() + 1)
+    store.upload(user, png(3))
+
+
 def test_a_share_shows_the_words_only_if_asked_and_ends(store, user, tmp_path, monkeypatch):
     store.submit(user, {"n": 1})
     store.add("w", store.claim("w"), 0, png(0, {"prompt": "a secret"}), FACTS)

@@ -4,7 +4,8 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
@@ -18,7 +19,7 @@ from inkwash.studio import accounts, uploads
 from inkwash.studio.catalogue import Ask, Model
 from inkwash.studio.engine import Engine
 from inkwash.studio.store import OPEN, Refused
-from inkwash.studio.who import Admin, Someone, TheEngine, address, cookie, same_origin
+from inkwash.studio.who import Admin, Someone, TheEngine, address, cookie
 from inkwash.systems.pictures.files import KEY
 
 router = APIRouter(prefix="/api", tags=["studio"])
@@ -164,8 +165,6 @@ def session(user: Someone) -> Session:
 @router.post("/login", responses={401: {"model": Problem}})
 def login(form: Login, request: Request, response: Response, engine: TheEngine) -> Session:
     """Opens a session for a name and a password; the session is a cookie."""
-    if not (same_origin(request) or "sec-fetch-site" not in request.headers):
-        raise Refused(403, "a page of another site may not ask this", "wrong_origin")
     state = request.app.state
     state.logins.take(address(request))
     state.tries.take(f"{address(request)} {form.name}")
@@ -334,7 +333,7 @@ async def events(
     return streamed(engine, user, user_stream(engine, user, since), request)
 
 
-async def job_stream(engine: Engine, user: accounts.User, id: str) -> AsyncIterator[bytes]:
+async def job_stream(engine: Engine, user: accounts.User, id: str) -> AsyncGenerator[bytes]:
     with engine.watching(id) as watcher:
         while True:
             row = await to_thread.run_sync(engine.store.job, id)
@@ -347,7 +346,7 @@ async def job_stream(engine: Engine, user: accounts.User, id: str) -> AsyncItera
                 yield b": still here\n\n"
 
 
-async def user_stream(engine: Engine, user: accounts.User, since: float) -> AsyncIterator[bytes]:
+async def user_stream(engine: Engine, user: accounts.User, since: float) -> AsyncGenerator[bytes]:
     with engine.watching(user.id) as watcher:
         for row in await to_thread.run_sync(engine.store.changed_since, user.id, since - 5):  # clocks differ a little
             yield await event(engine, row)
@@ -383,21 +382,22 @@ def streamed(
     engine: Engine, user: accounts.User, source: AsyncIterator[bytes], request: Request
 ) -> StreamingResponse:
     """An event stream, one of a few that a user may have at once."""
-    open_streams = request.app.state.streams
-    if open_streams[user.id] >= STREAMS:
+    count = request.app.state.streams
+    if count[user.id] >= STREAMS:
         raise Refused(429, f"{STREAMS} event streams are open already; close one", "too_many_streams", wait=5)
-    open_streams[user.id] += 1
-    engine.metrics.streams.inc()
 
     async def counted() -> AsyncIterator[bytes]:
+        count[user.id] += 1  # here: a stream whose client has gone before it began is never begun
+        engine.metrics.streams.inc()
         try:
-            async for piece in source:
-                yield piece
+            async with aclosing(source):
+                async for piece in source:
+                    yield piece
         finally:
             engine.metrics.streams.dec()
-            open_streams[user.id] -= 1
-            if not open_streams[user.id]:
-                del open_streams[user.id]
+            count[user.id] -= 1
+            if not count[user.id]:
+                del count[user.id]
 
     return StreamingResponse(counted(), media_type="text/event-stream")
 
@@ -517,7 +517,7 @@ def unshare(id: Id, user: Someone, engine: TheEngine) -> None:
 
 @router.post("/uploads", status_code=201)
 def upload(file: Annotated[UploadFile, File()], user: Someone, engine: TheEngine) -> Uploaded:
-    """A picture to begin from, or a mask: PNG, JPEG, WebP, BMP or GIF. Only its pixels are kept, for a day."""
+    """A picture to begin from, or a mask: PNG, JPEG, WebP, BMP or GIF. Only its pixels are kept, for an hour."""
     return Uploaded(id=engine.store.upload(user.id, uploads.clean(file.file.read(), "file")))
 
 

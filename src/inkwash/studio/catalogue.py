@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inkwash.errors import UserError, unknown
 from inkwash.studio.store import Refused
-from inkwash.systems.pictures.drawing import SAMPLERS, TUNED, Info, part, read_info
+from inkwash.systems.pictures.drawing import SAMPLERS, TUNED, part, read_info
 from inkwash.systems.pictures.upsampler import FACTOR
 from inkwash.weights.shipped import describe, locate, shipped
 
@@ -74,26 +74,15 @@ class Catalogue:
             if name in self.folders:
                 raise UserError(f"--model {path}: there is a model '{name}' already; rename the folder")
             self.folders[name] = path
-        self.info: dict[str, Info] = {name: read_info(folder) for name, folder in self.folders.items()}
+        self.known = {name: described(name, folder) for name, folder in self.folders.items()}
 
     def __getitem__(self, name: str) -> Model:
-        if name not in self.folders:
-            raise Refused(404, str(unknown("model", name[:60], self.folders)), "model_not_found", "model")
-        info, folder = self.info[name], self.folders[name]
-        sizes = [info.size, *([FACTOR * info.size] if part(folder, info, "upsampler") else [])]
-        return Model(
-            name=name,
-            styles=info.styles,
-            sizes=sizes,
-            samplers=[*SAMPLERS, *([TUNED] if (folder / "tables.json").is_file() else [])],
-            sampler=info.sampler,
-            steps=info.steps,
-            guidance=info.guidance,
-            transparent=_knows_opacity(part(folder, info, "vae")),
-        )
+        if name not in self.known:
+            raise Refused(404, str(unknown("model", name[:60], self.known)), "model_not_found", "model")
+        return self.known[name]
 
     def models(self) -> list[Model]:
-        return [self[name] for name in self.folders]
+        return list(self.known.values())
 
     def check(self, ask: Ask) -> None:
         """Refused, at once and in one line, for what the model would refuse later."""
@@ -111,6 +100,21 @@ class Catalogue:
             raise _wrong("give a mask or a border, not both", "mask")
         if ask.transparent and not model.transparent:
             raise _wrong(f"the model {ask.model} knows no opacity", "transparent")
+
+
+def described(name: str, folder: Path) -> Model:
+    info = read_info(folder)
+    sizes = [info.size, *([FACTOR * info.size] if part(folder, info, "upsampler") else [])]
+    return Model(
+        name=name,
+        styles=info.styles,
+        sizes=sizes,
+        samplers=[*SAMPLERS, *([TUNED] if (folder / "tables.json").is_file() else [])],
+        sampler=info.sampler,
+        steps=info.steps,
+        guidance=info.guidance,
+        transparent=_knows_opacity(part(folder, info, "vae")),
+    )
 
 
 def _knows_opacity(vae: Path | None) -> bool:

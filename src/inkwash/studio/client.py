@@ -352,10 +352,8 @@ class AsyncStudio:
                 self._reached = True
                 if answer.is_success or (lost and method == "DELETE" and answer.status_code == 404):
                     return answer
-                problem, wait = (
-                    _refusal(self.url, answer),
-                    max(pause, _seconds(answer.headers.get("retry-after", ""))),
-                )
+                problem = _refusal(self.url, answer)
+                wait = max(pause, _seconds(answer.headers.get("retry-after", "")))
                 final = answer.status_code not in AGAIN
             now = time.monotonic()
             end = min(end, now + (self.timeout if patience is None else patience))

@@ -25,7 +25,7 @@ from inkwash.studio.store import OPEN, Refused, Store
 
 LOG = logging.getLogger("inkwash.studio")
 MESSAGE = 4_000_000  # bytes of a worker's message at most
-UPLOADS_KEPT = 86400.0  # seconds that a picture which went in is kept, if no open job needs it
+UPLOADS_KEPT = 3600.0  # seconds that a picture which went in is kept, if no open job needs it
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,11 @@ class Live(NamedTuple):
 class Watcher:
     """Who waits for news of a job, or of a user's jobs: which have changed since it last looked."""
 
-    def __init__(self) -> None:
+    def __init__(self, previews: bool) -> None:
         self.event = asyncio.Event()
         self.jobs: set[str] = set()
-        self.previews: list[tuple[str, int, str]] = []  # job, place, a PNG in base64: of one job alone
+        self.wants_previews = previews
+        self.previews: list[tuple[int, str]] = []  # place, a PNG in base64
 
     async def news(self, seconds: float) -> set[str]:
         """The jobs that have changed, as soon as there are some; none after so many seconds."""
@@ -76,6 +77,7 @@ class WorkerState:
     memory: float = 0.0
     models: list[str] = field(default_factory=list)
     process: Any = None
+    job: tuple[str, str] | None = None  # what it draws, and for whom
 
 
 class Metrics:
@@ -145,9 +147,9 @@ class Engine:
                 await watcher.news(min(left, 5.0))
 
     @contextmanager
-    def watching(self, key: str) -> Iterator[Watcher]:
-        """Who is told when a job has changed, or any job of a user."""
-        watcher = Watcher()
+    def watching(self, key: str, previews: bool = False) -> Iterator[Watcher]:
+        """Who is told when a job has changed, or any job of a user; and shown every preview of it, if wanted."""
+        watcher = Watcher(previews)
         self._watchers[key].add(watcher)
         try:
             yield watcher
@@ -156,14 +158,11 @@ class Engine:
             if not self._watchers[key]:
                 del self._watchers[key]
 
-    def _changed(self, job: str, user: str, preview: tuple[str, int, str] | None = None) -> None:
-        for watcher in self._watchers.get(job, ()):
+    def _changed(self, job: str, user: str, preview: tuple[int, str] | None = None) -> None:
+        for watcher in (*self._watchers.get(job, ()), *self._watchers.get(user, ())):
             watcher.jobs.add(job)
-            if preview is not None:
+            if preview is not None and watcher.wants_previews:
                 watcher.previews.append(preview)
-            watcher.event.set()
-        for watcher in self._watchers.get(user, ()):
-            watcher.jobs.add(job)
             watcher.event.set()
 
     def _from_thread(self, call: Any, *arguments: Any) -> None:
@@ -223,6 +222,10 @@ class Engine:
             await says
             LOG.info("worker ended", extra={"facts": {"worker": state.name, "code": code}})
             await self._released(state.name, dead=code != 0)
+            if state.job is not None:
+                self.live.pop(state.job[0], None)
+                self._changed(*state.job)
+                state.job = None
 
     async def _released(self, worker: str, dead: bool) -> None:
         """What the worker held is queued again, even if the disk is full for now."""
@@ -250,6 +253,7 @@ class Engine:
             state.ready = True
         if job is None:
             return
+        state.job = None if event == "left" else (job, message["user"])
         live = self.live.get(job, Live())
         if event == "step":
             fresh = live if live.place == message["place"] else Live()
@@ -265,7 +269,7 @@ class Engine:
         elif event == "left":
             self.metrics.busy.labels(device).inc(message["seconds"])
             self.live.pop(job, None)
-        preview = (job, message["place"], message["picture"]) if event == "preview" else None
+        preview = (message["place"], message["picture"]) if event == "preview" else None
         self._changed(job, message["user"], preview)
 
     def _wake(self) -> None:
@@ -276,7 +280,7 @@ class Engine:
                     state.process.stdin.write(b"\n")
 
     async def _watch(self) -> None:
-        """Once a second: jobs whose worker shows no sign of life. Once an hour: uploads that nobody needs."""
+        """Once a second: jobs whose worker shows no sign of life. Every ten minutes: uploads that nobody needs."""
         swept = 0.0
         while True:
             try:
@@ -284,7 +288,7 @@ class Engine:
                     for state in self.workers.values():
                         if state.name == name and state.process is not None and state.process.returncode is None:
                             state.process.kill()
-                if time.monotonic() - swept > 3600:
+                if time.monotonic() - swept > 600:
                     swept = time.monotonic()
                     await to_thread.run_sync(self.store.forget_uploads, time.time() - UPLOADS_KEPT)
             except Exception:  # a full disk, say: the next second may be better

@@ -18,7 +18,7 @@ LOG = logging.getLogger("inkwash.studio")
 SMALL, LARGE = 1_000_000, 64_000_000  # bytes of a body; the second where pictures come in
 LARGE_PATHS = ("/api/uploads", "/api/recipe", "/v1/images/edits", "/v1/images/variations", "/sdapi/", "/controlnet/")
 DRAINED = 4_000_000  # bytes of a refused body that are still read: else the client's end is cut, and sees no answer
-PATIENCE = 60.0  # seconds for a client to send the next piece of its body
+PATIENCE = 300.0  # seconds for a client to send its body
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -61,7 +61,7 @@ class Guard:
             if whole:
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), PATIENCE)
+                message = await asyncio.wait_for(receive(), begun + PATIENCE - time.monotonic())
             except TimeoutError:
                 cut = (408, "the body came too slowly", "request_timeout")
                 raise TooLarge from None

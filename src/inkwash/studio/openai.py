@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from io import BytesIO
 from typing import Any, Literal
 
@@ -355,12 +355,12 @@ def converted(data: bytes, order: Order) -> bytes:
     return file.getvalue()
 
 
-async def stream(engine: Engine, order: Order, job: str, kind: str) -> AsyncIterator[bytes]:
+async def stream(engine: Engine, order: Order, job: str, kind: str) -> AsyncGenerator[bytes]:
     """Each picture's previews as they come, and each picture as it is done."""
     sent, count = 0, dict[int, int]()
-    with engine.watching(job) as watcher:
+    with engine.watching(job, previews=True) as watcher:
         while True:
-            for _, place, preview in watcher.previews:
+            for place, preview in watcher.previews:
                 count[place] = count.get(place, -1) + 1
                 data = base64.b64decode(preview)
                 data = (

@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ LEASE = 15.0  # seconds that a worker has a job without a sign of life
 MOST_DEATHS = 8  # of workers over one job without a picture, before the job is held to be the cause
 MOST_WAITING = 10_000  # jobs in the queue
 MOST_WAITING_EACH = 2_000  # of one user
+MOST_UPLOADS = 300  # of one user at once
 RESERVE = 20_000_000  # bytes of the disk that pictures leave free, so that the tables can still be written
 OPEN = ("queued", "running")
 CANCELLED = {"status": "cancelled", "worker": None, "lease": None}
@@ -61,7 +63,7 @@ class Store:
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise UserError(f"cannot make the folder {home}: {error.strerror}; choose another with --home") from None
-        self.files = Files(home / "pictures")
+        self.files, self.one = Files(home / "pictures"), threading.Lock()
         self.engine = create_engine(f"sqlite:///{home / 'studio.db'}", pool_size=20, max_overflow=40)
         event.listen(self.engine, "connect", _configure)
         event.listen(self.engine, "begin", _begin)
@@ -81,7 +83,8 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction alone with the database; when the block is left, what it wrote lies on the disk."""
-        with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        # one thread of this process at a time: they would otherwise wait for SQLite by sleeping, some for seconds
+        with self.one, self.engine.connect().execution_options(writes=True) as connection, connection.begin():
             yield connection
 
     # what users ask for
@@ -339,9 +342,12 @@ class Store:
     # pictures that went in
 
     def upload(self, user: str, data: bytes) -> str:
-        """Keeps a picture that was made safe by uploads.py; its name. OSError for a full disk."""
+        """Keeps a picture that uploads.py made safe; its name. Refused for too many, OSError for a full disk."""
         self.room()
         with self.writing() as tx:
+            count = tx.scalar(select(func.count()).select_from(uploads).where(uploads.c.user_id == user))
+            if count >= MOST_UPLOADS:
+                raise Refused(429, "too many pictures to begin from; they are kept for an hour", "uploads", wait=600)
             row = {"id": identity(), "user_id": user, "sha256": self.files.save(data), "created": time.time()}
             tx.execute(insert(uploads).values(row))
         return str(row["id"])

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import threading
 import time
 from collections import OrderedDict
 from typing import Annotated
@@ -28,9 +29,14 @@ class Bucket:
     def __init__(self, rate: float, most: float) -> None:
         self.rate, self.most = rate, most
         self.levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self.one = threading.Lock()
 
     def take(self, key: str) -> None:
         """Refused, with the time to wait, when nothing is left."""
+        with self.one:
+            self._take(key)
+
+    def _take(self, key: str) -> None:
         level, then = self.levels.get(key, (self.most, 0.0))
         left = min(self.most, level + (time.monotonic() - then) * self.rate)
         if left < 1:
@@ -67,10 +73,10 @@ def known(request: Request) -> User | None:
         except (binascii.Error, ValueError):
             return None
         return accounts.holder(engine.store, password, "key")
+    if engine.settings.open:
+        return accounts.local_user(engine.store)
     session = request.cookies.get(cookie(engine))
-    if session is None:
-        return accounts.local_user(engine.store) if engine.settings.open else None
-    if request.method not in SAFE and not same_origin(request):
+    if session is None or (request.method not in SAFE and not same_origin(request)):
         return None
     return accounts.holder(engine.store, session, "session")
 
