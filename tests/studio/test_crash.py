@@ -1,4 +1,4 @@
-"""Server and worker are killed, again and again, at any moment: no accepted job is lost, none is drawn twice."""
+"""Server and worker are killed, again and again, at any moment: no accepted job is lost, no picture twice."""
 
 import os
 import random

@@ -265,7 +265,7 @@ def test_a_name_that_is_not_ours_is_refused(nobody, host):
 
 
 @pytest.mark.parametrize(
-    "origin", ["null", "http://evil.example", "https://127.0.0.1", "http://127.0.0.1:1", "file://"]
+    "origin", ["null", "http://evil.example", "https://127.0.0.1", "http://127.0.0.1:1", "file://", "http://["]
 )
 def test_a_page_of_another_site_may_ask_nothing(studio, me, nobody, origin):
     for client in (me, nobody):
@@ -327,6 +327,37 @@ def test_it_listens_to_this_machine_alone_unless_there_are_users_or_it_is_said(t
         process.wait(20)
         assert line.startswith("The studio is at http://0.0.0.0:") and ("token" in line) == (not options)
     assert studio.url.startswith("http://127.0.0.1:")
+
+
+def test_in_an_open_studio_nobody_rules(tmp_path):
+    process = start(tmp_path / "open", "--open")
+    url = process.stdout.readline().split(" at ")[1].strip()
+    try:
+        until(lambda: answers(url))
+        assert httpx.get(f"{url}/api/session").json()["admin"] is False
+        same = {"origin": url}
+        account = {"name": "evil", "password": "long enough a password", "admin": True}
+        assert httpx.post(f"{url}/api/users", json=account, headers=same).status_code == 403
+        assert httpx.post(f"{url}/api/keys", json={}, headers=same).status_code == 403
+        assert httpx.get(f"{url}/metrics").status_code == 403
+        assert httpx.post(f"{url}/api/jobs", json={"prompt": "a fox"}, headers=same).status_code == 202
+        assert httpx.post(f"{url}/api/jobs", json={"prompt": "a"}, headers={"origin": "null"}).status_code == 403
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def answers(url):
+    with suppress(httpx.TransportError):
+        return httpx.get(f"{url}/healthz").status_code == 200
+
+
+def test_a_second_studio_in_the_same_folder_says_so_and_leaves_the_first_alone(studio):
+    before = (studio.home / "local.json").read_text()
+    process = start(studio.home)
+    assert process.wait(30) == 2
+    assert "running in" in process.stderr.read() and process.stdout.read() == ""
+    assert (studio.home / "local.json").read_text() == before
 
 
 def inkwash_store(home):
@@ -486,6 +517,12 @@ def header(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
 
 
+def exif_bomb():
+    """A PNG whose EXIF makes Pillow stumble over its own feet (struct.error) when the picture is turned."""
+    exif = b"MM\0*\0\0\0\x08\0\x02\x01\x03\0\x02\0\0\0\x02x\0\0\0\x01\x12\0\x03\0\0\0\x01\0\x06\xa2\0\0\0\0\0"
+    return png()[:33] + chunk(b"eXIf", exif) + png()[33:]
+
+
 def bombs():
     body = chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
     yield "2^31 wide", header(2**31 - 1, 1) + body
@@ -494,21 +531,27 @@ def bombs():
     yield "truncated", png((200, 200), pnginfo=None)[:100]
     yield "inflates", header(9000, 9000) + chunk(b"IDAT", zlib.compress(bytes(10**7))) + chunk(b"IEND", b"")
     yield "text bomb", png()[:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8))) + png()[33:]
+    yield "EXIF that leads nowhere", exif_bomb()
     yield "cut off JPEG", b"\xff\xd8\xff\xe0" + bytes(50)
     yield "empty", b""
 
 
 @pytest.mark.parametrize(("name", "data"), list(bombs()), ids=[name for name, _ in bombs()])
 def test_bombs_are_refused_and_take_no_memory(studio, me, name, data):
-    before = memory(studio.process.pid)
+    before = peak(studio.process.pid)
     answer = me.post("/api/uploads", files={"file": ("x.png", data, "image/png")})
     assert answer.status_code in (400, 413), answer.text
-    assert memory(studio.process.pid) < before + 150e6
+    assert peak(studio.process.pid) < before + 200e6
     assert me.get("/healthz").json()["status"] == "ok"
 
 
-def memory(pid):
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+def peak(pid):
+    """The most memory that the process has taken since it was asked before, in bytes."""
+    import re
+
+    most = int(re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return most
 
 
 def test_of_an_upload_only_the_pixels_are_kept(studio, me):
@@ -641,15 +684,80 @@ def test_only_so_many_streams_are_open_at_once_and_closing_frees_them(studio):
     raise AssertionError("closed streams stay counted")
 
 
-def test_a_slow_listener_costs_no_memory(studio, ben):
-    """Who does not read gets the newest state when they do, not everything that was missed."""
-    with connected(studio) as raw:
-        raw.sendall(head("GET", "/api/events", ben))
-        raw.recv(100)
-        before = memory(studio.process.pid)
-        for seed in range(20):
-            draw(ben, seed=seed, previews=8, n=3)
-        assert memory(studio.process.pid) < before + 30e6
+def test_who_does_not_read_is_told_the_newest_alone(tmp_path):
+    """A thousand changes that nobody reads are one job to look at, and no previews."""
+    import asyncio
+
+    from inkwash.studio.engine import Engine
+
+    async def listen():
+        engine = Engine(Settings(tmp_path / "home"))
+        with engine.watching("user") as watcher, engine.watching("job", previews=True) as shown:
+            for step in range(1000):
+                engine._heard(
+                    "cpu", {"job": "job", "user": "user", "event": "step", "place": 0, "step": step, "steps": 9}
+                )
+            engine._heard("cpu", {"job": "job", "user": "user", "event": "preview", "place": 0, "picture": "x"})
+            assert watcher.previews == [] and shown.previews == [(0, "x")]
+            assert await watcher.news(0) == await shown.news(0) == {"job"} and await watcher.news(0) == set()
+        assert not engine._watchers
+
+    asyncio.run(listen())
+
+
+def test_who_is_nobody_costs_nothing(studio, nobody):
+    """Their bodies are not read: 30 MB of brackets, which would take seconds to parse, are refused at once."""
+    body = b'{"init_images":[' + b"[]," * 7_000_000 + b"[]]}"
+    before = peak(studio.process.pid)
+    for path, kind in [
+        ("/sdapi/v1/img2img", "application/json"),
+        ("/api/uploads", "multipart/form-data; boundary=x"),
+    ]:
+        begun = cpu(studio.process.pid)
+        with suppress(httpx.TransportError):  # the answer comes before the end of the body
+            answer = nobody.post(path, content=body, headers={"content-type": kind})
+            assert answer.status_code == 401
+        assert cpu(studio.process.pid) - begun < 1.0
+    assert peak(studio.process.pid) < before + 100e6
+    malformed = nobody.post("/api/jobs", content=b"{", headers={"content-type": "application/json"})
+    assert malformed.status_code == 401
+
+
+def cpu(pid):
+    """Seconds of computing."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def test_only_so_many_requests_of_a_user_wait_at_once_and_who_has_gone_does_not(quick, monkeypatch):
+    from inkwash.studio import api
+
+    monkeypatch.setattr(api, "WAITS", 3)
+    monkeypatch.setattr(quick.engine.store, "claim", lambda worker: None)  # nobody draws for now
+    headers = quick.headers
+    with httpx.Client(base_url=quick.url, headers=headers, timeout=60) as client:
+        job = client.post("/api/jobs", json={"prompt": "x"}).json()["id"]
+        waiting = [threading.Thread(target=impatient, args=(quick, job)) for _ in range(3)]
+        for thread in waiting:
+            thread.start()
+        until(lambda: sum(quick.app.state.waits.values()) == 3)
+        assert client.get(f"/api/jobs/{job}", params={"wait": 60}).status_code == 429
+        for thread in waiting:
+            thread.join()
+        until(lambda: not quick.app.state.waits)
+        assert client.post(f"/api/jobs/{job}/cancel").json()["status"] == "cancelled"
+
+
+def impatient(quick, job):
+    with suppress(httpx.TimeoutException):
+        httpx.get(f"{quick.url}/api/jobs/{job}", params={"wait": 60}, headers=quick.headers, timeout=1.5)
+
+
+def until(true):
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 # 12. passwords
@@ -786,6 +894,30 @@ def test_a_days_share_holds_against_many_threads(studio):
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.post("/api/jobs", json=ask).status_code, range(16)))
     assert sorted(answers) == [202] * 5 + [429] * 11
+
+
+def test_keys_made_at_once_are_each_their_own(studio, me):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda i: me.post("/api/keys", json={"name": f"race {i}"}).json(), range(24)))
+    for one in made[:4]:
+        assert me.delete(f"/api/keys/{one['id']}").status_code == 204
+        assert (
+            httpx.get(f"{studio.url}/api/session", headers={"authorization": f"Bearer {one['key']}"}).status_code
+            == 401
+        )
+    last = made[-1]["key"]
+    assert httpx.get(f"{studio.url}/api/session", headers={"authorization": f"Bearer {last}"}).status_code == 200
+
+
+def test_a_key_of_idempotency_is_for_one_request(me):
+    headers = {"idempotency-key": "twice"}
+    one = me.post("/api/jobs", json={"prompt": "a fox", "model": "emoji-fast"}, headers=headers)
+    same = me.post("/api/jobs", json={"prompt": "a fox", "model": "emoji-fast"}, headers=headers)
+    other = me.post("/api/jobs", json={"prompt": "a dog", "model": "emoji-fast"}, headers=headers)
+    assert one.json()["id"] == same.json()["id"] and other.status_code == 422
+    assert other.json()["error"]["code"] == "idempotency_conflict"
 
 
 # 15. words that leave with the picture

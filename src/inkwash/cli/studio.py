@@ -83,7 +83,10 @@ def studio(
         models=tuple(model or ()),
     )
     start_log(home, log)
-    serve(settings, listener, accounts, store, user)
+    from inkwash.studio.engine import alone
+
+    with alone(home):
+        serve(settings, listener, accounts, store, user)
 
 
 def serve(settings: Any, listener: socket.socket, accounts: Any, store: Any, user: Any) -> None:
@@ -111,9 +114,10 @@ def serve(settings: Any, listener: socket.socket, accounts: Any, store: Any, use
         timeout_graceful_shutdown=3,
         limit_concurrency=1000,
     )
-    uvicorn.Server(config).run(sockets=[listener])
-    if application.state.failure is not None:
-        raise application.state.failure
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except SystemExit:
+        raise UserError("the studio could not start; its log says why") from None
 
 
 @studio_app.command()
@@ -145,8 +149,8 @@ def link(
 def add_user(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The name to log in with.")],
-    admin: Annotated[bool, typer.Option("--admin", help="May open and close accounts.")] = False,
-    daily: Annotated[int | None, typer.Option(min=0, help="Pictures in 24 hours; no limit if left out.")] = None,
+    admin: Annotated[bool | None, typer.Option("--admin/--no-admin", help="May open and close accounts.")] = None,
+    daily: Annotated[int | None, typer.Option(min=0, help="Pictures in 24 hours; no limit, or as before.")] = None,
     close: Annotated[bool, typer.Option("--close", help="Close the account instead.")] = False,
     home: Home = None,
 ) -> None:
@@ -168,9 +172,10 @@ def add_user(
     else:
         password = sys.stdin.readline().rstrip("\n")
     if found is None:
-        accounts.add_user(store, name, password, admin=admin, daily=daily)
+        accounts.add_user(store, name, password, admin=bool(admin), daily=daily)
     else:
-        accounts.change_user(store, found.id, password=password, active=True, admin=admin, daily=daily)
+        given = {key: value for key, value in (("admin", admin), ("daily", daily)) if value is not None}
+        accounts.change_user(store, found.id, password=password, active=True, **given)
     print(f"{name}: may log in")
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field
 
 from inkwash.studio import uploads
 from inkwash.studio.accounts import User
-from inkwash.studio.api import recipe_in
+from inkwash.studio.api import recipe_in, waited
 from inkwash.studio.catalogue import LONGEST, MOST_EACH, MOST_SIDE, MOST_STEPS, Ask, Words
 from inkwash.studio.engine import Engine, Live
 from inkwash.studio.openai import PATIENCE, ended
@@ -232,20 +232,21 @@ SD = "/sdapi/v1"
 
 
 @router.post(f"{SD}/txt2img")
-async def txt2img(order: TextOrder, user: Someone, engine: TheEngine) -> Answer:
+async def txt2img(order: TextOrder, user: Someone, engine: TheEngine, request: Request) -> Answer:
     """Pictures from words."""
-    return await drawn(order, user, engine)
+    return await drawn(order, user, engine, request)
 
 
 @router.post(f"{SD}/img2img")
-async def img2img(order: ImageOrder, user: Someone, engine: TheEngine) -> Answer:
+async def img2img(order: ImageOrder, user: Someone, engine: TheEngine, request: Request) -> Answer:
     """Pictures from words and a picture: all of it drawn anew, or where the mask is white."""
-    return await drawn(order, user, engine)
+    return await drawn(order, user, engine, request)
 
 
-async def drawn(order: Order, user: User, engine: Engine) -> Answer:
-    job = await to_thread.run_sync(submitted, order, user, engine)
-    row = await engine.finished(job, PATIENCE)
+async def drawn(order: Order, user: User, engine: Engine, request: Request) -> Answer:
+    decoding = uploads.DECODING if isinstance(order, ImageOrder) else None
+    job = await to_thread.run_sync(submitted, order, user, engine, limiter=decoding)
+    row = await waited(engine, user, job, PATIENCE, request)
     return await to_thread.run_sync(answered, order, row, engine)
 
 

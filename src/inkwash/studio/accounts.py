@@ -138,6 +138,11 @@ def list_keys(store: Store, user: str) -> list[Any]:
         return list(tx.execute(select(secrets).where(*which).order_by(secrets.c.created)))
 
 
+def find_key(store: Store, key: str) -> Any:
+    with store.reading() as tx:
+        return tx.execute(select(secrets).where(secrets.c.hash == _hash(key))).one()
+
+
 def revoke_key(store: Store, id: str, user: str) -> bool:
     with store.writing() as tx:
         which = (secrets.c.id == id, secrets.c.user_id == user, secrets.c.kind == "key")

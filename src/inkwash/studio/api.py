@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, File, Header, Path, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
@@ -19,17 +18,18 @@ from inkwash.studio import accounts, uploads
 from inkwash.studio.catalogue import Ask, Model
 from inkwash.studio.engine import Engine
 from inkwash.studio.store import OPEN, Refused
-from inkwash.studio.who import Admin, Someone, TheEngine, address, cookie
+from inkwash.studio.who import Admin, Someone, TheEngine, address, cookie, known
 from inkwash.systems.pictures.files import KEY
 
 router = APIRouter(prefix="/api", tags=["studio"])
 Id = Annotated[str, Path(max_length=100)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Before = Annotated[str | None, Query(max_length=100)]
-STREAMS = 20  # event streams of one user at once
-BEAT = 15.0  # seconds between two signs of life in a stream, and two looks whether its user may still listen
+STREAMS, WAITS = 20, 100  # event streams, and requests that wait for a job, of one user at once
+BEAT = 10.0  # seconds between two signs of life in a stream, and two looks whether its user may still listen
+STILL_HERE = b": still here\n\n"
 PACE = 0.05  # seconds between two events at least
-HASHING = threading.Semaphore(2)  # passwords hashed at once: each takes 64 MB and a core
+HASHING = CapacityLimiter(2)  # passwords hashed at once: each takes 64 MB and a core
 LONGEST_RECIPE = 20_000  # characters
 LONGEST_WAIT = 60.0  # seconds for which `wait` may ask
 
@@ -163,13 +163,13 @@ def session(user: Someone) -> Session:
 
 
 @router.post("/login", responses={401: {"model": Problem}})
-def login(form: Login, request: Request, response: Response, engine: TheEngine) -> Session:
+async def login(form: Login, request: Request, response: Response, engine: TheEngine) -> Session:
     """Opens a session for a name and a password; the session is a cookie."""
     state = request.app.state
     state.logins.take(address(request))
     state.tries.take(f"{address(request)} {form.name}")
-    with HASHING:
-        user = accounts.log_in(engine.store, form.name, form.password)
+    work = accounts.log_in, engine.store, form.name, form.password
+    user = await to_thread.run_sync(*work, limiter=HASHING)
     if user is None:
         raise Refused(401, "the name or the password is wrong", "wrong_password")
     begin_session(request, response, engine, user)
@@ -199,8 +199,10 @@ def keys(user: Someone, engine: TheEngine) -> list[Key]:
 @router.post("/keys", status_code=201)
 def new_key(form: Named, user: Someone, engine: TheEngine) -> NewKey:
     """A new key for programs: send it as `Authorization: Bearer KEY`."""
+    if engine.settings.open:
+        raise Refused(403, "an open studio gives no keys; `inkwash studio key` does", "not_allowed")
     key = accounts.issue(engine.store, user.id, "key", form.name)
-    row = accounts.list_keys(engine.store, user.id)[-1]
+    row = accounts.find_key(engine.store, key)
     return NewKey(id=row.id, name=row.name, created=row.created, key=key)
 
 
@@ -267,7 +269,7 @@ def new_job(
 
     Asked again with the same `Idempotency-Key`, it answers with the job that it made at first.
     """
-    retry = None if idempotency_key is None else f"key:{idempotency_key}"
+    retry = None if idempotency_key is None else f"key:api:{idempotency_key}"
     job = engine.submit(user, ask, "api", retry)
     return shown(engine, engine.store.job(job["id"]))
 
@@ -290,12 +292,13 @@ async def job(
     id: Id,
     user: Someone,
     engine: TheEngine,
+    request: Request,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for its end.")] = 0,
 ) -> Job:
     """A job, as it is now or when it has ended."""
     if await to_thread.run_sync(engine.store.job, id, user.id) is None:
         raise no_such("job")
-    return await to_thread.run_sync(shown, engine, await engine.finished(id, wait))
+    return await to_thread.run_sync(shown, engine, await waited(engine, user, id, wait, request))
 
 
 @router.post("/jobs/{id}/cancel")
@@ -317,7 +320,7 @@ async def job_events(id: Id, user: Someone, engine: TheEngine, request: Request)
     answers. Who was cut off asks again and has missed nothing."""
     if await to_thread.run_sync(engine.store.job, id, user.id) is None:
         raise no_such("job")
-    return streamed(engine, user, job_stream(engine, user, id), request)
+    return streamed(engine, user, job_stream(engine, id, request), request)
 
 
 @router.get("/events", responses=STREAM, response_class=StreamingResponse)
@@ -330,41 +333,46 @@ async def events(
         since = float(last_event_id) if last_event_id else time.time()
     except ValueError:
         since = time.time()
-    return streamed(engine, user, user_stream(engine, user, since), request)
+    return streamed(engine, user, user_stream(engine, user, since, request), request)
 
 
-async def job_stream(engine: Engine, user: accounts.User, id: str) -> AsyncGenerator[bytes]:
-    with engine.watching(id) as watcher:
-        while True:
-            row = await to_thread.run_sync(engine.store.job, id)
+async def job_stream(engine: Engine, id: str, request: Request) -> AsyncGenerator[bytes]:
+    last: Any = None
+    async for _ in beats(engine, id, request):
+        row = await to_thread.run_sync(engine.store.job, id)
+        yield STILL_HERE if row == last and row.status != "running" else await event(engine, row)
+        if row.status not in OPEN:
+            return
+        last = row
+
+
+async def user_stream(engine: Engine, user: accounts.User, since: float, request: Request) -> AsyncGenerator[bytes]:
+    seen = float("-inf")  # the newest change that was told
+    async for changed in beats(engine, user.id, request):
+        if changed:
+            rows = [await to_thread.run_sync(engine.store.job, id) for id in changed]
+        else:  # at first; and later what another process may have written, which nobody tells
+            rows = await to_thread.run_sync(engine.store.changed_since, user.id, max(since - 5, seen))
+            rows = [row for row in rows if row.changed > seen]
+        for row in rows:
+            seen = max(seen, row.changed)
             yield await event(engine, row)
-            if row.status not in OPEN or engine.stopping:
-                return
-            while not await watcher.news(BEAT):
-                if engine.stopping or not await listens(engine, user):
-                    return
-                yield b": still here\n\n"
+        yield STILL_HERE
 
 
-async def user_stream(engine: Engine, user: accounts.User, since: float) -> AsyncGenerator[bytes]:
-    with engine.watching(user.id) as watcher:
-        for row in await to_thread.run_sync(engine.store.changed_since, user.id, since - 5):  # clocks differ a little
-            yield await event(engine, row)
-        yield b": that was what there is\n\n"
-        seen = time.monotonic()
+async def beats(engine: Engine, key: str, request: Request) -> AsyncGenerator[set[str]]:
+    """At once, and then whenever something changes, or nothing does for `BEAT` seconds: which jobs have changed. It
+    ends when who listens may not any more, or the studio stops."""
+    changed, looked = set[str](), time.monotonic()
+    with engine.watching(key) as watcher:
         while not engine.stopping:
+            yield changed
+            await asyncio.sleep(PACE)
             changed = await watcher.news(BEAT)
-            if time.monotonic() - seen > BEAT:
-                seen = time.monotonic()
-                if not await listens(engine, user):
+            if time.monotonic() - looked > BEAT - 1:
+                looked = time.monotonic()
+                if await to_thread.run_sync(known, engine, request) is None:
                     return
-            for id in changed:
-                row = await to_thread.run_sync(engine.store.job, id)
-                yield await event(engine, row)
-            if not changed:
-                yield b": still here\n\n"
-            else:
-                await asyncio.sleep(PACE)
 
 
 async def event(engine: Engine, row: Any) -> bytes:
@@ -372,19 +380,32 @@ async def event(engine: Engine, row: Any) -> bytes:
     return format_sse_event(event="job", id=repr(row.changed), data_str=job.model_dump_json(), retry=1000)
 
 
-async def listens(engine: Engine, user: accounts.User) -> bool:
-    """Whether the account is still open."""
-    found = await to_thread.run_sync(accounts.find_user, engine.store, user.name)
-    return found is not None
+def check_streams(user: accounts.User, request: Request) -> None:
+    if request.app.state.streams[user.id] >= STREAMS:
+        raise Refused(429, f"{STREAMS} event streams are open already; close one", "too_many_streams", wait=5)
+
+
+async def waited(engine: Engine, user: accounts.User, job: str, seconds: float, request: Request) -> Any:
+    """The job when it has ended, or as it is after so many seconds, or when the client has gone. A user may wait for
+    so many at once."""
+    count = request.app.state.waits
+    if count[user.id] >= WAITS:
+        raise Refused(429, f"{WAITS} requests wait for jobs already; the job goes on", "too_many_waits", wait=5)
+    count[user.id] += 1
+    try:
+        return await engine.finished(job, seconds, request.is_disconnected)
+    finally:
+        count[user.id] -= 1
+        if not count[user.id]:
+            del count[user.id]
 
 
 def streamed(
     engine: Engine, user: accounts.User, source: AsyncIterator[bytes], request: Request
 ) -> StreamingResponse:
     """An event stream, one of a few that a user may have at once."""
+    check_streams(user, request)
     count = request.app.state.streams
-    if count[user.id] >= STREAMS:
-        raise Refused(429, f"{STREAMS} event streams are open already; close one", "too_many_streams", wait=5)
 
     async def counted() -> AsyncIterator[bytes]:
         count[user.id] += 1  # here: a stream whose client has gone before it began is never begun
@@ -480,7 +501,7 @@ def file(
 @router.get("/pictures/{id}/thumbnail", responses=WEBP, response_class=WebP)
 def thumbnail(id: Id, user: Someone, engine: TheEngine) -> Response:
     """The picture, small."""
-    data = engine.store.files.thumbnail(own_picture(id, user, engine).sha256)
+    data = engine.store.thumbnail(own_picture(id, user, engine))
     return WebP(data, headers={"cache-control": "private, max-age=31536000, immutable"})
 
 
@@ -516,15 +537,19 @@ def unshare(id: Id, user: Someone, engine: TheEngine) -> None:
 
 
 @router.post("/uploads", status_code=201)
-def upload(file: Annotated[UploadFile, File()], user: Someone, engine: TheEngine) -> Uploaded:
+async def upload(file: Annotated[UploadFile, File()], user: Someone, engine: TheEngine) -> Uploaded:
     """A picture to begin from, or a mask: PNG, JPEG, WebP, BMP or GIF. Only its pixels are kept, for an hour."""
-    return Uploaded(id=engine.store.upload(user.id, uploads.clean(file.file.read(), "file")))
+
+    def work() -> str:
+        return engine.store.upload(user.id, uploads.clean(file.file.read(uploads.MOST_BYTES + 1), "file"))
+
+    return Uploaded(id=await to_thread.run_sync(work, limiter=uploads.DECODING))
 
 
 @router.post("/recipe")
 def recipe(file: Annotated[UploadFile, File()], user: Someone) -> Recipe:
     """The recipe in a PNG that inkwash made."""
-    return Recipe(recipe=recipe_in(file.file.read(), "file"))
+    return Recipe(recipe=recipe_in(file.file.read(uploads.MOST_BYTES + 1), "file"))
 
 
 def recipe_in(data: bytes, param: str) -> dict[str, Any]:

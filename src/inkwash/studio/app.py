@@ -18,10 +18,9 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 import inkwash
-from inkwash.errors import UserError
 from inkwash.studio import a1111, accounts, api, openai
 from inkwash.studio.engine import Engine, Settings
-from inkwash.studio.guard import Guard, error_body
+from inkwash.studio.guard import Guard, error_body, login_header
 from inkwash.studio.store import Refused
 from inkwash.studio.who import AT_ONCE, LOGINS, PER_LOGIN, PER_SECOND, PER_TRY, TRIES, Admin, Bucket, TheEngine
 
@@ -57,12 +56,8 @@ def create(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            async with engine.running():
-                yield
-        except UserError as error:  # the command says it; the server's own log would show where it came from
-            app.state.failure = error
-            raise
+        async with engine.running():
+            yield
 
     app = FastAPI(
         title="inkwash studio",
@@ -73,10 +68,10 @@ def create(settings: Settings) -> FastAPI:
         redoc_url=None,
         responses=ERRORS,
     )
-    app.state.engine, app.state.failure = engine, None
+    app.state.engine = engine
     app.state.rate = Bucket(PER_SECOND, AT_ONCE)
     app.state.tries, app.state.logins = Bucket(1 / PER_TRY, TRIES), Bucket(1 / PER_LOGIN, LOGINS)
-    app.state.streams = Counter()
+    app.state.streams, app.state.waits = Counter(), Counter()
     for router in (api.router, api.public, openai.router, a1111.router):
         app.include_router(router)
     add_page(app)
@@ -89,11 +84,12 @@ def create(settings: Settings) -> FastAPI:
 
 
 def add_operations(app: FastAPI) -> None:
-    @app.get("/healthz", tags=["operations"])
-    def healthz(engine: TheEngine) -> Health:
+    @app.get("/healthz", tags=["operations"], responses={503: {"model": Health}})
+    def healthz(engine: TheEngine, response: Response) -> Health:
         """Whether jobs are taken and drawn."""
         ready = sum(state.ready for state in engine.workers.values())
-        status = "disk full" if engine.disk_full else "ok" if ready else "starting"
+        status = "disk full" if engine.store.is_full() else "ok" if ready else "starting"
+        response.status_code = 200 if status == "ok" else 503
         return Health(status=status, workers=ready)
 
     @app.get(
@@ -147,8 +143,9 @@ class Static(StaticFiles):
 def problem(request: Request, refused: Refused) -> Response:
     """An error in the shape of the door at which it was asked."""
     headers = {} if refused.wait is None else {"retry-after": str(max(1, round(refused.wait)))}
-    if refused.status == 401 and request.url.path.startswith(("/sdapi", "/controlnet", "/metrics")):
-        headers["www-authenticate"] = 'Basic realm="inkwash: any name, a key as password"'
+    if refused.status == 422 and request.url.path.startswith("/v1"):
+        refused.status = 400  # OpenAI's word for it
+    headers |= login_header(request.url.path, refused)
     return JSONResponse(error_body(request.url.path, refused), refused.status, headers)
 
 

@@ -9,7 +9,7 @@ import secrets
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from inkwash.studio.catalogue import Ask, Catalogue
 from inkwash.studio.store import OPEN, Refused, Store
 
 LOG = logging.getLogger("inkwash.studio")
+LOOK = 2.0  # seconds between two looks at a job that is waited for, and at who waits
 MESSAGE = 4_000_000  # bytes of a worker's message at most
 UPLOADS_KEPT = 3600.0  # seconds that a picture which went in is kept, if no open job needs it
 
@@ -108,7 +109,6 @@ class Engine:
         self.metrics = Metrics()
         self.live: dict[str, Live] = {}
         self.workers = {device: WorkerState() for device in settings.devices}
-        self.disk_full = False
         self.stopping = False
         self._watchers: dict[str, set[Watcher]] = defaultdict(set)  # by job and by user
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -123,7 +123,12 @@ class Engine:
             if upload is not None and self.store.uploaded(upload, user.id) is None:
                 raise Refused(404, f"{param}: there is no such upload", "upload_not_found", param)
         seed = secrets.randbelow(2**32) if ask.seed is None else ask.seed
-        job = self.store.submit(user.id, ask.model_copy(update={"seed": seed}).model_dump(), door=door, retry=retry)
+        wanted = ask.model_copy(update={"seed": seed}).model_dump()
+        job = self.store.submit(user.id, wanted, door=door, retry=retry)
+        drawn_by_chance = {"seed"} if ask.seed is None else set()
+        if any(job["ask"][key] != wanted[key] for key in set(wanted) - drawn_by_chance - {"image", "mask"}):
+            message = "this Idempotency-Key was used for another request; take a new one"
+            raise Refused(422, message, "idempotency_conflict")
         self.metrics.accepted.labels(door).inc()
         self._from_thread(self._wake)
         self._from_thread(self._changed, job["id"], user.id)
@@ -135,16 +140,16 @@ class Engine:
             self._from_thread(self._changed, job, user.id)
         return cancelled
 
-    async def finished(self, job: str, seconds: float) -> Any:
-        """The job as it is when it has ended, or after so many seconds."""
+    async def finished(self, job: str, seconds: float, gone: Callable[[], Awaitable[bool]]) -> Any:
+        """The job as it is when it has ended, or after so many seconds, or when who waits for it has `gone`."""
         end = time.monotonic() + seconds
         with self.watching(job) as watcher:
             while True:
                 row = await to_thread.run_sync(self.store.job, job)
                 left = end - time.monotonic()
-                if row is None or row.status not in OPEN or left <= 0 or self.stopping:
+                if row is None or row.status not in OPEN or left <= 0 or self.stopping or await gone():
                     return row
-                await watcher.news(min(left, 5.0))
+                await watcher.news(min(left, LOOK))
 
     @contextmanager
     def watching(self, key: str, previews: bool = False) -> Iterator[Watcher]:
@@ -173,55 +178,59 @@ class Engine:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Runs the workers. UserError if another studio has the folder."""
-        with alone(self.settings.home):
-            self._loop, self.stopping = asyncio.get_running_loop(), False
-            await to_thread.run_sync(self.store.recover)
-            tasks = [asyncio.create_task(self._keep(device)) for device in self.settings.devices]
-            tasks.append(asyncio.create_task(self._watch()))
-            try:
-                yield
-            finally:
-                self.stopping = True
-                for watcher in [w for watchers in self._watchers.values() for w in watchers]:
-                    watcher.event.set()
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        """Runs the workers. The folder must be this studio's `alone`."""
+        self._loop, self.stopping = asyncio.get_running_loop(), False
+        await to_thread.run_sync(self.store.recover)
+        tasks = [asyncio.create_task(self._keep(device)) for device in self.settings.devices]
+        tasks.append(asyncio.create_task(self._watch()))
+        try:
+            yield
+        finally:
+            self.stopping = True
+            for watcher in [w for watchers in self._watchers.values() for w in watchers]:
+                watcher.event.set()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep(self, device: str) -> None:
-        """Starts the device's worker, and again when it ends; what it held goes back to the queue."""
+        """Starts the device's worker, and again when it ends; one that cannot even start is not hurried."""
         state, pause = self.workers[device], 0.0
         while True:
             await asyncio.sleep(pause)
-            state.name = f"{device}-{secrets.token_hex(4)}"
-            self.metrics.starts.labels(device).inc()
-            state.process = await asyncio.create_subprocess_exec(
-                *self._command(state.name, device),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                limit=MESSAGE,
-                start_new_session=True,  # Ctrl-C is for the server, which ends its workers in good order
-            )
-            says = asyncio.create_task(_logged(state.process.stderr, state.name))
-            LOG.info("worker started", extra={"facts": {"worker": state.name, "pid": state.process.pid}})
             try:
-                while line := await state.process.stdout.readline():
-                    self._heard(device, json.loads(line))
-                code = await state.process.wait()
-            except asyncio.CancelledError:
-                await _stop(state.process)
-                await to_thread.run_sync(self.store.release, state.name)
-                raise
-            except ValueError:  # half a line, or one too long
-                state.process.kill()
-                code = await state.process.wait()
-            pause = 0.0 if state.ready else min(5.0, 2 * pause + 0.1)  # one that cannot even start is not hurried
+                await self._work(device, state)
+            except Exception:  # no process to be had, say
+                LOG.exception("worker", extra={"facts": {"worker": state.name}})
+            pause = 0.0 if state.ready else min(5.0, 2 * pause + 0.1)
             state.ready = False
+
+    async def _work(self, device: str, state: WorkerState) -> None:
+        """The life of one worker; what it held goes back to the queue."""
+        state.name, dead = f"{device}-{secrets.token_hex(4)}", True
+        self.metrics.starts.labels(device).inc()
+        state.process = process = await asyncio.create_subprocess_exec(
+            *self._command(state.name, device),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=MESSAGE,
+            start_new_session=True,  # Ctrl-C is for the server, which ends its workers in good order
+        )
+        says = asyncio.create_task(_logged(process.stderr, state.name))
+        LOG.info("worker started", extra={"facts": {"worker": state.name, "pid": process.pid}})
+        try:
+            while line := await process.stdout.readline():
+                self._heard(device, json.loads(line))
+            dead = await process.wait() != 0
+        except asyncio.CancelledError:
+            dead = False
+            raise
+        finally:
+            await _stop(process)
             await says
-            LOG.info("worker ended", extra={"facts": {"worker": state.name, "code": code}})
-            await self._released(state.name, dead=code != 0)
+            LOG.info("worker ended", extra={"facts": {"worker": state.name, "code": process.returncode}})
+            await self._released(state.name, dead)
             if state.job is not None:
                 self.live.pop(state.job[0], None)
                 self._changed(*state.job)
@@ -262,10 +271,9 @@ class Engine:
             fresh = live if live.place == message["place"] else Live(message["place"])
             self.live[job] = fresh._replace(preview=message["picture"])
         elif event == "picture":
-            self.disk_full = False
             self.metrics.pictures.labels(device).inc()
         elif event == "disk full":
-            self.disk_full = True
+            LOG.warning("disk full", extra={"facts": {"worker": state.name}})
         elif event == "left":
             self.metrics.busy.labels(device).inc(message["seconds"])
             self.live.pop(job, None)

@@ -21,23 +21,25 @@ class Files:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.thumbnails = folder.with_name("thumbnails")
+        self.folder, self.thumbnails = folder, folder.with_name("thumbnails")
+        folder.mkdir(exist_ok=True)
 
     def path(self, content: str) -> Path:
         assert re.fullmatch("[0-9a-f]{64}", content)
         return self.folder / content[:2] / f"{content}.png"
 
+    def small(self, content: str) -> Path:
+        return self.thumbnails / content[:2] / f"{content}.webp"
+
     def save(self, data: bytes) -> str:
-        """Writes the bytes and waits until they lie on the disk; their SHA-256."""
+        """Writes the bytes and waits until they, and the names that lead to them, lie on the disk; their SHA-256."""
         content = hashlib.sha256(data).hexdigest()
         path = self.path(content)
         if not path.exists():
-            if not path.parent.exists():
-                path.parent.mkdir(parents=True)
-                sync(self.folder)
             with atomic(path, durable=True) as file:
                 file.write_bytes(data)
+        sync(path.parent)  # though the file be there: a crash may have come between its name and this
+        sync(self.folder)
         return content
 
     def read(self, content: str) -> bytes:
@@ -47,21 +49,17 @@ class Files:
     def opened(data: bytes) -> Image.Image:
         return Image.open(BytesIO(data))
 
-    def thumbnail(self, content: str) -> bytes:
-        """A small WebP of the picture, made when it is first asked for."""
-        path = self.thumbnails / content[:2] / f"{content}.webp"
-        if not path.exists():
-            picture = self.opened(self.read(content))
-            picture.thumbnail((THUMBNAIL, THUMBNAIL))
-            small = BytesIO()
-            picture.save(small, format="WEBP", quality=85)
-            with atomic(path) as file:
-                file.write_bytes(small.getvalue())
-        return path.read_bytes()
+    def thumbnail(self, content: str) -> bytes | None:
+        path = self.small(content)
+        return path.read_bytes() if path.exists() else None
+
+    def save_thumbnail(self, content: str, data: bytes) -> None:
+        with atomic(self.small(content)) as file:
+            file.write_bytes(data)
 
     def remove(self, content: str) -> None:
         self.path(content).unlink(missing_ok=True)
-        (self.thumbnails / content[:2] / f"{content}.webp").unlink(missing_ok=True)
+        self.small(content).unlink(missing_ok=True)
 
     def sweep(self, kept: set[str]) -> None:
         """Removes all but these: what a crash left half done, and what nothing names."""
@@ -69,3 +67,11 @@ class Files:
             for file in folder.glob("*/*"):
                 if file.stem not in kept:
                     file.unlink()
+
+
+def thumbnail(data: bytes) -> bytes:
+    """A small WebP of a picture."""
+    picture, small = Image.open(BytesIO(data)), BytesIO()
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    picture.save(small, format="WEBP", quality=85)
+    return small.getvalue()

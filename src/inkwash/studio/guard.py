@@ -11,12 +11,24 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
+from anyio import to_thread
+from starlette.requests import Request
+
 from inkwash.studio.engine import Engine, Settings
 from inkwash.studio.store import Refused, full, identity
+from inkwash.studio.who import LOG_IN, known
 
 LOG = logging.getLogger("inkwash.studio")
-SMALL, LARGE = 1_000_000, 64_000_000  # bytes of a body; the second where pictures come in
-LARGE_PATHS = ("/api/uploads", "/api/recipe", "/v1/images/edits", "/v1/images/variations", "/sdapi/", "/controlnet/")
+SMALL, LARGE = 1_000_000, 32_000_000  # bytes of a body; the second where pictures come in
+LARGE_PATHS = ("/api/uploads", "/api/recipe", "/v1/images/edits", "/v1/images/variations")
+LARGE_PATHS += (
+    "/sdapi/v1/img2img",
+    "/sdapi/v1/png-info",
+    "/sdapi/v1/extra-",
+    "/sdapi/v1/interrogate",
+    "/controlnet/",
+)
+BODILESS = ("GET", "HEAD")
 DRAINED = 4_000_000  # bytes of a refused body that are still read: else the client's end is cut, and sees no answer
 PATIENCE = 300.0  # seconds for a client to send its body
 POLICY = (
@@ -87,6 +99,10 @@ class Guard:
             await send(message)
 
         refused = refusal(scope, headers, self.engine.settings, most)
+        if refused is None and scope["method"] not in BODILESS and scope["path"] != "/api/login":
+            # before a byte of the body is read: whoever is nobody shall cost nothing
+            scope["state"]["known"] = await to_thread.run_sync(known, self.engine, Request(scope))
+            refused = None if scope["state"]["known"] else (401, LOG_IN, "not_logged_in")
         if refused is None:
             try:
                 await self.app(scope, limited, dressed)
@@ -100,7 +116,7 @@ class Guard:
             refused = None if started else cut
         if refused is not None:
             status, message, code = refused
-            while not whole and seen < most + DRAINED and scope["method"] not in ("GET", "HEAD"):
+            while not whole and seen < most + DRAINED and scope["method"] not in BODILESS:
                 whole, seen = await drained(receive, seen)
             await answer(send, scope["path"], Refused(status, message, code), name)
         self.record(scope, status, time.monotonic() - begun, name)
@@ -122,7 +138,7 @@ def refusal(scope: Any, headers: dict[str, str], settings: Settings, most: int) 
     host = headers.get("host", "")
     if not allowed_host(host, settings):
         return 403, "this name is not the studio's (DNS rebinding?); see --name", "wrong_host"
-    if "origin" in headers and urlsplit(headers["origin"]).netloc.lower() != host.lower():
+    if "origin" in headers and not same_site(headers["origin"], host):
         return 403, "a page of another site may not ask this", "wrong_origin"
     visits = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET" and scope["path"] == "/"
     public = scope["path"].startswith("/shared/") and scope["method"] == "GET"
@@ -132,6 +148,13 @@ def refusal(scope: Any, headers: dict[str, str], settings: Settings, most: int) 
     if not length.isascii() or not length.isdigit() or int(length) > most:
         return 413, f"the body is longer than {most // 10**6} MB", "body_too_large"
     return None
+
+
+def same_site(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False
 
 
 def allowed_host(host: str, settings: Settings) -> bool:
@@ -177,10 +200,18 @@ def error_body(path: str, refused: Refused) -> dict[str, Any]:
     return {"error": {"message": refused.message, "type": kind, "param": refused.param, "code": refused.code}}
 
 
+def login_header(path: str, refused: Refused) -> dict[str, str]:
+    """Where programs log in with a name and a password, that they may."""
+    if refused.status == 401 and path.startswith(("/sdapi", "/controlnet", "/metrics")):
+        return {"www-authenticate": 'Basic realm="inkwash: any name, a key as password"'}
+    return {}
+
+
 async def answer(send: Any, path: str, refused: Refused, name: str) -> None:
     body = json.dumps(error_body(path, refused)).encode()
     headers = {**HEADERS, "content-type": "application/json", "content-length": str(len(body)), "x-request-id": name}
     headers["connection"] = "close"
+    headers |= login_header(path, refused)
     start = {"type": "http.response.start", "status": refused.status}
     await send({**start, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]})
     await send({"type": "http.response.body", "body": body})

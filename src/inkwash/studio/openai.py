@@ -17,15 +17,16 @@ from starlette.datastructures import UploadFile
 
 from inkwash.studio import uploads
 from inkwash.studio.accounts import User
-from inkwash.studio.api import Id, Problem, streamed
+from inkwash.studio.api import Id, Problem, check_streams, streamed, waited
 from inkwash.studio.catalogue import Ask, Words
 from inkwash.studio.engine import Engine
 from inkwash.studio.store import OPEN, Refused, identity
 from inkwash.studio.who import Someone, TheEngine
+from inkwash.systems.pictures.files import XMP
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 PATIENCE = 600.0  # seconds that a request waits for its pictures
-RETRIED = 600.0  # seconds after which a client does not mean the same request any more
+RETRIED = 30.0  # seconds after a job's end in which a client that saw no answer asks again
 URL_LIFE = 3600.0  # seconds that an answer's `url` leads to its picture
 FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP"}
 VARIATION = 0.5  # how much of a picture changes in a variation
@@ -249,7 +250,7 @@ async def kept(engine: Engine, user: User, data: bytes, param: str, opening: boo
             safe = file.getvalue()
         return engine.store.upload(user.id, safe)
 
-    return await to_thread.run_sync(work)
+    return await to_thread.run_sync(work, limiter=uploads.DECODING)
 
 
 def asked(order: Order, more: dict[str, Any]) -> Ask:
@@ -288,11 +289,19 @@ async def drawn(
     """The answer to an order, or the stream of it."""
     if order.background == "transparent" and order.output_format == "jpeg":
         raise Refused(400, "background: jpeg knows no transparency; take png or webp", "invalid_value", "background")
-    job = await to_thread.run_sync(submitted, order, more, user, engine, request)
+    if order.response_format == "url" and (order.stream or order.output_format in ("jpeg", "webp")):
+        raise Refused(400, "response_format: a url leads to a whole PNG", "invalid_value", "response_format")
     if order.stream:
-        return streamed(engine, user, stream(engine, order, job, kind), request)
-    row = await engine.finished(job, PATIENCE)
-    return await to_thread.run_sync(answered, engine, order, row, user, request)
+        check_streams(user, request)
+    try:
+        job = await to_thread.run_sync(submitted, order, more, user, engine, request)
+        if order.stream:
+            return streamed(engine, user, stream(engine, order, job, kind), request)
+        row = await waited(engine, user, job, PATIENCE, request)
+        return await to_thread.run_sync(answered, engine, order, row, user, request)
+    finally:
+        if more and not order.stream:  # what went in is not needed any more, unless the job is still open
+            await to_thread.run_sync(engine.store.forget_uploads, time.time() + 1, list(more.values()))
 
 
 def submitted(order: Order, more: dict[str, Any], user: User, engine: Engine, request: Request) -> str:
@@ -306,7 +315,7 @@ def submitted(order: Order, more: dict[str, Any], user: User, engine: Engine, re
         if found is not None:
             return found
     given = request.headers.get("idempotency-key")
-    retry = f"{what}{identity()}" if given is None else f"key:{given[:200]}"
+    retry = f"{what}{identity()}" if given is None else f"key:openai:{given[:200]}"
     return str(engine.submit(user, asked(order, more), "openai", retry)["id"])
 
 
@@ -351,7 +360,7 @@ def encoded(engine: Engine, order: Order, picture: Any) -> str:
 def converted(data: bytes, order: Order) -> bytes:
     picture, file = Image.open(BytesIO(data)), BytesIO()
     quality = 100 if order.output_compression is None else order.output_compression
-    picture.save(file, format=FORMATS[order.output_format or "png"], quality=quality)
+    picture.save(file, format=FORMATS[order.output_format or "png"], quality=quality, xmp=XMP.encode())
     return file.getvalue()
 
 

@@ -20,9 +20,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, create_engine, delete, event, exists, func, insert, or_, select, update
 
 from inkwash.errors import UserError
-from inkwash.studio.files import Files
+from inkwash.studio.files import Files, thumbnail
 from inkwash.studio.tables import jobs, migrate, pictures, shares, uploads, users
 from inkwash.systems.pictures.files import encode_png
+from inkwash.weights.files import sync
 
 LEASE = 15.0  # seconds that a worker has a job without a sign of life
 MOST_DEATHS = 8  # of workers over one job without a picture, before the job is held to be the cause
@@ -30,6 +31,7 @@ MOST_WAITING = 10_000  # jobs in the queue
 MOST_WAITING_EACH = 2_000  # of one user
 MOST_UPLOADS = 300  # of one user at once
 RESERVE = 20_000_000  # bytes of the disk that pictures leave free, so that the tables can still be written
+PRAGMAS = ("journal_mode=wal", "synchronous=full", "fullfsync=on", "busy_timeout=30000", "foreign_keys=on")
 OPEN = ("queued", "running")
 CANCELLED = {"status": "cancelled", "worker": None, "lease": None}
 
@@ -64,15 +66,19 @@ class Store:
         except OSError as error:
             raise UserError(f"cannot make the folder {home}: {error.strerror}; choose another with --home") from None
         self.files, self.one = Files(home / "pictures"), threading.Lock()
+        sync(home)
         self.engine = create_engine(f"sqlite:///{home / 'studio.db'}", pool_size=20, max_overflow=40)
         event.listen(self.engine, "connect", _configure)
         event.listen(self.engine, "begin", _begin)
         with self.writing() as tx:
             migrate(tx)
 
+    def is_full(self) -> bool:
+        return shutil.disk_usage(self.home).free < RESERVE
+
     def room(self) -> None:
         """OSError ENOSPC if there is none left for pictures."""
-        if shutil.disk_usage(self.home).free < RESERVE:
+        if self.is_full():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.home))
 
     @contextmanager
@@ -98,13 +104,13 @@ class Store:
         for a disk that is.
         """
         now = time.time()
-        self.room()
         with self.writing() as tx:
             if retry is not None:
                 found = tx.execute(select(jobs).where(jobs.c.user_id == user, jobs.c.retry == retry)).first()
                 if found is not None:
                     return found._mapping
-            row = tx.execute(select(users).where(users.c.id == user, users.c.active)).first()
+            self.room()
+            row = tx.execute(select(users).where(users.c.id == user, users.c.active).with_for_update()).first()
             if row is None:
                 raise Refused(403, "this account is closed; ask who runs the studio", "account_closed")
             if row.daily is not None:
@@ -135,9 +141,10 @@ class Store:
         return job
 
     def retried(self, user: str, what: str, since: float) -> str | None:
-        """The newest job since then whose `retry` begins with this."""
+        """The newest job whose `retry` begins with this, if it is open or has ended since then."""
         with self.reading() as tx:
-            same = (jobs.c.user_id == user, jobs.c.retry.startswith(what, autoescape=True), jobs.c.created >= since)
+            same = (jobs.c.user_id == user, jobs.c.retry.startswith(what, autoescape=True))
+            same = (*same, or_(jobs.c.status.in_(OPEN), jobs.c.changed >= since))
             return tx.scalar(select(jobs.c.id).where(*same).order_by(jobs.c.created.desc()).limit(1))
 
     def job(self, id: str, user: str | None = None) -> Row[Any] | None:
@@ -154,10 +161,11 @@ class Store:
             return _page(tx, query, jobs, before, limit)
 
     def changed_since(self, user: str, moment: float) -> list[Any]:
-        """The user's jobs that are open or have changed since, oldest first."""
+        """The user's jobs that are open or have changed since, in the order in which they changed; the last 500."""
         with self.reading() as tx:
-            query = select(jobs).where(jobs.c.user_id == user, or_(jobs.c.status.in_(OPEN), jobs.c.changed >= moment))
-            return list(tx.execute(query.order_by(jobs.c.created, jobs.c.id)))
+            news = or_(jobs.c.status.in_(OPEN), jobs.c.changed >= moment)
+            query = select(jobs).where(jobs.c.user_id == user, news).order_by(jobs.c.changed.desc(), jobs.c.id)
+            return list(tx.execute(query.limit(500)))[::-1]
 
     def ahead(self, job: Row[Any]) -> int:
         """How many queued jobs came before this one."""
@@ -222,7 +230,7 @@ class Store:
         now = time.time()
         self.room()
         with self.writing() as tx:
-            if tx.scalar(select(jobs.c.id).where(_held(worker, job.id))) is None:
+            if tx.scalar(select(jobs.c.id).where(_held(worker, job.id)).with_for_update()) is None:
                 return False
             row = {"id": identity(), "job_id": job.id, "place": place, "user_id": job.user_id, "created": now}
             tx.execute(insert(pictures).values({**row, **facts, "sha256": self.files.save(data)}))
@@ -309,7 +317,8 @@ class Store:
             which = (pictures.c.id == id, pictures.c.user_id == user, pictures.c.deleted.is_(None))
             if tx.scalar(select(pictures.c.id).where(*which)) is None:
                 return None
-            tx.execute(delete(shares).where(shares.c.picture_id == id))
+            if seconds is None:  # the one that lasts replaces the one before
+                tx.execute(delete(shares).where(shares.c.picture_id == id, shares.c.expires.is_(None)))
             token, expires = secrets.token_urlsafe(24), None if seconds is None else time.time() + seconds
             tx.execute(insert(shares).values(token=token, picture_id=id, recipe=recipe, expires=expires))
         return token
@@ -335,9 +344,24 @@ class Store:
         return None if share is None or found is None else (found, share.recipe)
 
     def read(self, picture: Row[Any], recipe: bool = True) -> bytes:
-        """The PNG of a picture; without the recipe it says only that it was made by a model."""
-        data = self.files.read(picture.sha256)
+        """The PNG of a picture; without the recipe it says only that it was made by a model. Refused if it has just
+        been deleted."""
+        try:
+            data = self.files.read(picture.sha256)
+        except FileNotFoundError:
+            raise Refused(404, "there is no such picture", "not_found") from None
         return data if recipe else encode_png(Files.opened(data))
+
+    def thumbnail(self, picture: Row[Any]) -> bytes:
+        """A small WebP of the picture, made when it is first asked for."""
+        small = self.files.thumbnail(picture.sha256)
+        if small is None:
+            small = thumbnail(self.read(picture))
+            with self.writing() as tx:  # not of one that is being deleted
+                there = (pictures.c.id == picture.id, pictures.c.deleted.is_(None))
+                if tx.scalar(select(pictures.c.id).where(*there)) is not None:
+                    self.files.save_thumbnail(picture.sha256, small)
+        return small
 
     # pictures that went in
 
@@ -357,21 +381,23 @@ class Store:
         with self.reading() as tx:
             return tx.scalar(select(uploads.c.sha256).where(uploads.c.id == id, uploads.c.user_id == user))
 
-    def forget_uploads(self, older: float) -> None:
-        """Removes uploads made before that time which no open job names."""
+    def forget_uploads(self, older: float, only: Sequence[str] | None = None) -> None:
+        """Removes uploads made before that time which no open job names; of these `only`, if some are given."""
         with self.writing() as tx:
             asks = tx.execute(select(jobs.c.ask).where(jobs.c.status.in_(OPEN))).scalars()
             needed = {ask.get(key) for ask in asks for key in ("image", "mask")}
-            old = tx.execute(select(uploads).where(uploads.c.created < older)).all()
+            which = True if only is None else uploads.c.id.in_(only)
+            old = tx.execute(select(uploads).where(uploads.c.created < older, which)).all()
             gone = [row for row in old if row.id not in needed]
-            tx.execute(delete(uploads).where(uploads.c.id.in_([row.id for row in gone])))
+            for row in gone:
+                tx.execute(delete(uploads).where(uploads.c.id == row.id))
         for content in {row.sha256 for row in gone}:
             self._drop(content)
 
 
 def _configure(connection: Any, _: object) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver
-    for pragma in ("journal_mode=wal", "synchronous=full", "busy_timeout=30000", "foreign_keys=on"):
+    for pragma in PRAGMAS:
         connection.execute(f"pragma {pragma}")
 
 
@@ -402,6 +428,8 @@ def _within(tx: Connection, user: Row[Any], n: int, now: float) -> None:
     """Refused if n more pictures are more than the user's in 24 hours."""
     recent = (jobs.c.user_id == user.id, jobs.c.created > now - 86400, jobs.c.status.in_((*OPEN, "done")))
     taken = tx.scalar(select(func.coalesce(func.sum(jobs.c.n), 0)).where(*recent))
+    ended = (jobs.c.user_id == user.id, jobs.c.created > now - 86400, jobs.c.status.in_(("cancelled", "failed")))
+    taken += tx.scalar(select(func.count()).select_from(pictures.join(jobs)).where(*ended))  # what was drawn of them
     if taken + n > user.daily:
         first = tx.scalar(select(func.min(jobs.c.created)).where(*recent)) or now
         message = f"{taken} of your {user.daily} pictures in 24 hours are taken; {n} more are not left"

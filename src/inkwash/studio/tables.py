@@ -91,7 +91,7 @@ shares = Table(
     "shares",
     metadata,
     text("token", primary_key=True),
-    text("picture_id", ForeignKey("pictures.id"), unique=True),
+    text("picture_id", ForeignKey("pictures.id")),
     Column("recipe", Boolean, nullable=False),
     time("expires", null=True),
 )

@@ -20,6 +20,7 @@ PER_SECOND, AT_ONCE = 30.0, 300.0  # requests of a user
 TRIES, PER_TRY = 10.0, 30.0  # of passwords for one name, from one address: so many, then one each so many seconds
 LOGINS, PER_LOGIN = 60.0, 1.0  # from one address, for whatever name
 REMEMBERED = 10_000  # users and addresses
+LOG_IN = "log in first: open the link that `inkwash studio` printed, or send a key (`inkwash studio key` makes one)"
 BEARER = HTTPBearer(auto_error=False, description="A key: `inkwash studio key` makes one.")  # for /docs
 
 
@@ -60,10 +61,10 @@ def address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def known(request: Request) -> User | None:
+def known(engine: Engine, request: Request) -> User | None:
     """Who sent the request: by `Authorization: Bearer KEY`, by Basic with the key as password, or by the cookie of a
-    session; nobody for a secret that is not valid."""
-    engine = engine_of(request)
+    session; nobody for a secret that is not valid. In an open studio everyone is the local user, who then rules
+    nothing."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return accounts.holder(engine.store, value.strip(), "key")
@@ -74,7 +75,7 @@ def known(request: Request) -> User | None:
             return None
         return accounts.holder(engine.store, password, "key")
     if engine.settings.open:
-        return accounts.local_user(engine.store)
+        return accounts.local_user(engine.store)._replace(admin=False)
     session = request.cookies.get(cookie(engine))
     if session is None or (request.method not in SAFE and not same_origin(request)):
         return None
@@ -88,12 +89,12 @@ def same_origin(request: Request) -> bool:
 
 def user(request: Request, _: Annotated[object, Depends(BEARER)]) -> User:
     """The user who asks. Refused for nobody, and for one who asks too often."""
-    found = known(request)
+    state = request.scope["state"]
+    found = state["known"] if "known" in state else known(engine_of(request), request)
     if found is None:
-        message = "log in first: open the link that `inkwash studio` printed, or send a key (`inkwash studio key`)"
-        raise Refused(401, message, "not_logged_in")
+        raise Refused(401, LOG_IN, "not_logged_in")
     request.app.state.rate.take(found.id)
-    request.state.user = found.id
+    state["user"] = found.id
     return found
 
 

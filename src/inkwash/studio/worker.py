@@ -11,7 +11,7 @@ import base64
 import gc
 import json
 import os
-import sqlite3
+import re
 import sys
 import threading
 import time
@@ -23,7 +23,7 @@ from typing import Any
 
 from PIL import Image
 from sqlalchemy import Row
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.errors import UserError
@@ -34,6 +34,9 @@ from inkwash.systems.pictures.files import KEY, encode_png
 IDLE = 600.0  # seconds after which a model that nobody asks for leaves the memory
 WARM = 3  # models in memory at once
 STALLED = 300.0  # seconds without a step after which the lease is not renewed: the worker is held to hang
+PATHS = re.compile(
+    r"(?<!\S)(?:[A-Za-z]:)?(?:[/\\][^/\\\s:]+)*[/\\](?=[^/\\\s])"
+)  # what leads to a file: nobody's business
 EVERY = 0.05  # seconds between two messages about steps, and two looks whether the job was cancelled
 
 
@@ -103,16 +106,20 @@ class Worker:
         except Lost:
             pass
         except (UserError, DiffusionError) as error:
-            self.store.fail(self.name, job.id, str(error))
-        except (OSError, OperationalError, sqlite3.OperationalError) as error:
+            traceback.print_exc()
+            self.store.fail(self.name, job.id, PATHS.sub("", str(error)))
+        except MemoryError:
+            self.store.fail(self.name, job.id, "there is not enough memory for it")
+        except (BrokenPipeError, DBAPIError) as error:  # the server has gone, or the table cannot be written
             if not full(error):
                 raise
             self.back_off(job)
-        except MemoryError:
-            self.store.fail(self.name, job.id, "there is not enough memory for it")
-        except Exception:  # a mistake of ours: the job fails, the worker goes on, the log has the rest
-            traceback.print_exc()
-            self.store.fail(self.name, job.id, "it failed by a mistake of the studio's; its log says more")
+        except Exception as error:  # a mistake of ours: the job fails, the worker goes on, the log has the rest
+            if full(error):
+                self.back_off(job)
+            else:
+                traceback.print_exc()
+                self.store.fail(self.name, job.id, "it failed by a mistake of the studio's; its log says more")
         finally:
             self.job = None
             self.say(job, "left", seconds=self.busy, **self.state())

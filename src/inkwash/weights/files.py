@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from inkwash.errors import UserError
+
+if sys.platform != "win32":
+    import fcntl
 
 if TYPE_CHECKING:  # to draw with the ONNX runtime, torch is not needed
     import torch
@@ -47,7 +51,10 @@ def sync(path: Path) -> None:
         return
     descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        if sys.platform == "darwin":  # where fsync leaves it to the drive
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

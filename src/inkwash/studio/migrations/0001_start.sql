@@ -63,7 +63,8 @@ create index pictures_by_time on pictures (user_id, created, id);
 create index pictures_by_content on pictures (sha256);
 create table shares (
   token text not null primary key,
-  picture_id text not null unique references pictures (id),
+  picture_id text not null references pictures (id),
   recipe boolean not null,
   expires double precision
 );
+create index shares_of_picture on shares (picture_id);

@@ -232,8 +232,8 @@ class Drawing:
         image: a file or picture to begin from; strength: how much of it may change, 0 to 1 (0.6 if not given). mask:
         only where it is white is the image drawn anew. border: the image is made smaller, and drawn on beyond its
         edges for so much of the side. With an image the prompt may be empty.
-        progress: called with (steps done, steps in all). preview: called on the way, as often as `previews` says,
-        with what the model then takes for the picture. Raises UserError for what cannot be asked for.
+        progress: called with (steps done, steps in all). preview: called on the way, `previews` times if there are
+        so many steps, with what the model then takes for the picture. Raises UserError for what cannot be asked for.
         """
         start = self.start(image, strength, mask, border)
         if self.has_words and not prompt.strip() and start is None:

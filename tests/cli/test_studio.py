@@ -1,0 +1,78 @@
+"""The studio's commands: who may come in, and mistakes that are one line."""
+
+import io
+import socket
+import sys
+
+import pytest
+
+from inkwash.cli import main
+from inkwash.studio import accounts
+from inkwash.studio.store import Store
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "home"
+
+
+def run(monkeypatch, *words, typed=""):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    return main(["studio", *map(str, words)])
+
+
+def test_an_account_is_opened_changed_and_closed_and_a_new_password_leaves_its_rights(home, monkeypatch, capsys):
+    password, other = "correct horse battery", "another long password"
+    where = ("--home", home)
+    assert run(monkeypatch, "user", "anna", "--daily", 5, "--admin", *where, typed=f"{password}\n") == 0
+    store = Store(home)
+    anna = accounts.log_in(store, "anna", password)
+    assert anna.admin and anna.daily == 5
+    key = accounts.issue(store, anna.id, "key")
+    assert run(monkeypatch, "user", "anna", *where, typed=f"{other}\n") == 0
+    assert accounts.log_in(store, "anna", password) is None and accounts.holder(store, key, "key") is None
+    assert accounts.log_in(store, "anna", other) == anna
+    assert run(monkeypatch, "user", "anna", "--no-admin", *where, typed=f"{other}\n") == 0
+    assert not accounts.log_in(store, "anna", other).admin
+    assert run(monkeypatch, "user", "anna", "--close", *where) == 0
+    assert accounts.log_in(store, "anna", other) is None
+    assert "anna: closed" in capsys.readouterr().out
+
+
+def test_a_key_and_a_link_are_printed(home, monkeypatch, capsys):
+    store = Store(home)
+    assert run(monkeypatch, "key", "--home", home) == 0
+    assert accounts.holder(store, capsys.readouterr().out.strip(), "key").name == accounts.LOCAL
+    (home / "local.json").write_text('{"url": "http://127.0.0.1:7860", "key": ""}')
+    assert run(monkeypatch, "--home", home, "link") == 0  # --home may come before, too
+    address, _, link = capsys.readouterr().out.strip().partition("/?token=")
+    assert address == "http://127.0.0.1:7860" and accounts.redeem(store, link).name == accounts.LOCAL
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--host", "0.0.0.0"], "there are no users"),
+        (["--open", "--host", "no.such.host.invalid"], "cannot listen"),
+        (["--model", "nothing"], "unknown model 'nothing'"),
+        (["--device", "tpu"], "unknown device 'tpu'"),
+        (["user", "x", "--close"], "no user 'x'"),
+        (["user", "x"], "10 characters"),
+        (["user", " "], "1 to 40"),
+        (["key", "--user", "x"], "no user 'x'"),
+        (["link"], "never run here"),
+    ],
+)
+def test_a_mistake_is_one_line(home, monkeypatch, capsys, words, message):
+    assert run(monkeypatch, *words[:1], *words[1:], "--home", home, typed="short\n") == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count("\n") == 1
+
+
+def test_a_port_that_is_taken_and_a_folder_that_cannot_be_made(home, monkeypatch, capsys, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert run(monkeypatch, "--port", server.getsockname()[1], "--home", home) == 2
+    assert "give another --port" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert run(monkeypatch, "--home", tmp_path / "file" / "x") == 2
+    assert "--home" in capsys.readouterr().err
