@@ -130,3 +130,9 @@ def test_the_figures_of_the_language_page_are_those_of_their_report():
         assert facts[name]["model"]["sha256"] == inkwash.load(name).hash
         assert facts[name]["judge"] == inkwash.load("e2e-judge").hash
         assert table(facts[name]) in read(f"src/inkwash/weights/{name}/card.md")
+
+
+def test_the_figures_of_the_studio_page_are_those_of_its_report():
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "studio.py"))
+    report = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
+    assert benchmark["table"](report) in read("docs/studio.md")

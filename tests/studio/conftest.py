@@ -94,6 +94,7 @@ class Quick:
             loop.call_soon_threadsafe(self.engine._heard, device, message)
 
         hand = Worker(self.engine.store, Warm(lambda name: Grey(), 1e12), device, tell)
+        tell({"event": "ready", **hand.state()})
         while not self.engine.stopping:
             if not await asyncio.to_thread(hand.step):
                 await asyncio.sleep(0.005)

@@ -35,10 +35,11 @@ class Files:
         """Writes the bytes and waits until they, and the names that lead to them, lie on the disk; their SHA-256."""
         content = hashlib.sha256(data).hexdigest()
         path = self.path(content)
-        if not path.exists():
+        if path.exists():
+            sync(path.parent)  # a crash may have come between its name and this
+        else:
             with atomic(path, durable=True) as file:
                 file.write_bytes(data)
-        sync(path.parent)  # though the file be there: a crash may have come between its name and this
         sync(self.folder)
         return content
 

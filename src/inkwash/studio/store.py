@@ -324,11 +324,10 @@ class Store:
         return token
 
     def share_of(self, id: str, user: str) -> Row[Any] | None:
-        """The picture's share, if it has one and is the user's."""
+        """The picture's share that lasts, if it has one and is the user's."""
         with self.reading() as tx:
-            valid = or_(shares.c.expires.is_(None), shares.c.expires > time.time())
-            query = select(shares).join(pictures).where(pictures.c.id == id, pictures.c.user_id == user, valid)
-            return tx.execute(query).first()
+            own = (pictures.c.id == id, pictures.c.user_id == user, shares.c.expires.is_(None))
+            return tx.execute(select(shares).join(pictures).where(*own)).first()
 
     def unshare(self, id: str, user: str) -> bool:
         with self.writing() as tx:
