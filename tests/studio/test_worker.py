@@ -1,5 +1,6 @@
 """The worker: it draws what is missing, stops when it should, and fails one job at a time."""
 
+import re
 import threading
 import time
 
@@ -124,6 +125,9 @@ def test_it_stops_at_the_next_step_when_the_job_is_not_its_own_any_more(store, u
     ("error", "message"),
     [
         (UserError("style = x: there is none"), "style = x: there is none"),
+        (UserError("/home/me/x/unet/w.safetensors: no such file"), "w.safetensors: no such file"),
+        (UserError(r"C:\me\x: 1 / 2, 64x64"), "x: 1 / 2, 64x64"),
+        (OSError(5, "secret"), "mistake of the studio's"),
         (MemoryError(), "not enough memory"),
         (ZeroDivisionError("secret"), "mistake of the studio's"),
     ],
@@ -138,7 +142,7 @@ def test_what_fails_fails_one_job_and_says_why(store, user, error, message, caps
     hand, _ = working(store, Painter(fail))
     hand.step(), hand.step()
     assert store.job(bad).status == "failed" and message in store.job(bad).error
-    assert "secret" not in store.job(bad).error and store.job(good).status == "done"
+    assert not {"secret", "me"} & set(re.split(r"\W", store.job(bad).error)) and store.job(good).status == "done"
 
 
 def test_a_full_disk_puts_the_job_back_and_it_is_done_when_there_is_room(store, user, monkeypatch):

@@ -125,8 +125,8 @@ class Engine:
         seed = secrets.randbelow(2**32) if ask.seed is None else ask.seed
         wanted = ask.model_copy(update={"seed": seed}).model_dump()
         job = self.store.submit(user.id, wanted, door=door, retry=retry)
-        drawn_by_chance = {"seed"} if ask.seed is None else set()
-        if any(job["ask"][key] != wanted[key] for key in set(wanted) - drawn_by_chance - {"image", "mask"}):
+        compared = set(wanted) & set(job["ask"]) - {"image", "mask", *(["seed"] if ask.seed is None else [])}
+        if any(job["ask"][key] != wanted[key] for key in compared):
             message = "this Idempotency-Key was used for another request; take a new one"
             raise Refused(422, message, "idempotency_conflict")
         self.metrics.accepted.labels(door).inc()

@@ -106,8 +106,10 @@ class Worker:
         except Lost:
             pass
         except (UserError, DiffusionError) as error:
-            traceback.print_exc()
-            self.store.fail(self.name, job.id, PATHS.sub("", str(error)))
+            told = PATHS.sub("", str(error))
+            if told != str(error):  # the log says where it is
+                traceback.print_exc()
+            self.store.fail(self.name, job.id, told)
         except MemoryError:
             self.store.fail(self.name, job.id, "there is not enough memory for it")
         except (BrokenPipeError, DBAPIError) as error:  # the server has gone, or the table cannot be written
