@@ -9,9 +9,11 @@ import numpy as np
 import openai
 import pytest
 from PIL import Image
+from sqlalchemy import select
 
 import inkwash
 from inkwash.studio import accounts
+from inkwash.studio.tables import uploads
 
 
 @pytest.fixture(scope="module")
@@ -234,3 +236,17 @@ def test_the_async_client(studio):
     answers, events = asyncio.run(draw())
     assert [len(answer.data) for answer in answers] == [2, 2, 2]
     assert events == ["image_generation.partial_image", "image_generation.completed"]
+
+
+def test_what_went_in_is_forgotten_when_the_answer_is_there(studio, fox):
+    key = studio.key("tidy")
+    client = openai.OpenAI(base_url=f"{studio.url}/v1", api_key=key, max_retries=0)
+    client.images.edit(image=png(fox), prompt="a fox")
+    with pytest.raises(openai.BadRequestError):
+        client.images.edit(image=png(fox), prompt="a fox", extra_body={"sampler": "none such"})
+    body = {"init_images": [base64.b64encode(png(fox).read()).decode()], "steps": 2}
+    httpx.post(f"{studio.url}/sdapi/v1/img2img", json=body, auth=("x", key), timeout=60).raise_for_status()
+    user = accounts.find_user(studio.store, "tidy").id
+    with studio.store.reading() as tx:
+        assert tx.execute(select(uploads).where(uploads.c.user_id == user)).all() == []
+    assert len(studio.store.pictures(user)) == 2

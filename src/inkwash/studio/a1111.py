@@ -247,6 +247,9 @@ async def drawn(order: Order, user: User, engine: Engine, request: Request) -> A
     decoding = uploads.DECODING if isinstance(order, ImageOrder) else None
     job = await to_thread.run_sync(submitted, order, user, engine, limiter=decoding)
     row = await waited(engine, user, job, PATIENCE, request)
+    if isinstance(order, ImageOrder):  # what went in is not needed any more, unless the job is still open
+        went_in = [row.ask[key] for key in ("image", "mask") if row.ask[key] is not None]
+        await to_thread.run_sync(engine.store.forget_uploads, time.time() + 1, went_in)
     return await to_thread.run_sync(answered, order, row, engine)
 
 

@@ -48,7 +48,7 @@ class Refused(Exception):
 
 def identity() -> str:
     """A new name for a row: 128 random bits, which nobody guesses."""
-    return secrets.token_urlsafe(16)
+    return secrets.token_hex(16)
 
 
 def full(error: Exception) -> bool:
@@ -383,10 +383,12 @@ class Store:
     def forget_uploads(self, older: float, only: Sequence[str] | None = None) -> None:
         """Removes uploads made before that time which no open job names; of these `only`, if some are given."""
         with self.writing() as tx:
-            asks = tx.execute(select(jobs.c.ask).where(jobs.c.status.in_(OPEN))).scalars()
-            needed = {ask.get(key) for ask in asks for key in ("image", "mask")}
             which = True if only is None else uploads.c.id.in_(only)
             old = tx.execute(select(uploads).where(uploads.c.created < older, which)).all()
+            owners = list({row.user_id for row in old})
+            theirs = (jobs.c.status.in_(OPEN), jobs.c.user_id.in_(owners))
+            asks = list(tx.execute(select(jobs.c.ask).where(*theirs)).scalars()) if owners else []
+            needed = {ask.get(key) for ask in asks for key in ("image", "mask")}
             gone = [row for row in old if row.id not in needed]
             for row in gone:
                 tx.execute(delete(uploads).where(uploads.c.id == row.id))
