@@ -965,3 +965,49 @@ def test_a_recipe_from_elsewhere_is_plain_or_is_none(me, recipe):
     facts.add_itxt("inkwash", '{"prompt":"a fox","image":{"file":null}}')
     answer = me.post("/api/recipe", files={"file": png(pnginfo=facts)})
     assert answer.json() == {"recipe": {"prompt": "a fox", "image": {"file": None}}}
+
+
+def test_an_account_that_is_closed_while_its_request_comes_in_does_nothing(studio):
+    """All of a request but its last byte is sent; then the account is closed, and the last byte sent."""
+    user = accounts.add_user(studio.store, "slow", None, admin=True)
+    with httpx.Client(
+        base_url=studio.url, headers={"authorization": f"Bearer {accounts.issue(studio.store, user.id, 'key')}"}
+    ) as client:
+        body = json.dumps({"name": "successor", "password": "long enough a password", "admin": True}).encode()
+        lines = ("Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close")
+        with connected(studio) as raw:
+            raw.sendall(head("POST", "/api/users", client, *lines) + body[:-1])
+            time.sleep(0.5)
+            accounts.change_user(studio.store, user.id, active=False)
+            raw.sendall(body[-1:])
+            assert raw.recv(12) == b"HTTP/1.1 401"
+    assert accounts.find_user(studio.store, "successor") is None
+
+
+def test_who_is_nobody_and_sends_slowly_is_answered_soon(studio, nobody):
+    nobody.headers["authorization"] = "Bearer nothing"
+    begun = time.monotonic()
+    with connected(studio) as raw:
+        raw.sendall(
+            head("POST", "/api/uploads", nobody, "Content-Length: 1000000", "Content-Type: text/plain") + b"x"
+        )
+        assert raw.recv(12) == b"HTTP/1.1 401"
+    assert time.monotonic() - begun < 10  # of the five minutes that others have
+    with connected(studio) as raw:
+        raw.sendall(head("POST", "/api/uploads", nobody, "Content-Length: 1000000", "Expect: 100-continue"))
+        assert raw.recv(12) == b"HTTP/1.1 401"  # it is not asked to go on
+
+
+def test_a_mistake_in_the_table_tells_the_log_no_words(tmp_path):
+    from sqlalchemy.exc import IntegrityError, OperationalError
+
+    from inkwash.studio.store import full
+
+    store = inkwash_store(tmp_path / "home")
+    user = accounts.local_user(store).id
+    with store.writing() as tx:
+        tx.exec_driver_sql("create trigger t before insert on jobs begin select raise(abort, 'no'); end")
+    with pytest.raises(IntegrityError) as error:
+        store.submit(user, {"n": 1, "prompt": "a unicorn; the disk is full"})
+    assert "unicorn" not in str(error.value) and not full(error.value)
+    assert full(OperationalError("insert", {}, Exception("database or disk is full")))

@@ -322,6 +322,34 @@ def test_pages_lead_through_everything_once_newest_first(store, user):
         assert len({row.id for row in seen}) == len(seen) == 7
         assert [row.created for row in seen] == sorted((row.created for row in seen), reverse=True)
         assert listed(user, before="nothing") == []
+    first, second, third = store.pictures(user, limit=3)
+    store.delete(second.id, user)  # a mark that has gone is still a mark
+    assert store.pictures(user, before=second.id, limit=1)[0].id == third.id
+    other = accounts.add_user(store, "ben", None).id
+    assert store.pictures(other, before=first.id) == []
+
+
+def test_how_many_come_before_a_job_as_users_take_turns(store, user):
+    other = accounts.add_user(store, "ben", None).id
+    mine = [store.submit(user, {"n": 1})["id"] for _ in range(7)]
+    theirs = [store.submit(other, {"n": 1})["id"] for _ in range(2)]
+    told = {id: store.ahead(store.job(id)) for id in mine + theirs}
+    order = [store.claim("w").id for _ in range(9)]
+    assert all(order.index(id) <= told[id] <= order.index(id) + 1 for id in order)
+
+
+def test_what_changes_later_is_never_earlier(store, user, monkeypatch):
+    """The moment is taken when the table is one's own: who waits for it does not write an older one."""
+    import threading
+
+    id = store.submit(user, {"n": 1})["id"]
+    with store.writing():
+        waiting = threading.Thread(target=store.cancel, args=(id,))
+        waiting.start()
+        time.sleep(0.2)
+        moment = time.time()
+    waiting.join()
+    assert store.job(id).changed >= moment
 
 
 def test_what_has_changed_comes_in_the_order_in_which_it_changed(store, user):

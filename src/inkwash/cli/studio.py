@@ -44,6 +44,9 @@ def studio(
     threads: Annotated[int, typer.Option(min=1, help="Threads of a worker.")] = 1,
     memory: Annotated[int, typer.Option(min=500, help="MB that a worker may keep between jobs.")] = 2000,
     open: Annotated[bool, typer.Option("--open", help="No login: whoever reaches the address may draw.")] = False,
+    proxy: Annotated[
+        bool, typer.Option("--proxy", help="A proxy on this machine stands before it, and says whom it speaks for.")
+    ] = False,
     log: Annotated[
         str | None, typer.Option(help="File of the log; studio.log in its folder if left out, - for here.")
     ] = None,
@@ -69,30 +72,30 @@ def studio(
             f"--host {host}: others could come in, and there are no users: "
             "add one with `inkwash studio user NAME`, or give --open"
         )
-    listener = bound(host, port)
-    port = listener.getsockname()[1]
-    settings = Settings(
-        home=home,
-        host=host,
-        port=port,
-        names=tuple(each.lower() for each in name or ()),
-        open=open,
-        devices=tuple(dict.fromkeys(device or ("cpu",))),
-        threads=threads,
-        memory=memory,
-        models=tuple(model or ()),
-    )
-    start_log(home, log)
     from inkwash.studio.engine import alone
 
     with alone(home):
-        serve(settings, listener, accounts, store, user)
+        listener = bound(host, port)
+        settings = Settings(
+            home=home,
+            host=host,
+            port=listener.getsockname()[1],
+            names=tuple(each.lower() for each in name or ()),
+            open=open,
+            devices=tuple(dict.fromkeys(device or ("cpu",))),
+            threads=threads,
+            memory=memory,
+            models=tuple(model or ()),
+        )
+        start_log(home, log)
+        serve(settings, listener, proxy, store, user)
 
 
-def serve(settings: Any, listener: socket.socket, accounts: Any, store: Any, user: Any) -> None:
+def serve(settings: Any, listener: socket.socket, proxy: bool, store: Any, user: Any) -> None:
     """Until it is stopped. UserError for what keeps it from starting."""
     import uvicorn
 
+    from inkwash.studio import accounts
     from inkwash.studio.app import create
 
     application = create(settings)
@@ -109,7 +112,7 @@ def serve(settings: Any, listener: socket.socket, accounts: Any, store: Any, use
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=proxy,  # of this machine alone
         ws="none",
         timeout_graceful_shutdown=3,
         limit_concurrency=1000,

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inkwash.studio import uploads
 from inkwash.studio.accounts import User
-from inkwash.studio.api import recipe_in, waited
+from inkwash.studio.api import check_waits, passing, recipe_in, waited
 from inkwash.studio.catalogue import LONGEST, MOST_EACH, MOST_SIDE, MOST_STEPS, Ask, Words
 from inkwash.studio.engine import Engine, Live
 from inkwash.studio.openai import PATIENCE, ended
@@ -245,20 +245,21 @@ async def img2img(order: ImageOrder, user: Someone, engine: TheEngine, request: 
 
 async def drawn(order: Order, user: User, engine: Engine, request: Request) -> Answer:
     decoding = uploads.DECODING if isinstance(order, ImageOrder) else None
-    job = await to_thread.run_sync(submitted, order, user, engine, limiter=decoding)
-    row = await waited(engine, user, job, PATIENCE, request)
-    if isinstance(order, ImageOrder):  # what went in is not needed any more, unless the job is still open
-        went_in = [row.ask[key] for key in ("image", "mask") if row.ask[key] is not None]
-        await to_thread.run_sync(engine.store.forget_uploads, time.time() + 1, went_in)
+    check_waits(user, request)
+    async with passing(engine) as brought:
+        job = await to_thread.run_sync(submitted, order, brought, user, engine, limiter=decoding)
+        row = await waited(engine, user, job, PATIENCE, request)
     return await to_thread.run_sync(answered, order, row, engine)
 
 
-def submitted(order: Order, user: User, engine: Engine) -> str:
+def submitted(order: Order, brought: list[str], user: User, engine: Engine) -> str:
     check(order)
     ask = asked(order, engine)
     if isinstance(order, ImageOrder):
-        ask.image = kept(order, order.init_images[0], "init_images", user, engine)
-        ask.mask = kept(order, order.mask, "mask", user, engine) if order.mask else None
+        for param, text in (("image", order.init_images[0]), ("mask", order.mask)):
+            if text:
+                brought.append(kept(order, text, "init_images" if param == "image" else param, user, engine))
+                setattr(ask, param, brought[-1])
     return str(engine.submit(user, ask, DOOR)["id"])
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from anyio import CapacityLimiter, to_thread
@@ -296,9 +296,13 @@ async def job(
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for its end.")] = 0,
 ) -> Job:
     """A job, as it is now or when it has ended."""
-    if await to_thread.run_sync(engine.store.job, id, user.id) is None:
+    row = await to_thread.run_sync(engine.store.job, id, user.id)
+    if row is None:
         raise no_such("job")
-    return await to_thread.run_sync(shown, engine, await waited(engine, user, id, wait, request))
+    if wait:
+        check_waits(user, request)
+        row = await waited(engine, user, id, wait, request)
+    return await to_thread.run_sync(shown, engine, row)
 
 
 @router.post("/jobs/{id}/cancel")
@@ -385,12 +389,26 @@ def check_streams(user: accounts.User, request: Request) -> None:
         raise Refused(429, f"{STREAMS} event streams are open already; close one", "too_many_streams", wait=5)
 
 
+def check_waits(user: accounts.User, request: Request) -> None:
+    if request.app.state.waits[user.id] >= WAITS:
+        raise Refused(429, f"{WAITS} requests wait for jobs already; let some end", "too_many_waits", wait=5)
+
+
+@asynccontextmanager
+async def passing(engine: Engine) -> AsyncIterator[list[str]]:
+    """The names of uploads that a request brings along: they are forgotten with it, unless an open job needs them."""
+    brought: list[str] = []
+    try:
+        yield brought
+    finally:
+        if brought:
+            await to_thread.run_sync(engine.store.forget_uploads, time.time() + 1, brought)
+
+
 async def waited(engine: Engine, user: accounts.User, job: str, seconds: float, request: Request) -> Any:
-    """The job when it has ended, or as it is after so many seconds, or when the client has gone. A user may wait for
-    so many at once."""
+    """The job when it has ended, or as it is after so many seconds, or when the client has gone. It is counted: see
+    `check_waits`, which comes before a job is put in the queue."""
     count = request.app.state.waits
-    if count[user.id] >= WAITS:
-        raise Refused(429, f"{WAITS} requests wait for jobs already; the job goes on", "too_many_waits", wait=5)
     count[user.id] += 1
     try:
         return await engine.finished(job, seconds, request.is_disconnected)

@@ -40,7 +40,7 @@ AsyncTransport = httpx.AsyncBaseTransport | None
 Source = str | os.PathLike[str] | IO[bytes] | Image.Image
 AGAIN = (429, 502, 503, 504, 507)  # answers after which the same may be asked again
 PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds before that, at first and at most: twice as long each time
-ANSWER = 60.0  # seconds in which something must come; a stream shows a sign of life every 15
+ANSWER = 60.0  # seconds in which something must come; a stream shows a sign of life every 10
 WAIT = 30.0  # seconds for which one request waits for the end of a job
 SIDE = 1024  # pixels: a studio keeps no more of a picture to begin from
 

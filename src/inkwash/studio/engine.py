@@ -243,6 +243,8 @@ class Engine:
                 return await to_thread.run_sync(lambda: self.store.release(worker, dead))
             except Exception:
                 LOG.exception("release")
+                if self.stopping:
+                    return None  # the next start does it
                 await asyncio.sleep(2)
 
     def _command(self, name: str, device: str) -> list[str]:

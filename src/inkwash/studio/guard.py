@@ -8,6 +8,7 @@ import ipaddress
 import json
 import logging
 import time
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,7 +30,7 @@ LARGE_PATHS += (
     "/controlnet/",
 )
 BODILESS = ("GET", "HEAD")
-DRAINED = 4_000_000  # bytes of a refused body that are still read: else the client's end is cut, and sees no answer
+DRAINED, DRAINING = 4_000_000, 2.0  # bytes of a refused body that are still read, and seconds
 PATIENCE = 300.0  # seconds for a client to send its body
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -47,8 +48,8 @@ HEADERS = {
 }
 
 
-class TooLarge(Exception):
-    """A body is longer than its route takes, or comes too slowly."""
+class Cut(Exception):
+    """A request is not read to its end."""
 
 
 class Guard:
@@ -76,12 +77,12 @@ class Guard:
                 message = await asyncio.wait_for(receive(), begun + PATIENCE - time.monotonic())
             except TimeoutError:
                 cut = (408, "the body came too slowly", "request_timeout")
-                raise TooLarge from None
+                raise Cut from None
             seen += len(message.get("body", b""))
             whole = not message.get("more_body", False)
             if seen > most:
                 cut = (413, f"the body is longer than {most // 10**6} MB", "body_too_large")
-                raise TooLarge
+                raise Cut
             return message
 
         async def dressed(message: Any) -> None:
@@ -99,14 +100,13 @@ class Guard:
             await send(message)
 
         refused = refusal(scope, headers, self.engine.settings, most)
-        if refused is None and scope["method"] not in BODILESS and scope["path"] != "/api/login":
-            # before a byte of the body is read: whoever is nobody shall cost nothing
-            scope["state"]["known"] = await to_thread.run_sync(known, self.engine, Request(scope))
-            refused = None if scope["state"]["known"] else (401, LOG_IN, "not_logged_in")
         if refused is None:
             try:
+                if await self.nobody(scope):
+                    cut = (401, LOG_IN, "not_logged_in")
+                    raise Cut
                 await self.app(scope, limited, dressed)
-            except TooLarge:
+            except Cut:
                 pass
             except Exception as error:  # a mistake of ours, or a full disk: the log has the rest, the answer no word
                 LOG.exception("mistake", extra={"facts": {"request": name}})
@@ -116,10 +116,16 @@ class Guard:
             refused = None if started else cut
         if refused is not None:
             status, message, code = refused
-            while not whole and seen < most + DRAINED and scope["method"] not in BODILESS:
-                whole, seen = await drained(receive, seen)
+            if not whole and scope["method"] not in BODILESS and "expect" not in headers:
+                await drain(receive)
             await answer(send, scope["path"], Refused(status, message, code), name)
         self.record(scope, status, time.monotonic() - begun, name)
+
+    async def nobody(self, scope: Any) -> bool:
+        """Whether a body comes from nobody, who shall cost nothing: it is not parsed."""
+        if scope["method"] in BODILESS or scope["path"] == "/api/login":
+            return False
+        return await to_thread.run_sync(known, self.engine, Request(scope)) is None
 
     def record(self, scope: Any, status: int, seconds: float, name: str) -> None:
         """A line in the log and the figures; of the path only the route, never what was asked in it."""
@@ -180,13 +186,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-async def drained(receive: Any, seen: int) -> tuple[bool, int]:
-    """Whether the body has ended, or nothing more comes of it; and how much there was."""
-    try:
-        message = await asyncio.wait_for(receive(), 2.0)
-    except TimeoutError:
-        return True, seen
-    return not message.get("more_body", False), seen + len(message.get("body", b""))
+async def drain(receive: Any) -> None:
+    """Reads on for a little in a body that is refused: else the client, still sending, would see no answer."""
+    seen = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAINING):
+            while seen < DRAINED and (message := await receive()).get("more_body", False):
+                seen += len(message.get("body", b""))
 
 
 KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}

@@ -17,7 +17,7 @@ from starlette.datastructures import UploadFile
 
 from inkwash.studio import uploads
 from inkwash.studio.accounts import User
-from inkwash.studio.api import Id, Problem, check_streams, streamed, waited
+from inkwash.studio.api import Id, Problem, check_streams, check_waits, passing, streamed, waited
 from inkwash.studio.catalogue import Ask, Words
 from inkwash.studio.engine import Engine
 from inkwash.studio.store import OPEN, Refused, identity
@@ -171,10 +171,12 @@ async def edits(user: Someone, engine: TheEngine, request: Request) -> Any:
     order, pictures, mask = await edit_in(request, user, engine)
     if len(pictures) != 1:
         raise Refused(400, f"image: {len(pictures)} pictures; the model edits one", "invalid_value", "image")
-    more: dict[str, Any] = {"image": await kept(engine, user, pictures[0], "image")}
-    if mask is not None:
-        more["mask"] = await kept(engine, user, mask, "mask", opening=True)
-    return await drawn(order, more, "image_edit", user, engine, request)
+    async with passing(engine) as brought:
+        brought.append(await kept(engine, user, pictures[0], "image"))
+        if mask is not None:
+            brought.append(await kept(engine, user, mask, "mask", opening=True))
+        more = dict(zip(("image", "mask"), brought, strict=False))
+        return await drawn(order, more, "image_edit", user, engine, request)
 
 
 @router.post(
@@ -188,9 +190,10 @@ async def variations(user: Someone, engine: TheEngine, request: Request) -> Any:
     order, pictures, _ = await edit_in(request, user, engine)
     if len(pictures) != 1:
         raise Refused(400, "image: send one picture", "invalid_value", "image")
-    more = {"image": await kept(engine, user, pictures[0], "image")}
     order = order.model_copy(update={"strength": VARIATION if order.strength is None else order.strength})
-    return await drawn(order, more, "image_edit", user, engine, request)
+    async with passing(engine) as brought:
+        brought.append(await kept(engine, user, pictures[0], "image"))
+        return await drawn(order, {"image": brought[0]}, "image_edit", user, engine, request)
 
 
 async def edit_in(request: Request, user: User, engine: Engine) -> tuple[Order, list[bytes], bytes | None]:
@@ -291,17 +294,12 @@ async def drawn(
         raise Refused(400, "background: jpeg knows no transparency; take png or webp", "invalid_value", "background")
     if order.response_format == "url" and (order.stream or order.output_format in ("jpeg", "webp")):
         raise Refused(400, "response_format: a url leads to a whole PNG", "invalid_value", "response_format")
+    (check_streams if order.stream else check_waits)(user, request)
+    job = await to_thread.run_sync(submitted, order, more, user, engine, request)
     if order.stream:
-        check_streams(user, request)
-    try:
-        job = await to_thread.run_sync(submitted, order, more, user, engine, request)
-        if order.stream:
-            return streamed(engine, user, stream(engine, order, job, kind), request)
-        row = await waited(engine, user, job, PATIENCE, request)
-        return await to_thread.run_sync(answered, engine, order, row, user, request)
-    finally:
-        if more and not order.stream:  # what went in is not needed any more, unless the job is still open
-            await to_thread.run_sync(engine.store.forget_uploads, time.time() + 1, list(more.values()))
+        return streamed(engine, user, stream(engine, order, job, kind), request)
+    row = await waited(engine, user, job, PATIENCE, request)
+    return await to_thread.run_sync(answered, engine, order, row, user, request)
 
 
 def submitted(order: Order, more: dict[str, Any], user: User, engine: Engine, request: Request) -> str:

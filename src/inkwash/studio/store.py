@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, create_engine, delete, event, exists, func, insert, or_, select, update
+from sqlalchemy.exc import OperationalError
 
 from inkwash.errors import UserError
 from inkwash.studio.files import Files, thumbnail
@@ -51,9 +52,11 @@ def identity() -> str:
     return secrets.token_hex(16)
 
 
-def full(error: Exception) -> bool:
+def full(error: BaseException) -> bool:
     """Whether it says that there is no room on the disk."""
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in str(error)
+    if isinstance(error, OperationalError):
+        return "disk is full" in str(error.orig)
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
 class Store:
@@ -67,7 +70,9 @@ class Store:
             raise UserError(f"cannot make the folder {home}: {error.strerror}; choose another with --home") from None
         self.files, self.one = Files(home / "pictures"), threading.Lock()
         sync(home)
-        self.engine = create_engine(f"sqlite:///{home / 'studio.db'}", pool_size=20, max_overflow=40)
+        self.engine = create_engine(
+            f"sqlite:///{home / 'studio.db'}", pool_size=20, max_overflow=40, hide_parameters=True
+        )
         event.listen(self.engine, "connect", _configure)
         event.listen(self.engine, "begin", _begin)
         with self.writing() as tx:
@@ -103,8 +108,8 @@ class Store:
         Raises Refused for an account that was closed, a day's share that is used up, or a queue that is full; OSError
         for a disk that is.
         """
-        now = time.time()
         with self.writing() as tx:
+            now = time.time()
             if retry is not None:
                 found = tx.execute(select(jobs).where(jobs.c.user_id == user, jobs.c.retry == retry)).first()
                 if found is not None:
@@ -158,7 +163,7 @@ class Store:
             query = select(jobs).where(jobs.c.user_id == user)
             if status:
                 query = query.where(jobs.c.status.in_(status))
-            return _page(tx, query, jobs, before, limit)
+            return _page(tx, query, jobs, user, before, limit)
 
     def changed_since(self, user: str, moment: float) -> list[Any]:
         """The user's jobs that are open or have changed since, in the order in which they changed; the last 500."""
@@ -168,15 +173,18 @@ class Store:
             return list(tx.execute(query.limit(500)))[::-1]
 
     def ahead(self, job: Row[Any]) -> int:
-        """How many queued jobs came before this one."""
+        """How many jobs at most come before this queued one, as users take turns."""
         with self.reading() as tx:
-            query = select(func.count()).select_from(jobs)
-            return tx.scalar(query.where(jobs.c.status == "queued", jobs.c.created < job.created)) or 0
+            queued = jobs.c.status == "queued"
+            mine = (queued, jobs.c.user_id == job.user_id, jobs.c.created < job.created)
+            own = tx.scalar(select(func.count()).select_from(jobs).where(*mine)) or 0
+            others = select(func.count()).where(queued, jobs.c.user_id != job.user_id).group_by(jobs.c.user_id)
+            return own + sum(min(count, own + 1) for count in tx.execute(others).scalars())
 
     def cancel(self, id: str, user: str | None = None) -> bool:
         """Ends a job that is open; whether it was. The worker that has it sees so at its next step."""
-        now = time.time()
         with self.writing() as tx:
+            now = time.time()
             which = and_(jobs.c.id == id, _of(jobs, user), jobs.c.status.in_(OPEN))
             return bool(tx.execute(update(jobs).where(which).values(**CANCELLED, changed=now)).rowcount)
 
@@ -190,11 +198,11 @@ class Store:
 
     def claim(self, worker: str) -> Row[Any] | None:
         """The next job, now this worker's: the oldest of the user who waits and was served longest ago."""
-        now = time.time()
         with self.reading() as tx:  # which does not wait for writers, as most calls of an idle worker find nothing
             if tx.scalar(select(jobs.c.id).where(jobs.c.status == "queued").limit(1)) is None:
                 return None
         with self.writing() as tx:
+            now = time.time()
             waits = exists().where(jobs.c.user_id == users.c.id, jobs.c.status == "queued")
             user = tx.scalar(select(users.c.id).where(waits).order_by(users.c.served, users.c.id).limit(1))
             query = select(jobs).where(jobs.c.user_id == user, jobs.c.status == "queued")
@@ -227,9 +235,9 @@ class Store:
 
         False, and nothing kept, if the job is not this worker's any more. OSError for a full disk.
         """
-        now = time.time()
         self.room()
         with self.writing() as tx:
+            now = time.time()
             if tx.scalar(select(jobs.c.id).where(_held(worker, job.id)).with_for_update()) is None:
                 return False
             row = {"id": identity(), "job_id": job.id, "place": place, "user_id": job.user_id, "created": now}
@@ -287,7 +295,7 @@ class Store:
             query = select(pictures).where(pictures.c.user_id == user, pictures.c.deleted.is_(None))
             for word in words.split():
                 query = query.where(pictures.c.prompt.icontains(word, autoescape=True))
-            return _page(tx, query, pictures, before, limit)
+            return _page(tx, query, pictures, user, before, limit)
 
     def delete(self, id: str, user: str) -> bool:
         """Forgets a picture and what it was asked for by; whether it was there. It is not drawn again."""
@@ -356,6 +364,8 @@ class Store:
         small = self.files.thumbnail(picture.sha256)
         if small is None:
             small = thumbnail(self.read(picture))
+            if self.is_full():
+                return small
             with self.writing() as tx:  # not of one that is being deleted
                 there = (pictures.c.id == picture.id, pictures.c.deleted.is_(None))
                 if tx.scalar(select(pictures.c.id).where(*there)) is not None:
@@ -415,9 +425,10 @@ def _held(worker: str, job: str) -> Any:
     return and_(jobs.c.id == job, jobs.c.worker == worker, jobs.c.status == "running")
 
 
-def _page(tx: Connection, query: Any, table: Any, before: str | None, limit: int) -> list[Any]:
+def _page(tx: Connection, query: Any, table: Any, user: str, before: str | None, limit: int) -> list[Any]:
+    """Newest first. The mark is found whatever has become of it since it was listed."""
     if before is not None:
-        mark = tx.execute(query.where(table.c.id == before)).first()
+        mark = tx.execute(select(table).where(table.c.id == before, table.c.user_id == user)).first()
         if mark is None:
             return []
         older = and_(table.c.created == mark.created, table.c.id < mark.id)

@@ -89,12 +89,11 @@ def same_origin(request: Request) -> bool:
 
 def user(request: Request, _: Annotated[object, Depends(BEARER)]) -> User:
     """The user who asks. Refused for nobody, and for one who asks too often."""
-    state = request.scope["state"]
-    found = state["known"] if "known" in state else known(engine_of(request), request)
+    found = known(engine_of(request), request)
     if found is None:
         raise Refused(401, LOG_IN, "not_logged_in")
     request.app.state.rate.take(found.id)
-    state["user"] = found.id
+    request.scope["state"]["user"] = found.id
     return found
 
 
