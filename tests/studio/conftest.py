@@ -23,6 +23,16 @@ from inkwash.studio.worker import Warm, Worker
 from inkwash.systems.pictures.files import KEY
 
 
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "home")
+
+
+@pytest.fixture
+def user(store):
+    return accounts.add_user(store, "anna", None).id
+
+
 class Running:
     """A studio, at `url`. Its data can be looked at through `store`, too."""
 

@@ -26,16 +26,6 @@ def png(shade: int = 0, recipe=None) -> bytes:
     return encode_png(Image.new("RGB", (8, 8), (shade % 256, shade // 256 % 256, shade // 65536)), recipe)
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "home")
-
-
-@pytest.fixture
-def user(store):
-    return accounts.add_user(store, "anna", None).id
-
-
 def files(store):
     return sorted(path for path in store.files.folder.rglob("*") if path.is_file())
 

@@ -12,7 +12,6 @@ import inkwash
 from inkwash.errors import UserError
 from inkwash.studio import accounts, worker
 from inkwash.studio.catalogue import Ask
-from inkwash.studio.store import Store
 from inkwash.studio.worker import Warm, Worker
 from inkwash.systems.pictures.files import KEY, read_recipe
 
@@ -33,16 +32,6 @@ class Painter:
         picture = Image.new("RGB", (8, 8), (seed, 0, 0))
         picture.info[KEY] = {"model": "/home/somebody/model", "seed": seed, "prompt": prompt}
         return picture
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "home")
-
-
-@pytest.fixture
-def user(store):
-    return accounts.add_user(store, "anna", None).id
 
 
 @pytest.fixture(autouse=True)
