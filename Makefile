@@ -19,7 +19,7 @@ demo: .venv/.demo
 		picture=$$($(BIN)/inkwash generate "a sunflower" --style flat --seed 7 -o out/) && echo "   your picture: $$picture")
 
 test: .venv/.test
-	$(call stage,running all tests on one core,10 minutes,OMP_NUM_THREADS=1 $(BIN)/python -m pytest)
+	$(call stage,running all tests on one core,20 minutes,OMP_NUM_THREADS=1 $(BIN)/python -m pytest)
 
 check: .venv/.test
 	$(call stage,checking the format,1 s,$(BIN)/ruff format --check .)
