@@ -969,7 +969,7 @@ def test_a_recipe_from_elsewhere_is_plain_or_is_none(me, recipe):
 
 def test_an_account_that_is_closed_while_its_request_comes_in_does_nothing(studio):
     """All of a request but its last byte is sent; then the account is closed, and the last byte sent."""
-    user = accounts.add_user(studio.store, "slow", None, admin=True)
+    user = accounts.add_user(studio.store, "closed midway", None, admin=True)
     with httpx.Client(
         base_url=studio.url, headers={"authorization": f"Bearer {accounts.issue(studio.store, user.id, 'key')}"}
     ) as client:
