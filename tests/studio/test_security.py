@@ -306,6 +306,19 @@ def test_the_cookie_is_for_this_site_and_for_no_script(studio):
     assert "httponly" in cookie and "samesite=strict" in cookie and "path=/" in cookie
 
 
+@pytest.mark.parametrize("proxy", [True, False])
+def test_only_with_a_proxy_before_it_is_it_told_of_tls(tmp_path, proxy):
+    process = start(tmp_path / "home", *(["--proxy"] if proxy else []))
+    link = process.stdout.readline().split(" at ")[1].strip()
+    try:
+        until(lambda: answers(link.partition("/?")[0]))
+        cookie = httpx.get(link, headers={"x-forwarded-proto": "https"}).headers["set-cookie"]
+        assert ("secure" in cookie.lower()) == proxy
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 # 7. open to the network
 
 

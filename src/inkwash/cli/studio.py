@@ -56,7 +56,8 @@ def studio(
         context.obj = home
         return
     needed()
-    from inkwash.studio.engine import Settings
+    from inkwash.studio import accounts
+    from inkwash.studio.engine import Settings, alone
     from inkwash.studio.guard import is_loopback
     from inkwash.studio.store import Store
 
@@ -64,16 +65,12 @@ def studio(
         available(one)
     home = folder(home)
     store = Store(home)
-    from inkwash.studio import accounts
-
     user = accounts.local_user(store)
     if not is_loopback(host) and not open and not accounts.has_accounts(store):
         raise UserError(
             f"--host {host}: others could come in, and there are no users: "
             "add one with `inkwash studio user NAME`, or give --open"
         )
-    from inkwash.studio.engine import alone
-
     with alone(home):
         listener = bound(host, port)
         settings = Settings(
@@ -100,7 +97,7 @@ def serve(settings: Any, listener: socket.socket, proxy: bool, store: Any, user:
 
     application = create(settings)
     address = f"http://{'[' + settings.host + ']' if ':' in settings.host else settings.host}:{settings.port}"
-    remember(store, accounts, user, address)
+    remember(store, user, address)
     link = address if settings.open else f"{address}/?token={accounts.issue(store, user.id, 'link')}"
     print(f"The studio is at {link}")
     if not settings.open:
@@ -220,8 +217,9 @@ def bound(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def remember(store: Any, accounts: Any, user: Any, address: str) -> None:
+def remember(store: Any, user: Any, address: str) -> None:
     """Where the studio is and a key to it, for `inkwash.Studio()` on this machine: readable by this user alone."""
+    from inkwash.studio import accounts
     from inkwash.weights.files import atomic
 
     place = store.home / "local.json"
