@@ -2,27 +2,47 @@
 
 Read in this order: `schedule` (how much signal, how much noise), `process` and `categorical` (what noise does to
 numbers and to tokens), `denoiser` (what a network predicts), `losses` (how it learns that), `grid` (at which times to
-step), `samplers` and `multistep` (how to step), `guides` (how to steer), `likelihood` (how likely data are), `noise`
-(one seed, one picture), `driver` (the only loop there is), `particles` (exact conditioning).
+step), `samplers` and `multistep` (how to step), `guides` (how to steer), `noise` (one seed, one picture), `driver`
+(the only loop there is). `options` and `arrays` serve them all.
 """
 
-from inkwash.diffusion.categorical import Categorical, Choice
-from inkwash.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, Parametrization, TokenDenoiser, edm, log_ratio
-from inkwash.diffusion.denoiser import thousands
+from inkwash.diffusion.categorical import Categorical, CategoricalDistribution
+from inkwash.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, Parametrization, edm, quarter_log_sigma, thousands
 from inkwash.diffusion.driver import sample
 from inkwash.diffusion.errors import DiffusionError
-from inkwash.diffusion.grid import Grid, beta, karras, leading, log_snr, trailing, uniform
-from inkwash.diffusion.guides import adaptive_projected, ascent, autoguidance, classifier, classifier_free
-from inkwash.diffusion.guides import dynamic_threshold, first_order, known_region, measurement, rounding
-from inkwash.diffusion.guides import static_threshold
-from inkwash.diffusion.likelihood import bits_per_dimension, log_likelihood, variational_bound
-from inkwash.diffusion.losses import LossAware, cross_entropy, d3pm_bound, edm_weight, flow_weight, log_normal
-from inkwash.diffusion.losses import logit_normal, min_snr, p2, simple, uniform_times, vlb
-from inkwash.diffusion.multistep import deis, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, lms, tabled, unipc
-from inkwash.diffusion.noise import Noise
-from inkwash.diffusion.particles import Particles, particles
-from inkwash.diffusion.process import Balanced, Centred, Gaussian, Normal, Prediction, Torus, Wrapped, centred
-from inkwash.diffusion.samplers import Ask, Step, ancestral, ddim, ddim_inversion, dpm2, euler, euler_ancestral, heun
-from inkwash.diffusion.samplers import predictor_corrector, repaint, unmask
-from inkwash.diffusion.schedule import Point, Schedule, betas, cosine, edm_schedule, linear_beta, rectified_flow
-from inkwash.diffusion.schedule import scaled_linear, sigmoid, sqrt, sub_vp, variance_exploding, zero_terminal_snr
+from inkwash.diffusion.grid import GRIDS, Grid, beta, exponential, karras, leading, trailing, uniform
+from inkwash.diffusion.guides import adaptive_projected, allowed_symbols, autoguidance, classifier, classifier_free
+from inkwash.diffusion.guides import dps, dynamic_threshold, gradient_control, known_region, on, rounding
+from inkwash.diffusion.guides import static_threshold, tiled, token_gradient, x0_guide
+from inkwash.diffusion.losses import LossAware, Term, cross_entropy, d3pm_bound, edm_weight, flow_weight, log_normal
+from inkwash.diffusion.losses import (
+    logit_normal,
+    min_snr,
+    p2,
+    square,
+    symbols_cross_entropy,
+    uniform_times,
+    unit,
+    vlb,
+)
+from inkwash.diffusion.multistep import deis, dpm_solver_2m, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, dpmpp_3m_sde
+from inkwash.diffusion.multistep import lms, tabled, unipc
+from inkwash.diffusion.noise import Noise, child_seed
+from inkwash.diffusion.process import Gaussian, Normal, Prediction, Process, Torus, WrappedNormal, ZeroCoM
+from inkwash.diffusion.process import ZeroCoMNormal, centred
+from inkwash.diffusion.samplers import ModelCall, StepResult, ancestral, annealed_langevin, consistency, ddim
+from inkwash.diffusion.samplers import ddim_inversion, ddim_step_eps, ddim_step_x0, ddim_transition, dpm2, dpmpp_sde
+from inkwash.diffusion.samplers import eps_from_x0, euler, euler_ancestral, flow_heun, flow_midpoint, flow_step, heun
+from inkwash.diffusion.samplers import predictor_corrector, repaint, sampler, unmask
+from inkwash.diffusion.schedule import SCHEDULES, Formulas, NoiseLevel, Schedule, betas, cosine, edm_schedule
+from inkwash.diffusion.schedule import flux_shift, linear_beta, rectified_flow, scaled_linear, schedule, sigmoid, sqrt
+from inkwash.diffusion.schedule import sub_vp, variance_exploding, zero_terminal_snr
+
+SAMPLERS = {
+    f.__name__: f
+    for f in (
+        *(ancestral, ddim, euler, euler_ancestral, heun, dpm2, flow_heun, flow_midpoint, dpm_solver_2m, dpmpp_2m),
+        *(dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, dpmpp_3m_sde, dpmpp_sde, unipc, deis, lms, consistency),
+        *(predictor_corrector, annealed_langevin, repaint, ddim_inversion, unmask),
+    )
+}

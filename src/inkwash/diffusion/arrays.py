@@ -1,11 +1,11 @@
-"""The few array functions that NumPy and torch do not share under one spelling."""
+"""The few array functions that NumPy and torch do not share under one spelling, and states of named fields."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, reduce
 from operator import add, mul
 from typing import Any
@@ -31,15 +31,15 @@ def cast(x: Array, dtype: Any) -> Array:
     return np.asarray(x, dtype) if namespace(x) is np else x.to(dtype)
 
 
-def combine(values: Sequence[Array], weights: Sequence[Array]) -> Array:
+def linear_combination(values: Sequence[Array], weights: Sequence[Array]) -> Array:
     """sum_j weights_j values_j; all weights are floats, or the first is an array.
 
     Torch takes twice as long to multiply by a number as to add with one as a factor.
     """
     if namespace(values[0]) is np or not isinstance(weights[0], float):
         return reduce(add, map(mul, weights, values))
-    total = _zero()
-    for value, weight in zip(values, weights, strict=True):
+    total, rest = (values[0], 1) if weights[0] == 1.0 else (_zero(), 0)
+    for value, weight in zip(values[rest:], weights[rest:], strict=True):
         total = total.add(value, alpha=weight)
     return total
 
@@ -68,6 +68,11 @@ def mask_like(mask: Array, x: Array) -> Array:
     return xp.broadcast_to(mask.reshape(*mask.shape, *[1] * (x.ndim - mask.ndim)), x.shape)
 
 
+def per_sample(values: Array, x: Array) -> Array:
+    """(batch,) as (batch, 1, ..., 1), to go with `x`."""
+    return values.reshape(-1, *[1] * (x.ndim - 1))
+
+
 def pick(x: Array, index: Array) -> Array:
     """x[..., index]: of each row along the last axis the element that the whole number `index` names."""
     xp = namespace(x)
@@ -81,16 +86,18 @@ def finite(x: Array) -> bool:
     return math.isfinite(x.sum().item()) or bool(namespace(x).isfinite(x).all())
 
 
-def normal_cdf(x: Array) -> Array:
-    """The distribution function of the standard normal."""
-    if namespace(x) is np:
-        return np.vectorize(math.erfc, otypes=[np.float64])(x / -math.sqrt(2)) / 2
-    return namespace(x).erfc(x / -math.sqrt(2)) / 2  # torch's ndtr has lost its lower tail in float32
-
-
 def norm(x: Array) -> Array:
     """The Euclidean length of each sample: (batch, 1, ..., 1)."""
-    return ((x.reshape(len(x), -1) ** 2).sum(1) ** 0.5).reshape(-1, *[1] * (x.ndim - 1))
+    return per_sample((x.reshape(len(x), -1) ** 2).sum(1) ** 0.5, x)
+
+
+def quantile(x: Array, q: float) -> Array:
+    """Of each row of (batch, n), between neighbours linearly, as NumPy does; torch's own takes 2^24 numbers at most."""
+    if namespace(x) is np:
+        return np.quantile(x, q, 1).astype(x.dtype)
+    place = q * (x.shape[1] - 1)
+    low, high = (x.kthvalue(1 + k, 1).values for k in (math.floor(place), math.ceil(place)))
+    return low + (place % 1) * (high - low)
 
 
 def interpolate(t: Array, table: np.ndarray) -> Array:
@@ -102,3 +109,40 @@ def interpolate(t: Array, table: np.ndarray) -> Array:
     share = position - left
     left = cast(left, xp.int64)
     return values[left] * (1 - share) + values[left + 1] * share
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are equal, arrays within them element by element."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if hasattr(a, "shape") or hasattr(b, "shape"):
+        return type(a) is type(b) and np.array_equal(numpy(a), numpy(b))
+    return bool(a == b)
+
+
+def is_tokens(x: Array) -> bool:
+    """Whether a state is of whole numbers."""
+    return "int" in str(x.dtype)
+
+
+def split(state: Any) -> dict[str, Any]:
+    """A state of named fields as a dict; the only field of a bare state is called ""."""
+    return dict(state) if isinstance(state, Mapping) else {"": state}
+
+
+def merge(fields: dict[str, Any]) -> Any:
+    """A state again: what `split` has split."""
+    return fields.get("", fields)
+
+
+def each(value: Any, names: Iterable[str]) -> dict[str, Any]:
+    """A value for each field: a dict as it is, else one for all."""
+    return dict(value) if isinstance(value, Mapping) else dict.fromkeys(names, value)
+
+
+def by_field(f: Callable[..., Any], *states: Any) -> Any:
+    """f of the corresponding fields of states, as a state."""
+    fields = [split(state) for state in states]
+    return merge({name: f(*(state[name] for state in fields)) for name in fields[0]})

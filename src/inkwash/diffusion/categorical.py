@@ -7,43 +7,49 @@ limit(x_t), a = alpha_t / alpha_s: a symbol stays, or is drawn anew from `limit`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, cast, like, namespace, pick
+from inkwash.diffusion.arrays import Array, cast, is_tokens, like, namespace, pick
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.process import Prediction, Process
-from inkwash.diffusion.schedule import Point, Schedule
+from inkwash.diffusion.schedule import NoiseLevel, Schedule
 
 
 @dataclass(frozen=True)
-class Choice:
+class CategoricalDistribution:
     """A symbol at each position: probabilities (batch, positions..., symbols)."""
 
     probabilities: Array
-    sharp = False
+    deterministic = False
 
     def sample(self, noise: Noise) -> Array:
         """Symbols by inverting the distribution function at uniform noise; one of probability 0 is never drawn."""
-        below = namespace(self.probabilities).cumsum(self.probabilities, -1)
-        return (below < (noise.uniform() * below[..., -1])[..., None]).sum(-1)
+        return invert(self.probabilities, noise.uniform())
 
     def log_prob(self, x: Array) -> Array:
         """Elementwise, in nats; -inf for what cannot be."""
         return _log(pick(self.probabilities, x))
 
-    def take(self, rows: Array) -> Choice:
-        """The law of other samples of the batch."""
-        return Choice(self.probabilities[rows])
+    def take(self, rows: Array) -> CategoricalDistribution:
+        """The distribution of other samples of the batch."""
+        return CategoricalDistribution(self.probabilities[rows])
 
-    def kl(self, other: Choice) -> Array:
+    def kl(self, other: CategoricalDistribution) -> Array:
         """KL(self, other) of each position, in nats: sum p log(p / q)."""
         p, q = self.probabilities, other.probabilities
         xp = namespace(p)
         ratio = xp.where(p > 0, p, 1) / xp.clip(xp.where(p > 0, q, 1), 1e-37, None)
         return (p * xp.log(ratio)).sum(-1)
+
+
+def invert(p: Array, u: Array) -> Array:
+    """The symbols at which the distribution function of `p` (..., symbols) first reaches u > 0 of its total."""
+    below = namespace(p).cumsum(p, -1)
+    return (below < (u * below[..., -1])[..., None]).sum(-1)
 
 
 def _log(p: Array) -> Array:
@@ -55,18 +61,26 @@ def _log(p: Array) -> Array:
 class Categorical(Process):
     """A symbol is still there at time t with probability alpha(t); else it was drawn from `limit`.
 
-    limit: the probabilities of all symbols at t = 1, as in `masked` and `uniform`, or those of the data (DiGress). Of
-    the schedule only alpha counts: 1 - t for `rectified_flow`, which is absorbing D3PM's and MDLM's own. A prediction
-    is logits (batch, positions..., symbols). Discrete time is a grid of equal steps.
+    limit: the probabilities of all symbols at t = 1, as in `masked` and `uniform`, or those of the data (DiGress); or
+    a tuple of them for each sample of the batch. Of the schedule only alpha counts: 1 - t for `rectified_flow`, which
+    is absorbing D3PM's and MDLM's own. A prediction is logits (batch, positions..., symbols). Discrete time is a grid
+    of equal steps.
 
     Raises DiffusionError for a limit that is no distribution.
     """
 
-    limit: tuple[float, ...]
+    limit: tuple[Any, ...]
 
     def __post_init__(self) -> None:
-        if len(self.limit) < 2 or min(self.limit) < 0 or abs(sum(self.limit) - 1) > 1e-6:
+        super().__post_init__()
+        try:
+            limit = np.atleast_2d(np.asarray(self.limit, np.float64))
+        except (TypeError, ValueError):
+            limit = np.empty((0, 0))
+        if limit.ndim != 2 or limit.shape[1] < 2 or not (limit >= 0).all() or (abs(limit.sum(1) - 1) > 1e-6).any():
             raise DiffusionError("categorical: limit must be two or more probabilities that add up to 1")
+        rows = tuple(map(tuple, limit.tolist()))
+        object.__setattr__(self, "limit", rows if np.ndim(self.limit) == 2 else rows[0])
 
     @classmethod
     def masked(cls, schedule: Schedule, symbols: int) -> Categorical:
@@ -79,90 +93,100 @@ class Categorical(Process):
         return cls(schedule, (1 / symbols,) * symbols)
 
     @property
+    def symbols(self) -> int:
+        """How many there are, the mask among them."""
+        return int(np.shape(self.limit)[-1])
+
+    @property
     def mask(self) -> int | None:
         """The number of the mask, where there is one."""
         return self.limit.index(1.0) if 1.0 in self.limit else None
 
-    def at(self, t: Array) -> Point:
+    def at(self, t: Array) -> NoiseLevel:
         """alpha, and sigma = 1 - alpha, at time t."""
         kept = self.schedule.at(t).alpha
-        return Point(float(t) if isinstance(t, int) else t, kept, 1 - kept)
+        return NoiseLevel(float(t) if isinstance(t, int) else t, kept, 1 - kept)
+
+    def take(self, rows: Any) -> Self:
+        """The process of other samples of the batch."""
+        own = np.ndim(self.limit) == 2
+        return replace(self, limit=tuple(self.limit[i] for i in rows)) if own else self
 
     def check(self, x: Array) -> None:
-        """Raises DiffusionError for what is not a symbol."""
-        if "int" not in str(x.dtype):
+        """Raises DiffusionError for what is not a symbol, and for a batch of another size than that of the limits."""
+        if not is_tokens(x):
             raise DiffusionError(f"tokens are whole numbers (int64), not {x.dtype}")
-        if int(x.min()) < 0 or int(x.max()) >= len(self.limit):
+        if int(x.min()) < 0 or int(x.max()) >= self.symbols:
             wrong = int(x.min()) if int(x.min()) < 0 else int(x.max())
-            raise DiffusionError(f"token {wrong} is outside the vocabulary, 0 to {len(self.limit) - 1}")
+            raise DiffusionError(f"token {wrong} is outside the vocabulary, 0 to {self.symbols - 1}")
+        if np.ndim(self.limit) == 2 and len(self.limit) != len(x):
+            raise DiffusionError(f"categorical: {len(self.limit)} limits for {len(x)} samples; one each is needed")
 
     def eps(self, noise: Noise) -> Array:
         """Uniform numbers."""
         return noise.uniform()
 
-    def answer(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Logits of each symbol at each position."""
-        return (*shape, len(self.limit))
+        return (*shape, self.symbols)
 
-    def prior(self, t: Point, noise: Noise) -> Array:
+    def prior(self, t: NoiseLevel, noise: Noise) -> Array:
         """Symbols drawn from the limit."""
-        return self._limit_at(noise.uniform())
+        u = noise.uniform()
+        return invert(self._limit(u), u)
 
-    def noise(self, x0: Array, t: Point, eps: Array) -> Array:
+    def noise(self, x0: Array, t: NoiseLevel, eps: Array) -> Array:
         """q(x_t | x_0) for given uniform numbers `eps`."""
         return self._replaced(x0, t.alpha, eps)
 
-    def renoise(self, x: Array, s: Point, t: Point, eps: Array) -> Array:
+    def renoise(self, x: Array, s: NoiseLevel, t: NoiseLevel, eps: Array) -> Array:
         """q(x_t | x_s), from s up to a noisier t."""
         return self._replaced(x, t.alpha / s.alpha, eps)
 
     def _replaced(self, x: Array, kept: Array, eps: Array) -> Array:
         xp = namespace(x)
         rest = (eps - kept) / (1 - kept) if not isinstance(kept, float) or kept < 1 else 0 * eps
-        return xp.where(eps < kept, x, self._limit_at(xp.clip(rest, 0, 1 - 2**-24)))
+        return xp.where(eps < kept, x, invert(self._limit(eps), xp.clip(rest, 1e-12, 1 - 2**-24)))
 
-    def _limit_at(self, u: Array) -> Array:
-        """The symbols at which the limit's distribution function first exceeds u."""
-        xp = namespace(u)
-        below = like(np.cumsum(self.limit)[:-1], u)
-        return xp.searchsorted(below, u, side="right")
+    def _limit(self, x: Array) -> Array:
+        """The limit beside x (batch, positions...): (batch or 1, 1, ..., symbols)."""
+        dtype = namespace(x).float32 if is_tokens(x) else x.dtype
+        return like(self.limit, x, dtype).reshape(-1, *[1] * (x.ndim - 1), self.symbols)
 
-    def marginal(self, x0: Array, t: Point) -> Choice:
+    def marginal(self, x0: Array, t: NoiseLevel) -> CategoricalDistribution:
         """q(x_t | x_0) = alpha [x_t = x_0] + (1 - alpha) limit."""
-        return Choice(self._toward(self._one_hot(x0), t.alpha))
+        kept = t.alpha if isinstance(t.alpha, float) else t.alpha[..., None]
+        return CategoricalDistribution(kept * self._one_hot(x0) + (1 - kept) * self._limit(x0))
 
-    def known(self, x0: Array) -> Prediction:
+    def delta(self, x0: Array) -> Prediction:
         """The prediction of who knows x_0."""
         return Prediction(_log(self._one_hot(x0)))
 
-    def clean(self, x: Array, prediction: Prediction) -> Choice:
+    def clean(self, x: Array, prediction: Prediction) -> CategoricalDistribution:
         """p(x_0 | x_t) from the logits. With masks: never the mask, and what is open is known (MDLM's SUBS)."""
-        xp, logits = namespace(x), prediction.clean
+        xp, logits = namespace(x), prediction.x0
         if self.mask is not None:
             logits = xp.where(self._one_hot(x * 0 + self.mask) > 0, -np.inf, logits)
         p = xp.exp(logits - xp.amax(logits, -1)[..., None])
         p = p / p.sum(-1)[..., None]
-        return Choice(p if self.mask is None else xp.where((x == self.mask)[..., None], p, like(self._one_hot(x), p)))
+        if self.mask is not None:
+            p = xp.where((x == self.mask)[..., None], p, like(self._one_hot(x), p))
+        return CategoricalDistribution(p)
 
-    def transition(self, x: Array, t: Point, s: Point, prediction: Prediction) -> Choice:
+    def transition(self, x: Array, t: NoiseLevel, s: NoiseLevel, prediction: Prediction) -> CategoricalDistribution:
         """p(x_s | x_t) = sum over x_0 of q(x_s | x_t, x_0) p(x_0 | x_t) (D3PM, equation 4).
 
         With a = alpha_t / alpha_s and r(x_0) = p(x_0 | x_t) / q(x_t | x_0) it is
         (a [x_s = x_t] + (1 - a) limit(x_t)) (alpha_s r(x_s) + (1 - alpha_s) limit(x_s) sum r).
         """
         xp, p = namespace(x), self.clean(x, prediction).probabilities
-        here, limit, stay = like(self._one_hot(x), p), like(self.limit, p), t.alpha / s.alpha
+        here, limit, stay = like(self._one_hot(x), p), like(self._limit(x), p), t.alpha / s.alpha
         seen = (here * limit).sum(-1)[..., None]  # limit(x_t)
         chance = t.alpha * here + (1 - t.alpha) * seen  # q(x_t | x_0) for each x_0
         r = xp.where(p > 0, p / xp.where(chance > 0, chance, 1), 0)
         law = (stay * here + (1 - stay) * seen) * (s.alpha * r + (1 - s.alpha) * limit * r.sum(-1)[..., None])
-        return Choice(law / law.sum(-1)[..., None])
+        return CategoricalDistribution(law / law.sum(-1)[..., None])
 
     def _one_hot(self, x: Array) -> Array:
         xp = namespace(x)
-        symbols = like(np.arange(len(self.limit)), x)
-        return cast(x[..., None] == symbols, xp.float32)
-
-    def _toward(self, p: Array, kept: Array) -> Array:
-        kept = kept if isinstance(kept, float) else kept[..., None]
-        return kept * p + (1 - kept) * like(self.limit, p)
+        return cast(x[..., None] == like(np.arange(self.symbols), x), xp.float32)

@@ -5,87 +5,117 @@ No sampler ever sees what the network predicts: the parametrization is how the n
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inkwash.diffusion.arrays import Array, cast, combine, mask_like, namespace
+from inkwash.diffusion.arrays import (
+    Array,
+    by_field,
+    cast,
+    each,
+    is_tokens,
+    like,
+    linear_combination,
+    mask_like,
+    merge,
+    namespace,
+    per_sample,
+    split,
+)
 from inkwash.diffusion.categorical import Categorical
 from inkwash.diffusion.errors import DiffusionError
-from inkwash.diffusion.losses import LossAware, Objective, Times, Weight, d3pm_bound, simple, uniform_times
-from inkwash.diffusion.process import Gaussian, Prediction
-from inkwash.diffusion.schedule import Point
+from inkwash.diffusion.losses import (
+    LossAware,
+    Objective,
+    Term,
+    Times,
+    Weight,
+    d3pm_bound,
+    square,
+    uniform_times,
+    unit,
+)
+from inkwash.diffusion.options import POSITIVE, maker
+from inkwash.diffusion.process import Prediction, Process
+from inkwash.diffusion.schedule import NoiseLevel
 
 if TYPE_CHECKING:
     import torch
 
 Condition = Mapping[str, Array]
-
-
-Denoise = Callable[[Array, Point, Condition | None], Prediction]
+Denoise = Callable[[Any, Any, "Condition | None"], Any]
 
 
 class Parametrization(NamedTuple):
     """What a network predicts of x_t = alpha x_0 + sigma eps.
 
-    `clean(x, t, output)` turns the output into x_0, `target(x0, eps, t)` is what the output should be, `factor(t)` is
-    the squared error of the output for a unit squared error of x_0, and the network sees `scale(t) x_t` (None: x_t).
+    `to_x0(x, t, output)` turns the output into x_0, `target(x0, eps, t)` is what the output should be, `factor(t)` is
+    the squared error of the output for a unit squared error of x_0, and the network sees `c_in(t) x_t` (None: x_t).
     """
 
-    clean: Callable[[Array, Point, Array], Array]
-    target: Callable[[Array, Array, Point], Array]
-    factor: Callable[[Point], Array]
-    scale: Callable[[Point], Array] | None = None
+    to_x0: Callable[[Array, NoiseLevel, Array], Array]
+    target: Callable[[Array, Array, NoiseLevel], Array]
+    factor: Callable[[NoiseLevel], Array]
+    c_in: Callable[[NoiseLevel], Array] | None = None
 
 
+@maker(data_std=POSITIVE)
 def edm(data_std: float = 0.5) -> Parametrization:
     """The preconditioning of EDM (Karras et al. 2022, 2206.00364, table 1), for any alpha and sigma.
 
     With d = data_std and m^2 = alpha^2 d^2 + sigma^2, the variance of x_t: the network sees x_t / m, and
-    clean = (alpha d^2 / m^2) x_t + (sigma d / m) output. Input and target have variance 1 at every t, and an error of
-    the network fades with the noise. At alpha = 1 it is EDM's own; weight `simple` is then EDM's.
+    x_0 = (alpha d^2 / m^2) x_t + (sigma d / m) output. Input and target have variance 1 at every t, and an error of
+    the network fades with the noise. At alpha = 1 it is EDM's own; weight `unit` is then EDM's.
     """
     d = data_std
 
-    def total(t: Point) -> Array:  # m^2
+    def total(t: NoiseLevel) -> Array:  # m^2
         return (t.alpha * d) ** 2 + t.sigma**2
 
     return Parametrization(
-        clean=lambda x, t, out: combine([x, out], [t.alpha * d**2 / total(t), t.sigma * d / total(t) ** 0.5]),
+        to_x0=lambda x, t, out: linear_combination(
+            [x, out], [t.alpha * d**2 / total(t), t.sigma * d / total(t) ** 0.5]
+        ),
         target=lambda x0, eps, t: (t.sigma * x0 - (t.alpha * d**2) * eps) / (d * total(t) ** 0.5),
         factor=lambda t: total(t) / (t.sigma * d) ** 2,
-        scale=lambda t: total(t) ** -0.5,
+        c_in=lambda t: total(t) ** -0.5,
     )
 
 
 PARAMETRIZATIONS = {
     # the noise (DDPM, 2006.11239); at alpha = 0 it says nothing of x_0
     "eps": Parametrization(
-        clean=lambda x, t, out: combine([x, out], [1 / t.alpha, -t.sigma / t.alpha]),
+        to_x0=lambda x, t, out: linear_combination([x, out], [1 / t.alpha, -t.sigma / t.alpha]),
         target=lambda x0, eps, t: eps,
         factor=lambda t: t.snr,
     ),
     # the clean state itself
-    "clean": Parametrization(
-        clean=lambda x, t, out: out,
+    "x0": Parametrization(
+        to_x0=lambda x, t, out: out,
         target=lambda x0, eps, t: x0,
         factor=lambda t: 1.0,
     ),
     # v = alpha eps - sigma x_0 (progressive distillation, 2202.00512)
     "v": Parametrization(
-        clean=lambda x, t, out: combine([x, out], [t.alpha, -t.sigma]) / (t.alpha**2 + t.sigma**2),
+        to_x0=lambda x, t, out: linear_combination(
+            [x, out], [t.alpha / (t.alpha**2 + t.sigma**2), -t.sigma / (t.alpha**2 + t.sigma**2)]
+        ),
         target=lambda x0, eps, t: t.alpha * eps - t.sigma * x0,
         factor=lambda t: ((t.alpha**2 + t.sigma**2) / t.sigma) ** 2,
     ),
     # the score, grad log p(x_t) = -eps / sigma (Score SDE, 2011.13456); like eps, nothing at alpha = 0
     "score": Parametrization(
-        clean=lambda x, t, out: combine([x, out], [1 / t.alpha, t.sigma**2 / t.alpha]),
+        to_x0=lambda x, t, out: linear_combination([x, out], [1 / t.alpha, t.sigma**2 / t.alpha]),
         target=lambda x0, eps, t: eps / -t.sigma,
         factor=lambda t: (t.alpha / t.sigma**2) ** 2,
     ),
     # u = eps - x_0, the velocity of a rectified flow (2209.03003)
     "flow": Parametrization(
-        clean=lambda x, t, out: combine([x, out], [1 / (t.alpha + t.sigma), -t.sigma / (t.alpha + t.sigma)]),
+        to_x0=lambda x, t, out: linear_combination(
+            [x, out], [1 / (t.alpha + t.sigma), -t.sigma / (t.alpha + t.sigma)]
+        ),
         target=lambda x0, eps, t: eps - x0,
         factor=lambda t: ((t.alpha + t.sigma) / t.sigma) ** 2,
     ),
@@ -93,158 +123,243 @@ PARAMETRIZATIONS = {
 }
 
 
-def thousands(t: Point) -> Array:
-    """The time as most networks are told it: 0 to 1000."""
+def thousands(t: NoiseLevel) -> Array:
+    """c_noise of most networks: the time, 0 to 1000."""
     return 1000.0 * t.t
 
 
-def log_ratio(t: Point) -> Array:
-    """The time as EDM's networks are told it: log(sigma / alpha) / 4."""
-    ratio = t.sigma / t.alpha
-    return namespace(ratio).log(ratio) / 4
+def quarter_log_sigma(t: NoiseLevel) -> Array:
+    """c_noise of EDM's networks: log(sigma / alpha) / 4."""
+    sigma = t.sigma / t.alpha
+    return namespace(sigma).log(sigma) / 4
 
 
 @dataclass(frozen=True)
 class Denoiser:
     """A network, the process it undoes and what it predicts: a Parametrization, or the name of one.
 
-    The network is called as `network(x, time, **condition)`, time of shape (batch,). It may be a torch module or
-    any function of arrays, an ONNX session for one. `time(point)` gives the number by which the network knows a
-    time; for one trained on a table of T betas that is T t - 1.
+    The network is called as `network(x, time, **condition)`, time of shape (batch,). It may be a torch module, which
+    is given x in the dtype of its weights, or any function of arrays, an ONNX session for one. `c_noise(level)` gives
+    the number by which the network knows a time; for one trained on a table of T betas that is T t - 1. A network may
+    answer with `(output, by-products)`, the latter a dict of arrays that goes on as `Prediction.extra`.
+
+    A state of named fields has dicts of processes and perhaps of parametrizations; its one network gets dicts of x and
+    times and answers with a dict. Tokens are predicted by their logits, numbers by their noise unless it is said.
 
     A network that also learns the variance of a chain of `variance_steps` equal steps answers with twice the channels
-    (axis 1): what it predicts, and v from -1 to 1, the spread being (v + 1) / 2 (Improved DDPM, Nichol & Dhariwal
-    2021, 2102.09672, equation 15). Its loss is theirs, L_simple + 0.001 L_vlb.
+    (axis 1): what it predicts, and v from -1 to 1, the learned variance being (v + 1) / 2 (Improved DDPM, Nichol &
+    Dhariwal 2021, 2102.09672, equation 15). Its loss is theirs, L_simple + 0.001 L_vlb.
 
-    Raises DiffusionError for an unknown parametrization.
+    A network of `two_times` is also told where the step leads, as `network(x, time, next_time, **condition)`: flow
+    maps such as shortcut models (2410.12557) and MeanFlow (2505.13447), whose mean velocity is a "flow" that `euler`
+    follows to its end.
+
+    Raises DiffusionError for an unknown parametrization and for what is no process.
     """
 
-    network: Callable[..., Array]
-    process: Gaussian
-    parametrization: str | Parametrization = "eps"
-    time: Callable[[Point], Array] = thousands
+    network: Callable[..., Any]
+    process: Any
+    parametrization: Any = None
+    c_noise: Callable[[NoiseLevel], Array] = thousands
     variance_steps: int | None = None
+    two_times: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.parametrization, str) and self.parametrization not in PARAMETRIZATIONS:
-            known = ", ".join(PARAMETRIZATIONS)
-            raise DiffusionError(f"parametrization '{self.parametrization}': one of {known} is needed")
+        for name, process in split(self.process).items():
+            if not isinstance(process, Process):
+                raise DiffusionError(f"process = {process!r}: a process is needed; of a schedule, Gaussian(schedule)")
+            form = self.form(name)
+            if not hasattr(form, "to_x0"):
+                known = ", ".join(PARAMETRIZATIONS)
+                raise DiffusionError(f"parametrization {form!r}: one of {known} is needed")
+            if isinstance(process, Categorical) and form is not PARAMETRIZATIONS["x0"]:
+                raise DiffusionError(f"parametrization {form!r}: of tokens a network predicts the logits ('x0')")
+        if self.variance_steps is not None and isinstance(self.process, Mapping):
+            raise DiffusionError("variance_steps: variances are learned of a single state of numbers")
 
-    @property
-    def form(self) -> Parametrization:
-        """The parametrization itself."""
-        named = self.parametrization
-        return PARAMETRIZATIONS[named] if isinstance(named, str) else named
+    def form(self, field: str = "") -> Parametrization:
+        """The parametrization of a field."""
+        form: Any = each(self.parametrization, [field]).get(field)
+        if form is None:
+            form = "x0" if isinstance(split(self.process)[field], Categorical) else "eps"
+        named: Parametrization = PARAMETRIZATIONS.get(form, form) if isinstance(form, str) else form
+        return named
 
-    def _output(self, x: Array, t: Point, condition: Condition | None) -> tuple[Array, Array | None]:
-        """The network's answer in the state's own dtype, whatever the network computes in; and the spread."""
-        times, scale, seen, xp = self.time(t), self.form.scale, self.process.settle(x), namespace(x)
-        dtype = xp.float32 if "int" in str(x.dtype) else x.dtype  # tokens are told times, and answered, in float32
-        if isinstance(times, (int, float)):
-            times = xp.full((x.shape[0],), times, dtype=dtype, device=x.device)
-        else:
-            times = cast(times, dtype).reshape(-1)
-        output = self.network(seen if scale is None else seen * scale(t), times, **(condition or {}))
-        output = output if output.dtype == dtype else cast(output, dtype)
-        if self.variance_steps is None:
-            return output, None
-        channels = x.shape[1]
-        return output[:, :channels], (output[:, channels:] + 1) / 2
+    def __call__(self, x: Any, t: Any, condition: Condition | None = None) -> Any:
+        """E[x_0 | x_t]: a `Prediction`, or a dict of them; `x` is (batch, ...), `condition` a dict, batch first.
 
-    def __call__(self, x: Array, t: Point, condition: Condition | None = None) -> Prediction:
-        """E[x_0 | x_t]; `x` is (batch, ...), `t` a point of floats, `condition` a dict of arrays, batch first.
-
+        `t` is a `NoiseLevel`, a number, or an array (batch,) of times; gradients pass.
         Raises DiffusionError at alpha = 0 for a network that predicts the noise or the score.
         """
-        form = self.form
-        if t.alpha == 0 and form.factor(t) == 0:
+        return merge({name: term.prediction for name, term in self._terms(x, t, condition).items()})
+
+    def _terms(self, x: Any, t: Any, condition: Condition | None, x0: Any = None, eps: Any = None) -> dict[str, Term]:
+        xs, processes, forms, seen, times, nexts = split(x), split(self.process), {}, {}, {}, {}
+        levels = {name: _level(processes[name], level, xs[name]) for name, level in each(t, xs).items()}
+        for name, value in xs.items():
+            level, forms[name] = levels[name], self.form(name)
+            scale = forms[name].c_in
+            value = processes[name].postprocess(value)
+            seen[name] = self._as_weights(value if scale is None else value * scale(level))
+            times[name] = self._time(level, value)
+            nexts[name] = None if level.s is None else self._time(level.s, value)
+        if self.two_times and None in nexts.values():
             raise DiffusionError(
-                f"at t = {t.t:.4g} there is noise alone, and what this network predicts says nothing of what is "
-                "clean: begin the grid at a smaller t, or train a network that predicts v"
+                "a network of two times: take a sampler that says where it goes (euler, consistency)"
             )
-        output, spread = self._output(x, t, condition)
-        return Prediction(form.clean(x, t, output), spread)
+        told = [merge(nexts)] if self.two_times else []
+        answers = split(self.network(merge(seen), merge(times), *told, **(condition or {})))
+        terms = {}
+        for name, value in xs.items():
+            level, form, answer = levels[name], forms[name], answers[name]
+            output, extra = answer if isinstance(answer, tuple) else (answer, None)
+            output, variance = _float_like(output, value), None
+            if self.variance_steps is not None:
+                channels = value.shape[1]
+                output, variance = output[:, :channels], (output[:, channels:] + 1) / 2
+            prediction = Prediction(_to_x0(form, value, level, output), variance, extra)
+            clean, drawn = split(x0).get(name), split(eps).get(name)
+            terms[name] = Term(processes[name], form, clean, value, level, drawn, output, prediction)
+        return terms
+
+    def _time(self, level: NoiseLevel, x: Array) -> Array:
+        value, dtype = self.c_noise(level), namespace(x).float32 if is_tokens(x) else x.dtype
+        if isinstance(value, (int, float)):
+            return namespace(x).full((x.shape[0],), value, dtype=dtype, device=x.device)
+        return cast(value, dtype).reshape(-1)
+
+    def _as_weights(self, x: Array) -> Array:
+        """In the dtype of a torch module's weights."""
+        torch = sys.modules.get("torch")
+        if torch is None or not isinstance(self.network, torch.nn.Module):
+            return x
+        if not torch.is_tensor(x):
+            raise DiffusionError('the network is of torch, the state of NumPy: give `sample` a device, "cpu" for one')
+        dtype = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), x.dtype)
+        return x if is_tokens(x) else x.to(dtype)
+
+    def draw(
+        self, x0: Any, times: Any, generator: torch.Generator | None = None, mask: Any = None, eps: Any = None
+    ) -> tuple[Any, Any, Any]:
+        """(x_t, t, eps) of q(x_t | x_0): a training batch at `times`, (batch,) or a dict of them, float64 on the CPU.
+
+        eps: noise of one's own (a reflow's, a minibatch coupling's, or another picture where that is the other end of
+        a bridge); of tokens uniform numbers. mask: as in `loss`.
+        Raises DiffusionError for data that do not belong to the process.
+        """
+        import torch
+
+        states, noised, levels, drawn = split(x0), {}, {}, dict(split(eps)) if eps is not None else {}
+        for name, process in split(self.process).items():
+            clean = states[name]
+            process.check(clean)
+            if name not in drawn:
+                law, dtype = (torch.rand, torch.float32) if is_tokens(clean) else (torch.randn, clean.dtype)
+                device = clean.device if generator is None else generator.device
+                drawn[name] = law(clean.shape, generator=generator, device=device, dtype=dtype).to(clean.device)
+            drawn[name] = process.project(drawn[name], each(mask, states)[name])
+            levels[name] = _level(process, each(times, states)[name], clean)
+            noised[name] = process.noise(clean, levels[name], drawn[name])
+        return merge(noised), merge(levels), merge(drawn)
 
     def loss(
         self,
-        x0: torch.Tensor,
+        x0: Any,
         condition: Condition | None = None,
-        weight: Weight = simple,
-        times: Times = uniform_times,
+        *,
+        objective: Objective | Mapping[str, Objective] | None = None,
+        weight: Weight | Mapping[str, Weight] = unit,
+        times: Times | Mapping[str, Times] = uniform_times,
+        self_conditioning: float = 0.0,
+        mask: Any = None,
         generator: torch.Generator | None = None,
-        mask: Array | None = None,
     ) -> torch.Tensor:
-        """E over t and eps of weight(t) |output - target|^2, a mean over all elements (DDPM, algorithm 1).
+        """E over t and x_t of weight(t) objective, a mean over the elements of each sample, then over samples, summed
+        over fields (DDPM, algorithm 1). Each argument is one for all fields, or a dict.
 
-        mask: which elements there are, over the first axes of x0; the mean is over those of each sample.
-
-        With `times` a `LossAware` it is the same mean, estimated with fewer draws where little is to be learned.
+        objective: None is `square` for numbers and `d3pm_bound` for tokens. times: one function draws one time for all
+        fields of a sample, a dict one for each; a `LossAware` estimates the same mean with fewer draws.
+        self_conditioning: how often a batch is told the network's own prediction as `previous`, else None (Chen et
+        al. 2022, 2208.04202). mask: which elements there are, over the first axes of x0.
         """
         import torch
 
-        self.process.check(x0)
-        drawn = times(len(x0), generator)  # float64 on the CPU, as is the schedule
-
-        def at(t: torch.Tensor) -> Point:
-            return Point(*(part.to(x0) for part in self.process.at(t.reshape(-1, *[1] * (x0.ndim - 1)))))
-
-        point = at(drawn)
-        eps = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
-        eps = self.process.confine(eps, mask)
-        xt = self.process.noise(x0, point, eps)
-        output, spread = self._output(xt, point, condition)
-        target = self.form.target(*self.process.truth(x0, xt, point, eps), point)
-        error = weight(point, self.form) * (self.process.confine(output, mask) - target) ** 2
-        if self.variance_steps is not None:
-            clean = self.form.clean(xt, point, output.detach())  # only the spread learns from the bound
-            earlier = at((drawn - 1 / self.variance_steps).clamp(min=5e-6))
-            bound = _bound((x0 - clean) ** 2, spread, point, earlier) * (earlier.t > 1e-5)
-            error = error + 0.001 * self.variance_steps * bound
-        real = torch.ones_like(error) if mask is None else mask_like(mask, error).to(error)
-        each = (error * real).flatten(1).sum(1) / real.flatten(1).sum(1).clamp(min=1)
-        if isinstance(times, LossAware):
-            each = times.reweight(drawn, each)
-        loss: torch.Tensor = each.mean()
+        names, masks = split(x0), each(mask, split(x0))
+        if isinstance(times, Mapping):
+            drawn: Any = {name: times[name](len(x), generator) for name, x in names.items()}
+        else:
+            drawn = times(len(next(iter(names.values()))), generator)
+        x, t, eps = self.draw(x0, drawn, generator, mask)
+        if self_conditioning:
+            condition = {**(condition or {}), "previous": None}
+            device = None if generator is None else generator.device
+            if torch.rand((), generator=generator, device=device) < self_conditioning:
+                with torch.no_grad():
+                    condition["previous"] = by_field(lambda prediction: prediction.x0, self(x, t, condition))
+        total: Any = 0.0
+        for name, term in self._terms(x, t, condition, x0, eps).items():
+            own = each(objective, names)[name]
+            own = own or (d3pm_bound() if isinstance(term.process, Categorical) else square)
+            term = term._replace(output=term.process.project(term.output, masks[name]))
+            error = each(weight, names)[name](term.t, term.form) * own(term)
+            if self.variance_steps is not None:
+                error = error + self._variance_bound(term)
+            losses = _mean(error, masks[name])
+            law = each(times, names)[name]
+            if isinstance(law, LossAware):
+                losses = law.reweight(each(drawn, names)[name], losses)
+            total = total + losses.mean()
+        loss: torch.Tensor = total
         return loss
 
+    def _variance_bound(self, term: Term) -> Array:
+        """0.001 steps KL(q(x_s | x_t, x_0), p(x_s | x_t)) in nats, elementwise; only the variance learns from it.
 
-@dataclass(frozen=True)
-class TokenDenoiser(Denoiser):
-    """A `Denoiser` whose network answers with logits (batch, positions..., symbols)."""
-
-    process: Categorical  # type: ignore[assignment]
-    parametrization: str | Parametrization = "clean"
-
-    def loss(  # type: ignore[override]
-        self,
-        x0: torch.Tensor,
-        condition: Condition | None = None,
-        objective: Objective | None = None,
-        times: Times = uniform_times,
-        generator: torch.Generator | None = None,
-        mask: Array | None = None,
-    ) -> torch.Tensor:
-        """E over t and x_t of the objective (None: `d3pm_bound`), a mean over all positions that there are.
-
-        Raises DiffusionError for tokens outside the vocabulary.
+        With e = |x_0 - prediction|^2 the squared distance of the two means is (SNR(s) - SNR(t)) e, in units of q's
+        variance, and p's variance is (sigma_t / sigma_s)^(2 variance) in the same units.
         """
-        import torch
-
-        self.process.check(x0)
-        drawn = times(len(x0), generator).reshape(-1, *[1] * (x0.ndim - 1))
-        t = Point(*(part.to(x0.device, torch.float32) for part in self.process.at(drawn)))
-        xt = self.process.noise(x0, t, torch.rand(x0.shape, generator=generator, device=x0.device))
-        prediction = Prediction(self._output(xt, t, condition)[0])
-        each = (objective or d3pm_bound())(self.process, x0, xt, t, prediction)
-        loss: torch.Tensor = each.mean() if mask is None else each[mask_like(mask, each)].mean()
-        return loss
+        t, steps = term.t, self.variance_steps or 1
+        variance: Any = term.prediction.variance
+        s = term.process.at((t.t.double().cpu() - 1 / steps).clamp(min=5e-6)).map(lambda part: part.to(term.x))
+        error: Any = (term.x0 - _to_x0(term.form, term.x, t, term.output.detach())) ** 2
+        shrink = s.sigma / t.sigma
+        bound = (shrink ** (2 * variance) * (1 + (s.snr - t.snr) * error) - 1) / 2 - variance * shrink.log()
+        return 0.001 * steps * bound * (s.t > 1e-5)
 
 
-def _bound(error: Array, spread: Array, t: Point, s: Point) -> Array:
-    """KL(q(x_s | x_t, x_0), p(x_s | x_t)) in nats, elementwise: one term of the variational bound.
+def _level(process: Process, t: Any, x: Array) -> NoiseLevel:
+    if isinstance(t, NoiseLevel):
+        return t
+    if isinstance(t, (int, float)):
+        return process.at(float(t))
+    dtype = namespace(x).float32 if is_tokens(x) else x.dtype
+    return process.at(per_sample(t, x)).map(lambda part: like(part, x, dtype))
 
-    With `error` = |x_0 - clean|^2 the squared distance of the two means is (SNR(s) - SNR(t)) error, in units of q's
-    variance, and p's variance is (sigma_t / sigma_s)^(2 spread) in the same units.
-    """
-    shrink = s.sigma / t.sigma
-    return (shrink ** (2 * spread) * (1 + (s.snr - t.snr) * error) - 1) / 2 - spread * namespace(error).log(shrink)
+
+def _to_x0(form: Parametrization, x: Array, t: NoiseLevel, output: Array) -> Array:
+    if isinstance(t.alpha, float):
+        nothing, time = t.alpha == 0 and form.factor(t) == 0, t.t
+    else:
+        nothing, time = bool(((t.alpha == 0) & (form.factor(t) == 0)).any()), float(t.t.max())
+    if nothing:
+        raise DiffusionError(
+            f"at t = {time:.4g} there is noise alone, and what this network predicts says nothing of what is clean: "
+            "begin the grid at a smaller t, or train a network that predicts v"
+        )
+    return form.to_x0(x, t, output)
+
+
+def _float_like(output: Array, x: Array) -> Array:
+    """The network's answer in the state's own dtype, whatever the network computes in; logits in float32 or more."""
+    dtype = x.dtype
+    if is_tokens(x):
+        dtype = output.dtype if "float64" in str(output.dtype) else namespace(output).float32
+    return output if output.dtype == dtype else cast(output, dtype)
+
+
+def _mean(error: Array, mask: Any) -> Array:
+    """Over the elements of each sample that there are: (batch,)."""
+    if mask is None or error.ndim < mask.ndim:
+        return error.reshape(len(error), -1).mean(1)
+    real = mask_like(mask, error).to(error)
+    return (error * real).flatten(1).sum(1) / real.flatten(1).sum(1).clamp(min=1)

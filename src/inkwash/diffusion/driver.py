@@ -1,24 +1,27 @@
-"""The one loop there is: it runs a sampler's coroutine against a denoiser."""
+"""The one loop there is: it runs samplers' coroutines against a denoiser."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, finite, no_grad
-from inkwash.diffusion.denoiser import Condition
+from inkwash.diffusion.arrays import Array, cast, each, finite, is_tokens, merge, namespace, no_grad, split
+from inkwash.diffusion.denoiser import Condition, Denoise
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
-from inkwash.diffusion.guides import Hook
+from inkwash.diffusion.guides import Hook, trained_process
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.process import Prediction
-from inkwash.diffusion.samplers import Ask, Sampler
+from inkwash.diffusion.samplers import ModelCall, Sampler, StepResult, Walk
+from inkwash.diffusion.schedule import NoiseLevel
 
 
 def sample(
-    denoise: Callable[..., Any],
+    denoise: Denoise,
     shape: Sequence[int] | Mapping[str, Sequence[int]],
     sampler: Sampler | Mapping[str, Sampler],
     grid: Grid | Mapping[str, Grid],
@@ -30,7 +33,10 @@ def sample(
     progress: Callable[[int, int], None] | None = None,
     self_conditioning: bool = False,
     x: Any = None,
+    stream: str | None = None,
+    dtype: Any = "float32",
     device: Any = None,
+    gradients: bool = False,
 ) -> Any:
     """Draws len(seeds) samples: the state at the last time of the grid, of shape (len(seeds), *shape).
 
@@ -42,136 +48,179 @@ def sample(
     mask: which elements of a padded batch there are, (len(seeds), ...) over the first axes of the shape; a dict of
         masks for named fields. The others hold 0 and draw no noise, so a sample is the same in any padding; the
         denoiser's condition has it as `mask`.
-    hooks: called in turn after each step with (step, noise), dicts of them for a dict state; what a hook returns,
-        unless None, replaces the state, or those of its fields that it names.
+    hooks: called in turn after each step with (step, noise), for a dict state dicts of them, of the fields that have
+        stepped; what a hook returns, unless None, replaces the state, or those of its fields that it names.
     progress: called after each step with (steps done, steps in all).
     x: the state to start from at the first time of the grid; drawn from the process's prior unless given.
+    stream: which of the seeds' streams of noise to draw from. A given x has one of its own, named after the time at
+        which it starts, since the noise that made x must not come again.
+    dtype: "float32" or "float64", of states and noise, whatever the network computes in.
     device: None for NumPy arrays, else the torch device on which the state lives.
+    gradients: keep the graph through all steps; else a guide that needs gradients has them within its own call.
 
-    No gradients are kept: a guide that needs them switches them on within its own call.
-    Raises DiffusionError for fields out of step or without a grid, for a state, a mask or a prediction of another
-    shape, for a given state that its process does not know, and as soon as a step gives a value that is not finite.
+    Fields step together where their times agree; one that has gone ahead, or is asked nothing, stands still, and the
+    denoiser sees it where it stands. So a field may be asked more often than the others, or on a finer grid.
+
+    Raises DiffusionError for fields without a sampler or a grid, for what is not of the kind or shape it should be,
+    for a denoiser of another schedule than the grid's, and as soon as a step gives a value that is not finite.
     """
-    fields, each, split, joint = named(shape)
-    samplers, grids, masks = each(sampler), each(grid), each(mask)
-    for name in fields:
-        if name not in samplers or name not in grids:
-            raise DiffusionError(f"field '{name}' has no sampler or no grid, and so no process: give it one")
-    masks = {name: _mask(masks.get(name), name, len(seeds), fields[name]) for name in fields}
+    precision = str(dtype).rpartition(".")[2].strip("'>")
+    if precision not in ("float32", "float64"):
+        raise DiffusionError(f"dtype = {dtype}: states are float32 or float64, whatever the network computes in")
+    shapes, fields = split(shape), {}
+    grids, samplers, masks = each(grid, shapes), each(sampler, shapes), each(mask, shapes)
+    for name in shapes:
+        of = f" of field '{name}'" if name else ""
+        own_grid: Any = grids.get(name)
+        _check_kinds(of, shapes[name], samplers.get(name), own_grid, each(trained_process(denoise), shapes).get(name))
+        given = None if x is None else split(x).get(name)
+        own_stream = stream if stream is not None else "" if given is None else f"{own_grid[0].t:g}"
+        noise = Noise(
+            seeds, shapes[name], name, stream=own_stream, mask=masks.get(name), device=device, dtype=precision
+        )
+        fields[name] = _Field(of, own_grid, noise, given)
     if mask is not None:
-        condition = {**(condition or {}), "mask": joint(masks)}
-    noise = {name: Noise(seeds, fields[name], name, converter(device), masks[name]) for name in fields}
-    start = (
-        {name: grids[name].process.prior(grids[name][0], noise[name]) for name in fields}
-        if x is None
-        else dict(split(x))
-    )
-    for name, state in start.items():
-        if tuple(state.shape) != (len(seeds), *fields[name]):
-            raise DiffusionError(
-                f"x{_of(name)} has the shape {tuple(state.shape)}: {len(seeds)} seeds and the shape of a sample, "
-                f"{tuple(fields[name])}, make {(len(seeds), *fields[name])}"
-            )
-        start[name] = grids[name].process.confine(state, masks[name])
-        if x is not None:
-            try:
-                grids[name].process.check(start[name])
-            except DiffusionError as error:
-                raise DiffusionError(f"x{_of(name)}, shape {tuple(state.shape)}: {error}") from None
-    total = max(len(g) for g in grids.values()) - 1
-    done, previous = 0, None
+        condition = {**(condition or {}), "mask": merge({name: field.noise.mask for name, field in fields.items()})}
+    total, done, previous = max(len(field.grid) for field in fields.values()) - 1, 0, None
 
-    with no_grad(next(iter(start.values()))):
-        walks = {name: samplers[name](start[name], grids[name], noise[name]) for name in fields}
-        replies: dict[str, Any] = dict.fromkeys(fields)
-        while True:
-            requests = {}
-            for name, walk in walks.items():
-                try:
-                    requests[name] = walk.send(replies[name])
-                except StopIteration as stop:
-                    replies[name] = stop.value
-            if not requests:
-                return joint({name: grids[name].process.settle(state) for name, state in replies.items()})
-            kinds = set(map(type, requests.values()))
-            if len(kinds) > 1 or len(requests) < len(fields):
-                raise DiffusionError(
-                    "the fields are out of step: their samplers and grids ask a different number of times"
-                )
-
-            if kinds == {Ask}:
-                given = {**(condition or {}), "previous": previous} if self_conditioning else condition
-                states = joint({n: grids[n].process.confine(ask.x, masks[n]) for n, ask in requests.items()})
-                times = joint({name: ask.t for name, ask in requests.items()})
-                replies = split(denoise(states, times, given))
-                for name, ask in requests.items():
-                    process = grids[name].process
-                    _check(replies.get(name), process.answer(tuple(ask.x.shape)), ask, name, done + 1)
-                    clean = process.confine(replies[name].clean, masks[name])
-                    if clean is not replies[name].clean:
-                        replies[name] = replies[name]._replace(clean=clean)
+    with nullcontext() if gradients else no_grad(next(iter(fields.values())).x):
+        for name, field in fields.items():
+            field.walk = samplers[name](field.x, field.grid, field.noise)
+            field.advance(None)
+        while running := [field for field in fields.values() if field.request is not None]:
+            behind = max(field.level.t for field in running)
+            stepping = {name: field for name, field in fields.items() if field in running and field.level.t == behind}
+            while asking := [name for name, field in stepping.items() if isinstance(field.request, ModelCall)]:
+                seen = {name: field.seen() for name, field in fields.items()}
+                told = {**(condition or {}), "previous": previous} if self_conditioning else condition
+                states, levels = (merge({name: pair[i] for name, pair in seen.items()}) for i in (0, 1))
+                answers = split(denoise(states, levels, told))
+                replies = {n: field.checked(answers.get(n), *seen[n], done + 1) for n, field in fields.items()}
                 if self_conditioning:
-                    previous = joint({name: reply.clean for name, reply in replies.items()})
-                continue
-
+                    previous = merge({name: reply.x0 for name, reply in replies.items()})
+                for name in asking:
+                    fields[name].advance(replies[name])
             done += 1
             for hook in hooks:
-                changed = hook(joint(requests), joint(noise))
-                if changed is not None:
-                    requests |= {n: requests[n]._replace(x=value) for n, value in split(changed).items()}
-            for name, step in requests.items():
-                replies[name] = grids[name].process.confine(step.x, masks[name])
-                if not finite(step.x):
-                    raise DiffusionError(
-                        f"step {done}{_of(name)}, from t = {step.t.t:.4g} to {step.s.t:.4g}: a value is not "
-                        f"finite in a state of shape {tuple(step.x.shape)}; look at what the network answers there, "
-                        "and at the scale of guidance"
-                    )
+                changed = hook(
+                    merge({name: field.request for name, field in stepping.items()}),
+                    merge({name: field.noise for name, field in stepping.items()}),
+                )
+                for name, value in split(changed).items() if changed is not None else ():
+                    if name not in stepping:
+                        raise DiffusionError(f"hook {hook!r}: there is no field '{name}' in this step")
+                    stepping[name].request = stepping[name].request._replace(x=value)
+            for field in stepping.values():
+                field.step(done)
             if progress is not None:
                 progress(done, max(done, total))  # a sampler may walk a step more than once
+        return merge({name: field.grid.process.postprocess(field.x) for name, field in fields.items()})
 
 
-def named(shape: Any) -> tuple[dict[str, Any], Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-    """The shapes of a state's fields, the only one of a bare state being called ""; and three functions: a value for
-    each field, or one for all, as a dict; a state as a dict; a dict as a state."""
-    if isinstance(shape, Mapping):
-        names = dict(shape)
-        return names, lambda v: dict(v) if isinstance(v, Mapping) else dict.fromkeys(names, v), dict, dict
-    return {"": shape}, lambda v: {"": v}, lambda v: {"": v}, lambda v: v[""]
+class _Field:
+    """One field on its way: where it stands, `x` at `level`, and what its sampler waits for; None when it is done."""
+
+    def __init__(self, of: str, grid: Grid, noise: Noise, x: Any) -> None:
+        self.of, self.grid, self.noise, self.level = of, grid, noise, grid[0]
+        self.walk: Walk
+        self.request: Any = None
+        process = grid.process
+        if x is None:
+            self.x = process.project(process.prior(grid[0], noise), noise.mask)
+            return
+        self.x = _as_state(x, noise)
+        self.check_shape(self.x, "x")
+        try:
+            self.x = process.project(self.x, noise.mask)
+            process.check(self.x)
+        except DiffusionError as error:
+            raise DiffusionError(f"x{of}, shape {tuple(self.x.shape)}: {error}") from None
+
+    def check_shape(self, x: Array, what: str) -> None:
+        wanted = self.noise.shape
+        if tuple(getattr(x, "shape", ())) != wanted:
+            raise DiffusionError(
+                f"{what}{self.of} has the shape {tuple(getattr(x, 'shape', ()))}: {wanted[0]} seeds and the shape of a "
+                f"sample, {wanted[1:]}, make {wanted}"
+            )
+
+    def seen(self) -> tuple[Array, NoiseLevel]:
+        """The state that the denoiser is shown, and its level."""
+        if isinstance(self.request, ModelCall):
+            x, t, s = self.request
+            return self.grid.process.project(x, self.noise.mask), t if s is None else t._replace(s=s)
+        return (self.x, self.level) if self.request is None else (self.request.x, self.request.s)
+
+    def checked(self, reply: Any, x: Array, t: NoiseLevel, step: int) -> Prediction:
+        """The denoiser's reply, in the dtype and the space of the state."""
+        where, process = f"step {step}{self.of}, at t = {t.t:.4g}: ", self.grid.process
+        if not isinstance(reply, Prediction):
+            what = "no prediction of it" if reply is None else f"a {type(reply).__name__}; return a Prediction(x0)"
+            raise DiffusionError(f"{where}the denoiser gave {what}")
+        x0, wanted = reply.x0, process.output_shape(tuple(x.shape))
+        if tuple(x0.shape) != wanted:
+            raise DiffusionError(
+                f"{where}the denoiser's prediction has the shape {tuple(x0.shape)}, the state {tuple(x.shape)}; "
+                f"{wanted} is needed"
+            )
+        if is_tokens(x):
+            if not bool((x0 == x0).all()):  # drawn tokens hide a NaN
+                raise DiffusionError(
+                    f"{where}the logits, of shape {wanted}, are not numbers (NaN); look at the network"
+                )
+        elif x0.dtype != x.dtype:
+            x0 = cast(x0, x.dtype)
+        x0 = process.project(x0, self.noise.mask)
+        return reply if x0 is reply.x0 else reply._replace(x0=x0)
+
+    def advance(self, reply: Any) -> None:
+        """Sends the sampler what it waits for."""
+        try:
+            self.request = self.walk.send(reply)
+        except StopIteration as stop:
+            self.x, self.request = stop.value, None
+            self.check_shape(self.x, "what the sampler returns")
+
+    def step(self, done: int) -> None:
+        """Goes on from the state that the sampler, or a hook, has stepped to."""
+        result = self.request
+        if not isinstance(result, StepResult):
+            raise DiffusionError(
+                f"the sampler{self.of} yields {type(result).__name__}: a ModelCall or a StepResult is needed"
+            )
+        self.check_shape(result.x, f"step {done}: what the sampler or a hook has made")
+        self.x, self.level = self.grid.process.project(result.x, self.noise.mask), result.s
+        if not finite(result.x):
+            raise DiffusionError(
+                f"step {done}{self.of}, from t = {result.t.t:.4g} to {result.s.t:.4g}: a value is not finite in a state "
+                f"of shape {tuple(result.x.shape)}; look at what the network answers there, and at the scale of guidance"
+            )
+        self.advance(self.x)
 
 
-def _check(reply: Prediction | None, shape: tuple[int, ...], ask: Ask, field: str, step: int) -> None:
-    where = f"step {step}{_of(field)}, at t = {ask.t.t:.4g}: "
-    if reply is None:
-        raise DiffusionError(f"{where}the denoiser gave no prediction of it")
-    if tuple(reply.clean.shape) != shape:
+def _check_kinds(of: str, shape: Any, sampler: Any, grid: Any, trained: Any) -> None:
+    """Raises DiffusionError for what is not of the kind that `sample` needs."""
+    if sampler is None or grid is None:
+        raise DiffusionError(f"the state{of} has no sampler or no grid, and so no process: give it one")
+    if not isinstance(shape, Sequence) or not all(isinstance(size, Integral) and int(size) > 0 for size in shape):
+        raise DiffusionError(f"shape = {shape!r}{of}: a tuple of whole numbers is needed, (2,) for two numbers")
+    if not callable(sampler):
+        raise DiffusionError(f"sampler = {sampler!r}{of}: a function is needed; by name they are in SAMPLERS")
+    if not isinstance(grid, Grid):
+        raise DiffusionError(f"grid = {grid!r}{of}: a Grid is needed, uniform(process, 20) for one")
+    if trained is not None and (type(trained), trained.schedule) != (type(grid.process), grid.process.schedule):
         raise DiffusionError(
-            f"{where}the denoiser's prediction has the shape {tuple(reply.clean.shape)}, the state "
-            f"{tuple(ask.x.shape)}; {shape} is needed"
+            f"the denoiser{of} was trained on {trained!r}, and the grid is of {grid.process!r}; make the grid of the "
+            "denoiser's process"
         )
-    if reply.clean.dtype != ask.x.dtype and not bool((reply.clean == reply.clean).all()):  # drawn tokens hide a NaN
-        raise DiffusionError(f"{where}the logits, of shape {shape}, are not numbers (NaN); look at the network")
 
 
-def _mask(mask: Any, field: str, batch: int, shape: Sequence[int]) -> Any:
-    if mask is None:
-        return None
-    wanted = (batch, *shape)
-    if tuple(mask.shape) != wanted[: mask.ndim]:
-        raise DiffusionError(
-            f"mask{_of(field)} has the shape {tuple(mask.shape)}, the state {wanted}: the mask must have the state's "
-            "first axes, the batch among them"
-        )
-    return mask
+def _as_state(x: Any, noise: Noise) -> Array:
+    """A given state, where and in which precision the noise is."""
+    if noise.device is not None:
+        import torch
 
-
-def _of(field: str) -> str:
-    return f" of field '{field}'" if field else ""
-
-
-def converter(device: Any) -> Callable[[np.ndarray], Array]:
-    if device is None:
-        return lambda x: x
-    import torch
-
-    return lambda x: torch.from_numpy(x).to(device)
+        x = torch.asarray(x, device=noise.device)
+    elif not isinstance(x, np.ndarray):
+        raise DiffusionError(f"x is a {type(x).__name__}: give `sample` its device, or a NumPy array")
+    return cast(x, getattr(namespace(x), noise.dtype)) if "float" in str(x.dtype) else x

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from inkwash.diffusion.errors import DiffusionError
-from inkwash.diffusion.process import Gaussian
-from inkwash.diffusion.schedule import Point
+from inkwash.diffusion.options import COUNT, POSITIVE, UNIT, Range, checked
+from inkwash.diffusion.process import Process
+from inkwash.diffusion.schedule import NoiseLevel
 
 
+@dataclass(frozen=True)
 class Grid:
-    """Descending times in [0, 1] with the point of the process at each; any table of times will do.
+    """Descending times in [0, 1] with the noise level of the process at each; any table of times will do.
 
-    Raises DiffusionError for fewer than two times, times that do not descend within [0, 1], and a schedule whose
-    noise does not grow with t between them.
+    Raises DiffusionError for what is no process, fewer than two times, times that do not descend within [0, 1], and a
+    schedule whose noise does not grow with t between them.
     """
 
-    def __init__(self, process: Gaussian, times: Iterable[float]) -> None:
-        self.process = process
-        points = np.broadcast_arrays(*process.at(np.array([float(t) for t in times])))
-        self.points = tuple(Point(*row) for row in zip(*(part.tolist() for part in points), strict=True))
-        t = [point.t for point in self.points]
+    process: Any
+    times: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.process, Process):
+            raise DiffusionError(f"grid: {self.process!r} is no process; of a schedule, take Gaussian(schedule)")
+        t = tuple(map(float, self.times))
+        object.__setattr__(self, "times", t)
         if len(t) < 2 or not t[0] <= 1 or not t[-1] >= 0:
             raise DiffusionError("grid: at least two times are needed, descending from at most 1 to at least 0")
-        for step, (a, b) in enumerate(pairwise(self.points), 1):
+        for step, (a, b) in enumerate(pairwise(self), 1):
             if not a.t > b.t:
                 raise DiffusionError(f"grid, step {step}: from t = {a.t:.6g} to {b.t:.6g}; the times must descend")
             if not a.sigma * b.alpha > b.sigma * a.alpha:
@@ -35,65 +43,83 @@ class Grid:
                     "must be monotone in log-SNR"
                 )
 
-    def at(self, t: float) -> Point:
-        """The point at any time, for solvers that look between two steps."""
-        return self.process.at(t)
+    @cached_property
+    def levels(self) -> tuple[NoiseLevel, ...]:
+        """The noise level at each time."""
+        level = self.process.at(np.array(self.times))
+        parts = np.broadcast_arrays(level.t, level.alpha, level.sigma)
+        return tuple(NoiseLevel(*row) for row in zip(*(part.tolist() for part in parts), strict=True))
 
-    def at_ratio(self, ratio: float) -> Point:
-        """The point where sigma / alpha = ratio, or t = 1 if the schedule does not reach it."""
-        return self.process.at(min(self.process.schedule.time(ratio), 1.0))
+    def at(self, t: float) -> NoiseLevel:
+        """The level at any time, for solvers that look between two steps."""
+        level: NoiseLevel = self.process.at(t)
+        return level
 
-    def __iter__(self) -> Iterator[Point]:
-        return iter(self.points)
+    def at_sigma(self, sigma: float) -> NoiseLevel:
+        """The level where sigma / alpha is `sigma`, or t = 1 if the schedule does not reach it."""
+        return self.at(min(self.process.schedule.sigma_to_t(sigma), 1.0))
+
+    def __iter__(self) -> Iterator[NoiseLevel]:
+        return iter(self.levels)
 
     def __len__(self) -> int:
-        return len(self.points)
+        return len(self.times)
 
-    def __getitem__(self, i: int) -> Point:
-        return self.points[i]
+    def __getitem__(self, i: int) -> NoiseLevel:
+        return self.levels[i]
 
 
-def uniform(process: Gaussian, steps: int, start: float = 1.0, end: float = 0.0) -> Grid:
+@checked(steps=COUNT, start=UNIT, end=UNIT)
+def uniform(process: Process, steps: int, start: float = 1.0, end: float = 0.0) -> Grid:
     """`steps` equal steps in t, from `start` to `end`."""
-    return Grid(process, np.linspace(start, end, _checked(steps) + 1))
+    return Grid(process, tuple(np.linspace(start, end, steps + 1)))
 
 
-def leading(process: Gaussian, steps: int, table: int = 1000) -> Grid:
-    """Table indices 0, k, 2k, ... with k = table // steps, then clean data: DDIM's own spacing (2010.02502).
+@checked(steps=COUNT, table=COUNT, steps_offset=Range(0, whole=True))
+def leading(process: Process, steps: int, table: int = 1000, steps_offset: int = 0) -> Grid:
+    """Table indices o, k + o, 2 k + o, ... with k = table // steps and o = `steps_offset`, then clean data: DDIM's own
+    spacing (2010.02502), and with o = 1 that of Stable Diffusion 1 and 2.
 
     It never visits the noisiest entry. Index i lies at t = (i + 1) / table.
     """
-    indices = np.arange(_checked(steps, table))[::-1] * (table // steps)
-    return Grid(process, [*((indices + 1) / table), 0.0])
+    indices = np.arange(_at_most(steps, table))[::-1] * (table // steps) + steps_offset
+    return Grid(process, (*((indices + 1) / table), 0.0))
 
 
-def trailing(process: Gaussian, steps: int, table: int = 1000) -> Grid:
+@checked(steps=COUNT, table=COUNT)
+def trailing(process: Process, steps: int, table: int = 1000) -> Grid:
     """Equal steps from the noisiest table entry down, rounded to entries (Lin et al. 2023, 2305.08891)."""
-    indices = np.round(np.arange(_checked(steps, table), 0, -1) * (table / steps))
-    return Grid(process, [*(indices / table), 0.0])
+    indices = np.round(np.arange(_at_most(steps, table), 0, -1) * (table / steps))
+    return Grid(process, (*(indices / table), 0.0))
 
 
-def karras(process: Gaussian, steps: int, rho: float = 7.0, highest: float = 80.0, lowest: float = 0.002) -> Grid:
-    """Noise levels sigma / alpha = (h + i / (steps - 1) (l - h))^rho, h and l the rho-th roots of the ends.
+@checked(steps=COUNT, rho=POSITIVE, sigma_max=POSITIVE, sigma_min=POSITIVE)
+def karras(
+    process: Process, steps: int, rho: float = 7.0, sigma_max: float | None = None, sigma_min: float | None = None
+) -> Grid:
+    """Noise levels sigma / alpha = (h + i / (steps - 1) (l - h))^rho, h and l the rho-th roots of the ends; then t = 0.
 
-    Then t = 0. The ends are clipped to what the schedule reaches. EDM (Karras et al. 2022, 2206.00364), equation 5.
+    The ends are those of the schedule, `sigma_max` and `sigma_min`: of a table its own, else 80 and 0.002; they are
+    clipped to what the schedule reaches. EDM (Karras et al. 2022, 2206.00364), equation 5.
     """
 
     def between(high: float, low: float, count: int) -> np.ndarray:
         return np.linspace(high ** (1 / rho), low ** (1 / rho), count) ** rho
 
-    return _levels(process, steps, highest, lowest, between)
+    return _levels(process, steps, sigma_max, sigma_min, between)
 
 
-def log_snr(process: Gaussian, steps: int, highest: float = 80.0, lowest: float = 0.002) -> Grid:
-    """Equal steps in log-SNR between two noise levels sigma / alpha, clipped as in `karras`, then t = 0.
+@checked(steps=COUNT, sigma_max=POSITIVE, sigma_min=POSITIVE)
+def exponential(process: Process, steps: int, sigma_max: float | None = None, sigma_min: float | None = None) -> Grid:
+    """Equal steps in log-SNR between two noise levels sigma / alpha, ends as in `karras`, then t = 0.
 
-    DPM-Solver (Lu et al. 2022, 2206.00927); elsewhere called exponential.
+    DPM-Solver (Lu et al. 2022, 2206.00927).
     """
-    return _levels(process, steps, highest, lowest, np.geomspace)
+    return _levels(process, steps, sigma_max, sigma_min, np.geomspace)
 
 
-def beta(process: Gaussian, steps: int, a: float = 0.6, b: float = 0.6) -> Grid:
+@checked(steps=COUNT, a=Range(0.5, 100), b=Range(0.5, 100))
+def beta(process: Process, steps: int, a: float = 0.6, b: float = 0.6) -> Grid:
     """Times at equal steps of the quantiles of a beta distribution: dense at both ends where a, b < 1.
 
     Beta sampling (Lee et al. 2024, 2407.12173). The distribution function is summed over x = sin^2 u, where its
@@ -102,21 +128,42 @@ def beta(process: Gaussian, steps: int, a: float = 0.6, b: float = 0.6) -> Grid:
     u = np.linspace(0, np.pi / 2, 20_001)
     density = np.sin(u) ** (2 * a - 1) * np.abs(np.cos(u)) ** (2 * b - 1)
     cumulative = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    quantiles = np.interp(np.linspace(1, 0, _checked(steps) + 1), cumulative / cumulative[-1], u)
-    return Grid(process, [1.0, *(np.sin(quantiles[1:-1]) ** 2), 0.0])
+    quantiles = np.interp(np.linspace(1, 0, steps + 1), cumulative / cumulative[-1], u)
+    return Grid(process, (1.0, *(np.sin(quantiles[1:-1]) ** 2), 0.0))
+
+
+GRIDS: dict[str, Callable[..., Grid]] = {
+    grid.__name__: grid for grid in (uniform, leading, trailing, karras, exponential, beta)
+}
 
 
 def _levels(
-    process: Gaussian, steps: int, highest: float, lowest: float, between: Callable[[float, float, int], np.ndarray]
+    process: Process,
+    steps: int,
+    sigma_max: float | None,
+    sigma_min: float | None,
+    between: Callable[[float, float, int], np.ndarray],
 ) -> Grid:
     """`steps` noise levels between two ends, then t = 0, which is itself the lower end where it is not clean."""
-    high, floor, count = min(highest, process.at(1.0).ratio), process.at(0.0).ratio, _checked(steps)
-    ratios = between(high, lowest, count) if lowest > floor else between(high, floor, count + 1)[:-1]
-    times = (min(process.schedule.time(float(ratio)), 1.0) for ratio in ratios)  # rounding may step over the end
-    return Grid(process, [*times, 0.0])
+    schedule = Grid(process, (1.0, 0.0)).process.schedule
+    low = schedule.sigma_min if sigma_min is None else sigma_min
+    high = min(schedule.sigma_max if sigma_max is None else sigma_max, schedule.at(1.0).edm_sigma)
+    floor = schedule.at(0.0).edm_sigma
+    if not high > max(low, floor):
+        raise DiffusionError(f"grid: sigma_max = {high:.6g} must be above sigma_min = {max(low, floor):.6g}")
+    times = []
+    for sigma in between(high, low, steps) if low > floor else between(high, floor, steps + 1)[:-1]:
+        times.append(min(schedule.sigma_to_t(float(sigma)), 1.0))  # rounding may step over the end
+        found = schedule.at(times[-1]).edm_sigma
+        if not abs(found - sigma) <= 1e-3 * sigma:
+            raise DiffusionError(
+                f"{schedule!r}: sigma_to_t({sigma:.6g}) is t = {times[-1]:.6g}, where sigma / alpha is {found:.6g}; it "
+                "must be the inverse"
+            )
+    return Grid(process, (*times, 0.0))
 
 
-def _checked(steps: int, most: int | None = None) -> int:
-    if steps != int(steps) or steps < 1 or (most is not None and steps > most):
-        raise DiffusionError(f"steps = {steps}: a whole number from 1{f' to {most}' if most else ''} is needed")
-    return int(steps)
+def _at_most(steps: int, table: int) -> int:
+    if steps > table:
+        raise DiffusionError(f"steps = {steps}: at most the table's {table} are possible")
+    return steps

@@ -1,127 +1,232 @@
-"""Guides: functions from a denoiser to a denoiser. And hooks, which may change the state after a step."""
+"""Guides: functions from a denoiser to a denoiser. And hooks, which may change the state after a step.
+
+On a state of named fields each works field by field, where it has a meaning; `on` gives one to a single field.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from itertools import product
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, cast, namespace, norm
+from inkwash.diffusion.arrays import Array, by_field, each, is_tokens, like, merge, namespace, norm, per_sample, split
+from inkwash.diffusion.arrays import quantile as quantile_of
 from inkwash.diffusion.denoiser import Condition, Denoise
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.noise import Noise
-from inkwash.diffusion.process import Gaussian, Prediction
-from inkwash.diffusion.samplers import Step
-from inkwash.diffusion.schedule import Point
+from inkwash.diffusion.options import COUNT, NOT_NEGATIVE, POSITIVE, REAL, UNIT, Bound, Range, maker
+from inkwash.diffusion.process import Prediction
+from inkwash.diffusion.samplers import StepResult
+from inkwash.diffusion.schedule import NoiseLevel
 
 if TYPE_CHECKING:
     import torch
 
-Hook = Callable[[Step, Noise], Array | None]
+F = TypeVar("F", bound=Callable[..., Any])
+Hook = Callable[[Any, Any], Any]
+LogProbability = Callable[[Any, Any, "Condition | None"], "torch.Tensor"]
 
 
+def trained_process(denoise: Any) -> Any:
+    """The process of a denoiser, through guides; None of a function that names none."""
+    while isinstance(denoise, Bound):
+        denoise = denoise.arguments.get("denoise")
+    return getattr(denoise, "process", None)
+
+
+@maker()
+def on(field: str, apply: Callable[..., Any]) -> Callable[..., Any]:
+    """A guide or a hook for one field of many: `on("kind", partial(static_threshold, limit=2.0))(denoise)`, or among
+    the hooks `on("place", hook)`. The guide sees that field alone; the others stand beside it."""
+
+    def applied(*args: Any) -> Any:
+        if len(args) == 1:
+            return _on_field(args[0], field, apply)
+        steps, noises = args
+        changed = apply(steps[field], noises[field]) if field in steps else None
+        return None if changed is None else {field: changed}
+
+    return applied
+
+
+@maker()
+def _on_field(denoise: Denoise, field: str, apply: Callable[[Denoise], Denoise]) -> Denoise:
+    def guided(x: Any, t: Any, condition: Condition | None) -> Any:
+        if not isinstance(x, Mapping) or field not in x:
+            raise DiffusionError(f"on: the state has no field '{field}'")
+        answers: dict[str, Prediction] = {}
+
+        def alone(part: Array, level: NoiseLevel, condition: Condition | None) -> Prediction:
+            times, xp = len(part) // len(x[field]), namespace(part)  # guides may ask for a batch twice
+            others = {name: xp.concatenate([value] * times) for name, value in x.items()}
+            answers.update(denoise({**others, field: part}, {**t, field: level}, condition))
+            return answers[field]
+
+        own = apply(alone)(x[field], t[field], condition)
+        return {**by_field(lambda part: rows(part, slice(len(x[field]))), answers), field: own}
+
+    return guided
+
+
+def rows(prediction: Prediction, part: slice) -> Prediction:
+    """The prediction of a part of the batch."""
+    return Prediction(*(None if a is None else by_field(lambda values: values[part], a) for a in prediction))
+
+
+def x0_guide(tokens: bool = False, **ranges: Any) -> Callable[[F], Any]:
+    """Makes a guide of a function (x_0, t, options...) that only maps the clean prediction: of numbers, or of `tokens`,
+    their logits. Fields of the other kind stay as they are; where there is no other, it refuses."""
+
+    def decorate(f: F) -> Any:
+        def guide(denoise: Denoise, *args: Any, **options: Any) -> Denoise:
+            def guided(x: Any, t: Any, condition: Condition | None) -> Any:
+                answers, levels = split(denoise(x, t, condition)), split(t)
+                meant = [name for name, state in split(x).items() if is_tokens(state) == tokens]
+                if not meant:
+                    wanted, given = ("tokens", "numbers") if tokens else ("numbers", "tokens")
+                    raise DiffusionError(f"{f.__name__}: a guide of {wanted}, given {given}")
+                for name in meant:
+                    x0 = f(answers[name].x0, levels[name], *args, **options)
+                    answers[name] = answers[name]._replace(x0=x0)
+                return merge(answers)
+
+            return guided
+
+        functools.update_wrapper(guide, f)
+        signature = inspect.signature(f)
+        first = inspect.Parameter("denoise", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        options = [*signature.parameters.values()][2:]
+        guide.__signature__ = signature.replace(parameters=[first, *options])  # type: ignore[attr-defined]
+        return maker(**ranges)(guide)
+
+    return decorate
+
+
+def single(x: Any, name: str) -> None:
+    """Raises DiffusionError for a state of named fields."""
+    if isinstance(x, Mapping):
+        raise DiffusionError(f"{name} is for a single state: give it to one field, on('{next(iter(x))}', ...)")
+
+
+def within(t: Any, interval: tuple[float, float]) -> bool:
+    """Whether all times of a state lie there."""
+    return all(interval[0] <= level.t <= interval[1] for level in split(t).values())
+
+
+@maker(scale=REAL, interval=UNIT, rescale=UNIT)
 def classifier_free(
     denoise: Denoise,
     scale: float,
-    null: Condition,
+    uncond: Condition,
     interval: tuple[float, float] = (0.0, 1.0),
     rescale: float = 0.0,
 ) -> Denoise:
-    """clean(null) + scale (clean(condition) - clean(null)), from one call on a batch of both.
+    """x_0(uncond) + scale (x_0(condition) - x_0(uncond)), from one call on a batch of both; of tokens the same of logits.
 
-    `null` has the keys and shapes of the condition (a batch of 1 will do): the empty caption, or a negative prompt.
+    `uncond` has the keys and shapes of the condition (a batch of 1 will do): the empty caption, or a negative prompt.
     Only times within `interval` are guided (Kynkäänniemi et al. 2024, 2404.07724); outside it, and at scale 1, the
-    network is called once. `rescale` moves each sample's standard deviation back towards that of clean(condition),
-    all the way at 1 (Lin et al. 2024, 2305.08891, equation 16). Ho & Salimans 2022, 2207.12598; guiding the clean
-    mean or the noise is the same.
+    network is called once. `rescale` moves each sample's standard deviation back towards that of x_0(condition), all
+    the way at 1 (Lin et al. 2024, 2305.08891, equation 16). Ho & Salimans 2022, 2207.12598; guiding the clean mean or
+    the noise is the same.
 
-    Raises DiffusionError for a condition that `null` does not fit.
+    Raises DiffusionError for a condition that `uncond` does not fit.
     """
 
-    def guided(x: Array, t: Point, condition: Condition | None) -> Prediction:
-        if scale == 1 or not interval[0] <= t.t <= interval[1]:
+    def guided(x: Any, t: Any, condition: Condition | None) -> Any:
+        if scale == 1 or not within(t, interval):
             return denoise(x, t, condition)
-        told, untold, spread = both(denoise, x, t, condition, null)
-        clean = untold + scale * (told - untold)
+        return by_field(mixed, x, *both(denoise, x, t, condition, uncond))
+
+    def mixed(x: Array, cond: Prediction, free: Prediction) -> Prediction:
+        xp, x0 = namespace(x), free.x0 + scale * (cond.x0 - free.x0)
+        if is_tokens(x):
+            return cond._replace(x0=xp.where(cond.x0 == free.x0, cond.x0, x0))  # both may be -inf
         if rescale:
-            clean = clean * (rescale * _std(told) / _std(clean) + (1 - rescale))
-        return Prediction(clean, spread)
+            std, wanted = _std(x0), _std(cond.x0)
+            x0 = x0 * xp.where(std > 0, rescale * wanted / xp.where(std > 0, std, 1) + (1 - rescale), 1)
+        return cond._replace(x0=x0)
 
     return guided
 
 
-def both(
-    denoise: Denoise, x: Array, t: Point, condition: Condition | None, null: Condition
-) -> tuple[Array, Array, Array | None]:
-    """The clean predictions with `condition` and with `null`, from one call on a batch of both; and the spread."""
-    xp, n = namespace(x), len(x)
-    told = condition or {}
-    without = {**null, "previous": told.get("previous")}  # self-conditioning is no condition: both are told
-    joined = {}
-    for key, value in told.items():
+def both(denoise: Denoise, x: Any, t: Any, condition: Condition | None, uncond: Condition) -> tuple[Any, Any]:
+    """The predictions with `condition` and with `uncond`, from one call on a batch of both."""
+
+    def twice(a: Array, b: Array) -> Array:
+        xp = namespace(a)
+        return xp.concatenate([a, xp.broadcast_to(b, a.shape)])
+
+    joined: dict[str, Any] = {}
+    for key, value in (condition or {}).items():
+        other = value if key in ("previous", "mask") else uncond.get(key)  # the driver's own are no condition
         try:
-            other = None if value is None else xp.broadcast_to(without[key], value.shape)
-        except (KeyError, ValueError, RuntimeError):
-            wanted = f"'{key}' of the condition's shape, {tuple(value.shape)}, or one that broadcasts to it"
-            raise DiffusionError(f"guidance: the null condition needs {wanted}") from None
-        joined[key] = None if value is None else xp.concatenate([value, other])
-    clean, spread = denoise(xp.concatenate([x, x]), t, joined)
-    return clean[:n], clean[n:], None if spread is None else spread[:n]
+            joined[key] = None if value is None else by_field(twice, value, other)
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
+            wanted = f"'{key}' of the condition's shape, {tuple(getattr(value, 'shape', ()))}"
+            raise DiffusionError(f"guidance: uncond needs {wanted}, or one that broadcasts to it") from None
+    n = len(next(iter(split(x).values())))
+    answers = denoise(by_field(lambda a: twice(a, a), x), t, joined)
+    return by_field(lambda a: rows(a, slice(n)), answers), by_field(lambda a: rows(a, slice(n, None)), answers)
 
 
+@maker(scale=REAL, interval=UNIT)
 def autoguidance(
-    denoise: Denoise, worse: Denoise, scale: float, interval: tuple[float, float] = (0.0, 1.0)
+    denoise: Denoise, weak: Denoise, scale: float, interval: tuple[float, float] = (0.0, 1.0)
 ) -> Denoise:
-    """clean'(worse) + scale (clean - clean'(worse)): away from the mistakes of a smaller or less trained model.
+    """x_0(weak) + scale (x_0 - x_0(weak)): away from the mistakes of a smaller or less trained guiding model.
 
-    Karras et al. 2024, 2406.02507, equation 3. Outside `interval`, and at scale 1, the worse model is not called.
+    Karras et al. 2024, 2406.02507, equation 3. Outside `interval`, and at scale 1, the weak model is not called.
     """
 
-    def guided(x: Array, t: Point, condition: Condition | None) -> Prediction:
+    def mixed(good: Prediction, bad: Prediction) -> Prediction:
+        return good._replace(x0=bad.x0 + scale * (good.x0 - bad.x0))
+
+    def guided(x: Any, t: Any, condition: Condition | None) -> Any:
         good = denoise(x, t, condition)
-        if scale == 1 or not interval[0] <= t.t <= interval[1]:
-            return good
-        bad = worse(x, t, condition).clean
-        return good._replace(clean=bad + scale * (good.clean - bad))
+        return good if scale == 1 or not within(t, interval) else by_field(mixed, good, weak(x, t, condition))
 
     return guided
 
 
+@maker(scale=REAL, eta=REAL, norm_threshold=POSITIVE, momentum=REAL)
 def adaptive_projected(
     denoise: Denoise,
     scale: float,
-    null: Condition,
-    parallel: float = 0.0,
-    reach: float = 15.0,
+    uncond: Condition,
+    eta: float = 0.0,
+    norm_threshold: float = 15.0,
     momentum: float = -0.5,
 ) -> Denoise:
     """Adaptive projected guidance: strong guidance without burnt colours (Sadat et al. 2025, 2410.02416, algorithm
     1).
 
-    The direction clean(condition) - clean(null), plus `momentum` times the last one, is shortened to the length
-    `reach` in each sample, and its part along clean(condition) counts `parallel` times; clean(condition) + (scale -
-    1) of it is the prediction. It remembers the last direction: make a new guide for each call of `sample`.
+    The direction x_0(condition) - x_0(uncond), plus `momentum` times the last one, is shortened to the length
+    `norm_threshold` in each sample, and its part along x_0(condition) counts `eta` times; x_0(condition) + (scale - 1)
+    of it is the prediction. It remembers the last direction: make a new guide for each call of `sample`.
     """
     running: Any = 0.0
 
-    def guided(x: Array, t: Point, condition: Condition | None) -> Prediction:
+    def guided(x: Array, t: NoiseLevel, condition: Condition | None) -> Prediction:
         nonlocal running
-        told, untold, spread = both(denoise, x, t, condition, null)
-        running = told - untold + momentum * running
-        direction = running * namespace(x).clip(reach / (norm(running) + 1e-12), None, 1)
-        inner = (direction * told).reshape(len(x), -1).sum(1).reshape(-1, *[1] * (x.ndim - 1))
-        along = inner / (norm(told) ** 2 + 1e-12) * told
-        return Prediction(told + (scale - 1) * (direction - along + parallel * along), spread)
+        single(x, "adaptive_projected")
+        cond, free = both(denoise, x, t, condition, uncond)
+        running = cond.x0 - free.x0 + momentum * running
+        direction = running * namespace(x).clip(norm_threshold / (norm(running) + 1e-12), None, 1)
+        inner = per_sample((direction * cond.x0).reshape(len(x), -1).sum(1), x)
+        parallel = inner / (norm(cond.x0) ** 2 + 1e-12) * cond.x0
+        prediction: Prediction = cond._replace(x0=cond.x0 + (scale - 1) * (direction - parallel + eta * parallel))
+        return prediction
 
     return guided
 
 
-LogProbability = Callable[["torch.Tensor", Point, "Condition | None"], "torch.Tensor"]
-
-
+@maker(scale=REAL)
 def classifier(denoise: Denoise, log_prob: LogProbability, scale: float = 1.0) -> Denoise:
-    """clean + scale (sigma^2 / alpha) grad log p(y | x_t): classifier guidance.
+    """x_0 + scale (sigma^2 / alpha) grad log p(y | x_t): classifier guidance, in each field of numbers.
 
     `log_prob(x, t, condition)` is the classifier's log-probability of what is asked for, (batch,). ADM (Dhariwal &
     Nichol 2021, 2105.05233), algorithm 2, where the same is said of eps. At alpha = 0 nothing is seen, and nothing is
@@ -130,58 +235,71 @@ def classifier(denoise: Denoise, log_prob: LogProbability, scale: float = 1.0) -
     Raises DiffusionError for a state that is no torch tensor: NumPy and ONNX have no gradients.
     """
 
-    def guided(x: Array, t: Point, condition: Condition | None) -> Prediction:
-        prediction = denoise(x, t, condition)
-        if t.alpha == 0:
-            return prediction
-        slope = gradient(lambda z: log_prob(z, t, condition), x, "classifier")
-        return prediction._replace(clean=prediction.clean + (scale * t.sigma**2 / t.alpha) * slope)
+    def guided(x: Any, t: Any, condition: Condition | None) -> Any:
+        slopes = gradient(lambda z: log_prob(z, t, condition), x, "classifier")
+        return shifted(denoise(x, t, condition), t, slopes, scale)
 
     return guided
 
 
-def measurement(
-    denoise: Denoise,
-    operator: Callable[[torch.Tensor], torch.Tensor],
-    y: torch.Tensor,
-    variance: Callable[[Point], float],
+def shifted(prediction: Any, t: Any, slopes: dict[str, Array], scale: float = 1.0) -> Any:
+    """x_0 + scale (sigma^2 / alpha) slope in each field that has a slope and alpha > 0."""
+    answers, levels = split(prediction), split(t)
+    for name, slope in slopes.items():
+        level = levels[name]
+        if level.alpha:
+            x0 = answers[name].x0 + (scale * level.sigma**2 / level.alpha) * slope
+            answers[name] = answers[name]._replace(x0=x0)
+    return merge(answers)
+
+
+@maker()
+def dps(
+    denoise: Denoise, operator: Callable[[Any], torch.Tensor], y: torch.Tensor, variance: Callable[[Any], float]
 ) -> Denoise:
-    """The posterior given a measurement y = A x_0 + noise: clean + (sigma^2 / alpha) grad log N(y; A clean(x_t),
+    """The posterior given a measurement y = A x_0 + noise: x_0 + (sigma^2 / alpha) grad log N(y; A x_0(x_t),
     variance).
 
     `operator` is A, batch in and batch out, `variance(t)` that of y given x_t, of each element. That of the
-    measurement's noise alone is DPS (Chung et al. 2023, 2209.14687; a constant is its step size); with
-    that of A x_0 given x_t added it is PiGDM (Song et al. 2023) and exact for Gaussian data. The gradient runs
-    through the denoiser.
+    measurement's noise alone is DPS (Chung et al. 2023, 2209.14687; a constant is its step size); with that of A x_0
+    given x_t added it is PiGDM (Song et al. 2023) and exact for Gaussian data. The gradient runs through the denoiser.
 
     Raises DiffusionError for a state that is no torch tensor.
     """
 
-    def guided(x: Array, t: Point, condition: Condition | None) -> Prediction:
-        if t.alpha == 0:
+    def guided(x: Any, t: Any, condition: Condition | None) -> Any:
+        if all(level.alpha == 0 for level in split(t).values()):
             return denoise(x, t, condition)
-        seen: list[Prediction] = []
+        seen: list[Any] = []
 
-        def log_prob(z: torch.Tensor) -> torch.Tensor:
+        def log_prob(z: Any) -> torch.Tensor:
             seen.append(denoise(z, t, condition))
-            return ((y - operator(seen[0].clean)) ** 2).flatten(1).sum(1) / (-2 * variance(t))
+            return ((y - operator(by_field(lambda a: a.x0, seen[0]))) ** 2).flatten(1).sum(1) / (-2 * variance(t))
 
-        slope = gradient(log_prob, x, "measurement")
-        clean, spread = seen[0]
-        clean = clean.detach() + (t.sigma**2 / t.alpha) * slope
-        return Prediction(clean, None if spread is None else spread.detach())
+        slopes = gradient(log_prob, x, "dps")
+        return shifted(by_field(detached, seen[0]), t, slopes)
 
     return guided
 
 
-def gradient(f: Callable[[torch.Tensor], torch.Tensor], x: Array, name: str) -> torch.Tensor:
-    """The gradient of f(x).sum() at x, with gradients on within this call only."""
-    needs_torch(x, name)
+def detached(prediction: Prediction) -> Prediction:
+    """The prediction without its graph."""
+    return Prediction(*(None if a is None else by_field(lambda part: part.detach(), a) for a in prediction))
+
+
+def gradient(f: Callable[[Any], torch.Tensor], x: Any, name: str) -> dict[str, torch.Tensor]:
+    """The gradient of f(x).sum() in each field of numbers that f looks at, with gradients on within this call only."""
+    fields = split(x)
+    for value in fields.values():
+        needs_torch(value, name)
     import torch
 
     with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        return torch.autograd.grad(f(x).sum(), x)[0]
+        free = {n: v.detach().requires_grad_() for n, v in fields.items() if not is_tokens(v)}
+        if not free:
+            raise DiffusionError(f"{name}: tokens have no gradients")
+        slopes = torch.autograd.grad(f(merge({**fields, **free})).sum(), [*free.values()], allow_unused=True)
+    return {n: slope for n, slope in zip(free, slopes, strict=True) if slope is not None}
 
 
 def needs_torch(x: Array, name: str) -> None:
@@ -192,49 +310,42 @@ def needs_torch(x: Array, name: str) -> None:
 
 def _std(x: Array) -> Array:
     flat = x.reshape(len(x), -1)
-    return norm(flat - flat.mean(1)[:, None]).reshape(-1, *[1] * (x.ndim - 1))
+    return per_sample(norm(flat - flat.mean(1)[:, None]), x)
 
 
-def static_threshold(denoise: Denoise, limit: float = 1.0) -> Denoise:
+@x0_guide(limit=POSITIVE)
+def static_threshold(x0: Array, t: NoiseLevel, limit: float = 1.0) -> Array:
     """Clips the clean prediction to [-limit, limit] (Imagen, 2205.11487, section 2.3)."""
-
-    def clipped(x: Array, t: Point, condition: Condition | None) -> Prediction:
-        prediction = denoise(x, t, condition)
-        return prediction._replace(clean=namespace(x).clip(prediction.clean, -limit, limit))
-
-    return clipped
+    return namespace(x0).clip(x0, -limit, limit)
 
 
-def dynamic_threshold(denoise: Denoise, quantile: float = 0.995, limit: float = 1.0) -> Denoise:
-    """Clips each sample to its own s = max(limit, quantile of |clean|), then divides by s / limit.
+@x0_guide(quantile=UNIT, limit=POSITIVE)
+def dynamic_threshold(x0: Array, t: NoiseLevel, quantile: float = 0.995, limit: float = 1.0) -> Array:
+    """Clips each sample to its own s = max(limit, quantile of |x_0|), then divides by s / limit.
 
     Imagen (Saharia et al. 2022, 2205.11487), section 2.3: strong guidance without washed-out colours.
     """
-
-    def clipped(x: Array, t: Point, condition: Condition | None) -> Prediction:
-        xp, prediction = namespace(x), denoise(x, t, condition)
-        flat = prediction.clean.reshape(len(x), -1)
-        reach = cast(xp.clip(xp.quantile(abs(flat), quantile, 1), limit, None), flat.dtype)[:, None]
-        return prediction._replace(clean=(xp.clip(flat, -reach, reach) * (limit / reach)).reshape(x.shape))
-
-    return clipped
+    xp = namespace(x0)
+    reach = per_sample(xp.clip(quantile_of(abs(x0).reshape(len(x0), -1), quantile), limit, None), x0)
+    return xp.clip(x0, -reach, reach) * (limit / reach)
 
 
-def rounding(denoise: Denoise, table: Array, allowed: Array | None = None, until: float = 1.0) -> Denoise:
+@x0_guide(until=UNIT)
+def rounding(x0: Array, t: NoiseLevel, table: Array, allowed: Array | None = None, until: float = 1.0) -> Array:
     """The clean prediction, moved to the nearest row of `table` (symbols, dim) at each position, at times t <= until.
 
     The clamping trick of Diffusion-LM (Li et al. 2022, 2205.14217, section 4.2): states are (batch, positions...,
     dim), and the table holds the vectors of words. `allowed`, true where a symbol may stand, broadcasts to (batch,
     positions..., symbols); where it leaves one, that symbol is known.
     """
+    return x0 if t.t > until else table[nearest(x0, table, allowed)]
 
-    def rounded(x: Array, t: Point, condition: Condition | None) -> Prediction:
-        prediction = denoise(x, t, condition)
-        if t.t > until:
-            return prediction
-        return prediction._replace(clean=table[nearest(prediction.clean, table, allowed)])
 
-    return rounded
+@x0_guide(tokens=True)
+def allowed_symbols(x0: Array, t: NoiseLevel, allowed: Array) -> Array:
+    """Forbids symbols: those whose `allowed` is false have no probability. It broadcasts to (batch, positions...,
+    symbols)."""
+    return namespace(x0).where(like(allowed, x0, namespace(x0).bool), x0, -np.inf)
 
 
 def nearest(x: Array, table: Array, allowed: Array | None = None) -> Array:
@@ -243,7 +354,8 @@ def nearest(x: Array, table: Array, allowed: Array | None = None) -> Array:
     return (scores if allowed is None else namespace(x).where(allowed, scores, -np.inf)).argmax(-1)
 
 
-def first_order(denoise: Denoise, table: Array, log_prob: LogProbability, scale: float) -> Denoise:
+@maker(scale=REAL)
+def token_gradient(denoise: Denoise, table: Array, log_prob: LogProbability, scale: float) -> Denoise:
     """Tokens steered by a classifier of their vectors, `table` (symbols, dim): logits + scale g table, with g the
     gradient of log p(y | x_t) in the vector at each position.
 
@@ -253,50 +365,99 @@ def first_order(denoise: Denoise, table: Array, log_prob: LogProbability, scale:
     Raises DiffusionError for a state that is no torch tensor.
     """
 
-    def guided(x: Array, t: Point, condition: Condition | None) -> Prediction:
-        prediction = denoise(x, t, condition)
-        slope = gradient(lambda z: log_prob(z, t, condition), table[x], "first_order")
-        return prediction._replace(clean=prediction.clean + scale * slope @ table.T)
+    def guided(x: Array, t: NoiseLevel, condition: Condition | None) -> Prediction:
+        single(x, "token_gradient")
+        prediction: Prediction = denoise(x, t, condition)
+        slope = gradient(lambda z: log_prob(z, t, condition), table[x], "token_gradient")[""]
+        return prediction._replace(x0=prediction.x0 + scale * slope @ table.T)
 
     return guided
 
 
-def ascent(log_prob: LogProbability, rate: float, fluency: float, count: int = 3, end: float = 0.0) -> Hook:
-    """After each step, `count` steps uphill on fluency log p(x_s | x_t) + log p(y | x_s), each of length `rate` in
-    every element: x + rate sign(gradient).
+@maker(size=COUNT, overlap=Range(0, whole=True))
+def tiled(denoise: Denoise, size: int, overlap: int) -> Denoise:
+    """A state (batch, channels, spatial...) larger than the network's own, by windows of `size` along each spatial axis
+    that overlap by at least `overlap`; where they do, their clean predictions are averaged with weights that fall
+    towards a window's edge (MultiDiffusion, Bar-Tal et al. 2023, 2302.08113).
+
+    What a condition holds of the state's spatial shape is cut along. Raises DiffusionError for overlap >= size.
+    """
+    if overlap >= size:
+        raise DiffusionError(f"tiled: overlap = {overlap} must be smaller than size = {size}")
+
+    def starts(n: int) -> list[int]:
+        return [*range(0, max(n - size, 0), size - overlap), max(n - size, 0)]
+
+    def guided(x: Array, t: NoiseLevel, condition: Condition | None) -> Prediction:
+        single(x, "tiled")
+        xp, spatial = namespace(x), tuple(x.shape[2:])
+        total, share = 0 * x, 0 * x
+        for corner in product(*map(starts, spatial)):
+            window = (..., *(slice(a, a + size) for a in corner))
+            weight = xp.ones_like(x[window])
+            for axis, n in enumerate(weight.shape[2:]):
+                place = np.arange(n)
+                ramp = like(np.minimum(np.minimum(place, n - 1 - place) + 1, overlap + 1), x)
+                weight = weight * ramp.reshape(-1, *[1] * (len(spatial) - 1 - axis))
+            cut = {
+                key: value[window] if tuple(getattr(value, "shape", ())[2:]) == spatial else value
+                for key, value in (condition or {}).items()
+            }
+            total[window] += weight * denoise(x[window], t, cut).x0
+            share[window] += weight
+        return Prediction(total / share)
+
+    return guided
+
+
+@maker(lr=NOT_NEGATIVE, lambda_=REAL, updates=COUNT, t_min=UNIT)
+def gradient_control(
+    log_prob: LogProbability, lr: float, lambda_: float, updates: int = 3, t_min: float = 0.0
+) -> Hook:
+    """After each step, `updates` steps uphill on lambda log p(x_s | x_t) + log p(y | x_s), each of length `lr` in
+    every element: x + lr sign(gradient).
 
     Diffusion-LM (Li et al. 2022, 2205.14217, section 5.1): a new Adagrad for each step, which is that sign. Steps to
-    s <= end are left alone. It needs a sampler with noise.
+    s <= t_min are left alone. It needs a sampler with noise.
     """
 
-    def climb(step: Step, noise: Noise) -> Array | None:
-        x, law = step.x, step.transition
-        if step.s.t <= end or law is None:
+    def climb(step: StepResult, noise: Noise) -> Array | None:
+        single(step, "gradient_control")
+        x, transition = step.x, step.transition
+        if step.s.t <= t_min or transition is None:
             return None
 
         def height(z: torch.Tensor) -> torch.Tensor:
-            fluent: torch.Tensor = law.log_prob(z).flatten(1).sum(1)
-            return fluency * fluent + log_prob(z, step.s, None)
+            fluent: torch.Tensor = transition.log_prob(z).flatten(1).sum(1)
+            return lambda_ * fluent + log_prob(z, step.s, None)
 
-        for _ in range(count):
-            x = x + rate * namespace(x).sign(gradient(height, x, "ascent"))
+        for _ in range(updates):
+            x = x + lr * namespace(x).sign(gradient(height, x, "gradient_control")[""])
         return x
 
     return climb
 
 
-def known_region(process: Gaussian, x0: Array, mask: Array) -> Hook:
+@maker()
+def known_region(process: Any, x0: Any, mask: Any) -> Hook:
     """Inpainting: after each step, where `mask` is true the state is the known `x0`, noised to that time.
 
     Score SDE (2011.13456), appendix I.2; RePaint (Lugmayr et al. 2022, 2201.09865), equation 8; with the sampler
     `repaint` also its resampling. `x0` and `mask` broadcast against the state; at the end the known region is exactly
-    x0.
+    x0. For named fields all three are dicts, of those fields of which something is known.
     """
 
-    def paste(step: Step, noise: Noise) -> Array:
-        xp, device = namespace(step.x), step.x.device
-        clean = xp.asarray(x0, dtype=step.x.dtype, device=device)
-        known = process.noise(clean, step.s, process.eps(noise)) if step.s.sigma else clean
-        return process.paste(step.x, known, xp.asarray(mask, dtype=xp.bool, device=device))
+    def paste(steps: Any, noises: Any) -> Any:
+        changed, steps, noises = {}, split(steps), split(noises)
+        for name in split(x0).keys() & steps.keys():
+            step, own = steps[name], each(process, steps)[name]
+            known, where = (
+                like(split(x0)[name], step.x),
+                like(each(mask, steps)[name], step.x, namespace(step.x).bool),
+            )
+            if step.s.sigma:
+                known = own.noise(known, step.s, own.eps(noises[name]))
+            changed[name] = own.merge(step.x, known, where)
+        return merge(changed) if changed else None
 
     return paste

@@ -2,12 +2,12 @@
 
 All rest on one exact integral. In lambda = log(alpha / sigma), with h = lambda_s - lambda_t, the probability flow is
 
-    x_s = (sigma_s / sigma_t) x_t + sigma_s * integral of exp(lambda) clean d lambda          (data; DPM-Solver++)
+    x_s = (sigma_s / sigma_t) x_t + sigma_s * integral of exp(lambda) x_0 d lambda            (data; DPM-Solver++)
     x_s = (alpha_s / alpha_t) x_t - alpha_s * integral of exp(-lambda) eps d lambda           (noise; DEIS)
 
-so a step is `toward` a weighted mean of the clean predictions, or `along` one of the noise. A polynomial through the
-last predictions gives the weights (`mean_weights`). Where an end is infinite (noise alone, clean data) the last
-prediction is held.
+so a step is `ddim_step_x0` with a weighted mean of the clean predictions, or `ddim_step_eps` with one of the noise. A
+polynomial through the last predictions gives the weights (`mean_weights`). Where an end is infinite (noise alone,
+clean data) the last prediction is held.
 """
 
 from __future__ import annotations
@@ -15,16 +15,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, combine
+from inkwash.diffusion.arrays import Array, linear_combination
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.noise import Noise
+from inkwash.diffusion.options import UNIT, Range
 from inkwash.diffusion.process import Normal
-from inkwash.diffusion.samplers import Ask, Step, Walk, along, noise_in, toward
-from inkwash.diffusion.schedule import Point
+from inkwash.diffusion.samplers import (
+    ModelCall,
+    StepResult,
+    Walk,
+    brownian,
+    ddim_step_eps,
+    ddim_step_x0,
+    eps_from_x0,
+    sampler,
+)
+from inkwash.diffusion.schedule import NoiseLevel
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 NODES, WEIGHTS = (NODES + 1) / 2, WEIGHTS / 2  # on [0, 1]
@@ -33,9 +44,10 @@ POWERS = NODES ** np.arange(4)[:, None]
 Past = list[tuple[float, Array]]  # (place, value), the latest first
 
 
-def mean_weights(nodes: list[float], tilt: float) -> list[float]:
-    """c_j with sum_j c_j f(u_j) = the mean of f over [0, 1] under a density proportional to exp(tilt u), for every
-    polynomial f of a lower degree than there are nodes u_j."""
+def mean_weights(past: Past, h: float, tilt: float) -> list[float]:
+    """The weights with which the values in `past` make the mean of the polynomial through them, over the step of
+    length h that begins at the first place, under a density proportional to exp(tilt u), u from 0 to 1 along it."""
+    nodes = [(place - past[0][0]) / h for place, _ in past]
     moments = [1 / (k + 1) for k in range(len(nodes))]
     if tilt:
         moments = (POWERS[: len(nodes)] @ (WEIGHTS * np.exp(tilt * (NODES - (tilt > 0))))).tolist()
@@ -48,130 +60,158 @@ def mean_weights(nodes: list[float], tilt: float) -> list[float]:
     return weights
 
 
-def polynomial(past: Past, h: float, tilt: float) -> tuple[list[Array], list[float]]:
-    """The values in `past`, and the weights with which they make the mean, as in `mean_weights`, of the polynomial
-    through them over the step of length h that begins at the first place."""
-    return [value for _, value in past], mean_weights([(place - past[0][0]) / h for place, _ in past], tilt)
+def polynomial_mean(past: Past, h: float, tilt: float) -> Array:
+    """The values in `past` with their `mean_weights`."""
+    return past[0][1] if len(past) == 1 else linear_combination([v for _, v in past], mean_weights(past, h, tilt))
 
 
-def leap(x: Array, past: Past, t: Point, s: Point, exact: bool = True) -> Array:
-    """`toward` the mean of the polynomial in lambda through `past`, in one sum; its plain mean unless `exact`."""
-    h, shrink = (s.log_snr - t.log_snr) / 2, s.sigma / t.sigma
-    values, weights = polynomial(past, h, h if exact else 0.0)
-    return combine([x, *values], [shrink, *((s.alpha - shrink * t.alpha) * weight for weight in weights)])
+def multistep(
+    x: Array, grid: Grid, noise: Noise, variable: Literal["x0", "eps", "sigma"], order: int, eta: float = 0.0
+) -> Walk:
+    """The step of `variable` with the polynomial through its last `order` values.
+
+    x0: the clean prediction in lambda; with eta the reverse SDE, whose integral is tilted by (1 + eta) h. eps: the
+    noise in lambda. sigma: the noise in sigma / alpha (Adams-Bashforth).
+    """
+    past: Past = []
+    for t, s in pairwise(grid):
+        prediction = yield ModelCall(x, t)
+        x0, h, transition = prediction.x0, s.lambda_ - t.lambda_, None
+        if t.alpha:
+            place = t.edm_sigma if variable == "sigma" else t.lambda_
+            past = [(place, x0 if variable == "x0" else eps_from_x0(x, x0, t)), *past][:order]
+        if variable == "x0":
+            mean = polynomial_mean(past, h, (1 + eta) * h) if math.isfinite(h) else x0
+            transition = dpmpp_transition(x, mean, t, s, eta)
+            reached = brownian(transition, noise, t, s)
+        elif variable == "sigma" and t.alpha:
+            reached = ddim_step_eps(x, polynomial_mean(past, s.edm_sigma - t.edm_sigma, 0.0), t, s)
+        elif math.isfinite(h):
+            reached = ddim_step_eps(x, polynomial_mean(past, h, -h), t, s)
+        else:
+            reached = ddim_step_x0(x, x0, t, s)
+        x = yield StepResult(reached, t, s, prediction, transition if eta and s.sigma else None)
+    return x
 
 
-def _checked(order: int, most: int, name: str) -> None:
-    if not 1 <= order <= most:
-        raise DiffusionError(f"{name}: order = {order}; it is defined for 1 to {most}")
+def dpmpp_transition(x: Array, x0: Array, t: NoiseLevel, s: NoiseLevel, eta: float) -> Normal:
+    """With q = e^(-h): (sigma_s / sigma_t) q^eta x_t + alpha_s (1 - q^(1 + eta)) x_0 + sigma_s sqrt(1 - q^(2 eta)) z,
+    the exact step of the reverse SDE for a constant x_0; at eta = 0 that of the flow (2211.01095)."""
+    q = s.sigma * t.alpha / (s.alpha * t.sigma)
+    mean = linear_combination([x, x0], [s.sigma / t.sigma * q**eta, s.alpha * (1 - q ** (1 + eta))])
+    return Normal(mean, s.sigma * math.sqrt(1 - q ** (2 * eta)))
 
 
+@sampler(order=Range(1, 4, whole=True))
 def lms(x: Array, grid: Grid, noise: Noise, order: int = 4) -> Walk:
     """Linear multistep: Adams-Bashforth of order 1 to 4 in x / alpha, eps a polynomial in sigma / alpha.
 
     PNDM's multistep part (Liu et al. 2022, 2202.09778) with exact coefficients for unequal steps, as in k-diffusion;
     DEIS (2204.13902) calls it rho-AB.
     """
-    _checked(order, 4, "lms")
-    past: Past = []  # sigma / alpha, eps
-    for t, s in pairwise(grid):
-        prediction = yield Ask(x, t)
-        reached = toward(x, prediction.clean, t, s)
-        if t.alpha:
-            past = [(t.ratio, noise_in(x, prediction.clean, t)), *past][:order]
-            reached = along(x, combine(*polynomial(past, s.ratio - t.ratio, 0.0)), t, s)
-        x = yield Step(reached, t, s, prediction)
-    return x
+    return (yield from multistep(x, grid, noise, "sigma", order))
 
 
+@sampler(order=Range(1, 3, whole=True))
 def deis(x: Array, grid: Grid, noise: Noise, order: int = 3) -> Walk:
     """Exponential integrator with eps a polynomial in log(sigma / alpha), order 1 to 3: DEIS, log-rho.
 
     Zhang & Chen 2023 (2204.13902).
     """
-    _checked(order, 3, "deis")
-    past: Past = []  # lambda, eps
-    for t, s in pairwise(grid):
-        prediction = yield Ask(x, t)
-        reached, h = toward(x, prediction.clean, t, s), (s.log_snr - t.log_snr) / 2
-        if t.alpha:
-            past = [(t.log_snr / 2, noise_in(x, prediction.clean, t)), *past][:order]
-        if math.isfinite(h):
-            reached = along(x, combine(*polynomial(past, h, -h)), t, s)
-        x = yield Step(reached, t, s, prediction)
-    return x
+    return (yield from multistep(x, grid, noise, "eps", order))
 
 
-def dpmpp_2m(x: Array, grid: Grid, noise: Noise, eta: float = 0.0) -> Walk:
-    """DPM-Solver++(2M), second order with one call a step (Lu et al. 2022, 2211.01095, algorithm 2).
-
-    With r the last h over this one: x_s = (sigma_s / sigma_t) x_t - alpha_s (exp(-h) - 1) D,
-    D = clean + (clean - previous clean) / (2 r). eta > 0 draws noise: with q = exp(-h),
-    x_s = (sigma_s / sigma_t) q^eta x_t + alpha_s (1 - q^(1 + eta)) D + sigma_s sqrt(1 - q^(2 eta)) noise.
-    """
-    before, width_before = x, math.inf
-    for t, s in pairwise(grid):
-        prediction = yield Ask(x, t)
-        clean, width = prediction.clean, (s.log_snr - t.log_snr) / 2
-        more = width / (2 * width_before) if math.isfinite(width) else 0.0  # 1 / (2 r)
-        q = s.sigma * t.alpha / (s.alpha * t.sigma)
-        share = s.alpha * (1 - q ** (1 + eta))  # of D
-        centre = combine([x, clean, before], [s.sigma / t.sigma * q**eta, share * (1 + more), -share * more])
-        transition = Normal(centre, s.sigma * math.sqrt(1 - q ** (2 * eta))) if eta else None
-        x = yield Step(transition.sample(noise) if transition else centre, t, s, prediction, transition)
-        before, width_before = clean, width
-    return x
-
-
-def dpmpp_2m_sde(x: Array, grid: Grid, noise: Noise) -> Walk:
-    """SDE-DPM-Solver++(2M), the reverse SDE at second order in the drift (2211.01095, appendix; eta = 1)."""
-    return (yield from dpmpp_2m(x, grid, noise, eta=1.0))
-
-
+@sampler()
 def dpmpp_3m(x: Array, grid: Grid, noise: Noise) -> Walk:
     """DPM-Solver++(3M): the clean prediction a parabola in lambda through the last three.
 
     Lu et al. 2022 (2211.01095) with the exact weights. Public implementations weigh the second divided difference as
     if it were the second derivative, which is twice that, and lose the third order.
     """
-    past: Past = []  # lambda, clean
+    return (yield from multistep(x, grid, noise, "x0", 3))
+
+
+@sampler(eta=UNIT)
+def dpmpp_3m_sde(x: Array, grid: Grid, noise: Noise, eta: float = 1.0) -> Walk:
+    """DPM-Solver++(3M) for the reverse SDE, with the exact weights, as in `dpmpp_3m`, and a Brownian path's noise, as
+    in `dpmpp_sde`."""
+    return (yield from multistep(x, grid, noise, "x0", 3, eta))
+
+
+@sampler()
+def dpm_solver_2m(x: Array, grid: Grid, noise: Noise) -> Walk:
+    """DPM-Solver of second order in the noise, with one call a step: x_s = (alpha_s / alpha_t) x_t
+    - sigma_s (exp(h) - 1) D, D = eps + (eps - previous eps) / (2 r), r the last h over this one (Lu et al. 2022,
+    2206.00927, in its multistep form)."""
+    eps_before, h_before = x, math.inf
     for t, s in pairwise(grid):
-        prediction = yield Ask(x, t)
-        if t.alpha:
-            past = [(t.log_snr / 2, prediction.clean), *past][:3]
-        reached = leap(x, past, t, s) if past and s.sigma else toward(x, prediction.clean, t, s)
-        x = yield Step(reached, t, s, prediction)
+        prediction = yield ModelCall(x, t)
+        eps, h = eps_from_x0(x, prediction.x0, t), s.lambda_ - t.lambda_
+        if math.isfinite(h):
+            slope = h / (2 * h_before)  # 1 / (2 r)
+            reached = ddim_step_eps(x, linear_combination([eps, eps_before], [1 + slope, -slope]), t, s)
+        else:
+            reached = ddim_step_x0(x, prediction.x0, t, s)
+        x = yield StepResult(reached, t, s, prediction)
+        eps_before, h_before = eps, h
     return x
 
 
+@sampler(eta=UNIT)
+def dpmpp_2m(x: Array, grid: Grid, noise: Noise, eta: float = 0.0) -> Walk:
+    """DPM-Solver++(2M), second order with one call a step (Lu et al. 2022, 2211.01095, algorithm 2).
+
+    x_s = (sigma_s / sigma_t) x_t - alpha_s (exp(-h) - 1) D, D = x_0 + (x_0 - previous x_0) / (2 r), r the last h over
+    this one. eta > 0 is the reverse SDE, see `dpmpp_transition`, with a Brownian path's noise, as in `dpmpp_sde`.
+    """
+    x0_before, h_before = x, math.inf
+    for t, s in pairwise(grid):
+        prediction = yield ModelCall(x, t)
+        x0, h = prediction.x0, s.lambda_ - t.lambda_
+        slope = h / (2 * h_before) if math.isfinite(h) else 0.0  # 1 / (2 r)
+        D = linear_combination([x0, x0_before], [1 + slope, -slope]) if slope else x0
+        transition = dpmpp_transition(x, D, t, s, eta)
+        reached = brownian(transition, noise, t, s)
+        x = yield StepResult(reached, t, s, prediction, transition if eta and s.sigma else None)
+        x0_before, h_before = x0, h
+    return x
+
+
+@sampler(eta=UNIT)
+def dpmpp_2m_sde(x: Array, grid: Grid, noise: Noise, eta: float = 1.0) -> Walk:
+    """SDE-DPM-Solver++(2M), the reverse SDE at second order in the drift (2211.01095, appendix)."""
+    return (yield from dpmpp_2m(x, grid, noise, eta))
+
+
+@sampler()
 def dpmpp_2s(x: Array, grid: Grid, noise: Noise) -> Walk:
     """DPM-Solver++(2S), second order without memory: two steps of the grid at a time, t -> m -> s.
 
-    D = clean_t + (clean_m - clean_t) / (2 r) with r = (lambda_m - lambda_t) / (lambda_s - lambda_t) leads from t to s
+    D = x0_t + (x0_m - x0_t) / (2 r) with r = (lambda_m - lambda_t) / (lambda_s - lambda_t) leads from t to s
     (2211.01095, algorithm 1). A step that is left over, or whose end is infinite, is of first order.
     """
-    points = list(grid)
-    for i in range(0, len(points) - 1, 2):
-        t, m = points[i : i + 2]
-        prediction = yield Ask(x, t)
-        halfway = yield Step(toward(x, prediction.clean, t, m), t, m, prediction)
-        if i + 2 == len(points):
+    levels = list(grid)
+    for t, m, s in zip(levels[::2], levels[1::2], [*levels[2::2], None], strict=False):
+        prediction = yield ModelCall(x, t)
+        halfway = yield StepResult(ddim_step_x0(x, prediction.x0, t, m), t, m, prediction)
+        if s is None:
             return halfway
-        s = points[i + 2]
-        middle = yield Ask(halfway, m)
-        h, first = s.log_snr - t.log_snr, m.log_snr - t.log_snr
+        middle = yield ModelCall(halfway, m)
+        h = s.lambda_ - t.lambda_
         if math.isfinite(h):
-            target = combine([prediction.clean, middle.clean], [1 - h / (2 * first), h / (2 * first)])
-            reached = toward(x, target, t, s)
+            slope = h / (2 * (m.lambda_ - t.lambda_))  # 1 / (2 r)
+            D = linear_combination([prediction.x0, middle.x0], [1 - slope, slope])
+            reached = ddim_step_x0(x, D, t, s)
         else:
-            reached = toward(halfway, middle.clean, m, s)
-        x = yield Step(reached, m, s, middle)
+            reached = ddim_step_x0(halfway, middle.x0, m, s)
+        x = yield StepResult(reached, m, s, middle)
     return x
 
 
+@sampler()
 def tabled(x: Array, grid: Grid, noise: Noise, table: Sequence[Sequence[float]]) -> Walk:
-    """A multistep rule whose weights are data: `toward` sum_j c_j clean_j, row i of `table` the c of step i, the
-    newest first.
+    """A multistep rule whose weights are data: `ddim_step_x0` with sum_j c_j x0_j, row i of `table` the c of step i,
+    the newest first.
 
     Every multistep rule for the clean prediction is such a table; others are learned, and need not add up to 1.
 
@@ -181,33 +221,38 @@ def tabled(x: Array, grid: Grid, noise: Noise, table: Sequence[Sequence[float]])
         raise DiffusionError(f"tabled: {len(grid) - 1} rows are needed, row i of 1 to i + 1 weights")
     past: list[Array] = []
     for (t, s), row in zip(pairwise(grid), table, strict=True):
-        prediction = yield Ask(x, t)
-        past, shrink = [prediction.clean, *past][: max(map(len, table))], s.sigma / t.sigma
-        share = s.alpha - shrink * t.alpha
-        reached = combine([x, *past[: len(row)]], [shrink, *(share * weight for weight in row)])
-        x = yield Step(reached, t, s, prediction)
+        prediction = yield ModelCall(x, t)
+        past = [prediction.x0, *past][: max(map(len, table))]
+        x = yield StepResult(ddim_step_x0(x, linear_combination(past[: len(row)], row), t, s), t, s, prediction)
     return x
 
 
+@sampler(order=Range(1, 3, whole=True))
 def unipc(x: Array, grid: Grid, noise: Noise, order: int = 2) -> Walk:
-    """UniPC of order 1 to 3, B(h) = exp(h) - 1: a multistep predictor, and a corrector that costs no call.
+    """UniPC of order p = 1 to 3, B(h) = exp(h) - 1: a multistep predictor, and a corrector that costs no call.
 
-    Once the network has been asked at the predicted state, its answer improves the step that led there, and the
-    next step sets out from the improved state. Zhao et al. 2023 (2302.04867); as there, a
-    predictor through two points and a corrector through one take 1/2 in place of the exact mean.
+    UniC: once the network has been asked at the predicted state, its answer D corrects the step that led there, and
+    UniP sets out from the corrected state. Zhao et al. 2023 (2302.04867); as there, a UniP through two points and a
+    UniC through one take a_1 = 1/2 in place of the exact mean.
     """
-    _checked(order, 3, "unipc")
-    past: Past = []  # lambda, clean
-    left, origin, reached = grid[0], x, None  # where the last step began, from which state, and to which it led
+
+    def step(x: Array, Ds: Past, t: NoiseLevel, s: NoiseLevel, exact: bool) -> Array:
+        h = s.lambda_ - t.lambda_
+        return ddim_step_x0(x, polynomial_mean(Ds, h, h if exact else 0.0), t, s)
+
+    Ds: Past = []  # (lambda, x_0), the latest first
+    t_before, x_before, predicted = grid[0], x, None
     for i, (t, s) in enumerate(pairwise(grid)):
-        prediction = yield Ask(x, t)
-        latest = t.log_snr / 2, prediction.clean
-        if past and x is reached:  # what a hook has put into the state is not to be corrected away
-            x = leap(origin, [*past, latest], left, t, exact=len(past) > 1)
+        prediction = yield ModelCall(x, t)
+        D = (t.lambda_, prediction.x0)
+        if Ds and x is predicted:  # UniC; what a hook has put into the state is not to be corrected away
+            x = step(x_before, [*Ds, D], t_before, t, exact=len(Ds) > 1)
         if t.alpha:
-            past = [latest, *past][: min(order, len(grid) - 1 - i)]
-        left, origin = t, x
-        exact = len(past) > 2
-        reached = leap(x, past, t, s, exact) if past and s.sigma else toward(x, prediction.clean, t, s)
-        x = yield Step(reached, t, s, prediction)
+            Ds = [D, *Ds][: min(order, len(grid) - 1 - i)]
+        t_before, x_before = t, x
+        if Ds and s.sigma:  # UniP
+            predicted = step(x, Ds, t, s, exact=len(Ds) > 2)
+        else:
+            predicted = ddim_step_x0(x, prediction.x0, t, s)
+        x = yield StepResult(predicted, t, s, prediction)
     return x

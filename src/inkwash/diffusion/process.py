@@ -1,18 +1,19 @@
 """Processes: what noise does to one field, and the one-step way back.
 
-`Gaussian` adds noise to any array, `Torus` to coordinates that wrap, `Centred` to point sets without a place; tokens
+`Gaussian` adds noise to any array, `Torus` to coordinates that wrap, `ZeroCoM` to point sets without a place; tokens
 have their own module, `categorical`. docs/process.md shows how to write another.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from inkwash.diffusion.arrays import Array, combine, finite, like, mask_like, namespace
+from inkwash.diffusion.arrays import Array, finite, like, linear_combination, mask_like, namespace
 from inkwash.diffusion.errors import DiffusionError
-from inkwash.diffusion.schedule import Point, Schedule
+from inkwash.diffusion.schedule import NoiseLevel, Schedule
 
 if TYPE_CHECKING:
     from inkwash.diffusion.noise import Noise
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 class Prediction(NamedTuple):
     """What is clean, seen from x_t: E[x_0 | x_t]; of tokens, the logits of each symbol.
 
-    `spread` places the variance of the reverse step, on a scale of logarithms, between the least it can be (0, that
+    `variance` places the variance of the reverse step, on a scale of logarithms, between the least it can be (0, that
     of q(x_s | x_t, x_0)) and the most (1, the noise added between s and t); None is 0. See `Gaussian.transition`.
+    `extra` holds by-products of the network, batch first (class scores, logits), for guides, hooks and losses.
     """
 
-    clean: Array
-    spread: Array | None = None
+    x0: Array
+    variance: Array | None = None
+    extra: Mapping[str, Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,11 @@ class Normal:
 
     def sample(self, noise: Noise) -> Array:
         """mean + std * noise. Where std is the number 0, nothing is drawn."""
-        if self.sharp:
-            return self.mean
-        return combine([noise.normal(), self.mean], [self.std, 1.0])
+        return self.mean if self.deterministic else self.shifted(noise.normal())
+
+    def shifted(self, z: Array) -> Array:
+        """mean + std z, for standard normal numbers z."""
+        return linear_combination([z, self.mean], [self.std, 1.0])
 
     def log_prob(self, x: Array) -> Array:
         """Elementwise log density, in nats; the caller sums over the elements it needs.
@@ -53,12 +58,12 @@ class Normal:
         return -(((x - self.mean) / self.std) ** 2) / 2 - self._log_std() - math.log(2 * math.pi) / 2
 
     @property
-    def sharp(self) -> bool:
-        """Whether all is in one point: a deterministic step, without a density."""
+    def deterministic(self) -> bool:
+        """Whether all is in one point, without a density."""
         return isinstance(self.std, float) and self.std == 0
 
     def take(self, rows: Array) -> Self:
-        """The law of other samples of the batch."""
+        """The distribution of other samples of the batch."""
         std = self.std if isinstance(self.std, float) else self.std[rows]
         return replace(self, mean=self.mean[rows], std=std)
 
@@ -71,20 +76,20 @@ class Normal:
     def _log_std(self) -> Array:
         if not isinstance(self.std, float):
             return namespace(self.std).log(self.std)
-        if self.sharp:
+        if self.deterministic:
             raise DiffusionError("a deterministic transition (std = 0) has no density: take a sampler with noise")
         return math.log(self.std)
 
 
 @dataclass(frozen=True)
-class Wrapped(Normal):
+class WrappedNormal(Normal):
     """A normal distribution wound around a circle: density(x) = sum_k N(x + k period; mean, std^2)."""
 
     period: float = 1.0
 
-    def sample(self, noise: Noise) -> Array:
-        """(mean + std * noise) modulo the period, in [0, period)."""
-        return wrap(super().sample(noise), self.period)
+    def shifted(self, z: Array) -> Array:
+        """(mean + std z) modulo the period, in [0, period)."""
+        return wrap(super().shifted(z), self.period)
 
     def log_prob(self, x: Array) -> Array:
         """Elementwise log density on the circle, in nats."""
@@ -114,7 +119,7 @@ class Wrapped(Normal):
 
 
 @dataclass(frozen=True)
-class Balanced(Normal):
+class ZeroCoMNormal(Normal):
     """N(mean, std^2) among point sets (batch, points, dimensions) whose centre of mass is at 0."""
 
     def log_prob(self, x: Array, mask: Array | None = None) -> Array:
@@ -146,30 +151,40 @@ class Process:
     """What noise does to one field; the parts that most kinds of state share.
 
     A process also has `eps(noise)`, the random numbers that `noise` and `renoise` take; `prior`, `noise`, `renoise`,
-    `marginal` and `transition`; and `known(x0)`, the prediction of who knows x_0.
+    `marginal` and `transition`; and `delta(x0)`, the prediction of who knows x_0.
+
+    Raises DiffusionError for a schedule that is none.
     """
 
     schedule: Schedule
 
-    def at(self, t: Array) -> Point:
+    def __post_init__(self) -> None:
+        if not isinstance(self.schedule, Schedule):
+            raise DiffusionError(f"schedule = {self.schedule!r}: a schedule is needed, cosine() for one")
+
+    def at(self, t: Array) -> NoiseLevel:
         """What a step needs to know of time t."""
         return self.schedule.at(t)
 
-    def answer(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the clean prediction for a state of this shape."""
         return shape
 
-    def confine(self, x: Array, mask: Array | None) -> Array:
+    def project(self, x: Array, mask: Array | None) -> Array:
         """A state or a prediction, brought back into the space it moves in: 0 where the mask is false."""
         return x if mask is None else namespace(x).where(mask_like(mask, x), x, 0)
 
-    def settle(self, x: Array) -> Array:
+    def postprocess(self, x: Array) -> Array:
         """A finished sample as its reader expects it."""
         return x
 
-    def paste(self, x: Array, known: Array, where: Array) -> Array:
+    def merge(self, x: Array, known: Array, where: Array) -> Array:
         """`x` with the `known` values where `where` is true."""
         return namespace(x).where(where, known, x)
+
+    def take(self, rows: Any) -> Self:
+        """The process of other samples of the batch."""
+        return self
 
     def log_known(self, law: Any, known: Array, where: Array) -> Array:
         """The log density of the known part of a state under `law`, (batch,), up to a constant of the process."""
@@ -181,7 +196,9 @@ class Gaussian(Process):
     """x_t = alpha(t) x_0 + sigma(t) noise, over any schedule."""
 
     def check(self, x: Array) -> None:
-        """Raises DiffusionError for data that do not belong to this process: here, what is not finite."""
+        """Raises DiffusionError for data that do not belong to this process: what is not real and finite."""
+        if "float" not in str(x.dtype):
+            raise DiffusionError(f"real numbers (float32) are needed, not {x.dtype}")
         if not finite(x):
             raise DiffusionError("a value is not finite")
 
@@ -189,46 +206,46 @@ class Gaussian(Process):
         """Standard normal numbers."""
         return noise.normal()
 
-    def law(self, mean: Array, std: Array) -> Normal:
+    def distribution(self, mean: Array, std: Array) -> Normal:
         """The normal distribution of this space."""
         return Normal(mean, std)
 
-    def marginal(self, x0: Array, t: Point) -> Normal:
+    def marginal(self, x0: Array, t: NoiseLevel) -> Normal:
         """q(x_t | x_0)."""
-        return self.law(t.alpha * x0, t.sigma)
+        return self.distribution(t.alpha * x0, t.sigma)
 
-    def truth(self, x0: Array, xt: Array, t: Point, eps: Array) -> tuple[Array, Array]:
+    def target(self, x0: Array, xt: Array, t: NoiseLevel, eps: Array) -> tuple[Array, Array]:
         """What is to be learned at x_t: the clean state and the noise."""
         return x0, eps
 
-    def known(self, x0: Array) -> Prediction:
+    def delta(self, x0: Array) -> Prediction:
         """The prediction of who knows x_0."""
         return Prediction(x0)
 
-    def prior(self, t: Point, noise: Noise) -> Array:
+    def prior(self, t: NoiseLevel, noise: Noise) -> Array:
         """A state at the noisy end t: sigma(t) times standard normal noise."""
         return t.sigma * noise.normal()
 
-    def noise(self, x0: Array, t: Point, eps: Array) -> Array:
+    def noise(self, x0: Array, t: NoiseLevel, eps: Array) -> Array:
         """q(x_t | x_0) for given standard normal noise `eps` of the shape of `x0`."""
         return t.alpha * x0 + t.sigma * eps
 
-    def renoise(self, x: Array, s: Point, t: Point, eps: Array) -> Array:
+    def renoise(self, x: Array, s: NoiseLevel, t: NoiseLevel, eps: Array) -> Array:
         """q(x_t | x_s), from s up to a noisier t: (alpha_t / alpha_s) x + sqrt(v) eps, v as in `transition`."""
         return (t.alpha / s.alpha) * x + math.sqrt(added_variance(t, s)) * eps
 
-    def transition(self, x: Array, t: Point, s: Point, prediction: Prediction) -> Normal:
+    def transition(self, x: Array, t: NoiseLevel, s: NoiseLevel, prediction: Prediction) -> Normal:
         """q(x_s | x_t, x_0 = clean), s < t (DDPM, 2006.11239, equations 6 and 7, for any alpha and sigma).
 
         With a = alpha_t / alpha_s and v = sigma_t^2 - a^2 sigma_s^2 (the noise added between s and t):
         mean = (a sigma_s^2 x_t + alpha_s v clean) / sigma_t^2, variance = v sigma_s^2 / sigma_t^2. A prediction that
-        carries a spread w has the variance v (sigma_s / sigma_t)^(2 - 2 w): w = 1 is DDPM's larger choice, and the
-        step to sigma_s = 0 stays without noise.
+        carries a variance w has v (sigma_s / sigma_t)^(2 - 2 w): w = 1 is DDPM's larger choice, and the step to
+        sigma_s = 0 stays without noise.
         """
         ratio, added, shrink = t.alpha / s.alpha, added_variance(t, s), s.sigma / t.sigma
-        mean = combine([x, prediction.clean], [ratio * shrink**2, s.alpha * added / t.sigma**2])
-        power = 1.0 if prediction.spread is None or not shrink else 1 - prediction.spread
-        return self.law(mean, math.sqrt(added) * shrink**power)
+        mean = linear_combination([x, prediction.x0], [ratio * shrink**2, s.alpha * added / t.sigma**2])
+        power = 1.0 if prediction.variance is None or not shrink else 1 - prediction.variance
+        return self.distribution(mean, math.sqrt(added) * shrink**power)
 
 
 @dataclass(frozen=True)
@@ -247,10 +264,13 @@ class Torus(Gaussian):
     period: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.at(1.0).alpha != 1:
             raise DiffusionError(
                 "torus: what wraps cannot shrink; alpha must be 1 (variance_exploding, edm_schedule)"
             )
+        if not 0 < self.period < math.inf:
+            raise DiffusionError(f"torus: period = {self.period}; a number above 0 is needed")
 
     def check(self, x: Array) -> None:
         """Raises DiffusionError for coordinates outside [0, period)."""
@@ -259,30 +279,30 @@ class Torus(Gaussian):
             where = f"from {float(x.min()):.4g} to {float(x.max()):.4g}"
             raise DiffusionError(f"coordinates {where} lie outside the cell [0, {self.period:g}); wrap them first")
 
-    def prior(self, t: Point, noise: Noise) -> Array:
+    def prior(self, t: NoiseLevel, noise: Noise) -> Array:
         """Uniform on the cell, which sigma(t) near the period is nearly."""
-        return self.settle(noise.uniform() * self.period)
+        return self.postprocess(noise.uniform() * self.period)
 
-    def noise(self, x0: Array, t: Point, eps: Array) -> Array:
+    def noise(self, x0: Array, t: NoiseLevel, eps: Array) -> Array:
         """q(x_t | x_0) for given standard normal noise, in the cell."""
-        return self.settle(x0 + t.sigma * eps)
+        return self.postprocess(x0 + t.sigma * eps)
 
-    def law(self, mean: Array, std: Array) -> Wrapped:
+    def distribution(self, mean: Array, std: Array) -> WrappedNormal:
         """The normal distribution wound around the circle."""
-        return Wrapped(mean, std, self.period)
+        return WrappedNormal(mean, std, self.period)
 
-    def truth(self, x0: Array, xt: Array, t: Point, eps: Array) -> tuple[Array, Array]:
+    def target(self, x0: Array, xt: Array, t: NoiseLevel, eps: Array) -> tuple[Array, Array]:
         """-sigma times the score of q(x_t | x_0), which is the mean noise of all images of x_0; and x_0 from it."""
-        eps = -t.sigma * self.law(x0, t.sigma).score(xt)
+        eps = -t.sigma * self.distribution(x0, t.sigma).score(xt)
         return xt - t.sigma * eps, eps
 
-    def settle(self, x: Array) -> Array:
+    def postprocess(self, x: Array) -> Array:
         """In the cell."""
         return wrap(x, self.period)
 
 
 @dataclass(frozen=True)
-class Centred(Gaussian):
+class ZeroCoM(Gaussian):
     """A Gaussian process of point sets (batch, points, dimensions) with their centre of mass at 0.
 
     The driver centres what a step leads to and what is predicted, so the state never leaves that space; sets of fewer
@@ -298,25 +318,25 @@ class Centred(Gaussian):
         if float(abs(x.sum(1)).max()) > 1e-3 * x.shape[1] * max(1.0, float(abs(x).max())):
             raise DiffusionError("the centre of mass is not at 0: subtract it (`centred`)")
 
-    def law(self, mean: Array, std: Array) -> Balanced:
+    def distribution(self, mean: Array, std: Array) -> ZeroCoMNormal:
         """The normal distribution among centred point sets."""
-        return Balanced(mean, std)
+        return ZeroCoMNormal(mean, std)
 
-    def confine(self, x: Array, mask: Array | None) -> Array:
+    def project(self, x: Array, mask: Array | None) -> Array:
         """Centred, over the points that there are."""
         return centred(x, mask)
 
-    def paste(self, x: Array, known: Array, where: Array) -> Array:
+    def merge(self, x: Array, known: Array, where: Array) -> Array:
         """`x` with its part where `where` is true in the shape of `known`, at the place where that part of `x` is."""
         part = like(where, x)
         offset = (part * (x - known)).sum(1) / namespace(x).clip(part.sum(1), 1, None)
         return namespace(x).where(where, known + offset[:, None], x)
 
-    def log_known(self, law: Normal, known: Array, where: Array) -> Array:
+    def log_known(self, law: Any, known: Array, where: Array) -> Array:
         """The log density of the shape of the known part, (batch,), up to a constant: its place is free."""
-        return super().log_known(law, self.paste(law.mean, known, where), where)
+        return super().log_known(law, self.merge(law.mean, known, where), where)
 
 
-def added_variance(t: Point, s: Point) -> float:
+def added_variance(t: NoiseLevel, s: NoiseLevel) -> float:
     """The variance of the noise added between s and a noisier t: sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2."""
     return float(max(t.sigma**2 - (t.alpha / s.alpha * s.sigma) ** 2, 0.0))

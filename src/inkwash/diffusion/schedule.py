@@ -1,33 +1,38 @@
 """Schedules: how much signal, alpha(t), and how much noise, sigma(t), there is at time t.
 
 Time runs from t = 0 (data) to t = 1 (noise) and `x_t = alpha(t) x_0 + sigma(t) noise`. A schedule is three
-formulas and holds no state; a sampler sees it only as `Point`s. To add one, write a function that returns a
-`Schedule`.
+formulas; a sampler sees it only as `NoiseLevel`s. To add one, write a function that returns them, under `schedule`.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from inkwash.diffusion.arrays import Array, interpolate, namespace
 from inkwash.diffusion.errors import DiffusionError
+from inkwash.diffusion.options import COUNT, NOT_NEGATIVE, POSITIVE, REAL, Bound, Range, checked, maker
 
 
-class Point(NamedTuple):
+class NoiseLevel(NamedTuple):
     """One time with what a Gaussian process needs there.
 
-    In sampling the fields are Python floats, so that a step keeps the dtype of the state; in training they are
-    arrays of shape (batch, 1, ..., 1).
+    In sampling the numbers are Python floats, so that a step keeps the dtype of the state; in training they are
+    arrays of shape (batch, 1, ..., 1). `s` is the level that a step leads to, for networks of two times.
     """
 
     t: Array
     alpha: Array
     sigma: Array
+    s: NoiseLevel | None = None
+
+    def map(self, f: Callable[[Array], Array]) -> NoiseLevel:
+        """The level with f of its numbers."""
+        return NoiseLevel(f(self.t), f(self.alpha), f(self.sigma), self.s and self.s.map(f))
 
     @property
     def snr(self) -> Array:
@@ -37,37 +42,63 @@ class Point(NamedTuple):
         return (self.alpha / self.sigma) ** 2
 
     @property
-    def ratio(self) -> float:
-        """sigma / alpha of a point of floats; infinite at alpha = 0."""
+    def edm_sigma(self) -> float:
+        """sigma / alpha, the noise level of EDM, of a level of floats; infinite at alpha = 0."""
         return math.inf if self.alpha == 0 else self.sigma / self.alpha
 
     @property
-    def log_snr(self) -> float:
-        """log(alpha^2 / sigma^2) of a point of floats: -inf at alpha = 0, +inf at sigma = 0."""
+    def lambda_(self) -> float:
+        """log(alpha / sigma) of a level of floats: -inf at alpha = 0, +inf at sigma = 0."""
         if self.alpha == 0:
             return -math.inf
-        return math.inf if self.sigma == 0 else 2 * math.log(self.alpha / self.sigma)
+        return math.inf if self.sigma == 0 else math.log(self.alpha / self.sigma)
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """alpha(t), sigma(t) on arrays of times, and `time(ratio)`: the t at which sigma / alpha = ratio.
+class Formulas(NamedTuple):
+    """alpha(t) and sigma(t) on arrays of times, and `sigma_to_t(sigma)`: the t at which sigma / alpha is that number.
 
-    sigma / alpha must grow with t.
+    Grids that are given no ends go from `sigma_max` to `sigma_min`: EDM's own, or those of a table.
     """
 
     alpha: Callable[[Array], Array]
     sigma: Callable[[Array], Array]
-    time: Callable[[float], float]
+    sigma_to_t: Callable[[float], float]
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
 
-    def at(self, t: Array) -> Point:
-        """The point at `t`: of Python floats for a number, of arrays for an array."""
+
+class Schedule(Bound):
+    """The formulas that a function has made of its options: see `schedule`."""
+
+    def at(self, t: Array) -> NoiseLevel:
+        """The level at `t`: of Python floats for a number, of arrays for an array."""
         if isinstance(t, (int, float)):
-            return Point(float(t), float(self.alpha(float(t))), float(self.sigma(float(t))))
-        return Point(t, self.alpha(t), self.sigma(t))
+            return NoiseLevel(float(t), float(self.made.alpha(float(t))), float(self.made.sigma(float(t))))
+        return NoiseLevel(t, self.made.alpha(t), self.made.sigma(t))
 
 
-def linear_beta(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
+def schedule(**ranges: Range) -> Callable[[Callable[..., Formulas]], Callable[..., Schedule]]:
+    """Makes a function from options to `Formulas` one to a `Schedule`, which pickles and is equal by its options.
+
+    Raises DiffusionError for an option out of its range, and where sigma / alpha does not grow with t.
+    """
+
+    def decorate(f: Callable[..., Formulas]) -> Callable[..., Schedule]:
+        def growing(*args: Any, **options: Any) -> Formulas:
+            formulas, t = f(*args, **options), np.linspace(0.01, 1, 9)
+            alpha, sigma = formulas.alpha(t), formulas.sigma(t)
+            if not bool((sigma[1:] * alpha[:-1] > sigma[:-1] * alpha[1:]).all()):
+                raise DiffusionError(f"{f.__name__}: sigma / alpha does not grow with t")
+            return formulas
+
+        made: Callable[..., Schedule] = maker(Schedule, **ranges)(functools.wraps(f)(growing))
+        return made
+
+    return decorate
+
+
+@schedule(beta_min=NOT_NEGATIVE, beta_max=POSITIVE)
+def linear_beta(beta_min: float = 0.1, beta_max: float = 20.0) -> Formulas:
     """Variance preserving with beta(t) = beta_min + t (beta_max - beta_min).
 
     log alpha(t) = -t^2 (beta_max - beta_min) / 4 - t beta_min / 2, sigma^2 = 1 - alpha^2.
@@ -75,20 +106,21 @@ def linear_beta(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
     continuous time. For a checkpoint trained on 1,000 betas take `betas` and the table itself.
     """
     decay, time = _linear(beta_min, beta_max)
-    return Schedule(
+    return Formulas(
         alpha=lambda t: namespace(t).exp(decay(t) / -2),
         sigma=lambda t: namespace(t).sqrt(-namespace(t).expm1(-decay(t))),
-        time=lambda ratio: time(math.log1p(ratio**2)),
+        sigma_to_t=lambda ratio: time(math.log1p(ratio**2)),
     )
 
 
-def sub_vp(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
+@schedule(beta_min=NOT_NEGATIVE, beta_max=POSITIVE)
+def sub_vp(beta_min: float = 0.1, beta_max: float = 20.0) -> Formulas:
     """The alpha of `linear_beta` with less noise, sigma = 1 - alpha^2: the sub-VP SDE of Score SDE (2011.13456)."""
     decay, time = _linear(beta_min, beta_max)
-    return Schedule(
+    return Formulas(
         alpha=lambda t: namespace(t).exp(decay(t) / -2),
         sigma=lambda t: -namespace(t).expm1(-decay(t)),
-        time=lambda ratio: time(2 * math.asinh(ratio / 2)),  # 1 / alpha - alpha = 2 sinh(-log alpha)
+        sigma_to_t=lambda ratio: time(2 * math.asinh(ratio / 2)),  # 1 / alpha - alpha = 2 sinh(-log alpha)
     )
 
 
@@ -105,7 +137,8 @@ def _linear(beta_min: float, beta_max: float) -> tuple[Callable[[Array], Array],
     return decay, time
 
 
-def cosine(offset: float = 0.008) -> Schedule:
+@schedule(offset=NOT_NEGATIVE)
+def cosine(offset: float = 0.008) -> Formulas:
     """Variance preserving with alpha(t) = cos(u(t)) / cos(u(0)), u(t) = (t + offset) / (1 + offset) pi / 2.
 
     Improved DDPM (Nichol & Dhariwal 2021, 2102.09672), equation 17, without its clipping of betas: alpha(1) = 0.
@@ -120,10 +153,11 @@ def cosine(offset: float = 0.008) -> Schedule:
     def time(ratio: float) -> float:
         return (math.acos(math.cos(start) / math.hypot(1, ratio)) - start) / scale
 
-    return Schedule(lambda t: namespace(t).sin((1 - t) * scale) / math.cos(start), sigma, time)
+    return Formulas(lambda t: namespace(t).sin((1 - t) * scale) / math.cos(start), sigma, time)
 
 
-def sigmoid(start: float = -3.0, end: float = 3.0, tau: float = 1.0) -> Schedule:
+@schedule(start=REAL, end=REAL, tau=POSITIVE)
+def sigmoid(start: float = -3.0, end: float = 3.0, tau: float = 1.0) -> Formulas:
     """Variance preserving with alpha^2(t) = (S(end) - S(u(t))) / (S(end) - S(start)), u(t) = start + t (end - start).
 
     S(u) = 1 / (1 + exp(-u / tau)). Jabri et al. 2023, 2212.11972, algorithm 1.
@@ -133,6 +167,8 @@ def sigmoid(start: float = -3.0, end: float = 3.0, tau: float = 1.0) -> Schedule
         return 1 / (1 + namespace(t).exp((start + t * (end - start)) / -tau))
 
     low, high = float(squashed(0.0)), float(squashed(1.0))
+    if low == high:
+        raise DiffusionError(f"sigmoid: start = {start} and end = {end} must differ")
 
     def time(ratio: float) -> float:
         value = low + (high - low) * ratio**2 / (1 + ratio**2)
@@ -141,7 +177,8 @@ def sigmoid(start: float = -3.0, end: float = 3.0, tau: float = 1.0) -> Schedule
     return _preserving(lambda t: (squashed(t) - low) / (high - low), time)
 
 
-def sqrt(offset: float = 1e-4) -> Schedule:
+@schedule(offset=Range(0, 0.999))
+def sqrt(offset: float = 1e-4) -> Formulas:
     """Variance preserving with alpha^2(t) = 1 - sqrt(offset + (1 - offset) t).
 
     Diffusion-LM (Li et al. 2022, 2205.14217), appendix A, where t + offset stands under the root and runs over 1. It
@@ -154,40 +191,47 @@ def sqrt(offset: float = 1e-4) -> Schedule:
     return _preserving(lambda t: namespace(t).sqrt(offset + (1 - offset) * t), time)
 
 
-def _preserving(variance: Callable[[Array], Array], time: Callable[[float], float]) -> Schedule:
+def _preserving(variance: Callable[[Array], Array], time: Callable[[float], float]) -> Formulas:
     """alpha^2 + sigma^2 = 1, from sigma^2(t); rounding never leaves [0, 1]."""
 
     def clipped(t: Array) -> Array:
         return namespace(t).clip(namespace(t).asarray(variance(t)), 0, 1)
 
-    return Schedule(
+    return Formulas(
         lambda t: namespace(t).sqrt(1 - clipped(t)),
         lambda t: namespace(t).sqrt(clipped(t)),
         time,
     )
 
 
-def variance_exploding(smallest: float = 0.01, largest: float = 50.0) -> Schedule:
-    """alpha = 1, sigma^2(t) = smallest^2 ((largest / smallest)^(2 t) - 1): geometric noise levels.
+@schedule(sigma_min=POSITIVE, sigma_max=POSITIVE)
+def variance_exploding(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Formulas:
+    """alpha = 1, sigma^2(t) = sigma_min^2 ((sigma_max / sigma_min)^(2 t) - 1): geometric noise levels.
 
     The variance of the SDE from which it comes, Score SDE (2011.13456); the paper leaves the -1 out,
-    which matters near `smallest` only and makes t = 0 clean.
+    which matters near `sigma_min` only and makes t = 0 clean.
     """
-    log = math.log(largest / smallest)
-    return Schedule(
+    log = math.log(sigma_max / sigma_min)
+    return Formulas(
         alpha=lambda t: 1 - 0 * t,
-        sigma=lambda t: smallest * namespace(t).sqrt(namespace(t).expm1(2 * log * t)),
-        time=lambda ratio: math.log1p((ratio / smallest) ** 2) / (2 * log),
+        sigma=lambda t: sigma_min * namespace(t).sqrt(namespace(t).expm1(2 * log * t)),
+        sigma_to_t=lambda ratio: math.log1p((ratio / sigma_min) ** 2) / (2 * log),
+        sigma_min=sigma_min,
+        sigma_max=sigma_max,
     )
 
 
-def edm_schedule(largest: float = 80.0) -> Schedule:
-    """alpha = 1, sigma = largest * t: time is the noise level itself. EDM (Karras et al. 2022, 2206.00364), table
+@schedule(sigma_max=POSITIVE)
+def edm_schedule(sigma_max: float = 80.0) -> Formulas:
+    """alpha = 1, sigma = sigma_max * t: time is the noise level itself. EDM (Karras et al. 2022, 2206.00364), table
     1."""
-    return Schedule(lambda t: 1 - 0 * t, lambda t: largest * t, lambda ratio: ratio / largest)
+    return Formulas(
+        lambda t: 1 - 0 * t, lambda t: sigma_max * t, lambda ratio: ratio / sigma_max, sigma_max=sigma_max
+    )
 
 
-def rectified_flow(shift: float = 1.0) -> Schedule:
+@schedule(shift=POSITIVE)
+def rectified_flow(shift: float = 1.0) -> Formulas:
     """A straight line from data to noise, alpha = 1 - u, sigma = u, with u = shift t / (1 + (shift - 1) t).
 
     Flow matching (Lipman et al. 2023, 2210.02747), rectified flow (Liu et al. 2023, 2209.03003). A model of pictures
@@ -197,12 +241,20 @@ def rectified_flow(shift: float = 1.0) -> Schedule:
     def sigma(t: Array) -> Array:
         return shift * t / (1 + (shift - 1) * t)
 
-    return Schedule(lambda t: (1 - t) / (1 + (shift - 1) * t), sigma, lambda ratio: ratio / (shift + ratio))
+    return Formulas(lambda t: (1 - t) / (1 + (shift - 1) * t), sigma, lambda ratio: ratio / (shift + ratio))
 
 
+@checked(beta_min=POSITIVE, beta_max=POSITIVE, count=COUNT)
 def scaled_linear(beta_min: float = 0.00085, beta_max: float = 0.012, count: int = 1000) -> Schedule:
     """`betas` whose square roots grow linearly: the table of latent diffusion (2112.10752) and Stable Diffusion."""
     return betas(np.linspace(beta_min**0.5, beta_max**0.5, count) ** 2)
+
+
+@checked(tokens=COUNT)
+def flux_shift(tokens: int) -> float:
+    """The shift of `rectified_flow` for Flux.1's pictures of so many tokens, (height / 16) (width / 16): exp(mu), mu
+    linear in the tokens, 0.5 at 256 and 1.15 at 4096."""
+    return math.exp(0.5 + (tokens - 256) * (1.15 - 0.5) / (4096 - 256))
 
 
 def zero_terminal_snr(table: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -216,7 +268,8 @@ def zero_terminal_snr(table: Sequence[float] | np.ndarray) -> np.ndarray:
     return 1 - np.concatenate([alpha[:1], alpha[1:] / alpha[:-1]]) ** 2
 
 
-def betas(table: Sequence[float] | np.ndarray) -> Schedule:
+@schedule()
+def betas(table: Sequence[float] | np.ndarray) -> Formulas:
     """Variance preserving from any table of T betas, as trained checkpoints use.
 
     alpha^2(i / T) = (1 - beta_1) ... (1 - beta_i), so table index i = 0, ..., T - 1 lies at t = (i + 1) / T and
@@ -230,22 +283,30 @@ def betas(table: Sequence[float] | np.ndarray) -> Schedule:
     inner = values[:-1] if terminal else values
     if inner.ndim != 1 or not len(inner) or not ((inner > 0) & (inner < 1)).all():
         raise DiffusionError("betas: a table of numbers between 0 and 1, both excluded, is needed")
-    ratios = np.sqrt(np.expm1(-np.concatenate([[0.0], np.cumsum(np.log1p(-inner))])))  # sigma / alpha; 0 at t = 0
-    above, below = ratios, np.ones_like(ratios)  # sigma / alpha = above / below
+    sigmas = np.sqrt(np.expm1(-np.concatenate([[0.0], np.cumsum(np.log1p(-inner))])))  # sigma / alpha; 0 at t = 0
+    above, below = sigmas, np.ones_like(sigmas)  # sigma / alpha = above / below
     if terminal:
-        above, below = np.append(ratios, ratios[-1]), np.append(below, 0.0)
-    times = np.arange(len(ratios)) / len(values)
+        above, below = np.append(sigmas, sigmas[-1]), np.append(below, 0.0)
+    times = np.arange(len(sigmas)) / len(values)
 
     def length(t: Array) -> Array:
         return namespace(t).sqrt(interpolate(t, above) ** 2 + interpolate(t, below) ** 2)
 
     def time(ratio: float) -> float:
-        if terminal and ratio > ratios[-1]:
-            return 1 - float(ratios[-1]) / ratio / len(values)
-        return float(np.interp(ratio, ratios, times))
+        if terminal and ratio > sigmas[-1]:
+            return 1 - float(sigmas[-1]) / ratio / len(values)
+        return float(np.interp(ratio, sigmas, times))
 
-    return Schedule(
+    return Formulas(
         alpha=lambda t: interpolate(t, below) / length(t),
         sigma=lambda t: interpolate(t, above) / length(t),
-        time=time,
+        sigma_to_t=time,
+        sigma_min=float(sigmas[1]),
+        sigma_max=math.inf if terminal else float(sigmas[-1]),
     )
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    f.__name__: f
+    for f in (linear_beta, sub_vp, cosine, sigmoid, sqrt, variance_exploding, edm_schedule, rectified_flow)
+} | {"scaled_linear": scaled_linear, "betas": betas}

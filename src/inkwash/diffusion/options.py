@@ -1,0 +1,112 @@
+"""Options: their ranges are checked here and nowhere else, and what has options is equal by value and pickles."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import reprlib
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, NamedTuple, TypeVar
+
+from inkwash.diffusion.arrays import same
+from inkwash.diffusion.errors import DiffusionError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Range(NamedTuple):
+    """The numbers from `low` to `high`, without `low` itself if `above`; of a tuple each, in ascending order."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    whole: bool = False
+    above: bool = False
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        least = "" if self.low == -math.inf else f" {'above' if self.above else 'from'} {self.low:g}"
+        return kind + least + ("" if self.high == math.inf else f" to {self.high:g}")
+
+    def holds(self, value: Any) -> bool:
+        if isinstance(value, (tuple, list)):
+            return all(map(self.holds, value)) and list(value) == sorted(value)
+        if not isinstance(value, Integral if self.whole else Real) or isinstance(value, bool):
+            return False
+        return bool(self.low <= float(value) <= self.high) and not (
+            self.above and value == self.low
+        )  # NaN is in no range
+
+
+REAL, UNIT, COUNT = Range(-1e12, 1e12), Range(0, 1), Range(1, whole=True)
+POSITIVE, NOT_NEGATIVE = Range(0, 1e12, above=True), Range(0, 1e12)
+
+
+def check(name: str, options: dict[str, Any], ranges: dict[str, Range]) -> None:
+    """Raises DiffusionError for the first option out of its range; None stands for an option that is not used."""
+    for key, allowed in ranges.items():
+        if options.get(key) is not None and not allowed.holds(options[key]):
+            raise DiffusionError(f"{name}: {key} = {options[key]!r}; {allowed} is needed")
+
+
+def checked(**ranges: Range) -> Callable[[F], F]:
+    """A function that first checks its options; `ranges` are kept as its attribute."""
+
+    def decorate(f: F) -> F:
+        signature = inspect.signature(f)
+
+        @functools.wraps(f)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            check(f.__name__, signature.bind(*args, **kwargs).arguments, ranges)
+            return f(*args, **kwargs)
+
+        wrapper.ranges = ranges  # type: ignore[attr-defined]
+        return wrapper  # type: ignore[return-value]
+
+    return decorate
+
+
+class Bound:
+    """What a maker has made of its arguments; it pickles, is equal, and shows itself, as maker and arguments."""
+
+    def __init__(self, maker: Callable[..., Any], made: Any, arguments: dict[str, Any]) -> None:
+        self.maker, self.made, self.arguments = maker, made, arguments
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.made(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "made":
+            raise AttributeError(name)
+        return getattr(self.made, name)
+
+    def __reduce__(self) -> Any:
+        return functools.partial(self.maker, **self.arguments), ()
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Bound) and self.maker is other.maker and same(self.arguments, other.arguments)
+
+    def __hash__(self) -> int:
+        return hash(self.maker)
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{key}={reprlib.repr(value)}" for key, value in self.arguments.items())
+        return f"{self.maker.__name__}({arguments})"
+
+
+def maker(kind: type[Bound] = Bound, **ranges: Range) -> Callable[[F], Any]:
+    """`checked`, for a function that makes functions: what it makes is then a `Bound`."""
+
+    def decorate(f: F) -> Any:
+        signature = inspect.signature(f)
+
+        def bound(*args: Any, **options: Any) -> Bound:
+            arguments = signature.bind(*args, **options)
+            arguments.apply_defaults()
+            return kind(wrapper, f(*args, **options), arguments.arguments)
+
+        wrapper = checked(**ranges)(functools.wraps(f)(bound))
+        return wrapper
+
+    return decorate
