@@ -62,9 +62,10 @@ class Noise:
             raise DiffusionError(f"dtype = {dtype!r}: noise is 'float32' or 'float64'")
         self.seeds, self.shape = [_whole(seed) for seed in seeds], (len(seeds), *shape)
         if mask is not None and tuple(mask.shape) != self.shape[: mask.ndim]:
+            of = f" of field '{field}'" if field else ""
             raise DiffusionError(
-                f"mask{f" of field '{field}'" if field else ''} has the shape {tuple(mask.shape)}, the state {self.shape}: "
-                "the mask must have the state's first axes, the batch among them"
+                f"mask{of} has the shape {tuple(mask.shape)}, the state {self.shape}: the mask must have the state's "
+                "first axes, the batch among them"
             )
         self.field, self.stream, self.mask = field, stream, mask
         self.device, self.dtype, self._draws = device, dtype, 0
