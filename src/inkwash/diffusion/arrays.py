@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, reduce
 from operator import add, mul
 from typing import Any
@@ -38,8 +38,8 @@ def linear_combination(values: Sequence[Array], weights: Sequence[Array]) -> Arr
     """
     if namespace(values[0]) is np or not isinstance(weights[0], float):
         return reduce(add, map(mul, weights, values))
-    total, rest = (values[0], 1) if weights[0] == 1.0 else (_zero(), 0)
-    for value, weight in zip(values[rest:], weights[rest:], strict=True):
+    total = values[0] if weights[0] == 1.0 else _zero().add(values[0], alpha=weights[0])
+    for value, weight in zip(values[1:], weights[1:], strict=True):
         total = total.add(value, alpha=weight)
     return total
 
@@ -113,7 +113,7 @@ def interpolate(t: Array, table: np.ndarray) -> Array:
 
 def same(a: Any, b: Any) -> bool:
     """Whether two values are equal, arrays within them element by element."""
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
+    if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
@@ -124,12 +124,17 @@ def same(a: Any, b: Any) -> bool:
 
 def is_tokens(x: Array) -> bool:
     """Whether a state is of whole numbers."""
-    return "int" in str(x.dtype)
+    return _is_whole(x.dtype)
+
+
+@cache
+def _is_whole(dtype: Any) -> bool:
+    return "int" in str(dtype)
 
 
 def split(state: Any) -> dict[str, Any]:
     """A state of named fields as a dict; the only field of a bare state is called ""."""
-    return dict(state) if isinstance(state, Mapping) else {"": state}
+    return dict(state) if isinstance(state, dict) else {"": state}
 
 
 def merge(fields: dict[str, Any]) -> Any:
@@ -139,7 +144,7 @@ def merge(fields: dict[str, Any]) -> Any:
 
 def each(value: Any, names: Iterable[str]) -> dict[str, Any]:
     """A value for each field: a dict as it is, else one for all."""
-    return dict(value) if isinstance(value, Mapping) else dict.fromkeys(names, value)
+    return dict(value) if isinstance(value, dict) else dict.fromkeys(names, value)
 
 
 def by_field(f: Callable[..., Any], *states: Any) -> Any:

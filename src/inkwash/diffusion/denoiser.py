@@ -174,12 +174,14 @@ class Denoiser:
                 raise DiffusionError(f"parametrization {form!r}: one of {known} is needed")
             if isinstance(process, Categorical) and form is not PARAMETRIZATIONS["x0"]:
                 raise DiffusionError(f"parametrization {form!r}: of tokens a network predicts the logits ('x0')")
-        if self.variance_steps is not None and isinstance(self.process, Mapping):
+        if self.variance_steps is not None and isinstance(self.process, dict):
             raise DiffusionError("variance_steps: variances are learned of a single state of numbers")
 
     def form(self, field: str = "") -> Parametrization:
         """The parametrization of a field."""
-        form: Any = each(self.parametrization, [field]).get(field)
+        form = self.parametrization
+        if isinstance(form, dict):
+            form = form.get(field)
         if form is None:
             form = "x0" if isinstance(split(self.process)[field], Categorical) else "eps"
         named: Parametrization = PARAMETRIZATIONS.get(form, form) if isinstance(form, str) else form
@@ -191,52 +193,46 @@ class Denoiser:
         `t` is a `NoiseLevel`, a number, or an array (batch,) of times; gradients pass.
         Raises DiffusionError at alpha = 0 for a network that predicts the noise or the score.
         """
-        return merge({name: term.prediction for name, term in self._terms(x, t, condition).items()})
+        return merge({name: prediction for name, (_, prediction) in self._answers(x, t, condition).items()})
 
-    def _terms(self, x: Any, t: Any, condition: Condition | None, x0: Any = None, eps: Any = None) -> dict[str, Term]:
-        xs, processes, forms, seen, times, nexts = split(x), split(self.process), {}, {}, {}, {}
+    def _answers(self, x: Any, t: Any, condition: Condition | None) -> dict[str, tuple[Array, Prediction]]:
+        """Of each field what the network answers, and the prediction made of it."""
+        xs, processes = split(x), split(self.process)
         levels = {name: _level(processes[name], level, xs[name]) for name, level in each(t, xs).items()}
-        for name, value in xs.items():
-            level, forms[name] = levels[name], self.form(name)
-            scale = forms[name].c_in
-            value = processes[name].postprocess(value)
-            seen[name] = self._as_weights(value if scale is None else value * scale(level))
-            times[name] = self._time(level, value)
-            nexts[name] = None if level.s is None else self._time(level.s, value)
-        if self.two_times and None in nexts.values():
-            raise DiffusionError(
-                "a network of two times: take a sampler that says where it goes (euler, consistency)"
-            )
-        told = [merge(nexts)] if self.two_times else []
-        answers = split(self.network(merge(seen), merge(times), *told, **(condition or {})))
-        terms = {}
-        for name, value in xs.items():
-            level, form, answer = levels[name], forms[name], answers[name]
-            output, extra = answer if isinstance(answer, tuple) else (answer, None)
-            output, variance = _float_like(output, value), None
-            if self.variance_steps is not None:
-                channels = value.shape[1]
-                output, variance = output[:, :channels], (output[:, channels:] + 1) / 2
-            prediction = Prediction(_to_x0(form, value, level, output), variance, extra)
-            clean, drawn = split(x0).get(name), split(eps).get(name)
-            terms[name] = Term(processes[name], form, clean, value, level, drawn, output, prediction)
-        return terms
+        seen = {name: self._seen(name, value, levels[name]) for name, value in xs.items()}
+        times = [merge({name: self._time(level, xs[name]) for name, level in levels.items()})]
+        if self.two_times:
+            times.append(merge({name: self._time(level.s, xs[name]) for name, level in levels.items()}))
+        answers = split(self.network(merge(seen), *times, **(condition or {})))
+        return {name: self._read(name, value, levels[name], answers[name]) for name, value in xs.items()}
 
-    def _time(self, level: NoiseLevel, x: Array) -> Array:
-        value, dtype = self.c_noise(level), namespace(x).float32 if is_tokens(x) else x.dtype
-        if isinstance(value, (int, float)):
-            return namespace(x).full((x.shape[0],), value, dtype=dtype, device=x.device)
-        return cast(value, dtype).reshape(-1)
-
-    def _as_weights(self, x: Array) -> Array:
-        """In the dtype of a torch module's weights."""
-        torch = sys.modules.get("torch")
+    def _seen(self, field: str, x: Array, t: NoiseLevel) -> Array:
+        """What the network is shown of a field: in the dtype of a torch module's weights."""
+        x, c_in, torch = split(self.process)[field].postprocess(x), self.form(field).c_in, sys.modules.get("torch")
+        x = x if c_in is None else x * c_in(t)
         if torch is None or not isinstance(self.network, torch.nn.Module):
             return x
         if not torch.is_tensor(x):
             raise DiffusionError('the network is of torch, the state of NumPy: give `sample` a device, "cpu" for one')
         dtype = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), x.dtype)
         return x if is_tokens(x) else x.to(dtype)
+
+    def _time(self, level: NoiseLevel | None, x: Array) -> Array:
+        if level is None:
+            raise DiffusionError(
+                "a network of two times: take a sampler that says where it goes (euler, consistency)"
+            )
+        value, dtype = self.c_noise(level), namespace(x).float32 if is_tokens(x) else x.dtype
+        if isinstance(value, (int, float)):
+            return namespace(x).full((x.shape[0],), value, dtype=dtype, device=x.device)
+        return cast(value, dtype).reshape(-1)
+
+    def _read(self, field: str, x: Array, t: NoiseLevel, answer: Any) -> tuple[Array, Prediction]:
+        output, extra = answer if isinstance(answer, tuple) else (answer, None)
+        output, variance = _float_like(output, x), None
+        if self.variance_steps is not None:
+            output, variance = output[:, : x.shape[1]], (output[:, x.shape[1] :] + 1) / 2
+        return output, Prediction(_to_x0(self.form(field), x, t, output), variance, extra)
 
     def draw(
         self, x0: Any, times: Any, generator: torch.Generator | None = None, mask: Any = None, eps: Any = None
@@ -285,7 +281,7 @@ class Denoiser:
         import torch
 
         names, masks = split(x0), each(mask, split(x0))
-        if isinstance(times, Mapping):
+        if isinstance(times, dict):
             drawn: Any = {name: times[name](len(x), generator) for name, x in names.items()}
         else:
             drawn = times(len(next(iter(names.values()))), generator)
@@ -297,15 +293,16 @@ class Denoiser:
                 with torch.no_grad():
                     condition["previous"] = by_field(lambda prediction: prediction.x0, self(x, t, condition))
         total: Any = 0.0
-        for name, term in self._terms(x, t, condition, x0, eps).items():
-            own = each(objective, names)[name]
-            own = own or (d3pm_bound() if isinstance(term.process, Categorical) else square)
-            term = term._replace(output=term.process.project(term.output, masks[name]))
-            error = each(weight, names)[name](term.t, term.form) * own(term)
+        xs, levels, noises = split(x), split(t), split(eps)
+        for name, (output, prediction) in self._answers(x, t, condition).items():
+            process, form = split(self.process)[name], self.form(name)
+            output = process.project(output, masks[name])
+            term = Term(process, form, names[name], xs[name], levels[name], noises[name], output, prediction)
+            own = each(objective, names)[name] or (d3pm_bound() if isinstance(process, Categorical) else square)
+            error = each(weight, names)[name](term.t, form) * own(term)
             if self.variance_steps is not None:
                 error = error + self._variance_bound(term)
-            losses = _mean(error, masks[name])
-            law = each(times, names)[name]
+            losses, law = _mean(error, masks[name]), each(times, names)[name]
             if isinstance(law, LossAware):
                 losses = law.reweight(each(drawn, names)[name], losses)
             total = total + losses.mean()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import product
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -56,7 +56,7 @@ def on(field: str, apply: Callable[..., Any]) -> Callable[..., Any]:
 @maker()
 def _on_field(denoise: Denoise, field: str, apply: Callable[[Denoise], Denoise]) -> Denoise:
     def guided(x: Any, t: Any, condition: Condition | None) -> Any:
-        if not isinstance(x, Mapping) or field not in x:
+        if not isinstance(x, dict) or field not in x:
             raise DiffusionError(f"on: the state has no field '{field}'")
         answers: dict[str, Prediction] = {}
 
@@ -108,7 +108,7 @@ def x0_guide(tokens: bool = False, **ranges: Any) -> Callable[[F], Any]:
 
 def single(x: Any, name: str) -> None:
     """Raises DiffusionError for a state of named fields."""
-    if isinstance(x, Mapping):
+    if isinstance(x, dict):
         raise DiffusionError(f"{name} is for a single state: give it to one field, on('{next(iter(x))}', ...)")
 
 

@@ -93,9 +93,7 @@ class Noise:
         """The next draw: independent numbers, uniform in (0, 1)."""
         self._draws += 1
         below = np.nextafter(np.ones((), self.dtype), np.zeros((), self.dtype))  # the largest below 1
-        return self._out(
-            [np.minimum(rows.uniform(self._draws - 1).astype(self.dtype), below) for rows in self._rows]
-        )
+        return self._out([np.minimum(rows.uniform(self._draws - 1).astype(self.dtype), below) for rows in self._rows])
 
     def normal(self) -> Array:
         """The next draw: independent standard normal numbers, by the transform of Box and Muller:
