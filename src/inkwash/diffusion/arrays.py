@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from inkwash.diffusion.errors import DiffusionError
+
 Array = Any  # a NumPy array or a torch tensor: the core does the same arithmetic on both
 
 
@@ -92,7 +94,8 @@ def norm(x: Array) -> Array:
 
 
 def quantile(x: Array, q: float) -> Array:
-    """Of each row of (batch, n), between neighbours linearly, as NumPy does; torch's own takes 2^24 numbers at most."""
+    """Of each row of (batch, n), between neighbours linearly, as NumPy does; torch's own takes 2^24 numbers at
+    most."""
     if namespace(x) is np:
         return np.quantile(x, q, 1).astype(x.dtype)
     place = q * (x.shape[1] - 1)
@@ -142,9 +145,18 @@ def merge(fields: dict[str, Any]) -> Any:
     return fields.get("", fields)
 
 
-def each(value: Any, names: Iterable[str]) -> dict[str, Any]:
-    """A value for each field: a dict as it is, else one for all."""
-    return dict(value) if isinstance(value, dict) else dict.fromkeys(names, value)
+def each(value: Any, names: Iterable[str], default: Any = None) -> dict[str, Any]:
+    """A value for each field: those of a dict, or `default`; else one for all.
+
+    Raises DiffusionError for a value of a field that is not there.
+    """
+    if not isinstance(value, dict):
+        return dict.fromkeys(names, value)
+    names = [*names]
+    for name in value:
+        if name not in names:
+            raise DiffusionError(f"there is no field '{name}', only {names if names != [''] else 'a bare state'}")
+    return {name: value.get(name, default) for name in names}
 
 
 def by_field(f: Callable[..., Any], *states: Any) -> Any:

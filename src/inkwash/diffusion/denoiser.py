@@ -143,8 +143,8 @@ class Denoiser:
     the number by which the network knows a time; for one trained on a table of T betas that is T t - 1. A network may
     answer with `(output, by-products)`, the latter a dict of arrays that goes on as `Prediction.extra`.
 
-    A state of named fields has dicts of processes and perhaps of parametrizations; its one network gets dicts of x and
-    times and answers with a dict. Tokens are predicted by their logits, numbers by their noise unless it is said.
+    A state of named fields has dicts of processes and perhaps of parametrizations; its one network gets dicts of x
+    and times and answers with a dict. Tokens are predicted by their logits, numbers by their noise unless it is said.
 
     A network that also learns the variance of a chain of `variance_steps` equal steps answers with twice the channels
     (axis 1): what it predicts, and v from -1 to 1, the learned variance being (v + 1) / 2 (Improved DDPM, Nichol &
@@ -265,7 +265,7 @@ class Denoiser:
         *,
         objective: Objective | Mapping[str, Objective] | None = None,
         weight: Weight | Mapping[str, Weight] = unit,
-        times: Times | Mapping[str, Times] = uniform_times,
+        times: Any = uniform_times,
         self_conditioning: float = 0.0,
         mask: Any = None,
         generator: torch.Generator | None = None,
@@ -273,16 +273,16 @@ class Denoiser:
         """E over t and x_t of weight(t) objective, a mean over the elements of each sample, then over samples, summed
         over fields (DDPM, algorithm 1). Each argument is one for all fields, or a dict.
 
-        objective: None is `square` for numbers and `d3pm_bound` for tokens. times: one function draws one time for all
-        fields of a sample, a dict one for each; a `LossAware` estimates the same mean with fewer draws.
+        objective: None is `square` for numbers and `d3pm_bound` for tokens. times: one function draws one time for
+        all fields of a sample, a dict one for each; a `LossAware` estimates the same mean with fewer draws.
         self_conditioning: how often a batch is told the network's own prediction as `previous`, else None (Chen et
-        al. 2022, 2208.04202). mask: which elements there are, over the first axes of x0.
-        """
+        al. 2022, 2208.04202). mask: which elements there are, over the first axes of x0."""
         import torch
 
         names, masks = split(x0), each(mask, split(x0))
         if isinstance(times, dict):
-            drawn: Any = {name: times[name](len(x), generator) for name, x in names.items()}
+            own_times = each(times, names, uniform_times)
+            drawn: Any = {name: own_times[name](len(x), generator) for name, x in names.items()}
         else:
             drawn = times(len(next(iter(names.values()))), generator)
         x, t, eps = self.draw(x0, drawn, generator, mask)
@@ -299,10 +299,10 @@ class Denoiser:
             output = process.project(output, masks[name])
             term = Term(process, form, names[name], xs[name], levels[name], noises[name], output, prediction)
             own = each(objective, names)[name] or (d3pm_bound() if isinstance(process, Categorical) else square)
-            error = each(weight, names)[name](term.t, form) * own(term)
+            error = each(weight, names, unit)[name](term.t, form) * own(term)
             if self.variance_steps is not None:
                 error = error + self._variance_bound(term)
-            losses, law = _mean(error, masks[name]), each(times, names)[name]
+            losses, law = _mean(error, masks[name]), each(times, names, uniform_times)[name]
             if isinstance(law, LossAware):
                 losses = law.reweight(each(drawn, names)[name], losses)
             total = total + losses.mean()

@@ -73,7 +73,7 @@ def sample(
         of = f" of field '{name}'" if name else ""
         own_grid: Any = grids.get(name)
         _check_kinds(of, shapes[name], samplers.get(name), own_grid, each(trained_process(denoise), shapes).get(name))
-        given = None if x is None else split(x).get(name)
+        given = None if x is None else each(x, shapes)[name]
         own_stream = stream if stream is not None else "" if given is None else f"{own_grid[0].t:g}"
         noise = Noise(
             seeds, shapes[name], name, stream=own_stream, mask=masks.get(name), device=device, dtype=precision
@@ -88,8 +88,10 @@ def sample(
             field.walk = samplers[name](field.x, field.grid, field.noise)
             field.advance(None)
         while running := [field for field in fields.values() if field.request is not None]:
-            behind = max(field.level.t for field in running)
-            stepping = {name: field for name, field in fields.items() if field in running and field.level.t == behind}
+            behind = max(field.request.t.t for field in running)
+            stepping = {
+                name: field for name, field in fields.items() if field in running and field.request.t.t == behind
+            }
             while asking := [name for name, field in stepping.items() if isinstance(field.request, ModelCall)]:
                 seen = {name: field.seen() for name, field in fields.items()}
                 told = {**(condition or {}), "previous": previous} if self_conditioning else condition
@@ -138,11 +140,10 @@ class _Field:
 
     def check_shape(self, x: Array, what: str) -> None:
         wanted = self.noise.shape
-        if tuple(getattr(x, "shape", ())) != wanted:
-            raise DiffusionError(
-                f"{what}{self.of} has the shape {tuple(getattr(x, 'shape', ()))}: {wanted[0]} seeds and the shape of a "
-                f"sample, {wanted[1:]}, make {wanted}"
-            )
+        shape = tuple(getattr(x, "shape", ()))
+        if shape != wanted:
+            made = f"{wanted[0]} seeds and the shape of a sample, {wanted[1:]}, make {wanted}"
+            raise DiffusionError(f"{what}{self.of} has the shape {shape}: {made}")
 
     def seen(self) -> tuple[Array, NoiseLevel]:
         """The state that the denoiser is shown, and its level."""
@@ -191,9 +192,10 @@ class _Field:
         self.check_shape(result.x, f"step {done}: what the sampler or a hook has made")
         self.x, self.level = self.grid.process.project(result.x, self.noise.mask), result.s
         if not finite(result.x):
+            where = f"step {done}{self.of}, from t = {result.t.t:.4g} to {result.s.t:.4g}"
             raise DiffusionError(
-                f"step {done}{self.of}, from t = {result.t.t:.4g} to {result.s.t:.4g}: a value is not finite in a state "
-                f"of shape {tuple(result.x.shape)}; look at what the network answers there, and at the scale of guidance"
+                f"{where}: a value is not finite in a state of shape {tuple(result.x.shape)}; look at what the network "
+                "answers there, and at the scale of guidance"
             )
         self.advance(self.x)
 
