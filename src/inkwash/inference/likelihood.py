@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, combine, namespace, no_grad, normal_cdf
+from inkwash.diffusion.arrays import Array, like, namespace, no_grad, numpy
 from inkwash.diffusion.denoiser import Condition, Denoise
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.guides import needs_torch
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.process import Gaussian, Normal
-from inkwash.diffusion.samplers import noise_in
+from inkwash.diffusion.samplers import eps_from_x0
 
 if TYPE_CHECKING:
     import torch
@@ -51,11 +51,18 @@ def variational_bound(
             x = process.noise(x0, t, process.eps(noise))
             model = process.transition(x, t, s, denoise(x, t, condition))
             if s is not grid[-1]:
-                bound = bound - process.transition(x, t, s, process.known(x0)).kl(model)
-    if model.sharp:
+                bound = bound - process.transition(x, t, s, process.delta(x0)).kl(model)
+    if model.deterministic:
         model = Normal(model.mean, t.sigma)
     bound = bound + (model.log_prob(x0) if bin_width is None else _log_bin(model, x0, bin_width))
     return bound.reshape(len(x0), -1).sum(1)
+
+
+def normal_cdf(x: Array) -> Array:
+    """The distribution function of the standard normal."""
+    if namespace(x) is np:
+        return np.vectorize(math.erfc, otypes=[np.float64])(x / -math.sqrt(2)) / 2
+    return namespace(x).erfc(x / -math.sqrt(2)) / 2  # torch's ndtr has lost its lower tail in float32
 
 
 def _log_bin(model: Normal, x0: Array, width: float) -> Array:
@@ -74,75 +81,54 @@ def log_likelihood(
     seeds: Sequence[int],
     condition: Condition | None = None,
     *,
-    probes: int = 1,
-    highest: float = 80.0,
-    lowest: float = 1e-3,
-    tolerance: float = 1e-4,
+    probes: int | None = None,
+    sigma_max: float = 80.0,
+    sigma_min: float = 1e-3,
+    tolerance: float = 1e-5,
 ) -> tuple[torch.Tensor, int]:
     """log p(x_0) of each sample by the probability flow, in nats: (batch,); and the calls of the denoiser.
 
     In y = x / alpha and l = log(sigma / alpha) the flow is dy / dl = r eps with r = exp(l), and along it
-    d log p / dl = -r div eps. It is followed from r = `lowest`, where y = x_0, to r = `highest`, both clipped to what
-    the schedule reaches, and there y ~ N(0, r^2). So what is scored is data with a noise of `lowest`; and as this
-    prior knows nothing of the data's mean m, one score is off by about |m| / highest, their mean by half its square.
-    The divergence is estimated with `probes` vectors of signs, from `seeds` (Hutchinson); the solver is an adaptive
-    Runge-Kutta of order 5. Score SDE (2011.13456), appendix D.2.
+    d log p / dl = -r div eps. It is followed from r = `sigma_min`, where y = x_0, to r = `sigma_max`, both clipped to
+    what the schedule reaches, and there y ~ N(0, r^2). So what is scored is data with a noise of `sigma_min`; and as
+    this prior knows nothing of the data's mean m, one score is off by about |m| / sigma_max, their mean by half its
+    square. The divergence is exact, one gradient for each dimension, or estimated with so many `probes`, vectors of
+    signs from `seeds` (Hutchinson); the solver is SciPy's RK45. Score SDE (2011.13456), appendix D.2.
 
-    Raises DiffusionError for data that are no torch tensor, and for a flow that is not finite.
+    Raises DiffusionError for data that are no torch tensor, a flow that is not finite, and without SciPy.
     """
     needs_torch(x0, "log_likelihood")
     import torch
 
-    signs = Noise(seeds, x0.shape[1:], "probes", lambda z: torch.from_numpy(np.sign(z)).to(x0))
-    vectors = [signs.normal() for _ in range(probes)]
-    start, end = max(lowest, process.at(0.0).ratio), min(highest, process.at(1.0).ratio)
-    calls = 0
+    try:
+        from scipy.integrate import solve_ivp
+    except ImportError:
+        raise DiffusionError("log_likelihood needs SciPy: pip install scipy") from None
+    if probes is None:
+        basis = torch.eye(x0[0].numel()).to(x0)
+        vectors = [row.reshape(x0.shape[1:]).expand(x0.shape) for row in basis]
+    else:
+        signs = Noise(seeds, x0.shape[1:], "probes", device=x0.device)
+        vectors = [signs.normal().sign().to(x0) for _ in range(probes)]
+    start, end = max(sigma_min, process.at(0.0).edm_sigma), min(sigma_max, process.at(1.0).edm_sigma)
 
-    def slope(log_r: float, state: torch.Tensor) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        t = process.at(min(process.schedule.time(math.exp(log_r)), 1.0))
+    def slope(log_r: float, flat: np.ndarray) -> np.ndarray:
+        t = process.at(min(process.schedule.sigma_to_t(math.exp(log_r)), 1.0))
         with torch.enable_grad():
-            y = state[:, :-1].reshape(x0.shape).detach().requires_grad_()
-            eps = noise_in(t.alpha * y, denoise(t.alpha * y, t, condition).clean, t)
+            y = like(flat, x0).reshape(len(x0), -1)[:, :-1].reshape(x0.shape).requires_grad_()
+            eps = eps_from_x0(t.alpha * y, denoise(t.alpha * y, t, condition).x0, t)
             along = [v * torch.autograd.grad(eps, y, v, retain_graph=True)[0] for v in vectors]
-        divergence = torch.stack(along).mean(0).flatten(1).sum(1, keepdim=True)
-        return math.exp(log_r) * torch.cat([eps.detach().flatten(1), -divergence], 1)
+        divergence = torch.stack(along).flatten(2).sum(2).sum(0) / (probes or 1)
+        change = math.exp(log_r) * torch.cat([eps.detach().flatten(1), -divergence[:, None]], 1)
+        if not bool(change.isfinite().all()):
+            raise DiffusionError(f"log_likelihood: at sigma / alpha = {math.exp(log_r):.4g} the flow is not finite")
+        return numpy(change).astype(np.float64).reshape(-1)
 
-    state = torch.cat([x0.flatten(1), 0 * x0.flatten(1)[:, :1]], 1)  # y, and the change of log p
-    state = rk45(slope, state, math.log(start), math.log(end), tolerance)
-    return Normal(0.0, end).log_prob(state[:, :-1]).sum(1) - state[:, -1], calls
-
-
-# Dormand & Prince 1980: where to look, with which weights, and the difference to the embedded fourth order.
-STAGES = (
-    [1 / 5],
-    [3 / 40, 9 / 40],
-    [44 / 45, -56 / 15, 32 / 9],
-    [19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729],
-    [9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656],
-    [35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84],
-)
-ERROR = [71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40]
-
-
-def rk45(f: Callable[[float, Array], Array], y: Array, start: float, end: float, tolerance: float) -> Array:
-    """Integrates dy / dt = f(t, y) from start to end, the error of a step at most tolerance * (1 + |y|) in each
-    element. Dormand & Prince 1980, with first same as last.
-
-    Raises DiffusionError where f is not finite, or so rough that no step is small enough.
-    """
-    t, h, slope = start, (end - start) / 20, f(start, y)
-    while t != end:
-        h = math.copysign(min(abs(h), abs(end - t)), h)
-        slopes = [slope]
-        for weights in STAGES:
-            reached = y + combine(slopes, weights) * h
-            slopes.append(f(t + h * sum(weights), reached))
-        error = float((abs(combine(slopes, ERROR) * h) / (tolerance * (1 + abs(y)))).max())
-        if not math.isfinite(error) or t + h == t:
-            raise DiffusionError(f"rk45: at {t:.6g} the slope is not finite, or too rough for the tolerance")
-        if error <= 1:
-            t, y, slope = (end if h == end - t else t + h), reached, slopes[-1]
-        h *= min(5.0, max(0.2, 0.9 * max(error, 1e-10) ** -0.2))
-    return y
+    flat = numpy(torch.cat([x0.flatten(1), 0 * x0.flatten(1)[:, :1]], 1)).astype(
+        np.float64
+    )  # y, and the change of log p
+    found = solve_ivp(slope, (math.log(start), math.log(end)), flat.reshape(-1), rtol=tolerance, atol=tolerance)
+    if not found.success:
+        raise DiffusionError(f"log_likelihood: {found.message}")
+    state = like(found.y[:, -1], x0).reshape(flat.shape)
+    return Normal(0.0, end).log_prob(state[:, :-1]).sum(1) - state[:, -1], int(found.nfev)

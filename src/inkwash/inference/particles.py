@@ -8,20 +8,20 @@ samples become exact for the chain that the denoiser and the grid define.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, like, mask_like, namespace, numpy
+from inkwash.diffusion.arrays import Array, by_field, each, like, mask_like, merge, namespace, numpy, split
 from inkwash.diffusion.denoiser import Condition
-from inkwash.diffusion.driver import converter, named, sample
+from inkwash.diffusion.driver import sample
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
-from inkwash.diffusion.guides import needs_torch
-from inkwash.diffusion.noise import Noise
+from inkwash.diffusion.guides import detached, gradient, shifted
+from inkwash.diffusion.noise import Noise, child_seed
 from inkwash.diffusion.samplers import Sampler, ancestral
 
 
@@ -50,6 +50,7 @@ def particles(
     *,
     count: int = 64,
     known: Any = None,
+    mask: Any = None,
     twist: Callable[[Any, Any], Array] | None = None,
     gradients: bool = False,
     threshold: float = 0.5,
@@ -61,13 +62,14 @@ def particles(
 
     known: (values, where), a part of the clean state and where it is, both broadcast to (1, *shape); for named fields
         a dict of them. As in SMCDiff one noised path of it, drawn forwards, is put into all particles of a filter,
-        and they are weighed with the density of its next point under their transition. In a `Centred` field only its
+        and they are weighed with the density of its next point under their transition. In a `ZeroCoM` field only its
         shape is known: each particle has its own place for it.
     twist: (clean prediction, t) -> (batch,), the log-likelihood or reward wanted, dicts for named fields; at the last
         time of the grid it is told the sample itself. Particles are weighed with how it grows.
     gradients: also move each step by the gradient of the twist, as TDS does, which the weights then make good; needs
         torch, and moves only fields of real numbers.
     threshold: particles are drawn again when their effective number falls below this share of `count`.
+    mask: which elements there are, as in `sample`, with a row for each seed.
     condition: with a row for each seed. sampler: one that draws from its transition.
 
     Raises DiffusionError for a sampler without noise, a known field that is not there, known values that do not
@@ -75,49 +77,50 @@ def particles(
     """
     if count < 1:
         raise DiffusionError(f"count = {count}: at least one particle is needed")
-    fields, each, split, joint = named(shape)
-    grids, convert, size = each(grid), converter(device), (len(seeds), count)
-    own = [_child(seed, k) for seed in seeds for k in range(count)]
-    told = {key: value[np.arange(len(own)) // count] for key, value in (condition or {}).items()}
-    start = {n: grids[n].process.prior(grids[n][0], Noise(own, fields[n], f"{n}/start", convert)) for n in fields}
+    fields, size = split(shape), (len(seeds), count)
+    own = [child_seed(seed, k) for seed in seeds for k in range(count)]
+    rows = np.arange(len(own)) // count
+    grids = {n: replace(g, process=g.process.take(rows)) for n, g in each(grid, fields).items()}
+    told = {key: value[rows] for key, value in (condition or {}).items()}
+    masks = {n: None if m is None else m[rows] for n, m in each(mask, fields).items()}
+    start = {}
+    for name, one in grids.items():
+        noise = Noise(own, fields[name], f"{name}/start", mask=masks[name], device=device)
+        start[name] = one.process.project(one.process.prior(one[0], noise), masks[name])
     paths: dict[str, tuple[list[Array], Array]] = {}
     for name, (values, where) in (split(known) if known is not None else {}).items():
         if name not in fields:
             raise DiffusionError(f"known: there is no field '{name}', only {[*fields]}")
-        noise = Noise(seeds, fields[name], f"{name}/known", convert)
-        paths[name] = _path(grids[name], values, where, start[name], noise, name)
-        start[name] = grids[name].process.paste(start[name], paths[name][0][0], paths[name][1])
+        noise = Noise(seeds, fields[name], f"{name}/known", device=device)
+        paths[name] = _path(each(grid, fields)[name], values, where, start[name], masks[name], noise)
+        start[name] = grids[name].process.merge(start[name], paths[name][0][0], paths[name][1])
     urns, log_w, before = Noise(seeds, (), "resampling"), np.zeros(size), np.zeros(size)
     ess: list[np.ndarray] = []
     ancestors: list[np.ndarray] = []
     seen: Any = None  # at the last request: states, plain predictions, the twist
 
-    def predict(x: Any, t: Any, told: Condition | None) -> Any:
-        return split(denoise(joint(x), joint(t), told))
-
-    def score(predictions: dict[str, Any], t: dict[str, Any]) -> Array:
-        return (
-            np.zeros(size) if twist is None else twist(joint({n: p.clean for n, p in predictions.items()}), joint(t))
-        )
-
     def asked(x: Any, t: Any, told: Condition | None) -> Any:
         nonlocal seen
-        if gradients:
-            plain, value, slopes = _slopes(predict, score, x, t, told)
-        else:
-            plain, slopes = predict(x, t, told), {}
-            value = score(plain, t)
-        seen = x, plain, numpy(value).reshape(size)
-        reach = {n: t[n].sigma ** 2 / t[n].alpha if t[n].alpha else 0.0 for n in slopes}
-        return plain | {n: plain[n]._replace(clean=plain[n].clean + reach[n] * slopes[n]) for n in slopes}
+
+        def score(x: Any) -> Array:
+            nonlocal seen
+            plain = denoise(x, t, told)
+            value = np.zeros(size) if twist is None else twist(by_field(lambda p: p.x0, plain), t)
+            seen = split(x), split(by_field(detached, plain) if gradients else plain), numpy(value).reshape(size)
+            return value
+
+        slopes = gradient(score, x, "particles: gradients") if gradients else {}
+        if not gradients:
+            score(x)
+        return shifted(merge(seen[1]), t, slopes)
 
     def hook(steps: Any, noises: Any) -> Any:
         nonlocal log_w, before
-        number, fresh = len(ess) + 1, {}
+        number, fresh, steps, noises = len(ess) + 1, {}, split(steps), split(noises)
         log_w += seen[2] - before
         for name, (path, where) in paths.items():
             law = _law(steps[name], number)
-            if not law.sharp:
+            if not law.deterministic:
                 log_w += numpy(grids[name].process.log_known(law, path[number], where)).reshape(size).astype(float)
         w, u = _weights(log_w, seeds, number), numpy(urns.uniform())
         ess.append(1 / (w**2).sum(1))
@@ -135,23 +138,33 @@ def particles(
                 x = namespace(x).where(mask_like(np.repeat(thin, count), x), law.sample(noises[name]), x)
             if gradients:  # log p(x_s | x_t) - log q(x_s | x_t), p the chain that nothing guides
                 p = process.transition(seen[0][name], step.t, step.s, seen[1][name]).take(index)
-                if p.sharp:  # a step without noise is walked by p itself
+                if p.deterministic:  # a step without noise is walked by p itself
                     x = p.mean
                 else:
                     log_w += numpy((p.log_prob(x) - law.log_prob(x)).reshape(len(x), -1).sum(1)).reshape(size)
-            fresh[name] = process.paste(x, paths[name][0][number], paths[name][1]) if name in paths else x
-        return fresh
+            fresh[name] = process.merge(x, paths[name][0][number], paths[name][1]) if name in paths else x
+        return merge(fresh)
 
     states = sample(
-        asked, fields, each(sampler), grids, own, told, hooks=[hook], progress=progress, x=start, device=device
+        asked,
+        shape,
+        sampler,
+        merge(grids),
+        own,
+        told,
+        hooks=[hook],
+        mask=None if mask is None else merge(masks),
+        progress=progress,
+        x=merge(start),
+        device=device,
     )
     if twist is not None:
-        log_w += numpy(twist(joint(states), joint({n: grids[n][-1] for n in fields}))).reshape(size) - before
+        log_w += numpy(twist(states, merge({n: grids[n][-1] for n in fields}))).reshape(size) - before
     w, u = _weights(log_w, seeds, len(ess)), numpy(urns.uniform())
     last = [min(int((np.cumsum(row) < v).sum()), count - 1) for row, v in zip(w, u, strict=True)]
-    grouped = {n: x.reshape(*size, *x.shape[1:]) for n, x in states.items()}
-    drawn = joint({n: x[list(range(size[0])), last] for n, x in grouped.items()})
-    return Particles(drawn, joint(grouped), w, np.stack(ess), np.stack(ancestors))
+    grouped = by_field(lambda x: x.reshape(*size, *x.shape[1:]), states)
+    drawn = by_field(lambda x: x[list(range(size[0])), last], grouped)
+    return Particles(drawn, grouped, w, np.stack(ess), np.stack(ancestors))
 
 
 def residual_systematic(weights: np.ndarray, u: float) -> np.ndarray:
@@ -168,23 +181,20 @@ def residual_systematic(weights: np.ndarray, u: float) -> np.ndarray:
     return np.repeat(np.arange(n), copies)
 
 
-def _child(seed: int, k: int) -> int:
-    """The seed of particle k in the filter of `seed`."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{k}".encode()).digest()[:8], "little")
-
-
-def _path(grid: Grid, values: Array, where: Array, x: Array, noise: Noise, name: str) -> tuple[list[Array], Array]:
+def _path(grid: Grid, values: Array, where: Array, x: Array, mask: Any, noise: Noise) -> tuple[list[Array], Array]:
     """The known part at each time of the grid, one jointly drawn path for each filter, and where it is."""
     xp, process, last = namespace(x), grid.process, grid[-1]
     where, eps = xp.broadcast_to(like(numpy(where), x, xp.bool), x.shape), process.eps(noise)
+    where = where if mask is None else where & mask_like(mask, x)
     y = xp.broadcast_to(like(numpy(values), x), eps.shape)
     try:
-        process.check(process.paste(0 * y, y, where[: len(y)]))
+        process.check(process.merge(0 * y, y, where[: len(y)]))
     except DiffusionError as error:
+        name = noise.field.removesuffix("/known")
         raise DiffusionError(f"known values of field '{name}', shape {tuple(y.shape)}: {error}") from None
     path: list[Array] = []
     y = process.noise(y, last, eps)
-    for t in reversed(grid.points):
+    for t in reversed(grid.levels):
         y = y if t is last else process.renoise(y, last, t, process.eps(noise))
         last, path = t, [y[np.arange(len(x)) // (len(x) // len(y))], *path]
     return path, where
@@ -209,21 +219,3 @@ def _weights(log_w: np.ndarray, seeds: Sequence[int], step: int) -> np.ndarray:
             )
     w = np.exp(log_w - top)
     return np.asarray(w / w.sum(1, keepdims=True))
-
-
-def _slopes(predict: Any, score: Any, x: dict[str, Any], t: dict[str, Any], told: Any) -> Any:
-    """The predictions, the twist of each particle, and its gradient in each field of real numbers."""
-    for value in x.values():
-        needs_torch(value, "particles: gradients")
-    import torch
-
-    with torch.enable_grad():
-        x = {n: v.detach().requires_grad_(v.is_floating_point()) for n, v in x.items()}
-        free = {n: v for n, v in x.items() if v.requires_grad}
-        if not free:
-            raise DiffusionError("particles: tokens have no gradients; take gradients=False")
-        plain = predict(x, t, told)
-        value = score(plain, t)
-        slopes = zip(free, torch.autograd.grad(value.sum(), [*free.values()], allow_unused=True), strict=True)
-    plain = {n: p._replace(clean=p.clean.detach()) for n, p in plain.items()}
-    return plain, value, {n: slope for n, slope in slopes if slope is not None}
