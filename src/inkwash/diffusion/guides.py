@@ -117,7 +117,7 @@ def within(t: Any, interval: tuple[float, float]) -> bool:
     return all(interval[0] <= level.t <= interval[1] for level in split(t).values())
 
 
-@maker(scale=REAL, interval=UNIT, rescale=UNIT)
+@maker(scale=REAL, interval=Range(0, 1, pair=True), rescale=UNIT)
 def classifier_free(
     denoise: Denoise,
     scale: float,
@@ -173,7 +173,7 @@ def both(denoise: Denoise, x: Any, t: Any, condition: Condition | None, uncond: 
     return by_field(lambda a: rows(a, slice(n)), answers), by_field(lambda a: rows(a, slice(n, None)), answers)
 
 
-@maker(scale=REAL, interval=UNIT)
+@maker(scale=REAL, interval=Range(0, 1, pair=True))
 def autoguidance(
     denoise: Denoise, weak: Denoise, scale: float, interval: tuple[float, float] = (0.0, 1.0)
 ) -> Denoise:
