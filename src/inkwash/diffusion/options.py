@@ -94,8 +94,16 @@ class Bound:
         return hash(self.maker)
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{key}={reprlib.repr(value)}" for key, value in self.arguments.items())
+        arguments = ", ".join(f"{key}={_shown(value)}" for key, value in self.arguments.items())
         return f"{self.maker.__name__}({arguments})"
+
+
+def _shown(value: Any) -> str:
+    """A value in a call, functions by their names."""
+    if isinstance(value, functools.partial):
+        options = [f"{key}={_shown(option)}" for key, option in value.keywords.items()]
+        return f"partial({', '.join([*map(_shown, (value.func, *value.args)), *options])})"
+    return str(getattr(value, "__name__", None) or reprlib.repr(value))
 
 
 def maker(kind: type[Bound] = Bound, **ranges: Range) -> Callable[[F], Any]:
