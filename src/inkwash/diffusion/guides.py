@@ -182,6 +182,9 @@ def autoguidance(
     Karras et al. 2024, 2406.02507, equation 3. Outside `interval`, and at scale 1, the weak model is not called.
     """
 
+    if trained_process(weak) not in (None, trained_process(denoise)) and trained_process(denoise) is not None:
+        raise DiffusionError("autoguidance: both denoisers must be of one process, and so of one schedule")
+
     def mixed(good: Prediction, bad: Prediction) -> Prediction:
         return good._replace(x0=bad.x0 + scale * (good.x0 - bad.x0))
 
