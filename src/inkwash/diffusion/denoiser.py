@@ -37,7 +37,7 @@ from inkwash.diffusion.losses import (
     uniform_times,
     unit,
 )
-from inkwash.diffusion.options import POSITIVE, maker
+from inkwash.diffusion.options import COUNT, POSITIVE, UNIT, check, maker
 from inkwash.diffusion.process import Prediction, Process
 from inkwash.diffusion.schedule import NoiseLevel
 
@@ -139,7 +139,7 @@ class Denoiser:
     """A network, the process it undoes and what it predicts: a Parametrization, or the name of one.
 
     The network is called as `network(x, time, **condition)`, time of shape (batch,). It may be a torch module, which
-    is given x in the dtype of its weights, or any function of arrays, an ONNX session for one. `c_noise(level)` gives
+    is given x in the dtype of its weights and times in float32 or better, or any function of arrays, an ONNX session for one. `c_noise(level)` gives
     the number by which the network knows a time; for one trained on a table of T betas that is T t - 1. A network may
     answer with `(output, by-products)`, the latter a dict of arrays that goes on as `Prediction.extra`.
 
@@ -173,7 +173,10 @@ class Denoiser:
                 known = ", ".join(PARAMETRIZATIONS)
                 raise DiffusionError(f"parametrization {form!r}: one of {known} is needed")
             if isinstance(process, Categorical) and form is not PARAMETRIZATIONS["x0"]:
-                raise DiffusionError(f"parametrization {form!r}: of tokens a network predicts the logits ('x0')")
+                named = each(self.parametrization, [name]).get(name)
+                raise DiffusionError(f"parametrization {named!r}: of tokens a network predicts the logits ('x0')")
+        if self.variance_steps is not None:
+            check("Denoiser", {"variance_steps": self.variance_steps}, {"variance_steps": COUNT})
         if self.variance_steps is not None and isinstance(self.process, Mapping):
             raise DiffusionError("variance_steps: variances are learned of a single state of numbers")
 
@@ -195,14 +198,16 @@ class Denoiser:
 
     def _terms(self, x: Any, t: Any, condition: Condition | None, x0: Any = None, eps: Any = None) -> dict[str, Term]:
         xs, processes, forms, seen, times, nexts = split(x), split(self.process), {}, {}, {}, {}
+        if not xs.keys() <= processes.keys():
+            raise DiffusionError(f"the denoiser is of the fields {[*processes]}, the state of {[*xs]}")
         levels = {name: _level(processes[name], level, xs[name]) for name, level in each(t, xs).items()}
         for name, value in xs.items():
             level, forms[name] = levels[name], self.form(name)
             scale = forms[name].c_in
             value = processes[name].postprocess(value)
             seen[name] = self._as_weights(value if scale is None else value * scale(level))
-            times[name] = self._time(level, value)
-            nexts[name] = None if level.s is None else self._time(level.s, value)
+            times[name] = self._time(level, seen[name])
+            nexts[name] = None if level.s is None else self._time(level.s, seen[name])
         if self.two_times and None in nexts.values():
             raise DiffusionError(
                 "a network of two times: take a sampler that says where it goes (euler, consistency)"
@@ -211,8 +216,9 @@ class Denoiser:
         answers = split(self.network(merge(seen), merge(times), *told, **(condition or {})))
         terms = {}
         for name, value in xs.items():
-            level, form, answer = levels[name], forms[name], answers[name]
+            level, form, answer = levels[name], forms[name], answers.get(name)
             output, extra = answer if isinstance(answer, tuple) else (answer, None)
+            self._check_answer(name, output, value)
             output, variance = _float_like(output, value), None
             if self.variance_steps is not None:
                 channels = value.shape[1]
@@ -222,8 +228,20 @@ class Denoiser:
             terms[name] = Term(processes[name], form, clean, value, level, drawn, output, prediction)
         return terms
 
+    def _check_answer(self, name: str, output: Any, x: Array) -> None:
+        shape = list(split(self.process)[name].output_shape(tuple(x.shape)))
+        if self.variance_steps is not None:
+            shape[1] *= 2
+        if namespace(output) is not namespace(x) or list(getattr(output, "shape", ())) != shape:
+            of, given = f" of field '{name}'" if name else "", tuple(getattr(output, "shape", ()))
+            raise DiffusionError(
+                f"the network's answer{of} is a {type(output).__name__} of shape {given}; for a {type(x).__name__} of "
+                f"shape {tuple(x.shape)} one of {tuple(shape)} is needed"
+            )
+
     def _time(self, level: NoiseLevel, x: Array) -> Array:
-        value, dtype = self.c_noise(level), namespace(x).float32 if is_tokens(x) else x.dtype
+        value = self.c_noise(level)
+        dtype = namespace(x).float64 if "float64" in str(x.dtype) else namespace(x).float32
         if isinstance(value, (int, float)):
             return namespace(x).full((x.shape[0],), value, dtype=dtype, device=x.device)
         return cast(value, dtype).reshape(-1)
@@ -252,6 +270,8 @@ class Denoiser:
         states, noised, levels, drawn = split(x0), {}, {}, dict(split(eps)) if eps is not None else {}
         for name, process in split(self.process).items():
             clean = states[name]
+            if not torch.is_tensor(clean):
+                raise DiffusionError(f"data are a {type(clean).__name__}: torch tensors are needed in training")
             process.check(clean)
             if name not in drawn:
                 law, dtype = (torch.rand, torch.float32) if is_tokens(clean) else (torch.randn, clean.dtype)
@@ -284,6 +304,7 @@ class Denoiser:
         """
         import torch
 
+        check("loss", {"self_conditioning": self_conditioning}, {"self_conditioning": UNIT})
         names, masks = split(x0), each(mask, split(x0))
         if isinstance(times, Mapping):
             drawn: Any = {name: times[name](len(x), generator) for name, x in names.items()}
