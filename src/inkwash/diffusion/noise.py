@@ -231,7 +231,7 @@ def philox(seeds: np.ndarray, tag: int, draw: int, draws: int, counters: int) ->
 
 def _xor(x: np.ndarray, y: np.ndarray, key: np.ndarray) -> np.ndarray:
     x = x ^ y
-    return np.bitwise_xor(x, key, out=x if key.size in (1, x.size) else None)
+    return np.bitwise_xor(x, key, out=x if key.size == 1 or key.shape == x.shape else None)
 
 
 def _product(x: np.ndarray, y: np.ndarray, y_low: np.ndarray, y_high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
