@@ -144,3 +144,16 @@ def test_each_field_has_numbers_of_its_own():
         start = Noise([7], (N,), name).normal()
         assert near(field, std(chain(grid, {}, "0.5"))), name
         assert abs(np.corrcoef(field, start)[0, 1]) < 5 / N**0.5
+
+
+@given(
+    seeds=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=9),
+    count=st.integers(1, 40),
+    draws=st.integers(1, 9),
+)
+def test_a_row_is_the_same_alone_in_any_batch_at_any_draw(seeds, count, draws):
+    together, alone = Noise(seeds, (count,)), Noise(seeds[-1:], (count,))
+    for i in range(draws):
+        a, b = (noise.uniform() if i % 2 else noise.normal() for noise in (together, alone))
+        np.testing.assert_array_equal(a[-1:], b)
+    np.testing.assert_array_equal(together.between(0.5, 2)[-1:], alone.between(0.5, 2))
