@@ -26,7 +26,7 @@ class Range(NamedTuple):
     pair: bool = False
 
     def __str__(self) -> str:
-        kind = "a whole number" if self.whole else "two ascending numbers" if self.pair else "a number"
+        kind = "a whole number" if self.whole else "a pair of ascending numbers" if self.pair else "a number"
         least = "" if self.low == -math.inf else f" {'above' if self.above else 'from'} {self.low:g}"
         return kind + least + ("" if self.high == math.inf else f" to {self.high:g}")
 
