@@ -59,7 +59,10 @@ def numpy(x: Array) -> np.ndarray:
 
 
 def like(value: Any, x: Array, dtype: Any = None) -> Array:
-    """`value` as an array of the kind and on the device of `x`, in its dtype unless another is given."""
+    """`value` as an array of the kind and on the device of `x`, in its dtype unless another is given; gradients
+    pass."""
+    if namespace(x) is not np and namespace(value) is not np:
+        return value.to(x.device, dtype or x.dtype)
     return namespace(x).asarray(value, dtype=dtype or x.dtype, device=x.device)
 
 

@@ -260,7 +260,7 @@ class Denoiser:
         """
         import torch
 
-        states, noised, levels, drawn = split(x0), {}, {}, dict(split(eps)) if eps is not None else {}
+        states, noised, levels, drawn = _padded(x0, mask), {}, {}, dict(split(eps)) if eps is not None else {}
         for name, process in split(self.process).items():
             clean = states[name]
             if not torch.is_tensor(clean):
@@ -297,7 +297,7 @@ class Denoiser:
         import torch
 
         check("loss", {"self_conditioning": self_conditioning}, {"self_conditioning": UNIT})
-        names, masks = split(x0), each(mask, split(x0))
+        names, masks = _padded(x0, mask), each(mask, split(x0))
         if isinstance(times, dict):
             own_times = each(times, names, uniform_times)
             drawn: Any = {name: own_times[name](len(x), generator) for name, x in names.items()}
@@ -342,6 +342,14 @@ class Denoiser:
         return 0.001 * steps * bound * (s.t > 1e-5)
 
 
+def _padded(x0: Any, mask: Any) -> dict[str, Array]:
+    """The fields of a state, 0 where there is nothing."""
+    masks = each(mask, split(x0))
+    return {
+        n: x if masks[n] is None else namespace(x).where(mask_like(masks[n], x), x, 0) for n, x in split(x0).items()
+    }
+
+
 def _level(process: Process, t: Any, x: Array) -> NoiseLevel:
     if isinstance(t, NoiseLevel):
         return t
@@ -353,10 +361,11 @@ def _level(process: Process, t: Any, x: Array) -> NoiseLevel:
 
 def _to_x0(form: Parametrization, x: Array, t: NoiseLevel, output: Array) -> Array:
     if isinstance(t.alpha, float):
-        nothing, time = t.alpha == 0 and form.factor(t) == 0, t.t
+        nothing = t.alpha == 0 and form.factor(t) == 0
     else:
-        nothing, time = bool(((t.alpha == 0) & (form.factor(t) == 0)).any()), float(t.t.max())
+        nothing = bool(((t.alpha == 0) & (form.factor(t) == 0)).any())
     if nothing:
+        time = t.t if isinstance(t.t, float) else t.t.max().item()
         raise DiffusionError(
             f"at t = {time:.4g} there is noise alone, and what this network predicts says nothing of what is clean: "
             "begin the grid at a smaller t, or train a network that predicts v"
