@@ -2,13 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from inkwash.errors import UserError
-from inkwash.networks.unet import UNet
 from inkwash.weights.files import atomic, load_into, write
 
 WEIGHTS = "model.safetensors"
@@ -38,18 +35,6 @@ class Sketch(nn.Module):
         size: int = self.config["size"]
         picture: Tensor = self.conv(self.perceptron(label).unflatten(1, (-1, size, size)))
         return picture
-
-
-class SketchedUNet(nn.Module):
-    """A U-Net that sees, beside the state, the sketch of its label as further channels."""
-
-    def __init__(self, unet: UNet) -> None:
-        super().__init__()
-        self.unet = unet
-
-    def forward(self, x: Tensor, time: Tensor, sketch: Tensor, **condition: Any) -> Tensor:
-        output: Tensor = self.unet(torch.cat([x, sketch.to(x.dtype)], dim=1), time, **condition)
-        return output
 
 
 def save_sketch(sketch: Sketch, folder: str | Path) -> None:

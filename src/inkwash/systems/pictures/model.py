@@ -16,7 +16,8 @@ from inkwash.codecs import latents, pixels
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError, unknown
 from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_autoencoder
-from inkwash.networks.sketch import Sketch, SketchedUNet, load_sketch, save_sketch
+from inkwash.networks.concat import ConcatUNet
+from inkwash.networks.sketch import Sketch, load_sketch, save_sketch
 from inkwash.networks.unet import UNet, load_unet, save_unet
 from inkwash.systems.pictures.drawing import PRECISIONS, Drawing, Info, part, read_info, text_encoder
 from inkwash.systems.pictures.upsampler import Upsampler, load_upsampler
@@ -57,7 +58,7 @@ class Pictures(Drawing):
     ) -> None:
         self.unet, self.info, self.text, self.folder, self.precision = unet, info, text, folder, precision
         self.vae, self.upsampler, self.sketch = vae, upsampler, sketch
-        self.network = unet if sketch is None else SketchedUNet(unet)
+        self.network = unet if sketch is None else ConcatUNet(unet)
         self.sketched = None if sketch is None else torch.no_grad()(sketch)
         self.tokenizer = None if text is None else text.tokenizer
         self.has_words, self.in_latents = text is not None, vae is not None

@@ -114,7 +114,7 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
             unseen = torch.from_numpy((chosen % 2 == 1) & (rng.random(len(chosen)) < 2 * recipe.sketch.unseen))
             with torch.no_grad():
                 drawn, other = sketch(condition["label"]), half(condition["label"])
-            condition["sketch"] = torch.where(unseen[:, None, None, None], other, drawn)
+            condition["concat"] = torch.where(unseen[:, None, None, None], other, drawn)
         return x0, condition
 
     def weight(t: diffusion.Point, form: diffusion.Parametrization) -> Tensor:
