@@ -16,7 +16,7 @@ from inkwash.networks.autoencoder import Autoencoder
 from inkwash.networks.concat import ConcatUNet
 from inkwash.networks.dit import DiT
 from inkwash.networks.efficientnet import EfficientNetLite0
-from inkwash.networks.sketch import Sketch
+from inkwash.networks.mean_predictor import MeanPredictor
 from inkwash.networks.text import TextEncoder
 from inkwash.networks.timegrad import TimeGrad
 from inkwash.networks.unet import UNet
@@ -84,7 +84,7 @@ NETWORKS = (
         ),
         "DiT": (lambda: DiT(**COMPLETE), lambda net: net(noise(2, 6, 8, 8), TIME, noise(2, 6, 12), label=LABEL)),
         "EfficientNet": (EfficientNetLite0, lambda net: net.classify(noise(2, 3, 32, 32))),
-        "sketch": (lambda: Sketch(7, 3, 4, hidden=8), lambda net: net(LABEL)),
+        "mean predictor": (lambda: MeanPredictor(7, 3, 4, hidden=8), lambda net: net(LABEL)),
         "text encoder": (
             lambda: TextEncoder(11, 8, 16, layers=2, heads=2, length=6, output=12),
             lambda net: net(WORDS, WORDS != 5),

@@ -261,7 +261,10 @@ def test_the_network_is_shown_the_sketch_of_its_own_label(tmp_path):
     assert (np.asarray(other.generate("a fox", style="flat", seed=3)) != picture).any()
     (tmp_path / "other" / "sketch" / "model.safetensors").write_bytes(b"short")
     (tmp_path / "m" / "sketch" / "config.json").write_text("{}")
-    for name, words in (("other", "not a whole safetensors file"), ("m", "not the configuration of a sketch")):
+    for name, words in (
+        ("other", "not a whole safetensors file"),
+        ("m", "not the configuration of a mean predictor"),
+    ):
         with pytest.raises(UserError, match=words):
             inkwash.load(tmp_path / name)
 

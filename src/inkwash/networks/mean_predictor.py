@@ -1,4 +1,4 @@
-"""A sketch: the picture as the words alone suggest it, before any noise is looked at."""
+"""The picture as the words alone suggest it, before any noise is looked at: a regressor of x_0."""
 
 import json
 from pathlib import Path
@@ -11,12 +11,12 @@ from inkwash.weights.files import atomic, load_into, write
 WEIGHTS = "model.safetensors"
 
 
-class Sketch(nn.Module):
+class MeanPredictor(nn.Module):
     """Label (B, label) -> E[x_0 | label], (B, channels, size, size): a perceptron, then one convolution.
 
     That is what the best denoiser answers at t = 1, where the state is noise alone. A dense layer knows many pictures
-    for few multiplications, so a small U-Net that is shown the sketch need not know them too. Regression before
-    diffusion is the idea of CARD (Han et al. 2022, 2206.07275).
+    for few multiplications, so a small U-Net that is shown the mean prediction (`ConcatUNet`) need not know them
+    too. Regression before diffusion is the idea of CARD (Han et al. 2022, 2206.07275).
     """
 
     def __init__(self, label: int, channels: int, size: int, hidden: int = 1024, features: int = 16) -> None:
@@ -37,20 +37,20 @@ class Sketch(nn.Module):
         return picture
 
 
-def save_sketch(sketch: Sketch, folder: str | Path) -> None:
+def save_mean_predictor(predictor: MeanPredictor, folder: str | Path) -> None:
     """Writes config.json and model.safetensors (float16)."""
     folder = Path(folder)
     with atomic(folder / "config.json") as file:
-        file.write_text(json.dumps(sketch.config, indent=2) + "\n", encoding="utf-8")
-    write(folder / WEIGHTS, sketch.state_dict(), {"format": "pt"})
+        file.write_text(json.dumps(predictor.config, indent=2) + "\n", encoding="utf-8")
+    write(folder / WEIGHTS, predictor.state_dict(), {"format": "pt"})
 
 
-def load_sketch(folder: str | Path) -> Sketch:
-    """From what `save_sketch` wrote. Raises UserError for what is missing or broken."""
+def load_mean_predictor(folder: str | Path) -> MeanPredictor:
+    """From what `save_mean_predictor` wrote. Raises UserError for what is missing or broken."""
     folder = Path(folder)
     try:
-        sketch = Sketch(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        predictor = MeanPredictor(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{folder / 'config.json'}: not the configuration of a sketch ({error})") from None
-    load_into(sketch, folder / WEIGHTS)
-    return sketch.eval()
+        raise UserError(f"{folder / 'config.json'}: not the configuration of a mean predictor ({error})") from None
+    load_into(predictor, folder / WEIGHTS)
+    return predictor.eval()
