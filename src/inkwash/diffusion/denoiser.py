@@ -30,14 +30,13 @@ from inkwash.diffusion.losses import (
     LossAware,
     Objective,
     Term,
-    Times,
     Weight,
     d3pm_bound,
     square,
     uniform_times,
     unit,
 )
-from inkwash.diffusion.options import POSITIVE, maker
+from inkwash.diffusion.options import COUNT, POSITIVE, UNIT, check, maker
 from inkwash.diffusion.process import Prediction, Process
 from inkwash.diffusion.schedule import NoiseLevel
 
@@ -139,9 +138,10 @@ class Denoiser:
     """A network, the process it undoes and what it predicts: a Parametrization, or the name of one.
 
     The network is called as `network(x, time, **condition)`, time of shape (batch,). It may be a torch module, which
-    is given x in the dtype of its weights, or any function of arrays, an ONNX session for one. `c_noise(level)` gives
-    the number by which the network knows a time; for one trained on a table of T betas that is T t - 1. A network may
-    answer with `(output, by-products)`, the latter a dict of arrays that goes on as `Prediction.extra`.
+    is given x in the dtype of its weights and times in float32 or better, or any function of arrays, an ONNX session
+    for one. `c_noise(level)` gives the number by which the network knows a time; for one trained on a table of T
+    betas that is T t - 1. A network may answer with `(output, by-products)`, the latter a dict of arrays that goes on
+    as `Prediction.extra`.
 
     A state of named fields has dicts of processes and perhaps of parametrizations; its one network gets dicts of x
     and times and answers with a dict. Tokens are predicted by their logits, numbers by their noise unless it is said.
@@ -173,7 +173,10 @@ class Denoiser:
                 known = ", ".join(PARAMETRIZATIONS)
                 raise DiffusionError(f"parametrization {form!r}: one of {known} is needed")
             if isinstance(process, Categorical) and form is not PARAMETRIZATIONS["x0"]:
-                raise DiffusionError(f"parametrization {form!r}: of tokens a network predicts the logits ('x0')")
+                named = each(self.parametrization, split(self.process))[name]
+                raise DiffusionError(f"parametrization {named!r}: of tokens a network predicts the logits ('x0')")
+        if self.variance_steps is not None:
+            check("Denoiser", {"variance_steps": self.variance_steps}, {"variance_steps": COUNT})
         if self.variance_steps is not None and isinstance(self.process, dict):
             raise DiffusionError("variance_steps: variances are learned of a single state of numbers")
 
@@ -198,13 +201,15 @@ class Denoiser:
     def _answers(self, x: Any, t: Any, condition: Condition | None) -> dict[str, tuple[Array, Prediction]]:
         """Of each field what the network answers, and the prediction made of it."""
         xs, processes = split(x), split(self.process)
+        if not xs.keys() <= processes.keys():
+            raise DiffusionError(f"the denoiser is of the fields {[*processes]}, the state of {[*xs]}")
         levels = {name: _level(processes[name], level, xs[name]) for name, level in each(t, xs).items()}
         seen = {name: self._seen(name, value, levels[name]) for name, value in xs.items()}
-        times = [merge({name: self._time(level, xs[name]) for name, level in levels.items()})]
+        times = [merge({name: self._time(level, seen[name]) for name, level in levels.items()})]
         if self.two_times:
-            times.append(merge({name: self._time(level.s, xs[name]) for name, level in levels.items()}))
+            times.append(merge({name: self._time(level.s, seen[name]) for name, level in levels.items()}))
         answers = split(self.network(merge(seen), *times, **(condition or {})))
-        return {name: self._read(name, value, levels[name], answers[name]) for name, value in xs.items()}
+        return {name: self._read(name, value, levels[name], answers.get(name)) for name, value in xs.items()}
 
     def _seen(self, field: str, x: Array, t: NoiseLevel) -> Array:
         """What the network is shown of a field: in the dtype of a torch module's weights."""
@@ -222,13 +227,23 @@ class Denoiser:
             raise DiffusionError(
                 "a network of two times: take a sampler that says where it goes (euler, consistency)"
             )
-        value, dtype = self.c_noise(level), namespace(x).float32 if is_tokens(x) else x.dtype
+        value = self.c_noise(level)
+        dtype = namespace(x).float64 if "float64" in str(x.dtype) else namespace(x).float32
         if isinstance(value, (int, float)):
             return namespace(x).full((x.shape[0],), value, dtype=dtype, device=x.device)
         return cast(value, dtype).reshape(-1)
 
     def _read(self, field: str, x: Array, t: NoiseLevel, answer: Any) -> tuple[Array, Prediction]:
         output, extra = answer if isinstance(answer, tuple) else (answer, None)
+        shape, given = list(split(self.process)[field].output_shape(tuple(x.shape))), getattr(output, "shape", ())
+        if self.variance_steps is not None:
+            shape[1] *= 2
+        if namespace(output) is not namespace(x) or list(given) != shape:
+            of = f" of field '{field}'" if field else ""
+            raise DiffusionError(
+                f"the network's answer{of} is a {type(output).__name__} of shape {tuple(given)}; for a state of "
+                f"{tuple(x.shape)} one of {tuple(shape)} is needed, a {type(x).__name__}"
+            )
         output, variance = _float_like(output, x), None
         if self.variance_steps is not None:
             output, variance = output[:, : x.shape[1]], (output[:, x.shape[1] :] + 1) / 2
@@ -245,9 +260,11 @@ class Denoiser:
         """
         import torch
 
-        states, noised, levels, drawn = split(x0), {}, {}, dict(split(eps)) if eps is not None else {}
+        states, noised, levels, drawn = _padded(x0, mask), {}, {}, dict(split(eps)) if eps is not None else {}
         for name, process in split(self.process).items():
             clean = states[name]
+            if not torch.is_tensor(clean):
+                raise DiffusionError(f"data are a {type(clean).__name__}: torch tensors are needed in training")
             process.check(clean)
             if name not in drawn:
                 law, dtype = (torch.rand, torch.float32) if is_tokens(clean) else (torch.randn, clean.dtype)
@@ -279,7 +296,8 @@ class Denoiser:
         al. 2022, 2208.04202). mask: which elements there are, over the first axes of x0."""
         import torch
 
-        names, masks = split(x0), each(mask, split(x0))
+        check("loss", {"self_conditioning": self_conditioning}, {"self_conditioning": UNIT})
+        names, masks = _padded(x0, mask), each(mask, split(x0))
         if isinstance(times, dict):
             own_times = each(times, names, uniform_times)
             drawn: Any = {name: own_times[name](len(x), generator) for name, x in names.items()}
@@ -324,6 +342,14 @@ class Denoiser:
         return 0.001 * steps * bound * (s.t > 1e-5)
 
 
+def _padded(x0: Any, mask: Any) -> dict[str, Array]:
+    """The fields of a state, 0 where there is nothing."""
+    masks = each(mask, split(x0))
+    return {
+        n: x if masks[n] is None else namespace(x).where(mask_like(masks[n], x), x, 0) for n, x in split(x0).items()
+    }
+
+
 def _level(process: Process, t: Any, x: Array) -> NoiseLevel:
     if isinstance(t, NoiseLevel):
         return t
@@ -335,10 +361,11 @@ def _level(process: Process, t: Any, x: Array) -> NoiseLevel:
 
 def _to_x0(form: Parametrization, x: Array, t: NoiseLevel, output: Array) -> Array:
     if isinstance(t.alpha, float):
-        nothing, time = t.alpha == 0 and form.factor(t) == 0, t.t
+        nothing = t.alpha == 0 and form.factor(t) == 0
     else:
-        nothing, time = bool(((t.alpha == 0) & (form.factor(t) == 0)).any()), float(t.t.max())
+        nothing = bool(((t.alpha == 0) & (form.factor(t) == 0)).any())
     if nothing:
+        time = t.t if isinstance(t.t, float) else t.t.max().item()
         raise DiffusionError(
             f"at t = {time:.4g} there is noise alone, and what this network predicts says nothing of what is clean: "
             "begin the grid at a smaller t, or train a network that predicts v"
