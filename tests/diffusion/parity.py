@@ -87,6 +87,9 @@ class Draws:
     def normal(self) -> torch.Tensor:
         return torch.randn(SAMPLE.shape, generator=self.generator, dtype=self.dtype)
 
+    def between(self, a: float, b: float) -> torch.Tensor:
+        return self.normal()
+
 
 def index(t: NoiseLevel) -> float:
     """The time as a network trained on the table is told it."""

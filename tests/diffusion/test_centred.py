@@ -71,11 +71,11 @@ def test_the_density_is_that_of_the_subspace():
     basis = np.linalg.svd(np.ones((1, 4)))[2][1:]  # (3, 4), orthogonal to (1, 1, 1, 1)
     z = np.einsum("kp,bpi->bki", basis, x - mean)
     exact = (-((z / 0.7) ** 2) / 2 - math.log(0.7) - math.log(2 * math.pi) / 2).sum((1, 2))
-    law = PROCESS.law(mean, 0.7)
+    law = PROCESS.distribution(mean, 0.7)
     np.testing.assert_allclose(law.log_prob(x).sum((1, 2)), exact)
     pad = [np.concatenate([y, np.zeros((2, 3, 3))], 1) for y in (mean, x)]
     mask = np.arange(7)[None] < np.array([4, 4])[:, None]
-    np.testing.assert_allclose(PROCESS.law(pad[0], 0.7).log_prob(pad[1], mask).sum((1, 2)), exact)
+    np.testing.assert_allclose(PROCESS.distribution(pad[0], 0.7).log_prob(pad[1], mask).sum((1, 2)), exact)
 
 
 def test_the_loss_looks_at_the_points_that_there_are():

@@ -28,8 +28,8 @@ def test_a_target_gives_back_the_clean_state_and_errors_scale_by_the_factor(form
     form, process = PARAMETRIZATIONS[form], PROCESSES[schedule]
     point = process.at(t)
     x, target = process.noise(x0, point, eps), form.target(x0, eps, point)
-    assert form.x0(x, point, target) == pytest.approx(x0, abs=1e-8 / point.alpha)
-    off = form.x0(x, point, target + error) - x0
+    assert form.to_x0(x, point, target) == pytest.approx(x0, abs=1e-8 / point.alpha)
+    off = form.to_x0(x, point, target + error) - x0
     assert error**2 == pytest.approx(form.factor(point) * off**2, rel=1e-4, abs=1e-9)
 
 
@@ -42,7 +42,7 @@ def test_every_parametrization_samples_alike(form):
 
     def network(x, time):
         t = points[round(float(time[0]), 3)]
-        x = x if PARAMETRIZATIONS[form].scale is None else x / PARAMETRIZATIONS[form].scale(t)
+        x = x if PARAMETRIZATIONS[form].c_in is None else x / PARAMETRIZATIONS[form].c_in(t)
         clean = denoise(x, t).x0
         return PARAMETRIZATIONS[form].target(clean, (x - t.alpha * clean) / t.sigma, t)
 
@@ -58,7 +58,7 @@ def test_the_loss_of_the_best_denoiser_is_the_posterior_variance(form):
 
     def network(x, time):
         point = process.at((time.double() / 1000).reshape(-1, 1))
-        x = x if PARAMETRIZATIONS[form].scale is None else x / PARAMETRIZATIONS[form].scale(point)
+        x = x if PARAMETRIZATIONS[form].c_in is None else x / PARAMETRIZATIONS[form].c_in(point)
         clean = denoise(x, point).x0
         return PARAMETRIZATIONS[form].target(clean, (x - point.alpha * clean) / point.sigma, point)
 

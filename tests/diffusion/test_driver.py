@@ -42,10 +42,16 @@ def test_a_dict_of_fields_is_sampled_in_step_with_one_joint_call():
         np.testing.assert_array_equal(both[name], alone[name])
 
 
-def test_fields_out_of_step_are_refused():
-    joint = lambda x, t, c: {n: denoise(x[n], t[n]) for n in x}  # noqa: E731
-    with pytest.raises(ValueError, match="out of step"):
-        sample(joint, {"a": (1,), "b": (1,)}, ddim, {"a": uniform(PROCESS, 3), "b": uniform(PROCESS, 4)}, [0])
+def test_a_field_on_a_coarser_grid_stands_still():
+    """Of 2 and of 4 steps: the shares walked are 0, 1/2 and 0, 1/4, 1/2, 3/4."""
+    times = []
+
+    def joint(x, t, condition):
+        times.append((t["a"].t, t["b"].t))
+        return {n: denoise(x[n], t[n]) for n in x}
+
+    sample(joint, {"a": (1,), "b": (1,)}, ddim, {"a": uniform(PROCESS, 2), "b": uniform(PROCESS, 4)}, [0])
+    assert times == [(1, 1), (0.5, 0.75), (0.5, 0.5), (0, 0.25)]
 
 
 def test_a_value_that_is_not_finite_stops_with_the_step_named():

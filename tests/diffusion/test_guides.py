@@ -18,6 +18,7 @@ from inkwash.diffusion import (
     classifier,
     classifier_free,
     ddim,
+    dps,
     gradient_control,
     heun,
     known_region,
@@ -241,7 +242,7 @@ def test_a_sample_is_guided_alike_alone_and_in_a_batch(guide):
 
 @pytest.mark.parametrize("guide", [classifier_free, adaptive_projected])
 def test_a_null_condition_that_does_not_fit_is_named(guide):
-    needed = r"the null condition needs 'c' of the condition's shape, \(2, 1\), or one that broadcasts to it"
+    needed = r"uncond needs 'c' of the condition's shape, \(2, 1\), or one that broadcasts to it"
     with pytest.raises(ValueError, match=needed):
         guide(network, 2.0, {"d": NULL["c"]})(X, T, CONDITION)
     for array in (np.asarray, torch.tensor):
@@ -335,7 +336,7 @@ def test_a_classifier_that_is_linear_in_the_vectors_steers_tokens_exactly():
     pull = torch.randn(3, 2, generator=generator)
     guided = token_gradient(lambda x, t, c: Prediction(logits), table, lambda v, t, c: (v * pull).sum((1, 2)), 1.0)
     x = torch.tensor([[4, 2, 4]])
-    law = process.x0(x, guided(x, process.at(0.7), None)).probabilities
+    law = process.clean(x, guided(x, process.at(0.7), None)).probabilities
     exact = (logits[..., :4] + pull @ table[:4].T).softmax(-1)
     torch.testing.assert_close(law[0, [0, 2], :4], exact[0, [0, 2]])
     assert law[0, 1, 2] == 1
@@ -346,11 +347,11 @@ def test_ascent_steps_to_the_sign_of_the_sum_of_both_gradients():
     x, target = torch.tensor([[0.0, 3.0, -1.0]]), torch.tensor([[2.0, 3.5, -4.0]])
     law = Normal(torch.zeros(1, 3), 1.0)
     step = StepResult(x, t, s, Prediction(x), law)
-    noise = Noise([0], (3,), convert=torch.from_numpy)
-    alone = gradient_control(lambda z, t, c: -((z - target) ** 2).sum(1), 0.25, 0.0, count=2)(step, noise)
+    noise = Noise([0], (3,), device="cpu")
+    alone = gradient_control(lambda z, t, c: -((z - target) ** 2).sum(1), 0.25, 0.0, updates=2)(step, noise)
     torch.testing.assert_close(alone, torch.tensor([[0.5, 3.5, -1.5]]))
     # -x for fluency, 2 (target - x) for what is asked: 4, -2 and -5 at the start
-    both = gradient_control(lambda z, t, c: -((z - target) ** 2).sum(1), 0.25, 1.0, count=1)(step, noise)
+    both = gradient_control(lambda z, t, c: -((z - target) ** 2).sum(1), 0.25, 1.0, updates=1)(step, noise)
     torch.testing.assert_close(both, torch.tensor([[0.25, 2.75, -1.25]]))
-    assert gradient_control(lambda z, t, c: z.sum(1), 0.25, 0.0, end=0.4)(step, noise) is None
+    assert gradient_control(lambda z, t, c: z.sum(1), 0.25, 0.0, t_min=0.4)(step, noise) is None
     assert gradient_control(lambda z, t, c: z.sum(1), 0.25, 0.0)(step._replace(transition=None), noise) is None

@@ -18,11 +18,11 @@ from inkwash.diffusion import (
     logit_normal,
     min_snr,
     p2,
-    unit,
     uniform_times,
+    unit,
     vlb,
 )
-from inkwash.diffusion.denoiser import _bound
+from inkwash.diffusion.denoiser import variance_bound
 from tests.diffusion.oracle import MEAN, PROCESSES, VARIANCE
 
 forms, schedules = st.sampled_from(sorted(PARAMETRIZATIONS)), st.sampled_from(sorted(PROCESSES))
@@ -158,7 +158,9 @@ def test_a_term_of_the_bound_is_the_divergence_of_two_transitions(schedule, t, s
     t, s = process.at(t), process.at(t * share)
     exact = process.transition(x, t, s, Prediction(x0))
     model = process.transition(x, t, s, Prediction(clean, np.array(spread)))
-    assert _bound(np.array((x0 - clean) ** 2), spread, t, s) == pytest.approx(exact.kl(model), rel=1e-6, abs=1e-6)
+    assert variance_bound(np.array((x0 - clean) ** 2), spread, t, s) == pytest.approx(
+        exact.kl(model), rel=1e-6, abs=1e-6
+    )
 
 
 class Spread(torch.nn.Module):
@@ -180,7 +182,7 @@ class Spread(torch.nn.Module):
 @pytest.mark.parametrize("schedule", ["cosine", "rectified_flow", "variance_exploding"])
 @pytest.mark.parametrize("variance", [VARIANCE, 0.0])
 def test_the_hybrid_loss_is_least_at_the_variance_of_the_exact_reverse_step(schedule, variance):
-    """StepResult 4 of 10, from t = 0.4 to 0.3: the best spread makes the transition's variance that of q(x_s | x_t). For
+    """Step 4 of 10, from t = 0.4 to 0.3: the best spread makes the transition's variance that of q(x_s | x_t). For
     data without variance that is the least there is, spread 0."""
     process, n = PROCESSES[schedule], 40_000
     network = Spread(process, variance)

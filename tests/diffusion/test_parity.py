@@ -106,8 +106,8 @@ TWICE = Grid(LINEAR, [*(point.t for point in LEVELS), LEVELS[-1].t * (1 - 1e-9)]
 TOLD = {"time": between(LINEAR, whole=True)}
 EDM = karras(Gaussian(edm_schedule()), 10)
 # Their tests of EDM's DPM-Solver++ show the network x itself; "v" there is the network's answer, negated.
-RAW = edm()._replace(scale=None)
-NEGATED = RAW._replace(x0=lambda x, t, output: RAW.x0(x, t, -output))
+RAW = edm()._replace(c_in=None)
+NEGATED = RAW._replace(to_x0=lambda x, t, output: RAW.to_x0(x, t, -output))
 RATIO = {"time": quarter_log_sigma}
 LINE = (torch.arange(96, dtype=torch.float64) / 96).reshape(3, 8, 4).permute(2, 0, 1)
 

@@ -79,7 +79,9 @@ def smooth_grid(process, n, sigma_min=0.15):
     lower order, which must be small enough not to hide the order of the rest."""
     sigma_max = min(10, 0.99 * process.at(1.0).edm_sigma)
     u = np.linspace(0, 1, n + 1)
-    return Grid(process, [process.schedule.sigma_to_t(sigma_max * (sigma_min / sigma_max) ** v) for v in u**2 * (3 - 2 * u)])
+    return Grid(
+        process, [process.schedule.sigma_to_t(sigma_max * (sigma_min / sigma_max) ** v) for v in u**2 * (3 - 2 * u)]
+    )
 
 
 @pytest.mark.parametrize("schedule", PROCESSES)
@@ -126,7 +128,7 @@ def test_euler_ancestral_is_k_diffusions_formula():
     process = PROCESSES["variance_exploding"]
     grid = diffusion.karras(process, 6, sigma_max=20.0)
     x = start = np.array([[3.0, -1.0]])
-    noise = diffusion.Noise([5], (2,))
+    noise = diffusion.Noise([5], (2,), stream=f"{grid[0].t:g}")
     for t, s in zip(grid.levels, grid.levels[1:], strict=False):
         slope = (x - denoise(x, t).x0) / t.sigma
         up = min(s.sigma, math.sqrt(s.sigma**2 * (t.sigma**2 - s.sigma**2) / t.sigma**2))
@@ -184,7 +186,7 @@ def test_inversion_cannot_begin_in_pure_noise():
 @pytest.mark.parametrize(("sampler", "most"), [(lms, 4), (diffusion.deis, 3), (diffusion.unipc, 3)])
 @pytest.mark.parametrize("order", [0, 5])
 def test_an_order_that_a_solver_does_not_have(sampler, most, order):
-    with pytest.raises(DiffusionError, match=f"order = {order}; it is defined for 1 to {most}"):
+    with pytest.raises(DiffusionError, match=f"order = {order}; a whole number from 1 to {most} is needed"):
         sample(denoise, (1,), partial(sampler, order=order), uniform(PROCESSES["cosine"], 4), [0])
 
 

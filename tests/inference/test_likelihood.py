@@ -46,7 +46,7 @@ def test_the_probability_flow_gives_the_density_of_gaussian_data(schedule):
     from the data's own N(MEAN, VARIANCE + r^2)."""
     process = PROCESSES[schedule]
     x = torch.from_numpy(MEAN + VARIANCE**0.5 * NODES)[:, None]
-    found, calls = log_likelihood(denoise, process, x, range(len(x)), tolerance=1e-7)
+    found, _ = log_likelihood(denoise, process, x, range(len(x)), tolerance=1e-8)
     low, high = max(1e-3, process.at(0.0).edm_sigma), min(80.0, process.at(1.0).edm_sigma)
     before, after = VARIANCE + low**2, VARIANCE + high**2
     exact = Normal(0.0, high).log_prob(MEAN + (after / before) ** 0.5 * (x - MEAN)) + math.log(after / before) / 2
@@ -54,7 +54,6 @@ def test_the_probability_flow_gives_the_density_of_gaussian_data(schedule):
     short = Normal(MEAN, before**0.5).log_prob(x)[:, 0] - found
     divergence = Normal(MEAN, after**0.5).kl(Normal(0.0, high))
     assert short.numpy() @ WEIGHTS == pytest.approx(divergence, abs=VARIANCE * low**2 + 1e-5)
-    assert calls % 6 == 1  # first same as last
 
 
 def test_where_directions_differ_the_divergence_is_right_on_average_over_probes():
@@ -74,6 +73,9 @@ def test_where_directions_differ_the_divergence_is_right_on_average_over_probes(
     assert one.mean().item() == pytest.approx(exact, abs=4 * one.std().item() / n**0.5)
     many, _ = log_likelihood(correlated, process, x, range(n), probes=25)
     assert many.mean().item() == pytest.approx(exact, abs=4 * many.std().item() / n**0.5)
+    # without probes the divergence is exact, and so is each score, but for the prior's ignorance of the mean
+    scores, _ = log_likelihood(correlated, process, x[:2], [0, 1], probes=None, sigma_max=1e4, tolerance=1e-8)
+    torch.testing.assert_close(scores, torch.full((2,), exact, dtype=torch.float64), rtol=0, atol=1e-4)
     assert one.std().item() > 0.5 and many.std() / one.std() == pytest.approx(1 / 5, rel=0.15)
 
 
@@ -101,22 +103,6 @@ def test_likelihood_asks_for_torch_and_for_a_finite_flow():
         log_likelihood(denoise, PROCESSES["cosine"], np.ones((1, 2)), [0])
     with pytest.raises(ValueError, match="not finite"):
         log_likelihood(lambda x, t, c: Prediction(x / 0), PROCESSES["cosine"], torch.ones(1, 2), [0])
-    with pytest.raises(ValueError, match="too rough"):
-        rk45(lambda t, y: np.array([1e300 * (-1) ** (t * 1e9 // 1)]), np.ones(1), 0.1, 1.0, 1e-9)
-
-
-@pytest.mark.parametrize("end", [6.0, -6.0])
-def test_rk45_is_of_order_five_and_its_error_follows_the_tolerance(end):
-    """y'' = -y on the circle, forwards and backwards."""
-
-    def walk(tolerance):
-        calls = []
-        y = rk45(lambda t, y: calls.append(t) or np.array([y[1], -y[0]]), np.array([0.0, 1.0]), 0.0, end, tolerance)
-        return np.abs(y - [math.sin(end), math.cos(end)]).max(), len(calls)
-
-    error, calls = zip(*(walk(10.0**-k) for k in range(3, 12)), strict=True)
-    assert all(e < 10 * 10.0**-k for k, e in zip(range(3, 12), error, strict=True))
-    assert -np.polyfit(np.log(calls), np.log(error), 1)[0] == pytest.approx(5, abs=0.6)
 
 
 @pytest.mark.parametrize("schedule", PROCESSES)
@@ -201,7 +187,7 @@ def test_numpy_and_torch_give_the_same_bound_and_keep_no_graph():
     for width in (None, 0.1):
         one = variational_bound(wider, grid, x0, Noise([1, 2], (2,)), bin_width=width)
         two = variational_bound(
-            learned, grid, torch.from_numpy(x0), Noise([1, 2], (2,), convert=torch.from_numpy), bin_width=width
+            learned, grid, torch.from_numpy(x0), Noise([1, 2], (2,), device="cpu"), bin_width=width
         )
         assert not two.requires_grad
         np.testing.assert_allclose(two, one, rtol=1e-9)

@@ -318,8 +318,11 @@ class Denoiser:
             term = Term(process, form, names[name], xs[name], levels[name], noises[name], output, prediction)
             own = each(objective, names)[name] or (d3pm_bound() if isinstance(process, Categorical) else square)
             error = each(weight, names, unit)[name](term.t, form) * own(term)
-            if self.variance_steps is not None:
-                error = error + self._variance_bound(term)
+            if self.variance_steps is not None:  # only the variance learns from the bound
+                earlier = (each(drawn, names)[name] - 1 / self.variance_steps).clamp(min=5e-6)
+                s, clean = _level(process, earlier, term.x0), _to_x0(form, term.x, term.t, output.detach())
+                bound = variance_bound((term.x0 - clean) ** 2, prediction.variance, term.t, s)
+                error = error + 0.001 * self.variance_steps * bound * (s.t > 1e-5)
             losses, law = _mean(error, masks[name]), each(times, names, uniform_times)[name]
             if isinstance(law, LossAware):
                 losses = law.reweight(each(drawn, names)[name], losses)
@@ -327,19 +330,17 @@ class Denoiser:
         loss: torch.Tensor = total
         return loss
 
-    def _variance_bound(self, term: Term) -> Array:
-        """0.001 steps KL(q(x_s | x_t, x_0), p(x_s | x_t)) in nats, elementwise; only the variance learns from it.
 
-        With e = |x_0 - prediction|^2 the squared distance of the two means is (SNR(s) - SNR(t)) e, in units of q's
-        variance, and p's variance is (sigma_t / sigma_s)^(2 variance) in the same units.
-        """
-        t, steps = term.t, self.variance_steps or 1
-        variance: Any = term.prediction.variance
-        s = term.process.at((t.t.double().cpu() - 1 / steps).clamp(min=5e-6)).map(lambda part: part.to(term.x))
-        error: Any = (term.x0 - _to_x0(term.form, term.x, t, term.output.detach())) ** 2
-        shrink = s.sigma / t.sigma
-        bound = (shrink ** (2 * variance) * (1 + (s.snr - t.snr) * error) - 1) / 2 - variance * shrink.log()
-        return 0.001 * steps * bound * (s.t > 1e-5)
+def variance_bound(error: Array, variance: Array, t: NoiseLevel, s: NoiseLevel) -> Array:
+    """KL(q(x_s | x_t, x_0), p(x_s | x_t)) in nats, elementwise: one term of the variational bound.
+
+    With `error` = |x_0 - prediction|^2 the squared distance of the two means is (SNR(s) - SNR(t)) error, in units of
+    q's variance, and p's variance is (sigma_t / sigma_s)^(2 variance) in the same units.
+    """
+    shrink = s.sigma / t.sigma
+    return (shrink ** (2 * variance) * (1 + (s.snr - t.snr) * error) - 1) / 2 - variance * namespace(error).log(
+        shrink
+    )
 
 
 def _padded(x0: Any, mask: Any) -> dict[str, Array]:

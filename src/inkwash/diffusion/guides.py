@@ -165,7 +165,7 @@ def both(denoise: Denoise, x: Any, t: Any, condition: Condition | None, uncond: 
     for key, value in (condition or {}).items():
         other = value if key in ("previous", "mask") else uncond.get(key)  # the driver's own are no condition
         try:
-            joined[key] = None if value is None else by_field(twice, value, other)
+            joined[key] = None if value is None else by_field(twice, value, {} if other is None else other)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
             wanted = f"'{key}' of the condition's shape, {tuple(getattr(value, 'shape', ()))}"
             raise DiffusionError(f"guidance: uncond needs {wanted}, or one that broadcasts to it") from None
@@ -196,7 +196,7 @@ def autoguidance(
     return guided
 
 
-@maker(scale=REAL, eta=REAL, norm_threshold=POSITIVE, momentum=REAL)
+@maker(scale=REAL, eta=REAL, norm_threshold=Range(0, above=True), momentum=REAL)
 def adaptive_projected(
     denoise: Denoise,
     scale: float,

@@ -81,7 +81,7 @@ def log_likelihood(
     seeds: Sequence[int],
     condition: Condition | None = None,
     *,
-    probes: int | None = None,
+    probes: int | None = 1,
     sigma_max: float = 80.0,
     sigma_min: float = 1e-3,
     tolerance: float = 1e-5,
