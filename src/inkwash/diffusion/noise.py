@@ -74,7 +74,8 @@ class Noise:
         self._path: dict[float, Any] = {}
 
     def _value(self) -> dict[str, Any]:
-        value = {name: getattr(self, f"_{name}") for name in ("seeds", "shape", "field", "stream", "dtype", "draws")}
+        names = "seeds", "shape", "_field", "_stream", "dtype", "_draws"
+        value = {name.lstrip("_"): getattr(self, name) for name in names}
         mask = None if self.mask is None else numpy(self.mask).astype(bool).tolist()
         return {**value, "device": str(self.device), "mask": mask}
 
