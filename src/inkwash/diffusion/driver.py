@@ -174,8 +174,9 @@ class _Field:
                 f"{where}the denoiser's prediction has the shape {tuple(x0.shape)}, the state {tuple(x.shape)}; "
                 f"{wanted} is needed"
             )
-        if hasattr(reply.variance, "dtype") and not is_tokens(x):
-            reply = reply._replace(variance=cast(reply.variance, x.dtype))
+        variance: Any = reply.variance
+        if hasattr(variance, "dtype") and variance.dtype != x.dtype:
+            variance = cast(variance, x.dtype)
         if is_tokens(x):
             if not bool((x0 == x0).all()):  # drawn tokens hide a NaN
                 raise DiffusionError(
@@ -184,7 +185,7 @@ class _Field:
         elif x0.dtype != x.dtype:
             x0 = cast(x0, x.dtype)
         x0 = process.project(x0, self.noise.mask)
-        return reply if x0 is reply.x0 else reply._replace(x0=x0)
+        return reply if x0 is reply.x0 and variance is reply.variance else reply._replace(x0=x0, variance=variance)
 
     def advance(self, reply: Any) -> None:
         """Sends the sampler what it waits for."""
@@ -220,7 +221,9 @@ def _check_kinds(of: str, shape: Any, sampler: Any, grid: Any, trained: Any) -> 
     """Raises DiffusionError for what is not of the kind that `sample` needs."""
     if sampler is None or grid is None:
         raise DiffusionError(f"the state{of} has no sampler or no grid, and so no process: give it one")
-    if not isinstance(shape, Sequence) or not all(isinstance(n, Integral) and n > 0 and n is not True for n in shape):
+    if not isinstance(shape, Sequence) or not all(
+        isinstance(n, Integral) and int(n) > 0 and not isinstance(n, bool) for n in shape
+    ):
         raise DiffusionError(f"shape = {shape!r}{of}: a tuple of whole numbers is needed, (2,) for two numbers")
     if not callable(sampler):
         raise DiffusionError(f"sampler = {sampler!r}{of}: a function is needed; by name they are in SAMPLERS")

@@ -37,7 +37,8 @@ class Range(NamedTuple):
             return two and all(map(each.holds, value)) and bool(value[0] <= value[1])
         if not isinstance(value, Integral if self.whole else Real) or isinstance(value, bool):
             return False
-        return bool(self.low <= value <= self.high) and not (self.above and value == self.low)  # NaN is in no range
+        number: Any = value  # NaN is in no range
+        return bool(self.low <= number <= self.high) and not (self.above and number == self.low)
 
 
 REAL, UNIT, COUNT = Range(-1e12, 1e12), Range(0, 1), Range(1, whole=True)
