@@ -133,7 +133,7 @@ def test_every_default_is_in_its_range():
 def test_values_outside_are_refused_by_name(name, option):
     default = inspect.signature(FUNCTIONS[name]).parameters[option].default
 
-    @settings(max_examples=40)
+    @settings(max_examples=25)
     @given(outside(ranges(name, option), default))
     def refuses(value):
         with pytest.raises(DiffusionError, match=refused(name, option)):
@@ -146,7 +146,7 @@ def test_values_outside_are_refused_by_name(name, option):
 def test_values_inside_are_never_refused_for_their_range(name, option):
     """Another DiffusionError may say that options do not go together; nothing else may be raised."""
 
-    @settings(max_examples=40)
+    @settings(max_examples=25)
     @given(inside(ranges(name, option)))
     def accepts(value):
         with np.errstate(all="ignore"):
