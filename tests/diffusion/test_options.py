@@ -133,7 +133,7 @@ def test_every_default_is_in_its_range():
 def test_values_outside_are_refused_by_name(name, option):
     default = inspect.signature(FUNCTIONS[name]).parameters[option].default
 
-    @settings(max_examples=25)
+    @settings(max_examples=15)
     @given(outside(ranges(name, option), default))
     def refuses(value):
         with pytest.raises(DiffusionError, match=refused(name, option)):
@@ -146,7 +146,7 @@ def test_values_outside_are_refused_by_name(name, option):
 def test_values_inside_are_never_refused_for_their_range(name, option):
     """Another DiffusionError may say that options do not go together; nothing else may be raised."""
 
-    @settings(max_examples=25)
+    @settings(max_examples=15)
     @given(inside(ranges(name, option)))
     def accepts(value):
         with np.errstate(all="ignore"):
@@ -158,7 +158,7 @@ def test_values_inside_are_never_refused_for_their_range(name, option):
     accepts()
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.sampled_from([pair for pair in OPTIONS if pair[0] in SAMPLERS]), st.data())
 def test_samplers_run_with_any_option_within_its_range(pair, data):
     name, option = pair

@@ -354,7 +354,7 @@ def test_grids_on_other_schedules_end_at_edms_levels(grid, steps, name):
 
 
 @BOTH
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     ends=st.tuples(st.floats(0.02, 0.9), st.floats(1.1, 45)),
     steps=st.integers(2, 9),
@@ -390,7 +390,7 @@ def test_the_offset_of_leading(steps, table, offset):
     assert all(a > b for a, b in pairwise(made.times))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     sampler=st.sampled_from(["ddim", "ancestral", "heun", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "repaint", "lms"]),
     form=st.sampled_from(sorted(diffusion.PARAMETRIZATIONS)),
