@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.guides import Hook, trained_process
 from inkwash.diffusion.noise import Noise
+from inkwash.diffusion.options import COUNT
 from inkwash.diffusion.process import Prediction
 from inkwash.diffusion.samplers import ModelCall, Sampler, StepResult, Walk
 from inkwash.diffusion.schedule import NoiseLevel
@@ -75,7 +75,7 @@ def sample(
         of = f" of field '{name}'" if name else ""
         own_grid: Any = grids.get(name)
         _check_kinds(of, shapes[name], samplers.get(name), own_grid, trained.get(name))
-        given = None if x is None else split(x).get(name)
+        given = None if x is None else each(x, shapes)[name]
         own_stream = stream if stream is not None else "" if given is None else f"{own_grid[0].t:g}"
         noise = Noise(
             seeds, shapes[name], name, stream=own_stream, mask=masks.get(name), device=device, dtype=precision
@@ -94,8 +94,10 @@ def sample(
                 )
             field.advance(None)
         while running := [field for field in fields.values() if field.request is not None]:
-            behind = max(field.level.t for field in running)
-            stepping = {name: field for name, field in fields.items() if field in running and field.level.t == behind}
+            behind = max(field.request.t.t for field in running)
+            stepping = {
+                name: field for name, field in fields.items() if field in running and field.request.t.t == behind
+            }
             while asking := [name for name, field in stepping.items() if isinstance(field.request, ModelCall)]:
                 seen = {name: field.seen() for name, field in fields.items()}
                 told = {**(condition or {}), "previous": previous} if self_conditioning else condition
@@ -144,11 +146,10 @@ class _Field:
 
     def check_shape(self, x: Array, what: str) -> None:
         wanted = self.noise.shape
-        if tuple(getattr(x, "shape", ())) != wanted:
-            raise DiffusionError(
-                f"{what}{self.of} has the shape {tuple(getattr(x, 'shape', ()))}: {wanted[0]} seeds and the shape of a "
-                f"sample, {wanted[1:]}, make {wanted}"
-            )
+        shape = tuple(getattr(x, "shape", ()))
+        if shape != wanted:
+            made = f"{wanted[0]} seeds and the shape of a sample, {wanted[1:]}, make {wanted}"
+            raise DiffusionError(f"{what}{self.of} has the shape {shape}: {made}")
 
     def seen(self) -> tuple[Array, NoiseLevel]:
         """The state that the denoiser is shown, and its level."""
@@ -166,8 +167,8 @@ class _Field:
         x0, wanted = reply.x0, process.output_shape(tuple(x.shape))
         if not hasattr(x0, "shape") or namespace(x0) is not namespace(x):
             raise DiffusionError(
-                f"{where}the denoiser predicts a {type(x0).__name__}, the state is a {type(x).__name__}; for tensors of "
-                'torch give `sample` a device, "cpu" for one'
+                f"{where}the denoiser predicts a {type(x0).__name__}, the state is a {type(x).__name__}; for tensors "
+                'of torch give `sample` a device, "cpu" for one'
             )
         if tuple(x0.shape) != wanted:
             raise DiffusionError(
@@ -210,9 +211,10 @@ class _Field:
             raise DiffusionError(f"{what}{self.of} is of {x.dtype}; {self.x.dtype} is needed")
         self.x, self.level = self.grid.process.project(x, self.noise.mask), result.s
         if not finite(result.x):
+            where = f"step {done}{self.of}, from t = {result.t.t:.4g} to {result.s.t:.4g}"
             raise DiffusionError(
-                f"step {done}{self.of}, from t = {result.t.t:.4g} to {result.s.t:.4g}: a value is not finite in a state "
-                f"of shape {tuple(result.x.shape)}; look at what the network answers there, and at the scale of guidance"
+                f"{where}: a value is not finite in a state of shape {tuple(result.x.shape)}; look at what the "
+                "network answers there, and at the scale of guidance"
             )
         self.advance(self.x)
 
@@ -221,9 +223,7 @@ def _check_kinds(of: str, shape: Any, sampler: Any, grid: Any, trained: Any) -> 
     """Raises DiffusionError for what is not of the kind that `sample` needs."""
     if sampler is None or grid is None:
         raise DiffusionError(f"the state{of} has no sampler or no grid, and so no process: give it one")
-    if not isinstance(shape, Sequence) or not all(
-        isinstance(n, Integral) and int(n) > 0 and not isinstance(n, bool) for n in shape
-    ):
+    if not isinstance(shape, Sequence) or not all(map(COUNT.holds, shape)):
         raise DiffusionError(f"shape = {shape!r}{of}: a tuple of whole numbers is needed, (2,) for two numbers")
     if not callable(sampler):
         raise DiffusionError(f"sampler = {sampler!r}{of}: a function is needed; by name they are in SAMPLERS")

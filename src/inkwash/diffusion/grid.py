@@ -77,8 +77,8 @@ def uniform(process: Process, steps: int, start: float = 1.0, end: float = 0.0) 
 
 @checked(steps=COUNT, table=COUNT, steps_offset=Range(0, whole=True))
 def leading(process: Process, steps: int, table: int = 1000, steps_offset: int = 0) -> Grid:
-    """Table indices o, k + o, 2 k + o, ... with k = table // steps and o = `steps_offset`, then clean data: DDIM's own
-    spacing (2010.02502), and with o = 1 that of Stable Diffusion 1 and 2.
+    """Table indices o, k + o, 2 k + o, ... with k = table // steps and o = `steps_offset`, then clean data: DDIM's
+    own spacing (2010.02502), and with o = 1 that of Stable Diffusion 1 and 2.
 
     It never visits the noisiest entry. Index i lies at t = (i + 1) / table.
     """
@@ -101,7 +101,8 @@ def trailing(process: Process, steps: int, table: int = 1000) -> Grid:
 def karras(
     process: Process, steps: int, rho: float = 7.0, sigma_max: float | None = None, sigma_min: float | None = None
 ) -> Grid:
-    """Noise levels sigma / alpha = (h + i / (steps - 1) (l - h))^rho, h and l the rho-th roots of the ends; then t = 0.
+    """Noise levels sigma / alpha = (h + i / (steps - 1) (l - h))^rho, h and l the rho-th roots of the ends; then t =
+    0.
 
     The ends are those of the schedule, `sigma_max` and `sigma_min`: of a table its own, else 80 and 0.002; they are
     clipped to what the schedule reaches. EDM (Karras et al. 2022, 2206.00364), equation 5.
@@ -162,8 +163,8 @@ def _levels(
         found = schedule.at(times[-1]).edm_sigma
         if not abs(found - sigma) <= 1e-3 * sigma:
             raise DiffusionError(
-                f"{schedule!r}: sigma_to_t({sigma:.6g}) is t = {times[-1]:.6g}, where sigma / alpha is {found:.6g}; it "
-                "must be the inverse"
+                f"{schedule!r}: sigma_to_t({sigma:.6g}) is t = {times[-1]:.6g}, where sigma / alpha is {found:.6g}; "
+                "it must be the inverse"
             )
     return Grid(process, (*times, 0.0))
 

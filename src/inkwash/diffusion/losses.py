@@ -57,8 +57,8 @@ def cross_entropy(term: Term) -> Array:
 
 @maker()
 def symbols_cross_entropy(symbols: torch.Tensor, logits: str = "logits") -> Objective:
-    """-log p(symbol | x_t) at each position (batch, positions...) of a Gaussian state of their vectors, as CDCD trains
-    (Dieleman et al. 2022, 2211.15089). The network's by-product `logits` is (batch, positions..., symbols)."""
+    """-log p(symbol | x_t) at each position (batch, positions...) of a Gaussian state of their vectors, as CDCD
+    trains (Dieleman et al. 2022, 2211.15089). The network's by-product `logits` is (batch, positions..., symbols)."""
 
     def objective(term: Term) -> Array:
         from torch.nn.functional import cross_entropy
