@@ -85,8 +85,10 @@ def test_predictions_in_another_precision(name, device):
             x0 = xp.asarray(denoise(x, t).x0, dtype=getattr(xp, other))
             return Prediction(x0, xp.full(tuple(x.shape), 0.5, dtype=getattr(xp, other)))
 
-        out = drawn(alien, name, dtype, device=device)
-        assert str(out.dtype).endswith(dtype)
+        states = []
+        watch = lambda step, noise, states=states: states.append(str(step.x.dtype))  # noqa: E731
+        out = drawn(alien, name, dtype, device=device, hooks=[watch])
+        assert {state.rpartition(".")[2] for state in (*states, str(out.dtype))} == {dtype}
 
 
 @pytest.mark.parametrize("device", [None, "cpu"])
@@ -116,7 +118,7 @@ def test_every_way_to_say_float64(dtype):
 
 
 def test_float64_is_the_same_picture_and_more_exact():
-    """The flow of a Gaussian in 64 steps, on torch and on NumPy, beside its float32."""
+    """A Gaussian in 64 steps, on torch and on NumPy, beside its float32."""
     options = {"shape": (9,), "sampler": ancestral, "grid": uniform(PROCESS, 64), "seeds": [5]}
     single, double = (sample(denoise, **options, dtype=d) for d in ("float32", "float64"))
     np.testing.assert_allclose(single, double, atol=1e-5)

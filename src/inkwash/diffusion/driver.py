@@ -186,8 +186,9 @@ class _Field:
                 f"{where}the denoiser's prediction has the shape {tuple(x0.shape)}, the state {tuple(x.shape)}; "
                 f"{wanted} is needed"
             )
-        if hasattr(reply.variance, "dtype") and not is_tokens(x):
-            reply = reply._replace(variance=cast(reply.variance, x.dtype))
+        variance: Any = reply.variance
+        if hasattr(variance, "dtype") and variance.dtype != x.dtype:
+            variance = cast(variance, x.dtype)
         if is_tokens(x):
             if not bool((x0 == x0).all()):  # drawn tokens hide a NaN
                 raise DiffusionError(
@@ -196,8 +197,7 @@ class _Field:
         elif x0.dtype != x.dtype:
             x0 = cast(x0, x.dtype)
         x0 = process.project(x0, self.noise.mask)
-        prediction: Prediction = reply if x0 is reply.x0 else reply._replace(x0=x0)
-        return prediction
+        return reply if x0 is reply.x0 and variance is reply.variance else reply._replace(x0=x0, variance=variance)
 
     def advance(self, reply: Any) -> None:
         """Sends the sampler what it waits for."""

@@ -148,7 +148,8 @@ def classifier_free(
             return cond._replace(x0=xp.where(cond.x0 == free.x0, cond.x0, x0))  # both may be -inf
         if rescale:
             std, wanted = _std(x0), _std(cond.x0)
-            x0 = x0 * xp.where(std > 0, rescale * wanted / xp.where(std > 0, std, 1) + (1 - rescale), 1)
+            spread = std > 1e-5 * norm(x0)  # less is a constant, up to rounding
+            x0 = x0 * xp.where(spread, rescale * wanted / xp.where(spread, std, 1) + (1 - rescale), 1)
         return cond._replace(x0=x0)
 
     return guided
