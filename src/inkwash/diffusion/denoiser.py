@@ -299,7 +299,8 @@ class Denoiser:
             output = process.project(output, masks[name])
             term = Term(process, form, names[name], xs[name], levels[name], noises[name], output, prediction)
             own = each(objective, names)[name] or (d3pm_bound() if isinstance(process, Categorical) else square)
-            error = each(weight, names, unit)[name](term.t, form) * own(term)
+            error, factor = own(term), each(weight, names, unit)[name](term.t, form)
+            error = error * (per_sample(factor, error) if hasattr(factor, "shape") else factor)
             if self.variance_steps is not None:
                 error = error + self._variance_bound(term)
             losses, law = _mean(error, masks[name]), each(times, names, uniform_times)[name]
