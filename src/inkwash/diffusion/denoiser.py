@@ -304,10 +304,12 @@ class Denoiser:
             if self.variance_steps is not None:
                 error = error + self._variance_bound(term)
             losses, law = _mean(error, masks[name]), each(times, names, uniform_times)[name]
-            if isinstance(law, LossAware):
-                losses = law.reweight(each(drawn, names)[name], losses)
-            total = total + losses.mean()
-        loss: torch.Tensor = total
+            if isinstance(times, dict) and isinstance(law, LossAware):
+                losses = law.reweight(drawn[name], losses)
+            total = total + losses
+        if isinstance(times, LossAware):
+            total = times.reweight(drawn, total)
+        loss: torch.Tensor = total.mean()
         return loss
 
     def _variance_bound(self, term: Term) -> Array:
