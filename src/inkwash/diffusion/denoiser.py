@@ -165,6 +165,7 @@ class Denoiser:
     two_times: bool = False
 
     def __post_init__(self) -> None:
+        each(self.parametrization, split(self.process))
         for name, process in split(self.process).items():
             if not isinstance(process, Process):
                 raise DiffusionError(f"process = {process!r}: a process is needed; of a schedule, Gaussian(schedule)")
@@ -197,14 +198,22 @@ class Denoiser:
 
     def _answers(self, x: Any, t: Any, condition: Condition | None) -> dict[str, tuple[Array, Prediction]]:
         """Of each field what the network answers, and the prediction made of it."""
-        xs, processes = split(x), split(self.process)
+        xs, processes = self._fields(x, "the state"), split(self.process)
         levels = {name: _level(processes[name], level, xs[name]) for name, level in each(t, xs).items()}
         seen = {name: self._seen(name, value, levels[name]) for name, value in xs.items()}
         times = [merge({name: self._time(level, xs[name]) for name, level in levels.items()})]
         if self.two_times:
             times.append(merge({name: self._time(level.s, xs[name]) for name, level in levels.items()}))
-        answers = split(self.network(merge(seen), *times, **(condition or {})))
+        answers = self._fields(self.network(merge(seen), *times, **(condition or {})), "the network's answer")
         return {name: self._read(name, value, levels[name], answers[name]) for name, value in xs.items()}
+
+    def _fields(self, state: Any, what: str) -> dict[str, Any]:
+        """Those of a state. Raises DiffusionError for others than those of the process."""
+        fields, wanted = split(state), split(self.process)
+        if fields.keys() != wanted.keys():
+            given, needed = ([*names] if names.keys() != {""} else "none" for names in (fields, wanted))
+            raise DiffusionError(f"{what} has the named fields {given}; those of the process are needed, {needed}")
+        return fields
 
     def _seen(self, field: str, x: Array, t: NoiseLevel) -> Array:
         """What the network is shown of a field: in the dtype of a torch module's weights."""
@@ -245,6 +254,7 @@ class Denoiser:
         """
         import torch
 
+        self._fields(x0, "x0")
         states, noised, levels, drawn = _padded(x0, mask), {}, {}, dict(split(eps)) if eps is not None else {}
         for name, process in split(self.process).items():
             clean = states[name]
@@ -336,6 +346,8 @@ def _padded(x0: Any, mask: Any) -> dict[str, Array]:
 
 
 def _level(process: Process, t: Any, x: Array) -> NoiseLevel:
+    if t is None:
+        raise DiffusionError("a field has no time: one for all, or one for each, is needed")
     if isinstance(t, NoiseLevel):
         return t
     if isinstance(t, (int, float)):
