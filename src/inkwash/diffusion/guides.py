@@ -158,6 +158,10 @@ def both(denoise: Denoise, x: Any, t: Any, condition: Condition | None, uncond: 
     """The predictions with `condition` and with `uncond`, from one call on a batch of both."""
 
     def twice(a: Array, b: Array) -> Array:
+        if a is None:  # the mask of a field that has none
+            return None
+        if b is None:
+            raise KeyError
         xp = namespace(a)
         return xp.concatenate([a, xp.broadcast_to(b, a.shape)])
 
