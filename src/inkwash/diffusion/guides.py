@@ -143,15 +143,21 @@ def classifier_free(
         return by_field(mixed, x, *both(denoise, x, t, condition, uncond))
 
     def mixed(x: Array, cond: Prediction, free: Prediction) -> Prediction:
-        xp, x0 = namespace(x), free.x0 + scale * (cond.x0 - free.x0)
-        if is_tokens(x):
-            return cond._replace(x0=xp.where(cond.x0 == free.x0, cond.x0, x0))  # both may be -inf
-        if rescale:
+        xp, x0 = namespace(x), beyond(cond.x0, free.x0, scale, is_tokens(x))
+        if rescale and not is_tokens(x):
             std, wanted = _std(x0), _std(cond.x0)
             x0 = x0 * xp.where(std > 0, rescale * wanted / xp.where(std > 0, std, 1) + (1 - rescale), 1)
         return cond._replace(x0=x0)
 
     return guided
+
+
+def beyond(a: Array, b: Array, scale: float, tokens: bool) -> Array:
+    """b + scale (a - b); of tokens' logits what both say where they agree, since both may be -inf."""
+    if not tokens:
+        return b + scale * (a - b)
+    xp, same = namespace(a), a == b
+    return xp.where(same, a, b + scale * (xp.where(same, 0, a) - xp.where(same, 0, b)))
 
 
 def both(denoise: Denoise, x: Any, t: Any, condition: Condition | None, uncond: Condition) -> tuple[Any, Any]:
@@ -187,12 +193,12 @@ def autoguidance(
     Karras et al. 2024, 2406.02507, equation 3. Outside `interval`, and at scale 1, the weak model is not called.
     """
 
-    def mixed(good: Prediction, bad: Prediction) -> Prediction:
-        return good._replace(x0=bad.x0 + scale * (good.x0 - bad.x0))
+    def mixed(x: Array, good: Prediction, bad: Prediction) -> Prediction:
+        return good._replace(x0=beyond(good.x0, bad.x0, scale, is_tokens(x)))
 
     def guided(x: Any, t: Any, condition: Condition | None) -> Any:
         good = denoise(x, t, condition)
-        return good if scale == 1 or not within(t, interval) else by_field(mixed, good, weak(x, t, condition))
+        return good if scale == 1 or not within(t, interval) else by_field(mixed, x, good, weak(x, t, condition))
 
     return guided
 
