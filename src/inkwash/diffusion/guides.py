@@ -66,8 +66,11 @@ def _on_field(denoise: Denoise, field: str, apply: Callable[[Denoise], Denoise])
             answers.update(denoise({**others, field: part}, {**t, field: level}, condition))
             return answers[field]
 
-        own = apply(alone)(x[field], t[field], condition)
-        return {**by_field(lambda part: rows(part, slice(len(x[field]))), answers), field: own}
+        own, xp = apply(alone)(x[field], t[field], condition), namespace(x[field])
+        rest = by_field(lambda part: rows(part, slice(len(x[field]))), answers)
+        if xp is not np and not xp.is_grad_enabled():  # the guide may have had gradients of its own
+            rest = by_field(detached, rest)
+        return {**rest, field: own}
 
     return guided
 
