@@ -47,6 +47,8 @@ def on(field: str, apply: Callable[..., Any]) -> Callable[..., Any]:
         if len(args) == 1:
             return _on_field(args[0], field, apply)
         steps, noises = args
+        if field not in split(noises):
+            raise DiffusionError(f"on: the state has no field '{field}'")
         changed = apply(steps[field], noises[field]) if field in steps else None
         return None if changed is None else {field: changed}
 
@@ -464,6 +466,8 @@ def known_region(process: Any, x0: Any, mask: Any) -> Hook:
 
     def paste(steps: Any, noises: Any) -> Any:
         changed, steps, noises = {}, split(steps), split(noises)
+        if unknown := [name for name in split(x0) if name not in noises]:
+            raise DiffusionError(f"known_region: the state has no field '{unknown[0]}'")
         for name in split(x0).keys() & steps.keys():
             step, own = steps[name], each(process, steps)[name]
             known, where = (
