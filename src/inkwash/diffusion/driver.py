@@ -150,7 +150,9 @@ class _Field:
         if isinstance(self.request, ModelCall):
             x, t, s = self.request
             return self.grid.process.project(x, self.noise.mask), t if s is None else t._replace(s=s)
-        return (self.x, self.level) if self.request is None else (self.request.x, self.request.s)
+        if self.request is None:
+            return self.x, self.level
+        return self.grid.process.project(self.request.x, self.noise.mask), self.request.s
 
     def checked(self, reply: Any, x: Array, t: NoiseLevel, step: int) -> Prediction:
         """The denoiser's reply, in the dtype and the space of the state."""
