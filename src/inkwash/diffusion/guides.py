@@ -92,8 +92,7 @@ def x0_guide(tokens: bool = False, **ranges: Any) -> Callable[[F], Any]:
                 answers, levels = split(denoise(x, t, condition)), split(t)
                 meant = [name for name, state in split(x).items() if is_tokens(state) == tokens]
                 if not meant:
-                    wanted, given = ("tokens", "numbers") if tokens else ("numbers", "tokens")
-                    raise DiffusionError(f"{f.__name__}: a guide of {wanted}, given {given}")
+                    single(next(iter(split(x).values())), f.__name__, tokens)
                 for name in meant:
                     x0 = f(answers[name].x0, levels[name], *args, **options)
                     answers[name] = answers[name]._replace(x0=x0)
@@ -111,10 +110,13 @@ def x0_guide(tokens: bool = False, **ranges: Any) -> Callable[[F], Any]:
     return decorate
 
 
-def single(x: Any, name: str) -> None:
-    """Raises DiffusionError for a state of named fields."""
+def single(x: Any, name: str, tokens: bool | None = None) -> None:
+    """Raises DiffusionError for a state of named fields, and for tokens or numbers where the other is meant."""
     if isinstance(x, dict):
         raise DiffusionError(f"{name} is for a single state: give it to one field, on('{next(iter(x))}', ...)")
+    if tokens is not None and is_tokens(x) != tokens:
+        wanted, given = ("tokens", "numbers") if tokens else ("numbers", "tokens")
+        raise DiffusionError(f"{name}: a guide of {wanted}, given {given}")
 
 
 def within(t: Any, interval: tuple[float, float]) -> bool:
@@ -227,7 +229,7 @@ def adaptive_projected(
 
     def guided(x: Array, t: NoiseLevel, condition: Condition | None) -> Prediction:
         nonlocal running
-        single(x, "adaptive_projected")
+        single(x, "adaptive_projected", tokens=False)
         cond, free = both(denoise, x, t, condition, uncond)
         running = cond.x0 - free.x0 + momentum * running
         direction = running * namespace(x).clip(norm_threshold / (norm(running) + 1e-12), None, 1)
@@ -383,7 +385,7 @@ def token_gradient(denoise: Denoise, table: Array, log_prob: LogProbability, sca
     """
 
     def guided(x: Array, t: NoiseLevel, condition: Condition | None) -> Prediction:
-        single(x, "token_gradient")
+        single(x, "token_gradient", tokens=True)
         prediction: Prediction = denoise(x, t, condition)
         slope = gradient(lambda z: log_prob(z, t, condition), table[x], "token_gradient")[""]
         return prediction._replace(x0=prediction.x0 + scale * slope @ table.T)
@@ -406,7 +408,7 @@ def tiled(denoise: Denoise, size: int, overlap: int) -> Denoise:
         return [*range(0, max(n - size, 0), size - overlap), max(n - size, 0)]
 
     def guided(x: Array, t: NoiseLevel, condition: Condition | None) -> Prediction:
-        single(x, "tiled")
+        single(x, "tiled", tokens=False)
         xp, spatial = namespace(x), tuple(x.shape[2:])
         total, share = 0 * x, 0 * x
         for corner in product(*map(starts, spatial)):
