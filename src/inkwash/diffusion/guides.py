@@ -399,7 +399,8 @@ def tiled(denoise: Denoise, size: int, overlap: int) -> Denoise:
     axis that overlap by at least `overlap`; where they do, their clean predictions are averaged with weights that
     fall towards a window's edge (MultiDiffusion, Bar-Tal et al. 2023, 2302.08113).
 
-    What a condition holds of the state's spatial shape is cut along. Raises DiffusionError for overlap >= size.
+    What a condition holds of the state's spatial shape is cut along; variances and by-products are averaged alike,
+    those without that shape over all windows. Raises DiffusionError for overlap >= size.
     """
     if overlap >= size:
         raise DiffusionError(f"tiled: overlap = {overlap} must be smaller than size = {size}")
@@ -409,12 +410,11 @@ def tiled(denoise: Denoise, size: int, overlap: int) -> Denoise:
 
     def guided(x: Array, t: NoiseLevel, condition: Condition | None) -> Prediction:
         single(x, "tiled", tokens=False)
-        xp, spatial = namespace(x), tuple(x.shape[2:])
-        total, share = 0 * x, 0 * x
+        spatial, windows, weights, answers = tuple(x.shape[2:]), [], [], []
         for corner in product(*map(starts, spatial)):
             window = (..., *(slice(a, a + size) for a in corner))
-            weight = xp.ones_like(x[window])
-            for axis, n in enumerate(weight.shape[2:]):
+            weight = like(np.ones(x[window].shape[2:]), x)
+            for axis, n in enumerate(weight.shape):
                 place = np.arange(n)
                 ramp = like(np.minimum(np.minimum(place, n - 1 - place) + 1, overlap + 1), x)
                 weight = weight * ramp.reshape(-1, *[1] * (len(spatial) - 1 - axis))
@@ -422,9 +422,25 @@ def tiled(denoise: Denoise, size: int, overlap: int) -> Denoise:
                 key: value[window] if tuple(getattr(value, "shape", ())[2:]) == spatial else value
                 for key, value in (condition or {}).items()
             }
-            total[window] += weight * denoise(x[window], t, cut).x0
-            share[window] += weight
-        return Prediction(total / share)
+            windows.append(window)
+            weights.append(weight)
+            answers.append(denoise(x[window], t, cut))
+
+        def blended(values: Any) -> Any:
+            if values[0] is None:
+                return None
+            if isinstance(values[0], dict):
+                return {key: blended([value[key] for value in values]) for key in values[0]}
+            if values[0].shape[2:] != weights[0].shape:  # of a whole window
+                return sum(values) / len(values)
+            total = like(np.zeros((*values[0].shape[:2], *spatial)), values[0])
+            share = like(np.zeros(spatial), x)
+            for value, window, weight in zip(values, windows, weights, strict=True):
+                total[window] += weight * value
+                share[window] += weight
+            return total / share
+
+        return Prediction(*map(blended, zip(*answers, strict=True)))
 
     return guided
 
