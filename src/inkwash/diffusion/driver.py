@@ -146,13 +146,12 @@ class _Field:
             raise DiffusionError(f"{what}{self.of} has the shape {shape}: {made}")
 
     def seen(self) -> tuple[Array, NoiseLevel]:
-        """The state that the denoiser is shown, and its level."""
+        """The state that the denoiser is shown, and its level; one that stands goes nowhere."""
         if isinstance(self.request, ModelCall):
             x, t, s = self.request
             return self.grid.process.project(x, self.noise.mask), t if s is None else t._replace(s=s)
-        if self.request is None:
-            return self.x, self.level
-        return self.grid.process.project(self.request.x, self.noise.mask), self.request.s
+        x, t = (self.x, self.level) if self.request is None else (self.request.x, self.request.s)
+        return self.grid.process.project(x, self.noise.mask), t._replace(s=t)
 
     def checked(self, reply: Any, x: Array, t: NoiseLevel, step: int) -> Prediction:
         """The denoiser's reply, in the dtype and the space of the state."""
