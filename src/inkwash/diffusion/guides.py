@@ -61,14 +61,15 @@ def _on_field(denoise: Denoise, field: str, apply: Callable[[Denoise], Denoise])
         if not isinstance(x, dict) or field not in x:
             raise DiffusionError(f"on: the state has no field '{field}'")
         answers: dict[str, Prediction] = {}
+        levels = each(t, x)
 
         def alone(part: Array, level: NoiseLevel, condition: Condition | None) -> Prediction:
             times, xp = len(part) // len(x[field]), namespace(part)  # guides may ask for a batch twice
             others = {name: xp.concatenate([value] * times) for name, value in x.items()}
-            answers.update(denoise({**others, field: part}, {**t, field: level}, condition))
+            answers.update(denoise({**others, field: part}, {**levels, field: level}, condition))
             return answers[field]
 
-        own, xp = apply(alone)(x[field], t[field], condition), namespace(x[field])
+        own, xp = apply(alone)(x[field], levels[field], condition), namespace(x[field])
         rest = by_field(lambda part: rows(part, slice(len(x[field]))), answers)
         if xp is not np and not xp.is_grad_enabled():  # the guide may have had gradients of its own
             rest = by_field(detached, rest)
@@ -89,7 +90,7 @@ def x0_guide(tokens: bool = False, **ranges: Any) -> Callable[[F], Any]:
     def decorate(f: F) -> Any:
         def guide(denoise: Denoise, *args: Any, **options: Any) -> Denoise:
             def guided(x: Any, t: Any, condition: Condition | None) -> Any:
-                answers, levels = split(denoise(x, t, condition)), split(t)
+                answers, levels = split(denoise(x, t, condition)), each(t, split(x))
                 meant = [name for name, state in split(x).items() if is_tokens(state) == tokens]
                 if not meant:
                     single(next(iter(split(x).values())), f.__name__, tokens)
@@ -261,7 +262,8 @@ def classifier(denoise: Denoise, log_prob: LogProbability, scale: float = 1.0) -
 
 def shifted(prediction: Any, t: Any, slopes: dict[str, Array], scale: float = 1.0) -> Any:
     """x_0 + scale (sigma^2 / alpha) slope in each field that has a slope and alpha > 0."""
-    answers, levels = split(prediction), split(t)
+    answers = split(prediction)
+    levels = each(t, answers)
     for name, slope in slopes.items():
         level = levels[name]
         if level.alpha:
