@@ -95,6 +95,40 @@ def test_classifier_free_guidance_works_field_by_field():
         close(guided[name].x0, free[name].x0 + 3 * (cond[name].x0 - free[name].x0))
 
 
+def test_guidance_tells_both_halves_the_last_answer():
+    """Self-conditioning under guidance: what was answered last, guided, stands in both halves of the batch."""
+    told = []
+
+    def watched(x, t, condition):
+        told.append(condition["previous"])
+        return network(x, t, condition)
+
+    guided = classifier_free(watched, 3.0, FREE)
+    sample(guided, SHAPE, ancestral, GRIDS, range(N), CONDITION, self_conditioning=True)
+    assert told[0] is None
+    for previous in told[1:]:
+        for part in previous.values():
+            assert len(part) == 2 * N
+            np.testing.assert_array_equal(part[:N], part[N:])
+
+
+def test_one_level_may_serve_all_fields():
+    """As it may for a denoiser."""
+    x, t = state()
+    level = t["place"]
+    for guide in (
+        on("place", partial(classifier_free, scale=3.0, uncond=FREE)),
+        partial(static_threshold, limit=0.4),
+        partial(classifier_free, scale=3.0, uncond=FREE),
+    ):
+        one, each = (guide(network)(x, at, CONDITION) for at in (level, dict.fromkeys(SHAPE, level)))
+        for name in SHAPE:
+            np.testing.assert_array_equal(one[name].x0, each[name].x0)
+    moved = classifier(network, lambda z, t, c: z["place"].sum(1))(state(torch)[0], level, None)
+    expected = network(state(torch)[0], level)["place"].x0 + level.sigma**2 / level.alpha
+    close(moved["place"].x0, expected)
+
+
 def test_guides_of_two_fields_may_differ():
     x, t = state()
     cond, free = network(x, t, CONDITION), network(x, t, FREE)
@@ -252,6 +286,13 @@ def test_by_products_pass_through_guides_of_a_single_state():
         rounding(single, table=table),
     ):
         torch.testing.assert_close(guided(x, t, condition).extra["double"], 2 * x)
+    symbols = torch.tensor([[0, 1], [3, 2]])
+    said = lambda x, t, c=None: Prediction(torch.zeros(2, 2, 4), extra={"double": 2 * x})  # noqa: E731
+    for guided in (
+        token_gradient(said, table, lambda z, t, c: z.sum((1, 2)), 1.0),
+        allowed_symbols(said, allowed=[True, True, False, True]),
+    ):
+        assert torch.equal(guided(symbols, t, None).extra["double"], 2 * symbols)
 
 
 # gradients

@@ -45,7 +45,7 @@ def tokens(x, t):
 
 def independent(x, t, condition=None):
     """Two fields that do not know of each other; any subset of them."""
-    return {name: tokens(part, t[name]) if name == "kind" else gaussian(part, t[name]) for name, part in x.items()}
+    return {name: (gaussian if "float" in str(part.dtype) else tokens)(part, t[name]) for name, part in x.items()}
 
 
 RUNS = {
@@ -56,6 +56,10 @@ RUNS = {
     "langevin beside openings": (
         {"place": partial(annealed_langevin, corrections=2), "kind": unmask},
         {"place": uniform(PLACE, 6, start=0.9), "kind": uniform(KIND, 3)},
+    ),
+    "langevin beside ddim": (
+        {"place": annealed_langevin, "kind": ddim},
+        {"place": uniform(PLACE, 6, start=0.9), "kind": uniform(Gaussian(rectified_flow()), 6, start=0.9)},
     ),
     "10 steps beside 40": (
         {"place": ddim, "kind": ancestral},

@@ -80,9 +80,10 @@ def test_a_training_batch_may_name_its_own_next_times():
     x0 = torch.randn(5, 2, dtype=torch.float64)
     x, t, _ = MAP.draw(x0, torch.rand(5, dtype=torch.float64) * 0.5 + 0.5)
     x.requires_grad_()
-    s = t.map(lambda part: part)._replace(t=t.t / 3, alpha=1 - t.t / 3, sigma=t.t / 3)
+    s = FLOW.at(t.t / 3)
     clean = MAP(x, t._replace(s=s)).x0
-    torch.testing.assert_close(x + (s.t - t.t) / t.t * (x - clean), flow(x, t, s))
+    expected = (1 - s.t) * MEAN + spread(s.t) / spread(t.t) * (x - (1 - t.t) * MEAN)
+    torch.testing.assert_close(x + (s.t - t.t) / t.t * (x - clean), expected)
     clean.sum().backward()
     assert bool((x.grad != 0).all())
 
