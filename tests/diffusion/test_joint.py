@@ -265,7 +265,7 @@ def test_times_learned_from_the_loss_weigh_the_loss_of_the_whole_state_once():
     kind = token_bound(plain, x, t)
     expected = ((place + kind) / torch.tensor(density)[(drawn >= 0.5).long()]).mean()
     loss = plain.loss(X0, times=law, generator=generator())
-    torch.testing.assert_close(loss.double(), expected.double(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(loss.double(), expected.double(), rtol=1e-4, atol=0)
 
 
 def plain_output(x, t):
@@ -368,7 +368,7 @@ def test_the_previous_answer_is_given_as_often_as_asked_detached_and_right():
         given.append(previous)
         return {"place": scale * x["place"], "kind": scale * TABLE[x["kind"]]}
 
-    denoiser, count, share = Denoiser(network, PROCESSES), 400, 0.3
+    denoiser, count, share = Denoiser(network, PROCESSES), 200, 0.3
     g = generator(8)
     for _ in range(count):
         denoiser.loss(X0, times=TIMES, self_conditioning=share, generator=g).backward()
