@@ -30,14 +30,13 @@ from inkwash.diffusion.losses import (
     LossAware,
     Objective,
     Term,
-    Times,
     Weight,
     d3pm_bound,
     square,
     uniform_times,
     unit,
 )
-from inkwash.diffusion.options import POSITIVE, maker
+from inkwash.diffusion.options import COUNT, POSITIVE, UNIT, check, maker
 from inkwash.diffusion.process import Prediction, Process
 from inkwash.diffusion.schedule import NoiseLevel
 
@@ -139,9 +138,10 @@ class Denoiser:
     """A network, the process it undoes and what it predicts: a Parametrization, or the name of one.
 
     The network is called as `network(x, time, **condition)`, time of shape (batch,). It may be a torch module, which
-    is given x in the dtype of its weights, or any function of arrays, an ONNX session for one. `c_noise(level)` gives
-    the number by which the network knows a time; for one trained on a table of T betas that is T t - 1. A network may
-    answer with `(output, by-products)`, the latter a dict of arrays that goes on as `Prediction.extra`.
+    is given x in the dtype of its weights and times in float32 or better, or any function of arrays, an ONNX session
+    for one. `c_noise(level)` gives the number by which the network knows a time; for one trained on a table of T
+    betas that is T t - 1. A network may answer with `(output, by-products)`, the latter a dict of arrays that goes on
+    as `Prediction.extra`.
 
     A state of named fields has dicts of processes and perhaps of parametrizations; its one network gets dicts of x
     and times and answers with a dict. Tokens are predicted by their logits, numbers by their noise unless it is said.
@@ -174,7 +174,10 @@ class Denoiser:
                 known = ", ".join(PARAMETRIZATIONS)
                 raise DiffusionError(f"parametrization {form!r}: one of {known} is needed")
             if isinstance(process, Categorical) and form is not PARAMETRIZATIONS["x0"]:
-                raise DiffusionError(f"parametrization {form!r}: of tokens a network predicts the logits ('x0')")
+                named = each(self.parametrization, split(self.process))[name]
+                raise DiffusionError(f"parametrization {named!r}: of tokens a network predicts the logits ('x0')")
+        if self.variance_steps is not None:
+            check("Denoiser", {"variance_steps": self.variance_steps}, {"variance_steps": COUNT})
         if self.variance_steps is not None and isinstance(self.process, dict):
             raise DiffusionError("variance_steps: variances are learned of a single state of numbers")
 
@@ -198,22 +201,16 @@ class Denoiser:
 
     def _answers(self, x: Any, t: Any, condition: Condition | None) -> dict[str, tuple[Array, Prediction]]:
         """Of each field what the network answers, and the prediction made of it."""
-        xs, processes = self._fields(x, "the state"), split(self.process)
+        xs, processes = split(x), split(self.process)
+        if not xs.keys() <= processes.keys():
+            raise DiffusionError(f"the denoiser is of the fields {[*processes]}, the state of {[*xs]}")
         levels = {name: _level(processes[name], level, xs[name]) for name, level in each(t, xs).items()}
         seen = {name: self._seen(name, value, levels[name]) for name, value in xs.items()}
-        times = [merge({name: self._time(level, xs[name]) for name, level in levels.items()})]
+        times = [merge({name: self._time(level, seen[name]) for name, level in levels.items()})]
         if self.two_times:
-            times.append(merge({name: self._time(level.s, xs[name]) for name, level in levels.items()}))
-        answers = self._fields(self.network(merge(seen), *times, **(condition or {})), "the network's answer")
-        return {name: self._read(name, value, levels[name], answers[name]) for name, value in xs.items()}
-
-    def _fields(self, state: Any, what: str) -> dict[str, Any]:
-        """Those of a state. Raises DiffusionError for others than those of the process."""
-        fields, wanted = split(state), split(self.process)
-        if fields.keys() != wanted.keys():
-            given, needed = ([*names] if names.keys() != {""} else "none" for names in (fields, wanted))
-            raise DiffusionError(f"{what} has the named fields {given}; those of the process are needed, {needed}")
-        return fields
+            times.append(merge({name: self._time(level.s, seen[name]) for name, level in levels.items()}))
+        answers = split(self.network(merge(seen), *times, **(condition or {})))
+        return {name: self._read(name, value, levels[name], answers.get(name)) for name, value in xs.items()}
 
     def _seen(self, field: str, x: Array, t: NoiseLevel) -> Array:
         """What the network is shown of a field: in the dtype of a torch module's weights."""
@@ -231,13 +228,23 @@ class Denoiser:
             raise DiffusionError(
                 "a network of two times: take a sampler that says where it goes (euler, consistency)"
             )
-        value, dtype = self.c_noise(level), namespace(x).float32 if is_tokens(x) else x.dtype
+        value = self.c_noise(level)
+        dtype = namespace(x).float64 if "float64" in str(x.dtype) else namespace(x).float32
         if isinstance(value, (int, float)):
             return namespace(x).full((x.shape[0],), value, dtype=dtype, device=x.device)
         return cast(value, dtype).reshape(-1)
 
     def _read(self, field: str, x: Array, t: NoiseLevel, answer: Any) -> tuple[Array, Prediction]:
         output, extra = answer if isinstance(answer, tuple) else (answer, None)
+        shape, given = list(split(self.process)[field].output_shape(tuple(x.shape))), getattr(output, "shape", ())
+        if self.variance_steps is not None:
+            shape[1] *= 2
+        if namespace(output) is not namespace(x) or list(given) != shape:
+            of = f" of field '{field}'" if field else ""
+            raise DiffusionError(
+                f"the network's answer{of} is a {type(output).__name__} of shape {tuple(given)}; for a state of "
+                f"{tuple(x.shape)} one of {tuple(shape)} is needed, a {type(x).__name__}"
+            )
         output, variance = _float_like(output, x), None
         if self.variance_steps is not None:
             output, variance = output[:, : x.shape[1]], (output[:, x.shape[1] :] + 1) / 2
@@ -254,10 +261,13 @@ class Denoiser:
         """
         import torch
 
-        self._fields(x0, "x0")
+        if split(x0).keys() != split(self.process).keys():
+            raise DiffusionError(f"the denoiser is of the fields {[*split(self.process)]}, x0 of {[*split(x0)]}")
         states, noised, levels, drawn = _padded(x0, mask), {}, {}, dict(split(eps)) if eps is not None else {}
         for name, process in split(self.process).items():
             clean = states[name]
+            if not torch.is_tensor(clean):
+                raise DiffusionError(f"data are a {type(clean).__name__}: torch tensors are needed in training")
             process.check(clean)
             if name not in drawn:
                 law, dtype = (torch.rand, torch.float32) if is_tokens(clean) else (torch.randn, clean.dtype)
@@ -289,6 +299,7 @@ class Denoiser:
         al. 2022, 2208.04202). mask: which elements there are, over the first axes of x0."""
         import torch
 
+        check("loss", {"self_conditioning": self_conditioning}, {"self_conditioning": UNIT})
         names, masks = _padded(x0, mask), each(mask, split(x0))
         if isinstance(times, dict):
             own_times = each(times, names, uniform_times)

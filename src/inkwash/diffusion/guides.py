@@ -125,7 +125,7 @@ def within(t: Any, interval: tuple[float, float]) -> bool:
     return all(interval[0] <= level.t <= interval[1] for level in split(t).values())
 
 
-@maker(scale=REAL, interval=UNIT, rescale=UNIT)
+@maker(scale=REAL, interval=Range(0, 1, pair=True), rescale=UNIT)
 def classifier_free(
     denoise: Denoise,
     scale: float,
@@ -192,7 +192,7 @@ def both(denoise: Denoise, x: Any, t: Any, condition: Condition | None, uncond: 
     return by_field(lambda a: rows(a, slice(n)), answers), by_field(lambda a: rows(a, slice(n, None)), answers)
 
 
-@maker(scale=REAL, interval=UNIT)
+@maker(scale=REAL, interval=Range(0, 1, pair=True))
 def autoguidance(
     denoise: Denoise, weak: Denoise, scale: float, interval: tuple[float, float] = (0.0, 1.0)
 ) -> Denoise:
@@ -200,6 +200,9 @@ def autoguidance(
 
     Karras et al. 2024, 2406.02507, equation 3. Outside `interval`, and at scale 1, the weak model is not called.
     """
+
+    if trained_process(weak) not in (None, trained_process(denoise)) and trained_process(denoise) is not None:
+        raise DiffusionError("autoguidance: both denoisers must be of one process, and so of one schedule")
 
     def mixed(x: Array, good: Prediction, bad: Prediction) -> Prediction:
         return good._replace(x0=beyond(good.x0, bad.x0, scale, is_tokens(x)))

@@ -148,7 +148,7 @@ def euler_ancestral(x: Array, grid: Grid, noise: Noise, eta: float = 1.0) -> Wal
     return (yield from ddim(x, grid, noise, eta))
 
 
-@sampler(s_churn=NOT_NEGATIVE, s_t=Range(0), s_noise=POSITIVE)
+@sampler(s_churn=NOT_NEGATIVE, s_t=Range(0, pair=True), s_noise=POSITIVE)
 def heun(
     x: Array,
     grid: Grid,
