@@ -48,8 +48,8 @@ def sample(
     mask: which elements of a padded batch there are, (len(seeds), ...) over the first axes of the shape; a dict of
         masks for named fields. The others hold 0 and draw no noise, so a sample is the same in any padding; the
         denoiser's condition has it as `mask`.
-    hooks: called in turn after each step with (step, noise), for a dict state dicts of them, of the fields that have
-        stepped; what a hook returns, unless None, replaces the state, or those of its fields that it names.
+    hooks: called in turn after each step with (step, noise), for a dict state dicts of them, the steps of the fields
+        that have stepped; what a hook returns, unless None, replaces the state, or those of its fields that it names.
     progress: called after each step with (steps done, steps in all).
     x: the state to start from at the first time of the grid; drawn from the process's prior unless given.
     stream: which of the seeds' streams of noise to draw from. A given x has one of its own, named after the time at
@@ -118,7 +118,7 @@ def sample(
             for hook in hooks:
                 changed = hook(
                     merge({name: field.request for name, field in stepping.items()}),
-                    merge({name: field.noise for name, field in stepping.items()}),
+                    merge({name: field.noise for name, field in fields.items()}),
                 )
                 for name, value in split(changed).items() if changed is not None else ():
                     if name not in stepping:
@@ -163,11 +163,12 @@ class _Field:
         return 1 - float(np.interp(self.request.t.t, times, np.linspace(0, 1, len(times))))
 
     def seen(self) -> tuple[Array, NoiseLevel]:
-        """The state that the denoiser is shown, and its level."""
+        """The state that the denoiser is shown, and its level; one that stands goes nowhere."""
         if isinstance(self.request, ModelCall):
             x, t, s = self.request
             return self.grid.process.project(x, self.noise.mask), t if s is None else t._replace(s=s)
-        return (self.x, self.level) if self.request is None else (self.request.x, self.request.s)
+        x, t = (self.x, self.level) if self.request is None else (self.request.x, self.request.s)
+        return self.grid.process.project(x, self.noise.mask), t._replace(s=t)
 
     def checked(self, reply: Any, x: Array, t: NoiseLevel, step: int) -> Prediction:
         """The denoiser's reply, in the dtype and the space of the state."""
