@@ -128,7 +128,7 @@ def test_float64_is_the_same_picture_and_more_exact():
 
 @pytest.mark.parametrize("device", [None, "cpu"])
 @pytest.mark.parametrize("wide", [np.float16, np.float64])
-def test_a_hook_and_a_given_x_of_another_precision(device, wide):
+def test_a_given_x_of_float64_stays_it_and_a_hook_and_a_given_x_of_another_precision(device, wide):
     def hook(step, noise):
         return np.asarray(step.x).astype(wide) if device is None else step.x.to(getattr(torch, np.dtype(wide).name))
 
@@ -136,7 +136,10 @@ def test_a_hook_and_a_given_x_of_another_precision(device, wide):
     watch = lambda step, noise: seen.append(str(step.x.dtype))  # noqa: E731
     x, grid = np.ones((1, 3), wide), uniform(PROCESS, 3, start=0.5)
     out = sample(denoise, (3,), ancestral, grid, [0], hooks=[watch, hook], x=x, device=device)
-    assert {s.rpartition(".")[2] for s in [*seen, str(out.dtype)]} == {"float32"}
+    kinds = {s.rpartition(".")[2] for s in [*seen, str(out.dtype)]}
+    assert kinds == {"float64" if wide is np.float64 else "float32"}
+    narrow = sample(denoise, (3,), ancestral, grid, [0], hooks=[hook], x=x, device=device, dtype="float32")
+    assert "float32" in str(narrow.dtype)
 
 
 def test_half_precision_networks_reach_what_the_exact_one_does():

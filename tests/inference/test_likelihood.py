@@ -143,7 +143,7 @@ def test_the_bound_rises_to_the_density_as_steps_grow_and_never_above_it(schedul
     x0 = MEAN + VARIANCE**0.5 * NODES
     gaps = []
     for steps in (25, 50, 100, 200, 400):
-        grid = exponential(PROCESSES[schedule], steps, sigma_min=0.01)
+        grid = exponential(PROCESSES[schedule], steps, sigma_max=80.0, sigma_min=0.01)
         gaps.append(-entropy - expected_bound(denoise, grid, x0) @ WEIGHTS)
     assert all(0 < b < 0.6 * a for a, b in pairwise(gaps)) and gaps[-1] < 0.1
 

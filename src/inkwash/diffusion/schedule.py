@@ -218,6 +218,8 @@ def variance_exploding(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Form
         alpha=lambda t: 1 - 0 * t,
         sigma=lambda t: sigma_min * namespace(t).sqrt(namespace(t).expm1(2 * log * t)),
         sigma_to_t=lambda ratio: math.log1p((ratio / sigma_min) ** 2) / (2 * log),
+        sigma_min=sigma_min,
+        sigma_max=sigma_max,
     )
 
 
