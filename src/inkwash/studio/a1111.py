@@ -49,7 +49,9 @@ NAMES = {  # A1111's of our samplers, where they are the same method; its DPM++ 
     "unipc": "UniPC",
     "consistency": "LCM",
 }
-OLD = {ours: f"{NAMES[ours]} Karras" for ours in ("dpm2", "lms", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_sde")}  # names until A1111 1.9
+OLD = {
+    ours: f"{NAMES[ours]} Karras" for ours in ("dpm2", "lms", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_sde")
+}  # names until A1111 1.9
 SAMPLERS = {name.lower(): ours for names in (NAMES, OLD) for ours, name in names.items()}
 EVEN = ("uniform", "normal")  # what the models' steps are in time; there is no other way
 SETTINGS = {"sd_vae": ("Automatic", "None", "", None), "CLIP_stop_at_last_layers": (1, 0, None)}  # as they are here
