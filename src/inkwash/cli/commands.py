@@ -58,8 +58,8 @@ def generate(
         str | None,
         typer.Option(
             help="How to step down from noise: ancestral, ddim, euler, euler_ancestral, heun, dpm2, flow_heun, "
-            "flow_midpoint, dpm_solver_2m, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, dpmpp_3m_sde, dpmpp_sde, unipc, "
-            "deis, lms, consistency, predictor_corrector, or tuned (few steps, see `inkwash tune`)."
+            "flow_midpoint, dpm_solver_2m, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, dpmpp_3m_sde, dpmpp_sde, "
+            "unipc, deis, lms, consistency, predictor_corrector, or tuned (few steps, see `inkwash tune`)."
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps on the way; more take longer.")] = None,

@@ -124,7 +124,7 @@ def tune(
 
 
 def costs(teacher: Teacher) -> np.ndarray:
-    """(n, n): the mean square error of one step of `ddim_step_x0` from point i of the teacher's walk to point j > i."""
+    """(n, n): the mean square error of one `ddim_step_x0` from point i of the teacher's walk to point j > i."""
     n = len(teacher.grid)
     cost = np.full((n, n), np.inf)
     for i in range(n - 1):
