@@ -94,7 +94,7 @@ def test_arrays_of_the_other_kind(shape):
         "the network's answer is a Tensor .* is needed, a ndarray", Denoiser(lambda x, t: torch.zeros(2, 3), PROCESS)
     )
     wrong("a state is a Tensor: give `sample` its device", hooks=[lambda step, noise: torch.from_numpy(step.x)])
-    assert torch.is_tensor(sample(denoise, (3,), euler, uniform(PROCESS, 2), [0, 1], x=torch.zeros(2, 3)))
+    assert torch.is_tensor(sample(denoise, (3,), diffusion.euler, uniform(PROCESS, 2), [0, 1], x=torch.zeros(2, 3)))
 
 
 @given(st.sampled_from(sorted(SAMPLERS)), SHAPES)
