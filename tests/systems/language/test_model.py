@@ -35,6 +35,11 @@ def test_a_sentence_of_a_seed_is_the_same_alone_and_among_others(engine):
     assert [model.write(1, seed=5 + i, **how)[0] for i in (0, 3, 69)] == [together[i] for i in (0, 3, 69)]
 
 
+def test_a_seed_is_any_of_64_bits():
+    model = writer("next")
+    assert model.write(2, seed=2**64 - 1) == model.write(1, seed=2**64 - 1) + model.write(1, seed=0)
+
+
 @pytest.mark.parametrize("engine", ["vectors", "masked"])
 @pytest.mark.parametrize(
     ("asked", "right"),
@@ -109,6 +114,8 @@ def test_the_least_risk_is_the_sentence_that_most_agree_with():
         ({"wish": wish(start="The cta")}, "'cta': did you mean cat"),
         ({"source": "anything"}, "not taught to read a source"),
         ({"n": 0}, "at least 1"),
+        ({"seed": -1}, r"seed -1: a whole number from 0 to 2\^64 - 1 is needed"),
+        ({"seed": 2**64}, r"seed 18446744073709551616: a whole number from 0 to 2\^64 - 1"),
     ],
 )
 def test_what_cannot_be_written_is_said(asked, says):
