@@ -108,6 +108,16 @@ def test_the_path_of_a_seed_is_the_same_among_any_others(swinger, swing):
     assert not np.allclose(few, swinger.forecast(swing, samples=3, seed=4).samples)
 
 
+def test_a_seed_is_any_of_64_bits(swinger, swing):
+    paths = swinger.forecast(swing, samples=3, seed=2**64 - 1).samples
+    assert np.isfinite(paths).all() and len(np.unique(paths[:, 0, 0])) == 3
+    holes = swing.copy()
+    holes.iloc[200] = np.nan
+    assert np.isfinite(swinger.impute(holes, samples=2, seed=2**64 - 1)).all()
+    with pytest.raises(UserError, match="seed -1: a whole number"):
+        swinger.impute(holes, seed=-1)
+
+
 def test_few_at_once_are_all_at_once(swinger, swing, monkeypatch):
     whole = swinger.forecast(swing, samples=7).samples
     monkeypatch.setattr("inkwash.systems.series.model.NUMBERS", 300)
@@ -247,7 +257,8 @@ def test_a_tuned_table_comes_nearer_than_the_same_number_of_steps(tmp_path, swin
         ({"samples": 0}, "samples = 0"),
         ({"sampler": "magic"}, "unknown sampler"),
         ({"steps": -1}, "steps = -1"),
-        ({"seed": 2**20}, "seeds lie below"),
+        ({"seed": -1}, r"seed -1: a whole number from 0 to 2\^64 - 1 is needed"),
+        ({"seed": 2**64}, r"seed 18446744073709551616: a whole number from 0 to 2\^64 - 1"),
     ],
 )
 def test_bad_wishes(swinger, swing, how, message):
