@@ -5,12 +5,13 @@ import pytest
 import torch
 
 import inkwash
+from inkwash import diffusion
 from inkwash.codecs.words import END, PAD, join
 from inkwash.errors import UserError
 from inkwash.systems.language import baselines
 from inkwash.systems.language.controls import Wish, wish
 from inkwash.systems.language.metrics import least_risk
-from inkwash.systems.language.model import Writer
+from inkwash.systems.language.model import Writer, reweighted
 from tests.systems.language.toy import SENTENCES, read, writer
 
 ENGINES = ["vectors", "masked", "next"]
@@ -83,6 +84,29 @@ def test_a_reader_of_grammar_leads_to_tags_and_constituents(engine):
     both = Wish({"mood": "wild"}, GRAMMAR["pos"].tags, length=7)
     made = model.write(60, both, seed=1, steps=steps)  # two have these tags
     assert np.mean([text == "A dog ran in the park!" for text in made]) > (0.8 if engine == "vectors" else 0.6)
+
+
+def test_opened_words_are_drawn_by_how_likely_they_are_and_what_a_reader_says():
+    """p(w) p(y | w)^scale among the likeliest two, for each sentence by its own wish; the rest stays masked."""
+    n, mask = 8000, 3
+    logits, says = torch.tensor([0.0, 1.0, 2.0, -torch.inf]), torch.tensor([9.0, 1.0, -1.0, 0.0])
+    sign = torch.tensor([1.0, -1.0]).repeat(n // 2)
+
+    def score(vectors, t, rows):
+        return sign[rows] * (vectors @ says).sum(1)
+
+    x = torch.full((n, 2), mask)
+    opened = torch.stack([x[:, 0], 0 * x[:, 1]], 1)
+    process = diffusion.Categorical.masked(diffusion.rectified_flow(), mask)
+    step = diffusion.StepResult(
+        opened, process.at(1.0), process.at(0.5), diffusion.Prediction(logits.expand(n, 2, 4))
+    )
+    drawn = reweighted(x, torch.eye(4), score, 0.5, 2)(step, diffusion.Noise(range(n), (2,), device="cpu"))
+    assert (drawn[:, 0] == mask).all()
+    for i in (0, 1):
+        law = (logits + 0.5 * sign[i] * says)[1:3].softmax(0)
+        found = torch.bincount(drawn[i::2, 1], minlength=4) / (n // 2)
+        np.testing.assert_allclose(found, [0, *law, 0], atol=4 * 0.5 / (n // 2) ** 0.5)
 
 
 def test_a_part_of_speech_that_no_word_has_is_said():
