@@ -1,6 +1,6 @@
 """What a sampling step costs outside the network: ours, diffusers' and azula's, in one run.
 
-    pip install "diffusers>=0.36" && pip install --no-deps azula
+    pip install "diffusers>=0.36" && pip install --no-deps azula einops
     python benchmarks/overhead.py [--steps 20] [--batch 1] [--shape 3 64 64] [--rounds 5]
 
 It takes less than a minute, prints its tables and writes docs/results/overhead.json. Without azula its column is left
@@ -26,6 +26,7 @@ import platform
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -38,14 +39,11 @@ from torch import Tensor
 import inkwash
 from inkwash import diffusion
 
-try:
+AZULA = find_spec("azula") is not None
+if AZULA:
     import azula.denoise
     import azula.noise
     import azula.sample
-
-    AZULA = True
-except ImportError:
-    AZULA = False
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "overhead.json"
 TABLE, RUNS = 1000, 3
