@@ -17,12 +17,12 @@ from inkwash.weights.files import atomic
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "choice.json"
 SETTINGS = [  # model, sampler, steps, guidance
-    *(("emoji", "ddpm", 20, guidance) for guidance in (1.0, 1.5, 2.0)),
+    *(("emoji", "ancestral", 20, guidance) for guidance in (1.0, 1.5, 2.0)),
     ("emoji", "dpmpp_2m", 20, 1.5),
-    *(("emoji", "ddpm", steps, 1.5) for steps in (10, 4, 2, 1)),
+    *(("emoji", "ancestral", steps, 1.5) for steps in (10, 4, 2, 1)),
     ("emoji", "tuned", 6, 1.5),
     ("emoji", "dpmpp_2m", 20, 1.0),
-    *(("emoji-fast", "ddpm", steps, 1.0) for steps in (4, 2, 1)),
+    *(("emoji-fast", "ancestral", steps, 1.0) for steps in (4, 2, 1)),
 ]
 
 

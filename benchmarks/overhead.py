@@ -1,12 +1,13 @@
 """What a sampling step costs outside the network: ours, diffusers' and azula's, in one run.
 
-    pip install "diffusers>=0.36" && pip install --no-deps azula
-    python benchmarks/overhead.py
+    pip install "diffusers>=0.36" && pip install --no-deps azula einops
+    python benchmarks/overhead.py [--steps 20] [--batch 1] [--shape 3 64 64] [--rounds 5]
 
-It takes about a minute, prints its tables and writes docs/results/overhead.json.
+It takes less than a minute, prints its tables and writes docs/results/overhead.json. Without azula its column is left
+out.
 
-All walk a float32 state (1, 3, 64, 64) down 50 steps on one thread. The network is free: it returns an array made
-beforehand (azula's backbone what it is given). All else that a user's loop runs is counted, first noise included:
+All walk a float32 state (batch, *shape) down as many steps on one thread. The network is free: it returns an array
+made beforehand (azula's backbone what it is given). All else that a user's loop runs is counted, first noise too:
 
 - ours: `diffusion.sample(Denoiser(...), ...)`, whole.
 - diffusers: the loop of its pipelines without gradients, `scale_model_input` and `step`. `set_timesteps`, which it
@@ -19,18 +20,17 @@ rounds (lowest to highest) and the median of the ratios within a round. Last com
 model, guided and clipped as it is used, beside a call of its network on the batch of two that guidance makes.
 """
 
+import argparse
 import json
 import platform
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-import azula.denoise
-import azula.noise
-import azula.sample
 import diffusers
 import numpy as np
 import torch
@@ -39,9 +39,14 @@ from torch import Tensor
 import inkwash
 from inkwash import diffusion
 
+AZULA = find_spec("azula") is not None
+if AZULA:
+    import azula.denoise
+    import azula.noise
+    import azula.sample
+
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "overhead.json"
-SHAPE, STEPS, TABLE = (3, 64, 64), 50, 1000
-ROUNDS, RUNS = 40, 3
+TABLE, RUNS = 1000, 3
 NAMES = ("torch", "NumPy", "diffusers", "azula")
 
 BETAS = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02, "num_train_timesteps": TABLE}
@@ -49,47 +54,47 @@ DDPM = diffusion.Gaussian(diffusion.betas(np.linspace(1e-4, 0.02, TABLE)))
 FLOW = diffusion.Gaussian(diffusion.rectified_flow())
 
 FLOW_ROW = "Euler on a flow"
-# our sampler, their scheduler, azula's sampler
-ROWS: dict[str, tuple[Any, Callable[[], Any], Any]] = {
+# our sampler, their scheduler, the name of azula's sampler
+ROWS: dict[str, tuple[Any, Callable[[], Any], str]] = {
     "DDIM": (
         diffusion.ddim,
         lambda: diffusers.DDIMScheduler(clip_sample=False, **BETAS),
-        azula.sample.DDIMSampler,
+        "DDIMSampler",
     ),
     "DPM-Solver++(2M)": (
         diffusion.dpmpp_2m,
         lambda: diffusers.DPMSolverMultistepScheduler(**BETAS),
-        azula.sample.xEABSampler,
+        "xEABSampler",
     ),
     "UniPC, order 2": (
         diffusion.unipc,
         lambda: diffusers.UniPCMultistepScheduler(solver_order=2, **BETAS),
-        None,
+        "",
     ),
     FLOW_ROW: (
         diffusion.euler,
         diffusers.FlowMatchEulerDiscreteScheduler,
-        azula.sample.EulerSampler,
+        "EulerSampler",
     ),
     "Euler": (
         diffusion.euler,
         lambda: diffusers.EulerDiscreteScheduler(**BETAS),
-        azula.sample.EulerSampler,
+        "EulerSampler",
     ),
     "Heun, a call": (
         diffusion.heun,
         lambda: diffusers.HeunDiscreteScheduler(**BETAS),
-        azula.sample.HeunSampler,
+        "HeunSampler",
     ),
     "DDPM": (
         diffusion.ancestral,
         lambda: diffusers.DDPMScheduler(clip_sample=False, **BETAS),
-        azula.sample.DDPMSampler,
+        "DDPMSampler",
     ),
     "SDE-DPM-Solver++(2M)": (
         diffusion.dpmpp_2m_sde,
         lambda: diffusers.DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++", **BETAS),
-        None,
+        "",
     ),
 }
 FIFTH = ("DDIM", "DPM-Solver++(2M)", "UniPC, order 2")  # ours is to cost at most a fifth of diffusers'
@@ -111,28 +116,44 @@ class Clock:
         return self.taken[-1]
 
 
-def our_run(row: str, device: str | None, setup: Clock) -> Run:
+class Walk(NamedTuple):
+    """What every contender walks."""
+
+    steps: int
+    batch: int
+    shape: tuple[int, ...]
+
+    @property
+    def state(self) -> tuple[int, ...]:
+        return (self.batch, *self.shape)
+
+    def calls(self, row: str, last: int = 1) -> int:
+        """Of the network; `last`: how many of them a second-order method makes in its last step."""
+        return 2 * self.steps - 2 + last if ROWS[row][0] is diffusion.heun else self.steps
+
+
+def our_run(walk: Walk, row: str, device: str | None, setup: Clock) -> Run:
     process, form, spacing = (
         (FLOW, "flow", diffusion.uniform) if row == FLOW_ROW else (DDPM, "eps", diffusion.trailing)
     )
-    output: Any = np.random.default_rng(0).standard_normal((1, *SHAPE), np.float32)
+    output: Any = np.random.default_rng(0).standard_normal(walk.state, np.float32)
     output = output if device is None else torch.from_numpy(output)
-    clock = Clock(2 * STEPS - 1 if diffusion.heun in ROWS[row] else STEPS)
+    clock, sampler, seeds = Clock(walk.calls(row)), ROWS[row][0], range(walk.batch)
 
     for _ in range(RUNS):
-        setup(lambda: spacing(process, STEPS))
-    grid, denoiser = spacing(process, STEPS), diffusion.Denoiser(lambda x, t: output, process, form)
-    return lambda: clock(lambda: diffusion.sample(denoiser, SHAPE, ROWS[row][0], grid, [0], device=device))
+        setup(lambda: spacing(process, walk.steps))
+    grid, denoiser = spacing(process, walk.steps), diffusion.Denoiser(lambda x, t: output, process, form)
+    return lambda: clock(lambda: diffusion.sample(denoiser, walk.shape, sampler, grid, seeds, device=device))
 
 
-def their_run(row: str, setup: Clock) -> Run:
-    scheduler, output = ROWS[row][1](), torch.randn(1, *SHAPE)
+def their_run(walk: Walk, row: str, setup: Clock) -> Run:
+    scheduler, output = ROWS[row][1](), torch.randn(walk.state)
     flow = row == FLOW_ROW  # whose pipelines scale neither noise nor input
-    clock = Clock(2 * STEPS - 1 if diffusion.heun in ROWS[row] else STEPS)
+    clock = Clock(walk.calls(row))
 
     @torch.no_grad()
     def loop() -> None:
-        x = torch.randn(1, *SHAPE)
+        x = torch.randn(walk.state)
         x = x if flow else x * scheduler.init_noise_sigma
         for t in scheduler.timesteps:
             if not flow:
@@ -140,60 +161,61 @@ def their_run(row: str, setup: Clock) -> Run:
             x = scheduler.step(output, t, x, return_dict=False)[0]
 
     def run() -> float:
-        setup(lambda: scheduler.set_timesteps(STEPS))
+        setup(lambda: scheduler.set_timesteps(walk.steps))
         return clock(loop)
 
     return run
 
 
-def azula_run(row: str) -> Run:
+def azula_run(walk: Walk, row: str) -> Run:
     class Identity(torch.nn.Module):
         def forward(self, x: Tensor, t: Tensor) -> Tensor:
             return x
 
     schedule = azula.noise.RectifiedSchedule() if row == FLOW_ROW else azula.noise.VPSchedule()
-    sampler = ROWS[row][2](azula.denoise.KarrasDenoiser(Identity(), schedule), steps=STEPS, silent=True)
-    clock = Clock(2 * STEPS if diffusion.heun in ROWS[row] else STEPS)
-    return lambda: clock(lambda: sampler(sampler.init((1, *SHAPE))))
+    make = getattr(azula.sample, ROWS[row][2])
+    sampler = make(azula.denoise.KarrasDenoiser(Identity(), schedule), steps=walk.steps, silent=True)
+    clock = Clock(walk.calls(row, last=2))
+    return lambda: clock(lambda: sampler(sampler.init(walk.state)))
 
 
-def shipped_runs() -> tuple[Run, Run]:
+def shipped_runs(steps: int) -> tuple[Run, Run]:
     """The loop of the shipped model without its network, and a call of that network."""
-    emoji = inkwash.load("emoji")
-    size = emoji.info.size // emoji.info.patch
-    shape = (3 * emoji.info.patch**2, size, size)
+    emoji = inkwash.load("emoji", runtime="torch", threads=1)
     both = emoji.condition(["a red fox", ""], ["flat", None])
-    told, untold = ({key: value[i : i + 1] for key, value in both.items()} for i in (0, 1))
-    output, times = torch.randn(2, *shape), torch.full((2,), 500.0)
+    cond, uncond = ({key: value[i : i + 1] for key, value in both.items()} for i in (0, 1))
+    output, times = torch.randn(2, *emoji.shape), torch.full((2,), 500.0)
     process = emoji.denoiser.process
     denoiser = diffusion.Denoiser(lambda x, t, **condition: output, process, emoji.info.parametrization)
-    guided = diffusion.static_threshold(diffusion.classifier_free(denoiser, emoji.info.guidance, untold))
-    grid, loop, network = diffusion.uniform(process, STEPS), Clock(STEPS), Clock()
+    guided = diffusion.static_threshold(diffusion.classifier_free(denoiser, emoji.info.guidance, uncond))
+    grid, loop, network = diffusion.uniform(process, steps), Clock(steps), Clock()
 
     def call() -> float:
         with torch.no_grad():
             return network(lambda: emoji.network(output, times, **both))
 
     return (
-        lambda: loop(lambda: diffusion.sample(guided, shape, diffusion.dpmpp_2m, grid, [0], told, device="cpu")),
+        lambda: loop(
+            lambda: diffusion.sample(guided, emoji.shape, diffusion.dpmpp_2m, grid, [0], cond, device="cpu")
+        ),
         call,
     )
 
 
-def measure() -> dict[str, Any]:
+def measure(walk: Walk, count: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     setups = {"making our grid": Clock(), "set_timesteps": Clock()}
     contenders: dict[tuple[str, str], Run] = {}
     for row, (_, _, third) in ROWS.items():
-        contenders[row, "torch"] = our_run(row, "cpu", setups["making our grid"])
-        contenders[row, "NumPy"] = our_run(row, None, setups["making our grid"])
-        contenders[row, "diffusers"] = their_run(row, setups["set_timesteps"])
-        if third is not None:
-            contenders[row, "azula"] = azula_run(row)
-    contenders[SHIPPED, "loop"], contenders[SHIPPED, "network"] = shipped_runs()
+        contenders[row, "torch"] = our_run(walk, row, "cpu", setups["making our grid"])
+        contenders[row, "NumPy"] = our_run(walk, row, None, setups["making our grid"])
+        contenders[row, "diffusers"] = their_run(walk, row, setups["set_timesteps"])
+        if AZULA and third:
+            contenders[row, "azula"] = azula_run(walk, row)
+    contenders[SHIPPED, "loop"], contenders[SHIPPED, "network"] = shipped_runs(walk.steps)
 
     rounds: dict[str, dict[str, list[float]]] = {row: {} for row in (*ROWS, SHIPPED)}
-    for i in range(ROUNDS + 1):
+    for i in range(count + 1):
         for (row, name), run in list(contenders.items())[:: 1 if i % 2 else -1]:
             taken = median(run() for _ in range(RUNS))
             if i:  # the first round warms up
@@ -211,12 +233,12 @@ def measure() -> dict[str, Any]:
         "command": "python benchmarks/overhead.py",
         "environment": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "torch", "diffusers", "azula")},
+            **{name: version(name) for name in ("numpy", "torch", "diffusers", *["azula"] * AZULA)},
             "machine": platform.machine(),
             "threads": 1,
         },
-        "state": [1, *SHAPE],
-        "steps in a run": STEPS,
+        "state": list(walk.state),
+        "steps in a run": walk.steps,
         "runs in a round": RUNS,
         "microseconds, each round": rounds,
         "ours over diffusers": ratios,
@@ -229,12 +251,13 @@ def measure() -> dict[str, Any]:
 def tables(report: dict[str, Any]) -> str:
     """The report as a Markdown table, with the bars below it."""
     rounds = report["microseconds, each round"]
+    names = [name for name in NAMES if any(name in row for row in rounds.values())]
     lines = [
-        f"| microseconds a step | {' | '.join(NAMES)} | torch / diffusers | NumPy / diffusers |",
-        f"|---|{'---:|' * (len(NAMES) + 2)}",
+        f"| microseconds a step | {' | '.join(names)} | torch / diffusers | NumPy / diffusers |",
+        f"|---|{'---:|' * (len(names) + 2)}",
     ]
     for row, ratios in report["ours over diffusers"].items():
-        cells = [spread(rounds[row][name]) if name in rounds[row] else "" for name in NAMES]
+        cells = [spread(rounds[row][name]) if name in rounds[row] else "" for name in names]
         cells += [f"{ratio:.2f}" for ratio in ratios.values()]
         lines.append(f"| {row} | {' | '.join(cells)} |")
     loop, network = (spread(rounds[SHIPPED][name]) for name in ("loop", "network"))
@@ -249,9 +272,19 @@ def spread(values: list[float]) -> str:
     return f"{median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
 
 
-if __name__ == "__main__":
-    report = measure()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--shape", type=int, nargs="+", default=[3, 64, 64], help="of one sample")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    report = measure(Walk(options.steps, options.batch, tuple(options.shape)), options.rounds)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(tables(report))
     print(f"\n{RESULT}")
+
+
+if __name__ == "__main__":
+    main()

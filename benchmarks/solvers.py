@@ -30,8 +30,16 @@ from inkwash.weights.files import atomic
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "solvers.json"
 STEPS = (4, 6, 8, 10, 20)
-STOCHASTIC = {"ddpm", "euler_ancestral", "dpmpp_2m_sde", "predictor_corrector"}
-TWICE = {"heun", "dpm2", "predictor_corrector"}  # two calls of the network a step
+STOCHASTIC = {"ancestral", "consistency", "dpmpp_2m_sde", "dpmpp_3m_sde", "dpmpp_sde", "euler_ancestral"}
+STOCHASTIC |= {"predictor_corrector"}
+TWICE = {
+    "heun",
+    "dpm2",
+    "flow_heun",
+    "flow_midpoint",
+    "dpmpp_sde",
+    "predictor_corrector",
+}  # two calls of the network a step
 REFERENCE = "heun", 200
 COMPARED = 12  # pictures
 

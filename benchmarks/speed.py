@@ -46,19 +46,19 @@ def pipeline(ours: Any, steps: int, guidance: float) -> Callable[[], np.ndarray]
 
     @torch.no_grad()
     def draw() -> np.ndarray:
-        told = ours.condition([PROMPT, ""], [STYLE, None])
+        condition = ours.condition([PROMPT, ""], [STYLE, None])
         scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))
         x = start
         for t in scheduler.timesteps:
             both = torch.cat([x, x])
-            asked, null = unet(
-                torch.cat([both, told["concat"]], dim=1) if "concat" in told else both,
+            cond, uncond = unet(
+                torch.cat([both, condition["concat"]], dim=1) if "concat" in condition else both,
                 t,
-                encoder_hidden_states=told["context"],
-                encoder_attention_mask=told["context_mask"],
-                class_labels=told["label"],
+                encoder_hidden_states=condition["context"],
+                encoder_attention_mask=condition["context_mask"],
+                class_labels=condition["label"],
             ).sample.chunk(2)
-            x = scheduler.step(null + guidance * (asked - null), t, x).prev_sample
+            x = scheduler.step(uncond + guidance * (cond - uncond), t, x).prev_sample
         return latents.from_output(vae.decode(x / vae.config.scaling_factor).sample.numpy())[0, ..., :3]
 
     return draw

@@ -134,7 +134,7 @@ class Our:
         self.grid = diffusion.uniform(self.process, SAMPLER_STEPS)
 
     def denoiser(self, network: Call) -> diffusion.Denoiser:
-        return diffusion.Denoiser(network, self.process, "clean")
+        return diffusion.Denoiser(network, self.process, "x0")
 
     def loss(self, network: Call) -> Loss:
         denoiser = self.denoiser(network)
