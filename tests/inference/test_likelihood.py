@@ -12,13 +12,10 @@ from inkwash.diffusion import (
     Noise,
     Normal,
     Prediction,
-    bits_per_dimension,
-    log_likelihood,
-    log_snr,
+    exponential,
     uniform,
-    variational_bound,
 )
-from inkwash.diffusion.likelihood import rk45
+from inkwash.inference import bits_per_dimension, log_likelihood, variational_bound
 from tests.diffusion.oracle import MEAN, PROCESSES, VARIANCE, denoise, finite
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)
@@ -50,7 +47,7 @@ def test_the_probability_flow_gives_the_density_of_gaussian_data(schedule):
     process = PROCESSES[schedule]
     x = torch.from_numpy(MEAN + VARIANCE**0.5 * NODES)[:, None]
     found, calls = log_likelihood(denoise, process, x, range(len(x)), tolerance=1e-7)
-    low, high = max(1e-3, process.at(0.0).ratio), min(80.0, process.at(1.0).ratio)
+    low, high = max(1e-3, process.at(0.0).edm_sigma), min(80.0, process.at(1.0).edm_sigma)
     before, after = VARIANCE + low**2, VARIANCE + high**2
     exact = Normal(0.0, high).log_prob(MEAN + (after / before) ** 0.5 * (x - MEAN)) + math.log(after / before) / 2
     torch.testing.assert_close(found, exact[:, 0], rtol=0, atol=1e-4)
@@ -85,7 +82,7 @@ def test_the_probability_flow_gives_the_density_of_two_smoothed_points(schedule)
     x = torch.linspace(-2.0, 2.0, 9, dtype=torch.float64)[:, None]
     points, noise = np.array([[-2.0], [1.0], [1.0]]), 0.3  # of mean zero, as is the prior
     found, _ = log_likelihood(
-        finite(points), PROCESSES[schedule], x, range(9), highest=1000.0, lowest=noise, tolerance=1e-7
+        finite(points), PROCESSES[schedule], x, range(9), sigma_max=1000.0, sigma_min=noise, tolerance=1e-7
     )
     each = torch.stack([Normal(float(p), noise).log_prob(x[:, 0]) for p in points[:, 0]])
     torch.testing.assert_close(found, torch.logsumexp(each, 0) - math.log(3), rtol=0, atol=1e-4)
@@ -160,7 +157,7 @@ def test_the_bound_rises_to_the_density_as_steps_grow_and_never_above_it(schedul
     x0 = MEAN + VARIANCE**0.5 * NODES
     gaps = []
     for steps in (25, 50, 100, 200, 400):
-        grid = log_snr(PROCESSES[schedule], steps, lowest=0.01)
+        grid = exponential(PROCESSES[schedule], steps, sigma_min=0.01)
         gaps.append(-entropy - expected_bound(denoise, grid, x0) @ WEIGHTS)
     assert all(0 < b < 0.6 * a for a, b in pairwise(gaps)) and gaps[-1] < 0.1
 
@@ -178,7 +175,7 @@ def test_with_the_exact_variance_the_bound_is_tight_for_any_number_of_steps(sche
         variance = s.alpha**2 * VARIANCE + s.sigma**2 - covariance**2 / total
         added = t.sigma**2 - (t.alpha / s.alpha * s.sigma) ** 2
         spread = 1 - math.log(variance / added) / (2 * math.log(s.sigma / t.sigma)) if s.sigma else 0.0
-        return Prediction(denoise(x, t).clean, 0 * x + spread)
+        return Prediction(denoise(x, t).x0, 0 * x + spread)
 
     first, t = grid[0], grid[-2]
     ends = Normal(first.alpha * MEAN, (first.alpha**2 * VARIANCE + first.sigma**2) ** 0.5).kl(
@@ -196,10 +193,10 @@ def test_numpy_and_torch_give_the_same_bound_and_keep_no_graph():
     x0, grid = np.array([[-1.0, 0.2], [0.5, 1.0]]), uniform(PROCESSES["cosine"], 20)
 
     def wider(x, t, condition=None):
-        return Prediction(denoise(x, t).clean, 0 * x + 0.25)
+        return Prediction(denoise(x, t).x0, 0 * x + 0.25)
 
     def learned(x, t, condition=None):
-        return Prediction(wider(x, t).clean * weight, 0 * x + 0.25)
+        return Prediction(wider(x, t).x0 * weight, 0 * x + 0.25)
 
     for width in (None, 0.1):
         one = variational_bound(wider, grid, x0, Noise([1, 2], (2,)), bin_width=width)
@@ -248,7 +245,7 @@ def test_the_bound_of_a_lattice_is_below_the_chains_own_probabilities():
         density = density @ np.exp(step.log_prob(x[None, :])) * (x[1] - x[0])
     edges = np.array([-np.inf, -0.75, -0.25, 0.25, 0.75, np.inf])
     cdf = np.vectorize(lambda z: math.erfc(-z / math.sqrt(2)) / 2)
-    clean = DISCRETE(x[:, None], grid[2]).clean
+    clean = DISCRETE(x[:, None], grid[2]).x0
     chain = density @ np.diff(cdf((edges - clean) / grid[2].sigma), axis=1)
     assert chain.sum() == pytest.approx(1, abs=1e-6)
     bound = expected_bound(DISCRETE, grid, LEVELS, bins)
@@ -259,7 +256,7 @@ def test_bits_per_dimension_of_a_lattice_come_down_to_its_entropy():
     entropy = -(FREQUENCY * np.log2(FREQUENCY)).sum()
     bits = []
     for steps in (50, 100, 200, 400):
-        grid = log_snr(PROCESSES["rectified_flow"], steps, lowest=0.05)
+        grid = exponential(PROCESSES["rectified_flow"], steps, sigma_min=0.05)
         bits.append(bits_per_dimension(expected_bound(DISCRETE, grid, LEVELS, 0.5) @ FREQUENCY, 1))
     assert all(entropy < b < a for a, b in pairwise(bits))
     assert bits[-1] == pytest.approx(entropy, abs=0.05)

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from inkwash import diffusion
 from inkwash.diffusion import (
     Categorical,
-    Centred,
     DiffusionError,
     Gaussian,
     Prediction,
     Torus,
+    ZeroCoM,
     ancestral,
     ddim,
     known_region,
-    particles,
     sample,
     uniform,
 )
-from inkwash.diffusion.particles import residual_systematic
+from inkwash.inference import particles
+from inkwash.inference.particles import residual_systematic
 from tests.diffusion import test_categorical as tokens
 
 SIZE, PART = 8, 4  # elements, of which the first few are known
@@ -116,7 +116,7 @@ def test_tokens_are_conditioned_exactly():
 
 def test_a_centred_motif_finds_its_own_place():
     """Two of five points in a line known up to their place: the gap between them, and the rest, as they should be."""
-    process, points, gap = Centred(diffusion.cosine()), 5, 1.2
+    process, points, gap = ZeroCoM(diffusion.cosine()), 5, 1.2
     basis = np.linalg.svd(np.ones((1, points)))[2][1:]
     scale = np.array([0.3, 0.6, 1.0, 1.5])  # variances along the basis, so that points depend on each other
     cov = basis.T @ np.diag(scale) @ basis
@@ -162,7 +162,7 @@ def test_a_dict_of_fields_is_weighed_together():
         clean["a"] = x["a"] + (share * drift).sum(1, keepdims=True)
         return {k: Prediction(value.astype(np.float32)) for k, value in clean.items()}
 
-    grids = {"n": uniform(number, 60), "a": diffusion.log_snr(angle, 60, 0.7, 0.005)}
+    grids = {"n": uniform(number, 60), "a": diffusion.exponential(angle, 60, 0.7, 0.005)}
     known = {"n": (np.array([1.0]), np.array([True]))}
     found = particles(joint, {"n": (1,), "a": (1,)}, grids, range(60), count=16, known=known)
     assert (found.x["n"] == 1).all() and (found.x["a"] >= 0).all() and (found.x["a"] < 1).all()
