@@ -162,7 +162,7 @@ def test_a_dict_of_fields_is_weighed_together():
         clean["a"] = x["a"] + (share * drift).sum(1, keepdims=True)
         return {k: Prediction(value.astype(np.float32)) for k, value in clean.items()}
 
-    grids = {"n": uniform(number, 60), "a": diffusion.exponential(angle, 60, 0.7, 0.005)}
+    grids = {"n": uniform(number, 60), "a": uniform(angle, 60)}
     known = {"n": (np.array([1.0]), np.array([True]))}
     found = particles(joint, {"n": (1,), "a": (1,)}, grids, range(60), count=16, known=known)
     assert (found.x["n"] == 1).all() and (found.x["a"] >= 0).all() and (found.x["a"] < 1).all()
