@@ -52,7 +52,7 @@ def pipeline(ours: Any, steps: int, guidance: float) -> Callable[[], np.ndarray]
         for t in scheduler.timesteps:
             both = torch.cat([x, x])
             asked, null = unet(
-                torch.cat([both, told["sketch"]], dim=1) if "sketch" in told else both,
+                torch.cat([both, told["concat"]], dim=1) if "concat" in told else both,
                 t,
                 encoder_hidden_states=told["context"],
                 encoder_attention_mask=told["context_mask"],

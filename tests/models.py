@@ -4,7 +4,7 @@ import torch
 
 from inkwash.codecs.text import TextCodec
 from inkwash.networks.autoencoder import Autoencoder
-from inkwash.networks.sketch import Sketch
+from inkwash.networks.mean_predictor import MeanPredictor
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures.drawing import TEXT_ENCODER, Info
 from inkwash.systems.pictures.model import Pictures
@@ -41,7 +41,7 @@ def tiny(latent: bool = False, sketch: bool = False, **changes) -> Pictures:
         class_embed_type="projection",
         projection_class_embeddings_input_dim=384 + len(info.styles),
     )
-    drawn = random(Sketch(384 + len(info.styles), channels, 4, hidden=32)) if sketch else None
+    drawn = random(MeanPredictor(384 + len(info.styles), channels, 4, hidden=32)) if sketch else None
     return Pictures(random(unet), info, TextCodec.load(TEXT_ENCODER), vae=vae, sketch=drawn)
 
 

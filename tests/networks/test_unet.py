@@ -250,6 +250,84 @@ def test_a_label_or_a_context_must_be_what_the_network_was_built_for():
         UNet(**LOWEST)(**inputs("lowest", 8, 8) | {"context": None})
 
 
+def residuals_of(unet: UNet, given: dict[str, torch.Tensor | None]) -> list[torch.Tensor]:
+    """Random ones for the skip states, whose shapes a pass through the way down tells, and for the middle."""
+    states = []
+    hooks = [unet.conv_in.register_forward_hook(lambda _, args, out: states.append(out))]
+    for block in unet.down_blocks:
+        hooks.append(block.register_forward_hook(lambda _, args, out: states.extend(out)))
+    unet(**given)
+    for hook in hooks:
+        hook.remove()
+    torch.manual_seed(2)
+    return [torch.randn_like(state) for state in [*states, states[-1]]]
+
+
+@pytest.mark.parametrize("name", ["sd1", "class", "far padding"])
+@torch.no_grad()
+def test_residuals_are_those_of_diffusers(name):
+    Theirs = pytest.importorskip("diffusers").UNet2DConditionModel
+    ours, theirs = filled(**CONFIGS[name]), Theirs(**CONFIGS[name]).eval()
+    theirs.load_state_dict(ours.state_dict())
+    given = inputs(name, 16, 8)
+    *down, middle = residuals_of(ours, given)
+    expected = theirs(
+        given["x"],
+        given["time"],
+        given["context"],
+        class_labels=given["label"],
+        encoder_attention_mask=given["context_mask"],
+        down_block_additional_residuals=down,
+        mid_block_additional_residual=middle,
+    ).sample
+    found = ours(**given, residuals=[*down, middle])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert (found - ours(**given)).abs().max() > 0.1
+
+
+@torch.no_grad()
+def test_nothing_added_is_nothing_changed():
+    unet, given = filled(**LOWEST), inputs("lowest", 13, 10)
+    zeros = [torch.zeros_like(residual) for residual in residuals_of(unet, given)]
+    assert torch.equal(unet(**given, added=zeros[0], residuals=zeros), unet(**given))
+
+
+@torch.no_grad()
+def test_what_is_added_goes_in_where_the_bias_of_the_first_convolution_does():
+    unet, given = filled(**LOWEST), inputs("lowest", 13, 10)
+    bias = torch.randn(16)
+    found = unet(**given, added=bias[:, None, None].expand(2, 16, 13, 10))
+    unet.conv_in.bias += bias
+    torch.testing.assert_close(found, unet(**given), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_features_of_another_picture_are_added_as_if_both_were_seen_by_one_convolution():
+    # conv([x; y]) = G(x) + F(y): the sum of SegDiff, for an encoder F of one convolution
+    torch.manual_seed(0)
+    both, given = filled(**LOWEST | {"in_channels": 7}), inputs("lowest", 13, 10)
+    alone, other = filled(**LOWEST), torch.randn(2, 3, 13, 10)
+    state = both.state_dict()
+    kernel = state.pop("conv_in.weight")
+    alone.load_state_dict(state | {"conv_in.weight": kernel[:, :4]})
+    features = torch.nn.functional.conv2d(other, kernel[:, 4:], padding=1)
+    expected = both(**given | {"x": torch.cat([given["x"], other], dim=1)})
+    torch.testing.assert_close(alone(**given, added=features), expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_additions_of_another_number_or_shape_are_refused():
+    unet, given = filled(**LOWEST), inputs("lowest", 8, 8)
+    residuals = residuals_of(unet, given)
+    with pytest.raises(ValueError, match=r"4 residuals: this U-Net takes 5, the middle's last"):
+        unet(**given, residuals=residuals[:-1])
+    residuals[2] = residuals[2][:1]
+    with pytest.raises(ValueError, match=r"residual 2 has the shape \(1, 16, 4, 4\), .* \(2, 16, 4, 4\)"):
+        unet(**given, residuals=residuals)
+    with pytest.raises(ValueError, match=r"added has the shape \(16, 1, 1\), .* \(2, 16, 8, 8\)"):
+        unet(**given, added=torch.zeros(16, 1, 1))
+
+
 def rewrite(file, change):
     tensors = load_file(file)
     change(tensors)

@@ -63,5 +63,5 @@ def test_an_improved_denoiser_answers_with_the_mean_of_word_vectors_of_unit_scal
 @torch.no_grad()
 def test_a_denoiser_of_the_paper_has_free_word_vectors():
     network = nonzero(VectorDenoiser(improved=False, **SMALL))
-    assert network.table is network.embedding.weight
+    assert torch.equal(network.table, network.embedding.weight)
     assert network(torch.randn(3, 6, 8), torch.full((3,), 500.0)).shape == (3, 6, 8)

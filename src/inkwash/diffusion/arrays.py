@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, reduce
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial, reduce
 from operator import add, mul
 from typing import Any
 
 import numpy as np
+
+from inkwash.diffusion.errors import DiffusionError
 
 Array = Any  # a NumPy array or a torch tensor: the core does the same arithmetic on both
 
@@ -38,8 +40,8 @@ def linear_combination(values: Sequence[Array], weights: Sequence[Array]) -> Arr
     """
     if namespace(values[0]) is np or not isinstance(weights[0], float):
         return reduce(add, map(mul, weights, values))
-    total, rest = (values[0], 1) if weights[0] == 1.0 else (_zero(), 0)
-    for value, weight in zip(values[rest:], weights[rest:], strict=True):
+    total = values[0] if weights[0] == 1.0 else _zero().add(values[0], alpha=weights[0])
+    for value, weight in zip(values[1:], weights[1:], strict=True):
         total = total.add(value, alpha=weight)
     return total
 
@@ -57,7 +59,10 @@ def numpy(x: Array) -> np.ndarray:
 
 
 def like(value: Any, x: Array, dtype: Any = None) -> Array:
-    """`value` as an array of the kind and on the device of `x`, in its dtype unless another is given."""
+    """`value` as an array of the kind and on the device of `x`, in its dtype unless another is given; gradients
+    pass."""
+    if namespace(x) is not np and namespace(value) is not np:
+        return value.to(x.device, dtype or x.dtype)
     return namespace(x).asarray(value, dtype=dtype or x.dtype, device=x.device)
 
 
@@ -92,7 +97,8 @@ def norm(x: Array) -> Array:
 
 
 def quantile(x: Array, q: float) -> Array:
-    """Of each row of (batch, n), between neighbours linearly, as NumPy does; torch's own takes 2^24 numbers at most."""
+    """Of each row of (batch, n), between neighbours linearly, as NumPy does; torch's own takes 2^24 numbers at
+    most."""
     if namespace(x) is np:
         return np.quantile(x, q, 1).astype(x.dtype)
     place = q * (x.shape[1] - 1)
@@ -113,23 +119,30 @@ def interpolate(t: Array, table: np.ndarray) -> Array:
 
 def same(a: Any, b: Any) -> bool:
     """Whether two values are equal, arrays within them element by element."""
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
+    if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
-    if hasattr(a, "shape") or hasattr(b, "shape"):
-        return type(a) is type(b) and np.array_equal(numpy(a), numpy(b))
+    if isinstance(a, partial) and isinstance(b, partial):
+        return same((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
+    if getattr(a, "ndim", 0) or getattr(b, "ndim", 0):
+        return namespace(a) is namespace(b) and np.array_equal(numpy(a), numpy(b))
     return bool(a == b)
 
 
 def is_tokens(x: Array) -> bool:
     """Whether a state is of whole numbers."""
-    return "int" in str(x.dtype)
+    return _is_whole(x.dtype)
+
+
+@cache
+def _is_whole(dtype: Any) -> bool:
+    return "int" in str(dtype)
 
 
 def split(state: Any) -> dict[str, Any]:
     """A state of named fields as a dict; the only field of a bare state is called ""."""
-    return dict(state) if isinstance(state, Mapping) else {"": state}
+    return dict(state) if isinstance(state, dict) else {"": state}
 
 
 def merge(fields: dict[str, Any]) -> Any:
@@ -137,9 +150,18 @@ def merge(fields: dict[str, Any]) -> Any:
     return fields.get("", fields)
 
 
-def each(value: Any, names: Iterable[str]) -> dict[str, Any]:
-    """A value for each field: a dict as it is, else one for all."""
-    return dict(value) if isinstance(value, Mapping) else dict.fromkeys(names, value)
+def each(value: Any, names: Iterable[str], default: Any = None) -> dict[str, Any]:
+    """A value for each field: those of a dict, or `default`; else one for all.
+
+    Raises DiffusionError for a value of a field that is not there.
+    """
+    if not isinstance(value, dict):
+        return dict.fromkeys(names, value)
+    names = [*names]
+    for name in value:
+        if name not in names:
+            raise DiffusionError(f"there is no field '{name}', only {names if names != [''] else 'a bare state'}")
+    return {name: value.get(name, default) for name in names}
 
 
 def by_field(f: Callable[..., Any], *states: Any) -> Any:

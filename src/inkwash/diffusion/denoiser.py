@@ -30,14 +30,13 @@ from inkwash.diffusion.losses import (
     LossAware,
     Objective,
     Term,
-    Times,
     Weight,
     d3pm_bound,
     square,
     uniform_times,
     unit,
 )
-from inkwash.diffusion.options import POSITIVE, maker
+from inkwash.diffusion.options import COUNT, POSITIVE, UNIT, check, maker
 from inkwash.diffusion.process import Prediction, Process
 from inkwash.diffusion.schedule import NoiseLevel
 
@@ -139,12 +138,13 @@ class Denoiser:
     """A network, the process it undoes and what it predicts: a Parametrization, or the name of one.
 
     The network is called as `network(x, time, **condition)`, time of shape (batch,). It may be a torch module, which
-    is given x in the dtype of its weights, or any function of arrays, an ONNX session for one. `c_noise(level)` gives
-    the number by which the network knows a time; for one trained on a table of T betas that is T t - 1. A network may
-    answer with `(output, by-products)`, the latter a dict of arrays that goes on as `Prediction.extra`.
+    is given x in the dtype of its weights and times in float32 or better, or any function of arrays, an ONNX session
+    for one. `c_noise(level)` gives the number by which the network knows a time; for one trained on a table of T
+    betas that is T t - 1. A network may answer with `(output, by-products)`, the latter a dict of arrays that goes on
+    as `Prediction.extra`.
 
-    A state of named fields has dicts of processes and perhaps of parametrizations; its one network gets dicts of x and
-    times and answers with a dict. Tokens are predicted by their logits, numbers by their noise unless it is said.
+    A state of named fields has dicts of processes and perhaps of parametrizations; its one network gets dicts of x
+    and times and answers with a dict. Tokens are predicted by their logits, numbers by their noise unless it is said.
 
     A network that also learns the variance of a chain of `variance_steps` equal steps answers with twice the channels
     (axis 1): what it predicts, and v from -1 to 1, the learned variance being (v + 1) / 2 (Improved DDPM, Nichol &
@@ -173,13 +173,18 @@ class Denoiser:
                 known = ", ".join(PARAMETRIZATIONS)
                 raise DiffusionError(f"parametrization {form!r}: one of {known} is needed")
             if isinstance(process, Categorical) and form is not PARAMETRIZATIONS["x0"]:
-                raise DiffusionError(f"parametrization {form!r}: of tokens a network predicts the logits ('x0')")
-        if self.variance_steps is not None and isinstance(self.process, Mapping):
+                named = each(self.parametrization, split(self.process))[name]
+                raise DiffusionError(f"parametrization {named!r}: of tokens a network predicts the logits ('x0')")
+        if self.variance_steps is not None:
+            check("Denoiser", {"variance_steps": self.variance_steps}, {"variance_steps": COUNT})
+        if self.variance_steps is not None and isinstance(self.process, dict):
             raise DiffusionError("variance_steps: variances are learned of a single state of numbers")
 
     def form(self, field: str = "") -> Parametrization:
         """The parametrization of a field."""
-        form: Any = each(self.parametrization, [field]).get(field)
+        form = self.parametrization
+        if isinstance(form, dict):
+            form = form.get(field)
         if form is None:
             form = "x0" if isinstance(split(self.process)[field], Categorical) else "eps"
         named: Parametrization = PARAMETRIZATIONS.get(form, form) if isinstance(form, str) else form
@@ -191,52 +196,58 @@ class Denoiser:
         `t` is a `NoiseLevel`, a number, or an array (batch,) of times; gradients pass.
         Raises DiffusionError at alpha = 0 for a network that predicts the noise or the score.
         """
-        return merge({name: term.prediction for name, term in self._terms(x, t, condition).items()})
+        return merge({name: prediction for name, (_, prediction) in self._answers(x, t, condition).items()})
 
-    def _terms(self, x: Any, t: Any, condition: Condition | None, x0: Any = None, eps: Any = None) -> dict[str, Term]:
-        xs, processes, forms, seen, times, nexts = split(x), split(self.process), {}, {}, {}, {}
+    def _answers(self, x: Any, t: Any, condition: Condition | None) -> dict[str, tuple[Array, Prediction]]:
+        """Of each field what the network answers, and the prediction made of it."""
+        xs, processes = split(x), split(self.process)
+        if not xs.keys() <= processes.keys():
+            raise DiffusionError(f"the denoiser is of the fields {[*processes]}, the state of {[*xs]}")
         levels = {name: _level(processes[name], level, xs[name]) for name, level in each(t, xs).items()}
-        for name, value in xs.items():
-            level, forms[name] = levels[name], self.form(name)
-            scale = forms[name].c_in
-            value = processes[name].postprocess(value)
-            seen[name] = self._as_weights(value if scale is None else value * scale(level))
-            times[name] = self._time(level, value)
-            nexts[name] = None if level.s is None else self._time(level.s, value)
-        if self.two_times and None in nexts.values():
-            raise DiffusionError(
-                "a network of two times: take a sampler that says where it goes (euler, consistency)"
-            )
-        told = [merge(nexts)] if self.two_times else []
-        answers = split(self.network(merge(seen), merge(times), *told, **(condition or {})))
-        terms = {}
-        for name, value in xs.items():
-            level, form, answer = levels[name], forms[name], answers[name]
-            output, extra = answer if isinstance(answer, tuple) else (answer, None)
-            output, variance = _float_like(output, value), None
-            if self.variance_steps is not None:
-                channels = value.shape[1]
-                output, variance = output[:, :channels], (output[:, channels:] + 1) / 2
-            prediction = Prediction(_to_x0(form, value, level, output), variance, extra)
-            clean, drawn = split(x0).get(name), split(eps).get(name)
-            terms[name] = Term(processes[name], form, clean, value, level, drawn, output, prediction)
-        return terms
+        seen = {name: self._seen(name, value, levels[name]) for name, value in xs.items()}
+        times = [merge({name: self._time(level, seen[name]) for name, level in levels.items()})]
+        if self.two_times:
+            times.append(merge({name: self._time(level.s, seen[name]) for name, level in levels.items()}))
+        answers = split(self.network(merge(seen), *times, **(condition or {})))
+        return {name: self._read(name, value, levels[name], answers.get(name)) for name, value in xs.items()}
 
-    def _time(self, level: NoiseLevel, x: Array) -> Array:
-        value, dtype = self.c_noise(level), namespace(x).float32 if is_tokens(x) else x.dtype
-        if isinstance(value, (int, float)):
-            return namespace(x).full((x.shape[0],), value, dtype=dtype, device=x.device)
-        return cast(value, dtype).reshape(-1)
-
-    def _as_weights(self, x: Array) -> Array:
-        """In the dtype of a torch module's weights."""
-        torch = sys.modules.get("torch")
+    def _seen(self, field: str, x: Array, t: NoiseLevel) -> Array:
+        """What the network is shown of a field: in the dtype of a torch module's weights."""
+        x, c_in, torch = split(self.process)[field].postprocess(x), self.form(field).c_in, sys.modules.get("torch")
+        x = x if c_in is None else x * c_in(t)
         if torch is None or not isinstance(self.network, torch.nn.Module):
             return x
         if not torch.is_tensor(x):
             raise DiffusionError('the network is of torch, the state of NumPy: give `sample` a device, "cpu" for one')
         dtype = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), x.dtype)
         return x if is_tokens(x) else x.to(dtype)
+
+    def _time(self, level: NoiseLevel | None, x: Array) -> Array:
+        if level is None:
+            raise DiffusionError(
+                "a network of two times: take a sampler that says where it goes (euler, consistency)"
+            )
+        value = self.c_noise(level)
+        dtype = namespace(x).float64 if "float64" in str(x.dtype) else namespace(x).float32
+        if isinstance(value, (int, float)):
+            return namespace(x).full((x.shape[0],), value, dtype=dtype, device=x.device)
+        return cast(value, dtype).reshape(-1)
+
+    def _read(self, field: str, x: Array, t: NoiseLevel, answer: Any) -> tuple[Array, Prediction]:
+        output, extra = answer if isinstance(answer, tuple) else (answer, None)
+        shape, given = list(split(self.process)[field].output_shape(tuple(x.shape))), getattr(output, "shape", ())
+        if self.variance_steps is not None:
+            shape[1] *= 2
+        if namespace(output) is not namespace(x) or list(given) != shape:
+            of = f" of field '{field}'" if field else ""
+            raise DiffusionError(
+                f"the network's answer{of} is a {type(output).__name__} of shape {tuple(given)}; for a state of "
+                f"{tuple(x.shape)} one of {tuple(shape)} is needed, a {type(x).__name__}"
+            )
+        output, variance = _float_like(output, x), None
+        if self.variance_steps is not None:
+            output, variance = output[:, : x.shape[1]], (output[:, x.shape[1] :] + 1) / 2
+        return output, Prediction(_to_x0(self.form(field), x, t, output), variance, extra)
 
     def draw(
         self, x0: Any, times: Any, generator: torch.Generator | None = None, mask: Any = None, eps: Any = None
@@ -249,9 +260,11 @@ class Denoiser:
         """
         import torch
 
-        states, noised, levels, drawn = split(x0), {}, {}, dict(split(eps)) if eps is not None else {}
+        states, noised, levels, drawn = _padded(x0, mask), {}, {}, dict(split(eps)) if eps is not None else {}
         for name, process in split(self.process).items():
             clean = states[name]
+            if not torch.is_tensor(clean):
+                raise DiffusionError(f"data are a {type(clean).__name__}: torch tensors are needed in training")
             process.check(clean)
             if name not in drawn:
                 law, dtype = (torch.rand, torch.float32) if is_tokens(clean) else (torch.randn, clean.dtype)
@@ -269,7 +282,7 @@ class Denoiser:
         *,
         objective: Objective | Mapping[str, Objective] | None = None,
         weight: Weight | Mapping[str, Weight] = unit,
-        times: Times | Mapping[str, Times] = uniform_times,
+        times: Any = uniform_times,
         self_conditioning: float = 0.0,
         mask: Any = None,
         generator: torch.Generator | None = None,
@@ -277,16 +290,17 @@ class Denoiser:
         """E over t and x_t of weight(t) objective, a mean over the elements of each sample, then over samples, summed
         over fields (DDPM, algorithm 1). Each argument is one for all fields, or a dict.
 
-        objective: None is `square` for numbers and `d3pm_bound` for tokens. times: one function draws one time for all
-        fields of a sample, a dict one for each; a `LossAware` estimates the same mean with fewer draws.
+        objective: None is `square` for numbers and `d3pm_bound` for tokens. times: one function draws one time for
+        all fields of a sample, a dict one for each; a `LossAware` estimates the same mean with fewer draws.
         self_conditioning: how often a batch is told the network's own prediction as `previous`, else None (Chen et
-        al. 2022, 2208.04202). mask: which elements there are, over the first axes of x0.
-        """
+        al. 2022, 2208.04202). mask: which elements there are, over the first axes of x0."""
         import torch
 
-        names, masks = split(x0), each(mask, split(x0))
-        if isinstance(times, Mapping):
-            drawn: Any = {name: times[name](len(x), generator) for name, x in names.items()}
+        check("loss", {"self_conditioning": self_conditioning}, {"self_conditioning": UNIT})
+        names, masks = _padded(x0, mask), each(mask, split(x0))
+        if isinstance(times, dict):
+            own_times = each(times, names, uniform_times)
+            drawn: Any = {name: own_times[name](len(x), generator) for name, x in names.items()}
         else:
             drawn = times(len(next(iter(names.values()))), generator)
         x, t, eps = self.draw(x0, drawn, generator, mask)
@@ -297,15 +311,16 @@ class Denoiser:
                 with torch.no_grad():
                     condition["previous"] = by_field(lambda prediction: prediction.x0, self(x, t, condition))
         total: Any = 0.0
-        for name, term in self._terms(x, t, condition, x0, eps).items():
-            own = each(objective, names)[name]
-            own = own or (d3pm_bound() if isinstance(term.process, Categorical) else square)
-            term = term._replace(output=term.process.project(term.output, masks[name]))
-            error = each(weight, names)[name](term.t, term.form) * own(term)
+        xs, levels, noises = split(x), split(t), split(eps)
+        for name, (output, prediction) in self._answers(x, t, condition).items():
+            process, form = split(self.process)[name], self.form(name)
+            output = process.project(output, masks[name])
+            term = Term(process, form, names[name], xs[name], levels[name], noises[name], output, prediction)
+            own = each(objective, names)[name] or (d3pm_bound() if isinstance(process, Categorical) else square)
+            error = each(weight, names, unit)[name](term.t, form) * own(term)
             if self.variance_steps is not None:
                 error = error + self._variance_bound(term)
-            losses = _mean(error, masks[name])
-            law = each(times, names)[name]
+            losses, law = _mean(error, masks[name]), each(times, names, uniform_times)[name]
             if isinstance(law, LossAware):
                 losses = law.reweight(each(drawn, names)[name], losses)
             total = total + losses.mean()
@@ -327,6 +342,14 @@ class Denoiser:
         return 0.001 * steps * bound * (s.t > 1e-5)
 
 
+def _padded(x0: Any, mask: Any) -> dict[str, Array]:
+    """The fields of a state, 0 where there is nothing."""
+    masks = each(mask, split(x0))
+    return {
+        n: x if masks[n] is None else namespace(x).where(mask_like(masks[n], x), x, 0) for n, x in split(x0).items()
+    }
+
+
 def _level(process: Process, t: Any, x: Array) -> NoiseLevel:
     if isinstance(t, NoiseLevel):
         return t
@@ -338,10 +361,11 @@ def _level(process: Process, t: Any, x: Array) -> NoiseLevel:
 
 def _to_x0(form: Parametrization, x: Array, t: NoiseLevel, output: Array) -> Array:
     if isinstance(t.alpha, float):
-        nothing, time = t.alpha == 0 and form.factor(t) == 0, t.t
+        nothing = t.alpha == 0 and form.factor(t) == 0
     else:
-        nothing, time = bool(((t.alpha == 0) & (form.factor(t) == 0)).any()), float(t.t.max())
+        nothing = bool(((t.alpha == 0) & (form.factor(t) == 0)).any())
     if nothing:
+        time = t.t if isinstance(t.t, float) else t.t.max().item()
         raise DiffusionError(
             f"at t = {time:.4g} there is noise alone, and what this network predicts says nothing of what is clean: "
             "begin the grid at a smaller t, or train a network that predicts v"

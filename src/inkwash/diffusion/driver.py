@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.guides import Hook, trained_process
 from inkwash.diffusion.noise import Noise
+from inkwash.diffusion.options import COUNT
 from inkwash.diffusion.process import Prediction
 from inkwash.diffusion.samplers import ModelCall, Sampler, StepResult, Walk
 from inkwash.diffusion.schedule import NoiseLevel
@@ -68,12 +68,14 @@ def sample(
     if precision not in ("float32", "float64"):
         raise DiffusionError(f"dtype = {dtype}: states are float32 or float64, whatever the network computes in")
     shapes, fields = split(shape), {}
-    grids, samplers, masks = each(grid, shapes), each(sampler, shapes), each(mask, shapes)
+    grids, samplers, masks, trained = (each(v, shapes) for v in (grid, sampler, mask, trained_process(denoise)))
+    if not shapes:
+        raise DiffusionError("shape = {}: a state has one field at least")
     for name in shapes:
         of = f" of field '{name}'" if name else ""
         own_grid: Any = grids.get(name)
-        _check_kinds(of, shapes[name], samplers.get(name), own_grid, each(trained_process(denoise), shapes).get(name))
-        given = None if x is None else split(x).get(name)
+        _check_kinds(of, shapes[name], samplers.get(name), own_grid, trained.get(name))
+        given = None if x is None else each(x, shapes)[name]
         own_stream = stream if stream is not None else "" if given is None else f"{own_grid[0].t:g}"
         noise = Noise(
             seeds, shapes[name], name, stream=own_stream, mask=masks.get(name), device=device, dtype=precision
@@ -86,10 +88,16 @@ def sample(
     with nullcontext() if gradients else no_grad(next(iter(fields.values())).x):
         for name, field in fields.items():
             field.walk = samplers[name](field.x, field.grid, field.noise)
+            if not isinstance(field.walk, Generator):
+                raise DiffusionError(
+                    f"the sampler{field.of} is no coroutine: it must yield ModelCalls and StepResults"
+                )
             field.advance(None)
         while running := [field for field in fields.values() if field.request is not None]:
-            behind = max(field.level.t for field in running)
-            stepping = {name: field for name, field in fields.items() if field in running and field.level.t == behind}
+            behind = max(field.request.t.t for field in running)
+            stepping = {
+                name: field for name, field in fields.items() if field in running and field.request.t.t == behind
+            }
             while asking := [name for name, field in stepping.items() if isinstance(field.request, ModelCall)]:
                 seen = {name: field.seen() for name, field in fields.items()}
                 told = {**(condition or {}), "previous": previous} if self_conditioning else condition
@@ -138,11 +146,10 @@ class _Field:
 
     def check_shape(self, x: Array, what: str) -> None:
         wanted = self.noise.shape
-        if tuple(getattr(x, "shape", ())) != wanted:
-            raise DiffusionError(
-                f"{what}{self.of} has the shape {tuple(getattr(x, 'shape', ()))}: {wanted[0]} seeds and the shape of a "
-                f"sample, {wanted[1:]}, make {wanted}"
-            )
+        shape = tuple(getattr(x, "shape", ()))
+        if shape != wanted:
+            made = f"{wanted[0]} seeds and the shape of a sample, {wanted[1:]}, make {wanted}"
+            raise DiffusionError(f"{what}{self.of} has the shape {shape}: {made}")
 
     def seen(self) -> tuple[Array, NoiseLevel]:
         """The state that the denoiser is shown, and its level."""
@@ -158,11 +165,18 @@ class _Field:
             what = "no prediction of it" if reply is None else f"a {type(reply).__name__}; return a Prediction(x0)"
             raise DiffusionError(f"{where}the denoiser gave {what}")
         x0, wanted = reply.x0, process.output_shape(tuple(x.shape))
+        if not hasattr(x0, "shape") or namespace(x0) is not namespace(x):
+            raise DiffusionError(
+                f"{where}the denoiser predicts a {type(x0).__name__}, the state is a {type(x).__name__}; for tensors "
+                'of torch give `sample` a device, "cpu" for one'
+            )
         if tuple(x0.shape) != wanted:
             raise DiffusionError(
                 f"{where}the denoiser's prediction has the shape {tuple(x0.shape)}, the state {tuple(x.shape)}; "
                 f"{wanted} is needed"
             )
+        if hasattr(reply.variance, "dtype") and not is_tokens(x):
+            reply = reply._replace(variance=cast(reply.variance, x.dtype))
         if is_tokens(x):
             if not bool((x0 == x0).all()):  # drawn tokens hide a NaN
                 raise DiffusionError(
@@ -171,7 +185,8 @@ class _Field:
         elif x0.dtype != x.dtype:
             x0 = cast(x0, x.dtype)
         x0 = process.project(x0, self.noise.mask)
-        return reply if x0 is reply.x0 else reply._replace(x0=x0)
+        prediction: Prediction = reply if x0 is reply.x0 else reply._replace(x0=x0)
+        return prediction
 
     def advance(self, reply: Any) -> None:
         """Sends the sampler what it waits for."""
@@ -180,20 +195,26 @@ class _Field:
         except StopIteration as stop:
             self.x, self.request = stop.value, None
             self.check_shape(self.x, "what the sampler returns")
+            return
+        if not isinstance(self.request, (ModelCall, StepResult)):
+            raise DiffusionError(
+                f"the sampler{self.of} yields {type(self.request).__name__}: a ModelCall or a StepResult is needed"
+            )
+        self.check_shape(self.request.x, "what the sampler yields")
 
     def step(self, done: int) -> None:
         """Goes on from the state that the sampler, or a hook, has stepped to."""
-        result = self.request
-        if not isinstance(result, StepResult):
-            raise DiffusionError(
-                f"the sampler{self.of} yields {type(result).__name__}: a ModelCall or a StepResult is needed"
-            )
-        self.check_shape(result.x, f"step {done}: what the sampler or a hook has made")
-        self.x, self.level = self.grid.process.project(result.x, self.noise.mask), result.s
+        result, what = self.request, f"step {done}: what the sampler or a hook has made"
+        self.check_shape(result.x, what)
+        x = _as_state(result.x, self.noise)
+        if ("float" in str(x.dtype)) != ("float" in str(self.x.dtype)):
+            raise DiffusionError(f"{what}{self.of} is of {x.dtype}; {self.x.dtype} is needed")
+        self.x, self.level = self.grid.process.project(x, self.noise.mask), result.s
         if not finite(result.x):
+            where = f"step {done}{self.of}, from t = {result.t.t:.4g} to {result.s.t:.4g}"
             raise DiffusionError(
-                f"step {done}{self.of}, from t = {result.t.t:.4g} to {result.s.t:.4g}: a value is not finite in a state "
-                f"of shape {tuple(result.x.shape)}; look at what the network answers there, and at the scale of guidance"
+                f"{where}: a value is not finite in a state of shape {tuple(result.x.shape)}; look at what the "
+                "network answers there, and at the scale of guidance"
             )
         self.advance(self.x)
 
@@ -202,7 +223,7 @@ def _check_kinds(of: str, shape: Any, sampler: Any, grid: Any, trained: Any) -> 
     """Raises DiffusionError for what is not of the kind that `sample` needs."""
     if sampler is None or grid is None:
         raise DiffusionError(f"the state{of} has no sampler or no grid, and so no process: give it one")
-    if not isinstance(shape, Sequence) or not all(isinstance(size, Integral) and int(size) > 0 for size in shape):
+    if not isinstance(shape, Sequence) or not all(map(COUNT.holds, shape)):
         raise DiffusionError(f"shape = {shape!r}{of}: a tuple of whole numbers is needed, (2,) for two numbers")
     if not callable(sampler):
         raise DiffusionError(f"sampler = {sampler!r}{of}: a function is needed; by name they are in SAMPLERS")
@@ -220,7 +241,7 @@ def _as_state(x: Any, noise: Noise) -> Array:
     if noise.device is not None:
         import torch
 
-        x = torch.asarray(x, device=noise.device)
+        x = x.to(noise.device) if torch.is_tensor(x) else torch.asarray(x, device=noise.device)
     elif not isinstance(x, np.ndarray):
-        raise DiffusionError(f"x is a {type(x).__name__}: give `sample` its device, or a NumPy array")
+        raise DiffusionError(f"a state is a {type(x).__name__}: give `sample` its device, or a NumPy array")
     return cast(x, getattr(namespace(x), noise.dtype)) if "float" in str(x.dtype) else x

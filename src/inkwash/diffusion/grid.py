@@ -77,12 +77,16 @@ def uniform(process: Process, steps: int, start: float = 1.0, end: float = 0.0) 
 
 @checked(steps=COUNT, table=COUNT, steps_offset=Range(0, whole=True))
 def leading(process: Process, steps: int, table: int = 1000, steps_offset: int = 0) -> Grid:
-    """Table indices o, k + o, 2 k + o, ... with k = table // steps and o = `steps_offset`, then clean data: DDIM's own
-    spacing (2010.02502), and with o = 1 that of Stable Diffusion 1 and 2.
+    """Table indices o, k + o, 2 k + o, ... with k = table // steps and o = `steps_offset`, then clean data: DDIM's
+    own spacing (2010.02502), and with o = 1 that of Stable Diffusion 1 and 2.
 
     It never visits the noisiest entry. Index i lies at t = (i + 1) / table.
     """
     indices = np.arange(_at_most(steps, table))[::-1] * (table // steps) + steps_offset
+    if indices[0] >= table:
+        raise DiffusionError(
+            f"leading: steps_offset = {steps_offset}: at most {table - 1 - indices[0] + steps_offset} is possible"
+        )
     return Grid(process, (*((indices + 1) / table), 0.0))
 
 
@@ -93,11 +97,12 @@ def trailing(process: Process, steps: int, table: int = 1000) -> Grid:
     return Grid(process, (*(indices / table), 0.0))
 
 
-@checked(steps=COUNT, rho=POSITIVE, sigma_max=POSITIVE, sigma_min=POSITIVE)
+@checked(steps=COUNT, rho=Range(0.1, 1000), sigma_max=POSITIVE, sigma_min=POSITIVE)
 def karras(
     process: Process, steps: int, rho: float = 7.0, sigma_max: float | None = None, sigma_min: float | None = None
 ) -> Grid:
-    """Noise levels sigma / alpha = (h + i / (steps - 1) (l - h))^rho, h and l the rho-th roots of the ends; then t = 0.
+    """Noise levels sigma / alpha = (h + i / (steps - 1) (l - h))^rho, h and l the rho-th roots of the ends; then t =
+    0.
 
     The ends are those of the schedule, `sigma_max` and `sigma_min`: of a table its own, else 80 and 0.002; they are
     clipped to what the schedule reaches. EDM (Karras et al. 2022, 2206.00364), equation 5.
@@ -106,7 +111,7 @@ def karras(
     def between(high: float, low: float, count: int) -> np.ndarray:
         return np.linspace(high ** (1 / rho), low ** (1 / rho), count) ** rho
 
-    return _levels(process, steps, sigma_max, sigma_min, between)
+    return _levels("karras", process, steps, sigma_max, sigma_min, between)
 
 
 @checked(steps=COUNT, sigma_max=POSITIVE, sigma_min=POSITIVE)
@@ -115,7 +120,7 @@ def exponential(process: Process, steps: int, sigma_max: float | None = None, si
 
     DPM-Solver (Lu et al. 2022, 2206.00927).
     """
-    return _levels(process, steps, sigma_max, sigma_min, np.geomspace)
+    return _levels("exponential", process, steps, sigma_max, sigma_min, np.geomspace)
 
 
 @checked(steps=COUNT, a=Range(0.5, 100), b=Range(0.5, 100))
@@ -138,6 +143,7 @@ GRIDS: dict[str, Callable[..., Grid]] = {
 
 
 def _levels(
+    name: str,
     process: Process,
     steps: int,
     sigma_max: float | None,
@@ -150,15 +156,15 @@ def _levels(
     high = min(schedule.sigma_max if sigma_max is None else sigma_max, schedule.at(1.0).edm_sigma)
     floor = schedule.at(0.0).edm_sigma
     if not high > max(low, floor):
-        raise DiffusionError(f"grid: sigma_max = {high:.6g} must be above sigma_min = {max(low, floor):.6g}")
+        raise DiffusionError(f"{name}: sigma_max = {high:.6g} must be above sigma_min = {max(low, floor):.6g}")
     times = []
     for sigma in between(high, low, steps) if low > floor else between(high, floor, steps + 1)[:-1]:
         times.append(min(schedule.sigma_to_t(float(sigma)), 1.0))  # rounding may step over the end
         found = schedule.at(times[-1]).edm_sigma
         if not abs(found - sigma) <= 1e-3 * sigma:
             raise DiffusionError(
-                f"{schedule!r}: sigma_to_t({sigma:.6g}) is t = {times[-1]:.6g}, where sigma / alpha is {found:.6g}; it "
-                "must be the inverse"
+                f"{schedule!r}: sigma_to_t({sigma:.6g}) is t = {times[-1]:.6g}, where sigma / alpha is {found:.6g}; "
+                "it must be the inverse"
             )
     return Grid(process, (*times, 0.0))
 

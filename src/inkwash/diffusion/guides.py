@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import product
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -56,7 +56,7 @@ def on(field: str, apply: Callable[..., Any]) -> Callable[..., Any]:
 @maker()
 def _on_field(denoise: Denoise, field: str, apply: Callable[[Denoise], Denoise]) -> Denoise:
     def guided(x: Any, t: Any, condition: Condition | None) -> Any:
-        if not isinstance(x, Mapping) or field not in x:
+        if not isinstance(x, dict) or field not in x:
             raise DiffusionError(f"on: the state has no field '{field}'")
         answers: dict[str, Prediction] = {}
 
@@ -78,8 +78,8 @@ def rows(prediction: Prediction, part: slice) -> Prediction:
 
 
 def x0_guide(tokens: bool = False, **ranges: Any) -> Callable[[F], Any]:
-    """Makes a guide of a function (x_0, t, options...) that only maps the clean prediction: of numbers, or of `tokens`,
-    their logits. Fields of the other kind stay as they are; where there is no other, it refuses."""
+    """Makes a guide of a function (x_0, t, options...) that only maps the clean prediction: of numbers, or of
+    `tokens`, their logits. Fields of the other kind stay as they are; where there is no other, it refuses."""
 
     def decorate(f: F) -> Any:
         def guide(denoise: Denoise, *args: Any, **options: Any) -> Denoise:
@@ -108,7 +108,7 @@ def x0_guide(tokens: bool = False, **ranges: Any) -> Callable[[F], Any]:
 
 def single(x: Any, name: str) -> None:
     """Raises DiffusionError for a state of named fields."""
-    if isinstance(x, Mapping):
+    if isinstance(x, dict):
         raise DiffusionError(f"{name} is for a single state: give it to one field, on('{next(iter(x))}', ...)")
 
 
@@ -117,7 +117,7 @@ def within(t: Any, interval: tuple[float, float]) -> bool:
     return all(interval[0] <= level.t <= interval[1] for level in split(t).values())
 
 
-@maker(scale=REAL, interval=UNIT, rescale=UNIT)
+@maker(scale=REAL, interval=Range(0, 1, pair=True), rescale=UNIT)
 def classifier_free(
     denoise: Denoise,
     scale: float,
@@ -125,7 +125,8 @@ def classifier_free(
     interval: tuple[float, float] = (0.0, 1.0),
     rescale: float = 0.0,
 ) -> Denoise:
-    """x_0(uncond) + scale (x_0(condition) - x_0(uncond)), from one call on a batch of both; of tokens the same of logits.
+    """x_0(uncond) + scale (x_0(condition) - x_0(uncond)), from one call on a batch of both; of tokens the same of
+    logits.
 
     `uncond` has the keys and shapes of the condition (a batch of 1 will do): the empty caption, or a negative prompt.
     Only times within `interval` are guided (Kynkäänniemi et al. 2024, 2404.07724); outside it, and at scale 1, the
@@ -173,7 +174,7 @@ def both(denoise: Denoise, x: Any, t: Any, condition: Condition | None, uncond: 
     return by_field(lambda a: rows(a, slice(n)), answers), by_field(lambda a: rows(a, slice(n, None)), answers)
 
 
-@maker(scale=REAL, interval=UNIT)
+@maker(scale=REAL, interval=Range(0, 1, pair=True))
 def autoguidance(
     denoise: Denoise, weak: Denoise, scale: float, interval: tuple[float, float] = (0.0, 1.0)
 ) -> Denoise:
@@ -181,6 +182,9 @@ def autoguidance(
 
     Karras et al. 2024, 2406.02507, equation 3. Outside `interval`, and at scale 1, the weak model is not called.
     """
+
+    if trained_process(weak) not in (None, trained_process(denoise)) and trained_process(denoise) is not None:
+        raise DiffusionError("autoguidance: both denoisers must be of one process, and so of one schedule")
 
     def mixed(good: Prediction, bad: Prediction) -> Prediction:
         return good._replace(x0=bad.x0 + scale * (good.x0 - bad.x0))
@@ -205,9 +209,8 @@ def adaptive_projected(
     1).
 
     The direction x_0(condition) - x_0(uncond), plus `momentum` times the last one, is shortened to the length
-    `norm_threshold` in each sample, and its part along x_0(condition) counts `eta` times; x_0(condition) + (scale - 1)
-    of it is the prediction. It remembers the last direction: make a new guide for each call of `sample`.
-    """
+    `norm_threshold` in each sample, and its part along x_0(condition) counts `eta` times; x_0(condition) + (scale -
+    1) of it is the prediction. It remembers the last direction: make a new guide for each call of `sample`."""
     running: Any = 0.0
 
     def guided(x: Array, t: NoiseLevel, condition: Condition | None) -> Prediction:
@@ -262,7 +265,8 @@ def dps(
 
     `operator` is A, batch in and batch out, `variance(t)` that of y given x_t, of each element. That of the
     measurement's noise alone is DPS (Chung et al. 2023, 2209.14687; a constant is its step size); with that of A x_0
-    given x_t added it is PiGDM (Song et al. 2023) and exact for Gaussian data. The gradient runs through the denoiser.
+    given x_t added it is PiGDM (Song et al. 2023) and exact for Gaussian data. The gradient runs through the
+    denoiser.
 
     Raises DiffusionError for a state that is no torch tensor.
     """
@@ -288,7 +292,8 @@ def detached(prediction: Prediction) -> Prediction:
 
 
 def gradient(f: Callable[[Any], torch.Tensor], x: Any, name: str) -> dict[str, torch.Tensor]:
-    """The gradient of f(x).sum() in each field of numbers that f looks at, with gradients on within this call only."""
+    """The gradient of f(x).sum() in each field of numbers that f looks at, with gradients on within this call
+    only."""
     fields = split(x)
     for value in fields.values():
         needs_torch(value, name)
@@ -376,9 +381,9 @@ def token_gradient(denoise: Denoise, table: Array, log_prob: LogProbability, sca
 
 @maker(size=COUNT, overlap=Range(0, whole=True))
 def tiled(denoise: Denoise, size: int, overlap: int) -> Denoise:
-    """A state (batch, channels, spatial...) larger than the network's own, by windows of `size` along each spatial axis
-    that overlap by at least `overlap`; where they do, their clean predictions are averaged with weights that fall
-    towards a window's edge (MultiDiffusion, Bar-Tal et al. 2023, 2302.08113).
+    """A state (batch, channels, spatial...) larger than the network's own, by windows of `size` along each spatial
+    axis that overlap by at least `overlap`; where they do, their clean predictions are averaged with weights that
+    fall towards a window's edge (MultiDiffusion, Bar-Tal et al. 2023, 2302.08113).
 
     What a condition holds of the state's spatial shape is cut along. Raises DiffusionError for overlap >= size.
     """

@@ -8,12 +8,13 @@ An objective is a function of a `Term` to errors, elementwise or one a sample; a
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from inkwash.diffusion.arrays import Array, namespace, pick
-from inkwash.diffusion.options import COUNT, POSITIVE, REAL, maker
+from inkwash.diffusion.options import COUNT, POSITIVE, REAL, check, maker
 from inkwash.diffusion.process import Gaussian, Prediction, Process
 from inkwash.diffusion.schedule import NoiseLevel
 
@@ -54,9 +55,10 @@ def cross_entropy(term: Term) -> Array:
     return -namespace(p).log(namespace(p).clip(p, 1e-37, None))
 
 
+@maker()
 def symbols_cross_entropy(symbols: torch.Tensor, logits: str = "logits") -> Objective:
-    """-log p(symbol | x_t) at each position (batch, positions...) of a Gaussian state of their vectors, as CDCD trains
-    (Dieleman et al. 2022, 2211.15089). The network's by-product `logits` is (batch, positions..., symbols)."""
+    """-log p(symbol | x_t) at each position (batch, positions...) of a Gaussian state of their vectors, as CDCD
+    trains (Dieleman et al. 2022, 2211.15089). The network's by-product `logits` is (batch, positions..., symbols)."""
 
     def objective(term: Term) -> Array:
         from torch.nn.functional import cross_entropy
@@ -163,6 +165,7 @@ def _normal(mean: float, std: float, time: Callable[[torch.Tensor], torch.Tensor
     return times
 
 
+@dataclass
 class LossAware:
     """Times drawn with p(t) proportional to the root of the mean squared loss there, in `bins` equal parts of (0, 1).
 
@@ -171,14 +174,18 @@ class LossAware:
     training.
     """
 
-    def __init__(self, bins: int = 100, history: int = 10) -> None:
-        self._losses: list[list[float]] = [[] for _ in range(bins)]
-        self._history = history
+    bins: int = 100
+    history: int = 10
+    _losses: list[list[float]] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        check("LossAware", vars(self), {"bins": COUNT, "history": COUNT})
+        self._losses = self._losses or [[] for _ in range(self.bins)]
 
     def probabilities(self) -> Array:
         """Of each bin: (bins,), float64; a thousandth of all draws stays uniform."""
-        bins = len(self._losses)
-        if min(map(len, self._losses)) < self._history:
+        bins = self.bins
+        if min(map(len, self._losses)) < self.history:
             return np.full(bins, 1 / bins)
         root = np.square(self._losses).mean(1) ** 0.5
         return 0.999 * root / root.sum() + 0.001 / bins
@@ -191,8 +198,8 @@ class LossAware:
 
     def reweight(self, t: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
         """The losses (batch,) at times t over bins * p(t), which leaves their mean unbiased; and remembers them."""
-        bins = (t * len(self._losses)).long().clamp(max=len(self._losses) - 1).tolist()
-        density = self.probabilities()[bins] * len(self._losses)
+        bins = (t * self.bins).long().clamp(max=self.bins - 1).tolist()
+        density = self.probabilities()[bins] * self.bins
         for i, loss in zip(bins, losses.tolist(), strict=True):
-            self._losses[i] = [*self._losses[i], loss][-self._history :]
+            self._losses[i] = [*self._losses[i], loss][-self.history :]
         return losses / losses.new_tensor(density)

@@ -250,9 +250,7 @@ def unipc(x: Array, grid: Grid, noise: Noise, order: int = 2) -> Walk:
         if t.alpha:
             Ds = [D, *Ds][: min(order, len(grid) - 1 - i)]
         t_before, x_before = t, x
-        if Ds and s.sigma:  # UniP
-            predicted = step(x, Ds, t, s, exact=len(Ds) > 2)
-        else:
-            predicted = ddim_step_x0(x, prediction.x0, t, s)
+        inner = bool(Ds) and s.sigma > 0  # UniP; at the infinite ends of lambda the first order
+        predicted = step(x, Ds, t, s, exact=len(Ds) > 2) if inner else ddim_step_x0(x, prediction.x0, t, s)
         x = yield StepResult(predicted, t, s, prediction)
     return x

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import operator
 import reprlib
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +21,7 @@ def _word(value: int) -> np.ndarray:
 
 SHIFT, LOW, UNUSED = _word(32), _word(2**32 - 1), _word(11)
 FACTORS = [(_word(m), _word(m % 2**32), _word(m >> 32)) for m in (0xD2E7470EE14C6C93, 0xCA5A826395121157)]
-KEY_STEPS = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
+KEY_STEPS = _word(0x9E3779B97F4A7C15), _word(0xBB67AE8584CAA73B)
 COUNTERS = 16384  # worked on together: their words stay in the cache
 LAMBDA_MAX, LEAF = 32.0, 2.0**-10  # the tree of `between`
 
@@ -62,7 +61,13 @@ class Noise:
         if dtype not in ("float32", "float64"):
             raise DiffusionError(f"dtype = {dtype!r}: noise is 'float32' or 'float64'")
         self.seeds, self.shape = [_whole(seed) for seed in seeds], (len(seeds), *shape)
-        self._field, self._stream, self.mask = field, stream, mask
+        if mask is not None and tuple(mask.shape) != self.shape[: mask.ndim]:
+            of = f" of field '{field}'" if field else ""
+            raise DiffusionError(
+                f"mask{of} has the shape {tuple(mask.shape)}, the state {self.shape}: the mask must have the state's "
+                "first axes, the batch among them"
+            )
+        self.field, self.stream, self.mask = field, stream, mask
         self.device, self.dtype, self._draws = device, dtype, 0
         real = np.ones(self.shape, bool) if mask is None else mask_like(numpy(mask), np.empty(self.shape))
         real = real.reshape(len(self.seeds), math.prod(shape))
@@ -74,7 +79,7 @@ class Noise:
         self._path: dict[float, Any] = {}
 
     def _value(self) -> dict[str, Any]:
-        value = {name: getattr(self, f"_{name}") for name in ("seeds", "shape", "field", "stream", "dtype", "draws")}
+        value = {name: getattr(self, name) for name in ("seeds", "shape", "field", "stream", "dtype", "_draws")}
         mask = None if self.mask is None else numpy(self.mask).astype(bool).tolist()
         return {**value, "device": str(self.device), "mask": mask}
 
@@ -142,7 +147,7 @@ class Noise:
 
     def _standard(self, key: str) -> np.ndarray:
         """The standard normal numbers of the Brownian motion at `key`, float64."""
-        self._motion_rows = self._motion_rows or self._split(_hash(self._field, self._stream, "path"))
+        self._motion_rows = self._motion_rows or self._split(_hash(self.field, self.stream, "path"))
         return np.concatenate([np.empty(0), *(rows.normal(_hash(key), "float64") for rows in self._motion_rows)])
 
     def _split(self, tag: int) -> list[_Rows]:
@@ -170,11 +175,11 @@ class _Rows:
     """Rows of `count` numbers each, with the keys (seeds[i], tag)."""
 
     def __init__(self, seeds: np.ndarray, tag: int, count: int) -> None:
-        self.seeds, self._tag, self._count, self._half = seeds, tag, count, (count + 1) // 2
+        self._seeds, self._tag, self._count, self._half = seeds, tag, count, (count + 1) // 2
         self._first, self._ahead = 0, np.empty(0)
 
     def uniform(self, draw: int) -> np.ndarray:
-        return self._unit(draw).swapaxes(0, 1).reshape(len(self.seeds), -1)[:, : self._count].reshape(-1)
+        return self._unit(draw).swapaxes(0, 1).reshape(len(self._seeds), -1)[:, : self._count].reshape(-1)
 
     def normal(self, draw: int, dtype: str) -> np.ndarray:
         radius, turn = self._unit(draw)  # u and v; in place, for half the time
@@ -194,52 +199,65 @@ class _Rows:
         return out.reshape(len(radius), -1)[:, : self._count].reshape(-1)
 
     def _unit(self, draw: int) -> np.ndarray:
-        """Numbers in (0, 1], so that their logarithm is finite: (2, rows, half). Few words are made ahead, for 1, 2,
-        4... draws, as long as these follow one another."""
-        last, counters = self._first + len(self._ahead), (self._half + 1) // 2
+        """Numbers in (0, 1], so that their logarithm is finite: (2, rows, half). Few words are made ahead, for 1, 4,
+        16... draws, as long as these follow one another."""
+        last, counters, kept = self._first + len(self._ahead), (self._half + 1) // 2, min(4, 2 * self._half)
         if not self._first <= draw < last:
-            most = COUNTERS // (len(self.seeds) * counters) if draw == last else 0
-            draws = max(1, min(2 * len(self._ahead), most))
-            self._first, self._ahead = draw, philox(self.seeds, self._tag, draw, draws, counters)
+            most = COUNTERS // (len(self._seeds) * counters) if draw == last else 0
+            draws = max(1, min(4 * len(self._ahead), most))
+            self._first, self._ahead = draw, philox(self._seeds, self._tag, draw, draws, counters, kept)
         words = self._ahead[draw - self._first][:, : 2 * self._half].reshape(-1, 2, self._half).swapaxes(0, 1)
-        u = np.right_shift(words, UNUSED, order="C").astype(np.float64)
+        u: np.ndarray = np.right_shift(words, UNUSED, order="C").astype(np.float64)
         u += 0.5
         u *= 2.0**-53
         return u
 
 
-def philox(seeds: np.ndarray, tag: int, draw: int, draws: int, counters: int) -> np.ndarray:
+def philox(seeds: np.ndarray, tag: int, draw: int, draws: int, counters: int, kept: int = 4) -> np.ndarray:
     """The words of Philox 4x64-10 with keys (seeds[i], tag) at the counters (1, draw + n, 0, 0), (2, draw + n, 0, 0)
-    and so on: (draws, len(seeds), 4 counters), those of np.random.Philox. Salmon et al. 2011."""
-    words = np.empty((draws, len(seeds), counters, 4), np.uint64)
-    if draws * len(seeds) * (180 - counters) < 2700:  # NumPy's takes as long to begin as this for 180 counters
+    and so on, those of np.random.Philox: (draws, len(seeds), kept * counters), all 4 of a counter or the first 2.
+    Salmon et al. 2011."""
+    words = np.empty((draws, len(seeds), counters, kept), np.uint64)
+    if draws * len(seeds) * (50 - counters) < 2500:  # a row costs NumPy as much to begin as this for 50 counters
+        generator = np.random.Philox(key=np.array([0, tag], np.uint64))
+        state: Any = generator.state
         for n, i in np.ndindex(draws, len(seeds)):
-            key, counter = np.array([seeds[i], tag], np.uint64), np.array([0, draw + n, 0, 0], np.uint64)
-            words[n, i] = np.random.Philox(key=key, counter=counter).random_raw(4 * counters).reshape(-1, 4)
+            state["state"]["counter"][1], state["state"]["key"][0] = draw + n, seeds[i]
+            generator.state = state
+            words[n, i] = generator.random_raw(4 * counters).reshape(-1, 4)[:, :kept]
         return words.reshape(draws, len(seeds), -1)
-    x0 = np.arange(1, counters + 1, dtype=np.uint64).reshape(1, 1, -1)
-    x1 = (np.arange(draws, dtype=np.uint64) + _word(draw)).reshape(-1, 1, 1)
-    x2 = x3 = np.zeros((1, 1, 1), np.uint64)
-    for i in range(10):  # the first rounds cost little: not all axes are in them yet
-        key0, key1 = (seeds + _word(i * KEY_STEPS[0])).reshape(1, -1, 1), _word(tag + i * KEY_STEPS[1])
-        (high0, low0), (high1, low1) = _product(x0, *FACTORS[0]), _product(x2, *FACTORS[1])
-        x0, x1, x2, x3 = _xor(high1, x1, key0), low1, _xor(high0, x3, key1), low0
-    for i, x in enumerate((x0, x1, x2, x3)):
-        words[..., i] = x
+    x0, x1, x2, x3, spare, *work = np.empty((8, draws, len(seeds), counters), np.uint64)
+    number, key = np.arange(1, counters + 1, dtype=np.uint64), seeds[:, None].copy()
+    whole, low, high = FACTORS[0]
+    x0[:] = (np.arange(draws, dtype=np.uint64) + _word(draw)).reshape(-1, 1, 1) ^ key  # the first round, written out
+    x1[:] = 0
+    x2[:] = number * high + (number * low >> SHIFT) >> SHIFT ^ _word(tag)
+    x3[:] = number * whole
+    for i in range(1, 10):
+        key += KEY_STEPS[0]
+        if i < 9 or kept == 4:  # only the last two words need it at last
+            _multiply(x0, *FACTORS[0], spare, *work)
+            x0 ^= x3
+            x0 ^= _word(tag + i * int(KEY_STEPS[1]))
+        _multiply(x2, *FACTORS[1], x3, *work)
+        x2 ^= x1
+        x2 ^= key
+        x0, x1, x2, x3, spare = x2, x3, x0, spare, x1
+    np.stack([x0, x1, x2, x3][:kept], -1, out=words)
     return words.reshape(draws, len(seeds), -1)
 
 
-def _xor(x: np.ndarray, y: np.ndarray, key: np.ndarray) -> np.ndarray:
-    x = x ^ y
-    return np.bitwise_xor(x, key, out=x if key.size in (1, x.size) else None)
-
-
-def _product(x: np.ndarray, y: np.ndarray, y_low: np.ndarray, y_high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The high and the low words of x y, from products of half words; in place, for half the time."""
-    word, low = x * y, x & LOW
+def _multiply(
+    x: np.ndarray, y: np.ndarray, y_low: np.ndarray, y_high: np.ndarray, product: np.ndarray, *work: np.ndarray
+) -> None:
+    """The low words of x y into `product`, the high ones, from products of half words, into x."""
+    low, middle, cross = work
+    np.multiply(x, y, out=product)
+    np.bitwise_and(x, LOW, out=low)
     x >>= SHIFT
-    middle, cross = low * y_low, x * y_low
+    np.multiply(low, y_low, out=middle)
     middle >>= SHIFT
+    np.multiply(x, y_low, out=cross)
     cross += middle
     low *= y_high
     low += np.bitwise_and(cross, LOW, out=middle)
@@ -248,7 +266,6 @@ def _product(x: np.ndarray, y: np.ndarray, y_low: np.ndarray, y_high: np.ndarray
     x *= y_high
     x += cross
     x += low
-    return x, word
 
 
 def child_seed(seed: int, *path: int | str) -> int:
@@ -263,6 +280,6 @@ def _hash(*names: str) -> int:
 
 
 def _whole(seed: Any) -> int:
-    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= operator.index(seed) < 2**64:
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed < 2**64:
         raise DiffusionError(f"seed {seed!r}: a whole number from 0 to 2^64 - 1 is needed")
-    return operator.index(seed)
+    return int(seed)

@@ -17,26 +17,28 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Range(NamedTuple):
-    """The numbers from `low` to `high`, without `low` itself if `above`; of a tuple each, in ascending order."""
+    """The numbers from `low` to `high`, without `low` itself if `above`; or a `pair` of them, in ascending order."""
 
     low: float = -math.inf
     high: float = math.inf
     whole: bool = False
     above: bool = False
+    pair: bool = False
 
     def __str__(self) -> str:
-        kind = "a whole number" if self.whole else "a number"
+        kind = "a whole number" if self.whole else "a pair of ascending numbers" if self.pair else "a number"
         least = "" if self.low == -math.inf else f" {'above' if self.above else 'from'} {self.low:g}"
         return kind + least + ("" if self.high == math.inf else f" to {self.high:g}")
 
     def holds(self, value: Any) -> bool:
-        if isinstance(value, (tuple, list)):
-            return all(map(self.holds, value)) and list(value) == sorted(value)
+        if self.pair:
+            each = self._replace(pair=False)
+            two = isinstance(value, (tuple, list)) and len(value) == 2
+            return two and all(map(each.holds, value)) and bool(value[0] <= value[1])
         if not isinstance(value, Integral if self.whole else Real) or isinstance(value, bool):
             return False
-        return bool(self.low <= float(value) <= self.high) and not (
-            self.above and value == self.low
-        )  # NaN is in no range
+        number: Any = value  # NaN is in no range
+        return bool(self.low <= number <= self.high) and not (self.above and number == self.low)
 
 
 REAL, UNIT, COUNT = Range(-1e12, 1e12), Range(0, 1), Range(1, whole=True)
@@ -44,9 +46,9 @@ POSITIVE, NOT_NEGATIVE = Range(0, 1e12, above=True), Range(0, 1e12)
 
 
 def check(name: str, options: dict[str, Any], ranges: dict[str, Range]) -> None:
-    """Raises DiffusionError for the first option out of its range; None stands for an option that is not used."""
+    """Raises DiffusionError for the first option out of its range."""
     for key, allowed in ranges.items():
-        if options.get(key) is not None and not allowed.holds(options[key]):
+        if key in options and not allowed.holds(options[key]):
             raise DiffusionError(f"{name}: {key} = {options[key]!r}; {allowed} is needed")
 
 
@@ -55,10 +57,12 @@ def checked(**ranges: Range) -> Callable[[F], F]:
 
     def decorate(f: F) -> F:
         signature = inspect.signature(f)
+        unused = {name for name, option in signature.parameters.items() if option.default is None}
 
         @functools.wraps(f)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            check(f.__name__, signature.bind(*args, **kwargs).arguments, ranges)
+            given = signature.bind(*args, **kwargs).arguments
+            check(f.__name__, {k: v for k, v in given.items() if v is not None or k not in unused}, ranges)
             return f(*args, **kwargs)
 
         wrapper.ranges = ranges  # type: ignore[attr-defined]
@@ -91,8 +95,16 @@ class Bound:
         return hash(self.maker)
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{key}={reprlib.repr(value)}" for key, value in self.arguments.items())
+        arguments = ", ".join(f"{key}={_shown(value)}" for key, value in self.arguments.items())
         return f"{self.maker.__name__}({arguments})"
+
+
+def _shown(value: Any) -> str:
+    """A value in a call, functions by their names."""
+    if isinstance(value, functools.partial):
+        options = [f"{key}={_shown(option)}" for key, option in value.keywords.items()]
+        return f"partial({', '.join([*map(_shown, (value.func, *value.args)), *options])})"
+    return str(getattr(value, "__name__", None) or reprlib.repr(value))
 
 
 def maker(kind: type[Bound] = Bound, **ranges: Range) -> Callable[[F], Any]:

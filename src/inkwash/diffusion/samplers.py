@@ -29,7 +29,8 @@ from inkwash.diffusion.schedule import NoiseLevel
 
 
 class ModelCall(NamedTuple):
-    """What is clean, seen from `x` at time `t`? The reply is a `Prediction`. `s`: where the step goes, if it is said."""
+    """What is clean, seen from `x` at time `t`? The reply is a `Prediction`. `s`: where the step goes, if it is
+    said."""
 
     x: Array
     t: NoiseLevel
@@ -147,7 +148,7 @@ def euler_ancestral(x: Array, grid: Grid, noise: Noise, eta: float = 1.0) -> Wal
     return (yield from ddim(x, grid, noise, eta))
 
 
-@sampler(s_churn=NOT_NEGATIVE, s_t=Range(0), s_noise=POSITIVE)
+@sampler(s_churn=NOT_NEGATIVE, s_t=Range(0, pair=True), s_noise=POSITIVE)
 def heun(
     x: Array,
     grid: Grid,
@@ -158,10 +159,9 @@ def heun(
 ) -> Walk:
     """Heun's second-order rule in x / alpha: Euler's guess, then the mean of the slopes at both ends.
 
-    EDM, algorithm 2 (Karras et al. 2022, 2206.00364). s_churn > 0 first adds noise at levels sigma / alpha within
-    s_t = (S_tmin, S_tmax): the level rises by the factor 1 + min(s_churn / steps, sqrt(2) - 1), the noise is `s_noise`
-    times as strong. Two calls a step; one where an end is noise alone or clean data.
-    """
+    EDM, algorithm 2 (Karras et al. 2022, 2206.00364). s_churn > 0 first adds noise at levels sigma / alpha within s_t
+    = (S_tmin, S_tmax): the level rises by the factor 1 + min(s_churn / steps, sqrt(2) - 1), the noise is `s_noise`
+    times as strong. Two calls a step; one where an end is noise alone or clean data."""
     gamma = min(s_churn / (len(grid) - 1), math.sqrt(2) - 1)
     for start, s in pairwise(grid):
         t = start
@@ -300,8 +300,9 @@ def predictor_corrector(
 
 @sampler(corrections=COUNT, step=POSITIVE)
 def annealed_langevin(x: Array, grid: Grid, noise: Noise, corrections: int = 10, step: float = 0.1) -> Walk:
-    """`corrections` steps of Langevin dynamics with h = step sigma^2 at each level, x / alpha going on to the next; at
-    the last the clean prediction (NCSN, Song & Ermon 2019, 1907.05600, algorithm 1). The grid begins at alpha > 0."""
+    """`corrections` steps of Langevin dynamics with h = step sigma^2 at each level, x / alpha going on to the next;
+    at the last the clean prediction (NCSN, Song & Ermon 2019, 1907.05600, algorithm 1). The grid begins at alpha >
+    0."""
     for t, s in pairwise(grid):
         h = step * t.sigma**2
         x = yield from langevin(x, t, noise, corrections, lambda score, z, h=h: h)  # type: ignore[misc]
@@ -325,8 +326,8 @@ def consistency(x: Array, grid: Grid, noise: Noise) -> Walk:
 
 @sampler(tokens=True, jump_length=COUNT, n_resample=COUNT)
 def repaint(x: Array, grid: Grid, noise: Noise, jump_length: int = 10, n_resample: int = 10) -> Walk:
-    """The ancestral sampler that goes back up by `jump_length` steps after every `jump_length`, so that each is walked
-    `n_resample` times.
+    """The ancestral sampler that goes back up by `jump_length` steps after every `jump_length`, so that each is
+    walked `n_resample` times.
 
     With the hook `known_region` the drawn part then comes to agree with the known one. RePaint (Lugmayr et al. 2022,
     2201.09865), algorithm 1 and section 4.2.
@@ -364,9 +365,9 @@ def ddim_inversion(x: Array, grid: Grid, noise: Noise) -> Walk:
 def unmask(x: Array, grid: Grid, noise: Noise, steps: int | None = None, by_confidence: bool = False) -> Walk:
     """Opens the masked positions in `steps` calls, equally many in each, however fine the grid is.
 
-    Which ones: at random, or, `by_confidence`, those of which the network is surest (after MaskGIT, Chang et al. 2022,
-    2202.04200, which looks at the symbol it has drawn and so prefers likely ones). Symbols opened in one call are
-    drawn independently; with a call for each position, the default, samples are exact for an exact network. At
+    Which ones: at random, or, `by_confidence`, those of which the network is surest (after MaskGIT, Chang et al.
+    2022, 2202.04200, which looks at the symbol it has drawn and so prefers likely ones). Symbols opened in one call
+    are drawn independently; with a call for each position, the default, samples are exact for an exact network. At
     random, that is the absorbing chain in continuous time, walked from one opening to the next (Zheng et al. 2024,
     2409.02908). Positions that are open at the start stay.
 

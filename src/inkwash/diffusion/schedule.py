@@ -211,6 +211,8 @@ def variance_exploding(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Form
     The variance of the SDE from which it comes, Score SDE (2011.13456); the paper leaves the -1 out,
     which matters near `sigma_min` only and makes t = 0 clean.
     """
+    if not sigma_min < sigma_max:
+        raise DiffusionError(f"variance_exploding: sigma_max = {sigma_max} must be above sigma_min = {sigma_min}")
     log = math.log(sigma_max / sigma_min)
     return Formulas(
         alpha=lambda t: 1 - 0 * t,
@@ -302,7 +304,7 @@ def betas(table: Sequence[float] | np.ndarray) -> Formulas:
         sigma=lambda t: interpolate(t, above) / length(t),
         sigma_to_t=time,
         sigma_min=float(sigmas[1]),
-        sigma_max=math.inf if terminal else float(sigmas[-1]),
+        sigma_max=float(sigmas[-1]),
     )
 
 

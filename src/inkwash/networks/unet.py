@@ -378,22 +378,34 @@ class UNet(nn.Module):
         context: Tensor | None = None,
         context_mask: Tensor | None = None,
         label: Tensor | None = None,
+        added: Tensor | None = None,
+        residuals: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """The prediction for x (B, C, *spatial), whatever the denoiser reads it as; of x's spatial sizes.
 
         time (B,), 0 to 1000. context (B, L, D), states of a text, for cross-attention; context_mask (B, L),
         True where a token is real. label: (B, K) floats with class_embed_type "projection", (B,) class
         numbers with num_class_embeds, (B,) numbers on the scale of time with "timestep".
+
+        added (B, block_out_channels[0], *spatial): features of another picture, added to those of x after conv_in
+        (SegDiff, Amit et al. 2021, 2112.00390). residuals: one for each skip state, from conv_in's on down, and the
+        middle's last, each of its state's shape (ControlNet, Zhang et al. 2023, 2302.05543).
         """
         embedding = self.embed(x, time, label)
         if self.encoder_hid_proj is not None and context is not None:
             context = self.encoder_hid_proj(context)
-        states = [self.conv_in(x)]
+        x = self.conv_in(x)
+        states = [x if added is None else plus(x, added, "added")]
         for block in self.down_blocks:
             states += block(states[-1], embedding, context, context_mask)
         x = states[-1]
         if self.mid_block is not None:
             x = self.mid_block(x, embedding, context, context_mask)
+        if residuals is not None:
+            if len(residuals) != len(states) + 1:
+                raise ValueError(f"{len(residuals)} residuals: this U-Net takes {len(states) + 1}, the middle's last")
+            pairs = zip([*states, x], residuals, strict=True)
+            *states, x = (plus(state, residual, f"residual {i}") for i, (state, residual) in enumerate(pairs))
         for block in self.up_blocks:
             x = block(x, states, embedding, context, context_mask)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
@@ -413,6 +425,13 @@ class UNet(nn.Module):
             timelike = self.config["class_embed_type"] == "timestep"
             vector = vector + self.class_embedding(waves(label) if timelike else label)
         return F.silu(vector)
+
+
+def plus(state: Tensor, other: Tensor, name: str) -> Tensor:
+    """Their sum, in the precision of the state; a ValueError with the name if their shapes differ."""
+    if other.shape != state.shape:
+        raise ValueError(f"{name} has the shape {tuple(other.shape)}, this U-Net's state {tuple(state.shape)}")
+    return state + other.to(state.dtype)
 
 
 def check(config: dict[str, Any], others: dict[str, Any]) -> None:

@@ -103,7 +103,7 @@ class WordNetwork(nn.Module):
     @property
     def table(self) -> Tensor:
         """The word vectors (symbols, dim)."""
-        return self.embedding.weight
+        return self.embedding(torch.arange(self.config["symbols"], device=self.body.positions.device))
 
     def read(self, source: Tensor | None, source_mask: Tensor | None) -> dict[str, Any]:
         """The vectors of what the sentence is made from."""
@@ -134,8 +134,8 @@ class VectorDenoiser(WordNetwork):
     @property
     def table(self) -> Tensor:
         """The word vectors (symbols, dim)."""
-        weight = self.embedding.weight
-        return F.normalize(weight, dim=-1) * weight.shape[1] ** 0.5 if self.config["improved"] else weight
+        table = super().table
+        return F.normalize(table, dim=-1) * table.shape[1] ** 0.5 if self.config["improved"] else table
 
     def forward(
         self,

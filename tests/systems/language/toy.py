@@ -26,7 +26,7 @@ def table() -> Path:
 @cache
 def writer(engine: str, improved: bool = True) -> Writer:
     """A trained one."""
-    settings = Settings(steps=1000, batch_size=16, learning_rate=3e-3, warmup=20, ema=0.98)
+    settings = Settings(steps=1000, batch_size=32, learning_rate=3e-3, warmup=20, ema=0.98)
     recipe = train.Recipe(
         "language", table(), settings, engine, improved, 10, 0, at_least=1, width=32, layers=2, heads=2
     )

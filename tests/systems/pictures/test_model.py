@@ -248,8 +248,8 @@ def test_the_network_is_shown_the_sketch_of_its_own_label(tmp_path):
     x, time = torch.randn(2, 48, 4, 4), torch.tensor([300.0, 700.0])
     with torch.no_grad():
         drawn = model.sketch(condition["label"])
-        torch.testing.assert_close(condition["sketch"], drawn)
-        rest = {key: value for key, value in condition.items() if key != "sketch"}
+        torch.testing.assert_close(condition["concat"], drawn)
+        rest = {key: value for key, value in condition.items() if key != "concat"}
         expected = model.unet(torch.cat([x, drawn], dim=1), time, **rest)
         torch.testing.assert_close(model.network(x, time, **condition), expected)
 
@@ -261,7 +261,10 @@ def test_the_network_is_shown_the_sketch_of_its_own_label(tmp_path):
     assert (np.asarray(other.generate("a fox", style="flat", seed=3)) != picture).any()
     (tmp_path / "other" / "sketch" / "model.safetensors").write_bytes(b"short")
     (tmp_path / "m" / "sketch" / "config.json").write_text("{}")
-    for name, words in (("other", "not a whole safetensors file"), ("m", "not the configuration of a sketch")):
+    for name, words in (
+        ("other", "not a whole safetensors file"),
+        ("m", "not the configuration of a mean predictor"),
+    ):
         with pytest.raises(UserError, match=words):
             inkwash.load(tmp_path / name)
 

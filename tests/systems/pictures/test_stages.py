@@ -83,7 +83,7 @@ def test_an_upsampler_learns_clean_edges_from_small_pictures(data, tmp_path, mon
     held_out = discs(16).split == "test"
     small, large = discs(16).pictures[held_out][:8], on_white(discs(64).pictures[held_out][:8]).astype(float)
     seen = np.concatenate([on_white(small), small[..., 3:]], axis=-1)
-    made = model.sample(seen, range(8), level=0.0)
+    made = model.sample(seen, range(8), noise_level=0.0)
     enlarged = np.stack(
         [np.asarray(Image.fromarray(p).resize((64, 64), Image.Resampling.BICUBIC)) for p in on_white(small)]
     )

@@ -118,7 +118,7 @@ def test_words_and_a_sketch_are_learned_from_the_emoji_data(tmp_path, monkeypatc
     model = inkwash.load(tmp_path / "run" / "model")
     for word, colour in colours.items():
         made = np.asarray(model.generate(word, style="flat", seed=0)).astype(float).mean((0, 1))
-        sketch = model.condition([word], ["flat"])["sketch"]
+        sketch = model.condition([word], ["flat"])["concat"]
         drawn = pixels.decode(sketch, 4)[0].astype(float).mean((0, 1))
         assert np.abs(made - colour).max() < 60 and np.abs(drawn - colour).max() < 60
 

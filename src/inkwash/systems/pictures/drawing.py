@@ -363,7 +363,7 @@ class Drawing:
         heard = {"context": context[:-1], "context_mask": mask[:-1], "label": label}
         condition = {key: self.array(value) for key, value in heard.items()}
         if self.sketched is not None:  # once for all steps
-            condition["sketch"] = self.sketched(condition["label"])
+            condition["concat"] = self.sketched(condition["label"])
         return condition
 
     def unheard(self, prompt: str) -> str | None:
@@ -551,7 +551,7 @@ class Drawing:
             return shown(self.draw(prompts, [style] * len(prompts), seeds, **options), seeds)
 
         def sketch(prompts: list[str], style: str, seeds: list[int]) -> np.ndarray:
-            return shown(self.decode(self.condition(prompts, [style] * len(prompts))["sketch"]), seeds)
+            return shown(self.decode(self.condition(prompts, [style] * len(prompts))["concat"]), seeds)
 
         report = evaluate.evaluate(
             generate,

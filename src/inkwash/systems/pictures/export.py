@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
 from inkwash.networks.autoencoder import load_autoencoder
-from inkwash.networks.beside import Beside
-from inkwash.networks.sketch import load_sketch
+from inkwash.networks.concat import ConcatUNet
+from inkwash.networks.mean_predictor import load_mean_predictor
 from inkwash.networks.unet import load_unet
 from inkwash.systems.pictures.drawing import WEIGHTS, part, read_info, text_encoder
 from inkwash.systems.pictures.onnx import session
@@ -50,7 +50,7 @@ def export(name: str | Path) -> list[Path]:
         )
     words, drawer = text_encoder(folder, info), part(folder, info, "sketch")
     unet, vae, text = load_unet(folder / "unet"), load_autoencoder(place), TextCodec.load(words).network
-    sketch = load_sketch(drawer) if drawer else None
+    sketch = load_mean_predictor(drawer) if drawer else None
     channels, side = unet.config["out_channels"], unet.config["sample_size"]
     width, label = unet.config["cross_attention_dim"], unet.config["projection_class_embeddings_input_dim"]
 
@@ -101,7 +101,7 @@ def export(name: str | Path) -> list[Path]:
             x, small = torch.randn(n, states, 16, 16), torch.randn(n, growing.config["in_channels"] - states, 16, 16)
             return {"x": x, "time": 1000 * torch.rand(n), "small": small, "level": torch.rand(n)}
 
-        written.append(write(file, weights, Called(growing, lambda m, *inputs: Beside(m)(*inputs)), shown))
+        written.append(write(file, weights, Called(growing, lambda m, *inputs: ConcatUNet(m)(*inputs)), shown))
     return written
 
 

@@ -16,7 +16,8 @@ from inkwash.codecs import latents, pixels
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError, unknown
 from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_autoencoder
-from inkwash.networks.sketch import Sketch, SketchedUNet, load_sketch, save_sketch
+from inkwash.networks.concat import ConcatUNet
+from inkwash.networks.mean_predictor import MeanPredictor, load_mean_predictor, save_mean_predictor
 from inkwash.networks.unet import UNet, load_unet, save_unet
 from inkwash.systems.pictures.drawing import PRECISIONS, Drawing, Info, part, read_info, text_encoder
 from inkwash.systems.pictures.upsampler import Upsampler, load_upsampler
@@ -53,11 +54,11 @@ class Pictures(Drawing):
         precision: str = "float32",
         vae: Autoencoder | None = None,
         upsampler: Upsampler | None = None,
-        sketch: Sketch | None = None,
+        sketch: MeanPredictor | None = None,
     ) -> None:
         self.unet, self.info, self.text, self.folder, self.precision = unet, info, text, folder, precision
         self.vae, self.upsampler, self.sketch = vae, upsampler, sketch
-        self.network = unet if sketch is None else SketchedUNet(unet)
+        self.network = unet if sketch is None else ConcatUNet(unet)
         self.sketched = None if sketch is None else torch.no_grad()(sketch)
         self.tokenizer = None if text is None else text.tokenizer
         self.has_words, self.in_latents = text is not None, vae is not None
@@ -82,7 +83,7 @@ class Pictures(Drawing):
         vae = load_autoencoder(parts["vae"]).to(device) if parts["vae"] else None
         text = None
         channels = vae.config["latent_channels"] if vae else 3 * info.patch**2
-        sketch = load_sketch(parts["sketch"]).to(device) if parts["sketch"] else None
+        sketch = load_mean_predictor(parts["sketch"]).to(device) if parts["sketch"] else None
         seen = channels + (sketch.config["channels"] if sketch else 0)
         if unet.config["in_channels"] != seen or unet.config["out_channels"] != channels:
             what = "the autoencoder" if vae else f"patch = {info.patch} in system.json"
@@ -104,7 +105,7 @@ class Pictures(Drawing):
         save_unet(self.unet, folder / "unet")
         if not self.info.base:
             if self.sketch is not None:
-                save_sketch(self.sketch, folder / "sketch")
+                save_mean_predictor(self.sketch, folder / "sketch")
             if self.vae is not None:
                 save_autoencoder(self.vae, folder / "vae")
             if self.upsampler is not None:

@@ -50,6 +50,13 @@ def session(graph: Path, weights: Path, threads: int) -> Callable[..., Any]:
     return run
 
 
+def renamed(graph: Callable[..., Any], **names: str) -> Callable[..., Any]:
+    """A network (x, time, **condition) of a graph that has other names for some of the condition."""
+    return lambda x, time, **condition: graph(
+        x=x, time=time, **{names.get(key, key): value for key, value in condition.items()}
+    )
+
+
 class OnnxPictures(Drawing):
     """An exported model of pictures; it draws what `model.Pictures` draws, to rounding."""
 
@@ -72,7 +79,7 @@ class OnnxPictures(Drawing):
         side = info.size // (2 ** (len(config["block_out_channels"]) - 1) * latents.patch(self._channels))
         self._shape = config["latent_channels"], side, side
         unet = self._session("unet/model.onnx")
-        self.network = lambda x, time, **condition: unet(x=x, time=time, **condition)
+        self.network = renamed(unet, concat="sketch")
         if part(folder, info, "sketch"):
             sketch = self._session("sketch/model.onnx")
             self.sketched = lambda label: sketch(label=label)
@@ -96,7 +103,7 @@ class OnnxPictures(Drawing):
             return None
         if "_upsampler" not in self.__dict__:
             run = self._session("upsampler/model.onnx")
-            self._upsampler = Upsampler(lambda x, time, **condition: run(x=x, time=time, **condition), self.array)
+            self._upsampler = Upsampler(renamed(run, concat="small", noise_level="level"), self.array)
         return self._upsampler
 
     @property

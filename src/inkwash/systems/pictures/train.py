@@ -16,7 +16,7 @@ from inkwash import diffusion
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
 from inkwash.networks.autoencoder import Autoencoder, load_autoencoder
-from inkwash.networks.sketch import Sketch
+from inkwash.networks.mean_predictor import MeanPredictor
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures import colours, emoji_data
 from inkwash.systems.pictures.drawing import TEXT_ENCODER, Info
@@ -114,7 +114,7 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
             unseen = torch.from_numpy((chosen % 2 == 1) & (rng.random(len(chosen)) < 2 * recipe.sketch.unseen))
             with torch.no_grad():
                 drawn, other = sketch(condition["label"]), half(condition["label"])
-            condition["sketch"] = torch.where(unseen[:, None, None, None], other, drawn)
+            condition["concat"] = torch.where(unseen[:, None, None, None], other, drawn)
         return x0, condition
 
     def weight(t: diffusion.Point, form: diffusion.Parametrization) -> Tensor:
@@ -139,15 +139,15 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
     return model
 
 
-def new_sketch(plan: SketchPlan, unet: UNet, info: Info, vae: Autoencoder | None) -> Sketch:
+def new_sketch(plan: SketchPlan, unet: UNet, info: Info, vae: Autoencoder | None) -> MeanPredictor:
     channels, side, _ = state_shape(info, vae)
-    return Sketch(unet.config["projection_class_embeddings_input_dim"], channels, side, plan.hidden)
+    return MeanPredictor(unet.config["projection_class_embeddings_input_dim"], channels, side, plan.hidden)
 
 
 def learn_sketch(
     recipe: Recipe,
     settings: Settings,
-    sketch: Sketch,
+    sketch: MeanPredictor,
     states: Tensor,
     told: "Conditions",
     rows: np.ndarray,

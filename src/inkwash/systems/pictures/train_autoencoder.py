@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from inkwash.codecs import latents
@@ -64,15 +65,13 @@ class Discriminator(nn.Module):
         self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     def forward(self, x: Tensor, learn: bool = True) -> tuple[Tensor, list[Tensor]]:
-        def own(parameter: Tensor) -> Tensor:
-            return parameter if learn else parameter.detach()
-
+        if not learn:
+            return functional_call(self, {name: own.detach() for name, own in self.named_parameters()}, x)
         found = []
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = F.conv2d(x, own(layer.weight), own(layer.bias), stride=2, padding=1)
-            x = F.leaky_relu(F.group_norm(x, norm.num_groups, own(norm.weight), own(norm.bias)), 0.2)
+            x = F.leaky_relu(norm(layer(x)), 0.2)
             found.append(x)
-        return F.conv2d(x, own(self.out.weight), own(self.out.bias), padding=1), found
+        return self.out(x), found
 
 
 def varied(x: Tensor, rng: np.random.Generator) -> Tensor:

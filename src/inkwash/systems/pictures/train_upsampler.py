@@ -82,11 +82,12 @@ def train(recipe: Recipe, folder: Path) -> Upsampler:
 
     def loss(batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
         x0, seen = batch
-        level = MOST_NOISE * torch.rand(len(x0), generator=generator)
+        noise_level = MOST_NOISE * torch.rand(len(x0), generator=generator)
         noise = torch.randn(seen.shape, generator=generator)
         process = model.denoiser.process
-        seen = process.noise(seen, process.at(level.reshape(-1, 1, 1, 1)), noise)
-        return model.denoiser.loss(x0, {"small": seen, "level": level}, weight=weight, generator=generator)
+        seen = process.noise(seen, process.at(noise_level.reshape(-1, 1, 1, 1)), noise)
+        condition = {"concat": seen, "noise_level": noise_level}
+        return model.denoiser.loss(x0, condition, weight=weight, generator=generator)
 
     def preview(_: nn.Module, step: int) -> np.ndarray:
         made = model.sample(preview_small, range(len(shown)))[..., :3]

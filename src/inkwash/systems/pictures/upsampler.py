@@ -27,7 +27,7 @@ CHANNELS = 4  # colours on white, and opacity
 class Upsampler:
     """Small pictures (N, h, w, 4) -> (N, 4 h, 4 w, 4), all with colours on white, and opacity.
 
-    network  (x, time, small=, level=) -> the clean state, on arrays of its own kind; `array` makes those
+    network  (x, time, concat=, noise_level=) -> the clean state, on arrays of its own kind; `array` makes those
     """
 
     def __init__(self, network: Callable[..., Any], array: Callable[[np.ndarray], Any], device: Any = None) -> None:
@@ -40,17 +40,18 @@ class Upsampler:
         seeds: Sequence[int],
         *,
         steps: int = 4,
-        level: float = 0.1,
+        noise_level: float = 0.1,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """uint8 (N, h, w, 4), colours on white and opacity, as `latents.decode` gives them -> (N, 4 h, 4 w, 4).
 
-        level: the time to which the small picture is noised, 0 to 0.5: more of it lets the network correct more.
+        noise_level: the time to which the small picture is noised, 0 to 0.5: more lets the network correct more.
         """
         small, process = latents.scaled(pictures), self.denoiser.process
         noise = Noise(seeds, small.shape[1:], "small").normal()
-        small = process.noise(small, process.at(level), noise).astype(np.float32)
-        condition = {"small": self.array(small), "level": self.array(np.full(len(small), level, np.float32))}
+        small = process.noise(small, process.at(noise_level), noise).astype(np.float32)
+        levels = np.full(len(small), noise_level, np.float32)
+        condition = {"concat": self.array(small), "noise_level": self.array(levels)}
         state = diffusion.sample(
             diffusion.static_threshold(self.denoiser),
             (CHANNELS * FACTOR**2, *small.shape[2:]),
@@ -74,6 +75,6 @@ def load_upsampler(folder: Path) -> Upsampler:
 def on_torch(unet: Any) -> Upsampler:
     import torch
 
-    from inkwash.networks.beside import Beside
+    from inkwash.networks.concat import ConcatUNet
 
-    return Upsampler(Beside(unet), torch.from_numpy, torch.device("cpu"))
+    return Upsampler(ConcatUNet(unet), torch.from_numpy, torch.device("cpu"))
