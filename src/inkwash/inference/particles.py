@@ -209,12 +209,11 @@ def particles(
         rows = (np.arange(size[0])[:, None] * count + ancestors[-1]).reshape(-1)
         log_w, before = np.where(thin[:, None], 0.0, log_w), seen[2].reshape(-1)[rows].reshape(size)
         for n, step in steps.items():
-            process, x, law = grids[n].process, step.x, _law(step, number)
-            xp, index, last = namespace(x), like(rows, x, namespace(x).int64), step.s == ends[n]
-            y, where = given.get(n, (x, xp.zeros_like(x, dtype=xp.bool)))
-            if thin.any():  # those of one ancestor part at once
-                law = law.take(index)
-                x = xp.where(mask_like(np.repeat(thin, count), x), law.sample(noises[n]), x)
+            process, law, xp = grids[n].process, _law(step, number), namespace(step.x)
+            index, last = like(rows, step.x, xp.int64), step.s == ends[n]
+            y, where = given.get(n, (step.x, xp.zeros_like(step.x, dtype=xp.bool)))
+            law = law.take(index)
+            x = law.sample(noises[n])  # anew for all: whether one filter resamples, no other can tell
             if gradients or bridge:  # p(x_s | x_t) / q(x_s | x_t), p the chain that nothing guides
                 p = process.transition(seen[0][n], step.t, step.s, seen[1][n]).take(index)
                 if p.deterministic:  # a step without noise is walked by p itself
