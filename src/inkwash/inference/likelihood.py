@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inkwash.diffusion import DiffusionError, Gaussian, Grid, Noise, Normal, eps_from_x0
 from inkwash.diffusion.arrays import Array, finite, namespace, no_grad
 from inkwash.diffusion.denoiser import Condition, Denoise
-from inkwash.diffusion.errors import DiffusionError
-from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.guides import needs_torch
-from inkwash.diffusion.noise import Noise
-from inkwash.diffusion.process import Gaussian, Normal
-from inkwash.diffusion.samplers import eps_from_x0
 
 if TYPE_CHECKING:
     import torch
@@ -94,9 +90,9 @@ def log_likelihood(
     this prior knows nothing of the data's mean m, one score is off by about |m| / sigma_max, their mean by half its
     square. Score SDE (2011.13456), appendix D.2.
 
-    probes: vectors of signs, from `seeds`, that estimate the divergence (Hutchinson 1989): without bias, and scattered
-        by 1 / sqrt(probes). None: one basis vector for each dimension, which is exact and asks for no random numbers;
-        a call of the denoiser then costs a backward pass for each dimension.
+    probes: vectors of signs, from `seeds`, that estimate the divergence (Hutchinson 1989): without bias, and
+        scattered by 1 / sqrt(probes). None: one basis vector for each dimension, which is exact and asks for no
+        random numbers; a call of the denoiser then costs a backward pass for each dimension.
     tolerance: `rtol` and `atol` of SciPy's RK45, whose state is the batch as one float64 vector: the steps are those
         that the batch needs as a whole.
 

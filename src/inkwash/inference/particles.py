@@ -1,8 +1,8 @@
 """Exact conditioning by sequential Monte Carlo: many samples walk together, are weighed, and are drawn again.
 
 SMCDiff (Trippe et al. 2023, 2206.04119) conditions on a part of the state, TDS (Wu et al. 2023, 2306.17775) on a
-likelihood or a reward; `bridge` conditions on a part in the manner of TDS. All are a hook, and a guide, around the one
-driver; any process whose transition has a density will do. What each is exact for, and when, `particles` says.
+likelihood or a reward; `bridge` conditions on a part in the manner of TDS. All are a hook, and a guide, around the
+one driver; any process whose transition has a density will do. What each is exact for, and when, `particles` says.
 """
 
 from __future__ import annotations
@@ -14,17 +14,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, by_field, cast, each, is_tokens, like, mask_like, merge, namespace, numpy
-from inkwash.diffusion.arrays import split
+from inkwash.diffusion import DiffusionError, Grid, Noise, NoiseLevel, Process, Torus, ancestral, child_seed, sample
+from inkwash.diffusion.arrays import (
+    Array,
+    by_field,
+    cast,
+    each,
+    is_tokens,
+    like,
+    mask_like,
+    merge,
+    namespace,
+    numpy,
+    split,
+)
 from inkwash.diffusion.denoiser import Condition
-from inkwash.diffusion.driver import sample
-from inkwash.diffusion.errors import DiffusionError
-from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.guides import detached, gradient, shifted
-from inkwash.diffusion.noise import Noise, child_seed
-from inkwash.diffusion.process import Process, Torus
-from inkwash.diffusion.samplers import Sampler, ancestral
-from inkwash.diffusion.schedule import NoiseLevel
+from inkwash.diffusion.samplers import Sampler
 
 CLEAN = NoiseLevel(0.0, 1.0, 0.0)
 
@@ -59,9 +65,10 @@ def disagreement(found: Particles, statistic: Callable[[Any], Array] | None = No
 
     With m_i = sum_k w_ik h(x_ik), h = `statistic` from states (F K, ...) to (F K, statistics), by default all their
     numbers, ratio = var_i(m_i) / mean_i sum_k w_ik^2 (h(x_ik) - m_i)^2. Particles that were drawn independently have
-    1; limit = 1 + 4 sqrt(2 / (F - 1)). More says that an ESS is not to be believed: particles have few ancestors,
-    each filter has lost another mode, or, of SMCDiff, that the chain's steps are too few (`particles`). What all
-    filters have lost alike it cannot see: above `limit` a result is wrong, below it may be right.
+    1; limit = 1 + 4 sqrt(2 / (F - 1)). More says that an ESS is not to be believed. A ratio of a few that stays as
+    `count` grows: particles have few ancestors, and the errors are as much larger. One that grows with `count`: each
+    filter has lost another mode, or, of SMCDiff, the chain's steps are too few (`particles`). What all filters have
+    lost alike it cannot see.
 
     Raises DiffusionError for fewer than three filters.
     """
@@ -74,7 +81,7 @@ def disagreement(found: Particles, statistic: Callable[[Any], Array] | None = No
     means = (w[..., None] * h).sum(1)
     own = (w[..., None] ** 2 * (h - means[:, None]) ** 2).sum(1).mean(0)
     between = means.var(0, ddof=1)
-    ratio = np.where(between > 1e-12, between / np.maximum(own, 1e-300), 0.0)
+    ratio = np.where(between > 1e-12 * (1 + (means**2).mean(0)), between / np.maximum(own, 1e-300), 0.0)
     limit = 1 + 4 * math.sqrt(2 / (len(w) - 1))
     return Disagreement(ratio, limit, bool((ratio > limit).any()))
 
@@ -168,13 +175,11 @@ def particles(
             for n, p in plain.items():
                 x0 = p.x0 if is_tokens(states[n]) else cast(p.x0, states[n].dtype)
                 plain[n] = p._replace(x0=grids[n].process.project(x0, masks[n]))
-            value = np.zeros(size) if twist is None else twist(merge({n: p.x0 for n, p in plain.items()}), t)
+            terms = [] if twist is None else [twist(merge({n: p.x0 for n, p in plain.items()}), t)]
             for n, (y, where) in given.items() if bridge else ():
-                process = grids[n].process
-                clean = _shown(process.transition(states[n], levels[n], CLEAN, plain[n]), levels[n])
-                value = process.log_known(clean, y, where) + (
-                    0 if twist is None and n == next(iter(given)) else value
-                )
+                clean = grids[n].process.transition(states[n], levels[n], CLEAN, plain[n])
+                terms.append(grids[n].process.log_known(_shown(clean, levels[n]), y, where))
+            value = sum(terms) if terms else np.zeros(size)
             seen = states, by_field(detached, plain) if gradients else plain, per_particle(value)
             return value
 
@@ -229,22 +234,10 @@ def particles(
             fresh[n] = x if pasted is None else process.merge(x, pasted, where)
         return merge(fresh)
 
-    states = sample(
-        asked,
-        shape,
-        sampler,
-        merge(grids),
-        own,
-        told,
-        hooks=[hook],
-        mask=None if mask is None else merge(masks),
-        progress=progress,
-        x=merge(start),
-        device=device,
-    )
-    if twist is not None or (bridge and given):
-        final = 0.0 if twist is None else per_particle(twist(states, merge(ends)))
-        log_w += final + shown - before
+    real = None if mask is None else merge(masks)
+    options = {"hooks": [hook], "mask": real, "progress": progress, "x": merge(start), "device": device}
+    states = sample(asked, shape, sampler, merge(grids), own, told, **options)
+    log_w += shown - before + (0.0 if twist is None else per_particle(twist(states, merge(ends))))
     w, u = _weights(log_w, seeds, len(ess)), numpy(urns.uniform())
     drawn = [min(int((np.cumsum(row) < v).sum()), count - 1) for row, v in zip(w, u, strict=True)]
     grouped = by_field(lambda x: x.reshape(*size, *x.shape[1:]), states)
