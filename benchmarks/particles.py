@@ -4,9 +4,9 @@
 
 It takes a few minutes on one thread, prints its tables and writes docs/results/particles.json.
 
-First table: the data are a mixture of three Gaussians in the plane, (u, y), and y is known. The chain that `ancestral`
-walks with the exact denoiser in so many steps is integrated on a lattice, step by step, and so is its u given y: the
-truth. It is not the data's; few steps make another chain.
+First table: the data are a mixture of three Gaussians in the plane, (u, y), and y is known. The chain that
+`ancestral` walks with the exact denoiser in so many steps is integrated on a lattice, step by step, and so is its u
+given y: the truth. It is not the data's; few steps make another chain.
 
 Second table: two Gaussians on a line, one of them with a share of 1 %, and a reward that makes both as likely. The
 truth is again that of the chain, integrated.
@@ -28,7 +28,7 @@ import torch
 
 from inkwash import diffusion
 from inkwash.diffusion import Gaussian, Grid, Prediction, ancestral, known_region, sample, uniform
-from inkwash.inference import Particles, disagreement, particles
+from inkwash.inference import disagreement, particles
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "particles.json"
 PROCESS = Gaussian(diffusion.linear_beta())
@@ -81,7 +81,7 @@ def of_data(y: float) -> tuple[float, float]:
     return mean, float(weight @ MEANS[:, 0] ** 2 - mean**2 + VARIANCE)
 
 
-def tilted(grid: Grid, points: int = 3001) -> float:
+def tilted(grid: Grid, points: int = 1001) -> float:
     """P(x > 0) of the chain tilted by the reward."""
     line, denoise = np.linspace(-5, 5, points)[:, None], mixture(SIDES, RARE, VARIANCE)
     mass = np.exp(-(line[:, 0] ** 2) / (2 * grid[0].sigma ** 2))

@@ -180,7 +180,8 @@ def particles(
                 clean = grids[n].process.transition(states[n], levels[n], CLEAN, plain[n])
                 terms.append(grids[n].process.log_known(_shown(clean, levels[n]), y, where))
             value = sum(terms) if terms else np.zeros(size)
-            seen = states, by_field(detached, plain) if gradients else plain, per_particle(value)
+            kept = {n: detached(p) for n, p in plain.items()} if gradients else plain
+            seen = states, kept, per_particle(value)
             return value
 
         slopes = gradient(score, x, "particles: gradients") if gradients else {}
