@@ -1,4 +1,5 @@
 import math
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -8,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkwash.diffusion import (
+    DiffusionError,
     Grid,
     Noise,
     Normal,
     Prediction,
+    ZeroCoM,
+    cosine,
     exponential,
     uniform,
 )
@@ -46,7 +50,7 @@ def test_the_probability_flow_gives_the_density_of_gaussian_data(schedule):
     from the data's own N(MEAN, VARIANCE + r^2)."""
     process = PROCESSES[schedule]
     x = torch.from_numpy(MEAN + VARIANCE**0.5 * NODES)[:, None]
-    found, _ = log_likelihood(denoise, process, x, range(len(x)), tolerance=1e-8)
+    found, calls = log_likelihood(denoise, process, x, range(len(x)), tolerance=1e-7)
     low, high = max(1e-3, process.at(0.0).edm_sigma), min(80.0, process.at(1.0).edm_sigma)
     before, after = VARIANCE + low**2, VARIANCE + high**2
     exact = Normal(0.0, high).log_prob(MEAN + (after / before) ** 0.5 * (x - MEAN)) + math.log(after / before) / 2
@@ -54,6 +58,60 @@ def test_the_probability_flow_gives_the_density_of_gaussian_data(schedule):
     short = Normal(MEAN, before**0.5).log_prob(x)[:, 0] - found
     divergence = Normal(MEAN, after**0.5).kl(Normal(0.0, high))
     assert short.numpy() @ WEIGHTS == pytest.approx(divergence, abs=VARIANCE * low**2 + 1e-5)
+    assert calls > 1 and found.dtype == torch.float64
+
+
+def correlated(mean, covariance):
+    """E[x_0 | x_t] for x_0 ~ N(mean, covariance)."""
+
+    def denoise(x, t, condition=None):
+        total = t.alpha**2 * covariance + t.sigma**2 * torch.eye(len(mean))
+        flat = x.reshape(len(x), -1)
+        return Prediction(
+            (mean + t.alpha * (flat - t.alpha * mean) @ torch.linalg.solve(total, covariance)).reshape(x.shape)
+        )
+
+    return denoise
+
+
+def flowed(process, mean, covariance, x, sigma_min, sigma_max):
+    """log p of the flow of Gaussian data, its prior N(0, sigma_max^2): in the basis of the covariance, where the flow
+    stretches each direction by itself."""
+    variances, basis = torch.linalg.eigh(covariance)
+    low, high = max(sigma_min, process.at(0.0).edm_sigma), min(sigma_max, process.at(1.0).edm_sigma)
+    stretch = ((variances + high**2) / (variances + low**2)) ** 0.5
+    reached = (mean @ basis) + stretch * ((x.reshape(len(x), -1) - mean) @ basis)
+    return Normal(0.0, high).log_prob(reached).sum(1) + stretch.log().sum()
+
+
+@pytest.mark.parametrize("schedule", PROCESSES)
+@pytest.mark.parametrize("shape", [(5,), (2, 3)])
+def test_with_a_basis_vector_for_each_dimension_the_density_is_exact(schedule, shape):
+    """Gaussian data whose directions differ: no probe is drawn, and seeds do not matter."""
+    d, process = math.prod(shape), PROCESSES[schedule]
+    rng = np.random.default_rng(d)
+    factor = torch.from_numpy(rng.standard_normal((d, d)) / d**0.5)
+    mean, covariance = torch.from_numpy(rng.standard_normal(d)), factor @ factor.T + 0.05 * torch.eye(d)
+    x = (mean + torch.from_numpy(rng.standard_normal((7, d))) @ factor.T).reshape(7, *shape)
+    exact = flowed(process, mean, covariance, x, 1e-3, 80.0)
+    found, _ = log_likelihood(correlated(mean, covariance), process, x, [0] * 7, probes=None, tolerance=1e-9)
+    torch.testing.assert_close(found, exact, rtol=0, atol=2e-6)
+    other, _ = log_likelihood(correlated(mean, covariance), process, x, range(7), probes=None, tolerance=1e-9)
+    assert torch.equal(found, other)
+
+
+def test_up_to_the_ends_it_is_the_density_of_the_data():
+    """With little noise at one end and much at the other: log N(x; mean, covariance)."""
+    covariance = torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=torch.float64)
+    mean, x = torch.tensor([0.3, -0.2], dtype=torch.float64), torch.tensor([[0.5, 0.9], [-1.0, 0.0]]).double()
+    exact = torch.distributions.MultivariateNormal(mean, covariance).log_prob(x)
+    ends = {"sigma_min": 1e-5, "sigma_max": 1e4}
+    for name in ("rectified_flow", "cosine"):
+        process = PROCESSES[name]
+        found, _ = log_likelihood(
+            correlated(mean, covariance), process, x, [0, 1], probes=None, tolerance=1e-9, **ends
+        )
+        torch.testing.assert_close(found, exact, rtol=0, atol=2e-4)
 
 
 def test_where_directions_differ_the_divergence_is_right_on_average_over_probes():
@@ -63,19 +121,13 @@ def test_where_directions_differ_the_divergence_is_right_on_average_over_probes(
     mean = torch.tensor([0.3, -0.2], dtype=torch.float64)
     process, n = PROCESSES["rectified_flow"], 1000
 
-    def correlated(x, t, condition=None):
-        total = t.alpha**2 * covariance + t.sigma**2 * torch.eye(2)
-        return Prediction(mean + t.alpha * (x - t.alpha * mean) @ torch.linalg.solve(total, covariance))
-
+    denoise = correlated(mean, covariance)
     x = torch.tensor([[0.5, 0.9]], dtype=torch.float64).expand(n, 2)
     exact = torch.distributions.MultivariateNormal(mean, covariance).log_prob(x[:1]).item()
-    one, _ = log_likelihood(correlated, process, x, range(n))
+    one, _ = log_likelihood(denoise, process, x, range(n))
     assert one.mean().item() == pytest.approx(exact, abs=4 * one.std().item() / n**0.5)
-    many, _ = log_likelihood(correlated, process, x, range(n), probes=25)
+    many, _ = log_likelihood(denoise, process, x, range(n), probes=25)
     assert many.mean().item() == pytest.approx(exact, abs=4 * many.std().item() / n**0.5)
-    # without probes the divergence is exact, and so is each score, but for the prior's ignorance of the mean
-    scores, _ = log_likelihood(correlated, process, x[:2], [0, 1], probes=None, sigma_max=1e4, tolerance=1e-8)
-    torch.testing.assert_close(scores, torch.full((2,), exact, dtype=torch.float64), rtol=0, atol=1e-4)
     assert one.std().item() > 0.5 and many.std() / one.std() == pytest.approx(1 / 5, rel=0.15)
 
 
@@ -99,10 +151,39 @@ def test_every_call_of_the_denoiser_is_counted_and_each_serves_all_probes():
 
 
 def test_likelihood_asks_for_torch_and_for_a_finite_flow():
-    with pytest.raises(ValueError, match="log_likelihood needs gradients: bring a torch network"):
+    with pytest.raises(DiffusionError, match="log_likelihood needs gradients: bring a torch network"):
         log_likelihood(denoise, PROCESSES["cosine"], np.ones((1, 2)), [0])
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(DiffusionError, match="not finite"):
         log_likelihood(lambda x, t, c: Prediction(x / 0), PROCESSES["cosine"], torch.ones(1, 2), [0])
+    with pytest.raises(DiffusionError, match="of Gaussian processes, not ZeroCoM"):
+        log_likelihood(denoise, ZeroCoM(cosine()), torch.ones(1, 2, 2), [0])
+    explosive = lambda x, t, c: Prediction(x / t.alpha - (x / t.alpha) ** 2)  # noqa: E731  # dy / dl = y^2
+    with pytest.raises(DiffusionError, match="too rough for the tolerance"):
+        log_likelihood(explosive, PROCESSES["cosine"], torch.ones(1, 2), [0])
+
+
+def test_without_scipy_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.integrate", None)
+    with pytest.raises(DiffusionError, match=r"^log_likelihood needs SciPy: pip install 'inkwash\[likelihood\]'$"):
+        log_likelihood(denoise, PROCESSES["cosine"], torch.ones(1, 2), [0])
+
+
+def test_the_error_follows_the_tolerance_and_states_are_float64():
+    """Through a network of float32: what is integrated is float64 all the same."""
+    x, process = torch.linspace(-1, 2, 5)[:, None], PROCESSES["cosine"]
+    seen, errors = [], []
+
+    def watched(x, t, condition=None):
+        seen.append(x.dtype)
+        return denoise(x, t)
+
+    end = process.at(1.0).edm_sigma
+    exact = flowed(process, torch.tensor([MEAN]), torch.tensor([[VARIANCE]]), x, 1e-3, 80.0) if end > 80 else None
+    for tolerance in (1e-3, 1e-5, 1e-7):
+        found, _ = log_likelihood(watched, process, x, range(5), tolerance=tolerance)
+        errors.append(float(abs(found - exact).max()))
+    assert set(seen) == {torch.float64} and found.dtype == torch.float64
+    assert all(b < 0.2 * a for a, b in pairwise(errors)) and errors[-1] < 1e-5
 
 
 @pytest.mark.parametrize("schedule", PROCESSES)

@@ -1,6 +1,18 @@
-"""What is asked of a trained model beyond samples: how likely data are, and exact conditioning by particles."""
+"""What a trained chain is asked beside samples: how likely data are, and samples given a part or a reward.
+
+It wraps the core, `inkwash.diffusion`, and imports nothing else of inkwash.
+"""
 
 from inkwash.inference.likelihood import bits_per_dimension, log_likelihood, variational_bound
-from inkwash.inference.particles import Particles, particles
+from inkwash.inference.particles import Disagreement, Particles, disagreement, particles, residual_systematic
 
-__all__ = ["Particles", "bits_per_dimension", "log_likelihood", "particles", "variational_bound"]
+__all__ = [
+    "Disagreement",
+    "Particles",
+    "bits_per_dimension",
+    "disagreement",
+    "log_likelihood",
+    "particles",
+    "residual_systematic",
+    "variational_bound",
+]
