@@ -111,7 +111,7 @@ def test_fields_of_one_s_own_can_be_asked_after_one_command(tmp_path, capsys):
     file = tmp_path / "moods.csv"
     file.write_text("text,mood\nWe laugh.,glad\nI weep alone.,sad\nThey sing a song.,glad\nYou cry.,sad\n" * 10)
     out = tmp_path / "run"
-    assert main(["train", "text", "--data", str(file), "--out", str(out), "--steps", "300"]) == 0
+    assert main(["train", "text", "--data", str(file), "--out", str(out), "--steps", "600"]) == 0
     capsys.readouterr()
     asked = ["--model", str(out / "model"), "--n", "20", "--seed", "1", "--control"]
     for mood, right in (("glad", {"We laugh.", "They sing a song."}), ("sad", {"I weep alone.", "You cry."})):

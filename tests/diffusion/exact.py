@@ -15,12 +15,13 @@ import numpy as np
 import torch
 
 from inkwash import diffusion
-from inkwash.diffusion import ancestral, known_region, particles, sample, uniform, unmask
+from inkwash.diffusion import ancestral, known_region, sample, uniform, unmask
+from inkwash.inference import particles
 from inkwash.weights.files import atomic
 from tests.diffusion import test_categorical as tokens
 from tests.diffusion import test_centred as points
-from tests.diffusion import test_particles as smc
 from tests.diffusion import test_torus as torus
+from tests.inference import test_particles as smc
 
 RESULT = Path(__file__).parents[2] / "docs" / "results" / "exact.json"
 
@@ -44,7 +45,7 @@ def of_tokens(n: int = 40_000) -> list[dict[str, object]]:
             law = tokens.chain(process, grid)[best]
             rows.append(row(f"tokens, {name}: likeliest text, `ancestral`, {steps} steps", law, (x == text).all(1)))
     for confident in (False, True):
-        walk = lambda *a, c=confident: unmask(*a, confident=c)  # noqa: E731
+        walk = lambda *a, c=confident: unmask(*a, by_confidence=c)  # noqa: E731
         x = sample(tokens.exact(tokens.MASKED), (3,), walk, uniform(tokens.MASKED, 1), range(n))
         order = "surest first" if confident else "random order"
         rows.append(
@@ -63,7 +64,7 @@ def of_tokens(n: int = 40_000) -> list[dict[str, object]]:
 
 def of_the_torus(n: int = 20_000) -> list[dict[str, object]]:
     """The probability of an interval across the edge of the cell."""
-    grid = diffusion.log_snr(torus.PROCESS, 150, highest=0.7, lowest=0.002)
+    grid = diffusion.exponential(torus.PROCESS, 150, sigma_max=0.7, sigma_min=0.002)
     places = (np.arange(200_000) + 0.5) / 200_000
     inside: Callable[[np.ndarray], np.ndarray] = lambda x: (x > 0.97) | (x < 0.06)  # noqa: E731
     law = float((torus.mixture(places, grid[-1])[0] * inside(places)).mean())

@@ -32,11 +32,11 @@ import numpy as np
 import torch
 
 from inkwash.diffusion import (
-    Ask,
     Denoiser,
     Gaussian,
     Grid,
-    Point,
+    ModelCall,
+    NoiseLevel,
     Prediction,
     ancestral,
     betas,
@@ -55,7 +55,7 @@ from inkwash.diffusion import (
     karras,
     leading,
     lms,
-    log_ratio,
+    quarter_log_sigma,
     rectified_flow,
     sample,
     scaled_linear,
@@ -87,18 +87,21 @@ class Draws:
     def normal(self) -> torch.Tensor:
         return torch.randn(SAMPLE.shape, generator=self.generator, dtype=self.dtype)
 
+    def between(self, a: float, b: float) -> torch.Tensor:
+        return self.normal()
 
-def index(t: Point) -> float:
+
+def index(t: NoiseLevel) -> float:
     """The time as a network trained on the table is told it."""
     return SIZE * t.t - 1
 
 
-def between(process: Gaussian, whole: bool = False) -> Callable[[Point], float]:
+def between(process: Gaussian, whole: bool = False) -> Callable[[NoiseLevel], float]:
     """`index` as diffusers finds it from a noise level; `whole`: rounded, as some of its schedulers do."""
-    known = [math.log(process.at((i + 1) / SIZE).ratio) for i in range(SIZE)]
+    known = [math.log(process.at((i + 1) / SIZE).edm_sigma) for i in range(SIZE)]
 
-    def time(t: Point) -> float:
-        found = float(np.interp(math.log(t.ratio), known, np.arange(SIZE)))
+    def time(t: NoiseLevel) -> float:
+        found = float(np.interp(math.log(t.edm_sigma), known, np.arange(SIZE)))
         return round(found) if whole else found
 
     return time
@@ -116,12 +119,12 @@ def spaced(process: Gaussian, steps: int, size: int = SIZE) -> Grid:
 
 def levels(process: Gaussian, steps: int) -> Grid:
     """Karras levels between the ends of the table, then clean data."""
-    return karras(process, steps, highest=math.inf, lowest=process.at(1 / SIZE).ratio)
+    return karras(process, steps, sigma_max=math.inf, sigma_min=process.at(1 / SIZE).edm_sigma)
 
 
 def cut(grid: Grid, first: int | None, end: int | None = None) -> Grid:
     """A part of a grid."""
-    return Grid(grid.process, [point.t for point in grid.points[first:end]])
+    return Grid(grid.process, [point.t for point in grid.levels[first:end]])
 
 
 def ours(denoise: Callable, sampler: Callable, grid: Grid, x: torch.Tensor, noise: Draws | None) -> torch.Tensor:
@@ -132,7 +135,7 @@ def ours(denoise: Callable, sampler: Callable, grid: Grid, x: torch.Tensor, nois
     try:
         while True:
             request = walk.send(reply)
-            reply = denoise(request.x, request.t, None) if isinstance(request, Ask) else request.x
+            reply = denoise(request.x, request.t, None) if isinstance(request, ModelCall) else request.x
     except StopIteration as stop:
         return stop.value
 
@@ -149,7 +152,7 @@ class Case(NamedTuple):
     sampler: Callable
     grid: Grid
     predicts: Any = "eps"
-    time: Callable[[Point], float] = index
+    time: Callable[[NoiseLevel], float] = index
     guide: Callable = lambda denoise: denoise
     noise: torch.dtype | None = None
     spacing: dict[str, Any] | None = None  # of set_timesteps; None: 10 steps
@@ -180,7 +183,7 @@ class Case(NamedTuple):
 
     def difference(self) -> float:
         start, expected = self.theirs()
-        denoise = self.guide(Denoiser(dummy, self.grid.process, self.predicts, time=self.time))
+        denoise = self.guide(Denoiser(dummy, self.grid.process, self.predicts, c_noise=self.time))
         x = start * self.grid[0].alpha if self.scheduler in UNSCALED else start
         found = ours(denoise, self.sampler, self.grid, x, Draws(self.noise) if self.noise else None)
         return float((found - expected).abs().max() / expected.abs().max())
@@ -196,7 +199,7 @@ FORMS = {"eps": {"prediction_type": "epsilon"}, "v": {"prediction_type": "v_pred
 
 def larger(denoise: Callable) -> Callable:
     """The larger of DDPM's two variances."""
-    return lambda x, t, condition: Prediction(denoise(x, t, condition).clean, 1.0)
+    return lambda x, t, condition: Prediction(denoise(x, t, condition).x0, 1.0)
 
 
 def ddpm_cases() -> Iterator[Case]:
@@ -293,7 +296,7 @@ def other_cases() -> Iterator[Case]:
         yield flow(f"shift {shift:g}, uniform", grid=uniform(process, 10), spacing=spacing)
     grid = karras(Gaussian(edm_schedule()), 10)
     # The network's t = log(sigma) / 4 comes to -0.973 here, where t / (t + 1) makes 36 times as much of its rounding.
-    edm = {"predicts": "edm", "time": log_ratio}
+    edm = {"predicts": "edm", "time": quarter_log_sigma}
     yield Case("EDMEuler", "Karras", {}, euler, grid, **edm)
     yield Case("EDMDPMSolverMultistep", "order 2, Karras", {}, dpmpp_2m, grid, **edm)
 

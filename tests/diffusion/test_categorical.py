@@ -9,17 +9,17 @@ import torch
 from inkwash import diffusion
 from inkwash.diffusion import (
     Categorical,
+    Denoiser,
     DiffusionError,
     Prediction,
-    TokenDenoiser,
     ancestral,
     cross_entropy,
     d3pm_bound,
     sample,
     uniform,
     unmask,
-    variational_bound,
 )
+from inkwash.inference import variational_bound
 
 SYMBOLS, LENGTH = 3, 3
 TEXTS = np.array(list(product(range(SYMBOLS), repeat=LENGTH)))  # (27, 3)
@@ -113,7 +113,7 @@ def test_the_way_back_is_bayes_rule(name):
     x0, states = np.array([2]), np.arange(len(process.limit))
     forward = process.marginal(x0, t).probabilities[0]
     some = forward > 0
-    back = process.transition(states[some], t, s, process.known(np.full(some.sum(), 2))).probabilities
+    back = process.transition(states[some], t, s, process.delta(np.full(some.sum(), 2))).probabilities
     np.testing.assert_allclose(forward[some] @ back, process.marginal(x0, s).probabilities[0], atol=1e-6)
 
 
@@ -141,7 +141,7 @@ def test_unmasking_one_by_one_is_exact_on_any_grid(confident):
         return exact(MASKED)(x, t)
 
     def sampler(x, grid, noise):
-        return unmask(x, grid, noise, confident=confident)
+        return unmask(x, grid, noise, by_confidence=confident)
 
     for steps in (1, 50):
         x = sample(denoise, (LENGTH,), sampler, uniform(MASKED, steps), range(n))
@@ -151,7 +151,7 @@ def test_unmasking_one_by_one_is_exact_on_any_grid(confident):
 
 def test_one_call_opens_all_at_once_as_if_they_were_independent():
     n = 20_000
-    x = sample(exact(MASKED), (LENGTH,), lambda *a: unmask(*a, calls=1), uniform(MASKED, 1), range(n))
+    x = sample(exact(MASKED), (LENGTH,), lambda *a: unmask(*a, steps=1), uniform(MASKED, 1), range(n))
     single = [[DATA[TEXTS[:, i] == k].sum() for k in range(SYMBOLS)] for i in range(LENGTH)]
     agree(counted(x), np.array([np.prod([single[i][k] for i, k in enumerate(text)]) for text in TEXTS]), n)
 
@@ -178,7 +178,7 @@ def test_the_bound_is_that_of_the_chain(name):
         some = weight.sum(1) > 0
         model = process.transition(states[some], t, s, exact(process)(states[some], t))
         for j, text in enumerate(TEXTS):
-            truth = process.transition(states[some], t, s, process.known(np.tile(text, (some.sum(), 1))))
+            truth = process.transition(states[some], t, s, process.delta(np.tile(text, (some.sum(), 1))))
             with np.errstate(invalid="ignore"):
                 want -= np.nansum(weight[some, j] * truth.kl(model).sum(1) * (weight[some, j] > 0))
     assert found.mean() == pytest.approx(want, abs=4 * float(found.std()) / 4000**0.5)
@@ -194,19 +194,19 @@ def test_the_loss_is_the_bound(name):
 
     def network(x, time):
         points = [process.at(float(t) / 1000) for t in time]
-        return torch.cat([table(x[i : i + 1], t).clean for i, t in enumerate(points)])
+        return torch.cat([table(x[i : i + 1], t).x0 for i, t in enumerate(points)])
 
     rows = np.random.default_rng(0).choice(27, 3000, p=DATA)
     x0, generator = torch.from_numpy(TEXTS[rows]), torch.Generator().manual_seed(0)
     grid_times = lambda n, g: (torch.randint(steps, (n,), generator=g).double() + 1) / steps  # noqa: E731
-    denoiser = TokenDenoiser(network, process)
+    denoiser = Denoiser(network, process)
     loss = denoiser.loss(x0, objective=d3pm_bound(steps), times=grid_times, generator=generator)
     bound = variational_bound(table, uniform(process, steps), TEXTS[rows], diffusion.Noise(range(3000), (LENGTH,)))
     assert float(loss) * LENGTH == pytest.approx(-bound.mean(), rel=0.12)
     if process.mask is not None:
-        weight = lambda t: steps * (process.at(t.t - 1 / steps).alpha - t.alpha) / (1 - t.alpha)  # noqa: E731
+        weight = lambda t, form: steps * (process.at(t.t - 1 / steps).alpha - t.alpha) / (1 - t.alpha)  # noqa: E731
         same = denoiser.loss(
-            x0, objective=cross_entropy(weight), times=grid_times, generator=generator.manual_seed(0)
+            x0, objective=cross_entropy, weight=weight, times=grid_times, generator=generator.manual_seed(0)
         )
         torch.testing.assert_close(same, loss, rtol=1e-4, atol=1e-5)
 
@@ -225,8 +225,8 @@ def test_tokens_that_do_not_exist_and_logits_that_are_not_numbers_are_refused():
     with pytest.raises(DiffusionError, match="whole numbers"):
         sample(exact(MASKED), (LENGTH,), ancestral, grid, [0], x=np.zeros((1, 3)))
     with pytest.raises(DiffusionError, match="token -1 is outside"):
-        TokenDenoiser(lambda x, time: x, MASKED).loss(torch.tensor([[-1, 0, 0]]))
-    broken = lambda x, t, c: Prediction(exact(MASKED)(x, t).clean * np.nan)  # noqa: E731
+        Denoiser(lambda x, time: x, MASKED).loss(torch.tensor([[-1, 0, 0]]))
+    broken = lambda x, t, c: Prediction(exact(MASKED)(x, t).x0 * np.nan)  # noqa: E731
     with pytest.raises(DiffusionError, match=r"step 1, at t = 1: the logits, of shape \(1, 3, 4\), are not numbers"):
         sample(broken, (LENGTH,), ancestral, grid, [0])
     with pytest.raises(DiffusionError, match=r"prediction has the shape \(1, 3\).* \(1, 3, 4\) is needed"):

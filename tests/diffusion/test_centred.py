@@ -1,4 +1,4 @@
-"""Point sets with their centre of mass at 0, of different sizes in one batch."""
+"""NoiseLevel sets with their centre of mass at 0, of different sizes in one batch."""
 
 import math
 
@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from inkwash import diffusion
-from inkwash.diffusion import Centred, Denoiser, DiffusionError, Prediction, centred, sample, uniform
+from inkwash.diffusion import Denoiser, DiffusionError, Prediction, ZeroCoM, centred, sample, uniform
 
-PROCESS = Centred(diffusion.cosine())
+PROCESS = ZeroCoM(diffusion.cosine())
 VARIANCE = 0.3
 
 
@@ -20,7 +20,7 @@ def denoise(x, t, condition=None):
 
 def drifting(x, t, condition=None):
     """The same by a network that also shifts the whole set, as one that is not equivariant does."""
-    return Prediction(denoise(x, t).clean + 5.0)
+    return Prediction(denoise(x, t).x0 + 5.0)
 
 
 @pytest.mark.parametrize("network", [denoise, drifting])
@@ -71,11 +71,11 @@ def test_the_density_is_that_of_the_subspace():
     basis = np.linalg.svd(np.ones((1, 4)))[2][1:]  # (3, 4), orthogonal to (1, 1, 1, 1)
     z = np.einsum("kp,bpi->bki", basis, x - mean)
     exact = (-((z / 0.7) ** 2) / 2 - math.log(0.7) - math.log(2 * math.pi) / 2).sum((1, 2))
-    law = PROCESS.law(mean, 0.7)
+    law = PROCESS.distribution(mean, 0.7)
     np.testing.assert_allclose(law.log_prob(x).sum((1, 2)), exact)
     pad = [np.concatenate([y, np.zeros((2, 3, 3))], 1) for y in (mean, x)]
     mask = np.arange(7)[None] < np.array([4, 4])[:, None]
-    np.testing.assert_allclose(PROCESS.law(pad[0], 0.7).log_prob(pad[1], mask).sum((1, 2)), exact)
+    np.testing.assert_allclose(PROCESS.distribution(pad[0], 0.7).log_prob(pad[1], mask).sum((1, 2)), exact)
 
 
 def test_the_loss_looks_at_the_points_that_there_are():
@@ -87,10 +87,10 @@ def test_the_loss_looks_at_the_points_that_there_are():
         return x + 1e3 * (torch.arange(x.shape[1]) >= 4)[None, :, None]  # at points that are none
 
     def loss(mask, x):
-        process = Centred(diffusion.cosine())
+        process = ZeroCoM(diffusion.cosine())
         network = lambda x, time: junk(x, time)  # noqa: E731
         return [
-            float(Denoiser(network, process, "clean").loss(x, mask=mask, generator=torch.Generator().manual_seed(s)))
+            float(Denoiser(network, process, "x0").loss(x, mask=mask, generator=torch.Generator().manual_seed(s)))
             for s in range(200)
         ]
 
@@ -100,7 +100,7 @@ def test_the_loss_looks_at_the_points_that_there_are():
 def test_sets_that_are_not_centred_and_masks_that_do_not_fit_are_refused():
     grid = uniform(PROCESS, 3)
     with pytest.raises(DiffusionError, match="centre of mass is not at 0"):
-        Denoiser(lambda x, time: x, PROCESS, "clean").loss(torch.ones(1, 3, 2))
+        Denoiser(lambda x, time: x, PROCESS, "x0").loss(torch.ones(1, 3, 2))
     with pytest.raises(DiffusionError, match=r"mask has the shape \(1, 3\), the state \(2, 4, 3\)"):
         sample(denoise, (4, 3), diffusion.ancestral, grid, [0, 1], mask=np.ones((1, 3), bool))
     joint = lambda x, t, c: {n: denoise(x[n], t[n]) for n in x}  # noqa: E731

@@ -28,8 +28,8 @@ def test_a_target_gives_back_the_clean_state_and_errors_scale_by_the_factor(form
     form, process = PARAMETRIZATIONS[form], PROCESSES[schedule]
     point = process.at(t)
     x, target = process.noise(x0, point, eps), form.target(x0, eps, point)
-    assert form.clean(x, point, target) == pytest.approx(x0, abs=1e-8 / point.alpha)
-    off = form.clean(x, point, target + error) - x0
+    assert form.to_x0(x, point, target) == pytest.approx(x0, abs=1e-8 / point.alpha)
+    off = form.to_x0(x, point, target + error) - x0
     assert error**2 == pytest.approx(form.factor(point) * off**2, rel=1e-4, abs=1e-9)
 
 
@@ -42,8 +42,8 @@ def test_every_parametrization_samples_alike(form):
 
     def network(x, time):
         t = points[round(float(time[0]), 3)]
-        x = x if PARAMETRIZATIONS[form].scale is None else x / PARAMETRIZATIONS[form].scale(t)
-        clean = denoise(x, t).clean
+        x = x if PARAMETRIZATIONS[form].c_in is None else x / PARAMETRIZATIONS[form].c_in(t)
+        clean = denoise(x, t).x0
         return PARAMETRIZATIONS[form].target(clean, (x - t.alpha * clean) / t.sigma, t)
 
     x = np.linspace(-2, 2, 6)[None]
@@ -58,8 +58,8 @@ def test_the_loss_of_the_best_denoiser_is_the_posterior_variance(form):
 
     def network(x, time):
         point = process.at((time.double() / 1000).reshape(-1, 1))
-        x = x if PARAMETRIZATIONS[form].scale is None else x / PARAMETRIZATIONS[form].scale(point)
-        clean = denoise(x, point).clean
+        x = x if PARAMETRIZATIONS[form].c_in is None else x / PARAMETRIZATIONS[form].c_in(point)
+        clean = denoise(x, point).x0
         return PARAMETRIZATIONS[form].target(clean, (x - point.alpha * clean) / point.sigma, point)
 
     generator = torch.Generator().manual_seed(0)
@@ -78,15 +78,15 @@ def test_times_are_stratified():
 
 def test_a_network_in_low_precision_leaves_the_state_in_float32():
     process = PROCESSES["cosine"]
-    denoiser = Denoiser(lambda x, time: x.bfloat16(), process, "clean")
-    assert denoiser(torch.ones(1, 2), process.at(0.5)).clean.dtype == torch.float32
+    denoiser = Denoiser(lambda x, time: x.bfloat16(), process, "x0")
+    assert denoiser(torch.ones(1, 2), process.at(0.5)).x0.dtype == torch.float32
 
 
 @pytest.mark.parametrize("time", [lambda t: 499, lambda t: 499.0])
 def test_a_time_may_be_a_whole_number(time):
     for x in (np.ones((2, 3), np.float32), torch.ones(2, 3)):
         found = []
-        Denoiser(lambda x, t, f=found: f.append(t) or x, PROCESSES["cosine"], "clean", time)(
+        Denoiser(lambda x, t, f=found: f.append(t) or x, PROCESSES["cosine"], "x0", time)(
             x, PROCESSES["cosine"].at(0.5)
         )
         assert found[0].tolist() == [499, 499]
@@ -125,7 +125,7 @@ def test_log_prob_agrees_with_torch():
 
 def test_learned_variance_is_used():
     process = PROCESSES["cosine"]
-    step = process.transition(0.1, process.at(0.5), process.at(0.4), Prediction(0.0, spread=0.25))
+    step = process.transition(0.1, process.at(0.5), process.at(0.4), Prediction(0.0, variance=0.25))
     least, most = process.transition(0.1, process.at(0.5), process.at(0.4), Prediction(0.0)).std, None
     most = np.sqrt(
         process.at(0.5).sigma ** 2 - (process.at(0.5).alpha / process.at(0.4).alpha * process.at(0.4).sigma) ** 2
@@ -138,7 +138,7 @@ def test_sampling_imports_no_torch():
 import sys, numpy as np
 import inkwash.diffusion as d
 process = d.Gaussian(d.cosine())
-denoiser = d.Denoiser(lambda x, time: 0.1 * x, process, "clean")
+denoiser = d.Denoiser(lambda x, time: 0.1 * x, process, "x0")
 guided = d.classifier_free(lambda x, t, c: denoiser(x, t), 2.0, {"k": np.zeros((1, 1))})
 for sampler in (d.ancestral, d.ddim, d.euler, d.dpmpp_2m):
     out = d.sample(d.dynamic_threshold(guided), (3,), sampler, d.uniform(process, 4), [1], {"k": np.ones((1, 1))})

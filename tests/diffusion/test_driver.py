@@ -42,10 +42,16 @@ def test_a_dict_of_fields_is_sampled_in_step_with_one_joint_call():
         np.testing.assert_array_equal(both[name], alone[name])
 
 
-def test_fields_out_of_step_are_refused():
-    joint = lambda x, t, c: {n: denoise(x[n], t[n]) for n in x}  # noqa: E731
-    with pytest.raises(ValueError, match="out of step"):
-        sample(joint, {"a": (1,), "b": (1,)}, ddim, {"a": uniform(PROCESS, 3), "b": uniform(PROCESS, 4)}, [0])
+def test_a_field_on_a_coarser_grid_stands_still():
+    """Of 2 and of 4 steps: the shares walked are 0, 1/2 and 0, 1/4, 1/2, 3/4."""
+    times = []
+
+    def joint(x, t, condition):
+        times.append((t["a"].t, t["b"].t))
+        return {n: denoise(x[n], t[n]) for n in x}
+
+    sample(joint, {"a": (1,), "b": (1,)}, ddim, {"a": uniform(PROCESS, 2), "b": uniform(PROCESS, 4)}, [0])
+    assert times == [(1, 1), (0.5, 0.75), (0.5, 0.5), (0, 0.25)]
 
 
 def test_a_value_that_is_not_finite_stops_with_the_step_named():
@@ -116,7 +122,7 @@ def test_no_graph_is_kept_unless_a_guide_asks():
     def with_gradient(x, t, condition):
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(plain(x, t, condition).clean.sum(), x)
+            (slope,) = torch.autograd.grad(plain(x, t, condition).x0.sum(), x)
         seen.append(slope)
         return Prediction(0.5 * x.detach() + 0 * slope)
 
@@ -135,8 +141,8 @@ def test_guidance_is_linear_batched_and_can_be_limited():
 
     x, condition, null = np.zeros((2, 1)), {"c": np.array([[1.0], [2.0]])}, {"c": np.array([[0.5]])}
     guided = classifier_free(network, 3.0, null, interval=(0.2, 0.8))
-    np.testing.assert_allclose(guided(x, PROCESS.at(0.5), condition).clean, [[2.0], [5.0]])
-    np.testing.assert_allclose(guided(x, PROCESS.at(0.9), condition).clean, [[1.0], [2.0]])
+    np.testing.assert_allclose(guided(x, PROCESS.at(0.5), condition).x0, [[2.0], [5.0]])
+    np.testing.assert_allclose(guided(x, PROCESS.at(0.9), condition).x0, [[1.0], [2.0]])
     classifier_free(network, 1.0, null)(x, PROCESS.at(0.5), condition)
     assert calls == [4, 2, 2]
 
@@ -154,17 +160,17 @@ def test_guidance_passes_self_conditioning_and_keeps_the_spread():
     np.testing.assert_allclose(out, [[3], [6]])
     assert given[0] is None and given[1].tolist() == [[3], [6], [3], [6]]
     prediction = guided(np.zeros((2, 1)), PROCESS.at(0.5), {**condition, "previous": None})
-    np.testing.assert_allclose(prediction.spread, condition["c"])
+    np.testing.assert_allclose(prediction.variance, condition["c"])
 
 
 def test_thresholds():
     clean = np.array([[-4.0, 0.5, 2.0, 1.0], [-0.1, 0.2, 0.9, 0.3]])
     raw = lambda x, t, c: Prediction(clean if isinstance(x, np.ndarray) else torch.from_numpy(clean))  # noqa: E731
-    np.testing.assert_allclose(static_threshold(raw)(clean, None, None).clean, np.clip(clean, -1, 1))
+    np.testing.assert_allclose(static_threshold(raw)(clean, None, None).x0, np.clip(clean, -1, 1))
     reach = np.maximum(np.quantile(np.abs(clean), 0.75, axis=1, keepdims=True), 1)
     expected = np.clip(clean, -reach, reach) / reach
     for x in (clean, torch.from_numpy(clean)):
-        np.testing.assert_allclose(dynamic_threshold(raw, 0.75)(x, None, None).clean, expected)
+        np.testing.assert_allclose(dynamic_threshold(raw, 0.75)(x, None, None).x0, expected)
 
 
 def test_a_known_region_is_kept_and_the_rest_is_drawn():

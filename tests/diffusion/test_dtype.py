@@ -85,8 +85,10 @@ def test_predictions_in_another_precision(name, device):
             x0 = xp.asarray(denoise(x, t).x0, dtype=getattr(xp, other))
             return Prediction(x0, xp.full(tuple(x.shape), 0.5, dtype=getattr(xp, other)))
 
-        out = drawn(alien, name, dtype, device=device)
-        assert str(out.dtype).endswith(dtype)
+        states = []
+        watch = lambda step, noise, states=states: states.append(str(step.x.dtype))  # noqa: E731
+        out = drawn(alien, name, dtype, device=device, hooks=[watch])
+        assert {state.rpartition(".")[2] for state in (*states, str(out.dtype))} == {dtype}
 
 
 @pytest.mark.parametrize("device", [None, "cpu"])
@@ -116,7 +118,7 @@ def test_every_way_to_say_float64(dtype):
 
 
 def test_float64_is_the_same_picture_and_more_exact():
-    """The flow of a Gaussian in 64 steps, on torch and on NumPy, beside its float32."""
+    """A Gaussian in 64 steps, on torch and on NumPy, beside its float32."""
     options = {"shape": (9,), "sampler": ancestral, "grid": uniform(PROCESS, 64), "seeds": [5]}
     single, double = (sample(denoise, **options, dtype=d) for d in ("float32", "float64"))
     np.testing.assert_allclose(single, double, atol=1e-5)
@@ -126,7 +128,7 @@ def test_float64_is_the_same_picture_and_more_exact():
 
 @pytest.mark.parametrize("device", [None, "cpu"])
 @pytest.mark.parametrize("wide", [np.float16, np.float64])
-def test_a_hook_and_a_given_x_of_another_precision(device, wide):
+def test_a_given_x_of_float64_stays_it_and_a_hook_and_a_given_x_of_another_precision(device, wide):
     def hook(step, noise):
         return np.asarray(step.x).astype(wide) if device is None else step.x.to(getattr(torch, np.dtype(wide).name))
 
@@ -134,7 +136,10 @@ def test_a_hook_and_a_given_x_of_another_precision(device, wide):
     watch = lambda step, noise: seen.append(str(step.x.dtype))  # noqa: E731
     x, grid = np.ones((1, 3), wide), uniform(PROCESS, 3, start=0.5)
     out = sample(denoise, (3,), ancestral, grid, [0], hooks=[watch, hook], x=x, device=device)
-    assert {s.rpartition(".")[2] for s in [*seen, str(out.dtype)]} == {"float32"}
+    kinds = {s.rpartition(".")[2] for s in [*seen, str(out.dtype)]}
+    assert kinds == {"float64" if wide is np.float64 else "float32"}
+    narrow = sample(denoise, (3,), ancestral, grid, [0], hooks=[hook], x=x, device=device, dtype="float32")
+    assert "float32" in str(narrow.dtype)
 
 
 def test_half_precision_networks_reach_what_the_exact_one_does():

@@ -38,10 +38,10 @@ SAMPLERS = {
     "euler": euler,
     "euler_ancestral": euler_ancestral,
     "heun": heun,
-    "heun, churn": partial(heun, churn=20.0),
+    "heun, churn": partial(heun, s_churn=20.0),
     "lms": lms,
     "predictor_corrector": predictor_corrector,
-    "repaint": partial(repaint, jump=10, repeats=2),
+    "repaint": partial(repaint, jump_length=10, n_resample=2),
     "unipc": unipc,
 }
 POINTS, COUNTS = np.array([-1.8, -0.2, 0.84]), np.array([2, 3, 5])  # of mean zero, as is the prior
@@ -52,8 +52,8 @@ POINTS, COUNTS = np.array([-1.8, -0.2, 0.84]), np.array([2, 3, 5])  # of mean ze
 def test_samples_of_a_finite_data_set_are_its_points_in_their_proportions(sampler, schedule):
     """Of one state of 10,000 numbers; each share within 4 standard errors, and 0.01 for the steps."""
     denoise, n = finite(np.repeat(POINTS, COUNTS)[:, None]), 10_000
-    each = lambda x, t, c: type(p := denoise(x.reshape(n, 1), t))(p.clean.reshape(1, n))  # noqa: E731
-    out = sample(each, (n,), SAMPLERS[sampler], karras(PROCESSES[schedule], 60), [7])[0]
+    each = lambda x, t, c: type(p := denoise(x.reshape(n, 1), t))(p.x0.reshape(1, n))  # noqa: E731
+    out = sample(each, (n,), SAMPLERS[sampler], karras(PROCESSES[schedule], 60), [7], dtype="float64")[0]
     off = np.abs(out[:, None] - POINTS)
     assert off.min(1).max() < 1e-3
     shares = np.bincount(off.argmin(1), minlength=3) / n
@@ -65,5 +65,5 @@ def test_numpy_and_torch_agree():
     t = PROCESSES["cosine"].at(0.6)
     likely = np.exp(-((x[:, None] - t.alpha * np.array([[0, 1], [2, -1]])) ** 2).sum(2) / (2 * t.sigma**2)) * [1, 2]
     exact = likely @ np.array([[0, 1], [2, -1]]) / likely.sum(1, keepdims=True)
-    np.testing.assert_allclose(denoise(x, t).clean, exact)
-    np.testing.assert_allclose(denoise(torch.from_numpy(x), t).clean, exact)
+    np.testing.assert_allclose(denoise(x, t).x0, exact)
+    np.testing.assert_allclose(denoise(torch.from_numpy(x), t).x0, exact)

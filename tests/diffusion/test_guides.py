@@ -11,22 +11,22 @@ from inkwash.diffusion import (
     Noise,
     Normal,
     Prediction,
-    Step,
+    StepResult,
     adaptive_projected,
     ancestral,
-    ascent,
     autoguidance,
     classifier,
     classifier_free,
     ddim,
-    first_order,
+    dps,
+    gradient_control,
     heun,
     known_region,
-    measurement,
     rectified_flow,
     repaint,
     rounding,
     sample,
+    token_gradient,
     uniform,
 )
 from tests.diffusion.oracle import PROCESSES
@@ -60,9 +60,9 @@ def test_a_classifier_turns_the_denoiser_into_that_of_its_class(schedule, t, x):
     t, x = PROCESSES[schedule].at(t), torch.tensor([x], dtype=torch.float64)
     gain = t.alpha * WIDTH / (t.alpha**2 * WIDTH + t.sigma**2)
     exact = CENTRES[1] + gain * (x - t.alpha * CENTRES[1])
-    torch.testing.assert_close(classifier(mixture, log_second)(x, t, None).clean, exact, rtol=1e-6, atol=1e-6)
-    half = (mixture(x, t).clean + exact) / 2
-    torch.testing.assert_close(classifier(mixture, log_second, 0.5)(x, t, None).clean, half, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(classifier(mixture, log_second)(x, t, None).x0, exact, rtol=1e-6, atol=1e-6)
+    half = (mixture(x, t).x0 + exact) / 2
+    torch.testing.assert_close(classifier(mixture, log_second, 0.5)(x, t, None).x0, half, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("sampler", "steps"), [(ancestral, 400), (heun, 100)])
@@ -92,7 +92,7 @@ def posterior():
 
 
 def variance(t):
-    """Of y given x_t: that of the measurement, and A Cov[x_0 | x_t] A."""
+    """Of y given x_t: that of the dps, and A Cov[x_0 | x_t] A."""
     total = t.alpha**2 * C + t.sigma**2 * torch.eye(2)
     return NOISE + float(A @ (C - t.alpha**2 * C @ torch.linalg.solve(total, C)) @ A)
 
@@ -108,16 +108,16 @@ def test_a_measurement_with_the_exact_variance_is_the_exact_posterior(schedule, 
     mean, covariance = posterior()
     total = t.alpha**2 * covariance + t.sigma**2 * torch.eye(2)
     exact = mean + t.alpha * (x - t.alpha * mean) @ torch.linalg.solve(total, covariance)
-    found = measurement(correlated, weigh, torch.tensor([[Y]]), variance)(x, t, None)
-    torch.testing.assert_close(found.clean, exact, rtol=1e-5, atol=1e-5)
-    assert not found.clean.requires_grad
+    found = dps(correlated, weigh, torch.tensor([[Y]]), variance)(x, t, None)
+    torch.testing.assert_close(found.x0, exact, rtol=1e-5, atol=1e-5)
+    assert not found.x0.requires_grad
 
 
 @pytest.mark.parametrize("sampler", [ancestral, heun])
 @pytest.mark.parametrize("schedule", ["rectified_flow", "cosine"])
 def test_a_measured_sampler_draws_the_posterior(sampler, schedule):
-    guided = measurement(lambda x, t, c: correlated(x, t), weigh, torch.tensor(Y), variance)
-    joint = lambda x, t, c: Prediction(guided(x[0], t, c).clean[None])  # noqa: E731  20,000 samples of one seed
+    guided = dps(lambda x, t, c: correlated(x, t), weigh, torch.tensor(Y), variance)
+    joint = lambda x, t, c: Prediction(guided(x[0], t, c).x0[None])  # noqa: E731  20,000 samples of one seed
     grid = uniform(PROCESSES[schedule], 200)
     out = sample(joint, (20_000, 2), sampler, grid, [3], device="cpu")[0].double()
     mean, covariance = posterior()
@@ -128,8 +128,8 @@ def test_a_measured_sampler_draws_the_posterior(sampler, schedule):
 @given(schedules, times, numbers, st.floats(0.01, 10))
 def test_dps_moves_the_measurement_of_the_clean_state_towards_y(schedule, t, x, strength):
     t, x = PROCESSES[schedule].at(t), torch.tensor([x], dtype=torch.float64)
-    before = correlated(x, t).clean
-    at = lambda constant: measurement(correlated, weigh, torch.tensor([[Y]]), lambda t: constant)(x, t, None).clean  # noqa: E731
+    before = correlated(x, t).x0
+    at = lambda constant: dps(correlated, weigh, torch.tensor([[Y]]), lambda t: constant)(x, t, None).x0  # noqa: E731
     gained = weigh(at(strength)) - weigh(before)
     assert (gained * (Y - weigh(before)) >= 0).all()
     torch.testing.assert_close(weigh(at(2 * strength)) - weigh(before), gained / 2)  # a constant is its step size
@@ -139,9 +139,9 @@ def test_dps_moves_the_measurement_of_the_clean_state_towards_y(schedule, t, x, 
 def test_a_measurement_keeps_the_spread_without_its_graph():
     both = lambda x, t, c: Prediction(0.5 * x, 0.1 * x)  # noqa: E731
     x = torch.ones(1, 2, dtype=torch.float64)
-    found = measurement(both, weigh, torch.tensor([[Y]]), variance)(x, PROCESSES["cosine"].at(0.5), None)
-    torch.testing.assert_close(found.spread, 0.1 * x)
-    assert not found.spread.requires_grad
+    found = dps(both, weigh, torch.tensor([[Y]]), variance)(x, PROCESSES["cosine"].at(0.5), None)
+    torch.testing.assert_close(found.variance, 0.1 * x)
+    assert not found.variance.requires_grad
 
 
 def network(x, t, condition):
@@ -152,7 +152,7 @@ def network(x, t, condition):
 X = np.array([[0.3, -1.0, 0.5], [1.0, 0.2, -0.7]])
 CONDITION, NULL = {"c": np.array([[1.0], [2.0]])}, {"c": np.array([[-0.5]])}
 T = PROCESSES["cosine"].at(0.4)
-TOLD, UNTOLD = network(X, T, CONDITION).clean, network(X, T, NULL).clean
+TOLD, UNTOLD = network(X, T, CONDITION).x0, network(X, T, NULL).x0
 
 
 def lengths(x):
@@ -161,9 +161,9 @@ def lengths(x):
 
 @given(st.floats(-3, 10), st.floats(0, 1))
 def test_rescaled_guidance_has_the_standard_deviation_asked_for(scale, rescale):
-    plain = classifier_free(network, scale, NULL)(X, T, CONDITION).clean
+    plain = classifier_free(network, scale, NULL)(X, T, CONDITION).x0
     np.testing.assert_allclose(plain, UNTOLD + scale * (TOLD - UNTOLD), rtol=1e-9, atol=1e-12)
-    found = classifier_free(network, scale, NULL, rescale=rescale)(X, T, CONDITION).clean
+    found = classifier_free(network, scale, NULL, rescale=rescale)(X, T, CONDITION).x0
     if scale != 1:
         asked = rescale * TOLD.std(1) + (1 - rescale) * plain.std(1)
         np.testing.assert_allclose(found.std(1), asked, rtol=1e-9)
@@ -173,8 +173,8 @@ def test_rescaled_guidance_has_the_standard_deviation_asked_for(scale, rescale):
 def test_a_negative_condition_is_what_guidance_leads_away_from():
     """At scale 2 the negative prompt's own prediction is as far as the condition's, on the other side."""
     negative = {"c": np.array([[0.0], [3.0]])}
-    found = classifier_free(network, 2.0, negative)(X, T, CONDITION).clean
-    np.testing.assert_allclose((found + network(X, T, negative).clean) / 2, TOLD)
+    found = classifier_free(network, 2.0, negative)(X, T, CONDITION).x0
+    np.testing.assert_allclose((found + network(X, T, negative).x0) / 2, TOLD)
 
 
 def test_autoguidance_is_linear_within_its_interval_and_calls_the_worse_model_only_there():
@@ -184,29 +184,29 @@ def test_autoguidance_is_linear_within_its_interval_and_calls_the_worse_model_on
         calls.append(t.t)
         return Prediction(0.5 * x)
 
-    good = lambda x, t, condition: Prediction(network(x, t, condition).clean, 0 * x + 0.3)  # noqa: E731
+    good = lambda x, t, condition: Prediction(network(x, t, condition).x0, 0 * x + 0.3)  # noqa: E731
     guided = autoguidance(good, worse, 3.0, (0.2, 0.8))
-    np.testing.assert_allclose(guided(X, T, CONDITION).clean, 0.5 * X + 3 * (TOLD - 0.5 * X))
-    assert (guided(X, T, CONDITION).spread == 0.3).all()
+    np.testing.assert_allclose(guided(X, T, CONDITION).x0, 0.5 * X + 3 * (TOLD - 0.5 * X))
+    assert (guided(X, T, CONDITION).variance == 0.3).all()
     for outside in (0.1, 0.9):
         t = PROCESSES["cosine"].at(outside)
-        np.testing.assert_array_equal(guided(X, t, CONDITION).clean, network(X, t, CONDITION).clean)
-    np.testing.assert_array_equal(autoguidance(good, worse, 1.0)(X, T, CONDITION).clean, TOLD)
+        np.testing.assert_array_equal(guided(X, t, CONDITION).x0, network(X, t, CONDITION).x0)
+    np.testing.assert_array_equal(autoguidance(good, worse, 1.0)(X, T, CONDITION).x0, TOLD)
     assert calls == [T.t, T.t]
 
 
 @given(st.floats(-3, 20))
 def test_projected_guidance_without_its_parts_is_classifier_free(scale):
-    found = adaptive_projected(network, scale, NULL, parallel=1.0, reach=np.inf, momentum=0.0)(X, T, CONDITION)
-    np.testing.assert_allclose(found.clean, classifier_free(network, scale, NULL)(X, T, CONDITION).clean)
+    found = adaptive_projected(network, scale, NULL, eta=1.0, norm_threshold=np.inf, momentum=0.0)(X, T, CONDITION)
+    np.testing.assert_allclose(found.x0, classifier_free(network, scale, NULL)(X, T, CONDITION).x0)
 
 
 @given(st.floats(1.5, 20), st.floats(0.1, 5), st.floats(0, 1))
 def test_projected_guidance_is_orthogonal_short_and_keeps_the_share_along(scale, reach, parallel):
-    update = adaptive_projected(network, scale, NULL, reach=reach)(X, T, CONDITION).clean - TOLD
+    update = adaptive_projected(network, scale, NULL, norm_threshold=reach)(X, T, CONDITION).x0 - TOLD
     np.testing.assert_allclose((update * TOLD).sum(1), 0, atol=1e-9)
     assert (lengths(update) <= (scale - 1) * reach * (1 + 1e-9)).all()
-    more = adaptive_projected(network, scale, NULL, parallel, reach)(X, T, CONDITION).clean - TOLD
+    more = adaptive_projected(network, scale, NULL, parallel, reach)(X, T, CONDITION).x0 - TOLD
     direction = (TOLD - UNTOLD) * np.minimum(1, reach / lengths(TOLD - UNTOLD))
     unit = TOLD / lengths(TOLD)
     along = (direction * unit).sum(1, keepdims=True) * unit
@@ -216,20 +216,20 @@ def test_projected_guidance_is_orthogonal_short_and_keeps_the_share_along(scale,
 
 def test_projected_guidance_adds_up_its_directions_with_momentum():
     """d_1, then d_2 + m d_1, then d_3 + m (d_2 + m d_1); a new guide has forgotten them."""
-    guided = adaptive_projected(network, 2.0, NULL, parallel=1.0, reach=np.inf, momentum=-0.5)
+    guided = adaptive_projected(network, 2.0, NULL, eta=1.0, norm_threshold=np.inf, momentum=-0.5)
     running = 0.0
     for t in (0.9, 0.6, 0.3):
         t = PROCESSES["cosine"].at(t)
-        told = network(X, t, CONDITION).clean
-        running = told - network(X, t, NULL).clean - 0.5 * running
-        np.testing.assert_allclose(guided(X, t, CONDITION).clean, told + running)
+        told = network(X, t, CONDITION).x0
+        running = told - network(X, t, NULL).x0 - 0.5 * running
+        np.testing.assert_allclose(guided(X, t, CONDITION).x0, told + running)
 
 
 @pytest.mark.parametrize(
     "guide",
     [
-        partial(classifier_free, scale=4.0, null=NULL, rescale=0.7),
-        partial(adaptive_projected, scale=4.0, null=NULL, reach=0.5, parallel=0.2),
+        partial(classifier_free, scale=4.0, uncond=NULL, rescale=0.7),
+        partial(adaptive_projected, scale=4.0, uncond=NULL, norm_threshold=0.5, eta=0.2),
     ],
 )
 def test_a_sample_is_guided_alike_alone_and_in_a_batch(guide):
@@ -242,7 +242,7 @@ def test_a_sample_is_guided_alike_alone_and_in_a_batch(guide):
 
 @pytest.mark.parametrize("guide", [classifier_free, adaptive_projected])
 def test_a_null_condition_that_does_not_fit_is_named(guide):
-    needed = r"the null condition needs 'c' of the condition's shape, \(2, 1\), or one that broadcasts to it"
+    needed = r"uncond needs 'c' of the condition's shape, \(2, 1\), or one that broadcasts to it"
     with pytest.raises(ValueError, match=needed):
         guide(network, 2.0, {"d": NULL["c"]})(X, T, CONDITION)
     for array in (np.asarray, torch.tensor):
@@ -254,7 +254,7 @@ def test_a_null_condition_that_does_not_fit_is_named(guide):
 def test_gradients_need_torch_and_the_error_says_so():
     for guided in (
         classifier(network, log_second),
-        measurement(network, weigh, torch.tensor([[Y]]), variance),
+        dps(network, weigh, torch.tensor([[Y]]), variance),
     ):
         with pytest.raises(
             ValueError, match=r"needs gradients: bring a torch network and tensors \(`sample`: a device"
@@ -264,9 +264,9 @@ def test_gradients_need_torch_and_the_error_says_so():
 
 def test_nothing_is_guided_where_nothing_is_seen():
     t, x = PROCESSES["cosine"].at(1.0), torch.tensor([[0.3, -2.0]], dtype=torch.float64)
-    torch.testing.assert_close(classifier(mixture, log_second)(x, t, None).clean, mixture(x, t).clean)
+    torch.testing.assert_close(classifier(mixture, log_second)(x, t, None).x0, mixture(x, t).x0)
     torch.testing.assert_close(
-        measurement(correlated, weigh, torch.tensor([[Y]]), variance)(x, t, None).clean, correlated(x, t).clean
+        dps(correlated, weigh, torch.tensor([[Y]]), variance)(x, t, None).x0, correlated(x, t).x0
     )
 
 
@@ -278,7 +278,7 @@ def test_resampling_brings_the_drawn_part_into_agreement_with_the_known_one():
     grid = uniform(process, 40)
     exact, width = (M[1] + C[1, 0] * (2.0 - M[0]) / C[0, 0]).item(), (C[1, 1] - C[1, 0] ** 2 / C[0, 0]).item()
     found = {}
-    for name, sampler in (("replaced", ancestral), ("resampled", partial(repaint, jump=5, repeats=10))):
+    for name, sampler in (("replaced", ancestral), ("resampled", partial(repaint, jump_length=5, n_resample=10))):
         hook = known_region(process, known, mask)
         out = sample(correlated, (n, 2), sampler, grid, [5], hooks=[hook], device="cpu")[0].double()
         assert (out[:, 0] == 2).all()
@@ -320,11 +320,11 @@ def test_rounding_takes_the_nearest_vector_that_is_allowed(seed):
     allowed[..., 0] = True
     distance = torch.cdist(x, table.expand(2, 5, 4))
     point = PROCESSES["cosine"].at(0.5)
-    rounded = rounding(lambda x, t, c: Prediction(x), table, allowed)(x, point, None).clean
+    rounded = rounding(lambda x, t, c: Prediction(x), table, allowed)(x, point, None).x0
     torch.testing.assert_close(rounded, table[distance.masked_fill(~allowed, torch.inf).argmin(-1)])
-    free = rounding(lambda x, t, c: Prediction(x), table.numpy())(x.numpy(), point, None).clean
+    free = rounding(lambda x, t, c: Prediction(x), table.numpy())(x.numpy(), point, None).x0
     np.testing.assert_array_equal(free, table.numpy()[distance.argmin(-1).numpy()])
-    later = rounding(lambda x, t, c: Prediction(x), table, until=0.4)(x, point, None).clean
+    later = rounding(lambda x, t, c: Prediction(x), table, until=0.4)(x, point, None).x0
     assert later is x
 
 
@@ -334,7 +334,7 @@ def test_a_classifier_that_is_linear_in_the_vectors_steers_tokens_exactly():
     process = Categorical.masked(rectified_flow(), 4)
     logits, table = torch.randn(1, 3, 5, generator=generator), torch.randn(5, 2, generator=generator)
     pull = torch.randn(3, 2, generator=generator)
-    guided = first_order(lambda x, t, c: Prediction(logits), table, lambda v, t, c: (v * pull).sum((1, 2)), 1.0)
+    guided = token_gradient(lambda x, t, c: Prediction(logits), table, lambda v, t, c: (v * pull).sum((1, 2)), 1.0)
     x = torch.tensor([[4, 2, 4]])
     law = process.clean(x, guided(x, process.at(0.7), None)).probabilities
     exact = (logits[..., :4] + pull @ table[:4].T).softmax(-1)
@@ -346,12 +346,12 @@ def test_ascent_steps_to_the_sign_of_the_sum_of_both_gradients():
     t, s = PROCESSES["cosine"].at(0.5), PROCESSES["cosine"].at(0.4)
     x, target = torch.tensor([[0.0, 3.0, -1.0]]), torch.tensor([[2.0, 3.5, -4.0]])
     law = Normal(torch.zeros(1, 3), 1.0)
-    step = Step(x, t, s, Prediction(x), law)
-    noise = Noise([0], (3,), convert=torch.from_numpy)
-    alone = ascent(lambda z, t, c: -((z - target) ** 2).sum(1), 0.25, 0.0, count=2)(step, noise)
+    step = StepResult(x, t, s, Prediction(x), law)
+    noise = Noise([0], (3,), device="cpu")
+    alone = gradient_control(lambda z, t, c: -((z - target) ** 2).sum(1), 0.25, 0.0, updates=2)(step, noise)
     torch.testing.assert_close(alone, torch.tensor([[0.5, 3.5, -1.5]]))
     # -x for fluency, 2 (target - x) for what is asked: 4, -2 and -5 at the start
-    both = ascent(lambda z, t, c: -((z - target) ** 2).sum(1), 0.25, 1.0, count=1)(step, noise)
+    both = gradient_control(lambda z, t, c: -((z - target) ** 2).sum(1), 0.25, 1.0, updates=1)(step, noise)
     torch.testing.assert_close(both, torch.tensor([[0.25, 2.75, -1.25]]))
-    assert ascent(lambda z, t, c: z.sum(1), 0.25, 0.0, end=0.4)(step, noise) is None
-    assert ascent(lambda z, t, c: z.sum(1), 0.25, 0.0)(step._replace(transition=None), noise) is None
+    assert gradient_control(lambda z, t, c: z.sum(1), 0.25, 0.0, t_min=0.4)(step, noise) is None
+    assert gradient_control(lambda z, t, c: z.sum(1), 0.25, 0.0)(step._replace(transition=None), noise) is None

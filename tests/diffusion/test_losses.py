@@ -18,20 +18,20 @@ from inkwash.diffusion import (
     logit_normal,
     min_snr,
     p2,
-    simple,
     uniform_times,
+    unit,
     vlb,
 )
-from inkwash.diffusion.denoiser import _bound
+from inkwash.diffusion.denoiser import variance_bound
 from tests.diffusion.oracle import MEAN, PROCESSES, VARIANCE
 
 forms, schedules = st.sampled_from(sorted(PARAMETRIZATIONS)), st.sampled_from(sorted(PROCESSES))
 
 # Of each weight the paper's formula, on the squared error of the quantity that the paper names.
 PAPERS = {
-    "min_snr": (min_snr(5.0), "clean", lambda t: min((t.alpha / t.sigma) ** 2, 5.0)),
+    "min_snr": (min_snr(5.0), "x0", lambda t: min((t.alpha / t.sigma) ** 2, 5.0)),
     "p2": (p2(0.5, 2.0), "eps", lambda t: 1 / (2.0 + (t.alpha / t.sigma) ** 2) ** 0.5),
-    "edm": (edm_weight(0.7), "clean", lambda t: (t.ratio**2 + 0.7**2) / (t.ratio * 0.7) ** 2),
+    "edm": (edm_weight(0.7), "x0", lambda t: (t.edm_sigma**2 + 0.7**2) / (t.edm_sigma * 0.7) ** 2),
     "flow": (flow_weight, "flow", lambda t: 1.0),
 }
 
@@ -52,7 +52,7 @@ def test_a_weight_is_its_papers_whatever_the_network_predicts(name, form, schedu
     seen = (x - t.alpha * wrong) / t.sigma  # the noise, where `wrong` is taken for clean
     ours = weight(t, form) * (form.target(wrong, seen, t) - form.target(x0, eps, t)) ** 2
     assert ours == pytest.approx(formula(t) * (of.target(wrong, seen, t) - of.target(x0, eps, t)) ** 2, rel=1e-6)
-    assert simple(t, form) == 1
+    assert unit(t, form) == 1
 
 
 @given(forms, schedules, st.integers(2, 1000), st.floats(0, 1), *[st.floats(-2, 2)] * 3)
@@ -68,7 +68,7 @@ def test_the_vlb_weight_is_the_divergence_of_a_step(form, schedule, steps, place
 
 def test_the_vlb_leaves_out_the_step_to_clean_data():
     t = PROCESSES["cosine"].at(torch.tensor([0.0005, 0.001, 0.0015]))
-    weight = vlb(PROCESSES["cosine"], 1000)(t, PARAMETRIZATIONS["clean"])
+    weight = vlb(PROCESSES["cosine"], 1000)(t, PARAMETRIZATIONS["x0"])
     assert (weight[:2] == 0).all() and weight[2] > 0
 
 
@@ -142,7 +142,7 @@ def test_reweighting_divides_by_the_density_it_was_drawn_with_and_remembers_the_
 
 def test_a_loss_aware_training_has_the_same_loss():
     process, generator = PROCESSES["cosine"], torch.Generator().manual_seed(1)
-    denoiser = Denoiser(lambda x, time: 0 * x, process, "clean")
+    denoiser = Denoiser(lambda x, time: 0 * x, process, "x0")
     x0 = torch.full((20_000, 1), 2.0)
     aware = LossAware(10)
     weight = lambda t, form: t.t**2  # noqa: E731
@@ -158,7 +158,9 @@ def test_a_term_of_the_bound_is_the_divergence_of_two_transitions(schedule, t, s
     t, s = process.at(t), process.at(t * share)
     exact = process.transition(x, t, s, Prediction(x0))
     model = process.transition(x, t, s, Prediction(clean, np.array(spread)))
-    assert _bound(np.array((x0 - clean) ** 2), spread, t, s) == pytest.approx(exact.kl(model), rel=1e-6, abs=1e-6)
+    assert variance_bound(np.array((x0 - clean) ** 2), spread, t, s) == pytest.approx(
+        exact.kl(model), rel=1e-6, abs=1e-6
+    )
 
 
 class Spread(torch.nn.Module):
@@ -184,7 +186,7 @@ def test_the_hybrid_loss_is_least_at_the_variance_of_the_exact_reverse_step(sche
     data without variance that is the least there is, spread 0."""
     process, n = PROCESSES[schedule], 40_000
     network = Spread(process, variance)
-    denoiser = Denoiser(network, process, "clean", variance_steps=10)
+    denoiser = Denoiser(network, process, "x0", variance_steps=10)
     x0 = MEAN + variance**0.5 * torch.randn(n, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     times = lambda count, generator: torch.full((count,), 0.4, dtype=torch.float64)  # noqa: E731
     optimiser = torch.optim.LBFGS([network.v], lr=1, line_search_fn="strong_wolfe", tolerance_change=1e-12)
@@ -214,12 +216,12 @@ def test_the_bound_does_not_train_the_mean_and_leaves_out_the_step_to_clean_data
     gradients = []
     for steps in (10, None):
         output = network if steps else lambda x, time: network(x, time)[:, :1]
-        denoiser = Denoiser(output, process, "clean", variance_steps=steps)
+        denoiser = Denoiser(output, process, "x0", variance_steps=steps)
         loss = denoiser.loss(x0, generator=torch.Generator().manual_seed(0))
         gradients.append(torch.autograd.grad(loss, [network.scale, network.v], allow_unused=True))
     assert gradients[0][0] == gradients[1][0] and gradients[0][1] != 0
     within = lambda count, generator: 0.001 + 0.098 * uniform_times(count, generator)  # noqa: E731
-    hybrid = Denoiser(network, process, "clean", variance_steps=10)
+    hybrid = Denoiser(network, process, "x0", variance_steps=10)
     assert torch.autograd.grad(hybrid.loss(x0, times=within), network.v)[0] == 0
 
 
@@ -231,7 +233,7 @@ def test_the_hybrid_loss_is_simple_plus_a_thousandth_of_the_bound():
     table = torch.arange(steps, 0, -1, dtype=torch.float64) / steps
     times = lambda count, generator: table.repeat(count // steps)  # noqa: E731
     both, alone = (
-        Denoiser(output, process, "clean", variance_steps=n).loss(
+        Denoiser(output, process, "x0", variance_steps=n).loss(
             x0, times=times, generator=torch.Generator().manual_seed(0)
         )
         for output, n in ((network, steps), (lambda x, time: network(x, time)[:, :1], None))

@@ -23,7 +23,7 @@ from inkwash.diffusion import (
     euler,
     karras,
     leading,
-    log_ratio,
+    quarter_log_sigma,
     rectified_flow,
     static_threshold,
     uniform,
@@ -62,7 +62,7 @@ def test_the_report_has_every_row():
 
 
 def run(sampler, grid, predicts="eps", guide=lambda denoise: denoise, time=index, x=SAMPLE, noise=None):
-    return ours(guide(Denoiser(dummy, grid.process, predicts, time=time)), sampler, grid, x, noise)
+    return ours(guide(Denoiser(dummy, grid.process, predicts, c_noise=time)), sampler, grid, x, noise)
 
 
 def clipped(sampler, grid, predicts="eps", **options):
@@ -77,7 +77,7 @@ def noised(grid):
 def halved(denoise):
     """Their dynamic threshold with a largest value of 0.5: whatever the quantile, clipped to 0.5 and doubled."""
     narrow = static_threshold(denoise, 0.5)
-    return lambda x, t, condition: Prediction(2 * narrow(x, t, condition).clean)
+    return lambda x, t, condition: Prediction(2 * narrow(x, t, condition).x0)
 
 
 def pairs_after_one(grid, x=SAMPLE):
@@ -106,9 +106,9 @@ TWICE = Grid(LINEAR, [*(point.t for point in LEVELS), LEVELS[-1].t * (1 - 1e-9)]
 TOLD = {"time": between(LINEAR, whole=True)}
 EDM = karras(Gaussian(edm_schedule()), 10)
 # Their tests of EDM's DPM-Solver++ show the network x itself; "v" there is the network's answer, negated.
-RAW = edm()._replace(scale=None)
-NEGATED = RAW._replace(clean=lambda x, t, output: RAW.clean(x, t, -output))
-RATIO = {"time": log_ratio}
+RAW = edm()._replace(c_in=None)
+NEGATED = RAW._replace(to_x0=lambda x, t, output: RAW.to_x0(x, t, -output))
+RATIO = {"time": quarter_log_sigma}
 LINE = (torch.arange(96, dtype=torch.float64) / 96).reshape(3, 8, 4).permute(2, 0, 1)
 
 # Sums of |x| in the tests of diffusers. The Euler family's own are left out, since those tests step from the scaled
@@ -200,6 +200,6 @@ def test_reference_variances_of_ddpm_and_ddim(t, s, expected):
 
 
 def test_reference_karras_levels_of_a_rectified_flow():
-    grid = karras(Gaussian(rectified_flow()), 5, highest=200, lowest=0.01)
+    grid = karras(Gaussian(rectified_flow()), 5, sigma_max=200, sigma_min=0.01)
     expected = [0.99502486, 0.97874546, 0.87748843, 0.36049718, 0.00990099, 0]
     assert [point.sigma for point in grid] == pytest.approx(expected, abs=1e-7)

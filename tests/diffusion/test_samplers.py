@@ -47,16 +47,16 @@ STOCHASTIC = {
     "ddim, eta 0.5": partial(diffusion.ddim, eta=0.5),
     "ddim, eta 1": partial(diffusion.ddim, eta=1.0),
     "euler_ancestral": diffusion.euler_ancestral,
-    "heun, churn": partial(diffusion.heun, churn=10.0),
+    "heun, churn": partial(diffusion.heun, s_churn=10.0),
     "dpmpp_2m_sde": diffusion.dpmpp_2m_sde,
     "predictor_corrector": diffusion.predictor_corrector,
-    "repaint": partial(diffusion.repaint, jump=5, repeats=2),
+    "repaint": partial(diffusion.repaint, jump_length=5, n_resample=2),
 }
 ALL = {name: solver for name, (solver, _) in SOLVERS.items()} | STOCHASTIC
 GRIDS = {
     "uniform": uniform,
     "karras": diffusion.karras,
-    "log_snr": diffusion.log_snr,
+    "log_snr": diffusion.exponential,
     "beta": diffusion.beta,
     "leading": leading,
     "trailing": diffusion.trailing,
@@ -74,12 +74,14 @@ def errors(process, sampler, steps, grid_of):
     return found
 
 
-def smooth_grid(process, n, lowest=0.15):
+def smooth_grid(process, n, sigma_min=0.15):
     """Between finite log-SNRs, dense at both ends: a multistep method begins, and UniPC also ends, with steps of a
     lower order, which must be small enough not to hide the order of the rest."""
-    highest = min(10, 0.99 * process.at(1.0).ratio)
+    sigma_max = min(10, 0.99 * process.at(1.0).edm_sigma)
     u = np.linspace(0, 1, n + 1)
-    return Grid(process, [process.schedule.time(highest * (lowest / highest) ** v) for v in u**2 * (3 - 2 * u)])
+    return Grid(
+        process, [process.schedule.sigma_to_t(sigma_max * (sigma_min / sigma_max) ** v) for v in u**2 * (3 - 2 * u)]
+    )
 
 
 @pytest.mark.parametrize("schedule", PROCESSES)
@@ -88,7 +90,7 @@ def test_order_of_convergence(schedule, sampler):
     solver, order = SOLVERS[sampler]
     steps = [128, 256, 512]
     # at two ends, since at one of them errors of the two signs may cancel
-    ends = [errors(PROCESSES[schedule], solver, steps, partial(smooth_grid, lowest=r)) for r in (0.15, 0.7)]
+    ends = [errors(PROCESSES[schedule], solver, steps, partial(smooth_grid, sigma_min=r)) for r in (0.15, 0.7)]
     found = np.max(ends, axis=0)
     fitted = -np.polyfit(np.log(steps), np.log(found), 1)[0]
     assert fitted > order - 0.15
@@ -124,11 +126,11 @@ def test_ddim_with_eta_one_is_ancestral(schedule):
 def test_euler_ancestral_is_k_diffusions_formula():
     """In x / alpha, with r = sigma / alpha: Euler down to sqrt(r_s^2 - up^2), then up * noise."""
     process = PROCESSES["variance_exploding"]
-    grid = diffusion.karras(process, 6, highest=20.0)
+    grid = diffusion.karras(process, 6, sigma_max=20.0)
     x = start = np.array([[3.0, -1.0]])
-    noise = diffusion.Noise([5], (2,))
-    for t, s in zip(grid.points, grid.points[1:], strict=False):
-        slope = (x - denoise(x, t).clean) / t.sigma
+    noise = diffusion.Noise([5], (2,), stream=f"{grid[0].t:g}")
+    for t, s in zip(grid.levels, grid.levels[1:], strict=False):
+        slope = (x - denoise(x, t).x0) / t.sigma
         up = min(s.sigma, math.sqrt(s.sigma**2 * (t.sigma**2 - s.sigma**2) / t.sigma**2))
         x = x + (math.sqrt(s.sigma**2 - up**2) - t.sigma) * slope
         x = x + up * noise.normal() if up else x
@@ -142,7 +144,7 @@ def test_euler_ancestral_is_k_diffusions_formula():
 def test_stochastic_samplers_have_the_mean_and_covariance(schedule, sampler):
     """20,000 pairs of coordinates: the mean and the 2 x 2 covariance within 5 standard errors, and a bias of 2 %."""
     n, process = 20_000, PROCESSES[schedule]
-    grid = diffusion.log_snr(process, 300, lowest=0.01)
+    grid = diffusion.exponential(process, 300, sigma_min=0.01)
     grid = Grid(process, [point.t for point in grid][:-1])
     end = grid[-1]
     out = sample(denoise, (n, 2), STOCHASTIC[sampler], grid, [11])[0].astype(float)
@@ -184,7 +186,7 @@ def test_inversion_cannot_begin_in_pure_noise():
 @pytest.mark.parametrize(("sampler", "most"), [(lms, 4), (diffusion.deis, 3), (diffusion.unipc, 3)])
 @pytest.mark.parametrize("order", [0, 5])
 def test_an_order_that_a_solver_does_not_have(sampler, most, order):
-    with pytest.raises(DiffusionError, match=f"order = {order}; it is defined for 1 to {most}"):
+    with pytest.raises(DiffusionError, match=f"order = {order}; a whole number from 1 to {most} is needed"):
         sample(denoise, (1,), partial(sampler, order=order), uniform(PROCESSES["cosine"], 4), [0])
 
 
@@ -197,9 +199,9 @@ def test_churn_raises_the_noise_within_its_interval_only():
         return denoise(x, t)
 
     grid = diffusion.karras(process, 5)
-    sample(watch, (1,), partial(heun, churn=1e9, between=(1.0, 30.0)), grid, [0])
+    sample(watch, (1,), partial(heun, s_churn=1e9, s_t=(1.0, 30.0)), grid, [0])
     begins = asked[::2]
-    expected = [p.sigma * (math.sqrt(2) if 1 <= p.sigma <= 30 else 1) for p in grid.points[:-1]]
+    expected = [p.sigma * (math.sqrt(2) if 1 <= p.sigma <= 30 else 1) for p in grid.levels[:-1]]
     assert begins == pytest.approx(expected)
 
 
@@ -216,7 +218,7 @@ def test_the_corrector_of_unipc_keeps_what_a_hook_has_put_into_the_state():
     sample(network, (2,), diffusion.unipc, grid, [2], hooks=[hook])
     noise = diffusion.Noise([2], (2,))
     first = process.prior(grid[0], noise)[0, 0]
-    known = [process.noise(0.9, t, noise.normal()[0, 0]) for t in grid.points[1:-1]]
+    known = [process.noise(0.9, t, noise.normal()[0, 0]) for t in grid.levels[1:-1]]
     assert [value for value, _ in seen] == pytest.approx([first, *known])
 
 

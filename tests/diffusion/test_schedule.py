@@ -12,7 +12,6 @@ from inkwash.diffusion import (
     DiffusionError,
     Gaussian,
     Grid,
-    Schedule,
     betas,
     cosine,
     karras,
@@ -32,7 +31,7 @@ any_schedule = st.sampled_from(sorted(SCHEDULES))
 def test_time_inverts_the_ratio(name, t):
     schedule = SCHEDULES[name]
     point = schedule.at(t)
-    assert schedule.time(point.sigma / point.alpha) == pytest.approx(t, abs=1e-6)
+    assert schedule.sigma_to_t(point.sigma / point.alpha) == pytest.approx(t, abs=1e-6)
 
 
 @given(any_schedule, st.floats(0, 1), st.floats(0, 1))
@@ -58,27 +57,27 @@ def test_numbers_numpy_and_torch_agree(name):
 @pytest.mark.parametrize("name", SCHEDULES.keys() - {"sqrt"})
 def test_the_clean_end_is_clean(name):
     start = SCHEDULES[name].at(0.0)
-    assert (start.alpha, start.sigma, start.log_snr) == (1.0, 0.0, math.inf)
+    assert (start.alpha, start.sigma, start.lambda_ * 2) == (1.0, 0.0, math.inf)
 
 
 def test_formulas():
     t, table = 0.37, np.linspace(1e-4, 0.02, 1000)
     decay = t**2 * 19.9 / 2 + t * 0.1
     assert linear_beta(0.1, 20).at(t).alpha == pytest.approx(math.exp(-decay / 2))
-    assert diffusion.sub_vp(0.1, 20).at(t)[1:] == pytest.approx((math.exp(-decay / 2), 1 - math.exp(-decay)))
+    assert diffusion.sub_vp(0.1, 20).at(t)[1:3] == pytest.approx((math.exp(-decay / 2), 1 - math.exp(-decay)))
     u = [(x + 0.008) / 1.008 * math.pi / 2 for x in (t, 0)]
     assert cosine().at(t).alpha == pytest.approx(math.cos(u[0]) / math.cos(u[1]))
-    assert cosine().at(1.0).alpha == 0 and cosine().at(1.0).log_snr == -math.inf
+    assert cosine().at(1.0).alpha == 0 and cosine().at(1.0).lambda_ * 2 == -math.inf
     low, here, high = (1 / (1 + math.exp(-x / 0.9)) for x in (-3, -3 + 6 * t, 3))
     assert diffusion.sigmoid(tau=0.9).at(t).alpha ** 2 == pytest.approx((high - here) / (high - low))
     assert diffusion.sigmoid().at(1.0).alpha == 0
     assert diffusion.sqrt().at(t).alpha ** 2 == pytest.approx(1 - math.sqrt(t + 1e-4), abs=1e-4)
     assert diffusion.sqrt().at(0.0).sigma == pytest.approx(0.1) and diffusion.sqrt().at(1.0).alpha == 0
     noise = 0.01**2 * ((50 / 0.01) ** (2 * t) - 1)
-    assert diffusion.variance_exploding(0.01, 50).at(t)[1:] == pytest.approx((1, math.sqrt(noise)))
-    assert diffusion.edm_schedule(80.0).at(t)[1:] == pytest.approx((1, 80 * t))
+    assert diffusion.variance_exploding(0.01, 50).at(t)[1:3] == pytest.approx((1, math.sqrt(noise)))
+    assert diffusion.edm_schedule(80.0).at(t)[1:3] == pytest.approx((1, 80 * t))
     shifted = 3 * t / (1 + 2 * t)
-    assert diffusion.rectified_flow(3.0).at(t)[1:] == pytest.approx((1 - shifted, shifted))
+    assert diffusion.rectified_flow(3.0).at(t)[1:3] == pytest.approx((1 - shifted, shifted))
     bars = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
     assert diffusion.scaled_linear().at(0.25).alpha ** 2 == pytest.approx(bars[249])
     rescaled = np.sqrt(np.cumprod(1 - diffusion.zero_terminal_snr(table)))  # Lin et al., algorithm 1
@@ -113,14 +112,14 @@ def test_grids():
     ratios = [p.sigma / p.alpha for p in karras(flow, 5)]
     expected = np.linspace(80 ** (1 / 7), 0.002 ** (1 / 7), 5) ** 7
     assert ratios == pytest.approx([*expected, 0])
-    assert karras(process, 5, highest=1e9)[0].t == pytest.approx(1)  # clipped to what the schedule reaches
+    assert karras(process, 5, sigma_max=1e9)[0].t == pytest.approx(1)  # clipped to what the schedule reaches
     for beta_max in np.linspace(1, 3, 30):  # rounding must not step over the end
         assert karras(Gaussian(linear_beta(0.1, float(beta_max))), 5)[0].t == pytest.approx(1)
 
 
 def test_log_snr_and_beta_grids():
     flow = PROCESSES["rectified_flow"]
-    ratios = [p.ratio for p in diffusion.log_snr(flow, 4, highest=8.0, lowest=0.125)]
+    ratios = [p.edm_sigma for p in diffusion.exponential(flow, 4, sigma_max=8.0, sigma_min=0.125)]
     assert ratios == pytest.approx([8, 2, 0.5, 0.125, 0])
     for a, b in ((0.6, 0.6), (0.5, 2.0), (3.0, 1.0)):
         expected = scipy.stats.beta.ppf(np.linspace(1, 0, 9), a, b)
@@ -128,7 +127,7 @@ def test_log_snr_and_beta_grids():
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("grid", [karras, diffusion.log_snr, diffusion.beta, uniform, leading, trailing])
+@pytest.mark.parametrize("grid", [karras, diffusion.exponential, diffusion.beta, uniform, leading, trailing])
 def test_every_grid_has_its_steps_on_every_schedule(grid, name):
     points = list(grid(PROCESSES[name], 9))
     assert len(points) == 10 and points[-1].t == 0
@@ -147,12 +146,22 @@ def test_no_steps(grid):
 
 
 def test_a_schedule_that_is_not_monotone_is_refused_with_the_step():
-    back = Schedule(lambda t: 1.0, lambda t: t * (1.5 - t), lambda ratio: ratio)
-    with pytest.raises(DiffusionError, match=r"step 1: sigma / alpha does not fall from t = 1 to 0.75.*log-SNR"):
-        uniform(Gaussian(back), 4)
+    @diffusion.schedule()
+    def back():
+        return diffusion.Formulas(lambda t: 1 - 0 * t, lambda t: t * (1.5 - t), lambda ratio: ratio)
+
+    with pytest.raises(DiffusionError, match="back: sigma / alpha does not grow with t"):
+        back()
+
+    @diffusion.schedule()
+    def dips():  # between the times that are looked at when it is made
+        return diffusion.Formulas(lambda t: 1 - 0 * t, lambda t: t + 0.2 * np.sin(48 * t), lambda ratio: ratio)
+
+    with pytest.raises(DiffusionError, match=r"does not (grow|fall)"):
+        uniform(Gaussian(dips()), 400)
 
 
 @pytest.mark.parametrize("steps", [2.5, -1])
 def test_steps_are_a_whole_number(steps):
-    with pytest.raises(DiffusionError, match=f"steps = {steps}: a whole number"):
+    with pytest.raises(DiffusionError, match=f"steps = {steps}; a whole number"):
         uniform(PROCESSES["cosine"], steps)

@@ -146,6 +146,7 @@ def test_each_field_has_numbers_of_its_own():
         assert abs(np.corrcoef(field, start)[0, 1]) < 5 / N**0.5
 
 
+@settings(max_examples=50)
 @given(
     seeds=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=9),
     count=st.integers(1, 40),

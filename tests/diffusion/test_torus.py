@@ -39,7 +39,7 @@ def test_density_and_score_are_sums_over_images(share, period):
     std = share * period
     x = np.linspace(0, period, 41)[:-1]
     for mean in (0.1 * period, 0.97 * period, -3.4 * period):
-        law = diffusion.Wrapped(np.full(40, mean), std, period)
+        law = diffusion.WrappedNormal(np.full(40, mean), std, period)
         far = min(std, 3 * period)  # the plain sum has 401 images
         density, slope = images(x, mean % period, far, period)
         some = density > 1e-200
@@ -57,7 +57,7 @@ SAMPLERS = {
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samples_have_the_known_density_and_stay_in_the_cell(name):
-    n, grid = 4000, diffusion.log_snr(PROCESS, 150, highest=0.7, lowest=0.002)
+    n, grid = 4000, diffusion.exponential(PROCESS, 150, sigma_max=0.7, sigma_min=0.002)
     x = sample(denoise, (1,), SAMPLERS[name], grid, range(n))
     assert (x >= 0).all() and (x < 1).all()
     ends = np.linspace(0, 1, 21)
@@ -75,7 +75,7 @@ def test_hooks_and_known_regions_stay_in_the_cell():
     assert (x[:, 0] == np.float32(0.98)).all() and (x >= 0).all() and (x < 1).all()
 
 
-@pytest.mark.parametrize("form", ["eps", "score", "clean"])
+@pytest.mark.parametrize("form", ["eps", "score", "x0"])
 def test_the_best_network_is_the_score_of_the_data(form):
     """Least squares on the target finds the score of q(x_t), here of a single point, and of data spread uniformly."""
     process, generator = PROCESS, torch.Generator().manual_seed(0)
@@ -83,13 +83,13 @@ def test_the_best_network_is_the_score_of_the_data(form):
 
     def exact(x, time):
         t = process.at(time.double().reshape(-1, 1) / 1000)
-        score = diffusion.Wrapped(torch.full_like(x, 0.95), t.sigma.float()).score(x)
+        score = diffusion.WrappedNormal(torch.full_like(x, 0.95), t.sigma.float()).score(x)
         if form == "score":
             return score
         return -t.sigma.float() * score if form == "eps" else x + (t.sigma**2).float() * score
 
     loss = Denoiser(exact, process, form).loss(x0, weight=lambda t, f: t.sigma**2, generator=generator)
-    if form != "clean":  # the network sees x in the cell, and the target is the very score
+    if form != "x0":  # the network sees x in the cell, and the target is the very score
         assert float(loss) < 1e-6
     off = Denoiser(lambda x, time: 0 * x, process, form).loss(x0, weight=lambda t, f: t.sigma**2, generator=generator)
     assert float(off) > 1e-3
@@ -102,7 +102,7 @@ def test_network_sees_the_cell_and_torch_agrees_with_numpy():
         seen.append((float(x.min()), float(x.max())))
         return 0 * x + (2 * math.pi * x).sin() if isinstance(x, torch.Tensor) else np.sin(2 * math.pi * x)
 
-    denoiser, grid = Denoiser(network, PROCESS, "score"), diffusion.log_snr(PROCESS, 20, 0.7, 0.01)
+    denoiser, grid = Denoiser(network, PROCESS, "score"), diffusion.exponential(PROCESS, 20, 0.7, 0.01)
     for sampler in SAMPLERS.values():
         on = [np.asarray(sample(denoiser, (5,), sampler, grid, range(20), device=d)) for d in (None, "cpu")]
         gap = abs(on[0] - on[1])

@@ -80,9 +80,10 @@ def test_a_training_batch_may_name_its_own_next_times():
     x0 = torch.randn(5, 2, dtype=torch.float64)
     x, t, _ = MAP.draw(x0, torch.rand(5, dtype=torch.float64) * 0.5 + 0.5)
     x.requires_grad_()
-    s = t.map(lambda part: part)._replace(t=t.t / 3, alpha=1 - t.t / 3, sigma=t.t / 3)
+    s = FLOW.at(t.t / 3)
     clean = MAP(x, t._replace(s=s)).x0
-    torch.testing.assert_close(x + (s.t - t.t) / t.t * (x - clean), flow(x, t, s))
+    expected = (1 - s.t) * MEAN + spread(s.t) / spread(t.t) * (x - (1 - t.t) * MEAN)
+    torch.testing.assert_close(x + (s.t - t.t) / t.t * (x - clean), expected)
     clean.sum().backward()
     assert bool((x.grad != 0).all())
 
@@ -125,3 +126,20 @@ def test_an_exact_consistency_function_draws_the_data_at_any_number_of_steps():
         x = sample(exact_consistency, (n,), consistency, uniform(FLOW, steps), [5])[0].astype(float)
         assert x.mean() == pytest.approx(MEAN, abs=5 * (VARIANCE / n) ** 0.5)
         assert x.var() == pytest.approx(VARIANCE, abs=5 * VARIANCE * (2 / n) ** 0.5)
+
+
+def test_a_field_that_stands_goes_nowhere_in_the_eyes_of_a_network_of_two_times():
+    """A joint flow map at two paces: while one field steps, the other's next time is its own."""
+    told = []
+
+    def network(x, t, s):
+        told.append({name: (float(t[name][0]), float(s[name][0])) for name in t})
+        return {name: mean_velocity(x[name], t[name], s[name]) for name in x}
+
+    denoiser = Denoiser(network, {"a": FLOW, "b": FLOW}, "flow", c_noise=lambda level: level.t, two_times=True)
+    grids = {"a": uniform(FLOW, 1, end=0.1), "b": uniform(FLOW, 3, end=0.1)}
+    x = {name: np.linspace(-2, 2, 5)[:, None] for name in grids}
+    got = sample(denoiser, {"a": (1,), "b": (1,)}, euler, grids, range(5), x=x, dtype="float64")
+    for name in grids:
+        np.testing.assert_allclose(got[name], flow(x[name], FLOW.at(1.0), FLOW.at(0.1)), atol=1e-12)
+    assert [pair["a"] for pair in told] == [(1.0, pytest.approx(0.1)), *[(pytest.approx(0.1),) * 2] * 2]

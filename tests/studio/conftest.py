@@ -122,7 +122,14 @@ class Grey:
         picture = Image.new("RGB", (size or 64, size or 64), (seed % 256,) * 3)
         if preview:
             preview(picture.copy())
-        recipe = {"seed": seed, "prompt": prompt, "size": size or 64, "sampler": "ddpm", "steps": 1, "guidance": 1.0}
+        recipe = {
+            "seed": seed,
+            "prompt": prompt,
+            "size": size or 64,
+            "sampler": "ancestral",
+            "steps": 1,
+            "guidance": 1.0,
+        }
         picture.info[KEY] = {**recipe, "negative": "", "style": None, "strength": None, "hash": "0" * 64}
         return picture
 

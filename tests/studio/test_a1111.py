@@ -89,7 +89,14 @@ def test_a_seed_is_a_picture_and_no_seed_is_a_new_one(api):
 
 @pytest.mark.parametrize(
     ("name", "ours"),
-    [("Euler", "euler"), ("DPM++ 2M", "dpmpp_2m"), ("DPM++ 2M Karras", "dpmpp_2m"), ("heun", "heun")],
+    [
+        ("Euler", "euler"),
+        ("DPM++ 2M", "dpmpp_2m"),
+        ("DPM++ 2M Karras", "dpmpp_2m"),
+        ("heun", "heun"),
+        ("DDPM", "ancestral"),
+        ("LCM", "consistency"),
+    ],
 )
 def test_samplers_go_by_both_names(api, emoji, name, ours):
     options = {"steps": 4, "seed": 1, "cfg_scale": 1.5, "styles": ["flat"], "negative_prompt": "a dog"}
@@ -218,7 +225,8 @@ CANNOT = [
     ({"alwayson_scripts": {"controlnet": {"args": [{"enabled": False}, UNIT]}}}, "no ControlNet models"),
     ({"alwayson_scripts": {"ADetailer": {"args": [True, {}]}}}, "no script 'ADetailer'"),
     ({"alwayson_scripts": {"thing": {"args": ["x"]}}}, "no script 'thing'"),
-    ({"seed": 2**53}, "seed"),
+    ({"seed": 2**64}, "seed"),
+    ({"seed": 2**64 - 1, "batch_size": 2}, "2^64 - 2"),
     ({"steps": 0}, "steps"),
     ({"prompt": "x" * 2001}, "prompt"),
 ]

@@ -42,11 +42,11 @@ def denoise(x, t, condition=None):
 def test_a_table_of_multistep_weights_is_that_multistep_solver():
     """DPM-Solver++(2M): D = clean + (clean - previous clean) / (2 r)."""
     grid = Grid(FLOW, np.linspace(0.95, 0.05, 9) ** 1.2)
-    lambdas = [p.log_snr / 2 for p in grid]
+    lambdas = [level.lambda_ for level in grid]
     widths = [b - a for a, b in pairwise(lambdas)]
     table = [[1.0]] + [[1 + h / (2 * before), -h / (2 * before)] for before, h in pairwise(widths)]
     x = np.random.default_rng(0).normal(size=(4, 5))
-    run = lambda sampler: sample(denoise, (5,), sampler, grid, range(4), x=x)  # noqa: E731
+    run = lambda sampler: sample(denoise, (5,), sampler, grid, range(4), x=x, dtype="float64")  # noqa: E731
     np.testing.assert_allclose(run(partial(diffusion.tabled, table=table)), run(diffusion.dpmpp_2m), rtol=1e-10)
     ones = partial(diffusion.tabled, table=[[1.0]] * 8)
     np.testing.assert_allclose(run(ones), run(diffusion.euler), rtol=1e-10)

@@ -57,8 +57,9 @@ def generate(
     sampler: Annotated[
         str | None,
         typer.Option(
-            help="How to step down from noise: ddpm, ddim, euler, euler_ancestral, heun, dpm2, lms, deis, dpmpp_2s, "
-            "dpmpp_2m, dpmpp_3m, dpmpp_2m_sde, unipc, predictor_corrector, or tuned (few steps, see `inkwash tune`)."
+            help="How to step down from noise: ancestral, ddim, euler, euler_ancestral, heun, dpm2, flow_heun, "
+            "flow_midpoint, dpm_solver_2m, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, dpmpp_3m_sde, dpmpp_sde, "
+            "unipc, deis, lms, consistency, predictor_corrector, or tuned (few steps, see `inkwash tune`)."
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps on the way; more take longer.")] = None,

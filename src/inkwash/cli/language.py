@@ -52,8 +52,6 @@ def write(
     wanted = wish(control or (), pos, span or (), tree, infill, start, length)
     if source is not None and not source.strip():
         raise UserError("source: no words in it")
-    if seed is not None and not 0 <= seed < 2**50:
-        raise UserError(f"seed {seed}: a whole number from 0 to 2^50 - 1 is needed")
     available(device)
     from inkwash.systems.language.model import Writer
 

@@ -119,8 +119,7 @@ class Categorical(Process):
         if int(x.min()) < 0 or int(x.max()) >= self.symbols:
             wrong = int(x.min()) if int(x.min()) < 0 else int(x.max())
             raise DiffusionError(f"token {wrong} is outside the vocabulary, 0 to {self.symbols - 1}")
-        if np.ndim(self.limit) == 2 and len(self.limit) != len(x):
-            raise DiffusionError(f"categorical: {len(self.limit)} limits for {len(x)} samples; one each is needed")
+        self._limit(x)
 
     def eps(self, noise: Noise) -> Array:
         """Uniform numbers."""
@@ -150,6 +149,8 @@ class Categorical(Process):
 
     def _limit(self, x: Array) -> Array:
         """The limit beside x (batch, positions...): (batch or 1, 1, ..., symbols)."""
+        if np.ndim(self.limit) == 2 and len(self.limit) != len(x):
+            raise DiffusionError(f"categorical: {len(self.limit)} limits for {len(x)} samples; one each is needed")
         dtype = namespace(x).float32 if is_tokens(x) else x.dtype
         return like(self.limit, x, dtype).reshape(-1, *[1] * (x.ndim - 1), self.symbols)
 

@@ -165,6 +165,7 @@ class Denoiser:
     two_times: bool = False
 
     def __post_init__(self) -> None:
+        each(self.parametrization, split(self.process))
         for name, process in split(self.process).items():
             if not isinstance(process, Process):
                 raise DiffusionError(f"process = {process!r}: a process is needed; of a schedule, Gaussian(schedule)")
@@ -260,6 +261,8 @@ class Denoiser:
         """
         import torch
 
+        if split(x0).keys() != split(self.process).keys():
+            raise DiffusionError(f"the denoiser is of the fields {[*split(self.process)]}, x0 of {[*split(x0)]}")
         states, noised, levels, drawn = _padded(x0, mask), {}, {}, dict(split(eps)) if eps is not None else {}
         for name, process in split(self.process).items():
             clean = states[name]
@@ -317,29 +320,33 @@ class Denoiser:
             output = process.project(output, masks[name])
             term = Term(process, form, names[name], xs[name], levels[name], noises[name], output, prediction)
             own = each(objective, names)[name] or (d3pm_bound() if isinstance(process, Categorical) else square)
-            error = each(weight, names, unit)[name](term.t, form) * own(term)
-            if self.variance_steps is not None:
-                error = error + self._variance_bound(term)
+            error, factor = own(term), each(weight, names, unit)[name](term.t, form)
+            error = error * (per_sample(factor, error) if hasattr(factor, "shape") else factor)
+            if self.variance_steps is not None:  # only the variance learns from the bound
+                earlier = (each(drawn, names)[name] - 1 / self.variance_steps).clamp(min=5e-6)
+                s, clean = _level(process, earlier, term.x0), _to_x0(form, term.x, term.t, output.detach())
+                bound = variance_bound((term.x0 - clean) ** 2, prediction.variance, term.t, s)
+                error = error + 0.001 * self.variance_steps * bound * (s.t > 1e-5)
             losses, law = _mean(error, masks[name]), each(times, names, uniform_times)[name]
-            if isinstance(law, LossAware):
-                losses = law.reweight(each(drawn, names)[name], losses)
-            total = total + losses.mean()
-        loss: torch.Tensor = total
+            if isinstance(times, dict) and isinstance(law, LossAware):
+                losses = law.reweight(drawn[name], losses)
+            total = total + losses
+        if isinstance(times, LossAware):
+            total = times.reweight(drawn, total)
+        loss: torch.Tensor = total.mean()
         return loss
 
-    def _variance_bound(self, term: Term) -> Array:
-        """0.001 steps KL(q(x_s | x_t, x_0), p(x_s | x_t)) in nats, elementwise; only the variance learns from it.
 
-        With e = |x_0 - prediction|^2 the squared distance of the two means is (SNR(s) - SNR(t)) e, in units of q's
-        variance, and p's variance is (sigma_t / sigma_s)^(2 variance) in the same units.
-        """
-        t, steps = term.t, self.variance_steps or 1
-        variance: Any = term.prediction.variance
-        s = term.process.at((t.t.double().cpu() - 1 / steps).clamp(min=5e-6)).map(lambda part: part.to(term.x))
-        error: Any = (term.x0 - _to_x0(term.form, term.x, t, term.output.detach())) ** 2
-        shrink = s.sigma / t.sigma
-        bound = (shrink ** (2 * variance) * (1 + (s.snr - t.snr) * error) - 1) / 2 - variance * shrink.log()
-        return 0.001 * steps * bound * (s.t > 1e-5)
+def variance_bound(error: Array, variance: Array, t: NoiseLevel, s: NoiseLevel) -> Array:
+    """KL(q(x_s | x_t, x_0), p(x_s | x_t)) in nats, elementwise: one term of the variational bound.
+
+    With `error` = |x_0 - prediction|^2 the squared distance of the two means is (SNR(s) - SNR(t)) error, in units of
+    q's variance, and p's variance is (sigma_t / sigma_s)^(2 variance) in the same units.
+    """
+    shrink = s.sigma / t.sigma
+    return (shrink ** (2 * variance) * (1 + (s.snr - t.snr) * error) - 1) / 2 - variance * namespace(error).log(
+        shrink
+    )
 
 
 def _padded(x0: Any, mask: Any) -> dict[str, Array]:
@@ -351,6 +358,8 @@ def _padded(x0: Any, mask: Any) -> dict[str, Array]:
 
 
 def _level(process: Process, t: Any, x: Array) -> NoiseLevel:
+    if t is None:
+        raise DiffusionError("a field has no time: one for all, or one for each, is needed")
     if isinstance(t, NoiseLevel):
         return t
     if isinstance(t, (int, float)):

@@ -34,7 +34,7 @@ def sample(
     self_conditioning: bool = False,
     x: Any = None,
     stream: str | None = None,
-    dtype: Any = "float32",
+    dtype: Any = None,
     device: Any = None,
     gradients: bool = False,
 ) -> Any:
@@ -48,23 +48,31 @@ def sample(
     mask: which elements of a padded batch there are, (len(seeds), ...) over the first axes of the shape; a dict of
         masks for named fields. The others hold 0 and draw no noise, so a sample is the same in any padding; the
         denoiser's condition has it as `mask`.
-    hooks: called in turn after each step with (step, noise), for a dict state dicts of them, of the fields that have
-        stepped; what a hook returns, unless None, replaces the state, or those of its fields that it names.
+    hooks: called in turn after each step with (step, noise), for a dict state dicts of them, the steps of the fields
+        that have stepped; what a hook returns, unless None, replaces the state, or those of its fields that it names.
     progress: called after each step with (steps done, steps in all).
     x: the state to start from at the first time of the grid; drawn from the process's prior unless given.
     stream: which of the seeds' streams of noise to draw from. A given x has one of its own, named after the time at
         which it starts, since the noise that made x must not come again.
-    dtype: "float32" or "float64", of states and noise, whatever the network computes in.
-    device: None for NumPy arrays, else the torch device on which the state lives.
+    dtype: "float32" or "float64", of states and noise, whatever the network computes in; float32 unless a given x is
+        float64.
+    device: the torch device on which the state lives; None for that of a given x, or NumPy arrays.
     gradients: keep the graph through all steps; else a guide that needs gradients has them within its own call.
 
-    Fields step together where their times agree; one that has gone ahead, or is asked nothing, stands still, and the
-    denoiser sees it where it stands. So a field may be asked more often than the others, or on a finer grid.
+    Fields step together that have walked the same share of their grids; one that is ahead, or asks nothing, stands
+    still, and the denoiser sees it where it stands. So a field may ask more often than the others, or have a finer
+    grid.
 
     Raises DiffusionError for fields without a sampler or a grid, for what is not of the kind or shape it should be,
     for a denoiser of another schedule than the grid's, and as soon as a step gives a value that is not finite.
     """
-    precision = str(dtype).rpartition(".")[2].strip("'>")
+    first = None if x is None else next(iter(split(x).values()))
+    precision = str(getattr(first, "dtype", "")) if dtype is None else str(dtype)
+    precision = precision.rpartition(".")[2].strip("'>")
+    if dtype is None and precision != "float64":
+        precision = "float32"
+    if device is None and first is not None and namespace(first) is not np:
+        device = first.device
     if precision not in ("float32", "float64"):
         raise DiffusionError(f"dtype = {dtype}: states are float32 or float64, whatever the network computes in")
     shapes, fields = split(shape), {}
@@ -94,10 +102,8 @@ def sample(
                 )
             field.advance(None)
         while running := [field for field in fields.values() if field.request is not None]:
-            behind = max(field.request.t.t for field in running)
-            stepping = {
-                name: field for name, field in fields.items() if field in running and field.request.t.t == behind
-            }
+            behind = min(field.walked() for field in running) + 1e-9
+            stepping = {n: field for n, field in fields.items() if field in running and field.walked() <= behind}
             while asking := [name for name, field in stepping.items() if isinstance(field.request, ModelCall)]:
                 seen = {name: field.seen() for name, field in fields.items()}
                 told = {**(condition or {}), "previous": previous} if self_conditioning else condition
@@ -112,7 +118,7 @@ def sample(
             for hook in hooks:
                 changed = hook(
                     merge({name: field.request for name, field in stepping.items()}),
-                    merge({name: field.noise for name, field in stepping.items()}),
+                    merge({name: field.noise for name, field in fields.items()}),
                 )
                 for name, value in split(changed).items() if changed is not None else ():
                     if name not in stepping:
@@ -151,12 +157,18 @@ class _Field:
             made = f"{wanted[0]} seeds and the shape of a sample, {wanted[1:]}, make {wanted}"
             raise DiffusionError(f"{what}{self.of} has the shape {shape}: {made}")
 
+    def walked(self) -> float:
+        """Which share of its grid's steps lies behind the time at which it asks."""
+        times = self.grid.times[::-1]
+        return 1 - float(np.interp(self.request.t.t, times, np.linspace(0, 1, len(times))))
+
     def seen(self) -> tuple[Array, NoiseLevel]:
-        """The state that the denoiser is shown, and its level."""
+        """The state that the denoiser is shown, and its level; one that stands goes nowhere."""
         if isinstance(self.request, ModelCall):
             x, t, s = self.request
             return self.grid.process.project(x, self.noise.mask), t if s is None else t._replace(s=s)
-        return (self.x, self.level) if self.request is None else (self.request.x, self.request.s)
+        x, t = (self.x, self.level) if self.request is None else (self.request.x, self.request.s)
+        return self.grid.process.project(x, self.noise.mask), t._replace(s=t)
 
     def checked(self, reply: Any, x: Array, t: NoiseLevel, step: int) -> Prediction:
         """The denoiser's reply, in the dtype and the space of the state."""
@@ -175,8 +187,9 @@ class _Field:
                 f"{where}the denoiser's prediction has the shape {tuple(x0.shape)}, the state {tuple(x.shape)}; "
                 f"{wanted} is needed"
             )
-        if hasattr(reply.variance, "dtype") and not is_tokens(x):
-            reply = reply._replace(variance=cast(reply.variance, x.dtype))
+        variance: Any = reply.variance
+        if hasattr(variance, "dtype") and variance.dtype != x.dtype:
+            variance = cast(variance, x.dtype)
         if is_tokens(x):
             if not bool((x0 == x0).all()):  # drawn tokens hide a NaN
                 raise DiffusionError(
@@ -185,8 +198,7 @@ class _Field:
         elif x0.dtype != x.dtype:
             x0 = cast(x0, x.dtype)
         x0 = process.project(x0, self.noise.mask)
-        prediction: Prediction = reply if x0 is reply.x0 else reply._replace(x0=x0)
-        return prediction
+        return reply if x0 is reply.x0 and variance is reply.variance else reply._replace(x0=x0, variance=variance)
 
     def advance(self, reply: Any) -> None:
         """Sends the sampler what it waits for."""

@@ -97,7 +97,7 @@ def trailing(process: Process, steps: int, table: int = 1000) -> Grid:
     return Grid(process, (*(indices / table), 0.0))
 
 
-@checked(steps=COUNT, rho=Range(0.1, 1000), sigma_max=POSITIVE, sigma_min=POSITIVE)
+@checked(steps=COUNT, rho=Range(0.1, 1000), sigma_max=Range(0, above=True), sigma_min=POSITIVE)
 def karras(
     process: Process, steps: int, rho: float = 7.0, sigma_max: float | None = None, sigma_min: float | None = None
 ) -> Grid:
@@ -114,7 +114,7 @@ def karras(
     return _levels("karras", process, steps, sigma_max, sigma_min, between)
 
 
-@checked(steps=COUNT, sigma_max=POSITIVE, sigma_min=POSITIVE)
+@checked(steps=COUNT, sigma_max=Range(0, above=True), sigma_min=POSITIVE)
 def exponential(process: Process, steps: int, sigma_max: float | None = None, sigma_min: float | None = None) -> Grid:
     """Equal steps in log-SNR between two noise levels sigma / alpha, ends as in `karras`, then t = 0.
 

@@ -47,6 +47,8 @@ def on(field: str, apply: Callable[..., Any]) -> Callable[..., Any]:
         if len(args) == 1:
             return _on_field(args[0], field, apply)
         steps, noises = args
+        if field not in split(noises):
+            raise DiffusionError(f"on: the state has no field '{field}'")
         changed = apply(steps[field], noises[field]) if field in steps else None
         return None if changed is None else {field: changed}
 
@@ -59,15 +61,19 @@ def _on_field(denoise: Denoise, field: str, apply: Callable[[Denoise], Denoise])
         if not isinstance(x, dict) or field not in x:
             raise DiffusionError(f"on: the state has no field '{field}'")
         answers: dict[str, Prediction] = {}
+        levels = each(t, x)
 
         def alone(part: Array, level: NoiseLevel, condition: Condition | None) -> Prediction:
             times, xp = len(part) // len(x[field]), namespace(part)  # guides may ask for a batch twice
             others = {name: xp.concatenate([value] * times) for name, value in x.items()}
-            answers.update(denoise({**others, field: part}, {**t, field: level}, condition))
+            answers.update(denoise({**others, field: part}, {**levels, field: level}, condition))
             return answers[field]
 
-        own = apply(alone)(x[field], t[field], condition)
-        return {**by_field(lambda part: rows(part, slice(len(x[field]))), answers), field: own}
+        own, xp = apply(alone)(x[field], levels[field], condition), namespace(x[field])
+        rest = by_field(lambda part: rows(part, slice(len(x[field]))), answers)
+        if xp is not np and not xp.is_grad_enabled():  # the guide may have had gradients of its own
+            rest = by_field(detached, rest)
+        return {**rest, field: own}
 
     return guided
 
@@ -84,11 +90,10 @@ def x0_guide(tokens: bool = False, **ranges: Any) -> Callable[[F], Any]:
     def decorate(f: F) -> Any:
         def guide(denoise: Denoise, *args: Any, **options: Any) -> Denoise:
             def guided(x: Any, t: Any, condition: Condition | None) -> Any:
-                answers, levels = split(denoise(x, t, condition)), split(t)
+                answers, levels = split(denoise(x, t, condition)), each(t, split(x))
                 meant = [name for name, state in split(x).items() if is_tokens(state) == tokens]
                 if not meant:
-                    wanted, given = ("tokens", "numbers") if tokens else ("numbers", "tokens")
-                    raise DiffusionError(f"{f.__name__}: a guide of {wanted}, given {given}")
+                    single(next(iter(split(x).values())), f.__name__, tokens)
                 for name in meant:
                     x0 = f(answers[name].x0, levels[name], *args, **options)
                     answers[name] = answers[name]._replace(x0=x0)
@@ -106,10 +111,13 @@ def x0_guide(tokens: bool = False, **ranges: Any) -> Callable[[F], Any]:
     return decorate
 
 
-def single(x: Any, name: str) -> None:
-    """Raises DiffusionError for a state of named fields."""
+def single(x: Any, name: str, tokens: bool | None = None) -> None:
+    """Raises DiffusionError for a state of named fields, and for tokens or numbers where the other is meant."""
     if isinstance(x, dict):
         raise DiffusionError(f"{name} is for a single state: give it to one field, on('{next(iter(x))}', ...)")
+    if tokens is not None and is_tokens(x) != tokens:
+        wanted, given = ("tokens", "numbers") if tokens else ("numbers", "tokens")
+        raise DiffusionError(f"{name}: a guide of {wanted}, given {given}")
 
 
 def within(t: Any, interval: tuple[float, float]) -> bool:
@@ -143,21 +151,32 @@ def classifier_free(
         return by_field(mixed, x, *both(denoise, x, t, condition, uncond))
 
     def mixed(x: Array, cond: Prediction, free: Prediction) -> Prediction:
-        xp, x0 = namespace(x), free.x0 + scale * (cond.x0 - free.x0)
-        if is_tokens(x):
-            return cond._replace(x0=xp.where(cond.x0 == free.x0, cond.x0, x0))  # both may be -inf
-        if rescale:
+        xp, x0 = namespace(x), beyond(cond.x0, free.x0, scale, is_tokens(x))
+        if rescale and not is_tokens(x):
             std, wanted = _std(x0), _std(cond.x0)
-            x0 = x0 * xp.where(std > 0, rescale * wanted / xp.where(std > 0, std, 1) + (1 - rescale), 1)
+            spread = std > 1e-5 * norm(x0)  # less is a constant, up to rounding
+            x0 = x0 * xp.where(spread, rescale * wanted / xp.where(spread, std, 1) + (1 - rescale), 1)
         return cond._replace(x0=x0)
 
     return guided
+
+
+def beyond(a: Array, b: Array, scale: float, tokens: bool) -> Array:
+    """b + scale (a - b); of tokens' logits what both say where they agree, since both may be -inf."""
+    if not tokens:
+        return b + scale * (a - b)
+    xp, same = namespace(a), a == b
+    return xp.where(same, a, b + scale * (xp.where(same, 0, a) - xp.where(same, 0, b)))
 
 
 def both(denoise: Denoise, x: Any, t: Any, condition: Condition | None, uncond: Condition) -> tuple[Any, Any]:
     """The predictions with `condition` and with `uncond`, from one call on a batch of both."""
 
     def twice(a: Array, b: Array) -> Array:
+        if a is None:  # the mask of a field that has none
+            return None
+        if b is None:
+            raise KeyError
         xp = namespace(a)
         return xp.concatenate([a, xp.broadcast_to(b, a.shape)])
 
@@ -165,7 +184,7 @@ def both(denoise: Denoise, x: Any, t: Any, condition: Condition | None, uncond: 
     for key, value in (condition or {}).items():
         other = value if key in ("previous", "mask") else uncond.get(key)  # the driver's own are no condition
         try:
-            joined[key] = None if value is None else by_field(twice, value, other)
+            joined[key] = None if value is None else by_field(twice, value, {} if other is None else other)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
             wanted = f"'{key}' of the condition's shape, {tuple(getattr(value, 'shape', ()))}"
             raise DiffusionError(f"guidance: uncond needs {wanted}, or one that broadcasts to it") from None
@@ -186,17 +205,17 @@ def autoguidance(
     if trained_process(weak) not in (None, trained_process(denoise)) and trained_process(denoise) is not None:
         raise DiffusionError("autoguidance: both denoisers must be of one process, and so of one schedule")
 
-    def mixed(good: Prediction, bad: Prediction) -> Prediction:
-        return good._replace(x0=bad.x0 + scale * (good.x0 - bad.x0))
+    def mixed(x: Array, good: Prediction, bad: Prediction) -> Prediction:
+        return good._replace(x0=beyond(good.x0, bad.x0, scale, is_tokens(x)))
 
     def guided(x: Any, t: Any, condition: Condition | None) -> Any:
         good = denoise(x, t, condition)
-        return good if scale == 1 or not within(t, interval) else by_field(mixed, good, weak(x, t, condition))
+        return good if scale == 1 or not within(t, interval) else by_field(mixed, x, good, weak(x, t, condition))
 
     return guided
 
 
-@maker(scale=REAL, eta=REAL, norm_threshold=POSITIVE, momentum=REAL)
+@maker(scale=REAL, eta=REAL, norm_threshold=Range(0, above=True), momentum=REAL)
 def adaptive_projected(
     denoise: Denoise,
     scale: float,
@@ -215,7 +234,7 @@ def adaptive_projected(
 
     def guided(x: Array, t: NoiseLevel, condition: Condition | None) -> Prediction:
         nonlocal running
-        single(x, "adaptive_projected")
+        single(x, "adaptive_projected", tokens=False)
         cond, free = both(denoise, x, t, condition, uncond)
         running = cond.x0 - free.x0 + momentum * running
         direction = running * namespace(x).clip(norm_threshold / (norm(running) + 1e-12), None, 1)
@@ -247,7 +266,8 @@ def classifier(denoise: Denoise, log_prob: LogProbability, scale: float = 1.0) -
 
 def shifted(prediction: Any, t: Any, slopes: dict[str, Array], scale: float = 1.0) -> Any:
     """x_0 + scale (sigma^2 / alpha) slope in each field that has a slope and alpha > 0."""
-    answers, levels = split(prediction), split(t)
+    answers = split(prediction)
+    levels = each(t, answers)
     for name, slope in slopes.items():
         level = levels[name]
         if level.alpha:
@@ -371,7 +391,7 @@ def token_gradient(denoise: Denoise, table: Array, log_prob: LogProbability, sca
     """
 
     def guided(x: Array, t: NoiseLevel, condition: Condition | None) -> Prediction:
-        single(x, "token_gradient")
+        single(x, "token_gradient", tokens=True)
         prediction: Prediction = denoise(x, t, condition)
         slope = gradient(lambda z: log_prob(z, t, condition), table[x], "token_gradient")[""]
         return prediction._replace(x0=prediction.x0 + scale * slope @ table.T)
@@ -385,7 +405,8 @@ def tiled(denoise: Denoise, size: int, overlap: int) -> Denoise:
     axis that overlap by at least `overlap`; where they do, their clean predictions are averaged with weights that
     fall towards a window's edge (MultiDiffusion, Bar-Tal et al. 2023, 2302.08113).
 
-    What a condition holds of the state's spatial shape is cut along. Raises DiffusionError for overlap >= size.
+    What a condition holds of the state's spatial shape is cut along; variances and by-products are averaged alike,
+    those without that shape over all windows. Raises DiffusionError for overlap >= size.
     """
     if overlap >= size:
         raise DiffusionError(f"tiled: overlap = {overlap} must be smaller than size = {size}")
@@ -394,13 +415,12 @@ def tiled(denoise: Denoise, size: int, overlap: int) -> Denoise:
         return [*range(0, max(n - size, 0), size - overlap), max(n - size, 0)]
 
     def guided(x: Array, t: NoiseLevel, condition: Condition | None) -> Prediction:
-        single(x, "tiled")
-        xp, spatial = namespace(x), tuple(x.shape[2:])
-        total, share = 0 * x, 0 * x
+        single(x, "tiled", tokens=False)
+        spatial, windows, weights, answers = tuple(x.shape[2:]), [], [], []
         for corner in product(*map(starts, spatial)):
             window = (..., *(slice(a, a + size) for a in corner))
-            weight = xp.ones_like(x[window])
-            for axis, n in enumerate(weight.shape[2:]):
+            weight = like(np.ones(x[window].shape[2:]), x)
+            for axis, n in enumerate(weight.shape):
                 place = np.arange(n)
                 ramp = like(np.minimum(np.minimum(place, n - 1 - place) + 1, overlap + 1), x)
                 weight = weight * ramp.reshape(-1, *[1] * (len(spatial) - 1 - axis))
@@ -408,9 +428,25 @@ def tiled(denoise: Denoise, size: int, overlap: int) -> Denoise:
                 key: value[window] if tuple(getattr(value, "shape", ())[2:]) == spatial else value
                 for key, value in (condition or {}).items()
             }
-            total[window] += weight * denoise(x[window], t, cut).x0
-            share[window] += weight
-        return Prediction(total / share)
+            windows.append(window)
+            weights.append(weight)
+            answers.append(denoise(x[window], t, cut))
+
+        def blended(values: Any) -> Any:
+            if values[0] is None:
+                return None
+            if isinstance(values[0], dict):
+                return {key: blended([value[key] for value in values]) for key in values[0]}
+            if values[0].shape[2:] != weights[0].shape:  # of a whole window
+                return sum(values) / len(values)
+            total = like(np.zeros((*values[0].shape[:2], *spatial)), values[0])
+            share = like(np.zeros(spatial), x)
+            for value, window, weight in zip(values, windows, weights, strict=True):
+                total[window] += weight * value
+                share[window] += weight
+            return total / share
+
+        return Prediction(*map(blended, zip(*answers, strict=True)))
 
     return guided
 
@@ -454,6 +490,8 @@ def known_region(process: Any, x0: Any, mask: Any) -> Hook:
 
     def paste(steps: Any, noises: Any) -> Any:
         changed, steps, noises = {}, split(steps), split(noises)
+        if unknown := [name for name in split(x0) if name not in noises]:
+            raise DiffusionError(f"known_region: the state has no field '{unknown[0]}'")
         for name in split(x0).keys() & steps.keys():
             step, own = steps[name], each(process, steps)[name]
             known, where = (

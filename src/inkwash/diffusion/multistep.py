@@ -81,8 +81,9 @@ def multistep(
             place = t.edm_sigma if variable == "sigma" else t.lambda_
             past = [(place, x0 if variable == "x0" else eps_from_x0(x, x0, t)), *past][:order]
         if variable == "x0":
-            mean = polynomial_mean(past, h, (1 + eta) * h) if math.isfinite(h) else x0
-            transition = dpmpp_transition(x, mean, t, s, eta)
+            weights = mean_weights(past, h, (1 + eta) * h) if math.isfinite(h) else [1.0]
+            x0s = [value for _, value in past] if math.isfinite(h) else [x0]
+            transition = dpmpp_transition(x, x0s, weights, t, s, eta)
             reached = brownian(transition, noise, t, s)
         elif variable == "sigma" and t.alpha:
             reached = ddim_step_eps(x, polynomial_mean(past, s.edm_sigma - t.edm_sigma, 0.0), t, s)
@@ -94,11 +95,15 @@ def multistep(
     return x
 
 
-def dpmpp_transition(x: Array, x0: Array, t: NoiseLevel, s: NoiseLevel, eta: float) -> Normal:
+def dpmpp_transition(
+    x: Array, x0s: Sequence[Array], weights: Sequence[float], t: NoiseLevel, s: NoiseLevel, eta: float
+) -> Normal:
     """With q = e^(-h): (sigma_s / sigma_t) q^eta x_t + alpha_s (1 - q^(1 + eta)) x_0 + sigma_s sqrt(1 - q^(2 eta)) z,
-    the exact step of the reverse SDE for a constant x_0; at eta = 0 that of the flow (2211.01095)."""
+    the exact step of the reverse SDE for a constant x_0 = sum_j weights_j x0s_j, in one sum; at eta = 0 that of the
+    flow (2211.01095)."""
     q = s.sigma * t.alpha / (s.alpha * t.sigma)
-    mean = linear_combination([x, x0], [s.sigma / t.sigma * q**eta, s.alpha * (1 - q ** (1 + eta))])
+    share = s.alpha * (1 - q ** (1 + eta))
+    mean = linear_combination([x, *x0s], [s.sigma / t.sigma * q**eta, *(share * weight for weight in weights)])
     return Normal(mean, s.sigma * math.sqrt(1 - q ** (2 * eta)))
 
 
@@ -169,8 +174,7 @@ def dpmpp_2m(x: Array, grid: Grid, noise: Noise, eta: float = 0.0) -> Walk:
         prediction = yield ModelCall(x, t)
         x0, h = prediction.x0, s.lambda_ - t.lambda_
         slope = h / (2 * h_before) if math.isfinite(h) else 0.0  # 1 / (2 r)
-        D = linear_combination([x0, x0_before], [1 + slope, -slope]) if slope else x0
-        transition = dpmpp_transition(x, D, t, s, eta)
+        transition = dpmpp_transition(x, [x0, x0_before], [1 + slope, -slope], t, s, eta)
         reached = brownian(transition, noise, t, s)
         x = yield StepResult(reached, t, s, prediction, transition if eta and s.sigma else None)
         x0_before, h_before = x0, h

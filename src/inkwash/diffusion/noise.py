@@ -56,7 +56,7 @@ class Noise:
         device: Any = None,
         dtype: str = "float32",
     ) -> None:
-        if not hasattr(seeds, "__iter__"):
+        if not hasattr(seeds, "__len__") or not len(seeds):
             raise DiffusionError(f"seeds = {seeds!r}: one whole number for each sample is needed, as [3] or range(3)")
         if dtype not in ("float32", "float64"):
             raise DiffusionError(f"dtype = {dtype!r}: noise is 'float32' or 'float64'")

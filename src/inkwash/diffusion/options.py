@@ -104,7 +104,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, functools.partial):
         options = [f"{key}={_shown(option)}" for key, option in value.keywords.items()]
         return f"partial({', '.join([*map(_shown, (value.func, *value.args)), *options])})"
-    return str(getattr(value, "__name__", None) or reprlib.repr(value))
+    shown = repr if isinstance(value, Bound) else reprlib.repr
+    return str(getattr(value, "__name__", None) or shown(value))
 
 
 def maker(kind: type[Bound] = Bound, **ranges: Range) -> Callable[[F], Any]:

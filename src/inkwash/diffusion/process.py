@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from inkwash.diffusion.arrays import Array, finite, like, linear_combination, mask_like, namespace
 from inkwash.diffusion.errors import DiffusionError
+from inkwash.diffusion.options import POSITIVE, check
 from inkwash.diffusion.schedule import NoiseLevel, Schedule
 
 if TYPE_CHECKING:
@@ -269,8 +270,7 @@ class Torus(Gaussian):
             raise DiffusionError(
                 "torus: what wraps cannot shrink; alpha must be 1 (variance_exploding, edm_schedule)"
             )
-        if not 0 < self.period < math.inf:
-            raise DiffusionError(f"torus: period = {self.period}; a number above 0 is needed")
+        check("torus", {"period": self.period}, {"period": POSITIVE})
 
     def check(self, x: Array) -> None:
         """Raises DiffusionError for coordinates outside [0, period)."""

@@ -1,28 +1,38 @@
 """Exact conditioning by sequential Monte Carlo: many samples walk together, are weighed, and are drawn again.
 
 SMCDiff (Trippe et al. 2023, 2206.04119) conditions on a part of the state, TDS (Wu et al. 2023, 2306.17775) on a
-likelihood or a reward. Both are a hook, and a guide, around the one driver; any process whose transition has a
-density will do. As the number of particles grows,
-samples become exact for the chain that the denoiser and the grid define.
+likelihood or a reward; `bridge` conditions on a part in the manner of TDS. All are a hook, and a guide, around the
+one driver; any process whose transition has a density will do. What each is exact for, and when, `particles` says.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, like, mask_like, namespace, numpy
+from inkwash.diffusion import DiffusionError, Grid, Noise, NoiseLevel, Process, Torus, ancestral, child_seed, sample
+from inkwash.diffusion.arrays import (
+    Array,
+    by_field,
+    cast,
+    each,
+    is_tokens,
+    like,
+    mask_like,
+    merge,
+    namespace,
+    numpy,
+    split,
+)
 from inkwash.diffusion.denoiser import Condition
-from inkwash.diffusion.driver import converter, named, sample
-from inkwash.diffusion.errors import DiffusionError
-from inkwash.diffusion.grid import Grid
-from inkwash.diffusion.guides import needs_torch
-from inkwash.diffusion.noise import Noise
-from inkwash.diffusion.samplers import Sampler, ancestral
+from inkwash.diffusion.guides import detached, gradient, shifted
+from inkwash.diffusion.samplers import Sampler
+
+CLEAN = NoiseLevel(0.0, 1.0, 0.0)
 
 
 class Particles(NamedTuple):
@@ -41,6 +51,41 @@ class Particles(NamedTuple):
     ancestors: np.ndarray
 
 
+class Disagreement(NamedTuple):
+    """ratio: (statistics,), how many times as large as their own weights say the variance of filters' means is.
+    limit: what chance alone rarely exceeds. excess: whether any ratio does."""
+
+    ratio: np.ndarray
+    limit: float
+    excess: bool
+
+
+def disagreement(found: Particles, statistic: Callable[[Any], Array] | None = None) -> Disagreement:
+    """Whether F >= 3 independent filters, those of different seeds asked the same question, disagree.
+
+    With m_i = sum_k w_ik h(x_ik), h = `statistic` from states (F K, ...) to (F K, statistics), by default all their
+    numbers, ratio = var_i(m_i) / mean_i sum_k w_ik^2 (h(x_ik) - m_i)^2. Particles that were drawn independently have
+    1; limit = 1 + 4 sqrt(2 / (F - 1)). More says that an ESS is not to be believed. A ratio of a few that stays as
+    `count` grows: particles have few ancestors, and the errors are as much larger. One that grows with `count`: each
+    filter has lost another mode, or, of SMCDiff, the chain's steps are too few (`particles`). What all filters have
+    lost alike it cannot see.
+
+    Raises DiffusionError for fewer than three filters.
+    """
+    w = found.weights
+    if len(w) < 3:
+        raise DiffusionError(f"disagreement: {len(w)} filters; three or more seeds are needed")
+    flat = by_field(lambda x: x.reshape(-1, *x.shape[2:]), found.states)
+    parts = [statistic(flat)] if statistic else [split(flat)[name] for name in split(flat)]
+    h = np.concatenate([numpy(part).astype(float).reshape(*w.shape, -1) for part in parts], 2)
+    means = (w[..., None] * h).sum(1)
+    own = (w[..., None] ** 2 * (h - means[:, None]) ** 2).sum(1).mean(0)
+    between = means.var(0, ddof=1)
+    ratio = np.where(between > 1e-12 * (1 + (means**2).mean(0)), between / np.maximum(own, 1e-300), 0.0)
+    limit = 1 + 4 * math.sqrt(2 / (len(w) - 1))
+    return Disagreement(ratio, limit, bool((ratio > limit).any()))
+
+
 def particles(
     denoise: Callable[..., Any],
     shape: Sequence[int] | Mapping[str, Sequence[int]],
@@ -50,75 +95,117 @@ def particles(
     *,
     count: int = 64,
     known: Any = None,
+    bridge: bool = False,
     twist: Callable[[Any, Any], Array] | None = None,
     gradients: bool = False,
     threshold: float = 0.5,
     sampler: Sampler = ancestral,
+    mask: Any = None,
     progress: Callable[[int, int], None] | None = None,
     device: Any = None,
 ) -> Particles:
     """One sample for each seed, each from its own filter of `count` particles.
 
-    known: (values, where), a part of the clean state and where it is, both broadcast to (1, *shape); for named fields
-        a dict of them. As in SMCDiff one noised path of it, drawn forwards, is put into all particles of a filter,
-        and they are weighed with the density of its next point under their transition. In a `Centred` field only its
-        shape is known: each particle has its own place for it.
+    known: (values, where), a part y of the clean state and where it is, both broadcast to (len(seeds), *shape); for
+        named fields a dict of them. In a `ZeroCoM` field only its shape is known: each particle has its own place for
+        it. As in SMCDiff one noised path of it, y_t ~ q(y_t | y_s) upwards from y, is put into all particles of a
+        filter, and they are weighed with p(y_s | x_t), the density of its next point under their transition. As
+        particles grow in number that draws from the mean over paths of p(x_0 | path), p the chain: of p(x_0 | y) only
+        where the path is distributed as the chain's own, which it is in the limit of many steps and not before.
+    bridge: instead each particle walks to y by itself, y_s ~ q(y_s | y_t, y), is weighed with
+        p(x_s | x_t) / q(x_s | x_t, y), and twisted by p(y | x_t), as if y had one unit of variance: N(y; clean
+        prediction, sigma^2 / (alpha^2 + sigma^2)), of tokens their own probability. As particles grow in number that
+        draws from p(x_0 | y) of the chain itself, of any number of steps; its last step, where `ancestral` draws
+        nothing, shows y with the noise sigma^2 / (alpha^2 + sigma^2) of its start (DDPM's beta_1).
     twist: (clean prediction, t) -> (batch,), the log-likelihood or reward wanted, dicts for named fields; at the last
-        time of the grid it is told the sample itself. Particles are weighed with how it grows.
+        time of the grid it is told the sample itself. Particles are weighed with how it grows, so the chain tilted by
+        exp(reward) is the limit of many particles. A twist that tells two modes apart too late loses one of them at
+        an ESS that looks healthy.
     gradients: also move each step by the gradient of the twist, as TDS does, which the weights then make good; needs
         torch, and moves only fields of real numbers.
     threshold: particles are drawn again when their effective number falls below this share of `count`.
-    condition: with a row for each seed. sampler: one that draws from its transition.
+    mask: which elements there are, (len(seeds), ...), as in `sample`: the others are 0, draw nothing and weigh
+        nothing. condition: with a row for each seed. sampler: one that draws from its transition.
+
+    An ESS says what the weights of the particles that are left differ by, not what was lost: `disagreement` compares
+    the filters of several seeds.
 
     Raises DiffusionError for a sampler without noise, a known field that is not there, known values that do not
-    belong to their process, gradients without torch, and where every particle has weight 0.
+    belong to their process, fields that do not step together, gradients without torch, and where every particle has
+    weight 0.
     """
     if count < 1:
         raise DiffusionError(f"count = {count}: at least one particle is needed")
-    fields, each, split, joint = named(shape)
-    grids, convert, size = each(grid), converter(device), (len(seeds), count)
-    own = [_child(seed, k) for seed in seeds for k in range(count)]
-    told = {key: value[np.arange(len(own)) // count] for key, value in (condition or {}).items()}
-    start = {n: grids[n].process.prior(grids[n][0], Noise(own, fields[n], f"{n}/start", convert)) for n in fields}
-    paths: dict[str, tuple[list[Array], Array]] = {}
-    for name, (values, where) in (split(known) if known is not None else {}).items():
-        if name not in fields:
-            raise DiffusionError(f"known: there is no field '{name}', only {[*fields]}")
-        noise = Noise(seeds, fields[name], f"{name}/known", convert)
-        paths[name] = _path(grids[name], values, where, start[name], noise, name)
-        start[name] = grids[name].process.paste(start[name], paths[name][0][0], paths[name][1])
+    fields, size = split(shape), (len(seeds), count)
+    own = [child_seed(seed, k) for seed in seeds for k in range(count)]
+    filters = np.arange(len(own)) // count
+    masks = {n: None if m is None else m[filters] for n, m in each(mask, fields).items()}
+    grids = {n: replace(g, process=g.process.take(filters)) for n, g in each(grid, fields).items()}
+    told = {key: by_field(lambda v: v[filters], value) for key, value in (condition or {}).items()}
+    start, ends = {}, {n: g[-1] for n, g in grids.items()}
+    for n, g in grids.items():
+        noise = Noise(own, fields[n], n, stream="start", mask=masks[n], device=device)
+        start[n] = g.process.project(g.process.prior(g[0], noise), masks[n])
+    given: dict[str, tuple[Array, Array]] = {}  # y, and where it is, for each particle
+    paths: dict[str, dict[float, Array]] = {}  # y_t at each time, unless each particle has its own bridge
+    for n, (values, where) in (split(known) if known is not None else {}).items():
+        if n not in fields:
+            raise DiffusionError(f"known: there is no field '{n}', only {[*fields]}")
+        given[n] = _known(grids[n].process, values, where, start[n], masks[n], size, n)
+        if not bridge:
+            filter_grid = each(grid, fields)[n]
+            noise = Noise(seeds, fields[n], n, stream="known", device=device)
+            paths[n] = {t: y[filters] for t, y in _path(filter_grid, given[n][0][::count], noise).items()}
+            start[n] = grids[n].process.merge(start[n], paths[n][grids[n][0].t], given[n][1])
     urns, log_w, before = Noise(seeds, (), "resampling"), np.zeros(size), np.zeros(size)
     ess: list[np.ndarray] = []
     ancestors: list[np.ndarray] = []
     seen: Any = None  # at the last request: states, plain predictions, the twist
+    shown = np.zeros(size)  # log p(y | x_t) of the bridges' last steps
 
-    def predict(x: Any, t: Any, told: Condition | None) -> Any:
-        return split(denoise(joint(x), joint(t), told))
-
-    def score(predictions: dict[str, Any], t: dict[str, Any]) -> Array:
-        return (
-            np.zeros(size) if twist is None else twist(joint({n: p.clean for n, p in predictions.items()}), joint(t))
-        )
+    def per_particle(x: Array) -> np.ndarray:
+        return numpy(x).astype(float).reshape(size)
 
     def asked(x: Any, t: Any, told: Condition | None) -> Any:
         nonlocal seen
-        if gradients:
-            plain, value, slopes = _slopes(predict, score, x, t, told)
-        else:
-            plain, slopes = predict(x, t, told), {}
-            value = score(plain, t)
-        seen = x, plain, numpy(value).reshape(size)
-        reach = {n: t[n].sigma ** 2 / t[n].alpha if t[n].alpha else 0.0 for n in slopes}
-        return plain | {n: plain[n]._replace(clean=plain[n].clean + reach[n] * slopes[n]) for n in slopes}
+
+        def score(x: Any) -> Array:
+            nonlocal seen
+            states, levels, plain = split(x), split(t), split(denoise(x, t, told))
+            for n, p in plain.items():
+                x0 = p.x0 if is_tokens(states[n]) else cast(p.x0, states[n].dtype)
+                plain[n] = p._replace(x0=grids[n].process.project(x0, masks[n]))
+            terms = [] if twist is None else [twist(merge({n: p.x0 for n, p in plain.items()}), t)]
+            for n, (y, where) in given.items() if bridge else ():
+                clean = grids[n].process.transition(states[n], levels[n], CLEAN, plain[n])
+                terms.append(grids[n].process.log_known(_shown(clean, levels[n]), y, where))
+            value = sum(terms) if terms else np.zeros(size)
+            kept = {n: detached(p) for n, p in plain.items()} if gradients else plain
+            seen = states, kept, per_particle(value)
+            return value
+
+        slopes = gradient(score, x, "particles: gradients") if gradients else {}
+        if not gradients:
+            score(x)
+        answers = split(shifted(merge(seen[1]), t, slopes))
+        for n, (y, where) in given.items() if bridge else ():
+            process, x0 = grids[n].process, answers[n].x0
+            if isinstance(process, Torus):  # the image of y that is nearest to x_t
+                y = y + process.period * namespace(y).round((seen[0][n] - y) / process.period)
+            x0 = process.merge(x0, like(process.delta(y).x0, x0), mask_like(where, x0))
+            answers[n] = answers[n]._replace(x0=x0)
+        return merge(answers)
 
     def hook(steps: Any, noises: Any) -> Any:
-        nonlocal log_w, before
-        number, fresh = len(ess) + 1, {}
+        nonlocal log_w, before, shown
+        number, fresh, steps, noises = len(ess) + 1, {}, split(steps), split(noises)
+        if steps.keys() != fields.keys():
+            raise DiffusionError(f"particles, step {number}: give the grids of all fields {[*fields]} the same times")
         log_w += seen[2] - before
-        for name, (path, where) in paths.items():
-            law = _law(steps[name], number)
-            if not law.sharp:
-                log_w += numpy(grids[name].process.log_known(law, path[number], where)).reshape(size).astype(float)
+        for n, path in paths.items():
+            law = _law(steps[n], number)
+            if not law.deterministic:
+                log_w += per_particle(grids[n].process.log_known(law, path[steps[n].s.t], given[n][1]))
         w, u = _weights(log_w, seeds, number), numpy(urns.uniform())
         ess.append(1 / (w**2).sum(1))
         thin = ess[-1] < threshold * count
@@ -127,31 +214,36 @@ def particles(
             ancestors[-1][row] = residual_systematic(w[row], u[row])
         rows = (np.arange(size[0])[:, None] * count + ancestors[-1]).reshape(-1)
         log_w, before = np.where(thin[:, None], 0.0, log_w), seen[2].reshape(-1)[rows].reshape(size)
-        for name, step in steps.items():
-            process, x, law = grids[name].process, step.x, _law(step, number)
-            index = like(rows, x, namespace(x).int64)
-            if thin.any():  # those of one ancestor part at once
-                law = law.take(index)
-                x = namespace(x).where(mask_like(np.repeat(thin, count), x), law.sample(noises[name]), x)
-            if gradients:  # log p(x_s | x_t) - log q(x_s | x_t), p the chain that nothing guides
-                p = process.transition(seen[0][name], step.t, step.s, seen[1][name]).take(index)
-                if p.sharp:  # a step without noise is walked by p itself
+        for n, step in steps.items():
+            process, law, xp = grids[n].process, _law(step, number), namespace(step.x)
+            index, last = like(rows, step.x, xp.int64), step.s == ends[n]
+            y, where = given.get(n, (step.x, xp.zeros_like(step.x, dtype=xp.bool)))
+            law = law.take(index)
+            x = law.sample(noises[n])  # anew for all: whether one filter resamples, no other can tell
+            if gradients or bridge:  # p(x_s | x_t) / q(x_s | x_t), p the chain that nothing guides
+                p = process.transition(seen[0][n], step.t, step.s, seen[1][n]).take(index)
+                if p.deterministic:  # a step without noise is walked by p itself
                     x = p.mean
                 else:
-                    log_w += numpy((p.log_prob(x) - law.log_prob(x)).reshape(len(x), -1).sum(1)).reshape(size)
-            fresh[name] = process.paste(x, paths[name][0][number], paths[name][1]) if name in paths else x
-        return fresh
+                    ratio = p.log_prob(x) - law.log_prob(x)
+                    real = xp.ones_like(where) if masks[n] is None else mask_like(masks[n], x)
+                    real = real & ~where if last and bridge else real
+                    log_w += per_particle(xp.where(real, ratio, 0.0).reshape(len(x), -1).sum(1))
+                if last and bridge and n in given:
+                    shown += per_particle(process.log_known(_shown(p, step.t), y, where))
+            pasted = paths[n][step.s.t] if n in paths else y if last else None
+            fresh[n] = x if pasted is None else process.merge(x, pasted, where)
+        return merge(fresh)
 
-    states = sample(
-        asked, fields, each(sampler), grids, own, told, hooks=[hook], progress=progress, x=start, device=device
-    )
-    if twist is not None:
-        log_w += numpy(twist(joint(states), joint({n: grids[n][-1] for n in fields}))).reshape(size) - before
+    real = None if mask is None else merge(masks)
+    options = {"hooks": [hook], "mask": real, "progress": progress, "x": merge(start), "device": device}
+    states = sample(asked, shape, sampler, merge(grids), own, told, **options)
+    log_w += shown - before + (0.0 if twist is None else per_particle(twist(states, merge(ends))))
     w, u = _weights(log_w, seeds, len(ess)), numpy(urns.uniform())
-    last = [min(int((np.cumsum(row) < v).sum()), count - 1) for row, v in zip(w, u, strict=True)]
-    grouped = {n: x.reshape(*size, *x.shape[1:]) for n, x in states.items()}
-    drawn = joint({n: x[list(range(size[0])), last] for n, x in grouped.items()})
-    return Particles(drawn, joint(grouped), w, np.stack(ess), np.stack(ancestors))
+    drawn = [min(int((np.cumsum(row) < v).sum()), count - 1) for row, v in zip(w, u, strict=True)]
+    grouped = by_field(lambda x: x.reshape(*size, *x.shape[1:]), states)
+    x = by_field(lambda x: x[list(range(size[0])), drawn], grouped)
+    return Particles(x, grouped, w, np.stack(ess), np.stack(ancestors))
 
 
 def residual_systematic(weights: np.ndarray, u: float) -> np.ndarray:
@@ -168,26 +260,35 @@ def residual_systematic(weights: np.ndarray, u: float) -> np.ndarray:
     return np.repeat(np.arange(n), copies)
 
 
-def _child(seed: int, k: int) -> int:
-    """The seed of particle k in the filter of `seed`."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{k}".encode()).digest()[:8], "little")
-
-
-def _path(grid: Grid, values: Array, where: Array, x: Array, noise: Noise, name: str) -> tuple[list[Array], Array]:
-    """The known part at each time of the grid, one jointly drawn path for each filter, and where it is."""
-    xp, process, last = namespace(x), grid.process, grid[-1]
-    where, eps = xp.broadcast_to(like(numpy(where), x, xp.bool), x.shape), process.eps(noise)
-    y = xp.broadcast_to(like(numpy(values), x), eps.shape)
+def _known(
+    process: Process, values: Any, where: Any, x: Array, mask: Any, size: Any, name: str
+) -> tuple[Array, Array]:
+    """The known values for each particle, and where they are; x is a state of all particles."""
+    xp, count = namespace(x), size[1]
+    shape, rows = (size[0], *x.shape[1:]), np.arange(len(x)) // count
+    y = xp.broadcast_to(like(numpy(values), x), shape)[rows]
+    where = xp.broadcast_to(like(numpy(where), x, xp.bool), shape)[rows]
+    where = where if mask is None else where & mask_like(mask, x)
     try:
-        process.check(process.paste(0 * y, y, where[: len(y)]))
+        process.check(process.merge(0 * y, y, where))
     except DiffusionError as error:
-        raise DiffusionError(f"known values of field '{name}', shape {tuple(y.shape)}: {error}") from None
-    path: list[Array] = []
-    y = process.noise(y, last, eps)
-    for t in reversed(grid.points):
-        y = y if t is last else process.renoise(y, last, t, process.eps(noise))
-        last, path = t, [y[np.arange(len(x)) // (len(x) // len(y))], *path]
-    return path, where
+        raise DiffusionError(f"known values of field '{name}', shape {shape}: {error}") from None
+    return y, where
+
+
+def _path(grid: Grid, y: Array, noise: Noise) -> dict[float, Array]:
+    """y_t at each time t of the grid, one jointly drawn path for each filter."""
+    process, last = grid.process, grid[-1]
+    path = {last.t: process.noise(y, last, process.eps(noise))}
+    for t in reversed(grid.levels[:-1]):
+        path[t.t] = process.renoise(path[last.t], last, t, process.eps(noise))
+        last = t
+    return path
+
+
+def _shown(law: Any, t: NoiseLevel) -> Any:
+    """p(x_s | x_t), with the noise that data of variance 1 have at x_t where the chain itself draws nothing."""
+    return replace(law, std=t.sigma / math.hypot(t.alpha, t.sigma)) if law.deterministic else law
 
 
 def _law(step: Any, number: int) -> Any:
@@ -209,21 +310,3 @@ def _weights(log_w: np.ndarray, seeds: Sequence[int], step: int) -> np.ndarray:
             )
     w = np.exp(log_w - top)
     return np.asarray(w / w.sum(1, keepdims=True))
-
-
-def _slopes(predict: Any, score: Any, x: dict[str, Any], t: dict[str, Any], told: Any) -> Any:
-    """The predictions, the twist of each particle, and its gradient in each field of real numbers."""
-    for value in x.values():
-        needs_torch(value, "particles: gradients")
-    import torch
-
-    with torch.enable_grad():
-        x = {n: v.detach().requires_grad_(v.is_floating_point()) for n, v in x.items()}
-        free = {n: v for n, v in x.items() if v.requires_grad}
-        if not free:
-            raise DiffusionError("particles: tokens have no gradients; take gradients=False")
-        plain = predict(x, t, told)
-        value = score(plain, t)
-        slopes = zip(free, torch.autograd.grad(value.sum(), [*free.values()], allow_unused=True), strict=True)
-    plain = {n: p._replace(clean=p.clean.detach()) for n, p in plain.items()}
-    return plain, value, {n: slope for n, slope in slopes if slope is not None}

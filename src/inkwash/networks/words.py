@@ -105,7 +105,7 @@ class WordNetwork(nn.Module):
         """The word vectors (symbols, dim)."""
         return self.embedding(torch.arange(self.config["symbols"], device=self.body.positions.device))
 
-    def read(self, source: Tensor | None, source_mask: Tensor | None) -> dict[str, Any]:
+    def read(self, source: Tensor | None = None, source_mask: Tensor | None = None) -> dict[str, Any]:
         """The vectors of what the sentence is made from."""
         return {"source": None if source is None else self.table[source], "source_mask": source_mask}
 
@@ -146,27 +146,23 @@ class VectorDenoiser(WordNetwork):
         allowed: Tensor | None = None,
         temperature: float = 1.0,
         **source: Any,
-    ) -> Tensor:
+    ) -> Any:
         """(B, L, dim) for x (B, L, dim), time (B,) 0 to 1000, source (B, S) numbers of words and its mask.
 
         Of an improved network: known (B, L), the numbers of words that are given, -1 elsewhere; allowed (B, L,
-        symbols), true for the words that may stand at each position: it gives the mean under p(w | x_t, known, w is
-        allowed), with that to the power of 1 / temperature.
+        symbols), true for the words that may stand at each position. The answer is then the mean under p(w | x_t,
+        known, w is allowed), with that to the power of 1 / temperature, and {"logits": its logits (B, L, symbols)}.
         """
         if not self.config["improved"]:
-            return self.down(self.body(x, time, **self.read(source.get("source"), source.get("source_mask"))))
-        logits = self.logits(x, time, previous, known, **source) / temperature
-        return (logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)).softmax(-1) @ self.table
-
-    def logits(
-        self, x: Tensor, time: Tensor, previous: Tensor | None = None, known: Tensor | None = None, **source: Any
-    ) -> Tensor:
-        """Of p(w | x_t, known) at each position, (B, L, symbols), of an improved one."""
+            return self.down(self.body(x, time, **self.read(**source)))
         if previous is not None:
             x = x + self.before(previous)
         if known is not None:
             x = torch.where((known >= 0)[..., None], self.table[known.clamp(min=0)] + self.given, x)
-        return self.out(self.body(x, time, **self.read(source.get("source"), source.get("source_mask"))))
+        logits = self.out(self.body(x, time, **self.read(**source))) / temperature
+        if allowed is not None:
+            logits = logits.masked_fill(~allowed, -torch.inf)
+        return logits.softmax(-1) @ self.table, {"logits": logits}
 
     def rounded(self, vectors: Tensor) -> Tensor:
         """Logits of each word at each position, (B, L, symbols): inner products with the word vectors."""

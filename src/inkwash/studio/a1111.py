@@ -35,7 +35,7 @@ from inkwash.systems.pictures.drawing import Drawing, read_info
 DOOR = "a1111"
 PREVIEWS = 4  # of each picture, for current_image
 NAMES = {  # A1111's of our samplers, where they are the same method; its DPM++ 2S a and 3M SDE are others than ours
-    "ddpm": "DDPM",
+    "ancestral": "DDPM",
     "ddim": "DDIM",
     "euler": "Euler",
     "euler_ancestral": "Euler a",
@@ -45,9 +45,13 @@ NAMES = {  # A1111's of our samplers, where they are the same method; its DPM++ 
     "deis": "DEIS",
     "dpmpp_2m": "DPM++ 2M",
     "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "dpmpp_sde": "DPM++ SDE",
     "unipc": "UniPC",
+    "consistency": "LCM",
 }
-OLD = {ours: f"{NAMES[ours]} Karras" for ours in ("dpm2", "lms", "dpmpp_2m", "dpmpp_2m_sde")}  # names until A1111 1.9
+OLD = {
+    ours: f"{NAMES[ours]} Karras" for ours in ("dpm2", "lms", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_sde")
+}  # names until A1111 1.9
 SAMPLERS = {name.lower(): ours for names in (NAMES, OLD) for ours, name in names.items()}
 EVEN = ("uniform", "normal")  # what the models' steps are in time; there is no other way
 SETTINGS = {"sd_vae": ("Automatic", "None", "", None), "CLIP_stop_at_last_layers": (1, 0, None)}  # as they are here
@@ -80,7 +84,7 @@ class Order(BaseModel):
     prompt: Words = ""
     negative_prompt: Words | None = ""
     styles: Annotated[list[Short], Field(max_length=20)] | None = Field(None, description="One of prompt-styles.")
-    seed: Annotated[int, Field(ge=-1, lt=2**53)] | None = Field(-1, description="-1: at random.")
+    seed: Annotated[int, Field(ge=-1, lt=2**64)] | None = Field(-1, description="-1: at random.")
     sampler_name: Short | None = None
     sampler_index: Short | None = Field(None, description="The older name of sampler_name, which goes before it.")
     scheduler: Short | None = Field(None, description="automatic: the models know one way to space their steps.")

@@ -35,7 +35,7 @@ class Ask(BaseModel):
     )
     n: int = Field(1, ge=1, le=MOST_EACH, description="How many.")
     seed: int | None = Field(
-        None, ge=0, lt=2**53, description="Of the first; the others have those that follow. Random if left out."
+        None, ge=0, lt=2**64, description="Of the first; the others have those that follow. Random if left out."
     )
     sampler: str | None = Field(None, max_length=100)
     steps: int | None = Field(None, ge=1, le=MOST_STEPS)
@@ -90,6 +90,8 @@ class Catalogue:
         for param, name, names in (("style", ask.style, model.styles), ("sampler", ask.sampler, model.samplers)):
             if name is not None and name not in names:
                 raise _wrong(str(unknown(param, name[:60], names)), param)
+        if (ask.seed or 0) + ask.n > 2**64:
+            raise _wrong(f"seed = {ask.seed}: choose a whole number from 0 to 2^64 - {ask.n}", "seed")
         if not ask.prompt.strip() and ask.image is None:
             raise _wrong("the prompt is empty: say in a few words what the picture shows", "prompt")
         if ask.image is None:

@@ -55,7 +55,7 @@ class Order(BaseModel):
     input_fidelity: str | None = Field(None, max_length=20)
     user: str | None = Field(None, max_length=500)
     safety_identifier: str | None = Field(None, max_length=500)
-    seed: int | None = Field(None, ge=0, lt=2**53)
+    seed: int | None = Field(None, ge=0, lt=2**64)
     steps: int | None = None
     num_inference_steps: int | None = None
     guidance: float | None = None

@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inkwash import diffusion
-from inkwash.diffusion import Ask, Grid, Step
-from inkwash.diffusion.arrays import combine, numpy
-from inkwash.diffusion.multistep import polynomial
-from inkwash.diffusion.samplers import toward
+from inkwash.diffusion import GRIDS, SAMPLERS, Grid, ModelCall, NoiseLevel, StepResult, ddim_step_x0
+from inkwash.diffusion.arrays import linear_combination, numpy
+from inkwash.diffusion.multistep import mean_weights
 from inkwash.errors import UserError
 from inkwash.weights.files import atomic
 
@@ -33,19 +32,8 @@ POWERS = (
 )  # of a step's error as its length in the shortest path: small ones punish the many small steps
 RIDGE = 1e-4
 
-RIVALS = {
-    "euler": diffusion.euler,
-    "dpmpp_2m": diffusion.dpmpp_2m,
-    "dpmpp_3m": diffusion.dpmpp_3m,
-    "unipc": diffusion.unipc,
-    "deis": diffusion.deis,
-}
-GRIDS = {
-    "uniform": diffusion.uniform,
-    "beta": diffusion.beta,
-    "log_snr": diffusion.log_snr,
-    "karras": diffusion.karras,
-}
+RIVALS = {name: SAMPLERS[name] for name in ("euler", "dpmpp_2m", "dpmpp_3m", "unipc", "deis")}
+SPACINGS = {name: GRIDS[name] for name in ("uniform", "beta", "exponential", "karras")}
 
 
 @dataclass(frozen=True)
@@ -93,7 +81,7 @@ def teach(task: Task, grid: Grid, progress: Callable[[int, int], None] | None = 
     def watched(x: Any, t: Any, condition: Any) -> Any:
         prediction = task.denoise(x, t, condition)
         states.append(x)
-        cleans.append(prediction.clean)
+        cleans.append(prediction.x0)
         return prediction
 
     last = task._replace(denoise=watched).sample(diffusion.dpmpp_2m, grid, progress=progress)
@@ -112,7 +100,7 @@ def tune(
         raise UserError(f"steps = {steps}: choose a number from 2 to {most // 2}, half of the teacher's")
     cost = costs(teacher)
     knots = [shortest(cost**power, steps) for power in POWERS]
-    knots += [nearest(teacher.grid, grid(teacher.grid.process, steps)) for grid in GRIDS.values()]
+    knots += [nearest(teacher.grid, grid(teacher.grid.process, steps)) for grid in SPACINGS.values()]
     tries, total = 0, len(knots) + search + 2
 
     def tried(places: list[int], ridge: float = RIDGE) -> tuple[float, list[int], list[list[float]]]:
@@ -136,12 +124,12 @@ def tune(
 
 
 def costs(teacher: Teacher) -> np.ndarray:
-    """(n, n): the mean square error of one step of `toward` from point i of the teacher's walk to point j > i."""
+    """(n, n): the mean square error of one `ddim_step_x0` from point i of the teacher's walk to point j > i."""
     n = len(teacher.grid)
     cost = np.full((n, n), np.inf)
     for i in range(n - 1):
         for j in range(i + 1, n):
-            reached = toward(teacher.states[i], teacher.cleans[i], teacher.grid[i], teacher.grid[j])
+            reached = ddim_step_x0(teacher.states[i], teacher.cleans[i], teacher.grid[i], teacher.grid[j])
             cost[i, j] = float(((reached - teacher.states[j]) ** 2).mean())
     return cost
 
@@ -162,7 +150,7 @@ def shortest(cost: np.ndarray, steps: int) -> list[int]:
 def nearest(fine: Grid, grid: Grid) -> list[int]:
     """The points of the fine grid nearest in time to those of another, from the first to the last."""
     times = np.array([point.t for point in fine])
-    inner = [int(abs(times - point.t).argmin()) for point in grid.points[1:-1]]
+    inner = [int(abs(times - point.t).argmin()) for point in grid.levels[1:-1]]
     return [0, *inner, len(times) - 1]
 
 
@@ -178,8 +166,8 @@ def fit(task: Task, teacher: Teacher, places: list[int], ridge: float) -> tuple[
     def fitting(x: Any, grid: Grid, noise: Any) -> Any:
         past: list[tuple[float, Any]] = []
         for (t, s), target in zip(pairwise(grid), targets, strict=True):
-            prediction = yield Ask(x, t)
-            past = [(t.log_snr / 2, prediction.clean), *past][:ORDER]
+            prediction = yield ModelCall(x, t)
+            past = [(t.lambda_, prediction.x0), *past][:ORDER]
             shrink = s.sigma / t.sigma
             share = s.alpha - shrink * t.alpha
             cleans = [clean for _, clean in past]
@@ -190,8 +178,8 @@ def fit(task: Task, teacher: Teacher, places: list[int], ridge: float) -> tuple[
             inner += ridge * np.trace(inner) / len(inner) * np.eye(len(inner))
             weights = (start + np.linalg.solve(inner, right)).tolist()
             found.append(weights)
-            x = combine([x, *cleans], [shrink, *(share * weight for weight in weights)])
-            x = yield Step(x, t, s, prediction)
+            x = linear_combination([x, *cleans], [shrink, *(share * weight for weight in weights)])
+            x = yield StepResult(x, t, s, prediction)
         return x
 
     grid = Grid(teacher.grid.process, [teacher.grid[i].t for i in places])
@@ -199,12 +187,12 @@ def fit(task: Task, teacher: Teacher, places: list[int], ridge: float) -> tuple[
     return found, distance(reached[half:], teacher.states[-1][half:])
 
 
-def usual(past: list[tuple[float, Any]], t: Any, s: Any) -> np.ndarray:
+def usual(past: list[tuple[float, Any]], t: NoiseLevel, s: NoiseLevel) -> np.ndarray:
     """The weights of the second-order multistep rule; all on the newest where a log-SNR is infinite."""
-    weights, h = np.eye(len(past))[0], (s.log_snr - t.log_snr) / 2
+    weights, h = np.eye(len(past))[0], s.lambda_ - t.lambda_
     known = [entry for entry in past[:2] if np.isfinite(entry[0])]
     if np.isfinite(h) and known and known[0] is past[0]:
-        weights[: len(known)] = polynomial(known, h, h)[1]
+        weights[: len(known)] = mean_weights(known, h, h)
     return weights
 
 
@@ -213,7 +201,7 @@ def rivals(task: Task, teacher: Teacher, steps: int) -> dict[str, Any]:
     return {
         f"{solver}, {name}": task.sample(walk, grid(teacher.grid.process, steps), x=teacher.states[0])
         for solver, walk in RIVALS.items()
-        for name, grid in GRIDS.items()
+        for name, grid in SPACINGS.items()
     }
 
 

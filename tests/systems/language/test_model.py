@@ -5,12 +5,13 @@ import pytest
 import torch
 
 import inkwash
+from inkwash import diffusion
 from inkwash.codecs.words import END, PAD, join
 from inkwash.errors import UserError
 from inkwash.systems.language import baselines
 from inkwash.systems.language.controls import Wish, wish
 from inkwash.systems.language.metrics import least_risk
-from inkwash.systems.language.model import Writer
+from inkwash.systems.language.model import Writer, reweighted
 from tests.systems.language.toy import SENTENCES, read, writer
 
 ENGINES = ["vectors", "masked", "next"]
@@ -33,6 +34,11 @@ def test_a_sentence_of_a_seed_is_the_same_alone_and_among_others(engine):
     model, how = writer(engine), {"steps": 10 if engine == "vectors" else None}
     together = model.write(70, seed=5, **how)
     assert [model.write(1, seed=5 + i, **how)[0] for i in (0, 3, 69)] == [together[i] for i in (0, 3, 69)]
+
+
+def test_a_seed_is_any_of_64_bits():
+    model = writer("next")
+    assert model.write(2, seed=2**64 - 1) == model.write(1, seed=2**64 - 1) + model.write(1, seed=0)
 
 
 @pytest.mark.parametrize("engine", ["vectors", "masked"])
@@ -80,6 +86,29 @@ def test_a_reader_of_grammar_leads_to_tags_and_constituents(engine):
     assert np.mean([text == "A dog ran in the park!" for text in made]) > (0.8 if engine == "vectors" else 0.6)
 
 
+def test_opened_words_are_drawn_by_how_likely_they_are_and_what_a_reader_says():
+    """p(w) p(y | w)^scale among the likeliest two, for each sentence by its own wish; the rest stays masked."""
+    n, mask = 8000, 3
+    logits, says = torch.tensor([0.0, 1.0, 2.0, -torch.inf]), torch.tensor([9.0, 1.0, -1.0, 0.0])
+    sign = torch.tensor([1.0, -1.0]).repeat(n // 2)
+
+    def score(vectors, t, rows):
+        return sign[rows] * (vectors @ says).sum(1)
+
+    x = torch.full((n, 2), mask)
+    opened = torch.stack([x[:, 0], 0 * x[:, 1]], 1)
+    process = diffusion.Categorical.masked(diffusion.rectified_flow(), mask)
+    step = diffusion.StepResult(
+        opened, process.at(1.0), process.at(0.5), diffusion.Prediction(logits.expand(n, 2, 4))
+    )
+    drawn = reweighted(x, torch.eye(4), score, 0.5, 2)(step, diffusion.Noise(range(n), (2,), device="cpu"))
+    assert (drawn[:, 0] == mask).all()
+    for i in (0, 1):
+        law = (logits + 0.5 * sign[i] * says)[1:3].softmax(0)
+        found = torch.bincount(drawn[i::2, 1], minlength=4) / (n // 2)
+        np.testing.assert_allclose(found, [0, *law, 0], atol=4 * 0.5 / (n // 2) ** 0.5)
+
+
 def test_a_part_of_speech_that_no_word_has_is_said():
     with pytest.raises(UserError, match="no word that is INTJ"):
         read("vectors", grammar=True).write(1, Wish(tags=("INTJ",), length=1))
@@ -109,6 +138,8 @@ def test_the_least_risk_is_the_sentence_that_most_agree_with():
         ({"wish": wish(start="The cta")}, "'cta': did you mean cat"),
         ({"source": "anything"}, "not taught to read a source"),
         ({"n": 0}, "at least 1"),
+        ({"seed": -1}, r"seed -1: a whole number from 0 to 2\^64 - 1 is needed"),
+        ({"seed": 2**64}, r"seed 18446744073709551616: a whole number from 0 to 2\^64 - 1"),
     ],
 )
 def test_what_cannot_be_written_is_said(asked, says):

@@ -16,7 +16,7 @@ from tests.models import tiny
 
 @pytest.fixture(params=[False, True], ids=["pixels", "latents"])
 def model(request):
-    return tiny(latent=request.param, parametrization="flow" if request.param else "clean", steps=4)
+    return tiny(latent=request.param, parametrization="flow" if request.param else "x0", steps=4)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_what_the_mask_keeps_is_kept_to_the_pixel(model, photo, tmp_path):
     made = model.generate("a fox", image=photo, mask=tmp_path / "mask.png", seed=1)
     after = array(made)
     assert (after[mask == 0] == before[mask == 0]).all() and (after[mask == 255] != before[mask == 255]).any()
-    assert made.info[KEY]["sampler"] == "ddpm" and made.info[KEY]["strength"] == 1.0
+    assert made.info[KEY]["sampler"] == "ancestral" and made.info[KEY]["strength"] == 1.0
     framed = array(model.generate("a fox", image=photo, border=0.25, seed=1))
     small = array(Image.open(photo).resize((8, 8), Image.Resampling.LANCZOS))
     assert np.abs(framed[4:12, 4:12] - small).max() <= 1

@@ -50,7 +50,7 @@ def test_the_sampled_law_is_classifier_free_guidance_spelled_out(model):
     """Against a plain loop: DDIM by hand, two calls of the network, guided and clipped."""
     cond, null = model.condition(["a fox"], ["flat"]), model.condition([""], [None])
     process, schedule = model.denoiser.process, inkwash.diffusion.rectified_flow()
-    x = process.prior(process.at(1.0), diffusion.Noise([9], (48, 4, 4), convert=torch.from_numpy))
+    x = process.prior(process.at(1.0), diffusion.Noise([9], (48, 4, 4), device="cpu"))
     times = np.linspace(1, 0, 4)
     with torch.no_grad():
         for t, s in pairwise(times):

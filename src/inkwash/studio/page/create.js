@@ -62,7 +62,7 @@ function settings() {
     model: chosen().name,
     style: field.style.value || null,
     n: number("n"),
-    seed: number("seed"),
+    seed: field.seed.value || null, // as text: JavaScript rounds numbers above 2^53
     sampler: field.sampler.value || null,
     steps: number("steps"),
     guidance: number("guidance"),

@@ -9,13 +9,16 @@ class Problem extends Error {
   }
 }
 
+/** JSON, with seeds as text where JavaScript would round them. */
+const parsed = (text) => JSON.parse(text.replace(/"seed": ?(\d{16,})/g, '"seed":"$1"'));
+
 export async function request(method, path, body, headers = {}) {
   const isForm = body instanceof FormData;
   const content = isForm || body === undefined ? {} : { "content-type": "application/json" };
   try {
     const sent = isForm || body === undefined ? body : JSON.stringify(body);
     const answer = await fetch(path, { method, headers: { ...content, ...headers }, body: sent });
-    if (answer.ok) return answer.status === 204 ? null : await answer.json();
+    if (answer.ok) return answer.status === 204 ? null : parsed(await answer.text());
     const { error } = await answer.json().catch(() => ({}));
     if (error?.code === "not_logged_in") document.dispatchEvent(new Event("stranger"));
     throw new Problem(answer.status, error, Number(answer.headers.get("retry-after") ?? 1));
@@ -71,7 +74,7 @@ export function listen(onJob, onOpen, onGone) {
     close();
     source = new EventSource("/api/events");
     source.addEventListener("open", onOpen);
-    source.addEventListener("job", (event) => onJob(JSON.parse(event.data)));
+    source.addEventListener("job", (event) => onJob(parsed(event.data)));
     source.addEventListener("error", () => {
       onGone();
       if (source.readyState === EventSource.CLOSED) setTimeout(again, 3000, source);

@@ -8,7 +8,7 @@ log-probability, uphill of which the sampler is led.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inkwash.codecs.words import END, PAD, START, UNKNOWN, Words, split
-from inkwash.diffusion import Point
-from inkwash.diffusion.guides import LogProbability
+from inkwash.diffusion import NoiseLevel
 from inkwash.errors import UserError, unknown
 from inkwash.networks.words import Reader
 
@@ -238,8 +237,9 @@ class Reading:
             if label not in self.labels:
                 raise unknown("constituent", label, self.labels[1:])
 
-    def score(self, wishes: Sequence[Wish], share: float = 0.1) -> LogProbability:
-        """(vectors (B, L, dim), t) -> log p(what is asked of each sentence | x_t), (B,), in nats.
+    def score(self, wishes: Sequence[Wish], share: float = 0.1) -> Callable[..., Tensor]:
+        """(vectors (B, L, dim), t) -> log p(what is asked of each sentence | x_t), (B,), in nats. `rows`: the
+        numbers of the wishes that the sentences are for, if there is not one for each in turn.
 
         Tags and trees, which are as many terms as words or more, count by `share` only: else they overrule both
         fluency and a field that is asked along with them. (The paper has another weight of fluency for each control.)
@@ -250,15 +250,16 @@ class Reading:
         weights = torch.tensor([1.0 if wanted.tree is None else share for wanted in wishes], device=device)
         fields, tags, labels = (torch.stack([part[i] for part in targets]).to(device) for i in range(3))
 
-        def log_prob(x: Tensor, t: Point, condition: object = None) -> Tensor:
+        def log_prob(x: Tensor, t: NoiseLevel, condition: object = None, rows: Any = slice(None)) -> Tensor:
             time = torch.full((len(x),), 1000.0 * t.t, device=x.device)
             states, total = self.network.states(x, time), x.new_zeros(len(x))
             for i, scores in enumerate(self.network.field_scores(states)):
-                total = total - _surprise(scores, fields[:, i])
+                total = total - _surprise(scores, fields[rows, i])
             if (tags >= 0).any():
-                total = total - share * _surprise(self.network.tag_scores(states), tags).sum(1)
+                total = total - share * _surprise(self.network.tag_scores(states), tags[rows]).sum(1)
             if (labels >= 0).any():
-                total = total - weights * _surprise(self.network.label_scores(states), labels).sum((1, 2))
+                surprise = _surprise(self.network.label_scores(states), labels[rows])
+                total = total - weights[rows] * surprise.sum((1, 2))
             return total
 
         return log_prob

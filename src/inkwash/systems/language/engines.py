@@ -26,16 +26,16 @@ FIRST = 1 / 2000  # of the paper's 2,000 steps the last one down, whose target i
 def denoiser(network: Any) -> diffusion.Denoiser:
     """Of a network of the first two engines, with its process."""
     if isinstance(network, VectorDenoiser):
-        return diffusion.Denoiser(network, diffusion.Gaussian(diffusion.sqrt()), "clean")
+        return diffusion.Denoiser(network, diffusion.Gaussian(diffusion.sqrt()), "x0")
     process = diffusion.Categorical.masked(diffusion.rectified_flow(), network.config["symbols"] - 1)
-    return diffusion.TokenDenoiser(network, process)
+    return diffusion.Denoiser(network, process)
 
 
 def loss(network: Any) -> Loss:
     """What a network learns from batches {"words": (B, L), "source": (B, S), "source_mask": (B, S)}, the last two
     perhaps missing."""
     if isinstance(network, VectorDenoiser):
-        return vectors_loss(network) if network.config["improved"] else paper_loss(network)
+        return continuous_loss(network) if network.config["improved"] else paper_loss(network)
     return masked_loss(network) if isinstance(network, MaskedDenoiser) else next_loss(network)
 
 
@@ -44,26 +44,24 @@ def given(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in batch.items() if key != "words"}
 
 
-def vectors_loss(network: VectorDenoiser) -> Loss:
-    """The cross-entropy of p(w | x_t, known) at uniform times, x_0 the word vectors (CDCD, 2211.15089), a
-    mean over words that are not known (`hints`); in every other batch, drawn by chance, the network sees its own
-    prediction (self-conditioning, Chen et al. 2022, 2208.04202).
+def continuous_loss(network: VectorDenoiser) -> Loss:
+    """The cross-entropy of p(w | x_t, known) at uniform times, x_0 the word vectors (CDCD, 2211.15089), a mean over
+    words that are not known (`hints`); every other batch, drawn by chance, sees the network's own prediction.
     """
-    process = denoiser(network).process
+    model = denoiser(network)
 
     def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        words, told = batch["words"], given(batch)
-        clean = network.table[words]
-        times = diffusion.uniform_times(len(words), generator)
-        point = diffusion.Point(*(part.to(clean)[:, None, None] for part in process.at(times)))
-        x = process.noise(clean, point, torch.randn(clean.shape, generator=generator, device=clean.device))
-        time = 1000 * times.to(clean)
-        told["known"] = hints(words, generator)
-        if torch.rand((), generator=generator, device=clean.device) < 0.5:
-            with torch.no_grad():
-                told["previous"] = network(x, time, **told)
-        targets = words.masked_fill(told["known"] >= 0, -100)  # what cross_entropy ignores
-        return F.cross_entropy(network.logits(x, time, **told).flatten(0, 1), targets.flatten())
+        words = batch["words"]
+        known = hints(words, generator)
+        unknown = known < 0
+        entropy = diffusion.symbols_cross_entropy(words)
+        return model.loss(
+            network.table[words],
+            given(batch) | {"known": known},
+            objective=lambda term: entropy(term) * unknown * (unknown.numel() / unknown.sum().clamp(min=1)),
+            self_conditioning=0.5,
+            generator=generator,
+        )
 
     return value
 
@@ -113,10 +111,15 @@ def paper_loss(network: VectorDenoiser) -> Loss:
 def masked_loss(network: MaskedDenoiser) -> Loss:
     """MDLM's bound: the cross-entropy of masked words, over the share that is masked."""
     model = denoiser(network)
-    objective = diffusion.cross_entropy(lambda t: 1 / t.t)
 
     def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        return model.loss(batch["words"], given(batch), objective, generator=generator)
+        return model.loss(
+            batch["words"],
+            given(batch),
+            objective=diffusion.cross_entropy,
+            weight=lambda t, form: 1 / t.t,
+            generator=generator,
+        )
 
     return value
 

@@ -367,9 +367,9 @@ def best_of(rival: Any, writer: Any, n: int, pool: int = 300) -> Draw:
         if key not in pools:
             pools[key] = ours(rival.draw([Wish(words=wanted.words, length=wanted.length)] * pool, range(pool)))
         rows = pools[key][np.random.default_rng(seed).choice(pool, n, replace=False)]
-        point = engines.denoiser(writer.network).process.at(EARLY)
+        level = engines.denoiser(writer.network).process.at(EARLY)
         x = writer.noised(torch.from_numpy(rows), torch.full((n,), EARLY), torch.Generator().manual_seed(seed))
         with torch.no_grad():
-            return rows[int(writer.reading.score([wanted] * n)(x, point, None).argmax())]
+            return rows[int(writer.reading.score([wanted] * n)(x, level).argmax())]
 
     return draw

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from inkwash import diffusion
 from inkwash.codecs.words import PAD, Words, join, split
-from inkwash.diffusion.guides import LogProbability, ascent, classifier_free, first_order, nearest, rounding
+from inkwash.diffusion.categorical import invert
+from inkwash.diffusion.guides import Hook, nearest
 from inkwash.errors import UserError
 from inkwash.networks.words import MaskedDenoiser, Reader, VectorDenoiser
 from inkwash.systems.language import baselines, engines
@@ -30,13 +31,14 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class Steering:
-    """How hard a reader leads: rate, fluency, count and end of `diffusion.ascent`, scale of `first_order`."""
+    """How hard a reader leads: options of `gradient_control`, and `scale` and `candidates` of `reweighted`."""
 
-    rate: float = 0.3
-    fluency: float = 0.005
-    count: int = 2
-    end: float = 0.05
-    scale: float = 10.0
+    lr: float = 0.3
+    lambda_: float = 0.005
+    updates: int = 2
+    t_min: float = 0.05
+    scale: float = 3.0
+    candidates: int = 16
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class Writer:
         """
         if n < 1 or not 1 <= candidates <= 1024:
             raise UserError(f"n = {n}, candidates = {candidates}: at least 1 of each, and at most 1024 candidates")
+        if not 0 <= seed < 2**64:
+            raise UserError(f"seed {seed}: a whole number from 0 to 2^64 - 1 is needed")
         if candidates > 1:
             needs("the choice among candidates", "sacrebleu")
         if source:
@@ -149,7 +153,7 @@ class Writer:
         if temperature is not None and not 0 < temperature < 100:
             raise UserError(f"temperature {temperature}: a number above 0 is needed, 1 as the model has learned")
         wish = wish or Wish()
-        seeds = [((seed + i) << 10) + c for i in range(n) for c in range(candidates)]
+        seeds = [diffusion.child_seed((seed + i) % 2**64, c) for i in range(n) for c in range(candidates)]
         how = {"steps": steps, "temperature": temperature, "guidance": guidance, "steering": steering}
         rows = self.draw([wish] * len(seeds), seeds, [source] * len(seeds), progress=progress, **how)
         texts = self.words.decode(rows)
@@ -242,16 +246,10 @@ class Writer:
 
     def noised(self, words: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
         """Vectors (B, L, dim) of sentences (B, L) at `times` (B,): what a reader is taught to read."""
-        process, vectors = engines.denoiser(self.network).process, self.table()
+        table, model = self.table(), engines.denoiser(self.network)
         if isinstance(self.network, VectorDenoiser):
-            point = diffusion.Point(*(part.float()[:, None, None] for part in process.at(times)))
-            return process.noise(
-                vectors[words],
-                point,
-                torch.randn((*words.shape, vectors.shape[1]), generator=generator, device=words.device),
-            )
-        point = diffusion.Point(*(part.float()[:, None] for part in process.at(times)))
-        return vectors[process.noise(words, point, torch.rand(words.shape, generator=generator, device=words.device))]
+            return model.draw(table[words], times, generator)[0]
+        return table[model.draw(words, times, generator)[0]]
 
     def _draw(
         self,
@@ -279,7 +277,7 @@ class Writer:
         given: dict[str, Any],
         how: Sampling,
         may: Tensor,
-        score: LogProbability | None,
+        score: Callable[..., Tensor] | None,
         progress: Callable[[int, int], None] | None,
     ) -> Tensor:
         denoise, table, improved = engines.denoiser(self.network), self.table(), self.network.config["improved"]
@@ -288,15 +286,17 @@ class Writer:
             ask = replace(denoise, network=partial(self.network, temperature=how.temperature))
         else:
             ask = denoise
-        hook = how.steering
+        steering = how.steering
         x = diffusion.sample(
-            rounding(guided(ask, given, how.guidance), table, may, self.info["clamp"]),
+            diffusion.rounding(guided(ask, given, how.guidance), table, may, self.info["clamp"]),
             (self.length, table.shape[1]),
             diffusion.ancestral,
             diffusion.uniform(denoise.process, how.steps),
             seeds,
             given,
-            hooks=[] if score is None else [ascent(score, hook.rate, hook.fluency, hook.count, hook.end)],
+            hooks=[]
+            if score is None
+            else [diffusion.gradient_control(score, steering.lr, steering.lambda_, steering.updates, steering.t_min)],
             self_conditioning=improved,
             progress=progress,
             device=self.device,
@@ -309,30 +309,54 @@ class Writer:
         given: dict[str, Any],
         how: Sampling,
         may: Tensor,
-        score: LogProbability | None,
+        score: Callable[..., Tensor] | None,
         progress: Callable[[int, int], None] | None,
     ) -> Tensor:
         model = engines.denoiser(self.network)
-        ask = guided(model, given, how.guidance)
-        steered = ask if score is None else first_order(ask, self.table(), score, how.steering.scale)
-        closed = torch.nn.functional.pad(~may, (0, 1), value=True)
-
-        def within(x: Tensor, t: diffusion.Point, condition: Any) -> diffusion.Prediction:
-            logits = steered(x, t, condition).clean / how.temperature
-            return diffusion.Prediction(logits.masked_fill(closed, -torch.inf))
-
-        known, mask = only(may), model.process.mask
+        ask = replace(model, network=lambda *x, **told: self.network(*x, **told) / how.temperature)
+        may = torch.nn.functional.pad(may, (0, 1))  # never the mask
+        known, mask, steering = only(may), model.process.mask, how.steering
+        x = torch.where(known >= 0, known, mask)
         return diffusion.sample(
-            within,
+            diffusion.allowed_symbols(guided(ask, given, how.guidance), may),
             (self.length,),
-            partial(diffusion.unmask, calls=how.steps),
-            diffusion.Grid(model.process, [1.0, 0.0]),
+            partial(diffusion.unmask, steps=how.steps),
+            diffusion.Grid(model.process, (1.0, 0.0)),
             seeds,
             given,
-            x=torch.where(known >= 0, known, mask),
+            hooks=[] if score is None else [reweighted(x, self.table(), score, steering.scale, steering.candidates)],
+            x=x,
             progress=None if progress is None else (lambda done, _: progress(done, how.steps)),
             device=self.device,
         )
+
+
+def reweighted(x: Tensor, table: Tensor, score: Callable[..., Tensor], scale: float, candidates: int) -> Hook:
+    """After each step of `unmask` from `x`: the words that it has opened are drawn anew, each from
+    p(w | x_t) p(y | x_t, w)^scale among the `candidates` likeliest.
+
+    The reader, `Reading.score`, is asked with each of them in its place (FUDGE, Yang & Klein 2021, 2104.05218); the
+    gradient at the mask, as in `token_gradient`, says next to nothing of what a word would change there.
+    """
+
+    def redraw(step: diffusion.StepResult, noise: diffusion.Noise) -> Tensor | None:
+        nonlocal x
+        rows, places = (step.x != x).nonzero(as_tuple=True)
+        if not len(rows):
+            return None
+        logits, words = step.prediction.x0[rows, places].topk(min(candidates, len(table)))
+        changes = []
+        for row, place, word in zip(rows.split(64), places.split(64), words.split(64), strict=True):
+            tried = x[row, None].repeat(1, word.shape[1], 1)
+            tried[torch.arange(len(row)), :, place] = word
+            of = row.repeat_interleave(word.shape[1])
+            changes.append(score(table[tried.flatten(0, 1)], step.s, rows=of).view(word.shape))
+        chosen = invert((logits + scale * torch.cat(changes)).softmax(-1), noise.uniform()[rows, places])
+        x = step.x.clone()
+        x[rows, places] = words.gather(1, chosen[:, None])[:, 0]
+        return x
+
+    return redraw
 
 
 def guided(denoise: Any, given: dict[str, Any], scale: float) -> Any:
@@ -340,7 +364,7 @@ def guided(denoise: Any, given: dict[str, Any], scale: float) -> Any:
     if "source" not in given or scale == 1:
         return denoise
     nothing = given | {"source_mask": torch.zeros_like(given["source_mask"])}
-    return classifier_free(denoise, scale, nothing)
+    return diffusion.classifier_free(denoise, scale, nothing)
 
 
 def only(may: Tensor) -> Tensor:

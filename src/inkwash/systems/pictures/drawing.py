@@ -19,7 +19,7 @@ from inkwash import __version__, diffusion
 from inkwash.codecs import latents
 from inkwash.codecs.pixels import on_white
 from inkwash.codecs.prompts import emphasise, piece_weights, weigh
-from inkwash.diffusion.arrays import combine, numpy
+from inkwash.diffusion.arrays import linear_combination, numpy
 from inkwash.errors import UserError, unknown
 from inkwash.systems.pictures.files import KEY
 from inkwash.systems.pictures.reading import Source, framed, read_mask, read_picture, told
@@ -28,27 +28,9 @@ from inkwash.training.tune import Table, Task, load_table, teach, tune
 from inkwash.weights.files import atomic, digest
 from inkwash.weights.shipped import HERE, describe, locate, shipped
 
-SCHEDULES = {
-    "linear_beta": diffusion.linear_beta,
-    "cosine": diffusion.cosine,
-    "rectified_flow": diffusion.rectified_flow,
-}
-SAMPLERS: dict[str, Callable[..., Any]] = {
-    "ddpm": diffusion.ancestral,
-    "ddim": diffusion.ddim,
-    "euler": diffusion.euler,
-    "euler_ancestral": diffusion.euler_ancestral,
-    "heun": diffusion.heun,
-    "dpm2": diffusion.dpm2,
-    "lms": diffusion.lms,
-    "deis": diffusion.deis,
-    "dpmpp_2s": diffusion.dpmpp_2s,
-    "dpmpp_2m": diffusion.dpmpp_2m,
-    "dpmpp_3m": diffusion.dpmpp_3m,
-    "dpmpp_2m_sde": diffusion.dpmpp_2m_sde,
-    "unipc": diffusion.unipc,
-    "predictor_corrector": diffusion.predictor_corrector,
-}
+SCHEDULES = {name: make for name, make in diffusion.SCHEDULES.items() if name != "betas"}  # of options with defaults
+OTHERS = {"unmask", "ddim_inversion", "repaint", "annealed_langevin"}  # for tokens, or for other grids
+SAMPLERS = {name: walk for name, walk in diffusion.SAMPLERS.items() if name not in OTHERS}
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 FILES = {"unet": WEIGHTS, "vae": WEIGHTS, "upsampler": WEIGHTS, "sketch": "model.safetensors"}  # of each network
 PRECISIONS = ("float32", "bfloat16")
@@ -71,7 +53,7 @@ class Info:
     size: int = 64
     patch: int = 4
     schedule: str = "rectified_flow"
-    parametrization: str = "clean"
+    parametrization: str = "x0"
     styles: list[str] = field(default_factory=list)
     sampler: str = "dpmpp_2m"
     steps: int = 20
@@ -132,11 +114,11 @@ def watch(steps: int, times: int, show: Callable[[Any], None]) -> Callable[..., 
     wanted = {round(steps * k / (times + 1)) for k in range(1, times + 1)} - {0, steps}
     done = 0
 
-    def hook(step: diffusion.Step, noise: Any) -> None:
+    def hook(step: diffusion.StepResult, noise: Any) -> None:
         nonlocal done
         done += 1
         if done in wanted:
-            show(step.prediction.clean)
+            show(step.prediction.x0)
 
     return hook
 
@@ -319,7 +301,7 @@ class Drawing:
 
     def usual(self, start: Start | None) -> str:
         """The sampler if none is asked for: new noise at each step lets a filled part grow together with the rest."""
-        return self.info.sampler if start is None or start.mask is None else "ddpm"
+        return self.info.sampler if start is None or start.mask is None else "ancestral"
 
     @property
     def name(self) -> str | None:
@@ -481,7 +463,7 @@ class Drawing:
 
             def mixed(x: Any, t: Any, _: Any, w: float = w) -> Any:
                 a, b = (task.denoise(x, t, task.condition) for task in (one, other))
-                return a._replace(clean=combine([a.clean, b.clean], [1 - w, w]))
+                return a._replace(x0=linear_combination([a.x0, b.x0], [1 - w, w]))
 
             with self.computing():
                 state = one._replace(denoise=mixed).sample(SAMPLERS[self.info.sampler], grid)
@@ -508,8 +490,8 @@ class Drawing:
         condition = {key: value[:n] for key, value in both.items()}
         denoise: Any = self.denoiser
         if both:
-            null = {key: value[n:] for key, value in both.items()}
-            denoise = diffusion.classifier_free(denoise, guidance, null, (info.guidance_above, 1.0))
+            uncond = {key: value[n:] for key, value in both.items()}
+            denoise = diffusion.classifier_free(denoise, guidance, uncond, (info.guidance_above, 1.0))
         if not self.in_latents:  # pixels have a range, latents have none
             denoise = diffusion.static_threshold(denoise)
         return Task(denoise, self.shape, seeds, condition or None, self.device)

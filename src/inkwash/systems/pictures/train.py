@@ -117,7 +117,7 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
             condition["concat"] = torch.where(unseen[:, None, None, None], other, drawn)
         return x0, condition
 
-    def weight(t: diffusion.Point, form: diffusion.Parametrization) -> Tensor:
+    def weight(t: diffusion.NoiseLevel, form: diffusion.Parametrization) -> Tensor:
         # the loss of flow matching, |velocity error|^2 = |x_0 error|^2 / sigma^2 (JiT, 2511.13720), with a cap as in
         # min-SNR: without it the last faint noise would have most of the loss
         return torch.clip(t.sigma**-2, max=recipe.weight) / form.factor(t)

@@ -53,7 +53,7 @@ class Recipe:
     steps: int = 20
     recolour: float = 0.25
     chinese: float = 0.4
-    sampler: str = "ddpm"
+    sampler: str = "consistency"
     few: int = 4
 
 
@@ -85,7 +85,7 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
 
     def loss(batch: dict[str, Any], _: torch.Generator) -> Tensor:
         t = grid[batch["at"]]
-        clean = student.denoiser(batch["x"], t, batch["condition"]).clean
+        clean = student.denoiser(batch["x"], t, batch["condition"]).x0
         return nn.functional.mse_loss(clean, batch["end"]) / t.sigma  # late in a walk little is left to be wrong
 
     def preview(_: nn.Module, step: int) -> np.ndarray:

@@ -77,7 +77,7 @@ def train(recipe: Recipe, folder: Path) -> Upsampler:
             x0.append(latents.to_array(picture[None]))
         return pixel_unshuffle(torch.from_numpy(np.concatenate(x0)), FACTOR), torch.from_numpy(np.concatenate(seen))
 
-    def weight(t: diffusion.Point, form: diffusion.Parametrization) -> Tensor:
+    def weight(t: diffusion.NoiseLevel, form: diffusion.Parametrization) -> Tensor:
         return torch.clip(t.sigma**-2, max=5.0) / form.factor(t)
 
     def loss(batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:

@@ -32,7 +32,7 @@ class Upsampler:
 
     def __init__(self, network: Callable[..., Any], array: Callable[[np.ndarray], Any], device: Any = None) -> None:
         self.network, self.array, self.device = network, array, device
-        self.denoiser = diffusion.Denoiser(network, diffusion.Gaussian(diffusion.rectified_flow()), "clean")
+        self.denoiser = diffusion.Denoiser(network, diffusion.Gaussian(diffusion.rectified_flow()), "x0")
 
     def sample(
         self,

@@ -28,13 +28,8 @@ if TYPE_CHECKING:
     from inkwash.training.fit import Settings
 
 SAMPLERS = {
-    "ancestral": diffusion.ancestral,
-    "ddim": diffusion.ddim,
-    "euler": diffusion.euler,
-    "heun": diffusion.heun,
-    "dpmpp_2m": diffusion.dpmpp_2m,
-    "dpmpp_2m_sde": diffusion.dpmpp_2m_sde,
-    "unipc": diffusion.unipc,
+    name: diffusion.SAMPLERS[name]
+    for name in ("ancestral", "ddim", "euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "unipc")
 }
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 NUMBERS = 2**22  # about as many at once, in each layer, of all paths that are walked together
@@ -261,6 +256,7 @@ class Forecaster:
         there are held by the hook `known_region`. What comes after a gap is not looked at. Gaps within the first
         `info.history` steps hold the last value before them, or the first after.
         """
+        check_seed(seed)
         series = self.read(data, table)
         info, raw = self.info, series.values.to_numpy(np.float64)
         out = np.repeat(views.filled(raw)[None], samples, axis=0)
@@ -272,12 +268,12 @@ class Forecaster:
         walk = self._walk(sampler, steps)
         for done, run in enumerate(runs):
             end, length = int(run[0]), len(run)
-            keys = [(((seed << 14) + done) << 15) + row for row in range(samples)]
+            seeds = [diffusion.child_seed(seed, done, path) for path in range(samples)]
             with torch.no_grad():
                 begun = [
                     self._begin(self._tensor(path), self._tensor(~np.isnan(raw)), told, end, length) for path in out
                 ]
-                out[:, run] = self._roll(begun, keys, length, walk, None, self._tensor(raw[run]))
+                out[:, run] = self._roll(begun, seeds, length, walk, None, self._tensor(raw[run]))
             if progress is not None:
                 progress(done + 1, len(runs))
         return np.where(np.isnan(raw), out, raw)
@@ -333,8 +329,7 @@ class Forecaster:
         info = self.info
         if horizon < 1 or samples < 1:
             raise UserError(f"horizon = {horizon}, samples = {samples}: both must be at least 1")
-        if not 0 <= seed < 2**20 or horizon >= 2**15 or samples >= 2**15 or len(ends) >= 2**14:
-            raise UserError("seeds lie below 2^20, horizon and samples below 2^15, windows below 2^14")
+        check_seed(seed)
         if min(ends) < info.history:
             raise UserError(
                 f"the history has {min(ends)} steps, the model needs {info.history} before a forecast (context "
@@ -351,9 +346,9 @@ class Forecaster:
         for first in range(0, len(out), at_once):
             rows = range(first, min(first + at_once, len(out)))
             begun = [begins[row // samples] for row in rows]
-            keys = [(((seed << 14) + row // samples) << 15) + row % samples for row in rows]
+            seeds = [diffusion.child_seed(seed, *divmod(row, samples)) for row in rows]
             done = (lambda h, first=first: progress(first * horizon + h, len(out) * horizon)) if progress else None
-            out[rows.start : rows.stop] = self._roll(begun, keys, horizon, walk, done)
+            out[rows.start : rows.stop] = self._roll(begun, seeds, horizon, walk, done)
         if progress is not None:
             progress(len(out) * horizon, len(out) * horizon)
         out = out.reshape(len(ends), samples, horizon, len(info.names))
@@ -363,7 +358,7 @@ class Forecaster:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def _walk(self, sampler: str | None, steps: int | None) -> Callable[..., Tensor]:
-        """A function from seeds and a condition to steps drawn."""
+        """A function from seeds, a condition, hooks and the name of their stream to steps drawn."""
         info = self.info
         sampler, steps = sampler or info.sampler, steps or info.steps
         process = self.denoiser.process
@@ -384,9 +379,9 @@ class Forecaster:
             grid = diffusion.uniform(process, steps)
         shape = (len(info.names),)
 
-        def draw(seeds: list[int], condition: dict[str, Tensor], hooks: Sequence[Any] = ()) -> Tensor:
+        def draw(seeds: list[int], condition: dict[str, Tensor], hooks: Sequence[Any], stream: str) -> Tensor:
             drawn: Tensor = diffusion.sample(
-                self.denoiser, shape, rule, grid, seeds, condition, hooks=hooks, device=self.device
+                self.denoiser, shape, rule, grid, seeds, condition, hooks=hooks, stream=stream, device=self.device
             )
             return drawn
 
@@ -411,7 +406,7 @@ class Forecaster:
     def _roll(
         self,
         begun: list[tuple[Tensor, Tensor, Tensor, Tensor, views.Scale]],
-        keys: list[int],
+        seeds: list[int],
         horizon: int,
         walk: Callable[..., Tensor],
         done: Callable[[int], None] | None,
@@ -438,7 +433,7 @@ class Forecaster:
                 step = torch.where(known[h].isnan(), past[:, -1], known[h])
                 y = views.asked(info, net, torch.cat([past, step[:, None]], dim=1), inputs, scale)[:, 0]
                 hooks = [hold(self.denoiser.process, y, views.joint(net, scale), ~known[h].isnan())]
-            y = walk([(key << 15) + h for key in keys], {"hidden": hidden[:, 0]}, hooks)
+            y = walk(seeds, {"hidden": hidden[:, 0]}, hooks, str(h))
             x = views.value(info, net, y, past[:, -1], inputs[:, 0], scale)
             if known is not None:
                 x = torch.where(known[h].isnan(), x, known[h])
@@ -446,8 +441,14 @@ class Forecaster:
             seen = torch.ones_like(seen)
             out.append(x.float())
             if done is not None:
-                done((h + 1) * len(keys))
+                done((h + 1) * len(seeds))
         return torch.stack(out, dim=1).numpy(force=True)
+
+
+def check_seed(seed: int) -> None:
+    """Raises UserError for a seed that is none."""
+    if not 0 <= seed < 2**64:
+        raise UserError(f"seed {seed}: a whole number from 0 to 2^64 - 1 is needed")
 
 
 def hold(process: diffusion.Gaussian, y: Tensor, root: Tensor, there: Tensor) -> diffusion.guides.Hook:

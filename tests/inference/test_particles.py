@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from inkwash import diffusion
 from inkwash.diffusion import (
     Categorical,
-    Centred,
     DiffusionError,
     Gaussian,
     Prediction,
     Torus,
+    ZeroCoM,
     ancestral,
+    child_seed,
     ddim,
     known_region,
-    particles,
     sample,
     uniform,
 )
-from inkwash.diffusion.particles import residual_systematic
+from inkwash.inference import Particles, disagreement, particles, residual_systematic
 from tests.diffusion import test_categorical as tokens
 
 SIZE, PART = 8, 4  # elements, of which the first few are known
@@ -116,7 +116,7 @@ def test_tokens_are_conditioned_exactly():
 
 def test_a_centred_motif_finds_its_own_place():
     """Two of five points in a line known up to their place: the gap between them, and the rest, as they should be."""
-    process, points, gap = Centred(diffusion.cosine()), 5, 1.2
+    process, points, gap = ZeroCoM(diffusion.cosine()), 5, 1.2
     basis = np.linalg.svd(np.ones((1, points)))[2][1:]
     scale = np.array([0.3, 0.6, 1.0, 1.5])  # variances along the basis, so that points depend on each other
     cov = basis.T @ np.diag(scale) @ basis
@@ -162,7 +162,7 @@ def test_a_dict_of_fields_is_weighed_together():
         clean["a"] = x["a"] + (share * drift).sum(1, keepdims=True)
         return {k: Prediction(value.astype(np.float32)) for k, value in clean.items()}
 
-    grids = {"n": uniform(number, 60), "a": diffusion.log_snr(angle, 60, 0.7, 0.005)}
+    grids = {"n": uniform(number, 60), "a": uniform(angle, 60)}
     known = {"n": (np.array([1.0]), np.array([True]))}
     found = particles(joint, {"n": (1,), "a": (1,)}, grids, range(60), count=16, known=known)
     assert (found.x["n"] == 1).all() and (found.x["a"] >= 0).all() and (found.x["a"] < 1).all()
@@ -290,3 +290,223 @@ def test_ancestors_are_the_states_that_were_walked_from():
             near += list(((new - old[origin]) ** 2).sum(1)[moved])
             own += list(((new - old) ** 2).sum(1)[moved])
     assert len(near) > 50 and np.mean(near) < 0.2 * np.mean(own)
+
+
+MIDDLES, SHARES, WIDTH = np.array([[-1.2, -0.8], [0.2, 0.7], [1.5, -0.2]]), np.array([0.3, 0.4, 0.3]), 0.3
+
+
+def mixture(x, t, condition=None):
+    """E[x_0 | x_t] of three Gaussians in the plane."""
+    total = (t.alpha * WIDTH) ** 2 + t.sigma**2
+    score = np.log(SHARES) - ((x[:, None] - t.alpha * MIDDLES) ** 2).sum(-1) / (2 * total)
+    weight = np.exp(score - score.max(1, keepdims=True))
+    gain = t.alpha * WIDTH**2 / total
+    clean = (1 - t.alpha * gain) * (weight @ MIDDLES) / weight.sum(1, keepdims=True) + gain * x
+    return Prediction(clean.astype(x.dtype))
+
+
+def chains_own(grid, y):
+    """Mean and variance of the first number given the second, of the chain of `grid`, integrated on a lattice; the
+    last step shows the second with the noise of where it starts."""
+    line = np.linspace(-4.5, 4.5, 91)
+    plane = np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2)
+    mass = np.exp(-(plane**2).sum(1) / (2 * grid[0].sigma ** 2))
+    for t, s in pairwise(grid.levels[:-1]):
+        law = VP.transition(plane, t, s, mixture(plane, t))
+        one, two = (np.exp(-(((line[:, None] - law.mean[:, i]) / law.std) ** 2) / 2) for i in (0, 1))
+        mass = ((one * (mass / mass.sum())) @ two.T).reshape(-1)
+    clean = mixture(plane, grid[-2]).x0
+    mass = mass * np.exp(-((y - clean[:, 1]) ** 2) / (2 * grid[-2].sigma ** 2))
+    mean = mass @ clean[:, 0] / mass.sum()
+    return mean, mass @ (clean[:, 0] - mean) ** 2 / mass.sum()
+
+
+def z_scores(found, mean, variance):
+    """How far the filters' mean and variance of the first number lie off, in standard errors."""
+    u, w = found.states[..., 0].astype(float), found.weights
+    parts = (w * u).sum(1), (w * (u - mean) ** 2).sum(1)
+    return [
+        (p.mean() - want) / (p.std(ddof=1) / len(p) ** 0.5) for p, want in zip(parts, (mean, variance), strict=True)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [6, 15])
+def test_bridges_are_exact_for_a_chain_of_few_steps_where_one_path_is_not(steps):
+    grid, y = uniform(VP, steps), 0.3
+    mean, variance = chains_own(grid, y)
+    known = np.array([0.0, y]), np.array([False, True])
+    bridged = particles(mixture, (2,), grid, range(300), count=256, known=known, bridge=True)
+    assert (bridged.states[..., 1] == np.float32(y)).all()
+    assert max(map(abs, z_scores(bridged, mean, variance))) < 4
+    one_path = particles(mixture, (2,), grid, range(300), count=256, known=known)
+    assert abs(z_scores(one_path, mean, variance)[1]) > 3
+    ratios = [disagreement(found, lambda x: x[:, :1]).ratio[0] for found in (bridged, one_path)]
+    assert ratios[0] < 5 and ratios[1] > 3 * ratios[0]
+
+
+def test_bridges_steered_by_gradients_have_the_same_limit():
+    grid, y = uniform(VP, 6), 0.3
+    known = np.array([0.0, y]), np.array([False, True])
+
+    def on_torch(x, t, condition=None):
+        total = (t.alpha * WIDTH) ** 2 + t.sigma**2
+        means, shares = torch.from_numpy(MIDDLES).to(x), torch.from_numpy(SHARES).to(x)
+        weight = (shares.log() - ((x[:, None] - t.alpha * means) ** 2).sum(-1) / (2 * total)).softmax(-1)
+        gain = t.alpha * WIDTH**2 / total
+        return Prediction((1 - t.alpha * gain) * (weight @ means) + gain * x)
+
+    found = particles(
+        on_torch, (2,), grid, range(200), count=128, known=known, bridge=True, gradients=True, device="cpu"
+    )
+    assert max(map(abs, z_scores(found._replace(states=found.states.numpy()), *chains_own(grid, y)))) < 4
+
+
+@pytest.mark.parametrize("name", ["masked", "uniform"])
+def test_bridges_of_tokens_are_exact_for_a_chain_of_three_steps(name):
+    process = tokens.PROCESSES[name]
+    grid, known = uniform(process, 3), (np.array([0, 1, 0]), np.array([False, True, False]))
+    law = tokens.chain(process, grid) * (tokens.TEXTS[:, 1] == 1)
+    found = particles(tokens.exact(process), (3,), grid, range(300), count=64, known=known, bridge=True)
+    assert (found.states[..., 1] == 1).all()
+    code = found.states @ (tokens.SYMBOLS ** np.arange(tokens.LENGTH)[::-1])
+    shares = np.stack([(found.weights * (code == i)).sum(1) for i in range(len(law))], 1)
+    error = np.maximum(shares.std(0, ddof=1) / len(shares) ** 0.5, 1e-3)
+    assert (abs(shares.mean(0) - law / law.sum()) / error).max() < 4.5
+
+
+def test_bridges_of_angles_and_of_centred_points_end_where_they_should():
+    """An angle pair at one offset across the edge of the cell; and a gap between two of four points."""
+    torus, sigma = Torus(diffusion.variance_exploding(0.005, 0.7)), 0.05
+
+    def pair(x, t, condition=None):  # b = a + 0.3, a uniform: only the difference is known
+        off = x[:, 1:] - x[:, :1] - 0.3
+        shifts = off - np.round(off) + np.arange(-4, 5)
+        w = np.exp(-(shifts**2) / (2 * (sigma**2 + 2 * t.sigma**2)))
+        drift = (
+            (w * shifts).sum(1, keepdims=True) / w.sum(1, keepdims=True) * t.sigma**2 / (sigma**2 + 2 * t.sigma**2)
+        )
+        return Prediction((x + drift * np.array([1.0, -1.0])).astype(x.dtype))
+
+    known = np.array([0.95, 0.0]), np.array([True, False])
+    grid = uniform(torus, 40)
+    found = particles(pair, (2,), grid, range(60), count=64, known=known, bridge=True)
+    np.testing.assert_allclose(found.x[:, 0], 0.95, atol=1e-6)
+    off = (found.states[..., 1] - 0.25 + 0.5) % 1 - 0.5
+    mean, square = (found.weights * off).sum(1), (found.weights * off**2).sum(1)
+    assert abs(mean.mean()) < 4 * mean.std() / 60**0.5 + 0.005
+    assert square.mean() == pytest.approx(sigma**2, rel=0.35)
+
+    process = ZeroCoM(diffusion.cosine())
+
+    def points(x, t, condition=None):
+        return Prediction(t.alpha / (t.alpha**2 + t.sigma**2) * x)
+
+    known = np.array([[3.0], [4.1], [0.0], [0.0]]), np.array([[True], [True], [False], [False]])
+    x = particles(points, (4, 1), uniform(process, 40), range(300), count=16, known=known, bridge=True).x[..., 0]
+    np.testing.assert_allclose(x[:, 1] - x[:, 0], 1.1, atol=1e-5)
+    assert abs(x.sum(1)).max() < 1e-4  # of independent points the others do not depend on the gap
+    assert x[:, 2].var() == pytest.approx(0.75, abs=0.25) and abs(x[:, 2].mean()) < 4 * (0.75 / 300) ** 0.5
+
+
+def mean_over(x, mask):
+    return (x * mask).sum(1, keepdims=True) / np.maximum(mask.sum(1, keepdims=True), 1)
+
+
+def smooth(x, t, condition=None):
+    """A denoiser whose elements depend on each other, of what is there alone."""
+    mask = np.ones(x.shape[:2], bool) if "mask" not in (condition or {}) else condition["mask"]
+    mask = mask.reshape(*mask.shape, *[1] * (x.ndim - mask.ndim)).astype(float)
+    wide = x.astype(float)
+    return Prediction(((0.6 * t.alpha * wide + 0.3 * mean_over(wide, mask)) * mask + 7 * (1 - mask)).astype(x.dtype))
+
+
+def logits(x, t, condition=None):
+    mask = np.ones(x.shape, bool) if "mask" not in (condition or {}) else condition["mask"]
+    share = mean_over((x == 2).astype(float), mask.astype(float))
+    return Prediction(np.stack([0.3 + share + 0 * x, -share + 0 * x, np.cos(x), 9 + 0 * x], -1).astype(np.float32))
+
+
+MASKED_TOKENS = Categorical.masked(diffusion.rectified_flow(), 3)
+PADDED = {  # the process, a sample's shape of n elements, a denoiser, what is known, and a reward
+    "numbers": (VP, lambda n: (n,), smooth, 0.7, lambda x, t: -(x**2).sum(1)),
+    "points": (ZeroCoM(diffusion.cosine()), lambda n: (n, 2), smooth, 0.7, lambda x, t: -(x**2).sum((1, 2))),
+    "tokens": (MASKED_TOKENS, lambda n: (n,), logits, 1, lambda x, t: (x.reshape(len(x), -1) != 0).sum(1) * 0.1),
+}
+
+
+@pytest.mark.parametrize("how", ["one path", "bridge", "twist"])
+@pytest.mark.parametrize("kind", PADDED)
+def test_a_sample_is_the_same_in_any_padding(kind, how):
+    process, shape, denoise, value, reward = PADDED[kind]
+    grid, seeds, sizes = uniform(process, 12), [5, 6, 7], [4, 6, 3]
+
+    def given(n):
+        values, where = np.zeros(shape(n)), np.zeros(shape(n), bool)
+        values[0], values[1], where[:2] = value, 0, True
+        known = {"known": (values.astype(int) if kind == "tokens" else values, where)}
+        return {"twist": reward} if how == "twist" else known | {"bridge": how == "bridge"}
+
+    mask = np.arange(8) < np.array(sizes)[:, None]
+    together = particles(denoise, shape(8), grid, seeds, count=10, threshold=0.9, mask=mask, **given(8))
+    assert (together.ess.min(0) < 9).any()  # some were drawn again
+    for i, n in enumerate(sizes):
+        alone = particles(denoise, shape(n), grid, seeds[i : i + 1], count=10, threshold=0.9, **given(n))
+        np.testing.assert_array_equal(together.ancestors[:, i], alone.ancestors[:, 0])
+        np.testing.assert_allclose(together.weights[i], alone.weights[0], rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(together.states[i, :, :n], alone.states[0], atol=1e-4)
+        assert (together.states[i, :, n:] == 0).all() and (together.x[i, n:] == 0).all()
+
+
+@pytest.mark.parametrize("bridge", [False, True])
+def test_each_particle_has_the_limit_of_its_own_filter(bridge):
+    limits = ((0.7, 0.2, 0.1), (0.1, 0.1, 0.8), (0.3, 0.4, 0.3))
+    flow, known = diffusion.rectified_flow(), (np.array([2, 0, 0]), np.array([True, False, False]))
+
+    def denoise(x, t, condition=None):
+        share = (x == 1).mean(1)[:, None] + 0 * x
+        return Prediction(np.stack([share, 1 - share, 0.5 + 0 * x], -1).astype(np.float32))
+
+    options = {"count": 7, "threshold": 0.95, "known": known, "bridge": bridge}
+    together = particles(denoise, (3,), uniform(Categorical(flow, limits), 6), [1, 2, 3], **options)
+    for i, limit in enumerate(limits):
+        alone = particles(denoise, (3,), uniform(Categorical(flow, limit), 6), [i + 1], **options)
+        np.testing.assert_array_equal(together.states[i], alone.states[0])
+        np.testing.assert_allclose(together.weights[i], alone.weights[0], rtol=1e-4)
+
+
+def test_the_seeds_of_particles_are_the_cores_children():
+    """In one step from noise alone to data, of a denoiser that says what it has seen."""
+    grid, seeds = uniform(VP, 1), [3, 9]
+    found = particles(lambda x, t, condition: Prediction(x), (2,), grid, seeds, count=4)
+    own = [child_seed(seed, k) for seed in seeds for k in range(4)]
+    noise = diffusion.Noise(own, (2,), stream="start").normal() * np.float32(grid[0].sigma)
+    np.testing.assert_allclose(found.states.reshape(8, 2), noise, rtol=1e-5)
+
+
+def test_filters_disagree_where_each_has_lost_a_mode_and_agree_where_particles_are_independent():
+    rng = np.random.default_rng(2)
+    empty = np.zeros((1, 40)), np.zeros((1, 40, 50), int)
+    free = rng.standard_normal((40, 50, 3))
+    weights = rng.dirichlet(np.full(50, 2.0), 40)
+    fair = disagreement(made(free, weights, empty))
+    assert not fair.excess and fair.ratio.shape == (3,) and abs(fair.ratio - 1).max() < fair.limit - 1
+    modes = free.copy()
+    modes[..., 0] = 0.1 * modes[..., 0] + np.where(np.arange(40) % 2, 1.0, -1.0)[:, None]
+    lost = disagreement(made(modes, weights, empty))
+    assert lost.excess and lost.ratio[0] > 100 and (lost.ratio[1:] < lost.limit).all()
+    constant = disagreement(made(0 * free + 0.3, weights, empty))
+    assert (constant.ratio == 0).all()
+    with pytest.raises(DiffusionError, match="2 filters; three or more"):
+        disagreement(made(free[:2], weights[:2], empty))
+
+
+def made(states, weights, empty):
+    return Particles(states[:, 0], states, weights, *empty)
+
+
+def test_fields_of_other_times_are_refused():
+    grids = {"a": uniform(VP, 4), "b": uniform(VP, 5)}
+    with pytest.raises(DiffusionError, match="the same times"):
+        denoise = lambda x, t, c: {n: Prediction(0 * v) for n, v in x.items()}  # noqa: E731
+        particles(denoise, {"a": (1,), "b": (1,)}, grids, [0], count=2)
