@@ -50,13 +50,18 @@ def test_the_readme_names_the_commands_and_the_options_of_generate():
     assert set(re.findall(r"^\| `inkwash (\w+)", page, re.MULTILINE)) == set(commands)
 
 
-def test_the_table_of_orders_is_that_of_its_report():
+def test_the_tables_of_orders_are_those_of_their_report():
+    """And every error that the page speaks of stands in its table."""
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "order.py"))
     report = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
-    assert benchmark["table"](report) in read("docs/core.md")
+    page, small = read("docs/core.md"), benchmark["error_table"](report)
+    assert benchmark["table"](report) in page and small in page
+    assert set(re.findall(r"\d\.\de-\d\d", page[: page.index("## Agreement")])) <= set(small.split())
     for sampler, schedules in report["largest error"].items():
         found = benchmark["errors"](benchmark["SOLVERS"][sampler], benchmark["SCHEDULES"]["cosine"])
         assert found == pytest.approx(schedules["cosine"], rel=1e-4)
+        few = benchmark["few_errors"](benchmark["SOLVERS"][sampler], "karras")
+        assert few == pytest.approx(report["largest error, few steps"][sampler]["karras"], rel=1e-4)
 
 
 def test_the_figures_of_the_emoji_page_are_those_of_their_reports():
