@@ -136,3 +136,10 @@ def test_the_figures_of_the_studio_page_are_those_of_its_report():
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "studio.py"))
     report = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
     assert benchmark["table"](report) in read("docs/studio.md")
+
+
+def test_the_tables_of_particles_are_those_of_their_report():
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "particles.py"))
+    report = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
+    for table in benchmark["tables"](report).split("\n\n"):
+        assert table in read("docs/inference.md")

@@ -448,10 +448,11 @@ def test_a_sample_is_the_same_in_any_padding(kind, how):
         return {"twist": reward} if how == "twist" else known | {"bridge": how == "bridge"}
 
     mask = np.arange(8) < np.array(sizes)[:, None]
-    together = particles(denoise, shape(8), grid, seeds, count=10, threshold=0.9, mask=mask, **given(8))
-    assert (together.ess.min(0) < 9).any()  # some were drawn again
+    together = particles(denoise, shape(8), grid, seeds, count=10, threshold=1.0, mask=mask, **given(8))
+    moved = (together.ancestors != np.arange(10)).any()  # one path weighs centred points of this denoiser alike
+    assert moved or (kind, how) == ("points", "one path")
     for i, n in enumerate(sizes):
-        alone = particles(denoise, shape(n), grid, seeds[i : i + 1], count=10, threshold=0.9, **given(n))
+        alone = particles(denoise, shape(n), grid, seeds[i : i + 1], count=10, threshold=1.0, **given(n))
         np.testing.assert_array_equal(together.ancestors[:, i], alone.ancestors[:, 0])
         np.testing.assert_allclose(together.weights[i], alone.weights[0], rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(together.states[i, :, :n], alone.states[0], atol=1e-4)

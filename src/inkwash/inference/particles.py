@@ -154,7 +154,7 @@ def particles(
         given[n] = _known(grids[n].process, values, where, start[n], masks[n], size, n)
         if not bridge:
             filter_grid = each(grid, fields)[n]
-            noise = Noise(seeds, fields[n], n, stream="known", device=device)
+            noise = Noise(seeds, fields[n], n, stream="known", mask=each(mask, fields)[n], device=device)
             paths[n] = {t: y[filters] for t, y in _path(filter_grid, given[n][0][::count], noise).items()}
             start[n] = grids[n].process.merge(start[n], paths[n][grids[n][0].t], given[n][1])
     urns, log_w, before = Noise(seeds, (), "resampling"), np.zeros(size), np.zeros(size)
