@@ -140,7 +140,8 @@ def made(name: str) -> nn.Module:
 
 def answers(name: str, network: nn.Module) -> list[Tensor]:
     found = NETWORKS[name][1](network)
-    return [found] if isinstance(found, Tensor) else list(found)
+    parts = [found] if isinstance(found, Tensor) else list(found)
+    return [value for part in parts for value in (part.values() if isinstance(part, dict) else [part])]
 
 
 def test_every_network_is_tried():
