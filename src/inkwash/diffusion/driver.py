@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -159,8 +160,11 @@ class _Field:
 
     def walked(self) -> float:
         """Which share of its grid's steps lies behind the time at which it asks."""
-        times = self.grid.times[::-1]
-        return 1 - float(np.interp(self.request.t.t, times, np.linspace(0, 1, len(times))))
+        times, t = self.grid.times, self.request.t.t
+        i = min(bisect.bisect_left(times, -t, 1, key=lambda time: -time), len(times) - 1)  # t lies above time i
+        share: float = (times[i - 1] - t) / (times[i - 1] - times[i])
+        walked: float = (i - 1 + min(max(share, 0.0), 1.0)) / (len(times) - 1)
+        return walked
 
     def seen(self) -> tuple[Array, NoiseLevel]:
         """The state that the denoiser is shown, and its level; one that stands goes nowhere."""
@@ -218,9 +222,11 @@ class _Field:
         """Goes on from the state that the sampler, or a hook, has stepped to."""
         result, what = self.request, f"step {done}: what the sampler or a hook has made"
         self.check_shape(result.x, what)
-        x = _as_state(result.x, self.noise)
-        if ("float" in str(x.dtype)) != ("float" in str(self.x.dtype)):
-            raise DiffusionError(f"{what}{self.of} is of {x.dtype}; {self.x.dtype} is needed")
+        x = result.x
+        if type(x) is not type(self.x) or x.dtype != self.x.dtype:
+            x = _as_state(x, self.noise)
+            if ("float" in str(x.dtype)) != ("float" in str(self.x.dtype)):
+                raise DiffusionError(f"{what}{self.of} is of {x.dtype}; {self.x.dtype} is needed")
         self.x, self.level = self.grid.process.project(x, self.noise.mask), result.s
         if not finite(result.x):
             where = f"step {done}{self.of}, from t = {result.t.t:.4g} to {result.s.t:.4g}"
