@@ -44,6 +44,7 @@ from inkwash.diffusion import (
     ddim_inversion,
     deis,
     dpm2,
+    dpm_solver_2m,
     dpmpp_2m,
     dpmpp_2m_sde,
     dpmpp_2s,
@@ -262,6 +263,7 @@ def log_snr_cases() -> Iterator[Case]:
     guide = partial(dynamic_threshold, quantile=0.87)
     config = {**TO_ENTRY, **threshold}
     yield Case(multi, "order 2, linspace, dynamic threshold", config, dpmpp_2m, end, guide=guide, scale=20.0)
+    yield Case(multi, "in eps, order 2, linspace", {**TO_ENTRY, "algorithm_type": "dpmsolver"}, dpm_solver_2m, end)
     sde = {"algorithm_type": "sde-dpmsolver++"}
     yield Case(multi, "SDE, order 2, linspace", {**TO_ENTRY, **sde}, dpmpp_2m_sde, end, noise=torch.float32)
     yield Case(multi, "SDE, order 2, trailing", {**TO_ZERO, **sde}, dpmpp_2m_sde, zero, noise=torch.float32)

@@ -30,6 +30,11 @@ SOLVERS = {
     "ddim": (diffusion.ddim, 1),
     "heun": (diffusion.heun, 2),
     "dpm2": (diffusion.dpm2, 2),
+    "flow_heun": (diffusion.flow_heun, 2),
+    "flow_midpoint": (diffusion.flow_midpoint, 2),
+    "dpm_solver_2m": (diffusion.dpm_solver_2m, 2),
+    "dpmpp_sde, eta 0": (partial(diffusion.dpmpp_sde, eta=0.0), 2),
+    "dpmpp_3m_sde, eta 0": (partial(diffusion.dpmpp_3m_sde, eta=0.0), 3),
     "lms, order 2": (partial(diffusion.lms, order=2), 2),
     "lms, order 3": (partial(diffusion.lms, order=3), 3),
     "lms": (diffusion.lms, 4),
@@ -49,6 +54,8 @@ STOCHASTIC = {
     "euler_ancestral": diffusion.euler_ancestral,
     "heun, churn": partial(diffusion.heun, s_churn=10.0),
     "dpmpp_2m_sde": diffusion.dpmpp_2m_sde,
+    "dpmpp_3m_sde": diffusion.dpmpp_3m_sde,
+    "dpmpp_sde": diffusion.dpmpp_sde,
     "predictor_corrector": diffusion.predictor_corrector,
     "repaint": partial(diffusion.repaint, jump_length=5, n_resample=2),
 }
@@ -151,6 +158,51 @@ def test_stochastic_samplers_have_the_mean_and_covariance(schedule, sampler):
     variance = end.alpha**2 * VARIANCE + end.sigma**2
     assert out.mean(0) == pytest.approx([end.alpha * MEAN] * 2, abs=5 * np.sqrt(variance / n) + 0.01)
     assert np.cov(out.T) == pytest.approx(variance * np.eye(2), abs=(5 * np.sqrt(2 / n) + 0.02) * variance)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "variance_exploding", "rectified_flow"])
+@pytest.mark.parametrize("sampler", ["dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde"])
+def test_more_steps_of_the_same_brownian_path_make_the_same_picture(sampler, schedule):
+    """The distance to the picture of 320 steps falls at least as the steps grow; with noise that is counted it does
+    not fall at all."""
+
+    def pictures(solver):
+        grids = (
+            diffusion.exponential(PROCESSES[schedule], n, sigma_max=10.0, sigma_min=0.05) for n in (20, 40, 80, 320)
+        )
+        *some, last = (sample(denoise, (2000,), solver, grid, [5], dtype="float64") for grid in grids)
+        return [float(np.sqrt(((x - last) ** 2).mean())) for x in some]
+
+    off = pictures(STOCHASTIC[sampler])
+    assert off[1] < 0.75 * off[0] and off[2] < 0.75 * off[1] and off[2] < 0.1
+    counted = pictures(diffusion.ancestral)
+    assert min(counted) > 0.3
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "rectified_flow"])
+def test_consistency_has_the_moments_that_its_steps_imply(schedule):
+    """x_0 is a linear map of x_t, and noise is drawn anew: mean and variance step by step."""
+    n, process = 40_000, PROCESSES[schedule]
+    grid = uniform(process, 4, end=0.1)
+    mean, variance = 0.0, grid[0].sigma ** 2
+    for t, s in zip(grid.levels, grid.levels[1:], strict=False):
+        gain = t.alpha * VARIANCE / (t.alpha**2 * VARIANCE + t.sigma**2)
+        mean = s.alpha * (MEAN + gain * (mean - t.alpha * MEAN))
+        variance = (s.alpha * gain) ** 2 * variance + s.sigma**2
+    out = sample(denoise, (n,), diffusion.consistency, grid, [11])[0].astype(float)
+    assert out.mean() == pytest.approx(mean, abs=5 * (variance / n) ** 0.5)
+    assert out.var() == pytest.approx(variance, rel=5 * (2 / n) ** 0.5)
+
+
+def test_annealed_langevin_comes_to_the_marginal():
+    """Of Gaussian data, up to the bias of its step."""
+    n, process = 20_000, PROCESSES["variance_exploding"]
+    grid = diffusion.exponential(process, 30, sigma_max=20.0, sigma_min=0.05)
+    solver = partial(diffusion.annealed_langevin, corrections=100, step=0.05)
+    grid = Grid(process, grid.times[:-1])
+    out = sample(denoise, (n,), solver, grid, [3])[0].astype(float)
+    assert out.mean() == pytest.approx(MEAN, abs=0.03)
+    assert out.var() == pytest.approx(VARIANCE, rel=0.1)
 
 
 @pytest.mark.parametrize("sampler", ALL)
