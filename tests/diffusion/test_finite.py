@@ -53,7 +53,8 @@ def test_samples_of_a_finite_data_set_are_its_points_in_their_proportions(sample
     """Of one state of 10,000 numbers; each share within 4 standard errors, and 0.01 for the steps."""
     denoise, n = finite(np.repeat(POINTS, COUNTS)[:, None]), 10_000
     each = lambda x, t, c: type(p := denoise(x.reshape(n, 1), t))(p.x0.reshape(1, n))  # noqa: E731
-    out = sample(each, (n,), SAMPLERS[sampler], karras(PROCESSES[schedule], 60), [7], dtype="float64")[0]
+    grid = karras(PROCESSES[schedule], 60, sigma_max=80.0, sigma_min=0.002)
+    out = sample(each, (n,), SAMPLERS[sampler], grid, [7], dtype="float64")[0]
     off = np.abs(out[:, None] - POINTS)
     assert off.min(1).max() < 1e-3
     shares = np.bincount(off.argmin(1), minlength=3) / n
