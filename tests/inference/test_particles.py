@@ -511,3 +511,16 @@ def test_fields_of_other_times_are_refused():
     with pytest.raises(DiffusionError, match="the same times"):
         denoise = lambda x, t, c: {n: Prediction(0 * v) for n, v in x.items()}  # noqa: E731
         particles(denoise, {"a": (1,), "b": (1,)}, grids, [0], count=2)
+
+
+def test_a_known_angle_near_the_end_of_the_cell_keeps_within_it():
+    """Angles at 0.3, of which one is known to be 0.95: its noised path goes around the circle."""
+    process = Torus(diffusion.variance_exploding(0.01, 1.0))
+
+    def near(x, t, condition=None):
+        off = np.mod(x - 0.3 + 0.5, 1) - 0.5
+        return Prediction(x - off * t.sigma**2 / (t.sigma**2 + 0.1**2))
+
+    known = np.array([0.95, 0.0]), np.array([True, False])
+    x = particles(near, (2,), uniform(process, 30), range(40), count=16, known=known).x
+    assert (x[:, 0] == np.float32(0.95)).all() and abs(x[:, 1].mean() - 0.3) < 0.1

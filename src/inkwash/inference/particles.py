@@ -281,7 +281,7 @@ def _path(grid: Grid, y: Array, noise: Noise) -> dict[float, Array]:
     process, last = grid.process, grid[-1]
     path = {last.t: process.noise(y, last, process.eps(noise))}
     for t in reversed(grid.levels[:-1]):
-        path[t.t] = process.renoise(path[last.t], last, t, process.eps(noise))
+        path[t.t] = process.postprocess(process.renoise(path[last.t], last, t, process.eps(noise)))
         last = t
     return path
 
