@@ -40,6 +40,7 @@ from inkwash.diffusion import (
     Prediction,
     ancestral,
     betas,
+    consistency,
     ddim,
     ddim_inversion,
     deis,
@@ -52,6 +53,7 @@ from inkwash.diffusion import (
     edm_schedule,
     euler,
     euler_ancestral,
+    flow_heun,
     heun,
     karras,
     leading,
@@ -70,6 +72,7 @@ from inkwash.diffusion import (
 RESULT = Path(__file__).parents[2] / "docs" / "results" / "parity.json"
 BOUND = 1e-5
 SIZE = 1000  # entries of a table of betas
+SD = Gaussian(scaled_linear())
 LINEAR = Gaussian(betas(np.linspace(1e-4, 0.02, SIZE)))
 SAMPLE = (torch.arange(768, dtype=torch.float64) / 768).reshape(3, 8, 8, 4).permute(3, 0, 1, 2)
 
@@ -191,6 +194,7 @@ class Case(NamedTuple):
 
 
 TABLE = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
+LATENT = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 FREE = {**TABLE, "clip_sample": False}
 TO_ZERO = {**TABLE, "timestep_spacing": "trailing"}
 TO_ENTRY = {**TABLE, "final_sigmas_type": "sigma_min", "lower_order_final": False}
@@ -230,8 +234,10 @@ def ddim_cases() -> Iterator[Case]:
     # By itself theirs keeps the noise that belonged to the unclipped prediction; ours makes it anew.
     clipped = {"guide": static_threshold, "scale": 20.0, "options": {"use_clipped_model_output": True}}
     yield Case("DDIM", "leading, clipped", TABLE, ddim, grids["leading"], **clipped)
-    latent = {**FREE, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    yield Case("DDIM", "leading, scaled_linear", latent, ddim, leading(Gaussian(scaled_linear()), 10))
+    yield Case("DDIM", "leading, scaled_linear", {**FREE, **LATENT}, ddim, leading(SD, 10))
+    yield Case(
+        "DDIM", "leading, steps_offset 1", {**FREE, **LATENT, "steps_offset": 1}, ddim, leading(SD, 10, 1000, 1)
+    )
     config = {**FREE, **FORMS["v"], "timestep_spacing": "trailing", "rescale_betas_zero_snr": True}
     zero = Gaussian(betas(zero_terminal_snr(np.linspace(1e-4, 0.02, SIZE))))
     yield Case("DDIM", "trailing, v, zero terminal SNR", config, ddim, trailing(zero, 10), "v")
@@ -285,6 +291,31 @@ def log_snr_cases() -> Iterator[Case]:
             yield Case(exponential, f"order {order}, linspace, {form}", config, sampler, end, form)
 
 
+def boundary(denoise: Callable) -> Callable:
+    """The consistency model c_skip x + c_out x_0 that LCM makes of a network, with its own constants."""
+
+    def model(x: torch.Tensor, t: NoiseLevel, condition: Any) -> Prediction:
+        scaled = 10 * index(t)
+        skip, out = 0.25 / (scaled**2 + 0.25), scaled / math.sqrt(scaled**2 + 0.25)
+        return Prediction(skip * x + out * denoise(x, t, condition).x0)
+
+    return model
+
+
+def lcm_grid(steps: int) -> Grid:
+    """LCM's times: of the 50 indices 19, 39, ..., 999, from the last down, every (50 / steps)-th, then clean data."""
+    places = np.floor(np.linspace(0, 50, steps, endpoint=False)).astype(int)
+    return Grid(SD, [*((50 - places) / 50), 0.0])
+
+
+def consistency_cases() -> Iterator[Case]:
+    for steps, form in product([2, 4, 10], FORMS):
+        config, spacing = {**LATENT, **FORMS[form]}, {"num_inference_steps": steps}
+        grid, settings = lcm_grid(steps), f"{steps} steps, {form}"
+        shared = {"guide": boundary, "noise": torch.float64, "spacing": spacing}
+        yield Case("LCM", settings, config, consistency, grid, form, **shared)
+
+
 def other_cases() -> Iterator[Case]:
     """Rectified flow, and EDM."""
     for shift in [1.0, 3.0]:
@@ -296,6 +327,8 @@ def other_cases() -> Iterator[Case]:
         yield flow(f"shift {shift:g}, its own levels", grid=own)
         spacing = {"sigmas": np.linspace(1, 0.1, 10)}
         yield flow(f"shift {shift:g}, uniform", grid=uniform(process, 10), spacing=spacing)
+        name = "FlowMatchHeunDiscrete"
+        yield Case(name, f"shift {shift:g}, its own levels", {"shift": shift}, flow_heun, own, **shared)
     grid = karras(Gaussian(edm_schedule()), 10)
     # The network's t = log(sigma) / 4 comes to -0.973 here, where t / (t + 1) makes 36 times as much of its rounding.
     edm = {"predicts": "edm", "time": quarter_log_sigma}
@@ -303,9 +336,8 @@ def other_cases() -> Iterator[Case]:
     yield Case("EDMDPMSolverMultistep", "order 2, Karras", {}, dpmpp_2m, grid, **edm)
 
 
-CASES = {
-    case.name: case for cases in (ddpm_cases, ddim_cases, euler_cases, log_snr_cases, other_cases) for case in cases()
-}
+KINDS = ddpm_cases, ddim_cases, euler_cases, log_snr_cases, other_cases, consistency_cases
+CASES = {case.name: case for cases in KINDS for case in cases()}
 
 
 def measure() -> dict[str, Any]:

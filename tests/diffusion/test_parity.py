@@ -13,6 +13,7 @@ from inkwash.diffusion import (
     Prediction,
     ancestral,
     betas,
+    consistency,
     ddim,
     ddim_inversion,
     deis,
@@ -21,6 +22,8 @@ from inkwash.diffusion import (
     edm,
     edm_schedule,
     euler,
+    exponential,
+    flux_shift,
     karras,
     leading,
     quarter_log_sigma,
@@ -35,12 +38,15 @@ from tests.diffusion.parity import (
     LINEAR,
     RESULT,
     SAMPLE,
+    SD,
     Draws,
     between,
+    boundary,
     cut,
     dummy,
     entries,
     index,
+    lcm_grid,
     levels,
     ours,
     spaced,
@@ -91,6 +97,11 @@ def deis_eased(grid, predicts="eps", x=SAMPLE):
     return run(euler, cut(grid, -2), predicts, x=x)
 
 
+def to_entry(grid):
+    """Down to the table's cleanest entry in place of clean data: TCD with eta = 0 is then DDIM on LCM's times."""
+    return Grid(grid.process, [*grid.times[:-1], 1 / 1000])
+
+
 CHAIN, TEN, END, SHORT = (
     uniform(LINEAR, 1000),
     leading(LINEAR, 10),
@@ -135,6 +146,10 @@ SUMS = {
         lambda: run(unipc, cut(END, 8), x=LINEAR.noise(LINE, END[8], LINE.flip(0, 1, 2))),
     ),
     "DEIS, from noise": (315.3016, lambda: deis_eased(cut(END, 8), x=noised(cut(END, 8)))),
+    "LCM, one step": (18.7097, lambda: run(consistency, lcm_grid(1), guide=boundary, noise=Draws(torch.float32))),
+    "LCM": (197.7616, lambda: run(consistency, lcm_grid(10), guide=boundary, noise=Draws(torch.float32))),
+    "TCD, one step": (29.8715, lambda: run(ddim, to_entry(lcm_grid(1)))),
+    "TCD": (181.2040, lambda: run(ddim, to_entry(lcm_grid(10)))),
     "EDMEuler": (34.1855, lambda: run(euler, EDM, "edm", x=SAMPLE * (80**2 + 1) ** 0.5, **RATIO)),
     "EDMDPMSolverMultistep, from noise": (
         8.1661,
@@ -203,3 +218,38 @@ def test_reference_karras_levels_of_a_rectified_flow():
     grid = karras(Gaussian(rectified_flow()), 5, sigma_max=200, sigma_min=0.01)
     expected = [0.99502486, 0.97874546, 0.87748843, 0.36049718, 0.00990099, 0]
     assert [point.sigma for point in grid] == pytest.approx(expected, abs=1e-7)
+
+
+# The levels sigma / alpha of 10 steps on Stable Diffusion's table, as other tools list them.
+SD_LEVELS = {
+    "karras": [14.6146, 9.1029, 5.4784, 3.1686, 1.7494, 0.9141, 0.4469, 0.2014, 0.0819, 0.0292],
+    "exponential": [14.6146, 7.3249, 3.6712, 1.8400, 0.9222, 0.4622, 0.2317, 0.1161, 0.0582, 0.0292],
+    "sgm_uniform": [14.6146, 8.3072, 5.0924, 3.3251, 2.2797, 1.6156, 1.1629, 0.8319, 0.5712, 0.3437],
+}
+
+
+@pytest.mark.parametrize("name", SD_LEVELS)
+def test_reference_levels_on_the_table_of_stable_diffusion(name):
+    grids = {
+        "karras": karras(SD, 10),
+        "exponential": exponential(SD, 10),
+        "sgm_uniform": Grid(SD, [*((np.linspace(999, 0, 11)[:-1] + 1) / 1000), 0.0]),
+    }
+    assert [level.edm_sigma for level in grids[name]] == pytest.approx([*SD_LEVELS[name], 0], abs=6e-5, rel=0)
+
+
+@pytest.mark.parametrize(("side", "mu"), [(512, 0.63), (768, 0.846667), (1024, 1.15), (1536, 2.016667), (2048, 3.23)])
+def test_reference_shifts_of_flux(side, mu):
+    shift = flux_shift((side // 16) ** 2)
+    assert np.log(shift) == pytest.approx(mu, abs=1e-6)
+    assert rectified_flow(shift).at(0.5).sigma == pytest.approx(np.exp(mu) / (np.exp(mu) + 1), abs=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("steps", [1, 10, 30, 50, 999])
+def test_reference_times_of_the_leading_spacing(steps, offset):
+    diffusers = pytest.importorskip("diffusers")
+    scheduler = diffusers.DDIMScheduler(steps_offset=offset)
+    scheduler.set_timesteps(steps)
+    found = [1000 * level.t - 1 for level in leading(LINEAR, steps, steps_offset=offset)]
+    assert found == pytest.approx([*scheduler.timesteps.tolist(), -1], abs=1e-9)
