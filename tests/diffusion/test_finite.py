@@ -6,15 +6,21 @@ import torch
 
 from inkwash.diffusion import (
     ancestral,
+    annealed_langevin,
     ddim,
     deis,
     dpm2,
+    dpm_solver_2m,
     dpmpp_2m,
     dpmpp_2m_sde,
     dpmpp_2s,
     dpmpp_3m,
+    dpmpp_3m_sde,
+    dpmpp_sde,
     euler,
     euler_ancestral,
+    flow_heun,
+    flow_midpoint,
     heun,
     karras,
     lms,
@@ -27,16 +33,22 @@ from tests.diffusion.oracle import PROCESSES, finite
 
 SAMPLERS = {
     "ancestral": ancestral,
+    "annealed_langevin": partial(annealed_langevin, corrections=40, step=0.1),
     "ddim": ddim,
     "ddim, eta 0.5": partial(ddim, eta=0.5),
     "deis": deis,
     "dpm2": dpm2,
+    "dpm_solver_2m": dpm_solver_2m,
     "dpmpp_2m": dpmpp_2m,
     "dpmpp_2m_sde": dpmpp_2m_sde,
     "dpmpp_2s": dpmpp_2s,
     "dpmpp_3m": dpmpp_3m,
+    "dpmpp_3m_sde": dpmpp_3m_sde,
+    "dpmpp_sde": dpmpp_sde,
     "euler": euler,
     "euler_ancestral": euler_ancestral,
+    "flow_heun": flow_heun,
+    "flow_midpoint": flow_midpoint,
     "heun": heun,
     "heun, churn": partial(heun, s_churn=20.0),
     "lms": lms,
@@ -44,11 +56,12 @@ SAMPLERS = {
     "repaint": partial(repaint, jump_length=10, n_resample=2),
     "unipc": unipc,
 }
+SLOW = {"annealed_langevin": pytest.mark.slow}
 POINTS, COUNTS = np.array([-1.8, -0.2, 0.84]), np.array([2, 3, 5])  # of mean zero, as is the prior
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "variance_exploding", "rectified_flow"])
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", [pytest.param(name, marks=SLOW.get(name, ())) for name in SAMPLERS])
 def test_samples_of_a_finite_data_set_are_its_points_in_their_proportions(sampler, schedule):
     """Of one state of 10,000 numbers; each share within 4 standard errors, and 0.01 for the steps."""
     denoise, n = finite(np.repeat(POINTS, COUNTS)[:, None]), 10_000

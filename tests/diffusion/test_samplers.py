@@ -1,5 +1,6 @@
 import math
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ SOLVERS = {
     "flow_heun": (diffusion.flow_heun, 2),
     "flow_midpoint": (diffusion.flow_midpoint, 2),
     "dpm_solver_2m": (diffusion.dpm_solver_2m, 2),
+    "dpmpp_2m_sde, eta 0": (partial(diffusion.dpmpp_2m_sde, eta=0.0), 2),
     "dpmpp_sde, eta 0": (partial(diffusion.dpmpp_sde, eta=0.0), 2),
     "dpmpp_3m_sde, eta 0": (partial(diffusion.dpmpp_3m_sde, eta=0.0), 3),
     "lms, order 2": (partial(diffusion.lms, order=2), 2),
@@ -59,7 +61,7 @@ STOCHASTIC = {
     "predictor_corrector": diffusion.predictor_corrector,
     "repaint": partial(diffusion.repaint, jump_length=5, n_resample=2),
 }
-ALL = {name: solver for name, (solver, _) in SOLVERS.items()} | STOCHASTIC
+ALL = {name: solver for name, (solver, _) in SOLVERS.items()} | STOCHASTIC | {"consistency": diffusion.consistency}
 GRIDS = {
     "uniform": uniform,
     "karras": diffusion.karras,
@@ -136,7 +138,7 @@ def test_euler_ancestral_is_k_diffusions_formula():
     grid = diffusion.karras(process, 6, sigma_max=20.0)
     x = start = np.array([[3.0, -1.0]])
     noise = diffusion.Noise([5], (2,), stream=f"{grid[0].t:g}")
-    for t, s in zip(grid.levels, grid.levels[1:], strict=False):
+    for t, s in pairwise(grid):
         slope = (x - denoise(x, t).x0) / t.sigma
         up = min(s.sigma, math.sqrt(s.sigma**2 * (t.sigma**2 - s.sigma**2) / t.sigma**2))
         x = x + (math.sqrt(s.sigma**2 - up**2) - t.sigma) * slope
@@ -160,23 +162,46 @@ def test_stochastic_samplers_have_the_mean_and_covariance(schedule, sampler):
     assert np.cov(out.T) == pytest.approx(variance * np.eye(2), abs=(5 * np.sqrt(2 / n) + 0.02) * variance)
 
 
+def halved(grid):
+    """The grid with the middle in log(sigma / alpha) of each of its steps."""
+    middles = [grid.at_sigma(math.sqrt(t.edm_sigma * s.edm_sigma)).t for t, s in pairwise(grid)]
+    return Grid(grid.process, [*(t for pair in zip(grid.times, middles, strict=False) for t in pair), grid.times[-1]])
+
+
+KIN = {
+    "dpmpp_sde": (diffusion.dpmpp_2s, halved),
+    "dpmpp_2m_sde": (diffusion.dpmpp_2m, lambda grid: grid),
+    "dpmpp_3m_sde": (diffusion.dpmpp_3m, lambda grid: grid),
+}
+
+
+@pytest.mark.parametrize("schedule", PROCESSES)
+@pytest.mark.parametrize("sampler", KIN)
+def test_without_noise_a_solver_of_the_sde_is_its_kin_of_the_flow(sampler, schedule):
+    (kin, grid_of), grid = KIN[sampler], smooth_grid(PROCESSES[schedule], 12)
+    x = np.array([[-1.5, 0.2, 2.0]])
+    still = sample(denoise, (3,), partial(getattr(diffusion, sampler), eta=0.0), grid, [0], x=x)
+    np.testing.assert_allclose(still, sample(denoise, (3,), kin, grid_of(grid), [0], x=x), rtol=1e-9)
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "variance_exploding", "rectified_flow"])
 @pytest.mark.parametrize("sampler", ["dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde"])
-def test_more_steps_of_the_same_brownian_path_make_the_same_picture(sampler, schedule):
-    """The distance to the picture of 320 steps falls at least as the steps grow; with noise that is counted it does
-    not fall at all."""
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+def test_more_steps_of_the_same_brownian_path_make_the_same_picture(sampler, schedule, eta):
+    """The distance from the picture of n steps to that of 2 n falls as 1 / n. That of noise which is counted does not
+    fall: there, pictures of the same seed have nothing but their start in common."""
 
-    def pictures(solver):
-        grids = (
-            diffusion.exponential(PROCESSES[schedule], n, sigma_max=10.0, sigma_min=0.05) for n in (20, 40, 80, 320)
-        )
-        *some, last = (sample(denoise, (2000,), solver, grid, [5], dtype="float64") for grid in grids)
-        return [float(np.sqrt(((x - last) ** 2).mean())) for x in some]
+    def distances(solver):
+        grids = [
+            diffusion.exponential(PROCESSES[schedule], 20 * 2**i, sigma_max=10.0, sigma_min=0.05) for i in range(5)
+        ]
+        pictures = [sample(denoise, (2000,), solver, grid, [5], dtype="float64") for grid in grids]
+        return [float(np.sqrt(((x - y) ** 2).mean())) for x, y in pairwise(pictures)]
 
-    off = pictures(STOCHASTIC[sampler])
-    assert off[1] < 0.75 * off[0] and off[2] < 0.75 * off[1] and off[2] < 0.1
-    counted = pictures(diffusion.ancestral)
-    assert min(counted) > 0.3
+    off = distances(partial(getattr(diffusion, sampler), eta=eta))
+    assert all(finer < 0.65 * coarser for coarser, finer in pairwise(off)) and off[-1] < 0.015
+    counted = distances(partial(ddim, eta=eta))
+    assert all(finer > 0.8 * coarser for coarser, finer in pairwise(counted)) and min(counted) > 20 * off[-1]
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "rectified_flow"])
@@ -185,11 +210,29 @@ def test_consistency_has_the_moments_that_its_steps_imply(schedule):
     n, process = 40_000, PROCESSES[schedule]
     grid = uniform(process, 4, end=0.1)
     mean, variance = 0.0, grid[0].sigma ** 2
-    for t, s in zip(grid.levels, grid.levels[1:], strict=False):
+    for t, s in pairwise(grid):
         gain = t.alpha * VARIANCE / (t.alpha**2 * VARIANCE + t.sigma**2)
         mean = s.alpha * (MEAN + gain * (mean - t.alpha * MEAN))
         variance = (s.alpha * gain) ** 2 * variance + s.sigma**2
     out = sample(denoise, (n,), diffusion.consistency, grid, [11])[0].astype(float)
+    assert out.mean() == pytest.approx(mean, abs=5 * (variance / n) ** 0.5)
+    assert out.var() == pytest.approx(variance, rel=5 * (2 / n) ** 0.5)
+
+
+@pytest.mark.parametrize("schedule", ["linear_beta", "variance_exploding"])
+def test_annealed_langevin_has_the_moments_that_its_steps_imply(schedule):
+    """Few and large steps, so that another size would show: the score is linear, and so is the chain."""
+    n, process, step, corrections = 40_000, PROCESSES[schedule], 0.3, 3
+    grid = Grid(process, diffusion.exponential(process, 8, sigma_max=5.0, sigma_min=0.1).times[:-1])
+    mean, variance = 0.0, grid[0].sigma ** 2
+    for t, s in pairwise(grid):
+        total, h = t.alpha**2 * VARIANCE + t.sigma**2, step * t.sigma**2
+        for _ in range(corrections):
+            mean += h * (t.alpha * MEAN - mean) / total
+            variance = (1 - h / total) ** 2 * variance + 2 * h
+        mean, variance = s.alpha / t.alpha * mean, (s.alpha / t.alpha) ** 2 * variance
+    solver = partial(diffusion.annealed_langevin, corrections=corrections, step=step)
+    out = sample(denoise, (n,), solver, grid, [3])[0].astype(float)
     assert out.mean() == pytest.approx(mean, abs=5 * (variance / n) ** 0.5)
     assert out.var() == pytest.approx(variance, rel=5 * (2 / n) ** 0.5)
 
