@@ -13,7 +13,6 @@ from inkwash.diffusion import (
     Denoiser,
     DiffusionError,
     Gaussian,
-    LossAware,
     Prediction,
     ZeroCoM,
     ancestral,
@@ -21,6 +20,7 @@ from inkwash.diffusion import (
     cosine,
     cross_entropy,
     d3pm_bound,
+    ddim,
     min_snr,
     predictor_corrector,
     rectified_flow,
@@ -30,6 +30,7 @@ from inkwash.diffusion import (
     uniform,
     uniform_times,
 )
+from inkwash.training.loss_aware import LossAware
 
 PLACE = Gaussian(cosine())
 TOKENS = {"masked": Categorical.masked(rectified_flow(), 2), "uniform": Categorical.uniform(rectified_flow(), 2)}
@@ -324,7 +325,7 @@ def test_symbols_are_learned_beside_their_vectors(weight):
     table = torch.randn(6, 4, generator=generator(6))
     symbols = torch.randint(6, (8, 5), generator=generator(7))
     mask = torch.arange(5) < torch.tensor([5, 4, 3, 5, 2, 1, 5, 5])[:, None]
-    denoiser = Denoiser(lambda x, t: (0 * x, {"logits": x @ table.T}), PLACE, "x0")
+    denoiser = Denoiser(lambda x, t, mask: (0 * x / mask.any(), {"logits": x @ table.T}), PLACE, "x0")
     options = {} if weight is None else {"weight": weight}
     got = denoiser.loss(
         table[symbols],
@@ -491,3 +492,20 @@ def test_what_does_not_fit_the_fields_is_refused_in_one_line(loss):
     with pytest.raises(DiffusionError) as error:
         loss(Denoiser(both, PROCESSES))
     assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+def test_a_network_is_given_the_mask_in_training_as_in_sampling():
+    seen = []
+
+    def network(x, t, mask):
+        seen.append(mask)
+        return x
+
+    mask = {"points": torch.tensor([[True, False]]), "kind": torch.tensor([[True, True, False]])}
+    processes = {"points": PLACE, "kind": PLACE}
+    denoiser, shape = Denoiser(network, processes), {"points": (2, 3), "kind": (3,)}
+    denoiser.loss({name: torch.zeros(1, *size) for name, size in shape.items()}, mask=mask)
+    sample(denoiser, shape, ddim, uniform(PLACE, 1, start=0.9), [0], mask=mask, device="cpu")
+    for given in seen:
+        assert given.keys() == mask.keys() and all(torch.equal(given[n], mask[n]) for n in mask)
+    assert len(seen) == 2

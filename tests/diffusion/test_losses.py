@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from inkwash.diffusion import (
     PARAMETRIZATIONS,
     Denoiser,
-    LossAware,
     Prediction,
     edm_weight,
     flow_weight,
@@ -23,6 +22,7 @@ from inkwash.diffusion import (
     vlb,
 )
 from inkwash.diffusion.denoiser import variance_bound
+from inkwash.training.loss_aware import LossAware
 from tests.diffusion.oracle import MEAN, PROCESSES, VARIANCE
 
 forms, schedules = st.sampled_from(sorted(PARAMETRIZATIONS)), st.sampled_from(sorted(PROCESSES))

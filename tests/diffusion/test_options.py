@@ -24,6 +24,7 @@ from inkwash.diffusion import (
     uniform,
 )
 from inkwash.diffusion.options import POSITIVE, Range
+from inkwash.training.loss_aware import LossAware
 from tests.diffusion.oracle import denoise
 
 PROCESS, TOKENS = Gaussian(diffusion.cosine()), Categorical.masked(diffusion.rectified_flow(), 3)
@@ -226,9 +227,9 @@ def test_options_within_partial_are_refused_when_sampling_begins():
 @given(st.sampled_from([0, -1, 1.5, True, "3", math.nan]))
 def test_options_of_classes(value):
     with pytest.raises(DiffusionError, match=r"LossAware: bins = .*; a whole number from 1 is needed"):
-        diffusion.LossAware(bins=value)
+        LossAware(bins=value)
     with pytest.raises(DiffusionError, match=r"LossAware: history = .*; a whole number from 1 is needed"):
-        diffusion.LossAware(history=value)
+        LossAware(history=value)
     with pytest.raises(DiffusionError, match=r"Denoiser: variance_steps = .*; a whole number from 1 is needed"):
         diffusion.Denoiser(denoise, PROCESS, variance_steps=value)
 

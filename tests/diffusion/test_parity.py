@@ -118,7 +118,7 @@ TOLD = {"time": between(LINEAR, whole=True)}
 EDM = karras(Gaussian(edm_schedule()), 10)
 # Their tests of EDM's DPM-Solver++ show the network x itself; "v" there is the network's answer, negated.
 RAW = edm()._replace(c_in=None)
-NEGATED = RAW._replace(to_x0=lambda x, t, output: RAW.to_x0(x, t, -output))
+NEGATED = RAW._replace(weights=lambda t: tuple(-weight for weight in RAW.weights(t)))
 RATIO = {"time": quarter_log_sigma}
 LINE = (torch.arange(96, dtype=torch.float64) / 96).reshape(3, 8, 4).permute(2, 0, 1)
 

@@ -27,11 +27,32 @@ PRESERVING = {"linear_beta", "scaled_linear", "cosine", "sigmoid", "sqrt", "beta
 any_schedule = st.sampled_from(sorted(SCHEDULES))
 
 
-@given(any_schedule, st.floats(1e-4, 0.999))
-def test_time_inverts_the_ratio(name, t):
+@given(any_schedule, st.lists(st.floats(1e-4, 0.999), min_size=1, max_size=4))
+def test_the_time_of_a_noise_level_is_where_it_is_reached(name, times):
     schedule = SCHEDULES[name]
-    point = schedule.at(t)
-    assert schedule.sigma_to_t(point.sigma / point.alpha) == pytest.approx(t, abs=1e-6)
+    sigmas = [schedule.at(t).edm_sigma for t in times]
+    assert [schedule.sigma_to_t(sigma) for sigma in sigmas] == pytest.approx(times, rel=1e-8)
+    assert schedule.sigma_to_t(np.array(sigmas)) == pytest.approx(times, rel=1e-8)
+    assert isinstance(schedule.sigma_to_t(sigmas[0]), float)
+
+
+@given(any_schedule, st.floats(1.001, 1e9))
+def test_noise_levels_that_are_never_reached_lie_at_the_ends(name, factor):
+    schedule = SCHEDULES[name]
+    assert schedule.sigma_to_t(schedule.at(0.0).edm_sigma / factor) == 0
+    assert schedule.sigma_to_t(schedule.at(1.0).edm_sigma * factor) == 1
+    assert schedule.sigma_to_t(schedule.at(1.0).edm_sigma) == pytest.approx(1)
+
+
+@given(st.floats(0.7, 5), st.integers(2, 30), st.sampled_from([karras, diffusion.exponential]))
+def test_grids_of_a_schedule_of_ones_own_begin_and_end_where_they_should(power, steps, grid):
+    @diffusion.schedule()
+    def own():
+        return diffusion.Formulas(lambda t: 1 - 0 * t, lambda t: 300 * t**power)
+
+    levels = grid(Gaussian(own()), steps).levels
+    assert levels[0].edm_sigma == pytest.approx(80, rel=1e-9)
+    assert levels[-2].edm_sigma == pytest.approx(0.002, rel=1e-6) and levels[-1].t == 0
 
 
 @given(any_schedule, st.floats(0, 1), st.floats(0, 1))
@@ -148,14 +169,14 @@ def test_no_steps(grid):
 def test_a_schedule_that_is_not_monotone_is_refused_with_the_step():
     @diffusion.schedule()
     def back():
-        return diffusion.Formulas(lambda t: 1 - 0 * t, lambda t: t * (1.5 - t), lambda ratio: ratio)
+        return diffusion.Formulas(lambda t: 1 - 0 * t, lambda t: t * (1.5 - t))
 
     with pytest.raises(DiffusionError, match="back: sigma / alpha does not grow with t"):
         back()
 
     @diffusion.schedule()
     def dips():  # between the times that are looked at when it is made
-        return diffusion.Formulas(lambda t: 1 - 0 * t, lambda t: t + 0.2 * np.sin(48 * t), lambda ratio: ratio)
+        return diffusion.Formulas(lambda t: 1 - 0 * t, lambda t: t + 0.2 * np.sin(48 * t))
 
     with pytest.raises(DiffusionError, match=r"does not (grow|fall)"):
         uniform(Gaussian(dips()), 400)

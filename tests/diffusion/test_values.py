@@ -48,6 +48,7 @@ from inkwash.diffusion import (
     variance_exploding,
     zero_terminal_snr,
 )
+from inkwash.training.loss_aware import LossAware
 from tests.diffusion.oracle import TABLE, denoise
 
 PROCESS = Gaussian(cosine())
@@ -70,7 +71,7 @@ def variance(t):
 @schedule()
 def own(power: float = 1.0) -> Formulas:
     """A schedule of one's own, as the docstring of the module says."""
-    return Formulas(lambda t: 1 - 0 * t, lambda t: 9 * t**power, lambda sigma: (sigma / 9) ** (1 / power))
+    return Formulas(lambda t: 1 - 0 * t, lambda t: 9 * t**power)
 
 
 DENOISER = Denoiser(network, PROCESS, "v")
@@ -123,7 +124,7 @@ MAKERS = {  # each: a value that another maker's is not, of a number that makes 
     "on, applied": lambda a: on("b", partial(diffusion.static_threshold, limit=a))(Denoiser(network, {"b": PROCESS})),
     "Noise": lambda a: Noise([7], (3,), "f", stream=f"{a}"),
     "Noise, masked": lambda a: Noise([7, 8], (9,), mask=np.arange(18).reshape(2, 9) < 4 * a, dtype="float64"),
-    "LossAware": lambda a: diffusion.LossAware(round(4 * a)),
+    "LossAware": lambda a: LossAware(round(4 * a)),
 }
 NAMES, NUMBERS = st.sampled_from(sorted(MAKERS)), st.sampled_from([1.0, 1.5, 2.0])
 UNHASHABLE = {"Noise", "Noise, masked", "LossAware"}  # they change as they are used

@@ -14,19 +14,18 @@ from inkwash.diffusion.grid import GRIDS, Grid, beta, exponential, karras, leadi
 from inkwash.diffusion.guides import adaptive_projected, allowed_symbols, autoguidance, classifier, classifier_free
 from inkwash.diffusion.guides import dps, dynamic_threshold, gradient_control, known_region, on, rounding
 from inkwash.diffusion.guides import static_threshold, tiled, token_gradient, x0_guide
-from inkwash.diffusion.losses import LossAware, Term, cross_entropy, d3pm_bound, edm_weight, flow_weight, log_normal
 from inkwash.diffusion.losses import (
+    Term,
+    cross_entropy,
+    d3pm_bound,
+    edm_weight,
+    flow_weight,
+    log_normal,
     logit_normal,
-    min_snr,
-    p2,
-    square,
-    symbols_cross_entropy,
-    uniform_times,
-    unit,
-    vlb,
 )
+from inkwash.diffusion.losses import min_snr, p2, square, symbols_cross_entropy, uniform_times, unit, vlb
 from inkwash.diffusion.multistep import deis, dpm_solver_2m, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, dpmpp_3m_sde
-from inkwash.diffusion.multistep import lms, tabled, unipc
+from inkwash.diffusion.multistep import lms, unipc
 from inkwash.diffusion.noise import Noise, child_seed
 from inkwash.diffusion.process import Gaussian, Normal, Prediction, Process, Torus, WrappedNormal, ZeroCoM
 from inkwash.diffusion.process import ZeroCoMNormal, centred

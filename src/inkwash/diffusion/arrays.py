@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from inkwash.diffusion.errors import DiffusionError
+from inkwash.diffusion.errors import require
 
 Array = Any  # a NumPy array or a torch tensor: the core does the same arithmetic on both
 
@@ -124,7 +124,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, partial) and isinstance(b, partial):
-        return same((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
+        return same([a.func, a.args, a.keywords], [b.func, b.args, b.keywords])
     if getattr(a, "ndim", 0) or getattr(b, "ndim", 0):
         return namespace(a) is namespace(b) and np.array_equal(numpy(a), numpy(b))
     return bool(a == b)
@@ -132,12 +132,13 @@ def same(a: Any, b: Any) -> bool:
 
 def is_tokens(x: Array) -> bool:
     """Whether a state is of whole numbers."""
-    return _is_whole(x.dtype)
+    return "int" in name_of(x.dtype)
 
 
 @cache
-def _is_whole(dtype: Any) -> bool:
-    return "int" in str(dtype)
+def name_of(dtype: Any) -> str:
+    """ "float32" of a dtype of NumPy or torch; quickly, since a dtype takes its time to spell its name."""
+    return str(dtype).rpartition(".")[2].rstrip("'>")
 
 
 def split(state: Any) -> dict[str, Any]:
@@ -158,9 +159,8 @@ def each(value: Any, names: Iterable[str], default: Any = None) -> dict[str, Any
     if not isinstance(value, dict):
         return dict.fromkeys(names, value)
     names = [*names]
-    for name in value:
-        if name not in names:
-            raise DiffusionError(f"there is no field '{name}', only {names if names != [''] else 'a bare state'}")
+    for name in value.keys() - {*names}:
+        require(False, f"there is no field '{name}', only {names if names != [''] else 'a bare state'}")
     return {name: value.get(name, default) for name in names}
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from inkwash.diffusion.arrays import Array, cast, is_tokens, like, namespace, pick
-from inkwash.diffusion.errors import DiffusionError
+from inkwash.diffusion.errors import require
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.process import Prediction, Process
 from inkwash.diffusion.schedule import NoiseLevel, Schedule
@@ -77,8 +77,8 @@ class Categorical(Process):
             limit = np.atleast_2d(np.asarray(self.limit, np.float64))
         except (TypeError, ValueError):
             limit = np.empty((0, 0))
-        if limit.ndim != 2 or limit.shape[1] < 2 or not (limit >= 0).all() or (abs(limit.sum(1) - 1) > 1e-6).any():
-            raise DiffusionError("categorical: limit must be two or more probabilities that add up to 1")
+        law = limit.ndim == 2 and limit.shape[1] > 1 and (limit >= 0).all() and (abs(limit.sum(1) - 1) <= 1e-6).all()
+        require(law, "categorical: limit must be two or more probabilities that add up to 1")
         rows = tuple(map(tuple, limit.tolist()))
         object.__setattr__(self, "limit", rows if np.ndim(self.limit) == 2 else rows[0])
 
@@ -114,11 +114,10 @@ class Categorical(Process):
 
     def check(self, x: Array) -> None:
         """Raises DiffusionError for what is not a symbol, and for a batch of another size than that of the limits."""
-        if not is_tokens(x):
-            raise DiffusionError(f"tokens are whole numbers (int64), not {x.dtype}")
-        if int(x.min()) < 0 or int(x.max()) >= self.symbols:
-            wrong = int(x.min()) if int(x.min()) < 0 else int(x.max())
-            raise DiffusionError(f"token {wrong} is outside the vocabulary, 0 to {self.symbols - 1}")
+        require(is_tokens(x), f"tokens are whole numbers (int64), not {x.dtype}")
+        for token in (int(x.min()), int(x.max())):
+            inside = 0 <= token < self.symbols
+            require(inside, f"token {token} is outside the vocabulary, 0 to {self.symbols - 1}")
         self._limit(x)
 
     def eps(self, noise: Noise) -> Array:
@@ -149,8 +148,8 @@ class Categorical(Process):
 
     def _limit(self, x: Array) -> Array:
         """The limit beside x (batch, positions...): (batch or 1, 1, ..., symbols)."""
-        if np.ndim(self.limit) == 2 and len(self.limit) != len(x):
-            raise DiffusionError(f"categorical: {len(self.limit)} limits for {len(x)} samples; one each is needed")
+        fits = np.ndim(self.limit) == 1 or len(self.limit) == len(x)
+        require(fits, f"categorical: {len(self.limit)} limits for {len(x)} samples; one each is needed")
         dtype = namespace(x).float32 if is_tokens(x) else x.dtype
         return like(self.limit, x, dtype).reshape(-1, *[1] * (x.ndim - 1), self.symbols)
 

@@ -10,32 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inkwash.diffusion.arrays import (
-    Array,
-    by_field,
-    cast,
-    each,
-    is_tokens,
-    like,
-    linear_combination,
-    mask_like,
-    merge,
-    namespace,
-    per_sample,
-    split,
-)
+from inkwash.diffusion import losses
+from inkwash.diffusion.arrays import Array, by_field, cast, each, is_tokens, like, linear_combination, mask_like
+from inkwash.diffusion.arrays import merge, name_of, namespace, per_sample, split
 from inkwash.diffusion.categorical import Categorical
-from inkwash.diffusion.errors import DiffusionError
-from inkwash.diffusion.losses import (
-    LossAware,
-    Objective,
-    Term,
-    Weight,
-    d3pm_bound,
-    square,
-    uniform_times,
-    unit,
-)
+from inkwash.diffusion.errors import DiffusionError, require
 from inkwash.diffusion.options import COUNT, POSITIVE, UNIT, check, maker
 from inkwash.diffusion.process import Prediction, Process
 from inkwash.diffusion.schedule import NoiseLevel
@@ -48,76 +27,64 @@ Denoise = Callable[[Any, Any, "Condition | None"], Any]
 
 
 class Parametrization(NamedTuple):
-    """What a network predicts of x_t = alpha x_0 + sigma eps.
+    """What a network predicts of x_t = alpha x_0 + sigma eps: a x_0 + b eps, `weights(t)` = (a, b).
 
-    `to_x0(x, t, output)` turns the output into x_0, `target(x0, eps, t)` is what the output should be, `factor(t)` is
-    the squared error of the output for a unit squared error of x_0, and the network sees `c_in(t) x_t` (None: x_t).
+    With d = b alpha - a sigma, x_0 = (b x_t - sigma output) / d, and at the same x_t a squared error of x_0 is one of
+    the output (d / sigma)^2 times as large. The network sees `c_in(t) x_t` (None: x_t).
     """
 
-    to_x0: Callable[[Array, NoiseLevel, Array], Array]
-    target: Callable[[Array, Array, NoiseLevel], Array]
-    factor: Callable[[NoiseLevel], Array]
+    weights: Callable[[NoiseLevel], tuple[Array, Array]]
     c_in: Callable[[NoiseLevel], Array] | None = None
+
+    def target(self, x0: Array, eps: Array, t: NoiseLevel) -> Array:
+        """What the output should be."""
+        a, b = self.weights(t)
+        return a * x0 + b * eps
+
+    def factor(self, t: NoiseLevel) -> Array:
+        """The squared error of the output for a unit squared error of x_0."""
+        a, b = self.weights(t)
+        return ((b * t.alpha - a * t.sigma) / t.sigma) ** 2
+
+    def to_x0(self, x: Array, t: NoiseLevel, output: Array) -> Array:
+        """x_0 of the output at x_t. Raises DiffusionError where the output says nothing of it."""
+        a, b = self.weights(t)
+        if isinstance(b, float) and b == 0:
+            return output / a
+        d = b * t.alpha - a * t.sigma
+        if d == 0 if isinstance(d, float) else bool((d == 0).any()):
+            time = t.t if isinstance(t.t, float) else t.t.max().item()
+            raise DiffusionError(
+                f"at t = {time:.4g} there is noise alone, and what this network predicts says nothing of what is "
+                "clean: begin the grid at a smaller t, or train a network that predicts v"
+            )
+        return linear_combination([x, output], [b / d, -t.sigma / d])
 
 
 @maker(data_std=POSITIVE)
 def edm(data_std: float = 0.5) -> Parametrization:
     """The preconditioning of EDM (Karras et al. 2022, 2206.00364, table 1), for any alpha and sigma.
 
-    With d = data_std and m^2 = alpha^2 d^2 + sigma^2, the variance of x_t: the network sees x_t / m, and
-    x_0 = (alpha d^2 / m^2) x_t + (sigma d / m) output. Input and target have variance 1 at every t, and an error of
-    the network fades with the noise. At alpha = 1 it is EDM's own; weight `unit` is then EDM's.
+    With d = data_std and m^2 = alpha^2 d^2 + sigma^2, the variance of x_t: the network sees x_t / m and predicts
+    (sigma x_0 - alpha d^2 eps) / (d m), so x_0 = (alpha d^2 / m^2) x_t + (sigma d / m) output. Input and target have
+    variance 1 at every t, and an error of the network fades with the noise. At alpha = 1 it is EDM's own; weight
+    `unit` is then EDM's.
     """
-    d = data_std
 
-    def total(t: NoiseLevel) -> Array:  # m^2
-        return (t.alpha * d) ** 2 + t.sigma**2
+    def m(t: NoiseLevel) -> Array:
+        return ((t.alpha * data_std) ** 2 + t.sigma**2) ** 0.5
 
     return Parametrization(
-        to_x0=lambda x, t, out: linear_combination(
-            [x, out], [t.alpha * d**2 / total(t), t.sigma * d / total(t) ** 0.5]
-        ),
-        target=lambda x0, eps, t: (t.sigma * x0 - (t.alpha * d**2) * eps) / (d * total(t) ** 0.5),
-        factor=lambda t: total(t) / (t.sigma * d) ** 2,
-        c_in=lambda t: total(t) ** -0.5,
+        lambda t: (t.sigma / (data_std * m(t)), -t.alpha * data_std / m(t)), c_in=lambda t: 1 / m(t)
     )
 
 
 PARAMETRIZATIONS = {
-    # the noise (DDPM, 2006.11239); at alpha = 0 it says nothing of x_0
-    "eps": Parametrization(
-        to_x0=lambda x, t, out: linear_combination([x, out], [1 / t.alpha, -t.sigma / t.alpha]),
-        target=lambda x0, eps, t: eps,
-        factor=lambda t: t.snr,
-    ),
-    # the clean state itself
-    "x0": Parametrization(
-        to_x0=lambda x, t, out: out,
-        target=lambda x0, eps, t: x0,
-        factor=lambda t: 1.0,
-    ),
-    # v = alpha eps - sigma x_0 (progressive distillation, 2202.00512)
-    "v": Parametrization(
-        to_x0=lambda x, t, out: linear_combination(
-            [x, out], [t.alpha / (t.alpha**2 + t.sigma**2), -t.sigma / (t.alpha**2 + t.sigma**2)]
-        ),
-        target=lambda x0, eps, t: t.alpha * eps - t.sigma * x0,
-        factor=lambda t: ((t.alpha**2 + t.sigma**2) / t.sigma) ** 2,
-    ),
-    # the score, grad log p(x_t) = -eps / sigma (Score SDE, 2011.13456); like eps, nothing at alpha = 0
-    "score": Parametrization(
-        to_x0=lambda x, t, out: linear_combination([x, out], [1 / t.alpha, t.sigma**2 / t.alpha]),
-        target=lambda x0, eps, t: eps / -t.sigma,
-        factor=lambda t: (t.alpha / t.sigma**2) ** 2,
-    ),
-    # u = eps - x_0, the velocity of a rectified flow (2209.03003)
-    "flow": Parametrization(
-        to_x0=lambda x, t, out: linear_combination(
-            [x, out], [1 / (t.alpha + t.sigma), -t.sigma / (t.alpha + t.sigma)]
-        ),
-        target=lambda x0, eps, t: eps - x0,
-        factor=lambda t: ((t.alpha + t.sigma) / t.sigma) ** 2,
-    ),
+    "eps": Parametrization(lambda t: (0.0, 1.0)),  # the noise (DDPM, 2006.11239); at alpha = 0 nothing is said of x_0
+    "x0": Parametrization(lambda t: (1.0, 0.0)),
+    "v": Parametrization(lambda t: (-t.sigma, t.alpha)),  # (progressive distillation, 2202.00512)
+    "score": Parametrization(lambda t: (0.0, -1 / t.sigma)),  # grad log p(x_t) (Score SDE, 2011.13456)
+    "flow": Parametrization(lambda t: (-1.0, 1.0)),  # the velocity of a rectified flow (2209.03003)
     "edm": edm(),
 }
 
@@ -165,27 +132,25 @@ class Denoiser:
     two_times: bool = False
 
     def __post_init__(self) -> None:
-        each(self.parametrization, split(self.process))
+        named = each(self.parametrization, split(self.process))
         for name, process in split(self.process).items():
-            if not isinstance(process, Process):
-                raise DiffusionError(f"process = {process!r}: a process is needed; of a schedule, Gaussian(schedule)")
-            form = self.form(name)
-            if not hasattr(form, "to_x0"):
-                known = ", ".join(PARAMETRIZATIONS)
-                raise DiffusionError(f"parametrization {form!r}: one of {known} is needed")
-            if isinstance(process, Categorical) and form is not PARAMETRIZATIONS["x0"]:
-                named = each(self.parametrization, split(self.process))[name]
-                raise DiffusionError(f"parametrization {named!r}: of tokens a network predicts the logits ('x0')")
+            kind = f"process = {process!r}: a process is needed; of a schedule, Gaussian(schedule)"
+            require(isinstance(process, Process), kind)
+            form, known = self.form(name), ", ".join(PARAMETRIZATIONS)
+            require(hasattr(form, "to_x0"), f"parametrization {form!r}: one of {known} is needed")
+            logits = f"parametrization {named[name]!r}: of tokens a network predicts the logits ('x0')"
+            require(not isinstance(process, Categorical) or form is PARAMETRIZATIONS["x0"], logits)
         if self.variance_steps is not None:
-            check("Denoiser", {"variance_steps": self.variance_steps}, {"variance_steps": COUNT})
-        if self.variance_steps is not None and isinstance(self.process, dict):
-            raise DiffusionError("variance_steps: variances are learned of a single state of numbers")
+            check("Denoiser", vars(self), {"variance_steps": COUNT})
+            single = not isinstance(self.process, dict)
+            require(single, "variance_steps: variances are learned of a single state of numbers")
+
+    def __hash__(self) -> int:
+        return hash(self.network)  # a dict of processes has none
 
     def form(self, field: str = "") -> Parametrization:
         """The parametrization of a field."""
-        form = self.parametrization
-        if isinstance(form, dict):
-            form = form.get(field)
+        form = each(self.parametrization, split(self.process))[field]
         if form is None:
             form = "x0" if isinstance(split(self.process)[field], Categorical) else "eps"
         named: Parametrization = PARAMETRIZATIONS.get(form, form) if isinstance(form, str) else form
@@ -225,30 +190,32 @@ class Denoiser:
 
     def _time(self, level: NoiseLevel | None, x: Array) -> Array:
         if level is None:
-            raise DiffusionError(
-                "a network of two times: take a sampler that says where it goes (euler, consistency)"
-            )
-        value = self.c_noise(level)
-        dtype = namespace(x).float64 if "float64" in str(x.dtype) else namespace(x).float32
+            where = "take a sampler that says where it goes (euler, consistency)"
+            raise DiffusionError(f"a network of two times: {where}")
+        value, xp = self.c_noise(level), namespace(x)
+        dtype = xp.float64 if name_of(x.dtype) == "float64" else xp.float32
         if isinstance(value, (int, float)):
-            return namespace(x).full((x.shape[0],), value, dtype=dtype, device=x.device)
+            return xp.full((len(x),), value, dtype=dtype, device=x.device)
         return cast(value, dtype).reshape(-1)
 
     def _read(self, field: str, x: Array, t: NoiseLevel, answer: Any) -> tuple[Array, Prediction]:
+        """The network's answer in the state's dtype, logits in float32 or better, and the prediction made of it."""
         output, extra = answer if isinstance(answer, tuple) else (answer, None)
-        shape, given = list(split(self.process)[field].output_shape(tuple(x.shape))), getattr(output, "shape", ())
+        xp, given = namespace(x), getattr(output, "shape", ())
+        shape = [*split(self.process)[field].output_shape(tuple(x.shape))]
         if self.variance_steps is not None:
             shape[1] *= 2
-        if namespace(output) is not namespace(x) or list(given) != shape:
+        if namespace(output) is not xp or [*given] != shape:
             of = f" of field '{field}'" if field else ""
             raise DiffusionError(
                 f"the network's answer{of} is a {type(output).__name__} of shape {tuple(given)}; for a state of "
                 f"{tuple(x.shape)} one of {tuple(shape)} is needed, a {type(x).__name__}"
             )
-        output, variance = _float_like(output, x), None
+        logits = xp.float64 if name_of(output.dtype) == "float64" else xp.float32
+        output, variance = cast(output, logits if is_tokens(x) else x.dtype), None
         if self.variance_steps is not None:
             output, variance = output[:, : x.shape[1]], (output[:, x.shape[1] :] + 1) / 2
-        return output, Prediction(_to_x0(self.form(field), x, t, output), variance, extra)
+        return output, Prediction(self.form(field).to_x0(x, t, output), variance, extra)
 
     def draw(
         self, x0: Any, times: Any, generator: torch.Generator | None = None, mask: Any = None, eps: Any = None
@@ -261,13 +228,14 @@ class Denoiser:
         """
         import torch
 
-        if split(x0).keys() != split(self.process).keys():
-            raise DiffusionError(f"the denoiser is of the fields {[*split(self.process)]}, x0 of {[*split(x0)]}")
-        states, noised, levels, drawn = _padded(x0, mask), {}, {}, dict(split(eps)) if eps is not None else {}
-        for name, process in split(self.process).items():
+        states, processes = _padded(x0, mask), split(self.process)
+        of = f"the denoiser is of the fields {[*processes]}, x0 of {[*states]}"
+        require(states.keys() == processes.keys(), of)
+        noised, levels, drawn = {}, {}, dict(split(eps)) if eps is not None else {}
+        for name, process in processes.items():
             clean = states[name]
-            if not torch.is_tensor(clean):
-                raise DiffusionError(f"data are a {type(clean).__name__}: torch tensors are needed in training")
+            kind = f"data are a {type(clean).__name__}: torch tensors are needed in training"
+            require(torch.is_tensor(clean), kind)
             process.check(clean)
             if name not in drawn:
                 law, dtype = (torch.rand, torch.float32) if is_tokens(clean) else (torch.randn, clean.dtype)
@@ -283,9 +251,9 @@ class Denoiser:
         x0: Any,
         condition: Condition | None = None,
         *,
-        objective: Objective | Mapping[str, Objective] | None = None,
-        weight: Weight | Mapping[str, Weight] = unit,
-        times: Any = uniform_times,
+        objective: losses.Objective | Mapping[str, losses.Objective] | None = None,
+        weight: losses.Weight | Mapping[str, losses.Weight] = losses.unit,
+        times: Any = losses.uniform_times,
         self_conditioning: float = 0.0,
         mask: Any = None,
         generator: torch.Generator | None = None,
@@ -294,19 +262,20 @@ class Denoiser:
         over fields (DDPM, algorithm 1). Each argument is one for all fields, or a dict.
 
         objective: None is `square` for numbers and `d3pm_bound` for tokens. times: one function draws one time for
-        all fields of a sample, a dict one for each; a `LossAware` estimates the same mean with fewer draws.
-        self_conditioning: how often a batch is told the network's own prediction as `previous`, else None (Chen et
-        al. 2022, 2208.04202). mask: which elements there are, over the first axes of x0."""
+        all fields of a sample, a dict one for each; one that draws some times more often has `reweight(t, losses)`,
+        which keeps the mean. self_conditioning: how often a batch is told the network's own prediction as `previous`,
+        else None (Chen et al. 2022, 2208.04202). mask: which elements there are, over the first axes of x0; the
+        network is given it as `mask`, as in `sample`."""
         import torch
 
         check("loss", {"self_conditioning": self_conditioning}, {"self_conditioning": UNIT})
-        names, masks = _padded(x0, mask), each(mask, split(x0))
-        if isinstance(times, dict):
-            own_times = each(times, names, uniform_times)
-            drawn: Any = {name: own_times[name](len(x), generator) for name, x in names.items()}
-        else:
-            drawn = times(len(next(iter(names.values()))), generator)
+        clean, masks, laws = _padded(x0, mask), each(mask, split(x0)), each(times, split(x0), losses.uniform_times)
+        count = len(next(iter(clean.values())))
+        own_times = isinstance(times, dict)
+        drawn = {name: law(count, generator) for name, law in laws.items()} if own_times else times(count, generator)
         x, t, eps = self.draw(x0, drawn, generator, mask)
+        if mask is not None:
+            condition = {**(condition or {}), "mask": merge(masks)}
         if self_conditioning:
             condition = {**(condition or {}), "previous": None}
             device = None if generator is None else generator.device
@@ -318,23 +287,25 @@ class Denoiser:
         for name, (output, prediction) in self._answers(x, t, condition).items():
             process, form = split(self.process)[name], self.form(name)
             output = process.project(output, masks[name])
-            term = Term(process, form, names[name], xs[name], levels[name], noises[name], output, prediction)
-            own = each(objective, names)[name] or (d3pm_bound() if isinstance(process, Categorical) else square)
-            error, factor = own(term), each(weight, names, unit)[name](term.t, form)
+            term = losses.Term(process, form, clean[name], xs[name], levels[name], noises[name], output, prediction)
+            own = each(objective, xs)[name] or (
+                losses.d3pm_bound() if isinstance(process, Categorical) else losses.square
+            )
+            error, factor = own(term), each(weight, xs, losses.unit)[name](term.t, form)
             error = error * (per_sample(factor, error) if hasattr(factor, "shape") else factor)
-            if self.variance_steps is not None:  # only the variance learns from the bound
-                earlier = (each(drawn, names)[name] - 1 / self.variance_steps).clamp(min=5e-6)
-                s, clean = _level(process, earlier, term.x0), _to_x0(form, term.x, term.t, output.detach())
-                bound = variance_bound((term.x0 - clean) ** 2, prediction.variance, term.t, s)
-                error = error + 0.001 * self.variance_steps * bound * (s.t > 1e-5)
-            losses, law = _mean(error, masks[name]), each(times, names, uniform_times)[name]
-            if isinstance(times, dict) and isinstance(law, LossAware):
-                losses = law.reweight(drawn[name], losses)
-            total = total + losses
-        if isinstance(times, LossAware):
-            total = times.reweight(drawn, total)
-        loss: torch.Tensor = total.mean()
+            if self.variance_steps is not None:
+                error = error + self._variance_loss(term, drawn)
+            mean = _mean(error, masks[name])
+            total = total + (_reweighted(laws[name], drawn[name], mean) if own_times else mean)
+        loss: torch.Tensor = (total if own_times else _reweighted(times, drawn, total)).mean()
         return loss
+
+    def _variance_loss(self, term: losses.Term, times: Array) -> Array:
+        """0.001 of the bound of the chain, from which only the variance learns."""
+        steps = self.variance_steps or 1
+        s = _level(term.process, (times - 1 / steps).clamp(min=5e-6), term.x0)
+        x0 = term.form.to_x0(term.x, term.t, term.output.detach())
+        return 0.001 * steps * variance_bound((term.x0 - x0) ** 2, term.prediction.variance, term.t, s) * (s.t > 1e-5)
 
 
 def variance_bound(error: Array, variance: Array, t: NoiseLevel, s: NoiseLevel) -> Array:
@@ -352,9 +323,8 @@ def variance_bound(error: Array, variance: Array, t: NoiseLevel, s: NoiseLevel) 
 def _padded(x0: Any, mask: Any) -> dict[str, Array]:
     """The fields of a state, 0 where there is nothing."""
     masks = each(mask, split(x0))
-    return {
-        n: x if masks[n] is None else namespace(x).where(mask_like(masks[n], x), x, 0) for n, x in split(x0).items()
-    }
+    there = {n: None if masks[n] is None else mask_like(masks[n], x) for n, x in split(x0).items()}
+    return {n: x if there[n] is None else namespace(x).where(there[n], x, 0) for n, x in split(x0).items()}
 
 
 def _level(process: Process, t: Any, x: Array) -> NoiseLevel:
@@ -368,26 +338,8 @@ def _level(process: Process, t: Any, x: Array) -> NoiseLevel:
     return process.at(per_sample(t, x)).map(lambda part: like(part, x, dtype))
 
 
-def _to_x0(form: Parametrization, x: Array, t: NoiseLevel, output: Array) -> Array:
-    if isinstance(t.alpha, float):
-        nothing = t.alpha == 0 and form.factor(t) == 0
-    else:
-        nothing = bool(((t.alpha == 0) & (form.factor(t) == 0)).any())
-    if nothing:
-        time = t.t if isinstance(t.t, float) else t.t.max().item()
-        raise DiffusionError(
-            f"at t = {time:.4g} there is noise alone, and what this network predicts says nothing of what is clean: "
-            "begin the grid at a smaller t, or train a network that predicts v"
-        )
-    return form.to_x0(x, t, output)
-
-
-def _float_like(output: Array, x: Array) -> Array:
-    """The network's answer in the state's own dtype, whatever the network computes in; logits in float32 or more."""
-    dtype = x.dtype
-    if is_tokens(x):
-        dtype = output.dtype if "float64" in str(output.dtype) else namespace(output).float32
-    return output if output.dtype == dtype else cast(output, dtype)
+def _reweighted(times: Any, t: Array, values: Array) -> Array:
+    return times.reweight(t, values) if hasattr(times, "reweight") else values
 
 
 def _mean(error: Array, mask: Any) -> Array:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, cast, each, finite, is_tokens, merge, namespace, no_grad, split
+from inkwash.diffusion.arrays import Array, cast, each, finite, is_tokens, merge, name_of, namespace, no_grad, split
 from inkwash.diffusion.denoiser import Condition, Denoise
-from inkwash.diffusion.errors import DiffusionError
+from inkwash.diffusion.errors import DiffusionError, require
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.guides import Hook, trained_process
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.options import COUNT
 from inkwash.diffusion.process import Prediction
-from inkwash.diffusion.samplers import ModelCall, Sampler, StepResult, Walk
+from inkwash.diffusion.samplers import ModelCall, Sampler, StepResult
 from inkwash.diffusion.schedule import NoiseLevel
 
 
@@ -67,49 +68,37 @@ def sample(
     Raises DiffusionError for fields without a sampler or a grid, for what is not of the kind or shape it should be,
     for a denoiser of another schedule than the grid's, and as soon as a step gives a value that is not finite.
     """
-    first = None if x is None else next(iter(split(x).values()))
-    precision = str(getattr(first, "dtype", "")) if dtype is None else str(dtype)
-    precision = precision.rpartition(".")[2].strip("'>")
-    if dtype is None and precision != "float64":
-        precision = "float32"
-    if device is None and first is not None and namespace(first) is not np:
+    shapes, trained = split(shape), trained_process(denoise)
+    require(shapes, "shape = {}: a state has one field at least")
+    grids, samplers, masks, given, processes = (each(value, shapes) for value in (grid, sampler, mask, x, trained))
+    first = next(iter(given.values()))
+    if dtype is None:
+        dtype = "float64" if name_of(getattr(first, "dtype", None)) == "float64" else "float32"
+    if device is None and namespace(first) is not np:
         device = first.device
-    if precision not in ("float32", "float64"):
-        raise DiffusionError(f"dtype = {dtype}: states are float32 or float64, whatever the network computes in")
-    shapes, fields = split(shape), {}
-    grids, samplers, masks, trained = (each(v, shapes) for v in (grid, sampler, mask, trained_process(denoise)))
-    if not shapes:
-        raise DiffusionError("shape = {}: a state has one field at least")
-    for name in shapes:
+    fields: dict[str, _Field] = {}
+    for name, own in shapes.items():
         of = f" of field '{name}'" if name else ""
-        own_grid: Any = grids.get(name)
-        _check_kinds(of, shapes[name], samplers.get(name), own_grid, trained.get(name))
-        given = None if x is None else each(x, shapes)[name]
-        own_stream = stream if stream is not None else "" if given is None else f"{own_grid[0].t:g}"
-        noise = Noise(
-            seeds, shapes[name], name, stream=own_stream, mask=masks.get(name), device=device, dtype=precision
-        )
-        fields[name] = _Field(of, own_grid, noise, given)
+        _check_kinds(of, own, samplers[name], grids[name], processes[name])
+        key = stream if stream is not None else "" if x is None else f"{grids[name][0].t:g}"
+        noise = Noise(seeds, own, name, stream=key, mask=masks[name], device=device, dtype=name_of(dtype))
+        fields[name] = _Field(of, grids[name], noise, given[name])
     if mask is not None:
         condition = {**(condition or {}), "mask": merge({name: field.noise.mask for name, field in fields.items()})}
     total, done, previous = max(len(field.grid) for field in fields.values()) - 1, 0, None
 
     with nullcontext() if gradients else no_grad(next(iter(fields.values())).x):
         for name, field in fields.items():
-            field.walk = samplers[name](field.x, field.grid, field.noise)
-            if not isinstance(field.walk, Generator):
-                raise DiffusionError(
-                    f"the sampler{field.of} is no coroutine: it must yield ModelCalls and StepResults"
-                )
-            field.advance(None)
-        while running := [field for field in fields.values() if field.request is not None]:
-            behind = min(field.walked() for field in running) + 1e-9
-            stepping = {n: field for n, field in fields.items() if field in running and field.walked() <= behind}
+            field.start(samplers[name])
+        while running := {name: field for name, field in fields.items() if field.request is not None}:
+            behind = min(field.walked() for field in running.values()) + 1e-9 if len(running) > 1 else math.inf
+            stepping = {name: field for name, field in running.items() if behind > 1 or field.walked() <= behind}
             while asking := [name for name, field in stepping.items() if isinstance(field.request, ModelCall)]:
                 seen = {name: field.seen() for name, field in fields.items()}
-                told = {**(condition or {}), "previous": previous} if self_conditioning else condition
+                if self_conditioning:
+                    condition = {**(condition or {}), "previous": previous}
                 states, levels = (merge({name: pair[i] for name, pair in seen.items()}) for i in (0, 1))
-                answers = split(denoise(states, levels, told))
+                answers = split(denoise(states, levels, condition))
                 replies = {n: field.checked(answers.get(n), *seen[n], done + 1) for n, field in fields.items()}
                 if self_conditioning:
                     previous = merge({name: reply.x0 for name, reply in replies.items()})
@@ -117,13 +106,10 @@ def sample(
                     fields[name].advance(replies[name])
             done += 1
             for hook in hooks:
-                changed = hook(
-                    merge({name: field.request for name, field in stepping.items()}),
-                    merge({name: field.noise for name, field in fields.items()}),
-                )
+                steps = merge({name: field.request for name, field in stepping.items()})
+                changed = hook(steps, merge({name: field.noise for name, field in fields.items()}))
                 for name, value in split(changed).items() if changed is not None else ():
-                    if name not in stepping:
-                        raise DiffusionError(f"hook {hook!r}: there is no field '{name}' in this step")
+                    require(name in stepping, f"hook {hook!r}: there is no field '{name}' in this step")
                     stepping[name].request = stepping[name].request._replace(x=value)
             for field in stepping.values():
                 field.step(done)
@@ -137,72 +123,61 @@ class _Field:
 
     def __init__(self, of: str, grid: Grid, noise: Noise, x: Any) -> None:
         self.of, self.grid, self.noise, self.level = of, grid, noise, grid[0]
-        self.walk: Walk
         self.request: Any = None
-        process = grid.process
+        process: Any = grid.process
         if x is None:
-            self.x = process.project(process.prior(grid[0], noise), noise.mask)
+            self.x = self.project(process.prior(grid[0], noise))
             return
-        self.x = _as_state(x, noise)
-        self.check_shape(self.x, "x")
+        x = _as_state(x, noise)
+        self.check_shape(x, "x")
         try:
-            self.x = process.project(self.x, noise.mask)
+            self.x = self.project(x)
             process.check(self.x)
         except DiffusionError as error:
-            raise DiffusionError(f"x{of}, shape {tuple(self.x.shape)}: {error}") from None
+            raise DiffusionError(f"x{of}, shape {tuple(x.shape)}: {error}") from None
+
+    def project(self, x: Array) -> Array:
+        return self.grid.process.project(x, self.noise.mask)
 
     def check_shape(self, x: Array, what: str) -> None:
-        wanted = self.noise.shape
-        shape = tuple(getattr(x, "shape", ()))
+        shape, wanted = tuple(getattr(x, "shape", ())), self.noise.shape
         if shape != wanted:
             made = f"{wanted[0]} seeds and the shape of a sample, {wanted[1:]}, make {wanted}"
             raise DiffusionError(f"{what}{self.of} has the shape {shape}: {made}")
+
+    def start(self, sampler: Sampler) -> None:
+        self.walk = sampler(self.x, self.grid, self.noise)
+        coroutine = isinstance(self.walk, Generator)
+        require(coroutine, f"the sampler{self.of} is no coroutine: it must yield ModelCalls and StepResults")
+        self.advance(None)
 
     def walked(self) -> float:
         """Which share of its grid's steps lies behind the time at which it asks."""
         times, t = self.grid.times, self.request.t.t
         i = min(bisect.bisect_left(times, -t, 1, key=lambda time: -time), len(times) - 1)  # t lies above time i
         share: float = (times[i - 1] - t) / (times[i - 1] - times[i])
-        walked: float = (i - 1 + min(max(share, 0.0), 1.0)) / (len(times) - 1)
-        return walked
+        return (i - 1 + min(max(share, 0.0), 1.0)) / (len(times) - 1)
 
     def seen(self) -> tuple[Array, NoiseLevel]:
         """The state that the denoiser is shown, and its level; one that stands goes nowhere."""
         if isinstance(self.request, ModelCall):
             x, t, s = self.request
-            return self.grid.process.project(x, self.noise.mask), t if s is None else t._replace(s=s)
+            return self.project(x), t if s is None else t._replace(s=s)
         x, t = (self.x, self.level) if self.request is None else (self.request.x, self.request.s)
-        return self.grid.process.project(x, self.noise.mask), t._replace(s=t)
+        return self.project(x), t._replace(s=t)
 
     def checked(self, reply: Any, x: Array, t: NoiseLevel, step: int) -> Prediction:
         """The denoiser's reply, in the dtype and the space of the state."""
-        where, process = f"step {step}{self.of}, at t = {t.t:.4g}: ", self.grid.process
-        if not isinstance(reply, Prediction):
-            what = "no prediction of it" if reply is None else f"a {type(reply).__name__}; return a Prediction(x0)"
-            raise DiffusionError(f"{where}the denoiser gave {what}")
-        x0, wanted = reply.x0, process.output_shape(tuple(x.shape))
-        if not hasattr(x0, "shape") or namespace(x0) is not namespace(x):
-            raise DiffusionError(
-                f"{where}the denoiser predicts a {type(x0).__name__}, the state is a {type(x).__name__}; for tensors "
-                'of torch give `sample` a device, "cpu" for one'
-            )
-        if tuple(x0.shape) != wanted:
-            raise DiffusionError(
-                f"{where}the denoiser's prediction has the shape {tuple(x0.shape)}, the state {tuple(x.shape)}; "
-                f"{wanted} is needed"
-            )
-        variance: Any = reply.variance
-        if hasattr(variance, "dtype") and variance.dtype != x.dtype:
-            variance = cast(variance, x.dtype)
-        if is_tokens(x):
-            if not bool((x0 == x0).all()):  # drawn tokens hide a NaN
-                raise DiffusionError(
-                    f"{where}the logits, of shape {wanted}, are not numbers (NaN); look at the network"
-                )
-        elif x0.dtype != x.dtype:
+        process: Any = self.grid.process
+        wrong = _wrong(reply, x, process.output_shape(tuple(x.shape)))
+        if wrong:
+            raise DiffusionError(f"step {step}{self.of}, at t = {t.t:.4g}: {wrong}")
+        x0, variance = reply.x0, reply.variance
+        if x0.dtype != x.dtype and not is_tokens(x):
             x0 = cast(x0, x.dtype)
-        x0 = process.project(x0, self.noise.mask)
-        return reply if x0 is reply.x0 and variance is reply.variance else reply._replace(x0=x0, variance=variance)
+        if hasattr(variance, "dtype"):
+            variance = cast(variance, x.dtype)
+        return Prediction(self.project(x0), variance, reply.extra)
 
     def advance(self, reply: Any) -> None:
         """Sends the sampler what it waits for."""
@@ -213,45 +188,56 @@ class _Field:
             self.check_shape(self.x, "what the sampler returns")
             return
         if not isinstance(self.request, (ModelCall, StepResult)):
-            raise DiffusionError(
-                f"the sampler{self.of} yields {type(self.request).__name__}: a ModelCall or a StepResult is needed"
-            )
+            kind = type(self.request).__name__
+            raise DiffusionError(f"the sampler{self.of} yields {kind}: a ModelCall or a StepResult is needed")
         self.check_shape(self.request.x, "what the sampler yields")
 
     def step(self, done: int) -> None:
         """Goes on from the state that the sampler, or a hook, has stepped to."""
-        result, what = self.request, f"step {done}: what the sampler or a hook has made"
-        self.check_shape(result.x, what)
-        x = result.x
+        x, t, s = self.request[:3]
+        what = f"step {done}: what the sampler or a hook has made"
+        self.check_shape(x, what)
         if type(x) is not type(self.x) or x.dtype != self.x.dtype:
             x = _as_state(x, self.noise)
-            if ("float" in str(x.dtype)) != ("float" in str(self.x.dtype)):
-                raise DiffusionError(f"{what}{self.of} is of {x.dtype}; {self.x.dtype} is needed")
-        self.x, self.level = self.grid.process.project(x, self.noise.mask), result.s
-        if not finite(result.x):
-            where = f"step {done}{self.of}, from t = {result.t.t:.4g} to {result.s.t:.4g}"
+            kind = f"{what}{self.of} is of {x.dtype}; {self.x.dtype} is needed"
+            require(("float" in name_of(x.dtype)) == ("float" in name_of(self.x.dtype)), kind)
+        if not finite(x):
             raise DiffusionError(
-                f"{where}: a value is not finite in a state of shape {tuple(result.x.shape)}; look at what the "
-                "network answers there, and at the scale of guidance"
+                f"step {done}{self.of}, from t = {t.t:.4g} to {s.t:.4g}: a value is not finite in a state of shape "
+                f"{tuple(x.shape)}; look at what the network answers there, and at the scale of guidance"
             )
+        self.x, self.level = self.project(x), s
         self.advance(self.x)
 
 
 def _check_kinds(of: str, shape: Any, sampler: Any, grid: Any, trained: Any) -> None:
     """Raises DiffusionError for what is not of the kind that `sample` needs."""
-    if sampler is None or grid is None:
-        raise DiffusionError(f"the state{of} has no sampler or no grid, and so no process: give it one")
-    if not isinstance(shape, Sequence) or not all(map(COUNT.holds, shape)):
-        raise DiffusionError(f"shape = {shape!r}{of}: a tuple of whole numbers is needed, (2,) for two numbers")
-    if not callable(sampler):
-        raise DiffusionError(f"sampler = {sampler!r}{of}: a function is needed; by name they are in SAMPLERS")
-    if not isinstance(grid, Grid):
-        raise DiffusionError(f"grid = {grid!r}{of}: a Grid is needed, uniform(process, 20) for one")
-    if trained is not None and (type(trained), trained.schedule) != (type(grid.process), grid.process.schedule):
-        raise DiffusionError(
-            f"the denoiser{of} was trained on {trained!r}, and the grid is of {grid.process!r}; make the grid of the "
-            "denoiser's process"
-        )
+    given = sampler is not None and grid is not None
+    require(given, f"the state{of} has no sampler or no grid, and so no process: give it one")
+    sizes = isinstance(shape, Sequence) and all(map(COUNT.holds, shape))
+    require(sizes, f"shape = {shape!r}{of}: a tuple of whole numbers is needed, (2,) for two numbers")
+    require(callable(sampler), f"sampler = {sampler!r}{of}: a function is needed; by name they are in SAMPLERS")
+    require(isinstance(grid, Grid), f"grid = {grid!r}{of}: a Grid is needed, uniform(process, 20) for one")
+    agree = trained is None or trained == grid.process
+    was = f"the denoiser{of} was trained on {trained!r}, and the grid is of {grid.process!r}"
+    require(agree, f"{was}; make the grid of the denoiser's process")
+
+
+def _wrong(reply: Any, x: Array, wanted: tuple[int, ...]) -> str:
+    """What is wrong with a reply to the state x, or nothing."""
+    if not isinstance(reply, Prediction):
+        kind = "no prediction of it" if reply is None else f"a {type(reply).__name__}; return a Prediction(x0)"
+        return f"the denoiser gave {kind}"
+    x0 = reply.x0
+    if not hasattr(x0, "shape") or namespace(x0) is not namespace(x):
+        kinds = f"the denoiser predicts a {type(x0).__name__}, the state is a {type(x).__name__}"
+        return f'{kinds}; for tensors of torch give `sample` a device, "cpu" for one'
+    if tuple(x0.shape) != wanted:
+        shapes = f"the shape {tuple(x0.shape)}, the state {tuple(x.shape)}"
+        return f"the denoiser's prediction has {shapes}; {wanted} is needed"
+    if is_tokens(x) and not bool((x0 == x0).all()):  # drawn tokens hide a NaN
+        return f"the logits, of shape {wanted}, are not numbers (NaN); look at the network"
+    return ""
 
 
 def _as_state(x: Any, noise: Noise) -> Array:
@@ -260,6 +246,6 @@ def _as_state(x: Any, noise: Noise) -> Array:
         import torch
 
         x = x.to(noise.device) if torch.is_tensor(x) else torch.asarray(x, device=noise.device)
-    elif not isinstance(x, np.ndarray):
-        raise DiffusionError(f"a state is a {type(x).__name__}: give `sample` its device, or a NumPy array")
-    return cast(x, getattr(namespace(x), noise.dtype)) if "float" in str(x.dtype) else x
+    kind = f"a state is a {type(x).__name__}: give `sample` its device, or a NumPy array"
+    require(noise.device is not None or isinstance(x, np.ndarray), kind)
+    return cast(x, getattr(namespace(x), noise.dtype)) if "float" in name_of(x.dtype) else x

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from inkwash.diffusion.errors import DiffusionError
+from inkwash.diffusion.errors import require
 from inkwash.diffusion.options import COUNT, POSITIVE, UNIT, Range, checked
 from inkwash.diffusion.process import Process
 from inkwash.diffusion.schedule import NoiseLevel
@@ -28,20 +28,17 @@ class Grid:
     times: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.process, Process):
-            raise DiffusionError(f"grid: {self.process!r} is no process; of a schedule, take Gaussian(schedule)")
+        kind = f"grid: {self.process!r} is no process; of a schedule, take Gaussian(schedule)"
+        require(isinstance(self.process, Process), kind)
         t = tuple(map(float, self.times))
         object.__setattr__(self, "times", t)
-        if len(t) < 2 or not t[0] <= 1 or not t[-1] >= 0:
-            raise DiffusionError("grid: at least two times are needed, descending from at most 1 to at least 0")
+        fits = len(t) > 1 and t[0] <= 1 and t[-1] >= 0
+        require(fits, "grid: at least two times are needed, descending from at most 1 to at least 0")
         for step, (a, b) in enumerate(pairwise(self), 1):
-            if not a.t > b.t:
-                raise DiffusionError(f"grid, step {step}: from t = {a.t:.6g} to {b.t:.6g}; the times must descend")
-            if not a.sigma * b.alpha > b.sigma * a.alpha:
-                raise DiffusionError(
-                    f"grid, step {step}: sigma / alpha does not fall from t = {a.t:.6g} to {b.t:.6g}; a schedule "
-                    "must be monotone in log-SNR"
-                )
+            ends = f"from t = {a.t:.6g} to {b.t:.6g}"
+            require(a.t > b.t, f"grid, step {step}: {ends}; the times must descend")
+            falls = f"grid, step {step}: sigma / alpha does not fall {ends}; a schedule must be monotone in log-SNR"
+            require(a.sigma * b.alpha > b.sigma * a.alpha, falls)
 
     @cached_property
     def levels(self) -> tuple[NoiseLevel, ...]:
@@ -57,7 +54,7 @@ class Grid:
 
     def at_sigma(self, sigma: float) -> NoiseLevel:
         """The level where sigma / alpha is `sigma`, or t = 1 if the schedule does not reach it."""
-        return self.at(min(self.process.schedule.sigma_to_t(sigma), 1.0))
+        return self.at(self.process.schedule.sigma_to_t(sigma))
 
     def __iter__(self) -> Iterator[NoiseLevel]:
         return iter(self.levels)
@@ -82,11 +79,10 @@ def leading(process: Process, steps: int, table: int = 1000, steps_offset: int =
 
     It never visits the noisiest entry. Index i lies at t = (i + 1) / table.
     """
-    indices = np.arange(_at_most(steps, table))[::-1] * (table // steps) + steps_offset
-    if indices[0] >= table:
-        raise DiffusionError(
-            f"leading: steps_offset = {steps_offset}: at most {table - 1 - indices[0] + steps_offset} is possible"
-        )
+    indices = np.arange(_at_most(steps, table))[::-1] * (table // steps)
+    most = table - 1 - indices[0]
+    require(steps_offset <= most, f"leading: steps_offset = {steps_offset}: at most {most} is possible")
+    indices = indices + steps_offset
     return Grid(process, (*((indices + 1) / table), 0.0))
 
 
@@ -137,39 +133,24 @@ def beta(process: Process, steps: int, a: float = 0.6, b: float = 0.6) -> Grid:
     return Grid(process, (1.0, *(np.sin(quantiles[1:-1]) ** 2), 0.0))
 
 
-GRIDS: dict[str, Callable[..., Grid]] = {
-    grid.__name__: grid for grid in (uniform, leading, trailing, karras, exponential, beta)
-}
-
-
 def _levels(
-    name: str,
-    process: Process,
-    steps: int,
-    sigma_max: float | None,
-    sigma_min: float | None,
-    between: Callable[[float, float, int], np.ndarray],
+    name: str, process: Process, steps: int, high: float | None, low: float | None, between: Callable[..., np.ndarray]
 ) -> Grid:
     """`steps` noise levels between two ends, then t = 0, which is itself the lower end where it is not clean."""
     schedule = Grid(process, (1.0, 0.0)).process.schedule
-    low = schedule.sigma_min if sigma_min is None else sigma_min
-    high = min(schedule.sigma_max if sigma_max is None else sigma_max, schedule.at(1.0).edm_sigma)
+    low = schedule.sigma_min if low is None else low
+    high = min(schedule.sigma_max if high is None else high, schedule.at(1.0).edm_sigma)
     floor = schedule.at(0.0).edm_sigma
-    if not high > max(low, floor):
-        raise DiffusionError(f"{name}: sigma_max = {high:.6g} must be above sigma_min = {max(low, floor):.6g}")
-    times = []
-    for sigma in between(high, low, steps) if low > floor else between(high, floor, steps + 1)[:-1]:
-        times.append(min(schedule.sigma_to_t(float(sigma)), 1.0))  # rounding may step over the end
-        found = schedule.at(times[-1]).edm_sigma
-        if not abs(found - sigma) <= 1e-3 * sigma:
-            raise DiffusionError(
-                f"{schedule!r}: sigma_to_t({sigma:.6g}) is t = {times[-1]:.6g}, where sigma / alpha is {found:.6g}; "
-                "it must be the inverse"
-            )
-    return Grid(process, (*times, 0.0))
+    ordered = high > max(low, floor)
+    require(ordered, f"{name}: sigma_max = {high:.6g} must be above sigma_min = {max(low, floor):.6g}")
+    sigmas = between(high, low, steps) if low > floor else between(high, floor, steps + 1)[:-1]
+    return Grid(process, (*schedule.sigma_to_t(sigmas), 0.0))
 
 
 def _at_most(steps: int, table: int) -> int:
-    if steps > table:
-        raise DiffusionError(f"steps = {steps}: at most the table's {table} are possible")
+    require(steps <= table, f"steps = {steps}: at most the table's {table} are possible")
     return steps
+
+
+_all = uniform, leading, trailing, karras, exponential, beta
+GRIDS: dict[str, Callable[..., Grid]] = {grid.__name__: grid for grid in _all}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from functools import reduce
 from itertools import product
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +17,7 @@ import numpy as np
 from inkwash.diffusion.arrays import Array, by_field, each, is_tokens, like, merge, namespace, norm, per_sample, split
 from inkwash.diffusion.arrays import quantile as quantile_of
 from inkwash.diffusion.denoiser import Condition, Denoise
-from inkwash.diffusion.errors import DiffusionError
+from inkwash.diffusion.errors import DiffusionError, require
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.options import COUNT, NOT_NEGATIVE, POSITIVE, REAL, UNIT, Bound, Range, maker
 from inkwash.diffusion.process import Prediction
@@ -47,8 +48,7 @@ def on(field: str, apply: Callable[..., Any]) -> Callable[..., Any]:
         if len(args) == 1:
             return _on_field(args[0], field, apply)
         steps, noises = args
-        if field not in split(noises):
-            raise DiffusionError(f"on: the state has no field '{field}'")
+        require(field in split(noises), f"on: the state has no field '{field}'")
         changed = apply(steps[field], noises[field]) if field in steps else None
         return None if changed is None else {field: changed}
 
@@ -58,8 +58,7 @@ def on(field: str, apply: Callable[..., Any]) -> Callable[..., Any]:
 @maker()
 def _on_field(denoise: Denoise, field: str, apply: Callable[[Denoise], Denoise]) -> Denoise:
     def guided(x: Any, t: Any, condition: Condition | None) -> Any:
-        if not isinstance(x, dict) or field not in x:
-            raise DiffusionError(f"on: the state has no field '{field}'")
+        require(isinstance(x, dict) and field in x, f"on: the state has no field '{field}'")
         answers: dict[str, Prediction] = {}
         levels = each(t, x)
 
@@ -113,11 +112,10 @@ def x0_guide(tokens: bool = False, **ranges: Any) -> Callable[[F], Any]:
 
 def single(x: Any, name: str, tokens: bool | None = None) -> None:
     """Raises DiffusionError for a state of named fields, and for tokens or numbers where the other is meant."""
-    if isinstance(x, dict):
-        raise DiffusionError(f"{name} is for a single state: give it to one field, on('{next(iter(x))}', ...)")
-    if tokens is not None and is_tokens(x) != tokens:
-        wanted, given = ("tokens", "numbers") if tokens else ("numbers", "tokens")
-        raise DiffusionError(f"{name}: a guide of {wanted}, given {given}")
+    one = not isinstance(x, dict)
+    require(one, f"{name} is for a single state: give it to one field, on('{next(iter(split(x)))}', ...)")
+    wanted, given = ("tokens", "numbers") if tokens else ("numbers", "tokens")
+    require(tokens is None or is_tokens(x) == tokens, f"{name}: a guide of {wanted}, given {given}")
 
 
 def within(t: Any, interval: tuple[float, float]) -> bool:
@@ -201,9 +199,9 @@ def autoguidance(
 
     Karras et al. 2024, 2406.02507, equation 3. Outside `interval`, and at scale 1, the weak model is not called.
     """
-
-    if trained_process(weak) not in (None, trained_process(denoise)) and trained_process(denoise) is not None:
-        raise DiffusionError("autoguidance: both denoisers must be of one process, and so of one schedule")
+    ours, theirs = trained_process(denoise), trained_process(weak)
+    one = ours is None or theirs is None or ours == theirs
+    require(one, "autoguidance: both denoisers must be of one process, and so of one schedule")
 
     def mixed(x: Array, good: Prediction, bad: Prediction) -> Prediction:
         return good._replace(x0=beyond(good.x0, bad.x0, scale, is_tokens(x)))
@@ -321,16 +319,15 @@ def gradient(f: Callable[[Any], torch.Tensor], x: Any, name: str) -> dict[str, t
 
     with torch.enable_grad():
         free = {n: v.detach().requires_grad_() for n, v in fields.items() if not is_tokens(v)}
-        if not free:
-            raise DiffusionError(f"{name}: tokens have no gradients")
+        require(free, f"{name}: tokens have no gradients")
         slopes = torch.autograd.grad(f(merge({**fields, **free})).sum(), [*free.values()], allow_unused=True)
     return {n: slope for n, slope in zip(free, slopes, strict=True) if slope is not None}
 
 
 def needs_torch(x: Array, name: str) -> None:
     """Raises DiffusionError for a NumPy array."""
-    if isinstance(x, np.ndarray):
-        raise DiffusionError(f"{name} needs gradients: bring a torch network and tensors (`sample`: a device)")
+    torch = not isinstance(x, np.ndarray)
+    require(torch, f"{name} needs gradients: bring a torch network and tensors (`sample`: a device)")
 
 
 def _std(x: Array) -> Array:
@@ -408,45 +405,38 @@ def tiled(denoise: Denoise, size: int, overlap: int) -> Denoise:
     What a condition holds of the state's spatial shape is cut along; variances and by-products are averaged alike,
     those without that shape over all windows. Raises DiffusionError for overlap >= size.
     """
-    if overlap >= size:
-        raise DiffusionError(f"tiled: overlap = {overlap} must be smaller than size = {size}")
+    require(overlap < size, f"tiled: overlap = {overlap} must be smaller than size = {size}")
 
     def starts(n: int) -> list[int]:
         return [*range(0, max(n - size, 0), size - overlap), max(n - size, 0)]
 
     def guided(x: Array, t: NoiseLevel, condition: Condition | None) -> Prediction:
         single(x, "tiled", tokens=False)
-        spatial, windows, weights, answers = tuple(x.shape[2:]), [], [], []
-        for corner in product(*map(starts, spatial)):
-            window = (..., *(slice(a, a + size) for a in corner))
-            weight = like(np.ones(x[window].shape[2:]), x)
-            for axis, n in enumerate(weight.shape):
-                place = np.arange(n)
-                ramp = like(np.minimum(np.minimum(place, n - 1 - place) + 1, overlap + 1), x)
-                weight = weight * ramp.reshape(-1, *[1] * (len(spatial) - 1 - axis))
-            cut = {
-                key: value[window] if tuple(getattr(value, "shape", ())[2:]) == spatial else value
-                for key, value in (condition or {}).items()
-            }
-            windows.append(window)
-            weights.append(weight)
-            answers.append(denoise(x[window], t, cut))
+        spatial, answers = tuple(x.shape[2:]), []
+        windows = [(..., *(slice(a, a + size) for a in corner)) for corner in product(*map(starts, spatial))]
+        places = [np.arange(min(n, size)) for n in spatial]  # in a window
+        weight = like(reduce(np.multiply.outer, [np.minimum(np.minimum(k, k[::-1]), overlap) + 1 for k in places]), x)
+        for window in windows:
 
-        def blended(values: Any) -> Any:
+            def cut(value: Any, window: Any = window) -> Any:
+                return value[window] if tuple(getattr(value, "shape", ())[2:]) == spatial else value
+
+            answers.append(denoise(x[window], t, {key: cut(value) for key, value in (condition or {}).items()}))
+
+        def blended(*values: Any) -> Any:
             if values[0] is None:
                 return None
-            if isinstance(values[0], dict):
-                return {key: blended([value[key] for value in values]) for key in values[0]}
-            if values[0].shape[2:] != weights[0].shape:  # of a whole window
+            if values[0].shape[2:] != weight.shape:  # of a whole window
                 return sum(values) / len(values)
-            total = like(np.zeros((*values[0].shape[:2], *spatial)), values[0])
-            share = like(np.zeros(spatial), x)
-            for value, window, weight in zip(values, windows, weights, strict=True):
+            total, share = (like(np.zeros((*values[0].shape[:2], *spatial)), values[0]) for _ in range(2))
+            for value, window in zip(values, windows, strict=True):
                 total[window] += weight * value
                 share[window] += weight
             return total / share
 
-        return Prediction(*map(blended, zip(*answers, strict=True)))
+        return Prediction(
+            *(None if part[0] is None else by_field(blended, *part) for part in zip(*answers, strict=True))
+        )
 
     return guided
 
@@ -489,18 +479,16 @@ def known_region(process: Any, x0: Any, mask: Any) -> Hook:
     """
 
     def paste(steps: Any, noises: Any) -> Any:
-        changed, steps, noises = {}, split(steps), split(noises)
-        if unknown := [name for name in split(x0) if name not in noises]:
-            raise DiffusionError(f"known_region: the state has no field '{unknown[0]}'")
-        for name in split(x0).keys() & steps.keys():
-            step, own = steps[name], each(process, steps)[name]
-            known, where = (
-                like(split(x0)[name], step.x),
-                like(each(mask, steps)[name], step.x, namespace(step.x).bool),
-            )
-            if step.s.sigma:
-                known = own.noise(known, step.s, own.eps(noises[name]))
-            changed[name] = own.merge(step.x, known, where)
+        changed, steps = {}, split(steps)
+        for name, value in split(x0).items():
+            require(name in split(noises), f"known_region: the state has no field '{name}'")
+            if name not in steps:
+                continue
+            x, s, own = steps[name].x, steps[name].s, each(process, steps)[name]
+            known, where = like(value, x), like(each(mask, steps)[name], x, namespace(x).bool)
+            if s.sigma:
+                known = own.noise(known, s, own.eps(split(noises)[name]))
+            changed[name] = own.merge(x, known, where)
         return merge(changed) if changed else None
 
     return paste

@@ -8,13 +8,10 @@ An objective is a function of a `Term` to errors, elementwise or one a sample; a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from inkwash.diffusion.arrays import Array, namespace, pick
-from inkwash.diffusion.options import COUNT, POSITIVE, REAL, check, maker
+from inkwash.diffusion.options import COUNT, POSITIVE, REAL, maker
 from inkwash.diffusion.process import Gaussian, Prediction, Process
 from inkwash.diffusion.schedule import NoiseLevel
 
@@ -153,7 +150,8 @@ def logit_normal(mean: float = 0.0, std: float = 1.0) -> Times:
 @maker(mean=REAL, std=POSITIVE)
 def log_normal(process: Process, mean: float = -1.2, std: float = 1.2) -> Times:
     """Times at which log(sigma / alpha) ~ N(mean, std^2), as EDM trains (2206.00364, table 1)."""
-    return _normal(mean, std, lambda u: u.exp().apply_(process.schedule.sigma_to_t).clamp(1e-5, 1.0))
+    times = process.schedule.sigma_to_t
+    return _normal(mean, std, lambda u: u.new_tensor(times(u.exp().numpy())).clamp(min=1e-5))
 
 
 def _normal(mean: float, std: float, time: Callable[[torch.Tensor], torch.Tensor]) -> Times:
@@ -163,43 +161,3 @@ def _normal(mean: float, std: float, time: Callable[[torch.Tensor], torch.Tensor
         return time(mean + std * torch.special.ndtri(uniform_times(count, generator)))
 
     return times
-
-
-@dataclass
-class LossAware:
-    """Times drawn with p(t) proportional to the root of the mean squared loss there, in `bins` equal parts of (0, 1).
-
-    The noisy bound then needs fewer draws for the same mean (Improved DDPM, 2102.09672, section 3.3). It remembers
-    the last `history` losses of each bin and draws uniformly until every bin has as many; give one object to each
-    training.
-    """
-
-    bins: int = 100
-    history: int = 10
-    _losses: list[list[float]] = field(default_factory=list, repr=False)
-
-    def __post_init__(self) -> None:
-        check("LossAware", vars(self), {"bins": COUNT, "history": COUNT})
-        self._losses = self._losses or [[] for _ in range(self.bins)]
-
-    def probabilities(self) -> Array:
-        """Of each bin: (bins,), float64; a thousandth of all draws stays uniform."""
-        bins = self.bins
-        if min(map(len, self._losses)) < self.history:
-            return np.full(bins, 1 / bins)
-        root = np.square(self._losses).mean(1) ** 0.5
-        return 0.999 * root / root.sum() + 0.001 / bins
-
-    def __call__(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
-        """`count` times; see `uniform_times`."""
-        u, p = uniform_times(count, generator), self.probabilities()
-        times = np.interp(u, np.append(0.0, np.cumsum(p)), np.linspace(0, 1, len(p) + 1))
-        return u.new_tensor(times).clamp(min=1e-5)
-
-    def reweight(self, t: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
-        """The losses (batch,) at times t over bins * p(t), which leaves their mean unbiased; and remembers them."""
-        bins = (t * self.bins).long().clamp(max=self.bins - 1).tolist()
-        density = self.probabilities()[bins] * self.bins
-        for i, loss in zip(bins, losses.tolist(), strict=True):
-            self._losses[i] = [*self._losses[i], loss][-self.history :]
-        return losses / losses.new_tensor(density)

@@ -15,26 +15,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 
 from inkwash.diffusion.arrays import Array, linear_combination
-from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.options import UNIT, Range
 from inkwash.diffusion.process import Normal
-from inkwash.diffusion.samplers import (
-    ModelCall,
-    StepResult,
-    Walk,
-    brownian,
-    ddim_step_eps,
-    ddim_step_x0,
-    eps_from_x0,
-    sampler,
-)
+from inkwash.diffusion.samplers import ModelCall, StepResult, Walk, brownian, ddim_step_eps, ddim_step_x0
+from inkwash.diffusion.samplers import eps_from_x0, sampler
 from inkwash.diffusion.schedule import NoiseLevel
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
@@ -66,29 +56,29 @@ def polynomial_mean(past: Past, h: float, tilt: float) -> Array:
 
 
 def multistep(
-    x: Array, grid: Grid, noise: Noise, variable: Literal["x0", "eps", "sigma"], order: int, eta: float = 0.0
+    x: Array, grid: Grid, noise: Noise, variable: str, order: int, eta: float = 0.0, exact: bool = True
 ) -> Walk:
     """The step of `variable` with the polynomial through its last `order` values.
 
-    x0: the clean prediction in lambda; with eta the reverse SDE, whose integral is tilted by (1 + eta) h. eps: the
-    noise in lambda. sigma: the noise in sigma / alpha (Adams-Bashforth).
+    "x0": the clean prediction in lambda; with eta the reverse SDE, whose integral is tilted by (1 + eta) h. "eps":
+    the noise in lambda. "sigma": the noise in sigma / alpha (Adams-Bashforth), where there is no tilt. Unless
+    `exact` the mean over the step is taken without it: of two values, the one in the middle.
     """
     past: Past = []
     for t, s in pairwise(grid):
         prediction = yield ModelCall(x, t)
         x0, h, transition = prediction.x0, s.lambda_ - t.lambda_, None
+        in_sigma, inner = variable == "sigma" and t.alpha > 0, math.isfinite(h)
         if t.alpha:
-            place = t.edm_sigma if variable == "sigma" else t.lambda_
+            place = t.edm_sigma if in_sigma else t.lambda_
             past = [(place, x0 if variable == "x0" else eps_from_x0(x, x0, t)), *past][:order]
         if variable == "x0":
-            weights = mean_weights(past, h, (1 + eta) * h) if math.isfinite(h) else [1.0]
-            x0s = [value for _, value in past] if math.isfinite(h) else [x0]
-            transition = dpmpp_transition(x, x0s, weights, t, s, eta)
+            weights = mean_weights(past, h, (1 + eta) * h) if inner else [1.0]
+            transition = dpmpp_transition(x, [value for _, value in past] if inner else [x0], weights, t, s, eta)
             reached = brownian(transition, noise, t, s)
-        elif variable == "sigma" and t.alpha:
-            reached = ddim_step_eps(x, polynomial_mean(past, s.edm_sigma - t.edm_sigma, 0.0), t, s)
-        elif math.isfinite(h):
-            reached = ddim_step_eps(x, polynomial_mean(past, h, -h), t, s)
+        elif in_sigma or inner:
+            length = s.edm_sigma - t.edm_sigma if in_sigma else h
+            reached = ddim_step_eps(x, polynomial_mean(past, length, -h if exact and not in_sigma else 0.0), t, s)
         else:
             reached = ddim_step_x0(x, x0, t, s)
         x = yield StepResult(reached, t, s, prediction, transition if eta and s.sigma else None)
@@ -148,18 +138,7 @@ def dpm_solver_2m(x: Array, grid: Grid, noise: Noise) -> Walk:
     """DPM-Solver of second order in the noise, with one call a step: x_s = (alpha_s / alpha_t) x_t
     - sigma_s (exp(h) - 1) D, D = eps + (eps - previous eps) / (2 r), r the last h over this one (Lu et al. 2022,
     2206.00927, in its multistep form)."""
-    eps_before, h_before = x, math.inf
-    for t, s in pairwise(grid):
-        prediction = yield ModelCall(x, t)
-        eps, h = eps_from_x0(x, prediction.x0, t), s.lambda_ - t.lambda_
-        if math.isfinite(h):
-            slope = h / (2 * h_before)  # 1 / (2 r)
-            reached = ddim_step_eps(x, linear_combination([eps, eps_before], [1 + slope, -slope]), t, s)
-        else:
-            reached = ddim_step_x0(x, prediction.x0, t, s)
-        x = yield StepResult(reached, t, s, prediction)
-        eps_before, h_before = eps, h
-    return x
+    return (yield from multistep(x, grid, noise, "eps", 2, exact=False))
 
 
 @sampler(eta=UNIT)
@@ -209,25 +188,6 @@ def dpmpp_2s(x: Array, grid: Grid, noise: Noise) -> Walk:
         else:
             reached = ddim_step_x0(halfway, middle.x0, m, s)
         x = yield StepResult(reached, m, s, middle)
-    return x
-
-
-@sampler()
-def tabled(x: Array, grid: Grid, noise: Noise, table: Sequence[Sequence[float]]) -> Walk:
-    """A multistep rule whose weights are data: `ddim_step_x0` with sum_j c_j x0_j, row i of `table` the c of step i,
-    the newest first.
-
-    Every multistep rule for the clean prediction is such a table; others are learned, and need not add up to 1.
-
-    Raises DiffusionError for a table with another number of steps than the grid, or an empty or too long row.
-    """
-    if len(table) != len(grid) - 1 or not all(1 <= len(row) <= i + 1 for i, row in enumerate(table)):
-        raise DiffusionError(f"tabled: {len(grid) - 1} rows are needed, row i of 1 to i + 1 weights")
-    past: list[Array] = []
-    for (t, s), row in zip(pairwise(grid), table, strict=True):
-        prediction = yield ModelCall(x, t)
-        past = [prediction.x0, *past][: max(map(len, table))]
-        x = yield StepResult(ddim_step_x0(x, linear_combination(past[: len(row)], row), t, s), t, s, prediction)
     return x
 
 

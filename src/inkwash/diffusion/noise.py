@@ -5,23 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from inkwash.diffusion.arrays import Array, mask_like, numpy
-from inkwash.diffusion.errors import DiffusionError
+from inkwash.diffusion.errors import require
 
 
-def _word(value: int) -> np.ndarray:
-    """value mod 2^64 as an array without axes, with which NumPy is quickest."""
-    return np.array(value % 2**64, np.uint64)
-
-
-SHIFT, LOW, UNUSED = _word(32), _word(2**32 - 1), _word(11)
-FACTORS = [(_word(m), _word(m % 2**32), _word(m >> 32)) for m in (0xD2E7470EE14C6C93, 0xCA5A826395121157)]
-KEY_STEPS = _word(0x9E3779B97F4A7C15), _word(0xBB67AE8584CAA73B)
+LOW, HALF = np.uint64(2**32 - 1), np.uint64(32)
+FACTORS = np.array([0xD2E7470EE14C6C93, 0xCA5A826395121157], np.uint64).reshape(2, 1, 1)
+KEY_STEPS = np.array([0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B], np.uint64).reshape(2, 1, 1)
 COUNTERS = 16384  # worked on together: their words stay in the cache
 LAMBDA_MAX, LEAF = 32.0, 2.0**-10  # the tree of `between`
 
@@ -56,27 +51,31 @@ class Noise:
         device: Any = None,
         dtype: str = "float32",
     ) -> None:
-        if not hasattr(seeds, "__len__") or not len(seeds):
-            raise DiffusionError(f"seeds = {seeds!r}: one whole number for each sample is needed, as [3] or range(3)")
-        if dtype not in ("float32", "float64"):
-            raise DiffusionError(f"dtype = {dtype!r}: noise is 'float32' or 'float64'")
+        some = hasattr(seeds, "__len__") and len(seeds)
+        require(some, f"seeds = {seeds!r}: one whole number for each sample is needed, as [3] or range(3)")
+        require(
+            dtype in ("float32", "float64"),
+            f"dtype = {dtype!r}: states are float32 or float64, and so is their noise",
+        )
         self.seeds, self.shape = [_whole(seed) for seed in seeds], (len(seeds), *shape)
-        if mask is not None and tuple(mask.shape) != self.shape[: mask.ndim]:
-            of = f" of field '{field}'" if field else ""
-            raise DiffusionError(
-                f"mask{of} has the shape {tuple(mask.shape)}, the state {self.shape}: the mask must have the state's "
-                "first axes, the batch among them"
-            )
         self.field, self.stream, self.mask = field, stream, mask
         self.device, self.dtype, self._draws = device, dtype, 0
-        real = np.ones(self.shape, bool) if mask is None else mask_like(numpy(mask), np.empty(self.shape))
-        real = real.reshape(len(self.seeds), math.prod(shape))
-        order = np.argsort(real.sum(1), kind="stable")  # rows of as many numbers are drawn together
-        self._places = None if mask is None else np.arange(real.size).reshape(real.shape)[order][real[order]]
-        self._sorted_seeds, self._counts = np.array(self.seeds, np.uint64)[order], real.sum(1)[order]
-        self._rows = self._split(_hash(field, stream) if stream else _hash(field))
-        self._motion_rows: list[_Rows] = []
+        self._key = _hash(field, stream) if stream else _hash(field)
         self._path: dict[float, Any] = {}
+        self._places, real = None, np.full((len(seeds), 1), math.prod(shape))
+        if mask is not None:
+            of, given = f" of field '{field}'" if field else "", tuple(mask.shape)
+            said = (
+                f"mask{of} has the shape {given}, the state {self.shape}: the mask must have the state's first axes"
+            )
+            require(given == self.shape[: mask.ndim], f"{said}, the batch among them")
+            real = mask_like(numpy(mask), np.empty(self.shape)).reshape(len(seeds), -1)
+        counts = real.sum(1)
+        order = np.argsort(counts, kind="stable")  # rows of as many numbers are drawn together
+        if mask is not None:
+            self._places = np.arange(real.size).reshape(real.shape)[order][real[order]]
+        words = np.array(self.seeds, np.uint64)
+        self._rows = [(words[counts == count], count) for count in np.unique(counts[counts > 0]).tolist()]
 
     def _value(self) -> dict[str, Any]:
         value = {name: getattr(self, name) for name in ("seeds", "shape", "field", "stream", "dtype", "_draws")}
@@ -91,15 +90,13 @@ class Noise:
 
     def uniform(self) -> Array:
         """The next draw: independent numbers, uniform in (0, 1)."""
-        self._draws += 1
         below = np.nextafter(np.ones((), self.dtype), np.zeros((), self.dtype))  # the largest below 1
-        return self._out([np.minimum(rows.uniform(self._draws - 1).astype(self.dtype), below) for rows in self._rows])
+        return self._draw(lambda u: np.minimum(u.reshape(len(u), -1).astype(self.dtype), below))
 
     def normal(self) -> Array:
         """The next draw: independent standard normal numbers, by the transform of Box and Muller:
         sqrt(-2 log u) cos(2 pi v), sqrt(-2 log u) sin(2 pi v)."""
-        self._draws += 1
-        return self._out([rows.normal(self._draws - 1, self.dtype) for rows in self._rows])
+        return self._draw(box_muller)
 
     def between(self, a: float, b: float) -> Array:
         """(B(b) - B(a)) / sqrt(b - a), 0 <= a < b < inf: standard normal, and the same picture on every grid.
@@ -121,11 +118,10 @@ class Noise:
         Raises DiffusionError for other a and b.
         """
         a, b = float(a), float(b)
-        if not 0 <= a < b < math.inf:
-            raise DiffusionError(f"between({a}, {b}): 0 <= a < b < inf is needed")
+        require(0 <= a < b < math.inf, f"between({a}, {b}): 0 <= a < b < inf is needed")
         (a_leaf, start), (b_leaf, end) = self._motion(a), self._motion(b)
         own = a_leaf == b_leaf
-        return self._out([self._standard(f"{a}/{b}") if own else (end - start) / math.sqrt(b - a)])
+        return self._out(self._standard(f"{a}/{b}") if own else (end - start) / math.sqrt(b - a))
 
     def _motion(self, snr: float) -> tuple[float, Any]:
         """Where the leaf of `snr` begins, and B(snr). What was drawn on the way to the last point is kept."""
@@ -146,21 +142,28 @@ class Noise:
             low, left, high, right = (middle, knot, high, right) if knot <= snr else (low, left, middle, knot)
 
     def _standard(self, key: str) -> np.ndarray:
-        """The standard normal numbers of the Brownian motion at `key`, float64."""
-        self._motion_rows = self._motion_rows or self._split(_hash(self.field, self.stream, "path"))
-        return np.concatenate([np.empty(0), *(rows.normal(_hash(key), "float64") for rows in self._motion_rows)])
+        """The standard normal numbers of the Brownian motion at `key`, float64, one row after the other."""
+        return self._numbers(_hash(self.field, self.stream, "path"), _hash(key), box_muller)
 
-    def _split(self, tag: int) -> list[_Rows]:
-        """Rows of as many numbers, as many together as fit the cache."""
-        parts: list[_Rows] = []
-        for count in np.unique(self._counts[self._counts > 0]).tolist():
-            seeds, size = self._sorted_seeds[self._counts == count], max(1, 4 * COUNTERS // (count + 3))
-            parts += [_Rows(seeds[i : i + size], tag, count) for i in range(0, len(seeds), size)]
-        return parts
+    def _draw(self, transform: Callable[[np.ndarray], np.ndarray]) -> Array:
+        self._draws += 1
+        return self._out(self._numbers(self._key, self._draws - 1, transform))
 
-    def _out(self, numbers: Sequence[np.ndarray]) -> Array:
+    def _numbers(self, key: int, draw: int, transform: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """`transform` of pairs (rows, 2, half) of uniform numbers, as many rows together as fit the cache."""
+        parts = [np.empty(0, self.dtype)]
+        for seeds, count in self._rows:
+            half = (count + 1) // 2
+            size = max(1, COUNTERS // (half // 2 + 1))
+            for i in range(0, len(seeds), size):
+                words = philox(seeds[i : i + size], key, draw, (half + 1) // 2)[:, : 2 * half]
+                u = ((words >> np.uint64(11)) + 0.5) * 2.0**-53  # (0, 1]: their logarithm is finite
+                parts.append(transform(u.reshape(-1, 2, half))[:, :count].reshape(-1))
+        return np.concatenate(parts)
+
+    def _out(self, numbers: np.ndarray) -> Array:
         """Numbers in their places, 0 where there is no element, on the device."""
-        values = np.concatenate([np.empty(0, self.dtype), *numbers], dtype=self.dtype, casting="same_kind")
+        values = numbers.astype(self.dtype, copy=False)
         if self._places is not None:
             values, drawn = np.zeros(math.prod(self.shape), self.dtype), values
             values[self._places] = drawn
@@ -171,101 +174,38 @@ class Noise:
         return torch.from_numpy(values.reshape(self.shape)).to(self.device)
 
 
-class _Rows:
-    """Rows of `count` numbers each, with the keys (seeds[i], tag)."""
-
-    def __init__(self, seeds: np.ndarray, tag: int, count: int) -> None:
-        self._seeds, self._tag, self._count, self._half = seeds, tag, count, (count + 1) // 2
-        self._first, self._ahead = 0, np.empty(0)
-
-    def uniform(self, draw: int) -> np.ndarray:
-        return self._unit(draw).swapaxes(0, 1).reshape(len(self._seeds), -1)[:, : self._count].reshape(-1)
-
-    def normal(self, draw: int, dtype: str) -> np.ndarray:
-        radius, turn = self._unit(draw)  # u and v; in place, for half the time
-        np.sqrt(np.multiply(np.log(radius, out=radius), -2, out=radius), out=radius)
-        np.subtract(0.5, turn, out=turn)
-        turn *= np.pi
-        np.sin(turn, out=turn)  # cos(pi v), then the double angle: half the time of np.cos and np.sin
-        cos = turn * turn
-        sin = np.subtract(1, cos)
-        turn *= np.sqrt(sin, out=sin)
-        turn *= 2
-        cos *= 2
-        cos -= 1
-        out = np.empty((len(radius), 2, self._half), dtype)
-        np.multiply(radius, cos, out=out[:, 0], casting="same_kind")
-        np.multiply(radius, turn, out=out[:, 1], casting="same_kind")
-        return out.reshape(len(radius), -1)[:, : self._count].reshape(-1)
-
-    def _unit(self, draw: int) -> np.ndarray:
-        """Numbers in (0, 1], so that their logarithm is finite: (2, rows, half). Few words are made ahead, for 1, 4,
-        16... draws, as long as these follow one another."""
-        last, counters, kept = self._first + len(self._ahead), (self._half + 1) // 2, min(4, 2 * self._half)
-        if not self._first <= draw < last:
-            most = COUNTERS // (len(self._seeds) * counters) if draw == last else 0
-            draws = max(1, min(4 * len(self._ahead), most))
-            self._first, self._ahead = draw, philox(self._seeds, self._tag, draw, draws, counters, kept)
-        words = self._ahead[draw - self._first][:, : 2 * self._half].reshape(-1, 2, self._half).swapaxes(0, 1)
-        u: np.ndarray = np.right_shift(words, UNUSED, order="C").astype(np.float64)
-        u += 0.5
-        u *= 2.0**-53
-        return u
+def box_muller(u: np.ndarray) -> np.ndarray:
+    """Standard normal numbers (rows, 2 half) of pairs of uniform ones (rows, 2, half)."""
+    radius, sin = np.sqrt(-2 * np.log(u[:, 0])), np.sin(np.pi * (0.5 - u[:, 1]))  # sin is cos(pi v)
+    square = sin**2  # of the double angle by its half: half the time of np.cos and np.sin
+    return np.concatenate([radius * (2 * square - 1), radius * (2 * sin * np.sqrt(1 - square))], 1)
 
 
-def philox(seeds: np.ndarray, tag: int, draw: int, draws: int, counters: int, kept: int = 4) -> np.ndarray:
-    """The words of Philox 4x64-10 with keys (seeds[i], tag) at the counters (1, draw + n, 0, 0), (2, draw + n, 0, 0)
-    and so on, those of np.random.Philox: (draws, len(seeds), kept * counters), all 4 of a counter or the first 2.
-    Salmon et al. 2011."""
-    words = np.empty((draws, len(seeds), counters, kept), np.uint64)
-    if draws * len(seeds) * (50 - counters) < 2500:  # a row costs NumPy as much to begin as this for 50 counters
-        generator = np.random.Philox(key=np.array([0, tag], np.uint64))
+def philox(seeds: np.ndarray, tag: int, draw: int, counters: int) -> np.ndarray:
+    """The words of Philox 4x64-10 with keys (seeds[i], tag) at the counters (1, draw, 0, 0), (2, draw, 0, 0) and so
+    on, those of np.random.Philox: (len(seeds), 4 counters). Salmon et al. 2011."""
+    if len(seeds) * (50 - counters) < 2500:  # a row costs NumPy as much to begin as this for 50 counters
+        words = np.empty((len(seeds), 4 * counters), np.uint64)
+        generator = np.random.Philox(key=np.array([0, tag], np.uint64), counter=np.array([0, draw, 0, 0], np.uint64))
         state: Any = generator.state
-        for n, i in np.ndindex(draws, len(seeds)):
-            state["state"]["counter"][1], state["state"]["key"][0] = draw + n, seeds[i]
-            generator.state = state
-            words[n, i] = generator.random_raw(4 * counters).reshape(-1, 4)[:, :kept]
-        return words.reshape(draws, len(seeds), -1)
-    x0, x1, x2, x3, spare, *work = np.empty((8, draws, len(seeds), counters), np.uint64)
-    number, key = np.arange(1, counters + 1, dtype=np.uint64), seeds[:, None].copy()
-    whole, low, high = FACTORS[0]
-    x0[:] = (np.arange(draws, dtype=np.uint64) + _word(draw)).reshape(-1, 1, 1) ^ key  # the first round, written out
-    x1[:] = 0
-    x2[:] = number * high + (number * low >> SHIFT) >> SHIFT ^ _word(tag)
-    x3[:] = number * whole
-    for i in range(1, 10):
-        key += KEY_STEPS[0]
-        if i < 9 or kept == 4:  # only the last two words need it at last
-            _multiply(x0, *FACTORS[0], spare, *work)
-            x0 ^= x3
-            x0 ^= _word(tag + i * int(KEY_STEPS[1]))
-        _multiply(x2, *FACTORS[1], x3, *work)
-        x2 ^= x1
-        x2 ^= key
-        x0, x1, x2, x3, spare = x2, x3, x0, spare, x1
-    np.stack([x0, x1, x2, x3][:kept], -1, out=words)
-    return words.reshape(draws, len(seeds), -1)
+        for i, seed in enumerate(seeds):
+            state["state"]["key"][0], generator.state = seed, state
+            words[i] = generator.random_raw(4 * counters)
+        return words
+    x, y = np.zeros((2, 2, len(seeds), counters), np.uint64)  # words 0 and 2, words 1 and 3
+    x[0], y[0] = np.arange(1, counters + 1, dtype=np.uint64), draw
+    keys = np.stack([seeds, np.full(len(seeds), tag, np.uint64)])[..., None]
+    for _ in range(10):
+        high, low = _times(x, FACTORS)
+        x, y, keys = high[::-1] ^ y ^ keys, low[::-1], keys + KEY_STEPS
+    return np.stack([x[0], y[0], x[1], y[1]], -1).reshape(len(seeds), -1)
 
 
-def _multiply(
-    x: np.ndarray, y: np.ndarray, y_low: np.ndarray, y_high: np.ndarray, product: np.ndarray, *work: np.ndarray
-) -> None:
-    """The low words of x y into `product`, the high ones, from products of half words, into x."""
-    low, middle, cross = work
-    np.multiply(x, y, out=product)
-    np.bitwise_and(x, LOW, out=low)
-    x >>= SHIFT
-    np.multiply(low, y_low, out=middle)
-    middle >>= SHIFT
-    np.multiply(x, y_low, out=cross)
-    cross += middle
-    low *= y_high
-    low += np.bitwise_and(cross, LOW, out=middle)
-    low >>= SHIFT
-    cross >>= SHIFT
-    x *= y_high
-    x += cross
-    x += low
+def _times(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The high and the low words of x y, from products of half words."""
+    x_low, x_high, y_low, y_high = x & LOW, x >> HALF, y & LOW, y >> HALF
+    cross = (x_low * y_low >> HALF) + x_high * y_low
+    return x_high * y_high + (cross >> HALF) + ((cross & LOW) + x_low * y_high >> HALF), x * y
 
 
 def child_seed(seed: int, *path: int | str) -> int:
@@ -280,6 +220,6 @@ def _hash(*names: str) -> int:
 
 
 def _whole(seed: Any) -> int:
-    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed < 2**64:
-        raise DiffusionError(f"seed {seed!r}: a whole number from 0 to 2^64 - 1 is needed")
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    require(whole and 0 <= seed < 2**64, f"seed {seed!r}: a whole number from 0 to 2^64 - 1 is needed")
     return int(seed)

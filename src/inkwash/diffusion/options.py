@@ -32,13 +32,10 @@ class Range(NamedTuple):
 
     def holds(self, value: Any) -> bool:
         if self.pair:
-            each = self._replace(pair=False)
             two = isinstance(value, (tuple, list)) and len(value) == 2
-            return two and all(map(each.holds, value)) and bool(value[0] <= value[1])
-        if not isinstance(value, Integral if self.whole else Real) or isinstance(value, bool):
-            return False
-        number: Any = value  # NaN is in no range
-        return bool(self.low <= number <= self.high) and not (self.above and number == self.low)
+            return two and all(map(self._replace(pair=False).holds, value)) and bool(value[0] <= value[1])
+        number = isinstance(value, Integral if self.whole else Real) and not isinstance(value, bool)
+        return number and bool(self.low <= value <= self.high) and not (self.above and value == self.low)
 
 
 REAL, UNIT, COUNT = Range(-1e12, 1e12), Range(0, 1), Range(1, whole=True)
@@ -52,21 +49,26 @@ def check(name: str, options: dict[str, Any], ranges: dict[str, Range]) -> None:
             raise DiffusionError(f"{name}: {key} = {options[key]!r}; {allowed} is needed")
 
 
-def checked(**ranges: Range) -> Callable[[F], F]:
-    """A function that first checks its options; `ranges` are kept as its attribute."""
+def checked(kind: type[Bound] | None = None, /, **ranges: Range) -> Callable[[F], Any]:
+    """A function that first checks its options; `ranges` are kept as its attribute. What one makes that makes
+    functions is then a `Bound` of that kind."""
 
-    def decorate(f: F) -> F:
+    def decorate(f: F) -> Any:
         signature = inspect.signature(f)
         unused = {name for name, option in signature.parameters.items() if option.default is None}
 
         @functools.wraps(f)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            given = signature.bind(*args, **kwargs).arguments
-            check(f.__name__, {k: v for k, v in given.items() if v is not None or k not in unused}, ranges)
-            return f(*args, **kwargs)
+        def wrapper(*args: Any, **options: Any) -> Any:
+            given = signature.bind(*args, **options)
+            check(f.__name__, {k: v for k, v in given.arguments.items() if v is not None or k not in unused}, ranges)
+            made = f(*args, **options)
+            if kind is None:
+                return made
+            given.apply_defaults()
+            return kind(wrapper, made, given.arguments)
 
         wrapper.ranges = ranges  # type: ignore[attr-defined]
-        return wrapper  # type: ignore[return-value]
+        return wrapper
 
     return decorate
 
@@ -104,22 +106,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, functools.partial):
         options = [f"{key}={_shown(option)}" for key, option in value.keywords.items()]
         return f"partial({', '.join([*map(_shown, (value.func, *value.args)), *options])})"
-    shown = repr if isinstance(value, Bound) else reprlib.repr
-    return str(getattr(value, "__name__", None) or shown(value))
+    return getattr(value, "__name__", None) or (repr if isinstance(value, Bound) else reprlib.repr)(value)
 
 
-def maker(kind: type[Bound] = Bound, **ranges: Range) -> Callable[[F], Any]:
-    """`checked`, for a function that makes functions: what it makes is then a `Bound`."""
-
-    def decorate(f: F) -> Any:
-        signature = inspect.signature(f)
-
-        def bound(*args: Any, **options: Any) -> Bound:
-            arguments = signature.bind(*args, **options)
-            arguments.apply_defaults()
-            return kind(wrapper, f(*args, **options), arguments.arguments)
-
-        wrapper = checked(**ranges)(functools.wraps(f)(bound))
-        return wrapper
-
-    return decorate
+maker = functools.partial(checked, Bound)

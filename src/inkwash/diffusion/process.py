@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from inkwash.diffusion.arrays import Array, finite, like, linear_combination, mask_like, namespace
-from inkwash.diffusion.errors import DiffusionError
+from inkwash.diffusion.arrays import Array, finite, like, linear_combination, mask_like, name_of, namespace
+from inkwash.diffusion.errors import DiffusionError, require
 from inkwash.diffusion.options import POSITIVE, check
 from inkwash.diffusion.schedule import NoiseLevel, Schedule
 
@@ -160,8 +160,8 @@ class Process:
     schedule: Schedule
 
     def __post_init__(self) -> None:
-        if not isinstance(self.schedule, Schedule):
-            raise DiffusionError(f"schedule = {self.schedule!r}: a schedule is needed, cosine() for one")
+        kind = f"schedule = {self.schedule!r}: a schedule is needed, cosine() for one"
+        require(isinstance(self.schedule, Schedule), kind)
 
     def at(self, t: Array) -> NoiseLevel:
         """What a step needs to know of time t."""
@@ -198,10 +198,8 @@ class Gaussian(Process):
 
     def check(self, x: Array) -> None:
         """Raises DiffusionError for data that do not belong to this process: what is not real and finite."""
-        if "float" not in str(x.dtype):
-            raise DiffusionError(f"real numbers (float32) are needed, not {x.dtype}")
-        if not finite(x):
-            raise DiffusionError("a value is not finite")
+        require("float" in name_of(x.dtype), f"real numbers (float32) are needed, not {x.dtype}")
+        require(finite(x), "a value is not finite")
 
     def eps(self, noise: Noise) -> Array:
         """Standard normal numbers."""
@@ -266,18 +264,15 @@ class Torus(Gaussian):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.at(1.0).alpha != 1:
-            raise DiffusionError(
-                "torus: what wraps cannot shrink; alpha must be 1 (variance_exploding, edm_schedule)"
-            )
-        check("torus", {"period": self.period}, {"period": POSITIVE})
+        still = self.at(1.0).alpha == 1
+        require(still, "torus: what wraps cannot shrink; alpha must be 1 (variance_exploding, edm_schedule)")
+        check("torus", vars(self), {"period": POSITIVE})
 
     def check(self, x: Array) -> None:
         """Raises DiffusionError for coordinates outside [0, period)."""
         super().check(x)
-        if not bool(((x >= 0) & (x < self.period)).all()):
-            where = f"from {float(x.min()):.4g} to {float(x.max()):.4g}"
-            raise DiffusionError(f"coordinates {where} lie outside the cell [0, {self.period:g}); wrap them first")
+        inside, ends = ((x >= 0) & (x < self.period)).all(), f"from {float(x.min()):.4g} to {float(x.max()):.4g}"
+        require(inside, f"coordinates {ends} lie outside the cell [0, {self.period:g}); wrap them first")
 
     def prior(self, t: NoiseLevel, noise: Noise) -> Array:
         """Uniform on the cell, which sigma(t) near the period is nearly."""
@@ -313,10 +308,9 @@ class ZeroCoM(Gaussian):
     def check(self, x: Array) -> None:
         """Raises DiffusionError for point sets that are not centred, or no point sets."""
         super().check(x)
-        if x.ndim != 3:
-            raise DiffusionError(f"the shape {tuple(x.shape)} is not (batch, points, dimensions)")
-        if float(abs(x.sum(1)).max()) > 1e-3 * x.shape[1] * max(1.0, float(abs(x).max())):
-            raise DiffusionError("the centre of mass is not at 0: subtract it (`centred`)")
+        require(x.ndim == 3, f"the shape {tuple(x.shape)} is not (batch, points, dimensions)")
+        least = 1e-3 * x.shape[1] * max(1.0, float(abs(x).max()))
+        require(float(abs(x.sum(1)).max()) <= least, "the centre of mass is not at 0: subtract it (`centred`)")
 
     def distribution(self, mean: Array, std: Array) -> ZeroCoMNormal:
         """The normal distribution among centred point sets."""

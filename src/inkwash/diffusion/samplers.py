@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from inkwash.diffusion.arrays import Array, linear_combination, namespace, norm
 from inkwash.diffusion.categorical import Categorical
-from inkwash.diffusion.errors import DiffusionError
+from inkwash.diffusion.errors import require
 from inkwash.diffusion.grid import Grid
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.options import COUNT, NOT_NEGATIVE, POSITIVE, UNIT, Range, checked
@@ -60,13 +60,15 @@ def sampler(tokens: bool = False, **ranges: Range) -> Callable[[Callable[..., Wa
     def decorate(f: Callable[..., Walk]) -> Callable[..., Walk]:
         @functools.wraps(f)
         def start(x: Array, grid: Grid, noise: Noise, *args: Any, **options: Any) -> Walk:
-            if not tokens and isinstance(grid.process, Categorical):
-                raise DiffusionError(
-                    f"{f.__name__}: a sampler of numbers, given tokens; take ancestral, repaint, unmask"
-                )
+            numbers = not isinstance(grid.process, Categorical)
+            require(
+                tokens or numbers,
+                f"{f.__name__}: a sampler of numbers, given tokens; take ancestral, repaint, unmask",
+            )
             return f(x, grid, noise, *args, **options)
 
-        return checked(**ranges)(start)
+        made: Callable[..., Walk] = checked(**ranges)(start)
+        return made
 
     return decorate
 
@@ -353,8 +355,8 @@ def ddim_inversion(x: Array, grid: Grid, noise: Noise) -> Walk:
 
     Raises DiffusionError if the grid begins where alpha = 0: pure noise remembers nothing.
     """
-    if grid[0].alpha == 0:
-        raise DiffusionError(f"ddim_inversion: at t = {grid[0].t:.4g} nothing is left of x; begin the grid below it")
+    left = f"ddim_inversion: at t = {grid[0].t:.4g} nothing is left of x; begin the grid below it"
+    require(grid[0].alpha, left)
     for s, t in pairwise(reversed(grid.levels)):
         prediction = yield ModelCall(x, t)
         x = yield StepResult(ddim_step_eps(x, eps_from_x0(x, prediction.x0, t), s, t), s, t, prediction)
@@ -374,8 +376,8 @@ def unmask(x: Array, grid: Grid, noise: Noise, steps: int | None = None, by_conf
     Raises DiffusionError for a process without a mask.
     """
     process, xp = grid.process, namespace(x)
-    if not isinstance(process, Categorical) or process.mask is None:
-        raise DiffusionError("unmask: the process has no mask; take `ancestral`")
+    masks = isinstance(process, Categorical) and process.mask is not None
+    require(masks, "unmask: the process has no mask; take `ancestral`")
     masked_at_first = (x == process.mask).reshape(len(x), -1).sum(1)
     steps = steps or max(int(masked_at_first.max()), 1)
     order = noise.uniform().reshape(len(x), -1)

@@ -1,6 +1,6 @@
 """Schedules: how much signal, alpha(t), and how much noise, sigma(t), there is at time t.
 
-Time runs from t = 0 (data) to t = 1 (noise) and `x_t = alpha(t) x_0 + sigma(t) noise`. A schedule is three
+Time runs from t = 0 (data) to t = 1 (noise) and `x_t = alpha(t) x_0 + sigma(t) noise`. A schedule is these two
 formulas; a sampler sees it only as `NoiseLevel`s. To add one, write a function that returns them, under `schedule`.
 """
 
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inkwash.diffusion.arrays import Array, interpolate, namespace
-from inkwash.diffusion.errors import DiffusionError
-from inkwash.diffusion.options import COUNT, NOT_NEGATIVE, POSITIVE, REAL, Bound, Range, checked, maker
+from inkwash.diffusion.errors import require
+from inkwash.diffusion.options import COUNT, NOT_NEGATIVE, POSITIVE, REAL, Bound, Range, checked
 
 
 class NoiseLevel(NamedTuple):
@@ -55,14 +55,11 @@ class NoiseLevel(NamedTuple):
 
 
 class Formulas(NamedTuple):
-    """alpha(t) and sigma(t) on arrays of times, and `sigma_to_t(sigma)`: the t at which sigma / alpha is that number.
-
-    Grids that are given no ends go from `sigma_max` to `sigma_min`: EDM's own, or those of a table.
-    """
+    """alpha(t) and sigma(t) on arrays of times. Grids that are given no ends go from `sigma_max` to `sigma_min`, of
+    sigma / alpha: EDM's own, or those of a table."""
 
     alpha: Callable[[Array], Array]
     sigma: Callable[[Array], Array]
-    sigma_to_t: Callable[[float], float]
     sigma_min: float = 0.002
     sigma_max: float = 80.0
 
@@ -72,9 +69,21 @@ class Schedule(Bound):
 
     def at(self, t: Array) -> NoiseLevel:
         """The level at `t`: of Python floats for a number, of arrays for an array."""
-        if isinstance(t, (int, float)):
-            return NoiseLevel(float(t), float(self.made.alpha(float(t))), float(self.made.sigma(float(t))))
-        return NoiseLevel(t, self.made.alpha(t), self.made.sigma(t))
+        t = float(t) if isinstance(t, int) else t
+        level = NoiseLevel(t, self.made.alpha(t), self.made.sigma(t))
+        return level.map(float) if isinstance(t, float) else level
+
+    def sigma_to_t(self, sigma: Array) -> Array:
+        """The time at which sigma / alpha is that number, of each number of an array: searched among 64 parts of
+        [0, 1], then of the part, and so on, to the last bit. 0 and 1 where it is never so low or so high."""
+        wanted, parts = np.asarray(sigma, np.float64)[..., None], np.arange(65) / 64
+        t, width = np.zeros_like(wanted), 1.0
+        for _ in range(9):
+            level = self.at(t + width * parts)
+            below = (level.sigma < wanted * level.alpha).sum(-1, keepdims=True)
+            t, width = t + width / 64 * np.clip(below - 1, 0, 63), width / 64
+        t = np.where((t > 0) | (below > 0), t + width, 0.0)[..., 0]
+        return t if np.ndim(sigma) else float(t)
 
 
 def schedule(**ranges: Range) -> Callable[[Callable[..., Formulas]], Callable[..., Schedule]]:
@@ -87,11 +96,11 @@ def schedule(**ranges: Range) -> Callable[[Callable[..., Formulas]], Callable[..
         def growing(*args: Any, **options: Any) -> Formulas:
             formulas, t = f(*args, **options), np.linspace(0.01, 1, 9)
             alpha, sigma = formulas.alpha(t), formulas.sigma(t)
-            if not bool((sigma[1:] * alpha[:-1] > sigma[:-1] * alpha[1:]).all()):
-                raise DiffusionError(f"{f.__name__}: sigma / alpha does not grow with t")
+            grows = (sigma[1:] * alpha[:-1] > sigma[:-1] * alpha[1:]).all()
+            require(grows, f"{f.__name__}: sigma / alpha does not grow with t")
             return formulas
 
-        made: Callable[..., Schedule] = maker(Schedule, **ranges)(functools.wraps(f)(growing))
+        made: Callable[..., Schedule] = checked(Schedule, **ranges)(functools.wraps(f)(growing))
         return made
 
     return decorate
@@ -105,36 +114,22 @@ def linear_beta(beta_min: float = 0.1, beta_max: float = 20.0) -> Formulas:
     Score SDE (Song et al. 2021, 2011.13456), equation 33: DDPM's linear betas (Ho et al. 2020, 2006.11239) in
     continuous time. For a checkpoint trained on 1,000 betas take `betas` and the table itself.
     """
-    decay, time = _linear(beta_min, beta_max)
+    decay = _linear(beta_min, beta_max)
     return Formulas(
-        alpha=lambda t: namespace(t).exp(decay(t) / -2),
-        sigma=lambda t: namespace(t).sqrt(-namespace(t).expm1(-decay(t))),
-        sigma_to_t=lambda ratio: time(math.log1p(ratio**2)),
+        lambda t: namespace(t).exp(decay(t) / -2), lambda t: namespace(t).sqrt(-namespace(t).expm1(-decay(t)))
     )
 
 
 @schedule(beta_min=NOT_NEGATIVE, beta_max=POSITIVE)
 def sub_vp(beta_min: float = 0.1, beta_max: float = 20.0) -> Formulas:
     """The alpha of `linear_beta` with less noise, sigma = 1 - alpha^2: the sub-VP SDE of Score SDE (2011.13456)."""
-    decay, time = _linear(beta_min, beta_max)
-    return Formulas(
-        alpha=lambda t: namespace(t).exp(decay(t) / -2),
-        sigma=lambda t: -namespace(t).expm1(-decay(t)),
-        sigma_to_t=lambda ratio: time(2 * math.asinh(ratio / 2)),  # 1 / alpha - alpha = 2 sinh(-log alpha)
-    )
+    decay = _linear(beta_min, beta_max)
+    return Formulas(lambda t: namespace(t).exp(decay(t) / -2), lambda t: -namespace(t).expm1(-decay(t)))
 
 
-def _linear(beta_min: float, beta_max: float) -> tuple[Callable[[Array], Array], Callable[[float], float]]:
-    """-2 log alpha(t) for betas that grow linearly, and its inverse."""
-    slope = beta_max - beta_min
-
-    def decay(t: Array) -> Array:
-        return t * beta_min + t**2 * (slope / 2)
-
-    def time(y: float) -> float:
-        return 2 * y / (beta_min + math.sqrt(beta_min**2 + 2 * slope * y))
-
-    return decay, time
+def _linear(beta_min: float, beta_max: float) -> Callable[[Array], Array]:
+    """-2 log alpha(t) for betas that grow linearly."""
+    return lambda t: t * beta_min + t**2 * ((beta_max - beta_min) / 2)
 
 
 @schedule(offset=NOT_NEGATIVE)
@@ -150,10 +145,7 @@ def cosine(offset: float = 0.008) -> Formulas:
         sin = namespace(t).sin
         return namespace(t).sqrt(sin(t * scale) * sin(t * scale + 2 * start)) / math.cos(start)
 
-    def time(ratio: float) -> float:
-        return (math.acos(math.cos(start) / math.hypot(1, ratio)) - start) / scale
-
-    return Formulas(lambda t: namespace(t).sin((1 - t) * scale) / math.cos(start), sigma, time)
+    return Formulas(lambda t: namespace(t).sin((1 - t) * scale) / math.cos(start), sigma)
 
 
 @schedule(start=REAL, end=REAL, tau=POSITIVE)
@@ -167,14 +159,8 @@ def sigmoid(start: float = -3.0, end: float = 3.0, tau: float = 1.0) -> Formulas
         return 1 / (1 + namespace(t).exp((start + t * (end - start)) / -tau))
 
     low, high = float(squashed(0.0)), float(squashed(1.0))
-    if low == high:
-        raise DiffusionError(f"sigmoid: start = {start} and end = {end} must differ")
-
-    def time(ratio: float) -> float:
-        value = low + (high - low) * ratio**2 / (1 + ratio**2)
-        return (tau * math.log(value / (1 - value)) - start) / (end - start)
-
-    return _preserving(lambda t: (squashed(t) - low) / (high - low), time)
+    require(low != high, f"sigmoid: start = {start} and end = {end} must differ")
+    return _preserving(lambda t: (squashed(t) - low) / (high - low))
 
 
 @schedule(offset=Range(0, 0.999))
@@ -184,24 +170,16 @@ def sqrt(offset: float = 1e-4) -> Formulas:
     Diffusion-LM (Li et al. 2022, 2205.14217), appendix A, where t + offset stands under the root and runs over 1. It
     does not begin clean: sigma(0) = offset^(1/4), 0.1 for the usual offset.
     """
-
-    def time(ratio: float) -> float:
-        return max((ratio**2 / (1 + ratio**2)) ** 2 - offset, 0.0) / (1 - offset)
-
-    return _preserving(lambda t: namespace(t).sqrt(offset + (1 - offset) * t), time)
+    return _preserving(lambda t: namespace(t).sqrt(offset + (1 - offset) * t))
 
 
-def _preserving(variance: Callable[[Array], Array], time: Callable[[float], float]) -> Formulas:
+def _preserving(variance: Callable[[Array], Array]) -> Formulas:
     """alpha^2 + sigma^2 = 1, from sigma^2(t); rounding never leaves [0, 1]."""
 
     def clipped(t: Array) -> Array:
         return namespace(t).clip(namespace(t).asarray(variance(t)), 0, 1)
 
-    return Formulas(
-        lambda t: namespace(t).sqrt(1 - clipped(t)),
-        lambda t: namespace(t).sqrt(clipped(t)),
-        time,
-    )
+    return Formulas(lambda t: namespace(t).sqrt(1 - clipped(t)), lambda t: namespace(t).sqrt(clipped(t)))
 
 
 @schedule(sigma_min=POSITIVE, sigma_max=POSITIVE)
@@ -211,25 +189,22 @@ def variance_exploding(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Form
     The variance of the SDE from which it comes, Score SDE (2011.13456); the paper leaves the -1 out,
     which matters near `sigma_min` only and makes t = 0 clean.
     """
-    if not sigma_min < sigma_max:
-        raise DiffusionError(f"variance_exploding: sigma_max = {sigma_max} must be above sigma_min = {sigma_min}")
-    log = math.log(sigma_max / sigma_min)
-    return Formulas(
-        alpha=lambda t: 1 - 0 * t,
-        sigma=lambda t: sigma_min * namespace(t).sqrt(namespace(t).expm1(2 * log * t)),
-        sigma_to_t=lambda ratio: math.log1p((ratio / sigma_min) ** 2) / (2 * log),
-        sigma_min=sigma_min,
-        sigma_max=sigma_max,
+    require(
+        sigma_min < sigma_max, f"variance_exploding: sigma_max = {sigma_max} must be above sigma_min = {sigma_min}"
     )
+    log = math.log(sigma_max / sigma_min)
+
+    def sigma(t: Array) -> Array:
+        return sigma_min * namespace(t).sqrt(namespace(t).expm1(2 * log * t))
+
+    return Formulas(lambda t: 1 - 0 * t, sigma, sigma_min, sigma_max)
 
 
 @schedule(sigma_max=POSITIVE)
 def edm_schedule(sigma_max: float = 80.0) -> Formulas:
     """alpha = 1, sigma = sigma_max * t: time is the noise level itself. EDM (Karras et al. 2022, 2206.00364), table
     1."""
-    return Formulas(
-        lambda t: 1 - 0 * t, lambda t: sigma_max * t, lambda ratio: ratio / sigma_max, sigma_max=sigma_max
-    )
+    return Formulas(lambda t: 1 - 0 * t, lambda t: sigma_max * t, 0.002, sigma_max)
 
 
 @schedule(shift=POSITIVE)
@@ -240,10 +215,7 @@ def rectified_flow(shift: float = 1.0) -> Formulas:
     m times as large needs shift = sqrt(m): the resolution shift of Stable Diffusion 3 (2403.03206), equation 23.
     """
 
-    def sigma(t: Array) -> Array:
-        return shift * t / (1 + (shift - 1) * t)
-
-    return Formulas(lambda t: (1 - t) / (1 + (shift - 1) * t), sigma, lambda ratio: ratio / (shift + ratio))
+    return Formulas(lambda t: (1 - t) / (1 + (shift - 1) * t), lambda t: shift * t / (1 + (shift - 1) * t))
 
 
 @checked(beta_min=POSITIVE, beta_max=POSITIVE, count=COUNT)
@@ -283,32 +255,29 @@ def betas(table: Sequence[float] | np.ndarray) -> Formulas:
     values = np.asarray(table, dtype=np.float64)
     terminal = values.ndim == 1 and len(values) > 1 and values[-1] == 1
     inner = values[:-1] if terminal else values
-    if inner.ndim != 1 or not len(inner) or not ((inner > 0) & (inner < 1)).all():
-        raise DiffusionError("betas: a table of numbers between 0 and 1, both excluded, is needed")
+    fits = inner.ndim == 1 and len(inner) and ((inner > 0) & (inner < 1)).all()
+    require(fits, "betas: a table of numbers between 0 and 1, both excluded, is needed")
     sigmas = np.sqrt(np.expm1(-np.concatenate([[0.0], np.cumsum(np.log1p(-inner))])))  # sigma / alpha; 0 at t = 0
     above, below = sigmas, np.ones_like(sigmas)  # sigma / alpha = above / below
     if terminal:
         above, below = np.append(sigmas, sigmas[-1]), np.append(below, 0.0)
-    times = np.arange(len(sigmas)) / len(values)
 
-    def length(t: Array) -> Array:
-        return namespace(t).sqrt(interpolate(t, above) ** 2 + interpolate(t, below) ** 2)
+    def part(of: np.ndarray, t: Array) -> Array:
+        return interpolate(t, of) / namespace(t).sqrt(interpolate(t, above) ** 2 + interpolate(t, below) ** 2)
 
-    def time(ratio: float) -> float:
-        if terminal and ratio > sigmas[-1]:
-            return 1 - float(sigmas[-1]) / ratio / len(values)
-        return float(np.interp(ratio, sigmas, times))
-
-    return Formulas(
-        alpha=lambda t: interpolate(t, below) / length(t),
-        sigma=lambda t: interpolate(t, above) / length(t),
-        sigma_to_t=time,
-        sigma_min=float(sigmas[1]),
-        sigma_max=float(sigmas[-1]),
-    )
+    return Formulas(lambda t: part(below, t), lambda t: part(above, t), float(sigmas[1]), float(sigmas[-1]))
 
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    f.__name__: f
-    for f in (linear_beta, sub_vp, cosine, sigmoid, sqrt, variance_exploding, edm_schedule, rectified_flow)
-} | {"scaled_linear": scaled_linear, "betas": betas}
+_all = (
+    linear_beta,
+    sub_vp,
+    cosine,
+    sigmoid,
+    sqrt,
+    variance_exploding,
+    edm_schedule,
+    rectified_flow,
+    scaled_linear,
+    betas,
+)
+SCHEDULES: dict[str, Callable[..., Schedule]] = {f.__name__: f for f in _all}

@@ -120,7 +120,7 @@ def log_likelihood(
     def slope(log_r: float, state: np.ndarray) -> np.ndarray:
         nonlocal calls
         calls += 1
-        t = process.at(min(process.schedule.sigma_to_t(math.exp(log_r)), 1.0))
+        t = process.at(process.schedule.sigma_to_t(math.exp(log_r)))
         with torch.enable_grad():
             y = torch.from_numpy(state.reshape(len(x0), -1)[:, :-1]).to(y0).reshape(x0.shape).requires_grad_()
             eps = eps_from_x0(t.alpha * y, denoise(t.alpha * y, t, condition).x0, t)

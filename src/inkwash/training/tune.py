@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inkwash import diffusion
-from inkwash.diffusion import GRIDS, SAMPLERS, Grid, ModelCall, NoiseLevel, StepResult, ddim_step_x0
+from inkwash.diffusion import GRIDS, SAMPLERS, Grid, ModelCall, NoiseLevel, StepResult, ddim_step_x0, sampler
 from inkwash.diffusion.arrays import linear_combination, numpy
+from inkwash.diffusion.errors import require
 from inkwash.diffusion.multistep import mean_weights
 from inkwash.errors import UserError
 from inkwash.weights.files import atomic
@@ -36,6 +37,25 @@ RIVALS = {name: SAMPLERS[name] for name in ("euler", "dpmpp_2m", "dpmpp_3m", "un
 SPACINGS = {name: GRIDS[name] for name in ("uniform", "beta", "exponential", "karras")}
 
 
+@sampler()
+def tabled(x: Any, grid: Grid, noise: Any, table: Sequence[Sequence[float]]) -> Any:
+    """A multistep rule whose weights are data: `ddim_step_x0` with sum_j c_j x0_j, row i of `table` the c of step i,
+    the newest first.
+
+    Every multistep rule for the clean prediction is such a table; others are learned, and need not add up to 1.
+
+    Raises DiffusionError for a table with another number of steps than the grid, or an empty or too long row.
+    """
+    fits = len(table) == len(grid) - 1 and all(1 <= len(row) <= i + 1 for i, row in enumerate(table))
+    require(fits, f"tabled: {len(grid) - 1} rows are needed, row i of 1 to i + 1 weights")
+    past: list[Any] = []
+    for (t, s), row in zip(pairwise(grid), table, strict=True):
+        prediction = yield ModelCall(x, t)
+        past = [prediction.x0, *past][: max(map(len, table))]
+        x = yield StepResult(ddim_step_x0(x, linear_combination(past[: len(row)], row), t, s), t, s, prediction)
+    return x
+
+
 @dataclass(frozen=True)
 class Table:
     """A walk of len(weights) steps: its times, and for each step the weights of the last clean predictions, newest
@@ -47,7 +67,7 @@ class Table:
 
     def sampler(self) -> diffusion.samplers.Sampler:
         """The sampler `tabled` with these weights."""
-        return partial(diffusion.tabled, table=self.weights)
+        return partial(tabled, table=self.weights)
 
 
 class Teacher(NamedTuple):
