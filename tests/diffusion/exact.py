@@ -20,6 +20,7 @@ from inkwash.inference import particles
 from inkwash.weights.files import atomic
 from tests.diffusion import test_categorical as tokens
 from tests.diffusion import test_centred as points
+from tests.diffusion import test_joint as joint
 from tests.diffusion import test_torus as torus
 from tests.inference import test_particles as smc
 
@@ -87,6 +88,21 @@ def of_centred_points(n: int = 20_000) -> list[dict[str, object]]:
     ]
 
 
+def of_joint_states(n: int = 10_000) -> list[dict[str, object]]:
+    """A coordinate whose sign says the token: how often they belong together, from a joint denoiser, and where each
+    field is drawn by itself. Within a step fields are drawn independently: an error of the order of the step."""
+    rows = []
+    for name, process in joint.TOKENS.items():
+        for steps in (25, 100, 400):
+            grids = {"place": uniform(joint.PLACE, steps), "kind": uniform(process, steps)}
+            state = sample(joint.joint(process), joint.SHAPE, ancestral, grids, range(n))
+            what = f"joint, coordinate and {name} token: sign and token agree, {steps} steps"
+            rows.append(row(what, 1.0, (state["place"] > 0) == (state["kind"] == 1)))
+        alone = sample(joint.marginals(process), joint.SHAPE, ancestral, grids, range(n))
+        rows.append(row("the same from two marginal denoisers", 0.5, (alone["place"] > 0) == (alone["kind"] == 1)))
+    return rows
+
+
 def of_particles(n: int = 600) -> list[dict[str, object]]:
     """Means over the unknown elements, and mean squares about the exact mean."""
     rows = []
@@ -125,13 +141,13 @@ def table(rows: list[dict[str, object]]) -> str:
     """Markdown."""
     lines = ["| what | exact | ours | Monte-Carlo error | off by |", "|---|---:|---:|---:|---:|"]
     for r in rows:
-        off = (r["ours"] - r["exact"]) / r["error"]
+        off = (r["ours"] - r["exact"]) / (r["error"] or math.inf)
         lines.append(f"| {r['what']} | {r['exact']:.4f} | {r['ours']:.4f} | {r['error']:.4f} | {off:+.1f} |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    rows = [*of_tokens(), *of_the_torus(), *of_centred_points(), *of_particles()]
+    rows = [*of_tokens(), *of_the_torus(), *of_centred_points(), *of_joint_states(), *of_particles()]
     assert all(math.isfinite(r["ours"]) for r in rows)
     with atomic(RESULT) as file:
         report = {"command": "python -m tests.diffusion.exact", "rows": rows}

@@ -216,11 +216,13 @@ def _check_kinds(of: str, shape: Any, sampler: Any, grid: Any, trained: Any) -> 
     require(given, f"the state{of} has no sampler or no grid, and so no process: give it one")
     sizes = isinstance(shape, Sequence) and all(map(COUNT.holds, shape))
     require(sizes, f"shape = {shape!r}{of}: a tuple of whole numbers is needed, (2,) for two numbers")
-    require(callable(sampler), f"sampler = {sampler!r}{of}: a function is needed; by name they are in SAMPLERS")
-    require(isinstance(grid, Grid), f"grid = {grid!r}{of}: a Grid is needed, uniform(process, 20) for one")
-    agree = trained is None or trained == grid.process
-    was = f"the denoiser{of} was trained on {trained!r}, and the grid is of {grid.process!r}"
-    require(agree, f"{was}; make the grid of the denoiser's process")
+    if not callable(sampler):
+        raise DiffusionError(f"sampler = {sampler!r}{of}: a function is needed; by name they are in SAMPLERS")
+    if not isinstance(grid, Grid):
+        raise DiffusionError(f"grid = {grid!r}{of}: a Grid is needed, uniform(process, 20) for one")
+    if trained is not None and trained != grid.process:  # to say what they are takes time
+        was = f"the denoiser{of} was trained on {trained!r}, and the grid is of {grid.process!r}"
+        raise DiffusionError(f"{was}; make the grid of the denoiser's process")
 
 
 def _wrong(reply: Any, x: Array, wanted: tuple[int, ...]) -> str:

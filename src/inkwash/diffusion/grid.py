@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from inkwash.diffusion.errors import require
+from inkwash.diffusion.errors import DiffusionError, require
 from inkwash.diffusion.options import COUNT, POSITIVE, UNIT, Range, checked
 from inkwash.diffusion.process import Process
 from inkwash.diffusion.schedule import NoiseLevel
@@ -28,8 +28,8 @@ class Grid:
     times: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        kind = f"grid: {self.process!r} is no process; of a schedule, take Gaussian(schedule)"
-        require(isinstance(self.process, Process), kind)
+        if not isinstance(self.process, Process):
+            raise DiffusionError(f"grid: {self.process!r} is no process; of a schedule, take Gaussian(schedule)")
         t = tuple(map(float, self.times))
         object.__setattr__(self, "times", t)
         fits = len(t) > 1 and t[0] <= 1 and t[-1] >= 0

@@ -106,6 +106,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, functools.partial):
         options = [f"{key}={_shown(option)}" for key, option in value.keywords.items()]
         return f"partial({', '.join([*map(_shown, (value.func, *value.args)), *options])})"
+    value = value.tolist() if getattr(value, "ndim", 0) == 1 else value
     return getattr(value, "__name__", None) or (repr if isinstance(value, Bound) else reprlib.repr)(value)
 
 
