@@ -82,7 +82,8 @@ class Dilated(nn.Module):
             nn.init.kaiming_normal_(layer.weight)
         nn.init.zeros_(self.leave.weight)
 
-    def forward(self, x: Tensor, time: Tensor, hidden: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        # as published, it is not told which series there are: its loss alone looks at the mask
         steps = 10 ** (torch.arange(16, device=x.device)[:, None] / 4) * time
         embedded = self.embed(torch.cat([steps.sin(), steps.cos()]).T).T
         # two places more at either end, which the two last convolutions take away again
@@ -135,7 +136,7 @@ def beside(x: Tensor, places: int) -> Tensor:
 class Dense(nn.Module):
     """A perceptron with residual layers on the whole vector of a step: every series may lean on every other.
 
-    Time runs from 0 to 1. `observed` (N, D) says which of the series there are; where it is not given,
+    Time runs from 0 to 1. `mask` (N, D) says which of the series there are; where it is not given,
     all.
     """
 
@@ -147,8 +148,8 @@ class Dense(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, x: Tensor, time: Tensor, hidden: Tensor, observed: Tensor | None = None) -> Tensor:
-        there = torch.ones_like(x) if observed is None else observed.to(x)
+    def forward(self, x: Tensor, time: Tensor, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        there = torch.ones_like(x) if mask is None else mask.to(x)
         steps = time[:, None] * (torch.pi / 2) * 2.0 ** torch.arange(8, device=x.device)
         x = self.enter(torch.cat([x, there, steps.sin(), steps.cos(), hidden], dim=1))
         for layer in self.layers:

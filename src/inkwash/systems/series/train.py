@@ -112,8 +112,6 @@ def learn(series: Series, info: views.Info, folder: Path, how: Settings) -> Fore
             coins = torch.randint(2, (*rest.shape[:2], 1), generator=generator)
             rest = rest * (2 * coins - 1)
         condition = {"hidden": net.read(inputs)[0].flatten(0, 1)}
-        if info.mode == "improved":
-            condition["observed"] = seen.flatten(0, 1)
         return forecaster.denoiser.loss(
             rest.flatten(0, 1), condition, times=times(info), generator=generator, mask=seen.flatten(0, 1)
         )
