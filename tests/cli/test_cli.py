@@ -11,10 +11,10 @@ from PIL import Image
 
 import inkwash
 from inkwash.cli import main
+from inkwash.codecs.png import read_recipe, write_png
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.drawing import SAMPLERS, Info
-from inkwash.systems.pictures.files import read_recipe, write_png
 from inkwash.systems.pictures.model import Pictures
 from tests.models import tiny
 
@@ -83,7 +83,7 @@ def test_one_file_by_name_and_timings(tiny_folder, tmp_path, capsys):
     assert main(["generate", "fox", "--model", str(tiny_folder), "-o", str(out), "--timings"]) == 0
     shown = capsys.readouterr()
     assert shown.out.splitlines() == [str(out)] and out.exists()
-    assert re.findall(r"^(\w+) ", shown.err, re.M) == ["import", "load", "sample", "write", "all", "memory"]
+    assert re.findall(r"^(\w+) ", shown.err, re.M) == ["import", "load", "run", "all", "memory"]
 
 
 def wordless(folder):
@@ -149,11 +149,11 @@ def test_the_help_names_the_samplers(capsys):
         (["generate", "x", "-o", "/proc/nowhere", "--model", "TINY"], "cannot make the folder /proc/nowhere"),
         (["again", "nothing.png"], "nothing.png: no such file"),
         (["train", "emojo"], "unknown recipe 'emojo'"),
-        (["train", "pictures"], "needs --data"),
-        (["train", "pictures", "--data", "nowhere"], "nowhere: no such folder"),
+        (["train", "pictures"], "data of your own: --data"),
+        (["train", "pictures", "--data", "nowhere"], "nowhere: no such file or folder"),
         (["train", "pictures", "--data", ".", "--out", "/proc/nowhere"], "cannot make the folder /proc/nowhere"),
         (["evaluate", "--model", "x"], "--model"),
-        (["evaluate", "--per-row", "-5"], "per-row"),
+        (["evaluate", "--per-row", "-5"], "per_row = -5: choose a whole number from 6"),
         (["evaluate", "WORDLESS"], "without words"),
     ],
 )

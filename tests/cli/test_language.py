@@ -49,16 +49,16 @@ def test_what_can_be_asked_is_listed(capsys):
         (["--control", "colour=red"], "unknown field 'colour': choose from: mood"),
         (["--control", "mood=wlid"], "did you mean wild"),
         (["--control", "mood=wild", "--control", "mood=calm"], "contradict"),
-        (["--length", "0"], "at least one word"),
+        (["--length", "0"], "length = 0: choose a whole number from 1"),
         (["--length", "99"], "at most 9"),
         (["--infill", "The dgo _"], "'dgo': did you mean dog"),
         (["--infill", "The dog"], "no _ in the text"),
         (["--pos", "DET NOUN"], "not taught grammar"),
         (["--source", "name[The Punter]"], "not taught to read a source"),
         (["--source", " "], "no words"),
-        (["--seed", "-1"], "seed -1"),
-        (["--n", "0"], "at least 1"),
-        (["--steps", "0"], "steps = 0: at least 1"),
+        (["--seed", "-1"], "seed = -1: choose a whole number from 0"),
+        (["--n", "0"], "n = 0: choose a whole number from 1"),
+        (["--steps", "0"], "steps = 0: choose a whole number from 1"),
     ],
 )
 @pytest.mark.parametrize("engine", ["vectors", "masked"])
@@ -77,14 +77,14 @@ def test_a_model_of_something_else_is_refused(model, capsys):
 
 def test_a_writer_draws_no_pictures(capsys):
     assert main(["generate", "a fox", *folder(writer("masked")), "--seed", "1"]) == 2
-    assert "writes sentences" in capsys.readouterr().err
+    assert "is a model of language: inkwash write --model" in capsys.readouterr().err
 
 
 def test_own_text_by_one_command(tmp_path, capsys):
     file = tmp_path / "my.txt"
     file.write_text("我喜欢这家店。\n这家店很便宜。\n" * 3, encoding="utf-8")
     out = tmp_path / "run"
-    assert main(["train", "text", "--data", str(file), "--out", str(out), "--steps", "60"]) == 0
+    assert main(["train", "language", "--data", str(file), "--out", str(out), "--steps", "60"]) == 0
     info = json.loads((out / "model" / "system.json").read_text(encoding="utf-8"))
     assert set(info["words"]) == set("我喜欢这家店。很便宜")
     capsys.readouterr()
@@ -97,7 +97,7 @@ def test_own_pairs_by_one_command(tmp_path, capsys):
     pairs = {"one": "eins", "two": "zwei", "three": "drei"}
     file.write_text("source,target\n" + "".join(f"{a},{b}\n" for a, b in pairs.items()), encoding="utf-8")
     out = tmp_path / "run"
-    assert main(["train", "text", "--data", str(file), "--out", str(out), "--steps", "500"]) == 0
+    assert main(["train", "language", "--data", str(file), "--out", str(out), "--steps", "500"]) == 0
     capsys.readouterr()
     for source, target in pairs.items():
         assert write(capsys, "--model", str(out / "model"), "--source", source, "--seed", "1", "--steps", "20")[
@@ -111,7 +111,7 @@ def test_fields_of_one_s_own_can_be_asked_after_one_command(tmp_path, capsys):
     file = tmp_path / "moods.csv"
     file.write_text("text,mood\nWe laugh.,glad\nI weep alone.,sad\nThey sing a song.,glad\nYou cry.,sad\n" * 10)
     out = tmp_path / "run"
-    assert main(["train", "text", "--data", str(file), "--out", str(out), "--steps", "600"]) == 0
+    assert main(["train", "language", "--data", str(file), "--out", str(out), "--steps", "600"]) == 0
     capsys.readouterr()
     asked = ["--model", str(out / "model"), "--n", "20", "--seed", "1", "--control"]
     for mood, right in (("glad", {"We laugh.", "They sing a song."}), ("sad", {"I weep alone.", "You cry."})):
@@ -122,7 +122,7 @@ def test_fields_of_one_s_own_can_be_asked_after_one_command(tmp_path, capsys):
 @pytest.mark.parametrize("content", ["", "\n \n"])
 def test_an_empty_training_file_is_said(content, tmp_path, capsys):
     (tmp_path / "my.txt").write_text(content)
-    assert main(["train", "text", "--data", str(tmp_path / "my.txt"), "--out", str(tmp_path / "run")]) == 2
+    assert main(["train", "language", "--data", str(tmp_path / "my.txt"), "--out", str(tmp_path / "run")]) == 2
     assert "no sentence in it" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
@@ -163,7 +163,7 @@ def test_the_whole_table_of_a_shipped_model(name, meanings):
 
 def test_evaluate_says_what_it_needs(tmp_path, capsys):
     assert main(["evaluate", "e2e", "--data", str(tmp_path / "none.csv"), "-o", str(tmp_path)]) == 2
-    assert "give --data" in capsys.readouterr().err
+    assert "A table of sentences that the model has not seen" in capsys.readouterr().err
     (tmp_path / "few.csv").write_text("mr,ref\nname[Cocum],Cocum is a cheap pub.\n")
     assert main(["evaluate", "e2e", "--data", str(tmp_path / "few.csv"), "-o", str(tmp_path)]) == 2
     assert "are needed for 40 targets" in capsys.readouterr().err

@@ -78,12 +78,12 @@ def test_a_recipe_trains_the_same_model(sales, tmp_path):
     ("arguments", "message"),
     [
         (["nothing.csv"], "no such file"),
-        (["{sales}", "--horizon", "0"], "at least one step"),
+        (["{sales}", "--horizon", "0"], "horizon = 0: choose a whole number from 1"),
         (["{sales}", "--freq", "W"], "does not lie on the frequency"),
         (["{sales}", "--target", "cocoa"], "cocoa"),
         (["{sales}", "--horizon", "150"], "training needs"),
         (["{sales}", "--model", "nothing"], "nothing"),
-        (["{sales}", "--model", "emoji"], "not of series"),
+        (["{sales}", "--model", "emoji"], "is a model of pictures"),
         (["{sales}", "--mode", "magic"], "magic"),
     ],
 )
@@ -96,4 +96,4 @@ def test_mistakes_are_one_line(arguments, message, sales, tmp_path, capsys):
 
 def test_a_forecaster_draws_no_pictures(forecast, capsys):
     assert main(["generate", "a fox", "--model", str(forecast / "forecaster")]) == 2
-    assert "draws no pictures: inkwash forecast" in capsys.readouterr().err
+    assert "is a model of series: inkwash forecast --model" in capsys.readouterr().err

@@ -14,13 +14,13 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from inkwash.codecs.png import KEY
 from inkwash.studio import accounts
 from inkwash.studio.app import create
 from inkwash.studio.engine import Settings
 from inkwash.studio.store import Store
 from inkwash.studio.who import Bucket
 from inkwash.studio.worker import Warm, Worker
-from inkwash.systems.pictures.files import KEY
 
 
 @pytest.fixture

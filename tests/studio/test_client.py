@@ -16,9 +16,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 import inkwash
+from inkwash.codecs.png import KEY, read_recipe
 from inkwash.errors import UserError
 from inkwash.studio.client import StudioError
-from inkwash.systems.pictures.files import KEY, read_recipe
 from tests.studio.conftest import Running
 
 FOX = {"prompt": "a red fox", "style": "flat", "seed": 7, "steps": 5}

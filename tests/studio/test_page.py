@@ -23,11 +23,11 @@ import pytest
 from PIL import Image
 from sqlalchemy import update
 
+from inkwash.codecs.png import KEY
 from inkwash.studio import accounts
 from inkwash.studio.app import PAGE
 from inkwash.studio.store import identity
 from inkwash.studio.tables import jobs
-from inkwash.systems.pictures.files import KEY
 from tests.studio.conftest import Running
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install 'inkwash[dev]'")

@@ -12,12 +12,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from PIL import Image
 from sqlalchemy import inspect, select, update
 
+from inkwash.codecs.png import encode_png, read_recipe
 from inkwash.errors import UserError
 from inkwash.studio import accounts
 from inkwash.studio import store as module
 from inkwash.studio.store import MOST_DEATHS, Refused, Store
 from inkwash.studio.tables import jobs, metadata, pictures, uploads
-from inkwash.systems.pictures.files import encode_png, read_recipe
 
 FACTS = {"width": 8, "height": 8, "prompt": "a red fox", "recipe": {"seed": 7, "prompt": "a red fox"}}
 

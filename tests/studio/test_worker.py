@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 import inkwash
+from inkwash.codecs.png import KEY, read_recipe
 from inkwash.errors import UserError
 from inkwash.studio import accounts, worker
 from inkwash.studio.catalogue import Ask
 from inkwash.studio.worker import Warm, Worker
-from inkwash.systems.pictures.files import KEY, read_recipe
 
 
 class Painter:

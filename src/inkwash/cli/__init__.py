@@ -8,18 +8,21 @@ from inkwash.errors import UserError
 
 def application() -> Any:
     """The application, with the commands of all systems."""
-    from inkwash.cli import language, series, studio  # noqa: F401, each adds its own
-    from inkwash.cli.commands import app
+    from inkwash.cli import commands, studio, verbs  # noqa: F401, the studio adds its own
 
-    return app
+    if not commands.app.registered_groups[2:]:  # the data sets and the studio are there already
+        verbs.add(commands.app)
+    return commands.app
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; a user's mistake is one line on standard error, and exit code 2."""
-    app = application()
-
     try:
-        return int(app(arguments, standalone_mode=False) or 0)
+        from inkwash.cli.commands import HANDED, handed
+
+        arguments = sys.argv[1:] if arguments is None else arguments
+        arguments = handed(arguments) if arguments and arguments[0] in HANDED else arguments
+        return int(application()(arguments, standalone_mode=False) or 0)
     except UserError as error:
         return _mistake(str(error))
     except KeyboardInterrupt:

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from inkwash.cli.commands import app, available
+from inkwash.cli.commands import app
+from inkwash.cli.context import available
 from inkwash.errors import UserError
 
 studio_app = typer.Typer(

@@ -13,13 +13,13 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 
+from inkwash.codecs.png import KEY
 from inkwash.errors import UserError
 from inkwash.studio import accounts, uploads
 from inkwash.studio.catalogue import Ask, Model
 from inkwash.studio.engine import Engine
 from inkwash.studio.store import OPEN, Refused
 from inkwash.studio.who import Admin, Someone, TheEngine, address, cookie, known
-from inkwash.systems.pictures.files import KEY
 
 router = APIRouter(prefix="/api", tags=["studio"])
 Id = Annotated[str, Path(max_length=100)]

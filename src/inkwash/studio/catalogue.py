@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inkwash.errors import UserError, unknown
 from inkwash.studio.store import Refused
-from inkwash.systems.pictures.drawing import SAMPLERS, TUNED, part, read_info
+from inkwash.systems.pictures.drawing import SAMPLERS, TUNED, knows_opacity, part, read_info
 from inkwash.systems.pictures.upsampler import FACTOR
 from inkwash.weights.shipped import describe, locate, shipped
 
@@ -115,14 +114,8 @@ def described(name: str, folder: Path) -> Model:
         sampler=info.sampler,
         steps=info.steps,
         guidance=info.guidance,
-        transparent=_knows_opacity(part(folder, info, "vae")),
+        transparent=knows_opacity(part(folder, info, "vae")),
     )
-
-
-def _knows_opacity(vae: Path | None) -> bool:
-    if vae is None:
-        return False
-    return json.loads((vae / "config.json").read_text(encoding="utf-8"))["out_channels"] % 4 == 0
 
 
 def _wrong(message: str, param: str) -> Refused:

@@ -23,8 +23,8 @@ from uuid import uuid4
 from PIL import Image
 
 from inkwash import __version__
+from inkwash.codecs.png import KEY
 from inkwash.errors import UserError
-from inkwash.systems.pictures.files import KEY
 from inkwash.systems.pictures.reading import opened
 from inkwash.weights.files import atomic
 

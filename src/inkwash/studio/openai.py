@@ -15,6 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
+from inkwash.codecs.png import XMP
 from inkwash.studio import uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.api import Id, Problem, check_streams, check_waits, passing, streamed, waited
@@ -22,7 +23,6 @@ from inkwash.studio.catalogue import Ask, Words
 from inkwash.studio.engine import Engine
 from inkwash.studio.store import OPEN, Refused, identity
 from inkwash.studio.who import Someone, TheEngine
-from inkwash.systems.pictures.files import XMP
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 PATIENCE = 600.0  # seconds that a request waits for its pictures

@@ -20,10 +20,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, create_engine, delete, event, exists, func, insert, or_, select, update
 from sqlalchemy.exc import OperationalError
 
+from inkwash.codecs.png import encode_png
 from inkwash.errors import UserError
 from inkwash.studio.files import Files, thumbnail
 from inkwash.studio.tables import jobs, migrate, pictures, shares, uploads, users
-from inkwash.systems.pictures.files import encode_png
 from inkwash.weights.files import sync
 
 LEASE = 15.0  # seconds that a worker has a job without a sign of life

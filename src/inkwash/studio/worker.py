@@ -25,11 +25,11 @@ from PIL import Image
 from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from inkwash.codecs.png import KEY, encode_png
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.errors import UserError
 from inkwash.studio.catalogue import Ask, Catalogue
 from inkwash.studio.store import LEASE, Store, full
-from inkwash.systems.pictures.files import KEY, encode_png
 
 IDLE = 600.0  # seconds after which a model that nobody asks for leaves the memory
 WARM = 3  # models in memory at once

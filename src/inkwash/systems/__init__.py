@@ -1,21 +1,49 @@
-"""The applications, one room each, all built alike."""
+"""The applications, one room each, all built alike: a folder here, or a package with the entry point
+`inkwash.systems` that names its `SYSTEM`."""
 
 from __future__ import annotations
 
-import os
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from inkwash.errors import UserError, unknown
+from inkwash.systems.base import System, resolve
 from inkwash.weights.shipped import describe, locate
 
-if TYPE_CHECKING:
-    from inkwash.systems.language.model import Writer
-    from inkwash.systems.pictures.drawing import Drawing
-    from inkwash.systems.series.model import Forecaster
 
-RUNTIMES = ("onnx", "torch")
+@cache
+def systems() -> dict[str, System]:
+    """All of them, by name."""
+    rooms = sorted(file.parent.name for file in Path(__file__).parent.glob("*/__init__.py"))
+    found = [import_module(f"{__name__}.{room}").SYSTEM for room in rooms]
+    found += [entry.load() for entry in entry_points(group=__name__)]
+    return {system.name: system for system in found}
+
+
+def system_of(folder: Path) -> System:
+    """The system of a model's folder."""
+    name = str(describe(folder).get("system"))
+    if name not in systems():
+        raise UserError(f"{folder}: a model of system '{name}', which is not installed")
+    return systems()[name]
+
+
+def of_task(task: str) -> System:
+    """The system whose recipes have this task."""
+    tasks = {task: system for system in systems().values() for task in system.tasks}
+    if task not in tasks:
+        raise unknown("task", task, tasks)
+    return tasks[task]
+
+
+def available(system: System) -> None:
+    """UserError, with what to install, where a module that the system needs is missing."""
+    if missing := [module for module in system.modules if not find_spec(module)]:
+        raise UserError(f"{system.name} needs {missing[0]}: pip install 'inkwash[{system.extra}]'")
 
 
 def load(
@@ -24,41 +52,9 @@ def load(
     precision: str = "float32",
     runtime: str | None = None,
     threads: int | None = None,
-) -> Drawing | Forecaster | Writer:
-    """The model of a shipped name or a folder, as the class of its system and of the runtime; see `inkwash.load`."""
+) -> Any:
+    """The model of a shipped name or a folder, as its system loads it; see `inkwash.load`."""
     folder = locate(name)
-    facts = describe(folder)
-    if facts.get("system") == "series":
-        if not find_spec("pandas"):
-            raise UserError("forecasts need pandas: pip install 'inkwash[series]'")
-        from inkwash.systems.series.model import Forecaster
-
-        return Forecaster.load(folder, device, threads)
-    if facts.get("system") == "language":
-        from inkwash.systems.language.model import Writer
-
-        return Writer.load(folder, device, threads)
-    if facts.get("system") != "pictures":
-        raise UserError(f"{folder}: a model of system '{facts.get('system')}', which this version does not know")
-    if runtime not in (*RUNTIMES, None):
-        raise unknown("runtime", str(runtime), RUNTIMES)
-    if (runtime or fastest(folder, device, precision)) == "torch":
-        from inkwash.systems.pictures.model import Pictures
-
-        return Pictures.load(folder, device, precision, threads)
-    if device != "cpu" or precision != "float32":
-        raise UserError(
-            f"runtime onnx knows the CPU and float32 only: give --runtime torch for {device}, {precision}"
-        )
-    if not find_spec("onnxruntime"):
-        raise UserError("runtime onnx needs onnxruntime: pip install onnxruntime, or give --runtime torch")
-    from inkwash.systems.pictures.onnx import OnnxPictures
-
-    return OnnxPictures.load(folder, threads or int(os.environ.get("OMP_NUM_THREADS", "1")))
-
-
-def fastest(folder: Path, device: str, precision: str) -> str:
-    """The runtime to take if none is asked for: onnx where it can, since it is the faster one."""
-    exported = (folder / "unet" / "model.onnx").is_file()
-    able = device == "cpu" and precision == "float32" and find_spec("onnxruntime")
-    return "onnx" if able and exported else "torch"
+    system = system_of(folder)
+    available(system)
+    return resolve(system.load)(folder, device, precision, runtime, threads)

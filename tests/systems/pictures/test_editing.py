@@ -8,8 +8,8 @@ from PIL import Image
 
 import inkwash
 from inkwash.cli import main
+from inkwash.codecs.png import KEY
 from inkwash.errors import UserError
-from inkwash.systems.pictures.files import KEY
 from inkwash.systems.pictures.reading import read_mask, read_picture
 from tests.models import tiny
 

@@ -1,0 +1,28 @@
+"""Language: sentences that keep to what is asked."""
+
+from typing import Any
+
+from inkwash.systems.base import System, Verb
+from inkwash.systems.language import request
+from inkwash.systems.train import Train
+
+HERE = "inkwash.systems.language"
+
+SYSTEM = System(
+    name="language",
+    help="Sentences that keep to what is asked.",
+    verbs={
+        "write": Verb(request.Write, f"{HERE}.verbs:write"),
+        "train": Verb(Train, f"{HERE}.verbs:train", lasting=True, out="runs/STEM"),
+        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", lasting=True, out="out/evaluate"),
+    },
+    load=f"{HERE}.model:Writer.load",
+    command="write",
+    extra="language",
+    tasks=("language", "reader"),
+    makes=f"{HERE}:makes",
+)
+
+
+def makes(facts: dict[str, Any]) -> str:
+    return f"sentences of up to {facts['network']['length'] - 1} words; {len(facts['words'])} words known"

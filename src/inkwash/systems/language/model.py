@@ -69,8 +69,17 @@ class Writer:
         self.network, self.words, self.info, self.reading, self.folder = network, words, info, reading, folder
 
     @classmethod
-    def load(cls, name: str | Path, device: str = "cpu", threads: int | None = None) -> Writer:
+    def load(
+        cls,
+        name: str | Path,
+        device: str = "cpu",
+        precision: str = "float32",
+        runtime: str | None = None,
+        threads: int | None = None,
+    ) -> Writer:
         """From a shipped name or a folder. UserError, in one line, for what is missing or broken there."""
+        if precision != "float32" or runtime not in (None, "torch"):
+            raise UserError("models of language compute in float32, by torch: leave out --precision and --runtime")
         if threads:
             torch.set_num_threads(threads)
         folder = locate(name)

@@ -18,10 +18,10 @@ from PIL import Image
 from inkwash import __version__, diffusion
 from inkwash.codecs import latents
 from inkwash.codecs.pixels import on_white
+from inkwash.codecs.png import KEY
 from inkwash.codecs.prompts import emphasise, piece_weights, weigh
 from inkwash.diffusion.arrays import linear_combination, numpy
 from inkwash.errors import UserError, unknown
-from inkwash.systems.pictures.files import KEY
 from inkwash.systems.pictures.reading import Source, framed, read_mask, read_picture, told
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.training.tune import Table, Task, load_table, teach, tune
@@ -90,6 +90,13 @@ def part(folder: Path, info: Info, name: str) -> Path | None:
     """The folder of one of a model's networks, its own or its base's; None if there is none."""
     places = [folder / name, *([locate(info.base) / name] if info.base else [])]
     return next((place for place in places if place.exists()), None)
+
+
+def knows_opacity(vae: Path | None) -> bool:
+    """Whether this autoencoder, if there is one, decodes to pictures with their opacity."""
+    if vae is None:
+        return False
+    return int(json.loads((vae / "config.json").read_text(encoding="utf-8"))["out_channels"]) % 4 == 0
 
 
 def text_encoder(folder: Path, info: Info) -> Path:
@@ -253,6 +260,8 @@ class Drawing:
             if size != picture.width:
                 picture = picture.resize((size, size), Image.Resampling.LANCZOS)
             picture.info[KEY] = {
+                "system": "pictures",
+                "verb": "generate",
                 "model": self.name,
                 "hash": self.hash,
                 "prompt": prompt,

@@ -1,0 +1,32 @@
+"""Forecasting: sample paths of many series at once, from a table."""
+
+from typing import Any
+
+from inkwash.systems.base import System, Verb
+from inkwash.systems.series import request
+from inkwash.systems.train import Train
+
+HERE = "inkwash.systems.series"
+
+SYSTEM = System(
+    name="series",
+    help="Forecast many series at once; try out, mend and tune forecasts.",
+    verbs={
+        "forecast": Verb(request.Forecast, f"{HERE}.verbs:forecast"),
+        "backtest": Verb(request.Backtest, f"{HERE}.verbs:backtest"),
+        "impute": Verb(request.Impute, f"{HERE}.verbs:impute", endings=(".csv",)),
+        "train": Verb(Train, f"{HERE}.verbs:train", lasting=True, out="runs/STEM"),
+        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", lasting=True, out="out/evaluate"),
+        "tune": Verb(request.Tune, f"{HERE}.verbs:tune", lasting=True, out="MODEL"),
+    },
+    load=f"{HERE}.model:Forecaster.load",
+    command="forecast",
+    extra="series",
+    modules=("pandas",),
+    tasks=("series",),
+    makes=f"{HERE}:makes",
+)
+
+
+def makes(facts: dict[str, Any]) -> str:
+    return f"the next {facts['horizon']} steps of {len(facts['names'])} series"

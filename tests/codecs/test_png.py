@@ -4,8 +4,8 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
+from inkwash.codecs.png import read_recipe, write_png
 from inkwash.errors import UserError
-from inkwash.systems.pictures.files import read_recipe, write_png
 
 
 def test_a_recipe_and_the_label_for_generated_media_come_back(tmp_path):

@@ -1,0 +1,159 @@
+"""Where a verb runs that was typed: files lie where they are, progress is a bar, results go to a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import inkwash
+from inkwash.errors import UserError, unknown
+from inkwash.systems.base import File, Note, Option, Preview, Progress, Result
+
+ROOM = 2**20  # bytes that are read at once
+
+
+class Local:
+    """The `Context` of a command line. `paths` says where the content of each file is."""
+
+    def __init__(
+        self,
+        folder: Path,
+        device: str | None = None,
+        precision: str | None = None,
+        runtime: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if device is not None:
+            available(device)
+        self.folder, self.device, self.precision, self.runtime, self.threads = (
+            folder,
+            device,
+            precision,
+            runtime,
+            threads,
+        )
+        self.paths: dict[Any, Path] = {}
+        self.models: dict[str, Any] = {}
+        self.bar: Any = None
+
+    def model(self, name: str) -> Any:
+        if name not in self.models:
+            # one thread: two wait for each other by spinning, beside another busy process forty times as long
+            threads = self.threads or int(os.environ.get("OMP_NUM_THREADS") or 1)
+            device, precision = self.device or "cpu", self.precision or "float32"
+            self.models[name] = inkwash.load(name, device, precision, self.runtime, threads)
+        return self.models[name]
+
+    def open(self, file: File | tuple[File, ...]) -> Path:
+        return self.paths[file]
+
+    def stopped(self) -> bool:
+        return False
+
+    def tell(self, event: Progress | Preview | Note) -> None:
+        if isinstance(event, Note):
+            print(f"inkwash: {event.text}", file=sys.stderr)
+        elif isinstance(event, Progress) and sys.stderr.isatty():
+            self.bar = self.bar or progress_bar()
+            self.bar.update(self.bar.task_ids[0], completed=event.done, total=event.total)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self.bar is not None:
+            self.bar.stop()
+
+    def file(self, path: Path, option: Option) -> File | tuple[File, ...]:
+        """What a request says of the file, or the folder, at this path. UserError for one that is not there."""
+        if path.is_dir() and option.media == "folder":
+            inner = sorted(place for place in path.rglob("*") if place.is_file())
+            found: Any = tuple(File(digest(place), place.relative_to(path).as_posix()) for place in inner)
+            if not found:
+                raise UserError(f"{path}: an empty folder")
+        elif path.is_file():
+            found = File(digest(path), path.name)
+        else:
+            what = "no such file or folder" if option.media == "folder" else "no such file"
+            raise UserError(f"{path}: {what} ({option.name}: {option.help.rstrip('.')})")
+        self.paths[found] = path
+        return found
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content. UserError for one that cannot be read."""
+    from inkwash.weights.files import digest as of
+
+    try:
+        return str(of(path))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+
+
+def available(device: str) -> None:
+    """UserError for a device that is unknown, or not there."""
+    if device not in ("cpu", "cuda", "mps"):
+        raise unknown("device", device, ["cpu", "cuda", "mps"])
+    if device != "cpu":
+        import torch
+
+        if not getattr(torch, device).is_available():
+            raise UserError(f"device {device}: none here; give --device cpu")
+
+
+def progress_bar() -> Any:
+    """A bar on standard error, with the time that is left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar.add_task("", total=None)
+    bar.start()
+    return bar
+
+
+def writable(folder: Path) -> None:
+    """Makes the folder, or says at once, before any work, why nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}; choose another with --out") from None
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write to {folder}: no permission; choose another folder with --out")
+
+
+def unused(path: Path) -> Path:
+    """`path`, or the first of path-2, path-3, ... that does not exist: nothing is overwritten."""
+    tries = (path if i == 1 else path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, 10**6))
+    return next(p for p in tries if not p.exists())
+
+
+def keep(result: Result, stem: str, out: Path, single: bool) -> list[Path]:
+    """Moves the files of a result to `out`, a folder or (`single`) the file itself; where they are then."""
+    kept = []
+    for ending, file in result.files.items():
+        target = out if single and not kept else (out.parent if single else out) / f"{stem}{ending}"
+        kept.append(moved(file, target if single else unused(target)))
+    return kept
+
+
+def moved(source: Path, target: Path) -> Path:
+    """A file or a folder at its place, whole or not at all."""
+    half = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        shutil.move(source, half)
+        os.replace(half, target)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {target}: {error.strerror or error}; choose another place with --out"
+        ) from None
+    return target
+
+
+def line(result: Result, files: list[Path]) -> str:
+    """A result as a line of JSON."""
+    facts = {"of": result.of, "place": result.place, "files": [str(file) for file in files], "row": result.row}
+    return json.dumps(facts | {"recipe": result.recipe}, ensure_ascii=False, default=str)

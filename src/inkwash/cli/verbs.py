@@ -1,0 +1,346 @@
+"""Commands made from requests: each verb of each system is one, its options are the request's fields."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import inspect
+import mimetypes
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from inkwash.cli.context import Local, keep, line, moved, unused, writable
+from inkwash.errors import UserError, unknown
+from inkwash.systems import available, system_of, systems
+from inkwash.systems.base import File, Option, Request, System, Verb, narrow, options, resolve, summary
+from inkwash.weights.shipped import locate
+
+COMMON = {  # what every verb has; a request's own fields come before
+    "out": (Path | None, typer.Option("--out", "-o", help="A folder, or a file for one result.")),
+    "device": (str | None, typer.Option(help="cpu, cuda or mps; cpu if left out.")),
+    "precision": (str | None, typer.Option(help="What the network computes in: float32 or bfloat16.")),
+    "runtime": (str | None, typer.Option(help="onnx or torch; the faster one if left out.")),
+    "threads": (int | None, typer.Option(min=1, help="Threads to compute with; one if left out.")),
+    "as_json": (bool, typer.Option("--json", help="A line of JSON for each result.")),
+    "timings": (bool, typer.Option("--timings", help="Print where the time went.")),
+}
+BATCH = (Path | None, typer.Option("--csv", help="A table of requests, one a line, under a line of option names."))
+
+
+class First(TyperGroup):
+    """A word that stands for the first verb of its system, and leads to the others by their names."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        names = list(self.commands)
+        if not args or args[0] not in names:
+            args, ctx.info_name = [names[0], *args], ""
+        return super().parse_args(ctx, args)
+
+
+def add(app: typer.Typer) -> None:
+    """The commands of all systems."""
+    for system in systems().values():
+        for word, cls in ((system.name, TyperGroup), (system.command, First)):
+            if word:
+                first = summary(next(iter(system.verbs.values())).request)
+                said = first if cls is First else system.help
+                group = typer.Typer(cls=cls, help=said, no_args_is_help=cls is not First, rich_markup_mode=None)
+                for name, verb in system.verbs.items():
+                    group.command(name, help=inspect.getdoc(verb.request))(command(system, name, verb))
+                app.add_typer(group, name=word)
+
+
+def command(system: System, name: str, verb: Verb) -> Callable[..., None]:
+    """The function behind a command: its signature is made of the request's fields."""
+    fields = options(verb.request)
+
+    def run(**given: Any) -> None:
+        common = {key: given.pop(key) for key in COMMON}
+        perform(system, name, verb, given, given.pop("table", None), **common)
+
+    parameters = [parameter(option) for option in fields.values()]
+    more = {**COMMON, **({} if verb.lasting else {"table": BATCH})}
+    parameters += [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, note],
+                          default=False if kind is bool else None)
+        for key, (kind, note) in more.items()
+    ]  # fmt: skip
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def parameter(option: Option) -> inspect.Parameter:
+    """An option of the command line. What it may be, the request itself checks, so that every face says the same."""
+    said = [option.help, f"One of {', '.join(option.choices)}." if option.choices else ""]
+    said.append(f"[{option.range()}]" if option.kind in (int, float) and option.range() else "")
+    kind: Any = Path if option.kind is File else option.kind
+    missing = option.default is dataclasses.MISSING
+    kind = list[kind] if option.many else kind
+    kind = kind if option.kind is bool else kind | None
+    text = " ".join(filter(None, said))
+    names = ["-n", "--n"] if option.name == "n" else [f"--{option.name.replace('_', '-')}"]
+    note = typer.Argument(help=text) if option.argument else typer.Option(*names, help=text)
+    default = False if option.kind is bool else ... if missing else None
+    annotation = Annotated[kind, note]
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def perform(
+    system: System, name: str, verb: Verb, given: dict[str, Any], table: Path | None, *, out: Path | None,
+    as_json: bool, timings: bool, **machine: Any,
+) -> None:  # fmt: skip
+    """Runs the verb: for what was typed, or for the rows of a table. What is wrong is said before anything heavy."""
+    clock = Clock()
+    given = {key: value for key, value in given.items() if not (value is None or value is False or value == [])}
+    available(system)
+    with TemporaryDirectory(prefix="inkwash-") as scratch:
+        context = Local(Path(scratch), **machine)
+        try:
+            if table is not None:
+                rows(system, verb, table, given, out or Path(verb.out), context, as_json)
+            else:
+                one(system, verb, given, out, context, as_json, clock)
+        finally:
+            context.close()
+    if timings:
+        clock.show()
+
+
+def one(
+    system: System, verb: Verb, given: dict[str, Any], out: Path | None, context: Local, as_json: bool, clock: Clock
+) -> None:
+    """Runs the verb for one request."""
+    single = out is not None and is_file(verb, out)
+    with ready(Path() if out is None else out.parent if single else out):
+        request = asked(verb, given, context)
+        out = out or default_out(verb, request)
+        if single and getattr(request, "n", 1) != 1:
+            raise UserError(f"--out {out} is one file, but several results are asked for: give a folder")
+        narrowed(system, verb, request)
+        clock.stage("import")
+        with ready(out.parent if single else out):
+            if verb.lasting:
+                context.folder = out
+            elif getattr(request, "model", None) is not None:
+                context.model(request.model)  # type: ignore[attr-defined]
+                clock.stage("load")
+            for result in resolve(verb.run)([request], context):
+                show(verb, request, result, out, single, as_json)
+            clock.stage("run")
+
+
+@contextmanager
+def ready(folder: Path) -> Iterator[None]:
+    """The folder, made if need be; if what is done there fails before anything lies in it, it goes again."""
+    fresh = not folder.exists()
+    writable(folder)
+    try:
+        yield
+    except Exception:
+        if fresh and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+def asked(verb: Verb, given: dict[str, Any], context: Local) -> Request:
+    """The request: values as they were typed, files by their content."""
+    fields, values = options(verb.request), {}
+    for key, value in given.items():
+        option = fields[key]
+        if option.kind is File:
+            value = tuple(context.file(one, option) for one in value) if option.many else context.file(value, option)
+        values[key] = tuple(value) if option.many and isinstance(value, list) else value
+    try:
+        return verb.request(**values)
+    except TypeError as error:
+        raise UserError(str(error).partition(":")[0]) from None
+
+
+def default_out(verb: Verb, request: Request) -> Path:
+    place = verb.out.replace("STEM", request.stem())
+    return locate(request.model) if place == "MODEL" else Path(place)
+
+
+def is_file(verb: Verb, out: Path) -> bool:
+    """Whether --out names a file and not a folder. UserError for a format that is not written."""
+    suffix = out.suffix.lower()
+    if out.is_dir() or verb.lasting or (suffix not in verb.endings and not mimetypes.guess_type(out.name)[0]):
+        return False
+    if suffix not in verb.endings:
+        wanted = f"a {verb.endings[0]} file or a folder" if verb.endings else "a folder"
+        raise UserError(f"--out {out}: no {suffix} file is written; give {wanted}")
+    return True
+
+
+def narrowed(system: System, verb: Verb, request: Request) -> None:
+    """UserError for a model that is not there or is of another system, and for what it does not know."""
+    model = getattr(request, "model", None)
+    if model is not None:
+        folder = locate(model)
+        other = system_of(folder)
+        if other.name != system.name:
+            word = other.command or f"{other.name} {next(iter(other.verbs))}"
+            raise UserError(f"{model} is a model of {other.name}: inkwash {word} --model {model}")
+        narrow(verb, request, folder)
+
+
+def show(verb: Verb, request: Request, result: Any, out: Path, single: bool, as_json: bool) -> None:
+    """Keeps what a result brings and prints where it is, or what it says."""
+    if verb.lasting:
+        files = list(result.files.values())
+    else:
+        files = keep(result, stem(verb, request, result), out, single)
+        if result.model is not None:
+            files = [moved(result.model, unused(out / result.model.name))]
+    if as_json:
+        print(line(result, files))
+        return
+    if "text" in result.row:
+        print(result.row["text"])
+    for file in files if not verb.lasting or result.model is None else [result.model]:
+        print(file)
+
+
+def stem(verb: Verb, request: Request, result: Any) -> str:
+    """What a result is called: one of several by its own seed, what belongs to all of them by none."""
+    seed = options(verb.request).get("seed")
+    if seed is None or not seed.optional:
+        return request.stem()
+    return dataclasses.replace(request, seed=result.recipe.get("seed")).stem()  # type: ignore[call-arg]
+
+
+def rows(
+    system: System, verb: Verb, table: Path, given: dict[str, Any], out: Path, context: Local, as_json: bool
+) -> None:
+    """Runs the rows of a CSV, each by itself; exit code 2 if one was broken. What is there already, by the same model
+    and the same request, is not made again."""
+    writable(out)
+    counts, taken = {"made": 0, "there already": 0, "broken": 0}, {}
+    for number, values in read_rows(verb, table):
+        try:
+            if isinstance(values, UserError):
+                raise values
+            named = values.pop("name", None)
+            request = asked(verb, given | values, context)
+            if getattr(request, "seed", 0) is None:
+                request = dataclasses.replace(request, seed=number)  # type: ignore[call-arg]
+            narrowed(system, verb, request)
+            called = request.stem() if named is None else re.sub(r"[^\w.-]+", "-", named.removesuffix(".png"))[:80]
+            if called in taken:
+                raise UserError(f"{called} is line {taken[called]}'s already; give it a name")
+            taken[called] = number
+            place = out / f"{called}.png"
+            if made(place, request, context):
+                counts["there already"] += 1
+                print(f"{place} (there already)")
+                continue
+            for result in resolve(verb.run)([request], context):
+                files = [moved(file, out / f"{called}{ending}") for ending, file in result.files.items()]
+                text = [result.row["text"]] if "text" in result.row and not files else []
+                print(line(result, files) if as_json else "\n".join(map(str, [*text, *files])))
+            counts["made"] += 1
+        except UserError as error:
+            counts["broken"] += 1
+            where = f"{table}, line {number}"
+            print(f"inkwash: {error if str(error).startswith(where) else f'{where}: {error}'}", file=sys.stderr)
+    print(", ".join(f"{count} {what}" for what, count in counts.items()), file=sys.stderr)
+    if counts["broken"]:
+        raise typer.Exit(2)
+
+
+def made(file: Path, request: Request, context: Local) -> bool:
+    """Whether this file is what the request asks for, by the same model."""
+    from inkwash.codecs.png import read_recipe
+
+    try:
+        recipe = read_recipe(file)
+    except UserError:
+        return False
+    same = all(recipe.get(key) == value for key, value in request.facts().items() if value is not None)
+    return same and recipe.get("hash") == context.model(request.model).hash
+
+
+def read_rows(verb: Verb, table: Path) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
+    """Line numbers and what is asked for there, or what is wrong with it. Cells left empty are left out.
+
+    Raises UserError for a file that cannot be read, or a column that is no option.
+    """
+    fields = options(verb.request)
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines)
+            names = [name.strip() for name in reader.fieldnames or []]
+            reader.fieldnames = names
+            for name in names:
+                if name not in (*fields, "name"):
+                    raise unknown(f"column of {table}", name, [*fields, "name"])
+            if not names:
+                raise UserError(f"{table}: empty")
+            for cells in reader:
+                yield reader.line_num, read_row(fields, cells, f"{table}, line {reader.line_num}")
+    except FileNotFoundError:
+        raise UserError(f"{table}: no such file") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table}: not a CSV file in UTF-8 ({error})") from None
+
+
+def read_row(fields: dict[str, Option], cells: dict[Any, Any], where: str) -> dict[str, Any] | UserError:
+    if None in cells or None in cells.values():
+        return UserError(f"{where}: more or fewer cells than the first line has; put texts with commas in quotes")
+    values: dict[str, Any] = {}
+    for name, cell in cells.items():
+        if text := cell.strip():
+            kind: Any = str if name == "name" else fields[name].kind
+            kind = Path if kind is File else kind
+            try:
+                values[name] = text.lower() in ("yes", "true", "1") if kind is bool else kind(text)
+            except ValueError:
+                return UserError(f"{where}, column {name}: '{text}' is no number")
+            if name != "name" and fields[name].many:
+                values[name] = [values[name]]
+    needed = [option for option in fields.values() if option.argument]
+    if needed and not values.get(needed[0].name):
+        return UserError(f"{where}, column {needed[0].name}: empty")
+    return values
+
+
+class Clock:
+    """Where the time of a command went."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.perf_counter()
+        self.stages: list[tuple[str, float]] = []
+
+    def stage(self, name: str) -> None:
+        now = time.perf_counter()
+        self.stages.append((name, now - self.last))
+        self.last = now
+
+    def show(self) -> None:
+        """One line a stage on standard error: seconds, and the peak memory of the process."""
+        for name, seconds in [*self.stages, ("all", self.last - self.start)]:
+            print(f"{name:8} {seconds:6.2f} s", file=sys.stderr)
+        if (peak := memory()) is not None:
+            print(f"memory   {peak / 1e6:6.0f} MB at most", file=sys.stderr)
+
+
+def memory() -> int | None:
+    """The most that this process took, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # the resource module would count what the program that started this one had taken
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])  # type: ignore[index]
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

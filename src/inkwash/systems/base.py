@@ -1,0 +1,303 @@
+"""What a system brings: verbs, functions from requests to results.
+
+The command line, the studio, Ray and a test read the same requests and take the same results. A room adds a
+verb by writing a `Request`, whose fields are the options, and a function; docs/systems.md shows a whole system.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, reduce
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+from annotated_types import Ge, Gt, Le, Lt, MaxLen
+
+from inkwash.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class File:
+    """What goes into a verb, known by its content; `name` is what its owner calls it. A folder is a tuple of files,
+    their names the paths within it."""
+
+    sha256: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Help:
+    """What an option says of itself. `argument`: on a command line it stands without its name."""
+
+    text: str
+    argument: bool = False
+
+
+@dataclass(frozen=True)
+class Media:
+    """What kind of file an option takes, as browsers say it: image/*, text/csv; or "folder"."""
+
+    type: str
+
+
+class Option(NamedTuple):
+    """One field of a request. `kind` is bool, int, float, str or File; `many`: a tuple of them."""
+
+    name: str
+    kind: type
+    help: str
+    default: Any  # dataclasses.MISSING where it must be given
+    optional: bool  # may be None
+    many: bool
+    argument: bool
+    choices: tuple[str, ...]
+    low: float
+    high: float
+    open: tuple[bool, bool]  # whether the ends themselves are excluded
+    longest: int | None
+    media: str
+
+    def range(self) -> str:
+        """The bounds in words, "" without any."""
+        least = f"{'above' if self.open[0] else 'from'} {self.low}" if self.low > -math.inf else ""
+        most = f"{'below' if self.open[1] else 'to'} {self.high}" if self.high < math.inf else ""
+        return " ".join(filter(None, (least, most)))
+
+    def check(self, value: Any) -> Any:
+        """The value, as its own kind. UserError, in one line, for one that is none or out of its range."""
+        if value is None and self.optional:
+            return None
+        if self.many:
+            one, values = self._replace(many=False), [value] if isinstance(value, str) else value
+            return tuple(map(one.check, values)) if isinstance(values, (tuple, list)) else one.check(value)
+        if self.kind is File:
+            if self.media == "folder" and isinstance(value, (tuple, list)) and value:
+                return tuple(map(self._replace(media="").check, value))
+            fits = isinstance(value, File)
+        elif self.kind is float:
+            fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            value = float(value) if fits else value
+        else:
+            fits = isinstance(value, self.kind) and (self.kind is bool or not isinstance(value, bool))
+        if not fits:
+            words = {bool: "yes or no", int: "a whole number", float: "a number", str: "text", File: "a file"}
+            raise UserError(f"{self.name} = {str(value)[:60]!r}: {words[self.kind]} is needed")
+        if self.choices and value not in self.choices:
+            raise unknown(self.name, value[:60], self.choices)
+        if self.longest is not None and len(value) > self.longest:
+            raise UserError(f"{self.name}: {len(value)} characters; at most {self.longest} are possible")
+        if self.kind in (int, float):
+            over = value < self.low or value > self.high or (self.open[0] and value == self.low)
+            if over or (self.open[1] and value == self.high):
+                kind = "a whole number" if self.kind is int else "a number"
+                raise UserError(f"{self.name} = {value}: choose {kind} {self.range()}")
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a verb is asked for. Each field is `Annotated[type, Help("..."), bounds...]`: an option of the command
+    line, a column of a table, a field of a form and of the API. The docstring is the verb's help.
+
+    Raises UserError for a value of another kind, or out of its bounds.
+    """
+
+    def __post_init__(self) -> None:
+        for name, option in options(type(self)).items():
+            object.__setattr__(self, name, option.check(getattr(self, name)))
+
+    def facts(self) -> dict[str, Any]:
+        """The fields, as JSON holds them: files as {"sha256", "name"}."""
+        return dataclasses.asdict(self)
+
+    def stem(self) -> str:
+        """What its results are called, before their endings."""
+        return type(self).__name__.lower()
+
+
+@cache
+def options(request: type[Request]) -> dict[str, Option]:
+    """The options of a request, by name."""
+    hints = typing.get_type_hints(request, include_extras=True)
+    return {field.name: _option(field, hints[field.name]) for field in dataclasses.fields(request)}
+
+
+def _option(field: dataclasses.Field[Any], hint: Any) -> Option:
+    notes: list[Any] = []
+    if typing.get_origin(hint) is typing.Annotated:
+        hint, *notes = typing.get_args(hint)
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    optional, (kind, *_) = type(None) in kinds, [kind for kind in kinds if kind is not type(None)]
+    many = typing.get_origin(kind) is tuple
+    kind = typing.get_args(kind)[0] if many else kind
+    choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+    note = {type(n): n for n in notes}
+    low, high = note.get(Gt) or note.get(Ge), note.get(Lt) or note.get(Le)
+    said = note.get(Help, Help(""))
+    folder = note[Media].type == "folder" if Media in note else False
+    return Option(
+        field.name,
+        str if choices else kind,
+        said.text,
+        field.default,
+        optional,
+        many and not folder,
+        said.argument,
+        choices,
+        -math.inf if low is None else getattr(low, "gt", getattr(low, "ge", 0)),
+        math.inf if high is None else getattr(high, "lt", getattr(high, "le", 0)),
+        (Gt in note, Lt in note),
+        note[MaxLen].max_length if MaxLen in note else None,
+        note[Media].type if Media in note else "",
+    )
+
+
+class Progress(NamedTuple):
+    """So many are done of all."""
+
+    done: int
+    total: int
+
+
+class Note(NamedTuple):
+    """A line that the user should read."""
+
+    text: str
+
+
+class Preview(NamedTuple):
+    """What a result looks like on its way: a PIL image."""
+
+    of: int
+    place: int
+    image: Any
+
+
+class Result(NamedTuple):
+    """What a verb has made.
+
+    of      which request
+    place   which of its n; None for what belongs to the whole run
+    files   by their endings ("-sheet.png"), in the context's folder; the first is the one that is shown
+    row     a line of the run's table; `text` is what a terminal prints
+    recipe  the request's fields, and what else the result depends on: `again` makes it anew
+    model   a folder of a trained model
+    """
+
+    of: int
+    place: int | None
+    files: dict[str, Path]
+    row: dict[str, Any] = {}  # noqa: RUF012
+    recipe: dict[str, Any] = {}  # noqa: RUF012
+    model: Path | None = None
+
+
+class Context(Protocol):
+    """Where a verb runs. The command line, the studio's worker and a test bring one each."""
+
+    device: str | None  # None, here and below: what the verb would take by itself
+    precision: str | None
+    runtime: str | None
+    threads: int | None
+    folder: Path  # for files that are made
+
+    def tell(self, event: Progress | Preview | Note) -> None:
+        """What happens on the way. It may raise, to end the verb."""
+
+    def model(self, name: str) -> Any:
+        """The model of this name, loaded once."""
+
+    def open(self, file: File | tuple[File, ...]) -> Path:
+        """Where the content of a file, or of a folder, lies."""
+
+    def stopped(self) -> bool:
+        """Whether to end now: a training keeps its checkpoint."""
+
+
+class Verb(NamedTuple):
+    """`run`, (requests, context) -> Results, is "module:function", so that nothing is imported before it runs.
+
+    limits   (the model's folder) -> what the model narrows: {option: choices, or () where it has none of it}
+    lasting  it works in the folder of its results, and goes on there: a training, a table with a cache
+    out      where a command line puts the results if nothing is said; "MODEL" is the model's own folder
+    endings  of the file that is a result, where it can be told before
+    """
+
+    request: type[Request]
+    run: str
+    limits: str = ""
+    lasting: bool = False
+    out: str = "."
+    endings: tuple[str, ...] = ()
+
+
+class System(NamedTuple):
+    """A room and what it brings. Names of functions are "module:function", as in `Verb`.
+
+    load     (folder, device, precision, runtime, threads) -> Model
+    command  a word of the command line for the first verb
+    modules  what it needs beside the core; `extra` is how pip calls them
+    tasks    of its recipes
+    makes    (the content of system.json) -> what a model makes, in a few words
+    """
+
+    name: str
+    help: str
+    verbs: dict[str, Verb]
+    load: str
+    command: str = ""
+    extra: str = ""
+    modules: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    makes: str = ""
+
+
+class Model(Protocol):
+    """What all systems' models share; the rest are their own methods."""
+
+    name: str | None  # that leads back to it: a shipped one, or its folder
+    hash: str | None  # of its weights
+
+    def save(self, folder: Path) -> None:
+        """Writes what `load` reads."""
+
+
+def resolve(name: str) -> Callable[..., Any]:
+    """The function of "module:name", or "module:Class.method"."""
+    module, _, attributes = name.partition(":")
+    found: Callable[..., Any] = reduce(getattr, attributes.split("."), import_module(module))  # type: ignore[assignment]
+    return found
+
+
+def narrow(verb: Verb, request: Request, folder: Path) -> None:
+    """UserError for what this model, of all values that the verb knows, does not."""
+    for name, choices in (resolve(verb.limits)(folder) if verb.limits else {}).items():
+        if name not in options(type(request)):
+            continue
+        value, default = getattr(request, name), options(type(request))[name].default
+        if not choices and value != default:
+            raise UserError(f"{name}: {folder.name} knows none; leave it out")
+        if choices and value is not None and value not in choices:
+            raise unknown(name, str(value)[:60], map(str, choices))
+
+
+def told(context: Context) -> Callable[[int, int], None]:
+    """The context as a function of (steps done, steps in all), which most models report to."""
+    return lambda done, total: context.tell(Progress(done, total))
+
+
+def run(verb: Verb, requests: list[Any], context: Context) -> Iterator[Result]:
+    """What the verb makes of requests."""
+    yield from resolve(verb.run)(requests, context)
+
+
+def summary(request: type[Request]) -> str:
+    """The first paragraph of its docstring, in one line."""
+    return " ".join((inspect.getdoc(request) or "").split("\n\n")[0].split())

@@ -1,0 +1,74 @@
+"""The verbs of language: from requests to results."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from inkwash.errors import UserError
+from inkwash.systems.base import Context, Result, told
+from inkwash.systems.language import request as ask
+from inkwash.systems.language.controls import wish
+from inkwash.systems.language.evaluate import table
+from inkwash.systems.language.reading import MEANING, meaning, said
+from inkwash.systems.train import Task, Train
+from inkwash.systems.train import train as train_by
+from inkwash.weights.files import atomic
+
+TASKS = {
+    "language": Task("inkwash.systems.language.train"),
+    "reader": Task("inkwash.systems.language.train_reader"),
+}
+
+
+def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
+    for of, request in enumerate(requests):
+        wanted = wish(
+            request.control, request.pos, request.span, request.tree, request.infill, request.start, request.length
+        )
+        source = request.source
+        if source is not None and not source.strip():
+            raise UserError("source: no words in it")
+        writer = context.model(request.model)
+        if request.fields:
+            yield Result(of, None, {}, {"text": writer.asked()})
+            continue
+        if request.steps is not None and writer.info["engine"] == "next":
+            raise UserError(f"{request.model} writes one word after the other: leave out --steps")
+        if source is not None and MEANING.match(source):
+            source = said(meaning(source))
+        seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+        texts = writer.write(
+            request.n, wanted, source, seed,
+            steps=request.steps, temperature=request.temperature, guidance=request.guidance,
+            candidates=request.candidates, progress=told(context),
+        )  # fmt: skip
+        for place, text in enumerate(texts):
+            one = replace(request, n=1, seed=(seed + place) % 2**64)
+            yield Result(of, place, {}, {"text": text}, one.facts() | {"hash": writer.hash})
+
+
+def train(requests: list[Train], context: Context) -> Iterator[Result]:
+    return train_by(requests, context, TASKS, own)
+
+
+def own(data: Path) -> Any:
+    """The recipe for a text, or a table, of one's own."""
+    from inkwash.systems.language.train import usual
+
+    return usual(data)
+
+
+def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
+    for of, request in enumerate(requests):
+        writer = context.model(request.model)
+        found = writer.evaluate(
+            context.open(request.data), seed=request.seed, steps=request.steps, progress=told(context)
+        )
+        with atomic(context.folder / "report.json") as file:
+            file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        yield Result(of, None, {"report.json": context.folder / "report.json"}, {"text": table(found)})

@@ -1,0 +1,98 @@
+"""What can be asked of models of pictures."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, MaxLen
+
+from inkwash.systems.base import File, Help, Media, Request
+
+Named = Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.", argument=True)]
+Data = Annotated[
+    File | tuple[File, ...] | None,
+    Media("folder"),
+    Help("The data set of `inkwash data emoji`; data/emoji if left out."),
+]
+Sampler = Literal[
+    "ancestral", "ddim", "euler", "euler_ancestral", "heun", "dpm2", "flow_heun", "flow_midpoint", "dpm_solver_2m",
+    "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2s", "dpmpp_3m", "dpmpp_3m_sde", "dpmpp_sde", "unipc", "deis", "lms",
+    "consistency", "predictor_corrector", "tuned",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate(Request):
+    """Make pictures from words."""
+
+    prompt: Annotated[
+        str, MaxLen(2000), Help("What the picture shows, in a few words: (more:1.3) or [less].", argument=True)
+    ] = ""
+    style: Annotated[str | None, Help("How it is drawn; the model's own choice if left out.")] = None
+    n: Annotated[int, Ge(1), Le(1000), Help("How many pictures; more than one also make a sheet.")] = 1
+    seed: Annotated[
+        int | None, Ge(0), Le(2**64 - 1), Help("The same seed makes the same picture; random if left out.")
+    ] = None
+    model: Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.")] = "emoji"
+    sampler: Annotated[
+        Sampler | None, Help("How to step down from noise; tuned: in few steps, see `inkwash tune`.")
+    ] = None
+    steps: Annotated[int | None, Ge(1), Le(1000), Help("Steps on the way; more take longer.")] = None
+    guidance: Annotated[float | None, Ge(0), Le(30), Help("How closely to follow the words.")] = None
+    negative: Annotated[str, MaxLen(2000), Help("What the picture shall not show.")] = ""
+    size: Annotated[
+        int | None,
+        Ge(8),
+        Le(4096),
+        Help("Side in pixels; above its own by the model's upsampler, if it has one."),
+    ] = None
+    transparent: Annotated[bool, Help("Leave out the white behind it.")] = False
+    image: Annotated[File | None, Media("image/*"), Help("A picture to begin from.")] = None
+    strength: Annotated[float | None, Ge(0), Le(1), Help("How much of it may change, 0 to 1; 0.6 if not given.")] = (
+        None
+    )
+    mask: Annotated[File | None, Media("image/*"), Help("Where it is white, the picture is drawn anew.")] = None
+    border: Annotated[float | None, Gt(0), Le(0.45), Help("Draw on beyond its edges, for this part of the side.")] = (
+        None
+    )
+    to: Annotated[str | None, MaxLen(2000), Help("A second prompt: n pictures from the first to it.")] = None
+
+    def stem(self) -> str:
+        words = "-".join(re.findall(r"\w+", self.prompt.lower())[:6])[:60]  # no file system takes names without end
+        named = "-".join(filter(None, [words, self.style])) or "picture"
+        return named if self.seed is None else f"{named}-{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Request):
+    """Write a model's networks as ONNX graphs beside its weights, to draw without torch."""
+
+    model: Named
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Request):
+    """Measure a model beside real pictures and the simplest baselines."""
+
+    model: Named = "emoji"
+    data: Data = None
+    split: Annotated[Literal["test", "validation"], Help("test for the final table, validation for choosing.")] = (
+        "test"
+    )
+    per_row: Annotated[int, Ge(6), Help("Pictures of each kind.")] = 300
+    seed: Annotated[int, Ge(0), Le(2**64 - 1), Help("Of the choice of concepts and of the pictures.")] = 0
+    size: Annotated[int | None, Ge(8), Help("The model's own, or that of its upsampler.")] = None
+    guidance: Annotated[float | None, Ge(0), Le(30), Help("Instead of the model's own.")] = None
+    sampler: Annotated[Sampler | None, Help("Instead of the model's own.")] = None
+    steps: Annotated[int | None, Ge(1), Le(1000), Help("Instead of the model's own.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune(Request):
+    """Learn how to sample a model in few steps; then `generate --sampler tuned --steps 6`."""
+
+    model: Named = "emoji"
+    data: Data = None
+    steps: Annotated[tuple[int, ...], Ge(2), Le(50), Help("Steps of a table; again for more.")] = (6,)
+    pictures: Annotated[int, Ge(8), Le(1000), Help("Pictures to learn from.")] = 48
+    seed: Annotated[int, Ge(0), Le(2**64 - 1), Help("Of the choice of prompts and of the pictures.")] = 0

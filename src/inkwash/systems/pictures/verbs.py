@@ -1,0 +1,153 @@
+"""The verbs of pictures: from requests to results."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from inkwash.codecs.png import KEY, write_png
+from inkwash.errors import UserError
+from inkwash.systems.base import Context, Note, Result, told
+from inkwash.systems.pictures import request as ask
+from inkwash.systems.pictures.drawing import knows_opacity, part, read_info
+from inkwash.systems.pictures.sheet import sheet
+from inkwash.systems.train import Task, Train
+from inkwash.systems.train import train as train_by
+from inkwash.training.tune import save_tables
+
+TASKS = {
+    "pictures": Task("inkwash.systems.pictures.train"),
+    "autoencoder": Task("inkwash.systems.pictures.train_autoencoder", "vae"),
+    "upsampler": Task("inkwash.systems.pictures.train_upsampler", "upsampler"),
+    "student": Task("inkwash.systems.pictures.train_student"),
+    "text-encoder": Task("inkwash.training.distill", "text-encoder"),
+}
+EMOJI = Path("data/emoji")  # where `inkwash data emoji` puts it
+
+
+def limits(folder: Path) -> dict[str, tuple[Any, ...]]:
+    """What a model narrows: its styles, and whether it knows opacity."""
+    info = read_info(folder)
+    opacity = knows_opacity(part(folder, info, "vae"))
+    return {"style": tuple(info.styles)} | ({} if opacity else {"transparent": ()})
+
+
+def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]:
+    for of, request in enumerate(requests):
+        if not request.prompt.strip() and request.image is None:
+            raise UserError("the prompt is empty: say in a few words what the picture shows")
+        if request.to is not None and request.image is not None:
+            raise UserError("--to makes several pictures from words alone: leave out --image")
+        painter = context.model(request.model)
+        if (note := painter.unheard(request.prompt)) is not None:
+            context.tell(Note(note))
+        seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+        request = replace(request, seed=seed)
+        yield from (drawn if request.to is None else between)(of, request, painter, context)
+
+
+def drawn(of: int, request: ask.Generate, painter: Any, context: Context) -> Iterator[Result]:
+    went_in = {name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask")}
+    same = ("style", "negative", "sampler", "steps", "guidance", "size", "transparent", "strength", "border", "seed")
+    pictures = painter.generate(
+        request.prompt, n=request.n, **went_in, **{name: getattr(request, name) for name in same},
+        progress=told(context),
+    )  # fmt: skip
+    for place, picture in enumerate(pictures):
+        file, recipe = context.folder / f"{of}-{place}.png", picture.info[KEY]
+        write_png(picture, file, recipe)
+        yield Result(of, place, {".png": file}, recipe=recipe)
+    if request.n > 1:
+        file = context.folder / f"{of}-sheet.png"
+        write_png(page(pictures), file, [picture.info[KEY] for picture in pictures])
+        yield Result(of, None, {"-sheet.png": file})
+
+
+def between(of: int, request: ask.Generate, painter: Any, context: Context) -> Iterator[Result]:
+    """An animation from one prompt to another, and the sheet of its pictures."""
+    n = request.n if request.n > 1 else 8
+    frames = painter.between(
+        request.prompt, request.to, n, style=request.style, seed=request.seed, progress=told(context)
+    )
+    film, all_of_them = context.folder / f"{of}.gif", context.folder / f"{of}-sheet.png"
+    there_and_back = [*frames, *frames[-2:0:-1]]
+    there_and_back[0].save(film, save_all=True, append_images=there_and_back[1:], duration=150, loop=0)
+    write_png(
+        page(frames),
+        all_of_them,
+        [{"model": painter.name, "from": request.prompt, "to": request.to, "seed": request.seed}],
+    )
+    yield Result(
+        of, 0, {".gif": film, "-sheet.png": all_of_them}, recipe={"prompt": request.prompt, "seed": request.seed}
+    )
+
+
+def page(pictures: list[Image.Image]) -> Image.Image:
+    """The pictures on one page, about as wide as high."""
+    return Image.fromarray(sheet(np.stack([np.asarray(p) for p in pictures]), int(np.ceil(len(pictures) ** 0.5))))
+
+
+def export(requests: list[ask.Export], context: Context) -> Iterator[Result]:
+    from inkwash.systems.pictures.export import export as write
+
+    for of, request in enumerate(requests):
+        for file in write(request.model):
+            yield Result(of, None, {file.name: file})
+
+
+def train(requests: list[Train], context: Context) -> Iterator[Result]:
+    return train_by(requests, context, TASKS, own)
+
+
+# for pictures of one's own: a network for 64 x 64 pictures that a laptop trains in hours
+NETWORK = {
+    "block_out_channels": [64, 128, 192],
+    "down_block_types": ["DownBlock2D", "DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D", "UpBlock2D"],
+    "mid_block_type": "UNetMidBlock2D",
+    "attention_head_dim": 6,
+    "norm_num_groups": 4,
+}
+
+
+def own(data: Path) -> Any:
+    """The recipe for a folder of pictures of one's own."""
+    from inkwash.systems.pictures.train import Recipe
+    from inkwash.training.fit import Settings
+
+    settings = Settings(steps=20_000, batch_size=32, channels_last=True)
+    return Recipe("pictures", data, settings, NETWORK, words=False)
+
+
+def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
+    from inkwash.systems.pictures.evaluate import table
+
+    for of, request in enumerate(requests):
+        how = {
+            name: getattr(request, name)
+            for name in ("split", "per_row", "seed", "size", "sampler", "steps", "guidance")
+        }
+        data = EMOJI if request.data is None else context.open(request.data)
+        found = context.model(request.model).evaluate(data, context.folder, progress=told(context), **how)
+        yield Result(of, None, {"report.json": context.folder / "report.json"}, {"text": table(found)})
+
+
+def tune(requests: list[ask.Tune], context: Context) -> Iterator[Result]:
+    for of, request in enumerate(requests):
+        painter, file = context.model(request.model), context.folder / "tables.json"
+        data = EMOJI if request.data is None else context.open(request.data)
+        found = painter.tune(
+            data, request.steps, pictures=request.pictures, seed=request.seed, progress=told(context)
+        )
+        errors = [
+            f"{steps} steps: {table['error']:.4f} from its own pictures in 100 steps (root mean square, of -1 to 1)"
+            for steps, table in found["tables"].items()
+        ]
+        save_tables(found, file)
+        yield Result(of, None, {"tables.json": file}, {"text": "\n".join(errors)})

@@ -1,0 +1,111 @@
+"""What can be asked of forecasters."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+
+from inkwash.systems.base import File, Help, Media, Request
+
+Seed = Annotated[int, Ge(0), Le(2**64 - 1), Help("The same seed draws the same paths.")]
+Samples = Annotated[int, Ge(1), Help("Paths that are drawn.")]
+Sampler = Annotated[
+    Literal["ancestral", "ddim", "euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "tuned"] | None,
+    Help("How a step is drawn; the model's own if left out."),
+]
+Steps = Annotated[int | None, Ge(1), Help("Calls of the network for each step of time.")]
+Named = Annotated[str, Help("A folder of a trained model, or a shipped one.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Request):
+    """A table of series, and which columns are what."""
+
+    data: Annotated[
+        File,
+        Media("text/csv"),
+        Help("A CSV file: a column for each series, or long; or JSON lines of gluonts.", argument=True),
+    ]
+    time: Annotated[str | None, Help("The column of time stamps; found by itself if left out.")] = None
+    freq: Annotated[str | None, Help("Steps of time as pandas writes them: D, B, W, MS, h, 30min.")] = None
+    item: Annotated[str | None, Help("In a long table the column that names the series.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast(Table):
+    """Forecast the series of a table: quantiles as CSV and a fan chart. Without a model, one is trained first."""
+
+    target: Annotated[
+        tuple[str, ...] | None, Help("A column to forecast; again for more. All numbers if left out.")
+    ] = None
+    known: Annotated[tuple[str, ...] | None, Help("A column whose values are known in advance; again for more.")] = (
+        None
+    )
+    horizon: Annotated[int | None, Ge(1), Help("Steps ahead; the model's own, or 30 where one must be trained.")] = (
+        None
+    )
+    model: Annotated[str | None, Help("A folder of a trained model, or a shipped one.")] = None
+    samples: Samples = 100
+    seed: Seed = 0
+    mode: Annotated[
+        Literal["improved", "faithful"], Help("What to train: improved, or faithful, TimeGrad as published.")
+    ] = "improved"
+    lags: Annotated[tuple[int, ...] | None, Ge(1), Help("A lag to look back to; again for more.")] = None
+    context: Annotated[int | None, Ge(1), Help("Steps that are read before a forecast.")] = None
+    sampler: Sampler = None
+    steps: Steps = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backtest(Table):
+    """Score a model on rolling windows, beside forecasts that need no model."""
+
+    model: Named
+    windows: Annotated[int, Ge(1), Help("Windows, from the end of the table back.")] = 10
+    stride: Annotated[int | None, Ge(1), Help("Steps between them; the horizon if left out.")] = None
+    horizon: Annotated[int | None, Ge(1), Help("Steps ahead; the model's own if left out.")] = None
+    samples: Samples = 100
+    seed: Seed = 0
+    sampler: Sampler = None
+    steps: Steps = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Impute(Table):
+    """Fill the gaps of a table by the median of paths that are drawn through them."""
+
+    model: Named
+    samples: Samples = 100
+    seed: Seed = 0
+    sampler: Sampler = None
+    steps: Steps = None
+
+    def stem(self) -> str:
+        return "imputed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Request):
+    """Measure a forecaster on rolling windows, beside a random walk and the usual methods."""
+
+    model: Annotated[str, Help("A folder of a trained model, or a shipped one.", argument=True)]
+    data: Annotated[
+        File,
+        Media("text/csv"),
+        Help("gluonts' archive of windows, or a table: its last ten horizons, which training must not have seen."),
+    ]
+    seed: Seed = 0
+    sampler: Sampler = None
+    steps: Steps = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune(Request):
+    """Learn how to sample a forecaster in few steps; then `--sampler tuned --steps N`."""
+
+    model: Annotated[str, Help("A folder of a trained model.", argument=True)]
+    data: Annotated[File, Media("text/csv"), Help("The table that it was trained on.", argument=True)]
+    steps: Annotated[int, Ge(2), Le(50), Help("Calls of the network for each step of time.")] = 6
+    time: Annotated[str | None, Help("The column of time stamps; found by itself if left out.")] = None
+    freq: Annotated[str | None, Help("Steps of time as pandas writes them: D, B, W, MS, h, 30min.")] = None
+    item: Annotated[str | None, Help("In a long table the column that names the series.")] = None

@@ -1,0 +1,109 @@
+"""The verbs of forecasting: from requests to results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from inkwash.systems.base import Context, Result, told
+from inkwash.systems.series import request as ask
+from inkwash.systems.series.evaluate import table
+from inkwash.systems.series.model import Forecaster
+from inkwash.systems.series.reading import read_series, rolling
+from inkwash.systems.train import Task, Train
+from inkwash.systems.train import train as train_by
+from inkwash.training.tune import save_tables
+from inkwash.weights.files import atomic
+
+TASKS = {"series": Task("inkwash.systems.series.train")}
+
+
+def forecast(requests: list[ask.Forecast], context: Context) -> Iterator[Result]:
+    for of, request in enumerate(requests):
+        how = columns(request)
+        if request.model is None:
+            series = read_series(context.open(request.data), **how)
+            folder, lags = context.folder / "forecaster", None if request.lags is None else list(request.lags)
+            horizon, mode = request.horizon or 30, request.mode
+            forecaster = Forecaster.fit(
+                series, horizon, folder / "run", mode=mode, context=request.context, lags=lags
+            )
+        else:
+            forecaster = context.model(request.model)
+            series = forecaster.read(context.open(request.data), how)
+        found = forecaster.forecast(
+            series, request.horizon, request.samples, request.seed,
+            sampler=request.sampler, steps=request.steps, progress=told(context),
+        )  # fmt: skip
+        files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
+        found.table().to_csv(files[".csv"], index=False)
+        found.plot(files[".png"], series.values)
+        yield Result(of, 0, files, recipe=request.facts() | {"hash": forecaster.hash})
+        if request.model is None:
+            forecaster.save(folder)
+            yield Result(of, None, {}, model=folder)
+
+
+def backtest(requests: list[ask.Backtest], context: Context) -> Iterator[Result]:
+    for of, request in enumerate(requests):
+        found = context.model(request.model).backtest(
+            context.open(request.data), request.windows, request.stride, request.horizon, request.samples,
+            request.seed, sampler=request.sampler, steps=request.steps, progress=told(context), **columns(request),
+        )  # fmt: skip
+        scores = found.table()
+        rows = {str(name): dict(row) for name, row in scores.iterrows()}
+        yield Result(of, None, {}, {"text": scores.to_string(float_format="{:.5g}".format), "scores": rows})
+
+
+def impute(requests: list[ask.Impute], context: Context) -> Iterator[Result]:
+    for of, request in enumerate(requests):
+        forecaster = context.model(request.model)
+        series = forecaster.read(context.open(request.data), columns(request))
+        paths = forecaster.impute(
+            series, request.samples, request.seed,
+            sampler=request.sampler, steps=request.steps, progress=told(context),
+        )  # fmt: skip
+        filled = pd.DataFrame(np.median(paths, axis=0), series.values.index, series.values.columns)
+        file = context.folder / f"{of}.csv"
+        filled.rename_axis("time").reset_index().to_csv(file, index=False)
+        yield Result(of, 0, {".csv": file}, recipe=request.facts() | {"hash": forecaster.hash})
+
+
+def train(requests: list[Train], context: Context) -> Iterator[Result]:
+    return train_by(requests, context, TASKS)
+
+
+def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
+    for of, request in enumerate(requests):
+        forecaster, data = context.model(request.model), context.open(request.data)
+        horizon = forecaster.info.horizon
+        if data.name.endswith((".tar.gz", ".tgz")):
+            series, ends, _ = rolling(data)
+        else:
+            series = forecaster.read(data, {})
+            ends = [len(series.values) - horizon * k for k in range(10, 0, -1)]
+        how = {"sampler": request.sampler, "steps": request.steps, "progress": told(context)}
+        found = forecaster.evaluate(series, ends, request.seed, **how)
+        with atomic(context.folder / "report.json") as file:
+            file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        yield Result(of, None, {"report.json": context.folder / "report.json"}, {"text": table(found)})
+
+
+def tune(requests: list[ask.Tune], context: Context) -> Iterator[Result]:
+    for of, request in enumerate(requests):
+        forecaster: Forecaster = context.model(request.model)
+        found = forecaster.tune(context.open(request.data), request.steps, **columns(request))
+        file = context.folder / "tables.json"
+        save_tables({"hash": forecaster.hash, "tables": {str(request.steps): asdict(found)}}, file)
+        yield Result(of, None, {"tables.json": file})
+
+
+def columns(request: Any) -> dict[str, Any]:
+    """What was said of the table's columns."""
+    given = {name: getattr(request, name, None) for name in ("time", "freq", "target", "item", "known")}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items() if value}
