@@ -1,0 +1,118 @@
+"""Somebody adds a system: a folder and an entry point. What the house has for systems it then has, without an edit."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+HERE = Path(__file__).parent
+RECIPE = 'task = "points"\n[fit]\nsteps = 400\nlearning_rate = 3e-3\nwarmup = 10\nema = 0.9\n'
+
+
+@pytest.fixture(scope="module")
+def inkwash(tmp_path_factory):
+    """The command line, where a package with the toy is installed."""
+    site = tmp_path_factory.mktemp("site")
+    (site / "points").symlink_to(HERE / "points")
+    (site / "points-1.0.dist-info").mkdir()
+    (site / "points-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: points\nVersion: 1.0\n")
+    (site / "points-1.0.dist-info" / "entry_points.txt").write_text("[inkwash.systems]\npoints = points:SYSTEM\n")
+    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    place = tmp_path_factory.mktemp("work")
+    (place / "ring.toml").write_text(RECIPE)
+
+    def run(*arguments, code=0):
+        command = [sys.executable, "-m", "inkwash", *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=place, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    run.place = place
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(inkwash):
+    return inkwash("train", "ring.toml").strip()
+
+
+def test_its_folder_is_small():
+    assert sum(len(file.read_text().splitlines()) for file in (HERE / "points").glob("*.py")) < 200
+
+
+def test_its_commands_have_help_with_bounds(inkwash):
+    assert "Clouds of points in the plane." in inkwash("--help")
+    for words in (["points", "scatter"], ["scatter"]):
+        shown = " ".join(inkwash(*words, "--help").split())
+        assert "Scatter points as a model has learned them." in shown and "[from 1 to 5000]" in shown
+        assert "One of heun, ddim, ancestral." in shown and "--csv" in shown and "--device" in shown
+    assert "evaluate" in inkwash("points", "--help")
+
+
+def test_a_training_by_its_recipe_goes_on_where_it_was(inkwash, model):
+    assert model == "runs/ring/model" and (inkwash.place / model / "system.json").is_file()
+    before = (inkwash.place / model / "model.safetensors").read_bytes()
+    assert inkwash("points", "train", "ring.toml").strip() == model
+    assert (inkwash.place / model / "model.safetensors").read_bytes() == before
+
+
+def test_two_files_an_upload_and_the_same_again(inkwash, model):
+    (inkwash.place / "shift.csv").write_text("5,0\n")
+    lines = inkwash("scatter", "--model", model, "--seed", 3, "--count", 50, "-o", "o").splitlines()
+    assert lines == ["o/points-3.png", "o/points-3.csv"]
+    moved = inkwash(
+        "scatter", "--model", model, "--seed", 3, "--count", 50, "--shift", "shift.csv", "-o", "m", "--json"
+    )
+    result = json.loads(moved)
+    assert result["files"] == ["m/points-3.png", "m/points-3.csv"] and result["row"]["radius"] > 4
+    assert result["recipe"]["shift"]["name"] == "shift.csv"
+    assert "the same pixels" in inkwash("again", "o/points-3.png")
+    rows = [(inkwash.place / name).read_text().splitlines() for name in ("o/points-3.csv", "m/points-3.csv")]
+    for one, other in zip(*rows, strict=True):
+        assert float(other.split(",")[0]) == pytest.approx(float(one.split(",")[0]) + 5)
+    assert inkwash("scatter", "--model", model, "--seed", 3, "-o", "one.png").splitlines()[0] == "one.png"
+    with Image.open(inkwash.place / "one.png") as picture:
+        assert picture.size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--count", "0"], "count = 0: choose a whole number from 1 to 5000"),
+        (["--count", "5001"], "count = 5001: choose a whole number"),
+        (["--sampler", "ancestral"], "unknown sampler 'ancestral': choose from: ddim, heun"),
+        (["--sampler", "huen"], "unknown sampler 'huen': did you mean heun?"),
+        (["--shift", "none.csv"], "none.csv: no such file"),
+        (["--size", "3"], "No such option: --size"),
+        (["--device", "gpu"], "unknown device 'gpu'"),
+        (["-o", "a.jpg"], "give a .png file or a folder"),
+    ],
+)
+def test_mistakes_are_one_line(inkwash, model, arguments, says):
+    shown = inkwash("scatter", "--model", model, *arguments, code=2)
+    assert says in shown and shown.count("\n") == 1
+    assert "is a model of pictures: inkwash generate" in inkwash("scatter", "--model", "emoji", code=2)
+
+
+def test_a_table_of_requests_goes_on_where_it_was(inkwash, model):
+    (inkwash.place / "rows.csv").write_text("count,seed,name\n20,1,\n30,,a\n0,2,\n")
+    command = ["scatter", "--model", model, "--csv", "rows.csv", "-o", "many"]
+    first = inkwash(*command, code=2)
+    assert "rows.csv, line 4: count = 0" in first and "2 made, 0 there already, 1 broken" in first
+    assert sorted(path.name for path in (inkwash.place / "many").iterdir()) == [
+        "a.csv", "a.png", "points-1.csv", "points-1.png",
+    ]  # fmt: skip
+    assert "0 made, 2 there already, 1 broken" in inkwash(*command, code=2)
+
+
+def test_a_table_of_scores_beside_the_simplest_baseline(inkwash, model):
+    shown = inkwash("evaluate", model)
+    off = json.loads((inkwash.place / "out/points/report.json").read_text())
+    assert f"| model | {off['model']:.2f} |" in shown and 2 * off["model"] < off["noise"]
+    assert "points has no tune" in inkwash("tune", model, code=2)
