@@ -44,7 +44,8 @@ def test_both_readmes_have_the_same_commands_code_links_and_headings():
 
 def test_the_readme_names_the_commands_and_the_options_of_generate():
     commands = typer.main.get_command(application()).commands
-    options = {name for option in commands["generate"].params for name in option.opts if name.startswith("--")}
+    generate = commands["generate"].commands["generate"]
+    options = {name for option in generate.params for name in option.opts if name.startswith("--")}
     page = read("README.md")
     assert set(re.findall(r"`(--\w+)", page[page.index("options of `generate`") : page.index("## Train")])) == options
     assert set(re.findall(r"^\| `inkwash (\w+)", page, re.MULTILINE)) == set(commands)

@@ -1,4 +1,4 @@
-"""The examples of docs/core.md and docs/process.md run as they stand there, and print what the page says."""
+"""The examples of the pages run as they stand there, and print what the page says."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", [pytest.param("core.md", marks=pytest.mark.slow), "process.md"])
+@pytest.mark.parametrize("page", [pytest.param("core.md", marks=pytest.mark.slow), "process.md", "systems.md"])
 def test_the_examples_print_what_the_page_says(page):
     names = {"__name__": page}
     for code, shown in BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):

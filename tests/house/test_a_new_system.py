@@ -1,4 +1,4 @@
-"""Somebody adds a system: a folder and an entry point. What the house has for systems it then has, without an edit."""
+"""Somebody adds a system: a folder and an entry point. What systems have in common it then has, with no edit."""
 
 import json
 import os

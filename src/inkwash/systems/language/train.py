@@ -140,7 +140,7 @@ def train(recipe: Recipe, folder: Path) -> None:
 
 
 def usual(file: Path) -> Recipe:
-    """For `inkwash train text`: a recipe for a file of one's own."""
+    """For `inkwash train language`: a recipe for a file of one's own."""
     corpus = read_corpus(file)
     sizes = sorted(len(split(text)) for text in corpus.texts)
     length = min(max(sizes[int(0.98 * len(sizes))] + 1, 8), 64)  # two sentences of a hundred may be cut
