@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, mask_like, numpy
+from inkwash.diffusion.arrays import Array, mask_like, mask_of, numpy
 from inkwash.diffusion.errors import require
 
 
@@ -64,12 +64,8 @@ class Noise:
         self._path: dict[float, Any] = {}
         self._places, real = None, np.full((len(seeds), 1), math.prod(shape))
         if mask is not None:
-            of, given = f" of field '{field}'" if field else "", tuple(mask.shape)
-            said = (
-                f"mask{of} has the shape {given}, the state {self.shape}: the mask must have the state's first axes"
-            )
-            require(given == self.shape[: mask.ndim], f"{said}, the batch among them")
-            real = mask_like(numpy(mask), np.empty(self.shape)).reshape(len(seeds), -1)
+            of, state = f" of field '{field}'" if field else "", np.empty(self.shape)
+            real = mask_like(mask_of(numpy(mask), state, of), state).reshape(len(seeds), -1)
         counts = real.sum(1)
         order = np.argsort(counts, kind="stable")  # rows of as many numbers are drawn together
         if mask is not None:
