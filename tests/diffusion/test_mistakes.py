@@ -628,3 +628,22 @@ def test_logits_from_which_nothing_can_be_drawn(value):
     wrong(words, lambda x, t, c: Prediction(logits), sampler=ancestral, grid=tokens)
     guide = diffusion.allowed_symbols(lambda x, t, c: Prediction(np.zeros((2, 3, 4))), np.isfinite(logits))
     wrong(words, guide, sampler=ancestral, grid=tokens)
+
+
+@pytest.mark.parametrize("condition", [np.ones(2), torch.ones(2, 3), [1, 2], "a fox", 3])
+def test_a_condition_that_is_no_dict(condition):
+    denoiser = Denoiser(lambda x, t, c=None: x, PROCESS)
+    words = f"condition is a {type(condition).__name__}: a dict of the network's arguments is needed"
+    wrong(words, denoiser, condition=condition)
+    with pytest.raises(DiffusionError, match=words):
+        denoiser(torch.ones(2, 3), 0.5, condition)
+    with pytest.raises(DiffusionError, match=words):
+        denoiser.loss(torch.ones(2, 3), condition)
+
+
+@given(st.sampled_from(sorted(SCHEDULES.keys() - {"betas", "scaled_linear"})))
+def test_langevin_dynamics_from_noise_alone(name):
+    process = Gaussian(SCHEDULES[name]())
+    if process.at(1.0).alpha == 0:
+        words = "annealed_langevin: at t = 1 alpha is 0; begin the grid below it"
+        wrong(words, sampler=diffusion.annealed_langevin, grid=uniform(process, 3))

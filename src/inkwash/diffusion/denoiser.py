@@ -171,7 +171,9 @@ class Denoiser:
 
     def _answers(self, x: Any, t: Any, condition: Condition | None) -> dict[str, tuple[Array, Prediction]]:
         """Of each field what the network answers, and the prediction made of it."""
-        xs, processes = split(x), split(self.process)
+        xs, processes, kind = split(x), split(self.process), f"condition is a {type(condition).__name__}"
+        named = condition is None or isinstance(condition, Mapping)
+        require(named, f"{kind}: a dict of the network's arguments is needed")
         if not xs.keys() <= processes.keys():
             raise DiffusionError(f"the denoiser is of the fields {[*processes]}, the state of {[*xs]}")
         levels = {name: _level(processes[name], level, xs[name]) for name, level in each(t, xs).items()}

@@ -58,9 +58,9 @@ class Noise:
             f"dtype = {dtype!r}: states are float32 or float64, and so is their noise",
         )
         self.seeds, self.shape = [_whole(seed) for seed in seeds], (len(seeds), *shape)
-        self.field, self.stream, self.mask = field, stream, mask
+        self.field, self.stream, self.mask = field, str(stream), mask
         self.device, self.dtype, self._draws = device, dtype, 0
-        self._key = _hash(field, stream) if stream else _hash(field)
+        self._key = _hash(field, self.stream) if self.stream else _hash(field)
         self._path: dict[float, Any] = {}
         self._places, real = None, np.full((len(seeds), 1), math.prod(shape))
         if mask is not None:
