@@ -262,3 +262,18 @@ def test_tables_of_vectors_of_another_kind(kind, device):
         made = sample(guide, (2, 3), ddim, uniform(PROCESS, 2), [0, 1], device=device)
         assert "float32" in str(made.dtype) and (abs(made).sum(-1) == 1).all()
         assert allowed is None or (made[..., 2] == 0).all()
+
+
+@given(st.sampled_from(["uint8", "int32", "int64"]), st.sampled_from([None, "cpu"]))
+def test_a_hook_may_give_tokens_of_any_whole_numbers(kind, device):
+    states = []
+
+    def hook(step, noise):
+        states.append(str(step.x.dtype).rpartition(".")[2])
+        return step.x.astype(kind) if device is None else step.x.to(getattr(torch, kind))
+
+    out = sample(Denoiser(logits, TOKENS), (3,), ancestral, uniform(TOKENS, 3), [1, 2], hooks=[hook], device=device)
+    assert {*states, str(out.dtype).rpartition(".")[2]} == {"int64"}
+    yes = lambda step, noise: step.x > 0  # noqa: E731
+    with pytest.raises(DiffusionError, match=r"has made is of .*bool; .*int64 is needed"):
+        sample(Denoiser(logits, TOKENS), (3,), ancestral, uniform(TOKENS, 3), [1], hooks=[yes], device=device)

@@ -526,7 +526,7 @@ def test_hooks_that_are_no_list():
     """One hook alone; and an iterator, of which all steps but the first would see nothing."""
     hook = lambda step, noise: 0 * step.x  # noqa: E731
     for hooks in (hook, iter([hook]), (h for h in [hook]), diffusion.known_region(PROCESS, 0, 1)):
-        wrong("hooks = .*: a list of hooks is needed", hooks=hooks)
+        wrong("hooks are a .*: a list of hooks is needed", hooks=hooks)
 
 
 @given(SHAPES)
@@ -565,9 +565,9 @@ def test_an_uncond_that_no_condition_goes_with(guide, uncond):
 def test_a_known_region_without_a_mask_or_a_process(mask):
     known = {"a": np.zeros(3), "b": np.zeros((2, 2))}
     hook = diffusion.known_region(PROCESS, known, mask)
-    wrong(r"known_region: x0 of field '\w' needs a process, .*, and a mask, not None", shape=TWO, hooks=[hook])
+    wrong(r"known_region: x0 of field '\w' needs a process, .*, and a mask, not a NoneType", shape=TWO, hooks=[hook])
     hook = diffusion.known_region(cosine(), np.zeros(3), np.ones(3))
-    wrong(r"known_region: x0 needs a process, not cosine\(.*, and a mask, not array", hooks=[hook])
+    wrong(r"known_region: x0 needs a process, not a Schedule, and a mask, not a ndarray", hooks=[hook])
 
 
 @given(st.integers(2, 4), st.integers(1, 3))
@@ -647,3 +647,14 @@ def test_langevin_dynamics_from_noise_alone(name):
     if process.at(1.0).alpha == 0:
         words = "annealed_langevin: at t = 1 alpha is 0; begin the grid below it"
         wrong(words, sampler=diffusion.annealed_langevin, grid=uniform(process, 3))
+
+
+@given(st.sampled_from([4, 99, -1]), DEVICES, st.booleans())
+def test_symbols_that_do_not_exist(symbol, device, known):
+    """Put in by a hook, or as a part that is known: an embedding would look them up elsewhere, or crash."""
+    process = Categorical.masked(cosine(), 3)
+    hook = lambda step, noise: 0 * step.x + symbol  # noqa: E731
+    hooks = [diffusion.known_region(process, [symbol, 0, 0], [True, False, False]) if known else hook]
+    logits = lambda x, t, c: Prediction((np if device is None else torch).zeros((*x.shape, 4)))  # noqa: E731
+    words = rf"token {symbol} is outside the vocabulary, 0 to 3"
+    wrong(words, logits, sampler=ancestral, grid=uniform(process, 3), hooks=hooks, device=device)

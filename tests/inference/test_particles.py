@@ -540,6 +540,10 @@ def steady(x, t, condition=None):
         ({"threshold": 32}, "particles: threshold = 32; a number from 0 to 1"),
         ({"bridge": True}, "bridge leads to what is known: give `known` too"),
         ({"gradients": True, "device": "cpu"}, "gradients are those of a twist: give `twist` too"),
+        (
+            {"gradients": True, "device": "cpu", "twist": lambda x, t: x.detach().numpy().sum(1)},
+            "particles: gradients: its score has no gradient",
+        ),
         ({"shape": 2}, "shape = 2: a tuple of whole numbers is needed"),
         ({"grid": VP}, "grid = Gaussian.*: a Grid is needed"),
         ({"seeds": 3}, "seeds = 3: one whole number for each sample is needed"),

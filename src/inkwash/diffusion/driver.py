@@ -50,7 +50,8 @@ def sample(
         `previous` (None at first; Chen et al. 2022, 2208.04202).
     mask: which elements of a padded batch there are, (len(seeds), ...) over the first axes of the shape; a dict of
         masks for named fields. The others hold 0 and draw no noise, so a sample is the same in any padding; the
-        denoiser's condition has it as `mask`.
+        denoiser's condition has it as `mask`. Guides see what the network answers there, and those that look at a
+        sample as a whole (`rescale`, `dynamic_threshold`, `adaptive_projected`) count it.
     hooks: called in turn after each step with (step, noise), for a dict state dicts of them, the steps of the fields
         that have stepped; what a hook returns, unless None, replaces the state, or those of its fields that it names.
     progress: called after each step with (steps done, steps in all).
@@ -72,7 +73,7 @@ def sample(
     shapes, trained = split(shape), trained_process(denoise)
     require(shapes, "shape = {}: a state has one field at least")
     grids, samplers, masks, given, processes = (each(value, shapes) for value in (grid, sampler, mask, x, trained))
-    require(isinstance(hooks, Sequence), f"hooks = {hooks!r}: a list of hooks is needed")
+    require(isinstance(hooks, Sequence), f"hooks are a {type(hooks).__name__}: a list of hooks is needed")
     if dtype is None:
         wide = any(name_of(getattr(own, "dtype", None)) == "float64" for own in given.values())
         dtype = "float64" if wide else "float32"
@@ -208,7 +209,10 @@ class _Field:
         if type(x) is not type(self.x) or x.dtype != self.x.dtype:
             x = _as_state(x, self.noise)
             kind = f"{what}{self.of} is of {x.dtype}; {self.x.dtype} is needed"
-            require(("float" in name_of(x.dtype)) == ("float" in name_of(self.x.dtype)), kind)
+            require(("float" in name_of(x.dtype), is_tokens(x)) == (not is_tokens(self.x), is_tokens(self.x)), kind)
+            x = cast(x, self.x.dtype)
+        if is_tokens(x):
+            self.grid.process.check(x)
         if not finite(x):
             raise DiffusionError(
                 f"step {done}{self.of}, from t = {t.t:.4g} to {s.t:.4g}: a value is not finite in a state of shape "

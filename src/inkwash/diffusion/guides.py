@@ -343,7 +343,10 @@ def gradient(f: Callable[[Any], torch.Tensor], x: Any, name: str) -> dict[str, t
         require(numbers, f"{name}: tokens have no gradients")
         free = {n: v if graph and v.requires_grad else v.detach().requires_grad_() for n, v in numbers.items()}
         value = f(merge({**fields, **free})).sum()
-        require(value.requires_grad, f"{name}: its score has no gradient; keep it in torch and detach nothing")
+        require(
+            getattr(value, "requires_grad", False),
+            f"{name}: its score has no gradient; keep it in torch and detach nothing",
+        )
         slopes = torch.autograd.grad(value, [*free.values()], allow_unused=True, create_graph=graph)
     return {n: slope for n, slope in zip(free, slopes, strict=True) if slope is not None}
 
@@ -513,7 +516,8 @@ def known_region(process: Any, x0: Any, mask: Any) -> Hook:
             require(name in noises, f"known_region: the state has no field '{name}'")
             own, of = processes[name], f" of field '{name}'" if name else ""
             given = isinstance(own, Process) and masks[name] is not None
-            require(given, f"known_region: x0{of} needs a process, not {own!r}, and a mask, not {masks[name]!r}")
+            kinds = f"a process, not a {type(own).__name__}, and a mask, not a {type(masks[name]).__name__}"
+            require(given, f"known_region: x0{of} needs {kinds}")
             if name not in steps:
                 continue
             x, s = steps[name].x, steps[name].s
