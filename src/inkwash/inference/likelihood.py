@@ -55,8 +55,7 @@ def variational_bound(
     with no_grad(x0):
         for t, s in pairwise(grid):
             eps = process.eps(noise)
-            shapes = f"noise of shape {tuple(eps.shape)} for data of shape {tuple(x0.shape)}: the same is needed"
-            require(eps.shape == x0.shape, shapes)
+            require(eps.shape == x0.shape, f"noise of shape {tuple(eps.shape)} for data of shape {tuple(x0.shape)}")
             x = process.project(process.noise(x0, t, eps), None)
             model = process.transition(x, t, s, denoise(x, t, condition))
             if s is not grid[-1]:
@@ -123,9 +122,9 @@ def log_likelihood(
         raise DiffusionError("log_likelihood needs SciPy: pip install 'inkwash[likelihood]'") from None
     import torch
 
-    y0, dimensions = x0.double(), x0[0].numel()
+    y0 = x0.double()
     if probes is None:
-        vectors = [basis.expand_as(y0) for basis in torch.eye(dimensions).to(y0).reshape(-1, *x0.shape[1:])]
+        vectors = [basis.expand_as(y0) for basis in torch.eye(x0[0].numel()).to(y0).reshape(-1, *x0.shape[1:])]
     else:
         check("log_likelihood", {"probes": probes}, {"probes": COUNT})
         require(len(seeds) == len(x0), f"{len(seeds)} seeds for {len(x0)} samples: one for each is needed")

@@ -138,8 +138,8 @@ def particles(
     grids = {n: replace(g, process=g.process.take(filters)) for n, g in each(grid, fields).items()}
 
     def rows(value: Array) -> Array:
-        shapes = f"a condition of shape {tuple(np.shape(value))}: a row for each of {len(seeds)} seeds is needed"
-        require(np.shape(value)[:1] == size[:1], shapes)
+        fits = np.shape(value)[:1] == size[:1]
+        require(fits, f"a condition of shape {tuple(np.shape(value))}: a row for each of {size[0]} seeds is needed")
         return value[filters]
 
     told = {key: by_field(rows, value) for key, value in (condition or {}).items()}
@@ -154,13 +154,12 @@ def particles(
         require(isinstance(pair, tuple) and len(pair) == 2, "known: a pair (values, where) is needed of each field")
         given[n] = _known(grids[n].process, *pair, start[n], masks[n], size, n)
         if not bridge:
-            filter_grid = each(grid, fields)[n]
             noise = Noise(seeds, fields[n], n, stream="known", mask=each(mask, fields)[n], device=device)
-            paths[n] = {t: y[filters] for t, y in _path(filter_grid, given[n][0][::count], noise).items()}
+            path = _path(each(grid, fields)[n], given[n][0][::count], noise)
+            paths[n] = {t: y[filters] for t, y in path.items()}
             start[n] = grids[n].process.merge(start[n], paths[n][grids[n][0].t], given[n][1])
     log_w, before = np.zeros(size), np.zeros(size)
-    ess: list[np.ndarray] = []
-    ancestors: list[np.ndarray] = []
+    ess, ancestors = [], []  # of each step
     seen: Any = None  # at the last request: states, plain predictions, the twist
     shown = np.zeros(size)  # log p(y | x_t) of the bridges' last steps
 
@@ -238,8 +237,8 @@ def particles(
             fresh[n] = x if pasted is None else process.merge(x, pasted, where)
         return merge(fresh)
 
-    real = None if mask is None else merge(masks)
-    options = {"hooks": [hook], "mask": real, "progress": progress, "x": merge(start), "device": device}
+    options = {"hooks": [hook], "progress": progress, "x": merge(start), "device": device}
+    options |= {} if mask is None else {"mask": merge(masks)}
     states = sample(asked, shape, sampler, merge(grids), own, told, **options)
     log_w += shown - before + (0.0 if twist is None else per_particle(twist(states, merge(ends))))
     w, u = _weights(log_w, seeds, len(ess)), numpy(urns.uniform())
@@ -252,8 +251,7 @@ def particles(
 def residual_systematic(weights: np.ndarray, u: float) -> np.ndarray:
     """As many ancestors as weights (which add up to 1), in ascending order: floor(n w) of each, and the rest
     systematically by what is left of n w, from one uniform number. The mean number of each is n w."""
-    n = len(weights)
-    scaled = weights / weights.sum() * n
+    n, scaled = len(weights), weights * (len(weights) / weights.sum())
     copies = np.floor(scaled + 1e-9).astype(int)
     rest = n - int(copies.sum())
     if rest:
