@@ -242,3 +242,28 @@ def test_tune_without_data_says_how_to_get_them(tiny_folder, tmp_path, capsys):
     assert main(["tune", str(tiny_folder), "--data", str(tmp_path / "none")]) == 2
     error = capsys.readouterr().err
     assert "inkwash data emoji" in error and error.count("\n") == 1
+
+
+def test_nothing_that_is_not_ours_is_replaced(tiny_folder, tmp_path, monkeypatch, capsys):
+    """Not by `again`, a row of a table, a report, or a training."""
+    monkeypatch.chdir(tmp_path)
+    model = ["--model", str(tiny_folder)]
+    assert main(["generate", "a fox", *model, "--seed", "7", "-o", "fox.png"]) == 0
+    for name in ("fox-again.png", "cat.png", "report.json", "nearest.png", "vae/config.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    assert main(["again", "fox.png"]) == 0 and (tmp_path / "fox-again-2.png").exists()
+    (tmp_path / "rows.csv").write_text("prompt,name\na cat,cat\na dog,dog\n")
+    capsys.readouterr()
+    assert main(["generate", "--csv", "rows.csv", *model]) == 2 and (tmp_path / "dog.png").exists()
+    assert "rows.csv, line 2: cat.png: not a picture; move it away" in capsys.readouterr().err
+    assert main(["evaluate", str(tiny_folder), "-o", "."]) == 2
+    assert "report.json: this file is not inkwash's" in capsys.readouterr().err
+    (tmp_path / "report.json").unlink()
+    assert main(["evaluate", str(tiny_folder), "-o", "."]) == 2
+    assert "nearest.png: this file would be lost" in capsys.readouterr().err
+    recipe = Path(inkwash.__file__).parents[2] / "recipes" / "autoencoder.toml"
+    assert main(["train", str(recipe), "--data", ".", "--out", "."]) == 2
+    assert "vae: it is there, and no training here made it" in capsys.readouterr().err
+    for name in ("fox-again.png", "cat.png", "nearest.png", "vae/config.json"):
+        assert (tmp_path / name).read_text() == "mine"

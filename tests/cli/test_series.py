@@ -57,6 +57,14 @@ def test_gaps_are_filled(forecast, sales, tmp_path):
     assert full["tea"].notna().all()
 
 
+def test_a_table_that_is_there_is_not_replaced_unless_it_is_named(forecast, sales, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "imputed.csv").write_text("mine")
+    model = ["--model", str(forecast / "forecaster"), "--samples", "2"]
+    assert main(["series", "impute", str(sales), *model]) == 0
+    assert capsys.readouterr().out == "imputed-2.csv\n" and (tmp_path / "imputed.csv").read_text() == "mine"
+
+
 def test_the_whole_table(forecast, sales, tmp_path, capsys):
     model = str(forecast / "forecaster")
     assert main(["evaluate", model, "--data", str(sales), "-o", str(tmp_path)]) == 0

@@ -45,6 +45,14 @@ def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_ours(path: Path, mark: str) -> None:
+    """UserError for a file that is there and does not hold `mark`, as what we write does: it is not replaced."""
+    if path.is_file() and path.stat().st_size and mark.encode() not in path.read_bytes():
+        raise UserError(
+            f"{path}: this file is not inkwash's and would be lost; move it away, or choose another folder"
+        )
+
+
 def sync(path: Path) -> None:
     """Waits until a file, or the names in a folder, lie on the disk."""
     if path.is_dir() and os.name == "nt":  # there a folder cannot be opened, and its names are written with the file
