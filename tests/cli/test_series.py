@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from inkwash.cli import main
+from inkwash.errors import UserError
+from inkwash.training.fit import Settings
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,18 @@ def test_the_model_that_was_trained_serves_again(forecast, sales, capsys):
     np.testing.assert_allclose(first["mean"], second["mean"], rtol=0.02)  # weights in float16
     assert main(["series", "backtest", str(sales), "--model", str(forecast / "forecaster"), "--windows", "3"]) == 0
     assert "random walk" in capsys.readouterr().out
+
+
+def test_the_forecast_is_there_though_the_model_cannot_be_saved(sales, tmp_path, monkeypatch, capsys):
+    def full(self, folder):
+        raise UserError("cannot write the model: the disk is full")
+
+    monkeypatch.setattr("inkwash.systems.series.model.Forecaster.save", full)
+    how = ["--horizon", "2", "--context", "14", "--samples", "2", "--mode", "faithful", "-o", str(tmp_path)]
+    monkeypatch.setattr("inkwash.systems.series.train.FAITHFUL", Settings(steps=1))
+    assert main(["forecast", str(sales), *how]) == 2
+    assert capsys.readouterr().err.endswith("inkwash: cannot write the model: the disk is full\n")
+    assert (tmp_path / "forecast.csv").exists() and (tmp_path / "forecast.png").exists()
 
 
 def test_gaps_are_filled(forecast, sales, tmp_path):

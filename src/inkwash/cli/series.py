@@ -64,8 +64,6 @@ def forecast(
         series = read_series(data, **how)
         folder = unused(out / "forecaster")
         forecaster = Forecaster.fit(series, horizon or 30, folder / "run", mode=mode, context=context, lags=lags)
-        forecaster.save(folder)
-        typer.echo(f"trained; next time: inkwash forecast {data} --model {folder}", err=True)
     else:
         forecaster = Forecaster.load(model)
         series = forecaster.read(data, how)
@@ -76,6 +74,9 @@ def forecast(
     found.plot(chart, series.values)
     print(table)
     print(chart)
+    if model is None:  # last: the forecast is there whatever becomes of this
+        forecaster.save(folder)
+        typer.echo(f"trained; next time: inkwash forecast {data} --model {folder}", err=True)
 
 
 @series_app.command()
