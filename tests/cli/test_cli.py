@@ -267,3 +267,22 @@ def test_nothing_that_is_not_ours_is_replaced(tiny_folder, tmp_path, monkeypatch
     assert "vae: it is there, and no training here made it" in capsys.readouterr().err
     for name in ("fox-again.png", "cat.png", "nearest.png", "vae/config.json"):
         assert (tmp_path / name).read_text() == "mine"
+
+
+def test_again_takes_what_python_saved(tiny_folder, tmp_path, capsys):
+    """One picture, one of several, with opacity, upscaled, and one made from a file; not what came from no file."""
+    model = inkwash.load(tiny_folder)
+    first = model.generate("a fox", seed=7)
+    first.save(tmp_path / "one.png")
+    model.generate("a fox", n=2, seed=7, negative="a cat", guidance=2.0)[1].save(tmp_path / "second.png")
+    model.generate("a fox", seed=7, size=40, style="flat").save(tmp_path / "large.png")
+    model.generate("a fox", seed=7, image=tmp_path / "one.png", border=0.25).save(tmp_path / "edit.png")
+    for name in ("one", "second", "large", "edit"):
+        assert main(["again", str(tmp_path / f"{name}.png")]) == 0
+        assert "\nthe same pixels" in capsys.readouterr().out
+    model.generate("a fox", seed=7, image=first).save(tmp_path / "memory.png")
+    assert main(["again", str(tmp_path / "memory.png")]) == 2
+    assert "made from a picture that a program gave" in capsys.readouterr().err
+    frames = model.between("a fox", "a cat", 2, seed=7)
+    frames[1].save(tmp_path / "frame.png")
+    assert read_recipe(tmp_path / "frame.png")["to"] == "a cat"

@@ -233,7 +233,11 @@ def unchanged(source: Any, file: Path) -> Path | None:
 
     if source is None:
         return None
-    path = Path(source["file"] or "")
+    if source["file"] is None:
+        raise UserError(
+            f"{file} was made from a picture that a program gave, which is in no file; make it there again"
+        )
+    path = Path(source["file"])
     if not path.is_file() or digest(path) != source["sha256"]:
         raise UserError(f"{file} was made from {path}, which is not there any more or has changed")
     return path
