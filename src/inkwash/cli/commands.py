@@ -208,8 +208,7 @@ def again(
     recipe = dict.fromkeys(("image", "mask", "strength", "border")) | {"transparent": False} | read_recipe(file)
     if not all(key in recipe and isinstance(recipe[key], kind) for key, kind in (ASKED | MADE_BY).items()):
         raise UserError(f"{file}: its recipe is not one that this version of inkwash can follow")
-    target = out or file.with_name(f"{file.stem}-again.png")
-    target = target if is_png(target) else target / f"{file.stem}-again.png"
+    target = out if out and is_png(out) else unused((out or file.parent) / f"{file.stem}-again.png")
     writable(target.parent)
     device = device or recipe["device"].partition(":")[0]
     runtime = "onnx" if recipe["runtime"].startswith("onnx") and device == "cpu" else "torch"
@@ -234,7 +233,11 @@ def unchanged(source: Any, file: Path) -> Path | None:
 
     if source is None:
         return None
-    path = Path(source["file"] or "")
+    if source["file"] is None:
+        raise UserError(
+            f"{file} was made from a picture that a program gave, which is in no file; make it there again"
+        )
+    path = Path(source["file"])
     if not path.is_file() or digest(path) != source["sha256"]:
         raise UserError(f"{file} was made from {path}, which is not there any more or has changed")
     return path
@@ -382,9 +385,13 @@ def evaluate(
 ) -> None:
     """Measure a model beside the simplest rivals: emoji beside real pictures, forecasts beside a random walk,
     sentences beside those that people wrote."""
+    from inkwash.weights.files import check_ours
     from inkwash.weights.shipped import describe, locate
 
     writable(out)
+    check_ours(out / "report.json", '"sha256"')
+    if (sheet := out / "nearest.png").exists() and not (out / "report.json").exists():
+        raise UserError(f"{sheet}: this file would be lost; move it away, or choose another folder with --out")
     system = describe(locate(model)).get("system")
     if system == "language":
         from inkwash.cli.language import evaluate_writer

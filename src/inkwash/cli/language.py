@@ -39,7 +39,13 @@ def write(
     guidance: Annotated[
         float | None, typer.Option(help="How closely to follow the source; the model's own if left out.")
     ] = None,
-    model: Annotated[str, typer.Option(help="A shipped model (see `inkwash models`) or a folder.")] = "e2e",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A shipped model (see `inkwash models`) or a folder; if left out, e2e for --control, --pos, --span "
+            "and --tree, and e2e-masked, which writes more fluently, for all else."
+        ),
+    ] = None,
     fields: Annotated[bool, typer.Option("--fields", help="List what can be asked of the model, and stop.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
 ) -> None:
@@ -55,6 +61,7 @@ def write(
     available(device)
     from inkwash.systems.language.model import Writer
 
+    model = model or ("e2e" if wanted.steered or fields else "e2e-masked")
     writer = Writer.load(model, device, threads=1)
     if steps is not None and writer.info["engine"] == "next":
         raise UserError(f"{model} writes one word after the other: leave out --steps")

@@ -64,8 +64,6 @@ def forecast(
         series = read_series(data, **how)
         folder = unused(out / "forecaster")
         forecaster = Forecaster.fit(series, horizon or 30, folder / "run", mode=mode, context=context, lags=lags)
-        forecaster.save(folder)
-        typer.echo(f"trained; next time: inkwash forecast {data} --model {folder}", err=True)
     else:
         forecaster = Forecaster.load(model)
         series = forecaster.read(data, how)
@@ -76,6 +74,9 @@ def forecast(
     found.plot(chart, series.values)
     print(table)
     print(chart)
+    if model is None:  # last: the forecast is there whatever becomes of this
+        forecaster.save(folder)
+        typer.echo(f"trained; next time: inkwash forecast {data} --model {folder}", err=True)
 
 
 @series_app.command()
@@ -110,7 +111,9 @@ def backtest(
 def impute(
     data: Data,
     model: Annotated[str, typer.Option(help="A folder of a trained model, or a shipped one.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The CSV file to write.")] = Path("imputed.csv"),
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The CSV file to write; a new imputed.csv if left out.")
+    ] = None,
     samples: Samples = 100,
     seed: Seed = 0,
     time: Time = None,
@@ -128,6 +131,7 @@ def impute(
     series = forecaster.read(data, columns(time, freq, None, item, None))
     with progress("gaps") as report:
         paths = forecaster.impute(series, samples, seed, progress=report)
+    out = out or unused(Path("imputed.csv"))
     writable(out.parent)
     filled = pd.DataFrame(np.median(paths, axis=0), series.values.index, series.values.columns)
     write_table(filled.rename_axis("time").reset_index(), out)

@@ -73,5 +73,7 @@ def run(name: str, data: Path | None, out: Path | None, changes: dict[str, Any])
         recipe = load_recipe(file, trainer.Recipe)
         recipe = replace(recipe, fit=replace(recipe.fit, **changes), **({} if data is None else {"data": data}))
     writable(out)
+    if (out / made).exists() and not any((out / name).exists() for name in ("checkpoints", "log.csv")):
+        raise UserError(f"{out / made}: it is there, and no training here made it; choose another folder with --out")
     trainer.train(recipe, out)
     return out / made

@@ -24,7 +24,7 @@ from PIL import Image
 
 from inkwash import __version__
 from inkwash.errors import UserError
-from inkwash.systems.pictures.files import KEY
+from inkwash.systems.pictures.files import KEY, GeneratedImage
 from inkwash.systems.pictures.reading import opened
 from inkwash.weights.files import atomic
 
@@ -554,10 +554,8 @@ def _png(source: Source) -> bytes:
 
 def _decoded(data: bytes) -> Image.Image:
     picture = Image.open(BytesIO(data))
-    picture.load()
-    if KEY in picture.info:
-        picture.info[KEY] = json.loads(picture.info[KEY])
-    return picture
+    recipe = picture.info.get(KEY)
+    return GeneratedImage(picture, None if recipe is None else json.loads(recipe))
 
 
 def _known(kind: Callable[..., T], facts: dict[str, Any], **own: Any) -> T:

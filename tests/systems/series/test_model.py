@@ -134,6 +134,37 @@ def test_saved_and_loaded_it_forecasts_the_same(swinger, swing, tmp_path):
     np.testing.assert_array_equal(first, Forecaster.load(tmp_path / "model").forecast(swing, samples=4).samples)
 
 
+@pytest.mark.parametrize("mode", views.MODES)
+@pytest.mark.parametrize("unit", [1e6, 1e9, 1e-6, 1e-13])
+def test_a_series_of_any_unit_is_saved_and_forecast_alike(unit, mode, swing, tmp_path):
+    """Facts of the data are no float16: the forecast of a series times 1e6 is the forecast times 1e6."""
+    paths = []
+    for frame in (swing, swing * unit):
+        forecaster = trained(frame, mode=mode, context=14)
+        forecaster.save(tmp_path)
+        again = Forecaster.load(tmp_path)
+        for name, buffer in forecaster.network.named_buffers():
+            assert torch.equal(again.network.get_buffer(name), buffer)
+        paths.append(again.forecast(frame, samples=20).samples)
+    np.testing.assert_allclose(paths[1] / unit, paths[0], rtol=1e-3, atol=1e-3)
+
+
+def test_a_series_far_from_zero_keeps_its_changes(swing, tmp_path):
+    """An offset of 1e7 and a spread of 1, which float32 would round away."""
+    paths = []
+    for offset in (100.0, 1e7):
+        forecaster = trained(swing + offset, context=14)
+        forecaster.save(tmp_path)
+        paths.append(Forecaster.load(tmp_path).forecast(swing + offset, samples=20).samples - offset)
+    np.testing.assert_allclose(paths[1], paths[0], atol=0.05)
+
+
+def test_a_series_that_float32_does_not_have_is_refused_before_the_training(swing, tmp_path):
+    with pytest.raises(UserError, match="'x1' has values above 3e38"):
+        trained(swing * [1, 1e39], context=14, tmp=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_constant_series_stays_and_its_neighbour_is_not_disturbed(swing):
     frame = swing.assign(still=5.0)
     found = trained(frame, context=14).forecast(frame, samples=5)

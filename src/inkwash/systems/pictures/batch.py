@@ -104,10 +104,12 @@ def stem(asked: dict[str, Any]) -> str:
 
 def made(painter: Drawing, path: Path, asked: dict[str, Any]) -> bool:
     """Whether the file is this row's picture, by this model."""
+    if not path.exists():
+        return False
     try:
         recipe = read_recipe(path)
-    except UserError:
-        return False
+    except UserError as error:  # it is not ours, and not replaced
+        raise UserError(f"{error}; move it away, or give the row another name") from None
     usual = {"style": None, "negative": "", "sampler": painter.info.sampler, "steps": painter.info.steps}
     usual |= {"guidance": painter.info.guidance, "size": painter.info.size, "hash": painter.hash}
     return all(recipe.get(key) == value for key, value in (usual | asked).items() if key != "name")
