@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from inkwash.cli import application
+from inkwash.cli import application, main
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/inkwash/weights/*/card.md")])
@@ -40,6 +41,14 @@ def test_both_readmes_have_the_same_commands_code_links_and_headings():
     )
     english, chinese = (sorted(parts.findall(read(page))) for page in ("README.md", "README.zh-CN.md"))
     assert english == chinese
+
+
+def test_the_sentences_of_the_readme_are_those_of_its_commands(capsys):
+    found = re.findall(r"^    inkwash (write .*)\n((?:    > .*\n)+)", read("README.md"), re.MULTILINE)
+    assert len(found) == 6
+    for command, written in found:
+        assert main(shlex.split(command)) == 0
+        assert re.sub("^", "    > ", capsys.readouterr().out.rstrip(), flags=re.MULTILINE) + "\n" == written
 
 
 def test_the_readme_names_the_commands_and_the_options_of_generate():

@@ -242,3 +242,47 @@ def test_tune_without_data_says_how_to_get_them(tiny_folder, tmp_path, capsys):
     assert main(["tune", str(tiny_folder), "--data", str(tmp_path / "none")]) == 2
     error = capsys.readouterr().err
     assert "inkwash data emoji" in error and error.count("\n") == 1
+
+
+def test_nothing_that_is_not_ours_is_replaced(tiny_folder, tmp_path, monkeypatch, capsys):
+    """Not by `again`, a row of a table, a report, or a training."""
+    monkeypatch.chdir(tmp_path)
+    model = ["--model", str(tiny_folder)]
+    assert main(["generate", "a fox", *model, "--seed", "7", "-o", "fox.png"]) == 0
+    for name in ("fox-again.png", "cat.png", "report.json", "nearest.png", "vae/config.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    assert main(["again", "fox.png"]) == 0 and (tmp_path / "fox-again-2.png").exists()
+    (tmp_path / "rows.csv").write_text("prompt,name\na cat,cat\na dog,dog\n")
+    capsys.readouterr()
+    assert main(["generate", "--csv", "rows.csv", *model]) == 2 and (tmp_path / "dog.png").exists()
+    assert "rows.csv, line 2: cat.png: not a picture; move it away" in capsys.readouterr().err
+    assert main(["evaluate", str(tiny_folder), "-o", "."]) == 2
+    assert "report.json: this file is not inkwash's" in capsys.readouterr().err
+    (tmp_path / "report.json").unlink()
+    assert main(["evaluate", str(tiny_folder), "-o", "."]) == 2
+    assert "nearest.png: this file would be lost" in capsys.readouterr().err
+    recipe = Path(inkwash.__file__).parents[2] / "recipes" / "autoencoder.toml"
+    assert main(["train", str(recipe), "--data", ".", "--out", "."]) == 2
+    assert "vae: it is there, and no training here made it" in capsys.readouterr().err
+    for name in ("fox-again.png", "cat.png", "nearest.png", "vae/config.json"):
+        assert (tmp_path / name).read_text() == "mine"
+
+
+def test_again_takes_what_python_saved(tiny_folder, tmp_path, capsys):
+    """One picture, one of several, with opacity, upscaled, and one made from a file; not what came from no file."""
+    model = inkwash.load(tiny_folder)
+    first = model.generate("a fox", seed=7)
+    first.save(tmp_path / "one.png")
+    model.generate("a fox", n=2, seed=7, negative="a cat", guidance=2.0)[1].save(tmp_path / "second.png")
+    model.generate("a fox", seed=7, size=40, style="flat").save(tmp_path / "large.png")
+    model.generate("a fox", seed=7, image=tmp_path / "one.png", border=0.25).save(tmp_path / "edit.png")
+    for name in ("one", "second", "large", "edit"):
+        assert main(["again", str(tmp_path / f"{name}.png")]) == 0
+        assert "\nthe same pixels" in capsys.readouterr().out
+    model.generate("a fox", seed=7, image=first).save(tmp_path / "memory.png")
+    assert main(["again", str(tmp_path / "memory.png")]) == 2
+    assert "made from a picture that a program gave" in capsys.readouterr().err
+    frames = model.between("a fox", "a cat", 2, seed=7)
+    frames[1].save(tmp_path / "frame.png")
+    assert read_recipe(tmp_path / "frame.png")["to"] == "a cat"

@@ -6,6 +6,7 @@ import pytest
 
 from inkwash.cli import main
 from inkwash.codecs.words import split
+from inkwash.errors import UserError
 from tests.systems.language.toy import SENTENCES, read, writer
 
 
@@ -23,10 +24,11 @@ def folder(model):
 def test_a_sentence_a_line_and_nothing_else(capsys):
     model = folder(writer("masked"))
     capsys.readouterr()  # what training said
-    code, lines, err = write(capsys, *model, "--n", "20", "--seed", "3")
+    how = ["--n", "20", "--seed", "3", "--steps", "40"]  # in few steps, two words at once may be of two sentences
+    code, lines, err = write(capsys, *model, *how)
     assert code == 0 and err == "" and len(lines) == 20
     assert set(lines) <= set(SENTENCES) and len(set(lines)) > 1
-    assert write(capsys, *folder(writer("masked")), "--n", "20", "--seed", "3")[1] == lines
+    assert write(capsys, *folder(writer("masked")), *how)[1] == lines
 
 
 def test_what_is_asked_is_kept_to(capsys):
@@ -36,6 +38,32 @@ def test_what_is_asked_is_kept_to(capsys):
     assert code == 0 and lines == ["Run!"]
     code, lines, _ = write(capsys, *folder(writer("masked")), "--infill", "_ dog ran in _ park !")
     assert lines == ["A dog ran in the park!"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "model"),
+    [
+        ([], "e2e-masked"),
+        (["--length", "9"], "e2e-masked"),
+        (["--infill", "The _ is a pub."], "e2e-masked"),
+        (["--start", "The Punter"], "e2e-masked"),
+        (["--source", "name[The Punter], food[Italian]"], "e2e-masked"),
+        (["--control", "food=Italian"], "e2e"),
+        (["--pos", "DET NOUN"], "e2e"),
+        (["--span", "1-2:NP"], "e2e"),
+        (["--tree", "(NP _ _)"], "e2e"),
+        (["--fields"], "e2e"),
+        (["--length", "9", "--control", "food=Italian"], "e2e"),
+        (["--model", "e2e"], "e2e"),
+        (["--model", "e2e-masked", "--control", "food=Italian"], "e2e-masked"),
+    ],
+)
+def test_the_masked_engine_writes_where_nothing_needs_a_reader(asked, model, monkeypatch, capsys):
+    def load(name, *options, **more):
+        raise UserError(f"loading {name}.")
+
+    monkeypatch.setattr("inkwash.systems.language.model.Writer.load", load)
+    assert f"loading {model}." in write(capsys, *asked)[2]
 
 
 def test_what_can_be_asked_is_listed(capsys):

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from inkwash.cli import main
+from inkwash.errors import UserError
+from inkwash.training.fit import Settings
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,18 @@ def test_the_model_that_was_trained_serves_again(forecast, sales, capsys):
     assert "random walk" in capsys.readouterr().out
 
 
+def test_the_forecast_is_there_though_the_model_cannot_be_saved(sales, tmp_path, monkeypatch, capsys):
+    def full(self, folder):
+        raise UserError("cannot write the model: the disk is full")
+
+    monkeypatch.setattr("inkwash.systems.series.model.Forecaster.save", full)
+    how = ["--horizon", "2", "--context", "14", "--samples", "2", "--mode", "faithful", "-o", str(tmp_path)]
+    monkeypatch.setattr("inkwash.systems.series.train.FAITHFUL", Settings(steps=1))
+    assert main(["forecast", str(sales), *how]) == 2
+    assert capsys.readouterr().err.endswith("inkwash: cannot write the model: the disk is full\n")
+    assert (tmp_path / "forecast.csv").exists() and (tmp_path / "forecast.png").exists()
+
+
 def test_gaps_are_filled(forecast, sales, tmp_path):
     frame = pd.read_csv(sales)
     frame.loc[100:103, "tea"] = np.nan
@@ -55,6 +69,14 @@ def test_gaps_are_filled(forecast, sales, tmp_path):
     full = pd.read_csv(tmp_path / "full.csv")
     np.testing.assert_allclose(full["coffee"], frame["coffee"])
     assert full["tea"].notna().all()
+
+
+def test_a_table_that_is_there_is_not_replaced_unless_it_is_named(forecast, sales, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "imputed.csv").write_text("mine")
+    model = ["--model", str(forecast / "forecaster"), "--samples", "2"]
+    assert main(["series", "impute", str(sales), *model]) == 0
+    assert capsys.readouterr().out == "imputed-2.csv\n" and (tmp_path / "imputed.csv").read_text() == "mine"
 
 
 def test_the_whole_table(forecast, sales, tmp_path, capsys):

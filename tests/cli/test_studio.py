@@ -76,3 +76,11 @@ def test_a_port_that_is_taken_and_a_folder_that_cannot_be_made(home, monkeypatch
     (tmp_path / "file").touch()
     assert run(monkeypatch, "--home", tmp_path / "file" / "x") == 2
     assert "--home" in capsys.readouterr().err
+
+
+def test_a_file_of_something_else_is_not_replaced(home, monkeypatch, capsys):
+    home.mkdir()
+    (home / "local.json").write_text('{"mine": 1}')
+    assert run(monkeypatch, "--home", home, "--port", 0) == 2
+    assert "local.json: this file is not inkwash's" in capsys.readouterr().err
+    assert (home / "local.json").read_text() == '{"mine": 1}'

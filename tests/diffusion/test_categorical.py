@@ -5,6 +5,8 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inkwash import diffusion
 from inkwash.diffusion import (
@@ -235,3 +237,13 @@ def test_tokens_that_do_not_exist_and_logits_that_are_not_numbers_are_refused():
         sample(exact(UNIFORM), (LENGTH,), unmask, uniform(UNIFORM, 3), [0])
     with pytest.raises(DiffusionError, match="add up to 1"):
         Categorical(FLOW, (0.5, 0.2))
+
+
+@given(st.sampled_from([ancestral, unmask]), st.integers(1, 6), st.sampled_from([None, "cpu"]))
+def test_what_is_open_at_the_start_stays_even_where_all_should_be_masked(sampler, steps, device):
+    """A text with gaps, walked from t = 1."""
+    process = Categorical.masked(diffusion.cosine(), 4)
+    x = np.array([[3, 4, 1, 4], [4, 4, 2, 0]])
+    network = Denoiser(lambda x, t: (0.0 * x)[..., None] + (np if device is None else torch).arange(5.0), process)
+    out = np.asarray(sample(network, (4,), sampler, uniform(process, steps), [1, 2], x=x, device=device))
+    assert (out[x < 4] == x[x < 4]).all() and (out < 4).all()

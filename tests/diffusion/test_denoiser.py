@@ -11,6 +11,7 @@ from inkwash.diffusion import (
     PARAMETRIZATIONS,
     Denoiser,
     Normal,
+    Parametrization,
     Prediction,
     ddim,
     min_snr,
@@ -146,3 +147,38 @@ for sampler in (d.ancestral, d.ddim, d.euler, d.dpmpp_2m):
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@given(
+    st.sampled_from([np.float32, np.float64, np.array, torch.tensor, lambda t: [t], lambda t: [[t]]]), st.booleans()
+)
+def test_one_time_for_all_is_told_to_each_sample(kind, numpy):
+    """Also without dimensions, or with one: a network may stack it beside the rows of x."""
+    seen = []
+    denoiser = Denoiser(lambda x, time: (seen.append(time), x)[1], PROCESSES["cosine"], "v")
+    x, t = torch.linspace(-1, 1, 6).reshape(3, 2), kind(0.25)
+    t = torch.tensor(t) if isinstance(t, list) else t
+    found = denoiser(x.numpy() if numpy else x, t).x0
+    assert tuple(seen[0].shape) == (3,) and (abs(seen[0] - 250) < 1e-3).all()
+    np.testing.assert_allclose(found, denoiser(x, 0.25).x0, rtol=1e-5, atol=1e-6)
+
+
+@given(st.sampled_from(sorted(PROCESSES)), st.sampled_from(sorted(PARAMETRIZATIONS)), st.booleans())
+def test_at_clean_data_what_is_predicted_is_finite(schedule, form, array):
+    """Where a field of a joint state stands that has arrived before the others; of its state, if it is clean."""
+    process = PROCESSES[schedule]
+    x = np.linspace(-1, 1, 6).reshape(3, 2)
+    t = np.zeros(3) if array else 0.0
+    found = Denoiser(lambda x, time: 0.25 * x, process, form)(x, t).x0
+    assert np.isfinite(found).all()
+    if process.at(0.0).sigma == 0 and form != "x0":
+        np.testing.assert_allclose(found, x, rtol=1e-6)
+
+
+def test_weights_may_be_whole_numbers():
+    own, named = (Denoiser(lambda x, time: 0.5 * x, PROCESSES["cosine"], form) for form in (WHOLE, "x0"))
+    for t in (0.0, 0.5, 1.0):
+        np.testing.assert_array_equal(own(np.ones((2, 3)), t).x0, named(np.ones((2, 3)), t).x0)
+
+
+WHOLE = Parametrization(lambda t: (1, 0))

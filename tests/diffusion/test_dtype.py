@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inkwash import diffusion
 from inkwash.diffusion import (
     SAMPLERS,
     Categorical,
@@ -108,7 +109,7 @@ def test_tokens_stay_whole_numbers(name, device, dtype):
 def test_other_states_are_refused(dtype):
     with pytest.raises(DiffusionError, match=r"dtype = .*: states are float32 or float64"):
         drawn(denoise, "ddim", dtype)
-    with pytest.raises(DiffusionError, match=r"dtype = .*: noise is 'float32' or 'float64'"):
+    with pytest.raises(DiffusionError, match=r"dtype = .*: states are float32 or float64, and so is their noise"):
         Noise([1], (2,), dtype=dtype)
 
 
@@ -167,3 +168,112 @@ def test_the_time_of_a_half_precision_network_is_not_rounded():
     denoiser = Denoiser(Clock(), PROCESS, "v")
     sample(denoiser, (1,), ddim, type(uniform(PROCESS, 1))(PROCESS, (0.9993, 0.9991, 0.5)), [0], device="cpu")
     np.testing.assert_allclose(times, [999.3, 999.1], atol=1e-3)
+
+
+@given(st.sampled_from(TORCH), st.sampled_from(["eps", "v", "flow"]), st.booleans())
+def test_training_data_of_any_precision_leave_times_and_levels_in_float32_or_better(kind, form, masked):
+    """Latents kept in bfloat16 would have times of steps of 4 in 1000, and float16 no alpha below 1e-7."""
+    seen = []
+
+    def network(x, time, **condition):
+        seen.append((x.dtype, time))
+        return 0.5 * x
+
+    denoiser, wide = Denoiser(network, PROCESS, form), torch.float64 if kind == torch.float64 else torch.float32
+    x0 = torch.linspace(-1, 1, 12).reshape(4, 3)
+    times, mask = lambda count, generator: torch.arange(1, 5) / 5 - 1e-5, torch.ones(4, 3) if masked else None
+    loss = denoiser.loss(x0.to(kind), times=times, mask=mask, generator=torch.Generator().manual_seed(0))
+    x, t, eps = denoiser.draw(x0.to(kind), times(4, None), eps=x0.to(torch.float64))
+    assert {loss.dtype, x.dtype, t.t.dtype, t.alpha.dtype, eps.dtype, seen[0][0], seen[0][1].dtype} == {wide}
+    torch.testing.assert_close(seen[0][1], 1000 * times(4, None).to(wide), atol=1e-4, rtol=0)
+    near = denoiser(x0.to(kind), torch.full((4,), 0.9991)).x0  # of a bare call too
+    torch.testing.assert_close(near.to(wide), denoiser(x0.to(kind).to(wide), 0.9991).x0, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(seen[-2][1], torch.full((4,), 999.1, dtype=wide), atol=1e-3, rtol=0)
+
+
+@given(st.sampled_from([torch.uint8, torch.int8, torch.int16, torch.int32]), st.sampled_from([3, 100, 256]))
+def test_training_tokens_of_any_whole_numbers(kind, symbols):
+    """256 bytes and a mask are one symbol more than a byte can count."""
+    process = Categorical.masked(rectified_flow(), symbols)
+    denoiser = Denoiser(lambda x, time: torch.linspace(0, 1, symbols + 1).expand(*x.shape, -1), process)
+    x0 = torch.arange(12).reshape(4, 3) % symbols
+    for objective in (None, diffusion.cross_entropy):
+        losses = [
+            denoiser.loss(x, objective=objective, generator=torch.Generator().manual_seed(0))
+            for x in (x0, x0.to(kind))
+        ]
+        assert losses[0] == losses[1]
+    assert denoiser.draw(x0.to(kind), torch.full((4,), 0.5))[0].dtype == torch.int64
+    for x in (x0, x0.numpy()):
+        small = x.to(kind) if x is x0 else x.astype(str(kind).rpartition(".")[2])
+        law = process.marginal(small, process.at(0.5)).probabilities
+        assert np.array_equal(law, process.marginal(x, process.at(0.5)).probabilities)
+    start = x0.to(kind).numpy()
+    made = sample(denoiser, (3,), ancestral, uniform(process, 2, start=0.5), range(4), x=start, device="cpu")
+    assert made.dtype == torch.int64 and torch.equal(made, x0)
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_the_precision_and_device_of_a_given_x_in_any_field(device):
+    """Whichever field comes first: one of tokens, or one that is not given."""
+    grids = {"k": uniform(TOKENS, 2), "n": uniform(PROCESS, 2), "m": uniform(PROCESS, 2)}
+
+    def joint(x, t, condition):
+        return {n: Prediction(logits(v, None) if n == "k" else 0.5 * v) for n, v in x.items()}
+
+    tokens, numbers = np.full((1, 3), 3), np.ones((1, 3))
+    if device is not None:
+        tokens, numbers = torch.from_numpy(tokens), torch.from_numpy(numbers)
+    for x in ({"k": tokens, "n": numbers}, {"n": numbers}):
+        made = sample(joint, dict.fromkeys(grids, (3,)), ancestral, grids, [0], x=x)
+        assert {n: str(v.dtype).rpartition(".")[2] for n, v in made.items()} == {
+            "k": "int64", "n": "float64", "m": "float64",
+        }  # fmt: skip
+        assert all(torch.is_tensor(v) == (device is not None) for v in made.values())
+
+
+@given(st.sampled_from(["float32", "float64", "numpy", "list"]), st.sampled_from([None, "cpu"]))
+def test_an_uncond_of_another_kind_is_given_as_the_condition_is(kind, device):
+    seen = []
+
+    def network(x, time, c):
+        seen.append(c)
+        return x + c
+
+    condition = {"c": np.ones((2, 3), np.float32)} if device is None else {"c": torch.ones(2, 3)}
+    if kind in ("numpy", "list") or device is None:
+        c = np.full((1, 3), 0.25)
+        uncond = {"c": c.tolist() if kind == "list" else c if kind == "numpy" else c.astype(kind)}
+    else:
+        uncond = {"c": torch.full((1, 3), 0.25, dtype=getattr(torch, kind))}
+    guide = diffusion.classifier_free(Denoiser(network, PROCESS, "x0"), 2.0, uncond)
+    sample(guide, (3,), ddim, uniform(PROCESS, 1), [0, 1], condition, device=device)
+    assert type(seen[0]) is type(condition["c"]) and seen[0].dtype == condition["c"].dtype
+    assert (seen[0][2:] == 0.25).all() and (seen[0][:2] == 1).all()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, torch.float32, torch.float64])
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_tables_of_vectors_of_another_kind(kind, device):
+    table = np.eye(3)[::-1].copy()
+    given = torch.from_numpy(table).to(kind) if isinstance(kind, torch.dtype) else table.astype(kind)
+    for allowed in (None, [0, 1, 1], np.array([0, 1, 1]), torch.tensor([False, True, True])):
+        guide = diffusion.rounding(lambda x, t, c: Prediction(0.5 * x), given, allowed)
+        made = sample(guide, (2, 3), ddim, uniform(PROCESS, 2), [0, 1], device=device)
+        assert "float32" in str(made.dtype) and (abs(made).sum(-1) == 1).all()
+        assert allowed is None or (made[..., 2] == 0).all()
+
+
+@given(st.sampled_from(["uint8", "int32", "int64"]), st.sampled_from([None, "cpu"]))
+def test_a_hook_may_give_tokens_of_any_whole_numbers(kind, device):
+    states = []
+
+    def hook(step, noise):
+        states.append(str(step.x.dtype).rpartition(".")[2])
+        return step.x.astype(kind) if device is None else step.x.to(getattr(torch, kind))
+
+    out = sample(Denoiser(logits, TOKENS), (3,), ancestral, uniform(TOKENS, 3), [1, 2], hooks=[hook], device=device)
+    assert {*states, str(out.dtype).rpartition(".")[2]} == {"int64"}
+    yes = lambda step, noise: step.x > 0  # noqa: E731
+    with pytest.raises(DiffusionError, match=r"has made is of .*bool; .*int64 is needed"):
+        sample(Denoiser(logits, TOKENS), (3,), ancestral, uniform(TOKENS, 3), [1], hooks=[yes], device=device)

@@ -22,6 +22,7 @@ from inkwash.diffusion import (
     gradient_control,
     heun,
     known_region,
+    on,
     rectified_flow,
     repaint,
     rounding,
@@ -355,3 +356,75 @@ def test_ascent_steps_to_the_sign_of_the_sum_of_both_gradients():
     torch.testing.assert_close(both, torch.tensor([[0.25, 2.75, -1.25]]))
     assert gradient_control(lambda z, t, c: z.sum(1), 0.25, 0.0, t_min=0.4)(step, noise) is None
     assert gradient_control(lambda z, t, c: z.sum(1), 0.25, 0.0)(step._replace(transition=None), noise) is None
+
+
+@pytest.mark.parametrize("name", ["none", "classifier", "dps", "both", "on"])
+def test_the_graph_of_all_steps_goes_through_guides_with_gradients(name):
+    """Against finite differences in the state at the start."""
+    process = PROCESSES["cosine"]
+    log_prob = lambda x, t, c: torch.sin(x).sum(1)  # noqa: E731
+    plain = lambda x, t, c: Prediction(torch.tanh(x) / (1 + t.sigma))  # noqa: E731
+    measured = lambda d: dps(d, lambda x: x[:, :1] ** 2, torch.ones(1), lambda t: 1 + t.sigma)  # noqa: E731
+    guide = {
+        "none": plain,
+        "classifier": classifier(plain, log_prob),
+        "dps": measured(plain),
+        "both": classifier(measured(plain), log_prob),
+        "on": on("a", measured)(lambda x, t, c: {n: plain(v, t[n], c) for n, v in x.items()}),
+    }[name]
+    shape = {"a": (2,)} if name == "on" else (2,)
+
+    def end(x):
+        x = {"a": x} if name == "on" else x
+        made = sample(guide, shape, ddim, uniform(process, 4, start=0.9), [0], x=x, gradients=True, device="cpu")
+        return (made["a"] if name == "on" else made).sum()
+
+    x = torch.tensor([[0.7, -0.4]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(end, x, atol=1e-6)
+    weight = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)  # and to the network's own weights
+    network = classifier(lambda z, t, c: Prediction(weight * z), log_prob)
+    drawn = lambda x: sample(network, (2,), ddim, uniform(process, 2), [0], gradients=True, x=x, device="cpu")  # noqa: E731
+    assert torch.autograd.grad(drawn(x.detach()).sum(), weight)[0] != 0
+    with torch.no_grad():
+        still = sample(guide, shape, ddim, uniform(process, 2), [0], dtype="float64", device="cpu")
+    assert not (still["a"] if name == "on" else still).requires_grad
+
+
+@given(st.sampled_from([torch.float32, torch.float64, "numpy"]))
+def test_a_measurement_may_be_a_number_of_each_sample_of_any_kind(kind):
+    y = np.array([1.0, 2.0, 3.0])
+    plain = lambda x, t, c: Prediction(0.5 * x)  # noqa: E731
+    x, t = torch.linspace(-1, 1, 6).reshape(3, 2), PROCESSES["cosine"].at(0.5)
+    given_y = y if kind == "numpy" else torch.tensor(y, dtype=kind)
+    with torch.no_grad():
+        found = dps(plain, lambda x: x.mean(1), given_y, lambda t: 1.0)(x, t, None).x0
+    off = torch.tensor(y, dtype=torch.float32) - 0.5 * x.mean(1)
+    torch.testing.assert_close(found, 0.5 * x + t.sigma**2 / t.alpha * 0.25 * off[:, None].expand(3, 2))
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_what_is_known_of_fields_that_do_not_step_together(device):
+    process = PROCESSES["rectified_flow"]
+    grids = {"a": uniform(process, 2), "b": uniform(process, 5)}
+    where = {"a": [True, False], "b": [False, True]}
+    hook = known_region({"a": process, "b": process}, {"a": [3.0, 3.0], "b": [4.0, 4.0]}, where)
+    plain = lambda x, t, c: {n: Prediction(0.5 * v) for n, v in x.items()}  # noqa: E731
+    made = sample(plain, {"a": (2,), "b": (2,)}, ancestral, grids, [0, 1], hooks=[hook], device=device)
+    assert (made["a"][:, 0] == 3).all() and (made["b"][:, 1] == 4).all()
+    assert (made["a"][:, 1] != 3).all() and (made["b"][:, 0] != 4).all()
+
+
+def test_an_uncond_may_have_a_mask_of_its_own():
+    """That of its words, which are fewer; the driver's own mask it need not have."""
+    seen = []
+
+    def words(x, t, condition):
+        seen.append(condition["mask"])
+        return Prediction(0.5 * x)
+
+    condition, uncond = {"c": np.ones((2, 3)), "mask": np.ones((2, 3))}, {"c": np.zeros((1, 3))}
+    t, x = PROCESSES["cosine"].at(0.5), np.ones((2, 4), np.float32)
+    classifier_free(words, 2.0, {**uncond, "mask": np.array([[1.0, 0.0, 0.0]])})(x, t, condition)
+    classifier_free(words, 2.0, uncond)(x, t, condition)
+    np.testing.assert_array_equal(seen[0][2:], [[1, 0, 0]] * 2)
+    np.testing.assert_array_equal(seen[1][2:], np.ones((2, 3)))

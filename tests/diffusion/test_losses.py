@@ -248,3 +248,17 @@ def test_the_hybrid_loss_is_simple_plus_a_thousandth_of_the_bound():
         slope = s.alpha * (1 - (t.alpha / s.alpha * s.sigma / t.sigma) ** 2)
         bound += (math.log(model / least) + (least + slope**2 * squared) / model - 1) / 2
     assert (both - alone).item() == pytest.approx(0.001 * bound, rel=0.02)
+
+
+@given(st.integers(2, 4))
+def test_an_error_for_each_sample_beside_a_learned_variance(size):
+    """The bound, elementwise, is averaged in each sample as the errors are: nothing is spread over the batch."""
+    process = PROCESSES["cosine"]
+    x0 = torch.linspace(-1, 1, 2 * size).reshape(2, size)
+    denoiser = Denoiser(lambda x, time: torch.cat([0.5 * x, 0.3 * x], 1), process, variance_steps=10)
+
+    def loss(objective):
+        return denoiser.loss(x0, objective=objective, generator=torch.Generator().manual_seed(0))
+
+    own = loss(lambda term: ((term.output - term.eps) ** 2).mean(1))
+    torch.testing.assert_close(own, loss(None))

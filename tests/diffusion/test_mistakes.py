@@ -475,3 +475,186 @@ def test_the_step_that_is_named(step):
         sampler=ancestral,
         grid=tokens,
     )
+
+
+BEYOND = st.one_of(st.floats(max_value=-1e-9), st.floats(min_value=1 + 1e-9), st.just(np.nan), st.integers(2, 1000))
+
+
+@given(BEYOND, st.sampled_from(sorted(SCHEDULES.keys() - {"betas"})), st.booleans())
+def test_times_are_from_0_to_1(t, name, tokens):
+    """Not the index of a table, which would be read as much more than noise alone; alone, and among others."""
+    process = Categorical.masked(SCHEDULES[name](), 3) if tokens else Gaussian(SCHEDULES[name]())
+    x = torch.ones(2, 3, dtype=torch.int64 if tokens else torch.float32)
+    denoiser = Denoiser(lambda x, t: x, process)
+    mixed = [0.5, float(t)]
+    for ask in (
+        lambda: process.at(t),
+        lambda: process.at(np.float64(t)),
+        lambda: process.at(np.array(mixed)),
+        lambda: denoiser(x, t),
+        lambda: denoiser(x, torch.tensor(mixed, dtype=torch.float64)),
+        lambda: denoiser.draw(x, torch.tensor(mixed, dtype=torch.float64)),
+        lambda: denoiser.loss(x, times=lambda count, generator: torch.tensor(mixed, dtype=torch.float64)),
+    ):
+        with pytest.raises(DiffusionError, match=r"t = .*: from 0 \(data\) to 1 \(noise\) is needed"):
+            ask()
+
+
+@given(st.sampled_from([(0,), (2,), (4,), (3, 2), (1, 2)]), st.integers(3, 4))
+def test_times_of_another_batch(shape, count):
+    denoiser = Denoiser(lambda x, t: x, OTHER)
+    for t in (torch.full(shape, 0.5), np.full(shape, 0.5), [0.5] * count, "0.5"):
+        if np.shape(t) not in ((1,), (count,)) or isinstance(t, list):
+            with pytest.raises(DiffusionError, match="one for all, or one for each, is needed"):
+                denoiser(torch.ones(count, 2), t)
+            with pytest.raises(DiffusionError, match="one for all, or one for each, is needed"):
+                denoiser.draw(torch.ones(count, 2), t)
+
+
+@pytest.mark.parametrize("eps", [torch.ones(3), torch.ones(1, 3), torch.ones(2, 1), torch.ones(2, 3, 1)])
+def test_noise_of_ones_own_that_would_be_spread_over_the_batch(eps):
+    with pytest.raises(DiffusionError, match=r"eps has the shape .*, the data \(2, 3\): give it the same"):
+        Denoiser(lambda x, t: x, OTHER).draw(torch.zeros(2, 3), torch.tensor([0.5, 0.5]), eps=eps)
+
+
+def test_data_without_a_sample():
+    with pytest.raises(DiffusionError, match="in training, of one sample at least"):
+        Denoiser(lambda x, t: x, OTHER).loss(torch.zeros(0, 3))
+
+
+def test_hooks_that_are_no_list():
+    """One hook alone; and an iterator, of which all steps but the first would see nothing."""
+    hook = lambda step, noise: 0 * step.x  # noqa: E731
+    for hooks in (hook, iter([hook]), (h for h in [hook]), diffusion.known_region(PROCESS, 0, 1)):
+        wrong("hooks are a .*: a list of hooks is needed", hooks=hooks)
+
+
+@given(SHAPES)
+def test_a_graph_of_numpy(shape):
+    wrong("gradients=True needs gradients: bring a torch network", shape=shape, gradients=True)
+
+
+@given(st.sampled_from([np.nan, -np.inf, 0.5, 2, -1]), DEVICES, st.booleans())
+def test_masks_of_other_numbers(value, device, many):
+    """Those that are added to the logits of attention (0 and -inf) would be read the wrong way round."""
+    mask = np.array([[0, value, 0], [0, 0, 0]])
+    given_, shape = (mask, (3,)) if not many else ({"a": mask}, TWO)
+    wrong("mask( of field 'a')?: true and false, or 1 and 0, are needed", shape=shape, mask=given_, device=device)
+    denoiser = Denoiser(lambda x, t, mask: x, OTHER)
+    for kind in (np.asarray, torch.tensor):
+        with pytest.raises(DiffusionError, match="mask: true and false, or 1 and 0, are needed"):
+            denoiser.loss(torch.zeros(2, 3), mask=kind(mask))
+
+
+@given(st.sampled_from([(), (3,), (2, 4), (1, 3), (2, 3, 1)]))
+def test_masks_of_another_shape_in_training(shape):
+    words = r"mask has the shape .*, the state \(2, 3\): the mask must have the state's first axes"
+    with pytest.raises(DiffusionError, match=words):
+        Denoiser(lambda x, t, mask: x, OTHER).loss(torch.zeros(2, 3), mask=torch.ones(shape))
+
+
+@pytest.mark.parametrize("uncond", [{"c": 0}, {"d": 0}, {"c": 0, "d": 0}, None, 0, np.zeros((2, 3)), torch.zeros(3)])
+@pytest.mark.parametrize("guide", [classifier_free, diffusion.adaptive_projected])
+def test_an_uncond_that_no_condition_goes_with(guide, uncond):
+    """A run that forgot its condition would not be guided at all."""
+    words = r"guidance: uncond must be a dict of the condition's keys, \[\]"
+    wrong(words, guide(lambda x, t, c: denoise(x, t), 2.0, uncond))
+
+
+@pytest.mark.parametrize("mask", [None, {"a": np.ones(3)}])
+def test_a_known_region_without_a_mask_or_a_process(mask):
+    known = {"a": np.zeros(3), "b": np.zeros((2, 2))}
+    hook = diffusion.known_region(PROCESS, known, mask)
+    wrong(r"known_region: x0 of field '\w' needs a process, .*, and a mask, not a NoneType", shape=TWO, hooks=[hook])
+    hook = diffusion.known_region(cosine(), np.zeros(3), np.ones(3))
+    wrong(r"known_region: x0 needs a process, not a Schedule, and a mask, not a ndarray", hooks=[hook])
+
+
+@given(st.integers(2, 4), st.integers(1, 3))
+def test_a_measurement_that_would_be_spread_over_the_batch(batch, wide):
+    """(batch,) beside A x_0 of (batch, n): each sample would be told of the measurements of all."""
+    guide = dps(lambda x, t, c: denoise(x, t), lambda x: x[:, :wide], torch.zeros(5), lambda t: 1.0)
+    wrong(r"dps: y has the shape \(5,\), A x_0", lambda x, t, c: guide(x, t, c), device="cpu") if wide == 1 else None
+    column = dps(lambda x, t, c: denoise(x, t), lambda x: x[:, :1], torch.zeros(batch), lambda t: 1.0)
+    words = rf"dps: y has the shape \({batch},\), A x_0 \({batch}, 1\): give y that shape, or one that broadcasts"
+    wrong(words, column, seeds=range(batch), device="cpu")
+
+
+@pytest.mark.parametrize("name", ["classifier", "dps"])
+def test_a_score_without_a_gradient(name):
+    """What was detached, or came through NumPy, would guide nothing."""
+    still = lambda x, t, c: Prediction(torch.from_numpy(x.detach().numpy() * 0.5))  # noqa: E731
+    guide = {
+        "classifier": lambda: classifier(denoise, lambda x, t, c: x.detach().sum(1)),
+        "dps": lambda: dps(still, lambda x: x, torch.ones(3), lambda t: 1.0),
+    }[name]()
+    wrong(f"{name}: its score has no gradient; keep it in torch and detach nothing", guide, device="cpu")
+
+
+def test_windows_of_a_state_without_space():
+    wrong(r"tiled: a state \(batch, channels, spatial\.\.\.\) is needed, not \(2, 3\)", tiled(denoise, 2, 1))
+
+
+@pytest.mark.parametrize("process", [Categorical.masked(cosine(), 3), {"a": PROCESS}])
+def test_variances_are_learned_of_a_single_state_of_numbers(process):
+    with pytest.raises(DiffusionError, match="variances are learned of a single state of numbers"):
+        Denoiser(lambda x, t: x, process, variance_steps=10)
+
+
+@given(st.one_of(st.integers(max_value=0), st.floats(), st.booleans(), st.text(), st.none()))
+def test_symbols_are_a_whole_number(symbols):
+    for f in (Categorical.masked, Categorical.uniform):
+        with pytest.raises(DiffusionError, match=r"(?s)symbols = .*; a whole number from 1 is needed"):
+            f(cosine(), symbols)
+
+
+@pytest.mark.parametrize("process", [PROCESS, OTHER])
+def test_a_time_that_the_network_cannot_be_told(process):
+    """log(sigma) at noise alone, and at clean data, where a field of a joint state may stand."""
+    denoiser = Denoiser(lambda x, t: x, process, "edm", diffusion.quarter_log_sigma)
+    for t, number in ((1.0, "inf"), (0.0, "-inf")):
+        with pytest.raises(DiffusionError, match=f"c_noise is {number} at t = {t:g}: begin below t = 1, and end all"):
+            denoiser(np.ones((2, 3), np.float32), t)
+    assert np.isfinite(denoiser(np.ones((2, 3), np.float32), 0.5).x0).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, np.inf])
+def test_logits_from_which_nothing_can_be_drawn(value):
+    """Also those of a guide that forbids every symbol of a position."""
+    tokens = uniform(Categorical.uniform(cosine(), 4), 3)
+    logits = np.zeros((2, 3, 4))
+    logits[1, 2] = value
+    words = r"step 1, at t = 1: the logits, of shape \(2, 3, 4\), are not numbers \(NaN\), or all -inf"
+    wrong(words, lambda x, t, c: Prediction(logits), sampler=ancestral, grid=tokens)
+    guide = diffusion.allowed_symbols(lambda x, t, c: Prediction(np.zeros((2, 3, 4))), np.isfinite(logits))
+    wrong(words, guide, sampler=ancestral, grid=tokens)
+
+
+@pytest.mark.parametrize("condition", [np.ones(2), torch.ones(2, 3), [1, 2], "a fox", 3])
+def test_a_condition_that_is_no_dict(condition):
+    denoiser = Denoiser(lambda x, t, c=None: x, PROCESS)
+    words = f"condition is a {type(condition).__name__}: a dict of the network's arguments is needed"
+    wrong(words, denoiser, condition=condition)
+    with pytest.raises(DiffusionError, match=words):
+        denoiser(torch.ones(2, 3), 0.5, condition)
+    with pytest.raises(DiffusionError, match=words):
+        denoiser.loss(torch.ones(2, 3), condition)
+
+
+@given(st.sampled_from(sorted(SCHEDULES.keys() - {"betas", "scaled_linear"})))
+def test_langevin_dynamics_from_noise_alone(name):
+    process = Gaussian(SCHEDULES[name]())
+    if process.at(1.0).alpha == 0:
+        words = "annealed_langevin: at t = 1 alpha is 0; begin the grid below it"
+        wrong(words, sampler=diffusion.annealed_langevin, grid=uniform(process, 3))
+
+
+@given(st.sampled_from([4, 99, -1]), DEVICES, st.booleans())
+def test_symbols_that_do_not_exist(symbol, device, known):
+    """Put in by a hook, or as a part that is known: an embedding would look them up elsewhere, or crash."""
+    process = Categorical.masked(cosine(), 3)
+    hook = lambda step, noise: 0 * step.x + symbol  # noqa: E731
+    hooks = [diffusion.known_region(process, [symbol, 0, 0], [True, False, False]) if known else hook]
+    logits = lambda x, t, c: Prediction((np if device is None else torch).zeros((*x.shape, 4)))  # noqa: E731
+    words = rf"token {symbol} is outside the vocabulary, 0 to 3"
+    wrong(words, logits, sampler=ancestral, grid=uniform(process, 3), hooks=hooks, device=device)

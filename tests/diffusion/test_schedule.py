@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from inkwash import diffusion
 from inkwash.diffusion import (
+    Denoiser,
     DiffusionError,
+    Formulas,
     Gaussian,
     Grid,
     betas,
@@ -17,6 +19,7 @@ from inkwash.diffusion import (
     karras,
     leading,
     linear_beta,
+    schedule,
     trailing,
     uniform,
 )
@@ -186,3 +189,28 @@ def test_a_schedule_that_is_not_monotone_is_refused_with_the_step():
 def test_steps_are_a_whole_number(steps):
     with pytest.raises(DiffusionError, match=f"steps = {steps}; a whole number"):
         uniform(PROCESSES["cosine"], steps)
+
+
+@schedule()
+def still():
+    """A schedule one of whose formulas is a number."""
+    return Formulas(lambda t: 1.0, lambda t: 9 * t)
+
+
+def test_a_formula_may_be_a_number():
+    process = Gaussian(still())
+    grid = karras(process, 5)
+    assert all(level.alpha == 1.0 for level in grid) and grid[0].sigma == 9.0
+    x, _, eps = Denoiser(lambda x, time: x, process).draw(torch.ones(3, 2), torch.tensor([0.1, 0.5, 1.0]))
+    torch.testing.assert_close(x, 1 + 9 * torch.tensor([[0.1], [0.5], [1.0]]) * eps)
+    assert Denoiser(lambda x, time: x, process).loss(torch.ones(3, 2)).isfinite()
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_noise_alone_lies_at_the_end_and_what_is_no_number_nowhere(name):
+    found = PROCESSES[name].schedule.sigma_to_t
+    with np.errstate(all="raise"):
+        assert found(math.inf) == 1.0
+    for sigma in (math.nan, np.array([1.0, math.nan])):
+        with pytest.raises(DiffusionError, match="a noise level is not a number"):
+            found(sigma)

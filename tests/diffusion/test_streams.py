@@ -158,3 +158,15 @@ def test_a_row_is_the_same_alone_in_any_batch_at_any_draw(seeds, count, draws):
         a, b = (noise.uniform() if i % 2 else noise.normal() for noise in (together, alone))
         np.testing.assert_array_equal(a[-1:], b)
     np.testing.assert_array_equal(together.between(0.5, 2)[-1:], alone.between(0.5, 2))
+
+
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_streams_may_be_numbered(one, other):
+    """Each is a stream by its name; 0 too is one beside that of the seed."""
+    drawn = {stream: Noise([7], (3,), stream=stream).normal().tolist() for stream in (one, other, str(one), "")}
+    assert drawn[one] == drawn[str(one)] != drawn[""] and (drawn[one] == drawn[other]) == (one == other)
+    grid = uniform(Gaussian(cosine()), 2)
+    made = [
+        sample(lambda x, t, c: Prediction(0.5 * x), (3,), ancestral, grid, [7], stream=s) for s in (one, str(one))
+    ]
+    np.testing.assert_array_equal(*made)

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkwash.diffusion import (
+    Categorical,
+    Denoiser,
     DiffusionError,
+    Gaussian,
     Grid,
     Noise,
     Normal,
@@ -327,3 +330,66 @@ def test_bits_per_dimension_of_a_lattice_come_down_to_its_entropy():
         bits.append(bits_per_dimension(expected_bound(DISCRETE, grid, LEVELS, 0.5) @ FREQUENCY, 1))
     assert all(entropy < b < a for a, b in pairwise(bits))
     assert bits[-1] == pytest.approx(entropy, abs=0.05)
+
+
+def test_the_bound_of_centred_sets_is_that_of_their_own_space():
+    """A set of n centred points on a line has n - 1 numbers: with an exact denoiser of standard normal data its bound
+    lies as far below the density, for each of them, as that of numbers without a centre."""
+    free, tied = Gaussian(cosine()), ZeroCoM(cosine())
+    exact = lambda x, t, condition=None: Prediction(t.alpha * x)  # noqa: E731
+    gaps = []
+    for process, n in ((free, 4), (tied, 3)):
+        x0 = process.project(Noise(range(3000), (4, 1), dtype="float64").normal(), None)
+        noise = Noise(range(3000), (4, 1), stream="bound", dtype="float64")
+        bound = variational_bound(exact, uniform(process, 60, start=0.999), x0, noise)
+        density = -(x0**2).sum((1, 2)) / 2 - n / 2 * math.log(2 * math.pi)
+        gaps.append((bound - density) / n)
+    errors = [gap.std() / math.sqrt(len(gap)) for gap in gaps]
+    assert abs(gaps[0].mean() - gaps[1].mean()) <= 4 * math.hypot(*errors) and max(errors) < 0.03
+
+
+FLOW, OTHER = PROCESSES["rectified_flow"], PROCESSES["cosine"]
+DATA = torch.linspace(-1, 1, 6).reshape(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"probes": 0}, "probes = 0; a whole number from 1"),
+        ({"probes": 1.5}, "probes = 1.5; a whole number from 1"),
+        ({"sigma_min": 0.0}, "sigma_min = 0.0; a number above 0"),
+        ({"sigma_max": math.nan}, "sigma_max = nan; a number above 0"),
+        ({"sigma_min": 2.0, "sigma_max": 1.0}, "sigma_max = 1 must be above sigma_min = 2"),
+        ({"tolerance": 0.0}, "tolerance = 0.0; a number above 0"),
+        ({"seeds": [0]}, "1 seeds for 3 samples: one for each is needed"),
+        ({"x0": DATA * math.nan}, "a value is not finite"),
+        ({"x0": DATA.to(torch.int64)}, "real numbers .* are needed, not torch.int64"),
+        ({"denoise": Denoiser(lambda x, t: x, OTHER)}, "the denoiser was trained on Gaussian"),
+    ],
+)
+def test_a_density_that_has_no_answer(options, words):
+    asked = {"denoise": denoise, "process": FLOW, "x0": DATA, "seeds": range(3), **options}
+    with pytest.raises(DiffusionError, match=words):
+        log_likelihood(**asked)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"bin_width": 0.0}, "bin_width = 0.0; a number above 0"),
+        ({"bin_width": -0.1}, "bin_width = -0.1; a number above 0"),
+        ({"noise": Noise([0], (2,), device="cpu")}, r"noise of shape \(1, 2\) for data of shape \(3, 2\)"),
+        ({"x0": DATA * math.nan}, "a value is not finite"),
+        ({"denoise": Denoiser(lambda x, t: x, OTHER)}, "the denoiser was trained on Gaussian"),
+        (
+            {"grid": uniform(Categorical.masked(cosine(), 3), 3), "x0": torch.ones(3, 2, dtype=torch.int64)}
+            | {"bin_width": 0.1},
+            "tokens lie in no bins",
+        ),
+    ],
+)
+def test_a_bound_that_has_no_answer(options, words):
+    noise = Noise(range(3), (2,), device="cpu")
+    asked = {"denoise": denoise, "grid": uniform(FLOW, 3), "x0": DATA, "noise": noise, **options}
+    with pytest.raises(DiffusionError, match=words):
+        variational_bound(**asked)

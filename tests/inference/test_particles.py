@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from inkwash import diffusion
 from inkwash.diffusion import (
     Categorical,
+    Denoiser,
     DiffusionError,
     Gaussian,
     Prediction,
@@ -524,3 +525,52 @@ def test_a_known_angle_near_the_end_of_the_cell_keeps_within_it():
     known = np.array([0.95, 0.0]), np.array([True, False])
     x = particles(near, (2,), uniform(process, 30), range(40), count=16, known=known).x
     assert (x[:, 0] == np.float32(0.95)).all() and abs(x[:, 1].mean() - 0.3) < 0.1
+
+
+def steady(x, t, condition=None):
+    return Prediction(0.5 * x)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"count": 0}, "particles: count = 0; a whole number from 1"),
+        ({"count": 1.5}, "particles: count = 1.5; a whole number from 1"),
+        ({"threshold": math.nan}, "particles: threshold = nan; a number from 0 to 1"),
+        ({"threshold": 32}, "particles: threshold = 32; a number from 0 to 1"),
+        ({"bridge": True}, "bridge leads to what is known: give `known` too"),
+        ({"gradients": True, "device": "cpu"}, "gradients are those of a twist: give `twist` too"),
+        (
+            {"gradients": True, "device": "cpu", "twist": lambda x, t: x.detach().numpy().sum(1)},
+            "particles: gradients: its score has no gradient",
+        ),
+        ({"shape": 2}, "shape = 2: a tuple of whole numbers is needed"),
+        ({"grid": VP}, "grid = Gaussian.*: a Grid is needed"),
+        ({"seeds": 3}, "seeds = 3: one whole number for each sample is needed"),
+        ({"denoise": Denoiser(lambda x, t: x, Gaussian(diffusion.cosine()))}, "the denoiser was trained on"),
+        ({"known": np.zeros(2)}, "known: a pair"),
+        ({"known": (np.zeros(3), [True, False])}, r"known values of field '', shape \(2, 2\): "),
+        ({"condition": {"c": np.zeros((3, 1))}}, r"a condition of shape \(3, 1\): a row for each of 2 seeds"),
+        ({"condition": {"c": 1.0}}, r"a condition of shape \(\): a row for each of 2 seeds"),
+        ({"twist": lambda x, t: -(x**2)}, r"a twist of shape \(8, 2\): one number for each particle is needed"),
+        ({"mask": [[1, 0.5], [1, 1]]}, "mask: true and false, or 1 and 0, are needed"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_one_line(options, words):
+    asked = {"denoise": steady, "shape": (2,), "grid": uniform(VP, 3), "seeds": range(2), "count": 4, **options}
+    with pytest.raises(DiffusionError, match=words) as caught:
+        particles(**asked)
+    assert "\n" not in str(caught.value)
+
+
+def test_masks_and_what_is_known_may_be_lists():
+    grid, asked = uniform(VP, 3), {"seeds": range(2), "count": 4}
+    made = [
+        particles(steady, (2,), grid, mask=mask, known=known, **asked).x
+        for mask, known in (
+            ([[1, 0], [1, 1]], ([0.5, 0.0], [True, False])),
+            (np.array([[True, False], [True, True]]), (np.array([0.5, 0.0]), np.array([True, False]))),
+        )
+    ]
+    np.testing.assert_array_equal(*made)
+    assert (made[0][:, 0] == 0.5).all() and made[0][0, 1] == 0

@@ -289,6 +289,8 @@ def test_a_download_has_its_recipe(client, emoji, tmp_path):
     assert read_recipe(path) == emoji.generate(**FOX).info[KEY] == picture.recipe
     with Image.open(path) as file:
         assert same(file, client.open(picture.id))
+    client.open(picture).save(tmp_path / "saved.png")
+    assert read_recipe(tmp_path / "saved.png") == picture.recipe
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write"):
         client.download(picture, tmp_path / "file" / "fox.png")

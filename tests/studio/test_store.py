@@ -16,6 +16,7 @@ from inkwash.codecs.png import encode_png, read_recipe
 from inkwash.errors import UserError
 from inkwash.studio import accounts
 from inkwash.studio import store as module
+from inkwash.studio.files import Files
 from inkwash.studio.store import MOST_DEATHS, Refused, Store
 from inkwash.studio.tables import jobs, metadata, pictures, uploads
 
@@ -222,17 +223,80 @@ def test_whatever_fails_on_the_way_leaves_neither_file_nor_row_and_the_job_can_b
     assert [path.stem for path in files(store)] == [store.of_job(id)[0].sha256]
 
 
-def test_recovery_removes_what_no_row_names_and_keeps_all_else(store, user):
+def test_recovery_removes_what_a_crash_left_and_keeps_all_else(store, user):
     _, (picture,) = drawn(store, user)
     upload = store.upload(user, png(99))
-    half = store.files.folder / "ab"
-    half.mkdir()
-    (half / ".abcd.123-4.png").write_bytes(b"half")
-    (half / ("a" * 64 + ".png")).write_bytes(b"whole, but without a row")
     store.thumbnail(picture)
-    store.recover()
+    half = [store.files.path(picture.sha256).with_name(f".{picture.sha256}.123-4.png")]
+    half.append(store.files.small(picture.sha256).with_name(f".{picture.sha256}.123-4.webp"))
+    for file in half:
+        file.write_bytes(b"half")
+    assert store.recover() == []
     assert {path.stem for path in files(store)} == {picture.sha256, store.uploaded(upload, user)}
-    assert len(list(store.files.thumbnails.rglob("*.webp"))) == 1
+    assert len(list(store.files.thumbnails.rglob("*.webp"))) == 1 and not any(file.exists() for file in half)
+
+
+def test_a_start_leaves_what_is_not_the_studios(store, user):
+    _, (picture,) = drawn(store, user)
+    store.thumbnail(picture)
+    strange = []
+    for folder in (store.files.folder, store.files.thumbnails):
+        near = folder / picture.sha256[:2]
+        for place in (folder / "holiday", near, folder):
+            place.mkdir(exist_ok=True)
+            for name in ("beach.png", ".beach.123-4.png", "beach.webp", "a" * 64 + ".png", "a" * 64 + ".jpg"):
+                (place / name).write_bytes(png(3))
+                strange.append(place / name)
+        (folder / "@eaDir" / "beach.png").mkdir(parents=True)  # as some network drives make
+        (folder / "aa").mkdir(exist_ok=True)
+        (folder / "aa" / ("a" * 64 + ".png")).write_bytes(b"other content than its name says")
+        strange += [folder / "@eaDir" / "beach.png", folder / "aa" / ("a" * 64 + ".png")]
+    assert store.recover() == [] and all(path.exists() for path in strange)
+    assert not (store.home / "lost+found").exists()
+
+
+def test_a_lost_database_loses_no_picture(store, user):
+    contents = {picture.sha256: store.read(picture) for picture in drawn(store, user, n=3)[1]}
+    store.thumbnail(drawn(store, user)[1][0])
+    store.engine.dispose()
+    for file in store.home.glob("studio.db*"):
+        file.unlink()
+    again = Store(store.home)
+    again.recover()
+    lost = {path.stem: path.read_bytes() for path in (store.home / "lost+found").glob("*.png")}
+    assert lost == contents and files(again) == []
+
+
+def test_a_database_older_than_its_pictures_loses_none(store, user):
+    _, (first, deleted) = drawn(store, user, n=2)
+    content = store.read(deleted)
+    store.delete(deleted.id, user)
+    store.engine.dispose()
+    older = {file: file.read_bytes() for file in store.home.glob("studio.db*")}
+    time.sleep(0.02)  # the clock of a file system is a coarse one
+    store.files.save(content)  # the picture that had been deleted, drawn again
+    new = store.files.save(png(77))
+    for file in store.home.glob("studio.db*"):
+        file.unlink()
+    for file, data in older.items():
+        file.write_bytes(data)
+    again = Store(store.home)
+    assert {path.stem for path in again.recover()} == {deleted.sha256, new}
+    assert [path.stem for path in files(again)] == [first.sha256]
+
+
+def test_a_deletion_that_a_crash_cut_short_is_ended_by_the_next_start(store, user, monkeypatch):
+    _, (picture,) = drawn(store, user)
+    store.thumbnail(picture)
+    monkeypatch.setattr(Files, "remove", lambda self, content: None)
+    store.delete(picture.id, user)
+    assert store.recover() == [] and files(store) == [] and not list(store.files.thumbnails.rglob("*.webp"))
+
+
+def test_a_start_goes_on_where_lost_and_found_is_not_its_own(store, user):
+    (store.home / "lost+found").write_bytes(b"")
+    content = store.files.save(png(5))
+    assert store.recover() == [] and [path.stem for path in files(store)] == [content]
 
 
 def test_the_same_content_is_kept_once_and_until_the_last_of_its_rows_is_gone(store, user):

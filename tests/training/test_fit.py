@@ -387,3 +387,25 @@ def test_settings_out_of_range_are_refused(change, says):
 def test_a_device_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="device 'warp' is not available"):
         run(tmp_path, replace(QUICK, device="warp"))
+
+
+def test_what_a_training_did_not_make_stays(tmp_path):
+    run(tmp_path)
+    mine = [tmp_path / "checkpoints" / name for name in ("notes.txt", "step-00000001-best.json", ".keep", "best.png")]
+    for path in mine:
+        path.write_text("mine")
+    (tmp_path / "checkpoints" / "old").mkdir()
+    half = tmp_path / "checkpoints" / ".step-00000013.123-4.safetensors"
+    half.write_text("what a killed process left")
+    run(tmp_path, replace(QUICK, steps=16))
+    assert all(path.read_text() == "mine" for path in mine) and (tmp_path / "checkpoints" / "old").is_dir()
+    assert not half.exists()
+    steps = sorted(path.stem for path in (tmp_path / "checkpoints").glob("step-*.safetensors"))
+    assert steps == ["step-00000015", "step-00000016"]
+
+
+def test_a_log_of_something_else_is_not_replaced(tmp_path):
+    (tmp_path / "log.csv").write_text("day,weight\n1,70\n")
+    with pytest.raises(UserError, match=r"log\.csv: this file is not inkwash's"):
+        run(tmp_path)
+    assert (tmp_path / "log.csv").read_text() == "day,weight\n1,70\n"

@@ -39,10 +39,20 @@ def test_a_module_is_filled_in_its_own_precision(tmp_path):
     assert torch.equal(target.weight, source.weight.half().float())
 
 
-def test_overflow_is_not_written(tmp_path):
-    with pytest.raises(UserError, match=r"'big' is not finite as torch.float16"):
-        write(tmp_path / "w.safetensors", {"big": torch.tensor([1e6])})
+def test_what_is_not_finite_is_not_written(tmp_path):
+    for value in (torch.inf, torch.nan):
+        with pytest.raises(UserError, match=r"'bad' is not finite as torch.float32"):
+            write(tmp_path / "w.safetensors", {"bad": torch.tensor([1.0, value])})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_float16_does_not_have_and_facts_stay_float32(tmp_path):
+    tensors = {"big": torch.tensor([1.0, 1e6]), "small": torch.tensor([0.0, 3e-7]), "fact": torch.tensor([1234.567])}
+    usual = {"weight": torch.tensor([1e-9, 0.5]), "zero": torch.zeros(2)}
+    write(tmp_path / "w.safetensors", {**tensors, **usual}, facts=["fact"])
+    found = read(tmp_path / "w.safetensors")[0]
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    assert all(found[name].dtype == torch.float16 for name in usual)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

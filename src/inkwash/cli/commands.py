@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 import inkwash
-from inkwash.cli.context import Local, moved, progress_bar, writable
+from inkwash.cli.context import Local, moved, progress_bar, unused, writable
 from inkwash.errors import UserError, unknown
 from inkwash.systems import of_task, system_of, systems
 from inkwash.systems.base import File, options, resolve
@@ -99,8 +99,8 @@ def again(
     from inkwash.codecs.png import read_recipe
 
     recipe = read_recipe(file)
-    target = out or file.with_name(f"{file.stem}-again.png")
-    target = target if target.suffix.lower() == ".png" else target / f"{file.stem}-again.png"
+    png = out is not None and out.suffix.lower() == ".png"
+    target: Any = out if png else unused((out or file.parent) / f"{file.stem}-again.png")
     writable(target.parent)
     with TemporaryDirectory(prefix="inkwash-") as scratch:
         try:
@@ -138,7 +138,11 @@ def requested(recipe: dict[str, Any], verb: Any, context: Local, file: Path) -> 
         if name in recipe and value is None and not option.optional:
             raise UserError(f"{name} is missing")
         if option.kind is File and value is not None:
-            path = Path(value["file"] or "")
+            if value["file"] is None:
+                raise UserError(
+                    f"{file} was made from a picture that a program gave, which is in no file; make it there again"
+                )
+            path = Path(value["file"])
             found = context.file(path, option) if path.is_file() else None
             if not isinstance(found, File) or found.sha256 != value["sha256"]:
                 raise UserError(f"{file} was made from {path}, which is not there any more or has changed")

@@ -221,9 +221,10 @@ def bound(host: str, port: int) -> socket.socket:
 def remember(store: Any, user: Any, address: str) -> None:
     """Where the studio is and a key to it, for `inkwash.Studio()` on this machine: readable by this user alone."""
     from inkwash.studio import accounts
-    from inkwash.weights.files import atomic
+    from inkwash.weights.files import atomic, check_ours
 
     place = store.home / "local.json"
+    check_ours(place, '"key"')
     try:
         key = json.loads(place.read_text(encoding="utf-8"))["key"]
     except (OSError, ValueError, KeyError):

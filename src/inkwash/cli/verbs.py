@@ -262,10 +262,12 @@ def made(file: Path, request: Request, context: Local) -> bool:
     """Whether this file is what the request asks for, by the same model."""
     from inkwash.codecs.png import read_recipe
 
+    if not file.exists():
+        return False
     try:
         recipe = read_recipe(file)
-    except UserError:
-        return False
+    except UserError as error:  # it is not ours, and not replaced
+        raise UserError(f"{error}; move it away, or give the row another name") from None
     same = all(recipe.get(key) == value for key, value in request.facts().items() if value is not None)
     return same and recipe.get("hash") == context.model(request.model).hash
 

@@ -20,13 +20,37 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="w"?>"""
 
 
-def encode_png(picture: Image.Image, recipe: Any = None) -> bytes:
-    """The picture as a PNG with the label and, unless None, its recipe: anything that JSON can hold."""
-    facts, file = PngImagePlugin.PngInfo(), BytesIO()
+class GeneratedImage(Image.Image):
+    """A picture whose `save` writes what made it: `info["inkwash"]`, the recipe, and the label for generated media.
+
+    What is made from it (resized, converted) is a plain picture of Pillow's, of which the recipe would not be true.
+    """
+
+    def __init__(self, picture: Image.Image, recipe: Any = None) -> None:
+        super().__init__()
+        vars(self).update(vars(picture.copy()))
+        self.info.pop(KEY, None)
+        if recipe is not None:
+            self.info[KEY] = recipe
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
+        """As Pillow's. A PNG has the recipe and the label; JPEG, WebP and AVIF have the label alone."""
+        super().save(fp, format, **{"pnginfo": png_info(self.info.get(KEY)), "xmp": XMP.encode(), **params})
+
+
+def png_info(recipe: Any = None) -> PngImagePlugin.PngInfo:
+    """The label and, unless None, the recipe: anything that JSON can hold."""
+    facts = PngImagePlugin.PngInfo()
     if recipe is not None:
         facts.add_itxt(KEY, json.dumps(recipe, ensure_ascii=False))
     facts.add_itxt("XML:com.adobe.xmp", XMP)
-    picture.save(file, format="PNG", pnginfo=facts)
+    return facts
+
+
+def encode_png(picture: Image.Image, recipe: Any = None) -> bytes:
+    """The picture as a PNG with the label and, unless None, its recipe."""
+    file = BytesIO()
+    picture.save(file, format="PNG", pnginfo=png_info(recipe))
     return file.getvalue()
 
 

@@ -73,6 +73,21 @@ def mask_like(mask: Array, x: Array) -> Array:
     return xp.broadcast_to(mask.reshape(*mask.shape, *[1] * (x.ndim - mask.ndim)), x.shape)
 
 
+def mask_of(mask: Any, x: Array, of: str = "") -> Array:
+    """A mask of the state `x` as an array of its kind, on its device; None where there is none.
+
+    Raises DiffusionError unless it is of true and false, or 1 and 0, over the first axes of x.
+    """
+    if mask is None:
+        return None
+    mask = namespace(x).asarray(mask, device=x.device)
+    given, shape = tuple(mask.shape), tuple(x.shape)
+    axes = f"mask{of} has the shape {given}, the state {shape}: the mask must have the state's first axes"
+    require(given and given == shape[: len(given)], f"{axes}, the batch among them")
+    require(((mask == 0) | (mask == 1)).all(), f"mask{of}: true and false, or 1 and 0, are needed")
+    return mask
+
+
 def per_sample(values: Array, x: Array) -> Array:
     """(batch,) as (batch, 1, ..., 1), to go with `x`."""
     return values.reshape(-1, *[1] * (x.ndim - 1))
@@ -83,6 +98,15 @@ def pick(x: Array, index: Array) -> Array:
     xp = namespace(x)
     along = xp.take_along_axis if xp is np else xp.take_along_dim
     return along(x, index[..., None], -1)[..., 0]
+
+
+def widened(x: Array, dtype: str | None = None) -> Array:
+    """Real numbers in `dtype`, or in float32 or better; tokens in int64; what is neither as it is."""
+    name = name_of(x.dtype)
+    if "int" not in name and "float" not in name:
+        return x
+    wide = "int64" if "int" in name else dtype or ("float64" if name == "float64" else "float32")
+    return cast(x, getattr(namespace(x), wide))
 
 
 def finite(x: Array) -> bool:

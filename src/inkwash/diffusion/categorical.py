@@ -15,6 +15,7 @@ import numpy as np
 from inkwash.diffusion.arrays import Array, cast, is_tokens, like, namespace, pick
 from inkwash.diffusion.errors import require
 from inkwash.diffusion.noise import Noise
+from inkwash.diffusion.options import COUNT, checked
 from inkwash.diffusion.process import Prediction, Process
 from inkwash.diffusion.schedule import NoiseLevel, Schedule
 
@@ -83,11 +84,13 @@ class Categorical(Process):
         object.__setattr__(self, "limit", rows if np.ndim(self.limit) == 2 else rows[0])
 
     @classmethod
+    @checked(symbols=COUNT)
     def masked(cls, schedule: Schedule, symbols: int) -> Categorical:
         """Symbols 0 to symbols - 1 give way to a mask, which is number `symbols`."""
         return cls(schedule, (*[0.0] * symbols, 1.0))
 
     @classmethod
+    @checked(symbols=COUNT)
     def uniform(cls, schedule: Schedule, symbols: int) -> Categorical:
         """Symbols give way to any symbol."""
         return cls(schedule, (1 / symbols,) * symbols)
@@ -104,8 +107,8 @@ class Categorical(Process):
 
     def at(self, t: Array) -> NoiseLevel:
         """alpha, and sigma = 1 - alpha, at time t."""
-        kept = self.schedule.at(t).alpha
-        return NoiseLevel(float(t) if isinstance(t, int) else t, kept, 1 - kept)
+        level = self.schedule.at(t)
+        return level._replace(sigma=1 - level.alpha)
 
     def take(self, rows: Any) -> Self:
         """The process of other samples of the batch."""
@@ -166,7 +169,7 @@ class Categorical(Process):
         """p(x_0 | x_t) from the logits. With masks: never the mask, and what is open is known (MDLM's SUBS)."""
         xp, logits = namespace(x), prediction.x0
         if self.mask is not None:
-            logits = xp.where(self._one_hot(x * 0 + self.mask) > 0, -np.inf, logits)
+            logits = xp.where(like(np.arange(self.symbols), x, xp.int64) == self.mask, -np.inf, logits)
         p = xp.exp(logits - xp.amax(logits, -1)[..., None])
         p = p / p.sum(-1)[..., None]
         if self.mask is not None:
@@ -177,7 +180,8 @@ class Categorical(Process):
         """p(x_s | x_t) = sum over x_0 of q(x_s | x_t, x_0) p(x_0 | x_t) (D3PM, equation 4).
 
         With a = alpha_t / alpha_s and r(x_0) = p(x_0 | x_t) / q(x_t | x_0) it is
-        (a [x_s = x_t] + (1 - a) limit(x_t)) (alpha_s r(x_s) + (1 - alpha_s) limit(x_s) sum r).
+        (a [x_s = x_t] + (1 - a) limit(x_t)) (alpha_s r(x_s) + (1 - alpha_s) limit(x_s) sum r). An x_t that cannot be,
+        an open symbol where all are masked, stays.
         """
         xp, p = namespace(x), self.clean(x, prediction).probabilities
         here, limit, stay = like(self._one_hot(x), p), like(self._limit(x), p), t.alpha / s.alpha
@@ -185,8 +189,9 @@ class Categorical(Process):
         chance = t.alpha * here + (1 - t.alpha) * seen  # q(x_t | x_0) for each x_0
         r = xp.where(p > 0, p / xp.where(chance > 0, chance, 1), 0)
         law = (stay * here + (1 - stay) * seen) * (s.alpha * r + (1 - s.alpha) * limit * r.sum(-1)[..., None])
-        return CategoricalDistribution(law / law.sum(-1)[..., None])
+        total = law.sum(-1)[..., None]
+        return CategoricalDistribution(xp.where(total == 0, here, law / xp.where(total == 0, 1, total)))
 
     def _one_hot(self, x: Array) -> Array:
         xp = namespace(x)
-        return cast(x[..., None] == like(np.arange(self.symbols), x), xp.float32)
+        return cast(x[..., None] == like(np.arange(self.symbols), x, xp.int64), xp.float32)

@@ -5,18 +5,20 @@ No sampler ever sees what the network predicts: the parametrization is how the n
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inkwash.diffusion import losses
 from inkwash.diffusion.arrays import Array, by_field, cast, each, is_tokens, like, linear_combination, mask_like
-from inkwash.diffusion.arrays import merge, name_of, namespace, per_sample, split
+from inkwash.diffusion.arrays import mask_of, merge, name_of, namespace, per_sample, split, widened
 from inkwash.diffusion.categorical import Categorical
 from inkwash.diffusion.errors import DiffusionError, require
 from inkwash.diffusion.options import COUNT, POSITIVE, UNIT, check, maker
-from inkwash.diffusion.process import Prediction, Process
+from inkwash.diffusion.process import Gaussian, Prediction, Process
 from inkwash.diffusion.schedule import NoiseLevel
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Parametrization(NamedTuple):
     def to_x0(self, x: Array, t: NoiseLevel, output: Array) -> Array:
         """x_0 of the output at x_t. Raises DiffusionError where the output says nothing of it."""
         a, b = self.weights(t)
-        if isinstance(b, float) and b == 0:
+        if isinstance(b, (int, float)) and b == 0:
             return output / a
         d = b * t.alpha - a * t.sigma
         if d == 0 if isinstance(d, float) else bool((d == 0).any()):
@@ -83,7 +85,8 @@ PARAMETRIZATIONS = {
     "eps": Parametrization(lambda t: (0.0, 1.0)),  # the noise (DDPM, 2006.11239); at alpha = 0 nothing is said of x_0
     "x0": Parametrization(lambda t: (1.0, 0.0)),
     "v": Parametrization(lambda t: (-t.sigma, t.alpha)),  # (progressive distillation, 2202.00512)
-    "score": Parametrization(lambda t: (0.0, -1 / t.sigma)),  # grad log p(x_t) (Score SDE, 2011.13456)
+    # grad log p(x_t) (Score SDE, 2011.13456); at sigma = 0, where a field of a finished joint state stands, x_0 is x
+    "score": Parametrization(lambda t: (0.0, -1 / (t.sigma + 1e-30))),
     "flow": Parametrization(lambda t: (-1.0, 1.0)),  # the velocity of a rectified flow (2209.03003)
     "edm": edm(),
 }
@@ -96,6 +99,8 @@ def thousands(t: NoiseLevel) -> Array:
 
 def quarter_log_sigma(t: NoiseLevel) -> Array:
     """c_noise of EDM's networks: log(sigma / alpha) / 4."""
+    if isinstance(t.sigma, float):
+        return -t.lambda_ / 4
     sigma = t.sigma / t.alpha
     return namespace(sigma).log(sigma) / 4
 
@@ -142,7 +147,7 @@ class Denoiser:
             require(not isinstance(process, Categorical) or form is PARAMETRIZATIONS["x0"], logits)
         if self.variance_steps is not None:
             check("Denoiser", vars(self), {"variance_steps": COUNT})
-            single = not isinstance(self.process, dict)
+            single = isinstance(self.process, Gaussian)
             require(single, "variance_steps: variances are learned of a single state of numbers")
 
     def __hash__(self) -> int:
@@ -166,7 +171,9 @@ class Denoiser:
 
     def _answers(self, x: Any, t: Any, condition: Condition | None) -> dict[str, tuple[Array, Prediction]]:
         """Of each field what the network answers, and the prediction made of it."""
-        xs, processes = split(x), split(self.process)
+        xs, processes, kind = split(x), split(self.process), f"condition is a {type(condition).__name__}"
+        named = condition is None or isinstance(condition, Mapping)
+        require(named, f"{kind}: a dict of the network's arguments is needed")
         if not xs.keys() <= processes.keys():
             raise DiffusionError(f"the denoiser is of the fields {[*processes]}, the state of {[*xs]}")
         levels = {name: _level(processes[name], level, xs[name]) for name, level in each(t, xs).items()}
@@ -194,7 +201,11 @@ class Denoiser:
             raise DiffusionError(f"a network of two times: {where}")
         value, xp = self.c_noise(level), namespace(x)
         dtype = xp.float64 if name_of(x.dtype) == "float64" else xp.float32
-        if isinstance(value, (int, float)):
+        if isinstance(value, Real):
+            where = (
+                f"c_noise is {value} at t = {level.t:.4g}: begin below t = 1, and end all fields of a state at once"
+            )
+            require(math.isfinite(value), where)
             return xp.full((len(x),), value, dtype=dtype, device=x.device)
         return cast(value, dtype).reshape(-1)
 
@@ -217,6 +228,24 @@ class Denoiser:
             output, variance = output[:, : x.shape[1]], (output[:, x.shape[1] :] + 1) / 2
         return output, Prediction(self.form(field).to_x0(x, t, output), variance, extra)
 
+    def _padded(self, x0: Any, mask: Any) -> dict[str, Array]:
+        """The fields of a training batch in float32 or better, 0 where there is nothing, checked."""
+        import torch
+
+        padded, masks, processes = {}, each(mask, split(x0)), split(self.process)
+        of = f"the denoiser is of the fields {[*processes]}, x0 of {[*masks]}"
+        require(masks.keys() == processes.keys(), of)
+        for name, x in split(x0).items():
+            some = torch.is_tensor(x) and len(x) > 0
+            require(
+                some, f"data are a {type(x).__name__}: torch tensors are needed in training, of one sample at least"
+            )
+            own = mask_of(masks[name], x, f" of field '{name}'" if name else "")
+            padded[name] = x if own is None else torch.where(mask_like(own, x), x, 0)
+            processes[name].check(padded[name])
+            padded[name] = widened(padded[name])
+        return padded
+
     def draw(
         self, x0: Any, times: Any, generator: torch.Generator | None = None, mask: Any = None, eps: Any = None
     ) -> tuple[Any, Any, Any]:
@@ -228,16 +257,17 @@ class Denoiser:
         """
         import torch
 
-        states, processes = _padded(x0, mask), split(self.process)
-        of = f"the denoiser is of the fields {[*processes]}, x0 of {[*states]}"
-        require(states.keys() == processes.keys(), of)
+        states, processes = self._padded(x0, mask), split(self.process)
         noised, levels, drawn = {}, {}, dict(split(eps)) if eps is not None else {}
         for name, process in processes.items():
             clean = states[name]
-            kind = f"data are a {type(clean).__name__}: torch tensors are needed in training"
-            require(torch.is_tensor(clean), kind)
-            process.check(clean)
-            if name not in drawn:
+            if name in drawn:
+                shapes = (
+                    f"eps has the shape {tuple(drawn[name].shape)}, the data {tuple(clean.shape)}: give it the same"
+                )
+                require(drawn[name].shape == clean.shape, shapes)
+                drawn[name] = like(drawn[name], clean, torch.float32 if is_tokens(clean) else None)
+            else:
                 law, dtype = (torch.rand, torch.float32) if is_tokens(clean) else (torch.randn, clean.dtype)
                 device = clean.device if generator is None else generator.device
                 drawn[name] = law(clean.shape, generator=generator, device=device, dtype=dtype).to(clean.device)
@@ -269,11 +299,12 @@ class Denoiser:
         import torch
 
         check("loss", {"self_conditioning": self_conditioning}, {"self_conditioning": UNIT})
-        clean, masks, laws = _padded(x0, mask), each(mask, split(x0)), each(times, split(x0), losses.uniform_times)
+        clean, laws = self._padded(x0, mask), each(times, split(x0), losses.uniform_times)
+        masks = {name: mask_of(own, clean[name]) for name, own in each(mask, clean).items()}
         count = len(next(iter(clean.values())))
         own_times = isinstance(times, dict)
         drawn = {name: law(count, generator) for name, law in laws.items()} if own_times else times(count, generator)
-        x, t, eps = self.draw(x0, drawn, generator, mask)
+        x, t, eps = self.draw(merge(clean), drawn, generator, mask)
         if mask is not None:
             condition = {**(condition or {}), "mask": merge(masks)}
         if self_conditioning:
@@ -293,9 +324,9 @@ class Denoiser:
             )
             error, factor = own(term), each(weight, xs, losses.unit)[name](term.t, form)
             error = error * (per_sample(factor, error) if hasattr(factor, "shape") else factor)
-            if self.variance_steps is not None:
-                error = error + self._variance_loss(term, drawn)
             mean = _mean(error, masks[name])
+            if self.variance_steps is not None:
+                mean = mean + _mean(self._variance_loss(term, drawn), masks[name])
             total = total + (_reweighted(laws[name], drawn[name], mean) if own_times else mean)
         loss: torch.Tensor = (total if own_times else _reweighted(times, drawn, total)).mean()
         return loss
@@ -320,22 +351,20 @@ def variance_bound(error: Array, variance: Array, t: NoiseLevel, s: NoiseLevel) 
     )
 
 
-def _padded(x0: Any, mask: Any) -> dict[str, Array]:
-    """The fields of a state, 0 where there is nothing."""
-    masks = each(mask, split(x0))
-    there = {n: None if masks[n] is None else mask_like(masks[n], x) for n, x in split(x0).items()}
-    return {n: x if there[n] is None else namespace(x).where(there[n], x, 0) for n, x in split(x0).items()}
-
-
 def _level(process: Process, t: Any, x: Array) -> NoiseLevel:
     if t is None:
         raise DiffusionError("a field has no time: one for all, or one for each, is needed")
     if isinstance(t, NoiseLevel):
         return t
-    if isinstance(t, (int, float)):
+    if isinstance(t, Real):
         return process.at(float(t))
-    dtype = namespace(x).float32 if is_tokens(x) else x.dtype
-    return process.at(per_sample(t, x)).map(lambda part: like(part, x, dtype))
+    fits = hasattr(t, "shape") and math.prod(t.shape) in (1, len(x))
+    require(
+        fits, f"t of shape {getattr(t, 'shape', t)} for {len(x)} samples: one for all, or one for each, is needed"
+    )
+    dtype = namespace(x).float64 if name_of(x.dtype) == "float64" else namespace(x).float32
+    times = namespace(t).broadcast_to(t.reshape(-1), (len(x),))
+    return process.at(per_sample(times, x)).map(lambda part: like(part, x, dtype))
 
 
 def _reweighted(times: Any, t: Array, values: Array) -> Array:

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, cast, each, finite, is_tokens, merge, name_of, namespace, no_grad, split
+from inkwash.diffusion.arrays import Array, cast, each, finite, is_tokens, mask_of, merge, name_of, namespace
+from inkwash.diffusion.arrays import no_grad, split, widened
 from inkwash.diffusion.denoiser import Condition, Denoise
 from inkwash.diffusion.errors import DiffusionError, require
 from inkwash.diffusion.grid import Grid
-from inkwash.diffusion.guides import Hook, trained_process
+from inkwash.diffusion.guides import Hook, check_process, needs_torch, trained_process
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.options import COUNT
 from inkwash.diffusion.process import Prediction
@@ -49,7 +50,8 @@ def sample(
         `previous` (None at first; Chen et al. 2022, 2208.04202).
     mask: which elements of a padded batch there are, (len(seeds), ...) over the first axes of the shape; a dict of
         masks for named fields. The others hold 0 and draw no noise, so a sample is the same in any padding; the
-        denoiser's condition has it as `mask`.
+        denoiser's condition has it as `mask`. Guides see what the network answers there, and those that look at a
+        sample as a whole (`rescale`, `dynamic_threshold`, `adaptive_projected`) count it.
     hooks: called in turn after each step with (step, noise), for a dict state dicts of them, the steps of the fields
         that have stepped; what a hook returns, unless None, replaces the state, or those of its fields that it names.
     progress: called after each step with (steps done, steps in all).
@@ -71,20 +73,26 @@ def sample(
     shapes, trained = split(shape), trained_process(denoise)
     require(shapes, "shape = {}: a state has one field at least")
     grids, samplers, masks, given, processes = (each(value, shapes) for value in (grid, sampler, mask, x, trained))
-    first = next(iter(given.values()))
+    require(isinstance(hooks, Sequence), f"hooks are a {type(hooks).__name__}: a list of hooks is needed")
     if dtype is None:
-        dtype = "float64" if name_of(getattr(first, "dtype", None)) == "float64" else "float32"
-    if device is None and namespace(first) is not np:
-        device = first.device
+        wide = any(name_of(getattr(own, "dtype", None)) == "float64" for own in given.values())
+        dtype = "float64" if wide else "float32"
+    if device is None:
+        device = next((own.device for own in given.values() if namespace(own) is not np), None)
     fields: dict[str, _Field] = {}
     for name, own in shapes.items():
         of = f" of field '{name}'" if name else ""
-        _check_kinds(of, own, samplers[name], grids[name], processes[name])
+        check_kinds(of, own, samplers[name], grids[name], processes[name])
         key = stream if stream is not None else "" if x is None else f"{grids[name][0].t:g}"
         noise = Noise(seeds, own, name, stream=key, mask=masks[name], device=device, dtype=name_of(dtype))
         fields[name] = _Field(of, grids[name], noise, given[name])
     if mask is not None:
-        condition = {**(condition or {}), "mask": merge({name: field.noise.mask for name, field in fields.items()})}
+        told = {name: mask_of(field.noise.mask, field.x) for name, field in fields.items()}
+        condition = {**(condition or {}), "mask": merge(told)}
+    for field in fields.values() if gradients else ():
+        needs_torch(field.x, "gradients=True")
+        if not (field.x.requires_grad or is_tokens(field.x)):
+            field.x = field.x.detach().requires_grad_()  # guides with gradients keep the graph of such a state
     total, done, previous = max(len(field.grid) for field in fields.values()) - 1, 0, None
 
     with nullcontext() if gradients else no_grad(next(iter(fields.values())).x):
@@ -133,6 +141,7 @@ class _Field:
         try:
             self.x = self.project(x)
             process.check(self.x)
+            self.x = widened(self.x, noise.dtype)
         except DiffusionError as error:
             raise DiffusionError(f"x{of}, shape {tuple(x.shape)}: {error}") from None
 
@@ -200,7 +209,10 @@ class _Field:
         if type(x) is not type(self.x) or x.dtype != self.x.dtype:
             x = _as_state(x, self.noise)
             kind = f"{what}{self.of} is of {x.dtype}; {self.x.dtype} is needed"
-            require(("float" in name_of(x.dtype)) == ("float" in name_of(self.x.dtype)), kind)
+            require(("float" in name_of(x.dtype), is_tokens(x)) == (not is_tokens(self.x), is_tokens(self.x)), kind)
+            x = cast(x, self.x.dtype)
+        if is_tokens(x):
+            self.grid.process.check(x)
         if not finite(x):
             raise DiffusionError(
                 f"step {done}{self.of}, from t = {t.t:.4g} to {s.t:.4g}: a value is not finite in a state of shape "
@@ -210,7 +222,7 @@ class _Field:
         self.advance(self.x)
 
 
-def _check_kinds(of: str, shape: Any, sampler: Any, grid: Any, trained: Any) -> None:
+def check_kinds(of: str, shape: Any, sampler: Any, grid: Any, trained: Any) -> None:
     """Raises DiffusionError for what is not of the kind that `sample` needs."""
     given = sampler is not None and grid is not None
     require(given, f"the state{of} has no sampler or no grid, and so no process: give it one")
@@ -220,9 +232,7 @@ def _check_kinds(of: str, shape: Any, sampler: Any, grid: Any, trained: Any) -> 
         raise DiffusionError(f"sampler = {sampler!r}{of}: a function is needed; by name they are in SAMPLERS")
     if not isinstance(grid, Grid):
         raise DiffusionError(f"grid = {grid!r}{of}: a Grid is needed, uniform(process, 20) for one")
-    if trained is not None and trained != grid.process:  # to say what they are takes time
-        was = f"the denoiser{of} was trained on {trained!r}, and the grid is of {grid.process!r}"
-        raise DiffusionError(f"{was}; make the grid of the denoiser's process")
+    check_process(trained, grid.process, of)
 
 
 def _wrong(reply: Any, x: Array, wanted: tuple[int, ...]) -> str:
@@ -237,8 +247,10 @@ def _wrong(reply: Any, x: Array, wanted: tuple[int, ...]) -> str:
     if tuple(x0.shape) != wanted:
         shapes = f"the shape {tuple(x0.shape)}, the state {tuple(x.shape)}"
         return f"the denoiser's prediction has {shapes}; {wanted} is needed"
-    if is_tokens(x) and not bool((x0 == x0).all()):  # drawn tokens hide a NaN
-        return f"the logits, of shape {wanted}, are not numbers (NaN); look at the network"
+    if is_tokens(x) and not bool(namespace(x).isfinite(namespace(x).amax(x0, -1)).all()):  # drawn tokens hide it
+        return (
+            f"the logits, of shape {wanted}, are not numbers (NaN), or all -inf; look at the network, and at guides"
+        )
     return ""
 
 
@@ -250,4 +262,4 @@ def _as_state(x: Any, noise: Noise) -> Array:
         x = x.to(noise.device) if torch.is_tensor(x) else torch.asarray(x, device=noise.device)
     kind = f"a state is a {type(x).__name__}: give `sample` its device, or a NumPy array"
     require(noise.device is not None or isinstance(x, np.ndarray), kind)
-    return cast(x, getattr(namespace(x), noise.dtype)) if "float" in name_of(x.dtype) else x
+    return widened(x, noise.dtype) if "float" in name_of(x.dtype) else x

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from itertools import product
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +20,7 @@ from inkwash.diffusion.denoiser import Condition, Denoise
 from inkwash.diffusion.errors import DiffusionError, require
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.options import COUNT, NOT_NEGATIVE, POSITIVE, REAL, UNIT, Bound, Range, maker
-from inkwash.diffusion.process import Prediction
+from inkwash.diffusion.process import Prediction, Process
 from inkwash.diffusion.samplers import StepResult
 from inkwash.diffusion.schedule import NoiseLevel
 
@@ -37,6 +37,13 @@ def trained_process(denoise: Any) -> Any:
     while isinstance(denoise, Bound):
         denoise = denoise.arguments.get("denoise")
     return getattr(denoise, "process", None)
+
+
+def check_process(trained: Any, process: Any, of: str = "") -> None:
+    """Raises DiffusionError for a denoiser that was trained on another process."""
+    if trained is not None and trained != process:  # to say what they are takes time
+        was = f"the denoiser{of} was trained on {trained!r}, and the grid is of {process!r}"
+        raise DiffusionError(f"{was}; make the grid of the denoiser's process")
 
 
 @maker()
@@ -135,6 +142,7 @@ def classifier_free(
     logits.
 
     `uncond` has the keys and shapes of the condition (a batch of 1 will do): the empty caption, or a negative prompt.
+    The driver's own, `mask` and `previous`, it need not have.
     Only times within `interval` are guided (Kynkäänniemi et al. 2024, 2404.07724); outside it, and at scale 1, the
     network is called once. `rescale` moves each sample's standard deviation back towards that of x_0(condition), all
     the way at 1 (Lin et al. 2024, 2305.08891, equation 16). Ho & Salimans 2022, 2207.12598; guiding the clean mean or
@@ -176,16 +184,19 @@ def both(denoise: Denoise, x: Any, t: Any, condition: Condition | None, uncond: 
         if b is None:
             raise KeyError
         xp = namespace(a)
-        return xp.concatenate([a, xp.broadcast_to(b, a.shape)])
+        return xp.concatenate([a, xp.broadcast_to(like(b, a), a.shape)])
 
     joined: dict[str, Any] = {}
+    given = uncond if isinstance(uncond, Mapping) else {}
     for key, value in (condition or {}).items():
-        other = value if key in ("previous", "mask") else uncond.get(key)  # the driver's own are no condition
+        other = given.get(key, value if key in ("previous", "mask") else None)
         try:
             joined[key] = None if value is None else by_field(twice, value, {} if other is None else other)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
             wanted = f"'{key}' of the condition's shape, {tuple(getattr(value, 'shape', ()))}"
             raise DiffusionError(f"guidance: uncond needs {wanted}, or one that broadcasts to it") from None
+    fits = given is uncond and given.keys() <= joined.keys()
+    require(fits, f"guidance: uncond must be a dict of the condition's keys, {[*joined]}")
     n = len(next(iter(split(x).values())))
     answers = denoise(by_field(lambda a: twice(a, a), x), t, joined)
     return by_field(lambda a: rows(a, slice(n)), answers), by_field(lambda a: rows(a, slice(n, None)), answers)
@@ -296,10 +307,14 @@ def dps(
 
         def log_prob(z: Any) -> torch.Tensor:
             seen.append(denoise(z, t, condition))
-            return ((y - operator(by_field(lambda a: a.x0, seen[0]))) ** 2).flatten(1).sum(1) / (-2 * variance(t))
+            guess = operator(by_field(lambda a: a.x0, seen[0]))
+            off: torch.Tensor = like(y, guess) - guess
+            shapes = f"dps: y has the shape {tuple(np.shape(y))}, A x_0 {tuple(guess.shape)}"
+            require(off.shape == guess.shape, f"{shapes}: give y that shape, or one that broadcasts to it")
+            return (off**2).reshape(len(guess), -1).sum(1) / (-2 * variance(t))
 
         slopes = gradient(log_prob, x, "dps")
-        return shifted(by_field(detached, seen[0]), t, slopes)
+        return shifted(seen[0] if graphed(x) else by_field(detached, seen[0]), t, slopes)
 
     return guided
 
@@ -309,18 +324,30 @@ def detached(prediction: Prediction) -> Prediction:
     return Prediction(*(None if a is None else by_field(lambda part: part.detach(), a) for a in prediction))
 
 
+def graphed(x: Any) -> bool:
+    """Whether a state of torch has a graph that is to be kept (`gradients` of `sample`)."""
+    return any(value.requires_grad and namespace(value).is_grad_enabled() for value in split(x).values())
+
+
 def gradient(f: Callable[[Any], torch.Tensor], x: Any, name: str) -> dict[str, torch.Tensor]:
     """The gradient of f(x).sum() in each field of numbers that f looks at, with gradients on within this call
-    only."""
+    only; the gradient at a state with a graph has one itself."""
     fields = split(x)
     for value in fields.values():
         needs_torch(value, name)
     import torch
 
+    graph = graphed(x)
     with torch.enable_grad():
-        free = {n: v.detach().requires_grad_() for n, v in fields.items() if not is_tokens(v)}
-        require(free, f"{name}: tokens have no gradients")
-        slopes = torch.autograd.grad(f(merge({**fields, **free})).sum(), [*free.values()], allow_unused=True)
+        numbers = {n: v for n, v in fields.items() if not is_tokens(v)}
+        require(numbers, f"{name}: tokens have no gradients")
+        free = {n: v if graph and v.requires_grad else v.detach().requires_grad_() for n, v in numbers.items()}
+        value = f(merge({**fields, **free})).sum()
+        require(
+            getattr(value, "requires_grad", False),
+            f"{name}: its score has no gradient; keep it in torch and detach nothing",
+        )
+        slopes = torch.autograd.grad(value, [*free.values()], allow_unused=True, create_graph=graph)
     return {n: slope for n, slope in zip(free, slopes, strict=True) if slope is not None}
 
 
@@ -360,6 +387,7 @@ def rounding(x0: Array, t: NoiseLevel, table: Array, allowed: Array | None = Non
     dim), and the table holds the vectors of words. `allowed`, true where a symbol may stand, broadcasts to (batch,
     positions..., symbols); where it leaves one, that symbol is known.
     """
+    table = like(table, x0)
     return x0 if t.t > until else table[nearest(x0, table, allowed)]
 
 
@@ -373,7 +401,9 @@ def allowed_symbols(x0: Array, t: NoiseLevel, allowed: Array) -> Array:
 def nearest(x: Array, table: Array, allowed: Array | None = None) -> Array:
     """The row of `table` nearest to each vector, argmin |x - row|^2; see `rounding`."""
     scores = x @ table.T - (table**2).sum(-1) / 2
-    return (scores if allowed is None else namespace(x).where(allowed, scores, -np.inf)).argmax(-1)
+    if allowed is not None:
+        scores = namespace(x).where(like(allowed, x, namespace(x).bool), scores, -np.inf)
+    return scores.argmax(-1)
 
 
 @maker(scale=REAL)
@@ -413,6 +443,7 @@ def tiled(denoise: Denoise, size: int, overlap: int) -> Denoise:
     def guided(x: Array, t: NoiseLevel, condition: Condition | None) -> Prediction:
         single(x, "tiled", tokens=False)
         spatial, answers = tuple(x.shape[2:]), []
+        require(spatial, f"tiled: a state (batch, channels, spatial...) is needed, not {tuple(x.shape)}")
         windows = [(..., *(slice(a, a + size) for a in corner)) for corner in product(*map(starts, spatial))]
         places = [np.arange(min(n, size)) for n in spatial]  # in a window
         weight = like(reduce(np.multiply.outer, [np.minimum(np.minimum(k, k[::-1]), overlap) + 1 for k in places]), x)
@@ -479,15 +510,20 @@ def known_region(process: Any, x0: Any, mask: Any) -> Hook:
     """
 
     def paste(steps: Any, noises: Any) -> Any:
-        changed, steps = {}, split(steps)
+        changed, steps, noises = {}, split(steps), split(noises)
+        processes, masks = each(process, noises), each(mask, noises)
         for name, value in split(x0).items():
-            require(name in split(noises), f"known_region: the state has no field '{name}'")
+            require(name in noises, f"known_region: the state has no field '{name}'")
+            own, of = processes[name], f" of field '{name}'" if name else ""
+            given = isinstance(own, Process) and masks[name] is not None
+            kinds = f"a process, not a {type(own).__name__}, and a mask, not a {type(masks[name]).__name__}"
+            require(given, f"known_region: x0{of} needs {kinds}")
             if name not in steps:
                 continue
-            x, s, own = steps[name].x, steps[name].s, each(process, steps)[name]
-            known, where = like(value, x), like(each(mask, steps)[name], x, namespace(x).bool)
+            x, s = steps[name].x, steps[name].s
+            known, where = like(value, x), like(masks[name], x, namespace(x).bool)
             if s.sigma:
-                known = own.noise(known, s, own.eps(split(noises)[name]))
+                known = own.noise(known, s, own.eps(noises[name]))
             changed[name] = own.merge(x, known, where)
         return merge(changed) if changed else None
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, mask_like, numpy
+from inkwash.diffusion.arrays import Array, mask_like, mask_of, numpy
 from inkwash.diffusion.errors import require
 
 
@@ -58,18 +58,14 @@ class Noise:
             f"dtype = {dtype!r}: states are float32 or float64, and so is their noise",
         )
         self.seeds, self.shape = [_whole(seed) for seed in seeds], (len(seeds), *shape)
-        self.field, self.stream, self.mask = field, stream, mask
+        self.field, self.stream, self.mask = field, str(stream), mask
         self.device, self.dtype, self._draws = device, dtype, 0
-        self._key = _hash(field, stream) if stream else _hash(field)
+        self._key = _hash(field, self.stream) if self.stream else _hash(field)
         self._path: dict[float, Any] = {}
         self._places, real = None, np.full((len(seeds), 1), math.prod(shape))
         if mask is not None:
-            of, given = f" of field '{field}'" if field else "", tuple(mask.shape)
-            said = (
-                f"mask{of} has the shape {given}, the state {self.shape}: the mask must have the state's first axes"
-            )
-            require(given == self.shape[: mask.ndim], f"{said}, the batch among them")
-            real = mask_like(numpy(mask), np.empty(self.shape)).reshape(len(seeds), -1)
+            of, state = f" of field '{field}'" if field else "", np.empty(self.shape)
+            real = mask_like(mask_of(numpy(mask), state, of), state).reshape(len(seeds), -1)
         counts = real.sum(1)
         order = np.argsort(counts, kind="stable")  # rows of as many numbers are drawn together
         if mask is not None:

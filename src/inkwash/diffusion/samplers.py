@@ -303,8 +303,11 @@ def predictor_corrector(
 @sampler(corrections=COUNT, step=POSITIVE)
 def annealed_langevin(x: Array, grid: Grid, noise: Noise, corrections: int = 10, step: float = 0.1) -> Walk:
     """`corrections` steps of Langevin dynamics with h = step sigma^2 at each level, x / alpha going on to the next;
-    at the last the clean prediction (NCSN, Song & Ermon 2019, 1907.05600, algorithm 1). The grid begins at alpha >
-    0."""
+    at the last the clean prediction (NCSN, Song & Ermon 2019, 1907.05600, algorithm 1).
+
+    Raises DiffusionError if the grid begins where alpha = 0: there x / alpha is not finite.
+    """
+    require(grid[0].alpha, f"annealed_langevin: at t = {grid[0].t:.4g} alpha is 0; begin the grid below it")
     for t, s in pairwise(grid):
         h = step * t.sigma**2
         x = yield from langevin(x, t, noise, corrections, lambda score, z, h=h: h)  # type: ignore[misc]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from inkwash.diffusion.arrays import Array, interpolate, namespace
-from inkwash.diffusion.errors import require
+from inkwash.diffusion.errors import DiffusionError, require
 from inkwash.diffusion.options import COUNT, NOT_NEGATIVE, POSITIVE, REAL, Bound, Range, checked
 
 
@@ -68,15 +69,23 @@ class Schedule(Bound):
     """The formulas that a function has made of its options: see `schedule`."""
 
     def at(self, t: Array) -> NoiseLevel:
-        """The level at `t`: of Python floats for a number, of arrays for an array."""
-        t = float(t) if isinstance(t, int) else t
+        """The level at `t`: of Python floats for a number, of arrays for an array.
+
+        Raises DiffusionError for a time that is not from 0 to 1.
+        """
+        t = float(t) if isinstance(t, Real) else t
+        inside = (t >= 0) & (t <= 1)
+        if not (inside if isinstance(t, float) else bool(inside.all())):
+            wrong = t if isinstance(t, float) else t[~inside].reshape(-1)[0].item()
+            raise DiffusionError(f"t = {wrong}: from 0 (data) to 1 (noise) is needed; of entry i of T, (i + 1) / T")
         level = NoiseLevel(t, self.made.alpha(t), self.made.sigma(t))
         return level.map(float) if isinstance(t, float) else level
 
     def sigma_to_t(self, sigma: Array) -> Array:
         """The time at which sigma / alpha is that number, of each number of an array: searched among 64 parts of
         [0, 1], then of the part, and so on, to the last bit. 0 and 1 where it is never so low or so high."""
-        wanted, parts = np.asarray(sigma, np.float64)[..., None], np.arange(65) / 64
+        wanted, parts = np.minimum(np.asarray(sigma, np.float64), 1e300)[..., None], np.arange(65) / 64
+        require(not np.isnan(wanted).any(), "sigma_to_t: a noise level is not a number (NaN)")
         t, width = np.zeros_like(wanted), 1.0
         for _ in range(9):
             level = self.at(t + width * parts)
@@ -95,7 +104,7 @@ def schedule(**ranges: Range) -> Callable[[Callable[..., Formulas]], Callable[..
     def decorate(f: Callable[..., Formulas]) -> Callable[..., Schedule]:
         def growing(*args: Any, **options: Any) -> Formulas:
             formulas, t = f(*args, **options), np.linspace(0.01, 1, 9)
-            alpha, sigma = formulas.alpha(t), formulas.sigma(t)
+            alpha, sigma = np.broadcast_arrays(formulas.alpha(t), formulas.sigma(t))
             grows = (sigma[1:] * alpha[:-1] > sigma[:-1] * alpha[1:]).all()
             require(grows, f"{f.__name__}: sigma / alpha does not grow with t")
             return formulas

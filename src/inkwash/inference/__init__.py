@@ -5,14 +5,3 @@ It wraps the core, `inkwash.diffusion`, and imports nothing else of inkwash.
 
 from inkwash.inference.likelihood import bits_per_dimension, log_likelihood, variational_bound
 from inkwash.inference.particles import Disagreement, Particles, disagreement, particles, residual_systematic
-
-__all__ = [
-    "Disagreement",
-    "Particles",
-    "bits_per_dimension",
-    "disagreement",
-    "log_likelihood",
-    "particles",
-    "residual_systematic",
-    "variational_bound",
-]

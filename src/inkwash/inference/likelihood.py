@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ import numpy as np
 from inkwash.diffusion import DiffusionError, Gaussian, Grid, Noise, Normal, eps_from_x0
 from inkwash.diffusion.arrays import Array, finite, namespace, no_grad
 from inkwash.diffusion.denoiser import Condition, Denoise
-from inkwash.diffusion.guides import needs_torch
+from inkwash.diffusion.errors import require
+from inkwash.diffusion.guides import check_process, needs_torch, trained_process
+from inkwash.diffusion.options import COUNT, POSITIVE, check, checked
 
 if TYPE_CHECKING:
     import torch
@@ -39,17 +42,26 @@ def variational_bound(
     all the noise between the two: DDPM's beta_1. With `bin_width` x_0 lies on a lattice in [-1, 1], 2 / 255 for
     pictures of 8 bits, and the last term is the probability of its bin (DDPM, equation 13), whose outermost bins
     reach to infinity; without, it is a density.
+
+    Raises DiffusionError for data or noise that do not belong to the grid's process, and a denoiser of another one.
     """
     process, first = grid.process, grid[0]
+    check_process(trained_process(denoise), process)
+    process.check(x0)
+    if bin_width is not None:
+        require(isinstance(process, Gaussian), "bin_width: tokens lie in no bins; leave it out")
+        check("variational_bound", {"bin_width": bin_width}, {"bin_width": POSITIVE})
     bound = -process.marginal(x0, first).kl(process.marginal(0 * x0, first._replace(alpha=0.0)))
     with no_grad(x0):
         for t, s in pairwise(grid):
-            x = process.noise(x0, t, process.eps(noise))
+            eps = process.eps(noise)
+            require(eps.shape == x0.shape, f"noise of shape {tuple(eps.shape)} for data of shape {tuple(x0.shape)}")
+            x = process.project(process.noise(x0, t, eps), None)
             model = process.transition(x, t, s, denoise(x, t, condition))
             if s is not grid[-1]:
                 bound = bound - process.transition(x, t, s, process.delta(x0)).kl(model)
     if model.deterministic:
-        model = Normal(model.mean, t.sigma)
+        model = replace(model, std=t.sigma)
     bound = bound + (model.log_prob(x0) if bin_width is None else _log_bin(model, x0, bin_width))
     return bound.reshape(len(x0), -1).sum(1)
 
@@ -70,6 +82,7 @@ def normal_cdf(x: Array) -> Array:
     return namespace(x).erfc(x / -math.sqrt(2)) / 2  # torch's ndtr has lost its lower tail in float32
 
 
+@checked(sigma_max=POSITIVE, sigma_min=POSITIVE, tolerance=POSITIVE)
 def log_likelihood(
     denoise: Denoise,
     process: Gaussian,
@@ -96,25 +109,29 @@ def log_likelihood(
     tolerance: `rtol` and `atol` of SciPy's RK45, whose state is the batch as one float64 vector: the steps are those
         that the batch needs as a whole.
 
-    Raises DiffusionError for data that are no torch tensor, a process that is not `Gaussian`, a flow that is not
-    finite or too rough for the tolerance, and without SciPy.
+    Raises DiffusionError for data that are no torch tensor, a process that is not `Gaussian` or not the denoiser's, a
+    flow that is not finite or too rough for the tolerance, and without SciPy.
     """
     needs_torch(x0, "log_likelihood")
-    if type(process) is not Gaussian:
-        raise DiffusionError(f"log_likelihood: of Gaussian processes, not {type(process).__name__}")
+    require(type(process) is Gaussian, f"log_likelihood: of Gaussian processes, not {type(process).__name__}")
+    check_process(trained_process(denoise), process)
+    process.check(x0)
     try:
         from scipy.integrate import solve_ivp
     except ImportError:
         raise DiffusionError("log_likelihood needs SciPy: pip install 'inkwash[likelihood]'") from None
     import torch
 
-    y0, dimensions = x0.double(), x0[0].numel()
+    y0 = x0.double()
     if probes is None:
-        vectors = [basis.expand_as(y0) for basis in torch.eye(dimensions).to(y0).reshape(-1, *x0.shape[1:])]
+        vectors = [basis.expand_as(y0) for basis in torch.eye(x0[0].numel()).to(y0).reshape(-1, *x0.shape[1:])]
     else:
+        check("log_likelihood", {"probes": probes}, {"probes": COUNT})
+        require(len(seeds) == len(x0), f"{len(seeds)} seeds for {len(x0)} samples: one for each is needed")
         noise = Noise(seeds, x0.shape[1:], "probes", device=x0.device, dtype="float64")
         vectors = [noise.normal().sign() for _ in range(probes)]
     start, end = max(sigma_min, process.at(0.0).edm_sigma), min(sigma_max, process.at(1.0).edm_sigma)
+    require(start < end, f"log_likelihood: sigma_max = {end:.6g} must be above sigma_min = {start:.6g}")
     calls = 0
 
     def slope(log_r: float, state: np.ndarray) -> np.ndarray:
@@ -127,13 +144,11 @@ def log_likelihood(
             slopes = [v * torch.autograd.grad(eps, y, v, retain_graph=True)[0] for v in vectors]
         divergence = torch.stack(slopes).sum(0).flatten(1).sum(1, keepdim=True) / (1 if probes is None else probes)
         moved = math.exp(log_r) * torch.cat([eps.detach().flatten(1), -divergence], 1)
-        if not finite(moved):
-            raise DiffusionError(f"log_likelihood: at sigma / alpha = {math.exp(log_r):.6g} the flow is not finite")
+        require(finite(moved), f"log_likelihood: at sigma / alpha = {math.exp(log_r):.6g} the flow is not finite")
         return moved.cpu().numpy().reshape(-1)
 
     state = torch.cat([y0.flatten(1), 0 * y0.flatten(1)[:, :1]], 1).cpu().numpy()  # y, and the change of log p
     flow = solve_ivp(slope, (math.log(start), math.log(end)), state.reshape(-1), rtol=tolerance, atol=tolerance)
-    if not flow.success:
-        raise DiffusionError(f"log_likelihood: the flow is too rough for the tolerance ({flow.message})")
+    require(flow.success, f"log_likelihood: the flow is too rough for the tolerance ({flow.message})")
     reached = torch.from_numpy(flow.y[:, -1].reshape(state.shape)).to(y0)
     return Normal(0.0, end).log_prob(reached[:, :-1]).sum(1) - reached[:, -1], calls

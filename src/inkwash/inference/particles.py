@@ -15,21 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inkwash.diffusion import DiffusionError, Grid, Noise, NoiseLevel, Process, Torus, ancestral, child_seed, sample
-from inkwash.diffusion.arrays import (
-    Array,
-    by_field,
-    cast,
-    each,
-    is_tokens,
-    like,
-    mask_like,
-    merge,
-    namespace,
-    numpy,
-    split,
-)
+from inkwash.diffusion.arrays import Array, by_field, cast, each, is_tokens, like, mask_like, merge, namespace
+from inkwash.diffusion.arrays import numpy, split
 from inkwash.diffusion.denoiser import Condition
-from inkwash.diffusion.guides import detached, gradient, shifted
+from inkwash.diffusion.driver import check_kinds
+from inkwash.diffusion.errors import require
+from inkwash.diffusion.guides import detached, gradient, shifted, trained_process
+from inkwash.diffusion.options import COUNT, UNIT, checked
 from inkwash.diffusion.samplers import Sampler
 
 CLEAN = NoiseLevel(0.0, 1.0, 0.0)
@@ -73,8 +65,7 @@ def disagreement(found: Particles, statistic: Callable[[Any], Array] | None = No
     Raises DiffusionError for fewer than three filters.
     """
     w = found.weights
-    if len(w) < 3:
-        raise DiffusionError(f"disagreement: {len(w)} filters; three or more seeds are needed")
+    require(len(w) >= 3, f"disagreement: {len(w)} filters; three or more seeds are needed")
     flat = by_field(lambda x: x.reshape(-1, *x.shape[2:]), found.states)
     parts = [statistic(flat)] if statistic else [split(flat)[name] for name in split(flat)]
     h = np.concatenate([numpy(part).astype(float).reshape(*w.shape, -1) for part in parts], 2)
@@ -86,6 +77,7 @@ def disagreement(found: Particles, statistic: Callable[[Any], Array] | None = No
     return Disagreement(ratio, limit, bool((ratio > limit).any()))
 
 
+@checked(count=COUNT, threshold=UNIT)
 def particles(
     denoise: Callable[..., Any],
     shape: Sequence[int] | Mapping[str, Sequence[int]],
@@ -134,37 +126,47 @@ def particles(
     belong to their process, fields that do not step together, gradients without torch, and where every particle has
     weight 0.
     """
-    if count < 1:
-        raise DiffusionError(f"count = {count}: at least one particle is needed")
-    fields, size = split(shape), (len(seeds), count)
+    fields, urns = split(shape), Noise(seeds, (), "resampling")
+    size = (len(seeds), count)
+    for n, trained in each(trained_process(denoise), fields).items():
+        check_kinds(f" of field '{n}'" if n else "", fields[n], sampler, each(grid, fields)[n], trained)
+    require(known is not None or not bridge, "bridge leads to what is known: give `known` too")
+    require(twist is not None or bridge or not gradients, "gradients are those of a twist: give `twist` too")
     own = [child_seed(seed, k) for seed in seeds for k in range(count)]
     filters = np.arange(len(own)) // count
-    masks = {n: None if m is None else m[filters] for n, m in each(mask, fields).items()}
+    masks = {n: None if m is None else numpy(m)[filters] for n, m in each(mask, fields).items()}
     grids = {n: replace(g, process=g.process.take(filters)) for n, g in each(grid, fields).items()}
-    told = {key: by_field(lambda v: v[filters], value) for key, value in (condition or {}).items()}
+
+    def rows(value: Array) -> Array:
+        fits = np.shape(value)[:1] == size[:1]
+        require(fits, f"a condition of shape {tuple(np.shape(value))}: a row for each of {size[0]} seeds is needed")
+        return value[filters]
+
+    told = {key: by_field(rows, value) for key, value in (condition or {}).items()}
     start, ends = {}, {n: g[-1] for n, g in grids.items()}
     for n, g in grids.items():
         noise = Noise(own, fields[n], n, stream="start", mask=masks[n], device=device)
         start[n] = g.process.project(g.process.prior(g[0], noise), masks[n])
     given: dict[str, tuple[Array, Array]] = {}  # y, and where it is, for each particle
     paths: dict[str, dict[float, Array]] = {}  # y_t at each time, unless each particle has its own bridge
-    for n, (values, where) in (split(known) if known is not None else {}).items():
-        if n not in fields:
-            raise DiffusionError(f"known: there is no field '{n}', only {[*fields]}")
-        given[n] = _known(grids[n].process, values, where, start[n], masks[n], size, n)
+    for n, pair in (split(known) if known is not None else {}).items():
+        require(n in fields, f"known: there is no field '{n}', only {[*fields]}")
+        require(isinstance(pair, tuple) and len(pair) == 2, "known: a pair (values, where) is needed of each field")
+        given[n] = _known(grids[n].process, *pair, start[n], masks[n], size, n)
         if not bridge:
-            filter_grid = each(grid, fields)[n]
             noise = Noise(seeds, fields[n], n, stream="known", mask=each(mask, fields)[n], device=device)
-            paths[n] = {t: y[filters] for t, y in _path(filter_grid, given[n][0][::count], noise).items()}
+            path = _path(each(grid, fields)[n], given[n][0][::count], noise)
+            paths[n] = {t: y[filters] for t, y in path.items()}
             start[n] = grids[n].process.merge(start[n], paths[n][grids[n][0].t], given[n][1])
-    urns, log_w, before = Noise(seeds, (), "resampling"), np.zeros(size), np.zeros(size)
-    ess: list[np.ndarray] = []
-    ancestors: list[np.ndarray] = []
+    log_w, before = np.zeros(size), np.zeros(size)
+    ess, ancestors = [], []  # of each step
     seen: Any = None  # at the last request: states, plain predictions, the twist
     shown = np.zeros(size)  # log p(y | x_t) of the bridges' last steps
 
     def per_particle(x: Array) -> np.ndarray:
-        return numpy(x).astype(float).reshape(size)
+        values = numpy(x).astype(float)
+        require(values.size == len(own), f"a twist of shape {values.shape}: one number for each particle is needed")
+        return values.reshape(size)
 
     def asked(x: Any, t: Any, told: Condition | None) -> Any:
         nonlocal seen
@@ -199,8 +201,8 @@ def particles(
     def hook(steps: Any, noises: Any) -> Any:
         nonlocal log_w, before, shown
         number, fresh, steps, noises = len(ess) + 1, {}, split(steps), split(noises)
-        if steps.keys() != fields.keys():
-            raise DiffusionError(f"particles, step {number}: give the grids of all fields {[*fields]} the same times")
+        together = f"particles, step {number}: give the grids of all fields {[*fields]} the same times"
+        require(steps.keys() == fields.keys(), together)
         log_w += seen[2] - before
         for n, path in paths.items():
             law = _law(steps[n], number)
@@ -235,8 +237,8 @@ def particles(
             fresh[n] = x if pasted is None else process.merge(x, pasted, where)
         return merge(fresh)
 
-    real = None if mask is None else merge(masks)
-    options = {"hooks": [hook], "mask": real, "progress": progress, "x": merge(start), "device": device}
+    options = {"hooks": [hook], "progress": progress, "x": merge(start), "device": device}
+    options |= {} if mask is None else {"mask": merge(masks)}
     states = sample(asked, shape, sampler, merge(grids), own, told, **options)
     log_w += shown - before + (0.0 if twist is None else per_particle(twist(states, merge(ends))))
     w, u = _weights(log_w, seeds, len(ess)), numpy(urns.uniform())
@@ -249,8 +251,7 @@ def particles(
 def residual_systematic(weights: np.ndarray, u: float) -> np.ndarray:
     """As many ancestors as weights (which add up to 1), in ascending order: floor(n w) of each, and the rest
     systematically by what is left of n w, from one uniform number. The mean number of each is n w."""
-    n = len(weights)
-    scaled = weights / weights.sum() * n
+    n, scaled = len(weights), weights * (len(weights) / weights.sum())
     copies = np.floor(scaled + 1e-9).astype(int)
     rest = n - int(copies.sum())
     if rest:
@@ -266,12 +267,12 @@ def _known(
     """The known values for each particle, and where they are; x is a state of all particles."""
     xp, count = namespace(x), size[1]
     shape, rows = (size[0], *x.shape[1:]), np.arange(len(x)) // count
-    y = xp.broadcast_to(like(numpy(values), x), shape)[rows]
-    where = xp.broadcast_to(like(numpy(where), x, xp.bool), shape)[rows]
-    where = where if mask is None else where & mask_like(mask, x)
     try:
+        y = xp.broadcast_to(like(numpy(values), x), shape)[rows]
+        where = xp.broadcast_to(like(numpy(where), x, xp.bool), shape)[rows]
+        where = where if mask is None else where & mask_like(mask, x)
         process.check(process.merge(0 * y, y, where))
-    except DiffusionError as error:
+    except (ValueError, RuntimeError) as error:
         raise DiffusionError(f"known values of field '{name}', shape {shape}: {error}") from None
     return y, where
 
@@ -292,10 +293,8 @@ def _shown(law: Any, t: NoiseLevel) -> Any:
 
 
 def _law(step: Any, number: int) -> Any:
-    if step.transition is None:
-        raise DiffusionError(
-            f"particles, step {number}: the sampler draws nothing; take one with noise (`ancestral`)"
-        )
+    still = f"particles, step {number}: the sampler draws nothing; take one with noise (`ancestral`)"
+    require(step.transition is not None, still)
     return step.transition
 
 

@@ -483,7 +483,7 @@ def check(config: dict[str, Any], others: dict[str, Any]) -> None:
 def save_unet(unet: UNet, folder: str | os.PathLike[str]) -> None:
     """Write config.json and the weights, as float16 safetensors, to a folder that diffusers can open.
 
-    Each file is whole or not there. UserError if a weight has no float16 (not finite, or above 65504).
+    Each file is whole or not there. UserError if a weight is not finite.
     """
     config = unet.config.copy()
     if config["cross_attention_dim"] is None:  # diffusers wants a number, though no block reads it here

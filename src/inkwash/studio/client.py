@@ -23,7 +23,7 @@ from uuid import uuid4
 from PIL import Image
 
 from inkwash import __version__
-from inkwash.codecs.png import KEY
+from inkwash.codecs.png import KEY, GeneratedImage
 from inkwash.errors import UserError
 from inkwash.systems.pictures.reading import opened
 from inkwash.weights.files import atomic
@@ -554,10 +554,8 @@ def _png(source: Source) -> bytes:
 
 def _decoded(data: bytes) -> Image.Image:
     picture = Image.open(BytesIO(data))
-    picture.load()
-    if KEY in picture.info:
-        picture.info[KEY] = json.loads(picture.info[KEY])
-    return picture
+    recipe = picture.info.get(KEY)
+    return GeneratedImage(picture, None if recipe is None else json.loads(recipe))
 
 
 def _known(kind: Callable[..., T], facts: dict[str, Any], **own: Any) -> T:

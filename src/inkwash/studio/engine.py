@@ -180,7 +180,8 @@ class Engine:
     async def running(self) -> AsyncIterator[None]:
         """Runs the workers. The folder must be this studio's `alone`."""
         self._loop, self.stopping = asyncio.get_running_loop(), False
-        await to_thread.run_sync(self.store.recover)
+        if lost := await to_thread.run_sync(self.store.recover):
+            LOG.warning("pictures without a row", extra={"facts": {"files": len(lost), "now in": "lost+found"}})
         tasks = [asyncio.create_task(self._keep(device)) for device in self.settings.devices]
         tasks.append(asyncio.create_task(self._watch()))
         try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 
-from inkwash.weights.files import atomic, sync
+from inkwash.weights.files import atomic, digest, sync
 
 THUMBNAIL = 256  # the longer side, in pixels
 
@@ -62,12 +64,28 @@ class Files:
         self.path(content).unlink(missing_ok=True)
         self.small(content).unlink(missing_ok=True)
 
-    def sweep(self, kept: set[str]) -> None:
-        """Removes all but these: what a crash left half done, and what nothing names."""
-        for folder in (self.folder, self.thumbnails):
-            for file in folder.glob("*/*"):
-                if file.stem not in kept:
+    def sweep(self, kept: set[str], deleted: Mapping[str, float]) -> list[Path]:
+        """What a crash left half written, or half deleted, goes. A whole file that no row names, as when the database
+        was lost or is older, moves to `lost+found`; which these are. What is not of this studio's making stays.
+
+        deleted: when the contents that rows say are gone were deleted. One made again since then is not meant.
+        """
+        lost = self.folder.with_name("lost+found")
+        moved = []
+        for folder, suffix in ((self.folder, ".png"), (self.thumbnails, ".webp")):
+            shape = re.compile(rf"(\.)?([0-9a-f]{{64}})(?(1)\.\d+-\d+){suffix}")  # with a dot, as `atomic` names it
+            for file in list(folder.glob("*/*")):
+                name = shape.fullmatch(file.name)
+                if not name or file.parent.name != name[2][:2] or file.is_symlink() or not file.is_file():
+                    continue
+                half, content = name.groups()
+                if half or (content not in kept and file.stat().st_mtime <= deleted.get(content, 0.0)):
                     file.unlink()
+                elif content not in kept and (suffix == ".webp" or digest(file) == content):
+                    with suppress(OSError):  # such as a lost+found that is the system's: then it stays where it is
+                        lost.mkdir(exist_ok=True, mode=0o700)
+                        moved.append(file.replace(lost / file.name))
+        return moved
 
 
 def thumbnail(data: bytes) -> bytes:

@@ -257,13 +257,15 @@ class Store:
         with self.writing() as tx:
             _give_back(tx, jobs.c.worker == worker, int(dead))
 
-    def recover(self) -> None:
-        """At the start of a server, alone in its folder: every running job is queued again, and files without rows,
-        which a crash left, are removed."""
+    def recover(self) -> list[Path]:
+        """At the start of a server, alone in its folder: every running job is queued again, and what a crash left of
+        files goes. Whole pictures without rows move to `lost+found`, as `Files.sweep` says; which these are."""
         with self.writing() as tx:
             _give_back(tx, jobs.c.status == "running", 0)
             kept = set(tx.execute(select(pictures.c.sha256).where(pictures.c.deleted.is_(None))).scalars())
-            self.files.sweep(kept | set(tx.execute(select(uploads.c.sha256)).scalars()))
+            gone = select(pictures.c.sha256, func.max(pictures.c.deleted)).group_by(pictures.c.sha256)
+            deleted = dict(map(tuple, tx.execute(gone.where(pictures.c.deleted.is_not(None)))))
+            return self.files.sweep(kept | set(tx.execute(select(uploads.c.sha256)).scalars()), deleted)
 
     def expire(self) -> list[str]:
         """Takes jobs from workers that gave no sign of life in time; who they were."""
@@ -308,7 +310,7 @@ class Store:
             gone = {"deleted": time.time(), "recipe": {}, "prompt": ""}
             job = tx.scalar(update(pictures).where(pictures.c.id == id).values(gone).returning(pictures.c.job_id))
             _forget_words(tx, job)
-        self._drop(content)  # only when that is certain: a crash between leaves a file without a row, which is swept
+        self._drop(content)  # only when that is certain: a crash between leaves a file, which the next start removes
         return True
 
     def _drop(self, content: str) -> None:

@@ -65,8 +65,11 @@ def train(
         given = {"steps": request.steps, "threads": context.threads}
         given |= {"device": context.device, "precision": context.precision}
         changes = {name: value for name, value in given.items() if value is not None}
+        made = context.folder / tasks[task].made
+        if made.exists() and not any((context.folder / name).exists() for name in ("checkpoints", "log.csv")):
+            raise UserError(f"{made}: it is there, and no training here made it; choose another folder with --out")
         module.train(replace(recipe, fit=replace(recipe.fit, **changes)), context.folder)
-        yield Result(of, None, {}, model=context.folder / tasks[task].made)
+        yield Result(of, None, {}, model=made)
 
 
 def task_of(file: Path) -> str:

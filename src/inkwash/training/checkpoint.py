@@ -6,6 +6,7 @@ SHA-256 of the tensors, so a checkpoint exists whole or not at all, whenever the
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from inkwash.weights import files
 from inkwash.weights.files import atomic, digest
 
 KEPT = 2
+OWN = re.compile(r"(\.)?step-\d{8,}(?(1)\.\d+-\d+)\.(safetensors|json)")
 
 
 def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write the checkpoint of `step` and keep the one before it; all else in the folder is removed.
+    """Write the checkpoint of `step` and keep the one before it; earlier ones, and what is half written, go.
 
     Raises UserError when it cannot be written (a full disk); the checkpoints before it are then untouched.
     """
@@ -76,10 +78,14 @@ def read(path: Path) -> dict[str, dict[str, Tensor]]:
 
 
 def _tidy(folder: Path, last: str) -> None:
-    """Remove all but the newest checkpoints up to `last`: those after it were damaged and passed over."""
-    kept = sorted(notes.stem for notes in folder.glob("step-*.json") if notes.stem <= last)[-KEPT:]
+    """Remove all but the newest checkpoints up to `last`: those after it were damaged and passed over.
+
+    Nothing but checkpoints, whole or half written as `atomic` names them: other files in the folder are not ours.
+    """
+    own = [path for path in folder.iterdir() if OWN.fullmatch(path.name) and path.is_file()]
+    kept = sorted(path.stem for path in own if path.suffix == ".json" and path.stem <= last)[-KEPT:]
     # The JSON goes first: tensors without it are no checkpoint.
-    for path in sorted(folder.iterdir(), key=lambda path: path.suffix):
+    for path in sorted(own, key=lambda path: path.suffix):
         if path.stem not in kept:
             path.unlink()
 

@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from inkwash.weights.files import atomic
+from inkwash.weights.files import atomic, check_ours
 
 HEADER = "step,loss,gradient_norm,learning_rate,seconds\n"
 LINE_EVERY = 30.0  # seconds, where there is no terminal for a bar
@@ -33,6 +33,7 @@ class Report:
     def __init__(self, folder: Path, start: int, steps: int, batch: int, log_bytes: int, stack: ExitStack):
         self.folder, self.start, self.steps, self.batch = folder, start, steps, batch
         path = folder / "log.csv"
+        check_ours(path, HEADER)
         self.csv = stack.enter_context(path.open("a", buffering=1, encoding="utf-8"))
         # Rows written after the checkpoint we resume from would come twice.
         self.csv.truncate(min(log_bytes, path.stat().st_size))

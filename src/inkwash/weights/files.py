@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
@@ -43,6 +43,14 @@ def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
             sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_ours(path: Path, mark: str) -> None:
+    """UserError for a file that is there and does not hold `mark`, as what we write does: it is not replaced."""
+    if path.is_file() and path.stat().st_size and mark.encode() not in path.read_bytes():
+        raise UserError(
+            f"{path}: this file is not inkwash's and would be lost; move it away, or choose another folder"
+        )
 
 
 def sync(path: Path) -> None:
@@ -104,15 +112,25 @@ def write(
     tensors: Mapping[str, Tensor],
     metadata: Mapping[str, str] | None = None,
     half: bool = True,
+    facts: Collection[str] = (),
 ) -> None:
-    """Writes a safetensors file, atomically; floating tensors as float16, with half = False as they are."""
+    """Writes a safetensors file, atomically; floating tensors as float16, with half = False as they are.
+
+    facts: names of tensors that are no weights but say something of data: they stay as they are. So does a tensor
+    whose largest value float16 does not have (above 65,504), or has with few digits left (below 0.00006): what took
+    days to train is not refused for that.
+    """
     import torch
     from safetensors.torch import save_file
 
     stored = {}
     for name, tensor in tensors.items():
         # A copy each: safetensors refuses tensors that share memory (tied weights).
-        kept = _cast(tensor.detach().cpu(), torch.float16 if half else None)
+        kept = tensor.detach().cpu()
+        if half and name not in facts and kept.is_floating_point() and kept.numel():
+            float16, largest = torch.finfo(torch.float16), float(kept.abs().max())
+            if largest == 0 or float16.smallest_normal <= largest <= float16.max:
+                kept = kept.half()
         stored[name] = kept.clone(memory_format=torch.contiguous_format)
         if not stored[name].isfinite().all():
             raise UserError(f"{path}: '{name}' is not finite as {stored[name].dtype}; nothing was written")

@@ -335,3 +335,11 @@ def test_a_mirrored_alias_is_mirrored():
     left, right = (np.asarray(Image.open(io.BytesIO(render(svg(data, n, 0), 64)))) for n in ("left", "right"))
     assert (left[:, :32] == RED).all() and not left[:, 32:].any()
     assert (right == left[:, ::-1]).all()
+
+
+@pytest.mark.parametrize("name", ["NOTICE.md", "manifest.json"])
+def test_a_file_of_something_else_is_not_replaced(cache, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match="not inkwash's"):
+        emoji_data.build(tmp_path, cache)
+    assert (tmp_path / name).read_text() == "mine"

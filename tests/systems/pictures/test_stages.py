@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,18 +17,19 @@ from inkwash.systems.pictures.upsampler import load_upsampler
 from inkwash.training.fit import Settings
 
 
-def discs(size: int) -> emoji_data.Emoji:
-    """Discs of many colours, places and sizes: 40 for training, 40 for validation, 40 for the test."""
+@cache
+def discs(size: int, train: int = 40) -> emoji_data.Emoji:
+    """Discs of many colours, places and sizes: 40 for validation, 40 for the test."""
     rng, pictures = np.random.default_rng(0), []
     y, x = (np.mgrid[:64, :64] + 0.5) / 64
-    for _ in range(120):
+    for _ in range(train + 80):
         cy, cx, radius = *rng.uniform(0.35, 0.65, 2), rng.uniform(0.15, 0.35)
         inside = ((x - cx) ** 2 + (y - cy) ** 2 < radius**2)[..., None]
         large = Image.fromarray(np.where(inside, [*rng.integers(30, 226, 3), 255], 0).astype(np.uint8))
         pictures.append(np.asarray(large.resize((size, size), Image.Resampling.BOX)))
-    text = np.array([""] * 120)
+    text = np.array([""] * (train + 80))
     columns = {field.name: text for field in fields(emoji_data.Emoji)}
-    columns |= {"pictures": np.stack(pictures), "split": np.repeat(["train", "validation", "test"], 40)}
+    columns |= {"pictures": np.stack(pictures), "split": np.repeat(["train", "validation", "test"], [train, 40, 40])}
     return emoji_data.Emoji(**columns)
 
 
@@ -41,8 +43,8 @@ def data(monkeypatch):
 
 @pytest.mark.slow
 def test_an_autoencoder_learns_to_keep_pictures_and_their_opacity(data, tmp_path):
-    network = {"in_channels": 16, "out_channels": 16, "block_out_channels": [32, 32], "latent_channels": 8}
-    network |= {"norm_num_groups": 4, "mid_block_add_attention": False}
+    network = {"in_channels": 16, "out_channels": 16, "block_out_channels": [32], "layers_per_block": 1}
+    network |= {"latent_channels": 8, "norm_num_groups": 4, "mid_block_add_attention": False}  # half as many numbers
     settings = Settings(steps=1000, batch_size=8, learning_rate=3e-3, warmup=10, decay="cosine", ema=0.95)
     recipe = train_autoencoder.Recipe("autoencoder", tmp_path, network, settings)
     report = train_autoencoder.train(recipe, tmp_path)
@@ -59,9 +61,12 @@ def test_an_autoencoder_learns_to_keep_pictures_and_their_opacity(data, tmp_path
 
 @pytest.mark.slow
 def test_an_upsampler_learns_clean_edges_from_small_pictures(data, tmp_path, monkeypatch):
-    """Its pictures are nearer to the true large ones than the enlarged small ones are."""
+    """Its pictures are nearer to the true large ones than the enlarged small ones are, most of all at the edges:
+    inside a disc of one colour an enlargement cannot be wrong."""
     from tests.models import tiny_autoencoder
 
+    many = {64: discs(16, train=400), 256: discs(64, train=400)}  # of few, it learns few colours
+    monkeypatch.setattr(emoji_data, "load", lambda _, size=64: many[size])
     monkeypatch.setattr(train_upsampler, "load_autoencoder", lambda _: tiny_autoencoder())
     monkeypatch.setattr(latents, "decode", lambda _, state: state)  # an autoencoder that changes nothing
     monkeypatch.setattr(latents, "encode", lambda _, p: np.concatenate([on_white(p), p[..., 3:]], axis=-1))
@@ -80,15 +85,14 @@ def test_an_upsampler_learns_clean_edges_from_small_pictures(data, tmp_path, mon
     assert report["upsampler"]["crispness"] > report["bicubic"]["crispness"]
     assert report["upsampler"]["psnr"] > report["bicubic"]["psnr"]
     model = load_upsampler(tmp_path / "upsampler")
-    held_out = discs(16).split == "test"
-    small, large = discs(16).pictures[held_out][:8], on_white(discs(64).pictures[held_out][:8]).astype(float)
+    small, large = (of.pictures[of.split == "test"] for of in (many[64], many[256]))
+    large = on_white(large).astype(float)
     seen = np.concatenate([on_white(small), small[..., 3:]], axis=-1)
-    made = model.sample(seen, range(8), noise_level=0.0)
-    enlarged = np.stack(
-        [np.asarray(Image.fromarray(p).resize((64, 64), Image.Resampling.BICUBIC)) for p in on_white(small)]
-    )
-    error, rival = (np.abs(p.astype(float) - large).mean() for p in (made[..., :3], enlarged))
-    assert error < rival
+    made = model.sample(seen, range(40), noise_level=0.0)
+    enlarged = [Image.fromarray(p).resize((64, 64), Image.Resampling.BICUBIC) for p in on_white(small)]
+    error, bicubic = (np.abs(p.astype(float) - large) for p in (made[..., :3], np.stack(enlarged)))
+    edges = bicubic.max(-1) > 10
+    assert error[edges].mean() < 0.9 * bicubic[edges].mean()
 
 
 def test_crispness_is_the_height_of_the_steepest_edges():

@@ -36,7 +36,13 @@ class Write(Request):
     guidance: Annotated[
         float | None, Ge(0), Le(30), Help("How closely to follow the source; the model's own if left out.")
     ] = None
-    model: Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.")] = "e2e"
+    model: Annotated[
+        str | None,
+        Help(
+            "A shipped model (see `inkwash models`) or a folder; if left out, e2e for --control, --pos, --span and "
+            "--tree, and e2e-masked, which writes more fluently, for all else."
+        ),
+    ] = None
     fields: Annotated[bool, Help("List what can be asked of the model, and stop.")] = False
 
 

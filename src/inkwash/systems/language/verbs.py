@@ -17,7 +17,7 @@ from inkwash.systems.language.evaluate import table
 from inkwash.systems.language.reading import MEANING, meaning, said
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
-from inkwash.weights.files import atomic
+from inkwash.weights.files import atomic, check_ours
 
 TASKS = {
     "language": Task("inkwash.systems.language.train"),
@@ -33,12 +33,13 @@ def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
         source = request.source
         if source is not None and not source.strip():
             raise UserError("source: no words in it")
-        writer = context.model(request.model)
+        name = request.model or ("e2e" if wanted.steered or request.fields else "e2e-masked")
+        writer = context.model(name)
         if request.fields:
             yield Result(of, None, {}, {"text": writer.asked()})
             continue
         if request.steps is not None and writer.info["engine"] == "next":
-            raise UserError(f"{request.model} writes one word after the other: leave out --steps")
+            raise UserError(f"{name} writes one word after the other: leave out --steps")
         if source is not None and MEANING.match(source):
             source = said(meaning(source))
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
@@ -48,7 +49,7 @@ def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
             candidates=request.candidates, progress=told(context),
         )  # fmt: skip
         for place, text in enumerate(texts):
-            one = replace(request, n=1, seed=(seed + place) % 2**64)
+            one = replace(request, model=name, n=1, seed=(seed + place) % 2**64)
             yield Result(of, place, {}, {"text": text}, one.facts() | {"hash": writer.hash})
 
 
@@ -64,6 +65,7 @@ def own(data: Path) -> Any:
 
 
 def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
+    check_ours(context.folder / "report.json", '"sha256"')
     for of, request in enumerate(requests):
         writer = context.model(request.model)
         found = writer.evaluate(

@@ -18,7 +18,7 @@ from PIL import Image
 from inkwash import __version__, diffusion
 from inkwash.codecs import latents
 from inkwash.codecs.pixels import on_white
-from inkwash.codecs.png import KEY
+from inkwash.codecs.png import GeneratedImage
 from inkwash.codecs.prompts import emphasise, piece_weights, weigh
 from inkwash.diffusion.arrays import linear_combination, numpy
 from inkwash.errors import UserError, unknown
@@ -217,7 +217,8 @@ class Drawing:
 
         style: one of `info.styles`, or None for any. seed: drawn at random unless given. size: in pixels; the model
         draws pictures of `info.size`, its upsampler of four times that; another size is such a picture resized.
-        transparent: without the white behind the subject. What made it is in `picture.info`.
+        transparent: without the white behind the subject. What made it is in `picture.info`, and in the PNG
+        that `picture.save` writes: `inkwash again` makes it anew.
         image: a file or picture to begin from; strength: how much of it may change, 0 to 1 (0.6 if not given). mask:
         only where it is white is the image drawn anew. border: the image is made smaller, and drawn on beyond its
         edges for so much of the side. With an image the prompt may be empty.
@@ -259,7 +260,7 @@ class Drawing:
             picture = Image.fromarray((latents.cut_out(drawn) if transparent else drawn[..., :3])[0])
             if size != picture.width:
                 picture = picture.resize((size, size), Image.Resampling.LANCZOS)
-            picture.info[KEY] = {
+            recipe = {
                 "system": "pictures",
                 "verb": "generate",
                 "model": self.name,
@@ -283,7 +284,7 @@ class Drawing:
                 "threads": self.threads,
                 "version": __version__,
             }
-            pictures.append(picture)
+            pictures.append(GeneratedImage(picture, recipe))
         return pictures[0] if n is None else pictures
 
     def start(
@@ -476,7 +477,16 @@ class Drawing:
 
             with self.computing():
                 state = one._replace(denoise=mixed).sample(SAMPLERS[self.info.sampler], grid)
-            frames.append(Image.fromarray(self.decode(state)[0, ..., :3]))
+            recipe = {
+                "model": self.name,
+                "hash": self.hash,
+                "from": first,
+                "to": second,
+                "style": style,
+                "seed": seed,
+            }
+            recipe |= {"place": k, "of": n, "version": __version__}
+            frames.append(GeneratedImage(Image.fromarray(self.decode(state)[0, ..., :3]), recipe))
             if progress is not None:
                 progress(k + 1, n)
         return frames

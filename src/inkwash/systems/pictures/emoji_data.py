@@ -39,7 +39,7 @@ import numpy as np
 from PIL import Image
 
 from inkwash.errors import UserError, unknown
-from inkwash.weights.files import atomic, digest
+from inkwash.weights.files import atomic, check_ours, digest
 
 Progress = Callable[[int, int, str], None]  # pictures done, pictures in all, style
 FORMAT = 2  # of the files below; another number makes `build` start afresh
@@ -461,6 +461,9 @@ def build(out: Path, cache: Path | None = None, progress: Progress | None = None
     require("pyarrow")
     require("resvg_py")
     out.mkdir(parents=True, exist_ok=True)
+    check_ours(out / "NOTICE.md", notice().partition("\n")[0])
+    if not (out / "NOTICE.md").exists():  # else the manifest beside it is ours, even a broken one
+        check_ours(out / "manifest.json", '"pins"')
     write_text(out / "NOTICE.md", notice())
     cache = cache or out / "cache"
     pins = hashlib.sha256(f"{FORMAT} {WORDS} {STYLES}".encode()).hexdigest()

@@ -20,6 +20,7 @@ from inkwash.systems.pictures.sheet import sheet
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
 from inkwash.training.tune import save_tables
+from inkwash.weights.files import check_ours
 
 TASKS = {
     "pictures": Task("inkwash.systems.pictures.train"),
@@ -128,6 +129,9 @@ def own(data: Path) -> Any:
 def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
     from inkwash.systems.pictures.evaluate import table
 
+    check_ours(context.folder / "report.json", '"sha256"')
+    if (found := context.folder / "nearest.png").exists() and not (context.folder / "report.json").exists():
+        raise UserError(f"{found}: this file would be lost; move it away, or choose another folder with --out")
     for of, request in enumerate(requests):
         how = {
             name: getattr(request, name)

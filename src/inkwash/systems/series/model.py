@@ -134,9 +134,10 @@ class Forecaster:
         return cls(network.eval().to(device), info, folder)
 
     def save(self, folder: str | Path) -> None:
-        """Writes system.json, config.json and model.safetensors (float16)."""
+        """Writes system.json, config.json and model.safetensors: weights in float16, what is known of the data (the
+        buffers) in float32."""
         folder = Path(folder)
-        write(folder / WEIGHTS, self.network.state_dict())
+        write(folder / WEIGHTS, self.network.state_dict(), facts=dict(self.network.named_buffers()))
         for name, facts in (("config.json", self.network.config), ("system.json", asdict(self.info))):
             with atomic(folder / name) as file:
                 file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -334,7 +335,9 @@ class Forecaster:
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """Forecasts from several places at once, each from the `end` steps before it: (W, S, H, D) float32."""
+        """Forecasts from several places at once, each from the `end` steps before it: (W, S, H, D).
+
+        In float64: float32 has no digits left for the changes of a series that lies far from zero."""
         info = self.info
         if horizon < 1 or samples < 1:
             raise UserError(f"horizon = {horizon}, samples = {samples}: both must be at least 1")
@@ -350,7 +353,7 @@ class Forecaster:
         walk = self._walk(sampler, steps)
         begins = [self._begin(values, seen, told, end, horizon) for end in ends]
         wanted, samples = samples, -(-samples // 2) if info.walk else samples
-        out = np.empty((len(ends) * samples, horizon, len(info.names)), np.float32)
+        out = np.empty((len(ends) * samples, horizon, len(info.names)))
         at_once = max(1, NUMBERS // (128 + 8 * len(info.names)))
         for first in range(0, len(out), at_once):
             rows = range(first, min(first + at_once, len(out)))
@@ -448,7 +451,7 @@ class Forecaster:
                 x = torch.where(known[h].isnan(), x, known[h])
             past = torch.cat([past[:, 1:], x[:, None]], dim=1)
             seen = torch.ones_like(seen)
-            out.append(x.float())
+            out.append(x.double())
             if done is not None:
                 done((h + 1) * len(seeds))
         return torch.stack(out, dim=1).numpy(force=True)
@@ -485,5 +488,5 @@ def mirrored(paths: np.ndarray, last: np.ndarray, lowest: float | None) -> np.nd
     images = 2 * last[:, None, None, :] - paths
     if lowest is not None:
         images = images.clip(lowest)
-    both = np.stack([paths, images.astype(np.float32)], axis=2)
+    both = np.stack([paths, images], axis=2)
     return both.reshape(len(paths), -1, *paths.shape[2:])

@@ -206,6 +206,9 @@ def typical(series: Series, info: views.Info, net: TimeGrad) -> None:
         )
     net.typical.copy_(torch.from_numpy(size))
     net.middle.copy_(torch.from_numpy(np.nanmean(raw, axis=0)))
+    if (far := ~(net.middle.isfinite() & net.typical.isfinite())).any():  # said now, not after the training
+        name = info.names[int(far.int().argmax())]
+        raise UserError(f"'{name}' has values above 3e38, which float32 does not have: divide it by a power of ten")
 
 
 def walks(info: views.Info, net: TimeGrad, draw: Draw) -> bool:

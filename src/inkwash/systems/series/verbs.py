@@ -18,7 +18,7 @@ from inkwash.systems.series.reading import read_series, rolling
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
 from inkwash.training.tune import save_tables
-from inkwash.weights.files import atomic
+from inkwash.weights.files import atomic, check_ours
 
 TASKS = {"series": Task("inkwash.systems.series.train")}
 
@@ -79,6 +79,7 @@ def train(requests: list[Train], context: Context) -> Iterator[Result]:
 
 
 def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
+    check_ours(context.folder / "report.json", '"sha256"')
     for of, request in enumerate(requests):
         forecaster, data = context.model(request.model), context.open(request.data)
         horizon = forecaster.info.horizon

@@ -23,7 +23,7 @@ from inkwash.systems.series.features import paper_lags, season, time_features, u
 from inkwash.systems.series.reading import Series
 
 MODES = ("improved", "faithful")
-LEAST = 1e-10  # of a scale: a constant series is divided by it
+LEAST = 1e-12  # of a scale, as a part of the mean: what a constant series is divided by
 FAR = 50.0  # inputs are clipped there
 
 
@@ -164,7 +164,7 @@ def measure(info: Info, net: TimeGrad, context: Tensor, seen: Tensor) -> Scale:
         both = seen[:, 1:] & seen[:, :-1]
         square = (context.diff(dim=1) ** 2 * both).sum(1, keepdim=True) / both.sum(1, keepdim=True).clamp(min=1)
         size = torch.maximum(square.sqrt(), typical / 10)
-    size = size.clamp(min=LEAST)
+    size = torch.maximum(size, LEAST * mean.abs() + 1e-30)
     few = context.shape[2] < context.shape[1]  # of more series than steps a context tells next to nothing
     return Scale(mean, size, root(context, size) if info.walk and few else None)
 
