@@ -63,7 +63,7 @@ def test_the_masked_engine_writes_where_nothing_needs_a_reader(asked, model, mon
         raise UserError(f"loading {name}.")
 
     monkeypatch.setattr("inkwash.systems.language.model.Writer.load", load)
-    assert f"loading {model}." in write(capsys, *asked)[2]
+    assert f"/{model}." in write(capsys, *asked)[2]
 
 
 def test_what_can_be_asked_is_listed(capsys):

@@ -226,7 +226,7 @@ def rows(
     and the same request, is not made again."""
     writable(out)
     counts, taken = {"made": 0, "there already": 0, "broken": 0}, {}
-    for number, values in read_rows(verb, table):
+    for number, values in read_rows(verb, table, given):
         try:
             if isinstance(values, UserError):
                 raise values
@@ -268,11 +268,13 @@ def made(file: Path, request: Request, context: Local) -> bool:
         recipe = read_recipe(file)
     except UserError as error:  # it is not ours, and not replaced
         raise UserError(f"{error}; move it away, or give the row another name") from None
-    same = all(recipe.get(key) == value for key, value in request.facts().items() if value is not None)
+    defaults = {name: option.default for name, option in options(type(request)).items()}
+    said = {key: value for key, value in request.facts().items() if key in recipe or value != defaults[key]}
+    same = all(recipe.get(key) == value for key, value in said.items() if value is not None)
     return same and recipe.get("hash") == context.model(request.model).hash
 
 
-def read_rows(verb: Verb, table: Path) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
+def read_rows(verb: Verb, table: Path, given: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
     """Line numbers and what is asked for there, or what is wrong with it. Cells left empty are left out.
 
     Raises UserError for a file that cannot be read, or a column that is no option.
@@ -286,8 +288,11 @@ def read_rows(verb: Verb, table: Path) -> Iterator[tuple[int, dict[str, Any] | U
             for name in names:
                 if name not in (*fields, "name"):
                     raise unknown(f"column of {table}", name, [*fields, "name"])
+            for option in fields.values():
+                if option.argument and option.name not in (*names, *given):
+                    raise UserError(f"{table}: no column '{option.name}' in its first line")
             if not names:
-                raise UserError(f"{table}: empty")
+                raise UserError(f"{table}: no column of an option's name in its first line")
             for cells in reader:
                 yield reader.line_num, read_row(fields, cells, f"{table}, line {reader.line_num}")
     except FileNotFoundError:
@@ -310,9 +315,9 @@ def read_row(fields: dict[str, Option], cells: dict[Any, Any], where: str) -> di
                 return UserError(f"{where}, column {name}: '{text}' is no number")
             if name != "name" and fields[name].many:
                 values[name] = [values[name]]
-    needed = [option for option in fields.values() if option.argument]
-    if needed and not values.get(needed[0].name):
-        return UserError(f"{where}, column {needed[0].name}: empty")
+    for name in cells:
+        if name != "name" and fields[name].argument and name not in values:
+            return UserError(f"{where}, column {name}: empty")
     return values
 
 

@@ -28,7 +28,7 @@ def system_of(folder: Path) -> System:
     """The system of a model's folder."""
     name = str(describe(folder).get("system"))
     if name not in systems():
-        raise UserError(f"{folder}: a model of system '{name}', which is not installed")
+        raise UserError(f"{folder}: a model of system '{name}', which this version does not know")
     return systems()[name]
 
 

@@ -156,7 +156,7 @@ def test_a_table_of_prompts_is_drawn_row_by_row_and_resumed(tmp_path, capsys):
     assert "prompts.csv, line 4, column seed: 'x' is no number" in shown.err
     assert "prompts.csv, line 5, column prompt: empty" in shown.err
     assert (
-        "prompts.csv, line 6: unknown style 'oil'" in shown.err and "2 drawn, 0 there already, 3 broken" in shown.err
+        "prompts.csv, line 6: unknown style 'oil'" in shown.err and "2 made, 0 there already, 3 broken" in shown.err
     )
     model = inkwash.load(tmp_path / "m")
     expected = array(model.generate("a fox", style="flat", seed=7))
@@ -167,7 +167,7 @@ def test_a_table_of_prompts_is_drawn_row_by_row_and_resumed(tmp_path, capsys):
     table.write_text("prompt,style,seed,name,steps\na fox,flat,7,,\n猫,,3,second,3\n", encoding="utf-8")
     before = (out / "a-fox-flat-7.png").stat().st_mtime_ns
     assert main(asked) == 0
-    assert "1 drawn, 1 there already, 0 broken" in capsys.readouterr().err  # one row asks for other steps now
+    assert "1 made, 1 there already, 0 broken" in capsys.readouterr().err  # one row asks for other steps now
     assert (out / "a-fox-flat-7.png").stat().st_mtime_ns == before
     for text, words in (("words\na\n", "unknown column"), ("style\nflat\n", "no column 'prompt'"), ("", "no column")):
         table.write_text(text, encoding="utf-8")
