@@ -40,6 +40,29 @@ def test_what_is_asked_is_kept_to(capsys):
     assert lines == ["A dog ran in the park!"]
 
 
+def test_sentences_go_into_a_file_too(capsys, tmp_path):
+    """As much as on the terminal; a folder has them under a name of their own."""
+    asked = ["write", "--length", "6", "--n", "2", "--seed", "3"]
+    assert main([*asked, "-o", str(tmp_path / "two.txt")]) == 0 and main([*asked, "-o", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert (tmp_path / "two.txt").read_text(encoding="utf-8").splitlines() == shown[:2] == shown[2:]
+    assert (tmp_path / "sentences.txt").read_text(encoding="utf-8").splitlines() == shown[:2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["export", "emoji", "--device", "cuda"], "--device"),
+        (["train", "language", "--runtime", "onnx"], "--runtime"),
+        (["evaluate", "exchange", "--split", "test"], "--split"),
+        (["write", "--size", "9"], "--size"),
+    ],
+)
+def test_an_option_that_a_verb_does_not_have_is_refused(arguments, option, capsys):
+    assert main(arguments) == 2
+    assert f"No such option: {option}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("asked", "model"),
     [

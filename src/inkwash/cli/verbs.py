@@ -33,6 +33,7 @@ COMMON = {  # what every verb has; a request's own fields come before
     "as_json": (bool, typer.Option("--json", help="A line of JSON for each result.")),
     "timings": (bool, typer.Option("--timings", help="Print where the time went.")),
 }
+MACHINE = ("device", "precision", "runtime", "threads")
 BATCH = (Path | None, typer.Option("--csv", help="A table of requests, one a line, under a line of option names."))
 
 
@@ -64,11 +65,12 @@ def command(system: System, name: str, verb: Verb) -> Callable[..., None]:
     fields = options(verb.request)
 
     def run(**given: Any) -> None:
-        common = {key: given.pop(key) for key in COMMON}
+        common = {key: given.pop(key, None) for key in COMMON}
         perform(system, name, verb, given, given.pop("table", None), **common)
 
     parameters = [parameter(option) for option in fields.values()]
-    more = {**COMMON, **({} if verb.lasting else {"table": BATCH})}
+    more = {key: common for key, common in COMMON.items() if key not in MACHINE or key in verb.takes}
+    more |= {} if verb.lasting else {"table": BATCH}
     parameters += [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, note],
                           default=False if kind is bool else None)
@@ -120,11 +122,11 @@ def one(
     system: System, verb: Verb, given: dict[str, Any], out: Path | None, context: Local, as_json: bool, clock: Clock
 ) -> None:
     """Runs the verb for one request."""
-    single = out is not None and is_file(verb, out)
+    single, typed, texts = out is not None and is_file(verb, out), out is not None, []
     with ready(Path() if out is None else out.parent if single else out):
         request = asked(verb, given, context)
         out = out or default_out(verb, request)
-        if single and getattr(request, "n", 1) != 1:
+        if single and getattr(request, "n", 1) != 1 and ".txt" not in verb.endings:  # texts are lines of one file
             raise UserError(f"--out {out} is one file, but several results are asked for: give a folder")
         narrowed(system, verb, request)
         clock.stage("import")
@@ -136,6 +138,12 @@ def one(
                 clock.stage("load")
             for result in resolve(verb.run)([request], context):
                 show(verb, request, result, out, single, as_json)
+                texts += [result.row["text"]] if "text" in result.row and not result.files else []
+            if typed and texts:
+                from inkwash.weights.files import atomic
+
+                with atomic(out if single else unused(out / f"{request.stem()}.txt")) as file:
+                    file.write_text("\n".join(texts) + "\n", encoding="utf-8")
             clock.stage("run")
 
 

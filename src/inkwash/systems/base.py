@@ -228,6 +228,7 @@ class Verb(NamedTuple):
     lasting  it works in the folder of its results, and goes on there: a training, a table with a cache
     out      where a command line puts the results if nothing is said; "MODEL" is the model's own folder
     endings  of the file that is a result, where it can be told before
+    takes    of what a `Context` says of the machine, what means something to it; the rest cannot be asked for
     """
 
     request: type[Request]
@@ -236,6 +237,7 @@ class Verb(NamedTuple):
     lasting: bool = False
     out: str = "."
     endings: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ("device", "precision", "runtime", "threads")
 
 
 class System(NamedTuple):

@@ -30,6 +30,10 @@ class Train(Request):
         return "training" if named is None else PurePath(named.name).stem
 
 
+# how its `Verb` is run, in every system
+TRAIN: dict[str, Any] = {"lasting": True, "out": "runs/STEM", "takes": ("device", "precision", "threads")}
+
+
 class Task(NamedTuple):
     """What a recipe is for: the module that has its `Recipe` and `train`, and where in the run's folder the result
     lies."""

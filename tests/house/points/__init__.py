@@ -1,7 +1,7 @@
 """A toy system: clouds of points in the plane, as somebody would add one. Nothing of inkwash knows it."""
 
 from inkwash.systems.base import System, Verb
-from inkwash.systems.train import Train
+from inkwash.systems.train import TRAIN, Train
 
 from . import request
 
@@ -10,7 +10,7 @@ SYSTEM = System(
     help="Clouds of points in the plane.",
     verbs={
         "scatter": Verb(request.Scatter, "points.verbs:scatter", "points.verbs:limits", endings=(".png",)),
-        "train": Verb(Train, "points.verbs:train", lasting=True, out="runs/STEM"),
+        "train": Verb(Train, "points.verbs:train", **TRAIN),
         "evaluate": Verb(request.Evaluate, "points.verbs:evaluate", lasting=True, out="out/points"),
     },
     load="points.model:load",

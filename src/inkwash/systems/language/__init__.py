@@ -4,7 +4,7 @@ from typing import Any
 
 from inkwash.systems.base import System, Verb
 from inkwash.systems.language import request
-from inkwash.systems.train import Train
+from inkwash.systems.train import TRAIN, Train
 
 HERE = "inkwash.systems.language"
 
@@ -12,8 +12,8 @@ SYSTEM = System(
     name="language",
     help="Sentences that keep to what is asked.",
     verbs={
-        "write": Verb(request.Write, f"{HERE}.verbs:write"),
-        "train": Verb(Train, f"{HERE}.verbs:train", lasting=True, out="runs/STEM"),
+        "write": Verb(request.Write, f"{HERE}.verbs:write", endings=(".txt",)),
+        "train": Verb(Train, f"{HERE}.verbs:train", **TRAIN),
         "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", lasting=True, out="out/evaluate"),
     },
     load=f"{HERE}.model:Writer.load",

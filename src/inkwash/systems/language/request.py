@@ -45,6 +45,9 @@ class Write(Request):
     ] = None
     fields: Annotated[bool, Help("List what can be asked of the model, and stop.")] = False
 
+    def stem(self) -> str:
+        return "sentences"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Request):

@@ -4,7 +4,7 @@ from typing import Any
 
 from inkwash.systems.base import System, Verb
 from inkwash.systems.pictures import request
-from inkwash.systems.train import Train
+from inkwash.systems.train import TRAIN, Train
 
 HERE = "inkwash.systems.pictures"
 LIMITS = f"{HERE}.verbs:limits"
@@ -14,8 +14,8 @@ SYSTEM = System(
     help="Pictures from words, and the training of models of them.",
     verbs={
         "generate": Verb(request.Generate, f"{HERE}.verbs:generate", LIMITS, endings=(".png",)),
-        "export": Verb(request.Export, f"{HERE}.verbs:export", lasting=True, out="MODEL"),
-        "train": Verb(Train, f"{HERE}.verbs:train", lasting=True, out="runs/STEM"),
+        "export": Verb(request.Export, f"{HERE}.verbs:export", lasting=True, out="MODEL", takes=()),
+        "train": Verb(Train, f"{HERE}.verbs:train", **TRAIN),
         "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", LIMITS, lasting=True, out="out/evaluate"),
         "tune": Verb(request.Tune, f"{HERE}.verbs:tune", lasting=True, out="MODEL"),
     },

@@ -4,7 +4,7 @@ from typing import Any
 
 from inkwash.systems.base import System, Verb
 from inkwash.systems.series import request
-from inkwash.systems.train import Train
+from inkwash.systems.train import TRAIN, Train
 
 HERE = "inkwash.systems.series"
 
@@ -13,9 +13,9 @@ SYSTEM = System(
     help="Forecast many series at once; try out, mend and tune forecasts.",
     verbs={
         "forecast": Verb(request.Forecast, f"{HERE}.verbs:forecast"),
-        "backtest": Verb(request.Backtest, f"{HERE}.verbs:backtest"),
+        "backtest": Verb(request.Backtest, f"{HERE}.verbs:backtest", endings=(".txt",)),
         "impute": Verb(request.Impute, f"{HERE}.verbs:impute", endings=(".csv",)),
-        "train": Verb(Train, f"{HERE}.verbs:train", lasting=True, out="runs/STEM"),
+        "train": Verb(Train, f"{HERE}.verbs:train", **TRAIN),
         "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", lasting=True, out="out/evaluate"),
         "tune": Verb(request.Tune, f"{HERE}.verbs:tune", lasting=True, out="MODEL"),
     },
