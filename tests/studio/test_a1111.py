@@ -417,6 +417,7 @@ def until(look, happens, seconds=60):
     end = time.monotonic() + seconds
     while not happens(found := look()):
         assert time.monotonic() < end, found
+        time.sleep(0.05)  # who asks without a pause is told to slow down
     return found
 
 
