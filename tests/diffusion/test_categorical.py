@@ -247,3 +247,19 @@ def test_what_is_open_at_the_start_stays_even_where_all_should_be_masked(sampler
     network = Denoiser(lambda x, t: (0.0 * x)[..., None] + (np if device is None else torch).arange(5.0), process)
     out = np.asarray(sample(network, (4,), sampler, uniform(process, steps), [1, 2], x=x, device=device))
     assert (out[x < 4] == x[x < 4]).all() and (out < 4).all()
+
+
+@pytest.mark.parametrize("start", [0.9, 0.3, 1 / 3])
+def test_openings_end_exactly_at_the_last_time(start):
+    """In any number of calls: rounding must not lead below it, where there is no time."""
+    levels = []
+
+    def logits(x, t, condition=None):
+        levels.append(t.t)
+        return Prediction(np.zeros((*x.shape, 4), np.float32))
+
+    for steps in range(1, 60):
+        levels.clear()
+        walk = lambda *a, steps=steps: unmask(*a, steps=steps)  # noqa: E731
+        out = sample(logits, (3,), walk, diffusion.Grid(MASKED, (start, 0.0)), [0], x=np.full((1, 3), 3))
+        assert (out != 3).all() and len(levels) == steps and levels[0] == pytest.approx(start)

@@ -384,7 +384,7 @@ def unmask(x: Array, grid: Grid, noise: Noise, steps: int | None = None, by_conf
     masked_at_first = (x == process.mask).reshape(len(x), -1).sum(1)
     steps = steps or max(int(masked_at_first.max()), 1)
     order = noise.uniform().reshape(len(x), -1)
-    levels = [grid.at(grid[0].t + (grid[-1].t - grid[0].t) * i / steps) for i in range(steps + 1)]
+    levels = [grid.at((grid[0].t * (steps - i) + grid[-1].t * i) / steps) for i in range(steps + 1)]
     for left, (t, s) in zip(reversed(range(steps)), pairwise(levels), strict=True):
         prediction = yield ModelCall(x, t)
         clean = process.clean(x, prediction)
