@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from PIL import Image
 
 import inkwash
 from inkwash.cli import main
+from inkwash.cli.context import unused
 from inkwash.codecs.png import read_recipe, write_png
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures import emoji_data
@@ -267,6 +269,63 @@ def test_nothing_that_is_not_ours_is_replaced(tiny_folder, tmp_path, monkeypatch
     assert "vae: it is there, and no training here made it" in capsys.readouterr().err
     for name in ("fox-again.png", "cat.png", "nearest.png", "vae/config.json"):
         assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_named_file_is_not_replaced(tiny_folder, tmp_path, capsys):
+    mine = tmp_path / "mine.png"
+    mine.write_text("mine")
+    assert main(["generate", "fox", "--seed", "1", "--model", str(tiny_folder), "-o", str(tmp_path)]) == 0
+    assert main(["generate", "fox", "--model", str(tiny_folder), "-o", str(mine)]) == 2
+    assert main(["again", str(tmp_path / "fox-1.png"), "-o", str(mine)]) == 2
+    assert capsys.readouterr().err.count("mine.png: it is there already") == 2 and mine.read_text() == "mine"
+    assert main(["again", str(tmp_path / "fox-1.png"), "-o", str(tmp_path / "fox.jpg")]) == 2
+    assert "give a .png file" in capsys.readouterr().err and not (tmp_path / "fox.jpg").exists()
+
+
+def test_the_name_of_a_verb_is_a_prompt_too(tiny_folder, tmp_path):
+    assert main(["generate", "train", "--seed", "1", "--model", str(tiny_folder), "-o", str(tmp_path)]) == 0
+    assert (tmp_path / "train-1.png").exists()
+
+
+def test_two_processes_never_take_one_name(tmp_path):
+    assert [unused(tmp_path / "a.png").name for _ in range(3)] == ["a.png", "a-2.png", "a-3.png"]
+
+
+def test_a_film_refuses_what_it_does_not_hear(tiny_folder, tmp_path, capsys):
+    film = ["generate", "a fox", "--to", "a cat", "--model", str(tiny_folder), "-o", str(tmp_path)]
+    for name, value in (("steps", "2"), ("negative", "x"), ("size", "32"), ("sampler", "euler"), ("guidance", "2")):
+        assert main([*film, f"--{name}", value]) == 2
+        assert f"{name} means nothing with --to" in capsys.readouterr().err
+    assert main([*film[:-1], str(tmp_path / "film.png")]) == 2
+    assert "give a folder" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("prompt,transparent\na fox,perhaps\n", "column transparent: 'perhaps' is neither yes nor no"),
+        ("prompt,prompt\na fox,a cat\n", "two columns are called 'prompt'"),
+        ("prompt,seed\na fox,1e3\n", "column seed: '1e3' is no whole number"),
+        ("prompt,n\na fox,2\n", "n: a row is for one result"),
+    ],
+)
+def test_a_table_read_wrong_says_so(rows, says, tiny_folder, tmp_path, capsys):
+    (tmp_path / "rows.csv").write_text(rows)
+    command = ["generate", "--csv", str(tmp_path / "rows.csv"), "--model", str(tiny_folder)]
+    assert main([*command, "-o", str(tmp_path / "out" / "deep")]) == 2
+    assert says in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert main([*command, "-o", str(tmp_path / "out.png")]) == 2
+    assert "a table has many rows" in capsys.readouterr().err and not (tmp_path / "out.png").exists()
+
+
+def test_a_table_tells_a_program_and_a_clock(tiny_folder, tmp_path, capsys):
+    (tmp_path / "rows.csv").write_text("prompt\na fox\na cat\n")
+    command = ["generate", "--csv", str(tmp_path / "rows.csv"), "--model", str(tiny_folder), "-o", str(tmp_path)]
+    for _ in "made", "there already":
+        assert main([*command, "--json", "--timings"]) == 0
+        shown = capsys.readouterr()
+        assert [json.loads(text)["of"] for text in shown.out.splitlines()] == [0, 1]
+        assert re.search(r"^run ", shown.err, re.M)
 
 
 def test_again_takes_what_python_saved(tiny_folder, tmp_path, capsys):

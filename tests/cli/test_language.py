@@ -46,13 +46,41 @@ def test_sentences_go_into_a_file_too(capsys, tmp_path):
     assert main([*asked, "-o", str(tmp_path / "two.txt")]) == 0 and main([*asked, "-o", str(tmp_path)]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert (tmp_path / "two.txt").read_text(encoding="utf-8").splitlines() == shown[:2] == shown[2:]
-    assert (tmp_path / "sentences.txt").read_text(encoding="utf-8").splitlines() == shown[:2]
+    assert (tmp_path / "sentences-3.txt").read_text(encoding="utf-8").splitlines() == shown[:2]
+    assert main([*asked, "-o", str(tmp_path / "two.txt")]) == 2
+    assert "two.txt: it is there already" in capsys.readouterr().err
+
+
+def test_rows_of_a_table_go_into_files_and_over_none(capsys, tmp_path):
+    (tmp_path / "rows.csv").write_text("length,n\n5,1\n6,2\n")
+    command = ["write", "--csv", str(tmp_path / "rows.csv"), "--steps", "4", "-o", str(tmp_path / "out")]
+    assert main(command) == 0
+    shown = capsys.readouterr().out.splitlines()
+    kept = [(tmp_path / "out" / f"sentences-{seed}.txt").read_text().splitlines() for seed in (2, 3)]
+    assert [len(lines) for lines in kept] == [1, 2] and [*kept[0], *kept[1]] == shown
+    assert main(command) == 2
+    assert capsys.readouterr().err.count("it is there already; move it away") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--guidance", "3"], "guidance means nothing without --source"),
+        (["--fields", "--length", "9"], "length means nothing with --fields"),
+    ],
+)
+def test_an_option_that_changes_nothing_is_refused(arguments, says, capsys):
+    assert main(["write", *arguments]) == 2
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "option"),
     [
         (["export", "emoji", "--device", "cuda"], "--device"),
+        (["export", "emoji", "--out", "here"], "--out"),
+        (["write", "--runtime", "onnx"], "--runtime"),
+        (["forecast", "data.csv", "--precision", "bfloat16"], "--precision"),
         (["train", "language", "--runtime", "onnx"], "--runtime"),
         (["evaluate", "exchange", "--split", "test"], "--split"),
         (["write", "--size", "9"], "--size"),

@@ -119,3 +119,53 @@ def test_mistakes_are_one_line(arguments, message, sales, tmp_path, capsys):
 def test_a_forecaster_draws_no_pictures(forecast, capsys):
     assert main(["generate", "a fox", "--model", str(forecast / "forecaster")]) == 2
     assert "is a model of series: inkwash forecast --model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--mode", "faithful"], "mode means nothing with a model"),
+        (["--lags", "3"], "lags means nothing with a model"),
+        (["--context", "9"], "context means nothing with a model"),
+        (["--samples", "9" * 20], "samples = 99999999999999999999: choose a whole number from 1 to"),
+        (["--horizon", "9" * 20], "choose a whole number from 1 to"),
+        (["--steps", "9" * 20], "choose a whole number from 1 to"),
+    ],
+)
+def test_what_changes_nothing_or_is_too_much_is_refused(arguments, says, forecast, sales, tmp_path, capsys):
+    model = str(forecast / "forecaster")
+    assert main(["forecast", str(sales), "--model", model, *arguments, "-o", str(tmp_path / "out" / "deep")]) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_table_of_tables_replaces_no_file(forecast, sales, tmp_path, capsys):
+    (tmp_path / "rows.csv").write_text(f"data,name\n{sales},mine\n{sales},other\n")
+    (tmp_path / "mine.csv").write_text("mine")
+    command = ["--csv", str(tmp_path / "rows.csv"), "--model", str(forecast / "forecaster"), "--samples", "3"]
+    assert main(["series", "impute", *command, "-o", str(tmp_path)]) == 2
+    assert "line 2: " in (error := capsys.readouterr().err) and "mine.csv: it is there already" in error
+    assert (tmp_path / "mine.csv").read_text() == "mine" and (tmp_path / "other.csv").exists()
+
+
+def test_a_table_of_somebody_else_is_not_tuned_over(forecast, sales, tmp_path, capsys):
+    (tmp_path / "tables.json").write_text("mine")
+    assert main(["tune", str(forecast / "forecaster"), str(sales), "-o", str(tmp_path)]) == 2
+    assert "tables.json: this file is not inkwash's" in capsys.readouterr().err
+    assert (tmp_path / "tables.json").read_text() == "mine"
+
+
+def test_a_training_tells_a_program_where_its_model_is(sales, tmp_path, capsys):
+    recipe = tmp_path / "sales.toml"
+    recipe.write_text(f'task = "series"\ndata = "{sales}"\nhorizon = 7\ncontext = 14\n[fit]\nsteps = 1\n')
+    assert main(["train", str(recipe), "--out", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"] == [str(tmp_path / "run/model")]
+
+
+def test_a_forecast_trains_where_it_was_told_to(sales, tmp_path, monkeypatch, capsys):
+    def fit(*_, settings, **__):
+        raise UserError(f"{settings.threads} threads")
+
+    monkeypatch.setattr("inkwash.systems.series.model.Forecaster.fit", fit)
+    assert main(["forecast", str(sales), "--threads", "3", "-o", str(tmp_path)]) == 2
+    assert "3 threads" in capsys.readouterr().err

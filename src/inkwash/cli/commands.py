@@ -13,9 +13,10 @@ import typer
 
 import inkwash
 from inkwash.cli.context import Local, moved, progress_bar, unused, writable
+from inkwash.cli.verbs import is_file
 from inkwash.errors import UserError, unknown
 from inkwash.systems import of_task, system_of, systems
-from inkwash.systems.base import File, options, resolve
+from inkwash.systems.base import File, Request, Verb, options, resolve
 from inkwash.systems.train import task_of
 from inkwash.weights.shipped import locate
 
@@ -86,6 +87,9 @@ for _word, (_target, _help) in HANDED.items():
     _stub(_word, _target, _help)
 
 
+PNG = Verb(Request, "", endings=(".png",))  # what `again` makes
+
+
 @app.command()
 def again(
     file: Annotated[Path, typer.Argument(help="A PNG that inkwash made.")],
@@ -99,8 +103,10 @@ def again(
     from inkwash.codecs.png import read_recipe
 
     recipe = read_recipe(file)
-    png = out is not None and out.suffix.lower() == ".png"
-    target: Any = out if png else unused((out or file.parent) / f"{file.stem}-again.png")
+    single = out is not None and is_file(PNG, out)
+    if single and out.exists() and not out.samefile(file):  # type: ignore[union-attr]
+        raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
+    target = out if single and out else (out or file.parent) / f"{file.stem}-again.png"
     writable(target.parent)
     with TemporaryDirectory(prefix="inkwash-") as scratch:
         try:
@@ -124,7 +130,7 @@ def again(
         made = next(iter(result.files.values()))
         with Image.open(file) as before, Image.open(made) as after:  # first, for `--out` may name this very file
             same = np.array_equal(np.asarray(before), np.asarray(after))
-        moved(made, target)
+        target = moved(made, target if single else unused(target))
     print(target)
     print("the same pixels" if same else "not the same pixels: the file, the model or the machine has changed")
 

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import sys
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +127,15 @@ def writable(folder: Path) -> None:
         raise UserError(f"cannot write to {folder}: no permission; choose another folder with --out")
 
 
-def unused(path: Path) -> Path:
-    """`path`, or the first of path-2, path-3, ... that does not exist: nothing is overwritten."""
-    tries = (path if i == 1 else path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, 10**6))
-    return next(p for p in tries if not p.exists())
+def unused(path: Path, folder: bool = False) -> Path:
+    """`path`, or the first of path-2, path-3, ... that does not exist: nothing is overwritten. It is there from
+    now on, and empty, so that another process that asks takes the next."""
+    for i in count(1):
+        place = path if i == 1 else path.with_name(f"{path.stem}-{i}{path.suffix}")
+        with suppress(FileExistsError):
+            place.mkdir() if folder else place.touch(exist_ok=False)
+            return place
+    raise AssertionError
 
 
 def keep(result: Result, stem: str, out: Path, single: bool) -> list[Path]:
@@ -147,6 +154,7 @@ def moved(source: Path, target: Path) -> Path:
         shutil.move(source, half)
         os.replace(half, target)
     except OSError as error:
+        shutil.rmtree(half) if half.is_dir() else half.unlink(missing_ok=True)
         raise UserError(
             f"cannot write {target}: {error.strerror or error}; choose another place with --out"
         ) from None

@@ -16,12 +16,11 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from inkwash.cli.context import Local, keep, line, moved, unused, writable
 from inkwash.errors import UserError, unknown
 from inkwash.systems import available, system_of, systems
-from inkwash.systems.base import File, Option, Request, System, Verb, narrow, options, resolve, summary
+from inkwash.systems.base import File, Option, Request, Result, System, Verb, narrow, options, resolve
 from inkwash.weights.shipped import locate
 
 COMMON = {  # what every verb has; a request's own fields come before
@@ -33,31 +32,26 @@ COMMON = {  # what every verb has; a request's own fields come before
     "as_json": (bool, typer.Option("--json", help="A line of JSON for each result.")),
     "timings": (bool, typer.Option("--timings", help="Print where the time went.")),
 }
-MACHINE = ("device", "precision", "runtime", "threads")
+TAKEN = Verb._field_defaults["takes"]  # what a verb may not have
 BATCH = (Path | None, typer.Option("--csv", help="A table of requests, one a line, under a line of option names."))
 
 
-class First(TyperGroup):
-    """A word that stands for the first verb of its system, and leads to the others by their names."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        names = list(self.commands)
-        if not args or args[0] not in names:
-            args, ctx.info_name = [names[0], *args], ""
-        return super().parse_args(ctx, args)
+YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
 def add(app: typer.Typer) -> None:
-    """The commands of all systems."""
+    """The commands of all systems: `SYSTEM VERB`, and the system's own word for its first verb alone, so that what
+    follows that word is what is asked: "train" is a prompt, too."""
     for system in systems().values():
-        for word, cls in ((system.name, TyperGroup), (system.command, First)):
-            if word:
-                first = summary(next(iter(system.verbs.values())).request)
-                said = first if cls is First else system.help
-                group = typer.Typer(cls=cls, help=said, no_args_is_help=cls is not First, rich_markup_mode=None)
-                for name, verb in system.verbs.items():
-                    group.command(name, help=inspect.getdoc(verb.request))(command(system, name, verb))
-                app.add_typer(group, name=word)
+        group = typer.Typer(help=system.help, no_args_is_help=True, rich_markup_mode=None)
+        for name, verb in system.verbs.items():
+            words = [
+                (group, name),
+                *([(app, system.command)] if system.command and not group.registered_commands else []),
+            ]
+            for place, word in words:
+                place.command(word, help=inspect.getdoc(verb.request))(command(system, name, verb))
+        app.add_typer(group, name=system.name)
 
 
 def command(system: System, name: str, verb: Verb) -> Callable[..., None]:
@@ -69,7 +63,7 @@ def command(system: System, name: str, verb: Verb) -> Callable[..., None]:
         perform(system, name, verb, given, given.pop("table", None), **common)
 
     parameters = [parameter(option) for option in fields.values()]
-    more = {key: common for key, common in COMMON.items() if key not in MACHINE or key in verb.takes}
+    more = {key: common for key, common in COMMON.items() if key not in TAKEN or key in verb.takes}
     more |= {} if verb.lasting else {"table": BATCH}
     parameters += [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, note],
@@ -86,13 +80,13 @@ def parameter(option: Option) -> inspect.Parameter:
     said = [option.help, f"One of {', '.join(option.choices)}." if option.choices else ""]
     said.append(f"[{option.range()}]" if option.kind in (int, float) and option.range() else "")
     kind: Any = Path if option.kind is File else option.kind
-    missing = option.default is dataclasses.MISSING
+    said.append("[required]" if option.default is dataclasses.MISSING else "")  # here, or in each row of a table
     kind = list[kind] if option.many else kind
     kind = kind if option.kind is bool else kind | None
     text = " ".join(filter(None, said))
     names = ["-n", "--n"] if option.name == "n" else [f"--{option.name.replace('_', '-')}"]
     note = typer.Argument(help=text) if option.argument else typer.Option(*names, help=text)
-    default = False if option.kind is bool else ... if missing else None
+    default = False if option.kind is bool else None
     annotation = Annotated[kind, note]
     return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
@@ -109,7 +103,8 @@ def perform(
         context = Local(Path(scratch), **machine)
         try:
             if table is not None:
-                rows(system, verb, table, given, out or Path(verb.out), context, as_json)
+                rows(system, verb, table, given, out, context, as_json)
+                clock.stage("run")
             else:
                 one(system, verb, given, out, context, as_json, clock)
         finally:
@@ -128,6 +123,10 @@ def one(
         out = out or default_out(verb, request)
         if single and getattr(request, "n", 1) != 1 and ".txt" not in verb.endings:  # texts are lines of one file
             raise UserError(f"--out {out} is one file, but several results are asked for: give a folder")
+        if single and getattr(request, "to", None) is not None:
+            raise UserError(f"--out {out}: a film is a .gif and a sheet of its pictures: give a folder")
+        if single and out.exists():
+            raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
         narrowed(system, verb, request)
         clock.stage("import")
         with ready(out.parent if single else out):
@@ -140,23 +139,22 @@ def one(
                 show(verb, request, result, out, single, as_json)
                 texts += [result.row["text"]] if "text" in result.row and not result.files else []
             if typed and texts:
-                from inkwash.weights.files import atomic
-
-                with atomic(out if single else unused(out / f"{request.stem()}.txt")) as file:
-                    file.write_text("\n".join(texts) + "\n", encoding="utf-8")
+                keep_texts(texts, out if single else unused(out / f"{request.stem()}.txt"))
             clock.stage("run")
 
 
 @contextmanager
 def ready(folder: Path) -> Iterator[None]:
-    """The folder, made if need be; if what is done there fails before anything lies in it, it goes again."""
-    fresh = not folder.exists()
+    """The folder, made if need be; if what is done there fails or is stopped before anything lies in it, it goes
+    again, with those above it that were made for it."""
+    fresh = [place for place in (folder, *folder.parents) if not place.exists()]
     writable(folder)
     try:
         yield
-    except Exception:
-        if fresh and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+    except BaseException:
+        for place in fresh:
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
         raise
 
 
@@ -168,10 +166,12 @@ def asked(verb: Verb, given: dict[str, Any], context: Local) -> Request:
         if option.kind is File:
             value = tuple(context.file(one, option) for one in value) if option.many else context.file(value, option)
         values[key] = tuple(value) if option.many and isinstance(value, list) else value
-    try:
-        return verb.request(**values)
-    except TypeError as error:
-        raise UserError(str(error).partition(":")[0]) from None
+    for option in fields.values():
+        if option.default is dataclasses.MISSING and option.name not in values:
+            raise UserError(
+                f"missing {'' if option.argument else '--'}{option.name.replace('_', '-')}: {option.help}"
+            )
+    return verb.request(**values)
 
 
 def default_out(verb: Verb, request: Request) -> Path:
@@ -205,17 +205,17 @@ def narrowed(system: System, verb: Verb, request: Request) -> None:
 def show(verb: Verb, request: Request, result: Any, out: Path, single: bool, as_json: bool) -> None:
     """Keeps what a result brings and prints where it is, or what it says."""
     if verb.lasting:
-        files = list(result.files.values())
+        files = list(result.files.values()) if result.model is None else [result.model]
     else:
         files = keep(result, stem(verb, request, result), out, single)
         if result.model is not None:
-            files = [moved(result.model, unused(out / result.model.name))]
+            files = [moved(result.model, unused(out / result.model.name, folder=True))]
     if as_json:
         print(line(result, files))
         return
     if "text" in result.row:
         print(result.row["text"])
-    for file in files if not verb.lasting or result.model is None else [result.model]:
+    for file in files:
         print(file)
 
 
@@ -228,42 +228,83 @@ def stem(verb: Verb, request: Request, result: Any) -> str:
 
 
 def rows(
-    system: System, verb: Verb, table: Path, given: dict[str, Any], out: Path, context: Local, as_json: bool
+    system: System, verb: Verb, table: Path, given: dict[str, Any], out: Path | None, context: Local, as_json: bool
 ) -> None:
     """Runs the rows of a CSV, each by itself; exit code 2 if one was broken. What is there already, by the same model
     and the same request, is not made again."""
-    writable(out)
+    folder, scratch = out or Path(verb.out), context.folder
+    if is_file(verb, folder):
+        raise UserError(f"--out {folder} is one file, but a table has many rows: give a folder")
     counts, taken = {"made": 0, "there already": 0, "broken": 0}, {}
-    for number, values in read_rows(verb, table, given):
-        try:
-            if isinstance(values, UserError):
-                raise values
-            named = values.pop("name", None)
-            request = asked(verb, given | values, context)
-            if getattr(request, "seed", 0) is None:
-                request = dataclasses.replace(request, seed=number)  # type: ignore[call-arg]
-            narrowed(system, verb, request)
-            called = request.stem() if named is None else re.sub(r"[^\w.-]+", "-", named.removesuffix(".png"))[:80]
-            if called in taken:
-                raise UserError(f"{called} is line {taken[called]}'s already; give it a name")
-            taken[called] = number
-            place = out / f"{called}.png"
-            if made(place, request, context):
-                counts["there already"] += 1
-                print(f"{place} (there already)")
-                continue
-            for result in resolve(verb.run)([request], context):
-                files = [moved(file, out / f"{called}{ending}") for ending, file in result.files.items()]
-                text = [result.row["text"]] if "text" in result.row and not files else []
-                print(line(result, files) if as_json else "\n".join(map(str, [*text, *files])))
-            counts["made"] += 1
-        except UserError as error:
-            counts["broken"] += 1
-            where = f"{table}, line {number}"
-            print(f"inkwash: {error if str(error).startswith(where) else f'{where}: {error}'}", file=sys.stderr)
-    print(", ".join(f"{count} {what}" for what, count in counts.items()), file=sys.stderr)
-    if counts["broken"]:
-        raise typer.Exit(2)
+    with ready(folder):
+        for of, (number, values) in enumerate(read_rows(verb, table, given)):
+            try:
+                if isinstance(values, UserError):
+                    raise values
+                named = values.pop("name", None)
+                request = asked(verb, given | values, context)
+                if getattr(request, "seed", 0) is None:
+                    request = dataclasses.replace(request, seed=number)  # type: ignore[call-arg]
+                several = getattr(request, "n", 1) != 1 and getattr(request, "to", None) is None
+                if several and ".txt" not in verb.endings:
+                    raise UserError("n: a row is for one result; write a row for each, or leave it out")
+                narrowed(system, verb, request)
+                called = request.stem()
+                if named is not None:
+                    called = re.sub(r"[^\w.-]+", "-", named.removesuffix(".png"))[:80]
+                if called in taken:
+                    raise UserError(f"{called} is line {taken[called]}'s already; give it a name")
+                taken[called] = number
+                context.folder = scratch / str(number)
+                context.folder.mkdir()
+                if made(file := folder / f"{called}.png", request, context):
+                    there = Result(of, 0, {}, recipe=request.facts())
+                    print(line(there, [file]) if as_json else f"{file} (there already)")
+                    counts["there already"] += 1
+                    continue
+                for result, files in row(verb, request, folder, called, out is not None, context):
+                    text = [result.row["text"]] if "text" in result.row else []
+                    print(line(result._replace(of=of), files) if as_json else "\n".join(map(str, [*text, *files])))
+                counts["made"] += 1
+            except UserError as error:
+                counts["broken"] += 1
+                where = f"{table}, line {number}"
+                print(f"inkwash: {error if str(error).startswith(where) else f'{where}: {error}'}", file=sys.stderr)
+        print(", ".join(f"{count} {what}" for what, count in counts.items()), file=sys.stderr)
+        if counts["broken"]:
+            raise typer.Exit(2)
+
+
+def row(
+    verb: Verb, request: Request, folder: Path, called: str, typed: bool, context: Local
+) -> Iterator[tuple[Result, list[Path]]]:
+    """What the verb makes for a row, and where it is then; a text goes into a file if a folder was typed. Only an
+    older picture of the row, which `made` has found to be inkwash's, is replaced, with what was made beside it."""
+    ours = (folder / f"{called}.png").exists()
+    texts = []
+    if typed and ".txt" in verb.endings:
+        free(folder / f"{called}.txt", ours)
+    for result in resolve(verb.run)([request], context):
+        texts += [result.row["text"]] if "text" in result.row and not result.files else []
+        parts = result.files | ({} if result.model is None else {f"-{result.model.name}": result.model})
+        yield result, [moved(file, free(folder / f"{called}{ending}", ours)) for ending, file in parts.items()]
+    if typed and texts:
+        keep_texts(texts, folder / f"{called}.txt")
+
+
+def free(path: Path, ours: bool) -> Path:
+    """UserError for a place where something lies that is not ours."""
+    if path.exists() and not ours:
+        raise UserError(f"{path}: it is there already; move it away, or give the row another name")
+    return path
+
+
+def keep_texts(texts: list[str], file: Path) -> None:
+    """A line for each."""
+    from inkwash.weights.files import atomic
+
+    with atomic(file) as place:
+        place.write_text("\n".join(texts) + "\n", encoding="utf-8")
 
 
 def made(file: Path, request: Request, context: Local) -> bool:
@@ -296,6 +337,8 @@ def read_rows(verb: Verb, table: Path, given: dict[str, Any]) -> Iterator[tuple[
             for name in names:
                 if name not in (*fields, "name"):
                     raise unknown(f"column of {table}", name, [*fields, "name"])
+                if names.count(name) > 1:
+                    raise UserError(f"{table}: two columns are called '{name}'; leave one out")
             for option in fields.values():
                 if option.argument and option.name not in (*names, *given):
                     raise UserError(f"{table}: no column '{option.name}' in its first line")
@@ -318,9 +361,10 @@ def read_row(fields: dict[str, Option], cells: dict[Any, Any], where: str) -> di
             kind: Any = str if name == "name" else fields[name].kind
             kind = Path if kind is File else kind
             try:
-                values[name] = text.lower() in ("yes", "true", "1") if kind is bool else kind(text)
-            except ValueError:
-                return UserError(f"{where}, column {name}: '{text}' is no number")
+                values[name] = YES[text.lower()] if kind is bool else kind(text)
+            except (ValueError, KeyError):
+                needed = {bool: "neither yes nor no", int: "no whole number"}.get(kind, "no number")
+                return UserError(f"{where}, column {name}: '{text}' is {needed}")
             if name != "name" and fields[name].many:
                 values[name] = [values[name]]
     for name in cells:

@@ -11,7 +11,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, reduce
 from importlib import import_module
@@ -228,7 +228,7 @@ class Verb(NamedTuple):
     lasting  it works in the folder of its results, and goes on there: a training, a table with a cache
     out      where a command line puts the results if nothing is said; "MODEL" is the model's own folder
     endings  of the file that is a result, where it can be told before
-    takes    of what a `Context` says of the machine, what means something to it; the rest cannot be asked for
+    takes    of --out and what a `Context` says of the machine, what means something to it; nothing else can be asked
     """
 
     request: type[Request]
@@ -237,7 +237,7 @@ class Verb(NamedTuple):
     lasting: bool = False
     out: str = "."
     endings: tuple[str, ...] = ()
-    takes: tuple[str, ...] = ("device", "precision", "runtime", "threads")
+    takes: tuple[str, ...] = ("out", "device", "precision", "runtime", "threads")
 
 
 class System(NamedTuple):
@@ -288,6 +288,14 @@ def narrow(verb: Verb, request: Request, folder: Path) -> None:
             raise UserError(f"{name}: {folder.name} knows none; leave it out")
         if choices and value is not None and value not in choices:
             raise unknown(name, str(value)[:60], map(str, choices))
+
+
+def idle(request: Request, names: Iterable[str], where: str) -> None:
+    """UserError for an option that was given and would change nothing."""
+    fields = options(type(request))
+    for name in names:
+        if getattr(request, name) != fields[name].default:
+            raise UserError(f"{name} means nothing {where}: leave it out")
 
 
 def told(context: Context) -> Callable[[int, int], None]:

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path, PurePath
 from typing import Annotated, Any, NamedTuple
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import Context, File, Help, Media, Request, Result
@@ -23,7 +23,7 @@ class Train(Request):
     data: Annotated[
         File | tuple[File, ...] | None, Media("folder"), Help("The training data, instead of the recipe's.")
     ] = None
-    steps: Annotated[int | None, Ge(1), Help("Steps, instead of the recipe's.")] = None
+    steps: Annotated[int | None, Ge(1), Le(10**9), Help("Steps, instead of the recipe's.")] = None
 
     def stem(self) -> str:
         named = self.recipe or (self.data[0] if isinstance(self.data, tuple) else self.data)
@@ -31,7 +31,7 @@ class Train(Request):
 
 
 # how its `Verb` is run, in every system
-TRAIN: dict[str, Any] = {"lasting": True, "out": "runs/STEM", "takes": ("device", "precision", "threads")}
+TRAIN: dict[str, Any] = {"lasting": True, "out": "runs/STEM", "takes": ("out", "device", "precision", "threads")}
 
 
 class Task(NamedTuple):

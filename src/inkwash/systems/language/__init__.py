@@ -8,13 +8,15 @@ from inkwash.systems.train import TRAIN, Train
 
 HERE = "inkwash.systems.language"
 
+MACHINE = ("out", "device", "threads")  # all of it computes in float32, by torch
+
 SYSTEM = System(
     name="language",
     help="Sentences that keep to what is asked.",
     verbs={
-        "write": Verb(request.Write, f"{HERE}.verbs:write", endings=(".txt",)),
+        "write": Verb(request.Write, f"{HERE}.verbs:write", endings=(".txt",), takes=MACHINE),
         "train": Verb(Train, f"{HERE}.verbs:train", **TRAIN),
-        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", lasting=True, out="out/evaluate"),
+        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", lasting=True, out="out/evaluate", takes=MACHINE),
     },
     load=f"{HERE}.model:Writer.load",
     command="write",

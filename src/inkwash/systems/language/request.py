@@ -46,7 +46,7 @@ class Write(Request):
     fields: Annotated[bool, Help("List what can be asked of the model, and stop.")] = False
 
     def stem(self) -> str:
-        return "sentences"
+        return "sentences" if self.seed is None else f"sentences-{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,4 +56,4 @@ class Evaluate(Request):
     model: Annotated[str, Help("A shipped model or a folder.", argument=True)] = "e2e"
     data: Annotated[File, Media("text/csv"), Help("A table of sentences that the model has not seen.")]
     seed: Annotated[int, Ge(0), Le(2**64 - 1), Help("Of the choice of targets and of the sentences.")] = 0
-    steps: Annotated[int | None, Ge(1), Help("Calls of the network, instead of the model's own.")] = None
+    steps: Annotated[int | None, Ge(1), Le(10_000), Help("Calls of the network, instead of the model's own.")] = None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from inkwash.errors import UserError
-from inkwash.systems.base import Context, Result, told
+from inkwash.systems.base import Context, Result, idle, options, told
 from inkwash.systems.language import request as ask
 from inkwash.systems.language.controls import wish
 from inkwash.systems.language.evaluate import table
@@ -31,6 +31,10 @@ def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
             request.control, request.pos, request.span, request.tree, request.infill, request.start, request.length
         )
         source = request.source
+        if request.fields:
+            idle(request, options(ask.Write).keys() - {"model", "fields"}, "with --fields, which only lists")
+        if source is None:
+            idle(request, ["guidance"], "without --source")
         if source is not None and not source.strip():
             raise UserError("source: no words in it")
         name = request.model or ("e2e" if wanted.steered or request.fields else "e2e-masked")

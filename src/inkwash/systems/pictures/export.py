@@ -86,8 +86,13 @@ def export(name: str | Path) -> list[Path]:
     written += [
         write(folder / "vae" / "encoder.onnx", weights, encode, pixels),
         write(folder / "vae" / "decoder.onnx", weights, decode, lambda n, _: {"z": torch.randn(n, *z)}),
-        write(words / "model.onnx", words / "model.safetensors", Called(text, lambda m, *inputs: m(*inputs)), pieces),
     ]
+    heard = words / "model.onnx"
+    if (
+        folder in words.parents or folder.parent == words.parent or not heard.exists()
+    ):  # else it is another's, and there
+        whole = Called(text, lambda m, *inputs: m(*inputs))
+        written.append(write(heard, words / "model.safetensors", whole, pieces))
     if sketch is not None:
         file, weights = folder / "sketch" / "model.onnx", folder / "sketch" / "model.safetensors"
         labels = Called(sketch, lambda m, label: m(label))

@@ -79,9 +79,9 @@ class Evaluate(Request):
     split: Annotated[Literal["test", "validation"], Help("test for the final table, validation for choosing.")] = (
         "test"
     )
-    per_row: Annotated[int, Ge(6), Help("Pictures of each kind.")] = 300
+    per_row: Annotated[int, Ge(6), Le(10_000), Help("Pictures of each kind.")] = 300
     seed: Annotated[int, Ge(0), Le(2**64 - 1), Help("Of the choice of concepts and of the pictures.")] = 0
-    size: Annotated[int | None, Ge(8), Help("The model's own, or that of its upsampler.")] = None
+    size: Annotated[int | None, Ge(8), Le(4096), Help("The model's own, or that of its upsampler.")] = None
     guidance: Annotated[float | None, Ge(0), Le(30), Help("Instead of the model's own.")] = None
     sampler: Annotated[Sampler | None, Help("Instead of the model's own.")] = None
     steps: Annotated[int | None, Ge(1), Le(1000), Help("Instead of the model's own.")] = None

@@ -13,7 +13,7 @@ from PIL import Image
 
 from inkwash.codecs.png import KEY, write_png
 from inkwash.errors import UserError
-from inkwash.systems.base import Context, Note, Result, told
+from inkwash.systems.base import Context, Note, Result, idle, told
 from inkwash.systems.pictures import request as ask
 from inkwash.systems.pictures.drawing import knows_opacity, part, read_info
 from inkwash.systems.pictures.sheet import sheet
@@ -29,6 +29,9 @@ TASKS = {
     "student": Task("inkwash.systems.pictures.train_student"),
     "text-encoder": Task("inkwash.training.distill", "text-encoder"),
 }
+FILM = (  # what a film from words to words does not hear
+    "image", "mask", "strength", "border", "sampler", "steps", "guidance", "negative", "size", "transparent",
+)  # fmt: skip
 EMOJI = Path("data/emoji")  # where `inkwash data emoji` puts it
 
 
@@ -43,8 +46,8 @@ def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]
     for of, request in enumerate(requests):
         if not request.prompt.strip() and request.image is None:
             raise UserError("the prompt is empty: say in a few words what the picture shows")
-        if request.to is not None and request.image is not None:
-            raise UserError("--to makes several pictures from words alone: leave out --image")
+        if request.to is not None:
+            idle(request, FILM, "with --to, which goes from words to words")
         painter = context.model(request.model)
         if (note := painter.unheard(request.prompt)) is not None:
             context.tell(Note(note))
@@ -144,7 +147,8 @@ def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]
 
 def tune(requests: list[ask.Tune], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        painter, file = context.model(request.model), context.folder / "tables.json"
+        check_ours(file := context.folder / "tables.json", '"tables"')
+        painter = context.model(request.model)
         data = EMOJI if request.data is None else context.open(request.data)
         found = painter.tune(
             data, request.steps, pictures=request.pictures, seed=request.seed, progress=told(context)

@@ -8,16 +8,18 @@ from inkwash.systems.train import TRAIN, Train
 
 HERE = "inkwash.systems.series"
 
+MACHINE = ("out", "device", "threads")  # all of it computes in float32, by torch
+
 SYSTEM = System(
     name="series",
     help="Forecast many series at once; try out, mend and tune forecasts.",
     verbs={
-        "forecast": Verb(request.Forecast, f"{HERE}.verbs:forecast"),
-        "backtest": Verb(request.Backtest, f"{HERE}.verbs:backtest", endings=(".txt",)),
-        "impute": Verb(request.Impute, f"{HERE}.verbs:impute", endings=(".csv",)),
+        "forecast": Verb(request.Forecast, f"{HERE}.verbs:forecast", takes=MACHINE),
+        "backtest": Verb(request.Backtest, f"{HERE}.verbs:backtest", endings=(".txt",), takes=MACHINE),
+        "impute": Verb(request.Impute, f"{HERE}.verbs:impute", endings=(".csv",), takes=MACHINE),
         "train": Verb(Train, f"{HERE}.verbs:train", **TRAIN),
-        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", lasting=True, out="out/evaluate"),
-        "tune": Verb(request.Tune, f"{HERE}.verbs:tune", lasting=True, out="MODEL"),
+        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", lasting=True, out="out/evaluate", takes=MACHINE),
+        "tune": Verb(request.Tune, f"{HERE}.verbs:tune", lasting=True, out="MODEL", takes=MACHINE),
     },
     load=f"{HERE}.model:Forecaster.load",
     command="forecast",

@@ -8,12 +8,12 @@ from annotated_types import Ge, Le
 from inkwash.systems.base import File, Help, Media, Request
 
 Seed = Annotated[int, Ge(0), Le(2**64 - 1), Help("The same seed draws the same paths.")]
-Samples = Annotated[int, Ge(1), Help("Paths that are drawn.")]
+Samples = Annotated[int, Ge(1), Le(100_000), Help("Paths that are drawn.")]
 Sampler = Annotated[
     Literal["ancestral", "ddim", "euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "tuned"] | None,
     Help("How a step is drawn; the model's own if left out."),
 ]
-Steps = Annotated[int | None, Ge(1), Help("Calls of the network for each step of time.")]
+Steps = Annotated[int | None, Ge(1), Le(100_000), Help("Calls of the network for each step of time.")]
 Named = Annotated[str, Help("A folder of a trained model, or a shipped one.")]
 
 
@@ -41,17 +41,17 @@ class Forecast(Table):
     known: Annotated[tuple[str, ...] | None, Help("A column whose values are known in advance; again for more.")] = (
         None
     )
-    horizon: Annotated[int | None, Ge(1), Help("Steps ahead; the model's own, or 30 where one must be trained.")] = (
-        None
-    )
+    horizon: Annotated[
+        int | None, Ge(1), Le(100_000), Help("Steps ahead; the model's own, or 30 where one must be trained.")
+    ] = None
     model: Annotated[str | None, Help("A folder of a trained model, or a shipped one.")] = None
     samples: Samples = 100
     seed: Seed = 0
     mode: Annotated[
         Literal["improved", "faithful"], Help("What to train: improved, or faithful, TimeGrad as published.")
     ] = "improved"
-    lags: Annotated[tuple[int, ...] | None, Ge(1), Help("A lag to look back to; again for more.")] = None
-    context: Annotated[int | None, Ge(1), Help("Steps that are read before a forecast.")] = None
+    lags: Annotated[tuple[int, ...] | None, Ge(1), Le(100_000), Help("A lag to look back to; again for more.")] = None
+    context: Annotated[int | None, Ge(1), Le(100_000), Help("Steps that are read before a forecast.")] = None
     sampler: Sampler = None
     steps: Steps = None
 
@@ -61,9 +61,9 @@ class Backtest(Table):
     """Score a model on rolling windows, beside forecasts that need no model."""
 
     model: Named
-    windows: Annotated[int, Ge(1), Help("Windows, from the end of the table back.")] = 10
-    stride: Annotated[int | None, Ge(1), Help("Steps between them; the horizon if left out.")] = None
-    horizon: Annotated[int | None, Ge(1), Help("Steps ahead; the model's own if left out.")] = None
+    windows: Annotated[int, Ge(1), Le(100_000), Help("Windows, from the end of the table back.")] = 10
+    stride: Annotated[int | None, Ge(1), Le(100_000), Help("Steps between them; the horizon if left out.")] = None
+    horizon: Annotated[int | None, Ge(1), Le(100_000), Help("Steps ahead; the model's own if left out.")] = None
     samples: Samples = 100
     seed: Seed = 0
     sampler: Sampler = None

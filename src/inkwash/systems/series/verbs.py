@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from inkwash.systems.base import Context, Result, told
+from inkwash.systems.base import Context, Result, idle, told
 from inkwash.systems.series import request as ask
 from inkwash.systems.series.evaluate import table
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.reading import read_series, rolling
+from inkwash.systems.series.train import settings
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
 from inkwash.training.tune import save_tables
@@ -26,13 +27,18 @@ TASKS = {"series": Task("inkwash.systems.series.train")}
 def forecast(requests: list[ask.Forecast], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         how = columns(request)
+        if request.model is not None:
+            idle(request, ("mode", "lags", "context"), "with a model, which has learned it")
         if request.model is None:
             series = read_series(context.open(request.data), **how)
             folder, lags = context.folder / "forecaster", None if request.lags is None else list(request.lags)
             horizon, mode = request.horizon or 30, request.mode
+            asked = {name: getattr(context, name) for name in ("device", "threads")}
+            machine = {name: value for name, value in asked.items() if value is not None}
             forecaster = Forecaster.fit(
-                series, horizon, folder / "run", mode=mode, context=request.context, lags=lags
-            )
+                series, horizon, folder / "run", mode=mode, context=request.context, lags=lags,
+                settings=replace(settings(mode), **machine),
+            )  # fmt: skip
         else:
             forecaster = context.model(request.model)
             series = forecaster.read(context.open(request.data), how)
@@ -97,9 +103,9 @@ def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]
 
 def tune(requests: list[ask.Tune], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
+        check_ours(file := context.folder / "tables.json", '"tables"')
         forecaster: Forecaster = context.model(request.model)
         found = forecaster.tune(context.open(request.data), request.steps, **columns(request))
-        file = context.folder / "tables.json"
         save_tables({"hash": forecaster.hash, "tables": {str(request.steps): asdict(found)}}, file)
         yield Result(of, None, {"tables.json": file})
 
