@@ -53,8 +53,7 @@ def test_the_sentences_of_the_readme_are_those_of_its_commands(capsys):
 
 def test_the_readme_names_the_commands_and_the_options_of_generate():
     commands = typer.main.get_command(application()).commands
-    generate = commands["generate"].commands["generate"]
-    options = {name for option in generate.params for name in option.opts if name.startswith("--")}
+    options = {name for option in commands["generate"].params for name in option.opts if name.startswith("--")}
     page = read("README.md")
     assert set(re.findall(r"`(--\w+)", page[page.index("options of `generate`") : page.index("## Train")])) == options
     assert set(re.findall(r"^\| `inkwash (\w+)", page, re.MULTILINE)) == set(commands)

@@ -153,7 +153,7 @@ def test_a_table_of_prompts_is_drawn_row_by_row_and_resumed(tmp_path, capsys):
     assert main(asked) == 2
     shown = capsys.readouterr()
     assert shown.out.split() == [str(out / "a-fox-flat-7.png"), str(out / "second.png")]
-    assert "prompts.csv, line 4, column seed: 'x' is no number" in shown.err
+    assert "prompts.csv, line 4, column seed: 'x' is no whole number" in shown.err
     assert "prompts.csv, line 5, column prompt: empty" in shown.err
     assert (
         "prompts.csv, line 6: unknown style 'oil'" in shown.err and "2 made, 0 there already, 3 broken" in shown.err
