@@ -50,17 +50,17 @@ def add(app: typer.Typer) -> None:
                 *([(app, system.command)] if system.command and not group.registered_commands else []),
             ]
             for place, word in words:
-                place.command(word, help=inspect.getdoc(verb.request))(command(system, name, verb))
+                place.command(word, help=inspect.getdoc(verb.request))(command(system, verb))
         app.add_typer(group, name=system.name)
 
 
-def command(system: System, name: str, verb: Verb) -> Callable[..., None]:
+def command(system: System, verb: Verb) -> Callable[..., None]:
     """The function behind a command: its signature is made of the request's fields."""
     fields = options(verb.request)
 
     def run(**given: Any) -> None:
         common = {key: given.pop(key, None) for key in COMMON}
-        perform(system, name, verb, given, given.pop("table", None), **common)
+        perform(system, verb, given, given.pop("table", None), **common)
 
     parameters = [parameter(option) for option in fields.values()]
     more = {key: common for key, common in COMMON.items() if key not in TAKEN or key in verb.takes}
@@ -92,7 +92,7 @@ def parameter(option: Option) -> inspect.Parameter:
 
 
 def perform(
-    system: System, name: str, verb: Verb, given: dict[str, Any], table: Path | None, *, out: Path | None,
+    system: System, verb: Verb, given: dict[str, Any], table: Path | None, *, out: Path | None,
     as_json: bool, timings: bool, **machine: Any,
 ) -> None:  # fmt: skip
     """Runs the verb: for what was typed, or for the rows of a table. What is wrong is said before anything heavy."""

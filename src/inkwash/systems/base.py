@@ -7,11 +7,10 @@ verb by writing a `Request`, whose fields are the options, and a function; docs/
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, reduce
 from importlib import import_module
@@ -264,7 +263,6 @@ class System(NamedTuple):
 class Model(Protocol):
     """What all systems' models share; the rest are their own methods."""
 
-    name: str | None  # that leads back to it: a shipped one, or its folder
     hash: str | None  # of its weights
 
     def save(self, folder: Path) -> None:
@@ -301,13 +299,3 @@ def idle(request: Request, names: Iterable[str], where: str) -> None:
 def told(context: Context) -> Callable[[int, int], None]:
     """The context as a function of (steps done, steps in all), which most models report to."""
     return lambda done, total: context.tell(Progress(done, total))
-
-
-def run(verb: Verb, requests: list[Any], context: Context) -> Iterator[Result]:
-    """What the verb makes of requests."""
-    yield from resolve(verb.run)(requests, context)
-
-
-def summary(request: type[Request]) -> str:
-    """The first paragraph of its docstring, in one line."""
-    return " ".join((inspect.getdoc(request) or "").split("\n\n")[0].split())
