@@ -13,7 +13,7 @@ from PIL import Image
 
 from inkwash.codecs.png import KEY, write_png
 from inkwash.errors import UserError
-from inkwash.systems.base import Context, Note, Result, idle, told
+from inkwash.systems.base import Context, Limit, Note, Result, idle, told
 from inkwash.systems.pictures import request as ask
 from inkwash.systems.pictures.drawing import knows_opacity, part, read_info
 from inkwash.systems.pictures.sheet import sheet
@@ -35,11 +35,11 @@ FILM = (  # what a film from words to words does not hear
 EMOJI = Path("data/emoji")  # where `inkwash data emoji` puts it
 
 
-def limits(folder: Path) -> dict[str, tuple[Any, ...]]:
+def limits(folder: Path) -> dict[str, Limit]:
     """What a model narrows: its styles, and whether it knows opacity."""
     info = read_info(folder)
     opacity = knows_opacity(part(folder, info, "vae"))
-    return {"style": tuple(info.styles)} | ({} if opacity else {"transparent": ()})
+    return {"style": Limit(tuple(info.styles)), "transparent": Limit(absent=not opacity)}
 
 
 def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]:
