@@ -212,11 +212,12 @@ def test_tune_then_generate_in_few_steps(tmp_path, monkeypatch, capsys):
     ]
 
     assert main([*draw, "--steps", "4"]) == 2
-    assert f"make one with `inkwash tune {folder} --steps 4`" in capsys.readouterr().err
-    assert main(["tune", str(folder), "--steps", "3", "--steps", "4", "--pictures", "8"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines[:2]] == ["3 steps", "4 steps"]
-    assert lines[2] == str(folder / "tables.json")
+    assert f"make one: inkwash tune {folder} --steps 4" in capsys.readouterr().err
+    assert main(["tune", str(folder), "--steps", "3", "--steps", "4", "--samples", "8"]) == 0
+    *_, three, plain, tuned, file = capsys.readouterr().out.splitlines()
+    assert three.startswith("| 3 | tuned | 4 |") and file == str(folder / "tables.json")
+    before, after = (float(line.split("|")[-2]) for line in (plain, tuned))
+    assert "the best untuned" in plain and after < before
 
     assert main([*draw, "--steps", "4"]) == 0
     picture = capsys.readouterr().out.strip()

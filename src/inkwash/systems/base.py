@@ -265,6 +265,9 @@ class Verb(NamedTuple):
     takes: tuple[str, ...] = ("out", "device", "precision", "runtime", "threads")
 
 
+EVALUATE: dict[str, Any] = {"lasting": True, "out": "out/evaluate"}  # how the verb `evaluate` is run, in every system
+
+
 class System(NamedTuple):
     """A room and what it brings. Names of functions are "module:function", as in `Verb`.
 

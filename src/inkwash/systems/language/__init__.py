@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from inkwash.systems.base import System, Verb
+from inkwash.systems.base import EVALUATE, System, Verb
 from inkwash.systems.language import request
 from inkwash.systems.train import TRAIN, Train
 
@@ -16,7 +16,7 @@ SYSTEM = System(
     verbs={
         "write": Verb(request.Write, f"{HERE}.verbs:write", endings=(".txt",), takes=MACHINE),
         "train": Verb(Train, f"{HERE}.verbs:train", **TRAIN),
-        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", lasting=True, out="out/evaluate", takes=MACHINE),
+        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", takes=MACHINE, **EVALUATE),
     },
     load=f"{HERE}.model:Writer.load",
     command="write",

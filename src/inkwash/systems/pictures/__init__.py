@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from inkwash.systems.base import System, Verb
+from inkwash.systems.base import EVALUATE, System, Verb
 from inkwash.systems.pictures import request
 from inkwash.systems.train import TRAIN, Train
+from inkwash.systems.tune import TUNE
 
 HERE = "inkwash.systems.pictures"
 LIMITS = f"{HERE}.verbs:limits"
@@ -16,8 +17,8 @@ SYSTEM = System(
         "generate": Verb(request.Generate, f"{HERE}.verbs:generate", LIMITS, endings=(".png",)),
         "export": Verb(request.Export, f"{HERE}.verbs:export", lasting=True, out="MODEL", takes=()),
         "train": Verb(Train, f"{HERE}.verbs:train", **TRAIN),
-        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", LIMITS, lasting=True, out="out/evaluate"),
-        "tune": Verb(request.Tune, f"{HERE}.verbs:tune", lasting=True, out="MODEL"),
+        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", LIMITS, **EVALUATE),
+        "tune": Verb(request.Tune, "inkwash.systems.tune:tune", **TUNE),
     },
     load=f"{HERE}.runtimes:load",
     command="generate",

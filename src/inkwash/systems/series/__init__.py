@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from inkwash.systems.base import System, Verb
+from inkwash.systems.base import EVALUATE, System, Verb
 from inkwash.systems.series import request
 from inkwash.systems.train import TRAIN, Train
+from inkwash.systems.tune import TUNE
 
 HERE = "inkwash.systems.series"
 
@@ -18,8 +19,8 @@ SYSTEM = System(
         "backtest": Verb(request.Backtest, f"{HERE}.verbs:backtest", endings=(".txt",), takes=MACHINE),
         "impute": Verb(request.Impute, f"{HERE}.verbs:impute", endings=(".csv",), takes=MACHINE),
         "train": Verb(Train, f"{HERE}.verbs:train", **TRAIN),
-        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", lasting=True, out="out/evaluate", takes=MACHINE),
-        "tune": Verb(request.Tune, f"{HERE}.verbs:tune", lasting=True, out="MODEL", takes=MACHINE),
+        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", takes=MACHINE, **EVALUATE),
+        "tune": Verb(request.Tune, "inkwash.systems.tune:tune", takes=MACHINE, **TUNE),
     },
     load=f"{HERE}.model:Forecaster.load",
     command="forecast",
