@@ -11,15 +11,13 @@ import torch
 from torch import Tensor
 
 from inkwash.errors import UserError
-from inkwash.systems.language import engines
-from inkwash.systems.language.data import Corpus, read_corpus
+from inkwash.systems.language import engines, train_classifier
+from inkwash.systems.language.data import Corpus, parts, read_corpus
+from inkwash.systems.language.model import Writer
 from inkwash.systems.language.vocabulary import PAD, Words, split
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
 from inkwash.training.report import say
-
-EVERY = 40  # of so many sources (or texts) one is held out
-
 
 # how each engine is sampled, chosen on the sentences of E2E that are held out
 USUAL = {
@@ -59,14 +57,6 @@ class Recipe:
     heads: int = 4
     dropout: float = 0.0
     reader_steps: int = 0
-
-
-def parts(corpus: Corpus) -> tuple[Corpus, Corpus]:
-    """What is learned, and what is held out for choices: all sentences of one in forty sources, or texts."""
-    keys = [source or text for source, text in zip(corpus.sources, corpus.texts, strict=True)]
-    places = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    out = [places[key] % EVERY == EVERY - 1 for key in keys]
-    return tuple(corpus.part([i for i, held in enumerate(out) if held is wanted]) for wanted in (False, True))  # type: ignore[return-value]
 
 
 def network(recipe: Recipe, words: Words, sources: bool) -> Any:
@@ -112,8 +102,6 @@ def feed(recipe: Recipe, corpus: Corpus, words: Words) -> Callable[[int], dict[s
 
 def train(recipe: Recipe, folder: Path) -> None:
     """Trains, or goes on; writes folder/model."""
-    from inkwash.systems.language.model import Writer
-
     taught, _ = parts(read_corpus(recipe.data))
     words = Words.learn(taught.texts + (taught.sources if recipe.source else []), recipe.at_least)
     if not words.words:
@@ -132,8 +120,6 @@ def train(recipe: Recipe, folder: Path) -> None:
         info["clamp"] = 0.97 if recipe.improved else 1.0  # the time below which predictions are rounded to words
     Writer(made, words, info).save(folder / "model")
     if recipe.reader_steps:
-        from inkwash.systems.language import train_classifier
-
         settings = Settings(recipe.reader_steps, 32, 1e-3, warmup=100, decay="cosine", ema=0.99)
         lesson = train_classifier.Recipe("reader", recipe.data, folder / "model", settings, grammar=False)
         train_classifier.train(lesson, folder / "reader", folder / "model")
