@@ -120,6 +120,10 @@ class Request:
         """What its results are called, before their endings."""
         return type(self).__name__.lower()
 
+    def parts(self) -> list[Request]:
+        """Requests that make the same, one after the other; each on its own, as its place in a queue comes."""
+        return [self]
+
 
 @cache
 def options(request: type[Request]) -> dict[str, Option]:
@@ -205,6 +209,7 @@ class Context(Protocol):
     precision: str | None
     runtime: str | None
     threads: int | None
+    previews: int  # how often a result is shown on its way, where a verb can do that
     folder: Path  # for files that are made
 
     def tell(self, event: Progress | Preview | Note) -> None:
