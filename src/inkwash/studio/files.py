@@ -54,15 +54,15 @@ class Content(NamedTuple):
     bytes: int
     place: Path
 
+    @property
+    def media(self) -> str:
+        return MEDIA.get(self.suffix, BYTES)
+
 
 def suffix_of(name: str) -> str:
     """The ending by which a file is kept, ".csv"; none for one that is long or strange."""
     suffix = PurePath(name).suffix.lower()
     return suffix if re.fullmatch(r"\.[a-z0-9]{1,10}", suffix) else ""
-
-
-def media_of(name: str) -> str:
-    return MEDIA.get(suffix_of(name), BYTES)
 
 
 class Files:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, delete, exists, func, insert, or_, selec
 from inkwash.codecs.png import encode_png
 from inkwash.studio.database import Database, of, page
 from inkwash.studio.errors import APIError, no_such
-from inkwash.studio.files import Content, media_of, thumbnail
+from inkwash.studio.files import Content, thumbnail
 from inkwash.studio.tables import files, jobs, models, results, shares, uploads, users
 
 OPEN = ("queued", "running", "paused")
@@ -193,7 +193,7 @@ class Library(Database):
         if tx.execute(update(uploads).where(*which).values(created=now, name=file.name)).rowcount:
             return False
         facts = {"sha256": content.sha256, "suffix": content.suffix, "bytes": content.bytes}
-        facts |= {"user_id": user, "name": file.name, "media": media_of(content.suffix), "created": now}
+        facts |= {"user_id": user, "name": file.name, "media": content.media, "created": now}
         tx.execute(insert(uploads).values(**facts, cleaned=cleaned))
         self.files.keep(content)
         return True
@@ -201,6 +201,12 @@ class Library(Database):
     def uploaded(self, sha256: str, user: str) -> Row[Any] | None:
         with self.reading() as tx:
             return tx.execute(select(uploads).where(uploads.c.sha256 == sha256, uploads.c.user_id == user)).first()
+
+    def all_uploaded(self, user: str, contents: set[str]) -> dict[str, Row[Any]]:
+        """Those of the contents that the user has sent, by their SHA-256."""
+        with self.reading() as tx:
+            theirs = select(uploads).where(uploads.c.user_id == user, uploads.c.sha256.in_(contents))
+            return {row.sha256: row for row in tx.execute(theirs)}
 
     def forget_uploads(self, older: float, only: Sequence[tuple[str, str]] | None = None) -> None:
         """Removes uploads made before that time which no open job names; of these `only`, (user, sha256), if some are

@@ -143,7 +143,8 @@ def migrate(connection: Connection) -> None:
     """Takes the steps that this database has not taken. UserError for one that a later version has changed."""
     connection.exec_driver_sql("create table if not exists migrations (number integer primary key)")
     taken = set(connection.exec_driver_sql("select number from migrations").scalars())
-    steps = {int(f.name[:4]): f for f in resources.files("inkwash.studio.migrations").iterdir() if f.name.endswith(".sql")}
+    found = resources.files("inkwash.studio.migrations").iterdir()
+    steps = {int(file.name[:4]): file for file in found if file.name.endswith(".sql")}
     if taken - set(steps):
         raise UserError("the studio's data were written by a newer inkwash: update it, or give another --home")
     for number in sorted(set(steps) - taken):
