@@ -30,7 +30,8 @@ from inkwash.studio.engine import Engine, Live
 from inkwash.studio.openai import PATIENCE, ended
 from inkwash.studio.store import MOST_WAITING_EACH, OPEN, Refused
 from inkwash.studio.who import Someone, TheEngine
-from inkwash.systems.pictures.drawing import Drawing, read_info
+from inkwash.systems.pictures.pipeline import Pipeline as Drawing
+from inkwash.systems.pictures.pipeline import read_config as read_info
 
 DOOR = "a1111"
 PREVIEWS = 4  # of each picture, for current_image

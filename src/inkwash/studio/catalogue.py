@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inkwash.errors import UserError, unknown
 from inkwash.studio.store import Refused
-from inkwash.systems.pictures.drawing import SAMPLERS, TUNED, knows_opacity, part, read_info
+from inkwash.systems.pictures.pipeline import SAMPLERS, TUNED, knows_opacity, part
+from inkwash.systems.pictures.pipeline import read_config as read_info
 from inkwash.systems.pictures.upsampler import FACTOR
 from inkwash.weights.shipped import describe, locate, shipped
 

@@ -15,8 +15,8 @@ from inkwash.codecs.png import KEY, write_png
 from inkwash.errors import UserError
 from inkwash.systems.base import Context, Note, Result, idle, told
 from inkwash.systems.pictures import request as ask
-from inkwash.systems.pictures.drawing import knows_opacity, part, read_info
-from inkwash.systems.pictures.sheet import sheet
+from inkwash.systems.pictures.data import image_grid
+from inkwash.systems.pictures.pipeline import knows_opacity, part, read_config
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
 from inkwash.training.tune import save_tables
@@ -27,7 +27,7 @@ TASKS = {
     "autoencoder": Task("inkwash.systems.pictures.train_autoencoder", "vae"),
     "upsampler": Task("inkwash.systems.pictures.train_upsampler", "upsampler"),
     "student": Task("inkwash.systems.pictures.train_student"),
-    "text-encoder": Task("inkwash.training.distill", "text-encoder"),
+    "text-encoder": Task("inkwash.systems.pictures.train_text_encoder", "text-encoder"),
 }
 FILM = (  # what a film from words to words does not hear
     "image", "mask", "strength", "border", "sampler", "steps", "guidance", "negative", "size", "transparent",
@@ -37,7 +37,7 @@ EMOJI = Path("data/emoji")  # where `inkwash data emoji` puts it
 
 def limits(folder: Path) -> dict[str, tuple[Any, ...]]:
     """What a model narrows: its styles, and whether it knows opacity."""
-    info = read_info(folder)
+    info = read_config(folder)
     opacity = knows_opacity(part(folder, info, "vae"))
     return {"style": tuple(info.styles)} | ({} if opacity else {"transparent": ()})
 
@@ -94,7 +94,9 @@ def between(of: int, request: ask.Generate, painter: Any, context: Context) -> I
 
 def page(pictures: list[Image.Image]) -> Image.Image:
     """The pictures on one page, about as wide as high."""
-    return Image.fromarray(sheet(np.stack([np.asarray(p) for p in pictures]), int(np.ceil(len(pictures) ** 0.5))))
+    return Image.fromarray(
+        image_grid(np.stack([np.asarray(p) for p in pictures]), int(np.ceil(len(pictures) ** 0.5)))
+    )
 
 
 def export(requests: list[ask.Export], context: Context) -> Iterator[Result]:
