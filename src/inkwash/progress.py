@@ -81,9 +81,7 @@ class Console:
 
     def stopped(self) -> bool:
         if not self.handlers and threading.current_thread() is threading.main_thread():
-            self.handlers = {
-                number: signal.signal(number, self._catch) for number in (signal.SIGINT, signal.SIGTERM)
-            }
+            self.handlers = {number: signal.signal(number, self._catch) for number in (signal.SIGINT, signal.SIGTERM)}
         return bool(self.signal)
 
     def _catch(self, number: int, _frame: object) -> None:

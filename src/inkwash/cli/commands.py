@@ -246,9 +246,7 @@ def data_emoji(
     writable(out)
     console = Console()
     try:
-        emoji_data.build(
-            out, cache, progress=lambda done, total, style: console.tell(Progress(done, total, style))
-        )
+        emoji_data.build(out, cache, progress=lambda done, total, style: console.tell(Progress(done, total, style)))
     finally:
         console.close()
     counts = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["styles"]

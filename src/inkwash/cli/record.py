@@ -30,7 +30,9 @@ class Record:
         self.folder, self.file = folder, folder / "results.jsonl"
         check_ours(self.file, MARK)
         text = self.file.read_text(encoding="utf-8") if self.file.exists() else ""
-        self.separator = "\n" if text and not text.endswith("\n") else ""  # what a killed process half wrote ends here
+        self.separator = (
+            "\n" if text and not text.endswith("\n") else ""
+        )  # what a killed process half wrote ends here
         self.last: dict[str, dict[str, Any]] = {}
         self.ours: set[tuple[str, str]] = set()
         for line in text.splitlines():

@@ -82,9 +82,7 @@ def train(
         yield Result(0, None, {}, json.loads(so_far.read_text(encoding="utf-8")), model=made)
 
 
-def requested(
-    request: Train, context: Context, tasks: dict[str, Task], own: Callable[[Path], Any] | None
-) -> Any:
+def requested(request: Train, context: Context, tasks: dict[str, Task], own: Callable[[Path], Any] | None) -> Any:
     """The recipe, with what the request and the context say of it."""
     from inkwash.training.recipe import load_recipe
 

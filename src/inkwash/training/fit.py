@@ -116,6 +116,7 @@ def fit(
     save: Callable[[Path], None] | None = None,
     model: Path | None = None,
     monitor: Monitor = CONSOLE,
+    until: int | None = None,
 ) -> Module:
     """Train `module` in place and return it with the averaged (EMA) weights, float32, in eval mode.
 
@@ -125,7 +126,8 @@ def fit(
     k = n * grad_accumulation + m. `preview(module, step)` draws samples with the averaged weights.
     `save(model)` writes what is of use, with the averaged weights, into the folder `model`: with each
     checkpoint and at the end. How far it is trained lies beside it in training.json: {"step", "steps"}.
-    `monitor` hears of steps, samples and lines to read, and may stop the training.
+    `monitor` hears of steps, samples and lines to read, and may stop the training; `until`: the step at which it
+    is stopped anyway.
 
     Randomness is seeded anew from (seed, k) in each micro-step and everything else is in the checkpoints, so
     a run that is killed and started again with the same arguments ends with the same bits (float32, 1 thread).
@@ -165,6 +167,7 @@ def fit(
         _check_same_run(settings, facts, folder)
         _restore(path, module, trained, averages, optimizer)
     start = done = facts["step"]
+    last = min(settings.steps, until or settings.steps)
 
     def write_model() -> None:
         if save is not None and model is not None:
@@ -173,7 +176,7 @@ def fit(
             with atomic(model / "training.json") as file:
                 file.write_text(json.dumps({"step": done, "steps": settings.steps}) + "\n")
 
-    if start < settings.steps:
+    if start < last:
         coming = _check_resources(weights, optimizer, device, folder)
         size = settings.batch_size * settings.grad_accumulation
 
@@ -199,7 +202,7 @@ def fit(
                 checkpoint.save(checkpoints, done, _state(module, trained, averages, optimizer), notes)
 
             kept, saved = start, (clock := time.monotonic())
-            while done < settings.steps and not monitor.stopped():
+            while done < last and not monitor.stopped():
                 micro = range(done * settings.grad_accumulation, (done + 1) * settings.grad_accumulation)
                 total, gradients = torch.zeros((), device=device), []
                 for value, parts in at_once(lambda k, first=done == start: gradient(k, first), micro):

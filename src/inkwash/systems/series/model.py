@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from inkwash import diffusion
 from inkwash.errors import UserError, unknown
+from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.series import baselines, metrics, transforms
 from inkwash.systems.series.data import Series, read_series
 from inkwash.systems.series.features import season
@@ -153,22 +155,28 @@ class Forecaster:
         context: int | None = None,
         lags: list[int] | None = None,
         settings: Settings | None = None,
+        monitor: Monitor = CONSOLE,
         **table: Any,
     ) -> Forecaster:
-        """Trains on a table (`read_series` says which keys it takes); in `folder`, a stopped run goes on.
+        """Trains on a table (`read_series` says which keys it takes); in `folder`, a stopped run goes on. A training
+        that `monitor` stops gives the forecaster so far.
 
         Raises UserError for data that cannot be read or are too short; the message says what to do.
         """
-        from inkwash.systems.series.train import learn
+        from inkwash.systems.series.train import begin, learn
         from inkwash.systems.series.train import settings as usual
+        from inkwash.training.fit import Stopped
 
         series = read_series(data, **table)
         info = transforms.plan(series, horizon, mode, context, lags)
         settings = settings or usual(mode)
-        if folder is not None:
-            return learn(series, info, Path(folder), settings)
-        with TemporaryDirectory() as place:
-            return learn(series, info, Path(place), settings)
+        forecaster = begin(series, info, settings.seed)
+        with TemporaryDirectory() if folder is None else nullcontext(folder) as place:
+            try:
+                learn(forecaster, series, Path(place), settings, monitor=monitor)
+            except Stopped as stop:
+                monitor.tell(Note(f"{stop}: this is the forecaster so far"))
+        return forecaster
 
     @property
     def device(self) -> torch.device:
