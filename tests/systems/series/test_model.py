@@ -12,7 +12,7 @@ from inkwash.errors import UserError
 from inkwash.systems.series import baselines, metrics, simulate, transforms
 from inkwash.systems.series.data import Series, read_series
 from inkwash.systems.series.model import Forecaster, hold, mirrored
-from inkwash.systems.series.train import FAITHFUL, IMPROVED, fit_forecaster, learn
+from inkwash.systems.series.train import FAITHFUL, IMPROVED, begin, fit_forecaster, learn
 
 
 def table(values, freq="D", names=None):
@@ -188,7 +188,8 @@ def test_a_known_law_is_learned_to_within_a_tenth(name, tmp_path):
     ends = [cut + law.horizon * k for k in range(100)]
     truth = np.stack([values[end : end + law.horizon] for end in ends])
     info = transforms.plan(law.series.before(cut), law.horizon)
-    forecaster = learn(law.series.before(cut), info, tmp_path, replace(IMPROVED, steps=450))
+    part = law.series.before(cut)
+    forecaster = learn(begin(part, info), part, tmp_path, replace(IMPROVED, steps=450))
     best = metrics.scores(baselines.rolled(law.future, values, ends, law.horizon, 100), truth)
     own = metrics.scores(forecaster.paths(law.series, ends, law.horizon, 100), truth)
     assert own["crps_sum"] < 1.1 * best["crps_sum"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,12 +15,13 @@ from torch import Tensor
 
 from inkwash import diffusion
 from inkwash.errors import UserError
+from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.series import transforms
 from inkwash.systems.series.data import Series, read_series, rolling
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.networks import TimeGrad
-from inkwash.training.fit import Settings, fit
-from inkwash.training.report import say
+from inkwash.training.fit import Settings, Stopped, fit
+from inkwash.weights.files import atomic
 
 PATIENCE = 2  # looks without a better one, then it is enough
 OUTLIER = 6.0  # of the changes that are learned: one devaluation would else outweigh a decade
@@ -30,12 +33,12 @@ FAITHFUL = Settings(
     batch_size=64,
     learning_rate=1e-2,
     warmup=600,
-    decay="cosine",
+    lr_decay="cosine",
     betas=(0.9, 0.999),
     weight_decay=1e-6,
-    ema=0.0,
+    ema_decay=0.0,
 )
-IMPROVED = Settings(steps=3000, batch_size=64, learning_rate=1e-3, warmup=50, weight_decay=0.01, ema=0.98)
+IMPROVED = Settings(steps=3000, batch_size=64, learning_rate=1e-3, warmup=50, weight_decay=0.01, ema_decay=0.98)
 
 
 def usual(mode: str) -> Settings:
@@ -69,8 +72,8 @@ class Recipe:
     known: list[str] = field(default_factory=list)
 
 
-def train(recipe: Recipe, folder: Path) -> Forecaster:
-    """Trains (or goes on with) the forecaster of a recipe in `folder`, and saves it in `folder`/model."""
+def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaster:
+    """Trains (or goes on with) the forecaster of a recipe in `folder`; it lies in `folder`/model."""
     if recipe.data.name.endswith((".tar.gz", ".tgz")):
         series, ends, _ = rolling(recipe.data)
         series = series.before(ends[0])
@@ -79,9 +82,8 @@ def train(recipe: Recipe, folder: Path) -> Forecaster:
         series = read_series(recipe.data, **how)
     series = series.before(recipe.until or len(series.values))
     info = transforms.plan(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
-    forecaster = learn(series, info, folder, recipe.fit)
-    forecaster.save(folder / "model")
-    return forecaster
+    forecaster = begin(series, info, recipe.fit.seed)
+    return learn(forecaster, series, folder, recipe.fit, folder / "model", monitor)
 
 
 def fit_forecaster(
@@ -93,21 +95,28 @@ def fit_forecaster(
     context: int | None = None,
     lags: list[int] | None = None,
     settings: Settings | None = None,
+    monitor: Monitor = CONSOLE,
     **table: Any,
 ) -> Forecaster:
-    """A forecaster trained on a table (`read_series` says which keys it takes); in `folder`, a stopped run goes on.
+    """A forecaster trained on a table (`read_series` says which keys it takes); in `folder`, a stopped run goes on. A
+    training that `monitor` stops gives the forecaster so far.
 
     Raises UserError for data that cannot be read or are too short; the message says what to do.
     """
     series = read_series(data, **table)
-    info = transforms.plan(series, horizon, mode, context, lags)
-    with TemporaryDirectory() as place:
-        return learn(series, info, Path(folder or place), settings or usual(mode))
+    settings = settings or usual(mode)
+    forecaster = begin(series, transforms.plan(series, horizon, mode, context, lags), settings.seed)
+    with TemporaryDirectory() if folder is None else nullcontext(folder) as place:
+        try:
+            learn(forecaster, series, Path(place), settings, monitor=monitor)
+        except Stopped as stop:
+            monitor.tell(Note(f"{stop}: this is the forecaster so far"))
+    return forecaster
 
 
-def learn(series: Series, info: transforms.Config, folder: Path, how: Settings) -> Forecaster:
-    """A forecaster trained on series, or on with the run in `folder`."""
-    torch.manual_seed(how.seed)
+def begin(series: Series, info: transforms.Config, seed: int = 0) -> Forecaster:
+    """A forecaster that knows of the series what is no matter of training: their sizes, and a regression."""
+    torch.manual_seed(seed)
     draw = transforms.windows(series, info)
     noise = "dilated" if info.mode == "faithful" else "dense"
     net = TimeGrad(len(info.names), info.inputs, noise=noise)
@@ -121,7 +130,15 @@ def learn(series: Series, info: transforms.Config, folder: Path, how: Settings) 
         covariance = rest.T @ rest / len(rest)
         diagonal = torch.diag(covariance.diagonal().clamp(min=1e-6))
         net.root.copy_(torch.linalg.cholesky(0.99 * covariance + 0.01 * diagonal))
-    forecaster = Forecaster(net, info)
+    return Forecaster(net, info)
+
+
+def learn(
+    forecaster: Forecaster, series: Series, folder: Path, how: Settings, model: Path | None = None,
+    monitor: Monitor = CONSOLE,
+) -> Forecaster:  # fmt: skip
+    """Trains a forecaster on series, or goes on with the run in `folder`; `model`: where it lies so far."""
+    net, info, draw = forecaster.network, forecaster.info, transforms.windows(series, forecaster.info)
 
     def batch(k: int, part: tuple[float, float] = (0.0, 1.0)) -> tuple[Tensor, Tensor, Tensor]:
         return transforms.view(info, net, draw(how.batch_size, np.random.default_rng([how.seed, k]), part))
@@ -137,19 +154,21 @@ def learn(series: Series, info: transforms.Config, folder: Path, how: Settings) 
             rest.flatten(0, 1), condition, times=times(info), generator=generator, mask=seen.flatten(0, 1)
         )
 
+    keep: dict[str, Any] = {"save": forecaster.save, "model": model, "monitor": monitor}
     if info.mode == "improved":
         begun = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-        steps = enough(net, loss, batch, folder / "search", how)
+        steps = enough(net, loss, batch, folder / "search", how, **keep)
         net.load_state_dict(begun)
         how = replace(how, steps=max(steps, 1))
-    fit(net, loss, batch, folder, how)
+    fit(net, loss, batch, folder, how, **keep)
     return forecaster
 
 
-def enough(net: TimeGrad, loss: Any, batch: Any, folder: Path, how: Settings) -> int:
+def enough(net: TimeGrad, loss: Any, batch: Any, folder: Path, how: Settings, monitor: Monitor, **keep: Any) -> int:
     """How long training is of use: trained on the first 85 % of the data, the loss on the rest tells.
 
-    0 if it is best left alone: normal noise about the regression is then all that there is to learn.
+    0 if it is best left alone: normal noise about the regression is then all that there is to learn. What was found
+    is kept in `folder`/losses.json.
     """
 
     def left() -> float:
@@ -158,12 +177,21 @@ def enough(net: TimeGrad, loss: Any, batch: Any, folder: Path, how: Settings) ->
             draws = ((batch(k, (0.85, 1.0)), torch.Generator().manual_seed(k)) for k in range(8))
             return float(np.mean([loss(*drawn).item() for drawn in draws]))
 
-    found = {0: left()}
+    file = folder / "losses.json"
+    found = {int(k): loss for k, loss in json.loads(file.read_text()).items()} if file.exists() else {0: left()}
     steps = 50
     while steps <= how.steps:
-        fit(net, loss, lambda k: batch(k, (0.0, 0.85)), folder, replace(how, steps=steps))
-        found[steps] = left()
-        say(f"{steps} steps: loss {found[steps]:.4f} on data that were not learned (untrained {found[0]:.4f})")
+        if steps not in found:
+            try:
+                fit(net, loss, lambda k: batch(k, (0.0, 0.85)), folder, how, monitor=monitor, until=steps, **keep)
+            except Stopped as stop:
+                if stop.step < steps:
+                    raise
+            found[steps] = left()
+            with atomic(file) as place:
+                place.write_text(json.dumps(found))
+            text = f"{steps} steps: loss {found[steps]:.4f} on data that were not learned (untrained {found[0]:.4f})"
+            monitor.tell(Note(text))
         if list(found.values()).index(min(found.values())) < len(found) - PATIENCE:
             break
         steps = steps * 3 // 2 + 25

@@ -37,7 +37,7 @@ def forecast(requests: list[ask.Forecast], context: Context) -> Iterator[Result]
             machine = {name: value for name, value in asked.items() if value is not None}
             forecaster = fit_forecaster(
                 series, horizon, folder / "run", mode=mode, context=request.context, lags=lags,
-                settings=replace(usual(mode), **machine),
+                settings=replace(usual(mode), **machine), monitor=context,
             )  # fmt: skip
         else:
             forecaster = context.model(request.model)
