@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 HERE = Path(__file__).parent
-RECIPE = 'task = "points"\n[fit]\nsteps = 400\nlearning_rate = 3e-3\nwarmup = 10\nema = 0.9\n'
+RECIPE = 'task = "points"\n[fit]\nsteps = 400\nlearning_rate = 3e-3\nwarmup = 10\nema_decay = 0.9\n'
 
 
 @pytest.fixture(scope="module")

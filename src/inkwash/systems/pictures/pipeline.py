@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 from PIL import Image
 
-from inkwash import __version__, diffusion
+from inkwash import diffusion
 from inkwash.codecs import latents
 from inkwash.codecs.pixels import on_white
 from inkwash.codecs.png import GeneratedImage
@@ -26,6 +26,7 @@ from inkwash.systems.pictures.prompts import emphasise, piece_weights, weigh
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.systems.tune import tuned
 from inkwash.training.tune import Task
+from inkwash.version import __version__
 from inkwash.weights.files import digest
 from inkwash.weights.shipped import HERE, describe, locate, shipped
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +26,6 @@ from inkwash.weights.shipped import describe, locate
 
 if TYPE_CHECKING:
     from inkwash.systems.report import Report
-    from inkwash.training.fit import Settings
 
 SAMPLERS = {
     name: diffusion.SAMPLERS[name]
@@ -68,13 +66,13 @@ class Forecast:
         """A fan chart, as PNG or SVG; see `plot.fan`."""
         from inkwash.systems.series.plot import fan
 
-        fan(self, Path(file), history, truth)
+        fan(self.quantile, Path(file), history, truth)
 
 
 class Forecaster:
     """A model of what comes next.
 
-    >>> forecaster = Forecaster.fit("sales.csv", horizon=30)
+    >>> forecaster = inkwash.load("exchange")
     >>> forecast = forecaster.forecast("sales.csv", samples=200, seed=7)
     >>> forecast.quantile(0.9)
     """
@@ -124,34 +122,6 @@ class Forecaster:
         for name, facts in (("config.json", self.network.config), ("system.json", asdict(self.info))):
             with atomic(folder / name) as file:
                 file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-    @classmethod
-    def fit(
-        cls,
-        data: Any,
-        horizon: int,
-        folder: str | Path | None = None,
-        *,
-        mode: str = "improved",
-        context: int | None = None,
-        lags: list[int] | None = None,
-        settings: Settings | None = None,
-        **table: Any,
-    ) -> Forecaster:
-        """Trains on a table (`read_series` says which keys it takes); in `folder`, a stopped run goes on.
-
-        Raises UserError for data that cannot be read or are too short; the message says what to do.
-        """
-        from inkwash.systems.series.train import learn
-        from inkwash.systems.series.train import settings as usual
-
-        series = read_series(data, **table)
-        info = transforms.plan(series, horizon, mode, context, lags)
-        settings = settings or usual(mode)
-        if folder is not None:
-            return learn(series, info, Path(folder), settings)
-        with TemporaryDirectory() as place:
-            return learn(series, info, Path(place), settings)
 
     @property
     def device(self) -> torch.device:
@@ -273,11 +243,11 @@ class Forecaster:
 
     def problem(self, request: Any, data: Path) -> tuple[Task, diffusion.Grid]:
         """What `tune` learns few steps for: steps of time drawn from the training table, in 100 steps."""
-        from inkwash.systems.series.train import view, windows
-
         series, rng = self.read(data, columns(request)), np.random.default_rng(request.seed)
         with torch.no_grad():
-            inputs, _, _ = view(self.info, self.network, windows(series, self.info)(request.samples, rng))
+            inputs, _, _ = transforms.view(
+                self.info, self.network, transforms.windows(series, self.info)(request.samples, rng)
+            )
             hidden = self.network.read(inputs)[0][:, self.info.context]
         process, shape = self.denoiser.process, (len(self.info.names),)
         improved = self.info.mode == "improved"
