@@ -5,7 +5,7 @@ import numpy as np
 
 from inkwash.codecs.png import write_png
 from inkwash.diffusion import child_seed
-from inkwash.systems.base import Progress, Result
+from inkwash.systems.base import Limit, Progress, Result
 from inkwash.systems.train import Task
 from inkwash.systems.train import train as train_by
 
@@ -13,7 +13,7 @@ from .model import picture
 
 
 def limits(folder):
-    return {"sampler": tuple(json.loads((folder / "system.json").read_text())["samplers"])}
+    return {"sampler": Limit(tuple(json.loads((folder / "system.json").read_text())["samplers"]))}
 
 
 def makes(facts):

@@ -12,15 +12,13 @@ from torch import Tensor, nn
 
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
-from inkwash.systems.language import engines
+from inkwash.systems.language import engines, train_classifier
 from inkwash.systems.language.controls import Wish
-from inkwash.systems.language.data import Corpus, read_corpus
+from inkwash.systems.language.data import Corpus, parts, read_corpus
+from inkwash.systems.language.model import Writer
 from inkwash.systems.language.vocabulary import PAD, Words, join, split
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
-
-EVERY = 40  # of so many sources (or texts) one is held out
-
 
 # how each engine is sampled, chosen on the sentences of E2E that are held out
 USUAL = {
@@ -60,14 +58,6 @@ class Recipe:
     heads: int = 4
     dropout: float = 0.0
     reader_steps: int = 0
-
-
-def parts(corpus: Corpus) -> tuple[Corpus, Corpus]:
-    """What is learned, and what is held out for choices: all sentences of one in forty sources, or texts."""
-    keys = [source or text for source, text in zip(corpus.sources, corpus.texts, strict=True)]
-    places = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    out = [places[key] % EVERY == EVERY - 1 for key in keys]
-    return tuple(corpus.part([i for i, held in enumerate(out) if held is wanted]) for wanted in (False, True))  # type: ignore[return-value]
 
 
 def network(recipe: Recipe, words: Words, sources: bool) -> Any:
@@ -113,8 +103,6 @@ def feed(recipe: Recipe, corpus: Corpus, words: Words) -> Callable[[int], dict[s
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     """Trains, or goes on; writes folder/model."""
-    from inkwash.systems.language.model import Writer
-
     taught, _ = parts(read_corpus(recipe.data))
     words = Words.learn(taught.texts + (taught.sources if recipe.source else []), recipe.at_least)
     if not words.words:
@@ -145,8 +133,6 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
         writer.save, folder / "model", monitor,
     )  # fmt: skip
     if recipe.reader_steps:
-        from inkwash.systems.language import train_classifier
-
         settings = Settings(recipe.reader_steps, 32, 1e-3, warmup=100, lr_decay="cosine", ema_decay=0.99)
         lesson = train_classifier.Recipe("reader", recipe.data, folder / "model", settings, grammar=False)
         train_classifier.train(lesson, folder / "reader", monitor, folder / "model")

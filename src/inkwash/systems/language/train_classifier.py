@@ -16,9 +16,9 @@ from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.language import grammar
 from inkwash.systems.language.controls import Reading
-from inkwash.systems.language.data import Corpus, mentions, read_corpus
+from inkwash.systems.language.data import Corpus, mentions, parts, read_corpus
+from inkwash.systems.language.model import Writer
 from inkwash.systems.language.networks import Reader
-from inkwash.systems.language.train import parts
 from inkwash.systems.language.vocabulary import Words, split
 from inkwash.training.data import batches
 from inkwash.training.fit import Loss, Settings, fit
@@ -47,8 +47,6 @@ class Recipe:
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE, into: Path | None = None) -> None:
     """Trains, or goes on; writes the writer with its reader into folder/model, or elsewhere."""
-    from inkwash.systems.language.model import Writer
-
     writer = Writer.load(recipe.writer, recipe.fit.device)
     if writer.info["engine"] == "next":
         raise UserError(f"{recipe.writer}: an autoregressive model cannot be steered; give one of diffusion")

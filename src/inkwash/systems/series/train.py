@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -40,7 +41,7 @@ FAITHFUL = Settings(
 IMPROVED = Settings(steps=3000, batch_size=64, learning_rate=1e-3, warmup=50, weight_decay=0.01, ema_decay=0.98)
 
 
-def settings(mode: str) -> Settings:
+def usual(mode: str) -> Settings:
     """The usual ones of a mode."""
     return FAITHFUL if mode == "faithful" else IMPROVED
 
@@ -85,10 +86,38 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaste
     return learn(forecaster, series, folder, recipe.fit, folder / "model", monitor)
 
 
+def fit_forecaster(
+    data: Any,
+    horizon: int,
+    folder: str | Path | None = None,
+    *,
+    mode: str = "improved",
+    context: int | None = None,
+    lags: list[int] | None = None,
+    settings: Settings | None = None,
+    monitor: Monitor = CONSOLE,
+    **table: Any,
+) -> Forecaster:
+    """A forecaster trained on a table (`read_series` says which keys it takes); in `folder`, a stopped run goes on. A
+    training that `monitor` stops gives the forecaster so far.
+
+    Raises UserError for data that cannot be read or are too short; the message says what to do.
+    """
+    series = read_series(data, **table)
+    settings = settings or usual(mode)
+    forecaster = begin(series, transforms.plan(series, horizon, mode, context, lags), settings.seed)
+    with TemporaryDirectory() if folder is None else nullcontext(folder) as place:
+        try:
+            learn(forecaster, series, Path(place), settings, monitor=monitor)
+        except Stopped as stop:
+            monitor.tell(Note(f"{stop}: this is the forecaster so far"))
+    return forecaster
+
+
 def begin(series: Series, info: transforms.Config, seed: int = 0) -> Forecaster:
     """A forecaster that knows of the series what is no matter of training: their sizes, and a regression."""
     torch.manual_seed(seed)
-    draw = windows(series, info)
+    draw = transforms.windows(series, info)
     noise = "dilated" if info.mode == "faithful" else "dense"
     net = TimeGrad(len(info.names), info.inputs, noise=noise)
     typical(series, info, net)
@@ -96,7 +125,7 @@ def begin(series: Series, info: transforms.Config, seed: int = 0) -> Forecaster:
         info = replace(info, walk=walks(info, net, draw))
         if not info.walk:
             regress(info, net, draw)
-        _, rest, seen = flat(view(info, net, draw(fitting(info), np.random.default_rng(3))))
+        _, rest, seen = flat(transforms.view(info, net, draw(fitting(info), np.random.default_rng(3))))
         rest = rest.clamp(-OUTLIER, OUTLIER) * seen
         covariance = rest.T @ rest / len(rest)
         diagonal = torch.diag(covariance.diagonal().clamp(min=1e-6))
@@ -109,10 +138,10 @@ def learn(
     monitor: Monitor = CONSOLE,
 ) -> Forecaster:  # fmt: skip
     """Trains a forecaster on series, or goes on with the run in `folder`; `model`: where it lies so far."""
-    net, info, draw = forecaster.network, forecaster.info, windows(series, forecaster.info)
+    net, info, draw = forecaster.network, forecaster.info, transforms.windows(series, forecaster.info)
 
     def batch(k: int, part: tuple[float, float] = (0.0, 1.0)) -> tuple[Tensor, Tensor, Tensor]:
-        return view(info, net, draw(how.batch_size, np.random.default_rng([how.seed, k]), part))
+        return transforms.view(info, net, draw(how.batch_size, np.random.default_rng([how.seed, k]), part))
 
     def loss(batch: tuple[Tensor, Tensor, Tensor], generator: torch.Generator) -> Tensor:
         inputs, rest, seen = batch
@@ -176,45 +205,7 @@ def times(info: transforms.Config) -> diffusion.losses.Times:
     return lambda count, generator=None: (diffusion.uniform_times(count, generator) * 100).ceil() / 100
 
 
-Draw = Callable[..., tuple[Tensor, Tensor, Tensor]]
 Rows = tuple[Tensor, Tensor, Tensor]  # of a regression: inputs (N, I), targets (N, D), and where there are any
-
-
-def windows(series: Series, info: transforms.Config) -> Draw:
-    """A function from a number and a random generator to so many windows of context and horizon, with their history:
-    values (B, M, D), filled, what of them was seen, and features (B, L, F).
-
-    part: from where to where in the series they may lie, as shares of its length."""
-    raw = series.values.to_numpy(np.float64)
-    values, seen = torch.from_numpy(transforms.filled(raw)), torch.from_numpy(~np.isnan(raw))
-    told = torch.from_numpy(transforms.features(series, info, 0))
-    length, reach = info.context + info.horizon, max(info.lags)
-
-    def draw(
-        count: int, rng: np.random.Generator, part: tuple[float, float] = (0.0, 1.0)
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        last = max(int(part[1] * len(values)), reach + length)
-        first = min(
-            int(part[0] * len(values)) + reach + length, last
-        )  # one window, if the part is too short for more
-        starts = torch.from_numpy(rng.integers(first, last + 1, count)) - reach - length
-        rows = starts[:, None] + torch.arange(reach + length)
-        return values[rows], seen[rows], told[rows[:, reach:]]
-
-    return draw
-
-
-def view(
-    info: transforms.Config, net: TimeGrad, window: tuple[Tensor, Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs (B, L, I), what diffusion learns (B, L, D), and where it was seen."""
-    values, seen, told = window
-    reach = max(info.lags)
-    scale = transforms.measure(
-        info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context]
-    )
-    inputs = transforms.told(info, net, values, seen, told, scale)
-    return inputs, transforms.asked(info, net, values, inputs, scale), seen[:, reach:]
 
 
 def typical(series: Series, info: transforms.Config, net: TimeGrad) -> None:
@@ -235,7 +226,7 @@ def typical(series: Series, info: transforms.Config, net: TimeGrad) -> None:
         raise UserError(f"'{name}' has values above 3e38, which float32 does not have: divide it by a power of ten")
 
 
-def walks(info: transforms.Config, net: TimeGrad, draw: Draw) -> bool:
+def walks(info: transforms.Config, net: TimeGrad, draw: transforms.Draw) -> bool:
     """Whether the past does not tell which way the series will go.
 
     A ridge regression of the mean change over the horizon, fitted on windows of the first four fifths of the data,
@@ -244,7 +235,7 @@ def walks(info: transforms.Config, net: TimeGrad, draw: Draw) -> bool:
     """
 
     def told(part: tuple[float, float], seed: int) -> Rows:
-        inputs, steps, seen = view(info, net, draw(fitting(info), np.random.default_rng(seed), part))
+        inputs, steps, seen = transforms.view(info, net, draw(fitting(info), np.random.default_rng(seed), part))
         ahead = steps[:, info.context :].cumsum(1).mean(1)  # nothing is taken off yet: steps are changes
         return inputs[:, info.context].double(), ahead.double(), seen[:, info.context :].any(1).double()
 
@@ -253,11 +244,11 @@ def walks(info: transforms.Config, net: TimeGrad, draw: Draw) -> bool:
     return bool((errors.amin(0) > 0.9 * errors[-1]).double().mean() > 0.5)
 
 
-def regress(info: transforms.Config, net: TimeGrad, draw: Draw) -> None:
+def regress(info: transforms.Config, net: TimeGrad, draw: transforms.Draw) -> None:
     """Fits what a linear regression says of the next change of each series; each has its own ridge, chosen on windows
     of the last fifth of the data."""
     early, late, whole = (
-        flat(view(info, net, draw(fitting(info), np.random.default_rng(seed), part)))
+        flat(transforms.view(info, net, draw(fitting(info), np.random.default_rng(seed), part)))
         for seed, part in enumerate([(0.0, 0.8), (0.8, 1.0), (0.0, 1.0)])
     )
     best = torch.stack([left(late, location) for location in ridges(early)]).argmin(0)
