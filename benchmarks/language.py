@@ -1,7 +1,7 @@
 """Controlled sentences: the two diffusion engines beside a plain autoregressive model with best-of-50.
 
     pip install '.[language]'
-    inkwash train recipes/e2e-next.toml --data e2e_trainset.csv.gz
+    inkwash train e2e-next --data e2e_trainset.csv.gz
     python benchmarks/language.py --data e2e_devset.csv.gz --rival runs/e2e-next/model
 
 Each column may be measured by itself (--column), and the report keeps the others. With --paper, the folder of a

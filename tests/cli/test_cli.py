@@ -265,8 +265,7 @@ def test_nothing_that_is_not_ours_is_replaced(tiny_folder, tmp_path, monkeypatch
     (tmp_path / "report.json").unlink()
     assert main(["evaluate", str(tiny_folder), "-o", "."]) == 2
     assert "nearest.png: this file would be lost" in capsys.readouterr().err
-    recipe = Path(inkwash.__file__).parents[2] / "recipes" / "autoencoder.toml"
-    assert main(["train", str(recipe), "--data", ".", "--out", "."]) == 2
+    assert main(["train", "autoencoder", "--data", ".", "--out", "."]) == 2
     assert "vae: it is there, and no training here made it" in capsys.readouterr().err
     for name in ("fox-again.png", "cat.png", "nearest.png", "vae/config.json"):
         assert (tmp_path / name).read_text() == "mine"

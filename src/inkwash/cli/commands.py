@@ -19,7 +19,7 @@ from inkwash.progress import Console, Progress
 from inkwash.systems import of_task, system_of, systems
 from inkwash.systems.base import File, Request, Verb, options, resolve
 from inkwash.systems.train import task_of
-from inkwash.weights.shipped import locate
+from inkwash.weights.shipped import locate, recipes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,7 +47,7 @@ def main_options(
 HANDED = {
     "train": (
         "RECIPE_OR_SYSTEM",
-        "Train a model by a recipe (.toml), or a system's on data of your own.",
+        "Train a model by a recipe, a file or the name of one that ships, or a system's on data of your own.",
     ),
     "evaluate": ("MODEL", "Measure a model beside the simplest baselines."),
     "tune": ("MODEL", "Learn how to sample a model in few steps."),
@@ -66,9 +66,10 @@ def handed(arguments: list[str]) -> list[str]:
             return [words[target].name, word, *rest[1:]]
         if not target:
             return arguments
-        if not Path(target).is_file():
-            raise unknown("recipe", target, [*systems(), *(str(file) for file in Path("recipes").glob("*.toml"))])
-        system = of_task(task_of(Path(target)))
+        recipe = Path(target) if Path(target).is_file() else recipes().get(target)
+        if recipe is None:
+            raise unknown("recipe", target, [*systems(), *recipes()])
+        system, rest[0] = of_task(task_of(recipe)), str(recipe)
     else:
         if not target and word == "export":
             return arguments
