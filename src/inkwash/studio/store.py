@@ -1,8 +1,8 @@
 """The table of jobs: what is written here outlives any process.
 
 A job is `queued`, then `running` under the lease of one worker, then `done`, `failed` or `cancelled`; a lasting
-one may be `paused` between. Who writes for a running job must still hold it: a worker that was given up for dead finds
-the job another's, and writes nothing.
+one may be `paused` between. Who writes for a running job must still hold it: a worker that was given up for dead
+finds the job another's, and writes nothing.
 """
 
 from __future__ import annotations
