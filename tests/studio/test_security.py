@@ -18,6 +18,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from inkwash.studio.guard import allowed_host
+from inkwash.studio.who import Bucket
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -26,9 +28,7 @@ from inkwash.errors import UserError
 from inkwash.studio import accounts, uploads
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.engine import Settings
-from inkwash.studio.guard import allowed_host
 from inkwash.studio.store import Refused
-from inkwash.studio.who import Bucket
 
 
 @pytest.fixture(scope="module")
