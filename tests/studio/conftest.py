@@ -154,3 +154,9 @@ def asked(n: int = 1, seed: int = 7, previews: int = 0, **more) -> NewJob:
 def fox(client: httpx.Client, prompt: str = "a fox", **more) -> httpx.Response:
     """The answer to who asks for pictures."""
     return client.post("/api/jobs/pictures/generate", json={"prompt": prompt, **more})
+
+
+def sent(client: httpx.Client, data: bytes, name: str = "fox.png") -> dict[str, str]:
+    """What a request says of a file that the client has sent."""
+    (upload,) = client.post("/api/uploads", files={"files": (name, data)}).json()
+    return {"sha256": upload["sha256"], "name": upload["name"]}

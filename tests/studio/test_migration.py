@@ -15,9 +15,9 @@ from inkwash.studio.worker import ModelCache, Worker
 from tests.studio.conftest import Grey
 
 ASK = {
-    "prompt": "a red fox", "negative": "", "model": "emoji", "style": None, "n": 3, "seed": 2**64 - 3, "sampler": None,
-    "steps": None, "guidance": 1.5, "size": None, "transparent": False, "image": None, "mask": None, "strength": None,
-    "border": None, "previews": 2,
+    "prompt": "a red fox", "negative": "", "model": "emoji", "style": None, "n": 3, "seed": 2**64 - 3,
+    "sampler": None, "steps": None, "guidance": 1.5, "size": None, "transparent": False, "image": None, "mask": None,
+    "strength": None, "border": None, "previews": 2,
 }  # fmt: skip
 
 

@@ -1,11 +1,14 @@
 """The queue is fair by planned seconds, long jobs let others come between, and nothing is saved up by being away."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkwash.studio import accounts
 from inkwash.studio.errors import APIError
+from inkwash.studio.library import NewFile
 from inkwash.studio.store import TURN, NewJob, NewResult, Store
 from tests.studio.conftest import asked
 
@@ -141,11 +144,7 @@ def test_a_paused_jobs_uploads_stay_and_closing_an_account_ends_it(store, user):
     id = store.submit(user, training()._replace(request={"data": {"sha256": "0" * 64, "name": "x"}}))["id"]
     store.pause(id, user)
     with store.files.staged(b"x", ".csv") as content:
-        from inkwash.studio.library import NewFile
-
         store.upload(user, [NewFile(content._replace(sha256="0" * 64), "x.csv")])
-    import time
-
     store.forget_uploads(time.time() + 1)
     assert store.uploaded("0" * 64, user)
     accounts.change_user(store, user, active=False)
