@@ -59,7 +59,7 @@ def test_a_full_disk_takes_nothing_in_loses_nothing_and_goes_on_when_there_is_ro
             answers = [client.post("/api/uploads", files={"files": noise(seed)}) for seed in range(1, 12)]
             assert answers[0].status_code == 201 and answers[-1].status_code == 507
             assert answers[-1].json()["error"]["code"] == "disk_full"
-            assert fox(client).status_code == 507
+            until(lambda: fox(client).status_code == 507)
             until(lambda: client.get("/healthz").json()["status"] == "disk full")
             half = client.get(f"/api/jobs/{job}").json()
             assert half["status"] in ("queued", "running") and len(half["results"]) < 6
