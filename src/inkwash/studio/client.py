@@ -23,10 +23,10 @@ from uuid import uuid4
 
 from PIL import Image
 
-from inkwash import __version__
 from inkwash.codecs.png import KEY, GeneratedImage
 from inkwash.errors import UserError, unknown
 from inkwash.systems.pictures.data import opened
+from inkwash.version import __version__
 from inkwash.weights.files import atomic
 
 try:
