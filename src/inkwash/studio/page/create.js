@@ -1,7 +1,7 @@
 // The form of a verb of a system: what can be asked, how long it will take, and its submission.
 import { make, setText } from "./dom.js";
-import { control } from "./fields.js";
-import { duration, label, t } from "./i18n.js";
+import { control, isLong } from "./fields.js";
+import { duration, explained, label, t } from "./i18n.js";
 import { clearEnded, show } from "./jobs.js";
 import { findSystem, findVerb, load, loadModels, models, modelsOf, systems, takesFiles } from "./registry.js";
 import { attempt, quietly, request, say } from "./server.js";
@@ -38,8 +38,11 @@ function open(systemName, verbName) {
   if (current !== forms.get(key)) {
     current = forms.get(key);
     const { controls, model, isForemost } = current;
-    const nodes = (wanted) => controls.filter((one) => one !== model && wanted(one.field)).map(({ node }) => node);
+    const others = controls.filter((one) => one !== model);
+    const shape = ({ field }) => (isLong(field) ? 0 : takesFiles(field) ? 2 : 1);
+    const nodes = (wanted) => others.filter(({ field }) => wanted(field)).map(({ node }) => node);
     main.replaceChildren(...nodes(isForemost));
+    others.sort((one, other) => shape(one) - shape(other)); // of a shape side by side
     more.replaceChildren(...nodes((field) => !isForemost(field)));
     document.getElementById("model").replaceChildren(...(model ? [model.node] : []));
     more.closest("details").open = !main.childElementCount;
@@ -71,7 +74,7 @@ function render() {
   systemMenu.replaceChildren(...systems.map(option));
   systemMenu.value = system.name;
   verbs.replaceChildren(...system.verbs.map((one) => tab(system, one, one === verb)));
-  help.textContent = verb.help;
+  help.textContent = explained(`${system.name}/${verb.name}`, verb.help);
   submit.textContent = label("verb", verb.name);
   submit.disabled = !system.available;
   if (!system.available) say(form, t("form.missing", { missing: system.missing }), true);

@@ -97,7 +97,7 @@ function valueField(field, isForemost) {
       const options = [["", none], ...choices.map((value) => [value, called("choice", value)])];
       return isForemost && choices.length <= CHIPS ? chips(field.name, options) : menu(field.name, options);
     }
-    if (isWords(field) && (field.many || field.longest >= LONG)) {
+    if (isLong(field)) {
       const area = make("textarea", { name: field.name, rows: 2, placeholder: hint || (field.many ? t("form.lines") : "") });
       if (field.longest && !field.many) area.maxLength = field.longest;
       if (isForemost && !field.many) area.enterKeyHint = "go"; // Enter sends the form
@@ -154,6 +154,7 @@ function valueField(field, isForemost) {
 }
 
 const isWords = ({ kind }) => kind === "str";
+export const isLong = (field) => isWords(field) && !field.choices.length && (field.many || field.longest >= LONG);
 
 /** What a text says, as the request holds it; whole numbers that JavaScript would round stay text. */
 function read(field, text) {

@@ -14,7 +14,7 @@ export function fileField(field) {
 
   const input = make("input", { type: "file", name: field.name, multiple: hasMany, accept: isFolder ? "" : field.media });
   const folder = make("input", { type: "file", webkitdirectory: true, data: { label: "files.folder" } });
-  const picker = (node, text) => make("label", { className: "button" }, node, make("span", { data: { text } }));
+  const picker = (node, text) => make("label", { className: "button picker" }, node, make("span", { data: { text } }));
   const list = make("ul", { className: "files" });
   const node = frame(
     field,

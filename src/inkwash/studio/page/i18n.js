@@ -18,6 +18,9 @@ export function label(kind, name) {
   return texts[`${kind}.${name}`] ?? words.charAt(0).toUpperCase() + words.slice(1);
 }
 
+/** What a verb or an option says of itself, in the language if a text does. */
+export const explained = (name, help) => texts[`help.${name}`] ?? help;
+
 export const other = () => (language === "en" ? "zh" : "en");
 
 export function preferred() {
@@ -37,13 +40,14 @@ export async function speak(wish) {
 }
 
 /**
- * Fills in what is named by data-text, data-name (a kind and a name, for `label`), data-hint (in an empty field) and
- * data-label (for screen readers).
+ * Fills in what is named by data-text, data-name (a kind and a name, for `label`), data-help (with what the API says),
+ * data-hint (in an empty field) and data-label (for screen readers).
  */
 export function translate(root) {
   const all = (name) => [...(root.matches(name) ? [root] : []), ...root.querySelectorAll(name)];
   for (const node of all("[data-text]")) node.textContent = t(node.dataset.text);
   for (const node of all("[data-name]")) node.textContent = label(...node.dataset.name.split("/"));
+  for (const node of all("[data-help]")) node.textContent = explained(node.dataset.help, node.dataset.said);
   for (const node of all("[data-hint]")) node.placeholder = t(node.dataset.hint);
   for (const node of all("[data-label]")) node.setAttribute("aria-label", t(node.dataset.label));
 }
@@ -58,7 +62,7 @@ export function duration(seconds) {
 
 export function size(bytes) {
   const [per, unit] = bytes < 1e6 ? [1e3, "kilobyte"] : bytes < 1e9 ? [1e6, "megabyte"] : [1e9, "gigabyte"];
-  return amount(bytes / per, unit, "short");
+  return amount(Math.max(bytes / per, 0.1), unit, "short");
 }
 
 export const moment = (seconds) => new Date(1000 * seconds).toLocaleString(TAGS[language]);

@@ -13,7 +13,9 @@ export function tile(result, open, isLarge = false) {
   const inside = face(result, isLarge);
   const isPicture = inside.tagName === "IMG";
   const opener = make("button", { type: "button", className: "open", title: result.title, onclick: () => open(result) }, inside);
-  if (!isPicture) opener.append(make("span", { className: "caption", textContent: result.title }));
+  const kind = `${label("system", result.system)} · ${label("verb", result.verb)}`;
+  const caption = inside.textContent === result.title ? kind : result.title;
+  if (!isPicture) opener.append(make("span", { className: "caption", textContent: caption }));
   const node = make("article", { className: isPicture ? "tile" : "tile wide", data: { id: result.id } }, opener);
   const [first] = result.files;
   if (kindOf(first) === "audio") node.append(player(first));
