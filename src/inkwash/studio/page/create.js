@@ -181,6 +181,7 @@ export async function recover(file) {
   const body = new FormData();
   body.append("file", file);
   const found = await attempt(form, () => request("POST", "/api/recipe", body));
+  if (found && !findVerb(found.system, found.verb)) return say(form, t("error.recipe"), true);
   if (found) use({ ...found, values: found.request, text: recovered(found.verb) });
   else form.scrollIntoView();
 }

@@ -82,18 +82,18 @@ function valueField(field, isForemost) {
 
   function render() {
     const { value } = input;
-    const usual = limit.default ?? field.default;
-    const fresh = widget(usual === null || usual === "" ? null : written(field, usual));
+    const usual = written(field, limit.default ?? field.default);
+    const fresh = widget(usual);
     identify(fresh, input.id);
     input.replaceWith(fresh);
     input = fresh;
     write(value);
   }
   function widget(usual) {
-    const choices = (limit.choices ?? field.choices).map(String);
-    const hint = usual === null ? example(field.name) : t("form.default_is", { value: called("choice", usual) });
+    const choices = (limit.choices?.length ? limit.choices : field.choices).map(String);
+    const hint = usual ? t("form.default_is", { value: called("choice", usual) }) : example(field.name);
     if (!field.many && choices.length) {
-      const none = usual === null ? t(field.required ? "form.choose" : "form.default") : hint;
+      const none = usual ? hint : t(field.required ? "form.choose" : "form.default");
       const options = [["", none], ...choices.map((value) => [value, called("choice", value)])];
       return isForemost && choices.length <= CHIPS ? chips(field.name, options) : menu(field.name, options);
     }

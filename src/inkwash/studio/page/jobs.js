@@ -10,11 +10,13 @@ import { attempt, quietly, request } from "./server.js";
 const MOST = 12; // cards: a program may have put thousands in the queue
 const EMPTY = 16; // places of results that are still to come, at most
 const AGAIN = 4000; // milliseconds
+const DAY = 86_400; // seconds
 const OPEN = ["queued", "running", "paused"];
 const place = document.getElementById("jobs");
 const cards = new Map(); // by the job's id
 const removed = new Set();
 
+const isLasting = ({ system, verb }) => findVerb(system, verb)?.lasting ?? false;
 const hasEnded = (job) => !OPEN.includes(job.status);
 const areOpen = () => [...cards.values()].map((card) => card.job).filter((job) => !hasEnded(job));
 
@@ -23,7 +25,7 @@ export function show(job) {
   addResults(job.results);
   if (removed.has(job.id) || (!cards.has(job.id) && cards.size >= MOST && job.status !== "running")) return;
   const card = cards.get(job.id) ?? newCard(job);
-  if (hasEnded(card.job) || job.changed < card.job.changed) return;
+  if (job.changed < card.job.changed || (hasEnded(card.job) && job.changed === card.job.changed)) return;
   const made = job.results.find(({ model }) => model)?.model;
   const isNew = made && !card.job.results.some(({ model }) => model);
   card.job = job;
@@ -38,6 +40,13 @@ export async function catchUp() {
   const missed = areOpen().filter((job) => !found.some(({ id }) => id === job.id));
   const ended = await Promise.all(missed.map((job) => request("GET", `/api/jobs/${job.id}`)));
   [...ended, ...found.reverse()].forEach(show);
+}
+
+/** Trainings that failed not long ago: they can go on from their last checkpoint. */
+export async function recall() {
+  const failed = await request("GET", `/api/jobs?status=failed&limit=${MOST}`);
+  const isRecent = ({ changed }) => changed > Date.now() / 1000 - DAY;
+  failed.filter((job) => isRecent(job) && isLasting(job)).reverse().forEach(show);
 }
 
 export function clearEnded() {
@@ -57,7 +66,7 @@ function remove(card) {
 
 function newCard(job) {
   const node = document.getElementById("job").content.cloneNode(true).firstElementChild;
-  const card = { node, job: { ...job, status: "queued", results: [] }, tiles: new Map(), isUsed: false };
+  const card = { node, job: { ...job, status: "queued", changed: 0, results: [] }, tiles: new Map(), isUsed: false };
   node.querySelector("h3").textContent = titleOf(job);
   for (const name of ["pause", "resume", "stop", "cancel"]) {
     node.querySelector(`.${name}`).onclick = () => {
@@ -88,19 +97,19 @@ function render(card) {
   const { node, job } = card;
   const { status, system, verb, progress, notes } = job;
   const find = (what) => node.querySelector(what);
-  const isLasting = findVerb(system, verb)?.lasting ?? false;
+  const lasts = isLasting(job);
   const kind = [label("system", system), label("verb", verb), ...(job.model ? [called("model", job.model)] : [])];
   setText(find(".kind"), kind.join(" · "));
   setText(find(".state"), stateOf(job));
   find(".state").classList.toggle("bad", status === "failed");
   setText(find(".step"), progress ? stepOf(job) : "");
   setText(find(".notes"), notes.join("\n"));
-  find(".pause").hidden = !isLasting || status !== "running";
-  find(".resume").hidden = status !== "paused";
-  find(".stop").hidden = !isLasting || !["running", "paused"].includes(status);
+  find(".pause").hidden = !lasts || status !== "running";
+  find(".resume").hidden = status !== "paused" && !(lasts && status === "failed");
+  find(".stop").hidden = !lasts || !["running", "paused"].includes(status);
   find(".cancel").hidden = hasEnded(job);
-  find(".again").hidden = isLasting || !hasEnded(job);
-  find("progress").hidden = status !== "running" && status !== "paused";
+  find(".again").hidden = lasts || !hasEnded(job);
+  find("progress").hidden = status !== "running";
   renderBar(find("progress"), job);
   renderResults(card, find(".results"));
 }

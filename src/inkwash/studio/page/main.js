@@ -2,7 +2,7 @@
 import { prepare, recover } from "./create.js";
 import { clear, list, nameSystems } from "./gallery.js";
 import { other, preferred, size, speak, t } from "./i18n.js";
-import { catchUp, clearAll, show } from "./jobs.js";
+import { catchUp, clearAll, recall, show } from "./jobs.js";
 import { attempt, listen, quietly, request } from "./server.js";
 
 const part = (id) => document.getElementById(id);
@@ -30,7 +30,7 @@ async function enter() {
 function here() {
   part("gone").hidden = true;
   list();
-  quietly(catchUp());
+  quietly(recall().then(catchUp));
 }
 
 function shut() {
