@@ -7,8 +7,10 @@ host, an error, a violation of the content security policy, or a dialog of the b
 import base64
 import hashlib
 import json
+import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -33,6 +35,7 @@ from inkwash.studio.store import identity
 from inkwash.studio.tables import jobs
 from tests.house import path_with_points
 from tests.studio.conftest import Running
+from tests.studio.test_crash import workers_of
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install 'inkwash[dev]'")
 expect = playwright.expect
@@ -761,7 +764,8 @@ def test_a_training_is_paused_killed_resumed_and_stopped(studio, person, tmp_pat
     card.locator(".resume").click()
     expect(card.locator(".state")).to_have_text(EN["jobs.running"])
     expect(card.locator(".step")).to_contain_text("of 200000")
-    kill_worker(studio)
+    (worker,) = workers_of(studio.process.pid)
+    os.kill(worker, signal.SIGKILL)
     expect(card.locator(".state")).to_have_text(EN["jobs.running"])
     expect(card.locator(".step")).to_contain_text("of 200000")
     card.locator(".stop").click()
@@ -1034,7 +1038,8 @@ def fits(page):
     """Nothing is beyond the right edge, and what is touched is large enough."""
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
     assert page.evaluate("() => visualViewport.width") == 390  # the browser did not zoom out
-    touched = "button, .button, .chip, .tab, summary, select, textarea, .check, input:not([type=radio]):not([type=checkbox])"
+    touched = "button, .button, .chip, .tab, summary, select, textarea, .check, "
+    touched += "input:not([type=radio]):not([type=checkbox])"
     for node in page.locator(touched).locator("visible=true").all():
         box = node.bounding_box()
         assert box["height"] >= 40 and box["width"] >= 40, (node.inner_html(), box)
