@@ -13,8 +13,8 @@ import statsmodels.api
 import torch
 from vega_datasets import local_data
 
+from inkwash.systems.series.data import read_series
 from inkwash.systems.series.model import Forecaster
-from inkwash.systems.series.reading import read_series
 from inkwash.weights.files import atomic
 
 DOCS = Path("docs")

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from inkwash.systems.series import baselines, metrics, simulate, views
+from inkwash.systems.series import baselines, metrics, simulate, transforms
+from inkwash.systems.series.data import Series, rolling
 from inkwash.systems.series.evaluate import compared, deep_ar, simple, truths
 from inkwash.systems.series.features import season
-from inkwash.systems.series.reading import Series, rolling
 from inkwash.systems.series.train import learn, settings
 from inkwash.weights.files import atomic
 
@@ -195,7 +195,9 @@ def trained_paths(
     clock = time.process_time()
     part = series.before(ends[0])
     with TemporaryDirectory() as folder:
-        forecaster = learn(part, views.plan(part, horizon, mode), Path(folder), replace(settings(mode), seed=seed))
+        forecaster = learn(
+            part, transforms.plan(part, horizon, mode), Path(folder), replace(settings(mode), seed=seed)
+        )
     if models is not None:
         forecaster.save(models / mode)
     training = time.process_time() - clock

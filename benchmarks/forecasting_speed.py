@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 
-from inkwash.networks.timegrad import TimeGrad
 from inkwash.systems.series import metrics
+from inkwash.systems.series.data import rolling
 from inkwash.systems.series.evaluate import truths
 from inkwash.systems.series.model import Forecaster
-from inkwash.systems.series.reading import rolling
+from inkwash.systems.series.networks import TimeGrad
 from inkwash.weights.files import atomic
 
 BATCH, LENGTH, DIMS, INPUTS, ROUNDS = 64, 60, 8, 28, 7
@@ -97,12 +97,12 @@ def theirs() -> Callable[[], None]:
 def ours(mode: str) -> Callable[[], None]:
     """The improved mode reads longer windows, 90 steps, and is told more of each."""
     from inkwash import diffusion
-    from inkwash.systems.series import views
+    from inkwash.systems.series import transforms
     from inkwash.systems.series.train import times
 
     improved = mode == "improved"
     context, lags = (60, [1, 2, 5, 10]) if improved else (30, [1, 2])
-    info = views.Info([str(i) for i in range(DIMS)], "B", 30, context, lags, mode)
+    info = transforms.Config([str(i) for i in range(DIMS)], "B", 30, context, lags, mode)
     network = TimeGrad(DIMS, info.inputs, noise="dense" if improved else "dilated")
     denoiser = Forecaster(network, info).denoiser
     assert isinstance(denoiser, diffusion.Denoiser)

@@ -13,12 +13,12 @@ import json
 import time
 from pathlib import Path
 
-from inkwash.codecs.words import join
 from inkwash.systems.language.controls import Wish
+from inkwash.systems.language.data import read_corpus
 from inkwash.systems.language.evaluate import Judge, best_of, evaluate, paper, spoken, successes, surprised
 from inkwash.systems.language.evaluate import facts as facts_of
 from inkwash.systems.language.model import Writer
-from inkwash.systems.language.reading import read_corpus
+from inkwash.systems.language.vocabulary import join
 from inkwash.weights.files import atomic
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "language.json"

@@ -22,10 +22,10 @@ import torch
 import inkwash
 from inkwash.codecs.pixels import on_white
 from inkwash.systems.pictures import emoji_data
-from inkwash.systems.pictures.drawing import SAMPLERS
 from inkwash.systems.pictures.emoji_data import Emoji
 from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, wilson_interval
 from inkwash.systems.pictures.model import Pictures
+from inkwash.systems.pictures.pipeline import SAMPLERS
 from inkwash.weights.files import atomic
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "solvers.json"

@@ -4,10 +4,10 @@ import torch
 
 from inkwash.codecs.text import TextCodec
 from inkwash.networks.autoencoder import Autoencoder
-from inkwash.networks.mean_predictor import MeanPredictor
 from inkwash.networks.unet import UNet
-from inkwash.systems.pictures.drawing import TEXT_ENCODER, Info
 from inkwash.systems.pictures.model import Pictures
+from inkwash.systems.pictures.networks import MeanPredictor
+from inkwash.systems.pictures.pipeline import TEXT_ENCODER, Config
 from inkwash.systems.pictures.upsampler import Upsampler, on_torch
 
 
@@ -24,7 +24,7 @@ def tiny(latent: bool = False, sketch: bool = False, **changes) -> Pictures:
     """A small model of 16 x 16 pictures with random weights, the last layer included; if asked for, of latents or
     with a sketch."""
     torch.manual_seed(0)
-    info = Info(**{"size": 16, "patch": 4, "styles": ["flat", "noto"], "steps": 3, **changes})
+    info = Config(**{"size": 16, "patch": 4, "styles": ["flat", "noto"], "steps": 3, **changes})
     vae = tiny_autoencoder() if latent else None
     channels = 6 if latent else 48
     unet = UNet(

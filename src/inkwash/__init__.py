@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from inkwash.studio.client import AsyncStudio as AsyncStudio
     from inkwash.studio.client import Studio as Studio
     from inkwash.systems.language.model import Writer
-    from inkwash.systems.pictures.drawing import Drawing
+    from inkwash.systems.pictures.pipeline import Pipeline
     from inkwash.systems.series.model import Forecaster
 
 __version__ = "0.1.0"
@@ -26,7 +26,7 @@ def load(
     precision: str = "float32",
     runtime: str | None = None,
     threads: int | None = None,
-) -> Drawing | Forecaster | Writer:
+) -> Pipeline | Forecaster | Writer:
     """A model by its shipped name, or from a folder that inkwash saved.
 
     runtime: "onnx" draws faster on a CPU and loads no torch, "torch" runs everywhere; if not given, the first where

@@ -16,8 +16,8 @@ from inkwash.cli.context import unused
 from inkwash.codecs.png import read_recipe, write_png
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures import emoji_data
-from inkwash.systems.pictures.drawing import SAMPLERS, Info
 from inkwash.systems.pictures.model import Pictures
+from inkwash.systems.pictures.pipeline import SAMPLERS, Config
 from tests.models import tiny
 
 
@@ -99,7 +99,7 @@ def wordless(folder):
         cross_attention_dim=None,
         norm_num_groups=4,
     )
-    Pictures(unet, Info(size=16)).save(folder)
+    Pictures(unet, Config(size=16)).save(folder)
 
 
 def test_again_over_the_file_itself_compares_before_it_writes(tiny_folder, tmp_path, capsys):

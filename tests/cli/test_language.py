@@ -5,8 +5,8 @@ import json
 import pytest
 
 from inkwash.cli import main
-from inkwash.codecs.words import split
 from inkwash.errors import UserError
+from inkwash.systems.language.vocabulary import split
 from tests.systems.language.toy import SENTENCES, read, writer
 
 

@@ -11,19 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from inkwash import networks
+from inkwash import networks, systems
 from inkwash.networks.autoencoder import Autoencoder
 from inkwash.networks.concat import ConcatUNet
-from inkwash.networks.dit import DiT
-from inkwash.networks.efficientnet import EfficientNetLite0
-from inkwash.networks.mean_predictor import MeanPredictor
 from inkwash.networks.text import TextEncoder
-from inkwash.networks.timegrad import TimeGrad
 from inkwash.networks.unet import UNet
-from inkwash.networks.words import MaskedDenoiser, NextWord, Reader, VectorDenoiser
+from inkwash.systems.language.networks import MaskedDenoiser, NextWord, Reader, VectorDenoiser
+from inkwash.systems.pictures.efficientnet import EfficientNetLite0
+from inkwash.systems.pictures.networks import MeanPredictor
 from inkwash.systems.pictures.train_autoencoder import Discriminator
+from inkwash.systems.series.networks import TimeGrad
 from tests.networks.test_unet import CONFIGS, inputs
-from tests.networks.test_words import SMALL
+from tests.systems.language.test_networks import SMALL
 
 LAYERS = nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding
 TIME, LABEL = torch.tensor([3.0, 812.5]), torch.linspace(-1, 1, 14).reshape(2, 7)
@@ -52,7 +51,6 @@ def vectors(net: VectorDenoiser) -> Tensor:
 
 
 CONCAT = CONFIGS["timestep label"] | {"in_channels": 7}
-COMPLETE = {"in_channels": 6, "patch": 2, "width": 16, "depth": 2, "heads": 2, "context_dim": 12, "label_dim": 7}
 READER = {"dim": 8, "fields": [3, 2], "tags": 4, "labels": 5, "symbols": 11, "width": 16, "heads": 2}
 
 # how each is made, and what it answers, by all ways through it
@@ -82,7 +80,6 @@ NETWORKS = (
             lambda: Discriminator(4),
             lambda net: net(noise(2, 4, 16, 16), False)[0],
         ),
-        "DiT": (lambda: DiT(**COMPLETE), lambda net: net(noise(2, 6, 8, 8), TIME, noise(2, 6, 12), label=LABEL)),
         "EfficientNet": (EfficientNetLite0, lambda net: net.classify(noise(2, 3, 32, 32))),
         "mean predictor": (lambda: MeanPredictor(7, 3, 4, hidden=8), lambda net: net(LABEL)),
         "text encoder": (
@@ -145,9 +142,9 @@ def answers(name: str, network: nn.Module) -> list[Tensor]:
 
 
 def test_every_network_is_tried():
-    modules = [
-        pkgutil.resolve_name(f"inkwash.networks.{info.name}") for info in pkgutil.iter_modules(networks.__path__)
-    ]
+    names = [f"inkwash.networks.{info.name}" for info in pkgutil.iter_modules(networks.__path__)]
+    names += [f"inkwash.systems.{room}.networks" for room in systems.systems()]
+    modules = [pkgutil.resolve_name(name) for name in names]
     ours = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
     ours = {kind for kind in ours if issubclass(kind, nn.Module) and kind.__module__.startswith("inkwash")}
     tried = {type(module) for make, _ in NETWORKS.values() for module in make().modules()}

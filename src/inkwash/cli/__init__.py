@@ -25,6 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
         return int(application()(arguments, standalone_mode=False) or 0)
     except UserError as error:
         return _mistake(str(error))
+    except ModuleNotFoundError as error:
+        from inkwash.extras import missing
+
+        return _mistake(missing(error))
     except MemoryError:
         return _mistake("not enough memory for all that is asked: ask for less")
     except KeyboardInterrupt:

@@ -21,6 +21,8 @@ ROOM = 2**20  # bytes that are read at once
 class Local:
     """The `Context` of a command line. `paths` says where the content of each file is."""
 
+    previews = 0
+
     def __init__(
         self,
         folder: Path,

@@ -17,7 +17,7 @@ from inkwash.cli.context import available
 from inkwash.errors import UserError
 
 studio_app = typer.Typer(
-    help="Run the studio: a page to draw on, and three doors for programs.",
+    help="Run the studio: a page for all verbs, and three APIs for programs.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -44,7 +44,7 @@ def studio(
     device: Annotated[list[str] | None, typer.Option(help="cpu, cuda or mps; a worker for each.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of a worker.")] = 1,
     memory: Annotated[int, typer.Option(min=500, help="MB that a worker may keep between jobs.")] = 2000,
-    open: Annotated[bool, typer.Option("--open", help="No login: whoever reaches the address may draw.")] = False,
+    open: Annotated[bool, typer.Option("--open", help="No login: whoever reaches the address may use it.")] = False,
     proxy: Annotated[
         bool, typer.Option("--proxy", help="A proxy on this machine stands before it, and says whom it speaks for.")
     ] = False,
@@ -52,14 +52,14 @@ def studio(
         str | None, typer.Option(help="File of the log; studio.log in its folder if left out, - for here.")
     ] = None,
 ) -> None:
-    """Run the studio: a page to draw on, and three doors for programs. It prints the page's address."""
+    """Run the studio: a page for all verbs, and three APIs for programs. It prints the page's address."""
     if context.invoked_subcommand is not None:
         context.obj = home
         return
     needed()
     from inkwash.studio import accounts
-    from inkwash.studio.engine import Settings, alone
-    from inkwash.studio.guard import is_loopback
+    from inkwash.studio.engine import Settings, lock
+    from inkwash.studio.middleware import is_loopback
     from inkwash.studio.store import Store
 
     for one in device or []:
@@ -72,7 +72,7 @@ def studio(
             f"--host {host}: others could come in, and there are no users: "
             "add one with `inkwash studio user NAME`, or give --open"
         )
-    with alone(home):
+    with lock(home):
         listener = bound(host, port)
         settings = Settings(
             home=home,
@@ -103,8 +103,8 @@ def serve(settings: Any, listener: socket.socket, proxy: bool, store: Any, user:
     print(f"The studio is at {link}")
     if not settings.open:
         print("The link lets you in once, within an hour; `inkwash studio link` makes another.")
-    print(f"Programs: `inkwash studio key` makes a key; {address}/docs says how. Pictures are in {settings.home}.")
-    print("Ctrl-C stops it; jobs in the queue are drawn at the next start.", flush=True)
+    print(f"Programs: `inkwash studio key` makes a key; {address}/docs says how. Results are in {settings.home}.")
+    print("Ctrl-C stops it; jobs in the queue go on at the next start.", flush=True)
     config = uvicorn.Config(
         application,
         log_config=None,
@@ -151,7 +151,10 @@ def add_user(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The name to log in with.")],
     admin: Annotated[bool | None, typer.Option("--admin/--no-admin", help="May open and close accounts.")] = None,
-    daily: Annotated[int | None, typer.Option(min=0, help="Pictures in 24 hours; no limit, or as before.")] = None,
+    daily: Annotated[int | None, typer.Option(min=0, help="Results in 24 hours; no limit, or as before.")] = None,
+    disk: Annotated[
+        int | None, typer.Option(min=0, help="MB of results, models and uploads; no limit, or as before.")
+    ] = None,
     close: Annotated[bool, typer.Option("--close", help="Close the account instead.")] = False,
     home: Home = None,
 ) -> None:
@@ -172,10 +175,12 @@ def add_user(
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
         password = sys.stdin.readline().rstrip("\n")
+    share = None if disk is None else disk * 10**6
     if found is None:
-        accounts.add_user(store, name, password, admin=bool(admin), daily=daily)
+        accounts.add_user(store, name, password, admin=bool(admin), daily=daily, disk=share)
     else:
-        given = {key: value for key, value in (("admin", admin), ("daily", daily)) if value is not None}
+        rights = {"admin": admin, "daily": daily, "disk": share}
+        given = {key: value for key, value in rights.items() if value is not None}
         accounts.change_user(store, found.id, password=password, active=True, **given)
     print(f"{name}: may log in")
 

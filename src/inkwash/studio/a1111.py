@@ -1,4 +1,4 @@
-"""A1111's door: pictures as clients of /sdapi/v1 ask for them, and what those of its ControlNet extension look for.
+"""A1111's API: pictures as clients of /sdapi/v1 ask for them, and what those of its ControlNet extension look for.
 
 What is asked for and cannot be done is refused in one line. Some of what clients send without being asked changes
 nothing: fields that are in no model below, of extensions that are not here; hr_... and firstphase_... without
@@ -24,15 +24,32 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inkwash.studio import uploads
 from inkwash.studio.accounts import User
-from inkwash.studio.api import check_waits, passing, recipe_in, waited
-from inkwash.studio.catalogue import LONGEST, MOST_EACH, MOST_SIDE, MOST_STEPS, Ask, Words
-from inkwash.studio.engine import Engine, Live
-from inkwash.studio.openai import PATIENCE, ended
-from inkwash.studio.store import MOST_WAITING_EACH, OPEN, Refused
-from inkwash.studio.who import Someone, TheEngine
-from inkwash.systems.pictures.drawing import Drawing, read_info
+from inkwash.studio.api import recipe_in
+from inkwash.studio.auth import CurrentUser, TheEngine
+from inkwash.studio.engine import Engine
+from inkwash.studio.engine import Progress as Live
+from inkwash.studio.errors import APIError
+from inkwash.studio.errors import invalid as wrong
+from inkwash.studio.library import OPEN
+from inkwash.studio.openai import (
+    LONGEST,
+    MOST_EACH,
+    MOST_SIDE,
+    PATIENCE,
+    SYSTEM,
+    VERB,
+    Guidance,
+    Part,
+    Steps,
+    Words,
+    check_ended,
+)
+from inkwash.studio.store import MOST_WAITING_EACH
+from inkwash.studio.streams import check_waits, temporary_uploads, waited
+from inkwash.systems import base, systems
+from inkwash.systems.pictures.pipeline import Pipeline, read_config
 
-DOOR = "a1111"
+API = "a1111"
 PREVIEWS = 4  # of each picture, for current_image
 NAMES = {  # A1111's of our samplers, where they are the same method; its DPM++ 2S a and 3M SDE are others than ours
     "ancestral": "DDPM",
@@ -60,7 +77,6 @@ HIRES = ("denoising_strength", "firstphase_width", "firstphase_height", "hr_upsc
 HIRES += ("hr_checkpoint_name", "hr_sampler_name", "hr_scheduler", "hr_prompt", "hr_negative_prompt")
 
 Short = Annotated[str, Field(max_length=100)]
-Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=8, le=MOST_SIDE)]
 SideOrNot = Annotated[int, Field(ge=0, le=MOST_SIDE)]
 Count = Annotated[int, Field(ge=1, le=MOST_EACH)]
@@ -78,7 +94,7 @@ class Override(BaseModel):
     sd_model_checkpoint: Short | None = Field(None, description="A name or title of GET sd-models.")
 
 
-class Order(BaseModel):
+class Generation(BaseModel):
     """What is left out, or null, is as is usual with the model."""
 
     prompt: Words = ""
@@ -90,8 +106,8 @@ class Order(BaseModel):
     scheduler: Short | None = Field(None, description="automatic: the models know one way to space their steps.")
     batch_size: Count | None = 1
     n_iter: Count | None = Field(1, description=f"Times batch_size: {MOST_EACH} pictures at most.")
-    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
-    cfg_scale: Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)] | None = None
+    steps: Steps | None = None
+    cfg_scale: Guidance | None = None
     width: Side | None = Field(None, description="As the height: the models draw squares.")
     height: Side | None = None
     denoising_strength: Part | None = Field(None, description="Of img2img: how much of the picture may change.")
@@ -110,7 +126,7 @@ class Order(BaseModel):
     refiner_checkpoint: Blank = None
 
 
-class TextOrder(Order):
+class Txt2Img(Generation):
     enable_hr: bool | None = Field(False, description="Draw it larger: by hr_scale, or to hr_resize_x and _y.")
     hr_scale: Annotated[float, Field(ge=1, le=16, allow_inf_nan=False)] | None = 2
     hr_resize_x: SideOrNot | None = 0
@@ -126,7 +142,7 @@ class TextOrder(Order):
     firstphase_height: SideOrNot | None = 0
 
 
-class ImageOrder(Order):
+class Img2Img(Generation):
     init_images: list[str] = Field(
         min_length=1, max_length=1, description="In base64, also as data: URL; others are not fetched."
     )
@@ -216,7 +232,7 @@ class PngInfo(BaseModel):
 
 
 class Problem(BaseModel):
-    """Every error of this door."""
+    """Every error of this API."""
 
     error: str
     detail: str
@@ -236,40 +252,38 @@ SD = "/sdapi/v1"
 
 
 @router.post(f"{SD}/txt2img")
-async def txt2img(order: TextOrder, user: Someone, engine: TheEngine, request: Request) -> Answer:
+async def txt2img(order: Txt2Img, user: CurrentUser, engine: TheEngine, request: Request) -> Answer:
     """Pictures from words."""
-    return await drawn(order, user, engine, request)
+    return await generate(order, user, engine, request)
 
 
 @router.post(f"{SD}/img2img")
-async def img2img(order: ImageOrder, user: Someone, engine: TheEngine, request: Request) -> Answer:
+async def img2img(order: Img2Img, user: CurrentUser, engine: TheEngine, request: Request) -> Answer:
     """Pictures from words and a picture: all of it drawn anew, or where the mask is white."""
-    return await drawn(order, user, engine, request)
+    return await generate(order, user, engine, request)
 
 
-async def drawn(order: Order, user: User, engine: Engine, request: Request) -> Answer:
-    decoding = uploads.DECODING if isinstance(order, ImageOrder) else None
+async def generate(order: Generation, user: User, engine: Engine, request: Request) -> Answer:
     check_waits(user, request)
-    async with passing(engine) as brought:
-        job = await to_thread.run_sync(submitted, order, brought, user, engine, limiter=decoding)
+    async with temporary_uploads(engine, user) as brought:
+        job = await to_thread.run_sync(submit, order, brought, user, engine)
         row = await waited(engine, user, job, PATIENCE, request)
-    return await to_thread.run_sync(answered, order, row, engine)
+    return await to_thread.run_sync(answer_of, order, row, engine)
 
 
-def submitted(order: Order, brought: list[str], user: User, engine: Engine) -> str:
+def submit(order: Generation, brought: list[str], user: User, engine: Engine) -> str:
     check(order)
-    ask = asked(order, engine)
-    if isinstance(order, ImageOrder):
-        for param, text in (("image", order.init_images[0]), ("mask", order.mask)):
-            if text:
-                brought.append(kept(order, text, "init_images" if param == "image" else param, user, engine))
-                setattr(ask, param, brought[-1])
-    return str(engine.submit(user, ask, DOOR)["id"])
+    values = values_of(order, user, engine)
+    if isinstance(order, Img2Img):
+        values["image"] = keep(order, order.init_images[0], "init_images", brought, user, engine)
+        if order.mask:
+            values["mask"] = keep(order, order.mask, "mask", brought, user, engine)
+    return str(engine.submit(user, SYSTEM, VERB, values, api=API, previews=PREVIEWS)["id"])
 
 
-def check(order: Order) -> None:
-    """Refused for what the models above let through and cannot be done either."""
-    if isinstance(order, TextOrder) and order.enable_hr:
+def check(order: Generation) -> None:
+    """APIError for what the models above let through and cannot be done either."""
+    if isinstance(order, Txt2Img) and order.enable_hr:
         for name in HIRES:
             if getattr(order, name) not in UNSET:
                 raise wrong(f"{name}: the model enlarges its pictures by itself; leave it out", name)
@@ -290,10 +304,6 @@ def check(order: Order) -> None:
         raise wrong(f"there is no {tag[1].lower()} '{tag[2][:60]}' here; take it out of the prompt", "prompt")
 
 
-def wrong(message: str, param: str) -> Refused:
-    return Refused(422, message, "invalid_value", param)
-
-
 def switched_on(arguments: list[Any]) -> bool:
     """Whether a script would do anything: its first switch says so; if it has none, whatever it is given does."""
     for value in arguments:
@@ -304,8 +314,8 @@ def switched_on(arguments: list[Any]) -> bool:
     return any(arguments)
 
 
-def asked(order: Order, engine: Engine) -> Ask:
-    """The order in the studio's own terms, without its pictures."""
+def values_of(order: Generation, user: User, engine: Engine) -> dict[str, Any]:
+    """What the verb is asked, without its pictures."""
     n = (order.batch_size or 1) * (order.n_iter or 1)
     if n > MOST_EACH:
         raise wrong(f"batch_size x n_iter = {n}: {MOST_EACH} pictures at most", "n_iter")
@@ -316,27 +326,31 @@ def asked(order: Order, engine: Engine) -> Ask:
         raise wrong("scheduler: the models have times of their own; leave it at automatic", "scheduler")
     sampler = order.sampler_name or order.sampler_index
     checkpoint = order.override_settings.sd_model_checkpoint if order.override_settings else None
-    model = engine.catalogue[re.sub(r"\s*\[\w*\]$", "", checkpoint or Ask().model)]
-    return Ask(
-        prompt=order.prompt,
-        negative=order.negative_prompt or "",
-        model=model.name,
-        style=styles[0] if styles else None,
-        n=n,
-        seed=None if order.seed == -1 else order.seed,
-        sampler=SAMPLERS.get(sampler.lower(), sampler) if sampler else None,
-        steps=order.steps,
-        guidance=order.cfg_scale,
-        size=side(order, model.sizes[0]),
-        strength=order.denoising_strength if isinstance(order, ImageOrder) else None,
-        previews=PREVIEWS,
-    )
+    model = re.sub(r"\s*\[\w*\]$", "", checkpoint or default_model())
+    config = read_config(engine.catalogue.folder(model, user.id))
+    return {
+        "prompt": order.prompt,
+        "negative": order.negative_prompt or "",
+        "model": model,
+        "style": styles[0] if styles else None,
+        "n": n,
+        "seed": None if order.seed == -1 else order.seed,
+        "sampler": SAMPLERS.get(sampler.lower(), sampler) if sampler else None,
+        "steps": order.steps,
+        "guidance": order.cfg_scale,
+        "size": side(order, config.size),
+        "strength": order.denoising_strength if isinstance(order, Img2Img) else None,
+    }
 
 
-def side(order: Order, usual: int) -> int | None:
+def default_model() -> str:
+    return str(base.options(systems()[SYSTEM].verbs[VERB].request)["model"].default)
+
+
+def side(order: Generation, usual: int) -> int | None:
     """Of the picture, in pixels; None if that is left to the model."""
     width, height = order.width or order.height, order.height or order.width
-    if isinstance(order, TextOrder) and order.enable_hr:
+    if isinstance(order, Txt2Img) and order.enable_hr:
         x, y, scale = order.hr_resize_x, order.hr_resize_y, order.hr_scale or 2
         width, height = x or y or round(scale * (width or usual)), y or x or round(scale * (height or usual))
     if width is not None and (width != height or width > MOST_SIDE):
@@ -345,8 +359,9 @@ def side(order: Order, usual: int) -> int | None:
     return width
 
 
-def kept(order: ImageOrder, text: str, param: str, user: User, engine: Engine) -> str:
-    """The name of a picture that came in, square as `resize_mode` says; of a mask, inverted if that is asked for."""
+def keep(order: Img2Img, text: str, param: str, brought: list[str], user: User, engine: Engine) -> dict[str, str]:
+    """What a request says of a picture that came in, square as `resize_mode` says; of a mask, inverted if that is
+    asked for."""
     data, file = uploads.clean(uploads.from_base64(text, param), param), BytesIO()
     picture = Image.open(BytesIO(data))
     square = (max(picture.size), max(picture.size))
@@ -358,27 +373,29 @@ def kept(order: ImageOrder, text: str, param: str, user: User, engine: Engine) -
         black = Image.new("RGBA", square, "black")
         picture = ImageOps.invert(Image.alpha_composite(black, picture.convert("RGBA")).convert("L"))
     picture.save(file, format="PNG")
-    return engine.store.upload(user.id, file.getvalue())
+    found, new = engine.bring(user, file.getvalue(), f"{param}.png")
+    brought.extend([found.sha256] if new else [])
+    return {"sha256": found.sha256, "name": found.name}
 
 
-def answered(order: Order, row: Any, engine: Engine) -> Answer:
+def answer_of(order: Generation, row: Any, engine: Engine) -> Answer:
     """The pictures of the job; of one that was interrupted, those that were done by then."""
-    pictures = [] if row is None else engine.store.of_job(row.id)
+    pictures = [] if row is None else engine.store.results_of(row.id)
     if not (pictures and row.status == "cancelled"):
-        ended(row)
-    recipes = [picture.recipe for picture in pictures] or [row.ask]
+        check_ended(row)
+    recipes = [picture.recipe for picture in pictures] or [row.request]
     wanted = pictures if order.send_images is not False else []
     hidden = {"override_settings", "alwayson_scripts"}
-    if isinstance(order, ImageOrder) and not order.include_init_images:
+    if isinstance(order, Img2Img) and not order.include_init_images:
         hidden |= {"init_images", "mask"}
     return Answer(
-        images=[base64.b64encode(engine.store.read(picture)).decode() for picture in wanted],
+        images=[base64.b64encode(engine.store.read(picture.files[0])).decode() for picture in wanted],
         parameters=order.model_dump(exclude=hidden),
         info=json.dumps(described(order, row, recipes), ensure_ascii=False),
     )
 
 
-def described(order: Order, row: Any, recipes: list[dict[str, Any]]) -> dict[str, Any]:
+def described(order: Generation, row: Any, recipes: list[dict[str, Any]]) -> dict[str, Any]:
     """What clients read in `info`."""
     first, seeds = recipes[0], [recipe["seed"] for recipe in recipes]
     return {
@@ -450,32 +467,32 @@ def stamp(moment: float) -> str:
 
 
 def current(user: User, engine: Engine) -> Any:
-    """Of the user's own open jobs that came by this door, the one that is drawn, or else is next; or None."""
+    """Of the user's own open jobs that came by this API, the one that is drawn, or else is next; or None."""
     rows = engine.store.jobs(user.id, status=OPEN, limit=2 * MOST_WAITING_EACH)
-    own = [row for row in rows if row.door == DOOR]
+    own = [row for row in rows if row.api == API]
     return min(own, key=lambda row: (row.status != "running", row.created), default=None)
 
 
 @router.get(f"{SD}/progress")
-def progress(user: Someone, engine: TheEngine, skip_current_image: bool = False) -> Progress:
-    """How far one's own job is that came by this door; nothing of another user's."""
+def progress(user: CurrentUser, engine: TheEngine, skip_current_image: bool = False) -> Progress:
+    """How far one's own job is that came by this API; nothing of another user's."""
     row = current(user, engine)
     if row is None:
         return Progress()
-    live = engine.live.get(row.id) or Live()
-    part = min(1.0, (live.place + live.step / max(1, live.steps)) / row.n)
+    live = engine.progress.get(row.id) or Live(row.part)
+    part = min(1.0, (live.place + live.done / max(1, live.total)) / row.parts)
     spent = 0.0 if row.started is None else time.time() - row.started
-    ahead = engine.store.ahead(row) if row.status == "queued" else 0
+    ahead = engine.store.queue_position(row) if row.status == "queued" else 0
     return Progress(
         progress=part,
         eta_relative=spent * (1 - part) / part if part else 0.0,
         state=State(
-            job=f"picture {live.place + 1} of {row.n}",
-            job_count=row.n,
+            job=f"picture {live.place + 1} of {row.parts}",
+            job_count=row.parts,
             job_no=live.place,
             job_timestamp=stamp(row.created),
-            sampling_step=live.step,
-            sampling_steps=live.steps,
+            sampling_step=live.done,
+            sampling_steps=live.total,
         ),
         current_image=None if skip_current_image else live.preview,
         textinfo=f"{ahead} jobs before this one" if ahead else None,
@@ -483,20 +500,20 @@ def progress(user: Someone, engine: TheEngine, skip_current_image: bool = False)
 
 
 @router.post(f"{SD}/interrupt")
-def interrupt(user: Someone, engine: TheEngine) -> dict[str, str]:
+def interrupt(user: CurrentUser, engine: TheEngine) -> dict[str, str]:
     """Ends the job that `progress` tells of: one's own, never another user's. The pictures that are done are sent."""
     row = current(user, engine)
     if row is not None:
-        engine.cancel(user, row.id)
+        engine.change(user, row.id, engine.store.cancel)
     return {}
 
 
 @router.post(f"{SD}/skip")
-def skip(user: Someone, engine: TheEngine) -> dict[str, str]:
+def skip(user: CurrentUser, engine: TheEngine) -> dict[str, str]:
     """Ends a job of one picture, as interrupt does. Of several pictures none can be left out."""
     row = current(user, engine)
-    if row is not None and row.n > 1:
-        raise Refused(422, "a job of several pictures can be interrupted, but none of them skipped", "not_possible")
+    if row is not None and row.parts > 1:
+        raise APIError(422, "a job of several pictures can be interrupted, but none of them skipped", "not_possible")
     return interrupt(user, engine)
 
 
@@ -506,47 +523,53 @@ def skip(user: Someone, engine: TheEngine) -> dict[str, str]:
 @lru_cache(maxsize=100)
 def fingerprint(folder: Path) -> str:
     """The model's hash, as recipes have it."""
-    model = Drawing()  # its networks are not needed for that
-    model.folder, model.info = folder, read_info(folder)
+    model = Pipeline()  # its networks are not needed for that
+    model.folder, model.info = folder, read_config(folder)
     return model.hash or ""
 
 
-def checkpoint(name: str, engine: Engine) -> Checkpoint:
-    sha256 = fingerprint(engine.catalogue.folders[name])
+def checkpoint(name: str, folder: Path) -> Checkpoint:
+    sha256 = fingerprint(folder)
     title = f"{name} [{sha256[:10]}]"
     return Checkpoint(title=title, model_name=name, hash=sha256[:10], sha256=sha256, filename=name)
 
 
+def choices(option: str, user: User, engine: Engine) -> list[str]:
+    """Of an option of the verb, in all models."""
+    verb = systems()[SYSTEM].verbs[VERB]
+    folders = engine.catalogue.of_system(SYSTEM, user.id).values()
+    return list(dict.fromkeys(name for folder in folders for name in base.limits(verb, folder)[option].choices))
+
+
 @router.get(f"{SD}/sd-models")
-def sd_models(user: Someone, engine: TheEngine) -> list[Checkpoint]:
+def sd_models(user: CurrentUser, engine: TheEngine) -> list[Checkpoint]:
     """The models. `override_settings: {"sd_model_checkpoint": ...}` chooses one."""
-    return [checkpoint(name, engine) for name in engine.catalogue.folders]
+    return [checkpoint(*model) for model in engine.catalogue.of_system(SYSTEM, user.id).items()]
 
 
 @router.get(f"{SD}/samplers")
-def samplers(user: Someone, engine: TheEngine) -> list[Sampler]:
+def samplers(user: CurrentUser, engine: TheEngine) -> list[Sampler]:
     """The samplers. Of A1111's older names "... Karras" the sampler is taken; the times are the models' own."""
-    found = dict.fromkeys(name for model in engine.catalogue.models() for name in model.samplers)
+    found = choices("sampler", user, engine)
     aliases = {ours: [ours, *([OLD[ours]] if ours in OLD else [])] for ours in found}
     return [Sampler(name=NAMES.get(ours, ours), aliases=aliases[ours]) for ours in found]
 
 
 @router.get(f"{SD}/prompt-styles")
-def prompt_styles(user: Someone, engine: TheEngine) -> list[Style]:
+def prompt_styles(user: CurrentUser, engine: TheEngine) -> list[Style]:
     """The models' styles, for `styles`. They are no words that are added to the prompt."""
-    found = dict.fromkeys(name for model in engine.catalogue.models() for name in model.styles)
-    return [Style(name=name) for name in found]
+    return [Style(name=name) for name in choices("style", user, engine)]
 
 
 @router.get(f"{SD}/options")
-def options(user: Someone, engine: TheEngine) -> Options:
+def options(user: CurrentUser, engine: TheEngine) -> Options:
     """The settings of A1111 that mean something here. They cannot be changed."""
-    usual = checkpoint(Ask().model, engine)
+    usual = checkpoint(default_model(), engine.catalogue.folder(default_model(), user.id))
     return Options(sd_model_checkpoint=usual.title, sd_checkpoint_hash=usual.sha256)
 
 
 @router.get(f"{SD}/memory")
-def memory(user: Someone, engine: TheEngine) -> Memory:
+def memory(user: CurrentUser, engine: TheEngine) -> Memory:
     """Bytes that the processes that draw take, and may take."""
     used = sum(worker.memory for worker in engine.workers.values())
     total = 1e6 * engine.settings.memory * len(engine.workers)
@@ -554,12 +577,12 @@ def memory(user: Someone, engine: TheEngine) -> Memory:
 
 
 @router.post(f"{SD}/png-info")
-def png_info(order: Png, user: Someone) -> PngInfo:
+def png_info(order: Png, user: CurrentUser) -> PngInfo:
     """The recipe in a PNG that inkwash made, in A1111's form."""
     try:
         recipe = recipe_in(uploads.from_base64(order.image, "image"), "image")
-    except Refused as refused:
-        if refused.code != "no_recipe":
+    except APIError as error:
+        if error.code != "no_recipe":
             raise
         return PngInfo(info="", items={}, parameters={})
     words = {"Prompt": said(recipe.get("prompt")), "Negative prompt": said(recipe.get("negative"))}
@@ -602,7 +625,7 @@ REFUSED = {
 
 
 def giving(answer: Any) -> Any:
-    def route(user: Someone) -> Any:
+    def route(user: CurrentUser) -> Any:
         """Always the same: of what else A1111 has there is nothing here."""
         return answer
 
@@ -610,9 +633,9 @@ def giving(answer: Any) -> Any:
 
 
 def refusing(status: int, message: str) -> Any:
-    def route(user: Someone) -> None:
+    def route(user: CurrentUser) -> None:
         """Always refused."""
-        raise Refused(status, message, "not_possible")
+        raise APIError(status, message, "not_possible")
 
     return route
 

@@ -12,7 +12,9 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from sqlalchemy import Row, delete, exists, insert, or_, select, update
 
 from inkwash.errors import UserError
-from inkwash.studio.store import CANCELLED, OPEN, Store, identity
+from inkwash.studio.database import new_id
+from inkwash.studio.library import OPEN
+from inkwash.studio.store import CANCELLED, Store
 from inkwash.studio.tables import jobs, secrets, users
 
 LOCAL = "local"  # the user who started the studio
@@ -27,20 +29,30 @@ class User(NamedTuple):
     name: str
     admin: bool
     daily: int | None
+    disk: int | None
 
 
-def add_user(store: Store, name: str, password: str | None, *, admin: bool = False, daily: int | None = None) -> User:
+def add_user(
+    store: Store,
+    name: str,
+    password: str | None,
+    *,
+    admin: bool = False,
+    daily: int | None = None,
+    disk: int | None = None,
+) -> User:
     """UserError for a name that is taken or no name, and a password that is too short."""
     name = name.strip()
     if not 1 <= len(name) <= 40 or not name.isprintable():
         raise UserError("a name has 1 to 40 letters, digits and signs")
     hashed = None if password is None else hash_password(password)
-    row = {"id": identity(), "name": name, "password": hashed, "admin": admin, "active": True, "daily": daily}
+    row = {"id": new_id(), "name": name, "password": hashed, "admin": admin, "active": True}
+    row |= {"daily": daily, "disk": disk}
     with store.writing() as tx:
         if tx.scalar(select(users.c.id).where(users.c.name == name)) is not None:
             raise UserError(f"the name '{name}' is taken")
         tx.execute(insert(users).values(**row, served=0.0, created=time.time()))
-    return User(str(row["id"]), name, admin, daily)
+    return User(str(row["id"]), name, admin, daily, disk)
 
 
 def hash_password(password: str) -> str:
@@ -105,7 +117,7 @@ def issue(store: Store, user: str, kind: str, name: str = "") -> str:
     """A new secret by which the user is known; only its hash is kept, so it is shown this once."""
     secret, now, life = f"ink-{random.token_urlsafe(24)}", time.time(), LIFETIMES[kind]
     expires = None if life is None else now + life
-    row = {"hash": _hash(secret), "id": identity(), "user_id": user, "kind": kind, "name": name, "expires": expires}
+    row = {"hash": _hash(secret), "id": new_id(), "user_id": user, "kind": kind, "name": name, "expires": expires}
     with store.writing() as tx:
         tx.execute(delete(secrets).where(secrets.c.expires < now))
         tx.execute(insert(secrets).values(**row, created=now))
@@ -159,4 +171,4 @@ def _hash(secret: str) -> str:
 
 
 def _user(row: Row[Any]) -> User:
-    return User(row.id, row.name, row.admin, row.daily)
+    return User(row.id, row.name, row.admin, row.daily, row.disk)

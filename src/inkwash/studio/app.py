@@ -1,4 +1,4 @@
-"""The doors and the page together, as one application."""
+"""The APIs and the page together, as one application."""
 
 import json
 import logging
@@ -18,13 +18,14 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 import inkwash
-from inkwash.studio import a1111, accounts, api, openai
+from inkwash.studio import a1111, accounts, api, openai, people, verbs
+from inkwash.studio.auth import AT_ONCE, LOGINS, PER_LOGIN, PER_SECOND, PER_TRY, TRIES, Admin, Bucket, TheEngine
 from inkwash.studio.engine import Engine, Settings
-from inkwash.studio.guard import Guard, error_body, login_header
-from inkwash.studio.store import Refused
-from inkwash.studio.who import AT_ONCE, LOGINS, PER_LOGIN, PER_SECOND, PER_TRY, TRIES, Admin, Bucket, TheEngine
+from inkwash.studio.errors import APIError
+from inkwash.studio.middleware import Guard, error_body, login_header
 
 PAGE = Path(__file__).with_name("page")
+STATUSES = ("queued", "running", "paused", "done", "failed", "cancelled")
 FRESH = "no-cache"  # of the page's own files: asked for each time, sent only if they changed
 PROBLEM = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -62,7 +63,7 @@ def create(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="inkwash studio",
         version=inkwash.__version__,
-        description="Pictures from words. Send a key as `Authorization: Bearer KEY`; `inkwash studio key` makes one.",
+        description="All verbs of inkwash, as jobs. Send a key as `Authorization: Bearer KEY`: `inkwash studio key`.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -72,11 +73,11 @@ def create(settings: Settings) -> FastAPI:
     app.state.rate = Bucket(PER_SECOND, AT_ONCE)
     app.state.tries, app.state.logins = Bucket(1 / PER_TRY, TRIES), Bucket(1 / PER_LOGIN, LOGINS)
     app.state.streams, app.state.waits = Counter(), Counter()
-    for router in (api.router, api.public, openai.router, a1111.router):
+    for router in (verbs.router(), api.router, people.router, api.public, openai.router, a1111.router):
         app.include_router(router)
     add_page(app)
     add_operations(app)
-    app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(APIError, api_error)
     app.add_exception_handler(RequestValidationError, not_valid)
     app.add_exception_handler(HTTPException, not_found)
     app.add_middleware(Guard, engine=engine)
@@ -86,7 +87,7 @@ def create(settings: Settings) -> FastAPI:
 def add_operations(app: FastAPI) -> None:
     @app.get("/healthz", tags=["operations"], responses={503: {"model": Health}})
     def healthz(engine: TheEngine, response: Response) -> Health:
-        """Whether jobs are taken and drawn."""
+        """Whether jobs are taken and worked on."""
         ready = sum(state.ready for state in engine.workers.values())
         status = "disk full" if engine.store.is_full() else "ok" if ready else "starting"
         response.status_code = 200 if status == "ok" else 503
@@ -97,7 +98,7 @@ def add_operations(app: FastAPI) -> None:
     )
     def metrics(user: Admin, engine: TheEngine) -> Response:
         """Figures for Prometheus."""
-        for status in ("queued", "running", "done", "failed", "cancelled"):
+        for status in STATUSES:
             engine.metrics.jobs.labels(status).set(0)
         for status, count in engine.store.count().items():
             engine.metrics.jobs.labels(status).set(count)
@@ -113,7 +114,7 @@ def add_page(app: FastAPI) -> None:
         user = accounts.redeem(engine.store, token[:200])
         response = RedirectResponse("/" if user else "/?used=1", status_code=303)
         if user is not None:
-            api.begin_session(request, response, engine, user)
+            people.begin_session(request, response, engine, user)
         return response
 
     @app.get("/docs", include_in_schema=False)
@@ -140,16 +141,16 @@ class Static(StaticFiles):
         return response
 
 
-def problem(request: Request, refused: Refused) -> Response:
-    """An error in the shape of the door at which it was asked."""
-    headers = {} if refused.wait is None else {"retry-after": str(max(1, round(refused.wait)))}
-    if refused.status == 422 and request.url.path.startswith("/v1"):
-        refused.status = 400  # OpenAI's word for it
-    headers |= login_header(request.url.path, refused)
-    return JSONResponse(error_body(request.url.path, refused), refused.status, headers)
+def problem(request: Request, error: APIError) -> Response:
+    """An error in the shape of the API by which it was asked."""
+    headers = {} if error.wait is None else {"retry-after": str(max(1, round(error.wait)))}
+    if error.status == 422 and request.url.path.startswith("/v1"):
+        error.status = 400  # OpenAI's word for it
+    headers |= login_header(request.url.path, error)
+    return JSONResponse(error_body(request.url.path, error), error.status, headers)
 
 
-async def refused(request: Request, error: Any) -> Response:
+async def api_error(request: Request, error: Any) -> Response:
     return problem(request, error)
 
 
@@ -159,9 +160,10 @@ async def not_valid(request: Request, error: Any) -> Response:
     param = ".".join(map(str, first["loc"][1:])) or None
     status = 400 if request.url.path.startswith("/v1") else 422
     if first["type"] == "extra_forbidden":
-        return problem(request, Refused(status, f"unknown parameter '{str(param)[:60]}'", "unknown_parameter", param))
+        message = f"unknown parameter '{str(param)[:60]}'"
+        return problem(request, APIError(status, message, "unknown_parameter", param))
     message = f"{param}: {first['msg']}" if param else first["msg"]
-    return problem(request, Refused(status, message, "invalid_value", param))
+    return problem(request, APIError(status, message, "invalid_value", param))
 
 
 async def not_found(request: Request, error: Any) -> Response:
@@ -169,7 +171,7 @@ async def not_found(request: Request, error: Any) -> Response:
     message = {404: "there is nothing here", 405: "this cannot be done here"}.get(
         error.status_code, str(error.detail)
     )
-    response = problem(request, Refused(error.status_code, message, code))
+    response = problem(request, APIError(error.status_code, message, code))
     response.headers.update(error.headers or {})
     return response
 

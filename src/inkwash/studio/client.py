@@ -25,7 +25,7 @@ from PIL import Image
 from inkwash import __version__
 from inkwash.codecs.png import KEY, GeneratedImage
 from inkwash.errors import UserError
-from inkwash.systems.pictures.reading import opened
+from inkwash.systems.pictures.data import opened
 from inkwash.weights.files import atomic
 
 try:

@@ -1,4 +1,4 @@
-"""The studio without its doors: it takes jobs, runs a worker for each device, and says what becomes of them."""
+"""The studio without its APIs: it takes jobs, runs a worker for each device, and says what becomes of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import secrets
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,14 +19,20 @@ from anyio import to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from inkwash.errors import UserError
+from inkwash.studio import requests, uploads
 from inkwash.studio.accounts import User
-from inkwash.studio.catalogue import Ask, Catalogue
-from inkwash.studio.store import OPEN, Refused, Store
+from inkwash.studio.catalogue import Catalogue
+from inkwash.studio.errors import APIError, invalid
+from inkwash.studio.files import suffix_of
+from inkwash.studio.library import OPEN, NewFile
+from inkwash.studio.store import NewJob, Store
+from inkwash.systems import available, system_of, systems
+from inkwash.systems.base import File, Plan, Request, System, Verb, narrow, plan
 
 LOG = logging.getLogger("inkwash.studio")
 LOOK = 2.0  # seconds between two looks at a job that is waited for, and at who waits
 MESSAGE = 4_000_000  # bytes of a worker's message at most
-UPLOADS_KEPT = 3600.0  # seconds that a picture which went in is kept, if no open job needs it
+UPLOADS_KEPT = 3600.0  # seconds that a file which went in is kept, if no open job needs it
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,13 @@ class Settings:
     models: tuple[str, ...] = ()
 
 
-class Live(NamedTuple):
-    """What a worker has said of a picture that it is drawing."""
+class Progress(NamedTuple):
+    """What a worker has said of the part of a job that it is making."""
 
     place: int = 0
-    step: int = 0
-    steps: int = 0
+    done: int = 0
+    total: int = 0
+    seconds_left: float | None = None  # of the whole job
     preview: str | None = None  # the newest, a PNG in base64
 
 
@@ -76,9 +83,9 @@ class WorkerState:
     name: str = ""
     ready: bool = False
     memory: float = 0.0
-    models: list[str] = field(default_factory=list)
+    models: int = 0  # in its memory
     process: Any = None
-    job: tuple[str, str] | None = None  # what it draws, and for whom
+    job: tuple[str, str] | None = None  # what it makes, and for whom
 
 
 class Metrics:
@@ -90,24 +97,24 @@ class Metrics:
         self.requests = Counter("requests", "Requests answered.", ["route", "method", "status"], **more)
         self.seconds = Histogram("request_seconds", "From a request's head to its answer's end.", ["route"], **more)
         self.jobs = Gauge("jobs", "Jobs by status.", ["status"], **more)
-        self.accepted = Counter("jobs_accepted", "Jobs taken in.", ["door"], **more)
-        self.pictures = Counter("pictures", "Pictures drawn.", ["device"], **more)
-        self.busy = Counter("device_busy_seconds", "Time in which models drew.", ["device"], **more)
+        self.accepted = Counter("jobs_accepted", "Jobs taken in.", ["api"], **more)
+        self.results = Counter("results", "Results made.", ["device"], **more)
+        self.busy = Counter("device_busy_seconds", "Time in which verbs ran.", ["device"], **more)
         self.memory = Gauge("worker_memory_bytes", "Memory of the worker.", ["device"], **more)
-        self.warm = Gauge("worker_models", "Models in the worker's memory.", ["device"], **more)
+        self.models = Gauge("worker_models", "Models in the worker's memory.", ["device"], **more)
         self.starts = Counter("worker_starts", "Starts of the worker.", ["device"], **more)
         self.streams = Gauge("streams", "Event streams open.", **more)
 
 
 class Engine:
-    """`running()` is the time in which jobs are drawn; the rest may be called from any thread, or as it says."""
+    """`running()` is the time in which jobs are worked on; the rest may be called from any thread, or as it says."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store = Store(settings.home)
-        self.catalogue = Catalogue(settings.models)
+        self.catalogue = Catalogue(self.store, settings.models)
         self.metrics = Metrics()
-        self.live: dict[str, Live] = {}
+        self.progress: dict[str, Progress] = {}
         self.workers = {device: WorkerState() for device in settings.devices}
         self.stopping = False
         self._watchers: dict[str, set[Watcher]] = defaultdict(set)  # by job and by user
@@ -115,30 +122,106 @@ class Engine:
 
     # jobs
 
-    def submit(self, user: User, ask: Ask, door: str, retry: str | None = None) -> Any:
-        """A new job of the user's, in the table before this returns. Raises Refused for what cannot be asked for."""
-        self.catalogue.check(ask)
-        for param in ("image", "mask"):
-            upload = getattr(ask, param)
-            if upload is not None and self.store.uploaded(upload, user.id) is None:
-                raise Refused(404, f"{param}: there is no such upload", "upload_not_found", param)
-        seed = secrets.randbelow(2**32) if ask.seed is None else ask.seed
-        wanted = ask.model_copy(update={"seed": seed}).model_dump()
-        job = self.store.submit(user.id, wanted, door=door, retry=retry)
-        compared = set(wanted) & set(job["ask"]) - {"image", "mask", *(["seed"] if ask.seed is None else [])}
-        if any(job["ask"][key] != wanted[key] for key in compared):
+    def submit(
+        self,
+        user: User,
+        system: str,
+        verb: str,
+        values: Mapping[str, Any],
+        *,
+        api: str = "api",
+        idempotency_key: str | None = None,
+        previews: int = 0,
+    ) -> Any:
+        """A new job of the user's, in the table before this returns. APIError for what cannot be asked for."""
+        kind = systems()[system].verbs[verb]
+        request, folder = self.prepare(user, systems()[system], kind, values)
+        seeded = getattr(request, "seed", 0) is None
+        if seeded:
+            request = replace(request, seed=secrets.randbelow(2**32))  # type: ignore[call-arg]
+        try:
+            parts = len(request.parts())
+        except UserError as error:
+            raise requests.refused(error, kind) from None
+        facts, model = requests.facts_of(request), getattr(request, "model", None)
+        planned = self.plan_of(kind, request, folder)._asdict() if kind.plan else None
+        new = NewJob(system, verb, facts, parts, model, kind.lasting, planned, previews)
+        job = self.store.submit(user.id, new, api=api, idempotency_key=idempotency_key)
+        same = (job["system"], job["verb"]) == (system, verb)
+        compared = facts.keys() - ({"seed"} if seeded else set())
+        if not same or any(job["request"].get(key) != facts[key] for key in compared):
             message = "this Idempotency-Key was used for another request; take a new one"
-            raise Refused(422, message, "idempotency_conflict")
-        self.metrics.accepted.labels(door).inc()
+            raise APIError(422, message, "idempotency_conflict")
+        self.metrics.accepted.labels(api).inc()
         self._from_thread(self._wake)
         self._from_thread(self._changed, job["id"], user.id)
         return job
 
-    def cancel(self, user: User, job: str) -> bool:
-        cancelled = self.store.cancel(job, user.id)
-        if cancelled:
+    def prepare(
+        self, user: User, system: System, verb: Verb, values: Mapping[str, Any]
+    ) -> tuple[Request, Path | None]:
+        """The request, its files found and made safe, and the folder of its model. APIError for what cannot be asked
+        for."""
+        request = self.with_uploads(user, requests.request_of(verb, values))
+        name, folder = getattr(request, "model", None), None
+        try:
+            available(system)
+            if name is not None:
+                folder = self.catalogue.folder(name, user.id)
+                other = system_of(folder).name
+                if other != system.name:
+                    raise invalid(f"{name} is a model of {other}, not of {system.name}", "model")
+                narrow(verb, request, folder)
+        except UserError as error:
+            raise requests.refused(error, verb) from None
+        return request, folder
+
+    def plan_of(self, verb: Verb, request: Request, folder: Path | None) -> Plan:
+        try:
+            return plan(verb, request, folder, self.settings.devices[0], self.settings.threads)
+        except UserError as error:
+            raise requests.refused(error, verb) from None
+
+    def with_uploads(self, user: User, request: Request) -> Request:
+        """The request, of whose pictures only the pixels are kept. APIError for a file that the user has not sent, or
+        that is not of the option's kind."""
+        changes: dict[str, Any] = {}
+        for option, files in requests.files_of(request):
+            requests.check_names(files, option.name)
+            found = self.store.all_uploaded(user.id, {file.sha256 for file in files})
+            safe = []
+            for file in files:
+                row = found.get(file.sha256)
+                if row is None:
+                    raise APIError(404, f"{option.name}: there is no such upload", "upload_not_found", option.name)
+                if option.media.startswith("image/") and not row.cleaned:
+                    file = self.cleaned(user, row, option.name)
+                elif suffix_of(file.name) == ".toml":
+                    requests.check_recipe(self.store.files.read(row.sha256, row.suffix), option.name)
+                safe.append(file)
+            changes[option.name] = tuple(safe) if isinstance(getattr(request, option.name), tuple) else safe[0]
+        return replace(request, **changes)
+
+    def cleaned(self, user: User, row: Any, param: str) -> File:
+        """A picture that was sent, as only its pixels."""
+        if row.bytes > uploads.MOST_BYTES:
+            raise APIError(413, f"{param}: more than {uploads.MOST_BYTES // 10**6} MB", "image_too_large", param)
+        data = uploads.clean(self.store.files.read(row.sha256, row.suffix), param)
+        return self.bring(user, data, f"{Path(row.name).stem}.png")[0]
+
+    def bring(self, user: User, data: bytes, name: str) -> tuple[File, bool]:
+        """Keeps a picture that `uploads.clean` has made; whether it was not there."""
+        with self.store.files.staged(data, ".png") as content:
+            (new,) = self.store.upload(user.id, [NewFile(content, name)], cleaned=True)
+            return File(content.sha256, name), new
+
+    def change(self, user: User, job: str, how: Callable[[str, str], bool]) -> bool:
+        """Cancels, pauses, resumes or stops a job, `how` being the store's; whether it could be."""
+        changed = how(job, user.id)
+        if changed:
+            self._from_thread(self._wake)
             self._from_thread(self._changed, job, user.id)
-        return cancelled
+        return changed
 
     async def finished(self, job: str, seconds: float, gone: Callable[[], Awaitable[bool]]) -> Any:
         """The job as it is when it has ended, or after so many seconds, or when who waits for it has `gone`."""
@@ -178,10 +261,10 @@ class Engine:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Runs the workers. The folder must be this studio's `alone`."""
+        """Runs the workers. The folder must be this studio's alone: see `lock`."""
         self._loop, self.stopping = asyncio.get_running_loop(), False
         if lost := await to_thread.run_sync(self.store.recover):
-            LOG.warning("pictures without a row", extra={"facts": {"files": len(lost), "now in": "lost+found"}})
+            LOG.warning("files without a row", extra={"facts": {"files": len(lost), "now in": "lost+found"}})
         tasks = [asyncio.create_task(self._keep(device)) for device in self.settings.devices]
         tasks.append(asyncio.create_task(self._watch()))
         try:
@@ -218,22 +301,22 @@ class Engine:
             limit=MESSAGE,
             start_new_session=True,  # Ctrl-C is for the server, which ends its workers in good order
         )
-        says = asyncio.create_task(_logged(process.stderr, state.name))
+        output = asyncio.create_task(_logged(process.stderr, state.name))
         LOG.info("worker started", extra={"facts": {"worker": state.name, "pid": process.pid}})
         try:
             while line := await process.stdout.readline():
-                self._heard(device, json.loads(line))
+                self._receive(device, json.loads(line))
             dead = await process.wait() != 0
         except asyncio.CancelledError:
             dead = False
             raise
         finally:
             await _stop(process)
-            await says
+            await output
             LOG.info("worker ended", extra={"facts": {"worker": state.name, "code": process.returncode}})
             await self._released(state.name, dead)
             if state.job is not None:
-                self.live.pop(state.job[0], None)
+                self.progress.pop(state.job[0], None)
                 self._changed(*state.job)
                 state.job = None
 
@@ -254,32 +337,32 @@ class Engine:
         command = [sys.executable, "-m", "inkwash.studio.worker", name, "--home", str(options.home), *models]
         return [*command, "--device", device, "--threads", str(options.threads), "--memory", str(options.memory)]
 
-    def _heard(self, device: str, message: dict[str, Any]) -> None:
+    def _receive(self, device: str, message: dict[str, Any]) -> None:
         state, job = self.workers[device], message.get("job")
         event = message["event"]
         if "memory" in message:
             state.memory, state.models = message["memory"], message["models"]
             self.metrics.memory.labels(device).set(state.memory)
-            self.metrics.warm.labels(device).set(len(state.models))
+            self.metrics.models.labels(device).set(state.models)
         if event == "ready":
             state.ready = True
         if job is None:
             return
         state.job = None if event == "left" else (job, message["user"])
-        live = self.live.get(job, Live())
-        if event == "step":
-            fresh = live if live.place == message["place"] else Live()
-            self.live[job] = fresh._replace(**{key: message[key] for key in ("place", "step", "steps")})
+        now = self.progress.get(job, Progress())
+        if event in ("progress", "preview") and now.place != message["place"]:
+            now = Progress(message["place"])
+        if event == "progress":
+            self.progress[job] = now._replace(**{key: message[key] for key in ("done", "total", "seconds_left")})
         elif event == "preview":
-            fresh = live if live.place == message["place"] else Live(message["place"])
-            self.live[job] = fresh._replace(preview=message["picture"])
-        elif event == "picture":
-            self.metrics.pictures.labels(device).inc()
+            self.progress[job] = now._replace(preview=message["picture"])
+        elif event == "result":
+            self.metrics.results.labels(device).inc()
         elif event == "disk full":
             LOG.warning("disk full", extra={"facts": {"worker": state.name}})
         elif event == "left":
             self.metrics.busy.labels(device).inc(message["seconds"])
-            self.live.pop(job, None)
+            self.progress.pop(job, None)
         preview = (message["place"], message["picture"]) if event == "preview" else None
         self._changed(job, message["user"], preview)
 
@@ -327,7 +410,7 @@ async def _stop(process: Any) -> None:
 
 
 @contextmanager
-def alone(home: Path) -> Any:
+def lock(home: Path) -> Any:
     """Holds the folder's lock, which the system lets go when the process ends, however it ends."""
     with (home / "lock").open("a+b") as file:
         try:

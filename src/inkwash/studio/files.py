@@ -1,68 +1,133 @@
-"""Pictures on disk, each under the SHA-256 of its bytes."""
+"""Files on disk, each under the SHA-256 of its bytes, with its own ending."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import IO, NamedTuple
 
 from PIL import Image
 
 from inkwash.weights.files import atomic, digest, sync
 
 THUMBNAIL = 256  # the longer side, in pixels
+MEDIA = {  # what a browser may be told; all else is a row of bytes, and nothing here can run
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".bmp": "image/bmp",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".csv": "text/csv",
+    ".txt": "text/plain",
+    ".toml": "text/plain",
+    ".cif": "text/plain",
+    ".pdb": "text/plain",
+    ".json": "application/json",
+    ".jsonl": "application/x-ndjson",
+    ".zip": "application/zip",
+    ".pdf": "application/pdf",
+    ".wav": "audio/wav",
+    ".flac": "audio/flac",
+    ".mp3": "audio/mpeg",
+    ".mp4": "video/mp4",
+    ".webm": "video/webm",
+    ".glb": "model/gltf-binary",
+    ".ply": "model/ply",
+    ".stl": "model/stl",
+}
+BYTES = "application/octet-stream"
+
+
+class Content(NamedTuple):
+    """A file that lies beside its place, whole, and waits for its row: see `Files.staged`."""
+
+    sha256: str
+    suffix: str
+    bytes: int
+    place: Path
+
+    @property
+    def media(self) -> str:
+        return MEDIA.get(self.suffix, BYTES)
+
+
+def suffix_of(name: str) -> str:
+    """The ending by which a file is kept, ".csv"; none for one that is long or strange."""
+    suffix = PurePath(name).suffix.lower()
+    return suffix if re.fullmatch(r"\.[a-z0-9]{1,10}", suffix) else ""
 
 
 class Files:
-    """A folder of pictures by content: the same bytes are kept once. Names are hashes, never what a user wrote.
+    """A folder of files by content: the same bytes are kept once. Names are hashes, never what a user wrote.
 
-    Who saves, removes or sweeps does so within the store's write transaction, which makes file and row one.
+    Who keeps, removes or sweeps does so within the store's write transaction, which makes file and row one.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.thumbnails = folder, folder.with_name("thumbnails")
         folder.mkdir(exist_ok=True)
 
-    def path(self, content: str) -> Path:
-        assert re.fullmatch("[0-9a-f]{64}", content)
-        return self.folder / content[:2] / f"{content}.png"
+    def path(self, sha256: str, suffix: str) -> Path:
+        assert re.fullmatch("[0-9a-f]{64}", sha256) and re.fullmatch(r"(\.[a-z0-9]{1,10})?", suffix)
+        return self.folder / sha256[:2] / f"{sha256}{suffix}"
 
-    def small(self, content: str) -> Path:
-        return self.thumbnails / content[:2] / f"{content}.webp"
+    def small(self, sha256: str) -> Path:
+        return self.thumbnails / sha256[:2] / f"{sha256}.webp"
 
-    def save(self, data: bytes) -> str:
-        """Writes the bytes and waits until they, and the names that lead to them, lie on the disk; their SHA-256."""
-        content = hashlib.sha256(data).hexdigest()
-        path = self.path(content)
-        if path.exists():
-            sync(path.parent)  # a crash may have come between its name and this
-        else:
-            with atomic(path, durable=True) as file:
-                file.write_bytes(data)
+    def size(self, sha256: str, suffix: str) -> int:
+        """In bytes; 0 for a file that is not there."""
+        path = self.path(sha256, suffix)
+        return path.stat().st_size if path.exists() else 0
+
+    @contextmanager
+    def staged(self, source: Path | IO[bytes] | bytes, suffix: str) -> Iterator[Content]:
+        """The content of `source` on the disk, synced, for `keep`; what was not kept goes when the block is left."""
+        place = self.folder / f".staged-{secrets.token_hex(16)}"
+        try:
+            with place.open("xb") as file:
+                if isinstance(source, bytes):
+                    file.write(source)
+                elif isinstance(source, Path):
+                    with source.open("rb") as original:
+                        shutil.copyfileobj(original, file)
+                else:
+                    shutil.copyfileobj(source, file)
+            sync(place)
+            yield Content(digest(place), suffix, place.stat().st_size, place)
+        finally:
+            place.unlink(missing_ok=True)
+
+    def keep(self, content: Content) -> None:
+        """Gives staged content its name, and waits until that lies on the disk."""
+        path = self.path(content.sha256, content.suffix)
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            content.place.replace(path)
+        sync(path.parent)  # also of one that is there: a crash may have come between its name and this
         sync(self.folder)
-        return content
 
-    def read(self, content: str) -> bytes:
-        return self.path(content).read_bytes()
+    def read(self, sha256: str, suffix: str) -> bytes:
+        return self.path(sha256, suffix).read_bytes()
 
-    @staticmethod
-    def opened(data: bytes) -> Image.Image:
-        return Image.open(BytesIO(data))
-
-    def thumbnail(self, content: str) -> bytes | None:
-        path = self.small(content)
+    def thumbnail(self, sha256: str) -> bytes | None:
+        path = self.small(sha256)
         return path.read_bytes() if path.exists() else None
 
-    def save_thumbnail(self, content: str, data: bytes) -> None:
-        with atomic(self.small(content)) as file:
+    def save_thumbnail(self, sha256: str, data: bytes) -> None:
+        with atomic(self.small(sha256)) as file:
             file.write_bytes(data)
 
-    def remove(self, content: str) -> None:
-        self.path(content).unlink(missing_ok=True)
-        self.small(content).unlink(missing_ok=True)
+    def remove(self, sha256: str, suffix: str) -> None:
+        self.path(sha256, suffix).unlink(missing_ok=True)
+        self.small(sha256).unlink(missing_ok=True)
 
     def sweep(self, kept: set[str], deleted: Mapping[str, float]) -> list[Path]:
         """What a crash left half written, or half deleted, goes. A whole file that no row names, as when the database
@@ -70,18 +135,24 @@ class Files:
 
         deleted: when the contents that rows say are gone were deleted. One made again since then is not meant.
         """
+        for file in self.folder.glob(".staged-*"):
+            if re.fullmatch(r"\.staged-[0-9a-f]{32}", file.name) and file.is_file():
+                file.unlink()
         lost = self.folder.with_name("lost+found")
         moved = []
-        for folder, suffix in ((self.folder, ".png"), (self.thumbnails, ".webp")):
-            shape = re.compile(rf"(\.)?([0-9a-f]{{64}})(?(1)\.\d+-\d+){suffix}")  # with a dot, as `atomic` names it
+        for folder in (self.folder, self.thumbnails):
+            # with a dot and numbers it is half a file, as `atomic` names it
+            shape = re.compile(r"(\.)?([0-9a-f]{64})(?(1)\.\d+-\d+)((?:\.[a-z0-9]{1,10})?)")
             for file in list(folder.glob("*/*")):
                 name = shape.fullmatch(file.name)
                 if not name or file.parent.name != name[2][:2] or file.is_symlink() or not file.is_file():
                     continue
-                half, content = name.groups()
+                half, content, suffix = name.groups()
+                if folder == self.thumbnails and suffix != ".webp":
+                    continue
                 if half or (content not in kept and file.stat().st_mtime <= deleted.get(content, 0.0)):
                     file.unlink()
-                elif content not in kept and (suffix == ".webp" or digest(file) == content):
+                elif content not in kept and (folder == self.thumbnails or digest(file) == content):
                     with suppress(OSError):  # such as a lost+found that is the system's: then it stays where it is
                         lost.mkdir(exist_ok=True, mode=0o700)
                         moved.append(file.replace(lost / file.name))

@@ -1,4 +1,4 @@
-"""OpenAI's door: pictures as its clients ask for them. What an answer cannot honour is refused, not passed over."""
+"""OpenAI's API: pictures as its clients ask for them. What an answer cannot honour is refused, not passed over."""
 
 import base64
 import hashlib
@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import AsyncGenerator
 from io import BytesIO
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
@@ -18,11 +18,14 @@ from starlette.datastructures import UploadFile
 from inkwash.codecs.png import XMP
 from inkwash.studio import uploads
 from inkwash.studio.accounts import User
-from inkwash.studio.api import Id, Problem, check_streams, check_waits, passing, streamed, waited
-from inkwash.studio.catalogue import Ask, Words
+from inkwash.studio.api import Id
+from inkwash.studio.auth import CurrentUser, TheEngine
+from inkwash.studio.database import new_id
 from inkwash.studio.engine import Engine
-from inkwash.studio.store import OPEN, Refused, identity
-from inkwash.studio.who import Someone, TheEngine
+from inkwash.studio.errors import APIError
+from inkwash.studio.library import OPEN, Result
+from inkwash.studio.schemas import Problem
+from inkwash.studio.streams import check_streams, check_waits, streamed, temporary_uploads, waited
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 PATIENCE = 600.0  # seconds that a request waits for its pictures
@@ -30,9 +33,18 @@ RETRIED = 30.0  # seconds after a job's end in which a client that saw no answer
 URL_LIFE = 3600.0  # seconds that an answer's `url` leads to its picture
 FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP"}
 VARIATION = 0.5  # how much of a picture changes in a variation
+SYSTEM, VERB = "pictures", "generate"
+MOST_EACH = 10  # pictures of one request
+MOST_SIDE = 1024
+MOST_STEPS = 200
+LONGEST = 2000  # of a prompt, in characters
+Words = Annotated[str, Field(max_length=LONGEST)]
+Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
+Guidance = Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)]
+Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class Order(BaseModel):
+class ImageRequest(BaseModel):
     """What OpenAI's clients send, and beside it this studio's own: seed, steps, guidance, sampler, negative_prompt,
     strength. `style` is one of the model's; OpenAI's vivid and natural, quality, moderation and user mean nothing
     here."""
@@ -41,7 +53,7 @@ class Order(BaseModel):
 
     prompt: Words = ""
     model: str | None = Field(None, max_length=100)
-    n: int | None = Field(1, ge=1, le=10)
+    n: int | None = Field(1, ge=1, le=MOST_EACH)
     size: str | None = Field("auto", max_length=20, description="auto, or a square: 64x64, 256x256, 512x512, ...")
     response_format: Literal["b64_json", "url"] | None = "b64_json"
     output_format: Literal["png", "jpeg", "webp"] | None = "png"
@@ -56,13 +68,13 @@ class Order(BaseModel):
     user: str | None = Field(None, max_length=500)
     safety_identifier: str | None = Field(None, max_length=500)
     seed: int | None = Field(None, ge=0, lt=2**64)
-    steps: int | None = None
-    num_inference_steps: int | None = None
-    guidance: float | None = None
-    guidance_scale: float | None = None
-    sampler: str | None = None
+    steps: Steps | None = None
+    num_inference_steps: Steps | None = None
+    guidance: Guidance | None = None
+    guidance_scale: Guidance | None = None
+    sampler: str | None = Field(None, max_length=100)
     negative_prompt: Words = ""
-    strength: float | None = None
+    strength: Part | None = None
 
 
 class Reference(BaseModel):
@@ -73,7 +85,7 @@ class Reference(BaseModel):
     file_id: str | None = Field(None, max_length=100)
 
 
-class EditOrder(Order):
+class EditRequest(ImageRequest):
     images: list[Reference] = Field(min_length=1, max_length=16)
     mask: Reference | None = None
 
@@ -122,15 +134,16 @@ class Models(BaseModel):
 
 
 @router.get("/models")
-def models(user: Someone, engine: TheEngine) -> Models:
+def models(user: CurrentUser, engine: TheEngine) -> Models:
     """The models that draw."""
-    return Models(data=[ModelCard(id=name) for name in engine.catalogue.folders])
+    return Models(data=[ModelCard(id=name) for name in engine.catalogue.of_system(SYSTEM, user.id)])
 
 
 @router.get("/models/{name}", responses={404: {"model": Problem}})
-def model(name: Id, user: Someone, engine: TheEngine) -> ModelCard:
+def model(name: Id, user: CurrentUser, engine: TheEngine) -> ModelCard:
     """One model."""
-    return ModelCard(id=engine.catalogue[name].name)
+    engine.catalogue.folder(name, user.id)
+    return ModelCard(id=name)
 
 
 STREAMED: dict[int | str, Any] = {
@@ -139,9 +152,9 @@ STREAMED: dict[int | str, Any] = {
 
 
 @router.post("/images/generations", response_model=Answer, responses=STREAMED)
-async def generations(order: Order, user: Someone, engine: TheEngine, request: Request) -> Any:
+async def generations(order: ImageRequest, user: CurrentUser, engine: TheEngine, request: Request) -> Any:
     """Pictures from words."""
-    return await drawn(order, {}, "image_generation", user, engine, request)
+    return await generate(order, {}, "image_generation", user, engine, request)
 
 
 MULTIPART = {
@@ -152,12 +165,12 @@ MULTIPART = {
             "properties": {
                 "image": {"type": "string", "format": "binary"},
                 "mask": {"type": "string", "format": "binary"},
-                **{name: {"type": "string"} for name in Order.model_fields},
+                **{name: {"type": "string"} for name in ImageRequest.model_fields},
             },
         }
     }
 }
-JSON_EDIT = {"application/json": {"schema": EditOrder.model_json_schema()}}
+JSON_EDIT = {"application/json": {"schema": EditRequest.model_json_schema()}}
 
 
 @router.post(
@@ -166,17 +179,16 @@ JSON_EDIT = {"application/json": {"schema": EditOrder.model_json_schema()}}
     responses=STREAMED,
     openapi_extra={"requestBody": {"required": True, "content": {**MULTIPART, **JSON_EDIT}}},
 )
-async def edits(user: Someone, engine: TheEngine, request: Request) -> Any:
+async def edits(user: CurrentUser, engine: TheEngine, request: Request) -> Any:
     """A picture drawn anew by words: all of it, or where the mask is transparent."""
-    order, pictures, mask = await edit_in(request, user, engine)
+    order, pictures, mask = await read_edit(request, user, engine)
     if len(pictures) != 1:
-        raise Refused(400, f"image: {len(pictures)} pictures; the model edits one", "invalid_value", "image")
-    async with passing(engine) as brought:
-        brought.append(await kept(engine, user, pictures[0], "image"))
+        raise APIError(400, f"image: {len(pictures)} pictures; the model edits one", "invalid_value", "image")
+    async with temporary_uploads(engine, user) as brought:
+        more = {"image": await keep(engine, user, pictures[0], "image", brought)}
         if mask is not None:
-            brought.append(await kept(engine, user, mask, "mask", opening=True))
-        more = dict(zip(("image", "mask"), brought, strict=False))
-        return await drawn(order, more, "image_edit", user, engine, request)
+            more["mask"] = await keep(engine, user, mask, "mask", brought, opening=True)
+        return await generate(order, more, "image_edit", user, engine, request)
 
 
 @router.post(
@@ -185,85 +197,92 @@ async def edits(user: Someone, engine: TheEngine, request: Request) -> Any:
     responses=STREAMED,
     openapi_extra={"requestBody": {"required": True, "content": MULTIPART}},
 )
-async def variations(user: Someone, engine: TheEngine, request: Request) -> Any:
+async def variations(user: CurrentUser, engine: TheEngine, request: Request) -> Any:
     """Pictures that are like a picture."""
-    order, pictures, _ = await edit_in(request, user, engine)
+    order, pictures, _ = await read_edit(request, user, engine)
     if len(pictures) != 1:
-        raise Refused(400, "image: send one picture", "invalid_value", "image")
+        raise APIError(400, "image: send one picture", "invalid_value", "image")
     order = order.model_copy(update={"strength": VARIATION if order.strength is None else order.strength})
-    async with passing(engine) as brought:
-        brought.append(await kept(engine, user, pictures[0], "image"))
-        return await drawn(order, {"image": brought[0]}, "image_edit", user, engine, request)
+    async with temporary_uploads(engine, user) as brought:
+        image = await keep(engine, user, pictures[0], "image", brought)
+        return await generate(order, {"image": image}, "image_edit", user, engine, request)
 
 
-async def edit_in(request: Request, user: User, engine: Engine) -> tuple[Order, list[bytes], bytes | None]:
+async def read_edit(request: Request, user: User, engine: Engine) -> tuple[ImageRequest, list[bytes], bytes | None]:
     """The order, pictures and mask of a form or of a JSON body."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         try:
-            order = EditOrder.model_validate_json(await request.body())
+            order = EditRequest.model_validate_json(await request.body())
         except ValidationError as error:
             raise invalid(error) from None
-        pictures = [await referred(one, user, engine, "images") for one in order.images]
-        mask = None if order.mask is None else await referred(order.mask, user, engine, "mask")
-        return Order(**order.model_dump(exclude={"images", "mask"})), pictures, mask
+        pictures = [await fetch(one, user, engine, "images") for one in order.images]
+        mask = None if order.mask is None else await fetch(order.mask, user, engine, "mask")
+        return ImageRequest(**order.model_dump(exclude={"images", "mask"})), pictures, mask
     if kind != "multipart/form-data":
-        raise Refused(415, "send multipart/form-data or application/json", "unsupported_media_type")
+        raise APIError(415, "send multipart/form-data or application/json", "unsupported_media_type")
     form = await request.form(max_files=20, max_fields=100)
     files = [(key, value) for key, value in form.multi_items() if isinstance(value, UploadFile)]
     pictures = [await value.read() for key, value in files if key in ("image", "image[]")]
     masks = [await value.read() for key, value in files if key == "mask"]
     fields = {key: value for key, value in form.multi_items() if not isinstance(value, UploadFile)}
     if set(fields) & {"image", "image[]", "mask"}:
-        raise Refused(400, "image and mask are files", "invalid_value", "image")
+        raise APIError(400, "image and mask are files", "invalid_value", "image")
     try:
-        return Order(**fields), pictures, masks[0] if masks else None  # type: ignore[arg-type]
+        return ImageRequest(**fields), pictures, masks[0] if masks else None  # type: ignore[arg-type]
     except ValidationError as error:
         raise invalid(error) from None
 
 
-def invalid(error: ValidationError) -> Refused:
+def invalid(error: ValidationError) -> APIError:
     """The first thing that is wrong, in one line."""
     first = error.errors()[0]
     param = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        return Refused(400, f"unknown parameter '{param[:60]}'", "unknown_parameter", param[:60])
-    return Refused(400, f"{param}: {first['msg']}" if param else first["msg"], "invalid_value", param or None)
+        return APIError(400, f"unknown parameter '{param[:60]}'", "unknown_parameter", param[:60])
+    return APIError(400, f"{param}: {first['msg']}" if param else first["msg"], "invalid_value", param or None)
 
 
-async def referred(picture: Reference, user: User, engine: Engine, param: str) -> bytes:
+async def fetch(picture: Reference, user: User, engine: Engine, param: str) -> bytes:
     if picture.image_url is not None:
         return uploads.from_base64(picture.image_url, param)
-    content = await to_thread.run_sync(engine.store.uploaded, picture.file_id or "", user.id)
-    if content is None:
-        raise Refused(404, f"{param}: there is no such upload", "upload_not_found", param)
-    return engine.store.files.read(content)
+    row = await to_thread.run_sync(engine.store.uploaded, picture.file_id or "", user.id)
+    if row is None:
+        raise APIError(404, f"{param}: there is no such upload", "upload_not_found", param)
+    return engine.store.files.read(row.sha256, row.suffix)
 
 
-async def kept(engine: Engine, user: User, data: bytes, param: str, opening: bool = False) -> str:
-    """The name of a picture that came in; of a mask, `opening`, with white where it was transparent."""
+async def keep(
+    engine: Engine, user: User, data: bytes, param: str, brought: list[str], opening: bool = False
+) -> dict[str, str]:
+    """What a request says of a picture that came in; of a mask, `opening`, with white where it was transparent."""
 
-    def work() -> str:
+    def work() -> dict[str, str]:
         safe = uploads.clean(data, param)
         if opening:
             picture, file = Image.open(BytesIO(safe)), BytesIO()
             if picture.mode != "RGBA":
-                raise Refused(400, "mask: a PNG that is transparent where to draw is needed", "invalid_image", "mask")
+                message = "mask: a PNG that is transparent where to draw is needed"
+                raise APIError(400, message, "invalid_image", "mask")
             picture.getchannel("A").point(lambda alpha: 255 * (alpha == 0)).save(file, format="PNG")
             safe = file.getvalue()
-        return engine.store.upload(user.id, safe)
+        found, new = engine.bring(user, safe, f"{param}.png")
+        brought.extend([found.sha256] if new else [])
+        return {"sha256": found.sha256, "name": found.name}
 
-    return await to_thread.run_sync(work, limiter=uploads.DECODING)
+    return await to_thread.run_sync(work)
 
 
-def asked(order: Order, more: dict[str, Any]) -> Ask:
-    """The order in the studio's own terms."""
+def values_of(order: ImageRequest, more: dict[str, Any]) -> dict[str, Any]:
+    """What the verb is asked."""
     side = None
     if order.size not in (None, "auto"):
         width, _, height = str(order.size).partition("x")
         if not (width.isascii() and width.isdigit() and width == height and len(width) < 6):
-            raise Refused(400, f"size = {order.size}: auto, or a square like 256x256", "invalid_value", "size")
+            raise APIError(400, f"size = {order.size}: auto, or a square like 256x256", "invalid_value", "size")
         side = int(width)
+        if not 8 <= side <= MOST_SIDE:
+            raise APIError(400, f"size: a side of 8 to {MOST_SIDE} pixels", "invalid_value", "size")
     given = {
         "prompt": order.prompt,
         "negative": order.negative_prompt,
@@ -277,59 +296,56 @@ def asked(order: Order, more: dict[str, Any]) -> Ask:
         "size": side,
         "strength": order.strength,
         "transparent": order.background == "transparent",
-        "previews": order.partial_images if order.stream else 0,
         **more,
     }
-    try:
-        return Ask(**{key: value for key, value in given.items() if value is not None})
-    except ValidationError as error:
-        raise invalid(error) from None
+    return {key: value for key, value in given.items() if value is not None}
 
 
-async def drawn(
-    order: Order, more: dict[str, Any], kind: str, user: User, engine: Engine, request: Request
+async def generate(
+    order: ImageRequest, more: dict[str, Any], kind: str, user: User, engine: Engine, request: Request
 ) -> Response | Answer:
     """The answer to an order, or the stream of it."""
     if order.background == "transparent" and order.output_format == "jpeg":
-        raise Refused(400, "background: jpeg knows no transparency; take png or webp", "invalid_value", "background")
+        raise APIError(400, "background: jpeg knows no transparency; take png or webp", "invalid_value", "background")
     if order.response_format == "url" and (order.stream or order.output_format in ("jpeg", "webp")):
-        raise Refused(400, "response_format: a url leads to a whole PNG", "invalid_value", "response_format")
+        raise APIError(400, "response_format: a url leads to a whole PNG", "invalid_value", "response_format")
     (check_streams if order.stream else check_waits)(user, request)
-    job = await to_thread.run_sync(submitted, order, more, user, engine, request)
+    job = await to_thread.run_sync(submit, order, more, user, engine, request)
     if order.stream:
         return streamed(engine, user, stream(engine, order, job, kind), request)
     row = await waited(engine, user, job, PATIENCE, request)
-    return await to_thread.run_sync(answered, engine, order, row, user, request)
+    return await to_thread.run_sync(answer_of, engine, order, row, user, request)
 
 
-def submitted(order: Order, more: dict[str, Any], user: User, engine: Engine, request: Request) -> str:
+def submit(order: ImageRequest, more: dict[str, Any], user: User, engine: Engine, request: Request) -> str:
     """The job; of a request that OpenAI's client sends again because it saw no answer, the first one's."""
     again = request.headers.get("x-stainless-retry-count", "")
-    went_in = [engine.store.uploaded(more[key], user.id) for key in ("image", "mask") if key in more]
-    same = json.dumps([request.url.path, order.model_dump(), went_in])
+    same = json.dumps([request.url.path, order.model_dump(), more])
     what = f"sent:{hashlib.sha256(same.encode()).hexdigest()}:"
     if again.isascii() and again.isdigit() and int(again):
         found = engine.store.retried(user.id, what, time.time() - RETRIED)
         if found is not None:
             return found
     given = request.headers.get("idempotency-key")
-    retry = f"{what}{identity()}" if given is None else f"key:openai:{given[:200]}"
-    return str(engine.submit(user, asked(order, more), "openai", retry)["id"])
+    key = f"{what}{new_id()}" if given is None else f"key:openai:{given[:200]}"
+    previews = (order.partial_images or 0) if order.stream else 0
+    how: dict[str, Any] = {"api": "openai", "idempotency_key": key, "previews": previews}
+    return str(engine.submit(user, SYSTEM, VERB, values_of(order, more), **how)["id"])
 
 
-def ended(row: Any) -> None:
-    """Refused for a job that brought no pictures."""
+def check_ended(row: Any) -> None:
+    """APIError for a job that brought no pictures."""
     if row is None or row.status in OPEN:
-        raise Refused(504, "it takes longer than this request may wait; the job goes on", "timeout")
+        raise APIError(504, "it takes longer than this request may wait; the job goes on", "timeout")
     if row.status == "cancelled":
-        raise Refused(409, "the job was cancelled", "cancelled")
+        raise APIError(409, "the job was cancelled", "cancelled")
     if row.status == "failed":
-        raise Refused(400, row.error or "it failed", "generation_failed")
+        raise APIError(400, row.error or "it failed", "generation_failed")
 
 
-def answered(engine: Engine, order: Order, row: Any, user: User, request: Request) -> Answer:
-    ended(row)
-    pictures, data = engine.store.of_job(row.id), []
+def answer_of(engine: Engine, order: ImageRequest, row: Any, user: User, request: Request) -> Answer:
+    check_ended(row)
+    pictures, data = engine.store.results_of(row.id), []
     for picture in pictures:
         datum = Datum(id=picture.id, seed=picture.recipe["seed"])
         if order.response_format == "url":
@@ -341,28 +357,28 @@ def answered(engine: Engine, order: Order, row: Any, user: User, request: Reques
     return Answer(created=int(row.created), data=data, **described(order, pictures[0] if pictures else None))
 
 
-def described(order: Order, picture: Any) -> dict[str, str]:
-    size = "auto" if picture is None else f"{picture.width}x{picture.height}"
+def described(order: ImageRequest, picture: Result | None) -> dict[str, str]:
+    size = "auto" if picture is None else "{0}x{0}".format(picture.recipe["size"])
     background = "transparent" if order.background == "transparent" else "opaque"
     return {"background": background, "output_format": order.output_format or "png", "size": size}
 
 
-def encoded(engine: Engine, order: Order, picture: Any) -> str:
+def encoded(engine: Engine, order: ImageRequest, picture: Result) -> str:
     """The picture in base64, in the format that was asked for; a PNG has its recipe."""
-    data = engine.store.read(picture)
+    data = engine.store.read(picture.files[0])
     if order.output_format in ("jpeg", "webp"):
         data = converted(data, order)
     return base64.b64encode(data).decode()
 
 
-def converted(data: bytes, order: Order) -> bytes:
+def converted(data: bytes, order: ImageRequest) -> bytes:
     picture, file = Image.open(BytesIO(data)), BytesIO()
     quality = 100 if order.output_compression is None else order.output_compression
     picture.save(file, format=FORMATS[order.output_format or "png"], quality=quality, xmp=XMP.encode())
     return file.getvalue()
 
 
-async def stream(engine: Engine, order: Order, job: str, kind: str) -> AsyncGenerator[bytes]:
+async def stream(engine: Engine, order: ImageRequest, job: str, kind: str) -> AsyncGenerator[bytes]:
     """Each picture's previews as they come, and each picture as it is done."""
     sent, count = 0, dict[int, int]()
     with engine.watching(job, previews=True) as watcher:
@@ -377,7 +393,7 @@ async def stream(engine: Engine, order: Order, job: str, kind: str) -> AsyncGene
                 yield sse(f"{kind}.partial_image", base64.b64encode(data).decode(), facts)
             watcher.previews.clear()
             row = await to_thread.run_sync(engine.store.job, job)
-            pictures = await to_thread.run_sync(engine.store.of_job, job)
+            pictures = await to_thread.run_sync(engine.store.results_of, job)
             for picture in pictures[sent:]:
                 data64 = await to_thread.run_sync(encoded, engine, order, picture)
                 facts = {"usage": Usage().model_dump(), "id": picture.id, "seed": picture.recipe["seed"]}
@@ -386,11 +402,11 @@ async def stream(engine: Engine, order: Order, job: str, kind: str) -> AsyncGene
             if row.status not in OPEN or engine.stopping:
                 break
             if not await watcher.news(15.0):
-                yield b": still here\n\n"
+                yield b": heartbeat\n\n"
     try:
-        ended(row)
-    except Refused as refused:
-        error = {"message": refused.message, "type": "server_error", "param": refused.param, "code": refused.code}
+        check_ended(row)
+    except APIError as failed:
+        error = {"message": failed.message, "type": "server_error", "param": failed.param, "code": failed.code}
         yield format_sse_event(event="error", data_str=json.dumps({"error": error}))
 
 

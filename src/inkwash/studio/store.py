@@ -1,140 +1,110 @@
-"""The table of jobs, and the pictures that belong to them: what is written here outlives any process.
+"""The table of jobs: what is written here outlives any process.
 
-A job is `queued`, then `running` under the lease of one worker, then `done`, `failed` or `cancelled`. Who writes for
-a running job must still hold it: a worker that was given up for dead finds the job another's, and writes nothing.
+A job is `queued`, then `running` under the lease of one worker, then `done`, `failed` or `cancelled`; a lasting
+one may be `paused` between. Who writes for a running job must still hold it: a worker that was given up for dead finds
+the job another's, and writes nothing.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import secrets
 import shutil
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, create_engine, delete, event, exists, func, insert, or_, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Row, and_, case, exists, func, insert, or_, select, update
 
-from inkwash.codecs.png import encode_png
-from inkwash.errors import UserError
-from inkwash.studio.files import Files, thumbnail
-from inkwash.studio.tables import jobs, migrate, pictures, shares, uploads, users
+from inkwash.studio.database import new_id, of, page
+from inkwash.studio.errors import APIError
+from inkwash.studio.library import OPEN, Library, NewFile, check_share, free_name
+from inkwash.studio.tables import files, jobs, models, results, users
 from inkwash.weights.files import sync
 
 LEASE = 15.0  # seconds that a worker has a job without a sign of life
-MOST_DEATHS = 8  # of workers over one job without a picture, before the job is held to be the cause
+MOST_DEATHS = 8  # of workers over one job without a result, before the job is held to be the cause
 MOST_WAITING = 10_000  # jobs in the queue
 MOST_WAITING_EACH = 2_000  # of one user
-MOST_UPLOADS = 300  # of one user at once
-RESERVE = 20_000_000  # bytes of the disk that pictures leave free, so that the tables can still be written
-PRAGMAS = ("journal_mode=wal", "synchronous=full", "fullfsync=on", "busy_timeout=30000", "foreign_keys=on")
-OPEN = ("queued", "running")
-CANCELLED = {"status": "cancelled", "worker": None, "lease": None}
+MOST_NOTES = 20  # of one job
+UNPLANNED = 10.0  # seconds that a part is held to take of which nobody knows
+TURN = 30.0  # seconds of a lasting job that come before other work may
+ENDED = {"worker": None, "lease": None, "wanted": None}
+CANCELLED = {"status": "cancelled", **ENDED}
 
 
-class Refused(Exception):
-    """What a client asked for cannot be: an HTTP status, one line, and for programs a code and the parameter."""
+class NewJob(NamedTuple):
+    """What a job is: see the table."""
 
-    def __init__(
-        self, status: int, message: str, code: str, param: str | None = None, wait: float | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status, self.message, self.code, self.param, self.wait = status, message, code, param, wait
+    system: str
+    verb: str
+    request: dict[str, Any]
+    parts: int = 1
+    model: str | None = None
+    lasting: bool = False
+    plan: dict[str, Any] | None = None
+    previews: int = 0
 
-
-def identity() -> str:
-    """A new name for a row: 128 random bits, which nobody guesses."""
-    return secrets.token_hex(16)
-
-
-def full(error: BaseException) -> bool:
-    """Whether it says that there is no room on the disk."""
-    if isinstance(error, OperationalError):
-        return "disk is full" in str(error.orig)
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    def cost(self) -> float:
+        """Planned seconds of a part, or of a turn of a lasting job."""
+        seconds = (self.plan or {}).get("seconds")
+        cost = UNPLANNED if seconds is None else max(seconds, 0.001) / self.parts
+        return min(cost, TURN) if self.lasting else cost
 
 
-class Store:
-    """Jobs, pictures and their files, in one folder. Any number of processes may have it open."""
+class NewResult(NamedTuple):
+    """What a worker keeps of a result. folder: of a model."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        try:
-            home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise UserError(f"cannot make the folder {home}: {error.strerror}; choose another with --home") from None
-        self.files, self.one = Files(home / "pictures"), threading.Lock()
-        sync(home)
-        self.engine = create_engine(
-            f"sqlite:///{home / 'studio.db'}", pool_size=20, max_overflow=40, hide_parameters=True
-        )
-        event.listen(self.engine, "connect", _configure)
-        event.listen(self.engine, "begin", _begin)
-        with self.writing() as tx:
-            migrate(tx)
+    place: int | None
+    title: str
+    data: dict[str, Any]
+    recipe: dict[str, Any]
+    files: Sequence[NewFile] = ()
+    folder: Path | None = None
+    model: str = ""  # what to call it
 
-    def is_full(self) -> bool:
-        return shutil.disk_usage(self.home).free < RESERVE
 
-    def room(self) -> None:
-        """OSError ENOSPC if there is none left for pictures."""
-        if self.is_full():
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.home))
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        with self.engine.connect() as connection, connection.begin():
-            yield connection
-
-    @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A transaction alone with the database; when the block is left, what it wrote lies on the disk."""
-        # one thread of this process at a time: they would otherwise wait for SQLite by sleeping, some for seconds
-        with self.one, self.engine.connect().execution_options(writes=True) as connection, connection.begin():
-            yield connection
-
+class Store(Library):
     # what users ask for
 
     def submit(
-        self, user: str, ask: Mapping[str, Any], *, door: str = "api", retry: str | None = None
+        self, user: str, new: NewJob, *, api: str = "api", idempotency_key: str | None = None
     ) -> Mapping[str, Any]:
-        """A new job; or the one that this user was given for the same `retry`.
+        """A new job; or the one that this user was given for the same `idempotency_key`.
 
-        Raises Refused for an account that was closed, a day's share that is used up, or a queue that is full; OSError
-        for a disk that is.
+        Raises APIError for an account that was closed, a day's or the disk's share that is used up, or a queue that
+        is full; OSError for a disk that is.
         """
         with self.writing() as tx:
             now = time.time()
-            if retry is not None:
-                found = tx.execute(select(jobs).where(jobs.c.user_id == user, jobs.c.retry == retry)).first()
-                if found is not None:
+            if idempotency_key is not None:
+                same = (jobs.c.user_id == user, jobs.c.idempotency_key == idempotency_key)
+                if (found := tx.execute(select(jobs).where(*same)).first()) is not None:
                     return found._mapping
-            self.room()
+            self.check_disk()
             row = tx.execute(select(users).where(users.c.id == user, users.c.active).with_for_update()).first()
             if row is None:
-                raise Refused(403, "this account is closed; ask who runs the studio", "account_closed")
+                raise APIError(403, "this account is closed; ask who runs the studio", "account_closed")
             if row.daily is not None:
-                _within(tx, row, ask["n"], now)
+                _check_daily(tx, row, new.parts, now)
+            check_share(tx, user, (new.plan or {}).get("bytes") or 0)
             waiting = select(func.count()).select_from(jobs).where(jobs.c.status == "queued")
             if (
                 tx.scalar(waiting.where(jobs.c.user_id == user)) >= MOST_WAITING_EACH
                 or tx.scalar(waiting) >= MOST_WAITING
             ):
-                raise Refused(429, "the queue is full; ask again when some of it is done", "queue_full", wait=10)
-            job = {
-                "id": identity(),
+                raise APIError(429, "the queue is full; ask again when some of it is done", "queue_full", wait=10)
+            _join(tx, row)
+            job = new._asdict() | {
+                "id": new_id(),
                 "user_id": user,
-                "door": door,
-                "ask": dict(ask),
-                "n": ask["n"],
+                "api": api,
+                "part": 0,
                 "status": "queued",
+                "wanted": None,
                 "error": None,
-                "retry": retry,
+                "notes": [],
+                "cost": new.cost(),
+                "idempotency_key": idempotency_key,
                 "worker": None,
                 "lease": None,
                 "deaths": 0,
@@ -146,33 +116,43 @@ class Store:
         return job
 
     def retried(self, user: str, what: str, since: float) -> str | None:
-        """The newest job whose `retry` begins with this, if it is open or has ended since then."""
+        """The newest job whose `idempotency_key` begins with this, if it is open or has ended since then."""
         with self.reading() as tx:
-            same = (jobs.c.user_id == user, jobs.c.retry.startswith(what, autoescape=True))
+            same = (jobs.c.user_id == user, jobs.c.idempotency_key.startswith(what, autoescape=True))
             same = (*same, or_(jobs.c.status.in_(OPEN), jobs.c.changed >= since))
             return tx.scalar(select(jobs.c.id).where(*same).order_by(jobs.c.created.desc()).limit(1))
 
     def job(self, id: str, user: str | None = None) -> Row[Any] | None:
         """The job, if it is this user's; anyone's where no user is given."""
         with self.reading() as tx:
-            return tx.execute(select(jobs).where(jobs.c.id == id, _of(jobs, user))).first()
+            return tx.execute(select(jobs).where(jobs.c.id == id, of(jobs, user))).first()
 
-    def jobs(self, user: str, *, status: Sequence[str] = (), before: str | None = None, limit: int = 50) -> list[Any]:
+    def jobs(
+        self,
+        user: str,
+        *,
+        status: Sequence[str] = (),
+        system: str | None = None,
+        verb: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[Row[Any]]:
         """The user's newest jobs; `before` a job of theirs: those that are older."""
         with self.reading() as tx:
             query = select(jobs).where(jobs.c.user_id == user)
-            if status:
-                query = query.where(jobs.c.status.in_(status))
-            return _page(tx, query, jobs, user, before, limit)
+            query = query.where(jobs.c.status.in_(status)) if status else query
+            query = query if system is None else query.where(jobs.c.system == system)
+            query = query if verb is None else query.where(jobs.c.verb == verb)
+            return page(tx, query, jobs, user, before, limit)
 
-    def changed_since(self, user: str, moment: float) -> list[Any]:
+    def changed_since(self, user: str, moment: float) -> list[Row[Any]]:
         """The user's jobs that are open or have changed since, in the order in which they changed; the last 500."""
         with self.reading() as tx:
             news = or_(jobs.c.status.in_(OPEN), jobs.c.changed >= moment)
             query = select(jobs).where(jobs.c.user_id == user, news).order_by(jobs.c.changed.desc(), jobs.c.id)
             return list(tx.execute(query.limit(500)))[::-1]
 
-    def ahead(self, job: Row[Any]) -> int:
+    def queue_position(self, job: Row[Any]) -> int:
         """How many jobs at most come before this queued one, as users take turns."""
         with self.reading() as tx:
             queued = jobs.c.status == "queued"
@@ -182,11 +162,43 @@ class Store:
             return own + sum(min(count, own + 1) for count in tx.execute(others).scalars())
 
     def cancel(self, id: str, user: str | None = None) -> bool:
-        """Ends a job that is open; whether it was. The worker that has it sees so at its next step."""
+        """Ends a job that is open, or a lasting one that failed and might go on; whether it was. The worker that has
+        it sees so at its next step."""
         with self.writing() as tx:
-            now = time.time()
-            which = and_(jobs.c.id == id, _of(jobs, user), jobs.c.status.in_(OPEN))
-            return bool(tx.execute(update(jobs).where(which).values(**CANCELLED, changed=now)).rowcount)
+            goes_on = and_(jobs.c.status == "failed", jobs.c.lasting)
+            which = and_(jobs.c.id == id, of(jobs, user), or_(jobs.c.status.in_(OPEN), goes_on))
+            row = tx.execute(select(jobs).where(which).with_for_update()).first()
+            if row is not None:
+                tx.execute(update(jobs).where(jobs.c.id == id).values(**CANCELLED, changed=time.time()))
+        if row is not None and row.worker is None:  # else the worker removes it
+            shutil.rmtree(self.runs / id, ignore_errors=True)
+        return row is not None
+
+    def pause(self, id: str, user: str) -> bool:
+        """A lasting job leaves the queue, or its worker at the next checkpoint; whether there is such a job."""
+        return self._steer(id, user, {"queued": {"status": "paused"}, "running": {"wanted": "pause"}, "paused": {}})
+
+    def resume(self, id: str, user: str) -> bool:
+        """A lasting job that was paused, or has failed, goes on where it was."""
+        again = {"status": "queued", "wanted": None, "error": None, "deaths": 0}
+        return self._steer(id, user, {"paused": again, "failed": again, "running": {"wanted": None}, "queued": {}})
+
+    def stop(self, id: str, user: str) -> bool:
+        """A lasting job ends at its next checkpoint, and what it has learned by then is its result."""
+        stop = {"wanted": "stop"}
+        return self._steer(id, user, {"paused": stop | {"status": "queued"}, "queued": stop, "running": stop})
+
+    def _steer(self, id: str, user: str, changes: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Changes a lasting job as its status says."""
+        with self.writing() as tx:
+            own = (jobs.c.id == id, jobs.c.user_id == user, jobs.c.lasting)
+            row = tx.execute(select(jobs).where(*own, jobs.c.status.in_(changes)).with_for_update()).first()
+            if row is None:
+                return False
+            if row.status in ("paused", "failed") and changes[row.status].get("status") == "queued":
+                _join(tx, tx.execute(select(users).where(users.c.id == user)).one())
+            tx.execute(update(jobs).where(jobs.c.id == id).values(**changes[row.status], changed=time.time()))
+        return True
 
     def count(self) -> dict[str, int]:
         """How many jobs there are of each status."""
@@ -197,59 +209,119 @@ class Store:
     # what workers do
 
     def claim(self, worker: str) -> Row[Any] | None:
-        """The next job, now this worker's: the oldest of the user who waits and was served longest ago."""
+        """The next job, now this worker's: see `_next`."""
         with self.reading() as tx:  # which does not wait for writers, as most calls of an idle worker find nothing
             if tx.scalar(select(jobs.c.id).where(jobs.c.status == "queued").limit(1)) is None:
                 return None
         with self.writing() as tx:
-            now = time.time()
-            waits = exists().where(jobs.c.user_id == users.c.id, jobs.c.status == "queued")
-            user = tx.scalar(select(users.c.id).where(waits).order_by(users.c.served, users.c.id).limit(1))
-            query = select(jobs).where(jobs.c.user_id == user, jobs.c.status == "queued")
-            job = tx.execute(
-                query.order_by(jobs.c.created, jobs.c.id).limit(1).with_for_update(skip_locked=True)
-            ).first()
+            job = _next(tx)
             if job is None:
                 return None
+            now = time.time()
             lease = {"status": "running", "worker": worker, "lease": now + LEASE, "started": now, "changed": now}
             tx.execute(update(jobs).where(jobs.c.id == job.id).values(lease))
-            tx.execute(update(users).where(users.c.id == user).values(served=now))
+            _charge(tx, job)
             return tx.execute(select(jobs).where(jobs.c.id == job.id)).one()
+
+    def is_next(self, job: str) -> bool:
+        """Whether this running job would be the next, if it waited with the others; a lasting one of a user comes
+        after what else they wait for."""
+        with self.reading() as tx:
+            found = _next(tx, job)
+            return found is None or found.id == job
 
     def holds(self, worker: str, job: str) -> bool:
         """Whether the job is still this worker's: not cancelled, not given to another."""
         with self.reading() as tx:
             return tx.scalar(select(jobs.c.id).where(_held(worker, job))) is not None
 
+    def wanted(self, job: str) -> str | None:
+        """Whether the running job shall "pause" or "stop" at its next checkpoint."""
+        with self.reading() as tx:
+            return tx.scalar(select(jobs.c.wanted).where(jobs.c.id == job))
+
     def renew(self, worker: str, job: str) -> None:
         with self.writing() as tx:
             tx.execute(update(jobs).where(_held(worker, job)).values(lease=time.time() + LEASE))
 
-    def places(self, job: str) -> set[int]:
-        """Which of the job's pictures are there."""
-        with self.reading() as tx:
-            return set(tx.execute(select(pictures.c.place).where(pictures.c.job_id == job)).scalars())
+    def note(self, worker: str, job: str, text: str) -> None:
+        """Keeps a line for who asked for the job, once."""
+        with self.writing() as tx:
+            notes = tx.scalar(select(jobs.c.notes).where(_held(worker, job)).with_for_update())
+            if notes is not None and text not in notes and len(notes) < MOST_NOTES:
+                changes = {"notes": [*notes, text], "changed": time.time()}
+                tx.execute(update(jobs).where(jobs.c.id == job).values(changes))
 
-    def add(self, worker: str, job: Row[Any], place: int, data: bytes, facts: Mapping[str, Any]) -> bool:
-        """Keeps a picture of the job, file and row together; with the job's last one the job is done.
+    def add(
+        self, worker: str, job: Row[Any], part: int, number: int, new: NewResult, taken: Collection[str] = ()
+    ) -> bool:
+        """Keeps a result of the job's, files and rows together; one that a worker before this had kept stays.
 
-        False, and nothing kept, if the job is not this worker's any more. OSError for a full disk.
+        taken: names that a model cannot have. False, and nothing kept, if the job is not this worker's any more.
+        APIError where the user's share of the disk is used up; OSError for a full disk.
         """
-        self.room()
+        self.check_disk()
         with self.writing() as tx:
             now = time.time()
             if tx.scalar(select(jobs.c.id).where(_held(worker, job.id)).with_for_update()) is None:
                 return False
-            row = {"id": identity(), "job_id": job.id, "place": place, "user_id": job.user_id, "created": now}
-            tx.execute(insert(pictures).values({**row, **facts, "sha256": self.files.save(data)}))
-            there = tx.scalar(select(func.count()).select_from(pictures).where(pictures.c.job_id == job.id))
-            state = {"status": "done", "worker": None, "lease": None} if there == job.n else {}
-            tx.execute(update(jobs).where(jobs.c.id == job.id).values(changed=now, deaths=0, **state))
+            which = (results.c.job_id == job.id, results.c.part == part, results.c.number == number)
+            if tx.scalar(select(results.c.id).where(*which)) is not None:
+                return True
+            size = sum(file.content.bytes for file in new.files)
+            check_share(tx, job.user_id, size + (0 if new.folder is None else size_of(new.folder)))
+            row = {"id": new_id(), "job_id": job.id, "part": part, "number": number, "user_id": job.user_id}
+            row |= {"system": job.system, "verb": job.verb, "title": new.title, "created": now, "bytes": size}
+            row |= {"place": new.place, "data": new.data, "recipe": new.recipe, "model": None}
+            if new.folder is not None:
+                row["model"] = self._add_model(tx, job, f"{job.id}-{number}", new, taken)
+            tx.execute(insert(results).values(row))
+            for i, (content, name) in enumerate(new.files):
+                facts = {"sha256": content.sha256, "suffix": content.suffix, "bytes": content.bytes, "name": name}
+                tx.execute(insert(files).values(result_id=row["id"], number=i, media=content.media, **facts))
+                self.files.keep(content)
+            tx.execute(update(jobs).where(jobs.c.id == job.id).values(changed=now, deaths=0))
+        return True
+
+    def _add_model(self, tx: Connection, job: Row[Any], id: str, new: NewResult, taken: Collection[str]) -> str:
+        """Moves a model's folder to where models are; what it is called."""
+        assert new.folder is not None
+        name, place = free_name(tx, new.model, job.user_id, taken), self.models_folder / id
+        row = {"id": id, "user_id": job.user_id, "name": name, "system": job.system, "job_id": job.id}
+        row |= {"bytes": size_of(new.folder), "created": time.time(), "deleted": None}
+        tx.execute(insert(models).values(row))
+        for path in new.folder.rglob("*"):
+            sync(path)
+        shutil.rmtree(place, ignore_errors=True)  # of a worker that died between here and the commit
+        new.folder.rename(place)
+        sync(self.models_folder)
+        return name
+
+    def advance(self, worker: str, job: Row[Any]) -> bool:
+        """A part of the job is done, and with the last one the job. Whether the worker goes on with it: else it has
+        ended, is another's, or went back to the queue, for another user is next."""
+        with self.writing() as tx:
+            now = time.time()
+            row = tx.execute(select(jobs).where(_held(worker, job.id)).with_for_update()).first()
+            if row is None:
+                return False
+            state: dict[str, Any] = {"part": row.part + 1, "changed": now, "deaths": 0}
+            done = state["part"] >= row.parts
+            if done:
+                state |= {"status": "done", **ENDED}
+            tx.execute(update(jobs).where(jobs.c.id == job.id).values(state))
+            if done:
+                return False
+            following = _next(tx, job.id)
+            if following is not None and following.id != job.id:
+                _give_back(tx, _held(worker, job.id), 0)
+                return False
+            _charge(tx, row)
         return True
 
     def fail(self, worker: str, job: str, error: str) -> None:
         with self.writing() as tx:
-            state = {"status": "failed", "error": error, "worker": None, "lease": None, "changed": time.time()}
+            state = {"status": "failed", "error": error, "changed": time.time(), **ENDED}
             tx.execute(update(jobs).where(_held(worker, job)).values(state))
 
     def release(self, worker: str, dead: bool = False) -> None:
@@ -258,14 +330,10 @@ class Store:
             _give_back(tx, jobs.c.worker == worker, int(dead))
 
     def recover(self) -> list[Path]:
-        """At the start of a server, alone in its folder: every running job is queued again, and what a crash left of
-        files goes. Whole pictures without rows move to `lost+found`, as `Files.sweep` says; which these are."""
+        """At the start of a server, alone in its folder: every running job is queued again; and `sweep`."""
         with self.writing() as tx:
             _give_back(tx, jobs.c.status == "running", 0)
-            kept = set(tx.execute(select(pictures.c.sha256).where(pictures.c.deleted.is_(None))).scalars())
-            gone = select(pictures.c.sha256, func.max(pictures.c.deleted)).group_by(pictures.c.sha256)
-            deleted = dict(map(tuple, tx.execute(gone.where(pictures.c.deleted.is_not(None)))))
-            return self.files.sweep(kept | set(tx.execute(select(uploads.c.sha256)).scalars()), deleted)
+        return self.sweep()
 
     def expire(self) -> list[str]:
         """Takes jobs from workers that gave no sign of life in time; who they were."""
@@ -278,192 +346,60 @@ class Store:
             _give_back(tx, late, 1)
         return workers
 
-    # pictures
 
-    def of_job(self, job: str) -> list[Any]:
-        """The job's pictures that are there, in their order."""
-        with self.reading() as tx:
-            there = (pictures.c.job_id == job, pictures.c.deleted.is_(None))
-            return list(tx.execute(select(pictures).where(*there).order_by(pictures.c.place)))
-
-    def picture(self, id: str, user: str | None = None) -> Row[Any] | None:
-        with self.reading() as tx:
-            there = (pictures.c.id == id, pictures.c.deleted.is_(None), _of(pictures, user))
-            return tx.execute(select(pictures).where(*there)).first()
-
-    def pictures(self, user: str, *, words: str = "", before: str | None = None, limit: int = 50) -> list[Any]:
-        """The user's newest pictures whose prompts contain all these words; `before` one of theirs: those older."""
-        with self.reading() as tx:
-            query = select(pictures).where(pictures.c.user_id == user, pictures.c.deleted.is_(None))
-            for word in words.split():
-                query = query.where(pictures.c.prompt.icontains(word, autoescape=True))
-            return _page(tx, query, pictures, user, before, limit)
-
-    def delete(self, id: str, user: str) -> bool:
-        """Forgets a picture and what it was asked for by; whether it was there. It is not drawn again."""
-        with self.writing() as tx:
-            which = (pictures.c.id == id, pictures.c.user_id == user, pictures.c.deleted.is_(None))
-            content = tx.scalar(select(pictures.c.sha256).where(*which))
-            if content is None:
-                return False
-            tx.execute(delete(shares).where(shares.c.picture_id == id))
-            gone = {"deleted": time.time(), "recipe": {}, "prompt": ""}
-            job = tx.scalar(update(pictures).where(pictures.c.id == id).values(gone).returning(pictures.c.job_id))
-            _forget_words(tx, job)
-        self._drop(content)  # only when that is certain: a crash between leaves a file, which the next start removes
-        return True
-
-    def _drop(self, content: str) -> None:
-        """Removes a file that no row names."""
-        with self.writing() as tx:
-            in_pictures = exists().where(pictures.c.sha256 == content, pictures.c.deleted.is_(None))
-            in_uploads = exists().where(uploads.c.sha256 == content)
-            if not tx.scalar(select(or_(in_pictures, in_uploads))):
-                self.files.remove(content)
-
-    def share(self, id: str, user: str, *, recipe: bool, seconds: float | None = None) -> str | None:
-        """A name by which anyone may see the picture, with its recipe or without; None if it is not the user's."""
-        with self.writing() as tx:
-            which = (pictures.c.id == id, pictures.c.user_id == user, pictures.c.deleted.is_(None))
-            if tx.scalar(select(pictures.c.id).where(*which)) is None:
-                return None
-            if seconds is None:  # the one that lasts replaces the one before
-                tx.execute(delete(shares).where(shares.c.picture_id == id, shares.c.expires.is_(None)))
-            token, expires = secrets.token_urlsafe(24), None if seconds is None else time.time() + seconds
-            tx.execute(insert(shares).values(token=token, picture_id=id, recipe=recipe, expires=expires))
-        return token
-
-    def share_of(self, id: str, user: str) -> Row[Any] | None:
-        """The picture's share that lasts, if it has one and is the user's."""
-        with self.reading() as tx:
-            own = (pictures.c.id == id, pictures.c.user_id == user, shares.c.expires.is_(None))
-            return tx.execute(select(shares).join(pictures).where(*own)).first()
-
-    def unshare(self, id: str, user: str) -> bool:
-        with self.writing() as tx:
-            own = exists().where(pictures.c.id == shares.c.picture_id, pictures.c.user_id == user)
-            return bool(tx.execute(delete(shares).where(shares.c.picture_id == id, own)).rowcount)
-
-    def shared(self, token: str) -> tuple[Row[Any], bool] | None:
-        """The picture of a share, and whether its recipe goes with it."""
-        with self.reading() as tx:
-            valid = or_(shares.c.expires.is_(None), shares.c.expires > time.time())
-            share = tx.execute(select(shares).where(shares.c.token == token, valid)).first()
-        found = None if share is None else self.picture(share.picture_id)
-        return None if share is None or found is None else (found, share.recipe)
-
-    def read(self, picture: Row[Any], recipe: bool = True) -> bytes:
-        """The PNG of a picture; without the recipe it says only that it was made by a model. Refused if it has just
-        been deleted."""
-        try:
-            data = self.files.read(picture.sha256)
-        except FileNotFoundError:
-            raise Refused(404, "there is no such picture", "not_found") from None
-        return data if recipe else encode_png(Files.opened(data))
-
-    def thumbnail(self, picture: Row[Any]) -> bytes:
-        """A small WebP of the picture, made when it is first asked for."""
-        small = self.files.thumbnail(picture.sha256)
-        if small is None:
-            small = thumbnail(self.read(picture))
-            if self.is_full():
-                return small
-            with self.writing() as tx:  # not of one that is being deleted
-                there = (pictures.c.id == picture.id, pictures.c.deleted.is_(None))
-                if tx.scalar(select(pictures.c.id).where(*there)) is not None:
-                    self.files.save_thumbnail(picture.sha256, small)
-        return small
-
-    # pictures that went in
-
-    def upload(self, user: str, data: bytes) -> str:
-        """Keeps a picture that uploads.py made safe; its name. Refused for too many, OSError for a full disk."""
-        self.room()
-        with self.writing() as tx:
-            count = tx.scalar(select(func.count()).select_from(uploads).where(uploads.c.user_id == user))
-            if count >= MOST_UPLOADS:
-                raise Refused(429, "too many pictures to begin from; they are kept for an hour", "uploads", wait=600)
-            row = {"id": identity(), "user_id": user, "sha256": self.files.save(data), "created": time.time()}
-            tx.execute(insert(uploads).values(row))
-        return str(row["id"])
-
-    def uploaded(self, id: str, user: str) -> str | None:
-        """The content's SHA-256."""
-        with self.reading() as tx:
-            return tx.scalar(select(uploads.c.sha256).where(uploads.c.id == id, uploads.c.user_id == user))
-
-    def forget_uploads(self, older: float, only: Sequence[str] | None = None) -> None:
-        """Removes uploads made before that time which no open job names; of these `only`, if some are given."""
-        with self.writing() as tx:
-            which = True if only is None else uploads.c.id.in_(only)
-            old = tx.execute(select(uploads).where(uploads.c.created < older, which)).all()
-            owners = list({row.user_id for row in old})
-            theirs = (jobs.c.status.in_(OPEN), jobs.c.user_id.in_(owners))
-            asks = list(tx.execute(select(jobs.c.ask).where(*theirs)).scalars()) if owners else []
-            needed = {ask.get(key) for ask in asks for key in ("image", "mask")}
-            gone = [row for row in old if row.id not in needed]
-            for row in gone:
-                tx.execute(delete(uploads).where(uploads.c.id == row.id))
-        for content in {row.sha256 for row in gone}:
-            self._drop(content)
-
-
-def _configure(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # transactions are begun below, not by the driver
-    for pragma in PRAGMAS:
-        connection.execute(f"pragma {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes")
-    connection.exec_driver_sql("begin immediate" if writes else "begin")
-
-
-def _of(table: Any, user: str | None) -> Any:
-    return True if user is None else table.c.user_id == user
+def size_of(folder: Path) -> int:
+    """Bytes of the files in it."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _held(worker: str, job: str) -> Any:
     return and_(jobs.c.id == job, jobs.c.worker == worker, jobs.c.status == "running")
 
 
-def _page(tx: Connection, query: Any, table: Any, user: str, before: str | None, limit: int) -> list[Any]:
-    """Newest first. The mark is found whatever has become of it since it was listed."""
-    if before is not None:
-        mark = tx.execute(select(table).where(table.c.id == before, table.c.user_id == user)).first()
-        if mark is None:
-            return []
-        older = and_(table.c.created == mark.created, table.c.id < mark.id)
-        query = query.where(or_(table.c.created < mark.created, older))
-    return list(tx.execute(query.order_by(table.c.created.desc(), table.c.id.desc()).limit(limit)))
+def _next(tx: Connection, also: str | None = None) -> Row[Any] | None:
+    """The oldest queued job of the user for whom the least planned work was begun, lasting ones last; as if this
+    running job waited `also`."""
+    waits = or_(jobs.c.status == "queued", jobs.c.id == also) if also else jobs.c.status == "queued"
+    of_user = exists().where(jobs.c.user_id == users.c.id, waits)
+    user = tx.scalar(select(users.c.id).where(of_user).order_by(users.c.served, users.c.id).limit(1))
+    query = select(jobs).where(jobs.c.user_id == user, waits)
+    return tx.execute(query.order_by(jobs.c.lasting, jobs.c.created, jobs.c.id).limit(1).with_for_update()).first()
 
 
-def _within(tx: Connection, user: Row[Any], n: int, now: float) -> None:
-    """Refused if n more pictures are more than the user's in 24 hours."""
-    recent = (jobs.c.user_id == user.id, jobs.c.created > now - 86400, jobs.c.status.in_((*OPEN, "done")))
-    taken = tx.scalar(select(func.coalesce(func.sum(jobs.c.n), 0)).where(*recent))
-    ended = (jobs.c.user_id == user.id, jobs.c.created > now - 86400, jobs.c.status.in_(("cancelled", "failed")))
-    taken += tx.scalar(select(func.count()).select_from(pictures.join(jobs)).where(*ended))  # what was drawn of them
-    if taken + n > user.daily:
+def _charge(tx: Connection, job: Row[Any]) -> None:
+    """A part of the job is begun: its user was served so much."""
+    tx.execute(update(users).where(users.c.id == job.user_id).values(served=users.c.served + job.cost))
+
+
+def _join(tx: Connection, user: Row[Any]) -> None:
+    """Who comes back after a while has saved nothing up: they begin where the least served of the others are."""
+    busy = jobs.c.status.in_(("queued", "running"))
+    if tx.scalar(select(jobs.c.id).where(jobs.c.user_id == user.id, busy).limit(1)) is None:
+        active = exists().where(jobs.c.user_id == users.c.id, busy)
+        least = tx.scalar(select(func.min(users.c.served)).where(active))
+        served = max(user.served, least or 0.0)
+        tx.execute(update(users).where(users.c.id == user.id).values(served=served))
+
+
+def _check_daily(tx: Connection, user: Row[Any], more: int, now: float) -> None:
+    """APIError if so many more results are more than the user's in 24 hours."""
+    recent = (jobs.c.user_id == user.id, jobs.c.created > now - 86400)
+    of_ended = case((jobs.c.status.in_(("cancelled", "failed")), jobs.c.part), else_=jobs.c.parts)  # what was made
+    taken = tx.scalar(select(func.coalesce(func.sum(of_ended), 0)).where(*recent))
+    if taken + more > user.daily:
         first = tx.scalar(select(func.min(jobs.c.created)).where(*recent)) or now
-        message = f"{taken} of your {user.daily} pictures in 24 hours are taken; {n} more are not left"
-        raise Refused(429, message, "quota", wait=max(1.0, first + 86400 - now))
-
-
-def _forget_words(tx: Connection, job: str) -> None:
-    """Of a job that has ended and none of whose pictures are left, the words go, too."""
-    left = exists().where(pictures.c.job_id == job, pictures.c.deleted.is_(None))
-    ask = tx.scalar(select(jobs.c.ask).where(jobs.c.id == job, jobs.c.status.not_in(OPEN), ~left))
-    if ask is not None:
-        tx.execute(update(jobs).where(jobs.c.id == job).values(ask={**ask, "prompt": "", "negative": ""}))
+        message = f"{taken} of your {user.daily} results in 24 hours are taken; {more} more are not left"
+        raise APIError(429, message, "quota", wait=max(1.0, first + 86400 - now))
 
 
 def _give_back(tx: Connection, which: Any, deaths: int) -> None:
-    """Running jobs to the queue, where they were; those over which too many workers died have failed."""
+    """Running jobs to the queue, where they were, or to rest; those over which too many workers died have failed."""
     free = {"worker": None, "lease": None, "changed": time.time(), "deaths": jobs.c.deaths + deaths}
     running = and_(which, jobs.c.status == "running")
     if deaths:
         error = f"the worker died over it {MOST_DEATHS} times; it may need more memory than there is"
         last = and_(running, jobs.c.deaths + deaths >= MOST_DEATHS)
         tx.execute(update(jobs).where(last).values(status="failed", error=error, **free))
+    rest = jobs.c.wanted == "pause"
+    tx.execute(update(jobs).where(running, rest).values(status="paused", **(free | {"wanted": None})))
     tx.execute(update(jobs).where(running).values(status="queued", **free))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from importlib import resources
 
 from sqlalchemy import JSON, Boolean, Column, Connection, Double, ForeignKey, Integer, MetaData, Table, Text
 from sqlalchemy import UniqueConstraint as Unique
@@ -29,8 +29,9 @@ users = Table(
     text("password", null=True),  # argon2id; none: enters by links and keys alone
     Column("admin", Boolean, nullable=False),
     Column("active", Boolean, nullable=False),
-    Column("daily", Integer),  # pictures a day; none: as many as they like
-    time("served"),  # when a job of theirs was last begun: who has waited longest is next
+    Column("daily", Integer),  # results a day; none: as many as they like
+    Column("disk", Integer),  # bytes of results, models and uploads; none: as many as they like
+    time("served"),  # planned seconds of work begun for them: who has the least is next
     time("created"),
 )
 secrets = Table(  # of each its SHA-256 alone: they are random, and need no slow hash
@@ -47,9 +48,13 @@ secrets = Table(  # of each its SHA-256 alone: they are random, and need no slow
 uploads = Table(
     "uploads",
     metadata,
-    text("id", primary_key=True),
-    text("user_id", ForeignKey("users.id")),
-    text("sha256"),
+    text("user_id", ForeignKey("users.id"), primary_key=True),
+    text("sha256", primary_key=True),
+    text("suffix"),
+    text("name"),
+    text("media"),
+    Column("bytes", Integer, nullable=False),
+    Column("cleaned", Boolean, nullable=False),  # a picture of which only the pixels were kept
     time("created"),
 )
 jobs = Table(
@@ -57,41 +62,78 @@ jobs = Table(
     metadata,
     text("id", primary_key=True),
     text("user_id", ForeignKey("users.id")),
-    text("door"),  # by which it came: api, openai, a1111
-    Column("ask", JSON, nullable=False),
-    Column("n", Integer, nullable=False),
-    text("status"),  # queued, running, done, failed, cancelled
+    text("api"),  # by which it came: api, openai, a1111
+    text("system"),
+    text("verb"),
+    text("model", null=True),
+    Column("request", JSON, nullable=False),
+    Column("parts", Integer, nullable=False),  # that can be made on their own: see `Request.parts`
+    Column("part", Integer, nullable=False),  # the next: so many are done
+    Column("lasting", Boolean, nullable=False),  # it works in a folder that outlives its worker
+    text("status"),  # queued, running, paused, done, failed, cancelled
+    text("wanted", null=True),  # pause, stop: what it shall do at its next checkpoint
     text("error", null=True),
-    text("retry", null=True),  # what is the same when a client asks again: see `Store.submit`
+    Column("notes", JSON, nullable=False),
+    Column("plan", JSON),
+    Column("cost", Double, nullable=False),  # planned seconds of a part
+    Column("previews", Integer, nullable=False),  # of each result
+    text("idempotency_key", null=True),  # what is the same when a client asks again: see `Store.submit`
     text("worker", null=True),
     time("lease", null=True),  # until when the worker has it, unless it renews
-    Column("deaths", Integer, nullable=False),  # of workers that had it, since its last picture
+    Column("deaths", Integer, nullable=False),  # of workers that had it, since its last result
     time("created"),
     time("changed"),
     time("started", null=True),
-    Unique("user_id", "retry"),
+    Unique("user_id", "idempotency_key"),
 )
-pictures = Table(
-    "pictures",
+results = Table(
+    "results",
     metadata,
     text("id", primary_key=True),
     text("job_id", ForeignKey("jobs.id")),
-    Column("place", Integer, nullable=False),  # in its job, from 0
+    Column("part", Integer, nullable=False),
+    Column("number", Integer, nullable=False),  # in its part, from 0
+    Column("place", Integer),  # in its job, from 0; none: of the whole job
     text("user_id", ForeignKey("users.id")),
-    text("sha256"),
-    Column("width", Integer, nullable=False),
-    Column("height", Integer, nullable=False),
-    text("prompt"),
+    text("system"),
+    text("verb"),
+    text("title"),
+    Column("data", JSON, nullable=False),  # its line of a table
     Column("recipe", JSON, nullable=False),
+    text("model", null=True),  # that it brought
+    Column("bytes", Integer, nullable=False),
     time("created"),
     time("deleted", null=True),
-    Unique("job_id", "place"),
+    Unique("job_id", "part", "number"),
+)
+files = Table(
+    "files",
+    metadata,
+    text("result_id", ForeignKey("results.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    text("sha256"),
+    text("suffix"),
+    text("name"),
+    text("media"),
+    Column("bytes", Integer, nullable=False),
+)
+models = Table(  # that trainings made; each is a folder of models/
+    "models",
+    metadata,
+    text("id", primary_key=True),
+    text("user_id", ForeignKey("users.id")),
+    text("name"),
+    text("system"),
+    Column("bytes", Integer, nullable=False),
+    text("job_id", ForeignKey("jobs.id")),
+    time("created"),
+    time("deleted", null=True),
 )
 shares = Table(
     "shares",
     metadata,
     text("token", primary_key=True),
-    text("picture_id", ForeignKey("pictures.id")),
+    text("result_id", ForeignKey("results.id")),
     Column("recipe", Boolean, nullable=False),
     time("expires", null=True),
 )
@@ -101,7 +143,8 @@ def migrate(connection: Connection) -> None:
     """Takes the steps that this database has not taken. UserError for one that a later version has changed."""
     connection.exec_driver_sql("create table if not exists migrations (number integer primary key)")
     taken = set(connection.exec_driver_sql("select number from migrations").scalars())
-    steps = {int(f.name[:4]): f for f in files("inkwash.studio.migrations").iterdir() if f.name.endswith(".sql")}
+    found = resources.files("inkwash.studio.migrations").iterdir()
+    steps = {int(file.name[:4]): file for file in found if file.name.endswith(".sql")}
     if taken - set(steps):
         raise UserError("the studio's data were written by a newer inkwash: update it, or give another --home")
     for number in sorted(set(steps) - taken):

@@ -1,13 +1,12 @@
-"""What draws: one process for each device. It takes jobs from the store until its server goes away.
+"""What runs verbs: one process for each device. It takes jobs from the store until its server goes away.
 
-It tells the server on standard output, a line of JSON each, what happens: steps, previews, pictures, how it is. What
-counts is in the store; if a line is lost, nothing is.
+It tells the server on standard output, a line of JSON each, what happens: progress, previews, results, how it is.
+What counts is in the store; if a line is lost, nothing is.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import gc
 import json
 import os
@@ -17,7 +16,8 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,43 +28,43 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from inkwash.codecs.png import KEY, encode_png
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.errors import UserError
-from inkwash.studio.catalogue import Ask, Catalogue
-from inkwash.studio.store import LEASE, Store, full
+from inkwash.studio.catalogue import Catalogue
+from inkwash.studio.context import PATHS, JobContext, LeaseLost
+from inkwash.studio.errors import APIError, is_disk_full
+from inkwash.studio.files import suffix_of
+from inkwash.studio.library import NewFile
+from inkwash.studio.requests import request_of
+from inkwash.studio.store import LEASE, NewResult, Store
+from inkwash.systems import load, systems
+from inkwash.systems.base import File, Request, Result, options, resolve
 
 IDLE = 600.0  # seconds after which a model that nobody asks for leaves the memory
-WARM = 3  # models in memory at once
+MOST_MODELS = 3  # in memory at once
 STALLED = 300.0  # seconds without a step after which the lease is not renewed: the worker is held to hang
-PATHS = re.compile(
-    r"(?<!\S)(?:[A-Za-z]:)?(?:[/\\][^/\\\s:]+)*[/\\](?=[^/\\\s])"
-)  # what leads to a file: nobody's business
-EVERY = 0.05  # seconds between two messages about steps, and two looks whether the job was cancelled
+LONGEST_TITLE = 2000
 
 
-class Lost(Exception):
-    """The job is not this worker's any more."""
-
-
-class Warm:
+class ModelCache:
     """Models that stay in memory: the last few asked for, less when there is no room, none that idle."""
 
-    def __init__(self, load: Callable[[str], Any], most_memory: float) -> None:
+    def __init__(self, load: Callable[[Path], Any], most_memory: float) -> None:
         self.load, self.most_memory = load, most_memory
-        self.models: OrderedDict[str, tuple[Any, float]] = OrderedDict()
+        self.models: OrderedDict[Path, tuple[Any, float]] = OrderedDict()
 
-    def get(self, name: str) -> Any:
-        painter = self.models.pop(name)[0] if name in self.models else None
-        while painter is None and len(self.models) >= WARM:
+    def get(self, folder: Path) -> Any:
+        model = self.models.pop(folder)[0] if folder in self.models else None
+        while model is None and len(self.models) >= MOST_MODELS:
             self.models.popitem(last=False)
-        painter = painter or self.load(name)
-        self.models[name] = painter, time.monotonic()
-        return painter
+        model = model or self.load(folder)
+        self.models[folder] = model, time.monotonic()
+        return model
 
     def tidy(self) -> bool:
         """Lets models go that idle, and all but the last if there is too little room; whether there is enough now."""
         before = len(self.models)
-        for name, (_, used) in list(self.models.items()):
+        for folder, (_, used) in list(self.models.items()):
             if time.monotonic() - used > IDLE:
-                del self.models[name]
+                del self.models[folder]
         if memory() > self.most_memory:
             while len(self.models) > 1:
                 self.models.popitem(last=False)
@@ -85,39 +85,49 @@ def memory() -> float:
 
 
 class Worker:
-    """Draws jobs one after the other. `tell` is called with each message; `over` is set when it shall stop."""
+    """Runs jobs one after the other. `tell` is called with each message; `over` is set when it shall stop."""
 
-    def __init__(self, store: Store, models: Warm, name: str, tell: Callable[[dict[str, Any]], None]) -> None:
-        self.store, self.models, self.name, self.tell = store, models, name, tell
+    def __init__(
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        models: ModelCache,
+        name: str,
+        tell: Callable[[dict[str, Any]], None],
+        device: str = "cpu",
+        threads: int = 1,
+    ) -> None:
+        self.store, self.catalogue, self.models, self.name, self.tell = store, catalogue, models, name, tell
+        self.device, self.threads = device, threads
         self.over = threading.Event()
         self.job: str | None = None
         self.active = time.monotonic()  # when the last step was
-        self.busy = 0.0  # seconds of the job in which its model drew
+        self.busy = 0.0  # seconds of the job in which its verb ran
 
     def step(self) -> bool:
-        """Draws the next job; False if there is none."""
+        """Runs the next job; False if there is none."""
         job = self.store.claim(self.name)
         if job is None:
             return False
         self.job, self.active, self.busy = job.id, time.monotonic(), 0.0
         self.say(job, "started")
         try:
-            self.draw(job)
-        except Lost:
+            self.run(job)
+        except LeaseLost:
             pass
-        except (UserError, DiffusionError) as error:
-            told = PATHS.sub("", str(error))
-            if told != str(error):  # the log says where it is
+        except (UserError, DiffusionError, APIError) as error:
+            message = PATHS.sub("", str(error))
+            if message != str(error):  # the log says where it is
                 traceback.print_exc()
-            self.store.fail(self.name, job.id, told)
+            self.store.fail(self.name, job.id, message)
         except MemoryError:
             self.store.fail(self.name, job.id, "there is not enough memory for it")
         except (BrokenPipeError, DBAPIError) as error:  # the server has gone, or the table cannot be written
-            if not full(error):
+            if not is_disk_full(error):
                 raise
             self.back_off(job)
         except Exception as error:  # a mistake of ours: the job fails, the worker goes on, the log has the rest
-            if full(error):
+            if is_disk_full(error):
                 self.back_off(job)
             else:
                 traceback.print_exc()
@@ -131,7 +141,7 @@ class Worker:
         self.tell({"job": job.id, "user": job.user_id, "event": event, **facts})
 
     def state(self) -> dict[str, Any]:
-        return {"memory": memory(), "models": list(self.models.models)}
+        return {"memory": memory(), "models": len(self.models.models)}
 
     def back_off(self, job: Row[Any]) -> None:
         """The disk is full: the job waits in the queue until there is room."""
@@ -142,68 +152,60 @@ class Worker:
         except OperationalError:
             traceback.print_exc()  # the lease will run out instead
 
-    def draw(self, job: Row[Any]) -> None:
-        """The pictures of the job that are not there yet: after a crash, those that are stay."""
-        self.store.room()  # rather than draw what cannot be kept
-        ask = Ask(**job.ask)
-        painter = self.models.get(ask.model)
-        there = self.store.places(job.id)
-        for place in range(ask.n):
-            if place not in there:
-                self.picture(job, ask, painter, place)
+    def run(self, job: Row[Any]) -> None:
+        """The parts of the job that are not there yet: after a crash, those that are stay."""
+        self.store.check_disk()  # rather than make what cannot be kept
+        if job.system not in systems() or job.verb not in systems()[job.system].verbs:
+            raise UserError(f"there is no {job.system} {job.verb} here any more")
+        verb = systems()[job.system].verbs[job.verb]
+        context = JobContext(self, job)
+        try:
+            for part, request in list(enumerate(request_of(verb, job.request).parts()))[job.part :]:
+                context.next_part(part)
+                for number, result in enumerate(self.timed(resolve(verb.run)([request], context))):
+                    if context.leaving in (None, "stop"):
+                        self.keep(job, request, part, number, result)
+                if context.leaving not in (None, "stop"):
+                    return self.store.release(self.name)
+                if not self.store.advance(self.name, job):
+                    return None
+        finally:
+            context.close()
 
-    def picture(self, job: Row[Any], ask: Ask, painter: Any, place: int) -> None:
-        last = 0.0
+    def timed(self, results: Iterable[Result]) -> Iterator[Result]:
+        results = iter(results)
+        while True:
+            begun = time.monotonic()
+            try:
+                result = next(results)
+            except StopIteration:
+                return
+            finally:
+                self.busy += time.monotonic() - begun
+            yield result
 
-        def progress(done: int, steps: int) -> None:
-            nonlocal last
-            self.active = now = time.monotonic()
-            if now - last >= EVERY:
-                last = now
-                if self.over.is_set() or not self.store.holds(self.name, job.id):
-                    raise Lost
-                self.say(job, "step", place=place, step=done, steps=steps)
+    def keep(self, job: Row[Any], request: Request, part: int, number: int, result: Result) -> None:
+        """Files and rows together. LeaseLost if the job is not this worker's any more."""
+        with ExitStack() as stack:
+            files = []
+            for ending, path in result.files.items():
+                name = re.sub(r"[^\w.-]+", "-", ending if job.lasting else f"{request.stem()}{ending}")
+                content = stack.enter_context(self.store.files.staged(source_of(path, request), suffix_of(name)))
+                files.append(NewFile(content, name[-200:]))
+            new = NewResult(
+                part if job.parts > 1 else result.place,
+                title_of(request, result),
+                json.loads(json.dumps(result.row, default=str)),
+                json.loads(json.dumps(named(result.recipe, request), default=str)),
+                files,
+                result.model,
+                re.sub(r"[^\w.-]+", "-", request.stem()).strip(".-")[:60] or "model",
+            )
+            if not self.store.add(self.name, job, part, number, new, self.catalogue.shared):
+                raise LeaseLost
+        self.say(job, "result", place=part)
 
-        def preview(picture: Image.Image) -> None:
-            picture.thumbnail((256, 256))
-            self.say(job, "preview", place=place, picture=base64.b64encode(encode_png(picture)).decode())
-
-        assert ask.seed is not None
-        begun = time.monotonic()
-        picture = painter.generate(
-            ask.prompt,
-            style=ask.style,
-            seed=ask.seed + place,
-            negative=ask.negative,
-            sampler=ask.sampler,
-            steps=ask.steps,
-            guidance=ask.guidance,
-            size=ask.size,
-            transparent=ask.transparent,
-            image=self.source(ask.image, job),
-            mask=self.source(ask.mask, job),
-            strength=ask.strength,
-            border=ask.border,
-            progress=progress,
-            preview=preview if ask.previews else None,
-            previews=ask.previews,
-        )
-        self.busy += time.monotonic() - begun
-        recipe = {**picture.info[KEY], "model": ask.model}  # a folder's path is nobody's business
-        facts = {"width": picture.width, "height": picture.height, "prompt": ask.prompt, "recipe": recipe}
-        if not self.store.add(self.name, job, place, encode_png(picture, recipe), facts):
-            raise Lost
-        self.say(job, "picture", place=place)
-
-    def source(self, upload: str | None, job: Row[Any]) -> Image.Image | None:
-        if upload is None:
-            return None
-        content = self.store.uploaded(upload, job.user_id)
-        if content is None:
-            raise UserError("the picture to begin from is not there any more; send it again")
-        return self.store.files.opened(self.store.files.read(content))
-
-    def breathe(self) -> None:
+    def send_heartbeats(self) -> None:
         """Renews the lease of the job at hand, in a thread of its own, as long as there are steps."""
         while not self.over.wait(LEASE / 4):
             job = self.job
@@ -214,6 +216,35 @@ class Worker:
                     traceback.print_exc()
 
 
+def named(recipe: dict[str, Any], request: Request) -> dict[str, Any]:
+    """The recipe with models and files as they were asked for: where they lie here is nobody's business."""
+    facts, fields = request.facts(), options(type(request))
+    inner = {name for name, option in fields.items() if option.kind is File or (name == "model" and facts[name])}
+    return {name: facts[name] if name in inner else value for name, value in recipe.items()}
+
+
+def source_of(path: Path, request: Request) -> Path | bytes:
+    """The file; a PNG with its recipe as `named` has it."""
+    if suffix_of(path.name) != ".png":
+        return path
+    with Image.open(path) as picture:
+        recipe = json.loads(picture.info.get(KEY, "{}"))
+        clean = [named(one, request) for one in recipe] if isinstance(recipe, list) else named(recipe, request)
+        return path if clean == recipe else encode_png(picture, clean)
+
+
+def title_of(request: Request, result: Result) -> str:
+    """By which it is found again: what the verb is mainly asked by, or what it says."""
+    texts = []
+    for option in options(type(request)).values():
+        value = getattr(request, option.name)
+        value = value[0] if isinstance(value, tuple) and value else value
+        if option.argument and value:
+            texts.append(value.name if isinstance(value, File) else str(value))
+    said = str(result.row.get("text", "")).strip().partition("\n")[0]
+    return (" ".join(texts).strip() or said or request.stem())[:LONGEST_TITLE]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="inkwash.studio.worker")
     parser.add_argument("name")
@@ -222,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", type=float, default=2000, help="MB")
     parser.add_argument("--model", action="append", default=[])
-    options = parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
 
     lines, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no message
     lock = threading.Lock()
@@ -231,14 +262,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with lock:
             print(json.dumps(message), file=lines, flush=True)
 
-    import inkwash
-
-    catalogue = Catalogue(options.model)
-    models = Warm(
-        lambda name: inkwash.load(catalogue.folders[name], options.device, threads=options.threads),
-        options.memory * 1e6,
-    )
-    worker, wake = Worker(Store(options.home), models, options.name, tell), threading.Event()
+    store = Store(given.home.resolve())
+    catalogue = Catalogue(store, given.model)
+    cache = ModelCache(lambda folder: load(folder, given.device, threads=given.threads), given.memory * 1e6)
+    worker = Worker(store, catalogue, cache, given.name, tell, given.device, given.threads)
+    wake = threading.Event()
+    os.chdir(store.runs)  # what a recipe calls by a relative name is not there
 
     def listen() -> None:
         for _ in sys.stdin:  # a line for each new job
@@ -246,18 +275,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         worker.over.set()  # the server has gone
         wake.set()
 
-    for task in (worker.breathe, listen):
+    for task in (worker.send_heartbeats, listen):
         threading.Thread(target=task, daemon=True).start()
-    models.get(Ask().model)
     tell({"event": "ready", **worker.state()})
     try:
         while not worker.over.is_set():
             wake.clear()
-            drew = worker.step()
-            room = models.tidy()
-            if drew and not room:
+            found = worker.step()
+            room = cache.tidy()
+            if found and not room:
                 return  # what is left are fragments; the server starts a new process, which has none
-            if not drew:
+            if not found:
                 wake.wait(1.0)
     except BrokenPipeError:  # the server has gone
         return

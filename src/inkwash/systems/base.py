@@ -120,6 +120,10 @@ class Request:
         """What its results are called, before their endings."""
         return type(self).__name__.lower()
 
+    def parts(self) -> list[Request]:
+        """Requests that make the same, one after the other; each on its own, as its place in a queue comes."""
+        return [self]
+
 
 @cache
 def options(request: type[Request]) -> dict[str, Option]:
@@ -205,6 +209,7 @@ class Context(Protocol):
     precision: str | None
     runtime: str | None
     threads: int | None
+    previews: int  # how often a result is shown on its way, where a verb can do that
     folder: Path  # for files that are made
 
     def tell(self, event: Progress | Preview | Note) -> None:
@@ -220,10 +225,35 @@ class Context(Protocol):
         """Whether to end now: a training keeps its checkpoint."""
 
 
+class Limit(NamedTuple):
+    """What a model says of an option: which of the verb's values it has, what it takes if none is given; or that it
+    has none of it."""
+
+    choices: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    default: Any = None
+    absent: bool = False
+
+
+class Plan(NamedTuple):
+    """What a request will take, said before it starts; None where it cannot be known.
+
+    seconds  until all of it is made
+    bytes    of disk that it will fill
+    text     the same for people: "about 3 min, 40 MB"
+    """
+
+    seconds: float | None = None
+    bytes: int | None = None
+    text: str = ""
+
+
 class Verb(NamedTuple):
     """`run`, (requests, context) -> Results, is "module:function", so that nothing is imported before it runs.
 
-    limits   (the model's folder) -> what the model narrows: {option: choices, or () where it has none of it}
+    limits   (the model's folder) -> what the model narrows: {option: Limit}
+    plan     (request, folder, device, threads) -> Plan; see `plan`
     lasting  it works in the folder of its results, and goes on there: a training, a table with a cache
     out      where a command line puts the results if nothing is said; "MODEL" is the model's own folder
     endings  of the file that is a result, where it can be told before
@@ -233,6 +263,7 @@ class Verb(NamedTuple):
     request: type[Request]
     run: str
     limits: str = ""
+    plan: str = ""
     lasting: bool = False
     out: str = "."
     endings: tuple[str, ...] = ()
@@ -276,16 +307,42 @@ def resolve(name: str) -> Callable[..., Any]:
     return found
 
 
+def limits(verb: Verb, folder: Path) -> dict[str, Limit]:
+    """What the model in this folder narrows of the verb's options; loads no model."""
+    found = resolve(verb.limits)(folder) if verb.limits else {}
+    return {name: limit for name, limit in found.items() if name in options(verb.request)}
+
+
 def narrow(verb: Verb, request: Request, folder: Path) -> None:
     """UserError for what this model, of all values that the verb knows, does not."""
-    for name, choices in (resolve(verb.limits)(folder) if verb.limits else {}).items():
-        if name not in options(type(request)):
-            continue
-        value, default = getattr(request, name), options(type(request))[name].default
-        if not choices and value != default:
+    for name, limit in limits(verb, folder).items():
+        option, value = options(type(request))[name], getattr(request, name)
+        if limit.absent and value != option.default:
             raise UserError(f"{name}: {folder.name} knows none; leave it out")
-        if choices and value is not None and value not in choices:
-            raise unknown(name, str(value)[:60], map(str, choices))
+        if limit.choices and value is not None and value not in limit.choices:
+            raise unknown(name, str(value)[:60], map(str, limit.choices))
+        low = option.low if limit.low is None else max(limit.low, option.low)
+        high = option.high if limit.high is None else min(limit.high, option.high)
+        option._replace(low=low, high=high).check(value)
+
+
+def plan(verb: Verb, request: Request, folder: Path | None, device: str | None, threads: int | None) -> Plan:
+    """What the request will take on this machine: by the folder of its model, or, for a training that goes on, by
+    that of its run. Loads no model and no torch."""
+    found = resolve(verb.plan)(request, folder, device or "cpu", threads or 1) if verb.plan else Plan()
+    return found if found.text else found._replace(text=in_words(found))
+
+
+def in_words(plan: Plan) -> str:
+    """ "about 3 min, 40 MB"."""
+    seconds = plan.seconds
+    if seconds is None:
+        time = "how long it takes shows when it runs"
+    elif seconds < 90:
+        time = f"about {max(seconds, 1):.0f} s"
+    else:
+        time = f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+    return time if plan.bytes is None else f"{time}, {plan.bytes / 1e6:.3g} MB"
 
 
 def idle(request: Request, names: Iterable[str], where: str) -> None:

@@ -6,13 +6,13 @@ from PIL import Image
 
 from inkwash.codecs.png import write_png
 from inkwash.diffusion import child_seed
-from inkwash.systems.base import Progress, Result
+from inkwash.systems.base import Limit, Progress, Result
 from inkwash.systems.train import Task
 from inkwash.systems.train import train as train_by
 
 
 def limits(folder):
-    return {"sampler": tuple(json.loads((folder / "system.json").read_text())["samplers"])}
+    return {"sampler": Limit(tuple(json.loads((folder / "system.json").read_text())["samplers"]))}
 
 
 def makes(facts):

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inkwash.codecs.words import END, PAD, START, UNKNOWN, Words
 from inkwash.errors import UserError
 from inkwash.systems.language.controls import Wish, allowed, wish
+from inkwash.systems.language.vocabulary import END, PAD, START, UNKNOWN, Words
 
 WORDS = Words(["the", "cat", "sits", "near", "."])
 

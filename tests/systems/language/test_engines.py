@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from inkwash import diffusion
-from inkwash.codecs.words import END, PAD
-from inkwash.networks.words import MaskedDenoiser, NextWord, VectorDenoiser
 from inkwash.systems.language import engines
+from inkwash.systems.language.networks import MaskedDenoiser, NextWord, VectorDenoiser
+from inkwash.systems.language.vocabulary import END, PAD
 
 SMALL = {"symbols": 11, "dim": 8, "width": 16, "layers": 1, "heads": 2, "length": 6, "source": 0}
 WORDS = torch.tensor([[4, 5, 6, 7, END, PAD], [8, 9, END, PAD, PAD, PAD]]).repeat(2000, 1)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from inkwash.codecs.words import split
 from inkwash.systems.language import grammar, metrics
 from inkwash.systems.language.controls import Wish
 from inkwash.systems.language.evaluate import gap, score
 from inkwash.systems.language.grammar import Parse
+from inkwash.systems.language.vocabulary import split
 
 
 def test_tags_are_counted_position_by_position():

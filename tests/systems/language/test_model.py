@@ -6,12 +6,12 @@ import torch
 
 import inkwash
 from inkwash import diffusion
-from inkwash.codecs.words import END, PAD, join
 from inkwash.errors import UserError
 from inkwash.systems.language import baselines
 from inkwash.systems.language.controls import Wish, wish
 from inkwash.systems.language.metrics import least_risk
 from inkwash.systems.language.model import Writer, reweighted
+from inkwash.systems.language.vocabulary import END, PAD, join
 from tests.systems.language.toy import SENTENCES, read, writer
 
 ENGINES = ["vectors", "masked", "next"]

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from inkwash.systems.language import train, train_reader
+from inkwash.systems.language import train, train_classifier
 from inkwash.systems.language.model import Writer
 from inkwash.training.fit import Settings
 
@@ -39,7 +39,9 @@ def writer(engine: str, improved: bool = True) -> Writer:
 def read(engine: str, grammar: bool = False) -> Writer:
     """One with a reader of moods, and perhaps of grammar."""
     settings = Settings(steps=500 if grammar else 150, batch_size=16, learning_rate=3e-3, warmup=20, ema=0.9)
-    recipe = train_reader.Recipe("reader", table(), writer(engine).folder, settings, grammar, 16, 1, 2, at_least=1)
+    recipe = train_classifier.Recipe(
+        "reader", table(), writer(engine).folder, settings, grammar, 16, 1, 2, at_least=1
+    )
     folder = Path(mkdtemp())
-    train_reader.train(recipe, folder)
+    train_classifier.train(recipe, folder)
     return Writer.load(folder / "model")

@@ -10,7 +10,7 @@ import inkwash
 from inkwash.cli import main
 from inkwash.codecs.png import KEY
 from inkwash.errors import UserError
-from inkwash.systems.pictures.reading import read_mask, read_picture
+from inkwash.systems.pictures.data import read_mask, read_picture
 from tests.models import tiny
 
 

@@ -10,8 +10,8 @@ import inkwash
 from inkwash import diffusion
 from inkwash.codecs import pixels
 from inkwash.errors import UserError
-from inkwash.systems.pictures.drawing import SAMPLERS, Info
 from inkwash.systems.pictures.model import Pictures
+from inkwash.systems.pictures.pipeline import SAMPLERS, Config
 from tests.models import tiny, tiny_upsampler
 
 
@@ -161,10 +161,10 @@ def test_broken_models_are_refused_in_one_line(model, tmp_path):
 
 def test_noise_prediction_needs_a_schedule_that_keeps_some_signal():
     with pytest.raises(UserError, match="parametrization = eps"):
-        Info(parametrization="eps", schedule="cosine")
+        Config(parametrization="eps", schedule="cosine")
     with pytest.raises(UserError, match="parametrization = score"):
-        Info(parametrization="score")
-    assert Info(parametrization="eps", schedule="linear_beta").parametrization == "eps"
+        Config(parametrization="score")
+    assert Config(parametrization="eps", schedule="linear_beta").parametrization == "eps"
 
 
 def test_a_model_whose_style_list_does_not_fit_its_network(tmp_path):
@@ -234,7 +234,7 @@ def test_only_times_above_the_models_own_bound_are_guided():
     model.generate("a fox", seed=1, guidance=5.0)
     assert [n for n, _ in scales] == [2, 2, 1]
     with pytest.raises(UserError, match="guidance_above = 2"):
-        Info(guidance_above=2.0)
+        Config(guidance_above=2.0)
 
 
 def test_the_network_is_shown_the_sketch_of_its_own_label(tmp_path):

@@ -10,7 +10,7 @@ from inkwash.cli import main
 from inkwash.codecs import pixels
 from inkwash.errors import UserError
 from inkwash.systems.pictures import colours, emoji_data
-from inkwash.systems.pictures.drawing import Info
+from inkwash.systems.pictures.pipeline import Config
 from inkwash.systems.pictures.train import (
     Conditions,
     Recipe,
@@ -112,7 +112,7 @@ def test_words_and_a_sketch_are_learned_from_the_emoji_data(tmp_path, monkeypatc
     }
     settings = Settings(steps=200, batch_size=8, learning_rate=2e-3, warmup=20, ema=0.9)
     sketch = SketchPlan(Settings(steps=150, batch_size=8, learning_rate=2e-3, warmup=20, ema=0.9), hidden=64)
-    model = Info(size=16, steps=8, guidance=2.0)
+    model = Config(size=16, steps=8, guidance=2.0)
     recipe = Recipe("pictures", tmp_path, settings, network, sketch=sketch, model=model)
     train(recipe, tmp_path / "run")
     model = inkwash.load(tmp_path / "run" / "model")

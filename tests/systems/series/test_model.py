@@ -9,9 +9,9 @@ import torch
 
 from inkwash import diffusion
 from inkwash.errors import UserError
-from inkwash.systems.series import baselines, metrics, simulate, views
+from inkwash.systems.series import baselines, metrics, simulate, transforms
+from inkwash.systems.series.data import Series, read_series
 from inkwash.systems.series.model import Forecaster, hold, mirrored
-from inkwash.systems.series.reading import Series, read_series
 from inkwash.systems.series.train import FAITHFUL, IMPROVED, learn, view, windows
 
 
@@ -50,33 +50,35 @@ def swinger(swing):
     return trained(swing, context=14)
 
 
-@pytest.mark.parametrize("mode", views.MODES)
+@pytest.mark.parametrize("mode", transforms.MODES)
 def test_the_way_back_undoes_what_diffusion_learns(mode, swing, walks):
     for frame in (swing, walks):
         forecaster = trained(frame, mode=mode, context=14)
         info, net = forecaster.info, forecaster.network
         values, seen, told = windows(read_series(frame), info)(5, np.random.default_rng(0))
         reach = max(info.lags)
-        scale = views.measure(
+        scale = transforms.measure(
             info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context]
         )
-        inputs = views.told(info, net, values, seen, told, scale)
-        y = views.asked(info, net, values, inputs, scale)
-        back = views.value(replace(info, lowest=None), net, y[:, 3], values[:, reach + 2], inputs[:, 3], scale)
+        inputs = transforms.told(info, net, values, seen, told, scale)
+        y = transforms.asked(info, net, values, inputs, scale)
+        back = transforms.value(replace(info, lowest=None), net, y[:, 3], values[:, reach + 2], inputs[:, 3], scale)
         torch.testing.assert_close(back, values[:, reach + 3], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("mode", views.MODES)
+@pytest.mark.parametrize("mode", transforms.MODES)
 def test_no_input_sees_its_own_step_or_a_later_one(mode, swing):
     forecaster = trained(swing, mode=mode, context=14)
     info, net = forecaster.info, forecaster.network
     values, seen, told = windows(read_series(swing), info)(2, np.random.default_rng(0))
     reach, step = max(info.lags), info.context + 1
-    scale = views.measure(info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context])
-    before = views.told(info, net, values, seen, told, scale)
+    scale = transforms.measure(
+        info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context]
+    )
+    before = transforms.told(info, net, values, seen, told, scale)
     values[:, reach + step :] += 10
     seen[:, reach + step :] = False
-    after = views.told(info, net, values, seen, told, scale)
+    after = transforms.told(info, net, values, seen, told, scale)
     torch.testing.assert_close(before[:, : step + 1], after[:, : step + 1])
     assert not torch.equal(before, after)
 
@@ -99,7 +101,7 @@ def test_an_untrained_walk_is_the_normal_one_of_its_context(walks, walker):
     torch.nn.init.zeros_(forecaster.network.noise.leave.bias)
     paths = forecaster.forecast(walks, 1, samples=24_000, steps=40).samples[:, 0] - walks.to_numpy()[-1]
     context = torch.from_numpy(walks.to_numpy()[None, -20:])
-    scale = views.measure(forecaster.info, forecaster.network, context, torch.ones_like(context) > 0)
+    scale = transforms.measure(forecaster.info, forecaster.network, context, torch.ones_like(context) > 0)
     root = (scale.root[0] @ forecaster.network.root.double()).numpy()
     white = np.linalg.solve(root, paths.T)  # half of the paths mirror the other half: 12,000 are drawn
     np.testing.assert_allclose(white @ white.T / len(paths), np.eye(3), atol=0.08)
@@ -134,7 +136,7 @@ def test_saved_and_loaded_it_forecasts_the_same(swinger, swing, tmp_path):
     np.testing.assert_array_equal(first, Forecaster.load(tmp_path / "model").forecast(swing, samples=4).samples)
 
 
-@pytest.mark.parametrize("mode", views.MODES)
+@pytest.mark.parametrize("mode", transforms.MODES)
 @pytest.mark.parametrize("unit", [1e6, 1e9, 1e-6, 1e-13])
 def test_a_series_of_any_unit_is_saved_and_forecast_alike(unit, mode, swing, tmp_path):
     """Facts of the data are no float16: the forecast of a series times 1e6 is the forecast times 1e6."""
@@ -185,7 +187,7 @@ def test_a_known_law_is_learned_to_within_a_tenth(name, tmp_path):
     cut = len(values) - 100 * law.horizon
     ends = [cut + law.horizon * k for k in range(100)]
     truth = np.stack([values[end : end + law.horizon] for end in ends])
-    info = views.plan(law.series.before(cut), law.horizon)
+    info = transforms.plan(law.series.before(cut), law.horizon)
     forecaster = learn(law.series.before(cut), info, tmp_path, replace(IMPROVED, steps=450))
     best = metrics.scores(baselines.rolled(law.future, values, ends, law.horizon, 100), truth)
     own = metrics.scores(forecaster.paths(law.series, ends, law.horizon, 100), truth)

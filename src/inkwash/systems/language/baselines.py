@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inkwash.codecs.words import END, PAD
 from inkwash.diffusion import Noise
-from inkwash.networks.words import NextWord
+from inkwash.systems.language.networks import NextWord
+from inkwash.systems.language.vocabulary import END, PAD
 
 
 @torch.no_grad()

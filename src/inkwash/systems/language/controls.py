@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inkwash.codecs.words import END, PAD, START, UNKNOWN, Words, split
 from inkwash.diffusion import NoiseLevel
 from inkwash.errors import UserError, unknown
-from inkwash.networks.words import Reader
+from inkwash.systems.language.networks import Reader
+from inkwash.systems.language.vocabulary import END, PAD, START, UNKNOWN, Words, split
 
 Span = tuple[int, int, str]  # first word, last word, from 0; label
 GAP = "_"

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inkwash import diffusion
-from inkwash.codecs.words import END, PAD
-from inkwash.networks.words import MaskedDenoiser, NextWord, VectorDenoiser
+from inkwash.systems.language.networks import MaskedDenoiser, NextWord, VectorDenoiser
+from inkwash.systems.language.vocabulary import END, PAD
 from inkwash.training.fit import Loss
 
 NETWORKS = {"vectors": VectorDenoiser, "masked": MaskedDenoiser, "next": NextWord}

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from inkwash.codecs.words import join, split
 from inkwash.errors import UserError
 from inkwash.systems.language import baselines, engines, grammar, metrics
 from inkwash.systems.language.controls import Reading, Wish
-from inkwash.systems.language.reading import Corpus, mentions, read_corpus, said
+from inkwash.systems.language.data import Corpus, mentions, read_corpus, said
+from inkwash.systems.language.vocabulary import join, split
 
 EARLY = 0.01  # a time at which a reader sees nearly clean words
 Progress = Callable[[int, int], None]

@@ -9,8 +9,8 @@ import numpy as np
 
 from inkwash.errors import UserError
 from inkwash.systems.language.controls import Wish
+from inkwash.systems.language.data import mentions
 from inkwash.systems.language.grammar import Parse
-from inkwash.systems.language.reading import mentions
 
 
 def least_risk(texts: Sequence[Sequence[str]]) -> int:

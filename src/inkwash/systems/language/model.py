@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from inkwash import diffusion
-from inkwash.codecs.words import PAD, Words, join, split
 from inkwash.diffusion.categorical import invert
 from inkwash.diffusion.guides import Hook, nearest
 from inkwash.errors import UserError
-from inkwash.networks.words import MaskedDenoiser, Reader, VectorDenoiser
 from inkwash.systems.language import baselines, engines
 from inkwash.systems.language.controls import Reading, Wish, allowed
 from inkwash.systems.language.metrics import least_risk, needs
+from inkwash.systems.language.networks import MaskedDenoiser, Reader, VectorDenoiser
+from inkwash.systems.language.vocabulary import PAD, Words, join, split
 from inkwash.weights.files import atomic, digest, load_into, write
 from inkwash.weights.shipped import describe, locate
 

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from inkwash.codecs.words import PAD, Words, split
 from inkwash.errors import UserError
 from inkwash.systems.language import engines
-from inkwash.systems.language.reading import Corpus, read_corpus
+from inkwash.systems.language.data import Corpus, read_corpus
+from inkwash.systems.language.vocabulary import PAD, Words, split
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
 from inkwash.training.report import say
@@ -41,7 +41,7 @@ class Recipe:
     alone     whether every other batch leaves the sources out, so that the model also writes without one
     at_least  how often a word must come to be in the vocabulary
     dim       of the word vectors; the masked and the autoregressive network take the width
-    reader_steps  how long to teach a reader of the fields afterwards; for grammar see `train_reader`
+    reader_steps  how long to teach a reader of the fields afterwards; for grammar see `train_classifier`
     """
 
     task: Literal["language"]
@@ -132,11 +132,11 @@ def train(recipe: Recipe, folder: Path) -> None:
         info["clamp"] = 0.97 if recipe.improved else 1.0  # the time below which predictions are rounded to words
     Writer(made, words, info).save(folder / "model")
     if recipe.reader_steps:
-        from inkwash.systems.language import train_reader
+        from inkwash.systems.language import train_classifier
 
         settings = Settings(recipe.reader_steps, 32, 1e-3, warmup=100, decay="cosine", ema=0.99)
-        lesson = train_reader.Recipe("reader", recipe.data, folder / "model", settings, grammar=False)
-        train_reader.train(lesson, folder / "reader", folder / "model")
+        lesson = train_classifier.Recipe("reader", recipe.data, folder / "model", settings, grammar=False)
+        train_classifier.train(lesson, folder / "reader", folder / "model")
 
 
 def usual(file: Path) -> Recipe:

@@ -13,15 +13,15 @@ from inkwash.errors import UserError
 from inkwash.systems.base import Context, Result, idle, options, told
 from inkwash.systems.language import request as ask
 from inkwash.systems.language.controls import wish
+from inkwash.systems.language.data import MEANING, meaning, said
 from inkwash.systems.language.evaluate import table
-from inkwash.systems.language.reading import MEANING, meaning, said
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
 from inkwash.weights.files import atomic, check_ours
 
 TASKS = {
     "language": Task("inkwash.systems.language.train"),
-    "reader": Task("inkwash.systems.language.train_reader"),
+    "reader": Task("inkwash.systems.language.train_classifier"),
 }
 
 

@@ -13,10 +13,10 @@ from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
 from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.networks.concat import ConcatUNet
-from inkwash.networks.mean_predictor import load_mean_predictor
 from inkwash.networks.unet import load_unet
-from inkwash.systems.pictures.drawing import WEIGHTS, part, read_info, text_encoder
+from inkwash.systems.pictures.networks import load_mean_predictor
 from inkwash.systems.pictures.onnx import session
+from inkwash.systems.pictures.pipeline import WEIGHTS, part, read_config, text_encoder
 from inkwash.weights.files import atomic
 from inkwash.weights.shipped import describe, locate
 
@@ -42,7 +42,7 @@ def export(name: str | Path) -> list[Path]:
     if not (find_spec("onnx") and find_spec("onnxscript")):
         raise UserError("to export a model: pip install 'inkwash[export]'")
     folder = locate(name)
-    info = read_info(folder) if describe(folder).get("system") == "pictures" else None
+    info = read_config(folder) if describe(folder).get("system") == "pictures" else None
     place = part(folder, info, "vae") if info else None
     if info is None or place is None:
         raise UserError(

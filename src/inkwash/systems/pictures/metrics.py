@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from inkwash.networks.efficientnet import EfficientNetLite0, load_efficientnet_lite0
+from inkwash.systems.pictures.efficientnet import EfficientNetLite0, load_efficientnet_lite0
 
 _encoder = cache(load_efficientnet_lite0)
 

@@ -17,9 +17,9 @@ from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError, unknown
 from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_autoencoder
 from inkwash.networks.concat import ConcatUNet
-from inkwash.networks.mean_predictor import MeanPredictor, load_mean_predictor, save_mean_predictor
 from inkwash.networks.unet import UNet, load_unet, save_unet
-from inkwash.systems.pictures.drawing import PRECISIONS, Drawing, Info, part, read_info, text_encoder
+from inkwash.systems.pictures.networks import MeanPredictor, load_mean_predictor, save_mean_predictor
+from inkwash.systems.pictures.pipeline import PRECISIONS, Config, Pipeline, part, read_config, text_encoder
 from inkwash.systems.pictures.upsampler import Upsampler, load_upsampler
 from inkwash.weights.files import atomic
 from inkwash.weights.shipped import locate
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from inkwash.systems.pictures.train import Recipe
 
 
-def state_shape(info: Info, vae: Autoencoder | None) -> tuple[int, int, int]:
+def state_shape(info: Config, vae: Autoencoder | None) -> tuple[int, int, int]:
     """Channels, rows and columns of one state: a latent of the autoencoder, or patches of pixels."""
     if vae is not None:
         side = info.size // (vae.factor * latents.patch(vae.config["in_channels"]))
@@ -36,7 +36,7 @@ def state_shape(info: Info, vae: Autoencoder | None) -> tuple[int, int, int]:
     return 3 * info.patch**2, info.size // info.patch, info.size // info.patch
 
 
-class Pictures(Drawing):
+class Pictures(Pipeline):
     """A model of pictures, with words and styles or without.
 
     >>> emoji = Pictures.load("emoji")
@@ -48,7 +48,7 @@ class Pictures(Drawing):
     def __init__(
         self,
         unet: UNet,
-        info: Info,
+        info: Config,
         text: TextCodec | None = None,
         folder: Path | None = None,
         precision: str = "float32",
@@ -77,7 +77,7 @@ class Pictures(Drawing):
         if threads:
             torch.set_num_threads(threads)
         folder = locate(name)
-        info = read_info(folder)
+        info = read_config(folder)
         unet = load_unet(folder / "unet").to(device)
         parts = {name: part(folder, info, name) for name in ("vae", "sketch", "upsampler")}
         vae = load_autoencoder(parts["vae"]).to(device) if parts["vae"] else None

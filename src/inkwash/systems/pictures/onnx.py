@@ -17,7 +17,7 @@ import onnxruntime
 from inkwash.codecs import latents
 from inkwash.codecs.tokens import fitted, load_tokenizer, tokenise
 from inkwash.errors import UserError
-from inkwash.systems.pictures.drawing import FILES, Drawing, Info, part, read_info, text_encoder
+from inkwash.systems.pictures.pipeline import FILES, Config, Pipeline, part, read_config, text_encoder
 from inkwash.systems.pictures.upsampler import Upsampler
 from inkwash.weights.files import read_arrays
 
@@ -57,7 +57,7 @@ def renamed(graph: Callable[..., Any], **names: str) -> Callable[..., Any]:
     )
 
 
-class OnnxPictures(Drawing):
+class OnnxPictures(Pipeline):
     """An exported model of pictures; it draws what `model.Pictures` draws, to rounding."""
 
     runtime = f"onnxruntime {onnxruntime.__version__}"
@@ -66,9 +66,9 @@ class OnnxPictures(Drawing):
     @classmethod
     def load(cls, folder: Path, threads: int = 1) -> OnnxPictures:
         """UserError, in one line, for what is missing or broken in the folder."""
-        return cls(folder, read_info(folder), threads)
+        return cls(folder, read_config(folder), threads)
 
-    def __init__(self, folder: Path, info: Info, threads: int) -> None:
+    def __init__(self, folder: Path, info: Config, threads: int) -> None:
         self.info, self.folder, self._threads = info, folder, threads
         vae = part(folder, info, "vae")
         if vae is None:

@@ -1,12 +1,13 @@
 """What can be asked of models of pictures."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MaxLen
 
-from inkwash.systems.base import File, Help, Media, Request
+from inkwash.errors import UserError
+from inkwash.systems.base import File, Help, Media, Request, idle
 
 Named = Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.", argument=True)]
 Data = Annotated[
@@ -19,6 +20,10 @@ Sampler = Literal[
     "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2s", "dpmpp_3m", "dpmpp_3m_sde", "dpmpp_sde", "unipc", "deis", "lms",
     "consistency", "predictor_corrector", "tuned",
 ]  # fmt: skip
+
+FILM = (  # what a film from words to words does not hear
+    "image", "mask", "strength", "border", "sampler", "steps", "guidance", "negative", "size", "transparent",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,23 @@ class Generate(Request):
         None
     )
     to: Annotated[str | None, MaxLen(2000), Help("A second prompt: n pictures from the first to it.")] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.image is None:
+            if not self.prompt.strip():
+                raise UserError("the prompt is empty: say in a few words what the picture shows")
+            idle(self, ("mask", "strength", "border"), "without an image to begin from")
+        if self.mask is not None and self.border is not None:
+            raise UserError("mask: give a mask or a border, not both")
+        if self.to is not None:
+            idle(self, FILM, "with --to, which goes from words to words")
+
+    def parts(self) -> list[Request]:
+        """A picture each, with the seeds that follow; a film is one."""
+        if self.n == 1 or self.seed is None or self.to is not None:
+            return [self]
+        return [replace(self, n=1, seed=self.seed + place) for place in range(self.n)]
 
     def stem(self) -> str:
         words = "-".join(re.findall(r"\w+", self.prompt.lower())[:6])[:60]  # no file system takes names without end

@@ -11,7 +11,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.weights.shipped import locate
 
 if TYPE_CHECKING:
-    from inkwash.systems.pictures.drawing import Drawing
+    from inkwash.systems.pictures.pipeline import Pipeline
 
 RUNTIMES = ("onnx", "torch")
 
@@ -22,7 +22,7 @@ def load(
     precision: str = "float32",
     runtime: str | None = None,
     threads: int | None = None,
-) -> Drawing:
+) -> Pipeline:
     """The model of a shipped name or a folder, as the class of its runtime."""
     folder = locate(name)
     if runtime not in (*RUNTIMES, None):

@@ -16,12 +16,12 @@ from inkwash import diffusion
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
 from inkwash.networks.autoencoder import Autoencoder, load_autoencoder
-from inkwash.networks.mean_predictor import MeanPredictor
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures import colours, emoji_data
-from inkwash.systems.pictures.drawing import TEXT_ENCODER, Info
+from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.model import Pictures, state_shape
-from inkwash.systems.pictures.sheet import sheet
+from inkwash.systems.pictures.networks import MeanPredictor
+from inkwash.systems.pictures.pipeline import TEXT_ENCODER, Config
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
 from inkwash.training.report import say
@@ -72,7 +72,7 @@ class Recipe:
     recolour: float = 0.0
     chinese: float = 0.0
     weight: float = 5.0
-    model: Info = field(default_factory=Info)
+    model: Config = field(default_factory=Config)
 
 
 def train(recipe: Recipe, folder: Path) -> Pictures:
@@ -132,14 +132,14 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
         words = PREVIEW if text is not None else [""] * len(PREVIEW)
         prompts = [word for word in words for _ in styles]
         made = model.sample(prompts, [s or None for s in styles * len(words)], range(len(prompts)))
-        return sheet(made, len(styles) if len(styles) > 1 else len(words))
+        return image_grid(made, len(styles) if len(styles) > 1 else len(words))
 
     fit(unet, loss, batch, folder, recipe.fit, preview)
     model.save(folder / "model")
     return model
 
 
-def new_sketch(plan: SketchPlan, unet: UNet, info: Info, vae: Autoencoder | None) -> MeanPredictor:
+def new_sketch(plan: SketchPlan, unet: UNet, info: Config, vae: Autoencoder | None) -> MeanPredictor:
     channels, side, _ = state_shape(info, vae)
     return MeanPredictor(unet.config["projection_class_embeddings_input_dim"], channels, side, plan.hidden)
 
@@ -168,7 +168,7 @@ def learn_sketch(
     fit(sketch, loss, batch, folder, settings)
 
 
-def network(recipe: Recipe, info: Info, text: TextCodec | None, vae: Autoencoder | None) -> dict[str, Any]:
+def network(recipe: Recipe, info: Config, text: TextCodec | None, vae: Autoencoder | None) -> dict[str, Any]:
     """The U-Net's configuration: what the recipe says, and what follows from the rest of it."""
     channels, side, _ = state_shape(info, vae)
     seen = channels * (1 + (recipe.sketch is not None))

@@ -22,8 +22,8 @@ from inkwash.codecs import latents
 from inkwash.codecs.pixels import on_white
 from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_autoencoder
 from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.metrics import features, frechet_distance
-from inkwash.systems.pictures.sheet import sheet
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
 from inkwash.weights.files import atomic
@@ -133,7 +133,7 @@ def train(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
     def preview(_: nn.Module, step: int) -> np.ndarray:
         remade = latents.decode(autoencoder, latents.encode(autoencoder, shown))
-        return sheet(np.concatenate([on_white(shown), remade[..., :3]]), len(shown))
+        return image_grid(np.concatenate([on_white(shown), remade[..., :3]]), len(shown))
 
     fit(module, loss, batch, folder, recipe.fit, preview)
     with torch.no_grad():

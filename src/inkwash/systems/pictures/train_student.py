@@ -19,8 +19,8 @@ from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.networks.unet import load_unet
 from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.model import Pictures
-from inkwash.systems.pictures.sheet import sheet
 from inkwash.systems.pictures.train import PREVIEW, captioned
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
@@ -91,7 +91,7 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
     def preview(_: nn.Module, step: int) -> np.ndarray:
         words = [word for word in PREVIEW for _ in student.info.styles]
         made = student.sample(words, student.info.styles * len(PREVIEW), range(len(words)))
-        return sheet(made, len(student.info.styles))
+        return image_grid(made, len(student.info.styles))
 
     fit(student.unet, loss, batch, folder, recipe.fit, preview)
     student.save(folder / "model")

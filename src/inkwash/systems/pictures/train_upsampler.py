@@ -17,8 +17,8 @@ from inkwash.codecs.pixels import on_white
 from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.networks.unet import UNet, save_unet
 from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.metrics import features, frechet_distance
-from inkwash.systems.pictures.sheet import sheet
 from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR, Upsampler, load_upsampler, on_torch
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
@@ -92,7 +92,7 @@ def train(recipe: Recipe, folder: Path) -> Upsampler:
     def preview(_: nn.Module, step: int) -> np.ndarray:
         made = model.sample(preview_small, range(len(shown)))[..., :3]
         grown = preview_small[..., :3].repeat(FACTOR, 1).repeat(FACTOR, 2)
-        return sheet(np.concatenate([grown, made, on_white(large.pictures[shown])]), len(shown))
+        return image_grid(np.concatenate([grown, made, on_white(large.pictures[shown])]), len(shown))
 
     fit(model.network, loss, batch, folder, recipe.fit, preview)
     save_unet(unet, folder / "upsampler")

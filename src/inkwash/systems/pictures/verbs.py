@@ -13,10 +13,10 @@ from PIL import Image
 
 from inkwash.codecs.png import KEY, write_png
 from inkwash.errors import UserError
-from inkwash.systems.base import Context, Note, Result, idle, told
+from inkwash.systems.base import Context, Limit, Note, Preview, Progress, Result, told
 from inkwash.systems.pictures import request as ask
-from inkwash.systems.pictures.drawing import knows_opacity, part, read_info
-from inkwash.systems.pictures.sheet import sheet
+from inkwash.systems.pictures.data import image_grid
+from inkwash.systems.pictures.pipeline import SAMPLERS, TUNED, knows_opacity, part, read_config
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
 from inkwash.training.tune import save_tables
@@ -27,27 +27,28 @@ TASKS = {
     "autoencoder": Task("inkwash.systems.pictures.train_autoencoder", "vae"),
     "upsampler": Task("inkwash.systems.pictures.train_upsampler", "upsampler"),
     "student": Task("inkwash.systems.pictures.train_student"),
-    "text-encoder": Task("inkwash.training.distill", "text-encoder"),
+    "text-encoder": Task("inkwash.systems.pictures.train_text_encoder", "text-encoder"),
 }
-FILM = (  # what a film from words to words does not hear
-    "image", "mask", "strength", "border", "sampler", "steps", "guidance", "negative", "size", "transparent",
-)  # fmt: skip
 EMOJI = Path("data/emoji")  # where `inkwash data emoji` puts it
 
 
-def limits(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """What a model narrows: its styles, and whether it knows opacity."""
-    info = read_info(folder)
+def limits(folder: Path) -> dict[str, Limit]:
+    """What a model narrows: styles, opacity, learned tables; and what is usual with it."""
+    info = read_config(folder)
     opacity = knows_opacity(part(folder, info, "vae"))
-    return {"style": tuple(info.styles)} | ({} if opacity else {"transparent": ()})
+    samplers = [*SAMPLERS, *([TUNED] if (folder / "tables.json").is_file() else [])]
+    return {
+        "style": Limit(tuple(info.styles)),
+        "transparent": Limit(absent=not opacity),
+        "sampler": Limit(tuple(samplers), default=info.sampler),
+        "steps": Limit(default=info.steps),
+        "guidance": Limit(default=info.guidance),
+        "size": Limit(default=info.size),
+    }
 
 
 def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        if not request.prompt.strip() and request.image is None:
-            raise UserError("the prompt is empty: say in a few words what the picture shows")
-        if request.to is not None:
-            idle(request, FILM, "with --to, which goes from words to words")
         painter = context.model(request.model)
         if (note := painter.unheard(request.prompt)) is not None:
             context.tell(Note(note))
@@ -59,13 +60,23 @@ def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]
 def drawn(of: int, request: ask.Generate, painter: Any, context: Context) -> Iterator[Result]:
     went_in = {name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask")}
     same = ("style", "negative", "sampler", "steps", "guidance", "size", "transparent", "strength", "border", "seed")
-    pictures = painter.generate(
-        request.prompt, n=request.n, **went_in, **{name: getattr(request, name) for name in same},
-        progress=told(context),
-    )  # fmt: skip
-    for place, picture in enumerate(pictures):
+    pictures = []
+    for place, one in enumerate(request.parts()):  # each alone: none depends on its neighbours
+
+        def progress(done: int, steps: int, before: int = place) -> None:
+            context.tell(Progress(before * steps + done, request.n * steps))
+
+        def preview(picture: Image.Image, place: int = place) -> None:
+            context.tell(Preview(of, place, picture))
+
+        options = {name: getattr(one, name) for name in same}
+        picture = painter.generate(
+            one.prompt, **went_in, **options, progress=progress,
+            preview=preview if context.previews else None, previews=context.previews,
+        )  # fmt: skip
         file, recipe = context.folder / f"{of}-{place}.png", picture.info[KEY]
         write_png(picture, file, recipe)
+        pictures.append(picture)
         yield Result(of, place, {".png": file}, recipe=recipe)
     if request.n > 1:
         file = context.folder / f"{of}-sheet.png"
@@ -94,7 +105,9 @@ def between(of: int, request: ask.Generate, painter: Any, context: Context) -> I
 
 def page(pictures: list[Image.Image]) -> Image.Image:
     """The pictures on one page, about as wide as high."""
-    return Image.fromarray(sheet(np.stack([np.asarray(p) for p in pictures]), int(np.ceil(len(pictures) ** 0.5))))
+    return Image.fromarray(
+        image_grid(np.stack([np.asarray(p) for p in pictures]), int(np.ceil(len(pictures) ** 0.5)))
+    )
 
 
 def export(requests: list[ask.Export], context: Context) -> Iterator[Result]:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from inkwash.systems.series import baselines, metrics, views
+from inkwash.systems.series import baselines, metrics, transforms
+from inkwash.systems.series.data import Series
 from inkwash.systems.series.features import season
-from inkwash.systems.series.reading import Series
 
 Progress = Callable[[int, int], None]
 
@@ -23,7 +23,7 @@ def simple(
     series: Series, trained: int, ends: list[int], horizon: int, samples: int, seed: int = 0
 ) -> dict[str, Any]:
     """Paths of the forecasts that need no network, by name. What is chosen is chosen on the first `trained` steps."""
-    values = views.filled(series.values.to_numpy(np.float64))
+    values = transforms.filled(series.values.to_numpy(np.float64))
     walk, window = baselines.chosen_walk(values[:trained], horizon)
     rules: dict[str, baselines.Forecast] = {
         "last value": baselines.last_value,

@@ -12,8 +12,8 @@ from gluonts.model.forecast import SampleForecast
 from gluonts.model.predictor import Predictor
 
 from inkwash.errors import UserError
+from inkwash.systems.series.data import Series
 from inkwash.systems.series.model import Forecaster
-from inkwash.systems.series.reading import Series
 
 
 class InkwashPredictor(Predictor):

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from inkwash import diffusion
 from inkwash.errors import UserError, unknown
-from inkwash.networks.timegrad import TimeGrad
-from inkwash.systems.series import baselines, metrics, views
+from inkwash.systems.series import baselines, metrics, transforms
+from inkwash.systems.series.data import Series, read_series
 from inkwash.systems.series.features import season
-from inkwash.systems.series.reading import Series, read_series
+from inkwash.systems.series.networks import TimeGrad
 from inkwash.training.tune import Table, load_table
 from inkwash.weights.files import atomic, digest, load_into, write
 from inkwash.weights.shipped import describe, locate
@@ -96,7 +96,7 @@ class Forecaster:
     >>> forecast.quantile(0.9)
     """
 
-    def __init__(self, network: TimeGrad, info: views.Info, folder: Path | None = None) -> None:
+    def __init__(self, network: TimeGrad, info: transforms.Config, folder: Path | None = None) -> None:
         self.network, self.info, self.folder = network, info, folder
         faithful = info.mode == "faithful"
         schedule = diffusion.betas(np.linspace(1e-4, 0.1, 100)) if faithful else diffusion.rectified_flow()
@@ -126,7 +126,7 @@ class Forecaster:
         if facts.get("system") != "series":
             raise UserError(f"{folder}: a model of '{facts.get('system')}', not of series")
         try:
-            info = views.Info(**facts)  # type: ignore[arg-type]
+            info = transforms.Config(**facts)  # type: ignore[arg-type]
             network = TimeGrad(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{folder}: system.json or config.json is broken ({error})") from None
@@ -163,7 +163,7 @@ class Forecaster:
         from inkwash.systems.series.train import settings as usual
 
         series = read_series(data, **table)
-        info = views.plan(series, horizon, mode, context, lags)
+        info = transforms.plan(series, horizon, mode, context, lags)
         settings = settings or usual(mode)
         if folder is not None:
             return learn(series, info, Path(folder), settings)
@@ -237,7 +237,7 @@ class Forecaster:
         truth = np.stack([values[end : end + horizon] for end in ends])
         paths = {"this model": self.paths(series, ends, horizon, samples, seed, sampler, steps, progress)}
         paths |= {
-            name: baselines.rolled(rule, views.filled(values), ends, horizon, samples, seed)
+            name: baselines.rolled(rule, transforms.filled(values), ends, horizon, samples, seed)
             for name, rule in baselines.usual(season(series.freq)).items()
         }
         return Backtest(ends, truth, paths)
@@ -269,12 +269,12 @@ class Forecaster:
         check_seed(seed)
         series = self.read(data, table)
         info, raw = self.info, series.values.to_numpy(np.float64)
-        out = np.repeat(views.filled(raw)[None], samples, axis=0)
+        out = np.repeat(transforms.filled(raw)[None], samples, axis=0)
         gone = np.isnan(raw).any(axis=1)
         gone[: info.history] = False
         places = np.flatnonzero(gone)
         runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(places) else []
-        told = views.features(series, info, 0)
+        told = transforms.features(series, info, 0)
         walk = self._walk(sampler, steps)
         for done, run in enumerate(runs):
             end, length = int(run[0]), len(run)
@@ -348,8 +348,8 @@ class Forecaster:
                 f"{info.context} + longest lag {max(info.lags)})"
             )
         raw = series.values.to_numpy(np.float64)
-        told = views.features(series, info, max(0, max(ends) + horizon - len(raw)))
-        values, seen = self._tensor(views.filled(raw)), self._tensor(~np.isnan(raw))
+        told = transforms.features(series, info, max(0, max(ends) + horizon - len(raw)))
+        values, seen = self._tensor(transforms.filled(raw)), self._tensor(~np.isnan(raw))
         walk = self._walk(sampler, steps)
         begins = [self._begin(values, seen, told, end, horizon) for end in ends]
         wanted, samples = samples, -(-samples // 2) if info.walk else samples
@@ -364,7 +364,9 @@ class Forecaster:
         if progress is not None:
             progress(len(out) * horizon, len(out) * horizon)
         out = out.reshape(len(ends), samples, horizon, len(info.names))
-        return mirrored(out, views.filled(raw)[np.array(ends) - 1], info.lowest)[:, :wanted] if info.walk else out
+        return (
+            mirrored(out, transforms.filled(raw)[np.array(ends) - 1], info.lowest)[:, :wanted] if info.walk else out
+        )
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -401,15 +403,15 @@ class Forecaster:
 
     def _begin(
         self, values: Tensor, seen: Tensor, told: np.ndarray, end: int, horizon: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, views.Scale]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, transforms.Scale]:
         """Before a forecast from `end`: the state of the recurrent network, the last values and what of them was
         seen, the features of the steps to come, and the scale."""
         info, start = self.info, end - self.info.context
         reach = max(info.lags)
-        scale = views.measure(info, self.network, values[None, start:end], seen[None, start:end])
+        scale = transforms.measure(info, self.network, values[None, start:end], seen[None, start:end])
         features = self._tensor(told[start : end + horizon])
         window = slice(start - reach, end)
-        inputs = views.told(
+        inputs = transforms.told(
             info, self.network, values[None, window], seen[None, window], features[None, : info.context], scale
         )
         state = self.network.read(inputs)[1]
@@ -417,7 +419,7 @@ class Forecaster:
 
     def _roll(
         self,
-        begun: list[tuple[Tensor, Tensor, Tensor, Tensor, views.Scale]],
+        begun: list[tuple[Tensor, Tensor, Tensor, Tensor, transforms.Scale]],
         seeds: list[int],
         horizon: int,
         walk: Callable[..., Tensor],
@@ -433,20 +435,22 @@ class Forecaster:
         seen = torch.stack([begin[2] for begin in begun])
         told = torch.stack([begin[3] for begin in begun])
         scales = zip(*(begin[4] for begin in begun), strict=True)
-        scale = views.Scale(*(None if parts[0] is None else torch.cat(parts) for parts in scales))
+        scale = transforms.Scale(*(None if parts[0] is None else torch.cat(parts) for parts in scales))
         out = []
         for h in range(horizon):
             # a place for the step to come, which `told` does not look at
             window = torch.cat([past, past[:, -1:]], dim=1)
-            inputs = views.told(info, net, window, seen.expand(-1, window.shape[1], -1), told[:, h : h + 1], scale)
+            inputs = transforms.told(
+                info, net, window, seen.expand(-1, window.shape[1], -1), told[:, h : h + 1], scale
+            )
             hidden, state = net.read(inputs, state)
             hooks = []
             if known is not None and not known[h].isnan().all():
                 step = torch.where(known[h].isnan(), past[:, -1], known[h])
-                y = views.asked(info, net, torch.cat([past, step[:, None]], dim=1), inputs, scale)[:, 0]
-                hooks = [hold(self.denoiser.process, y, views.joint(net, scale), ~known[h].isnan())]
+                y = transforms.asked(info, net, torch.cat([past, step[:, None]], dim=1), inputs, scale)[:, 0]
+                hooks = [hold(self.denoiser.process, y, transforms.joint(net, scale), ~known[h].isnan())]
             y = walk(seeds, {"hidden": hidden[:, 0]}, hooks, str(h))
-            x = views.value(info, net, y, past[:, -1], inputs[:, 0], scale)
+            x = transforms.value(info, net, y, past[:, -1], inputs[:, 0], scale)
             if known is not None:
                 x = torch.where(known[h].isnan(), x, known[h])
             past = torch.cat([past[:, 1:], x[:, None]], dim=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from inkwash.systems.series.reading import Series
+from inkwash.systems.series.data import Series
 
 Future = Callable[[np.ndarray, int, int, np.random.Generator], np.ndarray]
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from inkwash import diffusion
 from inkwash.errors import UserError
-from inkwash.networks.timegrad import TimeGrad
-from inkwash.systems.series import views
+from inkwash.systems.series import transforms
+from inkwash.systems.series.data import Series, read_series, rolling
 from inkwash.systems.series.model import Forecaster
-from inkwash.systems.series.reading import Series, read_series, rolling
+from inkwash.systems.series.networks import TimeGrad
 from inkwash.training.fit import Settings, fit
 from inkwash.training.report import say
 
@@ -50,7 +50,7 @@ class Recipe:
     data     a table (`read_series`), or gluonts' archive of rolling windows, whose training part is taken
     horizon  steps to forecast
     until    train on so many steps of it only; all if left out
-    mode, context, lags   see `views.Info`
+    mode, context, lags   see `transforms.Config`
     time, freq, target, item, known   see `read_series`
     """
 
@@ -78,13 +78,13 @@ def train(recipe: Recipe, folder: Path) -> Forecaster:
         how = {key: getattr(recipe, key) for key in ("time", "freq", "target", "item", "known")}
         series = read_series(recipe.data, **how)
     series = series.before(recipe.until or len(series.values))
-    info = views.plan(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
+    info = transforms.plan(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
     forecaster = learn(series, info, folder, recipe.fit)
     forecaster.save(folder / "model")
     return forecaster
 
 
-def learn(series: Series, info: views.Info, folder: Path, how: Settings) -> Forecaster:
+def learn(series: Series, info: transforms.Config, folder: Path, how: Settings) -> Forecaster:
     """A forecaster trained on series, or on with the run in `folder`."""
     torch.manual_seed(how.seed)
     draw = windows(series, info)
@@ -149,7 +149,7 @@ def enough(net: TimeGrad, loss: Any, batch: Any, folder: Path, how: Settings) ->
     return min(found, key=found.__getitem__)
 
 
-def times(info: views.Info) -> diffusion.losses.Times:
+def times(info: transforms.Config) -> diffusion.losses.Times:
     """When noise is looked at: at one of the 100 levels of the paper's table, or anywhere."""
     if info.mode == "improved":
         return diffusion.logit_normal()
@@ -160,14 +160,14 @@ Draw = Callable[..., tuple[Tensor, Tensor, Tensor]]
 Rows = tuple[Tensor, Tensor, Tensor]  # of a regression: inputs (N, I), targets (N, D), and where there are any
 
 
-def windows(series: Series, info: views.Info) -> Draw:
+def windows(series: Series, info: transforms.Config) -> Draw:
     """A function from a number and a random generator to so many windows of context and horizon, with their history:
     values (B, M, D), filled, what of them was seen, and features (B, L, F).
 
     part: from where to where in the series they may lie, as shares of its length."""
     raw = series.values.to_numpy(np.float64)
-    values, seen = torch.from_numpy(views.filled(raw)), torch.from_numpy(~np.isnan(raw))
-    told = torch.from_numpy(views.features(series, info, 0))
+    values, seen = torch.from_numpy(transforms.filled(raw)), torch.from_numpy(~np.isnan(raw))
+    told = torch.from_numpy(transforms.features(series, info, 0))
     length, reach = info.context + info.horizon, max(info.lags)
 
     def draw(
@@ -184,16 +184,20 @@ def windows(series: Series, info: views.Info) -> Draw:
     return draw
 
 
-def view(info: views.Info, net: TimeGrad, window: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def view(
+    info: transforms.Config, net: TimeGrad, window: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs (B, L, I), what diffusion learns (B, L, D), and where it was seen."""
     values, seen, told = window
     reach = max(info.lags)
-    scale = views.measure(info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context])
-    inputs = views.told(info, net, values, seen, told, scale)
-    return inputs, views.asked(info, net, values, inputs, scale), seen[:, reach:]
+    scale = transforms.measure(
+        info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context]
+    )
+    inputs = transforms.told(info, net, values, seen, told, scale)
+    return inputs, transforms.asked(info, net, values, inputs, scale), seen[:, reach:]
 
 
-def typical(series: Series, info: views.Info, net: TimeGrad) -> None:
+def typical(series: Series, info: transforms.Config, net: TimeGrad) -> None:
     """Notes what each series is like in all of training: its mean, and its mean |x| or root mean square change."""
     raw = series.values.to_numpy(np.float64)
     if (empty := np.isnan(raw).all(axis=0)).any():
@@ -202,7 +206,7 @@ def typical(series: Series, info: views.Info, net: TimeGrad) -> None:
         size = (
             np.nanmean(np.abs(raw), 0)
             if info.mode == "faithful"
-            else np.sqrt(np.nanmean(np.diff(views.filled(raw), axis=0) ** 2, 0))
+            else np.sqrt(np.nanmean(np.diff(transforms.filled(raw), axis=0) ** 2, 0))
         )
     net.typical.copy_(torch.from_numpy(size))
     net.middle.copy_(torch.from_numpy(np.nanmean(raw, axis=0)))
@@ -211,7 +215,7 @@ def typical(series: Series, info: views.Info, net: TimeGrad) -> None:
         raise UserError(f"'{name}' has values above 3e38, which float32 does not have: divide it by a power of ten")
 
 
-def walks(info: views.Info, net: TimeGrad, draw: Draw) -> bool:
+def walks(info: transforms.Config, net: TimeGrad, draw: Draw) -> bool:
     """Whether the past does not tell which way the series will go.
 
     A ridge regression of the mean change over the horizon, fitted on windows of the first four fifths of the data,
@@ -229,7 +233,7 @@ def walks(info: views.Info, net: TimeGrad, draw: Draw) -> bool:
     return bool((errors.amin(0) > 0.9 * errors[-1]).double().mean() > 0.5)
 
 
-def regress(info: views.Info, net: TimeGrad, draw: Draw) -> None:
+def regress(info: transforms.Config, net: TimeGrad, draw: Draw) -> None:
     """Fits what a linear regression says of the next change of each series; each has its own ridge, chosen on windows
     of the last fifth of the data."""
     early, late, whole = (
@@ -240,7 +244,7 @@ def regress(info: views.Info, net: TimeGrad, draw: Draw) -> None:
     net.location.copy_(ridges(whole)[best, :, torch.arange(len(best))].T)
 
 
-def fitting(info: views.Info) -> int:
+def fitting(info: transforms.Config) -> int:
     """Windows for a regression: a thousand, or as many as half a gigabyte of inputs holds."""
     return max(8, min(1000, 2**26 // ((info.context + info.horizon) * info.inputs)))
 

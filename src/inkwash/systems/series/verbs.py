@@ -12,9 +12,9 @@ import pandas as pd
 
 from inkwash.systems.base import Context, Result, idle, told
 from inkwash.systems.series import request as ask
+from inkwash.systems.series.data import read_series, rolling
 from inkwash.systems.series.evaluate import table
 from inkwash.systems.series.model import Forecaster
-from inkwash.systems.series.reading import read_series, rolling
 from inkwash.systems.series.train import settings
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inkwash.codecs.words import END, PAD, UNKNOWN, Words, join, split
 from inkwash.errors import UserError
+from inkwash.systems.language.vocabulary import END, PAD, UNKNOWN, Words, join, split
 
 SENTENCES = [
     "The Punter is a family-friendly coffee shop near Café Sicilia.",

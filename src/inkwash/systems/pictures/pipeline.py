@@ -19,10 +19,10 @@ from inkwash import __version__, diffusion
 from inkwash.codecs import latents
 from inkwash.codecs.pixels import on_white
 from inkwash.codecs.png import GeneratedImage
-from inkwash.codecs.prompts import emphasise, piece_weights, weigh
 from inkwash.diffusion.arrays import linear_combination, numpy
 from inkwash.errors import UserError, unknown
-from inkwash.systems.pictures.reading import Source, framed, read_mask, read_picture, told
+from inkwash.systems.pictures.data import Source, framed, read_mask, read_picture, told
+from inkwash.systems.pictures.prompts import emphasise, piece_weights, weigh
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.training.tune import Table, Task, load_table, teach, tune
 from inkwash.weights.files import atomic, digest
@@ -40,7 +40,7 @@ TUNED = "tuned"  # the sampler of learned tables
 
 
 @dataclass(frozen=True)
-class Info:
+class Config:
     """What system.json, or [model] in a recipe, says: how a model is trained, and how it is best sampled.
 
     `guidance_above`: only times t above it are guided; what is still open below are details, in which guidance would
@@ -78,15 +78,15 @@ class Info:
             raise UserError(f"size = {self.size} is no multiple of patch = {self.patch}")
 
 
-def read_info(folder: Path) -> Info:
+def read_config(folder: Path) -> Config:
     """What system.json in the folder says. UserError for one of another system, or with keys unknown here."""
     facts = describe(folder)
-    if facts.get("system") != "pictures" or not set(facts) <= {f.name for f in fields(Info)}:
+    if facts.get("system") != "pictures" or not set(facts) <= {f.name for f in fields(Config)}:
         raise UserError(f"{folder / 'system.json'}: not a model of pictures that this version can read")
-    return Info(**facts)  # type: ignore[arg-type]
+    return Config(**facts)  # type: ignore[arg-type]
 
 
-def part(folder: Path, info: Info, name: str) -> Path | None:
+def part(folder: Path, info: Config, name: str) -> Path | None:
     """The folder of one of a model's networks, its own or its base's; None if there is none."""
     places = [folder / name, *([locate(info.base) / name] if info.base else [])]
     return next((place for place in places if place.exists()), None)
@@ -99,7 +99,7 @@ def knows_opacity(vae: Path | None) -> bool:
     return int(json.loads((vae / "config.json").read_text(encoding="utf-8"))["out_channels"]) % 4 == 0
 
 
-def text_encoder(folder: Path, info: Info) -> Path:
+def text_encoder(folder: Path, info: Config) -> Path:
     """The model's own, or the one that ships for all."""
     return part(folder, info, "text_encoder") or TEXT_ENCODER
 
@@ -130,7 +130,7 @@ def watch(steps: int, times: int, show: Callable[[Any], None]) -> Callable[..., 
     return hook
 
 
-class Drawing:
+class Pipeline:
     """What draws: the words, the walk, the files. Subclasses bring the networks.
 
     network    (x, time, **condition) -> the U-Net's answer, on arrays of the runtime's own kind
@@ -139,7 +139,7 @@ class Drawing:
     runtime    its name and version
     """
 
-    info: Info
+    info: Config
     folder: Path | None
     network: Callable[..., Any]
     sketched: Callable[[Any], Any] | None = None

@@ -15,13 +15,15 @@ from urllib.parse import urlsplit
 from anyio import to_thread
 from starlette.requests import Request
 
+from inkwash.studio.auth import LOG_IN, user_of
+from inkwash.studio.database import new_id
 from inkwash.studio.engine import Engine, Settings
-from inkwash.studio.store import Refused, full, identity
-from inkwash.studio.who import LOG_IN, known
+from inkwash.studio.errors import APIError, is_disk_full
 
 LOG = logging.getLogger("inkwash.studio")
-SMALL, LARGE = 1_000_000, 32_000_000  # bytes of a body; the second where pictures come in
-LARGE_PATHS = ("/api/uploads", "/api/recipe", "/v1/images/edits", "/v1/images/variations")
+SMALL, MEDIUM, LARGE, UPLOAD = 10**6, 4 * 10**6, 32 * 10**6, 250 * 10**6  # bytes of a body
+FOLDER_PATHS = ("/api/jobs/", "/api/plans/")  # where a request may name every file of a folder
+LARGE_PATHS = ("/api/recipe", "/v1/images/edits", "/v1/images/variations")
 LARGE_PATHS += (
     "/sdapi/v1/img2img",
     "/sdapi/v1/png-info",
@@ -65,8 +67,8 @@ class Guard:
             return
         begun, status, cut, started = time.monotonic(), 500, None, False
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
-        scope.setdefault("state", {})["request"] = name = identity()
-        most = LARGE if scope["path"].startswith(LARGE_PATHS) else SMALL
+        scope.setdefault("state", {})["request"] = name = new_id()
+        most = longest_body(scope["path"])
         seen, whole = 0, False
 
         async def limited() -> Any:
@@ -111,21 +113,21 @@ class Guard:
             except Exception as error:  # a mistake of ours, or a full disk: the log has the rest, the answer no word
                 LOG.exception("mistake", extra={"facts": {"request": name}})
                 cut = (500, "a mistake of the studio's; its log says more", "internal_error")
-                if full(error):
+                if is_disk_full(error):
                     cut = (507, "the disk is full; nothing was taken in", "disk_full")
             refused = None if started else cut
         if refused is not None:
             status, message, code = refused
             if not whole and scope["method"] not in BODILESS and "expect" not in headers:
                 await drain(receive)
-            await answer(send, scope["path"], Refused(status, message, code), name)
+            await answer(send, scope["path"], APIError(status, message, code), name)
         self.record(scope, status, time.monotonic() - begun, name)
 
     async def nobody(self, scope: Any) -> bool:
         """Whether a body comes from nobody, who shall cost nothing: it is not parsed."""
         if scope["method"] in BODILESS or scope["path"] == "/api/login":
             return False
-        return await to_thread.run_sync(known, self.engine, Request(scope)) is None
+        return await to_thread.run_sync(user_of, self.engine, Request(scope)) is None
 
     def record(self, scope: Any, status: int, seconds: float, name: str) -> None:
         """A line in the log and the figures; of the path only the route, never what was asked in it."""
@@ -186,6 +188,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def longest_body(path: str) -> int:
+    if path.startswith("/api/uploads"):
+        return UPLOAD
+    if path.startswith(FOLDER_PATHS):
+        return MEDIUM
+    return LARGE if path.startswith(LARGE_PATHS) else SMALL
+
+
 async def drain(receive: Any) -> None:
     """Reads on for a little in a body that is refused: else the client, still sending, would see no answer."""
     seen = 0
@@ -198,26 +208,26 @@ async def drain(receive: Any) -> None:
 KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
-def error_body(path: str, refused: Refused) -> dict[str, Any]:
+def error_body(path: str, error: APIError) -> dict[str, Any]:
     """An error in the shape of the door at which it was asked: A1111's, or OpenAI's, which is our own, too."""
     if path.startswith(("/sdapi", "/controlnet")):
-        return {"error": refused.code, "detail": refused.message, "body": "", "errors": refused.message}
-    kind = KINDS.get(refused.status, "invalid_request_error" if refused.status < 500 else "server_error")
-    return {"error": {"message": refused.message, "type": kind, "param": refused.param, "code": refused.code}}
+        return {"error": error.code, "detail": error.message, "body": "", "errors": error.message}
+    kind = KINDS.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
 
 
-def login_header(path: str, refused: Refused) -> dict[str, str]:
+def login_header(path: str, error: APIError) -> dict[str, str]:
     """Where programs log in with a name and a password, that they may."""
-    if refused.status == 401 and path.startswith(("/sdapi", "/controlnet", "/metrics")):
+    if error.status == 401 and path.startswith(("/sdapi", "/controlnet", "/metrics")):
         return {"www-authenticate": 'Basic realm="inkwash: any name, a key as password"'}
     return {}
 
 
-async def answer(send: Any, path: str, refused: Refused, name: str) -> None:
-    body = json.dumps(error_body(path, refused)).encode()
+async def answer(send: Any, path: str, error: APIError, name: str) -> None:
+    body = json.dumps(error_body(path, error)).encode()
     headers = {**HEADERS, "content-type": "application/json", "content-length": str(len(body)), "x-request-id": name}
     headers["connection"] = "close"
-    headers |= login_header(path, refused)
-    start = {"type": "http.response.start", "status": refused.status}
+    headers |= login_header(path, error)
+    start = {"type": "http.response.start", "status": error.status}
     await send({**start, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]})
     await send({"type": "http.response.body", "body": body})

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inkwash.codecs.words import START
 from inkwash.networks.layers import VectorEmbedding, sinusoid, zeroed
 from inkwash.networks.text import Layer, rotary
+from inkwash.systems.language.vocabulary import START
 
 WAVES = 128
 

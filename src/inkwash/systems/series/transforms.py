@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from inkwash.errors import UserError, unknown
-from inkwash.networks.timegrad import TimeGrad
+from inkwash.systems.series.data import Series
 from inkwash.systems.series.features import paper_lags, season, time_features, usual_lags
-from inkwash.systems.series.reading import Series
+from inkwash.systems.series.networks import TimeGrad
 
 MODES = ("improved", "faithful")
 LEAST = 1e-12  # of a scale, as a part of the mean: what a constant series is divided by
@@ -28,7 +28,7 @@ FAR = 50.0  # inputs are clipped there
 
 
 @dataclass(frozen=True)
-class Info:
+class Config:
     """What system.json says of a forecaster.
 
     names     of the D series
@@ -70,7 +70,7 @@ class Info:
 
 def plan(
     series: Series, horizon: int, mode: str = "improved", context: int | None = None, lags: list[int] | None = None
-) -> Info:
+) -> Config:
     """The sizes that follow from the data. Raises UserError for sizes that cannot be, and for series too short."""
     if mode not in MODES:
         raise unknown("mode", mode, MODES)
@@ -98,13 +98,13 @@ def plan(
     mean, std = before.mean(0), before.std(0)
     check_known(series, length)
     never_below = bool((np.nan_to_num(series.values.to_numpy()) >= 0).all())
-    info = Info(
+    info = Config(
         series.names, series.freq, horizon, context, sorted(set(lags)), mode,
         known=[str(c) for c in series.known], known_mean=mean.tolist(), known_std=np.where(std > 0, std, 1).tolist(),
     )  # fmt: skip
     if mode == "faithful":
-        return Info(**{**asdict(info), "sampler": "ancestral", "steps": 100})
-    return Info(**{**asdict(info), "lowest": 0.0 if never_below else None})
+        return Config(**{**asdict(info), "sampler": "ancestral", "steps": 100})
+    return Config(**{**asdict(info), "lowest": 0.0 if never_below else None})
 
 
 def check_known(series: Series, needed: int) -> None:
@@ -121,7 +121,7 @@ def check_known(series: Series, needed: int) -> None:
         raise UserError(f"the known covariates ({', '.join(map(str, known.columns))}) are missing at {stamp}: {cure}")
 
 
-def features(series: Series, info: Info, steps: int) -> np.ndarray:
+def features(series: Series, info: Config, steps: int) -> np.ndarray:
     """(T + steps, F): cosines and sines of the time, and covariates known in advance, standardized."""
     index: Any = series.values.index
     if steps:
@@ -148,7 +148,7 @@ class Scale(NamedTuple):
     root: Tensor | None = None
 
 
-def measure(info: Info, net: TimeGrad, context: Tensor, seen: Tensor) -> Scale:
+def measure(info: Config, net: TimeGrad, context: Tensor, seen: Tensor) -> Scale:
     """The scale of windows from their contexts (B, C, D), filled, and what of them was seen.
 
     `faithful`: the mean of |x|. `improved`: the root mean square of the changes, at least a tenth of its usual size
@@ -198,7 +198,7 @@ def apart(root: Tensor, x: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(root, x.mT, upper=False).mT
 
 
-def told(info: Info, net: TimeGrad | None, values: Tensor, seen: Tensor, features: Tensor, scale: Scale) -> Tensor:
+def told(info: Config, net: TimeGrad | None, values: Tensor, seen: Tensor, features: Tensor, scale: Scale) -> Tensor:
     """Inputs (B, L, I) for the last L steps of windows, L being that of the features (B, L, F).
 
     values (B, max lag + L, D) reach back to the longest lag before them; the last one is not looked at.
@@ -219,7 +219,7 @@ def told(info: Info, net: TimeGrad | None, values: Tensor, seen: Tensor, feature
     return torch.cat([*parts, features], dim=-1).float()
 
 
-def blank(info: Info) -> tuple[Tensor, Tensor, Tensor, Scale]:
+def blank(info: Config) -> tuple[Tensor, Tensor, Tensor, Scale]:
     """A window of one step, of zeros."""
     dims, rows = len(info.names), max(info.lags) + 1
     stamps = pd.date_range("2000-01-01", periods=1, freq=info.freq) if info.freq else pd.RangeIndex(1)
@@ -228,7 +228,7 @@ def blank(info: Info) -> tuple[Tensor, Tensor, Tensor, Scale]:
     return zeros, zeros > 0, torch.zeros(1, 1, columns), Scale(zeros[:, :1], zeros[:, :1] + 1)
 
 
-def asked(info: Info, net: TimeGrad, values: Tensor, inputs: Tensor, scale: Scale) -> Tensor:
+def asked(info: Config, net: TimeGrad, values: Tensor, inputs: Tensor, scale: Scale) -> Tensor:
     """What diffusion learns of the last L steps, (B, L, D): the rest that the regression leaves, of variance one."""
     length = inputs.shape[1]
     x = values[:, -length:]
@@ -241,7 +241,7 @@ def joint(net: TimeGrad, scale: Scale) -> Tensor:
     return net.root if scale.root is None else scale.root @ net.root.to(scale.root)
 
 
-def value(info: Info, net: TimeGrad, y: Tensor, last: Tensor, inputs: Tensor, scale: Scale) -> Tensor:
+def value(info: Config, net: TimeGrad, y: Tensor, last: Tensor, inputs: Tensor, scale: Scale) -> Tensor:
     """The way back: the value (B, D) of one step from its y (B, D), inputs (B, I) and the value before it."""
     change = (y @ net.root.T + inputs @ net.location).to(last)
     change = change * scale.size[:, 0] if scale.root is None else (scale.root @ change[..., None])[..., 0]

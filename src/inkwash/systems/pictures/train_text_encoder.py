@@ -27,8 +27,8 @@ from torch import Tensor
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
 from inkwash.networks.text import TextEncoder
+from inkwash.systems.pictures.captions import Pair, Span, pairs
 from inkwash.training.fit import Settings, fit
-from inkwash.training.parallel import Pair, Span, pairs
 from inkwash.weights.files import atomic
 
 Taught = dict[int, tuple[Tensor, Tensor]]  # for each length L: piece numbers (N, L), the teacher's states (N, L, D)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-from inkwash.codecs.words import split
 from inkwash.errors import UserError
+from inkwash.systems.language.vocabulary import split
 
 MEANING = re.compile(r"([\w ]+)\[([^\]]*)\]")  # name[The Punter], food[Italian]
 

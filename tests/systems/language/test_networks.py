@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from inkwash.codecs.words import END, PAD
-from inkwash.networks.words import MaskedDenoiser, NextWord, VectorDenoiser
+from inkwash.systems.language.networks import MaskedDenoiser, NextWord, VectorDenoiser
+from inkwash.systems.language.vocabulary import END, PAD
 
 SMALL = {"symbols": 11, "dim": 8, "width": 16, "layers": 2, "heads": 2, "length": 6, "source": 5}
 

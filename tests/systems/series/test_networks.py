@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from inkwash.networks.timegrad import Dense, Dilated, TimeGrad, beside
+from inkwash.systems.series.networks import Dense, Dilated, TimeGrad, beside
 
 
 def by_convolutions(net, x, time, hidden):

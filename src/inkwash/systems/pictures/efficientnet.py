@@ -3,11 +3,11 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inkwash.errors import UserError
-from inkwash.weights.convert import read_pth
 
 # (expansion, kernel, stride, channels, repeats): Table 1 of EfficientNet-B0, which Lite0 keeps.
 STAGES = [
@@ -107,3 +107,21 @@ def load_efficientnet_lite0() -> EfficientNetLite0:
     path = Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
     network.load_state_dict(read_pth(path))
     return network.eval().requires_grad_(False)
+
+
+def read_pth(path: str | Path) -> dict[str, Tensor]:
+    """The state dict in a .pth file of a third party.
+
+    The only place that opens a pickle. `weights_only=True` admits tensors and plain containers and runs no
+    code from the file; anything else is a UserError.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:  # torch raises many kinds for a foreign, truncated or unsafe file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: not a file of plain tensors ({reason}); it was not loaded") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path}: not a state dict (names of tensors); it was not loaded")
+    return dict(state)

@@ -5,9 +5,9 @@ import gzip
 import pytest
 
 from inkwash.errors import UserError
-from inkwash.systems.language.reading import meaning, mentions, read_corpus, said
+from inkwash.systems.language.data import meaning, mentions, read_corpus, said
 from inkwash.systems.language.train import parts
-from inkwash.systems.language.train_reader import labels_of_fields, values
+from inkwash.systems.language.train_classifier import labels_of_fields, values
 
 
 def written(folder, name, text):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inkwash.codecs.prompts import emphasise, piece_weights, weigh
+from inkwash.systems.pictures.prompts import emphasise, piece_weights, weigh
 from tests.models import tiny
 
 

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inkwash import diffusion
-from inkwash.codecs.words import Words, split
 from inkwash.errors import UserError
-from inkwash.networks.words import Reader
 from inkwash.systems.language import grammar
 from inkwash.systems.language.controls import Reading
-from inkwash.systems.language.reading import Corpus, mentions, read_corpus
+from inkwash.systems.language.data import Corpus, mentions, read_corpus
+from inkwash.systems.language.networks import Reader
 from inkwash.systems.language.train import parts
+from inkwash.systems.language.vocabulary import Words, split
 from inkwash.training.data import batches
 from inkwash.training.fit import Loss, Settings, fit
 

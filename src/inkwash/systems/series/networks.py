@@ -39,7 +39,7 @@ class TimeGrad(nn.Module):
     ) -> None:
         super().__init__()
         self.config = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
-        # what is taken off before diffusion and what the rest is divided by; see systems/series/views.py
+        # what is taken off before diffusion and what the rest is divided by; see systems/series/transforms.py
         self.register_buffer("location", torch.zeros(inputs, dims))
         self.register_buffer("root", torch.eye(dims))
         self.register_buffer("typical", torch.ones(dims))

@@ -13,7 +13,7 @@ from fastapi.security import HTTPBearer
 from inkwash.studio import accounts
 from inkwash.studio.accounts import User
 from inkwash.studio.engine import Engine
-from inkwash.studio.store import Refused
+from inkwash.studio.errors import APIError
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 PER_SECOND, AT_ONCE = 30.0, 300.0  # requests of a user
@@ -30,18 +30,18 @@ class Bucket:
     def __init__(self, rate: float, most: float) -> None:
         self.rate, self.most = rate, most
         self.levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self.one = threading.Lock()
+        self.lock = threading.Lock()
 
     def take(self, key: str) -> None:
-        """Refused, with the time to wait, when nothing is left."""
-        with self.one:
+        """APIError, with the time to wait, when nothing is left."""
+        with self.lock:
             self._take(key)
 
     def _take(self, key: str) -> None:
         level, then = self.levels.get(key, (self.most, 0.0))
         left = min(self.most, level + (time.monotonic() - then) * self.rate)
         if left < 1:
-            raise Refused(429, "too many requests; slow down", "rate_limit_exceeded", wait=(1 - left) / self.rate)
+            raise APIError(429, "too many requests; slow down", "rate_limit_exceeded", wait=(1 - left) / self.rate)
         self.levels[key] = left - 1, time.monotonic()
         self.levels.move_to_end(key)
         while len(self.levels) > REMEMBERED:
@@ -61,7 +61,7 @@ def address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def known(engine: Engine, request: Request) -> User | None:
+def user_of(engine: Engine, request: Request) -> User | None:
     """Who sent the request: by `Authorization: Bearer KEY`, by Basic with the key as password, or by the cookie of a
     session; nobody for a secret that is not valid. In an open studio everyone is the local user, who then rules
     nothing."""
@@ -83,15 +83,15 @@ def known(engine: Engine, request: Request) -> User | None:
 
 
 def same_origin(request: Request) -> bool:
-    """Whether a browser says that its page is ours; that an Origin is, the guard has seen to."""
+    """Whether a browser says that its page is ours; that an Origin is, the middleware has seen to."""
     return "origin" in request.headers or request.headers.get("sec-fetch-site") == "same-origin"
 
 
 def user(request: Request, _: Annotated[object, Depends(BEARER)]) -> User:
-    """The user who asks. Refused for nobody, and for one who asks too often."""
-    found = known(engine_of(request), request)
+    """The user who asks. APIError for nobody, and for one who asks too often."""
+    found = user_of(engine_of(request), request)
     if found is None:
-        raise Refused(401, LOG_IN, "not_logged_in")
+        raise APIError(401, LOG_IN, "not_logged_in")
     request.app.state.rate.take(found.id)
     request.scope["state"]["user"] = found.id
     return found
@@ -99,10 +99,10 @@ def user(request: Request, _: Annotated[object, Depends(BEARER)]) -> User:
 
 def admin(user: Annotated[User, Depends(user)]) -> User:
     if not user.admin:
-        raise Refused(403, "only an administrator may do that", "not_allowed")
+        raise APIError(403, "only an administrator may do that", "not_allowed")
     return user
 
 
-Someone = Annotated[User, Depends(user)]
+CurrentUser = Annotated[User, Depends(user)]
 Admin = Annotated[User, Depends(admin)]
 TheEngine = Annotated[Engine, Depends(engine_of)]

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from inkwash.errors import UserError
+from inkwash.systems.series.data import read_series
 from inkwash.systems.series.features import season, time_features, unit
-from inkwash.systems.series.reading import read_series
 
 
 def csv(tmp_path, text):

@@ -1,0 +1,30 @@
+"""What is installed only when it is wanted: the package's own metadata says which extra brings a module."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import PackageNotFoundError, requires
+
+from inkwash.errors import UserError
+
+LINE = re.compile(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*["']([\w-]+)["']""")  # PEP 508: name, versions; extra == "x"
+
+
+def cure(module: str) -> str:
+    """The command that installs a module."""
+    try:
+        lines = requires("inkwash") or []
+    except PackageNotFoundError:  # run from its folder
+        lines = []
+    for package, extra in (found.groups() for found in map(LINE.match, lines) if found):
+        if package.lower().replace("-", "_") == module.lower():
+            return f"pip install 'inkwash[{extra}]'"
+    return f"pip install {module.replace('_', '-')}"
+
+
+def missing(error: ModuleNotFoundError) -> UserError:
+    """The error in one line, for a module that is not ours."""
+    module = (error.name or "").partition(".")[0]
+    if module in ("", "inkwash"):
+        raise error
+    return UserError(f"this needs {module}: {cure(module)}")

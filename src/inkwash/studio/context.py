@@ -1,0 +1,139 @@
+"""Where a verb runs in a studio: what it tells goes to the server, what it opens are its user's uploads."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Row
+
+from inkwash.codecs.png import encode_png
+from inkwash.errors import UserError
+from inkwash.studio.store import TURN
+from inkwash.systems.base import File, Note, Preview, Progress
+from inkwash.weights.files import atomic
+
+if TYPE_CHECKING:
+    from inkwash.studio.worker import Worker
+
+EVERY = 0.05  # seconds between two messages about progress, and two looks whether the job was cancelled
+LOOK = 0.5  # seconds between two looks whether a training shall make way
+SIDE = 512  # of a preview, in pixels
+PATHS = re.compile(r"(?<!\S)(?:[A-Za-z]:)?(?:[/\\][^/\\\s:]+)*[/\\](?=[^/\\\s])")  # to a file: nobody's business
+
+
+class LeaseLost(Exception):
+    """The job is not this worker's any more."""
+
+
+class JobContext:
+    """The `Context` of a job.
+
+    leaving   why the verb was told to stop: "stop", "pause", "turn" for others' work, "over" for the server's end
+    """
+
+    precision = runtime = None
+
+    def __init__(self, worker: Worker, job: Row[Any]) -> None:
+        self.worker, self.store, self.job = worker, worker.store, job
+        self.device, self.threads, self.previews = worker.device, worker.threads, job.previews
+        self.root = self.store.runs / job.id
+        if not job.lasting:
+            shutil.rmtree(self.root, ignore_errors=True)  # of a worker that died over it
+        self.inputs, self.folder = self.root / "in", self.root / "out"
+        for folder in (self.inputs, self.folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.part = job.part
+        self.leaving: str | None = None
+        self.begun = self.looked = time.monotonic()
+        self.first: tuple[float, int] | None = None  # when this part's progress was first told of, and what it was
+        self.last = 0.0
+
+    def next_part(self, part: int) -> None:
+        self.part, self.first, self.last = part, None, 0.0
+
+    def model(self, name: str) -> Any:
+        return self.worker.models.get(self.worker.catalogue.folder(name, self.job.user_id))
+
+    def open(self, file: File | tuple[File, ...]) -> Path:
+        """Where the file, or the folder, lies, under the names that its owner gave."""
+        if isinstance(file, File):
+            place = self.inputs / file.sha256[:16]
+            self._lay(file, place / Path(file.name).name)
+            return place / Path(file.name).name
+        place = self.inputs / hashlib.sha256(repr(file).encode()).hexdigest()[:16]
+        for one in file:
+            self._lay(one, place / one.name)
+        return place
+
+    def _lay(self, file: File, place: Path) -> None:
+        row = self.store.uploaded(file.sha256, self.job.user_id)
+        if row is None:
+            raise UserError(f"{file.name} is not there any more; send it again")
+        source = self.store.files.path(row.sha256, row.suffix)
+        assert self.inputs in place.resolve().parents
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            try:
+                os.link(source, place)
+            except OSError:  # not on this file system
+                with atomic(place) as half:
+                    shutil.copyfile(source, half)
+
+    def tell(self, event: Progress | Preview | Note) -> None:
+        """LeaseLost for a job that was cancelled, or given to another."""
+        self.worker.active = now = time.monotonic()
+        if isinstance(event, Note):
+            self.store.note(self.worker.name, self.job.id, PATHS.sub("", event.text)[:500])
+        elif isinstance(event, Preview):
+            picture = event.image.copy()
+            picture.thumbnail((SIDE, SIDE))
+            self.say("preview", picture=base64.b64encode(encode_png(picture)).decode())
+        elif now - self.last >= EVERY:
+            self.last = now
+            self.check()
+            self.say("progress", done=event.done, total=event.total, seconds_left=self.seconds_left(event, now))
+
+    def check(self) -> None:
+        over = self.worker.over.is_set() and not self.job.lasting  # which then ends at a checkpoint
+        if over or not self.store.holds(self.worker.name, self.job.id):
+            raise LeaseLost
+
+    def say(self, event: str, **facts: Any) -> None:
+        self.worker.say(self.job, event, place=self.part, **facts)
+
+    def seconds_left(self, event: Progress, now: float) -> float | None:
+        """Until the whole job is done, as fast as this part goes; None before anything can be said."""
+        if self.first is None:
+            self.first = now, event.done
+        then, before = self.first
+        if event.done <= before:
+            return None
+        each = (now - then) / (event.done - before)
+        return each * (event.total - event.done + event.total * (self.job.parts - self.part - 1))
+
+    def stopped(self) -> bool:
+        self.worker.active = now = time.monotonic()
+        if self.job.lasting and self.leaving is None and (now - self.looked >= LOOK or self.looked == self.begun):
+            self.looked = now
+            self.leaving = self._why(now)
+        return self.leaving is not None
+
+    def _why(self, now: float) -> str | None:
+        if self.worker.over.is_set():
+            return "over"
+        if (wanted := self.store.wanted(self.job.id)) is not None:
+            return wanted
+        return "turn" if now - self.begun >= TURN and not self.store.is_next(self.job.id) else None
+
+    def close(self) -> None:
+        """Removes the folder, unless the job may go on there."""
+        row = self.store.job(self.job.id)
+        if row is None or not row.lasting or row.status in ("done", "cancelled"):
+            shutil.rmtree(self.root, ignore_errors=True)

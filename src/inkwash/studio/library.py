@@ -1,0 +1,346 @@
+"""What belongs to users: results with their files, models, and the files that went in."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+from sqlalchemy import Connection, Row, delete, exists, func, insert, or_, select, update
+
+from inkwash.codecs.png import encode_png
+from inkwash.studio.database import Database, of, page
+from inkwash.studio.errors import APIError, no_such
+from inkwash.studio.files import Content, thumbnail
+from inkwash.studio.tables import files, jobs, models, results, shares, uploads, users
+
+OPEN = ("queued", "running", "paused")
+MOST_UPLOADS = 20_000  # files of one user at once
+MB = 10**6
+
+
+class NewFile(NamedTuple):
+    """A file of a result, or one that came in, whose content is staged."""
+
+    content: Content
+    name: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row of `results`, and its files in their order."""
+
+    id: str
+    job_id: str
+    part: int
+    number: int
+    place: int | None
+    user_id: str
+    system: str
+    verb: str
+    title: str
+    data: dict[str, Any]
+    recipe: dict[str, Any]
+    model: str | None
+    bytes: int
+    created: float
+    deleted: float | None
+    files: list[Row[Any]]
+
+    @property
+    def picture(self) -> Row[Any] | None:
+        """The file of which there is a thumbnail."""
+        return next((file for file in self.files if file.media.startswith("image/")), None)
+
+
+class Library(Database):
+    # results
+
+    def results_of(self, job: str) -> list[Result]:
+        """The job's results that are there, in their order."""
+        with self.reading() as tx:
+            query = select(results).where(results.c.job_id == job, results.c.deleted.is_(None))
+            return with_files(tx, tx.execute(query.order_by(results.c.part, results.c.number)))
+
+    def result(self, id: str, user: str | None = None) -> Result | None:
+        with self.reading() as tx:
+            there = (results.c.id == id, results.c.deleted.is_(None), of(results, user))
+            return next(iter(with_files(tx, tx.execute(select(results).where(*there)))), None)
+
+    def results(
+        self, user: str, *, words: str = "", system: str | None = None, before: str | None = None, limit: int = 50
+    ) -> list[Result]:
+        """The user's newest results whose titles contain all these words; `before` one of theirs: those older."""
+        with self.reading() as tx:
+            query = select(results).where(results.c.user_id == user, results.c.deleted.is_(None))
+            if system is not None:
+                query = query.where(results.c.system == system)
+            for word in words.split():
+                query = query.where(results.c.title.icontains(word, autoescape=True))
+            return with_files(tx, page(tx, query, results, user, before, limit))
+
+    def delete(self, id: str, user: str) -> bool:
+        """Forgets a result and what it was asked for by; whether it was there. It is not made again."""
+        with self.writing() as tx:
+            which = (results.c.id == id, results.c.user_id == user, results.c.deleted.is_(None))
+            if tx.scalar(select(results.c.id).where(*which)) is None:
+                return False
+            tx.execute(delete(shares).where(shares.c.result_id == id))
+            gone = {"deleted": time.time(), "recipe": {}, "data": {}, "title": "", "bytes": 0}
+            job = tx.scalar(update(results).where(results.c.id == id).values(gone).returning(results.c.job_id))
+            # names are words, too; contents stay named until the files are gone
+            tx.execute(update(files).where(files.c.result_id == id).values(name=""))
+            forget_words(tx, job)
+            contents = contents_in(tx, select(files.c.sha256, files.c.suffix).where(files.c.result_id == id))
+        self._drop(contents)  # only when that is certain: a crash between leaves files, which the next start removes
+        return True
+
+    def _drop(self, contents: Iterable[tuple[str, str]]) -> None:
+        """Removes files that no row names."""
+        with self.writing() as tx:
+            for sha256, suffix in contents:
+                kept = files.join(results)
+                in_results = exists(select(1).select_from(kept).where(*_names(files, sha256, suffix), there()))
+                in_uploads = exists().where(*_names(uploads, sha256, suffix))
+                if not tx.scalar(select(or_(in_results, in_uploads))):
+                    self.files.remove(sha256, suffix)
+
+    def share(self, id: str, user: str, *, recipe: bool, seconds: float | None = None) -> str | None:
+        """A name by which anyone may see the result's first file, with its recipe or without; None if it is not the
+        user's, or has no file."""
+        with self.writing() as tx:
+            which = (results.c.id == id, results.c.user_id == user, there())
+            if tx.scalar(select(files.c.result_id).join(results).where(*which)) is None:
+                return None
+            if seconds is None:  # the one that lasts replaces the one before
+                tx.execute(delete(shares).where(shares.c.result_id == id, shares.c.expires.is_(None)))
+            token, expires = secrets.token_urlsafe(24), None if seconds is None else time.time() + seconds
+            tx.execute(insert(shares).values(token=token, result_id=id, recipe=recipe, expires=expires))
+        return token
+
+    def share_of(self, id: str, user: str) -> Row[Any] | None:
+        """The result's share that lasts, if it has one and is the user's."""
+        with self.reading() as tx:
+            own = (results.c.id == id, results.c.user_id == user, shares.c.expires.is_(None))
+            return tx.execute(select(shares).join(results).where(*own)).first()
+
+    def unshare(self, id: str, user: str) -> bool:
+        with self.writing() as tx:
+            own = exists().where(results.c.id == shares.c.result_id, results.c.user_id == user)
+            return bool(tx.execute(delete(shares).where(shares.c.result_id == id, own)).rowcount)
+
+    def shared(self, token: str) -> tuple[Row[Any], bool] | None:
+        """The file of a share, and whether its recipe goes with it."""
+        with self.reading() as tx:
+            valid = or_(shares.c.expires.is_(None), shares.c.expires > time.time())
+            share = tx.execute(select(shares).where(shares.c.token == token, valid)).first()
+        found = None if share is None else self.result(share.result_id)
+        return None if share is None or found is None else (found.files[0], share.recipe)
+
+    def read(self, file: Row[Any], recipe: bool = True) -> bytes:
+        """The content; of a PNG without the recipe only that it was made by a model. APIError if it has just been
+        deleted."""
+        try:
+            data = self.files.read(file.sha256, file.suffix)
+        except FileNotFoundError:
+            raise no_such("file") from None
+        if recipe or file.media != "image/png":
+            return data
+        return encode_png(Image.open(BytesIO(data)))
+
+    def thumbnail(self, result: Result) -> bytes:
+        """A small WebP of the result's picture, made when it is first asked for. APIError where there is none."""
+        file = result.picture
+        if file is None:
+            raise no_such("thumbnail")
+        small = self.files.thumbnail(file.sha256)
+        if small is None:
+            try:
+                small = thumbnail(self.read(file))
+            except (OSError, ValueError):  # what Pillow raises for what it cannot open
+                raise no_such("thumbnail") from None
+            if self.is_full():
+                return small
+            with self.writing() as tx:  # not of one that is being deleted
+                if tx.scalar(select(results.c.id).where(results.c.id == result.id, there())) is not None:
+                    self.files.save_thumbnail(file.sha256, small)
+        return small
+
+    # files that go in
+
+    def upload(self, user: str, brought: Sequence[NewFile], cleaned: bool = False) -> list[bool]:
+        """Keeps files that came in; which of them were new. APIError for too many, or more than the user's share of
+        the disk; OSError for a full disk."""
+        self.check_disk()
+        with self.writing() as tx:
+            there = tx.scalar(select(func.count()).select_from(uploads).where(uploads.c.user_id == user)) or 0
+            if there + len(brought) > MOST_UPLOADS:
+                message = f"more than {MOST_UPLOADS} files that went in; they are kept for an hour"
+                raise APIError(429, message, "uploads", wait=600)
+            check_share(tx, user, sum(file.content.bytes for file in brought))
+            return [self._upload(tx, user, file, cleaned) for file in brought]
+
+    def _upload(self, tx: Connection, user: str, file: NewFile, cleaned: bool) -> bool:
+        content, now = file.content, time.time()
+        which = (uploads.c.user_id == user, uploads.c.sha256 == content.sha256)
+        if tx.execute(update(uploads).where(*which).values(created=now, name=file.name)).rowcount:
+            return False
+        facts = {"sha256": content.sha256, "suffix": content.suffix, "bytes": content.bytes}
+        facts |= {"user_id": user, "name": file.name, "media": content.media, "created": now}
+        tx.execute(insert(uploads).values(**facts, cleaned=cleaned))
+        self.files.keep(content)
+        return True
+
+    def uploaded(self, sha256: str, user: str) -> Row[Any] | None:
+        with self.reading() as tx:
+            return tx.execute(select(uploads).where(uploads.c.sha256 == sha256, uploads.c.user_id == user)).first()
+
+    def all_uploaded(self, user: str, contents: set[str]) -> dict[str, Row[Any]]:
+        """Those of the contents that the user has sent, by their SHA-256."""
+        with self.reading() as tx:
+            theirs = select(uploads).where(uploads.c.user_id == user, uploads.c.sha256.in_(contents))
+            return {row.sha256: row for row in tx.execute(theirs)}
+
+    def forget_uploads(self, older: float, only: Sequence[tuple[str, str]] | None = None) -> None:
+        """Removes uploads made before that time which no open job names; of these `only`, (user, sha256), if some are
+        given."""
+        with self.writing() as tx:
+            old = [
+                row
+                for row in tx.execute(select(uploads).where(uploads.c.created < older))
+                if only is None or (row.user_id, row.sha256) in only
+            ]
+            owners = list({row.user_id for row in old})
+            theirs = (jobs.c.status.in_(OPEN), jobs.c.user_id.in_(owners))
+            requests = tx.execute(select(jobs.c.user_id, jobs.c.request).where(*theirs)).all() if owners else []
+            needed = {(user, file["sha256"]) for user, request in requests for file in files_in(request)}
+            gone = [row for row in old if (row.user_id, row.sha256) not in needed]
+            for row in gone:
+                tx.execute(delete(uploads).where(*_names(uploads, row.sha256), uploads.c.user_id == row.user_id))
+        self._drop({(row.sha256, row.suffix) for row in gone})
+
+    # models
+
+    def models(self, user: str) -> list[Row[Any]]:
+        """Those that the user's trainings made, the newest last."""
+        with self.reading() as tx:
+            own = (models.c.user_id == user, models.c.deleted.is_(None))
+            return list(tx.execute(select(models).where(*own).order_by(models.c.created, models.c.id)))
+
+    def model(self, name: str, user: str) -> Row[Any] | None:
+        with self.reading() as tx:
+            which = (models.c.name == name, models.c.user_id == user, models.c.deleted.is_(None))
+            return tx.execute(select(models).where(*which)).first()
+
+    def folder_of(self, model: Row[Any]) -> Path:
+        return self.models_folder / str(model.id)
+
+    def delete_model(self, name: str, user: str) -> bool:
+        with self.writing() as tx:
+            which = (models.c.name == name, models.c.user_id == user, models.c.deleted.is_(None))
+            id = tx.scalar(update(models).where(*which).values(deleted=time.time(), bytes=0).returning(models.c.id))
+        if id is not None:  # only when that is certain, as above
+            shutil.rmtree(self.models_folder / id, ignore_errors=True)
+        return id is not None
+
+    def disk_used(self, user: str) -> int:
+        """Bytes of the user's results, models and uploads."""
+        with self.reading() as tx:
+            return disk_used(tx, user)
+
+    def sweep(self) -> list[Path]:
+        """At the start of a server, alone in its folder: what a crash left of files goes. Whole files and models
+        without rows move to `lost+found`, as `Files.sweep` says; which these are."""
+        with self.writing() as tx:
+            kept = set(tx.execute(select(files.c.sha256).join(results).where(there())).scalars())
+            gone = select(files.c.sha256, func.max(results.c.deleted)).join(results).where(~there())
+            deleted = dict(map(tuple, tx.execute(gone.group_by(files.c.sha256))))
+            lost = self.files.sweep(kept | set(tx.execute(select(uploads.c.sha256)).scalars()), deleted)
+            own = {id: deleted is None for id, deleted in tx.execute(select(models.c.id, models.c.deleted))}
+            open_jobs = or_(jobs.c.status.in_(OPEN), (jobs.c.status == "failed") & jobs.c.lasting)
+            going_on = set(tx.execute(select(jobs.c.id).where(open_jobs)).scalars())
+            known = set(tx.execute(select(jobs.c.id)).scalars())
+        for folder in self.models_folder.iterdir():
+            if folder.name in own and not own[folder.name]:
+                shutil.rmtree(folder, ignore_errors=True)
+            elif folder.name not in own and (folder / "system.json").is_file():
+                lost.append(self._lost(folder))
+        for folder in self.runs.iterdir():
+            if folder.name in known - going_on:
+                shutil.rmtree(folder, ignore_errors=True)
+        return lost
+
+    def _lost(self, folder: Path) -> Path:
+        place = self.home / "lost+found"
+        place.mkdir(exist_ok=True, mode=0o700)
+        return folder.rename(place / folder.name)
+
+
+def there() -> Any:
+    """Of a result: it was not deleted."""
+    return results.c.deleted.is_(None)
+
+
+def _names(table: Any, sha256: str, suffix: str | None = None) -> tuple[Any, ...]:
+    """Of a row: it names this content."""
+    return table.c.sha256 == sha256, True if suffix is None else table.c.suffix == suffix
+
+
+def contents_in(tx: Connection, query: Any) -> set[tuple[str, str]]:
+    return set(map(tuple, tx.execute(query)))
+
+
+def with_files(tx: Connection, rows: Iterable[Row[Any]]) -> list[Result]:
+    rows = list(rows)
+    found: dict[str, list[Row[Any]]] = {row.id: [] for row in rows}
+    for file in tx.execute(select(files).where(files.c.result_id.in_(found)).order_by(files.c.number)):
+        found[file.result_id].append(file)
+    return [Result(**row._mapping, files=found[row.id]) for row in rows]
+
+
+def files_in(value: Any) -> Iterator[dict[str, str]]:
+    """The files that a request names, wherever in it."""
+    if isinstance(value, dict) and value.keys() == {"sha256", "name"}:
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from files_in(inner)
+
+
+def forget_words(tx: Connection, job: str) -> None:
+    """Of a job that has ended and of whose results none are left, the words go, too."""
+    left = exists().where(results.c.job_id == job, there())
+    request = tx.scalar(select(jobs.c.request).where(jobs.c.id == job, jobs.c.status.not_in(OPEN), ~left))
+    if request is not None:
+        kept = {name: value for name, value in request.items() if not isinstance(value, str | list | dict)}
+        tx.execute(update(jobs).where(jobs.c.id == job).values(request=kept, notes=[]))
+
+
+def disk_used(tx: Connection, user: str) -> int:
+    tables = (results, models, uploads)
+    return sum(tx.scalar(select(func.coalesce(func.sum(t.c.bytes), 0)).where(t.c.user_id == user)) for t in tables)
+
+
+def check_share(tx: Connection, user: str, more: int) -> None:
+    """APIError if so many bytes more are more than the user's share of the disk."""
+    disk = tx.scalar(select(users.c.disk).where(users.c.id == user))
+    if disk is None:
+        return
+    used = disk_used(tx, user)
+    if used + more > disk:
+        message = f"{used / MB:.1f} of your {disk / MB:g} MB of disk are taken, and {more / MB:.1f} more are needed"
+        raise APIError(403, f"{message}: delete results or models", "disk_quota")
+
+
+def free_name(tx: Connection, stem: str, user: str, taken: Iterable[str]) -> str:
+    """stem, or the first of stem-2, stem-3, ... that no model has which the user sees."""
+    own = select(models.c.name).where(models.c.user_id == user, models.c.deleted.is_(None))
+    names = {*taken, *tx.execute(own).scalars()}
+    return next(name for i in count(1) if (name := stem if i == 1 else f"{stem}-{i}") not in names)

@@ -1,0 +1,173 @@
+"""Who may come in: sessions, keys and accounts."""
+
+from typing import Annotated
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from inkwash.errors import UserError
+from inkwash.studio import accounts
+from inkwash.studio.auth import Admin, CurrentUser, TheEngine, address, cookie
+from inkwash.studio.engine import Engine
+from inkwash.studio.errors import APIError, invalid, no_such
+from inkwash.studio.schemas import Problem
+
+router = APIRouter(prefix="/api", tags=["studio"])
+Id = Annotated[str, Path(max_length=100)]
+HASHING = CapacityLimiter(2)  # passwords hashed at once: each takes 64 MB and a core
+
+
+class Session(BaseModel):
+    name: str
+    admin: bool
+    daily: int | None = Field(description="Results in 24 hours; no limit if null.")
+    disk: int | None = Field(description="Bytes of results, models and uploads; no limit if null.")
+    disk_used: int
+
+
+class Login(BaseModel):
+    name: str = Field(max_length=100)
+    password: str = Field(max_length=1000)
+
+
+class Key(BaseModel):
+    id: str
+    name: str
+    created: float
+
+
+class NewKey(Key):
+    key: str = Field(description="Shown this once.")
+
+
+class Named(BaseModel):
+    name: str = Field("", max_length=100)
+
+
+class Account(BaseModel):
+    id: str
+    name: str
+    admin: bool
+    active: bool
+    daily: int | None
+    disk: int | None
+    disk_used: int
+
+
+Daily = Annotated[int, Field(ge=0, le=10**6)]
+Disk = Annotated[int, Field(ge=0, le=10**15)]
+
+
+class NewAccount(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(max_length=100)
+    password: str = Field(max_length=1000)
+    admin: bool = False
+    daily: Daily | None = Field(None, description="Results in 24 hours; no limit if null.")
+    disk: Disk | None = Field(None, description="Bytes of results, models and uploads; no limit if null.")
+
+
+class AccountChange(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    active: bool | None = None
+    admin: bool | None = None
+    daily: Daily | None = None
+    disk: Disk | None = None
+    password: str | None = Field(None, max_length=1000)
+
+
+@router.get("/session")
+def session(user: CurrentUser, engine: TheEngine) -> Session:
+    """Who is logged in."""
+    facts = {name: getattr(user, name) for name in ("name", "admin", "daily", "disk")}
+    return Session(**facts, disk_used=engine.store.disk_used(user.id))
+
+
+@router.post("/login", responses={401: {"model": Problem}})
+async def login(form: Login, request: Request, response: Response, engine: TheEngine) -> Session:
+    """Opens a session for a name and a password; the session is a cookie."""
+    state = request.app.state
+    state.logins.take(address(request))
+    state.tries.take(f"{address(request)} {form.name}")
+    work = accounts.log_in, engine.store, form.name, form.password
+    user = await to_thread.run_sync(*work, limiter=HASHING)
+    if user is None:
+        raise APIError(401, "the name or the password is wrong", "wrong_password")
+    begin_session(request, response, engine, user)
+    return session(user, engine)
+
+
+def begin_session(request: Request, response: Response, engine: Engine, user: accounts.User) -> None:
+    secret, age = accounts.issue(engine.store, user.id, "session"), int(accounts.LIFETIMES["session"] or 0)
+    secure = request.url.scheme == "https"
+    response.set_cookie(cookie(engine), secret, max_age=age, httponly=True, samesite="strict", secure=secure)
+
+
+@router.post("/logout", status_code=204)
+def logout(user: CurrentUser, request: Request, response: Response, engine: TheEngine) -> None:
+    """Ends the session."""
+    accounts.revoke(engine.store, request.cookies.get(cookie(engine), ""))
+    response.delete_cookie(cookie(engine))
+
+
+@router.get("/keys")
+def keys(user: CurrentUser, engine: TheEngine) -> list[Key]:
+    """One's keys for programs."""
+    rows = accounts.list_keys(engine.store, user.id)
+    return [Key(id=row.id, name=row.name, created=row.created) for row in rows]
+
+
+@router.post("/keys", status_code=201)
+def new_key(form: Named, user: CurrentUser, engine: TheEngine) -> NewKey:
+    """A new key for programs: send it as `Authorization: Bearer KEY`."""
+    if engine.settings.open:
+        raise APIError(403, "an open studio gives no keys; `inkwash studio key` does", "not_allowed")
+    key = accounts.issue(engine.store, user.id, "key", form.name)
+    row = accounts.find_key(engine.store, key)
+    return NewKey(id=row.id, name=row.name, created=row.created, key=key)
+
+
+@router.delete("/keys/{id}", status_code=204)
+def delete_key(id: Id, user: CurrentUser, engine: TheEngine) -> None:
+    """From now on the key is not valid."""
+    if not accounts.revoke_key(engine.store, id, user.id):
+        raise no_such("key")
+
+
+@router.get("/users")
+def users(user: Admin, engine: TheEngine) -> list[Account]:
+    """Everyone who has an account."""
+    same = ("id", "name", "admin", "active", "daily", "disk")
+    return [
+        Account(**{key: row._mapping[key] for key in same}, disk_used=engine.store.disk_used(row.id))
+        for row in accounts.list_users(engine.store)
+    ]
+
+
+@router.post("/users", status_code=201)
+def new_user(form: NewAccount, user: Admin, engine: TheEngine) -> Account:
+    """Opens an account."""
+    try:
+        rights = {"admin": form.admin, "daily": form.daily, "disk": form.disk}
+        made = accounts.add_user(engine.store, form.name, form.password, **rights)
+    except UserError as error:
+        raise invalid(str(error)) from None
+    return Account(**made._asdict(), active=True, disk_used=0)
+
+
+@router.patch("/users/{id}")
+def change_user(id: Id, form: AccountChange, user: Admin, engine: TheEngine) -> Account:
+    """Changes an account. One that is closed loses its sessions, its keys and its open jobs."""
+    changes = form.model_dump(exclude_unset=True)
+    if id == user.id and (changes.get("active") is False or changes.get("admin") is False):
+        raise invalid("you cannot close your own account, or be no administrator any more")
+    if any(changes.get(key, True) is None for key in ("active", "admin", "password")):
+        raise invalid("active, admin and password may be left out, but not null")
+    try:
+        found = accounts.change_user(engine.store, id, **changes)
+    except UserError as error:
+        raise invalid(str(error), "password") from None
+    if not found:
+        raise no_such("user")
+    return next(account for account in users(user, engine) if account.id == id)

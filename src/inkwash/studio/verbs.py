@@ -1,0 +1,47 @@
+"""A route for each verb of each system, made from its request: jobs, and what they would take."""
+
+import inspect
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Query
+
+from inkwash.studio.auth import CurrentUser, TheEngine
+from inkwash.studio.catalogue import offered
+from inkwash.studio.requests import schema
+from inkwash.studio.schemas import Job, Plan, job_of
+from inkwash.systems import systems
+from inkwash.systems.base import System, Verb
+
+PREVIEWS = 3  # of each result, if it is not said
+
+
+def router() -> APIRouter:
+    found = APIRouter(prefix="/api", tags=["studio"])
+    for system in systems().values():
+        for name, verb in offered(system).items():
+            path, about = f"{system.name}/{name}", inspect.getdoc(verb.request)
+            new_job, plan = endpoints(system, name, verb)
+            found.add_api_route(f"/jobs/{path}", new_job, methods=["POST"], status_code=202, description=about)
+            found.add_api_route(f"/plans/{path}", plan, methods=["POST"], description=about)
+    return found
+
+
+def endpoints(system: System, name: str, verb: Verb) -> tuple[Any, Any]:
+    Form = Annotated[schema(system, name, verb), Body()]  # type: ignore[misc]
+
+    def new_job(
+        form: Form,  # type: ignore[valid-type]
+        user: CurrentUser,
+        engine: TheEngine,
+        previews: Annotated[int, Query(ge=0, le=8, description="How often a result is shown on its way.")] = PREVIEWS,
+        idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    ) -> Job:
+        key = None if idempotency_key is None else f"key:api:{idempotency_key}"
+        job = engine.submit(user, system.name, name, form.model_dump(), idempotency_key=key, previews=previews)  # type: ignore[attr-defined]
+        return job_of(engine, engine.store.job(job["id"]))
+
+    def plan(form: Form, user: CurrentUser, engine: TheEngine) -> Plan:  # type: ignore[valid-type]
+        request, folder = engine.prepare(user, system, verb, form.model_dump())  # type: ignore[attr-defined]
+        return Plan(**engine.plan_of(verb, request, folder)._asdict())
+
+    return new_job, plan

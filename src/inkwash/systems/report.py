@@ -1,0 +1,166 @@
+"""What every evaluation returns: rows of figures with their intervals, how they came about, and tables of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inkwash.errors import UserError
+from inkwash.systems.base import Context, Result
+from inkwash.weights.files import atomic, check_ours
+
+FIGURE = ("metric", "value", "low", "high", "n")  # of a row; the rest of it says what was measured
+NAME = "report.json"
+EVALUATE: dict[str, Any] = {"lasting": True, "out": "out/evaluate"}  # how the `Verb` is run, in every system
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was measured of a model.
+
+    title        what, and how, in words
+    model        its name, the SHA-256 of its weights, and how it was sampled
+    data         their name, SHA-256 and split
+    cpu_seconds  of each part of the work
+    rows         see `row`
+    examples     what was made, unchosen, for people to look at
+    figures      names of pictures that lie beside the report
+    """
+
+    title: str
+    system: str
+    model: dict[str, Any]
+    data: dict[str, Any]
+    seeds: list[int]
+    cpu_seconds: dict[str, float]
+    rows: list[Row]
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    figures: list[str] = field(default_factory=list)
+
+    def save(self, file: Path) -> Path:
+        """Writes JSON, never over a file that is not ours."""
+        check_ours(file, '"cpu_seconds"')
+        with atomic(file) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return file
+
+    @classmethod
+    def load(cls, file: Path) -> Report:
+        """What `save` wrote. UserError for another file."""
+        try:
+            return cls(**json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{file}: not a report ({error}); evaluate the model again") from None
+
+    def markdown(self) -> str:
+        """How it was measured, and `tables` of the rows."""
+        data = ", ".join(str(self.data[key]) for key in ("name", "split") if self.data.get(key))
+        seeds = f"Seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+        seconds = ", ".join(f"{number(value)} s {name}" for name, value in self.cpu_seconds.items())
+        return "\n\n".join([f"{self.title} Data: {data}. {seeds}. CPU time: {seconds}.", *tables(self.rows)])
+
+
+def row(
+    metric: str, value: float, interval: Sequence[float] = (math.nan, math.nan), n: int | None = None, **keys: Any
+) -> Row:
+    """A figure, its interval of 95 % and the number of things it is of; `keys` say of what: source, style, ..."""
+    value, low, high = (None if math.isnan(figure) else float(figure) for figure in (value, *interval))
+    return keys | {"metric": metric, "value": value, "low": low, "high": high, "n": n}
+
+
+def tables(rows: Iterable[Row]) -> list[str]:
+    """Tables in Markdown: those metrics are columns of one table that are known of the same things."""
+    found: dict[str, list[Row]] = {}
+    for one in rows:
+        found.setdefault(one["metric"], []).append(one)
+    groups: dict[frozenset[Any], list[Row]] = {}
+    for metric in found.values():
+        groups.setdefault(frozenset(tuple(keys(one).items()) for one in metric), []).extend(metric)
+    return [table(group) for group in groups.values()]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """One table in Markdown: the keys of rows are its lines, metrics its columns, "value [low, high]" its cells."""
+    names = list(dict.fromkeys(name for one in rows for name in keys(one)))
+    metrics = list(dict.fromkeys(one["metric"] for one in rows))
+    counted = ["n"] if any(one["n"] is not None for one in rows) else []
+    lines: dict[Any, dict[str, str]] = {}
+    for one in rows:
+        line = lines.setdefault(tuple(keys(one).items()), {name: str(value) for name, value in keys(one).items()})
+        line |= {one["metric"]: cell(one)} | ({} if one["n"] is None else {"n": str(one["n"])})
+    columns = [*names, *counted, *metrics]
+    head = [columns, ["---"] * len(names) + ["---:"] * len(columns[len(names) :])]
+    cells = [*head, *([line.get(column, "") for column in columns] for line in lines.values())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def keys(one: Row) -> dict[str, Any]:
+    return {name: value for name, value in one.items() if name not in FIGURE}
+
+
+def cell(one: Row) -> str:
+    if one["low"] is None:
+        return "" if one["value"] is None else number(one["value"])
+    value, low, high = (
+        number(one[name], max(map(abs, (one["low"], one["high"])))) for name in ("value", "low", "high")
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def number(value: float, size: float | None = None) -> str:
+    """Three digits of a number, all of them before the point if there are more; `size`: of its neighbours."""
+    size = abs(size or value)
+    digits = 2 - math.floor(math.log10(size)) if 0 < size < math.inf else 0
+    return f"{value:.{min(max(digits, 0), 9)}f}"
+
+
+def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval for a proportion of `hits` in `n` trials; 95 % by default (Wilson 1927)."""
+    p = hits / n
+    middle = p + z**2 / (2 * n)
+    half = z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    # Rounding may step over the ends.
+    return max((middle - half) / (1 + z**2 / n), 0.0), min((middle + half) / (1 + z**2 / n), 1.0)
+
+
+def student(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Student's interval of 95 % for the mean of independent values; of differences, that of a paired comparison."""
+    from scipy.stats import ttest_1samp
+
+    low, high = ttest_1samp(values, 0).confidence_interval()
+    return float(low), float(high)
+
+
+def bootstrap(
+    values: Sequence[float] | np.ndarray,
+    groups: Sequence[int] | np.ndarray | None = None,
+    weights: Sequence[float] | np.ndarray | None = None,
+) -> tuple[float, float]:
+    """95 % of the (weighted) means of samples of the groups, drawn with replacement, 1,000 times: values of one group
+    are alike, so it is groups that are drawn; without any, the values are."""
+    values, groups = np.asarray(values), np.arange(len(values)) if groups is None else groups
+    of = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
+    sums, counts = np.bincount(groups, values * of), np.bincount(groups, of)
+    chosen = np.random.default_rng(0).integers(0, len(sums), (1000, len(sums)))
+    low, high = np.quantile(sums[chosen].sum(1) / counts[chosen].sum(1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def evaluate(
+    requests: Iterable[Any], context: Context, measure: Callable[[Any, Any, Context], Report]
+) -> Iterator[Result]:
+    """The verb `evaluate` of every system: `measure`, (request, model, context) -> Report, does the work, and puts
+    its figures into the context's folder."""
+    check_ours(context.folder / NAME, '"cpu_seconds"')
+    for of, request in enumerate(requests):
+        report = measure(request, context.model(request.model), context)
+        files = [report.save(context.folder / NAME), *(context.folder / name for name in report.figures)]
+        yield Result(of, None, {file.name: file for file in files}, {"text": report.markdown(), "rows": report.rows})
