@@ -31,7 +31,7 @@ from sqlalchemy import update
 from inkwash.codecs.png import KEY
 from inkwash.studio import accounts
 from inkwash.studio.app import PAGE
-from inkwash.studio.store import identity
+from inkwash.studio.database import new_id
 from inkwash.studio.tables import jobs
 from tests.house import path_with_points
 from tests.studio.conftest import Running
@@ -79,7 +79,7 @@ class Person:
 
     def __init__(self, studio, browser):
         self.studio, self.browser, self.contexts = studio, browser, []
-        self.name = identity()
+        self.name = new_id()
         self.id = accounts.add_user(studio.store, self.name, PASSWORD).id
         key = accounts.issue(studio.store, self.id, "key")
         headers = {"authorization": f"Bearer {key}"}
