@@ -14,7 +14,7 @@ import torch
 from vega_datasets import local_data
 
 from inkwash.systems.series.data import read_series
-from inkwash.systems.series.model import Forecaster
+from inkwash.systems.series.train import fit_forecaster
 from inkwash.weights.files import atomic
 
 DOCS = Path("docs")
@@ -39,7 +39,7 @@ def main() -> None:
         series = read_series(table, target=target)
         with TemporaryDirectory() as folder:
             end = len(series.values) - horizon
-            forecaster = Forecaster.fit(series.before(end), horizon, folder)
+            forecaster = fit_forecaster(series.before(end), horizon, folder)
         found = forecaster.backtest(series, 1).table()
         forecast = forecaster.forecast(series.before(end))
         truth = series.values.iloc[end:]

@@ -27,7 +27,7 @@ from inkwash.systems.series import baselines, metrics, simulate, transforms
 from inkwash.systems.series.data import Series, rolling
 from inkwash.systems.series.evaluate import compared, deep_ar, simple, truths
 from inkwash.systems.series.features import season
-from inkwash.systems.series.train import learn, settings
+from inkwash.systems.series.train import begin, learn, usual
 from inkwash.weights.files import atomic
 
 SAMPLES = 100
@@ -195,9 +195,8 @@ def trained_paths(
     clock = time.process_time()
     part = series.before(ends[0])
     with TemporaryDirectory() as folder:
-        forecaster = learn(
-            part, transforms.plan(part, horizon, mode), Path(folder), replace(settings(mode), seed=seed)
-        )
+        forecaster = begin(part, transforms.plan(part, horizon, mode), seed)
+        learn(forecaster, part, Path(folder), replace(usual(mode), seed=seed))
     if models is not None:
         forecaster.save(models / mode)
     training = time.process_time() - clock

@@ -10,14 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inkwash.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from inkwash.studio.client import AsyncStudio as AsyncStudio
     from inkwash.studio.client import Studio as Studio
     from inkwash.systems.language.model import Writer
     from inkwash.systems.pictures.pipeline import Pipeline
     from inkwash.systems.series.model import Forecaster
-
-__version__ = "0.1.0"
 
 
 def load(

@@ -166,6 +166,6 @@ def test_a_forecast_trains_where_it_was_told_to(sales, tmp_path, monkeypatch, ca
     def fit(*_, settings, **__):
         raise UserError(f"{settings.threads} threads")
 
-    monkeypatch.setattr("inkwash.systems.series.model.Forecaster.fit", fit)
+    monkeypatch.setattr("inkwash.systems.series.verbs.fit_forecaster", fit)
     assert main(["forecast", str(sales), "--threads", "3", "-o", str(tmp_path)]) == 2
     assert "3 threads" in capsys.readouterr().err

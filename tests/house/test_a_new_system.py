@@ -12,7 +12,7 @@ from PIL import Image
 from tests.house import path_with_points
 
 HERE = Path(__file__).parent
-RECIPE = 'task = "points"\n[fit]\nsteps = 400\nlearning_rate = 3e-3\nwarmup = 10\nema = 0.9\n'
+RECIPE = 'task = "points"\n[fit]\nsteps = 400\nlearning_rate = 3e-3\nwarmup = 10\nema_decay = 0.9\n'
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_a_table_of_requests_goes_on_where_it_was(inkwash, model):
     first = inkwash(*command, code=2)
     assert "rows.csv, line 4: count = 0" in first and "2 made, 0 there already, 1 broken" in first
     assert sorted(path.name for path in (inkwash.place / "many").iterdir()) == [
-        "a.csv", "a.png", "points-1.csv", "points-1.png",
+        "a.csv", "a.png", "points-1.csv", "points-1.png", "results.jsonl",
     ]  # fmt: skip
     assert "0 made, 2 there already, 1 broken" in inkwash(*command, code=2)
 

@@ -19,10 +19,12 @@ from torch import nn
 
 import inkwash.training.checkpoint as checkpoint
 from inkwash.errors import UserError
+from inkwash.progress import CONSOLE, Console, Preview, Progress
 from inkwash.training.data import batches
-from inkwash.training.fit import Settings, fit
+from inkwash.training.fit import Settings, Stopped, fit
+from tests.follower import Follower, in_parts
 
-QUICK = Settings(steps=12, batch_size=8, learning_rate=1e-2, warmup=4, ema=0.9, checkpoint_minutes=0)
+QUICK = Settings(steps=12, batch_size=8, learning_rate=1e-2, warmup=4, ema_decay=0.9, checkpoint_minutes=0)
 DATA = torch.randn(40, 3, 6, 6, generator=torch.Generator().manual_seed(1))
 
 
@@ -33,7 +35,11 @@ def network():
     )
 
 
-def run(folder, settings=QUICK, trap=lambda step: None, preview=None):
+def picture(module, step):
+    return Image.new("RGB", (3, 2), (step, 0, 0))
+
+
+def run(folder, settings=QUICK, trap=lambda step: None, preview=None, monitor=CONSOLE):
     """A training that draws on everything random: noise, dropout, shuffling; and has buffers."""
     module, order = network(), batches(len(DATA), settings.batch_size, settings.seed)
 
@@ -45,7 +51,7 @@ def run(folder, settings=QUICK, trap=lambda step: None, preview=None):
         noise = torch.randn(x.shape, generator=generator)
         return (module(x + noise) - noise).square().mean()
 
-    return fit(module, loss, batch, folder, settings, preview)
+    return fit(module, loss, batch, folder, settings, preview, monitor=monitor)
 
 
 def regression(folder, settings, data, trap=lambda value: value):
@@ -85,7 +91,7 @@ def newest(folder):
 def test_weights_and_averages_follow_the_equations(tmp_path):
     """AdamW, warm-up, cosine, clipping by norm and EMA, written again in NumPy float64."""
     x, y = points()
-    settings = replace(QUICK, steps=30, decay="cosine", weight_decay=0.3, batch_size=16, ema=0.7)
+    settings = replace(QUICK, steps=30, lr_decay="cosine", weight_decay=0.3, batch_size=16, ema_decay=0.7)
     result = regression(tmp_path, settings, (x, y))
 
     torch.manual_seed(0)
@@ -118,7 +124,7 @@ def test_weights_and_averages_follow_the_equations(tmp_path):
 def test_four_small_batches_are_one_large_one(tmp_path):
     data = points()
     large = regression(tmp_path / "large", replace(QUICK, batch_size=32), data)
-    small = regression(tmp_path / "small", replace(QUICK, batch_size=8, accumulate=4), data)
+    small = regression(tmp_path / "small", replace(QUICK, batch_size=8, grad_accumulation=4), data)
     torch.testing.assert_close(small.state_dict(), large.state_dict(), rtol=1e-4, atol=1e-6)
     large_log, small_log = (log(tmp_path / name) for name in ("large", "small"))
     assert [float(row[1]) for row in small_log] == pytest.approx([float(row[1]) for row in large_log], rel=1e-4)
@@ -136,15 +142,15 @@ def test_micro_steps_computed_at_once_give_the_same_bits_resumed_or_not(tmp_path
             noise = first + torch.randn(x.shape, generator=generator)
             return (module(x + noise).float() - noise).square().mean()
 
-        settings = replace(QUICK, accumulate=4, precision=precision, **changes)
+        settings = replace(QUICK, grad_accumulation=4, precision=precision, **changes)
         return fit(module, loss, lambda k: DATA[k % 5 :: 5, 0], folder, settings)
 
     one = train(tmp_path / "one")
-    train(tmp_path / "three", workers=3, steps=5)
-    assert same(one, train(tmp_path / "three", workers=3))
+    train(tmp_path / "three", micro_batch_threads=3, steps=5)
+    assert same(one, train(tmp_path / "three", micro_batch_threads=3))
 
 
-@pytest.mark.parametrize("changes", [{}, {"channels_last": True, "accumulate": 2}])
+@pytest.mark.parametrize("changes", [{}, {"channels_last": True, "grad_accumulation": 2}])
 def test_a_run_resumed_halfway_ends_with_the_same_bits(tmp_path, changes):
     settings = replace(QUICK, **changes)
     whole = run(tmp_path / "whole", settings)
@@ -185,17 +191,67 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(tmp_path, capfd, number):
+def test_a_signal_finishes_the_step_and_saves(tmp_path, number):
     settings = replace(QUICK, checkpoint_minutes=60)
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(Stopped, match="stopped after step 5 of 12"):
         run(tmp_path, settings, trap=lambda step: step == 4 and os.kill(os.getpid(), number))
-    assert caught.value.code == 128 + number
     assert newest(tmp_path).name == "step-00000005.safetensors"
-    assert "stopped after step 5" in (said := capfd.readouterr().err)
-    assert "run the same command to go on" in said
     assert handlers == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
     assert same(run(tmp_path, settings), run(tmp_path / "whole", settings))
+
+
+def test_who_follows_a_training_hears_of_it_and_stops_it_anywhere(tmp_path):
+    settings = replace(QUICK, checkpoint_minutes=60, preview_every=5)
+    whole = run(tmp_path / "whole", settings)
+    monitor = Follower(stop_after=3)
+    parts = in_parts(lambda it: run(tmp_path / "parts", settings, preview=picture, monitor=it), monitor)
+    assert list(parts) == [3, 6, 9]
+    assert same(run(tmp_path / "parts", settings), whole)
+    with pytest.raises(Stopped, match="stopped after step 0 of 12"):  # nothing is done
+        run(tmp_path / "none", settings, monitor=Follower(stop_after=0))
+    assert not (tmp_path / "none" / "checkpoints").exists()
+    assert [(event.done, event.total) for event in monitor.of(Progress)] == [(step, 12) for step in range(1, 13)]
+    assert all(event.text.startswith("loss ") for event in monitor.of(Progress))
+    assert [event.image.getpixel((0, 0))[0] for event in monitor.of(Preview)] == [5, 10, 12]
+    assert log(tmp_path / "parts") == log(tmp_path / "whole")
+
+
+def test_a_model_is_of_use_at_each_checkpoint(tmp_path):
+    """It has the averaged weights of that step, and says how far it is trained."""
+    module, found = network(), []
+
+    def save(folder):
+        folder.mkdir(exist_ok=True)
+        assert not module.training and not torch.is_grad_enabled()
+        found.append([p.clone() for p in module.parameters()])
+
+    def batch(step):
+        if step:
+            assert json.loads((tmp_path / "model" / "training.json").read_text()) == {"step": step, "steps": 4}
+        return DATA[:8]
+
+    settings = replace(QUICK, steps=4)
+    how = {"save": save, "model": tmp_path / "model"}
+    fit(module, lambda x, _: module(x).square().mean(), batch, tmp_path, settings, **how)
+    assert json.loads((tmp_path / "model" / "training.json").read_text()) == {"step": 4, "steps": 4}
+    for step, weights in enumerate(found[2:], 3):
+        average = checkpoint.read(tmp_path / "checkpoints" / f"step-{step:08d}.safetensors")["ema"]
+        names = [name for name, _ in module.named_parameters()]
+        assert all(torch.equal(average[name], p) for name, p in zip(names, weights, strict=True))
+
+
+def test_lines_tell_of_a_long_work_where_no_terminal_is(monkeypatch, capsys):
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr("inkwash.progress.time.monotonic", lambda: next(clock))
+    console = Console()
+    for done in range(1, 6):
+        console.tell(Progress(done, 5, f"loss {done}"))
+    assert capsys.readouterr().err.splitlines() == [
+        "inkwash: 3 of 5: loss 3, 40 s left", "inkwash: 5 of 5: loss 5, 0 s left"
+    ]  # fmt: skip
+    console.tell(Progress(1, 1))  # another work, which is short
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -213,7 +269,7 @@ def test_the_first_value_that_is_not_finite_stops_the_run(tmp_path, spoil):
 
 @pytest.mark.parametrize(
     "key, value",
-    [("seed", 1), ("batch_size", 4), ("betas", (0.9, 0.95)), ("precision", "bfloat16"), ("decay", "cosine")],
+    [("seed", 1), ("batch_size", 4), ("betas", (0.9, 0.95)), ("precision", "bfloat16"), ("lr_decay", "cosine")],
 )
 def test_another_run_does_not_continue_in_the_same_folder(tmp_path, key, value):
     run(tmp_path, replace(QUICK, steps=2))
@@ -222,7 +278,7 @@ def test_another_run_does_not_continue_in_the_same_folder(tmp_path, key, value):
 
 
 def test_steps_may_grow_where_the_schedule_does_not_depend_on_them(tmp_path):
-    cosine = replace(QUICK, steps=3, decay="cosine")
+    cosine = replace(QUICK, steps=3, lr_decay="cosine")
     run(tmp_path / "cosine", cosine)
     with pytest.raises(UserError, match="steps cannot change from 3 to 12: the cosine decay"):
         run(tmp_path / "cosine", replace(cosine, steps=12))
@@ -318,7 +374,7 @@ def test_previews_show_the_averaged_weights(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "free, says", [(100, "beside the weights"), (10_000, "halve batch_size and double accumulate")]
+    "free, says", [(100, "beside the weights"), (10_000, "halve batch_size and double grad_accumulation")]
 )
 def test_too_little_memory_is_refused_before_it_runs_out(tmp_path, monkeypatch, free, says):
     monkeypatch.setattr(sys.modules["inkwash.training.fit"], "_available_memory", lambda device: free)
@@ -373,7 +429,7 @@ def test_checkpoints_are_plain_tensors_and_json(tmp_path):
     [
         ({"steps": 0}, "steps must be at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
-        ({"ema": 1.0}, r"ema must lie in \[0, 1\), not 1.0"),
+        ({"ema_decay": 1.0}, r"ema_decay must lie in \[0, 1\), not 1.0"),
         ({"betas": (0.9, 1.1)}, r"betas must lie in \[0, 1\), not 1.1"),
         ({"warmup": -1}, "warmup must not be negative"),
         ({"precision": "bf16"}, "unknown precision 'bf16': did you mean bfloat16"),

@@ -29,8 +29,8 @@ task = "pictures"
 [fit]
 steps = 1_000
 learning_rate = 1e-3
-clip = inf
-ema = 0
+max_grad_norm = inf
+ema_decay = 0
 betas = [0.9, 0.95]
 precision = "bfloat16"
 [data]
@@ -54,8 +54,8 @@ def test_every_table_becomes_its_dataclass(tmp_path):
         fit=Settings(
             steps=1000,
             learning_rate=1e-3,
-            clip=float("inf"),
-            ema=0.0,
+            max_grad_norm=float("inf"),
+            ema_decay=0.0,
             betas=(0.9, 0.95),
             precision="bfloat16",
         ),
@@ -69,7 +69,7 @@ def test_every_table_becomes_its_dataclass(tmp_path):
 @pytest.mark.parametrize(
     "text, says",
     [
-        (GOOD.replace("clip", "klip"), "unknown key of [fit] 'klip': did you mean clip?"),
+        (GOOD.replace("max_grad", "max_gard"), "unknown key of [fit] 'max_gard_norm': did you mean max_grad_norm?"),
         (GOOD.replace("[fit]", "[fitt]"), "unknown key of the recipe 'fitt': did you mean fit?"),
         (GOOD.replace("steps = 1_000", ""), "[fit] lacks the key 'steps' (a whole number)"),
         (GOOD.replace('folder = "data/emoji"', ""), "[data] lacks the key 'folder' (a path)"),

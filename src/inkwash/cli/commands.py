@@ -12,9 +12,10 @@ from typing import Annotated, Any
 import typer
 
 import inkwash
-from inkwash.cli.context import Local, moved, progress_bar, unused, writable
+from inkwash.cli.context import Local, moved, unused, writable
 from inkwash.cli.verbs import is_file
 from inkwash.errors import UserError, unknown
+from inkwash.progress import Console, Progress
 from inkwash.systems import of_task, system_of, systems
 from inkwash.systems.base import File, Request, Verb, options, resolve
 from inkwash.systems.train import task_of
@@ -243,17 +244,11 @@ def data_emoji(
     from inkwash.systems.pictures import emoji_data
 
     writable(out)
-    bar = progress_bar() if sys.stderr.isatty() else None
-
-    def told(done: int, total: int, style: str) -> None:
-        if bar is not None:
-            bar.update(bar.task_ids[0], completed=done, total=total)
-
+    console = Console()
     try:
-        emoji_data.build(out, cache, progress=told)
+        emoji_data.build(out, cache, progress=lambda done, total, style: console.tell(Progress(done, total, style)))
     finally:
-        if bar is not None:
-            bar.stop()
+        console.close()
     counts = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["styles"]
     for style, facts in counts.items():
         print(f"{style:8} {facts['pictures']:5} pictures  {facts['licence']}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -13,12 +12,14 @@ from typing import Any
 
 import inkwash
 from inkwash.errors import UserError, unknown
-from inkwash.systems.base import File, Note, Option, Preview, Progress, Result
+from inkwash.progress import Console
+from inkwash.systems.base import File, Note, Option, Result
+from inkwash.weights.shipped import locate
 
 ROOM = 2**20  # bytes that are read at once
 
 
-class Local:
+class Local(Console):
     """The `Context` of a command line. `paths` says where the content of each file is."""
 
     previews = 0
@@ -31,6 +32,7 @@ class Local:
         runtime: str | None = None,
         threads: int | None = None,
     ) -> None:
+        super().__init__()
         if device is not None:
             available(device)
         self.folder, self.device, self.precision, self.runtime, self.threads = (
@@ -42,7 +44,6 @@ class Local:
         )
         self.paths: dict[Any, Path] = {}
         self.models: dict[str, Any] = {}
-        self.bar: Any = None
 
     def model(self, name: str) -> Any:
         if name not in self.models:
@@ -50,25 +51,15 @@ class Local:
             threads = self.threads or int(os.environ.get("OMP_NUM_THREADS") or 1)
             device, precision = self.device or "cpu", self.precision or "float32"
             self.models[name] = inkwash.load(name, device, precision, self.runtime, threads)
+            if (file := locate(name) / "training.json").is_file():
+                facts = json.loads(file.read_text(encoding="utf-8"))
+                if facts["step"] < facts["steps"]:
+                    text = f"{name} is not finished: {facts['step']} of {facts['steps']} steps of its training"
+                    self.tell(Note(text))
         return self.models[name]
 
     def open(self, file: File | tuple[File, ...]) -> Path:
         return self.paths[file]
-
-    def stopped(self) -> bool:
-        return False
-
-    def tell(self, event: Progress | Preview | Note) -> None:
-        if isinstance(event, Note):
-            print(f"inkwash: {event.text}", file=sys.stderr)
-        elif isinstance(event, Progress) and sys.stderr.isatty():
-            self.bar = self.bar or progress_bar()
-            self.bar.update(self.bar.task_ids[0], completed=event.done, total=event.total)
-
-    def close(self) -> None:
-        """Takes the bar away."""
-        if self.bar is not None:
-            self.bar.stop()
 
     def file(self, path: Path, option: Option) -> File | tuple[File, ...]:
         """What a request says of the file, or the folder, at this path. UserError for one that is not there."""
@@ -105,18 +96,6 @@ def available(device: str) -> None:
 
         if not getattr(torch, device).is_available():
             raise UserError(f"device {device}: none here; give --device cpu")
-
-
-def progress_bar() -> Any:
-    """A bar on standard error, with the time that is left."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    bar.add_task("", total=None)
-    bar.start()
-    return bar
 
 
 def writable(folder: Path) -> None:

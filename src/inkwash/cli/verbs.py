@@ -18,9 +18,10 @@ from typing import Annotated, Any
 import typer
 
 from inkwash.cli.context import Local, keep, line, moved, unused, writable
+from inkwash.cli.record import Record
 from inkwash.errors import UserError, unknown
 from inkwash.systems import available, system_of, systems
-from inkwash.systems.base import File, Option, Request, Result, System, Verb, narrow, options, resolve
+from inkwash.systems.base import File, Note, Option, Request, Result, System, Verb, narrow, options, resolve
 from inkwash.weights.shipped import locate
 
 COMMON = {  # what every verb has; a request's own fields come before
@@ -140,6 +141,10 @@ def one(
                 texts += [result.row["text"]] if "text" in result.row and not result.files else []
             if typed and texts:
                 keep_texts(texts, out if single else unused(out / f"{request.stem()}.txt"))
+            if context.signal:
+                if verb.lasting:
+                    context.tell(Note("run the same command to go on"))
+                raise typer.Exit(128 + context.signal)
             clock.stage("run")
 
 
@@ -237,6 +242,7 @@ def rows(
         raise UserError(f"--out {folder} is one file, but a table has many rows: give a folder")
     counts, taken = {"made": 0, "there already": 0, "broken": 0}, {}
     with ready(folder):
+        record = Record(folder)
         for of, (number, values) in enumerate(read_rows(verb, table, given)):
             try:
                 if isinstance(values, UserError):
@@ -257,15 +263,7 @@ def rows(
                 taken[called] = number
                 context.folder = scratch / str(number)
                 context.folder.mkdir()
-                if made(file := folder / f"{called}.png", request, context):
-                    there = Result(of, 0, {}, recipe=request.facts())
-                    print(line(there, [file]) if as_json else f"{file} (there already)")
-                    counts["there already"] += 1
-                    continue
-                for result, files in row(verb, request, folder, called, out is not None, context):
-                    text = [result.row["text"]] if "text" in result.row else []
-                    print(line(result._replace(of=of), files) if as_json else "\n".join(map(str, [*text, *files])))
-                counts["made"] += 1
+                counts[row(verb, request, of, called, record, out is not None, as_json, context)] += 1
             except UserError as error:
                 counts["broken"] += 1
                 where = f"{table}, line {number}"
@@ -276,27 +274,36 @@ def rows(
 
 
 def row(
-    verb: Verb, request: Request, folder: Path, called: str, typed: bool, context: Local
-) -> Iterator[tuple[Result, list[Path]]]:
-    """What the verb makes for a row, and where it is then; a text goes into a file if a folder was typed. Only an
-    older picture of the row, which `made` has found to be inkwash's, is replaced, with what was made beside it."""
-    ours = (folder / f"{called}.png").exists()
-    texts = []
-    if typed and ".txt" in verb.endings:
-        free(folder / f"{called}.txt", ours)
-    for result in resolve(verb.run)([request], context):
-        texts += [result.row["text"]] if "text" in result.row and not result.files else []
+    verb: Verb, request: Request, of: int, called: str, record: Record, typed: bool, as_json: bool, context: Local
+) -> str:
+    """What the verb makes for a row, kept and printed, unless it is there already: which of both. A text goes into a
+    file if a folder was typed."""
+    model = getattr(request, "model", None)
+    hash = None if model is None else context.model(model).hash
+    if there := record.made(called, request, hash):
+        shown = [line(Result(of, 0, {}, recipe=request.facts()), there)] if as_json else there
+        print("\n".join(f"{one}{' (there already)' * (not as_json)}" for one in shown))
+        return "there already"
+    for ending in verb.endings:
+        if typed or ending != ".txt":
+            record.free(f"{called}{ending}")
+    results, files, places = list(resolve(verb.run)([request], context)), {}, []
+    if context.signal:  # what was made is not what was asked for
+        raise typer.Exit(128 + context.signal)
+    for result in results:
         parts = result.files | ({} if result.model is None else {f"-{result.model.name}": result.model})
-        yield result, [moved(file, free(folder / f"{called}{ending}", ours)) for ending, file in parts.items()]
+        names = {f"{called}{ending}": file for ending, file in parts.items()}
+        places.append([record.folder / name for name in names])
+        files |= names
+    texts = [result.row["text"] for result in results if "text" in result.row and not result.files]
     if typed and texts:
-        keep_texts(texts, folder / f"{called}.txt")
-
-
-def free(path: Path, ours: bool) -> Path:
-    """UserError for a place where something lies that is not ours."""
-    if path.exists() and not ours:
-        raise UserError(f"{path}: it is there already; move it away, or give the row another name")
-    return path
+        keep_texts(texts, context.folder / "texts.txt")
+        files[f"{called}.txt"] = context.folder / "texts.txt"
+    record.keep(called, request, hash, files)
+    for result, kept in zip(results, places, strict=True):
+        text = [result.row["text"]] if "text" in result.row else []
+        print(line(result._replace(of=of), kept) if as_json else "\n".join(map(str, [*text, *kept])))
+    return "made"
 
 
 def keep_texts(texts: list[str], file: Path) -> None:
@@ -305,22 +312,6 @@ def keep_texts(texts: list[str], file: Path) -> None:
 
     with atomic(file) as place:
         place.write_text("\n".join(texts) + "\n", encoding="utf-8")
-
-
-def made(file: Path, request: Request, context: Local) -> bool:
-    """Whether this file is what the request asks for, by the same model."""
-    from inkwash.codecs.png import read_recipe
-
-    if not file.exists():
-        return False
-    try:
-        recipe = read_recipe(file)
-    except UserError as error:  # it is not ours, and not replaced
-        raise UserError(f"{error}; move it away, or give the row another name") from None
-    defaults = {name: option.default for name, option in options(type(request)).items()}
-    said = {key: value for key, value in request.facts().items() if key in recipe or value != defaults[key]}
-    same = all(recipe.get(key) == value for key, value in said.items() if value is not None)
-    return same and recipe.get("hash") == context.model(request.model).hash
 
 
 def read_rows(verb: Verb, table: Path, given: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any] | UserError]]:

@@ -1,13 +1,13 @@
 """Diffusion, written once: it knows no kind of data, and imports torch only where a network is trained.
 
 Read in this order: `schedule` (how much signal, how much noise), `process` and `categorical` (what noise does to
-numbers and to tokens), `denoiser` (what a network predicts), `losses` (how it learns that), `grid` (at which times to
-step), `samplers` and `multistep` (how to step), `guides` (how to steer), `noise` (one seed, one picture), `driver`
-(the only loop there is). `options` and `arrays` serve them all.
+numbers and to tokens), `parametrization` (what a network predicts), `denoiser` (the clean state of it), `losses`
+(how it learns), `grid` (at which times to step), `samplers` and `multistep` (how to step), `guides` (how to steer),
+`noise` (one seed, one picture), `driver` (the only loop there is). `options` and `arrays` serve them all.
 """
 
 from inkwash.diffusion.categorical import Categorical, CategoricalDistribution
-from inkwash.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, Parametrization, edm, quarter_log_sigma, thousands
+from inkwash.diffusion.denoiser import Denoiser, quarter_log_sigma, thousands
 from inkwash.diffusion.driver import sample
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import GRIDS, Grid, beta, exponential, karras, leading, trailing, uniform
@@ -27,6 +27,7 @@ from inkwash.diffusion.losses import min_snr, p2, square, symbols_cross_entropy,
 from inkwash.diffusion.multistep import deis, dpm_solver_2m, dpmpp_2m, dpmpp_2m_sde, dpmpp_2s, dpmpp_3m, dpmpp_3m_sde
 from inkwash.diffusion.multistep import lms, unipc
 from inkwash.diffusion.noise import Noise, child_seed
+from inkwash.diffusion.parametrization import PARAMETRIZATIONS, Parametrization, edm
 from inkwash.diffusion.process import Gaussian, Normal, Prediction, Process, Torus, WrappedNormal, ZeroCoM
 from inkwash.diffusion.process import ZeroCoMNormal, centred
 from inkwash.diffusion.samplers import ModelCall, StepResult, ancestral, annealed_langevin, consistency, ddim

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inkwash.diffusion.arrays import Array, namespace, pick
 from inkwash.diffusion.options import COUNT, POSITIVE, REAL, maker
+from inkwash.diffusion.parametrization import Parametrization
 from inkwash.diffusion.process import Gaussian, Prediction, Process
 from inkwash.diffusion.schedule import NoiseLevel
 
 if TYPE_CHECKING:
     import torch
-
-    from inkwash.diffusion.denoiser import Parametrization
 
 
 class Term(NamedTuple):
@@ -35,7 +34,7 @@ class Term(NamedTuple):
 
 
 Objective = Callable[[Term], Array]
-Weight = Callable[[NoiseLevel, "Parametrization"], Array]
+Weight = Callable[[NoiseLevel, Parametrization], Array]
 Times = Callable[[int, "torch.Generator | None"], "torch.Tensor"]
 
 

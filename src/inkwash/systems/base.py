@@ -20,6 +20,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
 
 from inkwash.errors import UserError, unknown
+from inkwash.progress import Monitor, Progress
+from inkwash.progress import Note as Note
+from inkwash.progress import Preview as Preview
 
 
 @dataclass(frozen=True)
@@ -162,27 +165,6 @@ def _option(field: dataclasses.Field[Any], hint: Any) -> Option:
     )
 
 
-class Progress(NamedTuple):
-    """So many are done of all."""
-
-    done: int
-    total: int
-
-
-class Note(NamedTuple):
-    """A line that the user should read."""
-
-    text: str
-
-
-class Preview(NamedTuple):
-    """What a result looks like on its way: a PIL image."""
-
-    of: int
-    place: int
-    image: Any
-
-
 class Result(NamedTuple):
     """What a verb has made.
 
@@ -202,8 +184,8 @@ class Result(NamedTuple):
     model: Path | None = None
 
 
-class Context(Protocol):
-    """Where a verb runs. The command line, the studio's worker and a test bring one each."""
+class Context(Monitor, Protocol):
+    """Where a verb runs, and who follows it. The command line, the studio's worker and a test bring one each."""
 
     device: str | None  # None, here and below: what the verb would take by itself
     precision: str | None
@@ -212,17 +194,11 @@ class Context(Protocol):
     previews: int  # how often a result is shown on its way, where a verb can do that
     folder: Path  # for files that are made
 
-    def tell(self, event: Progress | Preview | Note) -> None:
-        """What happens on the way. It may raise, to end the verb."""
-
     def model(self, name: str) -> Any:
         """The model of this name, loaded once."""
 
     def open(self, file: File | tuple[File, ...]) -> Path:
         """Where the content of a file, or of a folder, lies."""
-
-    def stopped(self) -> bool:
-        """Whether to end now: a training keeps its checkpoint."""
 
 
 class Limit(NamedTuple):

@@ -47,10 +47,10 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[
         raise UserError(f"{reason}: make room and run again; earlier checkpoints are untouched") from error
 
 
-def latest(folder: Path, say: Callable[[str], object]) -> tuple[Path, dict[str, Any]] | None:
+def latest(folder: Path, log: Callable[[str], object]) -> tuple[Path, dict[str, Any]] | None:
     """The newest whole checkpoint as (tensor file, facts); None when there is none.
 
-    A damaged one is reported through `say`, and the one before it is taken.
+    A damaged one is reported through `log`, and the one before it is taken.
     Raises UserError when there are checkpoints and all are damaged.
     """
     found = sorted(folder.glob("step-*.json"), reverse=True)
@@ -62,7 +62,7 @@ def latest(folder: Path, say: Callable[[str], object]) -> tuple[Path, dict[str, 
                 return path, facts
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        say(f"the checkpoint {path.name} is damaged: falling back to the one before it")
+        log(f"the checkpoint {path.name} is damaged: falling back to the one before it")
     if found:
         raise UserError(f"every checkpoint in {folder} is damaged: delete that folder to start again")
     return None

@@ -1,11 +1,10 @@
 """One training loop for every system."""
 
+import json
 import math
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +19,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from inkwash.errors import UserError, unknown
+from inkwash.progress import CONSOLE, Monitor, Note, duration
 from inkwash.training import checkpoint
-from inkwash.training.report import duration, reporting, say
+from inkwash.training.logger import Logger
+from inkwash.weights.files import atomic
 
 Batch = Any
 Loss = Callable[[Batch, torch.Generator], Tensor]
-Preview = Callable[[nn.Module, int], Image.Image | np.ndarray]
+Preview = Callable[[nn.Module, int], Image.Image | np.ndarray | str]
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -34,12 +35,12 @@ class Settings:
     """The keys of a recipe's [fit] table.
 
     steps               updates of the weights
-    batch_size          examples in one call of the loss; an update sees batch_size * accumulate
+    batch_size          examples in one call of the loss; an update sees batch_size * grad_accumulation
     learning_rate       of AdamW (https://arxiv.org/abs/1711.05101), reached after `warmup` steps
-    decay               the learning rate after that: "none" stays, "cosine" falls to 0 at the last step
+    lr_decay            the learning rate after that: "none" stays, "cosine" falls to 0 at the last step
     weight_decay        on matrices and kernels; never on biases, norms and other vectors
-    clip                largest norm of the gradient (inf: do not clip)
-    ema                 decay of the averaged weights; in step n (from 0) it is min(ema, (1 + n) / (10 + n))
+    max_grad_norm       largest norm of the gradient (inf: do not clip)
+    ema_decay           of the averaged weights; in step n (from 0) it is min(ema_decay, (1 + n) / (10 + n))
     seed                of the noise, the times and dropout
     precision           "bfloat16" computes the loss under autocast; weights stay float32. CPUs without
                         bfloat16 units compute it about fifty times slower
@@ -47,9 +48,9 @@ class Settings:
     threads             of torch on a CPU. 1 wherever anything else runs: two threads wait for each other by
                         spinning, and beside one busy process that costs a factor of up to forty. 2 or more
                         only for the single job of an idle machine
-    workers             micro-steps computed at once, each in a thread of its own: with accumulate = 2, two cores
-                        work without waiting for each other inside every layer. The bits stay the same, but
-                        for dropout; layers that keep running statistics are not for it
+    micro_batch_threads micro-batches computed at once, each in a thread of its own: with grad_accumulation = 2,
+                        two cores work without waiting for each other inside every layer. The bits stay the
+                        same, but for dropout; layers that keep running statistics are not for it
     checkpoint_minutes  time between checkpoints
     preview_every       steps between previews
     """
@@ -58,42 +59,52 @@ class Settings:
     batch_size: int = 64
     learning_rate: float = 3e-4
     warmup: int = 500
-    decay: Literal["none", "cosine"] = "none"
+    lr_decay: Literal["none", "cosine"] = "none"
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
-    clip: float = 1.0
-    accumulate: int = 1
-    ema: float = 0.9995
+    max_grad_norm: float = 1.0
+    grad_accumulation: int = 1
+    ema_decay: float = 0.9995
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     device: str = "cpu"
     threads: int = 1
-    workers: int = 1
+    micro_batch_threads: int = 1
     checkpoint_minutes: float = 5.0
     preview_every: int = 1000
 
     def __post_init__(self) -> None:
         hints = get_type_hints(Settings)
-        for key in ("decay", "precision"):
+        for key in ("lr_decay", "precision"):
             if getattr(self, key) not in get_args(hints[key]):
                 raise unknown(key, getattr(self, key), get_args(hints[key]))
-        for key in ("steps", "batch_size", "accumulate", "threads", "workers", "preview_every"):
+        for key in ("steps", "batch_size", "grad_accumulation", "threads", "micro_batch_threads", "preview_every"):
             if getattr(self, key) < 1:
                 raise UserError(f"{key} must be at least 1, not {getattr(self, key)}")
         for key in ("warmup", "weight_decay", "seed", "checkpoint_minutes"):
             if not getattr(self, key) >= 0:
                 raise UserError(f"{key} must not be negative, but is {getattr(self, key)}")
-        for key in ("learning_rate", "clip"):
+        for key in ("learning_rate", "max_grad_norm"):
             if not getattr(self, key) > 0:
                 raise UserError(f"{key} must be positive, not {getattr(self, key)}")
-        for key, value in (("ema", self.ema), *(("betas", beta) for beta in self.betas)):
+        for key, value in (("ema_decay", self.ema_decay), *(("betas", beta) for beta in self.betas)):
             if not 0 <= value < 1:
                 raise UserError(f"{key} must lie in [0, 1), not {value}")
 
 
 # A run may be resumed with other values of these; any other change would make it a different run.
-FREE = {"steps", "channels_last", "device", "threads", "workers", "checkpoint_minutes", "preview_every"}
+FREE = {
+    "steps", "channels_last", "device", "threads", "micro_batch_threads", "checkpoint_minutes", "preview_every"
+}  # fmt: skip
+
+
+class Stopped(Exception):
+    """A training ended when it was asked to: its checkpoint is written, and it can go on from there."""
+
+    def __init__(self, step: int, steps: int) -> None:
+        super().__init__(f"stopped after step {step} of {steps}")
+        self.step, self.steps = step, steps
 
 
 def fit(
@@ -103,23 +114,32 @@ def fit(
     folder: str | Path,
     settings: Settings,
     preview: Preview | None = None,
+    save: Callable[[Path], None] | None = None,
+    model: Path | None = None,
+    monitor: Monitor = CONSOLE,
+    until: int | None = None,
 ) -> Module:
     """Train `module` in place and return it with the averaged (EMA) weights, float32, in eval mode.
 
     `loss(batch, generator)` is a scalar, the mean over the batch, and closes over the module; all its
     randomness comes from `generator`. `batch(k)` is the k-th batch (any nest of tensors, moved to the device;
     other values pass unchanged) and depends on k alone: micro-step m of step n asks for
-    k = n * accumulate + m. `preview(module, step)` draws samples with the averaged weights.
+    k = n * grad_accumulation + m. `preview(module, step)` draws samples with the averaged weights.
+    `save(model)` writes what is of use, with the averaged weights, into the folder `model`: with each
+    checkpoint and at the end. How far it is trained lies beside it in training.json: {"step", "steps"}.
+    `monitor` hears of steps, samples and lines to read, and may stop the training; `until`: the step at which it
+    is stopped anyway.
 
     Randomness is seeded anew from (seed, k) in each micro-step and everything else is in the checkpoints, so
     a run that is killed and started again with the same arguments ends with the same bits (float32, 1 thread).
     Only parameters that require a gradient are trained, averaged and kept in checkpoints.
 
-    In `folder`: checkpoints/ (the last two), log.csv, tensorboard/, preview-STEP.png. SIGINT and SIGTERM
-    finish the step, save, and leave with SystemExit. Where decay is "none", `steps` may change between
-    starts; set to the steps that a stopped run has done, it returns that run's weights at once.
+    In `folder`: checkpoints/ (the last two), log.csv, tensorboard/, preview-STEP.png. Where lr_decay is "none",
+    `steps` may change between starts; set to the steps that a stopped run has done, it returns that run's
+    weights at once.
 
-    Raises UserError for a loss or gradient that is not finite (the last checkpoint stays as it was), for
+    Raises Stopped, with the module as it would be returned, when `monitor` says so (the console: after SIGINT or
+    SIGTERM); UserError for a loss or gradient that is not finite (the last checkpoint stays as it was), for
     settings that contradict the run in `folder`, too little memory or disk, and a device that is not there.
     """
     torch.set_num_threads(settings.threads)
@@ -143,15 +163,23 @@ def fit(
 
     checkpoints = folder / "checkpoints"
     facts: dict[str, Any] = {"step": 0, "log_bytes": 0}
-    if found := checkpoint.latest(checkpoints, say):
+    if found := checkpoint.latest(checkpoints, lambda text: monitor.tell(Note(text))):
         path, facts = found
         _check_same_run(settings, facts, folder)
         _restore(path, module, trained, averages, optimizer)
-    start = facts["step"]
+    start = done = facts["step"]
+    last = min(settings.steps, until or settings.steps)
 
-    if start < settings.steps:
+    def write_model() -> None:
+        if save is not None and model is not None:
+            with torch.no_grad():
+                save(model)
+            with atomic(model / "training.json") as file:
+                file.write_text(json.dumps({"step": done, "steps": settings.steps}) + "\n")
+
+    if start < last:
         coming = _check_resources(weights, optimizer, device, folder)
-        size = settings.batch_size * settings.accumulate
+        size = settings.batch_size * settings.grad_accumulation
 
         def gradient(k: int, first: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
             """The loss of micro-step k and its gradient."""
@@ -162,20 +190,24 @@ def fit(
                 torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"),
                 _memory_guard(weights, coming, enabled=first),
             ):
-                value = loss(_to(batch(k), device), generator) / settings.accumulate
+                value = loss(_to(batch(k), device), generator) / settings.grad_accumulation
             return value.detach(), torch.autograd.grad(value, weights, materialize_grads=True)
 
         with (
-            _workers(settings) as at_once,
-            reporting(folder, start, settings.steps, size, facts["log_bytes"]) as report,
-            _signals() as stopped,
+            _at_once(settings) as at_once,
+            Logger(folder, start, settings.steps, size, facts["log_bytes"], monitor) as logger,
         ):
-            saved = clock = time.monotonic()
-            for step in range(start, settings.steps):
-                micro = range(step * settings.accumulate, (step + 1) * settings.accumulate)
+
+            def write_checkpoint() -> None:
+                notes = {"settings": asdict(settings), "log_bytes": logger.log_bytes}
+                checkpoint.save(checkpoints, done, _state(module, trained, averages, optimizer), notes)
+
+            kept, saved = start, (clock := time.monotonic())
+            while done < last and not monitor.stopped():
+                micro = range(done * settings.grad_accumulation, (done + 1) * settings.grad_accumulation)
                 total, gradients = torch.zeros((), device=device), []
-                for value, parts in at_once(lambda k, first=step == start: gradient(k, first), micro):
-                    total += value  # in order: the same bits with any number of workers
+                for value, parts in at_once(lambda k, first=done == start: gradient(k, first), micro):
+                    total += value  # in order: the same bits with any number of threads
                     gradients = torch._foreach_add(gradients, parts) if gradients else list(parts)
                 for p, part in zip(weights, gradients, strict=True):
                     # as the parameter lies in memory: the fused kernel walks both alike
@@ -184,58 +216,64 @@ def fit(
                 mean_loss, gradient_norm = torch.stack((total, norm)).tolist()  # the one wait for the device
                 if not (math.isfinite(mean_loss) and math.isfinite(gradient_norm)):
                     raise UserError(
-                        f"step {step + 1}: the loss is {mean_loss} and the norm of its gradient "
+                        f"step {done + 1}: the loss is {mean_loss} and the norm of its gradient "
                         f"{gradient_norm}: stopped, the last checkpoint is untouched; look at the data, or "
-                        "lower learning_rate or clip in a new folder"
+                        "lower learning_rate or max_grad_norm in a new folder"
                     )
-                if gradient_norm > settings.clip:
-                    torch._foreach_mul_([p.grad for p in weights], settings.clip / gradient_norm)
-                rate = _learning_rate(settings, step)
+                if gradient_norm > settings.max_grad_norm:
+                    torch._foreach_mul_([p.grad for p in weights], settings.max_grad_norm / gradient_norm)
+                rate = _learning_rate(settings, done)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 optimizer.step()
                 optimizer.zero_grad()
-                decay = min(settings.ema, (1 + step) / (10 + step))
+                decay = min(settings.ema_decay, (1 + done) / (10 + done))
                 with torch.no_grad():
                     torch._foreach_lerp_(list(averages.values()), weights, 1 - decay)
 
-                done, now = step + 1, time.monotonic()
-                report.step(done, mean_loss, gradient_norm, rate, now - clock)
+                done, now = done + 1, time.monotonic()
+                logger.step(done, mean_loss, gradient_norm, rate, now - clock)
                 if done == start + 2:  # the first step also plans and allocates
                     left = duration((now - clock) * (settings.steps - done))
-                    say(f"about {left}; peak memory about {_peak_memory(device) / 1e9:.1f} GB")
-                due = time.monotonic() - saved >= settings.checkpoint_minutes * 60
-                if due or stopped or done == settings.steps:
-                    notes = {"settings": asdict(settings), "log_bytes": report.log_bytes}
-                    checkpoint.save(checkpoints, done, _state(module, trained, averages, optimizer), notes)
-                    saved = time.monotonic()
+                    logger.log(f"about {left}; peak memory about {_peak_memory(device) / 1e9:.1f} GB")
+                if done == settings.steps or time.monotonic() - saved >= settings.checkpoint_minutes * 60:
+                    write_checkpoint()
+                    if done < settings.steps:
+                        with _averaged(module, trained, averages):
+                            write_model()
+                    kept, saved = done, time.monotonic()
                 if preview and (done % settings.preview_every == 0 or done == settings.steps):
                     with _averaged(module, trained, averages):
-                        report.picture(done, preview(module, done))
-                if stopped and done < settings.steps:
-                    say(f"stopped after step {done}; saved in {folder}: run the same command to go on")
-                    raise SystemExit(128 + stopped[0])
+                        logger.sample(done, preview(module, done))
                 clock = time.monotonic()
+            if done > kept:
+                write_checkpoint()
 
     for name, parameter in trained.items():
         parameter.data = averages[name]
-    return module.eval()
+    module.eval()
+    if done:
+        write_model()
+    if done < settings.steps:
+        raise Stopped(done, settings.steps)
+    return module
 
 
 @contextmanager
-def _workers(settings: Settings) -> Iterator[Callable[..., Iterable[Any]]]:
-    """`map`, in this thread or spread over `settings.workers` threads."""
-    if settings.workers == 1:
+def _at_once(settings: Settings) -> Iterator[Callable[..., Iterable[Any]]]:
+    """`map`, in this thread or spread over `settings.micro_batch_threads`."""
+    if settings.micro_batch_threads == 1:
         yield map
         return
     # torch counts its threads for every Python thread anew
-    with ThreadPoolExecutor(settings.workers, initializer=lambda: torch.set_num_threads(settings.threads)) as pool:
+    count, alone = settings.micro_batch_threads, lambda: torch.set_num_threads(settings.threads)
+    with ThreadPoolExecutor(count, initializer=alone) as pool:
         yield pool.map
 
 
 def _learning_rate(settings: Settings, step: int) -> float:
     rate = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup))
-    if settings.decay == "cosine" and step >= settings.warmup:
+    if settings.lr_decay == "cosine" and step >= settings.warmup:
         passed = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
         rate *= (1 + math.cos(math.pi * passed)) / 2
     return rate
@@ -305,9 +343,9 @@ def _check_same_run(settings: Settings, facts: dict[str, Any], folder: Path) -> 
             raise UserError(f"{folder} holds a run with {key} = {old}, not {new}: choose a new folder for it")
     if settings.steps < facts["step"]:
         raise UserError(f"steps = {settings.steps}, but the run in {folder} has done {facts['step']} already")
-    if settings.decay != "none" and settings.steps != before["steps"]:
+    if settings.lr_decay != "none" and settings.steps != before["steps"]:
         raise UserError(
-            f"steps cannot change from {before['steps']} to {settings.steps}: the {settings.decay} decay of "
+            f"steps cannot change from {before['steps']} to {settings.steps}: the {settings.lr_decay} decay of "
             f"the run in {folder} depends on it; choose a new folder"
         )
 
@@ -326,31 +364,6 @@ def _averaged(module: nn.Module, trained: dict[str, nn.Parameter], averages: dic
         for name, p in trained.items():
             p.data = weights[name]
         module.train()
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """A list that receives the first SIGINT or SIGTERM; a second one acts as it always did."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # only the main thread can have handlers
-        yield caught
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def note(number: int, _frame: object) -> None:
-        caught.append(number)
-        restore()
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield caught
-    finally:
-        restore()
 
 
 def _available_memory(device: torch.device, group: Path = Path("/sys/fs/cgroup")) -> float:
@@ -416,7 +429,7 @@ def _memory_guard(weights: list[nn.Parameter], coming: int, enabled: bool) -> It
         if kept > room:
             raise UserError(
                 f"a batch needs more than the {room / 1e9:.1f} GB of free memory: halve batch_size and "
-                "double accumulate"
+                "double grad_accumulation"
             )
         return tensor
 

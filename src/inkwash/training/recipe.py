@@ -40,7 +40,7 @@ def _table(data: dict[str, Any], schema: type[Recipe], name: str) -> Recipe:
             raise unknown(f"key of {where}", key, keys)
     for key, field in keys.items():
         if key not in data and field.default is MISSING and field.default_factory is MISSING:
-            raise UserError(f"{where} lacks the key '{key}' ({_say(types_[key])})")
+            raise UserError(f"{where} lacks the key '{key}' ({_in_words(types_[key])})")
     return schema(**{key: _value(data[key], types_[key], f"{name}.{key}".strip(".")) for key in data})
 
 
@@ -75,10 +75,10 @@ def _value(value: Any, kind: Any, name: str) -> Any:
         return Path(value)
     if kind is Any or (kind in (int, float, bool, str) and type(value) is kind):
         return value
-    raise UserError(f"{name} must be {_say(kind)}, not {value!r}")
+    raise UserError(f"{name} must be {_in_words(kind)}, not {value!r}")
 
 
-def _say(kind: Any) -> str:
+def _in_words(kind: Any) -> str:
     """A type in words."""
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
     origin, arguments = get_origin(kind), get_args(kind)
@@ -87,8 +87,8 @@ def _say(kind: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(map(repr, arguments))
     if origin in (Union, types.UnionType):
-        return " or ".join(_say(choice) for choice in arguments if choice is not type(None))
+        return " or ".join(_in_words(choice) for choice in arguments if choice is not type(None))
     if origin in (list, tuple):
         count = "" if origin is list or arguments[-1] is Ellipsis else f"{len(arguments)} values, each "
-        return f"a list of {count}{_say(arguments[0])}"
+        return f"a list of {count}{_in_words(arguments[0])}"
     return names.get(kind, str(kind))

@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from inkwash import diffusion
+from inkwash.progress import CONSOLE, Monitor
 from inkwash.training.fit import Settings, fit
-from inkwash.weights.files import load_into, write
+from inkwash.weights.files import atomic, load_into, write
 
 FLOW = diffusion.Gaussian(diffusion.rectified_flow())
 
@@ -35,7 +38,16 @@ class Points:
 
     def save(self, folder):
         write(folder / "model.safetensors", self.layers.state_dict())
-        (folder / "system.json").write_text(json.dumps(self.facts))
+        with atomic(folder / "system.json") as file:
+            file.write_text(json.dumps(self.facts))
+
+
+def picture(points):
+    """Where they lie, 64 x 64 pixels."""
+    pixels = np.full((64, 64), 255, np.uint8)
+    x, y = np.clip(32 + 16 * points, 0, 63).astype(int).T
+    pixels[y, x] = 0
+    return Image.fromarray(pixels)
 
 
 def load(folder, device, precision, runtime, threads):
@@ -52,12 +64,17 @@ class Recipe:
     radius: float = 1.0
 
 
-def train(recipe: Recipe, folder: Path) -> None:
+def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     torch.manual_seed(recipe.fit.seed)
     model, ring = Points(recipe.radius), nn.functional.normalize(torch.randn(4096, 2)) * recipe.radius
 
     def batch(k):
         return ring[torch.randint(4096, (recipe.fit.batch_size,), generator=torch.Generator().manual_seed(k))]
 
-    fit(model.layers, lambda x, g: model.denoiser.loss(x, generator=g), batch, folder, recipe.fit)
-    model.save(folder / "model")
+    def loss(x, generator):
+        return model.denoiser.loss(x, generator=generator)
+
+    def preview(network, step):
+        return picture(model.draw(range(100)))
+
+    fit(model.layers, loss, batch, folder, recipe.fit, preview, model.save, folder / "model", monitor)

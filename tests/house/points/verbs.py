@@ -2,13 +2,14 @@ import json
 import secrets
 
 import numpy as np
-from PIL import Image
 
 from inkwash.codecs.png import write_png
 from inkwash.diffusion import child_seed
 from inkwash.systems.base import Limit, Progress, Result
 from inkwash.systems.train import Task
 from inkwash.systems.train import train as train_by
+
+from .model import picture
 
 
 def limits(folder):
@@ -29,11 +30,8 @@ def scatter(requests, context):
         files = {".png": context.folder / f"{of}.png", ".csv": context.folder / f"{of}.csv"}
         recipe = ask.facts() | {"seed": seed, "hash": model.hash, "system": "points", "verb": "scatter"}
         recipe |= {"device": "cpu", "precision": "float32", "runtime": "torch", "threads": 1}
-        picture = np.full((64, 64), 255, np.uint8)
-        x, y = np.clip(32 + 16 * points, 0, 63).astype(int).T
-        picture[y, x] = 0
         np.savetxt(files[".csv"], points, delimiter=",")
-        write_png(Image.fromarray(picture), files[".png"], recipe)
+        write_png(picture(points), files[".png"], recipe)
         yield Result(of, 0, files, {"radius": float(np.linalg.norm(points, axis=1).mean())}, recipe)
 
 

@@ -26,7 +26,7 @@ def table() -> Path:
 @cache
 def writer(engine: str, improved: bool = True) -> Writer:
     """A trained one."""
-    settings = Settings(steps=1000, batch_size=32, learning_rate=3e-3, warmup=20, ema=0.98)
+    settings = Settings(steps=1000, batch_size=32, learning_rate=3e-3, warmup=20, ema_decay=0.98)
     recipe = train.Recipe(
         "language", table(), settings, engine, improved, 10, 0, at_least=1, width=32, layers=2, heads=2
     )
@@ -38,7 +38,7 @@ def writer(engine: str, improved: bool = True) -> Writer:
 @cache
 def read(engine: str, grammar: bool = False) -> Writer:
     """One with a reader of moods, and perhaps of grammar."""
-    settings = Settings(steps=500 if grammar else 150, batch_size=16, learning_rate=3e-3, warmup=20, ema=0.9)
+    settings = Settings(steps=500 if grammar else 150, batch_size=16, learning_rate=3e-3, warmup=20, ema_decay=0.9)
     recipe = train_classifier.Recipe(
         "reader", table(), writer(engine).folder, settings, grammar, 16, 1, 2, at_least=1
     )

@@ -45,7 +45,7 @@ def data(monkeypatch):
 def test_an_autoencoder_learns_to_keep_pictures_and_their_opacity(data, tmp_path):
     network = {"in_channels": 16, "out_channels": 16, "block_out_channels": [32], "layers_per_block": 1}
     network |= {"latent_channels": 8, "norm_num_groups": 4, "mid_block_add_attention": False}  # half as many numbers
-    settings = Settings(steps=1000, batch_size=8, learning_rate=3e-3, warmup=10, decay="cosine", ema=0.95)
+    settings = Settings(steps=1000, batch_size=8, learning_rate=3e-3, warmup=10, lr_decay="cosine", ema_decay=0.95)
     recipe = train_autoencoder.Recipe("autoencoder", tmp_path, network, settings)
     report = train_autoencoder.train(recipe, tmp_path)
     vae, true = load_autoencoder(tmp_path / "vae"), discs(16)
@@ -78,7 +78,7 @@ def test_an_upsampler_learns_clean_edges_from_small_pictures(data, tmp_path, mon
         "layers_per_block": 1,
         "norm_num_groups": 4,
     }
-    settings = Settings(steps=1500, batch_size=8, learning_rate=3e-3, warmup=10, decay="cosine", ema=0.95)
+    settings = Settings(steps=1500, batch_size=8, learning_rate=3e-3, warmup=10, lr_decay="cosine", ema_decay=0.95)
     recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, network, settings, cutting=16)
     train_upsampler.train(recipe, tmp_path)
     report = json.loads((tmp_path / "upsampler" / "report.json").read_text())["test"]

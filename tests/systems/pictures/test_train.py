@@ -54,7 +54,7 @@ steps = 250
 batch_size = 12
 learning_rate = 2e-3
 warmup = 20
-ema = 0.9
+ema_decay = 0.9
 """)
     assert main(["train", str(recipe), "--out", str(tmp_path / "run")]) == 0
     shown = capsys.readouterr()
@@ -110,8 +110,8 @@ def test_words_and_a_sketch_are_learned_from_the_emoji_data(tmp_path, monkeypatc
         "layers_per_block": 1,
         "norm_num_groups": 4,
     }
-    settings = Settings(steps=200, batch_size=8, learning_rate=2e-3, warmup=20, ema=0.9)
-    sketch = SketchPlan(Settings(steps=150, batch_size=8, learning_rate=2e-3, warmup=20, ema=0.9), hidden=64)
+    settings = Settings(steps=200, batch_size=8, learning_rate=2e-3, warmup=20, ema_decay=0.9)
+    sketch = SketchPlan(Settings(steps=150, batch_size=8, learning_rate=2e-3, warmup=20, ema_decay=0.9), hidden=64)
     model = Config(size=16, steps=8, guidance=2.0)
     recipe = Recipe("pictures", tmp_path, settings, network, sketch=sketch, model=model)
     train(recipe, tmp_path / "run")

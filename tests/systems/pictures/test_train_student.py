@@ -17,7 +17,7 @@ from tests.systems.pictures.test_train import red_discs
 def taught(tmp_path, monkeypatch):
     monkeypatch.setattr(emoji_data, "load", lambda *_, **__: red_discs())
     tiny(latent=True, sketch=True, parametrization="flow", guidance=2.0).save(tmp_path / "teacher")
-    settings = Settings(steps=400, batch_size=32, learning_rate=4e-3, warmup=5, decay="cosine", ema=0.9)
+    settings = Settings(steps=400, batch_size=32, learning_rate=4e-3, warmup=5, lr_decay="cosine", ema_decay=0.9)
     recipe = train_student.Recipe("student", tmp_path, str(tmp_path / "teacher"), 256, settings, steps=6, few=1)
     train_student.train(recipe, tmp_path / "run")
     return inkwash.load(tmp_path / "teacher"), inkwash.load(tmp_path / "run" / "model"), recipe

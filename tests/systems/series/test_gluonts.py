@@ -14,8 +14,7 @@ from gluonts.evaluation import Evaluator, MultivariateEvaluator, make_evaluation
 from inkwash.errors import UserError
 from inkwash.systems.series import metrics
 from inkwash.systems.series.gluonts import InkwashPredictor
-from inkwash.systems.series.model import Forecaster
-from inkwash.systems.series.train import IMPROVED
+from inkwash.systems.series.train import IMPROVED, fit_forecaster
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def forecaster():
     values = 50 + np.random.default_rng(0).normal(0, 1, (300, 2)).cumsum(0)
     frame = pd.DataFrame(values, pd.date_range("2024-01-01", periods=300), ["a", "b"])
     settings = replace(IMPROVED, steps=2, batch_size=8)
-    return frame, Forecaster.fit(frame, 5, context=20, settings=settings)
+    return frame, fit_forecaster(frame, 5, context=20, settings=settings)
 
 
 def entries(frame, joint):

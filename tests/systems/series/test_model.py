@@ -12,7 +12,7 @@ from inkwash.errors import UserError
 from inkwash.systems.series import baselines, metrics, simulate, transforms
 from inkwash.systems.series.data import Series, read_series
 from inkwash.systems.series.model import Forecaster, hold, mirrored
-from inkwash.systems.series.train import FAITHFUL, IMPROVED, learn, view, windows
+from inkwash.systems.series.train import FAITHFUL, IMPROVED, begin, fit_forecaster, learn
 
 
 def table(values, freq="D", names=None):
@@ -23,7 +23,7 @@ def table(values, freq="D", names=None):
 
 def trained(frame, horizon=4, mode="improved", steps=2, tmp=None, **how):
     settings = replace(FAITHFUL if mode == "faithful" else IMPROVED, steps=steps, batch_size=8)
-    return Forecaster.fit(frame, horizon, tmp, mode=mode, settings=settings, **how)
+    return fit_forecaster(frame, horizon, tmp, mode=mode, settings=settings, **how)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_way_back_undoes_what_diffusion_learns(mode, swing, walks):
     for frame in (swing, walks):
         forecaster = trained(frame, mode=mode, context=14)
         info, net = forecaster.info, forecaster.network
-        values, seen, told = windows(read_series(frame), info)(5, np.random.default_rng(0))
+        values, seen, told = transforms.windows(read_series(frame), info)(5, np.random.default_rng(0))
         reach = max(info.lags)
         scale = transforms.measure(
             info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context]
@@ -70,7 +70,7 @@ def test_the_way_back_undoes_what_diffusion_learns(mode, swing, walks):
 def test_no_input_sees_its_own_step_or_a_later_one(mode, swing):
     forecaster = trained(swing, mode=mode, context=14)
     info, net = forecaster.info, forecaster.network
-    values, seen, told = windows(read_series(swing), info)(2, np.random.default_rng(0))
+    values, seen, told = transforms.windows(read_series(swing), info)(2, np.random.default_rng(0))
     reach, step = max(info.lags), info.context + 1
     scale = transforms.measure(
         info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context]
@@ -188,7 +188,8 @@ def test_a_known_law_is_learned_to_within_a_tenth(name, tmp_path):
     ends = [cut + law.horizon * k for k in range(100)]
     truth = np.stack([values[end : end + law.horizon] for end in ends])
     info = transforms.plan(law.series.before(cut), law.horizon)
-    forecaster = learn(law.series.before(cut), info, tmp_path, replace(IMPROVED, steps=450))
+    part = law.series.before(cut)
+    forecaster = learn(begin(part, info), part, tmp_path, replace(IMPROVED, steps=450))
     best = metrics.scores(baselines.rolled(law.future, values, ends, law.horizon, 100), truth)
     own = metrics.scores(forecaster.paths(law.series, ends, law.horizon, 100), truth)
     assert own["crps_sum"] < 1.1 * best["crps_sum"]
@@ -216,9 +217,8 @@ def test_missing_values_are_not_learned(swing):
     gone = np.random.default_rng(1).random(swing.shape) < 0.3
     holes[gone] = np.nan
     forecaster = trained(holes, context=14)
-    seen = view(
-        forecaster.info, forecaster.network, windows(read_series(holes), forecaster.info)(4, np.random.default_rng(0))
-    )[2]
+    draw = transforms.windows(read_series(holes), forecaster.info)
+    seen = transforms.view(forecaster.info, forecaster.network, draw(4, np.random.default_rng(0)))[2]
     assert 0.6 < seen.float().mean() < 0.8
     found = forecaster.backtest(holes, windows=5).table()
     assert found.loc["this model", "crps"] < 0.7 * found.loc["random walk", "crps"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from inkwash.errors import UserError
 from inkwash.systems.language.vocabulary import split
 
+EVERY = 40  # of so many sources (or texts) one is held out
 MEANING = re.compile(r"([\w ]+)\[([^\]]*)\]")  # name[The Punter], food[Italian]
 
 
@@ -112,3 +113,11 @@ def mentions(text: str, value: str) -> bool:
     """Whether the words of the value stand in the text, one after the other, in any case."""
     inner, outer = ([word.lower() for word in split(part)] for part in (value, text))
     return any(outer[i : i + len(inner)] == inner for i in range(len(outer) - len(inner) + 1))
+
+
+def parts(corpus: Corpus) -> tuple[Corpus, Corpus]:
+    """What is learned, and what is held out for choices: all sentences of one in forty sources, or texts."""
+    keys = [source or text for source, text in zip(corpus.sources, corpus.texts, strict=True)]
+    places = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    out = [places[key] % EVERY == EVERY - 1 for key in keys]
+    return tuple(corpus.part([i for i, held in enumerate(out) if held is wanted]) for wanted in (False, True))  # type: ignore[return-value]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from inkwash.errors import UserError
+from inkwash.systems import load
 from inkwash.systems.language import baselines, engines, grammar, metrics
 from inkwash.systems.language.controls import Reading, Wish
 from inkwash.systems.language.data import Corpus, mentions, read_corpus, said
@@ -120,9 +121,7 @@ class Judge:
     """-log p of sentences, nats, [END] included, under the shipped autoregressive model `e2e-judge`."""
 
     def __init__(self) -> None:
-        from inkwash.systems.language.model import Writer
-
-        self.writer = Writer.load("e2e-judge")
+        self.writer = load("e2e-judge")
 
     def __call__(self, sentences: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
         """Of each sentence, and how many words that is."""

@@ -105,14 +105,6 @@ class Writer:
         if self.reading is not None:
             save_reading(self.reading, folder)
 
-    @classmethod
-    def fit(cls, data: str | Path, folder: str | Path, **changes: Any) -> Writer:
-        """Trains on a file (`read_corpus`), or goes on with the run in `folder`; changes: to `train.usual`."""
-        from inkwash.systems.language.train import train, usual
-
-        train(replace(usual(Path(data)), **changes), Path(folder))
-        return cls.load(Path(folder) / "model")
-
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inkwash.errors import UserError
-from inkwash.systems.language import engines
-from inkwash.systems.language.data import Corpus, read_corpus
-from inkwash.systems.language.vocabulary import PAD, Words, split
+from inkwash.progress import CONSOLE, Monitor, Note
+from inkwash.systems.language import engines, train_classifier
+from inkwash.systems.language.controls import Wish
+from inkwash.systems.language.data import Corpus, parts, read_corpus
+from inkwash.systems.language.model import Writer
+from inkwash.systems.language.vocabulary import PAD, Words, join, split
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
-from inkwash.training.report import say
-
-EVERY = 40  # of so many sources (or texts) one is held out
-
 
 # how each engine is sampled, chosen on the sentences of E2E that are held out
 USUAL = {
@@ -59,14 +58,6 @@ class Recipe:
     heads: int = 4
     dropout: float = 0.0
     reader_steps: int = 0
-
-
-def parts(corpus: Corpus) -> tuple[Corpus, Corpus]:
-    """What is learned, and what is held out for choices: all sentences of one in forty sources, or texts."""
-    keys = [source or text for source, text in zip(corpus.sources, corpus.texts, strict=True)]
-    places = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    out = [places[key] % EVERY == EVERY - 1 for key in keys]
-    return tuple(corpus.part([i for i, held in enumerate(out) if held is wanted]) for wanted in (False, True))  # type: ignore[return-value]
 
 
 def network(recipe: Recipe, words: Words, sources: bool) -> Any:
@@ -110,33 +101,41 @@ def feed(recipe: Recipe, corpus: Corpus, words: Words) -> Callable[[int], dict[s
     return batch
 
 
-def train(recipe: Recipe, folder: Path) -> None:
+def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     """Trains, or goes on; writes folder/model."""
-    from inkwash.systems.language.model import Writer
-
     taught, _ = parts(read_corpus(recipe.data))
     words = Words.learn(taught.texts + (taught.sources if recipe.source else []), recipe.at_least)
     if not words.words:
         raise UserError(f"{recipe.data}: no word comes {recipe.at_least} times; lower at_least in the recipe")
     if cut := sum(len(split(text)) >= recipe.length for text in taught.texts):
-        say(f"{cut} of {len(taught)} sentences are longer than {recipe.length - 1} words: their ends are cut off")
+        text = f"{cut} of {len(taught)} sentences are longer than {recipe.length - 1} words: their ends are cut off"
+        monitor.tell(Note(text))
     torch.manual_seed(recipe.fit.seed)
     sources = recipe.source > 0 and any(taught.sources)
     made = network(recipe, words, sources)
-    fit(made, engines.loss(made), feed(recipe, taught, words), folder, recipe.fit)
     info = {"system": "language", "engine": recipe.engine, "needs_source": sources and not recipe.alone}
     info["steps"] = recipe.length
     info |= USUAL[recipe.engine]
     if recipe.engine == "vectors":
         info["steps"] = 60 if recipe.improved else 200
         info["clamp"] = 0.97 if recipe.improved else 1.0  # the time below which predictions are rounded to words
-    Writer(made, words, info).save(folder / "model")
-    if recipe.reader_steps:
-        from inkwash.systems.language import train_classifier
+    writer = Writer(made, words, info)
 
-        settings = Settings(recipe.reader_steps, 32, 1e-3, warmup=100, decay="cosine", ema=0.99)
+    samples = [None] * 3 if not info["needs_source"] else [s for s in taught.sources if len(split(s)) < recipe.source]
+    samples = samples[:3]
+
+    def preview(_: nn.Module, step: int) -> str:
+        rows = writer.draw([Wish()] * len(samples), range(len(samples)), samples)
+        return " / ".join(join(text) for text in words.decode(rows))
+
+    fit(
+        made, engines.loss(made), feed(recipe, taught, words), folder, recipe.fit, preview if samples else None,
+        writer.save, folder / "model", monitor,
+    )  # fmt: skip
+    if recipe.reader_steps:
+        settings = Settings(recipe.reader_steps, 32, 1e-3, warmup=100, lr_decay="cosine", ema_decay=0.99)
         lesson = train_classifier.Recipe("reader", recipe.data, folder / "model", settings, grammar=False)
-        train_classifier.train(lesson, folder / "reader", folder / "model")
+        train_classifier.train(lesson, folder / "reader", monitor, folder / "model")
 
 
 def usual(file: Path) -> Recipe:
@@ -146,7 +145,7 @@ def usual(file: Path) -> Recipe:
     length = min(max(sizes[int(0.98 * len(sizes))] + 1, 8), 64)  # two sentences of a hundred may be cut
     paired = any(corpus.sources) and not any(corpus.fields)
     source = min(max((len(split(text)) for text in corpus.sources), default=0) + 1, 96)
-    settings = Settings(20_000, 32, 1e-3, warmup=200, decay="cosine", ema=0.999)
+    settings = Settings(20_000, 32, 1e-3, warmup=200, lr_decay="cosine", ema_decay=0.999)
     return Recipe(
         "language",
         file,

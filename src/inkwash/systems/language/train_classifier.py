@@ -13,11 +13,12 @@ from torch.nn import functional as F
 
 from inkwash import diffusion
 from inkwash.errors import UserError
+from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.language import grammar
 from inkwash.systems.language.controls import Reading
-from inkwash.systems.language.data import Corpus, mentions, read_corpus
+from inkwash.systems.language.data import Corpus, mentions, parts, read_corpus
+from inkwash.systems.language.model import Writer
 from inkwash.systems.language.networks import Reader
-from inkwash.systems.language.train import parts
 from inkwash.systems.language.vocabulary import Words, split
 from inkwash.training.data import batches
 from inkwash.training.fit import Loss, Settings, fit
@@ -44,10 +45,8 @@ class Recipe:
     at_least: int = 10
 
 
-def train(recipe: Recipe, folder: Path, into: Path | None = None) -> None:
+def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE, into: Path | None = None) -> None:
     """Trains, or goes on; writes the writer with its reader into folder/model, or elsewhere."""
-    from inkwash.systems.language.model import Writer
-
     writer = Writer.load(recipe.writer, recipe.fit.device)
     if writer.info["engine"] == "next":
         raise UserError(f"{recipe.writer}: an autoregressive model cannot be steered; give one of diffusion")
@@ -61,15 +60,13 @@ def train(recipe: Recipe, folder: Path, into: Path | None = None) -> None:
     lessons = lesson(taught, writer.words, writer.length, fields, parses)
     if recipe.grammar:
         reading.network.lexicon.copy_(lexicon(lessons, len(writer.words), min(3, recipe.at_least)))
-    fit(
-        reading.network,
-        loss(reading.network, writer, recipe.grammar),
-        feed(lessons, recipe.fit),
-        folder,
-        recipe.fit,
-    )
     writer.reading = reading
-    writer.save(into or folder / "model")
+    value = loss(reading.network, writer, recipe.grammar)
+    made = into or folder / "model"
+    fit(
+        reading.network, value, feed(lessons, recipe.fit), folder, recipe.fit, save=writer.save, model=made,
+        monitor=monitor,
+    )  # fmt: skip
 
 
 def reader(recipe: Recipe, writer: Any, fields: dict[str, list[str]]) -> Reading:

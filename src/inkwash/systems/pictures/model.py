@@ -6,7 +6,7 @@ import json
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +23,6 @@ from inkwash.systems.pictures.pipeline import PRECISIONS, Config, Pipeline, part
 from inkwash.systems.pictures.upsampler import Upsampler, load_upsampler
 from inkwash.weights.files import atomic
 from inkwash.weights.shipped import locate
-
-if TYPE_CHECKING:
-    from inkwash.systems.pictures.train import Recipe
 
 
 def state_shape(info: Config, vae: Autoencoder | None) -> tuple[int, int, int]:
@@ -114,13 +111,6 @@ class Pictures(Pipeline):
                 self.text.save(folder / "text_encoder")
         with atomic(folder / "system.json") as file:
             file.write_text(json.dumps(asdict(self.info), indent=2) + "\n", encoding="utf-8")
-
-    @classmethod
-    def fit(cls, recipe: Recipe, folder: str | Path) -> Pictures:
-        """Trains by a recipe, or goes on with the run in `folder`; the model is saved in `folder`/model."""
-        from inkwash.systems.pictures.train import train
-
-        return train(recipe, Path(folder))
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from PIL import Image
 
-from inkwash import __version__, diffusion
+from inkwash import diffusion
 from inkwash.codecs import latents
 from inkwash.codecs.pixels import on_white
 from inkwash.codecs.png import GeneratedImage
@@ -25,6 +25,7 @@ from inkwash.systems.pictures.data import Source, framed, read_mask, read_pictur
 from inkwash.systems.pictures.prompts import emphasise, piece_weights, weigh
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.training.tune import Table, Task, load_table, teach, tune
+from inkwash.version import __version__
 from inkwash.weights.files import atomic, digest
 from inkwash.weights.shipped import HERE, describe, locate, shipped
 

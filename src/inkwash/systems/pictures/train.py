@@ -1,7 +1,7 @@
 """Training of a picture model: on the emoji data set with words and styles, or on any folder of pictures."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
 from inkwash.networks.autoencoder import Autoencoder, load_autoencoder
 from inkwash.networks.unet import UNet
+from inkwash.progress import CONSOLE, Monitor, Note, Progress
 from inkwash.systems.pictures import colours, emoji_data
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.model import Pictures, state_shape
@@ -24,7 +25,6 @@ from inkwash.systems.pictures.networks import MeanPredictor
 from inkwash.systems.pictures.pipeline import TEXT_ENCODER, Config
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
-from inkwash.training.report import say
 from inkwash.weights.files import read, write
 
 PREVIEW = ["fox", "red apple", "smiling face", "blue car", "sunflower", "house with garden", "pizza", "blue whale"]
@@ -75,8 +75,8 @@ class Recipe:
     model: Config = field(default_factory=Config)
 
 
-def train(recipe: Recipe, folder: Path) -> Pictures:
-    """Trains (or goes on with) the model of a recipe in `folder`, and saves it in `folder`/model."""
+def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pictures:
+    """Trains (or goes on with) the model of a recipe in `folder`; it lies in `folder`/model."""
     torch.manual_seed(recipe.fit.seed)
     info, text = recipe.model, None
     vae = None if recipe.autoencoder is None else load_autoencoder(recipe.autoencoder)
@@ -87,22 +87,22 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
         shown = captioned(emoji, recipe.recolour)
         pictures = shown.pictures
     else:
-        pictures = read_folder(recipe.data, info.size)
+        pictures = read_folder(recipe.data, info.size, monitor)
     if recipe.sketch and text is None:
         raise UserError("[sketch] needs words = true: a sketch is drawn from words")
     unet = UNet(**network(recipe, info, text, vae))
     sketch = new_sketch(recipe.sketch, unet, info, vae) if recipe.sketch else None
     model = Pictures(unet, info, text, vae=vae, sketch=sketch)
-    states = encoded(model, pictures, folder / "states.safetensors", recipe.fit.workers)
+    states = encoded(model, pictures, folder / "states.safetensors", recipe.fit.micro_batch_threads, monitor)
     told = Conditions(model, shown, recipe.chinese) if text is not None else None
     own = len(pictures) if told is None else shown.own
     order = batches(own, recipe.fit.batch_size, recipe.fit.seed)
     if told is not None and recipe.sketch and sketch is not None:
         half = new_sketch(recipe.sketch, unet, info, vae)
         long = recipe.sketch.fit
-        learn_sketch(recipe, long, sketch, states, told, np.arange(own), folder / "sketch")
+        learn_sketch(recipe, long, sketch, states, told, np.arange(own), folder / "sketch", monitor)
         short = replace(long, steps=-(-long.steps // 2))  # as often through half of the pictures
-        learn_sketch(recipe, short, half, states, told, np.arange(0, own, 2), folder / "sketch-half")
+        learn_sketch(recipe, short, half, states, told, np.arange(0, own, 2), folder / "sketch-half", monitor)
 
     def batch(k: int) -> tuple[Tensor, dict[str, Tensor]]:
         chosen, rng = order(k), np.random.default_rng([recipe.fit.seed, k])
@@ -134,8 +134,7 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
         made = model.sample(prompts, [s or None for s in styles * len(words)], range(len(prompts)))
         return image_grid(made, len(styles) if len(styles) > 1 else len(words))
 
-    fit(unet, loss, batch, folder, recipe.fit, preview)
-    model.save(folder / "model")
+    fit(unet, loss, batch, folder, recipe.fit, preview, model.save, folder / "model", monitor)
     return model
 
 
@@ -152,6 +151,7 @@ def learn_sketch(
     told: "Conditions",
     rows: np.ndarray,
     folder: Path,
+    monitor: Monitor,
 ) -> None:
     """Trains a sketch, or goes on with it, on these of the data's own pictures and their recoloured forms."""
     order = batches(len(rows), settings.batch_size, settings.seed)
@@ -165,7 +165,7 @@ def learn_sketch(
         x0, label = batch
         return nn.functional.mse_loss(sketch(label), x0)
 
-    fit(sketch, loss, batch, folder, settings)
+    fit(sketch, loss, batch, folder, settings, monitor=monitor)
 
 
 def network(recipe: Recipe, info: Config, text: TextCodec | None, vae: Autoencoder | None) -> dict[str, Any]:
@@ -187,19 +187,33 @@ def network(recipe: Recipe, info: Config, text: TextCodec | None, vae: Autoencod
     return follows | recipe.network
 
 
-def encoded(model: Pictures, pictures: np.ndarray, file: Path, workers: int = 1) -> Tensor:
+def encoded(
+    model: Pictures, pictures: np.ndarray, file: Path, threads: int = 1, monitor: Monitor = CONSOLE
+) -> Tensor:
     """The states of the pictures. Those of an autoencoder take minutes, so they are kept in `file`, in float16."""
     if model.vae is None:
         return model.encode(pictures)
-    same = {"pictures": str(len(pictures)), "autoencoder": fingerprint(model.vae)}
+
+    def encode() -> Tensor:
+        parts, found = np.array_split(pictures, -(-len(pictures) // 256)), []
+        with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
+            for states in pool.map(model.encode, parts):
+                found.append(states)
+                monitor.tell(Progress(len(found), len(parts), "pictures become latents"))
+        return torch.cat(found)
+
+    content = hashlib.sha256(np.ascontiguousarray(pictures).tobytes()).hexdigest()
+    return kept(file, {"pictures": content, "autoencoder": fingerprint(model.vae)}, encode)
+
+
+def kept(file: Path, facts: dict[str, str], make: Callable[[], Tensor]) -> Tensor:
+    """The states in `file`, if these facts are theirs; else they are made, and kept there in float16."""
     if file.exists():
-        tensors, facts = read(file)
-        if same.items() <= facts.items():
+        tensors, found = read(file)
+        if facts.items() <= found.items():
             return tensors["states"]
-    say(f"encoding {len(pictures)} pictures")
-    with ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) as pool:
-        states = torch.cat(list(pool.map(model.encode, np.array_split(pictures, workers)))).half()
-    write(file, {"states": states}, same)
+    states = make().half()
+    write(file, {"states": states}, facts)
     return states
 
 
@@ -328,7 +342,7 @@ def captions_zh(name: str, tags: Sequence[str], rng: np.random.Generator) -> lis
     return [name, name, name, f"\u4e00\u4e2a{name}", *(f"{name}\uff0c{words}" for words in some[:2]), *some[2:]]
 
 
-def read_folder(folder: Path, size: int) -> np.ndarray:
+def read_folder(folder: Path, size: int, monitor: Monitor = CONSOLE) -> np.ndarray:
     """All pictures below a folder, cut to a centred square and resized: uint8 (N, size, size, 3), on white.
 
     What cannot be read is skipped and named. Raises UserError for a folder that is missing or has none.
@@ -340,7 +354,7 @@ def read_folder(folder: Path, size: int) -> np.ndarray:
         try:
             picture = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-            say(f"skipped {path}: {error}")
+            monitor.tell(Note(f"skipped {path}: {error}"))
             continue
         white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
         found.append(np.asarray(ImageOps.fit(white, (size, size), Image.Resampling.LANCZOS)))

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from inkwash.codecs import latents
 from inkwash.codecs.pixels import on_white
 from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_autoencoder
+from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.metrics import features, frechet_distance
@@ -93,40 +94,41 @@ def varied(x: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.stack(made)
 
 
-def train(recipe: Recipe, folder: Path) -> dict[str, Any]:
+def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str, Any]:
     """Trains (or goes on with) the autoencoder of a recipe; it lies in `folder`/vae with report.json beside it."""
     torch.manual_seed(recipe.fit.seed)
     data = emoji_data.load(recipe.data)
     pictures = data.pictures[data.split == "train"]
     shown = data.pictures[data.split == "validation"][::40][:12]
+    scaled = pictures[:: max(1, len(pictures) // 500)]
     autoencoder = Autoencoder(**recipe.network)
     side = latents.patch(autoencoder.config["in_channels"])
     with torch.no_grad():  # begin with little noise in the latents: with much, nothing gets through to learn from
         autoencoder.encoder.conv_out.bias[autoencoder.config["latent_channels"] :] -= 6
     module = nn.ModuleDict({"vae": autoencoder, "discriminator": Discriminator(4)})
     order = batches(len(pictures), recipe.fit.batch_size, recipe.fit.seed)
-    alone = recipe.alone * recipe.fit.steps * recipe.fit.accumulate
+    alone = recipe.alone * recipe.fit.steps * recipe.fit.grad_accumulation
 
     def batch(k: int) -> dict[str, Tensor]:
         x = varied(
             torch.from_numpy(latents.to_array(pictures[order(k)])), np.random.default_rng([recipe.fit.seed, k])
         )
-        return {"x": x, "say": torch.tensor(min(max(k / alone - 1, 0.0), 1.0))}
+        return {"x": x, "adversarial": torch.tensor(min(max(k / alone - 1, 0.0), 1.0))}
 
     def loss(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        x, say = batch["x"], batch["say"]
+        x, adversarial = batch["x"], batch["adversarial"]
         mean, log_variance = autoencoder.encode(F.pixel_unshuffle(x, side))
         noise = torch.empty_like(mean).normal_(generator=generator)
         remade = F.pixel_shuffle(autoencoder.decode(mean + (0.5 * log_variance).exp() * noise), side)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum((1, 2, 3)).mean()
         value = (remade - x).abs().mean() + recipe.divergence * divergence
-        if say == 0:
+        if adversarial == 0:
             return value
         judge = module["discriminator"]
         real_features = judge(x, learn=False)[1]
         fake, fake_features = judge(remade, learn=False)
         likeness = sum((a - b).abs().mean() for a, b in zip(fake_features, real_features, strict=True))
-        value = value + say * (recipe.perceptual * likeness - recipe.adversarial * fake.mean())
+        value = value + adversarial * (recipe.perceptual * likeness - recipe.adversarial * fake.mean())
         # what the discriminator itself learns from: hinge
         verdict = F.relu(1 - judge(x)[0]).mean() + F.relu(1 + judge(remade.detach())[0]).mean()
         return value + verdict
@@ -135,11 +137,13 @@ def train(recipe: Recipe, folder: Path) -> dict[str, Any]:
         remade = latents.decode(autoencoder, latents.encode(autoencoder, shown))
         return image_grid(np.concatenate([on_white(shown), remade[..., :3]]), len(shown))
 
-    fit(module, loss, batch, folder, recipe.fit, preview)
-    with torch.no_grad():
-        spread = latents.encode(autoencoder, pictures[::4]).std() / autoencoder.config["scaling_factor"]
-    autoencoder.config["scaling_factor"] = round(float(1 / spread), 4)
-    save_autoencoder(autoencoder, folder / "vae")
+    def save(place: Path) -> None:
+        """With the scale that gives latents unit variance."""
+        spread = latents.encode(autoencoder, scaled).std() / autoencoder.config["scaling_factor"]
+        autoencoder.config["scaling_factor"] = round(float(1 / spread), 4)
+        save_autoencoder(autoencoder, place)
+
+    fit(module, loss, batch, folder, recipe.fit, preview, save, folder / "vae", monitor)
     report = measure(load_autoencoder(folder / "vae"), data)
     with atomic(folder / "vae" / "report.json") as file:
         file.write_text(json.dumps(report, indent=2) + "\n")

@@ -8,6 +8,7 @@ Luhman & Luhman 2021 (2101.02388), with its guidance, which the student then nee
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,15 +19,14 @@ from torch import Tensor, nn
 from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.networks.unet import load_unet
+from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.model import Pictures
-from inkwash.systems.pictures.train import PREVIEW, captioned
+from inkwash.systems.pictures.train import PREVIEW, captioned, kept
 from inkwash.training.data import batches
-from inkwash.training.fit import Settings, fit
-from inkwash.training.report import say
+from inkwash.training.fit import Settings, Stopped, fit
 from inkwash.training.tune import teach
-from inkwash.weights.files import read, write
 from inkwash.weights.shipped import locate, shipped
 
 AT_ONCE = 64  # walks of the teacher in a batch
@@ -57,14 +57,14 @@ class Recipe:
     few: int = 4
 
 
-def train(recipe: Recipe, folder: Path) -> Pictures:
-    """Trains (or goes on with) the student of a recipe in `folder`, and saves it in `folder`/model."""
+def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pictures:
+    """Trains (or goes on with) the student of a recipe in `folder`; it lies in `folder`/model."""
     teacher = Pictures.load(recipe.teacher)
     if not teacher.has_words:
         raise UserError(f"teacher = {recipe.teacher}: a model without words; the student learns from its words")
     base = recipe.teacher if recipe.teacher in shipped() else str(Path(recipe.teacher).resolve())
     prompts, styles = asked(recipe)
-    walked = walks(recipe, teacher, prompts, styles, folder / "walks.safetensors")
+    walked = walks(recipe, teacher, prompts, styles, folder, monitor)
     student = Pictures(
         load_unet(locate(recipe.teacher) / "unet"),
         replace(teacher.info, sampler=recipe.sampler, steps=recipe.few, guidance=1.0, base=base),
@@ -93,8 +93,7 @@ def train(recipe: Recipe, folder: Path) -> Pictures:
         made = student.sample(words, student.info.styles * len(PREVIEW), range(len(words)))
         return image_grid(made, len(student.info.styles))
 
-    fit(student.unet, loss, batch, folder, recipe.fit, preview)
-    student.save(folder / "model")
+    fit(student.unet, loss, batch, folder, recipe.fit, preview, student.save, folder / "model", monitor)
     return student
 
 
@@ -110,20 +109,21 @@ def asked(recipe: Recipe) -> tuple[list[str], list[str | None]]:
     return prompts, [None if rng.random() < 0.1 else shown.style[i] for i in chosen]
 
 
-def walks(recipe: Recipe, teacher: Pictures, prompts: list[str], styles: list[str | None], file: Path) -> Tensor:
-    """The states of the teacher's walks, (walks, steps + 1, *shape) float16; kept in `file`."""
-    same = {"teacher": str(teacher.hash), "walks": str(recipe.walks), "steps": str(recipe.steps)}
-    if file.exists():
-        tensors, facts = read(file)
-        if same.items() <= facts.items():
-            return tensors["states"]
+def walks(
+    recipe: Recipe, teacher: Pictures, prompts: list[str], styles: list[str | None], folder: Path, monitor: Monitor
+) -> Tensor:
+    """The states of the teacher's walks, (walks, steps + 1, *shape) float16; kept in `folder`, a file for each batch,
+    so that those that were walked are not walked again."""
     grid, found = diffusion.uniform(teacher.denoiser.process, recipe.steps), []
     for start in range(0, len(prompts), AT_ONCE):
+        if monitor.stopped():
+            raise Stopped(0, recipe.fit.steps)
         part = slice(start, start + AT_ONCE)
         seeds = range(start, start + len(prompts[part]))
         task = teacher.task(prompts[part], styles[part], seeds)
-        found.append(torch.stack(teach(task, grid).states, dim=1).half())
-        say(f"{start + len(seeds)} of {len(prompts)} walks")
-    states = torch.cat(found)
-    write(file, {"states": states}, same)
-    return states
+        words = sha256(repr((prompts[part], styles[part])).encode()).hexdigest()
+        facts = {"teacher": str(teacher.hash), "steps": str(recipe.steps), "words": words}
+        file = folder / f"walks-{start:06d}.safetensors"
+        found.append(kept(file, facts, lambda task=task: torch.stack(teach(task, grid).states, dim=1)))
+        monitor.tell(Progress(seeds.stop, len(prompts), "walks of the teacher"))
+    return torch.cat(found)

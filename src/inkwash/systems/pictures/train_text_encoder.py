@@ -27,6 +27,7 @@ from torch import Tensor
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
 from inkwash.networks.text import TextEncoder
+from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures.captions import Pair, Span, pairs
 from inkwash.training.fit import Settings, fit
 from inkwash.weights.files import atomic
@@ -289,8 +290,9 @@ def imitation(network: TextEncoder, ids: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(states.float(), target) + (1 - cosine).mean()
 
 
-def train(recipe: Recipe, folder: str | Path) -> dict[str, Any]:
+def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dict[str, Any]:
     """Teach a text encoder; its files and report.json lie in `folder`/text-encoder. Returns the report."""
+    place = Path(folder) / "text-encoder"
     torch.set_num_threads(recipe.fit.threads)
     torch.manual_seed(recipe.fit.seed)
     original, bert, embeddings = load_teacher(recipe.teacher)
@@ -310,10 +312,12 @@ def train(recipe: Recipe, folder: str | Path) -> dict[str, Any]:
 
     def teach(texts: list[str]) -> Taught:
         """(piece numbers (N, L), teacher's states (N, L, 384) in float16) for each length L."""
-        return {
-            length: (ids, torch.cat([bert(old[part]).half() for part in ids.split(max(1, 2048 // length))]))
-            for length, ids in by_length(codec, texts).items()
-        }
+        lengths, found = by_length(codec, texts), {}
+        for length, ids in lengths.items():
+            states = [bert(old[part]).half() for part in ids.split(max(1, 2048 // length))]
+            found[length] = ids, torch.cat(states)
+            monitor.tell(Progress(len(found), len(lengths), "the teacher reads"))
+        return found
 
     taught = teach(train)
     known, held = split(parallel)
@@ -333,9 +337,11 @@ def train(recipe: Recipe, folder: str | Path) -> dict[str, Any]:
         rows = torch.from_numpy(draw.integers(len(ids), size=max(1, recipe.fit.batch_size // length)))
         return ids[rows], states[rows].float() / scale
 
-    fit(network, lambda examples, _: imitation(network, *examples), batch, folder, recipe.fit)
-    codec.save(Path(folder) / "text-encoder")
-    codec = TextCodec.load(Path(folder) / "text-encoder")  # what is measured is what was saved, in float16
+    def loss(examples: tuple[Tensor, Tensor], _: torch.Generator) -> Tensor:
+        return imitation(network, *examples)
+
+    fit(network, loss, batch, folder, recipe.fit, save=codec.save, model=place, monitor=monitor)
+    codec = TextCodec.load(place)  # what is measured is what was saved, in float16
 
     line = least_squares(static, taught)
 
@@ -379,7 +385,7 @@ def train(recipe: Recipe, folder: str | Path) -> dict[str, Any]:
             "first": float(right[:, 0].double().mean()),
             "in five": float(right.any(1).double().mean()),
         }
-    with atomic(Path(folder) / "text-encoder" / "report.json") as path:
+    with atomic(place / "report.json") as path:
         path.write_text(json.dumps(report, indent=2) + "\n")
     return report
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from inkwash.codecs import latents
 from inkwash.codecs.pixels import on_white
 from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.networks.unet import UNet, save_unet
+from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.metrics import features, frechet_distance
@@ -45,7 +47,7 @@ class Recipe:
     cutting: int = 16
 
 
-def train(recipe: Recipe, folder: Path) -> Upsampler:
+def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler:
     """Trains (or goes on with) the upsampler of a recipe; it lies in `folder`/upsampler, report.json beside it."""
     torch.manual_seed(recipe.fit.seed)
     large = emoji_data.load(recipe.data, size=256)
@@ -94,8 +96,8 @@ def train(recipe: Recipe, folder: Path) -> Upsampler:
         grown = preview_small[..., :3].repeat(FACTOR, 1).repeat(FACTOR, 2)
         return image_grid(np.concatenate([grown, made, on_white(large.pictures[shown])]), len(shown))
 
-    fit(model.network, loss, batch, folder, recipe.fit, preview)
-    save_unet(unet, folder / "upsampler")
+    save = partial(save_unet, unet)
+    fit(model.network, loss, batch, folder, recipe.fit, preview, save, folder / "upsampler", monitor)
     report = {}
     for split in ("validation", "test"):
         some = np.random.default_rng(0).permutation(np.flatnonzero(large.split == split))[:96]

@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,9 +22,6 @@ from inkwash.systems.series.networks import TimeGrad
 from inkwash.training.tune import Table, load_table
 from inkwash.weights.files import atomic, digest, load_into, write
 from inkwash.weights.shipped import describe, locate
-
-if TYPE_CHECKING:
-    from inkwash.training.fit import Settings
 
 SAMPLERS = {
     name: diffusion.SAMPLERS[name]
@@ -66,7 +62,7 @@ class Forecast:
         """A fan chart, as PNG or SVG; see `plot.fan`."""
         from inkwash.systems.series.plot import fan
 
-        fan(self, Path(file), history, truth)
+        fan(self.quantile, Path(file), history, truth)
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ class Backtest:
 class Forecaster:
     """A model of what comes next.
 
-    >>> forecaster = Forecaster.fit("sales.csv", horizon=30)
+    >>> forecaster = inkwash.load("exchange")
     >>> forecast = forecaster.forecast("sales.csv", samples=200, seed=7)
     >>> forecast.quantile(0.9)
     """
@@ -141,34 +137,6 @@ class Forecaster:
         for name, facts in (("config.json", self.network.config), ("system.json", asdict(self.info))):
             with atomic(folder / name) as file:
                 file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-    @classmethod
-    def fit(
-        cls,
-        data: Any,
-        horizon: int,
-        folder: str | Path | None = None,
-        *,
-        mode: str = "improved",
-        context: int | None = None,
-        lags: list[int] | None = None,
-        settings: Settings | None = None,
-        **table: Any,
-    ) -> Forecaster:
-        """Trains on a table (`read_series` says which keys it takes); in `folder`, a stopped run goes on.
-
-        Raises UserError for data that cannot be read or are too short; the message says what to do.
-        """
-        from inkwash.systems.series.train import learn
-        from inkwash.systems.series.train import settings as usual
-
-        series = read_series(data, **table)
-        info = transforms.plan(series, horizon, mode, context, lags)
-        settings = settings or usual(mode)
-        if folder is not None:
-            return learn(series, info, Path(folder), settings)
-        with TemporaryDirectory() as place:
-            return learn(series, info, Path(place), settings)
 
     @property
     def device(self) -> torch.device:
@@ -291,14 +259,13 @@ class Forecaster:
     def tune(self, data: Any, steps: int, seed: int = 0, rows: int = 512, **table: Any) -> Table:
         """A table of `steps` steps for the sampler "tuned", learned on states from the training table; see
         `inkwash.training.tune`. Give it to `save_table`."""
-        from inkwash.systems.series.train import view, windows
         from inkwash.training.tune import Task, teach
         from inkwash.training.tune import tune as learn
 
         series = self.read(data, table)
         with torch.no_grad():
-            inputs, _, _ = view(
-                self.info, self.network, windows(series, self.info)(rows, np.random.default_rng(seed))
+            inputs, _, _ = transforms.view(
+                self.info, self.network, transforms.windows(series, self.info)(rows, np.random.default_rng(seed))
             )
             hidden = self.network.read(inputs)[0][:, self.info.context]
         task = Task(self.denoiser, (len(self.info.names),), range(rows), {"hidden": hidden}, self.device)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from inkwash.errors import UserError
 from inkwash.weights.files import atomic
 
-if TYPE_CHECKING:
-    from inkwash.systems.series.model import Forecast
-
 BANDS = ((0.05, 0.95), (0.25, 0.75))
 MOST = 12  # charts on one page
 INK = "#1b3a5c"
 
 
-def fan(forecast: Forecast, file: Path, history: pd.DataFrame | None, truth: pd.DataFrame | None) -> None:
+def fan(
+    quantile: Callable[[float], pd.DataFrame],
+    file: Path,
+    history: pd.DataFrame | None,
+    truth: pd.DataFrame | None,
+) -> None:
     """A chart for each of the first twelve series: the last of the history, the median, bands of 50 and 90 %, and
     what came, if it is known. Writes PNG or SVG. UserError for another kind of file, and without matplotlib."""
     if file.suffix.lower() not in (".png", ".svg"):
@@ -27,20 +29,21 @@ def fan(forecast: Forecast, file: Path, history: pd.DataFrame | None, truth: pd.
         from matplotlib.figure import Figure
     except ImportError:
         raise UserError("charts need matplotlib: pip install 'inkwash[series]'") from None
-    names = forecast.names[:MOST]
+    median = quantile(0.5)
+    names = list(median.columns[:MOST])
     columns = min(len(names), 3 if len(names) > 4 else 2)
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(max(5.2 * columns, 7.0), 2.9 * rows + 0.4), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, name in zip(axes, names, strict=False):
         if history is not None:
-            past = history[name].iloc[-4 * len(forecast.index) :]
+            past = history[name].iloc[-4 * len(median) :]
             axis.plot(past.index, past, color="0.25", linewidth=1)
         for (low, high), strength in zip(BANDS, (0.2, 0.35), strict=True):
-            below, above = forecast.quantile(low)[name], forecast.quantile(high)[name]
+            below, above = quantile(low)[name], quantile(high)[name]
             label = f"{round(100 * (high - low))} %"
             axis.fill_between(below.index, below, above, color=INK, alpha=strength, linewidth=0, label=label)
-        axis.plot(forecast.index, forecast.quantile(0.5)[name], color=INK, linewidth=1.5, label="median")
+        axis.plot(median.index, median[name], color=INK, linewidth=1.5, label="median")
         if truth is not None:
             axis.plot(truth.index, truth[name], color="#c0392b", linewidth=1, label="what came")
         axis.set_title(name, fontsize=10)
@@ -52,7 +55,7 @@ def fan(forecast: Forecast, file: Path, history: pd.DataFrame | None, truth: pd.
         axis.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=8, frameon=False, loc="outside upper right", ncols=len(labels))
-    if len(forecast.names) > MOST:
-        figure.supxlabel(f"the first {MOST} of {len(forecast.names)} series", fontsize=9)
+    if len(median.columns) > MOST:
+        figure.supxlabel(f"the first {MOST} of {len(median.columns)} series", fontsize=9)
     with atomic(file) as temporary:
         figure.savefig(temporary, dpi=110)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -13,12 +15,13 @@ from torch import Tensor
 
 from inkwash import diffusion
 from inkwash.errors import UserError
+from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.series import transforms
 from inkwash.systems.series.data import Series, read_series, rolling
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.networks import TimeGrad
-from inkwash.training.fit import Settings, fit
-from inkwash.training.report import say
+from inkwash.training.fit import Settings, Stopped, fit
+from inkwash.weights.files import atomic
 
 PATIENCE = 2  # looks without a better one, then it is enough
 OUTLIER = 6.0  # of the changes that are learned: one devaluation would else outweigh a decade
@@ -30,15 +33,15 @@ FAITHFUL = Settings(
     batch_size=64,
     learning_rate=1e-2,
     warmup=600,
-    decay="cosine",
+    lr_decay="cosine",
     betas=(0.9, 0.999),
     weight_decay=1e-6,
-    ema=0.0,
+    ema_decay=0.0,
 )
-IMPROVED = Settings(steps=3000, batch_size=64, learning_rate=1e-3, warmup=50, weight_decay=0.01, ema=0.98)
+IMPROVED = Settings(steps=3000, batch_size=64, learning_rate=1e-3, warmup=50, weight_decay=0.01, ema_decay=0.98)
 
 
-def settings(mode: str) -> Settings:
+def usual(mode: str) -> Settings:
     """The usual ones of a mode."""
     return FAITHFUL if mode == "faithful" else IMPROVED
 
@@ -69,8 +72,8 @@ class Recipe:
     known: list[str] = field(default_factory=list)
 
 
-def train(recipe: Recipe, folder: Path) -> Forecaster:
-    """Trains (or goes on with) the forecaster of a recipe in `folder`, and saves it in `folder`/model."""
+def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaster:
+    """Trains (or goes on with) the forecaster of a recipe in `folder`; it lies in `folder`/model."""
     if recipe.data.name.endswith((".tar.gz", ".tgz")):
         series, ends, _ = rolling(recipe.data)
         series = series.before(ends[0])
@@ -79,15 +82,42 @@ def train(recipe: Recipe, folder: Path) -> Forecaster:
         series = read_series(recipe.data, **how)
     series = series.before(recipe.until or len(series.values))
     info = transforms.plan(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
-    forecaster = learn(series, info, folder, recipe.fit)
-    forecaster.save(folder / "model")
+    forecaster = begin(series, info, recipe.fit.seed)
+    return learn(forecaster, series, folder, recipe.fit, folder / "model", monitor)
+
+
+def fit_forecaster(
+    data: Any,
+    horizon: int,
+    folder: str | Path | None = None,
+    *,
+    mode: str = "improved",
+    context: int | None = None,
+    lags: list[int] | None = None,
+    settings: Settings | None = None,
+    monitor: Monitor = CONSOLE,
+    **table: Any,
+) -> Forecaster:
+    """A forecaster trained on a table (`read_series` says which keys it takes); in `folder`, a stopped run goes on. A
+    training that `monitor` stops gives the forecaster so far.
+
+    Raises UserError for data that cannot be read or are too short; the message says what to do.
+    """
+    series = read_series(data, **table)
+    settings = settings or usual(mode)
+    forecaster = begin(series, transforms.plan(series, horizon, mode, context, lags), settings.seed)
+    with TemporaryDirectory() if folder is None else nullcontext(folder) as place:
+        try:
+            learn(forecaster, series, Path(place), settings, monitor=monitor)
+        except Stopped as stop:
+            monitor.tell(Note(f"{stop}: this is the forecaster so far"))
     return forecaster
 
 
-def learn(series: Series, info: transforms.Config, folder: Path, how: Settings) -> Forecaster:
-    """A forecaster trained on series, or on with the run in `folder`."""
-    torch.manual_seed(how.seed)
-    draw = windows(series, info)
+def begin(series: Series, info: transforms.Config, seed: int = 0) -> Forecaster:
+    """A forecaster that knows of the series what is no matter of training: their sizes, and a regression."""
+    torch.manual_seed(seed)
+    draw = transforms.windows(series, info)
     noise = "dilated" if info.mode == "faithful" else "dense"
     net = TimeGrad(len(info.names), info.inputs, noise=noise)
     typical(series, info, net)
@@ -95,15 +125,23 @@ def learn(series: Series, info: transforms.Config, folder: Path, how: Settings) 
         info = replace(info, walk=walks(info, net, draw))
         if not info.walk:
             regress(info, net, draw)
-        _, rest, seen = flat(view(info, net, draw(fitting(info), np.random.default_rng(3))))
+        _, rest, seen = flat(transforms.view(info, net, draw(fitting(info), np.random.default_rng(3))))
         rest = rest.clamp(-OUTLIER, OUTLIER) * seen
         covariance = rest.T @ rest / len(rest)
         diagonal = torch.diag(covariance.diagonal().clamp(min=1e-6))
         net.root.copy_(torch.linalg.cholesky(0.99 * covariance + 0.01 * diagonal))
-    forecaster = Forecaster(net, info)
+    return Forecaster(net, info)
+
+
+def learn(
+    forecaster: Forecaster, series: Series, folder: Path, how: Settings, model: Path | None = None,
+    monitor: Monitor = CONSOLE,
+) -> Forecaster:  # fmt: skip
+    """Trains a forecaster on series, or goes on with the run in `folder`; `model`: where it lies so far."""
+    net, info, draw = forecaster.network, forecaster.info, transforms.windows(series, forecaster.info)
 
     def batch(k: int, part: tuple[float, float] = (0.0, 1.0)) -> tuple[Tensor, Tensor, Tensor]:
-        return view(info, net, draw(how.batch_size, np.random.default_rng([how.seed, k]), part))
+        return transforms.view(info, net, draw(how.batch_size, np.random.default_rng([how.seed, k]), part))
 
     def loss(batch: tuple[Tensor, Tensor, Tensor], generator: torch.Generator) -> Tensor:
         inputs, rest, seen = batch
@@ -116,19 +154,21 @@ def learn(series: Series, info: transforms.Config, folder: Path, how: Settings) 
             rest.flatten(0, 1), condition, times=times(info), generator=generator, mask=seen.flatten(0, 1)
         )
 
+    keep: dict[str, Any] = {"save": forecaster.save, "model": model, "monitor": monitor}
     if info.mode == "improved":
         begun = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-        steps = enough(net, loss, batch, folder / "search", how)
+        steps = enough(net, loss, batch, folder / "search", how, **keep)
         net.load_state_dict(begun)
         how = replace(how, steps=max(steps, 1))
-    fit(net, loss, batch, folder, how)
+    fit(net, loss, batch, folder, how, **keep)
     return forecaster
 
 
-def enough(net: TimeGrad, loss: Any, batch: Any, folder: Path, how: Settings) -> int:
+def enough(net: TimeGrad, loss: Any, batch: Any, folder: Path, how: Settings, monitor: Monitor, **keep: Any) -> int:
     """How long training is of use: trained on the first 85 % of the data, the loss on the rest tells.
 
-    0 if it is best left alone: normal noise about the regression is then all that there is to learn.
+    0 if it is best left alone: normal noise about the regression is then all that there is to learn. What was found
+    is kept in `folder`/losses.json.
     """
 
     def left() -> float:
@@ -137,12 +177,21 @@ def enough(net: TimeGrad, loss: Any, batch: Any, folder: Path, how: Settings) ->
             draws = ((batch(k, (0.85, 1.0)), torch.Generator().manual_seed(k)) for k in range(8))
             return float(np.mean([loss(*drawn).item() for drawn in draws]))
 
-    found = {0: left()}
+    file = folder / "losses.json"
+    found = {int(k): loss for k, loss in json.loads(file.read_text()).items()} if file.exists() else {0: left()}
     steps = 50
     while steps <= how.steps:
-        fit(net, loss, lambda k: batch(k, (0.0, 0.85)), folder, replace(how, steps=steps))
-        found[steps] = left()
-        say(f"{steps} steps: loss {found[steps]:.4f} on data that were not learned (untrained {found[0]:.4f})")
+        if steps not in found:
+            try:
+                fit(net, loss, lambda k: batch(k, (0.0, 0.85)), folder, how, monitor=monitor, until=steps, **keep)
+            except Stopped as stop:
+                if stop.step < steps:
+                    raise
+            found[steps] = left()
+            with atomic(file) as place:
+                place.write_text(json.dumps(found))
+            text = f"{steps} steps: loss {found[steps]:.4f} on data that were not learned (untrained {found[0]:.4f})"
+            monitor.tell(Note(text))
         if list(found.values()).index(min(found.values())) < len(found) - PATIENCE:
             break
         steps = steps * 3 // 2 + 25
@@ -156,45 +205,7 @@ def times(info: transforms.Config) -> diffusion.losses.Times:
     return lambda count, generator=None: (diffusion.uniform_times(count, generator) * 100).ceil() / 100
 
 
-Draw = Callable[..., tuple[Tensor, Tensor, Tensor]]
 Rows = tuple[Tensor, Tensor, Tensor]  # of a regression: inputs (N, I), targets (N, D), and where there are any
-
-
-def windows(series: Series, info: transforms.Config) -> Draw:
-    """A function from a number and a random generator to so many windows of context and horizon, with their history:
-    values (B, M, D), filled, what of them was seen, and features (B, L, F).
-
-    part: from where to where in the series they may lie, as shares of its length."""
-    raw = series.values.to_numpy(np.float64)
-    values, seen = torch.from_numpy(transforms.filled(raw)), torch.from_numpy(~np.isnan(raw))
-    told = torch.from_numpy(transforms.features(series, info, 0))
-    length, reach = info.context + info.horizon, max(info.lags)
-
-    def draw(
-        count: int, rng: np.random.Generator, part: tuple[float, float] = (0.0, 1.0)
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        last = max(int(part[1] * len(values)), reach + length)
-        first = min(
-            int(part[0] * len(values)) + reach + length, last
-        )  # one window, if the part is too short for more
-        starts = torch.from_numpy(rng.integers(first, last + 1, count)) - reach - length
-        rows = starts[:, None] + torch.arange(reach + length)
-        return values[rows], seen[rows], told[rows[:, reach:]]
-
-    return draw
-
-
-def view(
-    info: transforms.Config, net: TimeGrad, window: tuple[Tensor, Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs (B, L, I), what diffusion learns (B, L, D), and where it was seen."""
-    values, seen, told = window
-    reach = max(info.lags)
-    scale = transforms.measure(
-        info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context]
-    )
-    inputs = transforms.told(info, net, values, seen, told, scale)
-    return inputs, transforms.asked(info, net, values, inputs, scale), seen[:, reach:]
 
 
 def typical(series: Series, info: transforms.Config, net: TimeGrad) -> None:
@@ -215,7 +226,7 @@ def typical(series: Series, info: transforms.Config, net: TimeGrad) -> None:
         raise UserError(f"'{name}' has values above 3e38, which float32 does not have: divide it by a power of ten")
 
 
-def walks(info: transforms.Config, net: TimeGrad, draw: Draw) -> bool:
+def walks(info: transforms.Config, net: TimeGrad, draw: transforms.Draw) -> bool:
     """Whether the past does not tell which way the series will go.
 
     A ridge regression of the mean change over the horizon, fitted on windows of the first four fifths of the data,
@@ -224,7 +235,7 @@ def walks(info: transforms.Config, net: TimeGrad, draw: Draw) -> bool:
     """
 
     def told(part: tuple[float, float], seed: int) -> Rows:
-        inputs, steps, seen = view(info, net, draw(fitting(info), np.random.default_rng(seed), part))
+        inputs, steps, seen = transforms.view(info, net, draw(fitting(info), np.random.default_rng(seed), part))
         ahead = steps[:, info.context :].cumsum(1).mean(1)  # nothing is taken off yet: steps are changes
         return inputs[:, info.context].double(), ahead.double(), seen[:, info.context :].any(1).double()
 
@@ -233,11 +244,11 @@ def walks(info: transforms.Config, net: TimeGrad, draw: Draw) -> bool:
     return bool((errors.amin(0) > 0.9 * errors[-1]).double().mean() > 0.5)
 
 
-def regress(info: transforms.Config, net: TimeGrad, draw: Draw) -> None:
+def regress(info: transforms.Config, net: TimeGrad, draw: transforms.Draw) -> None:
     """Fits what a linear regression says of the next change of each series; each has its own ridge, chosen on windows
     of the last fifth of the data."""
     early, late, whole = (
-        flat(view(info, net, draw(fitting(info), np.random.default_rng(seed), part)))
+        flat(transforms.view(info, net, draw(fitting(info), np.random.default_rng(seed), part)))
         for seed, part in enumerate([(0.0, 0.8), (0.8, 1.0), (0.0, 1.0)])
     )
     best = torch.stack([left(late, location) for location in ridges(early)]).argmin(0)

@@ -9,6 +9,7 @@ diffusion: CARD, Han et al. 2022, 2206.07275).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -247,3 +248,39 @@ def value(info: Config, net: TimeGrad, y: Tensor, last: Tensor, inputs: Tensor, 
     change = change * scale.size[:, 0] if scale.root is None else (scale.root @ change[..., None])[..., 0]
     x = change if info.mode == "faithful" else last + change
     return x if info.lowest is None else x.clamp(min=info.lowest)
+
+
+Draw = Callable[..., tuple[Tensor, Tensor, Tensor]]
+
+
+def windows(series: Series, info: Config) -> Draw:
+    """A function from a number and a random generator to so many windows of context and horizon, with their history:
+    values (B, M, D), filled, what of them was seen, and features (B, L, F).
+
+    part: from where to where in the series they may lie, as shares of its length."""
+    raw = series.values.to_numpy(np.float64)
+    values, seen = torch.from_numpy(filled(raw)), torch.from_numpy(~np.isnan(raw))
+    told = torch.from_numpy(features(series, info, 0))
+    length, reach = info.context + info.horizon, max(info.lags)
+
+    def draw(
+        count: int, rng: np.random.Generator, part: tuple[float, float] = (0.0, 1.0)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        last = max(int(part[1] * len(values)), reach + length)
+        first = min(
+            int(part[0] * len(values)) + reach + length, last
+        )  # one window, if the part is too short for more
+        starts = torch.from_numpy(rng.integers(first, last + 1, count)) - reach - length
+        rows = starts[:, None] + torch.arange(reach + length)
+        return values[rows], seen[rows], told[rows[:, reach:]]
+
+    return draw
+
+
+def view(info: Config, net: TimeGrad, window: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs (B, L, I), what diffusion learns (B, L, D), and where it was seen."""
+    values, seen, covariates = window
+    reach = max(info.lags)
+    scale = measure(info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context])
+    inputs = told(info, net, values, seen, covariates, scale)
+    return inputs, asked(info, net, values, inputs, scale), seen[:, reach:]

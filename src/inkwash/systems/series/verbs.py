@@ -15,7 +15,7 @@ from inkwash.systems.series import request as ask
 from inkwash.systems.series.data import read_series, rolling
 from inkwash.systems.series.evaluate import table
 from inkwash.systems.series.model import Forecaster
-from inkwash.systems.series.train import settings
+from inkwash.systems.series.train import fit_forecaster, usual
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
 from inkwash.training.tune import save_tables
@@ -35,9 +35,9 @@ def forecast(requests: list[ask.Forecast], context: Context) -> Iterator[Result]
             horizon, mode = request.horizon or 30, request.mode
             asked = {name: getattr(context, name) for name in ("device", "threads")}
             machine = {name: value for name, value in asked.items() if value is not None}
-            forecaster = Forecaster.fit(
+            forecaster = fit_forecaster(
                 series, horizon, folder / "run", mode=mode, context=request.context, lags=lags,
-                settings=replace(settings(mode), **machine),
+                settings=replace(usual(mode), **machine), monitor=context,
             )  # fmt: skip
         else:
             forecaster = context.model(request.model)
