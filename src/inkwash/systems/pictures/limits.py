@@ -10,21 +10,19 @@ from inkwash.systems.base import Limit, Plan
 from inkwash.systems.pictures.pipeline import SAMPLERS, TUNED, WEIGHTS, knows_opacity, part, read_config
 from inkwash.systems.pictures.request import Evaluate, Generate, Tune
 from inkwash.systems.pictures.runtimes import fastest
-from inkwash.systems.tune import TABLES
 
 BYTES = 1.5  # of a file, for each pixel
 LOADING, SCORING = 0.5, 60.0  # seconds
 
 
 def limits(folder: Path) -> dict[str, Limit]:
-    """Styles, opacity, learned tables; and what is usual with the model. One without words is not guided."""
+    """Styles and opacity; and what is usual with the model. One without words is not guided."""
     info = read_config(folder)
     words = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8")).get("class_embed_type")
-    samplers = [*SAMPLERS, *([TUNED] if (folder / TABLES).is_file() else [])]
     return {
         "style": Limit(tuple(info.styles), absent=not info.styles),
         "transparent": Limit(absent=not knows_opacity(part(folder, info, "vae"))),
-        "sampler": Limit(tuple(samplers), default=info.sampler),
+        "sampler": Limit((*SAMPLERS, TUNED), default=info.sampler),
         "steps": Limit(default=info.steps),
         "guidance": Limit(default=info.guidance, absent=not words),
         "negative": Limit(absent=not words),

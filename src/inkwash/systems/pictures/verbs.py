@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from inkwash.codecs.png import KEY, write_png
+from inkwash.codecs.png import KEY, write_gif, write_png
 from inkwash.errors import UserError
 from inkwash.systems import report
-from inkwash.systems.base import Context, Note, Preview, Progress, Result, told
+from inkwash.systems.base import Context, Note, Preview, Progress, Result, recipe, seeded, told
 from inkwash.systems.pictures import request as ask
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.train import Task, Train
@@ -34,9 +33,7 @@ def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]
         painter = context.model(request.model)
         if (note := painter.unheard(request.prompt)) is not None:
             context.tell(Note(note))
-        seed = secrets.randbelow(2**32) if request.seed is None else request.seed
-        request = replace(request, seed=seed)
-        yield from (drawn if request.to is None else between)(of, request, painter, context)
+        yield from (drawn if request.to is None else between)(of, seeded(request), painter, context)
 
 
 def drawn(of: int, request: ask.Generate, painter: Any, context: Context) -> Iterator[Result]:
@@ -74,15 +71,10 @@ def between(of: int, request: ask.Generate, painter: Any, context: Context) -> I
     )
     film, all_of_them = context.folder / f"{of}.gif", context.folder / f"{of}-sheet.png"
     there_and_back = [*frames, *frames[-2:0:-1]]
-    there_and_back[0].save(film, save_all=True, append_images=there_and_back[1:], duration=150, loop=0)
-    write_png(
-        page(frames),
-        all_of_them,
-        [{"model": painter.name, "from": request.prompt, "to": request.to, "seed": request.seed}],
-    )
-    yield Result(
-        of, 0, {".gif": film, "-sheet.png": all_of_them}, recipe={"prompt": request.prompt, "seed": request.seed}
-    )
+    made_by = recipe("pictures", "generate", replace(request, n=n), painter, context) | {"runtime": painter.runtime}
+    write_gif(there_and_back, film, made_by)
+    write_png(page(frames), all_of_them, [frame.info[KEY] for frame in frames])
+    yield Result(of, 0, {".gif": film, "-sheet.png": all_of_them}, recipe=made_by)
 
 
 def page(pictures: list[Image.Image]) -> Image.Image:
