@@ -61,8 +61,8 @@ class StudioError(UserError):
 
 @dataclass(frozen=True)
 class Model:
-    """A model that may be named. makes: what; own: whether it is one's own; job: which made it; limits: by verb and option, what it
-    narrows and what is usual with it."""
+    """A model that may be named. makes: what; own: whether it is one's own; job: which made it; limits: by verb and
+    option, what it narrows and what is usual with it."""
 
     name: str
     system: str
