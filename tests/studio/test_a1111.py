@@ -181,7 +181,7 @@ def test_a_picture_that_is_no_square(api, mode, corner, middle):
 def test_pictures_may_stay_in_the_studio(api, studio):
     answer = api.txt2img(prompt="a fox", send_images=False, **FAST)
     user = accounts.find_user(studio.store, "painter").id
-    newest = studio.store.pictures(user, limit=1)[0]
+    newest = studio.store.results(user, limit=1)[0]
     assert answer.images == [] and newest.recipe["seed"] == answer.info["seed"]
 
 
@@ -458,10 +458,10 @@ def test_an_interrupted_request_is_answered_with_what_was_done(studio, emoji):
     assert drawing.result.args[0] == 409 and "cancelled" in drawing.result.args[1]
 
 
-def test_jobs_of_other_doors_are_left_alone(studio):
+def test_jobs_of_other_apis_are_left_alone(studio):
     mine = connect(studio, "both")
     with studio.client("both") as client:
-        job = client.post("/api/jobs", json={"prompt": "a fox", "steps": 100}).json()["id"]
+        job = client.post("/api/jobs/pictures/generate", json={"prompt": "a fox", "steps": 100}).json()["id"]
         until(lambda: client.get(f"/api/jobs/{job}").json(), lambda found: found["progress"])
         assert mine.get_progress()["state"]["job_count"] == 0
         mine.interrupt()

@@ -56,6 +56,7 @@ class Progress(NamedTuple):
     place: int = 0
     done: int = 0
     total: int = 0
+    text: str = ""  # how it goes
     seconds_left: float | None = None  # of the whole job
     preview: str | None = None  # the newest, a PNG in base64
 
@@ -154,7 +155,7 @@ class Engine:
             raise APIError(422, message, "idempotency_conflict")
         self.metrics.accepted.labels(api).inc()
         self._from_thread(self._wake)
-        self._from_thread(self._changed, job["id"], user.id)
+        self.notify(job["id"], user.id)
         return job
 
     def prepare(
@@ -220,8 +221,12 @@ class Engine:
         changed = how(job, user.id)
         if changed:
             self._from_thread(self._wake)
-            self._from_thread(self._changed, job, user.id)
+            self.notify(job, user.id)
         return changed
+
+    def notify(self, job: str, user: str) -> None:
+        """Tells who listens that the job has changed."""
+        self._from_thread(self._changed, job, user)
 
     async def finished(self, job: str, seconds: float, gone: Callable[[], Awaitable[bool]]) -> Any:
         """The job as it is when it has ended, or after so many seconds, or when who waits for it has `gone`."""
@@ -353,7 +358,9 @@ class Engine:
         if event in ("progress", "preview") and now.place != message["place"]:
             now = Progress(message["place"])
         if event == "progress":
-            self.progress[job] = now._replace(**{key: message[key] for key in ("done", "total", "seconds_left")})
+            self.progress[job] = now._replace(
+                **{key: message[key] for key in ("done", "total", "text", "seconds_left")}
+            )
         elif event == "preview":
             self.progress[job] = now._replace(preview=message["picture"])
         elif event == "result":

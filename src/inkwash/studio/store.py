@@ -1,8 +1,8 @@
 """The table of jobs: what is written here outlives any process.
 
 A job is `queued`, then `running` under the lease of one worker, then `done`, `failed` or `cancelled`; a lasting
-one may be `paused` between. Who writes for a running job must still hold it: a worker that was given up for dead finds
-the job another's, and writes nothing.
+one may be `paused` between. Who writes for a running job must still hold it: a worker that was given up for dead
+finds the job another's, and writes nothing.
 """
 
 from __future__ import annotations
@@ -268,34 +268,49 @@ class Store(Library):
             which = (results.c.job_id == job.id, results.c.part == part, results.c.number == number)
             if tx.scalar(select(results.c.id).where(*which)) is not None:
                 return True
-            size = sum(file.content.bytes for file in new.files)
+            size, before = sum(file.content.bytes for file in new.files), None
             check_share(tx, job.user_id, size + (0 if new.folder is None else size_of(new.folder)))
             row = {"id": new_id(), "job_id": job.id, "part": part, "number": number, "user_id": job.user_id}
             row |= {"system": job.system, "verb": job.verb, "title": new.title, "created": now, "bytes": size}
             row |= {"place": new.place, "data": new.data, "recipe": new.recipe, "model": None}
             if new.folder is not None:
-                row["model"] = self._add_model(tx, job, f"{job.id}-{number}", new, taken)
+                row["model"], before = self._add_model(tx, job, new.folder, new.model, taken)
             tx.execute(insert(results).values(row))
             for i, (content, name) in enumerate(new.files):
                 facts = {"sha256": content.sha256, "suffix": content.suffix, "bytes": content.bytes, "name": name}
                 tx.execute(insert(files).values(result_id=row["id"], number=i, media=content.media, **facts))
                 self.files.keep(content)
             tx.execute(update(jobs).where(jobs.c.id == job.id).values(changed=now, deaths=0))
+        self._remove_model(before)
         return True
 
-    def _add_model(self, tx: Connection, job: Row[Any], id: str, new: NewResult, taken: Collection[str]) -> str:
-        """Moves a model's folder to where models are; what it is called."""
-        assert new.folder is not None
-        name, place = free_name(tx, new.model, job.user_id, taken), self.models_folder / id
+    def add_model(self, worker: str, job: Row[Any], folder: Path, stem: str, taken: Collection[str] = ()) -> bool:
+        """Keeps what a training has learned so far, as `add` does a result."""
+        self.check_disk()
+        with self.writing() as tx:
+            if tx.scalar(select(jobs.c.id).where(_held(worker, job.id)).with_for_update()) is None:
+                return False
+            check_share(tx, job.user_id, size_of(folder))
+            _, before = self._add_model(tx, job, folder, stem, taken)
+        self._remove_model(before)
+        return True
+
+    def _add_model(
+        self, tx: Connection, job: Row[Any], folder: Path, stem: str, taken: Collection[str]
+    ) -> tuple[str, str | None]:
+        """Moves a model's folder to where models are; what it is called, and which of the job it replaces."""
+        id, now = new_id(), time.time()
+        of_job = (models.c.job_id == job.id, models.c.deleted.is_(None))
+        before = tx.execute(select(models).where(*of_job)).first()
+        tx.execute(update(models).where(*of_job).values(deleted=now, bytes=0))
+        name = before.name if before else free_name(tx, stem, job.user_id, taken)
         row = {"id": id, "user_id": job.user_id, "name": name, "system": job.system, "job_id": job.id}
-        row |= {"bytes": size_of(new.folder), "created": time.time(), "deleted": None}
-        tx.execute(insert(models).values(row))
-        for path in new.folder.rglob("*"):
+        tx.execute(insert(models).values(**row, bytes=size_of(folder), created=now, deleted=None))
+        for path in folder.rglob("*"):
             sync(path)
-        shutil.rmtree(place, ignore_errors=True)  # of a worker that died between here and the commit
-        new.folder.rename(place)
+        folder.rename(self.models_folder / id)
         sync(self.models_folder)
-        return name
+        return name, before.id if before else None
 
     def advance(self, worker: str, job: Row[Any]) -> bool:
         """A part of the job is done, and with the last one the job. Whether the worker goes on with it: else it has
@@ -361,7 +376,8 @@ def _next(tx: Connection, also: str | None = None) -> Row[Any] | None:
     running job waited `also`."""
     waits = or_(jobs.c.status == "queued", jobs.c.id == also) if also else jobs.c.status == "queued"
     of_user = exists().where(jobs.c.user_id == users.c.id, waits)
-    user = tx.scalar(select(users.c.id).where(of_user).order_by(users.c.served, users.c.id).limit(1))
+    served = exists().where(jobs.c.user_id == users.c.id, jobs.c.id == also)  # just now: then others go first
+    user = tx.scalar(select(users.c.id).where(of_user).order_by(users.c.served, served, users.c.id).limit(1))
     query = select(jobs).where(jobs.c.user_id == user, waits)
     return tx.execute(query.order_by(jobs.c.lasting, jobs.c.created, jobs.c.id).limit(1).with_for_update()).first()
 

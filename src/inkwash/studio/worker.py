@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import re
+import shutil
 import sys
 import threading
 import time
@@ -154,7 +155,6 @@ class Worker:
 
     def run(self, job: Row[Any]) -> None:
         """The parts of the job that are not there yet: after a crash, those that are stay."""
-        self.store.check_disk()  # rather than make what cannot be kept
         if job.system not in systems() or job.verb not in systems()[job.system].verbs:
             raise UserError(f"there is no {job.system} {job.verb} here any more")
         verb = systems()[job.system].verbs[job.verb]
@@ -162,9 +162,12 @@ class Worker:
         try:
             for part, request in list(enumerate(request_of(verb, job.request).parts()))[job.part :]:
                 context.next_part(part)
+                self.store.check_disk()  # rather than make what cannot be kept
                 for number, result in enumerate(self.timed(resolve(verb.run)([request], context))):
                     if context.leaving in (None, "stop"):
                         self.keep(job, request, part, number, result)
+                    elif context.leaving == "pause" and result.model is not None:
+                        self.keep_so_far(job, request, result.model, context)
                 if context.leaving not in (None, "stop"):
                     return self.store.release(self.name)
                 if not self.store.advance(self.name, job):
@@ -190,7 +193,9 @@ class Worker:
             files = []
             for ending, path in result.files.items():
                 name = re.sub(r"[^\w.-]+", "-", ending if job.lasting else f"{request.stem()}{ending}")
-                content = stack.enter_context(self.store.files.staged(source_of(path, request), suffix_of(name)))
+                source = source_of(path, request)
+                staged = self.store.files.staged(source, suffix_of(name), link=not job.lasting)
+                content = stack.enter_context(staged)
                 files.append(NewFile(content, name[-200:]))
             new = NewResult(
                 part if job.parts > 1 else result.place,
@@ -199,11 +204,21 @@ class Worker:
                 json.loads(json.dumps(named(result.recipe, request), default=str)),
                 files,
                 result.model,
-                re.sub(r"[^\w.-]+", "-", request.stem()).strip(".-")[:60] or "model",
+                model_name(request),
             )
             if not self.store.add(self.name, job, part, number, new, self.catalogue.shared):
                 raise LeaseLost
         self.say(job, "result", place=part)
+
+    def keep_so_far(self, job: Row[Any], request: Request, folder: Path, context: JobContext) -> None:
+        """A copy of the model of a training that pauses, so that it can be used."""
+        copy = context.root / "so far"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        try:
+            self.store.add_model(self.name, job, copy, model_name(request), self.catalogue.shared)
+        except APIError as error:  # there is no room for it; the training can go on all the same
+            self.store.note(self.name, job.id, str(error))
 
     def send_heartbeats(self) -> None:
         """Renews the lease of the job at hand, in a thread of its own, as long as there are steps."""
@@ -231,6 +246,10 @@ def source_of(path: Path, request: Request) -> Path | bytes:
         recipe = json.loads(picture.info.get(KEY, "{}"))
         clean = [named(one, request) for one in recipe] if isinstance(recipe, list) else named(recipe, request)
         return path if clean == recipe else encode_png(picture, clean)
+
+
+def model_name(request: Request) -> str:
+    return re.sub(r"[^\w.-]+", "-", request.stem()).strip(".-")[:60] or "model"
 
 
 def title_of(request: Request, result: Result) -> str:

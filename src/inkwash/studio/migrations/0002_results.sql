@@ -57,8 +57,8 @@ create table files (
 );
 create index files_by_content on files (sha256);
 insert into results select
-  id, job_id, place, 0, place, user_id, 'pictures', 'generate', prompt, '{}', recipe, null, file_size(sha256, '.png'),
-  created, deleted from pictures;
+  id, job_id, place, 0, place, user_id, 'pictures', 'generate', prompt, '{}', recipe, null,
+  case when deleted is null then file_size(sha256, '.png') else 0 end, created, deleted from pictures;
 insert into files select
   id, 0, sha256, '.png', 'inkwash-' || substr(sha256, 1, 8) || '.png', 'image/png',
   file_size(sha256, '.png') from pictures;

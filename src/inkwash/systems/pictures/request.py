@@ -78,6 +78,8 @@ class Generate(Request):
         """A picture each, with the seeds that follow; a film is one."""
         if self.n == 1 or self.seed is None or self.to is not None:
             return [self]
+        if self.seed + self.n > 2**64:
+            raise UserError(f"seed = {self.seed}: choose a whole number from 0 to 2^64 - {self.n}")
         return [replace(self, n=1, seed=self.seed + place) for place in range(self.n)]
 
     def stem(self) -> str:
