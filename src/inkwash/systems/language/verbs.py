@@ -35,13 +35,11 @@ def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
             idle(request, ["guidance"], "without --source")
         if source is not None and not source.strip():
             raise UserError("source: no words in it")
-        name = request.model or ("e2e" if wanted.steered or request.fields else "e2e-masked")
+        name = request.writer()
         writer = context.model(name)
         if request.fields:
             yield Result(of, None, {}, {"text": writer.asked()})
             continue
-        if request.steps is not None and writer.info["engine"] == "next":
-            raise UserError(f"{name} writes one word after the other: leave out --steps")
         if source is not None and MEANING.match(source):
             source = said(meaning(source))
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed

@@ -51,6 +51,7 @@ class Config:
     `guidance_above`: only times t above it are guided; what is still open below are details, in which guidance would
     amplify mistakes (Kynkäänniemi et al. 2024, 2404.07724), and the network is called for one picture, not two.
     `base`: the model, a shipped one or a folder, whose other networks stand around this model's own U-Net.
+    `limits`: by option, what the model was not taught; see `systems.base.Limit`.
 
     Raises UserError for a name that does not exist, or a patch that does not divide the size.
     """
@@ -65,6 +66,7 @@ class Config:
     guidance: float = 3.0
     guidance_above: float = 0.0
     base: str = ""
+    limits: dict[str, Any] = field(default_factory=dict)
     system: str = "pictures"
 
     def __post_init__(self) -> None:

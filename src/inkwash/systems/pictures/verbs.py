@@ -14,10 +14,9 @@ from PIL import Image
 from inkwash.codecs.png import KEY, write_png
 from inkwash.errors import UserError
 from inkwash.systems import report
-from inkwash.systems.base import Context, Limit, Note, Preview, Progress, Result, told
+from inkwash.systems.base import Context, Note, Preview, Progress, Result, told
 from inkwash.systems.pictures import request as ask
 from inkwash.systems.pictures.data import image_grid
-from inkwash.systems.pictures.pipeline import SAMPLERS, TUNED, knows_opacity, part, read_config
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
 
@@ -28,21 +27,6 @@ TASKS = {
     "student": Task("inkwash.systems.pictures.train_student"),
     "text-encoder": Task("inkwash.systems.pictures.train_text_encoder", "text-encoder"),
 }
-
-
-def limits(folder: Path) -> dict[str, Limit]:
-    """What a model narrows: styles, opacity, learned tables; and what is usual with it."""
-    info = read_config(folder)
-    opacity = knows_opacity(part(folder, info, "vae"))
-    samplers = [*SAMPLERS, *([TUNED] if (folder / "tables.json").is_file() else [])]
-    return {
-        "style": Limit(tuple(info.styles)),
-        "transparent": Limit(absent=not opacity),
-        "sampler": Limit(tuple(samplers), default=info.sampler),
-        "steps": Limit(default=info.steps),
-        "guidance": Limit(default=info.guidance),
-        "size": Limit(default=info.size),
-    }
 
 
 def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]:
