@@ -187,7 +187,7 @@ def test_it_renews_its_lease_while_there_are_steps_and_not_when_it_hangs(store, 
 
 
 def counting(requests, context):
-    """A verb that lasts: it counts to five thousand in its folder, and goes on there."""
+    """A verb that lasts: it counts in its folder, and goes on there."""
     for request in requests:
         file, total = context.folder / "count", request.steps
         done = int(file.read_text()) if file.exists() else 0
@@ -206,7 +206,7 @@ def counting(requests, context):
 class Count(Request):
     """Count."""
 
-    steps: Annotated[int, Ge(1), Help("How far.")] = 5000
+    steps: Annotated[int, Ge(1), Help("How far.")] = 300
 
 
 @pytest.fixture
@@ -241,9 +241,9 @@ def test_a_training_makes_way_after_its_turn_and_goes_on_where_it_was(store, use
     assert store.count() == {"done": 2}
     started = [message["job"] for message in said if message["event"] == "started"]
     assert len(started) == 3 and started[0] == started[2] == long != started[1]
-    assert at == sorted(at) and at[-1] == 5000  # nothing was counted twice
+    assert at == sorted(at) and at[-1] == 300  # nothing was counted twice
     (result,) = store.results_of(long)
-    assert result.data == {"done": 5000} and store.job(long).notes == ["stopped after 5000"]
+    assert result.data == {"done": 300} and store.job(long).notes == ["stopped after 300"]
     assert [model.name for model in store.models(user)] == ["count"] and not (store.runs / long).exists()
 
 
@@ -275,7 +275,7 @@ def test_a_training_that_is_told_to_ends_at_its_next_checkpoint(store, user, how
         hand.step()
         (model,) = store.models(user)
         assert model.name == "count" and model.id != before and not (store.models_folder / before).exists()
-        assert json.loads((store.folder_of(model) / "system.json").read_text())["done"] == 5000
+        assert json.loads((store.folder_of(model) / "system.json").read_text())["done"] == 300
 
 
 @pytest.mark.usefixtures("counting_system")
@@ -367,3 +367,17 @@ def test_previews_of_a_masked_picture_keep_what_the_mask_keeps():
     emoji.generate("a blue fox", style="flat", **options)
     right = [np.asarray(picture)[:, 32:] for picture in seen]
     assert len(seen) == 3 and all(np.array_equal(part, np.asarray(before)[:, 32:]) for part in right)
+
+
+def test_what_is_likely_to_be_asked_for_is_loaded_before(store, user):
+    loaded = []
+    cache = ModelCache(lambda folder: loaded.append(folder.name) or Painter(), 1e12)
+    hand = Worker(store, Catalogue(store), cache, "w", lambda message: None)
+    hand.warm_up()
+    assert loaded == ["emoji"]
+    store.submit(user, asked()._replace(model="emoji-fast"))
+    hand.step(), hand.warm_up()
+    assert loaded == ["emoji", "emoji-fast"]
+    with store.writing() as tx:
+        tx.exec_driver_sql("update jobs set model = 'gone'")
+    hand.warm_up()

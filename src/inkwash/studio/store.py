@@ -206,6 +206,13 @@ class Store(Library):
             rows = tx.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status))
             return {status: count for status, count in rows}
 
+    def last_model(self) -> tuple[str, str] | None:
+        """The model of the newest job that is done and named one, and whose the job was."""
+        with self.reading() as tx:
+            query = select(jobs.c.model, jobs.c.user_id).where(jobs.c.status == "done", jobs.c.model.is_not(None))
+            row = tx.execute(query.order_by(jobs.c.created.desc()).limit(1)).first()
+        return None if row is None else (row.model, row.user_id)
+
     # what workers do
 
     def claim(self, worker: str) -> Row[Any] | None:

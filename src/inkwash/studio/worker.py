@@ -18,7 +18,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,16 @@ class Worker:
         self.job: str | None = None
         self.active = time.monotonic()  # when the last step was
         self.busy = 0.0  # seconds of the job in which its verb ran
+
+    def warm_up(self) -> None:
+        """Loads, before the first job, what is likely to be asked for: the model of the last job that was done, or
+        what the systems' first verbs take if none is named."""
+        last = self.store.last_model()
+        verbs = [next(iter(system.verbs.values())) for system in systems().values()]
+        usual = [options(verb.request)["model"].default for verb in verbs if "model" in options(verb.request)]
+        for name, user in [last] if last else [(name, "") for name in usual if isinstance(name, str)]:
+            with suppress(UserError, APIError):  # it is gone, or broken: who asks for it is told
+                self.models.get(self.catalogue.folder(name, user))
 
     def step(self) -> bool:
         """Runs the next job; False if there is none."""
@@ -296,6 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     for task in (worker.send_heartbeats, listen):
         threading.Thread(target=task, daemon=True).start()
+    worker.warm_up()
     tell({"event": "ready", **worker.state()})
     try:
         while not worker.over.is_set():
