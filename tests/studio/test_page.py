@@ -49,7 +49,7 @@ PASSWORD = "correct horse battery"
 EVIL = "<img src=x onerror=alert(1)> '\"$(id)`"
 TEXTS = {name: json.loads((PAGE / f"{name}.json").read_text(encoding="utf-8")) for name in ("en", "zh")}
 EN, ZH = TEXTS["en"], TEXTS["zh"]
-RING = 'task = "points"\n[fit]\nsteps = 400\nlearning_rate = 3e-3\nwarmup = 10\nema = 0.9\n'
+RING = 'task = "points"\n[fit]\nsteps = 400\nlearning_rate = 3e-3\nwarmup = 10\nema_decay = 0.9\n'
 FAST = {"model": "emoji-fast", "steps": 1, "size": 64}
 
 
