@@ -15,8 +15,8 @@ from inkwash.progress import Note, Preview, Progress
 from inkwash.systems.language import train as language
 from inkwash.systems.pictures import emoji_data, train_autoencoder, train_student, train_upsampler
 from inkwash.systems.pictures import train as pictures
-from inkwash.systems.pictures.upsampler import load_upsampler
 from inkwash.systems.pictures.pipeline import Config
+from inkwash.systems.pictures.upsampler import load_upsampler
 from inkwash.systems.series import train as series
 from inkwash.training.fit import Settings
 from tests.follower import Follower, in_parts

@@ -85,7 +85,8 @@ class JobContext:
         """LeaseLost for a job that was cancelled, or given to another."""
         self.worker.active = now = time.monotonic()
         if isinstance(event, Note):
-            self.store.note(self.worker.name, self.job.id, PATHS.sub("", event.text)[:500])
+            if self.leaving in (None, "stop"):  # else it only says that it was stopped
+                self.store.note(self.worker.name, self.job.id, PATHS.sub("", event.text)[:500])
         elif isinstance(event, Preview):
             picture = event.image.copy()
             picture.thumbnail((SIDE, SIDE))
@@ -93,7 +94,13 @@ class JobContext:
         elif now - self.last >= EVERY:
             self.last = now
             self.check()
-            self.say("progress", done=event.done, total=event.total, seconds_left=self.seconds_left(event, now))
+            self.say(
+                "progress",
+                done=event.done,
+                total=event.total,
+                text=event.text,
+                seconds_left=self.seconds_left(event, now),
+            )
 
     def check(self) -> None:
         over = self.worker.over.is_set() and not self.job.lasting  # which then ends at a checkpoint
