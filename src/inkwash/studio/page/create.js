@@ -7,7 +7,7 @@ import { findSystem, findVerb, load, loadModels, models, modelsOf, systems, take
 import { attempt, quietly, request, say } from "./server.js";
 
 const HOME = "pictures/generate"; // where the address names no other
-const FIRST = { n: 4 }; // what an option begins with here: results are compared beside each other
+const LEFT_OUT = { n: () => 4, size: (usual) => usual && Math.max(usual, 256) }; // what the page asks for by itself
 const PAUSE = 400; // milliseconds without a change, then the plan is asked for
 
 const form = document.getElementById("create");
@@ -62,7 +62,6 @@ function build(system, verb) {
   const controls = verb.fields.map((field) => control(field, isForemost(field)));
   const model = controls.find(({ field }) => field.name === "model");
   if (model) model.onDelete = removeModel;
-  for (const one of controls) if (!verb.lasting) one.value = FIRST[one.field.name];
   return { system, verb, controls, model, isForemost };
 }
 
@@ -94,12 +93,17 @@ function narrow() {
   const { verb, controls, model } = current;
   const chosen = models.find(({ name }) => name === model?.value);
   const limits = chosen?.limits?.[verb.name] ?? {};
-  for (const one of controls) one.narrow(limits[one.field.name] ?? {});
+  for (const one of controls) {
+    const limit = limits[one.field.name] ?? {};
+    const own = verb.lasting || limit.absent ? null : LEFT_OUT[one.field.name]?.(limit.default ?? one.field.default);
+    one.leftOut = own ?? undefined;
+    one.narrow(own ? { ...limit, default: own } : limit);
+  }
   askForPlan();
 }
 
 function values() {
-  const found = current.controls.map((one) => [one.field.name, one.value]);
+  const found = current.controls.map((one) => [one.field.name, one.value ?? one.leftOut]);
   return Object.fromEntries(found.filter(([, value]) => value !== undefined));
 }
 
@@ -164,9 +168,8 @@ function use({ system, verb, values = {}, text = "" }) {
   if (model) model.value = values.model;
   narrow();
   for (const one of controls) {
-    const { name } = one.field;
     mark(one, "");
-    if (one !== model && (name in values || !(name in FIRST))) one.value = values[name];
+    if (one !== model) one.value = values[one.field.name];
   }
   askForPlan();
   const isElsewhere = model && values.model && model.value !== values.model;
