@@ -58,8 +58,11 @@ function tell() {
 
 function isTelling(name, value) {
   const isEmpty = value === null || value === undefined || value === "" || value === false || value.length === 0;
-  return !isEmpty && inWords(value) !== result.title && name !== "system" && name !== "verb";
+  const isTitle = name === nameOfTitle() && inWords(value) === result.title;
+  return !isEmpty && !isTitle && name !== "system" && name !== "verb";
 }
+
+const nameOfTitle = () => findVerb(result.system, result.verb)?.fields.find(({ argument }) => argument)?.name;
 
 function wordsOf(name, value) {
   if (value === true) return t("result.yes");
