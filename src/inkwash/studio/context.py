@@ -29,7 +29,7 @@ class LeaseLost(Exception):
 
 
 class JobContext:
-    """The `Context` of a job.
+    """The `Context` of a job of a `Worker`.
 
     leaving   why the verb was told to stop: "stop", "pause", "turn" for others' work, "over" for the server's end
     """
