@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import inkwash.cli.record
 from inkwash.cli import main
 from inkwash.errors import UserError
+from inkwash.systems.report import Report
 from inkwash.training.fit import Settings
+from inkwash.weights.files import digest
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,15 @@ def test_the_whole_table(forecast, sales, tmp_path, capsys):
     assert main(["evaluate", model, "--data", str(sales), "-o", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "vector autoregression" in out and "chosen in training" in out
-    assert json.loads((tmp_path / "report.json").read_text())["windows"] == 10
+    report = Report.load(tmp_path / "report.json")
+    assert report.markdown() in out and {row["n"] for row in report.rows} == {10}
+    assert report.data == {"name": "sales.csv", "sha256": digest(sales)} and report.model["name"] == model
+    (minus,) = (r for r in report.rows if (r["forecast"], r["metric"]) == ("last value", "this model minus it"))
+    own, last = (
+        next(r["value"] for r in report.rows if (r["forecast"], r["metric"]) == (name, "crps_sum"))
+        for name in ("this model", "last value")
+    )
+    assert minus["value"] == pytest.approx(own - last) and minus["low"] < minus["value"] < minus["high"]
 
 
 def test_a_recipe_trains_the_same_model(sales, tmp_path):
@@ -148,9 +159,37 @@ def test_a_table_of_tables_replaces_no_file(forecast, sales, tmp_path, capsys):
     assert (tmp_path / "mine.csv").read_text() == "mine" and (tmp_path / "other.csv").exists()
 
 
+def test_a_table_of_forecasts_goes_on_where_it_was(forecast, sales, tmp_path, monkeypatch, capsys):
+    """Also if it was killed while the files of a row went to their places."""
+    (tmp_path / "rows.csv").write_text(f"data,seed,name\n{sales},1,one\n{sales},2,two\n")
+    command = ["--csv", str(tmp_path / "rows.csv"), "--model", str(forecast / "forecaster"), "--samples", "3"]
+    command = ["forecast", *command, "-o", str(tmp_path / "out")]
+    moved = inkwash.cli.record.moved
+
+    def killed(source, target):
+        if target.name == "two.png":
+            raise KeyboardInterrupt
+        return moved(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inkwash.cli.record.moved", killed)
+        assert main(command) == 130
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "one.csv", "one.png", "results.jsonl", "two.csv"
+    ]  # fmt: skip
+    before = {file: file.read_bytes() for file in (tmp_path / "out").glob("*.csv")}
+    for made in (1, 0):
+        assert main(command) == 0
+        assert f"{made} made, {2 - made} there already, 0 broken" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in before} == before and (tmp_path / "out" / "two.png").exists()
+    assert main([*command[:-4], "--samples", "4", *command[-2:]]) == 0  # another request: ours are replaced
+    assert "2 made, 0 there already, 0 broken" in capsys.readouterr().err
+    assert (tmp_path / "out" / "one.csv").read_bytes() != before[tmp_path / "out" / "one.csv"]
+
+
 def test_a_table_of_somebody_else_is_not_tuned_over(forecast, sales, tmp_path, capsys):
     (tmp_path / "tables.json").write_text("mine")
-    assert main(["tune", str(forecast / "forecaster"), str(sales), "-o", str(tmp_path)]) == 2
+    assert main(["tune", str(forecast / "forecaster"), "--data", str(sales), "-o", str(tmp_path)]) == 2
     assert "tables.json: this file is not inkwash's" in capsys.readouterr().err
     assert (tmp_path / "tables.json").read_text() == "mine"
 

@@ -7,13 +7,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
 
 import inkwash
 from inkwash.codecs import latents
+from inkwash.codecs.text import TextCodec
 from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.progress import Note, Preview, Progress
 from inkwash.systems.language import train as language
-from inkwash.systems.pictures import emoji_data, train_autoencoder, train_student, train_upsampler
+from inkwash.systems.pictures import (
+    emoji_data,
+    train_autoencoder,
+    train_student,
+    train_text_encoder,
+    train_upsampler,
+)
 from inkwash.systems.pictures import train as pictures
 from inkwash.systems.pictures.pipeline import Config
 from inkwash.systems.pictures.upsampler import load_upsampler
@@ -51,8 +61,8 @@ def stages(monkeypatch):
 
 
 def check(train, tmp_path, made, use, stop_after, stops):
-    """`train(folder, monitor)` leaves the same in `made` if it is stopped every few steps; after each of `stops` there
-    is a model, which can be used. What was heard of it."""
+    """`train(folder, monitor)` leaves the same in `made` if it is stopped every few steps; after each of `stops`
+    there is a model, which can be used. What was heard of it."""
     train(tmp_path / "whole", follower := Follower())
     found = []
     for step in in_parts(partial(train, tmp_path / "parts"), Follower(stop_after)):
@@ -131,6 +141,28 @@ def test_a_student_and_the_walks_of_its_teacher(emoji, tmp_path, monkeypatch):
         stops=[1, 2, 3, 4],  # whether to stop is asked before each of the three batches of walks, too
     )
     assert [(event.done, event.total) for event in follower.of(Progress)][:3] == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_a_text_encoder(tmp_path, monkeypatch):
+    """Taught by a table of vectors for letters."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "fox", "hat", *letters, *(f"##{letter}" for letter in letters)]
+    tokenizer = Tokenizer(WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    vectors = torch.randn(len(pieces), 8, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(train_text_encoder, "load_teacher", lambda _: (tokenizer, lambda ids: vectors[ids], vectors))
+    emoji = [train_text_encoder.Emoji(name, [name[:3]], "狐狸", ["狐"]) for name in ("red fox", "big hat")]
+    monkeypatch.setattr(train_text_encoder, "captions", lambda _: (emoji, []))
+    counts = train_text_encoder.Corpus(60, 20, 5, held_out=10, pairs=1000, chinese=0.4)
+    small = train_text_encoder.Network(4, 8, 1, 2)
+    recipe = train_text_encoder.Recipe("text-encoder", "none", tmp_path, counts, small, FIT)
+    check(
+        partial(train_text_encoder.train, recipe),
+        tmp_path,
+        "text-encoder",
+        lambda place: TextCodec.load(place).encode(["a fox"]),
+        stop_after=2,
+        stops=[2, 4],
+    )
 
 
 def test_a_forecaster_and_the_search_for_how_long_is_enough(tmp_path):

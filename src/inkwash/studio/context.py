@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Row
 
@@ -17,9 +17,6 @@ from inkwash.errors import UserError
 from inkwash.studio.files import lay
 from inkwash.studio.store import TURN
 from inkwash.systems.base import File, Note, Preview, Progress
-
-if TYPE_CHECKING:
-    from inkwash.studio.worker import Worker
 
 EVERY = 0.05  # seconds between two messages about progress, and two looks whether the job was cancelled
 LOOK = 0.5  # seconds between two looks whether a training shall make way
@@ -32,14 +29,14 @@ class LeaseLost(Exception):
 
 
 class JobContext:
-    """The `Context` of a job.
+    """The `Context` of a job of a `Worker`.
 
     leaving   why the verb was told to stop: "stop", "pause", "turn" for others' work, "over" for the server's end
     """
 
     precision = runtime = None
 
-    def __init__(self, worker: Worker, job: Row[Any]) -> None:
+    def __init__(self, worker: Any, job: Row[Any]) -> None:
         self.worker, self.store, self.job = worker, worker.store, job
         self.device, self.threads, self.previews = worker.device, worker.threads, job.previews
         self.root = self.store.runs / job.id

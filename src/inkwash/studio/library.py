@@ -98,8 +98,10 @@ class Library(Database):
             # names are words, too; contents stay named until the files are gone
             tx.execute(update(files).where(files.c.result_id == id).values(name=""))
             forget_words(tx, job)
-            contents = contents_in(tx, select(files.c.sha256, files.c.suffix).where(files.c.result_id == id))
-        self._drop(contents)  # only when that is certain: a crash between leaves files, which the next start removes
+            named = tx.execute(select(files.c.sha256, files.c.suffix).where(files.c.result_id == id)).all()
+        self._drop(
+            {(row.sha256, row.suffix) for row in named}
+        )  # only when that is certain: a crash between leaves files, which the next start removes
         return True
 
     def _drop(self, contents: Iterable[tuple[str, str]]) -> None:
@@ -301,10 +303,6 @@ def there() -> Any:
 def _names(table: Any, sha256: str, suffix: str | None = None) -> tuple[Any, ...]:
     """Of a row: it names this content."""
     return table.c.sha256 == sha256, True if suffix is None else table.c.suffix == suffix
-
-
-def contents_in(tx: Connection, query: Any) -> set[tuple[str, str]]:
-    return set(map(tuple, tx.execute(query)))
 
 
 def with_files(tx: Connection, rows: Iterable[Row[Any]]) -> list[Result]:

@@ -7,10 +7,10 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 from PIL import Image
@@ -24,10 +24,14 @@ from inkwash.errors import UserError, unknown
 from inkwash.systems.pictures.data import Source, framed, read_mask, read_picture, told
 from inkwash.systems.pictures.prompts import emphasise, piece_weights, weigh
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
-from inkwash.training.tune import Table, Task, load_table, teach, tune
+from inkwash.systems.tune import tuned
+from inkwash.training.tune import Task
 from inkwash.version import __version__
-from inkwash.weights.files import atomic, digest
+from inkwash.weights.files import digest
 from inkwash.weights.shipped import HERE, describe, locate, shipped
+
+if TYPE_CHECKING:
+    from inkwash.systems.report import Report
 
 SCHEDULES = {name: make for name, make in diffusion.SCHEDULES.items() if name != "betas"}  # of options with defaults
 OTHERS = {"unmask", "ddim_inversion", "repaint", "annealed_langevin"}  # for tokens, or for other grids
@@ -47,6 +51,7 @@ class Config:
     `guidance_above`: only times t above it are guided; what is still open below are details, in which guidance would
     amplify mistakes (Kynkäänniemi et al. 2024, 2404.07724), and the network is called for one picture, not two.
     `base`: the model, a shipped one or a folder, whose other networks stand around this model's own U-Net.
+    `limits`: by option, what the model was not taught; see `systems.base.Limit`.
 
     Raises UserError for a name that does not exist, or a patch that does not divide the size.
     """
@@ -61,6 +66,7 @@ class Config:
     guidance: float = 3.0
     guidance_above: float = 0.0
     base: str = ""
+    limits: dict[str, Any] = field(default_factory=dict)
     system: str = "pictures"
 
     def __post_init__(self) -> None:
@@ -413,8 +419,7 @@ class Pipeline:
         if walk is None:
             if start is not None:
                 raise UserError("sampler tuned: its times begin at noise alone; choose another with an image")
-            table = self.table(steps)
-            walk, grid = table.sampler(), diffusion.Grid(self.denoiser.process, table.times)
+            walk, grid = tuned(self.folder, self.hash, steps, self.denoiser.process)
         before = None
         if start is not None:
             before = np.concatenate([on_white(start.picture[None]), start.picture[None, ..., 3:]], axis=-1)
@@ -529,8 +534,8 @@ class Pipeline:
         steps: int | None = None,
         guidance: float | None = None,
         progress: Callable[[int, int], None] | None = None,
-    ) -> dict[str, Any]:
-        """The report of evaluate.py's protocol on the emoji data set in `data`, also written to `out`/report.json.
+    ) -> Report:
+        """The report of evaluate.py's protocol on the emoji data set in `data`; its pictures are written to `out`.
 
         size: the model's own, or that of its upsampler. Raises UserError for a model without words, and for data or
         a scoring network that is not there.
@@ -567,53 +572,28 @@ class Pipeline:
             progress=progress,
             sketch=None if self.sketched is None else sketch,
         )
-        report["model"] = {
+        how = {
             "name": self.name,
             "sha256": self.hash,
             "sampler": sampler or self.info.sampler,
-            "steps": self.info.steps if steps is None else steps,
+            "steps": steps or self.info.steps,
             "guidance": self.info.guidance if guidance is None else guidance,
             "size": size or self.info.size,
         }
-        with atomic(out / "report.json") as file:
-            file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        return report
+        return replace(report, model=how)
 
-    def tune(
-        self,
-        data: Path,
-        steps: Sequence[int],
-        *,
-        pictures: int = 48,
-        seed: int = 0,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> dict[str, Any]:
-        """Learns few-step tables for the sampler `tuned`, on prompts of the validation split of the emoji data set.
+    def problem(self, request: Any, data: Path | None) -> tuple[Task, diffusion.Grid]:
+        """What `tune` learns few steps for: prompts of the validation split of the emoji data set, in 100 steps.
 
-        They bring samples in few steps as near as they can to the model's own in 100 (`training.tune`). What comes
-        back is the content of tables.json: {"hash": of the weights, "tables": {steps: times, weights and the distance
-        to the teacher}}. Raises UserError for a model without words, and for data that are not there.
+        Raises UserError for a model without words, and for data that are not there.
         """
         from inkwash.systems.pictures import emoji_data
 
         if not self.has_words:
             raise UserError("a model without words cannot be tuned: only one trained on the emoji data can")
-        emoji = emoji_data.load(data)
+        emoji = emoji_data.load(data or emoji_data.FOLDER)
         held_out = np.flatnonzero(emoji.split == "validation")
-        rows = np.random.default_rng(seed).permutation(held_out)[:pictures]
-        task = self.task(emoji.name[rows].tolist(), emoji.style[rows].tolist(), range(seed, seed + len(rows)))
-        teacher = teach(task, diffusion.uniform(self.denoiser.process, 100), progress)
-        return {
-            "hash": self.hash,
-            "tables": {str(n): asdict(tune(task, teacher, n, progress=progress)) for n in steps},
-        }
-
-    def table(self, steps: int) -> Table:
-        """The learned table of so many steps, from tables.json beside the weights.
-
-        Raises UserError where there is none, and for one that was learned for other weights.
-        """
-        how = f"make one with `inkwash tune {self.name or 'MODEL'} --steps {steps}`"
-        if self.folder is None:
-            raise UserError("sampler tuned: save the model first, and tune it there")
-        return load_table(self.folder / "tables.json", self.hash, steps, how)
+        rows = np.random.default_rng(request.seed).permutation(held_out)[: request.samples]
+        seeds = range(request.seed, request.seed + len(rows))
+        task = self.task(emoji.name[rows].tolist(), emoji.style[rows].tolist(), seeds)
+        return task, diffusion.uniform(self.denoiser.process, 100)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, MaxLen
 
 from inkwash.errors import UserError
+from inkwash.systems import tune
 from inkwash.systems.base import File, Help, Media, Request, idle
 
 Named = Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.", argument=True)]
@@ -112,11 +113,8 @@ class Evaluate(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tune(Request):
+class Tune(tune.Tune):
     """Learn how to sample a model in few steps; then `generate --sampler tuned --steps 6`."""
 
     model: Named = "emoji"
     data: Data = None
-    steps: Annotated[tuple[int, ...], Ge(2), Le(50), Help("Steps of a table; again for more.")] = (6,)
-    pictures: Annotated[int, Ge(8), Le(1000), Help("Pictures to learn from.")] = 48
-    seed: Annotated[int, Ge(0), Le(2**64 - 1), Help("Of the choice of prompts and of the pictures.")] = 0

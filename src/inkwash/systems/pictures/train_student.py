@@ -32,6 +32,15 @@ from inkwash.weights.shipped import locate, shipped
 AT_ONCE = 64  # walks of the teacher in a batch
 
 
+# The guidance is in it already. What it says of a noisy picture is an end of a walk, no mean: only samplers that use
+# one answer at a time can do with that.
+LIMITS = {
+    "guidance": {"absent": True, "default": 1.0},
+    "negative": {"absent": True},
+    "sampler": {"choices": ["consistency", "ancestral", "ddim", "euler", "euler_ancestral"]},
+}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A recipe file of task "student".
@@ -67,7 +76,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pictures:
     walked = walks(recipe, teacher, prompts, styles, folder, monitor)
     student = Pictures(
         load_unet(locate(recipe.teacher) / "unet"),
-        replace(teacher.info, sampler=recipe.sampler, steps=recipe.few, guidance=1.0, base=base),
+        replace(teacher.info, sampler=recipe.sampler, steps=recipe.few, guidance=1.0, base=base, limits=LIMITS),
         teacher.text,
         vae=teacher.vae,
         sketch=teacher.sketch,
