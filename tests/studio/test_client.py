@@ -254,7 +254,7 @@ def test_generate_says_why_there_is_no_picture(client):
 
 def test_models(client, emoji):
     models = {model.name: model for model in client.models()}
-    assert models["emoji"].styles == emoji.info.styles
+    assert models["emoji"].styles == emoji.config.styles
     assert models["emoji"].sizes[0] == 64
 
 

@@ -24,7 +24,7 @@ from PIL import Image
 
 from inkwash.codecs.png import KEY, GeneratedImage
 from inkwash.errors import UserError
-from inkwash.systems.pictures.data import opened
+from inkwash.systems.pictures.data import load_image as opened
 from inkwash.version import __version__
 from inkwash.weights.files import atomic
 

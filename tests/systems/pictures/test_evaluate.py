@@ -102,13 +102,13 @@ def test_a_perfect_model_scores_as_the_real_pictures(tmp_path):
     assert "FID" not in text
 
 
-def test_a_sketch_is_measured_beside_the_pictures(tmp_path):
-    """A model that draws one grey for everything, and whose sketch is perfect."""
+def test_a_mean_is_measured_beside_the_pictures(tmp_path):
+    """A model that draws one grey for everything, and whose mean predictor is perfect."""
 
     def grey(prompts, style, seeds):
         return np.full((len(seeds), 64, 64, 3), 90, np.uint8)
 
-    report = run(grey, tmp_path, per_row=15, sketch=perfect)
+    report = run(grey, tmp_path, per_row=15, mean=perfect)
     for kind in ("training concepts", "held-out concepts", "held-out combinations"):
         assert row(report, "sketch alone", kind)["top1"]["rate"] == row(report, "real", kind)["top1"]["rate"] == 1
         assert row(report, "generated", kind)["top1"]["rate"] < 0.2

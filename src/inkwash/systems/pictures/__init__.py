@@ -19,7 +19,7 @@ SYSTEM = System(
         "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", LIMITS, lasting=True, out="out/evaluate"),
         "tune": Verb(request.Tune, f"{HERE}.verbs:tune", lasting=True, out="MODEL"),
     },
-    load=f"{HERE}.runtimes:load",
+    load=f"{HERE}.pipeline:Pipeline.load",
     command="generate",
     tasks=("pictures", "autoencoder", "upsampler", "student", "text-encoder"),
     makes=f"{HERE}:makes",

@@ -84,7 +84,7 @@ def evaluate(
     seed: int = 0,
     cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-    sketch: Generate | None = None,
+    mean: Generate | None = None,
 ) -> dict[str, Any]:
     """The report of the protocol above, fit for JSON; the sheet of nearest training pictures is written to
     `out`/nearest.png.
@@ -97,7 +97,7 @@ def evaluate(
     seed      draws the pairs; picture i of the run has the seed `seed` + i
     cache     folder for the features of the real pictures
     progress  is told (pictures generated, in all)
-    sketch    as `generate`, without diffusion
+    mean      as `generate`, without diffusion
     """
     kinds = {"training concepts": "train", "held-out concepts": split}
     if split == "test":
@@ -130,9 +130,9 @@ def evaluate(
     real = _real_features(white, checksum, cache)
     made = {kind: features(pictures[kind], SIZE) for kind in [*pairs, *chinese]}
     plain = {}
-    if sketch is not None:
+    if mean is not None:
         styles = {kind: data.style[chosen] for kind, chosen in pairs.items()}
-        drawn = _generate(sketch, {kind: prompts[kind] for kind in pairs}, styles, seed, None)
+        drawn = _generate(mean, {kind: prompts[kind] for kind in pairs}, styles, seed, None)
         plain = {kind: features(shown, SIZE) for kind, shown in drawn.items()}
     names, names_zh = _unit_names(encode, data.name), _unit_names(encode, data.name_zh)
 
