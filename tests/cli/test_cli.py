@@ -258,7 +258,7 @@ def test_nothing_that_is_not_ours_is_replaced(tiny_folder, tmp_path, monkeypatch
     (tmp_path / "rows.csv").write_text("prompt,name\na cat,cat\na dog,dog\n")
     capsys.readouterr()
     assert main(["generate", "--csv", "rows.csv", *model]) == 2 and (tmp_path / "dog.png").exists()
-    assert "rows.csv, line 2: cat.png: not a picture; move it away" in capsys.readouterr().err
+    assert "rows.csv, line 2: cat.png: it is there already; move it away" in capsys.readouterr().err
     assert main(["evaluate", str(tiny_folder), "-o", "."]) == 2
     assert "report.json: this file is not inkwash's" in capsys.readouterr().err
     (tmp_path / "report.json").unlink()

@@ -58,8 +58,12 @@ def test_rows_of_a_table_go_into_files_and_over_none(capsys, tmp_path):
     shown = capsys.readouterr().out.splitlines()
     kept = [(tmp_path / "out" / f"sentences-{seed}.txt").read_text().splitlines() for seed in (2, 3)]
     assert [len(lines) for lines in kept] == [1, 2] and [*kept[0], *kept[1]] == shown
+    assert main(command) == 0
+    assert "0 made, 2 there already, 0 broken" in capsys.readouterr().err
+    (tmp_path / "out" / "sentences-2.txt").write_text("mine")
     assert main(command) == 2
-    assert capsys.readouterr().err.count("it is there already; move it away") == 2
+    assert "line 2: " in (error := capsys.readouterr().err) and "sentences-2.txt: it is there already" in error
+    assert (tmp_path / "out" / "sentences-2.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

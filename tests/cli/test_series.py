@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import inkwash.cli.record
 from inkwash.cli import main
 from inkwash.errors import UserError
 from inkwash.training.fit import Settings
@@ -146,6 +147,34 @@ def test_a_table_of_tables_replaces_no_file(forecast, sales, tmp_path, capsys):
     assert main(["series", "impute", *command, "-o", str(tmp_path)]) == 2
     assert "line 2: " in (error := capsys.readouterr().err) and "mine.csv: it is there already" in error
     assert (tmp_path / "mine.csv").read_text() == "mine" and (tmp_path / "other.csv").exists()
+
+
+def test_a_table_of_forecasts_goes_on_where_it_was(forecast, sales, tmp_path, monkeypatch, capsys):
+    """Also if it was killed while the files of a row went to their places."""
+    (tmp_path / "rows.csv").write_text(f"data,seed,name\n{sales},1,one\n{sales},2,two\n")
+    command = ["--csv", str(tmp_path / "rows.csv"), "--model", str(forecast / "forecaster"), "--samples", "3"]
+    command = ["forecast", *command, "-o", str(tmp_path / "out")]
+    moved = inkwash.cli.record.moved
+
+    def killed(source, target):
+        if target.name == "two.png":
+            raise KeyboardInterrupt
+        return moved(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inkwash.cli.record.moved", killed)
+        assert main(command) == 130
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "one.csv", "one.png", "results.jsonl", "two.csv"
+    ]  # fmt: skip
+    before = {file: file.read_bytes() for file in (tmp_path / "out").glob("*.csv")}
+    for made in (1, 0):
+        assert main(command) == 0
+        assert f"{made} made, {2 - made} there already, 0 broken" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in before} == before and (tmp_path / "out" / "two.png").exists()
+    assert main([*command[:-4], "--samples", "4", *command[-2:]]) == 0  # another request: ours are replaced
+    assert "2 made, 0 there already, 0 broken" in capsys.readouterr().err
+    assert (tmp_path / "out" / "one.csv").read_bytes() != before[tmp_path / "out" / "one.csv"]
 
 
 def test_a_table_of_somebody_else_is_not_tuned_over(forecast, sales, tmp_path, capsys):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,15 +27,18 @@ def inkwash(tmp_path_factory):
     place = tmp_path_factory.mktemp("work")
     (place / "ring.toml").write_text(RECIPE)
 
-    def run(*arguments, code=0):
-        command = [sys.executable, "-m", "inkwash", *map(str, arguments)]
-        done = subprocess.run(
-            command, cwd=place, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
-        )
-        assert done.returncode == code, done.stderr
-        return done.stdout if code == 0 else done.stderr
+    def start(*arguments):
+        command, pipe = [sys.executable, "-m", "inkwash", *map(str, arguments)], subprocess.PIPE
+        environment = os.environ | {"PYTHONPATH": path}
+        return subprocess.Popen(command, cwd=place, env=environment, stdout=pipe, stderr=pipe, text=True)
 
-    run.place = place
+    def run(*arguments, code=0):
+        process = start(*arguments)
+        out, error = process.communicate()
+        assert process.returncode == code, error
+        return out if code == 0 else error
+
+    run.place, run.start = place, start
     return run
 
 
@@ -60,6 +65,60 @@ def test_a_training_by_its_recipe_goes_on_where_it_was(inkwash, model):
     before = (inkwash.place / model / "model.safetensors").read_bytes()
     assert inkwash("points", "train", "ring.toml").strip() == model
     assert (inkwash.place / model / "model.safetensors").read_bytes() == before
+
+
+def test_a_run_holds_to_its_recipe(inkwash, model):
+    """Once it is finished nothing is done; more steps train on; another recipe needs another folder."""
+    command = ["train", "ring.toml", "--out", "runs/short"]
+    inkwash(*command, "--steps", 5)
+    before = {file: file.stat().st_mtime_ns for file in (inkwash.place / "runs/short").rglob("*") if file.is_file()}
+    done = inkwash.start(*command, "--steps", 5, "--threads", 1)
+    assert done.communicate() == (
+        "runs/short/model\n",
+        "inkwash: runs/short/model is finished: more --steps train it on, another --out begins another run\n",
+    )
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    (inkwash.place / "wide.toml").write_text(RECIPE.replace("[fit]", "radius = 2.0\n[fit]\nseed = 1"))
+    says = "runs/short holds a finished run with fit.seed = 0, not 1, radius = 1.0, not 2.0: choose another folder"
+    assert says in inkwash("train", "wide.toml", "--out", "runs/short", code=2)
+    inkwash(*command)
+    weights = [inkwash.place / "runs" / name / "model/model.safetensors" for name in ("short", "ring")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_mistake_leaves_no_run_behind(inkwash):
+    (inkwash.place / "bad.toml").write_text(RECIPE.replace("steps = 400", "steps = 400\ndevice = 'warp'"))
+    assert "device 'warp' is not available" in inkwash("train", "bad.toml", code=2)
+    inkwash("train", "ring.toml", "--out", "runs/bad", "--steps", 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_training_that_is_stopped_or_killed_goes_on(inkwash, number):
+    """Its model is of use meanwhile; in the end it is the same as of a run that nothing befell."""
+    (inkwash.place / "long.toml").write_text(RECIPE.replace("400", "1200") + "checkpoint_minutes = 1e-3\n")
+    out = f"runs/{number.name}"
+    process = inkwash.start("train", "long.toml", "--out", out)
+    while len(list((inkwash.place / out).glob("checkpoints/*.json"))) < 2:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(number)
+    shown, said = process.communicate()
+    facts = json.loads((inkwash.place / out / "model/training.json").read_text())
+    assert 0 < facts["step"] < facts["steps"] == 1200
+    if number == signal.SIGKILL:
+        assert process.returncode == -number
+    else:
+        assert process.returncode == 128 + number and shown == f"{out}/model\n"
+        assert f"stopped after step {facts['step']} of 1200; the model so far can be used\n" in said
+        assert said.endswith("inkwash: run the same command to go on\n")
+        drawn = inkwash.start("scatter", "--model", f"{out}/model", "-o", out)
+        assert f"{out}/model is not finished: {facts['step']} of 1200 steps" in drawn.communicate()[1]
+        assert drawn.returncode == 0
+    assert inkwash("train", "long.toml", "--out", out) == f"{out}/model\n"
+    if not (inkwash.place / "runs/long").exists():
+        inkwash("train", "long.toml")
+    weights = [inkwash.place / folder / "model/model.safetensors" for folder in (out, "runs/long")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 def test_two_files_an_upload_and_the_same_again(inkwash, model):
@@ -106,8 +165,14 @@ def test_a_table_of_requests_goes_on_where_it_was(inkwash, model):
     first = inkwash(*command, code=2)
     assert "rows.csv, line 4: count = 0" in first and "2 made, 0 there already, 1 broken" in first
     assert sorted(path.name for path in (inkwash.place / "many").iterdir()) == [
-        "a.csv", "a.png", "points-1.csv", "points-1.png",
+        "a.csv", "a.png", "points-1.csv", "points-1.png", "results.jsonl",
     ]  # fmt: skip
+    assert "0 made, 2 there already, 1 broken" in inkwash(*command, code=2)
+    (inkwash.place / "many" / "a.csv").unlink()
+    with (inkwash.place / "many" / "results.jsonl").open("a") as lines:
+        lines.write('{"inkwash": "0.1.0", "name": "points-1", "req')  # a process that was killed
+    assert "1 made, 1 there already, 1 broken" in inkwash(*command, code=2)
+    assert (inkwash.place / "many" / "a.csv").is_file()
     assert "0 made, 2 there already, 1 broken" in inkwash(*command, code=2)
 
 

@@ -22,6 +22,7 @@ from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Console, Preview, Progress
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, Stopped, fit
+from tests.follower import Follower, in_parts
 
 QUICK = Settings(steps=12, batch_size=8, learning_rate=1e-2, warmup=4, ema_decay=0.9, checkpoint_minutes=0)
 DATA = torch.randn(40, 3, 6, 6, generator=torch.Generator().manual_seed(1))
@@ -32,23 +33,6 @@ def network():
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(0.2), nn.Conv2d(8, 3, 3, padding=1)
     )
-
-
-class Follower:
-    """Notes what it hears, and stops a training whenever so many steps more are done."""
-
-    def __init__(self, stop_after):
-        self.stop_after, self.asked, self.heard = stop_after, 0, []
-
-    def tell(self, event):
-        self.heard.append(event)
-
-    def stopped(self):
-        self.asked = self.asked + 1 if self.asked <= self.stop_after else 1
-        return self.asked > self.stop_after
-
-    def of(self, kind):
-        return [event for event in self.heard if isinstance(event, kind)]
 
 
 def picture(module, step):
@@ -221,13 +205,12 @@ def test_who_follows_a_training_hears_of_it_and_stops_it_anywhere(tmp_path):
     settings = replace(QUICK, checkpoint_minutes=60, preview_every=5)
     whole = run(tmp_path / "whole", settings)
     monitor = Follower(stop_after=3)
-    for done in (3, 6, 9):
-        with pytest.raises(Stopped, match=f"stopped after step {done} of 12"):
-            run(tmp_path / "parts", settings, preview=picture, monitor=monitor)
-    with pytest.raises(Stopped):  # nothing is done, nothing is lost
+    parts = in_parts(lambda it: run(tmp_path / "parts", settings, preview=picture, monitor=it), monitor)
+    assert list(parts) == [3, 6, 9]
+    assert same(run(tmp_path / "parts", settings), whole)
+    with pytest.raises(Stopped, match="stopped after step 0 of 12"):  # nothing is done
         run(tmp_path / "none", settings, monitor=Follower(stop_after=0))
     assert not (tmp_path / "none" / "checkpoints").exists()
-    assert same(run(tmp_path / "parts", settings, preview=picture, monitor=monitor), whole)
     assert [(event.done, event.total) for event in monitor.of(Progress)] == [(step, 12) for step in range(1, 13)]
     assert all(event.text.startswith("loss ") for event in monitor.of(Progress))
     assert [event.image.getpixel((0, 0))[0] for event in monitor.of(Preview)] == [5, 10, 12]

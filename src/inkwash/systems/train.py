@@ -67,7 +67,7 @@ def train(
         raise UserError(f"{made}: it is there, and no training here made it; choose another folder with --out")
     if run.is_finished(context.folder, asked) and so_far.exists():
         more = "more --steps train it on, " if recipe.fit.lr_decay == "none" else ""
-        context.tell(Note(f"{made} is finished: {more}another folder (--out) is for another run"))
+        context.tell(Note(f"{made} is finished: {more}another --out begins another run"))
     else:
         run.note(context.folder, asked, finished=False)
         try:

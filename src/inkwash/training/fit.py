@@ -104,7 +104,7 @@ class Stopped(Exception):
 
     def __init__(self, step: int, steps: int) -> None:
         super().__init__(f"stopped after step {step} of {steps}")
-        self.step = step
+        self.step, self.steps = step, steps
 
 
 def fit(

@@ -46,7 +46,12 @@ def test_one_step_of_the_student_comes_nearer_to_the_ends_of_the_walks_it_learne
 
 def test_a_student_shares_the_other_networks_of_its_teacher(taught, tmp_path):
     teacher, student, _ = taught
-    assert [path.name for path in student.folder.iterdir() if path.is_dir()] == ["unet"]
+    assert {path.name for path in student.folder.iterdir()} == {
+        "unet",
+        "system.json",
+        "model_index.json",
+        "training.json",
+    }
     for ours, theirs in ((student.vae, teacher.vae), (student.mean_predictor, teacher.mean_predictor)):
         assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
     assert student.hash != teacher.hash

@@ -1,0 +1,206 @@
+"""Each training is stopped on its way and goes on: the same bits, and a model of use at each stop."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+
+import inkwash
+from inkwash.codecs import latents
+from inkwash.codecs.text import TextCodec
+from inkwash.networks.autoencoder import load_autoencoder
+from inkwash.progress import Note, Preview, Progress
+from inkwash.systems.language import train as language
+from inkwash.systems.pictures import (
+    emoji_data,
+    train_autoencoder,
+    train_student,
+    train_text_encoder,
+    train_upsampler,
+)
+from inkwash.systems.pictures import train as pictures
+from inkwash.systems.pictures.pipeline import Config
+from inkwash.systems.pictures.upsampler import load_upsampler
+from inkwash.systems.series import train as series
+from inkwash.training.fit import Settings
+from tests.follower import Follower, in_parts
+from tests.models import tiny, tiny_autoencoder
+from tests.systems.pictures.test_stages import discs
+from tests.systems.pictures.test_train import red_discs
+
+FIT = Settings(steps=5, batch_size=4, warmup=1, preview_every=2)
+NETWORK = {
+    "block_out_channels": [8, 8],
+    "down_block_types": ["DownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "UpBlock2D"],
+    "mid_block_type": "UNetMidBlock2D",
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+}
+SMALL = np.zeros((2, 16, 16, 4), np.uint8)
+
+
+@pytest.fixture
+def emoji(monkeypatch):
+    """The data set, in small: red discs, or for two sizes discs of many colours."""
+    monkeypatch.setattr(emoji_data, "load", lambda *_, **__: red_discs())
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    monkeypatch.setattr(emoji_data, "load", lambda _, size=64: discs({64: 16, 256: 64}[size]))
+    for module in (train_autoencoder, train_upsampler):
+        monkeypatch.setattr(module, "features", lambda p: p[:, ::8, ::8, :3].reshape(len(p), -1) / 255.0)
+    monkeypatch.setattr(train_upsampler, "load_autoencoder", lambda _: tiny_autoencoder())
+
+
+def check(train, tmp_path, made, use, stop_after, stops):
+    """`train(folder, monitor)` leaves the same in `made` if it is stopped every few steps; after each of `stops`
+    there is a model, which can be used. What was heard of it."""
+    train(tmp_path / "whole", follower := Follower())
+    found = []
+    for step in in_parts(partial(train, tmp_path / "parts"), Follower(stop_after)):
+        model = tmp_path / "parts" / made
+        if model.exists():
+            use(model)
+            found.append(step)
+            assert json.loads((model / "training.json").read_text())["step"] == step
+    assert found == stops
+    whole, parts = (contents(tmp_path / name / made) for name in ("whole", "parts"))
+    assert whole == parts and len(whole) > 2
+    use(tmp_path / "parts" / made)
+    assert follower.of(Progress)
+    return follower
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_pictures_with_words_and_a_sketch(emoji, tmp_path):
+    sketch = pictures.SketchPlan(Settings(steps=3, batch_size=4, warmup=1), hidden=8)
+    recipe = pictures.Recipe(
+        "pictures", tmp_path, FIT, NETWORK, sketch=sketch, recolour=0.5, model=Config(size=16, steps=2)
+    )
+    follower = check(
+        partial(pictures.train, recipe),
+        tmp_path,
+        "model",
+        lambda model: inkwash.load(model).generate("a cat", seed=1),
+        stop_after=2,
+        stops=[1, 3],  # before these, twice in a sketch
+    )
+    assert [event.image.size for event in follower.of(Preview)] == [(2 * 18, 8 * 18)] * 3
+    assert [event.total for event in follower.of(Progress)] == [3] * 3 + [2] * 2 + [5] * 5
+
+
+def test_an_autoencoder(stages, tmp_path):
+    network = {"in_channels": 16, "out_channels": 16, "block_out_channels": [8], "layers_per_block": 1}
+    network |= {"latent_channels": 8, "norm_num_groups": 4, "mid_block_add_attention": False}
+    recipe = train_autoencoder.Recipe("autoencoder", tmp_path, network, FIT)
+    follower = check(
+        partial(train_autoencoder.train, recipe),
+        tmp_path,
+        "vae",
+        lambda vae: latents.encode(load_autoencoder(vae), SMALL),
+        stop_after=2,
+        stops=[2, 4],
+    )
+    assert len(follower.of(Preview)) == 3
+
+
+def test_an_upsampler(stages, tmp_path):
+    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, NETWORK, FIT, cutting=8)
+    follower = check(
+        partial(train_upsampler.train, recipe),
+        tmp_path,
+        "upsampler",
+        lambda place: load_upsampler(place).sample(SMALL, range(2)),
+        stop_after=2,
+        stops=[2, 4],
+    )
+    assert len(follower.of(Preview)) == 3
+
+
+def test_a_student_and_the_walks_of_its_teacher(emoji, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_student, "AT_ONCE", 2)
+    tiny(latent=True, sketch=True, parametrization="flow", guidance=2.0).save(tmp_path / "teacher")
+    recipe = train_student.Recipe("student", tmp_path, str(tmp_path / "teacher"), 5, FIT, steps=3, few=1)
+    follower = check(
+        partial(train_student.train, recipe),
+        tmp_path,
+        "model",
+        lambda model: inkwash.load(model).generate("a cat", seed=1),
+        stop_after=4,
+        stops=[1, 2, 3, 4],  # whether to stop is asked before each of the three batches of walks, too
+    )
+    assert [(event.done, event.total) for event in follower.of(Progress)][:3] == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_a_text_encoder(tmp_path, monkeypatch):
+    """Taught by a table of vectors for letters."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "fox", "hat", *letters, *(f"##{letter}" for letter in letters)]
+    tokenizer = Tokenizer(WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    vectors = torch.randn(len(pieces), 8, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(train_text_encoder, "load_teacher", lambda _: (tokenizer, lambda ids: vectors[ids], vectors))
+    emoji = [train_text_encoder.Emoji(name, [name[:3]], "狐狸", ["狐"]) for name in ("red fox", "big hat")]
+    monkeypatch.setattr(train_text_encoder, "captions", lambda _: (emoji, []))
+    counts = train_text_encoder.Corpus(60, 20, 5, held_out=10, pairs=1000, chinese=0.4)
+    small = train_text_encoder.Network(4, 8, 1, 2)
+    recipe = train_text_encoder.Recipe("text-encoder", "none", tmp_path, counts, small, FIT)
+    check(
+        partial(train_text_encoder.train, recipe),
+        tmp_path,
+        "text-encoder",
+        lambda place: TextCodec.load(place).encode(["a fox"]),
+        stop_after=2,
+        stops=[2, 4],
+    )
+
+
+def test_a_forecaster_and_the_search_for_how_long_is_enough(tmp_path):
+    values = np.random.default_rng(0).normal(size=(120, 2)).cumsum(0)
+    table = pd.DataFrame(values, pd.date_range("2024-01-01", periods=120), ["tea", "coffee"])
+    table.rename_axis("day").reset_index().to_csv(tmp_path / "t.csv", index=False)
+    settings = Settings(steps=110, batch_size=4, warmup=1, ema_decay=0.9)
+    recipe = series.Recipe("series", tmp_path / "t.csv", 3, settings, context=6, lags=[1])
+    follower = check(
+        partial(series.train, recipe),
+        tmp_path,
+        "model",
+        lambda model: inkwash.load(model).forecast(table, samples=2, steps=2),
+        stop_after=40,
+        stops=[40, 80, 20],  # the last one after the search
+    )
+    assert [event.text.split(":")[0] for event in follower.of(Note) if "not learned" in event.text] == [
+        "50 steps", "100 steps"
+    ]  # fmt: skip
+
+
+def test_a_writer_and_its_reader(tmp_path):
+    sentences = {"The cat sat on the mat.": "calm", "A dog ran in the park!": "wild", "Run!": "wild"}
+    file = tmp_path / "toy.csv"
+    file.write_text("text,mood\n" + "".join(f"{text},{mood}\n" for text, mood in 12 * [*sentences.items()]))
+    recipe = language.Recipe(
+        "language", file, FIT, "vectors", True, 10, 0, at_least=1, width=16, layers=1, heads=2, reader_steps=4
+    )
+    follower = check(
+        partial(language.train, recipe),
+        tmp_path,
+        "model",
+        lambda model: inkwash.load(model).write(1, seed=1, steps=2),
+        stop_after=2,
+        stops=[2, 4, 1, 3],  # of the writer, then of its reader
+    )
+    assert [event.total for event in follower.of(Progress)] == [5] * 5 + [4] * 4
+    samples = [event.text for event in follower.of(Note) if event.text.startswith("step ")]
+    assert [text.split(":")[0] for text in samples] == ["step 2", "step 4", "step 5"]
+    assert all(text.count(" / ") == 2 for text in samples)
+    assert inkwash.load(tmp_path / "parts" / "model").reading.fields == {"mood": ["", "calm", "wild"]}
