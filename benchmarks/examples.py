@@ -40,12 +40,14 @@ def main() -> None:
         with TemporaryDirectory() as folder:
             end = len(series.values) - horizon
             forecaster = fit_forecaster(series.before(end), horizon, folder)
-        found = forecaster.backtest(series, 1).table()
+        scores = pd.DataFrame(forecaster.backtest(series, 1).rows).pivot(
+            index="forecast", columns="metric", values="value"
+        )
         forecast = forecaster.forecast(series.before(end))
         truth = series.values.iloc[end:]
         forecast.plot(DOCS / f"forecast-{name}.png", series.values.iloc[:end], truth)
-        report[name] = {"horizon": horizon, "walk": forecaster.info.walk, "scores": found.round(5).to_dict("index")}
-        print(name, found, sep="\n")
+        report[name] = {"horizon": horizon, "walk": forecaster.info.walk, "scores": scores.round(5).to_dict("index")}
+        print(name, scores, sep="\n")
     with atomic(DOCS / "results" / "forecast-examples.json") as file:
         file.write_text(json.dumps(report, indent=1) + "\n")
 

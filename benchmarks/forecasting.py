@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from inkwash.systems.report import Row
 from inkwash.systems.series import baselines, metrics, simulate, transforms
 from inkwash.systems.series.data import Series, rolling
 from inkwash.systems.series.evaluate import compared, deep_ar, simple, truths
@@ -98,7 +99,7 @@ def exchange(report: Report, place: str, series: Series, ends: list[int], horizo
     report.save()
 
 
-def against(report: Report, place: str, truth: np.ndarray, seeds: list[int]) -> dict[str, Any]:
+def against(report: Report, place: str, truth: np.ndarray, seeds: list[int]) -> list[Row]:
     """The improved mode against each rival, by the scores of the windows, each the mean over the seeds."""
 
     def by_window(name: str, row: int | None = None) -> np.ndarray:
@@ -111,7 +112,7 @@ def against(report: Report, place: str, truth: np.ndarray, seeds: list[int]) -> 
     own = by_window("improved")
     names = report.facts[f"{place}, simple"][str(seeds[0])]["names"]
     rivals = {name: by_window("simple", row) for row, name in enumerate(names)}
-    return {name: compared(own, scores) for name, scores in rivals.items()}
+    return [row for name, scores in rivals.items() for row in compared(own, scores, forecast=name)]
 
 
 def table(facts: dict[str, Any]) -> str:
@@ -128,12 +129,14 @@ def table(facts: dict[str, Any]) -> str:
             rows = {f"**TimeGrad, {mode}**": scores_of(facts[f"{place}, {mode}"])} | rows
         lines += ["", f"Exchange rates, {place}:", ""]
         lines += ["| forecast | CRPS_sum | CRPS | ND_sum | seeds | improved minus it | won | p |", "|" + "---|" * 8]
+        against = facts[f"{place}, improved against"]
         for name, found in rows.items():
-            rival = facts[f"{place}, improved against"].get(name)
-            gap = "| | |"
+            gap, rival = "| | |", {row["metric"]: row for row in against if row["forecast"] == name}
             if rival:
-                gap = f"{1e5 * rival['difference']:+.0f} ± {1e5 * rival['standard_error']:.0f} | {rival['won']:.0%}"
-                gap += f" | {rival['p_student']:.2g} / {rival['p_wilcoxon']:.2g} |"
+                minus, won, *p = rival.values()
+                low, mean, high = (1e5 * minus[end] for end in ("low", "value", "high"))
+                gap = f"{mean:+.0f} [{low:+.0f}, {high:+.0f}] | {won['value']:.0%} | "
+                gap += f"{p[0]['value']:.2g} / {p[1]['value']:.2g} |"
             cells = " | ".join(spread([row[key] for row in found]) for key in ("crps_sum", "crps", "nd_sum"))
             lines.append(f"| {name} | {cells} | {len(found)} | {gap}")
     lines += ["", "Simulated sets, CRPS_sum (in brackets: how much above that of the law itself):", ""]

@@ -1,7 +1,7 @@
 """Controlled sentences: the two diffusion engines beside a plain autoregressive model with best-of-50.
 
     pip install '.[language]'
-    inkwash train recipes/e2e-next.toml --data e2e_trainset.csv.gz
+    inkwash train e2e-next --data e2e_trainset.csv.gz
     python benchmarks/language.py --data e2e_devset.csv.gz --rival runs/e2e-next/model
 
 Each column may be measured by itself (--column), and the report keeps the others. With --paper, the folder of a
@@ -11,29 +11,34 @@ model by recipes/e2e-paper.toml, the fluency of Diffusion-LM as published is mea
 import argparse
 import json
 import time
+from dataclasses import asdict, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from inkwash.systems.language.controls import Wish
 from inkwash.systems.language.data import read_corpus
-from inkwash.systems.language.evaluate import Judge, best_of, evaluate, paper, spoken, successes, surprised
+from inkwash.systems.language.evaluate import GAP, OURS, Judge, best_of, evaluate, spoken
 from inkwash.systems.language.evaluate import facts as facts_of
 from inkwash.systems.language.model import Writer
 from inkwash.systems.language.vocabulary import join
+from inkwash.systems.report import Report, number, table
 from inkwash.weights.files import atomic
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "language.json"
 COLUMNS = ("e2e", "e2e-masked", "autoregressive, best of 50")
 
 
-def measured(column: str, data: Path, rival: Path | None) -> dict:
+def measured(column: str, data: Path, rival: Path | None) -> Report:
     """The report of one column."""
     if column != COLUMNS[2]:
         return evaluate(Writer.load(column), data)
     writer, other = Writer.load(COLUMNS[0]), Writer.load(rival)
-    report = evaluate(writer, data, draw=best_of(other, writer, 50))
-    report["model"] = facts_of(other)
-    report["meanings"] = spoken(other, read_corpus(data), 100, None)
-    return report
+    found = evaluate(writer, data, draw=best_of(other, writer, 50))
+    rows, examples = spoken(other, read_corpus(data), 100, None)
+    return replace(
+        found, model=found.model | facts_of(other), rows=found.rows + rows, examples=found.examples + examples
+    )
 
 
 def published(folder: Path) -> dict:
@@ -49,47 +54,33 @@ def published(folder: Path) -> dict:
     }
 
 
-def table(facts: dict) -> str:
-    """The report as Markdown."""
-    columns = [name for name in COLUMNS if name in facts]
-    some = facts[columns[0]]
-    lines = [
-        f"Human sentences: {some['human']:.2f} nats a word; their words shuffled: {some['shuffled']:.2f}.",
-        "",
-        "| asked | paper | " + " | ".join(f"{name}: success | surprise" for name in columns) + " |",
-        "|---|---|" + "---|---|" * len(columns),
-    ]
-    for kind in some["rows"]:
-        rows = [facts[name]["rows"][kind] for name in columns]
-        cells = " | ".join(f"{successes(row)} | {surprised(row)}" for row in rows)
-        lines.append(f"| {kind} | {paper(kind)} | {cells} |")
-    cells = " | ".join(
-        f"{sum(r['cpu_seconds_each'] for r in facts[n]['rows'].values()) / len(some['rows']):.2f} |" for n in columns
-    )
-    lines.append(f"| CPU seconds a sentence | | {cells} |")
-    lines += ["", "| made | of | " + " | ".join(f"{name}: BLEU | ROUGE-L" for name in columns) + " |"]
-    lines.append("|---|---|" + "---|---|" * len(columns))
-    for name, of in (("the middle third of a sentence", "infilling"), ("a sentence for a meaning", "meanings")):
-        for which in ("one", "least risk"):
-            parts = [facts[column][of][which] for column in columns]
-            cells = " | ".join(f"{part['BLEU']:.1f} | {part['ROUGE-L']:.1f}" for part in parts)
-            lines.append(f"| {name} | {which} | {cells} |")
-    return "\n".join(lines)
+def compare(facts: dict) -> str:
+    """The reports as Markdown, a column for each model and for the paper."""
+    rows = []
+    for name in COLUMNS:
+        for row in facts[name]["rows"]:
+            source = name if row["source"] == OURS else row["source"]
+            label = {"metric": f"{source}: {row['metric']}", "n": None}
+            rows.append({key: value for key, value in row.items() if key != "source"} | label)
+    metrics = (("success",), ("surprise",), ("BLEU", "ROUGE-L"))
+    chosen = [[row for row in rows if row["metric"].rpartition(": ")[2] in of and "asked" in row] for of in metrics]
+    seconds = ", ".join(f"{name} {number(sum(facts[name]['cpu_seconds'].values()))}" for name in COLUMNS)
+    people = [f"{row['source']} {row['value']:.2f}" for row in facts[COLUMNS[0]]["rows"] if "asked" not in row]
+    lines = [f"Surprise, nats a word: {'; '.join(people)}.", f"CPU seconds for all of them: {seconds}."]
+    return "\n\n".join([*map(table, chosen), "\n".join(lines)])
 
 
 def samples(report: dict, count: int = 3) -> str:
     """The first sentences of a column, unchosen, as Markdown; in brackets how well each keeps to what was asked."""
     lines = ["| asked | written |", "|---|---|"]
-    for kind, rows in report["examples"].items():
-        for row in rows[: count if kind != "none" else 0]:
-            kept = ", ".join(f"{100 * row[name]:.0f} %" for name in row if name not in ("asked", "text"))
-            lines.append(f"| {row['asked']} | {row['text']} ({kept}) |")
-    for row in report["infilling"]["examples"][:count]:
-        lines.append(f"| instead of *{row['hidden']}* | {row['with']} |")
-    for row in report["meanings"]["examples"][:count]:
-        lines.append(f"| {row['meaning'].replace(' | ', ', ')} | {row['text']} |")
-    free = " ".join(f"*{row['text']}*" for row in report["examples"]["none"][: 2 * count])
-    return "\n".join([*lines, "", f"Nothing asked: {free}"])
+    found = {of: list(rows) for of, rows in groupby(report["examples"], itemgetter("of"))}
+    free = [f"*{row['text']}*" for row in found.pop("none")[: 2 * count]]
+    for of, rows in found.items():
+        for row in rows[:count]:
+            kept = ", ".join(f"{100 * value:.0f} %" for value in row.values() if isinstance(value, float))
+            asked = f"instead of *{row['asked']}*" if of == GAP else row["asked"].replace(" | ", ", ")
+            lines.append(f"| {asked} | {row['text']}{f' ({kept})' if kept else ''} |")
+    return "\n".join([*lines, "", f"Nothing asked: {' '.join(free)}"])
 
 
 def keep(column: str, found: dict) -> dict:
@@ -115,5 +106,5 @@ if __name__ == "__main__":
         if given.data is None or (COLUMNS[2] in wanted and given.rival is None):
             parser.error("--data and, for the autoregressive model, --rival are needed")
         for column in wanted:
-            facts = keep(column, measured(column, given.data, given.rival))
-        print(table(facts), samples(facts[COLUMNS[0]]), sep="\n\n")
+            facts = keep(column, asdict(measured(column, given.data, given.rival)))
+        print(compare(facts), samples(facts[COLUMNS[0]]), sep="\n\n")

@@ -23,9 +23,10 @@ import inkwash
 from inkwash.codecs.pixels import on_white
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.emoji_data import Emoji
-from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, wilson_interval
+from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance
 from inkwash.systems.pictures.model import SAMPLERS
 from inkwash.systems.pictures.pipeline import Pipeline
+from inkwash.systems.report import wilson
 from inkwash.weights.files import atomic
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "solvers.json"
@@ -58,7 +59,7 @@ def cell(
         ranks.append(concept_rank(x, data.concept[own], real[others], data.concept[others]))
     true = np.concatenate([real[rows[data.style[rows] == style]] for style in np.unique(data.style)])
     hits, n = int((np.concatenate(ranks) <= 10).sum()), len(rows)
-    low, high = wilson_interval(hits, n)
+    low, high = wilson(hits, n)
     distance = frechet_distance(np.concatenate(drawn), true)
     return {"n": n, "top10": {"rate": hits / n, "low": low, "high": high}, "frechet_distance": distance}
 

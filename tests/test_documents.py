@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from inkwash.cli import application, main
+from inkwash.systems.report import Report, tables
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/inkwash/weights/*/card.md")])
@@ -76,14 +77,13 @@ def test_the_tables_of_orders_are_those_of_their_report():
 def test_the_figures_of_the_emoji_page_are_those_of_their_reports():
     """And the evaluations are of the shipped weights."""
     import inkwash
-    from inkwash.systems.pictures.evaluate import table
 
     page, results, shipped = read("docs/emoji.md"), ROOT / "docs" / "results", inkwash.load("emoji").hash
     for name in ("emoji.json", "emoji-256.json"):
-        report = json.loads((results / name).read_text(encoding="utf-8"))
-        rows = [line for line in table(report).splitlines() if line.startswith("|") and "| all |" in line]
-        assert len(rows) == 14 and all(row in page for row in rows)
-        assert report["model"]["sha256"] == shipped
+        report = Report.load(results / name)
+        shown = tables(row for row in report.rows if "all" in (row.get("style"), row.get("colour")))
+        assert len(shown) == 4 and all(table in page for table in shown)
+        assert report.model["sha256"] == shipped
     choice = runpy.run_path(str(ROOT / "benchmarks" / "choice.py"))
     rows = json.loads(choice["RESULT"].read_text(encoding="utf-8"))["rows"]
     assert choice["table"](rows) in page
@@ -113,15 +113,14 @@ def test_the_tables_of_exact_cases_and_of_tuning_are_those_of_their_reports():
 def test_the_figures_of_the_forecasting_page_are_those_of_their_reports():
     """And the evaluation of the shipped forecaster is of its weights."""
     import inkwash
-    from inkwash.systems.series.evaluate import table
 
     page, results = read("docs/forecasting.md"), ROOT / "docs" / "results"
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "forecasting.py"))
     facts = json.loads((results / "forecasting.json").read_text(encoding="utf-8"))
     assert benchmark["table"](facts).strip() in page
-    report = json.loads((results / "exchange.json").read_text(encoding="utf-8"))
-    assert table(report) in read("src/inkwash/weights/exchange/card.md")
-    assert report["sha256"] == inkwash.load("exchange").hash
+    report = Report.load(results / "exchange.json")
+    assert report.markdown() in read("src/inkwash/weights/exchange/card.md")
+    assert report.model["sha256"] == inkwash.load("exchange").hash
     examples = json.loads((results / "forecast-examples.json").read_text(encoding="utf-8"))
     for name, facts in examples.items():
         assert f"| {name} | " in page
@@ -133,17 +132,16 @@ def test_the_figures_of_the_forecasting_page_are_those_of_their_reports():
 def test_the_figures_of_the_language_page_are_those_of_their_report():
     """And the evaluations are of the shipped weights."""
     import inkwash
-    from inkwash.systems.language.evaluate import table
 
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "language.py"))
     facts = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
-    assert benchmark["table"](facts) in read("docs/language.md")
+    assert benchmark["compare"](facts) in read("docs/language.md")
     assert benchmark["samples"](facts["e2e"]) in read("docs/language.md")
     assert f"surprise of {facts['as published']['surprise']:.2f} nats" in read("docs/language.md")
     for name in ("e2e", "e2e-masked"):
         assert facts[name]["model"]["sha256"] == inkwash.load(name).hash
-        assert facts[name]["judge"] == inkwash.load("e2e-judge").hash
-        assert table(facts[name]) in read(f"src/inkwash/weights/{name}/card.md")
+        assert facts[name]["model"]["judge"] == inkwash.load("e2e-judge").hash
+        assert Report(**facts[name]).markdown() in read(f"src/inkwash/weights/{name}/card.md")
 
 
 def test_the_figures_of_the_studio_page_are_those_of_its_report():

@@ -212,11 +212,12 @@ def test_tune_then_generate_in_few_steps(tmp_path, monkeypatch, capsys):
     ]
 
     assert main([*draw, "--steps", "4"]) == 2
-    assert f"make one with `inkwash tune {folder} --steps 4`" in capsys.readouterr().err
-    assert main(["tune", str(folder), "--steps", "3", "--steps", "4", "--pictures", "8"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines[:2]] == ["3 steps", "4 steps"]
-    assert lines[2] == str(folder / "tables.json")
+    assert f"make one: inkwash tune {folder} --steps 4" in capsys.readouterr().err
+    assert main(["tune", str(folder), "--steps", "3", "--steps", "4", "--samples", "8"]) == 0
+    *_, three, plain, tuned, file = capsys.readouterr().out.splitlines()
+    assert three.startswith("| 3 | tuned | 4 |") and file == str(folder / "tables.json")
+    before, after = (float(line.split("|")[-2]) for line in (plain, tuned))
+    assert "the best untuned" in plain and after < before
 
     assert main([*draw, "--steps", "4"]) == 0
     picture = capsys.readouterr().out.strip()
@@ -264,8 +265,7 @@ def test_nothing_that_is_not_ours_is_replaced(tiny_folder, tmp_path, monkeypatch
     (tmp_path / "report.json").unlink()
     assert main(["evaluate", str(tiny_folder), "-o", "."]) == 2
     assert "nearest.png: this file would be lost" in capsys.readouterr().err
-    recipe = Path(inkwash.__file__).parents[2] / "recipes" / "autoencoder.toml"
-    assert main(["train", str(recipe), "--data", ".", "--out", "."]) == 2
+    assert main(["train", "autoencoder", "--data", ".", "--out", "."]) == 2
     assert "vae: it is there, and no training here made it" in capsys.readouterr().err
     for name in ("fox-again.png", "cat.png", "nearest.png", "vae/config.json"):
         assert (tmp_path / name).read_text() == "mine"

@@ -228,20 +228,25 @@ def meanings(tmp_path_factory):
 @pytest.mark.parametrize("name", ["e2e", "e2e-masked"])
 def test_the_whole_table_of_a_shipped_model(name, meanings):
     import inkwash
-    from inkwash.systems.language.evaluate import best_of, table
+    from inkwash.systems.language.evaluate import OURS, best_of
 
     writer = inkwash.load(name)
     report = writer.evaluate(meanings, targets=2, samples=2, steps=6, meanings=2)
-    assert report["human"] < 3 < report["shuffled"]
+    found = {(row["metric"], row["source"], row.get("asked"), row.get("part")): row for row in report.rows}
+    human, shuffled = (value for key, value in found.items() if key[1].startswith("people"))
+    assert human["value"] < 3 < shuffled["value"]
     kinds = ["none", "semantic", "length", "parts of speech", "tree", "span"]
     kinds += ["semantic + parts of speech", "semantic + tree", "semantic + length"]
-    assert sorted(report["rows"]) == sorted(kinds)
-    assert report["rows"]["length"]["success"]["length"] == {"mean": 1.0, "interval": [1.0, 1.0]}
-    page = table(report)
-    assert all(f"| {kind} |" in page for kind in kinds) and page.count("least risk") == 2
+    assert sorted(report.cpu_seconds) == sorted(kinds)
+    length = found["success", OURS, "length", "length"]
+    assert (length["low"], length["value"], length["high"], length["n"]) == (1.0, 1.0, 1.0, 4)
+    assert found["success", "paper", "span", "span"]["value"] == 0.938
+    page = report.markdown()
+    assert all(f"| {OURS} | {kind} |" in page for kind in kinds) and page.count("least risk") == 2
     rival = best_of(inkwash.load("e2e-judge"), writer, 4, pool=8)
     report = writer.evaluate(meanings, targets=2, samples=2, controls=["semantic", "length"], draw=rival)
-    assert report["rows"]["length"]["success"]["length"]["mean"] == 1.0 and report["meanings"] is None
+    (length,) = (row for row in report.rows if row.get("part") == "length" and row["source"] == OURS)
+    assert length["value"] == 1.0 and not any("chosen" in row for row in report.rows)
 
 
 def test_evaluate_says_what_it_needs(tmp_path, capsys):

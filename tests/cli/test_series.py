@@ -10,7 +10,9 @@ from PIL import Image
 import inkwash.cli.record
 from inkwash.cli import main
 from inkwash.errors import UserError
+from inkwash.systems.report import Report
 from inkwash.training.fit import Settings
+from inkwash.weights.files import digest
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,15 @@ def test_the_whole_table(forecast, sales, tmp_path, capsys):
     assert main(["evaluate", model, "--data", str(sales), "-o", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "vector autoregression" in out and "chosen in training" in out
-    assert json.loads((tmp_path / "report.json").read_text())["windows"] == 10
+    report = Report.load(tmp_path / "report.json")
+    assert report.markdown() in out and {row["n"] for row in report.rows} == {10}
+    assert report.data == {"name": "sales.csv", "sha256": digest(sales)} and report.model["name"] == model
+    (minus,) = (r for r in report.rows if (r["forecast"], r["metric"]) == ("last value", "this model minus it"))
+    own, last = (
+        next(r["value"] for r in report.rows if (r["forecast"], r["metric"]) == (name, "crps_sum"))
+        for name in ("this model", "last value")
+    )
+    assert minus["value"] == pytest.approx(own - last) and minus["low"] < minus["value"] < minus["high"]
 
 
 def test_a_recipe_trains_the_same_model(sales, tmp_path):
@@ -179,7 +189,7 @@ def test_a_table_of_forecasts_goes_on_where_it_was(forecast, sales, tmp_path, mo
 
 def test_a_table_of_somebody_else_is_not_tuned_over(forecast, sales, tmp_path, capsys):
     (tmp_path / "tables.json").write_text("mine")
-    assert main(["tune", str(forecast / "forecaster"), str(sales), "-o", str(tmp_path)]) == 2
+    assert main(["tune", str(forecast / "forecaster"), "--data", str(sales), "-o", str(tmp_path)]) == 2
     assert "tables.json: this file is not inkwash's" in capsys.readouterr().err
     assert (tmp_path / "tables.json").read_text() == "mine"
 

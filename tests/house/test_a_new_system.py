@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.house import path_with_points
+
 HERE = Path(__file__).parent
 RECIPE = 'task = "points"\n[fit]\nsteps = 400\nlearning_rate = 3e-3\nwarmup = 10\nema_decay = 0.9\n'
 
@@ -18,12 +20,7 @@ RECIPE = 'task = "points"\n[fit]\nsteps = 400\nlearning_rate = 3e-3\nwarmup = 10
 @pytest.fixture(scope="module")
 def inkwash(tmp_path_factory):
     """The command line, where a package with the toy is installed."""
-    site = tmp_path_factory.mktemp("site")
-    (site / "points").symlink_to(HERE / "points")
-    (site / "points-1.0.dist-info").mkdir()
-    (site / "points-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: points\nVersion: 1.0\n")
-    (site / "points-1.0.dist-info" / "entry_points.txt").write_text("[inkwash.systems]\npoints = points:SYSTEM\n")
-    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = path_with_points(tmp_path_factory.mktemp("site"))
     place = tmp_path_factory.mktemp("work")
     (place / "ring.toml").write_text(RECIPE)
 

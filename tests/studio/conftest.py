@@ -17,10 +17,10 @@ from PIL import Image
 from inkwash.codecs.png import KEY
 from inkwash.studio import accounts
 from inkwash.studio.app import create
+from inkwash.studio.auth import Bucket
 from inkwash.studio.engine import Settings
-from inkwash.studio.store import Store
-from inkwash.studio.who import Bucket
-from inkwash.studio.worker import Warm, Worker
+from inkwash.studio.store import NewJob, Store
+from inkwash.studio.worker import ModelCache, Worker
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def studio(tmp_path_factory):
 
 
 class Quick:
-    """A studio in this process, in a thread, whose worker draws grey squares at once: to ask a great deal of."""
+    """A studio in this process, in a thread, whose models draw grey squares at once: to ask a great deal of."""
 
     def __init__(self, home: Path) -> None:
         self.app = create(Settings(home, port=80))
@@ -101,9 +101,10 @@ class Quick:
         loop = asyncio.get_running_loop()
 
         def tell(message: dict) -> None:
-            loop.call_soon_threadsafe(self.engine._heard, device, message)
+            loop.call_soon_threadsafe(self.engine._receive, device, message)
 
-        hand = Worker(self.engine.store, Warm(lambda name: Grey(), 1e12), device, tell)
+        cache = ModelCache(lambda folder: Grey(), 1e12)
+        hand = Worker(self.engine.store, self.engine.catalogue, cache, device, tell)
         tell({"event": "ready", **hand.state()})
         while not self.engine.stopping:
             if not await asyncio.to_thread(hand.step):
@@ -116,6 +117,9 @@ class Quick:
 
 class Grey:
     """Draws a grey square whose shade is the seed."""
+
+    def prompt_warning(self, prompt):
+        return None
 
     def generate(self, prompt, *, seed, size, progress, preview, previews, **options):
         progress(1, 1)
@@ -139,3 +143,20 @@ def quick(tmp_path_factory):
     running = Quick(tmp_path_factory.mktemp("quick") / "home")
     yield running
     running.stop()
+
+
+def asked(n: int = 1, seed: int = 7, previews: int = 0, **more) -> NewJob:
+    """A job for the table: n pictures."""
+    request = {"prompt": "a red fox", "n": n, "seed": seed, "model": "emoji", **more}
+    return NewJob("pictures", "generate", request, n, "emoji", previews=previews)
+
+
+def fox(client: httpx.Client, prompt: str = "a fox", **more) -> httpx.Response:
+    """The answer to who asks for pictures."""
+    return client.post("/api/jobs/pictures/generate", json={"prompt": prompt, **more})
+
+
+def sent(client: httpx.Client, data: bytes, name: str = "fox.png") -> dict[str, str]:
+    """What a request says of a file that the client has sent."""
+    (upload,) = client.post("/api/uploads", files={"files": (name, data)}).json()
+    return {"sha256": upload["sha256"], "name": upload["name"]}

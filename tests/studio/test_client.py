@@ -65,9 +65,14 @@ def mocked(answer, **options) -> inkwash.Studio:
     return inkwash.Studio("http://studio", "ink-key", transport=httpx.MockTransport(answer), **options)
 
 
+def start(client, prompt="a fox", **options):
+    return client.start("pictures", "generate", prompt=prompt, **options)
+
+
 def facts_of_job(**changes) -> dict:
-    facts = {"id": "x", "status": "done", "error": None, "ask": {"n": 1}, "created": 1.0, "changed": 2.0, "ahead": 0}
-    return {**facts, "progress": None, "pictures": [], **changes}
+    facts = {"id": "x", "system": "pictures", "verb": "generate", "model": "emoji", "request": {"n": 1}, "notes": []}
+    facts |= {"status": "done", "error": None, "created": 1.0, "changed": 2.0, "queue_position": 0, "plan": None}
+    return {**facts, "progress": None, "results": [], **changes}
 
 
 class Lossy:
@@ -196,15 +201,15 @@ def test_progress_and_previews_are_shown_on_the_way(client):
 
 
 def test_a_job_is_followed_to_its_pictures(client):
-    job = client.submit(**{**FOX, "steps": 60}, n=2)
+    job = start(client, **{**FOX, "steps": 60}, n=2)
     assert job.status in ("queued", "running")
     states = list(client.follow(job))
-    assert {(now.progress.place, now.progress.steps) for now in states if now.progress} >= {(0, 60), (1, 60)}
-    assert len({now.progress.step for now in states if now.progress}) > 3
+    assert {(now.progress.place, now.progress.total) for now in states if now.progress} >= {(0, 60), (1, 60)}
+    assert len({now.progress.done for now in states if now.progress}) > 3
     assert all(now != after for now, after in itertools.pairwise(states))
     assert [now.ended for now in states] == [False] * (len(states) - 1) + [True]
-    assert [picture.place for picture in states[-1].pictures] == [0, 1]
-    assert [picture.recipe["seed"] for picture in states[-1].pictures] == [7, 8]
+    assert [picture.place for picture in states[-1].results] == [0, 1]
+    assert [picture.recipe["seed"] for picture in states[-1].results] == [7, 8]
     assert states[-1] == client.job(job.id)
     assert list(client.follow(job.id)) == states[-1:]
 
@@ -212,7 +217,7 @@ def test_a_job_is_followed_to_its_pictures(client):
 def test_following_may_be_left(studio, key):
     transport = Streams(iter)
     with inkwash.Studio(studio.url, key, transport=transport) as client:
-        job = client.submit(**LONG)
+        job = start(client, **LONG)
         for opened in range(25):  # a studio lets each user have 20 streams at once
             for now in client.follow(job):
                 assert not now.ended
@@ -222,14 +227,14 @@ def test_following_may_be_left(studio, key):
 
 
 def test_waiting_has_an_end_and_so_has_the_job(client):
-    job = client.submit(**LONG)
+    job = start(client, **LONG)
     with pytest.raises(TimeoutError, match="it goes on"):
         client.wait(job, timeout=0.3)
     assert not client.job(job).ended
     assert client.cancel(job).status == "cancelled"
     assert client.wait(job, timeout=30).status == "cancelled"
-    quick = client.submit(**FOX)
-    assert client.wait(quick.id, timeout=60).pictures[0].job == quick.id
+    quick = start(client, **FOX)
+    assert client.wait(quick.id, timeout=60).results[0].job == quick.id
 
 
 def test_generate_says_why_there_is_no_picture(client):
@@ -254,50 +259,52 @@ def test_generate_says_why_there_is_no_picture(client):
 
 def test_models(client, emoji):
     models = {model.name: model for model in client.models()}
-    assert models["emoji"].styles == emoji.config.styles
-    assert models["emoji"].sizes[0] == 64
+    limits = models["emoji"].limits["generate"]
+    assert limits["style"]["choices"] == emoji.config.styles
+    assert limits["size"]["default"] == 64 and not models["emoji"].own and models["e2e"].system == "language"
 
 
 def test_all_pages_are_gone_through(client):
-    fox, cat = client.submit(**FOX, n=3), client.submit("a blue cat", n=2, steps=5)
+    fox, cat = start(client, **FOX, n=3), start(client, "a blue cat", n=2, steps=5)
     for job in (fox, cat):
         assert client.wait(job).status == "done"
     newest_first = [(cat.id, 1), (cat.id, 0), (fox.id, 2), (fox.id, 1), (fox.id, 0)]
     for page in (1, 2, 5, 50):
-        assert [(picture.job, picture.place) for picture in client.pictures(page=page)] == newest_first
+        assert [(picture.job, picture.place) for picture in client.results(page=page)] == newest_first
         assert [job.id for job in client.jobs(page=page)] == [cat.id, fox.id]
-    assert {picture.job for picture in client.pictures(words="fox red", page=1)} == {fox.id}
-    assert list(client.pictures(words="dog")) == []
+    assert {picture.job for picture in client.results(words="fox red", page=1)} == {fox.id}
+    assert list(client.results(words="dog")) == []
     assert list(client.jobs("failed")) == []
     assert [job.id for job in client.jobs("failed", "done")] == [cat.id, fox.id]
 
 
 def test_all_pictures_may_be_deleted_while_going_through_them(client):
-    client.wait(client.submit(**FOX, n=5))
-    for picture in client.pictures(page=2):
+    client.wait(start(client, **FOX, n=5))
+    for picture in client.results(page=2):
         client.delete(picture)
-    assert list(client.pictures()) == []
-    with pytest.raises(StudioError, match="no such picture") as error:
+    assert list(client.results()) == []
+    with pytest.raises(StudioError, match="no such result") as error:
         client.delete(picture)
     assert error.value.status == 404
 
 
 def test_a_download_has_its_recipe(client, emoji, tmp_path):
-    (picture,) = client.wait(client.submit(**FOX)).pictures
-    path = client.download(picture, str(tmp_path / "new" / "fox.png"))
-    assert path == tmp_path / "new" / "fox.png"
+    (picture,) = client.wait(start(client, **FOX)).results
+    (path,) = client.download(picture, str(tmp_path / "new"))
+    assert path == tmp_path / "new" / "a-red-fox-flat-7.png"
+    assert picture.save(tmp_path / "new") == [tmp_path / "new" / "a-red-fox-flat-7-2.png"]
     assert read_recipe(path) == emoji.generate(**FOX).info[KEY] == picture.recipe
     with Image.open(path) as file:
         assert same(file, client.open(picture.id))
-    client.open(picture).save(tmp_path / "saved.png")
+    picture.image().save(tmp_path / "saved.png")
     assert read_recipe(tmp_path / "saved.png") == picture.recipe
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write"):
-        client.download(picture, tmp_path / "file" / "fox.png")
+        client.download(picture, tmp_path / "file")
 
 
 def test_a_share_opens_without_a_key(client, tmp_path):
-    (picture,) = client.wait(client.submit(**FOX)).pictures
+    (picture,) = client.wait(start(client, **FOX)).results
     addresses = [client.share(picture), client.share(picture, recipe=True)]
     assert httpx.get(addresses[0]).status_code == 404  # the second took its place
     (tmp_path / "shared.png").write_bytes(httpx.get(addresses[1]).raise_for_status().content)
@@ -314,15 +321,15 @@ def test_a_share_opens_without_a_key(client, tmp_path):
 
 
 def test_what_is_anothers_is_not_there(studio, client):
-    job = client.wait(client.submit(**FOX))
+    job = client.wait(start(client, **FOX))
     with inkwash.Studio(studio.url, studio.key(next(users))) as other:
         for ask in (other.job, other.wait, other.cancel, lambda job: next(other.follow(job))):
             with pytest.raises(StudioError, match="no such job") as error:
                 ask(job)
             assert (error.value.status, error.value.code) == (404, "not_found")
-        with pytest.raises(StudioError, match="no such picture"):
-            other.open(job.pictures[0])
-        assert list(other.jobs()) == list(other.pictures()) == []
+        with pytest.raises(StudioError, match="no such result"):
+            other.open(job.results[0])
+        assert list(other.jobs()) == list(other.results()) == []
 
 
 def test_a_wrong_key_is_refused(studio):
@@ -371,7 +378,7 @@ def test_a_studio_that_is_not_there_is_not_waited_for():
 @pytest.mark.parametrize("status", [200, 301, 404, 500])
 def test_what_is_no_studio_is_called_so(status):
     client = mocked(lambda request: httpx.Response(status, text="<h1>Welcome</h1>"))
-    for ask in (client.models, lambda: client.submit("x"), lambda: client.open("x"), lambda: list(client.jobs())):
+    for ask in (client.models, lambda: start(client, "x"), lambda: client.open("x"), lambda: list(client.jobs())):
         with pytest.raises(StudioError, match=r"http://studio .*check the address") as error:
             ask()
         assert error.value.code == "no_studio"
@@ -393,10 +400,10 @@ def test_what_cannot_be_asked_for_is_said_in_the_studios_words(client, tmp_path)
 
 
 def test_a_newer_studio_may_say_more():
-    progress = {"place": 0, "step": 1, "steps": 2, "preview": None, "more": 1}
+    progress = {"place": 0, "done": 1, "total": 2, "seconds_left": 0.5, "preview": None, "more": 1}
     facts = facts_of_job(status="running", progress=progress, more={"new": 1})
     job = mocked(lambda request: httpx.Response(200, json=facts)).job("x")
-    assert (job.status, job.progress.step, job.ended) == ("running", 1, False)
+    assert (job.status, job.progress.done, job.ended) == ("running", 1, False)
 
 
 def test_an_id_is_never_a_path():
@@ -451,7 +458,7 @@ def test_a_wait_that_is_too_long_is_not_begun():
         return httpx.Response(429, headers={"retry-after": "40000"}, json={"error": error})
 
     with pytest.raises(StudioError, match="no more pictures today") as error:
-        mocked(answer).submit("a red fox")
+        mocked(answer).generate("a red fox")
     assert (error.value.status, len(asked)) == (429, 1)
 
 
@@ -476,9 +483,9 @@ def test_a_studio_that_stays_away_is_given_up_in_time():
 def test_a_submit_whose_answer_was_lost_makes_one_job(studio, key):
     transport = LossyTransport("POST")
     with inkwash.Studio(studio.url, key, transport=transport) as client:
-        job = client.submit(**FOX)
+        job = start(client, **FOX)
         assert [one.id for one in client.jobs()] == [job.id]
-        client.submit(**FOX)
+        start(client, **FOX)
         assert len(list(client.jobs())) == 2  # another submit is another job
     first, again, other = (request.headers["idempotency-key"] for request in transport.seen)
     assert first == again != other
@@ -488,7 +495,7 @@ def test_a_submit_whose_answer_was_lost_makes_one_job_when_awaited(studio, key):
     async def ask():
         transport = AsyncLossyTransport("POST")
         async with inkwash.AsyncStudio(studio.url, key, transport=transport) as client:
-            job = await client.submit(**FOX)
+            job = await start(client, **FOX)
             assert len(transport.seen) == 2
             assert [one.id async for one in client.jobs()] == [job.id]
 
@@ -496,12 +503,12 @@ def test_a_submit_whose_answer_was_lost_makes_one_job_when_awaited(studio, key):
 
 
 def test_a_delete_whose_answer_was_lost_is_done(studio, key, client):
-    (picture,) = client.wait(client.submit(**FOX)).pictures
+    (picture,) = client.wait(start(client, **FOX)).results
     transport = LossyTransport("DELETE")
     with inkwash.Studio(studio.url, key, transport=transport) as lossy:
         lossy.delete(picture)
     assert len(transport.seen) == 2
-    assert list(client.pictures()) == []
+    assert list(client.results()) == []
 
 
 def test_a_stream_that_is_cut_off_is_opened_again(studio, key):
@@ -511,7 +518,7 @@ def test_a_stream_that_is_cut_off_is_opened_again(studio, key):
 
     transport = Streams(cut)
     with inkwash.Studio(studio.url, key, transport=transport) as client:
-        states = list(client.follow(client.submit(**{**FOX, "steps": 60})))
+        states = list(client.follow(start(client, **{**FOX, "steps": 60})))
     assert transport.count > 2
     assert any(now.progress for now in states)
     assert all(now != after for now, after in itertools.pairwise(states))
@@ -533,9 +540,9 @@ def test_a_stream_may_come_in_any_pieces(studio, key):
     prompt = "a fox\u2028of 雪,\x85in two lines\n\nor three"
     transport = Streams(lambda stream: (bytes([byte]) for piece in stream for byte in piece))
     with inkwash.Studio(studio.url, key, transport=transport) as client:
-        states = list(client.follow(client.submit(prompt, steps=20)))
+        states = list(client.follow(start(client, prompt, steps=20)))
     assert transport.count == 1
-    assert {now.ask["prompt"] for now in states} == {prompt}
+    assert {now.request["prompt"] for now in states} == {prompt}
     assert states[-1].status == "done"
 
 
@@ -556,7 +563,7 @@ def test_a_restart_is_not_noticed(mortal, emoji):
             return await client.generate(**ask)
 
     with ThreadPoolExecutor() as pool, inkwash.Studio(mortal.url, key) as client:
-        job = client.submit(**ask)
+        job = start(client, **ask)
         followed, waited = pool.submit(follow, client, job), pool.submit(client.wait, job)
         generated = [pool.submit(client.generate, **ask), pool.submit(lambda: asyncio.run(generate()))]
         assert drawing.wait(60)
@@ -570,7 +577,7 @@ def test_a_restart_is_not_noticed(mortal, emoji):
         assert waited.result(120) == ended == seen[-1]
         results = [future.result(120) for future in generated]
     assert ended.status == "done"
-    assert [picture.recipe["seed"] for picture in ended.pictures] == [7, 8, 9]
+    assert [picture.recipe["seed"] for picture in ended.results] == [7, 8, 9]
     own = emoji.generate(**ask)
     for pictures in results:
         assert all(same(one, other) for one, other in zip(pictures, own, strict=True))
@@ -602,19 +609,19 @@ def test_all_can_be_awaited(studio, key, tmp_path):
     async def ask():
         async with inkwash.AsyncStudio(studio.url, key) as client:
             await client.generate(**{**FOX, "steps": 60}, progress=lambda *at: steps.append(at))
-            job = await client.submit(**FOX)
+            job = await start(client, **FOX)
             states = [now async for now in client.follow(job)]
             assert states[-1] == await client.wait(job) == await client.cancel(job) == await client.job(job)
-            assert (await anext(client.pictures("fox", page=1))).job == job.id
-            (picture,) = states[-1].pictures
-            assert same(await client.open(picture), Image.open(await client.download(picture, tmp_path / "fox.png")))
+            assert (await anext(client.results("fox", page=1))).job == job.id
+            (picture,) = states[-1].results
+            assert same(await client.open(picture), Image.open((await client.download(picture, tmp_path))[0]))
             address = await client.share(picture)
             await client.unshare(picture)
             assert httpx.get(address).status_code == 404
             await client.delete(picture)
-            assert (await client.job(job)).pictures == ()
+            assert (await client.job(job)).results == ()
             assert [model.name for model in await client.models()]
-            endless = await client.submit(**LONG)
+            endless = await start(client, **LONG)
             with pytest.raises(TimeoutError):
                 await client.wait(endless, timeout=0.2)
             assert (await client.cancel(endless)).status == "cancelled"
@@ -625,7 +632,7 @@ def test_all_can_be_awaited(studio, key, tmp_path):
 
 def test_without_await_it_works_within_an_event_loop(client):
     async def in_a_notebook():
-        job = client.submit(**FOX)
+        job = start(client, **FOX)
         next(client.follow(job))
         return client.wait(job)
 

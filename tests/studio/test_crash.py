@@ -1,4 +1,4 @@
-"""Server and worker are killed, again and again, at any moment: no accepted job is lost, no picture twice."""
+"""Server and worker are killed, again and again, at any moment: no accepted job is lost, no result twice."""
 
 import os
 import random
@@ -15,7 +15,8 @@ from inkwash.studio import accounts
 from inkwash.studio.store import OPEN, Store
 from tests.studio.conftest import Running
 
-KILLS, OF_SERVER = 200, 50
+KILLS = int(os.environ.get("INKWASH_KILLS", "25"))  # 200 for the figure in docs/studio.md
+EVERY = 4  # of them one is the server's
 
 
 def workers_of(server: int) -> list[int]:
@@ -41,7 +42,8 @@ class Asker(threading.Thread):
             headers = {"authorization": f"Bearer {self.key}", "idempotency-key": str(number)}
             while not self.over:
                 try:
-                    answer = httpx.post(f"{self.url}/api/jobs", json=ask, headers=headers, timeout=5)
+                    url = f"{self.url}/api/jobs/pictures/generate"
+                    answer = httpx.post(url, json=ask, headers=headers, timeout=5)
                     assert answer.status_code == 202, answer.text
                     self.accepted[answer.json()["id"]] = ask
                     break
@@ -52,7 +54,7 @@ class Asker(threading.Thread):
 
 
 @pytest.mark.slow
-def test_two_hundred_kills_lose_nothing(tmp_path):
+def test_kills_lose_nothing(tmp_path):
     random.seed(0)
     home = tmp_path / "home"
     store = Store(home)
@@ -67,7 +69,7 @@ def test_two_hundred_kills_lose_nothing(tmp_path):
                 time.sleep(0.005)
         time.sleep(random.uniform(0, 0.8))
         died_at_work += store.count().get("running", 0)
-        if kill % (KILLS // OF_SERVER) == 0:
+        if kill % EVERY == 0:
             running.process.kill()
             running.process.wait()
             running.start()
@@ -87,21 +89,21 @@ def test_two_hundred_kills_lose_nothing(tmp_path):
 
     named = set()
     for id, ask in asker.accepted.items():
-        job, pictures = store.job(id), store.of_job(id)
+        job, pictures = store.job(id), store.results_of(id)
         assert job.status == "done", job.error
         assert [picture.place for picture in pictures] == list(range(ask["n"]))
         assert [picture.recipe["seed"] for picture in pictures] == [ask["seed"] + place for place in range(ask["n"])]
         for picture in pictures:
-            path = store.files.path(picture.sha256)
+            path = store.files.path(picture.files[0].sha256, ".png")
             Image.open(path).load()
             named.add(path)
     # idempotent: a request whose answer was lost made no second job (the last one may have had no answer at all)
     assert store.count()["done"] - len(asker.accepted) in (0, 1)
     extra = {
-        store.files.path(p.sha256)
+        store.files.path(p.files[0].sha256, ".png")
         for job in store.jobs(accounts.local_user(store).id, limit=200)
-        for p in store.of_job(job.id)
+        for p in store.results_of(job.id)
     }
-    assert {path for path in (home / "pictures").rglob("*") if path.is_file()} == named | extra
+    assert {path for path in (home / "files").rglob("*") if path.is_file()} == named | extra
     with sqlite3.connect(home / "studio.db") as raw:
         assert raw.execute("pragma integrity_check").fetchone() == ("ok",)

@@ -6,15 +6,15 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from inkwash.studio import accounts, api
-from inkwash.studio.catalogue import Ask
+from inkwash.studio import accounts, streams
+from tests.studio.conftest import asked, fox
 
 
 @pytest.fixture
 def still(quick, monkeypatch):
-    """A studio in which nobody draws, and whose streams beat five times a second."""
+    """A studio in which nobody draws, and whose streams have a heartbeat five times a second."""
     monkeypatch.setattr(quick.engine.store, "claim", lambda worker: None)
-    monkeypatch.setattr(api, "BEAT", 0.2)
+    monkeypatch.setattr(streams, "HEARTBEAT", 0.2)
     for job in quick.engine.store.jobs(accounts.local_user(quick.engine.store).id, limit=1000):
         quick.engine.store.cancel(job.id)
     return quick
@@ -47,7 +47,7 @@ def events(lines):
 
 
 def ask(client, **more):
-    return client.post("/api/jobs", json={"prompt": "a fox", **more}).json()["id"]
+    return fox(client, **more).json()["id"]
 
 
 def test_who_was_cut_off_hears_what_was_missed_in_the_order_in_which_it_happened(still):
@@ -78,14 +78,14 @@ def test_what_another_process_has_written_is_heard_of_though_nobody_tells(still,
         still.engine.store.cancel(job, user.id)  # as `inkwash studio user --close` would, beside the server
         assert next(heard)[1]["status"] == "cancelled"
         if not of_one:
-            late = still.engine.store.submit(user.id, Ask(prompt="x", seed=1).model_dump())["id"]
+            late = still.engine.store.submit(user.id, asked())["id"]
             assert next(heard)[1]["id"] == late
 
 
 @pytest.mark.parametrize("path", ["/api/events", "/api/jobs/{job}/events"])
 @pytest.mark.parametrize("how", ["closed", "new password", "key revoked"])
 def test_who_may_not_listen_any_more_is_cut_off(still, path, how, monkeypatch):
-    monkeypatch.setattr(api, "BEAT", 1.05)
+    monkeypatch.setattr(streams, "HEARTBEAT", 1.05)
     store = still.engine.store
     user, client = someone(still, f"{how} {len(path)}")
     job = ask(client)
@@ -103,8 +103,8 @@ def test_who_may_not_listen_any_more_is_cut_off(still, path, how, monkeypatch):
 
 def test_a_stream_of_a_job_ends_with_it_and_holds_all_that_the_job_holds(quick):
     with httpx.Client(base_url=quick.url, headers=quick.headers) as client:
-        job = ask(client, n=3, seed=5, previews=2)
+        job = ask(client, n=3, seed=5)
         with listening(client, f"/api/jobs/{job}/events") as heard:
             states = [state for _, state in heard]
         assert states[-1] == client.get(f"/api/jobs/{job}").json() and states[-1]["status"] == "done"
-        assert [picture["recipe"]["seed"] for picture in states[-1]["pictures"]] == [5, 6, 7]
+        assert [result["recipe"]["seed"] for result in states[-1]["results"]] == [5, 6, 7]

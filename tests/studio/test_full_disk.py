@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.studio.conftest import Running
+from tests.studio.conftest import Running, fox, sent
 
 MOUNT = ["unshare", "--mount", "--map-root-user"]
 
@@ -54,22 +54,21 @@ def test_a_full_disk_takes_nothing_in_loses_nothing_and_goes_on_when_there_is_ro
     studio = Small(home)
     try:
         with closing(studio.client()) as client:
-            kept = client.post("/api/uploads", files={"file": noise(0)}).json()["id"]
-            ask = {"prompt": "a fox", "steps": 120, "n": 6, "size": 1024, "image": kept, "strength": 1.0}
-            job = client.post("/api/jobs", json=ask).json()["id"]
-            answers = [client.post("/api/uploads", files={"file": noise(seed)}) for seed in range(1, 12)]
+            kept = sent(client, noise(0))
+            job = fox(client, steps=120, n=6, size=1024, image=kept, strength=1.0).json()["id"]
+            answers = [client.post("/api/uploads", files={"files": noise(seed)}) for seed in range(1, 12)]
             assert answers[0].status_code == 201 and answers[-1].status_code == 507
             assert answers[-1].json()["error"]["code"] == "disk_full"
-            assert client.post("/api/jobs", json={"prompt": "a fox"}).status_code == 507
+            until(lambda: fox(client).status_code == 507)
             until(lambda: client.get("/healthz").json()["status"] == "disk full")
             half = client.get(f"/api/jobs/{job}").json()
-            assert half["status"] in ("queued", "running") and len(half["pictures"]) < 6
-            for picture in half["pictures"]:  # whole, for all that
-                Image.open(io.BytesIO(client.get(picture["url"]).content)).load()
+            assert half["status"] in ("queued", "running") and len(half["results"]) < 6
+            for picture in half["results"]:  # whole, for all that
+                Image.open(io.BytesIO(client.get(picture["files"][0]["url"]).content)).load()
             studio.grow()
             until(lambda: client.get(f"/api/jobs/{job}").json()["status"] == "done")
-            done = client.get(f"/api/jobs/{job}").json()["pictures"]
-            assert len(done) == 6 and done[: len(half["pictures"])] == half["pictures"]
+            done = client.get(f"/api/jobs/{job}").json()["results"]
+            assert len(done) == 6 and done[: len(half["results"])] == half["results"]
             assert client.get("/healthz").json()["status"] == "ok"
     finally:
         studio.stop()

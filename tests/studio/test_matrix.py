@@ -2,21 +2,30 @@
 
 import base64
 import io
+import shutil
 
 import httpx
 import pytest
 from PIL import Image
+from sqlalchemy import insert
 
-from inkwash.studio import a1111, accounts, api, openai
+from inkwash.studio import a1111, accounts, api, openai, verbs
+from inkwash.studio import people as people_api
 from inkwash.studio.app import create
 from inkwash.studio.engine import Settings
+from inkwash.studio.tables import models
+from inkwash.weights.shipped import locate
+from tests.studio.conftest import asked, fox, sent
 
 PUBLIC = {("get", "/healthz"), ("get", "/shared/{token}"), ("post", "/api/login")}
 ADMINS = {("get", "/metrics"), ("get", "/api/users"), ("post", "/api/users"), ("patch", "/api/users/{id}")}
-OWNED = ("/api/jobs/{id}", "/api/pictures/{id}", "/api/keys/{id}")
+OWNED = ("/api/jobs/{id}", "/api/results/{id}", "/api/keys/{id}", "/api/models/{name}")
 REFUSED = {  # to everyone who may ask, or for want of what the request would need
     ("post", "/api/login"): 401,
     ("post", "/api/recipe"): 422,
+    ("post", "/api/jobs/{id}/pause"): 409,  # a picture is no training
+    ("post", "/api/jobs/{id}/resume"): 409,
+    ("post", "/api/jobs/{id}/stop"): 409,
     ("post", "/sdapi/v1/options"): 403,
     ("post", "/sdapi/v1/interrogate"): 422,
     ("post", "/sdapi/v1/extra-single-image"): 422,
@@ -35,9 +44,8 @@ def png():
 FORMS = {
     ("post", "/api/login"): {"json": {"name": "nobody", "password": "not a password"}},
     ("post", "/api/keys"): {"json": {"name": "x"}},
-    ("post", "/api/jobs"): {"json": MODEL},
-    ("put", "/api/pictures/{id}/share"): {"json": {}},
-    ("post", "/api/uploads"): {"files": {"file": png()}},
+    ("put", "/api/results/{id}/share"): {"json": {}},
+    ("post", "/api/uploads"): {"files": {"files": png()}},
     ("post", "/api/recipe"): {"files": {"file": png()}},
     ("patch", "/api/users/{id}"): {"json": {"daily": 10**6}},
     ("post", "/v1/images/generations"): {"json": MODEL},
@@ -73,24 +81,52 @@ def ask(studio, client, owner, method, path):
     id = ""
     if path.startswith("/api/keys/"):
         id = owner.post("/api/keys", json={"name": "mine"}).json()["id"]
-    elif path.startswith(("/api/jobs/", "/api/pictures/", "/shared/")):
-        job = owner.post("/api/jobs", json={**MODEL, "seed": number}).json()["id"]
+    elif path.startswith(("/api/jobs/{id}", "/api/results/", "/shared/")):
+        job = fox(owner, **MODEL, seed=number).json()["id"]
         job = owner.get(f"/api/jobs/{job}", params={"wait": 30}).json()
-        id = job["id"] if path.startswith("/api/jobs/") else job["pictures"][0]["id"]
+        id = job["id"] if path.startswith("/api/jobs/") else job["results"][0]["id"]
         if path.endswith("/share") or path.startswith("/shared/"):
-            url = owner.put(f"/api/pictures/{job['pictures'][0]['id']}/share", json={}).json()["url"]
+            url = owner.put(f"/api/results/{job['results'][0]['id']}/share", json={}).json()["url"]
+    elif path == "/api/models/{name}":
+        trained(studio, accounts.find_user(studio.store, "owner").id)
+        path = "/api/models/ring"
     elif path.startswith("/api/users/"):
         id = accounts.find_user(studio.store, "other").id
     if path == "/shared/{token}":
         path = url
-    path = path.replace("{id}", id).replace("{name}", "emoji")
+    path = path.replace("{id}", id).replace("{name}", "emoji").replace("{index}", "0")
     form = FORMS.get((method, path.replace(id, "{id}") if id else path), {})
+    if method == "post" and not id and path.startswith(("/api/jobs/", "/api/plans/")):
+        form = {"json": body(client, *path.split("/")[3:])}
     if method == "post" and path == "/api/users":
         form = {"json": {"name": f"new {number} {id}", "password": "long enough a password"}}
     if method == "post" and not form and path.startswith(("/sdapi", "/controlnet")):
         form = {"json": {}}
     with client.stream(method.upper(), path, **form) as answer:
         return answer.status_code
+
+
+def body(client, system, verb):
+    """What this verb can be asked at least: of a file any, which it refuses when it is its turn."""
+    if client.get("/api/systems").status_code == 401:
+        return {}
+    kinds = {one["name"]: one for one in client.get("/api/systems").json()}[system]["verbs"]
+    fields = next(one for one in kinds if one["name"] == verb)["fields"]
+    models = [model["name"] for model in client.get("/api/models").json() if model["system"] == system]
+    values = {"file": lambda: sent(client, b"a,b\n1,2\n", "table.csv"), "str": lambda: models[0]}
+    wanted = {field["name"]: values[field["kind"]]() for field in fields if field["required"]}
+    return wanted | (MODEL if (system, verb) == ("pictures", "generate") else {})
+
+
+def trained(studio, user):
+    """A model of the user's."""
+    if studio.store.model("ring", user) is None:
+        row = {"user_id": user, "name": "ring", "system": "pictures", "bytes": 1, "created": 1.0, "deleted": None}
+        job = studio.store.submit(user, asked())["id"]
+        studio.store.cancel(job)
+        with studio.store.writing() as tx:
+            tx.execute(insert(models).values(id=job, job_id=job, **row))
+        shutil.copytree(locate("emoji-fast"), studio.store.models_folder / job)
 
 
 def test_who_may_do_what(studio, people, tmp_path):
@@ -115,7 +151,7 @@ def test_who_may_do_what(studio, people, tmp_path):
 def test_what_is_not_in_the_document_is_the_page_alone(tmp_path):
     """No route hides from the matrix above."""
     app = create(Settings(tmp_path))
-    for router in (api.router, api.public, openai.router, a1111.router):
+    for router in (verbs.router(), api.router, people_api.router, api.public, openai.router, a1111.router):
         assert router.routes and all(route.include_in_schema for route in router.routes)
     hidden = {route.path for route in app.routes if hasattr(route, "path")} - {path for _, path in routes(tmp_path)}
     assert hidden == {"/", "/docs", "/static", "/static-docs", "/openapi.json"}

@@ -129,7 +129,7 @@ def test_variations_are_like_it_and_differ(client, fox):
 
 def test_an_edit_by_json_takes_data_urls_and_uploads_and_fetches_nothing(studio, fox):
     with studio.client() as client:
-        upload = client.post("/api/uploads", files={"file": png(fox)}).json()["id"]
+        upload = client.post("/api/uploads", files={"files": png(fox)}).json()[0]["sha256"]
         data = f"data:image/png;base64,{base64.b64encode(png(fox).read()).decode()}"
         first, second = (
             client.post("/v1/images/edits", json={"prompt": "a fox", "images": [image], "seed": 3}).json()
@@ -249,4 +249,4 @@ def test_what_went_in_is_forgotten_when_the_answer_is_there(studio, fox):
     user = accounts.find_user(studio.store, "tidy").id
     with studio.store.reading() as tx:
         assert tx.execute(select(uploads).where(uploads.c.user_id == user)).all() == []
-    assert len(studio.store.pictures(user)) == 2
+    assert len(studio.store.results(user)) == 2

@@ -24,11 +24,12 @@ from PIL.PngImagePlugin import PngInfo
 import inkwash
 from inkwash.errors import UserError
 from inkwash.studio import accounts, uploads
+from inkwash.studio.auth import Bucket
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.engine import Settings
-from inkwash.studio.guard import allowed_host
-from inkwash.studio.store import Refused
-from inkwash.studio.who import Bucket
+from inkwash.studio.errors import APIError
+from inkwash.studio.middleware import allowed_host
+from tests.studio.conftest import asked, fox, sent
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +64,7 @@ def png(size=(8, 8), mode="RGB", **options):
 
 def draw(client, **changes):
     """A job of the client's that is done."""
-    ask = {"model": "emoji-fast", "prompt": "a fox", "seed": 1, **changes}
-    job = client.post("/api/jobs", json=ask).json()
+    job = fox(client, **{"model": "emoji-fast", "seed": 1, **changes}).json()
     while job["status"] in ("queued", "running"):
         job = client.get(f"/api/jobs/{job['id']}", params={"wait": 30}).json()
     return job
@@ -92,8 +92,8 @@ OUTSIDE = [
 
 @pytest.mark.parametrize("path", OUTSIDE)
 def test_no_path_leads_out_of_what_is_served(studio, me, path):
-    for start in ("/static/", "/static-docs/", "/shared/", "/api/pictures/", "/v1/models/"):
-        for end in ("", "/file", "/thumbnail"):
+    for start in ("/static/", "/static-docs/", "/shared/", "/api/results/", "/api/models/", "/v1/models/"):
+        for end in ("", "/files/0", "/thumbnail"):
             with connected(studio) as raw:  # a client would tidy the path
                 raw.sendall(head("GET", f"{start}{path}{end}", me, "Connection: close"))
                 answer = b"".join(iter(lambda raw=raw: raw.recv(65536), b""))
@@ -203,7 +203,7 @@ def test_only_safetensors_are_loaded_and_the_content_says_what_they_are(tmp_path
     folder, marker = tmp_path / "evil", tmp_path / "ran"
     shutil.copytree(locate("emoji"), folder)
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(crafted(kind, str(marker)))
-    assert "evil" in Catalogue([folder]).folders  # it looks like a model
+    assert "evil" in Catalogue(inkwash_store(tmp_path / "home"), [folder]).shared  # it looks like a model
     with pytest.raises(UserError):
         inkwash.load(folder, runtime=runtime)
     assert not marker.exists()
@@ -211,7 +211,7 @@ def test_only_safetensors_are_loaded_and_the_content_says_what_they_are(tmp_path
 
 @pytest.mark.parametrize("kind", ["pickle", "zip"])
 def test_a_pickle_is_no_picture(studio, me, tmp_path, kind):
-    answer = me.post("/api/uploads", files={"file": ("a.png", crafted(kind, str(tmp_path / "ran")), "image/png")})
+    answer = fox(me, image=sent(me, crafted(kind, str(tmp_path / "ran")), "a.png"))
     assert answer.status_code == 400 and not (tmp_path / "ran").exists()
 
 
@@ -271,7 +271,10 @@ def test_a_page_of_another_site_may_ask_nothing(studio, me, nobody, origin):
     for client in (me, nobody):
         for kind in ("application/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
             headers = {"origin": origin, "content-type": kind}
-            assert client.post("/api/jobs", content=b'{"prompt":"x"}', headers=headers).status_code == 403
+            assert (
+                client.post("/api/jobs/pictures/generate", content=b'{"prompt":"x"}', headers=headers).status_code
+                == 403
+            )
         for path in ("/api/events", "/api/jobs", "/healthz"):
             answer = client.get(path, headers={"origin": origin})
             assert answer.status_code == 403 and "access-control-allow-origin" not in answer.headers
@@ -291,12 +294,12 @@ def test_a_cookie_alone_writes_nothing(studio, me):
     with closing(browser(studio)) as client:
         ask = {"prompt": "a fox", "model": "emoji-fast"}
         assert client.get("/api/session").status_code == 200
-        assert client.post("/api/jobs", json=ask).status_code == 401
+        assert client.post("/api/jobs/pictures/generate", json=ask).status_code == 401
         for headers in ({"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}):
-            assert client.post("/api/jobs", json=ask, headers=headers).status_code == 403
+            assert client.post("/api/jobs/pictures/generate", json=ask, headers=headers).status_code == 403
             assert client.get("/api/jobs", headers=headers).status_code == 403
         for headers in ({"origin": studio.url}, {"sec-fetch-site": "same-origin"}):
-            assert client.post("/api/jobs", json=ask, headers=headers).status_code == 202
+            assert client.post("/api/jobs/pictures/generate", json=ask, headers=headers).status_code == 202
 
 
 def test_the_cookie_is_for_this_site_and_for_no_script(studio):
@@ -353,8 +356,15 @@ def test_in_an_open_studio_nobody_rules(tmp_path):
         assert httpx.post(f"{url}/api/users", json=account, headers=same).status_code == 403
         assert httpx.post(f"{url}/api/keys", json={}, headers=same).status_code == 403
         assert httpx.get(f"{url}/metrics").status_code == 403
-        assert httpx.post(f"{url}/api/jobs", json={"prompt": "a fox"}, headers=same).status_code == 202
-        assert httpx.post(f"{url}/api/jobs", json={"prompt": "a"}, headers={"origin": "null"}).status_code == 403
+        assert (
+            httpx.post(f"{url}/api/jobs/pictures/generate", json={"prompt": "a fox"}, headers=same).status_code == 202
+        )
+        assert (
+            httpx.post(
+                f"{url}/api/jobs/pictures/generate", json={"prompt": "a"}, headers={"origin": "null"}
+            ).status_code
+            == 403
+        )
     finally:
         process.terminate()
         process.wait(20)
@@ -405,29 +415,29 @@ def test_the_link_lets_in_once(studio):
 
 def test_another_users_things_are_not_there(studio, anna, ben):
     job = draw(anna)
-    picture = job["pictures"][0]["id"]
-    upload = anna.post("/api/uploads", files={"file": png()}).json()["id"]
+    picture = job["results"][0]["id"]
+    upload = sent(anna, png())
     for method, path in [
         ("GET", f"/api/jobs/{job['id']}"),
         ("GET", f"/api/jobs/{job['id']}/events"),
         ("POST", f"/api/jobs/{job['id']}/cancel"),
-        ("GET", f"/api/pictures/{picture}"),
-        ("GET", f"/api/pictures/{picture}/file"),
-        ("GET", f"/api/pictures/{picture}/thumbnail"),
-        ("DELETE", f"/api/pictures/{picture}"),
-        ("DELETE", f"/api/pictures/{picture}/share"),
+        ("GET", f"/api/results/{picture}"),
+        ("GET", f"/api/results/{picture}/files/0"),
+        ("GET", f"/api/results/{picture}/thumbnail"),
+        ("DELETE", f"/api/results/{picture}"),
+        ("DELETE", f"/api/results/{picture}/share"),
     ]:
         theirs, mine = (
             ben.request(method, path),
             ben.request(method, path.replace(job["id"], "no").replace(picture, "no")),
         )
         assert theirs.status_code == mine.status_code == 404 and theirs.json() == mine.json(), path
-    assert ben.put(f"/api/pictures/{picture}/share", json={}).status_code == 404
+    assert ben.put(f"/api/results/{picture}/share", json={}).status_code == 404
     for ask in ({"image": upload}, {"image": upload, "mask": upload}):
-        assert ben.post("/api/jobs", json={"prompt": "x", **ask}).status_code == 404
-    assert ben.get("/api/pictures").json() == ben.get("/api/jobs").json() == []
+        assert ben.post("/api/jobs/pictures/generate", json={"prompt": "x", **ask}).status_code == 404
+    assert ben.get("/api/results").json() == ben.get("/api/jobs").json() == []
     assert ben.get("/api/jobs", params={"before": job["id"]}).json() == []
-    assert anna.get(f"/api/pictures/{picture}/file").status_code == 200
+    assert anna.get(f"/api/results/{picture}/files/0").status_code == 200
 
 
 def test_no_header_says_who_one_is(studio, nobody):
@@ -464,7 +474,7 @@ def test_an_account_that_is_closed_is_out_at_once(studio, me, monkeypatch):
     key = accounts.issue(studio.store, user.id, "key")
     session = browser(studio, "carl")
     client = httpx.Client(base_url=studio.url, headers={"authorization": f"Bearer {key}"}, timeout=60)
-    job = client.post("/api/jobs", json={"prompt": "a fox", "n": 10, "steps": 200}).json()["id"]
+    job = client.post("/api/jobs/pictures/generate", json={"prompt": "a fox", "n": 10, "steps": 200}).json()["id"]
     with client.stream("GET", f"/api/jobs/{job}/events") as stream:
         lines = stream.iter_lines()
         next(lines)
@@ -497,11 +507,11 @@ def test_nothing_that_a_user_wrote_can_run(studio, me):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "frame-ancestors 'none'" in policy
     job = draw(me, prompt=XSS)
-    answer = me.get(job["pictures"][0]["url"])
+    answer = me.get(job["results"][0]["files"][0]["url"])
     assert answer.headers["content-type"] == "image/png"
-    assert answer.headers["content-disposition"].startswith('attachment; filename="inkwash-1.png"')
+    assert answer.headers["content-disposition"].startswith('attachment; filename="img-src-x-onerror-alert-1-1.png"')
     errors = (
-        me.post("/api/jobs", json={"prompt": "x", "style": XSS}),
+        me.post("/api/jobs/pictures/generate", json={"prompt": "x", "style": XSS}),
         me.get(f"/v1/models/{XSS}"),
         me.get("/<script>"),
     )
@@ -513,9 +523,9 @@ def test_nothing_that_a_user_wrote_can_run(studio, me):
     "data",
     [b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", b"<html>", b"GIF89a<script>", b"%PDF-1.4"],
 )
-def test_only_pictures_are_taken(me, data):
-    for kind in ("image/png", "image/svg+xml", "text/html"):
-        answer = me.post("/api/uploads", files={"file": ("x.png", data, kind)})
+def test_only_pictures_are_taken_for_pictures(me, data):
+    for name in ("x.png", "x.svg", "x.html"):
+        answer = fox(me, image=sent(me, data, name))
         assert answer.status_code == 400 and answer.json()["error"]["code"] == "invalid_image"
 
 
@@ -551,8 +561,8 @@ def bombs():
 
 @pytest.mark.parametrize(("name", "data"), list(bombs()), ids=[name for name, _ in bombs()])
 def test_bombs_are_refused_and_take_no_memory(studio, me, name, data):
-    before = peak(studio.process.pid)
-    answer = me.post("/api/uploads", files={"file": ("x.png", data, "image/png")})
+    upload, before = sent(me, data, "x.png"), peak(studio.process.pid)
+    answer = fox(me, image=upload)
     assert answer.status_code in (400, 413), answer.text
     assert peak(studio.process.pid) < before + 200e6
     assert me.get("/healthz").json()["status"] == "ok"
@@ -568,7 +578,6 @@ def peak(pid):
 
 
 def test_of_an_upload_only_the_pixels_are_kept(studio, me):
-    user = accounts.find_user(studio.store, "local").id
     file, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     exif.get_ifd(0x8825)[1] = "N"
@@ -582,8 +591,10 @@ def test_of_an_upload_only_the_pixels_are_kept(studio, me):
     polyglot = io.BytesIO()
     frames[0].save(polyglot, format="GIF", save_all=True, append_images=frames[1:])
     for data in (file.getvalue(), png(pnginfo=facts), polyglot.getvalue() + b"PK\x03\x04 a secret zip"):
-        id = me.post("/api/uploads", files={"file": ("../../x.png", data, "image/png")}).json()["id"]
-        kept = studio.store.files.read(studio.store.uploaded(id, user))
+        upload = sent(me, data, "../../x.png")
+        assert upload["name"] == "x.png"
+        job = draw(me, image=upload)
+        kept = studio.store.files.read(job["request"]["image"]["sha256"], ".png")
         opened = Image.open(io.BytesIO(kept))
         assert b"secret" not in kept and opened.format == "PNG" and not opened.info and not opened.getexif()
         assert getattr(opened, "n_frames", 1) == 1
@@ -599,7 +610,7 @@ def test_a_body_that_is_too_long_is_cut_off_early(studio, me, extra):
     if "chunked" in extra:
         piece = b"%x\r\n%s\r\n" % (len(piece), piece)
     with connected(studio) as raw:
-        raw.sendall(head("POST", "/api/jobs", me, "Content-Type: application/json", extra))
+        raw.sendall(head("POST", "/api/jobs/pictures/generate", me, "Content-Type: application/json", extra))
         raw.settimeout(0.02)
         with suppress(OSError):
             while sent < 50_000_000 and not answer:
@@ -615,14 +626,14 @@ def test_a_body_that_is_too_long_is_cut_off_early(studio, me, extra):
 
 
 TOO_MUCH = [
-    {"n": 1000},
+    {"n": 1001},
     {"size": 100_000},
     {"steps": 10**9},
     {"steps": -1},
     {"guidance": 1e308},
     {"seed": 2**80},
     {"seed": -1},
-    {"previews": 1000},
+    {"to": "x" * 3000},
     {"prompt": "x" * 100_000},
     {"prompt": "a " * 500_000},
     {"negative": "x" * 3000},
@@ -633,13 +644,18 @@ TOO_MUCH = [
 
 @pytest.mark.parametrize("more", TOO_MUCH, ids=[str(more)[:30] for more in TOO_MUCH])
 def test_what_is_too_much_is_refused_before_any_work(me, more):
-    answer = me.post("/api/jobs", json={"prompt": "a fox", **more})
+    answer = me.post("/api/jobs/pictures/generate", json={"prompt": "a fox", **more})
     assert answer.status_code in (413, 422) and len(answer.text) < 500
 
 
 def test_numbers_that_are_none_are_refused(me):
     for text in ('{"prompt":"x","guidance":NaN}', '{"prompt":"x","strength":Infinity}', '{"prompt":"x","n":1e999}'):
-        assert me.post("/api/jobs", content=text, headers={"content-type": "application/json"}).status_code == 422
+        assert (
+            me.post(
+                "/api/jobs/pictures/generate", content=text, headers={"content-type": "application/json"}
+            ).status_code
+            == 422
+        )
 
 
 def test_who_asks_too_often_waits_and_others_do_not(tmp_path):
@@ -664,11 +680,11 @@ def test_who_asks_too_often_waits_and_others_do_not(tmp_path):
 def test_a_bucket_fills_again_and_forgets_the_oldest(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr("inkwash.studio.who.REMEMBERED", 3)
+    monkeypatch.setattr("inkwash.studio.auth.REMEMBERED", 3)
     bucket = Bucket(rate=2.0, most=3.0)
     for _ in range(3):
         bucket.take("a")
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(APIError) as refused:
         bucket.take("a")
     assert refused.value.wait == pytest.approx(0.5)
     clock[0] = 0.5
@@ -681,7 +697,7 @@ def test_a_bucket_fills_again_and_forgets_the_oldest(monkeypatch):
 def test_only_so_many_streams_are_open_at_once_and_closing_frees_them(studio):
     from contextlib import ExitStack
 
-    from inkwash.studio.api import STREAMS
+    from inkwash.studio.streams import STREAMS
 
     with studio.client("listener") as client, ExitStack() as stack:
         for _ in range(STREAMS):
@@ -707,10 +723,19 @@ def test_who_does_not_read_is_told_the_newest_alone(tmp_path):
         engine = Engine(Settings(tmp_path / "home"))
         with engine.watching("user") as watcher, engine.watching("job", previews=True) as shown:
             for step in range(1000):
-                engine._heard(
-                    "cpu", {"job": "job", "user": "user", "event": "step", "place": 0, "step": step, "steps": 9}
+                engine._receive(
+                    "cpu",
+                    {
+                        "job": "job",
+                        "user": "user",
+                        "event": "progress",
+                        "place": 0,
+                        "done": step,
+                        "total": 9,
+                        "seconds_left": None,
+                    },
                 )
-            engine._heard("cpu", {"job": "job", "user": "user", "event": "preview", "place": 0, "picture": "x"})
+            engine._receive("cpu", {"job": "job", "user": "user", "event": "preview", "place": 0, "picture": "x"})
             assert watcher.previews == [] and shown.previews == [(0, "x")]
             assert await watcher.news(0) == await shown.news(0) == {"job"} and await watcher.news(0) == set()
         assert not engine._watchers
@@ -732,7 +757,7 @@ def test_who_is_nobody_costs_nothing(studio, nobody):
             assert answer.status_code == 401
         assert cpu(studio.process.pid) - begun < 1.0
     assert peak(studio.process.pid) < before + 100e6
-    malformed = nobody.post("/api/jobs", content=b"{", headers={"content-type": "application/json"})
+    malformed = nobody.post("/api/jobs/pictures/generate", content=b"{", headers={"content-type": "application/json"})
     assert malformed.status_code == 401
 
 
@@ -743,13 +768,13 @@ def cpu(pid):
 
 
 def test_only_so_many_requests_of_a_user_wait_at_once_and_who_has_gone_does_not(quick, monkeypatch):
-    from inkwash.studio import api
+    from inkwash.studio import streams
 
-    monkeypatch.setattr(api, "WAITS", 3)
+    monkeypatch.setattr(streams, "WAITS", 3)
     monkeypatch.setattr(quick.engine.store, "claim", lambda worker: None)  # nobody draws for now
     headers = quick.headers
     with httpx.Client(base_url=quick.url, headers=headers, timeout=60) as client:
-        job = client.post("/api/jobs", json={"prompt": "x"}).json()["id"]
+        job = client.post("/api/jobs/pictures/generate", json={"prompt": "x"}).json()["id"]
         waiting = [threading.Thread(target=impatient, args=(quick, job)) for _ in range(3)]
         for thread in waiting:
             thread.start()
@@ -820,16 +845,16 @@ def test_errors_and_answers_name_no_path_no_version_and_no_code(studio, me):
         me.get("/"),
         me.get("/nothing"),
         me.get("/api/jobs/x"),
-        me.post("/api/jobs", content=b"{", headers={"content-type": "application/json"}),
-        me.post("/api/jobs", json={"prompt": 3}),
-        me.post("/api/uploads", files={"file": b"x"}),
+        me.post("/api/jobs/pictures/generate", content=b"{", headers={"content-type": "application/json"}),
+        me.post("/api/jobs/pictures/generate", json={"prompt": 3}),
+        me.post("/api/uploads", files={"files": b"x"}),
         me.post("/api/recipe", files={"file": png()}),
         me.request("TRACE", "/api/jobs"),
         me.get("/api/models"),
         me.get("/v1/models"),
         me.get("/metrics"),
         me.get(f"/api/jobs/{draw(me)['id']}"),
-        me.get(draw(me)["pictures"][0]["url"]),
+        me.get(draw(me)["results"][0]["files"][0]["url"]),
     ]
     for answer in asked:
         assert "server" not in answer.headers
@@ -844,7 +869,7 @@ def test_the_log_has_no_words_of_users_and_no_secrets(studio, me):
     lines = [json.loads(line) for line in log.splitlines()]
     assert "unicorn" not in log and me.headers["authorization"].removeprefix("Bearer ") not in log
     assert "ink-" not in log and {"time", "level", "event"} <= set.intersection(*(set(line) for line in lines))
-    assert any(line.get("route") == "/api/jobs" and line["status"] == 202 for line in lines)
+    assert any(line.get("route") == "/api/jobs/pictures/generate" and line["status"] == 202 for line in lines)
 
 
 def test_a_mistake_of_ours_shows_nothing(tmp_path, monkeypatch):
@@ -869,7 +894,7 @@ def test_many_cancels_at_once_end_one_job_once(studio, me):
     from concurrent.futures import ThreadPoolExecutor
 
     for _ in range(10):
-        job = me.post("/api/jobs", json={"prompt": "a fox", "n": 10, "steps": 200}).json()["id"]
+        job = me.post("/api/jobs/pictures/generate", json={"prompt": "a fox", "n": 10, "steps": 200}).json()["id"]
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _, job=job: me.post(f"/api/jobs/{job}/cancel").json()["status"], range(8)))
         assert set(answers) == {"cancelled"}
@@ -882,7 +907,10 @@ def test_submitting_the_same_key_from_many_threads_makes_one_job(studio, me):
     ask = {"prompt": "a fox", "model": "emoji-fast"}
     with ThreadPoolExecutor(8) as pool:
         answers = list(
-            pool.map(lambda _: me.post("/api/jobs", json=ask, headers={"idempotency-key": "race"}), range(16))
+            pool.map(
+                lambda _: me.post("/api/jobs/pictures/generate", json=ask, headers={"idempotency-key": "race"}),
+                range(16),
+            )
         )
     assert len({answer.json()["id"] for answer in answers}) == 1
 
@@ -905,7 +933,9 @@ def test_a_days_share_holds_against_many_threads(studio):
     )
     ask = {"prompt": "a fox", "model": "emoji-fast"}
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: client.post("/api/jobs", json=ask).status_code, range(16)))
+        answers = list(
+            pool.map(lambda _: client.post("/api/jobs/pictures/generate", json=ask).status_code, range(16))
+        )
     assert sorted(answers) == [202] * 5 + [429] * 11
 
 
@@ -926,9 +956,9 @@ def test_keys_made_at_once_are_each_their_own(studio, me):
 
 def test_a_key_of_idempotency_is_for_one_request(me):
     headers = {"idempotency-key": "twice"}
-    one = me.post("/api/jobs", json={"prompt": "a fox", "model": "emoji-fast"}, headers=headers)
-    same = me.post("/api/jobs", json={"prompt": "a fox", "model": "emoji-fast"}, headers=headers)
-    other = me.post("/api/jobs", json={"prompt": "a dog", "model": "emoji-fast"}, headers=headers)
+    one = me.post("/api/jobs/pictures/generate", json={"prompt": "a fox", "model": "emoji-fast"}, headers=headers)
+    same = me.post("/api/jobs/pictures/generate", json={"prompt": "a fox", "model": "emoji-fast"}, headers=headers)
+    other = me.post("/api/jobs/pictures/generate", json={"prompt": "a dog", "model": "emoji-fast"}, headers=headers)
     assert one.json()["id"] == same.json()["id"] and other.status_code == 422
     assert other.json()["error"]["code"] == "idempotency_conflict"
 
@@ -938,23 +968,24 @@ def test_a_key_of_idempotency_is_for_one_request(me):
 
 def test_the_words_leave_only_with_who_chose_so(studio, me, nobody):
     job = draw(me, prompt="a private fox", negative="secrets")
-    picture = job["pictures"][0]
-    assert b"private" in me.get(picture["url"]).content
-    assert b"private" not in me.get(picture["url"], params={"recipe": False}).content
-    bare = me.put(f"/api/pictures/{picture['id']}/share", json={}).json()["url"]
+    picture = job["results"][0]
+    assert b"private" in me.get(picture["files"][0]["url"]).content
+    assert b"private" not in me.get(picture["files"][0]["url"], params={"recipe": False}).content
+    bare = me.put(f"/api/results/{picture['id']}/share", json={}).json()["url"]
     found = nobody.get(bare).content
     assert b"private" not in found and b"secrets" not in found and b"trainedAlgorithmicMedia" in found
-    told = me.put(f"/api/pictures/{picture['id']}/share", json={"recipe": True}).json()["url"]
+    told = me.put(f"/api/results/{picture['id']}/share", json={"recipe": True}).json()["url"]
     assert b"private" in nobody.get(told).content and nobody.get(bare).status_code == 404
-    me.delete(f"/api/pictures/{picture['id']}/share")
+    me.delete(f"/api/results/{picture['id']}/share")
     assert nobody.get(told).status_code == 404
 
 
 def test_a_picture_that_went_in_leaves_no_trace_but_its_hash(studio, me):
-    upload = me.post("/api/uploads", files={"file": png((64, 64))}).json()["id"]
-    job = draw(me, image=upload, strength=0.5)
-    recipe = job["pictures"][0]["recipe"]
-    assert recipe["image"]["file"] is None and set(recipe["image"]) == {"file", "sha256"}
+    job = draw(me, image=sent(me, png((64, 64))), strength=0.5)
+    recipe = job["results"][0]["recipe"]
+    assert set(recipe["image"]) == {"name", "sha256"} and recipe["image"]["name"] == "fox.png"
+    with Image.open(io.BytesIO(me.get(job["results"][0]["files"][0]["url"]).content)) as picture:
+        assert json.loads(picture.info["inkwash"]) == recipe
 
 
 def test_basic_authentication_takes_a_key_and_no_password(studio):
@@ -977,7 +1008,8 @@ def test_a_recipe_from_elsewhere_is_plain_or_is_none(me, recipe):
     facts = PngInfo()
     facts.add_itxt("inkwash", '{"prompt":"a fox","image":{"file":null}}')
     answer = me.post("/api/recipe", files={"file": png(pnginfo=facts)})
-    assert answer.json() == {"recipe": {"prompt": "a fox", "image": {"file": None}}}
+    recipe = {"prompt": "a fox", "image": {"file": None}}
+    assert answer.json() == {"system": "", "verb": "", "request": {}, "recipe": recipe}
 
 
 def test_an_account_that_is_closed_while_its_request_comes_in_does_nothing(studio):
@@ -1014,13 +1046,13 @@ def test_who_is_nobody_and_sends_slowly_is_answered_soon(studio, nobody):
 def test_a_mistake_in_the_table_tells_the_log_no_words(tmp_path):
     from sqlalchemy.exc import IntegrityError, OperationalError
 
-    from inkwash.studio.store import full
+    from inkwash.studio.errors import is_disk_full
 
     store = inkwash_store(tmp_path / "home")
     user = accounts.local_user(store).id
     with store.writing() as tx:
         tx.exec_driver_sql("create trigger t before insert on jobs begin select raise(abort, 'no'); end")
     with pytest.raises(IntegrityError) as error:
-        store.submit(user, {"n": 1, "prompt": "a unicorn; the disk is full"})
-    assert "unicorn" not in str(error.value) and not full(error.value)
-    assert full(OperationalError("insert", {}, Exception("database or disk is full")))
+        store.submit(user, asked(prompt="a unicorn; the disk is full"))
+    assert "unicorn" not in str(error.value) and not is_disk_full(error.value)
+    assert is_disk_full(OperationalError("insert", {}, Exception("database or disk is full")))

@@ -1,4 +1,4 @@
-"""The worker: it draws what is missing, stops when it should, and fails one job at a time."""
+"""The worker: it makes what is missing, stops when it should, and fails one job at a time."""
 
 import re
 import subprocess
@@ -13,9 +13,10 @@ from PIL import Image
 import inkwash
 from inkwash.codecs.png import KEY, read_recipe
 from inkwash.errors import UserError
-from inkwash.studio import accounts, worker
-from inkwash.studio.catalogue import Ask
-from inkwash.studio.worker import Warm, Worker
+from inkwash.studio import accounts, context, worker
+from inkwash.studio.catalogue import Catalogue
+from inkwash.studio.worker import ModelCache, Worker
+from tests.studio.conftest import asked
 
 
 class Painter:
@@ -23,6 +24,9 @@ class Painter:
 
     def __init__(self, on_step=lambda seed, step: None):
         self.on_step, self.seeds = on_step, []
+
+    def prompt_warning(self, prompt):
+        return "it hears the rest" if "xyz" in prompt else None
 
     def generate(self, prompt, *, seed, progress, preview, previews, **options):
         self.seeds.append(seed)
@@ -38,43 +42,40 @@ class Painter:
 
 @pytest.fixture(autouse=True)
 def each_step_looks(monkeypatch):
-    monkeypatch.setattr(worker, "EVERY", 0.0)
-
-
-def ask(**changes):
-    return Ask(**{"prompt": "a fox", "seed": 7, **changes}).model_dump()
+    monkeypatch.setattr(context, "EVERY", 0.0)
 
 
 def working(store, painter):
     said = []
-    return Worker(store, Warm(lambda name: painter, 1e12), "w", said.append), said
+    cache = ModelCache(lambda folder: painter, 1e12)
+    return Worker(store, Catalogue(store), cache, "w", said.append), said
 
 
 def test_it_draws_all_says_so_and_keeps_paths_to_itself(store, user):
-    job = store.submit(user, ask(n=3, previews=2))["id"]
+    job = store.submit(user, asked(n=3, previews=2))["id"]
     hand, said = working(store, Painter())
     assert hand.step() and not hand.step()
     assert store.job(job).status == "done"
-    recipes = [row.recipe for row in store.of_job(job)]
+    recipes = [row.recipe for row in store.results_of(job)]
     assert [recipe["seed"] for recipe in recipes] == [7, 8, 9] and {recipe["model"] for recipe in recipes} == {
         "emoji"
     }
-    assert read_recipe(store.files.path(store.of_job(job)[2].sha256)) == recipes[2]
+    assert read_recipe(store.files.path(store.results_of(job)[2].files[0].sha256, ".png")) == recipes[2]
     assert [message["event"] for message in said] == [
         "started",
-        *["step", "preview"] * 3,
-        "picture",
-        *["step", "preview"] * 3,
-        "picture",
-        *["step", "preview"] * 3,
-        "picture",
+        *["progress", "preview"] * 3,
+        "result",
+        *["progress", "preview"] * 3,
+        "result",
+        *["progress", "preview"] * 3,
+        "result",
         "left",
     ]
     assert {message["user"] for message in said} == {user}
 
 
 def test_after_a_crash_it_draws_only_what_is_missing(store, user):
-    job = store.submit(user, ask(n=3))["id"]
+    job = store.submit(user, asked(n=3))["id"]
 
     def crash(seed, step):
         if (seed, step) == (8, 1):
@@ -82,7 +83,7 @@ def test_after_a_crash_it_draws_only_what_is_missing(store, user):
 
     with pytest.raises(KeyboardInterrupt):
         working(store, Painter(crash))[0].step()
-    assert len(store.of_job(job)) == 1
+    assert len(store.results_of(job)) == 1
     store.recover()
     painter = Painter()
     working(store, painter)[0].step()
@@ -91,7 +92,7 @@ def test_after_a_crash_it_draws_only_what_is_missing(store, user):
 
 @pytest.mark.parametrize("how", ["cancel", "close the account", "give to another", "stop"])
 def test_it_stops_at_the_next_step_when_the_job_is_not_its_own_any_more(store, user, how):
-    job = store.submit(user, ask(n=2))["id"]
+    job = store.submit(user, asked(n=2))["id"]
     hand = None
 
     def change(seed, step):
@@ -109,7 +110,7 @@ def test_it_stops_at_the_next_step_when_the_job_is_not_its_own_any_more(store, u
     hand, _ = working(store, Painter(change))
     hand.step()
     status = {"give to another": "queued", "stop": "running"}.get(how, "cancelled")
-    assert store.job(job).status == status and len(store.of_job(job)) == 1
+    assert store.job(job).status == status and len(store.results_of(job)) == 1
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_it_stops_at_the_next_step_when_the_job_is_not_its_own_any_more(store, u
     ],
 )
 def test_what_fails_fails_one_job_and_says_why(store, user, error, message, capsys):
-    bad, good = store.submit(user, ask(seed=1))["id"], store.submit(user, ask(seed=2))["id"]
+    bad, good = store.submit(user, asked(seed=1))["id"], store.submit(user, asked(seed=2))["id"]
 
     def fail(seed, step):
         if seed == 1:
@@ -137,7 +138,7 @@ def test_what_fails_fails_one_job_and_says_why(store, user, error, message, caps
 
 
 def test_a_full_disk_puts_the_job_back_and_it_is_done_when_there_is_room(store, user, monkeypatch):
-    job = store.submit(user, ask())["id"]
+    job = store.submit(user, asked())["id"]
     hand, said = working(store, Painter())
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     with monkeypatch.context() as patch:
@@ -145,7 +146,7 @@ def test_a_full_disk_puts_the_job_back_and_it_is_done_when_there_is_room(store, 
         def no_room(*arguments):
             raise OSError(28, "No space left on device")
 
-        patch.setattr(store.files, "save", no_room)
+        patch.setattr(store.files, "keep", no_room)
         hand.step()
         assert store.job(job).status == "queued" and "disk full" in [message["event"] for message in said]
     hand.step()
@@ -162,9 +163,9 @@ def test_it_renews_its_lease_while_there_are_steps_and_not_when_it_hangs(store, 
         if step == 2:
             leave.wait(5)
 
-    store.submit(user, ask())
+    store.submit(user, asked())
     hand, _ = working(store, Painter(hang))
-    threading.Thread(target=hand.breathe, daemon=True).start()
+    threading.Thread(target=hand.send_heartbeats, daemon=True).start()
     drawing = threading.Thread(target=hand.step)
     begun = time.monotonic()
     drawing.start()
@@ -178,12 +179,12 @@ def test_it_renews_its_lease_while_there_are_steps_and_not_when_it_hangs(store, 
 def test_models_stay_warm_only_so_many_and_idle_ones_leave(monkeypatch):
     loaded, clock = [], [0.0]
     monkeypatch.setattr(worker.time, "monotonic", lambda: clock[0])
-    warm = Warm(lambda name: loaded.append(name) or object(), 1e12)
+    warm = ModelCache(lambda name: loaded.append(name) or object(), 1e12)
     first = warm.get("a")
     assert warm.get("a") is first and loaded == ["a"]
     for name in "bcd":
         warm.get(name)
-    assert list(warm.models) == ["b", "c", "d"] and len(warm.models) == worker.WARM
+    assert list(warm.models) == ["b", "c", "d"] and len(warm.models) == worker.MOST_MODELS
     clock[0] = worker.IDLE - 1
     warm.get("c")
     clock[0] = worker.IDLE + 1
@@ -191,7 +192,7 @@ def test_models_stay_warm_only_so_many_and_idle_ones_leave(monkeypatch):
 
 
 def test_without_room_only_the_last_model_stays_and_it_says_that_there_is_none(monkeypatch):
-    warm = Warm(lambda name: object(), 1000)
+    warm = ModelCache(lambda name: object(), 1000)
     monkeypatch.setattr(worker, "memory", lambda: 500)
     warm.get("a"), warm.get("b")
     assert warm.tidy() and len(warm.models) == 2

@@ -47,7 +47,7 @@ from inkwash.studio.openai import (
 from inkwash.studio.store import MOST_WAITING_EACH
 from inkwash.studio.streams import check_waits, temporary_uploads, waited
 from inkwash.systems import base, systems
-from inkwash.systems.pictures.model import read_config, read_index, weights_hash
+from inkwash.systems.pictures.model import read_index, weights_hash
 
 API = "a1111"
 PREVIEWS = 4  # of each picture, for current_image
@@ -327,8 +327,9 @@ def values_of(order: Generation, user: User, engine: Engine) -> dict[str, Any]:
     sampler = order.sampler_name or order.sampler_index
     checkpoint = order.override_settings.sd_model_checkpoint if order.override_settings else None
     model = re.sub(r"\s*\[\w*\]$", "", checkpoint or default_model())
-    config = read_config(engine.catalogue.folder(model, user.id))
-    return {
+    folder = engine.catalogue.folder(model, user.id)
+    narrowed = base.limits(systems()[SYSTEM].verbs[VERB], folder)
+    values = {
         "prompt": order.prompt,
         "negative": order.negative_prompt or "",
         "model": model,
@@ -338,9 +339,11 @@ def values_of(order: Generation, user: User, engine: Engine) -> dict[str, Any]:
         "sampler": SAMPLERS.get(sampler.lower(), sampler) if sampler else None,
         "steps": order.steps,
         "guidance": order.cfg_scale,
-        "size": side(order, config.size),
+        "size": side(order, narrowed["size"].default),
         "strength": order.denoising_strength if isinstance(order, Img2Img) else None,
     }
+    # clients send all that there is, whether the model knows it or not
+    return {name: value for name, value in values.items() if name not in narrowed or not narrowed[name].absent}
 
 
 def default_model() -> str:

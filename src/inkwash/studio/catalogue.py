@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,14 +67,15 @@ class Catalogue:
 
     def of_system(self, system: str, user: str) -> dict[str, Path]:
         """The models of one system that this user sees, and where they lie."""
-        own = {row.name: self.library.folder_of(row) for row in self.library.models(user)}
-        return {name: path for name, path in (self.shared | own).items() if system_of(path).name == system}
+        own = {row.name: self.library.folder_of(row) for row in self.library.models(user) if row.system == system}
+        return {name: path for name, path in self.shared.items() if system_of(path).name == system} | own
 
     def models(self, user: str) -> list[Model]:
         found = [Model(name=name, own=False, **card(folder)) for name, folder in self.shared.items()]
         for row in self.library.models(user):
-            facts = card(self.library.folder_of(row))
-            found.append(Model(name=row.name, own=True, created=row.created, job=row.job_id, **facts))
+            with suppress(UserError):  # one of a system that is not installed any more
+                facts = card(self.library.folder_of(row))
+                found.append(Model(name=row.name, own=True, created=row.created, job=row.job_id, **facts))
         return found
 
 

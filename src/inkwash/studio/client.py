@@ -15,6 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import IO, Any, Concatenate, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
 from urllib.parse import quote
@@ -23,7 +24,7 @@ from uuid import uuid4
 from PIL import Image
 
 from inkwash.codecs.png import KEY, GeneratedImage
-from inkwash.errors import UserError
+from inkwash.errors import UserError, unknown
 from inkwash.systems.pictures.data import load_image as opened
 from inkwash.version import __version__
 from inkwash.weights.files import atomic
@@ -34,7 +35,7 @@ try:
 except ModuleNotFoundError as missing:
     raise UserError(f"a studio is reached by {missing.name}: pip install 'inkwash[studio]'") from None
 
-Status = Literal["queued", "running", "done", "failed", "cancelled"]
+Status = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 Transport = httpx.BaseTransport | None
 AsyncTransport = httpx.AsyncBaseTransport | None
 Source = str | os.PathLike[str] | IO[bytes] | Image.Image
@@ -43,6 +44,7 @@ PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds before that, at first and at most: tw
 ANSWER = 60.0  # seconds in which something must come; a stream shows a sign of life every 10
 WAIT = 30.0  # seconds for which one request waits for the end of a job
 SIDE = 1024  # pixels: a studio keeps no more of a picture to begin from
+MOST_FILES, MOST_BYTES = 500, 100_000_000  # of files that are sent at once
 
 
 class StudioError(UserError):
@@ -59,54 +61,97 @@ class StudioError(UserError):
 
 @dataclass(frozen=True)
 class Model:
-    """A model that draws. sizes: sides that it draws itself, in pixels; sampler, steps, guidance: what is usual."""
+    """A model that may be named. makes: what; own: whether it is one's own; limits: by verb and option, what it
+    narrows and what is usual with it."""
 
     name: str
-    styles: list[str]
-    sizes: list[int]
-    samplers: list[str]
-    sampler: str
-    steps: int
-    guidance: float
-    transparent: bool
+    system: str
+    makes: str
+    bytes: int
+    own: bool
+    limits: dict[str, dict[str, Any]] = field(hash=False)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture in a studio. place: in its job, from 0; created: seconds since 1970; recipe: what made it."""
+class File:
+    """A file of a result."""
+
+    name: str
+    media: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a request would take: seconds, bytes of disk, and the same in words; None where nobody can tell."""
+
+    seconds: float | None
+    bytes: int | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a verb has made. place: in its job, from 0; row: its line of a table; recipe: what made it; model: the
+    name of a trained one; created: seconds since 1970."""
 
     id: str
     job: str
-    place: int
-    width: int
-    height: int
-    created: float
+    system: str
+    verb: str
+    place: int | None
+    title: str
+    files: tuple[File, ...]
+    row: dict[str, Any] = field(hash=False)
     recipe: dict[str, Any] = field(hash=False)
+    model: str | None
+    created: float
+    _studio: Studio | None = field(default=None, repr=False, compare=False)
+
+    def image(self) -> Image.Image:
+        """The picture itself, its recipe in `info["inkwash"]`. With AsyncStudio: `await studio.open(result)`."""
+        return self._blocking().open(self)
+
+    def save(self, folder: str | os.PathLike[str] = ".") -> list[Path]:
+        """Writes the files; where they are. With AsyncStudio: `await studio.download(result, folder)`."""
+        return self._blocking().download(self, folder)
+
+    def _blocking(self) -> Studio:
+        if self._studio is None:
+            raise UserError("this result came of an AsyncStudio: await its open(result), or download(result, folder)")
+        return self._studio
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Of the picture being drawn: its place in the job, steps done and in all; a PNG if previews were asked for."""
+    """Of the part that is being made: its place in the job, what is done and in all; seconds until the whole job is
+    done; a PNG of what it looks like."""
 
     place: int
-    step: int
-    steps: int
+    done: int
+    total: int
+    seconds_left: float | None
     preview: bytes | None
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it was when the studio was asked. ahead: jobs in the queue before it; times: seconds since 1970."""
+    """A job as it was when the studio was asked. queue_position: jobs before it; times: seconds since 1970."""
 
     id: str
+    system: str
+    verb: str
+    model: str | None
+    request: dict[str, Any] = field(hash=False)
     status: Status
     error: str | None
-    ask: dict[str, Any] = field(hash=False)
+    notes: tuple[str, ...]
     created: float
     changed: float
-    ahead: int
+    queue_position: int
+    plan: Plan | None
     progress: Progress | None
-    pictures: tuple[Picture, ...]
+    results: tuple[Result, ...]
 
     @property
     def ended(self) -> bool:
@@ -115,7 +160,7 @@ class Job:
 
 class Options(TypedDict, total=False):
     """What may be asked for beside the prompt, meant as in `generate` of a model. image, mask: a path, an open file
-    or a PIL picture. previews: how often each picture is shown on its way."""
+    or a PIL picture."""
 
     model: str
     style: str | None
@@ -129,20 +174,17 @@ class Options(TypedDict, total=False):
     image: Source | None
     strength: float | None
     mask: Source | None
-    border: float | None
+    outpaint: float | None
+    progress: Watcher
+    preview: Viewer
     previews: int
 
 
-class Watched(Options, total=False):
-    """progress: called with (steps done, steps in all); preview: with what a picture looks like so far."""
-
-    progress: Callable[[int, int], None] | None
-    preview: Callable[[Image.Image], None] | None
-
-
+Watcher = Callable[[int, int], None] | None  # is called with (steps done, steps in all)
+Viewer = Callable[[Image.Image], None] | None  # is called with what a result looks like so far
 P = ParamSpec("P")
 T = TypeVar("T")
-Item = TypeVar("Item", Job, Picture)
+Item = TypeVar("Item", Job, Result)
 
 
 class AsyncStudio:
@@ -162,6 +204,8 @@ class AsyncStudio:
     ) -> None:
         self.url, headers = _address(url, key)
         self.timeout, self._reached = timeout, False
+        self._blocking: Studio | None = None
+        self._fields: dict[tuple[str, str], dict[str, Any]] = {}  # of each verb, by name
         patience = httpx.Timeout(ANSWER, connect=10.0, pool=None)
         self._http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=patience, transport=transport)
 
@@ -176,40 +220,87 @@ class AsyncStudio:
         await self.aclose()
 
     @overload
-    async def generate(self, prompt: str, *, n: None = None, **options: Unpack[Watched]) -> Image.Image: ...
+    async def generate(self, prompt: str, *, n: None = None, **options: Unpack[Options]) -> Image.Image: ...
 
     @overload
-    async def generate(self, prompt: str, *, n: int, **options: Unpack[Watched]) -> list[Image.Image]: ...
+    async def generate(self, prompt: str, *, n: int, **options: Unpack[Options]) -> list[Image.Image]: ...
 
     async def generate(
-        self, prompt: str, *, n: int | None = None, **options: Unpack[Watched]
+        self, prompt: str, *, n: int | None = None, **options: Unpack[Options]
     ) -> Image.Image | list[Image.Image]:
         """A picture from words, or a list of them when `n` is given: as `inkwash.load("emoji").generate`.
 
         It waits as long as the queue takes. StudioError for what cannot be asked for, and for a job that fails.
         """
-        progress, preview = options.pop("progress", None), options.pop("preview", None)
-        options["previews"] = options.get("previews", 3) if preview else 0
-        job = await self._submit(prompt, 1 if n is None else n, dict(options))
+        given: dict[str, Any] = dict(options)
+        watch: dict[str, Any] = {name: given.pop(name, None) for name in ("progress", "preview")}
+        previews = given.pop("previews", 3) if watch["preview"] else 0
+        request: dict[str, Any] = {"prompt": prompt, "n": 1 if n is None else n}
+        request |= {name: value for name, value in given.items() if value is not None}
+        for name in {"image", "mask"} & set(request):
+            (request[name],) = await self._upload([(f"{name}.png", _png(request[name]))])
+        job = await self._queue("pictures", "generate", request, previews)
+        results = await self._results(job, **watch)
+        if len(results) < (n or 1):
+            raise StudioError("a picture of the job was deleted before it was fetched", code="deleted")
+        pictures = [await self.open(result) for result in results]
+        return pictures[0] if n is None else pictures
+
+    async def run(
+        self,
+        system: str,
+        verb: str,
+        /,
+        *,
+        progress: Watcher = None,
+        preview: Viewer = None,
+        **request: Any,
+    ) -> list[Result]:
+        """What a verb makes of a request: `run("series", "forecast", data="sales.csv", horizon=12)`.
+
+        Its fields are those of `inkwash SYSTEM VERB --help`. A file may be a path, an open file, bytes or a PIL
+        picture; a folder a path to one, or to a zip. It waits as long as the queue takes. StudioError for what cannot
+        be asked for, and for a job that fails.
+        """
+        job = await self._start(system, verb, request, 3 if preview else 0)
+        return list(await self._results(job, progress, preview))
+
+    async def start(self, system: str, verb: str, /, **request: Any) -> Job:
+        """Puts a job in the queue, as `run` does, and does not wait. Once this has returned, it will be done,
+        whatever happens to the studio."""
+        return await self._start(system, verb, request, 3)
+
+    async def plan(self, system: str, verb: str, /, **request: Any) -> Plan:
+        """What a request would take, before it is started."""
+        body = await self._prepared(system, verb, request)
+        path = f"/api/plans/{quote(system, safe='')}/{quote(verb, safe='')}"
+        return await self._ask(lambda facts: _known(Plan, facts), "POST", path, json=body)
+
+    async def _start(self, system: str, verb: str, request: dict[str, Any], previews: int) -> Job:
+        return await self._queue(system, verb, await self._prepared(system, verb, request), previews)
+
+    async def _queue(self, system: str, verb: str, request: dict[str, Any], previews: int) -> Job:
+        path = f"/api/jobs/{quote(system, safe='')}/{quote(verb, safe='')}"
+        once = {"idempotency-key": uuid4().hex}
+        how: dict[str, Any] = {"params": {"previews": previews}, "headers": once}
+        return await self._ask(self._job, "POST", path, json=request, **how)
+
+    async def _results(self, job: Job, progress: Watcher, preview: Viewer) -> tuple[Result, ...]:
+        """Those of the job when it is done; the two are called on the way."""
         job = await (self._watch(job, progress, preview) if progress or preview else self.wait(job))
         if job.status != "done":
             raise StudioError(job.error or f"the job was {job.status}", code=job.status)
-        if len(job.pictures) < (n or 1):
-            raise StudioError("a picture of the job was deleted before it was fetched", code="deleted")
-        pictures = [await self.open(picture) for picture in job.pictures]
-        return pictures[0] if n is None else pictures
+        return job.results
 
-    async def _watch(
-        self, job: Job, progress: Callable[[int, int], None] | None, preview: Callable[[Image.Image], None] | None
-    ) -> Job:
+    async def _watch(self, job: Job, progress: Watcher, preview: Viewer) -> Job:
         """The job when it has ended; the two are called on the way."""
-        n, steps, shown = int(job.ask["n"]), 0, None
+        n, steps, shown = int(job.request.get("n") or 1), 0, None
         async with aclosing(self.follow(job)) as states:
             async for job in states:
                 now = job.progress
-                if progress and now and now.steps:
-                    steps = now.steps
-                    progress(now.place * steps + now.step, n * steps)
+                if progress and now and now.total:
+                    steps = now.total
+                    progress(now.place * steps + now.done, max(n, now.place + 1) * steps)
                 if preview and now and now.preview and now.preview != shown:
                     shown = now.preview
                     preview(_decoded(shown))
@@ -217,21 +308,67 @@ class AsyncStudio:
             progress(n * steps, n * steps)
         return job
 
-    async def submit(self, prompt: str, *, n: int = 1, **options: Unpack[Options]) -> Job:
-        """Puts a job in the queue. Once this has returned, it will be drawn, whatever happens to the studio."""
-        return await self._submit(prompt, n, dict(options))
+    async def _prepared(self, system: str, verb: str, request: dict[str, Any]) -> dict[str, Any]:
+        """The request as JSON, its files sent before."""
+        if (system, verb) not in self._fields:
+            found = await self._ask(lambda facts: facts, "GET", "/api/systems")
+            self._fields = self._made_of(found)
+        fields = self._fields.get((system, verb))
+        if fields is None:
+            raise unknown("verb", f"{system} {verb}", [" ".join(names) for names in self._fields])
+        body = {}
+        for name, value in request.items():
+            kind = fields.get(name, {"kind": "", "many": False, "media": ""})
+            if kind["kind"] == "file" and value is not None:
+                values = value if kind["many"] and isinstance(value, list | tuple) else [value]
+                sent = await self._upload([_read(one, kind["media"], name) for one in values])
+                body[name] = sent if kind["many"] else sent[0]
+            elif kind["kind"] == "folder" and value is not None:
+                body[name] = await self._send_folder(value, name)
+            else:
+                body[name] = value
+        return body
 
-    async def _submit(self, prompt: str, n: int, options: dict[str, Any]) -> Job:
-        ask = {key: value for key, value in options.items() if value is not None}
-        for key in {"image", "mask"} & set(ask):
-            file = ("picture.png", _png(ask[key]))
-            ask[key] = await self._ask(lambda facts: facts["id"], "POST", "/api/uploads", files={"file": file})
-        once = {"idempotency-key": uuid4().hex}
-        return await self._ask(_job, "POST", "/api/jobs", json={"prompt": prompt, "n": n, **ask}, headers=once)
+    def _made_of(self, systems: Any) -> dict[tuple[str, str], dict[str, Any]]:
+        def make(_: bytes) -> dict[tuple[str, str], dict[str, Any]]:
+            return {
+                (system["name"], verb["name"]): {one["name"]: one for one in verb["fields"]}
+                for system in systems
+                for verb in system["verbs"]
+            }
+
+        return self._made(make, b"")
+
+    async def _send_folder(self, value: Any, param: str) -> Any:
+        if not isinstance(value, str | os.PathLike):
+            return (await self._upload([_read(value, "", param)]))[0]
+        path = Path(value)
+        if path.is_dir():
+            inner = sorted(place for place in path.rglob("*") if place.is_file())
+            if not inner:
+                raise UserError(f"{path}: an empty folder")
+            sent: list[dict[str, str]] = []
+            for names in _batches(inner):
+                sent += await self._upload([(one.relative_to(path).as_posix(), one.read_bytes()) for one in names])
+            return sent
+        file = _read(path, "", param)
+        is_zip = path.suffix.lower() == ".zip"
+        sent = await self._upload([file], unpack=is_zip)
+        return sent if is_zip else sent[0]
+
+    async def _upload(self, files: list[tuple[str, bytes]], unpack: bool = False) -> list[dict[str, str]]:
+        """What a request says of them."""
+        form = [("files", file) for file in files]
+        sent = await self._ask(
+            lambda rows: [(row["sha256"], row["name"]) for row in rows],
+            "POST", "/api/uploads", files=form, params={"unpack": unpack},
+        )  # fmt: skip
+        names = [name for _, name in sent] if unpack else [name for name, _ in files]
+        return [{"sha256": sha256, "name": name} for (sha256, _), name in zip(sent, names, strict=True)]
 
     async def job(self, job: Job | str) -> Job:
         """The job as it is now."""
-        return await self._ask(_job, "GET", _path("jobs", job))
+        return await self._ask(self._job, "GET", _path("jobs", job))
 
     async def wait(self, job: Job | str, timeout: float | None = None) -> Job:
         """The job when it has ended, done or not. TimeoutError after so many seconds; the job goes on then."""
@@ -239,7 +376,7 @@ class AsyncStudio:
         while True:
             left = max(0.0, end - time.monotonic())
             query, patience = {"wait": min(left, WAIT)}, min(left, self.timeout)
-            now = await self._ask(_job, "GET", _path("jobs", job), patience=patience, params=query)
+            now = await self._ask(self._job, "GET", _path("jobs", job), patience=patience, params=query)
             if now.ended:
                 return now
             if time.monotonic() >= end:
@@ -256,7 +393,7 @@ class AsyncStudio:
             answer = await self._send("GET", _path("jobs", job, "/events"), stream=True)
             try:
                 async for data in _events(answer.aiter_bytes()):
-                    now = self._made(lambda data: _job(json.loads(data)), data)
+                    now = self._made(lambda data: self._job(json.loads(data)), data)
                     if now != last:
                         yield now
                     last = now
@@ -266,16 +403,29 @@ class AsyncStudio:
                 await answer.aclose()
 
     async def cancel(self, job: Job | str) -> Job:
-        """Ends a job. What is drawn of it stays; one that has ended is left as it is."""
-        return await self._ask(_job, "POST", _path("jobs", job, "/cancel"))
+        """Ends a job. What is made of it stays; one that has ended is left as it is."""
+        return await self._ask(self._job, "POST", _path("jobs", job, "/cancel"))
+
+    async def pause(self, job: Job | str) -> Job:
+        """Lets a training rest, from its next checkpoint on."""
+        return await self._ask(self._job, "POST", _path("jobs", job, "/pause"))
+
+    async def resume(self, job: Job | str) -> Job:
+        """Lets a training go on that was paused, or failed."""
+        return await self._ask(self._job, "POST", _path("jobs", job, "/resume"))
+
+    async def stop(self, job: Job | str) -> Job:
+        """Ends a training at its next checkpoint; its model is the result."""
+        return await self._ask(self._job, "POST", _path("jobs", job, "/stop"))
 
     def jobs(self, *status: Status, page: int = 50) -> AsyncGenerator[Job, None]:
         """One's jobs, newest first; only those of a status, if any is given. page: how many are fetched at once."""
-        return self._pages(_job, "/api/jobs", {"status": status, "limit": page})
+        return self._pages(self._job, "/api/jobs", {"status": status, "limit": page})
 
-    def pictures(self, words: str = "", *, page: int = 50) -> AsyncGenerator[Picture, None]:
-        """One's pictures, newest first, whose prompts have all these words. page: how many are fetched at once."""
-        return self._pages(_picture, "/api/pictures", {"words": words, "limit": page})
+    def results(self, words: str = "", *, system: str | None = None, page: int = 50) -> AsyncGenerator[Result, None]:
+        """One's results, newest first, whose titles have all these words. page: how many are fetched at once."""
+        only = {} if system is None else {"system": system}
+        return self._pages(self._result, "/api/results", {"words": words, "limit": page, **only})
 
     async def _pages(
         self, make: Callable[[Any], Item], path: str, query: dict[str, Any]
@@ -289,38 +439,63 @@ class AsyncStudio:
             yield last  # only now: who gets it may delete it, and a studio lists nothing before what is not there
 
     async def models(self) -> list[Model]:
-        """The studio's models, and what is usual with them."""
+        """The studio's models, and one's own."""
         return await self._ask(_each(lambda facts: _known(Model, facts)), "GET", "/api/models")
 
-    async def open(self, picture: Picture | str) -> Image.Image:
-        """The picture itself, its recipe in `info["inkwash"]`."""
-        answer = await self._send("GET", _path("pictures", picture, "/file"))
-        return self._made(_decoded, answer.content)
+    async def delete_model(self, name: str) -> None:
+        """Deletes a model of one's own."""
+        await self._send("DELETE", f"/api/models/{quote(name, safe='')}")
 
-    async def download(self, picture: Picture | str, path: str | os.PathLike[str]) -> Path:
-        """Writes the picture's PNG, which has its recipe, whole or not at all. UserError if it cannot be written."""
-        answer, path = await self._send("GET", _path("pictures", picture, "/file")), Path(path)
-        try:
-            with atomic(path) as file:
-                file.write_bytes(answer.content)
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror or error}; choose another place") from None
-        return path
+    async def read(self, result: Result | str, index: int = 0) -> bytes:
+        """The content of one of the result's files."""
+        return (await self._send("GET", _path("results", result, f"/files/{index}"))).content
 
-    async def delete(self, picture: Picture | str) -> None:
-        """Deletes a picture from the studio, with its recipe."""
-        await self._send("DELETE", _path("pictures", picture))
+    async def open(self, result: Result | str) -> Image.Image:
+        """The result's first file as a picture, its recipe in `info["inkwash"]`."""
+        return self._made(_decoded, await self.read(result))
 
-    async def share(self, picture: Picture | str, recipe: bool = False) -> str:
-        """An address at which anyone may see the picture, with its recipe or without. An earlier one ends."""
+    async def download(self, result: Result, folder: str | os.PathLike[str] = ".") -> list[Path]:
+        """Writes the result's files into a folder, each whole or not at all, over none; where they are. UserError if
+        one cannot be written."""
+        places = []
+        for index, file in enumerate(result.files):
+            data, path = await self.read(result, index), Path(folder) / (Path(file.name).name or f"{index}")
+            path = next(one for one in _numbered(path) if not one.exists())
+            try:
+                with atomic(path) as half:
+                    half.write_bytes(data)
+            except OSError as error:
+                raise UserError(f"cannot write {path}: {error.strerror or error}; choose another place") from None
+            places.append(path)
+        return places
+
+    async def delete(self, result: Result | str) -> None:
+        """Deletes a result from the studio, with its files and its recipe."""
+        await self._send("DELETE", _path("results", result))
+
+    async def share(self, result: Result | str, recipe: bool = False) -> str:
+        """An address at which anyone may see the first file, with its recipe or without. An earlier one ends."""
         what = {"json": {"recipe": recipe}}
         return await self._ask(
-            lambda facts: self.url + facts["url"], "PUT", _path("pictures", picture, "/share"), **what
+            lambda facts: self.url + facts["url"], "PUT", _path("results", result, "/share"), **what
         )
 
-    async def unshare(self, picture: Picture | str) -> None:
-        """From now on nobody else sees the picture."""
-        await self._send("DELETE", _path("pictures", picture, "/share"))
+    async def unshare(self, result: Result | str) -> None:
+        """From now on nobody else sees it."""
+        await self._send("DELETE", _path("results", result, "/share"))
+
+    def _job(self, facts: dict[str, Any]) -> Job:
+        progress, plan = facts["progress"], facts["plan"]
+        if progress is not None:
+            preview = progress["preview"] and base64.b64decode(progress["preview"])
+            progress = _known(Progress, progress, preview=preview)
+        plan = plan and _known(Plan, plan)
+        own: dict[str, Any] = {"progress": progress, "plan": plan, "notes": tuple(facts["notes"])}
+        return _known(Job, facts, **own, results=tuple(map(self._result, facts["results"])))
+
+    def _result(self, facts: dict[str, Any]) -> Result:
+        files = tuple(_known(File, file) for file in facts["files"])
+        return _known(Result, facts, files=files, _studio=self._blocking)
 
     async def _ask(self, make: Callable[[Any], T], method: str, path: str, **what: Any) -> T:
         """What `make` makes of the answer's JSON."""
@@ -454,7 +629,7 @@ class Studio:
     ) -> None:
         http = httpx.Client(transport=transport)
         self._studio = _Blocking(url, key, timeout=timeout, transport=_Transport(http))
-        self.url = self._studio.url
+        self._studio._blocking, self.url = self, self._studio.url
 
     def close(self) -> None:
         """Closes the connections; jobs go on."""
@@ -467,26 +642,46 @@ class Studio:
         self.close()
 
     @overload
-    def generate(self, prompt: str, *, n: None = None, **options: Unpack[Watched]) -> Image.Image: ...
+    def generate(self, prompt: str, *, n: None = None, **options: Unpack[Options]) -> Image.Image: ...
 
     @overload
-    def generate(self, prompt: str, *, n: int, **options: Unpack[Watched]) -> list[Image.Image]: ...
+    def generate(self, prompt: str, *, n: int, **options: Unpack[Options]) -> list[Image.Image]: ...
 
     def generate(
-        self, prompt: str, *, n: int | None = None, **options: Unpack[Watched]
+        self, prompt: str, *, n: int | None = None, **options: Unpack[Options]
     ) -> Image.Image | list[Image.Image]:
         work: Coroutine[Any, Any, Image.Image | list[Image.Image]] = self._studio.generate(prompt, n=n, **options)
         return _run(work)
 
     generate.__doc__ = AsyncStudio.generate.__doc__
-    submit = _method(AsyncStudio.submit)
+
+    def run(
+        self,
+        system: str,
+        verb: str,
+        /,
+        *,
+        progress: Watcher = None,
+        preview: Viewer = None,
+        **request: Any,
+    ) -> list[Result]:
+        return _run(self._studio.run(system, verb, progress=progress, preview=preview, **request))
+
+    run.__doc__ = AsyncStudio.run.__doc__
+    start = _method(AsyncStudio.start)
+    plan = _method(AsyncStudio.plan)
     job = _method(AsyncStudio.job)
     wait = _method(AsyncStudio.wait)
     follow = _iterator(AsyncStudio.follow)
     cancel = _method(AsyncStudio.cancel)
+    pause = _method(AsyncStudio.pause)
+    resume = _method(AsyncStudio.resume)
+    stop = _method(AsyncStudio.stop)
     jobs = _iterator(AsyncStudio.jobs)
-    pictures = _iterator(AsyncStudio.pictures)
+    results = _iterator(AsyncStudio.results)
     models = _method(AsyncStudio.models)
+    delete_model = _method(AsyncStudio.delete_model)
+    read = _method(AsyncStudio.read)
     open = _method(AsyncStudio.open)
     download = _method(AsyncStudio.download)
     delete = _method(AsyncStudio.delete)
@@ -564,22 +759,47 @@ def _known(kind: Callable[..., T], facts: dict[str, Any], **own: Any) -> T:
     return kind(**{name: own[name] if name in own else facts[name] for name in names})
 
 
-def _picture(facts: dict[str, Any]) -> Picture:
-    return _known(Picture, facts)
+def _read(source: Any, media: str, param: str) -> tuple[str, bytes]:
+    """The name and the content of a file to send; of a picture as `_png` makes it."""
+    is_path = isinstance(source, str | os.PathLike)
+    name = Path(source).name if is_path else Path(str(getattr(source, "name", param))).name
+    if media.startswith("image/") or isinstance(source, Image.Image):
+        return f"{Path(name).stem}.png", _png(BytesIO(source) if isinstance(source, bytes) else source)
+    if isinstance(source, bytes):
+        return name, source
+    try:
+        data = Path(source).read_bytes() if is_path else source.read()
+    except OSError as error:
+        raise UserError(f"{source}: {error.strerror} ({param})") from None
+    except AttributeError:
+        raise UserError(f"{param}: a path, bytes or an open file is needed, not {type(source).__name__}") from None
+    return name, data
 
 
-def _job(facts: dict[str, Any]) -> Job:
-    progress = facts["progress"]
-    if progress is not None:
-        preview = progress["preview"] and base64.b64decode(progress["preview"])
-        progress = _known(Progress, progress, preview=preview)
-    return _known(Job, facts, progress=progress, pictures=tuple(map(_picture, facts["pictures"])))
+def _batches(paths: list[Path]) -> Iterator[list[Path]]:
+    """So many at once as are sent in one request."""
+    batch: list[Path] = []
+    size = 0
+    for path in paths:
+        more = path.stat().st_size
+        if batch and (len(batch) == MOST_FILES or size + more > MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch, size = [*batch, path], size + more
+    yield batch
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    """path, path-2, path-3, ..."""
+    yield path
+    for i in count(2):
+        yield path.with_name(f"{path.stem}-{i}{path.suffix}")
 
 
 def _each(make: Callable[[Any], T]) -> Callable[[Any], list[T]]:
     return lambda rows: [make(row) for row in rows]
 
 
-def _path(kind: str, one: Job | Picture | str, more: str = "") -> str:
-    """Of a job or a picture, or of one's id."""
+def _path(kind: str, one: Job | Result | str, more: str = "") -> str:
+    """Of a job or a result, or of one's id."""
     return f"/api/{kind}/{quote(one if isinstance(one, str) else one.id, safe='')}{more}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 import shutil
 import time
@@ -15,9 +14,9 @@ from sqlalchemy import Row
 
 from inkwash.codecs.png import encode_png
 from inkwash.errors import UserError
+from inkwash.studio.files import lay
 from inkwash.studio.store import TURN
 from inkwash.systems.base import File, Note, Preview, Progress
-from inkwash.weights.files import atomic
 
 if TYPE_CHECKING:
     from inkwash.studio.worker import Worker
@@ -80,11 +79,7 @@ class JobContext:
         assert self.inputs in place.resolve().parents
         place.parent.mkdir(parents=True, exist_ok=True)
         if not place.exists():
-            try:
-                os.link(source, place)
-            except OSError:  # not on this file system
-                with atomic(place) as half:
-                    shutil.copyfile(source, half)
+            lay(source, place)
 
     def tell(self, event: Progress | Preview | Note) -> None:
         """LeaseLost for a job that was cancelled, or given to another."""

@@ -154,7 +154,7 @@ class Engine:
             raise APIError(422, message, "idempotency_conflict")
         self.metrics.accepted.labels(api).inc()
         self._from_thread(self._wake)
-        self._from_thread(self._changed, job["id"], user.id)
+        self.notify(job["id"], user.id)
         return job
 
     def prepare(
@@ -220,8 +220,12 @@ class Engine:
         changed = how(job, user.id)
         if changed:
             self._from_thread(self._wake)
-            self._from_thread(self._changed, job, user.id)
+            self.notify(job, user.id)
         return changed
+
+    def notify(self, job: str, user: str) -> None:
+        """Tells who listens that the job has changed."""
+        self._from_thread(self._changed, job, user)
 
     async def finished(self, job: str, seconds: float, gone: Callable[[], Awaitable[bool]]) -> Any:
         """The job as it is when it has ended, or after so many seconds, or when who waits for it has `gone`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -59,6 +60,16 @@ class Content(NamedTuple):
         return MEDIA.get(self.suffix, BYTES)
 
 
+def lay(source: Path, place: Path, link: bool = True) -> None:
+    """The file at a second place, where the file system can do that, or a copy of it, whole or not at all."""
+    if link:
+        with suppress(OSError):
+            os.link(source, place)
+            return
+    with atomic(place) as half:
+        shutil.copyfile(source, half)
+
+
 def suffix_of(name: str) -> str:
     """The ending by which a file is kept, ".csv"; none for one that is long or strange."""
     suffix = PurePath(name).suffix.lower()
@@ -88,18 +99,18 @@ class Files:
         return path.stat().st_size if path.exists() else 0
 
     @contextmanager
-    def staged(self, source: Path | IO[bytes] | bytes, suffix: str) -> Iterator[Content]:
-        """The content of `source` on the disk, synced, for `keep`; what was not kept goes when the block is left."""
+    def staged(self, source: Path | IO[bytes] | bytes, suffix: str, link: bool = False) -> Iterator[Content]:
+        """The content of `source` on the disk, synced, for `keep`; what was not kept goes when the block is left.
+
+        link: nobody writes into the file at `source` any more, so that it need not be copied.
+        """
         place = self.folder / f".staged-{secrets.token_hex(16)}"
         try:
-            with place.open("xb") as file:
-                if isinstance(source, bytes):
-                    file.write(source)
-                elif isinstance(source, Path):
-                    with source.open("rb") as original:
-                        shutil.copyfileobj(original, file)
-                else:
-                    shutil.copyfileobj(source, file)
+            if isinstance(source, Path):
+                lay(source, place, link)
+            else:
+                with place.open("xb") as file:
+                    shutil.copyfileobj(BytesIO(source) if isinstance(source, bytes) else source, file)
             sync(place)
             yield Content(digest(place), suffix, place.stat().st_size, place)
         finally:

@@ -36,7 +36,7 @@ DRAINED, DRAINING = 4_000_000, 2.0  # bytes of a refused body that are still rea
 PATIENCE = 300.0  # seconds for a client to send its body
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    "media-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 HEADERS = {
     "content-security-policy": POLICY,

@@ -11,7 +11,9 @@ from inkwash.studio import accounts
 from inkwash.studio.auth import Admin, CurrentUser, TheEngine, address, cookie
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError, invalid, no_such
+from inkwash.studio.library import OPEN
 from inkwash.studio.schemas import Problem
+from inkwash.studio.store import MOST_WAITING_EACH
 
 router = APIRouter(prefix="/api", tags=["studio"])
 Id = Annotated[str, Path(max_length=100)]
@@ -164,10 +166,13 @@ def change_user(id: Id, form: AccountChange, user: Admin, engine: TheEngine) -> 
         raise invalid("you cannot close your own account, or be no administrator any more")
     if any(changes.get(key, True) is None for key in ("active", "admin", "password")):
         raise invalid("active, admin and password may be left out, but not null")
+    going_on = engine.store.jobs(id, status=OPEN, limit=MOST_WAITING_EACH)
     try:
         found = accounts.change_user(engine.store, id, **changes)
     except UserError as error:
         raise invalid(str(error), "password") from None
     if not found:
         raise no_such("user")
+    for job in going_on if changes.get("active") is False else []:
+        engine.notify(job.id, id)
     return next(account for account in users(user, engine) if account.id == id)

@@ -160,7 +160,7 @@ def as_files(value: Any) -> Any:
 
 def refused(error: UserError, verb: Verb) -> APIError:
     """The error as an answer, which names the parameter if the line does."""
-    named = re.match(r"(?:unknown )?(\w+)", str(error))
+    named = re.match(r"(?:unknown |the )?(\w+)", str(error))
     return invalid(str(error), named[1] if named and named[1] in options(verb.request) else None)
 
 

@@ -1,8 +1,8 @@
 """The table of jobs: what is written here outlives any process.
 
 A job is `queued`, then `running` under the lease of one worker, then `done`, `failed` or `cancelled`; a lasting
-one may be `paused` between. Who writes for a running job must still hold it: a worker that was given up for dead finds
-the job another's, and writes nothing.
+one may be `paused` between. Who writes for a running job must still hold it: a worker that was given up for dead
+finds the job another's, and writes nothing.
 """
 
 from __future__ import annotations
@@ -361,7 +361,8 @@ def _next(tx: Connection, also: str | None = None) -> Row[Any] | None:
     running job waited `also`."""
     waits = or_(jobs.c.status == "queued", jobs.c.id == also) if also else jobs.c.status == "queued"
     of_user = exists().where(jobs.c.user_id == users.c.id, waits)
-    user = tx.scalar(select(users.c.id).where(of_user).order_by(users.c.served, users.c.id).limit(1))
+    served = exists().where(jobs.c.user_id == users.c.id, jobs.c.id == also)  # just now: then others go first
+    user = tx.scalar(select(users.c.id).where(of_user).order_by(users.c.served, served, users.c.id).limit(1))
     query = select(jobs).where(jobs.c.user_id == user, waits)
     return tx.execute(query.order_by(jobs.c.lasting, jobs.c.created, jobs.c.id).limit(1).with_for_update()).first()
 

@@ -154,7 +154,6 @@ class Worker:
 
     def run(self, job: Row[Any]) -> None:
         """The parts of the job that are not there yet: after a crash, those that are stay."""
-        self.store.check_disk()  # rather than make what cannot be kept
         if job.system not in systems() or job.verb not in systems()[job.system].verbs:
             raise UserError(f"there is no {job.system} {job.verb} here any more")
         verb = systems()[job.system].verbs[job.verb]
@@ -162,6 +161,7 @@ class Worker:
         try:
             for part, request in list(enumerate(request_of(verb, job.request).parts()))[job.part :]:
                 context.next_part(part)
+                self.store.check_disk()  # rather than make what cannot be kept
                 for number, result in enumerate(self.timed(resolve(verb.run)([request], context))):
                     if context.leaving in (None, "stop"):
                         self.keep(job, request, part, number, result)
@@ -190,7 +190,9 @@ class Worker:
             files = []
             for ending, path in result.files.items():
                 name = re.sub(r"[^\w.-]+", "-", ending if job.lasting else f"{request.stem()}{ending}")
-                content = stack.enter_context(self.store.files.staged(source_of(path, request), suffix_of(name)))
+                source = source_of(path, request)
+                staged = self.store.files.staged(source, suffix_of(name), link=not job.lasting)
+                content = stack.enter_context(staged)
                 files.append(NewFile(content, name[-200:]))
             new = NewResult(
                 part if job.parts > 1 else result.place,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inkwash.errors import UserError, unknown
+from inkwash.extras import cure
 from inkwash.systems.base import System, resolve
 from inkwash.weights.shipped import describe, locate
 
@@ -41,9 +42,10 @@ def of_task(task: str) -> System:
 
 
 def available(system: System) -> None:
-    """UserError, with what to install, where a module that the system needs is missing."""
-    if missing := [module for module in system.modules if not find_spec(module)]:
-        raise UserError(f"{system.name} needs {missing[0]}: pip install 'inkwash[{system.extra}]'")
+    """UserError, with what to install, where a module is missing that the whole system needs."""
+    for module, verbs in system.modules.items():
+        if not verbs and not find_spec(module):
+            raise UserError(f"{system.name} needs {module}: {cure(module)}")
 
 
 def load(

@@ -10,7 +10,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, reduce
 from importlib import import_module
@@ -23,6 +23,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.progress import Monitor, Progress
 from inkwash.progress import Note as Note
 from inkwash.progress import Preview as Preview
+from inkwash.weights.shipped import describe
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ class Context(Monitor, Protocol):
 
 class Limit(NamedTuple):
     """What a model says of an option: which of the verb's values it has, what it takes if none is given; or that it
-    has none of it."""
+    has none of it, and would change nothing."""
 
     choices: tuple[Any, ...] = ()
     low: float | None = None
@@ -246,12 +247,15 @@ class Verb(NamedTuple):
     takes: tuple[str, ...] = ("out", "device", "precision", "runtime", "threads")
 
 
+EVALUATE: dict[str, Any] = {"lasting": True, "out": "out/evaluate"}  # how the verb `evaluate` is run, in every system
+
+
 class System(NamedTuple):
     """A room and what it brings. Names of functions are "module:function", as in `Verb`.
 
     load     (folder, device, precision, runtime, threads) -> Model
     command  a word of the command line for the first verb
-    modules  what it needs beside the core; `extra` is how pip calls them
+    modules  what must be installed, and for which of its verbs; "" for all
     tasks    of its recipes
     makes    (the content of system.json) -> what a model makes, in a few words
     """
@@ -261,8 +265,7 @@ class System(NamedTuple):
     verbs: dict[str, Verb]
     load: str
     command: str = ""
-    extra: str = ""
-    modules: tuple[str, ...] = ()
+    modules: Mapping[str, str] = {}
     tasks: tuple[str, ...] = ()
     makes: str = ""
 
@@ -284,8 +287,11 @@ def resolve(name: str) -> Callable[..., Any]:
 
 
 def limits(verb: Verb, folder: Path) -> dict[str, Limit]:
-    """What the model in this folder narrows of the verb's options; loads no model."""
+    """What the model in this folder narrows of the verb's options: by its system, and by the `limits` of its own card
+    (system.json). Loads no model."""
     found = resolve(verb.limits)(folder) if verb.limits else {}
+    own: Any = describe(folder).get("limits", {})
+    found |= {name: found.get(name, Limit())._replace(**limit) for name, limit in own.items()}
     return {name: limit for name, limit in found.items() if name in options(verb.request)}
 
 
@@ -293,7 +299,7 @@ def narrow(verb: Verb, request: Request, folder: Path) -> None:
     """UserError for what this model, of all values that the verb knows, does not."""
     for name, limit in limits(verb, folder).items():
         option, value = options(type(request))[name], getattr(request, name)
-        if limit.absent and value != option.default:
+        if limit.absent and value not in (option.default, limit.default):
             raise UserError(f"{name}: {folder.name} knows none; leave it out")
         if limit.choices and value is not None and value not in limit.choices:
             raise unknown(name, str(value)[:60], map(str, limit.choices))
@@ -307,6 +313,16 @@ def plan(verb: Verb, request: Request, folder: Path | None, device: str | None, 
     that of its run. Loads no model and no torch."""
     found = resolve(verb.plan)(request, folder, device or "cpu", threads or 1) if verb.plan else Plan()
     return found if found.text else found._replace(text=in_words(found))
+
+
+def add_up(plans: Iterable[Plan]) -> Plan:
+    """The plan of all of them, one after the other."""
+    plans = list(plans)
+    seconds, sizes = ([one[i] for one in plans] for i in range(2))
+    if len(plans) == 1:
+        return plans[0]
+    total = Plan(None if None in seconds else sum(seconds), sum(filter(None, sizes)) or None)
+    return total._replace(text=in_words(total))
 
 
 def in_words(plan: Plan) -> str:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inkwash.errors import UserError
-from inkwash.systems.base import Context, Result
+from inkwash.systems.base import Context, File, Result
 from inkwash.weights.files import atomic, check_ours
 
 FIGURE = ("metric", "value", "low", "high", "n")  # of a row; the rest of it says what was measured
-NAME = "report.json"
-EVALUATE: dict[str, Any] = {"lasting": True, "out": "out/evaluate"}  # how the `Verb` is run, in every system
+NAME, MARK = "report.json", '"cpu_seconds"'  # of the file, and what stands in it
 
 Row = dict[str, Any]
 
@@ -37,17 +36,17 @@ class Report:
 
     title: str
     system: str
-    model: dict[str, Any]
-    data: dict[str, Any]
     seeds: list[int]
     cpu_seconds: dict[str, float]
     rows: list[Row]
+    model: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
     examples: list[dict[str, Any]] = field(default_factory=list)
     figures: list[str] = field(default_factory=list)
 
     def save(self, file: Path) -> Path:
         """Writes JSON, never over a file that is not ours."""
-        check_ours(file, '"cpu_seconds"')
+        check_ours(file, MARK)
         with atomic(file) as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return file
@@ -62,10 +61,13 @@ class Report:
 
     def markdown(self) -> str:
         """How it was measured, and `tables` of the rows."""
-        data = ", ".join(str(self.data[key]) for key in ("name", "split") if self.data.get(key))
-        seeds = f"Seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
-        seconds = ", ".join(f"{number(value)} s {name}" for name, value in self.cpu_seconds.items())
-        return "\n\n".join([f"{self.title} Data: {data}. {seeds}. CPU time: {seconds}.", *tables(self.rows)])
+        facts = {
+            "Data": [self.data[key] for key in ("name", "split") if self.data.get(key)],
+            "Seed": self.seeds,
+            "CPU time": [f"{number(value)} s {name}" for name, value in self.cpu_seconds.items()],
+        }
+        said = [f"{name}: {', '.join(map(str, values))}." for name, values in facts.items() if values]
+        return "\n\n".join([" ".join([self.title, *said]), *tables(self.rows)])
 
 
 def row(
@@ -159,8 +161,11 @@ def evaluate(
 ) -> Iterator[Result]:
     """The verb `evaluate` of every system: `measure`, (request, model, context) -> Report, does the work, and puts
     its figures into the context's folder."""
-    check_ours(context.folder / NAME, '"cpu_seconds"')
+    check_ours(context.folder / NAME, MARK)
     for of, request in enumerate(requests):
         report = measure(request, context.model(request.model), context)
+        data = asdict(request.data) if isinstance(request.data, File) else {}
+        report = replace(report, model={"name": request.model, **report.model}, data=data | report.data)
         files = [report.save(context.folder / NAME), *(context.folder / name for name in report.figures)]
-        yield Result(of, None, {file.name: file for file in files}, {"text": report.markdown(), "rows": report.rows})
+        row = {"text": report.markdown(), "rows": report.rows}
+        yield Result(of, None, {file.name: file for file in files}, row)

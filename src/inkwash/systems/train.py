@@ -33,7 +33,12 @@ class Train(Request):
 
 
 # how its `Verb` is run, in every system
-TRAIN: dict[str, Any] = {"lasting": True, "out": "runs/STEM", "takes": ("out", "device", "precision", "threads")}
+TRAIN: dict[str, Any] = {
+    "plan": "inkwash.systems.plans:training",
+    "lasting": True,
+    "out": "runs/STEM",
+    "takes": ("out", "device", "precision", "threads"),
+}
 
 
 class Task(NamedTuple):

@@ -1,4 +1,4 @@
-"""The models that ship with the package, and where a name leads."""
+"""The models and recipes that ship with the package, and where a name leads."""
 
 import json
 from pathlib import Path
@@ -12,6 +12,11 @@ TEXT_ENCODER = HERE / "text-encoder"  # of all shipped models of pictures
 def shipped() -> dict[str, Path]:
     """The folders of the shipped models, by name."""
     return {file.parent.name: file.parent for file in sorted(HERE.glob("*/system.json"))}
+
+
+def recipes() -> dict[str, Path]:
+    """The files that rebuild the shipped weights, by name."""
+    return {file.stem: file for file in sorted((HERE.parent / "recipes").glob("*.toml"))}
 
 
 def locate(name: str | Path) -> Path:

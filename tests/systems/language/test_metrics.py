@@ -1,6 +1,5 @@
 """Scores on cases whose value is known, and grammar as spaCy reads it."""
 
-import numpy as np
 import pytest
 
 from inkwash.systems.language import grammar, metrics
@@ -22,17 +21,6 @@ def test_a_tree_is_scored_by_f1_and_a_span_exactly():
     assert metrics.tree(parse, Wish(tree=((0, 1, "NP"), (3, 4, "PP")), length=5)) == pytest.approx(2 / 5)
     assert metrics.span(parse, Wish(spans=((2, 4, "VP"),))) == 1
     assert metrics.span(parse, Wish(spans=((2, 4, "NP"),))) == 0
-
-
-def test_an_interval_holds_the_mean_and_is_wide_where_targets_differ():
-    groups = np.repeat(np.arange(40), 10)
-    alike = np.tile([0, 1], 200)  # every target has the mean 1/2
-    apart = np.repeat(np.tile([0, 1], 20), 10)  # half of the targets succeed always
-    low, high = metrics.interval(alike, groups)
-    assert low == high == 0.5
-    low, high = metrics.interval(apart, groups)
-    half = 1.96 * 0.5 / 40**0.5
-    assert 0.5 - low == pytest.approx(half, rel=0.2) and high - 0.5 == pytest.approx(half, rel=0.2)
 
 
 def test_grammar_of_a_plain_sentence():
@@ -65,8 +53,3 @@ def test_a_sentence_keeps_to_its_own_description():
 
 def test_the_gap_is_the_middle_third():
     assert gap(list("abcdef")) == Wish(words=("a", "b", None, None, "e", "f"), length=6)
-
-
-def test_an_interval_weighs_values_by_their_size():
-    low, high = metrics.interval([1.0, 3.0], [0, 0], [3, 1])
-    assert low == high == 1.5

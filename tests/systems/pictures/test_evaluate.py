@@ -1,7 +1,5 @@
 """The protocol gives known answers for models whose worth is known."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,8 @@ from inkwash.errors import UserError
 from inkwash.systems.pictures import colours
 from inkwash.systems.pictures import evaluate as protocol
 from inkwash.systems.pictures.emoji_data import Emoji
-from inkwash.systems.pictures.evaluate import evaluate, table
+from inkwash.systems.pictures.evaluate import evaluate
+from inkwash.systems.report import Report
 
 CONCEPTS, STYLES = 40, ("ink", "oil", "wash")
 SPLITS = ["train"] * 24 + ["validation"] * 6 + ["test"] * 10
@@ -55,13 +54,18 @@ def encode(texts):
 
 def run(generate, tmp_path, red=False, **options):
     report = evaluate(generate, encode, emoji(red), tmp_path, **options)
-    json.dumps(report)
+    assert Report.load(report.save(tmp_path / "report.json")) == report
     return report
 
 
-def row(report, pictures, of, style="all"):
-    (found,) = (r for r in report["recognition"] if (r["pictures"], r["of"], r["style"]) == (pictures, of, style))
+def row(report, metric, source, of, style="all"):
+    wanted = {"metric": metric, "source": source, "of": of, "style": style}
+    (found,) = (row for row in report.rows if wanted.items() <= row.items())
     return found
+
+
+def value(*which):
+    return row(*which)["value"]
 
 
 def perfect(prompts, style, seeds):
@@ -73,33 +77,31 @@ def perfect(prompts, style, seeds):
 def test_a_perfect_model_scores_as_the_real_pictures(tmp_path):
     report = run(perfect, tmp_path, per_row=15)
     for kind in ("training concepts", "held-out concepts"):
-        assert row(report, "generated", f"{kind}, in Chinese")["top1"]["rate"] == 1
-    assert row(report, "retrieval", "held-out concepts, in Chinese")["top1"]["rate"] == 0
+        assert value(report, "top 1", "generated", f"{kind}, in Chinese") == 1
+    assert value(report, "top 1", "retrieval", "held-out concepts, in Chinese") == 0
     for kind in ("training concepts", "held-out concepts", "held-out combinations"):
         for style in ("all", "ink"):
-            assert row(report, "generated", kind, style) == {
-                **row(report, "real", kind, style),
-                "pictures": "generated",
-            }
-        assert row(report, "real", kind)["top1"]["rate"] == 1
+            made, real = (row(report, "top 10", source, kind, style) for source in ("generated", "real"))
+            assert made == real | {"source": "generated"}
+        assert value(report, "top 1", "real", kind) == 1
     # The lookup cannot know a held-out concept, and a neighbour in name is none in looks.
-    assert row(report, "retrieval", "held-out concepts")["top1"]["rate"] == 0
-    assert {r["style"] for r in report["recognition"] if r["of"] == "held-out combinations"} == {"all", "ink"}
-    distances = {(r["pictures"], r["of"]): r for r in report["frechet distance"]}
-    assert distances["generated", "held-out concepts"]["distance"] == pytest.approx(0, abs=1e-3)
+    assert value(report, "top 1", "retrieval", "held-out concepts") == 0
+    styles = {r["style"] for r in report.rows if r.get("of") == "held-out combinations" and r["source"] != "real"}
+    assert styles == {"all", "ink"}
+    kind = "held-out concepts"
+    assert value(report, "Frechet distance", "generated", kind) == pytest.approx(0, abs=1e-3)
     another, other = (
-        distances[source, "held-out concepts"]["by style"]["ink"]
+        value(report, "Frechet distance", source, kind, "ink")
         for source in ("same concepts, another style", "other training pictures")
     )
     assert 0 < another < other
-    memory = {(r["pictures"], r["of"]): r for r in report["nearest training picture"]}
-    assert memory["generated", "training concepts"]["cosine"]["0.05"] == pytest.approx(1)
-    assert memory["generated", "training concepts"]["same concept"] == 1
-    assert memory["generated", "held-out concepts"]["cosine"] == memory["real", "held-out concepts"]["cosine"]
-    assert Image.open(tmp_path / "nearest.png").size == (640, 8 * 180)
-    text = table(report)
-    assert "| generated | held-out concepts | all | 15 | 100.0% (79.6% to 100.0%) |" in text
-    assert "FID" not in text
+    assert value(report, "cosine, 5 %", "generated", "training concepts") == pytest.approx(1)
+    assert value(report, "same concept", "generated", "training concepts") == 1
+    for name in ("5 %", "median", "95 %", "largest"):
+        assert value(report, f"cosine, {name}", "generated", kind) == value(report, f"cosine, {name}", "real", kind)
+    assert report.figures == ["nearest.png"] and Image.open(tmp_path / "nearest.png").size == (640, 8 * 180)
+    assert "| generated | held-out concepts | all | 15 | 1.00 [0.80, 1.00] |" in report.markdown()
+    assert "FID" not in report.markdown()
 
 
 def test_a_mean_is_measured_beside_the_pictures(tmp_path):
@@ -110,10 +112,10 @@ def test_a_mean_is_measured_beside_the_pictures(tmp_path):
 
     report = run(grey, tmp_path, per_row=15, mean=perfect)
     for kind in ("training concepts", "held-out concepts", "held-out combinations"):
-        assert row(report, "sketch alone", kind)["top1"]["rate"] == row(report, "real", kind)["top1"]["rate"] == 1
-        assert row(report, "generated", kind)["top1"]["rate"] < 0.2
-    distances = {(r["pictures"], r["of"]): r["distance"] for r in report["frechet distance"]}
-    assert distances["sketch alone", "held-out concepts"] == pytest.approx(0, abs=1e-3)
+        assert value(report, "top 1", "mean prediction alone", kind) == value(report, "top 1", "real", kind) == 1
+        assert value(report, "top 1", "generated", kind) < 0.2
+    distance = value(report, "Frechet distance", "mean prediction alone", "held-out concepts")
+    assert distance == pytest.approx(0, abs=1e-3)
 
 
 def test_a_model_that_ignores_the_prompt_is_at_chance(tmp_path):
@@ -121,11 +123,11 @@ def test_a_model_that_ignores_the_prompt_is_at_chance(tmp_path):
         return np.stack([np.random.default_rng(s).integers(0, 256, (64, 64, 3), np.uint8) for s in seeds])
 
     report = run(noise, tmp_path, per_row=1000)
-    found = row(report, "generated", "training concepts")
+    found = row(report, "top 10", "generated", "training concepts")
     assert found["n"] == 24 * 3 - 6
-    assert found["top1"]["chance"] == pytest.approx(1 / CONCEPTS)
-    assert found["top10"]["chance"] == pytest.approx(10 / CONCEPTS)
-    assert found["top10"]["low"] < 10 / CONCEPTS < found["top10"]["high"]
+    assert value(report, "top 1", "chance", "training concepts") == pytest.approx(1 / CONCEPTS)
+    assert value(report, "top 10", "chance", "training concepts") == pytest.approx(10 / CONCEPTS)
+    assert found["low"] < 10 / CONCEPTS < found["high"]
 
 
 def test_choosing_never_reads_what_the_final_table_reports(tmp_path):
@@ -141,7 +143,7 @@ def test_choosing_never_reads_what_the_final_table_reports(tmp_path):
     split = dict(zip(zip(data.concept, data.style, strict=True), data.split, strict=True))
     assert {split[pair] for pair in asked} == {"train", "validation"}
     kinds = {"training concepts", "held-out concepts"}
-    assert {r["of"] for r in report["recognition"]} == kinds | {f"{kind}, in Chinese" for kind in kinds}
+    assert {r["of"] for r in report.rows if "of" in r} == kinds | {f"{kind}, in Chinese" for kind in kinds}
     assert seen == list(range(5, 5 + len(seen))) and len(seen) >= 48
     with pytest.raises(UserError, match="unknown split 'tset': did you mean test"):
         run(generate, tmp_path, split="tset")
@@ -159,7 +161,7 @@ def test_features_of_real_pictures_are_kept(tmp_path, monkeypatch):
     seen, whole = [], protocol.features
     monkeypatch.setattr(protocol, "features", lambda p, size: seen.append(len(p)) or whole(p, size))
     again = run(perfect, tmp_path, per_row=6, cache=tmp_path)
-    assert again["recognition"] == first["recognition"]
+    assert again.rows == first.rows
     assert max(seen) == 6
 
 
@@ -179,7 +181,7 @@ def test_a_colour_is_obeyed_by_the_picture_that_has_it(tmp_path):
 
     for generate, low, high in ((paint, 0.9, 1), (plain, 0, 0)):
         report = run(generate, tmp_path, red=True, per_row=60)
-        asked, by_chance = report["colours"]["rates"]
-        assert asked["n"] == by_chance["n"] >= 40 and low <= asked["rate"] <= high and by_chance["rate"] == 0
-        assert sum(n for _, n in report["colours"]["by colour"].values()) == asked["n"]
-    assert "| asked for |" in table(report)
+        found = {(r["source"], r["colour"]): r for r in report.rows if r["metric"] == "colour obeyed"}
+        asked, by_chance = found.pop(("asked for", "all")), found.pop(("not asked for", "all"))
+        assert asked["n"] == by_chance["n"] >= 40 and low <= asked["value"] <= high and by_chance["value"] == 0
+        assert sum(r["n"] for (source, _), r in found.items() if source == "asked for") == asked["n"]

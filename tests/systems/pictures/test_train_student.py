@@ -31,7 +31,7 @@ def test_one_step_of_the_student_comes_nearer_to_the_ends_of_the_walks_it_learne
 
     def walk(model, sampler, steps):
         grid = diffusion.uniform(model.denoiser.process, steps)
-        return model.problem(prompts, styles, seeds).sample(sampler, grid)
+        return model.problem_of(prompts, styles, seeds).sample(sampler, grid)
 
     goal = walk(teacher, diffusion.dpmpp_2m, recipe.steps)
     for steps, share in ((1, 0.7), (2, 1.0)):  # the second sets out from new noise: it leads to another end

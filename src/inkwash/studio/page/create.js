@@ -1,147 +1,251 @@
-// The form: what shall be drawn, and how.
+// The form of a verb of a system: what can be asked, how long it will take, and its submission.
+import { make, setText } from "./dom.js";
+import { control, isLong } from "./fields.js";
+import { duration, explained, label, t } from "./i18n.js";
 import { clearEnded, show } from "./jobs.js";
-import { attempt, request, say } from "./server.js";
-import { called, t } from "./words.js";
+import { findSystem, findVerb, load, loadModels, models, modelsOf, systems, takesFiles } from "./registry.js";
+import { attempt, quietly, request, say } from "./server.js";
 
-const PREVIEWS = 4; // of each picture on its way
-const form = document.getElementById("ask");
-const field = form.elements;
-let models = [];
-let unsure = {}; // what was sent, but perhaps not received: sent again, it is not drawn twice
+const HOME = "pictures/generate"; // where the address names no other
+const LEFT_OUT = { n: () => 4, size: (usual) => usual && Math.max(usual, 256) }; // what the page asks for by itself
+const PAUSE = 400; // milliseconds without a change, then the plan is asked for
+
+const form = document.getElementById("create");
+const [systemMenu, verbs, help, main, more, plan, submit] = "system verbs help main more plan submit"
+  .split(" ")
+  .map((id) => document.getElementById(id));
+const forms = new Map(); // by system and verb: what was filled in stays when another is shown
+let current = null; // {system, verb, controls, model}
+let unsure = {}; // what was sent, but perhaps not received: sent again, it is not made twice
 
 export async function prepare() {
-  models = await request("GET", "/api/models");
-  nameAll();
+  await load();
+  route();
 }
 
-const chosen = () => models.find((model) => model.name === field.model.value) ?? models[0];
-const choice = (value, text = value) => new Option(text, value);
-
-/** The choices there are, called by their names in the language. What was chosen stays chosen. */
-function nameAll() {
-  if (!models.length) return;
-  refill(field.model, models.map(({ name }) => choice(name, called("model", name))));
-  field.model.parentElement.hidden = models.length === 1;
-  const { styles, sizes, samplers, sampler, steps, guidance, transparent } = chosen();
-  const style = form.querySelector("[name=style]:checked")?.value ?? "";
-  const chips = [chip("", t("ask.any")), ...styles.map((name) => chip(name, called("style", name)))];
-  document.getElementById("styles").replaceChildren(...chips);
-  choose(style);
-  const size = sizes.includes(Number(field.size.value)) ? field.size.value : sizes.at(-1);
-  refill(field.size, sizes.map((size) => choice(size)), size);
-  refill(field.sampler, [choice("", t("ask.usual", { value: sampler })), ...samplers.map((name) => choice(name))]);
-  field.steps.placeholder = t("ask.usual", { value: steps });
-  field.guidance.placeholder = t("ask.usual", { value: guidance });
-  field.transparent.parentElement.hidden = !transparent;
+/** Shows what the address names. */
+function route() {
+  const [system, verb] = location.hash.slice(1).split("/");
+  const [home, first] = HOME.split("/");
+  const found = findSystem(system) ?? findSystem(home) ?? systems[0];
+  open(found.name, findVerb(found.name, verb)?.name ?? findVerb(found.name, first)?.name ?? found.verbs[0].name);
 }
 
-function refill(select, options, value = select.value) {
-  select.replaceChildren(...options);
-  select.value = value;
-  if (select.selectedIndex < 0) select.selectedIndex = 0;
-}
-
-function chip(value, text) {
-  const label = document.createElement("label");
-  const input = Object.assign(document.createElement("input"), { type: "radio", name: "style", value });
-  label.className = "chip";
-  label.append(input, text);
-  return label;
-}
-
-function choose(style) {
-  const chips = [...form.querySelectorAll("[name=style]")];
-  (chips.find((chip) => chip.value === style) ?? chips[0]).checked = true;
-}
-
-function settings() {
-  const number = (name) => (field[name].value === "" ? null : field[name].valueAsNumber);
-  return {
-    prompt: field.prompt.value.trim(),
-    negative: field.negative.value.trim(),
-    model: chosen().name,
-    style: field.style.value || null,
-    n: number("n"),
-    seed: field.seed.value || null, // as text: JavaScript rounds numbers above 2^53
-    sampler: field.sampler.value || null,
-    steps: number("steps"),
-    guidance: number("guidance"),
-    size: Number(field.size.value),
-    transparent: chosen().transparent && field.transparent.checked,
-    previews: PREVIEWS,
-  };
-}
-
-/** Takes over the settings of a picture, from its recipe. Those that it lacks are as usual. */
-function use(recipe) {
-  const known = models.some((model) => model.name === recipe.model);
-  if (known) field.model.value = recipe.model;
-  nameAll();
-  choose(recipe.style ?? "");
-  for (const name of ["prompt", "negative", "seed", "steps", "guidance"]) field[name].value = recipe[name] ?? "";
-  const sizes = [...field.size.options].map((option) => option.value);
-  if (recipe.size && !sizes.includes(String(recipe.size))) field.size.add(choice(recipe.size));
-  if (recipe.size) field.size.value = recipe.size;
-  refill(field.sampler, [...field.sampler.options], recipe.sampler === chosen().sampler ? "" : recipe.sampler);
-  field.transparent.checked = recipe.transparent === true;
-  form.querySelector("details").open = true;
-  say(form, known ? t("ask.recovered") : t("ask.elsewhere", { model: recipe.model }));
-  field.prompt.focus();
-  form.scrollIntoView();
-}
-
-/** Says which number cannot be, as the browser would if its field were not folded away. */
-function complaint() {
-  if (!field.prompt.value.trim()) return [field.prompt, t("ask.empty")];
-  const wrong = [...form.querySelectorAll("[type=number]")].find((input) => !input.checkValidity());
-  if (!wrong) return null;
-  const name = wrong.parentElement.textContent.trim();
-  return [wrong, t("ask.range", { name, min: wrong.min, max: wrong.max })];
-}
-
-async function draw() {
-  const [wrong, why] = complaint() ?? [];
-  if (wrong) {
-    if (wrong !== field.prompt) form.querySelector("details").open = true;
-    say(form, why, true);
-    return wrong.focus();
+function open(systemName, verbName) {
+  const key = `${systemName}/${verbName}`;
+  const isNew = !forms.has(key);
+  if (isNew) forms.set(key, build(findSystem(systemName), findVerb(systemName, verbName)));
+  if (current !== forms.get(key)) {
+    current = forms.get(key);
+    const { controls, model, isForemost } = current;
+    const others = controls.filter((one) => one !== model);
+    const shape = ({ field }) => (isLong(field) ? 0 : takesFiles(field) ? 2 : 1);
+    const nodes = (wanted) => others.filter(({ field }) => wanted(field)).map(({ node }) => node);
+    main.replaceChildren(...nodes(isForemost));
+    others.sort((one, other) => shape(one) - shape(other)); // of a shape side by side
+    more.replaceChildren(...nodes((field) => !isForemost(field)));
+    document.getElementById("model").replaceChildren(...(model ? [model.node] : []));
+    more.closest("details").open = !main.childElementCount;
+    say(form, "");
   }
-  const body = settings();
-  const text = JSON.stringify(body);
+  if (location.hash.slice(1) !== key && (location.hash || key !== HOME)) location.hash = key;
+  render();
+}
+
+function build(system, verb) {
+  const hasChoices = (field) => (model) => model.limits?.[verb.name]?.[field.name]?.choices?.length;
+  const isForemost = (field) =>
+    field.argument ||
+    field.required ||
+    (verb.lasting && takesFiles(field)) ||
+    (field.kind === "str" && !field.choices.length && modelsOf(system.name).some(hasChoices(field))); // as its styles
+  const controls = verb.fields.map((field) => control(field, isForemost(field)));
+  const model = controls.find(({ field }) => field.name === "model");
+  if (model) model.onDelete = removeModel;
+  return { system, verb, controls, model, isForemost };
+}
+
+/** All that depends on the language, the models there are, and the one that is chosen. */
+function render() {
+  if (!current) return;
+  const { system, verb, model } = current;
+  const option = ({ name }) => new Option(label("system", name), name);
+  systemMenu.replaceChildren(...systems.map(option));
+  systemMenu.value = system.name;
+  verbs.replaceChildren(...system.verbs.map((one) => tab(system, one, one === verb)));
+  help.textContent = explained(`${system.name}/${verb.name}`, verb.help);
+  submit.textContent = label("verb", verb.name);
+  submit.disabled = !system.available;
+  if (!system.available) say(form, t("form.missing", { missing: system.missing }), true);
+  model?.offer(modelsOf(system.name));
+  narrow();
+}
+
+function tab(system, verb, isCurrent) {
+  const node = make("a", { className: "tab", href: `#${system.name}/${verb.name}`, title: verb.help });
+  node.textContent = label("verb", verb.name);
+  if (isCurrent) node.setAttribute("aria-current", "page");
+  return node;
+}
+
+/** What the chosen model knows, of all that the verb does. */
+function narrow() {
+  const { verb, controls, model } = current;
+  const chosen = models.find(({ name }) => name === model?.value);
+  const limits = chosen?.limits?.[verb.name] ?? {};
+  for (const one of controls) {
+    const limit = limits[one.field.name] ?? {};
+    const own = verb.lasting || limit.absent ? null : LEFT_OUT[one.field.name]?.(limit.default ?? one.field.default);
+    one.leftOut = own ?? undefined;
+    one.narrow(own ? { ...limit, default: own } : limit);
+  }
+  askForPlan();
+}
+
+function values() {
+  const found = current.controls.map((one) => [one.field.name, one.value ?? one.leftOut]);
+  return Object.fromEntries(found.filter(([, value]) => value !== undefined));
+}
+
+let pause;
+let plans = 0; // so far: an answer that comes late is not shown
+
+function askForPlan() {
+  clearTimeout(pause);
+  const turn = ++plans;
+  const { system, verb, controls } = current;
+  const isAsked = ({ field, value }) => field.argument && !takesFiles(field) && value === undefined;
+  if (!system.available || controls.some((one) => one.problem() || isAsked(one))) return setText(plan, "");
+  pause = setTimeout(async () => {
+    const found = await quietly(request("POST", `/api/plans/${system.name}/${verb.name}`, values()));
+    if (turn !== plans) return;
+    const { seconds, text } = found ?? {};
+    setText(plan, typeof seconds === "number" ? t("plan.seconds", { time: duration(seconds) }) : (text ?? ""));
+  }, PAUSE);
+}
+
+async function send() {
+  const { system, verb, controls } = current;
+  await Promise.all(controls.map(({ ready }) => ready));
+  controls.forEach((one) => mark(one, ""));
+  const wrong = controls.find((one) => one.problem());
+  if (wrong) return complain(wrong, wrong.problem());
+  const path = `/api/jobs/${system.name}/${verb.name}`;
+  const body = values();
+  const text = path + JSON.stringify(body);
   if (unsure.text !== text) unsure = { text, key: String(crypto.getRandomValues(new BigUint64Array(2))) };
-  const job = await attempt(form, () => request("POST", "/api/jobs", body, { "idempotency-key": unsure.key }));
+  const job = await attempt(form, () => request("POST", path, body, { "idempotency-key": unsure.key }), refuse);
   if (!job) return;
   unsure = {};
   clearEnded();
   show(job);
 }
 
-/** Reads the settings in a PNG. */
+/** Says what the API refuses, at the field that it names. */
+function refuse(text, { param }) {
+  const names = String(param).split(".");
+  const wrong = current.controls.find(({ field, node }) => names.includes(field.name) && !node.hidden);
+  if (wrong) complain(wrong, text);
+  else say(form, text, true);
+}
+
+function complain(one, text) {
+  if (more.contains(one.node)) more.closest("details").open = true;
+  mark(one, text).focus();
+}
+
+function mark({ node }, text) {
+  const input = node.querySelector("input, select, textarea");
+  say(node, text, true);
+  input.setAttribute("aria-invalid", String(Boolean(text)));
+  return input;
+}
+
+/** Takes over settings. Those that are lacking are as usual. */
+function use({ system, verb, values = {}, text = "" }) {
+  open(system, verb);
+  const { controls, model } = current;
+  if (model) model.value = values.model;
+  narrow();
+  for (const one of controls) {
+    mark(one, "");
+    if (one !== model) one.value = values[one.field.name];
+  }
+  askForPlan();
+  const isElsewhere = model && values.model && model.value !== values.model;
+  say(form, isElsewhere ? t("form.elsewhere", { model: values.model }) : text);
+  form.scrollIntoView();
+}
+
+const recovered = (verb) => t("form.recovered", { verb: label("verb", verb) });
+
+/** Reads the settings in a result's file. */
 export async function recover(file) {
   const body = new FormData();
   body.append("file", file);
   const found = await attempt(form, () => request("POST", "/api/recipe", body));
-  if (found) use(found.recipe);
+  if (found && !findVerb(found.system, found.verb)) return say(form, t("error.recipe"), true);
+  if (found) use({ ...found, values: found.request, text: recovered(found.verb) });
   else form.scrollIntoView();
+}
+
+/** Opens the form of the first verb that uses a model. */
+function useModel(name) {
+  const { system } = models.find((model) => model.name === name) ?? {};
+  const hasModel = ({ fields }) => fields.some((field) => field.name === "model");
+  const able = findSystem(system)?.verbs.filter(hasModel) ?? [];
+  const verb = able.find(({ lasting }) => !lasting) ?? able[0];
+  if (!verb) return say(form, t("error.missing"), true);
+  open(system, verb.name);
+  current.model.value = name;
+  narrow();
+  form.scrollIntoView();
+}
+
+async function refreshModels() {
+  await loadModels();
+  render();
+}
+
+async function removeModel(name) {
+  await attempt(form, () => request("DELETE", `/api/models/${encodeURIComponent(name)}`));
+  await quietly(refreshModels());
 }
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  draw();
+  send();
 });
-field.prompt.addEventListener("keydown", (event) => {
+form.addEventListener("keydown", (event) => {
   // while Chinese is typed, Enter takes a word
   if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+  if (event.target.enterKeyHint !== "go") return;
   event.preventDefault();
   form.requestSubmit();
 });
-field.model.addEventListener("change", nameAll);
-document.addEventListener("language", () => {
-  say(form, "");
-  nameAll();
+form.addEventListener("input", askForPlan);
+form.addEventListener("change", (event) => (event.target.name === "model" ? narrow() : askForPlan()));
+systemMenu.addEventListener("change", (event) => {
+  event.stopPropagation();
+  open(systemMenu.value, findSystem(systemMenu.value).verbs[0].name);
 });
-document.addEventListener("use", (event) => use(event.detail));
+window.addEventListener("hashchange", () => systems.length && route());
+document.addEventListener("language", render);
+document.addEventListener("models", () => quietly(refreshModels()));
+document.addEventListener("use", ({ detail }) => use({ ...detail, text: recovered(detail.verb) }));
+document.addEventListener("use-model", async ({ detail }) => {
+  await quietly(refreshModels());
+  useModel(detail);
+});
+document.addEventListener("use-file", async ({ detail: { system, verb, field, file, values, isSent } }) => {
+  if (values) use({ system, verb, values });
+  else open(system, verb);
+  form.scrollIntoView();
+  await current.controls.find((one) => one.field.name === field.name).take([file]);
+  if (isSent) send();
+});
 document.getElementById("recover").addEventListener("change", async (event) => {
+  event.stopPropagation();
   await recover(event.target.files[0]);
   event.target.value = ""; // so that the same file can be chosen again
 });

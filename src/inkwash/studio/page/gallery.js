@@ -1,34 +1,35 @@
-// My pictures: all that were ever made, newest first, found by their words.
-import { open } from "./picture.js";
+// All results that were ever made, newest first, found by their system and their words.
+import { label, t } from "./i18n.js";
+import { tile } from "./media.js";
+import { systems } from "./registry.js";
+import { open } from "./result.js";
 import { attempt, request } from "./server.js";
-import { t } from "./words.js";
 
 const PAGE = 48;
 const PAUSE = 250; // milliseconds without a key, then it is searched
-const [place, all, more, none, search] = ["pictures", "all", "more", "none", "search"].map((id) =>
+const [place, all, more, none, search, filter] = ["results", "all", "older", "none", "search", "filter"].map((id) =>
   document.getElementById(id),
 );
-const tiles = new Map(); // by the picture's id: {node, picture}
-let listed = null; // the words that the list was asked for
-let asked = 0; // lists so far: an answer that comes late is not shown
+const tiles = new Map(); // by the result's id: {node, result}
+let listed = null; // the query that the list was asked for
+let lists = 0; // so far: an answer that comes late is not shown
 
 /** Lists from the newest on, or, `further`, on from the last that is there. What came meanwhile stays. */
 export async function list(further = false) {
-  const turn = ++asked;
-  const words = search.value;
+  const turn = ++lists;
+  const wanted = new URLSearchParams({ words: search.value, ...(filter.value && { system: filter.value }) }).toString();
   const before = [...tiles.keys()];
-  const query = new URLSearchParams({ words, limit: PAGE });
-  if (further) query.set("before", all.lastElementChild.dataset.id);
+  const from = further ? `&before=${all.lastElementChild.dataset.id}` : "";
   more.disabled = true;
-  const found = await attempt(place, () => request("GET", `/api/pictures?${query}`));
-  if (turn !== asked) return;
+  const found = await attempt(place, () => request("GET", `/api/results?${wanted}&limit=${PAGE}${from}`));
+  if (turn !== lists) return;
   more.disabled = false;
   if (!found) return;
-  const joins = further || (words === listed && found.some(({ id }) => tiles.has(id)));
+  const joins = further || (wanted === listed && found.some(({ id }) => tiles.has(id)));
   if (!joins) before.forEach(remove);
   if (further || !joins) more.hidden = found.length < PAGE;
   found.forEach(add);
-  listed = words;
+  listed = wanted;
   sayWhetherEmpty();
   watcher.unobserve(more);
   watcher.observe(more); // which tells anew whether it is in sight
@@ -39,35 +40,25 @@ export function clear() {
   listed = null;
 }
 
-/** Pictures that were just made, if they have the words that are searched for. */
-export function addPictures(pictures) {
+/** Results that were just made, if they are what is searched for. */
+export function addResults(results) {
   const words = search.value.toLowerCase().split(/\s+/);
-  const wanted = ({ recipe }) => words.every((word) => recipe.prompt.toLowerCase().includes(word));
-  pictures.filter(wanted).forEach((picture) => {
-    const last = tiles.get(all.lastElementChild?.dataset.id)?.picture;
-    const comesLater = !more.hidden && last && picture.created < last.created; // with a further list
-    if (!comesLater) add(picture);
-  });
+  const isWanted = ({ title, system }) =>
+    (!filter.value || system === filter.value) && words.every((word) => title.toLowerCase().includes(word));
+  for (const result of results.filter(isWanted)) {
+    const last = tiles.get(all.lastElementChild?.dataset.id)?.result;
+    const comesLater = !more.hidden && last && result.created < last.created; // with a further list
+    if (!comesLater) add(result);
+  }
   sayWhetherEmpty();
 }
 
-function add(picture) {
-  if (tiles.has(picture.id)) return;
-  const node = newTile(picture);
-  const older = [...all.children].find((one) => tiles.get(one.dataset.id).picture.created < picture.created);
+function add(result) {
+  if (tiles.has(result.id)) return;
+  const node = tile(result, open);
+  const older = [...all.children].find((one) => tiles.get(one.dataset.id).result.created < result.created);
   all.insertBefore(node, older ?? null);
-  tiles.set(picture.id, { node, picture });
-}
-
-function newTile(picture) {
-  const node = Object.assign(document.createElement("button"), { type: "button", className: "tile" });
-  const { prompt } = picture.recipe;
-  const image = Object.assign(new Image(), { loading: "lazy", src: picture.thumbnail, alt: prompt, title: prompt });
-  image.classList.toggle("small", picture.width <= 128);
-  node.dataset.id = picture.id;
-  node.append(image);
-  node.onclick = () => open(picture);
-  return node;
+  tiles.set(result.id, { node, result });
 }
 
 function remove(id) {
@@ -78,7 +69,15 @@ function remove(id) {
 
 function sayWhetherEmpty() {
   none.hidden = tiles.size > 0 || listed === null;
-  none.textContent = t(search.value.trim() ? "pictures.nothing" : "pictures.none");
+  none.textContent = t(search.value.trim() || filter.value ? "results.nothing" : "results.none");
+}
+
+/** The systems to choose from, by their names in the language. */
+export function nameSystems() {
+  const { value } = filter;
+  const options = systems.map(({ name }) => new Option(label("system", name), name));
+  filter.replaceChildren(new Option(t("results.all"), ""), ...options);
+  filter.value = value;
 }
 
 const watcher = new IntersectionObserver(([entry]) => entry.isIntersecting && more.click());
@@ -88,5 +87,9 @@ search.addEventListener("input", () => {
   clearTimeout(pause);
   pause = setTimeout(list, PAUSE);
 });
+filter.addEventListener("change", () => list());
 document.addEventListener("deleted", (event) => remove(event.detail));
-document.addEventListener("language", sayWhetherEmpty);
+document.addEventListener("language", () => {
+  nameSystems();
+  sayWhetherEmpty();
+});

@@ -1,34 +1,52 @@
-// The jobs that are being drawn, and those that were drawn last: a card each, as the studio last told of it.
-import { addPictures } from "./gallery.js";
-import { open } from "./picture.js";
+// The jobs that are open, and those that ended last: a card each, as the studio last told of it.
+import { emit, make, setText } from "./dom.js";
+import { addResults } from "./gallery.js";
+import { called, duration, label, t, translate } from "./i18n.js";
+import { tile } from "./media.js";
+import { findVerb, titleOf } from "./registry.js";
+import { open } from "./result.js";
 import { attempt, quietly, request } from "./server.js";
-import { t, translate } from "./words.js";
 
 const MOST = 12; // cards: a program may have put thousands in the queue
+const EMPTY = 16; // places of results that are still to come, at most
 const AGAIN = 4000; // milliseconds
+const DAY = 86_400; // seconds
+const OPEN = ["queued", "running", "paused"];
 const place = document.getElementById("jobs");
 const cards = new Map(); // by the job's id
 const removed = new Set();
 
-const hasEnded = (job) => job.status !== "queued" && job.status !== "running";
+const isLasting = ({ system, verb }) => findVerb(system, verb)?.lasting ?? false;
+const hasEnded = (job) => !OPEN.includes(job.status);
 const areOpen = () => [...cards.values()].map((card) => card.job).filter((job) => !hasEnded(job));
 
 /** Takes in what a job is now; news that come late are ignored. */
 export function show(job) {
-  addPictures(job.pictures);
+  addResults(job.results);
   if (removed.has(job.id) || (!cards.has(job.id) && cards.size >= MOST && job.status !== "running")) return;
   const card = cards.get(job.id) ?? newCard(job);
-  if (hasEnded(card.job) || job.changed < card.job.changed) return;
+  if (job.changed < card.job.changed || (hasEnded(card.job) && job.changed === card.job.changed)) return;
+  const made = job.results.find(({ model }) => model)?.model;
+  const isNew = made && !card.job.results.some(({ model }) => model);
   card.job = job;
   render(card);
+  if (isNew) emit(card.isUsed ? "use-model" : "models", made);
 }
 
 /** Asks for what was perhaps missed: jobs that are open now, and those on the page that were. */
 export async function catchUp() {
-  const open = await request("GET", `/api/jobs?status=queued&status=running&limit=${MOST}`);
-  const missed = areOpen().filter((job) => !open.some(({ id }) => id === job.id));
+  const query = OPEN.map((status) => `status=${status}`).join("&");
+  const found = await request("GET", `/api/jobs?${query}&limit=${MOST}`);
+  const missed = areOpen().filter((job) => !found.some(({ id }) => id === job.id));
   const ended = await Promise.all(missed.map((job) => request("GET", `/api/jobs/${job.id}`)));
-  [...ended, ...open.reverse()].forEach(show);
+  [...ended, ...found.reverse()].forEach(show);
+}
+
+/** Trainings that failed not long ago: they can go on from their last checkpoint. */
+export async function recall() {
+  const failed = await request("GET", `/api/jobs?status=failed&limit=${MOST}`);
+  const isRecent = ({ changed }) => changed > Date.now() / 1000 - DAY;
+  failed.filter((job) => isRecent(job) && isLasting(job)).reverse().forEach(show);
 }
 
 export function clearEnded() {
@@ -48,12 +66,15 @@ function remove(card) {
 
 function newCard(job) {
   const node = document.getElementById("job").content.cloneNode(true).firstElementChild;
-  const slots = Array.from({ length: job.ask.n }, newSlot);
-  const card = { node, slots, job: { ...job, status: "queued" } };
-  node.querySelector("h3").textContent = job.ask.prompt;
-  node.querySelector(".slots").append(...slots);
-  slots.forEach((slot, index) => (slot.onclick = () => open(pictureAt(card.job, index))));
-  node.querySelector(".cancel").onclick = () => attempt(node, () => cancel(job));
+  const card = { node, job: { ...job, status: "queued", changed: 0, results: [] }, tiles: new Map(), isUsed: false };
+  node.querySelector("h3").textContent = titleOf(job);
+  for (const name of ["pause", "resume", "stop", "cancel"]) {
+    node.querySelector(`.${name}`).onclick = () => {
+      if (name === "stop") card.isUsed = true;
+      return attempt(node, () => change(job, name));
+    };
+  }
+  node.querySelector(".again").onclick = () => attempt(node, () => again(job));
   translate(node);
   const old = [...cards.values()].find((card) => hasEnded(card.job));
   if (cards.size >= MOST && old) remove(old);
@@ -62,57 +83,87 @@ function newCard(job) {
   return card;
 }
 
-async function cancel(job) {
-  show(await request("POST", `/api/jobs/${job.id}/cancel`));
+async function change(job, how) {
+  show(await request("POST", `/api/jobs/${job.id}/${how}`));
   await catchUp(); // those behind it have come nearer
 }
 
-function newSlot() {
-  const slot = Object.assign(document.createElement("button"), { type: "button", className: "slot" });
-  slot.append(Object.assign(document.createElement("img"), { hidden: true, alt: "" }));
-  return slot;
+/** The same once more, by chance another. */
+async function again({ system, verb, request: { seed, ...values } }) {
+  show(await request("POST", `/api/jobs/${system}/${verb}`, values));
 }
 
-const pictureAt = (job, index) => job.pictures.find((picture) => picture.place === index);
-
-function render({ node, job, slots }) {
-  const { status, ask, progress, pictures } = job;
+function render(card) {
+  const { node, job } = card;
+  const { status, system, verb, progress, notes } = job;
   const find = (what) => node.querySelector(what);
+  const lasts = isLasting(job);
+  const kind = [label("system", system), label("verb", verb), ...(job.model ? [called("model", job.model)] : [])];
+  setText(find(".kind"), kind.join(" · "));
   setText(find(".state"), stateOf(job));
   find(".state").classList.toggle("bad", status === "failed");
-  const at = progress && { place: progress.place + 1, n: ask.n, step: progress.step, steps: progress.steps };
-  find(".step").textContent = at?.steps ? t("jobs.step", at) : "";
+  setText(find(".step"), progress ? stepOf(job) : "");
+  setText(find(".notes"), notes.join("\n"));
+  find(".pause").hidden = !lasts || status !== "running";
+  find(".resume").hidden = status !== "paused" && !(lasts && status === "failed");
+  find(".stop").hidden = !lasts || !["running", "paused"].includes(status);
   find(".cancel").hidden = hasEnded(job);
+  find(".again").hidden = lasts || !hasEnded(job);
   find("progress").hidden = status !== "running";
-  find(".slots").hidden = status === "queued" && !pictures.length; // it may wait long
-  const part = at?.steps && !pictureAt(job, progress.place) ? at.step / at.steps : 0;
-  find("progress").value = (pictures.length + part) / ask.n;
-  slots.forEach((slot, index) => renderSlot(slot, job, index));
+  renderBar(find("progress"), job);
+  renderResults(card, find(".results"));
 }
 
-function stateOf({ status, ahead, error }) {
-  if (status === "queued") return ahead ? t("jobs.ahead", { ahead }) : t("jobs.next");
+function stateOf({ status, queue_position: ahead, error, plan }) {
+  const soon = status === "queued" && typeof plan?.seconds === "number" ? ` ${t("plan.seconds", { time: duration(plan.seconds) })}` : "";
+  if (status === "queued") return (ahead ? t("jobs.ahead", { ahead }) : t("jobs.next")) + soon;
   return t(`jobs.${status}`, { error });
 }
 
-/** A picture that is there, one that forms, or an empty sheet. */
-function renderSlot(slot, job, index) {
-  const picture = pictureAt(job, index);
-  const forming = job.progress?.place === index && job.progress.preview;
-  const image = slot.firstElementChild;
-  slot.hidden = hasEnded(job) && !picture;
-  slot.disabled = !picture;
-  slot.classList.toggle("forming", !picture && Boolean(forming));
-  image.classList.toggle("small", Boolean(picture) && picture.width <= 128);
-  image.alt = picture ? job.ask.prompt : t("jobs.forming", { place: index + 1 });
-  const source = picture?.url ?? (forming ? `data:image/png;base64,${forming}` : null);
-  if (source && image.getAttribute("src") !== source) image.src = source;
-  if (source) image.hidden = false;
+const countOf = ({ request: { n } }) => (Number.isInteger(n) ? n : 1);
+
+function stepOf(job) {
+  const { progress } = job;
+  const { place, done, total, seconds_left: left } = progress;
+  const parts = [];
+  if (countOf(job) > 1 && place !== null) parts.push(t("jobs.place", { place: place + 1, n: countOf(job) }));
+  if (total) parts.push(t("jobs.step", { done, total }));
+  if (typeof left === "number" && job.status === "running") parts.push(t("jobs.left", { time: duration(left) }));
+  return parts.join(" · ");
 }
 
-/** Screen readers read a status aloud each time it is written. */
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+function renderBar(bar, job) {
+  const { progress, results } = job;
+  const there = results.filter(({ place }) => place !== null).length;
+  const isForming = progress?.total && !results.some(({ place }) => place === progress.place);
+  const part = isForming ? progress.done / progress.total : 0;
+  bar.value = countOf(job) > 1 ? (there + part) / countOf(job) : part;
+}
+
+/** The results that are there, and, where they are pictures, the places of those to come. */
+function renderResults({ job, tiles }, strip) {
+  const { results, progress } = job;
+  const arePictures = progress?.preview || results.some(({ media }) => media.startsWith("image/"));
+  const isDue = (place) => !hasEnded(job) && arePictures && !results.some((result) => result.place === place);
+  const places = Array.from({ length: Math.min(EMPTY, countOf(job)) }, (_, place) => place).filter(isDue);
+  const kept = (key, create) => tiles.get(key) ?? tiles.set(key, create()).get(key);
+  const nodes = results.map((result) => kept(result.id, () => tile(result, open, true)));
+  nodes.push(...places.map((place) => renderForming(kept(place, newForming), place, progress)));
+  const isSame = nodes.length === strip.children.length && nodes.every((node, index) => node === strip.children[index]);
+  if (!isSame) strip.replaceChildren(...nodes); // else nothing loses the focus
+  strip.hidden = !nodes.length;
+}
+
+const newForming = () => make("div", { className: "tile forming" }, make("img", { className: "small", hidden: true }));
+
+/** What a picture looks like so far, or an empty sheet. */
+function renderForming(node, place, progress) {
+  const image = node.firstElementChild;
+  image.alt = t("jobs.forming", { place: place + 1 });
+  if (place !== progress?.place || !progress.preview) return node;
+  image.src = `data:image/png;base64,${progress.preview}`;
+  image.hidden = false;
+  return node;
 }
 
 setInterval(() => {
@@ -122,7 +173,7 @@ setInterval(() => {
 document.addEventListener("language", () => cards.forEach(render));
 document.addEventListener("deleted", ({ detail }) => {
   for (const card of cards.values()) {
-    card.job.pictures = card.job.pictures.filter(({ id }) => id !== detail);
+    card.job = { ...card.job, results: card.job.results.filter(({ id }) => id !== detail) };
     render(card);
   }
 });

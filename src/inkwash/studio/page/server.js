@@ -1,16 +1,22 @@
 // What the page asks of the studio, what the studio tells by itself, and how a refusal is said.
-import { duration, t } from "./words.js";
+import { duration, t } from "./i18n.js";
 
-/** Why something was not done: the HTTP status (0: nobody answered), the studio's code and words, seconds to wait. */
+const BATCH = 16_000_000; // bytes of files in one request
+const AT_ONCE = 100; // files in one request
+
+/** Why something was not done: the HTTP status (0: nobody answered), the API's code, words and parameter. */
 class Problem extends Error {
-  constructor(status, { code = "", message = "" } = {}, wait = 1) {
+  constructor(status, { code = "", message = "", param = null } = {}, wait = 1) {
     super(message);
-    Object.assign(this, { status, code, wait });
+    Object.assign(this, { status, code, param, wait });
   }
 }
 
-/** JSON, with seeds as text where JavaScript would round them. */
-const parsed = (text) => JSON.parse(text.replace(/"seed": ?(\d{16,})/g, '"seed":"$1"'));
+/** JSON, with whole numbers as text where JavaScript would round them. */
+const parsed = (text) =>
+  JSON.parse(text, (_, value, { source } = {}) =>
+    Number.isInteger(value) && !Number.isSafeInteger(value) && source ? source : value,
+  );
 
 export async function request(method, path, body, headers = {}) {
   const isForm = body instanceof FormData;
@@ -20,21 +26,57 @@ export async function request(method, path, body, headers = {}) {
     const answer = await fetch(path, { method, headers: { ...content, ...headers }, body: sent });
     if (answer.ok) return answer.status === 204 ? null : parsed(await answer.text());
     const { error } = await answer.json().catch(() => ({}));
-    if (error?.code === "not_logged_in") document.dispatchEvent(new Event("stranger"));
+    if (error?.code === "not_logged_in") document.dispatchEvent(new Event("signed-out"));
     throw new Problem(answer.status, error, Number(answer.headers.get("retry-after") ?? 1));
   } catch (error) {
     throw error instanceof Problem ? error : new Problem(0);
   }
 }
 
-/** Does something of which a refusal is said in the `.say` line of `place`. */
-export async function attempt(place, action) {
+/** Files become uploads: {sha256, name, media, bytes} each. `unpack`: a zip becomes the files in it. */
+export async function upload(files, unpack = false) {
+  const batches = [];
+  let bytes = Infinity;
+  for (const file of files) {
+    if (bytes + file.size > BATCH || batches.at(-1).length === AT_ONCE) {
+      batches.push([]);
+      bytes = 0;
+    }
+    batches.at(-1).push(file);
+    bytes += file.size;
+  }
+  const uploads = [];
+  for (const batch of batches) {
+    const body = new FormData();
+    for (const file of batch) body.append("files", file, file.name);
+    uploads.push(...(await request("POST", `/api/uploads?unpack=${unpack}`, body)));
+  }
+  return uploads;
+}
+
+/** The first so many bytes of a file, as text. */
+export async function head(url, bytes) {
+  const answer = await fetch(url);
+  if (!answer.ok) return "";
+  const reader = answer.body.getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    text += decoder.decode(part.value, { stream: true });
+    if (text.length >= bytes) break;
+  }
+  reader.cancel();
+  return text.slice(0, bytes);
+}
+
+/** Does something of which a refusal is said: by `tell`, or in the `.message` line of `place`. */
+export async function attempt(place, action, tell = (text) => say(place, text, true)) {
   say(place, "");
   try {
     return await action();
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
-    say(place, explain(error), true);
+    tell(explain(error), error);
   }
 }
 
@@ -45,18 +87,18 @@ export const quietly = (promise) =>
   });
 
 export function say(place, text, bad = false) {
-  const line = place.querySelector(".say");
+  const line = place.querySelector(":scope > .message");
   line.textContent = text;
   line.classList.toggle("bad", bad);
 }
 
 function explain({ status, code, message, wait }) {
   if (status === 0) return t("error.reach");
-  if (code === "not_logged_in") return ""; // the door says so
+  if (code === "not_logged_in") return ""; // the login form says so
   if (code === "wrong_password") return t("error.password");
   if (status === 429) return t(code === "quota" ? "error.quota" : "error.busy", { wait: duration(wait) });
   if (code === "no_recipe" || code === "invalid_image") return t("error.recipe");
-  if (status === 404) return t("error.missing");
+  if (status === 404 && code === "not_found") return t("error.missing");
   if (status === 413) return t("error.large");
   if (status === 507) return t("error.full");
   return t("error.other", { message });

@@ -16,20 +16,24 @@ from inkwash.systems.language import baselines, engines, grammar, metrics
 from inkwash.systems.language.controls import Reading, Wish
 from inkwash.systems.language.data import Corpus, mentions, read_corpus, said
 from inkwash.systems.language.vocabulary import join, split
+from inkwash.systems.report import Report, Row, bootstrap, row
 
 EARLY = 0.01  # a time at which a reader sees nearly clean words
 Progress = Callable[[int, int], None]
 # rows of sentences for wishes and seeds; a `Writer`'s `draw`, or a rival's
 Draw = Callable[..., np.ndarray]
+# of the figures of Diffusion-LM, for other data, tools and a network of eighty times the size
 PAPER = {
-    "semantic": "81.2",
-    "parts of speech": "90.0",
-    "tree": "86.0",
-    "span": "93.8",
-    "length": "99.9",
-    "semantic + parts of speech": "semantic 63.7, parts of speech 69.1",
-    "semantic + tree": "semantic 69.8, tree 74.8",
+    "semantic": {"semantic": 0.812},
+    "parts of speech": {"parts of speech": 0.900},
+    "tree": {"tree": 0.860},
+    "span": {"span": 0.938},
+    "length": {"length": 0.999},
+    "semantic + parts of speech": {"semantic": 0.637, "parts of speech": 0.691},
+    "semantic + tree": {"semantic": 0.698, "tree": 0.748},
 }
+GAP, SPOKEN = "the middle third of a sentence", "a sentence for a meaning"  # what else is asked
+OURS = "this model"  # a source; others are "paper" and what people wrote
 
 
 def evaluate(
@@ -44,10 +48,10 @@ def evaluate(
     steps: int | None = None,
     meanings: int = 100,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """The whole table of a writer with a reader, on sentences that it has not seen (E2E's development set): for each
-    control `targets` targets and `samples` sentences each, their success with an interval of 95 %, and their fluency,
-    -log p of a word under the model `e2e-judge`, beside human sentences and the same with their words shuffled.
+) -> Report:
+    """The report of a writer with a reader, on sentences that it has not seen (E2E's development set): for each
+    control `targets` targets and `samples` sentences each, their success, and their fluency, -log p of a word under
+    the model `e2e-judge`, beside human sentences and the same with their words shuffled.
 
     draw: makes the sentences instead of the writer (`best_of`). meanings: of so many, sentences are made too, if the
     writer reads sources.
@@ -63,52 +67,51 @@ def evaluate(
     kinds = [kind for kind in asked if controls is None or kind in controls]
     fits = [words for text in corpus.texts if len(words := split(text)) < judge.writer.length]
     human = [fits[i] for i in rng.choice(len(fits), min(1000, len(fits)), replace=False)]
-    rows: dict[str, Any] = {}
-    examples: dict[str, Any] = {}
+    rows: list[Row] = []
+    examples: list[dict[str, Any]] = []
+    seconds: dict[str, float] = {}
     for done, kind in enumerate(kinds):
         repeated = [wanted for wanted in asked[kind] for _ in range(samples)]
         report = None if progress is None else (lambda i, of, k=done: progress(k * of + i, len(kinds) * of))
         clock = time.process_time()
         made = draw(repeated, range(len(repeated)), steps=steps, steering=steering, progress=report)
-        seconds = time.process_time() - clock
+        seconds[kind] = time.process_time() - clock
         sentences = writer.words.decode(made)
         scores = score(sentences, repeated)
-        groups = np.repeat(np.arange(len(asked[kind])), samples)
-        parts = {
-            name: {"mean": float(np.mean(values)), "interval": metrics.interval(values, groups)}
-            for name, values in scores.items()
-        }
+        groups, n = np.repeat(np.arange(len(asked[kind])), samples), len(repeated)
+        for part, values in scores.items():
+            interval = bootstrap(values, groups)
+            rows.append(row("success", np.mean(values), interval, n, source=OURS, asked=kind, part=part))
+        for part, value in PAPER.get(kind, {}).items():
+            rows.append(row("success", value, source="paper", asked=kind, part=part))
         each, sizes = judge(sentences)
-        rows[kind] = {
-            "success": parts,
-            "surprise": float(each.sum() / sizes.sum()),
-            "surprise_interval": metrics.interval(each / sizes, groups, sizes),
-            "cpu_seconds_each": seconds / len(repeated),
-        }
-        examples[kind] = [
-            {"asked": typed(repeated[i]), "text": join(sentences[i])} | {n: float(v[i]) for n, v in scores.items()}
+        interval = bootstrap(each / sizes, groups, sizes)
+        rows.append(row("surprise", each.sum() / sizes.sum(), interval, n, source=OURS, asked=kind))
+        examples += [
+            {"of": kind, "asked": typed(repeated[i]), "text": join(sentences[i])}
+            | {part: float(values[i]) for part, values in scores.items()}
             for i in range(0, len(repeated), samples)
         ]
-    filled = told = None
     if controls is None or "infilling" in controls:
-        filled = infilling(writer, draw, corpus, targets, samples, steps, rng)
-        filled["surprise"] = judge.mean(filled.pop("sentences"))
+        more, found, sentences = infilling(writer, draw, corpus, targets, samples, steps, rng)
+        rows += [*more, row("surprise", judge.mean(sentences), n=len(sentences), source=OURS, asked=GAP)]
+        examples += found
     if meanings and writer.network.config["source"] and draw == writer.draw:
-        told = spoken(writer, corpus, meanings, steps)
-    return {
-        "model": facts(writer),
-        "judge": judge.writer.hash,
-        "data": Path(data).name,
-        "targets": targets,
-        "samples": samples,
-        "seed": seed,
-        "human": judge.mean(human),
-        "shuffled": judge.mean([list(rng.permutation(words)) for words in human]),
-        "rows": rows,
-        "infilling": filled,
-        "meanings": told,
-        "examples": examples,
-    }
+        more, found = spoken(writer, corpus, meanings, steps)
+        rows, examples = rows + more, examples + found
+    shuffled = [list(rng.permutation(words)) for words in human]
+    for source, sentences in (("people", human), ("people, their words shuffled", shuffled)):
+        rows.append(row("surprise", judge.mean(sentences), n=len(human), source=source))
+    return Report(
+        title=f"{targets} targets, {samples} sentences each; surprise: nats a word under e2e-judge.",
+        system="language",
+        model=facts(writer) | {"judge": judge.writer.hash},
+        data={"name": Path(data).name},
+        seeds=[seed],
+        cpu_seconds=seconds,
+        rows=rows,
+        examples=examples,
+    )
 
 
 def facts(writer: Any) -> dict[str, Any]:
@@ -196,9 +199,10 @@ def middle(length: int) -> tuple[int, int]:
 
 def infilling(
     writer: Any, draw: Draw, corpus: Corpus, targets: int, samples: int, steps: int | None, rng: np.random.Generator
-) -> dict[str, Any]:
+) -> tuple[list[Row], list[dict[str, Any]], list[list[str]]]:
     """The middle third of sentences, written anew: BLEU and ROUGE-L (%) beside the words that were there, of one
-    sentence and of the one of least risk among `samples`; and how many of the words are the very same."""
+    sentence and of the one of least risk among `samples`; and how many of the words are the very same. Rows, examples
+    and all the sentences."""
     known = writer.words.numbers
     fits = [of for text in corpus.texts if 9 <= len(of := split(text)) < writer.length and min(known(of)) > 3]
     chosen = [fits[i] for i in rng.choice(len(fits), min(targets, len(fits)), replace=False)]
@@ -215,21 +219,22 @@ def infilling(
         np.mean([a == b for a, b in zip(group[0], truth, strict=False)])
         for group, truth in zip(groups, truths, strict=True)
     ]
-    return {
-        "one": likeness([" ".join(group[0]) for group in groups], [[" ".join(truth)] for truth in truths]),
-        "least risk": likeness([" ".join(words) for words in best], [[" ".join(truth)] for truth in truths]),
-        "same words": float(np.mean(same)),
-        "examples": [
-            {"hidden": " ".join(truth), "with": join(sentence)}
-            for truth, sentence in zip(truths, made[::samples], strict=True)
-        ],
-        "sentences": made,
-    }
+    people = [[" ".join(truth)] for truth in truths]
+    rows = likeness([" ".join(group[0]) for group in groups], people, GAP, "one")
+    rows += likeness([" ".join(words) for words in best], people, GAP, "least risk")
+    rows.append(row("same words", np.mean(same), n=len(same), source=OURS, asked=GAP, chosen="one"))
+    examples = [
+        {"of": GAP, "asked": " ".join(truth), "text": join(sentence)}
+        for truth, sentence in zip(truths, made[::samples], strict=True)
+    ]
+    return rows, examples, made
 
 
-def spoken(writer: Any, corpus: Corpus, meanings: int, steps: int | None, candidates: int = 5) -> dict[str, Any]:
+def spoken(
+    writer: Any, corpus: Corpus, meanings: int, steps: int | None, candidates: int = 5
+) -> tuple[list[Row], list[dict[str, Any]]]:
     """A sentence for each of the first `meanings` meanings: BLEU and ROUGE-L (%) beside all that people wrote for it;
-    of one, and of the one of least risk among five."""
+    of one, and of the one of least risk among five. Rows and examples."""
     people: dict[str, list[str]] = {}
     for fields, text in zip(corpus.fields, corpus.texts, strict=True):
         people.setdefault(said(fields), []).append(text)
@@ -242,18 +247,16 @@ def spoken(writer: Any, corpus: Corpus, meanings: int, steps: int | None, candid
     groups = [texts[i : i + candidates] for i in range(0, len(texts), candidates)]
     best = [group[metrics.least_risk([split(text) for text in group])] for group in groups]
     truths = [people[source] for source in sources]
-    return {
-        "count": len(sources),
-        "one": likeness([group[0] for group in groups], truths),
-        "least risk": likeness(best, truths),
-        "examples": [
-            {"meaning": source, "text": text, "person": truth[0]}
-            for source, text, truth in list(zip(sources, best, truths, strict=True))[:20]
-        ],
-    }
+    rows = likeness([group[0] for group in groups], truths, SPOKEN, "one")
+    rows += likeness(best, truths, SPOKEN, "least risk")
+    examples = [
+        {"of": SPOKEN, "asked": source, "text": text, "person": truth[0]}
+        for source, text, truth in list(zip(sources, best, truths, strict=True))[:20]
+    ]
+    return rows, examples
 
 
-def likeness(texts: list[str], truths: list[list[str]]) -> dict[str, float]:
+def likeness(texts: list[str], truths: list[list[str]], asked: str, chosen: str) -> list[Row]:
     """Corpus BLEU-4 and mean ROUGE-L, each in percent, beside one or more texts."""
     from rouge_score.rouge_scorer import RougeScorer
     from sacrebleu import corpus_bleu
@@ -262,7 +265,8 @@ def likeness(texts: list[str], truths: list[list[str]]) -> dict[str, float]:
     columns = [[of[k] if k < len(of) else "" for of in truths] for k in range(most)]
     scorer = RougeScorer(["rougeL"])
     rouge = [scorer.score_multi(of, text)["rougeL"].fmeasure for of, text in zip(truths, texts, strict=True)]
-    return {"BLEU": corpus_bleu(texts, columns).score, "ROUGE-L": 100 * float(np.mean(rouge))}
+    of: dict[str, Any] = {"n": len(texts), "source": OURS, "asked": asked, "chosen": chosen}
+    return [row("BLEU", corpus_bleu(texts, columns).score, **of), row("ROUGE-L", 100 * np.mean(rouge), **of)]
 
 
 def score(sentences: list[list[str]], asked: Sequence[Wish]) -> dict[str, list[float]]:
@@ -299,50 +303,6 @@ def typed(wanted: Wish) -> str:
         parts.append(f"{wanted.length} words")
     parts += [f"{i + 1}-{j + 1}:{label}" for i, j, label in wanted.spans]
     return ", ".join(parts) or "nothing"
-
-
-def table(report: dict[str, Any]) -> str:
-    """The report as Markdown."""
-    lines = [
-        f"{report['targets']} targets, {report['samples']} sentences each; surprise in nats a word under e2e-judge: "
-        f"human sentences {report['human']:.2f}, their words shuffled {report['shuffled']:.2f}.",
-        "",
-        "| asked | success (95 % interval) | paper | surprise | CPU s a sentence |",
-        "|---|---|---|---|---|",
-    ]
-    for kind, row in report["rows"].items():
-        lines.append(
-            f"| {kind} | {successes(row)} | {paper(kind)} | {surprised(row)} | {row['cpu_seconds_each']:.2f} |"
-        )
-    lines += ["", "| made | of | BLEU | ROUGE-L |", "|---|---|---|---|"]
-    for name, of in (("the middle third of a sentence", "infilling"), ("a sentence for a meaning", "meanings")):
-        for which in ("one", "least risk"):
-            if report[of]:
-                lines.append(
-                    f"| {name} | {which} | {report[of][which]['BLEU']:.1f} | {report[of][which]['ROUGE-L']:.1f} |"
-                )
-    return "\n".join(lines)
-
-
-def successes(row: dict[str, Any]) -> str:
-    """In percent."""
-    several = len(row["success"]) > 1
-    return ", ".join(
-        f"{name + ' ' if several else ''}{100 * part['mean']:.1f} "
-        f"({100 * part['interval'][0]:.1f} to {100 * part['interval'][1]:.1f})"
-        for name, part in row["success"].items()
-    )
-
-
-def surprised(row: dict[str, Any]) -> str:
-    """Nats a word."""
-    low, high = row["surprise_interval"]
-    return f"{row['surprise']:.2f} ({low:.2f} to {high:.2f})"
-
-
-def paper(kind: str) -> str:
-    """Its figure, of other data, tools and a network of eighty times the size."""
-    return PAPER.get(kind, "")
 
 
 def best_of(rival: Any, writer: Any, n: int, pool: int = 300) -> Draw:

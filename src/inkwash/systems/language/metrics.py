@@ -55,12 +55,3 @@ def tree(parse: Parse, wanted: Wish) -> float:
     assert wanted.tree is not None
     found, asked = set(parse.spans), set(wanted.tree)
     return 2 * len(found & asked) / max(len(found) + len(asked), 1)
-
-
-def interval(values: Sequence[float], groups: Sequence[int], weights: Sequence[float] | None = None) -> list[float]:
-    """95 % of the means of samples of the groups (targets), drawn with replacement: sentences for one target are
-    alike, so it is targets that are drawn. weights: of the values in the mean."""
-    of = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
-    sums, counts = np.bincount(groups, np.asarray(values) * of), np.bincount(groups, of)
-    chosen = np.random.default_rng(0).integers(0, len(sums), (1000, len(sums)))
-    return [float(q) for q in np.quantile(sums[chosen].sum(1) / counts[chosen].sum(1), [0.025, 0.975])]

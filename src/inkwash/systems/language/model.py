@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from inkwash.systems.language.networks import MaskedDenoiser, Reader, VectorDeno
 from inkwash.systems.language.vocabulary import PAD, Words, join, split
 from inkwash.weights.files import atomic, digest, load_into, write
 from inkwash.weights.shipped import describe, locate
+
+if TYPE_CHECKING:
+    from inkwash.systems.report import Report
 
 AT_ONCE = 64  # sentences in one batch
 WEIGHTS = "model.safetensors"
@@ -193,9 +196,8 @@ class Writer:
             out.append(self._draw(list(wishes[part]), list(seeds[part]), told, how, report))
         return np.concatenate(out)
 
-    def evaluate(self, data: str | Path, **how: Any) -> dict[str, Any]:
-        """The whole table: what is asked is kept to, and how fluently; `evaluate.evaluate` says what else can be
-        given, `evaluate.table` writes it as Markdown."""
+    def evaluate(self, data: str | Path, **how: Any) -> Report:
+        """How well what is asked is kept to, and how fluently; `evaluate.evaluate` says what else can be given."""
         from inkwash.systems.language.evaluate import evaluate
 
         return evaluate(self, data, **how)

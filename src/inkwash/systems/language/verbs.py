@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from inkwash.errors import UserError
+from inkwash.systems import report
 from inkwash.systems.base import Context, Result, idle, options, told
 from inkwash.systems.language import request as ask
 from inkwash.systems.language.controls import wish
 from inkwash.systems.language.data import MEANING, meaning, said
-from inkwash.systems.language.evaluate import table
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
-from inkwash.weights.files import atomic, check_ours
 
 TASKS = {
     "language": Task("inkwash.systems.language.train"),
@@ -37,13 +35,11 @@ def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
             idle(request, ["guidance"], "without --source")
         if source is not None and not source.strip():
             raise UserError("source: no words in it")
-        name = request.model or ("e2e" if wanted.steered or request.fields else "e2e-masked")
+        name = request.writer()
         writer = context.model(name)
         if request.fields:
             yield Result(of, None, {}, {"text": writer.asked()})
             continue
-        if request.steps is not None and writer.info["engine"] == "next":
-            raise UserError(f"{name} writes one word after the other: leave out --steps")
         if source is not None and MEANING.match(source):
             source = said(meaning(source))
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
@@ -69,12 +65,10 @@ def own(data: Path) -> Any:
 
 
 def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
-    check_ours(context.folder / "report.json", '"sha256"')
-    for of, request in enumerate(requests):
-        writer = context.model(request.model)
-        found = writer.evaluate(
-            context.open(request.data), seed=request.seed, steps=request.steps, progress=told(context)
-        )
-        with atomic(context.folder / "report.json") as file:
-            file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        yield Result(of, None, {"report.json": context.folder / "report.json"}, {"text": table(found)})
+    return report.evaluate(requests, context, measure)
+
+
+def measure(request: ask.Evaluate, writer: Any, context: Context) -> report.Report:
+    how = {"seed": request.seed, "steps": request.steps, "progress": told(context)}
+    measured: report.Report = writer.evaluate(context.open(request.data), **how)
+    return measured

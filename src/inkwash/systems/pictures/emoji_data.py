@@ -42,6 +42,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.weights.files import atomic, check_ours, digest
 
 Progress = Callable[[int, int, str], None]  # pictures done, pictures in all, style
+FOLDER = Path("data/emoji")  # where `inkwash data emoji` puts it
 FORMAT = 2  # of the files below; another number makes `build` start afresh
 
 

@@ -15,7 +15,7 @@ generated pictures stand, for the same pairs,
 - real: the true picture, the score of a perfect model;
 - retrieval: the training picture of that style whose name is nearest to the prompt under the model's own
   text encoder, the score of a model that only looks up (for training concepts it is the true picture itself);
-- sketch alone: what a model with a sketch draws of it without any diffusion, by regression on the words;
+- mean prediction alone: what a model with a mean predictor draws of it without any diffusion, by regression on the words;
 - chance: k / concepts in the gallery.
 With each rate comes Wilson's 95 % interval, which treats pairs as independent; over all styles it is a little
 too narrow, because a concept may be drawn in several.
@@ -45,7 +45,6 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -63,11 +62,13 @@ from inkwash.systems.pictures.colours import (
     recolourable,
 )
 from inkwash.systems.pictures.emoji_data import Emoji
-from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest, wilson_interval
+from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest
+from inkwash.systems.report import Report, Row, row, wilson
 from inkwash.weights.files import atomic
 
 SIZE = 128  # at which the encoder sees
-QUANTILES = (0.05, 0.5, 0.95, 1.0)
+QUANTILES = {"5 %": 0.05, "median": 0.5, "95 %": 0.95, "largest": 1.0}
+TOP = (1, 10)
 ANOTHER_STYLE = "same concepts, another style"
 
 Generate = Callable[[list[str], str, list[int]], np.ndarray]  # prompts, style, seeds -> (N, size, size, 3) uint8
@@ -85,9 +86,8 @@ def evaluate(
     cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     mean: Generate | None = None,
-) -> dict[str, Any]:
-    """The report of the protocol above, fit for JSON; the sheet of nearest training pictures is written to
-    `out`/nearest.png.
+) -> Report:
+    """The report of the protocol above; the sheet of nearest training pictures is written to `out`/nearest.png.
 
     generate  (prompts, style, seeds) -> uint8 (N, size, size, 3) on white, of the size of `data`
     encode    the model's text encoder: texts -> {"pooled": (N, D), ...}, for the retrieval baseline
@@ -136,36 +136,38 @@ def evaluate(
         plain = {kind: features(shown, SIZE) for kind, shown in drawn.items()}
     names, names_zh = _unit_names(encode, data.name), _unit_names(encode, data.name_zh)
 
-    rows, distances, memory = [], [], []
+    rows: list[Row] = []
     for kind, chosen in pairs.items():
         sources = {"generated": made[kind], "real": real[chosen], "retrieval": real[_retrieved(names, chosen, data)]}
         if kind == "training concepts":
             del sources["retrieval"]
         if kind in plain:
-            sources["sketch alone"] = plain[kind]
+            sources["mean prediction alone"] = plain[kind]
         for source, x in sources.items():
             rows += _recognition(source, kind, x, chosen, real, data)
+        rows += _chance(kind, chosen, data)
 
         rest = np.setdiff1d(train, chosen)
         sources[ANOTHER_STYLE] = real[[rng.choice(np.flatnonzero(_elsewhere(data, i))) for i in chosen]]
         sources["other training pictures"] = real[_as_many(rest, data.style, data.style[chosen], rng)]
         for source, x in sources.items():
             if source != "real" and len(x) == len(chosen):  # there may be too few others
-                distances.append(_distance(source, kind, x, real[chosen], data.style[chosen]))
+                rows += _distance(source, kind, x, real[chosen], data.style[chosen])
 
         for source in ("generated", "real"):
             if source == "generated" or kind != "training concepts":
                 index, cosine = nearest(sources[source], real[train])
-                quantiles = dict(zip(map(str, QUANTILES), np.quantile(cosine, QUANTILES).tolist(), strict=True))
-                same = float((data.concept[train[index]] == data.concept[chosen]).mean())
-                memory.append(
-                    {"pictures": source, "of": kind, "n": len(chosen), "cosine": quantiles, "same concept": same}
-                )
+                same, n = int((data.concept[train[index]] == data.concept[chosen]).sum()), len(chosen)
+                of = {"n": n, "source": source, "of": kind, "style": "all"}
+                found = np.quantile(cosine, list(QUANTILES.values()))
+                rows += [row(f"cosine, {name}", value, **of) for name, value in zip(QUANTILES, found, strict=True)]
+                rows.append(row("same concept", same / n, wilson(same, n), **of))
 
     for kind, chosen in chinese.items():
         rows += _recognition("generated", kind, made[kind], chosen, real, data)
         if kind.startswith("held-out"):
             rows += _recognition("retrieval", kind, real[_retrieved(names_zh, chosen, data)], chosen, real, data)
+        rows += _chance(kind, chosen, data)
 
     chosen, shown, x = (np.concatenate([d[kind] for kind in pairs]) for d in (pairs, pictures, made))
     some = np.sort(rng.choice(len(chosen), min(16, len(chosen)), replace=False))
@@ -177,57 +179,15 @@ def evaluate(
     with atomic(Path(out) / "nearest.png") as file:
         _sheet(shown[some], white[train[index]], labels).save(file)
 
-    return {
-        "split": split,
-        "seed": seed,
-        "pairs of each kind": per_row,
-        "encoder": f"EfficientNet-Lite0 (ImageNet), 1280 features, pictures at {SIZE} pixels",
-        "data": {
-            "pictures": len(data.style),
-            "styles": np.unique(data.style).tolist(),
-            "sha256": checksum,
-        },
-        "recognition": rows,
-        "frechet distance": distances,
-        "nearest training picture": memory,
-        "colours": _obeyed(pictures, colours, data, white),
-        "cpu seconds": {"generating": generating, "scoring": time.process_time() - started},
-    }
-
-
-def table(report: Mapping[str, Any]) -> str:
-    """A report as Markdown tables."""
-    lines = [
-        f"Split: {report['split']}. Pairs drawn with seed {report['seed']}, each generated once. "
-        f"{report['encoder']}. CPU time: {report['cpu seconds']['generating']:.0f} s to generate, "
-        f"{report['cpu seconds']['scoring']:.0f} s to score.",
-        "",
-        "Recognised across styles, % (95 % interval):",
-        "",
-        "| pictures | of | style | n | top 1 | top 10 | chance (1, 10) |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in report["recognition"]:
-        top1, top10 = ("{rate:.1%} ({low:.1%} to {high:.1%})".format(**row[k]) for k in ("top1", "top10"))
-        cells = [row["pictures"], row["of"], row["style"], row["n"], top1, top10]
-        lines.append(_line(*cells, f"{row['top1']['chance']:.2%}, {row['top10']['chance']:.2%}"))
-    lines += ["", "Frechet distance (EfficientNet-Lite0) to the true pictures of the same pairs:", ""]
-    styles = report["data"]["styles"]
-    lines += [_line("pictures", "of", "n", "all styles", *styles), "|" + "---|" * (4 + len(styles))]
-    for row in report["frechet distance"]:
-        each = [f"{row['by style'][style]:.0f}" if style in row["by style"] else "" for style in styles]
-        together = "" if row["distance"] is None else f"{row['distance']:.0f}"
-        lines.append(_line(row["pictures"], row["of"], row["n"], together, *each))
-    lines += ["", "Cosine to the nearest training picture (quantiles), and how often it shows the same concept:"]
-    lines += ["", "| pictures | of | n | 5 % | median | 95 % | largest | same concept |", "|" + "---|" * 8]
-    for row in report["nearest training picture"]:
-        quantiles = [f"{value:.3f}" for value in row["cosine"].values()]
-        lines.append(_line(row["pictures"], row["of"], row["n"], *quantiles, f"{row['same concept']:.1%}"))
-    lines += ["", "Colours, % (95 % interval) whose main colour is the one in the words:", ""]
-    lines += [_line("pictures", "n", "obeyed"), "|---|---|---|"]
-    for row in report["colours"]["rates"]:
-        lines.append(_line(row["pictures"], row["n"], "{rate:.1%} ({low:.1%} to {high:.1%})".format(**row)))
-    return "\n".join(lines) + "\n"
+    return Report(
+        title=f"{per_row} pairs of each kind, drawn once, seen by EfficientNet-Lite0 (ImageNet) at {SIZE} pixels.",
+        system="pictures",
+        data={"split": split, "sha256": checksum, "pictures": len(data.style)},
+        seeds=[seed],
+        cpu_seconds={"to generate": generating, "to score": time.process_time() - started},
+        rows=rows + _obeyed(pictures, colours, data, white),
+        figures=["nearest.png"],
+    )
 
 
 def _retrieved(names: np.ndarray, chosen: np.ndarray, data: Emoji) -> np.ndarray:
@@ -259,7 +219,7 @@ def _colour_pairs(data: Emoji, count: int, rng: np.random.Generator) -> tuple[np
     return np.array(rows, int), words
 
 
-def _obeyed(pictures: Mapping[str, np.ndarray], colours: list[str], data: Emoji, white: np.ndarray) -> dict[str, Any]:
+def _obeyed(pictures: Mapping[str, np.ndarray], colours: list[str], data: Emoji, white: np.ndarray) -> list[Row]:
     """How often the main colour is the one in the words: of generated pictures, by chance, and of real ones."""
     named = [
         (i, found[1])
@@ -272,13 +232,14 @@ def _obeyed(pictures: Mapping[str, np.ndarray], colours: list[str], data: Emoji,
         "not asked for": [main_colour(p) == c for p, c in zip(pictures["without"], colours, strict=True)],
         "real, with a colour in the name": [main_colour(white[i]) == c for i, c in named],
     }
-    rates = []
-    for source, hit in hits.items():
-        if hit:
-            low, high = wilson_interval(sum(hit), len(hit))
-            rates.append({"pictures": source, "n": len(hit), "rate": sum(hit) / len(hit), "low": low, "high": high})
-    each = {c: [h for h, asked in zip(hits["asked for"], colours, strict=True) if asked == c] for c in set(colours)}
-    return {"rates": rates, "by colour": {c: [sum(h), len(h)] for c, h in sorted(each.items())}}
+    each = [(source, "all", hit) for source, hit in hits.items() if hit]
+    for colour in sorted(set(colours)):
+        of = [hit for hit, asked in zip(hits["asked for"], colours, strict=True) if asked == colour]
+        each.append(("asked for", colour, of))
+    return [
+        row("colour obeyed", sum(hit) / len(hit), wilson(sum(hit), len(hit)), len(hit), source=source, colour=colour)
+        for source, colour, hit in each
+    ]
 
 
 def _elsewhere(data: Emoji, i: int) -> np.ndarray:
@@ -350,37 +311,48 @@ def _unit_names(encode: Encode, names: np.ndarray) -> np.ndarray:
 
 def _recognition(
     source: str, kind: str, x: np.ndarray, chosen: np.ndarray, real: np.ndarray, data: Emoji
-) -> list[dict[str, Any]]:
-    """A row for each style and one for all, of the pictures with features x that stand for the pairs."""
-    styles = data.style[chosen]
-    rank, concepts = np.empty(len(chosen), int), np.empty(len(chosen))
+) -> list[Row]:
+    """Rows for all styles and for each, of the pictures with features x that stand for the pairs."""
+    styles, rank = data.style[chosen], np.empty(len(chosen), int)
     for style in np.unique(styles):
         gallery = data.style != style
         rank[styles == style] = concept_rank(
             x[styles == style], data.concept[chosen[styles == style]], real[gallery], data.concept[gallery]
         )
-        concepts[styles == style] = len(np.unique(data.concept[gallery]))
     rows = []
-    for style in ["all", *np.unique(styles).tolist()]:
-        of = (styles == style) | (style == "all")
-        row = {"pictures": source, "of": kind, "style": style, "n": int(of.sum())}
-        for k in (1, 10):
-            hits = int((rank[of] <= k).sum())
-            low, high = wilson_interval(hits, row["n"])
-            chance = float((k / concepts[of]).mean())
-            row[f"top{k}"] = {"rate": hits / row["n"], "low": low, "high": high, "chance": chance}
-        rows.append(row)
+    for style, of in _by_style(styles):
+        for k in TOP:
+            hits, n = int((rank[of] <= k).sum()), int(of.sum())
+            rows.append(row(f"top {k}", hits / n, wilson(hits, n), n, source=source, of=kind, style=style))
     return rows
 
 
-def _distance(source: str, kind: str, x: np.ndarray, true: np.ndarray, styles: np.ndarray) -> dict[str, Any]:
-    by_style = {
-        style: frechet_distance(x[styles == style], true[styles == style])
-        for style in np.unique(styles).tolist()
-        if (styles == style).sum() > 1
-    }
-    together = None if source == ANOTHER_STYLE else frechet_distance(x, true)
-    return {"pictures": source, "of": kind, "n": len(x), "distance": together, "by style": by_style}
+def _chance(kind: str, chosen: np.ndarray, data: Emoji) -> list[Row]:
+    """What guessing would reach: k / concepts in the gallery."""
+    styles = data.style[chosen]
+    concepts = {style: len(np.unique(data.concept[data.style != style])) for style in np.unique(styles)}
+    share = np.array([1 / concepts[style] for style in styles])
+    return [
+        row(f"top {k}", k * share[of].mean(), n=int(of.sum()), source="chance", of=kind, style=style)
+        for style, of in _by_style(styles)
+        for k in TOP
+    ]
+
+
+def _by_style(styles: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Which pictures (N,) are of any style, and of each."""
+    return [("all", styles == styles), *((style, styles == style) for style in np.unique(styles).tolist())]
+
+
+def _distance(source: str, kind: str, x: np.ndarray, true: np.ndarray, styles: np.ndarray) -> list[Row]:
+    return [
+        row(
+            "Frechet distance", frechet_distance(x[of], true[of]), n=int(of.sum()),
+            source=source, of=kind, style=style,
+        )
+        for style, of in _by_style(styles)
+        if of.sum() > 1 and not (style == "all" and source == ANOTHER_STYLE)
+    ]  # fmt: skip
 
 
 def _sheet(made: np.ndarray, training: np.ndarray, labels: list[str]) -> Image.Image:
@@ -395,7 +367,3 @@ def _sheet(made: np.ndarray, training: np.ndarray, labels: list[str]) -> Image.I
             sheet.paste(image, (left + j * (side + 8), top))
         draw.multiline_text((left, top + side + 2), label, fill="black", font=font, spacing=1)
     return sheet
-
-
-def _line(*cells: object) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"

@@ -72,14 +72,5 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * cross)
 
 
-def wilson_interval(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval for a proportion of `hits` in `n` trials; 95 % by default (Wilson 1927)."""
-    p = hits / n
-    middle = p + z**2 / (2 * n)
-    half = z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
-    # Rounding may step over the ends.
-    return max((middle - half) / (1 + z**2 / n), 0.0), min((middle + half) / (1 + z**2 / n), 1.0)
-
-
 def _unit(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=1, keepdims=True)

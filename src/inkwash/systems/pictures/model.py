@@ -33,6 +33,8 @@ class Config:
     `guidance_interval`: only times in it are guided; what is open at lower ones are details, in which guidance would
     amplify mistakes (Kynkäänniemi et al. 2024, 2404.07724), and the network is called for one picture, not two.
 
+    `limits`: by option, what the model was not taught; see `systems.base.Limit`.
+
     Raises UserError for a name that does not exist, or a patch that does not divide the size.
     """
 
@@ -45,6 +47,7 @@ class Config:
     steps: int = 20
     guidance: float = 3.0
     guidance_interval: tuple[float, float] = (0.0, 1.0)
+    limits: dict[str, Any] = field(default_factory=dict)
     system: str = "pictures"
 
     def __post_init__(self) -> None:

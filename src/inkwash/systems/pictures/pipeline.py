@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 from PIL import Image
@@ -24,10 +24,14 @@ from inkwash.systems.pictures.data import Source, outpaint_canvas, read_mask, re
 from inkwash.systems.pictures.model import SAMPLERS, SCHEDULES, TUNED, Component, Config, read_config, read_index
 from inkwash.systems.pictures.prompts import emphasise, piece_weights, weigh
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
-from inkwash.training.tune import Table, Task, load_table, teach, tune
+from inkwash.systems.tune import tuned
+from inkwash.training.tune import Task
 from inkwash.version import __version__
 from inkwash.weights.files import atomic
 from inkwash.weights.shipped import locate, shipped
+
+if TYPE_CHECKING:
+    from inkwash.systems.report import Report
 
 MOST_STEPS, MOST_PICTURES, MOST_PIXELS = 1000, 1000, 4096
 
@@ -428,14 +432,13 @@ class Pipeline:
             raise UserError(
                 f"steps = {steps}: choose a whole number from 1 to {MOST_STEPS} ({config.steps} is the default)"
             )
-        problem = self.problem(prompts, styles, seeds, negative=negative, guidance=guidance)
+        problem = self.problem_of(prompts, styles, seeds, negative=negative, guidance=guidance)
         grid = diffusion.uniform(self.denoiser.process, steps)
         rule = SAMPLERS.get(sampler)
         if rule is None:
             if init is not None:
                 raise UserError("sampler tuned: its times begin at noise alone; choose another with an image")
-            table = self.solver_table(steps)
-            rule, grid = table.sampler(), diffusion.Grid(self.denoiser.process, table.times)
+            rule, grid = tuned(self.folder, self.hash, steps, self.denoiser.process)
         before = None
         if init is not None:
             before = np.concatenate([on_white(init.picture[None]), init.picture[None, ..., 3:]], axis=-1)
@@ -489,7 +492,7 @@ class Pipeline:
         """
         if not 2 <= n <= MOST_PICTURES:
             raise UserError(f"n = {n}: choose a number of pictures from 2 to {MOST_PICTURES}")
-        one, other = (self.problem([prompt], [style], [seed]) for prompt in (first, second))
+        one, other = (self.problem_of([prompt], [style], [seed]) for prompt in (first, second))
         grid, frames = diffusion.uniform(self.denoiser.process, self.config.steps), []
         for k in range(n):
             w = k / (n - 1)
@@ -514,7 +517,7 @@ class Pipeline:
                 progress(k + 1, n)
         return frames
 
-    def problem(
+    def problem_of(
         self,
         prompts: Sequence[str],
         styles: Sequence[str | None],
@@ -552,8 +555,8 @@ class Pipeline:
         steps: int | None = None,
         guidance: float | None = None,
         progress: Callable[[int, int], None] | None = None,
-    ) -> dict[str, Any]:
-        """The report of evaluate.py's protocol on the emoji data set in `data`, also written to `out`/report.json.
+    ) -> Report:
+        """The report of evaluate.py's protocol on the emoji data set in `data`; its pictures are written to `out`.
 
         size: the model's own, or that of its upsampler. Raises UserError for a model without words, and for data or
         a scoring network that is not there.
@@ -590,53 +593,28 @@ class Pipeline:
             progress=progress,
             mean=None if self.mean_predictor is None else mean,
         )
-        report["model"] = {
+        how = {
             "name": self.name,
             "sha256": self.hash,
             "sampler": sampler or self.config.sampler,
-            "steps": self.config.steps if steps is None else steps,
+            "steps": steps or self.config.steps,
             "guidance": self.config.guidance if guidance is None else guidance,
             "size": size or self.config.size,
         }
-        with atomic(out / "report.json") as file:
-            file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        return report
+        return replace(report, model=how)
 
-    def tune(
-        self,
-        data: Path,
-        steps: Sequence[int],
-        *,
-        pictures: int = 48,
-        seed: int = 0,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> dict[str, Any]:
-        """Learns few-step tables for the sampler `tuned`, on prompts of the validation split of the emoji data set.
+    def problem(self, request: Any, data: Path | None) -> tuple[Task, diffusion.Grid]:
+        """What `tune` learns few steps for: prompts of the validation split of the emoji data set, in 100 steps.
 
-        They bring samples in few steps as near as they can to the model's own in 100 (`training.tune`). What comes
-        back is the content of tables.json: {"hash": of the weights, "tables": {steps: times, weights and the distance
-        to the teacher}}. Raises UserError for a model without words, and for data that are not there.
+        Raises UserError for a model without words, and for data that are not there.
         """
         from inkwash.systems.pictures import emoji_data
 
         if self.text_encoder is None:
             raise UserError("a model without words cannot be tuned: only one trained on the emoji data can")
-        emoji = emoji_data.load(data)
+        emoji = emoji_data.load(data or emoji_data.FOLDER)
         held_out = np.flatnonzero(emoji.split == "validation")
-        rows = np.random.default_rng(seed).permutation(held_out)[:pictures]
-        problem = self.problem(emoji.name[rows].tolist(), emoji.style[rows].tolist(), range(seed, seed + len(rows)))
-        teacher = teach(problem, diffusion.uniform(self.denoiser.process, 100), progress)
-        return {
-            "hash": self.hash,
-            "tables": {str(n): asdict(tune(problem, teacher, n, progress=progress)) for n in steps},
-        }
-
-    def solver_table(self, steps: int) -> Table:
-        """The learned table of so many steps, from tables.json beside the weights.
-
-        Raises UserError where there is none, and for one that was learned for other weights.
-        """
-        how = f"make one with `inkwash tune {self.name or 'MODEL'} --steps {steps}`"
-        if self.folder is None:
-            raise UserError("sampler tuned: save the model first, and tune it there")
-        return load_table(self.folder / "tables.json", self.hash, steps, how)
+        rows = np.random.default_rng(request.seed).permutation(held_out)[: request.samples]
+        seeds = range(request.seed, request.seed + len(rows))
+        problem = self.problem_of(emoji.name[rows].tolist(), emoji.style[rows].tolist(), seeds)
+        return problem, diffusion.uniform(self.denoiser.process, 100)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, MaxLen
 
 from inkwash.errors import UserError
+from inkwash.systems import tune
 from inkwash.systems.base import File, Help, Media, Request, idle
 
 Named = Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.", argument=True)]
@@ -77,6 +78,8 @@ class Generate(Request):
         """A picture each, with the seeds that follow; a film is one."""
         if self.n == 1 or self.seed is None or self.to is not None:
             return [self]
+        if self.seed + self.n > 2**64:
+            raise UserError(f"seed = {self.seed}: choose a whole number from 0 to 2^64 - {self.n}")
         return [replace(self, n=1, seed=self.seed + place) for place in range(self.n)]
 
     def stem(self) -> str:
@@ -110,11 +113,8 @@ class Evaluate(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tune(Request):
+class Tune(tune.Tune):
     """Learn how to sample a model in few steps; then `generate --sampler tuned --steps 6`."""
 
     model: Named = "emoji"
     data: Data = None
-    steps: Annotated[tuple[int, ...], Ge(2), Le(50), Help("Steps of a table; again for more.")] = (6,)
-    pictures: Annotated[int, Ge(8), Le(1000), Help("Pictures to learn from.")] = 48
-    seed: Annotated[int, Ge(0), Le(2**64 - 1), Help("Of the choice of prompts and of the pictures.")] = 0

@@ -184,20 +184,21 @@ def kind_of(component: Any) -> str:
     return found[0]
 
 
+def fastest(folders: Iterable[Path], device: str, precision: str) -> str:
+    """The runtime for components that lie there, if none is asked for: onnx where it can, since it is the faster."""
+    able = device == "cpu" and precision == "float32" and find_spec("onnxruntime")
+    return "onnx" if able and all(any(folder.glob("*.onnx")) for folder in folders) else "torch"
+
+
 def choose(
     folders: Iterable[Path], device: str, precision: str, runtime: str | None, threads: int | None
 ) -> Torch | Onnx:
-    """The runtime of this name; if none is given, ONNX where it can, since it is the faster one: on a CPU, for
-    components that have graphs."""
+    """The runtime of this name, or the fastest."""
     if runtime not in (*RUNTIMES, None):
         raise unknown("runtime", str(runtime), RUNTIMES)
-    plain = device == "cpu" and precision == "float32"
-    if runtime is None:
-        exported = plain and find_spec("onnxruntime") and all(any(folder.glob("*.onnx")) for folder in folders)
-        runtime = "onnx" if exported else "torch"
-    if runtime == "torch":
+    if (runtime or fastest(folders, device, precision)) == "torch":
         return Torch(device, precision, threads)
-    if not plain:
+    if device != "cpu" or precision != "float32":
         raise UserError(
             f"runtime onnx knows the CPU and float32 only: give --runtime torch for {device}, {precision}"
         )

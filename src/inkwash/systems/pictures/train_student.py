@@ -31,6 +31,15 @@ from inkwash.training.tune import teach
 AT_ONCE = 64  # walks of the teacher in a batch
 
 
+# The guidance is in it already. What it says of a noisy picture is an end of a walk, no mean: only samplers that use
+# one answer at a time can do with that.
+LIMITS = {
+    "guidance": {"absent": True, "default": 1.0},
+    "negative": {"absent": True},
+    "sampler": {"choices": ["consistency", "ancestral", "ddim", "euler", "euler_ancestral"]},
+}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A recipe file of task "student".
@@ -65,7 +74,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     walked = walks(recipe, teacher, prompts, styles, folder, monitor)
     others = {name: place for name, place in teacher.folders.items() if name != "unet"}  # which it shares
     student = Pipeline(
-        replace(teacher.config, sampler=recipe.sampler, steps=recipe.few, guidance=1.0),
+        replace(teacher.config, sampler=recipe.sampler, steps=recipe.few, guidance=1.0, limits=LIMITS),
         teacher.components | {"unet": deepcopy(teacher.unet)},
         teacher.runtime,
         folders=others,
@@ -117,7 +126,7 @@ def walks(
             raise Stopped(0, recipe.fit.steps)
         part = slice(start, start + AT_ONCE)
         seeds = range(start, start + len(prompts[part]))
-        problem = teacher.problem(prompts[part], styles[part], seeds)
+        problem = teacher.problem_of(prompts[part], styles[part], seeds)
         words = sha256(repr((prompts[part], styles[part])).encode()).hexdigest()
         facts = {"teacher": str(teacher.hash), "steps": str(recipe.steps), "words": words}
         file = folder / f"walks-{start:06d}.safetensors"

@@ -13,14 +13,12 @@ from PIL import Image
 
 from inkwash.codecs.png import KEY, write_png
 from inkwash.errors import UserError
-from inkwash.systems.base import Context, Limit, Note, Preview, Progress, Result, told
+from inkwash.systems import report
+from inkwash.systems.base import Context, Note, Preview, Progress, Result, told
 from inkwash.systems.pictures import request as ask
 from inkwash.systems.pictures.data import image_grid
-from inkwash.systems.pictures.model import SAMPLERS, TUNED, knows_opacity, read_config
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
-from inkwash.training.tune import save_tables
-from inkwash.weights.files import check_ours
 
 TASKS = {
     "pictures": Task("inkwash.systems.pictures.train"),
@@ -29,21 +27,6 @@ TASKS = {
     "student": Task("inkwash.systems.pictures.train_student"),
     "text-encoder": Task("inkwash.systems.pictures.train_text_encoder", "text-encoder"),
 }
-EMOJI = Path("data/emoji")  # where `inkwash data emoji` puts it
-
-
-def limits(folder: Path) -> dict[str, Limit]:
-    """What a model narrows: styles, opacity, learned tables; and its defaults."""
-    config = read_config(folder)
-    samplers = [*SAMPLERS, *([TUNED] if (folder / "tables.json").is_file() else [])]
-    return {
-        "style": Limit(tuple(config.styles)),
-        "transparent": Limit(absent=not knows_opacity(folder)),
-        "sampler": Limit(tuple(samplers), default=config.sampler),
-        "steps": Limit(default=config.steps),
-        "guidance": Limit(default=config.guidance),
-        "size": Limit(default=config.size),
-    }
 
 
 def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]:
@@ -140,32 +123,17 @@ def own(data: Path) -> Any:
 
 
 def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
-    from inkwash.systems.pictures.evaluate import table
-
-    check_ours(context.folder / "report.json", '"sha256"')
-    if (found := context.folder / "nearest.png").exists() and not (context.folder / "report.json").exists():
+    found = context.folder / "nearest.png"
+    if found.exists() and not (context.folder / report.NAME).exists():
         raise UserError(f"{found}: this file would be lost; move it away, or choose another folder with --out")
-    for of, request in enumerate(requests):
-        how = {
-            name: getattr(request, name)
-            for name in ("split", "per_row", "seed", "size", "sampler", "steps", "guidance")
-        }
-        data = EMOJI if request.data is None else context.open(request.data)
-        found = context.model(request.model).evaluate(data, context.folder, progress=told(context), **how)
-        yield Result(of, None, {"report.json": context.folder / "report.json"}, {"text": table(found)})
+    return report.evaluate(requests, context, measure)
 
 
-def tune(requests: list[ask.Tune], context: Context) -> Iterator[Result]:
-    for of, request in enumerate(requests):
-        check_ours(file := context.folder / "tables.json", '"tables"')
-        pipeline = context.model(request.model)
-        data = EMOJI if request.data is None else context.open(request.data)
-        found = pipeline.tune(
-            data, request.steps, pictures=request.pictures, seed=request.seed, progress=told(context)
-        )
-        errors = [
-            f"{steps} steps: {table['error']:.4f} from its own pictures in 100 steps (root mean square, of -1 to 1)"
-            for steps, table in found["tables"].items()
-        ]
-        save_tables(found, file)
-        yield Result(of, None, {"tables.json": file}, {"text": "\n".join(errors)})
+def measure(request: ask.Evaluate, pipeline: Any, context: Context) -> report.Report:
+    from inkwash.systems.pictures.emoji_data import FOLDER
+
+    names = ("split", "per_row", "seed", "size", "sampler", "steps", "guidance")
+    how: dict[str, Any] = {name: getattr(request, name) for name in names}
+    data = FOLDER if request.data is None else context.open(request.data)
+    measured: report.Report = pipeline.evaluate(data, context.folder, progress=told(context), **how)
+    return measured

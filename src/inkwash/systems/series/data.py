@@ -311,3 +311,9 @@ def rolling(archive: str | Path) -> tuple[Series, list[int], int]:
     lines = b"\n".join(json.dumps({"start": r["start"], "target": r["target"]}).encode() for r in longest)
     ends = sorted({length - horizon for length in lengths})
     return entries(lines, str(path), freq), ends, horizon
+
+
+def columns(request: Any) -> dict[str, Any]:
+    """What was said of the table's columns."""
+    given = {name: getattr(request, name, None) for name in ("time", "freq", "target", "item", "known")}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items() if value}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from inkwash.systems.report import Report, Row, row, student
 from inkwash.systems.series import baselines, metrics, transforms
 from inkwash.systems.series.data import Series
 from inkwash.systems.series.features import season
@@ -69,20 +70,18 @@ def deep_ar(
     return np.moveaxis(np.array(drawn), 1, -1)
 
 
-def compared(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
+def compared(first: np.ndarray, second: np.ndarray, **keys: Any) -> list[Row]:
     """Two forecasts of the same windows, by the score of each window (W,): the mean difference (negative: the first
-    is better), its standard error, the share of windows won, and p of Student's paired test and of Wilcoxon's."""
+    is better), the share of windows won, and p of Student's paired test and of Wilcoxon's."""
     from scipy.stats import ttest_rel, wilcoxon
 
     difference = first - second
-    return {
-        "windows": len(first),
-        "difference": float(difference.mean()),
-        "standard_error": float(difference.std(ddof=1) / len(first) ** 0.5) if len(first) > 1 else float("nan"),
-        "won": float((difference < 0).mean()),
-        "p_student": float(ttest_rel(first, second).pvalue),
-        "p_wilcoxon": float(wilcoxon(first, second).pvalue),
-    }
+    return [
+        row("this model minus it", difference.mean(), student(difference), len(first), **keys),
+        row("windows won", (difference < 0).mean(), n=len(first), **keys),
+        row("p (Student)", ttest_rel(first, second).pvalue, n=len(first), **keys),
+        row("p (Wilcoxon)", wilcoxon(first, second).pvalue, n=len(first), **keys),
+    ]
 
 
 def evaluate(
@@ -95,47 +94,38 @@ def evaluate(
     sampler: str | None = None,
     steps: int | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Scores of a forecaster that was trained on what lies before the first window, and of `simple`, with the paired
-    comparison to each."""
-    truth = truths(series, ends, horizon)
+    rivals: dict[str, np.ndarray] | None = None,
+) -> Report:
+    """Scores of a forecaster that was trained on what lies before the first window, and of its rivals, with the
+    paired comparison to each by the crps_sum of each window.
+
+    rivals: paths (W, S, H, D) by name; those of `simple` if left out.
+    """
+    truth, info = truths(series, ends, horizon), forecaster.info
     clock = time.process_time()
     own = forecaster.paths(series, ends, horizon, samples, seed, sampler, steps, progress)
     seconds = time.process_time() - clock
-    rivals = simple(series, ends[0], ends, horizon, samples, seed)
-    rows = {"this model": metrics.scores(own, truth)} | {k: metrics.scores(p, truth) for k, p in rivals.items()}
-    by_window = metrics.window_scores(own, truth)
-    against = {name: compared(by_window, metrics.window_scores(paths, truth)) for name, paths in rivals.items()}
-    return {
-        "sha256": forecaster.hash,
-        "windows": len(ends),
-        "horizon": horizon,
-        "samples": samples,
-        "seed": seed,
-        "cpu_seconds": seconds,
-        "scores": rows,
-        "against": against,
-    }
+    rivals = simple(series, ends[0], ends, horizon, samples, seed) if rivals is None else rivals
+    rows = [
+        row(metric, value, n=len(ends), forecast=name)
+        for name, paths in ({"this model": own} | rivals).items()
+        for metric, value in (metrics.scores(paths, truth) | {"within 90 %": metrics.coverage(paths, truth)}).items()
+    ]
+    if len(ends) > 1:
+        by_window = metrics.window_scores(own, truth)
+        for name, paths in rivals.items():
+            rows += compared(by_window, metrics.window_scores(paths, truth), forecast=name)
+    return Report(
+        title=f"{len(ends)} windows of {horizon} steps, {samples} paths.",
+        system="series",
+        model={"sha256": forecaster.hash, "sampler": sampler or info.sampler, "steps": steps or info.steps},
+        seeds=[seed],
+        cpu_seconds={"to draw them": seconds},
+        rows=rows,
+    )
 
 
 def truths(series: Series, ends: list[int], horizon: int) -> np.ndarray:
     """(W, H, D)."""
     values = series.values.to_numpy(np.float64)
     return np.stack([values[end : end + horizon] for end in ends])
-
-
-def table(report: dict[str, Any]) -> str:
-    """The report as Markdown."""
-    lines = [
-        f"{report['windows']} windows of {report['horizon']} steps, {report['samples']} paths, seed "
-        f"{report['seed']}; {report['cpu_seconds']:.1f} s of CPU to draw them.",
-        "",
-        "| forecast | CRPS | ND | CRPS_sum | ND_sum | this model minus it (± standard error) |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, row in report["scores"].items():
-        cells = " | ".join(f"{row[key]:.5f}" for key in ("crps", "nd", "crps_sum", "nd_sum"))
-        rival = report["against"].get(name)
-        gap = f"{rival['difference']:+.5f} ± {rival['standard_error']:.5f}" if rival else ""
-        lines.append(f"| {name} | {cells} | {gap} |")
-    return "\n".join(lines)

@@ -42,6 +42,12 @@ def scores(samples: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     return both
 
 
+def coverage(samples: np.ndarray, truth: np.ndarray) -> float:
+    """The share of the truth (W, H, D) within the band of 90 % of forecasts (W, S, H, D)."""
+    low, high = (quantile(np.moveaxis(samples, 1, 0), level) for level in (0.05, 0.95))
+    return float(((low <= truth) & (truth <= high))[~np.isnan(truth)].mean())
+
+
 def window_scores(samples: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The CRPS of the sum of each window, (W,), as a part of the mean size of the sums over all windows, so that
     their mean is `crps_sum`."""

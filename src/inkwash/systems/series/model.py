@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,16 @@ from torch import Tensor
 from inkwash import diffusion
 from inkwash.errors import UserError, unknown
 from inkwash.systems.series import baselines, metrics, transforms
-from inkwash.systems.series.data import Series, read_series
+from inkwash.systems.series.data import Series, columns, read_series
 from inkwash.systems.series.features import season
 from inkwash.systems.series.networks import TimeGrad
-from inkwash.training.tune import Table, load_table
+from inkwash.systems.tune import tuned
+from inkwash.training.tune import Task
 from inkwash.weights.files import atomic, digest, load_into, write
 from inkwash.weights.shipped import describe, locate
+
+if TYPE_CHECKING:
+    from inkwash.systems.report import Report
 
 SAMPLERS = {
     name: diffusion.SAMPLERS[name]
@@ -63,25 +67,6 @@ class Forecast:
         from inkwash.systems.series.plot import fan
 
         fan(self.quantile, Path(file), history, truth)
-
-
-@dataclass(frozen=True)
-class Backtest:
-    """Forecasts from several places, and what came: truth (W, H, D), and for each method its paths (W, S, H, D)."""
-
-    ends: list[int]
-    truth: np.ndarray
-    paths: dict[str, np.ndarray]
-
-    def table(self) -> pd.DataFrame:
-        """A row for each method: `metrics.scores`, and the share of the truth within the band of 90 %."""
-        rows = {}
-        for name, paths in self.paths.items():
-            low, high = (metrics.quantile(np.moveaxis(paths, 1, 0), level) for level in (0.05, 0.95))
-            there = ~np.isnan(self.truth)
-            inside = ((low <= self.truth) & (self.truth <= high))[there].mean()
-            rows[name] = metrics.scores(paths, self.truth) | {"within 90 %": float(inside)}
-        return pd.DataFrame(rows).T
 
 
 class Forecaster:
@@ -183,12 +168,14 @@ class Forecaster:
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         **table: Any,
-    ) -> Backtest:
+    ) -> Report:
         """Forecasts of the last `windows` rolling windows of a table, `stride` steps apart (the horizon if left out),
         beside simple ones from the same places.
 
         The model is not trained anew: give it a table whose last part it has not seen.
         """
+        from inkwash.systems.series.evaluate import evaluate
+
         series = self.read(data, table)
         horizon = horizon or self.info.horizon
         if windows < 1 or (stride is not None and stride < 1):
@@ -201,18 +188,16 @@ class Forecaster:
                 f"{windows} windows reach back to step {ends[0]}, but {self.info.history} steps must lie before a "
                 f"forecast: at most {most} windows fit in this table"
             )
-        values = series.values.to_numpy(np.float64)
-        truth = np.stack([values[end : end + horizon] for end in ends])
-        paths = {"this model": self.paths(series, ends, horizon, samples, seed, sampler, steps, progress)}
-        paths |= {
-            name: baselines.rolled(rule, transforms.filled(values), ends, horizon, samples, seed)
+        values = transforms.filled(series.values.to_numpy(np.float64))
+        rivals = {
+            name: baselines.rolled(rule, values, ends, horizon, samples, seed)
             for name, rule in baselines.usual(season(series.freq)).items()
         }
-        return Backtest(ends, truth, paths)
+        return evaluate(self, series, ends, horizon, samples, seed, sampler, steps, progress, rivals)
 
-    def evaluate(self, data: Any, ends: Sequence[int], seed: int = 0, **how: Any) -> dict[str, Any]:
-        """The whole table: scores on the windows that begin at `ends`, beside the forecasts that must be beaten;
-        `evaluate.evaluate` says what else can be given, `evaluate.table` writes it as Markdown."""
+    def evaluate(self, data: Any, ends: Sequence[int], seed: int = 0, **how: Any) -> Report:
+        """Scores on the windows that begin at `ends`, beside the forecasts that must be beaten; `evaluate.evaluate`
+        says what else can be given."""
         from inkwash.systems.series.evaluate import evaluate
 
         return evaluate(self, self.read(data, {}), list(ends), self.info.horizon, seed=seed, **how)
@@ -256,24 +241,18 @@ class Forecaster:
                 progress(done + 1, len(runs))
         return np.where(np.isnan(raw), out, raw)
 
-    def tune(self, data: Any, steps: int, seed: int = 0, rows: int = 512, **table: Any) -> Table:
-        """A table of `steps` steps for the sampler "tuned", learned on states from the training table; see
-        `inkwash.training.tune`. Give it to `save_table`."""
-        from inkwash.training.tune import Task, teach
-        from inkwash.training.tune import tune as learn
-
-        series = self.read(data, table)
+    def problem(self, request: Any, data: Path) -> tuple[Task, diffusion.Grid]:
+        """What `tune` learns few steps for: steps of time drawn from the training table, in 100 steps."""
+        series, rng = self.read(data, columns(request)), np.random.default_rng(request.seed)
         with torch.no_grad():
             inputs, _, _ = transforms.view(
-                self.info, self.network, transforms.windows(series, self.info)(rows, np.random.default_rng(seed))
+                self.info, self.network, transforms.windows(series, self.info)(request.samples, rng)
             )
             hidden = self.network.read(inputs)[0][:, self.info.context]
-        task = Task(self.denoiser, (len(self.info.names),), range(rows), {"hidden": hidden}, self.device)
-        process = self.denoiser.process
-        grid = (
-            diffusion.uniform(process, 100) if self.info.mode == "improved" else diffusion.trailing(process, 100, 100)
-        )
-        return learn(task, teach(task, grid), steps)
+        process, shape = self.denoiser.process, (len(self.info.names),)
+        improved = self.info.mode == "improved"
+        grid = diffusion.uniform(process, 100) if improved else diffusion.trailing(process, 100, 100)
+        return Task(self.denoiser, shape, range(request.samples), {"hidden": hidden}, self.device), grid
 
     def read(self, data: Any, table: dict[str, Any]) -> Series:
         """The table, with the columns and the frequency of training."""
@@ -349,11 +328,7 @@ class Forecaster:
             raise UserError(f"steps = {steps}: at least one is needed")
         rule = SAMPLERS.get(sampler)
         if rule is None:
-            if self.folder is None:
-                raise UserError("sampler tuned: save the model and tune it first (inkwash series tune)")
-            how = f"make one: inkwash series tune {self.folder} DATA --steps {steps}"
-            table = load_table(self.folder / "tables.json", self.hash, steps, how)
-            rule, grid = table.sampler(), diffusion.Grid(process, table.times)
+            rule, grid = tuned(self.folder, self.hash, steps, process)
         elif info.mode == "faithful":
             grid = diffusion.trailing(process, steps, 100)
         else:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
+from inkwash.systems import tune
 from inkwash.systems.base import File, Help, Media, Request
 
 Seed = Annotated[int, Ge(0), Le(2**64 - 1), Help("The same seed draws the same paths.")]
@@ -100,12 +101,11 @@ class Evaluate(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tune(Request):
-    """Learn how to sample a forecaster in few steps; then `--sampler tuned --steps N`."""
+class Tune(tune.Tune):
+    """Learn how to sample a forecaster in few steps; then `--sampler tuned --steps 6`."""
 
-    model: Annotated[str, Help("A folder of a trained model.", argument=True)]
-    data: Annotated[File, Media("text/csv"), Help("The table that it was trained on.", argument=True)]
-    steps: Annotated[int, Ge(2), Le(50), Help("Calls of the network for each step of time.")] = 6
+    data: Annotated[File, Media("text/csv"), Help("The table that it was trained on.")]
+    samples: Annotated[int, Ge(8), Le(10_000), Help("Steps of time to learn from.")] = 512
     time: Annotated[str | None, Help("The column of time stamps; found by itself if left out.")] = None
     freq: Annotated[str | None, Help("Steps of time as pandas writes them: D, B, W, MS, h, 30min.")] = None
     item: Annotated[str | None, Help("In a long table the column that names the series.")] = None

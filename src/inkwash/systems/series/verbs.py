@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from inkwash.systems import report
 from inkwash.systems.base import Context, Result, idle, told
 from inkwash.systems.series import request as ask
-from inkwash.systems.series.data import read_series, rolling
-from inkwash.systems.series.evaluate import table
+from inkwash.systems.series.data import columns, read_series, rolling
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.train import fit_forecaster, usual
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
-from inkwash.training.tune import save_tables
-from inkwash.weights.files import atomic, check_ours
 
 TASKS = {"series": Task("inkwash.systems.series.train")}
 
@@ -61,9 +57,7 @@ def backtest(requests: list[ask.Backtest], context: Context) -> Iterator[Result]
             context.open(request.data), request.windows, request.stride, request.horizon, request.samples,
             request.seed, sampler=request.sampler, steps=request.steps, progress=told(context), **columns(request),
         )  # fmt: skip
-        scores = found.table()
-        rows = {str(name): dict(row) for name, row in scores.iterrows()}
-        yield Result(of, None, {}, {"text": scores.to_string(float_format="{:.5g}".format), "scores": rows})
+        yield Result(of, None, {}, {"text": found.markdown(), "rows": found.rows})
 
 
 def impute(requests: list[ask.Impute], context: Context) -> Iterator[Result]:
@@ -85,32 +79,15 @@ def train(requests: list[Train], context: Context) -> Iterator[Result]:
 
 
 def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
-    check_ours(context.folder / "report.json", '"sha256"')
-    for of, request in enumerate(requests):
-        forecaster, data = context.model(request.model), context.open(request.data)
-        horizon = forecaster.info.horizon
-        if data.name.endswith((".tar.gz", ".tgz")):
-            series, ends, _ = rolling(data)
-        else:
-            series = forecaster.read(data, {})
-            ends = [len(series.values) - horizon * k for k in range(10, 0, -1)]
-        how = {"sampler": request.sampler, "steps": request.steps, "progress": told(context)}
-        found = forecaster.evaluate(series, ends, request.seed, **how)
-        with atomic(context.folder / "report.json") as file:
-            file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        yield Result(of, None, {"report.json": context.folder / "report.json"}, {"text": table(found)})
+    return report.evaluate(requests, context, measure)
 
 
-def tune(requests: list[ask.Tune], context: Context) -> Iterator[Result]:
-    for of, request in enumerate(requests):
-        check_ours(file := context.folder / "tables.json", '"tables"')
-        forecaster: Forecaster = context.model(request.model)
-        found = forecaster.tune(context.open(request.data), request.steps, **columns(request))
-        save_tables({"hash": forecaster.hash, "tables": {str(request.steps): asdict(found)}}, file)
-        yield Result(of, None, {"tables.json": file})
-
-
-def columns(request: Any) -> dict[str, Any]:
-    """What was said of the table's columns."""
-    given = {name: getattr(request, name, None) for name in ("time", "freq", "target", "item", "known")}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items() if value}
+def measure(request: ask.Evaluate, forecaster: Forecaster, context: Context) -> report.Report:
+    data, horizon = context.open(request.data), forecaster.info.horizon
+    if data.name.endswith((".tar.gz", ".tgz")):
+        series, ends, _ = rolling(data)
+    else:
+        series = forecaster.read(data, {})
+        ends = [len(series.values) - horizon * k for k in range(10, 0, -1)]
+    how = {"sampler": request.sampler, "steps": request.steps, "progress": told(context)}
+    return forecaster.evaluate(series, ends, request.seed, **how)

@@ -1,0 +1,76 @@
+// What results look like: pictures, sounds, films, tables and texts. Nothing of a file is ever taken for markup.
+import { button, emit, make } from "./dom.js";
+import { called, label } from "./i18n.js";
+import { head } from "./server.js";
+
+const CARD = 600; // characters of a text on a card
+const PAGE = 20_000; // and on a page of its own
+const PIXELS = 128; // of a side up to which a picture's pixels are shown as they are
+const TEXTS = /^text\/|json|csv|xml|yaml|toml|x-ndjson/;
+
+/** A result as a button that opens it; `isLarge`: from its files rather than its thumbnail. */
+export function tile(result, open, isLarge = false) {
+  const inside = face(result, isLarge);
+  const isPicture = inside.tagName === "IMG";
+  const opener = make("button", { type: "button", className: "open", title: result.title, onclick: () => open(result) }, inside);
+  const kind = `${label("system", result.system)} · ${label("verb", result.verb)}`;
+  const caption = inside.textContent === result.title ? kind : result.title;
+  if (!isPicture) opener.append(make("span", { className: "caption", textContent: caption }));
+  const node = make("article", { className: isPicture ? "tile" : "tile wide", data: { id: result.id } }, opener);
+  const [first] = result.files;
+  if (kindOf(first) === "audio") node.append(player(first));
+  if (result.model) node.append(button("model.use", () => emit("use-model", result.model), "use"));
+  return node;
+}
+
+function face(result, isLarge) {
+  const [first] = result.files;
+  const isPicture = kindOf(first) === "image";
+  if (result.thumbnail && !(isLarge && isPicture)) return picture(result.thumbnail, result.title);
+  if (isPicture) return picture(first.url, result.title);
+  if (result.model) return make("strong", { textContent: called("model", result.model) });
+  if (result.row.text) return make("pre", { textContent: result.row.text.slice(0, CARD) });
+  if (kindOf(first) === "video") return make("video", { src: first.url, muted: true, preload: "metadata" });
+  if (kindOf(first) === "text") return lines(first, CARD);
+  if (first) return make("strong", { textContent: first.name });
+  return make("strong", { textContent: label("verb", result.verb) });
+}
+
+/** A file, as large as there is place. */
+export function shown(file, alt) {
+  const kind = kindOf(file);
+  if (kind === "image") return picture(file.url, alt);
+  if (kind === "audio") return player(file);
+  if (kind === "video") return make("video", { src: file.url, controls: true, loop: true, ariaLabel: file.name });
+  if (kind === "text") return lines(file, PAGE);
+  return null;
+}
+
+function kindOf(file) {
+  if (!file) return "";
+  const [kind] = file.media.split("/");
+  return ["image", "audio", "video"].includes(kind) ? kind : TEXTS.test(file.media) ? "text" : "";
+}
+
+function picture(src, alt) {
+  const image = make("img", { loading: "lazy", src, alt });
+  image.addEventListener("load", () => image.classList.toggle("small", image.naturalWidth <= PIXELS));
+  return image;
+}
+
+const player = ({ url, name }) => make("audio", { src: url, controls: true, preload: "none", ariaLabel: name });
+
+/** The first lines of a file, which are fetched when they come in sight. */
+function lines(file, length) {
+  const node = Object.assign(make("pre", { tabIndex: length === PAGE ? 0 : -1 }), { file, length });
+  watcher.observe(node);
+  return node;
+}
+
+const watcher = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    watcher.unobserve(target);
+    head(target.file.url, target.length).then((text) => (target.textContent = text));
+  }
+});

@@ -1,0 +1,189 @@
+// One result, large: what it is, how it was made, and what can be done with it.
+import { button, deleting, emit, link, make } from "./dom.js";
+import { called, label, moment, size, t, translate } from "./i18n.js";
+import { shown } from "./media.js";
+import { findSystem, findVerb, inWords, models, systems, takes, takesFiles } from "./registry.js";
+import { attempt, request, say } from "./server.js";
+
+const SHOWN = 12; // files that are shown; all can be downloaded
+const dialog = document.getElementById("result");
+const facts = dialog.querySelector(".facts");
+const find = (what) => dialog.querySelector(what);
+let result = null;
+
+export function open(which) {
+  result = which;
+  find("h2").textContent = result.title;
+  find(".files").replaceChildren(...result.files.map(figure));
+  find("[name=recipe]").checked = false;
+  find(".deleting")?.replaceWith(deleting("delete.button", remove));
+  say(facts, "");
+  tell();
+  showShare(null);
+  dialog.showModal();
+  dialog.scrollTop = 0;
+  changeShare("GET");
+}
+
+const path = () => `/api/results/${result.id}`;
+
+/** Does something to the result, and says in the dialog if it was refused. */
+const act = (action) => attempt(facts, action);
+
+function figure(file, index) {
+  const view = index < SHOWN ? shown(file, result.title) : null;
+  const isRecipeIn = file.media === "image/png";
+  const caption = make("figcaption", {}, make("span", { textContent: file.name }), make("span", { className: "faint", textContent: size(file.bytes) }));
+  caption.append(link("result.save", file.url, true));
+  if (isRecipeIn) caption.append(link("result.bare", `${file.url}?recipe=false`, true));
+  return make("figure", {}, ...(view ? [view] : []), caption);
+}
+
+/** All that is told in the language of the page. */
+function tell() {
+  if (!result) return;
+  const { system, verb, recipe, row, created, model } = result;
+  find(".kind").textContent = `${label("system", system)} · ${label("verb", verb)} · ${moment(created)}`;
+  find(".actions").replaceChildren(...actions());
+  const { text = "", ...cells } = row;
+  find(".table").hidden = !text;
+  find(".table").textContent = text;
+  const known = { ...recipe, ...cells, hash: recipe.hash?.slice(0, 12) };
+  const there = Object.entries(known).filter(([name, value]) => isTelling(name, value));
+  find("dl").replaceChildren(...there.flatMap(([name, value]) => [cell("dt", label("option", name)), cell("dd", wordsOf(name, value))]));
+  const made = commandOf(result);
+  find(".command").hidden = !made;
+  find("code").textContent = made;
+}
+
+function isTelling(name, value) {
+  const isEmpty = value === null || value === undefined || value === "" || value === false || value.length === 0;
+  return !isEmpty && inWords(value) !== result.title && name !== "system" && name !== "verb";
+}
+
+function wordsOf(name, value) {
+  if (value === true) return t("result.yes");
+  if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(6)));
+  return name === "model" ? called("model", value) : called("choice", inWords(value));
+}
+
+const cell = (tag, textContent) => make(tag, { textContent });
+
+/** What the verb that made the result was asked for, with what it chose by itself. */
+function settings() {
+  const names = (findVerb(result.system, result.verb)?.fields ?? []).map(({ name }) => name);
+  return Object.fromEntries(Object.entries(result.recipe).filter(([name, value]) => names.includes(name) && value !== null));
+}
+
+function actions() {
+  const { system, verb, files, model } = result;
+  const known = findVerb(system, verb);
+  const closing = (action) => () => {
+    dialog.close();
+    action();
+  };
+  const found = [];
+  if (model) found.push(button("model.use", closing(() => emit("use-model", model))));
+  if (known && !known.lasting) found.push(button("result.use", closing(() => emit("use", { system, verb, values: settings() }))));
+  const varied = known?.fields.find((field) => takes(field, files[0]?.media));
+  if (varied && !known.lasting) {
+    const { seed, ...values } = settings();
+    found.push(button("result.vary", () => pass({ system, verb, field: varied, values, isSent: true })));
+  }
+  const uses = usesOf(files[0]?.media);
+  if (uses.length) found.push(menuOf(uses));
+  return found;
+}
+
+/** The fields of all verbs that take such a file. */
+function usesOf(media) {
+  return systems
+    .filter(({ available }) => available)
+    .flatMap((system) =>
+      system.verbs.flatMap((verb) =>
+        verb.fields.filter((field) => takes(field, media)).map((field) => ({ system: system.name, verb: verb.name, field })),
+      ),
+    );
+}
+
+function menuOf(uses) {
+  const nameOf = ({ system, verb, field }) => [label("system", system), label("verb", verb), label("option", field.name)].join(" · ");
+  const menu = make("select", { data: { label: "result.use_as" } }, new Option(t("result.use_as"), ""));
+  menu.append(...uses.map((use, index) => new Option(nameOf(use), index)));
+  menu.onchange = () => pass(uses[menu.value]);
+  return menu;
+}
+
+/** Gives the first file to a field of a verb. */
+function pass(use) {
+  const [{ url, name, media }] = result.files;
+  return act(async () => {
+    const data = await (await fetch(url)).blob();
+    dialog.close();
+    emit("use-file", { ...use, file: new File([data], name, { type: media }) });
+  });
+}
+
+/** The command that makes the result again, "" where the studio has files of it that a command line has not. */
+function commandOf({ system, verb }) {
+  const known = findVerb(system, verb);
+  const values = settings();
+  const isOwn = models.find(({ name }) => name === values.model)?.own;
+  if (!known || known.lasting || isOwn || known.fields.some((field) => takesFiles(field) && values[field.name])) return "";
+  const { command, verbs } = findSystem(system);
+  const name = command && verbs[0] === known ? command : `${system} ${verb}`;
+  const given = known.fields.filter((field) => values[field.name] !== undefined && values[field.name] !== field.default);
+  const options = given.filter((field) => !field.argument).flatMap((field) => optionsOf(field, values[field.name]));
+  const argument = given.filter((field) => field.argument).map((field) => String(values[field.name]));
+  const start = argument[0]?.startsWith("-") ? ["--"] : []; // else it would be an option itself
+  return ["inkwash", name, ...options, ...start, ...argument.map((word) => quoted(word, true))].join(" ");
+}
+
+function optionsOf(field, value) {
+  const name = field.name.replaceAll("_", "-");
+  if (field.kind === "bool") return [value ? `--${name}` : `--no-${name}`];
+  return [value].flat().map((one) => `--${name} ${quoted(one)}`);
+}
+
+/** A word as a shell takes it. */
+function quoted(value, always = false) {
+  const text = String(value);
+  if (!always && /^[\w.:/+-]+$/.test(text)) return text;
+  return /["$`\\!%]/.test(text) ? `'${text.replaceAll("'", "'\\''")}'` : `"${text}"`;
+}
+
+function showShare(share) {
+  const { href } = new URL(share?.url ?? "", location);
+  const address = find(".shared a");
+  find(".shared").hidden = find(".end").hidden = !share;
+  find(".begin").hidden = Boolean(share);
+  find("[name=recipe]").disabled = Boolean(share);
+  if (share) find("[name=recipe]").checked = share.recipe;
+  address.textContent = address.href = share ? href : "";
+}
+
+function changeShare(method, body) {
+  const { id } = result;
+  return act(async () => {
+    const share = await request(method, `${path()}/share`, body);
+    if (result.id === id) showShare(share); // not if another was opened meanwhile
+  });
+}
+
+function remove() {
+  const { id } = result;
+  return act(async () => {
+    await request("DELETE", path());
+    if (result.id === id) dialog.close();
+    emit("deleted", id);
+  });
+}
+
+find(".close").onclick = () => dialog.close();
+find(".begin").onclick = () => changeShare("PUT", { recipe: find("[name=recipe]").checked });
+find(".end").onclick = () => changeShare("DELETE");
+dialog.addEventListener("close", () => find(".files").replaceChildren()); // which ends sounds and films
+dialog.addEventListener("click", (event) => {
+  if (event.target === dialog) dialog.close(); // beside it
+});
+document.addEventListener("language", tell);

@@ -1,0 +1,102 @@
+"""A database that an older studio wrote: pictures, shares, uploads and a queue come through, and go on."""
+
+import hashlib
+import json
+import sqlite3
+from importlib import resources
+
+import pytest
+from PIL import Image
+
+from inkwash.codecs.png import encode_png
+from inkwash.studio.catalogue import Catalogue
+from inkwash.studio.store import Store
+from inkwash.studio.worker import ModelCache, Worker
+from tests.studio.conftest import Grey
+
+ASK = {
+    "prompt": "a red fox", "negative": "", "model": "emoji", "style": None, "n": 3, "seed": 2**64 - 3,
+    "sampler": None, "steps": None, "guidance": 1.5, "size": None, "transparent": False, "image": None, "mask": None,
+    "strength": None, "border": None, "previews": 2,
+}  # fmt: skip
+
+
+def save(home, shade):
+    data = encode_png(Image.new("RGB", (8, 8), (shade, 0, 0)), {"seed": shade})
+    name = hashlib.sha256(data).hexdigest()
+    path = home / "pictures" / name[:2] / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return name, data
+
+
+@pytest.fixture
+def old(tmp_path):
+    """The folder of a studio as its first version left it: one job done, one half done, one that waits."""
+    home = tmp_path / "home"
+    home.mkdir()
+    with sqlite3.connect(home / "studio.db") as raw:
+        first = (resources.files("inkwash.studio.migrations") / "0001_start.sql").read_text()
+        raw.executescript(first + "create table migrations (number integer primary key);")
+        raw.execute("insert into migrations values (1)")
+        raw.execute("insert into users values ('u', 'anna', null, 1, 1, 50, 1.7e9, 1.0)")
+        upload, _ = save(home, 9)
+        raw.execute("insert into uploads values ('up', 'u', ?, 5.0)", [upload])
+        for number, (id, status, ask) in enumerate(
+            [
+                ("done", "done", ASK | {"n": 1}),
+                ("half", "running", ASK),
+                ("waits", "queued", ASK | {"n": 1, "image": "up", "strength": 0.5}),
+            ]
+        ):
+            lease = ("w", 2e9) if status == "running" else (None, None)
+            row = (id, "u", "api", json.dumps(ask), ask["n"], status, None, f"key:api:{id}", *lease, 0)
+            raw.execute(f"insert into jobs values ({','.join('?' * 14)})", (*row, 2.0 + number, 3.0, None))
+        contents = []
+        for id, job, place, gone in (("a", "done", 0, None), ("b", "half", 0, None), ("c", "half", 1, 4.0)):
+            name, data = save(home, len(contents))
+            if gone:
+                (home / "pictures" / name[:2] / f"{name}.png").unlink()
+            contents.append((name, data))
+            facts = (8, 8, "" if gone else "a red fox", json.dumps({} if gone else {"seed": 2**64 - 3}), 3.5, gone)
+            raw.execute(f"insert into pictures values ({','.join('?' * 11)})", (id, job, place, "u", name, *facts))
+        raw.execute("insert into shares values ('token', 'a', 1, null)")
+    return home, contents, upload
+
+
+def test_it_comes_through_and_goes_on(old):
+    home, contents, upload = old
+    store = Store(home)
+    assert not (home / "pictures").exists()
+    kept = store.results("u")
+    assert [(result.id, result.title, result.place) for result in kept] == [
+        ("b", "a red fox", 0),
+        ("a", "a red fox", 0),
+    ]
+    assert store.read(kept[1].files[0]) == contents[0][1] and kept[1].files[0].media == "image/png"
+    assert kept[1].recipe == {"seed": 2**64 - 3} and kept[1].bytes == len(contents[0][1])
+    assert store.shared("token")[0].result_id == "a" and store.disk_used("u") == sum(
+        len(data) for _, data in contents[:2]
+    ) + len(store.files.read(upload, ".png"))
+    job = store.job("done")
+    assert (job.system, job.verb, job.model, job.api, job.previews) == ("pictures", "generate", "emoji", "api", 2)
+    assert job.request["seed"] == 2**64 - 3 and "previews" not in job.request and (job.part, job.parts) == (1, 1)
+    assert store.job("waits").request["image"] == {"sha256": upload, "name": "image.png"}
+
+    assert store.recover() == []
+    worker = Worker(store, Catalogue(store), ModelCache(lambda folder: Grey(), 1e12), "w", lambda message: None)
+    while worker.step():
+        pass
+    assert store.count() == {"done": 3}
+    assert [result.part for result in store.results_of("half")] == [0, 2]  # the one that was deleted stays so
+    assert [result.recipe["seed"] for result in store.results_of("half")] == [2**64 - 3, 2**64 - 1]
+    assert store.results_of("waits")[0].place is not None
+
+
+def test_it_comes_through_once_and_a_crash_between_folder_and_table_changes_nothing(old):
+    home, contents, _ = old
+    (home / "pictures").rename(home / "files")  # as far as a process came that died then
+    for _ in range(2):
+        store = Store(home)
+        assert {result.files[0].sha256 for result in store.results("u")} == {name for name, _ in contents[:2]}
+        store.engine.dispose()
