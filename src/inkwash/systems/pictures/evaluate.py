@@ -15,7 +15,7 @@ generated pictures stand, for the same pairs,
 - real: the true picture, the score of a perfect model;
 - retrieval: the training picture of that style whose name is nearest to the prompt under the model's own
   text encoder, the score of a model that only looks up (for training concepts it is the true picture itself);
-- mean prediction alone: what a model with a mean predictor draws of it without any diffusion, by regression on the words;
+- mean prediction alone: what a model that has a mean predictor draws of it without any diffusion;
 - chance: k / concepts in the gallery.
 With each rate comes Wilson's 95 % interval, which treats pairs as independent; over all styles it is a little
 too narrow, because a concept may be drawn in several.
