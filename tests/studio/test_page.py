@@ -300,12 +300,12 @@ def test_what_cannot_be_is_said_at_its_field(person):
     page.click("#submit")
     expect(said_at(page, "steps")).to_have_text("Please give a number from 1 to 1000.")
     page.fill("[name=steps]", "")
-    page.fill("[name=border]", "0.2")
+    page.fill("[name=outpaint]", "0.2")
     person.expected.append("422")
     page.click("#submit")  # which only the studio knows to be wrong
-    expect(said_at(page, "border")).to_contain_text("image")
+    expect(said_at(page, "outpaint")).to_contain_text("image")
     expect(said_at(page, "steps")).to_be_empty()
-    expect(page.locator("[name=border]")).to_be_focused()
+    expect(page.locator("[name=outpaint]")).to_be_focused()
     assert person.jobs() == []
 
 
