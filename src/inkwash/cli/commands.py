@@ -166,7 +166,7 @@ def requested(recipe: dict[str, Any], verb: Any, context: Local, file: Path) -> 
         if name in recipe and value is None and not option.optional:
             raise UserError(f"{name} is missing")
         if option.kind is File and value is not None:
-            if value["file"] is None:
+            if value.get("file") is None:
                 raise UserError(
                     f"{file} was made from a picture that a program gave, which is in no file; make it there again"
                 )

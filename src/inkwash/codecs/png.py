@@ -76,7 +76,7 @@ def write_gif(frames: list[Image.Image], path: Path, recipe: Any) -> None:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe in a PNG written by `write_png`. UserError for any other file, or a sheet of several."""
+    """The recipe in a PNG written by `write_png`. UserError for any other file, or a grid of several."""
     try:
         with Image.open(path) as picture:
             info = picture.info
@@ -91,5 +91,5 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except (KeyError, ValueError):
         raise UserError(f"{path}: no recipe in it; only a PNG that inkwash wrote has one") from None
     if not isinstance(recipe, dict):
-        raise UserError(f"{path}: a sheet of several pictures; give one of the pictures themselves")
+        raise UserError(f"{path}: a grid of several pictures; give one of the pictures themselves")
     return recipe

@@ -27,7 +27,7 @@ from inkwash.studio.accounts import User
 from inkwash.studio.api import recipe_in
 from inkwash.studio.auth import CurrentUser, TheEngine
 from inkwash.studio.engine import Engine
-from inkwash.studio.engine import Progress as Live
+from inkwash.studio.engine import Progress as JobProgress
 from inkwash.studio.errors import APIError
 from inkwash.studio.errors import invalid as wrong
 from inkwash.studio.library import OPEN
@@ -47,7 +47,7 @@ from inkwash.studio.openai import (
 from inkwash.studio.store import MOST_WAITING_EACH
 from inkwash.studio.streams import check_waits, temporary_uploads, waited
 from inkwash.systems import base, systems
-from inkwash.systems.pictures.pipeline import Pipeline, read_config
+from inkwash.systems.pictures.model import read_index, weights_hash
 
 API = "a1111"
 PREVIEWS = 4  # of each picture, for current_image
@@ -482,7 +482,7 @@ def progress(user: CurrentUser, engine: TheEngine, skip_current_image: bool = Fa
     row = current(user, engine)
     if row is None:
         return Progress()
-    live = engine.progress.get(row.id) or Live(row.part)
+    live = engine.progress.get(row.id) or JobProgress(row.part)
     part = min(1.0, (live.place + live.done / max(1, live.total)) / row.parts)
     spent = 0.0 if row.started is None else time.time() - row.started
     ahead = engine.store.queue_position(row) if row.status == "queued" else 0
@@ -526,9 +526,7 @@ def skip(user: CurrentUser, engine: TheEngine) -> dict[str, str]:
 @lru_cache(maxsize=100)
 def fingerprint(folder: Path) -> str:
     """The model's hash, as recipes have it."""
-    model = Pipeline()  # its networks are not needed for that
-    model.folder, model.info = folder, read_config(folder)
-    return model.hash or ""
+    return weights_hash({name: component.folder for name, component in read_index(folder).items()})
 
 
 def checkpoint(name: str, folder: Path) -> Checkpoint:

@@ -57,6 +57,7 @@ class Progress(NamedTuple):
     place: int = 0
     done: int = 0
     total: int = 0
+    text: str = ""  # how it goes
     seconds_left: float | None = None  # of the whole job
     preview: str | None = None  # the newest, a PNG in base64
 
@@ -357,7 +358,9 @@ class Engine:
         if event in ("progress", "preview") and now.place != message["place"]:
             now = Progress(message["place"])
         if event == "progress":
-            self.progress[job] = now._replace(**{key: message[key] for key in ("done", "total", "seconds_left")})
+            self.progress[job] = now._replace(
+                **{key: message[key] for key in ("done", "total", "text", "seconds_left")}
+            )
         elif event == "preview":
             self.progress[job] = now._replace(preview=message["picture"])
         elif event == "result":

@@ -60,9 +60,10 @@ def load(
     precision: str = "float32",
     runtime: str | None = None,
     threads: int | None = None,
+    **components: Any,
 ) -> Any:
     """The model of a shipped name or a folder, as its system loads it; see `inkwash.load`."""
     folder = locate(name)
     system = system_of(folder)
     available(system)
-    return resolve(system.load)(folder, device, precision, runtime, threads)
+    return resolve(system.load)(folder, device, precision, runtime, threads, **components)

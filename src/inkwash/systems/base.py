@@ -179,7 +179,7 @@ class Result(NamedTuple):
 
     of      which request
     place   which of its n; None for what belongs to the whole run
-    files   by their endings ("-sheet.png"), in the context's folder; the first is the one that is shown
+    files   by their endings ("-grid.png"), in the context's folder; the first is the one that is shown
     row     a line of the run's table; `text` is what a terminal prints
     recipe  the request's fields, and what else the result depends on: `again` makes it anew
     model   a folder of a trained model

@@ -26,11 +26,11 @@ export function show(job) {
   if (removed.has(job.id) || (!cards.has(job.id) && cards.size >= MOST && job.status !== "running")) return;
   const card = cards.get(job.id) ?? newCard(job);
   if (job.changed < card.job.changed || (hasEnded(card.job) && job.changed === card.job.changed)) return;
-  const made = job.results.find(({ model }) => model)?.model;
-  const isNew = made && !card.job.results.some(({ model }) => model);
+  const made = job.results.findLast(({ model }) => model)?.model;
+  const isNew = job.results.length > card.job.results.length || job.status !== card.job.status;
   card.job = job;
   render(card);
-  if (isNew) emit(card.isUsed ? "use-model" : "models", made);
+  if (made && isNew) emit(card.isUsed && job.status === "done" ? "use-model" : "models", made);
 }
 
 /** Asks for what was perhaps missed: jobs that are open now, and those on the page that were. */
@@ -154,13 +154,14 @@ function renderResults({ job, tiles }, strip) {
   strip.hidden = !nodes.length;
 }
 
-const newForming = () => make("div", { className: "tile forming" }, make("img", { className: "small", hidden: true }));
+const newForming = () => make("div", { className: "tile coming" }, make("img", { className: "small", hidden: true }));
 
 /** What a picture looks like so far, or an empty sheet. */
 function renderForming(node, place, progress) {
   const image = node.firstElementChild;
   image.alt = t("jobs.forming", { place: place + 1 });
   if (place !== progress?.place || !progress.preview) return node;
+  node.classList.add("forming");
   image.src = `data:image/png;base64,${progress.preview}`;
   image.hidden = false;
   return node;

@@ -30,15 +30,16 @@ TASKS = {
 
 def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        painter = context.model(request.model)
-        if (note := painter.unheard(request.prompt)) is not None:
+        pipeline = context.model(request.model)
+        if (note := pipeline.prompt_warning(request.prompt)) is not None:
             context.tell(Note(note))
-        yield from (drawn if request.to is None else between)(of, seeded(request), painter, context)
+        draw = pictures_of if request.to is None else interpolation
+        yield from draw(of, seeded(request), pipeline, context)
 
 
-def drawn(of: int, request: ask.Generate, painter: Any, context: Context) -> Iterator[Result]:
-    went_in = {name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask")}
-    same = ("style", "negative", "sampler", "steps", "guidance", "size", "transparent", "strength", "border", "seed")
+def pictures_of(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
+    inputs = {name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask")}
+    same = ("style", "negative", "sampler", "steps", "guidance", "size", "transparent", "strength", "outpaint")
     pictures = []
     for place, one in enumerate(request.parts()):  # each alone: none depends on its neighbours
 
@@ -48,9 +49,9 @@ def drawn(of: int, request: ask.Generate, painter: Any, context: Context) -> Ite
         def preview(picture: Image.Image, place: int = place) -> None:
             context.tell(Preview(of, place, picture))
 
-        options = {name: getattr(one, name) for name in same}
-        picture = painter.generate(
-            one.prompt, **went_in, **options, progress=progress,
+        options = {name: getattr(one, name) for name in (*same, "seed")}
+        picture = pipeline.generate(
+            one.prompt, **inputs, **options, progress=progress,
             preview=preview if context.previews else None, previews=context.previews,
         )  # fmt: skip
         file, recipe = context.folder / f"{of}-{place}.png", picture.info[KEY]
@@ -58,23 +59,23 @@ def drawn(of: int, request: ask.Generate, painter: Any, context: Context) -> Ite
         pictures.append(picture)
         yield Result(of, place, {".png": file}, recipe=recipe)
     if request.n > 1:
-        file = context.folder / f"{of}-sheet.png"
+        file = context.folder / f"{of}-grid.png"
         write_png(page(pictures), file, [picture.info[KEY] for picture in pictures])
-        yield Result(of, None, {"-sheet.png": file})
+        yield Result(of, None, {"-grid.png": file})
 
 
-def between(of: int, request: ask.Generate, painter: Any, context: Context) -> Iterator[Result]:
-    """An animation from one prompt to another, and the sheet of its pictures."""
+def interpolation(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
+    """An animation from one prompt to another, and the grid of its pictures."""
     n = request.n if request.n > 1 else 8
-    frames = painter.between(
+    frames = pipeline.interpolate(
         request.prompt, request.to, n, style=request.style, seed=request.seed, progress=told(context)
     )
-    film, all_of_them = context.folder / f"{of}.gif", context.folder / f"{of}-sheet.png"
+    film, grid = context.folder / f"{of}.gif", context.folder / f"{of}-grid.png"
     there_and_back = [*frames, *frames[-2:0:-1]]
-    made_by = recipe("pictures", "generate", replace(request, n=n), painter, context) | {"runtime": painter.runtime}
+    made_by = recipe("pictures", "generate", replace(request, n=n), pipeline, context) | {"runtime": pipeline.runtime}
     write_gif(there_and_back, film, made_by)
-    write_png(page(frames), all_of_them, [frame.info[KEY] for frame in frames])
-    yield Result(of, 0, {".gif": film, "-sheet.png": all_of_them}, recipe=made_by)
+    write_png(page(frames), grid, [frame.info[KEY] for frame in frames])
+    yield Result(of, 0, {".gif": film, "-grid.png": grid}, recipe=made_by)
 
 
 def page(pictures: list[Image.Image]) -> Image.Image:
@@ -123,11 +124,11 @@ def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]
     return report.evaluate(requests, context, measure)
 
 
-def measure(request: ask.Evaluate, painter: Any, context: Context) -> report.Report:
+def measure(request: ask.Evaluate, pipeline: Any, context: Context) -> report.Report:
     from inkwash.systems.pictures.emoji_data import FOLDER
 
     names = ("split", "per_row", "seed", "size", "sampler", "steps", "guidance")
     how: dict[str, Any] = {name: getattr(request, name) for name in names}
     data = FOLDER if request.data is None else context.open(request.data)
-    measured: report.Report = painter.evaluate(data, context.folder, progress=told(context), **how)
+    measured: report.Report = pipeline.evaluate(data, context.folder, progress=told(context), **how)
     return measured
