@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from inkwash import networks, systems
 from inkwash.networks.autoencoder import Autoencoder
-from inkwash.networks.concat import ConcatUNet
 from inkwash.networks.text import TextEncoder
 from inkwash.networks.unet import UNet
 from inkwash.systems.language.networks import MaskedDenoiser, NextWord, Reader, VectorDenoiser
@@ -67,9 +66,11 @@ NETWORKS = (
         for dims in (1, 3)
     }
     | {
-        "ConcatUNet": (
-            lambda: ConcatUNet(UNet(**CONCAT)),
-            lambda net: net(noise(2, 4, 8, 8), TIME, noise(2, 3, 8, 8), TIME / 1000, context=noise(2, 6, 12)),
+        "U-Net beside another picture": (
+            lambda: UNet(**CONCAT),
+            lambda net: net(
+                noise(2, 4, 8, 8), TIME, noise(2, 6, 12), concat=noise(2, 3, 8, 8), noise_level=TIME / 1000
+            ),
         ),
         "autoencoder": (
             lambda: Autoencoder(block_out_channels=(8, 16), norm_num_groups=4),

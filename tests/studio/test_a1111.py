@@ -325,7 +325,7 @@ def test_lists(api):
         api.util_get_sampler_names()
     )
     assert api.util_get_scheduler_names() == ["automatic"]
-    assert [style["name"] for style in api.get_prompt_styles()] == inkwash.load("emoji").info.styles
+    assert [style["name"] for style in api.get_prompt_styles()] == inkwash.load("emoji").config.styles
     nothing = ("loras", "hypernetworks", "face_restorers", "realesrgan_models", "sd_vae", "latent_upscale_modes")
     assert all(getattr(api, f"get_{name}")() == [] for name in nothing)
     assert [upscaler["name"] for upscaler in api.get_upscalers()] == ["None"]

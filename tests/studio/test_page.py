@@ -300,12 +300,12 @@ def test_what_cannot_be_is_said_at_its_field(person):
     page.click("#submit")
     expect(said_at(page, "steps")).to_have_text("Please give a number from 1 to 1000.")
     page.fill("[name=steps]", "")
-    page.fill("[name=border]", "0.2")
+    page.fill("[name=outpaint]", "0.2")
     person.expected.append("422")
     page.click("#submit")  # which only the studio knows to be wrong
-    expect(said_at(page, "border")).to_contain_text("image")
+    expect(said_at(page, "outpaint")).to_contain_text("image")
     expect(said_at(page, "steps")).to_be_empty()
-    expect(page.locator("[name=border]")).to_be_focused()
+    expect(page.locator("[name=outpaint]")).to_be_focused()
     assert person.jobs() == []
 
 
@@ -713,7 +713,7 @@ def test_a_model_is_trained_and_used_on_the_page(person, tmp_path):
     expect(card.locator("h3")).to_have_text("ring.toml")
     expect(card.locator(".tile strong")).to_have_text("ring")
     card.get_by_text(EN["model.use"]).click()
-    assert page.url.endswith("#points/scatter")
+    expect(page.locator("#verbs [aria-current]")).to_have_attribute("href", "#points/scatter")
     chosen = page.locator("[name=model] option:checked")
     expect(chosen).to_have_text(re.compile(r"^ring · mine · [\d.]+ kB$"))
     assert page.get_by_label("Sampler").locator("option").all_inner_texts()[1:] == ["heun", "ddim"]  # as it allows
@@ -722,7 +722,8 @@ def test_a_model_is_trained_and_used_on_the_page(person, tmp_path):
     drop_file(page, (tmp_path / "shift.csv").read_bytes(), "[data-field=shift]", "shift.csv")
     expect(page.locator("[data-field=shift] li")).to_contain_text("shift.csv")
     page.click("#submit")
-    expect(page.locator(".job .state")).to_have_text(EN["jobs.done"])
+    expect(card.locator(".kind")).to_have_text("Points · Scatter · ring")  # in the training's place
+    expect(card.locator(".state")).to_have_text(EN["jobs.done"])
     job = person.jobs()[0]
     assert job["request"].items() >= {"model": "ring", "count": 50, "seed": 2**63, "sampler": None}.items()
     expect(page.locator("#all .tile")).to_have_count(2)  # the model, too
@@ -832,13 +833,18 @@ def test_a_model_narrows_what_can_be_chosen(person):
 
 def test_what_it_will_take_is_said_if_it_is_known(person, ring):
     page = person.page()
-    page.fill("[name=prompt]", "a fox")
-    body = {"prompt": "a fox", "n": 4, "model": "emoji"}
-    seconds = person.api.post("/api/plans/pictures/generate", json=body).json()["seconds"]
-    assert seconds > 0
-    expect(page.locator("#plan")).to_have_text(re.compile(r"about \d+ seconds?"))
     show(page, "points/scatter")
+    with page.expect_response("**/api/plans/points/scatter") as unknown:
+        page.get_by_label("Seed").fill("7")
+    assert unknown.value.json()["seconds"] is None
+    assert unknown.value.request.post_data_json == {"model": ring, "seed": 7}
     expect(page.locator("#plan")).to_be_empty()
+    plan = {"seconds": 100.5, "bytes": None, "text": ""}
+    page.route("**/api/plans/points/scatter", lambda route: route.fulfill(json=plan))
+    page.get_by_label("Seed").fill("8")
+    expect(page.locator("#plan")).to_have_text("about 2 minutes")
+    page.click("#language")
+    expect(page.locator("#plan")).to_have_text("约需2分钟")
 
 
 def test_a_picture_is_varied_made_again_and_put_in(person):
@@ -891,6 +897,7 @@ def test_sound_film_and_text_are_shown_and_never_markup(person):
     })"""
     assert page.locator("#all audio").evaluate(duration) == 1
     expect(page.locator("#all video")).to_have_attribute("src", results[1]["files"][0]["url"])
+    page.locator("#all .tile").last.scroll_into_view_if_needed()  # then it is fetched
     expect(page.locator("#all pre")).to_have_text(EVIL)
     page.locator("#all .open", has=page.locator("pre")).click()
     expect(page.locator("dialog figure pre")).to_have_text(EVIL)

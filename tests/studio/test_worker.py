@@ -32,7 +32,7 @@ class Painter:
     def __init__(self, on_step=lambda seed, step: None):
         self.on_step, self.seeds = on_step, []
 
-    def unheard(self, prompt):
+    def prompt_warning(self, prompt):
         return "it hears the rest" if "xyz" in prompt else None
 
     def generate(self, prompt, *, seed, progress, preview, previews, **options):

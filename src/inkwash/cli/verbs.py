@@ -167,13 +167,13 @@ def one(
         if single and getattr(request, "n", 1) != 1 and ".txt" not in verb.endings:  # texts are lines of one file
             raise UserError(f"--out {out} is one file, but several results are asked for: give a folder")
         if single and getattr(request, "to", None) is not None:
-            raise UserError(f"--out {out}: a film is a .gif and a sheet of its pictures: give a folder")
+            raise UserError(f"--out {out}: a film is a .gif and a grid of its pictures: give a folder")
         if single and out.exists():
             raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
         narrowed(system, verb, request)
         expected = plan_of(verb, request, out, context)
         if (expected.seconds or 0) > LONG:
-            context.tell(Note(expected.text))
+            context.expected = expected.text
         clock.stage("import")
         with ready(out.parent if single else out):
             if verb.lasting:

@@ -47,7 +47,7 @@ from inkwash.studio.openai import (
 from inkwash.studio.store import MOST_WAITING_EACH
 from inkwash.studio.streams import check_waits, temporary_uploads, waited
 from inkwash.systems import base, systems
-from inkwash.systems.pictures.pipeline import Pipeline, read_config
+from inkwash.systems.pictures.model import read_index, weights_hash
 
 API = "a1111"
 PREVIEWS = 4  # of each picture, for current_image
@@ -526,9 +526,7 @@ def skip(user: CurrentUser, engine: TheEngine) -> dict[str, str]:
 @lru_cache(maxsize=100)
 def fingerprint(folder: Path) -> str:
     """The model's hash, as recipes have it."""
-    model = Pipeline()  # its networks are not needed for that
-    model.folder, model.info = folder, read_config(folder)
-    return model.hash or ""
+    return weights_hash({name: component.folder for name, component in read_index(folder).items()})
 
 
 def checkpoint(name: str, folder: Path) -> Checkpoint:

@@ -25,7 +25,7 @@ from PIL import Image
 
 from inkwash.codecs.png import KEY, GeneratedImage
 from inkwash.errors import UserError, unknown
-from inkwash.systems.pictures.data import opened
+from inkwash.systems.pictures.data import load_image as opened
 from inkwash.version import __version__
 from inkwash.weights.files import atomic
 
@@ -176,7 +176,7 @@ class Options(TypedDict, total=False):
     image: Source | None
     strength: float | None
     mask: Source | None
-    border: float | None
+    outpaint: float | None
     progress: Watcher
     preview: Viewer
     previews: int

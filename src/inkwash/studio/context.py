@@ -48,7 +48,7 @@ class JobContext:
         self.part = job.part
         self.leaving: str | None = None
         self.begun = self.looked = time.monotonic()
-        self.first: tuple[float, int] | None = None  # when this part's progress was first told of, and what it was
+        self.first: tuple[float, int, int] | None = None  # when this stage was first told of; done and total then
         self.last = 0.0
 
     def next_part(self, part: int) -> None:
@@ -109,9 +109,9 @@ class JobContext:
 
     def seconds_left(self, event: Progress, now: float) -> float | None:
         """Until the whole job is done, as fast as this part goes; None before anything can be said."""
-        if self.first is None:
-            self.first = now, event.done
-        then, before = self.first
+        if self.first is None or event.done < self.first[1] or event.total != self.first[2]:  # a stage begins
+            self.first = now, event.done, event.total
+        then, before, _ = self.first
         if event.done <= before:
             return None
         each = (now - then) / (event.done - before)

@@ -28,6 +28,7 @@ from inkwash.studio.library import OPEN, NewFile
 from inkwash.studio.store import NewJob, Store
 from inkwash.systems import available, system_of, systems
 from inkwash.systems.base import File, Plan, Request, System, Verb, narrow, plan
+from inkwash.systems.base import seeded as with_seed
 
 LOG = logging.getLogger("inkwash.studio")
 LOOK = 2.0  # seconds between two looks at a job that is waited for, and at who waits
@@ -138,8 +139,7 @@ class Engine:
         kind = systems()[system].verbs[verb]
         request, folder = self.prepare(user, systems()[system], kind, values)
         seeded = getattr(request, "seed", 0) is None
-        if seeded:
-            request = replace(request, seed=secrets.randbelow(2**32))  # type: ignore[call-arg]
+        request = with_seed(request) if seeded else request
         try:
             parts = len(request.parts())
         except UserError as error:

@@ -41,6 +41,12 @@ def of_task(task: str) -> System:
     return tasks[task]
 
 
+def makes(folder: Path) -> str:
+    """What the model in this folder makes, in a few words."""
+    system = system_of(folder)
+    return str(resolve(system.makes)(describe(folder))) if system.makes else system.help
+
+
 def available(system: System) -> None:
     """UserError, with what to install, where a module is missing that the whole system needs."""
     for module, verbs in system.modules.items():
@@ -54,9 +60,10 @@ def load(
     precision: str = "float32",
     runtime: str | None = None,
     threads: int | None = None,
+    **components: Any,
 ) -> Any:
     """The model of a shipped name or a folder, as its system loads it; see `inkwash.load`."""
     folder = locate(name)
     system = system_of(folder)
     available(system)
-    return resolve(system.load)(folder, device, precision, runtime, threads)
+    return resolve(system.load)(folder, device, precision, runtime, threads, **components)

@@ -22,14 +22,13 @@ from inkwash.systems.language.controls import Reading, Wish, allowed
 from inkwash.systems.language.metrics import least_risk, needs
 from inkwash.systems.language.networks import MaskedDenoiser, Reader, VectorDenoiser
 from inkwash.systems.language.vocabulary import PAD, Words, join, split
-from inkwash.weights.files import atomic, digest, load_into, write
-from inkwash.weights.shipped import describe, locate
+from inkwash.systems.torch_model import TorchModel
+from inkwash.weights.files import atomic, load_into, write
 
 if TYPE_CHECKING:
     from inkwash.systems.report import Report
 
 AT_ONCE = 64  # sentences in one batch
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -54,68 +53,37 @@ class Sampling:
     steering: Steering
 
 
-class Writer:
+class Writer(TorchModel):
     """A model of sentences.
 
     >>> writer = inkwash.load("e2e")
     >>> writer.write(3, wish=wish(fields=["food=Italian"], length=12), seed=7)
     """
 
-    def __init__(
-        self,
-        network: Any,
-        words: Words,
-        info: dict[str, Any],
-        reading: Reading | None = None,
-        folder: Path | None = None,
-    ) -> None:
-        self.network, self.words, self.info, self.reading, self.folder = network, words, info, reading, folder
+    system = "language"
+
+    def __init__(self, network: Any, words: Words, info: dict[str, Any], reading: Reading | None = None) -> None:
+        self.network, self.words, self.info, self.reading = network, words, info, reading
 
     @classmethod
-    def load(
-        cls,
-        name: str | Path,
-        device: str = "cpu",
-        precision: str = "float32",
-        runtime: str | None = None,
-        threads: int | None = None,
-    ) -> Writer:
-        """From a shipped name or a folder. UserError, in one line, for what is missing or broken there."""
-        if precision != "float32" or runtime not in (None, "torch"):
-            raise UserError("models of language compute in float32, by torch: leave out --precision and --runtime")
-        if threads:
-            torch.set_num_threads(threads)
-        folder = locate(name)
-        info = describe(folder)
-        if info.get("system") != "language":
-            raise UserError(f"{folder}: a model of '{info.get('system')}', not of language")
-        try:
-            words = Words(info["words"])  # type: ignore[arg-type]
-            network = engines.NETWORKS[str(info["engine"])](**info["network"])  # type: ignore[arg-type]
-            info["steps"], info["temperature"], info["guidance"], info["needs_source"]
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{folder}: system.json is broken ({error}); save the model again") from None
-        load_into(network, folder / WEIGHTS)
-        return cls(network.eval().to(device), words, info, load_reading(folder, device), folder)
+    def build(cls, facts: dict[str, Any]) -> Writer:
+        facts["steps"], facts["temperature"], facts["guidance"], facts["needs_source"]
+        return cls(engines.NETWORKS[facts["engine"]](**facts["network"]), Words(facts["words"]), facts)
+
+    def facts(self) -> dict[str, Any]:
+        return self.info | {"network": self.network.config, "words": self.words.words}
+
+    @classmethod
+    def load(cls, name: str | Path, device: str = "cpu", *how: Any, **more: Any) -> Writer:
+        writer = super().load(name, device, *how, **more)
+        writer.reading = load_reading(writer.folder, device)
+        return writer
 
     def save(self, folder: str | Path) -> None:
-        """Writes system.json and model.safetensors (float16); reader.json and reader.safetensors if it has one."""
-        folder = Path(folder)
-        write(folder / WEIGHTS, self.network.state_dict())
-        info = self.info | {"network": self.network.config, "words": self.words.words}
-        with atomic(folder / "system.json") as file:
-            file.write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        """And reader.json and reader.safetensors, if it has a reader."""
+        super().save(folder)
         if self.reading is not None:
-            save_reading(self.reading, folder)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
-    @property
-    def hash(self) -> str | None:
-        """Of the weights, if they came from a folder."""
-        return None if self.folder is None else digest(self.folder / WEIGHTS)
+            save_reading(self.reading, Path(folder))
 
     @property
     def length(self) -> int:

@@ -113,7 +113,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     torch.manual_seed(recipe.fit.seed)
     sources = recipe.source > 0 and any(taught.sources)
     made = network(recipe, words, sources)
-    info = {"system": "language", "engine": recipe.engine, "needs_source": sources and not recipe.alone}
+    info = {"engine": recipe.engine, "needs_source": sources and not recipe.alone}
     info["steps"] = recipe.length
     info |= USUAL[recipe.engine]
     if recipe.engine == "vectors":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from inkwash.errors import UserError
 from inkwash.systems import report
-from inkwash.systems.base import Context, Result, idle, options, told
+from inkwash.systems.base import Context, Result, idle, options, seeded, told
 from inkwash.systems.language import request as ask
 from inkwash.systems.language.controls import wish
 from inkwash.systems.language.data import MEANING, meaning, said
@@ -42,14 +41,14 @@ def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
             continue
         if source is not None and MEANING.match(source):
             source = said(meaning(source))
-        seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+        request = seeded(request)
         texts = writer.write(
-            request.n, wanted, source, seed,
+            request.n, wanted, source, request.seed,
             steps=request.steps, temperature=request.temperature, guidance=request.guidance,
             candidates=request.candidates, progress=told(context),
         )  # fmt: skip
         for place, text in enumerate(texts):
-            one = replace(request, model=name, n=1, seed=(seed + place) % 2**64)
+            one = replace(request, model=name, n=1, seed=(request.seed + place) % 2**64)
             yield Result(of, place, {}, {"text": text}, one.facts() | {"hash": writer.hash})
 
 

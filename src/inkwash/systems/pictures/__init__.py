@@ -20,7 +20,7 @@ SYSTEM = System(
         "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", **KNOWN, **EVALUATE),
         "tune": Verb(request.Tune, "inkwash.systems.tune:tune", **KNOWN, **TUNE),
     },
-    load=f"{HERE}.runtimes:load",
+    load=f"{HERE}.pipeline:Pipeline.load",
     command="generate",
     modules={
         "onnxruntime": "generate without torch",
