@@ -61,6 +61,7 @@ class Writer(TorchModel):
     """
 
     system = "language"
+    network: Any
 
     def __init__(self, network: Any, words: Words, info: dict[str, Any], reading: Reading | None = None) -> None:
         self.network, self.words, self.info, self.reading = network, words, info, reading
