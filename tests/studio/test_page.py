@@ -240,7 +240,8 @@ def test_name_and_password_let_in_and_out(studio, person):
 
 def test_a_session_that_ends_shows_the_door_and_keeps_what_was_written(studio, person):
     page = person.page()
-    page.fill("[name=prompt]", "half a thought")
+    with page.expect_response("**/api/plans/**"):  # the last that the page asks by itself
+        page.fill("[name=prompt]", "half a thought")
     accounts.revoke(studio.store, page.context.cookies()[0]["value"])
     person.expected.append("401")
     page.click("#submit")
@@ -451,6 +452,7 @@ def test_the_queue_is_shown_and_jobs_are_cancelled(person):
     second, third, fourth = (ask_for(page, f"{n} apples", n=4) for n in ("two", "three", "four"))
     expect(second.locator(".state")).to_have_text(EN["jobs.next"])
     expect(fourth.locator(".state")).to_have_text(EN["jobs.ahead"].replace("{ahead}", "2"))
+    expect(second.locator(".step")).to_have_text(re.compile(r"about \d+ seconds?"))  # once it runs
     expect(fourth.locator(".results")).to_be_hidden()
     third.locator(".cancel").click()
     expect(third.locator(".state")).to_have_text(EN["jobs.cancelled"])

@@ -95,14 +95,14 @@ async function again({ system, verb, request: { seed, ...values } }) {
 
 function render(card) {
   const { node, job } = card;
-  const { status, system, verb, progress, notes } = job;
+  const { status, system, verb, notes } = job;
   const find = (what) => node.querySelector(what);
   const lasts = isLasting(job);
   const kind = [label("system", system), label("verb", verb), ...(job.model ? [called("model", job.model)] : [])];
   setText(find(".kind"), kind.join(" · "));
   setText(find(".state"), stateOf(job));
   find(".state").classList.toggle("bad", status === "failed");
-  setText(find(".step"), progress ? stepOf(job) : "");
+  setText(find(".step"), stepOf(job));
   setText(find(".notes"), notes.join("\n"));
   find(".pause").hidden = !lasts || status !== "running";
   find(".resume").hidden = status !== "paused" && !(lasts && status === "failed");
@@ -114,21 +114,22 @@ function render(card) {
   renderResults(card, find(".results"));
 }
 
-function stateOf({ status, queue_position: ahead, error, plan }) {
-  const soon = status === "queued" && typeof plan?.seconds === "number" ? ` ${t("plan.seconds", { time: duration(plan.seconds) })}` : "";
-  if (status === "queued") return (ahead ? t("jobs.ahead", { ahead }) : t("jobs.next")) + soon;
+function stateOf({ status, queue_position: ahead, error }) {
+  if (status === "queued") return ahead ? t("jobs.ahead", { ahead }) : t("jobs.next");
   return t(`jobs.${status}`, { error });
 }
 
 const countOf = ({ request: { n } }) => (Number.isInteger(n) ? n : 1);
 
 function stepOf(job) {
-  const { progress } = job;
+  const { status, progress, plan } = job;
+  const isPlanned = status === "queued" && typeof plan?.seconds === "number";
+  if (!progress) return isPlanned ? t("plan.seconds", { time: duration(plan.seconds) }) : "";
   const { place, done, total, seconds_left: left } = progress;
   const parts = [];
   if (countOf(job) > 1 && place !== null) parts.push(t("jobs.place", { place: place + 1, n: countOf(job) }));
   if (total) parts.push(t("jobs.step", { done, total }));
-  if (typeof left === "number" && job.status === "running") parts.push(t("jobs.left", { time: duration(left) }));
+  if (typeof left === "number") parts.push(t("jobs.left", { time: duration(left) }));
   return parts.join(" · ");
 }
 
