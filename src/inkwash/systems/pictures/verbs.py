@@ -72,7 +72,8 @@ def interpolation(of: int, request: ask.Generate, pipeline: Any, context: Contex
     )
     film, grid = context.folder / f"{of}.gif", context.folder / f"{of}-grid.png"
     there_and_back = [*frames, *frames[-2:0:-1]]
-    made_by = recipe("pictures", "generate", replace(request, n=n), pipeline, context) | {"runtime": pipeline.runtime}
+    made_by = recipe("pictures", "generate", replace(request, n=n), pipeline, context)
+    made_by["runtime"] = pipeline.runtime.name
     write_gif(there_and_back, film, made_by)
     write_png(page(frames), grid, [frame.info[KEY] for frame in frames])
     yield Result(of, 0, {".gif": film, "-grid.png": grid}, recipe=made_by)
