@@ -26,7 +26,7 @@ from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.pictures.train import PREVIEW, captioned, kept
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, Stopped, fit
-from inkwash.training.tune import teach
+from inkwash.training.tune import roll_out
 
 AT_ONCE = 64  # walks of the teacher in a batch
 
@@ -130,6 +130,6 @@ def walks(
         words = sha256(repr((prompts[part], styles[part])).encode()).hexdigest()
         facts = {"teacher": str(teacher.hash), "steps": str(recipe.steps), "words": words}
         file = folder / f"walks-{start:06d}.safetensors"
-        found.append(kept(file, facts, lambda problem=problem: torch.stack(teach(problem, grid).states, dim=1)))
+        found.append(kept(file, facts, lambda problem=problem: torch.stack(roll_out(problem, grid).states, dim=1)))
         monitor.tell(Progress(seeds.stop, len(prompts), "walks of the teacher"))
     return torch.cat(found)
