@@ -345,6 +345,6 @@ def idle(request: Request, names: Iterable[str], where: str) -> None:
             raise UserError(f"{name} means nothing {where}: leave it out")
 
 
-def told(context: Context) -> Callable[[int, int], None]:
+def on_progress(context: Context) -> Callable[[int, int], None]:
     """The context as a function of (steps done, steps in all), which most models report to."""
     return lambda done, total: context.tell(Progress(done, total))

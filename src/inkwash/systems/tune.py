@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Le
 
 from inkwash.errors import UserError
-from inkwash.systems.base import Context, Help, Request, Result, told
+from inkwash.systems.base import Context, Help, Request, Result, on_progress
 
 if TYPE_CHECKING:
     from inkwash.diffusion import Gaussian, Grid
@@ -42,10 +42,10 @@ def tune(requests: list[Any], context: Context) -> Iterator[Result]:
         check_ours(file := context.folder / TABLES, '"tables"')
         model, data = context.model(request.model), getattr(request, "data", None)
         problem, grid = model.problem(request, data and context.open(data))
-        trajectory = core.roll_out(problem, grid, told(context))
+        trajectory = core.roll_out(problem, grid, on_progress(context))
         rows, tables, half = [], {}, len(problem.seeds) // 2
         for steps in request.steps:
-            tables[str(steps)] = asdict(found := core.tune(problem, trajectory, steps, progress=told(context)))
+            tables[str(steps)] = asdict(found := core.tune(problem, trajectory, steps, progress=on_progress(context)))
             errors = {
                 name: core.distance(x[half:], trajectory.states[-1][half:])
                 for name, x in core.baselines(problem, trajectory, steps).items()
