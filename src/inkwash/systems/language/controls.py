@@ -48,9 +48,9 @@ class Constraints:
     def __post_init__(self) -> None:
         if (self.tags or self.tree is not None) and self.length is None:
             raise UserError("tags and trees are of whole sentences: give their length, too")
-        asked = (*self.spans, *(self.tree or ()))
+        spans = (*self.spans, *(self.tree or ()))
         labels: dict[tuple[int, int], str] = {}
-        for first, last, label in asked:
+        for first, last, label in spans:
             if labels.setdefault((first, last), label) != label:
                 raise UserError(
                     f"words {first + 1} to {last + 1} are both {labels[first, last]} and {label}: ask for one"
@@ -88,14 +88,14 @@ def parse_constraints(
         raise UserError(f"length {length}: a sentence has at least one word")
     if infill is not None and start is not None:
         raise UserError("infill and start contradict each other: write the beginning into the text with gaps")
-    told: dict[str, str] = {}
+    values: dict[str, str] = {}
     for text in fields:
         name, _, value = (part.strip() for part in text.partition("="))
         if not value:
             raise UserError(f"control '{text}': write field=value, food=Italian")
-        if told.setdefault(name, value) != value:
-            raise UserError(f"controls contradict each other: {name} is both {told[name]} and {value}")
-    out = replace(out, fields=told)
+        if values.setdefault(name, value) != value:
+            raise UserError(f"controls contradict each other: {name} is both {values[name]} and {value}")
+    out = replace(out, fields=values)
     if infill is not None:
         known = template(infill)
         if not any(word is None for word in known):

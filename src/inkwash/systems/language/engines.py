@@ -40,7 +40,7 @@ def loss(network: Any) -> Loss:
 
 
 def condition_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What the network is told besides."""
+    """What the network is given besides."""
     return {key: value for key, value in batch.items() if key != "words"}
 
 
@@ -67,7 +67,7 @@ def continuous_loss(network: ContinuousDenoiser) -> Loss:
 
 
 def hints(words: Tensor, generator: torch.Generator) -> Tensor:
-    """Words that are told in training, (B, L), -1 where not. Of eight sentences four are told nothing of, two their
+    """Words that are given in training, (B, L), -1 where not. Of eight sentences four are given nothing of, two their
     length, one the beginning, and one a random share of its words, with its length every other time."""
     batch, length = words.shape
 
@@ -78,10 +78,10 @@ def hints(words: Tensor, generator: torch.Generator) -> Tensor:
     ends = (words == END) | (words == PAD)
     beginning = torch.arange(length, device=words.device) < 1 + share**2 * length
     some = (uniform(batch, length) < share) & ~ends
-    told = ends & (kind < 2.5)
-    told |= some & (kind >= 2) & (kind < 3)
-    told |= beginning & ~ends & (kind >= 3) & (kind < 4)
-    return words.masked_fill(~told, -1)
+    given = ends & (kind < 2.5)
+    given |= some & (kind >= 2) & (kind < 3)
+    given |= beginning & ~ends & (kind >= 3) & (kind < 4)
+    return words.masked_fill(~given, -1)
 
 
 def paper_loss(network: ContinuousDenoiser) -> Loss:

@@ -63,22 +63,22 @@ def evaluate(
     metrics.needs("this table", "sacrebleu", "rouge_score", *(["spacy"] if writer.classifier.tags else []))
     corpus, evaluator, draw = read_corpus(data), EvaluatorLM(), draw or writer.sample
     rng = np.random.default_rng(seed)
-    asked = constraints(corpus, writer.classifier, writer.length, targets, rng)
-    kinds = [kind for kind in asked if controls is None or kind in controls]
+    requested = constraints(corpus, writer.classifier, writer.length, targets, rng)
+    kinds = [kind for kind in requested if controls is None or kind in controls]
     fits = [words for text in corpus.texts if len(words := tokenize(text)) < evaluator.writer.length]
     human = [fits[i] for i in rng.choice(len(fits), min(1000, len(fits)), replace=False)]
     rows: list[Row] = []
     examples: list[dict[str, Any]] = []
     seconds: dict[str, float] = {}
     for done, kind in enumerate(kinds):
-        repeated = [constraint for constraint in asked[kind] for _ in range(samples)]
+        repeated = [constraint for constraint in requested[kind] for _ in range(samples)]
         report = None if progress is None else (lambda i, of, k=done: progress(k * of + i, len(kinds) * of))
         clock = time.process_time()
         made = draw(repeated, range(len(repeated)), steps=steps, steering=steering, progress=report)
         seconds[kind] = time.process_time() - clock
         sentences = writer.words.decode(made)
         scores = score(sentences, repeated)
-        groups, n = np.repeat(np.arange(len(asked[kind])), samples), len(repeated)
+        groups, n = np.repeat(np.arange(len(requested[kind])), samples), len(repeated)
         for part, values in scores.items():
             interval = bootstrap(values, groups)
             rows.append(row("success", np.mean(values), interval, n, source=OURS, asked=kind, part=part))
@@ -172,13 +172,13 @@ def constraints(
         out["span"].append(Constraints(spans=(parts[rng.integers(len(parts))],)))
     both = []
     for i in trees:
-        told = [
+        mentioned = [
             (name, value)
             for name, value in corpus.fields[chosen[i]].items()
             if value in classifier.fields.get(name, []) and mentions(corpus.texts[chosen[i]], value)
         ]
-        if told:
-            both.append((i, dict([told[rng.integers(len(told))]])))
+        if mentioned:
+            both.append((i, dict([mentioned[rng.integers(len(mentioned))]])))
     if not (kept := both[:targets]):
         return out
     out["semantic + parts of speech"] = [
@@ -211,8 +211,8 @@ def infilling(
     known = writer.words.ids
     fits = [of for text in corpus.texts if 9 <= len(of := tokenize(text)) < writer.length and min(known(of)) > 3]
     chosen = [fits[i] for i in rng.choice(len(fits), min(targets, len(fits)), replace=False)]
-    asked = [gap(of) for of in chosen for _ in range(samples)]
-    made = writer.words.decode(draw(asked, range(len(asked)), steps=steps))
+    requested = [gap(of) for of in chosen for _ in range(samples)]
+    made = writer.words.decode(draw(requested, range(len(requested)), steps=steps))
     parts = [middle(len(of)) for of in chosen]
     truths = [of[first:last] for of, (first, last) in zip(chosen, parts, strict=True)]
     groups = [
@@ -244,11 +244,11 @@ def data_to_text(
     for fields, text in zip(corpus.fields, corpus.texts, strict=True):
         people.setdefault(linearize_mr(fields), []).append(text)
     sources = list(people)[:mrs]
-    told = [source for source in sources for _ in range(candidates)]
+    repeated = [source for source in sources for _ in range(candidates)]
     texts = [
         detokenize(words)
         for words in writer.words.decode(
-            writer.sample([Constraints()] * len(told), range(len(told)), told, steps=steps)
+            writer.sample([Constraints()] * len(repeated), range(len(repeated)), repeated, steps=steps)
         )
     ]
     groups = [texts[i : i + candidates] for i in range(0, len(texts), candidates)]
@@ -276,11 +276,11 @@ def similarity(texts: list[str], truths: list[list[str]], asked: str, chosen: st
     return [row("BLEU", corpus_bleu(texts, columns).score, **of), row("ROUGE-L", 100 * np.mean(rouge), **of)]
 
 
-def score(sentences: list[list[str]], asked: Sequence[Constraints]) -> dict[str, list[float]]:
+def score(sentences: list[list[str]], requested: Sequence[Constraints]) -> dict[str, list[float]]:
     """How well each sentence keeps to each part of its constraints, 0 to 1."""
     out: dict[str, list[float]] = {}
-    parses = list(grammar.parse(sentences)) if any(w.tags or w.spans or w.tree is not None for w in asked) else []
-    for i, (words, constraint) in enumerate(zip(sentences, asked, strict=True)):
+    parses = list(grammar.parse(sentences)) if any(w.tags or w.spans or w.tree is not None for w in requested) else []
+    for i, (words, constraint) in enumerate(zip(sentences, requested, strict=True)):
         found: dict[str, float] = {}
         if constraint.fields:
             found["semantic"] = metrics.semantic(detokenize(words), constraint)
@@ -320,10 +320,10 @@ def best_of(baseline: Any, writer: Any, n: int, pool: int = 300) -> Draw:
     """
     pools: dict[str, np.ndarray] = {}
 
-    def draw(asked: Sequence[Constraints], seeds: Sequence[int], **ignored: Any) -> np.ndarray:
-        if not any(constraint.steered for constraint in asked):
-            return ours(baseline.sample(asked, seeds))
-        return np.stack([best(constraint, seed) for constraint, seed in zip(asked, seeds, strict=True)])
+    def draw(requested: Sequence[Constraints], seeds: Sequence[int], **ignored: Any) -> np.ndarray:
+        if not any(constraint.steered for constraint in requested):
+            return ours(baseline.sample(requested, seeds))
+        return np.stack([best(constraint, seed) for constraint, seed in zip(requested, seeds, strict=True)])
 
     def ours(rows: np.ndarray) -> np.ndarray:  # the two may know other words
         return writer.words.encode([detokenize(words) for words in baseline.words.decode(rows)], writer.length)

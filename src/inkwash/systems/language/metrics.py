@@ -53,5 +53,5 @@ def span(parse: Parse, constraint: Constraints) -> float:
 def tree(parse: Parse, constraint: Constraints) -> float:
     """F1 of the labelled constituents."""
     assert constraint.tree is not None
-    found, asked = set(parse.spans), set(constraint.tree)
-    return 2 * len(found & asked) / max(len(found) + len(asked), 1)
+    found, requested = set(parse.spans), set(constraint.tree)
+    return 2 * len(found & requested) / max(len(found) + len(requested), 1)

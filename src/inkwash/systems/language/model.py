@@ -163,8 +163,8 @@ class Writer(TorchModel):
         for done, start in enumerate(range(0, len(constraints), AT_ONCE)):
             part = slice(start, start + AT_ONCE)
             report = None if progress is None else (lambda i, of, done=done: progress(done * of + i, total * of))
-            told = {key: value[part] for key, value in given.items()}
-            out.append(self._draw(list(constraints[part]), list(seeds[part]), told, sampling, report))
+            condition = {key: value[part] for key, value in given.items()}
+            out.append(self._draw(list(constraints[part]), list(seeds[part]), condition, sampling, report))
         return np.concatenate(out)
 
     def evaluate(self, data: str | Path, **how: Any) -> Report:
@@ -294,7 +294,12 @@ class Writer(TorchModel):
         progress: Callable[[int, int], None] | None,
     ) -> Tensor:
         model = engines.denoiser(self.network)
-        guided_denoiser = replace(model, network=lambda *x, **told: self.network(*x, **told) / sampling.temperature)
+
+        def network(*x: Any, **condition: Any) -> Tensor:
+            logits: Tensor = self.network(*x, **condition)
+            return logits / sampling.temperature
+
+        guided_denoiser = replace(model, network=network)
         allowed_mask = torch.nn.functional.pad(allowed_mask, (0, 1))  # never the mask
         known, mask, steering = forced_words(allowed_mask), model.process.mask, sampling.steering
         x = torch.where(known >= 0, known, mask)

@@ -142,7 +142,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
         train_classifier.train(labelled, folder / "classifier", monitor, folder / "model")
 
 
-def usual(file: Path) -> Recipe:
+def default_recipe(file: Path) -> Recipe:
     """For `inkwash train language`: a recipe for a file of one's own."""
     corpus = read_corpus(file)
     sizes = sorted(len(tokenize(text)) for text in corpus.texts)

@@ -97,7 +97,7 @@ def values(corpus: Corpus, at_least: int) -> dict[str, list[str]]:
             of = counts.setdefault(name, {})
             of[value] = of.get(value, 0) + 1
     found = {name: ["", *sorted(v for v, n in of.items() if n >= at_least)] for name, of in counts.items()}
-    return {name: kept for name, kept in sorted(found.items()) if len(kept) > 1}
+    return {name: options for name, options in sorted(found.items()) if len(options) > 1}
 
 
 def labels_of_fields(corpus: Corpus, known: dict[str, list[str]]) -> Tensor:
@@ -139,9 +139,9 @@ def label_data(
     tags = torch.full(rows.shape, len(grammar.TAGS))
     spans: list[list[tuple[int, int, int]]] = [[] for _ in corpus.texts]
     for row, (of, constituents) in enumerate(parses):
-        kept = min(len(of), length - 1)
-        tags[row, :kept] = torch.tensor([grammar.TAGS.index(tag) for tag in of[:kept]])
-        spans[row] = [(i, j, 1 + grammar.LABELS.index(label)) for i, j, label in constituents if j < kept]
+        end = min(len(of), length - 1)
+        tags[row, :end] = torch.tensor([grammar.TAGS.index(tag) for tag in of[:end]])
+        spans[row] = [(i, j, 1 + grammar.LABELS.index(label)) for i, j, label in constituents if j < end]
     return LabelledData(rows, labels_of_fields(corpus, fields), tags, spans)
 
 

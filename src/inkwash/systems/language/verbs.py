@@ -9,7 +9,7 @@ from typing import Any
 
 from inkwash.errors import UserError
 from inkwash.systems import report
-from inkwash.systems.base import Context, Result, idle, options, seeded, told
+from inkwash.systems.base import Context, Result, idle, on_progress, options, seeded
 from inkwash.systems.language import request as ask
 from inkwash.systems.language.controls import parse_constraints
 from inkwash.systems.language.data import MR, linearize_mr, parse_mr
@@ -45,7 +45,7 @@ def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
         texts = writer.write(
             request.n, constraint, source, request.seed,
             steps=request.steps, temperature=request.temperature, guidance=request.guidance,
-            candidates=request.candidates, progress=told(context),
+            candidates=request.candidates, progress=on_progress(context),
         )  # fmt: skip
         for place, text in enumerate(texts):
             one = replace(request, model=name, n=1, seed=(request.seed + place) % 2**64)
@@ -58,9 +58,9 @@ def train(requests: list[Train], context: Context) -> Iterator[Result]:
 
 def own(data: Path) -> Any:
     """The recipe for a text, or a table, of one's own."""
-    from inkwash.systems.language.train import usual
+    from inkwash.systems.language.train import default_recipe
 
-    return usual(data)
+    return default_recipe(data)
 
 
 def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
@@ -68,6 +68,6 @@ def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]
 
 
 def measure(request: ask.Evaluate, writer: Any, context: Context) -> report.Report:
-    how = {"seed": request.seed, "steps": request.steps, "progress": told(context)}
+    how = {"seed": request.seed, "steps": request.steps, "progress": on_progress(context)}
     measured: report.Report = writer.evaluate(context.open(request.data), **how)
     return measured
