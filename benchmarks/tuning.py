@@ -25,7 +25,7 @@ import inkwash
 from inkwash import diffusion
 from inkwash.systems.pictures import emoji_data
 from inkwash.training.fit import Settings, fit
-from inkwash.training.tune import Task, distance, rivals, teach, tune
+from inkwash.training.tune import Problem, baselines, distance, roll_out, tune
 from inkwash.weights.files import atomic
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "tuning.json"
@@ -92,21 +92,21 @@ def energy_distance(x: np.ndarray, y: np.ndarray) -> float:
     return 2 * mean(x, y) / n**2 - (mean(x, x) + mean(y, y)) / (n * (n - 1))
 
 
-def compare(task: Task, fresh: Task, grid: diffusion.Grid, real: np.ndarray | None) -> dict[str, Any]:
-    """Tables learned on `task`, and on `fresh` their distance to the teacher beside that of each untuned solver."""
-    teacher, judge = teach(task, grid), teach(fresh, grid)
-    last = judge.states[-1]
+def compare(problem: Problem, fresh: Problem, grid: diffusion.Grid, real: np.ndarray | None) -> dict[str, Any]:
+    """Tables learned on `problem`, and on `fresh` their distance to its trajectory beside that of untuned solvers."""
+    trajectory, reference = roll_out(problem, grid), roll_out(fresh, grid)
+    last = reference.states[-1]
     result: dict[str, Any] = {"tables": {}, "steps": {}}
     if real is not None:
         result["energy distance, many steps"] = energy_distance(np.asarray(last), real)
         result["energy distance, real"] = energy_distance(curves(len(real), seed=3), real)
     for steps in STEPS:
         begun = time.process_time()
-        table = tune(task, teacher, steps)
+        table = tune(problem, trajectory, steps)
         seconds = time.process_time() - begun
-        ends = rivals(fresh, judge, steps)
+        ends = baselines(fresh, reference, steps)
         walk = diffusion.Grid(grid.process, table.times)
-        ends["tuned"] = fresh.sample(table.sampler(), walk, x=judge.states[0])
+        ends["tuned"] = fresh.sample(table.sampler(), walk, x=reference.states[0])
         errors = {name: distance(x, last) for name, x in ends.items()}
         best = min((name for name in errors if name != "tuned"), key=errors.__getitem__)
         gain = each(ends[best], last) - each(ends["tuned"], last)
@@ -158,7 +158,7 @@ def energies(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def emoji_tasks(data: Path, pictures: int) -> tuple[Task, Task, diffusion.Grid]:
+def emoji_problems(data: Path, pictures: int) -> tuple[Problem, Problem, diffusion.Grid]:
     """What is tuned on, and what is compared on: prompts of the validation split that the tuning did not see."""
     model = inkwash.load("emoji")
     emoji = emoji_data.load(data)
@@ -178,15 +178,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     report: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    report |= {"command": "python benchmarks/tuning.py", "teacher": f"dpmpp_2m, uniform, {FINE} steps"}
+    report |= {"command": "python benchmarks/tuning.py", "trajectory": f"dpmpp_2m, uniform, {FINE} steps"}
     if options.only != "emoji":
         denoiser = perceptron()
-        tasks = [Task(denoiser, (24,), range(*seeds), device="cpu") for seeds in ((0, 1024), (10_000, 12_000))]
+        problems = [Problem(denoiser, (24,), range(*seeds), device="cpu") for seeds in ((0, 1024), (10_000, 12_000))]
         grid = diffusion.uniform(denoiser.process, FINE)
-        found = compare(*tasks, grid, curves(2000, seed=2))
+        found = compare(*problems, grid, curves(2000, seed=2))
         report["curves"] = {"samples": {"tuning": 1024, "comparison": 2000}, **found}
     if options.only != "curves":
-        found = compare(*emoji_tasks(options.data, options.pictures), None)
+        found = compare(*emoji_problems(options.data, options.pictures), None)
         split = {"tuning": options.pictures, "comparison": options.pictures // 2, "split": "validation"}
         report["emoji"] = {"pictures": split, "sha256": inkwash.load("emoji").hash, **found}
     with atomic(RESULT) as file:

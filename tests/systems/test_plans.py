@@ -28,7 +28,7 @@ def test_the_work_of_a_network_is_what_torch_counts():
     model = inkwash.load("emoji", runtime="torch")
     condition = model.condition(["a fox"], ["flat"])
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.network(torch.zeros(1, *model.shape), torch.zeros(1), **condition)
+        model.unet(torch.zeros(1, *model.shape), torch.zeros(1), **condition)
     assert operations(folder / "unet", 8) == pytest.approx(counter.get_total_flops(), rel=0.1)
 
 

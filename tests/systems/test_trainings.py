@@ -191,7 +191,7 @@ def test_a_writer_and_its_reader(tmp_path):
     file = tmp_path / "toy.csv"
     file.write_text("text,mood\n" + "".join(f"{text},{mood}\n" for text, mood in 12 * [*sentences.items()]))
     recipe = language.Recipe(
-        "language", file, FIT, "vectors", True, 10, 0, at_least=1, width=16, layers=1, heads=2, reader_steps=4
+        "language", file, FIT, "continuous", True, 10, 0, at_least=1, width=16, layers=1, heads=2, classifier_steps=4
     )
     follower = check(
         partial(language.train, recipe),
@@ -199,10 +199,10 @@ def test_a_writer_and_its_reader(tmp_path):
         "model",
         lambda model: inkwash.load(model).write(1, seed=1, steps=2),
         stop_after=2,
-        stops=[2, 4, 1, 3],  # of the writer, then of its reader
+        stops=[2, 4, 1, 3],  # of the writer, then of its classifier
     )
     assert [event.total for event in follower.of(Progress)] == [5] * 5 + [4] * 4
     samples = [event.text for event in follower.of(Note) if event.text.startswith("step ")]
     assert [text.split(":")[0] for text in samples] == ["step 2", "step 4", "step 5"]
     assert all(text.count(" / ") == 2 for text in samples)
-    assert inkwash.load(tmp_path / "parts" / "model").reading.fields == {"mood": ["", "calm", "wild"]}
+    assert inkwash.load(tmp_path / "parts" / "model").classifier.fields == {"mood": ["", "calm", "wild"]}

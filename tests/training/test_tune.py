@@ -11,16 +11,16 @@ from inkwash import diffusion
 from inkwash.diffusion import DiffusionError, Grid, Prediction, sample, uniform
 from inkwash.errors import UserError
 from inkwash.training.tune import (
-    Table,
-    Task,
+    Problem,
+    SolverTable,
+    baselines,
     distance,
-    load_table,
+    load_solver_table,
     nearest,
-    rivals,
+    roll_out,
     save_tables,
     shortest,
-    tabled,
-    teach,
+    table_sampler,
     tune,
 )
 from tests.diffusion import oracle
@@ -31,7 +31,7 @@ POINTS = np.random.default_rng(0).normal(size=(40, 5)) * [2, 1, 0.5, 0.3, 0.2] +
 
 def denoise(x, t, condition=None):
     """E[x_0 | x_t] for normal clouds around POINTS, wide enough to overlap: of narrow ones, a few samples that end in
-    another cloud than the teacher's would make up the distance."""
+    another cloud than the trajectory's would make up the distance."""
     width = 0.3
     v = t.sigma**2 + (width * t.alpha) ** 2
     score = -((x[:, None] - t.alpha * POINTS) ** 2).sum(-1) / (2 * v)
@@ -49,35 +49,36 @@ def test_a_table_of_multistep_weights_is_that_multistep_solver():
     table = [[1.0]] + [[1 + h / (2 * before), -h / (2 * before)] for before, h in pairwise(widths)]
     x = np.random.default_rng(0).normal(size=(4, 5))
     run = lambda sampler: sample(denoise, (5,), sampler, grid, range(4), x=x, dtype="float64")  # noqa: E731
-    np.testing.assert_allclose(run(partial(tabled, table=table)), run(diffusion.dpmpp_2m), rtol=1e-10)
-    ones = partial(tabled, table=[[1.0]] * 8)
+    np.testing.assert_allclose(run(partial(table_sampler, table=table)), run(diffusion.dpmpp_2m), rtol=1e-10)
+    ones = partial(table_sampler, table=[[1.0]] * 8)
     np.testing.assert_allclose(run(ones), run(diffusion.euler), rtol=1e-10)
     for wrong in ([[1.0]] * 7, [[1.0, 0.0], *[[1.0]] * 7], [[1.0]] * 7 + [[]]):
         with pytest.raises(DiffusionError, match="8 rows are needed"):
-            run(partial(tabled, table=wrong))
+            run(partial(table_sampler, table=wrong))
 
 
 @pytest.mark.parametrize("steps", [4, 6, 8])
 def test_a_tuned_table_beats_every_untuned_solver_on_new_seeds(steps):
-    task = Task(denoise, (5,), range(512))
+    problem = Problem(denoise, (5,), range(512))
     fine = uniform(FLOW, 64)
-    told = []
-    table = tune(task, teach(task, fine), steps, progress=lambda done, total: told.append((done, total)))
-    fresh = Task(denoise, (5,), range(1000, 1300))
-    judge = teach(fresh, fine)
-    walk = fresh.sample(table.sampler(), Grid(FLOW, table.times), x=judge.states[0])
-    best = min(distance(x, judge.states[-1]) for x in rivals(fresh, judge, steps).values())
-    assert distance(walk, judge.states[-1]) < 0.7 * best
-    assert told[-1][0] <= told[-1][1] and [done for done, _ in told] == list(range(1, len(told) + 1))
+    reported = []
+    table = tune(problem, roll_out(problem, fine), steps, progress=lambda done, total: reported.append((done, total)))
+    fresh = Problem(denoise, (5,), range(1000, 1300))
+    reference = roll_out(fresh, fine)
+    walk = fresh.sample(table.sampler(), Grid(FLOW, table.times), x=reference.states[0])
+    best = min(distance(x, reference.states[-1]) for x in baselines(fresh, reference, steps).values())
+    assert distance(walk, reference.states[-1]) < 0.7 * best
+    assert reported[-1][0] <= reported[-1][1]
+    assert [done for done, _ in reported] == list(range(1, len(reported) + 1))
 
 
 def test_for_one_gaussian_few_steps_are_nearly_exact():
     """Its flow is linear, so each step has weights without error, and a table finds them."""
-    task = Task(oracle.denoise, (1,), range(64))
+    problem = Problem(oracle.denoise, (1,), range(64))
     grid = Grid(FLOW, np.linspace(0.99, 0.02, 41))
-    teacher = teach(task, grid)
-    table = tune(task, teacher, 3)
-    fresh = Task(oracle.denoise, (1,), range(500, 600))
+    trajectory = roll_out(problem, grid)
+    table = tune(problem, trajectory, 3)
+    fresh = Problem(oracle.denoise, (1,), range(500, 600))
     start = np.random.default_rng(0).normal(size=(100, 1))
     end = fresh.sample(table.sampler(), Grid(FLOW, table.times), x=start)
     exact = oracle.flow(start, grid[0], grid[-1])
@@ -101,27 +102,30 @@ def test_nearest_points_of_a_fine_grid():
 
 @pytest.mark.parametrize("steps", [1, 33])
 def test_too_few_or_too_many_steps_are_refused(steps):
-    task = Task(denoise, (5,), range(4))
+    problem = Problem(denoise, (5,), range(4))
     with pytest.raises(UserError, match="choose a number from 2 to 32"):
-        tune(task, teach(task, uniform(FLOW, 64)), steps)
+        tune(problem, roll_out(problem, uniform(FLOW, 64)), steps)
 
 
 def test_tables_are_kept_and_what_does_not_fit_is_refused(tmp_path):
     file = tmp_path / "tables.json"
     with pytest.raises(UserError, match=r"there is no .*tables.json; tune it"):
-        load_table(file, "a", 2, "tune it")
-    two, three = Table([1.0, 0.5, 0.0], [[1.0], [0.9, 0.1]], 0.1), Table([1.0, 0.6, 0.2, 0.0], [[1.0]] * 3, 0.05)
+        load_solver_table(file, "a", 2, "tune it")
+    two, three = (
+        SolverTable([1.0, 0.5, 0.0], [[1.0], [0.9, 0.1]], 0.1),
+        SolverTable([1.0, 0.6, 0.2, 0.0], [[1.0]] * 3, 0.05),
+    )
     save_tables({"hash": "a", "tables": {"3": vars(three)}}, file)
     save_tables({"hash": "a", "tables": {"2": vars(two)}}, file)
-    assert load_table(file, "a", 2, "") == two and load_table(file, "a", 3, "") == three
+    assert load_solver_table(file, "a", 2, "") == two and load_solver_table(file, "a", 3, "") == three
     assert list(json.loads(file.read_text())["tables"]) == ["2", "3"]
     with pytest.raises(UserError, match="tables for 2, 3 steps; tune it"):
-        load_table(file, "a", 4, "tune it")
+        load_solver_table(file, "a", 4, "tune it")
     with pytest.raises(UserError, match="other weights"):
-        load_table(file, "b", 2, "")
+        load_solver_table(file, "b", 2, "")
     save_tables({"hash": "b", "tables": {"2": vars(two)}}, file)
     assert list(json.loads(file.read_text())["tables"]) == ["2"]  # those of the old weights are gone
     for damage in ("{", "[]", '{"hash": "b", "tables": {"2": {"times": []}}}'):
         file.write_text(damage)
         with pytest.raises(UserError, match="broken"):
-            load_table(file, "b", 2, "")
+            load_solver_table(file, "b", 2, "")

@@ -361,6 +361,6 @@ def recipe(system: str, verb: str, request: Request, model: Model, context: Cont
     return request.facts() | facts | {"runtime": context.runtime or "torch", "threads": context.threads or 1}
 
 
-def told(context: Context) -> Callable[[int, int], None]:
+def on_progress(context: Context) -> Callable[[int, int], None]:
     """The context as a function of (steps done, steps in all), which most models report to."""
     return lambda done, total: context.tell(Progress(done, total))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Le
 
 from inkwash.errors import UserError
-from inkwash.systems.base import Context, Help, Request, Result, told
+from inkwash.systems.base import Context, Help, Request, Result, on_progress
 
 if TYPE_CHECKING:
     from inkwash.diffusion import Gaussian, Grid
@@ -33,7 +33,7 @@ TUNE: dict[str, Any] = {"lasting": True, "out": "MODEL"}  # how its `Verb` is ru
 
 
 def tune(requests: list[Any], context: Context) -> Iterator[Result]:
-    """`model.problem`, (request, data) -> (Task, Grid), says what is sampled, and the many steps of its teacher."""
+    """`model.problem`, (request, data) -> (Problem, Grid), says what is sampled, and in which many steps at first."""
     from inkwash.systems.report import row, table
     from inkwash.training import tune as core
     from inkwash.weights.files import check_ours
@@ -41,18 +41,18 @@ def tune(requests: list[Any], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         check_ours(file := context.folder / TABLES, '"tables"')
         model, data = context.model(request.model), getattr(request, "data", None)
-        task, grid = model.problem(request, data and context.open(data))
-        teacher = core.teach(task, grid, told(context))
-        rows, tables, half = [], {}, len(task.seeds) // 2
+        problem, grid = model.problem(request, data and context.open(data))
+        trajectory = core.roll_out(problem, grid, on_progress(context))
+        rows, tables, half = [], {}, len(problem.seeds) // 2
         for steps in request.steps:
-            tables[str(steps)] = asdict(found := core.tune(task, teacher, steps, progress=told(context)))
+            tables[str(steps)] = asdict(found := core.tune(problem, trajectory, steps, progress=on_progress(context)))
             errors = {
-                name: core.distance(x[half:], teacher.states[-1][half:])
-                for name, x in core.rivals(task, teacher, steps).items()
+                name: core.distance(x[half:], trajectory.states[-1][half:])
+                for name, x in core.baselines(problem, trajectory, steps).items()
             }
             best = min(errors, key=lambda name: errors[name])
             for sampler, error in ((f"{best} (the best untuned)", errors[best]), ("tuned", found.error)):
-                rows.append(row("distance", error, n=len(task.seeds) - half, steps=steps, sampler=sampler))
+                rows.append(row("distance", error, n=len(problem.seeds) - half, steps=steps, sampler=sampler))
         core.save_tables({"hash": model.hash, "tables": tables}, file)
         text = f"Root mean square distance to the model's own samples in {len(grid) - 1} steps.\n\n{table(rows)}"
         yield Result(of, None, {file.name: file}, {"text": text, "rows": rows})
@@ -61,9 +61,9 @@ def tune(requests: list[Any], context: Context) -> Iterator[Result]:
 def tuned(folder: Path | None, digest: str | None, steps: int, process: Gaussian) -> tuple[Sampler, Grid]:
     """The learned sampler of so many steps, and its grid. UserError where there is none for these weights."""
     from inkwash.diffusion import Grid
-    from inkwash.training.tune import load_table
+    from inkwash.training.tune import load_solver_table
 
     if folder is None:
         raise UserError("sampler tuned: save the model first, and tune it there")
-    found = load_table(folder / TABLES, digest, steps, f"make one: inkwash tune {folder} --steps {steps}")
+    found = load_solver_table(folder / TABLES, digest, steps, f"make one: inkwash tune {folder} --steps {steps}")
     return found.sampler(), Grid(process, found.times)

@@ -1,8 +1,8 @@
 """Few-step tables: the times, and the weights of the last predictions, with which a trained model needs few steps.
 
-A model's samples in many steps are its own teacher. The times of a short walk are a shortest path through the
-teacher's walk (as in GITS), moved about afterwards by a search without gradients; the weights of each step are least
-squares on the teacher's state at its end, from where the student itself has come to. It knows no kind of data.
+A model's samples in many steps are its own teacher. The times of a short walk are a shortest path through that
+trajectory (as in GITS), moved about afterwards by a search without gradients; the weights of each step are least
+squares on the trajectory's state at its end, from where the short walk itself has come to. It knows no kind of data.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ POWERS = (
 )  # of a step's error as its length in the shortest path: small ones punish the many small steps
 RIDGE = 1e-4
 
-RIVALS = {name: SAMPLERS[name] for name in ("euler", "dpmpp_2m", "dpmpp_3m", "unipc", "deis")}
+BASELINES = {name: SAMPLERS[name] for name in ("euler", "dpmpp_2m", "dpmpp_3m", "unipc", "deis")}
 SPACINGS = {name: GRIDS[name] for name in ("uniform", "beta", "exponential", "karras")}
 
 
 @sampler()
-def tabled(x: Any, grid: Grid, noise: Any, table: Sequence[Sequence[float]]) -> Any:
+def table_sampler(x: Any, grid: Grid, noise: Any, table: Sequence[Sequence[float]]) -> Any:
     """A multistep rule whose weights are data: `ddim_step_x0` with sum_j c_j x0_j, row i of `table` the c of step i,
     the newest first.
 
@@ -47,7 +47,7 @@ def tabled(x: Any, grid: Grid, noise: Any, table: Sequence[Sequence[float]]) -> 
     Raises DiffusionError for a table with another number of steps than the grid, or an empty or too long row.
     """
     fits = len(table) == len(grid) - 1 and all(1 <= len(row) <= i + 1 for i, row in enumerate(table))
-    require(fits, f"tabled: {len(grid) - 1} rows are needed, row i of 1 to i + 1 weights")
+    require(fits, f"table_sampler: {len(grid) - 1} rows are needed, row i of 1 to i + 1 weights")
     past: list[Any] = []
     for (t, s), row in zip(pairwise(grid), table, strict=True):
         prediction = yield ModelCall(x, t)
@@ -57,20 +57,20 @@ def tabled(x: Any, grid: Grid, noise: Any, table: Sequence[Sequence[float]]) -> 
 
 
 @dataclass(frozen=True)
-class Table:
+class SolverTable:
     """A walk of len(weights) steps: its times, and for each step the weights of the last clean predictions, newest
-    first. `error` is its root mean square distance to the teacher on the samples that chose it."""
+    first. `error` is its root mean square distance to the trajectory on the samples that chose it."""
 
     times: list[float]
     weights: list[list[float]]
     error: float
 
     def sampler(self) -> diffusion.samplers.Sampler:
-        """The sampler `tabled` with these weights."""
-        return partial(tabled, table=self.weights)
+        """The sampler `table_sampler` with these weights."""
+        return partial(table_sampler, table=self.weights)
 
 
-class Teacher(NamedTuple):
+class Trajectory(NamedTuple):
     """A model's walk in many steps: states and clean predictions at the points of its grid, samples in a batch."""
 
     grid: Grid
@@ -78,7 +78,7 @@ class Teacher(NamedTuple):
     cleans: list[Any]
 
 
-class Task(NamedTuple):
+class Problem(NamedTuple):
     """What is sampled: a denoiser, the shape of a sample, seeds, and a condition with a row for each."""
 
     denoise: diffusion.denoiser.Denoise
@@ -94,38 +94,42 @@ class Task(NamedTuple):
         )
 
 
-def teach(task: Task, grid: Grid, progress: Callable[[int, int], None] | None = None) -> Teacher:
+def roll_out(problem: Problem, grid: Grid, progress: Callable[[int, int], None] | None = None) -> Trajectory:
     """The walk of DPM-Solver++(2M) down a fine grid."""
     states, cleans = [], []
 
     def watched(x: Any, t: Any, condition: Any) -> Any:
-        prediction = task.denoise(x, t, condition)
+        prediction = problem.denoise(x, t, condition)
         states.append(x)
         cleans.append(prediction.x0)
         return prediction
 
-    last = task._replace(denoise=watched).sample(diffusion.dpmpp_2m, grid, progress=progress)
-    return Teacher(grid, [*states, last], cleans)
+    last = problem._replace(denoise=watched).sample(diffusion.dpmpp_2m, grid, progress=progress)
+    return Trajectory(grid, [*states, last], cleans)
 
 
 def tune(
-    task: Task, teacher: Teacher, steps: int, search: int = 24, progress: Callable[[int, int], None] | None = None
-) -> Table:
+    problem: Problem,
+    trajectory: Trajectory,
+    steps: int,
+    search: int = 24,
+    progress: Callable[[int, int], None] | None = None,
+) -> SolverTable:
     """The best table of so many steps: weights from the first half of the samples, times chosen by the second.
 
     search: how many moved times are tried after the first candidates. Raises UserError for too few or too many steps.
     """
-    most = len(teacher.grid) - 1
+    most = len(trajectory.grid) - 1
     if not 2 <= steps <= most // 2:
-        raise UserError(f"steps = {steps}: choose a number from 2 to {most // 2}, half of the teacher's")
-    cost = costs(teacher)
+        raise UserError(f"steps = {steps}: choose a number from 2 to {most // 2}, half of the trajectory's")
+    cost = step_errors(trajectory)
     knots = [shortest(cost**power, steps) for power in POWERS]
-    knots += [nearest(teacher.grid, grid(teacher.grid.process, steps)) for grid in SPACINGS.values()]
+    knots += [nearest(trajectory.grid, grid(trajectory.grid.process, steps)) for grid in SPACINGS.values()]
     tries, total = 0, len(knots) + search + 2
 
     def tried(places: list[int], ridge: float = RIDGE) -> tuple[float, list[int], list[list[float]]]:
         nonlocal tries
-        weights, error = fit(task, teacher, places, ridge)
+        weights, error = fit(problem, trajectory, places, ridge)
         tries += 1
         if progress is not None:
             progress(tries, total)
@@ -140,17 +144,17 @@ def tune(
             best = min(best, tried(moved), key=lambda found: found[0])
     for ridge in (RIDGE / 100, RIDGE * 100):
         best = min(best, tried(best[1], ridge), key=lambda found: found[0])
-    return Table([teacher.grid[i].t for i in best[1]], best[2], best[0])
+    return SolverTable([trajectory.grid[i].t for i in best[1]], best[2], best[0])
 
 
-def costs(teacher: Teacher) -> np.ndarray:
-    """(n, n): the mean square error of one `ddim_step_x0` from point i of the teacher's walk to point j > i."""
-    n = len(teacher.grid)
+def step_errors(trajectory: Trajectory) -> np.ndarray:
+    """(n, n): the mean square error of one `ddim_step_x0` from point i of the trajectory to point j > i."""
+    n = len(trajectory.grid)
     cost = np.full((n, n), np.inf)
     for i in range(n - 1):
         for j in range(i + 1, n):
-            reached = ddim_step_x0(teacher.states[i], teacher.cleans[i], teacher.grid[i], teacher.grid[j])
-            cost[i, j] = float(((reached - teacher.states[j]) ** 2).mean())
+            reached = ddim_step_x0(trajectory.states[i], trajectory.cleans[i], trajectory.grid[i], trajectory.grid[j])
+            cost[i, j] = float(((reached - trajectory.states[j]) ** 2).mean())
     return cost
 
 
@@ -174,14 +178,14 @@ def nearest(fine: Grid, grid: Grid) -> list[int]:
     return [0, *inner, len(times) - 1]
 
 
-def fit(task: Task, teacher: Teacher, places: list[int], ridge: float) -> tuple[list[list[float]], float]:
-    """The weights of each step of this walk, and its distance to the teacher on the second half of the samples.
+def fit(problem: Problem, trajectory: Trajectory, places: list[int], ridge: float) -> tuple[list[list[float]], float]:
+    """The weights of each step of this walk, and its distance to the trajectory on the second half of the samples.
 
-    A step leads to shrink x + share sum_j c_j clean_j (`tabled`); c is the least-squares solution on the first half,
-    pulled towards second-order multistep weights by `ridge` times the mean square of the predictions.
+    A step leads to shrink x + share sum_j c_j clean_j (`table_sampler`); c is the least-squares solution on the first
+    half, pulled towards second-order multistep weights by `ridge` times the mean square of the predictions.
     """
-    half, found = len(task.seeds) // 2, []
-    targets = [teacher.states[i] for i in places[1:]]
+    half, found = len(problem.seeds) // 2, []
+    targets = [trajectory.states[i] for i in places[1:]]
 
     def fitting(x: Any, grid: Grid, noise: Any) -> Any:
         past: list[tuple[float, Any]] = []
@@ -193,7 +197,7 @@ def fit(task: Task, teacher: Teacher, places: list[int], ridge: float) -> tuple[
             cleans = [clean for _, clean in past]
             wanted = (target[:half] - shrink * x[:half]) / share
             inner = np.array([[float((a[:half] * b[:half]).sum()) for b in cleans] for a in cleans])
-            start = usual(past, t, s)
+            start = default_weights(past, t, s)
             right = np.array([float((a[:half] * wanted).sum()) for a in cleans]) - inner @ start
             inner += ridge * np.trace(inner) / len(inner) * np.eye(len(inner))
             weights = (start + np.linalg.solve(inner, right)).tolist()
@@ -202,12 +206,12 @@ def fit(task: Task, teacher: Teacher, places: list[int], ridge: float) -> tuple[
             x = yield StepResult(x, t, s, prediction)
         return x
 
-    grid = Grid(teacher.grid.process, [teacher.grid[i].t for i in places])
-    reached = task.sample(fitting, grid, x=teacher.states[0])
-    return found, distance(reached[half:], teacher.states[-1][half:])
+    grid = Grid(trajectory.grid.process, [trajectory.grid[i].t for i in places])
+    reached = problem.sample(fitting, grid, x=trajectory.states[0])
+    return found, distance(reached[half:], trajectory.states[-1][half:])
 
 
-def usual(past: list[tuple[float, Any]], t: NoiseLevel, s: NoiseLevel) -> np.ndarray:
+def default_weights(past: list[tuple[float, Any]], t: NoiseLevel, s: NoiseLevel) -> np.ndarray:
     """The weights of the second-order multistep rule; all on the newest where a log-SNR is infinite."""
     weights, h = np.eye(len(past))[0], s.lambda_ - t.lambda_
     known = [entry for entry in past[:2] if np.isfinite(entry[0])]
@@ -216,11 +220,11 @@ def usual(past: list[tuple[float, Any]], t: NoiseLevel, s: NoiseLevel) -> np.nda
     return weights
 
 
-def rivals(task: Task, teacher: Teacher, steps: int) -> dict[str, Any]:
+def baselines(problem: Problem, trajectory: Trajectory, steps: int) -> dict[str, Any]:
     """The final states of every untuned solver on every usual grid, in as many calls of the network."""
     return {
-        f"{solver}, {name}": task.sample(walk, grid(teacher.grid.process, steps), x=teacher.states[0])
-        for solver, walk in RIVALS.items()
+        f"{solver}, {name}": problem.sample(sampler, grid(trajectory.grid.process, steps), x=trajectory.states[0])
+        for solver, sampler in BASELINES.items()
         for name, grid in SPACINGS.items()
     }
 
@@ -231,8 +235,8 @@ def distance(x: Any, y: Any) -> float:
 
 
 def save_tables(found: dict[str, Any], file: Path) -> None:
-    """Writes {"hash": of the weights, "tables": {steps: a Table's fields}}; tables of other numbers of steps that the
-    file holds for the same weights stay."""
+    """Writes {"hash": of the weights, "tables": {steps: a SolverTable's fields}}; tables of other numbers of steps
+    that the file holds for the same weights stay."""
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
         kept = before["tables"] if before["hash"] == found["hash"] else {}
@@ -243,14 +247,14 @@ def save_tables(found: dict[str, Any], file: Path) -> None:
         temporary.write_text(json.dumps({**found, "tables": dict(tables)}, indent=1) + "\n", encoding="utf-8")
 
 
-def load_table(file: Path, digest: str | None, steps: int, how: str) -> Table:
+def load_solver_table(file: Path, digest: str | None, steps: int, how: str) -> SolverTable:
     """The table of so many steps for the weights with this hash. Raises UserError, which ends with `how` to make one,
     where there is none, and for a file that is broken or was made for other weights."""
     if not file.is_file():
         raise UserError(f"sampler tuned: there is no {file}; {how}")
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
-        tables = {int(n): Table(**table) for n, table in saved["tables"].items()}
+        tables = {int(n): SolverTable(**table) for n, table in saved["tables"].items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{file}: broken ({error}); {how}") from None
     if saved.get("hash") != digest:

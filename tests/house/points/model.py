@@ -8,7 +8,7 @@ from inkwash import diffusion
 from inkwash.systems.torch_model import TorchModel
 from inkwash.systems.tune import tuned
 from inkwash.training.fit import Settings, fit
-from inkwash.training.tune import Task
+from inkwash.training.tune import Problem
 
 FLOW = diffusion.Gaussian(diffusion.rectified_flow())
 
@@ -32,11 +32,11 @@ class Points(TorchModel):
         rule, grid = diffusion.SAMPLERS.get(sampler or "heun"), diffusion.uniform(FLOW, steps)
         if rule is None:
             rule, grid = tuned(self.folder, self.hash, steps, FLOW)
-        return Task(self.denoiser, (2,), seeds, device="cpu").sample(rule, grid).numpy()
+        return Problem(self.denoiser, (2,), seeds, device="cpu").sample(rule, grid).numpy()
 
     def problem(self, request, data):
         seeds = range(request.seed, request.seed + request.samples)
-        return Task(self.denoiser, (2,), seeds, device="cpu"), diffusion.uniform(FLOW, 100)
+        return Problem(self.denoiser, (2,), seeds, device="cpu"), diffusion.uniform(FLOW, 100)
 
 
 @dataclass(frozen=True)

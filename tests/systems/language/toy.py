@@ -37,10 +37,10 @@ def writer(engine: str, improved: bool = True) -> Writer:
 
 @cache
 def read(engine: str, grammar: bool = False) -> Writer:
-    """One with a reader of moods, and perhaps of grammar."""
+    """One with a classifier of moods, and perhaps of grammar."""
     settings = Settings(steps=500 if grammar else 150, batch_size=16, learning_rate=3e-3, warmup=20, ema_decay=0.9)
     recipe = train_classifier.Recipe(
-        "reader", table(), writer(engine).folder, settings, grammar, 16, 1, 2, at_least=1
+        "classifier", table(), writer(engine).folder, settings, grammar, 16, 1, 2, at_least=1
     )
     folder = Path(mkdtemp())
     train_classifier.train(recipe, folder)

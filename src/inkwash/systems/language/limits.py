@@ -12,14 +12,14 @@ from inkwash.systems.language.request import Evaluate
 from inkwash.weights.files import WEIGHTS
 from inkwash.weights.shipped import describe, locate
 
-STEERED = {"vectors": 3, "masked": 8, "next": 1}  # so many times as long, with a classifier that steers
+STEERED = {"continuous": 3, "masked": 8, "autoregressive": 1}  # so many times as long, with a classifier that steers
 EVALUATED = 10 * 40 * 10  # sentences: ten kinds of targets, forty of each, ten for each
 
 
 def limits(folder: Path) -> dict[str, Limit]:
     """What can be asked of its engine, its network and its classifier; and what is usual."""
     facts: dict[str, Any] = describe(folder)
-    classifier = folder / "reader.json"
+    classifier = folder / "classifier.json"
     found = json.loads(classifier.read_text(encoding="utf-8")) if classifier.is_file() else {}
     source, grammar = Limit(absent=not facts["network"]["source"]), Limit(absent=not found.get("tags"))
     return {
@@ -30,7 +30,7 @@ def limits(folder: Path) -> dict[str, Limit]:
         "tree": grammar,
         "source": source,
         "guidance": source._replace(default=facts["guidance"]),
-        "steps": Limit(default=facts["steps"], absent=facts["engine"] == "next"),
+        "steps": Limit(default=facts["steps"], absent=facts["engine"] == "autoregressive"),
         "temperature": Limit(default=facts["temperature"]),
     }
 

@@ -9,22 +9,22 @@ from typing import Any
 
 from inkwash.errors import UserError
 from inkwash.systems import report
-from inkwash.systems.base import Context, Result, idle, options, seeded, told
+from inkwash.systems.base import Context, Result, idle, on_progress, options, seeded
 from inkwash.systems.language import request as ask
-from inkwash.systems.language.controls import wish
-from inkwash.systems.language.data import MEANING, meaning, said
+from inkwash.systems.language.controls import parse_constraints
+from inkwash.systems.language.data import MR, linearize_mr, parse_mr
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
 
 TASKS = {
     "language": Task("inkwash.systems.language.train"),
-    "reader": Task("inkwash.systems.language.train_classifier"),
+    "classifier": Task("inkwash.systems.language.train_classifier"),
 }
 
 
 def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        wanted = wish(
+        constraint = parse_constraints(
             request.control, request.pos, request.span, request.tree, request.infill, request.start, request.length
         )
         source = request.source
@@ -37,15 +37,15 @@ def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
         name = request.writer()
         writer = context.model(name)
         if request.fields:
-            yield Result(of, None, {}, {"text": writer.asked()})
+            yield Result(of, None, {}, {"text": writer.describe_controls()})
             continue
-        if source is not None and MEANING.match(source):
-            source = said(meaning(source))
+        if source is not None and MR.match(source):
+            source = linearize_mr(parse_mr(source))
         request = seeded(request)
         texts = writer.write(
-            request.n, wanted, source, request.seed,
+            request.n, constraint, source, request.seed,
             steps=request.steps, temperature=request.temperature, guidance=request.guidance,
-            candidates=request.candidates, progress=told(context),
+            candidates=request.candidates, progress=on_progress(context),
         )  # fmt: skip
         for place, text in enumerate(texts):
             one = replace(request, model=name, n=1, seed=(request.seed + place) % 2**64)
@@ -58,9 +58,9 @@ def train(requests: list[Train], context: Context) -> Iterator[Result]:
 
 def own(data: Path) -> Any:
     """The recipe for a text, or a table, of one's own."""
-    from inkwash.systems.language.train import usual
+    from inkwash.systems.language.train import default_recipe
 
-    return usual(data)
+    return default_recipe(data)
 
 
 def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
@@ -68,6 +68,6 @@ def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]
 
 
 def measure(request: ask.Evaluate, writer: Any, context: Context) -> report.Report:
-    how = {"seed": request.seed, "steps": request.steps, "progress": told(context)}
+    how = {"seed": request.seed, "steps": request.steps, "progress": on_progress(context)}
     measured: report.Report = writer.evaluate(context.open(request.data), **how)
     return measured

@@ -25,7 +25,7 @@ from inkwash.systems.pictures.model import SAMPLERS, SCHEDULES, TUNED, Component
 from inkwash.systems.pictures.prompts import emphasise, piece_weights, weigh
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.systems.tune import tuned
-from inkwash.training.tune import Task
+from inkwash.training.tune import Problem
 from inkwash.version import __version__
 from inkwash.weights.files import atomic
 from inkwash.weights.shipped import locate, shipped
@@ -459,7 +459,7 @@ class Pipeline:
             hooks += begun.pop("hooks", [])
             return decoded(problem.sample(rule, grid, hooks=hooks, progress=progress, **begun))
 
-    def prepare_latents(self, problem: Task, init: InitImage, grid: diffusion.Grid) -> dict[str, Any]:
+    def prepare_latents(self, problem: Problem, init: InitImage, grid: diffusion.Grid) -> dict[str, Any]:
         """What the driver is told of a picture to begin from: its state noised to the grid's first time, and the hook
         that puts back at each step what the mask keeps."""
         process = self.denoiser.process
@@ -525,7 +525,7 @@ class Pipeline:
         *,
         negative: str = "",
         guidance: float | None = None,
-    ) -> Task:
+    ) -> Problem:
         """What the core is asked to sample for these prompts, styles and seeds: see `sample`."""
         config, n = self.config, len(prompts)
         guidance = config.guidance if guidance is None else guidance
@@ -540,7 +540,7 @@ class Pipeline:
             denoise = diffusion.classifier_free(denoise, guidance, uncond, config.guidance_interval)
         if self.vae is None:  # pixels have a range, latents have none
             denoise = diffusion.static_threshold(denoise)
-        return Task(denoise, self.shape, seeds, condition or None, self.runtime.device)
+        return Problem(denoise, self.shape, seeds, condition or None, self.runtime.device)
 
     def evaluate(
         self,
@@ -603,7 +603,7 @@ class Pipeline:
         }
         return replace(report, model=how)
 
-    def problem(self, request: Any, data: Path | None) -> tuple[Task, diffusion.Grid]:
+    def problem(self, request: Any, data: Path | None) -> tuple[Problem, diffusion.Grid]:
         """What `tune` learns few steps for: prompts of the validation split of the emoji data set, in 100 steps.
 
         Raises UserError for a model without words, and for data that are not there.

@@ -33,17 +33,17 @@ def weigh(prompt: str) -> tuple[str, np.ndarray]:
 
 
 def emphasise(
-    states: np.ndarray, mask: np.ndarray, silence: np.ndarray, weights: np.ndarray
+    states: np.ndarray, mask: np.ndarray, uncond: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """States (L, D) and the pooled state (D,) of a text whose pieces have the weights w (L,).
 
-    state_i = s + w_i (state_i - s), where s (D,) is what the empty text is heard as: a weight of 0 is silence, 1 the
+    state_i = s + w_i (state_i - s), where s (D,) is what the empty text is heard as: a weight of 0 is that, 1 the
     plain text. pooled = sqrt(D) m / |m| with m = sum_i w_i state_i over the real pieces, as TextEncoder pools.
     """
-    heard = np.where(mask[:, None], silence + weights[:, None] * (states - silence), 0).astype(np.float32)
+    weighted = np.where(mask[:, None], uncond + weights[:, None] * (states - uncond), 0).astype(np.float32)
     mean = (weights[:, None] * states)[mask].sum(0)
     length = max(float(np.linalg.norm(mean)), 1e-12)
-    return heard, (np.sqrt(len(mean)) * mean / length).astype(np.float32)
+    return weighted, (np.sqrt(len(mean)) * mean / length).astype(np.float32)
 
 
 def piece_weights(offsets: list[tuple[int, int]], weights: np.ndarray) -> np.ndarray:

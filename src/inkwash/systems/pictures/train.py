@@ -206,10 +206,10 @@ def encoded(
         return torch.cat(found)
 
     content = hashlib.sha256(np.ascontiguousarray(pictures).tobytes()).hexdigest()
-    return kept(file, {"pictures": content, "autoencoder": fingerprint(model.vae)}, encode)
+    return cached_states(file, {"pictures": content, "autoencoder": fingerprint(model.vae)}, encode)
 
 
-def kept(file: Path, facts: dict[str, str], make: Callable[[], Tensor]) -> Tensor:
+def cached_states(file: Path, facts: dict[str, str], make: Callable[[], Tensor]) -> Tensor:
     """The states in `file`, if these facts are theirs; else they are made, and kept there in float16."""
     if file.exists():
         tensors, found = read(file)

@@ -100,7 +100,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str,
     torch.manual_seed(recipe.fit.seed)
     data = emoji_data.load(recipe.data)
     pictures = data.pictures[data.split == "train"]
-    shown = data.pictures[data.split == "validation"][::40][:12]
+    preview_pictures = data.pictures[data.split == "validation"][::40][:12]
     scaled = pictures[:: max(1, len(pictures) // 500)]
     autoencoder = Autoencoder(**recipe.network)
     side = latents.patch(autoencoder.config["in_channels"])
@@ -136,8 +136,8 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str,
         return value + verdict
 
     def preview(_: nn.Module, step: int) -> np.ndarray:
-        remade = latents.decode(autoencoder, latents.encode(autoencoder, shown, array))
-        return image_grid(np.concatenate([on_white(shown), remade[..., :3]]), len(shown))
+        remade = latents.decode(autoencoder, latents.encode(autoencoder, preview_pictures, array))
+        return image_grid(np.concatenate([on_white(preview_pictures), remade[..., :3]]), len(preview_pictures))
 
     def save(place: Path) -> None:
         """With the scale that gives latents unit variance."""

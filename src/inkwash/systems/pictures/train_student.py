@@ -23,12 +23,12 @@ from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.pipeline import Pipeline
-from inkwash.systems.pictures.train import PREVIEW, captioned, kept
+from inkwash.systems.pictures.train import PREVIEW, cached_states, captioned
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, Stopped, fit
-from inkwash.training.tune import teach
+from inkwash.training.tune import roll_out
 
-AT_ONCE = 64  # walks of the teacher in a batch
+AT_ONCE = 64  # trajectories of the teacher in a batch
 
 
 # The guidance is in it already. What it says of a noisy picture is an end of a walk, no mean: only samplers that use
@@ -46,7 +46,7 @@ class Recipe:
 
     data      the emoji data set (`inkwash data emoji`); the words are those of its training split
     teacher   a model of pictures: a shipped name, or a folder
-    walks     how many pictures the teacher draws
+    trajectories  how many pictures the teacher draws
     steps     in how many steps
     recolour  share of the prompts with another colour than the thing's own
     chinese   share of the prompts in Chinese
@@ -56,7 +56,7 @@ class Recipe:
     task: Literal["student"]
     data: Path
     teacher: str
-    walks: int
+    trajectories: int
     fit: Settings
     steps: int = 20
     recolour: float = 0.25
@@ -70,8 +70,8 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     teacher = Pipeline.load(recipe.teacher, recipe.fit.device, runtime="torch")
     if teacher.text_encoder is None:
         raise UserError(f"teacher = {recipe.teacher}: a model without words; the student learns from its words")
-    prompts, styles = asked(recipe)
-    walked = walks(recipe, teacher, prompts, styles, folder, monitor)
+    prompts, styles = sample_prompts(recipe)
+    trajectories = teacher_trajectories(recipe, teacher, prompts, styles, folder, monitor)
     others = {name: place for name, place in teacher.folders.items() if name != "unet"}  # which it shares
     student = Pipeline(
         replace(teacher.config, sampler=recipe.sampler, steps=recipe.few, guidance=1.0, limits=LIMITS),
@@ -85,9 +85,9 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     def batch(k: int) -> dict[str, Any]:
         chosen = order(k)
         at = k % recipe.steps  # every step of the grid as often
-        told = student.condition([prompts[i] for i in chosen], [styles[i] for i in chosen])
-        states = walked[torch.from_numpy(chosen)].float()
-        return {"x": states[:, at], "end": states[:, -1], "at": at, "condition": told}
+        condition = student.condition([prompts[i] for i in chosen], [styles[i] for i in chosen])
+        states = trajectories[torch.from_numpy(chosen)].float()
+        return {"x": states[:, at], "end": states[:, -1], "at": at, "condition": condition}
 
     def loss(batch: dict[str, Any], _: torch.Generator) -> Tensor:
         t = grid[batch["at"]]
@@ -103,23 +103,23 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     return student
 
 
-def asked(recipe: Recipe) -> tuple[list[str], list[str | None]]:
+def sample_prompts(recipe: Recipe) -> tuple[list[str], list[str | None]]:
     """What the teacher is asked to draw: captions of the training split, one in ten without a style."""
-    shown = captioned(emoji_data.load(recipe.data), recipe.recolour)
+    dataset = captioned(emoji_data.load(recipe.data), recipe.recolour)
     rng = np.random.default_rng(recipe.fit.seed)
-    chosen = batches(shown.own, recipe.walks, recipe.fit.seed)(0)
-    chosen = shown.in_other_colours(chosen, recipe.recolour, rng)
+    chosen = batches(dataset.own, recipe.trajectories, recipe.fit.seed)(0)
+    chosen = dataset.in_other_colours(chosen, recipe.recolour, rng)
     prompts = [
-        str(rng.choice((shown.chinese if rng.random() < recipe.chinese else shown.english)[i])) for i in chosen
+        str(rng.choice((dataset.chinese if rng.random() < recipe.chinese else dataset.english)[i])) for i in chosen
     ]
-    return prompts, [None if rng.random() < 0.1 else shown.style[i] for i in chosen]
+    return prompts, [None if rng.random() < 0.1 else dataset.style[i] for i in chosen]
 
 
-def walks(
+def teacher_trajectories(
     recipe: Recipe, teacher: Pipeline, prompts: list[str], styles: list[str | None], folder: Path, monitor: Monitor
 ) -> Tensor:
-    """The states of the teacher's walks, (walks, steps + 1, *shape) float16; kept in `folder`, a file for each batch,
-    so that those that were walked are not walked again."""
+    """The states of the teacher's trajectories, (trajectories, steps + 1, *shape) float16; kept in `folder`, a file
+    for each batch, so that none is walked twice."""
     grid, found = diffusion.uniform(teacher.denoiser.process, recipe.steps), []
     for start in range(0, len(prompts), AT_ONCE):
         if monitor.stopped():
@@ -129,7 +129,9 @@ def walks(
         problem = teacher.problem_of(prompts[part], styles[part], seeds)
         words = sha256(repr((prompts[part], styles[part])).encode()).hexdigest()
         facts = {"teacher": str(teacher.hash), "steps": str(recipe.steps), "words": words}
-        file = folder / f"walks-{start:06d}.safetensors"
-        found.append(kept(file, facts, lambda problem=problem: torch.stack(teach(problem, grid).states, dim=1)))
-        monitor.tell(Progress(seeds.stop, len(prompts), "walks of the teacher"))
+        file = folder / f"trajectories-{start:06d}.safetensors"
+        found.append(
+            cached_states(file, facts, lambda problem=problem: torch.stack(roll_out(problem, grid).states, dim=1))
+        )
+        monitor.tell(Progress(seeds.stop, len(prompts), "trajectories of the teacher"))
     return torch.cat(found)

@@ -214,13 +214,13 @@ def in_chinese(codec: TextCodec, pairs: list[Pair], teach: Callable[[Tensor], Te
         for start in range(0, len(members), max(1, 2048 // size)):
             part = members[start : start + max(1, 2048 // size)]
             states = teach(torch.tensor([originals[i].ids[:size] for i in part]))
-            for i, told in zip(part, states, strict=True):
+            for i, state in zip(part, states, strict=True):
                 real = sum(rows[i].attention_mask)
                 means = [
-                    meaning(pairs[i], originals[i].offsets[:size], where, told)
+                    meaning(pairs[i], originals[i].offsets[:size], where, state)
                     for where in rows[i].offsets[1 : real - 1]
                 ]
-                found[real].append((rows[i].ids[:real], torch.stack([told[0], *means, told[-1]]).half()))
+                found[real].append((rows[i].ids[:real], torch.stack([state[0], *means, state[-1]]).half()))
     return {
         real: (torch.tensor([ids for ids, _ in members]), torch.stack([states for _, states in members]))
         for real, members in sorted(found.items())
@@ -373,8 +373,8 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
         queries, documents = zip(*((n, " ".join(t)) for n, t in zip(names, tags, strict=True) if t), strict=True)
         similar = {}
         for kind, model in {"teacher": lambda ids: bert(old[ids]), **models}.items():
-            asked, kept = (sentences(codec, model, list(texts)) for texts in (queries, documents))
-            similar[kind] = asked @ kept.T
+            of_queries, of_documents = (sentences(codec, model, list(texts)) for texts in (queries, documents))
+            similar[kind] = of_queries @ of_documents.T
         report["retrieval"] = {kind: agreement(similar[kind], similar["teacher"]) for kind in similar}
         both = [one for one in emoji if one.name_zh]
         asked = sentences(codec, student, [one.name_zh for one in both])

@@ -53,7 +53,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
     torch.manual_seed(recipe.fit.seed)
     large = emoji_data.load(recipe.data, size=256)
     rows = np.flatnonzero(large.split == "train")
-    shown = np.flatnonzero(large.split == "validation")[::40][:6]
+    preview_rows = np.flatnonzero(large.split == "validation")[::40][:6]
     small = emoji_data.load(recipe.data).pictures
     vae = load_autoencoder(recipe.autoencoder)
 
@@ -61,7 +61,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
         """As the first stage gives them."""
         return latents.decode(vae, latents.encode(vae, pictures, torch.from_numpy))
 
-    remade, preview_small = remake(small[rows]), remake(small[shown])
+    remade, preview_small = remake(small[rows]), remake(small[preview_rows])
     states = CHANNELS * FACTOR**2
     unet = UNet(
         **{"in_channels": states + CHANNELS, "out_channels": states, "cross_attention_dim": None}
@@ -97,9 +97,9 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
         return model.denoiser.loss(x0, condition, weight=weight, generator=generator)
 
     def preview(_: nn.Module, step: int) -> np.ndarray:
-        made = model.sample(preview_small, range(len(shown)))[..., :3]
+        made = model.sample(preview_small, range(len(preview_rows)))[..., :3]
         grown = preview_small[..., :3].repeat(FACTOR, 1).repeat(FACTOR, 2)
-        return image_grid(np.concatenate([grown, made, on_white(large.pictures[shown])]), len(shown))
+        return image_grid(np.concatenate([grown, made, on_white(large.pictures[preview_rows])]), len(preview_rows))
 
     save = partial(save_unet, unet)
     fit(unet, loss, batch, folder, recipe.fit, preview, save, folder / "upsampler", monitor)

@@ -13,7 +13,7 @@ from PIL import Image
 from inkwash.codecs.png import KEY, write_gif, write_png
 from inkwash.errors import UserError
 from inkwash.systems import report
-from inkwash.systems.base import Context, Note, Preview, Progress, Result, recipe, seeded, told
+from inkwash.systems.base import Context, Note, Preview, Progress, Result, on_progress, recipe, seeded
 from inkwash.systems.pictures import request as ask
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.train import Task, Train
@@ -68,11 +68,12 @@ def interpolation(of: int, request: ask.Generate, pipeline: Any, context: Contex
     """An animation from one prompt to another, and the grid of its pictures."""
     n = request.n if request.n > 1 else 8
     frames = pipeline.interpolate(
-        request.prompt, request.to, n, style=request.style, seed=request.seed, progress=told(context)
+        request.prompt, request.to, n, style=request.style, seed=request.seed, progress=on_progress(context)
     )
     film, grid = context.folder / f"{of}.gif", context.folder / f"{of}-grid.png"
     there_and_back = [*frames, *frames[-2:0:-1]]
-    made_by = recipe("pictures", "generate", replace(request, n=n), pipeline, context) | {"runtime": pipeline.runtime}
+    made_by = recipe("pictures", "generate", replace(request, n=n), pipeline, context)
+    made_by["runtime"] = pipeline.runtime.name
     write_gif(there_and_back, film, made_by)
     write_png(page(frames), grid, [frame.info[KEY] for frame in frames])
     yield Result(of, 0, {".gif": film, "-grid.png": grid}, recipe=made_by)
@@ -130,5 +131,5 @@ def measure(request: ask.Evaluate, pipeline: Any, context: Context) -> report.Re
     names = ("split", "per_row", "seed", "size", "sampler", "steps", "guidance")
     how: dict[str, Any] = {name: getattr(request, name) for name in names}
     data = FOLDER if request.data is None else context.open(request.data)
-    measured: report.Report = pipeline.evaluate(data, context.folder, progress=told(context), **how)
+    measured: report.Report = pipeline.evaluate(data, context.folder, progress=on_progress(context), **how)
     return measured

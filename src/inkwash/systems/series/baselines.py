@@ -24,20 +24,20 @@ def last_value(history: np.ndarray, horizon: int, samples: int, rng: np.random.G
 def seasonal_naive(
     history: np.ndarray, horizon: int, samples: int, rng: np.random.Generator, season: int = 1
 ) -> np.ndarray:
-    """What was a season ago, plus what that rule has missed by in the past, drawn season by season."""
+    """What was a season ago, plus what that rule has missed by in the past, sampled season by season."""
     ahead = np.arange(horizon) % season
     errors = history[season:] - history[:-season]
     starts = rng.integers(0, max(len(errors) - season, 0) + 1, (samples, -(-horizon // season)))
-    drawn = np.take(errors, (starts[..., None] + np.arange(season)).clip(max=len(errors) - 1), axis=0)
+    sampled = np.take(errors, (starts[..., None] + np.arange(season)).clip(max=len(errors) - 1), axis=0)
     # the errors of later seasons add to those of earlier ones
-    added = drawn.cumsum(1).reshape(samples, -1, history.shape[1])[:, :horizon]
+    added = sampled.cumsum(1).reshape(samples, -1, history.shape[1])[:, :horizon]
     return history[len(history) - season + ahead] + added
 
 
 def random_walk(
     history: np.ndarray, horizon: int, samples: int, rng: np.random.Generator, window: int = 60
 ) -> np.ndarray:
-    """A walk without drift: steps of the last `window` are drawn anew, all series of a day together.
+    """A walk without drift: steps of the last `window` are sampled anew, all series of a day together.
 
     The steps are log returns where all values are positive, else differences.
     """
@@ -45,8 +45,8 @@ def random_walk(
     level = np.log(history) if positive else history
     steps = np.diff(level[-window - 1 :], axis=0)
     steps = steps - steps.mean(0)
-    drawn = steps[rng.integers(0, len(steps), (samples, horizon))].cumsum(1)
-    return np.exp(level[-1] + drawn) if positive else level[-1] + drawn
+    sampled = steps[rng.integers(0, len(steps), (samples, horizon))].cumsum(1)
+    return np.exp(level[-1] + sampled) if positive else level[-1] + sampled
 
 
 def choose_random_walk(history: np.ndarray, horizon: int, seed: int = 0, tries: int = 20) -> tuple[Forecast, int]:
@@ -76,14 +76,14 @@ def vector_autoregression(history: np.ndarray, horizon: int, samples: int, rng: 
     moving = steps.std(0) > 0
     fitted = VAR(steps[:, moving]).fit(maxlags=5, ic="aic")
     lags = max(fitted.k_ar, 1)
-    drawn = np.zeros((samples, horizon, history.shape[1]))
-    drawn[..., moving] = np.stack(
+    sampled = np.zeros((samples, horizon, history.shape[1]))
+    sampled[..., moving] = np.stack(
         [
             fitted.simulate_var(steps=horizon + lags, initial_values=steps[-lags:, moving], rng=rng)[lags:]
             for _ in range(samples)
         ]
     )
-    walked = level[-1] + drawn.cumsum(1)
+    walked = level[-1] + sampled.cumsum(1)
     return np.exp(walked) if positive else walked
 
 

@@ -249,18 +249,18 @@ def infer_frequency(index: pd.DatetimeIndex, where: str) -> Any:
     if (found := pd.infer_freq(index)) is not None:
         return to_offset(found)
     gaps = pd.Series(index[1:] - index[:-1])
-    usual = gaps.mode().iloc[0]
-    days = usual / pd.Timedelta(days=1)
+    typical = gaps.mode().iloc[0]
+    days = typical / pd.Timedelta(days=1)
     longer = ["YS", "YE"] if days > 300 else ["QS", "QE"] if days > 80 else ["MS", "ME"] if days > 27 else []
     working = ["B"] if days == 1 and (index.dayofweek < 5).all() else []
     if days == 7:
         longer = [f"W-{index[0].strftime('%a').upper()}"]
-    for step in [*working, *longer, to_offset(usual)]:
+    for step in [*working, *longer, to_offset(typical)]:
         if not len(index.difference(pd.date_range(index[0], index[-1], freq=step))):
             return to_offset(step)
-    place = int((gaps != usual).to_numpy().argmax())
+    place = int((gaps != typical).to_numpy().argmax())
     raise UserError(
-        f"{where}: the time stamps are irregular: after {index[place]} comes {index[place + 1]}, most are {usual} "
+        f"{where}: the time stamps are irregular: after {index[place]} comes {index[place + 1]}, most are {typical} "
         "apart; resample the table to equal steps, or give --freq"
     )
 

@@ -46,7 +46,7 @@ def baseline_paths(
 def deep_ar(
     series: Series, trained: int, starts: list[int], horizon: int, samples: int, seed: int = 0, epochs: int = 20
 ) -> np.ndarray:
-    """gluonts' DeepAR with its own settings, trained on the first `trained` steps; each series is drawn alone.
+    """gluonts' DeepAR with its own settings, trained on the first `trained` steps; each series is samples_of alone.
 
     Needs `pip install 'gluonts[torch]'`.
     """
@@ -69,8 +69,8 @@ def deep_ar(
         quiet = {"max_epochs": epochs, "enable_progress_bar": False, "logger": False, "default_root_dir": folder}
         estimator = DeepAREstimator(series.freq, horizon, num_batches_per_epoch=100, trainer_kwargs=quiet)
         predictor = estimator.train(part(trained))
-    drawn = [[f.samples for f in predictor.predict(part(end), num_samples=samples)] for end in starts]
-    return np.moveaxis(np.array(drawn), 1, -1)
+    samples_of = [[f.samples for f in predictor.predict(part(end), num_samples=samples)] for end in starts]
+    return np.moveaxis(np.array(samples_of), 1, -1)
 
 
 def paired_comparison(first: np.ndarray, second: np.ndarray, **keys: Any) -> list[Row]:

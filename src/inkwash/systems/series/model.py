@@ -20,7 +20,7 @@ from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.networks import TimeGrad
 from inkwash.systems.torch_model import TorchModel
 from inkwash.systems.tune import tuned
-from inkwash.training.tune import Task
+from inkwash.training.tune import Problem
 
 if TYPE_CHECKING:
     from inkwash.systems.report import Report
@@ -205,7 +205,7 @@ class Forecaster(TorchModel):
                 progress(done + 1, len(runs))
         return np.where(np.isnan(raw), out, raw)
 
-    def problem(self, request: Any, data: Path) -> tuple[Task, diffusion.Grid]:
+    def problem(self, request: Any, data: Path) -> tuple[Problem, diffusion.Grid]:
         """What `tune` learns few steps for: steps of time drawn from the training table, in 100 steps."""
         series, rng = self.read(data, columns(request)), np.random.default_rng(request.seed)
         with torch.no_grad():
@@ -216,7 +216,7 @@ class Forecaster(TorchModel):
         process, shape = self.denoiser.process, (len(self.config.names),)
         improved = self.config.mode == "improved"
         grid = diffusion.uniform(process, 100) if improved else diffusion.trailing(process, 100, 100)
-        return Task(self.denoiser, shape, range(request.samples), {"hidden": hidden}, self.device), grid
+        return Problem(self.denoiser, shape, range(request.samples), {"hidden": hidden}, self.device), grid
 
     def read(self, data: Any, table: dict[str, Any]) -> Series:
         """The table, with the columns and the frequency of training."""

@@ -180,12 +180,12 @@ def cholesky_factor(context: Tensor, size: Tensor) -> Tensor:
     steps, dims = context.shape[1] - 1, context.shape[2]
     changes = context.diff(dim=1) / size
     diagonal = torch.eye(dims).to(context)
-    kept = steps / (steps + dims + 1)
+    shrinkage = steps / (steps + dims + 1)
     together = (changes.mT @ changes) / steps
     # above one where gaps were filled: changes across them are in no size
     own = together.diagonal(dim1=1, dim2=2).clamp(min=1).sqrt()
     together = together / (own[:, :, None] * own[:, None])
-    correlation = kept * together * (1 - diagonal) + diagonal
+    correlation = shrinkage * together * (1 - diagonal) + diagonal
     return torch.linalg.cholesky(correlation) * size.mT
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from inkwash.systems import report
-from inkwash.systems.base import Context, Result, told
+from inkwash.systems.base import Context, Result, on_progress
 from inkwash.systems.series import request as ask
 from inkwash.systems.series.data import columns, read_rolling_archive, read_series
 from inkwash.systems.series.model import Forecaster
@@ -27,8 +27,8 @@ def forecast(requests: list[ask.Forecast], context: Context) -> Iterator[Result]
             series = read_series(context.open(request.data), **how)
             folder, lags = context.folder / "forecaster", None if request.lags is None else list(request.lags)
             horizon, mode = request.horizon or 30, request.mode
-            asked = {name: getattr(context, name) for name in ("device", "threads")}
-            machine = {name: value for name, value in asked.items() if value is not None}
+            machine = {name: getattr(context, name) for name in ("device", "threads")}
+            machine = {name: value for name, value in machine.items() if value is not None}
             forecaster = fit_forecaster(
                 series, horizon, folder / "run", mode=mode, context=request.context, lags=lags,
                 settings=replace(default_settings(mode), **machine), monitor=context,
@@ -38,7 +38,7 @@ def forecast(requests: list[ask.Forecast], context: Context) -> Iterator[Result]
             series = forecaster.read(context.open(request.data), how)
         found = forecaster.forecast(
             series, request.horizon, request.samples, request.seed,
-            sampler=request.sampler, steps=request.steps, progress=told(context),
+            sampler=request.sampler, steps=request.steps, progress=on_progress(context),
         )  # fmt: skip
         files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
         found.table().to_csv(files[".csv"], index=False)
@@ -53,7 +53,8 @@ def backtest(requests: list[ask.Backtest], context: Context) -> Iterator[Result]
     for of, request in enumerate(requests):
         found = context.model(request.model).backtest(
             context.open(request.data), request.windows, request.stride, request.horizon, request.samples,
-            request.seed, sampler=request.sampler, steps=request.steps, progress=told(context), **columns(request),
+            request.seed, sampler=request.sampler, steps=request.steps, progress=on_progress(context),
+            **columns(request),
         )  # fmt: skip
         yield Result(of, None, {}, {"text": found.markdown(), "rows": found.rows})
 
@@ -64,7 +65,7 @@ def impute(requests: list[ask.Impute], context: Context) -> Iterator[Result]:
         series = forecaster.read(context.open(request.data), columns(request))
         paths = forecaster.impute(
             series, request.samples, request.seed,
-            sampler=request.sampler, steps=request.steps, progress=told(context),
+            sampler=request.sampler, steps=request.steps, progress=on_progress(context),
         )  # fmt: skip
         filled = pd.DataFrame(np.median(paths, axis=0), series.values.index, series.values.columns)
         file = context.folder / f"{of}.csv"
@@ -87,5 +88,5 @@ def measure(request: ask.Evaluate, forecaster: Forecaster, context: Context) -> 
     else:
         series = forecaster.read(data, {})
         starts = [len(series.values) - horizon * k for k in range(10, 0, -1)]
-    how = {"sampler": request.sampler, "steps": request.steps, "progress": told(context)}
+    how = {"sampler": request.sampler, "steps": request.steps, "progress": on_progress(context)}
     return forecaster.evaluate(series, starts, request.seed, **how)
