@@ -46,7 +46,11 @@ def main() -> None:
         forecast = forecaster.forecast(series.before(end))
         truth = series.values.iloc[end:]
         forecast.plot(DOCS / f"forecast-{name}.png", series.values.iloc[:end], truth)
-        report[name] = {"horizon": horizon, "walk": forecaster.info.walk, "scores": scores.round(5).to_dict("index")}
+        report[name] = {
+            "horizon": horizon,
+            "walk": forecaster.config.random_walk,
+            "scores": scores.round(5).to_dict("index"),
+        }
         print(name, scores, sep="\n")
     with atomic(DOCS / "results" / "forecast-examples.json") as file:
         file.write_text(json.dumps(report, indent=1) + "\n")

@@ -25,10 +25,10 @@ import torch
 
 from inkwash.systems.report import Row
 from inkwash.systems.series import baselines, metrics, simulate, transforms
-from inkwash.systems.series.data import Series, rolling
-from inkwash.systems.series.evaluate import compared, deep_ar, simple, truths
-from inkwash.systems.series.features import season
-from inkwash.systems.series.train import begin, learn, usual
+from inkwash.systems.series.data import Series, read_rolling_archive
+from inkwash.systems.series.evaluate import baseline_paths, deep_ar, paired_comparison, truths
+from inkwash.systems.series.features import seasonality
+from inkwash.systems.series.train import default_settings, fit_network, new_forecaster
 from inkwash.weights.files import atomic
 
 SAMPLES = 100
@@ -69,32 +69,32 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     report = Report(args.out, args.paths)
-    series, ends, horizon = rolling(args.data)
+    series, starts, horizon = read_rolling_archive(args.data)
     long = [TRAINED + horizon * k for k in range(LONG)]
     for seed in args.seeds:
-        exchange(report, "five windows", series, ends, horizon, seed)
+        exchange(report, "five windows", series, starts, horizon, seed)
         exchange(report, "35 windows", series, long, horizon, seed)
         for name in simulate.SETS:
             simulated(report, name, seed)
-    for place, at in (("five windows", ends), ("35 windows", long)):
+    for place, at in (("five windows", starts), ("35 windows", long)):
         report.facts[f"{place}, improved against"] = against(report, place, truths(series, at, horizon), args.seeds)
     report.save()
     print(table(report.facts))
 
 
-def exchange(report: Report, place: str, series: Series, ends: list[int], horizon: int, seed: int) -> None:
+def exchange(report: Report, place: str, series: Series, starts: list[int], horizon: int, seed: int) -> None:
     """Every method on the windows of one place, trained on what lies before the first."""
-    truth, trained = truths(series, ends, horizon), ends[0]
-    stacked = report.kept(f"{place}, simple", seed, drawn_simply, series, ends, horizon, seed)
+    truth, trained = truths(series, starts, horizon), starts[0]
+    stacked = report.kept(f"{place}, simple", seed, drawn_simply, series, starts, horizon, seed)
     facts = report.facts[f"{place}, simple"][str(seed)]
     rivals = dict(zip(facts["names"], stacked, strict=True))
     facts["scores"] = {name: metrics.scores(paths, truth) for name, paths in rivals.items()}
     models = report.paths / "models" / f"{place}-{seed}".replace(" ", "-")
-    report.kept(f"{place}, improved", seed, trained_paths, series, ends, horizon, "improved", seed, models)
+    report.kept(f"{place}, improved", seed, trained_paths, series, starts, horizon, "improved", seed, models)
     if place == "five windows" or seed == 0:  # the faithful mode takes minutes to draw many windows
-        report.kept(f"{place}, faithful", seed, trained_paths, series, ends, horizon, "faithful", seed, models)
+        report.kept(f"{place}, faithful", seed, trained_paths, series, starts, horizon, "faithful", seed, models)
     if place == "five windows" or seed == 0:
-        deep = partial(deep_ar, series, trained, ends, horizon, SAMPLES, seed)
+        deep = partial(deep_ar, series, trained, starts, horizon, SAMPLES, seed)
         report.kept(f"{place}, DeepAR", seed, timed, deep, truth)
     report.save()
 
@@ -112,7 +112,7 @@ def against(report: Report, place: str, truth: np.ndarray, seeds: list[int]) -> 
     own = by_window("improved")
     names = report.facts[f"{place}, simple"][str(seeds[0])]["names"]
     rivals = {name: by_window("simple", row) for row, name in enumerate(names)}
-    return [row for name, scores in rivals.items() for row in compared(own, scores, forecast=name)]
+    return [row for name, scores in rivals.items() for row in paired_comparison(own, scores, forecast=name)]
 
 
 def table(facts: dict[str, Any]) -> str:
@@ -167,21 +167,21 @@ def simulated(report: Report, name: str, seed: int) -> None:
     law = simulate.SETS[name]()
     series, horizon = law.series, law.horizon
     values = series.values.to_numpy()
-    ends = [len(values) - horizon * k for k in range(SIMULATED, 0, -1)]
+    starts = [len(values) - horizon * k for k in range(SIMULATED, 0, -1)]
     rules = {
         "the law itself": law.future,
         "random walk": baselines.random_walk,
         "last value": baselines.last_value,
-        "seasonal naive": partial(baselines.seasonal_naive, season=season(series.freq)),
+        "seasonal naive": partial(baselines.seasonal_naive, season=seasonality(series.freq)),
     }
     for title, rule in rules.items():
-        draw = partial(baselines.rolled, rule, values, ends, horizon, SAMPLES, seed)
-        report.kept(f"{name}, {title}", seed, timed, draw, truths(series, ends, horizon))
-    report.kept(f"{name}, improved", seed, trained_paths, series, ends, horizon, "improved", seed)
+        draw = partial(baselines.rolling_forecasts, rule, values, starts, horizon, SAMPLES, seed)
+        report.kept(f"{name}, {title}", seed, timed, draw, truths(series, starts, horizon))
+    report.kept(f"{name}, improved", seed, trained_paths, series, starts, horizon, "improved", seed)
 
 
-def drawn_simply(series: Series, ends: list[int], horizon: int, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
-    found = simple(series, ends[0], ends, horizon, SAMPLES, seed)
+def drawn_simply(series: Series, starts: list[int], horizon: int, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
+    found = baseline_paths(series, starts[0], starts, horizon, SAMPLES, seed)
     return np.stack(list(found.values())), {"names": list(found)}
 
 
@@ -192,21 +192,21 @@ def timed(draw: Callable[[], np.ndarray], truth: np.ndarray) -> tuple[np.ndarray
 
 
 def trained_paths(
-    series: Series, ends: list[int], horizon: int, mode: str, seed: int, models: Path | None = None
+    series: Series, starts: list[int], horizon: int, mode: str, seed: int, models: Path | None = None
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Trains a forecaster on what lies before the first window, keeps it in a folder, and draws all windows."""
     clock = time.process_time()
-    part = series.before(ends[0])
+    part = series.before(starts[0])
     with TemporaryDirectory() as folder:
-        forecaster = begin(part, transforms.plan(part, horizon, mode), seed)
-        learn(forecaster, part, Path(folder), replace(usual(mode), seed=seed))
+        forecaster = new_forecaster(part, transforms.make_config(part, horizon, mode), seed)
+        fit_network(forecaster, part, Path(folder), replace(default_settings(mode), seed=seed))
     if models is not None:
         forecaster.save(models / mode)
     training = time.process_time() - clock
-    paths = forecaster.paths(series, ends, horizon, SAMPLES, seed)
+    paths = forecaster.paths(series, starts, horizon, SAMPLES, seed)
     facts = {
-        "scores": metrics.scores(paths, truths(series, ends, horizon)),
-        "walk": forecaster.info.walk,
+        "scores": metrics.scores(paths, truths(series, starts, horizon)),
+        "walk": forecaster.config.random_walk,
         "cpu_seconds_training": training,
         "cpu_seconds_sampling": time.process_time() - clock - training,
     }

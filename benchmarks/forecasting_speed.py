@@ -5,7 +5,7 @@ and of drawing the paper's five windows.
     python benchmarks/forecasting_speed.py --data exchange_rate_nips.tar.gz --model RUN/model
 
 Of pytorch-ts only the network and its diffusion are used (they need torch alone). `--model` is a faithful forecaster
-that has a table: `inkwash train` with mode = "faithful", then `inkwash series tune RUN/model DATA --steps 6`.
+that has a table: `inkwash train` with mode = "faithful", then `inkwash tune RUN/model --data DATA --steps 6`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from inkwash.systems.series import metrics
-from inkwash.systems.series.data import rolling
+from inkwash.systems.series.data import read_rolling_archive
 from inkwash.systems.series.evaluate import truths
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.networks import TimeGrad
@@ -43,13 +43,13 @@ def main() -> None:
     training = {name: statistics.median(times) for name, times in turns(rivals).items()}
 
     forecaster = Forecaster.load(args.model)
-    series, ends, horizon = rolling(args.data)
-    truth, drawn = truths(series, ends, horizon), {}
+    series, starts, horizon = read_rolling_archive(args.data)
+    truth, drawn = truths(series, starts, horizon), {}
     for sampler, steps in (("ancestral", 100), ("tuned", args.steps)):
         found = []
         for seed in range(3):
             clock = time.process_time()
-            paths = forecaster.paths(series, ends, horizon, 100, seed, sampler, steps)
+            paths = forecaster.paths(series, starts, horizon, 100, seed, sampler, steps)
             seconds = time.process_time() - clock
             found.append({"cpu_seconds": seconds, **metrics.scores(paths, truth)})
         drawn[f"{sampler}, {steps} steps"] = found
@@ -102,16 +102,16 @@ def ours(mode: str) -> Callable[[], None]:
 
     improved = mode == "improved"
     context, lags = (60, [1, 2, 5, 10]) if improved else (30, [1, 2])
-    info = transforms.Config([str(i) for i in range(DIMS)], "B", 30, context, lags, mode)
-    network = TimeGrad(DIMS, info.inputs, noise="dense" if improved else "dilated")
-    denoiser = Forecaster(network, info).denoiser
+    config = transforms.Config([str(i) for i in range(DIMS)], "B", 30, context, lags, mode)
+    network = TimeGrad(DIMS, config.inputs, noise="dense" if improved else "dilated")
+    denoiser = Forecaster(network, config).denoiser
     assert isinstance(denoiser, diffusion.Denoiser)
     return step(
         [network],
         lambda inputs, x: denoiser.loss(
-            x.reshape(-1, DIMS), {"hidden": network.read(inputs)[0].flatten(0, 1)}, times=times(info)
+            x.reshape(-1, DIMS), {"hidden": network.encode(inputs)[0].flatten(0, 1)}, times=times(config)
         ),
-        info.inputs,
+        config.inputs,
         context + 30,
     )
 

@@ -26,7 +26,7 @@ def main() -> None:
     page = Image.new("RGB", (8 * (side + 12), 5 * (side + text)), "white")
     draw = ImageDraw.Draw(page)
     for i, prompt in enumerate(PROMPTS):
-        style = model.info.styles[i % len(model.info.styles)]
+        style = model.config.styles[i % len(model.config.styles)]
         picture = model.generate(prompt, style=style, seed=i, size=options.size)
         left, top = i % 8 * (side + 12) + 6, i // 8 * (side + text)
         page.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (left, top + text - 2))

@@ -1,8 +1,8 @@
 """Controlled sentences: the two diffusion engines beside a plain autoregressive model with best-of-50.
 
     pip install '.[language]'
-    inkwash train e2e-next --data e2e_trainset.csv.gz
-    python benchmarks/language.py --data e2e_devset.csv.gz --rival runs/e2e-next/model
+    inkwash train e2e-autoregressive --data e2e_trainset.csv.gz
+    python benchmarks/language.py --data e2e_devset.csv.gz --baseline runs/e2e-autoregressive/model
 
 Each column may be measured by itself (--column), and the report keeps the others. With --paper, the folder of a
 model by recipes/e2e-paper.toml, the fluency of Diffusion-LM as published is measured, and nothing else.
@@ -16,12 +16,12 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from inkwash.systems.language.controls import Wish
+from inkwash.systems.language.controls import Constraints
 from inkwash.systems.language.data import read_corpus
-from inkwash.systems.language.evaluate import GAP, OURS, Judge, best_of, evaluate, spoken
+from inkwash.systems.language.evaluate import GAP, OURS, EvaluatorLM, best_of, data_to_text, evaluate
 from inkwash.systems.language.evaluate import facts as facts_of
 from inkwash.systems.language.model import Writer
-from inkwash.systems.language.vocabulary import join
+from inkwash.systems.language.vocabulary import detokenize
 from inkwash.systems.report import Report, number, table
 from inkwash.weights.files import atomic
 
@@ -29,13 +29,13 @@ RESULT = Path(__file__).parents[1] / "docs" / "results" / "language.json"
 COLUMNS = ("e2e", "e2e-masked", "autoregressive, best of 50")
 
 
-def measured(column: str, data: Path, rival: Path | None) -> Report:
+def measured(column: str, data: Path, baseline: Path | None) -> Report:
     """The report of one column."""
     if column != COLUMNS[2]:
         return evaluate(Writer.load(column), data)
-    writer, other = Writer.load(COLUMNS[0]), Writer.load(rival)
+    writer, other = Writer.load(COLUMNS[0]), Writer.load(baseline)
     found = evaluate(writer, data, draw=best_of(other, writer, 50))
-    rows, examples = spoken(other, read_corpus(data), 100, None)
+    rows, examples = data_to_text(other, read_corpus(data), 100, None)
     return replace(
         found, model=found.model | facts_of(other), rows=found.rows + rows, examples=found.examples + examples
     )
@@ -45,11 +45,11 @@ def published(folder: Path) -> dict:
     """The fluency of 400 sentences of a writer with nothing asked."""
     writer = Writer.load(folder)
     clock = time.process_time()
-    sentences = writer.words.decode(writer.draw([Wish()] * 400, range(400)))
+    sentences = writer.words.decode(writer.sample([Constraints()] * 400, range(400)))
     seconds = (time.process_time() - clock) / 400
-    examples = [join(words) for words in sentences[:6]]
-    return {"model": facts_of(writer), "surprise": Judge().mean(sentences), "cpu_seconds_each": seconds} | {
-        "steps": writer.info["steps"],
+    examples = [detokenize(words) for words in sentences[:6]]
+    return {"model": facts_of(writer), "NLL": EvaluatorLM().mean(sentences), "cpu_seconds_each": seconds} | {
+        "steps": writer.config["steps"],
         "examples": examples,
     }
 
@@ -62,11 +62,11 @@ def compare(facts: dict) -> str:
             source = name if row["source"] == OURS else row["source"]
             label = {"metric": f"{source}: {row['metric']}", "n": None}
             rows.append({key: value for key, value in row.items() if key != "source"} | label)
-    metrics = (("success",), ("surprise",), ("BLEU", "ROUGE-L"))
+    metrics = (("success",), ("NLL",), ("BLEU", "ROUGE-L"))
     chosen = [[row for row in rows if row["metric"].rpartition(": ")[2] in of and "asked" in row] for of in metrics]
     seconds = ", ".join(f"{name} {number(sum(facts[name]['cpu_seconds'].values()))}" for name in COLUMNS)
     people = [f"{row['source']} {row['value']:.2f}" for row in facts[COLUMNS[0]]["rows"] if "asked" not in row]
-    lines = [f"Surprise, nats a word: {'; '.join(people)}.", f"CPU seconds for all of them: {seconds}."]
+    lines = [f"NLL, nats a word: {'; '.join(people)}.", f"CPU seconds for all of them: {seconds}."]
     return "\n\n".join([*map(table, chosen), "\n".join(lines)])
 
 
@@ -95,7 +95,7 @@ def keep(column: str, found: dict) -> dict:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--rival", type=Path)
+    parser.add_argument("--baseline", type=Path)
     parser.add_argument("--paper", type=Path)
     parser.add_argument("--column", choices=COLUMNS, action="append")
     given = parser.parse_args()
@@ -103,8 +103,8 @@ if __name__ == "__main__":
         print(keep("as published", published(given.paper))["as published"])
     else:
         wanted = given.column or COLUMNS
-        if given.data is None or (COLUMNS[2] in wanted and given.rival is None):
-            parser.error("--data and, for the autoregressive model, --rival are needed")
+        if given.data is None or (COLUMNS[2] in wanted and given.baseline is None):
+            parser.error("--data and, for the autoregressive model, --baseline are needed")
         for column in wanted:
-            facts = keep(column, asdict(measured(column, given.data, given.rival)))
+            facts = keep(column, asdict(measured(column, given.data, given.baseline)))
         print(compare(facts), samples(facts[COLUMNS[0]]), sep="\n\n")

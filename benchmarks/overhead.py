@@ -186,13 +186,13 @@ def shipped_runs(steps: int) -> tuple[Run, Run]:
     cond, uncond = ({key: value[i : i + 1] for key, value in both.items()} for i in (0, 1))
     output, times = torch.randn(2, *emoji.shape), torch.full((2,), 500.0)
     process = emoji.denoiser.process
-    denoiser = diffusion.Denoiser(lambda x, t, **condition: output, process, emoji.info.parametrization)
-    guided = diffusion.static_threshold(diffusion.classifier_free(denoiser, emoji.info.guidance, uncond))
+    denoiser = diffusion.Denoiser(lambda x, t, **condition: output, process, emoji.config.parametrization)
+    guided = diffusion.static_threshold(diffusion.classifier_free(denoiser, emoji.config.guidance, uncond))
     grid, loop, network = diffusion.uniform(process, steps), Clock(steps), Clock()
 
     def call() -> float:
         with torch.no_grad():
-            return network(lambda: emoji.network(output, times, **both))
+            return network(lambda: emoji.unet(output, times, **both))
 
     return (
         lambda: loop(

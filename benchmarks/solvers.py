@@ -24,8 +24,8 @@ from inkwash.codecs.pixels import on_white
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.emoji_data import Emoji
 from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance
-from inkwash.systems.pictures.model import Pictures
-from inkwash.systems.pictures.pipeline import SAMPLERS
+from inkwash.systems.pictures.model import SAMPLERS
+from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.report import wilson
 from inkwash.weights.files import atomic
 
@@ -46,14 +46,14 @@ COMPARED = 12  # pictures
 
 
 def cell(
-    model: Pictures, data: Emoji, real: np.ndarray, rows: np.ndarray, sampler: str, steps: int
+    model: Pipeline, data: Emoji, real: np.ndarray, rows: np.ndarray, sampler: str, steps: int
 ) -> dict[str, Any]:
     """The scores of one solver in so many steps on these pictures of the data."""
     drawn, ranks = [], []
     for style in np.unique(data.style):
         own = rows[data.style[rows] == style]
         options: dict[str, Any] = {"sampler": sampler, "steps": steps}
-        x = features(model.sample(data.name[own].tolist(), [str(style)] * len(own), own.tolist(), **options))
+        x = features(model.sample(data.name[own].tolist(), [str(style)] * len(own), own.tolist(), **options)[..., :3])
         others = data.style != style
         drawn.append(x)
         ranks.append(concept_rank(x, data.concept[own], real[others], data.concept[others]))
@@ -64,8 +64,8 @@ def cell(
     return {"n": n, "top10": {"rate": hits / n, "low": low, "high": high}, "frechet_distance": distance}
 
 
-def draw(model: Pictures, pairs: tuple[list[str], list[str]], sampler: str, steps: int) -> np.ndarray:
-    return model.sample(*pairs, range(COMPARED), sampler=sampler, steps=steps).astype(float)
+def draw(model: Pipeline, pairs: tuple[list[str], list[str]], sampler: str, steps: int) -> np.ndarray:
+    return model.sample(*pairs, range(COMPARED), sampler=sampler, steps=steps)[..., :3].astype(float)
 
 
 def tables(report: dict[str, Any]) -> str:
@@ -107,8 +107,8 @@ def main() -> None:
         "model": {
             "name": options.model,
             "sha256": model.hash,
-            "guidance": model.info.guidance,
-            "guidance_above": model.info.guidance_above,
+            "guidance": model.config.guidance,
+            "guidance_interval": model.config.guidance_interval,
         },
         "pictures": options.pictures,
         "seed": 0,
@@ -118,7 +118,7 @@ def main() -> None:
     if {key: report.get(key) for key in setting} != setting:
         report = {**setting, "solvers": {name: {} for name in SAMPLERS}}
 
-    emoji = emoji_data.load(options.data, size=model.info.size)
+    emoji = emoji_data.load(options.data, size=model.config.size)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(emoji.split == "train"))[: options.pictures]
     real, rows = features(on_white(emoji.pictures)), chosen[:COMPARED]
     pairs = emoji.name[rows].tolist(), emoji.style[rows].tolist()

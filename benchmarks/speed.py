@@ -4,9 +4,10 @@ python benchmarks/speed.py [--model emoji] [--steps 20] [--rounds 9]
 
 diffusers opens the folder as it is: UNet2DConditionModel from unet/, AutoencoderKL from vae/, and its
 FlowMatchEulerDiscreteScheduler. The words go in as our text encoder's states, and what the U-Net is shown beside the
-state as our sketch. Both walk Euler's steps from the same noise, guided in every step, so both draw the same picture,
-which is checked. Then all ways take turns, on one thread each; told are the medians, and the median of the ratios of
-the turns. Cold starts are processes of their own, from the shell to the file, alone and with one core kept busy.
+state as our mean prediction. Both walk Euler's steps from the same noise, guided in every step, so both draw the
+same picture, which is checked. Then all ways take turns, on one thread each; told are the medians, and the median of
+the ratios of the turns. Cold starts are processes of their own, from the shell to the file, alone and with one core
+kept busy.
 """
 
 import argparse
@@ -36,7 +37,7 @@ PROMPT, STYLE, SEED = "a red fox", "flat", 7
 
 
 def pipeline(ours: Any, steps: int, guidance: float) -> Callable[[], np.ndarray]:
-    """One guided picture by diffusers alone, but for the words, the sketch and the noise, which are ours."""
+    """One guided picture by diffusers alone, but for the words, their mean and the noise, which are ours."""
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
 
     unet = UNet2DConditionModel.from_pretrained(ours.folder / "unet").eval()
@@ -103,19 +104,19 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     ours = {runtime: inkwash.load(options.model, runtime=runtime, threads=1) for runtime in ("torch", "onnx")}
-    info = ours["torch"].info
-    theirs = pipeline(ours["torch"], options.steps, info.guidance)
+    config = ours["torch"].config
+    theirs = pipeline(ours["torch"], options.steps, config.guidance)
     if options.cold:
         theirs()
         return
 
     everywhere = {runtime: inkwash.load(options.model, runtime=runtime, threads=1) for runtime in ours}
     for model in everywhere.values():
-        model.info = replace(info, guidance_above=0.0)  # guided in every step
+        model.config = replace(config, guidance_interval=(0.0, 1.0))  # guided in every step
 
     def euler(runtime: str) -> np.ndarray:
         model = everywhere[runtime]
-        return model.sample([PROMPT], [STYLE], [SEED], sampler="euler", steps=options.steps)[0]
+        return model.sample([PROMPT], [STYLE], [SEED], sampler="euler", steps=options.steps)[0, ..., :3]
 
     same = {"inkwash, torch": lambda: euler("torch"), "inkwash, ONNX": lambda: euler("onnx"), "diffusers": theirs}
     pictures = {name: way().astype(int) for name, way in same.items()}
@@ -168,8 +169,8 @@ def main() -> None:
     report = {
         "prompt": PROMPT,
         "threads": 1,
-        "same steps": f"Euler, {options.steps} steps, guidance {info.guidance} in each",
-        "usual": f"{info.sampler}, {info.steps} steps, guidance {info.guidance} above t = {info.guidance_above}",
+        "same steps": f"Euler, {options.steps} steps, guidance {config.guidance} in each",
+        "usual": f"{config.sampler}, {config.steps} steps, guidance {config.guidance} in {config.guidance_interval}",
         "largest difference to diffusers, grey levels": {
             name: int(np.abs(p - pictures["diffusers"]).max()) for name, p in pictures.items()
         },

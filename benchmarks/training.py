@@ -238,7 +238,7 @@ def our_trainer(
 
         def batch(k: int) -> Tensor:
             clock()
-            return pixels.encode(pictures[order(k)], patch)
+            return torch.from_numpy(pixels.encode(pictures[order(k)], patch))
 
         with tempfile.TemporaryDirectory() as folder:
             fit(network, loss, batch, folder, Settings(steps=STEPS + 2, batch_size=BATCH, **options))
@@ -377,7 +377,7 @@ def quality(folder: Path, work: Path, rate: float) -> dict[str, Any]:
             diffusion.sample(denoise, shape, diffusion.dpmpp_2m, way.grid, range(i, i + 64), device="cpu")
             for i in range(0, SAMPLES, 64)
         ]
-        return pixels.decode(torch.cat(states), way.patch)
+        return pixels.decode(torch.cat(states).numpy(), way.patch)
 
     def advance(name: str, steps: int) -> dict[str, Any]:
         """Train an arm up to `steps`, or go on with it, and say how good it then is."""
@@ -389,7 +389,7 @@ def quality(folder: Path, work: Path, rate: float) -> dict[str, Any]:
         fit(
             network,
             way.loss(network),
-            lambda k: pixels.encode(train[order(k)], way.patch),
+            lambda k: torch.from_numpy(pixels.encode(train[order(k)], way.patch)),
             work / name.replace(", ", "-").replace(" ", "-"),
             replace(settings, steps=steps),
         )

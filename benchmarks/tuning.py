@@ -164,7 +164,7 @@ def emoji_tasks(data: Path, pictures: int) -> tuple[Task, Task, diffusion.Grid]:
     emoji = emoji_data.load(data)
     rows = np.random.default_rng(0).permutation(np.flatnonzero(emoji.split == "validation"))
     both = [
-        model.task(emoji.name[some].tolist(), emoji.style[some].tolist(), range(first, first + len(some)))
+        model.problem_of(emoji.name[some].tolist(), emoji.style[some].tolist(), range(first, first + len(some)))
         for some, first in ((rows[:pictures], 0), (rows[pictures : pictures + pictures // 2], 10_000))
     ]
     return *both, diffusion.uniform(model.denoiser.process, FINE)

@@ -62,7 +62,7 @@ def writer(shared):
 
 @pytest.fixture(scope="session")
 def read(shared):
-    """Makes writers of the toy language with a reader."""
+    """Makes writers of the toy language with a classifier."""
     from tests.systems.language import toy
 
     return cache(partial(toy.read, shared))

@@ -1,14 +1,16 @@
 """Small models with random weights."""
 
+from typing import Any
+
 import torch
 
 from inkwash.codecs.text import TextCodec
 from inkwash.networks.autoencoder import Autoencoder
 from inkwash.networks.unet import UNet
-from inkwash.systems.pictures.model import Pictures
+from inkwash.systems.pictures.model import Config
 from inkwash.systems.pictures.networks import MeanPredictor
-from inkwash.systems.pictures.pipeline import TEXT_ENCODER, Config
-from inkwash.systems.pictures.upsampler import Upsampler, on_torch
+from inkwash.systems.pictures.pipeline import Pipeline
+from inkwash.weights.shipped import TEXT_ENCODER
 
 
 def tiny_autoencoder() -> Autoencoder:
@@ -20,16 +22,16 @@ def tiny_autoencoder() -> Autoencoder:
     return random(vae)
 
 
-def tiny(latent: bool = False, sketch: bool = False, **changes) -> Pictures:
-    """A small model of 16 x 16 pictures with random weights, the last layer included; if asked for, of latents or
-    with a sketch."""
+def tiny(latent: bool = False, mean: bool = False, upsampler: bool = False, **changes) -> Pipeline:
+    """A small model of 16 x 16 pictures with random weights, the last layer included; if asked for, of latents, with
+    a mean predictor, or with an upsampler."""
     torch.manual_seed(0)
-    info = Config(**{"size": 16, "patch": 4, "styles": ["flat", "noto"], "steps": 3, **changes})
-    vae = tiny_autoencoder() if latent else None
-    channels = 6 if latent else 48
+    config = Config(**{"size": 16, "patch": 4, "styles": ["flat", "noto"], "steps": 3, **changes})
+    components: dict[str, Any] = {"vae": tiny_autoencoder()} if latent else {}
+    channels, label = 6 if latent else 48, 384 + len(config.styles)
     unet = UNet(
         sample_size=4,
-        in_channels=channels * (1 + sketch),
+        in_channels=channels * (1 + mean),
         out_channels=channels,
         block_out_channels=(8, 16),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -39,32 +41,33 @@ def tiny(latent: bool = False, sketch: bool = False, **changes) -> Pictures:
         norm_num_groups=4,
         cross_attention_dim=384,
         class_embed_type="projection",
-        projection_class_embeddings_input_dim=384 + len(info.styles),
+        projection_class_embeddings_input_dim=label,
     )
-    drawn = random(MeanPredictor(384 + len(info.styles), channels, 4, hidden=32)) if sketch else None
-    return Pictures(random(unet), info, TextCodec.load(TEXT_ENCODER), vae=vae, sketch=drawn)
+    if mean:
+        components["mean_predictor"] = random(MeanPredictor(label, channels, 4, hidden=32))
+    components |= {"unet": random(unet), "text_encoder": TextCodec.load(TEXT_ENCODER)}
+    if upsampler:
+        components["upsampler"] = tiny_upsampler()
+    return Pipeline(config, components)
 
 
-def tiny_upsampler() -> Upsampler:
-    return on_torch(
-        random(
-            UNet(
-                in_channels=68,
-                out_channels=64,
-                block_out_channels=(8, 8),
-                down_block_types=("DownBlock2D", "DownBlock2D"),
-                up_block_types=("UpBlock2D", "UpBlock2D"),
-                mid_block_type="UNetMidBlock2D",
-                layers_per_block=1,
-                norm_num_groups=4,
-                cross_attention_dim=None,
-                class_embed_type="timestep",
-            )
-        )
+def tiny_upsampler() -> UNet:
+    unet = UNet(
+        in_channels=68,
+        out_channels=64,
+        block_out_channels=(8, 8),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        mid_block_type="UNetMidBlock2D",
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=None,
+        class_embed_type="timestep",
     )
+    return random(unet)
 
 
-def random(network: torch.nn.Module) -> torch.nn.Module:
+def random(network: torch.nn.Module) -> Any:
     """With random matrices, the last layer included."""
     for parameter in network.parameters():
         if parameter.ndim > 1:

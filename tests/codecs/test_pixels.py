@@ -20,11 +20,13 @@ def test_black_is_minus_one_and_a_patch_is_one_place():
     pictures[0, 2, 3] = 255
     state = pixels.encode(pictures, 2)
     assert state.min() == -1 and state.max() == 1
-    assert torch.nonzero((state == 1).any(1))[:, 1:].tolist() == [[1, 1]]
+    assert np.argwhere((state == 1).any(1))[:, 1:].tolist() == [[1, 1]]
 
 
 def test_values_out_of_range_are_clipped():
-    assert pixels.decode(torch.tensor([-3.0, 3.0, 0.0]).reshape(1, 3, 1, 1), 1).tolist() == [[[[0, 255, 128]]]]
+    assert pixels.decode(np.array([-3.0, 3.0, 0.0], np.float32).reshape(1, 3, 1, 1), 1).tolist() == [
+        [[[0, 255, 128]]]
+    ]
 
 
 def test_on_white():
@@ -39,3 +41,10 @@ def test_on_white_agrees_with_pillow():
     expected = np.asarray(Image.alpha_composite(white, Image.fromarray(art[0])).convert("RGB")).astype(int)
     assert np.abs(pixels.on_white(art)[0] - expected).max() <= 1
     np.testing.assert_array_equal(pixels.on_white(art[..., :3]), art[..., :3])
+
+
+def test_shuffled_and_unshuffled_are_those_of_torch():
+    state = torch.randn(2, 64, 3, 5)
+    expected = torch.nn.functional.pixel_shuffle(state, 4).numpy()
+    np.testing.assert_array_equal(pixels.shuffled(state.numpy(), 4), expected)
+    np.testing.assert_array_equal(pixels.unshuffled(expected, 4), state.numpy())

@@ -24,12 +24,12 @@ def test_a_recipe_and_the_label_for_generated_media_come_back(tmp_path):
 def test_files_without_a_recipe(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
     (tmp_path / "text.png").write_text("hello")
-    write_png(Image.new("RGB", (4, 4)), tmp_path / "sheet.png", [{"seed": 1}, {"seed": 2}])
+    write_png(Image.new("RGB", (4, 4)), tmp_path / "grid.png", [{"seed": 1}, {"seed": 2}])
     for name, words in (
         ("plain", "no recipe"),
         ("text", "not a picture"),
         ("none", "no such file"),
-        ("sheet", "a sheet"),
+        ("grid", "a grid"),
     ):
         with pytest.raises(UserError, match=words):
             read_recipe(tmp_path / f"{name}.png")

@@ -31,15 +31,15 @@ def codec() -> TextCodec:
 
 
 def likeness(codec: TextCodec, one: str, two: str) -> float:
-    a, b = codec.encode([one, two])["pooled"]
+    a, b = codec.encode([one, two], torch.from_numpy)["pooled"]
     return float(F.cosine_similarity(a, b, dim=0))
 
 
 def test_a_text_encodes_alone_as_it_does_in_a_batch(codec: TextCodec) -> None:
-    batch = codec.encode(TEXTS)
+    batch = codec.encode(TEXTS, torch.from_numpy)
     assert batch["context_mask"].shape == batch["context"].shape[:2] == (len(TEXTS), 32)
     for i, text in enumerate(TEXTS):
-        alone = codec.encode([text])
+        alone = codec.encode([text], torch.from_numpy)
         length = int(batch["context_mask"][i].sum())
         assert alone["context_mask"].tolist() == [[True] * length]
         torch.testing.assert_close(alone["context"][0], batch["context"][i, :length], atol=1e-5, rtol=1e-5)
@@ -64,7 +64,7 @@ def test_synonyms_lie_closer_than_unrelated_words(codec: TextCodec, one: str, ne
 
 
 def test_the_empty_text_is_a_state_like_any_other(codec: TextCodec) -> None:
-    out = codec.encode([""])
+    out = codec.encode([""], torch.from_numpy)
     assert out["context_mask"].tolist() == [[True, True]]  # [CLS][SEP]
     assert out["context"].isfinite().all()
     assert out["pooled"].square().mean() == pytest.approx(1.0, abs=1e-5)
@@ -72,14 +72,16 @@ def test_the_empty_text_is_a_state_like_any_other(codec: TextCodec) -> None:
 
 def test_a_text_too_long_is_its_beginning(codec: TextCodec) -> None:
     beginning = "fox " * 30  # 30 pieces and both end marks
-    long, short = (codec.encode([text]) for text in (beginning + "whale " * 1000, beginning))
+    long, short = (codec.encode([text], torch.from_numpy) for text in (beginning + "whale " * 1000, beginning))
     assert long["context"].shape[1] == 32
     for key in short:
         torch.testing.assert_close(long[key], short[key])
 
 
 def test_states_have_unit_scale(codec: TextCodec) -> None:
-    out = codec.encode(["a happy dog", "two green apples on a table", "birthday cake", "robot, pixel style"])
+    out = codec.encode(
+        ["a happy dog", "two green apples on a table", "birthday cake", "robot, pixel style"], torch.from_numpy
+    )
     assert 0.8 < out["context"][out["context_mask"]].square().mean() < 1.2
     assert all(value.dtype == torch.float32 for value in (out["context"], out["pooled"]))
 
@@ -130,7 +132,7 @@ def test_the_tokenizer_agrees_with_the_teachers_within_its_vocabulary(codec: Tex
 
 def test_what_is_saved_is_loaded_to_the_same_bits(codec: TextCodec, tmp_path: Path) -> None:
     codec.save(tmp_path)
-    again, before = (c.encode(TEXTS) for c in (TextCodec.load(tmp_path), codec))
+    again, before = (c.encode(TEXTS, torch.from_numpy) for c in (TextCodec.load(tmp_path), codec))
     assert all(torch.equal(again[key], before[key]) for key in before)
     (tmp_path / "tokenizer.json").unlink()
     with pytest.raises(UserError, match=r"tokenizer\.json is missing"):
@@ -140,4 +142,4 @@ def test_what_is_saved_is_loaded_to_the_same_bits(codec: TextCodec, tmp_path: Pa
 @pytest.mark.parametrize("texts", ["a fox", [], [None]])
 def test_what_is_not_a_list_of_texts_is_refused(codec: TextCodec, texts: object) -> None:
     with pytest.raises(UserError, match="list of at least one string"):
-        codec.encode(texts)  # type: ignore[arg-type]
+        codec.encode(texts, torch.from_numpy)  # type: ignore[arg-type]

@@ -375,3 +375,37 @@ def test_a_broken_file_is_an_error_of_one_line_with_its_name(name, tmp_path):
     message = str(caught.value)
     assert "\n" not in message
     assert str(tmp_path / ("config.json" if "config" in name else "diffusion_pytorch_model")) in message
+
+
+@torch.no_grad()
+def test_the_state_stands_before_the_other_picture_whose_precision_does_not_matter():
+    unet, given = filled(**CONFIGS["class"]), inputs("class", 8, 8)  # of nine channels, as one that paints in
+    x, concat = given.pop("x").split([4, 5], dim=1)
+    concat = concat.half()
+    expected = unet(torch.cat([x, concat.float()], dim=1), **given)
+    assert torch.equal(unet(x, given.pop("time"), concat=concat, **given), expected)
+
+
+@torch.no_grad()
+def test_the_noise_level_is_heard_as_the_time_of_the_other_picture():
+    unet, given = filled(**CONFIGS["timestep label"]), inputs("timestep label", 8, 8)
+    x, concat = given.pop("x").split([3, 1], dim=1)
+    expected = unet(torch.cat([x, concat], dim=1), **given)
+    label = given.pop("label")  # 10 and 600, on the scale of time
+    assert torch.equal(unet(x, concat=concat, label=label, **given), expected)
+    found = unet(x, concat=concat, noise_level=label / 1000, **given)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="label"):  # it cannot hear both
+        unet(x, concat=concat, noise_level=label / 1000, label=label, **given)
+
+
+@torch.no_grad()
+def test_a_picture_whose_kernel_is_zero_is_not_seen():
+    seen, given = filled(**CONFIGS["lowest"] | {"in_channels": 7}), inputs("lowest", 8, 8)
+    seen.conv_in.weight[:, 4:] = 0
+    blind = filled(**CONFIGS["lowest"])
+    blind.load_state_dict(seen.state_dict() | {"conv_in.weight": seen.conv_in.weight[:, :4]})
+    found = seen(concat=torch.randn(2, 3, 8, 8), **given)
+    torch.testing.assert_close(found, blind(**given), rtol=0, atol=1e-5)
+    seen.conv_in.weight[:, 4:] = 1
+    assert (seen(concat=torch.randn(2, 3, 8, 8), **given) - found).abs().max() > 0.1

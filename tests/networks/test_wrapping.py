@@ -13,10 +13,14 @@ from torch import Tensor, nn
 
 from inkwash import networks, systems
 from inkwash.networks.autoencoder import Autoencoder
-from inkwash.networks.concat import ConcatUNet
 from inkwash.networks.text import TextEncoder
 from inkwash.networks.unet import UNet
-from inkwash.systems.language.networks import MaskedDenoiser, NextWord, Reader, VectorDenoiser
+from inkwash.systems.language.networks import (
+    AutoregressiveModel,
+    ClassifierNetwork,
+    ContinuousDenoiser,
+    MaskedDenoiser,
+)
 from inkwash.systems.pictures.efficientnet import EfficientNetLite0
 from inkwash.systems.pictures.networks import MeanPredictor
 from inkwash.systems.pictures.train_autoencoder import Discriminator
@@ -34,16 +38,16 @@ def noise(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(3))
 
 
-def read(net: Reader) -> list[Tensor]:
+def read(net: ClassifierNetwork) -> list[Tensor]:
     states = net.states(noise(2, 6, 8), TIME)
     return [*net.field_scores(states), net.tag_scores(states), net.label_scores(states)]
 
 
 def recurrent(net: TimeGrad) -> Tensor:
-    return net(noise(2, 5), TIME / 1000, net.read(noise(2, 9, 4))[0][:, -1])
+    return net(noise(2, 5), TIME / 1000, net.encode(noise(2, 9, 4))[0][:, -1])
 
 
-def vectors(net: VectorDenoiser) -> Tensor:
+def vectors(net: ContinuousDenoiser) -> Tensor:
     if not net.config["improved"]:
         return net.rounded(net(noise(2, 6, 8), TIME, **SOURCE))
     known = torch.where(WORDS > 7, WORDS, -1)
@@ -67,9 +71,11 @@ NETWORKS = (
         for dims in (1, 3)
     }
     | {
-        "ConcatUNet": (
-            lambda: ConcatUNet(UNet(**CONCAT)),
-            lambda net: net(noise(2, 4, 8, 8), TIME, noise(2, 3, 8, 8), TIME / 1000, context=noise(2, 6, 12)),
+        "U-Net beside another picture": (
+            lambda: UNet(**CONCAT),
+            lambda net: net(
+                noise(2, 4, 8, 8), TIME, noise(2, 6, 12), concat=noise(2, 3, 8, 8), noise_level=TIME / 1000
+            ),
         ),
         "autoencoder": (
             lambda: Autoencoder(block_out_channels=(8, 16), norm_num_groups=4),
@@ -88,11 +94,11 @@ NETWORKS = (
         ),
         "TimeGrad, dilated": (lambda: TimeGrad(5, 4), recurrent),
         "TimeGrad, dense": (lambda: TimeGrad(5, 4, noise="dense"), recurrent),
-        "vectors of words": (lambda: VectorDenoiser(**SMALL), vectors),
-        "vectors of words, free": (lambda: VectorDenoiser(improved=False, **SMALL), vectors),
+        "vectors of words": (lambda: ContinuousDenoiser(**SMALL), vectors),
+        "vectors of words, free": (lambda: ContinuousDenoiser(improved=False, **SMALL), vectors),
         "masked words": (lambda: MaskedDenoiser(**SMALL), lambda net: net(WORDS, TIME, **SOURCE)),
-        "next word": (lambda: NextWord(**SMALL), lambda net: net(WORDS, **SOURCE)),
-        "reader": (lambda: Reader(**READER), read),
+        "next word": (lambda: AutoregressiveModel(**SMALL), lambda net: net(WORDS, **SOURCE)),
+        "classifier": (lambda: ClassifierNetwork(**READER), read),
     }
 )
 

@@ -118,7 +118,7 @@ class Quick:
 class Grey:
     """Draws a grey square whose shade is the seed."""
 
-    def unheard(self, prompt):
+    def prompt_warning(self, prompt):
         return None
 
     def generate(self, prompt, *, seed, size, progress, preview, previews, **options):

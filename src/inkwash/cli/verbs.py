@@ -21,7 +21,21 @@ from inkwash.cli.context import Local, keep, line, moved, unused, writable
 from inkwash.cli.record import Record
 from inkwash.errors import UserError, unknown
 from inkwash.systems import available, system_of, systems
-from inkwash.systems.base import File, Note, Option, Request, Result, System, Verb, narrow, options, resolve
+from inkwash.systems.base import (
+    File,
+    Note,
+    Option,
+    Plan,
+    Request,
+    Result,
+    System,
+    Verb,
+    add_up,
+    narrow,
+    options,
+    plan,
+    resolve,
+)
 from inkwash.weights.shipped import locate
 
 COMMON = {  # what every verb has; a request's own fields come before
@@ -32,7 +46,9 @@ COMMON = {  # what every verb has; a request's own fields come before
     "threads": (int | None, typer.Option(min=1, help="Threads to compute with; one if left out.")),
     "as_json": (bool, typer.Option("--json", help="A line of JSON for each result.")),
     "timings": (bool, typer.Option("--timings", help="Print where the time went.")),
+    "only_plan": (bool, typer.Option("--plan", help="Say what it will take, and do nothing.")),
 }
+LONG = 10.0  # seconds from which on a command says before how long it will take
 TAKEN = Verb._field_defaults["takes"]  # what a verb may not have
 BATCH = (Path | None, typer.Option("--csv", help="A table of requests, one a line, under a line of option names."))
 
@@ -66,6 +82,8 @@ def command(system: System, verb: Verb) -> Callable[..., None]:
     parameters = [parameter(option) for option in fields.values()]
     more = {key: common for key, common in COMMON.items() if key not in TAKEN or key in verb.takes}
     more |= {} if verb.lasting else {"table": BATCH}
+    if not verb.plan:
+        del more["only_plan"]
     parameters += [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, note],
                           default=False if kind is bool else None)
@@ -94,7 +112,7 @@ def parameter(option: Option) -> inspect.Parameter:
 
 def perform(
     system: System, verb: Verb, given: dict[str, Any], table: Path | None, *, out: Path | None,
-    as_json: bool, timings: bool, **machine: Any,
+    as_json: bool, timings: bool, only_plan: bool | None, **machine: Any,
 ) -> None:  # fmt: skip
     """Runs the verb: for what was typed, or for the rows of a table. What is wrong is said before anything heavy."""
     clock = Clock()
@@ -103,7 +121,10 @@ def perform(
     with TemporaryDirectory(prefix="inkwash-") as scratch:
         context = Local(Path(scratch), **machine)
         try:
-            if table is not None:
+            if only_plan:
+                asked_for = [given] if table is None else list(listed(verb, table, given))
+                print(add_up(planned(system, verb, values, out, context) for values in asked_for).text)
+            elif table is not None:
                 rows(system, verb, table, given, out, context, as_json)
                 clock.stage("run")
             else:
@@ -112,6 +133,27 @@ def perform(
             context.close()
     if timings:
         clock.show()
+
+
+def listed(verb: Verb, table: Path, given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What is asked in the rows of a table, of those that can be read."""
+    for _, values in read_rows(verb, table, given):
+        if isinstance(values, UserError):
+            raise values
+        yield given | {name: value for name, value in values.items() if name != "name"}
+
+
+def planned(system: System, verb: Verb, given: dict[str, Any], out: Path | None, context: Local) -> Plan:
+    """What these values will take."""
+    request = asked(verb, given, context)
+    narrowed(system, verb, request)
+    return plan_of(verb, request, out or default_out(verb, request), context)
+
+
+def plan_of(verb: Verb, request: Request, out: Path, context: Local) -> Plan:
+    model = getattr(request, "model", None)
+    folder = locate(model) if model is not None else out if verb.lasting else None
+    return plan(verb, request, folder, context.device, context.threads)
 
 
 def one(
@@ -125,10 +167,13 @@ def one(
         if single and getattr(request, "n", 1) != 1 and ".txt" not in verb.endings:  # texts are lines of one file
             raise UserError(f"--out {out} is one file, but several results are asked for: give a folder")
         if single and getattr(request, "to", None) is not None:
-            raise UserError(f"--out {out}: a film is a .gif and a sheet of its pictures: give a folder")
+            raise UserError(f"--out {out}: a film is a .gif and a grid of its pictures: give a folder")
         if single and out.exists():
             raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
         narrowed(system, verb, request)
+        expected = plan_of(verb, request, out, context)
+        if (expected.seconds or 0) > LONG:
+            context.expected = expected.text
         clock.stage("import")
         with ready(out.parent if single else out):
             if verb.lasting:

@@ -6,16 +6,15 @@ it is, and its transparent form is at hand.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from inkwash.codecs.pixels import on_white, shuffled, unshuffled
+from inkwash.codecs.pixels import on_white, scaled, shuffled, to_pictures, unshuffled
+from inkwash.diffusion.arrays import Array, cast, namespace, no_grad, numpy
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from inkwash.networks.autoencoder import Autoencoder
+AT_ONCE = 16  # pictures that an autoencoder is given together
 
 
 def to_array(pictures: np.ndarray, channels: int = 4) -> np.ndarray:
@@ -25,16 +24,6 @@ def to_array(pictures: np.ndarray, channels: int = 4) -> np.ndarray:
     """
     alpha = pictures[..., 3:] if pictures.shape[-1] == 4 else np.full((*pictures.shape[:3], 1), 255, np.uint8)
     return scaled(np.concatenate([on_white(pictures), alpha], axis=-1)[..., :channels])
-
-
-def scaled(pictures: np.ndarray) -> np.ndarray:
-    """uint8 (N, H, W, C) -> float32 (N, C, H, W) in [-1, 1]."""
-    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32) / np.float32(127.5) - 1
-
-
-def to_pictures(x: np.ndarray) -> np.ndarray:
-    """The inverse of `scaled`, clipped and rounded."""
-    return ((x.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def patch(channels: int) -> int:
@@ -57,26 +46,31 @@ def from_output(x: np.ndarray) -> np.ndarray:
     return to_pictures(shuffled(x, patch(x.shape[1])))
 
 
-def encode(autoencoder: Autoencoder, pictures: np.ndarray) -> Tensor:
-    """uint8 (N, H, W, 3 or 4) -> the mean latent in the units of the state, (N, latent_channels, h, w)."""
-    import torch
+def state_shape(config: Mapping[str, Any], size: int) -> tuple[int, int, int]:
+    """Channels, rows and columns of the latent of a picture of this size, under an autoencoder of this config."""
+    side = size // (2 ** (len(config["block_out_channels"]) - 1) * patch(config["in_channels"]))
+    return config["latent_channels"], side, side
 
-    config, device = autoencoder.config, next(autoencoder.parameters()).device
+
+def encode(autoencoder: Any, pictures: np.ndarray, array: Callable[[np.ndarray], Array]) -> Array:
+    """uint8 (N, H, W, 3 or 4) -> the mean latent in the units of the state, (N, latent_channels, h, w).
+
+    array: makes arrays of the kind that the autoencoder takes, and where it lies.
+    """
     means = []
-    with torch.no_grad():
-        for i in range(0, len(pictures), 16):
-            x = torch.from_numpy(to_input(pictures[i : i + 16], config["in_channels"])).to(device)
+    for i in range(0, len(pictures), AT_ONCE):
+        x = array(to_input(pictures[i : i + AT_ONCE], autoencoder.config["in_channels"]))
+        with no_grad(x):
             means.append(autoencoder.encode(x)[0])
-    return config["scaling_factor"] * torch.cat(means)
+    return autoencoder.config["scaling_factor"] * namespace(means[0]).concatenate(means)
 
 
-def decode(autoencoder: Autoencoder, state: Tensor) -> np.ndarray:
+def decode(autoencoder: Any, state: Array) -> np.ndarray:
     """State -> uint8 (N, H, W, 3 or 4): colours on white, and the opacity if the autoencoder knows of one."""
-    import torch
-
-    with torch.no_grad():
-        parts = [autoencoder.decode(part) for part in (state / autoencoder.config["scaling_factor"]).split(16)]
-    return from_output(torch.cat(parts).float().numpy(force=True))
+    z = state / autoencoder.config["scaling_factor"]
+    with no_grad(z):
+        parts = [autoencoder.decode(z[i : i + AT_ONCE]) for i in range(0, len(z), AT_ONCE)]
+    return from_output(np.concatenate([numpy(cast(part, namespace(part).float32)) for part in parts]))
 
 
 def cut_out(decoded: np.ndarray) -> np.ndarray:

@@ -1,13 +1,6 @@
-"""Pictures <-> states: every patch of pixels becomes the channels of one place."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+"""Pictures <-> arrays in [-1, 1]; pictures <-> states, where every patch of pixels is the channels of one place."""
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def on_white(pictures: np.ndarray) -> np.ndarray:
@@ -21,16 +14,27 @@ def on_white(pictures: np.ndarray) -> np.ndarray:
     return result
 
 
-def encode(pictures: np.ndarray, patch: int) -> Tensor:
+def scaled(pictures: np.ndarray) -> np.ndarray:
+    """uint8 (N, H, W, C) -> float32 (N, C, H, W) in [-1, 1]."""
+    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32) / np.float32(127.5) - 1
+
+
+def to_pictures(x: np.ndarray) -> np.ndarray:
+    """The inverse of `scaled`, clipped and rounded."""
+    return ((x.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def encode(pictures: np.ndarray, patch: int) -> np.ndarray:
     """uint8 (N, H, W, 3) -> float32 (N, 3 patch^2, H / patch, W / patch) in [-1, 1].
 
     A permutation of the pixels, so diffusion of the state is diffusion of the picture.
     """
-    import torch
-    from torch.nn.functional import pixel_unshuffle
+    return unshuffled(scaled(pictures), patch)
 
-    x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return pixel_unshuffle(x, patch)
+
+def decode(state: np.ndarray, patch: int) -> np.ndarray:
+    """The inverse of `encode`, clipped and rounded to uint8 (N, H, W, 3)."""
+    return to_pictures(shuffled(state, patch))
 
 
 def unshuffled(x: np.ndarray, patch: int) -> np.ndarray:
@@ -45,12 +49,3 @@ def shuffled(state: np.ndarray, patch: int) -> np.ndarray:
     n, c, h, w = state.shape
     pixels = state.reshape(n, c // patch**2, patch, patch, h, w).transpose(0, 1, 4, 2, 5, 3)
     return np.ascontiguousarray(pixels).reshape(n, c // patch**2, patch * h, patch * w)
-
-
-def decode(state: Tensor, patch: int) -> np.ndarray:
-    """The inverse of `encode`, clipped and rounded to uint8 (N, H, W, 3)."""
-    import torch
-    from torch.nn.functional import pixel_shuffle
-
-    x = pixel_shuffle(state, patch).clamp(-1, 1)
-    return ((x + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

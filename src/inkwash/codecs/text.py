@@ -1,15 +1,17 @@
-"""Texts -> the states that a picture network listens to."""
+"""Texts -> the states that a picture network listens to, whatever computes the encoder."""
+
+from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import torch
+import numpy as np
 from tokenizers import Tokenizer
-from torch import Tensor
 
-from inkwash.codecs.tokens import fitted, load_tokenizer, tokenise
+from inkwash.diffusion.arrays import Array, no_grad
 from inkwash.errors import UserError
-from inkwash.networks.text import TextEncoder
 from inkwash.weights.files import atomic, load_into, write
 
 
@@ -17,16 +19,20 @@ class TextCodec:
     """A tokenizer and a text encoder: English or Chinese texts of any length -> states of unit scale.
 
     Lower-cased, cut into word pieces, shortened to the encoder's length (32 with both end marks).
+
+    network   (ids, mask) -> states and pooled states, as `networks.text.TextEncoder`; its `config` has the length
     """
 
-    def __init__(self, tokenizer: Tokenizer, network: TextEncoder) -> None:
-        self.tokenizer = tokenizer
-        self.network = network.eval()
-        fitted(tokenizer, network.config["length"])
+    def __init__(self, tokenizer: Tokenizer, network: Any) -> None:
+        self.tokenizer, self.network = tokenizer, network
+        tokenizer.enable_truncation(network.config["length"])
+        tokenizer.enable_padding(pad_id=tokenizer.token_to_id("[PAD]"), pad_token="[PAD]")
 
     @classmethod
-    def load(cls, folder: str | Path) -> "TextCodec":
-        """From config.json, tokenizer.json and model.safetensors. Raises UserError if one is missing or broken."""
+    def load(cls, folder: str | Path) -> TextCodec:
+        """By torch, from config.json, tokenizer.json and model.safetensors. UserError if one is missing or broken."""
+        from inkwash.networks.text import TextEncoder
+
         folder = Path(folder)
         for name in ("config.json", "tokenizer.json", "model.safetensors"):
             if not (folder / name).is_file():
@@ -37,30 +43,48 @@ class TextCodec:
             raise UserError(f"the text encoder in '{folder}' is broken ({error}): save it again") from None
         tokenizer = load_tokenizer(folder / "tokenizer.json")
         load_into(network, folder / "model.safetensors")  # float16 becomes float32 here
-        return cls(tokenizer, network)
+        return cls(tokenizer, network.eval())
 
     def save(self, folder: str | Path) -> None:
         """Write the same three files, the weights in float16."""
         folder = Path(folder)
         with atomic(folder / "config.json") as path:
-            path.write_text(json.dumps(self.network.config, indent=2) + "\n")
+            path.write_text(json.dumps(self.config, indent=2) + "\n")
         with atomic(folder / "tokenizer.json") as path:
             self.tokenizer.save(str(path), pretty=False)
         write(folder / "model.safetensors", self.network.state_dict(), {"format": "pt"})
 
-    def tokenise(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Piece numbers (B, L) and their mask (B, L), L the longest text's; on the network's device."""
-        device = self.network.positions.device
-        ids, mask = tokenise(self.tokenizer, texts)
-        return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+    @property
+    def config(self) -> dict[str, Any]:
+        """Of the encoder."""
+        config: dict[str, Any] = self.network.config
+        return config
 
-    @torch.no_grad()
-    def encode(self, texts: list[str]) -> dict[str, Tensor]:
+    def tokenize(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Piece numbers (B, L) int64 and their mask (B, L) bool, L the longest text's.
+
+        Raises UserError for no texts or a text not a string.
+        """
+        if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
+            raise UserError(f"texts to encode must be a list of at least one string, not {texts!r:.60}")
+        rows = self.tokenizer.encode_batch(texts)
+        return np.array([row.ids for row in rows]), np.array([row.attention_mask for row in rows], bool)
+
+    def encode(self, texts: list[str], array: Callable[[np.ndarray], Array]) -> dict[str, Array]:
         """B texts -> context (B, L, 384), context_mask (B, L) with True for real pieces, pooled (B, 384).
 
         Mean square about 1 per dimension; beyond the mask the context is 0. "" is [CLS][SEP]: a state
-        like any other, fit to stand for "no text". Raises UserError for no texts or a text not a string.
+        like any other, fit to stand for "no text". array: makes arrays of the network's kind.
         """
-        ids, mask = self.tokenise(texts)
-        states, pooled = self.network(ids, mask)
+        ids, mask = map(array, self.tokenize(texts))
+        with no_grad(ids):
+            states, pooled = self.network(ids, mask)
         return {"context": states * mask[..., None], "context_mask": mask, "pooled": pooled}
+
+
+def load_tokenizer(file: Path) -> Tokenizer:
+    """Raises UserError for a file that is no tokenizer."""
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises nothing more special
+        raise UserError(f"{file}: not a tokenizer ({error}); save the text encoder again") from None

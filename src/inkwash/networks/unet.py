@@ -380,6 +380,8 @@ class UNet(nn.Module):
         label: Tensor | None = None,
         added: Tensor | None = None,
         residuals: Sequence[Tensor] | None = None,
+        concat: Tensor | None = None,
+        noise_level: Tensor | None = None,
     ) -> Tensor:
         """The prediction for x (B, C, *spatial), whatever the denoiser reads it as; of x's spatial sizes.
 
@@ -390,7 +392,17 @@ class UNet(nn.Module):
         added (B, block_out_channels[0], *spatial): features of another picture, added to those of x after conv_in
         (SegDiff, Amit et al. 2021, 2112.00390). residuals: one for each skip state, from conv_in's on down, and the
         middle's last, each of its state's shape (ControlNet, Zhang et al. 2023, 2302.05543).
+
+        concat (B, D, *spatial), in_channels = C + D: another picture, beside x place by place (SR3, Saharia et al.
+        2021, 2104.07636). noise_level (B,), 0 to 1: the time to which it is noised (noise conditioning augmentation,
+        Ho et al. 2021, 2106.15282), which class_embed_type "timestep" hears as the label 1000 noise_level.
         """
+        if concat is not None:
+            x = torch.cat([x, concat.to(x.dtype)], dim=1)
+        if noise_level is not None:
+            if label is not None:
+                raise ValueError("noise_level is this U-Net's label: it takes no other")
+            label = 1000 * noise_level
         embedding = self.embed(x, time, label)
         if self.encoder_hid_proj is not None and context is not None:
             context = self.encoder_hid_proj(context)

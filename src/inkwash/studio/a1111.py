@@ -27,7 +27,7 @@ from inkwash.studio.accounts import User
 from inkwash.studio.api import recipe_in
 from inkwash.studio.auth import CurrentUser, TheEngine
 from inkwash.studio.engine import Engine
-from inkwash.studio.engine import Progress as Live
+from inkwash.studio.engine import Progress as JobProgress
 from inkwash.studio.errors import APIError
 from inkwash.studio.errors import invalid as wrong
 from inkwash.studio.library import OPEN
@@ -47,7 +47,7 @@ from inkwash.studio.openai import (
 from inkwash.studio.store import MOST_WAITING_EACH
 from inkwash.studio.streams import check_waits, temporary_uploads, waited
 from inkwash.systems import base, systems
-from inkwash.systems.pictures.pipeline import Pipeline, read_config
+from inkwash.systems.pictures.model import read_index, weights_hash
 
 API = "a1111"
 PREVIEWS = 4  # of each picture, for current_image
@@ -327,8 +327,9 @@ def values_of(order: Generation, user: User, engine: Engine) -> dict[str, Any]:
     sampler = order.sampler_name or order.sampler_index
     checkpoint = order.override_settings.sd_model_checkpoint if order.override_settings else None
     model = re.sub(r"\s*\[\w*\]$", "", checkpoint or default_model())
-    config = read_config(engine.catalogue.folder(model, user.id))
-    return {
+    folder = engine.catalogue.folder(model, user.id)
+    narrowed = base.limits(systems()[SYSTEM].verbs[VERB], folder)
+    values = {
         "prompt": order.prompt,
         "negative": order.negative_prompt or "",
         "model": model,
@@ -338,9 +339,11 @@ def values_of(order: Generation, user: User, engine: Engine) -> dict[str, Any]:
         "sampler": SAMPLERS.get(sampler.lower(), sampler) if sampler else None,
         "steps": order.steps,
         "guidance": order.cfg_scale,
-        "size": side(order, config.size),
+        "size": side(order, narrowed["size"].default),
         "strength": order.denoising_strength if isinstance(order, Img2Img) else None,
     }
+    # clients send all that there is, whether the model knows it or not
+    return {name: value for name, value in values.items() if name not in narrowed or not narrowed[name].absent}
 
 
 def default_model() -> str:
@@ -479,7 +482,7 @@ def progress(user: CurrentUser, engine: TheEngine, skip_current_image: bool = Fa
     row = current(user, engine)
     if row is None:
         return Progress()
-    live = engine.progress.get(row.id) or Live(row.part)
+    live = engine.progress.get(row.id) or JobProgress(row.part)
     part = min(1.0, (live.place + live.done / max(1, live.total)) / row.parts)
     spent = 0.0 if row.started is None else time.time() - row.started
     ahead = engine.store.queue_position(row) if row.status == "queued" else 0
@@ -523,9 +526,7 @@ def skip(user: CurrentUser, engine: TheEngine) -> dict[str, str]:
 @lru_cache(maxsize=100)
 def fingerprint(folder: Path) -> str:
     """The model's hash, as recipes have it."""
-    model = Pipeline()  # its networks are not needed for that
-    model.folder, model.info = folder, read_config(folder)
-    return model.hash or ""
+    return weights_hash({name: component.folder for name, component in read_index(folder).items()})
 
 
 def checkpoint(name: str, folder: Path) -> Checkpoint:

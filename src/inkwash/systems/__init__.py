@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inkwash.errors import UserError, unknown
+from inkwash.extras import cure
 from inkwash.systems.base import System, resolve
 from inkwash.weights.shipped import describe, locate
 
@@ -40,10 +41,17 @@ def of_task(task: str) -> System:
     return tasks[task]
 
 
+def makes(folder: Path) -> str:
+    """What the model in this folder makes, in a few words."""
+    system = system_of(folder)
+    return str(resolve(system.makes)(describe(folder))) if system.makes else system.help
+
+
 def available(system: System) -> None:
-    """UserError, with what to install, where a module that the system needs is missing."""
-    if missing := [module for module in system.modules if not find_spec(module)]:
-        raise UserError(f"{system.name} needs {missing[0]}: pip install 'inkwash[{system.extra}]'")
+    """UserError, with what to install, where a module is missing that the whole system needs."""
+    for module, verbs in system.modules.items():
+        if not verbs and not find_spec(module):
+            raise UserError(f"{system.name} needs {module}: {cure(module)}")
 
 
 def load(
@@ -52,9 +60,10 @@ def load(
     precision: str = "float32",
     runtime: str | None = None,
     threads: int | None = None,
+    **components: Any,
 ) -> Any:
     """The model of a shipped name or a folder, as its system loads it; see `inkwash.load`."""
     folder = locate(name)
     system = system_of(folder)
     available(system)
-    return resolve(system.load)(folder, device, precision, runtime, threads)
+    return resolve(system.load)(folder, device, precision, runtime, threads, **components)

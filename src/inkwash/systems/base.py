@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import secrets
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, reduce
 from importlib import import_module
@@ -20,9 +21,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
 
 from inkwash.errors import UserError, unknown
-from inkwash.progress import Monitor, Progress
+from inkwash.progress import Monitor, Progress, duration
 from inkwash.progress import Note as Note
 from inkwash.progress import Preview as Preview
+from inkwash.version import __version__
+from inkwash.weights.shipped import describe
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,13 @@ class Request:
         return dataclasses.asdict(self)
 
     def stem(self) -> str:
-        """What its results are called, before their endings."""
+        """What its results are called, before their endings: their seed comes last, where it need not be given."""
+        seed = options(type(self)).get("seed")
+        value = getattr(self, "seed", None) if seed is not None and seed.optional else None
+        return self.called() if value is None else f"{self.called()}-{value}"
+
+    def called(self) -> str:
+        """The stem without a seed."""
         return type(self).__name__.lower()
 
     def parts(self) -> list[Request]:
@@ -170,7 +179,7 @@ class Result(NamedTuple):
 
     of      which request
     place   which of its n; None for what belongs to the whole run
-    files   by their endings ("-sheet.png"), in the context's folder; the first is the one that is shown
+    files   by their endings ("-grid.png"), in the context's folder; the first is the one that is shown
     row     a line of the run's table; `text` is what a terminal prints
     recipe  the request's fields, and what else the result depends on: `again` makes it anew
     model   a folder of a trained model
@@ -203,7 +212,7 @@ class Context(Monitor, Protocol):
 
 class Limit(NamedTuple):
     """What a model says of an option: which of the verb's values it has, what it takes if none is given; or that it
-    has none of it."""
+    has none of it, and would change nothing."""
 
     choices: tuple[Any, ...] = ()
     low: float | None = None
@@ -254,7 +263,7 @@ class System(NamedTuple):
 
     load     (folder, device, precision, runtime, threads) -> Model
     command  a word of the command line for the first verb
-    modules  what it needs beside the core; `extra` is how pip calls them
+    modules  what must be installed, and for which of its verbs; "" for all
     tasks    of its recipes
     makes    (the content of system.json) -> what a model makes, in a few words
     """
@@ -264,8 +273,7 @@ class System(NamedTuple):
     verbs: dict[str, Verb]
     load: str
     command: str = ""
-    extra: str = ""
-    modules: tuple[str, ...] = ()
+    modules: Mapping[str, str] = {}
     tasks: tuple[str, ...] = ()
     makes: str = ""
 
@@ -287,8 +295,11 @@ def resolve(name: str) -> Callable[..., Any]:
 
 
 def limits(verb: Verb, folder: Path) -> dict[str, Limit]:
-    """What the model in this folder narrows of the verb's options; loads no model."""
+    """What the model in this folder narrows of the verb's options: by its system, and by the `limits` of its own card
+    (system.json). Loads no model."""
     found = resolve(verb.limits)(folder) if verb.limits else {}
+    own: Any = describe(folder).get("limits", {})
+    found |= {name: found.get(name, Limit())._replace(**limit) for name, limit in own.items()}
     return {name: limit for name, limit in found.items() if name in options(verb.request)}
 
 
@@ -296,8 +307,8 @@ def narrow(verb: Verb, request: Request, folder: Path) -> None:
     """UserError for what this model, of all values that the verb knows, does not."""
     for name, limit in limits(verb, folder).items():
         option, value = options(type(request))[name], getattr(request, name)
-        if limit.absent and value != option.default:
-            raise UserError(f"{name}: {folder.name} knows none; leave it out")
+        if limit.absent and value not in (option.default, limit.default):
+            raise UserError(f"{name} means nothing with the model {folder.name}: leave it out")
         if limit.choices and value is not None and value not in limit.choices:
             raise unknown(name, str(value)[:60], map(str, limit.choices))
         low = option.low if limit.low is None else max(limit.low, option.low)
@@ -312,16 +323,22 @@ def plan(verb: Verb, request: Request, folder: Path | None, device: str | None, 
     return found if found.text else found._replace(text=in_words(found))
 
 
+def add_up(plans: Iterable[Plan]) -> Plan:
+    """The plan of all of them, one after the other."""
+    plans = list(plans)
+    seconds, sizes = ([one[i] for one in plans] for i in range(2))
+    if len(plans) == 1:
+        return plans[0]
+    total = Plan(None if None in seconds else sum(seconds), sum(filter(None, sizes)) or None)
+    return total._replace(text=in_words(total))
+
+
 def in_words(plan: Plan) -> str:
     """ "about 3 min, 40 MB"."""
-    seconds = plan.seconds
-    if seconds is None:
-        time = "how long it takes shows when it runs"
-    elif seconds < 90:
-        time = f"about {max(seconds, 1):.0f} s"
-    else:
-        time = f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
-    return time if plan.bytes is None else f"{time}, {plan.bytes / 1e6:.3g} MB"
+    known = plan.seconds is not None
+    time = f"about {duration(max(plan.seconds or 0, 1))}" if known else "how long it takes shows when it runs"
+    size = (plan.bytes or 0) / 1e6
+    return f"{time}, {size:.{0 if size >= 10 else 1}f} MB" if size >= 0.1 else time
 
 
 def idle(request: Request, names: Iterable[str], where: str) -> None:
@@ -330,6 +347,18 @@ def idle(request: Request, names: Iterable[str], where: str) -> None:
     for name in names:
         if getattr(request, name) != fields[name].default:
             raise UserError(f"{name} means nothing {where}: leave it out")
+
+
+def seeded(request: Any) -> Any:
+    """The request, with a seed drawn at random where none is given."""
+    return dataclasses.replace(request, seed=secrets.randbelow(2**32)) if request.seed is None else request
+
+
+def recipe(system: str, verb: str, request: Request, model: Model, context: Context) -> dict[str, Any]:
+    """What makes a result anew: what was asked for, by which verb, of which weights, and how it was computed."""
+    facts = {"system": system, "verb": verb, "hash": model.hash, "version": __version__}
+    facts |= {"device": context.device or "cpu", "precision": context.precision or "float32"}
+    return request.facts() | facts | {"runtime": context.runtime or "torch", "threads": context.threads or 1}
 
 
 def told(context: Context) -> Callable[[int, int], None]:

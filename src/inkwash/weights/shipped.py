@@ -6,6 +6,7 @@ from pathlib import Path
 from inkwash.errors import UserError, unknown
 
 HERE = Path(__file__).parent
+TEXT_ENCODER = HERE / "text-encoder"  # of all shipped models of pictures
 
 
 def shipped() -> dict[str, Path]:

@@ -6,23 +6,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkwash.errors import UserError
-from inkwash.systems.language.controls import Wish, allowed, wish
-from inkwash.systems.language.vocabulary import END, PAD, START, UNKNOWN, Words
+from inkwash.systems.language.controls import Constraints, allowed_mask_of, parse_constraints
+from inkwash.systems.language.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
 
-WORDS = Words(["the", "cat", "sits", "near", "."])
+WORDS = Vocabulary(["the", "cat", "sits", "near", "."])
 
 
 @pytest.mark.parametrize(
     ("typed", "read"),
     [
-        ({"fields": ["food=Fast food", "area = riverside"]}, Wish(fields={"food": "Fast food", "area": "riverside"})),
-        ({"tags": "det NOUN verb"}, Wish(tags=("DET", "NOUN", "VERB"), length=3)),
-        ({"spans": ["3-6:pp"]}, Wish(spans=((2, 5, "PP"),))),
-        ({"infill": "The _ isn't near."}, Wish(words=("The", None, "is", "n't", "near", "."), length=6)),
-        ({"start": "The cat", "length": 9}, Wish(words=("The", "cat"), length=9)),
+        (
+            {"fields": ["food=Fast food", "area = riverside"]},
+            Constraints(fields={"food": "Fast food", "area": "riverside"}),
+        ),
+        ({"tags": "det NOUN verb"}, Constraints(tags=("DET", "NOUN", "VERB"), length=3)),
+        ({"spans": ["3-6:pp"]}, Constraints(spans=((2, 5, "PP"),))),
+        ({"infill": "The _ isn't near."}, Constraints(words=("The", None, "is", "n't", "near", "."), length=6)),
+        ({"start": "The cat", "length": 9}, Constraints(words=("The", "cat"), length=9)),
         (
             {"tree": "(S (NP the _) (VP sits (PP near _)) .)"},
-            Wish(
+            Constraints(
                 words=("the", None, "sits", "near", None, "."),
                 length=6,
                 tree=((0, 1, "NP"), (0, 5, "S"), (2, 4, "VP"), (3, 4, "PP")),
@@ -31,7 +34,7 @@ WORDS = Words(["the", "cat", "sits", "near", "."])
     ],
 )
 def test_what_is_typed_is_read(typed, read):
-    assert wish(**typed) == read
+    assert parse_constraints(**typed) == read
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,7 @@ def test_what_is_typed_is_read(typed, read):
 )
 def test_what_cannot_be_meant_is_said_in_one_line(typed, says):
     with pytest.raises(UserError, match=says) as error:
-        wish(**typed)
+        parse_constraints(**typed)
     assert "\n" not in str(error.value)
 
 
@@ -75,7 +78,7 @@ def words_at(table, i):
 
 
 def test_the_table_of_what_may_stand_where():
-    table = allowed(Wish(words=("the", None, "sits"), length=4), WORDS, 6, None)
+    table = allowed_mask_of(Constraints(words=("the", None, "sits"), length=4), WORDS, 6, None)
     assert words_at(table, 0) == ["the"] and words_at(table, 2) == ["sits"]
     assert words_at(table, 1) == words_at(table, 3) == WORDS.words
     assert words_at(table, 4) == ["[END]"] and words_at(table, 5) == ["[PAD]"]
@@ -86,27 +89,27 @@ def test_the_lexicon_says_which_words_have_a_tag():
         "DET": np.array([0, 0, 0, 0, 1, 0, 0, 0, 0], bool),
         "NOUN": np.array([0, 0, 0, 0, 0, 1, 0, 0, 0], bool),
     }
-    table = allowed(Wish(tags=("DET", "NOUN"), length=2), WORDS, 5, lexicon)
+    table = allowed_mask_of(Constraints(tags=("DET", "NOUN"), length=2), WORDS, 5, lexicon)
     assert words_at(table, 0) == ["the"] and words_at(table, 1) == ["cat"]
     with pytest.raises(UserError, match="no word that is X"):
-        allowed(Wish(tags=("X",), length=1), WORDS, 5, {"X": np.zeros(9, bool)})
+        allowed_mask_of(Constraints(tags=("X",), length=1), WORDS, 5, {"X": np.zeros(9, bool)})
     with pytest.raises(UserError, match="'near' is no DET"):
-        allowed(Wish(tags=("DET", "NOUN"), words=("near",), length=2), WORDS, 5, lexicon)
+        allowed_mask_of(Constraints(tags=("DET", "NOUN"), words=("near",), length=2), WORDS, 5, lexicon)
 
 
 @given(st.integers(1, 6), st.integers(1, 8))
 def test_a_length_is_kept_and_a_longer_one_refused(length, most):
-    wanted = Wish(length=length)
+    wanted = Constraints(length=length)
     if length > most - 1:
         with pytest.raises(UserError, match=f"at most {most - 1}"):
-            allowed(wanted, WORDS, most, None)
+            allowed_mask_of(wanted, WORDS, most, None)
         return
-    table = allowed(wanted, WORDS, most, None)
+    table = allowed_mask_of(wanted, WORDS, most, None)
     assert not table[:length, [PAD, END, START, UNKNOWN]].any() and table[:length, 4:].all()
     assert table[length:].sum(1).tolist() == [1] * (most - length)
 
 
 def test_a_free_sentence_ends_within_the_model_s_length():
-    table = allowed(Wish(), WORDS, 5, None)
+    table = allowed_mask_of(Constraints(), WORDS, 5, None)
     assert words_at(table, 4) == ["[PAD]", "[END]"]
     assert "[END]" not in words_at(table, 0) and "[END]" in words_at(table, 1)

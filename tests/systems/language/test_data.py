@@ -5,8 +5,7 @@ import gzip
 import pytest
 
 from inkwash.errors import UserError
-from inkwash.systems.language.data import meaning, mentions, read_corpus, said
-from inkwash.systems.language.train import parts
+from inkwash.systems.language.data import linearize_mr, mentions, parse_mr, read_corpus, split_corpus
 from inkwash.systems.language.train_classifier import labels_of_fields, values
 
 
@@ -34,7 +33,11 @@ def test_fields(tmp_path):
 def test_e2e(tmp_path):
     corpus = read_corpus(written(tmp_path, "a.csv", 'mr,ref\n"name[The Mill], food[Fast food]",The Mill has it.\n'))
     assert corpus.fields == [{"name": "The Mill", "food": "Fast food"}]
-    assert corpus.sources == ["name The Mill | food Fast food"] == [said(meaning("name[The Mill], food[Fast food]"))]
+    assert (
+        corpus.sources
+        == ["name The Mill | food Fast food"]
+        == [linearize_mr(parse_mr("name[The Mill], food[Fast food]"))]
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,7 @@ def test_a_value_is_mentioned_word_by_word():
 
 def test_all_sentences_of_a_source_are_held_out_together(tmp_path):
     rows = "".join(f"source {i % 90},target {i}\n" for i in range(270))
-    taught, held = parts(read_corpus(written(tmp_path, "a.csv", "source,target\n" + rows)))
+    taught, held = split_corpus(read_corpus(written(tmp_path, "a.csv", "source,target\n" + rows)))
     assert set(held.sources) == {"source 39", "source 79"} and len(held) == 6
     assert not set(taught.sources) & set(held.sources) and len(taught) == 264
 

@@ -5,7 +5,7 @@ import torch
 
 from inkwash import diffusion
 from inkwash.systems.language import engines
-from inkwash.systems.language.networks import MaskedDenoiser, NextWord, VectorDenoiser
+from inkwash.systems.language.networks import AutoregressiveModel, ContinuousDenoiser, MaskedDenoiser
 from inkwash.systems.language.vocabulary import END, PAD
 
 SMALL = {"symbols": 11, "dim": 8, "width": 16, "layers": 1, "heads": 2, "length": 6, "source": 0}
@@ -26,7 +26,7 @@ def test_hints_are_told_as_often_as_they_should():
 
 def test_the_paper_s_loss_is_its_formula():
     torch.manual_seed(0)
-    network = VectorDenoiser(improved=False, **SMALL)
+    network = ContinuousDenoiser(improved=False, **SMALL)
     words = WORDS[:64]
     value = engines.loss(network)({"words": words}, torch.Generator().manual_seed(3))
     # the same draws: noise around the vectors, times, noise
@@ -44,7 +44,7 @@ def test_the_paper_s_loss_is_its_formula():
 
 
 def test_the_improved_loss_is_the_cross_entropy_of_what_is_not_told():
-    network = VectorDenoiser(**SMALL)
+    network = ContinuousDenoiser(**SMALL)
     torch.nn.init.zeros_(network.out.weight)
     with torch.no_grad():
         network.out.bias.copy_(torch.randn(11, generator=torch.Generator().manual_seed(1)))
@@ -65,7 +65,7 @@ def test_the_masked_loss_of_a_network_that_knows_nothing_is_the_entropy_of_its_g
 
 
 def test_next_words_are_learned_up_to_the_end_of_a_sentence():
-    network = NextWord(**SMALL)
+    network = AutoregressiveModel(**SMALL)
     words = WORDS[:2]
     value = engines.loss(network)({"words": words}, torch.Generator())
     logits = network(words).log_softmax(-1)

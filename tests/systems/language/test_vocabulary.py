@@ -1,4 +1,4 @@
-"""Words: what a sentence is cut into, and that it comes together again."""
+"""Vocabulary: what a sentence is cut into, and that it comes together again."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkwash.errors import UserError
-from inkwash.systems.language.vocabulary import END, PAD, UNKNOWN, Words, join, split
+from inkwash.systems.language.vocabulary import END, PAD, UNKNOWN, Vocabulary, detokenize, tokenize
 
 SENTENCES = [
     "The Punter is a family-friendly coffee shop near Café Sicilia.",
@@ -18,23 +18,23 @@ SENTENCES = [
 
 @pytest.mark.parametrize("text", SENTENCES)
 def test_a_sentence_comes_together_as_it_was(text):
-    assert join(split(text)) == text
+    assert detokenize(tokenize(text)) == text
 
 
 def test_what_is_a_word():
-    assert split("don't pay £20-25.") == ["do", "n't", "pay", "£", "20", "-", "25", "."]
-    assert split("it’s 3.5 在家") == ["it", "'s", "3.5", "在", "家"]
+    assert tokenize("don't pay £20-25.") == ["do", "n't", "pay", "£", "20", "-", "25", "."]
+    assert tokenize("it’s 3.5 在家") == ["it", "'s", "3.5", "在", "家"]
 
 
 @given(st.text(max_size=60))
 def test_joining_loses_no_word(text):
-    words = split(text)
-    assert join(words).replace(" ", "") == "".join(words).replace(" ", "")
+    words = tokenize(text)
+    assert detokenize(words).replace(" ", "") == "".join(words).replace(" ", "")
 
 
 @given(st.lists(st.sampled_from("abcdefg"), max_size=12), st.integers(2, 10))
 def test_numbers_become_the_words_again(letters, length):
-    words = Words(list("abcdef"))
+    words = Vocabulary(list("abcdef"))
     row = words.encode([" ".join(letters)], length)[0]
     kept = [w if w != "g" else "[UNKNOWN]" for w in letters[: length - 1]]
     assert words.decode(row[None]) == [kept]
@@ -42,15 +42,15 @@ def test_numbers_become_the_words_again(letters, length):
 
 
 def test_the_vocabulary_holds_what_comes_often_enough_the_most_frequent_first():
-    words = Words.learn(["b b b a a c"], at_least=2)
-    assert words.words == ["b", "a"] and words.numbers(["a", "c"]) == [5, UNKNOWN]
-    assert Words.learn(["b b b a a c"], most=1).words == ["b"]
+    words = Vocabulary.learn(["b b b a a c"], at_least=2)
+    assert words.words == ["b", "a"] and words.ids(["a", "c"]) == [5, UNKNOWN]
+    assert Vocabulary.learn(["b b b a a c"], most=1).words == ["b"]
 
 
 def test_an_unknown_word_is_named_with_its_neighbours():
     with pytest.raises(UserError, match="'resturant': did you mean restaurant"):
-        Words(["restaurant", "river"]).known(["resturant"])
+        Vocabulary(["restaurant", "river"]).known_ids(["resturant"])
 
 
 def test_a_row_without_an_end_is_read_to_its_end():
-    assert Words(["a"]).decode(np.array([[4, 4, 4]])) == [["a", "a", "a"]]
+    assert Vocabulary(["a"]).decode(np.array([[4, 4, 4]])) == [["a", "a", "a"]]

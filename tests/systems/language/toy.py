@@ -34,8 +34,8 @@ def writer(shared: Path, engine: str, improved: bool = True) -> Writer:
 
 
 def read(shared: Path, engine: str, grammar: bool = False) -> Writer:
-    """One with a reader of moods, and perhaps of grammar."""
+    """One with a classifier of moods, and perhaps of grammar."""
     base = writer(shared, engine).folder
     settings = Settings(steps=500 if grammar else 150, batch_size=16, learning_rate=3e-3, warmup=20, ema_decay=0.9)
-    recipe = train_classifier.Recipe("reader", table(shared), base, settings, grammar, 16, 1, 2, at_least=1)
+    recipe = train_classifier.Recipe("classifier", table(shared), base, settings, grammar, 16, 1, 2, at_least=1)
     return Writer.load(once(shared / f"{engine}-{grammar}-read", partial(train_classifier.train, recipe)) / "model")

@@ -104,17 +104,17 @@ def test_a_perfect_model_scores_as_the_real_pictures(tmp_path):
     assert "FID" not in report.markdown()
 
 
-def test_a_sketch_is_measured_beside_the_pictures(tmp_path):
-    """A model that draws one grey for everything, and whose sketch is perfect."""
+def test_a_mean_is_measured_beside_the_pictures(tmp_path):
+    """A model that draws one grey for everything, and whose mean predictor is perfect."""
 
     def grey(prompts, style, seeds):
         return np.full((len(seeds), 64, 64, 3), 90, np.uint8)
 
-    report = run(grey, tmp_path, per_row=15, sketch=perfect)
+    report = run(grey, tmp_path, per_row=15, mean=perfect)
     for kind in ("training concepts", "held-out concepts", "held-out combinations"):
-        assert value(report, "top 1", "sketch alone", kind) == value(report, "top 1", "real", kind) == 1
+        assert value(report, "top 1", "mean prediction alone", kind) == value(report, "top 1", "real", kind) == 1
         assert value(report, "top 1", "generated", kind) < 0.2
-    distance = value(report, "Frechet distance", "sketch alone", "held-out concepts")
+    distance = value(report, "Frechet distance", "mean prediction alone", "held-out concepts")
     assert distance == pytest.approx(0, abs=1e-3)
 
 

@@ -1,130 +1,21 @@
 import json
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import inkwash
-from inkwash import diffusion
-from inkwash.codecs import pixels
 from inkwash.errors import UserError
-from inkwash.systems.pictures.model import Pictures
-from inkwash.systems.pictures.pipeline import SAMPLERS, Config
-from tests.models import tiny, tiny_upsampler
+from inkwash.networks.autoencoder import Autoencoder
+from inkwash.systems.pictures.model import Config, read_index
+from inkwash.systems.pictures.networks import MeanPredictor
+from inkwash.weights.shipped import HERE
+from tests.models import tiny, tiny_autoencoder, tiny_upsampler
 
 
 @pytest.fixture(scope="module")
-def model(tiny_folder):
-    return inkwash.load(tiny_folder)
-
-
-def test_words_style_seed_and_negative_prompt_all_matter(model):
-    def make(prompt="a fox", style="flat", seed=1, **options):
-        return np.asarray(model.generate(prompt, style=style, seed=seed, **options)).astype(int)
-
-    base = make()
-    assert base.shape == (16, 16, 3) and base.std() > 5
-    np.testing.assert_array_equal(base, make())
-    for other in (
-        make(prompt="a castle"),
-        make(style="noto"),
-        make(style=None),
-        make(seed=2),
-        make(negative="red"),
-        make(guidance=1.0),
-    ):
-        assert (other != base).any()
-
-
-def test_a_picture_is_the_same_alone_among_others_and_in_one_batch(model):
-    several = model.generate("a fox", n=3, seed=5)
-    alone = model.generate("a fox", seed=6)
-    np.testing.assert_array_equal(np.asarray(several[1]), np.asarray(alone))
-    batch = model.sample(["a fox"] * 3, [None] * 3, [5, 6, 7]).astype(int)
-    assert np.abs(batch[1] - np.asarray(alone)).max() <= 1  # up to rounding
-
-
-def test_the_sampled_law_is_classifier_free_guidance_spelled_out(model):
-    """Against a plain loop: DDIM by hand, two calls of the network, guided and clipped."""
-    cond, null = model.condition(["a fox"], ["flat"]), model.condition([""], [None])
-    process, schedule = model.denoiser.process, inkwash.diffusion.rectified_flow()
-    x = process.prior(process.at(1.0), diffusion.Noise([9], (48, 4, 4), device="cpu"))
-    times = np.linspace(1, 0, 4)
-    with torch.no_grad():
-        for t, s in pairwise(times):
-            time = torch.tensor([1000 * t], dtype=torch.float32)
-            given, empty = model.unet(x, time, **cond), model.unet(x, time, **null)
-            clean = (empty + 2.5 * (given - empty)).clamp(-1, 1)
-            eps = (x - schedule.at(t).alpha * clean) / schedule.at(t).sigma
-            x = schedule.at(s).alpha * clean + schedule.at(s).sigma * eps
-    made = model.sample(["a fox"], ["flat"], [9], sampler="ddim", guidance=2.5)
-    assert np.abs(made.astype(int) - pixels.decode(x, 4)).max() <= 1
-
-
-def test_saving_and_loading_keep_the_pictures(model, tmp_path):
-    model.save(tmp_path / "copy")
-    again = Pictures.load(tmp_path / "copy")
-    one, other = (np.asarray(m.generate("a fox", seed=3)) for m in (model, again))
-    np.testing.assert_array_equal(one, other)
-    assert again.hash == model.hash
-
-
-def test_the_recipe_of_a_picture(model):
-    recipe = model.generate("a fox", style="flat", seed=3, size=40).info["inkwash"]
-    assert {k: recipe[k] for k in ("prompt", "style", "seed", "sampler", "steps", "size")} == {
-        "prompt": "a fox",
-        "style": "flat",
-        "seed": 3,
-        "sampler": "dpmpp_2m",
-        "steps": 3,
-        "size": 40,
-    }
-    assert recipe["hash"] == model.hash and len(model.hash) == 64
-    assert model.generate("x", seed=0, size=40).size == (40, 40)
-    assert model.generate("x").info["inkwash"]["seed"] != model.generate("x").info["inkwash"]["seed"]
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_makes_a_picture(model, sampler):
-    assert np.asarray(model.generate("a fox", seed=1, sampler=sampler, steps=4)).std() > 5
-
-
-def test_bfloat16_makes_nearly_the_same_picture(model, tiny_folder):
-    low = inkwash.load(tiny_folder, precision="bfloat16").generate("a fox", seed=1)
-    full = np.asarray(model.generate("a fox", seed=1)).astype(int)
-    difference = np.abs(np.asarray(low).astype(int) - full)
-    assert difference.max() > 0 and difference.mean() < 4
-    with pytest.raises(UserError, match="unknown precision 'float16'"):
-        inkwash.load(tiny_folder, precision="float16")
-
-
-def test_progress_counts_all_steps(model):
-    seen = []
-    model.generate("a fox", n=2, seed=1, progress=lambda *p: seen.append(p))
-    assert seen == [(i, 6) for i in range(1, 7)]
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"style": "flta"}, "unknown style 'flta': did you mean flat"),
-        ({"sampler": "dpm"}, "unknown sampler 'dpm'"),
-        ({"steps": 0}, "steps = 0"),
-        ({"steps": 10**6}, "steps = 1000000"),
-        ({"guidance": -1}, "guidance = -1"),
-        ({"guidance": float("nan")}, "guidance = nan"),
-        ({"seed": -1}, "seed = -1"),
-        ({"seed": 2**64 - 1, "n": 2}, r"from 0 to 2\^64 - 2"),
-        ({"size": 10**6}, "size = 1000000"),
-        ({"n": 0}, "n = 0"),
-        ({"prompt": "  "}, "the prompt is empty"),
-    ],
-)
-def test_what_cannot_be_asked_for(model, options, words):
-    with pytest.raises(UserError, match=words):
-        model.generate(**{"prompt": "a fox", **options})
+def model():
+    return tiny()
 
 
 def test_broken_models_are_refused_in_one_line(model, tmp_path):
@@ -176,103 +67,89 @@ def test_a_model_whose_style_list_does_not_fit_its_network(tmp_path):
         inkwash.load(tmp_path / "m")
 
 
-def test_a_latent_model_draws_through_its_autoencoder(tmp_path):
-    """Saved and loaded it draws the same; the autoencoder's weights change what it draws, and its hash."""
-    model = tiny(latent=True, parametrization="flow")
-    model.save(tmp_path / "m")
-    loaded = inkwash.load(tmp_path / "m")
-    picture = np.asarray(loaded.generate("a fox", style="flat", seed=3))
-    assert np.abs(picture.astype(int) - np.asarray(model.generate("a fox", style="flat", seed=3))).max() <= 2
-    assert picture.shape == (16, 16, 3) and picture.std() > 1
+def index(folder):
+    return json.loads((folder / "model_index.json").read_text())
 
+
+def test_the_index_names_the_components_and_where_they_lie(tmp_path):
+    model = tiny(latent=True, mean=True, upsampler=True)
+    model.save(tmp_path / "m")
+    named = index(tmp_path / "m")
+    assert named.pop("_class_name") == "Pipeline" and named == {
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "upsampler": ["diffusers", "UNet2DConditionModel"],
+        "mean_predictor": ["inkwash", "MeanPredictor"],
+        "text_encoder": ["inkwash", "TextCodec"],
+    }
+    for name in named:
+        assert any((tmp_path / "m" / name).glob("*.safetensors"))
+    for name, other in (("emoji", ["text_encoder"]), ("emoji-fast", [name for name in named if name != "unet"])):
+        places = read_index(HERE / name)
+        assert places.keys() == named.keys()
+        assert sorted(key for key, one in places.items() if one.folder != HERE / name / key) == sorted(other)
+
+
+def test_another_component_is_put_in_its_place(tmp_path):
+    """The picture changes as the component does, and stays so when saved; no hash says that it is the model's."""
+    tiny(latent=True, parametrization="flow").save(tmp_path / "m")
+    model = inkwash.load(tmp_path / "m")
+
+    def picture(model):
+        return np.asarray(model.generate("a fox", style="flat", seed=3)).astype(int)
+
+    before, vae = picture(model), tiny_autoencoder()
     with torch.no_grad():
-        model.vae.decoder.conv_out.bias += 0.5
+        vae.decoder.conv_out.bias += 0.5
+    model.components["vae"] = vae
+    after = picture(model)
+    assert (after >= before).all() and (after > before).any() and model.hash is None
+    np.testing.assert_array_equal(after, picture(inkwash.load(tmp_path / "m", vae=vae)))
     model.save(tmp_path / "other")
-    other = inkwash.load(tmp_path / "other")
-    assert other.hash != loaded.hash
-    assert (np.asarray(other.generate("a fox", style="flat", seed=3)) != picture).any()
-    (tmp_path / "other" / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"short")
-    with pytest.raises(UserError, match="not a whole safetensors file"):
-        inkwash.load(tmp_path / "other")
+    assert np.abs(picture(inkwash.load(tmp_path / "other")) - after).max() <= 2  # weights of float16
+    np.testing.assert_array_equal(picture(inkwash.load(tmp_path / "m")), before)  # which is as it was
 
 
-def test_a_transparent_picture_laid_on_white_is_the_picture():
-    model = tiny(latent=True, parametrization="flow")
-    white = Image.new("RGBA", (16, 16), "white")
-    plain = np.asarray(model.generate("a fox", seed=3)).astype(int)
-    clear = model.generate("a fox", seed=3, transparent=True)
-    laid = np.asarray(Image.alpha_composite(white, clear).convert("RGB")).astype(int)
-    alpha = np.asarray(clear)[..., 3].astype(int)
-    possible = (255 - plain).max(-1) <= alpha  # no colour is darker than its opacity allows
-    assert possible.any() and np.abs(laid - plain)[possible].max() <= 2
-    with pytest.raises(UserError, match="knows no opacity"):
-        tiny().generate("a fox", transparent=True)
-
-
-def test_sizes_above_the_models_own_are_drawn_by_the_upsampler(tmp_path):
-    model = tiny(latent=True, parametrization="flow")
-    model.upsampler = tiny_upsampler()
-    model.save(tmp_path / "m")
-    loaded = inkwash.load(tmp_path / "m")
-    small = model.draw(["a fox"], [None], [3])
-    large = model.upsampler.sample(small, [3])
-    assert large.shape == (1, 64, 64, 4)
-    made = np.asarray(loaded.generate("a fox", seed=3, size=64)).astype(int)
-    assert np.abs(made - large[0, ..., :3]).max() <= 8  # weights of float16, and rounding between the stages
-    both = model.upsampler.sample(np.concatenate([small, small]), [3, 4])
-    assert np.abs(both[0].astype(int) - large[0]).max() <= 1 and (both[1] != large[0]).any()  # each by its own seed
-
-
-def test_only_times_above_the_models_own_bound_are_guided():
-    """Three steps, at t = 1, 2/3 and 1/3: with the bound at 0.5 the last is taken without guidance."""
-    model = tiny(guidance_above=0.5)
-    scales = []
-    network = model.unet.forward
-    model.unet.forward = lambda x, time, **condition: (
-        scales.append((len(x), float(time[0]))) or network(x, time, **condition)
-    )
-    model.generate("a fox", seed=1, guidance=5.0)
-    assert [n for n, _ in scales] == [2, 2, 1]
-    with pytest.raises(UserError, match="guidance_above = 2"):
-        Config(guidance_above=2.0)
-
-
-def test_the_network_is_shown_the_sketch_of_its_own_label(tmp_path):
-    """Saved and loaded it draws the same; what it draws depends on the sketch's weights, and so does its hash."""
-    model = tiny(sketch=True)
-    model.save(tmp_path / "m")
-    loaded = inkwash.load(tmp_path / "m")
-    picture = np.asarray(loaded.generate("a fox", style="flat", seed=3))
-    assert np.abs(picture.astype(int) - np.asarray(model.generate("a fox", style="flat", seed=3))).max() <= 2
-    condition = model.condition(["a fox", "a house"], ["flat", None])
-    x, time = torch.randn(2, 48, 4, 4), torch.tensor([300.0, 700.0])
-    with torch.no_grad():
-        drawn = model.sketch(condition["label"])
-        torch.testing.assert_close(condition["concat"], drawn)
-        rest = {key: value for key, value in condition.items() if key != "concat"}
-        expected = model.unet(torch.cat([x, drawn], dim=1), time, **rest)
-        torch.testing.assert_close(model.network(x, time, **condition), expected)
-
-    with torch.no_grad():
-        model.sketch.conv.bias += 1
-    model.save(tmp_path / "other")
-    other = inkwash.load(tmp_path / "other")
-    assert other.hash != loaded.hash
-    assert (np.asarray(other.generate("a fox", style="flat", seed=3)) != picture).any()
-    (tmp_path / "other" / "sketch" / "model.safetensors").write_bytes(b"short")
-    (tmp_path / "m" / "sketch" / "config.json").write_text("{}")
-    for name, words in (
-        ("other", "not a whole safetensors file"),
-        ("m", "not the configuration of a mean predictor"),
+def test_components_that_do_not_fit_are_refused_in_one_line(tmp_path):
+    tiny(latent=True, mean=True).save(tmp_path / "m")
+    model = inkwash.load(tmp_path / "m")
+    torch.manual_seed(0)
+    wide = Autoencoder(in_channels=4, out_channels=4, block_out_channels=(8,), latent_channels=7, norm_num_groups=4)
+    for name, other, words in (
+        ("vae", wide, "the autoencoder does not fit the U-Net: its states have 7 channels, the U-Net's 6"),
+        ("mean_predictor", MeanPredictor(386, 6, 2), "the mean predictor does not fit"),
+        ("unet", tiny_upsampler(), "does not fit the U-Net"),
+        ("text_encoder", None, "a U-Net of words, and no text encoder"),
     ):
+        with pytest.raises(UserError, match=words) as error:
+            inkwash.load(tmp_path / "m", **{name: other})
+        assert "\n" not in str(error.value)
+        own = model.components[name]
+        model.components[name] = other
         with pytest.raises(UserError, match=words):
-            inkwash.load(tmp_path / name)
+            model.generate("a fox")
+        model.components[name] = own
+    with pytest.raises(UserError, match="unknown component 'vea': did you mean vae"):
+        inkwash.load(tmp_path / "m", vea="nowhere")
+    with pytest.raises(UserError, match="no such file"):
+        inkwash.load(tmp_path / "m", vae="nowhere")
 
 
-def test_a_model_is_measured_at_its_own_sizes_only(tmp_path):
-    with pytest.raises(UserError, match=r"measured at 16$"):
-        tiny().evaluate(tmp_path, tmp_path, size=100)
-    model = tiny(latent=True)
-    model.upsampler = tiny_upsampler()
-    with pytest.raises(UserError, match="size = 100: this model can be measured at 16 and 64"):
-        model.evaluate(tmp_path, tmp_path, size=100)
+def test_an_index_that_cannot_be_read_is_said_in_one_line(tmp_path):
+    tiny().save(tmp_path)
+    file = tmp_path / "model_index.json"
+    named = index(tmp_path)
+    for content, words in (
+        (json.dumps({**named, "unet": ["diffusers", "UNetMotionModel"]}), "unet: unknown class 'UNetMotionModel'"),
+        (json.dumps({**named, "unet": "UNet"}), "broken or missing"),
+        ("{", "broken or missing"),
+        (None, "broken or missing"),
+    ):
+        file.unlink()
+        if content is not None:
+            file.write_text(content)
+        with pytest.raises(UserError, match=rf"model_index\.json: .*{words}") as error:
+            inkwash.load(tmp_path)
+        assert "\n" not in str(error.value)
+        if content is None:
+            break

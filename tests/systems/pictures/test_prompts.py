@@ -60,6 +60,6 @@ def test_pieces_have_the_mean_weight_of_their_characters():
 
 def test_what_is_not_heard_is_said_once():
     model = tiny()
-    assert model.unheard("a red fox") is None and model.unheard("红色的苹果") is None
-    assert "does not know ж" in model.unheard("a ж fox") or "ж" in model.unheard("a ж fox")
-    assert "is not heard" in model.unheard("fox " * 60)
+    assert model.prompt_warning("a red fox") is None and model.prompt_warning("红色的苹果") is None
+    assert "does not know ж" in model.prompt_warning("a ж fox") or "ж" in model.prompt_warning("a ж fox")
+    assert "is not heard" in model.prompt_warning("fox " * 60)

@@ -10,11 +10,11 @@ from inkwash.cli import main
 from inkwash.codecs import pixels
 from inkwash.errors import UserError
 from inkwash.systems.pictures import colours, emoji_data
-from inkwash.systems.pictures.pipeline import Config
+from inkwash.systems.pictures.model import Config
 from inkwash.systems.pictures.train import (
     Conditions,
+    MeanPrediction,
     Recipe,
-    SketchPlan,
     captioned,
     captions,
     captions_zh,
@@ -75,17 +75,17 @@ def test_what_follows_from_the_rest_of_a_recipe_is_not_given_twice(tmp_path):
         train(recipe, tmp_path / "run")
 
 
-def test_a_sketch_is_drawn_from_words(tmp_path):
+def test_a_mean_is_predicted_from_words(tmp_path):
     Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
-    sketch = SketchPlan(Settings(steps=1))
-    recipe = Recipe("pictures", tmp_path, Settings(steps=1), {}, words=False, sketch=sketch)
-    with pytest.raises(UserError, match=r"\[sketch\] needs words = true"):
+    mean = MeanPrediction(Settings(steps=1))
+    recipe = Recipe("pictures", tmp_path, Settings(steps=1), {}, words=False, mean_predictor=mean)
+    with pytest.raises(UserError, match=r"\[mean_predictor\] needs words = true"):
         train(recipe, tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_words_and_a_sketch_are_learned_from_the_emoji_data(tmp_path, monkeypatch):
-    """Two concepts in two colours: after a few hundred steps each word draws its own, with a sketch of it."""
+def test_words_and_their_mean_are_learned_from_the_emoji_data(tmp_path, monkeypatch):
+    """Two concepts in two colours: after a few hundred steps each word draws its own, and predicts it."""
     colours = {"apple": (220, 30, 30), "whale": (30, 30, 220)}
     concepts = sorted(colours) * 2
     pictures = np.zeros((4, 16, 16, 4), np.uint8)
@@ -111,15 +111,15 @@ def test_words_and_a_sketch_are_learned_from_the_emoji_data(tmp_path, monkeypatc
         "norm_num_groups": 4,
     }
     settings = Settings(steps=200, batch_size=8, learning_rate=2e-3, warmup=20, ema_decay=0.9)
-    sketch = SketchPlan(Settings(steps=150, batch_size=8, learning_rate=2e-3, warmup=20, ema_decay=0.9), hidden=64)
+    mean = MeanPrediction(Settings(steps=150, batch_size=8, learning_rate=2e-3, warmup=20, ema_decay=0.9), hidden=64)
     model = Config(size=16, steps=8, guidance=2.0)
-    recipe = Recipe("pictures", tmp_path, settings, network, sketch=sketch, model=model)
+    recipe = Recipe("pictures", tmp_path, settings, network, mean_predictor=mean, model=model)
     train(recipe, tmp_path / "run")
     model = inkwash.load(tmp_path / "run" / "model")
     for word, colour in colours.items():
         made = np.asarray(model.generate(word, style="flat", seed=0)).astype(float).mean((0, 1))
-        sketch = model.condition([word], ["flat"])["concat"]
-        drawn = pixels.decode(sketch, 4)[0].astype(float).mean((0, 1))
+        mean = model.condition([word], ["flat"])["concat"]
+        drawn = pixels.decode(mean.numpy(), 4)[0].astype(float).mean((0, 1))
         assert np.abs(made - colour).max() < 60 and np.abs(drawn - colour).max() < 60
 
 
@@ -199,18 +199,17 @@ def article(word: str) -> str:
 def test_conditions_are_of_both_languages_and_now_and_then_silent():
     """10 % without words and style, 5 % more without words, 10 % more without a style; two in five are Chinese."""
     model = tiny()
-    told = Conditions(model, captioned(red_discs(), 0.0), 0.4)
-    condition = told(np.zeros(4000, int), np.random.default_rng(0))
-    silent = model.text.encode([""])["pooled"][0]
+    conditions = Conditions(model, captioned(red_discs(), 0.0), 0.4)
+    condition = conditions(np.zeros(4000, int), np.random.default_rng(0))
+    silent = torch.from_numpy(model.encode_prompt([""])["pooled"][0])
     without_words = (condition["label"][:, :384] - silent).abs().amax(1) < 1e-4
     without_style = condition["label"][:, 384:].abs().sum(1) == 0
     assert without_words.float().mean().item() == pytest.approx(0.15, abs=0.02)
     assert without_style.float().mean().item() == pytest.approx(0.20, abs=0.02)
     assert (without_words & without_style).float().mean().item() == pytest.approx(0.10, abs=0.015)
-    heard = set(told.heard) - {""}
-    assert {"red apple", "红苹果", "fruit", "水果"} <= heard
-    expected = model.text.encode(["红苹果"])
-    torch.testing.assert_close(told.heard["红苹果"][0], expected["context"][0][expected["context_mask"][0]])
+    assert {"red apple", "红苹果", "fruit", "水果"} <= set(conditions.encoded) - {""}
+    expected = model.text_encoder.encode(["红苹果"], torch.from_numpy)
+    torch.testing.assert_close(conditions.encoded["红苹果"][0], expected["context"][0][expected["context_mask"][0]])
 
 
 def test_latents_are_encoded_once_for_the_same_pictures_and_autoencoder(tmp_path):

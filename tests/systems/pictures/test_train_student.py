@@ -17,7 +17,7 @@ from tests.systems.pictures.test_train import red_discs
 def taught(tmp_path_factory):
     """A teacher, its student, and the recipe of that."""
     place = tmp_path_factory.mktemp("student")
-    tiny(latent=True, sketch=True, parametrization="flow", guidance=2.0).save(place / "teacher")
+    tiny(latent=True, mean=True, parametrization="flow", guidance=2.0).save(place / "teacher")
     settings = Settings(steps=400, batch_size=32, learning_rate=4e-3, warmup=5, lr_decay="cosine", ema_decay=0.9)
     recipe = train_student.Recipe("student", place, str(place / "teacher"), 256, settings, steps=6, few=1)
     with pytest.MonkeyPatch.context() as patch:
@@ -34,7 +34,7 @@ def test_one_step_of_the_student_comes_nearer_to_the_ends_of_the_walks_it_learne
 
     def walk(model, sampler, steps):
         grid = diffusion.uniform(model.denoiser.process, steps)
-        return model.task(prompts, styles, seeds).sample(sampler, grid)
+        return model.problem_of(prompts, styles, seeds).sample(sampler, grid)
 
     goal = walk(teacher, diffusion.dpmpp_2m, recipe.steps)
     for steps, share in ((1, 0.7), (2, 1.0)):  # the second sets out from new noise: it leads to another end
@@ -43,14 +43,19 @@ def test_one_step_of_the_student_comes_nearer_to_the_ends_of_the_walks_it_learne
         )
         print(steps, error, rival)
         assert error < share * rival
-    assert student.info.sampler == "consistency"
-    assert student.info.guidance == 1.0 and student.info.steps == 1
+    assert student.config.sampler == "consistency"
+    assert student.config.guidance == 1.0 and student.config.steps == 1
 
 
 def test_a_student_shares_the_other_networks_of_its_teacher(taught):
     teacher, student, _ = taught
-    assert {path.name for path in student.folder.iterdir()} == {"unet", "system.json"}
-    for ours, theirs in ((student.vae, teacher.vae), (student.sketch, teacher.sketch)):
+    assert {path.name for path in student.folder.iterdir()} == {
+        "unet",
+        "system.json",
+        "model_index.json",
+        "training.json",
+    }
+    for ours, theirs in ((student.vae, teacher.vae), (student.mean_predictor, teacher.mean_predictor)):
         assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
     assert student.hash != teacher.hash
     picture = student.generate("an apple", style="flat", seed=1)
@@ -58,11 +63,9 @@ def test_a_student_shares_the_other_networks_of_its_teacher(taught):
 
 
 def test_a_teacher_without_words_is_refused(tmp_path, monkeypatch):
-    from inkwash.systems.pictures.model import Pictures
-
     model = tiny()
-    model.has_words = False
-    monkeypatch.setattr(Pictures, "load", lambda _: model)
+    del model.components["text_encoder"]
+    monkeypatch.setattr(train_student.Pipeline, "load", lambda *_, **__: model)
     recipe = train_student.Recipe("student", tmp_path, "none", 4, Settings(steps=1))
     with pytest.raises(UserError, match="without words"):
         train_student.train(recipe, tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from inkwash.errors import UserError
 from inkwash.systems.series.data import read_series
-from inkwash.systems.series.features import season, time_features, unit
+from inkwash.systems.series.features import seasonality, time_features, unit
 
 
 def csv(tmp_path, text):
@@ -23,7 +23,7 @@ def test_a_wide_table_and_a_gap(tmp_path):
     )
     assert (series.names, series.freq) == (["a", "b"], "D")
     assert np.isnan(series.values["a"]).tolist() == [False, False, True, True, False, False]
-    assert series.after(2).tolist() == list(pd.to_datetime(["2024-01-07", "2024-01-08"]))
+    assert series.future_index(2).tolist() == list(pd.to_datetime(["2024-01-07", "2024-01-08"]))
 
 
 def test_a_long_table_becomes_wide():
@@ -51,14 +51,14 @@ def test_years_and_no_times_at_all(tmp_path):
     series = read_series(csv(tmp_path, "year,x\n1990,1\n1991,2\n1992,4\n1993,5\n"))
     assert series.freq.startswith("Y") and series.names == ["x"]
     bare = read_series(pd.DataFrame({"x": [1.0, 2.0, 3.0]}))
-    assert bare.freq == "" and bare.after(2).tolist() == [3, 4]
+    assert bare.freq == "" and bare.future_index(2).tolist() == [3, 4]
 
 
 def test_covariates_that_are_known_in_advance():
     index = pd.date_range("2024-01-01", periods=6)
     table = pd.DataFrame({"x": [1, 2, 3, 4, np.nan, np.nan], "holiday": [0, 0, 1, 0, 0, 1]}, index)
-    series = read_series(table, known=["holiday"])
-    assert len(series.values) == 4 and series.known["holiday"].tolist() == [0, 0, 1, 0, 0, 1]
+    series = read_series(table, feat_dynamic_real=["holiday"])
+    assert len(series.values) == 4 and series.feat_dynamic_real["holiday"].tolist() == [0, 0, 1, 0, 0, 1]
 
 
 def test_json_lines_of_gluonts(tmp_path):
@@ -115,4 +115,4 @@ def test_features_of_the_time():
     ],
 )
 def test_seasons(freq, kind, steps):
-    assert (unit(freq), season(freq)) == (kind, steps)
+    assert (unit(freq), seasonality(freq)) == (kind, steps)

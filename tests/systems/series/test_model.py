@@ -12,8 +12,8 @@ from inkwash.errors import UserError
 from inkwash.systems.base import File
 from inkwash.systems.series import baselines, metrics, simulate, transforms
 from inkwash.systems.series.data import Series, read_series
-from inkwash.systems.series.model import Forecaster, hold, mirrored
-from inkwash.systems.series.train import FAITHFUL, IMPROVED, begin, fit_forecaster, learn
+from inkwash.systems.series.model import Forecaster, antithetic, hold_known
+from inkwash.systems.series.train import FAITHFUL, IMPROVED, fit_forecaster, fit_network, new_forecaster
 
 
 def table(values, freq="D", names=None):
@@ -55,37 +55,39 @@ def swinger(swing):
 def test_the_way_back_undoes_what_diffusion_learns(mode, swing, walks):
     for frame in (swing, walks):
         forecaster = trained(frame, mode=mode, context=14)
-        info, net = forecaster.info, forecaster.network
-        values, seen, told = transforms.windows(read_series(frame), info)(5, np.random.default_rng(0))
-        reach = max(info.lags)
-        scale = transforms.measure(
-            info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context]
+        config, net = forecaster.config, forecaster.network
+        values, seen, told = transforms.window_sampler(read_series(frame), config)(5, np.random.default_rng(0))
+        reach = max(config.lags)
+        scaler = transforms.fit_scaler(
+            config, net, values[:, reach : reach + config.context], seen[:, reach : reach + config.context]
         )
-        inputs = transforms.told(info, net, values, seen, told, scale)
-        y = transforms.asked(info, net, values, inputs, scale)
-        back = transforms.value(replace(info, lowest=None), net, y[:, 3], values[:, reach + 2], inputs[:, 3], scale)
+        inputs = transforms.features(config, net, values, seen, told, scaler)
+        y = transforms.target(config, net, values, inputs, scaler)
+        back = transforms.inverse_transform(
+            replace(config, lower_bound=None), net, y[:, 3], values[:, reach + 2], inputs[:, 3], scaler
+        )
         torch.testing.assert_close(back, values[:, reach + 3], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", transforms.MODES)
 def test_no_input_sees_its_own_step_or_a_later_one(mode, swing):
     forecaster = trained(swing, mode=mode, context=14)
-    info, net = forecaster.info, forecaster.network
-    values, seen, told = transforms.windows(read_series(swing), info)(2, np.random.default_rng(0))
-    reach, step = max(info.lags), info.context + 1
-    scale = transforms.measure(
-        info, net, values[:, reach : reach + info.context], seen[:, reach : reach + info.context]
+    config, net = forecaster.config, forecaster.network
+    values, seen, told = transforms.window_sampler(read_series(swing), config)(2, np.random.default_rng(0))
+    reach, step = max(config.lags), config.context + 1
+    scaler = transforms.fit_scaler(
+        config, net, values[:, reach : reach + config.context], seen[:, reach : reach + config.context]
     )
-    before = transforms.told(info, net, values, seen, told, scale)
+    before = transforms.features(config, net, values, seen, told, scaler)
     values[:, reach + step :] += 10
     seen[:, reach + step :] = False
-    after = transforms.told(info, net, values, seen, told, scale)
+    after = transforms.features(config, net, values, seen, told, scaler)
     torch.testing.assert_close(before[:, : step + 1], after[:, : step + 1])
     assert not torch.equal(before, after)
 
 
 def test_series_that_walk_are_told_from_those_that_swing(walker, swinger):
-    assert walker.info.walk and not swinger.info.walk
+    assert walker.config.random_walk and not swinger.config.random_walk
     assert not walker.network.location.any() and swinger.network.location.any()
 
 
@@ -102,8 +104,8 @@ def test_an_untrained_walk_is_the_normal_one_of_its_context(walks, walker):
     torch.nn.init.zeros_(forecaster.network.noise.leave.bias)
     paths = forecaster.forecast(walks, 1, samples=24_000, steps=40).samples[:, 0] - walks.to_numpy()[-1]
     context = torch.from_numpy(walks.to_numpy()[None, -20:])
-    scale = transforms.measure(forecaster.info, forecaster.network, context, torch.ones_like(context) > 0)
-    root = (scale.root[0] @ forecaster.network.root.double()).numpy()
+    scaler = transforms.fit_scaler(forecaster.config, forecaster.network, context, torch.ones_like(context) > 0)
+    root = (scaler.factor[0] @ forecaster.network.root.double()).numpy()
     white = np.linalg.solve(root, paths.T)  # half of the paths mirror the other half: 12,000 are drawn
     np.testing.assert_allclose(white @ white.T / len(paths), np.eye(3), atol=0.08)
 
@@ -186,13 +188,13 @@ def test_a_known_law_is_learned_to_within_a_tenth(name, tmp_path):
     law = simulate.SETS[name](steps=10_000, dims=3)
     values = law.series.values.to_numpy()
     cut = len(values) - 100 * law.horizon
-    ends = [cut + law.horizon * k for k in range(100)]
-    truth = np.stack([values[end : end + law.horizon] for end in ends])
-    info = transforms.plan(law.series.before(cut), law.horizon)
+    starts = [cut + law.horizon * k for k in range(100)]
+    truth = np.stack([values[end : end + law.horizon] for end in starts])
+    config = transforms.make_config(law.series.before(cut), law.horizon)
     part = law.series.before(cut)
-    forecaster = learn(begin(part, info), part, tmp_path, replace(IMPROVED, steps=450))
-    best = metrics.scores(baselines.rolled(law.future, values, ends, law.horizon, 100), truth)
-    own = metrics.scores(forecaster.paths(law.series, ends, law.horizon, 100), truth)
+    forecaster = fit_network(new_forecaster(part, config), part, tmp_path, replace(IMPROVED, steps=450))
+    best = metrics.scores(baselines.rolling_forecasts(law.future, values, starts, law.horizon, 100), truth)
+    own = metrics.scores(forecaster.paths(law.series, starts, law.horizon, 100), truth)
     assert own["crps_sum"] < 1.1 * best["crps_sum"]
 
 
@@ -202,14 +204,14 @@ def test_known_covariates_tell_what_nothing_else_can():
     frame = table(np.stack([10 * open_ + rng.normal(0, 0.3, 500), open_], 1), names=["sales", "open"])
     history = frame.copy()
     history.loc[frame.index[496:], "sales"] = np.nan
-    forecaster = trained(history, context=60, known=["open"])
+    forecaster = trained(history, context=60, feat_dynamic_real=["open"])
     median = forecaster.forecast(history, samples=40).quantile(0.5)["sales"]
     np.testing.assert_allclose(median, 10 * open_[496:], atol=2.5)
     with pytest.raises(UserError, match=r"missing at 2025-05-13.*add rows"):
         forecaster.forecast(history.iloc[:-2], samples=2)
     frame.loc[frame.index[100], "open"] = np.nan
     with pytest.raises(UserError, match=r"missing at 2024-04-10.*fill it in"):
-        trained(frame, context=14, known=["open"])
+        trained(frame, context=14, feat_dynamic_real=["open"])
 
 
 def test_missing_values_are_not_learned(swing):
@@ -218,8 +220,8 @@ def test_missing_values_are_not_learned(swing):
     gone = np.random.default_rng(1).random(swing.shape) < 0.3
     holes[gone] = np.nan
     forecaster = trained(holes, context=14)
-    draw = transforms.windows(read_series(holes), forecaster.info)
-    seen = transforms.view(forecaster.info, forecaster.network, draw(4, np.random.default_rng(0)))[2]
+    draw = transforms.window_sampler(read_series(holes), forecaster.config)
+    seen = transforms.training_example(forecaster.config, forecaster.network, draw(4, np.random.default_rng(0)))[2]
     assert 0.6 < seen.float().mean() < 0.8
     rows = forecaster.backtest(holes, windows=5).rows
     found = {row["forecast"]: row["value"] for row in rows if row["metric"] == "crps"}
@@ -255,7 +257,7 @@ def test_held_series_tell_the_others_what_a_normal_law_says():
         return diffusion.Prediction(x * t.alpha / (t.alpha**2 + t.sigma**2))
 
     grid = diffusion.uniform(process, 250)
-    hook = hold(process, held, root, there)
+    hook = hold_known(process, held, root, there)
     y = diffusion.sample(white, (3,), diffusion.ancestral, grid, range(12_000), hooks=[hook], device="cpu")
     x = (y @ root.T).numpy()
     np.testing.assert_allclose(x[:, 0], 2.0, atol=1e-4)
@@ -266,7 +268,7 @@ def test_held_series_tell_the_others_what_a_normal_law_says():
 
 
 def test_mirror_images_lie_about_the_last_value():
-    both = mirrored(np.array([[[[3.0]], [[0.5]]]], np.float32), np.array([[1.0]]), 0.0)
+    both = antithetic(np.array([[[[3.0]], [[0.5]]]], np.float32), np.array([[1.0]]), 0.0)
     assert both[0, :, 0, 0].tolist() == [3.0, 0.0, 0.5, 1.5]
 
 

@@ -23,8 +23,9 @@ update jobs set
     '$.image', json((select json_object('sha256', sha256, 'name', 'image.png') from uploads
                      where id = json_extract(request, '$.image'))),
     '$.mask', json((select json_object('sha256', sha256, 'name', 'mask.png') from uploads
-                    where id = json_extract(request, '$.mask')))
-  ), '$.previews');
+                    where id = json_extract(request, '$.mask'))),
+    '$.outpaint', json_extract(request, '$.border')
+  ), '$.previews', '$.border');
 create index jobs_by_kind on jobs (user_id, system, verb, created, id);
 create table results (
   id text not null primary key,
@@ -57,7 +58,9 @@ create table files (
 );
 create index files_by_content on files (sha256);
 insert into results select
-  id, job_id, place, 0, place, user_id, 'pictures', 'generate', prompt, '{}', recipe, null,
+  id, job_id, place, 0, place, user_id, 'pictures', 'generate', prompt, '{}',
+  case when json_type(recipe, '$.border') is null then recipe else
+    json_remove(json_set(recipe, '$.outpaint', json_extract(recipe, '$.border')), '$.border') end, null,
   case when deleted is null then file_size(sha256, '.png') else 0 end, created, deleted from pictures;
 insert into files select
   id, 0, sha256, '.png', 'inkwash-' || substr(sha256, 1, 8) || '.png', 'image/png',

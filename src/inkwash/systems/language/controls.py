@@ -1,7 +1,7 @@
 """What may be asked of a sentence, and how a model is made to keep to it.
 
 What is known of single words (words that are given, where the sentence ends, which words can be a noun at all) is a
-table of allowed words at each position. What is not (what a field says, tags and syntax in context) is a reader's
+table of allowed words at each position. What is not (what a field says, tags and syntax in context) is a classifier's
 log-probability, uphill of which the sampler is led.
 """
 
@@ -19,15 +19,15 @@ from torch.nn import functional as F
 
 from inkwash.diffusion import NoiseLevel
 from inkwash.errors import UserError, unknown
-from inkwash.systems.language.networks import Reader
-from inkwash.systems.language.vocabulary import END, PAD, START, UNKNOWN, Words, split
+from inkwash.systems.language.networks import ClassifierNetwork
+from inkwash.systems.language.vocabulary import END, PAD, START, UNKNOWN, Vocabulary, tokenize
 
 Span = tuple[int, int, str]  # first word, last word, from 0; label
 GAP = "_"
 
 
 @dataclass(frozen=True)
-class Wish:
+class Constraints:
     """What is asked of one sentence; what is left out is free.
 
     fields  {field: value}
@@ -65,11 +65,11 @@ class Wish:
 
     @property
     def steered(self) -> bool:
-        """Whether a reader is needed."""
+        """Whether a classifier is needed."""
         return bool(self.fields or self.tags or self.spans or self.tree is not None)
 
 
-def wish(
+def parse_constraints(
     fields: Sequence[str] = (),
     tags: str | None = None,
     spans: Sequence[str] = (),
@@ -77,13 +77,13 @@ def wish(
     infill: str | None = None,
     start: str | None = None,
     length: int | None = None,
-) -> Wish:
+) -> Constraints:
     """From what was typed: field=value; tags, one a word; first-last:LABEL, counted from 1; a tree in brackets,
     (NP the _); a sentence with _ for each word that is missing; the words that it begins with; its length.
 
-    Raises UserError for what cannot be read and for wishes that contradict each other.
+    Raises UserError for what cannot be read and for constraints that contradict each other.
     """
-    out = Wish(length=length)
+    out = Constraints(length=length)
     if length is not None and length < 1:
         raise UserError(f"length {length}: a sentence has at least one word")
     if infill is not None and start is not None:
@@ -122,10 +122,12 @@ def wish(
     return out
 
 
-def _sized(wanted: Wish, length: int, name: str, **more: Any) -> Wish:
-    if wanted.length not in (None, length):
-        raise UserError(f"lengths contradict each other: {name} has {length} words, {wanted.length} are asked for")
-    return replace(wanted, length=length, **more)
+def _sized(constraint: Constraints, length: int, name: str, **more: Any) -> Constraints:
+    if constraint.length not in (None, length):
+        raise UserError(
+            f"lengths contradict each other: {name} has {length} words, {constraint.length} are asked for"
+        )
+    return replace(constraint, length=length, **more)
 
 
 def template(text: str) -> tuple[str | None, ...]:
@@ -134,7 +136,7 @@ def template(text: str) -> tuple[str | None, ...]:
 
 
 def _parts(text: str) -> list[str | None]:
-    return [None if word == GAP else word for word in split(text)]
+    return [None if word == GAP else word for word in tokenize(text)]
 
 
 def read_span(text: str) -> Span:
@@ -166,14 +168,18 @@ def read_tree(text: str) -> tuple[tuple[str | None, ...], list[Span]]:
     return tuple(leaves), sorted(spans)
 
 
-def allowed(wanted: Wish, words: Words, length: int, lexicon: dict[str, np.ndarray] | None) -> np.ndarray:
+def allowed_mask_of(
+    constraint: Constraints, words: Vocabulary, length: int, lexicon: dict[str, np.ndarray] | None
+) -> np.ndarray:
     """Which words may stand at each position: (length, symbols), bool.
 
     lexicon: for each part of speech, the words that it has; needed where tags are asked for.
     Raises UserError for words that the model does not know and sentences longer than it writes.
     """
     most = length - 1  # [END] takes one
-    size = wanted.length or max([len(wanted.words), *(last + 1 for _, last, _ in wanted.spans)], default=0)
+    size = constraint.length or max(
+        [len(constraint.words), *(last + 1 for _, last, _ in constraint.spans)], default=0
+    )
     if size > most:
         raise UserError(f"{size} words are asked for; this model writes at most {most}")
     table = np.ones((length, len(words)), bool)
@@ -182,36 +188,36 @@ def allowed(wanted: Wish, words: Words, length: int, lexicon: dict[str, np.ndarr
     table[0, [END, PAD]] = False
     table[most, :] = False
     table[most, [END, PAD]] = True
-    if wanted.length is not None:
+    if constraint.length is not None:
         table[size:] = False
         table[size, END] = True
         table[size + 1 :, PAD] = True
-    for i, tag in enumerate(wanted.tags):
+    for i, tag in enumerate(constraint.tags):
         if lexicon is not None and i < length:
             table[i] &= lexicon[tag]
             if not table[i].any():
                 raise UserError(f"the model knows no word that is {tag}: ask for another part of speech")
-    for i, number in enumerate(numbers(wanted, words)):
+    for i, number in enumerate(numbers(constraint, words)):
         if number is not None:
             if not table[i, number]:
-                raise UserError(f"'{words.symbols[number]}' is no {wanted.tags[i]} that the model knows")
+                raise UserError(f"'{words.symbols[number]}' is no {constraint.tags[i]} that the model knows")
             table[i] = False
             table[i, number] = True
     return table
 
 
-def numbers(wanted: Wish, words: Words) -> list[int | None]:
+def numbers(constraint: Constraints, words: Vocabulary) -> list[int | None]:
     """The numbers of the words that are given."""
-    given = words.known([word for word in wanted.words if word is not None])
-    return [None if word is None else given.pop(0) for word in wanted.words]
+    given = words.known_ids([word for word in constraint.words if word is not None])
+    return [None if word is None else given.pop(0) for word in constraint.words]
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A reader and the names of what it tells apart: values of each field, parts of speech, labels of constituents.
+class Classifier:
+    """A network and the names of its classes: values of each field, parts of speech, labels of constituents.
     The first value of a field is "", absent; the last tag and the first label are "", none."""
 
-    network: Reader
+    network: ClassifierNetwork
     fields: dict[str, list[str]]
     tags: list[str]
     labels: list[str]
@@ -221,63 +227,70 @@ class Reading:
         """Which words each part of speech has."""
         return dict(zip(self.tags, self.network.lexicon.cpu().numpy(), strict=True))
 
-    def check(self, wanted: Wish) -> None:
+    def check(self, constraint: Constraints) -> None:
         """Raises UserError, with the nearest that exist, for fields, values, tags and labels that are unknown."""
-        for name, value in wanted.fields.items():
+        for name, value in constraint.fields.items():
             if name not in self.fields:
                 raise unknown("field", name, self.fields)
             if value not in self.fields[name]:
                 raise unknown(f"value of {name}", value, self.fields[name][1:])
-        if (wanted.tags or wanted.tree is not None or wanted.spans) and not self.tags:
+        if (constraint.tags or constraint.tree is not None or constraint.spans) and not self.tags:
             raise UserError("this model was not taught grammar: only fields, words and length can be asked of it")
-        for tag in wanted.tags:
+        for tag in constraint.tags:
             if tag not in self.tags:
                 raise unknown("part of speech", tag, self.tags[:-1])
-        for _, _, label in (*wanted.spans, *(wanted.tree or ())):
+        for _, _, label in (*constraint.spans, *(constraint.tree or ())):
             if label not in self.labels:
                 raise unknown("constituent", label, self.labels[1:])
 
-    def score(self, wishes: Sequence[Wish], share: float = 0.1) -> Callable[..., Tensor]:
+    def score(self, constraints: Sequence[Constraints], share: float = 0.1) -> Callable[..., Tensor]:
         """(vectors (B, L, dim), t) -> log p(what is asked of each sentence | x_t), (B,), in nats. `rows`: the
-        numbers of the wishes that the sentences are for, if there is not one for each in turn.
+        numbers of the constraints that the sentences are for, if there is not one for each in turn.
 
         Tags and trees, which are as many terms as words or more, count by `share` only: else they overrule both
         fluency and a field that is asked along with them. (The paper has another weight of fluency for each control.)
         """
         length = self.network.config["length"]
-        targets = [self._targets(wanted, length) for wanted in wishes]
+        targets = [self._targets(constraint, length) for constraint in constraints]
         device = self.network.lexicon.device
-        weights = torch.tensor([1.0 if wanted.tree is None else share for wanted in wishes], device=device)
+        weights = torch.tensor(
+            [1.0 if constraint.tree is None else share for constraint in constraints], device=device
+        )
         fields, tags, labels = (torch.stack([part[i] for part in targets]).to(device) for i in range(3))
 
         def log_prob(x: Tensor, t: NoiseLevel, condition: object = None, rows: Any = slice(None)) -> Tensor:
             time = torch.full((len(x),), 1000.0 * t.t, device=x.device)
             states, total = self.network.states(x, time), x.new_zeros(len(x))
             for i, scores in enumerate(self.network.field_scores(states)):
-                total = total - _surprise(scores, fields[rows, i])
+                total = total - _nll(scores, fields[rows, i])
             if (tags >= 0).any():
-                total = total - share * _surprise(self.network.tag_scores(states), tags[rows]).sum(1)
+                total = total - share * _nll(self.network.tag_scores(states), tags[rows]).sum(1)
             if (labels >= 0).any():
-                surprise = _surprise(self.network.label_scores(states), labels[rows])
-                total = total - weights[rows] * surprise.sum((1, 2))
+                nll = _nll(self.network.label_scores(states), labels[rows])
+                total = total - weights[rows] * nll.sum((1, 2))
             return total
 
         return log_prob
 
-    def _targets(self, wanted: Wish, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _targets(self, constraint: Constraints, length: int) -> tuple[Tensor, Tensor, Tensor]:
         fields = [
-            self.fields[name].index(wanted.fields[name]) if name in wanted.fields else -1 for name in self.fields
+            self.fields[name].index(constraint.fields[name]) if name in constraint.fields else -1
+            for name in self.fields
         ]
         tags = torch.full((length,), -1)
-        tags[: len(wanted.tags)] = torch.tensor([self.tags.index(tag) for tag in wanted.tags], dtype=torch.long)
+        tags[: len(constraint.tags)] = torch.tensor(
+            [self.tags.index(tag) for tag in constraint.tags], dtype=torch.long
+        )
         labels = torch.full((length, length), -1)
-        if wanted.tree is not None:
-            labels[: wanted.length, : wanted.length] = torch.tril(torch.full((wanted.length, wanted.length), -1))
-        for first, last, label in (*wanted.spans, *(wanted.tree or ())):
+        if constraint.tree is not None:
+            labels[: constraint.length, : constraint.length] = torch.tril(
+                torch.full((constraint.length, constraint.length), -1)
+            )
+        for first, last, label in (*constraint.spans, *(constraint.tree or ())):
             labels[first, last] = self.labels.index(label)
         return torch.tensor(fields, dtype=torch.long), tags, labels
 
 
-def _surprise(scores: Tensor, targets: Tensor) -> Tensor:
+def _nll(scores: Tensor, targets: Tensor) -> Tensor:
     """-log p(target), 0 where the target is -1."""
     return F.cross_entropy(scores.movedim(-1, 1), targets, ignore_index=-1, reduction="none")

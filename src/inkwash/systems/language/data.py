@@ -11,10 +11,10 @@ from io import StringIO
 from pathlib import Path
 
 from inkwash.errors import UserError
-from inkwash.systems.language.vocabulary import split
+from inkwash.systems.language.vocabulary import tokenize
 
 EVERY = 40  # of so many sources (or texts) one is held out
-MEANING = re.compile(r"([\w ]+)\[([^\]]*)\]")  # name[The Punter], food[Italian]
+MR = re.compile(r"([\w ]+)\[([^\]]*)\]")  # name[The Punter], food[Italian]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Corpus:
 def read_corpus(file: str | Path) -> Corpus:
     """A text file, a sentence a line; or a table with a heading (CSV, or TSV; either may be gzipped) of
 
-    - `mr,ref`: the E2E challenge (Novikova et al. 2017, 1706.09254), whose meanings are sources and fields;
+    - `mr,ref`: the E2E challenge (Novikova et al. 2017, 1706.09254), whose mrs are sources and fields;
     - `source,target`: pairs, for translation, answers, summaries;
     - `text` and any other columns, which are fields.
 
@@ -78,8 +78,8 @@ def _table(file: Path, text: str, delimiter: str) -> Corpus:
         ) from None
     if {"mr", "ref"} <= set(columns):
         rows = [row for row in rows if (row["ref"] or "").strip()]
-        meanings = [meaning(row["mr"] or "") for row in rows]
-        return Corpus([row["ref"].strip() for row in rows], [said(fields) for fields in meanings], meanings)
+        mrs = [parse_mr(row["mr"] or "") for row in rows]
+        return Corpus([row["ref"].strip() for row in rows], [linearize_mr(fields) for fields in mrs], mrs)
     if {"source", "target"} <= set(columns):
         rows = [row for row in rows if (row["source"] or "").strip() and (row["target"] or "").strip()]
         return Corpus(
@@ -96,26 +96,29 @@ def _table(file: Path, text: str, delimiter: str) -> Corpus:
     )
 
 
-def meaning(text: str) -> dict[str, str]:
-    """{field: value} of a meaning as E2E writes it, name[The Punter], food[Italian]; UserError for anything else."""
-    found = MEANING.findall(text)
+def parse_mr(text: str) -> dict[str, str]:
+    """{field: value} of a meaning representation (MR) as E2E writes it, name[The Punter], food[Italian].
+
+    UserError for anything else.
+    """
+    found = MR.findall(text)
     if not found:
         raise UserError(f"'{text}': a meaning is written name[The Punter], food[Italian]")
     return {field.strip(): value.strip() for field, value in found}
 
 
-def said(fields: dict[str, str]) -> str:
-    """A meaning as a source: name The Punter | food Italian."""
+def linearize_mr(fields: dict[str, str]) -> str:
+    """An MR as a source: name The Punter | food Italian."""
     return " | ".join(f"{field} {value}" for field, value in fields.items())
 
 
 def mentions(text: str, value: str) -> bool:
     """Whether the words of the value stand in the text, one after the other, in any case."""
-    inner, outer = ([word.lower() for word in split(part)] for part in (value, text))
+    inner, outer = ([word.lower() for word in tokenize(part)] for part in (value, text))
     return any(outer[i : i + len(inner)] == inner for i in range(len(outer) - len(inner) + 1))
 
 
-def parts(corpus: Corpus) -> tuple[Corpus, Corpus]:
+def split_corpus(corpus: Corpus) -> tuple[Corpus, Corpus]:
     """What is learned, and what is held out for choices: all sentences of one in forty sources, or texts."""
     keys = [source or text for source, text in zip(corpus.sources, corpus.texts, strict=True)]
     places = {key: i for i, key in enumerate(dict.fromkeys(keys))}

@@ -1,9 +1,9 @@
 """The ways to make a sentence, and what each learns.
 
-- vectors: words are vectors that are learned with the model, and noise is added to them; gradients can steer it.
+- continuous: words are vectors that are learned with the model, and noise is added to them; gradients can steer it.
   Diffusion-LM (Li et al. 2022, 2205.14217), as published or with what CDCD (Dieleman et al. 2022, 2211.15089) learns.
 - masked: words give way to a mask. MDLM (Sahoo et al. 2024, 2406.07524).
-- next: the plain autoregressive model, one word after the other; the baseline, and the judge of fluency.
+- autoregressive: the plain autoregressive model, one word after the other; the baseline, and the judge of fluency.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inkwash import diffusion
-from inkwash.systems.language.networks import MaskedDenoiser, NextWord, VectorDenoiser
+from inkwash.systems.language.networks import AutoregressiveModel, ContinuousDenoiser, MaskedDenoiser
 from inkwash.systems.language.vocabulary import END, PAD
 from inkwash.training.fit import Loss
 
-NETWORKS = {"vectors": VectorDenoiser, "masked": MaskedDenoiser, "next": NextWord}
+NETWORKS = {"continuous": ContinuousDenoiser, "masked": MaskedDenoiser, "autoregressive": AutoregressiveModel}
 FIRST = 1 / 2000  # of the paper's 2,000 steps the last one down, whose target is the word vector itself
 
 
 def denoiser(network: Any) -> diffusion.Denoiser:
     """Of a network of the first two engines, with its process."""
-    if isinstance(network, VectorDenoiser):
+    if isinstance(network, ContinuousDenoiser):
         return diffusion.Denoiser(network, diffusion.Gaussian(diffusion.sqrt()), "x0")
     process = diffusion.Categorical.masked(diffusion.rectified_flow(), network.config["symbols"] - 1)
     return diffusion.Denoiser(network, process)
@@ -34,17 +34,17 @@ def denoiser(network: Any) -> diffusion.Denoiser:
 def loss(network: Any) -> Loss:
     """What a network learns from batches {"words": (B, L), "source": (B, S), "source_mask": (B, S)}, the last two
     perhaps missing."""
-    if isinstance(network, VectorDenoiser):
+    if isinstance(network, ContinuousDenoiser):
         return continuous_loss(network) if network.config["improved"] else paper_loss(network)
-    return masked_loss(network) if isinstance(network, MaskedDenoiser) else next_loss(network)
+    return masked_loss(network) if isinstance(network, MaskedDenoiser) else autoregressive_loss(network)
 
 
-def given(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def condition_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """What the network is told besides."""
     return {key: value for key, value in batch.items() if key != "words"}
 
 
-def continuous_loss(network: VectorDenoiser) -> Loss:
+def continuous_loss(network: ContinuousDenoiser) -> Loss:
     """The cross-entropy of p(w | x_t, known) at uniform times, x_0 the word vectors (CDCD, 2211.15089), a mean over
     words that are not known (`hints`); every other batch, drawn by chance, sees the network's own prediction.
     """
@@ -56,8 +56,8 @@ def continuous_loss(network: VectorDenoiser) -> Loss:
         unknown = known < 0
         entropy = diffusion.symbols_cross_entropy(words)
         return model.loss(
-            network.table[words],
-            given(batch) | {"known": known},
+            network.embeddings[words],
+            condition_of(batch) | {"known": known},
             objective=lambda term: entropy(term) * unknown * (unknown.numel() / unknown.sum().clamp(min=1)),
             self_conditioning=0.5,
             generator=generator,
@@ -84,7 +84,7 @@ def hints(words: Tensor, generator: torch.Generator) -> Tensor:
     return words.masked_fill(~told, -1)
 
 
-def paper_loss(network: VectorDenoiser) -> Loss:
+def paper_loss(network: ContinuousDenoiser) -> Loss:
     """Diffusion-LM's loss (2205.14217, section 4.2): with x_0 ~ N(EMB(w), sigma_0^2),
 
         |f(x_t, t) - x_0|^2 + |mean of q(x_T | x_0)|^2 - log p(w | x_0),
@@ -97,11 +97,11 @@ def paper_loss(network: VectorDenoiser) -> Loss:
 
     def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         words = batch["words"]
-        clean = network.table[words]
+        clean = network.embeddings[words]
         noised = clean + start.sigma * torch.randn(clean.shape, generator=generator, device=clean.device)
         times = diffusion.uniform_times(len(words), generator)
         x0 = torch.where((times < FIRST).to(clean.device)[:, None, None], clean, noised)
-        squared = model.loss(x0, given(batch), times=lambda *_: times, generator=generator)
+        squared = model.loss(x0, condition_of(batch), times=lambda *_: times, generator=generator)
         rounding = F.cross_entropy(network.rounded(noised).flatten(0, 1), words.flatten())
         return squared + (end.alpha * x0).square().mean() + rounding
 
@@ -115,7 +115,7 @@ def masked_loss(network: MaskedDenoiser) -> Loss:
     def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         return model.loss(
             batch["words"],
-            given(batch),
+            condition_of(batch),
             objective=diffusion.cross_entropy,
             weight=lambda t, form: 1 / t.t,
             generator=generator,
@@ -124,12 +124,12 @@ def masked_loss(network: MaskedDenoiser) -> Loss:
     return value
 
 
-def next_loss(network: NextWord) -> Loss:
+def autoregressive_loss(network: AutoregressiveModel) -> Loss:
     """-log p(word | the words before it), a mean over words and [END]."""
 
     def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         words = batch["words"]
-        logits = network(words, **given(batch))[:, : words.shape[1]]
+        logits = network(words, **condition_of(batch))[:, : words.shape[1]]
         return F.cross_entropy(logits.flatten(0, 1), words.flatten(), ignore_index=PAD)
 
     return value

@@ -8,12 +8,12 @@ from importlib.util import find_spec
 import numpy as np
 
 from inkwash.errors import UserError
-from inkwash.systems.language.controls import Wish
+from inkwash.systems.language.controls import Constraints
 from inkwash.systems.language.data import mentions
 from inkwash.systems.language.grammar import Parse
 
 
-def least_risk(texts: Sequence[Sequence[str]]) -> int:
+def mbr(texts: Sequence[Sequence[str]]) -> int:
     """The text, given as its words, with the least mean risk, 1 - BLEU, beside the others (minimum Bayes risk
     decoding, Kumar & Byrne 2004)."""
     from sacrebleu import BLEU
@@ -34,24 +34,24 @@ def needs(purpose: str, *modules: str) -> None:
             raise UserError(f"{purpose} needs {module}: pip install 'inkwash[language]'")
 
 
-def semantic(text: str, wanted: Wish) -> float:
+def semantic(text: str, constraint: Constraints) -> float:
     """Whether every value stands in the text, word by word (Diffusion-LM looks for its letters)."""
-    return float(all(mentions(text, value) for value in wanted.fields.values()))
+    return float(all(mentions(text, value) for value in constraint.fields.values()))
 
 
-def tags(parse: Parse, wanted: Wish) -> float:
+def tags(parse: Parse, constraint: Constraints) -> float:
     """The share of positions whose tag is as asked; missing words are wrong, words beyond are not counted."""
-    right = [a == b for a, b in zip(parse.tags, wanted.tags, strict=False)]
-    return sum(right) / len(wanted.tags)
+    right = [a == b for a, b in zip(parse.tags, constraint.tags, strict=False)]
+    return sum(right) / len(constraint.tags)
 
 
-def span(parse: Parse, wanted: Wish) -> float:
+def span(parse: Parse, constraint: Constraints) -> float:
     """Whether the constituents are there, exactly."""
-    return float(set(wanted.spans) <= set(parse.spans))
+    return float(set(constraint.spans) <= set(parse.spans))
 
 
-def tree(parse: Parse, wanted: Wish) -> float:
+def tree(parse: Parse, constraint: Constraints) -> float:
     """F1 of the labelled constituents."""
-    assert wanted.tree is not None
-    found, asked = set(parse.spans), set(wanted.tree)
+    assert constraint.tree is not None
+    found, asked = set(parse.spans), set(constraint.tree)
     return 2 * len(found & asked) / max(len(found) + len(asked), 1)

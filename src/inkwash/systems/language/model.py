@@ -18,23 +18,22 @@ from inkwash.diffusion.categorical import invert
 from inkwash.diffusion.guides import Hook, nearest
 from inkwash.errors import UserError
 from inkwash.systems.language import baselines, engines
-from inkwash.systems.language.controls import Reading, Wish, allowed
-from inkwash.systems.language.metrics import least_risk, needs
-from inkwash.systems.language.networks import MaskedDenoiser, Reader, VectorDenoiser
-from inkwash.systems.language.vocabulary import PAD, Words, join, split
-from inkwash.weights.files import atomic, digest, load_into, write
-from inkwash.weights.shipped import describe, locate
+from inkwash.systems.language.controls import Classifier, Constraints, allowed_mask_of
+from inkwash.systems.language.metrics import mbr, needs
+from inkwash.systems.language.networks import ClassifierNetwork, ContinuousDenoiser, MaskedDenoiser
+from inkwash.systems.language.vocabulary import PAD, Vocabulary, detokenize, tokenize
+from inkwash.systems.torch_model import TorchModel
+from inkwash.weights.files import atomic, load_into, write
 
 if TYPE_CHECKING:
     from inkwash.systems.report import Report
 
 AT_ONCE = 64  # sentences in one batch
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
 class Steering:
-    """How hard a reader leads: options of `gradient_control`, and `scale` and `candidates` of `reweighted`."""
+    """How hard a classifier leads: options of `gradient_control`, and `scale` and `candidates` of `reweighted`."""
 
     lr: float = 0.3
     lambda_: float = 0.005
@@ -54,68 +53,40 @@ class Sampling:
     steering: Steering
 
 
-class Writer:
+class Writer(TorchModel):
     """A model of sentences.
 
     >>> writer = inkwash.load("e2e")
-    >>> writer.write(3, wish=wish(fields=["food=Italian"], length=12), seed=7)
+    >>> writer.write(3, constraints=parse_constraints(fields=["food=Italian"], length=12), seed=7)
     """
 
+    system = "language"
+    network: Any
+
     def __init__(
-        self,
-        network: Any,
-        words: Words,
-        info: dict[str, Any],
-        reading: Reading | None = None,
-        folder: Path | None = None,
+        self, network: Any, words: Vocabulary, config: dict[str, Any], classifier: Classifier | None = None
     ) -> None:
-        self.network, self.words, self.info, self.reading, self.folder = network, words, info, reading, folder
+        self.network, self.words, self.config, self.classifier = network, words, config, classifier
 
     @classmethod
-    def load(
-        cls,
-        name: str | Path,
-        device: str = "cpu",
-        precision: str = "float32",
-        runtime: str | None = None,
-        threads: int | None = None,
-    ) -> Writer:
-        """From a shipped name or a folder. UserError, in one line, for what is missing or broken there."""
-        if precision != "float32" or runtime not in (None, "torch"):
-            raise UserError("models of language compute in float32, by torch: leave out --precision and --runtime")
-        if threads:
-            torch.set_num_threads(threads)
-        folder = locate(name)
-        info = describe(folder)
-        if info.get("system") != "language":
-            raise UserError(f"{folder}: a model of '{info.get('system')}', not of language")
-        try:
-            words = Words(info["words"])  # type: ignore[arg-type]
-            network = engines.NETWORKS[str(info["engine"])](**info["network"])  # type: ignore[arg-type]
-            info["steps"], info["temperature"], info["guidance"], info["needs_source"]
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{folder}: system.json is broken ({error}); save the model again") from None
-        load_into(network, folder / WEIGHTS)
-        return cls(network.eval().to(device), words, info, load_reading(folder, device), folder)
+    def build(cls, facts: dict[str, Any]) -> Writer:
+        facts["steps"], facts["temperature"], facts["guidance"], facts["needs_source"]
+        return cls(engines.NETWORKS[facts["engine"]](**facts["network"]), Vocabulary(facts["words"]), facts)
+
+    def facts(self) -> dict[str, Any]:
+        return self.config | {"network": self.network.config, "words": self.words.words}
+
+    @classmethod
+    def load(cls, name: str | Path, device: str = "cpu", *how: Any, **more: Any) -> Writer:
+        writer = super().load(name, device, *how, **more)
+        writer.classifier = load_classifier(writer.folder, device)
+        return writer
 
     def save(self, folder: str | Path) -> None:
-        """Writes system.json and model.safetensors (float16); reader.json and reader.safetensors if it has one."""
-        folder = Path(folder)
-        write(folder / WEIGHTS, self.network.state_dict())
-        info = self.info | {"network": self.network.config, "words": self.words.words}
-        with atomic(folder / "system.json") as file:
-            file.write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        if self.reading is not None:
-            save_reading(self.reading, folder)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
-    @property
-    def hash(self) -> str | None:
-        """Of the weights, if they came from a folder."""
-        return None if self.folder is None else digest(self.folder / WEIGHTS)
+        """And the same two files of its classifier, if it has one."""
+        super().save(folder)
+        if self.classifier is not None:
+            save_classifier(self.classifier, Path(folder))
 
     @property
     def length(self) -> int:
@@ -125,7 +96,7 @@ class Writer:
     def write(
         self,
         n: int = 1,
-        wish: Wish | None = None,
+        constraints: Constraints | None = None,
         source: str | None = None,
         seed: int = 0,
         *,
@@ -139,9 +110,9 @@ class Writer:
         """n sentences that keep to the wish; made from `source` where the model reads sources.
 
         temperature: below 1 likely words are drawn more often. guidance: how closely to follow the source.
-        candidates: of so many sentences the one with the least risk is taken, see `metrics.least_risk`. The sentence
+        candidates: of so many sentences the one with the least risk is taken, see `metrics.mbr`. The sentence
         of a seed is the same among any others.
-        Raises UserError for what the model does not know and for wishes that cannot be met.
+        Raises UserError for what the model does not know and for constraints that cannot be met.
         """
         if n < 1 or not 1 <= candidates <= 1024:
             raise UserError(f"n = {n}, candidates = {candidates}: at least 1 of each, and at most 1024 candidates")
@@ -150,25 +121,25 @@ class Writer:
         if candidates > 1:
             needs("the choice among candidates", "sacrebleu")
         if source:
-            self.given([source])
-            self.words.known(split(source))
+            self.source_condition([source])
+            self.words.known_ids(tokenize(source))
         if steps is not None and steps < 1:
             raise UserError(f"steps = {steps}: at least 1 is needed")
         if temperature is not None and not 0 < temperature < 100:
             raise UserError(f"temperature {temperature}: a number above 0 is needed, 1 as the model has learned")
-        wish = wish or Wish()
+        constraints = constraints or Constraints()
         seeds = [diffusion.child_seed((seed + i) % 2**64, c) for i in range(n) for c in range(candidates)]
-        how = {"steps": steps, "temperature": temperature, "guidance": guidance, "steering": steering}
-        rows = self.draw([wish] * len(seeds), seeds, [source] * len(seeds), progress=progress, **how)
+        sampling = {"steps": steps, "temperature": temperature, "guidance": guidance, "steering": steering}
+        rows = self.sample([constraints] * len(seeds), seeds, [source] * len(seeds), progress=progress, **sampling)
         texts = self.words.decode(rows)
         if candidates > 1:
             groups = [texts[i : i + candidates] for i in range(0, len(texts), candidates)]
-            texts = [group[least_risk(group)] for group in groups]
-        return [join(words) for words in texts]
+            texts = [group[mbr(group)] for group in groups]
+        return [detokenize(words) for words in texts]
 
-    def draw(
+    def sample(
         self,
-        wishes: Sequence[Wish],
+        constraints: Sequence[Constraints],
         seeds: Sequence[int],
         sources: Sequence[str | None] | None = None,
         *,
@@ -179,21 +150,21 @@ class Writer:
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """The numbers of the words of a sentence for each wish and seed, (B, L)."""
-        for wanted in {id(wanted): wanted for wanted in wishes}.values():
-            self.check(wanted)
-        given = self.given(list(sources or [None] * len(wishes)))
-        how = Sampling(
-            steps or self.info["steps"],
-            temperature or self.info["temperature"],
-            self.info["guidance"] if guidance is None else guidance,
+        for constraint in {id(constraint): constraint for constraint in constraints}.values():
+            self.check(constraint)
+        given = self.source_condition(list(sources or [None] * len(constraints)))
+        sampling = Sampling(
+            steps or self.config["steps"],
+            temperature or self.config["temperature"],
+            self.config["guidance"] if guidance is None else guidance,
             steering or Steering(),
         )
-        out, total = [], len(range(0, len(wishes), AT_ONCE))
-        for done, start in enumerate(range(0, len(wishes), AT_ONCE)):
+        out, total = [], len(range(0, len(constraints), AT_ONCE))
+        for done, start in enumerate(range(0, len(constraints), AT_ONCE)):
             part = slice(start, start + AT_ONCE)
             report = None if progress is None else (lambda i, of, done=done: progress(done * of + i, total * of))
             told = {key: value[part] for key, value in given.items()}
-            out.append(self._draw(list(wishes[part]), list(seeds[part]), told, how, report))
+            out.append(self._draw(list(constraints[part]), list(seeds[part]), told, sampling, report))
         return np.concatenate(out)
 
     def evaluate(self, data: str | Path, **how: Any) -> Report:
@@ -202,99 +173,106 @@ class Writer:
 
         return evaluate(self, data, **how)
 
-    def asked(self) -> str:
+    def describe_controls(self) -> str:
         """What can be asked of this model, a line for each kind."""
         lines = [f"length: 1 to {self.length - 1} words and signs, {len(self.words.words)} different ones"]
         if self.network.config["source"]:
             lines.append(f"source: up to {self.network.config['source'] - 1} words and signs")
-        if self.reading is not None:
-            lines += [f"{name}: {', '.join(of[1:])}" for name, of in self.reading.fields.items()]
-            if self.reading.tags:
-                known = [tag for tag, of in self.reading.lexicon.items() if tag and of.any()]
+        if self.classifier is not None:
+            lines += [f"{name}: {', '.join(of[1:])}" for name, of in self.classifier.fields.items()]
+            if self.classifier.tags:
+                known = [tag for tag, of in self.classifier.lexicon.items() if tag and of.any()]
                 lines.append(f"parts of speech: {', '.join(known)}")
-                lines.append(f"constituents: {', '.join(self.reading.labels[1:])}")
+                lines.append(f"constituents: {', '.join(self.classifier.labels[1:])}")
         return "\n".join(lines)
 
-    def check(self, wanted: Wish) -> None:
+    def check(self, constraint: Constraints) -> None:
         """Raises UserError for a wish that this model cannot understand."""
-        if wanted.steered and self.reading is None:
+        if constraint.steered and self.classifier is None:
             raise UserError(
-                "this model has no reader, so fields and grammar cannot be asked of it, only words and length: teach "
-                "it with inkwash train, a recipe of task reader"
+                "this model has no classifier, so fields and grammar cannot be asked of it, only words and length: "
+                "train one with inkwash train, a recipe of task classifier"
             )
-        if self.reading is not None:
-            self.reading.check(wanted)
+        if self.classifier is not None:
+            self.classifier.check(constraint)
 
-    def given(self, sources: list[str | None]) -> dict[str, Tensor]:
+    def source_condition(self, sources: list[str | None]) -> dict[str, Tensor]:
         """What the network is told besides: the numbers of the words of the sources."""
         if not any(sources):
-            if self.info["needs_source"]:
+            if self.config["needs_source"]:
                 raise UserError("this model makes a sentence from another: give it one (--source)")
             return {}
         most = self.network.config["source"]
         if not most:
             raise UserError("this model was not taught to read a source: leave it out")
         for text in dict.fromkeys(sources):
-            if not text or not split(text):
+            if not text or not tokenize(text):
                 raise UserError("source: no words in it")
-            if len(split(text)) >= most:
-                raise UserError(f"source: {len(split(text))} words; this model reads at most {most - 1}")
+            if len(tokenize(text)) >= most:
+                raise UserError(f"source: {len(tokenize(text))} words; this model reads at most {most - 1}")
         rows = torch.from_numpy(self.words.encode([text or "" for text in sources], most))
         rows = rows[:, : int((rows != PAD).sum(1).max())].to(self.device)
         return {"source": rows, "source_mask": rows != PAD}
 
-    def table(self) -> Tensor:
+    def embeddings(self) -> Tensor:
         """The vectors of all words, and of the mask."""
-        return self.network.table.detach()
+        return self.network.embeddings.detach()
 
     def noised(self, words: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
-        """Vectors (B, L, dim) of sentences (B, L) at `times` (B,): what a reader is taught to read."""
-        table, model = self.table(), engines.denoiser(self.network)
-        if isinstance(self.network, VectorDenoiser):
+        """Vectors (B, L, dim) of sentences (B, L) at `times` (B,): what a classifier is taught to read."""
+        table, model = self.embeddings(), engines.denoiser(self.network)
+        if isinstance(self.network, ContinuousDenoiser):
             return model.draw(table[words], times, generator)[0]
         return table[model.draw(words, times, generator)[0]]
 
     def _draw(
         self,
-        wishes: list[Wish],
+        constraints: list[Constraints],
         seeds: list[int],
         given: dict[str, Tensor],
-        how: Sampling,
+        sampling: Sampling,
         progress: Callable[[int, int], None] | None,
     ) -> np.ndarray:
-        lexicon = None if self.reading is None else self.reading.lexicon
-        tables = {id(wanted): allowed(wanted, self.words, self.length, lexicon) for wanted in wishes}
-        may = torch.from_numpy(np.stack([tables[id(wanted)] for wanted in wishes])).to(self.device)
-        score = self.reading.score(wishes) if self.reading and any(w.steered for w in wishes) else None
-        if isinstance(self.network, VectorDenoiser):
-            rows = self._vectors(seeds, given, how, may, score, progress)
+        lexicon = None if self.classifier is None else self.classifier.lexicon
+        tables = {
+            id(constraint): allowed_mask_of(constraint, self.words, self.length, lexicon)
+            for constraint in constraints
+        }
+        table = np.stack([tables[id(constraint)] for constraint in constraints])
+        allowed_mask = torch.from_numpy(table).to(self.device)
+        steered = self.classifier is not None and any(constraint.steered for constraint in constraints)
+        score = self.classifier.score(constraints) if steered else None
+        if isinstance(self.network, ContinuousDenoiser):
+            rows = self._continuous(seeds, given, sampling, allowed_mask, score, progress)
         elif isinstance(self.network, MaskedDenoiser):
-            rows = self._masked(seeds, given, how, may, score, progress)
+            rows = self._masked(seeds, given, sampling, allowed_mask, score, progress)
         else:
-            rows = baselines.draw(self.network, seeds, may, given, how.temperature)
+            rows = baselines.draw(self.network, seeds, allowed_mask, given, sampling.temperature)
         return rows.cpu().numpy()
 
-    def _vectors(
+    def _continuous(
         self,
         seeds: list[int],
         given: dict[str, Any],
-        how: Sampling,
-        may: Tensor,
+        sampling: Sampling,
+        allowed_mask: Tensor,
         score: Callable[..., Tensor] | None,
         progress: Callable[[int, int], None] | None,
     ) -> Tensor:
-        denoise, table, improved = engines.denoiser(self.network), self.table(), self.network.config["improved"]
+        denoise, table, improved = engines.denoiser(self.network), self.embeddings(), self.network.config["improved"]
         if improved:
-            given = {**given, "allowed": may, "known": only(may)}
-            ask = replace(denoise, network=partial(self.network, temperature=how.temperature))
+            given = {**given, "allowed": allowed_mask, "known": forced_words(allowed_mask)}
+            guided_denoiser = replace(denoise, network=partial(self.network, temperature=sampling.temperature))
         else:
-            ask = denoise
-        steering = how.steering
+            guided_denoiser = denoise
+        steering = sampling.steering
         x = diffusion.sample(
-            diffusion.rounding(guided(ask, given, how.guidance), table, may, self.info["clamp"]),
+            diffusion.rounding(
+                guided(guided_denoiser, given, sampling.guidance), table, allowed_mask, self.config["clamp"]
+            ),
             (self.length, table.shape[1]),
             diffusion.ancestral,
-            diffusion.uniform(denoise.process, how.steps),
+            diffusion.uniform(denoise.process, sampling.steps),
             seeds,
             given,
             hooks=[]
@@ -304,32 +282,34 @@ class Writer:
             progress=progress,
             device=self.device,
         )
-        return nearest(x / denoise.process.at(0.0).alpha, table, may)
+        return nearest(x / denoise.process.at(0.0).alpha, table, allowed_mask)
 
     def _masked(
         self,
         seeds: list[int],
         given: dict[str, Any],
-        how: Sampling,
-        may: Tensor,
+        sampling: Sampling,
+        allowed_mask: Tensor,
         score: Callable[..., Tensor] | None,
         progress: Callable[[int, int], None] | None,
     ) -> Tensor:
         model = engines.denoiser(self.network)
-        ask = replace(model, network=lambda *x, **told: self.network(*x, **told) / how.temperature)
-        may = torch.nn.functional.pad(may, (0, 1))  # never the mask
-        known, mask, steering = only(may), model.process.mask, how.steering
+        guided_denoiser = replace(model, network=lambda *x, **told: self.network(*x, **told) / sampling.temperature)
+        allowed_mask = torch.nn.functional.pad(allowed_mask, (0, 1))  # never the mask
+        known, mask, steering = forced_words(allowed_mask), model.process.mask, sampling.steering
         x = torch.where(known >= 0, known, mask)
         return diffusion.sample(
-            diffusion.allowed_symbols(guided(ask, given, how.guidance), may),
+            diffusion.allowed_symbols(guided(guided_denoiser, given, sampling.guidance), allowed_mask),
             (self.length,),
-            partial(diffusion.unmask, steps=how.steps),
+            partial(diffusion.unmask, steps=sampling.steps),
             diffusion.Grid(model.process, (1.0, 0.0)),
             seeds,
             given,
-            hooks=[] if score is None else [reweighted(x, self.table(), score, steering.scale, steering.candidates)],
+            hooks=[]
+            if score is None
+            else [reweighted(x, self.embeddings(), score, steering.scale, steering.candidates)],
             x=x,
-            progress=None if progress is None else (lambda done, _: progress(done, how.steps)),
+            progress=None if progress is None else (lambda done, _: progress(done, sampling.steps)),
             device=self.device,
         )
 
@@ -338,8 +318,9 @@ def reweighted(x: Tensor, table: Tensor, score: Callable[..., Tensor], scale: fl
     """After each step of `unmask` from `x`: the words that it has opened are drawn anew, each from
     p(w | x_t) p(y | x_t, w)^scale among the `candidates` likeliest.
 
-    The reader, `Reading.score`, is asked with each of them in its place (FUDGE, Yang & Klein 2021, 2104.05218); the
-    gradient at the mask, as in `token_gradient`, says next to nothing of what a word would change there.
+    The classifier, `Classifier.score`, is asked with each of them in its place (FUDGE, Yang & Klein 2021,
+    2104.05218); the gradient at the mask, as in `token_gradient`, says next to nothing of what a word would change
+    there.
     """
 
     def redraw(step: diffusion.StepResult, noise: diffusion.Noise) -> Tensor | None:
@@ -370,35 +351,35 @@ def guided(denoise: Any, given: dict[str, Any], scale: float) -> Any:
     return diffusion.classifier_free(denoise, scale, nothing)
 
 
-def only(may: Tensor) -> Tensor:
+def forced_words(allowed_mask: Tensor) -> Tensor:
     """The one word that may stand at a position, -1 where there are several: (B, L)."""
-    return torch.where(may.sum(-1) == 1, may.long().argmax(-1), -1)
+    return torch.where(allowed_mask.sum(-1) == 1, allowed_mask.long().argmax(-1), -1)
 
 
-def load_reading(folder: Path, device: str = "cpu") -> Reading | None:
-    """The reader in a model's folder, if it has one."""
-    file = folder / "reader.json"
+def load_classifier(folder: Path, device: str = "cpu") -> Classifier | None:
+    """The classifier in a model's folder, if it has one."""
+    file = folder / "classifier.json"
     if not file.is_file():
         return None
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
-        network = Reader(**facts.pop("network"))
-        load_into(network, folder / "reader.safetensors")
-        return Reading(network.eval().to(device), **facts)
+        network = ClassifierNetwork(**facts.pop("network"))
+        load_into(network, folder / "classifier.safetensors")
+        return Classifier(network.eval().to(device), **facts)
     except (ValueError, TypeError, KeyError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{file}: broken ({error}); train the reader again") from None
+        raise UserError(f"{file}: broken ({error}); train the classifier again") from None
 
 
-def save_reading(reading: Reading, folder: Path) -> None:
-    """Writes reader.json and reader.safetensors."""
-    write(folder / "reader.safetensors", reading.network.state_dict())
+def save_classifier(classifier: Classifier, folder: Path) -> None:
+    """Writes classifier.json and classifier.safetensors."""
+    write(folder / "classifier.safetensors", classifier.network.state_dict())
     facts = {
-        "network": reading.network.config,
-        "fields": reading.fields,
-        "tags": reading.tags,
-        "labels": reading.labels,
+        "network": classifier.network.config,
+        "fields": classifier.fields,
+        "tags": classifier.tags,
+        "labels": classifier.labels,
     }
-    with atomic(folder / "reader.json") as file:
+    with atomic(folder / "classifier.json") as file:
         file.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

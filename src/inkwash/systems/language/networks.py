@@ -1,5 +1,5 @@
-"""Transformers over words: one that denoises vectors, one that opens masks, one that says the next word; and a reader
-of noisy sentences. All share the same body, so that they can be compared at the same size."""
+"""Transformers over words: one that denoises vectors, one that opens masks, one that says the next word; and a
+classifier of noisy sentences. All share the same body, so that they can be compared at the same size."""
 
 from __future__ import annotations
 
@@ -101,16 +101,16 @@ class WordNetwork(nn.Module):
         self.body = Body(dim, width, layers, heads, length, source, self.timed, dropout)
 
     @property
-    def table(self) -> Tensor:
+    def embeddings(self) -> Tensor:
         """The word vectors (symbols, dim)."""
         return self.embedding(torch.arange(self.config["symbols"], device=self.body.positions.device))
 
-    def read(self, source: Tensor | None = None, source_mask: Tensor | None = None) -> dict[str, Any]:
+    def encode_source(self, source: Tensor | None = None, source_mask: Tensor | None = None) -> dict[str, Any]:
         """The vectors of what the sentence is made from."""
-        return {"source": None if source is None else self.table[source], "source_mask": source_mask}
+        return {"source": None if source is None else self.embeddings[source], "source_mask": source_mask}
 
 
-class VectorDenoiser(WordNetwork):
+class ContinuousDenoiser(WordNetwork):
     """Noisy word vectors -> the clean ones.
 
     improved: the network says which word it is, and the clean vector is the mean of the word vectors under
@@ -132,9 +132,9 @@ class VectorDenoiser(WordNetwork):
             self.down = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, dim))
 
     @property
-    def table(self) -> Tensor:
+    def embeddings(self) -> Tensor:
         """The word vectors (symbols, dim)."""
-        table = super().table
+        table = super().embeddings
         return F.normalize(table, dim=-1) * table.shape[1] ** 0.5 if self.config["improved"] else table
 
     def forward(
@@ -154,19 +154,19 @@ class VectorDenoiser(WordNetwork):
         known, w is allowed), with that to the power of 1 / temperature, and {"logits": its logits (B, L, symbols)}.
         """
         if not self.config["improved"]:
-            return self.down(self.body(x, time, **self.read(**source)))
+            return self.down(self.body(x, time, **self.encode_source(**source)))
         if previous is not None:
             x = x + self.before(previous)
         if known is not None:
-            x = torch.where((known >= 0)[..., None], self.table[known.clamp(min=0)] + self.given, x)
-        logits = self.out(self.body(x, time, **self.read(**source))) / temperature
+            x = torch.where((known >= 0)[..., None], self.embeddings[known.clamp(min=0)] + self.given, x)
+        logits = self.out(self.body(x, time, **self.encode_source(**source))) / temperature
         if allowed is not None:
             logits = logits.masked_fill(~allowed, -torch.inf)
-        return logits.softmax(-1) @ self.table, {"logits": logits}
+        return logits.softmax(-1) @ self.embeddings, {"logits": logits}
 
     def rounded(self, vectors: Tensor) -> Tensor:
         """Logits of each word at each position, (B, L, symbols): inner products with the word vectors."""
-        return vectors @ self.table.T
+        return vectors @ self.embeddings.T
 
 
 class MaskedDenoiser(WordNetwork):
@@ -183,10 +183,10 @@ class MaskedDenoiser(WordNetwork):
         self, x: Tensor, time: Tensor, source: Tensor | None = None, source_mask: Tensor | None = None
     ) -> Tensor:
         """(B, L, symbols) for x (B, L) numbers of words, the mask the last of them; time (B,) 0 to 1000."""
-        return self.out(self.body(self.embedding(x), time, **self.read(source, source_mask)))
+        return self.out(self.body(self.embedding(x), time, **self.encode_source(source, source_mask)))
 
 
-class NextWord(WordNetwork):
+class AutoregressiveModel(WordNetwork):
     """The plain autoregressive model: log p(word | the words before it)."""
 
     timed = False
@@ -199,10 +199,10 @@ class NextWord(WordNetwork):
         """Logits (B, L + 1, symbols) of each word of `words` (B, L) and of the one that comes after them; at most
         `length` positions are answered."""
         before = F.pad(words, (1, 0), value=START)[:, : self.config["length"]]
-        return self.out(self.body(self.embedding(before), causal=True, **self.read(source, source_mask)))
+        return self.out(self.body(self.embedding(before), causal=True, **self.encode_source(source, source_mask)))
 
 
-class Reader(nn.Module):
+class ClassifierNetwork(nn.Module):
     """What noisy sentences say: fields, parts of speech and constituents, seen from word vectors (B, L, dim).
 
     fields: how many values each has (absent is one of them); tags, labels: how many there are (none is one of each).

@@ -45,8 +45,16 @@ class Write(Request):
     ] = None
     fields: Annotated[bool, Help("List what can be asked of the model, and stop.")] = False
 
-    def stem(self) -> str:
-        return "sentences" if self.seed is None else f"sentences-{self.seed}"
+    def writer(self) -> str:
+        """The model, or the one that is taken if none is named."""
+        return self.model or ("e2e" if self.steered() or self.fields else "e2e-masked")
+
+    def steered(self) -> bool:
+        """Whether more is asked than words and length."""
+        return bool(self.control or self.pos or self.span or self.tree)
+
+    def called(self) -> str:
+        return "sentences"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.language import engines, train_classifier
-from inkwash.systems.language.controls import Wish
-from inkwash.systems.language.data import Corpus, parts, read_corpus
+from inkwash.systems.language.controls import Constraints
+from inkwash.systems.language.data import Corpus, read_corpus, split_corpus
 from inkwash.systems.language.model import Writer
-from inkwash.systems.language.vocabulary import PAD, Words, join, split
+from inkwash.systems.language.vocabulary import PAD, Vocabulary, detokenize, tokenize
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
 
 # how each engine is sampled, chosen on the sentences of E2E that are held out
 USUAL = {
-    "vectors": {"temperature": 0.5, "guidance": 2.0},
+    "continuous": {"temperature": 0.5, "guidance": 2.0},
     "masked": {"temperature": 0.7, "guidance": 2.0},
-    "next": {"temperature": 1.0, "guidance": 1.0},
+    "autoregressive": {"temperature": 1.0, "guidance": 1.0},
 }
 
 
@@ -33,20 +33,20 @@ class Recipe:
     """A recipe file of task "language".
 
     data      see `read_corpus`
-    engine    vectors, masked or next; see `engines`
-    improved  of vectors: CDCD's loss; if false, the paper's; see `engines`
+    engine    continuous, masked or autoregressive; see `engines`
+    improved  of continuous: CDCD's loss; if false, the paper's; see `engines`
     length    of the longest sentence, in words and signs, [END] included; what is longer is cut
     source    of the longest source; 0: sources are not read
     alone     whether every other batch leaves the sources out, so that the model also writes without one
     at_least  how often a word must come to be in the vocabulary
     dim       of the word vectors; the masked and the autoregressive network take the width
-    reader_steps  how long to teach a reader of the fields afterwards; for grammar see `train_classifier`
+    classifier_steps  how long to teach a classifier of the fields afterwards; for grammar see `train_classifier`
     """
 
     task: Literal["language"]
     data: Path
     fit: Settings
-    engine: Literal["vectors", "masked", "next"] = "vectors"
+    engine: Literal["continuous", "masked", "autoregressive"] = "continuous"
     improved: bool = True
     length: int = 40
     source: int = 40
@@ -57,12 +57,12 @@ class Recipe:
     layers: int = 4
     heads: int = 4
     dropout: float = 0.0
-    reader_steps: int = 0
+    classifier_steps: int = 0
 
 
-def network(recipe: Recipe, words: Words, sources: bool) -> Any:
+def network(recipe: Recipe, words: Vocabulary, sources: bool) -> Any:
     """A new one."""
-    vectors = recipe.engine == "vectors"
+    vectors = recipe.engine == "continuous"
     more = {"improved": recipe.improved} if vectors else {}
     return engines.NETWORKS[recipe.engine](
         symbols=len(words) + (recipe.engine == "masked"),
@@ -77,14 +77,14 @@ def network(recipe: Recipe, words: Words, sources: bool) -> Any:
     )
 
 
-def encode_sources(words: Words, sources: list[str], length: int) -> dict[str, Tensor]:
+def encode_sources(words: Vocabulary, sources: list[str], length: int) -> dict[str, Tensor]:
     """The numbers of their words (N, S), and where there is one."""
     rows = torch.from_numpy(words.encode(sources, length))
     rows = rows[:, : int((rows != PAD).sum(1).max())]
     return {"source": rows, "source_mask": rows != PAD}
 
 
-def feed(recipe: Recipe, corpus: Corpus, words: Words) -> Callable[[int], dict[str, Tensor]]:
+def feed(recipe: Recipe, corpus: Corpus, words: Vocabulary) -> Callable[[int], dict[str, Tensor]]:
     """Batch k: {"words": (B, L)}, and its sources."""
     rows = torch.from_numpy(words.encode(corpus.texts, recipe.length))
     sources = encode_sources(words, corpus.sources, recipe.source) if recipe.source and any(corpus.sources) else None
@@ -103,48 +103,52 @@ def feed(recipe: Recipe, corpus: Corpus, words: Words) -> Callable[[int], dict[s
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     """Trains, or goes on; writes folder/model."""
-    taught, _ = parts(read_corpus(recipe.data))
-    words = Words.learn(taught.texts + (taught.sources if recipe.source else []), recipe.at_least)
+    training_set, _ = split_corpus(read_corpus(recipe.data))
+    words = Vocabulary.learn(training_set.texts + (training_set.sources if recipe.source else []), recipe.at_least)
     if not words.words:
         raise UserError(f"{recipe.data}: no word comes {recipe.at_least} times; lower at_least in the recipe")
-    if cut := sum(len(split(text)) >= recipe.length for text in taught.texts):
-        text = f"{cut} of {len(taught)} sentences are longer than {recipe.length - 1} words: their ends are cut off"
-        monitor.tell(Note(text))
+    if cut := sum(len(tokenize(text)) >= recipe.length for text in training_set.texts):
+        longer = f"longer than {recipe.length - 1} words: their ends are cut off"
+        monitor.tell(Note(f"{cut} of {len(training_set)} sentences are {longer}"))
     torch.manual_seed(recipe.fit.seed)
-    sources = recipe.source > 0 and any(taught.sources)
+    sources = recipe.source > 0 and any(training_set.sources)
     made = network(recipe, words, sources)
-    info = {"system": "language", "engine": recipe.engine, "needs_source": sources and not recipe.alone}
-    info["steps"] = recipe.length
-    info |= USUAL[recipe.engine]
-    if recipe.engine == "vectors":
-        info["steps"] = 60 if recipe.improved else 200
-        info["clamp"] = 0.97 if recipe.improved else 1.0  # the time below which predictions are rounded to words
-    writer = Writer(made, words, info)
+    config = {"engine": recipe.engine, "needs_source": sources and not recipe.alone}
+    config["steps"] = recipe.length
+    config |= USUAL[recipe.engine]
+    if recipe.engine == "continuous":
+        config["steps"] = 60 if recipe.improved else 200
+        config["clamp"] = 0.97 if recipe.improved else 1.0  # the time below which predictions are rounded to words
+    writer = Writer(made, words, config)
 
-    samples = [None] * 3 if not info["needs_source"] else [s for s in taught.sources if len(split(s)) < recipe.source]
+    samples = (
+        [None] * 3
+        if not config["needs_source"]
+        else [s for s in training_set.sources if len(tokenize(s)) < recipe.source]
+    )
     samples = samples[:3]
 
     def preview(_: nn.Module, step: int) -> str:
-        rows = writer.draw([Wish()] * len(samples), range(len(samples)), samples)
-        return " / ".join(join(text) for text in words.decode(rows))
+        rows = writer.sample([Constraints()] * len(samples), range(len(samples)), samples)
+        return " / ".join(detokenize(text) for text in words.decode(rows))
 
     fit(
-        made, engines.loss(made), feed(recipe, taught, words), folder, recipe.fit, preview if samples else None,
+        made, engines.loss(made), feed(recipe, training_set, words), folder, recipe.fit, preview if samples else None,
         writer.save, folder / "model", monitor,
     )  # fmt: skip
-    if recipe.reader_steps:
-        settings = Settings(recipe.reader_steps, 32, 1e-3, warmup=100, lr_decay="cosine", ema_decay=0.99)
-        lesson = train_classifier.Recipe("reader", recipe.data, folder / "model", settings, grammar=False)
-        train_classifier.train(lesson, folder / "reader", monitor, folder / "model")
+    if recipe.classifier_steps:
+        settings = Settings(recipe.classifier_steps, 32, 1e-3, warmup=100, lr_decay="cosine", ema_decay=0.99)
+        labelled = train_classifier.Recipe("classifier", recipe.data, folder / "model", settings, grammar=False)
+        train_classifier.train(labelled, folder / "classifier", monitor, folder / "model")
 
 
 def usual(file: Path) -> Recipe:
     """For `inkwash train language`: a recipe for a file of one's own."""
     corpus = read_corpus(file)
-    sizes = sorted(len(split(text)) for text in corpus.texts)
+    sizes = sorted(len(tokenize(text)) for text in corpus.texts)
     length = min(max(sizes[int(0.98 * len(sizes))] + 1, 8), 64)  # two sentences of a hundred may be cut
     paired = any(corpus.sources) and not any(corpus.fields)
-    source = min(max((len(split(text)) for text in corpus.sources), default=0) + 1, 96)
+    source = min(max((len(tokenize(text)) for text in corpus.sources), default=0) + 1, 96)
     settings = Settings(20_000, 32, 1e-3, warmup=200, lr_decay="cosine", ema_decay=0.999)
     return Recipe(
         "language",
@@ -154,5 +158,5 @@ def usual(file: Path) -> Recipe:
         source=source if any(corpus.sources) else 0,
         alone=not paired,
         at_least=2 if len(corpus) > 2000 else 1,
-        reader_steps=2000 if any(corpus.fields) else 0,
+        classifier_steps=2000 if any(corpus.fields) else 0,
     )

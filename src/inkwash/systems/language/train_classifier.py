@@ -1,4 +1,4 @@
-"""Training of what steers a writer: a reader of noisy sentences, on the writer's own word vectors."""
+"""Training of what steers a writer: a classifier of noisy sentences, on the writer's own word vectors."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.language import grammar
-from inkwash.systems.language.controls import Reading
-from inkwash.systems.language.data import Corpus, mentions, parts, read_corpus
+from inkwash.systems.language.controls import Classifier
+from inkwash.systems.language.data import Corpus, mentions, read_corpus, split_corpus
 from inkwash.systems.language.model import Writer
-from inkwash.systems.language.networks import Reader
-from inkwash.systems.language.vocabulary import Words, split
+from inkwash.systems.language.networks import ClassifierNetwork
+from inkwash.systems.language.vocabulary import Vocabulary, tokenize
 from inkwash.training.data import batches
 from inkwash.training.fit import Loss, Settings, fit
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe file of task "reader".
+    """A recipe file of task "classifier".
 
     data     what the writer was trained on; see `read_corpus`
-    writer   its folder, or its shipped name; the reader is written into a copy of it
+    writer   its folder, or its shipped name; the classifier is written into a copy of it
     grammar  whether to teach parts of speech and syntax too, which spaCy reads (English)
     at_least how often a value of a field must come to be one
     """
 
-    task: Literal["reader"]
+    task: Literal["classifier"]
     data: Path
     writer: Path
     fit: Settings
@@ -46,35 +46,37 @@ class Recipe:
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE, into: Path | None = None) -> None:
-    """Trains, or goes on; writes the writer with its reader into folder/model, or elsewhere."""
+    """Trains, or goes on; writes the writer with its classifier into folder/model, or elsewhere."""
     writer = Writer.load(recipe.writer, recipe.fit.device)
-    if writer.info["engine"] == "next":
+    if writer.config["engine"] == "autoregressive":
         raise UserError(f"{recipe.writer}: an autoregressive model cannot be steered; give one of diffusion")
-    taught, _ = parts(read_corpus(recipe.data))
-    fields = values(taught, recipe.at_least)
+    training_set, _ = split_corpus(read_corpus(recipe.data))
+    fields = values(training_set, recipe.at_least)
     if not fields and not recipe.grammar:
-        raise UserError(f"{recipe.data}: no fields in it, and grammar is false: there is nothing to teach a reader")
-    parses = list(grammar.parse([split(text) for text in taught.texts])) if recipe.grammar else []
+        raise UserError(
+            f"{recipe.data}: no fields in it, and grammar is false: there is nothing to teach a classifier"
+        )
+    parses = list(grammar.parse([tokenize(text) for text in training_set.texts])) if recipe.grammar else []
     torch.manual_seed(recipe.fit.seed)
-    reading = reader(recipe, writer, fields)
-    lessons = lesson(taught, writer.words, writer.length, fields, parses)
+    classifier = new_classifier(recipe, writer, fields)
+    labelled = label_data(training_set, writer.words, writer.length, fields, parses)
     if recipe.grammar:
-        reading.network.lexicon.copy_(lexicon(lessons, len(writer.words), min(3, recipe.at_least)))
-    writer.reading = reading
-    value = loss(reading.network, writer, recipe.grammar)
+        classifier.network.lexicon.copy_(lexicon(labelled, len(writer.words), min(3, recipe.at_least)))
+    writer.classifier = classifier
+    value = loss(classifier.network, writer, recipe.grammar)
     made = into or folder / "model"
     fit(
-        reading.network, value, feed(lessons, recipe.fit), folder, recipe.fit, save=writer.save, model=made,
+        classifier.network, value, feed(labelled, recipe.fit), folder, recipe.fit, save=writer.save, model=made,
         monitor=monitor,
     )  # fmt: skip
 
 
-def reader(recipe: Recipe, writer: Any, fields: dict[str, list[str]]) -> Reading:
+def new_classifier(recipe: Recipe, writer: Any, fields: dict[str, list[str]]) -> Classifier:
     """A new one."""
     tags = [*grammar.TAGS, ""] if recipe.grammar else []
     labels = ["", *grammar.LABELS] if recipe.grammar else []
-    network = Reader(
-        dim=writer.table().shape[1],
+    network = ClassifierNetwork(
+        dim=writer.embeddings().shape[1],
         fields=[len(of) for of in fields.values()],
         tags=len(tags),
         labels=len(labels),
@@ -84,7 +86,7 @@ def reader(recipe: Recipe, writer: Any, fields: dict[str, list[str]]) -> Reading
         heads=recipe.heads,
         length=writer.length,
     )
-    return Reading(network, fields, tags, labels)
+    return Classifier(network, fields, tags, labels)
 
 
 def values(corpus: Corpus, at_least: int) -> dict[str, list[str]]:
@@ -119,7 +121,7 @@ def labels_of_fields(corpus: Corpus, known: dict[str, list[str]]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class LabelledData:
     """Of sentences: words (N, L), fields (N, F), tags (N, L), and constituents as rows of (sentence, first, last,
     label)."""
 
@@ -129,8 +131,10 @@ class Lesson:
     spans: list[list[tuple[int, int, int]]]
 
 
-def lesson(corpus: Corpus, words: Words, length: int, fields: dict[str, list[str]], parses: list[Any]) -> Lesson:
-    """What a reader learns from. parses: of each sentence (tags, spans); none where grammar is not taught."""
+def label_data(
+    corpus: Corpus, words: Vocabulary, length: int, fields: dict[str, list[str]], parses: list[Any]
+) -> LabelledData:
+    """What a classifier learns from. parses: of each sentence (tags, spans); none without grammar."""
     rows = torch.from_numpy(words.encode(corpus.texts, length))
     tags = torch.full(rows.shape, len(grammar.TAGS))
     spans: list[list[tuple[int, int, int]]] = [[] for _ in corpus.texts]
@@ -138,32 +142,34 @@ def lesson(corpus: Corpus, words: Words, length: int, fields: dict[str, list[str
         kept = min(len(of), length - 1)
         tags[row, :kept] = torch.tensor([grammar.TAGS.index(tag) for tag in of[:kept]])
         spans[row] = [(i, j, 1 + grammar.LABELS.index(label)) for i, j, label in constituents if j < kept]
-    return Lesson(rows, labels_of_fields(corpus, fields), tags, spans)
+    return LabelledData(rows, labels_of_fields(corpus, fields), tags, spans)
 
 
-def lexicon(taught: Lesson, symbols: int, at_least: int) -> Tensor:
+def lexicon(training_set: LabelledData, symbols: int, at_least: int) -> Tensor:
     """Which words each part of speech has, (tags, symbols) bool: those seen with it so often."""
     counts = torch.zeros(len(grammar.TAGS) + 1, symbols)
     counts.index_put_(
-        (taught.tags.flatten(), taught.words.flatten()), torch.ones(taught.words.numel()), accumulate=True
+        (training_set.tags.flatten(), training_set.words.flatten()),
+        torch.ones(training_set.words.numel()),
+        accumulate=True,
     )
     return counts >= at_least
 
 
-def loss(reader: Reader, writer: Any, taught: bool) -> Loss:
+def loss(classifier: ClassifierNetwork, writer: Any, grammar: bool) -> Loss:
     """The cross-entropies of fields, tags and constituents, seen from x_t at uniform times; see `Writer.noised`."""
 
     def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         times = diffusion.uniform_times(len(batch["words"]), generator)
         x = writer.noised(batch["words"], times, generator)
-        states = reader.states(x, (1000 * times).to(x))
+        states = classifier.states(x, (1000 * times).to(x))
         total = x.new_zeros(())
-        for i, scores in enumerate(reader.field_scores(states)):
+        for i, scores in enumerate(classifier.field_scores(states)):
             total = total + F.cross_entropy(scores, batch["fields"][:, i], ignore_index=-1, reduction="sum") / len(x)
-        if taught:
-            tags = F.cross_entropy(reader.tag_scores(states).flatten(0, 1), batch["tags"].flatten())
+        if grammar:
+            tags = F.cross_entropy(classifier.tag_scores(states).flatten(0, 1), batch["tags"].flatten())
             upper = torch.ones_like(batch["labels"][0], dtype=torch.bool).triu(1)
-            scores = reader.label_scores(states)[:, upper]
+            scores = classifier.label_scores(states)[:, upper]
             spans = F.cross_entropy(scores.flatten(0, 1), batch["labels"][:, upper].flatten(), reduction="sum")
             total = total + 5 * tags + spans / (5 * len(x))
         return total
@@ -171,20 +177,20 @@ def loss(reader: Reader, writer: Any, taught: bool) -> Loss:
     return value
 
 
-def feed(taught: Lesson, settings: Settings) -> Callable[[int], dict[str, Tensor]]:
+def feed(training_set: LabelledData, settings: Settings) -> Callable[[int], dict[str, Tensor]]:
     """Batch k."""
-    order, length = batches(len(taught.words), settings.batch_size, settings.seed), taught.words.shape[1]
+    order, length = batches(len(training_set.words), settings.batch_size, settings.seed), training_set.words.shape[1]
 
     def batch(k: int) -> dict[str, Tensor]:
         rows = order(k)
         labels = torch.zeros(len(rows), length, length, dtype=torch.long)
         for place, row in enumerate(rows):
-            for first, last, label in taught.spans[row]:
+            for first, last, label in training_set.spans[row]:
                 labels[place, first, last] = label
         return {
-            "words": taught.words[rows],
-            "fields": taught.fields[rows],
-            "tags": taught.tags[rows],
+            "words": training_set.words[rows],
+            "fields": training_set.fields[rows],
+            "tags": training_set.tags[rows],
             "labels": labels,
         }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,22 +9,22 @@ from typing import Any
 
 from inkwash.errors import UserError
 from inkwash.systems import report
-from inkwash.systems.base import Context, Result, idle, options, told
+from inkwash.systems.base import Context, Result, idle, options, seeded, told
 from inkwash.systems.language import request as ask
-from inkwash.systems.language.controls import wish
-from inkwash.systems.language.data import MEANING, meaning, said
+from inkwash.systems.language.controls import parse_constraints
+from inkwash.systems.language.data import MR, linearize_mr, parse_mr
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
 
 TASKS = {
     "language": Task("inkwash.systems.language.train"),
-    "reader": Task("inkwash.systems.language.train_classifier"),
+    "classifier": Task("inkwash.systems.language.train_classifier"),
 }
 
 
 def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        wanted = wish(
+        constraint = parse_constraints(
             request.control, request.pos, request.span, request.tree, request.infill, request.start, request.length
         )
         source = request.source
@@ -35,23 +34,21 @@ def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
             idle(request, ["guidance"], "without --source")
         if source is not None and not source.strip():
             raise UserError("source: no words in it")
-        name = request.model or ("e2e" if wanted.steered or request.fields else "e2e-masked")
+        name = request.writer()
         writer = context.model(name)
         if request.fields:
-            yield Result(of, None, {}, {"text": writer.asked()})
+            yield Result(of, None, {}, {"text": writer.describe_controls()})
             continue
-        if request.steps is not None and writer.info["engine"] == "next":
-            raise UserError(f"{name} writes one word after the other: leave out --steps")
-        if source is not None and MEANING.match(source):
-            source = said(meaning(source))
-        seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+        if source is not None and MR.match(source):
+            source = linearize_mr(parse_mr(source))
+        request = seeded(request)
         texts = writer.write(
-            request.n, wanted, source, seed,
+            request.n, constraint, source, request.seed,
             steps=request.steps, temperature=request.temperature, guidance=request.guidance,
             candidates=request.candidates, progress=told(context),
         )  # fmt: skip
         for place, text in enumerate(texts):
-            one = replace(request, model=name, n=1, seed=(seed + place) % 2**64)
+            one = replace(request, model=name, n=1, seed=(request.seed + place) % 2**64)
             yield Result(of, place, {}, {"text": text}, one.facts() | {"hash": writer.hash})
 
 

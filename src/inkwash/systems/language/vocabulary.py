@@ -26,57 +26,57 @@ NO_SPACE_BEFORE = re.compile(
 NO_SPACE_AFTER = re.compile(rf"(?<=[(\[£$€#{HAN}，。！？；：、-])\s+")
 
 
-def split(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """The words and signs of a text: "it's £20-25." -> it, 's, £, 20, -, 25, and the full stop."""
     return WORD.findall(text.replace("’", "'"))
 
 
-def join(words: Iterable[str]) -> str:
+def detokenize(words: Iterable[str]) -> str:
     """Words as one writes them: no space before a full stop, none after a pound sign, none around a hyphen."""
     text = NO_SPACE_BEFORE.sub("", " ".join(words))
     return NO_SPACE_AFTER.sub("", text)
 
 
-class Words:
+class Vocabulary:
     """A vocabulary: [PAD], [END], [START] and [UNKNOWN], then words; the number of a word is its place."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = list(words)
         self.symbols = [*SPECIAL, *self.words]
-        self._numbers = {word: i for i, word in enumerate(self.symbols)}
+        self._ids = {word: i for i, word in enumerate(self.symbols)}
 
     @classmethod
-    def learn(cls, texts: Iterable[str], at_least: int = 1, most: int = 20_000) -> Words:
+    def learn(cls, texts: Iterable[str], at_least: int = 1, most: int = 20_000) -> Vocabulary:
         """The words that come at least so often, the most frequent first; no more than `most`."""
-        counts = Counter(word for text in texts for word in split(text))
+        counts = Counter(word for text in texts for word in tokenize(text))
         return cls([word for word, n in counts.most_common(most) if n >= at_least])
 
     def __len__(self) -> int:
         return len(self.symbols)
 
-    def numbers(self, words: Iterable[str]) -> list[int]:
+    def ids(self, words: Iterable[str]) -> list[int]:
         """[UNKNOWN] for words outside the vocabulary."""
-        return [self._numbers.get(word, UNKNOWN) for word in words]
+        return [self._ids.get(word, UNKNOWN) for word in words]
 
-    def known(self, words: Sequence[str]) -> list[int]:
+    def known_ids(self, words: Sequence[str]) -> list[int]:
         """As `numbers`; a UserError with the nearest words for one that is outside the vocabulary."""
         for word in words:
-            if word not in self._numbers:
+            if word not in self._ids:
                 near = get_close_matches(word, self.words, n=3, cutoff=0.6)
                 hint = f"did you mean {' or '.join(near)}?" if near else "use other words"
                 raise UserError(f"the model does not know the word '{word}': {hint}")
-        return self.numbers(words)
+        return self.ids(words)
 
     def encode(self, texts: Sequence[str], length: int) -> np.ndarray:
         """(N, length) int64: the words, [END], then [PAD]; what is too long loses its end."""
         rows = np.full((len(texts), length), PAD, np.int64)
         for row, text in zip(rows, texts, strict=True):
-            numbers = [*self.numbers(split(text))[: length - 1], END]
+            numbers = [*self.ids(tokenize(text))[: length - 1], END]
             row[: len(numbers)] = numbers
         return rows
 
     def decode(self, rows: np.ndarray) -> list[list[str]]:
-        """The words before the first [END]; `join` makes a text of them."""
+        """The words before the first [END]; `detokenize` makes a text of them."""
         return [[self.symbols[i] for i in row[: ended(row)]] for row in rows]
 
 

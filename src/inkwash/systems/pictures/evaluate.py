@@ -15,7 +15,7 @@ generated pictures stand, for the same pairs,
 - real: the true picture, the score of a perfect model;
 - retrieval: the training picture of that style whose name is nearest to the prompt under the model's own
   text encoder, the score of a model that only looks up (for training concepts it is the true picture itself);
-- sketch alone: what a model with a sketch draws of it without any diffusion, by regression on the words;
+- mean prediction alone: what a model that has a mean predictor draws of it without any diffusion;
 - chance: k / concepts in the gallery.
 With each rate comes Wilson's 95 % interval, which treats pairs as independent; over all styles it is a little
 too narrow, because a concept may be drawn in several.
@@ -85,7 +85,7 @@ def evaluate(
     seed: int = 0,
     cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-    sketch: Generate | None = None,
+    mean: Generate | None = None,
 ) -> Report:
     """The report of the protocol above; the sheet of nearest training pictures is written to `out`/nearest.png.
 
@@ -97,7 +97,7 @@ def evaluate(
     seed      draws the pairs; picture i of the run has the seed `seed` + i
     cache     folder for the features of the real pictures
     progress  is told (pictures generated, in all)
-    sketch    as `generate`, without diffusion
+    mean      as `generate`, without diffusion
     """
     kinds = {"training concepts": "train", "held-out concepts": split}
     if split == "test":
@@ -130,9 +130,9 @@ def evaluate(
     real = _real_features(white, checksum, cache)
     made = {kind: features(pictures[kind], SIZE) for kind in [*pairs, *chinese]}
     plain = {}
-    if sketch is not None:
+    if mean is not None:
         styles = {kind: data.style[chosen] for kind, chosen in pairs.items()}
-        drawn = _generate(sketch, {kind: prompts[kind] for kind in pairs}, styles, seed, None)
+        drawn = _generate(mean, {kind: prompts[kind] for kind in pairs}, styles, seed, None)
         plain = {kind: features(shown, SIZE) for kind, shown in drawn.items()}
     names, names_zh = _unit_names(encode, data.name), _unit_names(encode, data.name_zh)
 
@@ -142,7 +142,7 @@ def evaluate(
         if kind == "training concepts":
             del sources["retrieval"]
         if kind in plain:
-            sources["sketch alone"] = plain[kind]
+            sources["mean prediction alone"] = plain[kind]
         for source, x in sources.items():
             rows += _recognition(source, kind, x, chosen, real, data)
         rows += _chance(kind, chosen, data)

@@ -1,4 +1,4 @@
-"""A model's networks as ONNX graphs without weights, for onnx.py. Needs the extra `export` (onnx, onnxscript)."""
+"""A model's networks as ONNX graphs without weights, for runtimes.py. Needs the extra `export` (onnx, onnxscript)."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -11,12 +11,8 @@ from torch import Tensor, nn
 
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
-from inkwash.networks.autoencoder import load_autoencoder
-from inkwash.networks.concat import ConcatUNet
-from inkwash.networks.unet import load_unet
-from inkwash.systems.pictures.networks import load_mean_predictor
-from inkwash.systems.pictures.onnx import session
-from inkwash.systems.pictures.pipeline import WEIGHTS, part, read_config, text_encoder
+from inkwash.systems.pictures.pipeline import Pipeline
+from inkwash.systems.pictures.runtimes import Graph, kind_of
 from inkwash.weights.files import atomic
 from inkwash.weights.shipped import describe, locate
 
@@ -35,89 +31,94 @@ class Called(nn.Module):
 
 
 def export(name: str | Path) -> list[Path]:
-    """Writes the graphs of a model beside its weights, each when it has been found equal to torch; their paths.
+    """Writes the graphs of a model's components beside their weights, each when it has been found equal to torch.
 
-    Raises UserError for a model of another kind than words to latents.
+    Returns their paths. Components that lie elsewhere and have theirs already are left alone.
     """
     if not (find_spec("onnx") and find_spec("onnxscript")):
         raise UserError("to export a model: pip install 'inkwash[export]'")
     folder = locate(name)
-    info = read_config(folder) if describe(folder).get("system") == "pictures" else None
-    place = part(folder, info, "vae") if info else None
-    if info is None or place is None:
-        raise UserError(
-            f"{folder}: only models of pictures with an autoencoder are exported; this one draws by torch"
-        )
-    words, drawer = text_encoder(folder, info), part(folder, info, "sketch")
-    unet, vae, text = load_unet(folder / "unet"), load_autoencoder(place), TextCodec.load(words).network
-    sketch = load_mean_predictor(drawer) if drawer else None
-    channels, side = unet.config["out_channels"], unet.config["sample_size"]
-    width, label = unet.config["cross_attention_dim"], unet.config["projection_class_embeddings_input_dim"]
-
-    def inputs(n: int, length: int) -> dict[str, Tensor]:
-        rng = torch.Generator().manual_seed(n)
-        return {
-            "x": torch.randn(n, channels, side, side, generator=rng),
-            "time": 1000 * torch.rand(n, generator=rng),
-            "context": torch.randn(n, length, width, generator=rng),
-            "context_mask": torch.arange(length) < torch.arange(length, length - n, -1)[:, None],
-            "label": torch.randn(n, label, generator=rng),
-        } | ({} if sketch is None else {"sketch": torch.randn(n, channels, side, side, generator=rng)})
-
-    def drawn(m: nn.Module, *given: Tensor) -> Tensor:
-        x, time, *told = given
-        return m(torch.cat([x, told.pop()], dim=1) if sketch else x, time, *told)
-
-    def pixels(n: int, _: int) -> dict[str, Tensor]:
-        return {"x": torch.randn(n, vae.config["in_channels"], vae.factor * side, vae.factor * side)}
-
-    def pieces(n: int, length: int) -> dict[str, Tensor]:
-        return {
-            "ids": torch.randint(5, 99, (n, length)),
-            "mask": torch.arange(length) < torch.arange(length, length - n, -1)[:, None],
-        }
-
-    written = [write(folder / "unet" / "model.onnx", folder / "unet" / WEIGHTS, Called(unet, drawn), inputs)]
-    if info.base:  # the rest is its base's
-        return written
-    weights = folder / "vae" / WEIGHTS
-    encode, decode = Called(vae, lambda m, x: m.encode(x)[0]), Called(vae, lambda m, z: m.decode(z))
-    z = (vae.config["latent_channels"], side, side)
-    written += [
-        write(folder / "vae" / "encoder.onnx", weights, encode, pixels),
-        write(folder / "vae" / "decoder.onnx", weights, decode, lambda n, _: {"z": torch.randn(n, *z)}),
-    ]
-    heard = words / "model.onnx"
-    if (
-        folder in words.parents or folder.parent == words.parent or not heard.exists()
-    ):  # else it is another's, and there
-        whole = Called(text, lambda m, *inputs: m(*inputs))
-        written.append(write(heard, words / "model.safetensors", whole, pieces))
-    if sketch is not None:
-        file, weights = folder / "sketch" / "model.onnx", folder / "sketch" / "model.safetensors"
-        labels = Called(sketch, lambda m, label: m(label))
-        written.append(write(file, weights, labels, lambda n, _: {"label": torch.randn(n, label)}))
-    if (folder / "upsampler").exists():
-        growing = load_unet(folder / "upsampler")
-        file, weights = folder / "upsampler" / "model.onnx", folder / "upsampler" / WEIGHTS
-        states = growing.config["out_channels"]
-
-        def shown(n: int, _: int) -> dict[str, Tensor]:
-            x, small = torch.randn(n, states, 16, 16), torch.randn(n, growing.config["in_channels"] - states, 16, 16)
-            return {"x": x, "time": 1000 * torch.rand(n), "small": small, "level": torch.rand(n)}
-
-        written.append(write(file, weights, Called(growing, lambda m, *inputs: ConcatUNet(m)(*inputs)), shown))
+    if describe(folder).get("system") != "pictures":
+        raise UserError(f"{folder}: only models of pictures are exported")
+    pipeline, written = Pipeline.load(folder, runtime="torch"), []
+    for key, component in pipeline.components.items():
+        place = pipeline.folders[key]
+        if place == folder / key or not any(place.glob("*.onnx")):
+            graphs = GRAPHS[kind_of(component)](component, pipeline.shape[1])
+            written += [write(place / file, module, inputs) for file, (module, inputs) in graphs.items()]
     return written
 
 
-def write(graph: Path, weights: Path, module: Called, inputs: Callable[[int, int], dict[str, Tensor]]) -> Path:
-    """Exports a module; `inputs` gives examples of a batch size and a text length. Both stay open in the graph."""
+Inputs = Callable[[int, int], dict[str, Tensor]]  # examples of a batch size and a text length, by name
+
+
+def unet_graphs(unet: Any, _: int) -> dict[str, tuple[Called, Inputs]]:
+    config, side = unet.config, unet.config["sample_size"] or 16
+    channels = config["out_channels"]
+
+    def inputs(n: int, length: int) -> dict[str, Tensor]:
+        rng = torch.Generator().manual_seed(n)
+
+        def state(channels: int) -> Tensor:
+            return torch.randn(n, channels, side, side, generator=rng)
+
+        found = {"x": state(channels), "time": 1000 * torch.rand(n, generator=rng)}
+        if config["class_embed_type"] == "projection":
+            found["context"] = torch.randn(n, length, config["cross_attention_dim"], generator=rng)
+            found["context_mask"] = real(n, length)
+            found["label"] = torch.randn(n, config["projection_class_embeddings_input_dim"], generator=rng)
+        if more := config["in_channels"] - channels:
+            found["concat"] = state(more)
+        if config["class_embed_type"] == "timestep":
+            found["noise_level"] = torch.rand(n, generator=rng)
+        return found
+
+    names = list(inputs(1, 2))
+    return {"model.onnx": (Called(unet, lambda m, *given: m(**dict(zip(names, given, strict=True)))), inputs)}
+
+
+def autoencoder_graphs(vae: Any, side: int) -> dict[str, tuple[Called, Inputs]]:
+    z, pixels = vae.config["latent_channels"], vae.factor * side
+    encode, decode = Called(vae, lambda m, x: m.encode(x)[0]), Called(vae, lambda m, z: m.decode(z))
+    return {
+        "encoder.onnx": (encode, lambda n, _: {"x": torch.randn(n, vae.config["in_channels"], pixels, pixels)}),
+        "decoder.onnx": (decode, lambda n, _: {"z": torch.randn(n, z, side, side)}),
+    }
+
+
+def text_graphs(codec: TextCodec, _: int) -> dict[str, tuple[Called, Inputs]]:
+    def inputs(n: int, length: int) -> dict[str, Tensor]:
+        return {"ids": torch.randint(5, 99, (n, length)), "mask": real(n, length)}
+
+    return {"model.onnx": (Called(codec.network, lambda m, *given: m(*given)), inputs)}
+
+
+def mean_graphs(predictor: Any, _: int) -> dict[str, tuple[Called, Inputs]]:
+    label = predictor.config["label"]
+    return {"model.onnx": (Called(predictor, lambda m, x: m(x)), lambda n, _: {"label": torch.randn(n, label)})}
+
+
+GRAPHS = {
+    "UNet2DConditionModel": unet_graphs,
+    "AutoencoderKL": autoencoder_graphs,
+    "TextCodec": text_graphs,
+    "MeanPredictor": mean_graphs,
+}
+
+
+def real(n: int, length: int) -> Tensor:
+    """A mask (n, length) of texts, each a piece shorter than the one before."""
+    return torch.arange(length) < torch.arange(length, length - n, -1)[:, None]
+
+
+def write(file: Path, module: Called, inputs: Inputs) -> Path:
+    """Exports a module into a file; batch size and text length stay open in the graph."""
     example = inputs(2, 7)
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=2)
     lengths = {"context", "context_mask", "ids", "mask"}
     shapes = [{0: batch, 1: length} if name in lengths else {0: batch} for name in example]
     spatial = {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
-    if graph.parent.name == "upsampler":  # it knows no size
+    if getattr(module.module, "config", {}).get("sample_size", 0) is None:  # it knows no size
         shapes = [
             shape | spatial if example[name].ndim == 4 else shape for name, shape in zip(example, shapes, strict=True)
         ]
@@ -131,18 +132,18 @@ def write(graph: Path, weights: Path, module: Called, inputs: Callable[[int, int
         verbose=False,
     )
     assert program is not None
-    with atomic(graph) as file:
-        file.write_bytes(without_weights(program.model_proto, set(module.state_dict())))
-        run = session(file, weights, 1)
+    with atomic(file) as temporary:
+        temporary.write_bytes(without_weights(program.model_proto, set(module.state_dict())))
+        graph = Graph(file.parent, 1, temporary.name)
         for case in (example, inputs(3, 12)):
             with torch.no_grad():
                 expected = module(*case.values())
-            found = run(**{name: value.numpy() for name, value in case.items()})
+            found = graph(*(value.numpy() for value in case.values()))
             pairs = zip(found, expected, strict=True) if isinstance(expected, tuple) else [(found, expected)]
             worst = max(float(np.abs(a - b.numpy()).max()) for a, b in pairs)
             if not worst < TOLERANCE:
-                raise UserError(f"{graph}: differs from torch by {worst:.2g}; nothing was written")
-    return graph
+                raise UserError(f"{file}: differs from torch by {worst:.2g}; nothing was written")
+    return file
 
 
 def without_weights(model: Any, names: set[str]) -> bytes:

@@ -1,148 +1,144 @@
-"""Pictures from words with torch: a U-Net on latents, or on patches of pixels, that hears a text and a style."""
+"""A model of pictures as it lies in its folder: system.json says how it is trained and sampled, model_index.json, as
+diffusers writes it, of which components it is made. Reading them loads no network."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from contextlib import AbstractContextManager
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from inkwash.codecs import latents, pixels
-from inkwash.codecs.text import TextCodec
+from inkwash import diffusion
+from inkwash.codecs import latents
 from inkwash.errors import UserError, unknown
-from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_autoencoder
-from inkwash.networks.concat import ConcatUNet
-from inkwash.networks.unet import UNet, load_unet, save_unet
-from inkwash.systems.pictures.networks import MeanPredictor, load_mean_predictor, save_mean_predictor
-from inkwash.systems.pictures.pipeline import PRECISIONS, Config, Pipeline, part, read_config, text_encoder
-from inkwash.systems.pictures.upsampler import Upsampler, load_upsampler
-from inkwash.weights.files import atomic
-from inkwash.weights.shipped import locate
+from inkwash.systems.pictures.runtimes import KINDS
+from inkwash.weights.files import atomic, digest
+from inkwash.weights.shipped import HERE, describe
+
+SCHEDULES = {name: make for name, make in diffusion.SCHEDULES.items() if name != "betas"}  # of options with defaults
+OTHERS = {"unmask", "ddim_inversion", "repaint", "annealed_langevin"}  # for tokens, or for other grids
+SAMPLERS = {name: sampler for name, sampler in diffusion.SAMPLERS.items() if name not in OTHERS}
+TUNED = "tuned"  # the sampler of learned tables
+INDEX = "model_index.json"
+HASHED = ("unet", "vae", "upsampler", "mean_predictor")  # whose weights a model's hash is of, in this order
 
 
-def state_shape(info: Config, vae: Autoencoder | None) -> tuple[int, int, int]:
-    """Channels, rows and columns of one state: a latent of the autoencoder, or patches of pixels."""
-    if vae is not None:
-        side = info.size // (vae.factor * latents.patch(vae.config["in_channels"]))
-        return vae.config["latent_channels"], side, side
-    return 3 * info.patch**2, info.size // info.patch, info.size // info.patch
+@dataclass(frozen=True)
+class Config:
+    """What system.json, or [model] in a recipe, says: how a model is trained, and how it is best sampled.
 
+    `guidance_interval`: only times in it are guided; what is open at lower ones are details, in which guidance would
+    amplify mistakes (Kynkäänniemi et al. 2024, 2404.07724), and the network is called for one picture, not two.
 
-class Pictures(Pipeline):
-    """A model of pictures, with words and styles or without.
+    `limits`: by option, what the model was not taught; see `systems.base.Limit`.
 
-    >>> emoji = Pictures.load("emoji")
-    >>> emoji.generate("a red fox", style="flat", seed=7)
+    Raises UserError for a name that does not exist, or a patch that does not divide the size.
     """
 
-    runtime = f"torch {torch.__version__}"
+    size: int = 64
+    patch: int = 4
+    schedule: str = "rectified_flow"
+    parametrization: str = "x0"
+    styles: list[str] = field(default_factory=list)
+    sampler: str = "dpmpp_2m"
+    steps: int = 20
+    guidance: float = 3.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    limits: dict[str, Any] = field(default_factory=dict)
+    system: str = "pictures"
 
-    def __init__(
-        self,
-        unet: UNet,
-        info: Config,
-        text: TextCodec | None = None,
-        folder: Path | None = None,
-        precision: str = "float32",
-        vae: Autoencoder | None = None,
-        upsampler: Upsampler | None = None,
-        sketch: MeanPredictor | None = None,
-    ) -> None:
-        self.unet, self.info, self.text, self.folder, self.precision = unet, info, text, folder, precision
-        self.vae, self.upsampler, self.sketch = vae, upsampler, sketch
-        self.network = unet if sketch is None else ConcatUNet(unet)
-        self.sketched = None if sketch is None else torch.no_grad()(sketch)
-        self.tokenizer = None if text is None else text.tokenizer
-        self.has_words, self.in_latents = text is not None, vae is not None
-        self.has_opacity = vae is not None and vae.config["out_channels"] % 4 == 0
+    def __post_init__(self) -> None:
+        parametrizations = diffusion.PARAMETRIZATIONS
+        for kind, table in (("schedule", SCHEDULES), ("sampler", SAMPLERS), ("parametrization", parametrizations)):
+            if getattr(self, kind) not in table:
+                raise unknown(kind, str(getattr(self, kind)), table)
+        end = SCHEDULES[self.schedule]().at(1.0)
+        if end.alpha == 0 and parametrizations[self.parametrization].factor(end) == 0:
+            raise UserError(
+                f"parametrization = {self.parametrization}: at the end of {self.schedule} is noise alone; take v"
+            )
+        low, high = self.guidance_interval
+        if not 0 <= low < high <= 1:
+            raise UserError(f"guidance_interval = {low}, {high}: choose two times from 0 to 1, the lower one first")
+        if self.patch < 1 or self.size < 1 or self.size % self.patch:
+            raise UserError(f"size = {self.size} is no multiple of patch = {self.patch}")
 
-    @classmethod
-    def load(
-        cls, name: str | Path, device: str = "cpu", precision: str = "float32", threads: int | None = None
-    ) -> Pictures:
-        """From a shipped name or a folder; precision: what the network computes in, float32 or bfloat16.
 
-        UserError, in one line, for what is missing or broken there.
-        """
-        if precision not in PRECISIONS:
-            raise unknown("precision", precision, PRECISIONS)
-        if threads:
-            torch.set_num_threads(threads)
-        folder = locate(name)
-        info = read_config(folder)
-        unet = load_unet(folder / "unet").to(device)
-        parts = {name: part(folder, info, name) for name in ("vae", "sketch", "upsampler")}
-        vae = load_autoencoder(parts["vae"]).to(device) if parts["vae"] else None
-        text = None
-        channels = vae.config["latent_channels"] if vae else 3 * info.patch**2
-        sketch = load_mean_predictor(parts["sketch"]).to(device) if parts["sketch"] else None
-        seen = channels + (sketch.config["channels"] if sketch else 0)
-        if unet.config["in_channels"] != seen or unet.config["out_channels"] != channels:
-            what = "the autoencoder" if vae else f"patch = {info.patch} in system.json"
-            raise UserError(f"{folder}: {what} does not fit the network's channels")
-        if unet.config["class_embed_type"]:  # of words and a style
-            label = unet.config["cross_attention_dim"] + len(info.styles)
-            if unet.config["projection_class_embeddings_input_dim"] != label:
-                raise UserError(f"{folder}: the styles in system.json are not as many as the network was trained on")
-            text = TextCodec.load(text_encoder(folder, info))
-        upsampler = load_upsampler(parts["upsampler"]) if parts["upsampler"] else None
-        return cls(unet, info, text, folder, precision, vae, upsampler, sketch)
+def read_config(folder: Path) -> Config:
+    """What system.json in the folder says. UserError for one of another system, or with keys unknown here."""
+    facts = describe(folder)
+    if facts.get("system") != "pictures" or not set(facts) <= {f.name for f in fields(Config)}:
+        raise UserError(f"{folder / 'system.json'}: not a model of pictures that this version can read")
+    return Config(**facts)  # type: ignore[arg-type]
 
-    def save(self, folder: str | Path) -> None:
-        """Writes system.json; unet/, vae/, upsampler/ (float16, in the diffusers format); sketch/, text_encoder/.
 
-        Of a model with a base only what is its own: the U-Net.
-        """
-        folder = Path(folder)
-        save_unet(self.unet, folder / "unet")
-        if not self.info.base:
-            if self.sketch is not None:
-                save_mean_predictor(self.sketch, folder / "sketch")
-            if self.vae is not None:
-                save_autoencoder(self.vae, folder / "vae")
-            if self.upsampler is not None:
-                save_unet(self.upsampler.network.unet, folder / "upsampler")
-            if self.text is not None:
-                self.text.save(folder / "text_encoder")
-        with atomic(folder / "system.json") as file:
-            file.write_text(json.dumps(asdict(self.info), indent=2) + "\n", encoding="utf-8")
+class Component(NamedTuple):
+    """A component of a model: its class, as the format names it, and the folder where it lies."""
 
-    @property
-    def device(self) -> torch.device:  # type: ignore[override]
-        return next(self.unet.parameters()).device
+    kind: str
+    folder: Path
 
-    @property
-    def threads(self) -> int:
-        return torch.get_num_threads()
 
-    def computing(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+def read_index(folder: Path) -> dict[str, Component]:
+    """The components of a model, by name: {"unet": ["diffusers", "UNet2DConditionModel"], ...}.
 
-    def words(self, prompts: list[str]) -> dict[str, np.ndarray]:
-        assert self.text is not None
-        return {key: value.numpy(force=True) for key, value in self.text.encode(prompts).items()}
+    Each lies in the folder of its name; or where a third entry says, which may be within the shipped models
+    ("emoji/vae"). Raises UserError for a file that is missing or broken, and for a class that is not known here.
+    """
+    file = folder / INDEX
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+        rows = {name: entry for name, entry in index.items() if isinstance(entry, list)}
+        found = {
+            name: Component(kind, HERE / place[0] if place else folder / name)
+            for name, (_, kind, *place) in rows.items()
+        }
+        found["unet"]
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UserError(f"{file}: broken or missing ({error}); save the model again") from None
+    for name, component in found.items():
+        if component.kind not in KINDS:
+            raise UserError(f"{file}: {name}: {unknown('class', component.kind, KINDS)}")
+    return found
 
-    def array(self, x: np.ndarray) -> Tensor:
-        return torch.from_numpy(x).to(self.device)
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of one state: channels, rows, columns."""
-        return state_shape(self.info, self.vae)
+def write_index(folder: Path, components: Mapping[str, Component]) -> None:
+    """Writes what `read_index` reads."""
+    index: dict[str, Any] = {"_class_name": "Pipeline"}
+    for name, (kind, place) in components.items():
+        index[name] = [KINDS[kind].library, kind]
+        if place != folder / name:
+            shipped = place.is_relative_to(HERE)
+            index[name].append((place.relative_to(HERE) if shipped else place.resolve()).as_posix())
+    with atomic(folder / INDEX) as file:
+        file.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
-    def encode(self, pictures: np.ndarray) -> Tensor:
-        """uint8 (N, size, size, 3), or 4 with straight alpha -> states (N, *shape)."""
-        if self.vae is not None:
-            return latents.encode(self.vae, pictures)
-        return pixels.encode(pixels.on_white(pictures), self.info.patch)
 
-    def decode(self, state: Tensor) -> np.ndarray:
-        """States -> uint8 (N, size, size, 3), on white; or 4 with the opacity, where the autoencoder knows it."""
-        if self.vae is not None:
-            return latents.decode(self.vae, state)
-        return pixels.decode(state, self.info.patch)
+def weights_hash(folders: Mapping[str, Path]) -> str:
+    """SHA-256 of the U-Net's weights as they lie on disk, together with the others' where there are any."""
+    files = [next(folders[name].glob("*.safetensors")) for name in HASHED if name in folders]
+    unet, *others = (_digest(file, file.stat().st_mtime_ns) for file in files)
+    return hashlib.sha256("".join([unet, *others]).encode()).hexdigest() if others else unet
+
+
+@lru_cache(maxsize=100)
+def _digest(file: Path, changed: int) -> str:
+    return digest(file)
+
+
+def state_shape(config: Config, vae: Mapping[str, Any] | None) -> tuple[int, int, int]:
+    """Channels, rows and columns of one state: a latent of the autoencoder of this config, or patches of pixels."""
+    if vae is not None:
+        return latents.state_shape(vae, config.size)
+    return 3 * config.patch**2, config.size // config.patch, config.size // config.patch
+
+
+def knows_opacity(folder: Path) -> bool:
+    """Whether the model's autoencoder, if it has one, decodes to pictures with their opacity."""
+    index = read_index(folder)
+    if "vae" not in index:
+        return False
+    return int(json.loads((index["vae"].folder / "config.json").read_text(encoding="utf-8"))["out_channels"]) % 4 == 0

@@ -15,8 +15,8 @@ class MeanPredictor(nn.Module):
     """Label (B, label) -> E[x_0 | label], (B, channels, size, size): a perceptron, then one convolution.
 
     That is what the best denoiser answers at t = 1, where the state is noise alone. A dense layer knows many pictures
-    for few multiplications, so a small U-Net that is shown the mean prediction (`ConcatUNet`) need not know them
-    too. Regression before diffusion is the idea of CARD (Han et al. 2022, 2206.07275).
+    for few multiplications, so a small U-Net that is shown the mean (as `concat`) need not know them too. Regression
+    before diffusion is the idea of CARD (Han et al. 2022, 2206.07275).
     """
 
     def __init__(self, label: int, channels: int, size: int, hidden: int = 1024, features: int = 16) -> None:

@@ -1,14 +1,11 @@
-"""Pictures from words, whatever computes the networks: torch (model.py) or the ONNX runtime (onnx.py)."""
+"""Pictures from words: a model's components, and what draws with them."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -16,100 +13,30 @@ import numpy as np
 from PIL import Image
 
 from inkwash import diffusion
-from inkwash.codecs import latents
+from inkwash.codecs import latents, pixels
 from inkwash.codecs.pixels import on_white
 from inkwash.codecs.png import GeneratedImage
-from inkwash.diffusion.arrays import linear_combination, numpy
+from inkwash.diffusion.arrays import linear_combination, no_grad, numpy
 from inkwash.errors import UserError, unknown
-from inkwash.systems.pictures.data import Source, framed, read_mask, read_picture, told
+from inkwash.systems.base import resolve
+from inkwash.systems.pictures import model, runtimes
+from inkwash.systems.pictures.data import Source, outpaint_canvas, read_mask, read_picture, source_facts
+from inkwash.systems.pictures.model import SAMPLERS, SCHEDULES, TUNED, Component, Config, read_config, read_index
 from inkwash.systems.pictures.prompts import emphasise, piece_weights, weigh
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.systems.tune import tuned
 from inkwash.training.tune import Task
 from inkwash.version import __version__
-from inkwash.weights.files import digest
-from inkwash.weights.shipped import HERE, describe, locate, shipped
+from inkwash.weights.files import atomic
+from inkwash.weights.shipped import locate, shipped
 
 if TYPE_CHECKING:
     from inkwash.systems.report import Report
 
-SCHEDULES = {name: make for name, make in diffusion.SCHEDULES.items() if name != "betas"}  # of options with defaults
-OTHERS = {"unmask", "ddim_inversion", "repaint", "annealed_langevin"}  # for tokens, or for other grids
-SAMPLERS = {name: walk for name, walk in diffusion.SAMPLERS.items() if name not in OTHERS}
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-FILES = {"unet": WEIGHTS, "vae": WEIGHTS, "upsampler": WEIGHTS, "sketch": "model.safetensors"}  # of each network
-PRECISIONS = ("float32", "bfloat16")
 MOST_STEPS, MOST_PICTURES, MOST_PIXELS = 1000, 1000, 4096
-TEXT_ENCODER = HERE / "text-encoder"
-TUNED = "tuned"  # the sampler of learned tables
 
 
-@dataclass(frozen=True)
-class Config:
-    """What system.json, or [model] in a recipe, says: how a model is trained, and how it is best sampled.
-
-    `guidance_above`: only times t above it are guided; what is still open below are details, in which guidance would
-    amplify mistakes (Kynkäänniemi et al. 2024, 2404.07724), and the network is called for one picture, not two.
-    `base`: the model, a shipped one or a folder, whose other networks stand around this model's own U-Net.
-
-    Raises UserError for a name that does not exist, or a patch that does not divide the size.
-    """
-
-    size: int = 64
-    patch: int = 4
-    schedule: str = "rectified_flow"
-    parametrization: str = "x0"
-    styles: list[str] = field(default_factory=list)
-    sampler: str = "dpmpp_2m"
-    steps: int = 20
-    guidance: float = 3.0
-    guidance_above: float = 0.0
-    base: str = ""
-    system: str = "pictures"
-
-    def __post_init__(self) -> None:
-        parametrizations = diffusion.PARAMETRIZATIONS
-        for kind, table in (("schedule", SCHEDULES), ("sampler", SAMPLERS), ("parametrization", parametrizations)):
-            if getattr(self, kind) not in table:
-                raise unknown(kind, str(getattr(self, kind)), table)
-        end = SCHEDULES[self.schedule]().at(1.0)
-        if end.alpha == 0 and parametrizations[self.parametrization].factor(end) == 0:
-            raise UserError(
-                f"parametrization = {self.parametrization}: at the end of {self.schedule} is noise alone; take v"
-            )
-        if not 0 <= self.guidance_above <= 1:
-            raise UserError(f"guidance_above = {self.guidance_above}: choose a time from 0 to 1")
-        if self.patch < 1 or self.size < 1 or self.size % self.patch:
-            raise UserError(f"size = {self.size} is no multiple of patch = {self.patch}")
-
-
-def read_config(folder: Path) -> Config:
-    """What system.json in the folder says. UserError for one of another system, or with keys unknown here."""
-    facts = describe(folder)
-    if facts.get("system") != "pictures" or not set(facts) <= {f.name for f in fields(Config)}:
-        raise UserError(f"{folder / 'system.json'}: not a model of pictures that this version can read")
-    return Config(**facts)  # type: ignore[arg-type]
-
-
-def part(folder: Path, info: Config, name: str) -> Path | None:
-    """The folder of one of a model's networks, its own or its base's; None if there is none."""
-    places = [folder / name, *([locate(info.base) / name] if info.base else [])]
-    return next((place for place in places if place.exists()), None)
-
-
-def knows_opacity(vae: Path | None) -> bool:
-    """Whether this autoencoder, if there is one, decodes to pictures with their opacity."""
-    if vae is None:
-        return False
-    return int(json.loads((vae / "config.json").read_text(encoding="utf-8"))["out_channels"]) % 4 == 0
-
-
-def text_encoder(folder: Path, info: Config) -> Path:
-    """The model's own, or the one that ships for all."""
-    return part(folder, info, "text_encoder") or TEXT_ENCODER
-
-
-class Start(NamedTuple):
+class InitImage(NamedTuple):
     """A picture to begin from: uint8 (size, size, 4), straight alpha.
 
     strength  the time to which it is noised, 0 to 1: how much of it may change (SDEdit, 2108.01073)
@@ -121,7 +48,7 @@ class Start(NamedTuple):
     mask: np.ndarray | None = None
 
 
-def watch(steps: int, times: int, show: Callable[[Any], None]) -> Callable[..., None]:
+def preview_hook(steps: int, times: int, show: Callable[[Any], None]) -> Callable[..., None]:
     """A hook that changes nothing: it calls `show` with the clean prediction, so many times, evenly spaced."""
     wanted = {round(steps * k / (times + 1)) for k in range(1, times + 1)} - {0, steps}
     done = 0
@@ -136,60 +63,176 @@ def watch(steps: int, times: int, show: Callable[[Any], None]) -> Callable[..., 
 
 
 class Pipeline:
-    """What draws: the words, the walk, the files. Subclasses bring the networks.
+    """A model of pictures.
 
-    network    (x, time, **condition) -> the U-Net's answer, on arrays of the runtime's own kind
-    sketched   label -> its sketch, for a U-Net that is shown one; None for others
-    precision  what the networks compute in
-    runtime    its name and version
+    >>> emoji = inkwash.load("emoji")
+    >>> emoji.generate("a red fox", style="flat", seed=7)
+
+    components  unet; vae, text_encoder, mean_predictor and upsampler, where the model has them. Another may be put
+                in the place of one: `emoji.components["vae"] = other`
+    runtime     `runtimes.Torch` or `runtimes.Onnx`: what computes them
+    folder      where the model lies, if it does
+    folders     where components lie that are stored already
     """
 
-    info: Config
-    folder: Path | None
-    network: Callable[..., Any]
-    sketched: Callable[[Any], Any] | None = None
-    upsampler: Upsampler | None
-    precision: str = "float32"
-    runtime: str
-    device: Any = None  # of torch; None for NumPy arrays
-    tokenizer: Any
-    has_words: bool
-    has_opacity: bool
-    in_latents: bool
+    def __init__(
+        self,
+        config: Config,
+        components: Mapping[str, Any],
+        runtime: runtimes.Torch | runtimes.Onnx | None = None,
+        folder: Path | None = None,
+        folders: Mapping[str, Path] | None = None,
+    ) -> None:
+        self.config, self.components, self.folder = config, dict(components), folder
+        self.runtime = runtime or runtimes.Torch()
+        self._stored = {name: (self.components[name], place) for name, place in (folders or {}).items()}
+        self.check()
 
-    def words(self, prompts: list[str]) -> Mapping[str, Any]:
-        """The states of the prompts, as NumPy arrays: see `TextCodec.encode`."""
-        raise NotImplementedError
+    @classmethod
+    def load(
+        cls,
+        name: str | Path,
+        device: str = "cpu",
+        precision: str = "float32",
+        runtime: str | None = None,
+        threads: int | None = None,
+        **components: Any,
+    ) -> Pipeline:
+        """From a shipped name or a folder; precision: what the U-Net computes in, float32 or bfloat16.
 
-    def array(self, x: np.ndarray) -> Any:
-        """A NumPy array as the runtime's own kind."""
-        raise NotImplementedError
+        components: what stands in the place of the model's own, a folder, or an object of torch:
+        `load("emoji", vae="my/vae")`. UserError, in one line, for what is missing, broken, or does not fit.
+        """
+        folder = locate(name)
+        config, index = read_config(folder), read_index(folder)
+        if strange := sorted(components.keys() - index.keys()):
+            raise unknown("component", strange[0], index)
+        places = {key: Path(value) for key, value in components.items() if isinstance(value, str | Path)}
+        index |= {key: index[key]._replace(folder=place) for key, place in places.items()}
+        given = {key: value for key, value in components.items() if key not in places}
+        index = {key: component for key, component in index.items() if key not in given}
+        found = runtimes.choose(
+            [component.folder for component in index.values()],
+            device,
+            precision,
+            runtime or ("torch" if given else None),
+            threads,
+        )
+        loaded = {key: found.load(*component) for key, component in index.items()}
+        folders = {key: component.folder for key, component in index.items()}
+        return cls(config, loaded | given, found, folder, folders)
 
-    def encode(self, pictures: np.ndarray) -> Any:
-        """uint8 (N, size, size, 3), or 4 with straight alpha -> states (N, *shape)."""
-        raise NotImplementedError
+    def save(self, folder: str | Path) -> None:
+        """Writes system.json, model_index.json, and each component into the folder of its name, weights in float16.
 
-    def decode(self, state: Any) -> np.ndarray:
-        """States -> uint8 (N, size, size, 3), on white; or 4 with the opacity, where the autoencoder knows it."""
-        raise NotImplementedError
+        Of one that lies elsewhere, as those that a shipped model shares, only where it lies. By torch alone.
+        """
+        folder, index = Path(folder), {}
+        elsewhere = {name: place for name, place in self.folders.items() if place != (self.folder or folder) / name}
+        for name, component in self.components.items():
+            kind = runtimes.kind_of(component)
+            index[name] = Component(kind, elsewhere.get(name, folder / name))
+            if name not in elsewhere:
+                resolve(runtimes.KINDS[kind].save)(component, folder / name)
+        model.write_index(folder, index)
+        with atomic(folder / "system.json") as file:
+            file.write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Where components lie that are those which were stored there."""
+        return {name: place for name, (one, place) in self._stored.items() if self.components.get(name) is one}
+
+    def check(self) -> None:
+        """UserError for components whose sizes do not fit together."""
+        unet, mean, where = self.unet.config, self.mean_predictor, self.name or "the model"
+        shape, label = self.shape, unet.get("projection_class_embeddings_input_dim")
+        seen = shape[0] + (mean.config["channels"] if mean else 0)
+        if (unet["in_channels"], unet["out_channels"]) != (seen, shape[0]):
+            what = "the autoencoder" if self.vae else f"patch = {self.config.patch} in system.json"
+            raise UserError(
+                f"{where}: {what} does not fit the U-Net: its states have {shape[0]} channels, the U-Net's "
+                f"{unet['out_channels']}"
+            )
+        if mean and (mean.config["label"], mean.config["size"]) != (label, shape[1]):
+            raise UserError(f"{where}: the mean predictor does not fit the U-Net's label, or the size of its states")
+        if unet.get("class_embed_type") != "projection":
+            return
+        if self.text_encoder is None:
+            raise UserError(f"{where}: a U-Net of words, and no text encoder in {model.INDEX}")
+        if self.text_encoder.config["output"] != unet["cross_attention_dim"]:
+            raise UserError(
+                f"{where}: the text encoder gives {self.text_encoder.config['output']} numbers for a word, the U-Net "
+                f"listens to {unet['cross_attention_dim']}"
+            )
+        if unet["cross_attention_dim"] + len(self.config.styles) != label:
+            raise UserError(f"{where}: the styles in system.json are not as many as the network was trained on")
+
+    @property
+    def unet(self) -> Any:
+        return self.components["unet"]
+
+    @property
+    def vae(self) -> Any:
+        return self.components.get("vae")
+
+    @property
+    def text_encoder(self) -> Any:
+        return self.components.get("text_encoder")
+
+    @property
+    def mean_predictor(self) -> Any:
+        return self.components.get("mean_predictor")
+
+    @property
+    def upsampler(self) -> Upsampler | None:
+        unet = self.components.get("upsampler")
+        return None if unet is None else Upsampler(unet, self.runtime)
+
+    @property
+    def has_opacity(self) -> bool:
+        """Whether pictures are decoded with their opacity."""
+        return self.vae is not None and self.vae.config["out_channels"] % 4 == 0
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of one state: channels, rows, columns."""
-        raise NotImplementedError
+        return model.state_shape(self.config, self.vae and self.vae.config)
 
     @property
-    def threads(self) -> int:
-        raise NotImplementedError
+    def name(self) -> str | None:
+        """The shipped name, or the folder, that leads back to this model."""
+        if self.folder is None:
+            return None
+        return self.folder.name if self.folder in shipped().values() else str(self.folder.resolve())
 
-    def computing(self) -> AbstractContextManager[Any]:
-        """What the networks run within."""
-        return nullcontext()
+    @property
+    def hash(self) -> str | None:
+        """SHA-256 of the weights as they lie on disk (`model.weights_hash`); None where one does not lie there."""
+        hashed = self.components.keys() & set(model.HASHED)
+        return model.weights_hash(self.folders) if hashed <= self.folders.keys() else None
 
-    @cached_property
+    @property
     def denoiser(self) -> diffusion.Denoiser:
-        process = diffusion.Gaussian(SCHEDULES[self.info.schedule]())
-        return diffusion.Denoiser(self.network, process, self.info.parametrization)
+        process = diffusion.Gaussian(SCHEDULES[self.config.schedule]())
+        return diffusion.Denoiser(self.unet, process, self.config.parametrization)
+
+    def encode_prompt(self, prompts: list[str]) -> dict[str, np.ndarray]:
+        """The states of the prompts: see `TextCodec.encode`."""
+        found = self.text_encoder.encode(prompts, self.runtime.array)
+        return {key: numpy(value) for key, value in found.items()}
+
+    def encode(self, pictures: np.ndarray) -> Any:
+        """uint8 (N, size, size, 3), or 4 with straight alpha -> states (N, *shape)."""
+        if self.vae is not None:
+            return latents.encode(self.vae, pictures, self.runtime.array)
+        return self.runtime.array(pixels.encode(on_white(pictures), self.config.patch))
+
+    def decode(self, state: Any) -> np.ndarray:
+        """States -> uint8 (N, size, size, 3), on white; or 4 with the opacity, where the autoencoder knows it."""
+        if self.vae is not None:
+            return latents.decode(self.vae, state)
+        return pixels.decode(numpy(state), self.config.patch)
 
     @overload
     def generate(self, prompt: str, *, n: None = None, **options: Any) -> Image.Image: ...
@@ -213,29 +256,29 @@ class Pipeline:
         image: Source | None = None,
         strength: float | None = None,
         mask: Source | None = None,
-        border: float | None = None,
+        outpaint: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Image.Image], None] | None = None,
         previews: int = 3,
     ) -> Image.Image | list[Image.Image]:
         """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ...
 
-        style: one of `info.styles`, or None for any. seed: drawn at random unless given. size: in pixels; the model
-        draws pictures of `info.size`, its upsampler of four times that; another size is such a picture resized.
+        style: one of `config.styles`, or None for any. seed: drawn at random unless given. size: in pixels; the model
+        draws pictures of `config.size`, its upsampler of four times that; another size is such a picture resized.
         transparent: without the white behind the subject. What made it is in `picture.info`, and in the PNG
         that `picture.save` writes: `inkwash again` makes it anew.
         image: a file or picture to begin from; strength: how much of it may change, 0 to 1 (0.6 if not given). mask:
-        only where it is white is the image drawn anew. border: the image is made smaller, and drawn on beyond its
+        only where it is white is the image drawn anew. outpaint: the image is made smaller, and drawn on beyond its
         edges for so much of the side. With an image the prompt may be empty.
         progress: called with (steps done, steps in all). preview: called on the way, `previews` times if there are
         so many steps, with what the model then takes for the picture. Raises UserError for what cannot be asked for.
         """
-        start = self.start(image, strength, mask, border)
-        if self.has_words and not prompt.strip() and start is None:
+        init = self.init_image(image, strength, mask, outpaint)
+        if self.text_encoder is not None and not prompt.strip() and init is None:
             raise UserError("the prompt is empty: say in a few words what the picture shows")
         if n is not None and not 1 <= n <= MOST_PICTURES:
             raise UserError(f"n = {n}: choose a number of pictures from 1 to {MOST_PICTURES}")
-        seed, size = secrets.randbelow(2**32) if seed is None else seed, size or self.info.size
+        seed, size = secrets.randbelow(2**32) if seed is None else seed, size or self.config.size
         if not 0 <= seed <= 2**64 - (n or 1):
             raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {n or 1}")
         if not 8 <= size <= MOST_PIXELS:
@@ -250,19 +293,19 @@ class Pipeline:
                     progress(before * steps + done, (n or 1) * steps)
 
             options = {"negative": negative, "sampler": sampler, "steps": steps, "guidance": guidance}
-            drawn = self.draw(
+            made = self.sample(
                 [prompt],
                 [style],
                 [seed + i],
                 **options,  # type: ignore[arg-type]
-                start=start,
+                init=init,
                 progress=report,
                 preview=None if preview is None else lambda x: preview(Image.fromarray(x[0, ..., :3])),
                 previews=previews,
             )
-            if size > self.info.size and self.upsampler is not None:
-                drawn = self.upsampler.sample(drawn, [seed + i])
-            picture = Image.fromarray((latents.cut_out(drawn) if transparent else drawn[..., :3])[0])
+            if size > self.config.size and self.upsampler is not None:
+                made = self.upsampler.sample(made, [seed + i])
+            picture = Image.fromarray((latents.cut_out(made) if transparent else made[..., :3])[0])
             if size != picture.width:
                 picture = picture.resize((size, size), Image.Resampling.LANCZOS)
             recipe = {
@@ -274,117 +317,93 @@ class Pipeline:
                 "negative": negative,
                 "style": style,
                 "seed": seed + i,
-                "sampler": sampler or self.usual(start),
-                "steps": self.info.steps if steps is None else steps,
-                "guidance": self.info.guidance if guidance is None else guidance,
-                "image": told(image),
-                "mask": told(mask),
-                "strength": None if start is None else start.strength,
-                "border": border,
+                "sampler": sampler or self.default_sampler(init),
+                "steps": self.config.steps if steps is None else steps,
+                "guidance": self.config.guidance if guidance is None else guidance,
+                "image": source_facts(image),
+                "mask": source_facts(mask),
+                "strength": None if init is None else init.strength,
+                "outpaint": outpaint,
                 "size": size,
                 "transparent": transparent,
-                "runtime": self.runtime,
-                "device": str(self.device or "cpu"),
-                "precision": self.precision,
-                "threads": self.threads,
+                "runtime": self.runtime.name,
+                "device": str(self.runtime.device or "cpu"),
+                "precision": self.runtime.precision,
+                "threads": self.runtime.threads,
                 "version": __version__,
             }
             pictures.append(GeneratedImage(picture, recipe))
         return pictures[0] if n is None else pictures
 
-    def start(
-        self, image: Source | None, strength: float | None, mask: Source | None, border: float | None
-    ) -> Start | None:
+    def init_image(
+        self, image: Source | None, strength: float | None, mask: Source | None, outpaint: float | None
+    ) -> InitImage | None:
         """What these arguments of `generate` say to begin from. UserError for what does not go together."""
         if image is None:
-            if any(value is not None for value in (strength, mask, border)):
-                raise UserError("strength, mask and border need an image to begin from")
+            if any(value is not None for value in (strength, mask, outpaint)):
+                raise UserError("strength, mask and outpaint need an image to begin from")
             return None
-        if mask is not None and border is not None:
-            raise UserError("give a mask or a border, not both: a border is the mask of what lies beyond the image")
-        picture, where = read_picture(image, self.info.size), None
+        if mask is not None and outpaint is not None:
+            raise UserError("give a mask or outpaint, not both: outpaint is the mask of what lies beyond the image")
+        picture, where = read_picture(image, self.config.size), None
         if mask is not None:
-            where = read_mask(mask, self.info.size)
+            where = read_mask(mask, self.config.size)
             if not where.any():
                 raise UserError("the mask is black everywhere: make white what shall be drawn anew")
-        if border is not None:
-            picture, where = framed(picture, border)
+        if outpaint is not None:
+            picture, where = outpaint_canvas(picture, outpaint)
         strength = (0.6 if where is None else 1.0) if strength is None else strength
         if not 0 <= strength <= 1:
             raise UserError(f"strength = {strength}: choose a number from 0 (no change) to 1 (everything)")
-        return Start(picture, strength, where)
+        return InitImage(picture, strength, where)
 
-    def usual(self, start: Start | None) -> str:
+    def default_sampler(self, init: InitImage | None) -> str:
         """The sampler if none is asked for: new noise at each step lets a filled part grow together with the rest."""
-        return self.info.sampler if start is None or start.mask is None else "ancestral"
-
-    @property
-    def name(self) -> str | None:
-        """The shipped name, or the folder, that leads back to this model."""
-        if self.folder is None:
-            return None
-        return self.folder.name if self.folder in shipped().values() else str(self.folder.resolve())
-
-    @cached_property
-    def hash(self) -> str | None:
-        """SHA-256 of the U-Net's weights as they lie on disk, together with the others' where there are any.
-
-        None for a model that was not loaded from there.
-        """
-        if self.folder is None:
-            return None
-        places = {part(self.folder, self.info, name): file for name, file in FILES.items()}
-        unet, *others = [digest(place / file) for place, file in places.items() if place]
-        return hashlib.sha256("".join([unet, *others]).encode()).hexdigest() if others else unet
+        return self.config.sampler if init is None or init.mask is None else "ancestral"
 
     def condition(self, prompts: Sequence[str], styles: Sequence[str | None]) -> dict[str, Any]:
         """What the network is told for each picture: token states, their mask, and pooled text beside the style."""
-        style = np.zeros((len(styles), len(self.info.styles)), np.float32)
+        style = np.zeros((len(styles), len(self.config.styles)), np.float32)
         for row, name in zip(style, styles, strict=True):
             if name is not None:
-                if name not in self.info.styles:
-                    raise unknown("style", name, self.info.styles)
-                row[self.info.styles.index(name)] = 1
-        if not self.has_words:
+                if name not in self.config.styles:
+                    raise unknown("style", name, self.config.styles)
+                row[self.config.styles.index(name)] = 1
+        if self.text_encoder is None:
             return {}
         plain, weights = zip(*map(weigh, prompts), strict=True)
-        states = self.words([*plain, ""])
+        states = self.encode_prompt([*plain, ""])
         context, mask, pooled = states["context"], states["context_mask"], states["pooled"]
-        silence = context[-1][mask[-1]].mean(0)
+        uncond = context[-1][mask[-1]].mean(0)
         for i, (text, weight) in enumerate(zip(plain, weights, strict=True)):
             if (weight != 1).any():
-                each = piece_weights(self.tokenizer.encode(text).offsets, weight)
+                each = piece_weights(self.text_encoder.tokenizer.encode(text).offsets, weight)
                 each = np.pad(each, (0, len(mask[i]) - len(each)), constant_values=1.0)
-                context[i], pooled[i] = emphasise(context[i], mask[i], silence, each)
+                context[i], pooled[i] = emphasise(context[i], mask[i], uncond, each)
         label = np.concatenate([pooled[:-1], style], axis=1)
-        heard = {"context": context[:-1], "context_mask": mask[:-1], "label": label}
-        condition = {key: self.array(value) for key, value in heard.items()}
-        if self.sketched is not None:  # once for all steps
-            condition["concat"] = self.sketched(condition["label"])
+        given = {"context": context[:-1], "context_mask": mask[:-1], "label": label}
+        condition = {key: self.runtime.array(value) for key, value in given.items()}
+        if self.mean_predictor is not None:  # once for all steps
+            with no_grad(condition["label"]):
+                condition["concat"] = self.mean_predictor(condition["label"])
         return condition
 
-    def unheard(self, prompt: str) -> str | None:
+    def prompt_warning(self, prompt: str) -> str | None:
         """What of a prompt the model cannot know, in one line; None if it hears all of it."""
-        if not self.has_words:
+        if self.text_encoder is None:
             return None
         text = weigh(prompt)[0]
-        row = self.tokenizer.encode(text)
-        strange = sorted(
+        row = self.text_encoder.tokenizer.encode(text)
+        unknown_tokens = sorted(
             {text[a:b] for (a, b), piece in zip(row.offsets, row.tokens, strict=True) if piece == "[UNK]"}
         )
-        if strange:
-            return f"the model does not know {', '.join(strange)[:60]}; it hears the rest"
+        if unknown_tokens:
+            return f"the model does not know {', '.join(unknown_tokens)[:60]}; it hears the rest"
         if row.overflowing:
             return f"the prompt is long: what follows '{text[: max(b for _, b in row.offsets)][-30:]}' is not heard"
         return None
 
     def sample(
-        self, prompts: Sequence[str], styles: Sequence[str | None], seeds: Sequence[int], **options: Any
-    ) -> np.ndarray:
-        """A picture for each prompt, style and seed, in one batch: uint8 (N, size, size, 3); options as `draw`'s."""
-        return self.draw(prompts, styles, seeds, **options)[..., :3]
-
-    def draw(
         self,
         prompts: Sequence[str],
         styles: Sequence[str | None],
@@ -394,7 +413,7 @@ class Pipeline:
         sampler: str | None = None,
         steps: int | None = None,
         guidance: float | None = None,
-        start: Start | None = None,
+        init: InitImage | None = None,
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[np.ndarray], None] | None = None,
         previews: int = 3,
@@ -405,55 +424,58 @@ class Pipeline:
         clean prediction is clipped to the range of pixels. preview: called `previews` times on the way, evenly
         spaced, with the clean prediction as pictures. Raises UserError for what the model does not know.
         """
-        info = self.info
-        sampler, steps = sampler or self.usual(start), info.steps if steps is None else steps
+        config = self.config
+        sampler, steps = sampler or self.default_sampler(init), config.steps if steps is None else steps
         if sampler not in [*SAMPLERS, TUNED]:
             raise unknown("sampler", sampler, [*SAMPLERS, TUNED])
         if not 1 <= steps <= MOST_STEPS:
-            raise UserError(f"steps = {steps}: choose a whole number from 1 to {MOST_STEPS} ({info.steps} is usual)")
-        task = self.task(prompts, styles, seeds, negative=negative, guidance=guidance)
-        grid = diffusion.uniform(self.denoiser.process, steps)
-        walk = SAMPLERS.get(sampler)
-        if walk is None:
-            if start is not None:
-                raise UserError("sampler tuned: its times begin at noise alone; choose another with an image")
-            walk, grid = tuned(self.folder, self.hash, steps, self.denoiser.process)
-        before = None
-        if start is not None:
-            before = np.concatenate([on_white(start.picture[None]), start.picture[None, ..., 3:]], axis=-1)
-            if start.strength == 0:
-                return before.repeat(len(seeds), 0)
-            grid = diffusion.uniform(
-                self.denoiser.process, max(1, round(steps * start.strength)), start=start.strength
+            raise UserError(
+                f"steps = {steps}: choose a whole number from 1 to {MOST_STEPS} ({config.steps} is the default)"
             )
+        problem = self.problem_of(prompts, styles, seeds, negative=negative, guidance=guidance)
+        grid = diffusion.uniform(self.denoiser.process, steps)
+        rule = SAMPLERS.get(sampler)
+        if rule is None:
+            if init is not None:
+                raise UserError("sampler tuned: its times begin at noise alone; choose another with an image")
+            rule, grid = tuned(self.folder, self.hash, steps, self.denoiser.process)
+        before = None
+        if init is not None:
+            before = np.concatenate([on_white(init.picture[None]), init.picture[None, ..., 3:]], axis=-1)
+            if init.strength == 0:
+                return before.repeat(len(seeds), 0)
+            grid = diffusion.uniform(self.denoiser.process, max(1, round(steps * init.strength)), start=init.strength)
 
-        def shown(state: Any) -> np.ndarray:
-            drawn = self.decode(state)
-            if start is None or start.mask is None:
-                return drawn
-            where = start.mask[None, ..., None]  # soft edges mix; what is kept is kept to the pixel
-            return (where * drawn + (1 - where) * before[..., : drawn.shape[-1]]).round().astype(np.uint8)
+        def decoded(state: Any) -> np.ndarray:
+            made = self.decode(state)
+            if init is None or init.mask is None:
+                return made
+            where = init.mask[None, ..., None]  # soft edges mix; what is kept is kept to the pixel
+            return (where * made + (1 - where) * before[..., : made.shape[-1]]).round().astype(np.uint8)
 
-        hooks = [] if preview is None else [watch(len(grid) - 1, previews, lambda clean: preview(shown(clean)))]
-        with self.computing():
-            begun = {} if start is None else self.begin(task, start, grid)
+        hooks = [] if preview is None else [preview_hook(len(grid) - 1, previews, lambda x0: preview(decoded(x0)))]
+        with self.runtime.autocast():
+            begun = {} if init is None else self.prepare_latents(problem, init, grid)
             hooks += begun.pop("hooks", [])
-            return shown(task.sample(walk, grid, hooks=hooks, progress=progress, **begun))
+            return decoded(problem.sample(rule, grid, hooks=hooks, progress=progress, **begun))
 
-    def begin(self, task: Task, start: Start, grid: diffusion.Grid) -> dict[str, Any]:
+    def prepare_latents(self, problem: Task, init: InitImage, grid: diffusion.Grid) -> dict[str, Any]:
         """What the driver is told of a picture to begin from: its state noised to the grid's first time, and the hook
         that puts back at each step what the mask keeps."""
         process = self.denoiser.process
-        clean = np.asarray(numpy(self.encode(start.picture[None]))).repeat(len(task.seeds), 0)
-        noise = diffusion.Noise(task.seeds, self.shape, "start").normal()
-        x = self.array(process.noise(clean, grid[0], noise).astype(np.float32))
-        if start.mask is None:
+        x0 = numpy(self.encode(init.picture[None])).repeat(len(problem.seeds), 0)
+        noise = diffusion.Noise(problem.seeds, self.shape, "start").normal()
+        x = self.runtime.array(process.noise(x0, grid[0], noise).astype(np.float32))
+        if init.mask is None:
             return {"x": x}
-        side = self.info.size // self.shape[1]
-        redrawn = start.mask.reshape(self.shape[1], side, self.shape[2], side).max((1, 3)) > 0
-        return {"x": x, "hooks": [diffusion.known_region(process, self.array(clean), self.array(~redrawn))]}
+        side = self.config.size // self.shape[1]
+        redrawn = init.mask.reshape(self.shape[1], side, self.shape[2], side).max((1, 3)) > 0
+        return {
+            "x": x,
+            "hooks": [diffusion.known_region(process, self.runtime.array(x0), self.runtime.array(~redrawn))],
+        }
 
-    def between(
+    def interpolate(
         self,
         first: str,
         second: str,
@@ -470,17 +492,17 @@ class Pipeline:
         """
         if not 2 <= n <= MOST_PICTURES:
             raise UserError(f"n = {n}: choose a number of pictures from 2 to {MOST_PICTURES}")
-        one, other = (self.task([prompt], [style], [seed]) for prompt in (first, second))
-        grid, frames = diffusion.uniform(self.denoiser.process, self.info.steps), []
+        one, other = (self.problem_of([prompt], [style], [seed]) for prompt in (first, second))
+        grid, frames = diffusion.uniform(self.denoiser.process, self.config.steps), []
         for k in range(n):
             w = k / (n - 1)
 
             def mixed(x: Any, t: Any, _: Any, w: float = w) -> Any:
-                a, b = (task.denoise(x, t, task.condition) for task in (one, other))
+                a, b = (end.denoise(x, t, end.condition) for end in (one, other))
                 return a._replace(x0=linear_combination([a.x0, b.x0], [1 - w, w]))
 
-            with self.computing():
-                state = one._replace(denoise=mixed).sample(SAMPLERS[self.info.sampler], grid)
+            with self.runtime.autocast():
+                state = one._replace(denoise=mixed).sample(SAMPLERS[self.config.sampler], grid)
             recipe = {
                 "model": self.name,
                 "hash": self.hash,
@@ -495,7 +517,7 @@ class Pipeline:
                 progress(k + 1, n)
         return frames
 
-    def task(
+    def problem_of(
         self,
         prompts: Sequence[str],
         styles: Sequence[str | None],
@@ -505,19 +527,20 @@ class Pipeline:
         guidance: float | None = None,
     ) -> Task:
         """What the core is asked to sample for these prompts, styles and seeds: see `sample`."""
-        info, n = self.info, len(prompts)
-        guidance = info.guidance if guidance is None else guidance
+        config, n = self.config, len(prompts)
+        guidance = config.guidance if guidance is None else guidance
         if not 0 <= guidance <= 30:
-            raise UserError(f"guidance = {guidance}: choose a number from 0 to 30 ({info.guidance} is usual)")
+            raise UserError(f"guidance = {guidance}: choose a number from 0 to 30 ({config.guidance} is the default)")
+        self.check()
         both = self.condition([*prompts, negative], [*styles, None])
         condition = {key: value[:n] for key, value in both.items()}
         denoise: Any = self.denoiser
         if both:
             uncond = {key: value[n:] for key, value in both.items()}
-            denoise = diffusion.classifier_free(denoise, guidance, uncond, (info.guidance_above, 1.0))
-        if not self.in_latents:  # pixels have a range, latents have none
+            denoise = diffusion.classifier_free(denoise, guidance, uncond, config.guidance_interval)
+        if self.vae is None:  # pixels have a range, latents have none
             denoise = diffusion.static_threshold(denoise)
-        return Task(denoise, self.shape, seeds, condition or None, self.device)
+        return Task(denoise, self.shape, seeds, condition or None, self.runtime.device)
 
     def evaluate(
         self,
@@ -540,43 +563,43 @@ class Pipeline:
         """
         from inkwash.systems.pictures import emoji_data, evaluate
 
-        if not self.has_words:
+        if self.text_encoder is None:
             raise UserError("a model without words cannot be measured: only one trained on the emoji data can")
-        sizes = [self.info.size, *([FACTOR * self.info.size] if self.upsampler is not None else [])]
-        if (size or self.info.size) not in sizes:
+        sizes = [self.config.size, *([FACTOR * self.config.size] if self.upsampler is not None else [])]
+        if (size or self.config.size) not in sizes:
             raise UserError(f"size = {size}: this model can be measured at {' and '.join(map(str, sizes))}")
 
-        def shown(drawn: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
-            if size in (None, self.info.size) or self.upsampler is None:
-                return drawn[..., :3]
-            return self.upsampler.sample(drawn, seeds)[..., :3]
+        def sized(made: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+            if size in (None, self.config.size) or self.upsampler is None:
+                return made[..., :3]
+            return self.upsampler.sample(made, seeds)[..., :3]
 
         def generate(prompts: list[str], style: str, seeds: list[int]) -> np.ndarray:
             options: dict[str, Any] = {"sampler": sampler, "guidance": guidance, "steps": steps}
-            return shown(self.draw(prompts, [style] * len(prompts), seeds, **options), seeds)
+            return sized(self.sample(prompts, [style] * len(prompts), seeds, **options), seeds)
 
-        def sketch(prompts: list[str], style: str, seeds: list[int]) -> np.ndarray:
-            return shown(self.decode(self.condition(prompts, [style] * len(prompts))["concat"]), seeds)
+        def mean(prompts: list[str], style: str, seeds: list[int]) -> np.ndarray:
+            return sized(self.decode(self.condition(prompts, [style] * len(prompts))["concat"]), seeds)
 
         report = evaluate.evaluate(
             generate,
-            self.words,
-            emoji_data.load(data, size=size or self.info.size),
+            self.encode_prompt,
+            emoji_data.load(data, size=size or self.config.size),
             out,
             split=split,
             per_row=per_row,
             seed=seed,
             cache=out / "cache",
             progress=progress,
-            sketch=None if self.sketched is None else sketch,
+            mean=None if self.mean_predictor is None else mean,
         )
         how = {
             "name": self.name,
             "sha256": self.hash,
-            "sampler": sampler or self.info.sampler,
-            "steps": steps or self.info.steps,
-            "guidance": self.info.guidance if guidance is None else guidance,
-            "size": size or self.info.size,
+            "sampler": sampler or self.config.sampler,
+            "steps": steps or self.config.steps,
+            "guidance": self.config.guidance if guidance is None else guidance,
+            "size": size or self.config.size,
         }
         return replace(report, model=how)
 
@@ -587,11 +610,11 @@ class Pipeline:
         """
         from inkwash.systems.pictures import emoji_data
 
-        if not self.has_words:
+        if self.text_encoder is None:
             raise UserError("a model without words cannot be tuned: only one trained on the emoji data can")
         emoji = emoji_data.load(data or emoji_data.FOLDER)
         held_out = np.flatnonzero(emoji.split == "validation")
         rows = np.random.default_rng(request.seed).permutation(held_out)[: request.samples]
         seeds = range(request.seed, request.seed + len(rows))
-        task = self.task(emoji.name[rows].tolist(), emoji.style[rows].tolist(), seeds)
-        return task, diffusion.uniform(self.denoiser.process, 100)
+        problem = self.problem_of(emoji.name[rows].tolist(), emoji.style[rows].tolist(), seeds)
+        return problem, diffusion.uniform(self.denoiser.process, 100)

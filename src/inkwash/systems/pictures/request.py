@@ -23,7 +23,7 @@ Sampler = Literal[
 ]  # fmt: skip
 
 FILM = (  # what a film from words to words does not hear
-    "image", "mask", "strength", "border", "sampler", "steps", "guidance", "negative", "size", "transparent",
+    "image", "mask", "strength", "outpaint", "sampler", "steps", "guidance", "negative", "size", "transparent",
 )  # fmt: skip
 
 
@@ -35,7 +35,7 @@ class Generate(Request):
         str, MaxLen(2000), Help("What the picture shows, in a few words: (more:1.3) or [less].", argument=True)
     ] = ""
     style: Annotated[str | None, Help("How it is drawn; the model's own choice if left out.")] = None
-    n: Annotated[int, Ge(1), Le(1000), Help("How many pictures; more than one also make a sheet.")] = 1
+    n: Annotated[int, Ge(1), Le(1000), Help("How many pictures; more than one also make a grid.")] = 1
     seed: Annotated[
         int | None, Ge(0), Le(2**64 - 1), Help("The same seed makes the same picture; random if left out.")
     ] = None
@@ -58,9 +58,9 @@ class Generate(Request):
         None
     )
     mask: Annotated[File | None, Media("image/*"), Help("Where it is white, the picture is drawn anew.")] = None
-    border: Annotated[float | None, Gt(0), Le(0.45), Help("Draw on beyond its edges, for this part of the side.")] = (
-        None
-    )
+    outpaint: Annotated[
+        float | None, Gt(0), Le(0.45), Help("Draw on beyond its edges, for this part of the side.")
+    ] = None
     to: Annotated[str | None, MaxLen(2000), Help("A second prompt: n pictures from the first to it.")] = None
 
     def __post_init__(self) -> None:
@@ -68,9 +68,9 @@ class Generate(Request):
         if self.image is None:
             if not self.prompt.strip():
                 raise UserError("the prompt is empty: say in a few words what the picture shows")
-            idle(self, ("mask", "strength", "border"), "without an image to begin from")
-        if self.mask is not None and self.border is not None:
-            raise UserError("mask: give a mask or a border, not both")
+            idle(self, ("mask", "strength", "outpaint"), "without an image to begin from")
+        if self.mask is not None and self.outpaint is not None:
+            raise UserError("mask: give a mask or outpaint, not both")
         if self.to is not None:
             idle(self, FILM, "with --to, which goes from words to words")
 
@@ -82,10 +82,9 @@ class Generate(Request):
             raise UserError(f"seed = {self.seed}: choose a whole number from 0 to 2^64 - {self.n}")
         return [replace(self, n=1, seed=self.seed + place) for place in range(self.n)]
 
-    def stem(self) -> str:
+    def called(self) -> str:
         words = "-".join(re.findall(r"\w+", self.prompt.lower())[:6])[:60]  # no file system takes names without end
-        named = "-".join(filter(None, [words, self.style])) or "picture"
-        return named if self.seed is None else f"{named}-{self.seed}"
+        return "-".join(filter(None, [words, self.style])) or "picture"
 
 
 @dataclass(frozen=True, kw_only=True)

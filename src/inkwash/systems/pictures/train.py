@@ -15,30 +15,32 @@ from torch import Tensor, nn
 from inkwash import diffusion
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
-from inkwash.networks.autoencoder import Autoencoder, load_autoencoder
 from inkwash.networks.unet import UNet
 from inkwash.progress import CONSOLE, Monitor, Note, Progress
 from inkwash.systems.pictures import colours, emoji_data
 from inkwash.systems.pictures.data import image_grid
-from inkwash.systems.pictures.model import Pictures, state_shape
+from inkwash.systems.pictures.model import Config, state_shape
 from inkwash.systems.pictures.networks import MeanPredictor
-from inkwash.systems.pictures.pipeline import TEXT_ENCODER, Config
+from inkwash.systems.pictures.pipeline import Pipeline
+from inkwash.systems.pictures.runtimes import Torch
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
 from inkwash.weights.files import read, write
+from inkwash.weights.shipped import TEXT_ENCODER
 
 PREVIEW = ["fox", "red apple", "smiling face", "blue car", "sunflower", "house with garden", "pizza", "blue whale"]
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
-class SketchPlan:
-    """The table [sketch] of a recipe: a sketch of what the words alone suggest, learned first and shown to the U-Net.
+class MeanPrediction:
+    """The table [mean_predictor] of a recipe: the mean of what the words alone suggest is learned first and shown to
+    the U-Net.
 
-    fit      as [fit], for the sketch
+    fit      as [fit], for the mean predictor
     hidden   its width
-    unseen   share of the U-Net's pictures whose sketch comes from one that never saw them: a sketch knows what it was
-             trained on nearly by heart, and the U-Net must learn what to make of one that does not. (Predictions
+    unseen   share of the U-Net's pictures whose mean comes from a predictor that never saw them: it knows what it
+             was trained on nearly by heart, and the U-Net must learn what to make of one that does not. (Predictions
              from outside the sample, as in stacked regression, Breiman 1996.)
     """
 
@@ -53,7 +55,7 @@ class Recipe:
 
     data         a folder: the emoji data set (`inkwash data emoji`), or with words = false any folder of pictures
     words        whether captions and styles are learned too
-    sketch       how a sketch of what the words alone suggest is learned, if the U-Net is shown one
+    mean_predictor  how the mean of what the words alone suggest is learned, if the U-Net is shown it
     autoencoder  the folder of an image autoencoder, to learn its latents instead of pixels
     recolour     share of the pictures that are shown in another colour, with that colour in their caption
     chinese      share of the captions that are Chinese
@@ -67,7 +69,7 @@ class Recipe:
     fit: Settings
     network: dict[str, Any]
     words: bool = True
-    sketch: SketchPlan | None = None
+    mean_predictor: MeanPrediction | None = None
     autoencoder: Path | None = None
     recolour: float = 0.0
     chinese: float = 0.0
@@ -75,46 +77,52 @@ class Recipe:
     model: Config = field(default_factory=Config)
 
 
-def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pictures:
+def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     """Trains (or goes on with) the model of a recipe in `folder`; it lies in `folder`/model."""
     torch.manual_seed(recipe.fit.seed)
-    info, text = recipe.model, None
-    vae = None if recipe.autoencoder is None else load_autoencoder(recipe.autoencoder)
+    mean = recipe.mean_predictor
+    if mean is not None and not recipe.words:
+        raise UserError("[mean_predictor] needs words = true: it is the mean of what words suggest")
+    config, runtime, components = recipe.model, Torch(recipe.fit.device), {}
+    if recipe.autoencoder is not None:
+        components["vae"] = runtime.load("AutoencoderKL", recipe.autoencoder)
     if recipe.words:
-        emoji = emoji_data.load(recipe.data, size=info.size)
-        text = TextCodec.load(TEXT_ENCODER)
-        info = replace(info, styles=sorted(set(emoji.style.tolist())))
-        shown = captioned(emoji, recipe.recolour)
-        pictures = shown.pictures
+        emoji = emoji_data.load(recipe.data, size=config.size)
+        components["text_encoder"] = runtime.load("TextCodec", TEXT_ENCODER)
+        config = replace(config, styles=sorted(set(emoji.style.tolist())))
+        dataset = captioned(emoji, recipe.recolour)
+        pictures = dataset.pictures
     else:
-        pictures = read_folder(recipe.data, info.size, monitor)
-    if recipe.sketch and text is None:
-        raise UserError("[sketch] needs words = true: a sketch is drawn from words")
-    unet = UNet(**network(recipe, info, text, vae))
-    sketch = new_sketch(recipe.sketch, unet, info, vae) if recipe.sketch else None
-    model = Pictures(unet, info, text, vae=vae, sketch=sketch)
+        pictures = read_folder(recipe.data, config.size, monitor)
+    shape = state_shape(config, components["vae"].config if recipe.autoencoder else None)
+    unet = components["unet"] = UNet(**network(recipe, config, shape, components.get("text_encoder")))
+    if mean is not None:
+        label = unet.config["projection_class_embeddings_input_dim"]
+        predictor, half = (MeanPredictor(label, *shape[:2], mean.hidden) for _ in range(2))
+        components["mean_predictor"] = predictor
+    stored = {"text_encoder": TEXT_ENCODER} if recipe.words else {}
+    model = Pipeline(config, components, runtime, folders=stored)
     states = encoded(model, pictures, folder / "states.safetensors", recipe.fit.micro_batch_threads, monitor)
-    told = Conditions(model, shown, recipe.chinese) if text is not None else None
-    own = len(pictures) if told is None else shown.own
+    conditions = Conditions(model, dataset, recipe.chinese) if recipe.words else None
+    own = len(pictures) if conditions is None else dataset.own
     order = batches(own, recipe.fit.batch_size, recipe.fit.seed)
-    if told is not None and recipe.sketch and sketch is not None:
-        half = new_sketch(recipe.sketch, unet, info, vae)
-        long = recipe.sketch.fit
-        learn_sketch(recipe, long, sketch, states, told, np.arange(own), folder / "sketch", monitor)
-        short = replace(long, steps=-(-long.steps // 2))  # as often through half of the pictures
-        learn_sketch(recipe, short, half, states, told, np.arange(0, own, 2), folder / "sketch-half", monitor)
+    if mean is not None:
+        rows, place = np.arange(own), folder / "mean_predictor"
+        learn_mean(recipe, mean.fit, predictor, states, conditions, rows, place, monitor)
+        short = replace(mean.fit, steps=-(-mean.fit.steps // 2))  # as often through half of the pictures
+        learn_mean(recipe, short, half, states, conditions, rows[::2], folder / "mean_predictor-half", monitor)
 
     def batch(k: int) -> tuple[Tensor, dict[str, Tensor]]:
         chosen, rng = order(k), np.random.default_rng([recipe.fit.seed, k])
-        if told is None:
+        if conditions is None:
             return states[torch.from_numpy(chosen)].float(), {}
-        painted = shown.in_other_colours(chosen, recipe.recolour, rng)
-        x0, condition = states[torch.from_numpy(painted)].float(), told(painted, rng)
-        if recipe.sketch and sketch is not None:
-            unseen = torch.from_numpy((chosen % 2 == 1) & (rng.random(len(chosen)) < 2 * recipe.sketch.unseen))
+        painted = dataset.in_other_colours(chosen, recipe.recolour, rng)
+        x0, condition = states[torch.from_numpy(painted)].float(), conditions(painted, rng)
+        if mean is not None:
+            unseen = runtime.array((chosen % 2 == 1) & (rng.random(len(chosen)) < 2 * mean.unseen))
+            label = condition["label"].to(runtime.device)
             with torch.no_grad():
-                drawn, other = sketch(condition["label"]), half(condition["label"])
-            condition["concat"] = torch.where(unseen[:, None, None, None], other, drawn)
+                condition["concat"] = torch.where(unseen[:, None, None, None], half(label), predictor(label))
         return x0, condition
 
     def weight(t: diffusion.NoiseLevel, form: diffusion.Parametrization) -> Tensor:
@@ -124,63 +132,58 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pictures:
 
     def loss(batch: tuple[Tensor, dict[str, Tensor]], generator: torch.Generator) -> Tensor:
         x0, condition = batch
-        times = diffusion.uniform_times if vae is None else diffusion.logit_normal()  # SD 3, 2403.03206
+        times = diffusion.uniform_times if model.vae is None else diffusion.logit_normal()  # SD 3, 2403.03206
         return model.denoiser.loss(x0, condition, weight=weight, times=times, generator=generator)
 
     def preview(network: nn.Module, step: int) -> np.ndarray:
-        styles = info.styles or [""]
-        words = PREVIEW if text is not None else [""] * len(PREVIEW)
+        styles = config.styles or [""]
+        words = PREVIEW if recipe.words else [""] * len(PREVIEW)
         prompts = [word for word in words for _ in styles]
         made = model.sample(prompts, [s or None for s in styles * len(words)], range(len(prompts)))
-        return image_grid(made, len(styles) if len(styles) > 1 else len(words))
+        return image_grid(made[..., :3], len(styles) if len(styles) > 1 else len(words))
 
     fit(unet, loss, batch, folder, recipe.fit, preview, model.save, folder / "model", monitor)
     return model
 
 
-def new_sketch(plan: SketchPlan, unet: UNet, info: Config, vae: Autoencoder | None) -> MeanPredictor:
-    channels, side, _ = state_shape(info, vae)
-    return MeanPredictor(unet.config["projection_class_embeddings_input_dim"], channels, side, plan.hidden)
-
-
-def learn_sketch(
+def learn_mean(
     recipe: Recipe,
     settings: Settings,
-    sketch: MeanPredictor,
+    predictor: MeanPredictor,
     states: Tensor,
-    told: "Conditions",
+    conditions: "Conditions",
     rows: np.ndarray,
     folder: Path,
     monitor: Monitor,
 ) -> None:
-    """Trains a sketch, or goes on with it, on these of the data's own pictures and their recoloured forms."""
+    """Trains a mean predictor, or goes on with it, on these of the data's own pictures and their recoloured forms."""
     order = batches(len(rows), settings.batch_size, settings.seed)
 
     def batch(k: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([settings.seed, k])
-        chosen = told.shown.in_other_colours(rows[order(k)], recipe.recolour, rng)
-        return states[torch.from_numpy(chosen)].float(), told.label(chosen, rng)[0]
+        chosen = conditions.dataset.in_other_colours(rows[order(k)], recipe.recolour, rng)
+        return states[torch.from_numpy(chosen)].float(), conditions.label(chosen, rng)[0]
 
     def loss(batch: tuple[Tensor, Tensor], _: torch.Generator) -> Tensor:
         x0, label = batch
-        return nn.functional.mse_loss(sketch(label), x0)
+        return nn.functional.mse_loss(predictor(label), x0)
 
-    fit(sketch, loss, batch, folder, settings, monitor=monitor)
+    fit(predictor, loss, batch, folder, settings, monitor=monitor)
 
 
-def network(recipe: Recipe, info: Config, text: TextCodec | None, vae: Autoencoder | None) -> dict[str, Any]:
+def network(recipe: Recipe, config: Config, shape: tuple[int, int, int], text: TextCodec | None) -> dict[str, Any]:
     """The U-Net's configuration: what the recipe says, and what follows from the rest of it."""
-    channels, side, _ = state_shape(info, vae)
-    seen = channels * (1 + (recipe.sketch is not None))
+    channels, side, _ = shape
+    seen = channels * (1 + (recipe.mean_predictor is not None))
     follows: dict[str, Any] = {"sample_size": side, "in_channels": seen, "out_channels": channels}
     if text is None:
         follows["cross_attention_dim"] = None
     else:
-        width = text.network.config["output"]
+        width = text.config["output"]
         follows |= {
             "cross_attention_dim": width,
             "class_embed_type": "projection",
-            "projection_class_embeddings_input_dim": width + len(info.styles),
+            "projection_class_embeddings_input_dim": width + len(config.styles),
         }
     if twice := sorted(follows.keys() & recipe.network.keys()):
         raise UserError(f"[network] {', '.join(twice)}: it follows from the rest of the recipe; leave it out")
@@ -188,7 +191,7 @@ def network(recipe: Recipe, info: Config, text: TextCodec | None, vae: Autoencod
 
 
 def encoded(
-    model: Pictures, pictures: np.ndarray, file: Path, threads: int = 1, monitor: Monitor = CONSOLE
+    model: Pipeline, pictures: np.ndarray, file: Path, threads: int = 1, monitor: Monitor = CONSOLE
 ) -> Tensor:
     """The states of the pictures. Those of an autoencoder take minutes, so they are kept in `file`, in float16."""
     if model.vae is None:
@@ -285,10 +288,10 @@ class Conditions:
     and style, so that guidance has something to push from, 5 % only words and 10 % only the style.
     """
 
-    def __init__(self, model: Pictures, shown: Captioned, chinese: float) -> None:
-        self.model, self.shown, self.share = model, shown, chinese
-        self.heard: dict[str, tuple[Tensor, Tensor]] = {}  # the states of each text, once it has been met
-        self.style = torch.eye(len(model.info.styles))[[model.info.styles.index(s) for s in shown.style]]
+    def __init__(self, model: Pipeline, dataset: Captioned, chinese: float) -> None:
+        self.model, self.dataset, self.share = model, dataset, chinese
+        self.encoded: dict[str, tuple[Tensor, Tensor]] = {}  # the states of each text, once it has been met
+        self.style = torch.eye(len(model.config.styles))[[model.config.styles.index(s) for s in dataset.style]]
 
     def label(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
         """Pooled texts beside styles, (N, D + styles), and the texts."""
@@ -296,17 +299,17 @@ class Conditions:
         texts = [
             ""
             if silent
-            else str(rng.choice((self.shown.chinese if rng.random() < self.share else self.shown.english)[i]))
+            else str(rng.choice((self.dataset.chinese if rng.random() < self.share else self.dataset.english)[i]))
             for i, silent in zip(chosen, lot < 0.15, strict=True)
         ]
-        self.hear(texts)
-        told = torch.from_numpy((lot >= 0.1) & ((lot < 0.15) | (lot >= 0.25)))
-        style = self.style[torch.from_numpy(chosen)] * told[:, None]
-        return torch.cat([torch.stack([self.heard[text][1] for text in texts]), style], dim=1), texts
+        self.encode(texts)
+        with_style = torch.from_numpy((lot >= 0.1) & ((lot < 0.15) | (lot >= 0.25)))
+        style = self.style[torch.from_numpy(chosen)] * with_style[:, None]
+        return torch.cat([torch.stack([self.encoded[text][1] for text in texts]), style], dim=1), texts
 
     def __call__(self, chosen: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
         label, texts = self.label(chosen, rng)
-        states = [self.heard[text][0] for text in texts]
+        states = [self.encoded[text][0] for text in texts]
         lengths = torch.tensor([len(s) for s in states])
         return {
             "context": nn.utils.rnn.pad_sequence(states, batch_first=True),
@@ -314,15 +317,13 @@ class Conditions:
             "label": label,
         }
 
-    def hear(self, texts: Sequence[str]) -> None:
+    def encode(self, texts: Sequence[str]) -> None:
         """Encodes what was not met before, and keeps it."""
-        assert self.model.text is not None
-        if new := sorted(set(texts) - self.heard.keys()):
-            said = self.model.text.encode(new)
-            for text, state, mask, pooled in zip(
-                new, said["context"], said["context_mask"], said["pooled"], strict=True
-            ):
-                self.heard[text] = state[mask], pooled
+        if new := sorted(set(texts) - self.encoded.keys()):
+            found = self.model.encode_prompt(new)
+            for i, text in enumerate(new):
+                state, pooled = found["context"][i][found["context_mask"][i]], found["pooled"][i]
+                self.encoded[text] = torch.from_numpy(state), torch.from_numpy(pooled)
 
 
 def articles(name: str) -> list[str]:

@@ -25,6 +25,7 @@ from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.metrics import features, frechet_distance
+from inkwash.systems.pictures.runtimes import Torch
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
 from inkwash.weights.files import atomic
@@ -106,6 +107,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str,
     with torch.no_grad():  # begin with little noise in the latents: with much, nothing gets through to learn from
         autoencoder.encoder.conv_out.bias[autoencoder.config["latent_channels"] :] -= 6
     module = nn.ModuleDict({"vae": autoencoder, "discriminator": Discriminator(4)})
+    array = Torch(recipe.fit.device).array
     order = batches(len(pictures), recipe.fit.batch_size, recipe.fit.seed)
     alone = recipe.alone * recipe.fit.steps * recipe.fit.grad_accumulation
 
@@ -134,12 +136,12 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str,
         return value + verdict
 
     def preview(_: nn.Module, step: int) -> np.ndarray:
-        remade = latents.decode(autoencoder, latents.encode(autoencoder, shown))
+        remade = latents.decode(autoencoder, latents.encode(autoencoder, shown, array))
         return image_grid(np.concatenate([on_white(shown), remade[..., :3]]), len(shown))
 
     def save(place: Path) -> None:
         """With the scale that gives latents unit variance."""
-        spread = latents.encode(autoencoder, scaled).std() / autoencoder.config["scaling_factor"]
+        spread = latents.encode(autoencoder, scaled, array).std() / autoencoder.config["scaling_factor"]
         autoencoder.config["scaling_factor"] = round(float(1 / spread), 4)
         save_autoencoder(autoencoder, place)
 
@@ -159,7 +161,7 @@ def measure(autoencoder: Autoencoder, data: emoji_data.Emoji) -> dict[str, Any]:
         rows = np.random.default_rng(0).permutation(np.flatnonzero(data.split == split))[:500]
         half = len(rows) // 2
         true, other = data.pictures[rows[:half]], data.pictures[rows[half : 2 * half]]
-        remade = latents.decode(autoencoder, latents.encode(autoencoder, true))
+        remade = latents.decode(autoencoder, latents.encode(autoencoder, true, torch.from_numpy))
         error = (remade[..., :3] / 255.0 - on_white(true) / 255.0) ** 2
         seen = features(on_white(true))
         report[split] = {

@@ -7,6 +7,7 @@ Luhman & Luhman 2021 (2101.02388), with its guidance, which the student then nee
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,18 +19,25 @@ from torch import Tensor, nn
 
 from inkwash import diffusion
 from inkwash.errors import UserError
-from inkwash.networks.unet import load_unet
 from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.data import image_grid
-from inkwash.systems.pictures.model import Pictures
+from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.pictures.train import PREVIEW, captioned, kept
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, Stopped, fit
 from inkwash.training.tune import teach
-from inkwash.weights.shipped import locate, shipped
 
 AT_ONCE = 64  # walks of the teacher in a batch
+
+
+# The guidance is in it already. What it says of a noisy picture is an end of a walk, no mean: only samplers that use
+# one answer at a time can do with that.
+LIMITS = {
+    "guidance": {"absent": True, "default": 1.0},
+    "negative": {"absent": True},
+    "sampler": {"choices": ["consistency", "ancestral", "ddim", "euler", "euler_ancestral"]},
+}
 
 
 @dataclass(frozen=True)
@@ -57,21 +65,19 @@ class Recipe:
     few: int = 4
 
 
-def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pictures:
+def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     """Trains (or goes on with) the student of a recipe in `folder`; it lies in `folder`/model."""
-    teacher = Pictures.load(recipe.teacher)
-    if not teacher.has_words:
+    teacher = Pipeline.load(recipe.teacher, recipe.fit.device, runtime="torch")
+    if teacher.text_encoder is None:
         raise UserError(f"teacher = {recipe.teacher}: a model without words; the student learns from its words")
-    base = recipe.teacher if recipe.teacher in shipped() else str(Path(recipe.teacher).resolve())
     prompts, styles = asked(recipe)
     walked = walks(recipe, teacher, prompts, styles, folder, monitor)
-    student = Pictures(
-        load_unet(locate(recipe.teacher) / "unet"),
-        replace(teacher.info, sampler=recipe.sampler, steps=recipe.few, guidance=1.0, base=base),
-        teacher.text,
-        vae=teacher.vae,
-        sketch=teacher.sketch,
-        upsampler=teacher.upsampler,
+    others = {name: place for name, place in teacher.folders.items() if name != "unet"}  # which it shares
+    student = Pipeline(
+        replace(teacher.config, sampler=recipe.sampler, steps=recipe.few, guidance=1.0, limits=LIMITS),
+        teacher.components | {"unet": deepcopy(teacher.unet)},
+        teacher.runtime,
+        folders=others,
     )
     order = batches(len(prompts), recipe.fit.batch_size, recipe.fit.seed)
     grid = diffusion.uniform(student.denoiser.process, recipe.steps)
@@ -89,9 +95,9 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pictures:
         return nn.functional.mse_loss(clean, batch["end"]) / t.sigma  # late in a walk little is left to be wrong
 
     def preview(_: nn.Module, step: int) -> np.ndarray:
-        words = [word for word in PREVIEW for _ in student.info.styles]
-        made = student.sample(words, student.info.styles * len(PREVIEW), range(len(words)))
-        return image_grid(made, len(student.info.styles))
+        words = [word for word in PREVIEW for _ in student.config.styles]
+        made = student.sample(words, student.config.styles * len(PREVIEW), range(len(words)))[..., :3]
+        return image_grid(made, len(student.config.styles))
 
     fit(student.unet, loss, batch, folder, recipe.fit, preview, student.save, folder / "model", monitor)
     return student
@@ -110,7 +116,7 @@ def asked(recipe: Recipe) -> tuple[list[str], list[str | None]]:
 
 
 def walks(
-    recipe: Recipe, teacher: Pictures, prompts: list[str], styles: list[str | None], folder: Path, monitor: Monitor
+    recipe: Recipe, teacher: Pipeline, prompts: list[str], styles: list[str | None], folder: Path, monitor: Monitor
 ) -> Tensor:
     """The states of the teacher's walks, (walks, steps + 1, *shape) float16; kept in `folder`, a file for each batch,
     so that those that were walked are not walked again."""
@@ -120,10 +126,10 @@ def walks(
             raise Stopped(0, recipe.fit.steps)
         part = slice(start, start + AT_ONCE)
         seeds = range(start, start + len(prompts[part]))
-        task = teacher.task(prompts[part], styles[part], seeds)
+        problem = teacher.problem_of(prompts[part], styles[part], seeds)
         words = sha256(repr((prompts[part], styles[part])).encode()).hexdigest()
         facts = {"teacher": str(teacher.hash), "steps": str(recipe.steps), "words": words}
         file = folder / f"walks-{start:06d}.safetensors"
-        found.append(kept(file, facts, lambda task=task: torch.stack(teach(task, grid).states, dim=1)))
+        found.append(kept(file, facts, lambda problem=problem: torch.stack(teach(problem, grid).states, dim=1)))
         monitor.tell(Progress(seeds.stop, len(prompts), "walks of the teacher"))
     return torch.cat(found)

@@ -421,7 +421,7 @@ def likeness(model: Callable[[Tensor], Tensor], test: dict[int, tuple[Tensor, Te
 
 def sentences(codec: TextCodec, model: Callable[[Tensor], Tensor], texts: list[str]) -> Tensor:
     """Unit sentence states (N, 384) in the order of the texts."""
-    ids, mask = codec.tokenise(texts)
+    ids, mask = map(torch.from_numpy, codec.tokenize(texts))
     rows = [model(row[real][None]).mean(1) for row, real in zip(ids, mask, strict=True)]
     return F.normalize(torch.cat(rows), dim=-1)
 

@@ -14,14 +14,15 @@ from torch.nn.functional import pixel_unshuffle
 
 from inkwash import diffusion
 from inkwash.codecs import latents
-from inkwash.codecs.pixels import on_white
+from inkwash.codecs.pixels import on_white, scaled
 from inkwash.networks.autoencoder import load_autoencoder
-from inkwash.networks.unet import UNet, save_unet
+from inkwash.networks.unet import UNet, load_unet, save_unet
 from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.metrics import features, frechet_distance
-from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR, Upsampler, load_upsampler, on_torch
+from inkwash.systems.pictures.runtimes import Torch
+from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR, Upsampler
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
 from inkwash.weights.files import atomic
@@ -55,14 +56,18 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
     shown = np.flatnonzero(large.split == "validation")[::40][:6]
     small = emoji_data.load(recipe.data).pictures
     vae = load_autoencoder(recipe.autoencoder)
-    remade = latents.decode(vae, latents.encode(vae, small[rows]))
-    preview_small = latents.decode(vae, latents.encode(vae, small[shown]))
+
+    def remake(pictures: np.ndarray) -> np.ndarray:
+        """As the first stage gives them."""
+        return latents.decode(vae, latents.encode(vae, pictures, torch.from_numpy))
+
+    remade, preview_small = remake(small[rows]), remake(small[shown])
     states = CHANNELS * FACTOR**2
     unet = UNet(
         **{"in_channels": states + CHANNELS, "out_channels": states, "cross_attention_dim": None}
         | {"class_embed_type": "timestep", **recipe.network}
     )
-    model = on_torch(unet)
+    model = Upsampler(unet, Torch(recipe.fit.device))
     order = batches(len(rows), recipe.fit.batch_size, recipe.fit.seed)
     cut = recipe.cutting
 
@@ -71,7 +76,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
         x0, seen = [], []
         for i in order(k):
             top, left = rng.integers(small.shape[1] - cut + 1, size=2)
-            source = latents.to_array(small[rows[i]][None]) if rng.random() < 0.5 else latents.scaled(remade[i][None])
+            source = latents.to_array(small[rows[i]][None]) if rng.random() < 0.5 else scaled(remade[i][None])
             seen.append(source[..., top : top + cut, left : left + cut])
             picture = large.pictures[rows[i]][
                 FACTOR * top : FACTOR * (top + cut), FACTOR * left : FACTOR * (left + cut)
@@ -97,12 +102,14 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
         return image_grid(np.concatenate([grown, made, on_white(large.pictures[shown])]), len(shown))
 
     save = partial(save_unet, unet)
-    fit(model.network, loss, batch, folder, recipe.fit, preview, save, folder / "upsampler", monitor)
+    fit(unet, loss, batch, folder, recipe.fit, preview, save, folder / "upsampler", monitor)
     report = {}
     for split in ("validation", "test"):
         some = np.random.default_rng(0).permutation(np.flatnonzero(large.split == split))[:96]
-        first = latents.decode(vae, latents.encode(vae, small[some]))
-        report[split] = measure(load_upsampler(folder / "upsampler"), first, on_white(large.pictures[some]))
+        first = remake(small[some])
+        report[split] = measure(
+            Upsampler(load_unet(folder / "upsampler"), Torch()), first, on_white(large.pictures[some])
+        )
     with atomic(folder / "upsampler" / "report.json") as file:
         file.write_text(json.dumps(report, indent=2) + "\n")
     return model
@@ -112,7 +119,7 @@ def measure(model: Upsampler, small: np.ndarray, large: np.ndarray) -> dict[str,
     """Small pictures as the first stage gives them, made large in two ways: by the upsampler, and bicubically.
 
     Of each the PSNR to the true large pictures (dB), the Frechet distance of EfficientNet-Lite0's features, and how
-    crisp it is beside the true pictures, which are drawn from vectors.
+    sharp it is beside the true pictures, which are drawn from vectors.
     """
     side = large.shape[1]
     bicubic = [Image.fromarray(p[..., :3]).resize((side, side), Image.Resampling.BICUBIC) for p in small]
@@ -124,12 +131,12 @@ def measure(model: Upsampler, small: np.ndarray, large: np.ndarray) -> dict[str,
         report[name] = {
             "psnr": float((-10 * np.log10(error)).mean()),
             "frechet distance": frechet_distance(features(pictures), seen),
-            "crispness": crispness(pictures) / crispness(large),
+            "sharpness": sharpness(pictures) / sharpness(large),
         }
     return report
 
 
-def crispness(pictures: np.ndarray) -> float:
+def sharpness(pictures: np.ndarray) -> float:
     """How steep the edges are: the 98th percentile of the step between neighbouring pixels, a mean over pictures."""
     grey = pictures.mean(-1)
     steps = np.hypot(np.diff(grey, axis=1)[:, :, 1:], np.diff(grey, axis=2)[:, 1:])

@@ -9,16 +9,15 @@ depends on the size or on where a place lies: it learns from cuttings.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inkwash import diffusion
-from inkwash.codecs import latents
-from inkwash.codecs.pixels import shuffled
+from inkwash.codecs.pixels import scaled, shuffled, to_pictures
 from inkwash.diffusion.arrays import numpy
 from inkwash.diffusion.noise import Noise
+from inkwash.systems.pictures.runtimes import Onnx, Torch
 
 FACTOR = 4
 CHANNELS = 4  # colours on white, and opacity
@@ -27,12 +26,12 @@ CHANNELS = 4  # colours on white, and opacity
 class Upsampler:
     """Small pictures (N, h, w, 4) -> (N, 4 h, 4 w, 4), all with colours on white, and opacity.
 
-    network  (x, time, concat=, noise_level=) -> the clean state, on arrays of its own kind; `array` makes those
+    unet  (x, time, concat=, noise_level=) -> the clean state, on arrays of the runtime's kind
     """
 
-    def __init__(self, network: Callable[..., Any], array: Callable[[np.ndarray], Any], device: Any = None) -> None:
-        self.network, self.array, self.device = network, array, device
-        self.denoiser = diffusion.Denoiser(network, diffusion.Gaussian(diffusion.rectified_flow()), "x0")
+    def __init__(self, unet: Any, runtime: Torch | Onnx) -> None:
+        self.unet, self.runtime = unet, runtime
+        self.denoiser = diffusion.Denoiser(unet, diffusion.Gaussian(diffusion.rectified_flow()), "x0")
 
     def sample(
         self,
@@ -47,11 +46,11 @@ class Upsampler:
 
         noise_level: the time to which the small picture is noised, 0 to 0.5: more lets the network correct more.
         """
-        small, process = latents.scaled(pictures), self.denoiser.process
+        small, process = scaled(pictures), self.denoiser.process
         noise = Noise(seeds, small.shape[1:], "small").normal()
         small = process.noise(small, process.at(noise_level), noise).astype(np.float32)
         levels = np.full(len(small), noise_level, np.float32)
-        condition = {"concat": self.array(small), "noise_level": self.array(levels)}
+        condition = {"concat": self.runtime.array(small), "noise_level": self.runtime.array(levels)}
         state = diffusion.sample(
             diffusion.static_threshold(self.denoiser),
             (CHANNELS * FACTOR**2, *small.shape[2:]),
@@ -59,22 +58,7 @@ class Upsampler:
             diffusion.uniform(process, steps),
             seeds,
             condition,
-            device=self.device,
+            device=self.runtime.device,
             progress=progress,
         )
-        return latents.to_pictures(shuffled(numpy(state), FACTOR))
-
-
-def load_upsampler(folder: Path) -> Upsampler:
-    """An upsampler on torch, from a folder in the diffusers format."""
-    from inkwash.networks.unet import load_unet
-
-    return on_torch(load_unet(folder))
-
-
-def on_torch(unet: Any) -> Upsampler:
-    import torch
-
-    from inkwash.networks.concat import ConcatUNet
-
-    return Upsampler(ConcatUNet(unet), torch.from_numpy, torch.device("cpu"))
+        return to_pictures(shuffled(numpy(state), FACTOR))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from inkwash.codecs.png import KEY, write_png
+from inkwash.codecs.png import KEY, write_gif, write_png
 from inkwash.errors import UserError
 from inkwash.systems import report
-from inkwash.systems.base import Context, Limit, Note, Preview, Progress, Result, told
+from inkwash.systems.base import Context, Note, Preview, Progress, Result, recipe, seeded, told
 from inkwash.systems.pictures import request as ask
 from inkwash.systems.pictures.data import image_grid
-from inkwash.systems.pictures.pipeline import SAMPLERS, TUNED, knows_opacity, part, read_config
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
 
@@ -30,34 +28,18 @@ TASKS = {
 }
 
 
-def limits(folder: Path) -> dict[str, Limit]:
-    """What a model narrows: styles, opacity, learned tables; and what is usual with it."""
-    info = read_config(folder)
-    opacity = knows_opacity(part(folder, info, "vae"))
-    samplers = [*SAMPLERS, *([TUNED] if (folder / "tables.json").is_file() else [])]
-    return {
-        "style": Limit(tuple(info.styles)),
-        "transparent": Limit(absent=not opacity),
-        "sampler": Limit(tuple(samplers), default=info.sampler),
-        "steps": Limit(default=info.steps),
-        "guidance": Limit(default=info.guidance),
-        "size": Limit(default=info.size),
-    }
-
-
 def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        painter = context.model(request.model)
-        if (note := painter.unheard(request.prompt)) is not None:
+        pipeline = context.model(request.model)
+        if (note := pipeline.prompt_warning(request.prompt)) is not None:
             context.tell(Note(note))
-        seed = secrets.randbelow(2**32) if request.seed is None else request.seed
-        request = replace(request, seed=seed)
-        yield from (drawn if request.to is None else between)(of, request, painter, context)
+        draw = pictures_of if request.to is None else interpolation
+        yield from draw(of, seeded(request), pipeline, context)
 
 
-def drawn(of: int, request: ask.Generate, painter: Any, context: Context) -> Iterator[Result]:
-    went_in = {name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask")}
-    same = ("style", "negative", "sampler", "steps", "guidance", "size", "transparent", "strength", "border", "seed")
+def pictures_of(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
+    inputs = {name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask")}
+    same = ("style", "negative", "sampler", "steps", "guidance", "size", "transparent", "strength", "outpaint")
     pictures = []
     for place, one in enumerate(request.parts()):  # each alone: none depends on its neighbours
 
@@ -67,9 +49,9 @@ def drawn(of: int, request: ask.Generate, painter: Any, context: Context) -> Ite
         def preview(picture: Image.Image, place: int = place) -> None:
             context.tell(Preview(of, place, picture))
 
-        options = {name: getattr(one, name) for name in same}
-        picture = painter.generate(
-            one.prompt, **went_in, **options, progress=progress,
+        options = {name: getattr(one, name) for name in (*same, "seed")}
+        picture = pipeline.generate(
+            one.prompt, **inputs, **options, progress=progress,
             preview=preview if context.previews else None, previews=context.previews,
         )  # fmt: skip
         file, recipe = context.folder / f"{of}-{place}.png", picture.info[KEY]
@@ -77,28 +59,24 @@ def drawn(of: int, request: ask.Generate, painter: Any, context: Context) -> Ite
         pictures.append(picture)
         yield Result(of, place, {".png": file}, recipe=recipe)
     if request.n > 1:
-        file = context.folder / f"{of}-sheet.png"
+        file = context.folder / f"{of}-grid.png"
         write_png(page(pictures), file, [picture.info[KEY] for picture in pictures])
-        yield Result(of, None, {"-sheet.png": file})
+        yield Result(of, None, {"-grid.png": file})
 
 
-def between(of: int, request: ask.Generate, painter: Any, context: Context) -> Iterator[Result]:
-    """An animation from one prompt to another, and the sheet of its pictures."""
+def interpolation(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
+    """An animation from one prompt to another, and the grid of its pictures."""
     n = request.n if request.n > 1 else 8
-    frames = painter.between(
+    frames = pipeline.interpolate(
         request.prompt, request.to, n, style=request.style, seed=request.seed, progress=told(context)
     )
-    film, all_of_them = context.folder / f"{of}.gif", context.folder / f"{of}-sheet.png"
+    film, grid = context.folder / f"{of}.gif", context.folder / f"{of}-grid.png"
     there_and_back = [*frames, *frames[-2:0:-1]]
-    there_and_back[0].save(film, save_all=True, append_images=there_and_back[1:], duration=150, loop=0)
-    write_png(
-        page(frames),
-        all_of_them,
-        [{"model": painter.name, "from": request.prompt, "to": request.to, "seed": request.seed}],
-    )
-    yield Result(
-        of, 0, {".gif": film, "-sheet.png": all_of_them}, recipe={"prompt": request.prompt, "seed": request.seed}
-    )
+    made_by = recipe("pictures", "generate", replace(request, n=n), pipeline, context)
+    made_by["runtime"] = pipeline.runtime.name
+    write_gif(there_and_back, film, made_by)
+    write_png(page(frames), grid, [frame.info[KEY] for frame in frames])
+    yield Result(of, 0, {".gif": film, "-grid.png": grid}, recipe=made_by)
 
 
 def page(pictures: list[Image.Image]) -> Image.Image:
@@ -147,11 +125,11 @@ def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]
     return report.evaluate(requests, context, measure)
 
 
-def measure(request: ask.Evaluate, painter: Any, context: Context) -> report.Report:
+def measure(request: ask.Evaluate, pipeline: Any, context: Context) -> report.Report:
     from inkwash.systems.pictures.emoji_data import FOLDER
 
     names = ("split", "per_row", "seed", "size", "sampler", "steps", "guidance")
     how: dict[str, Any] = {name: getattr(request, name) for name in names}
     data = FOLDER if request.data is None else context.open(request.data)
-    measured: report.Report = painter.evaluate(data, context.folder, progress=told(context), **how)
+    measured: report.Report = pipeline.evaluate(data, context.folder, progress=told(context), **how)
     return measured

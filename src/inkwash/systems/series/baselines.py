@@ -49,19 +49,19 @@ def random_walk(
     return np.exp(level[-1] + drawn) if positive else level[-1] + drawn
 
 
-def chosen_walk(history: np.ndarray, horizon: int, seed: int = 0, tries: int = 20) -> tuple[Forecast, int]:
+def choose_random_walk(history: np.ndarray, horizon: int, seed: int = 0, tries: int = 20) -> tuple[Forecast, int]:
     """The random walk whose window was the best one on the last `tries` horizons of the history; and that window."""
-    ends = [len(history) - horizon * (k + 1) for k in range(tries)]
-    ends = [end for end in ends if end > 2 * horizon]
-    fitting = [w for w in WINDOWS if not ends or w < min(ends)] or [WINDOWS[0]]
-    truth = np.stack([history[end : end + horizon] for end in ends]) if ends else np.empty((0,))
+    starts = [len(history) - horizon * (k + 1) for k in range(tries)]
+    starts = [end for end in starts if end > 2 * horizon]
+    fitting = [w for w in WINDOWS if not starts or w < min(starts)] or [WINDOWS[0]]
+    truth = np.stack([history[end : end + horizon] for end in starts]) if starts else np.empty((0,))
 
     def score(window: int) -> float:
         rng = np.random.default_rng(seed)
-        paths = np.stack([random_walk(history[:end], horizon, 100, rng, window) for end in ends])
+        paths = np.stack([random_walk(history[:end], horizon, 100, rng, window) for end in starts])
         return metrics.scores(paths, truth)["crps_sum"]
 
-    best = min(fitting, key=score) if ends else fitting[0]
+    best = min(fitting, key=score) if starts else fitting[0]
     return partial(random_walk, window=best), best
 
 
@@ -87,7 +87,7 @@ def vector_autoregression(history: np.ndarray, horizon: int, samples: int, rng: 
     return np.exp(walked) if positive else walked
 
 
-def usual(season: int) -> dict[str, Forecast]:
+def default_baselines(season: int) -> dict[str, Forecast]:
     """Those that need no training, by name."""
     rules: dict[str, Forecast] = {"last value": last_value, "random walk": random_walk}
     if season > 1:
@@ -95,8 +95,8 @@ def usual(season: int) -> dict[str, Forecast]:
     return rules
 
 
-def rolled(
-    forecast: Forecast, values: np.ndarray, ends: list[int], horizon: int, samples: int, seed: int = 0
+def rolling_forecasts(
+    forecast: Forecast, values: np.ndarray, starts: list[int], horizon: int, samples: int, seed: int = 0
 ) -> np.ndarray:
     """A baseline from several places: (W, S, H, D)."""
-    return np.stack([forecast(values[:end], horizon, samples, np.random.default_rng([seed, end])) for end in ends])
+    return np.stack([forecast(values[:end], horizon, samples, np.random.default_rng([seed, end])) for end in starts])

@@ -17,8 +17,9 @@ from pandas.tseries.frequencies import to_offset
 
 from inkwash.errors import UserError, unknown
 
-TIMES = ("time", "timestamp", "date", "datetime", "ds", "month", "week", "day", "hour", "year", "start")
-OLD = {"H": "h", "T": "min", "M": "ME", "Q": "QE", "Y": "YE"}  # as gluonts' files and older tables write them
+TIME_COLUMNS = ("time", "timestamp", "date", "datetime", "ds", "month", "week", "day", "hour", "year", "start")
+# as gluonts' files and older tables write them
+OLD_FREQUENCIES = {"H": "h", "T": "min", "M": "ME", "Q": "QE", "Y": "YE"}
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,19 @@ class Series:
 
     values  (T, D): a row for each step, NaN where nothing was observed; its index holds the time stamps, or whole
             numbers if there are none
-    known   (T + ahead, C): covariates that are known in advance, on the same clock; C may be 0
+    feat_dynamic_real  (T + ahead, C): covariates that are known in advance, on the same clock; C may be 0
     freq    a pandas frequency; "" where there are no time stamps
     """
 
     values: pd.DataFrame
-    known: pd.DataFrame
+    feat_dynamic_real: pd.DataFrame
     freq: str
 
     @property
     def names(self) -> list[str]:
         return [str(name) for name in self.values.columns]
 
-    def after(self, steps: int) -> pd.Index:
+    def future_index(self, steps: int) -> pd.Index:
         """The stamps of the next steps."""
         last = self.values.index[-1]
         if not self.freq:
@@ -48,7 +49,7 @@ class Series:
 
     def before(self, end: int) -> Series:
         """The first `end` steps, with all covariates."""
-        return Series(self.values.iloc[:end], self.known, self.freq)
+        return Series(self.values.iloc[:end], self.feat_dynamic_real, self.freq)
 
 
 def read_series(
@@ -58,7 +59,7 @@ def read_series(
     freq: str | None = None,
     target: Sequence[str] = (),
     item: str | None = None,
-    known: Sequence[str] = (),
+    feat_dynamic_real: Sequence[str] = (),
 ) -> Series:
     """Series from a table.
 
@@ -66,8 +67,8 @@ def read_series(
         JSON lines (.json, .jsonl, .gz) of {"start", "target"}, one line a series.
     time: the column of time stamps, or the index; found by itself if left out. freq: a pandas frequency ("D", "B",
         "h", "MS"); inferred if left out. target: the columns to forecast; all numbers if left out. item: in a long
-        table the column that names the series. known: columns of covariates that are known in advance; rows after the
-        last target may hold what is to come.
+        table the column that names the series. feat_dynamic_real: columns of covariates that are known in advance;
+        rows after the last target may hold what is to come.
 
     Raises UserError for what is missing, irregular, duplicated or no number.
     """
@@ -76,29 +77,29 @@ def read_series(
     where = "the table"
     if not isinstance(data, pd.DataFrame):
         where = str(data)
-        if (lines := json_lines(Path(data), freq)) is not None:
+        if (lines := read_json_lines(Path(data), freq)) is not None:
             return lines
         data = read_csv(Path(data))
     if not len(data):
         raise UserError(f"{where}: the table is empty")
-    for name in [*([time] if time else []), *target, *([item] if item else []), *known]:
+    for name in [*([time] if time else []), *target, *([item] if item else []), *feat_dynamic_real]:
         if name not in data.columns and name != data.index.name:
             raise unknown(f"column of {where}", name, [str(c) for c in data.columns])
-    stamps, data = clock_column(data, time, where)
-    item = item or item_column(data, stamps, [*target, *known])
+    stamps, data = time_column(data, time, where)
+    item = item or item_column(data, stamps, [*target, *feat_dynamic_real])
     if item is not None:
-        data, stamps, target, known = spread(data, stamps, item, target, known, where)
-    columns = list(target) or [c for c in data.columns if c not in known and is_number(data[c])]
-    columns = [c for c in columns if c not in known]
+        data, stamps, target, feat_dynamic_real = pivot(data, stamps, item, target, feat_dynamic_real, where)
+    columns = list(target) or [c for c in data.columns if c not in feat_dynamic_real and is_number(data[c])]
+    columns = [c for c in columns if c not in feat_dynamic_real]
     if not columns:
         raise UserError(f"{where}: no column of numbers to forecast; name one with --target")
-    table = pd.DataFrame({c: numbers(data[c], where) for c in [*columns, *known]}).set_axis(stamps)
-    table, freq = on_clock(table, freq, where)
-    told = table[columns].notna().any(axis=1).to_numpy()
-    if not told.any():
+    table = pd.DataFrame({c: to_numbers(data[c], where) for c in [*columns, *feat_dynamic_real]}).set_axis(stamps)
+    table, freq = to_regular_index(table, freq, where)
+    observed = table[columns].notna().any(axis=1).to_numpy()
+    if not observed.any():
         raise UserError(f"{where}: {', '.join(map(str, columns[:3]))}: no value is there")
-    end = len(told) - int(told[::-1].argmax())  # rows after it hold only covariates
-    rest = table[list(known)] if known else table.iloc[:end][[]]
+    end = len(observed) - int(observed[::-1].argmax())  # rows after it hold only covariates
+    rest = table[list(feat_dynamic_real)] if feat_dynamic_real else table.iloc[:end][[]]
     return Series(table.iloc[:end][columns], rest, freq)
 
 
@@ -116,7 +117,7 @@ def is_number(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
-def numbers(column: pd.Series, where: str) -> np.ndarray:
+def to_numbers(column: pd.Series, where: str) -> np.ndarray:
     """float64 (T,); UserError for the first value that is no number, and for an infinite one."""
     values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     wrong = np.isnan(values) & column.notna().to_numpy() | np.isinf(values)
@@ -129,7 +130,7 @@ def numbers(column: pd.Series, where: str) -> np.ndarray:
     return values
 
 
-def clock_column(data: pd.DataFrame, time: str | None, where: str) -> tuple[pd.Index, pd.DataFrame]:
+def time_column(data: pd.DataFrame, time: str | None, where: str) -> tuple[pd.Index, pd.DataFrame]:
     """The time stamps (or row numbers, if there are none), and the table without them."""
     index = data.index
     if isinstance(index, pd.PeriodIndex):
@@ -138,19 +139,19 @@ def clock_column(data: pd.DataFrame, time: str | None, where: str) -> tuple[pd.I
         return index.tz_localize(None), data.reset_index(drop=True)
     if time is None:
         texts = [c for c in data.columns if not is_number(data[c])]
-        likely = [c for c in data.columns if str(c).lower() in TIMES]
+        likely = [c for c in data.columns if str(c).lower() in TIME_COLUMNS]
         time = next((c for c in [*likely, *texts] if is_time(data[c])), None)
     if time is None:
         return pd.RangeIndex(len(data)), data.reset_index(drop=True)
     rest = data.drop(columns=time).reset_index(drop=True)
-    stamps = as_time(data[time])
+    stamps = to_timestamps(data[time])
     if stamps.isna().any():
         row = int(stamps.isna().to_numpy().argmax())
         raise UserError(f"{where}: column '{time}', row {row + 1}: '{data[time].iloc[row]}' is no time stamp")
     return pd.DatetimeIndex(stamps).tz_localize(None), rest
 
 
-def as_time(column: pd.Series) -> pd.Series:
+def to_timestamps(column: pd.Series) -> pd.Series:
     """Time stamps, NaT where there is none; whole numbers are years."""
     if is_number(column):
         return pd.to_datetime(column.astype("Int64").astype(str), format="%Y", errors="coerce")
@@ -162,7 +163,7 @@ def is_time(column: pd.Series) -> bool:
     if is_number(column):
         whole = column.notna().all() and (column % 1 == 0).all()
         return bool(str(column.name).lower() == "year" and whole and column.between(1000, 3000).all())
-    return bool(as_time(column).notna().mean() > 0.9)
+    return bool(to_timestamps(column).notna().mean() > 0.9)
 
 
 def item_column(data: pd.DataFrame, stamps: pd.Index, used: Sequence[str]) -> str | None:
@@ -175,11 +176,17 @@ def item_column(data: pd.DataFrame, stamps: pd.Index, used: Sequence[str]) -> st
     return apart[0] if len(apart) == 1 else None
 
 
-def spread(
-    data: pd.DataFrame, stamps: pd.Index, item: str, target: Sequence[str], known: Sequence[str], where: str
+def pivot(
+    data: pd.DataFrame,
+    stamps: pd.Index,
+    item: str,
+    target: Sequence[str],
+    feat_dynamic_real: Sequence[str],
+    where: str,
 ) -> tuple[pd.DataFrame, pd.Index, list[str], list[str]]:
     """A long table as a wide one: a column for each item; covariates become one column each, or one an item."""
-    value = list(target) or [c for c in data.columns if c != item and c not in known and is_number(data[c])]
+    used = {item, *feat_dynamic_real}
+    value = list(target) or [c for c in data.columns if c not in used and is_number(data[c])]
     if len(value) != 1:
         raise UserError(f"{where}: a long table with the columns {', '.join(map(str, value))}: name one by --target")
     place = pd.MultiIndex.from_arrays([stamps, data[item].astype(str)])
@@ -189,7 +196,7 @@ def spread(
     wide = data.set_index(place)
     values = wide[value[0]].unstack()
     parts, names = [values], []
-    for name in known:
+    for name in feat_dynamic_real:
         by_item = wide[name].unstack()
         if (by_item.nunique(axis=1) <= 1).all():  # the same for all: one column
             by_item = by_item.bfill(axis=1).iloc[:, :1].set_axis([name], axis=1)
@@ -201,7 +208,7 @@ def spread(
     return table.reset_index(drop=True), table.index, list(values.columns), names
 
 
-def on_clock(table: pd.DataFrame, freq: str | None, where: str) -> tuple[pd.DataFrame, str]:
+def to_regular_index(table: pd.DataFrame, freq: str | None, where: str) -> tuple[pd.DataFrame, str]:
     """The table in order with a row for each step (NaN where there was none), and its frequency."""
     index = table.index
     if not isinstance(index, pd.DatetimeIndex):
@@ -218,13 +225,13 @@ def on_clock(table: pd.DataFrame, freq: str | None, where: str) -> tuple[pd.Data
     index = table.index
     if freq is not None:
         try:
-            step = to_offset(OLD.get(freq, freq))
+            step = to_offset(OLD_FREQUENCIES.get(freq, freq))
         except ValueError:
             raise UserError(
                 f"freq = {freq}: no frequency; take D, B, W, MS, h or 30min, as pandas writes them"
             ) from None
     else:
-        step = guess(index, where)
+        step = infer_frequency(index, where)
     grid = pd.date_range(index[0], index[-1], freq=step)
     stray = index.difference(grid)
     if len(stray):
@@ -235,7 +242,7 @@ def on_clock(table: pd.DataFrame, freq: str | None, where: str) -> tuple[pd.Data
     return table.reindex(grid), step.freqstr
 
 
-def guess(index: pd.DatetimeIndex, where: str) -> Any:
+def infer_frequency(index: pd.DatetimeIndex, where: str) -> Any:
     """The frequency on which all the stamps lie, gaps allowed."""
     if len(index) < 3:
         raise UserError(f"{where}: {len(index)} rows are too few to tell their frequency: give --freq")
@@ -258,7 +265,7 @@ def guess(index: pd.DatetimeIndex, where: str) -> Any:
     )
 
 
-def json_lines(path: Path, freq: str | None) -> Series | None:
+def read_json_lines(path: Path, freq: str | None) -> Series | None:
     """gluonts' JSON lines of one split, or None if the file is of another kind."""
     if not path.name.endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz")):
         return None
@@ -267,17 +274,17 @@ def json_lines(path: Path, freq: str | None) -> Series | None:
     if not freq:
         raise UserError(f"{path}: JSON lines do not say their frequency: give --freq")
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    return entries(raw, str(path), freq)
+    return parse_json_lines(raw, str(path), freq)
 
 
-def entries(raw: bytes, where: str, freq: str) -> Series:
+def parse_json_lines(raw: bytes, where: str, freq: str) -> Series:
     """Series of equal start from JSON lines of {"start": ..., "target": [...]}; item_id names them."""
     try:
         rows = [json.loads(line) for line in io.BytesIO(raw) if line.strip()]
         columns = {
             str(row.get("item_id", i)): pd.Series(
                 np.array(row["target"], np.float64),
-                pd.date_range(row["start"], periods=len(row["target"]), freq=OLD.get(freq, freq)),
+                pd.date_range(row["start"], periods=len(row["target"]), freq=OLD_FREQUENCIES.get(freq, freq)),
             )
             for i, row in enumerate(rows)
         }
@@ -286,11 +293,11 @@ def entries(raw: bytes, where: str, freq: str) -> Series:
     if not columns:
         raise UserError(f"{where}: no series there")
     table = pd.DataFrame(columns)
-    table, freq = on_clock(table, freq, where)
+    table, freq = to_regular_index(table, freq, where)
     return Series(table, table[[]], freq)
 
 
-def rolling(archive: str | Path) -> tuple[Series, list[int], int]:
+def read_rolling_archive(archive: str | Path) -> tuple[Series, list[int], int]:
     """gluonts' archive of rolling windows (train/, test/, metadata/): the longest series, where each window begins,
     and the horizon."""
     path = Path(archive)
@@ -309,11 +316,12 @@ def rolling(archive: str | Path) -> tuple[Series, list[int], int]:
     trained = max(len(json.loads(line)["target"]) for line in parts["train"].splitlines())
     horizon, freq = min(lengths) - trained, str(facts.get("freq") or facts["time_granularity"])
     lines = b"\n".join(json.dumps({"start": r["start"], "target": r["target"]}).encode() for r in longest)
-    ends = sorted({length - horizon for length in lengths})
-    return entries(lines, str(path), freq), ends, horizon
+    starts = sorted({length - horizon for length in lengths})
+    return parse_json_lines(lines, str(path), freq), starts, horizon
 
 
 def columns(request: Any) -> dict[str, Any]:
     """What was said of the table's columns."""
-    given = {name: getattr(request, name, None) for name in ("time", "freq", "target", "item", "known")}
+    names = ("time", "freq", "target", "item", "feat_dynamic_real")
+    given = {name: getattr(request, name, None) for name in names}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items() if value}

@@ -15,17 +15,17 @@ import pandas as pd
 from inkwash.systems.report import Report, Row, row, student
 from inkwash.systems.series import baselines, metrics, transforms
 from inkwash.systems.series.data import Series
-from inkwash.systems.series.features import season
+from inkwash.systems.series.features import seasonality
 
 Progress = Callable[[int, int], None]
 
 
-def simple(
-    series: Series, trained: int, ends: list[int], horizon: int, samples: int, seed: int = 0
+def baseline_paths(
+    series: Series, trained: int, starts: list[int], horizon: int, samples: int, seed: int = 0
 ) -> dict[str, Any]:
     """Paths of the forecasts that need no network, by name. What is chosen is chosen on the first `trained` steps."""
-    values = transforms.filled(series.values.to_numpy(np.float64))
-    walk, window = baselines.chosen_walk(values[:trained], horizon)
+    values = transforms.fill_gaps(series.values.to_numpy(np.float64))
+    walk, window = baselines.choose_random_walk(values[:trained], horizon)
     rules: dict[str, baselines.Forecast] = {
         "last value": baselines.last_value,
         f"random walk, window {window} (chosen in training)": walk,
@@ -33,15 +33,18 @@ def simple(
     rules |= {
         f"random walk, window {w}": partial(baselines.random_walk, window=w) for w in baselines.WINDOWS if w != window
     }
-    if (once := season(series.freq)) > 1:
+    if (once := seasonality(series.freq)) > 1:
         rules[f"seasonal naive ({once} steps)"] = partial(baselines.seasonal_naive, season=once)
     if find_spec("statsmodels"):
         rules["vector autoregression"] = baselines.vector_autoregression
-    return {name: baselines.rolled(rule, values, ends, horizon, samples, seed) for name, rule in rules.items()}
+    return {
+        name: baselines.rolling_forecasts(rule, values, starts, horizon, samples, seed)
+        for name, rule in rules.items()
+    }
 
 
 def deep_ar(
-    series: Series, trained: int, ends: list[int], horizon: int, samples: int, seed: int = 0, epochs: int = 20
+    series: Series, trained: int, starts: list[int], horizon: int, samples: int, seed: int = 0, epochs: int = 20
 ) -> np.ndarray:
     """gluonts' DeepAR with its own settings, trained on the first `trained` steps; each series is drawn alone.
 
@@ -66,11 +69,11 @@ def deep_ar(
         quiet = {"max_epochs": epochs, "enable_progress_bar": False, "logger": False, "default_root_dir": folder}
         estimator = DeepAREstimator(series.freq, horizon, num_batches_per_epoch=100, trainer_kwargs=quiet)
         predictor = estimator.train(part(trained))
-    drawn = [[f.samples for f in predictor.predict(part(end), num_samples=samples)] for end in ends]
+    drawn = [[f.samples for f in predictor.predict(part(end), num_samples=samples)] for end in starts]
     return np.moveaxis(np.array(drawn), 1, -1)
 
 
-def compared(first: np.ndarray, second: np.ndarray, **keys: Any) -> list[Row]:
+def paired_comparison(first: np.ndarray, second: np.ndarray, **keys: Any) -> list[Row]:
     """Two forecasts of the same windows, by the score of each window (W,): the mean difference (negative: the first
     is better), the share of windows won, and p of Student's paired test and of Wilcoxon's."""
     from scipy.stats import ttest_rel, wilcoxon
@@ -87,7 +90,7 @@ def compared(first: np.ndarray, second: np.ndarray, **keys: Any) -> list[Row]:
 def evaluate(
     forecaster: Any,
     series: Series,
-    ends: list[int],
+    starts: list[int],
     horizon: int,
     samples: int = 100,
     seed: int = 0,
@@ -99,33 +102,33 @@ def evaluate(
     """Scores of a forecaster that was trained on what lies before the first window, and of its rivals, with the
     paired comparison to each by the crps_sum of each window.
 
-    rivals: paths (W, S, H, D) by name; those of `simple` if left out.
+    rivals: paths (W, S, H, D) by name; those of `baseline_paths` if left out.
     """
-    truth, info = truths(series, ends, horizon), forecaster.info
+    truth, config = truths(series, starts, horizon), forecaster.config
     clock = time.process_time()
-    own = forecaster.paths(series, ends, horizon, samples, seed, sampler, steps, progress)
+    own = forecaster.paths(series, starts, horizon, samples, seed, sampler, steps, progress)
     seconds = time.process_time() - clock
-    rivals = simple(series, ends[0], ends, horizon, samples, seed) if rivals is None else rivals
+    rivals = baseline_paths(series, starts[0], starts, horizon, samples, seed) if rivals is None else rivals
     rows = [
-        row(metric, value, n=len(ends), forecast=name)
+        row(metric, value, n=len(starts), forecast=name)
         for name, paths in ({"this model": own} | rivals).items()
         for metric, value in (metrics.scores(paths, truth) | {"within 90 %": metrics.coverage(paths, truth)}).items()
     ]
-    if len(ends) > 1:
+    if len(starts) > 1:
         by_window = metrics.window_scores(own, truth)
         for name, paths in rivals.items():
-            rows += compared(by_window, metrics.window_scores(paths, truth), forecast=name)
+            rows += paired_comparison(by_window, metrics.window_scores(paths, truth), forecast=name)
     return Report(
-        title=f"{len(ends)} windows of {horizon} steps, {samples} paths.",
+        title=f"{len(starts)} windows of {horizon} steps, {samples} paths.",
         system="series",
-        model={"sha256": forecaster.hash, "sampler": sampler or info.sampler, "steps": steps or info.steps},
+        model={"sha256": forecaster.hash, "sampler": sampler or config.sampler, "steps": steps or config.steps},
         seeds=[seed],
         cpu_seconds={"to draw them": seconds},
         rows=rows,
     )
 
 
-def truths(series: Series, ends: list[int], horizon: int) -> np.ndarray:
+def truths(series: Series, starts: list[int], horizon: int) -> np.ndarray:
     """(W, H, D)."""
     values = series.values.to_numpy(np.float64)
-    return np.stack([values[end : end + horizon] for end in ends])
+    return np.stack([values[end : end + horizon] for end in starts])

@@ -39,7 +39,7 @@ def unit(freq: str) -> str:
     return name if name in {*SEASONS, "min"} else ""
 
 
-def season(freq: str) -> int:
+def seasonality(freq: str) -> int:
     """Steps after which a series of this frequency usually repeats: a day of hours, a week of days, a year of
     months; 1 if there is no such number."""
     kind = unit(freq)
@@ -53,9 +53,9 @@ def paper_lags(freq: str) -> list[int]:
     return LAGS.get(unit(freq), [1])
 
 
-def usual_lags(freq: str) -> list[int]:
+def default_lags(freq: str) -> list[int]:
     """The last two steps, the last two seasons, and a week of days where a day is the season."""
-    once = season(freq)
+    once = seasonality(freq)
     week = [7 * once] if unit(freq) in ("h", "min") else []
     return sorted({1, 2, once, 2 * once, *week})
 

@@ -27,12 +27,12 @@ class InkwashPredictor(Predictor):
     """
 
     def __init__(self, forecaster: Forecaster, seed: int = 0, **how: Any) -> None:
-        super().__init__(prediction_length=forecaster.info.horizon)
+        super().__init__(prediction_length=forecaster.config.horizon)
         self.forecaster, self.seed, self.how = forecaster, seed, how
 
     def predict(self, dataset: Dataset, num_samples: int = 100, **kwargs: Any) -> Iterator[SampleForecast]:
         """Raises UserError for entries that are not the model's series."""
-        names, waiting = self.forecaster.info.names, []
+        names, waiting = self.forecaster.config.names, []
         for entry in dataset:
             target = np.asarray(entry["target"], np.float64)
             if target.ndim == 2:
@@ -51,13 +51,15 @@ class InkwashPredictor(Predictor):
             )
 
     def _paths(self, values: np.ndarray, start: Any, samples: int) -> np.ndarray:
-        info = self.forecaster.info
-        if values.shape[1] != len(info.names):
-            raise UserError(f"the model knows {len(info.names)} series, the entry has {values.shape[1]}")
+        config = self.forecaster.config
+        if values.shape[1] != len(config.names):
+            raise UserError(f"the model knows {len(config.names)} series, the entry has {values.shape[1]}")
         first = start.to_timestamp() if isinstance(start, pd.Period) else pd.Timestamp(start)
-        index = pd.date_range(first, periods=len(values), freq=info.freq) if info.freq else pd.RangeIndex(len(values))
-        table = pd.DataFrame(values, index, info.names)
-        series = Series(table, table[[]], info.freq)
+        index = (
+            pd.date_range(first, periods=len(values), freq=config.freq) if config.freq else pd.RangeIndex(len(values))
+        )
+        table = pd.DataFrame(values, index, config.names)
+        series = Series(table, table[[]], config.freq)
         paths: np.ndarray = self.forecaster.paths(
             series, [len(values)], self.prediction_length, samples, self.seed, **self.how
         )[0]

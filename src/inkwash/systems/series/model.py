@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,12 +16,11 @@ from inkwash import diffusion
 from inkwash.errors import UserError, unknown
 from inkwash.systems.series import baselines, metrics, transforms
 from inkwash.systems.series.data import Series, columns, read_series
-from inkwash.systems.series.features import season
+from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.networks import TimeGrad
+from inkwash.systems.torch_model import TorchModel
 from inkwash.systems.tune import tuned
 from inkwash.training.tune import Task
-from inkwash.weights.files import atomic, digest, load_into, write
-from inkwash.weights.shipped import describe, locate
 
 if TYPE_CHECKING:
     from inkwash.systems.report import Report
@@ -32,8 +30,7 @@ SAMPLERS = {
     for name in ("ancestral", "ddim", "euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "unipc")
 }
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
-NUMBERS = 2**22  # about as many at once, in each layer, of all paths that are walked together
-WEIGHTS = "model.safetensors"
+NUMBERS = 2**22  # about as many at once, in each layer, of all paths that are drawn together
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Forecast:
         fan(self.quantile, Path(file), history, truth)
 
 
-class Forecaster:
+class Forecaster(TorchModel):
     """A model of what comes next.
 
     >>> forecaster = inkwash.load("exchange")
@@ -77,9 +74,12 @@ class Forecaster:
     >>> forecast.quantile(0.9)
     """
 
-    def __init__(self, network: TimeGrad, info: transforms.Config, folder: Path | None = None) -> None:
-        self.network, self.info, self.folder = network, info, folder
-        faithful = info.mode == "faithful"
+    system = "series"
+    network: TimeGrad
+
+    def __init__(self, network: TimeGrad, config: transforms.Config) -> None:
+        self.network, self.config = network, config
+        faithful = config.mode == "faithful"
         schedule = diffusion.betas(np.linspace(1e-4, 0.1, 100)) if faithful else diffusion.rectified_flow()
         self.denoiser = diffusion.Denoiser(
             network,
@@ -89,48 +89,11 @@ class Forecaster:
         )
 
     @classmethod
-    def load(
-        cls,
-        name: str | Path,
-        device: str = "cpu",
-        precision: str = "float32",
-        runtime: str | None = None,
-        threads: int | None = None,
-    ) -> Forecaster:
-        """From a shipped name or a folder. UserError, in one line, for what is missing or broken there."""
-        if precision != "float32" or runtime not in (None, "torch"):
-            raise UserError("models of series compute in float32, by torch: leave out --precision and --runtime")
-        if threads:
-            torch.set_num_threads(threads)
-        folder = locate(name)
-        facts = describe(folder)
-        if facts.get("system") != "series":
-            raise UserError(f"{folder}: a model of '{facts.get('system')}', not of series")
-        try:
-            info = transforms.Config(**facts)  # type: ignore[arg-type]
-            network = TimeGrad(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{folder}: system.json or config.json is broken ({error})") from None
-        load_into(network, folder / WEIGHTS)
-        return cls(network.eval().to(device), info, folder)
+    def build(cls, facts: dict[str, Any]) -> Forecaster:
+        return cls(TimeGrad(**facts.pop("network")), transforms.Config(**facts))
 
-    def save(self, folder: str | Path) -> None:
-        """Writes system.json, config.json and model.safetensors: weights in float16, what is known of the data (the
-        buffers) in float32."""
-        folder = Path(folder)
-        write(folder / WEIGHTS, self.network.state_dict(), facts=dict(self.network.named_buffers()))
-        for name, facts in (("config.json", self.network.config), ("system.json", asdict(self.info))):
-            with atomic(folder / name) as file:
-                file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
-    @property
-    def hash(self) -> str | None:
-        """Of the weights, if they came from a folder."""
-        return None if self.folder is None else digest(self.folder / WEIGHTS)
+    def facts(self) -> dict[str, Any]:
+        return asdict(self.config) | {"network": self.network.config}
 
     def forecast(
         self,
@@ -151,9 +114,9 @@ class Forecaster:
         training, too short a history, and covariates that are missing for the steps to come.
         """
         series = self.read(data, table)
-        horizon = self.info.horizon if horizon is None else horizon
+        horizon = self.config.horizon if horizon is None else horizon
         paths = self.paths(series, [len(series.values)], horizon, samples, seed, sampler, steps, progress)
-        return Forecast(paths[0], series.after(horizon), self.info.names)
+        return Forecast(paths[0], series.future_index(horizon), self.config.names)
 
     def backtest(
         self,
@@ -177,30 +140,30 @@ class Forecaster:
         from inkwash.systems.series.evaluate import evaluate
 
         series = self.read(data, table)
-        horizon = horizon or self.info.horizon
+        horizon = horizon or self.config.horizon
         if windows < 1 or (stride is not None and stride < 1):
             raise UserError(f"windows = {windows}, stride = {stride}: both must be at least 1")
         last = len(series.values) - horizon
-        ends = sorted(last - (stride or horizon) * k for k in range(windows))
-        if ends[0] < self.info.history:
-            most = max((last - self.info.history) // (stride or horizon) + 1, 0)
+        starts = sorted(last - (stride or horizon) * k for k in range(windows))
+        if starts[0] < self.config.history:
+            most = max((last - self.config.history) // (stride or horizon) + 1, 0)
             raise UserError(
-                f"{windows} windows reach back to step {ends[0]}, but {self.info.history} steps must lie before a "
-                f"forecast: at most {most} windows fit in this table"
+                f"{windows} windows reach back to step {starts[0]}, but {self.config.history} steps must lie before "
+                f"a forecast: at most {most} windows fit in this table"
             )
-        values = transforms.filled(series.values.to_numpy(np.float64))
+        values = transforms.fill_gaps(series.values.to_numpy(np.float64))
         rivals = {
-            name: baselines.rolled(rule, values, ends, horizon, samples, seed)
-            for name, rule in baselines.usual(season(series.freq)).items()
+            name: baselines.rolling_forecasts(rule, values, starts, horizon, samples, seed)
+            for name, rule in baselines.default_baselines(seasonality(series.freq)).items()
         }
-        return evaluate(self, series, ends, horizon, samples, seed, sampler, steps, progress, rivals)
+        return evaluate(self, series, starts, horizon, samples, seed, sampler, steps, progress, rivals)
 
-    def evaluate(self, data: Any, ends: Sequence[int], seed: int = 0, **how: Any) -> Report:
-        """Scores on the windows that begin at `ends`, beside the forecasts that must be beaten; `evaluate.evaluate`
+    def evaluate(self, data: Any, starts: Sequence[int], seed: int = 0, **how: Any) -> Report:
+        """Scores on the windows that begin at `starts`, beside the forecasts that must be beaten; `evaluate.evaluate`
         says what else can be given."""
         from inkwash.systems.series.evaluate import evaluate
 
-        return evaluate(self, self.read(data, {}), list(ends), self.info.horizon, seed=seed, **how)
+        return evaluate(self, self.read(data, {}), list(starts), self.config.horizon, seed=seed, **how)
 
     def impute(
         self,
@@ -215,28 +178,29 @@ class Forecaster:
     ) -> np.ndarray:
         """The table (T, D) with its gaps filled by sample paths: (S, T, D); what was observed stays as it is.
 
-        Each gap is walked through as a forecast is. Where of one step only some series are missing, those that are
-        there are held by the hook `known_region`. What comes after a gap is not looked at. Gaps within the first
-        `info.history` steps hold the last value before them, or the first after.
+        Each gap is drawn as a forecast is. Where of one step only some series are missing, those that are there
+        are held by the hook `known_region`. What comes after a gap is not looked at. Gaps within the first
+        `config.history` steps hold the last value before them, or the first after.
         """
         check_seed(seed)
         series = self.read(data, table)
-        info, raw = self.info, series.values.to_numpy(np.float64)
-        out = np.repeat(transforms.filled(raw)[None], samples, axis=0)
+        config, raw = self.config, series.values.to_numpy(np.float64)
+        out = np.repeat(transforms.fill_gaps(raw)[None], samples, axis=0)
         gone = np.isnan(raw).any(axis=1)
-        gone[: info.history] = False
+        gone[: config.history] = False
         places = np.flatnonzero(gone)
         runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(places) else []
-        told = transforms.features(series, info, 0)
-        walk = self._walk(sampler, steps)
+        covariates = transforms.covariates(series, config, 0)
+        sample_step = self._step_sampler(sampler, steps)
         for done, run in enumerate(runs):
             end, length = int(run[0]), len(run)
             seeds = [diffusion.child_seed(seed, done, path) for path in range(samples)]
             with torch.no_grad():
-                begun = [
-                    self._begin(self._tensor(path), self._tensor(~np.isnan(raw)), told, end, length) for path in out
+                histories = [
+                    self._encode_history(self._tensor(path), self._tensor(~np.isnan(raw)), covariates, end, length)
+                    for path in out
                 ]
-                out[:, run] = self._roll(begun, seeds, length, walk, None, self._tensor(raw[run]))
+                out[:, run] = self._unroll(histories, seeds, length, sample_step, None, self._tensor(raw[run]))
             if progress is not None:
                 progress(done + 1, len(runs))
         return np.where(np.isnan(raw), out, raw)
@@ -245,35 +209,39 @@ class Forecaster:
         """What `tune` learns few steps for: steps of time drawn from the training table, in 100 steps."""
         series, rng = self.read(data, columns(request)), np.random.default_rng(request.seed)
         with torch.no_grad():
-            inputs, _, _ = transforms.view(
-                self.info, self.network, transforms.windows(series, self.info)(request.samples, rng)
+            inputs, _, _ = transforms.training_example(
+                self.config, self.network, transforms.window_sampler(series, self.config)(request.samples, rng)
             )
-            hidden = self.network.read(inputs)[0][:, self.info.context]
-        process, shape = self.denoiser.process, (len(self.info.names),)
-        improved = self.info.mode == "improved"
+            hidden = self.network.encode(inputs)[0][:, self.config.context]
+        process, shape = self.denoiser.process, (len(self.config.names),)
+        improved = self.config.mode == "improved"
         grid = diffusion.uniform(process, 100) if improved else diffusion.trailing(process, 100, 100)
         return Task(self.denoiser, shape, range(request.samples), {"hidden": hidden}, self.device), grid
 
     def read(self, data: Any, table: dict[str, Any]) -> Series:
         """The table, with the columns and the frequency of training."""
-        info = self.info
-        given = {"target": [] if table.get("item") else info.names, "known": info.known, "freq": info.freq or None}
+        config = self.config
+        given = {
+            "target": [] if table.get("item") else config.names,
+            "feat_dynamic_real": config.feat_dynamic_real,
+            "freq": config.freq or None,
+        }
         series = read_series(data, **{**given, **table})
-        if missing := [name for name in info.names if name not in series.names]:
+        if missing := [name for name in config.names if name not in series.names]:
             raise UserError(
-                f"the model knows the series {', '.join(info.names[:8])}; {missing[0]} is not in the table"
+                f"the model knows the series {', '.join(config.names[:8])}; {missing[0]} is not in the table"
             )
-        if series.freq != info.freq:
+        if series.freq != config.freq:
             raise UserError(
-                f"the table has the frequency '{series.freq}', the model was trained on '{info.freq}': resample it"
+                f"the table has the frequency '{series.freq}', the model was trained on '{config.freq}': resample it"
             )
-        return Series(series.values[info.names], series.known[info.known], series.freq)
+        return Series(series.values[config.names], series.feat_dynamic_real[config.feat_dynamic_real], series.freq)
 
     @torch.no_grad()
     def paths(
         self,
         series: Series,
-        ends: Sequence[int],
+        starts: Sequence[int],
         horizon: int,
         samples: int,
         seed: int = 0,
@@ -281,46 +249,46 @@ class Forecaster:
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """Forecasts from several places at once, each from the `end` steps before it: (W, S, H, D).
+        """Forecasts from several places at once, each from the `start` steps before it: (W, S, H, D).
 
         In float64: float32 has no digits left for the changes of a series that lies far from zero."""
-        info = self.info
+        config = self.config
         if horizon < 1 or samples < 1:
             raise UserError(f"horizon = {horizon}, samples = {samples}: both must be at least 1")
         check_seed(seed)
-        if min(ends) < info.history:
+        if min(starts) < config.history:
             raise UserError(
-                f"the history has {min(ends)} steps, the model needs {info.history} before a forecast (context "
-                f"{info.context} + longest lag {max(info.lags)})"
+                f"the history has {min(starts)} steps, the model needs {config.history} before a forecast (context "
+                f"{config.context} + longest lag {max(config.lags)})"
             )
         raw = series.values.to_numpy(np.float64)
-        told = transforms.features(series, info, max(0, max(ends) + horizon - len(raw)))
-        values, seen = self._tensor(transforms.filled(raw)), self._tensor(~np.isnan(raw))
-        walk = self._walk(sampler, steps)
-        begins = [self._begin(values, seen, told, end, horizon) for end in ends]
-        wanted, samples = samples, -(-samples // 2) if info.walk else samples
-        out = np.empty((len(ends) * samples, horizon, len(info.names)))
-        at_once = max(1, NUMBERS // (128 + 8 * len(info.names)))
+        covariates = transforms.covariates(series, config, max(0, max(starts) + horizon - len(raw)))
+        values, observed = self._tensor(transforms.fill_gaps(raw)), self._tensor(~np.isnan(raw))
+        sample_step = self._step_sampler(sampler, steps)
+        encoded = [self._encode_history(values, observed, covariates, start, horizon) for start in starts]
+        requested, samples = samples, -(-samples // 2) if config.random_walk else samples
+        out = np.empty((len(starts) * samples, horizon, len(config.names)))
+        at_once = max(1, NUMBERS // (128 + 8 * len(config.names)))
         for first in range(0, len(out), at_once):
             rows = range(first, min(first + at_once, len(out)))
-            begun = [begins[row // samples] for row in rows]
+            histories = [encoded[row // samples] for row in rows]
             seeds = [diffusion.child_seed(seed, *divmod(row, samples)) for row in rows]
             done = (lambda h, first=first: progress(first * horizon + h, len(out) * horizon)) if progress else None
-            out[rows.start : rows.stop] = self._roll(begun, seeds, horizon, walk, done)
+            out[rows.start : rows.stop] = self._unroll(histories, seeds, horizon, sample_step, done)
         if progress is not None:
             progress(len(out) * horizon, len(out) * horizon)
-        out = out.reshape(len(ends), samples, horizon, len(info.names))
-        return (
-            mirrored(out, transforms.filled(raw)[np.array(ends) - 1], info.lowest)[:, :wanted] if info.walk else out
-        )
+        out = out.reshape(len(starts), samples, horizon, len(config.names))
+        if not config.random_walk:
+            return out
+        return antithetic(out, transforms.fill_gaps(raw)[np.array(starts) - 1], config.lower_bound)[:, :requested]
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def _walk(self, sampler: str | None, steps: int | None) -> Callable[..., Tensor]:
+    def _step_sampler(self, sampler: str | None, steps: int | None) -> Callable[..., Tensor]:
         """A function from seeds, a condition, hooks and the name of their stream to steps drawn."""
-        info = self.info
-        sampler, steps = sampler or info.sampler, steps or info.steps
+        config = self.config
+        sampler, steps = sampler or config.sampler, steps or config.steps
         process = self.denoiser.process
         if sampler not in (*SAMPLERS, "tuned"):
             raise unknown("sampler", sampler, [*SAMPLERS, "tuned"])
@@ -329,11 +297,11 @@ class Forecaster:
         rule = SAMPLERS.get(sampler)
         if rule is None:
             rule, grid = tuned(self.folder, self.hash, steps, process)
-        elif info.mode == "faithful":
+        elif config.mode == "faithful":
             grid = diffusion.trailing(process, steps, 100)
         else:
             grid = diffusion.uniform(process, steps)
-        shape = (len(info.names),)
+        shape = (len(config.names),)
 
         def draw(seeds: list[int], condition: dict[str, Tensor], hooks: Sequence[Any], stream: str) -> Tensor:
             drawn: Tensor = diffusion.sample(
@@ -343,60 +311,66 @@ class Forecaster:
 
         return draw
 
-    def _begin(
-        self, values: Tensor, seen: Tensor, told: np.ndarray, end: int, horizon: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, transforms.Scale]:
+    def _encode_history(
+        self, values: Tensor, observed: Tensor, covariates: np.ndarray, end: int, horizon: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, transforms.Scaler]:
         """Before a forecast from `end`: the state of the recurrent network, the last values and what of them was
-        seen, the features of the steps to come, and the scale."""
-        info, start = self.info, end - self.info.context
-        reach = max(info.lags)
-        scale = transforms.measure(info, self.network, values[None, start:end], seen[None, start:end])
-        features = self._tensor(told[start : end + horizon])
+        observed, the covariates of the steps to come, and the scaler."""
+        config, start = self.config, end - self.config.context
+        reach = max(config.lags)
+        scaler = transforms.fit_scaler(config, self.network, values[None, start:end], observed[None, start:end])
+        covariates = self._tensor(covariates[start : end + horizon])
         window = slice(start - reach, end)
-        inputs = transforms.told(
-            info, self.network, values[None, window], seen[None, window], features[None, : info.context], scale
+        inputs = transforms.features(
+            config,
+            self.network,
+            values[None, window],
+            observed[None, window],
+            covariates[None, : config.context],
+            scaler,
         )
-        state = self.network.read(inputs)[1]
-        return state, values[end - reach : end], seen[end - 1 : end], features[info.context :], scale
+        state = self.network.encode(inputs)[1]
+        return state, values[end - reach : end], observed[end - 1 : end], covariates[config.context :], scaler
 
-    def _roll(
+    def _unroll(
         self,
-        begun: list[tuple[Tensor, Tensor, Tensor, Tensor, transforms.Scale]],
+        histories: list[tuple[Tensor, Tensor, Tensor, Tensor, transforms.Scaler]],
         seeds: list[int],
         horizon: int,
-        walk: Callable[..., Tensor],
+        sample_step: Callable[..., Tensor],
         done: Callable[[int], None] | None,
-        known: Tensor | None = None,
+        known_region: Tensor | None = None,
     ) -> np.ndarray:
-        """Walks paths, a row each, step by step: (R, H, D).
+        """Draws paths, a row each, step by step: (R, H, D).
 
-        known: values (H, D) to hold, NaN where there are none."""
-        info, net = self.info, self.network
-        state = torch.cat([begin[0] for begin in begun], dim=1)
-        past = torch.stack([begin[1] for begin in begun])
-        seen = torch.stack([begin[2] for begin in begun])
-        told = torch.stack([begin[3] for begin in begun])
-        scales = zip(*(begin[4] for begin in begun), strict=True)
-        scale = transforms.Scale(*(None if parts[0] is None else torch.cat(parts) for parts in scales))
+        known_region: values (H, D) to hold, NaN where there are none."""
+        config, net = self.config, self.network
+        state = torch.cat([history[0] for history in histories], dim=1)
+        past = torch.stack([history[1] for history in histories])
+        observed = torch.stack([history[2] for history in histories])
+        covariates = torch.stack([history[3] for history in histories])
+        scales = zip(*(history[4] for history in histories), strict=True)
+        scaler = transforms.Scaler(*(None if parts[0] is None else torch.cat(parts) for parts in scales))
         out = []
         for h in range(horizon):
-            # a place for the step to come, which `told` does not look at
+            # a place for the step to come, which `transforms.features` does not look at
             window = torch.cat([past, past[:, -1:]], dim=1)
-            inputs = transforms.told(
-                info, net, window, seen.expand(-1, window.shape[1], -1), told[:, h : h + 1], scale
+            inputs = transforms.features(
+                config, net, window, observed.expand(-1, window.shape[1], -1), covariates[:, h : h + 1], scaler
             )
-            hidden, state = net.read(inputs, state)
+            hidden, state = net.encode(inputs, state)
             hooks = []
-            if known is not None and not known[h].isnan().all():
-                step = torch.where(known[h].isnan(), past[:, -1], known[h])
-                y = transforms.asked(info, net, torch.cat([past, step[:, None]], dim=1), inputs, scale)[:, 0]
-                hooks = [hold(self.denoiser.process, y, transforms.joint(net, scale), ~known[h].isnan())]
-            y = walk(seeds, {"hidden": hidden[:, 0]}, hooks, str(h))
-            x = transforms.value(info, net, y, past[:, -1], inputs[:, 0], scale)
-            if known is not None:
-                x = torch.where(known[h].isnan(), x, known[h])
+            if known_region is not None and not known_region[h].isnan().all():
+                step = torch.where(known_region[h].isnan(), past[:, -1], known_region[h])
+                y = transforms.target(config, net, torch.cat([past, step[:, None]], dim=1), inputs, scaler)[:, 0]
+                factor = transforms.joint_factor(net, scaler)
+                hooks = [hold_known(self.denoiser.process, y, factor, ~known_region[h].isnan())]
+            y = sample_step(seeds, {"hidden": hidden[:, 0]}, hooks, str(h))
+            x = transforms.inverse_transform(config, net, y, past[:, -1], inputs[:, 0], scaler)
+            if known_region is not None:
+                x = torch.where(known_region[h].isnan(), x, known_region[h])
             past = torch.cat([past[:, 1:], x[:, None]], dim=1)
-            seen = torch.ones_like(seen)
+            observed = torch.ones_like(observed)
             out.append(x.double())
             if done is not None:
                 done((h + 1) * len(seeds))
@@ -409,30 +383,30 @@ def check_seed(seed: int) -> None:
         raise UserError(f"seed {seed}: a whole number from 0 to 2^64 - 1 is needed")
 
 
-def hold(process: diffusion.Gaussian, y: Tensor, root: Tensor, there: Tensor) -> diffusion.guides.Hook:
-    """The hook `known_region` for series of which some are known: x = root y, and those `there` (D,) of x are held.
+def hold_known(process: diffusion.Gaussian, y: Tensor, factor: Tensor, there: Tensor) -> diffusion.guides.Hook:
+    """The hook `known_region` for series of which some are known: x = factor y, and those `there` (D,) of x are held.
 
-    They fix a part of y, its projection P y on the rows of the root that belong to them. The noise of y is white, so
-    P y and the rest have noise of their own, and after each step P y is the known one, noised to that time.
+    They fix a part of y, its projection P y on the rows of the factor that belong to them. The noise of y is white,
+    so P y and the rest have noise of their own, and after each step P y is the known one, noised to that time.
     """
-    rows = root[..., there, :]
+    rows = factor[..., there, :]
     projection = (torch.linalg.pinv(rows) @ rows).to(y)
 
-    def paste(step: Any, noise: Any) -> Tensor:
+    def hook(step: Any, noise: Any) -> Tensor:
         known = process.noise(y, step.s, process.eps(noise)) if step.s.sigma else y
         held: Tensor = step.x + ((known - step.x)[:, None] @ projection.mT)[:, 0]
         return held
 
-    return paste
+    return hook
 
 
-def mirrored(paths: np.ndarray, last: np.ndarray, lowest: float | None) -> np.ndarray:
-    """Paths (W, S, H, D) of series that walk, each followed by its mirror image about the last value (W, D).
+def antithetic(paths: np.ndarray, last: np.ndarray, lower_bound: float | None) -> np.ndarray:
+    """Paths (W, S, H, D) of random walks, each followed by its mirror image about the last value (W, D).
 
     Both are as likely, and together they have neither drift nor a crooked median by chance (antithetic variates).
     """
     images = 2 * last[:, None, None, :] - paths
-    if lowest is not None:
-        images = images.clip(lowest)
+    if lower_bound is not None:
+        images = images.clip(lower_bound)
     both = np.stack([paths, images], axis=2)
     return both.reshape(len(paths), -1, *paths.shape[2:])

@@ -14,10 +14,10 @@ SLOPE = 0.4  # of the leaky ReLUs
 
 
 class TimeGrad(nn.Module):
-    """`read` turns the inputs of successive steps into states; the forward pass predicts the noise in x given one.
+    """`encode` turns the inputs of successive steps into states; the forward pass predicts the noise in x given one.
 
     dims     D, how many series there are
-    inputs   numbers that the recurrent network is told at each step
+    inputs   numbers that the recurrent network is condition at each step
     cells    of each of its `layers`; `hidden`: numbers of the state that the noise network hears
     noise    "dilated", the paper's stack of dilated convolutions along the D series, or "dense", a perceptron
     """
@@ -48,7 +48,7 @@ class TimeGrad(nn.Module):
         self.projection = nn.Linear(cells, hidden)
         self.noise: nn.Module = Dilated(dims, hidden) if noise == "dilated" else Dense(dims, hidden)
 
-    def read(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """inputs (B, L, inputs) and the state before them -> hidden (B, L, hidden) and the state after them."""
         seen, state = self.rnn(inputs, state)
         return self.projection(seen), state
@@ -71,7 +71,7 @@ class Dilated(nn.Module):
         super().__init__()
         self.embed = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         half = max(dims // 2, 1)
-        self.told = nn.Sequential(
+        self.condition = nn.Sequential(
             nn.Linear(hidden, half), nn.LeakyReLU(SLOPE), nn.Linear(half, dims), nn.LeakyReLU(SLOPE)
         )
         self.enter = nn.Linear(1, channels)
@@ -83,20 +83,20 @@ class Dilated(nn.Module):
         nn.init.zeros_(self.leave.weight)
 
     def forward(self, x: Tensor, time: Tensor, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
-        # as published, it is not told which series there are: its loss alone looks at the mask
+        # as published, it is not condition which series there are: its loss alone looks at the mask
         steps = 10 ** (torch.arange(16, device=x.device)[:, None] / 4) * time
         embedded = self.embed(torch.cat([steps.sin(), steps.cos()]).T).T
         # two places more at either end, which the two last convolutions take away again
         size = x.shape[1]
         around = torch.arange(-2, size + 2, device=x.device) % size
-        told = self.told(hidden).T[None, around]
-        x = F.leaky_relu(mix(self.enter, x.T[None, around]), SLOPE)
+        condition = self.condition(hidden).T[None, around]
+        x = F.leaky_relu(pointwise(self.enter, x.T[None, around]), SLOPE)
         total: Any = 0.0
         for block in self.blocks:
-            x, skip = block(x, embedded, told)
+            x, skip = block(x, embedded, condition)
             total = total + skip
-        x = F.leaky_relu(mix(self.skip, beside(total / math.sqrt(len(self.blocks)), 1)[:, 1:-1]), SLOPE)
-        output: Tensor = mix(self.leave, beside(x, 1)[:, 1:-1])[0].T
+        x = F.leaky_relu(pointwise(self.skip, neighbours(total / math.sqrt(len(self.blocks)), 1)[:, 1:-1]), SLOPE)
+        output: Tensor = pointwise(self.leave, neighbours(x, 1)[:, 1:-1])[0].T
         return output
 
 
@@ -107,20 +107,22 @@ class Block(nn.Module):
         super().__init__()
         self.dilation = dilation
         self.time = nn.Linear(width, channels)
-        self.told = nn.Linear(1, 2 * channels)
+        self.condition = nn.Linear(1, 2 * channels)
         self.conv = nn.Linear(3 * channels, 2 * channels)
         self.out = nn.Linear(channels, 2 * channels)
-        for layer in (self.told, self.out):
+        for layer in (self.condition, self.out):
             nn.init.kaiming_normal_(layer.weight)
 
-    def forward(self, x: Tensor, embedded: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
-        y = mix(self.conv, beside(x + mix(self.time, embedded)[:, None], self.dilation)) + mix(self.told, told)
+    def forward(self, x: Tensor, embedded: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        y = pointwise(self.conv, neighbours(x + pointwise(self.time, embedded)[:, None], self.dilation)) + pointwise(
+            self.condition, condition
+        )
         gate, value = y.chunk(2)
-        part, skip = F.leaky_relu(mix(self.out, gate.sigmoid() * value.tanh()), SLOPE).chunk(2)
+        part, skip = F.leaky_relu(pointwise(self.out, gate.sigmoid() * value.tanh()), SLOPE).chunk(2)
         return (x + part) / math.sqrt(2), skip
 
 
-def mix(layer: nn.Module, x: Tensor) -> Tensor:
+def pointwise(layer: nn.Module, x: Tensor) -> Tensor:
     """A linear layer on the channels of (channels, ...); one in its place (an adapter) sees them last, as usual."""
     columns = x.flatten(1)
     plain = type(layer) is nn.Linear  # then the matrix from the left, for the same in two thirds of the time or less
@@ -128,7 +130,7 @@ def mix(layer: nn.Module, x: Tensor) -> Tensor:
     return mixed.unflatten(1, x.shape[1:])
 
 
-def beside(x: Tensor, places: int) -> Tensor:
+def neighbours(x: Tensor, places: int) -> Tensor:
     """(C, L, N) -> (3 C, L, N): what stands so many places before, here, and after, around the end."""
     return torch.cat([x.roll(places, 1), x, x.roll(-places, 1)])
 

@@ -39,9 +39,9 @@ class Forecast(Table):
     target: Annotated[
         tuple[str, ...] | None, Help("A column to forecast; again for more. All numbers if left out.")
     ] = None
-    known: Annotated[tuple[str, ...] | None, Help("A column whose values are known in advance; again for more.")] = (
-        None
-    )
+    feat_dynamic_real: Annotated[
+        tuple[str, ...] | None, Help("A covariate whose values are known in advance; again for more.")
+    ] = None
     horizon: Annotated[
         int | None, Ge(1), Le(100_000), Help("Steps ahead; the model's own, or 30 where one must be trained.")
     ] = None
@@ -81,7 +81,7 @@ class Impute(Table):
     sampler: Sampler = None
     steps: Steps = None
 
-    def stem(self) -> str:
+    def called(self) -> str:
         return "imputed"
 
 

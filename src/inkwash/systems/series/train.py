@@ -17,7 +17,7 @@ from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.series import transforms
-from inkwash.systems.series.data import Series, read_series, rolling
+from inkwash.systems.series.data import Series, read_rolling_archive, read_series
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.networks import TimeGrad
 from inkwash.training.fit import Settings, Stopped, fit
@@ -41,8 +41,8 @@ FAITHFUL = Settings(
 IMPROVED = Settings(steps=3000, batch_size=64, learning_rate=1e-3, warmup=50, weight_decay=0.01, ema_decay=0.98)
 
 
-def usual(mode: str) -> Settings:
-    """The usual ones of a mode."""
+def default_settings(mode: str) -> Settings:
+    """The default ones of a mode."""
     return FAITHFUL if mode == "faithful" else IMPROVED
 
 
@@ -54,7 +54,7 @@ class Recipe:
     horizon  steps to forecast
     until    train on so many steps of it only; all if left out
     mode, context, lags   see `transforms.Config`
-    time, freq, target, item, known   see `read_series`
+    time, freq, target, item, feat_dynamic_real   see `read_series`
     """
 
     task: Literal["series"]
@@ -69,21 +69,21 @@ class Recipe:
     freq: str | None = None
     target: list[str] = field(default_factory=list)
     item: str | None = None
-    known: list[str] = field(default_factory=list)
+    feat_dynamic_real: list[str] = field(default_factory=list)
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaster:
     """Trains (or goes on with) the forecaster of a recipe in `folder`; it lies in `folder`/model."""
     if recipe.data.name.endswith((".tar.gz", ".tgz")):
-        series, ends, _ = rolling(recipe.data)
-        series = series.before(ends[0])
+        series, starts, _ = read_rolling_archive(recipe.data)
+        series = series.before(starts[0])
     else:
-        how = {key: getattr(recipe, key) for key in ("time", "freq", "target", "item", "known")}
-        series = read_series(recipe.data, **how)
+        names = ("time", "freq", "target", "item", "feat_dynamic_real")
+        series = read_series(recipe.data, **{name: getattr(recipe, name) for name in names})
     series = series.before(recipe.until or len(series.values))
-    info = transforms.plan(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
-    forecaster = begin(series, info, recipe.fit.seed)
-    return learn(forecaster, series, folder, recipe.fit, folder / "model", monitor)
+    config = transforms.make_config(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
+    forecaster = new_forecaster(series, config, recipe.fit.seed)
+    return fit_network(forecaster, series, folder, recipe.fit, folder / "model", monitor)
 
 
 def fit_forecaster(
@@ -104,90 +104,102 @@ def fit_forecaster(
     Raises UserError for data that cannot be read or are too short; the message says what to do.
     """
     series = read_series(data, **table)
-    settings = settings or usual(mode)
-    forecaster = begin(series, transforms.plan(series, horizon, mode, context, lags), settings.seed)
+    settings = settings or default_settings(mode)
+    forecaster = new_forecaster(series, transforms.make_config(series, horizon, mode, context, lags), settings.seed)
     with TemporaryDirectory() if folder is None else nullcontext(folder) as place:
         try:
-            learn(forecaster, series, Path(place), settings, monitor=monitor)
+            fit_network(forecaster, series, Path(place), settings, monitor=monitor)
         except Stopped as stop:
             monitor.tell(Note(f"{stop}: this is the forecaster so far"))
     return forecaster
 
 
-def begin(series: Series, info: transforms.Config, seed: int = 0) -> Forecaster:
+def new_forecaster(series: Series, config: transforms.Config, seed: int = 0) -> Forecaster:
     """A forecaster that knows of the series what is no matter of training: their sizes, and a regression."""
     torch.manual_seed(seed)
-    draw = transforms.windows(series, info)
-    noise = "dilated" if info.mode == "faithful" else "dense"
-    net = TimeGrad(len(info.names), info.inputs, noise=noise)
-    typical(series, info, net)
-    if info.mode == "improved":
-        info = replace(info, walk=walks(info, net, draw))
-        if not info.walk:
-            regress(info, net, draw)
-        _, rest, seen = flat(transforms.view(info, net, draw(fitting(info), np.random.default_rng(3))))
-        rest = rest.clamp(-OUTLIER, OUTLIER) * seen
-        covariance = rest.T @ rest / len(rest)
+    draw = transforms.window_sampler(series, config)
+    noise = "dilated" if config.mode == "faithful" else "dense"
+    net = TimeGrad(len(config.names), config.inputs, noise=noise)
+    fit_statistics(series, config, net)
+    if config.mode == "improved":
+        config = replace(config, random_walk=is_random_walk(config, net, draw))
+        if not config.random_walk:
+            fit_regression(config, net, draw)
+        _, target, observed = flatten(
+            transforms.training_example(config, net, draw(regression_windows(config), np.random.default_rng(3)))
+        )
+        target = target.clamp(-OUTLIER, OUTLIER) * observed
+        covariance = target.T @ target / len(target)
         diagonal = torch.diag(covariance.diagonal().clamp(min=1e-6))
         net.root.copy_(torch.linalg.cholesky(0.99 * covariance + 0.01 * diagonal))
-    return Forecaster(net, info)
+    return Forecaster(net, config)
 
 
-def learn(
-    forecaster: Forecaster, series: Series, folder: Path, how: Settings, model: Path | None = None,
+def fit_network(
+    forecaster: Forecaster, series: Series, folder: Path, settings: Settings, model: Path | None = None,
     monitor: Monitor = CONSOLE,
 ) -> Forecaster:  # fmt: skip
     """Trains a forecaster on series, or goes on with the run in `folder`; `model`: where it lies so far."""
-    net, info, draw = forecaster.network, forecaster.info, transforms.windows(series, forecaster.info)
+    net, config, draw = forecaster.network, forecaster.config, transforms.window_sampler(series, forecaster.config)
 
     def batch(k: int, part: tuple[float, float] = (0.0, 1.0)) -> tuple[Tensor, Tensor, Tensor]:
-        return transforms.view(info, net, draw(how.batch_size, np.random.default_rng([how.seed, k]), part))
+        return transforms.training_example(
+            config, net, draw(settings.batch_size, np.random.default_rng([settings.seed, k]), part)
+        )
 
     def loss(batch: tuple[Tensor, Tensor, Tensor], generator: torch.Generator) -> Tensor:
-        inputs, rest, seen = batch
-        rest = rest.clamp(-OUTLIER, OUTLIER)
-        if info.walk:  # a coin for each step, one for all series: how they go together stays
-            coins = torch.randint(2, (*rest.shape[:2], 1), generator=generator)
-            rest = rest * (2 * coins - 1)
-        condition = {"hidden": net.read(inputs)[0].flatten(0, 1)}
+        inputs, target, observed = batch
+        target = target.clamp(-OUTLIER, OUTLIER)
+        if config.random_walk:  # a coin for each step, one for all series: how they go together stays
+            coins = torch.randint(2, (*target.shape[:2], 1), generator=generator)
+            target = target * (2 * coins - 1)
+        condition = {"hidden": net.encode(inputs)[0].flatten(0, 1)}
         return forecaster.denoiser.loss(
-            rest.flatten(0, 1), condition, times=times(info), generator=generator, mask=seen.flatten(0, 1)
+            target.flatten(0, 1), condition, times=times(config), generator=generator, mask=observed.flatten(0, 1)
         )
 
     keep: dict[str, Any] = {"save": forecaster.save, "model": model, "monitor": monitor}
-    if info.mode == "improved":
-        begun = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-        steps = enough(net, loss, batch, folder / "search", how, **keep)
-        net.load_state_dict(begun)
-        how = replace(how, steps=max(steps, 1))
-    fit(net, loss, batch, folder, how, **keep)
+    if config.mode == "improved":
+        initial = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        steps = early_stopping_steps(net, loss, batch, folder / "search", settings, **keep)
+        net.load_state_dict(initial)
+        settings = replace(settings, steps=max(steps, 1))
+    fit(net, loss, batch, folder, settings, **keep)
     return forecaster
 
 
-def enough(net: TimeGrad, loss: Any, batch: Any, folder: Path, how: Settings, monitor: Monitor, **keep: Any) -> int:
+def early_stopping_steps(
+    net: TimeGrad, loss: Any, batch: Any, folder: Path, settings: Settings, monitor: Monitor, **keep: Any
+) -> int:
     """How long training is of use: trained on the first 85 % of the data, the loss on the rest tells.
 
     0 if it is best left alone: normal noise about the regression is then all that there is to learn. What was found
     is kept in `folder`/losses.json.
     """
 
-    def left() -> float:
+    def validation_loss() -> float:
         with torch.no_grad():
             net.eval()
             draws = ((batch(k, (0.85, 1.0)), torch.Generator().manual_seed(k)) for k in range(8))
             return float(np.mean([loss(*drawn).item() for drawn in draws]))
 
     file = folder / "losses.json"
-    found = {int(k): loss for k, loss in json.loads(file.read_text()).items()} if file.exists() else {0: left()}
+    found = (
+        {int(k): loss for k, loss in json.loads(file.read_text()).items()}
+        if file.exists()
+        else {0: validation_loss()}
+    )
     steps = 50
-    while steps <= how.steps:
+    while steps <= settings.steps:
         if steps not in found:
             try:
-                fit(net, loss, lambda k: batch(k, (0.0, 0.85)), folder, how, monitor=monitor, until=steps, **keep)
+                fit(
+                    net, loss, lambda k: batch(k, (0.0, 0.85)), folder, settings, monitor=monitor, until=steps, **keep
+                )
             except Stopped as stop:
                 if stop.step < steps:
                     raise
-            found[steps] = left()
+            found[steps] = validation_loss()
             with atomic(file) as place:
                 place.write_text(json.dumps(found))
             text = f"{steps} steps: loss {found[steps]:.4f} on data that were not learned (untrained {found[0]:.4f})"
@@ -198,9 +210,9 @@ def enough(net: TimeGrad, loss: Any, batch: Any, folder: Path, how: Settings, mo
     return min(found, key=found.__getitem__)
 
 
-def times(info: transforms.Config) -> diffusion.losses.Times:
+def times(config: transforms.Config) -> diffusion.losses.Times:
     """When noise is looked at: at one of the 100 levels of the paper's table, or anywhere."""
-    if info.mode == "improved":
+    if config.mode == "improved":
         return diffusion.logit_normal()
     return lambda count, generator=None: (diffusion.uniform_times(count, generator) * 100).ceil() / 100
 
@@ -208,71 +220,79 @@ def times(info: transforms.Config) -> diffusion.losses.Times:
 Rows = tuple[Tensor, Tensor, Tensor]  # of a regression: inputs (N, I), targets (N, D), and where there are any
 
 
-def typical(series: Series, info: transforms.Config, net: TimeGrad) -> None:
+def fit_statistics(series: Series, config: transforms.Config, net: TimeGrad) -> None:
     """Notes what each series is like in all of training: its mean, and its mean |x| or root mean square change."""
     raw = series.values.to_numpy(np.float64)
     if (empty := np.isnan(raw).all(axis=0)).any():
-        raise UserError(f"'{info.names[int(empty.argmax())]}' has no value at all in the training data: leave it out")
+        raise UserError(
+            f"'{config.names[int(empty.argmax())]}' has no value at all in the training data: leave it out"
+        )
     with np.errstate(invalid="ignore"):
         size = (
             np.nanmean(np.abs(raw), 0)
-            if info.mode == "faithful"
-            else np.sqrt(np.nanmean(np.diff(transforms.filled(raw), axis=0) ** 2, 0))
+            if config.mode == "faithful"
+            else np.sqrt(np.nanmean(np.diff(transforms.fill_gaps(raw), axis=0) ** 2, 0))
         )
     net.typical.copy_(torch.from_numpy(size))
     net.middle.copy_(torch.from_numpy(np.nanmean(raw, axis=0)))
     if (far := ~(net.middle.isfinite() & net.typical.isfinite())).any():  # said now, not after the training
-        name = info.names[int(far.int().argmax())]
+        name = config.names[int(far.int().argmax())]
         raise UserError(f"'{name}' has values above 3e38, which float32 does not have: divide it by a power of ten")
 
 
-def walks(info: transforms.Config, net: TimeGrad, draw: transforms.Draw) -> bool:
+def is_random_walk(config: transforms.Config, net: TimeGrad, draw: transforms.WindowSampler) -> bool:
     """Whether the past does not tell which way the series will go.
 
     A ridge regression of the mean change over the horizon, fitted on windows of the first four fifths of the data,
-    must take a tenth off the squared error in the last fifth, for half of the series; else they walk. (Over a single
-    step even exchange rates can be foretold a little, which is of no use over thirty.)
+    must take a tenth off the squared error in the last fifth, for half of the series; else they are random walks.
+    (Over a single step even exchange rates can be foretold a little, which is of no use over thirty.)
     """
 
-    def told(part: tuple[float, float], seed: int) -> Rows:
-        inputs, steps, seen = transforms.view(info, net, draw(fitting(info), np.random.default_rng(seed), part))
-        ahead = steps[:, info.context :].cumsum(1).mean(1)  # nothing is taken off yet: steps are changes
-        return inputs[:, info.context].double(), ahead.double(), seen[:, info.context :].any(1).double()
+    def rows(part: tuple[float, float], seed: int) -> Rows:
+        inputs, steps, observed = transforms.training_example(
+            config, net, draw(regression_windows(config), np.random.default_rng(seed), part)
+        )
+        ahead = steps[:, config.context :].cumsum(1).mean(1)  # nothing is taken off yet: steps are changes
+        return inputs[:, config.context].double(), ahead.double(), observed[:, config.context :].any(1).double()
 
-    early, late = told((0.0, 0.8), 0), told((0.8, 1.0), 1)
-    errors = torch.stack([left(late, location) for location in ridges(early)])
+    early, late = rows((0.0, 0.8), 0), rows((0.8, 1.0), 1)
+    errors = torch.stack([residual(late, location) for location in ridge_regressions(early)])
     return bool((errors.amin(0) > 0.9 * errors[-1]).double().mean() > 0.5)
 
 
-def regress(info: transforms.Config, net: TimeGrad, draw: transforms.Draw) -> None:
+def fit_regression(config: transforms.Config, net: TimeGrad, draw: transforms.WindowSampler) -> None:
     """Fits what a linear regression says of the next change of each series; each has its own ridge, chosen on windows
     of the last fifth of the data."""
     early, late, whole = (
-        flat(transforms.view(info, net, draw(fitting(info), np.random.default_rng(seed), part)))
+        flatten(
+            transforms.training_example(
+                config, net, draw(regression_windows(config), np.random.default_rng(seed), part)
+            )
+        )
         for seed, part in enumerate([(0.0, 0.8), (0.8, 1.0), (0.0, 1.0)])
     )
-    best = torch.stack([left(late, location) for location in ridges(early)]).argmin(0)
-    net.location.copy_(ridges(whole)[best, :, torch.arange(len(best))].T)
+    best = torch.stack([residual(late, location) for location in ridge_regressions(early)]).argmin(0)
+    net.location.copy_(ridge_regressions(whole)[best, :, torch.arange(len(best))].T)
 
 
-def fitting(info: transforms.Config) -> int:
+def regression_windows(config: transforms.Config) -> int:
     """Windows for a regression: a thousand, or as many as half a gigabyte of inputs holds."""
-    return max(8, min(1000, 2**26 // ((info.context + info.horizon) * info.inputs)))
+    return max(8, min(1000, 2**26 // ((config.context + config.horizon) * config.inputs)))
 
 
-def left(rows: Rows, location: Tensor) -> Tensor:
+def residual(rows: Rows, location: Tensor) -> Tensor:
     """(D,): the mean square of what a regression leaves."""
     x, y, there = rows
     return ((y - x @ location) ** 2 * there).sum(0) / there.sum(0).clamp(min=1)
 
 
-def flat(seen: tuple[Tensor, Tensor, Tensor]) -> Rows:
+def flatten(observed: tuple[Tensor, Tensor, Tensor]) -> Rows:
     """Steps of all windows as rows, in float64."""
-    inputs, rest, there = (part.flatten(0, 1).double() for part in seen)
-    return inputs, rest, there
+    inputs, target, there = (part.flatten(0, 1).double() for part in observed)
+    return inputs, target, there
 
 
-def ridges(rows: Rows) -> Tensor:
+def ridge_regressions(rows: Rows) -> Tensor:
     """(ridges, I, D): argmin of the mean |y - x w|^2 + ridge mean |x|^2 |w|^2 for each; a missing y counts as 0. The
     last ridge is infinite, w = 0."""
     x, y, there = rows

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from inkwash.systems import report
-from inkwash.systems.base import Context, Result, idle, told
+from inkwash.systems.base import Context, Result, told
 from inkwash.systems.series import request as ask
-from inkwash.systems.series.data import columns, read_series, rolling
+from inkwash.systems.series.data import columns, read_rolling_archive, read_series
 from inkwash.systems.series.model import Forecaster
-from inkwash.systems.series.train import fit_forecaster, usual
+from inkwash.systems.series.train import default_settings, fit_forecaster
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
 
@@ -23,8 +23,6 @@ TASKS = {"series": Task("inkwash.systems.series.train")}
 def forecast(requests: list[ask.Forecast], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         how = columns(request)
-        if request.model is not None:
-            idle(request, ("mode", "lags", "context"), "with a model, which has learned it")
         if request.model is None:
             series = read_series(context.open(request.data), **how)
             folder, lags = context.folder / "forecaster", None if request.lags is None else list(request.lags)
@@ -33,7 +31,7 @@ def forecast(requests: list[ask.Forecast], context: Context) -> Iterator[Result]
             machine = {name: value for name, value in asked.items() if value is not None}
             forecaster = fit_forecaster(
                 series, horizon, folder / "run", mode=mode, context=request.context, lags=lags,
-                settings=replace(usual(mode), **machine), monitor=context,
+                settings=replace(default_settings(mode), **machine), monitor=context,
             )  # fmt: skip
         else:
             forecaster = context.model(request.model)
@@ -83,11 +81,11 @@ def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]
 
 
 def measure(request: ask.Evaluate, forecaster: Forecaster, context: Context) -> report.Report:
-    data, horizon = context.open(request.data), forecaster.info.horizon
+    data, horizon = context.open(request.data), forecaster.config.horizon
     if data.name.endswith((".tar.gz", ".tgz")):
-        series, ends, _ = rolling(data)
+        series, starts, _ = read_rolling_archive(data)
     else:
         series = forecaster.read(data, {})
-        ends = [len(series.values) - horizon * k for k in range(10, 0, -1)]
+        starts = [len(series.values) - horizon * k for k in range(10, 0, -1)]
     how = {"sampler": request.sampler, "steps": request.steps, "progress": told(context)}
-    return forecaster.evaluate(series, ends, request.seed, **how)
+    return forecaster.evaluate(series, starts, request.seed, **how)

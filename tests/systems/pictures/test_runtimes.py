@@ -1,7 +1,9 @@
 """The ONNX runtime draws what torch draws, without torch."""
 
+import copy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,38 +13,39 @@ import torch
 import inkwash
 from inkwash.cli import main
 from inkwash.errors import UserError
+from inkwash.networks.unet import UNet
 from inkwash.systems.pictures.export import export
-from tests.models import tiny, tiny_upsampler
+from inkwash.systems.pictures.pipeline import Pipeline
+from tests.models import random, tiny
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """An exported model of latents, with an upsampler and a text encoder of its own."""
     path = tmp_path_factory.mktemp("models") / "tiny"
-    model = tiny(latent=True, sketch=True, parametrization="flow", guidance=2.0)
-    model.upsampler = tiny_upsampler()
+    model = tiny(latent=True, mean=True, upsampler=True, parametrization="flow", guidance=2.0)
     model.save(path)
     written = export(path)
-    assert [file.relative_to(path).as_posix() for file in written] == [
+    assert {file.relative_to(path).as_posix() for file in written} == {
         "unet/model.onnx",
         "vae/encoder.onnx",
         "vae/decoder.onnx",
         "text_encoder/model.onnx",
-        "sketch/model.onnx",
+        "mean_predictor/model.onnx",
         "upsampler/model.onnx",
-    ]
+    }
     assert all(file.stat().st_size < 400_000 for file in written)  # graphs without weights
     return path
 
 
 def test_pictures_and_states_are_those_of_torch(folder):
     theirs, ours = (inkwash.load(folder, runtime=runtime) for runtime in ("torch", "onnx"))
-    assert inkwash.load(folder).runtime == ours.runtime != theirs.runtime and ours.hash == theirs.hash
+    assert inkwash.load(folder).runtime.name == ours.runtime.name != theirs.runtime.name and ours.hash == theirs.hash
     prompts, styles, seeds = ["a red fox", "猫", "x " * 50], ["flat", None, "noto"], [3, 4, 5]
     for key, value in theirs.condition(prompts, styles).items():
         np.testing.assert_allclose(ours.condition(prompts, styles)[key], value, atol=1e-4, err_msg=key)
     for sampler in ("dpmpp_2m", "ancestral"):
-        one, other = (m.draw(prompts, styles, seeds, sampler=sampler, negative="a dog") for m in (theirs, ours))
+        one, other = (m.sample(prompts, styles, seeds, sampler=sampler, negative="a dog") for m in (theirs, ours))
         assert np.abs(one.astype(int) - other).max() <= 1
     pictures = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 4), np.uint8)
     np.testing.assert_allclose(ours.encode(pictures), theirs.encode(pictures), atol=1e-4)
@@ -82,7 +85,7 @@ def test_graphs_run_on_the_weights_that_lie_beside_them(folder, tmp_path):
         model.unet.conv_out.weight *= 1.5
     model.save(tmp_path / "m")
     after = inkwash.load(tmp_path / "m")
-    assert "onnx" in after.runtime
+    assert "onnx" in after.runtime.name
     made = np.asarray(after.generate("a fox", seed=1)).astype(int)
     assert (
         np.abs(made - np.asarray(inkwash.load(tmp_path / "m", runtime="torch").generate("a fox", seed=1))).max() <= 1
@@ -90,17 +93,59 @@ def test_graphs_run_on_the_weights_that_lie_beside_them(folder, tmp_path):
     assert (made != before).any()
 
 
-def test_a_model_on_a_base_brings_its_own_graph_only(folder, tmp_path):
-    model = tiny(latent=True, sketch=True, parametrization="flow", guidance=1.0, base=str(folder))
+def test_a_model_that_shares_components_brings_its_own_graph_only(folder, tmp_path):
+    base = inkwash.load(folder, runtime="torch")
+    unet = copy.deepcopy(base.unet)
     with torch.no_grad():
-        model.unet.conv_out.weight *= 0.5
-    model.save(tmp_path / "fast")
+        unet.conv_out.weight *= 0.5
+    shared = {name: place for name, place in base.folders.items() if name != "unet"}
+    Pipeline(base.config, base.components | {"unet": unet}, base.runtime, folders=shared).save(tmp_path / "fast")
     assert export(tmp_path / "fast") == [tmp_path / "fast" / "unet" / "model.onnx"]
     one, other = (inkwash.load(tmp_path / "fast", runtime=runtime) for runtime in ("torch", "onnx"))
     drawn = [np.asarray(m.generate("a fox", style="flat", seed=2, size=64)).astype(int) for m in (one, other)]
     assert np.abs(drawn[0] - drawn[1]).max() <= 2
-    base = np.asarray(inkwash.load(folder).generate("a fox", style="flat", seed=2, size=64, guidance=1.0))
-    assert np.abs(drawn[1] - base).max() > 2
+    before = np.asarray(inkwash.load(folder).generate("a fox", style="flat", seed=2, size=64))
+    assert np.abs(drawn[1] - before).max() > 2
+
+
+def test_a_model_of_pixels_without_words_is_exported_too(tmp_path):
+    model = tiny()
+    config = {**model.unet.config, "class_embed_type": None, "cross_attention_dim": None}
+    config |= {"down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2}
+    config |= {"mid_block_type": "UNetMidBlock2D", "projection_class_embeddings_input_dim": None}
+    Pipeline(replace(model.config, styles=[]), {"unet": random(UNet(**config))}).save(tmp_path)
+    assert export(tmp_path) == [tmp_path / "unet" / "model.onnx"]
+    one, other = (inkwash.load(tmp_path, runtime=runtime).generate("", seed=3) for runtime in ("torch", "onnx"))
+    assert np.abs(np.asarray(one).astype(int) - np.asarray(other)).max() <= 1 and np.asarray(one).std() > 5
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
+def test_another_component_is_put_in_by_its_folder(folder, tmp_path, runtime):
+    """The picture and the hash are those of a model that was saved with it; saved, it is named by its place."""
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "other")
+    other = inkwash.load(tmp_path / "other", runtime="torch")
+    with torch.no_grad():
+        other.vae.decoder.conv_out.bias += 0.5
+    other.save(tmp_path / "other")
+
+    def picture(model):
+        return np.asarray(model.generate("a fox", style="flat", seed=3))
+
+    swapped = inkwash.load(folder, runtime=runtime, vae=tmp_path / "other" / "vae")
+    whole = inkwash.load(tmp_path / "other", runtime=runtime)
+    np.testing.assert_array_equal(picture(swapped), picture(whole))
+    assert (picture(swapped) != picture(inkwash.load(folder, runtime=runtime))).any()
+    assert swapped.hash == whole.hash != inkwash.load(folder).hash
+    if runtime == "onnx":
+        with pytest.raises(UserError, match="load the model with runtime torch"):
+            swapped.save(tmp_path / "saved")
+        assert not (tmp_path / "saved").exists()
+    else:
+        swapped.save(tmp_path / "saved")
+        assert not (tmp_path / "saved" / "vae").exists()
+        np.testing.assert_array_equal(picture(inkwash.load(tmp_path / "saved", runtime="torch")), picture(swapped))
 
 
 def test_errors_are_one_line_and_say_what_to_do(folder, tmp_path):
@@ -110,13 +155,10 @@ def test_errors_are_one_line_and_say_what_to_do(folder, tmp_path):
         inkwash.load(folder, runtime="onxn")
     with pytest.raises(UserError, match="give --runtime torch for cpu, bfloat16"):
         inkwash.load(folder, precision="bfloat16", runtime="onnx")
-    with pytest.raises(UserError, match="only models of pictures with an autoencoder"):
-        tiny().save(tmp_path / "pixels")
-        export(tmp_path / "pixels")
     shutil.copytree(folder, tmp_path / "m")
     (tmp_path / "m" / "vae" / "decoder.onnx").write_bytes(b"no graph")
     with pytest.raises(UserError, match=r"decoder\.onnx does not fit .*: run `inkwash export` again"):
-        inkwash.load(tmp_path / "m")
+        inkwash.load(tmp_path / "m").generate("a fox")
     (tmp_path / "m" / "vae" / "decoder.onnx").unlink()
     with pytest.raises(UserError, match=r"decoder\.onnx: no such file; write it with `inkwash export`"):
         inkwash.load(tmp_path / "m")

@@ -1,0 +1,65 @@
+"""What is known of a model of pictures without loading it: what it narrows, and how long it will take."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from inkwash.systems import plans
+from inkwash.systems.base import Limit, Plan
+from inkwash.systems.pictures.model import SAMPLERS, TUNED, knows_opacity, read_config, read_index
+from inkwash.systems.pictures.request import Evaluate, Generate, Tune
+from inkwash.systems.pictures.runtimes import fastest
+
+BYTES = 1.5  # of a file, for each pixel
+LOADING, SCORING = 0.5, 60.0  # seconds
+
+
+def limits(folder: Path) -> dict[str, Limit]:
+    """Styles and opacity; and its defaults. One without words is not guided."""
+    config, words = read_config(folder), "text_encoder" in read_index(folder)
+    return {
+        "style": Limit(tuple(config.styles), absent=not config.styles),
+        "transparent": Limit(absent=not knows_opacity(folder)),
+        "sampler": Limit((*SAMPLERS, TUNED), default=config.sampler),
+        "steps": Limit(default=config.steps),
+        "guidance": Limit(default=config.guidance, absent=not words),
+        "negative": Limit(absent=not words),
+        "to": Limit(absent=not words),
+        "size": Limit(default=config.size),
+    }
+
+
+def plan(request: Any, folder: Path, device: str, threads: int) -> Plan:
+    config, index = read_config(folder), read_index(folder)
+    guidance, size = getattr(request, "guidance", None), getattr(request, "size", None) or config.size
+    calls = 1 if (config.guidance if guidance is None else guidance) == 1 else 2  # of the network for a step
+    steps = plans.tuning(request) if isinstance(request, Tune) else request.steps or config.steps
+    pictures, more, files = 0, 0.0, 0
+    if isinstance(request, Generate):
+        pictures = request.n if request.to is None else 2 * max(request.n, 8)
+        files = round(request.n * BYTES * size**2)
+    elif isinstance(request, Evaluate):
+        pictures, more = 7 * request.per_row, SCORING
+    else:
+        pictures = request.samples
+    work = steps * calls * operations(index["unet"].folder, config.size // config.patch)
+    if size > config.size and "upsampler" in index:
+        work += 4 * operations(index["upsampler"].folder, config.size)
+    runtime = fastest([component.folder for component in index.values()], device, "float32")
+    seconds = plans.seconds(pictures * work, device, threads, runtime)
+    return Plan(None if seconds is None else LOADING + seconds + more, files or None)
+
+
+def operations(network: Path, side: int) -> float:
+    """Of one call of a U-Net in the diffusers format, on a state of `sample_size` rows and columns, or of `side`."""
+    config = json.loads((network / "config.json").read_text(encoding="utf-8"))
+    side, levels, total = config.get("sample_size") or side, len(config["block_out_channels"]), 0.0
+    for name, size in plans.sizes(next(network.glob("*.safetensors"))).items():
+        block = re.match(r"(down|up)_blocks\.(\d+)", name)
+        level = levels - 1 if name.startswith("mid") else 0
+        if block:
+            level = int(block[2]) if block[1] == "down" else levels - 1 - int(block[2])
+        once = "emb" in name  # of time, style and words: not at each place
+        total += 2 * size * (1 if once else (side >> level) ** 2)
+    return total

@@ -1,0 +1,43 @@
+"""What is known of a forecaster without loading it: what it narrows, and how long it will take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from inkwash.systems import plans
+from inkwash.systems.base import Limit, Plan
+from inkwash.systems.series.request import Forecast, Impute, Tune
+from inkwash.weights.files import WEIGHTS
+from inkwash.weights.shipped import describe
+
+CALL = 0.0004  # seconds of a call of the network beside its arithmetic
+
+
+def limits(folder: Path) -> dict[str, Limit]:
+    """What training has settled, how finely the noise of a faithful model is divided, and what is usual."""
+    facts: dict[str, Any] = describe(folder)
+    settled = Limit(absent=True)
+    return {
+        "steps": Limit(high=100 if facts["mode"] == "faithful" else None, default=facts["steps"]),
+        "sampler": Limit(default=facts["sampler"]),
+        "horizon": Limit(default=facts["horizon"]),
+        "mode": settled,
+        "lags": settled,
+        "context": settled,
+    }
+
+
+def plan(request: Any, folder: Path | None, device: str, threads: int) -> Plan:
+    """Of forecasts by a model; of a training that comes first, and of gaps, nothing is known before."""
+    if folder is None or isinstance(request, Impute):
+        return Plan()
+    facts: dict[str, Any] = describe(folder)
+    if isinstance(request, Tune):
+        paths, calls = request.samples, plans.tuning(request)
+    else:
+        windows = 1 if isinstance(request, Forecast) else getattr(request, "windows", 10)
+        paths = windows * getattr(request, "samples", 100)
+        calls = (getattr(request, "horizon", None) or facts["horizon"]) * (request.steps or facts["steps"])
+    work = plans.seconds(2 * sum(plans.sizes(folder / WEIGHTS).values()) * paths * calls, device, threads)
+    return Plan(None if work is None else work + CALL * calls)

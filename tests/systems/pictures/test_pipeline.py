@@ -1,0 +1,304 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import inkwash
+from inkwash import diffusion
+from inkwash.codecs import pixels
+from inkwash.codecs.png import KEY
+from inkwash.errors import UserError
+from inkwash.systems.pictures.model import SAMPLERS, Config
+from inkwash.systems.pictures.pipeline import Pipeline
+from tests.models import tiny
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder):
+    return inkwash.load(tiny_folder)
+
+
+def test_words_style_seed_and_negative_prompt_all_matter(model):
+    def make(prompt="a fox", style="flat", seed=1, **options):
+        return np.asarray(model.generate(prompt, style=style, seed=seed, **options)).astype(int)
+
+    base = make()
+    assert base.shape == (16, 16, 3) and base.std() > 5
+    np.testing.assert_array_equal(base, make())
+    for other in (
+        make(prompt="a castle"),
+        make(style="noto"),
+        make(style=None),
+        make(seed=2),
+        make(negative="red"),
+        make(guidance=1.0),
+    ):
+        assert (other != base).any()
+
+
+def test_a_picture_is_the_same_alone_among_others_and_in_one_batch(model):
+    several = model.generate("a fox", n=3, seed=5)
+    alone = model.generate("a fox", seed=6)
+    np.testing.assert_array_equal(np.asarray(several[1]), np.asarray(alone))
+    batch = model.sample(["a fox"] * 3, [None] * 3, [5, 6, 7]).astype(int)
+    assert np.abs(batch[1] - np.asarray(alone)).max() <= 1  # up to rounding
+
+
+def test_the_sampled_law_is_classifier_free_guidance_spelled_out(model):
+    """Against a plain loop: DDIM by hand, two calls of the network, guided and clipped."""
+    cond, null = model.condition(["a fox"], ["flat"]), model.condition([""], [None])
+    process, schedule = model.denoiser.process, inkwash.diffusion.rectified_flow()
+    x = process.prior(process.at(1.0), diffusion.Noise([9], (48, 4, 4), device="cpu"))
+    times = np.linspace(1, 0, 4)
+    with torch.no_grad():
+        for t, s in pairwise(times):
+            time = torch.tensor([1000 * t], dtype=torch.float32)
+            given, empty = model.unet(x, time, **cond), model.unet(x, time, **null)
+            clean = (empty + 2.5 * (given - empty)).clamp(-1, 1)
+            eps = (x - schedule.at(t).alpha * clean) / schedule.at(t).sigma
+            x = schedule.at(s).alpha * clean + schedule.at(s).sigma * eps
+    made = model.sample(["a fox"], ["flat"], [9], sampler="ddim", guidance=2.5)
+    assert np.abs(made.astype(int) - pixels.decode(x.numpy(), 4)).max() <= 1
+
+
+def test_saving_and_loading_keep_the_pictures(model, tmp_path):
+    model.save(tmp_path / "copy")
+    again = Pipeline.load(tmp_path / "copy")
+    one, other = (np.asarray(m.generate("a fox", seed=3)) for m in (model, again))
+    np.testing.assert_array_equal(one, other)
+    assert again.hash == model.hash
+
+
+def test_the_recipe_of_a_picture(model):
+    recipe = model.generate("a fox", style="flat", seed=3, size=40).info["inkwash"]
+    assert {k: recipe[k] for k in ("prompt", "style", "seed", "sampler", "steps", "size")} == {
+        "prompt": "a fox",
+        "style": "flat",
+        "seed": 3,
+        "sampler": "dpmpp_2m",
+        "steps": 3,
+        "size": 40,
+    }
+    assert recipe["hash"] == model.hash and len(model.hash) == 64
+    assert model.generate("x", seed=0, size=40).size == (40, 40)
+    assert model.generate("x").info["inkwash"]["seed"] != model.generate("x").info["inkwash"]["seed"]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_makes_a_picture(model, sampler):
+    assert np.asarray(model.generate("a fox", seed=1, sampler=sampler, steps=4)).std() > 5
+
+
+def test_bfloat16_makes_nearly_the_same_picture(model, tiny_folder):
+    low = inkwash.load(tiny_folder, precision="bfloat16").generate("a fox", seed=1)
+    full = np.asarray(model.generate("a fox", seed=1)).astype(int)
+    difference = np.abs(np.asarray(low).astype(int) - full)
+    assert difference.max() > 0 and difference.mean() < 4
+    with pytest.raises(UserError, match="unknown precision 'float16'"):
+        inkwash.load(tiny_folder, precision="float16")
+
+
+def test_progress_counts_all_steps(model):
+    seen = []
+    model.generate("a fox", n=2, seed=1, progress=lambda *p: seen.append(p))
+    assert seen == [(i, 6) for i in range(1, 7)]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"style": "flta"}, "unknown style 'flta': did you mean flat"),
+        ({"sampler": "dpm"}, "unknown sampler 'dpm'"),
+        ({"steps": 0}, "steps = 0"),
+        ({"steps": 10**6}, "steps = 1000000"),
+        ({"guidance": -1}, "guidance = -1"),
+        ({"guidance": float("nan")}, "guidance = nan"),
+        ({"seed": -1}, "seed = -1"),
+        ({"seed": 2**64 - 1, "n": 2}, r"from 0 to 2\^64 - 2"),
+        ({"size": 10**6}, "size = 1000000"),
+        ({"n": 0}, "n = 0"),
+        ({"prompt": "  "}, "the prompt is empty"),
+    ],
+)
+def test_what_cannot_be_asked_for(model, options, words):
+    with pytest.raises(UserError, match=words):
+        model.generate(**{"prompt": "a fox", **options})
+
+
+def test_a_latent_model_draws_through_its_autoencoder(tmp_path):
+    """Saved and loaded it draws the same; the autoencoder's weights change what it draws, and its hash."""
+    model = tiny(latent=True, parametrization="flow")
+    model.save(tmp_path / "m")
+    loaded = inkwash.load(tmp_path / "m")
+    picture = np.asarray(loaded.generate("a fox", style="flat", seed=3))
+    assert np.abs(picture.astype(int) - np.asarray(model.generate("a fox", style="flat", seed=3))).max() <= 2
+    assert picture.shape == (16, 16, 3) and picture.std() > 1
+
+    with torch.no_grad():
+        model.vae.decoder.conv_out.bias += 0.5
+    model.save(tmp_path / "other")
+    other = inkwash.load(tmp_path / "other")
+    assert other.hash != loaded.hash
+    assert (np.asarray(other.generate("a fox", style="flat", seed=3)) != picture).any()
+    (tmp_path / "other" / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"short")
+    with pytest.raises(UserError, match="not a whole safetensors file"):
+        inkwash.load(tmp_path / "other")
+
+
+def test_a_transparent_picture_laid_on_white_is_the_picture():
+    model = tiny(latent=True, parametrization="flow")
+    white = Image.new("RGBA", (16, 16), "white")
+    plain = np.asarray(model.generate("a fox", seed=3)).astype(int)
+    clear = model.generate("a fox", seed=3, transparent=True)
+    laid = np.asarray(Image.alpha_composite(white, clear).convert("RGB")).astype(int)
+    alpha = np.asarray(clear)[..., 3].astype(int)
+    possible = (255 - plain).max(-1) <= alpha  # no colour is darker than its opacity allows
+    assert possible.any() and np.abs(laid - plain)[possible].max() <= 2
+    with pytest.raises(UserError, match="knows no opacity"):
+        tiny().generate("a fox", transparent=True)
+
+
+def test_sizes_above_the_models_own_are_drawn_by_the_upsampler(tmp_path):
+    model = tiny(latent=True, upsampler=True, parametrization="flow")
+    model.save(tmp_path / "m")
+    loaded = inkwash.load(tmp_path / "m")
+    small = model.sample(["a fox"], [None], [3])
+    large = model.upsampler.sample(small, [3])
+    assert large.shape == (1, 64, 64, 4)
+    made = np.asarray(loaded.generate("a fox", seed=3, size=64)).astype(int)
+    assert np.abs(made - large[0, ..., :3]).max() <= 8  # weights of float16, and rounding between the stages
+    both = model.upsampler.sample(np.concatenate([small, small]), [3, 4])
+    assert np.abs(both[0].astype(int) - large[0]).max() <= 1 and (both[1] != large[0]).any()  # each by its own seed
+
+
+def test_only_times_above_the_models_own_bound_are_guided():
+    """Three steps, at t = 1, 2/3 and 1/3: with the bound at 0.5 the last is taken without guidance."""
+    model = tiny(guidance_interval=(0.5, 1.0))
+    scales = []
+    network = model.unet.forward
+    model.unet.forward = lambda x, time, **condition: (
+        scales.append((len(x), float(time[0]))) or network(x, time, **condition)
+    )
+    model.generate("a fox", seed=1, guidance=5.0)
+    assert [n for n, _ in scales] == [2, 2, 1]
+    with pytest.raises(UserError, match="guidance_interval = 2"):
+        Config(guidance_interval=(2.0, 3.0))
+
+
+def test_the_network_is_shown_the_mean_of_its_own_label(tmp_path):
+    """Saved and loaded it draws the same; the mean predictor's weights change what it draws, and its hash."""
+    model = tiny(mean=True)
+    model.save(tmp_path / "m")
+    loaded = inkwash.load(tmp_path / "m")
+    picture = np.asarray(loaded.generate("a fox", style="flat", seed=3))
+    assert np.abs(picture.astype(int) - np.asarray(model.generate("a fox", style="flat", seed=3))).max() <= 2
+    condition = model.condition(["a fox", "a house"], ["flat", None])
+    x, time = torch.randn(2, 48, 4, 4), torch.tensor([300.0, 700.0])
+    with torch.no_grad():
+        drawn = model.mean_predictor(condition["label"])
+        torch.testing.assert_close(condition["concat"], drawn)
+        rest = {key: value for key, value in condition.items() if key != "concat"}
+        expected = model.unet(torch.cat([x, drawn], dim=1), time, **rest)
+        torch.testing.assert_close(model.unet(x, time, **condition), expected)
+
+    with torch.no_grad():
+        model.mean_predictor.conv.bias += 1
+    model.save(tmp_path / "other")
+    other = inkwash.load(tmp_path / "other")
+    assert other.hash != loaded.hash
+    assert (np.asarray(other.generate("a fox", style="flat", seed=3)) != picture).any()
+    (tmp_path / "other" / "mean_predictor" / "model.safetensors").write_bytes(b"short")
+    (tmp_path / "m" / "mean_predictor" / "config.json").write_text("{}")
+    for name, words in (
+        ("other", "not a whole safetensors file"),
+        ("m", "not the configuration of a mean predictor"),
+    ):
+        with pytest.raises(UserError, match=words):
+            inkwash.load(tmp_path / name)
+
+
+def test_a_model_is_measured_at_its_own_sizes_only(tmp_path):
+    with pytest.raises(UserError, match=r"measured at 16$"):
+        tiny().evaluate(tmp_path, tmp_path, size=100)
+    model = tiny(latent=True, upsampler=True)
+    with pytest.raises(UserError, match="size = 100: this model can be measured at 16 and 64"):
+        model.evaluate(tmp_path, tmp_path, size=100)
+
+
+@pytest.fixture(params=[False, True], ids=["pixels", "latents"])
+def either(request):
+    return tiny(latent=request.param, parametrization="flow" if request.param else "x0", steps=4)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    file = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(file)
+    return file
+
+
+def array(picture):
+    return np.asarray(picture).astype(int)
+
+
+def test_no_strength_is_the_picture_itself_and_full_strength_only_its_noise(either, photo):
+    before = array(Image.open(photo))
+    assert (array(either.generate("a fox", image=photo, strength=0.0, seed=1)) == before).all()
+    some = array(either.generate("a fox", image=photo, strength=0.5, seed=1))
+    assert (some != before).any() and (
+        some != array(either.generate("a fox", image=photo, strength=0.5, seed=2))
+    ).any()
+    other = photo.with_name("other.png")
+    Image.new("RGB", (16, 16), "red").save(other)
+    full = [array(either.generate("a fox", image=file, strength=1.0, seed=1)) for file in (photo, other)]
+    assert (full[0] == full[1]).all()  # at t = 1 nothing is left of either
+
+
+def test_steps_really_walked_follow_the_strength(either, photo):
+    seen = []
+    either.generate("a fox", image=photo, strength=0.5, seed=1, progress=lambda done, steps: seen.append(steps))
+    assert seen == [2, 2]
+
+
+def test_what_the_mask_keeps_is_kept_to_the_pixel(either, photo, tmp_path):
+    mask = np.zeros((16, 16), np.uint8)
+    mask[4:9, 3:12] = 255
+    mask[9, 3:12] = 128
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    before = array(Image.open(photo))
+    made = either.generate("a fox", image=photo, mask=tmp_path / "mask.png", seed=1)
+    after = array(made)
+    assert (after[mask == 0] == before[mask == 0]).all() and (after[mask == 255] != before[mask == 255]).any()
+    assert made.info[KEY]["sampler"] == "ancestral" and made.info[KEY]["strength"] == 1.0
+    framed = array(either.generate("a fox", image=photo, outpaint=0.25, seed=1))
+    small = array(Image.open(photo).resize((8, 8), Image.Resampling.LANCZOS))
+    assert np.abs(framed[4:12, 4:12] - small).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"strength": 0.5}, "need an image"),
+        ({"image": "photo", "strength": 1.5}, r"strength = 1\.5"),
+        ({"image": "photo", "outpaint": 0.6}, r"outpaint = 0\.6"),
+        ({"image": "photo", "outpaint": 0.2, "mask": "photo"}, "not both"),
+        ({"image": "nowhere.png"}, r"nowhere\.png: no such file"),
+        ({"image": "photo", "sampler": "tuned"}, "choose another with an image"),
+    ],
+)
+def test_what_does_not_go_together_is_said(options, words, photo):
+    options = {key: photo if value == "photo" else value for key, value in options.items()}
+    with pytest.raises(UserError, match=words):
+        tiny(latent=True, parametrization="flow").generate("a fox", seed=1, **options)
+    black = Image.new("L", (16, 16), 0)
+    with pytest.raises(UserError, match="black everywhere"):
+        tiny().generate("a fox", image=photo, mask=black)
+
+
+def test_between_two_prompts_the_ends_are_the_prompts_own(either):
+    frames = [array(p) for p in either.interpolate("a fox", "a house", 3, style="flat", seed=5)]
+    for end, prompt in ((frames[0], "a fox"), (frames[-1], "a house")):
+        assert np.abs(end - array(either.generate(prompt, style="flat", seed=5))).max() <= 1
+    assert (frames[1] != frames[0]).any() and (frames[1] != frames[2]).any()

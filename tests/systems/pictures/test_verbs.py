@@ -1,0 +1,83 @@
+"""The verbs on the command line: what is kept is recorded, and drawn again."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import inkwash
+from inkwash.cli import main
+from inkwash.codecs.png import KEY
+from tests.models import tiny
+
+
+@pytest.fixture
+def photo(tmp_path):
+    file = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(file)
+    return file
+
+
+def array(picture):
+    return np.asarray(picture).astype(int)
+
+
+def test_the_command_line_edits_and_draws_again(photo, tmp_path, capsys):
+    tiny(latent=True, parametrization="flow").save(tmp_path / "m")
+    made = tmp_path / "made.png"
+    Image.new("L", (16, 16), 255).save(tmp_path / "mask.png")
+    asked = ["generate", "--model", str(tmp_path / "m"), "--image", str(photo), "--mask", str(tmp_path / "mask.png")]
+    assert main([*asked, "--seed", "3", "-o", str(made)]) == 0  # without words, too
+    assert main(["again", str(made)]) == 0
+    assert "\nthe same pixels" in capsys.readouterr().out
+    recipe = json.loads(Image.open(made).info[KEY])
+    assert recipe["image"]["file"] == str(photo) and len(recipe["mask"]["sha256"]) == 64
+    Image.new("RGB", (16, 16)).save(photo)
+    assert main(["again", str(made)]) == 2
+    assert "photo.png, which is not there any more or has changed" in capsys.readouterr().err
+    assert (
+        main(["generate", "a fox", "--model", str(tmp_path / "m"), "--to", "a cat", "-n", "3", "-o", str(tmp_path)])
+        == 0
+    )
+    film, page = capsys.readouterr().out.split()
+    assert Image.open(film).n_frames == 4 and Image.open(page).size == (2 * 18, 2 * 18)
+    comment = json.loads(Image.open(film).info["comment"])
+    assert comment["digitalSourceType"].endswith("/trainedAlgorithmicMedia")
+    asked = {"verb": "generate", "prompt": "a fox", "to": "a cat", "n": 3, "hash": recipe["hash"]}
+    assert asked.items() <= comment[KEY].items() and f"-{comment[KEY]['seed']}.gif" in film
+    assert main(["again", film]) == 2
+    assert "a film; its comment says how it was made" in capsys.readouterr().err
+
+
+def test_a_table_of_prompts_is_drawn_row_by_row_and_resumed(tmp_path, capsys):
+    tiny(latent=True, parametrization="flow").save(tmp_path / "m")
+    table, out = tmp_path / "prompts.csv", tmp_path / "out"
+    table.write_text(
+        "prompt,style,seed,name,steps\na fox,flat,7,,\n猫,,,second,2\na dog,flat,x,,\n,,,,\na cow,oil,,,\n",
+        encoding="utf-8-sig",
+    )
+    asked = ["generate", "--csv", str(table), "--model", str(tmp_path / "m"), "-o", str(out)]
+    assert main(asked) == 2
+    shown = capsys.readouterr()
+    assert shown.out.split() == [str(out / "a-fox-flat-7.png"), str(out / "second.png")]
+    assert "prompts.csv, line 4, column seed: 'x' is no whole number" in shown.err
+    assert "prompts.csv, line 5, column prompt: empty" in shown.err
+    assert (
+        "prompts.csv, line 6: unknown style 'oil'" in shown.err and "2 made, 0 there already, 3 broken" in shown.err
+    )
+    model = inkwash.load(tmp_path / "m")
+    expected = array(model.generate("a fox", style="flat", seed=7))
+    assert (array(Image.open(out / "a-fox-flat-7.png")) == expected).all()
+    recipe = json.loads(Image.open(out / "second.png").info[KEY])
+    assert (recipe["seed"], recipe["steps"], recipe["prompt"]) == (3, 2, "猫")  # its line, where no seed is given
+
+    table.write_text("prompt,style,seed,name,steps\na fox,flat,7,,\n猫,,3,second,3\n", encoding="utf-8")
+    before = (out / "a-fox-flat-7.png").stat().st_mtime_ns
+    assert main(asked) == 0
+    assert "1 made, 1 there already, 0 broken" in capsys.readouterr().err  # one row asks for other steps now
+    assert (out / "a-fox-flat-7.png").stat().st_mtime_ns == before
+    for text, words in (("words\na\n", "unknown column"), ("style\nflat\n", "no column 'prompt'"), ("", "no column")):
+        table.write_text(text, encoding="utf-8")
+        assert main(asked) == 2
+        assert words in capsys.readouterr().err
