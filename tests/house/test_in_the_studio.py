@@ -157,8 +157,8 @@ def named(name, text):
 
 def test_a_model_is_its_owners_counts_and_can_be_deleted(studio, client, ring):
     (own,) = [model for model in client.models() if model.own]
-    assert (own.name, own.system, own.makes) == ("ring", "points", "points on a circle of 1.0")
-    assert own.limits["scatter"]["sampler"]["choices"] == ["heun", "ddim"]
+    assert (own.name, own.system, own.makes) == ("ring", "points", "Clouds of points in the plane.")
+    assert own.limits["scatter"]["sampler"]["choices"] == ["heun", "ddim", "tuned"]
     with studio.client("anna") as http:
         used = http.get("/api/session").json()["disk_used"]
         assert used > own.bytes > 1000
