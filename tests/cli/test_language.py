@@ -138,7 +138,6 @@ def test_what_can_be_asked_is_listed(capsys, read):
         (["--infill", "The dog"], "no _ in the text"),
         (["--pos", "DET NOUN"], "pos means nothing with the model"),
         (["--source", "name[The Punter]"], "source means nothing with the model"),
-        (["--source", " "], "no words"),
         (["--seed", "-1"], "seed = -1: choose a whole number from 0"),
         (["--n", "0"], "n = 0: choose a whole number from 1"),
         (["--steps", "0"], "steps = 0: choose a whole number from 1"),
