@@ -124,7 +124,7 @@ def test_results_of_several_files_are_kept_shown_and_found(client, ring, tmp_pat
     assert newest.image().size == (64, 64) and newest.row["radius"] > 4
     assert newest.recipe["model"] == "ring" and newest.recipe["shift"]["name"] == "shift"
     kept = newest.save(tmp_path / "out")
-    assert [path.name for path in kept] == ["points-3.png", "points-3.csv"]
+    assert [path.name for path in kept] == ["scatter-3.png", "scatter-3.csv"]
     report = client.run("points", "evaluate", model="ring", count=20)[0]
     assert report.files[0].name == "report.json" and "| model |" in report.row["text"]
 
