@@ -1,5 +1,4 @@
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,10 +18,10 @@ class Points(TorchModel):
 
     def __init__(self, radius=1.0):
         self.network = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
-        self.radius = radius
-        self.denoiser = diffusion.Denoiser(
-            lambda x, t: self.network(torch.cat([x, t[:, None] / 1000], 1)), FLOW, "flow"
-        )
+        self.radius, self.denoiser = radius, diffusion.Denoiser(self.answer, FLOW, "flow")
+
+    def answer(self, x, t):
+        return self.network(torch.cat([x, t[:, None] / 1000], 1))
 
     def facts(self):
         return {"radius": self.radius}
@@ -34,13 +33,13 @@ class Points(TorchModel):
         return Problem(self.denoiser, (2,), seeds, device="cpu").sample(rule, grid).numpy()
 
     def problem(self, request, data):
-        seeds = range(request.seed, request.seed + request.samples)
-        return Problem(self.denoiser, (2,), seeds, device="cpu"), diffusion.uniform(FLOW, 100)
+        seeds, grid = range(request.seed, request.seed + request.samples), diffusion.uniform(FLOW, 100)
+        return Problem(self.denoiser, (2,), seeds, device="cpu"), grid
 
 
 @dataclass(frozen=True)
 class Recipe:
-    task: Literal["points"]
+    task: str
     fit: Settings
     radius: float = 1.0
 
