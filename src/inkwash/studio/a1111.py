@@ -417,7 +417,7 @@ def described(order: Generation, row: Any, recipes: list[dict[str, Any]]) -> dic
         "cfg_scale": first["guidance"],
         "steps": first["steps"],
         "batch_size": order.batch_size or 1,
-        "sd_model_name": first["model"],
+        "sd_model_name": first.get("model", row.model),
         "sd_model_hash": said(first.get("hash"))[:10],
         "denoising_strength": first["strength"],
         "styles": [first["style"]] if first["style"] else [],

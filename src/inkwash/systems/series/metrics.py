@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 LEVELS = np.arange(1, 20) / 20
@@ -53,5 +55,6 @@ def window_scores(samples: np.ndarray, truth: np.ndarray) -> np.ndarray:
     their mean is `crps_sum`."""
     summed = truth.sum(-1)
     losses = quantile_loss(np.moveaxis(samples, 1, 0).sum(-1), summed)
-    each: np.ndarray = np.nanmean(losses, axis=1) / np.nanmean(np.abs(summed))
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # a window without a value has no score
+        each: np.ndarray = np.nanmean(losses, axis=1) / np.nanmean(np.abs(summed))
     return each
