@@ -383,8 +383,9 @@ def _next(tx: Connection, also: str | None = None) -> Row[Any] | None:
     running job waited `also`."""
     waits = or_(jobs.c.status == "queued", jobs.c.id == also) if also else jobs.c.status == "queued"
     of_user = exists().where(jobs.c.user_id == users.c.id, waits)
-    served = exists().where(jobs.c.user_id == users.c.id, jobs.c.id == also)  # just now: then others go first
-    user = tx.scalar(select(users.c.id).where(of_user).order_by(users.c.served, served, users.c.id).limit(1))
+    begun = select(func.coalesce(func.max(jobs.c.started), 0.0)).where(jobs.c.user_id == users.c.id).scalar_subquery()
+    turns = (users.c.served, begun, users.c.id)  # of those served alike, who has waited longer
+    user = tx.scalar(select(users.c.id).where(of_user).order_by(*turns).limit(1))
     query = select(jobs).where(jobs.c.user_id == user, waits)
     return tx.execute(query.order_by(jobs.c.lasting, jobs.c.created, jobs.c.id).limit(1).with_for_update()).first()
 
