@@ -98,12 +98,13 @@ def particles(
 ) -> Particles:
     """One sample for each seed, each from its own filter of `count` particles.
 
-    known_region: (values, where), a part y of the clean state and where it is, both broadcast to
-        (len(seeds), *shape); for named fields a dict of them. In a `ZeroCoM` field only its shape is known: each
-        particle has its own place for it. As in SMCDiff one noised path of it, y_t ~ q(y_t | y_s) upwards from y, is put into all particles of a
-        filter, and they are weighed with p(y_s | x_t), the density of its next point under their transition. As
-        particles grow in number that draws from the mean over paths of p(x_0 | path), p the chain: of p(x_0 | y) only
-        where the path is distributed as the chain's own, which it is in the limit of many steps and not before.
+    known_region: (values, where), a part y of the clean state and where it is, both broadcast to (len(seeds),
+        *shape); for named fields a dict of them. In a `ZeroCoM` field only its shape is known: each particle has
+        its own place for it. As in SMCDiff one noised path of it, y_t ~ q(y_t | y_s) upwards from y, is put into
+        all particles of a filter, and they are weighed with p(y_s | x_t), the density of its next point under
+        their transition. As particles grow in number that draws from the mean over paths of p(x_0 | path), p the
+        chain: of p(x_0 | y) only where the path is distributed as the chain's own, which it is in the limit of
+        many steps and not before.
     bridge: instead each particle walks to y by itself, y_s ~ q(y_s | y_t, y), is weighed with
         p(x_s | x_t) / q(x_s | x_t, y), and twisted by p(y | x_t), as if y had one unit of variance: N(y; clean
         prediction, sigma^2 / (alpha^2 + sigma^2)), of tokens their own probability. As particles grow in number that
