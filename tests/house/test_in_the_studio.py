@@ -124,7 +124,7 @@ def test_results_of_several_files_are_kept_shown_and_found(client, ring, tmp_pat
     assert newest.image().size == (64, 64) and newest.row["radius"] > 4
     assert newest.recipe["model"] == "ring" and newest.recipe["shift"]["name"] == "shift"
     kept = newest.save(tmp_path / "out")
-    assert [path.name for path in kept] == ["points-3.png", "points-3.csv"]
+    assert [path.name for path in kept] == ["scatter-3.png", "scatter-3.csv"]
     report = client.run("points", "evaluate", model="ring", count=20)[0]
     assert report.files[0].name == "report.json" and "| model |" in report.row["text"]
 
@@ -157,8 +157,8 @@ def named(name, text):
 
 def test_a_model_is_its_owners_counts_and_can_be_deleted(studio, client, ring):
     (own,) = [model for model in client.models() if model.own]
-    assert (own.name, own.system, own.makes) == ("ring", "points", "points on a circle of 1.0")
-    assert own.limits["scatter"]["sampler"]["choices"] == ["heun", "ddim"]
+    assert (own.name, own.system, own.makes) == ("ring", "points", "Clouds of points in the plane.")
+    assert own.limits["scatter"]["sampler"]["choices"] == ["heun", "ddim", "tuned"]
     with studio.client("anna") as http:
         used = http.get("/api/session").json()["disk_used"]
         assert used > own.bytes > 1000

@@ -128,6 +128,7 @@ def test_it_stops_at_the_next_step_when_the_job_is_not_its_own_any_more(store, u
         (UserError(r"C:\me\x: 1 / 2, 64x64"), "x: 1 / 2, 64x64"),
         (OSError(5, "secret"), "mistake of the studio's"),
         (MemoryError(), "not enough memory"),
+        (ModuleNotFoundError("x", name="spacy.tokens"), "this needs spacy: pip install"),
         (ZeroDivisionError("secret"), "mistake of the studio's"),
     ],
 )

@@ -29,6 +29,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from inkwash.codecs.png import KEY, encode_png
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.errors import UserError
+from inkwash.extras import missing
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.context import PATHS, JobContext, LeaseLost
 from inkwash.studio.errors import APIError, is_disk_full
@@ -131,6 +132,8 @@ class Worker:
             if message != str(error):  # the log says where it is
                 traceback.print_exc()
             self.store.fail(self.name, job.id, message)
+        except ModuleNotFoundError as error:  # what not every installation has
+            self.store.fail(self.name, job.id, str(missing(error)))
         except MemoryError:
             self.store.fail(self.name, job.id, "there is not enough memory for it")
         except (BrokenPipeError, DBAPIError) as error:  # the server has gone, or the table cannot be written

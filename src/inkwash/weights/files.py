@@ -90,13 +90,19 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     return {name: a.astype(np.float32) if a.dtype.kind == "f" else a for name, a in arrays.items()}
 
 
-def _open(path: str | Path, framework: str) -> tuple[dict[str, Any], dict[str, str]]:
+def check_weights(path: str | Path) -> None:
+    """UserError for what is no whole safetensors file; its head is read alone."""
+    _open(path, "np", whole=False)
+
+
+def _open(path: str | Path, framework: str, whole: bool = True) -> tuple[dict[str, Any], dict[str, str]]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
         with safe_open(path, framework=framework) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            names = file.keys() if whole else ()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except SafetensorError as error:
         # Only now: the length of a header, which comes first in a sound file, may look like either mark.
         with path.open("rb") as file:

@@ -1,10 +1,10 @@
 """A toy system: clouds of points in the plane, as somebody would add one. Nothing of inkwash knows it."""
 
+from points import request
+
 from inkwash.systems.base import EVALUATE, System, Verb
 from inkwash.systems.train import TRAIN, Train
 from inkwash.systems.tune import TUNE, Tune
-
-from . import request
 
 SYSTEM = System(
     name="points",

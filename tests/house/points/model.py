@@ -1,6 +1,6 @@
 from dataclasses import dataclass
-from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -14,19 +14,17 @@ FLOW = diffusion.Gaussian(diffusion.rectified_flow())
 
 
 class Points(TorchModel):
-    """A perceptron of the plane."""
-
     system = "points"
 
     def __init__(self, radius=1.0):
         self.network = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
         self.radius, self.denoiser = radius, diffusion.Denoiser(self.answer, FLOW, "flow")
 
+    def answer(self, x, t):
+        return self.network(torch.cat([x, t[:, None] / 1000], 1))
+
     def facts(self):
         return {"radius": self.radius}
-
-    def answer(self, x, time):
-        return self.network(torch.cat([x, time[:, None] / 1000], 1))
 
     def draw(self, seeds, sampler=None, steps=12):
         rule, grid = diffusion.SAMPLERS.get(sampler or "heun"), diffusion.uniform(FLOW, steps)
@@ -35,13 +33,13 @@ class Points(TorchModel):
         return Problem(self.denoiser, (2,), seeds, device="cpu").sample(rule, grid).numpy()
 
     def problem(self, request, data):
-        seeds = range(request.seed, request.seed + request.samples)
-        return Problem(self.denoiser, (2,), seeds, device="cpu"), diffusion.uniform(FLOW, 100)
+        seeds, grid = range(request.seed, request.seed + request.samples), diffusion.uniform(FLOW, 100)
+        return Problem(self.denoiser, (2,), seeds, device="cpu"), grid
 
 
 @dataclass(frozen=True)
 class Recipe:
-    task: Literal["points"]
+    task: str
     fit: Settings
     radius: float = 1.0
 
@@ -56,4 +54,7 @@ def train(recipe, folder, monitor):
     def loss(x, generator):
         return model.denoiser.loss(x, generator=generator)
 
-    fit(model.network, loss, batch, folder, recipe.fit, None, model.save, folder / "model", monitor)
+    def preview(network, step):
+        return np.histogram2d(*model.draw(range(500)).T, 64, [[-2, 2]] * 2)[0].astype(np.uint8)
+
+    fit(model.network, loss, batch, folder, recipe.fit, preview, model.save, folder / "model", monitor)

@@ -19,8 +19,7 @@ def scatter(requests, context):
         if ask.shift is not None:
             points = points + np.loadtxt(context.open(ask.shift), delimiter=",")
         files = {ending: context.folder / f"{of}{ending}" for ending in (".png", ".csv")}
-        picture, (x, y) = np.full((64, 64), 255, np.uint8), np.clip(32 + 16 * points, 0, 63).astype(int).T
-        picture[y, x] = 0
+        picture = np.where(np.histogram2d(*points.T, 64, [[-8, 8]] * 2)[0], 0, 255).astype(np.uint8)
         made_by = recipe("points", "scatter", ask, model, context)
         write_png(Image.fromarray(picture), files[".png"], made_by)
         np.savetxt(files[".csv"], points, delimiter=",")

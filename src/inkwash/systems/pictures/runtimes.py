@@ -25,7 +25,7 @@ import numpy as np
 from inkwash.codecs.text import TextCodec, load_tokenizer
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import resolve
-from inkwash.weights.files import read_arrays
+from inkwash.weights.files import check_weights, read_arrays
 
 RUNTIMES = ("onnx", "torch")
 PRECISIONS = ("float32", "bfloat16")
@@ -101,6 +101,7 @@ class Graph:
         self.weights = next(folder.glob("*.safetensors"), folder / "model.safetensors")
         if not self.file.is_file():
             raise UserError(f"{self.file}: no such file; write it with `inkwash export`, or give --runtime torch")
+        check_weights(self.weights)
 
     @cached_property
     def config(self) -> dict[str, Any]:
