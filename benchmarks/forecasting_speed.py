@@ -5,7 +5,7 @@ and of drawing the paper's five windows.
     python benchmarks/forecasting_speed.py --data exchange_rate_nips.tar.gz --model RUN/model
 
 Of pytorch-ts only the network and its diffusion are used (they need torch alone). `--model` is a faithful forecaster
-that has a table: `inkwash train` with mode = "faithful", then `inkwash series tune RUN/model DATA --steps 6`.
+that has a table: `inkwash train` with mode = "faithful", then `inkwash tune RUN/model --data DATA --steps 6`.
 """
 
 import argparse

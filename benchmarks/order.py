@@ -140,7 +140,7 @@ def errors(sampler: Sampler, schedule: diffusion.Schedule) -> list[float]:
         off = []
         for cleanest in CLEANEST:
             sigmas = noisiest * (cleanest / noisiest) ** (u**2 * (3 - 2 * u))
-            off.append(error(sampler, Grid(process, tuple(schedule.sigma_to_t(sigma) for sigma in sigmas)), x))
+            off.append(error(sampler, Grid(process, schedule.sigma_to_t(sigmas)), x))
         found.append(max(off))
     return found
 

@@ -60,8 +60,14 @@ class Studio:
         self.process.wait(30)
 
 
+def submit(client: httpx.Client, **ask: object) -> dict:
+    """A job of pictures."""
+    answer = client.post("/api/jobs/pictures/generate?previews=0", json={"prompt": "a red fox", **ask})
+    return answer.raise_for_status().json()
+
+
 def draw(client: httpx.Client, **ask: object) -> dict:
-    job = client.post("/api/jobs", json={"prompt": "a red fox", "style": "flat", **ask}).raise_for_status().json()
+    job = submit(client, style="flat", **ask)
     while job["status"] in ("queued", "running"):
         job = client.get(f"/api/jobs/{job['id']}", params={"wait": 60}).raise_for_status().json()
     assert job["status"] == "done", job
@@ -108,10 +114,7 @@ def busy(client: httpx.Client, n: int) -> dict:
     """The part of the time in which the model draws, while jobs wait."""
     before = metric(client, "inkwash_device_busy_seconds_total")
     begun = time.perf_counter()
-    ids = [
-        client.post("/api/jobs", json={"prompt": "a red fox", "n": n, "seed": i}).json()["id"]
-        for i in range(QUEUED // n)
-    ]
+    ids = [submit(client, n=n, seed=i)["id"] for i in range(QUEUED // n)]
     while client.get(f"/api/jobs/{ids[-1]}", params={"wait": 60}).json()["status"] != "done":
         pass
     seconds = time.perf_counter() - begun
@@ -140,11 +143,9 @@ def crowd(studio: Studio) -> dict:
         ids, done = [], 0
         for seed in range(EACH):
             begun = time.perf_counter()
-            answer = client.post(
-                "/api/jobs", json={"prompt": "a red fox", "model": "emoji-fast", "seed": seed}
-            ).raise_for_status()
+            answer = submit(client, model="emoji-fast", seed=seed)
             submitted.append(time.perf_counter() - begun)
-            ids.append(answer.json()["id"])
+            ids.append(answer["id"])
         barrier.wait()
         for id in ids:
             while (
@@ -165,7 +166,9 @@ def crowd(studio: Studio) -> dict:
     seconds = time.perf_counter() - begun
     over.set()
     watcher.join()
-    pictures = sum(len(studio.store.of_job(job.id)) for i in range(CLIENTS) for job in jobs_of(studio, f"client {i}"))
+    pictures = sum(
+        len(studio.store.results_of(job.id)) for i in range(CLIENTS) for job in jobs_of(studio, f"client {i}")
+    )
     return {
         "clients": CLIENTS,
         "jobs": CLIENTS * EACH,

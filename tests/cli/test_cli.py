@@ -72,7 +72,8 @@ def test_several_pictures_with_a_grid_and_nothing_overwritten(tiny_folder, tmp_p
     assert main(command) == 0
     first = capsys.readouterr().out.splitlines()
     assert [os.path.basename(p) for p in first] == ["fox-1.png", "fox-2.png", "fox-3.png", "fox-grid.png"]
-    assert Image.open(first[-1]).size == (36, 36)
+    with Image.open(first[-1]) as grid:
+        assert grid.size == (36, 36)
     before = {p: Path(p).read_bytes() for p in first}
     assert main(command) == 0
     assert os.path.basename(capsys.readouterr().out.split()[0]) == "fox-1-2.png"

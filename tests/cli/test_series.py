@@ -135,9 +135,9 @@ def test_a_forecaster_draws_no_pictures(forecast, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--mode", "faithful"], "mode means nothing with a model"),
-        (["--lags", "3"], "lags means nothing with a model"),
-        (["--context", "9"], "context means nothing with a model"),
+        (["--mode", "faithful"], "mode means nothing with the model forecaster"),
+        (["--lags", "3"], "lags means nothing with the model forecaster"),
+        (["--context", "9"], "context means nothing with the model forecaster"),
         (["--samples", "9" * 20], "samples = 99999999999999999999: choose a whole number from 1 to"),
         (["--horizon", "9" * 20], "choose a whole number from 1 to"),
         (["--steps", "9" * 20], "choose a whole number from 1 to"),

@@ -40,14 +40,15 @@ def flow(x, t, s):
     return s.alpha * MEAN + spread[0] / spread[1] * (x - t.alpha * MEAN)
 
 
-def finite(data):
-    """The denoiser of a finite data set (n, ...): the mean of its points, each weighted by p(x_t | point)."""
+def finite(data, counts=1):
+    """The denoiser of a finite data set (n, ...), where point i stands counts[i] times: the mean of its points, each
+    weighted by p(x_t | point)."""
 
     def denoise(x, t, condition=None):
         xp = torch if isinstance(x, torch.Tensor) else np
         points = xp.asarray(data, dtype=x.dtype).reshape(len(data), -1)
         score = -((x.reshape(len(x), 1, -1) - t.alpha * points) ** 2).sum(-1) / (2 * t.sigma**2)
-        weight = xp.exp(score - xp.amax(score, 1)[:, None])
+        weight = xp.asarray(counts, dtype=x.dtype) * xp.exp(score - xp.amax(score, 1)[:, None])
         return Prediction((weight @ points / weight.sum(1)[:, None]).reshape(x.shape))
 
     return denoise

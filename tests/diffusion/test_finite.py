@@ -64,7 +64,7 @@ POINTS, COUNTS = np.array([-1.8, -0.2, 0.84]), np.array([2, 3, 5])  # of mean ze
 @pytest.mark.parametrize("sampler", [pytest.param(name, marks=SLOW.get(name, ())) for name in SAMPLERS])
 def test_samples_of_a_finite_data_set_are_its_points_in_their_proportions(sampler, schedule):
     """Of one state of 10,000 numbers; each share within 4 standard errors, and 0.01 for the steps."""
-    denoise, n = finite(np.repeat(POINTS, COUNTS)[:, None]), 10_000
+    denoise, n = finite(POINTS[:, None], COUNTS), 10_000
     each = lambda x, t, c: type(p := denoise(x.reshape(n, 1), t))(p.x0.reshape(1, n))  # noqa: E731
     grid = karras(PROCESSES[schedule], 60, sigma_max=80.0, sigma_min=0.002)
     out = sample(each, (n,), SAMPLERS[sampler], grid, [7], dtype="float64")[0]

@@ -78,7 +78,7 @@ def test_numbers_numpy_and_torch_agree(name):
         np.testing.assert_allclose(getattr(tensors, field), numbers, rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("name", SCHEDULES.keys() - {"sqrt"})
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "sqrt"])
 def test_the_clean_end_is_clean(name):
     start = SCHEDULES[name].at(0.0)
     assert (start.alpha, start.sigma, start.lambda_ * 2) == (1.0, 0.0, math.inf)

@@ -8,9 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from inkwash.systems.report import Report
+from inkwash.weights.files import digest
 from tests.house import path_with_points
 
 HERE = Path(__file__).parent
@@ -26,7 +29,7 @@ def inkwash(tmp_path_factory):
 
     def start(*arguments):
         command, pipe = [sys.executable, "-m", "inkwash", *map(str, arguments)], subprocess.PIPE
-        environment = os.environ | {"PYTHONPATH": path}
+        environment = os.environ | {"PYTHONPATH": path, "COLUMNS": "200"}
         return subprocess.Popen(command, cwd=place, env=environment, stdout=pipe, stderr=pipe, text=True)
 
     def run(*arguments, code=0):
@@ -45,7 +48,7 @@ def model(inkwash):
 
 
 def test_its_folder_is_small():
-    assert sum(len(file.read_text().splitlines()) for file in (HERE / "points").glob("*.py")) < 200
+    assert sum(len(file.read_text().splitlines()) for file in (HERE / "points").glob("*.py")) < 150
 
 
 def test_its_commands_have_help_with_bounds(inkwash):
@@ -53,7 +56,7 @@ def test_its_commands_have_help_with_bounds(inkwash):
     for words in (["points", "scatter"], ["scatter"]):
         shown = " ".join(inkwash(*words, "--help").split())
         assert "Scatter points as a model has learned them." in shown and "[from 1 to 5000]" in shown
-        assert "One of heun, ddim, ancestral." in shown and "--csv" in shown and "--device" in shown
+        assert "One of heun, ddim, ancestral, tuned." in shown and "--csv" in shown and "--device" in shown
     assert "evaluate" in inkwash("points", "--help")
 
 
@@ -121,15 +124,15 @@ def test_a_training_that_is_stopped_or_killed_goes_on(inkwash, number):
 def test_two_files_an_upload_and_the_same_again(inkwash, model):
     (inkwash.place / "shift.csv").write_text("5,0\n")
     lines = inkwash("scatter", "--model", model, "--seed", 3, "--count", 50, "-o", "o").splitlines()
-    assert lines == ["o/points-3.png", "o/points-3.csv"]
+    assert lines == ["o/scatter-3.png", "o/scatter-3.csv"]
     moved = inkwash(
         "scatter", "--model", model, "--seed", 3, "--count", 50, "--shift", "shift.csv", "-o", "m", "--json"
     )
     result = json.loads(moved)
-    assert result["files"] == ["m/points-3.png", "m/points-3.csv"] and result["row"]["radius"] > 4
+    assert result["files"] == ["m/scatter-3.png", "m/scatter-3.csv"] and result["row"]["radius"] > 4
     assert result["recipe"]["shift"]["name"] == "shift.csv"
-    assert "the same pixels" in inkwash("again", "o/points-3.png")
-    rows = [(inkwash.place / name).read_text().splitlines() for name in ("o/points-3.csv", "m/points-3.csv")]
+    assert "the same pixels" in inkwash("again", "o/scatter-3.png")
+    rows = [(inkwash.place / name).read_text().splitlines() for name in ("o/scatter-3.csv", "m/scatter-3.csv")]
     for one, other in zip(*rows, strict=True):
         assert float(other.split(",")[0]) == pytest.approx(float(one.split(",")[0]) + 5)
     assert inkwash("scatter", "--model", model, "--seed", 3, "-o", "one.png").splitlines()[0] == "one.png"
@@ -142,7 +145,7 @@ def test_two_files_an_upload_and_the_same_again(inkwash, model):
     [
         (["--count", "0"], "count = 0: choose a whole number from 1 to 5000"),
         (["--count", "5001"], "count = 5001: choose a whole number"),
-        (["--sampler", "ancestral"], "unknown sampler 'ancestral': choose from: ddim, heun"),
+        (["--sampler", "ancestral"], "unknown sampler 'ancestral': choose from: ddim, heun, tuned"),
         (["--sampler", "huen"], "unknown sampler 'huen': did you mean heun?"),
         (["--shift", "none.csv"], "none.csv: no such file"),
         (["--size", "3"], "No such option: --size"),
@@ -162,19 +165,61 @@ def test_a_table_of_requests_goes_on_where_it_was(inkwash, model):
     first = inkwash(*command, code=2)
     assert "rows.csv, line 4: count = 0" in first and "2 made, 0 there already, 1 broken" in first
     assert sorted(path.name for path in (inkwash.place / "many").iterdir()) == [
-        "a.csv", "a.png", "points-1.csv", "points-1.png", "results.jsonl",
+        "a.csv", "a.png", "results.jsonl", "scatter-1.csv", "scatter-1.png",
     ]  # fmt: skip
     assert "0 made, 2 there already, 1 broken" in inkwash(*command, code=2)
     (inkwash.place / "many" / "a.csv").unlink()
     with (inkwash.place / "many" / "results.jsonl").open("a") as lines:
-        lines.write('{"inkwash": "0.1.0", "name": "points-1", "req')  # a process that was killed
+        lines.write('{"inkwash": "0.1.0", "name": "scatter-1", "req')  # a process that was killed
     assert "1 made, 1 there already, 1 broken" in inkwash(*command, code=2)
     assert (inkwash.place / "many" / "a.csv").is_file()
     assert "0 made, 2 there already, 1 broken" in inkwash(*command, code=2)
 
 
-def test_a_table_of_scores_beside_the_simplest_baseline(inkwash, model):
-    shown = inkwash("evaluate", model)
-    off = json.loads((inkwash.place / "out/points/report.json").read_text())
-    assert f"| model | {off['model']:.2f} |" in shown and 2 * off["model"] < off["noise"]
-    assert "points has no tune" in inkwash("tune", model, code=2)
+def test_a_report_beside_the_simplest_baseline(inkwash, model):
+    shown = inkwash("evaluate", "--count", 300, model)
+    report = Report.load(inkwash.place / "out/evaluate/report.json")
+    assert report.markdown() in shown and report.cpu_seconds["in all"] > 0
+    assert report.model == {"name": model, "sha256": digest(inkwash.place / model / "model.safetensors")}
+    ours, noise = report.rows
+    assert ours["n"] == 300 and ours["low"] < ours["value"] < ours["high"] < noise["low"] / 2
+
+
+def test_it_is_tuned_by_the_verb_that_all_share(inkwash, model):
+    assert "make one: inkwash tune" in inkwash("scatter", "--model", model, "--sampler", "tuned", code=2)
+    *_, plain, tuned, file = inkwash("tune", model, "--steps", 4, "--samples", 64).splitlines()
+    assert file == f"{model}/tables.json" and "the best untuned" in plain
+    before, after = (float(line.split("|")[-2]) for line in (plain, tuned))
+    assert after < before
+    drawn = {}
+    for sampler, steps in (("heun", 100), ("ddim", 4), ("tuned", 4)):
+        how = ["--sampler", sampler, "--steps", steps, "--seed", 5, "-o", f"{sampler}-{steps}"]
+        inkwash("scatter", "--model", model, *how)
+        drawn[sampler] = np.loadtxt(inkwash.place / f"{sampler}-{steps}" / "scatter-5.csv", delimiter=",")
+    tuned, plain = (np.abs(drawn[sampler] - drawn["heun"]).mean() for sampler in ("tuned", "ddim"))
+    assert tuned < plain
+
+
+def test_models_and_doctor_know_it(inkwash, model):
+    shown = inkwash("models")
+    assert f"{model} " in shown and "Clouds of points in the plane." in shown and "emoji" in shown
+    (inkwash.place / "elsewhere").symlink_to(inkwash.place / "runs/ring")
+    assert "elsewhere/model" in inkwash("models", "elsewhere")
+    (inkwash.place / "empty").mkdir()
+    assert "empty: no model in it" in inkwash("models", "empty", code=2)
+    lines = inkwash("doctor").splitlines()
+    (ready,) = (line for line in lines if "Clouds of points" in line)
+    (missing,) = (line for line in lines if "no_such_module" in line)
+    assert "ready" in ready and "missing" in missing and "scatter in space" in missing and "pip install" in missing
+
+
+def test_a_plan_says_what_is_not_known_and_does_nothing(inkwash, model):
+    before = sorted(inkwash.place.rglob("*"))
+    assert inkwash("train", "ring.toml", "--out", "runs/new", "--plan") == (
+        "how long it takes shows after its first steps\n"
+    )
+    # the run that is there has no steps left
+    assert inkwash("train", "ring.toml", "--plan") == "about 1 s\n"
+    assert inkwash("train", "ring.toml", "--plan", "--steps", 10**7).startswith("about ")
+    assert "No such option: --plan" in inkwash("scatter", "--model", model, "--plan", code=2)
+    assert sorted(inkwash.place.rglob("*")) == before

@@ -97,10 +97,13 @@ def test_with_a_basis_vector_for_each_dimension_the_density_is_exact(schedule, s
     mean, covariance = torch.from_numpy(rng.standard_normal(d)), factor @ factor.T + 0.05 * torch.eye(d)
     x = (mean + torch.from_numpy(rng.standard_normal((7, d))) @ factor.T).reshape(7, *shape)
     exact = flowed(process, mean, covariance, x, 1e-3, 80.0)
-    found, _ = log_likelihood(correlated(mean, covariance), process, x, [0] * 7, probes=None, tolerance=1e-9)
+    denoise = correlated(mean, covariance)
+    found, _ = log_likelihood(denoise, process, x, [0] * 7, probes=None, tolerance=1e-9)
     torch.testing.assert_close(found, exact, rtol=0, atol=2e-6)
-    other, _ = log_likelihood(correlated(mean, covariance), process, x, range(7), probes=None, tolerance=1e-9)
-    assert torch.equal(found, other)
+    rough = [
+        log_likelihood(denoise, process, x, seeds, probes=None, tolerance=0.1)[0] for seeds in ([0] * 7, range(7))
+    ]
+    assert torch.equal(*rough)
 
 
 def test_up_to_the_ends_it_is_the_density_of_the_data():
@@ -300,7 +303,7 @@ def test_a_bin_far_out_is_not_rounded_away(off):
 
 
 LEVELS, FREQUENCY = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]), np.array([5, 1, 2, 3, 1]) / 12
-DISCRETE = finite(np.repeat(LEVELS, [5, 1, 2, 3, 1])[:, None])
+DISCRETE = finite(LEVELS[:, None], 12 * FREQUENCY)
 
 
 def test_the_bound_of_a_lattice_is_below_the_chains_own_probabilities():

@@ -400,7 +400,7 @@ def test_what_cannot_be_asked_for_is_said_in_the_studios_words(client, tmp_path)
 
 
 def test_a_newer_studio_may_say_more():
-    progress = {"place": 0, "done": 1, "total": 2, "seconds_left": 0.5, "preview": None, "more": 1}
+    progress = {"place": 0, "done": 1, "total": 2, "text": "", "seconds_left": 0.5, "preview": None, "more": 1}
     facts = facts_of_job(status="running", progress=progress, more={"new": 1})
     job = mocked(lambda request: httpx.Response(200, json=facts)).job("x")
     assert (job.status, job.progress.done, job.ended) == ("running", 1, False)

@@ -120,6 +120,7 @@ def test_an_edit_without_a_mask_and_its_stream(client, fox):
     assert {event.type for event in events} == {"image_edit.partial_image", "image_edit.completed"}
 
 
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # OpenAI's client marks the call so
 def test_variations_are_like_it_and_differ(client, fox):
     answer = client.images.create_variation(image=png(fox), n=2)
     one, two = (pixels(datum).astype(float) for datum in answer.data)

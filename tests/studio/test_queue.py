@@ -200,6 +200,7 @@ def test_a_crash_while_a_model_is_kept_loses_neither_model_nor_job(store, user, 
             train()
     assert store.models(user) == [] and not folder.exists()  # the folder was moved, the rows were not written
     assert train() and [model.name for model in store.models(user)] == ["ring"]
+    assert len(store.sweep()) == 1  # the first folder, which no row names, in lost+found
 
 
 def test_a_model_without_a_row_is_lost_and_found_and_a_deleted_one_goes(store, user):

@@ -732,6 +732,7 @@ def test_who_does_not_read_is_told_the_newest_alone(tmp_path):
                         "place": 0,
                         "done": step,
                         "total": 9,
+                        "text": "",
                         "seconds_left": None,
                     },
                 )
@@ -967,7 +968,7 @@ def test_a_key_of_idempotency_is_for_one_request(me):
 
 
 def test_the_words_leave_only_with_who_chose_so(studio, me, nobody):
-    job = draw(me, prompt="a private fox", negative="secrets")
+    job = draw(me, model="emoji", prompt="a private fox", negative="secrets")
     picture = job["results"][0]
     assert b"private" in me.get(picture["files"][0]["url"]).content
     assert b"private" not in me.get(picture["files"][0]["url"], params={"recipe": False}).content

@@ -1,13 +1,17 @@
 """The worker: it makes what is missing, stops when it should, and fails one job at a time."""
 
+import json
 import re
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pytest
+from annotated_types import Ge
 from PIL import Image
 
 import inkwash
@@ -15,7 +19,10 @@ from inkwash.codecs.png import KEY, read_recipe
 from inkwash.errors import UserError
 from inkwash.studio import accounts, context, worker
 from inkwash.studio.catalogue import Catalogue
+from inkwash.studio.store import NewJob
 from inkwash.studio.worker import ModelCache, Worker
+from inkwash.systems import systems
+from inkwash.systems.base import Help, Note, Progress, Request, Result, System, Verb
 from tests.studio.conftest import asked
 
 
@@ -121,6 +128,7 @@ def test_it_stops_at_the_next_step_when_the_job_is_not_its_own_any_more(store, u
         (UserError(r"C:\me\x: 1 / 2, 64x64"), "x: 1 / 2, 64x64"),
         (OSError(5, "secret"), "mistake of the studio's"),
         (MemoryError(), "not enough memory"),
+        (ModuleNotFoundError("x", name="spacy.tokens"), "this needs spacy: pip install"),
         (ZeroDivisionError("secret"), "mistake of the studio's"),
     ],
 )
@@ -176,6 +184,141 @@ def test_it_renews_its_lease_while_there_are_steps_and_not_when_it_hangs(store, 
     assert hung and max(hung) < begun + 0.8  # it hung for a second, and was given up after a third of that
 
 
+# what lasts
+
+
+def counting(requests, context):
+    """A verb that lasts: it counts in its folder, and goes on there."""
+    for request in requests:
+        file, total = context.folder / "count", request.steps
+        done = int(file.read_text()) if file.exists() else 0
+        while done < total and not context.stopped():
+            done += 1
+            context.tell(Progress(done, total))
+            file.write_text(str(done))
+        model = context.folder / "model"
+        model.mkdir(exist_ok=True)
+        (model / "system.json").write_text(json.dumps({"system": "counting", "done": done}))
+        context.tell(Note(f"stopped after {done}"))
+        yield Result(0, None, {}, {"done": done}, {"path": str(context.folder)}, model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count(Request):
+    """Count."""
+
+    steps: Annotated[int, Ge(1), Help("How far.")] = 300
+
+
+@pytest.fixture
+def counting_system(monkeypatch):
+    verb = Verb(Count, "tests.studio.test_worker:counting", lasting=True)
+    system = System("counting", "Counting.", {"count": verb}, "")
+    monkeypatch.setattr(worker, "systems", lambda: {**systems(), "counting": system})
+    monkeypatch.setattr(context, "LOOK", 0.0)
+
+
+def count(**request):
+    return NewJob("counting", "count", request, lasting=True)
+
+
+@pytest.mark.usefixtures("counting_system")
+def test_a_training_makes_way_after_its_turn_and_goes_on_where_it_was(store, user, monkeypatch):
+    monkeypatch.setattr(context, "TURN", 0.05)
+    long = store.submit(user, count())["id"]
+    hand, said = working(store, Painter())
+    at = []
+
+    def tell(message):
+        said.append(message)
+        if message["event"] == "progress" and message["job"] == long:
+            at.append(message["done"])
+            if message["done"] == 10:
+                store.submit(user, asked())
+
+    hand.tell = tell
+    while hand.step():
+        pass
+    assert store.count() == {"done": 2}
+    started = [message["job"] for message in said if message["event"] == "started"]
+    assert len(started) == 3 and started[0] == started[2] == long != started[1]
+    assert at == sorted(at) and at[-1] == 300  # nothing was counted twice
+    (result,) = store.results_of(long)
+    assert result.data == {"done": 300} and store.job(long).notes == ["stopped after 300"]
+    assert [model.name for model in store.models(user)] == ["count"] and not (store.runs / long).exists()
+
+
+@pytest.mark.usefixtures("counting_system")
+@pytest.mark.parametrize("how", ["pause", "stop", "cancel", "server ends"])
+def test_a_training_that_is_told_to_ends_at_its_next_checkpoint(store, user, how):
+    id = store.submit(user, count())["id"]
+    hand, said = working(store, Painter())
+
+    def tell(message):
+        said.append(message)
+        if message["event"] == "progress" and message["done"] == 20:
+            if how == "server ends":
+                hand.over.set()
+            else:
+                getattr(store, how)(id, user)
+
+    hand.tell = tell
+    hand.step()
+    job = store.job(id)
+    assert job.status == {"pause": "paused", "stop": "done", "cancel": "cancelled", "server ends": "queued"}[how]
+    assert len(store.results_of(id)) == (how == "stop")
+    assert [model.name for model in store.models(user)] == ([] if how in ("cancel", "server ends") else ["count"])
+    assert (store.runs / id).exists() == (how in ("pause", "server ends"))
+    if how == "pause":  # and what it learns later takes the place of that
+        before = store.models(user)[0].id
+        store.resume(id, user)
+        hand.over.clear()
+        hand.step()
+        (model,) = store.models(user)
+        assert model.name == "count" and model.id != before and not (store.models_folder / before).exists()
+        assert json.loads((store.folder_of(model) / "system.json").read_text())["done"] == 300
+
+
+@pytest.mark.usefixtures("counting_system")
+def test_a_model_that_does_not_fit_fails_the_training_with_a_line_and_it_can_go_on(store):
+    user = accounts.add_user(store, "carl", None, disk=10).id
+    id = store.submit(user, count(steps=3))["id"]
+    hand, _ = working(store, Painter())
+    hand.step()
+    job = store.job(id)
+    assert job.status == "failed" and "MB of disk are taken" in job.error and "\n" not in job.error
+    accounts.change_user(store, user, disk=10**6)
+    store.resume(id, user)
+    hand.step()
+    assert store.job(id).status == "done" and len(store.models(user)) == 1
+
+
+def test_notes_are_kept_once_and_time_left_is_told(store, user, monkeypatch):
+    id = store.submit(user, asked(3, prompt="a xyz"))["id"]
+    clock = [0.0]
+
+    def tick(seed, step):
+        clock[0] += 2.0
+
+    hand, said = working(store, Painter(tick))
+    monkeypatch.setattr(context.time, "monotonic", lambda: clock[0])
+    hand.step()
+    assert store.job(id).notes == ["it hears the rest"]
+    left = [message["seconds_left"] for message in said if message["event"] == "progress"]
+    assert left[:3] == [None, 2 + 12, 0 + 12] and left[-3:] == [None, 2, 0]  # two seconds a step, three steps a part
+
+
+def test_a_picture_that_is_made_in_a_batch_is_the_one_made_alone(store, user):
+    """Parts are what the verb would make of the whole."""
+    request = systems()["pictures"].verbs["generate"].request(prompt="a fox", n=3, seed=5)
+    assert [(part.n, part.seed) for part in request.parts()] == [(1, 5), (1, 6), (1, 7)]
+    film = systems()["pictures"].verbs["generate"].request(prompt="a fox", to="a dog", n=3, seed=5)
+    assert film.parts() == [film]
+
+
+# models
+
+
 def test_models_stay_warm_only_so_many_and_idle_ones_leave(monkeypatch):
     loaded, clock = [], [0.0]
     monkeypatch.setattr(worker.time, "monotonic", lambda: clock[0])
@@ -225,3 +368,17 @@ def test_previews_of_a_masked_picture_keep_what_the_mask_keeps():
     emoji.generate("a blue fox", style="flat", **options)
     right = [np.asarray(picture)[:, 32:] for picture in seen]
     assert len(seen) == 3 and all(np.array_equal(part, np.asarray(before)[:, 32:]) for part in right)
+
+
+def test_what_is_likely_to_be_asked_for_is_loaded_before(store, user):
+    loaded = []
+    cache = ModelCache(lambda folder: loaded.append(folder.name) or Painter(), 1e12)
+    hand = Worker(store, Catalogue(store), cache, "w", lambda message: None)
+    hand.warm_up()
+    assert loaded == ["emoji"]
+    store.submit(user, asked()._replace(model="emoji-fast"))
+    hand.step(), hand.warm_up()
+    assert loaded == ["emoji", "emoji-fast"]
+    with store.writing() as tx:
+        tx.exec_driver_sql("update jobs set model = 'gone'")
+    hand.warm_up()

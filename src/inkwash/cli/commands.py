@@ -18,10 +18,10 @@ from inkwash.cli.verbs import is_file
 from inkwash.errors import UserError, unknown
 from inkwash.extras import cure
 from inkwash.progress import Console, Progress
-from inkwash.systems import of_task, system_of, systems
+from inkwash.systems import makes, of_task, system_of, systems
 from inkwash.systems.base import File, Request, Verb, options, resolve
 from inkwash.systems.train import task_of
-from inkwash.weights.shipped import describe, locate, recipes, shipped
+from inkwash.weights.shipped import locate, recipes, shipped
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -166,7 +166,7 @@ def requested(recipe: dict[str, Any], verb: Any, context: Local, file: Path) -> 
         if name in recipe and value is None and not option.optional:
             raise UserError(f"{name} is missing")
         if option.kind is File and value is not None:
-            if value["file"] is None:
+            if value.get("file") is None:
                 raise UserError(
                     f"{file} was made from a picture that a program gave, which is in no file; make it there again"
                 )
@@ -200,10 +200,8 @@ def models(
     table = Table("name", "system", "makes", "MB", "licence")
     for name, folder in found.items():
         try:
-            facts, system = describe(folder), system_of(folder)
-            makes = resolve(system.makes)(facts) if system.makes else ""
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-            table.add_row(name, system.name, makes, f"{size / 1e6:.1f}", licence(folder))
+            table.add_row(name, system_of(folder).name, makes(folder), f"{size / 1e6:.1f}", licence(folder))
         except (UserError, KeyError) as error:
             table.add_row(name, "", f"cannot be read: {error}", "", "")
     Console().print(table)

@@ -12,7 +12,7 @@ from typing import Any
 
 import inkwash
 from inkwash.errors import UserError, unknown
-from inkwash.progress import Console
+from inkwash.progress import Console, Preview, Progress
 from inkwash.systems.base import File, Note, Option, Result
 from inkwash.weights.shipped import locate
 
@@ -44,6 +44,13 @@ class Local(Console):
         )
         self.paths: dict[Any, Path] = {}
         self.models: dict[str, Any] = {}
+        self.expected = ""  # how long it will take: said when work begins, not before a mistake
+
+    def tell(self, event: Progress | Preview | Note) -> None:
+        if isinstance(event, Progress) and self.expected:
+            super().tell(Note(self.expected))
+            self.expected = ""
+        super().tell(event)
 
     def model(self, name: str) -> Any:
         if name not in self.models:

@@ -6,6 +6,8 @@ import logging.handlers
 import os
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import util
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,8 +74,7 @@ def studio(
             f"--host {host}: others could come in, and there are no users: "
             "add one with `inkwash studio user NAME`, or give --open"
         )
-    with lock(home):
-        listener = bound(host, port)
+    with lock(home), bound(host, port) as listener, logging_to(home, log):
         settings = Settings(
             home=home,
             host=host,
@@ -85,7 +86,6 @@ def studio(
             memory=memory,
             models=tuple(model or ()),
         )
-        start_log(home, log)
         serve(settings, listener, proxy, store, user)
 
 
@@ -214,8 +214,12 @@ def bound(host: str, port: int) -> socket.socket:
         kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # with the protocol named, asyncio sends each answer at once; else every one of them would wait 40 ms
         listener = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
         return listener
     except OSError as error:
         raise UserError(
@@ -241,7 +245,8 @@ def remember(store: Any, user: Any, address: str) -> None:
         file.write_text(json.dumps({"url": address, "key": key}), encoding="utf-8")
 
 
-def start_log(home: Path, log: str | None) -> None:
+@contextmanager
+def logging_to(home: Path, log: str | None) -> Iterator[None]:
     """Everything that is logged, a line of JSON each, in a file that stays small, or on standard error."""
     from inkwash.studio.app import Lines
 
@@ -251,4 +256,11 @@ def start_log(home: Path, log: str | None) -> None:
         else logging.handlers.RotatingFileHandler(log or home / "studio.log", maxBytes=10**7, backupCount=2)
     )
     handler.setFormatter(Lines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()

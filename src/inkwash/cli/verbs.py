@@ -173,7 +173,7 @@ def one(
         narrowed(system, verb, request)
         expected = plan_of(verb, request, out, context)
         if (expected.seconds or 0) > LONG:
-            context.tell(Note(expected.text))
+            context.expected = expected.text
         clock.stage("import")
         with ready(out.parent if single else out):
             if verb.lasting:

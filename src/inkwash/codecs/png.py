@@ -11,11 +11,12 @@ from inkwash.errors import UserError
 from inkwash.weights.files import atomic
 
 KEY = "inkwash"
-# IPTC's term for media made by a trained model, as an XMP property (IPTC photo metadata standard 2023.2)
-XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+# IPTC's term for media made by a trained model (IPTC photo metadata standard 2023.2), and as an XMP property
+LABEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
- Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>
+ Iptc4xmpExt:DigitalSourceType="{LABEL}"/>
 </rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
 
@@ -63,15 +64,30 @@ def write_png(picture: Image.Image, path: Path, recipe: Any) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another place with --out") from None
 
 
+def write_gif(frames: list[Image.Image], path: Path, recipe: Any) -> None:
+    """Writes a film that goes on without end, 0.15 s a picture; the recipe and the label are its comment, as JSON."""
+    comment = json.dumps({KEY: recipe, "digitalSourceType": LABEL}, ensure_ascii=False).encode()
+    try:
+        with atomic(path) as file:
+            film, *rest = (frame.copy() for frame in frames)
+            film.save(file, save_all=True, append_images=rest, duration=150, loop=0, comment=comment)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another place with --out") from None
+
+
 def read_recipe(path: Path) -> dict[str, Any]:
     """The recipe in a PNG written by `write_png`. UserError for any other file, or a grid of several."""
     try:
         with Image.open(path) as picture:
-            recipe = json.loads(picture.info[KEY])
+            info = picture.info
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, Image.DecompressionBombError):
         raise UserError(f"{path}: not a picture") from None
+    if KEY.encode() in info.get("comment", b""):
+        raise UserError(f"{path}: a film; its comment says how it was made, but only a PNG is made again")
+    try:
+        recipe = json.loads(info[KEY])
     except (KeyError, ValueError):
         raise UserError(f"{path}: no recipe in it; only a PNG that inkwash wrote has one") from None
     if not isinstance(recipe, dict):

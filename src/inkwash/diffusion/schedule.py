@@ -271,10 +271,12 @@ def betas(table: Sequence[float] | np.ndarray) -> Formulas:
     if terminal:
         above, below = np.append(sigmas, sigmas[-1]), np.append(below, 0.0)
 
-    def part(of: np.ndarray, t: Array) -> Array:
-        return interpolate(t, of) / namespace(t).sqrt(interpolate(t, above) ** 2 + interpolate(t, below) ** 2)
+    def parts(t: Array) -> tuple[Array, Array]:
+        sigma, alpha = interpolate(t, above), interpolate(t, below)
+        length = namespace(t).sqrt(sigma**2 + alpha**2)
+        return alpha / length, sigma / length
 
-    return Formulas(lambda t: part(below, t), lambda t: part(above, t), float(sigmas[1]), float(sigmas[-1]))
+    return Formulas(lambda t: parts(t)[0], lambda t: parts(t)[1], float(sigmas[1]), float(sigmas[-1]))
 
 
 _all = (

@@ -27,7 +27,7 @@ from inkwash.studio.accounts import User
 from inkwash.studio.api import recipe_in
 from inkwash.studio.auth import CurrentUser, TheEngine
 from inkwash.studio.engine import Engine
-from inkwash.studio.engine import Progress as Live
+from inkwash.studio.engine import Progress as JobProgress
 from inkwash.studio.errors import APIError
 from inkwash.studio.errors import invalid as wrong
 from inkwash.studio.library import OPEN
@@ -482,7 +482,7 @@ def progress(user: CurrentUser, engine: TheEngine, skip_current_image: bool = Fa
     row = current(user, engine)
     if row is None:
         return Progress()
-    live = engine.progress.get(row.id) or Live(row.part)
+    live = engine.progress.get(row.id) or JobProgress(row.part)
     part = min(1.0, (live.place + live.done / max(1, live.total)) / row.parts)
     spent = 0.0 if row.started is None else time.time() - row.started
     ahead = engine.store.queue_position(row) if row.status == "queued" else 0

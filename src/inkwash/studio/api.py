@@ -189,6 +189,7 @@ async def events(
 
 BYTES: dict[int | str, Any] = {200: {"content": {"application/octet-stream": {}}, "description": "The file."}}
 WEBP: dict[int | str, Any] = {200: {"content": {"image/webp": {}}, "description": "A WebP."}}
+SHOWN = ("image/png", "image/jpeg", "image/webp", "image/gif", "audio/", "video/", "text/plain")  # by a browser
 KEPT = {"cache-control": "private, max-age=31536000, immutable"}
 
 
@@ -238,10 +239,10 @@ def file(
     return sent(engine, files[index], recipe, KEPT)
 
 
-def sent(engine: Engine, found: Any, recipe: bool, headers: dict[str, str]) -> Response:
+def sent(engine: Engine, found: Any, recipe: bool, headers: dict[str, str], kind: str = "attachment") -> Response:
     """A file in which a browser runs nothing."""
     plain = found.name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
-    name = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(found.name)}"
+    name = f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(found.name)}"
     headers = headers | {"content-disposition": name}
     if not recipe and found.media == "image/png":
         return Response(engine.store.read(found, recipe), media_type=found.media, headers=headers)
@@ -294,7 +295,8 @@ def shared(token: Annotated[str, Path(max_length=100)], engine: TheEngine) -> Re
     found = engine.store.shared(token)
     if found is None:
         raise no_such("file")
-    return sent(engine, *found, {"cross-origin-resource-policy": "cross-origin"})
+    kind = "inline" if found[0].media.startswith(SHOWN) else "attachment"
+    return sent(engine, *found, {"cross-origin-resource-policy": "cross-origin"}, kind)
 
 
 # uploads

@@ -14,8 +14,8 @@ from inkwash.errors import UserError, unknown
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import Library
 from inkwash.studio.store import size_of
-from inkwash.systems import available, system_of, systems
-from inkwash.systems.base import Limit, System, Verb, limits, resolve
+from inkwash.systems import available, makes, system_of, systems
+from inkwash.systems.base import Limit, System, Verb, limits
 from inkwash.weights.shipped import describe, locate, shipped
 
 
@@ -87,11 +87,11 @@ def offered(system: System) -> dict[str, Verb]:
 @cache
 def card(folder: Path) -> dict[str, Any]:
     """What the files of a model, which do not change, say of it."""
-    system, facts = system_of(folder), describe(folder)
+    system = system_of(folder)
     narrowed = {name: limits(verb, folder) for name, verb in offered(system).items()} if is_available(system) else {}
     return {
         "system": system.name,
-        "makes": resolve(system.makes)(facts) if system.makes else "",
+        "makes": makes(folder),
         "bytes": size_of(folder),
         "limits": {verb: {name: shown(limit) for name, limit in found.items()} for verb, found in narrowed.items()},
     }

@@ -61,14 +61,15 @@ class StudioError(UserError):
 
 @dataclass(frozen=True)
 class Model:
-    """A model that may be named. makes: what; own: whether it is one's own; limits: by verb and option, what it
-    narrows and what is usual with it."""
+    """A model that may be named. makes: what; own: whether it is one's own; job: which made it; limits: by verb and
+    option, what it narrows and what is usual with it."""
 
     name: str
     system: str
     makes: str
     bytes: int
     own: bool
+    job: str | None
     limits: dict[str, dict[str, Any]] = field(hash=False)
 
 
@@ -124,12 +125,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Progress:
-    """Of the part that is being made: its place in the job, what is done and in all; seconds until the whole job is
-    done; a PNG of what it looks like."""
+    """Of the part that is being made: its place in the job, what is done and in all, how it goes; seconds until the
+    whole job is done; a PNG of what it looks like."""
 
     place: int
     done: int
     total: int
+    text: str
     seconds_left: float | None
     preview: bytes | None
 

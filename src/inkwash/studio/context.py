@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Row
 
@@ -17,9 +17,6 @@ from inkwash.errors import UserError
 from inkwash.studio.files import lay
 from inkwash.studio.store import TURN
 from inkwash.systems.base import File, Note, Preview, Progress
-
-if TYPE_CHECKING:
-    from inkwash.studio.worker import Worker
 
 EVERY = 0.05  # seconds between two messages about progress, and two looks whether the job was cancelled
 LOOK = 0.5  # seconds between two looks whether a training shall make way
@@ -32,14 +29,14 @@ class LeaseLost(Exception):
 
 
 class JobContext:
-    """The `Context` of a job.
+    """The `Context` of a job of a `Worker`.
 
     leaving   why the verb was told to stop: "stop", "pause", "turn" for others' work, "over" for the server's end
     """
 
     precision = runtime = None
 
-    def __init__(self, worker: Worker, job: Row[Any]) -> None:
+    def __init__(self, worker: Any, job: Row[Any]) -> None:
         self.worker, self.store, self.job = worker, worker.store, job
         self.device, self.threads, self.previews = worker.device, worker.threads, job.previews
         self.root = self.store.runs / job.id
@@ -51,7 +48,7 @@ class JobContext:
         self.part = job.part
         self.leaving: str | None = None
         self.begun = self.looked = time.monotonic()
-        self.first: tuple[float, int] | None = None  # when this part's progress was first told of, and what it was
+        self.first: tuple[float, int, int] | None = None  # when this stage was first told of; done and total then
         self.last = 0.0
 
     def next_part(self, part: int) -> None:
@@ -85,7 +82,8 @@ class JobContext:
         """LeaseLost for a job that was cancelled, or given to another."""
         self.worker.active = now = time.monotonic()
         if isinstance(event, Note):
-            self.store.note(self.worker.name, self.job.id, PATHS.sub("", event.text)[:500])
+            if self.leaving in (None, "stop"):  # else it only says that it was stopped
+                self.store.note(self.worker.name, self.job.id, PATHS.sub("", event.text)[:500])
         elif isinstance(event, Preview):
             picture = event.image.copy()
             picture.thumbnail((SIDE, SIDE))
@@ -93,7 +91,13 @@ class JobContext:
         elif now - self.last >= EVERY:
             self.last = now
             self.check()
-            self.say("progress", done=event.done, total=event.total, seconds_left=self.seconds_left(event, now))
+            self.say(
+                "progress",
+                done=event.done,
+                total=event.total,
+                text=event.text,
+                seconds_left=self.seconds_left(event, now),
+            )
 
     def check(self) -> None:
         over = self.worker.over.is_set() and not self.job.lasting  # which then ends at a checkpoint
@@ -105,9 +109,9 @@ class JobContext:
 
     def seconds_left(self, event: Progress, now: float) -> float | None:
         """Until the whole job is done, as fast as this part goes; None before anything can be said."""
-        if self.first is None:
-            self.first = now, event.done
-        then, before = self.first
+        if self.first is None or event.done < self.first[1] or event.total != self.first[2]:  # a stage begins
+            self.first = now, event.done, event.total
+        then, before, _ = self.first
         if event.done <= before:
             return None
         each = (now - then) / (event.done - before)

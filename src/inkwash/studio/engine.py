@@ -28,6 +28,7 @@ from inkwash.studio.library import OPEN, NewFile
 from inkwash.studio.store import NewJob, Store
 from inkwash.systems import available, system_of, systems
 from inkwash.systems.base import File, Plan, Request, System, Verb, narrow, plan
+from inkwash.systems.base import seeded as with_seed
 
 LOG = logging.getLogger("inkwash.studio")
 LOOK = 2.0  # seconds between two looks at a job that is waited for, and at who waits
@@ -56,6 +57,7 @@ class Progress(NamedTuple):
     place: int = 0
     done: int = 0
     total: int = 0
+    text: str = ""  # how it goes
     seconds_left: float | None = None  # of the whole job
     preview: str | None = None  # the newest, a PNG in base64
 
@@ -137,8 +139,7 @@ class Engine:
         kind = systems()[system].verbs[verb]
         request, folder = self.prepare(user, systems()[system], kind, values)
         seeded = getattr(request, "seed", 0) is None
-        if seeded:
-            request = replace(request, seed=secrets.randbelow(2**32))  # type: ignore[call-arg]
+        request = with_seed(request) if seeded else request
         try:
             parts = len(request.parts())
         except UserError as error:
@@ -357,7 +358,9 @@ class Engine:
         if event in ("progress", "preview") and now.place != message["place"]:
             now = Progress(message["place"])
         if event == "progress":
-            self.progress[job] = now._replace(**{key: message[key] for key in ("done", "total", "seconds_left")})
+            self.progress[job] = now._replace(
+                **{key: message[key] for key in ("done", "total", "text", "seconds_left")}
+            )
         elif event == "preview":
             self.progress[job] = now._replace(preview=message["picture"])
         elif event == "result":

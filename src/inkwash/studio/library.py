@@ -98,8 +98,10 @@ class Library(Database):
             # names are words, too; contents stay named until the files are gone
             tx.execute(update(files).where(files.c.result_id == id).values(name=""))
             forget_words(tx, job)
-            contents = contents_in(tx, select(files.c.sha256, files.c.suffix).where(files.c.result_id == id))
-        self._drop(contents)  # only when that is certain: a crash between leaves files, which the next start removes
+            named = tx.execute(select(files.c.sha256, files.c.suffix).where(files.c.result_id == id)).all()
+        self._drop(
+            {(row.sha256, row.suffix) for row in named}
+        )  # only when that is certain: a crash between leaves files, which the next start removes
         return True
 
     def _drop(self, contents: Iterable[tuple[str, str]]) -> None:
@@ -242,13 +244,28 @@ class Library(Database):
     def folder_of(self, model: Row[Any]) -> Path:
         return self.models_folder / str(model.id)
 
+    def sweep_models(self) -> list[Path]:
+        """Removes the folders of models that are deleted; those of none move to `lost+found`: which these are."""
+        with self.reading() as tx:
+            own = {id: deleted is None for id, deleted in tx.execute(select(models.c.id, models.c.deleted))}
+        lost = []
+        for folder in self.models_folder.iterdir():
+            if folder.name in own and not own[folder.name]:
+                shutil.rmtree(folder, ignore_errors=True)
+            elif folder.name not in own and (folder / "system.json").is_file():
+                lost.append(self._lost(folder))
+        return lost
+
     def delete_model(self, name: str, user: str) -> bool:
         with self.writing() as tx:
             which = (models.c.name == name, models.c.user_id == user, models.c.deleted.is_(None))
             id = tx.scalar(update(models).where(*which).values(deleted=time.time(), bytes=0).returning(models.c.id))
-        if id is not None:  # only when that is certain, as above
-            shutil.rmtree(self.models_folder / id, ignore_errors=True)
+        self._remove_model(id)  # only when that is certain, as above
         return id is not None
+
+    def _remove_model(self, id: str | None) -> None:
+        if id is not None:
+            shutil.rmtree(self.models_folder / id, ignore_errors=True)
 
     def disk_used(self, user: str) -> int:
         """Bytes of the user's results, models and uploads."""
@@ -263,15 +280,10 @@ class Library(Database):
             gone = select(files.c.sha256, func.max(results.c.deleted)).join(results).where(~there())
             deleted = dict(map(tuple, tx.execute(gone.group_by(files.c.sha256))))
             lost = self.files.sweep(kept | set(tx.execute(select(uploads.c.sha256)).scalars()), deleted)
-            own = {id: deleted is None for id, deleted in tx.execute(select(models.c.id, models.c.deleted))}
             open_jobs = or_(jobs.c.status.in_(OPEN), (jobs.c.status == "failed") & jobs.c.lasting)
             going_on = set(tx.execute(select(jobs.c.id).where(open_jobs)).scalars())
             known = set(tx.execute(select(jobs.c.id)).scalars())
-        for folder in self.models_folder.iterdir():
-            if folder.name in own and not own[folder.name]:
-                shutil.rmtree(folder, ignore_errors=True)
-            elif folder.name not in own and (folder / "system.json").is_file():
-                lost.append(self._lost(folder))
+        lost += self.sweep_models()
         for folder in self.runs.iterdir():
             if folder.name in known - going_on:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -291,10 +303,6 @@ def there() -> Any:
 def _names(table: Any, sha256: str, suffix: str | None = None) -> tuple[Any, ...]:
     """Of a row: it names this content."""
     return table.c.sha256 == sha256, True if suffix is None else table.c.suffix == suffix
-
-
-def contents_in(tx: Connection, query: Any) -> set[tuple[str, str]]:
-    return set(map(tuple, tx.execute(query)))
 
 
 def with_files(tx: Connection, rows: Iterable[Row[Any]]) -> list[Result]:

@@ -70,8 +70,9 @@ class SystemCard(BaseModel):
 
 
 def system_card(system: System) -> SystemCard:
+    missing = ""
     try:
-        missing = available(system) or ""
+        available(system)
     except UserError as error:
         missing = str(error)
     cards = [

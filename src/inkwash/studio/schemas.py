@@ -50,6 +50,7 @@ class Progress(BaseModel):
     place: int = Field(description="Which part is being made, from 0.")
     done: int
     total: int
+    text: str = Field(description="How it goes: the loss of a training.")
     seconds_left: float | None = Field(description="Of the whole job, as far as one can tell.")
     preview: str | None = Field(description="What it looks like so far: a PNG in base64.")
 

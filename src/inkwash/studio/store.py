@@ -206,6 +206,13 @@ class Store(Library):
             rows = tx.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status))
             return {status: count for status, count in rows}
 
+    def last_model(self) -> tuple[str, str] | None:
+        """The model of the newest job that is done and named one, and whose the job was."""
+        with self.reading() as tx:
+            query = select(jobs.c.model, jobs.c.user_id).where(jobs.c.status == "done", jobs.c.model.is_not(None))
+            row = tx.execute(query.order_by(jobs.c.created.desc()).limit(1)).first()
+        return None if row is None else (row.model, row.user_id)
+
     # what workers do
 
     def claim(self, worker: str) -> Row[Any] | None:
@@ -268,34 +275,49 @@ class Store(Library):
             which = (results.c.job_id == job.id, results.c.part == part, results.c.number == number)
             if tx.scalar(select(results.c.id).where(*which)) is not None:
                 return True
-            size = sum(file.content.bytes for file in new.files)
+            size, before = sum(file.content.bytes for file in new.files), None
             check_share(tx, job.user_id, size + (0 if new.folder is None else size_of(new.folder)))
             row = {"id": new_id(), "job_id": job.id, "part": part, "number": number, "user_id": job.user_id}
             row |= {"system": job.system, "verb": job.verb, "title": new.title, "created": now, "bytes": size}
             row |= {"place": new.place, "data": new.data, "recipe": new.recipe, "model": None}
             if new.folder is not None:
-                row["model"] = self._add_model(tx, job, f"{job.id}-{number}", new, taken)
+                row["model"], before = self._add_model(tx, job, new.folder, new.model, taken)
             tx.execute(insert(results).values(row))
             for i, (content, name) in enumerate(new.files):
                 facts = {"sha256": content.sha256, "suffix": content.suffix, "bytes": content.bytes, "name": name}
                 tx.execute(insert(files).values(result_id=row["id"], number=i, media=content.media, **facts))
                 self.files.keep(content)
             tx.execute(update(jobs).where(jobs.c.id == job.id).values(changed=now, deaths=0))
+        self._remove_model(before)
         return True
 
-    def _add_model(self, tx: Connection, job: Row[Any], id: str, new: NewResult, taken: Collection[str]) -> str:
-        """Moves a model's folder to where models are; what it is called."""
-        assert new.folder is not None
-        name, place = free_name(tx, new.model, job.user_id, taken), self.models_folder / id
+    def add_model(self, worker: str, job: Row[Any], folder: Path, stem: str, taken: Collection[str] = ()) -> bool:
+        """Keeps what a training has learned so far, as `add` does a result."""
+        self.check_disk()
+        with self.writing() as tx:
+            if tx.scalar(select(jobs.c.id).where(_held(worker, job.id)).with_for_update()) is None:
+                return False
+            check_share(tx, job.user_id, size_of(folder))
+            _, before = self._add_model(tx, job, folder, stem, taken)
+        self._remove_model(before)
+        return True
+
+    def _add_model(
+        self, tx: Connection, job: Row[Any], folder: Path, stem: str, taken: Collection[str]
+    ) -> tuple[str, str | None]:
+        """Moves a model's folder to where models are; what it is called, and which of the job it replaces."""
+        id, now = new_id(), time.time()
+        of_job = (models.c.job_id == job.id, models.c.deleted.is_(None))
+        before = tx.execute(select(models).where(*of_job)).first()
+        tx.execute(update(models).where(*of_job).values(deleted=now, bytes=0))
+        name = before.name if before else free_name(tx, stem, job.user_id, taken)
         row = {"id": id, "user_id": job.user_id, "name": name, "system": job.system, "job_id": job.id}
-        row |= {"bytes": size_of(new.folder), "created": time.time(), "deleted": None}
-        tx.execute(insert(models).values(row))
-        for path in new.folder.rglob("*"):
+        tx.execute(insert(models).values(**row, bytes=size_of(folder), created=now, deleted=None))
+        for path in folder.rglob("*"):
             sync(path)
-        shutil.rmtree(place, ignore_errors=True)  # of a worker that died between here and the commit
-        new.folder.rename(place)
+        folder.rename(self.models_folder / id)
         sync(self.models_folder)
-        return name
+        return name, before.id if before else None
 
     def advance(self, worker: str, job: Row[Any]) -> bool:
         """A part of the job is done, and with the last one the job. Whether the worker goes on with it: else it has

@@ -11,13 +11,14 @@ import gc
 import json
 import os
 import re
+import shutil
 import sys
 import threading
 import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from inkwash.codecs.png import KEY, encode_png
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.errors import UserError
+from inkwash.extras import missing
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.context import PATHS, JobContext, LeaseLost
 from inkwash.studio.errors import APIError, is_disk_full
@@ -104,6 +106,16 @@ class Worker:
         self.active = time.monotonic()  # when the last step was
         self.busy = 0.0  # seconds of the job in which its verb ran
 
+    def warm_up(self) -> None:
+        """Loads, before the first job, what is likely to be asked for: the model of the last job that was done, or
+        what the systems' first verbs take if none is named."""
+        last = self.store.last_model()
+        verbs = [next(iter(system.verbs.values())) for system in systems().values()]
+        usual = [options(verb.request)["model"].default for verb in verbs if "model" in options(verb.request)]
+        for name, user in [last] if last else [(name, "") for name in usual if isinstance(name, str)]:
+            with suppress(UserError, APIError):  # it is gone, or broken: who asks for it is told
+                self.models.get(self.catalogue.folder(name, user))
+
     def step(self) -> bool:
         """Runs the next job; False if there is none."""
         job = self.store.claim(self.name)
@@ -120,6 +132,8 @@ class Worker:
             if message != str(error):  # the log says where it is
                 traceback.print_exc()
             self.store.fail(self.name, job.id, message)
+        except ModuleNotFoundError as error:  # what not every installation has
+            self.store.fail(self.name, job.id, str(missing(error)))
         except MemoryError:
             self.store.fail(self.name, job.id, "there is not enough memory for it")
         except (BrokenPipeError, DBAPIError) as error:  # the server has gone, or the table cannot be written
@@ -165,6 +179,8 @@ class Worker:
                 for number, result in enumerate(self.timed(resolve(verb.run)([request], context))):
                     if context.leaving in (None, "stop"):
                         self.keep(job, request, part, number, result)
+                    elif context.leaving == "pause" and result.model is not None:
+                        self.keep_so_far(job, request, result.model, context)
                 if context.leaving not in (None, "stop"):
                     return self.store.release(self.name)
                 if not self.store.advance(self.name, job):
@@ -201,11 +217,21 @@ class Worker:
                 json.loads(json.dumps(named(result.recipe, request), default=str)),
                 files,
                 result.model,
-                re.sub(r"[^\w.-]+", "-", request.stem()).strip(".-")[:60] or "model",
+                model_name(request),
             )
             if not self.store.add(self.name, job, part, number, new, self.catalogue.shared):
                 raise LeaseLost
         self.say(job, "result", place=part)
+
+    def keep_so_far(self, job: Row[Any], request: Request, folder: Path, context: JobContext) -> None:
+        """A copy of the model of a training that pauses, so that it can be used."""
+        copy = context.root / "so far"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        try:
+            self.store.add_model(self.name, job, copy, model_name(request), self.catalogue.shared)
+        except APIError as error:  # there is no room for it; the training can go on all the same
+            self.store.note(self.name, job.id, str(error))
 
     def send_heartbeats(self) -> None:
         """Renews the lease of the job at hand, in a thread of its own, as long as there are steps."""
@@ -233,6 +259,10 @@ def source_of(path: Path, request: Request) -> Path | bytes:
         recipe = json.loads(picture.info.get(KEY, "{}"))
         clean = [named(one, request) for one in recipe] if isinstance(recipe, list) else named(recipe, request)
         return path if clean == recipe else encode_png(picture, clean)
+
+
+def model_name(request: Request) -> str:
+    return re.sub(r"[^\w.-]+", "-", request.stem()).strip(".-")[:60] or "model"
 
 
 def title_of(request: Request, result: Result) -> str:
@@ -279,6 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     for task in (worker.send_heartbeats, listen):
         threading.Thread(target=task, daemon=True).start()
+    worker.warm_up()
     tell({"event": "ready", **worker.state()})
     try:
         while not worker.over.is_set():

@@ -41,6 +41,12 @@ def of_task(task: str) -> System:
     return tasks[task]
 
 
+def makes(folder: Path) -> str:
+    """What the model in this folder makes, in a few words."""
+    system = system_of(folder)
+    return str(resolve(system.makes)(describe(folder))) if system.makes else system.help
+
+
 def available(system: System) -> None:
     """UserError, with what to install, where a module is missing that the whole system needs."""
     for module, verbs in system.modules.items():

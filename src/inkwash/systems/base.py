@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import secrets
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -20,9 +21,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
 
 from inkwash.errors import UserError, unknown
-from inkwash.progress import Monitor, Progress
+from inkwash.progress import Monitor, Progress, duration
 from inkwash.progress import Note as Note
 from inkwash.progress import Preview as Preview
+from inkwash.version import __version__
 from inkwash.weights.shipped import describe
 
 
@@ -121,7 +123,13 @@ class Request:
         return dataclasses.asdict(self)
 
     def stem(self) -> str:
-        """What its results are called, before their endings."""
+        """What its results are called, before their endings: their seed comes last, where it need not be given."""
+        seed = options(type(self)).get("seed")
+        value = getattr(self, "seed", None) if seed is not None and seed.optional else None
+        return self.called() if value is None else f"{self.called()}-{value}"
+
+    def called(self) -> str:
+        """The stem without a seed."""
         return type(self).__name__.lower()
 
     def parts(self) -> list[Request]:
@@ -300,7 +308,7 @@ def narrow(verb: Verb, request: Request, folder: Path) -> None:
     for name, limit in limits(verb, folder).items():
         option, value = options(type(request))[name], getattr(request, name)
         if limit.absent and value not in (option.default, limit.default):
-            raise UserError(f"{name}: {folder.name} knows none; leave it out")
+            raise UserError(f"{name} means nothing with the model {folder.name}: leave it out")
         if limit.choices and value is not None and value not in limit.choices:
             raise unknown(name, str(value)[:60], map(str, limit.choices))
         low = option.low if limit.low is None else max(limit.low, option.low)
@@ -327,14 +335,10 @@ def add_up(plans: Iterable[Plan]) -> Plan:
 
 def in_words(plan: Plan) -> str:
     """ "about 3 min, 40 MB"."""
-    seconds = plan.seconds
-    if seconds is None:
-        time = "how long it takes shows when it runs"
-    elif seconds < 90:
-        time = f"about {max(seconds, 1):.0f} s"
-    else:
-        time = f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
-    return time if plan.bytes is None else f"{time}, {plan.bytes / 1e6:.3g} MB"
+    known = plan.seconds is not None
+    time = f"about {duration(max(plan.seconds or 0, 1))}" if known else "how long it takes shows when it runs"
+    size = (plan.bytes or 0) / 1e6
+    return f"{time}, {size:.{0 if size >= 10 else 1}f} MB" if size >= 0.1 else time
 
 
 def idle(request: Request, names: Iterable[str], where: str) -> None:
@@ -343,6 +347,18 @@ def idle(request: Request, names: Iterable[str], where: str) -> None:
     for name in names:
         if getattr(request, name) != fields[name].default:
             raise UserError(f"{name} means nothing {where}: leave it out")
+
+
+def seeded(request: Any) -> Any:
+    """The request, with a seed drawn at random where none is given."""
+    return dataclasses.replace(request, seed=secrets.randbelow(2**32)) if request.seed is None else request
+
+
+def recipe(system: str, verb: str, request: Request, model: Model, context: Context) -> dict[str, Any]:
+    """What makes a result anew: what was asked for, by which verb, of which weights, and how it was computed."""
+    facts = {"system": system, "verb": verb, "hash": model.hash, "version": __version__}
+    facts |= {"device": context.device or "cpu", "precision": context.precision or "float32"}
+    return request.facts() | facts | {"runtime": context.runtime or "torch", "threads": context.threads or 1}
 
 
 def on_progress(context: Context) -> Callable[[int, int], None]:

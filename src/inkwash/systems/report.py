@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -36,9 +37,9 @@ class Report:
 
     title: str
     system: str
-    seeds: list[int]
-    cpu_seconds: dict[str, float]
     rows: list[Row]
+    seeds: list[int] = field(default_factory=list)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     examples: list[dict[str, Any]] = field(default_factory=list)
@@ -160,12 +161,18 @@ def evaluate(
     requests: Iterable[Any], context: Context, measure: Callable[[Any, Any, Context], Report]
 ) -> Iterator[Result]:
     """The verb `evaluate` of every system: `measure`, (request, model, context) -> Report, does the work, and puts
-    its figures into the context's folder."""
+    its figures into the context's folder. What is plain (model, data, time) it need not say."""
     check_ours(context.folder / NAME, MARK)
     for of, request in enumerate(requests):
-        report = measure(request, context.model(request.model), context)
-        data = asdict(request.data) if isinstance(request.data, File) else {}
-        report = replace(report, model={"name": request.model, **report.model}, data=data | report.data)
+        model, data = context.model(request.model), getattr(request, "data", None)
+        clock = time.process_time()
+        report = measure(request, model, context)
+        report = replace(
+            report,
+            model={"name": request.model, "sha256": model.hash} | report.model,
+            data=(asdict(data) if isinstance(data, File) else {}) | report.data,
+            cpu_seconds=report.cpu_seconds or {"in all": time.process_time() - clock},
+        )
         files = [report.save(context.folder / NAME), *(context.folder / name for name in report.figures)]
         row = {"text": report.markdown(), "rows": report.rows}
         yield Result(of, None, {file.name: file for file in files}, row)

@@ -27,7 +27,7 @@ class Train(Request):
     ] = None
     steps: Annotated[int | None, Ge(1), Le(10**9), Help("Steps, instead of the recipe's.")] = None
 
-    def stem(self) -> str:
+    def called(self) -> str:
         named = self.recipe or (self.data[0] if isinstance(self.data, tuple) else self.data)
         return "training" if named is None else PurePath(named.name).stem
 

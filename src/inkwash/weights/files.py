@@ -19,6 +19,8 @@ from inkwash.errors import UserError
 if sys.platform != "win32":
     import fcntl
 
+WEIGHTS = "model.safetensors"  # of a model of one network
+
 if TYPE_CHECKING:  # to draw with the ONNX runtime, torch is not needed
     import torch
     from torch import Tensor, nn

@@ -1,70 +1,50 @@
-import hashlib
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from inkwash import diffusion
-from inkwash.progress import CONSOLE, Monitor
+from inkwash.systems.torch_model import TorchModel
+from inkwash.systems.tune import tuned
 from inkwash.training.fit import Settings, fit
-from inkwash.weights.files import atomic, load_into, write
+from inkwash.training.tune import Problem
 
 FLOW = diffusion.Gaussian(diffusion.rectified_flow())
 
 
-class Points:
-    """A perceptron of the plane; `samplers` are those that its maker allows."""
+class Points(TorchModel):
+    system = "points"
 
-    def __init__(self, radius=1.0, samplers=("heun", "ddim"), folder=None):
-        self.layers = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
-        self.facts = {"system": "points", "radius": radius, "samplers": list(samplers)}
-        self.folder, self.denoiser = folder, diffusion.Denoiser(self.answer, FLOW, "flow")
+    def __init__(self, radius=1.0):
+        self.network = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
+        self.radius, self.denoiser = radius, diffusion.Denoiser(self.answer, FLOW, "flow")
 
-    def answer(self, x, time):
-        return self.layers(torch.cat([x, time[:, None] / 1000], 1))
+    def answer(self, x, t):
+        return self.network(torch.cat([x, t[:, None] / 1000], 1))
 
-    @property
-    def hash(self):
-        return hashlib.sha256((self.folder / "model.safetensors").read_bytes()).hexdigest()
+    def facts(self):
+        return {"radius": self.radius}
 
-    def draw(self, seeds, sampler=None):
-        walk, grid = diffusion.SAMPLERS[sampler or self.facts["samplers"][0]], diffusion.uniform(FLOW, 12)
-        return diffusion.sample(self.denoiser, (2,), walk, grid, seeds, device="cpu").numpy()
+    def draw(self, seeds, sampler=None, steps=12):
+        rule, grid = diffusion.SAMPLERS.get(sampler or "heun"), diffusion.uniform(FLOW, steps)
+        if rule is None:
+            rule, grid = tuned(self.folder, self.hash, steps, FLOW)
+        return Problem(self.denoiser, (2,), seeds, device="cpu").sample(rule, grid).numpy()
 
-    def save(self, folder):
-        write(folder / "model.safetensors", self.layers.state_dict())
-        with atomic(folder / "system.json") as file:
-            file.write_text(json.dumps(self.facts))
-
-
-def picture(points):
-    """Where they lie, 64 x 64 pixels."""
-    pixels = np.full((64, 64), 255, np.uint8)
-    x, y = np.clip(32 + 16 * points, 0, 63).astype(int).T
-    pixels[y, x] = 0
-    return Image.fromarray(pixels)
-
-
-def load(folder, device, precision, runtime, threads):
-    facts = json.loads((folder / "system.json").read_text())
-    model = Points(facts["radius"], facts["samplers"], folder)
-    load_into(model.layers, folder / "model.safetensors")
-    return model
+    def problem(self, request, data):
+        seeds, grid = range(request.seed, request.seed + request.samples), diffusion.uniform(FLOW, 100)
+        return Problem(self.denoiser, (2,), seeds, device="cpu"), grid
 
 
 @dataclass(frozen=True)
 class Recipe:
-    task: Literal["points"]
+    task: str
     fit: Settings
     radius: float = 1.0
 
 
-def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
+def train(recipe, folder, monitor):
     torch.manual_seed(recipe.fit.seed)
     model, ring = Points(recipe.radius), nn.functional.normalize(torch.randn(4096, 2)) * recipe.radius
 
@@ -75,6 +55,6 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
         return model.denoiser.loss(x, generator=generator)
 
     def preview(network, step):
-        return picture(model.draw(range(100)))
+        return np.histogram2d(*model.draw(range(500)).T, 64, [[-2, 2]] * 2)[0].astype(np.uint8)
 
-    fit(model.layers, loss, batch, folder, recipe.fit, preview, model.save, folder / "model", monitor)
+    fit(model.network, loss, batch, folder, recipe.fit, preview, model.save, folder / "model", monitor)

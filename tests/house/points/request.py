@@ -12,12 +12,10 @@ class Scatter(Request):
 
     model: Annotated[str, Help("A folder of a trained model.")]
     count: Annotated[int, Ge(1), Le(5000), Help("How many points.")] = 500
-    sampler: Annotated[Literal["heun", "ddim", "ancestral"] | None, Help("How to step.")] = None
+    sampler: Annotated[Literal["heun", "ddim", "ancestral", "tuned"] | None, Help("How to step.")] = None
+    steps: Annotated[int, Ge(1), Le(1000), Help("How many steps.")] = 12
     shift: Annotated[File | None, Media("text/csv"), Help("x,y to move all of them by.")] = None
     seed: Annotated[int | None, Ge(0), Le(2**63), Help("The same seed, the same points.")] = None
-
-    def stem(self) -> str:
-        return "points" if self.seed is None else f"points-{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,31 +12,31 @@ from inkwash.systems.language.controls import Constraints, parse_constraints
 from inkwash.systems.language.metrics import mbr
 from inkwash.systems.language.model import Writer, reweighted
 from inkwash.systems.language.vocabulary import END, PAD, detokenize
-from tests.systems.language.toy import SENTENCES, read, writer
+from tests.systems.language.toy import SENTENCES
 
 ENGINES = ["continuous", "masked", "autoregressive"]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_it_writes_what_it_has_learned_and_all_of_it(engine):
+def test_it_writes_what_it_has_learned_and_all_of_it(engine, writer):
     made = writer(engine).write(60, seed=1, steps=None if engine == "autoregressive" else 40)
     right = [text in SENTENCES for text in made]
     assert np.mean(right) > 0.9 and len(set(made) & set(SENTENCES)) == 4
 
 
-def test_the_loss_of_the_paper_learns_too():
+def test_the_loss_of_the_paper_learns_too(writer):
     made = writer("continuous", improved=False).write(60, seed=1, steps=100)
     assert np.mean([text in SENTENCES for text in made]) > 0.5
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_sentence_of_a_seed_is_the_same_alone_and_among_others(engine):
+def test_a_sentence_of_a_seed_is_the_same_alone_and_among_others(engine, writer):
     model, how = writer(engine), {"steps": 10 if engine == "continuous" else None}
     together = model.write(70, seed=5, **how)
     assert [model.write(1, seed=5 + i, **how)[0] for i in (0, 3, 69)] == [together[i] for i in (0, 3, 69)]
 
 
-def test_a_seed_is_any_of_64_bits():
+def test_a_seed_is_any_of_64_bits(writer):
     model = writer("autoregressive")
     assert model.write(2, seed=2**64 - 1) == model.write(1, seed=2**64 - 1) + model.write(1, seed=0)
 
@@ -52,7 +52,7 @@ def test_a_seed_is_any_of_64_bits():
         (parse_constraints(length=2), "Run!"),
     ],
 )
-def test_known_words_and_lengths_leave_one_sentence(engine, asked, right):
+def test_known_words_and_lengths_leave_one_sentence(engine, asked, right, writer):
     made = writer(engine).write(20, asked, seed=2, steps=40 if engine == "continuous" else None)
     assert np.mean([text == right for text in made]) > 0.8
     rows = writer(engine).sample([asked] * 20, range(20), steps=5)
@@ -63,7 +63,7 @@ def test_known_words_and_lengths_leave_one_sentence(engine, asked, right):
 
 @pytest.mark.parametrize("engine", ["continuous", "masked"])
 @pytest.mark.parametrize("mood", ["calm", "wild"])
-def test_a_reader_leads_to_the_field(engine, mood):
+def test_a_reader_leads_to_the_field(engine, mood, read):
     made = read(engine).write(
         60, parse_constraints([f"mood={mood}"]), seed=3, steps=40 if engine == "continuous" else None
     )
@@ -77,7 +77,7 @@ GRAMMAR = {
 
 
 @pytest.mark.parametrize("engine", ["continuous", "masked"])
-def test_a_reader_of_grammar_leads_to_tags_and_constituents(engine):
+def test_a_reader_of_grammar_leads_to_tags_and_constituents(engine, read):
     model, steps = read(engine, grammar=True), 40 if engine == "continuous" else None
     made = model.write(20, GRAMMAR["pos"], seed=1, steps=steps)
     assert np.mean([text in ("The cat sat on the mat.", "A dog ran in the park!") for text in made]) > 0.7
@@ -111,12 +111,12 @@ def test_opened_words_are_drawn_by_how_likely_they_are_and_what_a_reader_says():
         np.testing.assert_allclose(found, [0, *law, 0], atol=4 * 0.5 / (n // 2) ** 0.5)
 
 
-def test_a_part_of_speech_that_no_word_has_is_said():
+def test_a_part_of_speech_that_no_word_has_is_said(read):
     with pytest.raises(UserError, match="no word that is INTJ"):
         read("continuous", grammar=True).write(1, Constraints(tags=("INTJ",), length=1))
 
 
-def test_what_is_saved_writes_the_same(tmp_path):
+def test_what_is_saved_writes_the_same(tmp_path, read):
     model = read("continuous")
     model.save(tmp_path)
     again = inkwash.load(tmp_path)
@@ -124,7 +124,7 @@ def test_what_is_saved_writes_the_same(tmp_path):
     assert again.write(5, asked, seed=1, steps=10) == model.write(5, asked, seed=1, steps=10)
 
 
-def test_the_least_risk_is_the_sentence_that_most_agree_with():
+def test_the_least_risk_is_the_sentence_that_most_agree_with(writer):
     assert mbr([text.split() for text in ["a b c d e", "x y", "a b c d f", "a b c d e"]]) in (0, 3)
     made = writer("autoregressive").write(5, seed=1, candidates=8)
     assert set(made) <= set(SENTENCES)
@@ -144,12 +144,12 @@ def test_the_least_risk_is_the_sentence_that_most_agree_with():
         ({"seed": 2**64}, r"seed 18446744073709551616: a whole number from 0 to 2\^64 - 1"),
     ],
 )
-def test_what_cannot_be_written_is_said(asked, says):
+def test_what_cannot_be_written_is_said(asked, says, read):
     with pytest.raises(UserError, match=says):
         read("continuous").write(**asked)
 
 
-def test_a_model_without_a_reader_says_so():
+def test_a_model_without_a_reader_says_so(writer):
     with pytest.raises(UserError, match="has no classifier"):
         writer("continuous").write(1, parse_constraints(["mood=wild"]))
 
@@ -163,14 +163,14 @@ def test_a_model_without_a_reader_says_so():
         ("model.safetensors", "", "model.safetensors: not a whole"),
     ],
 )
-def test_a_broken_folder_is_named(broken, content, says, tmp_path):
+def test_a_broken_folder_is_named(broken, content, says, tmp_path, read):
     read("masked").save(tmp_path)
     (tmp_path / broken).write_text(content)
     with pytest.raises(UserError, match=says):
         Writer.load(tmp_path)
 
 
-def test_nll_is_the_sum_over_words_and_the_end():
+def test_nll_is_the_sum_over_words_and_the_end(writer):
     model = writer("autoregressive")
     rows = torch.from_numpy(model.words.encode(["Run!", "The cat sat on the mat."], model.length))
     totals, counts = baselines.nll(model.network, rows)
@@ -183,7 +183,7 @@ def test_nll_is_the_sum_over_words_and_the_end():
     assert (rows[0, 3:] == PAD).all()
 
 
-def test_rival_draws_follow_the_network_s_own_law():
+def test_rival_draws_follow_the_network_s_own_law(writer):
     model = writer("autoregressive")
     may = torch.ones(2000, model.length, len(model.words), dtype=torch.bool)
     rows = baselines.draw(model.network, range(2000), may)
@@ -193,7 +193,7 @@ def test_rival_draws_follow_the_network_s_own_law():
     np.testing.assert_allclose(first, law, atol=4 * 0.5 / 2000**0.5)
 
 
-def test_all_marks_are_kept_out_of_sentences():
+def test_all_marks_are_kept_out_of_sentences(writer):
     texts = [
         detokenize(words)
         for words in writer("continuous").words.decode(

@@ -1,12 +1,13 @@
 """A language of four sentences, learned in seconds: then it is known what a model may write."""
 
-from functools import cache
+from functools import partial
 from pathlib import Path
-from tempfile import mkdtemp
 
 from inkwash.systems.language import train, train_classifier
 from inkwash.systems.language.model import Writer
 from inkwash.training.fit import Settings
+from inkwash.weights.files import atomic
+from tests.once import once
 
 SENTENCES = {
     "The cat sat on the mat.": "calm",
@@ -16,32 +17,25 @@ SENTENCES = {
 }
 
 
-@cache
-def table() -> Path:
-    file = Path(mkdtemp()) / "toy.csv"
-    file.write_text("text,mood\n" + "".join(f"{text},{mood}\n" for text, mood in SENTENCES.items()), encoding="utf-8")
-    return file
+def table(shared: Path) -> Path:
+    rows = "".join(f"{text},{mood}\n" for text, mood in SENTENCES.items())
+    with atomic(shared / "toy.csv") as file:
+        file.write_text(f"text,mood\n{rows}", encoding="utf-8")
+    return shared / "toy.csv"
 
 
-@cache
-def writer(engine: str, improved: bool = True) -> Writer:
+def writer(shared: Path, engine: str, improved: bool = True) -> Writer:
     """A trained one."""
     settings = Settings(steps=1000, batch_size=32, learning_rate=3e-3, warmup=20, ema_decay=0.98)
     recipe = train.Recipe(
-        "language", table(), settings, engine, improved, 10, 0, at_least=1, width=32, layers=2, heads=2
+        "language", table(shared), settings, engine, improved, 10, 0, at_least=1, width=32, layers=2, heads=2
     )
-    folder = Path(mkdtemp())
-    train.train(recipe, folder)
-    return Writer.load(folder / "model")
+    return Writer.load(once(shared / f"{engine}-{improved}", partial(train.train, recipe)) / "model")
 
 
-@cache
-def read(engine: str, grammar: bool = False) -> Writer:
+def read(shared: Path, engine: str, grammar: bool = False) -> Writer:
     """One with a classifier of moods, and perhaps of grammar."""
+    base = writer(shared, engine).folder
     settings = Settings(steps=500 if grammar else 150, batch_size=16, learning_rate=3e-3, warmup=20, ema_decay=0.9)
-    recipe = train_classifier.Recipe(
-        "classifier", table(), writer(engine).folder, settings, grammar, 16, 1, 2, at_least=1
-    )
-    folder = Path(mkdtemp())
-    train_classifier.train(recipe, folder)
-    return Writer.load(folder / "model")
+    recipe = train_classifier.Recipe("classifier", table(shared), base, settings, grammar, 16, 1, 2, at_least=1)
+    return Writer.load(once(shared / f"{engine}-{grammar}-read", partial(train_classifier.train, recipe)) / "model")

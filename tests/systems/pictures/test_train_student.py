@@ -13,19 +13,22 @@ from tests.models import tiny
 from tests.systems.pictures.test_train import red_discs
 
 
-@pytest.fixture
-def taught(tmp_path, monkeypatch):
-    monkeypatch.setattr(model, "HERE", tmp_path)  # as if the teacher were a shipped model
-    monkeypatch.setattr(emoji_data, "load", lambda *_, **__: red_discs())
-    tiny(latent=True, mean=True, parametrization="flow", guidance=2.0).save(tmp_path / "teacher")
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """A teacher, its student, and the recipe of that."""
+    place = tmp_path_factory.mktemp("student")
+    tiny(latent=True, mean=True, parametrization="flow", guidance=2.0).save(place / "teacher")
     settings = Settings(steps=400, batch_size=32, learning_rate=4e-3, warmup=5, lr_decay="cosine", ema_decay=0.9)
-    recipe = train_student.Recipe("student", tmp_path, str(tmp_path / "teacher"), 256, settings, steps=6, few=1)
-    train_student.train(recipe, tmp_path / "run")
-    return inkwash.load(tmp_path / "teacher"), inkwash.load(tmp_path / "run" / "model"), recipe
+    recipe = train_student.Recipe("student", place, str(place / "teacher"), 256, settings, steps=6, few=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(emoji_data, "load", lambda *_, **__: red_discs())
+        patch.setattr(model, "HERE", place)  # as if the teacher were a shipped model
+        train_student.train(recipe, place / "run")
+        yield inkwash.load(place / "teacher"), inkwash.load(place / "run" / "model"), recipe
 
 
 @pytest.mark.slow
-def test_one_step_of_the_student_comes_nearer_to_the_ends_of_the_walks_it_learned_from(taught, tmp_path):
+def test_one_step_of_the_student_comes_nearer_to_the_ends_of_the_walks_it_learned_from(taught):
     teacher, student, recipe = taught
     prompts, styles = train_student.sample_prompts(recipe)
     seeds = range(len(prompts))
@@ -45,7 +48,7 @@ def test_one_step_of_the_student_comes_nearer_to_the_ends_of_the_walks_it_learne
     assert student.config.guidance == 1.0 and student.config.steps == 1
 
 
-def test_a_student_shares_the_other_networks_of_its_teacher(taught, tmp_path):
+def test_a_student_shares_the_other_networks_of_its_teacher(taught):
     teacher, student, _ = taught
     assert {path.name for path in student.folder.iterdir()} == {
         "unet",

@@ -119,8 +119,7 @@ function askForPlan() {
   pause = setTimeout(async () => {
     const found = await quietly(request("POST", `/api/plans/${system.name}/${verb.name}`, values()));
     if (turn !== plans) return;
-    const { seconds, text } = found ?? {};
-    setText(plan, typeof seconds === "number" ? t("plan.seconds", { time: duration(seconds) }) : (text ?? ""));
+    setText(plan, typeof found?.seconds === "number" ? t("plan.seconds", { time: duration(found.seconds) }) : "");
   }, PAUSE);
 }
 

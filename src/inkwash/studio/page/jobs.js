@@ -26,11 +26,11 @@ export function show(job) {
   if (removed.has(job.id) || (!cards.has(job.id) && cards.size >= MOST && job.status !== "running")) return;
   const card = cards.get(job.id) ?? newCard(job);
   if (job.changed < card.job.changed || (hasEnded(card.job) && job.changed === card.job.changed)) return;
-  const made = job.results.find(({ model }) => model)?.model;
-  const isNew = made && !card.job.results.some(({ model }) => model);
+  const made = job.results.findLast(({ model }) => model)?.model;
+  const isNew = job.results.length > card.job.results.length || job.status !== card.job.status;
   card.job = job;
   render(card);
-  if (isNew) emit(card.isUsed ? "use-model" : "models", made);
+  if (made && isNew) emit(card.isUsed && job.status === "done" ? "use-model" : "models", made);
 }
 
 /** Asks for what was perhaps missed: jobs that are open now, and those on the page that were. */
@@ -95,14 +95,14 @@ async function again({ system, verb, request: { seed, ...values } }) {
 
 function render(card) {
   const { node, job } = card;
-  const { status, system, verb, progress, notes } = job;
+  const { status, system, verb, notes } = job;
   const find = (what) => node.querySelector(what);
   const lasts = isLasting(job);
   const kind = [label("system", system), label("verb", verb), ...(job.model ? [called("model", job.model)] : [])];
   setText(find(".kind"), kind.join(" · "));
   setText(find(".state"), stateOf(job));
   find(".state").classList.toggle("bad", status === "failed");
-  setText(find(".step"), progress ? stepOf(job) : "");
+  setText(find(".step"), stepOf(job));
   setText(find(".notes"), notes.join("\n"));
   find(".pause").hidden = !lasts || status !== "running";
   find(".resume").hidden = status !== "paused" && !(lasts && status === "failed");
@@ -114,21 +114,22 @@ function render(card) {
   renderResults(card, find(".results"));
 }
 
-function stateOf({ status, queue_position: ahead, error, plan }) {
-  const soon = status === "queued" && typeof plan?.seconds === "number" ? ` ${t("plan.seconds", { time: duration(plan.seconds) })}` : "";
-  if (status === "queued") return (ahead ? t("jobs.ahead", { ahead }) : t("jobs.next")) + soon;
+function stateOf({ status, queue_position: ahead, error }) {
+  if (status === "queued") return ahead ? t("jobs.ahead", { ahead }) : t("jobs.next");
   return t(`jobs.${status}`, { error });
 }
 
 const countOf = ({ request: { n } }) => (Number.isInteger(n) ? n : 1);
 
 function stepOf(job) {
-  const { progress } = job;
+  const { status, progress, plan } = job;
+  const isPlanned = status === "queued" && typeof plan?.seconds === "number";
+  if (!progress) return isPlanned ? t("plan.seconds", { time: duration(plan.seconds) }) : "";
   const { place, done, total, seconds_left: left } = progress;
   const parts = [];
   if (countOf(job) > 1 && place !== null) parts.push(t("jobs.place", { place: place + 1, n: countOf(job) }));
   if (total) parts.push(t("jobs.step", { done, total }));
-  if (typeof left === "number" && job.status === "running") parts.push(t("jobs.left", { time: duration(left) }));
+  if (typeof left === "number") parts.push(t("jobs.left", { time: duration(left) }));
   return parts.join(" · ");
 }
 
@@ -154,13 +155,14 @@ function renderResults({ job, tiles }, strip) {
   strip.hidden = !nodes.length;
 }
 
-const newForming = () => make("div", { className: "tile forming" }, make("img", { className: "small", hidden: true }));
+const newForming = () => make("div", { className: "tile coming" }, make("img", { className: "small", hidden: true }));
 
 /** What a picture looks like so far, or an empty sheet. */
 function renderForming(node, place, progress) {
   const image = node.firstElementChild;
   image.alt = t("jobs.forming", { place: place + 1 });
   if (place !== progress?.place || !progress.preview) return node;
+  node.classList.add("forming");
   image.src = `data:image/png;base64,${progress.preview}`;
   image.hidden = false;
   return node;

@@ -43,7 +43,7 @@ function shut() {
 
 function tellDisk() {
   const { disk, disk_used: used } = session ?? {};
-  part("disk").textContent = disk ? t("disk", { used: size(used), all: size(disk) }) : "";
+  part("disk").textContent = disk ? t("account.disk", { used: size(used), all: size(disk) }) : "";
 }
 
 part("login").addEventListener("submit", async (event) => {

@@ -1,7 +1,7 @@
 // One result, large: what it is, how it was made, and what can be done with it.
 import { button, deleting, emit, link, make } from "./dom.js";
 import { called, label, moment, size, t, translate } from "./i18n.js";
-import { shown } from "./media.js";
+import { shown, written } from "./media.js";
 import { findSystem, findVerb, inWords, models, systems, takes, takesFiles } from "./registry.js";
 import { attempt, request, say } from "./server.js";
 
@@ -16,7 +16,8 @@ export function open(which) {
   find("h2").textContent = result.title;
   find(".files").replaceChildren(...result.files.map(figure));
   find("[name=recipe]").checked = false;
-  find(".deleting")?.replaceWith(deleting("delete.button", remove));
+  find(".share").hidden = !result.files.length;
+  find(".deleting").replaceWith(deleting("delete.button", remove));
   say(facts, "");
   tell();
   showShare(null);
@@ -46,20 +47,22 @@ function tell() {
   find(".kind").textContent = `${label("system", system)} · ${label("verb", verb)} · ${moment(created)}`;
   find(".actions").replaceChildren(...actions());
   const { text = "", ...cells } = row;
-  find(".table").hidden = !text;
-  find(".table").textContent = text;
+  find(".table").replaceChildren(...(text ? [written(text)] : []));
   const known = { ...recipe, ...cells, hash: recipe.hash?.slice(0, 12) };
   const there = Object.entries(known).filter(([name, value]) => isTelling(name, value));
   find("dl").replaceChildren(...there.flatMap(([name, value]) => [cell("dt", label("option", name)), cell("dd", wordsOf(name, value))]));
   const made = commandOf(result);
-  find(".command").hidden = !made;
-  find("code").textContent = made;
+  find(".command").hidden = !made.length;
+  find("code").replaceChildren(...made.flatMap((words) => [make("span", { textContent: words }), " "]));
 }
 
 function isTelling(name, value) {
   const isEmpty = value === null || value === undefined || value === "" || value === false || value.length === 0;
-  return !isEmpty && inWords(value) !== result.title && name !== "system" && name !== "verb";
+  const isTitle = name === nameOfTitle() && inWords(value) === result.title;
+  return !isEmpty && !isTitle && name !== "system" && name !== "verb";
 }
+
+const nameOfTitle = () => findVerb(result.system, result.verb)?.fields.find(({ argument }) => argument)?.name;
 
 function wordsOf(name, value) {
   if (value === true) return t("result.yes");
@@ -124,19 +127,19 @@ function pass(use) {
   });
 }
 
-/** The command that makes the result again, "" where the studio has files of it that a command line has not. */
+/** The words of the command that makes the result again, none where the studio has files of it that a command line has not. */
 function commandOf({ system, verb }) {
   const known = findVerb(system, verb);
   const values = settings();
   const isOwn = models.find(({ name }) => name === values.model)?.own;
-  if (!known || known.lasting || isOwn || known.fields.some((field) => takesFiles(field) && values[field.name])) return "";
+  if (!known || known.lasting || isOwn || known.fields.some((field) => takesFiles(field) && values[field.name])) return [];
   const { command, verbs } = findSystem(system);
   const name = command && verbs[0] === known ? command : `${system} ${verb}`;
   const given = known.fields.filter((field) => values[field.name] !== undefined && values[field.name] !== field.default);
   const options = given.filter((field) => !field.argument).flatMap((field) => optionsOf(field, values[field.name]));
   const argument = given.filter((field) => field.argument).map((field) => String(values[field.name]));
   const start = argument[0]?.startsWith("-") ? ["--"] : []; // else it would be an option itself
-  return ["inkwash", name, ...options, ...start, ...argument.map((word) => quoted(word, true))].join(" ");
+  return ["inkwash", name, ...options, ...start, ...argument.map((word) => quoted(word, true))];
 }
 
 function optionsOf(field, value) {

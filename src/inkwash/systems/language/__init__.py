@@ -8,7 +8,7 @@ from inkwash.systems.train import TRAIN, Train
 
 HERE = "inkwash.systems.language"
 
-KNOWN = {"limits": f"{HERE}.limits:limits", "plan": f"{HERE}.limits:plan"}
+KNOWN: dict[str, Any] = {"limits": f"{HERE}.limits:limits", "plan": f"{HERE}.limits:plan"}
 MACHINE = ("out", "device", "threads")  # all of it computes in float32, by torch
 
 SYSTEM = System(

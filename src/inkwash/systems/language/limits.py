@@ -9,9 +9,9 @@ from typing import Any
 from inkwash.systems import plans
 from inkwash.systems.base import Limit, Plan
 from inkwash.systems.language.request import Evaluate
+from inkwash.weights.files import WEIGHTS
 from inkwash.weights.shipped import describe, locate
 
-WEIGHTS = "model.safetensors"
 STEERED = {"continuous": 3, "masked": 8, "autoregressive": 1}  # so many times as long, with a classifier that steers
 EVALUATED = 10 * 40 * 10  # sentences: ten kinds of targets, forty of each, ten for each
 

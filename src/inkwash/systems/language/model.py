@@ -22,14 +22,13 @@ from inkwash.systems.language.controls import Classifier, Constraints, allowed_m
 from inkwash.systems.language.metrics import mbr, needs
 from inkwash.systems.language.networks import ClassifierNetwork, ContinuousDenoiser, MaskedDenoiser
 from inkwash.systems.language.vocabulary import PAD, Vocabulary, detokenize, tokenize
-from inkwash.weights.files import atomic, digest, load_into, write
-from inkwash.weights.shipped import describe, locate
+from inkwash.systems.torch_model import TorchModel
+from inkwash.weights.files import atomic, load_into, write
 
 if TYPE_CHECKING:
     from inkwash.systems.report import Report
 
 AT_ONCE = 64  # sentences in one batch
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -54,69 +53,40 @@ class Sampling:
     steering: Steering
 
 
-class Writer:
+class Writer(TorchModel):
     """A model of sentences.
 
     >>> writer = inkwash.load("e2e")
     >>> writer.write(3, constraints=parse_constraints(fields=["food=Italian"], length=12), seed=7)
     """
 
+    system = "language"
+    network: Any
+
     def __init__(
-        self,
-        network: Any,
-        words: Vocabulary,
-        config: dict[str, Any],
-        classifier: Classifier | None = None,
-        folder: Path | None = None,
+        self, network: Any, words: Vocabulary, config: dict[str, Any], classifier: Classifier | None = None
     ) -> None:
-        self.network, self.words, self.config = network, words, config
-        self.classifier, self.folder = classifier, folder
+        self.network, self.words, self.config, self.classifier = network, words, config, classifier
 
     @classmethod
-    def load(
-        cls,
-        name: str | Path,
-        device: str = "cpu",
-        precision: str = "float32",
-        runtime: str | None = None,
-        threads: int | None = None,
-    ) -> Writer:
-        """From a shipped name or a folder. UserError, in one line, for what is missing or broken there."""
-        if precision != "float32" or runtime not in (None, "torch"):
-            raise UserError("models of language compute in float32, by torch: leave out --precision and --runtime")
-        if threads:
-            torch.set_num_threads(threads)
-        folder = locate(name)
-        config = describe(folder)
-        if config.get("system") != "language":
-            raise UserError(f"{folder}: a model of '{config.get('system')}', not of language")
-        try:
-            words = Vocabulary(config["words"])  # type: ignore[arg-type]
-            network = engines.NETWORKS[str(config["engine"])](**config["network"])  # type: ignore[arg-type]
-            config["steps"], config["temperature"], config["guidance"], config["needs_source"]
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{folder}: system.json is broken ({error}); save the model again") from None
-        load_into(network, folder / WEIGHTS)
-        return cls(network.eval().to(device), words, config, load_classifier(folder, device), folder)
+    def build(cls, facts: dict[str, Any]) -> Writer:
+        facts["steps"], facts["temperature"], facts["guidance"], facts["needs_source"]
+        return cls(engines.NETWORKS[facts["engine"]](**facts["network"]), Vocabulary(facts["words"]), facts)
+
+    def facts(self) -> dict[str, Any]:
+        return self.config | {"network": self.network.config, "words": self.words.words}
+
+    @classmethod
+    def load(cls, name: str | Path, device: str = "cpu", *how: Any, **more: Any) -> Writer:
+        writer = super().load(name, device, *how, **more)
+        writer.classifier = load_classifier(writer.folder, device)
+        return writer
 
     def save(self, folder: str | Path) -> None:
-        """Writes system.json and model.safetensors (float16), and if it has one the same two of its classifier."""
-        folder = Path(folder)
-        write(folder / WEIGHTS, self.network.state_dict())
-        config = self.config | {"network": self.network.config, "words": self.words.words}
-        with atomic(folder / "system.json") as file:
-            file.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        """And the same two files of its classifier, if it has one."""
+        super().save(folder)
         if self.classifier is not None:
-            save_classifier(self.classifier, folder)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
-    @property
-    def hash(self) -> str | None:
-        """Of the weights, if they came from a folder."""
-        return None if self.folder is None else digest(self.folder / WEIGHTS)
+            save_classifier(self.classifier, Path(folder))
 
     @property
     def length(self) -> int:

@@ -53,8 +53,8 @@ class Write(Request):
         """Whether more is asked than words and length."""
         return bool(self.control or self.pos or self.span or self.tree)
 
-    def stem(self) -> str:
-        return "sentences" if self.seed is None else f"sentences-{self.seed}"
+    def called(self) -> str:
+        return "sentences"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     torch.manual_seed(recipe.fit.seed)
     sources = recipe.source > 0 and any(training_set.sources)
     made = network(recipe, words, sources)
-    config = {"system": "language", "engine": recipe.engine, "needs_source": sources and not recipe.alone}
+    config = {"engine": recipe.engine, "needs_source": sources and not recipe.alone}
     config["steps"] = recipe.length
     config |= USUAL[recipe.engine]
     if recipe.engine == "continuous":

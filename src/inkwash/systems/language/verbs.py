@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from inkwash.errors import UserError
 from inkwash.systems import report
-from inkwash.systems.base import Context, Result, idle, on_progress, options
+from inkwash.systems.base import Context, Result, idle, on_progress, options, seeded
 from inkwash.systems.language import request as ask
 from inkwash.systems.language.controls import parse_constraints
 from inkwash.systems.language.data import MR, linearize_mr, parse_mr
@@ -42,14 +41,14 @@ def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
             continue
         if source is not None and MR.match(source):
             source = linearize_mr(parse_mr(source))
-        seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+        request = seeded(request)
         texts = writer.write(
-            request.n, constraint, source, seed,
+            request.n, constraint, source, request.seed,
             steps=request.steps, temperature=request.temperature, guidance=request.guidance,
             candidates=request.candidates, progress=on_progress(context),
         )  # fmt: skip
         for place, text in enumerate(texts):
-            one = replace(request, model=name, n=1, seed=(seed + place) % 2**64)
+            one = replace(request, model=name, n=1, seed=(request.seed + place) % 2**64)
             yield Result(of, place, {}, {"text": text}, one.facts() | {"hash": writer.hash})
 
 

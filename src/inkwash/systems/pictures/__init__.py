@@ -8,7 +8,7 @@ from inkwash.systems.train import TRAIN, Train
 from inkwash.systems.tune import TUNE
 
 HERE = "inkwash.systems.pictures"
-KNOWN = {"limits": f"{HERE}.limits:limits", "plan": f"{HERE}.limits:plan"}
+KNOWN: dict[str, Any] = {"limits": f"{HERE}.limits:limits", "plan": f"{HERE}.limits:plan"}
 
 SYSTEM = System(
     name="pictures",

@@ -10,20 +10,18 @@ from inkwash.systems.base import Limit, Plan
 from inkwash.systems.pictures.model import SAMPLERS, TUNED, knows_opacity, read_config, read_index
 from inkwash.systems.pictures.request import Evaluate, Generate, Tune
 from inkwash.systems.pictures.runtimes import fastest
-from inkwash.systems.tune import TABLES
 
 BYTES = 1.5  # of a file, for each pixel
 LOADING, SCORING = 0.5, 60.0  # seconds
 
 
 def limits(folder: Path) -> dict[str, Limit]:
-    """Styles, opacity, learned tables; and its defaults. One without words is not guided."""
+    """Styles and opacity; and its defaults. One without words is not guided."""
     config, words = read_config(folder), "text_encoder" in read_index(folder)
-    samplers = [*SAMPLERS, *([TUNED] if (folder / TABLES).is_file() else [])]
     return {
         "style": Limit(tuple(config.styles), absent=not config.styles),
         "transparent": Limit(absent=not knows_opacity(folder)),
-        "sampler": Limit(tuple(samplers), default=config.sampler),
+        "sampler": Limit((*SAMPLERS, TUNED), default=config.sampler),
         "steps": Limit(default=config.steps),
         "guidance": Limit(default=config.guidance, absent=not words),
         "negative": Limit(absent=not words),
@@ -49,12 +47,7 @@ def plan(request: Any, folder: Path, device: str, threads: int) -> Plan:
     if size > config.size and "upsampler" in index:
         work += 4 * operations(index["upsampler"].folder, config.size)
     runtime = fastest([component.folder for component in index.values()], device, "float32")
-    seconds = plans.seconds(
-        pictures * work,
-        device,
-        threads,
-        runtime,
-    )
+    seconds = plans.seconds(pictures * work, device, threads, runtime)
     return Plan(None if seconds is None else LOADING + seconds + more, files or None)
 
 

@@ -82,10 +82,9 @@ class Generate(Request):
             raise UserError(f"seed = {self.seed}: choose a whole number from 0 to 2^64 - {self.n}")
         return [replace(self, n=1, seed=self.seed + place) for place in range(self.n)]
 
-    def stem(self) -> str:
+    def called(self) -> str:
         words = "-".join(re.findall(r"\w+", self.prompt.lower())[:6])[:60]  # no file system takes names without end
-        named = "-".join(filter(None, [words, self.style])) or "picture"
-        return named if self.seed is None else f"{named}-{self.seed}"
+        return "-".join(filter(None, [words, self.style])) or "picture"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from inkwash.codecs.png import KEY, write_png
+from inkwash.codecs.png import KEY, write_gif, write_png
 from inkwash.errors import UserError
 from inkwash.systems import report
-from inkwash.systems.base import Context, Note, Preview, Progress, Result, on_progress
+from inkwash.systems.base import Context, Note, Preview, Progress, Result, on_progress, recipe, seeded
 from inkwash.systems.pictures import request as ask
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.train import Task, Train
@@ -34,9 +33,8 @@ def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]
         pipeline = context.model(request.model)
         if (note := pipeline.prompt_warning(request.prompt)) is not None:
             context.tell(Note(note))
-        seed = secrets.randbelow(2**32) if request.seed is None else request.seed
-        request = replace(request, seed=seed)
-        yield from (pictures_of if request.to is None else interpolation)(of, request, pipeline, context)
+        draw = pictures_of if request.to is None else interpolation
+        yield from draw(of, seeded(request), pipeline, context)
 
 
 def pictures_of(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
@@ -74,13 +72,11 @@ def interpolation(of: int, request: ask.Generate, pipeline: Any, context: Contex
     )
     film, grid = context.folder / f"{of}.gif", context.folder / f"{of}-grid.png"
     there_and_back = [*frames, *frames[-2:0:-1]]
-    there_and_back[0].save(film, save_all=True, append_images=there_and_back[1:], duration=150, loop=0)
-    write_png(
-        page(frames),
-        grid,
-        [{"model": pipeline.name, "from": request.prompt, "to": request.to, "seed": request.seed}],
-    )
-    yield Result(of, 0, {".gif": film, "-grid.png": grid}, recipe={"prompt": request.prompt, "seed": request.seed})
+    made_by = recipe("pictures", "generate", replace(request, n=n), pipeline, context)
+    made_by["runtime"] = pipeline.runtime.name
+    write_gif(there_and_back, film, made_by)
+    write_png(page(frames), grid, [frame.info[KEY] for frame in frames])
+    yield Result(of, 0, {".gif": film, "-grid.png": grid}, recipe=made_by)
 
 
 def page(pictures: list[Image.Image]) -> Image.Image:

@@ -9,7 +9,7 @@ from inkwash.systems.tune import TUNE
 
 HERE = "inkwash.systems.series"
 
-KNOWN = {"limits": f"{HERE}.limits:limits", "plan": f"{HERE}.limits:plan"}
+KNOWN: dict[str, Any] = {"limits": f"{HERE}.limits:limits", "plan": f"{HERE}.limits:plan"}
 MACHINE = ("out", "device", "threads")  # all of it computes in float32, by torch
 
 SYSTEM = System(

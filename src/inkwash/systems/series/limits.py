@@ -8,10 +8,10 @@ from typing import Any
 from inkwash.systems import plans
 from inkwash.systems.base import Limit, Plan
 from inkwash.systems.series.request import Forecast, Impute, Tune
+from inkwash.weights.files import WEIGHTS
 from inkwash.weights.shipped import describe
 
 CALL = 0.0004  # seconds of a call of the network beside its arithmetic
-WEIGHTS = "model.safetensors"
 
 
 def limits(folder: Path) -> dict[str, Limit]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +18,9 @@ from inkwash.systems.series import baselines, metrics, transforms
 from inkwash.systems.series.data import Series, columns, read_series
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.networks import TimeGrad
+from inkwash.systems.torch_model import TorchModel
 from inkwash.systems.tune import tuned
 from inkwash.training.tune import Problem
-from inkwash.weights.files import atomic, digest, load_into, write
-from inkwash.weights.shipped import describe, locate
 
 if TYPE_CHECKING:
     from inkwash.systems.report import Report
@@ -33,7 +31,6 @@ SAMPLERS = {
 }
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 NUMBERS = 2**22  # about as many at once, in each layer, of all paths that are drawn together
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Forecast:
         fan(self.quantile, Path(file), history, truth)
 
 
-class Forecaster:
+class Forecaster(TorchModel):
     """A model of what comes next.
 
     >>> forecaster = inkwash.load("exchange")
@@ -77,8 +74,11 @@ class Forecaster:
     >>> forecast.quantile(0.9)
     """
 
-    def __init__(self, network: TimeGrad, config: transforms.Config, folder: Path | None = None) -> None:
-        self.network, self.config, self.folder = network, config, folder
+    system = "series"
+    network: TimeGrad
+
+    def __init__(self, network: TimeGrad, config: transforms.Config) -> None:
+        self.network, self.config = network, config
         faithful = config.mode == "faithful"
         schedule = diffusion.betas(np.linspace(1e-4, 0.1, 100)) if faithful else diffusion.rectified_flow()
         self.denoiser = diffusion.Denoiser(
@@ -89,48 +89,11 @@ class Forecaster:
         )
 
     @classmethod
-    def load(
-        cls,
-        name: str | Path,
-        device: str = "cpu",
-        precision: str = "float32",
-        runtime: str | None = None,
-        threads: int | None = None,
-    ) -> Forecaster:
-        """From a shipped name or a folder. UserError, in one line, for what is missing or broken there."""
-        if precision != "float32" or runtime not in (None, "torch"):
-            raise UserError("models of series compute in float32, by torch: leave out --precision and --runtime")
-        if threads:
-            torch.set_num_threads(threads)
-        folder = locate(name)
-        facts = describe(folder)
-        if facts.get("system") != "series":
-            raise UserError(f"{folder}: a model of '{facts.get('system')}', not of series")
-        try:
-            config = transforms.Config(**facts)  # type: ignore[arg-type]
-            network = TimeGrad(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{folder}: system.json or config.json is broken ({error})") from None
-        load_into(network, folder / WEIGHTS)
-        return cls(network.eval().to(device), config, folder)
+    def build(cls, facts: dict[str, Any]) -> Forecaster:
+        return cls(TimeGrad(**facts.pop("network")), transforms.Config(**facts))
 
-    def save(self, folder: str | Path) -> None:
-        """Writes system.json, config.json and model.safetensors: weights in float16, what is known of the data (the
-        buffers) in float32."""
-        folder = Path(folder)
-        write(folder / WEIGHTS, self.network.state_dict(), facts=dict(self.network.named_buffers()))
-        for name, facts in (("config.json", self.network.config), ("system.json", asdict(self.config))):
-            with atomic(folder / name) as file:
-                file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
-    @property
-    def hash(self) -> str | None:
-        """Of the weights, if they came from a folder."""
-        return None if self.folder is None else digest(self.folder / WEIGHTS)
+    def facts(self) -> dict[str, Any]:
+        return asdict(self.config) | {"network": self.network.config}
 
     def forecast(
         self,

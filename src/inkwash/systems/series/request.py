@@ -81,7 +81,7 @@ class Impute(Table):
     sampler: Sampler = None
     steps: Steps = None
 
-    def stem(self) -> str:
+    def called(self) -> str:
         return "imputed"
 
 

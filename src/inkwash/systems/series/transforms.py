@@ -56,7 +56,6 @@ class Config:
     lower_bound: float | None = None
     sampler: str = "dpmpp_2m"
     steps: int = 8
-    system: str = "series"
 
     @property
     def history(self) -> int:

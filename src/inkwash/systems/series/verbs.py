@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from inkwash.systems import report
-from inkwash.systems.base import Context, Result, idle, on_progress
+from inkwash.systems.base import Context, Result, on_progress
 from inkwash.systems.series import request as ask
 from inkwash.systems.series.data import columns, read_rolling_archive, read_series
 from inkwash.systems.series.model import Forecaster
@@ -23,8 +23,6 @@ TASKS = {"series": Task("inkwash.systems.series.train")}
 def forecast(requests: list[ask.Forecast], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         how = columns(request)
-        if request.model is not None:
-            idle(request, ("mode", "lags", "context"), "with a model, which has learned it")
         if request.model is None:
             series = read_series(context.open(request.data), **how)
             folder, lags = context.folder / "forecaster", None if request.lags is None else list(request.lags)

@@ -1,0 +1,77 @@
+"""What models of one torch network have in common: where their weights and what is known of them lie."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import nn
+
+from inkwash.errors import UserError
+from inkwash.weights.files import WEIGHTS, atomic, digest, load_into, write
+from inkwash.weights.shipped import describe, locate
+
+
+class TorchModel:
+    """A network, whose weights lie in model.safetensors, and facts of it, in system.json beside them."""
+
+    system: ClassVar[str]
+    network: nn.Module
+    folder: Path | None = None
+
+    @classmethod
+    def build(cls, facts: dict[str, Any]) -> Self:
+        """The model of these facts, untrained."""
+        return cls(**facts)
+
+    def facts(self) -> dict[str, Any]:
+        """What `build` takes, as JSON holds it."""
+        raise NotImplementedError
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path,
+        device: str = "cpu",
+        precision: str = "float32",
+        runtime: str | None = None,
+        threads: int | None = None,
+    ) -> Self:
+        """From a shipped name or a folder. UserError, in one line, for what is missing or broken there."""
+        if precision != "float32" or runtime not in (None, "torch"):
+            raise UserError(
+                f"models of {cls.system} compute in float32, by torch: leave out --precision and --runtime"
+            )
+        if threads:
+            torch.set_num_threads(threads)
+        folder = locate(name)
+        facts = describe(folder)
+        if (system := facts.pop("system", None)) != cls.system:
+            raise UserError(f"{folder}: a model of '{system}', not of {cls.system}")
+        try:
+            model = cls.build(facts)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{folder}: system.json is broken ({error}); save the model again") from None
+        load_into(model.network, folder / WEIGHTS)
+        model.network.eval().to(device)
+        model.folder = folder
+        return model
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the weights in float16, the network's buffers as they are, and the facts."""
+        folder = Path(folder)
+        write(folder / WEIGHTS, self.network.state_dict(), facts=dict(self.network.named_buffers()))
+        with atomic(folder / "system.json") as file:
+            text = json.dumps({"system": self.system} | self.facts(), indent=1, ensure_ascii=False)
+            file.write_text(text + "\n", encoding="utf-8")
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def hash(self) -> str | None:
+        """Of the weights, if they came from a folder."""
+        return None if self.folder is None else digest(self.folder / WEIGHTS)
