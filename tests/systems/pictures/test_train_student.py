@@ -22,6 +22,7 @@ def taught(tmp_path_factory):
     recipe = train_student.Recipe("student", place, str(place / "teacher"), 256, settings, steps=6, few=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(emoji_data, "load", lambda *_, **__: red_discs())
+        patch.setattr(model, "HERE", place)  # as if the teacher were a shipped model
         train_student.train(recipe, place / "run")
         yield inkwash.load(place / "teacher"), inkwash.load(place / "run" / "model"), recipe
 
