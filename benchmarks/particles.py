@@ -127,7 +127,7 @@ def given_a_part() -> list[dict[str, Any]]:
         rows.append({"what": "replacement (`known_region`)", "mean": means[0], "variance": means[1]})
         for bridge in (False, True):
             for count in (16, 64, 256):
-                found = particles(denoise, (2,), grid, range(FILTERS), count=count, known=known, bridge=bridge)
+                found = particles(denoise, (2,), grid, range(FILTERS), count=count, known_region=known, bridge=bridge)
                 name = f"{'`bridge=True`' if bridge else 'SMCDiff'}, {count} particles"
                 rows.append(summary({"what": name}, found, lambda x: x[:, :1]))
     mean, variance = of_data(KNOWN)

@@ -55,7 +55,9 @@ def of_tokens(n: int = 40_000) -> list[dict[str, object]]:
     known = np.array([0, 1, 0]), np.array([False, True, False])
     given = tokens.DATA * (tokens.TEXTS[:, 1] == 1)
     best = int(given.argmax())
-    x = particles(tokens.exact(tokens.MASKED), (3,), uniform(tokens.MASKED, 50), range(4000), count=16, known=known).x
+    x = particles(
+        tokens.exact(tokens.MASKED), (3,), uniform(tokens.MASKED, 50), range(4000), count=16, known_region=known
+    ).x
     law = given[best] / given.sum()
     rows.append(
         row("tokens, masked: likeliest text given the middle, `particles`", law, (x == tokens.TEXTS[best]).all(1))
@@ -115,7 +117,7 @@ def of_particles(n: int = 600) -> list[dict[str, object]]:
         for count in (4, 16, 64):
             known = smc.MOTIF, smc.WHERE
             found[f"SMCDiff, {count} particles"] = particles(
-                smc.denoiser(rho), (smc.SIZE,), grid, range(n), count=count, known=known
+                smc.denoiser(rho), (smc.SIZE,), grid, range(n), count=count, known_region=known
             ).x
         for name, x in found.items():
             rows.append(row(f"Gaussian, correlation {rho}: mean, {name}", want, x[:, part:].mean(1)))

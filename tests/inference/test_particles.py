@@ -72,7 +72,7 @@ def test_smcdiff_is_exact_where_replacement_is_not(rho):
     """500 steps leave the chain itself nearly exact; what is left is Monte Carlo."""
     grid, (mean, cov) = uniform(VP, 500), conditional(rho)
     mean, cov = mean[PART:], cov[PART:, PART:]
-    found = particles(denoiser(rho), (SIZE,), grid, range(400), count=32, known=(MOTIF, WHERE))
+    found = particles(denoiser(rho), (SIZE,), grid, range(400), count=32, known_region=(MOTIF, WHERE))
     assert (found.x[:, :PART] == MOTIF[:PART].astype(np.float32)).all()  # the very motif, not the model's
     assert max(off(found.x[:, PART:], mean, cov)) < 3.5
     hook = known_region(VP, MOTIF[None], WHERE[None])
@@ -107,7 +107,7 @@ def test_tokens_are_conditioned_exactly():
     grid = uniform(process, 25)
     joint = np.where(tokens.TEXTS[:, 1] == 1, tokens.DATA, 0)
     known = np.array([0, 1, 0]), np.array([False, True, False])
-    found = particles(tokens.exact(process), (3,), grid, range(n), count=16, known=known)
+    found = particles(tokens.exact(process), (3,), grid, range(n), count=16, known_region=known)
     shares = tokens.counted(found.x)
     assert abs(shares - joint / joint.sum()).sum() < 0.12
     assert (found.x[:, 1] == 1).all()
@@ -128,9 +128,9 @@ def test_a_centred_motif_finds_its_own_place():
 
     values = np.array([[10.0], [10.0 + gap], [0.0], [0.0], [0.0]])  # anywhere: only the gap counts
     where = np.array([[True], [True], [False], [False], [False]])
-    found = particles(denoise, (points, 1), uniform(process, 300), range(500), count=24, known=(values, where)).x[
-        ..., 0
-    ]
+    found = particles(
+        denoise, (points, 1), uniform(process, 300), range(500), count=24, known_region=(values, where)
+    ).x[..., 0]
     assert abs(found.sum(1)).max() < 1e-4
     np.testing.assert_allclose(found[:, 1] - found[:, 0], gap, atol=1e-5)
     a = np.array([-1.0, 1.0, 0, 0, 0])
@@ -165,7 +165,7 @@ def test_a_dict_of_fields_is_weighed_together():
 
     grids = {"n": uniform(number, 60), "a": uniform(angle, 60)}
     known = {"n": (np.array([1.0]), np.array([True]))}
-    found = particles(joint, {"n": (1,), "a": (1,)}, grids, range(60), count=16, known=known)
+    found = particles(joint, {"n": (1,), "a": (1,)}, grids, range(60), count=16, known_region=known)
     assert (found.x["n"] == 1).all() and (found.x["a"] >= 0).all() and (found.x["a"] < 1).all()
     assert (abs(found.x["a"] - 0.7) < 5 * width).mean() > 0.95
     free = sample(joint, {"n": (1,), "a": (1,)}, ancestral, grids, range(400))
@@ -176,7 +176,7 @@ def test_a_dict_of_fields_is_weighed_together():
 def test_genealogy_ess_and_the_final_draw():
     """Weights, ancestors and the sample belong together; a filter of one particle is the plain replacement."""
     grid, seeds, count = uniform(VP, 30), [3, 11], 16
-    found = particles(denoiser(0.9), (SIZE,), grid, seeds, count=count, known=(MOTIF, WHERE))
+    found = particles(denoiser(0.9), (SIZE,), grid, seeds, count=count, known_region=(MOTIF, WHERE))
     assert found.ess.shape == (30, 2) and found.ancestors.shape == (30, 2, count)
     thin = found.ess < count / 2
     assert thin.any() and (~thin).any()
@@ -189,9 +189,9 @@ def test_genealogy_ess_and_the_final_draw():
     np.testing.assert_allclose(found.weights.sum(1), 1)
     for row in range(2):
         assert any((found.x[row] == state).all() for state in found.states[row])
-    alone = particles(denoiser(0.9), (SIZE,), grid, seeds[1:], count=count, known=(MOTIF, WHERE))
+    alone = particles(denoiser(0.9), (SIZE,), grid, seeds[1:], count=count, known_region=(MOTIF, WHERE))
     np.testing.assert_allclose(alone.x[0], found.x[1], rtol=1e-4, atol=1e-5)
-    one = particles(denoiser(0.9), (SIZE,), grid, seeds, count=1, known=(MOTIF, WHERE))
+    one = particles(denoiser(0.9), (SIZE,), grid, seeds, count=1, known_region=(MOTIF, WHERE))
     assert np.isfinite(one.x).all() and (one.ess == 1).all() and (one.weights == 1).all()
 
 
@@ -224,7 +224,7 @@ def test_the_motif_has_the_noise_of_its_time():
         return denoiser(0.5)(x, t)
 
     grid = uniform(VP, 12)
-    particles(denoise, (SIZE,), grid, range(800), count=4, known=(MOTIF, WHERE))
+    particles(denoise, (SIZE,), grid, range(800), count=4, known_region=(MOTIF, WHERE))
     noises = [(y - t.alpha * MOTIF[:PART]) / t.sigma for t, y in seen]
     for eps in noises:
         assert abs(eps.mean()) < 0.08 and eps.std() == pytest.approx(1, abs=0.06)
@@ -256,18 +256,20 @@ def test_residual_systematic_resampling_is_unbiased():
 def test_what_cannot_be_is_refused():
     grid = uniform(VP, 5)
     with pytest.raises(DiffusionError, match="take one with noise"):
-        particles(denoiser(0.5), (SIZE,), grid, [0], count=4, known=(MOTIF, WHERE), sampler=ddim)
+        particles(denoiser(0.5), (SIZE,), grid, [0], count=4, known_region=(MOTIF, WHERE), sampler=ddim)
     with pytest.raises(DiffusionError, match="step 1: every particle of seed 5 has weight 0"):
         particles(denoiser(0.5), (SIZE,), grid, [5], count=4, twist=lambda clean, t: -np.inf + 0 * clean[:, 0])
     with pytest.raises(DiffusionError, match="needs gradients"):
         particles(denoiser(0.5), (SIZE,), grid, [0], count=4, twist=lambda c, t: c[:, 0], gradients=True)
     with pytest.raises(DiffusionError, match=r"no field 'b', only \['a'\]"):
-        particles(denoiser(0.5), {"a": (SIZE,)}, grid, [0], count=4, known={"b": (MOTIF, WHERE)})
+        particles(denoiser(0.5), {"a": (SIZE,)}, grid, [0], count=4, known_region={"b": (MOTIF, WHERE)})
     with pytest.raises(DiffusionError, match=r"known values of field '', shape .*: a value is not finite"):
-        particles(denoiser(0.5), (SIZE,), grid, [0], count=4, known=(MOTIF * np.nan, WHERE))
+        particles(denoiser(0.5), (SIZE,), grid, [0], count=4, known_region=(MOTIF * np.nan, WHERE))
     process = Categorical.masked(diffusion.rectified_flow(), 3)
     with pytest.raises(DiffusionError, match="token 9 is outside the vocabulary"):
-        particles(None, (3,), uniform(process, 5), [0], known=(np.array([9, 0, 0]), np.array([True, False, False])))
+        particles(
+            None, (3,), uniform(process, 5), [0], known_region=(np.array([9, 0, 0]), np.array([True, False, False]))
+        )
     with pytest.raises(DiffusionError, match="tokens have no gradients"):
         logits = lambda x, t, c: Prediction(torch.zeros(*x.shape, 4))  # noqa: E731
         particles(logits, (3,), uniform(process, 5), [0], twist=lambda c, t: c, gradients=True, device="cpu")
@@ -282,7 +284,7 @@ def test_ancestors_are_the_states_that_were_walked_from():
         return denoiser(0.9)(x, t)
 
     grid, count = uniform(VP, 300), 12
-    found = particles(denoise, (SIZE,), grid, [1, 2], count=count, known=(MOTIF, WHERE), threshold=0.95)
+    found = particles(denoise, (SIZE,), grid, [1, 2], count=count, known_region=(MOTIF, WHERE), threshold=0.95)
     near, own = [], []
     for before, after, ancestors in zip(states, states[1:], found.ancestors, strict=False):
         for row, origin in enumerate(ancestors):
@@ -337,10 +339,10 @@ def test_bridges_are_exact_for_a_chain_of_few_steps_where_one_path_is_not(steps)
     grid, y = uniform(VP, steps), 0.3
     mean, variance = chains_own(grid, y)
     known = np.array([0.0, y]), np.array([False, True])
-    bridged = particles(mixture, (2,), grid, range(300), count=256, known=known, bridge=True)
+    bridged = particles(mixture, (2,), grid, range(300), count=256, known_region=known, bridge=True)
     assert (bridged.states[..., 1] == np.float32(y)).all()
     assert max(map(abs, z_scores(bridged, mean, variance))) < 4
-    one_path = particles(mixture, (2,), grid, range(300), count=256, known=known)
+    one_path = particles(mixture, (2,), grid, range(300), count=256, known_region=known)
     assert abs(z_scores(one_path, mean, variance)[1]) > 3
     ratios = [disagreement(found, lambda x: x[:, :1]).ratio[0] for found in (bridged, one_path)]
     assert ratios[0] < 5 and ratios[1] > 3 * ratios[0]
@@ -358,7 +360,7 @@ def test_bridges_steered_by_gradients_have_the_same_limit():
         return Prediction((1 - t.alpha * gain) * (weight @ means) + gain * x)
 
     found = particles(
-        on_torch, (2,), grid, range(200), count=128, known=known, bridge=True, gradients=True, device="cpu"
+        on_torch, (2,), grid, range(200), count=128, known_region=known, bridge=True, gradients=True, device="cpu"
     )
     assert max(map(abs, z_scores(found._replace(states=found.states.numpy()), *chains_own(grid, y)))) < 4
 
@@ -368,7 +370,7 @@ def test_bridges_of_tokens_are_exact_for_a_chain_of_three_steps(name):
     process = tokens.PROCESSES[name]
     grid, known = uniform(process, 3), (np.array([0, 1, 0]), np.array([False, True, False]))
     law = tokens.chain(process, grid) * (tokens.TEXTS[:, 1] == 1)
-    found = particles(tokens.exact(process), (3,), grid, range(300), count=64, known=known, bridge=True)
+    found = particles(tokens.exact(process), (3,), grid, range(300), count=64, known_region=known, bridge=True)
     assert (found.states[..., 1] == 1).all()
     code = found.states @ (tokens.SYMBOLS ** np.arange(tokens.LENGTH)[::-1])
     shares = np.stack([(found.weights * (code == i)).sum(1) for i in range(len(law))], 1)
@@ -391,7 +393,7 @@ def test_bridges_of_angles_and_of_centred_points_end_where_they_should():
 
     known = np.array([0.95, 0.0]), np.array([True, False])
     grid = uniform(torus, 40)
-    found = particles(pair, (2,), grid, range(60), count=64, known=known, bridge=True)
+    found = particles(pair, (2,), grid, range(60), count=64, known_region=known, bridge=True)
     np.testing.assert_allclose(found.x[:, 0], 0.95, atol=1e-6)
     off = (found.states[..., 1] - 0.25 + 0.5) % 1 - 0.5
     mean, square = (found.weights * off).sum(1), (found.weights * off**2).sum(1)
@@ -404,7 +406,9 @@ def test_bridges_of_angles_and_of_centred_points_end_where_they_should():
         return Prediction(t.alpha / (t.alpha**2 + t.sigma**2) * x)
 
     known = np.array([[3.0], [4.1], [0.0], [0.0]]), np.array([[True], [True], [False], [False]])
-    x = particles(points, (4, 1), uniform(process, 40), range(300), count=16, known=known, bridge=True).x[..., 0]
+    x = particles(points, (4, 1), uniform(process, 40), range(300), count=16, known_region=known, bridge=True).x[
+        ..., 0
+    ]
     np.testing.assert_allclose(x[:, 1] - x[:, 0], 1.1, atol=1e-5)
     assert abs(x.sum(1)).max() < 1e-4  # of independent points the others do not depend on the gap
     assert x[:, 2].var() == pytest.approx(0.75, abs=0.25) and abs(x[:, 2].mean()) < 4 * (0.75 / 300) ** 0.5
@@ -445,7 +449,7 @@ def test_a_sample_is_the_same_in_any_padding(kind, how):
     def given(n):
         values, where = np.zeros(shape(n)), np.zeros(shape(n), bool)
         values[0], values[1], where[:2] = value, 0, True
-        known = {"known": (values.astype(int) if kind == "tokens" else values, where)}
+        known = {"known_region": (values.astype(int) if kind == "tokens" else values, where)}
         return {"twist": reward} if how == "twist" else known | {"bridge": how == "bridge"}
 
     mask = np.arange(8) < np.array(sizes)[:, None]
@@ -469,7 +473,7 @@ def test_each_particle_has_the_limit_of_its_own_filter(bridge):
         share = (x == 1).mean(1)[:, None] + 0 * x
         return Prediction(np.stack([share, 1 - share, 0.5 + 0 * x], -1).astype(np.float32))
 
-    options = {"count": 7, "threshold": 0.95, "known": known, "bridge": bridge}
+    options = {"count": 7, "threshold": 0.95, "known_region": known, "bridge": bridge}
     together = particles(denoise, (3,), uniform(Categorical(flow, limits), 6), [1, 2, 3], **options)
     for i, limit in enumerate(limits):
         alone = particles(denoise, (3,), uniform(Categorical(flow, limit), 6), [i + 1], **options)
@@ -523,7 +527,7 @@ def test_a_known_angle_near_the_end_of_the_cell_keeps_within_it():
         return Prediction(x - off * t.sigma**2 / (t.sigma**2 + 0.1**2))
 
     known = np.array([0.95, 0.0]), np.array([True, False])
-    x = particles(near, (2,), uniform(process, 30), range(40), count=16, known=known).x
+    x = particles(near, (2,), uniform(process, 30), range(40), count=16, known_region=known).x
     assert (x[:, 0] == np.float32(0.95)).all() and abs(x[:, 1].mean() - 0.3) < 0.1
 
 
@@ -538,7 +542,7 @@ def steady(x, t, condition=None):
         ({"count": 1.5}, "particles: count = 1.5; a whole number from 1"),
         ({"threshold": math.nan}, "particles: threshold = nan; a number from 0 to 1"),
         ({"threshold": 32}, "particles: threshold = 32; a number from 0 to 1"),
-        ({"bridge": True}, "bridge leads to what is known: give `known` too"),
+        ({"bridge": True}, "bridge leads to what is known: give `known_region` too"),
         ({"gradients": True, "device": "cpu"}, "gradients are those of a twist: give `twist` too"),
         (
             {"gradients": True, "device": "cpu", "twist": lambda x, t: x.detach().numpy().sum(1)},
@@ -548,8 +552,8 @@ def steady(x, t, condition=None):
         ({"grid": VP}, "grid = Gaussian.*: a Grid is needed"),
         ({"seeds": 3}, "seeds = 3: one whole number for each sample is needed"),
         ({"denoise": Denoiser(lambda x, t: x, Gaussian(diffusion.cosine()))}, "the denoiser was trained on"),
-        ({"known": np.zeros(2)}, "known: a pair"),
-        ({"known": (np.zeros(3), [True, False])}, r"known values of field '', shape \(2, 2\): "),
+        ({"known_region": np.zeros(2)}, "known_region: a pair"),
+        ({"known_region": (np.zeros(3), [True, False])}, r"known values of field '', shape \(2, 2\): "),
         ({"condition": {"c": np.zeros((3, 1))}}, r"a condition of shape \(3, 1\): a row for each of 2 seeds"),
         ({"condition": {"c": 1.0}}, r"a condition of shape \(\): a row for each of 2 seeds"),
         ({"twist": lambda x, t: -(x**2)}, r"a twist of shape \(8, 2\): one number for each particle is needed"),
@@ -566,7 +570,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line(options, words):
 def test_masks_and_what_is_known_may_be_lists():
     grid, asked = uniform(VP, 3), {"seeds": range(2), "count": 4}
     made = [
-        particles(steady, (2,), grid, mask=mask, known=known, **asked).x
+        particles(steady, (2,), grid, mask=mask, known_region=known, **asked).x
         for mask, known in (
             ([[1, 0], [1, 1]], ([0.5, 0.0], [True, False])),
             (np.array([[True, False], [True, True]]), (np.array([0.5, 0.0]), np.array([True, False]))),

@@ -16,7 +16,8 @@ def report(**changes):
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    one = report(data={"name": "猫.csv", "split": "test"}, examples=[{"text": "A cat."}], figures=["nearest.png"])
+    more = {"examples": [{"text": "A cat."}], "figures": {"nearest": "nearest.png"}}
+    one = report(data={"name": "猫.csv", "split": "test"}, **more)
     assert Report.load(one.save(tmp_path / "report.json")) == one
     one.save(tmp_path / "report.json")  # its own is replaced
     (tmp_path / "mine.json").write_text("{}")

@@ -86,7 +86,7 @@ def particles(
     condition: Condition | None = None,
     *,
     count: int = 64,
-    known: Any = None,
+    known_region: Any = None,
     bridge: bool = False,
     twist: Callable[[Any, Any], Array] | None = None,
     gradients: bool = False,
@@ -98,12 +98,13 @@ def particles(
 ) -> Particles:
     """One sample for each seed, each from its own filter of `count` particles.
 
-    known: (values, where), a part y of the clean state and where it is, both broadcast to (len(seeds), *shape); for
-        named fields a dict of them. In a `ZeroCoM` field only its shape is known: each particle has its own place for
-        it. As in SMCDiff one noised path of it, y_t ~ q(y_t | y_s) upwards from y, is put into all particles of a
-        filter, and they are weighed with p(y_s | x_t), the density of its next point under their transition. As
-        particles grow in number that draws from the mean over paths of p(x_0 | path), p the chain: of p(x_0 | y) only
-        where the path is distributed as the chain's own, which it is in the limit of many steps and not before.
+    known_region: (values, where), a part y of the clean state and where it is, both broadcast to (len(seeds),
+        *shape); for named fields a dict of them. In a `ZeroCoM` field only its shape is known: each particle has
+        its own place for it. As in SMCDiff one noised path of it, y_t ~ q(y_t | y_s) upwards from y, is put into
+        all particles of a filter, and they are weighed with p(y_s | x_t), the density of its next point under
+        their transition. As particles grow in number that draws from the mean over paths of p(x_0 | path), p the
+        chain: of p(x_0 | y) only where the path is distributed as the chain's own, which it is in the limit of
+        many steps and not before.
     bridge: instead each particle walks to y by itself, y_s ~ q(y_s | y_t, y), is weighed with
         p(x_s | x_t) / q(x_s | x_t, y), and twisted by p(y | x_t), as if y had one unit of variance: N(y; clean
         prediction, sigma^2 / (alpha^2 + sigma^2)), of tokens their own probability. As particles grow in number that
@@ -130,7 +131,7 @@ def particles(
     size = (len(seeds), count)
     for n, trained in each(trained_process(denoise), fields).items():
         check_kinds(f" of field '{n}'" if n else "", fields[n], sampler, each(grid, fields)[n], trained)
-    require(known is not None or not bridge, "bridge leads to what is known: give `known` too")
+    require(known_region is not None or not bridge, "bridge leads to what is known: give `known_region` too")
     require(twist is not None or bridge or not gradients, "gradients are those of a twist: give `twist` too")
     own = [child_seed(seed, k) for seed in seeds for k in range(count)]
     filters = np.arange(len(own)) // count
@@ -149,9 +150,11 @@ def particles(
         start[n] = g.process.project(g.process.prior(g[0], noise), masks[n])
     given: dict[str, tuple[Array, Array]] = {}  # y, and where it is, for each particle
     paths: dict[str, dict[float, Array]] = {}  # y_t at each time, unless each particle has its own bridge
-    for n, pair in (split(known) if known is not None else {}).items():
-        require(n in fields, f"known: there is no field '{n}', only {[*fields]}")
-        require(isinstance(pair, tuple) and len(pair) == 2, "known: a pair (values, where) is needed of each field")
+    for n, pair in (split(known_region) if known_region is not None else {}).items():
+        require(n in fields, f"known_region: there is no field '{n}', only {[*fields]}")
+        require(
+            isinstance(pair, tuple) and len(pair) == 2, "known_region: a pair (values, where) is needed of each field"
+        )
         given[n] = _known(grids[n].process, *pair, start[n], masks[n], size, n)
         if not bridge:
             noise = Noise(seeds, fields[n], n, stream="known", mask=each(mask, fields)[n], device=device)

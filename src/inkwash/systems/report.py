@@ -32,7 +32,7 @@ class Report:
     cpu_seconds  of each part of the work
     rows         see `row`
     examples     what was made, unchosen, for people to look at
-    figures      names of pictures that lie beside the report
+    figures      pictures that lie beside the report, by what they show
     """
 
     title: str
@@ -43,7 +43,7 @@ class Report:
     model: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     examples: list[dict[str, Any]] = field(default_factory=list)
-    figures: list[str] = field(default_factory=list)
+    figures: dict[str, str] = field(default_factory=dict)
 
     def save(self, file: Path) -> Path:
         """Writes JSON, never over a file that is not ours."""
@@ -173,6 +173,6 @@ def evaluate(
             data=(asdict(data) if isinstance(data, File) else {}) | report.data,
             cpu_seconds=report.cpu_seconds or {"in all": time.process_time() - clock},
         )
-        files = [report.save(context.folder / NAME), *(context.folder / name for name in report.figures)]
+        files = [report.save(context.folder / NAME), *(context.folder / name for name in report.figures.values())]
         row = {"text": report.markdown(), "rows": report.rows}
         yield Result(of, None, {file.name: file for file in files}, row)

@@ -135,6 +135,16 @@ def test_components_that_do_not_fit_are_refused_in_one_line(tmp_path):
         inkwash.load(tmp_path / "m", vae="nowhere")
 
 
+def test_a_component_is_added(tmp_path):
+    tiny(latent=True).save(tmp_path / "m")
+    tiny(latent=True, upsampler=True).save(tmp_path / "whole")
+    with_it = inkwash.load(tmp_path / "m", upsampler=tmp_path / "whole" / "upsampler")
+    with_it.save(tmp_path / "m")
+    assert index(tmp_path / "m") == index(tmp_path / "whole")
+    large = [np.asarray(inkwash.load(tmp_path / name).generate("a fox", seed=1, size=64)) for name in ("m", "whole")]
+    np.testing.assert_array_equal(*large)
+
+
 def test_an_index_that_cannot_be_read_is_said_in_one_line(tmp_path):
     tiny().save(tmp_path)
     file = tmp_path / "model_index.json"

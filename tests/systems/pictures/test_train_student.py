@@ -7,7 +7,7 @@ import torch
 import inkwash
 from inkwash import diffusion
 from inkwash.errors import UserError
-from inkwash.systems.pictures import emoji_data, train_student
+from inkwash.systems.pictures import emoji_data, model, train_student
 from inkwash.training.fit import Settings
 from tests.models import tiny
 from tests.systems.pictures.test_train import red_discs
@@ -22,6 +22,7 @@ def taught(tmp_path_factory):
     recipe = train_student.Recipe("student", place, str(place / "teacher"), 256, settings, steps=6, few=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(emoji_data, "load", lambda *_, **__: red_discs())
+        patch.setattr(model, "HERE", place)  # as if the teacher were a shipped model
         train_student.train(recipe, place / "run")
         yield inkwash.load(place / "teacher"), inkwash.load(place / "run" / "model"), recipe
 
@@ -32,14 +33,14 @@ def test_one_step_of_the_student_comes_nearer_to_the_ends_of_the_walks_it_learne
     prompts, styles = train_student.sample_prompts(recipe)
     seeds = range(len(prompts))
 
-    def walk(model, sampler, steps):
-        grid = diffusion.uniform(model.denoiser.process, steps)
-        return model.problem_of(prompts, styles, seeds).sample(sampler, grid)
+    def walk(pipeline, sampler, steps):
+        grid = diffusion.uniform(pipeline.denoiser.process, steps)
+        return pipeline.problem_of(prompts, styles, seeds).sample(sampler, grid)
 
     goal = walk(teacher, diffusion.dpmpp_2m, recipe.steps)
     for steps, share in ((1, 0.7), (2, 1.0)):  # the second sets out from new noise: it leads to another end
         error, rival = (
-            (walk(model, diffusion.consistency, steps) - goal).square().mean().item() for model in (student, teacher)
+            (walk(one, diffusion.consistency, steps) - goal).square().mean().item() for one in (student, teacher)
         )
         print(steps, error, rival)
         assert error < share * rival
@@ -63,9 +64,9 @@ def test_a_student_shares_the_other_networks_of_its_teacher(taught):
 
 
 def test_a_teacher_without_words_is_refused(tmp_path, monkeypatch):
-    model = tiny()
-    del model.components["text_encoder"]
-    monkeypatch.setattr(train_student.Pipeline, "load", lambda *_, **__: model)
+    wordless = tiny()
+    del wordless.components["text_encoder"]
+    monkeypatch.setattr(train_student.Pipeline, "load", lambda *_, **__: wordless)
     recipe = train_student.Recipe("student", tmp_path, "none", 4, Settings(steps=1))
     with pytest.raises(UserError, match="without words"):
         train_student.train(recipe, tmp_path)

@@ -226,6 +226,7 @@ def test_missing_values_are_not_learned(swing):
     rows = forecaster.backtest(holes, windows=5).rows
     found = {row["forecast"]: row["value"] for row in rows if row["metric"] == "crps"}
     assert found["this model"] < 0.7 * found["random walk"]
+    assert all(np.isfinite(row["value"]) for row in rows)
 
 
 def test_a_table_that_is_mostly_gaps_still_has_a_forecast(walks):

@@ -186,7 +186,7 @@ def evaluate(
         seeds=[seed],
         cpu_seconds={"to generate": generating, "to score": time.process_time() - started},
         rows=rows + _obeyed(pictures, colours, data, white),
-        figures=["nearest.png"],
+        figures={"nearest training pictures": "nearest.png"},
     )
 
 

@@ -23,6 +23,13 @@ OTHERS = {"unmask", "ddim_inversion", "repaint", "annealed_langevin"}  # for tok
 SAMPLERS = {name: sampler for name, sampler in diffusion.SAMPLERS.items() if name not in OTHERS}
 TUNED = "tuned"  # the sampler of learned tables
 INDEX = "model_index.json"
+NAMES = {  # of components, and what each is if nothing else is said
+    "unet": "UNet2DConditionModel",
+    "vae": "AutoencoderKL",
+    "text_encoder": "TextCodec",
+    "mean_predictor": "MeanPredictor",
+    "upsampler": "UNet2DConditionModel",
+}
 HASHED = ("unet", "vae", "upsampler", "mean_predictor")  # whose weights a model's hash is of, in this order
 
 
@@ -85,8 +92,8 @@ class Component(NamedTuple):
 def read_index(folder: Path) -> dict[str, Component]:
     """The components of a model, by name: {"unet": ["diffusers", "UNet2DConditionModel"], ...}.
 
-    Each lies in the folder of its name; or where a third entry says, which may be within the shipped models
-    ("emoji/vae"). Raises UserError for a file that is missing or broken, and for a class that is not known here.
+    Each lies in the folder of its name; or where a third entry says, within the shipped models ("emoji/vae"). Raises
+    UserError for a file that is missing or broken, and for a class that is not known here.
     """
     file = folder / INDEX
     try:
@@ -111,10 +118,14 @@ def write_index(folder: Path, components: Mapping[str, Component]) -> None:
     for name, (kind, place) in components.items():
         index[name] = [KINDS[kind].library, kind]
         if place != folder / name:
-            shipped = place.is_relative_to(HERE)
-            index[name].append((place.relative_to(HERE) if shipped else place.resolve()).as_posix())
+            index[name].append(place.relative_to(HERE).as_posix())
     with atomic(folder / INDEX) as file:
         file.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def is_shipped(place: Path) -> bool:
+    """Whether a folder comes with the package, so that it is there wherever a model is loaded."""
+    return place.is_relative_to(HERE)
 
 
 def weights_hash(folders: Mapping[str, Path]) -> str:

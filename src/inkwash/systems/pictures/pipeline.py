@@ -100,35 +100,33 @@ class Pipeline:
     ) -> Pipeline:
         """From a shipped name or a folder; precision: what the U-Net computes in, float32 or bfloat16.
 
-        components: what stands in the place of the model's own, a folder, or an object of torch:
+        components: what stands in the place of the model's own, or beside them, a folder or an object of torch:
         `load("emoji", vae="my/vae")`. UserError, in one line, for what is missing, broken, or does not fit.
         """
         folder = locate(name)
         config, index = read_config(folder), read_index(folder)
-        if strange := sorted(components.keys() - index.keys()):
-            raise unknown("component", strange[0], index)
+        if strange := sorted(components.keys() - model.NAMES.keys()):
+            raise unknown("component", strange[0], model.NAMES)
         places = {key: Path(value) for key, value in components.items() if isinstance(value, str | Path)}
-        index |= {key: index[key]._replace(folder=place) for key, place in places.items()}
-        given = {key: value for key, value in components.items() if key not in places}
-        index = {key: component for key, component in index.items() if key not in given}
-        found = runtimes.choose(
-            [component.folder for component in index.values()],
-            device,
-            precision,
-            runtime or ("torch" if given else None),
-            threads,
-        )
-        loaded = {key: found.load(*component) for key, component in index.items()}
+        objects = {key: value for key, value in components.items() if key not in places}
+        kinds = model.NAMES | {key: component.kind for key, component in index.items()}
+        index |= {key: Component(kinds[key], place) for key, place in places.items()}
+        index = {key: component for key, component in index.items() if key not in objects}
         folders = {key: component.folder for key, component in index.items()}
-        return cls(config, loaded | given, found, folder, folders)
+        runtime = runtime or ("torch" if objects else None)
+        found = runtimes.choose(folders.values(), device, precision, runtime, threads)
+        loaded = {key: found.load(*component) for key, component in index.items()}
+        return cls(config, loaded | objects, found, folder, folders)
 
     def save(self, folder: str | Path) -> None:
         """Writes system.json, model_index.json, and each component into the folder of its name, weights in float16.
 
-        Of one that lies elsewhere, as those that a shipped model shares, only where it lies. By torch alone.
+        Of one that is a shipped model's, not this one's own, only where it lies. By torch alone.
         """
-        folder, index = Path(folder), {}
-        elsewhere = {name: place for name, place in self.folders.items() if place != (self.folder or folder) / name}
+        folder, index, own = Path(folder), {}, self.folder or Path(folder)
+        elsewhere = {
+            name: place for name, place in self.folders.items() if place != own / name and model.is_shipped(place)
+        }
         for name, component in self.components.items():
             kind = runtimes.kind_of(component)
             index[name] = Component(kind, elsewhere.get(name, folder / name))

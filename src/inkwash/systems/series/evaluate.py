@@ -114,10 +114,11 @@ def evaluate(
         for name, paths in ({"this model": own} | rivals).items()
         for metric, value in (metrics.scores(paths, truth) | {"within 90 %": metrics.coverage(paths, truth)}).items()
     ]
-    if len(starts) > 1:
-        by_window = metrics.window_scores(own, truth)
+    seen = ~np.isnan(truth.sum(-1)).all(axis=1)  # windows of gaps alone have no score
+    if seen.sum() > 1:
+        by_window = metrics.window_scores(own[seen], truth[seen])
         for name, paths in rivals.items():
-            rows += paired_comparison(by_window, metrics.window_scores(paths, truth), forecast=name)
+            rows += paired_comparison(by_window, metrics.window_scores(paths[seen], truth[seen]), forecast=name)
     return Report(
         title=f"{len(starts)} windows of {horizon} steps, {samples} paths.",
         system="series",
