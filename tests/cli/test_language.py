@@ -1,11 +1,13 @@
 """The command of language, as a person types it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from inkwash.cli import main
 from inkwash.errors import UserError
+from inkwash.systems.language import verbs
 from inkwash.systems.language.vocabulary import tokenize
 from tests.systems.language.toy import SENTENCES
 
@@ -174,7 +176,19 @@ def test_own_text_by_one_command(tmp_path, capsys):
     assert code == 0 and len(lines) == 3 and not any(" " in line for line in lines)
 
 
-def test_own_pairs_by_one_command(tmp_path, capsys):
+@pytest.fixture
+def narrow(monkeypatch):
+    """Models of one's own are half as wide and deep, and their classifiers learn for less long."""
+    usual = verbs.own
+
+    def own(data):
+        recipe = usual(data)
+        return replace(recipe, width=64, layers=2, classifier_steps=min(recipe.classifier_steps, 1300))
+
+    monkeypatch.setattr(verbs, "own", own)
+
+
+def test_own_pairs_by_one_command(narrow, tmp_path, capsys):
     file = tmp_path / "pairs.csv"
     pairs = {"one": "eins", "two": "zwei", "three": "drei"}
     file.write_text("source,target\n" + "".join(f"{a},{b}\n" for a, b in pairs.items()), encoding="utf-8")
@@ -189,7 +203,8 @@ def test_own_pairs_by_one_command(tmp_path, capsys):
     assert code == 2 and "--source" in err
 
 
-def test_fields_of_one_s_own_can_be_asked_after_one_command(tmp_path, capsys):
+@pytest.mark.slow
+def test_fields_of_one_s_own_can_be_asked_after_one_command(narrow, tmp_path, capsys):
     file = tmp_path / "moods.csv"
     file.write_text("text,mood\nWe laugh.,glad\nI weep alone.,sad\nThey sing a song.,glad\nYou cry.,sad\n" * 10)
     out = tmp_path / "run"

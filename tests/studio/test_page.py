@@ -717,15 +717,13 @@ def test_a_model_is_trained_and_used_on_the_page(person, tmp_path):
     card = page.locator(".job")
     expect(card.locator("h3")).to_have_text("ring.toml")
     expect(card.locator(".tile strong")).to_have_text("ring")
+    expect(card.locator(".state")).to_have_text(EN["jobs.done"])  # a checkpoint can be used before
     card.get_by_text(EN["model.use"]).click()
     expect(page.locator("#verbs [aria-current]")).to_have_attribute("href", "#points/scatter")
     chosen = page.locator("[name=model] option:checked")
     expect(chosen).to_have_text(re.compile(r"^ring · mine · [\d.]+ kB$"))
-    assert page.get_by_label("Sampler").locator("option").all_inner_texts()[1:] == [
-        "heun",
-        "ddim",
-        "tuned",
-    ]  # as it allows
+    names = page.get_by_label("Sampler").locator("option").all_inner_texts()
+    assert names[1:] == ["heun", "ddim", "tuned"]  # as it allows
     page.fill("[name=count]", "50")
     page.fill("[name=seed]", str(2**63))  # more than JavaScript counts to
     drop_file(page, (tmp_path / "shift.csv").read_bytes(), "[data-field=shift]", "shift.csv")

@@ -29,7 +29,7 @@ def test_an_upsampler_learns_clean_edges_from_small_pictures(tmp_path, monkeypat
     inside a disc of one colour an enlargement cannot be wrong."""
     from tests.models import tiny_autoencoder
 
-    many = {64: discs(16, train=400), 256: discs(64, train=400)}  # of few, it learns few colours
+    many = {64: discs(8, train=400), 256: discs(32, train=400)}  # of few, it learns few colours
     monkeypatch.setattr(emoji_data, "load", lambda _, size=64: many[size])
     monkeypatch.setattr(train_upsampler, "load_autoencoder", lambda _: tiny_autoencoder())
     monkeypatch.setattr(latents, "decode", lambda _, state: state)  # an autoencoder that changes nothing
@@ -42,8 +42,8 @@ def test_an_upsampler_learns_clean_edges_from_small_pictures(tmp_path, monkeypat
         "layers_per_block": 1,
         "norm_num_groups": 4,
     }
-    settings = Settings(steps=1500, batch_size=8, learning_rate=3e-3, warmup=10, lr_decay="cosine", ema_decay=0.95)
-    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, network, settings, cutting=16)
+    settings = Settings(steps=1200, batch_size=8, learning_rate=6e-3, warmup=10, lr_decay="cosine", ema_decay=0.95)
+    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, network, settings, cutting=8)
     train_upsampler.train(recipe, tmp_path)
     report = json.loads((tmp_path / "upsampler" / "report.json").read_text())["test"]
     assert report["upsampler"]["sharpness"] > report["bicubic"]["sharpness"]
@@ -53,7 +53,7 @@ def test_an_upsampler_learns_clean_edges_from_small_pictures(tmp_path, monkeypat
     large = on_white(large).astype(float)
     seen = np.concatenate([on_white(small), small[..., 3:]], axis=-1)
     made = model.sample(seen, range(40), noise_level=0.0)
-    enlarged = [Image.fromarray(p).resize((64, 64), Image.Resampling.BICUBIC) for p in on_white(small)]
+    enlarged = [Image.fromarray(p).resize((32, 32), Image.Resampling.BICUBIC) for p in on_white(small)]
     error, bicubic = (np.abs(p.astype(float) - large) for p in (made[..., :3], np.stack(enlarged)))
     edges = bicubic.max(-1) > 10
     assert error[edges].mean() < 0.9 * bicubic[edges].mean()
