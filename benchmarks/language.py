@@ -8,14 +8,14 @@ Each column may be measured by itself (--column), and the report keeps the other
 model by recipes/e2e-paper.toml, the fluency of Diffusion-LM as published is measured, and nothing else.
 """
 
-import argparse
-import json
 import time
 from dataclasses import asdict, replace
-from itertools import groupby
+from itertools import groupby, product
 from operator import itemgetter
 from pathlib import Path
 
+import common
+from common import QUICK, ROOT
 from inkwash.systems.language.controls import Constraints
 from inkwash.systems.language.data import read_corpus
 from inkwash.systems.language.evaluate import GAP, OURS, EvaluatorLM, best_of, data_to_text, evaluate
@@ -23,19 +23,20 @@ from inkwash.systems.language.evaluate import facts as facts_of
 from inkwash.systems.language.model import Writer
 from inkwash.systems.language.vocabulary import detokenize
 from inkwash.systems.report import Report, number, table
-from inkwash.weights.files import atomic
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "language.json"
+RESULT = ROOT / "docs" / "results" / "language.json"
 COLUMNS = ("e2e", "e2e-masked", "autoregressive, best of 50")
+QUICK_CONTROLS = ("none", "length", "infilling")
+SIZES = {"targets": 2, "samples": 1, "steps": 2, "mrs": 2, "controls": QUICK_CONTROLS} if QUICK else {}
 
 
 def measured(column: str, data: Path, baseline: Path | None) -> Report:
     """The report of one column."""
     if column != COLUMNS[2]:
-        return evaluate(Writer.load(column), data)
+        return evaluate(Writer.load(column), data, **SIZES)
     writer, other = Writer.load(COLUMNS[0]), Writer.load(baseline)
-    found = evaluate(writer, data, draw=best_of(other, writer, 50))
-    rows, examples = data_to_text(other, read_corpus(data), 100, None)
+    found = evaluate(writer, data, draw=best_of(other, writer, 2 if QUICK else 50), **SIZES)
+    rows, examples = data_to_text(other, read_corpus(data), SIZES.get("mrs", 100), None)
     return replace(
         found, model=found.model | facts_of(other), rows=found.rows + rows, examples=found.examples + examples
     )
@@ -52,6 +53,21 @@ def published(folder: Path) -> dict:
         "steps": writer.config["steps"],
         "examples": examples,
     }
+
+
+def sentences() -> Path:
+    """For a quick run: places to eat, in the format of E2E."""
+    file = ROOT / "e2e.csv"
+    parts = product(
+        ("The Punter", "The Mill", "The Wrestlers"), ("pub", "restaurant"), ("French", "Indian", "Chinese")
+    )
+    lines = [
+        f'"name[{name}], eatType[{kind}], food[{food}]","{name} is a {kind} that serves {food} food {place}."'
+        for name, kind, food in parts
+        for place in ("by the river", "in the city centre")
+    ]
+    file.write_text("\n".join(["mr,ref", *lines]), encoding="utf-8")
+    return file
 
 
 def compare(facts: dict) -> str:
@@ -85,20 +101,20 @@ def samples(report: dict, count: int = 3) -> str:
 
 def keep(column: str, found: dict) -> dict:
     """Puts a column into the report, which it returns."""
-    facts = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
-    facts[column] = found
-    with atomic(RESULT) as file:
-        file.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    facts = common.load(RESULT) | {column: found}
+    common.save(RESULT, facts)
     return facts
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--baseline", type=Path)
     parser.add_argument("--paper", type=Path)
     parser.add_argument("--column", choices=COLUMNS, action="append")
     given = parser.parse_args()
+    if QUICK:
+        given.data, given.baseline = sentences(), Path(COLUMNS[1])
     if given.paper is not None:
         print(keep("as published", published(given.paper))["as published"])
     else:
