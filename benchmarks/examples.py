@@ -1,6 +1,6 @@
 """Worked examples of forecasting on data that PyPI ships, with charts for docs/forecasting.md.
 
-pip install '.[series]' vega-datasets
+pip install '.[bench]'
 python benchmarks/examples.py
 """
 

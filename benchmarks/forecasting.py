@@ -1,6 +1,6 @@
 """TimeGrad as published, the improved mode, and what they must beat, in one run.
 
-    pip install '.[series,gluonts]' 'gluonts[torch]'
+    pip install '.[bench]'
     python benchmarks/forecasting.py --data exchange_rate_nips.tar.gz
 
 Exchange rates: the five windows of the paper (trained on the 6,071 steps before them), and 35 windows one after the

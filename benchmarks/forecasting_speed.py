@@ -1,7 +1,7 @@
 """TimeGrad here and in pytorch-ts, its authors' code, in turns on the same shapes: CPU time of a step of training,
 and of drawing the paper's five windows.
 
-    pip install '.[series]' && pip install --no-deps pytorchts==0.6.0
+    pip install '.[bench]' && pip install --no-deps pytorchts==0.6.0
     python benchmarks/forecasting_speed.py --data exchange_rate_nips.tar.gz --model RUN/model
 
 Of pytorch-ts only the network and its diffusion are used (they need torch alone). `--model` is a faithful forecaster
@@ -45,9 +45,8 @@ def main() -> None:
     rivals = {"inkwash": ours("faithful"), "inkwash, improved": ours("improved"), "pytorch-ts": theirs()}
     training = {name: statistics.median(times) for name, times in turns(rivals).items()}
 
-    forecaster, series, starts, horizon = (
-        quick() if QUICK else (Forecaster.load(args.model), *read_rolling_archive(args.data))
-    )
+    forecaster = fitted() if QUICK else Forecaster.load(args.model)
+    series, starts, horizon = windows() if QUICK else read_rolling_archive(args.data)
     truth, drawn = truths(series, starts, horizon), {}
     for sampler, steps in (("ancestral", 4),) if QUICK else (("ancestral", 100), ("tuned", args.steps)):
         found = []

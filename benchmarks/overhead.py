@@ -1,6 +1,6 @@
 """What a sampling step costs outside the network: ours, diffusers' and azula's, in one run.
 
-    pip install "diffusers>=0.36" && pip install --no-deps azula einops
+    pip install '.[bench]' && pip install --no-deps azula
     python benchmarks/overhead.py [--steps 20] [--batch 1] [--shape 3 64 64] [--rounds 5]
 
 It takes less than a minute, prints its tables and writes docs/results/overhead.json. Without azula its column is left

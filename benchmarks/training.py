@@ -1,7 +1,6 @@
 """Training beside denoising-diffusion-pytorch (lucidrains), on one thread, in one run.
 
-    pip install --no-deps denoising-diffusion-pytorch ema-pytorch einops scipy accelerate
-    pip install tqdm packaging psutil pyyaml
+    pip install '.[bench]' && pip install --no-deps denoising-diffusion-pytorch
     python benchmarks/training.py              # speed, about 15 CPU minutes
     python benchmarks/training.py --quality    # speed for equal quality, about 30 more; needs data/emoji
 
