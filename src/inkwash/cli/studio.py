@@ -215,7 +215,8 @@ def bound(host: str, port: int) -> socket.socket:
         # with the protocol named, asyncio sends each answer at once; else every one of them would wait 40 ms
         listener = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sys.platform != "win32":  # where it would let two studios listen at one port
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
         except OSError:
             listener.close()

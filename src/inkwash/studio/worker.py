@@ -80,6 +80,8 @@ def memory() -> float:
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:  # not Linux: the most it ever took
+        if sys.platform == "win32":  # which has no such module: the limit is not watched there
+            return 0.0
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
