@@ -145,6 +145,13 @@ def quick(tmp_path_factory):
     running.stop()
 
 
+def proc(process: int | str) -> Path:
+    """What Linux says of a process; elsewhere the test is skipped."""
+    if not Path("/proc/self").exists():
+        pytest.skip("this machine has no /proc")
+    return Path("/proc") / str(process)
+
+
 def asked(n: int = 1, seed: int = 7, previews: int = 0, **more) -> NewJob:
     """A job for the table: n pictures."""
     request = {"prompt": "a red fox", "n": n, "seed": seed, "model": "emoji", **more}

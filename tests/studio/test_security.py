@@ -29,7 +29,7 @@ from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.engine import Settings
 from inkwash.studio.errors import APIError
 from inkwash.studio.middleware import allowed_host
-from tests.studio.conftest import asked, fox, sent
+from tests.studio.conftest import asked, fox, proc, sent
 
 
 @pytest.fixture(scope="module")
@@ -572,8 +572,8 @@ def peak(pid):
     """The most memory that the process has taken since it was asked before, in bytes."""
     import re
 
-    most = int(re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    most = int(re.search(r"VmHWM:\s*(\d+)", (proc(pid) / "status").read_text())[1]) * 1024
+    (proc(pid) / "clear_refs").write_text("5")
     return most
 
 
@@ -764,7 +764,7 @@ def test_who_is_nobody_costs_nothing(studio, nobody):
 
 def cpu(pid):
     """Seconds of computing."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = (proc(pid) / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
 
 

@@ -25,7 +25,7 @@ from inkwash.studio.library import NewFile
 from inkwash.studio.store import MOST_DEATHS, NewResult, Store
 from inkwash.studio.tables import files as file_rows
 from inkwash.studio.tables import jobs, metadata, results, uploads
-from tests.studio.conftest import asked
+from tests.studio.conftest import asked, proc
 
 RECIPE = {"seed": 7, "prompt": "a red fox"}
 
@@ -102,15 +102,13 @@ def test_a_commit_waits_for_the_disk(store):
 def test_a_picture_is_synced_before_it_has_its_name_and_its_name_before_it_has_a_row(store, user, monkeypatch):
     """fsync of the file, then its name, then fsync of the folder, and only then the row."""
     seen = []
-    fsync, replace, keep_file = os.fsync, Path.replace, store.files.keep
+    fsync, replace, keep_file, files = os.fsync, Path.replace, store.files.keep, proc("self") / "fd"
 
     def rows():
         with store.reading() as tx:
             return len(tx.execute(select(results)).all())
 
-    monkeypatch.setattr(
-        os, "fsync", lambda fd: (seen.append((os.readlink(f"/proc/self/fd/{fd}"), rows())), fsync(fd))
-    )
+    monkeypatch.setattr(os, "fsync", lambda fd: (seen.append((os.readlink(files / str(fd)), rows())), fsync(fd)))
     monkeypatch.setattr(Path, "replace", lambda a, b: (seen.append((f"name {b}", rows())), replace(a, b)))
     monkeypatch.setattr(store.files, "keep", lambda one: (keep_file(one), seen.append(("saved", rows())))[0])
     store.submit(user, asked())
