@@ -17,7 +17,7 @@ from typing import Any
 from inkwash.weights.files import atomic
 
 QUICK = "--quick" in sys.argv
-ROOT = Path(tempfile.mkdtemp()) if QUICK else Path(__file__).parents[1]
+ROOT = Path(tempfile.mkdtemp(prefix="benchmark-")) if QUICK else Path(__file__).parents[1]
 if QUICK:
     atexit.register(shutil.rmtree, ROOT)
 

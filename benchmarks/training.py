@@ -49,6 +49,7 @@ from inkwash.training.fit import Settings, fit
 
 SIZE, BATCH, STEPS = (32, 16, 1) if QUICK else (32, 32, 6)
 TABLE = 1000
+WIDTH = 16 if QUICK else 64  # of the peer's network
 SAMPLES, SAMPLER_STEPS = (16, 2) if QUICK else (512, 12)
 EVERY, MOST = (1, 1) if QUICK else (250, 1500)  # updates
 
@@ -262,7 +263,7 @@ def speed(rounds: int) -> dict[str, Any]:
     peer, vision = load_peer()
     ways: dict[str, Its | Our] = {"its": Its(peer), "our": Our()}
     torch.manual_seed(0)
-    networks = {"its": peer.Unet(dim=64, dim_mults=(1, 2, 4)), "our": our_network()}
+    networks = {"its": peer.Unet(dim=WIDTH, dim_mults=(1, 2, 4)), "our": our_network()}
     facts = {kind: compute(network, ways[kind].patch) for kind, network in networks.items()}
     difference = loss_difference(peer, ways["its"], networks["its"])
     pictures = np.random.default_rng(0).integers(0, 256, (512, SIZE, SIZE, 3), dtype=np.uint8)
@@ -359,7 +360,7 @@ def quality(folder: Path, work: Path, rate: float) -> dict[str, Any]:
     settings = Settings(steps=1, batch_size=BATCH, learning_rate=rate, warmup=50, channels_last=True)
     half = replace(settings, precision="bfloat16")
     torch.manual_seed(0)
-    its_network = peer.Unet(dim=64, dim_mults=(1, 2, 4))
+    its_network = peer.Unet(dim=WIDTH, dim_mults=(1, 2, 4))
     arms: dict[str, tuple[nn.Module, Its | Our, Settings]] = {
         "its network, float32": (its_network, Its(peer), settings),
         "our network, bfloat16": (our_network(), Our(), half),
