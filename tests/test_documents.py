@@ -19,6 +19,11 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/ink
 READMES = ["README.md", "README.zh-CN.md"]
 
 
+@pytest.fixture(autouse=True)
+def programs_find_what_they_share(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+
+
 def read(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
