@@ -58,8 +58,8 @@ class Running:
         raise TimeoutError("the studio does not start")
 
     def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
+        with self.process:  # whose pipe is closed, too
+            self.process.terminate()
 
     def key(self, name: str = accounts.LOCAL) -> str:
         """A new key of the user, who is made if there is none."""
@@ -69,6 +69,21 @@ class Running:
     def client(self, name: str = accounts.LOCAL) -> httpx.Client:
         headers = {"authorization": f"Bearer {self.key(name)}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+
+@pytest.fixture(autouse=True)
+def clients_are_closed(monkeypatch):
+    """Those that a test has made, when it ends."""
+    made, begin = [], httpx.Client.__init__
+
+    def remembered(client, *arguments, **options):
+        begin(client, *arguments, **options)
+        made.append(client)
+
+    monkeypatch.setattr(httpx.Client, "__init__", remembered)
+    yield
+    for client in made:
+        client.close()
 
 
 @pytest.fixture(scope="session")

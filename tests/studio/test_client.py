@@ -569,8 +569,8 @@ def test_a_restart_is_not_noticed(mortal, emoji):
         assert drawing.wait(60)
         while len(list(client.jobs())) < 3:
             assert not any(future.done() for future in generated)
-        mortal.process.kill()
-        mortal.process.wait()
+        with mortal.process:
+            mortal.process.kill()
         assert mortal.store.job(job.id).status == "running"  # in the midst of it
         mortal.start()
         ended = followed.result(120)

@@ -73,8 +73,8 @@ def test_kills_lose_nothing(tmp_path):
         time.sleep(random.uniform(0, 0.8))
         died_at_work += store.count().get("running", 0)
         if kill % EVERY == 0:
-            running.process.kill()
-            running.process.wait()
+            with running.process:
+                running.process.kill()
             running.start()
             asker.url = running.url
         else:

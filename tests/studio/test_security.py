@@ -318,8 +318,8 @@ def test_only_with_a_proxy_before_it_is_it_told_of_tls(tmp_path, proxy):
         cookie = httpx.get(link, headers={"x-forwarded-proto": "https"}).headers["set-cookie"]
         assert ("secure" in cookie.lower()) == proxy
     finally:
-        process.terminate()
-        process.wait(20)
+        with process:  # whose pipes are closed, too
+            process.terminate()
 
 
 # 7. open to the network
@@ -332,15 +332,15 @@ def start(home, *options):
 
 def test_it_listens_to_this_machine_alone_unless_there_are_users_or_it_is_said(tmp_path, studio):
     process = start(tmp_path / "a", "--host", "0.0.0.0")
-    assert process.wait(30) == 2
-    assert process.stderr.read().count("\n") == 1
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 2 and said.count("\n") == 1
     for options in (("--open",), ()):
         if not options:
             accounts.add_user(inkwash_store(tmp_path / "b"), "anna", "correct horse battery")
         process = start(tmp_path / ("c" if options else "b"), "--host", "0.0.0.0", *options)
         line = process.stdout.readline()
-        process.terminate()
-        process.wait(20)
+        with process:  # whose pipes are closed, too
+            process.terminate()
         assert line.startswith("The studio is at http://0.0.0.0:") and ("token" in line) == (not options)
     assert studio.url.startswith("http://127.0.0.1:")
 
@@ -366,8 +366,8 @@ def test_in_an_open_studio_nobody_rules(tmp_path):
             == 403
         )
     finally:
-        process.terminate()
-        process.wait(20)
+        with process:  # whose pipes are closed, too
+            process.terminate()
 
 
 def answers(url):
@@ -378,8 +378,8 @@ def answers(url):
 def test_a_second_studio_in_the_same_folder_says_so_and_leaves_the_first_alone(studio):
     before = (studio.home / "local.json").read_text()
     process = start(studio.home)
-    assert process.wait(30) == 2
-    assert "running in" in process.stderr.read() and process.stdout.read() == ""
+    shown, said = process.communicate(timeout=30)
+    assert process.returncode == 2 and "running in" in said and shown == ""
     assert (studio.home / "local.json").read_text() == before
 
 
