@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/forecasting.json")
     parser.add_argument("--paths", type=Path, default=ROOT / "out/forecasting", help="where drawn paths are kept")
     args = parser.parse_args()
+    common.needs("gluonts", "lightning")
     torch.set_num_threads(1)
     report = Report(args.out, args.paths)
     series, starts, horizon = simulated_archive() if QUICK else read_rolling_archive(args.data)

@@ -278,6 +278,8 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs="+", default=[3, 64, 64], help="of one sample")
     parser.add_argument("--rounds", type=int, default=1 if QUICK else 5)
     options = parser.parse_args()
+    if not AZULA:
+        print("azula is not installed: its column is left out")
     report = measure(Walk(options.steps, options.batch, tuple(options.shape)), options.rounds)
     common.save(RESULT, report)
     print(tables(report))
