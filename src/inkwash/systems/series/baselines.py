@@ -37,7 +37,7 @@ def seasonal_naive(
 def random_walk(
     history: np.ndarray, horizon: int, samples: int, rng: np.random.Generator, window: int = 60
 ) -> np.ndarray:
-    """A walk without drift: steps of the last `window` are sampled anew, all series of a day together.
+    """A random walk without drift: steps of the last `window` are sampled anew, all series of a day together.
 
     The steps are log returns where all values are positive, else differences.
     """
@@ -83,8 +83,8 @@ def vector_autoregression(history: np.ndarray, horizon: int, samples: int, rng: 
             for _ in range(samples)
         ]
     )
-    walked = level[-1] + sampled.cumsum(1)
-    return np.exp(walked) if positive else walked
+    paths = level[-1] + sampled.cumsum(1)
+    return np.exp(paths) if positive else paths
 
 
 def default_baselines(season: int) -> dict[str, Forecast]:
@@ -98,5 +98,5 @@ def default_baselines(season: int) -> dict[str, Forecast]:
 def rolling_forecasts(
     forecast: Forecast, values: np.ndarray, starts: list[int], horizon: int, samples: int, seed: int = 0
 ) -> np.ndarray:
-    """A baseline from several places: (W, S, H, D)."""
+    """A baseline from several starts: (W, S, H, D)."""
     return np.stack([forecast(values[:end], horizon, samples, np.random.default_rng([seed, end])) for end in starts])

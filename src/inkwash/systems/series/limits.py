@@ -15,7 +15,7 @@ CALL = 0.0004  # seconds of a call of the network beside its arithmetic
 
 
 def limits(folder: Path) -> dict[str, Limit]:
-    """What training has settled, how finely the noise of a faithful model is divided, and what is usual."""
+    """What training has settled, how finely the noise of a faithful model is divided, and the defaults."""
     facts: dict[str, Any] = describe(folder)
     settled = Limit(absent=True)
     return {
