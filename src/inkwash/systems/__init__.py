@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inkwash.errors import UserError, unknown
-from inkwash.extras import cure
+from inkwash.extras import install_command
 from inkwash.systems.base import System, resolve
 from inkwash.weights.shipped import describe, locate
 
@@ -51,7 +51,7 @@ def available(system: System) -> None:
     """UserError, with what to install, where a module is missing that the whole system needs."""
     for module, verbs in system.modules.items():
         if not verbs and not find_spec(module):
-            raise UserError(f"{system.name} needs {module}: {cure(module)}")
+            raise UserError(f"{system.name} needs {module}: {install_command(module)}")
 
 
 def load(

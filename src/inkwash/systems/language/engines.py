@@ -1,29 +1,36 @@
-"""The ways to make a sentence, and what each learns.
+"""The ways to sample a sentence, and what each learns.
 
 - continuous: words are vectors that are learned with the model, and noise is added to them; gradients can steer it.
   Diffusion-LM (Li et al. 2022, 2205.14217), as published or with what CDCD (Dieleman et al. 2022, 2211.15089) learns.
-- masked: words give way to a mask. MDLM (Sahoo et al. 2024, 2406.07524).
-- autoregressive: the plain autoregressive model, one word after the other; the baseline, and the judge of fluency.
+- masked: words are replaced by a mask. MDLM (Sahoo et al. 2024, 2406.07524).
+- autoregressive: the plain autoregressive model, word by word; the baseline, and the evaluator of fluency.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from inkwash import diffusion
-from inkwash.systems.language.networks import AutoregressiveModel, ContinuousDenoiser, MaskedDenoiser
-from inkwash.systems.language.vocabulary import END, PAD
+from inkwash.systems.language.networks import (
+    AutoregressiveModel,
+    ContinuousDenoiser,
+    MaskedDenoiser,
+    WordNetwork,
+)
+from inkwash.systems.language.vocabulary import END, PAD, Vocabulary
 from inkwash.training.fit import Loss
 
-NETWORKS = {"continuous": ContinuousDenoiser, "masked": MaskedDenoiser, "autoregressive": AutoregressiveModel}
-FIRST = 1 / 2000  # of the paper's 2,000 steps the last one down, whose target is the word vector itself
+NETWORKS: dict[str, type[WordNetwork]] = {
+    "continuous": ContinuousDenoiser,
+    "masked": MaskedDenoiser,
+    "autoregressive": AutoregressiveModel,
+}
+LAST_STEP = 1 / 2000  # of the paper's 2,000 steps the one to t = 0, whose target is the word vector itself
 
 
-def denoiser(network: Any) -> diffusion.Denoiser:
+def denoiser(network: WordNetwork) -> diffusion.Denoiser:
     """Of a network of the first two engines, with its process."""
     if isinstance(network, ContinuousDenoiser):
         return diffusion.Denoiser(network, diffusion.Gaussian(diffusion.sqrt()), "x0")
@@ -31,7 +38,7 @@ def denoiser(network: Any) -> diffusion.Denoiser:
     return diffusion.Denoiser(network, process)
 
 
-def loss(network: Any) -> Loss:
+def loss(network: WordNetwork) -> Loss:
     """What a network learns from batches {"words": (B, L), "source": (B, S), "source_mask": (B, S)}, the last two
     perhaps missing."""
     if isinstance(network, ContinuousDenoiser):
@@ -39,26 +46,33 @@ def loss(network: Any) -> Loss:
     return masked_loss(network) if isinstance(network, MaskedDenoiser) else autoregressive_loss(network)
 
 
+def encode_sources(vocabulary: Vocabulary, sources: list[str], length: int) -> dict[str, Tensor]:
+    """The condition of a network: the ids of the words of sources (N, S), and where there is one."""
+    ids = torch.from_numpy(vocabulary.encode(sources, length))
+    ids = ids[:, : int((ids != PAD).sum(1).max())]
+    return {"source": ids, "source_mask": ids != PAD}
+
+
 def condition_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What the network is given besides."""
+    """What the network is conditioned on."""
     return {key: value for key, value in batch.items() if key != "words"}
 
 
 def continuous_loss(network: ContinuousDenoiser) -> Loss:
-    """The cross-entropy of p(w | x_t, known) at uniform times, x_0 the word vectors (CDCD, 2211.15089), a mean over
-    words that are not known (`hints`); every other batch, drawn by chance, sees the network's own prediction.
+    """The cross-entropy of p(w | x_t, given words) at uniform times, x_0 the word vectors (CDCD, 2211.15089), a mean
+    over words that are not given (`random_hints`); half of the batches, by chance, see the network's own prediction.
     """
     model = denoiser(network)
 
     def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         words = batch["words"]
-        known = hints(words, generator)
-        unknown = known < 0
+        forced = random_hints(words, generator)
+        free = forced < 0
         entropy = diffusion.symbols_cross_entropy(words)
         return model.loss(
             network.embeddings[words],
-            condition_of(batch) | {"known": known},
-            objective=lambda term: entropy(term) * unknown * (unknown.numel() / unknown.sum().clamp(min=1)),
+            condition_of(batch) | {"forced": forced},
+            objective=lambda term: entropy(term) * free * (free.numel() / free.sum().clamp(min=1)),
             self_conditioning=0.5,
             generator=generator,
         )
@@ -66,9 +80,9 @@ def continuous_loss(network: ContinuousDenoiser) -> Loss:
     return value
 
 
-def hints(words: Tensor, generator: torch.Generator) -> Tensor:
-    """Words that are given in training, (B, L), -1 where not. Of eight sentences four are given nothing of, two their
-    length, one the beginning, and one a random share of its words, with its length every other time."""
+def random_hints(words: Tensor, generator: torch.Generator) -> Tensor:
+    """Words that are given in training, (B, L), -1 where not. Of eight sentences four come without hints, two with
+    their length, one with its beginning, one with some of its words (half of these with their length too)."""
     batch, length = words.shape
 
     def uniform(*shape: int) -> Tensor:
@@ -100,7 +114,7 @@ def paper_loss(network: ContinuousDenoiser) -> Loss:
         clean = network.embeddings[words]
         noised = clean + start.sigma * torch.randn(clean.shape, generator=generator, device=clean.device)
         times = diffusion.uniform_times(len(words), generator)
-        x0 = torch.where((times < FIRST).to(clean.device)[:, None, None], clean, noised)
+        x0 = torch.where((times < LAST_STEP).to(clean.device)[:, None, None], clean, noised)
         squared = model.loss(x0, condition_of(batch), times=lambda *_: times, generator=generator)
         rounding = F.cross_entropy(network.rounded(noised).flatten(0, 1), words.flatten())
         return squared + (end.alpha * x0).square().mean() + rounding

@@ -1,4 +1,4 @@
-"""What is known of a forecaster without loading it: what it narrows, and how long it will take."""
+"""What a forecaster says without being loaded: what it narrows, and how long it will take."""
 
 from __future__ import annotations
 

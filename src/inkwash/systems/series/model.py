@@ -14,6 +14,7 @@ from torch import Tensor
 
 from inkwash import diffusion
 from inkwash.errors import UserError, unknown
+from inkwash.systems.base import check_seed
 from inkwash.systems.series import baselines, metrics, transforms
 from inkwash.systems.series.data import Series, column_options, read_series
 from inkwash.systems.series.features import seasonality
@@ -374,12 +375,6 @@ class Forecaster(TorchModel):
             if report is not None:
                 report((h + 1) * len(seeds))
         return torch.stack(out, dim=1).numpy(force=True)
-
-
-def check_seed(seed: int) -> None:
-    """Raises UserError for a seed that is none."""
-    if not 0 <= seed < 2**64:
-        raise UserError(f"seed {seed}: a whole number from 0 to 2^64 - 1 is needed")
 
 
 def hold_known(process: diffusion.Gaussian, y: Tensor, factor: Tensor, observed: Tensor) -> diffusion.guides.Hook:

@@ -81,7 +81,7 @@ class Impute(SeriesRequest):
     sampler: Sampler = None
     steps: Steps = None
 
-    def called(self) -> str:
+    def basename(self) -> str:
         return "imputed"
 
 
