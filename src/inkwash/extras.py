@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import PackageNotFoundError, requires
+from importlib.util import find_spec
 
 from inkwash.errors import UserError
 
@@ -24,6 +25,13 @@ def install_command(module: str) -> str:
         if package.lower().replace("-", "_") == module.lower():
             return f"pip install 'inkwash[{extra}]'"
     return f"pip install {'--no-deps ' * (module in WITHOUT_DEPENDENCIES)}{module.replace('_', '-')}"
+
+
+def require(purpose: str, *modules: str) -> None:
+    """UserError, with what to install, for the first of these modules that is missing."""
+    for module in modules:
+        if not find_spec(module):
+            raise UserError(f"{purpose} needs {module}: {install_command(module)}")
 
 
 def missing(error: ModuleNotFoundError) -> UserError:

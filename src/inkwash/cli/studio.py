@@ -8,7 +8,6 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import util
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ import typer
 from inkwash.cli.commands import app
 from inkwash.cli.context import check_device
 from inkwash.errors import UserError
+from inkwash.extras import require
 
 studio_app = typer.Typer(
     help="Run the studio: a page for all verbs, and three APIs for programs.",
@@ -58,7 +58,7 @@ def studio(
     if context.invoked_subcommand is not None:
         context.obj = home
         return
-    check_installed()
+    require("the studio", *MODULES)
     from inkwash.studio import accounts
     from inkwash.studio.engine import Settings, lock
     from inkwash.studio.middleware import is_loopback
@@ -159,7 +159,7 @@ def add_user(
     home: Home = None,
 ) -> None:
     """Open an account, or give an old one a new password; it is asked for, or read from standard input."""
-    check_installed()
+    require("the studio", *MODULES)
     from inkwash.studio import accounts
     from inkwash.studio.store import Store
 
@@ -185,19 +185,13 @@ def add_user(
     print(f"{name}: may log in")
 
 
-def check_installed() -> None:
-    missing = [module for module in MODULES if not util.find_spec(module)]
-    if missing:
-        raise UserError(f"the studio needs {', '.join(missing)}: pip install 'inkwash[studio]'")
-
-
 def folder(home: Path | None) -> Path:
     """--home, or what INKWASH_HOME says, or the default."""
     return (home or Path(os.environ.get("INKWASH_HOME") or Path.home() / ".local/share/inkwash/studio")).expanduser()
 
 
 def issue_token(context: typer.Context, home: Path | None, user: str, kind: str, name: str) -> str:
-    check_installed()
+    require("the studio", *MODULES)
     from inkwash.studio import accounts
     from inkwash.studio.store import Store
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from inkwash.errors import UserError
+from inkwash.extras import require
 from inkwash.systems import load
 from inkwash.systems.language import baselines, engines, grammar, metrics
 from inkwash.systems.language.controls import Classifier, Constraints
@@ -61,7 +62,7 @@ def evaluate(
         raise UserError(
             "this model has no classifier, so nothing but words can be asked of it: there is no table to make"
         )
-    metrics.needs("this table", "sacrebleu", "rouge_score", *(["spacy"] if writer.classifier.tags else []))
+    require("this table", "sacrebleu", "rouge_score", *(["spacy"] if writer.classifier.tags else []))
     corpus, evaluator, sample = read_corpus(data), EvaluatorLM(), sample or writer.sample
     rng = np.random.default_rng(seed)
     requested = constraints(corpus, writer.classifier, writer.length, targets, rng)

@@ -19,10 +19,11 @@ from inkwash.diffusion.categorical import invert
 from inkwash.diffusion.denoiser import Denoise
 from inkwash.diffusion.guides import Hook, nearest
 from inkwash.errors import UserError
+from inkwash.extras import require
 from inkwash.systems.base import check_seed
 from inkwash.systems.language import baselines, engines
 from inkwash.systems.language.controls import Classifier, Constraints, allowed_mask
-from inkwash.systems.language.metrics import mbr, needs
+from inkwash.systems.language.metrics import mbr
 from inkwash.systems.language.networks import (
     AutoregressiveModel,
     ClassifierNetwork,
@@ -137,7 +138,7 @@ class Writer(TorchModel):
             raise UserError(f"n = {n}, candidates = {candidates}: at least 1 of each, and at most 1024 candidates")
         check_seed(seed)
         if candidates > 1:
-            needs("the choice among candidates", "sacrebleu")
+            require("the choice among candidates", "sacrebleu")
         if source:
             self.source_condition([source])
             self.vocabulary.known_ids(tokenize(source))

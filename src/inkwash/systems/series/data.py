@@ -77,8 +77,8 @@ def read_series(
     source = "the table"
     if not isinstance(data, pd.DataFrame):
         source = str(data)
-        if (lines := read_json_lines(Path(data), freq)) is not None:
-            return lines
+        if source.endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz")):
+            return read_json_lines(Path(data), freq)
         data = read_csv(Path(data))
     if not len(data):
         raise UserError(f"{source}: the table is empty")
@@ -119,7 +119,7 @@ def is_number(column: pd.Series) -> bool:
 
 def to_numbers(column: pd.Series, source: str) -> np.ndarray:
     """float64 (T,); UserError for the first value that is no number, and for an infinite one."""
-    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    values: np.ndarray = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     wrong = np.isnan(values) & column.notna().to_numpy() | np.isinf(values)
     if wrong.any():
         row = int(wrong.argmax())
@@ -264,10 +264,8 @@ def infer_frequency(index: pd.DatetimeIndex, source: str) -> Any:
     )
 
 
-def read_json_lines(path: Path, freq: str | None) -> Series | None:
-    """gluonts' JSON lines of one split, or None if the file is of another kind."""
-    if not path.name.endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz")):
-        return None
+def read_json_lines(path: Path, freq: str | None) -> Series:
+    """gluonts' JSON lines of one split."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if not freq:
@@ -319,8 +317,7 @@ def read_rolling_archive(archive: str | Path) -> tuple[Series, list[int], int]:
     return parse_json_lines(lines, str(path), freq), starts, horizon
 
 
-def column_options(request: Any) -> dict[str, Any]:
-    """The options of a request that say what the table's columns are, as `read_series` takes them."""
+def column_options(options: Any) -> dict[str, Any]:
+    """What a request or a recipe says of the table's columns, as `read_series` takes it."""
     names = ("time", "freq", "target", "item", "feat_dynamic_real")
-    given = {name: getattr(request, name, None) for name in names}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items() if value}
+    return {name: value for name in names if (value := getattr(options, name, None))}

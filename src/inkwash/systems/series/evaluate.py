@@ -6,11 +6,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from inkwash.systems.report import Report, Row, row, student
 from inkwash.systems.series import baselines, metrics, transforms
@@ -41,36 +39,6 @@ def baseline_paths(
         name: baselines.rolling_forecasts(rule, values, starts, horizon, samples, seed)
         for name, rule in rules.items()
     }
-
-
-def deep_ar(
-    series: Series, trained: int, starts: list[int], horizon: int, samples: int, seed: int = 0, epochs: int = 20
-) -> np.ndarray:
-    """gluonts' DeepAR with its own settings, trained on the first `trained` steps; each series is forecast alone.
-
-    Needs `pip install 'gluonts[torch]'`.
-    """
-    import logging
-    import warnings
-
-    from gluonts.dataset.common import ListDataset
-    from gluonts.torch import DeepAREstimator
-    from lightning.pytorch import seed_everything
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning|gluonts|torch")
-    seed_everything(seed, verbose=False)
-    values, start = series.values.to_numpy(np.float64), pd.Period(series.values.index[0], freq=series.freq)
-
-    def dataset(end: int) -> ListDataset:
-        return ListDataset([{"start": start, "target": column[:end]} for column in values.T], freq=series.freq)
-
-    with TemporaryDirectory() as folder:  # of its checkpoints
-        quiet = {"max_epochs": epochs, "enable_progress_bar": False, "logger": False, "default_root_dir": folder}
-        estimator = DeepAREstimator(series.freq, horizon, num_batches_per_epoch=100, trainer_kwargs=quiet)
-        predictor = estimator.train(dataset(trained))
-    paths = [[f.samples for f in predictor.predict(dataset(end), num_samples=samples)] for end in starts]
-    return np.moveaxis(np.array(paths), 1, -1)
 
 
 def paired_comparison(first: np.ndarray, second: np.ndarray, **keys: Any) -> list[Row]:

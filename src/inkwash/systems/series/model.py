@@ -31,6 +31,8 @@ SAMPLERS = {
     for name in ("ancestral", "ddim", "euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "unipc")
 }
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+# before a forecast: the state, the last values, which of them were observed, covariates ahead, the scaler
+History = tuple[Tensor, Tensor, Tensor, Tensor, transforms.Scaler]
 MAX_ACTIVATIONS = 2**22  # about as many at once, in each layer, of all paths that are drawn together
 
 
@@ -191,7 +193,7 @@ class Forecaster(TorchModel):
         has_gap[: config.history] = False
         missing = np.flatnonzero(has_gap)
         gaps = np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1) if len(missing) else []
-        covariates = transforms.covariates(series, config, 0)
+        covariates = self._tensor(transforms.covariates(series, config, 0))
         sample_step = self._step_sampler(sampler, steps)
         for done, gap in enumerate(gaps):
             end, length = int(gap[0]), len(gap)
@@ -263,7 +265,8 @@ class Forecaster(TorchModel):
                 f"{config.context} + longest lag {max(config.lags)})"
             )
         raw = series.values.to_numpy(np.float64)
-        covariates = transforms.covariates(series, config, max(0, max(starts) + horizon - len(raw)))
+        ahead = max(0, max(starts) + horizon - len(raw))
+        covariates = self._tensor(transforms.covariates(series, config, ahead))
         values, observed = self._tensor(transforms.fill_gaps(raw)), self._tensor(~np.isnan(raw))
         sample_step = self._step_sampler(sampler, steps)
         encoded = [self._encode_history(values, observed, covariates, start, horizon) for start in starts]
@@ -278,10 +281,10 @@ class Forecaster(TorchModel):
             out[rows.start : rows.stop] = self._unroll(histories, seeds, horizon, sample_step, report)
         if progress is not None:
             progress(len(out) * horizon, len(out) * horizon)
-        out = out.reshape(len(starts), samples, horizon, len(config.names))
+        paths = out.reshape(len(starts), samples, horizon, len(config.names))
         if not config.random_walk:
-            return out
-        return antithetic(out, transforms.fill_gaps(raw)[np.array(starts) - 1], config.lower_bound)[:, :requested]
+            return paths
+        return antithetic(paths, transforms.fill_gaps(raw)[np.array(starts) - 1], config.lower_bound)[:, :requested]
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -305,36 +308,31 @@ class Forecaster(TorchModel):
         shape = (len(config.names),)
 
         def sample_step(seeds: list[int], condition: dict[str, Tensor], hooks: Sequence[Any], stream: str) -> Tensor:
-            return diffusion.sample(
+            step: Tensor = diffusion.sample(
                 self.denoiser, shape, rule, grid, seeds, condition, hooks=hooks, stream=stream, device=self.device
             )
+            return step
 
         return sample_step
 
     def _encode_history(
-        self, values: Tensor, observed: Tensor, covariates: np.ndarray, end: int, horizon: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, transforms.Scaler]:
+        self, values: Tensor, observed: Tensor, covariates: Tensor, end: int, horizon: int
+    ) -> History:
         """Before a forecast from `end`: the state of the recurrent network, the last values and what of them was
         observed, the covariates of the steps to come, and the scaler."""
         config, start = self.config, end - self.config.context
         max_lag = max(config.lags)
         scaler = transforms.fit_scaler(config, self.network, values[None, start:end], observed[None, start:end])
-        covariates = self._tensor(covariates[start : end + horizon])
         window = slice(start - max_lag, end)
         inputs = transforms.features(
-            config,
-            self.network,
-            values[None, window],
-            observed[None, window],
-            covariates[None, : config.context],
-            scaler,
+            config, self.network, values[None, window], observed[None, window], covariates[None, start:end], scaler
         )
         state = self.network.encode(inputs)[1]
-        return state, values[end - max_lag : end], observed[end - 1 : end], covariates[config.context :], scaler
+        return state, values[end - max_lag : end], observed[end - 1 : end], covariates[end : end + horizon], scaler
 
     def _unroll(
         self,
-        histories: list[tuple[Tensor, Tensor, Tensor, Tensor, transforms.Scaler]],
+        histories: list[History],
         seeds: list[int],
         horizon: int,
         sample_step: Callable[..., Tensor],
@@ -345,12 +343,12 @@ class Forecaster(TorchModel):
 
         known_region: values (H, D) to hold, NaN where there are none."""
         config, net = self.config, self.network
-        state = torch.cat([history[0] for history in histories], dim=1)
-        past = torch.stack([history[1] for history in histories])
-        observed = torch.stack([history[2] for history in histories])
-        covariates = torch.stack([history[3] for history in histories])
-        scales = zip(*(history[4] for history in histories), strict=True)
-        scaler = transforms.Scaler(*(None if each[0] is None else torch.cat(each) for each in scales))
+        states, *stacked, scalers = zip(*histories, strict=True)
+        state = torch.cat(states, dim=1)
+        past, observed, covariates = (torch.stack(tensors) for tensors in stacked)
+        means, scales, factors = zip(*scalers, strict=True)
+        factor = None if factors[0] is None else torch.cat(factors)
+        scaler = transforms.Scaler(torch.cat(means), torch.cat(scales), factor)
         out = []
         for h in range(horizon):
             # the row of the step to come, which `transforms.features` does not look at
@@ -363,8 +361,8 @@ class Forecaster(TorchModel):
             if known_region is not None and not known_region[h].isnan().all():
                 step = torch.where(known_region[h].isnan(), past[:, -1], known_region[h])
                 y = transforms.target(config, net, torch.cat([past, step[:, None]], dim=1), inputs, scaler)[:, 0]
-                factor = transforms.joint_factor(net, scaler)
-                hooks = [hold_known(self.denoiser.process, y, factor, ~known_region[h].isnan())]
+                joint = transforms.joint_factor(net, scaler)
+                hooks = [hold_known(self.denoiser.process, y, joint, ~known_region[h].isnan())]
             y = sample_step(seeds, {"hidden": hidden[:, 0]}, hooks, str(h))
             x = transforms.inverse_transform(config, net, y, past[:, -1], inputs[:, 0], scaler)
             if known_region is not None:
@@ -388,7 +386,8 @@ def hold_known(process: diffusion.Gaussian, y: Tensor, factor: Tensor, observed:
 
     def hook(step: Any, noise: Any) -> Tensor:
         noised = process.noise(y, step.s, process.eps(noise)) if step.s.sigma else y
-        return step.x + ((noised - step.x)[:, None] @ projection.mT)[:, 0]
+        held: Tensor = step.x + ((noised - step.x)[:, None] @ projection.mT)[:, 0]
+        return held
 
     return hook
 

@@ -125,8 +125,10 @@ class Block(nn.Module):
 def pointwise(layer: nn.Module, x: Tensor) -> Tensor:
     """A linear layer on the channels of (channels, ...); one in its place (an adapter) sees them last."""
     columns = x.flatten(1)
-    plain = type(layer) is nn.Linear  # then the matrix from the left, for the same in two thirds of the time or less
-    mixed = torch.addmm(layer.bias[:, None], layer.weight, columns) if plain else layer(columns.T).T
+    if type(layer) is nn.Linear:  # the matrix from the left, for the same in two thirds of the time or less
+        mixed = torch.addmm(layer.bias[:, None], layer.weight, columns)
+    else:
+        mixed = layer(columns.T).T
     return mixed.unflatten(1, x.shape[1:])
 
 

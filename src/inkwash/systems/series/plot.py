@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from inkwash.errors import UserError
+from inkwash.extras import require
 from inkwash.weights.files import atomic
 
 BANDS = ((0.05, 0.95), (0.25, 0.75))
@@ -25,10 +26,9 @@ def fan(
     what came, if it is known. Writes PNG or SVG. UserError for another kind of file, and without matplotlib."""
     if file.suffix.lower() not in (".png", ".svg"):
         raise UserError(f"{file}: charts are written as .png or .svg")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("charts need matplotlib: pip install 'inkwash[series]'") from None
+    require("a chart", "matplotlib")
+    from matplotlib.figure import Figure
+
     median = quantile(0.5)
     names = list(median.columns[:MOST])
     columns = min(len(names), 3 if len(names) > 4 else 2)

@@ -17,7 +17,7 @@ from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.series import transforms
-from inkwash.systems.series.data import Series, read_rolling_archive, read_series
+from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.networks import TimeGrad
 from inkwash.training.fit import Settings, Stopped, fit
@@ -78,8 +78,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaste
         series, starts, _ = read_rolling_archive(recipe.data)
         series = series.before(starts[0])
     else:
-        names = ("time", "freq", "target", "item", "feat_dynamic_real")
-        series = read_series(recipe.data, **{name: getattr(recipe, name) for name in names})
+        series = read_series(recipe.data, **column_options(recipe))
     series = series.before(recipe.until or len(series.values))
     config = transforms.make_config(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
     forecaster = new_forecaster(series, config, recipe.fit.seed)
@@ -125,11 +124,7 @@ def new_forecaster(series: Series, config: transforms.Config, seed: int = 0) -> 
         config = replace(config, random_walk=is_random_walk(config, net, sample_windows))
         if not config.random_walk:
             fit_regression(config, net, sample_windows)
-        _, target, observed = flatten(
-            transforms.training_example(
-                config, net, sample_windows(regression_windows(config), np.random.default_rng(3))
-            )
-        )
+        _, target, observed = flatten(regression_example(config, net, sample_windows, 3))
         target = target.clamp(-OUTLIER, OUTLIER) * observed
         covariance = target.T @ target / len(target)
         diagonal = torch.diag(covariance.diagonal().clamp(min=1e-6))
@@ -144,13 +139,14 @@ def fit_network(
     """Trains a forecaster on series, or goes on with the run in `folder`; `model`: where it lies so far."""
     net, config = forecaster.network, forecaster.config
     sample_windows = transforms.window_sampler(series, config)
+    times = diffusion.logit_normal() if config.mode == "improved" else paper_times
 
-    def batch(k: int, interval: tuple[float, float] = (0.0, 1.0)) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(k: int, interval: tuple[float, float] = (0.0, 1.0)) -> transforms.Example:
         return transforms.training_example(
             config, net, sample_windows(settings.batch_size, np.random.default_rng([settings.seed, k]), interval)
         )
 
-    def loss(batch: tuple[Tensor, Tensor, Tensor], generator: torch.Generator) -> Tensor:
+    def loss(batch: transforms.Example, generator: torch.Generator) -> Tensor:
         inputs, target, observed = batch
         target = target.clamp(-OUTLIER, OUTLIER)
         if config.random_walk:  # a coin for each step, one for all series: how they go together stays
@@ -158,7 +154,7 @@ def fit_network(
             target = target * (2 * coins - 1)
         condition = {"hidden": net.encode(inputs)[0].flatten(0, 1)}
         return forecaster.denoiser.loss(
-            target.flatten(0, 1), condition, times=times(config), generator=generator, mask=observed.flatten(0, 1)
+            target.flatten(0, 1), condition, times=times, generator=generator, mask=observed.flatten(0, 1)
         )
 
     fit_options: dict[str, Any] = {"save": forecaster.save, "model": model, "monitor": monitor}
@@ -214,11 +210,9 @@ def early_stopping_steps(
     return min(losses, key=losses.__getitem__)
 
 
-def times(config: transforms.Config) -> diffusion.losses.Times:
-    """When noise is looked at: at one of the 100 levels of the paper's table, or anywhere."""
-    if config.mode == "improved":
-        return diffusion.logit_normal()
-    return lambda count, generator=None: (diffusion.uniform_times(count, generator) * 100).ceil() / 100
+def paper_times(count: int, generator: torch.Generator | None = None) -> Tensor:
+    """One of the 100 levels of the paper's table."""
+    return (diffusion.uniform_times(count, generator) * 100).ceil() / 100
 
 
 Rows = tuple[Tensor, Tensor, Tensor]  # of a regression: inputs (N, I), targets (N, D), and where there are any
@@ -253,9 +247,7 @@ def is_random_walk(config: transforms.Config, net: TimeGrad, sample_windows: tra
     """
 
     def rows(interval: tuple[float, float], seed: int) -> Rows:
-        inputs, steps, observed = transforms.training_example(
-            config, net, sample_windows(regression_windows(config), np.random.default_rng(seed), interval)
-        )
+        inputs, steps, observed = regression_example(config, net, sample_windows, seed, interval)
         ahead = steps[:, config.context :].cumsum(1).mean(1)  # nothing is taken off yet: steps are changes
         return inputs[:, config.context].double(), ahead.double(), observed[:, config.context :].any(1).double()
 
@@ -267,21 +259,24 @@ def is_random_walk(config: transforms.Config, net: TimeGrad, sample_windows: tra
 def fit_regression(config: transforms.Config, net: TimeGrad, sample_windows: transforms.WindowSampler) -> None:
     """Fits what a linear regression says of the next change of each series; each has its own ridge, chosen on windows
     of the last fifth of the data."""
-    early, late, all_rows = (
-        flatten(
-            transforms.training_example(
-                config, net, sample_windows(regression_windows(config), np.random.default_rng(seed), interval)
-            )
-        )
+    early, late, everything = (
+        flatten(regression_example(config, net, sample_windows, seed, interval))
         for seed, interval in enumerate([(0.0, 0.8), (0.8, 1.0), (0.0, 1.0)])
     )
     best = torch.stack([residual(late, location) for location in ridge_regressions(early)]).argmin(0)
-    net.location.copy_(ridge_regressions(all_rows)[best, :, torch.arange(len(best))].T)
+    net.location.copy_(ridge_regressions(everything)[best, :, torch.arange(len(best))].T)
 
 
-def regression_windows(config: transforms.Config) -> int:
-    """Windows for a regression: a thousand, or as many as half a gigabyte of inputs holds."""
-    return max(8, min(1000, 2**26 // ((config.context + config.horizon) * config.inputs)))
+def regression_example(
+    config: transforms.Config,
+    net: TimeGrad,
+    sample_windows: transforms.WindowSampler,
+    seed: int,
+    interval: tuple[float, float] = (0.0, 1.0),
+) -> transforms.Example:
+    """Of a thousand windows, or as many as half a gigabyte of inputs holds."""
+    count = max(8, min(1000, 2**26 // ((config.context + config.horizon) * config.inputs)))
+    return transforms.training_example(config, net, sample_windows(count, np.random.default_rng(seed), interval))
 
 
 def residual(rows: Rows, location: Tensor) -> Tensor:
@@ -290,7 +285,7 @@ def residual(rows: Rows, location: Tensor) -> Tensor:
     return ((y - x @ location) ** 2 * observed).sum(0) / observed.sum(0).clamp(min=1)
 
 
-def flatten(example: tuple[Tensor, Tensor, Tensor]) -> Rows:
+def flatten(example: transforms.Example) -> Rows:
     """Steps of all windows as rows, in float64."""
     inputs, target, observed = (tensor.flatten(0, 1).double() for tensor in example)
     return inputs, target, observed

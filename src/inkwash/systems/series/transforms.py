@@ -10,7 +10,7 @@ diffusion: CARD, Han et al. 2022, 2206.07275).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,8 +104,8 @@ def make_config(
         feat_dynamic_real_mean=mean.tolist(), feat_dynamic_real_std=np.where(std > 0, std, 1).tolist(),
     )  # fmt: skip
     if mode == "faithful":
-        return Config(**{**asdict(config), "sampler": "ancestral", "steps": 100})
-    return Config(**{**asdict(config), "lower_bound": 0.0 if never_below else None})
+        return replace(config, sampler="ancestral", steps=100)
+    return replace(config, lower_bound=0.0 if never_below else None)
 
 
 def check_covariates(series: Series, needed: int) -> None:
@@ -137,8 +137,7 @@ def covariates(series: Series, config: Config, steps: int) -> np.ndarray:
 def fill_gaps(values: np.ndarray) -> np.ndarray:
     """(T, D) with every gap holding the last value before it; the first ones the first that comes. Zeros where a
     series has no value at all."""
-    frame = pd.DataFrame(values).ffill().bfill().fillna(0.0)
-    return frame.to_numpy(np.float64, copy=True)
+    return np.array(pd.DataFrame(values).ffill().bfill().fillna(0.0), np.float64)
 
 
 class Scaler(NamedTuple):
@@ -187,7 +186,8 @@ def cholesky_factor(context: Tensor, scale: Tensor) -> Tensor:
     deviation = correlation.diagonal(dim1=1, dim2=2).clamp(min=1).sqrt()
     correlation = correlation / (deviation[:, :, None] * deviation[:, None])
     correlation = shrinkage * correlation * (1 - diagonal) + diagonal
-    return torch.linalg.cholesky(correlation) * scale.mT
+    factor: Tensor = torch.linalg.cholesky(correlation) * scale.mT
+    return factor
 
 
 def whiten(scaler: Scaler, changes: Tensor) -> Tensor:
@@ -197,7 +197,8 @@ def whiten(scaler: Scaler, changes: Tensor) -> Tensor:
 
 def solve(factor: Tensor, x: Tensor) -> Tensor:
     """The y (B, L, D) of x = factor y, for a lower triangular factor (D, D), or (B, D, D)."""
-    return torch.linalg.solve_triangular(factor, x.mT, upper=False).mT
+    y: Tensor = torch.linalg.solve_triangular(factor, x.mT, upper=False).mT
+    return y
 
 
 def features(
@@ -255,7 +256,8 @@ def inverse_transform(
     return x if config.lower_bound is None else x.clamp(min=config.lower_bound)
 
 
-WindowSampler = Callable[..., tuple[Tensor, Tensor, Tensor]]
+Example = tuple[Tensor, Tensor, Tensor]
+WindowSampler = Callable[..., Example]
 
 
 def window_sampler(series: Series, config: Config) -> WindowSampler:
@@ -268,9 +270,7 @@ def window_sampler(series: Series, config: Config) -> WindowSampler:
     features_of_time = torch.from_numpy(covariates(series, config, 0))
     length, max_lag = config.context + config.horizon, max(config.lags)
 
-    def sample_windows(
-        count: int, rng: np.random.Generator, interval: tuple[float, float] = (0.0, 1.0)
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def sample_windows(count: int, rng: np.random.Generator, interval: tuple[float, float] = (0.0, 1.0)) -> Example:
         last = max(int(interval[1] * len(values)), max_lag + length)
         first = min(int(interval[0] * len(values)) + max_lag + length, last)  # one window, where no more fit
         starts = torch.from_numpy(rng.integers(first, last + 1, count)) - max_lag - length
@@ -280,9 +280,7 @@ def window_sampler(series: Series, config: Config) -> WindowSampler:
     return sample_windows
 
 
-def training_example(
-    config: Config, net: TimeGrad, window: tuple[Tensor, Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
+def training_example(config: Config, net: TimeGrad, window: Example) -> Example:
     """Inputs (B, L, I), what diffusion learns (B, L, D), and where it was observed."""
     values, observed, covariates = window
     max_lag = max(config.lags)
