@@ -23,11 +23,7 @@ from inkwash.systems.base import File, Request, Verb, options, resolve
 from inkwash.systems.train import task_of
 from inkwash.weights.shipped import locate, recipes, shipped
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 data_app = typer.Typer(help="Build a data set from public packages.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 

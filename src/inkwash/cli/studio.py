@@ -134,9 +134,7 @@ def key(
 
 @studio_app.command()
 def link(
-    context: typer.Context,
-    user: Annotated[str, typer.Option(help="Whom it lets in.")] = "local",
-    home: Home = None,
+    context: typer.Context, user: Annotated[str, typer.Option(help="Whom it lets in.")] = "local", home: Home = None
 ) -> None:
     """Make a link that opens the page once, and print it. The studio must be running."""
     local = folder(home or context.obj) / "local.json"

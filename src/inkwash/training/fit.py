@@ -302,10 +302,7 @@ def _device(name: str) -> torch.device:
 
 
 def _state(
-    module: nn.Module,
-    trained: dict[str, nn.Parameter],
-    averages: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
+    module: nn.Module, trained: dict[str, nn.Parameter], averages: dict[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {f"weights/{name}": p for name, p in trained.items()}
     state |= {f"buffers/{name}": b for name, b in module.named_buffers()}

@@ -13,12 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inkwash import diffusion
-from inkwash.systems.language.networks import (
-    AutoregressiveModel,
-    ContinuousDenoiser,
-    MaskedDenoiser,
-    WordNetwork,
-)
+from inkwash.systems.language.networks import AutoregressiveModel, ContinuousDenoiser, MaskedDenoiser, WordNetwork
 from inkwash.systems.language.vocabulary import END, PAD, Vocabulary
 from inkwash.training.fit import Loss
 

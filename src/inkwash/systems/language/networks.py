@@ -46,11 +46,7 @@ class Body(nn.Module):
         self.rotary_dim = width // heads if timed else 0
 
     def forward(
-        self,
-        x: Tensor,
-        time: Tensor | None = None,
-        source: tuple[Tensor, Tensor] | None = None,
-        causal: bool = False,
+        self, x: Tensor, time: Tensor | None = None, source: tuple[Tensor, Tensor] | None = None, causal: bool = False
     ) -> Tensor:
         """States (B, L, width); `time` (B,) is 0 to 1000. If causal, a position attends to those before it."""
         length = x.shape[1]

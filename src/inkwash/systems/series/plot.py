@@ -17,10 +17,7 @@ INK = "#1b3a5c"
 
 
 def fan(
-    quantile: Callable[[float], pd.DataFrame],
-    file: Path,
-    history: pd.DataFrame | None,
-    truth: pd.DataFrame | None,
+    quantile: Callable[[float], pd.DataFrame], file: Path, history: pd.DataFrame | None, truth: pd.DataFrame | None
 ) -> None:
     """A chart for each of the first twelve series: the last of the history, the median, bands of 50 and 90 %, and
     what came, if it is known. Writes PNG or SVG. UserError for another kind of file, and without matplotlib."""
