@@ -20,6 +20,7 @@ import typer
 from inkwash.cli.context import Local, json_line, make_writable, move, save_files, unused_path
 from inkwash.cli.record import Record
 from inkwash.errors import UserError, unknown
+from inkwash.progress import peak_memory
 from inkwash.systems import available, system_of, systems
 from inkwash.systems.base import (
     File,
@@ -414,17 +415,4 @@ class Clock:
         """One line a stage on standard error: seconds, and the peak memory of the process."""
         for name, seconds in [*self.stages, ("all", self.last - self.start)]:
             print(f"{name:8} {seconds:6.2f} s", file=sys.stderr)
-        if (peak := memory()) is not None:
-            print(f"memory   {peak / 1e6:6.0f} MB at most", file=sys.stderr)
-
-
-def memory() -> int | None:
-    """The most that this process took, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():  # the resource module would count what the program that started this one had taken
-        return 1024 * int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])  # type: ignore[index]
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        print(f"memory   {peak_memory() / 1e6:6.0f} MB at most", file=sys.stderr)

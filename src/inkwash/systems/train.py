@@ -8,13 +8,16 @@ from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path, PurePath
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Le
 
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import Context, File, Help, Media, Note, Request, Result
 from inkwash.training.recipe import load_recipe, read_toml
+
+if TYPE_CHECKING:
+    from inkwash.training.fit import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +106,14 @@ def requested(request: Train, context: Context, tasks: dict[str, Task], default:
         raise UserError("a recipe is needed, or data of your own: --data" if default else "a recipe is needed")
     else:
         recipe = default(data)
-    options = {"steps": request.steps} | {name: getattr(context, name) for name in ("device", "precision", "threads")}
-    changes = {name: value for name, value in options.items() if value is not None}
-    return replace(recipe, fit=replace(recipe.fit, **changes))
+    fit = recipe.fit if request.steps is None else replace(recipe.fit, steps=request.steps)
+    return replace(recipe, fit=on_machine(fit, context))
+
+
+def on_machine(settings: Settings, context: Context) -> Settings:
+    """The settings of a training, with what the context says of the machine."""
+    machine = {name: getattr(context, name) for name in ("device", "precision", "threads")}
+    return replace(settings, **{name: value for name, value in machine.items() if value is not None})
 
 
 def content(data: File | tuple[File, ...]) -> str:

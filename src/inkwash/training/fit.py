@@ -4,7 +4,6 @@ import json
 import math
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from inkwash.errors import UserError, unknown
-from inkwash.progress import CONSOLE, Monitor, Note, duration
+from inkwash.progress import CONSOLE, Monitor, Note, duration, peak_memory
 from inkwash.training import checkpoint
 from inkwash.training.logger import Logger
 from inkwash.weights.files import atomic
@@ -240,7 +239,8 @@ def fit(
                 logger.step(done, mean_loss, gradient_norm, rate, now - clock)
                 if done == start + 2:  # the first step also plans and allocates
                     left = duration((now - clock) * (settings.steps - done))
-                    logger.log(f"about {left}; peak memory about {_peak_memory(device) / 1e9:.1f} GB")
+                    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
+                    logger.log(f"about {left}; peak memory about {peak / 1e9:.1f} GB")
                 if done == settings.steps or time.monotonic() - saved_at >= settings.checkpoint_minutes * 60:
                     write_checkpoint()
                     if done < settings.steps:
@@ -382,18 +382,6 @@ def _available_memory(device: torch.device, group: Path = Path("/sys/fs/cgroup")
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         free = min(free, int(limit) - used + int(stat["inactive_file"]))  # files that were read make room when asked
     return free
-
-
-def _peak_memory(device: torch.device) -> float:
-    """Largest memory of this process so far, in bytes; nan where the system does not say."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "win32":
-        return math.nan
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _check_resources(

@@ -273,9 +273,8 @@ class Classifier:
         )
         labels = torch.full((length, length), -1)
         if constraint.tree is not None:
-            labels[: constraint.length, : constraint.length] = torch.tril(
-                torch.full((constraint.length, constraint.length), -1)
-            )
+            size = constraint.length or 0
+            labels[:size, :size] = torch.full((size, size), -1).tril()
         for first, last, label in (*constraint.spans, *(constraint.tree or ())):
             labels[first, last] = self.labels.index(label)
         return torch.tensor(fields, dtype=torch.long), tags, labels

@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -37,8 +39,8 @@ def loss(network: WordNetwork) -> Loss:
     """What a network learns from batches {"words": (B, L), "source": (B, S), "source_mask": (B, S)}, the last two
     perhaps missing."""
     if isinstance(network, ContinuousDenoiser):
-        return continuous_loss(network) if network.config["improved"] else paper_loss(network)
-    return masked_loss(network) if isinstance(network, MaskedDenoiser) else autoregressive_loss(network)
+        return partial(continuous_loss if network.config["improved"] else paper_loss, network)
+    return partial(masked_loss if isinstance(network, MaskedDenoiser) else autoregressive_loss, network)
 
 
 def encode_sources(vocabulary: Vocabulary, sources: list[str], length: int) -> dict[str, Tensor]:
@@ -53,26 +55,21 @@ def condition_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in batch.items() if key != "words"}
 
 
-def continuous_loss(network: ContinuousDenoiser) -> Loss:
+def continuous_loss(network: ContinuousDenoiser, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
     """The cross-entropy of p(w | x_t, given words) at uniform times, x_0 the word vectors (CDCD, 2211.15089), a mean
     over words that are not given (`random_hints`); half of the batches, by chance, see the network's own prediction.
     """
-    model = denoiser(network)
-
-    def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        words = batch["words"]
-        forced = random_hints(words, generator)
-        free = forced < 0
-        entropy = diffusion.symbols_cross_entropy(words)
-        return model.loss(
-            network.embeddings[words],
-            condition_of(batch) | {"forced": forced},
-            objective=lambda term: entropy(term) * free * (free.numel() / free.sum().clamp(min=1)),
-            self_conditioning=0.5,
-            generator=generator,
-        )
-
-    return value
+    words = batch["words"]
+    forced = random_hints(words, generator)
+    free = forced < 0
+    entropy = diffusion.symbols_cross_entropy(words)
+    return denoiser(network).loss(
+        network.embeddings[words],
+        condition_of(batch) | {"forced": forced},
+        objective=lambda term: entropy(term) * free * (free.numel() / free.sum().clamp(min=1)),
+        self_conditioning=0.5,
+        generator=generator,
+    )
 
 
 def random_hints(words: Tensor, generator: torch.Generator) -> Tensor:
@@ -93,7 +90,7 @@ def random_hints(words: Tensor, generator: torch.Generator) -> Tensor:
     return words.masked_fill(~given, -1)
 
 
-def paper_loss(network: ContinuousDenoiser) -> Loss:
+def paper_loss(network: ContinuousDenoiser, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
     """Diffusion-LM's loss (2205.14217, section 4.2): with x_0 ~ N(EMB(w), sigma_0^2),
 
         |f(x_t, t) - x_0|^2 + |mean of q(x_T | x_0)|^2 - log p(w | x_0),
@@ -101,44 +98,30 @@ def paper_loss(network: ContinuousDenoiser) -> Loss:
     each a mean over elements; in the first step up from the data the target is EMB(w). On the schedule `sqrt`, which
     ends in noise alone, the second term is zero.
     """
-    model = denoiser(network)
+    model, words = denoiser(network), batch["words"]
     start, end = model.process.at(0.0), model.process.at(1.0)
-
-    def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        words = batch["words"]
-        clean = network.embeddings[words]
-        noised = clean + start.sigma * torch.randn(clean.shape, generator=generator, device=clean.device)
-        times = diffusion.uniform_times(len(words), generator)
-        x0 = torch.where((times < LAST_STEP).to(clean.device)[:, None, None], clean, noised)
-        squared = model.loss(x0, condition_of(batch), times=lambda *_: times, generator=generator)
-        rounding = F.cross_entropy(network.rounded(noised).flatten(0, 1), words.flatten())
-        return squared + (end.alpha * x0).square().mean() + rounding
-
-    return value
+    clean = network.embeddings[words]
+    noised = clean + start.sigma * torch.randn(clean.shape, generator=generator, device=clean.device)
+    times = diffusion.uniform_times(len(words), generator)
+    x0 = torch.where((times < LAST_STEP).to(clean.device)[:, None, None], clean, noised)
+    squared = model.loss(x0, condition_of(batch), times=lambda *_: times, generator=generator)
+    rounding = F.cross_entropy(network.rounded(noised).flatten(0, 1), words.flatten())
+    return squared + (end.alpha * x0).square().mean() + rounding
 
 
-def masked_loss(network: MaskedDenoiser) -> Loss:
+def masked_loss(network: MaskedDenoiser, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
     """MDLM's bound: the cross-entropy of masked words, over the share that is masked."""
-    model = denoiser(network)
-
-    def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        return model.loss(
-            batch["words"],
-            condition_of(batch),
-            objective=diffusion.cross_entropy,
-            weight=lambda t, form: 1 / t.t,
-            generator=generator,
-        )
-
-    return value
+    return denoiser(network).loss(
+        batch["words"],
+        condition_of(batch),
+        objective=diffusion.cross_entropy,
+        weight=lambda t, form: 1 / t.t,
+        generator=generator,
+    )
 
 
-def autoregressive_loss(network: AutoregressiveModel) -> Loss:
+def autoregressive_loss(network: AutoregressiveModel, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
     """-log p(word | the words before it), a mean over words and [END]."""
-
-    def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        words = batch["words"]
-        logits = network(words, **condition_of(batch))[:, : words.shape[1]]
-        return F.cross_entropy(logits.flatten(0, 1), words.flatten(), ignore_index=PAD)
-
-    return value
+    words = batch["words"]
+    logits = network(words, **condition_of(batch))[:, : words.shape[1]]
+    return F.cross_entropy(logits.flatten(0, 1), words.flatten(), ignore_index=PAD)

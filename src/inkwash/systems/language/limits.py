@@ -22,12 +22,9 @@ def limits(folder: Path) -> dict[str, Limit]:
     classifier = folder / "classifier.json"
     found = json.loads(classifier.read_text(encoding="utf-8")) if classifier.is_file() else {}
     source, grammar = Limit(absent=not facts["network"]["source"]), Limit(absent=not found.get("tags"))
-    return {
+    return dict.fromkeys(("pos", "span", "tree"), grammar) | {
         "control": Limit(absent=not found.get("fields")),
         "length": Limit(high=facts["network"]["length"] - 1),
-        "pos": grammar,
-        "span": grammar,
-        "tree": grammar,
         "source": source,
         "guidance": source._replace(default=facts["guidance"]),
         "steps": Limit(default=facts["steps"], absent=facts["engine"] == "autoregressive"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from inkwash.systems.language.model import Writer
 from inkwash.systems.language.networks import ClassifierNetwork
 from inkwash.systems.language.vocabulary import Vocabulary, tokenize
 from inkwash.training.data import batches
-from inkwash.training.fit import Loss, Settings, fit
+from inkwash.training.fit import Settings, fit
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE, into: Path |
         classifier.network.lexicon.copy_(lexicon(labelled, len(writer.vocabulary), min(3, recipe.min_count)))
     writer.classifier = classifier
     fit(
-        classifier.network, loss(classifier.network, writer, recipe.grammar), loader(labelled, recipe.fit), folder,
-        recipe.fit, save=writer.save, model=into or folder / "model", monitor=monitor,
+        classifier.network, partial(loss, classifier.network, writer, recipe.grammar),
+        loader(labelled, recipe.fit), folder, recipe.fit, save=writer.save, model=into or folder / "model",
+        monitor=monitor,
     )  # fmt: skip
 
 
@@ -150,25 +152,23 @@ def lexicon(data: LabelledData, symbols: int, min_count: int) -> Tensor:
     return counts >= min_count
 
 
-def loss(classifier: ClassifierNetwork, writer: Writer, grammar: bool) -> Loss:
+def loss(
+    classifier: ClassifierNetwork, writer: Writer, grammar: bool, batch: dict[str, Tensor], generator: torch.Generator
+) -> Tensor:
     """The cross-entropies of fields, tags and constituents, seen from x_t at uniform times; see `Writer.noised`."""
-
-    def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        times = diffusion.uniform_times(len(batch["words"]), generator)
-        x = writer.noised(batch["words"], times, generator)
-        states = classifier.states(x, (1000 * times).to(x))
-        total = x.new_zeros(())
-        for i, scores in enumerate(classifier.field_scores(states)):
-            total = total + F.cross_entropy(scores, batch["fields"][:, i], ignore_index=-1, reduction="sum") / len(x)
-        if grammar:
-            tags = F.cross_entropy(classifier.tag_scores(states).flatten(0, 1), batch["tags"].flatten())
-            upper = torch.ones_like(batch["labels"][0], dtype=torch.bool).triu(1)
-            scores = classifier.label_scores(states)[:, upper]
-            spans = F.cross_entropy(scores.flatten(0, 1), batch["labels"][:, upper].flatten(), reduction="sum")
-            total = total + 5 * tags + spans / (5 * len(x))
-        return total
-
-    return value
+    times = diffusion.uniform_times(len(batch["words"]), generator)
+    x = writer.noised(batch["words"], times, generator)
+    states = classifier.states(x, (1000 * times).to(x))
+    total = x.new_zeros(())
+    for i, scores in enumerate(classifier.field_scores(states)):
+        total = total + F.cross_entropy(scores, batch["fields"][:, i], ignore_index=-1, reduction="sum") / len(x)
+    if grammar:
+        tags = F.cross_entropy(classifier.tag_scores(states).flatten(0, 1), batch["tags"].flatten())
+        upper = torch.ones_like(batch["labels"][0], dtype=torch.bool).triu(1)
+        scores = classifier.label_scores(states)[:, upper]
+        spans = F.cross_entropy(scores.flatten(0, 1), batch["labels"][:, upper].flatten(), reduction="sum")
+        total = total + 5 * tags + spans / (5 * len(x))
+    return total
 
 
 def loader(data: LabelledData, settings: Settings) -> Callable[[int], dict[str, Tensor]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from inkwash.errors import UserError
 from inkwash.systems import report
@@ -13,7 +14,7 @@ from inkwash.systems.language.data import MR, linearize_mr, parse_mr
 from inkwash.systems.language.model import Writer
 from inkwash.systems.language.request import Evaluate, Write
 from inkwash.systems.language.train import default_recipe
-from inkwash.systems.train import Task, Train
+from inkwash.systems.train import Task
 from inkwash.systems.train import train as run_training
 
 TASKS = {
@@ -52,14 +53,10 @@ def write(requests: list[Write], context: Context) -> Iterator[Result]:
             yield Result(of, place, {}, {"text": text}, one.facts() | {"hash": writer.hash})
 
 
-def train(requests: list[Train], context: Context) -> Iterator[Result]:
-    return run_training(requests, context, TASKS, default_recipe)
-
-
-def evaluate(requests: list[Evaluate], context: Context) -> Iterator[Result]:
-    return report.evaluate(requests, context, measure)
-
-
 def measure(request: Evaluate, writer: Writer, context: Context) -> report.Report:
     data = context.open(request.data)
     return writer.evaluate(data, seed=request.seed, steps=request.steps, progress=on_progress(context))
+
+
+train = partial(run_training, tasks=TASKS, default=default_recipe)
+evaluate = partial(report.evaluate, measure=measure)

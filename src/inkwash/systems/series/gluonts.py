@@ -16,7 +16,7 @@ from inkwash.systems.series.data import Series
 from inkwash.systems.series.model import Forecaster
 
 
-class InkwashPredictor(Predictor):
+class InkwashPredictor(Predictor):  # type: ignore[misc]  # gluonts has no types
     """`predict` yields a SampleForecast for each entry of a data set.
 
     An entry whose target is (D, T) holds all series of the model, and its forecast has samples (S, H, D). Entries

@@ -17,14 +17,10 @@ CALL = 0.0004  # seconds of a call of the network beside its arithmetic
 def limits(folder: Path) -> dict[str, Limit]:
     """What training has settled, how finely the noise of a faithful model is divided, and the defaults."""
     facts: dict[str, Any] = describe(folder)
-    settled = Limit(absent=True)
-    return {
+    return dict.fromkeys(("mode", "lags", "context"), Limit(absent=True)) | {
         "steps": Limit(high=100 if facts["mode"] == "faithful" else None, default=facts["steps"]),
         "sampler": Limit(default=facts["sampler"]),
         "horizon": Limit(default=facts["horizon"]),
-        "mode": settled,
-        "lags": settled,
-        "context": settled,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from inkwash.systems.series.data import column_options, read_rolling_archive, re
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
 from inkwash.systems.series.train import default_settings, fit_forecaster
-from inkwash.systems.train import Task, Train
+from inkwash.systems.train import Task, on_machine
 from inkwash.systems.train import train as run_training
 
 TASKS = {"series": Task("inkwash.systems.series.train")}
@@ -27,11 +27,9 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
             series = read_series(context.open(request.data), **columns)
             folder, lags = context.folder / "forecaster", None if request.lags is None else list(request.lags)
             horizon, mode = request.horizon or 30, request.mode
-            machine = {name: getattr(context, name) for name in ("device", "threads")}
-            machine = {name: value for name, value in machine.items() if value is not None}
             forecaster = fit_forecaster(
                 series, horizon, folder / "run", mode=mode, context=request.context, lags=lags,
-                settings=replace(default_settings(mode), **machine), monitor=context,
+                settings=on_machine(default_settings(mode), context), monitor=context,
             )  # fmt: skip
         else:
             forecaster = context.model(request.model)
@@ -73,14 +71,6 @@ def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
         yield Result(of, 0, {".csv": file}, recipe=request.facts() | {"hash": forecaster.hash})
 
 
-def train(requests: list[Train], context: Context) -> Iterator[Result]:
-    return run_training(requests, context, TASKS)
-
-
-def evaluate(requests: list[Evaluate], context: Context) -> Iterator[Result]:
-    return report.evaluate(requests, context, measure)
-
-
 def measure(request: Evaluate, forecaster: Forecaster, context: Context) -> report.Report:
     data, horizon = context.open(request.data), forecaster.config.horizon
     if data.name.endswith((".tar.gz", ".tgz")):
@@ -90,3 +80,7 @@ def measure(request: Evaluate, forecaster: Forecaster, context: Context) -> repo
         starts = [len(series.values) - horizon * k for k in range(10, 0, -1)]
     options = {"sampler": request.sampler, "steps": request.steps, "progress": on_progress(context)}
     return forecaster.evaluate(series, starts, request.seed, **options)
+
+
+train = partial(run_training, tasks=TASKS)
+evaluate = partial(report.evaluate, measure=measure)
