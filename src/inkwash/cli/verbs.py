@@ -290,13 +290,13 @@ def run_table(
                 several = getattr(request, "n", 1) != 1 and getattr(request, "to", None) is None
                 if several and ".txt" not in verb.endings:
                     raise UserError("n: a row is for one result; write a row for each, or leave it out")
-                stem = request.stem() if name is None else re.sub(r"[^\w.-]+", "-", name.removesuffix(".png"))[:80]
-                if stem in names:
-                    raise UserError(f"{stem} is line {names[stem]}'s already; give it a name")
-                names[stem] = number
+                name = request.stem() if name is None else re.sub(r"[^\w.-]+", "-", name.removesuffix(".png"))[:80]
+                if name in names:
+                    raise UserError(f"{name} is line {names[name]}'s already; give it a name")
+                names[name] = number
                 context.folder = scratch / str(number)
                 context.folder.mkdir()
-                counts[run_row(verb, request, of, stem, record, out is not None, as_json, context)] += 1
+                counts[run_row(verb, request, of, name, record, out is not None, as_json, context)] += 1
             except UserError as error:
                 counts["broken"] += 1
                 line = f"{table}, line {number}"

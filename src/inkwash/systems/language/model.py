@@ -178,6 +178,7 @@ class Writer(TorchModel):
         for done, start in enumerate(starts):
             rows = slice(start, start + BATCH_SIZE)
             wanted, log_prob = constraints[rows], None
+            report = progress and (lambda i, of, done=done: progress(done * of + i, len(starts) * of))
             masks = {id(each): allowed_mask(each, self.vocabulary, self.length, lexicon) for each in wanted}
             if self.classifier is not None and any(each.steered for each in wanted):
                 log_prob = self.classifier.score(wanted)
@@ -190,7 +191,7 @@ class Writer(TorchModel):
                 temperature or self.config["temperature"],
                 self.config["guidance"] if guidance is None else guidance,
                 steering or Steering(),
-                progress and (lambda i, of, done=done: progress(done * of + i, len(starts) * of)),
+                report,
             )
             out.append(self._sample_batch(batch).numpy(force=True))
         return np.concatenate(out)
