@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -83,11 +83,17 @@ def parse_constraints(
 
     Raises UserError for what cannot be read and for constraints that contradict each other.
     """
-    out = Constraints(length=length)
     if length is not None and length < 1:
         raise UserError(f"length {length}: a sentence has at least one word")
     if infill is not None and start is not None:
         raise UserError("infill and start contradict each other: write the beginning into the text with gaps")
+
+    def check_length(count: int, name: str) -> None:
+        nonlocal length
+        if length not in (None, count):
+            raise UserError(f"lengths contradict each other: {name} has {count} words, {length} are asked for")
+        length = count
+
     values: dict[str, str] = {}
     for text in fields:
         name, _, value = (side.strip() for side in text.partition("="))
@@ -95,39 +101,28 @@ def parse_constraints(
             raise UserError(f"control '{text}': write field=value, food=Italian")
         if values.setdefault(name, value) != value:
             raise UserError(f"controls contradict each other: {name} is both {values[name]} and {value}")
-    out = replace(out, fields=values)
+    words, constituents = parse_template(infill or start or ""), None
     if infill is not None:
-        given = parse_template(infill)
-        if not any(word is None for word in given):
+        if None not in words:
             raise UserError("infill: no _ in the text; write one for each word that is missing")
-        out = _with_length(out, len(given), "the text with gaps", words=given)
-    if start is not None:
-        if not (given := parse_template(start)):
-            raise UserError("start: no words in it")
-        out = replace(out, words=given)
+        check_length(len(words), "the text with gaps")
+    if start is not None and not words:
+        raise UserError("start: no words in it")
     if tags is not None:
         if not tags.split():
             raise UserError("pos: no tags in it; write one for each word, DET NOUN VERB")
-        out = _with_length(out, len(tags.split()), "pos", tags=tuple(tag.upper() for tag in tags.split()))
+        check_length(len(tags.split()), "pos")
     if tree is not None:
-        leaves, found = parse_tree(tree)
-        if any(leaves) and out.words:
+        leaves, constituents = parse_tree(tree)
+        if any(leaves) and words:
             raise UserError("the tree has words of its own: give _ for its leaves, or leave out infill and start")
-        out = _with_length(out, len(leaves), "the tree", tree=tuple(found), words=out.words or leaves)
-    if spans:
-        out = replace(out, spans=tuple(parse_span(text) for text in spans))
-    longest = max([len(out.words), *(last + 1 for _, last, _ in out.spans)])
-    if out.length is not None and longest > out.length:
-        raise UserError(f"a length of {out.length} contradicts words or spans that reach to word {longest}")
-    return out
-
-
-def _with_length(constraint: Constraints, length: int, name: str, **more: Any) -> Constraints:
-    if constraint.length not in (None, length):
-        raise UserError(
-            f"lengths contradict each other: {name} has {length} words, {constraint.length} are asked for"
-        )
-    return replace(constraint, length=length, **more)
+        check_length(len(leaves), "the tree")
+        words = words or leaves
+    found = tuple(parse_span(text) for text in spans)
+    longest = max([len(words), *(last + 1 for _, last, _ in found)])
+    if length is not None and longest > length:
+        raise UserError(f"a length of {length} contradicts words or spans that reach to word {longest}")
+    return Constraints(values, tuple((tags or "").upper().split()), found, constituents, words, length)
 
 
 def parse_template(text: str) -> tuple[str | None, ...]:
@@ -143,7 +138,7 @@ def parse_span(text: str) -> Span:
     return int(found[1]) - 1, int(found[2]) - 1, found[3].upper()
 
 
-def parse_tree(text: str) -> tuple[tuple[str | None, ...], list[Span]]:
+def parse_tree(text: str) -> tuple[tuple[str | None, ...], tuple[Span, ...]]:
     """(S (NP the _) (VP is _)) -> the leaves, None for _; the constituents of two words or more."""
     leaves: list[str | None] = []
     spans: list[Span] = []
@@ -161,7 +156,7 @@ def parse_tree(text: str) -> tuple[tuple[str | None, ...], list[Span]]:
             leaves += parse_template(leaf)
     if stack or not spans:
         raise UserError(f"tree '{text}': write constituents in brackets, (S (NP _ _) (VP _ _))")
-    return tuple(leaves), sorted(spans)
+    return tuple(leaves), tuple(sorted(spans))
 
 
 def allowed_mask(

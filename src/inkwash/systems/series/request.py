@@ -101,11 +101,8 @@ class Evaluate(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tune(tune.Tune):
+class Tune(tune.Tune, SeriesRequest):
     """Learn how to sample a forecaster in few steps; then `--sampler tuned --steps 6`."""
 
     data: Annotated[File, Media("text/csv"), Help("The table that it was trained on.")]
     samples: Annotated[int, Ge(8), Le(10_000), Help("Steps of time to learn from.")] = 512
-    time: Annotated[str | None, Help("The column of time stamps; found by itself if left out.")] = None
-    freq: Annotated[str | None, Help("Steps of time as pandas writes them: D, B, W, MS, h, 30min.")] = None
-    item: Annotated[str | None, Help("In a long table the column that names the series.")] = None
