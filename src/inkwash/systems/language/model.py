@@ -177,15 +177,15 @@ class Writer(TorchModel):
         out, starts = [], range(0, len(constraints), BATCH_SIZE)
         for done, start in enumerate(starts):
             rows = slice(start, start + BATCH_SIZE)
-            wanted, log_prob = constraints[rows], None
+            some, log_prob = constraints[rows], None
             report = progress and (lambda i, of, done=done: progress(done * of + i, len(starts) * of))
-            masks = {id(each): allowed_mask(each, self.vocabulary, self.length, lexicon) for each in wanted}
-            if self.classifier is not None and any(each.steered for each in wanted):
-                log_prob = self.classifier.score(wanted)
+            masks = {id(each): allowed_mask(each, self.vocabulary, self.length, lexicon) for each in some}
+            if self.classifier is not None and any(each.steered for each in some):
+                log_prob = self.classifier.score(some)
             batch = Batch(
                 seeds[rows],
                 {key: value[rows] for key, value in condition.items()},
-                torch.from_numpy(np.stack([masks[id(each)] for each in wanted])).to(self.device),
+                torch.from_numpy(np.stack([masks[id(each)] for each in some])).to(self.device),
                 log_prob,
                 steps or self.config["steps"],
                 temperature or self.config["temperature"],

@@ -95,14 +95,14 @@ def fit_forecaster(
     lags: list[int] | None = None,
     settings: Settings | None = None,
     monitor: Monitor = CONSOLE,
-    **table: Any,
+    **columns: Any,
 ) -> Forecaster:
-    """A forecaster trained on a table (`read_series` says which keys it takes); in `folder`, a stopped run goes on. A
+    """A forecaster trained on a table (columns: see `read_series`); in `folder`, a stopped run goes on. A
     training that `monitor` stops gives the forecaster so far.
 
     Raises UserError for data that cannot be read or are too short; the message says what to do.
     """
-    series = read_series(data, **table)
+    series = read_series(data, **columns)
     settings = settings or default_settings(mode)
     forecaster = new_forecaster(series, transforms.make_config(series, horizon, mode, context, lags), settings.seed)
     with TemporaryDirectory() if folder is None else nullcontext(folder) as run_folder:

@@ -34,13 +34,13 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         else:
             forecaster = context.model(request.model)
             series = forecaster.load_series(context.open(request.data), columns)
-        found = forecaster.forecast(
+        predicted = forecaster.forecast(
             series, request.horizon, request.samples, request.seed,
             sampler=request.sampler, steps=request.steps, progress=on_progress(context),
         )  # fmt: skip
         files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
-        found.to_dataframe().to_csv(files[".csv"], index=False)
-        found.plot(files[".png"], series.values)
+        predicted.to_dataframe().to_csv(files[".csv"], index=False)
+        predicted.plot(files[".png"], series.values)
         yield Result(of, 0, files, recipe=request.facts() | {"hash": forecaster.hash})
         if request.model is None:
             forecaster.save(folder)
@@ -49,12 +49,12 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
 
 def backtest(requests: list[Backtest], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        found = context.model(request.model).backtest(
+        measured = context.model(request.model).backtest(
             context.open(request.data), request.windows, request.stride, request.horizon, request.samples,
             request.seed, sampler=request.sampler, steps=request.steps, progress=on_progress(context),
             **column_options(request),
         )  # fmt: skip
-        yield Result(of, None, {}, {"text": found.markdown(), "rows": found.rows})
+        yield Result(of, None, {}, {"text": measured.markdown(), "rows": measured.rows})
 
 
 def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
