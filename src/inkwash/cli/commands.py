@@ -124,10 +124,10 @@ def again(
     from inkwash.codecs.png import read_recipe
 
     recipe = read_recipe(file)
-    single = out is not None and is_file(PNG, out)
-    if single and out.exists() and not out.samefile(file):  # type: ignore[union-attr]
+    single = out if out is not None and is_file(PNG, out) else None
+    if single and single.exists() and not single.samefile(file):
         raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
-    target = out if single and out else (out or file.parent) / f"{file.stem}-again.png"
+    target = single or (out or file.parent) / f"{file.stem}-again.png"
     make_writable(target.parent)
     with TemporaryDirectory(prefix="inkwash-") as scratch:
         try:

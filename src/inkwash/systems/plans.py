@@ -55,11 +55,14 @@ def tuning(request: Tune) -> int:
 
 def training(request: Any, folder: Path | None, device: str, threads: int) -> Plan:
     """By the log of the run that goes on in the folder; of one that has not begun nothing is known."""
+    unknown = Plan(text="how long it takes shows after its first steps")
+    if folder is None:
+        return unknown
     try:
-        recipe = json.loads((folder / RUN).read_text(encoding="utf-8"))["recipe"]  # type: ignore[operator]
-        lines = (folder / "log.csv").read_text(encoding="utf-8").splitlines()[1:]  # type: ignore[operator]
+        recipe = json.loads((folder / RUN).read_text(encoding="utf-8"))["recipe"]
+        lines = (folder / "log.csv").read_text(encoding="utf-8").splitlines()[1:]
         done, pace = int(lines[-1].split(",")[0]), np.median([float(line.split(",")[-1]) for line in lines[-50:]])
         left = (request.steps or recipe["fit.steps"]) - done
     except (OSError, TypeError, ValueError, KeyError, IndexError):
-        return Plan(text="how long it takes shows after its first steps")
+        return unknown
     return Plan(max(left, 0) * float(pace), 0)

@@ -303,9 +303,9 @@ def read_rolling_archive(archive: str | Path) -> tuple[Series, list[int], int]:
     splits: dict[str, bytes] = {}
     with tarfile.open(path) as tar:
         for member in tar.getmembers():
-            name = Path(member.name)
-            if member.isfile() and name.suffix == ".json" and not name.name.startswith("."):
-                splits[name.parent.name] = tar.extractfile(member).read()  # type: ignore[union-attr]
+            name, content = Path(member.name), tar.extractfile(member) if member.isfile() else None
+            if content is not None and name.suffix == ".json" and not name.name.startswith("."):
+                splits[name.parent.name] = content.read()
     metadata = json.loads(splits["metadata"])
     rows = [json.loads(line) for line in splits["test"].splitlines()]
     lengths = [len(row["target"]) for row in rows]
