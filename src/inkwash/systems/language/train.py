@@ -115,8 +115,9 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
         config["steps"] = 60 if recipe.improved else 200
         config["clamp"] = 0.97 if recipe.improved else 1.0  # the time below which predictions are rounded to words
     writer = Writer(network, vocabulary, config)
-    short = [source for source in sources if len(tokenize(source)) < recipe.source]
-    examples: Sequence[str | None] = (short if needs_source else [None] * 3)[:3]
+    examples: Sequence[str | None] = [None] * 3
+    if needs_source:
+        examples = [source for source in sources if len(tokenize(source)) < recipe.source][:3]
 
     def preview(_: nn.Module, step: int) -> str:
         ids = writer.sample([Constraints()] * len(examples), range(len(examples)), examples)
