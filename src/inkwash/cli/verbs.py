@@ -322,7 +322,8 @@ def run_row(
     for ending in verb.endings:
         if typed or ending != ".txt":
             record.check_free(f"{name}{ending}")
-    results, files, targets = list[Result](resolve(verb.run)([request], context)), dict[str, Path](), []
+    results = list[Result](resolve(verb.run)([request], context))
+    files, targets = dict[str, Path](), list[list[Path]]()
     if context.signal:  # the results are not complete
         raise typer.Exit(128 + context.signal)
     for result in results:

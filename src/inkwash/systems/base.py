@@ -13,7 +13,6 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -107,7 +106,7 @@ class Option(NamedTuple):
         return value
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)  # subclasses are compared by their fields
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What a verb is asked for. Each field is `Annotated[type, Help("..."), bounds...]`: an option of the command
     line, a column of a table, a field of a form and of the API. The docstring is the verb's help.
@@ -138,11 +137,15 @@ class Request:
         return [self]
 
 
-@cache
+_OPTIONS: dict[type[Request], dict[str, Option]] = {}
+
+
 def options(request: type[Request]) -> dict[str, Option]:
     """The options of a request, by name."""
-    hints = typing.get_type_hints(request, include_extras=True)
-    return {field.name: _option(field, hints[field.name]) for field in dataclasses.fields(request)}
+    if request not in _OPTIONS:
+        hints = typing.get_type_hints(request, include_extras=True)
+        _OPTIONS[request] = {field.name: _option(field, hints[field.name]) for field in dataclasses.fields(request)}
+    return _OPTIONS[request]
 
 
 def _option(field: dataclasses.Field[Any], hint: Any) -> Option:

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inkwash.diffusion import Noise
-from inkwash.systems.language.networks import AutoregressiveModel
+from inkwash.systems.language.networks import WordNetwork
 from inkwash.systems.language.vocabulary import END, PAD
 
 
 @torch.no_grad()
 def sample(
-    network: AutoregressiveModel,
+    network: WordNetwork,
     seeds: Sequence[int],
     allowed: Tensor,
     condition: dict[str, Tensor] | None = None,
@@ -43,7 +43,7 @@ def sample(
 
 
 @torch.no_grad()
-def nll(network: AutoregressiveModel, words: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def nll(network: WordNetwork, words: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """-log p of each sentence (B, L), [END] included, in nats, and how many words that is."""
     totals = []
     for start in range(0, len(words), 128):

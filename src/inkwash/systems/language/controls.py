@@ -101,7 +101,8 @@ def parse_constraints(
             raise UserError(f"control '{text}': write field=value, food=Italian")
         if values.setdefault(name, value) != value:
             raise UserError(f"controls contradict each other: {name} is both {values[name]} and {value}")
-    words, constituents = parse_template(infill or start or ""), None
+    words = parse_template(infill or start or "")
+    constituents: tuple[Span, ...] | None = None
     if infill is not None:
         if None not in words:
             raise UserError("infill: no _ in the text; write one for each word that is missing")

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -19,7 +20,7 @@ from inkwash.systems.language.networks import AutoregressiveModel, ContinuousDen
 from inkwash.systems.language.vocabulary import END, PAD, Vocabulary
 from inkwash.training.fit import Loss
 
-NETWORKS: dict[str, type[WordNetwork]] = {
+NETWORKS: dict[str, Callable[..., WordNetwork]] = {
     "continuous": ContinuousDenoiser,
     "masked": MaskedDenoiser,
     "autoregressive": AutoregressiveModel,
@@ -40,7 +41,9 @@ def loss(network: WordNetwork) -> Loss:
     perhaps missing."""
     if isinstance(network, ContinuousDenoiser):
         return partial(continuous_loss if network.config["improved"] else paper_loss, network)
-    return partial(masked_loss if isinstance(network, MaskedDenoiser) else autoregressive_loss, network)
+    if isinstance(network, MaskedDenoiser):
+        return partial(masked_loss, network)
+    return partial(autoregressive_loss, network)
 
 
 def encode_sources(vocabulary: Vocabulary, sources: list[str], length: int) -> dict[str, Tensor]:
@@ -120,7 +123,7 @@ def masked_loss(network: MaskedDenoiser, batch: dict[str, Tensor], generator: to
     )
 
 
-def autoregressive_loss(network: AutoregressiveModel, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+def autoregressive_loss(network: WordNetwork, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
     """-log p(word | the words before it), a mean over words and [END]."""
     words = batch["words"]
     logits = network(words, **condition_of(batch))[:, : words.shape[1]]

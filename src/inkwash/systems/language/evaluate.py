@@ -74,7 +74,7 @@ def evaluate(
     seconds: dict[str, float] = {}
     for done, kind in enumerate(kinds):
         repeated = [constraint for constraint in requested[kind] for _ in range(samples)]
-        on_batch = progress and (lambda i, of, k=done: progress(k * of + i, len(kinds) * of))
+        on_batch = None if progress is None else (lambda i, of, k=done: progress(k * of + i, len(kinds) * of))
         clock = time.process_time()
         ids = sample(repeated, range(len(repeated)), steps=steps, steering=steering, progress=on_batch)
         seconds[kind] = time.process_time() - clock

@@ -25,7 +25,6 @@ from inkwash.systems.language import baselines, engines
 from inkwash.systems.language.controls import Classifier, Constraints, allowed_mask
 from inkwash.systems.language.metrics import mbr
 from inkwash.systems.language.networks import (
-    AutoregressiveModel,
     ClassifierNetwork,
     ContinuousDenoiser,
     MaskedDenoiser,
@@ -178,7 +177,9 @@ class Writer(TorchModel):
         for done, start in enumerate(starts):
             rows = slice(start, start + BATCH_SIZE)
             some, log_prob = constraints[rows], None
-            report = progress and (lambda i, of, done=done: progress(done * of + i, len(starts) * of))
+            report = (
+                None if progress is None else (lambda i, of, done=done: progress(done * of + i, len(starts) * of))
+            )
             masks = {id(each): allowed_mask(each, self.vocabulary, self.length, lexicon) for each in some}
             if self.classifier is not None and any(each.steered for each in some):
                 log_prob = self.classifier.score(some)
@@ -258,7 +259,6 @@ class Writer(TorchModel):
             return self._sample_continuous(batch)
         if isinstance(self.network, MaskedDenoiser):
             return self._sample_masked(batch)
-        assert isinstance(self.network, AutoregressiveModel)
         return baselines.sample(self.network, batch.seeds, batch.allowed, batch.condition, batch.temperature)
 
     def _sample_continuous(self, batch: Batch) -> Tensor:
@@ -267,7 +267,7 @@ class Writer(TorchModel):
         if improved:
             condition = condition | {"allowed": batch.allowed, "forced": forced_words(batch.allowed)}
             denoise = replace(denoise, network=partial(self.network, temperature=batch.temperature))
-        hooks = []
+        hooks: list[Hook] = []
         if batch.log_prob is not None:
             hooks = [diffusion.gradient_control(
                 batch.log_prob, steering.lr, steering.lambda_, steering.updates, steering.t_min
@@ -299,7 +299,8 @@ class Writer(TorchModel):
 
         allowed = F.pad(batch.allowed, (0, 1))  # never the mask
         forced = forced_words(allowed)
-        x, hooks = torch.where(forced >= 0, forced, process.mask), []
+        x = torch.where(forced >= 0, forced, process.mask)
+        hooks: list[Hook] = []
         if batch.log_prob is not None:
             hooks = [reweighted(x, self.embeddings(), batch.log_prob, steering.scale, steering.candidates)]
         words: Tensor = diffusion.sample(

@@ -80,7 +80,8 @@ def new_network(recipe: Recipe, vocabulary: Vocabulary, sources: bool) -> WordNe
 
 def loader(recipe: Recipe, corpus: Corpus, vocabulary: Vocabulary) -> Callable[[int], dict[str, Tensor]]:
     """Batch k: {"words": (B, L)}, and its sources."""
-    ids, sources = torch.from_numpy(vocabulary.encode(corpus.texts, recipe.length)), {}
+    ids = torch.from_numpy(vocabulary.encode(corpus.texts, recipe.length))
+    sources: dict[str, Tensor] = {}
     if recipe.source and any(corpus.sources):
         sources = engines.encode_sources(vocabulary, corpus.sources, recipe.source)
     order = batches(len(ids), recipe.fit.batch_size, recipe.fit.seed)
