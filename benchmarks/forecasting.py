@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 import common
@@ -26,7 +27,7 @@ from common import QUICK, ROOT
 from inkwash.systems.report import Row
 from inkwash.systems.series import baselines, metrics, simulate, transforms
 from inkwash.systems.series.data import Series, read_rolling_archive
-from inkwash.systems.series.evaluate import baseline_paths, deep_ar, paired_comparison, truths
+from inkwash.systems.series.evaluate import baseline_paths, paired_comparison, truths
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.train import default_settings, fit_network, new_forecaster
 from inkwash.training.fit import Settings
@@ -98,6 +99,36 @@ def exchange(report: Report, place: str, series: Series, starts: list[int], hori
         deep = partial(deep_ar, series, trained, starts, horizon, SAMPLES, seed, 1 if QUICK else 20)
         report.kept(f"{place}, DeepAR", seed, timed, deep, truth)
     report.save()
+
+
+def deep_ar(
+    series: Series, trained: int, starts: list[int], horizon: int, samples: int, seed: int = 0, epochs: int = 20
+) -> np.ndarray:
+    """gluonts' DeepAR with its own settings, trained on the first `trained` steps; each series is forecast alone.
+
+    Needs `pip install 'gluonts[torch]'`.
+    """
+    import logging
+    import warnings
+
+    from gluonts.dataset.common import ListDataset
+    from gluonts.torch import DeepAREstimator
+    from lightning.pytorch import seed_everything
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning|gluonts|torch")
+    seed_everything(seed, verbose=False)
+    values, start = series.values.to_numpy(np.float64), pd.Period(series.values.index[0], freq=series.freq)
+
+    def dataset(end: int) -> ListDataset:
+        return ListDataset([{"start": start, "target": column[:end]} for column in values.T], freq=series.freq)
+
+    with TemporaryDirectory() as folder:  # of its checkpoints
+        quiet = {"max_epochs": epochs, "enable_progress_bar": False, "logger": False, "default_root_dir": folder}
+        estimator = DeepAREstimator(series.freq, horizon, num_batches_per_epoch=100, trainer_kwargs=quiet)
+        predictor = estimator.train(dataset(trained))
+    paths = [[f.samples for f in predictor.predict(dataset(end), num_samples=samples)] for end in starts]
+    return np.moveaxis(np.array(paths), 1, -1)
 
 
 def against(report: Report, place: str, truth: np.ndarray, seeds: list[int]) -> list[Row]:

@@ -18,11 +18,11 @@ import common
 from common import QUICK, ROOT
 from inkwash.systems.language.controls import Constraints
 from inkwash.systems.language.data import read_corpus
-from inkwash.systems.language.evaluate import GAP, OURS, EvaluatorLM, best_of, data_to_text, evaluate
+from inkwash.systems.language.evaluate import INFILLING, OURS, EvaluatorLM, best_of, data_to_text, evaluate
 from inkwash.systems.language.evaluate import facts as facts_of
 from inkwash.systems.language.model import Writer
 from inkwash.systems.language.vocabulary import detokenize
-from inkwash.systems.report import Report, number, table
+from inkwash.systems.report import Report, markdown_table, number
 
 RESULT = ROOT / "docs" / "results" / "language.json"
 COLUMNS = ("e2e", "e2e-masked", "autoregressive, best of 50")
@@ -35,7 +35,7 @@ def measured(column: str, data: Path, baseline: Path | None) -> Report:
     if column != COLUMNS[2]:
         return evaluate(Writer.load(column), data, **SIZES)
     writer, other = Writer.load(COLUMNS[0]), Writer.load(baseline)
-    found = evaluate(writer, data, draw=best_of(other, writer, 2 if QUICK else 50), **SIZES)
+    found = evaluate(writer, data, sample=best_of(other, writer, 2 if QUICK else 50), **SIZES)
     rows, examples = data_to_text(other, read_corpus(data), SIZES.get("mrs", 100), None)
     return replace(
         found, model=found.model | facts_of(other), rows=found.rows + rows, examples=found.examples + examples
@@ -46,7 +46,7 @@ def published(folder: Path) -> dict:
     """The fluency of 400 sentences of a writer with nothing asked."""
     writer = Writer.load(folder)
     clock = time.process_time()
-    sentences = writer.words.decode(writer.sample([Constraints()] * 400, range(400)))
+    sentences = writer.vocabulary.decode(writer.sample([Constraints()] * 400, range(400)))
     seconds = (time.process_time() - clock) / 400
     examples = [detokenize(words) for words in sentences[:6]]
     return {"model": facts_of(writer), "NLL": EvaluatorLM().mean(sentences), "cpu_seconds_each": seconds} | {
@@ -79,23 +79,23 @@ def compare(facts: dict) -> str:
             label = {"metric": f"{source}: {row['metric']}", "n": None}
             rows.append({key: value for key, value in row.items() if key != "source"} | label)
     metrics = (("success",), ("NLL",), ("BLEU", "ROUGE-L"))
-    chosen = [[row for row in rows if row["metric"].rpartition(": ")[2] in of and "asked" in row] for of in metrics]
+    chosen = [[row for row in rows if row["metric"].rpartition(": ")[2] in of and "control" in row] for of in metrics]
     seconds = ", ".join(f"{name} {number(sum(facts[name]['cpu_seconds'].values()))}" for name in COLUMNS)
-    people = [f"{row['source']} {row['value']:.2f}" for row in facts[COLUMNS[0]]["rows"] if "asked" not in row]
+    people = [f"{row['source']} {row['value']:.2f}" for row in facts[COLUMNS[0]]["rows"] if "control" not in row]
     lines = [f"NLL, nats a word: {'; '.join(people)}.", f"CPU seconds for all of them: {seconds}."]
-    return "\n\n".join([*map(table, chosen), "\n".join(lines)])
+    return "\n\n".join([*map(markdown_table, chosen), "\n".join(lines)])
 
 
 def samples(report: dict, count: int = 3) -> str:
     """The first sentences of a column, unchosen, as Markdown; in brackets how well each keeps to what was asked."""
-    lines = ["| asked | written |", "|---|---|"]
+    lines = ["| control | written |", "|---|---|"]
     found = {of: list(rows) for of, rows in groupby(report["examples"], itemgetter("of"))}
     free = [f"*{row['text']}*" for row in found.pop("none")[: 2 * count]]
     for of, rows in found.items():
         for row in rows[:count]:
             kept = ", ".join(f"{100 * value:.0f} %" for value in row.values() if isinstance(value, float))
-            asked = f"instead of *{row['asked']}*" if of == GAP else row["asked"].replace(" | ", ", ")
-            lines.append(f"| {asked} | {row['text']}{f' ({kept})' if kept else ''} |")
+            control = f"instead of *{row['control']}*" if of == INFILLING else row["control"].replace(" | ", ", ")
+            lines.append(f"| {control} | {row['text']}{f' ({kept})' if kept else ''} |")
     return "\n".join([*lines, "", f"Nothing asked: {' '.join(free)}"])
 
 

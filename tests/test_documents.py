@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from inkwash.cli import application, main
-from inkwash.systems.report import Report, tables
+from inkwash.systems.report import Report, markdown_tables
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/inkwash/weights/*/card.md")])
@@ -86,7 +86,7 @@ def test_the_figures_of_the_emoji_page_are_those_of_their_reports():
     page, results, shipped = read("docs/emoji.md"), ROOT / "docs" / "results", inkwash.load("emoji").hash
     for name in ("emoji.json", "emoji-256.json"):
         report = Report.load(results / name)
-        shown = tables(row for row in report.rows if "all" in (row.get("style"), row.get("colour")))
+        shown = markdown_tables(row for row in report.rows if "all" in (row.get("style"), row.get("colour")))
         assert len(shown) == 4 and all(table in page for table in shown)
         assert report.model["sha256"] == shipped
     choice = runpy.run_path(str(ROOT / "benchmarks" / "choice.py"))

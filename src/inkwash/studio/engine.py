@@ -141,7 +141,7 @@ class Engine:
         seeded = getattr(request, "seed", 0) is None
         request = with_seed(request) if seeded else request
         try:
-            parts = len(request.parts())
+            parts = len(request.split())
         except UserError as error:
             raise requests.refused(error, kind) from None
         facts, model = requests.facts_of(request), getattr(request, "model", None)

@@ -175,7 +175,7 @@ class Worker:
         verb = systems()[job.system].verbs[job.verb]
         context = JobContext(self, job)
         try:
-            for part, request in list(enumerate(request_of(verb, job.request).parts()))[job.part :]:
+            for part, request in list(enumerate(request_of(verb, job.request).split()))[job.part :]:
                 context.next_part(part)
                 self.store.check_disk()  # rather than make what cannot be kept
                 for number, result in enumerate(self.timed(resolve(verb.run)([request], context))):
