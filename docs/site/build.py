@@ -16,13 +16,21 @@ from urllib.parse import unquote, urlsplit
 ROOT = Path(__file__).parents[2]
 PAGES, SITE = ROOT / "build" / "pages", ROOT / "build" / "docs"
 WRITTEN = ("*.md", "docs/*.md", "docs/results/*.md", "docs/zh/*.md", "examples/*.md", "src/inkwash/weights/*/card.md")
-# pages of the reference: a module all of whose public names are shown; or a package, and of which modules; or names
+# pages of the reference: names; or "package: modules", all that the package names of these; or "module:", all of it
 REFERENCE = {
     "inkwash": ["inkwash.load", "inkwash.Studio", "inkwash.AsyncStudio", "inkwash.studio.client.StudioError"],
     "pictures": ["inkwash.systems.pictures.pipeline.Pipeline"],
-    "series": ["inkwash.systems.series.train.fit_forecaster", "inkwash.systems.series.model"],
-    "language": ["inkwash.systems.language.model.Writer", "inkwash.systems.language.controls.parse_constraints"],
-    "systems": ["inkwash.systems.base", "inkwash.systems.report"],
+    "series": [
+        "inkwash.systems.series.train.fit_forecaster",
+        "inkwash.systems.series.model.Forecaster",
+        "inkwash.systems.series.model.Forecast",
+    ],
+    "language": [
+        "inkwash.systems.language.model.Writer",
+        "inkwash.systems.language.controls.parse_constraints",
+        "inkwash.systems.language.controls.Constraints",
+    ],
+    "systems": ["inkwash.systems.base:", "inkwash.systems.report:"],
     "processes": ["inkwash.diffusion: schedule process categorical"],
     "denoisers": ["inkwash.diffusion: parametrization denoiser losses"],
     "grids": ["inkwash.diffusion: grid"],
@@ -38,7 +46,7 @@ def main() -> int:
     for page in (page for pattern in WRITTEN for page in ROOT.glob(pattern)):
         write(page.relative_to(ROOT), gathered(page) + (programs() if page.parent.name == "examples" else ""))
     for name, parts in REFERENCE.items():
-        write(Path("reference", f"{name}.md"), f"# {name}\n" + "".join(map(reference, parts)))
+        write(Path("reference", f"{name}.md"), f"# {name.capitalize()}\n" + "".join(map(reference, parts)))
     subprocess.run([sys.executable, "-m", "zensical", "build", "--clean", "--strict"], cwd=ROOT, check=True)
     found = mistakes(SITE)
     print(*found, f"{len(list(SITE.rglob('*.html')))} pages, {len(found)} mistakes: {SITE}/index.html", sep="\n")
@@ -74,13 +82,13 @@ def programs() -> str:
 
 def reference(part: str) -> str:
     """What mkdocstrings is asked for: see REFERENCE."""
-    face, _, modules = part.partition(": ")
-    if not modules:
+    face, colon, modules = part.partition(":")
+    if not colon:
         return f"\n::: {face}\n"
     text = ""
-    for module in (import_module(f"{face}.{name}") for name in modules.split()):
+    for module in map(import_module, [f"{face}.{name}" for name in modules.split()] or [face]):
         own = [name for name, thing in vars(module).items() if getattr(thing, "__module__", "") == module.__name__]
-        public = [name for name in own if name in vars(import_module(face))]
+        public = [name for name in own if name[0] != "_" and name in vars(import_module(face))]
         text += f"\n## {module.__name__}\n\n{module.__doc__}\n" + "".join(f"\n::: {face}.{name}\n" for name in public)
     return text
 

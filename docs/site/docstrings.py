@@ -1,23 +1,22 @@
-"""Of docstrings, lines that begin with the name of a parameter or field become a list, for mkdocstrings."""
+"""Docstrings as Markdown, for mkdocstrings: what is said of a parameter or field is an item, an example is code."""
 
 import re
 
 import griffe
 
 
-class Names(griffe.Extension):
-    """A line "name: text" or "name   text", with what follows indented or not, is an item where there is that name."""
-
+class Markdown(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **_: object) -> None:
         if obj.docstring is None:
             return
-        if isinstance(obj, griffe.Class):
-            names = {*obj.members, *(parameter.name for parameter in obj.parameters)}
-        elif isinstance(obj, griffe.Function):
-            names = {parameter.name for parameter in obj.parameters}
-        else:
-            return
-        name = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
-        if name:
-            item = re.compile(rf"^({name})((?:, (?:{name}))*)(?:: |  +)", re.MULTILINE)
-            obj.docstring.value = item.sub(r"- **\1\2**: ", obj.docstring.value)
+        text = re.sub(
+            r"(?:^(?:>>>|\.\.\.)( .*)?\n?)+", r"\n```pycon\n\g<0>\n```\n", obj.docstring.value, flags=re.MULTILINE
+        )
+        names = {parameter.name for parameter in getattr(obj, "parameters", ())}
+        names |= set(obj.members) if isinstance(obj, griffe.Class) else set()
+        if names:  # "name: text" or "name   text" at the beginning of a line, or of a sentence
+            name = f"(?:{'|'.join(names)})"
+            text = re.sub(
+                rf"(?:^|(?<=\.) )({name}(?:, {name})*)(?:: |  +)", r"\n- **\1**: ", text, flags=re.MULTILINE
+            )
+        obj.docstring.value = text
