@@ -31,6 +31,12 @@ def test_links_lead_somewhere(page):
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
+def test_every_report_is_listed():
+    assert set(re.findall(r"^\| \[(.+?)\]", read("docs/results/README.md"), re.MULTILINE)) == {
+        file.name for file in ROOT.glob("docs/results/*.json")
+    }
+
+
 def test_the_example_prints_what_the_page_says_and_imports_no_torch():
     found = re.search(r"```python\n(import numpy.*?)```.*?```\n(.*?)```", read("README.md"), re.DOTALL)
     check = "\nimport sys\nassert 'torch' not in sys.modules"
