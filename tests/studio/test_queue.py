@@ -143,10 +143,10 @@ def test_a_failed_training_can_go_on_or_be_given_up(store, user):
 def test_a_paused_jobs_uploads_stay_and_closing_an_account_ends_it(store, user):
     id = store.submit(user, training()._replace(request={"data": {"sha256": "0" * 64, "name": "x"}}))["id"]
     store.pause(id, user)
-    with store.files.staged(b"x", ".csv") as content:
-        store.upload(user, [NewFile(content._replace(sha256="0" * 64), "x.csv")])
-    store.forget_uploads(time.time() + 1)
-    assert store.uploaded("0" * 64, user)
+    with store.files.stage(b"x", ".csv") as content:
+        store.add_uploads(user, [NewFile(content._replace(sha256="0" * 64), "x.csv")])
+    store.delete_uploads(time.time() + 1)
+    assert store.upload_of("0" * 64, user)
     accounts.change_user(store, user, active=False)
     assert store.job(id).status == "cancelled"
 

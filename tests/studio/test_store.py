@@ -22,7 +22,7 @@ from inkwash.studio import store as module
 from inkwash.studio.errors import APIError
 from inkwash.studio.files import Files
 from inkwash.studio.library import NewFile
-from inkwash.studio.store import MOST_DEATHS, NewResult, Store
+from inkwash.studio.store import MAX_DEATHS, NewResult, Store
 from inkwash.studio.tables import files as file_rows
 from inkwash.studio.tables import jobs, metadata, results, uploads
 from tests.studio.conftest import asked
@@ -40,7 +40,7 @@ def files(store):
 
 def keep(store, worker, job, part, data, title="a red fox"):
     """What a worker does with a picture; whether the job was its own."""
-    with store.files.staged(data, ".png") as content:
+    with store.files.stage(data, ".png") as content:
         new = NewResult(part, title, {}, RECIPE, [NewFile(content, "fox.png")])
         if not store.add(worker, job, part, 0, new):
             return False
@@ -49,8 +49,8 @@ def keep(store, worker, job, part, data, title="a red fox"):
 
 
 def upload(store, user, data):
-    with store.files.staged(data, ".png") as content:
-        store.upload(user, [NewFile(content, "fox.png")])
+    with store.files.stage(data, ".png") as content:
+        store.add_uploads(user, [NewFile(content, "fox.png")])
     return content.sha256
 
 
@@ -102,7 +102,7 @@ def test_a_commit_waits_for_the_disk(store):
 def test_a_picture_is_synced_before_it_has_its_name_and_its_name_before_it_has_a_row(store, user, monkeypatch):
     """fsync of the file, then its name, then fsync of the folder, and only then the row."""
     seen = []
-    fsync, replace, keep_file = os.fsync, Path.replace, store.files.keep
+    fsync, replace, commit = os.fsync, Path.replace, store.files.commit
 
     def rows():
         with store.reading() as tx:
@@ -112,7 +112,7 @@ def test_a_picture_is_synced_before_it_has_its_name_and_its_name_before_it_has_a
         os, "fsync", lambda fd: (seen.append((os.readlink(f"/proc/self/fd/{fd}"), rows())), fsync(fd))
     )
     monkeypatch.setattr(Path, "replace", lambda a, b: (seen.append((f"name {b}", rows())), replace(a, b)))
-    monkeypatch.setattr(store.files, "keep", lambda one: (keep_file(one), seen.append(("saved", rows())))[0])
+    monkeypatch.setattr(store.files, "commit", lambda one: (commit(one), seen.append(("saved", rows())))[0])
     store.submit(user, asked())
     keep(store, "w", store.claim("w"), 0, png())
     path = sha256(store.results_of(store.jobs(user)[0].id)[0])
@@ -174,7 +174,7 @@ def test_a_job_over_which_workers_die_fails_in_the_end_but_not_one_that_was_let_
     for _ in range(10):
         store.claim("w")
         store.release("w")
-    for _ in range(MOST_DEATHS):
+    for _ in range(MAX_DEATHS):
         assert store.job(id).status == "queued"
         store.claim("w")
         store.release("w", dead=True)
@@ -217,7 +217,7 @@ def test_a_days_share_counts_what_is_open_or_done_and_is_free_again_a_day_later(
 
 
 def test_a_full_queue_and_a_closed_account_are_refused(store, user, monkeypatch):
-    monkeypatch.setattr(module, "MOST_WAITING_EACH", 2)
+    monkeypatch.setattr(module, "MAX_QUEUED_EACH", 2)
     store.submit(user, asked()), store.submit(user, asked())
     with pytest.raises(APIError, match="queue is full"):
         store.submit(user, asked())
@@ -266,7 +266,7 @@ def test_recovery_removes_what_a_crash_left_and_keeps_all_else(store, user):
     went_in = upload(store, user, png(99))
     store.thumbnail(picture)
     half = [store.files.path(sha256(picture), ".png").with_name(f".{sha256(picture)}.123-4.png")]
-    half.append(store.files.small(sha256(picture)).with_name(f".{sha256(picture)}.123-4.webp"))
+    half.append(store.files.thumbnail_path(sha256(picture)).with_name(f".{sha256(picture)}.123-4.webp"))
     for file in half:
         file.write_bytes(b"half")
     assert store.recover() == []
@@ -314,8 +314,8 @@ def test_a_database_older_than_its_pictures_loses_none(store, user):
     time.sleep(0.02)  # the clock of a file system is a coarse one
     new = []
     for data in (content, png(77)):  # the picture that had been deleted, drawn again; and another
-        with store.files.staged(data, ".png") as one:
-            store.files.keep(one)
+        with store.files.stage(data, ".png") as one:
+            store.files.commit(one)
             new.append(one.sha256)
     for file in store.home.glob("studio.db*"):
         file.unlink()
@@ -336,8 +336,8 @@ def test_a_deletion_that_a_crash_cut_short_is_ended_by_the_next_start(store, use
 
 def test_a_start_goes_on_where_lost_and_found_is_not_its_own(store, user):
     (store.home / "lost+found").write_bytes(b"")
-    with store.files.staged(png(5), ".png") as one:
-        store.files.keep(one)
+    with store.files.stage(png(5), ".png") as one:
+        store.files.commit(one)
     assert store.recover() == [] and [path.stem for path in files(store)] == [one.sha256]
 
 
@@ -351,8 +351,8 @@ def test_the_same_content_is_kept_once_and_until_the_last_of_its_rows_is_gone(st
     assert store.result(mine.id, user) is None and len(files(store)) == 1
     store.delete(theirs.id, other)
     assert len(files(store)) == 1
-    store.forget_uploads(time.time() + 1)
-    assert files(store) == [] and store.uploaded(went_in, other) is None
+    store.delete_uploads(time.time() + 1)
+    assert files(store) == [] and store.upload_of(went_in, other) is None
 
 
 def test_of_a_deleted_picture_no_word_is_left_and_it_is_not_drawn_again(store, user):
@@ -369,19 +369,19 @@ def test_of_a_deleted_picture_no_word_is_left_and_it_is_not_drawn_again(store, u
 def test_an_upload_that_an_open_job_needs_is_not_forgotten(store, user):
     needed, other = upload(store, user, png(1)), upload(store, user, png(2))
     id = store.submit(user, asked(**image_of(needed)))["id"]
-    store.forget_uploads(time.time() + 1)
-    assert store.uploaded(needed, user) and not store.uploaded(other, user)
+    store.delete_uploads(time.time() + 1)
+    assert store.upload_of(needed, user) and not store.upload_of(other, user)
     store.cancel(id)
-    store.forget_uploads(time.time() + 1)
-    assert not store.uploaded(needed, user)
+    store.delete_uploads(time.time() + 1)
+    assert not store.upload_of(needed, user)
 
 
 def test_a_user_keeps_only_so_many_uploads_at_once(store, user, monkeypatch):
-    monkeypatch.setattr(shelf, "MOST_UPLOADS", 2)
+    monkeypatch.setattr(shelf, "MAX_UPLOADS", 2)
     upload(store, user, png(1)), upload(store, user, png(2))
     with pytest.raises(APIError, match="more than 2"):
         upload(store, user, png(3))
-    store.forget_uploads(time.time() + 1)
+    store.delete_uploads(time.time() + 1)
     upload(store, user, png(3))
 
 
@@ -473,8 +473,8 @@ def test_a_picture_that_is_deleted_while_it_is_read_is_not_there_and_leaves_no_t
 
 def test_uploads_of_one_request_are_forgotten_alone(store, user):
     one, other = upload(store, user, png(1)), upload(store, user, png(2))
-    store.forget_uploads(time.time() + 1, [(user, one)])
-    assert store.uploaded(one, user) is None and store.uploaded(other, user)
+    store.delete_uploads(time.time() + 1, [(user, one)])
+    assert store.upload_of(one, user) is None and store.upload_of(other, user)
 
 
 def test_words_are_searched_for_as_they_are(store, user):

@@ -49,7 +49,7 @@ class Painter:
 
 @pytest.fixture(autouse=True)
 def each_step_looks(monkeypatch):
-    monkeypatch.setattr(context, "EVERY", 0.0)
+    monkeypatch.setattr(context, "INTERVAL", 0.0)
 
 
 def working(store, painter):
@@ -109,7 +109,7 @@ def test_it_stops_at_the_next_step_when_the_job_is_not_its_own_any_more(store, u
             elif how == "close the account":
                 accounts.change_user(store, user, active=False)
             elif how == "stop":
-                hand.over.set()
+                hand.stopping.set()
             else:
                 store.release("w")
         assert (seed, step) != (8, 2)
@@ -154,7 +154,7 @@ def test_a_full_disk_puts_the_job_back_and_it_is_done_when_there_is_room(store, 
         def no_room(*arguments):
             raise OSError(28, "No space left on device")
 
-        patch.setattr(store.files, "keep", no_room)
+        patch.setattr(store.files, "commit", no_room)
         hand.step()
         assert store.job(job).status == "queued" and "disk full" in [message["event"] for message in said]
     hand.step()
@@ -163,7 +163,7 @@ def test_a_full_disk_puts_the_job_back_and_it_is_done_when_there_is_room(store, 
 
 def test_it_renews_its_lease_while_there_are_steps_and_not_when_it_hangs(store, user, monkeypatch):
     monkeypatch.setattr(worker, "LEASE", 0.04)
-    monkeypatch.setattr(worker, "STALLED", 0.3)
+    monkeypatch.setattr(worker, "STALL_TIMEOUT", 0.3)
     renewed, leave = [], threading.Event()
     monkeypatch.setattr(store, "renew", lambda name, job: renewed.append(time.monotonic()))
 
@@ -180,7 +180,7 @@ def test_it_renews_its_lease_while_there_are_steps_and_not_when_it_hangs(store, 
     while time.monotonic() < begun + 1:
         time.sleep(0.05)
     hung = list(renewed)
-    leave.set(), drawing.join(), hand.over.set()
+    leave.set(), drawing.join(), hand.stopping.set()
     assert hung and max(hung) < begun + 0.8  # it hung for a second, and was given up after a third of that
 
 
@@ -215,7 +215,7 @@ def counting_system(monkeypatch):
     verb = Verb(Count, "tests.studio.test_worker:counting", lasting=True)
     system = System("counting", "Counting.", {"count": verb}, "")
     monkeypatch.setattr(worker, "systems", lambda: {**systems(), "counting": system})
-    monkeypatch.setattr(context, "LOOK", 0.0)
+    monkeypatch.setattr(context, "POLL", 0.0)
 
 
 def count(**request):
@@ -258,7 +258,7 @@ def test_a_training_that_is_told_to_ends_at_its_next_checkpoint(store, user, how
         said.append(message)
         if message["event"] == "progress" and message["done"] == 20:
             if how == "server ends":
-                hand.over.set()
+                hand.stopping.set()
             else:
                 getattr(store, how)(id, user)
 
@@ -272,7 +272,7 @@ def test_a_training_that_is_told_to_ends_at_its_next_checkpoint(store, user, how
     if how == "pause":  # and what it learns later takes the place of that
         before = store.models(user)[0].id
         store.resume(id, user)
-        hand.over.clear()
+        hand.stopping.clear()
         hand.step()
         (model,) = store.models(user)
         assert model.name == "count" and model.id != before and not (store.models_folder / before).exists()
@@ -327,10 +327,10 @@ def test_models_stay_warm_only_so_many_and_idle_ones_leave(monkeypatch):
     assert warm.get("a") is first and loaded == ["a"]
     for name in "bcd":
         warm.get(name)
-    assert list(warm.models) == ["b", "c", "d"] and len(warm.models) == worker.MOST_MODELS
-    clock[0] = worker.IDLE - 1
+    assert list(warm.models) == ["b", "c", "d"] and len(warm.models) == worker.MAX_MODELS
+    clock[0] = worker.MODEL_TTL - 1
     warm.get("c")
-    clock[0] = worker.IDLE + 1
+    clock[0] = worker.MODEL_TTL + 1
     assert warm.tidy() and list(warm.models) == ["c"]
 
 

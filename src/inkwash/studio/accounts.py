@@ -19,9 +19,9 @@ from inkwash.studio.tables import jobs, secrets, users
 
 LOCAL = "local"  # the user who started the studio
 LIFETIMES = {"key": None, "session": 30 * 86400.0, "link": 3600.0}  # in seconds
-SHORTEST, LONGEST = 10, 1000  # of passwords, in characters
+MIN_PASSWORD, MAX_PASSWORD = 10, 1000  # of passwords, in characters
 HASHER = PasswordHasher()  # argon2id with the library's parameters (RFC 9106, low memory)
-NOBODY = HASHER.hash(random.token_hex())  # verified for names that do not exist, which then take as long
+DUMMY_HASH = HASHER.hash(random.token_hex())  # verified for names that do not exist, which then take as long
 
 
 class User(NamedTuple):
@@ -56,8 +56,8 @@ def add_user(
 
 
 def hash_password(password: str) -> str:
-    if not SHORTEST <= len(password) <= LONGEST:
-        raise UserError(f"a password has {SHORTEST} characters or more")
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise UserError(f"a password has {MIN_PASSWORD} characters or more")
     return HASHER.hash(password)
 
 
@@ -96,8 +96,8 @@ def change_user(store: Store, id: str, **changes: Any) -> bool:
         if changes.get("active") is False or "password" in changes:
             tx.execute(delete(secrets).where(secrets.c.user_id == id))
         if changes.get("active") is False:
-            theirs = (jobs.c.user_id == id, jobs.c.status.in_(OPEN))
-            tx.execute(update(jobs).where(*theirs).values(**CANCELLED, changed=time.time()))
+            open_jobs = (jobs.c.user_id == id, jobs.c.status.in_(OPEN))
+            tx.execute(update(jobs).where(*open_jobs).values(**CANCELLED, changed=time.time()))
         return tx.scalar(select(users.c.id).where(users.c.id == id)) is not None
 
 
@@ -107,7 +107,7 @@ def log_in(store: Store, name: str, password: str) -> User | None:
         row = tx.execute(select(users).where(users.c.name == name, users.c.active)).first()
     known = row is not None and row.password is not None
     try:
-        HASHER.verify(row.password if known else NOBODY, password[:LONGEST])
+        HASHER.verify(row.password if known else DUMMY_HASH, password[:MAX_PASSWORD])
     except (Argon2Error, InvalidHashError):
         return None
     return _user(row) if known else None
@@ -115,8 +115,8 @@ def log_in(store: Store, name: str, password: str) -> User | None:
 
 def issue(store: Store, user: str, kind: str, name: str = "") -> str:
     """A new secret by which the user is known; only its hash is kept, so it is shown this once."""
-    secret, now, life = f"ink-{random.token_urlsafe(24)}", time.time(), LIFETIMES[kind]
-    expires = None if life is None else now + life
+    secret, now, lifetime = f"ink-{random.token_urlsafe(24)}", time.time(), LIFETIMES[kind]
+    expires = None if lifetime is None else now + lifetime
     row = {"hash": _hash(secret), "id": new_id(), "user_id": user, "kind": kind, "name": name, "expires": expires}
     with store.writing() as tx:
         tx.execute(delete(secrets).where(secrets.c.expires < now))

@@ -34,7 +34,7 @@ class Model(BaseModel):
     system: str
     makes: str
     bytes: int
-    own: bool = Field(description="Whether it is one's own, and may be deleted.")
+    owned: bool = Field(description="Whether it is one's own, and may be deleted.")
     created: float | None = None
     job: str | None = Field(None, description="Which made it.")
     limits: dict[str, dict[str, Limits]] = Field(description="By verb and option: what the model narrows.")
@@ -67,19 +67,19 @@ class Catalogue:
 
     def of_system(self, system: str, user: str) -> dict[str, Path]:
         """The models of one system that this user sees, and where they lie."""
-        own = {row.name: self.library.folder_of(row) for row in self.library.models(user) if row.system == system}
-        return {name: path for name, path in self.shared.items() if system_of(path).name == system} | own
+        trained = {row.name: self.library.folder_of(row) for row in self.library.models(user) if row.system == system}
+        return {name: path for name, path in self.shared.items() if system_of(path).name == system} | trained
 
     def models(self, user: str) -> list[Model]:
-        found = [Model(name=name, own=False, **card(folder)) for name, folder in self.shared.items()]
+        found = [Model(name=name, owned=False, **card(folder)) for name, folder in self.shared.items()]
         for row in self.library.models(user):
             with suppress(UserError):  # one of a system that is not installed any more
                 facts = card(self.library.folder_of(row))
-                found.append(Model(name=row.name, own=True, created=row.created, job=row.job_id, **facts))
+                found.append(Model(name=row.name, owned=True, created=row.created, job=row.job_id, **facts))
         return found
 
 
-def offered(system: System) -> dict[str, Verb]:
+def offered_verbs(system: System) -> dict[str, Verb]:
     """The verbs that a studio has: not those that cannot be told where to write, for they write in the model."""
     return {name: verb for name, verb in system.verbs.items() if "out" in verb.takes}
 
@@ -88,16 +88,20 @@ def offered(system: System) -> dict[str, Verb]:
 def card(folder: Path) -> dict[str, Any]:
     """What the files of a model, which do not change, say of it."""
     system = system_of(folder)
-    narrowed = {name: limits(verb, folder) for name, verb in offered(system).items()} if is_available(system) else {}
+    narrowed = (
+        {name: limits(verb, folder) for name, verb in offered_verbs(system).items()} if is_available(system) else {}
+    )
     return {
         "system": system.name,
         "makes": makes(folder),
         "bytes": size_of(folder),
-        "limits": {verb: {name: shown(limit) for name, limit in found.items()} for verb, found in narrowed.items()},
+        "limits": {
+            verb: {name: limits_model(limit) for name, limit in found.items()} for verb, found in narrowed.items()
+        },
     }
 
 
-def shown(limit: Limit) -> Limits:
+def limits_model(limit: Limit) -> Limits:
     return Limits(**limit._asdict() | {"choices": list(limit.choices)})
 
 

@@ -89,7 +89,7 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("begin immediate" if writes else "begin")
 
 
-def of(table: Any, user: str | None) -> Any:
+def owned_by(table: Any, user: str | None) -> Any:
     """Rows of this user; anyone's where no user is given."""
     return True if user is None else table.c.user_id == user
 

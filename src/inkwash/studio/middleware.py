@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from anyio import to_thread
 from starlette.requests import Request
 
-from inkwash.studio.auth import LOG_IN, user_of
+from inkwash.studio.auth import NOT_LOGGED_IN, user_of
 from inkwash.studio.database import new_id
 from inkwash.studio.engine import Engine, Settings
 from inkwash.studio.errors import APIError, is_disk_full
@@ -32,8 +32,8 @@ LARGE_PATHS += (
     "/controlnet/",
 )
 BODILESS = ("GET", "HEAD")
-DRAINED, DRAINING = 4_000_000, 2.0  # bytes of a refused body that are still read, and seconds
-PATIENCE = 300.0  # seconds for a client to send its body
+DRAIN_BYTES, DRAIN_SECONDS = 4_000_000, 2.0  # bytes of a refused body that are still read, and seconds
+BODY_TIMEOUT = 300.0  # seconds for a client to send its body
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "media-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -50,7 +50,7 @@ HEADERS = {
 }
 
 
-class Cut(Exception):
+class Abort(Exception):
     """A request is not read to its end."""
 
 
@@ -65,65 +65,65 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return
-        begun, status, cut, started = time.monotonic(), 500, None, False
+        started_at, status, failure, started = time.monotonic(), 500, None, False
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
         scope.setdefault("state", {})["request"] = name = new_id()
-        most = longest_body(scope["path"])
-        seen, whole = 0, False
+        max_bytes = longest_body(scope["path"])
+        seen, complete = 0, False
 
-        async def limited() -> Any:
-            nonlocal seen, whole, cut
-            if whole:
+        async def receive_limited() -> Any:
+            nonlocal seen, complete, failure
+            if complete:
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), begun + PATIENCE - time.monotonic())
+                message = await asyncio.wait_for(receive(), started_at + BODY_TIMEOUT - time.monotonic())
             except TimeoutError:
-                cut = (408, "the body came too slowly", "request_timeout")
-                raise Cut from None
+                failure = (408, "the body came too slowly", "request_timeout")
+                raise Abort from None
             seen += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            if seen > most:
-                cut = (413, f"the body is longer than {most // 10**6} MB", "body_too_large")
-                raise Cut
+            complete = not message.get("more_body", False)
+            if seen > max_bytes:
+                failure = (413, f"the body is longer than {max_bytes // 10**6} MB", "body_too_large")
+                raise Abort
             return message
 
-        async def dressed(message: Any) -> None:
+        async def send_with_headers(message: Any) -> None:
             nonlocal status, started
-            if cut is not None:
+            if failure is not None:
                 return  # whatever the application makes of it, it is answered below
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
-                own = {key.decode("latin-1").lower() for key, _ in message["headers"]}
+                present = {key.decode("latin-1").lower() for key, _ in message["headers"]}
                 added = {**HEADERS, "x-request-id": name}
                 message["headers"] = [
                     *message["headers"],
-                    *((k.encode(), v.encode()) for k, v in added.items() if k not in own),
+                    *((k.encode(), v.encode()) for k, v in added.items() if k not in present),
                 ]
             await send(message)
 
-        refused = refusal(scope, headers, self.engine.settings, most)
+        refused = rejection(scope, headers, self.engine.settings, max_bytes)
         if refused is None:
             try:
-                if await self.nobody(scope):
-                    cut = (401, LOG_IN, "not_logged_in")
-                    raise Cut
-                await self.app(scope, limited, dressed)
-            except Cut:
+                if await self.is_anonymous(scope):
+                    failure = (401, NOT_LOGGED_IN, "not_logged_in")
+                    raise Abort
+                await self.app(scope, receive_limited, send_with_headers)
+            except Abort:
                 pass
             except Exception as error:  # a mistake of ours, or a full disk: the log has the rest, the answer no word
                 LOG.exception("mistake", extra={"facts": {"request": name}})
-                cut = (500, "a mistake of the studio's; its log says more", "internal_error")
+                failure = (500, "a mistake of the studio's; its log says more", "internal_error")
                 if is_disk_full(error):
-                    cut = (507, "the disk is full; nothing was taken in", "disk_full")
-            refused = None if started else cut
+                    failure = (507, "the disk is full; nothing was taken in", "disk_full")
+            refused = None if started else failure
         if refused is not None:
             status, message, code = refused
-            if not whole and scope["method"] not in BODILESS and "expect" not in headers:
+            if not complete and scope["method"] not in BODILESS and "expect" not in headers:
                 await drain(receive)
-            await answer(send, scope["path"], APIError(status, message, code), name)
-        self.record(scope, status, time.monotonic() - begun, name)
+            await send_error(send, scope["path"], APIError(status, message, code), name)
+        self.record(scope, status, time.monotonic() - started_at, name)
 
-    async def nobody(self, scope: Any) -> bool:
+    async def is_anonymous(self, scope: Any) -> bool:
         """Whether a body comes from nobody, who shall cost nothing: it is not parsed."""
         if scope["method"] in BODILESS or scope["path"] == "/api/login":
             return False
@@ -141,7 +141,7 @@ class Guard:
         LOG.info("request", extra={"facts": {**facts, "user": scope["state"].get("user")}})
 
 
-def refusal(scope: Any, headers: dict[str, str], settings: Settings, most: int) -> tuple[int, str, str] | None:
+def rejection(scope: Any, headers: dict[str, str], settings: Settings, max_bytes: int) -> tuple[int, str, str] | None:
     """Why a request is not even looked at; None if it is."""
     host = headers.get("host", "")
     if not allowed_host(host, settings):
@@ -153,8 +153,8 @@ def refusal(scope: Any, headers: dict[str, str], settings: Settings, most: int) 
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not visits and not public:
         return 403, "a page of another site may not ask this", "wrong_origin"
     length = headers.get("content-length", "0")
-    if not length.isascii() or not length.isdigit() or int(length) > most:
-        return 413, f"the body is longer than {most // 10**6} MB", "body_too_large"
+    if not length.isascii() or not length.isdigit() or int(length) > max_bytes:
+        return 413, f"the body is longer than {max_bytes // 10**6} MB", "body_too_large"
     return None
 
 
@@ -200,8 +200,8 @@ async def drain(receive: Any) -> None:
     """Reads on for a little in a body that is refused: else the client, still sending, would see no answer."""
     seen = 0
     with suppress(TimeoutError):
-        async with asyncio.timeout(DRAINING):
-            while seen < DRAINED and (message := await receive()).get("more_body", False):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while seen < DRAIN_BYTES and (message := await receive()).get("more_body", False):
                 seen += len(message.get("body", b""))
 
 
@@ -209,7 +209,7 @@ KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_
 
 
 def error_body(path: str, error: APIError) -> dict[str, Any]:
-    """An error in the shape of the door at which it was asked: A1111's, or OpenAI's, which is our own, too."""
+    """An error in the shape of the API that was asked: A1111's, or OpenAI's, which is our own, too."""
     if path.startswith(("/sdapi", "/controlnet")):
         return {"error": error.code, "detail": error.message, "body": "", "errors": error.message}
     kind = KINDS.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
@@ -223,7 +223,7 @@ def login_header(path: str, error: APIError) -> dict[str, str]:
     return {}
 
 
-async def answer(send: Any, path: str, error: APIError, name: str) -> None:
+async def send_error(send: Any, path: str, error: APIError, name: str) -> None:
     body = json.dumps(error_body(path, error)).encode()
     headers = {**HEADERS, "content-type": "application/json", "content-length": str(len(body)), "x-request-id": name}
     headers["connection"] = "close"

@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, create_model
 from pydantic import Field as About
 
 from inkwash.errors import UserError
-from inkwash.studio.catalogue import offered
+from inkwash.studio.catalogue import offered_verbs
 from inkwash.studio.errors import APIError, invalid
 from inkwash.systems import available
 from inkwash.systems.base import File, Option, Request, System, Verb, options
 
-LONGEST = 500  # of a text that has no bound of its own, in characters
-MOST = 20_000  # files of a folder, or values of an option
+MAX_TEXT = 500  # of a text that has no bound of its own, in characters
+MAX_ITEMS = 20_000  # files of a folder, or values of an option
 
 
 class Upload(BaseModel):
@@ -82,7 +82,7 @@ def system_card(system: System) -> SystemCard:
             lasting=verb.lasting,
             fields=list(map(field, options(verb.request).values())),
         )
-        for name, verb in offered(system).items()
+        for name, verb in offered_verbs(system).items()
     ]
     facts = {"name": system.name, "help": system.help, "command": system.command}
     return SystemCard(**facts, available=not missing, missing=missing, verbs=cards)
@@ -112,7 +112,7 @@ def field(option: Option) -> Field:
 
 def schema(system: System, name: str, verb: Verb) -> type[BaseModel]:
     """The body by which a verb is asked: its request's fields, and no others."""
-    fields: dict[str, Any] = {o.name: (kind_of(o), default_of(o)) for o in options(verb.request).values()}
+    fields: dict[str, Any] = {o.name: (type_of(o), default_of(o)) for o in options(verb.request).values()}
     title = f"{system.name}_{name}".title().replace("_", "")
     config = ConfigDict(extra="forbid", protected_namespaces=())
     return create_model(title, __config__=config, __doc__=inspect.getdoc(verb.request), **fields)
@@ -124,7 +124,7 @@ def default_of(option: Option) -> Any:
     return list(option.default) if isinstance(option.default, tuple) else option.default
 
 
-def kind_of(option: Option) -> Any:
+def type_of(option: Option) -> Any:
     """The type of a field for pydantic."""
     kind: Any = Literal[option.choices] if option.choices else Upload if option.kind is File else option.kind
     bounds: dict[str, Any] = {}
@@ -134,23 +134,23 @@ def kind_of(option: Option) -> Any:
         if option.kind is float:
             bounds["allow_inf_nan"] = False
     elif option.kind is str and not option.choices:
-        bounds["max_length"] = option.longest or LONGEST
+        bounds["max_length"] = option.longest or MAX_TEXT
     kind = Annotated[kind, About(**bounds)]
     if option.media == "folder":
-        kind = Upload | Annotated[list[Upload], About(min_length=1, max_length=MOST)]
+        kind = Upload | Annotated[list[Upload], About(min_length=1, max_length=MAX_ITEMS)]
     if option.many:
-        kind = Annotated[list[kind], About(max_length=MOST)]
+        kind = Annotated[list[kind], About(max_length=MAX_ITEMS)]
     return Annotated[kind | None if option.optional else kind, About(description=option.help)]
 
 
-def request_of(verb: Verb, values: Mapping[str, Any]) -> Request:
+def parse_request(verb: Verb, values: Mapping[str, Any]) -> Request:
     """The request of a job. APIError for values that do not go together."""
     fields = options(verb.request)
     given = {name: as_files(value) if fields[name].kind is File else value for name, value in values.items()}
     try:
         return verb.request(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
     except UserError as error:
-        raise refused(error, verb) from None
+        raise to_api_error(error, verb) from None
 
 
 def as_files(value: Any) -> Any:
@@ -159,13 +159,13 @@ def as_files(value: Any) -> Any:
     return value if value is None else File(str(value["sha256"]), str(value["name"]))
 
 
-def refused(error: UserError, verb: Verb) -> APIError:
+def to_api_error(error: UserError, verb: Verb) -> APIError:
     """The error as an answer, which names the parameter if the line does."""
     named = re.match(r"(?:unknown |the )?(\w+)", str(error))
     return invalid(str(error), named[1] if named and named[1] in options(verb.request) else None)
 
 
-def facts_of(request: Request) -> dict[str, Any]:
+def to_json(request: Request) -> dict[str, Any]:
     """The fields, as JSON gives them back."""
     facts: dict[str, Any] = json.loads(json.dumps(request.facts()))
     return facts
@@ -182,8 +182,8 @@ def files_of(request: Request) -> Iterator[tuple[Option, tuple[File, ...]]]:
 def check_name(name: str, param: str) -> None:
     """APIError for a name that leads out of a folder, or that some system does not take."""
     parts = name.split("/")
-    strange = "\\" in name or ":" in name or not name.isprintable() or len(name.encode()) > 300
-    if strange or any(part.strip(" .") == "" for part in parts):
+    is_invalid = "\\" in name or ":" in name or not name.isprintable() or len(name.encode()) > 300
+    if is_invalid or any(part.strip(" .") == "" for part in parts):
         raise invalid(f"{param}: '{name[:60]}' is no name of a file; send a relative one, without ..", param)
 
 

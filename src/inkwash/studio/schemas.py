@@ -81,9 +81,9 @@ class Job(BaseModel):
 def job_of(engine: Engine, row: Any) -> Job:
     """A row of the table, with what the worker has said and what there is."""
     progress = engine.progress.get(row.id)
-    kept = {name: row._mapping[name] for name in Job.model_fields if name in row._mapping}
+    columns = {name: row._mapping[name] for name in Job.model_fields if name in row._mapping}
     return Job(
-        **kept,
+        **columns,
         queue_position=engine.store.queue_position(row) if row.status == "queued" else 0,
         progress=Progress(**progress._asdict()) if progress and row.status == "running" else None,
         results=[result_of(found) for found in engine.store.results_of(row.id)],
@@ -91,9 +91,9 @@ def job_of(engine: Engine, row: Any) -> Job:
 
 
 def result_of(found: library.Result) -> Result:
-    own = f"/api/results/{found.id}"
+    url = f"/api/results/{found.id}"
     files = [
-        File(name=file.name, media=file.media, bytes=file.bytes, url=f"{own}/files/{file.number}")
+        File(name=file.name, media=file.media, bytes=file.bytes, url=f"{url}/files/{file.number}")
         for file in found.files
     ]
     same = ("id", "system", "verb", "place", "title", "recipe", "model", "created")
@@ -102,6 +102,6 @@ def result_of(found: library.Result) -> Result:
         job=found.job_id,
         media=files[0].media if files else "",
         files=files,
-        thumbnail=f"{own}/thumbnail" if found.picture else None,
+        thumbnail=f"{url}/thumbnail" if found.picture else None,
         row=found.data,
     )

@@ -20,7 +20,7 @@ from inkwash.studio.schemas import job_of
 
 STREAMS, WAITS = 20, 100  # event streams, and requests that wait for a job, of one user at once
 HEARTBEAT = 10.0  # seconds between two signs of life in a stream, and two looks whether its user may still listen
-COMMENT = b": heartbeat\n\n"
+HEARTBEAT_EVENT = b": heartbeat\n\n"
 PACE = 0.05  # seconds between two events at least
 
 
@@ -28,7 +28,7 @@ async def job_stream(engine: Engine, id: str, request: Request) -> AsyncGenerato
     last: Any = None
     async for _ in changes(engine, id, request):
         row = await to_thread.run_sync(engine.store.job, id)
-        yield COMMENT if row == last and row.status != "running" else await event(engine, row)
+        yield HEARTBEAT_EVENT if row == last and row.status != "running" else await event(engine, row)
         if row.status not in OPEN:
             return
         last = row
@@ -45,20 +45,20 @@ async def user_stream(engine: Engine, user: accounts.User, since: float, request
         for row in rows:
             seen = max(seen, row.changed)
             yield await event(engine, row)
-        yield COMMENT
+        yield HEARTBEAT_EVENT
 
 
 async def changes(engine: Engine, key: str, request: Request) -> AsyncGenerator[set[str]]:
     """At once, and then whenever something changes, or nothing does for `HEARTBEAT` seconds: which jobs have changed.
     It ends when who listens may not any more, or the studio stops."""
-    changed, looked = set[str](), time.monotonic()
-    with engine.watching(key) as watcher:
+    changed, checked = set[str](), time.monotonic()
+    with engine.subscribe(key) as subscriber:
         while not engine.stopping:
             yield changed
             await asyncio.sleep(PACE)
-            changed = await watcher.news(HEARTBEAT)
-            if time.monotonic() - looked > HEARTBEAT - 1:
-                looked = time.monotonic()
+            changed = await subscriber.changes(HEARTBEAT)
+            if time.monotonic() - checked > HEARTBEAT - 1:
+                checked = time.monotonic()
                 if await to_thread.run_sync(user_of, engine, request) is None:
                     return
 
@@ -82,16 +82,16 @@ def check_waits(user: accounts.User, request: Request) -> None:
 async def temporary_uploads(engine: Engine, user: accounts.User) -> AsyncIterator[list[str]]:
     """The contents of uploads that a request brings along: they are forgotten with it, unless an open job needs
     them."""
-    brought: list[str] = []
+    new_uploads: list[str] = []
     try:
-        yield brought
+        yield new_uploads
     finally:
-        if brought:
-            which = {(user.id, sha256) for sha256 in brought}
-            await to_thread.run_sync(engine.store.forget_uploads, time.time() + 1, which)
+        if new_uploads:
+            which = {(user.id, sha256) for sha256 in new_uploads}
+            await to_thread.run_sync(engine.store.delete_uploads, time.time() + 1, which)
 
 
-async def waited(engine: Engine, user: accounts.User, job: str, seconds: float, request: Request) -> Any:
+async def wait_for_job(engine: Engine, user: accounts.User, job: str, seconds: float, request: Request) -> Any:
     """The job when it has ended, or as it is after so many seconds, or when the client has gone. It is counted: see
     `check_waits`, which comes before a job is put in the queue."""
     count = request.app.state.waits
@@ -104,7 +104,7 @@ async def waited(engine: Engine, user: accounts.User, job: str, seconds: float, 
             del count[user.id]
 
 
-def streamed(
+def stream_response(
     engine: Engine, user: accounts.User, source: AsyncIterator[bytes], request: Request
 ) -> StreamingResponse:
     """An event stream, one of a few that a user may have at once."""

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query
 
-from inkwash.studio.auth import CurrentUser, TheEngine
-from inkwash.studio.catalogue import offered
+from inkwash.studio.auth import CurrentEngine, CurrentUser
+from inkwash.studio.catalogue import offered_verbs
 from inkwash.studio.requests import schema
 from inkwash.studio.schemas import Job, Plan, job_of
 from inkwash.systems import systems
@@ -18,7 +18,7 @@ PREVIEWS = 3  # of each result, if it is not said
 def router() -> APIRouter:
     found = APIRouter(prefix="/api", tags=["studio"])
     for system in systems().values():
-        for name, verb in offered(system).items():
+        for name, verb in offered_verbs(system).items():
             path, about = f"{system.name}/{name}", inspect.getdoc(verb.request)
             new_job, plan = endpoints(system, name, verb)
             found.add_api_route(f"/jobs/{path}", new_job, methods=["POST"], status_code=202, description=about)
@@ -32,7 +32,7 @@ def endpoints(system: System, name: str, verb: Verb) -> tuple[Any, Any]:
     def new_job(
         form: Form,  # type: ignore[valid-type]
         user: CurrentUser,
-        engine: TheEngine,
+        engine: CurrentEngine,
         previews: Annotated[int, Query(ge=0, le=8, description="How often a result is shown on its way.")] = PREVIEWS,
         idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
     ) -> Job:
@@ -40,7 +40,7 @@ def endpoints(system: System, name: str, verb: Verb) -> tuple[Any, Any]:
         job = engine.submit(user, system.name, name, form.model_dump(), idempotency_key=key, previews=previews)  # type: ignore[attr-defined]
         return job_of(engine, engine.store.job(job["id"]))
 
-    def plan(form: Form, user: CurrentUser, engine: TheEngine) -> Plan:  # type: ignore[valid-type]
+    def plan(form: Form, user: CurrentUser, engine: CurrentEngine) -> Plan:  # type: ignore[valid-type]
         request, folder = engine.prepare(user, system, verb, form.model_dump())  # type: ignore[attr-defined]
         return Plan(**engine.plan_of(verb, request, folder)._asdict())
 
