@@ -14,12 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from inkwash.codecs.png import KEY
 from inkwash.studio import accounts, library, requests, uploads
 from inkwash.studio.auth import CurrentEngine, CurrentUser
-from inkwash.studio.catalogue import Model
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError, invalid, no_such
 from inkwash.studio.files import suffix_of
 from inkwash.studio.library import NewFile
-from inkwash.studio.schemas import Job, Result, Status, job_of, result_of
+from inkwash.studio.schemas import Job, Model, Result, Share, Status, SystemCard, Upload, job_of, result_of
 from inkwash.studio.streams import check_waits, job_stream, stream_response, user_stream, wait_for_job
 from inkwash.systems import systems
 from inkwash.systems.base import options
@@ -35,21 +34,9 @@ MAX_WAIT = 60.0  # seconds for which `wait` may ask
 MAX_FILES = 10_000  # of a zip; of a form 1000
 
 
-class Share(BaseModel):
+class NewShare(BaseModel):
     model_config = ConfigDict(extra="forbid")
     recipe: bool = Field(False, description="Whether the words and settings go with it.")
-
-
-class Shared(BaseModel):
-    url: str
-    recipe: bool
-
-
-class Uploaded(BaseModel):
-    sha256: str
-    name: str
-    media: str
-    bytes: int
 
 
 class Recipe(BaseModel):
@@ -63,7 +50,7 @@ class Recipe(BaseModel):
 
 
 @router.get("/systems")
-def list_systems(user: CurrentUser) -> list[requests.SystemCard]:
+def list_systems(user: CurrentUser) -> list[SystemCard]:
     """The systems, their verbs, and what can be asked of each."""
     return [requests.system_card(system) for system in systems().values()]
 
@@ -268,20 +255,20 @@ def delete_result(id: Id, user: CurrentUser, engine: CurrentEngine) -> None:
 
 
 @router.put("/results/{id}/share")
-def share(id: Id, form: Share, user: CurrentUser, engine: CurrentEngine) -> Shared:
+def share(id: Id, form: NewShare, user: CurrentUser, engine: CurrentEngine) -> Share:
     """An address at which anyone may see the first file; one that it had before leads nowhere any more."""
     token = engine.store.share(id, user.id, recipe=form.recipe)
     if token is None:
         raise no_such("result with a file")
-    return Shared(url=f"/shared/{token}", recipe=form.recipe)
+    return Share(url=f"/shared/{token}", recipe=form.recipe)
 
 
 @router.get("/results/{id}/share")
-def share_of(id: Id, user: CurrentUser, engine: CurrentEngine) -> Shared | None:
+def share_of(id: Id, user: CurrentUser, engine: CurrentEngine) -> Share | None:
     """At which address anyone may see the first file; null if at none."""
     get_result(id, user, engine)
     row = engine.store.share_of(id, user.id)
-    return None if row is None else Shared(url=f"/shared/{row.token}", recipe=row.recipe)
+    return None if row is None else Share(url=f"/shared/{row.token}", recipe=row.recipe)
 
 
 @router.delete("/results/{id}/share", status_code=204)
@@ -310,7 +297,7 @@ def upload(
     user: CurrentUser,
     engine: CurrentEngine,
     unpack: Annotated[bool, Query(description="A zip becomes the files in it.")] = False,
-) -> list[Uploaded]:
+) -> list[Upload]:
     """Files for a request, which names them by their SHA-256. They are kept for an hour, and while a job needs them.
     Of a picture to begin from only the pixels are used."""
     with ExitStack() as stack:
@@ -326,7 +313,7 @@ def upload(
                 found.append(NewFile(stack.enter_context(staged), name))
         engine.store.add_uploads(user.id, found)
         return [
-            Uploaded(sha256=content.sha256, name=name, media=content.media, bytes=content.bytes)
+            Upload(sha256=content.sha256, name=name, media=content.media, bytes=content.bytes)
             for content, name in found
         ]
 

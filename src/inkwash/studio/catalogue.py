@@ -8,36 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
-
 from inkwash.errors import UserError, unknown
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import Library
+from inkwash.studio.schemas import Limits, Model
 from inkwash.studio.store import size_of
 from inkwash.systems import available, makes, system_of, systems
-from inkwash.systems.base import Limit, System, Verb, limits
+from inkwash.systems.base import System, Verb, limits
 from inkwash.weights.shipped import describe, locate, shipped
-
-
-class Limits(BaseModel):
-    """What a model says of an option of a verb."""
-
-    choices: list[Any] = []
-    low: float | None = None
-    high: float | None = None
-    default: Any = None
-    absent: bool = False
-
-
-class Model(BaseModel):
-    name: str
-    system: str
-    makes: str
-    bytes: int
-    owned: bool = Field(description="Whether it is one's own, and may be deleted.")
-    created: float | None = None
-    job: str | None = Field(None, description="Which made it.")
-    limits: dict[str, dict[str, Limits]] = Field(description="By verb and option: what the model narrows.")
 
 
 class Catalogue:
@@ -88,26 +66,22 @@ def offered_verbs(system: System) -> dict[str, Verb]:
 def card(folder: Path) -> dict[str, Any]:
     """What the files of a model, which do not change, say of it."""
     system = system_of(folder)
-    narrowed = (
-        {name: limits(verb, folder) for name, verb in offered_verbs(system).items()} if is_available(system) else {}
-    )
+    narrowed = {name: limits(verb, folder) for name, verb in offered_verbs(system).items() if not missing(system)}
     return {
         "system": system.name,
         "makes": makes(folder),
         "bytes": size_of(folder),
         "limits": {
-            verb: {name: limits_model(limit) for name, limit in found.items()} for verb, found in narrowed.items()
+            verb: {name: Limits(**limit._asdict()) for name, limit in found.items()}
+            for verb, found in narrowed.items()
         },
     }
 
 
-def limits_model(limit: Limit) -> Limits:
-    return Limits(**limit._asdict() | {"choices": list(limit.choices)})
-
-
-def is_available(system: System) -> bool:
+def missing(system: System) -> str:
+    """What must be installed for it, "" if nothing."""
     try:
         available(system)
-    except UserError:
-        return False
-    return True
+    except UserError as error:
+        return str(error)
+    return ""

@@ -6,18 +6,16 @@ left to wait for: a coroutine then runs in one go, and needs no event loop.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import aclosing
-from dataclasses import dataclass, field, fields
+from contextlib import aclosing, contextmanager
 from functools import wraps
 from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import IO, Any, Concatenate, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
+from typing import IO, Any, Concatenate, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -32,10 +30,13 @@ from inkwash.weights.files import atomic
 try:
     import anyio
     import httpx
+    from pydantic import PrivateAttr, TypeAdapter
+
+    from inkwash.studio import schemas
+    from inkwash.studio.schemas import Model, Plan, Status
 except ModuleNotFoundError as missing:
     raise UserError(f"a studio is reached by {missing.name}: pip install 'inkwash[studio]'") from None
 
-Status = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 Transport = httpx.BaseTransport | None
 AsyncTransport = httpx.AsyncBaseTransport | None
 Source = str | os.PathLike[str] | IO[bytes] | Image.Image
@@ -59,55 +60,14 @@ class StudioError(UserError):
         self.status, self.code = status, code
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model that may be named. makes: what; owned: whether it is one's own; job: which made it; limits: by verb and
-    option, what it narrows and what is usual with it."""
-
-    name: str
-    system: str
-    makes: str
-    bytes: int
-    owned: bool
-    job: str | None
-    limits: dict[str, dict[str, Any]] = field(hash=False)
-
-
-@dataclass(frozen=True)
-class File:
-    """A file of a result."""
-
-    name: str
-    media: str
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a request would take: seconds, bytes of disk, and the same in words; None where nobody can tell."""
-
-    seconds: float | None
-    bytes: int | None
-    text: str
-
-
-@dataclass(frozen=True)
-class Result:
+class Result(schemas.Result):
     """What a verb has made. place: in its job, from 0; row: its line of a table; recipe: what made it; model: the
     name of a trained one; created: seconds since 1970."""
 
-    id: str
-    job: str
-    system: str
-    verb: str
-    place: int | None
-    title: str
-    files: tuple[File, ...]
-    row: dict[str, Any] = field(hash=False)
-    recipe: dict[str, Any] = field(hash=False)
-    model: str | None
-    created: float
-    _studio: Studio | None = field(default=None, repr=False, compare=False)
+    _studio: Studio | None = PrivateAttr(None)
+
+    def model_post_init(self, studio: Any) -> None:
+        self._studio = studio
 
     def image(self) -> Image.Image:
         """The picture itself, its recipe in `info["inkwash"]`. With AsyncStudio: `await studio.open(result)`."""
@@ -123,36 +83,9 @@ class Result:
         return self._studio
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Of the part that is being made: its place in the job, what is done and in all, how it goes; seconds until the
-    whole job is done; a PNG of what it looks like."""
-
-    place: int
-    done: int
-    total: int
-    text: str
-    seconds_left: float | None
-    preview: bytes | None
-
-
-@dataclass(frozen=True)
-class Job:
+class Job(schemas.Job):
     """A job as it was when the studio was asked. queue_position: jobs before it; times: seconds since 1970."""
 
-    id: str
-    system: str
-    verb: str
-    model: str | None
-    request: dict[str, Any] = field(hash=False)
-    status: Status
-    error: str | None
-    notes: tuple[str, ...]
-    created: float
-    changed: float
-    queue_position: int
-    plan: Plan | None
-    progress: Progress | None
     results: tuple[Result, ...]
 
     @property
@@ -207,7 +140,7 @@ class AsyncStudio:
         self.url, headers = _address(url, key)
         self.timeout, self._has_answered = timeout, False
         self._blocking: Studio | None = None
-        self._fields: dict[tuple[str, str], dict[str, Any]] = {}  # of each verb, by name
+        self._fields: dict[tuple[str, str], dict[str, schemas.VerbField]] = {}  # of each verb, by name
         retry_for = httpx.Timeout(READ_TIMEOUT, connect=10.0, pool=None)
         self._http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=retry_for, transport=transport)
 
@@ -276,7 +209,7 @@ class AsyncStudio:
         """What a request would take, before it is started."""
         body = await self._upload_files(system, verb, request)
         path = f"/api/plans/{quote(system, safe='')}/{quote(verb, safe='')}"
-        return await self._request(lambda facts: _from_json(Plan, facts), "POST", path, json=body)
+        return await self._request(Plan, "POST", path, json=body)
 
     async def _start(self, system: str, verb: str, request: dict[str, Any], previews: int) -> Job:
         return await self._queue(system, verb, await self._upload_files(system, verb, request), previews)
@@ -285,7 +218,7 @@ class AsyncStudio:
         path = f"/api/jobs/{quote(system, safe='')}/{quote(verb, safe='')}"
         once = {"idempotency-key": uuid4().hex}
         how: dict[str, Any] = {"params": {"previews": previews}, "headers": once}
-        return await self._request(self._job, "POST", path, json=request, **how)
+        return await self._request(Job, "POST", path, json=request, **how)
 
     async def _results(self, job: Job, progress: ProgressCallback, preview: PreviewCallback) -> tuple[Result, ...]:
         """Those of the job when it is done; the two are called on the way."""
@@ -313,33 +246,24 @@ class AsyncStudio:
     async def _upload_files(self, system: str, verb: str, request: dict[str, Any]) -> dict[str, Any]:
         """The request as JSON, its files sent before."""
         if (system, verb) not in self._fields:
-            found = await self._request(lambda facts: facts, "GET", "/api/systems")
-            self._fields = self._made_of(found)
+            cards = await self._request(list[schemas.SystemCard], "GET", "/api/systems")
+            verbs = [((card.name, verb.name), verb) for card in cards for verb in card.verbs]
+            self._fields = {names: {field.name: field for field in verb.fields} for names, verb in verbs}
         fields = self._fields.get((system, verb))
         if fields is None:
             raise unknown("verb", f"{system} {verb}", [" ".join(names) for names in self._fields])
         body = {}
         for name, value in request.items():
-            kind = fields.get(name, {"kind": "", "many": False, "media": ""})
-            if kind["kind"] == "file" and value is not None:
-                values = value if kind["many"] and isinstance(value, list | tuple) else [value]
-                sent = await self._upload([_load_file(one, kind["media"], name) for one in values])
-                body[name] = sent if kind["many"] else sent[0]
-            elif kind["kind"] == "folder" and value is not None:
+            field = fields.get(name)
+            if field is None or value is None or field.kind not in ("file", "folder"):
+                body[name] = value
+            elif field.kind == "folder":
                 body[name] = await self._send_folder(value, name)
             else:
-                body[name] = value
+                values = value if field.many and isinstance(value, list | tuple) else [value]
+                sent = await self._upload([_load_file(one, field.media, name) for one in values])
+                body[name] = sent if field.many else sent[0]
         return body
-
-    def _made_of(self, systems: Any) -> dict[tuple[str, str], dict[str, Any]]:
-        def make(_: bytes) -> dict[tuple[str, str], dict[str, Any]]:
-            return {
-                (system["name"], verb["name"]): {one["name"]: one for one in verb["fields"]}
-                for system in systems
-                for verb in system["verbs"]
-            }
-
-        return self._parse(make, b"")
 
     async def _send_folder(self, value: Any, param: str) -> Any:
         if not isinstance(value, str | os.PathLike):
@@ -361,16 +285,14 @@ class AsyncStudio:
     async def _upload(self, files: list[tuple[str, bytes]], unpack: bool = False) -> list[dict[str, str]]:
         """What a request says of them."""
         form = [("files", file) for file in files]
-        sent = await self._request(
-            lambda rows: [(row["sha256"], row["name"]) for row in rows],
-            "POST", "/api/uploads", files=form, params={"unpack": unpack},
-        )  # fmt: skip
-        names = [name for _, name in sent] if unpack else [name for name, _ in files]
-        return [{"sha256": sha256, "name": name} for (sha256, _), name in zip(sent, names, strict=True)]
+        query = {"unpack": unpack}
+        sent = await self._request(list[schemas.Upload], "POST", "/api/uploads", files=form, params=query)
+        names = [file.name for file in sent] if unpack else [name for name, _ in files]
+        return [{"sha256": file.sha256, "name": name} for file, name in zip(sent, names, strict=True)]
 
     async def job(self, job: Job | str) -> Job:
         """The job as it is now."""
-        return await self._request(self._job, "GET", _path("jobs", job))
+        return await self._request(Job, "GET", _path("jobs", job))
 
     async def wait(self, job: Job | str, timeout: float | None = None) -> Job:
         """The job when it has ended, done or not. TimeoutError after so many seconds; the job goes on then."""
@@ -378,7 +300,7 @@ class AsyncStudio:
         while True:
             remaining = max(0.0, end - time.monotonic())
             query, retry_for = {"wait": min(remaining, LONG_POLL)}, min(remaining, self.timeout)
-            now = await self._request(self._job, "GET", _path("jobs", job), retry_for=retry_for, params=query)
+            now = await self._request(Job, "GET", _path("jobs", job), retry_for=retry_for, params=query)
             if now.ended:
                 return now
             if time.monotonic() >= end:
@@ -395,7 +317,7 @@ class AsyncStudio:
             answer = await self._send("GET", _path("jobs", job, "/events"), stream=True)
             try:
                 async for data in _events(answer.aiter_bytes()):
-                    now = self._parse(lambda data: self._job(json.loads(data)), data)
+                    now = self._parse(Job, data)
                     if now != last:
                         yield now
                     last = now
@@ -406,45 +328,41 @@ class AsyncStudio:
 
     async def cancel(self, job: Job | str) -> Job:
         """Ends a job. What is made of it stays; one that has ended is left as it is."""
-        return await self._request(self._job, "POST", _path("jobs", job, "/cancel"))
+        return await self._request(Job, "POST", _path("jobs", job, "/cancel"))
 
     async def pause(self, job: Job | str) -> Job:
         """Lets a training rest, from its next checkpoint on."""
-        return await self._request(self._job, "POST", _path("jobs", job, "/pause"))
+        return await self._request(Job, "POST", _path("jobs", job, "/pause"))
 
     async def resume(self, job: Job | str) -> Job:
         """Lets a training go on that was paused, or failed."""
-        return await self._request(self._job, "POST", _path("jobs", job, "/resume"))
+        return await self._request(Job, "POST", _path("jobs", job, "/resume"))
 
     async def stop(self, job: Job | str) -> Job:
         """Ends a training at its next checkpoint; its model is the result."""
-        return await self._request(self._job, "POST", _path("jobs", job, "/stop"))
+        return await self._request(Job, "POST", _path("jobs", job, "/stop"))
 
     def jobs(self, *status: Status, page: int = 50) -> AsyncGenerator[Job, None]:
         """One's jobs, newest first; only those of a status, if any is given. page: how many are fetched at once."""
-        return self._pages(self._job, "/api/jobs", {"status": status, "limit": page})
+        return self._pages(list[Job], "/api/jobs", {"status": status, "limit": page})
 
     def results(self, words: str = "", *, system: str | None = None, page: int = 50) -> AsyncGenerator[Result, None]:
         """One's results, newest first, whose titles have all these words. page: how many are fetched at once."""
         only = {} if system is None else {"system": system}
-        return self._pages(self._result, "/api/results", {"words": words, "limit": page, **only})
+        return self._pages(list[Result], "/api/results", {"words": words, "limit": page, **only})
 
-    async def _pages(
-        self, make: Callable[[Any], Item], path: str, query: dict[str, Any]
-    ) -> AsyncGenerator[Item, None]:
-        rows = await self._request(_list_of(make), "GET", path, params=query)
+    async def _pages(self, kind: type[list[Item]], path: str, query: dict[str, Any]) -> AsyncGenerator[Item, None]:
+        rows = await self._request(kind, "GET", path, params=query)
         while rows:
             for row in rows[:-1]:
                 yield row
             last, more = rows[-1], len(rows) == query["limit"]
-            rows = (
-                await self._request(_list_of(make), "GET", path, params={**query, "before": last.id}) if more else []
-            )
+            rows = await self._request(kind, "GET", path, params={**query, "before": last.id}) if more else []
             yield last  # only now: who gets it may delete it, and a studio lists nothing before what is not there
 
     async def models(self) -> list[Model]:
         """The studio's models, and one's own."""
-        return await self._request(_list_of(lambda facts: _from_json(Model, facts)), "GET", "/api/models")
+        return await self._request(list[Model], "GET", "/api/models")
 
     async def delete_model(self, name: str) -> None:
         """Deletes a model of one's own."""
@@ -456,7 +374,9 @@ class AsyncStudio:
 
     async def open(self, result: Result | str) -> Image.Image:
         """The result's first file as a picture, its recipe in `info["inkwash"]`."""
-        return self._parse(_decode, await self.read(result))
+        data = await self.read(result)
+        with self._checking():
+            return _decode(data)
 
     async def download(self, result: Result, folder: str | os.PathLike[str] = ".") -> list[Path]:
         """Writes the result's files into a folder, each whole or not at all, over none; where they are. UserError if
@@ -479,37 +399,27 @@ class AsyncStudio:
 
     async def share(self, result: Result | str, recipe: bool = False) -> str:
         """An address at which anyone may see the first file, with its recipe or without. An earlier one ends."""
-        options = {"json": {"recipe": recipe}}
-        return await self._request(
-            lambda facts: self.url + facts["url"], "PUT", _path("results", result, "/share"), **options
-        )
+        share = await self._request(schemas.Share, "PUT", _path("results", result, "/share"), json={"recipe": recipe})
+        return self.url + share.url
 
     async def unshare(self, result: Result | str) -> None:
         """From now on nobody else sees it."""
         await self._send("DELETE", _path("results", result, "/share"))
 
-    def _job(self, facts: dict[str, Any]) -> Job:
-        progress, plan = facts["progress"], facts["plan"]
-        if progress is not None:
-            preview = progress["preview"] and base64.b64decode(progress["preview"])
-            progress = _from_json(Progress, progress, preview=preview)
-        plan = plan and _from_json(Plan, plan)
-        replaced: dict[str, Any] = {"progress": progress, "plan": plan, "notes": tuple(facts["notes"])}
-        return _from_json(Job, facts, **replaced, results=tuple(map(self._result, facts["results"])))
+    async def _request(self, kind: type[T], method: str, path: str, **options: Any) -> T:
+        """The answer's JSON, as such an object."""
+        return self._parse(kind, (await self._send(method, path, **options)).content)
 
-    def _result(self, facts: dict[str, Any]) -> Result:
-        files = tuple(_from_json(File, file) for file in facts["files"])
-        return _from_json(Result, facts, files=files, _studio=self._blocking)
+    def _parse(self, kind: type[T], data: bytes) -> T:
+        with self._checking():
+            return TypeAdapter(kind).validate_json(data, context=self._blocking)
 
-    async def _request(self, make: Callable[[Any], T], method: str, path: str, **options: Any) -> T:
-        """What `make` makes of the answer's JSON."""
-        answer = await self._send(method, path, **options)
-        return self._parse(lambda data: make(json.loads(data)), answer.content)
-
-    def _parse(self, make: Callable[[bytes], T], data: bytes) -> T:
+    @contextmanager
+    def _checking(self) -> Iterator[None]:
+        """StudioError for an answer that is not a studio's."""
         try:
-            return make(data)
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            yield
+        except (ValueError, OSError) as error:
             message = f"{self.url} does not answer as a studio does: check the address"
             raise StudioError(message, code="no_studio") from error
 
@@ -645,33 +555,8 @@ class Studio:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    @overload
-    def generate(self, prompt: str, *, n: None = None, **options: Unpack[Options]) -> Image.Image: ...
-
-    @overload
-    def generate(self, prompt: str, *, n: int, **options: Unpack[Options]) -> list[Image.Image]: ...
-
-    def generate(
-        self, prompt: str, *, n: int | None = None, **options: Unpack[Options]
-    ) -> Image.Image | list[Image.Image]:
-        work: Coroutine[Any, Any, Image.Image | list[Image.Image]] = self._studio.generate(prompt, n=n, **options)
-        return _run(work)
-
-    generate.__doc__ = AsyncStudio.generate.__doc__
-
-    def run(
-        self,
-        system: str,
-        verb: str,
-        /,
-        *,
-        progress: ProgressCallback = None,
-        preview: PreviewCallback = None,
-        **request: Any,
-    ) -> list[Result]:
-        return _run(self._studio.run(system, verb, progress=progress, preview=preview, **request))
-
-    run.__doc__ = AsyncStudio.run.__doc__
+    generate = _method(AsyncStudio.generate)
+    run = _method(AsyncStudio.run)
     start = _method(AsyncStudio.start)
     plan = _method(AsyncStudio.plan)
     job = _method(AsyncStudio.job)
@@ -757,12 +642,6 @@ def _decode(data: bytes) -> Image.Image:
     return GeneratedImage(picture, None if recipe is None else json.loads(recipe))
 
 
-def _from_json(kind: Callable[..., T], facts: dict[str, Any], **replaced: Any) -> T:
-    """A dataclass from JSON, of which it takes what it knows: a newer studio may say more."""
-    names = [each.name for each in fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: replaced[name] if name in replaced else facts[name] for name in names})
-
-
 def _load_file(source: Any, media: str, param: str) -> tuple[str, bytes]:
     """The name and the content of a file to send; of a picture as `_encode_png` makes it."""
     is_path = isinstance(source, str | os.PathLike)
@@ -798,10 +677,6 @@ def _numbered(path: Path) -> Iterator[Path]:
     yield path
     for i in count(2):
         yield path.with_name(f"{path.stem}-{i}{path.suffix}")
-
-
-def _list_of(make: Callable[[Any], T]) -> Callable[[Any], list[T]]:
-    return lambda rows: [make(row) for row in rows]
 
 
 def _path(kind: str, one: Job | Result | str, more: str = "") -> str:

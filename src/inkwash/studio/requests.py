@@ -12,102 +12,50 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, create_model
-from pydantic import Field as About
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from inkwash.errors import UserError
-from inkwash.studio.catalogue import offered_verbs
+from inkwash.studio.catalogue import missing, offered_verbs
 from inkwash.studio.errors import APIError, invalid
-from inkwash.systems import available
+from inkwash.studio.schemas import SystemCard, VerbCard, VerbField
 from inkwash.systems.base import File, Option, Request, System, Verb, options
 
 MAX_TEXT = 500  # of a text that has no bound of its own, in characters
 MAX_ITEMS = 20_000  # files of a folder, or values of an option
 
 
-class Upload(BaseModel):
+class FileReference(BaseModel):
     """A file that one has sent: POST /api/uploads."""
 
     model_config = ConfigDict(extra="forbid")
-    sha256: str = About(pattern="^[0-9a-f]{64}$")
-    name: str = About(max_length=300, description="The path within its folder, if it is of one.")
-
-
-class Field(BaseModel):
-    """An option of a verb."""
-
-    name: str
-    kind: Literal["bool", "int", "float", "str", "file", "folder"]
-    help: str
-    default: Any = About(description="null where there is none")
-    required: bool
-    optional: bool = About(description="Whether it may be null.")
-    many: bool = About(description="Whether it is a list of such values.")
-    argument: bool = About(description="Whether it is what the verb is mainly asked by.")
-    choices: list[str]
-    low: float | None
-    high: float | None
-    low_open: bool
-    high_open: bool
-    longest: int | None
-    media: str
-
-
-class VerbCard(BaseModel):
-    name: str
-    help: str
-    lasting: bool
-    fields: list[Field]
-
-
-class SystemCard(BaseModel):
-    name: str
-    help: str
-    command: str
-    available: bool
-    missing: str = About(description="What to install, if it is not available.")
-    verbs: list[VerbCard]
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    name: str = Field(max_length=300, description="The path within its folder, if it is of one.")
 
 
 def system_card(system: System) -> SystemCard:
-    missing = ""
-    try:
-        available(system)
-    except UserError as error:
-        missing = str(error)
     cards = [
         VerbCard(
             name=name,
             help=inspect.getdoc(verb.request) or "",
             lasting=verb.lasting,
-            fields=list(map(field, options(verb.request).values())),
+            fields=tuple(map(verb_field, options(verb.request).values())),
         )
         for name, verb in offered_verbs(system).items()
     ]
+    problem = missing(system)
     facts = {"name": system.name, "help": system.help, "command": system.command}
-    return SystemCard(**facts, available=not missing, missing=missing, verbs=cards)
+    return SystemCard(**facts, available=not problem, missing=problem, verbs=tuple(cards))
 
 
-def field(option: Option) -> Field:
+def verb_field(option: Option) -> VerbField:
     required = option.default is dataclasses.MISSING
-    kind = option.kind.__name__.lower() if option.media != "folder" else "folder"
-    return Field(
-        name=option.name,
-        kind=kind,  # type: ignore[arg-type]
-        help=option.help,
-        default=None if required else option.default,
-        required=required,
-        optional=option.optional,
-        many=option.many,
-        argument=option.argument,
-        choices=list(option.choices),
-        low=None if math.isinf(option.low) else option.low,
-        high=None if math.isinf(option.high) else option.high,
-        low_open=option.open[0],
-        high_open=option.open[1],
-        longest=option.longest,
-        media=option.media,
-    )
+    facts = option._asdict() | {
+        "kind": "folder" if option.media == "folder" else option.kind.__name__.lower(),
+        "default": None if required else option.default,
+        "low": None if math.isinf(option.low) else option.low,
+        "high": None if math.isinf(option.high) else option.high,
+    }
+    return VerbField(**facts, required=required, low_open=option.open[0], high_open=option.open[1])
 
 
 def schema(system: System, name: str, verb: Verb) -> type[BaseModel]:
@@ -126,7 +74,7 @@ def default_of(option: Option) -> Any:
 
 def type_of(option: Option) -> Any:
     """The type of a field for pydantic."""
-    kind: Any = Literal[option.choices] if option.choices else Upload if option.kind is File else option.kind
+    kind: Any = Literal[option.choices] if option.choices else FileReference if option.kind is File else option.kind
     bounds: dict[str, Any] = {}
     if option.kind in (int, float):
         bounds["gt" if option.open[0] else "ge"] = None if math.isinf(option.low) else option.low
@@ -135,12 +83,12 @@ def type_of(option: Option) -> Any:
             bounds["allow_inf_nan"] = False
     elif option.kind is str and not option.choices:
         bounds["max_length"] = option.longest or MAX_TEXT
-    kind = Annotated[kind, About(**bounds)]
+    kind = Annotated[kind, Field(**bounds)]
     if option.media == "folder":
-        kind = Upload | Annotated[list[Upload], About(min_length=1, max_length=MAX_ITEMS)]
+        kind = FileReference | Annotated[list[FileReference], Field(min_length=1, max_length=MAX_ITEMS)]
     if option.many:
-        kind = Annotated[list[kind], About(max_length=MAX_ITEMS)]
-    return Annotated[kind | None if option.optional else kind, About(description=option.help)]
+        kind = Annotated[list[kind], Field(max_length=MAX_ITEMS)]
+    return Annotated[kind | None if option.optional else kind, Field(description=option.help)]
 
 
 def parse_request(verb: Verb, values: Mapping[str, Any]) -> Request:
