@@ -122,7 +122,7 @@ def trained(studio, user):
     """A model of the user's."""
     if studio.store.model("ring", user) is None:
         row = {"user_id": user, "name": "ring", "system": "pictures", "bytes": 1, "created": 1.0, "deleted": None}
-        job = studio.store.submit(user, asked())["id"]
+        job = studio.store.submit(user, asked()).id
         studio.store.cancel(job)
         with studio.store.writing() as tx:
             tx.execute(insert(models).values(id=job, job_id=job, **row))

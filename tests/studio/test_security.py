@@ -681,7 +681,7 @@ def test_a_bucket_fills_again_and_forgets_the_oldest(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr("inkwash.studio.auth.MAX_BUCKETS", 3)
-    bucket = Bucket(rate=2.0, most=3.0)
+    bucket = Bucket(rate=2.0, capacity=3.0)
     for _ in range(3):
         bucket.take("a")
     with pytest.raises(APIError) as refused:
@@ -738,7 +738,10 @@ def test_who_does_not_read_is_told_the_newest_alone(tmp_path):
                 )
             engine._receive("cpu", {"job": "job", "user": "user", "event": "preview", "place": 0, "picture": "x"})
             assert subscriber.previews == [] and shown.previews == [(0, "x")]
-            assert await subscriber.changes(0) == await shown.changes(0) == {"job"} and await subscriber.changes(0) == set()
+            assert (
+                await subscriber.changes(0) == await shown.changes(0) == {"job"}
+                and await subscriber.changes(0) == set()
+            )
         assert not engine._subscribers
 
     asyncio.run(listen())

@@ -56,7 +56,7 @@ def upload(store, user, data):
 
 def drawn(store, user, n=1, shade=0):
     """A job that is done, and its results."""
-    id = store.submit(user, asked(n))["id"]
+    id = store.submit(user, asked(n)).id
     job = store.claim("w")
     for place in range(n):
         assert keep(store, "w", job, place, png(shade + place))
@@ -131,7 +131,7 @@ def test_a_picture_is_synced_before_it_has_its_name_and_its_name_before_it_has_a
 def test_a_job_is_claimed_once_and_done_with_its_last_picture(store, user):
     job = store.submit(user, asked(2))
     held = store.claim("one")
-    assert held.id == job["id"] and store.claim("two") is None
+    assert held.id == job.id and store.claim("two") is None
     assert keep(store, "one", held, 0, png(0)) and store.job(held.id).status == "running"
     assert keep(store, "one", held, 1, png(1)) and store.job(held.id).status == "done"
     assert [picture.place for picture in store.results_of(held.id)] == [0, 1] and len(files(store)) == 2
@@ -139,15 +139,15 @@ def test_a_job_is_claimed_once_and_done_with_its_last_picture(store, user):
 
 def test_who_waits_longest_is_next_and_a_user_cannot_crowd_the_others_out(store, user):
     other = accounts.add_user(store, "ben", None).id
-    mine = [store.submit(user, asked())["id"] for _ in range(3)]
-    theirs = [store.submit(other, asked())["id"] for _ in range(2)]
+    mine = [store.submit(user, asked()).id for _ in range(3)]
+    theirs = [store.submit(other, asked()).id for _ in range(2)]
     order = [store.claim("w").id for _ in range(5)]
     assert order.index(theirs[0]) <= 1 and order.index(theirs[1]) <= 3
     assert [id for id in order if id in mine] == mine
 
 
 def test_a_worker_that_was_given_up_writes_nothing_any_more(store, user, monkeypatch):
-    id = store.submit(user, asked())["id"]
+    id = store.submit(user, asked()).id
     lost = store.claim("lost")
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + module.LEASE + 1)
@@ -160,7 +160,7 @@ def test_a_worker_that_was_given_up_writes_nothing_any_more(store, user, monkeyp
 
 
 def test_a_lease_that_is_renewed_does_not_run_out(store, user, monkeypatch):
-    id = store.submit(user, asked())["id"]
+    id = store.submit(user, asked()).id
     store.claim("w")
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + module.LEASE - 1)
@@ -170,7 +170,7 @@ def test_a_lease_that_is_renewed_does_not_run_out(store, user, monkeypatch):
 
 
 def test_a_job_over_which_workers_die_fails_in_the_end_but_not_one_that_was_let_go(store, user):
-    id = store.submit(user, asked())["id"]
+    id = store.submit(user, asked()).id
     for _ in range(10):
         store.claim("w")
         store.release("w")
@@ -182,7 +182,7 @@ def test_a_job_over_which_workers_die_fails_in_the_end_but_not_one_that_was_let_
 
 
 def test_cancel_ends_what_is_open_and_nothing_else(store, user):
-    queued, running = store.submit(user, asked())["id"], None
+    queued, running = store.submit(user, asked()).id, None
     running = store.claim("w")
     assert running.id == queued and not store.cancel(queued, "somebody else")
     assert store.cancel(queued, user) and not store.holds("w", queued)
@@ -194,15 +194,15 @@ def test_cancel_ends_what_is_open_and_nothing_else(store, user):
 
 def test_the_same_request_makes_one_job_for_each_user(store, user):
     other = accounts.add_user(store, "ben", None).id
-    first = store.submit(user, asked(), idempotency_key="key:x")["id"]
-    assert store.submit(user, asked(), idempotency_key="key:x")["id"] == first
-    assert store.submit(other, asked(), idempotency_key="key:x")["id"] != first
-    assert store.submit(user, asked())["id"] != store.submit(user, asked())["id"]
+    first = store.submit(user, asked(), idempotency_key="key:x").id
+    assert store.submit(user, asked(), idempotency_key="key:x").id == first
+    assert store.submit(other, asked(), idempotency_key="key:x").id != first
+    assert store.submit(user, asked()).id != store.submit(user, asked()).id
 
 
 def test_a_days_share_counts_what_is_open_or_done_and_is_free_again_a_day_later(store, monkeypatch):
     user = accounts.add_user(store, "carl", None, daily=3).id
-    a = store.submit(user, asked(2))["id"]
+    a = store.submit(user, asked(2)).id
     with pytest.raises(APIError, match="2 of your 3") as refused:
         store.submit(user, asked(2))
     assert refused.value.status == 429 and 86000 < refused.value.wait <= 86400
@@ -233,7 +233,7 @@ def test_whatever_fails_on_the_way_leaves_neither_file_nor_row_and_the_job_can_b
     store, user, monkeypatch, call, error
 ):
     """Each step of keeping a picture fails once, as by a full disk; then the same is done again."""
-    id = store.submit(user, asked())["id"]
+    id = store.submit(user, asked()).id
     job = store.claim("w")
     store.files.folder.mkdir(exist_ok=True)
 
@@ -368,7 +368,7 @@ def test_of_a_deleted_picture_no_word_is_left_and_it_is_not_drawn_again(store, u
 
 def test_an_upload_that_an_open_job_needs_is_not_forgotten(store, user):
     needed, other = upload(store, user, png(1)), upload(store, user, png(2))
-    id = store.submit(user, asked(**image_of(needed)))["id"]
+    id = store.submit(user, asked(**image_of(needed))).id
     store.delete_uploads(time.time() + 1)
     assert store.upload_of(needed, user) and not store.upload_of(other, user)
     store.cancel(id)
@@ -427,8 +427,8 @@ def test_pages_lead_through_everything_once_newest_first(store, user):
 
 def test_how_many_come_before_a_job_as_users_take_turns(store, user):
     other = accounts.add_user(store, "ben", None).id
-    mine = [store.submit(user, asked())["id"] for _ in range(7)]
-    theirs = [store.submit(other, asked())["id"] for _ in range(2)]
+    mine = [store.submit(user, asked()).id for _ in range(7)]
+    theirs = [store.submit(other, asked()).id for _ in range(2)]
     told = {id: store.queue_position(store.job(id)) for id in mine + theirs}
     order = [store.claim("w").id for _ in range(9)]
     assert all(order.index(id) <= told[id] <= order.index(id) + 1 for id in order)
@@ -438,7 +438,7 @@ def test_what_changes_later_is_never_earlier(store, user, monkeypatch):
     """The moment is taken when the table is one's own: who waits for it does not write an older one."""
     import threading
 
-    id = store.submit(user, asked())["id"]
+    id = store.submit(user, asked()).id
     with store.writing():
         waiting = threading.Thread(target=store.cancel, args=(id,))
         waiting.start()
@@ -449,14 +449,14 @@ def test_what_changes_later_is_never_earlier(store, user, monkeypatch):
 
 
 def test_what_has_changed_comes_in_the_order_in_which_it_changed(store, user):
-    first, second = (store.submit(user, asked())["id"] for _ in range(2))
+    first, second = (store.submit(user, asked()).id for _ in range(2))
     start = store.job(second).changed
     store.cancel(second)
     middle = store.job(second).changed
     store.cancel(first)
     assert [job.id for job in store.changed_since(user, start)] == [second, first]
     assert [job.id for job in store.changed_since(user, middle + 1e-6)] == [first]
-    waiting = store.submit(user, asked())["id"]
+    waiting = store.submit(user, asked()).id
     assert [job.id for job in store.changed_since(user, time.time() + 1)] == [waiting]
 
 
@@ -519,7 +519,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(n=st.integers(1, 3))
     def ask(self, n):
-        self.accepted[self.store.submit(self.user, asked(n))["id"]] = n
+        self.accepted[self.store.submit(self.user, asked(n)).id] = n
 
     @rule(worker=st.sampled_from("ab"))
     def take(self, worker):

@@ -28,8 +28,7 @@ from inkwash.studio.api import recipe_in
 from inkwash.studio.auth import CurrentEngine, CurrentUser
 from inkwash.studio.engine import Engine
 from inkwash.studio.engine import Progress as JobProgress
-from inkwash.studio.errors import APIError
-from inkwash.studio.errors import invalid as invalid
+from inkwash.studio.errors import APIError, invalid
 from inkwash.studio.library import OPEN
 from inkwash.studio.openai import (
     MAX_EACH,
@@ -45,7 +44,7 @@ from inkwash.studio.openai import (
     check_done,
 )
 from inkwash.studio.store import MAX_QUEUED_EACH
-from inkwash.studio.streams import check_waits, temporary_uploads, wait_for_job
+from inkwash.studio.streams import SaveUpload, check_waits, temporary_uploads, wait_for_job
 from inkwash.systems import base, systems
 from inkwash.systems.pictures.model import read_index, weights_hash
 
@@ -72,10 +71,8 @@ OLD_NAMES = {
 SAMPLERS = {name.lower(): sampler for names in (NAMES, OLD_NAMES) for sampler, name in names.items()}
 SCHEDULERS = ("uniform", "normal")  # what the models' steps are in time; there is no other way
 SETTINGS = {"sd_vae": ("Automatic", "None", "", None), "CLIP_stop_at_last_layers": (1, 0, None)}  # as they are here
+HIRES = {"enable_hr", "hr_scale", "hr_resize_x", "hr_resize_y"}  # of what enlarges, what can be chosen here
 UNSET = (None, 0, "", "None", "Latent", 0.7, "Use same checkpoint", "Use same sampler", "Use same scheduler")
-HIRES = ("denoising_strength", "firstphase_width", "firstphase_height", "hr_upscaler", "hr_second_pass_steps")
-HIRES += ("hr_checkpoint_name", "hr_sampler_name", "hr_scheduler", "hr_prompt", "hr_negative_prompt")
-
 Short = Annotated[str, Field(max_length=100)]
 Side = Annotated[int, Field(ge=8, le=MAX_SIDE)]
 SideOrNot = Annotated[int, Field(ge=0, le=MAX_SIDE)]
@@ -162,8 +159,8 @@ class Answer(BaseModel):
 
 class State(BaseModel):
     job: str = ""
-    job_count: int = Field(0, description="Pictures of the job.")
-    job_no: int = Field(0, description="Pictures that are done.")
+    job_count: int = Field(default=0, description="Pictures of the job.")
+    job_no: int = Field(default=0, description="Pictures that are done.")
     job_timestamp: str = "0"
     sampling_step: int = 0
     sampling_steps: int = 0
@@ -173,7 +170,7 @@ class State(BaseModel):
 
 class Progress(BaseModel):
     progress: float = 0.0
-    eta_relative: float = Field(0.0, description="Seconds, as far as one can tell.")
+    eta_relative: float = Field(default=0.0, description="Seconds, as far as one can tell.")
     state: State = State()
     current_image: str | None = None
     textinfo: str | None = None
@@ -231,7 +228,7 @@ class PngInfo(BaseModel):
     parameters: dict[str, str]
 
 
-class Problem(BaseModel):
+class A1111Error(BaseModel):
     """Every error of this API."""
 
     error: str
@@ -242,7 +239,7 @@ class Problem(BaseModel):
 
 ERRORS = (400, 401, 403, 404, 409, 413, 415, 422, 429, 504, 507)
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": "What was asked for cannot be."} for status in ERRORS
+    status: {"model": A1111Error, "description": "What was asked for cannot be."} for status in ERRORS
 }
 router = APIRouter(tags=["A1111"], responses=RESPONSES)
 SD = "/sdapi/v1"
@@ -265,27 +262,27 @@ async def img2img(body: Img2Img, user: CurrentUser, engine: CurrentEngine, reque
 
 async def generate(body: Generation, user: User, engine: Engine, request: Request) -> Answer:
     check_waits(user, request)
-    async with temporary_uploads(engine, user) as new_uploads:
-        job = await to_thread.run_sync(submit, body, new_uploads, user, engine)
+    async with temporary_uploads(engine, user) as save:
+        job = await to_thread.run_sync(submit, body, save, user, engine)
         row = await wait_for_job(engine, user, job, TIMEOUT, request)
     return await to_thread.run_sync(answer_of, body, row, engine)
 
 
-def submit(body: Generation, new_uploads: list[str], user: User, engine: Engine) -> str:
+def submit(body: Generation, save: SaveUpload, user: User, engine: Engine) -> str:
     check(body)
     values = values_of(body, user, engine)
     if isinstance(body, Img2Img):
-        values["image"] = save_upload(body, body.init_images[0], "init_images", new_uploads, user, engine)
+        values["image"] = save(squared(body, body.init_images[0], "init_images"), "init_images")
         if body.mask:
-            values["mask"] = save_upload(body, body.mask, "mask", new_uploads, user, engine)
-    return str(engine.submit(user, SYSTEM, VERB, values, api=API, previews=PREVIEWS)["id"])
+            values["mask"] = save(squared(body, body.mask, "mask"), "mask")
+    return str(engine.submit(user, SYSTEM, VERB, values, api=API, previews=PREVIEWS).id)
 
 
 def check(body: Generation) -> None:
     """APIError for what the models above let through and cannot be done either."""
     if isinstance(body, Txt2Img) and body.enable_hr:
-        for name in HIRES:
-            if getattr(body, name) not in UNSET:
+        for name in ("denoising_strength", *Txt2Img.__annotations__):
+            if name not in HIRES and getattr(body, name) not in UNSET:
                 raise invalid(f"{name}: the model enlarges its pictures by itself; leave it out", name)
     overridden = body.override_settings.model_extra if body.override_settings else None
     for name, value in (overridden or {}).items():
@@ -365,13 +362,10 @@ def side(body: Generation, default_size: int) -> int | None:
     return width
 
 
-def save_upload(
-    body: Img2Img, text: str, param: str, new_uploads: list[str], user: User, engine: Engine
-) -> dict[str, str]:
-    """What a request says of a picture that came in, square as `resize_mode` says; of a mask, inverted if that is
-    asked for."""
-    data, file = uploads.clean(uploads.from_base64(text, param), param), BytesIO()
-    picture = Image.open(BytesIO(data))
+def squared(body: Img2Img, text: str, param: str) -> bytes:
+    """A picture that came in as a PNG, square as `resize_mode` says; a mask inverted if that is asked for."""
+    file = BytesIO()
+    picture: Image.Image = Image.open(BytesIO(uploads.clean(uploads.from_base64(text, param), param)))
     square = (max(picture.size), max(picture.size))
     if body.resize_mode == 1:
         picture = ImageOps.fit(picture, square, Image.Resampling.LANCZOS)
@@ -381,9 +375,7 @@ def save_upload(
         black = Image.new("RGBA", square, "black")
         picture = ImageOps.invert(Image.alpha_composite(black, picture.convert("RGBA")).convert("L"))
     picture.save(file, format="PNG")
-    found, new = engine.save_image(user, file.getvalue(), f"{param}.png")
-    new_uploads.extend([found.sha256] if new else [])
-    return {"sha256": found.sha256, "name": found.name}
+    return file.getvalue()
 
 
 def answer_of(body: Generation, row: Any, engine: Engine) -> Answer:

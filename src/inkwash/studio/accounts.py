@@ -46,13 +46,13 @@ def add_user(
     if not 1 <= len(name) <= 40 or not name.isprintable():
         raise UserError("a name has 1 to 40 letters, digits and signs")
     hashed = None if password is None else hash_password(password)
-    row = {"id": new_id(), "name": name, "password": hashed, "admin": admin, "active": True}
-    row |= {"daily": daily, "disk": disk}
+    user = User(new_id(), name, admin, daily, disk)
     with store.writing() as tx:
         if tx.scalar(select(users.c.id).where(users.c.name == name)) is not None:
             raise UserError(f"the name '{name}' is taken")
-        tx.execute(insert(users).values(**row, served=0.0, created=time.time()))
-    return User(str(row["id"]), name, admin, daily, disk)
+        row = {"password": hashed, "active": True, "served": 0.0, "created": time.time()}
+        tx.execute(insert(users).values(**user._asdict(), **row))
+    return user
 
 
 def hash_password(password: str) -> str:
@@ -68,8 +68,7 @@ def local_user(store: Store) -> User:
 
 def find_user(store: Store, name: str) -> User | None:
     with store.reading() as tx:
-        row = tx.execute(select(users).where(users.c.name == name)).first()
-    return None if row is None else _user(row)
+        return _user(tx.execute(select(users).where(users.c.name == name)).first())
 
 
 def list_users(store: Store) -> list[Any]:
@@ -105,12 +104,12 @@ def log_in(store: Store, name: str, password: str) -> User | None:
     """The user, if the password is theirs. It takes the same time whether or not there is such a user."""
     with store.reading() as tx:
         row = tx.execute(select(users).where(users.c.name == name, users.c.active)).first()
-    known = row is not None and row.password is not None
+    hashed = None if row is None else row.password
     try:
-        HASHER.verify(row.password if known else DUMMY_HASH, password[:MAX_PASSWORD])
+        HASHER.verify(hashed or DUMMY_HASH, password[:MAX_PASSWORD])
     except (Argon2Error, InvalidHashError):
         return None
-    return _user(row) if known else None
+    return _user(row) if hashed else None
 
 
 def issue(store: Store, user: str, kind: str, name: str = "") -> str:
@@ -127,8 +126,7 @@ def issue(store: Store, user: str, kind: str, name: str = "") -> str:
 def holder(store: Store, secret: str, *kinds: str) -> User | None:
     """Whose secret it is, if it is valid and the account is open."""
     with store.reading() as tx:
-        row = tx.execute(select(users).join(secrets).where(*_valid(secret, kinds))).first()
-    return None if row is None else _user(row)
+        return _user(tx.execute(select(users).join(secrets).where(*_valid(secret, kinds))).first())
 
 
 def redeem(store: Store, link: str) -> User | None:
@@ -136,7 +134,7 @@ def redeem(store: Store, link: str) -> User | None:
     with store.writing() as tx:
         row = tx.execute(select(users).join(secrets).where(*_valid(link, ("link",)))).first()
         tx.execute(delete(secrets).where(secrets.c.hash == _hash(link), secrets.c.kind == "link"))
-    return None if row is None else _user(row)
+    return _user(row)
 
 
 def revoke(store: Store, secret: str) -> None:
@@ -170,5 +168,5 @@ def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _user(row: Row[Any]) -> User:
-    return User(row.id, row.name, row.admin, row.daily, row.disk)
+def _user(row: Row[Any] | None) -> User | None:
+    return None if row is None else User(row.id, row.name, row.admin, row.daily, row.disk)

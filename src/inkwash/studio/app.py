@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
@@ -22,14 +22,14 @@ from inkwash.studio import a1111, accounts, api, openai, people, verbs
 from inkwash.studio.auth import AT_ONCE, LOGINS, PER_LOGIN, PER_SECOND, PER_TRY, TRIES, Admin, Bucket, CurrentEngine
 from inkwash.studio.engine import Engine, Settings
 from inkwash.studio.errors import APIError
-from inkwash.studio.middleware import Guard, error_body, login_header
+from inkwash.studio.middleware import Guard, error_response
+from inkwash.studio.schemas import Problem
 
 PAGE = Path(__file__).with_name("page")
 STATUSES = ("queued", "running", "paused", "done", "failed", "cancelled")
 NO_CACHE = "no-cache"  # of the page's own files: asked for each time, sent only if they changed
-PROBLEM = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"content": PROBLEM, "description": what}
+    status: {"model": Problem, "description": what}
     for status, what in {
         400: "What was asked for cannot be.",
         401: "Nobody is logged in.",
@@ -141,37 +141,24 @@ class Static(StaticFiles):
         return response
 
 
-def error_response(request: Request, error: APIError) -> Response:
-    """An error in the shape of the API by which it was asked."""
-    headers = {} if error.wait is None else {"retry-after": str(max(1, round(error.wait)))}
-    if error.status == 422 and request.url.path.startswith("/v1"):
-        error.status = 400  # OpenAI's word for it
-    headers |= login_header(request.url.path, error)
-    return JSONResponse(error_body(request.url.path, error), error.status, headers)
-
-
 async def api_error(request: Request, error: Any) -> Response:
-    return error_response(request, error)
+    return error_response(request.url.path, error)
 
 
 async def validation_error(request: Request, error: Any) -> Response:
     """The first thing that is wrong with the body or the query, in one line."""
     first = error.errors()[0]
     param = ".".join(map(str, first["loc"][1:])) or None
-    status = 400 if request.url.path.startswith("/v1") else 422
+    message, code = f"{param}: {first['msg']}" if param else first["msg"], "invalid_value"
     if first["type"] == "extra_forbidden":
-        message = f"unknown parameter '{str(param)[:60]}'"
-        return error_response(request, APIError(status, message, "unknown_parameter", param))
-    message = f"{param}: {first['msg']}" if param else first["msg"]
-    return error_response(request, APIError(status, message, "invalid_value", param))
+        message, code = f"unknown parameter '{str(param)[:60]}'", "unknown_parameter"
+    return error_response(request.url.path, APIError(422, message, code, param))
 
 
 async def http_error(request: Request, error: Any) -> Response:
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    message = {404: "there is nothing here", 405: "this cannot be done here"}.get(
-        error.status_code, str(error.detail)
-    )
-    response = error_response(request, APIError(error.status_code, message, code))
+    messages = {404: ("there is nothing here", "not_found"), 405: ("this cannot be done here", "method_not_allowed")}
+    message, code = messages.get(error.status_code, (str(error.detail), "invalid_request"))
+    response = error_response(request.url.path, APIError(error.status_code, message, code))
     response.headers.update(error.headers or {})
     return response
 

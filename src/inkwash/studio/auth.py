@@ -37,19 +37,15 @@ class Bucket:
     def take(self, key: str) -> None:
         """APIError, with the time to wait, when nothing is left."""
         with self.lock:
-            self._take(key)
-
-    def _take(self, key: str) -> None:
-        tokens_then, then = self.tokens.get(key, (self.capacity, 0.0))
-        tokens_left = min(self.capacity, tokens_then + (time.monotonic() - then) * self.rate)
-        if tokens_left < 1:
-            raise APIError(
-                429, "too many requests; slow down", "rate_limit_exceeded", wait=(1 - tokens_left) / self.rate
-            )
-        self.tokens[key] = tokens_left - 1, time.monotonic()
-        self.tokens.move_to_end(key)
-        while len(self.tokens) > MAX_BUCKETS:
-            self.tokens.popitem(last=False)
+            tokens_then, then = self.tokens.get(key, (self.capacity, 0.0))
+            tokens = min(self.capacity, tokens_then + (time.monotonic() - then) * self.rate)
+            if tokens < 1:
+                wait = (1 - tokens) / self.rate
+                raise APIError(429, "too many requests; slow down", "rate_limit_exceeded", wait=wait)
+            self.tokens[key] = tokens - 1, time.monotonic()
+            self.tokens.move_to_end(key)
+            while len(self.tokens) > MAX_BUCKETS:
+                self.tokens.popitem(last=False)
 
 
 def cookie(engine: Engine) -> str:

@@ -14,9 +14,10 @@ from sqlalchemy import Row
 
 from inkwash.codecs.png import encode_png
 from inkwash.errors import UserError
+from inkwash.progress import Progress
 from inkwash.studio.files import link_or_copy
-from inkwash.studio.store import TURN
-from inkwash.systems.base import File, Note, Preview, Progress
+from inkwash.studio.store import TURN, Store
+from inkwash.systems.base import File, Note, Preview
 
 INTERVAL = 0.05  # seconds between two messages about progress, and two looks whether the job was cancelled
 POLL = 0.5  # seconds between two looks whether a training shall make way
@@ -31,18 +32,20 @@ class LeaseLost(Exception):
 class JobContext:
     """The `Context` of a job of a `Worker`.
 
-    leaving   why the verb was told to stop: "stop", "pause", "turn" for others' work, "over" for the server's end
+    stop_reason   why the verb was told to stop: "stop", "pause", "turn" for others' work, "over" for the server's end
     """
 
     precision = runtime = None
 
     def __init__(self, worker: Any, job: Row[Any]) -> None:
-        self.worker, self.store, self.job = worker, worker.store, job
+        self.worker, self.job = worker, job
+        self.store: Store = worker.store
         self.device, self.threads, self.previews = worker.device, worker.threads, job.previews
         self.root = self.store.runs / job.id
         if not job.lasting:
             shutil.rmtree(self.root, ignore_errors=True)  # of a worker that died over it
-        self.inputs, self.folder = self.root / "in", self.root / "out"
+        self.inputs: Path = self.root / "in"
+        self.folder: Path = self.root / "out"
         for folder in (self.inputs, self.folder):
             folder.mkdir(parents=True, exist_ok=True)
         self.part = job.part
@@ -114,8 +117,8 @@ class JobContext:
         then, before, _ = self.first
         if event.done <= before:
             return None
-        each = (now - then) / (event.done - before)
-        return each * (event.total - event.done + event.total * (self.job.parts - self.part - 1))
+        parts_left: int = self.job.parts - self.part - 1
+        return (now - then) / (event.done - before) * (event.total - event.done + event.total * parts_left)
 
     def stopped(self) -> bool:
         self.worker.active = now = time.monotonic()

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from anyio import to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from sqlalchemy import Row
 
 from inkwash.errors import UserError
 from inkwash.studio import requests, uploads
@@ -134,28 +135,26 @@ class Engine:
         api: str = "api",
         idempotency_key: str | None = None,
         previews: int = 0,
-    ) -> Any:
+    ) -> Row[Any]:
         """A new job of the user's, in the table before this returns. APIError for what cannot be asked for."""
         kind = systems()[system].verbs[verb]
         request, folder = self.prepare(user, systems()[system], kind, values)
-        seeded = getattr(request, "seed", 0) is None
-        request = with_seed(request) if seeded else request
-        try:
+        is_seeded = getattr(request, "seed", 0) is None
+        with requests.api_errors(kind):
+            request = with_seed(request) if is_seeded else request
             parts = len(request.parts())
-        except UserError as error:
-            raise requests.to_api_error(error, kind) from None
         facts, model = requests.to_json(request), getattr(request, "model", None)
         planned = self.plan_of(kind, request, folder)._asdict() if kind.plan else None
         new = NewJob(system, verb, facts, parts, model, kind.lasting, planned, previews)
         job = self.store.submit(user.id, new, api=api, idempotency_key=idempotency_key)
-        same = (job["system"], job["verb"]) == (system, verb)
-        compared = facts.keys() - ({"seed"} if seeded else set())
-        if not same or any(job["request"].get(key) != facts[key] for key in compared):
+        same = (job.system, job.verb) == (system, verb)
+        compared = facts.keys() - ({"seed"} if is_seeded else set())
+        if not same or any(job.request.get(key) != facts[key] for key in compared):
             message = "this Idempotency-Key was used for another request; take a new one"
             raise APIError(422, message, "idempotency_conflict")
         self.metrics.accepted.labels(api).inc()
         self._call_soon(self._wake)
-        self.notify(job["id"], user.id)
+        self.notify(job.id, user.id)
         return job
 
     def prepare(
@@ -165,7 +164,7 @@ class Engine:
         for."""
         request = self.with_uploads(user, requests.parse_request(verb, values))
         name, folder = getattr(request, "model", None), None
-        try:
+        with requests.api_errors(verb):
             available(system)
             if name is not None:
                 folder = self.catalogue.folder(name, user.id)
@@ -173,15 +172,11 @@ class Engine:
                 if other != system.name:
                     raise invalid(f"{name} is a model of {other}, not of {system.name}", "model")
                 narrow(verb, request, folder)
-        except UserError as error:
-            raise requests.to_api_error(error, verb) from None
         return request, folder
 
     def plan_of(self, verb: Verb, request: Request, folder: Path | None) -> Plan:
-        try:
+        with requests.api_errors(verb):
             return plan(verb, request, folder, self.settings.devices[0], self.settings.threads)
-        except UserError as error:
-            raise requests.to_api_error(error, verb) from None
 
     def with_uploads(self, user: User, request: Request) -> Request:
         """The request, of whose pictures only the pixels are kept. APIError for a file that the user has not sent, or
@@ -207,8 +202,7 @@ class Engine:
 
     def clean_upload(self, user: User, row: Any, param: str) -> File:
         """A picture that was sent, as only its pixels."""
-        if row.bytes > uploads.MAX_BYTES:
-            raise APIError(413, f"{param}: more than {uploads.MAX_BYTES // 10**6} MB", "image_too_large", param)
+        uploads.check_size(row.bytes, param)
         data = uploads.clean(self.store.files.read(row.sha256, row.suffix), param)
         return self.save_image(user, data, f"{Path(row.name).stem}.png")[0]
 
@@ -308,6 +302,7 @@ class Engine:
             limit=MAX_MESSAGE,
             start_new_session=True,  # Ctrl-C is for the server, which ends its workers in good order
         )
+        assert process.stdout is not None and process.stderr is not None
         output = asyncio.create_task(_log_output(process.stderr, state.name))
         LOG.info("worker started", extra={"facts": {"worker": state.name, "pid": process.pid}})
         try:

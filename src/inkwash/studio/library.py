@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import count
@@ -16,7 +16,7 @@ from PIL import Image
 from sqlalchemy import Connection, Row, delete, exists, func, insert, or_, select, update
 
 from inkwash.codecs.png import encode_png
-from inkwash.studio.database import Database, owned_by, page
+from inkwash.studio.database import Database, count_rows, owned_by, page
 from inkwash.studio.errors import APIError, no_such
 from inkwash.studio.files import Content, thumbnail
 from inkwash.studio.tables import files, jobs, models, results, shares, uploads, users
@@ -184,7 +184,7 @@ class Library(Database):
         the disk; OSError for a full disk."""
         self.check_disk()
         with self.writing() as tx:
-            count_before = tx.scalar(select(func.count()).select_from(uploads).where(uploads.c.user_id == user)) or 0
+            count_before = count_rows(tx, uploads, uploads.c.user_id == user)
             if count_before + len(new_uploads) > MAX_UPLOADS:
                 message = f"more than {MAX_UPLOADS} files that went in; they are kept for an hour"
                 raise APIError(429, message, "uploads", wait=600)
@@ -212,7 +212,7 @@ class Library(Database):
             theirs = select(uploads).where(uploads.c.user_id == user, uploads.c.sha256.in_(contents))
             return {row.sha256: row for row in tx.execute(theirs)}
 
-    def delete_uploads(self, older: float, only: Sequence[tuple[str, str]] | None = None) -> None:
+    def delete_uploads(self, older: float, only: Collection[tuple[str, str]] | None = None) -> None:
         """Removes uploads made before that time which no open job names; of these `only`, (user, sha256), if some are
         given."""
         with self.writing() as tx:
@@ -237,13 +237,11 @@ class Library(Database):
     def models(self, user: str) -> list[Row[Any]]:
         """Those that the user's trainings made, the newest last."""
         with self.reading() as tx:
-            mine = (models.c.user_id == user, models.c.deleted.is_(None))
-            return list(tx.execute(select(models).where(*mine).order_by(models.c.created, models.c.id)))
+            return list(tx.execute(select(models).where(*models_of(user)).order_by(models.c.created, models.c.id)))
 
     def model(self, name: str, user: str) -> Row[Any] | None:
         with self.reading() as tx:
-            which = (models.c.name == name, models.c.user_id == user, models.c.deleted.is_(None))
-            return tx.execute(select(models).where(*which)).first()
+            return tx.execute(select(models).where(models.c.name == name, *models_of(user))).first()
 
     def folder_of(self, model: Row[Any]) -> Path:
         return self.models_folder / str(model.id)
@@ -262,7 +260,7 @@ class Library(Database):
 
     def delete_model(self, name: str, user: str) -> bool:
         with self.writing() as tx:
-            which = (models.c.name == name, models.c.user_id == user, models.c.deleted.is_(None))
+            which = (models.c.name == name, *models_of(user))
             id = tx.scalar(update(models).where(*which).values(deleted=time.time(), bytes=0).returning(models.c.id))
         self._remove_model(id)  # only when that is certain, as above
         return id is not None
@@ -299,6 +297,10 @@ class Library(Database):
         return folder.rename(place / folder.name)
 
 
+def models_of(user: str) -> tuple[Any, ...]:
+    return models.c.user_id == user, models.c.deleted.is_(None)
+
+
 def not_deleted() -> Any:
     """Of a result: it was not deleted."""
     return results.c.deleted.is_(None)
@@ -317,13 +319,17 @@ def with_files(tx: Connection, rows: Iterable[Row[Any]]) -> list[Result]:
     return [Result(**row._mapping, files=found[row.id]) for row in rows]
 
 
-def files_in(value: Any) -> Iterator[dict[str, str]]:
-    """The files that a request names, wherever in it."""
-    if isinstance(value, dict) and value.keys() == {"sha256", "name"}:
-        yield value
-    elif isinstance(value, dict | list | tuple):
+def nodes(value: Any) -> Iterator[Any]:
+    """The value, and all that is in it."""
+    yield value
+    if isinstance(value, dict | list | tuple):
         for inner in value.values() if isinstance(value, dict) else value:
-            yield from files_in(inner)
+            yield from nodes(inner)
+
+
+def files_in(value: Any) -> list[dict[str, str]]:
+    """The files that a request names, wherever in it."""
+    return [one for one in nodes(value) if isinstance(one, dict) and one.keys() == {"sha256", "name"}]
 
 
 def erase_text(tx: Connection, job: str) -> None:
@@ -337,7 +343,7 @@ def erase_text(tx: Connection, job: str) -> None:
 
 def disk_used(tx: Connection, user: str) -> int:
     tables = (results, models, uploads)
-    return sum(tx.scalar(select(func.coalesce(func.sum(t.c.bytes), 0)).where(t.c.user_id == user)) for t in tables)
+    return sum(tx.scalar(select(func.sum(t.c.bytes)).where(t.c.user_id == user)) or 0 for t in tables)
 
 
 def check_share(tx: Connection, user: str, more: int) -> None:
@@ -353,6 +359,5 @@ def check_share(tx: Connection, user: str, more: int) -> None:
 
 def free_name(tx: Connection, stem: str, user: str, taken: Iterable[str]) -> str:
     """stem, or the first of stem-2, stem-3, ... that no model has which the user sees."""
-    mine = select(models.c.name).where(models.c.user_id == user, models.c.deleted.is_(None))
-    names = {*taken, *tx.execute(mine).scalars()}
+    names = {*taken, *tx.execute(select(models.c.name).where(*models_of(user))).scalars()}
     return next(name for i in count(1) if (name := stem if i == 1 else f"{stem}-{i}") not in names)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.sse import format_sse_event
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,14 +25,19 @@ from inkwash.studio.database import new_id
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import OPEN, Result
-from inkwash.studio.schemas import Problem
-from inkwash.studio.streams import check_streams, check_waits, stream_response, temporary_uploads, wait_for_job
+from inkwash.studio.streams import (
+    SaveUpload,
+    check_streams,
+    check_waits,
+    stream_response,
+    temporary_uploads,
+    wait_for_job,
+)
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 TIMEOUT = 600.0  # seconds that a request waits for its pictures
 RETRY_WINDOW = 30.0  # seconds after a job's end in which a client that saw no answer asks again
 URL_LIFE = 3600.0  # seconds that an answer's `url` leads to its picture
-FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP"}
 VARIATION = 0.5  # how much of a picture changes in a variation
 SYSTEM, VERB = "pictures", "generate"
 MAX_EACH = 10  # pictures of one request
@@ -139,7 +145,7 @@ def models(user: CurrentUser, engine: CurrentEngine) -> Models:
     return Models(data=[ModelCard(id=name) for name in engine.catalogue.of_system(SYSTEM, user.id)])
 
 
-@router.get("/models/{name}", responses={404: {"model": Problem}})
+@router.get("/models/{name}")
 def model(name: Id, user: CurrentUser, engine: CurrentEngine) -> ModelCard:
     """One model."""
     engine.catalogue.folder(name, user.id)
@@ -181,14 +187,8 @@ JSON_EDIT = {"application/json": {"schema": EditRequest.model_json_schema()}}
 )
 async def edits(user: CurrentUser, engine: CurrentEngine, request: Request) -> Any:
     """A picture drawn anew by words: all of it, or where the mask is transparent."""
-    body, pictures, mask = await read_edit(request, user, engine)
-    if len(pictures) != 1:
-        raise APIError(400, f"image: {len(pictures)} pictures; the model edits one", "invalid_value", "image")
-    async with temporary_uploads(engine, user) as new_uploads:
-        images = {"image": await save_upload(engine, user, pictures[0], "image", new_uploads)}
-        if mask is not None:
-            images["mask"] = await save_upload(engine, user, mask, "mask", new_uploads, invert_alpha=True)
-        return await generate(body, images, "image_edit", user, engine, request)
+    body, pictures = await read_edit(request, user, engine)
+    return await generate(body, pictures, "image_edit", user, engine, request)
 
 
 @router.post(
@@ -199,48 +199,36 @@ async def edits(user: CurrentUser, engine: CurrentEngine, request: Request) -> A
 )
 async def variations(user: CurrentUser, engine: CurrentEngine, request: Request) -> Any:
     """Pictures that are like a picture."""
-    body, pictures, _ = await read_edit(request, user, engine)
-    if len(pictures) != 1:
-        raise APIError(400, "image: send one picture", "invalid_value", "image")
+    body, pictures = await read_edit(request, user, engine)
     body = body.model_copy(update={"strength": VARIATION if body.strength is None else body.strength})
-    async with temporary_uploads(engine, user) as new_uploads:
-        image = await save_upload(engine, user, pictures[0], "image", new_uploads)
-        return await generate(body, {"image": image}, "image_edit", user, engine, request)
+    return await generate(body, {"image": pictures["image"]}, "image_edit", user, engine, request)
 
 
-async def read_edit(request: Request, user: User, engine: Engine) -> tuple[ImageRequest, list[bytes], bytes | None]:
-    """The order, pictures and mask of a form or of a JSON body."""
+async def read_edit(request: Request, user: User, engine: Engine) -> tuple[ImageRequest, dict[str, bytes]]:
+    """The fields of a form or of a JSON body, and its picture and mask."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        try:
-            body = EditRequest.model_validate_json(await request.body())
-        except ValidationError as error:
-            raise invalid(error) from None
-        pictures = [await fetch(one, user, engine, "images") for one in body.images]
-        mask = None if body.mask is None else await fetch(body.mask, user, engine, "mask")
-        return ImageRequest(**body.model_dump(exclude={"images", "mask"})), pictures, mask
-    if kind != "multipart/form-data":
-        raise APIError(415, "send multipart/form-data or application/json", "unsupported_media_type")
-    form = await request.form(max_files=20, max_fields=100)
-    files = [(key, value) for key, value in form.multi_items() if isinstance(value, UploadFile)]
-    pictures = [await value.read() for key, value in files if key in ("image", "image[]")]
-    masks = [await value.read() for key, value in files if key == "mask"]
-    fields = {key: value for key, value in form.multi_items() if not isinstance(value, UploadFile)}
-    if set(fields) & {"image", "image[]", "mask"}:
-        raise APIError(400, "image and mask are files", "invalid_value", "image")
     try:
-        return ImageRequest(**fields), pictures, masks[0] if masks else None  # type: ignore[arg-type]
+        if kind == "application/json":
+            edit = EditRequest.model_validate_json(await request.body())
+            body = ImageRequest(**edit.model_dump(exclude={"images", "mask"}))
+            images = [await fetch(one, user, engine, "images") for one in edit.images]
+            masks = [await fetch(edit.mask, user, engine, "mask")] if edit.mask else []
+        elif kind == "multipart/form-data":
+            form = (await request.form(max_files=20, max_fields=100)).multi_items()
+            files = [(key, value) for key, value in form if isinstance(value, UploadFile)]
+            images = [await value.read() for key, value in files if key in ("image", "image[]")]
+            masks = [await value.read() for key, value in files if key == "mask"]
+            fields: dict[str, Any] = {key: value for key, value in form if not isinstance(value, UploadFile)}
+            if set(fields) & {"image", "image[]", "mask"}:
+                raise APIError(400, "image and mask are files", "invalid_value", "image")
+            body = ImageRequest(**fields)
+        else:
+            raise APIError(415, "send multipart/form-data or application/json", "unsupported_media_type")
     except ValidationError as error:
-        raise invalid(error) from None
-
-
-def invalid(error: ValidationError) -> APIError:
-    """The first thing that is wrong, in one line."""
-    first = error.errors()[0]
-    param = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        return APIError(400, f"unknown parameter '{param[:60]}'", "unknown_parameter", param[:60])
-    return APIError(400, f"{param}: {first['msg']}" if param else first["msg"], "invalid_value", param or None)
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
+    if len(images) != 1:
+        raise APIError(400, f"image: {len(images)} pictures; send one", "invalid_value", "image")
+    return body, {"image": images[0]} | ({"mask": masks[0]} if masks else {})
 
 
 async def fetch(picture: Reference, user: User, engine: Engine, param: str) -> bytes:
@@ -252,28 +240,17 @@ async def fetch(picture: Reference, user: User, engine: Engine, param: str) -> b
     return engine.store.files.read(row.sha256, row.suffix)
 
 
-async def save_upload(
-    engine: Engine, user: User, data: bytes, param: str, new_uploads: list[str], invert_alpha: bool = False
-) -> dict[str, str]:
-    """What a request says of a picture that came in; of a mask, `invert_alpha`, white where it was transparent."""
-
-    def work() -> dict[str, str]:
-        safe = uploads.clean(data, param)
-        if invert_alpha:
-            picture, file = Image.open(BytesIO(safe)), BytesIO()
-            if picture.mode != "RGBA":
-                message = "mask: a PNG that is transparent where to draw is needed"
-                raise APIError(400, message, "invalid_image", "mask")
-            picture.getchannel("A").point(lambda alpha: 255 * (alpha == 0)).save(file, format="PNG")
-            safe = file.getvalue()
-        found, new = engine.save_image(user, safe, f"{param}.png")
-        new_uploads.extend([found.sha256] if new else [])
-        return {"sha256": found.sha256, "name": found.name}
-
-    return await to_thread.run_sync(work)
+def invert_alpha(data: bytes) -> bytes:
+    """A mask that is white where the PNG is transparent."""
+    picture, file = Image.open(BytesIO(data)), BytesIO()
+    if picture.mode != "RGBA":
+        message = "mask: a PNG that is transparent where to draw is needed"
+        raise APIError(400, message, "invalid_image", "mask")
+    picture.getchannel("A").point(lambda alpha: 255 * (alpha == 0)).save(file, format="PNG")
+    return file.getvalue()
 
 
-def values_of(body: ImageRequest, images: dict[str, Any]) -> dict[str, Any]:
+def values_of(body: ImageRequest) -> dict[str, Any]:
     """What the verb is asked."""
     side = None
     if body.size not in (None, "auto"):
@@ -296,29 +273,33 @@ def values_of(body: ImageRequest, images: dict[str, Any]) -> dict[str, Any]:
         "size": side,
         "strength": body.strength,
         "transparent": body.background == "transparent",
-        **images,
     }
     return {key: value for key, value in values.items() if value is not None}
 
 
 async def generate(
-    body: ImageRequest, images: dict[str, Any], kind: str, user: User, engine: Engine, request: Request
+    body: ImageRequest, pictures: dict[str, bytes], kind: str, user: User, engine: Engine, request: Request
 ) -> Response | Answer:
-    """The answer to an order, or the stream of it."""
+    """The answer, or the stream of it."""
     if body.background == "transparent" and body.output_format == "jpeg":
         raise APIError(400, "background: jpeg knows no transparency; take png or webp", "invalid_value", "background")
     if body.response_format == "url" and (body.stream or body.output_format in ("jpeg", "webp")):
         raise APIError(400, "response_format: a url leads to a whole PNG", "invalid_value", "response_format")
     (check_streams if body.stream else check_waits)(user, request)
-    job = await to_thread.run_sync(submit, body, images, user, engine, request)
-    if body.stream:
-        return stream_response(engine, user, stream(engine, body, job, kind), request)
-    row = await wait_for_job(engine, user, job, TIMEOUT, request)
-    return await to_thread.run_sync(answer_of, engine, body, row, user, request)
+    async with temporary_uploads(engine, user) as save:
+        job = await to_thread.run_sync(submit, body, pictures, save, user, engine, request)
+        if body.stream:
+            return stream_response(engine, user, stream(engine, body, job, kind), request)
+        row = await wait_for_job(engine, user, job, TIMEOUT, request)
+        return await to_thread.run_sync(answer_of, engine, body, row, user, request)
 
 
-def submit(body: ImageRequest, images: dict[str, Any], user: User, engine: Engine, request: Request) -> str:
+def submit(
+    body: ImageRequest, pictures: dict[str, bytes], save: SaveUpload, user: User, engine: Engine, request: Request
+) -> str:
     """The job; of a request that OpenAI's client sends again because it saw no answer, the first one's."""
+    safe = {name: uploads.clean(data, name) for name, data in pictures.items()}
+    images = {name: save(invert_alpha(data) if name == "mask" else data, name) for name, data in safe.items()}
     retries = request.headers.get("x-stainless-retry-count", "")
     content = json.dumps([request.url.path, body.model_dump(), images])
     key_prefix = f"sent:{hashlib.sha256(content.encode()).hexdigest()}:"
@@ -329,8 +310,8 @@ def submit(body: ImageRequest, images: dict[str, Any], user: User, engine: Engin
     given_key = request.headers.get("idempotency-key")
     key = f"{key_prefix}{new_id()}" if given_key is None else f"key:openai:{given_key[:200]}"
     previews = (body.partial_images or 0) if body.stream else 0
-    options: dict[str, Any] = {"api": "openai", "idempotency_key": key, "previews": previews}
-    return str(engine.submit(user, SYSTEM, VERB, values_of(body, images), **options)["id"])
+    values = values_of(body) | images
+    return str(engine.submit(user, SYSTEM, VERB, values, api="openai", idempotency_key=key, previews=previews).id)
 
 
 def check_done(row: Any) -> None:
@@ -357,7 +338,7 @@ def answer_of(engine: Engine, body: ImageRequest, row: Any, user: User, request:
     return Answer(created=int(row.created), data=data, **metadata_of(body, pictures[0] if pictures else None))
 
 
-def metadata_of(body: ImageRequest, picture: Result | None) -> dict[str, str]:
+def metadata_of(body: ImageRequest, picture: Result | None) -> dict[str, Any]:
     size = "auto" if picture is None else "{0}x{0}".format(picture.recipe["size"])
     background = "transparent" if body.background == "transparent" else "opaque"
     return {"background": background, "output_format": body.output_format or "png", "size": size}
@@ -365,16 +346,15 @@ def metadata_of(body: ImageRequest, picture: Result | None) -> dict[str, str]:
 
 def encode(engine: Engine, body: ImageRequest, picture: Result) -> str:
     """The picture in base64, in the format that was asked for; a PNG has its recipe."""
-    data = engine.store.read(picture.files[0])
-    if body.output_format in ("jpeg", "webp"):
-        data = convert(data, body)
-    return base64.b64encode(data).decode()
+    return base64.b64encode(convert(engine.store.read(picture.files[0]), body)).decode()
 
 
 def convert(data: bytes, body: ImageRequest) -> bytes:
+    if body.output_format in (None, "png"):
+        return data
     picture, file = Image.open(BytesIO(data)), BytesIO()
     quality = 100 if body.output_compression is None else body.output_compression
-    picture.save(file, format=FORMATS[body.output_format or "png"], quality=quality, xmp=XMP.encode())
+    picture.save(file, format=body.output_format, quality=quality, xmp=XMP.encode())
     return file.getvalue()
 
 
@@ -385,12 +365,12 @@ async def stream(engine: Engine, body: ImageRequest, job: str, kind: str) -> Asy
         while True:
             for place, preview in subscriber.previews:
                 count[place] = count.get(place, -1) + 1
-                data = base64.b64decode(preview)
-                data = data if body.output_format in (None, "png") else await to_thread.run_sync(convert, data, body)
+                data = await to_thread.run_sync(convert, base64.b64decode(preview), body)
                 facts = {"partial_image_index": count[place], **metadata_of(body, None)}
                 yield sse(f"{kind}.partial_image", base64.b64encode(data).decode(), facts)
             subscriber.previews.clear()
             row = await to_thread.run_sync(engine.store.job, job)
+            assert row is not None  # jobs are never deleted
             pictures = await to_thread.run_sync(engine.store.results_of, job)
             for picture in pictures[sent:]:
                 data64 = await to_thread.run_sync(encode, engine, body, picture)

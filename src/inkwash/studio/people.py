@@ -12,7 +12,6 @@ from inkwash.studio.auth import Admin, CurrentEngine, CurrentUser, client_addres
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError, invalid, no_such
 from inkwash.studio.library import OPEN
-from inkwash.studio.schemas import Problem
 from inkwash.studio.store import MAX_QUEUED_EACH
 
 router = APIRouter(prefix="/api", tags=["studio"])
@@ -82,18 +81,16 @@ class AccountChange(BaseModel):
 @router.get("/session")
 def session(user: CurrentUser, engine: CurrentEngine) -> Session:
     """Who is logged in."""
-    facts = {name: getattr(user, name) for name in ("name", "admin", "daily", "disk")}
-    return Session(**facts, disk_used=engine.store.disk_used(user.id))
+    return Session(**user._asdict(), disk_used=engine.store.disk_used(user.id))
 
 
-@router.post("/login", responses={401: {"model": Problem}})
+@router.post("/login")
 async def login(form: Login, request: Request, response: Response, engine: CurrentEngine) -> Session:
     """Opens a session for a name and a password; the session is a cookie."""
     state = request.app.state
     state.logins.take(client_address(request))
     state.tries.take(f"{client_address(request)} {form.name}")
-    work = accounts.log_in, engine.store, form.name, form.password
-    user = await to_thread.run_sync(*work, limiter=HASHING)
+    user = await to_thread.run_sync(accounts.log_in, engine.store, form.name, form.password, limiter=HASHING)
     if user is None:
         raise APIError(401, "the name or the password is wrong", "wrong_password")
     begin_session(request, response, engine, user)
@@ -116,8 +113,7 @@ def logout(user: CurrentUser, request: Request, response: Response, engine: Curr
 @router.get("/keys")
 def keys(user: CurrentUser, engine: CurrentEngine) -> list[Key]:
     """One's keys for programs."""
-    rows = accounts.list_keys(engine.store, user.id)
-    return [Key(id=row.id, name=row.name, created=row.created) for row in rows]
+    return [Key(**row._asdict()) for row in accounts.list_keys(engine.store, user.id)]
 
 
 @router.post("/keys", status_code=201)
@@ -126,8 +122,7 @@ def new_key(form: Named, user: CurrentUser, engine: CurrentEngine) -> NewKey:
     if engine.settings.open:
         raise APIError(403, "an open studio gives no keys; `inkwash studio key` does", "not_allowed")
     key = accounts.issue(engine.store, user.id, "key", form.name)
-    row = accounts.find_key(engine.store, key)
-    return NewKey(id=row.id, name=row.name, created=row.created, key=key)
+    return NewKey(**accounts.find_key(engine.store, key)._asdict(), key=key)
 
 
 @router.delete("/keys/{id}", status_code=204)
@@ -140,19 +135,15 @@ def delete_key(id: Id, user: CurrentUser, engine: CurrentEngine) -> None:
 @router.get("/users")
 def users(user: Admin, engine: CurrentEngine) -> list[Account]:
     """Everyone who has an account."""
-    same = ("id", "name", "admin", "active", "daily", "disk")
-    return [
-        Account(**{key: row._mapping[key] for key in same}, disk_used=engine.store.disk_used(row.id))
-        for row in accounts.list_users(engine.store)
-    ]
+    rows = accounts.list_users(engine.store)
+    return [Account(**row._asdict(), disk_used=engine.store.disk_used(row.id)) for row in rows]
 
 
 @router.post("/users", status_code=201)
 def new_user(form: NewAccount, user: Admin, engine: CurrentEngine) -> Account:
     """Opens an account."""
     try:
-        rights = {"admin": form.admin, "daily": form.daily, "disk": form.disk}
-        made = accounts.add_user(engine.store, form.name, form.password, **rights)
+        made = accounts.add_user(engine.store, **form.model_dump())
     except UserError as error:
         raise invalid(str(error)) from None
     return Account(**made._asdict(), active=True, disk_used=0)

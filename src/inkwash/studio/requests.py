@@ -9,6 +9,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from inkwash.errors import UserError
 from inkwash.studio.catalogue import missing, offered_verbs
-from inkwash.studio.errors import APIError, invalid
+from inkwash.studio.errors import invalid
+from inkwash.studio.library import nodes
 from inkwash.studio.schemas import SystemCard, VerbCard, VerbField
 from inkwash.systems.base import File, Option, Request, System, Verb, options
 
@@ -95,10 +97,8 @@ def parse_request(verb: Verb, values: Mapping[str, Any]) -> Request:
     """The request of a job. APIError for values that do not go together."""
     fields = options(verb.request)
     given = {name: as_files(value) if fields[name].kind is File else value for name, value in values.items()}
-    try:
+    with api_errors(verb):
         return verb.request(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
-    except UserError as error:
-        raise to_api_error(error, verb) from None
 
 
 def as_files(value: Any) -> Any:
@@ -107,10 +107,14 @@ def as_files(value: Any) -> Any:
     return value if value is None else File(str(value["sha256"]), str(value["name"]))
 
 
-def to_api_error(error: UserError, verb: Verb) -> APIError:
-    """The error as an answer, which names the parameter if the line does."""
-    named = re.match(r"(?:unknown |the )?(\w+)", str(error))
-    return invalid(str(error), named[1] if named and named[1] in options(verb.request) else None)
+@contextmanager
+def api_errors(verb: Verb) -> Iterator[None]:
+    """A UserError as APIError, which names the parameter if the line does."""
+    try:
+        yield
+    except UserError as error:
+        named = re.match(r"(?:unknown |the )?(\w+)", str(error))
+        raise invalid(str(error), named[1] if named and named[1] in options(verb.request) else None) from None
 
 
 def to_json(request: Request) -> dict[str, Any]:
@@ -151,15 +155,7 @@ def check_recipe(data: bytes, param: str) -> None:
         recipe = tomllib.loads(data.decode())
     except (ValueError, RecursionError):
         return  # the verb says what is wrong with it
-    for text in texts_in(recipe):
+    for text in (one for one in nodes(recipe) if isinstance(one, str)):
         if text.startswith(("/", "~", "\\")) or re.match(r"[A-Za-z]:", text) or ".." in re.split(r"[/\\]", text):
             message = f"{param}: '{text[:60]}' is a place on the studio's machine; leave it out, and send the data"
             raise invalid(message, param)
-
-
-def texts_in(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from texts_in(inner)

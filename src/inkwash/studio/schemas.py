@@ -165,9 +165,8 @@ class Job(BaseModel):
 def job_of(engine: Engine, row: Any) -> Job:
     """A row of the table, with what the worker has said and what there is."""
     progress = engine.progress.get(row.id)
-    columns = {name: row._mapping[name] for name in Job.model_fields if name in row._mapping}
     return Job(
-        **columns,
+        **row._asdict(),
         queue_position=engine.store.queue_position(row) if row.status == "queued" else 0,
         progress=Progress(**progress._asdict()) if progress and row.status == "running" else None,
         results=tuple(map(result_of, engine.store.results_of(row.id))),
@@ -180,12 +179,7 @@ def result_of(found: library.Result) -> Result:
         File(name=file.name, media=file.media, bytes=file.bytes, url=f"{url}/files/{file.number}")
         for file in found.files
     )
-    same = ("id", "system", "verb", "place", "title", "recipe", "model", "created")
+    facts = vars(found) | {"job": found.job_id, "row": found.data, "files": files}
     return Result(
-        **{name: getattr(found, name) for name in same},
-        job=found.job_id,
-        media=files[0].media if files else "",
-        files=files,
-        thumbnail=f"{url}/thumbnail" if found.picture else None,
-        row=found.data,
+        **facts, media=files[0].media if files else "", thumbnail=f"{url}/thumbnail" if found.picture else None
     )

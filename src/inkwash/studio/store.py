@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, case, exists, func, insert, or_, select, update
 
-from inkwash.studio.database import new_id, owned_by, page
+from inkwash.studio.database import count_rows, new_id, owned_by, page
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import OPEN, Library, NewFile, check_share, free_name
 from inkwash.studio.tables import files, jobs, models, results, users
@@ -66,9 +66,7 @@ class NewResult(NamedTuple):
 class Store(Library):
     # what users ask for
 
-    def submit(
-        self, user: str, new: NewJob, *, api: str = "api", idempotency_key: str | None = None
-    ) -> Mapping[str, Any]:
+    def submit(self, user: str, new: NewJob, *, api: str = "api", idempotency_key: str | None = None) -> Row[Any]:
         """A new job; or the one that this user was given for the same `idempotency_key`.
 
         Raises APIError for an account that was closed, a day's or the disk's share that is used up, or a queue that
@@ -79,7 +77,7 @@ class Store(Library):
             if idempotency_key is not None:
                 same = (jobs.c.user_id == user, jobs.c.idempotency_key == idempotency_key)
                 if (found := tx.execute(select(jobs).where(*same)).first()) is not None:
-                    return found._mapping
+                    return found
             self.check_disk()
             row = tx.execute(select(users).where(users.c.id == user, users.c.active).with_for_update()).first()
             if row is None:
@@ -87,40 +85,22 @@ class Store(Library):
             if row.daily is not None:
                 _check_daily(tx, row, new.parts, now)
             check_share(tx, user, (new.plan or {}).get("bytes") or 0)
-            waiting = select(func.count()).select_from(jobs).where(jobs.c.status == "queued")
-            if (
-                tx.scalar(waiting.where(jobs.c.user_id == user)) >= MAX_QUEUED_EACH
-                or tx.scalar(waiting) >= MAX_QUEUED
-            ):
+            queued = jobs.c.status == "queued"
+            is_full = count_rows(tx, jobs, queued, jobs.c.user_id == user) >= MAX_QUEUED_EACH
+            if is_full or count_rows(tx, jobs, queued) >= MAX_QUEUED:
                 raise APIError(429, "the queue is full; ask again when some of it is done", "queue_full", wait=10)
             _join(tx, row)
-            job = new._asdict() | {
-                "id": new_id(),
-                "user_id": user,
-                "api": api,
-                "part": 0,
-                "status": "queued",
-                "wanted": None,
-                "error": None,
-                "notes": [],
-                "cost": new.cost(),
-                "idempotency_key": idempotency_key,
-                "worker": None,
-                "lease": None,
-                "deaths": 0,
-                "created": now,
-                "changed": now,
-                "started": None,
-            }
-            tx.execute(insert(jobs).values(job))
-        return job
+            facts = {"id": new_id(), "user_id": user, "api": api, "part": 0, "status": "queued", "notes": []}
+            facts |= {"cost": new.cost(), "idempotency_key": idempotency_key, "deaths": 0}
+            job = insert(jobs).values(**new._asdict(), **facts, created=now, changed=now)
+            return tx.execute(job.returning(jobs)).one()
 
     def find_retry(self, user: str, key_prefix: str, since: float) -> str | None:
         """The newest job whose `idempotency_key` begins with this, if it is open or has ended since then."""
         with self.reading() as tx:
             same = (jobs.c.user_id == user, jobs.c.idempotency_key.startswith(key_prefix, autoescape=True))
-            same = (*same, or_(jobs.c.status.in_(OPEN), jobs.c.changed >= since))
-            return tx.scalar(select(jobs.c.id).where(*same).order_by(jobs.c.created.desc()).limit(1))
+            recent = or_(jobs.c.status.in_(OPEN), jobs.c.changed >= since)
+            return tx.scalar(select(jobs.c.id).where(*same, recent).order_by(jobs.c.created.desc()).limit(1))
 
     def job(self, id: str, user: str | None = None) -> Row[Any] | None:
         """The job, if it is this user's; anyone's where no user is given."""
@@ -157,7 +137,7 @@ class Store(Library):
         with self.reading() as tx:
             queued = jobs.c.status == "queued"
             mine = (queued, jobs.c.user_id == job.user_id, jobs.c.created < job.created)
-            before = tx.scalar(select(func.count()).select_from(jobs).where(*mine)) or 0
+            before = count_rows(tx, jobs, *mine)
             others = select(func.count()).where(queued, jobs.c.user_id != job.user_id).group_by(jobs.c.user_id)
             return before + sum(min(count, before + 1) for count in tx.execute(others).scalars())
 
@@ -413,7 +393,7 @@ def _check_daily(tx: Connection, user: Row[Any], more: int, now: float) -> None:
     """APIError if so many more results are more than the user's in 24 hours."""
     recent = (jobs.c.user_id == user.id, jobs.c.created > now - 86400)
     of_ended = case((jobs.c.status.in_(("cancelled", "failed")), jobs.c.part), else_=jobs.c.parts)  # what was made
-    taken = tx.scalar(select(func.coalesce(func.sum(of_ended), 0)).where(*recent))
+    taken = tx.scalar(select(func.sum(of_ended)).where(*recent)) or 0
     if taken + more > user.daily:
         first = tx.scalar(select(func.min(jobs.c.created)).where(*recent)) or now
         message = f"{taken} of your {user.daily} results in 24 hours are taken; {more} more are not left"

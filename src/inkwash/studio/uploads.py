@@ -43,10 +43,15 @@ def clean(data: bytes, param: str = "image") -> bytes:
         return small.getvalue()
 
 
+def check_size(size: int, param: str) -> None:
+    """APIError for a picture of too many bytes."""
+    if size > MAX_BYTES:
+        raise APIError(413, f"{param}: more than {MAX_BYTES // 10**6} MB", "image_too_large", param)
+
+
 def open_image(data: bytes, param: str) -> Image.Image:
     """The picture, its header read and found within limits, its pixels not yet."""
-    if len(data) > MAX_BYTES:
-        raise APIError(413, f"{param}: more than {MAX_BYTES // 10**6} MB", "image_too_large", param)
+    check_size(len(data), param)
     try:
         picture = Image.open(BytesIO(data), formats=FORMATS)
     except Exception:  # as above
@@ -67,8 +72,7 @@ def from_base64(text: str, param: str) -> bytes:
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise APIError(400, f"{param}: a data: URL in base64 is needed", "invalid_image", param)
-    if len(text) > MAX_BYTES * 4 // 3 + 4:
-        raise APIError(413, f"{param}: more than {MAX_BYTES // 10**6} MB", "image_too_large", param)
+    check_size(len(text) * 3 // 4 - 3, param)
     try:
         return base64.b64decode(re.sub(r"\s", "", text), validate=True)
     except (binascii.Error, ValueError):

@@ -3,7 +3,8 @@
 import inspect
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Query
+from fastapi import APIRouter, Header, Query
+from pydantic import BaseModel
 
 from inkwash.studio.auth import CurrentEngine, CurrentUser
 from inkwash.studio.catalogue import offered_verbs
@@ -27,21 +28,20 @@ def router() -> APIRouter:
 
 
 def endpoints(system: System, name: str, verb: Verb) -> tuple[Any, Any]:
-    Form = Annotated[schema(system, name, verb), Body()]  # type: ignore[misc]
-
     def new_job(
-        form: Form,  # type: ignore[valid-type]
+        form: BaseModel,
         user: CurrentUser,
         engine: CurrentEngine,
         previews: Annotated[int, Query(ge=0, le=8, description="How often a result is shown on its way.")] = PREVIEWS,
         idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
     ) -> Job:
         key = None if idempotency_key is None else f"key:api:{idempotency_key}"
-        job = engine.submit(user, system.name, name, form.model_dump(), idempotency_key=key, previews=previews)  # type: ignore[attr-defined]
-        return job_of(engine, engine.store.job(job["id"]))
+        values = form.model_dump()
+        return job_of(engine, engine.submit(user, system.name, name, values, idempotency_key=key, previews=previews))
 
-    def plan(form: Form, user: CurrentUser, engine: CurrentEngine) -> Plan:  # type: ignore[valid-type]
-        request, folder = engine.prepare(user, system, verb, form.model_dump())  # type: ignore[attr-defined]
+    def plan(form: BaseModel, user: CurrentUser, engine: CurrentEngine) -> Plan:
+        request, folder = engine.prepare(user, system, verb, form.model_dump())
         return Plan(**engine.plan_of(verb, request, folder)._asdict())
 
+    new_job.__annotations__["form"] = plan.__annotations__["form"] = schema(system, name, verb)
     return new_job, plan

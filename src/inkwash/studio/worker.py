@@ -127,25 +127,18 @@ class Worker:
             self.run(job)
         except LeaseLost:
             pass
-        except (UserError, DiffusionError, APIError) as error:
-            message = PATHS.sub("", str(error))
-            if message != str(error):  # the log says where it is
-                traceback.print_exc()
-            self.store.fail(self.name, job.id, message)
-        except ModuleNotFoundError as error:  # what not every installation has
-            self.store.fail(self.name, job.id, str(missing(error)))
-        except MemoryError:
-            self.store.fail(self.name, job.id, "there is not enough memory for it")
-        except (BrokenPipeError, DBAPIError) as error:  # the server has gone, or the table cannot be written
-            if not is_disk_full(error):
-                raise
-            self.back_off(job)
-        except Exception as error:  # a mistake of ours: the job fails, the worker goes on, the log has the rest
+        except Exception as error:
             if is_disk_full(error):
                 self.back_off(job)
-            else:
-                traceback.print_exc()
-                self.store.fail(self.name, job.id, "it failed by a mistake of the studio's; its log says more")
+            elif isinstance(
+                error, BrokenPipeError | DBAPIError
+            ):  # the server has gone, or the table cannot be written
+                raise
+            else:  # the job fails, the worker goes on
+                message = message_of(error)
+                if message != str(error):  # the log has the rest
+                    traceback.print_exc()
+                self.store.fail(self.name, job.id, message)
         finally:
             self.job = None
             self.notify(job, "left", seconds=self.busy, **self.state())
@@ -242,6 +235,18 @@ class Worker:
                     self.store.renew(self.name, job)
                 except OperationalError:
                     traceback.print_exc()
+
+
+def message_of(error: Exception) -> str:
+    """Why a job failed, in one line."""
+    if isinstance(error, UserError | DiffusionError | APIError):
+        return PATHS.sub("", str(error))
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
+    if isinstance(error, ModuleNotFoundError):  # what not every installation has
+        with suppress(ModuleNotFoundError):  # one of our own: a mistake
+            return str(missing(error))
+    return "it failed by a mistake of the studio's; its log says more"
 
 
 def public_recipe(recipe: dict[str, Any], request: Request) -> dict[str, Any]:
