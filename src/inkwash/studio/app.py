@@ -23,13 +23,13 @@ from inkwash.studio.auth import AT_ONCE, LOGINS, PER_LOGIN, PER_SECOND, PER_TRY,
 from inkwash.studio.engine import Engine, Settings
 from inkwash.studio.errors import APIError
 from inkwash.studio.middleware import Guard, error_response
-from inkwash.studio.schemas import Problem
 
 PAGE = Path(__file__).with_name("page")
 STATUSES = ("queued", "running", "paused", "done", "failed", "cancelled")
 NO_CACHE = "no-cache"  # of the page's own files: asked for each time, sent only if they changed
+PROBLEM = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}  # also of routes that give files
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": what}
+    status: {"content": PROBLEM, "description": what}
     for status, what in {
         400: "What was asked for cannot be.",
         401: "Nobody is logged in.",

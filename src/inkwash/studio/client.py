@@ -141,8 +141,8 @@ class AsyncStudio:
         self.timeout, self._has_answered = timeout, False
         self._blocking: Studio | None = None
         self._fields: dict[tuple[str, str], dict[str, schemas.VerbField]] = {}  # of each verb, by name
-        retry_for = httpx.Timeout(READ_TIMEOUT, connect=10.0, pool=None)
-        self._http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=retry_for, transport=transport)
+        timeouts = httpx.Timeout(READ_TIMEOUT, connect=10.0, pool=None)
+        self._http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=timeouts, transport=transport)
 
     async def aclose(self) -> None:
         """Closes the connections; jobs go on."""
@@ -270,7 +270,7 @@ class AsyncStudio:
             return (await self._upload([_load_file(value, "", param)]))[0]
         path = Path(value)
         if path.is_dir():
-            inner = sorted(place for place in path.rglob("*") if place.is_file())
+            inner = sorted(one for one in path.rglob("*") if one.is_file())
             if not inner:
                 raise UserError(f"{path}: an empty folder")
             sent: list[dict[str, str]] = []

@@ -12,6 +12,7 @@ from inkwash.studio.auth import Admin, CurrentEngine, CurrentUser, client_addres
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError, invalid, no_such
 from inkwash.studio.library import OPEN
+from inkwash.studio.schemas import Problem
 from inkwash.studio.store import MAX_QUEUED_EACH
 
 router = APIRouter(prefix="/api", tags=["studio"])
@@ -84,7 +85,7 @@ def session(user: CurrentUser, engine: CurrentEngine) -> Session:
     return Session(**user._asdict(), disk_used=engine.store.disk_used(user.id))
 
 
-@router.post("/login")
+@router.post("/login", responses={401: {"model": Problem}})  # which names it for all routes
 async def login(form: Login, request: Request, response: Response, engine: CurrentEngine) -> Session:
     """Opens a session for a name and a password; the session is a cookie."""
     state = request.app.state
