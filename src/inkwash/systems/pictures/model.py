@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,14 +129,8 @@ def is_shipped(place: Path) -> bool:
 
 def weights_hash(folders: Mapping[str, Path]) -> str:
     """SHA-256 of the U-Net's weights as they lie on disk, together with the others' where there are any."""
-    files = [next(folders[name].glob("*.safetensors")) for name in HASHED if name in folders]
-    unet, *others = (_digest(file, file.stat().st_mtime_ns) for file in files)
+    unet, *others = (digest(next(folders[name].glob("*.safetensors"))) for name in HASHED if name in folders)
     return hashlib.sha256("".join([unet, *others]).encode()).hexdigest() if others else unet
-
-
-@lru_cache(maxsize=100)
-def _digest(file: Path, changed: int) -> str:
-    return digest(file)
 
 
 def state_shape(config: Config, vae: Mapping[str, Any] | None) -> tuple[int, int, int]:

@@ -86,6 +86,7 @@ class Pipeline:
         self.config, self.components, self.folder = config, dict(components), folder
         self.runtime = runtime or runtimes.Torch()
         self._stored = {name: (self.components[name], place) for name, place in (folders or {}).items()}
+        self._hash: dict[frozenset[str], str] = {}  # by the components that lie where they were loaded from
         self.check()
 
     @classmethod
@@ -207,8 +208,12 @@ class Pipeline:
     @property
     def hash(self) -> str | None:
         """SHA-256 of the weights as they lie on disk (`model.weights_hash`); None where one does not lie there."""
-        hashed = self.components.keys() & set(model.HASHED)
-        return model.weights_hash(self.folders) if hashed <= self.folders.keys() else None
+        hashed, folders = frozenset(self.components.keys() & set(model.HASHED)), self.folders
+        if not hashed <= folders.keys():
+            return None
+        if hashed not in self._hash:
+            self._hash[hashed] = model.weights_hash(folders)
+        return self._hash[hashed]
 
     @property
     def denoiser(self) -> diffusion.Denoiser:
