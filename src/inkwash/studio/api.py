@@ -18,8 +18,9 @@ from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError, invalid, no_such
 from inkwash.studio.files import suffix_of
 from inkwash.studio.library import NewFile
-from inkwash.studio.schemas import Job, Model, Result, Share, Status, SystemCard, Upload, job_of, result_of
+from inkwash.studio.schemas import Job, Model, Result, Share, Status, SystemCard, Upload
 from inkwash.studio.streams import check_waits, job_stream, stream_response, user_stream, wait_for_job
+from inkwash.studio.views import job_of, result_of
 from inkwash.systems import systems
 from inkwash.systems.base import options
 

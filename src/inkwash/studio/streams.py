@@ -18,7 +18,7 @@ from inkwash.studio.auth import user_of
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import OPEN
-from inkwash.studio.schemas import job_of
+from inkwash.studio.views import job_of
 
 STREAMS, WAITS = 20, 100  # event streams, and requests that wait for a job, of one user at once
 HEARTBEAT = 10.0  # seconds between two signs of life in a stream, and two looks whether its user may still listen

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from inkwash.studio.auth import CurrentEngine, CurrentUser
 from inkwash.studio.catalogue import offered_verbs
 from inkwash.studio.requests import schema
-from inkwash.studio.schemas import Job, Plan, job_of
+from inkwash.studio.schemas import Job, Plan
+from inkwash.studio.views import job_of
 from inkwash.systems import systems
 from inkwash.systems.base import System, Verb
 
