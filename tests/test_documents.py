@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from inkwash.cli import application, main
-from inkwash.cli.commands import HANDED
+from inkwash.cli.commands import SHORTCUTS
 from inkwash.systems.report import Report, markdown_tables
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +85,7 @@ def test_the_commands_and_options_that_pages_name_are_there():
 def options_of(words, commands):
     """Of the command that the words begin with; of one that hands over to a system's, as `train` does, of any."""
     groups = {name: group.commands for name, group in commands.items() if hasattr(group, "commands")}
-    if words[0] in HANDED:
+    if words[0] in SHORTCUTS:
         found = [group[words[0]] for group in groups.values() if words[0] in group]
     elif words[0] in groups and len(words) > 1 and re.fullmatch("[a-z]+", words[1]):
         found = [groups[words[0]][words[1]]]

@@ -99,7 +99,7 @@ class Quick:
     def __init__(self, home: Path) -> None:
         self.app = create(Settings(home, port=80))
         self.engine = self.app.state.engine
-        self.engine._keep = self.work
+        self.engine._supervise = self.work
         self.app.state.rate = Bucket(1e6, 1e6)
         config = uvicorn.Config(self.app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1)
         self.listener = socket.create_server(("127.0.0.1", 0))

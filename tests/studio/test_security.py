@@ -680,8 +680,8 @@ def test_who_asks_too_often_waits_and_others_do_not(tmp_path):
 def test_a_bucket_fills_again_and_forgets_the_oldest(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr("inkwash.studio.auth.REMEMBERED", 3)
-    bucket = Bucket(rate=2.0, most=3.0)
+    monkeypatch.setattr("inkwash.studio.auth.MAX_BUCKETS", 3)
+    bucket = Bucket(rate=2.0, capacity=3.0)
     for _ in range(3):
         bucket.take("a")
     with pytest.raises(APIError) as refused:
@@ -691,7 +691,7 @@ def test_a_bucket_fills_again_and_forgets_the_oldest(monkeypatch):
     bucket.take("a")
     for name in "bcd":
         bucket.take(name)
-    assert set(bucket.levels) == {"b", "c", "d"}
+    assert set(bucket.tokens) == {"b", "c", "d"}
 
 
 def test_only_so_many_streams_are_open_at_once_and_closing_frees_them(studio):
@@ -721,7 +721,7 @@ def test_who_does_not_read_is_told_the_newest_alone(tmp_path):
 
     async def listen():
         engine = Engine(Settings(tmp_path / "home"))
-        with engine.watching("user") as watcher, engine.watching("job", previews=True) as shown:
+        with engine.subscribe("user") as subscriber, engine.subscribe("job", previews=True) as shown:
             for step in range(1000):
                 engine._receive(
                     "cpu",
@@ -737,9 +737,12 @@ def test_who_does_not_read_is_told_the_newest_alone(tmp_path):
                     },
                 )
             engine._receive("cpu", {"job": "job", "user": "user", "event": "preview", "place": 0, "picture": "x"})
-            assert watcher.previews == [] and shown.previews == [(0, "x")]
-            assert await watcher.news(0) == await shown.news(0) == {"job"} and await watcher.news(0) == set()
-        assert not engine._watchers
+            assert subscriber.previews == [] and shown.previews == [(0, "x")]
+            assert (
+                await subscriber.changes(0) == await shown.changes(0) == {"job"}
+                and await subscriber.changes(0) == set()
+            )
+        assert not engine._subscribers
 
     asyncio.run(listen())
 

@@ -241,14 +241,14 @@ def save_local_access(store: Any, user: Any, address: str) -> None:
 @contextmanager
 def logging_to(home: Path, log: str | None) -> Iterator[None]:
     """Everything that is logged, a line of JSON each, in a file that stays small, or on standard error."""
-    from inkwash.studio.app import Lines
+    from inkwash.studio.app import JSONFormatter
 
     handler: logging.Handler = (
         logging.StreamHandler()
         if log == "-"
         else logging.handlers.RotatingFileHandler(log or home / "studio.log", maxBytes=10**7, backupCount=2)
     )
-    handler.setFormatter(Lines())
+    handler.setFormatter(JSONFormatter())
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     root.addHandler(handler)
