@@ -36,6 +36,7 @@ class JobContext:
     """
 
     precision = runtime = None
+    local = False  # files come as uploads alone
 
     def __init__(self, worker: Any, job: Row[Any]) -> None:
         self.worker, self.job = worker, job

@@ -24,7 +24,6 @@ from inkwash.studio import requests, uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.errors import APIError, invalid
-from inkwash.studio.files import suffix_of
 from inkwash.studio.library import OPEN, NewFile
 from inkwash.studio.store import NewJob, Store
 from inkwash.systems import available, system_of, systems
@@ -192,8 +191,6 @@ class Engine:
                     raise APIError(404, f"{option.name}: there is no such upload", "upload_not_found", option.name)
                 if option.media.startswith("image/") and not row.cleaned:
                     file = self.clean_upload(user, row, option.name)
-                elif suffix_of(file.name) == ".toml":
-                    requests.check_recipe(self.store.files.read(row.sha256, row.suffix), option.name)
                 cleaned_files.append(file)
             changes[option.name] = (
                 tuple(cleaned_files) if isinstance(getattr(request, option.name), tuple) else cleaned_files[0]

@@ -310,7 +310,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cache = ModelCache(lambda folder: load(folder, args.device, threads=args.threads), args.memory * 1e6)
     worker = Worker(store, catalogue, cache, args.name, tell, args.device, args.threads)
     wake = threading.Event()
-    os.chdir(store.runs)  # what a recipe calls by a relative name is not there
+    empty = store.home / "empty"
+    empty.mkdir(exist_ok=True)
+    os.chdir(empty)  # what is called by a relative name is not there
 
     def listen() -> None:
         for _ in sys.stdin:  # a line for each new job
