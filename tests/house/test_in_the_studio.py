@@ -153,7 +153,9 @@ def test_a_recipe_names_no_place_of_the_studios_machine_whatever_it_is_called(st
             told = error(f'task = "pictures"\nwords = false\ndata = "{place}"\n[network]\n', name)
             assert told.startswith("data = ") and "is a place on this machine" in told
     data = {"data": named("a.csv", "x")}
-    assert "no such folder of pictures" in error('task = "pictures"\nwords = false\ndata = "mine"\n[network]\n', **data)
+    assert "no such folder of pictures" in error(
+        'task = "pictures"\nwords = false\ndata = "mine"\n[network]\n', **data
+    )
     assert "recipe lacks the key 'data'" in error('task = "pictures"\n[network]\n')
     assert error('task = "pictures"\nautoencoder = "/etc"\n[network]\n', **data).startswith("autoencoder = '/etc'")
     student = 'task = "student"\ntrajectories = 1\nteacher = '

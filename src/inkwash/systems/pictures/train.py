@@ -355,8 +355,8 @@ def read_folder(folder: Path, size: int, monitor: Monitor = CONSOLE) -> np.ndarr
         try:
             with Image.open(path) as opened:
                 picture = ImageOps.exif_transpose(opened).convert("RGBA")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-            monitor.tell(Note(f"skipped {path}: {error}"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises
+            monitor.tell(Note(f"skipped {path}: not a picture that can be read, or too large"))
             continue
         white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
         found.append(np.asarray(ImageOps.fit(white, (size, size), Image.Resampling.LANCZOS)))
