@@ -83,7 +83,7 @@ class Store(Library):
             if row is None:
                 raise APIError(403, "this account is closed; ask who runs the studio", "account_closed")
             if row.daily is not None:
-                _check_daily(tx, row, new.parts, now)
+                _check_daily(tx, row, new.request.get("n", new.parts), now)
             check_share(tx, user, (new.plan or {}).get("bytes") or 0)
             queued = jobs.c.status == "queued"
             is_full = count_rows(tx, jobs, queued, jobs.c.user_id == user) >= MAX_QUEUED_EACH
@@ -392,8 +392,10 @@ def _join(tx: Connection, user: Row[Any]) -> None:
 def _check_daily(tx: Connection, user: Row[Any], more: int, now: float) -> None:
     """APIError if so many more results are more than the user's in 24 hours."""
     recent = (jobs.c.user_id == user.id, jobs.c.created > now - 86400)
-    of_ended = case((jobs.c.status.in_(("cancelled", "failed")), jobs.c.part), else_=jobs.c.parts)  # what was made
-    taken = tx.scalar(select(func.sum(of_ended)).where(*recent)) or 0
+    made = select(func.count()).where(results.c.job_id == jobs.c.id).scalar_subquery()
+    asked = func.coalesce(jobs.c.request["n"].as_integer(), jobs.c.parts)
+    counted = case((jobs.c.status.in_(("cancelled", "failed")), made), else_=asked)
+    taken = tx.scalar(select(func.sum(counted)).where(*recent)) or 0
     if taken + more > user.daily:
         first = tx.scalar(select(func.min(jobs.c.created)).where(*recent)) or now
         message = f"{taken} of your {user.daily} results in 24 hours are taken; {more} more are not left"
