@@ -140,13 +140,16 @@ def test_a_failed_training_can_go_on_or_be_given_up(store, user):
     assert store.cancel(id, user) and not (store.runs / id).exists()
 
 
-def test_a_paused_jobs_uploads_stay_and_closing_an_account_ends_it(store, user):
+def test_the_uploads_of_a_training_that_may_go_on_stay_and_closing_an_account_ends_it(store, user):
     id = store.submit(user, training()._replace(request={"data": {"sha256": "0" * 64, "name": "x"}})).id
     store.pause(id, user)
     with store.files.stage(b"x", ".csv") as content:
         store.add_uploads(user, [NewFile(content._replace(sha256="0" * 64), "x.csv")])
     store.delete_uploads(time.time() + 1)
     assert store.upload_of("0" * 64, user)
+    store.resume(id, user), store.claim("w"), store.fail("w", id, "no memory")
+    store.delete_uploads(time.time() + 1)
+    assert store.upload_of("0" * 64, user)  # it may be resumed
     accounts.change_user(store, user, active=False)
     assert store.job(id).status == "cancelled"
 
@@ -228,4 +231,9 @@ def test_results_models_and_uploads_count_against_a_share_of_the_disk(store):
         trained(store, user, size=1000)
     assert [model.name for model in store.models(user)] == ["ring", "ring-2"]
     store.delete_model("ring", user)
+    store.fail("w", store.jobs(user)[0].id, "no room")
+    assert store.disk_used(user) == 2000  # of a model, and of a training that may go on
+    with pytest.raises(APIError, match="cancel a training"):
+        store.submit(user, planned(1.0)._replace(plan={"seconds": 1.0, "bytes": 501}))
+    store.cancel(store.jobs(user)[0].id)
     assert store.disk_used(user) == 1000

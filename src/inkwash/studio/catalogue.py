@@ -10,9 +10,8 @@ from typing import Any
 
 from inkwash.errors import UserError, unknown
 from inkwash.studio.errors import APIError
-from inkwash.studio.library import Library
+from inkwash.studio.library import Library, size_of
 from inkwash.studio.schemas import Limits, Model
-from inkwash.studio.store import size_of
 from inkwash.systems import available, makes, system_of, systems
 from inkwash.systems.base import System, Verb, limits
 from inkwash.weights.shipped import describe, locate, shipped

@@ -33,7 +33,7 @@ from inkwash.systems.base import seeded as with_seed
 LOG = logging.getLogger("inkwash.studio")
 POLL = 2.0  # seconds between two looks at a job that is waited for, and at who waits
 MAX_MESSAGE = 4_000_000  # bytes of a worker's message at most
-UPLOAD_LIFE = 3600.0  # seconds that a file which went in is kept, if no open job needs it
+UPLOAD_LIFE = 3600.0  # seconds that a file which went in is kept, if no job needs it that may go on
 
 
 @dataclass(frozen=True)
