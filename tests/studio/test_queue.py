@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkwash.studio import accounts
+from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import NewFile
 from inkwash.studio.store import TURN, NewJob, NewResult, Store
@@ -182,6 +183,28 @@ def test_a_trained_model_is_its_users_and_has_a_name_of_its_own(store, user, ben
     assert [model.name for model in store.models(ben)] == ["ring"] and not store.delete_model("ring", user)
     trained(store, user)
     assert [model.name for model in store.models(user)] == ["ring-2", "emoji-2", "ring"]
+
+
+def test_a_job_keeps_to_the_model_that_it_was_asked_for(store, user):
+    catalogue = Catalogue(store)
+    trained(store, user)
+    ring = store.model("ring", user)
+    job = store.submit(user, asked(model="ring"))
+    assert catalogue.folder_for(job, "ring") == store.folder_of(ring)
+    training = store.job(ring.job_id)
+    with store.writing() as tx:  # the training goes on, and its model is another folder
+        tx.exec_driver_sql("update jobs set status = 'running', worker = 'w' where id = ?", (ring.job_id,))
+    (store.runs / "more").mkdir()
+    assert store.add_model("w", training, store.runs / "more", "ring")
+    later = store.folder_of(store.model("ring", user))
+    assert catalogue.folder_for(job, "ring") == later != store.folder_of(ring)
+    store.delete_model("ring", user)
+    with store.writing() as tx:
+        tx.exec_driver_sql("update jobs set status = 'done', worker = null where id = ?", (ring.job_id,))
+    trained(store, user)
+    assert store.model("ring", user)
+    with pytest.raises(APIError, match="the model 'ring' was deleted"):
+        catalogue.folder_for(job, "ring")
 
 
 def test_a_crash_while_a_model_is_kept_loses_neither_model_nor_job(store, user, monkeypatch):

@@ -76,7 +76,7 @@ class JobContext:
         self.part, self.first, self.last = part, None, 0.0
 
     def model(self, name: str) -> Any:
-        return self.worker.models.get(self.worker.catalogue.folder(name, self.job.user_id))
+        return self.worker.models.get(self.worker.catalogue.folder_for(self.job, name))
 
     def open(self, file: File | tuple[File, ...]) -> Path:
         """Where the file, or the folder, lies, under the names that its owner gave."""

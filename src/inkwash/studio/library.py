@@ -245,6 +245,15 @@ class Library(Database):
         with self.reading() as tx:
             return tx.execute(select(models).where(models.c.name == name, *models_of(user))).first()
 
+    def model_of(self, name: str, job: Row[Any]) -> Row[Any] | None:
+        """The model that had this name when the job was asked for, as its training has left it since; None if it was
+        deleted."""
+        then = and_(models.c.created <= job.created, or_(models.c.deleted.is_(None), models.c.deleted > job.created))
+        training = select(models.c.job_id).where(models.c.user_id == job.user_id, models.c.name == name, then)
+        with self.reading() as tx:
+            same = (models.c.name == name, models.c.job_id.in_(training))
+            return tx.execute(select(models).where(*same, *models_of(job.user_id))).first()
+
     def folder_of(self, model: Row[Any]) -> Path:
         return self.models_folder / str(model.id)
 
