@@ -33,7 +33,7 @@ class Painter:
         self.on_step, self.seeds = on_step, []
 
     def prompt_warning(self, prompt):
-        return "it hears the rest" if "xyz" in prompt else None
+        return "it uses the rest" if "xyz" in prompt else None
 
     def generate(self, prompt, *, seed, progress, preview, previews, **options):
         self.seeds.append(seed)
@@ -303,7 +303,7 @@ def test_notes_are_kept_once_and_time_left_is_told(store, user, monkeypatch):
     hand, said = working(store, Painter(tick))
     monkeypatch.setattr(context.time, "monotonic", lambda: clock[0])
     hand.step()
-    assert store.job(id).notes == ["it hears the rest"]
+    assert store.job(id).notes == ["it uses the rest"]
     left = [message["seconds_left"] for message in said if message["event"] == "progress"]
     assert left[:3] == [None, 2 + 12, 0 + 12] and left[-3:] == [None, 2, 0]  # two seconds a step, three steps a part
 

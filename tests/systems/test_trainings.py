@@ -118,7 +118,7 @@ def test_an_autoencoder(stages, tmp_path):
 
 
 def test_an_upsampler(stages, tmp_path):
-    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, NETWORK, FIT, cutting=8)
+    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, NETWORK, FIT, crop=8)
     follower = check(
         partial(train_upsampler.train, recipe),
         tmp_path,
@@ -131,9 +131,9 @@ def test_an_upsampler(stages, tmp_path):
 
 
 def test_a_student_and_the_walks_of_its_teacher(emoji, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_student, "AT_ONCE", 2)
+    monkeypatch.setattr(train_student, "BATCH_SIZE", 2)
     tiny(latent=True, mean=True, parametrization="flow", guidance=2.0).save(tmp_path / "teacher")
-    recipe = train_student.Recipe("student", tmp_path, str(tmp_path / "teacher"), 5, FIT, steps=3, few=1)
+    recipe = train_student.Recipe("student", tmp_path, str(tmp_path / "teacher"), 5, FIT, steps=3, student_steps=1)
     follower = check(
         partial(train_student.train, recipe),
         tmp_path,

@@ -167,7 +167,7 @@ def one(
         if single and getattr(request, "n", 1) != 1 and ".txt" not in verb.endings:  # texts are lines of one file
             raise UserError(f"--out {out} is one file, but several results are asked for: give a folder")
         if single and getattr(request, "to", None) is not None:
-            raise UserError(f"--out {out}: a film is a .gif and a grid of its pictures: give a folder")
+            raise UserError(f"--out {out}: an animation is a .gif and a grid of its pictures: give a folder")
         if single and out.exists():
             raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
         narrowed(system, verb, request)

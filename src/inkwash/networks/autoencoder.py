@@ -15,20 +15,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inkwash.errors import UserError
-from inkwash.networks.unet import WEIGHTS, Common, Down, Middle, Resample, Resnet, SpatialAttention, load_network
-from inkwash.weights.files import atomic, write
+from inkwash.networks.unet import (
+    WEIGHTS,
+    BlockConfig,
+    DownBlock,
+    MidBlock,
+    Resample,
+    ResnetBlock,
+    SpatialAttention,
+    load_network,
+)
+from inkwash.weights.files import atomic, save_tensors
 
 # Keys of the format that this network knows in one value only, and keys that change nothing here.
 FIXED: dict[str, Any] = {"act_fn": "silu", "shift_factor": None, "latents_mean": None, "latents_std": None}
 IDLE = {"sample_size", "force_upcast", "down_block_types", "up_block_types"}
 
 
-class Growth(nn.Module):
+class UpBlock(nn.Module):
     """Resnets, then nearest-neighbour growth by two and a convolution."""
 
-    def __init__(self, c: Common, widths: list[int], last: bool) -> None:
+    def __init__(self, c: BlockConfig, widths: list[int], last: bool) -> None:
         super().__init__()
-        self.resnets = nn.ModuleList(Resnet(c, dim_in, dim) for dim_in, dim in pairwise(widths))
+        self.resnets = nn.ModuleList(ResnetBlock(c, dim_in, dim) for dim_in, dim in pairwise(widths))
         conv = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
         self.upsamplers = nn.ModuleList([] if last else [Resample(conv)])
 
@@ -44,15 +53,16 @@ class Encoder(nn.Module):
     """(B, in, H, W) -> (B, out, H / f, W / f), f = 2^(levels - 1)."""
 
     def __init__(
-        self, c: Common, dim_in: int, dim_out: int, widths: Sequence[int], layers: int, attend: bool
+        self, c: BlockConfig, dim_in: int, dim_out: int, widths: Sequence[int], layers: int, attend: bool
     ) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(dim_in, widths[0], 3, padding=1)
         before = [widths[0], *widths]
         self.down_blocks = nn.ModuleList(
-            Down(c, [before[i]] + [width] * layers, [], last=i == len(widths) - 1) for i, width in enumerate(widths)
+            DownBlock(c, [before[i]] + [width] * layers, [], last=i == len(widths) - 1)
+            for i, width in enumerate(widths)
         )
-        self.mid_block = middle(c, widths[-1], attend)
+        self.mid_block = mid_block(c, widths[-1], attend)
         self.conv_norm_out = nn.GroupNorm(c.groups, widths[-1], eps=c.eps)
         self.conv_out = nn.Conv2d(widths[-1], dim_out, 3, padding=1)
 
@@ -68,15 +78,15 @@ class Decoder(nn.Module):
     """(B, in, h, w) -> (B, out, f h, f w)."""
 
     def __init__(
-        self, c: Common, dim_in: int, dim_out: int, widths: Sequence[int], layers: int, attend: bool
+        self, c: BlockConfig, dim_in: int, dim_out: int, widths: Sequence[int], layers: int, attend: bool
     ) -> None:
         super().__init__()
         widths = list(reversed(widths))
         self.conv_in = nn.Conv2d(dim_in, widths[0], 3, padding=1)
-        self.mid_block = middle(c, widths[0], attend)
+        self.mid_block = mid_block(c, widths[0], attend)
         before = [widths[0], *widths]
         self.up_blocks = nn.ModuleList(
-            Growth(c, [before[i]] + [width] * (layers + 1), last=i == len(widths) - 1)
+            UpBlock(c, [before[i]] + [width] * (layers + 1), last=i == len(widths) - 1)
             for i, width in enumerate(widths)
         )
         self.conv_norm_out = nn.GroupNorm(c.groups, widths[-1], eps=c.eps)
@@ -123,7 +133,7 @@ class Autoencoder(nn.Module):
                 raise UserError(f"{key} = {value!r}: this autoencoder does not know it")
         if any(width % norm_num_groups for width in block_out_channels):
             raise UserError(f"norm_num_groups {norm_num_groups} does not divide {list(block_out_channels)}")
-        common = Common(
+        common = BlockConfig(
             conv=nn.Conv2d,
             embedding=0,
             groups=norm_num_groups,
@@ -157,10 +167,10 @@ class Autoencoder(nn.Module):
         return self.decoder(z if self.post_quant_conv is None else self.post_quant_conv(z))
 
 
-def middle(c: Common, dim: int, attend: bool) -> Middle:
+def mid_block(c: BlockConfig, dim: int, attend: bool) -> MidBlock:
     """Two resnets, with attention of one head between them or with none."""
     attention: list[nn.Module | None] = [SpatialAttention(c, dim, 1) if attend else None]
-    return Middle(c, dim, attention)
+    return MidBlock(c, dim, attention)
 
 
 def save_autoencoder(autoencoder: Autoencoder, folder: str | os.PathLike[str]) -> None:
@@ -168,7 +178,7 @@ def save_autoencoder(autoencoder: Autoencoder, folder: str | os.PathLike[str]) -
     levels = len(autoencoder.config["block_out_channels"])
     config = {"_class_name": "AutoencoderKL", "down_block_types": ["DownEncoderBlock2D"] * levels}
     config |= {"up_block_types": ["UpDecoderBlock2D"] * levels, **autoencoder.config}
-    write(Path(folder, WEIGHTS), autoencoder.state_dict())
+    save_tensors(Path(folder, WEIGHTS), autoencoder.state_dict())
     with atomic(Path(folder, "config.json")) as file:
         file.write_text(json.dumps(config, indent=2) + "\n")
 

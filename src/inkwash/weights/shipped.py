@@ -5,18 +5,18 @@ from pathlib import Path
 
 from inkwash.errors import UserError, unknown
 
-HERE = Path(__file__).parent
-TEXT_ENCODER = HERE / "text-encoder"  # of all shipped models of pictures
+FOLDER = Path(__file__).parent
+TEXT_ENCODER = FOLDER / "text-encoder"  # of all shipped models of pictures
 
 
 def shipped() -> dict[str, Path]:
     """The folders of the shipped models, by name."""
-    return {file.parent.name: file.parent for file in sorted(HERE.glob("*/system.json"))}
+    return {file.parent.name: file.parent for file in sorted(FOLDER.glob("*/system.json"))}
 
 
 def recipes() -> dict[str, Path]:
     """The files that rebuild the shipped weights, by name."""
-    return {file.stem: file for file in sorted((HERE.parent / "recipes").glob("*.toml"))}
+    return {file.stem: file for file in sorted((FOLDER.parent / "recipes").glob("*.toml"))}
 
 
 def locate(name: str | Path) -> Path:

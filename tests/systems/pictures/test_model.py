@@ -9,7 +9,7 @@ from inkwash.errors import UserError
 from inkwash.networks.autoencoder import Autoencoder
 from inkwash.systems.pictures.model import Config, read_index
 from inkwash.systems.pictures.networks import MeanPredictor
-from inkwash.weights.shipped import HERE
+from inkwash.weights.shipped import FOLDER
 from tests.models import tiny, tiny_autoencoder, tiny_upsampler
 
 
@@ -85,9 +85,9 @@ def test_the_index_names_the_components_and_where_they_lie(tmp_path):
     for name in named:
         assert any((tmp_path / "m" / name).glob("*.safetensors"))
     for name, other in (("emoji", ["text_encoder"]), ("emoji-fast", [name for name in named if name != "unet"])):
-        places = read_index(HERE / name)
+        places = read_index(FOLDER / name)
         assert places.keys() == named.keys()
-        assert sorted(key for key, one in places.items() if one.folder != HERE / name / key) == sorted(other)
+        assert sorted(key for key, one in places.items() if one.folder != FOLDER / name / key) == sorted(other)
 
 
 def test_another_component_is_put_in_its_place(tmp_path):

@@ -94,7 +94,7 @@ def test_graphs_run_on_the_weights_that_lie_beside_them(folder, tmp_path):
 
 
 def test_a_model_that_shares_components_brings_its_own_graph_only(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(model, "HERE", folder.parent)  # as if the other were a shipped one
+    monkeypatch.setattr(model, "FOLDER", folder.parent)  # as if the other were a shipped one
     base = inkwash.load(folder, runtime="torch")
     unet = copy.deepcopy(base.unet)
     with torch.no_grad():

@@ -18,7 +18,7 @@ from inkwash.systems.pictures.train import (
     captioned,
     captions,
     captions_zh,
-    encoded,
+    encode_states,
     read_folder,
     train,
 )
@@ -175,21 +175,21 @@ def test_recoloured_pictures_are_captioned_with_their_colour_but_never_in_a_held
     data = red_discs()
     shown = captioned(data, 0.5)
     near = ("red", "brown")  # too like what they are
-    assert shown.own == 3 and captioned(data, 0.0).pictures.shape[0] == 3
+    assert shown.n_originals == 3 and captioned(data, 0.0).pictures.shape[0] == 3
     for i, concept, noun in ((0, "1f34e", "apple"), (1, "1f408", "cat")):
         told = [c for c in colours.COLOURS if not colours.held_out(concept, c) and c not in near]
-        assert [shown.english[k] for k in shown.others[i]] == [
+        assert [shown.english[k] for k in shown.recoloured[i]] == [
             [f"{c} {noun}", f"{article(c)} {c} {noun}"] for c in told
         ]
         assert all(
             shown.chinese[k][0].startswith(colours.COLOURS[c].chinese)
-            for k, c in zip(shown.others[i], told, strict=True)
+            for k, c in zip(shown.recoloured[i], told, strict=True)
         )
     rng = np.random.default_rng(0)
     chosen = np.array([0, 1, 2] * 1000)
-    swapped = shown.in_other_colours(chosen, 0.25, rng)
-    assert (swapped >= shown.own).mean() == pytest.approx(0.25, abs=0.03)
-    assert all(k == i or k in shown.others[i] for i, k in zip(chosen, swapped, strict=True))
+    swapped = shown.swap_recoloured(chosen, 0.25, rng)
+    assert (swapped >= shown.n_originals).mean() == pytest.approx(0.25, abs=0.03)
+    assert all(k == i or k in shown.recoloured[i] for i, k in zip(chosen, swapped, strict=True))
 
 
 def article(word: str) -> str:
@@ -215,13 +215,13 @@ def test_conditions_are_of_both_languages_and_now_and_then_silent():
 def test_latents_are_encoded_once_for_the_same_pictures_and_autoencoder(tmp_path):
     model, pictures = tiny(latent=True), red_discs().pictures
     file = tmp_path / "states.safetensors"
-    first = encoded(model, pictures, file)
+    first = encode_states(model, pictures, file)
     torch.testing.assert_close(first.float(), model.encode(pictures), rtol=1e-3, atol=1e-3)
     before = file.stat().st_mtime_ns
-    assert torch.equal(encoded(model, pictures, file), first) and file.stat().st_mtime_ns == before
+    assert torch.equal(encode_states(model, pictures, file), first) and file.stat().st_mtime_ns == before
     with torch.no_grad():
         model.vae.encoder.conv_out.bias += 1
-    assert not torch.equal(encoded(model, pictures, file), first)
+    assert not torch.equal(encode_states(model, pictures, file), first)
 
 
 def test_chinese_captions_name_the_concept_or_its_tags():

@@ -19,10 +19,10 @@ def taught(tmp_path_factory):
     place = tmp_path_factory.mktemp("student")
     tiny(latent=True, mean=True, parametrization="flow", guidance=2.0).save(place / "teacher")
     settings = Settings(steps=400, batch_size=32, learning_rate=4e-3, warmup=5, lr_decay="cosine", ema_decay=0.9)
-    recipe = train_student.Recipe("student", place, str(place / "teacher"), 256, settings, steps=6, few=1)
+    recipe = train_student.Recipe("student", place, str(place / "teacher"), 256, settings, steps=6, student_steps=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(emoji_data, "load", lambda *_, **__: red_discs())
-        patch.setattr(model, "HERE", place)  # as if the teacher were a shipped model
+        patch.setattr(model, "FOLDER", place)  # as if the teacher were a shipped model
         train_student.train(recipe, place / "run")
         yield inkwash.load(place / "teacher"), inkwash.load(place / "run" / "model"), recipe
 

@@ -10,15 +10,15 @@ from inkwash.errors import UserError
 from inkwash.systems.pictures.train_text_encoder import (
     WORDS,
     Corpus,
-    agreement,
     captions,
     corpus,
+    cosine_similarities,
     factorise,
     least_squares,
-    likeness,
     load_teacher,
     pool,
     prune,
+    retrieval_metrics,
 )
 
 PIECES = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "fox", "##es", "red", "狐", "1234", "12", "!"]
@@ -89,15 +89,15 @@ def test_principal_axes_keep_what_can_be_kept():
 def test_measures_of_a_perfect_and_of_a_reversed_student():
     states = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
     test = {3: (torch.arange(12).reshape(4, 3), states)}
-    perfect = likeness(lambda ids: states, test)
+    perfect = cosine_similarities(lambda ids: states, test)
     assert perfect == pytest.approx({"token cosine": 1, "pooled cosine": 1}, abs=1e-6)
-    assert likeness(lambda ids: -states, test)["pooled cosine"] == pytest.approx(-1, abs=1e-6)
+    assert cosine_similarities(lambda ids: -states, test)["pooled cosine"] == pytest.approx(-1, abs=1e-6)
     assert pool(states).square().mean().item() == pytest.approx(1, abs=1e-5)
     similarity = torch.eye(8) + 0.01 * torch.randn(8, 8, generator=torch.Generator().manual_seed(1))
-    same = agreement(similarity, similarity)
+    same = retrieval_metrics(similarity, similarity)
     assert (same["own tags first"], same["same first"], same["shared of five"]) == (1, 1, 1)
-    assert agreement(-similarity, similarity)["Spearman"] == pytest.approx(-1)
-    assert agreement(-similarity, similarity)["own tags first"] == 0
+    assert retrieval_metrics(-similarity, similarity)["Spearman"] == pytest.approx(-1)
+    assert retrieval_metrics(-similarity, similarity)["own tags first"] == 0
 
 
 def test_a_missing_package_of_captions_is_named(tmp_path):

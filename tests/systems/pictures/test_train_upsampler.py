@@ -43,7 +43,7 @@ def test_an_upsampler_learns_clean_edges_from_small_pictures(tmp_path, monkeypat
         "norm_num_groups": 4,
     }
     settings = Settings(steps=1200, batch_size=8, learning_rate=6e-3, warmup=10, lr_decay="cosine", ema_decay=0.95)
-    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, network, settings, cutting=8)
+    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, network, settings, crop=8)
     train_upsampler.train(recipe, tmp_path)
     report = json.loads((tmp_path / "upsampler" / "report.json").read_text())["test"]
     assert report["upsampler"]["sharpness"] > report["bicubic"]["sharpness"]

@@ -47,7 +47,7 @@ def test_the_command_line_edits_and_draws_again(photo, tmp_path, capsys):
     asked = {"verb": "generate", "prompt": "a fox", "to": "a cat", "n": 3, "hash": recipe["hash"]}
     assert asked.items() <= comment[KEY].items() and f"-{comment[KEY]['seed']}.gif" in film
     assert main(["again", film]) == 2
-    assert "a film; its comment says how it was made" in capsys.readouterr().err
+    assert "an animation; its comment says how it was made" in capsys.readouterr().err
 
 
 def test_a_table_of_prompts_is_drawn_row_by_row_and_resumed(tmp_path, capsys):

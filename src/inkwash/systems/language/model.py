@@ -23,7 +23,7 @@ from inkwash.systems.language.metrics import mbr, needs
 from inkwash.systems.language.networks import ClassifierNetwork, ContinuousDenoiser, MaskedDenoiser
 from inkwash.systems.language.vocabulary import PAD, Vocabulary, detokenize, tokenize
 from inkwash.systems.torch_model import TorchModel
-from inkwash.weights.files import atomic, load_into, write
+from inkwash.weights.files import atomic, load_into, save_tensors
 
 if TYPE_CHECKING:
     from inkwash.systems.report import Report
@@ -379,7 +379,7 @@ def load_classifier(folder: Path, device: str = "cpu") -> Classifier | None:
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:
     """Writes classifier.json and classifier.safetensors."""
-    write(folder / "classifier.safetensors", classifier.network.state_dict())
+    save_tensors(folder / "classifier.safetensors", classifier.network.state_dict())
     facts = {
         "network": classifier.network.config,
         "fields": classifier.fields,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inkwash.networks.layers import VectorEmbedding, sinusoid, zeroed
-from inkwash.networks.text import Layer, rotary
+from inkwash.networks.layers import VectorEmbedding, sinusoidal_embedding, zero_module
+from inkwash.networks.text import TransformerLayer, rotary
 from inkwash.systems.language.vocabulary import START
 
 WAVES = 128
@@ -39,7 +39,7 @@ class Body(nn.Module):
         self.positions = nn.Parameter(0.02 * torch.randn(length, width))
         self.source_positions = nn.Parameter(0.02 * torch.randn(source, width))
         self.time = VectorEmbedding(WAVES, width) if timed else None
-        self.layers = nn.ModuleList(Layer(width, heads) for _ in range(layers))
+        self.layers = nn.ModuleList(TransformerLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = dropout
         self.turn = width // heads if timed else 0
@@ -63,7 +63,7 @@ class Body(nn.Module):
             seen[:, : h.shape[1] - length] = True
             mask = seen if mask is None else mask & seen
         if self.time is not None:
-            h = h + self.time(sinusoid(time.expand(len(x)), WAVES).to(h.dtype))[:, None]
+            h = h + self.time(sinusoidal_embedding(time.expand(len(x)), WAVES).to(h.dtype))[:, None]
         angles = None
         if self.turn:  # to see its neighbours among noisy words takes a network long to learn; to be told takes none
             place = torch.arange(length, device=h.device) + len(self.source_positions)
@@ -125,7 +125,7 @@ class ContinuousDenoiser(WordNetwork):
         dim, width, symbols = (self.config[key] for key in ("dim", "width", "symbols"))
         self.config["improved"] = improved
         if improved:
-            self.before = zeroed(nn.Linear(dim, dim))  # of its own last prediction, for self-conditioning
+            self.before = zero_module(nn.Linear(dim, dim))  # of its own last prediction, for self-conditioning
             self.given = nn.Parameter(torch.zeros(dim))  # marks words that are known
             self.out = nn.Linear(width, symbols)
         else:

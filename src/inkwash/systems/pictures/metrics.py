@@ -21,13 +21,13 @@ def features(pictures: np.ndarray, size: int = 128, batch: int = 32) -> np.ndarr
     raw pixels do.
     """
     network: EfficientNetLite0 = _encoder()
-    found = [np.zeros((0, 1280), np.float32)]
+    batches = [np.zeros((0, 1280), np.float32)]
     with torch.inference_mode():
         for start in range(0, len(pictures), batch):
             x = torch.tensor(pictures[start : start + batch]).permute(0, 3, 1, 2) / 255
             x = F.interpolate(x, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
-            found.append(network(x).numpy())
-    return np.concatenate(found)
+            batches.append(network(x).numpy())
+    return np.concatenate(batches)
 
 
 def concept_rank(
@@ -39,14 +39,14 @@ def concept_rank(
     `concept_rank(...) <= k` is top-k accuracy. A picture must not lie in the gallery that it is ranked in;
     a concept that does not lie there is a ValueError. Ties count against the picture.
     """
-    names, own = np.unique(gallery_concepts, return_inverse=True)
-    wanted = np.searchsorted(names, concepts)
-    if len(names) == 0 or (names[np.minimum(wanted, len(names) - 1)] != concepts).any():
+    names, concept_index = np.unique(gallery_concepts, return_inverse=True)
+    target = np.searchsorted(names, concepts)
+    if len(names) == 0 or (names[np.minimum(target, len(names) - 1)] != concepts).any():
         raise ValueError("every concept must have a picture in the gallery")
-    order = np.argsort(own, kind="stable")
+    order = np.argsort(concept_index, kind="stable")
     cosine = _unit(features) @ _unit(gallery[order]).T
-    best = np.maximum.reduceat(cosine, np.searchsorted(own[order], np.arange(len(names))), axis=1)
-    return (best >= np.take_along_axis(best, wanted[:, None], axis=1)).sum(1)
+    best = np.maximum.reduceat(cosine, np.searchsorted(concept_index[order], np.arange(len(names))), axis=1)
+    return (best >= np.take_along_axis(best, target[:, None], axis=1)).sum(1)
 
 
 def nearest(features: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

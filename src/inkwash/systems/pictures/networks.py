@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from inkwash.errors import UserError
-from inkwash.weights.files import atomic, load_into, write
+from inkwash.weights.files import atomic, load_into, save_tensors
 
 WEIGHTS = "model.safetensors"
 
@@ -40,9 +40,9 @@ class MeanPredictor(nn.Module):
 def save_mean_predictor(predictor: MeanPredictor, folder: str | Path) -> None:
     """Writes config.json and model.safetensors (float16)."""
     folder = Path(folder)
-    with atomic(folder / "config.json") as file:
-        file.write_text(json.dumps(predictor.config, indent=2) + "\n", encoding="utf-8")
-    write(folder / WEIGHTS, predictor.state_dict(), {"format": "pt"})
+    with atomic(folder / "config.json") as path:
+        path.write_text(json.dumps(predictor.config, indent=2) + "\n", encoding="utf-8")
+    save_tensors(folder / WEIGHTS, predictor.state_dict(), {"format": "pt"})
 
 
 def load_mean_predictor(folder: str | Path) -> MeanPredictor:
