@@ -6,6 +6,7 @@ it is, and its transparent form is at hand.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,7 +33,7 @@ def patch_size(channels: int) -> int:
     3 channels are colours and 4 colours and opacity, pixel by pixel; 4 n^2 are squares of n x n pixels. Convolutions
     at the full size of a picture are what a CPU does worst.
     """
-    return max(1, round((channels / 4) ** 0.5))
+    return max(1, round(math.sqrt(channels / 4)))
 
 
 def to_input(pictures: np.ndarray, channels: int) -> np.ndarray:

@@ -45,7 +45,7 @@ class UpBlock(nn.Module):
         for resnet in self.resnets:
             x = resnet(x)
         for upsampler in self.upsamplers:
-            x = upsampler.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+            x = upsampler(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return x
 
 
@@ -70,8 +70,8 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for block in self.down_blocks:
             x = block(x)[-1]
-        x = self.mid_block(x)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        x = self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
+        return x
 
 
 class Decoder(nn.Module):
@@ -96,7 +96,8 @@ class Decoder(nn.Module):
         x = self.mid_block(self.conv_in(z))
         for block in self.up_blocks:
             x = block(x)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        x = self.conv_out(F.silu(self.conv_norm_out(x)))
+        return x
 
 
 class Autoencoder(nn.Module):
@@ -152,7 +153,7 @@ class Autoencoder(nn.Module):
     @property
     def factor(self) -> int:
         """Places a side of x for one of the latent."""
-        return 2 ** (len(self.config["block_out_channels"]) - 1)
+        return 1 << len(self.config["block_out_channels"]) - 1
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, (B, latent_channels, H / f, W / f), of q(z | x); H and W multiples of f."""
@@ -164,13 +165,13 @@ class Autoencoder(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """E[x | z], (B, out_channels, H, W)."""
-        return self.decoder(z if self.post_quant_conv is None else self.post_quant_conv(z))
+        x: Tensor = self.decoder(z if self.post_quant_conv is None else self.post_quant_conv(z))
+        return x
 
 
 def mid_block(c: BlockConfig, dim: int, attend: bool) -> MidBlock:
     """Two resnets, with attention of one head between them or with none."""
-    attention: list[nn.Module | None] = [SpatialAttention(c, dim, 1) if attend else None]
-    return MidBlock(c, dim, attention)
+    return MidBlock(c, dim, [SpatialAttention(c, dim, 1)] if attend else [], resnets=2)
 
 
 def save_autoencoder(autoencoder: Autoencoder, folder: str | os.PathLike[str]) -> None:

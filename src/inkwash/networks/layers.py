@@ -30,7 +30,8 @@ class VectorEmbedding(nn.Module):
         self.linear_2 = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear_2(F.silu(self.linear_1(x)))
+        x = self.linear_2(F.silu(self.linear_1(x)))
+        return x
 
 
 class Attention(nn.Module):
@@ -61,7 +62,8 @@ class Attention(nn.Module):
                 out = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attention_mask).to(q.dtype)
         else:
             out = F.scaled_dot_product_attention(q, k, v, attention_mask)
-        return self.to_out(out.transpose(1, 2).flatten(2))
+        x = self.to_out(out.transpose(1, 2).flatten(2))
+        return x
 
 
 def zero_module(layer: nn.Module) -> nn.Module:

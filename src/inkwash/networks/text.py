@@ -31,7 +31,8 @@ class TransformerLayer(nn.Module):
             q, k = apply_rotary(q, angles), apply_rotary(k, angles)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = x + self.out(attended.transpose(1, 2).flatten(2))
-        return x + self.down(F.gelu(self.up(self.norm2(x))))
+        x = x + self.down(F.gelu(self.up(self.norm2(x))))
+        return x
 
 
 def rotary(position: Tensor, dim: int) -> Tensor:

@@ -26,7 +26,7 @@ CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 # What attends in a block of each type, by the block's position.
 DOWN = {"DownBlock2D": None, "CrossAttnDownBlock2D": "cross", "AttnDownBlock2D": "self"}
-MIDDLE = {"UNetMidBlock2D": None, "UNetMidBlock2DCrossAttn": "cross"}
+MIDDLE = {None: None, "UNetMidBlock2D": None, "UNetMidBlock2DCrossAttn": "cross"}
 UP = {"UpBlock2D": None, "CrossAttnUpBlock2D": "cross", "AttnUpBlock2D": "self"}
 
 # Keys of the format that this network knows in one value only.
@@ -88,7 +88,7 @@ class ResnetBlock(nn.Module):
         self.conv_shortcut = c.conv(dim_in, dim, 1) if dim_in != dim else None
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
+        h: Tensor = self.conv1(F.silu(self.norm1(x)))
         if self.time_emb_proj is None:
             h = self.norm2(h)
         else:
@@ -100,7 +100,8 @@ class ResnetBlock(nn.Module):
             else:
                 h = self.norm2(h + vector)
         h = self.conv2(F.dropout(F.silu(h), self.dropout, self.training))
-        return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
+        h = (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
+        return h
 
 
 class GEGLU(nn.Module):
@@ -112,7 +113,8 @@ class GEGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
+        x = value * F.gelu(gate)
+        return x
 
 
 class FeedForward(nn.Module):
@@ -123,7 +125,8 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(GEGLU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        x = self.net(x)
+        return x
 
 
 class TransformerBlock(nn.Module):
@@ -138,7 +141,8 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         x = x + self.attn1(self.norm1(x))
         x = x + self.attn2(self.norm2(x), context, mask)
-        return x + self.ff(self.norm3(x))
+        x = x + self.ff(self.norm3(x))
+        return x
 
 
 class SpatialTransformer(nn.Module):
@@ -170,7 +174,7 @@ class SpatialAttention(Attention):
         self.group_norm = nn.GroupNorm(c.groups, dim, eps=c.eps)
         zero_module(self.to_out)
 
-    def forward(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         return x + to_spatial(super().forward(to_tokens(self.group_norm(x))), x)
 
 
@@ -181,7 +185,7 @@ def to_tokens(x: Tensor) -> Tensor:
 
 def to_spatial(h: Tensor, like: Tensor) -> Tensor:
     """(B, N, C) -> (B, C, *spatial): a channels-last view, of the spatial sizes of `like`."""
-    return h.transpose(1, 2).unflatten(2, like.shape[2:])
+    return h.transpose(1, 2).reshape(h.shape[0], -1, *like.shape[2:])
 
 
 class Resample(nn.Module):
@@ -190,6 +194,10 @@ class Resample(nn.Module):
     def __init__(self, conv: nn.Module) -> None:
         super().__init__()
         self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return x
 
 
 class DownBlock(nn.Module):
@@ -212,23 +220,23 @@ class DownBlock(nn.Module):
             x = x if attention is None else attention(x, context, mask)
             states.append(x)
         for downsampler in self.downsamplers:
-            states.append(downsampler.conv(F.pad(x, (0, 1) * (x.ndim - 2)) if self.pad else x))
+            states.append(downsampler(F.pad(x, (0, 1) * (x.ndim - 2)) if self.pad else x))
         return states
 
 
 class MidBlock(nn.Module):
     """A resnet, and perhaps attention and a second resnet."""
 
-    def __init__(self, c: BlockConfig, dim: int, attentions: Sequence[nn.Module | None]) -> None:
+    def __init__(self, c: BlockConfig, dim: int, attentions: list[nn.Module], resnets: int) -> None:
         super().__init__()
-        self.resnets = nn.ModuleList(ResnetBlock(c, dim, dim) for _ in range(1 + len(attentions)))
+        self.resnets = nn.ModuleList(ResnetBlock(c, dim, dim) for _ in range(resnets))
         self.attentions = nn.ModuleList(attentions)
 
     def forward(
         self, x: Tensor, embedding: Tensor | None = None, context: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         x = self.resnets[0](x, embedding)
-        for attention, resnet in zip(self.attentions, self.resnets[1:], strict=True):
+        for attention, resnet in zip_longest(self.attentions, self.resnets[1:]):
             x = resnet(x if attention is None else attention(x, context, mask), embedding)
         return x
 
@@ -255,7 +263,7 @@ class UpBlock(nn.Module):
             x = x if attention is None else attention(x, context, mask)
         for upsampler in self.upsamplers:
             # The size is the next skip's: twice this one's, or one less where the way down rounded up.
-            x = upsampler.conv(F.interpolate(x, size=skips[-1].shape[2:], mode="nearest"))
+            x = upsampler(F.interpolate(x, size=skips[-1].shape[2:], mode="nearest"))
         return x
 
 
@@ -347,10 +355,10 @@ class UNet(nn.Module):
         if class_embed_type == "timestep":
             self.class_embedding = VectorEmbedding(width, embedding)
         elif class_embed_type == "projection":
-            self.class_embedding = VectorEmbedding(projection_class_embeddings_input_dim, embedding)
+            self.class_embedding = VectorEmbedding(config["projection_class_embeddings_input_dim"], embedding)
         elif num_class_embeds is not None:
             self.class_embedding = nn.Embedding(num_class_embeds, embedding)
-        self.encoder_hid_proj = nn.Linear(encoder_hid_dim, cross_attention_dim) if encoder_hid_dim else None
+        self.encoder_hid_proj = nn.Linear(encoder_hid_dim, context_dims[0]) if encoder_hid_dim else None
 
         before = [
             width,
@@ -360,8 +368,8 @@ class UNet(nn.Module):
         for i, dim in enumerate(block_out_channels):
             attending = attentions(DOWN[down_block_types[i]], i, layers[i])
             self.down_blocks.append(DownBlock(common, [before[i]] + [dim] * layers[i], attending, i == levels - 1))
-        attending = attentions(MIDDLE.get(mid_block_type), -1, 1)
-        self.mid_block = MidBlock(common, dim, attending) if mid_block_type else None
+        attending = attentions(MIDDLE[mid_block_type], -1, 1)
+        self.mid_block = MidBlock(common, dim, attending, 1 + len(attending)) if mid_block_type else None
         self.up_blocks = nn.ModuleList()
         for i, block in zip(reversed(range(levels)), up_block_types, strict=True):
             count, below, dim = layers[i] + 1, dim, block_out_channels[i]
@@ -420,7 +428,8 @@ class UNet(nn.Module):
             *states, x = (add_residual(state, residual, f"residual {i}") for i, (state, residual) in enumerate(pairs))
         for block in self.up_blocks:
             x = block(x, states, embedding, context, context_mask)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        x = self.conv_out(F.silu(self.conv_norm_out(x)))
+        return x
 
     def embed(self, x: Tensor, time: Tensor, label: Tensor | None) -> Tensor:
         """SiLU of the embeddings of time and label, added: the vector (B, D) that every resnet projects."""
@@ -433,7 +442,7 @@ class UNet(nn.Module):
         if (label is None) != (self.class_embedding is None):
             raise ValueError("this U-Net " + ("needs a label" if label is None else "takes no label"))
         vector = self.time_embedding(sinusoids(time.expand(x.shape[0])))
-        if label is not None:
+        if label is not None and self.class_embedding is not None:
             timelike = self.config["class_embed_type"] == "timestep"
             vector = vector + self.class_embedding(sinusoids(label) if timelike else label)
         return F.silu(vector)
@@ -455,7 +464,7 @@ def check_config(config: dict[str, Any], others: dict[str, Any]) -> None:
             raise UserError(f"this U-Net has {key} = {FIXED[key]!r} only, not {value!r}")
     choices: dict[str, tuple[Any, ...]] = {
         "dims": (1, 2, 3),
-        "mid_block_type": (None, *MIDDLE),
+        "mid_block_type": tuple(MIDDLE),
         "downsample_padding": (0, 1),
         "class_embed_type": (None, "timestep", "projection"),
         "encoder_hid_dim_type": (None, "text_proj"),
@@ -465,10 +474,10 @@ def check_config(config: dict[str, Any], others: dict[str, Any]) -> None:
         if config[key] not in valid:
             raise UserError(f"{key} {config[key]!r}: choose from {', '.join(map(repr, valid))}")
     levels = len(config["block_out_channels"])
-    for key, valid in {"down_block_types": DOWN, "up_block_types": UP}.items():
+    for key, blocks in {"down_block_types": DOWN, "up_block_types": UP}.items():
         for name in config[key]:
-            if name not in valid:
-                raise unknown(key, name, valid)
+            if name not in blocks:
+                raise unknown(key, name, blocks)
         if len(config[key]) != levels:
             raise UserError(f"{key} names {len(config[key])} blocks, block_out_channels {levels}")
     for key in (
@@ -480,11 +489,13 @@ def check_config(config: dict[str, Any], others: dict[str, Any]) -> None:
         if isinstance(config[key], list) and len(config[key]) != levels:
             raise UserError(f"{key} has {len(config[key])} values for {levels} levels of block_out_channels")
     kinds = {DOWN[name] for name in config["down_block_types"]} | {UP[name] for name in config["up_block_types"]}
-    kinds.add(MIDDLE.get(config["mid_block_type"]))
+    kinds.add(MIDDLE[config["mid_block_type"]])
     if "cross" in kinds and config["cross_attention_dim"] is None:
         raise UserError("blocks named CrossAttn need a cross_attention_dim, the width of the context")
     if "self" in kinds and isinstance(config["attention_head_dim"], list):
         raise UserError("attention_head_dim is one number where AttnDownBlock2D or AttnUpBlock2D is used")
+    if config["encoder_hid_dim"] and not isinstance(config["cross_attention_dim"], int):
+        raise UserError("encoder_hid_dim needs one cross_attention_dim for all levels")
     if config["class_embed_type"] == "projection" and not config["projection_class_embeddings_input_dim"]:
         raise UserError("class_embed_type 'projection' needs projection_class_embeddings_input_dim")
     for width in config["block_out_channels"]:

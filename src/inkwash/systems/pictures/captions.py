@@ -77,7 +77,7 @@ class Pair(NamedTuple):
 
 def parse_words(words: str) -> list[tuple[str, str]]:
     """ "red 红色;ice cream 冰淇淋" -> [("red", "红色"), ("ice cream", "冰淇淋")]"""
-    return [tuple(entry.rsplit(" ", 1)) for entry in re.split(r"[;\n]", words)]  # type: ignore[misc]
+    return [tuple(entry.rsplit(" ", 1)) for entry in re.split(r"[;\n]", words)]
 
 
 def fill(pattern: str, words: dict[str, str]) -> tuple[str, dict[str, Span]]:

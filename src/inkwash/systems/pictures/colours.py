@@ -53,12 +53,13 @@ LINEAR = np.where(LINEAR <= 0.04045, LINEAR / 12.92, ((LINEAR + 0.055) / 1.055) 
 
 def oklab(rgb: np.ndarray) -> np.ndarray:
     """sRGB uint8 (..., 3) -> OKLab float32 (..., 3)."""
-    return np.cbrt(LINEAR[rgb] @ TO_LMS.T) @ TO_LAB.T
+    lab: np.ndarray = np.cbrt(LINEAR[rgb] @ TO_LMS.T) @ TO_LAB.T
+    return lab
 
 
 def srgb(lab: np.ndarray) -> np.ndarray:
     """OKLab (..., 3) -> sRGB uint8 (..., 3), clipped."""
-    linear = np.clip((lab @ FROM_LAB.T) ** 3 @ FROM_LMS.T, 0, 1)
+    linear: np.ndarray = np.clip((lab @ FROM_LAB.T) ** 3 @ FROM_LMS.T, 0, 1)
     coded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.round(255 * coded).astype(np.uint8)
 
@@ -67,7 +68,7 @@ def dominant_hue(chroma: np.ndarray, hue: np.ndarray, solid: np.ndarray) -> tupl
     """The hue (degrees) around which most of the coloured subject lies, and the share of the subject within 40."""
     coloured = solid & (chroma > 0.05)
     counts = np.bincount((hue[coloured] // 10).astype(int) % 36, minlength=36)
-    smoothed = sum(np.roll(counts, k) for k in range(-3, 4))
+    smoothed = np.sum([np.roll(counts, k) for k in range(-3, 4)], axis=0)
     peak = 10 * int(smoothed.argmax()) + 5.0
     near = coloured & (hue_distance(hue, peak) < 40)
     if not near.any():

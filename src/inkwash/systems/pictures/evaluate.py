@@ -45,10 +45,10 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError, unknown
@@ -62,7 +62,7 @@ from inkwash.systems.pictures.colours import (
     recolourable,
 )
 from inkwash.systems.pictures.emoji_data import Emoji
-from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest
+from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest, unit
 from inkwash.systems.report import Report, Row, row, wilson
 from inkwash.weights.files import atomic
 
@@ -72,7 +72,7 @@ TOP = (1, 10)
 ANOTHER_STYLE = "same concepts, another style"
 
 Generate = Callable[[list[str], str, list[int]], np.ndarray]  # prompts, style, seeds -> (N, size, size, 3) uint8
-Encode = Callable[[list[str]], Mapping[str, Tensor]]
+Encode = Callable[[list[str]], Mapping[str, np.ndarray]]
 
 
 def evaluate(
@@ -162,7 +162,7 @@ def evaluate(
             if source == "generated" or kind != "training concepts":
                 index, cosine = nearest(sources[source], real[train])
                 same, n = int((data.concept[train[index]] == data.concept[chosen]).sum()), len(chosen)
-                keys = {"n": n, "source": source, "of": kind, "style": "all"}
+                keys: dict[str, Any] = {"n": n, "source": source, "of": kind, "style": "all"}
                 quantiles = np.quantile(cosine, list(QUANTILES.values()))
                 rows += [
                     row(f"cosine, {name}", value, **keys) for name, value in zip(QUANTILES, quantiles, strict=True)
@@ -200,7 +200,8 @@ def _nearest_names(names: np.ndarray, chosen: np.ndarray, data: Emoji) -> np.nda
     """For each chosen picture the training picture of its style whose name is nearest."""
     train = np.flatnonzero(data.split == "train")
     same_style = data.style[chosen][:, None] == data.style[train]
-    return train[np.where(same_style, names[chosen] @ names[train].T, -np.inf).argmax(1)]
+    found: np.ndarray = train[np.where(same_style, names[chosen] @ names[train].T, -np.inf).argmax(1)]
+    return found
 
 
 def _colour_pairs(data: Emoji, count: int, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
@@ -250,7 +251,8 @@ def _colour_rows(pictures: Mapping[str, np.ndarray], colours: list[str], data: E
 
 def _in_another_style(data: Emoji, i: int) -> np.ndarray:
     """Which pictures (N,) show the concept of picture i in another style."""
-    return (data.concept == data.concept[i]) & (data.style != data.style[i])
+    mask: np.ndarray = (data.concept == data.concept[i]) & (data.style != data.style[i])
+    return mask
 
 
 def _sample_pairs(data: Emoji, split: str, per_row: int, rng: np.random.Generator) -> np.ndarray:
@@ -259,7 +261,7 @@ def _sample_pairs(data: Emoji, split: str, per_row: int, rng: np.random.Generato
     chosen = []
     for style in styles:
         candidates = np.flatnonzero((data.split == split) & (data.style == style))
-        candidates = rng.permutation([i for i in candidates if _in_another_style(data, i).any()])
+        candidates = rng.permutation([i for i in candidates.tolist() if _in_another_style(data, i).any()])
         chosen.append(candidates[: round(per_row / len(styles))])
     return np.concatenate(chosen).astype(int)
 
@@ -306,15 +308,16 @@ def _real_features(white: np.ndarray, checksum: str, cache: str | Path | None) -
         with atomic(path) as file:
             np.savez(file, features=features(white, SIZE))
     with np.load(path) as stored:
-        return stored["features"]
+        cached: np.ndarray = stored["features"]
+    return cached
 
 
 def _unit_names(encode: Encode, names: np.ndarray) -> np.ndarray:
     """Pooled text states (N, D) of unit length."""
     texts, index = np.unique(names, return_inverse=True)
-    states = [np.asarray(encode(texts[i : i + 64].tolist())["pooled"]) for i in range(0, len(texts), 64)]
-    pooled = np.concatenate(states)
-    return (pooled / np.linalg.norm(pooled, axis=1, keepdims=True))[index]
+    states = [encode(texts[i : i + 64].tolist())["pooled"] for i in range(0, len(texts), 64)]
+    pooled: np.ndarray = unit(np.concatenate(states))[index]
+    return pooled
 
 
 def _recognition(

@@ -44,14 +44,15 @@ def concept_rank(
     if len(names) == 0 or (names[np.minimum(target, len(names) - 1)] != concepts).any():
         raise ValueError("every concept must have a picture in the gallery")
     order = np.argsort(concept_index, kind="stable")
-    cosine = _unit(features) @ _unit(gallery[order]).T
+    cosine = unit(features) @ unit(gallery[order]).T
     best = np.maximum.reduceat(cosine, np.searchsorted(concept_index[order], np.arange(len(names))), axis=1)
-    return (best >= np.take_along_axis(best, target[:, None], axis=1)).sum(1)
+    rank: np.ndarray = (best >= np.take_along_axis(best, target[:, None], axis=1)).sum(1)
+    return rank
 
 
 def nearest(features: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each of `features` (N, D) the index (N,) of the nearest of `others` (M, D), and the cosine (N,)."""
-    cosine = _unit(features) @ _unit(others).T
+    cosine = unit(features) @ unit(others).T
     index = cosine.argmax(1)
     return index, cosine[np.arange(len(index)), index]
 
@@ -72,5 +73,6 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * cross)
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
+def unit(x: np.ndarray) -> np.ndarray:
+    units: np.ndarray = x / np.linalg.norm(x, axis=1, keepdims=True)
+    return units

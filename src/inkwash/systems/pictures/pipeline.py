@@ -47,6 +47,10 @@ class InitImage(NamedTuple):
     strength: float
     mask: np.ndarray | None = None
 
+    def on_white(self) -> np.ndarray:
+        """Colours on white, and the opacity: uint8 (1, size, size, 4)."""
+        return np.concatenate([on_white(self.picture[None]), self.picture[None, ..., 3:]], axis=-1)
+
 
 def preview_hook(steps: int, count: int, show: Callable[[Any], None]) -> Callable[..., None]:
     """A hook that changes nothing: it calls `show` with the clean prediction, so many times, evenly spaced."""
@@ -236,12 +240,12 @@ class Pipeline:
         return pixels.decode(numpy(state), self.config.patch)
 
     @overload
-    def generate(self, prompt: str, *, n: None = None, **options: Any) -> Image.Image: ...
+    def generate(self, prompt: str, *, n: None = None, **options: Any) -> GeneratedImage: ...
 
     @overload
-    def generate(self, prompt: str, *, n: int, **options: Any) -> list[Image.Image]: ...
+    def generate(self, prompt: str, *, n: int, **options: Any) -> list[GeneratedImage]: ...
 
-    def generate(
+    def generate(  # type: ignore[misc]  # the options of the overloads are these
         self,
         prompt: str,
         *,
@@ -261,7 +265,7 @@ class Pipeline:
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Image.Image], None] | None = None,
         previews: int = 3,
-    ) -> Image.Image | list[Image.Image]:
+    ) -> GeneratedImage | list[GeneratedImage]:
         """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ...
 
         style: one of `config.styles`, or None for any. seed: drawn at random unless given. size: in pixels; the model
@@ -442,11 +446,9 @@ class Pipeline:
             if init is not None:
                 raise UserError("sampler tuned: its times begin at noise alone; choose another with an image")
             solver, grid = tuned(self.folder, self.hash, steps, self.denoiser.process)
-        original = None
         if init is not None:
-            original = np.concatenate([on_white(init.picture[None]), init.picture[None, ..., 3:]], axis=-1)
             if init.strength == 0:
-                return original.repeat(len(seeds), 0)
+                return init.on_white().repeat(len(seeds), 0)
             grid = diffusion.uniform(self.denoiser.process, max(1, round(steps * init.strength)), start=init.strength)
 
         def composite(state: Any) -> np.ndarray:
@@ -454,7 +456,7 @@ class Pipeline:
             if init is None or init.mask is None:
                 return decoded
             mask = init.mask[None, ..., None]  # soft edges mix; the known region stays to the pixel
-            return (mask * decoded + (1 - mask) * original[..., : decoded.shape[-1]]).round().astype(np.uint8)
+            return (mask * decoded + (1 - mask) * init.on_white()[..., : decoded.shape[-1]]).round().astype(np.uint8)
 
         hooks = [] if preview is None else [preview_hook(len(grid) - 1, previews, lambda x0: preview(composite(x0)))]
         with self.runtime.autocast():
@@ -487,7 +489,7 @@ class Pipeline:
         style: str | None = None,
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
-    ) -> list[Image.Image]:
+    ) -> list[GeneratedImage]:
         """n pictures from one prompt to another, all from the same noise.
 
         The prediction is (1 - w) x that of the first + w x that of the second, w from 0 to 1, both guided: at the

