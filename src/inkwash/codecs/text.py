@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from inkwash.diffusion.arrays import Array, no_grad
 from inkwash.errors import UserError
-from inkwash.weights.files import atomic, load_into, save_tensors
+from inkwash.weights.files import atomic, load_into, save_json, save_tensors
 
 
 class TextCodec:
@@ -48,8 +48,7 @@ class TextCodec:
     def save(self, folder: str | Path) -> None:
         """Write the same three files, the weights in float16."""
         folder = Path(folder)
-        with atomic(folder / "config.json") as path:
-            path.write_text(json.dumps(self.config, indent=2) + "\n")
+        save_json(folder / "config.json", self.config)
         with atomic(folder / "tokenizer.json") as path:
             self.tokenizer.save(str(path), pretty=False)
         save_tensors(folder / "model.safetensors", self.network.state_dict(), {"format": "pt"})

@@ -4,11 +4,9 @@ The names of its parameters and of its configuration are those of diffusers' Aut
 own weights and Stable Diffusion's, and diffusers opens what is saved here.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,7 +14,6 @@ from torch.nn import functional as F
 
 from inkwash.errors import UserError
 from inkwash.networks.unet import (
-    WEIGHTS,
     BlockConfig,
     DownBlock,
     MidBlock,
@@ -24,8 +21,8 @@ from inkwash.networks.unet import (
     ResnetBlock,
     SpatialAttention,
     load_network,
+    save_network,
 )
-from inkwash.weights.files import atomic, save_tensors
 
 # Keys of the format that this network knows in one value only, and keys that change nothing here.
 FIXED: dict[str, Any] = {"act_fn": "silu", "shift_factor": None, "latents_mean": None, "latents_std": None}
@@ -179,9 +176,7 @@ def save_autoencoder(autoencoder: Autoencoder, folder: str | os.PathLike[str]) -
     levels = len(autoencoder.config["block_out_channels"])
     config = {"_class_name": "AutoencoderKL", "down_block_types": ["DownEncoderBlock2D"] * levels}
     config |= {"up_block_types": ["UpDecoderBlock2D"] * levels, **autoencoder.config}
-    save_tensors(Path(folder, WEIGHTS), autoencoder.state_dict())
-    with atomic(Path(folder, "config.json")) as file:
-        file.write_text(json.dumps(config, indent=2) + "\n")
+    save_network(autoencoder, folder, config)
 
 
 def load_autoencoder(folder: str | os.PathLike[str]) -> Autoencoder:

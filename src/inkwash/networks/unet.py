@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from inkwash.errors import UserError, unknown
 from inkwash.networks.layers import Attention, VectorEmbedding, sinusoidal_embedding, zero_module
-from inkwash.weights.files import atomic, load_into, save_tensors
+from inkwash.weights.files import load_into, save_json, save_tensors
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 T = TypeVar("T", bound=nn.Module)
@@ -514,33 +514,39 @@ def save_unet(unet: UNet, folder: str | os.PathLike[str]) -> None:
     if config["dims"] == 2:
         del config["dims"]  # diffusers knows no other
         config = {"_class_name": "UNet2DConditionModel"} | config
-    save_tensors(Path(folder, WEIGHTS), unet.state_dict())
-    with atomic(Path(folder, "config.json")) as file:
-        file.write_text(json.dumps(config, indent=2))
+    save_network(unet, folder, config)
 
 
-def load_network(network: type[T], folder: str | os.PathLike[str]) -> T:
-    """A network from a folder in the diffusers format, in float32 and set to evaluate.
+def save_network(
+    network: nn.Module, folder: str | os.PathLike[str], config: dict[str, Any], weights: str = WEIGHTS
+) -> None:
+    """Writes config.json and the weights, as float16 safetensors; each file is whole or not there."""
+    save_tensors(Path(folder, weights), network.state_dict())
+    save_json(Path(folder, "config.json"), config)
+
+
+def load_network(network: type[T], folder: str | os.PathLike[str], weights: str = WEIGHTS) -> T:
+    """A network from what `save_network` wrote, or diffusers, in float32 and set to evaluate.
 
     UserError, in one line with the file's name, for a file that is missing, broken, a pickle, or does not fit the
     configuration.
     """
-    file, weights, name = Path(folder, "config.json"), Path(folder, WEIGHTS), network.__name__
+    file, path, name = Path(folder, "config.json"), Path(folder, weights), network.__name__
     try:
         config = json.loads(file.read_bytes())
         config = {key: value for key, value in config.items() if not key.startswith("_")}
         with torch.device("meta"):  # no memory, and no time for random values that the file replaces
             module = network(**config)
     except FileNotFoundError:
-        raise UserError(f"{file}: no such file; the folder of a {name} holds config.json and {WEIGHTS}") from None
+        raise UserError(f"{file}: no such file; the folder of a {name} holds config.json and {weights}") from None
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{file}: not the configuration of a {name} ({error})") from None
-    if not weights.exists() and weights.with_suffix(".bin").exists():
-        raise UserError(f"{weights.with_suffix('.bin')}: only safetensors are loaded: a pickle can run code")
+    if not path.exists() and path.with_suffix(".bin").exists():
+        raise UserError(f"{path.with_suffix('.bin')}: only safetensors are loaded: a pickle can run code")
     module.to_empty(device="cpu")
-    load_into(module, weights)
+    load_into(module, path)
     return module.eval()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -22,27 +23,19 @@ if sys.platform != "win32":
 WEIGHTS = "model.safetensors"  # of a model of one network
 
 if TYPE_CHECKING:  # to draw with the ONNX runtime, torch is not needed
-    import torch
     from torch import Tensor, nn
 
 
 @contextmanager
-def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
-    """A temporary file beside `path` to write into; it becomes `path` only if the block succeeds.
-
-    durable: only when it would survive a power cut.
-    """
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary file beside `path` to write into; it becomes `path` only if the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last, for writers that choose a format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{get_ident()}{path.suffix}")
     try:
         yield temporary
-        if durable:
-            sync(temporary)
         os.replace(temporary, path)
-        if durable:
-            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -75,13 +68,17 @@ def digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_tensors(path: str | Path, dtype: torch.dtype | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file; floating tensors as `dtype` where it is given.
+def save_json(path: Path, content: Any) -> None:
+    with atomic(path) as file:
+        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file.
 
     Nothing but safetensors is opened: a missing, truncated or foreign file is a UserError.
     """
-    tensors, metadata = _open(path, "pt")
-    return {name: _cast(tensor, dtype) for name, tensor in tensors.items()}, metadata
+    return _open(path, "pt")
 
 
 def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -119,10 +116,9 @@ def save_tensors(
     path: str | Path,
     tensors: Mapping[str, Tensor],
     metadata: Mapping[str, str] | None = None,
-    half: bool = True,
     exact: Collection[str] = (),
 ) -> None:
-    """Writes a safetensors file, atomically; floating tensors as float16, with half = False as they are.
+    """Writes a safetensors file, atomically; floating tensors as float16.
 
     exact: names of tensors that are no weights but say something of data: they stay as they are. So does a tensor
     whose largest value float16 does not have (above 65,504), or has with few digits left (below 0.00006): what took
@@ -135,7 +131,7 @@ def save_tensors(
     for name, tensor in tensors.items():
         # A copy each: safetensors refuses tensors that share memory (tied weights).
         value = tensor.detach().cpu()
-        if half and name not in exact and value.is_floating_point() and value.numel():
+        if name not in exact and value.is_floating_point() and value.numel():
             float16, largest = torch.finfo(torch.float16), float(value.abs().max())
             if largest == 0 or float16.smallest_normal <= largest <= float16.max:
                 value = value.half()
@@ -164,7 +160,3 @@ def load_into(module: nn.Module, path: str | Path) -> dict[str, str]:
             raise UserError(f"{path} {problem} {first}{more}: it is not of this {type(module).__name__}")
     module.load_state_dict(tensors)
     return metadata
-
-
-def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from inkwash.errors import UserError, unknown
 
@@ -32,10 +33,14 @@ def locate(name: str | Path) -> Path:
     raise unknown("model", str(name), models)
 
 
-def describe(folder: Path) -> dict[str, object]:
+def describe(folder: Path) -> dict[str, Any]:
     """The content of a model's system.json."""
-    file = folder / "system.json"
+    return load_json(folder / "system.json")
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """UserError for a file that is missing or broken."""
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{file}: broken ({error}); save the model again") from None
+        raise UserError(f"{path}: broken ({error}); save the model again") from None

@@ -158,10 +158,10 @@ def test_recognition_needs_several_styles(tmp_path):
 
 
 def test_features_of_real_pictures_are_kept(tmp_path, monkeypatch):
-    first = run(perfect, tmp_path, per_row=6, cache=tmp_path)
+    first = run(perfect, tmp_path, per_row=6)
     seen, whole = [], protocol.features
     monkeypatch.setattr(protocol, "features", lambda p, size: seen.append(len(p)) or whole(p, size))
-    again = run(perfect, tmp_path, per_row=6, cache=tmp_path)
+    again = run(perfect, tmp_path, per_row=6)
     assert again.rows == first.rows
     assert max(seen) == 6
 

@@ -213,7 +213,7 @@ def test_the_network_is_shown_the_mean_of_its_own_label(tmp_path):
     (tmp_path / "m" / "mean_predictor" / "config.json").write_text("{}")
     for name, words in (
         ("other", "not a whole safetensors file"),
-        ("m", "not the configuration of a mean predictor"),
+        ("m", "not the configuration of a MeanPredictor"),
     ):
         with pytest.raises(UserError, match=words):
             inkwash.load(tmp_path / name)

@@ -39,7 +39,7 @@ import numpy as np
 from PIL import Image
 
 from inkwash.errors import UserError, unknown
-from inkwash.weights.files import atomic, check_ours, digest
+from inkwash.weights.files import atomic, check_ours, digest, save_json
 
 Progress = Callable[[int, int, str], None]  # pictures done, pictures in all, style
 FOLDER = Path("data/emoji")  # where `inkwash data emoji` puts it
@@ -465,7 +465,8 @@ def build(out: Path, cache: Path | None = None, progress: Progress | None = None
     check_ours(out / "NOTICE.md", notice().partition("\n")[0])
     if not (out / "NOTICE.md").exists():  # else the manifest beside it is ours, even a broken one
         check_ours(out / "manifest.json", '"pins"')
-    write_text(out / "NOTICE.md", notice())
+    with atomic(out / "NOTICE.md") as file:
+        file.write_text(notice(), encoding="utf-8")
     cache = cache or out / "cache"
     pins = hashlib.sha256(f"{FORMAT} {WORDS} {STYLES}".encode()).hexdigest()
     manifest = read_manifest(out, pins)
@@ -518,7 +519,7 @@ def build(out: Path, cache: Path | None = None, progress: Progress | None = None
             "pictures": len(rows),
             "splits": Counter(row["split"] for row in rows),
         }
-        write_text(out / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        save_json(out / "manifest.json", manifest)
     return out
 
 
@@ -589,11 +590,6 @@ def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     fields |= {"picture_64": binary, "picture_256": binary, "name_zh": text, "tags": texts, "tags_zh": texts}
     with atomic(path) as temporary:
         parquet.write_table(pyarrow.Table.from_pylist(rows, pyarrow.schema(list(fields.items()))), temporary)
-
-
-def write_text(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 MIT = """\

@@ -79,11 +79,10 @@ def evaluate(
     generate: Generate,
     encode: Encode,
     data: Emoji,
-    out: str | Path,
+    out: Path,
     split: str = "test",
     per_row: int = 300,
     seed: int = 0,
-    cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     mean: Generate | None = None,
 ) -> Report:
@@ -95,7 +94,6 @@ def evaluate(
     split     "validation" or "test"
     per_row   pairs of each kind, spread evenly over the styles (fewer where a style has fewer)
     seed      draws the pairs; picture i of the run has the seed `seed` + i
-    cache     folder for the features of the real pictures
     progress  is told (pictures generated, in all)
     mean      as `generate`, without diffusion
     """
@@ -127,7 +125,7 @@ def evaluate(
 
     white = on_white(data.pictures)
     checksum = hashlib.sha256(white.tobytes()).hexdigest()
-    real = _real_features(white, checksum, cache)
+    real = _real_features(white, checksum, out / "cache")
     generated = {kind: features(pictures[kind], SIZE) for kind in [*pairs, *chinese]}
     mean_features = {}
     if mean is not None:
@@ -182,7 +180,7 @@ def evaluate(
         f"{data.name[i]}, {data.style[i]} ({data.split[i]})\nnearest: {data.name[j]}, {data.style[j]}\n{c:.2f}"
         for i, j, c in zip(chosen[examples], train[index], cosine, strict=True)
     ]
-    with atomic(Path(out) / "nearest.png") as file:
+    with atomic(out / "nearest.png") as file:
         _labelled_grid(shown[examples], white[train[index]], labels).save(file)
 
     return Report(
@@ -300,10 +298,8 @@ def _generate(
     return pictures
 
 
-def _real_features(white: np.ndarray, checksum: str, cache: str | Path | None) -> np.ndarray:
-    if cache is None:
-        return features(white, SIZE)
-    path = Path(cache) / f"efficientnet-lite0-{SIZE}-{checksum[:16]}.npz"
+def _real_features(white: np.ndarray, checksum: str, cache: Path) -> np.ndarray:
+    path = cache / f"efficientnet-lite0-{SIZE}-{checksum[:16]}.npz"
     if not path.exists():
         with atomic(path) as file:
             np.savez(file, features=features(white, SIZE))

@@ -1,6 +1,5 @@
 """What is known of a model of pictures without loading it: what it narrows, and how long it will take."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from inkwash.systems.base import Limit, Plan
 from inkwash.systems.pictures.model import SAMPLERS, TUNED, knows_opacity, read_config, read_index
 from inkwash.systems.pictures.request import Evaluate, Generate, Tune
 from inkwash.systems.pictures.runtimes import fastest
+from inkwash.weights.shipped import load_json
 
 BYTES_PER_PIXEL = 1.5  # of a file, for each pixel
 LOADING_SECONDS, SCORING_SECONDS = 0.5, 60.0  # seconds
@@ -53,7 +53,7 @@ def plan(request: Any, folder: Path, device: str, threads: int) -> Plan:
 
 def operations(network: Path, side: int) -> float:
     """Of one call of a U-Net in the diffusers format, on a state of `sample_size` rows and columns, or of `side`."""
-    config = json.loads((network / "config.json").read_text(encoding="utf-8"))
+    config = load_json(network / "config.json")
     side, levels, total = config.get("sample_size") or side, len(config["block_out_channels"]), 0.0
     for name, size in plans.sizes(next(network.glob("*.safetensors"))).items():
         block = re.match(r"(down|up)_blocks\.(\d+)", name)

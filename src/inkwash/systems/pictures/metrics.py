@@ -73,6 +73,12 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * cross)
 
 
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """The mean over pictures, uint8 (N, H, W, C), of 10 log10(255^2 / mean squared error), in dB."""
+    error = (a / 255.0 - b / 255.0) ** 2
+    return float((-10 * np.log10(error.mean((1, 2, 3)))).mean())
+
+
 def unit(x: np.ndarray) -> np.ndarray:
     units: np.ndarray = x / np.linalg.norm(x, axis=1, keepdims=True)
     return units

@@ -14,8 +14,8 @@ from inkwash import diffusion
 from inkwash.codecs import latents
 from inkwash.errors import UserError, unknown
 from inkwash.systems.pictures.runtimes import KINDS
-from inkwash.weights.files import atomic, digest
-from inkwash.weights.shipped import FOLDER, describe
+from inkwash.weights.files import digest, save_json
+from inkwash.weights.shipped import FOLDER, describe, load_json
 
 SCHEDULES = {name: make for name, make in diffusion.SCHEDULES.items() if name != "betas"}  # of options with defaults
 NOT_FOR_PICTURES = {"unmask", "ddim_inversion", "repaint", "annealed_langevin"}  # for tokens, or for other grids
@@ -78,7 +78,7 @@ def read_config(folder: Path) -> Config:
     facts = describe(folder)
     if facts.get("system") != "pictures" or not set(facts) <= {f.name for f in fields(Config)}:
         raise UserError(f"{folder / 'system.json'}: not a model of pictures that this version can read")
-    return Config(**facts)  # type: ignore[arg-type]
+    return Config(**facts)
 
 
 class Component(NamedTuple):
@@ -118,8 +118,7 @@ def write_index(folder: Path, components: Mapping[str, Component]) -> None:
         index[name] = [KINDS[cls].library, cls]
         if path != folder / name:
             index[name].append(path.relative_to(FOLDER).as_posix())
-    with atomic(folder / INDEX) as file:
-        file.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    save_json(folder / INDEX, index)
 
 
 def is_shipped(folder: Path) -> bool:
@@ -145,4 +144,4 @@ def knows_opacity(folder: Path) -> bool:
     index = read_index(folder)
     if "vae" not in index:
         return False
-    return int(json.loads((index["vae"].folder / "config.json").read_text(encoding="utf-8"))["out_channels"]) % 4 == 0
+    return int(load_json(index["vae"].folder / "config.json")["out_channels"]) % 4 == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -27,7 +26,7 @@ from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.systems.tune import tuned
 from inkwash.training.tune import Problem
 from inkwash.version import __version__
-from inkwash.weights.files import atomic
+from inkwash.weights.files import save_json
 from inkwash.weights.shipped import locate, shipped
 
 if TYPE_CHECKING:
@@ -136,8 +135,7 @@ class Pipeline:
             if name not in shared:
                 resolve(runtimes.KINDS[kind].save)(component, folder / name)
         model.write_index(folder, index)
-        with atomic(folder / "system.json") as file:
-            file.write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
+        save_json(folder / "system.json", asdict(self.config))
 
     @property
     def folders(self) -> dict[str, Path]:
@@ -594,7 +592,6 @@ class Pipeline:
             split=split,
             per_row=per_row,
             seed=seed,
-            cache=out / "cache",
             progress=progress,
             mean=None if self.mean_predictor is None else mean,
         )

@@ -10,7 +10,6 @@ reads, so weights ship once; and no torch is loaded, which alone takes longer th
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +25,7 @@ from inkwash.codecs.text import TextCodec, load_tokenizer
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import resolve
 from inkwash.weights.files import check_weights, load_arrays
+from inkwash.weights.shipped import load_json
 
 RUNTIMES = ("onnx", "torch")
 PRECISIONS = ("float32", "bfloat16")
@@ -105,11 +105,7 @@ class Graph:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        file = self.file.parent / "config.json"
-        try:
-            return dict(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{file}: broken ({error}); save the model again") from None
+        return load_json(self.file.parent / "config.json")
 
     @cached_property
     def session(self) -> Any:

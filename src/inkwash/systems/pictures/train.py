@@ -18,7 +18,7 @@ from inkwash.errors import UserError
 from inkwash.networks.unet import UNet
 from inkwash.progress import CONSOLE, Monitor, Note, Progress
 from inkwash.systems.pictures import colours, emoji_data
-from inkwash.systems.pictures.data import image_grid
+from inkwash.systems.pictures.data import image_grid, load_image
 from inkwash.systems.pictures.model import Config, state_shape
 from inkwash.systems.pictures.networks import MeanPredictor
 from inkwash.systems.pictures.pipeline import Pipeline
@@ -360,9 +360,9 @@ def read_folder(folder: Path, size: int, monitor: Monitor = CONSOLE) -> np.ndarr
     pictures = []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
         try:
-            picture = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-            monitor.tell(Note(f"skipped {path}: {error}"))
+            picture = load_image(path).convert("RGBA")
+        except UserError as error:
+            monitor.tell(Note(f"skipped {error}"))
             continue
         white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
         pictures.append(np.asarray(ImageOps.fit(white, (size, size), Image.Resampling.LANCZOS)))

@@ -6,7 +6,6 @@ the error in the features of the discriminator itself, "a learned similarity met
 so that no network trained elsewhere, and none that measures results, takes part.
 """
 
-import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,11 +23,11 @@ from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_aut
 from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.data import image_grid
-from inkwash.systems.pictures.metrics import features, frechet_distance
+from inkwash.systems.pictures.metrics import features, frechet_distance, psnr
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
-from inkwash.weights.files import atomic
+from inkwash.weights.files import save_json
 
 
 @dataclass(frozen=True)
@@ -149,8 +148,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str,
 
     fit(module, loss, batch, folder, recipe.fit, preview, save, folder / "vae", monitor)
     report = measure(load_autoencoder(folder / "vae"), data)
-    with atomic(folder / "vae" / "report.json") as file:
-        file.write_text(json.dumps(report, indent=2) + "\n")
+    save_json(folder / "vae" / "report.json", report)
     return report
 
 
@@ -164,11 +162,10 @@ def measure(autoencoder: Autoencoder, data: emoji_data.Emoji) -> dict[str, Any]:
         half = len(rows) // 2
         true, other = data.pictures[rows[:half]], data.pictures[rows[half : 2 * half]]
         reconstructed = latents.decode(autoencoder, latents.encode(autoencoder, true, torch.from_numpy))
-        error = (reconstructed[..., :3] / 255.0 - on_white(true) / 255.0) ** 2
         real_features = features(on_white(true))
         report[split] = {
             "pictures": half,
-            "psnr": float((-10 * np.log10(error.mean((1, 2, 3)))).mean()),
+            "psnr": psnr(reconstructed[..., :3], on_white(true)),
             "opacity error": float(np.abs(reconstructed[..., 3].astype(float) - true[..., 3]).mean()),
             "frechet distance": frechet_distance(features(reconstructed[..., :3]), real_features),
             "frechet distance of other pictures": frechet_distance(features(on_white(other)), real_features),

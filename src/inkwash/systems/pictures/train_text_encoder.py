@@ -4,7 +4,6 @@ Distillation of hidden states (TinyBERT, arXiv 1909.10351). Needs the extra `par
 the teacher; what comes out needs only torch and tokenizers.
 """
 
-import json
 import math
 import random
 import re
@@ -31,7 +30,7 @@ from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures.captions import Pair, Span, pairs
 from inkwash.systems.pictures.emoji_data import read_json
 from inkwash.training.fit import Settings, fit
-from inkwash.weights.files import atomic
+from inkwash.weights.files import save_json
 
 # for each length L: piece numbers (N, L), the teacher's states (N, L, D)
 TeacherStates = dict[int, tuple[Tensor, Tensor]]
@@ -39,8 +38,8 @@ WORDS = {
     slot: words.split("|")
     for slot, words in {
         "number": "|".join(map(str, range(100))),
-        "colour": "red|orange|yellow|green|blue|purple|violet|pink|brown|black|white|grey|gray|golden|silver|turquoise"
-        "|beige|crimson|navy|teal|light|dark",
+        "colour": "red|orange|yellow|green|blue|purple|violet|pink|brown|black|white|grey|gray|golden|silver"
+        "|turquoise|beige|crimson|navy|teal|light|dark",
         "mood": "happy|sad|angry|funny|sleepy|surprised|scared|cute|old|young|big|small|tiny|huge|broken|shiny|fast"
         "|slow|hot|cold|wet|wooden|metal|evil|magic|royal|lonely|flying|dancing|sleeping|running",
         "style": "flat|glossy|3d|simple|cartoon|pixel|line|hand drawn|minimal|colourful|rounded|watercolour|vector"
@@ -401,8 +400,7 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
             "first": float(hits[:, 0].double().mean()),
             "in five": float(hits.any(1).double().mean()),
         }
-    with atomic(path / "report.json") as file:
-        file.write_text(json.dumps(report, indent=2) + "\n")
+    save_json(path / "report.json", report)
     return report
 
 

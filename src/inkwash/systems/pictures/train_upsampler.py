@@ -1,6 +1,5 @@
 """Training of the upsampler: see upsampler.py."""
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,13 +18,13 @@ from inkwash.networks.unet import UNet, load_unet, save_unet
 from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.data import image_grid
-from inkwash.systems.pictures.metrics import features, frechet_distance
+from inkwash.systems.pictures.metrics import features, frechet_distance, psnr
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.systems.pictures.train import capped_weight
 from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR, Upsampler
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
-from inkwash.weights.files import atomic
+from inkwash.weights.files import save_json
 
 MAX_NOISE_LEVEL = 0.5  # largest time to which the small picture is noised in training
 
@@ -111,8 +110,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
             small_reconstructed,
             on_white(large.pictures[rows_of_split]),
         )
-    with atomic(folder / "upsampler" / "report.json") as file:
-        file.write_text(json.dumps(report, indent=2) + "\n")
+    save_json(folder / "upsampler" / "report.json", report)
     return model
 
 
@@ -129,9 +127,8 @@ def measure(model: Upsampler, small: np.ndarray, large: np.ndarray) -> dict[str,
     real_features = features(large)
     report: dict[str, Any] = {"pictures": len(small)}
     for name, pictures in methods.items():
-        error = ((pictures / 255.0 - large / 255.0) ** 2).mean((1, 2, 3))
         report[name] = {
-            "psnr": float((-10 * np.log10(error)).mean()),
+            "psnr": psnr(pictures, large),
             "frechet distance": frechet_distance(features(pictures), real_features),
             "sharpness": sharpness(pictures) / sharpness(large),
         }
