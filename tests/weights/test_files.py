@@ -48,11 +48,11 @@ def test_what_is_not_finite_is_not_written(tmp_path):
 
 def test_what_float16_does_not_have_and_facts_stay_float32(tmp_path):
     tensors = {"big": torch.tensor([1.0, 1e6]), "small": torch.tensor([0.0, 3e-7]), "fact": torch.tensor([1234.567])}
-    usual = {"weight": torch.tensor([1e-9, 0.5]), "zero": torch.zeros(2)}
-    save_tensors(tmp_path / "w.safetensors", {**tensors, **usual}, exact=["fact"])
+    weights = {"weight": torch.tensor([1e-9, 0.5]), "zero": torch.zeros(2)}
+    save_tensors(tmp_path / "w.safetensors", {**tensors, **weights}, exact=["fact"])
     found = load_tensors(tmp_path / "w.safetensors")[0]
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
-    assert all(found[name].dtype == torch.float16 for name in usual)
+    assert all(found[name].dtype == torch.float16 for name in weights)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -60,15 +60,7 @@ class TextEncoder(nn.Module):
         self, vocabulary: int, embedding: int, width: int, layers: int, heads: int, length: int, output: int
     ) -> None:
         super().__init__()
-        self.config = {
-            "vocabulary": vocabulary,
-            "embedding": embedding,
-            "width": width,
-            "layers": layers,
-            "heads": heads,
-            "length": length,
-            "output": output,
-        }
+        self.config = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         self.pieces = nn.Embedding(vocabulary, embedding)
         self.widen = nn.Linear(embedding, width)
         self.positions = nn.Parameter(0.02 * torch.randn(length, width))

@@ -360,10 +360,7 @@ class UNet(nn.Module):
             self.class_embedding = nn.Embedding(num_class_embeds, embedding)
         self.encoder_hid_proj = nn.Linear(encoder_hid_dim, context_dims[0]) if encoder_hid_dim else None
 
-        before = [
-            width,
-            *block_out_channels,
-        ]  # before[i] enters level i on the way down, and leaves it as a skip
+        before = [width, *block_out_channels]  # before[i] enters level i on the way down, and leaves it as a skip
         self.down_blocks = nn.ModuleList()
         for i, dim in enumerate(block_out_channels):
             attending = attentions(DOWN[down_block_types[i]], i, layers[i])
@@ -480,12 +477,7 @@ def check_config(config: dict[str, Any], others: dict[str, Any]) -> None:
                 raise unknown(key, name, blocks)
         if len(config[key]) != levels:
             raise UserError(f"{key} names {len(config[key])} blocks, block_out_channels {levels}")
-    for key in (
-        "layers_per_block",
-        "transformer_layers_per_block",
-        "attention_head_dim",
-        "cross_attention_dim",
-    ):
+    for key in ("layers_per_block", "transformer_layers_per_block", "attention_head_dim", "cross_attention_dim"):
         if isinstance(config[key], list) and len(config[key]) != levels:
             raise UserError(f"{key} has {len(config[key])} values for {levels} levels of block_out_channels")
     kinds = {DOWN[name] for name in config["down_block_types"]} | {UP[name] for name in config["up_block_types"]}

@@ -124,11 +124,11 @@ def test_components_that_do_not_fit_are_refused_in_one_line(tmp_path):
         with pytest.raises(UserError, match=words) as error:
             inkwash.load(tmp_path / "m", **{name: other})
         assert "\n" not in str(error.value)
-        own = model.components[name]
+        original = model.components[name]
         model.components[name] = other
         with pytest.raises(UserError, match=words):
             model.generate("a fox")
-        model.components[name] = own
+        model.components[name] = original
     with pytest.raises(UserError, match="unknown component 'vea': did you mean vae"):
         inkwash.load(tmp_path / "m", vea="nowhere")
     with pytest.raises(UserError, match="no such file"):

@@ -48,10 +48,10 @@ def test_a_weight_of_one_is_the_plain_prompt_and_of_nought_silence():
     assert (np.asarray(plain["label"]) != np.asarray(other["label"])).any()
     states, silence = np.random.default_rng(0).normal(size=(4, 8)), np.ones(8)
     mask = np.array([True, True, True, False])
-    heard, pooled = emphasise(states, mask, silence, np.array([1.0, 0.0, 2.0, 1.0]))
-    np.testing.assert_allclose(heard[1], silence)
-    np.testing.assert_allclose(heard[2], 2 * states[2] - silence, rtol=1e-6)
-    assert (heard[3] == 0).all() and np.square(pooled).mean() == pytest.approx(1)
+    encoded, pooled = emphasise(states, mask, silence, np.array([1.0, 0.0, 2.0, 1.0]))
+    np.testing.assert_allclose(encoded[1], silence)
+    np.testing.assert_allclose(encoded[2], 2 * states[2] - silence, rtol=1e-6)
+    assert (encoded[3] == 0).all() and np.square(pooled).mean() == pytest.approx(1)
 
 
 def test_pieces_have_the_mean_weight_of_their_characters():

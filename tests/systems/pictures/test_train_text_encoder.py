@@ -34,9 +34,9 @@ def teacher():
 
 def test_pruning_keeps_ascii_pieces_and_their_numbers(teacher):
     tokenizer, old = prune(teacher)
-    kept = [tokenizer.id_to_token(i) for i in range(len(old))]
-    assert kept == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "fox", "##es", "red", "12", "!"]
-    assert [PIECES[i] for i in old] == kept
+    pieces = [tokenizer.id_to_token(i) for i in range(len(old))]
+    assert pieces == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "fox", "##es", "red", "12", "!"]
+    assert [PIECES[i] for i in old] == pieces
     assert tokenizer.encode("Red foxes!").tokens == ["[CLS]", "red", "fox", "##es", "!", "[SEP]"]
     assert tokenizer.encode("狐").tokens == ["[CLS]", "[UNK]", "[SEP]"]
 
@@ -80,10 +80,12 @@ def test_the_baseline_is_the_least_squares_solution():
 def test_principal_axes_keep_what_can_be_kept():
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(40, 3, generator=generator) @ torch.randn(3, 8, generator=generator)
-    kept = factorise(matrix, 3)
+    coordinates = factorise(matrix, 3)
     gram = (matrix - matrix.mean(0)) @ (matrix - matrix.mean(0)).T
-    torch.testing.assert_close(kept @ kept.T, gram * (kept.square().sum() / gram.trace()), atol=1e-3, rtol=1e-3)
-    assert kept.square().mean().item() == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(
+        coordinates @ coordinates.T, gram * (coordinates.square().sum() / gram.trace()), atol=1e-3, rtol=1e-3
+    )
+    assert coordinates.square().mean().item() == pytest.approx(1, abs=1e-5)
 
 
 def test_measures_of_a_perfect_and_of_a_reversed_student():

@@ -241,12 +241,7 @@ def concepts(tarball: Path) -> dict[str, Concept]:
         key, label = codepoints(entry["hexcode"]), entry["label"]
         zh = chinese_by_key.get(key, {})
         result[key] = Concept(
-            label,
-            entry.get("tags", []),
-            group,
-            zh.get("label", ""),
-            zh.get("tags", []),
-            family(key, label, subgroup),
+            label, entry.get("tags", []), group, zh.get("label", ""), zh.get("tags", []), family(key, label, subgroup)
         )
     return result
 

@@ -506,15 +506,8 @@ class Pipeline:
 
             with self.runtime.autocast():
                 state = start._replace(denoise=mixed).sample(SAMPLERS[self.config.sampler], grid)
-            recipe = {
-                "model": self.name,
-                "hash": self.hash,
-                "from": first,
-                "to": second,
-                "style": style,
-                "seed": seed,
-            }
-            recipe |= {"frame": k, "frames": n, "version": __version__}
+            recipe = {"model": self.name, "hash": self.hash, "from": first, "to": second, "style": style}
+            recipe |= {"seed": seed, "frame": k, "frames": n, "version": __version__}
             frames.append(GeneratedImage(Image.fromarray(self.decode(state)[0, ..., :3]), recipe))
             if progress is not None:
                 progress(k + 1, n)

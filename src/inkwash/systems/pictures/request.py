@@ -47,10 +47,7 @@ class Generate(Request):
     guidance: Annotated[float | None, Ge(0), Le(30), Help("How closely to follow the words.")] = None
     negative: Annotated[str, MaxLen(2000), Help("What the picture shall not show.")] = ""
     size: Annotated[
-        int | None,
-        Ge(8),
-        Le(4096),
-        Help("Side in pixels; above its own by the model's upsampler, if it has one."),
+        int | None, Ge(8), Le(4096), Help("Side in pixels; above its own by the model's upsampler, if it has one.")
     ] = None
     transparent: Annotated[bool, Help("Leave out the white behind it.")] = False
     image: Annotated[File | None, Media("image/*"), Help("A picture to begin from.")] = None

@@ -133,15 +133,17 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         weight = capped_weight(recipe.weight)
         return model.denoiser.loss(x0, condition, weight=weight, times=times, generator=generator)
 
-    def preview(_: nn.Module, step: int) -> np.ndarray:
-        styles = config.styles or [""]
-        words = PREVIEW if recipe.words else [""] * len(PREVIEW)
-        prompts = [word for word in words for _ in styles]
-        pictures = model.sample(prompts, [s or None for s in styles * len(words)], range(len(prompts)))
-        return image_grid(pictures[..., :3], len(styles) if len(styles) > 1 else len(words))
-
-    fit(unet, loss, batch, folder, recipe.fit, preview, model.save, folder / "model", monitor)
+    fit(unet, loss, batch, folder, recipe.fit, lambda *_: preview(model), model.save, folder / "model", monitor)
     return model
+
+
+def preview(model: Pipeline) -> np.ndarray:
+    """Pictures of a few words, a row for each with a column for each style; without words, as they come."""
+    styles = model.config.styles or [None]
+    words = PREVIEW if model.text_encoder is not None else [""] * len(PREVIEW)
+    prompts = [word for word in words for _ in styles]
+    pictures = model.sample(prompts, styles * len(words), range(len(prompts)))
+    return image_grid(pictures[..., :3], len(styles) if len(styles) > 1 else len(words))
 
 
 def capped_weight(most: float) -> Callable[[diffusion.NoiseLevel, diffusion.Parametrization], Tensor]:
@@ -246,6 +248,10 @@ class Captioned:
     n_originals: int
     recoloured: list[list[int]]
 
+    def caption(self, i: int, chinese: float, rng: np.random.Generator) -> str:
+        """One of the captions of picture i; a share of them Chinese."""
+        return str(rng.choice((self.chinese if rng.random() < chinese else self.english)[i]))
+
     def swap_recoloured(self, chosen: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
         """The chosen, but of those that have recoloured forms a share is replaced by one of these."""
         swapped = [
@@ -296,7 +302,7 @@ class Conditions:
     """
 
     def __init__(self, model: Pipeline, dataset: Captioned, chinese: float) -> None:
-        self.model, self.dataset, self.share = model, dataset, chinese
+        self.model, self.dataset, self.chinese = model, dataset, chinese
         self.encoded: dict[str, tuple[Tensor, Tensor]] = {}  # the states of each text, once it has been met
         self.style = torch.eye(len(model.config.styles))[[model.config.styles.index(s) for s in dataset.style]]
 
@@ -304,9 +310,7 @@ class Conditions:
         """Pooled texts beside styles, (N, D + styles), and the texts."""
         u = rng.random(len(chosen))
         texts = [
-            ""
-            if drop
-            else str(rng.choice((self.dataset.chinese if rng.random() < self.share else self.dataset.english)[i]))
+            "" if drop else self.dataset.caption(i, self.chinese, rng)
             for i, drop in zip(chosen, u < 0.15, strict=True)
         ]
         self.encode(texts)

@@ -22,9 +22,8 @@ from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures import emoji_data
-from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.pipeline import Pipeline
-from inkwash.systems.pictures.train import PREVIEW, cached_states, captioned
+from inkwash.systems.pictures.train import cached_states, captioned, preview
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, Stopped, fit
 from inkwash.training.tune import roll_out
@@ -96,12 +95,8 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         error: Tensor = nn.functional.mse_loss(x0, batch["end"]) / t.sigma
         return error  # late in a trajectory little is left to be wrong
 
-    def preview(_: nn.Module, step: int) -> np.ndarray:
-        words = [word for word in PREVIEW for _ in student.config.styles]
-        made = student.sample(words, student.config.styles * len(PREVIEW), range(len(words)))[..., :3]
-        return image_grid(made, len(student.config.styles))
-
-    fit(student.unet, loss, batch, folder, recipe.fit, preview, student.save, folder / "model", monitor)
+    path = folder / "model"
+    fit(student.unet, loss, batch, folder, recipe.fit, lambda *_: preview(student), student.save, path, monitor)
     return student
 
 
@@ -111,9 +106,7 @@ def sample_prompts(recipe: Recipe) -> tuple[list[str], list[str | None]]:
     rng = np.random.default_rng(recipe.fit.seed)
     chosen = batches(dataset.n_originals, recipe.trajectories, recipe.fit.seed)(0)
     chosen = dataset.swap_recoloured(chosen, recipe.recolour, rng)
-    prompts = [
-        str(rng.choice((dataset.chinese if rng.random() < recipe.chinese else dataset.english)[i])) for i in chosen
-    ]
+    prompts = [dataset.caption(i, recipe.chinese, rng) for i in chosen]
     return prompts, [None if rng.random() < 0.1 else dataset.style[i] for i in chosen]
 
 

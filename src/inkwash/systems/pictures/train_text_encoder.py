@@ -363,10 +363,7 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
     def student(ids: Tensor) -> Tensor:
         return codec.network(ids, torch.ones_like(ids, dtype=torch.bool))[0]
 
-    models = {
-        "student": student,
-        "baseline": lambda ids: F.pad(embedded[ids], (0, 1), value=1.0) @ linear,
-    }
+    models = {"student": student, "baseline": lambda ids: F.pad(embedded[ids], (0, 1), value=1.0) @ linear}
     report: dict[str, Any] = {
         "texts": {
             "training": len(train),
