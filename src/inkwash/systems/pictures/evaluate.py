@@ -136,13 +136,9 @@ def evaluate(
 
     rows: list[Row] = []
     for kind, chosen in pairs.items():
-        sources = {
-            "generated": generated[kind],
-            "real": real[chosen],
-            "retrieval": real[_nearest_names(names, chosen, data)],
-        }
-        if kind == "training concepts":
-            del sources["retrieval"]
+        sources = {"generated": generated[kind], "real": real[chosen]}
+        if kind != "training concepts":
+            sources["retrieval"] = real[_retrieve(names, chosen, data)]
         if kind in mean_features:
             sources["mean prediction alone"] = mean_features[kind]
         for source, x in sources.items():
@@ -161,16 +157,13 @@ def evaluate(
                 index, cosine = nearest(sources[source], real[train])
                 same, n = int((data.concept[train[index]] == data.concept[chosen]).sum()), len(chosen)
                 keys: dict[str, Any] = {"n": n, "source": source, "of": kind, "style": "all"}
-                quantiles = np.quantile(cosine, list(QUANTILES.values()))
-                rows += [
-                    row(f"cosine, {name}", value, **keys) for name, value in zip(QUANTILES, quantiles, strict=True)
-                ]
+                rows += [row(f"cosine, {name}", np.quantile(cosine, q), **keys) for name, q in QUANTILES.items()]
                 rows.append(row("same concept", same / n, wilson(same, n), **keys))
 
     for kind, chosen in chinese.items():
         rows += _recognition("generated", kind, generated[kind], chosen, real, data)
         if kind.startswith("held-out"):
-            rows += _recognition("retrieval", kind, real[_nearest_names(names_zh, chosen, data)], chosen, real, data)
+            rows += _recognition("retrieval", kind, real[_retrieve(names_zh, chosen, data)], chosen, real, data)
         rows += _chance(kind, chosen, data)
 
     chosen, shown, x = (np.concatenate([d[kind] for kind in pairs]) for d in (pairs, pictures, generated))
@@ -194,7 +187,7 @@ def evaluate(
     )
 
 
-def _nearest_names(names: np.ndarray, chosen: np.ndarray, data: Emoji) -> np.ndarray:
+def _retrieve(names: np.ndarray, chosen: np.ndarray, data: Emoji) -> np.ndarray:
     """For each chosen picture the training picture of its style whose name is nearest."""
     train = np.flatnonzero(data.split == "train")
     same_style = data.style[chosen][:, None] == data.style[train]
@@ -264,13 +257,11 @@ def _sample_pairs(data: Emoji, split: str, per_row: int, rng: np.random.Generato
     return np.concatenate(chosen).astype(int)
 
 
-def _match_styles(
-    candidates: np.ndarray, styles: np.ndarray, wanted: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """As many of the candidates in each style as `wanted` has, or all where there are fewer."""
+def _match_styles(rows: np.ndarray, styles: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many of the rows in each style as `wanted` has, or all where there are fewer."""
     chosen = []
     for style, n in zip(*np.unique(wanted, return_counts=True), strict=True):
-        chosen.append(rng.permutation(candidates[styles[candidates] == style])[:n])
+        chosen.append(rng.permutation(rows[styles[rows] == style])[:n])
     return np.concatenate(chosen)
 
 

@@ -19,7 +19,7 @@ from inkwash.weights.shipped import describe, locate
 TOLERANCE = 1e-4  # largest difference to torch with which a graph is written
 
 
-class FunctionModule(nn.Module):
+class Function(nn.Module):
     """A function of a module as a module, so that every weight has the name "module." + its name in the file."""
 
     def __init__(self, module: nn.Module, function: Callable[..., Any]) -> None:
@@ -52,7 +52,7 @@ def export(name: str | Path) -> list[Path]:
 Inputs = Callable[[int, int], dict[str, Tensor]]  # examples of a batch size and a text length, by name
 
 
-def unet_graphs(unet: Any, _: int) -> dict[str, tuple[FunctionModule, Inputs]]:
+def unet_graphs(unet: Any, _: int) -> dict[str, tuple[Function, Inputs]]:
     config, side = unet.config, unet.config["sample_size"] or 16
     channels = config["out_channels"]
 
@@ -74,32 +74,28 @@ def unet_graphs(unet: Any, _: int) -> dict[str, tuple[FunctionModule, Inputs]]:
         return example
 
     names = list(inputs(1, 2))
-    return {
-        "model.onnx": (FunctionModule(unet, lambda m, *arrays: m(**dict(zip(names, arrays, strict=True)))), inputs)
-    }
+    return {"model.onnx": (Function(unet, lambda m, *arrays: m(**dict(zip(names, arrays, strict=True)))), inputs)}
 
 
-def autoencoder_graphs(vae: Any, side: int) -> dict[str, tuple[FunctionModule, Inputs]]:
+def autoencoder_graphs(vae: Any, side: int) -> dict[str, tuple[Function, Inputs]]:
     z, pixels = vae.config["latent_channels"], vae.factor * side
-    encode, decode = FunctionModule(vae, lambda m, x: m.encode(x)[0]), FunctionModule(vae, lambda m, z: m.decode(z))
+    encode, decode = Function(vae, lambda m, x: m.encode(x)[0]), Function(vae, lambda m, z: m.decode(z))
     return {
         "encoder.onnx": (encode, lambda n, _: {"x": torch.randn(n, vae.config["in_channels"], pixels, pixels)}),
         "decoder.onnx": (decode, lambda n, _: {"z": torch.randn(n, z, side, side)}),
     }
 
 
-def text_graphs(codec: TextCodec, _: int) -> dict[str, tuple[FunctionModule, Inputs]]:
+def text_graphs(codec: TextCodec, _: int) -> dict[str, tuple[Function, Inputs]]:
     def inputs(n: int, length: int) -> dict[str, Tensor]:
         return {"ids": torch.randint(5, 99, (n, length)), "mask": text_mask(n, length)}
 
-    return {"model.onnx": (FunctionModule(codec.network, lambda m, *arrays: m(*arrays)), inputs)}
+    return {"model.onnx": (Function(codec.network, lambda m, *arrays: m(*arrays)), inputs)}
 
 
-def mean_graphs(predictor: Any, _: int) -> dict[str, tuple[FunctionModule, Inputs]]:
+def mean_graphs(predictor: Any, _: int) -> dict[str, tuple[Function, Inputs]]:
     label = predictor.config["label"]
-    return {
-        "model.onnx": (FunctionModule(predictor, lambda m, x: m(x)), lambda n, _: {"label": torch.randn(n, label)})
-    }
+    return {"model.onnx": (Function(predictor, lambda m, x: m(x)), lambda n, _: {"label": torch.randn(n, label)})}
 
 
 GRAPHS = {
@@ -115,7 +111,7 @@ def text_mask(n: int, length: int) -> Tensor:
     return torch.arange(length) < torch.arange(length, length - n, -1)[:, None]
 
 
-def write(file: Path, module: FunctionModule, inputs: Inputs) -> Path:
+def write(file: Path, module: Function, inputs: Inputs) -> Path:
     """Exports a module into a file; batch size and text length stay open in the graph."""
     example = inputs(2, 7)
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=2)

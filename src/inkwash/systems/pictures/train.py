@@ -110,9 +110,8 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         rows, path = np.arange(n_originals), folder / "mean_predictor"
         train_mean_predictor(recipe, mean.fit, predictor, states, conditions, rows, path, monitor)
         short = replace(mean.fit, steps=-(-mean.fit.steps // 2))  # as often through half of the pictures
-        train_mean_predictor(
-            recipe, short, half, states, conditions, rows[::2], folder / "mean_predictor-half", monitor
-        )
+        path = folder / "mean_predictor-half"
+        train_mean_predictor(recipe, short, half, states, conditions, rows[::2], path, monitor)
 
     def batch(k: int) -> tuple[Tensor, dict[str, Tensor]]:
         chosen, rng = order(k), np.random.default_rng([recipe.fit.seed, k])

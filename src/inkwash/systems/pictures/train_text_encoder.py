@@ -305,11 +305,11 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
     path = Path(folder) / "text-encoder"
     torch.set_num_threads(recipe.fit.threads)
     torch.manual_seed(recipe.fit.seed)
-    teacher_tokenizer, bert, embeddings = load_teacher(recipe.teacher)
+    original, bert, embeddings = load_teacher(recipe.teacher)
     emoji, skins = captions(recipe.captions)
     parallel = pairs(emoji, recipe.corpus.pairs, recipe.corpus.seed)
     tokenizer, teacher_ids = prune(
-        teacher_tokenizer, {c for pair in parallel for c in pair.chinese if "\u4e00" <= c <= "\u9fff"}
+        original, {c for pair in parallel for c in pair.chinese if "\u4e00" <= c <= "\u9fff"}
     )
     names, tags = [entry.name for entry in emoji], [entry.tags for entry in emoji]
     pieces = vocabulary(tokenizer)
@@ -335,8 +335,8 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
     train_pairs, test_pairs = split(parallel)
     translated = chinese_targets(codec, train_pairs, lambda ids: bert(teacher_ids[ids]))
     n_pieces, n_pieces_zh = (
-        np.array([ids.numel() for ids, _ in targets_by_length.values()], dtype=float)
-        for targets_by_length in (targets, translated)
+        np.array([ids.numel() for ids, _ in split_targets.values()], dtype=float)
+        for split_targets in (targets, translated)
     )
     squares = sum(states.float().square().sum(dtype=torch.float64) for _, states in targets.values())
     scale = float((squares / (n_pieces.sum() * embeddings.shape[1])).sqrt())  # so that states have unit scale
@@ -344,10 +344,10 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
     def batch(k: int) -> tuple[Tensor, Tensor]:
         """`batch_size` pieces in texts of one length, drawn so that every piece is as likely."""
         rng = np.random.default_rng((recipe.fit.seed, k))
-        targets_by_length, share = (
+        split_targets, share = (
             (translated, n_pieces_zh) if rng.random() < recipe.corpus.chinese else (targets, n_pieces)
         )
-        ids, states = targets_by_length[rng.choice(list(targets_by_length), p=share / share.sum())]
+        ids, states = split_targets[rng.choice(list(split_targets), p=share / share.sum())]
         length = ids.shape[1]
         rows = torch.from_numpy(rng.integers(len(ids), size=max(1, recipe.fit.batch_size // length)))
         return ids[rows], states[rows].float() / scale
@@ -409,7 +409,7 @@ def split(parallel: list[Pair]) -> tuple[list[Pair], list[Pair]]:
     ]
 
 
-def least_squares(embedded: Tensor, targets: dict[int, tuple[Tensor, Tensor]]) -> Tensor:
+def least_squares(embedded: Tensor, targets: TeacherStates) -> Tensor:
     """The linear map (rank + 1, 384) from a piece's embedding and 1 to the teacher's state: the baseline."""
     rank = embedded.shape[1] + 1
     gram, cross = torch.zeros(rank, rank), torch.zeros(())
@@ -420,9 +420,7 @@ def least_squares(embedded: Tensor, targets: dict[int, tuple[Tensor, Tensor]]) -
     return torch.linalg.solve(gram, cross)
 
 
-def cosine_similarities(
-    model: Callable[[Tensor], Tensor], test: dict[int, tuple[Tensor, Tensor]]
-) -> dict[str, float]:
+def cosine_similarities(model: Callable[[Tensor], Tensor], test: TeacherStates) -> dict[str, float]:
     """Mean cosines with the teacher's token states and pooled states."""
     tokens, pooled = [], []
     for ids, target in test.values():
