@@ -90,7 +90,7 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], dim_out, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.mid_block(self.conv_in(z))
+        x: Tensor = self.mid_block(self.conv_in(z))
         for block in self.up_blocks:
             x = block(x)
         x = self.conv_out(F.silu(self.conv_norm_out(x)))
@@ -119,13 +119,13 @@ class Autoencoder(nn.Module):
         use_post_quant_conv: bool = True,
         **others: Any,
     ) -> None:
-        config = {
+        config: dict[str, Any] = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in locals().items()
             if key not in ("self", "others", "__class__")
         }
         super().__init__()
-        self.config: dict[str, Any] = config
+        self.config = config
         for key, value in others.items():
             if key not in IDLE and (key not in FIXED or value != FIXED[key]):
                 raise UserError(f"{key} = {value!r}: this autoencoder does not know it")

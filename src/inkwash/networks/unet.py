@@ -311,13 +311,13 @@ class UNet(nn.Module):
         resnet_time_scale_shift: str = "default",
         **others: Any,
     ) -> None:
-        config = {
+        config: dict[str, Any] = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in locals().items()
             if key not in ("self", "others", "__class__")
         }
         super().__init__()
-        self.config: dict[str, Any] = config
+        self.config = config
         check_config(config, others)
         levels = len(block_out_channels)
 

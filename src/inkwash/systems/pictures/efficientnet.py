@@ -71,7 +71,7 @@ class MBConv(nn.Module):
         self._bn2 = _norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x if self._expand_conv is None or self._bn0 is None else F.relu6(self._bn0(self._expand_conv(x)))
+        h: Tensor = x if self._expand_conv is None or self._bn0 is None else F.relu6(self._bn0(self._expand_conv(x)))
         h = F.relu6(self._bn1(self._depthwise_conv(h)))
         h = self._bn2(self._project_conv(h))
         return x + h if self.skip else h

@@ -454,7 +454,8 @@ class Pipeline:
             if init is None or init.mask is None:
                 return decoded
             mask = init.mask[None, ..., None]  # soft edges mix; the known region stays to the pixel
-            return (mask * decoded + (1 - mask) * init.on_white()[..., : decoded.shape[-1]]).round().astype(np.uint8)
+            mixed: np.ndarray = mask * decoded + (1 - mask) * init.on_white()[..., : decoded.shape[-1]]
+            return mixed.round().astype(np.uint8)
 
         hooks = [] if preview is None else [preview_hook(len(grid) - 1, previews, lambda x0: preview(composite(x0)))]
         with self.runtime.autocast():
@@ -506,8 +507,8 @@ class Pipeline:
 
             with self.runtime.autocast():
                 state = start._replace(denoise=mixed).sample(SAMPLERS[self.config.sampler], grid)
-            recipe = {"model": self.name, "hash": self.hash, "from": first, "to": second, "style": style}
-            recipe |= {"seed": seed, "frame": k, "frames": n, "version": __version__}
+            recipe: dict[str, Any] = {"model": self.name, "hash": self.hash, "from": first, "to": second}
+            recipe |= {"style": style, "seed": seed, "frame": k, "frames": n, "version": __version__}
             frames.append(GeneratedImage(Image.fromarray(self.decode(state)[0, ..., :3]), recipe))
             if progress is not None:
                 progress(k + 1, n)

@@ -138,7 +138,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
 
 def preview(model: Pipeline) -> np.ndarray:
     """Pictures of a few words, a row for each with a column for each style; without words, as they come."""
-    styles = model.config.styles or [None]
+    styles: list[str | None] = [*model.config.styles] or [None]
     words = PREVIEW if model.text_encoder is not None else [""] * len(PREVIEW)
     prompts = [word for word in words for _ in styles]
     pictures = model.sample(prompts, styles * len(words), range(len(prompts)))

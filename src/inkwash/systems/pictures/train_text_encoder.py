@@ -361,7 +361,8 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
     linear = least_squares(embedded, targets)
 
     def student(ids: Tensor) -> Tensor:
-        return codec.network(ids, torch.ones_like(ids, dtype=torch.bool))[0]
+        states: Tensor = codec.network(ids, torch.ones_like(ids, dtype=torch.bool))[0]
+        return states
 
     models = {"student": student, "baseline": lambda ids: F.pad(embedded[ids], (0, 1), value=1.0) @ linear}
     report: dict[str, Any] = {
@@ -417,7 +418,8 @@ def least_squares(embedded: Tensor, targets: TeacherStates) -> Tensor:
         for i in range(0, ids.numel(), 65536):
             x = F.pad(embedded[ids.flatten()[i : i + 65536]], (0, 1), value=1.0)
             gram, cross = gram + x.T @ x, cross + x.T @ states.flatten(0, 1)[i : i + 65536].float()
-    return torch.linalg.solve(gram, cross)
+    solution: Tensor = torch.linalg.solve(gram, cross)
+    return solution
 
 
 def cosine_similarities(model: Callable[[Tensor], Tensor], test: TeacherStates) -> dict[str, float]:
