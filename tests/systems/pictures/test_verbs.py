@@ -8,7 +8,7 @@ from PIL import Image
 
 import inkwash
 from inkwash.cli import main
-from inkwash.codecs.png import KEY
+from inkwash.codecs.png import KEY, read_recipe
 from tests.models import tiny
 
 
@@ -39,7 +39,7 @@ def test_the_command_line_edits_and_draws_again(photo, tmp_path, capsys):
     assert main([*arguments, "--seed", "3", "-o", str(generated)]) == 0  # without words, too
     assert main(["again", str(generated)]) == 0
     assert "\nthe same pixels" in capsys.readouterr().out
-    recipe = json.loads(Image.open(generated).info[KEY])
+    recipe = read_recipe(generated)
     assert recipe["image"]["file"] == str(photo) and len(recipe["mask"]["sha256"]) == 64
     Image.new("RGB", (16, 16)).save(photo)
     assert main(["again", str(generated)]) == 2
@@ -49,8 +49,9 @@ def test_the_command_line_edits_and_draws_again(photo, tmp_path, capsys):
         == 0
     )
     animation, grid = capsys.readouterr().out.split()
-    assert Image.open(animation).n_frames == 4 and Image.open(grid).size == (2 * 18, 2 * 18)
-    comment = json.loads(Image.open(animation).info["comment"])
+    with Image.open(animation) as frames, Image.open(grid) as page:
+        assert frames.n_frames == 4 and page.size == (2 * 18, 2 * 18)
+        comment = json.loads(frames.info["comment"])
     assert comment["digitalSourceType"].endswith("/trainedAlgorithmicMedia")
     arguments = {"verb": "generate", "prompt": "a fox", "to": "a cat", "n": 3, "hash": recipe["hash"]}
     assert arguments.items() <= comment[KEY].items() and f"-{comment[KEY]['seed']}.gif" in animation
@@ -78,7 +79,7 @@ def test_a_table_of_prompts_is_drawn_row_by_row_and_resumed(tmp_path, capsys):
     model = inkwash.load(tmp_path / "m")
     expected = array(model.generate("a fox", style="flat", seed=7))
     assert (array(Image.open(out / "a-fox-flat-7.png")) == expected).all()
-    recipe = json.loads(Image.open(out / "second.png").info[KEY])
+    recipe = read_recipe(out / "second.png")
     assert (recipe["seed"], recipe["steps"], recipe["prompt"]) == (3, 2, "猫")  # its line, where no seed is given
 
     csv_file.write_text("prompt,style,seed,name,steps\na fox,flat,7,,\n猫,,3,second,3\n", encoding="utf-8")

@@ -71,7 +71,7 @@ class Generate(Request):
         if self.to is not None:
             idle(self, NOT_INTERPOLATED, "with --to, which goes from words to words")
 
-    def parts(self) -> list[Self]:
+    def split(self) -> list[Self]:
         """A picture each, with the seeds that follow; an interpolation is one."""
         if self.n == 1 or self.seed is None or self.to is not None:
             return [self]
@@ -79,7 +79,7 @@ class Generate(Request):
             raise UserError(f"seed = {self.seed}: choose a whole number from 0 to 2^64 - {self.n}")
         return [replace(self, n=1, seed=self.seed + i) for i in range(self.n)]
 
-    def called(self) -> str:
+    def basename(self) -> str:
         words = "-".join(re.findall(r"\w+", self.prompt.lower())[:6])[:60]  # no file system takes names without end
         return "-".join(filter(None, [words, self.style])) or "picture"
 
