@@ -312,9 +312,9 @@ def test_notes_are_kept_once_and_time_left_is_told(store, user, monkeypatch):
 def test_a_picture_that_is_made_in_a_batch_is_the_one_made_alone(store, user):
     """Parts are what the verb would make of the whole."""
     request = systems()["pictures"].verbs["generate"].request(prompt="a fox", n=3, seed=5)
-    assert [(part.n, part.seed) for part in request.split()] == [(1, 5), (1, 6), (1, 7)]
+    assert [(part.n, part.seed) for part in request.subrequests()] == [(1, 5), (1, 6), (1, 7)]
     film = systems()["pictures"].verbs["generate"].request(prompt="a fox", to="a dog", n=3, seed=5)
-    assert film.split() == [film]
+    assert film.subrequests() == [film]
 
 
 # models

@@ -132,7 +132,7 @@ class Request:
         """The stem without a seed."""
         return type(self).__name__.lower()
 
-    def split(self) -> list[Self]:
+    def subrequests(self) -> list[Self]:
         """Requests that make the same, one after the other; each takes its own turn in a queue."""
         return [self]
 

@@ -9,6 +9,8 @@ from PIL import Image
 import inkwash
 from inkwash.cli import main
 from inkwash.codecs.png import KEY, read_recipe
+from inkwash.systems import systems
+from inkwash.systems.base import Request, options
 from tests.models import tiny
 
 
@@ -91,3 +93,9 @@ def test_a_table_of_prompts_is_drawn_row_by_row_and_resumed(tmp_path, capsys):
         csv_file.write_text(text, encoding="utf-8")
         assert main(arguments) == 2
         assert words in capsys.readouterr().err
+
+
+def test_no_option_hides_what_a_request_does():
+    for system in systems().values():
+        for verb in system.verbs.values():
+            assert not options(verb.request).keys() & vars(Request).keys(), verb.request

@@ -71,7 +71,7 @@ class Generate(Request):
         if self.to is not None:
             idle(self, NOT_INTERPOLATED, "with --to, which goes from words to words")
 
-    def split(self) -> list[Self]:
+    def subrequests(self) -> list[Self]:
         """A picture each, with the seeds that follow; an interpolation is one."""
         if self.n == 1 or self.seed is None or self.to is not None:
             return [self]

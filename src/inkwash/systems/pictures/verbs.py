@@ -42,7 +42,7 @@ def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Cont
     inputs = {name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask")}
     shared = ("style", "negative", "sampler", "steps", "guidance", "size", "transparent", "strength", "outpaint")
     pictures = []
-    for place, part in enumerate(request.split()):  # each alone: none depends on its neighbours
+    for place, part in enumerate(request.subrequests()):  # each alone: none depends on its neighbours
 
         def progress(done: int, steps: int, done_before: int = place) -> None:
             context.tell(Progress(done_before * steps + done, request.n * steps))
