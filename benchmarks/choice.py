@@ -7,16 +7,15 @@ Each row is `inkwash evaluate MODEL --split validation --per-row 60` with other 
 shipped as the default was chosen from this table; stopped, it goes on where it was.
 """
 
-import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+import common
 import inkwash
+from common import QUICK, ROOT
 from inkwash.systems.report import Report
-from inkwash.weights.files import atomic
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "choice.json"
+RESULT = ROOT / "docs" / "results" / "choice.json"
 SETTINGS = [  # model, sampler, steps, guidance
     *(("emoji", "ancestral", 20, guidance) for guidance in (1.0, 1.5, 2.0)),
     ("emoji", "dpmpp_2m", 20, 1.5),
@@ -25,6 +24,8 @@ SETTINGS = [  # model, sampler, steps, guidance
     ("emoji", "dpmpp_2m", 20, 1.0),
     *(("emoji-fast", "ancestral", steps, 1.0) for steps in (4, 2, 1)),
 ]
+if QUICK:
+    SETTINGS = SETTINGS[6::6]
 
 
 def scores(report: Report) -> dict[str, Any]:
@@ -51,11 +52,11 @@ KINDS = ("training concepts", "held-out concepts", "training concepts, in Chines
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data/emoji"))
-    parser.add_argument("--work", type=Path, default=Path("out/choice"))
+    parser = common.parser(__doc__)
+    parser.add_argument("--data", type=Path, default=common.emoji())
+    parser.add_argument("--work", type=Path, default=ROOT / "out/choice")
     options = parser.parse_args()
-    report: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": []}
+    report: dict[str, Any] = {"rows": []} | common.load(RESULT)
     rows: list[dict[str, Any]] = []
     for name, sampler, steps, guidance in SETTINGS:
         model = inkwash.load(name)
@@ -63,12 +64,11 @@ def main() -> None:
         before = [row for row in report["rows"] if asked.items() <= row.items()]
         if not before:
             how: dict[str, Any] = {"sampler": sampler, "steps": steps, "guidance": guidance}
-            found = model.evaluate(options.data, options.work, split="validation", per_row=60, **how)
+            found = model.evaluate(options.data, options.work, split="validation", per_row=6 if QUICK else 60, **how)
             before = [{**asked, **scores(found)}]
         rows += before
         kept = rows + [row for row in report["rows"] if row not in rows]
-        with atomic(RESULT) as file:
-            file.write_text(json.dumps({"split": "validation", "rows": kept}, indent=1) + "\n", encoding="utf-8")
+        common.save(RESULT, {"split": "validation", "rows": kept})
         print(table(rows[-1:]).splitlines()[-1], flush=True)
     print(table(rows))
 

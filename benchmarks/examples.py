@@ -1,11 +1,10 @@
 """Worked examples of forecasting on data that PyPI ships, with charts for docs/forecasting.md.
 
-pip install '.[series]' vega-datasets
+pip install '.[bench]'
 python benchmarks/examples.py
 """
 
-import json
-from pathlib import Path
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 import pandas as pd
@@ -13,11 +12,15 @@ import statsmodels.api
 import torch
 from vega_datasets import local_data
 
+import common
+from common import QUICK, ROOT
 from inkwash.systems.series.data import read_series
-from inkwash.systems.series.train import fit_forecaster
-from inkwash.weights.files import atomic
+from inkwash.systems.series.train import default_settings, fit_forecaster
 
-DOCS = Path("docs")
+DOCS = ROOT / "docs"
+SETTINGS = default_settings("improved")
+if QUICK:
+    SETTINGS = replace(SETTINGS, steps=5)
 
 
 def tables() -> dict[str, tuple[pd.DataFrame, int, list[str]]]:
@@ -33,13 +36,15 @@ def tables() -> dict[str, tuple[pd.DataFrame, int, list[str]]]:
 
 
 def main() -> None:
+    common.parser(__doc__).parse_args()
     torch.set_num_threads(1)
+    (DOCS / "results").mkdir(parents=True, exist_ok=True)
     report = {}
-    for name, (table, horizon, target) in tables().items():
+    for name, (table, horizon, target) in list(tables().items())[: 2 if QUICK else None]:
         series = read_series(table, target=target)
         with TemporaryDirectory() as folder:
             end = len(series.values) - horizon
-            forecaster = fit_forecaster(series.before(end), horizon, folder)
+            forecaster = fit_forecaster(series.before(end), horizon, folder, settings=SETTINGS)
         scores = pd.DataFrame(forecaster.backtest(series, 1).rows).pivot(
             index="forecast", columns="metric", values="value"
         )
@@ -52,8 +57,7 @@ def main() -> None:
             "scores": scores.round(5).to_dict("index"),
         }
         print(name, scores, sep="\n")
-    with atomic(DOCS / "results" / "forecast-examples.json") as file:
-        file.write_text(json.dumps(report, indent=1) + "\n")
+    common.save(DOCS / "results" / "forecast-examples.json", report)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """TimeGrad as published, the improved mode, and what they must beat, in one run.
 
-    pip install '.[series,gluonts]' 'gluonts[torch]'
+    pip install '.[bench]'
     python benchmarks/forecasting.py --data exchange_rate_nips.tar.gz
 
 Exchange rates: the five windows of the paper (trained on the 6,071 steps before them), and 35 windows one after the
@@ -10,8 +10,6 @@ each, and the score of the law itself. What was chosen was chosen on earlier win
 Every result is kept as soon as it is there: run it again to go on.
 """
 
-import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,19 +19,23 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
+import common
+from common import QUICK, ROOT
 from inkwash.systems.report import Row
 from inkwash.systems.series import baselines, metrics, simulate, transforms
 from inkwash.systems.series.data import Series, read_rolling_archive
-from inkwash.systems.series.evaluate import baseline_paths, deep_ar, paired_comparison, truths
+from inkwash.systems.series.evaluate import baseline_paths, paired_comparison, truths
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.train import default_settings, fit_network, new_forecaster
-from inkwash.weights.files import atomic
+from inkwash.training.fit import Settings
 
-SAMPLES = 100
-LONG, TRAINED = 35, 5171  # windows one after the other, and where they begin
-SIMULATED = 40
+SAMPLES = 4 if QUICK else 100
+LONG, TRAINED = (2, 3900) if QUICK else (35, 5171)  # windows one after the other, and where they begin
+SIMULATED = 2 if QUICK else 40
+SETS = ["switch"] if QUICK else list(simulate.SETS)
 
 
 class Report:
@@ -41,7 +43,7 @@ class Report:
 
     def __init__(self, file: Path, paths: Path) -> None:
         self.file, self.paths = file, paths
-        self.facts: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"samples": SAMPLES}
+        self.facts: dict[str, Any] = {"samples": SAMPLES} | common.load(file)
 
     def kept(self, name: str, seed: int, draw: Callable[..., tuple[np.ndarray, dict[str, Any]]], *how: Any) -> Any:
         """Paths of one method on one set: read, or drawn by draw(*how)."""
@@ -56,25 +58,25 @@ class Report:
         return np.load(file)
 
     def save(self) -> None:
-        with atomic(self.file) as temporary:
-            temporary.write_text(json.dumps(self.facts, indent=1) + "\n")
+        common.save(self.file, self.facts)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="gluonts' exchange_rate_nips.tar.gz")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=Path("docs/results/forecasting.json"))
-    parser.add_argument("--paths", type=Path, default=Path("out/forecasting"), help="where drawn paths are kept")
+    parser = common.parser(__doc__)
+    parser.add_argument("--data", type=Path, required=not QUICK, help="gluonts' exchange_rate_nips.tar.gz")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0] if QUICK else [0, 1, 2])
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/forecasting.json")
+    parser.add_argument("--paths", type=Path, default=ROOT / "out/forecasting", help="where drawn paths are kept")
     args = parser.parse_args()
+    common.needs("gluonts", "lightning")
     torch.set_num_threads(1)
     report = Report(args.out, args.paths)
-    series, starts, horizon = read_rolling_archive(args.data)
+    series, starts, horizon = simulated_archive() if QUICK else read_rolling_archive(args.data)
     long = [TRAINED + horizon * k for k in range(LONG)]
     for seed in args.seeds:
         exchange(report, "five windows", series, starts, horizon, seed)
         exchange(report, "35 windows", series, long, horizon, seed)
-        for name in simulate.SETS:
+        for name in SETS:
             simulated(report, name, seed)
     for place, at in (("five windows", starts), ("35 windows", long)):
         report.facts[f"{place}, improved against"] = against(report, place, truths(series, at, horizon), args.seeds)
@@ -94,9 +96,39 @@ def exchange(report: Report, place: str, series: Series, starts: list[int], hori
     if place == "five windows" or seed == 0:  # the faithful mode takes minutes to draw many windows
         report.kept(f"{place}, faithful", seed, trained_paths, series, starts, horizon, "faithful", seed, models)
     if place == "five windows" or seed == 0:
-        deep = partial(deep_ar, series, trained, starts, horizon, SAMPLES, seed)
+        deep = partial(deep_ar, series, trained, starts, horizon, SAMPLES, seed, 1 if QUICK else 20)
         report.kept(f"{place}, DeepAR", seed, timed, deep, truth)
     report.save()
+
+
+def deep_ar(
+    series: Series, trained: int, starts: list[int], horizon: int, samples: int, seed: int = 0, epochs: int = 20
+) -> np.ndarray:
+    """gluonts' DeepAR with its own settings, trained on the first `trained` steps; each series is forecast alone.
+
+    Needs `pip install 'gluonts[torch]'`.
+    """
+    import logging
+    import warnings
+
+    from gluonts.dataset.common import ListDataset
+    from gluonts.torch import DeepAREstimator
+    from lightning.pytorch import seed_everything
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning|gluonts|torch")
+    seed_everything(seed, verbose=False)
+    values, start = series.values.to_numpy(np.float64), pd.Period(series.values.index[0], freq=series.freq)
+
+    def dataset(end: int) -> ListDataset:
+        return ListDataset([{"start": start, "target": column[:end]} for column in values.T], freq=series.freq)
+
+    with TemporaryDirectory() as folder:  # of its checkpoints
+        quiet = {"max_epochs": epochs, "enable_progress_bar": False, "logger": False, "default_root_dir": folder}
+        estimator = DeepAREstimator(series.freq, horizon, num_batches_per_epoch=100, trainer_kwargs=quiet)
+        predictor = estimator.train(dataset(trained))
+    paths = [[f.samples for f in predictor.predict(dataset(end), num_samples=samples)] for end in starts]
+    return np.moveaxis(np.array(paths), 1, -1)
 
 
 def against(report: Report, place: str, truth: np.ndarray, seeds: list[int]) -> list[Row]:
@@ -142,7 +174,7 @@ def table(facts: dict[str, Any]) -> str:
     lines += ["", "Simulated sets, CRPS_sum (in brackets: how much above that of the law itself):", ""]
     rules = ("improved", "seasonal naive", "random walk", "last value")
     lines += [f"| set | the law itself | {' | '.join(rules)} |", "|" + "---|" * 7]
-    for name in simulate.SETS:
+    for name in SETS:
         best = np.mean([row["crps_sum"] for row in scores_of(facts[f"{name}, the law itself"])])
         cells = [f"{best:.4g}"]
         for rule in rules:
@@ -191,6 +223,16 @@ def timed(draw: Callable[[], np.ndarray], truth: np.ndarray) -> tuple[np.ndarray
     return paths, {"cpu_seconds": time.process_time() - clock, "scores": metrics.scores(paths, truth)}
 
 
+def settings(mode: str, seed: int) -> Settings:
+    found = replace(default_settings(mode), seed=seed)
+    return replace(found, steps=5) if QUICK else found
+
+
+def simulated_archive() -> tuple[Series, list[int], int]:
+    """For a quick run, in the place of the exchange rates."""
+    return simulate.vector_autoregression(dims=2).series, [3900, 3905], 5
+
+
 def trained_paths(
     series: Series, starts: list[int], horizon: int, mode: str, seed: int, models: Path | None = None
 ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -199,7 +241,7 @@ def trained_paths(
     part = series.before(starts[0])
     with TemporaryDirectory() as folder:
         forecaster = new_forecaster(part, transforms.make_config(part, horizon, mode), seed)
-        fit_network(forecaster, part, Path(folder), replace(default_settings(mode), seed=seed))
+        fit_network(forecaster, part, Path(folder), settings(mode, seed))
     if models is not None:
         forecaster.save(models / mode)
     training = time.process_time() - clock

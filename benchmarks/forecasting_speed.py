@@ -1,53 +1,56 @@
 """TimeGrad here and in pytorch-ts, its authors' code, in turns on the same shapes: CPU time of a step of training,
 and of drawing the paper's five windows.
 
-    pip install '.[series]' && pip install --no-deps pytorchts==0.6.0
+    pip install '.[bench]' && pip install --no-deps pytorchts==0.6.0
     python benchmarks/forecasting_speed.py --data exchange_rate_nips.tar.gz --model RUN/model
 
 Of pytorch-ts only the network and its diffusion are used (they need torch alone). `--model` is a faithful forecaster
 that has a table: `inkwash train` with mode = "faithful", then `inkwash tune RUN/model --data DATA --steps 6`.
 """
 
-import argparse
 import importlib.util
 import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from inkwash.systems.series import metrics
-from inkwash.systems.series.data import read_rolling_archive
+import common
+from common import QUICK, ROOT
+from inkwash.systems.series import metrics, simulate
+from inkwash.systems.series.data import Series, read_rolling_archive
 from inkwash.systems.series.evaluate import truths
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.networks import TimeGrad
-from inkwash.weights.files import atomic
+from inkwash.systems.series.train import default_settings, fit_forecaster
 
-BATCH, LENGTH, DIMS, INPUTS, ROUNDS = 64, 60, 8, 28, 7
+BATCH, LENGTH, DIMS, INPUTS, ROUNDS = 64, 60, 8, 28, 1 if QUICK else 7
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", type=Path, required=True)
+    parser = common.parser(__doc__)
+    parser.add_argument("--data", type=Path, required=not QUICK)
+    parser.add_argument("--model", type=Path, required=not QUICK)
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/forecasting-speed.json"))
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/forecasting-speed.json")
     args = parser.parse_args()
+    common.needs("pts")
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
     rivals = {"inkwash": ours("faithful"), "inkwash, improved": ours("improved"), "pytorch-ts": theirs()}
     training = {name: statistics.median(times) for name, times in turns(rivals).items()}
 
-    forecaster = Forecaster.load(args.model)
-    series, starts, horizon = read_rolling_archive(args.data)
+    forecaster = fitted() if QUICK else Forecaster.load(args.model)
+    series, starts, horizon = windows() if QUICK else read_rolling_archive(args.data)
     truth, drawn = truths(series, starts, horizon), {}
-    for sampler, steps in (("ancestral", 100), ("tuned", args.steps)):
+    for sampler, steps in (("ancestral", 4),) if QUICK else (("ancestral", 100), ("tuned", args.steps)):
         found = []
-        for seed in range(3):
+        for seed in range(1 if QUICK else 3):
             clock = time.process_time()
             paths = forecaster.paths(series, starts, horizon, 100, seed, sampler, steps)
             seconds = time.process_time() - clock
@@ -60,9 +63,19 @@ def main() -> None:
         "five windows x 100 paths x 30 steps": drawn,
         "noise network, 100 rows, CPU seconds (median)": calls(),
     }
-    with atomic(args.out) as file:
-        file.write_text(json.dumps(report, indent=1) + "\n")
+    common.save(args.out, report)
     print(json.dumps(report, indent=1))
+
+
+def windows() -> tuple[Series, list[int], int]:
+    """For a quick run, in the place of the exchange rates."""
+    return simulate.vector_autoregression(200).series, [190, 195], 5
+
+
+def fitted() -> Forecaster:
+    """For a quick run: it has learned next to nothing."""
+    series, _, horizon = windows()
+    return fit_forecaster(series, horizon, mode="faithful", settings=replace(default_settings("faithful"), steps=2))
 
 
 def part(name: str) -> Any:

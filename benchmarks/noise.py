@@ -11,22 +11,22 @@ and of the ratio. A round of ours is 50 draws of a new `Noise`, since it makes t
 makes for nothing is counted.
 """
 
-import json
 import platform
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+import common
+from common import QUICK, ROOT
 from inkwash.diffusion.noise import Noise
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "noise.json"
-SHAPES = ((1, 12288), (64, 12288), (16000, 2), (256, 7), (4096, 64), (16, 16), (1, 1))
-ROUNDS, CALLS, BAR = 15, 50, 4
+RESULT = ROOT / "docs" / "results" / "noise.json"
+SHAPES = ((1, 12288), (64, 12288), (16000, 2), (256, 7), (4096, 64), (16, 16), (1, 1))[:: 3 if QUICK else 1]
+ROUNDS, CALLS, BAR = (1, 5, 4) if QUICK else (15, 50, 4)
 
 
 def microseconds(call: Callable[[], Any], calls: int) -> float:
@@ -73,8 +73,8 @@ def table(report: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    common.parser(__doc__).parse_args()
     report = measure()
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    common.save(RESULT, report)
     print(table(report))
     print(f"\n{RESULT}")

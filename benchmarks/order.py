@@ -20,22 +20,22 @@ The last row is DPM-Solver++(3M) as diffusers 0.42.1 has it: there the second di
 half of their second derivative, stands where the whole belongs, and the third order is lost.
 """
 
-import json
 import math
 import platform
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
+import common
+from common import QUICK, ROOT
 from inkwash import diffusion
 from inkwash.diffusion import Gaussian, Grid, ModelCall, Noise, NoiseLevel, Prediction, StepResult, ddim_step_x0
 from inkwash.diffusion.samplers import Sampler, Walk
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "order.json"
+RESULT = ROOT / "docs" / "results" / "order.json"
 MEAN, VARIANCE = 0.7, 0.3
-STEPS = (128, 256, 512)
+STEPS = (8, 16, 32) if QUICK else (128, 256, 512)
 NOISIEST, CLEANEST = 10, (0.7, 0.15)  # sigma / alpha; at one end errors of two signs may cancel
 TABLE = np.linspace(1e-4, 0.02, 1000)  # DDPM's betas
 
@@ -202,8 +202,8 @@ def error_table(report: dict) -> str:
 
 
 if __name__ == "__main__":
+    common.parser(__doc__).parse_args()
     report = measure()
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    common.save(RESULT, report)
     print(table(report), error_table(report), sep="\n\n")
     print(f"\n{RESULT}")

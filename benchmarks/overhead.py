@@ -1,6 +1,6 @@
 """What a sampling step costs outside the network: ours, diffusers' and azula's, in one run.
 
-    pip install "diffusers>=0.36" && pip install --no-deps azula einops
+    pip install '.[bench]' && pip install --no-deps azula
     python benchmarks/overhead.py [--steps 20] [--batch 1] [--shape 3 64 64] [--rounds 5]
 
 It takes less than a minute, prints its tables and writes docs/results/overhead.json. Without azula its column is left
@@ -20,14 +20,11 @@ rounds (lowest to highest) and the median of the ratios within a round. Last com
 model, guided and clipped as it is used, beside a call of its network on the batch of two that guidance makes.
 """
 
-import argparse
-import json
 import platform
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -36,7 +33,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import common
 import inkwash
+from common import QUICK, ROOT
 from inkwash import diffusion
 
 AZULA = find_spec("azula") is not None
@@ -45,7 +44,7 @@ if AZULA:
     import azula.noise
     import azula.sample
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "overhead.json"
+RESULT = ROOT / "docs" / "results" / "overhead.json"
 TABLE, RUNS = 1000, 3
 NAMES = ("torch", "NumPy", "diffusers", "azula")
 
@@ -273,15 +272,16 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=20)
+    parser = common.parser(__doc__)
+    parser.add_argument("--steps", type=int, default=4 if QUICK else 20)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--shape", type=int, nargs="+", default=[3, 64, 64], help="of one sample")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=1 if QUICK else 5)
     options = parser.parse_args()
+    if not AZULA:
+        print("azula is not installed: its column is left out")
     report = measure(Walk(options.steps, options.batch, tuple(options.shape)), options.rounds)
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    common.save(RESULT, report)
     print(tables(report))
     print(f"\n{RESULT}")
 

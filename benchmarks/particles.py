@@ -15,28 +15,29 @@ A value stands with its standard error over the filters. ESS is the median over 
 the particles; `disagreement` is the variance of the filters' means over what their own weights say.
 """
 
-import json
 import platform
 from collections.abc import Callable
 from importlib.metadata import version
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+import common
+from common import QUICK, ROOT
 from inkwash import diffusion
 from inkwash.diffusion import Gaussian, Grid, Prediction, ancestral, known_region, sample, uniform
 from inkwash.inference import disagreement, particles
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "particles.json"
+RESULT = ROOT / "docs" / "results" / "particles.json"
 PROCESS = Gaussian(diffusion.linear_beta())
 MEANS = np.array([[-1.2, -0.8], [0.2, 0.7], [1.5, -0.2]])
 SHARES = np.array([0.3, 0.4, 0.3])
 VARIANCE = 0.09
 KNOWN = 0.3  # y
-FILTERS = 200
+FILTERS = 6 if QUICK else 200
+POINTS = 21 if QUICK else 101  # of a lattice, in each direction
 SIDES, RARE, SLOPE = np.array([[-1.0], [1.0]]), np.array([0.99, 0.01]), np.log(99) / 2
 
 
@@ -56,7 +57,7 @@ def mixture(means: np.ndarray, shares: np.ndarray, variance: float) -> Callable[
     return denoise
 
 
-def conditional(grid: Grid, y: float, reach: float = 4.0, points: int = 101) -> tuple[float, float]:
+def conditional(grid: Grid, y: float, reach: float = 4.0, points: int = POINTS) -> tuple[float, float]:
     """Mean and variance of u given y, of the chain of `grid`: by integrals over a lattice."""
     line, denoise = np.linspace(-reach, reach, points), mixture(MEANS, SHARES, VARIANCE)
     plane = np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2)
@@ -116,7 +117,7 @@ def summary(of: dict[str, Any], found: Any, statistic: Callable[[Any], Any]) -> 
 def given_a_part() -> list[dict[str, Any]]:
     rows, denoise = [], mixture(MEANS, SHARES, VARIANCE)
     known = np.array([0.0, KNOWN]), np.array([False, True])
-    for steps in (10, 20, 60):
+    for steps in (10,) if QUICK else (10, 20, 60):
         grid = uniform(PROCESS, steps)
         mean, variance = conditional(grid, KNOWN)
         rows.append({"what": f"**{steps} steps: the chain**", "mean": [mean, 0], "variance": [variance, 0]})
@@ -126,7 +127,7 @@ def given_a_part() -> list[dict[str, Any]]:
         means = [float(u.mean()), float(u.std() / n)], [float(square.mean()), float(square.std() / n)]
         rows.append({"what": "replacement (`known_region`)", "mean": means[0], "variance": means[1]})
         for bridge in (False, True):
-            for count in (16, 64, 256):
+            for count in (16,) if QUICK else (16, 64, 256):
                 found = particles(denoise, (2,), grid, range(FILTERS), count=count, known_region=known, bridge=bridge)
                 name = f"{'`bridge=True`' if bridge else 'SMCDiff'}, {count} particles"
                 rows.append(summary({"what": name}, found, lambda x: x[:, :1]))
@@ -139,9 +140,9 @@ def of_two_modes() -> list[dict[str, Any]]:
     share = tilted(grid)
     rows = [{"what": "**60 steps: the chain**", "mean": [share, 0]}]
     for gradients in (False, True):
-        for count in (16, 64, 256, 1024):
+        for count in (16,) if QUICK else (16, 64, 256, 1024):
             found = particles(
-                denoise, (1,), grid, range(100), count=count, twist=reward, gradients=gradients, device="cpu"
+                denoise, (1,), grid, range(FILTERS // 2), count=count, twist=reward, gradients=gradients, device="cpu"
             )
             lost = float(((found.weights * (found.states[..., 0] > 0).numpy()).sum(1) < 0.01).mean())
             name = f"{'TDS' if gradients else 'twist without gradients'}, {count} particles"
@@ -170,6 +171,7 @@ def tables(report: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    common.parser(__doc__).parse_args()
     torch.set_num_threads(1)
     report = {
         "command": "python benchmarks/particles.py",
@@ -182,7 +184,6 @@ if __name__ == "__main__":
         "given a part": given_a_part(),
         "two modes": of_two_modes(),
     }
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    common.save(RESULT, report)
     print(tables(report))
     print(f"\n{RESULT}")

@@ -10,7 +10,6 @@ levels of 255, to pictures of `heun` in 200 steps. It takes about ten minutes on
 and writes docs/results/solvers.json; stopped, it goes on where it was.
 """
 
-import argparse
 import json
 import os
 from pathlib import Path
@@ -19,7 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
+import common
 import inkwash
+from common import QUICK, ROOT
 from inkwash.codecs.pixels import on_white
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.emoji_data import Emoji
@@ -27,10 +28,9 @@ from inkwash.systems.pictures.metrics import concept_rank, features, frechet_dis
 from inkwash.systems.pictures.model import SAMPLERS
 from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.report import wilson
-from inkwash.weights.files import atomic
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "solvers.json"
-STEPS = (4, 6, 8, 10, 20)
+RESULT = ROOT / "docs" / "results" / "solvers.json"
+STEPS = (2,) if QUICK else (4, 6, 8, 10, 20)
 STOCHASTIC = {"ancestral", "consistency", "dpmpp_2m_sde", "dpmpp_3m_sde", "dpmpp_sde", "euler_ancestral"}
 STOCHASTIC |= {"predictor_corrector"}
 TWICE = {
@@ -41,8 +41,8 @@ TWICE = {
     "dpmpp_sde",
     "predictor_corrector",
 }  # two calls of the network a step
-REFERENCE = "heun", 200
-COMPARED = 12  # pictures
+REFERENCE = "heun", 4 if QUICK else 200
+COMPARED = 2 if QUICK else 12  # pictures
 
 
 def cell(
@@ -50,14 +50,14 @@ def cell(
 ) -> dict[str, Any]:
     """The scores of one solver in so many steps on these pictures of the data."""
     drawn, ranks = [], []
-    for style in np.unique(data.style):
+    for style in np.unique(data.style[rows]):
         own = rows[data.style[rows] == style]
         options: dict[str, Any] = {"sampler": sampler, "steps": steps}
         x = features(model.sample(data.name[own].tolist(), [str(style)] * len(own), own.tolist(), **options)[..., :3])
         others = data.style != style
         drawn.append(x)
         ranks.append(concept_rank(x, data.concept[own], real[others], data.concept[others]))
-    true = np.concatenate([real[rows[data.style[rows] == style]] for style in np.unique(data.style)])
+    true = np.concatenate([real[rows[data.style[rows] == style]] for style in np.unique(data.style[rows])])
     hits, n = int((np.concatenate(ranks) <= 10).sum()), len(rows)
     low, high = wilson(hits, n)
     distance = frechet_distance(np.concatenate(drawn), true)
@@ -95,10 +95,10 @@ def tables(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data/emoji"))
+    parser = common.parser(__doc__)
+    parser.add_argument("--data", type=Path, default=common.emoji())
     parser.add_argument("--model", default="emoji")
-    parser.add_argument("--pictures", type=int, default=96)
+    parser.add_argument("--pictures", type=int, default=4 if QUICK else 96)
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     model = inkwash.load(options.model)
@@ -114,7 +114,7 @@ def main() -> None:
         "seed": 0,
         "reference": {"solver": REFERENCE[0], "steps": REFERENCE[1], "pictures": COMPARED},
     }
-    report: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    report = common.load(RESULT)
     if {key: report.get(key) for key in setting} != setting:
         report = {**setting, "solvers": {name: {} for name in SAMPLERS}}
 
@@ -132,8 +132,7 @@ def main() -> None:
             if sampler not in STOCHASTIC:
                 off = draw(model, pairs, sampler, steps) - reference
                 found[str(steps)]["difference"] = float(np.sqrt((off**2).mean()))
-            with atomic(RESULT) as file:
-                file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            common.save(RESULT, report)
             print(sampler, steps, json.dumps(found[str(steps)]), flush=True)
     print(tables(report))
 

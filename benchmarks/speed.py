@@ -10,9 +10,7 @@ the ratios of the turns. Cold starts are processes of their own, from the shell 
 kept busy.
 """
 
-import argparse
 import json
-import multiprocessing
 import re
 import statistics
 import subprocess
@@ -21,19 +19,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+import common
 import inkwash
+from common import QUICK, ROOT
 from inkwash import diffusion
 from inkwash.codecs import latents
-from inkwash.weights.files import atomic
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "speed.json"
+RESULT = ROOT / "docs" / "results" / "speed.json"
 PROMPT, STYLE, SEED = "a red fox", "flat", 7
+STARTS = 1 if QUICK else 5
 
 
 def pipeline(ours: Any, steps: int, guidance: float) -> Callable[[], np.ndarray]:
@@ -90,16 +89,11 @@ def cold(arguments: list[str]) -> dict[str, float]:
     return {"seconds": seconds} | ({"MB": float(told[1])} if told else {})
 
 
-def spin() -> None:
-    while True:
-        pass
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--model", default="emoji")
-    parser.add_argument("--steps", type=int, default=20, help="of Euler, for all alike")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=2 if QUICK else 20, help="of Euler, for all alike")
+    parser.add_argument("--rounds", type=int, default=1 if QUICK else 9)
     parser.add_argument("--cold", action="store_true", help="do nothing but one picture by diffusers")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -130,7 +124,7 @@ def main() -> None:
             ("64 in 4 steps", {"steps": 4}),
             ("four at 64", {"n": 4}),
             ("256", {"size": 256}),
-        )
+        )[: 1 if QUICK else None]
     }
     seconds = turns({**same, **usual}, options.rounds)
     ratio = {
@@ -158,14 +152,17 @@ def main() -> None:
             "inkwash, 256": [*shell, "--size", "256"],
             "inkwash on torch, 64": [*shell, "--runtime", "torch"],
         }
+        if QUICK:
+            del starts["inkwash, 256"], starts["inkwash on torch, 64"]
         peer = [sys.executable, __file__, "--cold", "--model", options.model, "--steps", str(options.steps)]
         alone = {
-            name: [cold(command) for _ in range(5)] for name, command in {**starts, "diffusers, 64": peer}.items()
+            name: [cold(command) for _ in range(STARTS)]
+            for name, command in {**starts, "diffusers, 64": peer}.items()
         }
-        busy = multiprocessing.Process(target=spin, daemon=True)
-        busy.start()
-        beside = {name: [cold(command) for _ in range(5)] for name, command in starts.items()}
-        busy.terminate()
+        busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        beside = {name: [cold(command) for _ in range(STARTS)] for name, command in starts.items()}
+        busy.kill()
+        busy.wait()
     report = {
         "prompt": PROMPT,
         "threads": 1,
@@ -184,8 +181,7 @@ def main() -> None:
             name: statistics.median(r["seconds"] for r in runs) for name, runs in beside.items()
         },
     }
-    with atomic(RESULT) as file:
-        file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    common.save(RESULT, report)
     print(
         json.dumps({key: value for key, value in report.items() if "median" in key or "diffusers" in key}, indent=1)
     )

@@ -6,7 +6,6 @@ starts `inkwash studio` on this machine with an empty folder, and writes docs/re
 be otherwise idle.
 """
 
-import json
 import os
 import platform
 import statistics
@@ -20,12 +19,14 @@ from pathlib import Path
 
 import httpx
 
+import common
 import inkwash
+from common import QUICK, ROOT
 from inkwash.studio import accounts
 from inkwash.studio.store import Store
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "studio.json"
-STARTS, PAIRS, QUEUED, CLIENTS, EACH = 5, 40, 150, 50, 20
+RESULT = ROOT / "docs" / "results" / "studio.json"
+STARTS, PAIRS, QUEUED, CLIENTS, EACH = (1, 2, 4, 2, 2) if QUICK else (5, 40, 150, 50, 20)
 
 
 class Studio:
@@ -58,6 +59,7 @@ class Studio:
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(30)
+        self.process.stdout.close()
 
 
 def submit(client: httpx.Client, **ask: object) -> dict:
@@ -241,6 +243,7 @@ def table(report: dict) -> str:
 
 
 def main() -> None:
+    common.parser(__doc__).parse_args()
     report = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
@@ -253,7 +256,7 @@ def main() -> None:
             report["busy, 1"], report["busy, 4"] = busy(client, 1), busy(client, 4)
         report["crowd"] = crowd(studio)
         studio.stop()
-    RESULT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    common.save(RESULT, report)
     print(table(report))
 
 

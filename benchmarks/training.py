@@ -1,7 +1,6 @@
 """Training beside denoising-diffusion-pytorch (lucidrains), on one thread, in one run.
 
-    pip install --no-deps denoising-diffusion-pytorch ema-pytorch einops scipy accelerate
-    pip install tqdm packaging psutil pyyaml
+    pip install '.[bench]' && pip install --no-deps denoising-diffusion-pytorch
     python benchmarks/training.py              # speed, about 15 CPU minutes
     python benchmarks/training.py --quality    # speed for equal quality, about 30 more; needs data/emoji
 
@@ -19,9 +18,7 @@ EfficientNet-Lite0 to real pictures that nobody trained on. The question is afte
 is as good as the peer's is at the end of its run.
 """
 
-import argparse
 import copy
-import json
 import os
 import platform
 import statistics
@@ -42,17 +39,19 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+import common
+from common import QUICK, ROOT
 from inkwash import diffusion
 from inkwash.codecs import pixels
 from inkwash.networks.unet import UNet
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
-from inkwash.weights.files import atomic
 
-SIZE, BATCH, STEPS = 32, 32, 6
+SIZE, BATCH, STEPS = (32, 16, 1) if QUICK else (32, 32, 6)
 TABLE = 1000
-SAMPLES, SAMPLER_STEPS = 512, 12
-EVERY, MOST = 250, 1500  # updates
+WIDTH = 16 if QUICK else 64  # of the peer's network
+SAMPLES, SAMPLER_STEPS = (16, 2) if QUICK else (512, 12)
+EVERY, MOST = (1, 1) if QUICK else (250, 1500)  # updates
 
 
 def without_torchvision() -> None:
@@ -88,10 +87,8 @@ def load_peer() -> tuple[ModuleType, str]:
     except (ImportError, RuntimeError):  # a wheel built for another torch raises RuntimeError
         without_torchvision()
         vision = "stubs on Pillow"
-    try:
-        from denoising_diffusion_pytorch import denoising_diffusion_pytorch as peer
-    except ImportError as error:
-        sys.exit(f"{error}: see the two pip commands at the top of this file")
+    from denoising_diffusion_pytorch import denoising_diffusion_pytorch as peer
+
     peer.cpu_count = lambda: 0  # its loader's workers: their time would not be counted
     return peer, vision
 
@@ -266,7 +263,7 @@ def speed(rounds: int) -> dict[str, Any]:
     peer, vision = load_peer()
     ways: dict[str, Its | Our] = {"its": Its(peer), "our": Our()}
     torch.manual_seed(0)
-    networks = {"its": peer.Unet(dim=64, dim_mults=(1, 2, 4)), "our": our_network()}
+    networks = {"its": peer.Unet(dim=WIDTH, dim_mults=(1, 2, 4)), "our": our_network()}
     facts = {kind: compute(network, ways[kind].patch) for kind, network in networks.items()}
     difference = loss_difference(peer, ways["its"], networks["its"])
     pictures = np.random.default_rng(0).integers(0, 256, (512, SIZE, SIZE, 3), dtype=np.uint8)
@@ -298,6 +295,10 @@ def speed(rounds: int) -> dict[str, Any]:
             "fit, our network, channels_last, bfloat16": loop("our", **fast),
             "fit, our network, channels_last, bfloat16, compiled": loop("our", compiled=True, **fast),
         }
+        if QUICK:  # compiling takes a minute, and bfloat16 is slow on some processors
+            contenders = {
+                label: way for label, way in contenders.items() if not label.endswith(("compiled", "bfloat16"))
+            }
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")  # an empty one: builds are timed
         builds = {}
         for label, (_, run) in contenders.items():  # not counted: this allocates, and compiles
@@ -359,7 +360,7 @@ def quality(folder: Path, work: Path, rate: float) -> dict[str, Any]:
     settings = Settings(steps=1, batch_size=BATCH, learning_rate=rate, warmup=50, channels_last=True)
     half = replace(settings, precision="bfloat16")
     torch.manual_seed(0)
-    its_network = peer.Unet(dim=64, dim_mults=(1, 2, 4))
+    its_network = peer.Unet(dim=WIDTH, dim_mults=(1, 2, 4))
     arms: dict[str, tuple[nn.Module, Its | Our, Settings]] = {
         "its network, float32": (its_network, Its(peer), settings),
         "our network, bfloat16": (our_network(), Our(), half),
@@ -367,8 +368,7 @@ def quality(folder: Path, work: Path, rate: float) -> dict[str, Any]:
     }
     report = work / "quality.json"
     points: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
-    if report.exists():
-        points |= json.loads(report.read_text())
+    points |= common.load(report)
 
     def draw(network: nn.Module, way: Its | Our) -> np.ndarray:
         shape = 3 * way.patch**2, SIZE // way.patch, SIZE // way.patch
@@ -404,7 +404,7 @@ def quality(folder: Path, work: Path, rate: float) -> dict[str, Any]:
             "of_each_half": [frechet_distance(found[i::2], truth) for i in (0, 1)],
         }
         points[name].append(point)
-        save(report, points)
+        common.save(report, points)
         sheet = pictures[:64].reshape(8, 8, SIZE, SIZE, 3).swapaxes(1, 2).reshape(8 * SIZE, 8 * SIZE, 3)
         Image.fromarray(sheet).save(work / f"{name}, {steps} steps.png")
         print(f"{name}: {point}", flush=True)
@@ -464,29 +464,24 @@ def machine(vision: str) -> dict[str, Any]:
     }
 
 
-def save(path: Path, report: dict[str, Any]) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=1) + "\n")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--quality", action="store_true", help="the second part instead of the first")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--data", type=Path, default=Path("data/emoji"), help="made by `inkwash data emoji`")
-    parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="where training can go on later")
+    parser.add_argument("--rounds", type=int, default=1 if QUICK else 5)
+    parser.add_argument("--data", type=Path, default=common.emoji(), help="made by `inkwash data emoji`")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs/quality", help="where training can go on later")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/training.json"))
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/training.json")
     options = parser.parse_args()
+    common.needs("denoising_diffusion_pytorch", "ema_pytorch", "einops", "accelerate")
     torch.set_num_threads(1)
-    report = json.loads(options.out.read_text()) if options.out.exists() else {}
+    report = common.load(options.out)
     if options.quality:
         options.work.mkdir(parents=True, exist_ok=True)
         report["quality"] = quality(options.data, options.work, options.learning_rate)
     else:
         report["speed"] = speed(options.rounds)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    save(options.out, report)
+    common.save(options.out, report)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ other seeds, and for emoji other prompts of the validation split. All start from
 of docs/tuning.md and writes docs/results/tuning.json; about 25 minutes on one core.
 """
 
-import argparse
-import json
 import os
 import tempfile
 import time
@@ -21,16 +19,18 @@ import numpy as np
 import torch
 from torch import nn
 
+import common
 import inkwash
+from common import QUICK, ROOT
 from inkwash import diffusion
 from inkwash.systems.pictures import emoji_data
 from inkwash.training.fit import Settings, fit
 from inkwash.training.tune import Problem, baselines, distance, roll_out, tune
-from inkwash.weights.files import atomic
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "tuning.json"
-STEPS = (4, 6, 8, 10)
-FINE = 100
+RESULT = ROOT / "docs" / "results" / "tuning.json"
+STEPS = (4,) if QUICK else (4, 6, 8, 10)
+FINE = 10 if QUICK else 100
+TUNING, COMPARISON = (16, 20) if QUICK else (1024, 2000)  # curves
 
 
 def curves(count: int, seed: int) -> np.ndarray:
@@ -78,7 +78,7 @@ def perceptron() -> diffusion.Denoiser:
 
     with tempfile.TemporaryDirectory() as folder:
         loss = lambda x0, generator: denoiser.loss(x0, generator=generator)  # noqa: E731
-        fit(network, loss, batch, folder, Settings(steps=8000, batch_size=256, learning_rate=1e-3))
+        fit(network, loss, batch, folder, Settings(steps=20 if QUICK else 8000, batch_size=256, learning_rate=1e-3))
     return denoiser
 
 
@@ -171,26 +171,26 @@ def emoji_problems(data: Path, pictures: int) -> tuple[Problem, Problem, diffusi
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data/emoji"))
-    parser.add_argument("--pictures", type=int, default=48)
+    parser = common.parser(__doc__)
+    parser.add_argument("--data", type=Path, default=common.emoji())
+    parser.add_argument("--pictures", type=int, default=4 if QUICK else 48)
     parser.add_argument("--only", choices=["emoji", "curves"])
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    report: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    report = common.load(RESULT)
     report |= {"command": "python benchmarks/tuning.py", "trajectory": f"dpmpp_2m, uniform, {FINE} steps"}
     if options.only != "emoji":
         denoiser = perceptron()
-        problems = [Problem(denoiser, (24,), range(*seeds), device="cpu") for seeds in ((0, 1024), (10_000, 12_000))]
+        seeds = range(TUNING), range(10_000, 10_000 + COMPARISON)
+        problems = [Problem(denoiser, (24,), some, device="cpu") for some in seeds]
         grid = diffusion.uniform(denoiser.process, FINE)
-        found = compare(*problems, grid, curves(2000, seed=2))
-        report["curves"] = {"samples": {"tuning": 1024, "comparison": 2000}, **found}
+        found = compare(*problems, grid, curves(COMPARISON, seed=2))
+        report["curves"] = {"samples": {"tuning": TUNING, "comparison": COMPARISON}, **found}
     if options.only != "curves":
         found = compare(*emoji_problems(options.data, options.pictures), None)
         split = {"tuning": options.pictures, "comparison": options.pictures // 2, "split": "validation"}
         report["emoji"] = {"pictures": split, "sha256": inkwash.load("emoji").hash, **found}
-    with atomic(RESULT) as file:
-        file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    common.save(RESULT, report)
     print(table(report), energies(report), sep="\n\n")
 
 

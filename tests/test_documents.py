@@ -12,13 +12,18 @@ import pytest
 import typer
 
 from inkwash.cli import application, main
-from inkwash.cli.commands import HANDED
-from inkwash.systems.report import Report, tables
+from inkwash.cli.commands import SHORTCUTS
+from inkwash.systems.report import Report, markdown_tables
 
 ROOT = Path(__file__).parents[1]
 SITE = runpy.run_path(str(ROOT / "docs" / "site" / "build.py"))
 PAGES = sorted(page for pattern in SITE["WRITTEN"] for page in ROOT.glob(pattern))
 CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(autouse=True)
+def programs_find_what_they_share(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
 
 
 def read(page: str) -> str:
@@ -80,7 +85,7 @@ def test_the_commands_and_options_that_pages_name_are_there():
 def options_of(words, commands):
     """Of the command that the words begin with; of one that hands over to a system's, as `train` does, of any."""
     groups = {name: group.commands for name, group in commands.items() if hasattr(group, "commands")}
-    if words[0] in HANDED:
+    if words[0] in SHORTCUTS:
         found = [group[words[0]] for group in groups.values() if words[0] in group]
     elif words[0] in groups and len(words) > 1 and re.fullmatch("[a-z]+", words[1]):
         found = [groups[words[0]][words[1]]]
@@ -126,7 +131,7 @@ def test_the_figures_of_the_emoji_page_are_those_of_their_reports():
     page, results, shipped = read("docs/emoji.md"), ROOT / "docs" / "results", inkwash.load("emoji").hash
     for name in ("emoji.json", "emoji-256.json"):
         report = Report.load(results / name)
-        shown = tables(row for row in report.rows if "all" in (row.get("style"), row.get("colour")))
+        shown = markdown_tables(row for row in report.rows if "all" in (row.get("style"), row.get("colour")))
         assert len(shown) == 4 and all(table in page for table in shown)
         assert report.model["sha256"] == shipped
     choice = runpy.run_path(str(ROOT / "benchmarks" / "choice.py"))

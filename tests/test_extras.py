@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from inkwash.errors import UserError
-from inkwash.extras import cure, missing
+from inkwash.extras import install_command, missing
 
 BARE = """
 import contextlib, io, json, sys
@@ -62,9 +62,9 @@ def test_what_needs_torch_says_so_in_one_line(bare, tmp_path):
 
 
 def test_the_package_itself_says_which_extra_brings_a_module():
-    assert cure("torch") == "pip install 'inkwash[torch]'"
-    assert cure("resvg_py") == "pip install 'inkwash[data]'"
-    assert cure("no_such_thing") == "pip install no-such-thing"
+    assert install_command("torch") == "pip install 'inkwash[torch]'"
+    assert install_command("resvg_py") == "pip install 'inkwash[data]'"
+    assert install_command("no_such_thing") == "pip install no-such-thing"
     assert str(missing(ModuleNotFoundError(name="pyarrow.parquet"))) == (
         "this needs pyarrow: pip install 'inkwash[data]'"
     )

@@ -37,7 +37,8 @@ def load(
     """
     from inkwash.systems import load
 
-    return load(name, device, precision, runtime, threads, **components)
+    model: Pipeline | Forecaster | Writer = load(name, device, precision, runtime, threads, **components)
+    return model
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of these

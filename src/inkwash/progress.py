@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 LINE_EVERY = 30.0  # seconds, where there is no terminal for a bar
@@ -117,6 +119,18 @@ def progress_bar() -> Any:
     bar.add_task("", total=None)
     bar.start()
     return bar
+
+
+def peak_memory() -> float:
+    """The most that this process took so far, in bytes; nan where the system does not say."""
+    status = Path("/proc/self/status")
+    if status.exists():  # the resource module would count what the program that started this one had taken
+        return 1024.0 * int(status.read_text().partition("VmHWM:")[2].split()[0])
+    if sys.platform == "win32":
+        return math.nan
+    import resource
+
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 
 
 def duration(seconds: float) -> str:

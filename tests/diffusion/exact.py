@@ -19,9 +19,9 @@ from inkwash.diffusion import ancestral, known_region, sample, uniform, unmask
 from inkwash.inference import particles
 from inkwash.weights.files import atomic
 from tests.diffusion import test_categorical as tokens
-from tests.diffusion import test_centred as points
-from tests.diffusion import test_joint as joint
-from tests.diffusion import test_torus as torus
+from tests.diffusion import test_driver_joint as joint
+from tests.diffusion import test_process_centred as points
+from tests.diffusion import test_process_torus as torus
 from tests.inference import test_particles as smc
 
 RESULT = Path(__file__).parents[2] / "docs" / "results" / "exact.json"

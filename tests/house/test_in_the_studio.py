@@ -156,14 +156,14 @@ def named(name, text):
 
 
 def test_a_model_is_its_owners_counts_and_can_be_deleted(studio, client, ring):
-    (own,) = [model for model in client.models() if model.own]
+    (own,) = [model for model in client.models() if model.owned]
     assert (own.name, own.system, own.makes) == ("ring", "points", "Clouds of points in the plane.")
-    assert own.limits["scatter"]["sampler"]["choices"] == ["heun", "ddim", "tuned"]
+    assert own.limits["scatter"]["sampler"].choices == ("heun", "ddim", "tuned")
     with studio.client("anna") as http:
         used = http.get("/api/session").json()["disk_used"]
         assert used > own.bytes > 1000
     with inkwash.Studio(studio.url, studio.key("ben")) as ben:
-        assert not [model for model in ben.models() if model.own]
+        assert not [model for model in ben.models() if model.owned]
         with pytest.raises(StudioError, match="unknown model"):
             ben.start("points", "scatter", model="ring")
         with pytest.raises(StudioError, match="no such"):

@@ -58,8 +58,8 @@ class Running:
         raise TimeoutError("the studio does not start")
 
     def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
+        with self.process:  # whose pipe is closed, too
+            self.process.terminate()
 
     def key(self, name: str = accounts.LOCAL) -> str:
         """A new key of the user, who is made if there is none."""
@@ -69,6 +69,21 @@ class Running:
     def client(self, name: str = accounts.LOCAL) -> httpx.Client:
         headers = {"authorization": f"Bearer {self.key(name)}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+
+@pytest.fixture(autouse=True)
+def clients_are_closed(monkeypatch):
+    """Those that a test has made, when it ends."""
+    made, begin = [], httpx.Client.__init__
+
+    def remembered(client, *arguments, **options):
+        begin(client, *arguments, **options)
+        made.append(client)
+
+    monkeypatch.setattr(httpx.Client, "__init__", remembered)
+    yield
+    for client in made:
+        client.close()
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +99,7 @@ class Quick:
     def __init__(self, home: Path) -> None:
         self.app = create(Settings(home, port=80))
         self.engine = self.app.state.engine
-        self.engine._keep = self.work
+        self.engine._supervise = self.work
         self.app.state.rate = Bucket(1e6, 1e6)
         config = uvicorn.Config(self.app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1)
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -143,6 +158,13 @@ def quick(tmp_path_factory):
     running = Quick(tmp_path_factory.mktemp("quick") / "home")
     yield running
     running.stop()
+
+
+def proc(process: int | str) -> Path:
+    """What Linux says of a process; elsewhere the test is skipped."""
+    if not Path("/proc/self").exists():
+        pytest.skip("this machine has no /proc")
+    return Path("/proc") / str(process)
 
 
 def asked(n: int = 1, seed: int = 7, previews: int = 0, **more) -> NewJob:

@@ -263,8 +263,8 @@ def test_generate_says_why_there_is_no_picture(client):
 def test_models(client, emoji):
     models = {model.name: model for model in client.models()}
     limits = models["emoji"].limits["generate"]
-    assert limits["style"]["choices"] == emoji.config.styles
-    assert limits["size"]["default"] == 64 and not models["emoji"].own and models["e2e"].system == "language"
+    assert limits["style"].choices == tuple(emoji.config.styles)
+    assert limits["size"].default == 64 and not models["emoji"].owned and models["e2e"].system == "language"
 
 
 def test_all_pages_are_gone_through(client):
@@ -572,8 +572,8 @@ def test_a_restart_is_not_noticed(mortal, emoji):
         assert drawing.wait(60)
         while len(list(client.jobs())) < 3:
             assert not any(future.done() for future in generated)
-        mortal.process.kill()
-        mortal.process.wait()
+        with mortal.process:
+            mortal.process.kill()
         assert mortal.store.job(job.id).status == "running"  # in the midst of it
         mortal.start()
         ended = followed.result(120)

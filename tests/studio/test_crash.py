@@ -16,7 +16,7 @@ from PIL import Image
 from inkwash.studio import accounts
 from inkwash.studio.store import OPEN, Store
 from inkwash.weights.files import atomic
-from tests.studio.conftest import Running
+from tests.studio.conftest import Running, proc
 
 KILLS = int(os.environ.get("INKWASH_KILLS", "25"))  # `make kills`: 200, and the report of docs/studio.md
 REPORT = Path(__file__).parents[2] / "docs" / "results" / "kills.json"
@@ -25,8 +25,7 @@ EVERY = 4  # of them one is the server's
 
 def workers_of(server: int) -> list[int]:
     """The processes that the server has started."""
-    with open(f"/proc/{server}/task/{server}/children") as file:
-        return [int(pid) for pid in file.read().split()]
+    return [int(pid) for pid in (proc(server) / f"task/{server}/children").read_text().split()]
 
 
 class Asker(threading.Thread):
@@ -74,8 +73,8 @@ def test_kills_lose_nothing(tmp_path):
         time.sleep(random.uniform(0, 0.8))
         died_at_work += store.count().get("running", 0)
         if kill % EVERY == 0:
-            running.process.kill()
-            running.process.wait()
+            with running.process:
+                running.process.kill()
             running.start()
             asker.url = running.url
         else:

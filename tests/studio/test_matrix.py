@@ -2,6 +2,8 @@
 
 import base64
 import io
+import json
+import re
 import shutil
 
 import httpx
@@ -122,7 +124,7 @@ def trained(studio, user):
     """A model of the user's."""
     if studio.store.model("ring", user) is None:
         row = {"user_id": user, "name": "ring", "system": "pictures", "bytes": 1, "created": 1.0, "deleted": None}
-        job = studio.store.submit(user, asked())["id"]
+        job = studio.store.submit(user, asked()).id
         studio.store.cancel(job)
         with studio.store.writing() as tx:
             tx.execute(insert(models).values(id=job, job_id=job, **row))
@@ -155,3 +157,9 @@ def test_what_is_not_in_the_document_is_the_page_alone(tmp_path):
         assert router.routes and all(route.include_in_schema for route in router.routes)
     hidden = {route.path for route in app.routes if hasattr(route, "path")} - {path for _, path in routes(tmp_path)}
     assert hidden == {"/", "/docs", "/static", "/static-docs", "/openapi.json"}
+
+
+def test_every_schema_that_the_document_names_is_in_it(tmp_path):
+    document = create(Settings(tmp_path)).openapi()
+    refs = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert "Problem" in refs and refs <= document["components"]["schemas"].keys()

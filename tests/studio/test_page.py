@@ -454,12 +454,12 @@ def test_the_queue_is_shown_and_jobs_are_cancelled(person):
     expect(first.locator(".state")).to_have_text(EN["jobs.running"])
     second, third, fourth = (ask_for(page, f"{n} apples", n=4) for n in ("two", "three", "four"))
     expect(second.locator(".state")).to_have_text(EN["jobs.next"])
-    expect(fourth.locator(".state")).to_have_text(EN["jobs.ahead"].replace("{ahead}", "2"))
+    expect(fourth.locator(".state")).to_have_text(EN["jobs.ahead"].replace("{position}", "2"))
     expect(second.locator(".step")).to_have_text(re.compile(r"about \d+ seconds?"))  # once it runs
     expect(fourth.locator(".results")).to_be_hidden()
     third.locator(".cancel").click()
     expect(third.locator(".state")).to_have_text(EN["jobs.cancelled"])
-    expect(fourth.locator(".state")).to_have_text(EN["jobs.ahead"].replace("{ahead}", "1"))
+    expect(fourth.locator(".state")).to_have_text(EN["jobs.ahead"].replace("{position}", "1"))
     expect(first.locator(".open").first).to_be_visible()
     first.locator(".cancel").click()
     expect(first.locator(".state")).to_have_text(EN["jobs.cancelled"])
@@ -753,7 +753,7 @@ def test_a_model_is_trained_and_used_on_the_page(person, tmp_path):
     page.get_by_text(EN["model.delete"]).click()
     page.locator("#model .yes").click()
     expect(page.locator("[name=model] option")).to_have_count(0)
-    assert not any(model["own"] for model in person.api.get("/api/models").json())
+    assert not any(model["owned"] for model in person.api.get("/api/models").json())
 
 
 def test_a_training_is_paused_killed_resumed_and_stopped(studio, person, tmp_path):

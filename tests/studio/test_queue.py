@@ -38,10 +38,10 @@ def test_who_was_served_the_least_is_next(store, user, ben):
 
 
 def test_a_job_of_many_parts_lets_another_user_between(store, user, ben):
-    long = store.submit(user, planned(1000.0, 1000))["id"]
+    long = store.submit(user, planned(1000.0, 1000)).id
     job = store.claim("w")
     assert store.advance("w", job) and store.job(long).part == 1
-    short = store.submit(ben, planned(1.0))["id"]
+    short = store.submit(ben, planned(1.0)).id
     assert not store.advance("w", job)
     assert store.job(long).status == "queued" and store.claim("w").id == short
     assert store.claim("v").id == long and store.job(long).part == 2
@@ -85,9 +85,9 @@ def test_no_user_is_ahead_of_another_by_more_than_a_part(tmp_path_factory, kinds
 
 
 def test_a_training_comes_after_what_its_user_waits_for_and_makes_way_for_others(store, user, ben):
-    lasting = store.submit(user, training())["id"]
+    lasting = store.submit(user, training()).id
     assert store.claim("w").id == lasting and store.is_next(lasting)
-    short = store.submit(user, asked())["id"]
+    short = store.submit(user, asked()).id
     assert not store.is_next(lasting)
     store.release("w")
     assert store.claim("w").id == short
@@ -104,7 +104,7 @@ def test_a_turn_of_a_training_is_charged_and_no_more(store, user):
 
 
 def test_a_training_pauses_and_goes_on(store, user, ben):
-    id = store.submit(user, training())["id"]
+    id = store.submit(user, training()).id
     assert not store.pause(id, ben) and store.pause(id, user) and store.job(id).status == "paused"
     assert store.claim("w") is None and store.resume(id, user)
     store.claim("w")
@@ -121,15 +121,15 @@ def test_a_training_pauses_and_goes_on(store, user, ben):
 
 
 def test_only_what_lasts_can_be_paused_and_what_has_ended_cannot(store, user):
-    short = store.submit(user, asked())["id"]
+    short = store.submit(user, asked()).id
     assert not any(do(short, user) for do in (store.pause, store.resume, store.stop))
-    lasting = store.submit(user, training())["id"]
+    lasting = store.submit(user, training()).id
     store.cancel(lasting)
     assert not any(do(lasting, user) for do in (store.pause, store.resume, store.stop))
 
 
 def test_a_failed_training_can_go_on_or_be_given_up(store, user):
-    id = store.submit(user, training())["id"]
+    id = store.submit(user, training()).id
     store.claim("w")
     (store.runs / id / "out").mkdir(parents=True)
     store.fail("w", id, "no memory")
@@ -141,12 +141,12 @@ def test_a_failed_training_can_go_on_or_be_given_up(store, user):
 
 
 def test_a_paused_jobs_uploads_stay_and_closing_an_account_ends_it(store, user):
-    id = store.submit(user, training()._replace(request={"data": {"sha256": "0" * 64, "name": "x"}}))["id"]
+    id = store.submit(user, training()._replace(request={"data": {"sha256": "0" * 64, "name": "x"}})).id
     store.pause(id, user)
-    with store.files.staged(b"x", ".csv") as content:
-        store.upload(user, [NewFile(content._replace(sha256="0" * 64), "x.csv")])
-    store.forget_uploads(time.time() + 1)
-    assert store.uploaded("0" * 64, user)
+    with store.files.stage(b"x", ".csv") as content:
+        store.add_uploads(user, [NewFile(content._replace(sha256="0" * 64), "x.csv")])
+    store.delete_uploads(time.time() + 1)
+    assert store.upload_of("0" * 64, user)
     accounts.change_user(store, user, active=False)
     assert store.job(id).status == "cancelled"
 
@@ -156,7 +156,7 @@ def test_a_paused_jobs_uploads_stay_and_closing_an_account_ends_it(store, user):
 
 def trained(store, user, name="ring", size=1000):
     """A training that is done."""
-    id = store.submit(user, training())["id"]
+    id = store.submit(user, training()).id
     job = store.claim("w")
     folder = store.runs / id / "out" / "model"
     folder.mkdir(parents=True)
@@ -182,7 +182,7 @@ def test_a_trained_model_is_its_users_and_has_a_name_of_its_own(store, user, ben
 
 
 def test_a_crash_while_a_model_is_kept_loses_neither_model_nor_job(store, user, monkeypatch):
-    id = store.submit(user, training())["id"]
+    id = store.submit(user, training()).id
     job, folder = store.claim("w"), store.runs / id / "out" / "model"
 
     def train():

@@ -29,7 +29,7 @@ from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.engine import Settings
 from inkwash.studio.errors import APIError
 from inkwash.studio.middleware import allowed_host
-from tests.studio.conftest import asked, fox, sent
+from tests.studio.conftest import asked, fox, proc, sent
 
 
 @pytest.fixture(scope="module")
@@ -318,8 +318,8 @@ def test_only_with_a_proxy_before_it_is_it_told_of_tls(tmp_path, proxy):
         cookie = httpx.get(link, headers={"x-forwarded-proto": "https"}).headers["set-cookie"]
         assert ("secure" in cookie.lower()) == proxy
     finally:
-        process.terminate()
-        process.wait(20)
+        with process:  # whose pipes are closed, too
+            process.terminate()
 
 
 # 7. open to the network
@@ -332,15 +332,15 @@ def start(home, *options):
 
 def test_it_listens_to_this_machine_alone_unless_there_are_users_or_it_is_said(tmp_path, studio):
     process = start(tmp_path / "a", "--host", "0.0.0.0")
-    assert process.wait(30) == 2
-    assert process.stderr.read().count("\n") == 1
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 2 and said.count("\n") == 1
     for options in (("--open",), ()):
         if not options:
             accounts.add_user(inkwash_store(tmp_path / "b"), "anna", "correct horse battery")
         process = start(tmp_path / ("c" if options else "b"), "--host", "0.0.0.0", *options)
         line = process.stdout.readline()
-        process.terminate()
-        process.wait(20)
+        with process:  # whose pipes are closed, too
+            process.terminate()
         assert line.startswith("The studio is at http://0.0.0.0:") and ("token" in line) == (not options)
     assert studio.url.startswith("http://127.0.0.1:")
 
@@ -366,8 +366,8 @@ def test_in_an_open_studio_nobody_rules(tmp_path):
             == 403
         )
     finally:
-        process.terminate()
-        process.wait(20)
+        with process:  # whose pipes are closed, too
+            process.terminate()
 
 
 def answers(url):
@@ -378,8 +378,8 @@ def answers(url):
 def test_a_second_studio_in_the_same_folder_says_so_and_leaves_the_first_alone(studio):
     before = (studio.home / "local.json").read_text()
     process = start(studio.home)
-    assert process.wait(30) == 2
-    assert "running in" in process.stderr.read() and process.stdout.read() == ""
+    shown, said = process.communicate(timeout=30)
+    assert process.returncode == 2 and "running in" in said and shown == ""
     assert (studio.home / "local.json").read_text() == before
 
 
@@ -572,8 +572,8 @@ def peak(pid):
     """The most memory that the process has taken since it was asked before, in bytes."""
     import re
 
-    most = int(re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    most = int(re.search(r"VmHWM:\s*(\d+)", (proc(pid) / "status").read_text())[1]) * 1024
+    (proc(pid) / "clear_refs").write_text("5")
     return most
 
 
@@ -680,8 +680,8 @@ def test_who_asks_too_often_waits_and_others_do_not(tmp_path):
 def test_a_bucket_fills_again_and_forgets_the_oldest(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr("inkwash.studio.auth.REMEMBERED", 3)
-    bucket = Bucket(rate=2.0, most=3.0)
+    monkeypatch.setattr("inkwash.studio.auth.MAX_BUCKETS", 3)
+    bucket = Bucket(rate=2.0, capacity=3.0)
     for _ in range(3):
         bucket.take("a")
     with pytest.raises(APIError) as refused:
@@ -691,7 +691,7 @@ def test_a_bucket_fills_again_and_forgets_the_oldest(monkeypatch):
     bucket.take("a")
     for name in "bcd":
         bucket.take(name)
-    assert set(bucket.levels) == {"b", "c", "d"}
+    assert set(bucket.tokens) == {"b", "c", "d"}
 
 
 def test_only_so_many_streams_are_open_at_once_and_closing_frees_them(studio):
@@ -721,7 +721,7 @@ def test_who_does_not_read_is_told_the_newest_alone(tmp_path):
 
     async def listen():
         engine = Engine(Settings(tmp_path / "home"))
-        with engine.watching("user") as watcher, engine.watching("job", previews=True) as shown:
+        with engine.subscribe("user") as subscriber, engine.subscribe("job", previews=True) as shown:
             for step in range(1000):
                 engine._receive(
                     "cpu",
@@ -737,9 +737,12 @@ def test_who_does_not_read_is_told_the_newest_alone(tmp_path):
                     },
                 )
             engine._receive("cpu", {"job": "job", "user": "user", "event": "preview", "place": 0, "picture": "x"})
-            assert watcher.previews == [] and shown.previews == [(0, "x")]
-            assert await watcher.news(0) == await shown.news(0) == {"job"} and await watcher.news(0) == set()
-        assert not engine._watchers
+            assert subscriber.previews == [] and shown.previews == [(0, "x")]
+            assert (
+                await subscriber.changes(0) == await shown.changes(0) == {"job"}
+                and await subscriber.changes(0) == set()
+            )
+        assert not engine._subscribers
 
     asyncio.run(listen())
 
@@ -764,7 +767,7 @@ def test_who_is_nobody_costs_nothing(studio, nobody):
 
 def cpu(pid):
     """Seconds of computing."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = (proc(pid) / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
 
 

@@ -22,10 +22,10 @@ from inkwash.studio import store as module
 from inkwash.studio.errors import APIError
 from inkwash.studio.files import Files
 from inkwash.studio.library import NewFile
-from inkwash.studio.store import MOST_DEATHS, NewResult, Store
+from inkwash.studio.store import MAX_DEATHS, NewResult, Store
 from inkwash.studio.tables import files as file_rows
 from inkwash.studio.tables import jobs, metadata, results, uploads
-from tests.studio.conftest import asked
+from tests.studio.conftest import asked, proc
 
 RECIPE = {"seed": 7, "prompt": "a red fox"}
 
@@ -40,7 +40,7 @@ def files(store):
 
 def keep(store, worker, job, part, data, title="a red fox"):
     """What a worker does with a picture; whether the job was its own."""
-    with store.files.staged(data, ".png") as content:
+    with store.files.stage(data, ".png") as content:
         new = NewResult(part, title, {}, RECIPE, [NewFile(content, "fox.png")])
         if not store.add(worker, job, part, 0, new):
             return False
@@ -49,14 +49,14 @@ def keep(store, worker, job, part, data, title="a red fox"):
 
 
 def upload(store, user, data):
-    with store.files.staged(data, ".png") as content:
-        store.upload(user, [NewFile(content, "fox.png")])
+    with store.files.stage(data, ".png") as content:
+        store.add_uploads(user, [NewFile(content, "fox.png")])
     return content.sha256
 
 
 def drawn(store, user, n=1, shade=0):
     """A job that is done, and its results."""
-    id = store.submit(user, asked(n))["id"]
+    id = store.submit(user, asked(n)).id
     job = store.claim("w")
     for place in range(n):
         assert keep(store, "w", job, place, png(shade + place))
@@ -102,17 +102,15 @@ def test_a_commit_waits_for_the_disk(store):
 def test_a_picture_is_synced_before_it_has_its_name_and_its_name_before_it_has_a_row(store, user, monkeypatch):
     """fsync of the file, then its name, then fsync of the folder, and only then the row."""
     seen = []
-    fsync, replace, keep_file = os.fsync, Path.replace, store.files.keep
+    fsync, replace, commit, files = os.fsync, Path.replace, store.files.commit, proc("self") / "fd"
 
     def rows():
         with store.reading() as tx:
             return len(tx.execute(select(results)).all())
 
-    monkeypatch.setattr(
-        os, "fsync", lambda fd: (seen.append((os.readlink(f"/proc/self/fd/{fd}"), rows())), fsync(fd))
-    )
+    monkeypatch.setattr(os, "fsync", lambda fd: (seen.append((os.readlink(files / str(fd)), rows())), fsync(fd)))
     monkeypatch.setattr(Path, "replace", lambda a, b: (seen.append((f"name {b}", rows())), replace(a, b)))
-    monkeypatch.setattr(store.files, "keep", lambda one: (keep_file(one), seen.append(("saved", rows())))[0])
+    monkeypatch.setattr(store.files, "commit", lambda one: (commit(one), seen.append(("saved", rows())))[0])
     store.submit(user, asked())
     keep(store, "w", store.claim("w"), 0, png())
     path = sha256(store.results_of(store.jobs(user)[0].id)[0])
@@ -131,7 +129,7 @@ def test_a_picture_is_synced_before_it_has_its_name_and_its_name_before_it_has_a
 def test_a_job_is_claimed_once_and_done_with_its_last_picture(store, user):
     job = store.submit(user, asked(2))
     held = store.claim("one")
-    assert held.id == job["id"] and store.claim("two") is None
+    assert held.id == job.id and store.claim("two") is None
     assert keep(store, "one", held, 0, png(0)) and store.job(held.id).status == "running"
     assert keep(store, "one", held, 1, png(1)) and store.job(held.id).status == "done"
     assert [picture.place for picture in store.results_of(held.id)] == [0, 1] and len(files(store)) == 2
@@ -139,15 +137,15 @@ def test_a_job_is_claimed_once_and_done_with_its_last_picture(store, user):
 
 def test_who_waits_longest_is_next_and_a_user_cannot_crowd_the_others_out(store, user):
     other = accounts.add_user(store, "ben", None).id
-    mine = [store.submit(user, asked())["id"] for _ in range(3)]
-    theirs = [store.submit(other, asked())["id"] for _ in range(2)]
+    mine = [store.submit(user, asked()).id for _ in range(3)]
+    theirs = [store.submit(other, asked()).id for _ in range(2)]
     order = [store.claim("w").id for _ in range(5)]
     assert order.index(theirs[0]) <= 1 and order.index(theirs[1]) <= 3
     assert [id for id in order if id in mine] == mine
 
 
 def test_a_worker_that_was_given_up_writes_nothing_any_more(store, user, monkeypatch):
-    id = store.submit(user, asked())["id"]
+    id = store.submit(user, asked()).id
     lost = store.claim("lost")
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + module.LEASE + 1)
@@ -160,7 +158,7 @@ def test_a_worker_that_was_given_up_writes_nothing_any_more(store, user, monkeyp
 
 
 def test_a_lease_that_is_renewed_does_not_run_out(store, user, monkeypatch):
-    id = store.submit(user, asked())["id"]
+    id = store.submit(user, asked()).id
     store.claim("w")
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + module.LEASE - 1)
@@ -170,11 +168,11 @@ def test_a_lease_that_is_renewed_does_not_run_out(store, user, monkeypatch):
 
 
 def test_a_job_over_which_workers_die_fails_in_the_end_but_not_one_that_was_let_go(store, user):
-    id = store.submit(user, asked())["id"]
+    id = store.submit(user, asked()).id
     for _ in range(10):
         store.claim("w")
         store.release("w")
-    for _ in range(MOST_DEATHS):
+    for _ in range(MAX_DEATHS):
         assert store.job(id).status == "queued"
         store.claim("w")
         store.release("w", dead=True)
@@ -182,7 +180,7 @@ def test_a_job_over_which_workers_die_fails_in_the_end_but_not_one_that_was_let_
 
 
 def test_cancel_ends_what_is_open_and_nothing_else(store, user):
-    queued, running = store.submit(user, asked())["id"], None
+    queued, running = store.submit(user, asked()).id, None
     running = store.claim("w")
     assert running.id == queued and not store.cancel(queued, "somebody else")
     assert store.cancel(queued, user) and not store.holds("w", queued)
@@ -194,15 +192,15 @@ def test_cancel_ends_what_is_open_and_nothing_else(store, user):
 
 def test_the_same_request_makes_one_job_for_each_user(store, user):
     other = accounts.add_user(store, "ben", None).id
-    first = store.submit(user, asked(), idempotency_key="key:x")["id"]
-    assert store.submit(user, asked(), idempotency_key="key:x")["id"] == first
-    assert store.submit(other, asked(), idempotency_key="key:x")["id"] != first
-    assert store.submit(user, asked())["id"] != store.submit(user, asked())["id"]
+    first = store.submit(user, asked(), idempotency_key="key:x").id
+    assert store.submit(user, asked(), idempotency_key="key:x").id == first
+    assert store.submit(other, asked(), idempotency_key="key:x").id != first
+    assert store.submit(user, asked()).id != store.submit(user, asked()).id
 
 
 def test_a_days_share_counts_what_is_open_or_done_and_is_free_again_a_day_later(store, monkeypatch):
     user = accounts.add_user(store, "carl", None, daily=3).id
-    a = store.submit(user, asked(2))["id"]
+    a = store.submit(user, asked(2)).id
     with pytest.raises(APIError, match="2 of your 3") as refused:
         store.submit(user, asked(2))
     assert refused.value.status == 429 and 86000 < refused.value.wait <= 86400
@@ -217,7 +215,7 @@ def test_a_days_share_counts_what_is_open_or_done_and_is_free_again_a_day_later(
 
 
 def test_a_full_queue_and_a_closed_account_are_refused(store, user, monkeypatch):
-    monkeypatch.setattr(module, "MOST_WAITING_EACH", 2)
+    monkeypatch.setattr(module, "MAX_QUEUED_EACH", 2)
     store.submit(user, asked()), store.submit(user, asked())
     with pytest.raises(APIError, match="queue is full"):
         store.submit(user, asked())
@@ -233,7 +231,7 @@ def test_whatever_fails_on_the_way_leaves_neither_file_nor_row_and_the_job_can_b
     store, user, monkeypatch, call, error
 ):
     """Each step of keeping a picture fails once, as by a full disk; then the same is done again."""
-    id = store.submit(user, asked())["id"]
+    id = store.submit(user, asked()).id
     job = store.claim("w")
     store.files.folder.mkdir(exist_ok=True)
 
@@ -266,7 +264,7 @@ def test_recovery_removes_what_a_crash_left_and_keeps_all_else(store, user):
     went_in = upload(store, user, png(99))
     store.thumbnail(picture)
     half = [store.files.path(sha256(picture), ".png").with_name(f".{sha256(picture)}.123-4.png")]
-    half.append(store.files.small(sha256(picture)).with_name(f".{sha256(picture)}.123-4.webp"))
+    half.append(store.files.thumbnail_path(sha256(picture)).with_name(f".{sha256(picture)}.123-4.webp"))
     for file in half:
         file.write_bytes(b"half")
     assert store.recover() == []
@@ -314,8 +312,8 @@ def test_a_database_older_than_its_pictures_loses_none(store, user):
     time.sleep(0.02)  # the clock of a file system is a coarse one
     new = []
     for data in (content, png(77)):  # the picture that had been deleted, drawn again; and another
-        with store.files.staged(data, ".png") as one:
-            store.files.keep(one)
+        with store.files.stage(data, ".png") as one:
+            store.files.commit(one)
             new.append(one.sha256)
     for file in store.home.glob("studio.db*"):
         file.unlink()
@@ -336,8 +334,8 @@ def test_a_deletion_that_a_crash_cut_short_is_ended_by_the_next_start(store, use
 
 def test_a_start_goes_on_where_lost_and_found_is_not_its_own(store, user):
     (store.home / "lost+found").write_bytes(b"")
-    with store.files.staged(png(5), ".png") as one:
-        store.files.keep(one)
+    with store.files.stage(png(5), ".png") as one:
+        store.files.commit(one)
     assert store.recover() == [] and [path.stem for path in files(store)] == [one.sha256]
 
 
@@ -351,8 +349,8 @@ def test_the_same_content_is_kept_once_and_until_the_last_of_its_rows_is_gone(st
     assert store.result(mine.id, user) is None and len(files(store)) == 1
     store.delete(theirs.id, other)
     assert len(files(store)) == 1
-    store.forget_uploads(time.time() + 1)
-    assert files(store) == [] and store.uploaded(went_in, other) is None
+    store.delete_uploads(time.time() + 1)
+    assert files(store) == [] and store.upload_of(went_in, other) is None
 
 
 def test_of_a_deleted_picture_no_word_is_left_and_it_is_not_drawn_again(store, user):
@@ -368,20 +366,20 @@ def test_of_a_deleted_picture_no_word_is_left_and_it_is_not_drawn_again(store, u
 
 def test_an_upload_that_an_open_job_needs_is_not_forgotten(store, user):
     needed, other = upload(store, user, png(1)), upload(store, user, png(2))
-    id = store.submit(user, asked(**image_of(needed)))["id"]
-    store.forget_uploads(time.time() + 1)
-    assert store.uploaded(needed, user) and not store.uploaded(other, user)
+    id = store.submit(user, asked(**image_of(needed))).id
+    store.delete_uploads(time.time() + 1)
+    assert store.upload_of(needed, user) and not store.upload_of(other, user)
     store.cancel(id)
-    store.forget_uploads(time.time() + 1)
-    assert not store.uploaded(needed, user)
+    store.delete_uploads(time.time() + 1)
+    assert not store.upload_of(needed, user)
 
 
 def test_a_user_keeps_only_so_many_uploads_at_once(store, user, monkeypatch):
-    monkeypatch.setattr(shelf, "MOST_UPLOADS", 2)
+    monkeypatch.setattr(shelf, "MAX_UPLOADS", 2)
     upload(store, user, png(1)), upload(store, user, png(2))
     with pytest.raises(APIError, match="more than 2"):
         upload(store, user, png(3))
-    store.forget_uploads(time.time() + 1)
+    store.delete_uploads(time.time() + 1)
     upload(store, user, png(3))
 
 
@@ -427,8 +425,8 @@ def test_pages_lead_through_everything_once_newest_first(store, user):
 
 def test_how_many_come_before_a_job_as_users_take_turns(store, user):
     other = accounts.add_user(store, "ben", None).id
-    mine = [store.submit(user, asked())["id"] for _ in range(7)]
-    theirs = [store.submit(other, asked())["id"] for _ in range(2)]
+    mine = [store.submit(user, asked()).id for _ in range(7)]
+    theirs = [store.submit(other, asked()).id for _ in range(2)]
     told = {id: store.queue_position(store.job(id)) for id in mine + theirs}
     order = [store.claim("w").id for _ in range(9)]
     assert all(order.index(id) <= told[id] <= order.index(id) + 1 for id in order)
@@ -438,7 +436,7 @@ def test_what_changes_later_is_never_earlier(store, user, monkeypatch):
     """The moment is taken when the table is one's own: who waits for it does not write an older one."""
     import threading
 
-    id = store.submit(user, asked())["id"]
+    id = store.submit(user, asked()).id
     with store.writing():
         waiting = threading.Thread(target=store.cancel, args=(id,))
         waiting.start()
@@ -449,14 +447,14 @@ def test_what_changes_later_is_never_earlier(store, user, monkeypatch):
 
 
 def test_what_has_changed_comes_in_the_order_in_which_it_changed(store, user):
-    first, second = (store.submit(user, asked())["id"] for _ in range(2))
+    first, second = (store.submit(user, asked()).id for _ in range(2))
     start = store.job(second).changed
     store.cancel(second)
     middle = store.job(second).changed
     store.cancel(first)
     assert [job.id for job in store.changed_since(user, start)] == [second, first]
     assert [job.id for job in store.changed_since(user, middle + 1e-6)] == [first]
-    waiting = store.submit(user, asked())["id"]
+    waiting = store.submit(user, asked()).id
     assert [job.id for job in store.changed_since(user, time.time() + 1)] == [waiting]
 
 
@@ -473,8 +471,8 @@ def test_a_picture_that_is_deleted_while_it_is_read_is_not_there_and_leaves_no_t
 
 def test_uploads_of_one_request_are_forgotten_alone(store, user):
     one, other = upload(store, user, png(1)), upload(store, user, png(2))
-    store.forget_uploads(time.time() + 1, [(user, one)])
-    assert store.uploaded(one, user) is None and store.uploaded(other, user)
+    store.delete_uploads(time.time() + 1, [(user, one)])
+    assert store.upload_of(one, user) is None and store.upload_of(other, user)
 
 
 def test_words_are_searched_for_as_they_are(store, user):
@@ -519,7 +517,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(n=st.integers(1, 3))
     def ask(self, n):
-        self.accepted[self.store.submit(self.user, asked(n))["id"]] = n
+        self.accepted[self.store.submit(self.user, asked(n)).id] = n
 
     @rule(worker=st.sampled_from("ab"))
     def take(self, worker):

@@ -49,7 +49,7 @@ class Painter:
 
 @pytest.fixture(autouse=True)
 def each_step_looks(monkeypatch):
-    monkeypatch.setattr(context, "EVERY", 0.0)
+    monkeypatch.setattr(context, "INTERVAL", 0.0)
 
 
 def working(store, painter):
@@ -59,7 +59,7 @@ def working(store, painter):
 
 
 def test_it_draws_all_says_so_and_keeps_paths_to_itself(store, user):
-    job = store.submit(user, asked(n=3, previews=2))["id"]
+    job = store.submit(user, asked(n=3, previews=2)).id
     hand, said = working(store, Painter())
     assert hand.step() and not hand.step()
     assert store.job(job).status == "done"
@@ -82,7 +82,7 @@ def test_it_draws_all_says_so_and_keeps_paths_to_itself(store, user):
 
 
 def test_after_a_crash_it_draws_only_what_is_missing(store, user):
-    job = store.submit(user, asked(n=3))["id"]
+    job = store.submit(user, asked(n=3)).id
 
     def crash(seed, step):
         if (seed, step) == (8, 1):
@@ -99,7 +99,7 @@ def test_after_a_crash_it_draws_only_what_is_missing(store, user):
 
 @pytest.mark.parametrize("how", ["cancel", "close the account", "give to another", "stop"])
 def test_it_stops_at_the_next_step_when_the_job_is_not_its_own_any_more(store, user, how):
-    job = store.submit(user, asked(n=2))["id"]
+    job = store.submit(user, asked(n=2)).id
     hand = None
 
     def change(seed, step):
@@ -109,7 +109,7 @@ def test_it_stops_at_the_next_step_when_the_job_is_not_its_own_any_more(store, u
             elif how == "close the account":
                 accounts.change_user(store, user, active=False)
             elif how == "stop":
-                hand.over.set()
+                hand.stopping.set()
             else:
                 store.release("w")
         assert (seed, step) != (8, 2)
@@ -129,11 +129,12 @@ def test_it_stops_at_the_next_step_when_the_job_is_not_its_own_any_more(store, u
         (OSError(5, "secret"), "mistake of the studio's"),
         (MemoryError(), "not enough memory"),
         (ModuleNotFoundError("x", name="spacy.tokens"), "this needs spacy: pip install"),
+        (ModuleNotFoundError("x", name="inkwash.nowhere"), "mistake of the studio's"),
         (ZeroDivisionError("secret"), "mistake of the studio's"),
     ],
 )
 def test_what_fails_fails_one_job_and_says_why(store, user, error, message, capsys):
-    bad, good = store.submit(user, asked(seed=1))["id"], store.submit(user, asked(seed=2))["id"]
+    bad, good = store.submit(user, asked(seed=1)).id, store.submit(user, asked(seed=2)).id
 
     def fail(seed, step):
         if seed == 1:
@@ -146,7 +147,7 @@ def test_what_fails_fails_one_job_and_says_why(store, user, error, message, caps
 
 
 def test_a_full_disk_puts_the_job_back_and_it_is_done_when_there_is_room(store, user, monkeypatch):
-    job = store.submit(user, asked())["id"]
+    job = store.submit(user, asked()).id
     hand, said = working(store, Painter())
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     with monkeypatch.context() as patch:
@@ -154,7 +155,7 @@ def test_a_full_disk_puts_the_job_back_and_it_is_done_when_there_is_room(store, 
         def no_room(*arguments):
             raise OSError(28, "No space left on device")
 
-        patch.setattr(store.files, "keep", no_room)
+        patch.setattr(store.files, "commit", no_room)
         hand.step()
         assert store.job(job).status == "queued" and "disk full" in [message["event"] for message in said]
     hand.step()
@@ -163,7 +164,7 @@ def test_a_full_disk_puts_the_job_back_and_it_is_done_when_there_is_room(store, 
 
 def test_it_renews_its_lease_while_there_are_steps_and_not_when_it_hangs(store, user, monkeypatch):
     monkeypatch.setattr(worker, "LEASE", 0.04)
-    monkeypatch.setattr(worker, "STALLED", 0.3)
+    monkeypatch.setattr(worker, "STALL_TIMEOUT", 0.3)
     renewed, leave = [], threading.Event()
     monkeypatch.setattr(store, "renew", lambda name, job: renewed.append(time.monotonic()))
 
@@ -180,7 +181,7 @@ def test_it_renews_its_lease_while_there_are_steps_and_not_when_it_hangs(store, 
     while time.monotonic() < begun + 1:
         time.sleep(0.05)
     hung = list(renewed)
-    leave.set(), drawing.join(), hand.over.set()
+    leave.set(), drawing.join(), hand.stopping.set()
     assert hung and max(hung) < begun + 0.8  # it hung for a second, and was given up after a third of that
 
 
@@ -215,7 +216,7 @@ def counting_system(monkeypatch):
     verb = Verb(Count, "tests.studio.test_worker:counting", lasting=True)
     system = System("counting", "Counting.", {"count": verb}, "")
     monkeypatch.setattr(worker, "systems", lambda: {**systems(), "counting": system})
-    monkeypatch.setattr(context, "LOOK", 0.0)
+    monkeypatch.setattr(context, "POLL", 0.0)
 
 
 def count(**request):
@@ -225,7 +226,7 @@ def count(**request):
 @pytest.mark.usefixtures("counting_system")
 def test_a_training_makes_way_after_its_turn_and_goes_on_where_it_was(store, user, monkeypatch):
     monkeypatch.setattr(context, "TURN", 0.05)
-    long = store.submit(user, count())["id"]
+    long = store.submit(user, count()).id
     hand, said = working(store, Painter())
     at = []
 
@@ -251,14 +252,14 @@ def test_a_training_makes_way_after_its_turn_and_goes_on_where_it_was(store, use
 @pytest.mark.usefixtures("counting_system")
 @pytest.mark.parametrize("how", ["pause", "stop", "cancel", "server ends"])
 def test_a_training_that_is_told_to_ends_at_its_next_checkpoint(store, user, how):
-    id = store.submit(user, count())["id"]
+    id = store.submit(user, count()).id
     hand, said = working(store, Painter())
 
     def tell(message):
         said.append(message)
         if message["event"] == "progress" and message["done"] == 20:
             if how == "server ends":
-                hand.over.set()
+                hand.stopping.set()
             else:
                 getattr(store, how)(id, user)
 
@@ -272,7 +273,7 @@ def test_a_training_that_is_told_to_ends_at_its_next_checkpoint(store, user, how
     if how == "pause":  # and what it learns later takes the place of that
         before = store.models(user)[0].id
         store.resume(id, user)
-        hand.over.clear()
+        hand.stopping.clear()
         hand.step()
         (model,) = store.models(user)
         assert model.name == "count" and model.id != before and not (store.models_folder / before).exists()
@@ -282,7 +283,7 @@ def test_a_training_that_is_told_to_ends_at_its_next_checkpoint(store, user, how
 @pytest.mark.usefixtures("counting_system")
 def test_a_model_that_does_not_fit_fails_the_training_with_a_line_and_it_can_go_on(store):
     user = accounts.add_user(store, "carl", None, disk=10).id
-    id = store.submit(user, count(steps=3))["id"]
+    id = store.submit(user, count(steps=3)).id
     hand, _ = working(store, Painter())
     hand.step()
     job = store.job(id)
@@ -294,7 +295,7 @@ def test_a_model_that_does_not_fit_fails_the_training_with_a_line_and_it_can_go_
 
 
 def test_notes_are_kept_once_and_time_left_is_told(store, user, monkeypatch):
-    id = store.submit(user, asked(3, prompt="a xyz"))["id"]
+    id = store.submit(user, asked(3, prompt="a xyz")).id
     clock = [0.0]
 
     def tick(seed, step):
@@ -311,9 +312,9 @@ def test_notes_are_kept_once_and_time_left_is_told(store, user, monkeypatch):
 def test_a_picture_that_is_made_in_a_batch_is_the_one_made_alone(store, user):
     """Parts are what the verb would make of the whole."""
     request = systems()["pictures"].verbs["generate"].request(prompt="a fox", n=3, seed=5)
-    assert [(part.n, part.seed) for part in request.parts()] == [(1, 5), (1, 6), (1, 7)]
+    assert [(part.n, part.seed) for part in request.split()] == [(1, 5), (1, 6), (1, 7)]
     film = systems()["pictures"].verbs["generate"].request(prompt="a fox", to="a dog", n=3, seed=5)
-    assert film.parts() == [film]
+    assert film.split() == [film]
 
 
 # models
@@ -327,10 +328,10 @@ def test_models_stay_warm_only_so_many_and_idle_ones_leave(monkeypatch):
     assert warm.get("a") is first and loaded == ["a"]
     for name in "bcd":
         warm.get(name)
-    assert list(warm.models) == ["b", "c", "d"] and len(warm.models) == worker.MOST_MODELS
-    clock[0] = worker.IDLE - 1
+    assert list(warm.models) == ["b", "c", "d"] and len(warm.models) == worker.MAX_MODELS
+    clock[0] = worker.MODEL_TTL - 1
     warm.get("c")
-    clock[0] = worker.IDLE + 1
+    clock[0] = worker.MODEL_TTL + 1
     assert warm.tidy() and list(warm.models) == ["c"]
 
 

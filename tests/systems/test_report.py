@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkwash.errors import UserError
-from inkwash.systems.report import Report, bootstrap, number, row, student, tables, wilson
+from inkwash.systems.report import Report, bootstrap, markdown_tables, number, row, student, wilson
 
 
 def report(**changes):
@@ -37,7 +37,7 @@ def test_its_page_says_how_it_was_measured_and_lists_the_rows():
 
 def test_metrics_of_the_same_things_are_columns_of_one_table():
     both = [row(m, v, source=s) for m in ("a", "b") for s, v in (("x", 1), ("y", 2))]
-    first, second = tables([*both, row("c", float("nan"), source="x")])
+    first, second = markdown_tables([*both, row("c", float("nan"), source="x")])
     assert first.splitlines()[0] == "| source | a | b |" and first.splitlines()[2:] == [
         "| x | 1.00 | 1.00 |",
         "| y | 2.00 | 2.00 |",

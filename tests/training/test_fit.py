@@ -115,7 +115,7 @@ def test_weights_and_averages_follow_the_equations(tmp_path):
             w[name] = w[name] - rate * (step + wd * w[name])
             average[name] = d * average[name] + (1 - d) * w[name]
 
-    trained = checkpoint.read(newest(tmp_path))["weights"]
+    trained = checkpoint.load(newest(tmp_path))["weights"]
     for name in w:
         np.testing.assert_allclose(trained[name].numpy().ravel(), w[name], rtol=1e-4)
         np.testing.assert_allclose(getattr(result, name).detach().numpy().ravel(), average[name], rtol=1e-4)
@@ -236,7 +236,7 @@ def test_a_model_is_of_use_at_each_checkpoint(tmp_path):
     fit(module, lambda x, _: module(x).square().mean(), batch, tmp_path, settings, **how)
     assert json.loads((tmp_path / "model" / "training.json").read_text()) == {"step": 4, "steps": 4}
     for step, weights in enumerate(found[2:], 3):
-        average = checkpoint.read(tmp_path / "checkpoints" / f"step-{step:08d}.safetensors")["ema"]
+        average = checkpoint.load(tmp_path / "checkpoints" / f"step-{step:08d}.safetensors")["ema"]
         names = [name for name, _ in module.named_parameters()]
         assert all(torch.equal(average[name], p) for name, p in zip(names, weights, strict=True))
 
@@ -330,7 +330,7 @@ def test_frozen_parameters_stay_and_are_not_saved(tmp_path):
     before = module[0].weight.clone()
     fit(module, lambda x, _: module(x).square().mean(), lambda step: DATA[:8], tmp_path, QUICK)
     assert torch.equal(module[0].weight, before)
-    assert set(checkpoint.read(newest(tmp_path))["weights"]) == {"1.weight", "1.bias", "3.weight", "3.bias"}
+    assert set(checkpoint.load(newest(tmp_path))["weights"]) == {"1.weight", "1.bias", "3.weight", "3.bias"}
 
 
 def test_the_memory_format_does_not_change_the_training(tmp_path):
@@ -355,7 +355,7 @@ def test_bfloat16_computes_the_loss_and_keeps_float32_weights(tmp_path):
 
     fit(module, loss, lambda step: DATA[:8, 0, 0], tmp_path, replace(QUICK, precision="bfloat16"))
     assert kinds == {torch.bfloat16}
-    assert {t.dtype for t in checkpoint.read(newest(tmp_path))["weights"].values()} == {torch.float32}
+    assert {t.dtype for t in checkpoint.load(newest(tmp_path))["weights"].values()} == {torch.float32}
 
 
 def test_previews_show_the_averaged_weights(tmp_path):
@@ -420,7 +420,7 @@ def test_checkpoints_are_plain_tensors_and_json(tmp_path):
     facts = json.loads(newest(tmp_path).with_suffix(".json").read_text())
     assert facts["step"] == 12
     assert facts["settings"]["batch_size"] == 8
-    kinds = checkpoint.read(newest(tmp_path))
+    kinds = checkpoint.load(newest(tmp_path))
     assert set(kinds) == {"weights", "ema", "buffers", "exp_avg", "exp_avg_sq", "step"}
 
 

@@ -49,12 +49,12 @@ def test_a_table_of_multistep_weights_is_that_multistep_solver():
     table = [[1.0]] + [[1 + h / (2 * before), -h / (2 * before)] for before, h in pairwise(widths)]
     x = np.random.default_rng(0).normal(size=(4, 5))
     run = lambda sampler: sample(denoise, (5,), sampler, grid, range(4), x=x, dtype="float64")  # noqa: E731
-    np.testing.assert_allclose(run(partial(table_sampler, table=table)), run(diffusion.dpmpp_2m), rtol=1e-10)
-    ones = partial(table_sampler, table=[[1.0]] * 8)
+    np.testing.assert_allclose(run(partial(table_sampler, weights=table)), run(diffusion.dpmpp_2m), rtol=1e-10)
+    ones = partial(table_sampler, weights=[[1.0]] * 8)
     np.testing.assert_allclose(run(ones), run(diffusion.euler), rtol=1e-10)
     for wrong in ([[1.0]] * 7, [[1.0, 0.0], *[[1.0]] * 7], [[1.0]] * 7 + [[]]):
         with pytest.raises(DiffusionError, match="8 rows are needed"):
-            run(partial(table_sampler, table=wrong))
+            run(partial(table_sampler, weights=wrong))
 
 
 @pytest.mark.parametrize("steps", [4, 6, 8])

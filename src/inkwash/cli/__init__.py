@@ -11,17 +11,17 @@ def application() -> Any:
     from inkwash.cli import commands, studio, verbs  # noqa: F401, the studio adds its own
 
     if not commands.app.registered_groups[2:]:  # the data sets and the studio are there already
-        verbs.add(commands.app)
+        verbs.add_commands(commands.app)
     return commands.app
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; a user's mistake is one line on standard error, and exit code 2."""
     try:
-        from inkwash.cli.commands import HANDED, handed
+        from inkwash.cli.commands import SHORTCUTS, expand_shortcut
 
         arguments = sys.argv[1:] if arguments is None else arguments
-        arguments = handed(arguments) if arguments and arguments[0] in HANDED else arguments
+        arguments = expand_shortcut(arguments) if arguments and arguments[0] in SHORTCUTS else arguments
         return int(application()(arguments, standalone_mode=False) or 0)
     except UserError as error:
         return _mistake(str(error))

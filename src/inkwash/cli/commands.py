@@ -13,21 +13,17 @@ from typing import Annotated, Any
 import typer
 
 import inkwash
-from inkwash.cli.context import Local, moved, unused, writable
+from inkwash.cli.context import Local, make_writable, move, unused_path
 from inkwash.cli.verbs import is_file
 from inkwash.errors import UserError, unknown
-from inkwash.extras import cure
+from inkwash.extras import install_command
 from inkwash.progress import Console, Progress
 from inkwash.systems import makes, of_task, system_of, systems
 from inkwash.systems.base import File, Request, Verb, options, resolve
 from inkwash.systems.train import task_of
 from inkwash.weights.shipped import locate, recipes, shipped
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 data_app = typer.Typer(help="Build a data set from public packages.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
@@ -46,7 +42,7 @@ def main_options(
 
 
 # `inkwash WORD TARGET ...` is `inkwash SYSTEM WORD TARGET ...`, the system being that of the target
-HANDED = {
+SHORTCUTS = {
     "train": (
         "RECIPE_OR_SYSTEM",
         "Train a model by a recipe, a file or the name of one that ships, or a system's on data of your own.",
@@ -57,23 +53,23 @@ HANDED = {
 }
 
 
-def handed(arguments: list[str]) -> list[str]:
+def expand_shortcut(arguments: list[str]) -> list[str]:
     """The arguments with the system of their target before them. UserError for a target that does not exist, and for
     a system without that verb."""
     word, *rest = arguments
-    place = target_of(word, rest)
-    target = "" if place is None else rest[place]
+    position = target_position(word, rest)
+    target = rest[position] if position < len(rest) else ""
     if word == "train":
         words = {name: system for system in systems().values() for name in (system.name, system.command) if name}
         if target in words:
-            del rest[place]
+            del rest[position]
             return [words[target].name, word, *rest]
         if not target:
             return arguments
         recipe = Path(target) if Path(target).is_file() else recipes().get(target)
         if recipe is None:
             raise unknown("recipe", target, [*systems(), *recipes()])
-        system, rest[place] = of_task(task_of(recipe)), str(recipe)
+        system, rest[position] = of_task(task_of(recipe)), str(recipe)
     else:
         if not target and word == "export":
             return arguments
@@ -83,29 +79,32 @@ def handed(arguments: list[str]) -> list[str]:
     return [system.name, word, *rest]
 
 
-def target_of(word: str, rest: list[str]) -> int | None:
-    """Where the first argument stands that is neither an option of this verb nor an option's value."""
+def target_position(word: str, rest: list[str]) -> int:
+    """The index of the first argument that is neither an option of this verb nor an option's value; the length
+    without any."""
     verbs = [system.verbs[word] for system in systems().values() if word in system.verbs]
     flags = {option.name for verb in verbs for option in options(verb.request).values() if option.kind is bool}
     flags |= {"help", "json", "timings", "plan"}
     value = False
-    for place, argument in enumerate(rest):
+    for position, argument in enumerate(rest):
         if argument.startswith("-"):
             value = "=" not in argument and argument.strip("-").replace("-", "_") not in flags
         elif not value:
-            return place
+            return position
         else:
             value = False
-    return None
+    return len(rest)
 
 
 def _stub(word: str, target: str, help: str) -> None:
     @app.command(word, help=f"{help} Its options: inkwash {word} {target} --help")
     def hand_over(named: Annotated[str, typer.Argument(metavar=target)]) -> None:
-        raise UserError(f"give the {target} first: inkwash {word} {target}")  # `handed` has taken it otherwise
+        raise UserError(
+            f"give the {target} first: inkwash {word} {target}"
+        )  # `expand_shortcut` has replaced it otherwise
 
 
-for _word, (_target, _help) in HANDED.items():
+for _word, (_target, _help) in SHORTCUTS.items():
     _stub(_word, _target, _help)
 
 
@@ -125,11 +124,11 @@ def again(
     from inkwash.codecs.png import read_recipe
 
     recipe = read_recipe(file)
-    single = out is not None and is_file(PNG, out)
-    if single and out.exists() and not out.samefile(file):  # type: ignore[union-attr]
+    single = out if out is not None and is_file(PNG, out) else None
+    if single and single.exists() and not single.samefile(file):
         raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
-    target = out if single and out else (out or file.parent) / f"{file.stem}-again.png"
-    writable(target.parent)
+    target = single or (out or file.parent) / f"{file.stem}-again.png"
+    make_writable(target.parent)
     with TemporaryDirectory(prefix="inkwash-") as scratch:
         try:
             verb = systems()[recipe["system"]].verbs[recipe["verb"]]
@@ -137,7 +136,7 @@ def again(
             runtime = "onnx" if recipe["runtime"].startswith("onnx") and device == "cpu" else "torch"
             threads = int(recipe["threads"])
             context = Local(Path(scratch), device, recipe["precision"], runtime, threads)
-            request = requested(recipe, verb, context, file)
+            request = request_of_recipe(recipe, verb, context, file)
         except (KeyError, TypeError, AttributeError, UserError) as error:
             if isinstance(error, UserError) and "was made from" in str(error):
                 raise
@@ -152,14 +151,13 @@ def again(
         made = next(iter(result.files.values()))
         with Image.open(file) as before, Image.open(made) as after:  # first, for `--out` may name this very file
             same = np.array_equal(np.asarray(before), np.asarray(after))
-        target = moved(made, target if single else unused(target))
+        target = move(made, target if single else unused_path(target))
     print(target)
     print("the same pixels" if same else "not the same pixels: the file, the model or the machine has changed")
 
 
-def requested(recipe: dict[str, Any], verb: Any, context: Local, file: Path) -> Any:
-    """The request that a recipe tells of: its own fields, and the files that went in, if they still are what they
-    were."""
+def request_of_recipe(recipe: dict[str, Any], verb: Any, context: Local, file: Path) -> Any:
+    """The request of a recipe: its fields, and the files that went in, if they are unchanged."""
     values = {}
     for name, option in options(verb.request).items():
         value = recipe.get(name)
@@ -191,10 +189,10 @@ def models(
     from rich.table import Table
 
     found = shipped()
-    for place in folders or []:
-        inner = [file.parent for file in sorted(place.rglob("system.json"))]
+    for parent in folders or []:
+        inner = [file.parent for file in sorted(parent.rglob("system.json"))]
         if not inner:
-            raise UserError(f"{place}: no model in it (a folder with system.json)")
+            raise UserError(f"{parent}: no model in it (a folder with system.json)")
         found |= {str(folder): folder for folder in inner}
     found |= {str(file.parent): file.parent for file in sorted(Path("runs").glob("*/*/system.json"))}
     table = Table("name", "system", "makes", "MB", "licence")
@@ -208,7 +206,7 @@ def models(
 
 
 def licence(folder: Path) -> str:
-    """What the card of a model says between its first lines of ---, as the field's cards do."""
+    """The licence in the front matter of a model's card."""
     card = folder / "card.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     found = re.match(r"---\n(?:.+\n)*?license: (.+)\n", text)
@@ -225,9 +223,11 @@ def doctor() -> None:
     table.add_row("Python", sys.version.split()[0], "everything", "")
     table.add_row("inkwash", inkwash.__version__, "everything", "")
 
-    def add(part: str, purpose: str) -> None:
-        module, found = part.strip(), util.find_spec(part.strip()) is not None
-        table.add_row(part, _version(module) if found else "missing", purpose, "" if found else cure(module))
+    def add(name: str, purpose: str) -> None:
+        module, found = name.strip(), util.find_spec(name.strip()) is not None
+        table.add_row(
+            name, _version(module) if found else "missing", purpose, "" if found else install_command(module)
+        )
 
     for system in systems().values():
         missing = [module for module, verbs in system.modules.items() if not verbs and not util.find_spec(module)]
@@ -263,7 +263,7 @@ def data_emoji(
     """Build the emoji data set: about 8,600 pictures in six styles with names, tags and licences."""
     from inkwash.systems.pictures import emoji_data
 
-    writable(out)
+    make_writable(out)
     console = Console()
     try:
         emoji_data.build(out, cache, progress=lambda done, total, style: console.tell(Progress(done, total, style)))

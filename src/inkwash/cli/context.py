@@ -1,4 +1,4 @@
-"""Where a verb runs that was typed: files lie where they are, progress is a bar, results go to a folder."""
+"""The context of a verb on the command line: files lie where they are, progress is a bar, results go to a folder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from inkwash.progress import Console, Preview, Progress
 from inkwash.systems.base import File, Note, Option, Result
 from inkwash.weights.shipped import locate
 
-ROOM = 2**20  # bytes that are read at once
-
 
 class Local(Console):
     """The `Context` of a command line. `paths` says where the content of each file is."""
@@ -34,17 +32,12 @@ class Local(Console):
     ) -> None:
         super().__init__()
         if device is not None:
-            available(device)
-        self.folder, self.device, self.precision, self.runtime, self.threads = (
-            folder,
-            device,
-            precision,
-            runtime,
-            threads,
-        )
+            check_device(device)
+        self.folder, self.device, self.precision = folder, device, precision
+        self.runtime, self.threads = runtime, threads
         self.paths: dict[Any, Path] = {}
         self.models: dict[str, Any] = {}
-        self.expected = ""  # how long it will take: said when work begins, not before a mistake
+        self.expected = ""  # how long it will take: shown when work begins, not before a mistake
 
     def tell(self, event: Progress | Preview | Note) -> None:
         if isinstance(event, Progress) and self.expected:
@@ -69,32 +62,33 @@ class Local(Console):
         return self.paths[file]
 
     def file(self, path: Path, option: Option) -> File | tuple[File, ...]:
-        """What a request says of the file, or the folder, at this path. UserError for one that is not there."""
+        """The value of an option for the file, or the folder, at this path. UserError for one that is not there."""
+        value: File | tuple[File, ...]
         if path.is_dir() and option.media == "folder":
-            inner = sorted(place for place in path.rglob("*") if place.is_file())
-            found: Any = tuple(File(digest(place), place.relative_to(path).as_posix()) for place in inner)
-            if not found:
+            inner = sorted(file for file in path.rglob("*") if file.is_file())
+            value = tuple(File(digest(file), file.relative_to(path).as_posix()) for file in inner)
+            if not value:
                 raise UserError(f"{path}: an empty folder")
         elif path.is_file():
-            found = File(digest(path), path.name)
+            value = File(digest(path), path.name)
         else:
-            what = "no such file or folder" if option.media == "folder" else "no such file"
-            raise UserError(f"{path}: {what} ({option.name}: {option.help.rstrip('.')})")
-        self.paths[found] = path
-        return found
+            missing = "no such file or folder" if option.media == "folder" else "no such file"
+            raise UserError(f"{path}: {missing} ({option.name}: {option.help.rstrip('.')})")
+        self.paths[value] = path
+        return value
 
 
 def digest(path: Path) -> str:
     """SHA-256 of a file's content. UserError for one that cannot be read."""
-    from inkwash.weights.files import digest as of
+    from inkwash.weights.files import digest
 
     try:
-        return str(of(path))
+        return digest(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
 
 
-def available(device: str) -> None:
+def check_device(device: str) -> None:
     """UserError for a device that is unknown, or not there."""
     if device not in ("cpu", "cuda", "mps"):
         raise unknown("device", device, ["cpu", "cuda", "mps"])
@@ -105,7 +99,7 @@ def available(device: str) -> None:
             raise UserError(f"device {device}: none here; give --device cpu")
 
 
-def writable(folder: Path) -> None:
+def make_writable(folder: Path) -> None:
     """Makes the folder, or says at once, before any work, why nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,41 +109,39 @@ def writable(folder: Path) -> None:
         raise UserError(f"cannot write to {folder}: no permission; choose another folder with --out")
 
 
-def unused(path: Path, folder: bool = False) -> Path:
+def unused_path(path: Path, folder: bool = False) -> Path:
     """`path`, or the first of path-2, path-3, ... that does not exist: nothing is overwritten. It is there from
     now on, and empty, so that another process that asks takes the next."""
     for i in count(1):
-        place = path if i == 1 else path.with_name(f"{path.stem}-{i}{path.suffix}")
+        free = path if i == 1 else path.with_name(f"{path.stem}-{i}{path.suffix}")
         with suppress(FileExistsError):
-            place.mkdir() if folder else place.touch(exist_ok=False)
-            return place
+            free.mkdir() if folder else free.touch(exist_ok=False)
+            return free
     raise AssertionError
 
 
-def keep(result: Result, stem: str, out: Path, single: bool) -> list[Path]:
+def save_files(result: Result, stem: str, out: Path, single: bool) -> list[Path]:
     """Moves the files of a result to `out`, a folder or (`single`) the file itself; where they are then."""
-    kept = []
+    saved: list[Path] = []
     for ending, file in result.files.items():
-        target = out if single and not kept else (out.parent if single else out) / f"{stem}{ending}"
-        kept.append(moved(file, target if single else unused(target)))
-    return kept
+        target = out if single and not saved else (out.parent if single else out) / f"{stem}{ending}"
+        saved.append(move(file, target if single else unused_path(target)))
+    return saved
 
 
-def moved(source: Path, target: Path) -> Path:
-    """A file or a folder at its place, whole or not at all."""
+def move(source: Path, target: Path) -> Path:
+    """Moves a file or a folder, whole or not at all."""
     half = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         shutil.move(source, half)
         os.replace(half, target)
     except OSError as error:
         shutil.rmtree(half) if half.is_dir() else half.unlink(missing_ok=True)
-        raise UserError(
-            f"cannot write {target}: {error.strerror or error}; choose another place with --out"
-        ) from None
+        raise UserError(f"cannot write {target}: {error.strerror or error}; choose another with --out") from None
     return target
 
 
-def line(result: Result, files: list[Path]) -> str:
+def json_line(result: Result, files: list[Path]) -> str:
     """A result as a line of JSON."""
     facts = {"of": result.of, "place": result.place, "files": [str(file) for file in files], "row": result.row}
     return json.dumps(facts | {"recipe": result.recipe}, ensure_ascii=False, default=str)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import inkwash
-from inkwash.cli.context import digest, moved
+from inkwash.cli.context import digest, move
 from inkwash.errors import UserError
 from inkwash.systems.base import Request
 
@@ -18,9 +18,9 @@ MARK = '"inkwash"'
 
 
 class Record:
-    """A line of JSON for each row: its name, what was asked for, the model's hash, and its files with their SHA-256.
+    """A line of JSON for each row: its name, its request, the model's hash, and its files with their SHA-256.
 
-    The line is written before the files are moved to their places. So a row is there if its files are those of its
+    The line is written before the files are moved. So a row is complete if its files are those of its
     last line, whenever a process is killed; and a file that no line of its row knows is not ours.
     """
 
@@ -30,47 +30,45 @@ class Record:
         self.folder, self.file = folder, folder / "results.jsonl"
         check_ours(self.file, MARK)
         text = self.file.read_text(encoding="utf-8") if self.file.exists() else ""
-        self.separator = (
-            "\n" if text and not text.endswith("\n") else ""
-        )  # what a killed process half wrote ends here
+        self.separator = "\n" if text and not text.endswith("\n") else ""  # after what a killed process half wrote
         self.last: dict[str, dict[str, Any]] = {}
         self.ours: set[tuple[str, str]] = set()
         for line in text.splitlines():
             with suppress(ValueError):
-                self._take(json.loads(line))
+                self._add(json.loads(line))
 
-    def _take(self, entry: dict[str, Any]) -> None:
+    def _add(self, entry: dict[str, Any]) -> None:
         self.last[entry["name"]] = entry
         self.ours.update(entry["files"].items())
 
-    def made(self, name: str, request: Request, hash: str | None) -> list[Path]:
-        """The files of the row, if they are there and are what is asked for."""
+    def existing(self, name: str, request: Request, hash: str | None) -> list[Path]:
+        """The files of the row, if they are there, by the same request and model."""
         entry = self.last.get(name, {"files": {}})
         same = entry.get("request") == as_json(request) and entry.get("hash") == hash
-        files = {self.folder / file: of for file, of in entry["files"].items()}
-        return [*files] if same and all(content(file) == of for file, of in files.items()) else []
+        files = {self.folder / file: checksum for file, checksum in entry["files"].items()}
+        return [*files] if same and all(content(file) == checksum for file, checksum in files.items()) else []
 
-    def free(self, name: str) -> None:
-        """UserError for a place where something lies that is not ours."""
-        place = self.folder / name
-        if place.exists() and (name, content(place)) not in self.ours:
-            raise UserError(f"{place}: it is there already; move it away, or give the row another name")
+    def check_free(self, name: str) -> None:
+        """UserError for a name under which something lies that is not ours."""
+        path = self.folder / name
+        if path.exists() and (name, content(path)) not in self.ours:
+            raise UserError(f"{path}: it is there already; move it away, or give the row another name")
 
-    def keep(self, name: str, request: Request, hash: str | None, files: dict[str, Path]) -> None:
-        """Moves what the row has made to its place; files: by the names that they will have."""
+    def save(self, name: str, request: Request, hash: str | None, files: dict[str, Path]) -> None:
+        """Notes the row and moves its files here; files: by the names that they will have."""
         for file in files:
-            self.free(file)
+            self.check_free(file)
         entry = {"inkwash": inkwash.__version__, "name": name, "request": as_json(request), "hash": hash}
         entry["files"] = {file: content(path) for file, path in files.items()}
         if files:
             with self.file.open("a", encoding="utf-8") as lines:
                 lines.write(f"{self.separator}{json.dumps(entry, ensure_ascii=False)}\n")
             self.separator = ""
-            self._take(entry)
+            self._add(entry)
         for file, path in files.items():
             if (self.folder / file).is_dir():
                 shutil.rmtree(self.folder / file)
-            moved(path, self.folder / file)
+            move(path, self.folder / file)
 
 
 def as_json(request: Request) -> Any:

@@ -1,4 +1,4 @@
-"""The commands of the studio: it is started, and told who may come in."""
+"""The commands of the studio: starting it, and its users."""
 
 import json
 import logging
@@ -8,15 +8,15 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import util
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from inkwash.cli.commands import app
-from inkwash.cli.context import available
+from inkwash.cli.context import check_device
 from inkwash.errors import UserError
+from inkwash.extras import require
 
 studio_app = typer.Typer(
     help="Run the studio: a page for all verbs, and three APIs for programs.",
@@ -26,7 +26,7 @@ studio_app = typer.Typer(
 app.add_typer(studio_app, name="studio")
 
 Home = Annotated[Path | None, typer.Option(help="Folder of its data; ~/.local/share/inkwash/studio if left out.")]
-PARTS = ("fastapi", "uvicorn", "sqlalchemy", "argon2", "prometheus_client", "python_multipart", "fastapi_offline")
+MODULES = ("fastapi", "uvicorn", "sqlalchemy", "argon2", "prometheus_client", "python_multipart", "fastapi_offline")
 
 
 @studio_app.callback()
@@ -58,14 +58,14 @@ def studio(
     if context.invoked_subcommand is not None:
         context.obj = home
         return
-    needed()
+    require("the studio", *MODULES)
     from inkwash.studio import accounts
     from inkwash.studio.engine import Settings, lock
     from inkwash.studio.middleware import is_loopback
     from inkwash.studio.store import Store
 
     for one in device or []:
-        available(one)
+        check_device(one)
     home = folder(home)
     store = Store(home)
     user = accounts.local_user(store)
@@ -74,12 +74,12 @@ def studio(
             f"--host {host}: others could come in, and there are no users: "
             "add one with `inkwash studio user NAME`, or give --open"
         )
-    with lock(home), bound(host, port) as listener, logging_to(home, log):
+    with lock(home), listen(host, port) as listener, logging_to(home, log):
         settings = Settings(
             home=home,
             host=host,
             port=listener.getsockname()[1],
-            names=tuple(each.lower() for each in name or ()),
+            names=tuple(alias.lower() for alias in name or ()),
             open=open,
             devices=tuple(dict.fromkeys(device or ("cpu",))),
             threads=threads,
@@ -98,7 +98,7 @@ def serve(settings: Any, listener: socket.socket, proxy: bool, store: Any, user:
 
     application = create(settings)
     address = f"http://{'[' + settings.host + ']' if ':' in settings.host else settings.host}:{settings.port}"
-    remember(store, user, address)
+    save_local_access(store, user, address)
     link = address if settings.open else f"{address}/?token={accounts.issue(store, user.id, 'link')}"
     print(f"The studio is at {link}")
     if not settings.open:
@@ -129,21 +129,19 @@ def key(
     home: Home = None,
 ) -> None:
     """Make a key for a program, and print it."""
-    print(secret(context, home, user, "key", name))
+    print(issue_token(context, home, user, "key", name))
 
 
 @studio_app.command()
 def link(
-    context: typer.Context,
-    user: Annotated[str, typer.Option(help="Whom it lets in.")] = "local",
-    home: Home = None,
+    context: typer.Context, user: Annotated[str, typer.Option(help="Whom it lets in.")] = "local", home: Home = None
 ) -> None:
     """Make a link that opens the page once, and print it. The studio must be running."""
-    where = folder(home or context.obj) / "local.json"
-    if not where.is_file():
+    local = folder(home or context.obj) / "local.json"
+    if not local.is_file():
         raise UserError("the studio has never run here: start it with `inkwash studio`")
-    address = json.loads(where.read_text(encoding="utf-8"))["url"]
-    print(f"{address}/?token={secret(context, home, user, 'link', '')}")
+    address = json.loads(local.read_text(encoding="utf-8"))["url"]
+    print(f"{address}/?token={issue_token(context, home, user, 'link', '')}")
 
 
 @studio_app.command("user")
@@ -159,7 +157,7 @@ def add_user(
     home: Home = None,
 ) -> None:
     """Open an account, or give an old one a new password; it is asked for, or read from standard input."""
-    needed()
+    require("the studio", *MODULES)
     from inkwash.studio import accounts
     from inkwash.studio.store import Store
 
@@ -185,19 +183,13 @@ def add_user(
     print(f"{name}: may log in")
 
 
-def needed() -> None:
-    missing = [part for part in PARTS if not util.find_spec(part)]
-    if missing:
-        raise UserError(f"the studio needs {', '.join(missing)}: pip install 'inkwash[studio]'")
-
-
 def folder(home: Path | None) -> Path:
-    """--home, or what INKWASH_HOME says, or the usual place."""
+    """--home, or what INKWASH_HOME says, or the default."""
     return (home or Path(os.environ.get("INKWASH_HOME") or Path.home() / ".local/share/inkwash/studio")).expanduser()
 
 
-def secret(context: typer.Context, home: Path | None, user: str, kind: str, name: str) -> str:
-    needed()
+def issue_token(context: typer.Context, home: Path | None, user: str, kind: str, name: str) -> str:
+    require("the studio", *MODULES)
     from inkwash.studio import accounts
     from inkwash.studio.store import Store
 
@@ -208,14 +200,15 @@ def secret(context: typer.Context, home: Path | None, user: str, kind: str, name
     return accounts.issue(store, found.id, kind, name)
 
 
-def bound(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there, before anything else is begun."""
     try:
         kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # with the protocol named, asyncio sends each answer at once; else every one of them would wait 40 ms
         listener = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sys.platform != "win32":  # where it would let two studios listen at one port
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
         except OSError:
             listener.close()
@@ -227,20 +220,20 @@ def bound(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def remember(store: Any, user: Any, address: str) -> None:
+def save_local_access(store: Any, user: Any, address: str) -> None:
     """Where the studio is and a key to it, for `inkwash.Studio()` on this machine: readable by this user alone."""
     from inkwash.studio import accounts
     from inkwash.weights.files import atomic, check_ours
 
-    place = store.home / "local.json"
-    check_ours(place, '"key"')
+    local = store.home / "local.json"
+    check_ours(local, '"key"')
     try:
-        key = json.loads(place.read_text(encoding="utf-8"))["key"]
+        key = json.loads(local.read_text(encoding="utf-8"))["key"]
     except (OSError, ValueError, KeyError):
         key = ""
     if accounts.holder(store, key, "key") is None:
         key = accounts.issue(store, user.id, "key", "this machine")
-    with atomic(place) as file:
+    with atomic(local) as file:
         file.touch(mode=0o600)
         file.write_text(json.dumps({"url": address, "key": key}), encoding="utf-8")
 
@@ -248,14 +241,14 @@ def remember(store: Any, user: Any, address: str) -> None:
 @contextmanager
 def logging_to(home: Path, log: str | None) -> Iterator[None]:
     """Everything that is logged, a line of JSON each, in a file that stays small, or on standard error."""
-    from inkwash.studio.app import Lines
+    from inkwash.studio.app import JSONFormatter
 
     handler: logging.Handler = (
         logging.StreamHandler()
         if log == "-"
         else logging.handlers.RotatingFileHandler(log or home / "studio.log", maxBytes=10**7, backupCount=2)
     )
-    handler.setFormatter(Lines())
+    handler.setFormatter(JSONFormatter())
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     root.addHandler(handler)

@@ -1,4 +1,4 @@
-"""What a trained chain is asked beside samples: how likely data are, and samples given a part or a reward.
+"""Inference with a trained chain beside sampling: how likely data are, and samples given a part or a reward.
 
 It wraps the core, `inkwash.diffusion`, and imports nothing else of inkwash.
 """

@@ -25,27 +25,26 @@ from pydantic import BaseModel, ConfigDict, Field
 from inkwash.studio import uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.api import recipe_in
-from inkwash.studio.auth import CurrentUser, TheEngine
+from inkwash.studio.auth import CurrentEngine, CurrentUser
 from inkwash.studio.engine import Engine
 from inkwash.studio.engine import Progress as JobProgress
-from inkwash.studio.errors import APIError
-from inkwash.studio.errors import invalid as wrong
+from inkwash.studio.errors import APIError, invalid
 from inkwash.studio.library import OPEN
 from inkwash.studio.openai import (
-    LONGEST,
-    MOST_EACH,
-    MOST_SIDE,
-    PATIENCE,
+    MAX_EACH,
+    MAX_PROMPT,
+    MAX_SIDE,
     SYSTEM,
+    TIMEOUT,
     VERB,
+    Fraction,
     Guidance,
-    Part,
+    Prompt,
     Steps,
-    Words,
-    check_ended,
+    check_done,
 )
-from inkwash.studio.store import MOST_WAITING_EACH
-from inkwash.studio.streams import check_waits, temporary_uploads, waited
+from inkwash.studio.store import MAX_QUEUED_EACH
+from inkwash.studio.streams import SaveUpload, check_waits, temporary_uploads, wait_for_job
 from inkwash.systems import base, systems
 from inkwash.systems.pictures.model import read_index, weights_hash
 
@@ -66,20 +65,18 @@ NAMES = {  # A1111's of our samplers, where they are the same method; its DPM++ 
     "unipc": "UniPC",
     "consistency": "LCM",
 }
-OLD = {
-    ours: f"{NAMES[ours]} Karras" for ours in ("dpm2", "lms", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_sde")
+OLD_NAMES = {
+    sampler: f"{NAMES[sampler]} Karras" for sampler in ("dpm2", "lms", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_sde")
 }  # names until A1111 1.9
-SAMPLERS = {name.lower(): ours for names in (NAMES, OLD) for ours, name in names.items()}
-EVEN = ("uniform", "normal")  # what the models' steps are in time; there is no other way
+SAMPLERS = {name.lower(): sampler for names in (NAMES, OLD_NAMES) for sampler, name in names.items()}
+SCHEDULERS = ("uniform", "normal")  # what the models' steps are in time; there is no other way
 SETTINGS = {"sd_vae": ("Automatic", "None", "", None), "CLIP_stop_at_last_layers": (1, 0, None)}  # as they are here
+HIRES = {"enable_hr", "hr_scale", "hr_resize_x", "hr_resize_y"}  # of what enlarges, what can be chosen here
 UNSET = (None, 0, "", "None", "Latent", 0.7, "Use same checkpoint", "Use same sampler", "Use same scheduler")
-HIRES = ("denoising_strength", "firstphase_width", "firstphase_height", "hr_upscaler", "hr_second_pass_steps")
-HIRES += ("hr_checkpoint_name", "hr_sampler_name", "hr_scheduler", "hr_prompt", "hr_negative_prompt")
-
 Short = Annotated[str, Field(max_length=100)]
-Side = Annotated[int, Field(ge=8, le=MOST_SIDE)]
-SideOrNot = Annotated[int, Field(ge=0, le=MOST_SIDE)]
-Count = Annotated[int, Field(ge=1, le=MOST_EACH)]
+Side = Annotated[int, Field(ge=8, le=MAX_SIDE)]
+SideOrNot = Annotated[int, Field(ge=0, le=MAX_SIDE)]
+Count = Annotated[int, Field(ge=1, le=MAX_EACH)]
 Off = Literal[False, None]  # what cannot be done here, in these five
 Zero = Literal[0, -1, None]
 One = Literal[1, None]
@@ -97,20 +94,20 @@ class Override(BaseModel):
 class Generation(BaseModel):
     """What is left out, or null, is as is usual with the model."""
 
-    prompt: Words = ""
-    negative_prompt: Words | None = ""
+    prompt: Prompt = ""
+    negative_prompt: Prompt | None = ""
     styles: Annotated[list[Short], Field(max_length=20)] | None = Field(None, description="One of prompt-styles.")
     seed: Annotated[int, Field(ge=-1, lt=2**64)] | None = Field(-1, description="-1: at random.")
     sampler_name: Short | None = None
     sampler_index: Short | None = Field(None, description="The older name of sampler_name, which goes before it.")
     scheduler: Short | None = Field(None, description="automatic: the models know one way to space their steps.")
     batch_size: Count | None = 1
-    n_iter: Count | None = Field(1, description=f"Times batch_size: {MOST_EACH} pictures at most.")
+    n_iter: Count | None = Field(1, description=f"Times batch_size: {MAX_EACH} pictures at most.")
     steps: Steps | None = None
     cfg_scale: Guidance | None = None
     width: Side | None = Field(None, description="As the height: the models draw squares.")
     height: Side | None = None
-    denoising_strength: Part | None = Field(None, description="Of img2img: how much of the picture may change.")
+    denoising_strength: Fraction | None = Field(None, description="Of img2img: how much of the picture may change.")
     send_images: bool | None = True
     override_settings: Override | None = None
     alwayson_scripts: Annotated[dict[Short, Any], Field(max_length=50)] | None = None
@@ -136,8 +133,8 @@ class Txt2Img(Generation):
     hr_checkpoint_name: Short | None = None
     hr_sampler_name: Short | None = None
     hr_scheduler: Short | None = None
-    hr_prompt: Words | None = ""
-    hr_negative_prompt: Words | None = ""
+    hr_prompt: Prompt | None = ""
+    hr_negative_prompt: Prompt | None = ""
     firstphase_width: SideOrNot | None = 0
     firstphase_height: SideOrNot | None = 0
 
@@ -162,8 +159,8 @@ class Answer(BaseModel):
 
 class State(BaseModel):
     job: str = ""
-    job_count: int = Field(0, description="Pictures of the job.")
-    job_no: int = Field(0, description="Pictures that are done.")
+    job_count: int = Field(default=0, description="Pictures of the job.")
+    job_no: int = Field(default=0, description="Pictures that are done.")
     job_timestamp: str = "0"
     sampling_step: int = 0
     sampling_steps: int = 0
@@ -173,7 +170,7 @@ class State(BaseModel):
 
 class Progress(BaseModel):
     progress: float = 0.0
-    eta_relative: float = Field(0.0, description="Seconds, as far as one can tell.")
+    eta_relative: float = Field(default=0.0, description="Seconds, as far as one can tell.")
     state: State = State()
     current_image: str | None = None
     textinfo: str | None = None
@@ -231,7 +228,7 @@ class PngInfo(BaseModel):
     parameters: dict[str, str]
 
 
-class Problem(BaseModel):
+class A1111Error(BaseModel):
     """Every error of this API."""
 
     error: str
@@ -241,10 +238,10 @@ class Problem(BaseModel):
 
 
 ERRORS = (400, 401, 403, 404, 409, 413, 415, 422, 429, 504, 507)
-WHY: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": "What was asked for cannot be."} for status in ERRORS
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": A1111Error, "description": "What was asked for cannot be."} for status in ERRORS
 }
-router = APIRouter(tags=["A1111"], responses=WHY)
+router = APIRouter(tags=["A1111"], responses=RESPONSES)
 SD = "/sdapi/v1"
 
 
@@ -252,56 +249,56 @@ SD = "/sdapi/v1"
 
 
 @router.post(f"{SD}/txt2img")
-async def txt2img(order: Txt2Img, user: CurrentUser, engine: TheEngine, request: Request) -> Answer:
+async def txt2img(body: Txt2Img, user: CurrentUser, engine: CurrentEngine, request: Request) -> Answer:
     """Pictures from words."""
-    return await generate(order, user, engine, request)
+    return await generate(body, user, engine, request)
 
 
 @router.post(f"{SD}/img2img")
-async def img2img(order: Img2Img, user: CurrentUser, engine: TheEngine, request: Request) -> Answer:
+async def img2img(body: Img2Img, user: CurrentUser, engine: CurrentEngine, request: Request) -> Answer:
     """Pictures from words and a picture: all of it drawn anew, or where the mask is white."""
-    return await generate(order, user, engine, request)
+    return await generate(body, user, engine, request)
 
 
-async def generate(order: Generation, user: User, engine: Engine, request: Request) -> Answer:
+async def generate(body: Generation, user: User, engine: Engine, request: Request) -> Answer:
     check_waits(user, request)
-    async with temporary_uploads(engine, user) as brought:
-        job = await to_thread.run_sync(submit, order, brought, user, engine)
-        row = await waited(engine, user, job, PATIENCE, request)
-    return await to_thread.run_sync(answer_of, order, row, engine)
+    async with temporary_uploads(engine, user) as save:
+        job = await to_thread.run_sync(submit, body, save, user, engine)
+        row = await wait_for_job(engine, user, job, TIMEOUT, request)
+    return await to_thread.run_sync(answer_of, body, row, engine)
 
 
-def submit(order: Generation, brought: list[str], user: User, engine: Engine) -> str:
-    check(order)
-    values = values_of(order, user, engine)
-    if isinstance(order, Img2Img):
-        values["image"] = keep(order, order.init_images[0], "init_images", brought, user, engine)
-        if order.mask:
-            values["mask"] = keep(order, order.mask, "mask", brought, user, engine)
-    return str(engine.submit(user, SYSTEM, VERB, values, api=API, previews=PREVIEWS)["id"])
+def submit(body: Generation, save: SaveUpload, user: User, engine: Engine) -> str:
+    check(body)
+    values = values_of(body, user, engine)
+    if isinstance(body, Img2Img):
+        values["image"] = save(squared(body, body.init_images[0], "init_images"), "init_images")
+        if body.mask:
+            values["mask"] = save(squared(body, body.mask, "mask"), "mask")
+    return str(engine.submit(user, SYSTEM, VERB, values, api=API, previews=PREVIEWS).id)
 
 
-def check(order: Generation) -> None:
+def check(body: Generation) -> None:
     """APIError for what the models above let through and cannot be done either."""
-    if isinstance(order, Txt2Img) and order.enable_hr:
-        for name in HIRES:
-            if getattr(order, name) not in UNSET:
-                raise wrong(f"{name}: the model enlarges its pictures by itself; leave it out", name)
-    overridden = order.override_settings.model_extra if order.override_settings else None
+    if isinstance(body, Txt2Img) and body.enable_hr:
+        for name in ("denoising_strength", *Txt2Img.__annotations__):
+            if name not in HIRES and getattr(body, name) not in UNSET:
+                raise invalid(f"{name}: the model enlarges its pictures by itself; leave it out", name)
+    overridden = body.override_settings.model_extra if body.override_settings else None
     for name, value in (overridden or {}).items():
         if value not in SETTINGS.get(name, ()):
             message = f"override_settings: only sd_model_checkpoint can be chosen here, not {name[:60]}"
-            raise wrong(message, "override_settings")
-    for name, value in (order.alwayson_scripts or {}).items():
-        given = value.get("args") if isinstance(value, dict) else value
-        given = given if isinstance(given, list) else [given]
+            raise invalid(message, "override_settings")
+    for name, value in (body.alwayson_scripts or {}).items():
+        args = value.get("args") if isinstance(value, dict) else value
+        args = args if isinstance(args, list) else [args]
         if name.lower() == "controlnet":
-            if any(switched_on([unit]) for unit in given):
-                raise wrong("there are no ControlNet models here; disable the units", "alwayson_scripts")
-        elif switched_on(given):
-            raise wrong(f"there is no script '{name[:60]}' here; leave it out", "alwayson_scripts")
-    if tag := re.search(r"<(lora|lyco|hypernet)\s*:([^:<>]*)", f"{order.prompt}\n{order.negative_prompt}", re.I):
-        raise wrong(f"there is no {tag[1].lower()} '{tag[2][:60]}' here; take it out of the prompt", "prompt")
+            if any(switched_on([unit]) for unit in args):
+                raise invalid("there are no ControlNet models here; disable the units", "alwayson_scripts")
+        elif switched_on(args):
+            raise invalid(f"there is no script '{name[:60]}' here; leave it out", "alwayson_scripts")
+    if tag := re.search(r"<(lora|lyco|hypernet)\s*:([^:<>]*)", f"{body.prompt}\n{body.negative_prompt}", re.I):
+        raise invalid(f"there is no {tag[1].lower()} '{tag[2][:60]}' here; take it out of the prompt", "prompt")
 
 
 def switched_on(arguments: list[Any]) -> bool:
@@ -314,33 +311,33 @@ def switched_on(arguments: list[Any]) -> bool:
     return any(arguments)
 
 
-def values_of(order: Generation, user: User, engine: Engine) -> dict[str, Any]:
+def values_of(body: Generation, user: User, engine: Engine) -> dict[str, Any]:
     """What the verb is asked, without its pictures."""
-    n = (order.batch_size or 1) * (order.n_iter or 1)
-    if n > MOST_EACH:
-        raise wrong(f"batch_size x n_iter = {n}: {MOST_EACH} pictures at most", "n_iter")
-    styles = [name for name in order.styles or [] if name not in UNSET]
+    n = (body.batch_size or 1) * (body.n_iter or 1)
+    if n > MAX_EACH:
+        raise invalid(f"batch_size x n_iter = {n}: {MAX_EACH} pictures at most", "n_iter")
+    styles = [name for name in body.styles or [] if name not in UNSET]
     if len(styles) > 1:
-        raise wrong("styles: a picture has one style here; choose one", "styles")
-    if (order.scheduler or "automatic").lower() not in ("automatic", *EVEN):
-        raise wrong("scheduler: the models have times of their own; leave it at automatic", "scheduler")
-    sampler = order.sampler_name or order.sampler_index
-    checkpoint = order.override_settings.sd_model_checkpoint if order.override_settings else None
+        raise invalid("styles: a picture has one style here; choose one", "styles")
+    if (body.scheduler or "automatic").lower() not in ("automatic", *SCHEDULERS):
+        raise invalid("scheduler: the models have times of their own; leave it at automatic", "scheduler")
+    sampler = body.sampler_name or body.sampler_index
+    checkpoint = body.override_settings.sd_model_checkpoint if body.override_settings else None
     model = re.sub(r"\s*\[\w*\]$", "", checkpoint or default_model())
     folder = engine.catalogue.folder(model, user.id)
     narrowed = base.limits(systems()[SYSTEM].verbs[VERB], folder)
     values = {
-        "prompt": order.prompt,
-        "negative": order.negative_prompt or "",
+        "prompt": body.prompt,
+        "negative": body.negative_prompt or "",
         "model": model,
         "style": styles[0] if styles else None,
         "n": n,
-        "seed": None if order.seed == -1 else order.seed,
+        "seed": None if body.seed == -1 else body.seed,
         "sampler": SAMPLERS.get(sampler.lower(), sampler) if sampler else None,
-        "steps": order.steps,
-        "guidance": order.cfg_scale,
-        "size": side(order, narrowed["size"].default),
-        "strength": order.denoising_strength if isinstance(order, Img2Img) else None,
+        "steps": body.steps,
+        "guidance": body.cfg_scale,
+        "size": side(body, narrowed["size"].default),
+        "strength": body.denoising_strength if isinstance(body, Img2Img) else None,
     }
     # clients send all that there is, whether the model knows it or not
     return {name: value for name, value in values.items() if name not in narrowed or not narrowed[name].absent}
@@ -350,55 +347,55 @@ def default_model() -> str:
     return str(base.options(systems()[SYSTEM].verbs[VERB].request)["model"].default)
 
 
-def side(order: Generation, usual: int) -> int | None:
+def side(body: Generation, default_size: int) -> int | None:
     """Of the picture, in pixels; None if that is left to the model."""
-    width, height = order.width or order.height, order.height or order.width
-    if isinstance(order, Txt2Img) and order.enable_hr:
-        x, y, scale = order.hr_resize_x, order.hr_resize_y, order.hr_scale or 2
-        width, height = x or y or round(scale * (width or usual)), y or x or round(scale * (height or usual))
-    if width is not None and (width != height or width > MOST_SIDE):
-        message = f"{width} x {height}: the models draw squares of up to {MOST_SIDE} pixels; ask for width = height"
-        raise wrong(message, "width")
+    width, height = body.width or body.height, body.height or body.width
+    if isinstance(body, Txt2Img) and body.enable_hr:
+        x, y, scale = body.hr_resize_x, body.hr_resize_y, body.hr_scale or 2
+        width, height = (
+            x or y or round(scale * (width or default_size)),
+            y or x or round(scale * (height or default_size)),
+        )
+    if width is not None and (width != height or width > MAX_SIDE):
+        message = f"{width} x {height}: the models draw squares of up to {MAX_SIDE} pixels; ask for width = height"
+        raise invalid(message, "width")
     return width
 
 
-def keep(order: Img2Img, text: str, param: str, brought: list[str], user: User, engine: Engine) -> dict[str, str]:
-    """What a request says of a picture that came in, square as `resize_mode` says; of a mask, inverted if that is
-    asked for."""
-    data, file = uploads.clean(uploads.from_base64(text, param), param), BytesIO()
-    picture = Image.open(BytesIO(data))
+def squared(body: Img2Img, text: str, param: str) -> bytes:
+    """A picture that came in as a PNG, square as `resize_mode` says; a mask inverted if that is asked for."""
+    file = BytesIO()
+    picture: Image.Image = Image.open(BytesIO(uploads.clean(uploads.from_base64(text, param), param)))
     square = (max(picture.size), max(picture.size))
-    if order.resize_mode == 1:
+    if body.resize_mode == 1:
         picture = ImageOps.fit(picture, square, Image.Resampling.LANCZOS)
-    elif order.resize_mode != 2:
+    elif body.resize_mode != 2:
         picture = picture.resize(square, Image.Resampling.LANCZOS)
-    if param == "mask" and order.inpainting_mask_invert:
+    if param == "mask" and body.inpainting_mask_invert:
         black = Image.new("RGBA", square, "black")
         picture = ImageOps.invert(Image.alpha_composite(black, picture.convert("RGBA")).convert("L"))
     picture.save(file, format="PNG")
-    found, new = engine.bring(user, file.getvalue(), f"{param}.png")
-    brought.extend([found.sha256] if new else [])
-    return {"sha256": found.sha256, "name": found.name}
+    return file.getvalue()
 
 
-def answer_of(order: Generation, row: Any, engine: Engine) -> Answer:
+def answer_of(body: Generation, row: Any, engine: Engine) -> Answer:
     """The pictures of the job; of one that was interrupted, those that were done by then."""
     pictures = [] if row is None else engine.store.results_of(row.id)
     if not (pictures and row.status == "cancelled"):
-        check_ended(row)
+        check_done(row)
     recipes = [picture.recipe for picture in pictures] or [row.request]
-    wanted = pictures if order.send_images is not False else []
+    wanted = pictures if body.send_images is not False else []
     hidden = {"override_settings", "alwayson_scripts"}
-    if isinstance(order, Img2Img) and not order.include_init_images:
+    if isinstance(body, Img2Img) and not body.include_init_images:
         hidden |= {"init_images", "mask"}
     return Answer(
         images=[base64.b64encode(engine.store.read(picture.files[0])).decode() for picture in wanted],
-        parameters=order.model_dump(exclude=hidden),
-        info=json.dumps(described(order, row, recipes), ensure_ascii=False),
+        parameters=body.model_dump(exclude=hidden),
+        info=json.dumps(info_of(body, row, recipes), ensure_ascii=False),
     )
 
 
-def described(order: Generation, row: Any, recipes: list[dict[str, Any]]) -> dict[str, Any]:
+def info_of(body: Generation, row: Any, recipes: list[dict[str, Any]]) -> dict[str, Any]:
     """What clients read in `info`."""
     first, seeds = recipes[0], [recipe["seed"] for recipe in recipes]
     return {
@@ -416,27 +413,27 @@ def described(order: Generation, row: Any, recipes: list[dict[str, Any]]) -> dic
         "sampler_name": NAMES.get(first["sampler"], first["sampler"]),
         "cfg_scale": first["guidance"],
         "steps": first["steps"],
-        "batch_size": order.batch_size or 1,
+        "batch_size": body.batch_size or 1,
         "sd_model_name": first.get("model", row.model),
-        "sd_model_hash": said(first.get("hash"))[:10],
+        "sd_model_hash": text_of(first.get("hash"))[:10],
         "denoising_strength": first["strength"],
         "styles": [first["style"]] if first["style"] else [],
         "index_of_first_image": 0,
         "infotexts": [infotext(recipe) for recipe in recipes],
-        "job_timestamp": stamp(row.created),
+        "job_timestamp": timestamp(row.created),
     }
 
 
 def infotext(recipe: dict[str, Any]) -> str:
     """A recipe in the form in which A1111 writes its own."""
-    negative = said(recipe.get("negative"))
-    last = ", ".join(f"{name}: {quoted(value)}" for name, value in facts_of(recipe).items())
-    return "\n".join([said(recipe.get("prompt")), *([f"Negative prompt: {negative}"] if negative else []), last])
+    negative = text_of(recipe.get("negative"))
+    last = ", ".join(f"{name}: {quote(value)}" for name, value in infotext_params(recipe).items())
+    return "\n".join([text_of(recipe.get("prompt")), *([f"Negative prompt: {negative}"] if negative else []), last])
 
 
-def facts_of(recipe: dict[str, Any]) -> dict[str, str]:
+def infotext_params(recipe: dict[str, Any]) -> dict[str, str]:
     """What a recipe says beside the words, by A1111's names. It may be anyone's, and hold anything."""
-    size, sampler = said(recipe.get("size")), said(recipe.get("sampler"))
+    size, sampler = text_of(recipe.get("size")), text_of(recipe.get("sampler"))
     facts = {
         "Steps": recipe.get("steps"),
         "Sampler": NAMES.get(sampler, sampler),
@@ -444,25 +441,25 @@ def facts_of(recipe: dict[str, Any]) -> dict[str, str]:
         "CFG scale": recipe.get("guidance"),
         "Seed": recipe.get("seed"),
         "Size": size and f"{size}x{size}",
-        "Model hash": said(recipe.get("hash"))[:10],
+        "Model hash": text_of(recipe.get("hash"))[:10],
         "Model": recipe.get("model"),
         "Style": recipe.get("style"),
         "Denoising strength": recipe.get("strength"),
-        "Version": f"inkwash {said(recipe.get('version'))}",
+        "Version": f"inkwash {text_of(recipe.get('version'))}",
     }
-    return {name: text for name, value in facts.items() if (text := said(value))}
+    return {name: text for name, value in facts.items() if (text := text_of(value))}
 
 
-def said(value: Any) -> str:
+def text_of(value: Any) -> str:
     """As text of bounded length that any answer can hold; nothing for what is no text or number."""
-    return str(value)[:LONGEST].encode("utf-8", "replace").decode() if isinstance(value, str | int | float) else ""
+    return str(value)[:MAX_PROMPT].encode("utf-8", "replace").decode() if isinstance(value, str | int | float) else ""
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False) if re.search(r'[,:\n"]', text) else text
 
 
-def stamp(moment: float) -> str:
+def timestamp(moment: float) -> str:
     return time.strftime("%Y%m%d%H%M%S", time.localtime(moment))
 
 
@@ -471,39 +468,39 @@ def stamp(moment: float) -> str:
 
 def current(user: User, engine: Engine) -> Any:
     """Of the user's own open jobs that came by this API, the one that is drawn, or else is next; or None."""
-    rows = engine.store.jobs(user.id, status=OPEN, limit=2 * MOST_WAITING_EACH)
-    own = [row for row in rows if row.api == API]
-    return min(own, key=lambda row: (row.status != "running", row.created), default=None)
+    rows = engine.store.jobs(user.id, status=OPEN, limit=2 * MAX_QUEUED_EACH)
+    open_jobs = [row for row in rows if row.api == API]
+    return min(open_jobs, key=lambda row: (row.status != "running", row.created), default=None)
 
 
 @router.get(f"{SD}/progress")
-def progress(user: CurrentUser, engine: TheEngine, skip_current_image: bool = False) -> Progress:
+def progress(user: CurrentUser, engine: CurrentEngine, skip_current_image: bool = False) -> Progress:
     """How far one's own job is that came by this API; nothing of another user's."""
     row = current(user, engine)
     if row is None:
         return Progress()
-    live = engine.progress.get(row.id) or JobProgress(row.part)
-    part = min(1.0, (live.place + live.done / max(1, live.total)) / row.parts)
-    spent = 0.0 if row.started is None else time.time() - row.started
-    ahead = engine.store.queue_position(row) if row.status == "queued" else 0
+    latest = engine.progress.get(row.id) or JobProgress(row.fraction)
+    fraction = min(1.0, (latest.place + latest.done / max(1, latest.total)) / row.parts)
+    elapsed = 0.0 if row.started is None else time.time() - row.started
+    position = engine.store.queue_position(row) if row.status == "queued" else 0
     return Progress(
-        progress=part,
-        eta_relative=spent * (1 - part) / part if part else 0.0,
+        progress=fraction,
+        eta_relative=elapsed * (1 - fraction) / fraction if fraction else 0.0,
         state=State(
-            job=f"picture {live.place + 1} of {row.parts}",
+            job=f"picture {latest.place + 1} of {row.parts}",
             job_count=row.parts,
-            job_no=live.place,
-            job_timestamp=stamp(row.created),
-            sampling_step=live.done,
-            sampling_steps=live.total,
+            job_no=latest.place,
+            job_timestamp=timestamp(row.created),
+            sampling_step=latest.done,
+            sampling_steps=latest.total,
         ),
-        current_image=None if skip_current_image else live.preview,
-        textinfo=f"{ahead} jobs before this one" if ahead else None,
+        current_image=None if skip_current_image else latest.preview,
+        textinfo=f"{position} jobs before this one" if position else None,
     )
 
 
 @router.post(f"{SD}/interrupt")
-def interrupt(user: CurrentUser, engine: TheEngine) -> dict[str, str]:
+def interrupt(user: CurrentUser, engine: CurrentEngine) -> dict[str, str]:
     """Ends the job that `progress` tells of: one's own, never another user's. The pictures that are done are sent."""
     row = current(user, engine)
     if row is not None:
@@ -512,7 +509,7 @@ def interrupt(user: CurrentUser, engine: TheEngine) -> dict[str, str]:
 
 
 @router.post(f"{SD}/skip")
-def skip(user: CurrentUser, engine: TheEngine) -> dict[str, str]:
+def skip(user: CurrentUser, engine: CurrentEngine) -> dict[str, str]:
     """Ends a job of one picture, as interrupt does. Of several pictures none can be left out."""
     row = current(user, engine)
     if row is not None and row.parts > 1:
@@ -543,34 +540,34 @@ def choices(option: str, user: User, engine: Engine) -> list[str]:
 
 
 @router.get(f"{SD}/sd-models")
-def sd_models(user: CurrentUser, engine: TheEngine) -> list[Checkpoint]:
+def sd_models(user: CurrentUser, engine: CurrentEngine) -> list[Checkpoint]:
     """The models. `override_settings: {"sd_model_checkpoint": ...}` chooses one."""
     return [checkpoint(*model) for model in engine.catalogue.of_system(SYSTEM, user.id).items()]
 
 
 @router.get(f"{SD}/samplers")
-def samplers(user: CurrentUser, engine: TheEngine) -> list[Sampler]:
+def samplers(user: CurrentUser, engine: CurrentEngine) -> list[Sampler]:
     """The samplers. Of A1111's older names "... Karras" the sampler is taken; the times are the models' own."""
     found = choices("sampler", user, engine)
-    aliases = {ours: [ours, *([OLD[ours]] if ours in OLD else [])] for ours in found}
-    return [Sampler(name=NAMES.get(ours, ours), aliases=aliases[ours]) for ours in found]
+    aliases = {sampler: [sampler, *([OLD_NAMES[sampler]] if sampler in OLD_NAMES else [])] for sampler in found}
+    return [Sampler(name=NAMES.get(sampler, sampler), aliases=aliases[sampler]) for sampler in found]
 
 
 @router.get(f"{SD}/prompt-styles")
-def prompt_styles(user: CurrentUser, engine: TheEngine) -> list[Style]:
+def prompt_styles(user: CurrentUser, engine: CurrentEngine) -> list[Style]:
     """The models' styles, for `styles`. They are no words that are added to the prompt."""
     return [Style(name=name) for name in choices("style", user, engine)]
 
 
 @router.get(f"{SD}/options")
-def options(user: CurrentUser, engine: TheEngine) -> Options:
+def options(user: CurrentUser, engine: CurrentEngine) -> Options:
     """The settings of A1111 that mean something here. They cannot be changed."""
-    usual = checkpoint(default_model(), engine.catalogue.folder(default_model(), user.id))
-    return Options(sd_model_checkpoint=usual.title, sd_checkpoint_hash=usual.sha256)
+    default_size = checkpoint(default_model(), engine.catalogue.folder(default_model(), user.id))
+    return Options(sd_model_checkpoint=default_size.title, sd_checkpoint_hash=default_size.sha256)
 
 
 @router.get(f"{SD}/memory")
-def memory(user: CurrentUser, engine: TheEngine) -> Memory:
+def memory(user: CurrentUser, engine: CurrentEngine) -> Memory:
     """Bytes that the processes that draw take, and may take."""
     used = sum(worker.memory for worker in engine.workers.values())
     total = 1e6 * engine.settings.memory * len(engine.workers)
@@ -578,25 +575,25 @@ def memory(user: CurrentUser, engine: TheEngine) -> Memory:
 
 
 @router.post(f"{SD}/png-info")
-def png_info(order: Png, user: CurrentUser) -> PngInfo:
+def png_info(body: Png, user: CurrentUser) -> PngInfo:
     """The recipe in a PNG that inkwash made, in A1111's form."""
     try:
-        recipe = recipe_in(uploads.from_base64(order.image, "image"), "image")
+        recipe = recipe_in(uploads.from_base64(body.image, "image"), "image")
     except APIError as error:
         if error.code != "no_recipe":
             raise
         return PngInfo(info="", items={}, parameters={})
-    words = {"Prompt": said(recipe.get("prompt")), "Negative prompt": said(recipe.get("negative"))}
+    words = {"Prompt": text_of(recipe.get("prompt")), "Negative prompt": text_of(recipe.get("negative"))}
     text = infotext(recipe)
-    return PngInfo(info=text, items={"parameters": text}, parameters={**words, **facts_of(recipe)})
+    return PngInfo(info=text, items={"parameters": text}, parameters={**words, **infotext_params(recipe)})
 
 
 # what there is not, and what changes nothing
 
 Lists = dict[str, list[str]]
 CONTROL = {"module_list": ["none"], "model_list": ["None"], "default_option": "none", "default_model": "None"}
-GIVEN: dict[str, tuple[Any, Any]] = {  # types and answers
-    f"GET {SD}/schedulers": (list[Scheduler], [{"name": "automatic", "label": "Automatic", "aliases": EVEN}]),
+CONSTANT: dict[str, tuple[Any, Any]] = {  # types and answers
+    f"GET {SD}/schedulers": (list[Scheduler], [{"name": "automatic", "label": "Automatic", "aliases": SCHEDULERS}]),
     f"GET {SD}/upscalers": (list[Named], [{"name": "None"}]),
     f"GET {SD}/latent-upscale-modes": (list[Named], []),
     f"GET {SD}/sd-vae": (list[Named], []),
@@ -616,7 +613,7 @@ GIVEN: dict[str, tuple[Any, Any]] = {  # types and answers
     "GET /controlnet/module_list": (Lists, {"module_list": ["none"]}),
     "GET /controlnet/control_types": (dict[str, dict[str, dict[str, Any]]], {"control_types": {"All": CONTROL}}),
 }
-REFUSED = {
+UNSUPPORTED = {
     f"{SD}/options": (403, "options are read-only; override_settings of a request may name an sd_model_checkpoint"),
     f"{SD}/interrogate": (422, "no model here puts a picture into words"),
     f"{SD}/extra-single-image": (422, "there is no upscaler here for pictures from elsewhere, and no face restorer"),
@@ -625,7 +622,7 @@ REFUSED = {
 }
 
 
-def giving(answer: Any) -> Any:
+def constant(answer: Any) -> Any:
     def route(user: CurrentUser) -> Any:
         """Always the same: of what else A1111 has there is nothing here."""
         return answer
@@ -633,7 +630,7 @@ def giving(answer: Any) -> Any:
     return route
 
 
-def refusing(status: int, message: str) -> Any:
+def unsupported(status: int, message: str) -> Any:
     def route(user: CurrentUser) -> None:
         """Always refused."""
         raise APIError(status, message, "not_possible")
@@ -641,8 +638,8 @@ def refusing(status: int, message: str) -> Any:
     return route
 
 
-for method_path, (kind, answer) in GIVEN.items():
+for method_path, (kind, answer) in CONSTANT.items():
     method, path = method_path.split()
-    router.add_api_route(path, giving(answer), methods=[method], response_model=kind, name=path.rpartition("/")[2])
-for path, why in REFUSED.items():
-    router.add_api_route(path, refusing(*why), methods=["POST"], name=path.rpartition("/")[2])
+    router.add_api_route(path, constant(answer), methods=[method], response_model=kind, name=path.rpartition("/")[2])
+for path, why in UNSUPPORTED.items():
+    router.add_api_route(path, unsupported(*why), methods=["POST"], name=path.rpartition("/")[2])

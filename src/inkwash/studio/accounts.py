@@ -19,9 +19,9 @@ from inkwash.studio.tables import jobs, secrets, users
 
 LOCAL = "local"  # the user who started the studio
 LIFETIMES = {"key": None, "session": 30 * 86400.0, "link": 3600.0}  # in seconds
-SHORTEST, LONGEST = 10, 1000  # of passwords, in characters
+MIN_PASSWORD, MAX_PASSWORD = 10, 1000  # of passwords, in characters
 HASHER = PasswordHasher()  # argon2id with the library's parameters (RFC 9106, low memory)
-NOBODY = HASHER.hash(random.token_hex())  # verified for names that do not exist, which then take as long
+DUMMY_HASH = HASHER.hash(random.token_hex())  # verified for names that do not exist, which then take as long
 
 
 class User(NamedTuple):
@@ -46,18 +46,18 @@ def add_user(
     if not 1 <= len(name) <= 40 or not name.isprintable():
         raise UserError("a name has 1 to 40 letters, digits and signs")
     hashed = None if password is None else hash_password(password)
-    row = {"id": new_id(), "name": name, "password": hashed, "admin": admin, "active": True}
-    row |= {"daily": daily, "disk": disk}
+    user = User(new_id(), name, admin, daily, disk)
     with store.writing() as tx:
         if tx.scalar(select(users.c.id).where(users.c.name == name)) is not None:
             raise UserError(f"the name '{name}' is taken")
-        tx.execute(insert(users).values(**row, served=0.0, created=time.time()))
-    return User(str(row["id"]), name, admin, daily, disk)
+        row = {"password": hashed, "active": True, "served": 0.0, "created": time.time()}
+        tx.execute(insert(users).values(**user._asdict(), **row))
+    return user
 
 
 def hash_password(password: str) -> str:
-    if not SHORTEST <= len(password) <= LONGEST:
-        raise UserError(f"a password has {SHORTEST} characters or more")
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise UserError(f"a password has {MIN_PASSWORD} characters or more")
     return HASHER.hash(password)
 
 
@@ -68,8 +68,7 @@ def local_user(store: Store) -> User:
 
 def find_user(store: Store, name: str) -> User | None:
     with store.reading() as tx:
-        row = tx.execute(select(users).where(users.c.name == name)).first()
-    return None if row is None else _user(row)
+        return _user(tx.execute(select(users).where(users.c.name == name)).first())
 
 
 def list_users(store: Store) -> list[Any]:
@@ -96,8 +95,8 @@ def change_user(store: Store, id: str, **changes: Any) -> bool:
         if changes.get("active") is False or "password" in changes:
             tx.execute(delete(secrets).where(secrets.c.user_id == id))
         if changes.get("active") is False:
-            theirs = (jobs.c.user_id == id, jobs.c.status.in_(OPEN))
-            tx.execute(update(jobs).where(*theirs).values(**CANCELLED, changed=time.time()))
+            open_jobs = (jobs.c.user_id == id, jobs.c.status.in_(OPEN))
+            tx.execute(update(jobs).where(*open_jobs).values(**CANCELLED, changed=time.time()))
         return tx.scalar(select(users.c.id).where(users.c.id == id)) is not None
 
 
@@ -105,18 +104,18 @@ def log_in(store: Store, name: str, password: str) -> User | None:
     """The user, if the password is theirs. It takes the same time whether or not there is such a user."""
     with store.reading() as tx:
         row = tx.execute(select(users).where(users.c.name == name, users.c.active)).first()
-    known = row is not None and row.password is not None
+    hashed = None if row is None else row.password
     try:
-        HASHER.verify(row.password if known else NOBODY, password[:LONGEST])
+        HASHER.verify(hashed or DUMMY_HASH, password[:MAX_PASSWORD])
     except (Argon2Error, InvalidHashError):
         return None
-    return _user(row) if known else None
+    return _user(row) if hashed else None
 
 
 def issue(store: Store, user: str, kind: str, name: str = "") -> str:
     """A new secret by which the user is known; only its hash is kept, so it is shown this once."""
-    secret, now, life = f"ink-{random.token_urlsafe(24)}", time.time(), LIFETIMES[kind]
-    expires = None if life is None else now + life
+    secret, now, lifetime = f"ink-{random.token_urlsafe(24)}", time.time(), LIFETIMES[kind]
+    expires = None if lifetime is None else now + lifetime
     row = {"hash": _hash(secret), "id": new_id(), "user_id": user, "kind": kind, "name": name, "expires": expires}
     with store.writing() as tx:
         tx.execute(delete(secrets).where(secrets.c.expires < now))
@@ -127,8 +126,7 @@ def issue(store: Store, user: str, kind: str, name: str = "") -> str:
 def holder(store: Store, secret: str, *kinds: str) -> User | None:
     """Whose secret it is, if it is valid and the account is open."""
     with store.reading() as tx:
-        row = tx.execute(select(users).join(secrets).where(*_valid(secret, kinds))).first()
-    return None if row is None else _user(row)
+        return _user(tx.execute(select(users).join(secrets).where(*_valid(secret, kinds))).first())
 
 
 def redeem(store: Store, link: str) -> User | None:
@@ -136,7 +134,7 @@ def redeem(store: Store, link: str) -> User | None:
     with store.writing() as tx:
         row = tx.execute(select(users).join(secrets).where(*_valid(link, ("link",)))).first()
         tx.execute(delete(secrets).where(secrets.c.hash == _hash(link), secrets.c.kind == "link"))
-    return None if row is None else _user(row)
+    return _user(row)
 
 
 def revoke(store: Store, secret: str) -> None:
@@ -170,5 +168,5 @@ def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _user(row: Row[Any]) -> User:
-    return User(row.id, row.name, row.admin, row.daily, row.disk)
+def _user(row: Row[Any] | None) -> User | None:
+    return None if row is None else User(row.id, row.name, row.admin, row.daily, row.disk)

@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inkwash.codecs.png import KEY
 from inkwash.studio import accounts, library, requests, uploads
-from inkwash.studio.auth import CurrentUser, TheEngine
-from inkwash.studio.catalogue import Model
+from inkwash.studio.auth import CurrentEngine, CurrentUser
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError, invalid, no_such
 from inkwash.studio.files import suffix_of
 from inkwash.studio.library import NewFile
-from inkwash.studio.schemas import Job, Result, Status, job_of, result_of
-from inkwash.studio.streams import check_waits, job_stream, streamed, user_stream, waited
+from inkwash.studio.schemas import Job, Model, Result, Share, Status, SystemCard, Upload
+from inkwash.studio.streams import check_waits, job_stream, stream_response, user_stream, wait_for_job
+from inkwash.studio.views import job_of, result_of
 from inkwash.systems import systems
 from inkwash.systems.base import options
 
@@ -30,26 +30,14 @@ Id = Annotated[str, Path(max_length=100)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Before = Annotated[str | None, Query(max_length=100)]
 Kind = Annotated[str | None, Query(max_length=100)]
-LONGEST_RECIPE = 20_000  # characters
-LONGEST_WAIT = 60.0  # seconds for which `wait` may ask
-MOST_FILES = 10_000  # of a zip; of a form 1000
+MAX_RECIPE = 20_000  # characters
+MAX_WAIT = 60.0  # seconds for which `wait` may ask
+MAX_FILES = 10_000  # of a zip; of a form 1000
 
 
-class Share(BaseModel):
+class NewShare(BaseModel):
     model_config = ConfigDict(extra="forbid")
     recipe: bool = Field(False, description="Whether the words and settings go with it.")
-
-
-class Shared(BaseModel):
-    url: str
-    recipe: bool
-
-
-class Uploaded(BaseModel):
-    sha256: str
-    name: str
-    media: str
-    bytes: int
 
 
 class Recipe(BaseModel):
@@ -63,19 +51,19 @@ class Recipe(BaseModel):
 
 
 @router.get("/systems")
-def list_systems(user: CurrentUser) -> list[requests.SystemCard]:
+def list_systems(user: CurrentUser) -> list[SystemCard]:
     """The systems, their verbs, and what can be asked of each."""
     return [requests.system_card(system) for system in systems().values()]
 
 
 @router.get("/models")
-def models(user: CurrentUser, engine: TheEngine) -> list[Model]:
+def models(user: CurrentUser, engine: CurrentEngine) -> list[Model]:
     """The models that one may name: those of the studio, and one's own."""
     return engine.catalogue.models(user.id)
 
 
 @router.delete("/models/{name}", status_code=204)
-def delete_model(name: Id, user: CurrentUser, engine: TheEngine) -> None:
+def delete_model(name: Id, user: CurrentUser, engine: CurrentEngine) -> None:
     """Deletes a model of one's own."""
     if not engine.store.delete_model(name, user.id):
         raise no_such("model of yours")
@@ -87,7 +75,7 @@ def delete_model(name: Id, user: CurrentUser, engine: TheEngine) -> None:
 @router.get("/jobs")
 def list_jobs(
     user: CurrentUser,
-    engine: TheEngine,
+    engine: CurrentEngine,
     status: Annotated[list[Status] | None, Query()] = None,
     system: Kind = None,
     verb: Kind = None,
@@ -104,9 +92,9 @@ def list_jobs(
 async def job(
     id: Id,
     user: CurrentUser,
-    engine: TheEngine,
+    engine: CurrentEngine,
     request: Request,
-    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for its end.")] = 0,
+    wait: Annotated[float, Query(ge=0, le=MAX_WAIT, description="Seconds to wait for its end.")] = 0,
 ) -> Job:
     """A job, as it is now or when it has ended."""
     row = await to_thread.run_sync(engine.store.job, id, user.id)
@@ -114,38 +102,38 @@ async def job(
         raise no_such("job")
     if wait:
         check_waits(user, request)
-        row = await waited(engine, user, id, wait, request)
+        row = await wait_for_job(engine, user, id, wait, request)
     return await to_thread.run_sync(job_of, engine, row)
 
 
 @router.post("/jobs/{id}/cancel")
-def cancel(id: Id, user: CurrentUser, engine: TheEngine) -> Job:
+def cancel(id: Id, user: CurrentUser, engine: CurrentEngine) -> Job:
     """Ends a job of one's own. What is made of it stays; one that has ended is left as it is."""
     engine.change(user, id, engine.store.cancel)
-    return own_job(id, user, engine)
+    return get_job(id, user, engine)
 
 
 @router.post("/jobs/{id}/pause")
-def pause(id: Id, user: CurrentUser, engine: TheEngine) -> Job:
+def pause(id: Id, user: CurrentUser, engine: CurrentEngine) -> Job:
     """Lets a training rest, from its next checkpoint on, until it is resumed."""
-    return steered(id, user, engine, "pause")
+    return change_status(id, user, engine, "pause")
 
 
 @router.post("/jobs/{id}/resume")
-def resume(id: Id, user: CurrentUser, engine: TheEngine) -> Job:
+def resume(id: Id, user: CurrentUser, engine: CurrentEngine) -> Job:
     """Lets a training go on that was paused, or failed, from its last checkpoint."""
-    return steered(id, user, engine, "resume")
+    return change_status(id, user, engine, "resume")
 
 
 @router.post("/jobs/{id}/stop")
-def stop(id: Id, user: CurrentUser, engine: TheEngine) -> Job:
+def stop(id: Id, user: CurrentUser, engine: CurrentEngine) -> Job:
     """Ends a training at its next checkpoint, and keeps its model as it is then."""
-    return steered(id, user, engine, "stop")
+    return change_status(id, user, engine, "stop")
 
 
-def steered(id: str, user: accounts.User, engine: Engine, how: str) -> Job:
+def change_status(id: str, user: accounts.User, engine: Engine, how: str) -> Job:
     changed = engine.change(user, id, getattr(engine.store, how))
-    found = own_job(id, user, engine)
+    found = get_job(id, user, engine)
     if not changed:
         kind = systems()[found.system].verbs[found.verb] if found.system in systems() else None
         why = f"the job is {found.status}" if kind is None or kind.lasting else f"{found.verb} knows no {how}"
@@ -153,7 +141,7 @@ def steered(id: str, user: accounts.User, engine: Engine, how: str) -> Job:
     return found
 
 
-def own_job(id: str, user: accounts.User, engine: Engine) -> Job:
+def get_job(id: str, user: accounts.User, engine: Engine) -> Job:
     row = engine.store.job(id, user.id)
     if row is None:
         raise no_such("job")
@@ -164,17 +152,17 @@ STREAM: dict[int | str, Any] = {200: {"content": {"text/event-stream": {}}, "des
 
 
 @router.get("/jobs/{id}/events", responses=STREAM, response_class=StreamingResponse)
-async def job_events(id: Id, user: CurrentUser, engine: TheEngine, request: Request) -> StreamingResponse:
+async def job_events(id: Id, user: CurrentUser, engine: CurrentEngine, request: Request) -> StreamingResponse:
     """What becomes of a job, until it has ended: an event `job` each time, which holds all that `GET /api/jobs/ID`
     answers. Who was cut off asks again and has missed nothing."""
     if await to_thread.run_sync(engine.store.job, id, user.id) is None:
         raise no_such("job")
-    return streamed(engine, user, job_stream(engine, id, request), request)
+    return stream_response(engine, user, job_stream(engine, id, request), request)
 
 
 @router.get("/events", responses=STREAM, response_class=StreamingResponse)
 async def events(
-    user: CurrentUser, engine: TheEngine, request: Request, last_event_id: Annotated[str | None, Header()] = None
+    user: CurrentUser, engine: CurrentEngine, request: Request, last_event_id: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
     """What becomes of all one's jobs, as of one by `/api/jobs/ID/events`. It begins with those that are open, and
     those that have changed since `Last-Event-ID`, which a browser sends by itself."""
@@ -182,15 +170,15 @@ async def events(
         since = float(last_event_id) if last_event_id else time.time()
     except ValueError:
         since = time.time()
-    return streamed(engine, user, user_stream(engine, user, since, request), request)
+    return stream_response(engine, user, user_stream(engine, user, since, request), request)
 
 
 # results
 
 BYTES: dict[int | str, Any] = {200: {"content": {"application/octet-stream": {}}, "description": "The file."}}
 WEBP: dict[int | str, Any] = {200: {"content": {"image/webp": {}}, "description": "A WebP."}}
-SHOWN = ("image/png", "image/jpeg", "image/webp", "image/gif", "audio/", "video/", "text/plain")  # by a browser
-KEPT = {"cache-control": "private, max-age=31536000, immutable"}
+INLINE = ("image/png", "image/jpeg", "image/webp", "image/gif", "audio/", "video/", "text/plain")  # by a browser
+IMMUTABLE = {"cache-control": "private, max-age=31536000, immutable"}
 
 
 class WebP(Response):
@@ -200,7 +188,7 @@ class WebP(Response):
 @router.get("/results")
 def list_results(
     user: CurrentUser,
-    engine: TheEngine,
+    engine: CurrentEngine,
     words: Annotated[str, Query(max_length=200, description="All of which the title contains.")] = "",
     system: Kind = None,
     before: Before = None,
@@ -212,12 +200,12 @@ def list_results(
 
 
 @router.get("/results/{id}")
-def result(id: Id, user: CurrentUser, engine: TheEngine) -> Result:
+def result(id: Id, user: CurrentUser, engine: CurrentEngine) -> Result:
     """A result's facts and recipe."""
-    return result_of(own_result(id, user, engine))
+    return result_of(get_result(id, user, engine))
 
 
-def own_result(id: str, user: accounts.User, engine: Engine) -> library.Result:
+def get_result(id: str, user: accounts.User, engine: Engine) -> library.Result:
     found = engine.store.result(id, user.id)
     if found is None:
         raise no_such("result")
@@ -229,20 +217,22 @@ def file(
     id: Id,
     index: Annotated[int, Path(ge=0, le=10**6)],
     user: CurrentUser,
-    engine: TheEngine,
+    engine: CurrentEngine,
     recipe: Annotated[bool, Query(description="Whether the words and settings are in a PNG.")] = True,
 ) -> Response:
     """A file of the result, as a download."""
-    files = own_result(id, user, engine).files
+    files = get_result(id, user, engine).files
     if index >= len(files):
         raise no_such("file")
-    return sent(engine, files[index], recipe, KEPT)
+    return file_response(engine, files[index], recipe, IMMUTABLE)
 
 
-def sent(engine: Engine, found: Any, recipe: bool, headers: dict[str, str], kind: str = "attachment") -> Response:
+def file_response(
+    engine: Engine, found: Any, recipe: bool, headers: dict[str, str], kind: str = "attachment"
+) -> Response:
     """A file in which a browser runs nothing."""
-    plain = found.name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
-    name = f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(found.name)}"
+    ascii_name = found.name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
+    name = f"{kind}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(found.name)}"
     headers = headers | {"content-disposition": name}
     if not recipe and found.media == "image/png":
         return Response(engine.store.read(found, recipe), media_type=found.media, headers=headers)
@@ -253,50 +243,50 @@ def sent(engine: Engine, found: Any, recipe: bool, headers: dict[str, str], kind
 
 
 @router.get("/results/{id}/thumbnail", responses=WEBP, response_class=WebP)
-def thumbnail(id: Id, user: CurrentUser, engine: TheEngine) -> Response:
+def thumbnail(id: Id, user: CurrentUser, engine: CurrentEngine) -> Response:
     """The result's picture, small."""
-    return WebP(engine.store.thumbnail(own_result(id, user, engine)), headers=KEPT)
+    return WebP(engine.store.thumbnail(get_result(id, user, engine)), headers=IMMUTABLE)
 
 
 @router.delete("/results/{id}", status_code=204)
-def delete_result(id: Id, user: CurrentUser, engine: TheEngine) -> None:
+def delete_result(id: Id, user: CurrentUser, engine: CurrentEngine) -> None:
     """Deletes a result, its files and its recipe. A model that it brought stays."""
     if not engine.store.delete(id, user.id):
         raise no_such("result")
 
 
 @router.put("/results/{id}/share")
-def share(id: Id, form: Share, user: CurrentUser, engine: TheEngine) -> Shared:
+def share(id: Id, form: NewShare, user: CurrentUser, engine: CurrentEngine) -> Share:
     """An address at which anyone may see the first file; one that it had before leads nowhere any more."""
     token = engine.store.share(id, user.id, recipe=form.recipe)
     if token is None:
         raise no_such("result with a file")
-    return Shared(url=f"/shared/{token}", recipe=form.recipe)
+    return Share(url=f"/shared/{token}", recipe=form.recipe)
 
 
 @router.get("/results/{id}/share")
-def share_of(id: Id, user: CurrentUser, engine: TheEngine) -> Shared | None:
+def share_of(id: Id, user: CurrentUser, engine: CurrentEngine) -> Share | None:
     """At which address anyone may see the first file; null if at none."""
-    own_result(id, user, engine)
+    get_result(id, user, engine)
     row = engine.store.share_of(id, user.id)
-    return None if row is None else Shared(url=f"/shared/{row.token}", recipe=row.recipe)
+    return None if row is None else Share(url=f"/shared/{row.token}", recipe=row.recipe)
 
 
 @router.delete("/results/{id}/share", status_code=204)
-def unshare(id: Id, user: CurrentUser, engine: TheEngine) -> None:
+def unshare(id: Id, user: CurrentUser, engine: CurrentEngine) -> None:
     """From now on nobody else sees it."""
     if not engine.store.unshare(id, user.id):
         raise no_such("share")
 
 
 @public.get("/shared/{token}", responses=BYTES, response_class=FileResponse)
-def shared(token: Annotated[str, Path(max_length=100)], engine: TheEngine) -> Response:
+def shared(token: Annotated[str, Path(max_length=100)], engine: CurrentEngine) -> Response:
     """A file that its owner shows to everyone who has this address."""
     found = engine.store.shared(token)
     if found is None:
         raise no_such("file")
-    kind = "inline" if found[0].media.startswith(SHOWN) else "attachment"
-    return sent(engine, *found, {"cross-origin-resource-policy": "cross-origin"}, kind)
+    kind = "inline" if found[0].media.startswith(INLINE) else "attachment"
+    return file_response(engine, *found, {"cross-origin-resource-policy": "cross-origin"}, kind)
 
 
 # uploads
@@ -306,54 +296,54 @@ def shared(token: Annotated[str, Path(max_length=100)], engine: TheEngine) -> Re
 def upload(
     files: Annotated[list[UploadFile], File(description="One or many.")],
     user: CurrentUser,
-    engine: TheEngine,
+    engine: CurrentEngine,
     unpack: Annotated[bool, Query(description="A zip becomes the files in it.")] = False,
-) -> list[Uploaded]:
+) -> list[Upload]:
     """Files for a request, which names them by their SHA-256. They are kept for an hour, and while a job needs them.
     Of a picture to begin from only the pixels are used."""
     with ExitStack() as stack:
         found: list[NewFile] = []
         for one in files:
-            inner = [(relative(one.filename or ""), uploads.Bounded(one.file, uploads.MOST_FILE, "files"))]
+            inner = [(relative_path(one.filename or ""), uploads.BoundedReader(one.file, uploads.MAX_FILE, "files"))]
             if unpack and suffix_of(one.filename or "") == ".zip":
-                inner = uploads.unpacked(one.file, str(one.filename), MOST_FILES)  # type: ignore[assignment]
+                inner = uploads.unzip(one.file, str(one.filename), MAX_FILES)  # type: ignore[assignment]
             for name, content in inner:
                 requests.check_name(name, "files")
                 engine.store.check_disk()
-                staged = engine.store.files.staged(content, suffix_of(name))  # type: ignore[arg-type]
+                staged = engine.store.files.stage(content, suffix_of(name))  # type: ignore[arg-type]
                 found.append(NewFile(stack.enter_context(staged), name))
-        engine.store.upload(user.id, found)
+        engine.store.add_uploads(user.id, found)
         return [
-            Uploaded(sha256=content.sha256, name=name, media=content.media, bytes=content.bytes)
+            Upload(sha256=content.sha256, name=name, media=content.media, bytes=content.bytes)
             for content, name in found
         ]
 
 
-def relative(name: str) -> str:
+def relative_path(name: str) -> str:
     """What a browser calls a file, as a path within a folder."""
     return "/".join(part for part in name.replace("\\", "/").split("/") if part.strip(" .")) or "file"
 
 
 @router.post("/recipe")
-def recipe(file: Annotated[UploadFile, File()], user: CurrentUser, engine: TheEngine) -> Recipe:
+def recipe(file: Annotated[UploadFile, File()], user: CurrentUser, engine: CurrentEngine) -> Recipe:
     """The recipe in a PNG that inkwash made."""
-    found = recipe_in(file.file.read(uploads.MOST_BYTES + 1), "file")
+    found = recipe_in(file.file.read(uploads.MAX_BYTES + 1), "file")
     system = systems().get(str(found.get("system")))
     verb = system.verbs.get(str(found.get("verb"))) if system else None
     if system is None or verb is None:
         return Recipe(system="", verb="", request={}, recipe=found)
     fields = options(verb.request)
     request = {name: value for name, value in found.items() if name in fields and value is not None}
-    there = engine.store.all_uploaded(user.id, {file["sha256"] for file in library.files_in(request)})
-    gone = [
+    uploaded = engine.store.uploads_by_sha256(user.id, {file["sha256"] for file in library.files_in(request)})
+    missing = [
         name
         for name, value in request.items()
-        if any(file["sha256"] not in there for file in library.files_in(value))
+        if any(file["sha256"] not in uploaded for file in library.files_in(value))
         or (isinstance(value, dict) and value.keys() != {"sha256", "name"})
     ]
-    request = {name: value for name, value in request.items() if name not in gone}
+    request = {name: value for name, value in request.items() if name not in missing}
     try:
-        request = {name: requests.facts_of(requests.request_of(verb, request))[name] for name in request}
+        request = {name: requests.to_json(requests.parse_request(verb, request))[name] for name in request}
     except APIError:
         raise invalid("file: its recipe is not one that this version of inkwash can follow", "file") from None
     return Recipe(system=system.name, verb=str(found["verb"]), request=request, recipe=found)
@@ -361,18 +351,18 @@ def recipe(file: Annotated[UploadFile, File()], user: CurrentUser, engine: TheEn
 
 def recipe_in(data: bytes, param: str) -> dict[str, Any]:
     """APIError for a picture without one."""
-    found = uploads.decoded(data, param).info.get(KEY)
+    found = uploads.open_image(data, param).info.get(KEY)
     try:
-        recipe = json.loads(found[:LONGEST_RECIPE]) if isinstance(found, str) else None
+        recipe = json.loads(found[:MAX_RECIPE]) if isinstance(found, str) else None
         json.dumps(recipe, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         recipe = None
-    if not isinstance(recipe, dict) or not plain(recipe):
+    if not isinstance(recipe, dict) or not is_flat(recipe):
         raise APIError(422, f"{param}: no recipe in it; only a PNG that inkwash wrote has one", "no_recipe", param)
     return recipe
 
 
-def plain(recipe: dict[str, Any]) -> bool:
+def is_flat(recipe: dict[str, Any]) -> bool:
     """Whether it holds texts, numbers and what a recipe says of a file; lists where its verb has such an option."""
     system = systems().get(str(recipe.get("system")))
     verb = system.verbs.get(str(recipe.get("verb"))) if system else None

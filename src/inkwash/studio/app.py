@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
@@ -19,15 +19,15 @@ from starlette.exceptions import HTTPException
 
 import inkwash
 from inkwash.studio import a1111, accounts, api, openai, people, verbs
-from inkwash.studio.auth import AT_ONCE, LOGINS, PER_LOGIN, PER_SECOND, PER_TRY, TRIES, Admin, Bucket, TheEngine
+from inkwash.studio.auth import AT_ONCE, LOGINS, PER_LOGIN, PER_SECOND, PER_TRY, TRIES, Admin, Bucket, CurrentEngine
 from inkwash.studio.engine import Engine, Settings
 from inkwash.studio.errors import APIError
-from inkwash.studio.middleware import Guard, error_body, login_header
+from inkwash.studio.middleware import Guard, error_response
 
 PAGE = Path(__file__).with_name("page")
 STATUSES = ("queued", "running", "paused", "done", "failed", "cancelled")
-FRESH = "no-cache"  # of the page's own files: asked for each time, sent only if they changed
-PROBLEM = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+NO_CACHE = "no-cache"  # of the page's own files: asked for each time, sent only if they changed
+PROBLEM = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}  # also of routes that give files
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"content": PROBLEM, "description": what}
     for status, what in {
@@ -78,15 +78,15 @@ def create(settings: Settings) -> FastAPI:
     add_page(app)
     add_operations(app)
     app.add_exception_handler(APIError, api_error)
-    app.add_exception_handler(RequestValidationError, not_valid)
-    app.add_exception_handler(HTTPException, not_found)
+    app.add_exception_handler(RequestValidationError, validation_error)
+    app.add_exception_handler(HTTPException, http_error)
     app.add_middleware(Guard, engine=engine)
     return app
 
 
 def add_operations(app: FastAPI) -> None:
     @app.get("/healthz", tags=["operations"], responses={503: {"model": Health}})
-    def healthz(engine: TheEngine, response: Response) -> Health:
+    def healthz(engine: CurrentEngine, response: Response) -> Health:
         """Whether jobs are taken and worked on."""
         ready = sum(state.ready for state in engine.workers.values())
         status = "disk full" if engine.store.is_full() else "ok" if ready else "starting"
@@ -96,7 +96,7 @@ def add_operations(app: FastAPI) -> None:
     @app.get(
         "/metrics", tags=["operations"], response_class=Response, responses={200: {"content": {"text/plain": {}}}}
     )
-    def metrics(user: Admin, engine: TheEngine) -> Response:
+    def metrics(user: Admin, engine: CurrentEngine) -> Response:
         """Figures for Prometheus."""
         for status in STATUSES:
             engine.metrics.jobs.labels(status).set(0)
@@ -107,10 +107,10 @@ def add_operations(app: FastAPI) -> None:
 
 def add_page(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
-    def page(request: Request, engine: TheEngine, token: str = "") -> Response:
+    def page(request: Request, engine: CurrentEngine, token: str = "") -> Response:
         """The page; with a one-time link's token, first a session for its user."""
         if not token:
-            return HTMLResponse((PAGE / "index.html").read_bytes(), headers={"cache-control": FRESH})
+            return HTMLResponse((PAGE / "index.html").read_bytes(), headers={"cache-control": NO_CACHE})
         user = accounts.redeem(engine.store, token[:200])
         response = RedirectResponse("/" if user else "/?used=1", status_code=303)
         if user is not None:
@@ -137,46 +137,33 @@ DOCS_POLICY = (
 class Static(StaticFiles):
     def file_response(self, *arguments: Any, **options: Any) -> Response:
         response = super().file_response(*arguments, **options)
-        response.headers["cache-control"] = FRESH
+        response.headers["cache-control"] = NO_CACHE
         return response
 
 
-def problem(request: Request, error: APIError) -> Response:
-    """An error in the shape of the API by which it was asked."""
-    headers = {} if error.wait is None else {"retry-after": str(max(1, round(error.wait)))}
-    if error.status == 422 and request.url.path.startswith("/v1"):
-        error.status = 400  # OpenAI's word for it
-    headers |= login_header(request.url.path, error)
-    return JSONResponse(error_body(request.url.path, error), error.status, headers)
-
-
 async def api_error(request: Request, error: Any) -> Response:
-    return problem(request, error)
+    return error_response(request.url.path, error)
 
 
-async def not_valid(request: Request, error: Any) -> Response:
+async def validation_error(request: Request, error: Any) -> Response:
     """The first thing that is wrong with the body or the query, in one line."""
     first = error.errors()[0]
     param = ".".join(map(str, first["loc"][1:])) or None
-    status = 400 if request.url.path.startswith("/v1") else 422
+    message, code = f"{param}: {first['msg']}" if param else first["msg"], "invalid_value"
     if first["type"] == "extra_forbidden":
-        message = f"unknown parameter '{str(param)[:60]}'"
-        return problem(request, APIError(status, message, "unknown_parameter", param))
-    message = f"{param}: {first['msg']}" if param else first["msg"]
-    return problem(request, APIError(status, message, "invalid_value", param))
+        message, code = f"unknown parameter '{str(param)[:60]}'", "unknown_parameter"
+    return error_response(request.url.path, APIError(422, message, code, param))
 
 
-async def not_found(request: Request, error: Any) -> Response:
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    message = {404: "there is nothing here", 405: "this cannot be done here"}.get(
-        error.status_code, str(error.detail)
-    )
-    response = problem(request, APIError(error.status_code, message, code))
+async def http_error(request: Request, error: Any) -> Response:
+    messages = {404: ("there is nothing here", "not_found"), 405: ("this cannot be done here", "method_not_allowed")}
+    message, code = messages.get(error.status_code, (str(error.detail), "invalid_request"))
+    response = error_response(request.url.path, APIError(error.status_code, message, code))
     response.headers.update(error.headers or {})
     return response
 
 
-class Lines(logging.Formatter):
+class JSONFormatter(logging.Formatter):
     """A line of JSON for each event."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -15,37 +15,37 @@ from inkwash.studio.accounts import User
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError
 
-SAFE = ("GET", "HEAD", "OPTIONS")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 PER_SECOND, AT_ONCE = 30.0, 300.0  # requests of a user
 TRIES, PER_TRY = 10.0, 30.0  # of passwords for one name, from one address: so many, then one each so many seconds
 LOGINS, PER_LOGIN = 60.0, 1.0  # from one address, for whatever name
-REMEMBERED = 10_000  # users and addresses
-LOG_IN = "log in first: open the link that `inkwash studio` printed, or send a key (`inkwash studio key` makes one)"
+MAX_BUCKETS = 10_000  # users and addresses
+NOT_LOGGED_IN = (
+    "log in first: open the link that `inkwash studio` printed, or send a key (`inkwash studio key` makes one)"
+)
 BEARER = HTTPBearer(auto_error=False, description="A key: `inkwash studio key` makes one.")  # for /docs
 
 
 class Bucket:
-    """Lets `most` through at once for each key, and `rate` a second after that."""
+    """Lets `capacity` through at once for each key, and `rate` a second after that."""
 
-    def __init__(self, rate: float, most: float) -> None:
-        self.rate, self.most = rate, most
-        self.levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+    def __init__(self, rate: float, capacity: float) -> None:
+        self.rate, self.capacity = rate, capacity
+        self.tokens: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self.lock = threading.Lock()
 
     def take(self, key: str) -> None:
         """APIError, with the time to wait, when nothing is left."""
         with self.lock:
-            self._take(key)
-
-    def _take(self, key: str) -> None:
-        level, then = self.levels.get(key, (self.most, 0.0))
-        left = min(self.most, level + (time.monotonic() - then) * self.rate)
-        if left < 1:
-            raise APIError(429, "too many requests; slow down", "rate_limit_exceeded", wait=(1 - left) / self.rate)
-        self.levels[key] = left - 1, time.monotonic()
-        self.levels.move_to_end(key)
-        while len(self.levels) > REMEMBERED:
-            self.levels.popitem(last=False)
+            tokens_then, then = self.tokens.get(key, (self.capacity, 0.0))
+            tokens = min(self.capacity, tokens_then + (time.monotonic() - then) * self.rate)
+            if tokens < 1:
+                wait = (1 - tokens) / self.rate
+                raise APIError(429, "too many requests; slow down", "rate_limit_exceeded", wait=wait)
+            self.tokens[key] = tokens - 1, time.monotonic()
+            self.tokens.move_to_end(key)
+            while len(self.tokens) > MAX_BUCKETS:
+                self.tokens.popitem(last=False)
 
 
 def cookie(engine: Engine) -> str:
@@ -57,7 +57,7 @@ def engine_of(request: Request) -> Engine:
     return request.app.state.engine  # type: ignore[no-any-return]
 
 
-def address(request: Request) -> str:
+def client_address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
@@ -77,7 +77,7 @@ def user_of(engine: Engine, request: Request) -> User | None:
     if engine.settings.open:
         return accounts.local_user(engine.store)._replace(admin=False)
     session = request.cookies.get(cookie(engine))
-    if session is None or (request.method not in SAFE and not same_origin(request)):
+    if session is None or (request.method not in SAFE_METHODS and not same_origin(request)):
         return None
     return accounts.holder(engine.store, session, "session")
 
@@ -91,7 +91,7 @@ def user(request: Request, _: Annotated[object, Depends(BEARER)]) -> User:
     """The user who asks. APIError for nobody, and for one who asks too often."""
     found = user_of(engine_of(request), request)
     if found is None:
-        raise APIError(401, LOG_IN, "not_logged_in")
+        raise APIError(401, NOT_LOGGED_IN, "not_logged_in")
     request.app.state.rate.take(found.id)
     request.scope["state"]["user"] = found.id
     return found
@@ -105,4 +105,4 @@ def admin(user: Annotated[User, Depends(user)]) -> User:
 
 CurrentUser = Annotated[User, Depends(user)]
 Admin = Annotated[User, Depends(admin)]
-TheEngine = Annotated[Engine, Depends(engine_of)]
+CurrentEngine = Annotated[Engine, Depends(engine_of)]

@@ -8,36 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
-
 from inkwash.errors import UserError, unknown
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import Library
+from inkwash.studio.schemas import Limits, Model
 from inkwash.studio.store import size_of
 from inkwash.systems import available, makes, system_of, systems
-from inkwash.systems.base import Limit, System, Verb, limits
+from inkwash.systems.base import System, Verb, limits
 from inkwash.weights.shipped import describe, locate, shipped
-
-
-class Limits(BaseModel):
-    """What a model says of an option of a verb."""
-
-    choices: list[Any] = []
-    low: float | None = None
-    high: float | None = None
-    default: Any = None
-    absent: bool = False
-
-
-class Model(BaseModel):
-    name: str
-    system: str
-    makes: str
-    bytes: int
-    own: bool = Field(description="Whether it is one's own, and may be deleted.")
-    created: float | None = None
-    job: str | None = Field(None, description="Which made it.")
-    limits: dict[str, dict[str, Limits]] = Field(description="By verb and option: what the model narrows.")
 
 
 class Catalogue:
@@ -67,19 +45,19 @@ class Catalogue:
 
     def of_system(self, system: str, user: str) -> dict[str, Path]:
         """The models of one system that this user sees, and where they lie."""
-        own = {row.name: self.library.folder_of(row) for row in self.library.models(user) if row.system == system}
-        return {name: path for name, path in self.shared.items() if system_of(path).name == system} | own
+        trained = {row.name: self.library.folder_of(row) for row in self.library.models(user) if row.system == system}
+        return {name: path for name, path in self.shared.items() if system_of(path).name == system} | trained
 
     def models(self, user: str) -> list[Model]:
-        found = [Model(name=name, own=False, **card(folder)) for name, folder in self.shared.items()]
+        found = [Model(name=name, owned=False, **card(folder)) for name, folder in self.shared.items()]
         for row in self.library.models(user):
             with suppress(UserError):  # one of a system that is not installed any more
                 facts = card(self.library.folder_of(row))
-                found.append(Model(name=row.name, own=True, created=row.created, job=row.job_id, **facts))
+                found.append(Model(name=row.name, owned=True, created=row.created, job=row.job_id, **facts))
         return found
 
 
-def offered(system: System) -> dict[str, Verb]:
+def offered_verbs(system: System) -> dict[str, Verb]:
     """The verbs that a studio has: not those that cannot be told where to write, for they write in the model."""
     return {name: verb for name, verb in system.verbs.items() if "out" in verb.takes}
 
@@ -88,22 +66,22 @@ def offered(system: System) -> dict[str, Verb]:
 def card(folder: Path) -> dict[str, Any]:
     """What the files of a model, which do not change, say of it."""
     system = system_of(folder)
-    narrowed = {name: limits(verb, folder) for name, verb in offered(system).items()} if is_available(system) else {}
+    narrowed = {name: limits(verb, folder) for name, verb in offered_verbs(system).items() if not missing(system)}
     return {
         "system": system.name,
         "makes": makes(folder),
         "bytes": size_of(folder),
-        "limits": {verb: {name: shown(limit) for name, limit in found.items()} for verb, found in narrowed.items()},
+        "limits": {
+            verb: {name: Limits(**limit._asdict()) for name, limit in found.items()}
+            for verb, found in narrowed.items()
+        },
     }
 
 
-def shown(limit: Limit) -> Limits:
-    return Limits(**limit._asdict() | {"choices": list(limit.choices)})
-
-
-def is_available(system: System) -> bool:
+def missing(system: System) -> str:
+    """What must be installed for it, "" if nothing."""
     try:
         available(system)
-    except UserError:
-        return False
-    return True
+    except UserError as error:
+        return str(error)
+    return ""

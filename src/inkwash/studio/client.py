@@ -6,18 +6,16 @@ left to wait for: a coroutine then runs in one go, and needs no event loop.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import aclosing
-from dataclasses import dataclass, field, fields
+from contextlib import aclosing, contextmanager
 from functools import wraps
 from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import IO, Any, Concatenate, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
+from typing import IO, Any, Concatenate, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -25,26 +23,29 @@ from PIL import Image
 
 from inkwash.codecs.png import KEY, GeneratedImage
 from inkwash.errors import UserError, unknown
-from inkwash.systems.pictures.data import load_image as opened
+from inkwash.systems.pictures.data import load_image as load_image
 from inkwash.version import __version__
 from inkwash.weights.files import atomic
 
 try:
     import anyio
     import httpx
+    from pydantic import PrivateAttr, TypeAdapter
+
+    from inkwash.studio import schemas
+    from inkwash.studio.schemas import Model, Plan, Status
 except ModuleNotFoundError as missing:
     raise UserError(f"a studio is reached by {missing.name}: pip install 'inkwash[studio]'") from None
 
-Status = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 Transport = httpx.BaseTransport | None
 AsyncTransport = httpx.AsyncBaseTransport | None
 Source = str | os.PathLike[str] | IO[bytes] | Image.Image
-AGAIN = (429, 502, 503, 504, 507)  # answers after which the same may be asked again
-PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds before that, at first and at most: twice as long each time
-ANSWER = 60.0  # seconds in which something must come; a stream shows a sign of life every 10
-WAIT = 30.0  # seconds for which one request waits for the end of a job
+RETRY_STATUSES = (429, 502, 503, 504, 507)  # answers after which the same may be asked again
+BACKOFF, MAX_BACKOFF = 0.1, 2.0  # seconds before that, at first and at most: twice as long each time
+READ_TIMEOUT = 60.0  # seconds in which something must come; a stream shows a sign of life every 10
+LONG_POLL = 30.0  # seconds for which one request waits for the end of a job
 SIDE = 1024  # pixels: a studio keeps no more of a picture to begin from
-MOST_FILES, MOST_BYTES = 500, 100_000_000  # of files that are sent at once
+MAX_FILES, MAX_BYTES = 500, 100_000_000  # of files that are sent at once
 
 
 class StudioError(UserError):
@@ -59,55 +60,14 @@ class StudioError(UserError):
         self.status, self.code = status, code
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model that may be named. makes: what; own: whether it is one's own; job: which made it; limits: by verb and
-    option, what it narrows and what is usual with it."""
-
-    name: str
-    system: str
-    makes: str
-    bytes: int
-    own: bool
-    job: str | None
-    limits: dict[str, dict[str, Any]] = field(hash=False)
-
-
-@dataclass(frozen=True)
-class File:
-    """A file of a result."""
-
-    name: str
-    media: str
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a request would take: seconds, bytes of disk, and the same in words; None where nobody can tell."""
-
-    seconds: float | None
-    bytes: int | None
-    text: str
-
-
-@dataclass(frozen=True)
-class Result:
+class Result(schemas.Result):
     """What a verb has made. place: in its job, from 0; row: its line of a table; recipe: what made it; model: the
     name of a trained one; created: seconds since 1970."""
 
-    id: str
-    job: str
-    system: str
-    verb: str
-    place: int | None
-    title: str
-    files: tuple[File, ...]
-    row: dict[str, Any] = field(hash=False)
-    recipe: dict[str, Any] = field(hash=False)
-    model: str | None
-    created: float
-    _studio: Studio | None = field(default=None, repr=False, compare=False)
+    _studio: Studio | None = PrivateAttr(None)
+
+    def model_post_init(self, studio: Any) -> None:
+        self._studio = studio
 
     def image(self) -> Image.Image:
         """The picture itself, its recipe in `info["inkwash"]`. With AsyncStudio: `await studio.open(result)`."""
@@ -123,36 +83,9 @@ class Result:
         return self._studio
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Of the part that is being made: its place in the job, what is done and in all, how it goes; seconds until the
-    whole job is done; a PNG of what it looks like."""
-
-    place: int
-    done: int
-    total: int
-    text: str
-    seconds_left: float | None
-    preview: bytes | None
-
-
-@dataclass(frozen=True)
-class Job:
+class Job(schemas.Job):
     """A job as it was when the studio was asked. queue_position: jobs before it; times: seconds since 1970."""
 
-    id: str
-    system: str
-    verb: str
-    model: str | None
-    request: dict[str, Any] = field(hash=False)
-    status: Status
-    error: str | None
-    notes: tuple[str, ...]
-    created: float
-    changed: float
-    queue_position: int
-    plan: Plan | None
-    progress: Progress | None
     results: tuple[Result, ...]
 
     @property
@@ -177,13 +110,13 @@ class Options(TypedDict, total=False):
     strength: float | None
     mask: Source | None
     outpaint: float | None
-    progress: Watcher
-    preview: Viewer
+    progress: ProgressCallback
+    preview: PreviewCallback
     previews: int
 
 
-Watcher = Callable[[int, int], None] | None  # is called with (steps done, steps in all)
-Viewer = Callable[[Image.Image], None] | None  # is called with what a result looks like so far
+ProgressCallback = Callable[[int, int], None] | None  # is called with (steps done, steps in all)
+PreviewCallback = Callable[[Image.Image], None] | None  # is called with what a result looks like so far
 P = ParamSpec("P")
 T = TypeVar("T")
 Item = TypeVar("Item", Job, Result)
@@ -205,11 +138,11 @@ class AsyncStudio:
         transport: AsyncTransport = None,
     ) -> None:
         self.url, headers = _address(url, key)
-        self.timeout, self._reached = timeout, False
+        self.timeout, self._has_answered = timeout, False
         self._blocking: Studio | None = None
-        self._fields: dict[tuple[str, str], dict[str, Any]] = {}  # of each verb, by name
-        patience = httpx.Timeout(ANSWER, connect=10.0, pool=None)
-        self._http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=patience, transport=transport)
+        self._fields: dict[tuple[str, str], dict[str, schemas.VerbField]] = {}  # of each verb, by name
+        timeouts = httpx.Timeout(READ_TIMEOUT, connect=10.0, pool=None)
+        self._http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=timeouts, transport=transport)
 
     async def aclose(self) -> None:
         """Closes the connections; jobs go on."""
@@ -234,13 +167,13 @@ class AsyncStudio:
 
         It waits as long as the queue takes. StudioError for what cannot be asked for, and for a job that fails.
         """
-        given: dict[str, Any] = dict(options)
-        watch: dict[str, Any] = {name: given.pop(name, None) for name in ("progress", "preview")}
-        previews = given.pop("previews", 3) if watch["preview"] else 0
+        request_options: dict[str, Any] = dict(options)
+        watch: dict[str, Any] = {name: request_options.pop(name, None) for name in ("progress", "preview")}
+        previews = request_options.pop("previews", 3) if watch["preview"] else 0
         request: dict[str, Any] = {"prompt": prompt, "n": 1 if n is None else n}
-        request |= {name: value for name, value in given.items() if value is not None}
+        request |= {name: value for name, value in request_options.items() if value is not None}
         for name in {"image", "mask"} & set(request):
-            (request[name],) = await self._upload([(f"{name}.png", _png(request[name]))])
+            (request[name],) = await self._upload([(f"{name}.png", _encode_png(request[name]))])
         job = await self._queue("pictures", "generate", request, previews)
         results = await self._results(job, **watch)
         if len(results) < (n or 1):
@@ -254,8 +187,8 @@ class AsyncStudio:
         verb: str,
         /,
         *,
-        progress: Watcher = None,
-        preview: Viewer = None,
+        progress: ProgressCallback = None,
+        preview: PreviewCallback = None,
         **request: Any,
     ) -> list[Result]:
         """What a verb makes of a request: `run("series", "forecast", data="sales.csv", horizon=12)`.
@@ -274,27 +207,27 @@ class AsyncStudio:
 
     async def plan(self, system: str, verb: str, /, **request: Any) -> Plan:
         """What a request would take, before it is started."""
-        body = await self._prepared(system, verb, request)
+        body = await self._upload_files(system, verb, request)
         path = f"/api/plans/{quote(system, safe='')}/{quote(verb, safe='')}"
-        return await self._ask(lambda facts: _known(Plan, facts), "POST", path, json=body)
+        return await self._request(Plan, "POST", path, json=body)
 
     async def _start(self, system: str, verb: str, request: dict[str, Any], previews: int) -> Job:
-        return await self._queue(system, verb, await self._prepared(system, verb, request), previews)
+        return await self._queue(system, verb, await self._upload_files(system, verb, request), previews)
 
     async def _queue(self, system: str, verb: str, request: dict[str, Any], previews: int) -> Job:
         path = f"/api/jobs/{quote(system, safe='')}/{quote(verb, safe='')}"
         once = {"idempotency-key": uuid4().hex}
         how: dict[str, Any] = {"params": {"previews": previews}, "headers": once}
-        return await self._ask(self._job, "POST", path, json=request, **how)
+        return await self._request(Job, "POST", path, json=request, **how)
 
-    async def _results(self, job: Job, progress: Watcher, preview: Viewer) -> tuple[Result, ...]:
+    async def _results(self, job: Job, progress: ProgressCallback, preview: PreviewCallback) -> tuple[Result, ...]:
         """Those of the job when it is done; the two are called on the way."""
-        job = await (self._watch(job, progress, preview) if progress or preview else self.wait(job))
+        job = await (self._report(job, progress, preview) if progress or preview else self.wait(job))
         if job.status != "done":
             raise StudioError(job.error or f"the job was {job.status}", code=job.status)
         return job.results
 
-    async def _watch(self, job: Job, progress: Watcher, preview: Viewer) -> Job:
+    async def _report(self, job: Job, progress: ProgressCallback, preview: PreviewCallback) -> Job:
         """The job when it has ended; the two are called on the way."""
         n, steps, shown = int(job.request.get("n") or 1), 0, None
         async with aclosing(self.follow(job)) as states:
@@ -305,55 +238,46 @@ class AsyncStudio:
                     progress(now.place * steps + now.done, max(n, now.place + 1) * steps)
                 if preview and now and now.preview and now.preview != shown:
                     shown = now.preview
-                    preview(_decoded(shown))
+                    preview(_decode(shown))
         if progress and steps and job.status == "done":
             progress(n * steps, n * steps)
         return job
 
-    async def _prepared(self, system: str, verb: str, request: dict[str, Any]) -> dict[str, Any]:
+    async def _upload_files(self, system: str, verb: str, request: dict[str, Any]) -> dict[str, Any]:
         """The request as JSON, its files sent before."""
         if (system, verb) not in self._fields:
-            found = await self._ask(lambda facts: facts, "GET", "/api/systems")
-            self._fields = self._made_of(found)
+            cards = await self._request(list[schemas.SystemCard], "GET", "/api/systems")
+            verbs = [((card.name, verb.name), verb) for card in cards for verb in card.verbs]
+            self._fields = {names: {field.name: field for field in verb.fields} for names, verb in verbs}
         fields = self._fields.get((system, verb))
         if fields is None:
             raise unknown("verb", f"{system} {verb}", [" ".join(names) for names in self._fields])
         body = {}
         for name, value in request.items():
-            kind = fields.get(name, {"kind": "", "many": False, "media": ""})
-            if kind["kind"] == "file" and value is not None:
-                values = value if kind["many"] and isinstance(value, list | tuple) else [value]
-                sent = await self._upload([_read(one, kind["media"], name) for one in values])
-                body[name] = sent if kind["many"] else sent[0]
-            elif kind["kind"] == "folder" and value is not None:
+            field = fields.get(name)
+            if field is None or value is None or field.kind not in ("file", "folder"):
+                body[name] = value
+            elif field.kind == "folder":
                 body[name] = await self._send_folder(value, name)
             else:
-                body[name] = value
+                values = value if field.many and isinstance(value, list | tuple) else [value]
+                sent = await self._upload([_load_file(one, field.media, name) for one in values])
+                body[name] = sent if field.many else sent[0]
         return body
-
-    def _made_of(self, systems: Any) -> dict[tuple[str, str], dict[str, Any]]:
-        def make(_: bytes) -> dict[tuple[str, str], dict[str, Any]]:
-            return {
-                (system["name"], verb["name"]): {one["name"]: one for one in verb["fields"]}
-                for system in systems
-                for verb in system["verbs"]
-            }
-
-        return self._made(make, b"")
 
     async def _send_folder(self, value: Any, param: str) -> Any:
         if not isinstance(value, str | os.PathLike):
-            return (await self._upload([_read(value, "", param)]))[0]
+            return (await self._upload([_load_file(value, "", param)]))[0]
         path = Path(value)
         if path.is_dir():
-            inner = sorted(place for place in path.rglob("*") if place.is_file())
+            inner = sorted(one for one in path.rglob("*") if one.is_file())
             if not inner:
                 raise UserError(f"{path}: an empty folder")
             sent: list[dict[str, str]] = []
             for names in _batches(inner):
                 sent += await self._upload([(one.relative_to(path).as_posix(), one.read_bytes()) for one in names])
             return sent
-        file = _read(path, "", param)
+        file = _load_file(path, "", param)
         is_zip = path.suffix.lower() == ".zip"
         sent = await self._upload([file], unpack=is_zip)
         return sent if is_zip else sent[0]
@@ -361,29 +285,27 @@ class AsyncStudio:
     async def _upload(self, files: list[tuple[str, bytes]], unpack: bool = False) -> list[dict[str, str]]:
         """What a request says of them."""
         form = [("files", file) for file in files]
-        sent = await self._ask(
-            lambda rows: [(row["sha256"], row["name"]) for row in rows],
-            "POST", "/api/uploads", files=form, params={"unpack": unpack},
-        )  # fmt: skip
-        names = [name for _, name in sent] if unpack else [name for name, _ in files]
-        return [{"sha256": sha256, "name": name} for (sha256, _), name in zip(sent, names, strict=True)]
+        query = {"unpack": unpack}
+        sent = await self._request(list[schemas.Upload], "POST", "/api/uploads", files=form, params=query)
+        names = [file.name for file in sent] if unpack else [name for name, _ in files]
+        return [{"sha256": file.sha256, "name": name} for file, name in zip(sent, names, strict=True)]
 
     async def job(self, job: Job | str) -> Job:
         """The job as it is now."""
-        return await self._ask(self._job, "GET", _path("jobs", job))
+        return await self._request(Job, "GET", _path("jobs", job))
 
     async def wait(self, job: Job | str, timeout: float | None = None) -> Job:
         """The job when it has ended, done or not. TimeoutError after so many seconds; the job goes on then."""
         end = time.monotonic() + (float("inf") if timeout is None else timeout)
         while True:
-            left = max(0.0, end - time.monotonic())
-            query, patience = {"wait": min(left, WAIT)}, min(left, self.timeout)
-            now = await self._ask(self._job, "GET", _path("jobs", job), patience=patience, params=query)
+            remaining = max(0.0, end - time.monotonic())
+            query, retry_for = {"wait": min(remaining, LONG_POLL)}, min(remaining, self.timeout)
+            now = await self._request(Job, "GET", _path("jobs", job), retry_for=retry_for, params=query)
             if now.ended:
                 return now
             if time.monotonic() >= end:
                 raise TimeoutError(f"the job {now.id} is {now.status} after {timeout:g} s; it goes on")
-            await self._sleep(PAUSE)  # a studio that is being stopped answers at once
+            await self._sleep(BACKOFF)  # a studio that is being stopped answers at once
 
     async def follow(self, job: Job | str) -> AsyncGenerator[Job, None]:
         """The job each time that something of it has changed, until it has ended. A stream that is cut off is opened
@@ -391,11 +313,11 @@ class AsyncStudio:
         last: Job | None = None
         while last is None or not last.ended:
             if last is not None:
-                await self._sleep(PAUSE)
+                await self._sleep(BACKOFF)
             answer = await self._send("GET", _path("jobs", job, "/events"), stream=True)
             try:
                 async for data in _events(answer.aiter_bytes()):
-                    now = self._made(lambda data: self._job(json.loads(data)), data)
+                    now = self._parse(Job, data)
                     if now != last:
                         yield now
                     last = now
@@ -406,43 +328,41 @@ class AsyncStudio:
 
     async def cancel(self, job: Job | str) -> Job:
         """Ends a job. What is made of it stays; one that has ended is left as it is."""
-        return await self._ask(self._job, "POST", _path("jobs", job, "/cancel"))
+        return await self._request(Job, "POST", _path("jobs", job, "/cancel"))
 
     async def pause(self, job: Job | str) -> Job:
         """Lets a training rest, from its next checkpoint on."""
-        return await self._ask(self._job, "POST", _path("jobs", job, "/pause"))
+        return await self._request(Job, "POST", _path("jobs", job, "/pause"))
 
     async def resume(self, job: Job | str) -> Job:
         """Lets a training go on that was paused, or failed."""
-        return await self._ask(self._job, "POST", _path("jobs", job, "/resume"))
+        return await self._request(Job, "POST", _path("jobs", job, "/resume"))
 
     async def stop(self, job: Job | str) -> Job:
         """Ends a training at its next checkpoint; its model is the result."""
-        return await self._ask(self._job, "POST", _path("jobs", job, "/stop"))
+        return await self._request(Job, "POST", _path("jobs", job, "/stop"))
 
     def jobs(self, *status: Status, page: int = 50) -> AsyncGenerator[Job, None]:
         """One's jobs, newest first; only those of a status, if any is given. page: how many are fetched at once."""
-        return self._pages(self._job, "/api/jobs", {"status": status, "limit": page})
+        return self._pages(list[Job], "/api/jobs", {"status": status, "limit": page})
 
     def results(self, words: str = "", *, system: str | None = None, page: int = 50) -> AsyncGenerator[Result, None]:
         """One's results, newest first, whose titles have all these words. page: how many are fetched at once."""
         only = {} if system is None else {"system": system}
-        return self._pages(self._result, "/api/results", {"words": words, "limit": page, **only})
+        return self._pages(list[Result], "/api/results", {"words": words, "limit": page, **only})
 
-    async def _pages(
-        self, make: Callable[[Any], Item], path: str, query: dict[str, Any]
-    ) -> AsyncGenerator[Item, None]:
-        rows = await self._ask(_each(make), "GET", path, params=query)
+    async def _pages(self, kind: type[list[Item]], path: str, query: dict[str, Any]) -> AsyncGenerator[Item, None]:
+        rows = await self._request(kind, "GET", path, params=query)
         while rows:
             for row in rows[:-1]:
                 yield row
             last, more = rows[-1], len(rows) == query["limit"]
-            rows = await self._ask(_each(make), "GET", path, params={**query, "before": last.id}) if more else []
+            rows = await self._request(kind, "GET", path, params={**query, "before": last.id}) if more else []
             yield last  # only now: who gets it may delete it, and a studio lists nothing before what is not there
 
     async def models(self) -> list[Model]:
         """The studio's models, and one's own."""
-        return await self._ask(_each(lambda facts: _known(Model, facts)), "GET", "/api/models")
+        return await self._request(list[Model], "GET", "/api/models")
 
     async def delete_model(self, name: str) -> None:
         """Deletes a model of one's own."""
@@ -454,22 +374,24 @@ class AsyncStudio:
 
     async def open(self, result: Result | str) -> Image.Image:
         """The result's first file as a picture, its recipe in `info["inkwash"]`."""
-        return self._made(_decoded, await self.read(result))
+        data = await self.read(result)
+        with self._checking():
+            return _decode(data)
 
     async def download(self, result: Result, folder: str | os.PathLike[str] = ".") -> list[Path]:
         """Writes the result's files into a folder, each whole or not at all, over none; where they are. UserError if
         one cannot be written."""
-        places = []
+        paths = []
         for index, file in enumerate(result.files):
             data, path = await self.read(result, index), Path(folder) / (Path(file.name).name or f"{index}")
             path = next(one for one in _numbered(path) if not one.exists())
             try:
-                with atomic(path) as half:
-                    half.write_bytes(data)
+                with atomic(path) as temporary:
+                    temporary.write_bytes(data)
             except OSError as error:
                 raise UserError(f"cannot write {path}: {error.strerror or error}; choose another place") from None
-            places.append(path)
-        return places
+            paths.append(path)
+        return paths
 
     async def delete(self, result: Result | str) -> None:
         """Deletes a result from the studio, with its files and its recipe."""
@@ -477,67 +399,57 @@ class AsyncStudio:
 
     async def share(self, result: Result | str, recipe: bool = False) -> str:
         """An address at which anyone may see the first file, with its recipe or without. An earlier one ends."""
-        what = {"json": {"recipe": recipe}}
-        return await self._ask(
-            lambda facts: self.url + facts["url"], "PUT", _path("results", result, "/share"), **what
-        )
+        share = await self._request(schemas.Share, "PUT", _path("results", result, "/share"), json={"recipe": recipe})
+        return self.url + share.url
 
     async def unshare(self, result: Result | str) -> None:
         """From now on nobody else sees it."""
         await self._send("DELETE", _path("results", result, "/share"))
 
-    def _job(self, facts: dict[str, Any]) -> Job:
-        progress, plan = facts["progress"], facts["plan"]
-        if progress is not None:
-            preview = progress["preview"] and base64.b64decode(progress["preview"])
-            progress = _known(Progress, progress, preview=preview)
-        plan = plan and _known(Plan, plan)
-        own: dict[str, Any] = {"progress": progress, "plan": plan, "notes": tuple(facts["notes"])}
-        return _known(Job, facts, **own, results=tuple(map(self._result, facts["results"])))
+    async def _request(self, kind: type[T], method: str, path: str, **options: Any) -> T:
+        """The answer's JSON, as such an object."""
+        return self._parse(kind, (await self._send(method, path, **options)).content)
 
-    def _result(self, facts: dict[str, Any]) -> Result:
-        files = tuple(_known(File, file) for file in facts["files"])
-        return _known(Result, facts, files=files, _studio=self._blocking)
+    def _parse(self, kind: type[T], data: bytes) -> T:
+        with self._checking():
+            return TypeAdapter(kind).validate_json(data, context=self._blocking)
 
-    async def _ask(self, make: Callable[[Any], T], method: str, path: str, **what: Any) -> T:
-        """What `make` makes of the answer's JSON."""
-        answer = await self._send(method, path, **what)
-        return self._made(lambda data: make(json.loads(data)), answer.content)
-
-    def _made(self, make: Callable[[bytes], T], data: bytes) -> T:
+    @contextmanager
+    def _checking(self) -> Iterator[None]:
+        """StudioError for an answer that is not a studio's."""
         try:
-            return make(data)
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            yield
+        except (ValueError, OSError) as error:
             message = f"{self.url} does not answer as a studio does: check the address"
             raise StudioError(message, code="no_studio") from error
 
     async def _send(
-        self, method: str, path: str, *, stream: bool = False, patience: float | None = None, **what: Any
+        self, method: str, path: str, *, stream: bool = False, retry_for: float | None = None, **options: Any
     ) -> httpx.Response:
-        """The answer. All requests may be made again, and are where none comes or the studio is busy, for `patience`
+        """The answer. All requests may be made again, and are where none comes or the studio is busy, for `retry_for`
         seconds (None: the timeout) from the first failure on; but who was never there is not waited for."""
-        end, pause, lost = float("inf"), PAUSE, False
+        end, pause, is_repeated = float("inf"), BACKOFF, False
         while True:
             try:
-                answer = await self._http.send(self._http.build_request(method, path, **what), stream=stream)
+                answer = await self._http.send(self._http.build_request(method, path, **options), stream=stream)
                 if not answer.is_success:
                     await answer.aread()
             except httpx.TransportError as error:
-                problem, lost, wait = _unreachable(self.url, error), True, pause
-                final = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and not self._reached
+                problem, is_repeated, wait = _unreachable(self.url, error), True, pause
+                final = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and not self._has_answered
             else:
-                self._reached = True
-                if answer.is_success or (lost and method == "DELETE" and answer.status_code == 404):
+                self._has_answered = True
+                if answer.is_success or (is_repeated and method == "DELETE" and answer.status_code == 404):
                     return answer
                 problem = _refusal(self.url, answer)
                 wait = max(pause, _seconds(answer.headers.get("retry-after", "")))
-                final = answer.status_code not in AGAIN
+                final = answer.status_code not in RETRY_STATUSES
             now = time.monotonic()
-            end = min(end, now + (self.timeout if patience is None else patience))
+            end = min(end, now + (self.timeout if retry_for is None else retry_for))
             if final or now + wait > end:
                 raise problem
             await self._sleep(wait)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_BACKOFF)
 
     async def _sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
@@ -643,33 +555,8 @@ class Studio:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    @overload
-    def generate(self, prompt: str, *, n: None = None, **options: Unpack[Options]) -> Image.Image: ...
-
-    @overload
-    def generate(self, prompt: str, *, n: int, **options: Unpack[Options]) -> list[Image.Image]: ...
-
-    def generate(
-        self, prompt: str, *, n: int | None = None, **options: Unpack[Options]
-    ) -> Image.Image | list[Image.Image]:
-        work: Coroutine[Any, Any, Image.Image | list[Image.Image]] = self._studio.generate(prompt, n=n, **options)
-        return _run(work)
-
-    generate.__doc__ = AsyncStudio.generate.__doc__
-
-    def run(
-        self,
-        system: str,
-        verb: str,
-        /,
-        *,
-        progress: Watcher = None,
-        preview: Viewer = None,
-        **request: Any,
-    ) -> list[Result]:
-        return _run(self._studio.run(system, verb, progress=progress, preview=preview, **request))
-
-    run.__doc__ = AsyncStudio.run.__doc__
+    generate = _method(AsyncStudio.generate)
+    run = _method(AsyncStudio.run)
     start = _method(AsyncStudio.start)
     plan = _method(AsyncStudio.plan)
     job = _method(AsyncStudio.job)
@@ -695,15 +582,15 @@ def _address(url: str | None, key: str | None) -> tuple[str, dict[str, str]]:
     """The studio's address, and the headers of every request: see `Studio`."""
     home = Path(os.environ.get("INKWASH_HOME") or Path.home() / ".local/share/inkwash/studio").expanduser()
     try:
-        here = json.loads((home / "local.json").read_text(encoding="utf-8"))
+        local = json.loads((home / "local.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        here = {"url": "", "key": ""}
-    url = (url or here["url"]).partition("?")[0].rstrip("/")
+        local = {"url": "", "key": ""}
+    url = (url or local["url"]).partition("?")[0].rstrip("/")
     if not url:
         raise UserError("no studio has run on this machine: start one with `inkwash studio`, or give its address")
     if not url.startswith(("http://", "https://")):
         raise UserError(f"'{url}' is no address of a studio: it begins with http:// or https://")
-    key = (key or os.environ.get("INKWASH_KEY") or (here["key"] if url == here["url"] else "")).strip()
+    key = (key or os.environ.get("INKWASH_KEY") or (local["key"] if url == local["url"] else "")).strip()
     if not (key.isascii() and key.isprintable()):
         raise UserError("the key has characters that no key has; `inkwash studio key` prints one")
     return url, {"user-agent": f"inkwash/{__version__}"} | ({"authorization": f"Bearer {key}"} if key else {})
@@ -740,33 +627,27 @@ async def _events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
                 yield lines[b"data"]
 
 
-def _png(source: Source) -> bytes:
+def _encode_png(source: Source) -> bytes:
     """A picture to begin from, or a mask, as a PNG: turned as EXIF says, 16 bits as 8. UserError if it is none."""
-    picture, file = opened(source), BytesIO()  # type: ignore[arg-type]  # Pillow opens files, too
+    picture, file = load_image(source), BytesIO()  # type: ignore[arg-type]  # Pillow opens files, too
     picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     picture.save(file, format="PNG")
     return file.getvalue()
 
 
-def _decoded(data: bytes) -> Image.Image:
+def _decode(data: bytes) -> Image.Image:
     picture = Image.open(BytesIO(data))
     recipe = picture.info.get(KEY)
     return GeneratedImage(picture, None if recipe is None else json.loads(recipe))
 
 
-def _known(kind: Callable[..., T], facts: dict[str, Any], **own: Any) -> T:
-    """A dataclass from JSON, of which it takes what it knows: a newer studio may say more."""
-    names = [each.name for each in fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: own[name] if name in own else facts[name] for name in names})
-
-
-def _read(source: Any, media: str, param: str) -> tuple[str, bytes]:
-    """The name and the content of a file to send; of a picture as `_png` makes it."""
+def _load_file(source: Any, media: str, param: str) -> tuple[str, bytes]:
+    """The name and the content of a file to send; of a picture as `_encode_png` makes it."""
     is_path = isinstance(source, str | os.PathLike)
     name = Path(source).name if is_path else Path(str(getattr(source, "name", param))).name
     if media.startswith("image/") or isinstance(source, Image.Image):
-        return f"{Path(name).stem}.png", _png(BytesIO(source) if isinstance(source, bytes) else source)
+        return f"{Path(name).stem}.png", _encode_png(BytesIO(source) if isinstance(source, bytes) else source)
     if isinstance(source, bytes):
         return name, source
     try:
@@ -784,7 +665,7 @@ def _batches(paths: list[Path]) -> Iterator[list[Path]]:
     size = 0
     for path in paths:
         more = path.stat().st_size
-        if batch and (len(batch) == MOST_FILES or size + more > MOST_BYTES):
+        if batch and (len(batch) == MAX_FILES or size + more > MAX_BYTES):
             yield batch
             batch, size = [], 0
         batch, size = [*batch, path], size + more
@@ -796,10 +677,6 @@ def _numbered(path: Path) -> Iterator[Path]:
     yield path
     for i in count(2):
         yield path.with_name(f"{path.stem}-{i}{path.suffix}")
-
-
-def _each(make: Callable[[Any], T]) -> Callable[[Any], list[T]]:
-    return lambda rows: [make(row) for row in rows]
 
 
 def _path(kind: str, one: Job | Result | str, more: str = "") -> str:

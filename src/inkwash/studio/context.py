@@ -14,12 +14,13 @@ from sqlalchemy import Row
 
 from inkwash.codecs.png import encode_png
 from inkwash.errors import UserError
-from inkwash.studio.files import lay
-from inkwash.studio.store import TURN
-from inkwash.systems.base import File, Note, Preview, Progress
+from inkwash.progress import Progress
+from inkwash.studio.files import link_or_copy
+from inkwash.studio.store import TURN, Store
+from inkwash.systems.base import File, Note, Preview
 
-EVERY = 0.05  # seconds between two messages about progress, and two looks whether the job was cancelled
-LOOK = 0.5  # seconds between two looks whether a training shall make way
+INTERVAL = 0.05  # seconds between two messages about progress, and two looks whether the job was cancelled
+POLL = 0.5  # seconds between two looks whether a training shall make way
 SIDE = 512  # of a preview, in pixels
 PATHS = re.compile(r"(?<!\S)(?:[A-Za-z]:)?(?:[/\\][^/\\\s:]+)*[/\\](?=[^/\\\s])")  # to a file: nobody's business
 
@@ -31,23 +32,25 @@ class LeaseLost(Exception):
 class JobContext:
     """The `Context` of a job of a `Worker`.
 
-    leaving   why the verb was told to stop: "stop", "pause", "turn" for others' work, "over" for the server's end
+    stop_reason   why the verb was told to stop: "stop", "pause", "turn" for others' work, "over" for the server's end
     """
 
     precision = runtime = None
 
     def __init__(self, worker: Any, job: Row[Any]) -> None:
-        self.worker, self.store, self.job = worker, worker.store, job
+        self.worker, self.job = worker, job
+        self.store: Store = worker.store
         self.device, self.threads, self.previews = worker.device, worker.threads, job.previews
         self.root = self.store.runs / job.id
         if not job.lasting:
             shutil.rmtree(self.root, ignore_errors=True)  # of a worker that died over it
-        self.inputs, self.folder = self.root / "in", self.root / "out"
+        self.inputs: Path = self.root / "in"
+        self.folder: Path = self.root / "out"
         for folder in (self.inputs, self.folder):
             folder.mkdir(parents=True, exist_ok=True)
         self.part = job.part
-        self.leaving: str | None = None
-        self.begun = self.looked = time.monotonic()
+        self.stop_reason: str | None = None
+        self.started = self.polled = time.monotonic()
         self.first: tuple[float, int, int] | None = None  # when this stage was first told of; done and total then
         self.last = 0.0
 
@@ -60,35 +63,35 @@ class JobContext:
     def open(self, file: File | tuple[File, ...]) -> Path:
         """Where the file, or the folder, lies, under the names that its owner gave."""
         if isinstance(file, File):
-            place = self.inputs / file.sha256[:16]
-            self._lay(file, place / Path(file.name).name)
-            return place / Path(file.name).name
-        place = self.inputs / hashlib.sha256(repr(file).encode()).hexdigest()[:16]
+            path = self.inputs / file.sha256[:16]
+            self._link(file, path / Path(file.name).name)
+            return path / Path(file.name).name
+        path = self.inputs / hashlib.sha256(repr(file).encode()).hexdigest()[:16]
         for one in file:
-            self._lay(one, place / one.name)
-        return place
+            self._link(one, path / one.name)
+        return path
 
-    def _lay(self, file: File, place: Path) -> None:
-        row = self.store.uploaded(file.sha256, self.job.user_id)
+    def _link(self, file: File, path: Path) -> None:
+        row = self.store.upload_of(file.sha256, self.job.user_id)
         if row is None:
             raise UserError(f"{file.name} is not there any more; send it again")
         source = self.store.files.path(row.sha256, row.suffix)
-        assert self.inputs in place.resolve().parents
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if not place.exists():
-            lay(source, place)
+        assert self.inputs in path.resolve().parents
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            link_or_copy(source, path)
 
     def tell(self, event: Progress | Preview | Note) -> None:
         """LeaseLost for a job that was cancelled, or given to another."""
         self.worker.active = now = time.monotonic()
         if isinstance(event, Note):
-            if self.leaving in (None, "stop"):  # else it only says that it was stopped
+            if self.stop_reason in (None, "stop"):  # else it only says that it was stopped
                 self.store.note(self.worker.name, self.job.id, PATHS.sub("", event.text)[:500])
         elif isinstance(event, Preview):
             picture = event.image.copy()
             picture.thumbnail((SIDE, SIDE))
             self.say("preview", picture=base64.b64encode(encode_png(picture)).decode())
-        elif now - self.last >= EVERY:
+        elif now - self.last >= INTERVAL:
             self.last = now
             self.check()
             self.say(
@@ -100,12 +103,12 @@ class JobContext:
             )
 
     def check(self) -> None:
-        over = self.worker.over.is_set() and not self.job.lasting  # which then ends at a checkpoint
+        over = self.worker.stopping.is_set() and not self.job.lasting  # which then ends at a checkpoint
         if over or not self.store.holds(self.worker.name, self.job.id):
             raise LeaseLost
 
     def say(self, event: str, **facts: Any) -> None:
-        self.worker.say(self.job, event, place=self.part, **facts)
+        self.worker.notify(self.job, event, place=self.part, **facts)
 
     def seconds_left(self, event: Progress, now: float) -> float | None:
         """Until the whole job is done, as fast as this part goes; None before anything can be said."""
@@ -114,22 +117,26 @@ class JobContext:
         then, before, _ = self.first
         if event.done <= before:
             return None
-        each = (now - then) / (event.done - before)
-        return each * (event.total - event.done + event.total * (self.job.parts - self.part - 1))
+        parts_left: int = self.job.parts - self.part - 1
+        return (now - then) / (event.done - before) * (event.total - event.done + event.total * parts_left)
 
     def stopped(self) -> bool:
         self.worker.active = now = time.monotonic()
-        if self.job.lasting and self.leaving is None and (now - self.looked >= LOOK or self.looked == self.begun):
-            self.looked = now
-            self.leaving = self._why(now)
-        return self.leaving is not None
+        if (
+            self.job.lasting
+            and self.stop_reason is None
+            and (now - self.polled >= POLL or self.polled == self.started)
+        ):
+            self.polled = now
+            self.stop_reason = self._stop_reason(now)
+        return self.stop_reason is not None
 
-    def _why(self, now: float) -> str | None:
-        if self.worker.over.is_set():
+    def _stop_reason(self, now: float) -> str | None:
+        if self.worker.stopping.is_set():
             return "over"
         if (wanted := self.store.wanted(self.job.id)) is not None:
             return wanted
-        return "turn" if now - self.begun >= TURN and not self.store.is_next(self.job.id) else None
+        return "turn" if now - self.started >= TURN and not self.store.is_next(self.job.id) else None
 
     def close(self) -> None:
         """Removes the folder, unless the job may go on there."""

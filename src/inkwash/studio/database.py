@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, create_engine, event, or_, select
+from sqlalchemy import Connection, Row, and_, create_engine, event, func, or_, select
 
 from inkwash.errors import UserError
 from inkwash.studio.files import Files
@@ -89,9 +89,13 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("begin immediate" if writes else "begin")
 
 
-def of(table: Any, user: str | None) -> Any:
+def owned_by(table: Any, user: str | None) -> Any:
     """Rows of this user; anyone's where no user is given."""
     return True if user is None else table.c.user_id == user
+
+
+def count_rows(tx: Connection, table: Any, *which: Any) -> int:
+    return tx.scalar(select(func.count()).select_from(table).where(*which)) or 0
 
 
 def page(tx: Connection, query: Any, table: Any, user: str, before: str | None, limit: int) -> list[Row[Any]]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from anyio import to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from sqlalchemy import Row
 
 from inkwash.errors import UserError
 from inkwash.studio import requests, uploads
@@ -31,9 +32,9 @@ from inkwash.systems.base import File, Plan, Request, System, Verb, narrow, plan
 from inkwash.systems.base import seeded as with_seed
 
 LOG = logging.getLogger("inkwash.studio")
-LOOK = 2.0  # seconds between two looks at a job that is waited for, and at who waits
-MESSAGE = 4_000_000  # bytes of a worker's message at most
-UPLOADS_KEPT = 3600.0  # seconds that a file which went in is kept, if no open job needs it
+POLL = 2.0  # seconds between two looks at a job that is waited for, and at who waits
+MAX_MESSAGE = 4_000_000  # bytes of a worker's message at most
+UPLOAD_LIFE = 3600.0  # seconds that a file which went in is kept, if no open job needs it
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Progress(NamedTuple):
     preview: str | None = None  # the newest, a PNG in base64
 
 
-class Watcher:
+class Subscriber:
     """Who waits for news of a job, or of a user's jobs: which have changed since it last looked."""
 
     def __init__(self, previews: bool) -> None:
@@ -71,7 +72,7 @@ class Watcher:
         self.wants_previews = previews
         self.previews: list[tuple[int, str]] = []  # place, a PNG in base64
 
-    async def news(self, seconds: float) -> set[str]:
+    async def changes(self, seconds: float) -> set[str]:
         """The jobs that have changed, as soon as there are some; none after so many seconds."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.event.wait(), seconds)
@@ -119,7 +120,7 @@ class Engine:
         self.progress: dict[str, Progress] = {}
         self.workers = {device: WorkerState() for device in settings.devices}
         self.stopping = False
-        self._watchers: dict[str, set[Watcher]] = defaultdict(set)  # by job and by user
+        self._subscribers: dict[str, set[Subscriber]] = defaultdict(set)  # by job and by user
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # jobs
@@ -134,28 +135,26 @@ class Engine:
         api: str = "api",
         idempotency_key: str | None = None,
         previews: int = 0,
-    ) -> Any:
+    ) -> Row[Any]:
         """A new job of the user's, in the table before this returns. APIError for what cannot be asked for."""
         kind = systems()[system].verbs[verb]
         request, folder = self.prepare(user, systems()[system], kind, values)
-        seeded = getattr(request, "seed", 0) is None
-        request = with_seed(request) if seeded else request
-        try:
-            parts = len(request.parts())
-        except UserError as error:
-            raise requests.refused(error, kind) from None
-        facts, model = requests.facts_of(request), getattr(request, "model", None)
+        is_seeded = getattr(request, "seed", 0) is None
+        with requests.api_errors(kind):
+            request = with_seed(request) if is_seeded else request
+            parts = len(request.split())
+        facts, model = requests.to_json(request), getattr(request, "model", None)
         planned = self.plan_of(kind, request, folder)._asdict() if kind.plan else None
         new = NewJob(system, verb, facts, parts, model, kind.lasting, planned, previews)
         job = self.store.submit(user.id, new, api=api, idempotency_key=idempotency_key)
-        same = (job["system"], job["verb"]) == (system, verb)
-        compared = facts.keys() - ({"seed"} if seeded else set())
-        if not same or any(job["request"].get(key) != facts[key] for key in compared):
+        same = (job.system, job.verb) == (system, verb)
+        compared = facts.keys() - ({"seed"} if is_seeded else set())
+        if not same or any(job.request.get(key) != facts[key] for key in compared):
             message = "this Idempotency-Key was used for another request; take a new one"
             raise APIError(422, message, "idempotency_conflict")
         self.metrics.accepted.labels(api).inc()
-        self._from_thread(self._wake)
-        self.notify(job["id"], user.id)
+        self._call_soon(self._wake)
+        self.notify(job.id, user.id)
         return job
 
     def prepare(
@@ -163,9 +162,9 @@ class Engine:
     ) -> tuple[Request, Path | None]:
         """The request, its files found and made safe, and the folder of its model. APIError for what cannot be asked
         for."""
-        request = self.with_uploads(user, requests.request_of(verb, values))
+        request = self.with_uploads(user, requests.parse_request(verb, values))
         name, folder = getattr(request, "model", None), None
-        try:
+        with requests.api_errors(verb):
             available(system)
             if name is not None:
                 folder = self.catalogue.folder(name, user.id)
@@ -173,15 +172,11 @@ class Engine:
                 if other != system.name:
                     raise invalid(f"{name} is a model of {other}, not of {system.name}", "model")
                 narrow(verb, request, folder)
-        except UserError as error:
-            raise requests.refused(error, verb) from None
         return request, folder
 
     def plan_of(self, verb: Verb, request: Request, folder: Path | None) -> Plan:
-        try:
+        with requests.api_errors(verb):
             return plan(verb, request, folder, self.settings.devices[0], self.settings.threads)
-        except UserError as error:
-            raise requests.refused(error, verb) from None
 
     def with_uploads(self, user: User, request: Request) -> Request:
         """The request, of whose pictures only the pixels are kept. APIError for a file that the user has not sent, or
@@ -189,76 +184,77 @@ class Engine:
         changes: dict[str, Any] = {}
         for option, files in requests.files_of(request):
             requests.check_names(files, option.name)
-            found = self.store.all_uploaded(user.id, {file.sha256 for file in files})
-            safe = []
+            found = self.store.uploads_by_sha256(user.id, {file.sha256 for file in files})
+            cleaned_files = []
             for file in files:
                 row = found.get(file.sha256)
                 if row is None:
                     raise APIError(404, f"{option.name}: there is no such upload", "upload_not_found", option.name)
                 if option.media.startswith("image/") and not row.cleaned:
-                    file = self.cleaned(user, row, option.name)
+                    file = self.clean_upload(user, row, option.name)
                 elif suffix_of(file.name) == ".toml":
                     requests.check_recipe(self.store.files.read(row.sha256, row.suffix), option.name)
-                safe.append(file)
-            changes[option.name] = tuple(safe) if isinstance(getattr(request, option.name), tuple) else safe[0]
+                cleaned_files.append(file)
+            changes[option.name] = (
+                tuple(cleaned_files) if isinstance(getattr(request, option.name), tuple) else cleaned_files[0]
+            )
         return replace(request, **changes)
 
-    def cleaned(self, user: User, row: Any, param: str) -> File:
+    def clean_upload(self, user: User, row: Any, param: str) -> File:
         """A picture that was sent, as only its pixels."""
-        if row.bytes > uploads.MOST_BYTES:
-            raise APIError(413, f"{param}: more than {uploads.MOST_BYTES // 10**6} MB", "image_too_large", param)
+        uploads.check_size(row.bytes, param)
         data = uploads.clean(self.store.files.read(row.sha256, row.suffix), param)
-        return self.bring(user, data, f"{Path(row.name).stem}.png")[0]
+        return self.save_image(user, data, f"{Path(row.name).stem}.png")[0]
 
-    def bring(self, user: User, data: bytes, name: str) -> tuple[File, bool]:
+    def save_image(self, user: User, data: bytes, name: str) -> tuple[File, bool]:
         """Keeps a picture that `uploads.clean` has made; whether it was not there."""
-        with self.store.files.staged(data, ".png") as content:
-            (new,) = self.store.upload(user.id, [NewFile(content, name)], cleaned=True)
+        with self.store.files.stage(data, ".png") as content:
+            (new,) = self.store.add_uploads(user.id, [NewFile(content, name)], cleaned=True)
             return File(content.sha256, name), new
 
     def change(self, user: User, job: str, how: Callable[[str, str], bool]) -> bool:
         """Cancels, pauses, resumes or stops a job, `how` being the store's; whether it could be."""
         changed = how(job, user.id)
         if changed:
-            self._from_thread(self._wake)
+            self._call_soon(self._wake)
             self.notify(job, user.id)
         return changed
 
     def notify(self, job: str, user: str) -> None:
         """Tells who listens that the job has changed."""
-        self._from_thread(self._changed, job, user)
+        self._call_soon(self._changed, job, user)
 
     async def finished(self, job: str, seconds: float, gone: Callable[[], Awaitable[bool]]) -> Any:
         """The job as it is when it has ended, or after so many seconds, or when who waits for it has `gone`."""
         end = time.monotonic() + seconds
-        with self.watching(job) as watcher:
+        with self.subscribe(job) as subscriber:
             while True:
                 row = await to_thread.run_sync(self.store.job, job)
                 left = end - time.monotonic()
                 if row is None or row.status not in OPEN or left <= 0 or self.stopping or await gone():
                     return row
-                await watcher.news(min(left, LOOK))
+                await subscriber.changes(min(left, POLL))
 
     @contextmanager
-    def watching(self, key: str, previews: bool = False) -> Iterator[Watcher]:
+    def subscribe(self, key: str, previews: bool = False) -> Iterator[Subscriber]:
         """Who is told when a job has changed, or any job of a user; and shown every preview of it, if wanted."""
-        watcher = Watcher(previews)
-        self._watchers[key].add(watcher)
+        subscriber = Subscriber(previews)
+        self._subscribers[key].add(subscriber)
         try:
-            yield watcher
+            yield subscriber
         finally:
-            self._watchers[key].discard(watcher)
-            if not self._watchers[key]:
-                del self._watchers[key]
+            self._subscribers[key].discard(subscriber)
+            if not self._subscribers[key]:
+                del self._subscribers[key]
 
     def _changed(self, job: str, user: str, preview: tuple[int, str] | None = None) -> None:
-        for watcher in (*self._watchers.get(job, ()), *self._watchers.get(user, ())):
-            watcher.jobs.add(job)
-            if preview is not None and watcher.wants_previews:
-                watcher.previews.append(preview)
-            watcher.event.set()
+        for subscriber in (*self._subscribers.get(job, ()), *self._subscribers.get(user, ())):
+            subscriber.jobs.add(job)
+            if preview is not None and subscriber.wants_previews:
+                subscriber.previews.append(preview)
+            subscriber.event.set()
 
-    def _from_thread(self, call: Any, *arguments: Any) -> None:
+    def _call_soon(self, call: Any, *arguments: Any) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(call, *arguments)
 
@@ -270,31 +266,31 @@ class Engine:
         self._loop, self.stopping = asyncio.get_running_loop(), False
         if lost := await to_thread.run_sync(self.store.recover):
             LOG.warning("files without a row", extra={"facts": {"files": len(lost), "now in": "lost+found"}})
-        tasks = [asyncio.create_task(self._keep(device)) for device in self.settings.devices]
-        tasks.append(asyncio.create_task(self._watch()))
+        tasks = [asyncio.create_task(self._supervise(device)) for device in self.settings.devices]
+        tasks.append(asyncio.create_task(self._expire()))
         try:
             yield
         finally:
             self.stopping = True
-            for watcher in [w for watchers in self._watchers.values() for w in watchers]:
-                watcher.event.set()
+            for subscriber in [w for subscribers in self._subscribers.values() for w in subscribers]:
+                subscriber.event.set()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _keep(self, device: str) -> None:
+    async def _supervise(self, device: str) -> None:
         """Starts the device's worker, and again when it ends; one that cannot even start is not hurried."""
         state, pause = self.workers[device], 0.0
         while True:
             await asyncio.sleep(pause)
             try:
-                await self._work(device, state)
+                await self._run_worker(device, state)
             except Exception:  # no process to be had, say
                 LOG.exception("worker", extra={"facts": {"worker": state.name}})
             pause = 0.0 if state.ready else min(5.0, 2 * pause + 0.1)
             state.ready = False
 
-    async def _work(self, device: str, state: WorkerState) -> None:
+    async def _run_worker(self, device: str, state: WorkerState) -> None:
         """The life of one worker; what it held goes back to the queue."""
         state.name, dead = f"{device}-{secrets.token_hex(4)}", True
         self.metrics.starts.labels(device).inc()
@@ -303,10 +299,11 @@ class Engine:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            limit=MESSAGE,
+            limit=MAX_MESSAGE,
             start_new_session=True,  # Ctrl-C is for the server, which ends its workers in good order
         )
-        output = asyncio.create_task(_logged(process.stderr, state.name))
+        assert process.stdout is not None and process.stderr is not None
+        output = asyncio.create_task(_log_output(process.stderr, state.name))
         LOG.info("worker started", extra={"facts": {"worker": state.name, "pid": process.pid}})
         try:
             while line := await process.stdout.readline():
@@ -319,13 +316,13 @@ class Engine:
             await _stop(process)
             await output
             LOG.info("worker ended", extra={"facts": {"worker": state.name, "code": process.returncode}})
-            await self._released(state.name, dead)
+            await self._release(state.name, dead)
             if state.job is not None:
                 self.progress.pop(state.job[0], None)
                 self._changed(*state.job)
                 state.job = None
 
-    async def _released(self, worker: str, dead: bool) -> None:
+    async def _release(self, worker: str, dead: bool) -> None:
         """What the worker held is queued again, even if the disk is full for now."""
         while True:
             try:
@@ -380,7 +377,7 @@ class Engine:
                 with suppress(BrokenPipeError, ConnectionResetError):  # just ended; the next one looks by itself
                     state.process.stdin.write(b"\n")
 
-    async def _watch(self) -> None:
+    async def _expire(self) -> None:
         """Once a second: jobs whose worker shows no sign of life. Every ten minutes: uploads that nobody needs."""
         swept = 0.0
         while True:
@@ -391,13 +388,13 @@ class Engine:
                             state.process.kill()
                 if time.monotonic() - swept > 600:
                     swept = time.monotonic()
-                    await to_thread.run_sync(self.store.forget_uploads, time.time() - UPLOADS_KEPT)
+                    await to_thread.run_sync(self.store.delete_uploads, time.time() - UPLOAD_LIFE)
             except Exception:  # a full disk, say: the next second may be better
                 LOG.exception("watch")
             await asyncio.sleep(1)
 
 
-async def _logged(lines: asyncio.StreamReader, worker: str) -> None:
+async def _log_output(lines: asyncio.StreamReader, worker: str) -> None:
     """What a worker prints beside its messages goes to the log."""
     with suppress(ValueError):  # a line without end
         while line := await lines.readline():

@@ -44,30 +44,30 @@ MEDIA = {  # what a browser may be told; all else is a row of bytes, and nothing
     ".ply": "model/ply",
     ".stl": "model/stl",
 }
-BYTES = "application/octet-stream"
+BINARY = "application/octet-stream"
 
 
 class Content(NamedTuple):
-    """A file that lies beside its place, whole, and waits for its row: see `Files.staged`."""
+    """A file that lies beside its place, whole, and waits for its row: see `Files.stage`."""
 
     sha256: str
     suffix: str
     bytes: int
-    place: Path
+    path: Path
 
     @property
     def media(self) -> str:
-        return MEDIA.get(self.suffix, BYTES)
+        return MEDIA.get(self.suffix, BINARY)
 
 
-def lay(source: Path, place: Path, link: bool = True) -> None:
+def link_or_copy(source: Path, path: Path, link: bool = True) -> None:
     """The file at a second place, where the file system can do that, or a copy of it, whole or not at all."""
     if link:
         with suppress(OSError):
-            os.link(source, place)
+            os.link(source, path)
             return
-    with atomic(place) as half:
-        shutil.copyfile(source, half)
+    with atomic(path) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def suffix_of(name: str) -> str:
@@ -90,7 +90,7 @@ class Files:
         assert re.fullmatch("[0-9a-f]{64}", sha256) and re.fullmatch(r"(\.[a-z0-9]{1,10})?", suffix)
         return self.folder / sha256[:2] / f"{sha256}{suffix}"
 
-    def small(self, sha256: str) -> Path:
+    def thumbnail_path(self, sha256: str) -> Path:
         return self.thumbnails / sha256[:2] / f"{sha256}.webp"
 
     def size(self, sha256: str, suffix: str) -> int:
@@ -99,29 +99,29 @@ class Files:
         return path.stat().st_size if path.exists() else 0
 
     @contextmanager
-    def staged(self, source: Path | IO[bytes] | bytes, suffix: str, link: bool = False) -> Iterator[Content]:
-        """The content of `source` on the disk, synced, for `keep`; what was not kept goes when the block is left.
+    def stage(self, source: Path | IO[bytes] | bytes, suffix: str, link: bool = False) -> Iterator[Content]:
+        """The content of `source` on the disk, synced, for `commit`; what was not kept goes when the block is left.
 
         link: nobody writes into the file at `source` any more, so that it need not be copied.
         """
-        place = self.folder / f".staged-{secrets.token_hex(16)}"
+        path = self.folder / f".staged-{secrets.token_hex(16)}"
         try:
             if isinstance(source, Path):
-                lay(source, place, link)
+                link_or_copy(source, path, link)
             else:
-                with place.open("xb") as file:
+                with path.open("xb") as file:
                     shutil.copyfileobj(BytesIO(source) if isinstance(source, bytes) else source, file)
-            sync(place)
-            yield Content(digest(place), suffix, place.stat().st_size, place)
+            sync(path)
+            yield Content(digest(path), suffix, path.stat().st_size, path)
         finally:
-            place.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
-    def keep(self, content: Content) -> None:
+    def commit(self, content: Content) -> None:
         """Gives staged content its name, and waits until that lies on the disk."""
         path = self.path(content.sha256, content.suffix)
         path.parent.mkdir(exist_ok=True)
         if not path.exists():
-            content.place.replace(path)
+            content.path.replace(path)
         sync(path.parent)  # also of one that is there: a crash may have come between its name and this
         sync(self.folder)
 
@@ -129,18 +129,18 @@ class Files:
         return self.path(sha256, suffix).read_bytes()
 
     def thumbnail(self, sha256: str) -> bytes | None:
-        path = self.small(sha256)
+        path = self.thumbnail_path(sha256)
         return path.read_bytes() if path.exists() else None
 
     def save_thumbnail(self, sha256: str, data: bytes) -> None:
-        with atomic(self.small(sha256)) as file:
+        with atomic(self.thumbnail_path(sha256)) as file:
             file.write_bytes(data)
 
     def remove(self, sha256: str, suffix: str) -> None:
         self.path(sha256, suffix).unlink(missing_ok=True)
-        self.small(sha256).unlink(missing_ok=True)
+        self.thumbnail_path(sha256).unlink(missing_ok=True)
 
-    def sweep(self, kept: set[str], deleted: Mapping[str, float]) -> list[Path]:
+    def sweep(self, referenced: set[str], deleted: Mapping[str, float]) -> list[Path]:
         """What a crash left half written, or half deleted, goes. A whole file that no row names, as when the database
         was lost or is older, moves to `lost+found`; which these are. What is not of this studio's making stays.
 
@@ -158,12 +158,12 @@ class Files:
                 name = shape.fullmatch(file.name)
                 if not name or file.parent.name != name[2][:2] or file.is_symlink() or not file.is_file():
                     continue
-                half, content, suffix = name.groups()
+                temporary, content, suffix = name.groups()
                 if folder == self.thumbnails and suffix != ".webp":
                     continue
-                if half or (content not in kept and file.stat().st_mtime <= deleted.get(content, 0.0)):
+                if temporary or (content not in referenced and file.stat().st_mtime <= deleted.get(content, 0.0)):
                     file.unlink()
-                elif content not in kept and (folder == self.thumbnails or digest(file) == content):
+                elif content not in referenced and (folder == self.thumbnails or digest(file) == content):
                     with suppress(OSError):  # such as a lost+found that is the system's: then it stays where it is
                         lost.mkdir(exist_ok=True, mode=0o700)
                         moved.append(file.replace(lost / file.name))
@@ -172,7 +172,7 @@ class Files:
 
 def thumbnail(data: bytes) -> bytes:
     """A small WebP of a picture."""
-    picture, small = Image.open(BytesIO(data)), BytesIO()
+    picture, file = Image.open(BytesIO(data)), BytesIO()
     picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    picture.save(small, format="WEBP", quality=85)
-    return small.getvalue()
+    picture.save(file, format="WEBP", quality=85)
+    return file.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import count
@@ -16,13 +16,13 @@ from PIL import Image
 from sqlalchemy import Connection, Row, delete, exists, func, insert, or_, select, update
 
 from inkwash.codecs.png import encode_png
-from inkwash.studio.database import Database, of, page
+from inkwash.studio.database import Database, count_rows, owned_by, page
 from inkwash.studio.errors import APIError, no_such
 from inkwash.studio.files import Content, thumbnail
 from inkwash.studio.tables import files, jobs, models, results, shares, uploads, users
 
 OPEN = ("queued", "running", "paused")
-MOST_UPLOADS = 20_000  # files of one user at once
+MAX_UPLOADS = 20_000  # files of one user at once
 MB = 10**6
 
 
@@ -71,8 +71,8 @@ class Library(Database):
 
     def result(self, id: str, user: str | None = None) -> Result | None:
         with self.reading() as tx:
-            there = (results.c.id == id, results.c.deleted.is_(None), of(results, user))
-            return next(iter(with_files(tx, tx.execute(select(results).where(*there)))), None)
+            which = (results.c.id == id, results.c.deleted.is_(None), owned_by(results, user))
+            return next(iter(with_files(tx, tx.execute(select(results).where(*which)))), None)
 
     def results(
         self, user: str, *, words: str = "", system: str | None = None, before: str | None = None, limit: int = 50
@@ -97,20 +97,22 @@ class Library(Database):
             job = tx.scalar(update(results).where(results.c.id == id).values(gone).returning(results.c.job_id))
             # names are words, too; contents stay named until the files are gone
             tx.execute(update(files).where(files.c.result_id == id).values(name=""))
-            forget_words(tx, job)
+            erase_text(tx, job)
             named = tx.execute(select(files.c.sha256, files.c.suffix).where(files.c.result_id == id)).all()
-        self._drop(
+        self._remove_unused(
             {(row.sha256, row.suffix) for row in named}
         )  # only when that is certain: a crash between leaves files, which the next start removes
         return True
 
-    def _drop(self, contents: Iterable[tuple[str, str]]) -> None:
+    def _remove_unused(self, contents: Iterable[tuple[str, str]]) -> None:
         """Removes files that no row names."""
         with self.writing() as tx:
             for sha256, suffix in contents:
-                kept = files.join(results)
-                in_results = exists(select(1).select_from(kept).where(*_names(files, sha256, suffix), there()))
-                in_uploads = exists().where(*_names(uploads, sha256, suffix))
+                with_results = files.join(results)
+                in_results = exists(
+                    select(1).select_from(with_results).where(*_has_content(files, sha256, suffix), not_deleted())
+                )
+                in_uploads = exists().where(*_has_content(uploads, sha256, suffix))
                 if not tx.scalar(select(or_(in_results, in_uploads))):
                     self.files.remove(sha256, suffix)
 
@@ -118,7 +120,7 @@ class Library(Database):
         """A name by which anyone may see the result's first file, with its recipe or without; None if it is not the
         user's, or has no file."""
         with self.writing() as tx:
-            which = (results.c.id == id, results.c.user_id == user, there())
+            which = (results.c.id == id, results.c.user_id == user, not_deleted())
             if tx.scalar(select(files.c.result_id).join(results).where(*which)) is None:
                 return None
             if seconds is None:  # the one that lasts replaces the one before
@@ -130,13 +132,13 @@ class Library(Database):
     def share_of(self, id: str, user: str) -> Row[Any] | None:
         """The result's share that lasts, if it has one and is the user's."""
         with self.reading() as tx:
-            own = (results.c.id == id, results.c.user_id == user, shares.c.expires.is_(None))
-            return tx.execute(select(shares).join(results).where(*own)).first()
+            mine = (results.c.id == id, results.c.user_id == user, shares.c.expires.is_(None))
+            return tx.execute(select(shares).join(results).where(*mine)).first()
 
     def unshare(self, id: str, user: str) -> bool:
         with self.writing() as tx:
-            own = exists().where(results.c.id == shares.c.result_id, results.c.user_id == user)
-            return bool(tx.execute(delete(shares).where(shares.c.result_id == id, own)).rowcount)
+            mine = exists().where(results.c.id == shares.c.result_id, results.c.user_id == user)
+            return bool(tx.execute(delete(shares).where(shares.c.result_id == id, mine)).rowcount)
 
     def shared(self, token: str) -> tuple[Row[Any], bool] | None:
         """The file of a share, and whether its recipe goes with it."""
@@ -171,25 +173,25 @@ class Library(Database):
             if self.is_full():
                 return small
             with self.writing() as tx:  # not of one that is being deleted
-                if tx.scalar(select(results.c.id).where(results.c.id == result.id, there())) is not None:
+                if tx.scalar(select(results.c.id).where(results.c.id == result.id, not_deleted())) is not None:
                     self.files.save_thumbnail(file.sha256, small)
         return small
 
     # files that go in
 
-    def upload(self, user: str, brought: Sequence[NewFile], cleaned: bool = False) -> list[bool]:
+    def add_uploads(self, user: str, new_uploads: Sequence[NewFile], cleaned: bool = False) -> list[bool]:
         """Keeps files that came in; which of them were new. APIError for too many, or more than the user's share of
         the disk; OSError for a full disk."""
         self.check_disk()
         with self.writing() as tx:
-            there = tx.scalar(select(func.count()).select_from(uploads).where(uploads.c.user_id == user)) or 0
-            if there + len(brought) > MOST_UPLOADS:
-                message = f"more than {MOST_UPLOADS} files that went in; they are kept for an hour"
+            count_before = count_rows(tx, uploads, uploads.c.user_id == user)
+            if count_before + len(new_uploads) > MAX_UPLOADS:
+                message = f"more than {MAX_UPLOADS} files that went in; they are kept for an hour"
                 raise APIError(429, message, "uploads", wait=600)
-            check_share(tx, user, sum(file.content.bytes for file in brought))
-            return [self._upload(tx, user, file, cleaned) for file in brought]
+            check_share(tx, user, sum(file.content.bytes for file in new_uploads))
+            return [self._add_upload(tx, user, file, cleaned) for file in new_uploads]
 
-    def _upload(self, tx: Connection, user: str, file: NewFile, cleaned: bool) -> bool:
+    def _add_upload(self, tx: Connection, user: str, file: NewFile, cleaned: bool) -> bool:
         content, now = file.content, time.time()
         which = (uploads.c.user_id == user, uploads.c.sha256 == content.sha256)
         if tx.execute(update(uploads).where(*which).values(created=now, name=file.name)).rowcount:
@@ -197,20 +199,20 @@ class Library(Database):
         facts = {"sha256": content.sha256, "suffix": content.suffix, "bytes": content.bytes}
         facts |= {"user_id": user, "name": file.name, "media": content.media, "created": now}
         tx.execute(insert(uploads).values(**facts, cleaned=cleaned))
-        self.files.keep(content)
+        self.files.commit(content)
         return True
 
-    def uploaded(self, sha256: str, user: str) -> Row[Any] | None:
+    def upload_of(self, sha256: str, user: str) -> Row[Any] | None:
         with self.reading() as tx:
             return tx.execute(select(uploads).where(uploads.c.sha256 == sha256, uploads.c.user_id == user)).first()
 
-    def all_uploaded(self, user: str, contents: set[str]) -> dict[str, Row[Any]]:
+    def uploads_by_sha256(self, user: str, contents: set[str]) -> dict[str, Row[Any]]:
         """Those of the contents that the user has sent, by their SHA-256."""
         with self.reading() as tx:
             theirs = select(uploads).where(uploads.c.user_id == user, uploads.c.sha256.in_(contents))
             return {row.sha256: row for row in tx.execute(theirs)}
 
-    def forget_uploads(self, older: float, only: Sequence[tuple[str, str]] | None = None) -> None:
+    def delete_uploads(self, older: float, only: Collection[tuple[str, str]] | None = None) -> None:
         """Removes uploads made before that time which no open job names; of these `only`, (user, sha256), if some are
         given."""
         with self.writing() as tx:
@@ -225,21 +227,21 @@ class Library(Database):
             needed = {(user, file["sha256"]) for user, request in requests for file in files_in(request)}
             gone = [row for row in old if (row.user_id, row.sha256) not in needed]
             for row in gone:
-                tx.execute(delete(uploads).where(*_names(uploads, row.sha256), uploads.c.user_id == row.user_id))
-        self._drop({(row.sha256, row.suffix) for row in gone})
+                tx.execute(
+                    delete(uploads).where(*_has_content(uploads, row.sha256), uploads.c.user_id == row.user_id)
+                )
+        self._remove_unused({(row.sha256, row.suffix) for row in gone})
 
     # models
 
     def models(self, user: str) -> list[Row[Any]]:
         """Those that the user's trainings made, the newest last."""
         with self.reading() as tx:
-            own = (models.c.user_id == user, models.c.deleted.is_(None))
-            return list(tx.execute(select(models).where(*own).order_by(models.c.created, models.c.id)))
+            return list(tx.execute(select(models).where(*models_of(user)).order_by(models.c.created, models.c.id)))
 
     def model(self, name: str, user: str) -> Row[Any] | None:
         with self.reading() as tx:
-            which = (models.c.name == name, models.c.user_id == user, models.c.deleted.is_(None))
-            return tx.execute(select(models).where(*which)).first()
+            return tx.execute(select(models).where(models.c.name == name, *models_of(user))).first()
 
     def folder_of(self, model: Row[Any]) -> Path:
         return self.models_folder / str(model.id)
@@ -247,18 +249,18 @@ class Library(Database):
     def sweep_models(self) -> list[Path]:
         """Removes the folders of models that are deleted; those of none move to `lost+found`: which these are."""
         with self.reading() as tx:
-            own = {id: deleted is None for id, deleted in tx.execute(select(models.c.id, models.c.deleted))}
+            exists_by_id = {id: deleted is None for id, deleted in tx.execute(select(models.c.id, models.c.deleted))}
         lost = []
         for folder in self.models_folder.iterdir():
-            if folder.name in own and not own[folder.name]:
+            if exists_by_id.get(folder.name) is False:
                 shutil.rmtree(folder, ignore_errors=True)
-            elif folder.name not in own and (folder / "system.json").is_file():
-                lost.append(self._lost(folder))
+            elif folder.name not in exists_by_id and (folder / "system.json").is_file():
+                lost.append(self._to_lost_found(folder))
         return lost
 
     def delete_model(self, name: str, user: str) -> bool:
         with self.writing() as tx:
-            which = (models.c.name == name, models.c.user_id == user, models.c.deleted.is_(None))
+            which = (models.c.name == name, *models_of(user))
             id = tx.scalar(update(models).where(*which).values(deleted=time.time(), bytes=0).returning(models.c.id))
         self._remove_model(id)  # only when that is certain, as above
         return id is not None
@@ -276,31 +278,35 @@ class Library(Database):
         """At the start of a server, alone in its folder: what a crash left of files goes. Whole files and models
         without rows move to `lost+found`, as `Files.sweep` says; which these are."""
         with self.writing() as tx:
-            kept = set(tx.execute(select(files.c.sha256).join(results).where(there())).scalars())
-            gone = select(files.c.sha256, func.max(results.c.deleted)).join(results).where(~there())
+            referenced = set(tx.execute(select(files.c.sha256).join(results).where(not_deleted())).scalars())
+            gone = select(files.c.sha256, func.max(results.c.deleted)).join(results).where(~not_deleted())
             deleted = dict(map(tuple, tx.execute(gone.group_by(files.c.sha256))))
-            lost = self.files.sweep(kept | set(tx.execute(select(uploads.c.sha256)).scalars()), deleted)
+            lost = self.files.sweep(referenced | set(tx.execute(select(uploads.c.sha256)).scalars()), deleted)
             open_jobs = or_(jobs.c.status.in_(OPEN), (jobs.c.status == "failed") & jobs.c.lasting)
-            going_on = set(tx.execute(select(jobs.c.id).where(open_jobs)).scalars())
-            known = set(tx.execute(select(jobs.c.id)).scalars())
+            unfinished = set(tx.execute(select(jobs.c.id).where(open_jobs)).scalars())
+            job_ids = set(tx.execute(select(jobs.c.id)).scalars())
         lost += self.sweep_models()
         for folder in self.runs.iterdir():
-            if folder.name in known - going_on:
+            if folder.name in job_ids - unfinished:
                 shutil.rmtree(folder, ignore_errors=True)
         return lost
 
-    def _lost(self, folder: Path) -> Path:
+    def _to_lost_found(self, folder: Path) -> Path:
         place = self.home / "lost+found"
         place.mkdir(exist_ok=True, mode=0o700)
         return folder.rename(place / folder.name)
 
 
-def there() -> Any:
+def models_of(user: str) -> tuple[Any, ...]:
+    return models.c.user_id == user, models.c.deleted.is_(None)
+
+
+def not_deleted() -> Any:
     """Of a result: it was not deleted."""
     return results.c.deleted.is_(None)
 
 
-def _names(table: Any, sha256: str, suffix: str | None = None) -> tuple[Any, ...]:
+def _has_content(table: Any, sha256: str, suffix: str | None = None) -> tuple[Any, ...]:
     """Of a row: it names this content."""
     return table.c.sha256 == sha256, True if suffix is None else table.c.suffix == suffix
 
@@ -313,27 +319,31 @@ def with_files(tx: Connection, rows: Iterable[Row[Any]]) -> list[Result]:
     return [Result(**row._mapping, files=found[row.id]) for row in rows]
 
 
-def files_in(value: Any) -> Iterator[dict[str, str]]:
-    """The files that a request names, wherever in it."""
-    if isinstance(value, dict) and value.keys() == {"sha256", "name"}:
-        yield value
-    elif isinstance(value, dict | list | tuple):
+def nodes(value: Any) -> Iterator[Any]:
+    """The value, and all that is in it."""
+    yield value
+    if isinstance(value, dict | list | tuple):
         for inner in value.values() if isinstance(value, dict) else value:
-            yield from files_in(inner)
+            yield from nodes(inner)
 
 
-def forget_words(tx: Connection, job: str) -> None:
+def files_in(value: Any) -> list[dict[str, str]]:
+    """The files that a request names, wherever in it."""
+    return [one for one in nodes(value) if isinstance(one, dict) and one.keys() == {"sha256", "name"}]
+
+
+def erase_text(tx: Connection, job: str) -> None:
     """Of a job that has ended and of whose results none are left, the words go, too."""
-    left = exists().where(results.c.job_id == job, there())
+    left = exists().where(results.c.job_id == job, not_deleted())
     request = tx.scalar(select(jobs.c.request).where(jobs.c.id == job, jobs.c.status.not_in(OPEN), ~left))
     if request is not None:
-        kept = {name: value for name, value in request.items() if not isinstance(value, str | list | dict)}
-        tx.execute(update(jobs).where(jobs.c.id == job).values(request=kept, notes=[]))
+        numbers = {name: value for name, value in request.items() if not isinstance(value, str | list | dict)}
+        tx.execute(update(jobs).where(jobs.c.id == job).values(request=numbers, notes=[]))
 
 
 def disk_used(tx: Connection, user: str) -> int:
     tables = (results, models, uploads)
-    return sum(tx.scalar(select(func.coalesce(func.sum(t.c.bytes), 0)).where(t.c.user_id == user)) for t in tables)
+    return sum(tx.scalar(select(func.sum(t.c.bytes)).where(t.c.user_id == user)) or 0 for t in tables)
 
 
 def check_share(tx: Connection, user: str, more: int) -> None:
@@ -349,6 +359,5 @@ def check_share(tx: Connection, user: str, more: int) -> None:
 
 def free_name(tx: Connection, stem: str, user: str, taken: Iterable[str]) -> str:
     """stem, or the first of stem-2, stem-3, ... that no model has which the user sees."""
-    own = select(models.c.name).where(models.c.user_id == user, models.c.deleted.is_(None))
-    names = {*taken, *tx.execute(own).scalars()}
+    names = {*taken, *tx.execute(select(models.c.name).where(*models_of(user))).scalars()}
     return next(name for i in count(1) if (name := stem if i == 1 else f"{stem}-{i}") not in names)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import logging
 import time
 from contextlib import suppress
@@ -13,9 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from anyio import to_thread
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
+from starlette.responses import JSONResponse
 
-from inkwash.studio.auth import LOG_IN, user_of
+from inkwash.studio.auth import NOT_LOGGED_IN, user_of
 from inkwash.studio.database import new_id
 from inkwash.studio.engine import Engine, Settings
 from inkwash.studio.errors import APIError, is_disk_full
@@ -23,8 +24,10 @@ from inkwash.studio.errors import APIError, is_disk_full
 LOG = logging.getLogger("inkwash.studio")
 SMALL, MEDIUM, LARGE, UPLOAD = 10**6, 4 * 10**6, 32 * 10**6, 250 * 10**6  # bytes of a body
 FOLDER_PATHS = ("/api/jobs/", "/api/plans/")  # where a request may name every file of a folder
-LARGE_PATHS = ("/api/recipe", "/v1/images/edits", "/v1/images/variations")
-LARGE_PATHS += (
+LARGE_PATHS = (
+    "/api/recipe",
+    "/v1/images/edits",
+    "/v1/images/variations",
     "/sdapi/v1/img2img",
     "/sdapi/v1/png-info",
     "/sdapi/v1/extra-",
@@ -32,8 +35,8 @@ LARGE_PATHS += (
     "/controlnet/",
 )
 BODILESS = ("GET", "HEAD")
-DRAINED, DRAINING = 4_000_000, 2.0  # bytes of a refused body that are still read, and seconds
-PATIENCE = 300.0  # seconds for a client to send its body
+DRAIN_BYTES, DRAIN_SECONDS = 4_000_000, 2.0  # bytes of a refused body that are still read, and seconds
+BODY_TIMEOUT = 300.0  # seconds for a client to send its body
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "media-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -50,7 +53,7 @@ HEADERS = {
 }
 
 
-class Cut(Exception):
+class Abort(Exception):
     """A request is not read to its end."""
 
 
@@ -65,65 +68,62 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return
-        begun, status, cut, started = time.monotonic(), 500, None, False
-        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        started_at, status, is_started = time.monotonic(), 500, False
+        headers, path = Headers(scope=scope), scope["path"]
         scope.setdefault("state", {})["request"] = name = new_id()
-        most = longest_body(scope["path"])
-        seen, whole = 0, False
+        max_bytes = longest_body(path)
+        seen, is_complete = 0, False
+        failure = rejection(scope, headers, self.engine.settings, max_bytes)
 
-        async def limited() -> Any:
-            nonlocal seen, whole, cut
-            if whole:
+        async def receive_limited() -> Any:
+            nonlocal seen, is_complete, failure
+            if is_complete:
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), begun + PATIENCE - time.monotonic())
+                message = await asyncio.wait_for(receive(), started_at + BODY_TIMEOUT - time.monotonic())
             except TimeoutError:
-                cut = (408, "the body came too slowly", "request_timeout")
-                raise Cut from None
+                failure = APIError(408, "the body came too slowly", "request_timeout")
+                raise Abort from None
             seen += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            if seen > most:
-                cut = (413, f"the body is longer than {most // 10**6} MB", "body_too_large")
-                raise Cut
+            is_complete = not message.get("more_body", False)
+            if seen > max_bytes:
+                failure = too_large(max_bytes)
+                raise Abort
             return message
 
-        async def dressed(message: Any) -> None:
-            nonlocal status, started
-            if cut is not None:
+        async def send_with_headers(message: Any) -> None:
+            nonlocal status, is_started
+            if failure is not None:
                 return  # whatever the application makes of it, it is answered below
             if message["type"] == "http.response.start":
-                status, started = message["status"], True
-                own = {key.decode("latin-1").lower() for key, _ in message["headers"]}
-                added = {**HEADERS, "x-request-id": name}
-                message["headers"] = [
-                    *message["headers"],
-                    *((k.encode(), v.encode()) for k, v in added.items() if k not in own),
-                ]
+                status, is_started = message["status"], True
+                response_headers = MutableHeaders(scope=message)
+                for key, value in {**HEADERS, "x-request-id": name}.items():
+                    response_headers.setdefault(key, value)
             await send(message)
 
-        refused = refusal(scope, headers, self.engine.settings, most)
-        if refused is None:
-            try:
-                if await self.nobody(scope):
-                    cut = (401, LOG_IN, "not_logged_in")
-                    raise Cut
-                await self.app(scope, limited, dressed)
-            except Cut:
-                pass
-            except Exception as error:  # a mistake of ours, or a full disk: the log has the rest, the answer no word
-                LOG.exception("mistake", extra={"facts": {"request": name}})
-                cut = (500, "a mistake of the studio's; its log says more", "internal_error")
-                if is_disk_full(error):
-                    cut = (507, "the disk is full; nothing was taken in", "disk_full")
-            refused = None if started else cut
-        if refused is not None:
-            status, message, code = refused
-            if not whole and scope["method"] not in BODILESS and "expect" not in headers:
+        try:
+            if failure is None and await self.is_anonymous(scope):
+                failure = APIError(401, NOT_LOGGED_IN, "not_logged_in")
+            if failure is None:
+                await self.app(scope, receive_limited, send_with_headers)
+        except Abort:
+            pass
+        except Exception as error:  # a mistake of ours, or a full disk: the log has the rest, the answer no word
+            LOG.exception("mistake", extra={"facts": {"request": name}})
+            failure = APIError(500, "a mistake of the studio's; its log says more", "internal_error")
+            if is_disk_full(error):
+                failure = APIError(507, "the disk is full; nothing was taken in", "disk_full")
+        if failure is not None and not is_started:
+            status = failure.status
+            if not is_complete and scope["method"] not in BODILESS and "expect" not in headers:
                 await drain(receive)
-            await answer(send, scope["path"], APIError(status, message, code), name)
-        self.record(scope, status, time.monotonic() - begun, name)
+            response = error_response(path, failure)
+            response.headers.update({**HEADERS, "x-request-id": name, "connection": "close"})
+            await response(scope, receive, send)
+        self.record(scope, status, time.monotonic() - started_at, name)
 
-    async def nobody(self, scope: Any) -> bool:
+    async def is_anonymous(self, scope: Any) -> bool:
         """Whether a body comes from nobody, who shall cost nothing: it is not parsed."""
         if scope["method"] in BODILESS or scope["path"] == "/api/login":
             return False
@@ -141,21 +141,24 @@ class Guard:
         LOG.info("request", extra={"facts": {**facts, "user": scope["state"].get("user")}})
 
 
-def refusal(scope: Any, headers: dict[str, str], settings: Settings, most: int) -> tuple[int, str, str] | None:
+def rejection(scope: Any, headers: Headers, settings: Settings, max_bytes: int) -> APIError | None:
     """Why a request is not even looked at; None if it is."""
     host = headers.get("host", "")
     if not allowed_host(host, settings):
-        return 403, "this name is not the studio's (DNS rebinding?); see --name", "wrong_host"
-    if "origin" in headers and not same_site(headers["origin"], host):
-        return 403, "a page of another site may not ask this", "wrong_origin"
+        return APIError(403, "this name is not the studio's (DNS rebinding?); see --name", "wrong_host")
     visits = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET" and scope["path"] == "/"
     public = scope["path"].startswith("/shared/") and scope["method"] == "GET"
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not visits and not public:
-        return 403, "a page of another site may not ask this", "wrong_origin"
+    is_other_site = headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not visits and not public
+    if is_other_site or ("origin" in headers and not same_site(headers["origin"], host)):
+        return APIError(403, "a page of another site may not ask this", "wrong_origin")
     length = headers.get("content-length", "0")
-    if not length.isascii() or not length.isdigit() or int(length) > most:
-        return 413, f"the body is longer than {most // 10**6} MB", "body_too_large"
+    if not length.isascii() or not length.isdigit() or int(length) > max_bytes:
+        return too_large(max_bytes)
     return None
+
+
+def too_large(max_bytes: int) -> APIError:
+    return APIError(413, f"the body is longer than {max_bytes // 10**6} MB", "body_too_large")
 
 
 def same_site(origin: str, host: str) -> bool:
@@ -200,8 +203,8 @@ async def drain(receive: Any) -> None:
     """Reads on for a little in a body that is refused: else the client, still sending, would see no answer."""
     seen = 0
     with suppress(TimeoutError):
-        async with asyncio.timeout(DRAINING):
-            while seen < DRAINED and (message := await receive()).get("more_body", False):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while seen < DRAIN_BYTES and (message := await receive()).get("more_body", False):
                 seen += len(message.get("body", b""))
 
 
@@ -209,25 +212,18 @@ KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_
 
 
 def error_body(path: str, error: APIError) -> dict[str, Any]:
-    """An error in the shape of the door at which it was asked: A1111's, or OpenAI's, which is our own, too."""
+    """An error in the shape of the API that was asked: A1111's, or OpenAI's, which is our own, too."""
     if path.startswith(("/sdapi", "/controlnet")):
         return {"error": error.code, "detail": error.message, "body": "", "errors": error.message}
     kind = KINDS.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
 
 
-def login_header(path: str, error: APIError) -> dict[str, str]:
-    """Where programs log in with a name and a password, that they may."""
+def error_response(path: str, error: APIError) -> JSONResponse:
+    headers = {} if error.wait is None else {"retry-after": str(max(1, round(error.wait)))}
+    if error.status == 422 and path.startswith("/v1"):
+        error.status = 400  # OpenAI's word for it
     if error.status == 401 and path.startswith(("/sdapi", "/controlnet", "/metrics")):
-        return {"www-authenticate": 'Basic realm="inkwash: any name, a key as password"'}
-    return {}
-
-
-async def answer(send: Any, path: str, error: APIError, name: str) -> None:
-    body = json.dumps(error_body(path, error)).encode()
-    headers = {**HEADERS, "content-type": "application/json", "content-length": str(len(body)), "x-request-id": name}
-    headers["connection"] = "close"
-    headers |= login_header(path, error)
-    start = {"type": "http.response.start", "status": error.status}
-    await send({**start, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]})
-    await send({"type": "http.response.body", "body": body})
+        # where programs log in with a name and a password, that they may
+        headers["www-authenticate"] = 'Basic realm="inkwash: any name, a key as password"'
+    return JSONResponse(error_body(path, error), error.status, headers)

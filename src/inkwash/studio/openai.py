@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.sse import format_sse_event
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,29 +20,34 @@ from inkwash.codecs.png import XMP
 from inkwash.studio import uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.api import Id
-from inkwash.studio.auth import CurrentUser, TheEngine
+from inkwash.studio.auth import CurrentEngine, CurrentUser
 from inkwash.studio.database import new_id
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import OPEN, Result
-from inkwash.studio.schemas import Problem
-from inkwash.studio.streams import check_streams, check_waits, streamed, temporary_uploads, waited
+from inkwash.studio.streams import (
+    SaveUpload,
+    check_streams,
+    check_waits,
+    stream_response,
+    temporary_uploads,
+    wait_for_job,
+)
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
-PATIENCE = 600.0  # seconds that a request waits for its pictures
-RETRIED = 30.0  # seconds after a job's end in which a client that saw no answer asks again
+TIMEOUT = 600.0  # seconds that a request waits for its pictures
+RETRY_WINDOW = 30.0  # seconds after a job's end in which a client that saw no answer asks again
 URL_LIFE = 3600.0  # seconds that an answer's `url` leads to its picture
-FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP"}
 VARIATION = 0.5  # how much of a picture changes in a variation
 SYSTEM, VERB = "pictures", "generate"
-MOST_EACH = 10  # pictures of one request
-MOST_SIDE = 1024
-MOST_STEPS = 200
-LONGEST = 2000  # of a prompt, in characters
-Words = Annotated[str, Field(max_length=LONGEST)]
-Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
+MAX_EACH = 10  # pictures of one request
+MAX_SIDE = 1024
+MAX_STEPS = 200
+MAX_PROMPT = 2000  # of a prompt, in characters
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT)]
+Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 Guidance = Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)]
-Part = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class ImageRequest(BaseModel):
@@ -51,9 +57,9 @@ class ImageRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: Words = ""
+    prompt: Prompt = ""
     model: str | None = Field(None, max_length=100)
-    n: int | None = Field(1, ge=1, le=MOST_EACH)
+    n: int | None = Field(1, ge=1, le=MAX_EACH)
     size: str | None = Field("auto", max_length=20, description="auto, or a square: 64x64, 256x256, 512x512, ...")
     response_format: Literal["b64_json", "url"] | None = "b64_json"
     output_format: Literal["png", "jpeg", "webp"] | None = "png"
@@ -73,8 +79,8 @@ class ImageRequest(BaseModel):
     guidance: Guidance | None = None
     guidance_scale: Guidance | None = None
     sampler: str | None = Field(None, max_length=100)
-    negative_prompt: Words = ""
-    strength: Part | None = None
+    negative_prompt: Prompt = ""
+    strength: Fraction | None = None
 
 
 class Reference(BaseModel):
@@ -134,13 +140,13 @@ class Models(BaseModel):
 
 
 @router.get("/models")
-def models(user: CurrentUser, engine: TheEngine) -> Models:
+def models(user: CurrentUser, engine: CurrentEngine) -> Models:
     """The models that draw."""
     return Models(data=[ModelCard(id=name) for name in engine.catalogue.of_system(SYSTEM, user.id)])
 
 
-@router.get("/models/{name}", responses={404: {"model": Problem}})
-def model(name: Id, user: CurrentUser, engine: TheEngine) -> ModelCard:
+@router.get("/models/{name}")
+def model(name: Id, user: CurrentUser, engine: CurrentEngine) -> ModelCard:
     """One model."""
     engine.catalogue.folder(name, user.id)
     return ModelCard(id=name)
@@ -152,9 +158,9 @@ STREAMED: dict[int | str, Any] = {
 
 
 @router.post("/images/generations", response_model=Answer, responses=STREAMED)
-async def generations(order: ImageRequest, user: CurrentUser, engine: TheEngine, request: Request) -> Any:
+async def generations(body: ImageRequest, user: CurrentUser, engine: CurrentEngine, request: Request) -> Any:
     """Pictures from words."""
-    return await generate(order, {}, "image_generation", user, engine, request)
+    return await generate(body, {}, "image_generation", user, engine, request)
 
 
 MULTIPART = {
@@ -179,16 +185,10 @@ JSON_EDIT = {"application/json": {"schema": EditRequest.model_json_schema()}}
     responses=STREAMED,
     openapi_extra={"requestBody": {"required": True, "content": {**MULTIPART, **JSON_EDIT}}},
 )
-async def edits(user: CurrentUser, engine: TheEngine, request: Request) -> Any:
+async def edits(user: CurrentUser, engine: CurrentEngine, request: Request) -> Any:
     """A picture drawn anew by words: all of it, or where the mask is transparent."""
-    order, pictures, mask = await read_edit(request, user, engine)
-    if len(pictures) != 1:
-        raise APIError(400, f"image: {len(pictures)} pictures; the model edits one", "invalid_value", "image")
-    async with temporary_uploads(engine, user) as brought:
-        more = {"image": await keep(engine, user, pictures[0], "image", brought)}
-        if mask is not None:
-            more["mask"] = await keep(engine, user, mask, "mask", brought, opening=True)
-        return await generate(order, more, "image_edit", user, engine, request)
+    body, pictures = await read_edit(request, user, engine)
+    return await generate(body, pictures, "image_edit", user, engine, request)
 
 
 @router.post(
@@ -197,143 +197,124 @@ async def edits(user: CurrentUser, engine: TheEngine, request: Request) -> Any:
     responses=STREAMED,
     openapi_extra={"requestBody": {"required": True, "content": MULTIPART}},
 )
-async def variations(user: CurrentUser, engine: TheEngine, request: Request) -> Any:
+async def variations(user: CurrentUser, engine: CurrentEngine, request: Request) -> Any:
     """Pictures that are like a picture."""
-    order, pictures, _ = await read_edit(request, user, engine)
-    if len(pictures) != 1:
-        raise APIError(400, "image: send one picture", "invalid_value", "image")
-    order = order.model_copy(update={"strength": VARIATION if order.strength is None else order.strength})
-    async with temporary_uploads(engine, user) as brought:
-        image = await keep(engine, user, pictures[0], "image", brought)
-        return await generate(order, {"image": image}, "image_edit", user, engine, request)
+    body, pictures = await read_edit(request, user, engine)
+    body = body.model_copy(update={"strength": VARIATION if body.strength is None else body.strength})
+    return await generate(body, {"image": pictures["image"]}, "image_edit", user, engine, request)
 
 
-async def read_edit(request: Request, user: User, engine: Engine) -> tuple[ImageRequest, list[bytes], bytes | None]:
-    """The order, pictures and mask of a form or of a JSON body."""
+async def read_edit(request: Request, user: User, engine: Engine) -> tuple[ImageRequest, dict[str, bytes]]:
+    """The fields of a form or of a JSON body, and its picture and mask."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        try:
-            order = EditRequest.model_validate_json(await request.body())
-        except ValidationError as error:
-            raise invalid(error) from None
-        pictures = [await fetch(one, user, engine, "images") for one in order.images]
-        mask = None if order.mask is None else await fetch(order.mask, user, engine, "mask")
-        return ImageRequest(**order.model_dump(exclude={"images", "mask"})), pictures, mask
-    if kind != "multipart/form-data":
-        raise APIError(415, "send multipart/form-data or application/json", "unsupported_media_type")
-    form = await request.form(max_files=20, max_fields=100)
-    files = [(key, value) for key, value in form.multi_items() if isinstance(value, UploadFile)]
-    pictures = [await value.read() for key, value in files if key in ("image", "image[]")]
-    masks = [await value.read() for key, value in files if key == "mask"]
-    fields = {key: value for key, value in form.multi_items() if not isinstance(value, UploadFile)}
-    if set(fields) & {"image", "image[]", "mask"}:
-        raise APIError(400, "image and mask are files", "invalid_value", "image")
     try:
-        return ImageRequest(**fields), pictures, masks[0] if masks else None  # type: ignore[arg-type]
+        if kind == "application/json":
+            edit = EditRequest.model_validate_json(await request.body())
+            body = ImageRequest(**edit.model_dump(exclude={"images", "mask"}))
+            images = [await fetch(one, user, engine, "images") for one in edit.images]
+            masks = [await fetch(edit.mask, user, engine, "mask")] if edit.mask else []
+        elif kind == "multipart/form-data":
+            form = (await request.form(max_files=20, max_fields=100)).multi_items()
+            files = [(key, value) for key, value in form if isinstance(value, UploadFile)]
+            images = [await value.read() for key, value in files if key in ("image", "image[]")]
+            masks = [await value.read() for key, value in files if key == "mask"]
+            fields: dict[str, Any] = {key: value for key, value in form if not isinstance(value, UploadFile)}
+            if set(fields) & {"image", "image[]", "mask"}:
+                raise APIError(400, "image and mask are files", "invalid_value", "image")
+            body = ImageRequest(**fields)
+        else:
+            raise APIError(415, "send multipart/form-data or application/json", "unsupported_media_type")
     except ValidationError as error:
-        raise invalid(error) from None
-
-
-def invalid(error: ValidationError) -> APIError:
-    """The first thing that is wrong, in one line."""
-    first = error.errors()[0]
-    param = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        return APIError(400, f"unknown parameter '{param[:60]}'", "unknown_parameter", param[:60])
-    return APIError(400, f"{param}: {first['msg']}" if param else first["msg"], "invalid_value", param or None)
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
+    if len(images) != 1:
+        raise APIError(400, f"image: {len(images)} pictures; send one", "invalid_value", "image")
+    return body, {"image": images[0]} | ({"mask": masks[0]} if masks else {})
 
 
 async def fetch(picture: Reference, user: User, engine: Engine, param: str) -> bytes:
     if picture.image_url is not None:
         return uploads.from_base64(picture.image_url, param)
-    row = await to_thread.run_sync(engine.store.uploaded, picture.file_id or "", user.id)
+    row = await to_thread.run_sync(engine.store.upload_of, picture.file_id or "", user.id)
     if row is None:
         raise APIError(404, f"{param}: there is no such upload", "upload_not_found", param)
     return engine.store.files.read(row.sha256, row.suffix)
 
 
-async def keep(
-    engine: Engine, user: User, data: bytes, param: str, brought: list[str], opening: bool = False
-) -> dict[str, str]:
-    """What a request says of a picture that came in; of a mask, `opening`, with white where it was transparent."""
-
-    def work() -> dict[str, str]:
-        safe = uploads.clean(data, param)
-        if opening:
-            picture, file = Image.open(BytesIO(safe)), BytesIO()
-            if picture.mode != "RGBA":
-                message = "mask: a PNG that is transparent where to draw is needed"
-                raise APIError(400, message, "invalid_image", "mask")
-            picture.getchannel("A").point(lambda alpha: 255 * (alpha == 0)).save(file, format="PNG")
-            safe = file.getvalue()
-        found, new = engine.bring(user, safe, f"{param}.png")
-        brought.extend([found.sha256] if new else [])
-        return {"sha256": found.sha256, "name": found.name}
-
-    return await to_thread.run_sync(work)
+def invert_alpha(data: bytes) -> bytes:
+    """A mask that is white where the PNG is transparent."""
+    picture, file = Image.open(BytesIO(data)), BytesIO()
+    if picture.mode != "RGBA":
+        message = "mask: a PNG that is transparent where to draw is needed"
+        raise APIError(400, message, "invalid_image", "mask")
+    picture.getchannel("A").point(lambda alpha: 255 * (alpha == 0)).save(file, format="PNG")
+    return file.getvalue()
 
 
-def values_of(order: ImageRequest, more: dict[str, Any]) -> dict[str, Any]:
+def values_of(body: ImageRequest) -> dict[str, Any]:
     """What the verb is asked."""
     side = None
-    if order.size not in (None, "auto"):
-        width, _, height = str(order.size).partition("x")
+    if body.size not in (None, "auto"):
+        width, _, height = str(body.size).partition("x")
         if not (width.isascii() and width.isdigit() and width == height and len(width) < 6):
-            raise APIError(400, f"size = {order.size}: auto, or a square like 256x256", "invalid_value", "size")
+            raise APIError(400, f"size = {body.size}: auto, or a square like 256x256", "invalid_value", "size")
         side = int(width)
-        if not 8 <= side <= MOST_SIDE:
-            raise APIError(400, f"size: a side of 8 to {MOST_SIDE} pixels", "invalid_value", "size")
-    given = {
-        "prompt": order.prompt,
-        "negative": order.negative_prompt,
-        "model": order.model,
-        "style": None if order.style in ("vivid", "natural") else order.style,
-        "n": order.n,
-        "seed": order.seed,
-        "sampler": order.sampler,
-        "steps": order.num_inference_steps if order.steps is None else order.steps,
-        "guidance": order.guidance_scale if order.guidance is None else order.guidance,
+        if not 8 <= side <= MAX_SIDE:
+            raise APIError(400, f"size: a side of 8 to {MAX_SIDE} pixels", "invalid_value", "size")
+    values = {
+        "prompt": body.prompt,
+        "negative": body.negative_prompt,
+        "model": body.model,
+        "style": None if body.style in ("vivid", "natural") else body.style,
+        "n": body.n,
+        "seed": body.seed,
+        "sampler": body.sampler,
+        "steps": body.num_inference_steps if body.steps is None else body.steps,
+        "guidance": body.guidance_scale if body.guidance is None else body.guidance,
         "size": side,
-        "strength": order.strength,
-        "transparent": order.background == "transparent",
-        **more,
+        "strength": body.strength,
+        "transparent": body.background == "transparent",
     }
-    return {key: value for key, value in given.items() if value is not None}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 async def generate(
-    order: ImageRequest, more: dict[str, Any], kind: str, user: User, engine: Engine, request: Request
+    body: ImageRequest, pictures: dict[str, bytes], kind: str, user: User, engine: Engine, request: Request
 ) -> Response | Answer:
-    """The answer to an order, or the stream of it."""
-    if order.background == "transparent" and order.output_format == "jpeg":
+    """The answer, or the stream of it."""
+    if body.background == "transparent" and body.output_format == "jpeg":
         raise APIError(400, "background: jpeg knows no transparency; take png or webp", "invalid_value", "background")
-    if order.response_format == "url" and (order.stream or order.output_format in ("jpeg", "webp")):
+    if body.response_format == "url" and (body.stream or body.output_format in ("jpeg", "webp")):
         raise APIError(400, "response_format: a url leads to a whole PNG", "invalid_value", "response_format")
-    (check_streams if order.stream else check_waits)(user, request)
-    job = await to_thread.run_sync(submit, order, more, user, engine, request)
-    if order.stream:
-        return streamed(engine, user, stream(engine, order, job, kind), request)
-    row = await waited(engine, user, job, PATIENCE, request)
-    return await to_thread.run_sync(answer_of, engine, order, row, user, request)
+    (check_streams if body.stream else check_waits)(user, request)
+    async with temporary_uploads(engine, user) as save:
+        job = await to_thread.run_sync(submit, body, pictures, save, user, engine, request)
+        if body.stream:
+            return stream_response(engine, user, stream(engine, body, job, kind), request)
+        row = await wait_for_job(engine, user, job, TIMEOUT, request)
+        return await to_thread.run_sync(answer_of, engine, body, row, user, request)
 
 
-def submit(order: ImageRequest, more: dict[str, Any], user: User, engine: Engine, request: Request) -> str:
+def submit(
+    body: ImageRequest, pictures: dict[str, bytes], save: SaveUpload, user: User, engine: Engine, request: Request
+) -> str:
     """The job; of a request that OpenAI's client sends again because it saw no answer, the first one's."""
-    again = request.headers.get("x-stainless-retry-count", "")
-    same = json.dumps([request.url.path, order.model_dump(), more])
-    what = f"sent:{hashlib.sha256(same.encode()).hexdigest()}:"
-    if again.isascii() and again.isdigit() and int(again):
-        found = engine.store.retried(user.id, what, time.time() - RETRIED)
+    safe = {name: uploads.clean(data, name) for name, data in pictures.items()}
+    images = {name: save(invert_alpha(data) if name == "mask" else data, name) for name, data in safe.items()}
+    retries = request.headers.get("x-stainless-retry-count", "")
+    content = json.dumps([request.url.path, body.model_dump(), images])
+    key_prefix = f"sent:{hashlib.sha256(content.encode()).hexdigest()}:"
+    if retries.isascii() and retries.isdigit() and int(retries):
+        found = engine.store.find_retry(user.id, key_prefix, time.time() - RETRY_WINDOW)
         if found is not None:
             return found
-    given = request.headers.get("idempotency-key")
-    key = f"{what}{new_id()}" if given is None else f"key:openai:{given[:200]}"
-    previews = (order.partial_images or 0) if order.stream else 0
-    how: dict[str, Any] = {"api": "openai", "idempotency_key": key, "previews": previews}
-    return str(engine.submit(user, SYSTEM, VERB, values_of(order, more), **how)["id"])
+    given_key = request.headers.get("idempotency-key")
+    key = f"{key_prefix}{new_id()}" if given_key is None else f"key:openai:{given_key[:200]}"
+    previews = (body.partial_images or 0) if body.stream else 0
+    values = values_of(body) | images
+    return str(engine.submit(user, SYSTEM, VERB, values, api="openai", idempotency_key=key, previews=previews).id)
 
 
-def check_ended(row: Any) -> None:
+def check_done(row: Any) -> None:
     """APIError for a job that brought no pictures."""
     if row is None or row.status in OPEN:
         raise APIError(504, "it takes longer than this request may wait; the job goes on", "timeout")
@@ -343,68 +324,65 @@ def check_ended(row: Any) -> None:
         raise APIError(400, row.error or "it failed", "generation_failed")
 
 
-def answer_of(engine: Engine, order: ImageRequest, row: Any, user: User, request: Request) -> Answer:
-    check_ended(row)
+def answer_of(engine: Engine, body: ImageRequest, row: Any, user: User, request: Request) -> Answer:
+    check_done(row)
     pictures, data = engine.store.results_of(row.id), []
     for picture in pictures:
         datum = Datum(id=picture.id, seed=picture.recipe["seed"])
-        if order.response_format == "url":
+        if body.response_format == "url":
             token = engine.store.share(picture.id, user.id, recipe=False, seconds=URL_LIFE)
             datum.url = f"{str(request.base_url).rstrip('/')}/shared/{token}"
         else:
-            datum.b64_json = encoded(engine, order, picture)
+            datum.b64_json = encode(engine, body, picture)
         data.append(datum)
-    return Answer(created=int(row.created), data=data, **described(order, pictures[0] if pictures else None))
+    return Answer(created=int(row.created), data=data, **metadata_of(body, pictures[0] if pictures else None))
 
 
-def described(order: ImageRequest, picture: Result | None) -> dict[str, str]:
+def metadata_of(body: ImageRequest, picture: Result | None) -> dict[str, Any]:
     size = "auto" if picture is None else "{0}x{0}".format(picture.recipe["size"])
-    background = "transparent" if order.background == "transparent" else "opaque"
-    return {"background": background, "output_format": order.output_format or "png", "size": size}
+    background = "transparent" if body.background == "transparent" else "opaque"
+    return {"background": background, "output_format": body.output_format or "png", "size": size}
 
 
-def encoded(engine: Engine, order: ImageRequest, picture: Result) -> str:
+def encode(engine: Engine, body: ImageRequest, picture: Result) -> str:
     """The picture in base64, in the format that was asked for; a PNG has its recipe."""
-    data = engine.store.read(picture.files[0])
-    if order.output_format in ("jpeg", "webp"):
-        data = converted(data, order)
-    return base64.b64encode(data).decode()
+    return base64.b64encode(convert(engine.store.read(picture.files[0]), body)).decode()
 
 
-def converted(data: bytes, order: ImageRequest) -> bytes:
+def convert(data: bytes, body: ImageRequest) -> bytes:
+    if body.output_format in (None, "png"):
+        return data
     picture, file = Image.open(BytesIO(data)), BytesIO()
-    quality = 100 if order.output_compression is None else order.output_compression
-    picture.save(file, format=FORMATS[order.output_format or "png"], quality=quality, xmp=XMP.encode())
+    quality = 100 if body.output_compression is None else body.output_compression
+    picture.save(file, format=body.output_format, quality=quality, xmp=XMP.encode())
     return file.getvalue()
 
 
-async def stream(engine: Engine, order: ImageRequest, job: str, kind: str) -> AsyncGenerator[bytes]:
+async def stream(engine: Engine, body: ImageRequest, job: str, kind: str) -> AsyncGenerator[bytes]:
     """Each picture's previews as they come, and each picture as it is done."""
     sent, count = 0, dict[int, int]()
-    with engine.watching(job, previews=True) as watcher:
+    with engine.subscribe(job, previews=True) as subscriber:
         while True:
-            for place, preview in watcher.previews:
+            for place, preview in subscriber.previews:
                 count[place] = count.get(place, -1) + 1
-                data = base64.b64decode(preview)
-                data = (
-                    data if order.output_format in (None, "png") else await to_thread.run_sync(converted, data, order)
-                )
-                facts = {"partial_image_index": count[place], **described(order, None)}
+                data = await to_thread.run_sync(convert, base64.b64decode(preview), body)
+                facts = {"partial_image_index": count[place], **metadata_of(body, None)}
                 yield sse(f"{kind}.partial_image", base64.b64encode(data).decode(), facts)
-            watcher.previews.clear()
+            subscriber.previews.clear()
             row = await to_thread.run_sync(engine.store.job, job)
+            assert row is not None  # jobs are never deleted
             pictures = await to_thread.run_sync(engine.store.results_of, job)
             for picture in pictures[sent:]:
-                data64 = await to_thread.run_sync(encoded, engine, order, picture)
+                data64 = await to_thread.run_sync(encode, engine, body, picture)
                 facts = {"usage": Usage().model_dump(), "id": picture.id, "seed": picture.recipe["seed"]}
-                yield sse(f"{kind}.completed", data64, {**facts, **described(order, picture)})
+                yield sse(f"{kind}.completed", data64, {**facts, **metadata_of(body, picture)})
             sent = len(pictures)
             if row.status not in OPEN or engine.stopping:
                 break
-            if not await watcher.news(15.0):
+            if not await subscriber.changes(15.0):
                 yield b": heartbeat\n\n"
     try:
-        check_ended(row)
+        check_done(row)
     except APIError as failed:
         error = {"message": failed.message, "type": "server_error", "param": failed.param, "code": failed.code}
         yield format_sse_event(event="error", data_str=json.dumps({"error": error}))

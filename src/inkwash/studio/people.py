@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inkwash.errors import UserError
 from inkwash.studio import accounts
-from inkwash.studio.auth import Admin, CurrentUser, TheEngine, address, cookie
+from inkwash.studio.auth import Admin, CurrentEngine, CurrentUser, client_address, cookie
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError, invalid, no_such
 from inkwash.studio.library import OPEN
 from inkwash.studio.schemas import Problem
-from inkwash.studio.store import MOST_WAITING_EACH
+from inkwash.studio.store import MAX_QUEUED_EACH
 
 router = APIRouter(prefix="/api", tags=["studio"])
 Id = Annotated[str, Path(max_length=100)]
@@ -80,20 +80,18 @@ class AccountChange(BaseModel):
 
 
 @router.get("/session")
-def session(user: CurrentUser, engine: TheEngine) -> Session:
+def session(user: CurrentUser, engine: CurrentEngine) -> Session:
     """Who is logged in."""
-    facts = {name: getattr(user, name) for name in ("name", "admin", "daily", "disk")}
-    return Session(**facts, disk_used=engine.store.disk_used(user.id))
+    return Session(**user._asdict(), disk_used=engine.store.disk_used(user.id))
 
 
-@router.post("/login", responses={401: {"model": Problem}})
-async def login(form: Login, request: Request, response: Response, engine: TheEngine) -> Session:
+@router.post("/login", responses={401: {"model": Problem}})  # which names it for all routes
+async def login(form: Login, request: Request, response: Response, engine: CurrentEngine) -> Session:
     """Opens a session for a name and a password; the session is a cookie."""
     state = request.app.state
-    state.logins.take(address(request))
-    state.tries.take(f"{address(request)} {form.name}")
-    work = accounts.log_in, engine.store, form.name, form.password
-    user = await to_thread.run_sync(*work, limiter=HASHING)
+    state.logins.take(client_address(request))
+    state.tries.take(f"{client_address(request)} {form.name}")
+    user = await to_thread.run_sync(accounts.log_in, engine.store, form.name, form.password, limiter=HASHING)
     if user is None:
         raise APIError(401, "the name or the password is wrong", "wrong_password")
     begin_session(request, response, engine, user)
@@ -107,72 +105,66 @@ def begin_session(request: Request, response: Response, engine: Engine, user: ac
 
 
 @router.post("/logout", status_code=204)
-def logout(user: CurrentUser, request: Request, response: Response, engine: TheEngine) -> None:
+def logout(user: CurrentUser, request: Request, response: Response, engine: CurrentEngine) -> None:
     """Ends the session."""
     accounts.revoke(engine.store, request.cookies.get(cookie(engine), ""))
     response.delete_cookie(cookie(engine))
 
 
 @router.get("/keys")
-def keys(user: CurrentUser, engine: TheEngine) -> list[Key]:
+def keys(user: CurrentUser, engine: CurrentEngine) -> list[Key]:
     """One's keys for programs."""
-    rows = accounts.list_keys(engine.store, user.id)
-    return [Key(id=row.id, name=row.name, created=row.created) for row in rows]
+    return [Key(**row._asdict()) for row in accounts.list_keys(engine.store, user.id)]
 
 
 @router.post("/keys", status_code=201)
-def new_key(form: Named, user: CurrentUser, engine: TheEngine) -> NewKey:
+def new_key(form: Named, user: CurrentUser, engine: CurrentEngine) -> NewKey:
     """A new key for programs: send it as `Authorization: Bearer KEY`."""
     if engine.settings.open:
         raise APIError(403, "an open studio gives no keys; `inkwash studio key` does", "not_allowed")
     key = accounts.issue(engine.store, user.id, "key", form.name)
-    row = accounts.find_key(engine.store, key)
-    return NewKey(id=row.id, name=row.name, created=row.created, key=key)
+    return NewKey(**accounts.find_key(engine.store, key)._asdict(), key=key)
 
 
 @router.delete("/keys/{id}", status_code=204)
-def delete_key(id: Id, user: CurrentUser, engine: TheEngine) -> None:
+def delete_key(id: Id, user: CurrentUser, engine: CurrentEngine) -> None:
     """From now on the key is not valid."""
     if not accounts.revoke_key(engine.store, id, user.id):
         raise no_such("key")
 
 
 @router.get("/users")
-def users(user: Admin, engine: TheEngine) -> list[Account]:
+def users(user: Admin, engine: CurrentEngine) -> list[Account]:
     """Everyone who has an account."""
-    same = ("id", "name", "admin", "active", "daily", "disk")
-    return [
-        Account(**{key: row._mapping[key] for key in same}, disk_used=engine.store.disk_used(row.id))
-        for row in accounts.list_users(engine.store)
-    ]
+    rows = accounts.list_users(engine.store)
+    return [Account(**row._asdict(), disk_used=engine.store.disk_used(row.id)) for row in rows]
 
 
 @router.post("/users", status_code=201)
-def new_user(form: NewAccount, user: Admin, engine: TheEngine) -> Account:
+def new_user(form: NewAccount, user: Admin, engine: CurrentEngine) -> Account:
     """Opens an account."""
     try:
-        rights = {"admin": form.admin, "daily": form.daily, "disk": form.disk}
-        made = accounts.add_user(engine.store, form.name, form.password, **rights)
+        made = accounts.add_user(engine.store, **form.model_dump())
     except UserError as error:
         raise invalid(str(error)) from None
     return Account(**made._asdict(), active=True, disk_used=0)
 
 
 @router.patch("/users/{id}")
-def change_user(id: Id, form: AccountChange, user: Admin, engine: TheEngine) -> Account:
+def change_user(id: Id, form: AccountChange, user: Admin, engine: CurrentEngine) -> Account:
     """Changes an account. One that is closed loses its sessions, its keys and its open jobs."""
     changes = form.model_dump(exclude_unset=True)
     if id == user.id and (changes.get("active") is False or changes.get("admin") is False):
         raise invalid("you cannot close your own account, or be no administrator any more")
     if any(changes.get(key, True) is None for key in ("active", "admin", "password")):
         raise invalid("active, admin and password may be left out, but not null")
-    going_on = engine.store.jobs(id, status=OPEN, limit=MOST_WAITING_EACH)
+    open_jobs = engine.store.jobs(id, status=OPEN, limit=MAX_QUEUED_EACH)
     try:
         found = accounts.change_user(engine.store, id, **changes)
     except UserError as error:
         raise invalid(str(error), "password") from None
     if not found:
         raise no_such("user")
-    for job in going_on if changes.get("active") is False else []:
+    for job in open_jobs if changes.get("active") is False else []:
         engine.notify(job.id, id)
     return next(account for account in users(user, engine) if account.id == id)

@@ -9,110 +9,60 @@ import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, create_model
-from pydantic import Field as About
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from inkwash.errors import UserError
-from inkwash.studio.catalogue import offered
-from inkwash.studio.errors import APIError, invalid
-from inkwash.systems import available
+from inkwash.studio.catalogue import missing, offered_verbs
+from inkwash.studio.errors import invalid
+from inkwash.studio.library import nodes
+from inkwash.studio.schemas import SystemCard, VerbCard, VerbField
 from inkwash.systems.base import File, Option, Request, System, Verb, options
 
-LONGEST = 500  # of a text that has no bound of its own, in characters
-MOST = 20_000  # files of a folder, or values of an option
+MAX_TEXT = 500  # of a text that has no bound of its own, in characters
+MAX_ITEMS = 20_000  # files of a folder, or values of an option
 
 
-class Upload(BaseModel):
+class FileReference(BaseModel):
     """A file that one has sent: POST /api/uploads."""
 
     model_config = ConfigDict(extra="forbid")
-    sha256: str = About(pattern="^[0-9a-f]{64}$")
-    name: str = About(max_length=300, description="The path within its folder, if it is of one.")
-
-
-class Field(BaseModel):
-    """An option of a verb."""
-
-    name: str
-    kind: Literal["bool", "int", "float", "str", "file", "folder"]
-    help: str
-    default: Any = About(description="null where there is none")
-    required: bool
-    optional: bool = About(description="Whether it may be null.")
-    many: bool = About(description="Whether it is a list of such values.")
-    argument: bool = About(description="Whether it is what the verb is mainly asked by.")
-    choices: list[str]
-    low: float | None
-    high: float | None
-    low_open: bool
-    high_open: bool
-    longest: int | None
-    media: str
-
-
-class VerbCard(BaseModel):
-    name: str
-    help: str
-    lasting: bool
-    fields: list[Field]
-
-
-class SystemCard(BaseModel):
-    name: str
-    help: str
-    command: str
-    available: bool
-    missing: str = About(description="What to install, if it is not available.")
-    verbs: list[VerbCard]
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    name: str = Field(max_length=300, description="The path within its folder, if it is of one.")
 
 
 def system_card(system: System) -> SystemCard:
-    missing = ""
-    try:
-        available(system)
-    except UserError as error:
-        missing = str(error)
     cards = [
         VerbCard(
             name=name,
             help=inspect.getdoc(verb.request) or "",
             lasting=verb.lasting,
-            fields=list(map(field, options(verb.request).values())),
+            fields=tuple(map(verb_field, options(verb.request).values())),
         )
-        for name, verb in offered(system).items()
+        for name, verb in offered_verbs(system).items()
     ]
+    problem = missing(system)
     facts = {"name": system.name, "help": system.help, "command": system.command}
-    return SystemCard(**facts, available=not missing, missing=missing, verbs=cards)
+    return SystemCard(**facts, available=not problem, missing=problem, verbs=tuple(cards))
 
 
-def field(option: Option) -> Field:
+def verb_field(option: Option) -> VerbField:
     required = option.default is dataclasses.MISSING
-    kind = option.kind.__name__.lower() if option.media != "folder" else "folder"
-    return Field(
-        name=option.name,
-        kind=kind,  # type: ignore[arg-type]
-        help=option.help,
-        default=None if required else option.default,
-        required=required,
-        optional=option.optional,
-        many=option.many,
-        argument=option.argument,
-        choices=list(option.choices),
-        low=None if math.isinf(option.low) else option.low,
-        high=None if math.isinf(option.high) else option.high,
-        low_open=option.open[0],
-        high_open=option.open[1],
-        longest=option.longest,
-        media=option.media,
-    )
+    facts = option._asdict() | {
+        "kind": "folder" if option.media == "folder" else option.kind.__name__.lower(),
+        "default": None if required else option.default,
+        "low": None if math.isinf(option.low) else option.low,
+        "high": None if math.isinf(option.high) else option.high,
+    }
+    return VerbField(**facts, required=required, low_open=option.exclusive[0], high_open=option.exclusive[1])
 
 
 def schema(system: System, name: str, verb: Verb) -> type[BaseModel]:
     """The body by which a verb is asked: its request's fields, and no others."""
-    fields: dict[str, Any] = {o.name: (kind_of(o), default_of(o)) for o in options(verb.request).values()}
+    fields: dict[str, Any] = {o.name: (type_of(o), default_of(o)) for o in options(verb.request).values()}
     title = f"{system.name}_{name}".title().replace("_", "")
     config = ConfigDict(extra="forbid", protected_namespaces=())
     return create_model(title, __config__=config, __doc__=inspect.getdoc(verb.request), **fields)
@@ -124,33 +74,31 @@ def default_of(option: Option) -> Any:
     return list(option.default) if isinstance(option.default, tuple) else option.default
 
 
-def kind_of(option: Option) -> Any:
+def type_of(option: Option) -> Any:
     """The type of a field for pydantic."""
-    kind: Any = Literal[option.choices] if option.choices else Upload if option.kind is File else option.kind
+    kind: Any = Literal[option.choices] if option.choices else FileReference if option.kind is File else option.kind
     bounds: dict[str, Any] = {}
     if option.kind in (int, float):
-        bounds["gt" if option.open[0] else "ge"] = None if math.isinf(option.low) else option.low
-        bounds["lt" if option.open[1] else "le"] = None if math.isinf(option.high) else option.high
+        bounds["gt" if option.exclusive[0] else "ge"] = None if math.isinf(option.low) else option.low
+        bounds["lt" if option.exclusive[1] else "le"] = None if math.isinf(option.high) else option.high
         if option.kind is float:
             bounds["allow_inf_nan"] = False
     elif option.kind is str and not option.choices:
-        bounds["max_length"] = option.longest or LONGEST
-    kind = Annotated[kind, About(**bounds)]
+        bounds["max_length"] = option.longest or MAX_TEXT
+    kind = Annotated[kind, Field(**bounds)]
     if option.media == "folder":
-        kind = Upload | Annotated[list[Upload], About(min_length=1, max_length=MOST)]
+        kind = FileReference | Annotated[list[FileReference], Field(min_length=1, max_length=MAX_ITEMS)]
     if option.many:
-        kind = Annotated[list[kind], About(max_length=MOST)]
-    return Annotated[kind | None if option.optional else kind, About(description=option.help)]
+        kind = Annotated[list[kind], Field(max_length=MAX_ITEMS)]
+    return Annotated[kind | None if option.optional else kind, Field(description=option.help)]
 
 
-def request_of(verb: Verb, values: Mapping[str, Any]) -> Request:
+def parse_request(verb: Verb, values: Mapping[str, Any]) -> Request:
     """The request of a job. APIError for values that do not go together."""
     fields = options(verb.request)
     given = {name: as_files(value) if fields[name].kind is File else value for name, value in values.items()}
-    try:
+    with api_errors(verb):
         return verb.request(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
-    except UserError as error:
-        raise refused(error, verb) from None
 
 
 def as_files(value: Any) -> Any:
@@ -159,13 +107,17 @@ def as_files(value: Any) -> Any:
     return value if value is None else File(str(value["sha256"]), str(value["name"]))
 
 
-def refused(error: UserError, verb: Verb) -> APIError:
-    """The error as an answer, which names the parameter if the line does."""
-    named = re.match(r"(?:unknown |the )?(\w+)", str(error))
-    return invalid(str(error), named[1] if named and named[1] in options(verb.request) else None)
+@contextmanager
+def api_errors(verb: Verb) -> Iterator[None]:
+    """A UserError as APIError, which names the parameter if the line does."""
+    try:
+        yield
+    except UserError as error:
+        named = re.match(r"(?:unknown |the )?(\w+)", str(error))
+        raise invalid(str(error), named[1] if named and named[1] in options(verb.request) else None) from None
 
 
-def facts_of(request: Request) -> dict[str, Any]:
+def to_json(request: Request) -> dict[str, Any]:
     """The fields, as JSON gives them back."""
     facts: dict[str, Any] = json.loads(json.dumps(request.facts()))
     return facts
@@ -182,8 +134,8 @@ def files_of(request: Request) -> Iterator[tuple[Option, tuple[File, ...]]]:
 def check_name(name: str, param: str) -> None:
     """APIError for a name that leads out of a folder, or that some system does not take."""
     parts = name.split("/")
-    strange = "\\" in name or ":" in name or not name.isprintable() or len(name.encode()) > 300
-    if strange or any(part.strip(" .") == "" for part in parts):
+    is_invalid = "\\" in name or ":" in name or not name.isprintable() or len(name.encode()) > 300
+    if is_invalid or any(part.strip(" .") == "" for part in parts):
         raise invalid(f"{param}: '{name[:60]}' is no name of a file; send a relative one, without ..", param)
 
 
@@ -203,15 +155,7 @@ def check_recipe(data: bytes, param: str) -> None:
         recipe = tomllib.loads(data.decode())
     except (ValueError, RecursionError):
         return  # the verb says what is wrong with it
-    for text in texts_in(recipe):
+    for text in (one for one in nodes(recipe) if isinstance(one, str)):
         if text.startswith(("/", "~", "\\")) or re.match(r"[A-Za-z]:", text) or ".." in re.split(r"[/\\]", text):
             message = f"{param}: '{text[:60]}' is a place on the studio's machine; leave it out, and send the data"
             raise invalid(message, param)
-
-
-def texts_in(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from texts_in(inner)

@@ -1,11 +1,10 @@
-"""What the studio's own API answers with."""
+"""What the studio's own API answers with, and what its client reads."""
+
+from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
-
-from inkwash.studio import library
-from inkwash.studio.engine import Engine
+from pydantic import Base64Bytes, BaseModel, Field
 
 Status = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 
@@ -23,7 +22,80 @@ class Problem(BaseModel):
     error: Error
 
 
+class VerbField(BaseModel):
+    """An option of a verb."""
+
+    name: str
+    kind: Literal["bool", "int", "float", "str", "file", "folder"]
+    help: str
+    default: Any = Field(description="null where there is none")
+    required: bool
+    optional: bool = Field(description="Whether it may be null.")
+    many: bool = Field(description="Whether it is a list of such values.")
+    argument: bool = Field(description="Whether it is what the verb is mainly asked by.")
+    choices: tuple[str, ...]
+    low: float | None
+    high: float | None
+    low_open: bool
+    high_open: bool
+    longest: int | None
+    media: str
+
+
+class VerbCard(BaseModel):
+    name: str
+    help: str
+    lasting: bool
+    fields: tuple[VerbField, ...]
+
+
+class SystemCard(BaseModel):
+    name: str
+    help: str
+    command: str
+    available: bool
+    missing: str = Field(description="What to install, if it is not available.")
+    verbs: tuple[VerbCard, ...]
+
+
+class Limits(BaseModel):
+    """What a model says of an option of a verb."""
+
+    choices: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    default: Any = None
+    absent: bool = False
+
+
+class Model(BaseModel):
+    """A model that may be named."""
+
+    name: str
+    system: str
+    makes: str
+    bytes: int
+    owned: bool = Field(description="Whether it is one's own, and may be deleted.")
+    created: float | None = None
+    job: str | None = Field(None, description="Which made it.")
+    limits: dict[str, dict[str, Limits]] = Field(description="By verb and option: what the model narrows.")
+
+
+class Upload(BaseModel):
+    sha256: str
+    name: str
+    media: str
+    bytes: int
+
+
+class Share(BaseModel):
+    url: str
+    recipe: bool
+
+
 class File(BaseModel):
+    """A file of a result."""
+
     name: str
     media: str
     bytes: int
@@ -31,6 +103,8 @@ class File(BaseModel):
 
 
 class Result(BaseModel):
+    """What a verb has made."""
+
     id: str
     job: str
     system: str
@@ -38,7 +112,7 @@ class Result(BaseModel):
     place: int | None = Field(description="In its job, from 0; null for what belongs to the whole job.")
     title: str
     media: str = Field(description="Of the first file; empty without files.")
-    files: list[File]
+    files: tuple[File, ...]
     thumbnail: str | None
     row: dict[str, Any] = Field(description="Its line of a table; `text` is for a terminal.")
     recipe: dict[str, Any] = Field(description="What made it; in a PNG it is, too: `inkwash again FILE`.")
@@ -47,21 +121,27 @@ class Result(BaseModel):
 
 
 class Progress(BaseModel):
+    """Of the part of a job that is being made."""
+
     place: int = Field(description="Which part is being made, from 0.")
     done: int
     total: int
     text: str = Field(description="How it goes: the loss of a training.")
     seconds_left: float | None = Field(description="Of the whole job, as far as one can tell.")
-    preview: str | None = Field(description="What it looks like so far: a PNG in base64.")
+    preview: Base64Bytes | None = Field(description="What it looks like so far: a PNG in base64.")
 
 
 class Plan(BaseModel):
+    """What a request would take: seconds, bytes of disk, and the same in words; null where nobody can tell."""
+
     seconds: float | None
     bytes: int | None
     text: str
 
 
 class Job(BaseModel):
+    """A job as it was when the studio was asked."""
+
     id: str
     system: str
     verb: str
@@ -69,39 +149,10 @@ class Job(BaseModel):
     request: dict[str, Any]
     status: Status
     error: str | None
-    notes: list[str]
+    notes: tuple[str, ...]
     created: float
     changed: float
     queue_position: int = Field(description="Jobs in the queue before this one.")
     plan: Plan | None
     progress: Progress | None
-    results: list[Result]
-
-
-def job_of(engine: Engine, row: Any) -> Job:
-    """A row of the table, with what the worker has said and what there is."""
-    progress = engine.progress.get(row.id)
-    kept = {name: row._mapping[name] for name in Job.model_fields if name in row._mapping}
-    return Job(
-        **kept,
-        queue_position=engine.store.queue_position(row) if row.status == "queued" else 0,
-        progress=Progress(**progress._asdict()) if progress and row.status == "running" else None,
-        results=[result_of(found) for found in engine.store.results_of(row.id)],
-    )
-
-
-def result_of(found: library.Result) -> Result:
-    own = f"/api/results/{found.id}"
-    files = [
-        File(name=file.name, media=file.media, bytes=file.bytes, url=f"{own}/files/{file.number}")
-        for file in found.files
-    ]
-    same = ("id", "system", "verb", "place", "title", "recipe", "model", "created")
-    return Result(
-        **{name: getattr(found, name) for name in same},
-        job=found.job_id,
-        media=files[0].media if files else "",
-        files=files,
-        thumbnail=f"{own}/thumbnail" if found.picture else None,
-        row=found.data,
-    )
+    results: tuple[Result, ...]

@@ -15,17 +15,17 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, case, exists, func, insert, or_, select, update
 
-from inkwash.studio.database import new_id, of, page
+from inkwash.studio.database import count_rows, new_id, owned_by, page
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import OPEN, Library, NewFile, check_share, free_name
 from inkwash.studio.tables import files, jobs, models, results, users
 from inkwash.weights.files import sync
 
 LEASE = 15.0  # seconds that a worker has a job without a sign of life
-MOST_DEATHS = 8  # of workers over one job without a result, before the job is held to be the cause
-MOST_WAITING = 10_000  # jobs in the queue
-MOST_WAITING_EACH = 2_000  # of one user
-MOST_NOTES = 20  # of one job
+MAX_DEATHS = 8  # of workers over one job without a result, before the job is held to be the cause
+MAX_QUEUED = 10_000  # jobs in the queue
+MAX_QUEUED_EACH = 2_000  # of one user
+MAX_NOTES = 20  # of one job
 UNPLANNED = 10.0  # seconds that a part is held to take of which nobody knows
 TURN = 30.0  # seconds of a lasting job that come before other work may
 ENDED = {"worker": None, "lease": None, "wanted": None}
@@ -66,9 +66,7 @@ class NewResult(NamedTuple):
 class Store(Library):
     # what users ask for
 
-    def submit(
-        self, user: str, new: NewJob, *, api: str = "api", idempotency_key: str | None = None
-    ) -> Mapping[str, Any]:
+    def submit(self, user: str, new: NewJob, *, api: str = "api", idempotency_key: str | None = None) -> Row[Any]:
         """A new job; or the one that this user was given for the same `idempotency_key`.
 
         Raises APIError for an account that was closed, a day's or the disk's share that is used up, or a queue that
@@ -79,7 +77,7 @@ class Store(Library):
             if idempotency_key is not None:
                 same = (jobs.c.user_id == user, jobs.c.idempotency_key == idempotency_key)
                 if (found := tx.execute(select(jobs).where(*same)).first()) is not None:
-                    return found._mapping
+                    return found
             self.check_disk()
             row = tx.execute(select(users).where(users.c.id == user, users.c.active).with_for_update()).first()
             if row is None:
@@ -87,45 +85,27 @@ class Store(Library):
             if row.daily is not None:
                 _check_daily(tx, row, new.parts, now)
             check_share(tx, user, (new.plan or {}).get("bytes") or 0)
-            waiting = select(func.count()).select_from(jobs).where(jobs.c.status == "queued")
-            if (
-                tx.scalar(waiting.where(jobs.c.user_id == user)) >= MOST_WAITING_EACH
-                or tx.scalar(waiting) >= MOST_WAITING
-            ):
+            queued = jobs.c.status == "queued"
+            is_full = count_rows(tx, jobs, queued, jobs.c.user_id == user) >= MAX_QUEUED_EACH
+            if is_full or count_rows(tx, jobs, queued) >= MAX_QUEUED:
                 raise APIError(429, "the queue is full; ask again when some of it is done", "queue_full", wait=10)
             _join(tx, row)
-            job = new._asdict() | {
-                "id": new_id(),
-                "user_id": user,
-                "api": api,
-                "part": 0,
-                "status": "queued",
-                "wanted": None,
-                "error": None,
-                "notes": [],
-                "cost": new.cost(),
-                "idempotency_key": idempotency_key,
-                "worker": None,
-                "lease": None,
-                "deaths": 0,
-                "created": now,
-                "changed": now,
-                "started": None,
-            }
-            tx.execute(insert(jobs).values(job))
-        return job
+            facts = {"id": new_id(), "user_id": user, "api": api, "part": 0, "status": "queued", "notes": []}
+            facts |= {"cost": new.cost(), "idempotency_key": idempotency_key, "deaths": 0}
+            job = insert(jobs).values(**new._asdict(), **facts, created=now, changed=now)
+            return tx.execute(job.returning(jobs)).one()
 
-    def retried(self, user: str, what: str, since: float) -> str | None:
+    def find_retry(self, user: str, key_prefix: str, since: float) -> str | None:
         """The newest job whose `idempotency_key` begins with this, if it is open or has ended since then."""
         with self.reading() as tx:
-            same = (jobs.c.user_id == user, jobs.c.idempotency_key.startswith(what, autoescape=True))
-            same = (*same, or_(jobs.c.status.in_(OPEN), jobs.c.changed >= since))
-            return tx.scalar(select(jobs.c.id).where(*same).order_by(jobs.c.created.desc()).limit(1))
+            same = (jobs.c.user_id == user, jobs.c.idempotency_key.startswith(key_prefix, autoescape=True))
+            recent = or_(jobs.c.status.in_(OPEN), jobs.c.changed >= since)
+            return tx.scalar(select(jobs.c.id).where(*same, recent).order_by(jobs.c.created.desc()).limit(1))
 
     def job(self, id: str, user: str | None = None) -> Row[Any] | None:
         """The job, if it is this user's; anyone's where no user is given."""
         with self.reading() as tx:
-            return tx.execute(select(jobs).where(jobs.c.id == id, of(jobs, user))).first()
+            return tx.execute(select(jobs).where(jobs.c.id == id, owned_by(jobs, user))).first()
 
     def jobs(
         self,
@@ -157,16 +137,16 @@ class Store(Library):
         with self.reading() as tx:
             queued = jobs.c.status == "queued"
             mine = (queued, jobs.c.user_id == job.user_id, jobs.c.created < job.created)
-            own = tx.scalar(select(func.count()).select_from(jobs).where(*mine)) or 0
+            before = count_rows(tx, jobs, *mine)
             others = select(func.count()).where(queued, jobs.c.user_id != job.user_id).group_by(jobs.c.user_id)
-            return own + sum(min(count, own + 1) for count in tx.execute(others).scalars())
+            return before + sum(min(count, before + 1) for count in tx.execute(others).scalars())
 
     def cancel(self, id: str, user: str | None = None) -> bool:
         """Ends a job that is open, or a lasting one that failed and might go on; whether it was. The worker that has
         it sees so at its next step."""
         with self.writing() as tx:
             goes_on = and_(jobs.c.status == "failed", jobs.c.lasting)
-            which = and_(jobs.c.id == id, of(jobs, user), or_(jobs.c.status.in_(OPEN), goes_on))
+            which = and_(jobs.c.id == id, owned_by(jobs, user), or_(jobs.c.status.in_(OPEN), goes_on))
             row = tx.execute(select(jobs).where(which).with_for_update()).first()
             if row is not None:
                 tx.execute(update(jobs).where(jobs.c.id == id).values(**CANCELLED, changed=time.time()))
@@ -176,23 +156,27 @@ class Store(Library):
 
     def pause(self, id: str, user: str) -> bool:
         """A lasting job leaves the queue, or its worker at the next checkpoint; whether there is such a job."""
-        return self._steer(id, user, {"queued": {"status": "paused"}, "running": {"wanted": "pause"}, "paused": {}})
+        return self._change_status(
+            id, user, {"queued": {"status": "paused"}, "running": {"wanted": "pause"}, "paused": {}}
+        )
 
     def resume(self, id: str, user: str) -> bool:
         """A lasting job that was paused, or has failed, goes on where it was."""
         again = {"status": "queued", "wanted": None, "error": None, "deaths": 0}
-        return self._steer(id, user, {"paused": again, "failed": again, "running": {"wanted": None}, "queued": {}})
+        return self._change_status(
+            id, user, {"paused": again, "failed": again, "running": {"wanted": None}, "queued": {}}
+        )
 
     def stop(self, id: str, user: str) -> bool:
         """A lasting job ends at its next checkpoint, and what it has learned by then is its result."""
         stop = {"wanted": "stop"}
-        return self._steer(id, user, {"paused": stop | {"status": "queued"}, "queued": stop, "running": stop})
+        return self._change_status(id, user, {"paused": stop | {"status": "queued"}, "queued": stop, "running": stop})
 
-    def _steer(self, id: str, user: str, changes: Mapping[str, Mapping[str, Any]]) -> bool:
+    def _change_status(self, id: str, user: str, changes: Mapping[str, Mapping[str, Any]]) -> bool:
         """Changes a lasting job as its status says."""
         with self.writing() as tx:
-            own = (jobs.c.id == id, jobs.c.user_id == user, jobs.c.lasting)
-            row = tx.execute(select(jobs).where(*own, jobs.c.status.in_(changes)).with_for_update()).first()
+            which = (jobs.c.id == id, jobs.c.user_id == user, jobs.c.lasting)
+            row = tx.execute(select(jobs).where(*which, jobs.c.status.in_(changes)).with_for_update()).first()
             if row is None:
                 return False
             if row.status in ("paused", "failed") and changes[row.status].get("status") == "queued":
@@ -240,7 +224,7 @@ class Store(Library):
     def holds(self, worker: str, job: str) -> bool:
         """Whether the job is still this worker's: not cancelled, not given to another."""
         with self.reading() as tx:
-            return tx.scalar(select(jobs.c.id).where(_held(worker, job))) is not None
+            return tx.scalar(select(jobs.c.id).where(_held_by(worker, job))) is not None
 
     def wanted(self, job: str) -> str | None:
         """Whether the running job shall "pause" or "stop" at its next checkpoint."""
@@ -249,13 +233,13 @@ class Store(Library):
 
     def renew(self, worker: str, job: str) -> None:
         with self.writing() as tx:
-            tx.execute(update(jobs).where(_held(worker, job)).values(lease=time.time() + LEASE))
+            tx.execute(update(jobs).where(_held_by(worker, job)).values(lease=time.time() + LEASE))
 
     def note(self, worker: str, job: str, text: str) -> None:
         """Keeps a line for who asked for the job, once."""
         with self.writing() as tx:
-            notes = tx.scalar(select(jobs.c.notes).where(_held(worker, job)).with_for_update())
-            if notes is not None and text not in notes and len(notes) < MOST_NOTES:
+            notes = tx.scalar(select(jobs.c.notes).where(_held_by(worker, job)).with_for_update())
+            if notes is not None and text not in notes and len(notes) < MAX_NOTES:
                 changes = {"notes": [*notes, text], "changed": time.time()}
                 tx.execute(update(jobs).where(jobs.c.id == job).values(changes))
 
@@ -270,7 +254,7 @@ class Store(Library):
         self.check_disk()
         with self.writing() as tx:
             now = time.time()
-            if tx.scalar(select(jobs.c.id).where(_held(worker, job.id)).with_for_update()) is None:
+            if tx.scalar(select(jobs.c.id).where(_held_by(worker, job.id)).with_for_update()) is None:
                 return False
             which = (results.c.job_id == job.id, results.c.part == part, results.c.number == number)
             if tx.scalar(select(results.c.id).where(*which)) is not None:
@@ -286,7 +270,7 @@ class Store(Library):
             for i, (content, name) in enumerate(new.files):
                 facts = {"sha256": content.sha256, "suffix": content.suffix, "bytes": content.bytes, "name": name}
                 tx.execute(insert(files).values(result_id=row["id"], number=i, media=content.media, **facts))
-                self.files.keep(content)
+                self.files.commit(content)
             tx.execute(update(jobs).where(jobs.c.id == job.id).values(changed=now, deaths=0))
         self._remove_model(before)
         return True
@@ -295,7 +279,7 @@ class Store(Library):
         """Keeps what a training has learned so far, as `add` does a result."""
         self.check_disk()
         with self.writing() as tx:
-            if tx.scalar(select(jobs.c.id).where(_held(worker, job.id)).with_for_update()) is None:
+            if tx.scalar(select(jobs.c.id).where(_held_by(worker, job.id)).with_for_update()) is None:
                 return False
             check_share(tx, job.user_id, size_of(folder))
             _, before = self._add_model(tx, job, folder, stem, taken)
@@ -324,7 +308,7 @@ class Store(Library):
         ended, is another's, or went back to the queue, for another user is next."""
         with self.writing() as tx:
             now = time.time()
-            row = tx.execute(select(jobs).where(_held(worker, job.id)).with_for_update()).first()
+            row = tx.execute(select(jobs).where(_held_by(worker, job.id)).with_for_update()).first()
             if row is None:
                 return False
             state: dict[str, Any] = {"part": row.part + 1, "changed": now, "deaths": 0}
@@ -336,7 +320,7 @@ class Store(Library):
                 return False
             following = _next(tx, job.id)
             if following is not None and following.id != job.id:
-                _give_back(tx, _held(worker, job.id), 0)
+                _requeue(tx, _held_by(worker, job.id), 0)
                 return False
             _charge(tx, row)
         return True
@@ -344,17 +328,17 @@ class Store(Library):
     def fail(self, worker: str, job: str, error: str) -> None:
         with self.writing() as tx:
             state = {"status": "failed", "error": error, "changed": time.time(), **ENDED}
-            tx.execute(update(jobs).where(_held(worker, job)).values(state))
+            tx.execute(update(jobs).where(_held_by(worker, job)).values(state))
 
     def release(self, worker: str, dead: bool = False) -> None:
         """The worker's jobs go back to the queue. dead: it died over them; where that was too often, they failed."""
         with self.writing() as tx:
-            _give_back(tx, jobs.c.worker == worker, int(dead))
+            _requeue(tx, jobs.c.worker == worker, int(dead))
 
     def recover(self) -> list[Path]:
         """At the start of a server, alone in its folder: every running job is queued again; and `sweep`."""
         with self.writing() as tx:
-            _give_back(tx, jobs.c.status == "running", 0)
+            _requeue(tx, jobs.c.status == "running", 0)
         return self.sweep()
 
     def expire(self) -> list[str]:
@@ -365,7 +349,7 @@ class Store(Library):
                 return []
         with self.writing() as tx:
             workers = list(tx.execute(select(jobs.c.worker).where(late)).scalars())
-            _give_back(tx, late, 1)
+            _requeue(tx, late, 1)
         return workers
 
 
@@ -374,7 +358,7 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _held(worker: str, job: str) -> Any:
+def _held_by(worker: str, job: str) -> Any:
     return and_(jobs.c.id == job, jobs.c.worker == worker, jobs.c.status == "running")
 
 
@@ -409,21 +393,21 @@ def _check_daily(tx: Connection, user: Row[Any], more: int, now: float) -> None:
     """APIError if so many more results are more than the user's in 24 hours."""
     recent = (jobs.c.user_id == user.id, jobs.c.created > now - 86400)
     of_ended = case((jobs.c.status.in_(("cancelled", "failed")), jobs.c.part), else_=jobs.c.parts)  # what was made
-    taken = tx.scalar(select(func.coalesce(func.sum(of_ended), 0)).where(*recent))
+    taken = tx.scalar(select(func.sum(of_ended)).where(*recent)) or 0
     if taken + more > user.daily:
         first = tx.scalar(select(func.min(jobs.c.created)).where(*recent)) or now
         message = f"{taken} of your {user.daily} results in 24 hours are taken; {more} more are not left"
         raise APIError(429, message, "quota", wait=max(1.0, first + 86400 - now))
 
 
-def _give_back(tx: Connection, which: Any, deaths: int) -> None:
+def _requeue(tx: Connection, which: Any, deaths: int) -> None:
     """Running jobs to the queue, where they were, or to rest; those over which too many workers died have failed."""
     free = {"worker": None, "lease": None, "changed": time.time(), "deaths": jobs.c.deaths + deaths}
     running = and_(which, jobs.c.status == "running")
     if deaths:
-        error = f"the worker died over it {MOST_DEATHS} times; it may need more memory than there is"
-        last = and_(running, jobs.c.deaths + deaths >= MOST_DEATHS)
-        tx.execute(update(jobs).where(last).values(status="failed", error=error, **free))
-    rest = jobs.c.wanted == "pause"
-    tx.execute(update(jobs).where(running, rest).values(status="paused", **(free | {"wanted": None})))
+        error = f"the worker died over it {MAX_DEATHS} times; it may need more memory than there is"
+        too_many = and_(running, jobs.c.deaths + deaths >= MAX_DEATHS)
+        tx.execute(update(jobs).where(too_many).values(status="failed", error=error, **free))
+    pauses = jobs.c.wanted == "pause"
+    tx.execute(update(jobs).where(running, pauses).values(status="paused", **(free | {"wanted": None})))
     tx.execute(update(jobs).where(running).values(status="queued", **free))

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from anyio import to_thread
@@ -16,11 +18,11 @@ from inkwash.studio.auth import user_of
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import OPEN
-from inkwash.studio.schemas import job_of
+from inkwash.studio.views import job_of
 
 STREAMS, WAITS = 20, 100  # event streams, and requests that wait for a job, of one user at once
 HEARTBEAT = 10.0  # seconds between two signs of life in a stream, and two looks whether its user may still listen
-COMMENT = b": heartbeat\n\n"
+HEARTBEAT_EVENT = b": heartbeat\n\n"
 PACE = 0.05  # seconds between two events at least
 
 
@@ -28,7 +30,8 @@ async def job_stream(engine: Engine, id: str, request: Request) -> AsyncGenerato
     last: Any = None
     async for _ in changes(engine, id, request):
         row = await to_thread.run_sync(engine.store.job, id)
-        yield COMMENT if row == last and row.status != "running" else await event(engine, row)
+        assert row is not None  # jobs are never deleted
+        yield HEARTBEAT_EVENT if row == last and row.status != "running" else await event(engine, row)
         if row.status not in OPEN:
             return
         last = row
@@ -38,27 +41,27 @@ async def user_stream(engine: Engine, user: accounts.User, since: float, request
     seen = float("-inf")  # the newest change that was told
     async for changed in changes(engine, user.id, request):
         if changed:
-            rows = [await to_thread.run_sync(engine.store.job, id) for id in changed]
+            rows = [row for id in changed if (row := await to_thread.run_sync(engine.store.job, id)) is not None]
         else:  # at first; and later what another process may have written, which nobody tells
             rows = await to_thread.run_sync(engine.store.changed_since, user.id, max(since - 5, seen))
             rows = [row for row in rows if row.changed > seen]
         for row in rows:
             seen = max(seen, row.changed)
             yield await event(engine, row)
-        yield COMMENT
+        yield HEARTBEAT_EVENT
 
 
 async def changes(engine: Engine, key: str, request: Request) -> AsyncGenerator[set[str]]:
     """At once, and then whenever something changes, or nothing does for `HEARTBEAT` seconds: which jobs have changed.
     It ends when who listens may not any more, or the studio stops."""
-    changed, looked = set[str](), time.monotonic()
-    with engine.watching(key) as watcher:
+    changed, checked = set[str](), time.monotonic()
+    with engine.subscribe(key) as subscriber:
         while not engine.stopping:
             yield changed
             await asyncio.sleep(PACE)
-            changed = await watcher.news(HEARTBEAT)
-            if time.monotonic() - looked > HEARTBEAT - 1:
-                looked = time.monotonic()
+            changed = await subscriber.changes(HEARTBEAT)
+            if time.monotonic() - checked > HEARTBEAT - 1:
+                checked = time.monotonic()
                 if await to_thread.run_sync(user_of, engine, request) is None:
                     return
 
@@ -78,50 +81,56 @@ def check_waits(user: accounts.User, request: Request) -> None:
         raise APIError(429, f"{WAITS} requests wait for jobs already; let some end", "too_many_waits", wait=5)
 
 
-@asynccontextmanager
-async def temporary_uploads(engine: Engine, user: accounts.User) -> AsyncIterator[list[str]]:
-    """The contents of uploads that a request brings along: they are forgotten with it, unless an open job needs
-    them."""
-    brought: list[str] = []
+@contextmanager
+def counted(counter: Counter[str], user: accounts.User) -> Iterator[None]:
+    counter[user.id] += 1
     try:
-        yield brought
+        yield
     finally:
-        if brought:
-            which = {(user.id, sha256) for sha256 in brought}
-            await to_thread.run_sync(engine.store.forget_uploads, time.time() + 1, which)
+        counter[user.id] -= 1
+        if not counter[user.id]:
+            del counter[user.id]
 
 
-async def waited(engine: Engine, user: accounts.User, job: str, seconds: float, request: Request) -> Any:
+SaveUpload = Callable[[bytes, str], dict[str, str]]  # (PNG, parameter) -> what a request says of it
+
+
+@asynccontextmanager
+async def temporary_uploads(engine: Engine, user: accounts.User) -> AsyncIterator[SaveUpload]:
+    """Keeps pictures that a request brings along until its end, or as long as an open job needs them."""
+    new: set[tuple[str, str]] = set()
+
+    def save(data: bytes, param: str) -> dict[str, str]:
+        file, is_new = engine.save_image(user, data, f"{param}.png")
+        if is_new:
+            new.add((user.id, file.sha256))
+        return asdict(file)
+
+    try:
+        yield save
+    finally:
+        if new:
+            await to_thread.run_sync(engine.store.delete_uploads, time.time() + 1, new)
+
+
+async def wait_for_job(engine: Engine, user: accounts.User, job: str, seconds: float, request: Request) -> Any:
     """The job when it has ended, or as it is after so many seconds, or when the client has gone. It is counted: see
     `check_waits`, which comes before a job is put in the queue."""
-    count = request.app.state.waits
-    count[user.id] += 1
-    try:
+    with counted(request.app.state.waits, user):
         return await engine.finished(job, seconds, request.is_disconnected)
-    finally:
-        count[user.id] -= 1
-        if not count[user.id]:
-            del count[user.id]
 
 
-def streamed(
-    engine: Engine, user: accounts.User, source: AsyncIterator[bytes], request: Request
+def stream_response(
+    engine: Engine, user: accounts.User, source: AsyncGenerator[bytes], request: Request
 ) -> StreamingResponse:
     """An event stream, one of a few that a user may have at once."""
     check_streams(user, request)
-    count = request.app.state.streams
 
-    async def counted() -> AsyncIterator[bytes]:
-        count[user.id] += 1  # here: a stream whose client has gone before it began is never begun
-        engine.metrics.streams.inc()
-        try:
-            async with aclosing(source):  # type: ignore[type-var]
+    async def events() -> AsyncIterator[bytes]:
+        # counted here: a stream whose client has gone before it began is never begun
+        with counted(request.app.state.streams, user), engine.metrics.streams.track_inprogress():
+            async with aclosing(source):
                 async for piece in source:
                     yield piece
-        finally:
-            engine.metrics.streams.dec()
-            count[user.id] -= 1
-            if not count[user.id]:
-                del count[user.id]
 
-    return StreamingResponse(counted(), media_type="text/event-stream")
+    return StreamingResponse(events(), media_type="text/event-stream")

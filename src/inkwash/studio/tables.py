@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from typing import Any
 
 from sqlalchemy import JSON, Boolean, Column, Connection, Double, ForeignKey, Integer, MetaData, Table, Text
 from sqlalchemy import UniqueConstraint as Unique
@@ -12,11 +13,11 @@ from inkwash.errors import UserError
 metadata = MetaData()
 
 
-def text(name: str, *more: object, null: bool = False, **options: object) -> Column:
-    return Column(name, Text, *more, nullable=null, **options)  # type: ignore[arg-type]
+def text(name: str, *more: Any, null: bool = False, **options: Any) -> Column[Any]:
+    return Column(name, Text, *more, nullable=null, **options)
 
 
-def time(name: str, null: bool = False) -> Column:
+def time(name: str, null: bool = False) -> Column[Any]:
     """Seconds since 1970."""
     return Column(name, Double, nullable=null)
 

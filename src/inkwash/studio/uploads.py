@@ -16,10 +16,10 @@ from PIL import Image, ImageOps
 
 from inkwash.studio.errors import APIError
 
-MOST_BYTES = 20_000_000  # of a picture
-MOST_FILE = 200_000_000  # bytes of a file
-MOST_UNPACKED = 500_000_000  # bytes of all files of a zip
-MOST_PIXELS = 40_000_000
+MAX_BYTES = 20_000_000  # of a picture
+MAX_FILE = 200_000_000  # bytes of a file
+MAX_UNPACKED = 500_000_000  # bytes of all files of a zip
+MAX_PIXELS = 40_000_000
 SIDE = 1024  # what a model is shown is smaller, so no more is kept
 DECODING = BoundedSemaphore(2)  # pictures at once: each may take 330 MB
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -29,7 +29,7 @@ def clean(data: bytes, param: str = "image") -> bytes:
     """The first frame of the picture as a PNG without any metadata, turned as EXIF says, at most `SIDE` pixels wide
     and high. Raises APIError for what is no picture, too large, or broken. What it is, its content says."""
     with DECODING:
-        picture = decoded(data, param)
+        picture = open_image(data, param)
         try:
             picture.draft(None, (SIDE, SIDE))  # a JPEG may be read smaller at once
             picture = ImageOps.exif_transpose(picture)
@@ -43,17 +43,22 @@ def clean(data: bytes, param: str = "image") -> bytes:
         return small.getvalue()
 
 
-def decoded(data: bytes, param: str) -> Image.Image:
+def check_size(size: int, param: str) -> None:
+    """APIError for a picture of too many bytes."""
+    if size > MAX_BYTES:
+        raise APIError(413, f"{param}: more than {MAX_BYTES // 10**6} MB", "image_too_large", param)
+
+
+def open_image(data: bytes, param: str) -> Image.Image:
     """The picture, its header read and found within limits, its pixels not yet."""
-    if len(data) > MOST_BYTES:
-        raise APIError(413, f"{param}: more than {MOST_BYTES // 10**6} MB", "image_too_large", param)
+    check_size(len(data), param)
     try:
         picture = Image.open(BytesIO(data), formats=FORMATS)
     except Exception:  # as above
         message = f"{param}: not a picture that can be read; send a {', '.join(FORMATS[:3])}, BMP or GIF"
         raise APIError(400, message, "invalid_image", param) from None
-    if picture.width * picture.height > MOST_PIXELS:
-        message = f"{param}: {picture.width} x {picture.height} pixels are more than {MOST_PIXELS // 10**6} million"
+    if picture.width * picture.height > MAX_PIXELS:
+        message = f"{param}: {picture.width} x {picture.height} pixels are more than {MAX_PIXELS // 10**6} million"
         raise APIError(413, message, "image_too_large", param)
     return picture
 
@@ -67,51 +72,50 @@ def from_base64(text: str, param: str) -> bytes:
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise APIError(400, f"{param}: a data: URL in base64 is needed", "invalid_image", param)
-    if len(text) > MOST_BYTES * 4 // 3 + 4:
-        raise APIError(413, f"{param}: more than {MOST_BYTES // 10**6} MB", "image_too_large", param)
+    check_size(len(text) * 3 // 4 - 3, param)
     try:
         return base64.b64decode(re.sub(r"\s", "", text), validate=True)
     except (binascii.Error, ValueError):
         raise APIError(400, f"{param}: not base64", "invalid_image", param) from None
 
 
-class Bounded:
+class BoundedReader:
     """A file that is read to at most so many bytes. APIError for more."""
 
-    def __init__(self, file: IO[bytes], most: int, what: str) -> None:
-        self.file, self.left, self.what, self.most = file, most, what, most
+    def __init__(self, file: IO[bytes], max_bytes: int, what: str) -> None:
+        self.file, self.remaining, self.what, self.max_bytes = file, max_bytes, what, max_bytes
 
     def read(self, size: int = -1) -> bytes:
         data = self.file.read(size)
-        self.left -= len(data)
-        if self.left < 0:
-            raise APIError(413, f"{self.what}: more than {self.most // 10**6} MB", "file_too_large", "files")
+        self.remaining -= len(data)
+        if self.remaining < 0:
+            raise APIError(413, f"{self.what}: more than {self.max_bytes // 10**6} MB", "file_too_large", "files")
         return data
 
 
-def unpacked(file: IO[bytes], name: str, most: int) -> Iterator[tuple[str, Bounded]]:
+def unzip(file: IO[bytes], name: str, max_files: int) -> Iterator[tuple[str, BoundedReader]]:
     """The files of a zip, at most so many, as names and contents. APIError for what is no zip, or more than fits."""
     try:
         with zipfile.ZipFile(file) as archive:
             found = [entry for entry in archive.infolist() if not entry.is_dir()]
-            if len(found) > most:
-                raise APIError(413, f"{name}: {len(found)} files; {most} at most", "too_many_files", "files")
-            left = MOST_UNPACKED
+            if len(found) > max_files:
+                raise APIError(413, f"{name}: {len(found)} files; {max_files} at most", "too_many_files", "files")
+            remaining = MAX_UNPACKED
             for entry in found:
                 kind = stat.S_IFMT(entry.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG) or entry.flag_bits & 1:
-                    raise bad_zip(name, "only plain files that are not encrypted are unpacked")
+                    raise invalid_zip(name, "only plain files that are not encrypted are unpacked")
                 with archive.open(entry) as inner:
-                    bounded = Bounded(inner, min(left, MOST_FILE), name)
+                    bounded = BoundedReader(inner, min(remaining, MAX_FILE), name)
                     yield entry.filename, bounded
-                    left -= bounded.most - bounded.left
+                    remaining -= bounded.max_bytes - bounded.remaining
     except APIError:
         raise
     except Exception as error:  # as above
         if isinstance(error, OSError) and error.errno is not None:  # of our own disk
             raise
-        raise bad_zip(name, "it is broken, or no zip") from None
+        raise invalid_zip(name, "it is broken, or no zip") from None
 
 
-def bad_zip(name: str, why: str) -> APIError:
+def invalid_zip(name: str, why: str) -> APIError:
     return APIError(400, f"{name[:60]}: {why}", "invalid_zip", "files")

@@ -3,12 +3,14 @@
 import inspect
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Query
+from fastapi import APIRouter, Header, Query
+from pydantic import BaseModel
 
-from inkwash.studio.auth import CurrentUser, TheEngine
-from inkwash.studio.catalogue import offered
+from inkwash.studio.auth import CurrentEngine, CurrentUser
+from inkwash.studio.catalogue import offered_verbs
 from inkwash.studio.requests import schema
-from inkwash.studio.schemas import Job, Plan, job_of
+from inkwash.studio.schemas import Job, Plan
+from inkwash.studio.views import job_of
 from inkwash.systems import systems
 from inkwash.systems.base import System, Verb
 
@@ -18,7 +20,7 @@ PREVIEWS = 3  # of each result, if it is not said
 def router() -> APIRouter:
     found = APIRouter(prefix="/api", tags=["studio"])
     for system in systems().values():
-        for name, verb in offered(system).items():
+        for name, verb in offered_verbs(system).items():
             path, about = f"{system.name}/{name}", inspect.getdoc(verb.request)
             new_job, plan = endpoints(system, name, verb)
             found.add_api_route(f"/jobs/{path}", new_job, methods=["POST"], status_code=202, description=about)
@@ -27,21 +29,20 @@ def router() -> APIRouter:
 
 
 def endpoints(system: System, name: str, verb: Verb) -> tuple[Any, Any]:
-    Form = Annotated[schema(system, name, verb), Body()]  # type: ignore[misc]
-
     def new_job(
-        form: Form,  # type: ignore[valid-type]
+        form: BaseModel,
         user: CurrentUser,
-        engine: TheEngine,
+        engine: CurrentEngine,
         previews: Annotated[int, Query(ge=0, le=8, description="How often a result is shown on its way.")] = PREVIEWS,
         idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
     ) -> Job:
         key = None if idempotency_key is None else f"key:api:{idempotency_key}"
-        job = engine.submit(user, system.name, name, form.model_dump(), idempotency_key=key, previews=previews)  # type: ignore[attr-defined]
-        return job_of(engine, engine.store.job(job["id"]))
+        values = form.model_dump()
+        return job_of(engine, engine.submit(user, system.name, name, values, idempotency_key=key, previews=previews))
 
-    def plan(form: Form, user: CurrentUser, engine: TheEngine) -> Plan:  # type: ignore[valid-type]
-        request, folder = engine.prepare(user, system, verb, form.model_dump())  # type: ignore[attr-defined]
+    def plan(form: BaseModel, user: CurrentUser, engine: CurrentEngine) -> Plan:
+        request, folder = engine.prepare(user, system, verb, form.model_dump())
         return Plan(**engine.plan_of(verb, request, folder)._asdict())
 
+    new_job.__annotations__["form"] = plan.__annotations__["form"] = schema(system, name, verb)
     return new_job, plan

@@ -35,15 +35,15 @@ from inkwash.studio.context import PATHS, JobContext, LeaseLost
 from inkwash.studio.errors import APIError, is_disk_full
 from inkwash.studio.files import suffix_of
 from inkwash.studio.library import NewFile
-from inkwash.studio.requests import request_of
+from inkwash.studio.requests import parse_request
 from inkwash.studio.store import LEASE, NewResult, Store
 from inkwash.systems import load, systems
 from inkwash.systems.base import File, Request, Result, options, resolve
 
-IDLE = 600.0  # seconds after which a model that nobody asks for leaves the memory
-MOST_MODELS = 3  # in memory at once
-STALLED = 300.0  # seconds without a step after which the lease is not renewed: the worker is held to hang
-LONGEST_TITLE = 2000
+MODEL_TTL = 600.0  # seconds after which a model that nobody asks for leaves the memory
+MAX_MODELS = 3  # in memory at once
+STALL_TIMEOUT = 300.0  # seconds without a step after which the lease is not renewed: the worker is held to hang
+MAX_TITLE = 2000
 
 
 class ModelCache:
@@ -55,7 +55,7 @@ class ModelCache:
 
     def get(self, folder: Path) -> Any:
         model = self.models.pop(folder)[0] if folder in self.models else None
-        while model is None and len(self.models) >= MOST_MODELS:
+        while model is None and len(self.models) >= MAX_MODELS:
             self.models.popitem(last=False)
         model = model or self.load(folder)
         self.models[folder] = model, time.monotonic()
@@ -65,7 +65,7 @@ class ModelCache:
         """Lets models go that idle, and all but the last if there is too little room; whether there is enough now."""
         before = len(self.models)
         for folder, (_, used) in list(self.models.items()):
-            if time.monotonic() - used > IDLE:
+            if time.monotonic() - used > MODEL_TTL:
                 del self.models[folder]
         if memory() > self.most_memory:
             while len(self.models) > 1:
@@ -80,6 +80,8 @@ def memory() -> float:
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:  # not Linux: the most it ever took
+        if sys.platform == "win32":  # which has no such module: the limit is not watched there
+            return 0.0
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -87,7 +89,7 @@ def memory() -> float:
 
 
 class Worker:
-    """Runs jobs one after the other. `tell` is called with each message; `over` is set when it shall stop."""
+    """Runs jobs one after the other. `tell` is called with each message; `stopping` is set when it shall stop."""
 
     def __init__(
         self,
@@ -101,7 +103,7 @@ class Worker:
     ) -> None:
         self.store, self.catalogue, self.models, self.name, self.tell = store, catalogue, models, name, tell
         self.device, self.threads = device, threads
-        self.over = threading.Event()
+        self.stopping = threading.Event()
         self.job: str | None = None
         self.active = time.monotonic()  # when the last step was
         self.busy = 0.0  # seconds of the job in which its verb ran
@@ -111,8 +113,8 @@ class Worker:
         what the systems' first verbs take if none is named."""
         last = self.store.last_model()
         verbs = [next(iter(system.verbs.values())) for system in systems().values()]
-        usual = [options(verb.request)["model"].default for verb in verbs if "model" in options(verb.request)]
-        for name, user in [last] if last else [(name, "") for name in usual if isinstance(name, str)]:
+        defaults = [options(verb.request)["model"].default for verb in verbs if "model" in options(verb.request)]
+        for name, user in [last] if last else [(name, "") for name in defaults if isinstance(name, str)]:
             with suppress(UserError, APIError):  # it is gone, or broken: who asks for it is told
                 self.models.get(self.catalogue.folder(name, user))
 
@@ -122,36 +124,29 @@ class Worker:
         if job is None:
             return False
         self.job, self.active, self.busy = job.id, time.monotonic(), 0.0
-        self.say(job, "started")
+        self.notify(job, "started")
         try:
             self.run(job)
         except LeaseLost:
             pass
-        except (UserError, DiffusionError, APIError) as error:
-            message = PATHS.sub("", str(error))
-            if message != str(error):  # the log says where it is
-                traceback.print_exc()
-            self.store.fail(self.name, job.id, message)
-        except ModuleNotFoundError as error:  # what not every installation has
-            self.store.fail(self.name, job.id, str(missing(error)))
-        except MemoryError:
-            self.store.fail(self.name, job.id, "there is not enough memory for it")
-        except (BrokenPipeError, DBAPIError) as error:  # the server has gone, or the table cannot be written
-            if not is_disk_full(error):
-                raise
-            self.back_off(job)
-        except Exception as error:  # a mistake of ours: the job fails, the worker goes on, the log has the rest
+        except Exception as error:
             if is_disk_full(error):
                 self.back_off(job)
-            else:
-                traceback.print_exc()
-                self.store.fail(self.name, job.id, "it failed by a mistake of the studio's; its log says more")
+            elif isinstance(
+                error, BrokenPipeError | DBAPIError
+            ):  # the server has gone, or the table cannot be written
+                raise
+            else:  # the job fails, the worker goes on
+                message = message_of(error)
+                if message != str(error):  # the log has the rest
+                    traceback.print_exc()
+                self.store.fail(self.name, job.id, message)
         finally:
             self.job = None
-            self.say(job, "left", seconds=self.busy, **self.state())
+            self.notify(job, "left", seconds=self.busy, **self.state())
         return True
 
-    def say(self, job: Row[Any], event: str, **facts: Any) -> None:
+    def notify(self, job: Row[Any], event: str, **facts: Any) -> None:
         self.tell({"job": job.id, "user": job.user_id, "event": event, **facts})
 
     def state(self) -> dict[str, Any]:
@@ -159,7 +154,7 @@ class Worker:
 
     def back_off(self, job: Row[Any]) -> None:
         """The disk is full: the job waits in the queue until there is room."""
-        self.say(job, "disk full")
+        self.notify(job, "disk full")
         time.sleep(2)
         try:
             self.store.release(self.name)
@@ -173,57 +168,57 @@ class Worker:
         verb = systems()[job.system].verbs[job.verb]
         context = JobContext(self, job)
         try:
-            for part, request in list(enumerate(request_of(verb, job.request).parts()))[job.part :]:
+            for part, request in list(enumerate(parse_request(verb, job.request).split()))[job.part :]:
                 context.next_part(part)
                 self.store.check_disk()  # rather than make what cannot be kept
-                for number, result in enumerate(self.timed(resolve(verb.run)([request], context))):
-                    if context.leaving in (None, "stop"):
-                        self.keep(job, request, part, number, result)
-                    elif context.leaving == "pause" and result.model is not None:
-                        self.keep_so_far(job, request, result.model, context)
-                if context.leaving not in (None, "stop"):
+                for number, result in enumerate(self.time_verb(resolve(verb.run)([request], context))):
+                    if context.stop_reason in (None, "stop"):
+                        self.save_result(job, request, part, number, result)
+                    elif context.stop_reason == "pause" and result.model is not None:
+                        self.save_model_so_far(job, request, result.model, context)
+                if context.stop_reason not in (None, "stop"):
                     return self.store.release(self.name)
                 if not self.store.advance(self.name, job):
                     return None
         finally:
             context.close()
 
-    def timed(self, results: Iterable[Result]) -> Iterator[Result]:
+    def time_verb(self, results: Iterable[Result]) -> Iterator[Result]:
         results = iter(results)
         while True:
-            begun = time.monotonic()
+            started = time.monotonic()
             try:
                 result = next(results)
             except StopIteration:
                 return
             finally:
-                self.busy += time.monotonic() - begun
+                self.busy += time.monotonic() - started
             yield result
 
-    def keep(self, job: Row[Any], request: Request, part: int, number: int, result: Result) -> None:
+    def save_result(self, job: Row[Any], request: Request, part: int, number: int, result: Result) -> None:
         """Files and rows together. LeaseLost if the job is not this worker's any more."""
         with ExitStack() as stack:
             files = []
             for ending, path in result.files.items():
                 name = re.sub(r"[^\w.-]+", "-", ending if job.lasting else f"{request.stem()}{ending}")
-                source = source_of(path, request)
-                staged = self.store.files.staged(source, suffix_of(name), link=not job.lasting)
+                source = public_file(path, request)
+                staged = self.store.files.stage(source, suffix_of(name), link=not job.lasting)
                 content = stack.enter_context(staged)
                 files.append(NewFile(content, name[-200:]))
             new = NewResult(
                 part if job.parts > 1 else result.place,
                 title_of(request, result),
                 json.loads(json.dumps(result.row, default=str)),
-                json.loads(json.dumps(named(result.recipe, request), default=str)),
+                json.loads(json.dumps(public_recipe(result.recipe, request), default=str)),
                 files,
                 result.model,
                 model_name(request),
             )
             if not self.store.add(self.name, job, part, number, new, self.catalogue.shared):
                 raise LeaseLost
-        self.say(job, "result", place=part)
+        self.notify(job, "result", place=part)
 
-    def keep_so_far(self, job: Row[Any], request: Request, folder: Path, context: JobContext) -> None:
+    def save_model_so_far(self, job: Row[Any], request: Request, folder: Path, context: JobContext) -> None:
         """A copy of the model of a training that pauses, so that it can be used."""
         copy = context.root / "so far"
         shutil.rmtree(copy, ignore_errors=True)
@@ -235,29 +230,45 @@ class Worker:
 
     def send_heartbeats(self) -> None:
         """Renews the lease of the job at hand, in a thread of its own, as long as there are steps."""
-        while not self.over.wait(LEASE / 4):
+        while not self.stopping.wait(LEASE / 4):
             job = self.job
-            if job is not None and time.monotonic() - self.active < STALLED:
+            if job is not None and time.monotonic() - self.active < STALL_TIMEOUT:
                 try:
                     self.store.renew(self.name, job)
                 except OperationalError:
                     traceback.print_exc()
 
 
-def named(recipe: dict[str, Any], request: Request) -> dict[str, Any]:
+def message_of(error: Exception) -> str:
+    """Why a job failed, in one line."""
+    if isinstance(error, UserError | DiffusionError | APIError):
+        return PATHS.sub("", str(error))
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
+    if isinstance(error, ModuleNotFoundError):  # what not every installation has
+        with suppress(ModuleNotFoundError):  # one of our own: a mistake
+            return str(missing(error))
+    return "it failed by a mistake of the studio's; its log says more"
+
+
+def public_recipe(recipe: dict[str, Any], request: Request) -> dict[str, Any]:
     """The recipe with models and files as they were asked for: where they lie here is nobody's business."""
     facts, fields = request.facts(), options(type(request))
     inner = {name for name, option in fields.items() if option.kind is File or (name == "model" and facts[name])}
     return {name: facts[name] if name in inner else value for name, value in recipe.items()}
 
 
-def source_of(path: Path, request: Request) -> Path | bytes:
-    """The file; a PNG with its recipe as `named` has it."""
+def public_file(path: Path, request: Request) -> Path | bytes:
+    """The file; a PNG with its recipe as `public_recipe` has it."""
     if suffix_of(path.name) != ".png":
         return path
     with Image.open(path) as picture:
         recipe = json.loads(picture.info.get(KEY, "{}"))
-        clean = [named(one, request) for one in recipe] if isinstance(recipe, list) else named(recipe, request)
+        clean = (
+            [public_recipe(one, request) for one in recipe]
+            if isinstance(recipe, list)
+            else public_recipe(recipe, request)
+        )
         return path if clean == recipe else encode_png(picture, clean)
 
 
@@ -273,8 +284,8 @@ def title_of(request: Request, result: Result) -> str:
         value = value[0] if isinstance(value, tuple) and value else value
         if option.argument and value:
             texts.append(value.name if isinstance(value, File) else str(value))
-    said = str(result.row.get("text", "")).strip().partition("\n")[0]
-    return (" ".join(texts).strip() or said or request.stem())[:LONGEST_TITLE]
+    summary = str(result.row.get("text", "")).strip().partition("\n")[0]
+    return (" ".join(texts).strip() or summary or request.stem())[:MAX_TITLE]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -285,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", type=float, default=2000, help="MB")
     parser.add_argument("--model", action="append", default=[])
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
 
     lines, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no message
     lock = threading.Lock()
@@ -294,17 +305,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with lock:
             print(json.dumps(message), file=lines, flush=True)
 
-    store = Store(given.home.resolve())
-    catalogue = Catalogue(store, given.model)
-    cache = ModelCache(lambda folder: load(folder, given.device, threads=given.threads), given.memory * 1e6)
-    worker = Worker(store, catalogue, cache, given.name, tell, given.device, given.threads)
+    store = Store(args.home.resolve())
+    catalogue = Catalogue(store, args.model)
+    cache = ModelCache(lambda folder: load(folder, args.device, threads=args.threads), args.memory * 1e6)
+    worker = Worker(store, catalogue, cache, args.name, tell, args.device, args.threads)
     wake = threading.Event()
     os.chdir(store.runs)  # what a recipe calls by a relative name is not there
 
     def listen() -> None:
         for _ in sys.stdin:  # a line for each new job
             wake.set()
-        worker.over.set()  # the server has gone
+        worker.stopping.set()  # the server has gone
         wake.set()
 
     for task in (worker.send_heartbeats, listen):
@@ -312,11 +323,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     worker.warm_up()
     tell({"event": "ready", **worker.state()})
     try:
-        while not worker.over.is_set():
+        while not worker.stopping.is_set():
             wake.clear()
             found = worker.step()
-            room = cache.tidy()
-            if found and not room:
+            has_memory = cache.tidy()
+            if found and not has_memory:
                 return  # what is left are fragments; the server starts a new process, which has none
             if not found:
                 wake.wait(1.0)

@@ -6,12 +6,11 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from inkwash.errors import UserError, unknown
-from inkwash.extras import cure
+from inkwash.extras import require
 from inkwash.systems.base import System, resolve
 from inkwash.weights.shipped import describe, locate
 
@@ -49,9 +48,7 @@ def makes(folder: Path) -> str:
 
 def available(system: System) -> None:
     """UserError, with what to install, where a module is missing that the whole system needs."""
-    for module, verbs in system.modules.items():
-        if not verbs and not find_spec(module):
-            raise UserError(f"{system.name} needs {module}: {cure(module)}")
+    require(system.name, *(module for module, verbs in system.modules.items() if not verbs))
 
 
 def load(

@@ -13,8 +13,8 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, reduce
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -65,14 +65,14 @@ class Option(NamedTuple):
     choices: tuple[str, ...]
     low: float
     high: float
-    open: tuple[bool, bool]  # whether the ends themselves are excluded
+    exclusive: tuple[bool, bool]  # whether the bounds themselves are excluded
     longest: int | None
     media: str
 
     def range(self) -> str:
         """The bounds in words, "" without any."""
-        least = f"{'above' if self.open[0] else 'from'} {self.low}" if self.low > -math.inf else ""
-        most = f"{'below' if self.open[1] else 'to'} {self.high}" if self.high < math.inf else ""
+        least = f"{'above' if self.exclusive[0] else 'from'} {self.low}" if self.low > -math.inf else ""
+        most = f"{'below' if self.exclusive[1] else 'to'} {self.high}" if self.high < math.inf else ""
         return " ".join(filter(None, (least, most)))
 
     def check(self, value: Any) -> Any:
@@ -99,8 +99,8 @@ class Option(NamedTuple):
         if self.longest is not None and len(value) > self.longest:
             raise UserError(f"{self.name}: {len(value)} characters; at most {self.longest} are possible")
         if self.kind in (int, float):
-            over = value < self.low or value > self.high or (self.open[0] and value == self.low)
-            if over or (self.open[1] and value == self.high):
+            outside = value < self.low or value > self.high or (self.exclusive[0] and value == self.low)
+            if outside or (self.exclusive[1] and value == self.high):
                 kind = "a whole number" if self.kind is int else "a number"
                 raise UserError(f"{self.name} = {value}: choose {kind} {self.range()}")
         return value
@@ -126,51 +126,54 @@ class Request:
         """What its results are called, before their endings: their seed comes last, where it need not be given."""
         seed = options(type(self)).get("seed")
         value = getattr(self, "seed", None) if seed is not None and seed.optional else None
-        return self.called() if value is None else f"{self.called()}-{value}"
+        return self.basename() if value is None else f"{self.basename()}-{value}"
 
-    def called(self) -> str:
+    def basename(self) -> str:
         """The stem without a seed."""
         return type(self).__name__.lower()
 
-    def parts(self) -> list[Request]:
-        """Requests that make the same, one after the other; each on its own, as its place in a queue comes."""
+    def split(self) -> list[Request]:
+        """Requests that make the same, one after the other; each takes its own turn in a queue."""
         return [self]
 
 
-@cache
+_OPTIONS: dict[type[Request], dict[str, Option]] = {}
+
+
 def options(request: type[Request]) -> dict[str, Option]:
     """The options of a request, by name."""
-    hints = typing.get_type_hints(request, include_extras=True)
-    return {field.name: _option(field, hints[field.name]) for field in dataclasses.fields(request)}
+    if request not in _OPTIONS:
+        hints = typing.get_type_hints(request, include_extras=True)
+        _OPTIONS[request] = {field.name: _option(field, hints[field.name]) for field in dataclasses.fields(request)}
+    return _OPTIONS[request]
 
 
 def _option(field: dataclasses.Field[Any], hint: Any) -> Option:
-    notes: list[Any] = []
+    annotations: list[Any] = []
     if typing.get_origin(hint) is typing.Annotated:
-        hint, *notes = typing.get_args(hint)
+        hint, *annotations = typing.get_args(hint)
     kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     optional, (kind, *_) = type(None) in kinds, [kind for kind in kinds if kind is not type(None)]
     many = typing.get_origin(kind) is tuple
     kind = typing.get_args(kind)[0] if many else kind
     choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
-    note = {type(n): n for n in notes}
+    note = {type(annotation): annotation for annotation in annotations}
     low, high = note.get(Gt) or note.get(Ge), note.get(Lt) or note.get(Le)
-    said = note.get(Help, Help(""))
-    folder = note[Media].type == "folder" if Media in note else False
+    text, media = note.get(Help, Help("")), note[Media].type if Media in note else ""
     return Option(
         field.name,
         str if choices else kind,
-        said.text,
+        text.text,
         field.default,
         optional,
-        many and not folder,
-        said.argument,
+        many and media != "folder",
+        text.argument,
         choices,
         -math.inf if low is None else getattr(low, "gt", getattr(low, "ge", 0)),
         math.inf if high is None else getattr(high, "lt", getattr(high, "le", 0)),
         (Gt in note, Lt in note),
         note[MaxLen].max_length if MaxLen in note else None,
-        note[Media].type if Media in note else "",
+        media,
     )
 
 
@@ -290,16 +293,16 @@ class Model(Protocol):
 def resolve(name: str) -> Callable[..., Any]:
     """The function of "module:name", or "module:Class.method"."""
     module, _, attributes = name.partition(":")
-    found: Callable[..., Any] = reduce(getattr, attributes.split("."), import_module(module))  # type: ignore[assignment]
-    return found
+    function: Callable[..., Any] = attrgetter(attributes)(import_module(module))
+    return function
 
 
 def limits(verb: Verb, folder: Path) -> dict[str, Limit]:
     """What the model in this folder narrows of the verb's options: by its system, and by the `limits` of its own card
     (system.json). Loads no model."""
     found = resolve(verb.limits)(folder) if verb.limits else {}
-    own: Any = describe(folder).get("limits", {})
-    found |= {name: found.get(name, Limit())._replace(**limit) for name, limit in own.items()}
+    card: Any = describe(folder).get("limits", {})
+    found |= {name: found.get(name, Limit())._replace(**limit) for name, limit in card.items()}
     return {name: limit for name, limit in found.items() if name in options(verb.request)}
 
 
@@ -320,23 +323,24 @@ def plan(verb: Verb, request: Request, folder: Path | None, device: str | None, 
     """What the request will take on this machine: by the folder of its model, or, for a training that goes on, by
     that of its run. Loads no model and no torch."""
     found = resolve(verb.plan)(request, folder, device or "cpu", threads or 1) if verb.plan else Plan()
-    return found if found.text else found._replace(text=in_words(found))
+    return found if found.text else found._replace(text=summary(found))
 
 
 def add_up(plans: Iterable[Plan]) -> Plan:
     """The plan of all of them, one after the other."""
     plans = list(plans)
-    seconds, sizes = ([one[i] for one in plans] for i in range(2))
     if len(plans) == 1:
         return plans[0]
-    total = Plan(None if None in seconds else sum(seconds), sum(filter(None, sizes)) or None)
-    return total._replace(text=in_words(total))
+    seconds = [plan.seconds for plan in plans if plan.seconds is not None]
+    total = Plan(sum(seconds) if len(seconds) == len(plans) else None, sum(plan.bytes or 0 for plan in plans) or None)
+    return total._replace(text=summary(total))
 
 
-def in_words(plan: Plan) -> str:
+def summary(plan: Plan) -> str:
     """ "about 3 min, 40 MB"."""
-    known = plan.seconds is not None
-    time = f"about {duration(max(plan.seconds or 0, 1))}" if known else "how long it takes shows when it runs"
+    time = "how long it takes shows when it runs"
+    if plan.seconds is not None:
+        time = f"about {duration(max(plan.seconds, 1))}"
     size = (plan.bytes or 0) / 1e6
     return f"{time}, {size:.{0 if size >= 10 else 1}f} MB" if size >= 0.1 else time
 
@@ -347,6 +351,12 @@ def idle(request: Request, names: Iterable[str], where: str) -> None:
     for name in names:
         if getattr(request, name) != fields[name].default:
             raise UserError(f"{name} means nothing {where}: leave it out")
+
+
+def check_seed(seed: int) -> None:
+    """UserError for a seed that is none."""
+    if not 0 <= seed < 2**64:
+        raise UserError(f"seed {seed}: a whole number from 0 to 2^64 - 1 is needed")
 
 
 def seeded(request: Any) -> Any:

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from inkwash.systems.base import Plan
+from inkwash.systems.tune import Tune
 
 RUN = "run.json"  # as `training.run`, which brings torch, calls it
 
-# What networks reach of the speed of small products. On one core with AVX2, products of 64 x 64 matrices made 85
+# Networks' share of the speed of small products. On one core with AVX2, products of 64 x 64 matrices made 85
 # billion operations a second, emoji's U-Net 60 on ONNX and 36 on torch.
-REACHED = {"onnx": 0.7, "torch": 0.4}
+SHARE = {"onnx": 0.7, "torch": 0.4}
 
 
 @cache
@@ -35,7 +36,7 @@ def speed() -> float:
 
 def seconds(operations: float, device: str, threads: int, runtime: str = "torch") -> float | None:
     """Of so much work; None where it was never measured, on a GPU."""
-    return operations / (REACHED[runtime] * speed() * threads) if device == "cpu" else None
+    return operations / (SHARE[runtime] * speed() * threads) if device == "cpu" else None
 
 
 def sizes(file: Path) -> dict[str, int]:
@@ -47,18 +48,21 @@ def sizes(file: Path) -> dict[str, int]:
     return {name: prod(shape) for name, shape in shapes.items() if len(shape) > 1}
 
 
-def tuning(request: Any) -> int:
-    """Calls of the network for a sample: its walk in 100 steps, then for each table 33 tries and 20 rivals."""
+def tuning(request: Tune) -> int:
+    """Calls of the network for a sample: 100 of its trajectory, then for each table 33 tries and 20 baselines."""
     return 100 + sum(53 * steps for steps in request.steps)
 
 
 def training(request: Any, folder: Path | None, device: str, threads: int) -> Plan:
     """By the log of the run that goes on in the folder; of one that has not begun nothing is known."""
+    unknown = Plan(text="how long it takes shows after its first steps")
+    if folder is None:
+        return unknown
     try:
-        recipe = json.loads((folder / RUN).read_text(encoding="utf-8"))["recipe"]  # type: ignore[operator]
-        lines = (folder / "log.csv").read_text(encoding="utf-8").splitlines()[1:]  # type: ignore[operator]
+        recipe = json.loads((folder / RUN).read_text(encoding="utf-8"))["recipe"]
+        lines = (folder / "log.csv").read_text(encoding="utf-8").splitlines()[1:]
         done, pace = int(lines[-1].split(",")[0]), np.median([float(line.split(",")[-1]) for line in lines[-50:]])
         left = (request.steps or recipe["fit.steps"]) - done
     except (OSError, TypeError, ValueError, KeyError, IndexError):
-        return Plan(text="how long it takes shows after its first steps")
+        return unknown
     return Plan(max(left, 0) * float(pace), 0)

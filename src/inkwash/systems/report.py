@@ -61,60 +61,59 @@ class Report:
             raise UserError(f"{file}: not a report ({error}); evaluate the model again") from None
 
     def markdown(self) -> str:
-        """How it was measured, and `tables` of the rows."""
+        """How it was measured, and `markdown_tables` of the rows."""
         facts = {
             "Data": [self.data[key] for key in ("name", "split") if self.data.get(key)],
             "Seed": self.seeds,
             "CPU time": [f"{number(value)} s {name}" for name, value in self.cpu_seconds.items()],
         }
-        said = [f"{name}: {', '.join(map(str, values))}." for name, values in facts.items() if values]
-        return "\n\n".join([" ".join([self.title, *said]), *tables(self.rows)])
+        lines = [f"{name}: {', '.join(map(str, values))}." for name, values in facts.items() if values]
+        return "\n\n".join([" ".join([self.title, *lines]), *markdown_tables(self.rows)])
 
 
 def row(
     metric: str, value: float, interval: Sequence[float] = (math.nan, math.nan), n: int | None = None, **keys: Any
 ) -> Row:
     """A figure, its interval of 95 % and the number of things it is of; `keys` say of what: source, style, ..."""
-    value, low, high = (None if math.isnan(figure) else float(figure) for figure in (value, *interval))
-    return keys | {"metric": metric, "value": value, "low": low, "high": high, "n": n}
+    figure, low, high = (None if math.isnan(x) else float(x) for x in (value, *interval))
+    return keys | {"metric": metric, "value": figure, "low": low, "high": high, "n": n}
 
 
-def tables(rows: Iterable[Row]) -> list[str]:
-    """Tables in Markdown: those metrics are columns of one table that are known of the same things."""
-    found: dict[str, list[Row]] = {}
-    for one in rows:
-        found.setdefault(one["metric"], []).append(one)
+def markdown_tables(rows: Iterable[Row]) -> list[str]:
+    """Tables in Markdown: metrics of the same keys are columns of one table."""
+    metrics: dict[str, list[Row]] = {}
+    for row in rows:
+        metrics.setdefault(row["metric"], []).append(row)
     groups: dict[frozenset[Any], list[Row]] = {}
-    for metric in found.values():
-        groups.setdefault(frozenset(tuple(keys(one).items()) for one in metric), []).extend(metric)
-    return [table(group) for group in groups.values()]
+    for metric in metrics.values():
+        groups.setdefault(frozenset(tuple(keys(row).items()) for row in metric), []).extend(metric)
+    return [markdown_table(group) for group in groups.values()]
 
 
-def table(rows: Sequence[Row]) -> str:
+def markdown_table(rows: Sequence[Row]) -> str:
     """One table in Markdown: the keys of rows are its lines, metrics its columns, "value [low, high]" its cells."""
-    names = list(dict.fromkeys(name for one in rows for name in keys(one)))
-    metrics = list(dict.fromkeys(one["metric"] for one in rows))
-    counted = ["n"] if any(one["n"] is not None for one in rows) else []
+    names = list(dict.fromkeys(name for row in rows for name in keys(row)))
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    counted = ["n"] if any(row["n"] is not None for row in rows) else []
     lines: dict[Any, dict[str, str]] = {}
-    for one in rows:
-        line = lines.setdefault(tuple(keys(one).items()), {name: str(value) for name, value in keys(one).items()})
-        line |= {one["metric"]: cell(one)} | ({} if one["n"] is None else {"n": str(one["n"])})
+    for row in rows:
+        line = lines.setdefault(tuple(keys(row).items()), {name: str(value) for name, value in keys(row).items()})
+        line |= {row["metric"]: cell(row)} | ({} if row["n"] is None else {"n": str(row["n"])})
     columns = [*names, *counted, *metrics]
     head = [columns, ["---"] * len(names) + ["---:"] * len(columns[len(names) :])]
     cells = [*head, *([line.get(column, "") for column in columns] for line in lines.values())]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
-def keys(one: Row) -> dict[str, Any]:
-    return {name: value for name, value in one.items() if name not in FIGURE}
+def keys(row: Row) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in FIGURE}
 
 
-def cell(one: Row) -> str:
-    if one["low"] is None:
-        return "" if one["value"] is None else number(one["value"])
-    value, low, high = (
-        number(one[name], max(map(abs, (one["low"], one["high"])))) for name in ("value", "low", "high")
-    )
+def cell(row: Row) -> str:
+    if row["low"] is None:
+        return "" if row["value"] is None else number(row["value"])
+    size = max(abs(row["low"]), abs(row["high"]))
+    value, low, high = (number(row[name], size) for name in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
 
 
@@ -150,8 +149,8 @@ def bootstrap(
     """95 % of the (weighted) means of samples of the groups, drawn with replacement, 1,000 times: values of one group
     are alike, so it is groups that are drawn; without any, the values are."""
     values, groups = np.asarray(values), np.arange(len(values)) if groups is None else groups
-    of = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
-    sums, counts = np.bincount(groups, values * of), np.bincount(groups, of)
+    weights = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
+    sums, counts = np.bincount(groups, values * weights), np.bincount(groups, weights)
     chosen = np.random.default_rng(0).integers(0, len(sums), (1000, len(sums)))
     low, high = np.quantile(sums[chosen].sum(1) / counts[chosen].sum(1), [0.025, 0.975])
     return float(low), float(high)
@@ -161,7 +160,7 @@ def evaluate(
     requests: Iterable[Any], context: Context, measure: Callable[[Any, Any, Context], Report]
 ) -> Iterator[Result]:
     """The verb `evaluate` of every system: `measure`, (request, model, context) -> Report, does the work, and puts
-    its figures into the context's folder. What is plain (model, data, time) it need not say."""
+    its figures into the context's folder. The model, the data and the time are added here."""
     check_ours(context.folder / NAME, MARK)
     for of, request in enumerate(requests):
         model, data = context.model(request.model), getattr(request, "data", None)

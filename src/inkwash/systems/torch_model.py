@@ -1,4 +1,4 @@
-"""What models of one torch network have in common: where their weights and what is known of them lie."""
+"""What models of one torch network share: loading and saving of weights and facts."""
 
 from __future__ import annotations
 

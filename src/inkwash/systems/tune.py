@@ -1,4 +1,4 @@
-"""The verb that all systems share whose models say what one call of `sample` is asked: `model.problem`."""
+"""The verb that all systems share whose models have a `problem`: what one call of `sample` solves."""
 
 from __future__ import annotations
 
@@ -34,27 +34,29 @@ TUNE: dict[str, Any] = {"lasting": True, "out": "MODEL"}  # how its `Verb` is ru
 
 def tune(requests: list[Any], context: Context) -> Iterator[Result]:
     """`model.problem`, (request, data) -> (Problem, Grid), says what is sampled, and in which many steps at first."""
-    from inkwash.systems.report import row, table
-    from inkwash.training import tune as core
+    from inkwash.systems.report import markdown_table, row
+    from inkwash.training import tune as solver
     from inkwash.weights.files import check_ours
 
     for of, request in enumerate(requests):
         check_ours(file := context.folder / TABLES, '"tables"')
         model, data = context.model(request.model), getattr(request, "data", None)
         problem, grid = model.problem(request, data and context.open(data))
-        trajectory = core.roll_out(problem, grid, on_progress(context))
+        trajectory = solver.roll_out(problem, grid, on_progress(context))
         rows, tables, half = [], {}, len(problem.seeds) // 2
         for steps in request.steps:
-            tables[str(steps)] = asdict(found := core.tune(problem, trajectory, steps, progress=on_progress(context)))
+            table = solver.tune(problem, trajectory, steps, progress=on_progress(context))
+            tables[str(steps)] = asdict(table)
             errors = {
-                name: core.distance(x[half:], trajectory.states[-1][half:])
-                for name, x in core.baselines(problem, trajectory, steps).items()
+                name: solver.distance(x[half:], trajectory.states[-1][half:])
+                for name, x in solver.baselines(problem, trajectory, steps).items()
             }
             best = min(errors, key=lambda name: errors[name])
-            for sampler, error in ((f"{best} (the best untuned)", errors[best]), ("tuned", found.error)):
+            for sampler, error in ((f"{best} (the best untuned)", errors[best]), ("tuned", table.error)):
                 rows.append(row("distance", error, n=len(problem.seeds) - half, steps=steps, sampler=sampler))
-        core.save_tables({"hash": model.hash, "tables": tables}, file)
-        text = f"Root mean square distance to the model's own samples in {len(grid) - 1} steps.\n\n{table(rows)}"
+        solver.save_tables({"hash": model.hash, "tables": tables}, file)
+        text = f"Root mean square distance to the model's own samples in {len(grid) - 1} steps."
+        text += f"\n\n{markdown_table(rows)}"
         yield Result(of, None, {file.name: file}, {"text": text, "rows": rows})
 
 
@@ -66,4 +68,4 @@ def tuned(folder: Path | None, digest: str | None, steps: int, process: Gaussian
     if folder is None:
         raise UserError("sampler tuned: save the model first, and tune it there")
     found = load_solver_table(folder / TABLES, digest, steps, f"make one: inkwash tune {folder} --steps {steps}")
-    return found.sampler(), Grid(process, found.times)
+    return found.sampler(), Grid(process, tuple(found.times))

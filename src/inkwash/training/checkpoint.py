@@ -5,7 +5,6 @@ SHA-256 of the tensors, so a checkpoint exists whole or not at all, whenever the
 """
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,8 +18,8 @@ from inkwash.errors import UserError
 from inkwash.weights import files
 from inkwash.weights.files import atomic, digest
 
-KEPT = 2
-OWN = re.compile(r"(\.)?step-\d{8,}(?(1)\.\d+-\d+)\.(safetensors|json)")
+KEEP = 2
+OURS = re.compile(r"(\.)?step-\d{8,}(?(1)\.\d+-\d+)\.(safetensors|json)")
 
 
 def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -32,16 +31,14 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _tidy(folder, path.stem)  # what a killed process left half-written takes room
-        with atomic(path) as temporary:
+        _prune(folder, path.stem)  # what a killed process left half-written takes room
+        with atomic(path, durable=True) as temporary:
             save_file(stored, temporary)
             checksum = digest(temporary)
-            _flush(temporary)
-        with atomic(path.with_suffix(".json")) as temporary:
+        with atomic(path.with_suffix(".json"), durable=True) as temporary:
             text = json.dumps({"step": step, "sha256": checksum, **facts}, indent=1)
             temporary.write_text(text, encoding="utf-8")
-            _flush(temporary)
-        _tidy(folder, path.stem)
+        _prune(folder, path.stem)
     except (OSError, SafetensorError) as error:
         reason = f"cannot write the checkpoint of step {step} in {folder} ({error})"
         raise UserError(f"{reason}: make room and run again; earlier checkpoints are untouched") from error
@@ -68,7 +65,7 @@ def latest(folder: Path, log: Callable[[str], object]) -> tuple[Path, dict[str, 
     return None
 
 
-def read(path: Path) -> dict[str, dict[str, Tensor]]:
+def load(path: Path) -> dict[str, dict[str, Tensor]]:
     """The tensors of a checkpoint by kind and name: `ema/conv.weight` is `["ema"]["conv.weight"]`."""
     kinds: dict[str, dict[str, Tensor]] = {}
     for key, tensor in files.read(path)[0].items():
@@ -77,19 +74,14 @@ def read(path: Path) -> dict[str, dict[str, Tensor]]:
     return kinds
 
 
-def _tidy(folder: Path, last: str) -> None:
+def _prune(folder: Path, last: str) -> None:
     """Remove all but the newest checkpoints up to `last`: those after it were damaged and passed over.
 
     Nothing but checkpoints, whole or half written as `atomic` names them: other files in the folder are not ours.
     """
-    own = [path for path in folder.iterdir() if OWN.fullmatch(path.name) and path.is_file()]
-    kept = sorted(path.stem for path in own if path.suffix == ".json" and path.stem <= last)[-KEPT:]
+    ours = [path for path in folder.iterdir() if OURS.fullmatch(path.name) and path.is_file()]
+    kept = sorted(path.stem for path in ours if path.suffix == ".json" and path.stem <= last)[-KEEP:]
     # The JSON goes first: tensors without it are no checkpoint.
-    for path in sorted(own, key=lambda path: path.suffix):
+    for path in sorted(ours, key=lambda path: path.suffix):
         if path.stem not in kept:
             path.unlink()
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())

@@ -4,12 +4,12 @@ import json
 import math
 import os
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from inkwash.errors import UserError, unknown
-from inkwash.progress import CONSOLE, Monitor, Note, duration
+from inkwash.progress import CONSOLE, Monitor, Note, duration, peak_memory
 from inkwash.training import checkpoint
 from inkwash.training.logger import Logger
 from inkwash.weights.files import atomic
@@ -127,7 +127,7 @@ def fit(
     k = n * grad_accumulation + m. `preview(module, step)` draws samples with the averaged weights.
     `save(model)` writes what is of use, with the averaged weights, into the folder `model`: with each
     checkpoint and at the end. How far it is trained lies beside it in training.json: {"step", "steps"}.
-    `monitor` hears of steps, samples and lines to read, and may stop the training; `until`: the step at which it
+    `monitor` is told of steps, samples and notes, and may stop the training; `until`: the step at which it
     is stopped anyway.
 
     Randomness is seeded anew from (seed, k) in each micro-step and everything else is in the checkpoints, so
@@ -154,10 +154,10 @@ def fit(
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if not trained:
         raise ValueError("the module has no parameter that requires a gradient")
-    weights = list(trained.values())
+    weights: list[Tensor] = list(trained.values())
     averages = {name: p.detach().clone() for name, p in trained.items()}
     kernels, vectors = [p for p in weights if p.ndim > 1], [p for p in weights if p.ndim <= 1]
-    groups = [{"params": kernels}, {"params": vectors, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": kernels}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
     optimizer.zero_grad()  # the caller may have left gradients
 
@@ -178,7 +178,7 @@ def fit(
                 file.write_text(json.dumps({"step": done, "steps": settings.steps}) + "\n")
 
     if start < last:
-        coming = _check_resources(weights, optimizer, device, folder)
+        needed = _check_resources(weights, optimizer, device, folder)
         size = settings.batch_size * settings.grad_accumulation
 
         def gradient(k: int, first: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -188,13 +188,13 @@ def fit(
             torch.manual_seed(seed)  # dropout knows no other generator
             with (
                 torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"),
-                _memory_guard(weights, coming, enabled=first),
+                _memory_guard(weights, needed, enabled=first),
             ):
                 value = loss(_to(batch(k), device), generator) / settings.grad_accumulation
             return value.detach(), torch.autograd.grad(value, weights, materialize_grads=True)
 
         with (
-            _at_once(settings) as at_once,
+            _micro_batch_map(settings) as micro_batch_map,
             Logger(folder, start, settings.steps, size, facts["log_bytes"], monitor) as logger,
         ):
 
@@ -202,16 +202,18 @@ def fit(
                 notes = {"settings": asdict(settings), "log_bytes": logger.log_bytes}
                 checkpoint.save(checkpoints, done, _state(module, trained, averages, optimizer), notes)
 
-            kept, saved = start, (clock := time.monotonic())
+            saved_step, saved_at = start, (clock := time.monotonic())
             while done < last and not monitor.stopped():
                 micro = range(done * settings.grad_accumulation, (done + 1) * settings.grad_accumulation)
-                total, gradients = torch.zeros((), device=device), []
-                for value, parts in at_once(lambda k, first=done == start: gradient(k, first), micro):
+                total, gradients = torch.zeros((), device=device), list[Tensor]()
+                for value, terms in micro_batch_map(lambda k, first=done == start: gradient(k, first), micro):
                     total += value  # in order: the same bits with any number of threads
-                    gradients = torch._foreach_add(gradients, parts) if gradients else list(parts)
-                for p, part in zip(weights, gradients, strict=True):
-                    # as the parameter lies in memory: the fused kernel walks both alike
-                    p.grad = part if part.stride() == p.stride() else torch.empty_like(p).copy_(part)
+                    gradients = list(torch._foreach_add(gradients, terms) if gradients else terms)
+                # as the parameter lies in memory: the fused kernel walks both alike
+                gradients = [
+                    g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
+                    for p, g in zip(weights, gradients, strict=True)
+                ]
                 norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
                 mean_loss, gradient_norm = torch.stack((total, norm)).tolist()  # the one wait for the device
                 if not (math.isfinite(mean_loss) and math.isfinite(gradient_norm)):
@@ -221,7 +223,9 @@ def fit(
                         "lower learning_rate or max_grad_norm in a new folder"
                     )
                 if gradient_norm > settings.max_grad_norm:
-                    torch._foreach_mul_([p.grad for p in weights], settings.max_grad_norm / gradient_norm)
+                    torch._foreach_mul_(gradients, settings.max_grad_norm / gradient_norm)
+                for p, g in zip(weights, gradients, strict=True):
+                    p.grad = g
                 rate = _learning_rate(settings, done)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
@@ -235,18 +239,19 @@ def fit(
                 logger.step(done, mean_loss, gradient_norm, rate, now - clock)
                 if done == start + 2:  # the first step also plans and allocates
                     left = duration((now - clock) * (settings.steps - done))
-                    logger.log(f"about {left}; peak memory about {_peak_memory(device) / 1e9:.1f} GB")
-                if done == settings.steps or time.monotonic() - saved >= settings.checkpoint_minutes * 60:
+                    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
+                    logger.log(f"about {left}; peak memory about {peak / 1e9:.1f} GB")
+                if done == settings.steps or time.monotonic() - saved_at >= settings.checkpoint_minutes * 60:
                     write_checkpoint()
                     if done < settings.steps:
                         with _averaged(module, trained, averages):
                             write_model()
-                    kept, saved = done, time.monotonic()
+                    saved_step, saved_at = done, time.monotonic()
                 if preview and (done % settings.preview_every == 0 or done == settings.steps):
                     with _averaged(module, trained, averages):
                         logger.sample(done, preview(module, done))
                 clock = time.monotonic()
-            if done > kept:
+            if done > saved_step:
                 write_checkpoint()
 
     for name, parameter in trained.items():
@@ -260,14 +265,14 @@ def fit(
 
 
 @contextmanager
-def _at_once(settings: Settings) -> Iterator[Callable[..., Iterable[Any]]]:
+def _micro_batch_map(settings: Settings) -> Iterator[Callable[..., Iterable[Any]]]:
     """`map`, in this thread or spread over `settings.micro_batch_threads`."""
     if settings.micro_batch_threads == 1:
         yield map
         return
     # torch counts its threads for every Python thread anew
-    count, alone = settings.micro_batch_threads, lambda: torch.set_num_threads(settings.threads)
-    with ThreadPoolExecutor(count, initializer=alone) as pool:
+    set_threads = partial(torch.set_num_threads, settings.threads)
+    with ThreadPoolExecutor(settings.micro_batch_threads, initializer=set_threads) as pool:
         yield pool.map
 
 
@@ -297,12 +302,9 @@ def _device(name: str) -> torch.device:
 
 
 def _state(
-    module: nn.Module,
-    trained: dict[str, nn.Parameter],
-    averages: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
+    module: nn.Module, trained: dict[str, nn.Parameter], averages: dict[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    state = {f"weights/{name}": p for name, p in trained.items()}
+    state: dict[str, Tensor] = {f"weights/{name}": p for name, p in trained.items()}
     state |= {f"buffers/{name}": b for name, b in module.named_buffers()}
     state |= {f"ema/{name}": average for name, average in averages.items()}
     for name, p in trained.items():
@@ -317,14 +319,15 @@ def _restore(
     averages: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    kinds = checkpoint.read(path)
-    buffers = dict(module.named_buffers())
-    for kind, own in (("weights", trained), ("ema", averages), ("buffers", buffers)):
+    kinds = checkpoint.load(path)
+    current: dict[str, Mapping[str, Tensor]]
+    current = {"weights": trained, "ema": averages, "buffers": dict(module.named_buffers())}
+    for kind, tensors in current.items():
         saved = kinds.pop(kind, {})
-        if {k: v.shape for k, v in saved.items()} != {k: v.shape for k, v in own.items()}:
+        if {k: v.shape for k, v in saved.items()} != {k: v.shape for k, v in tensors.items()}:
             raise UserError(f"{path} holds the weights of another network: choose a new folder for this run")
         for name, tensor in saved.items():
-            own[name].data.copy_(tensor)
+            tensors[name].data.copy_(tensor)
     for kind, saved in kinds.items():
         for name, tensor in saved.items():
             p = trained[name]
@@ -381,54 +384,42 @@ def _available_memory(device: torch.device, group: Path = Path("/sys/fs/cgroup")
     return free
 
 
-def _peak_memory(device: torch.device) -> float:
-    """Largest memory of this process so far, in bytes; nan where the system does not say."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "win32":
-        return math.nan
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def _check_resources(
-    weights: list[nn.Parameter], optimizer: torch.optim.Optimizer, device: torch.device, folder: Path
+    weights: list[Tensor], optimizer: torch.optim.Optimizer, device: torch.device, folder: Path
 ) -> int:
-    """Bytes still to be taken by gradients and moments; refuse a run for which there is clearly no room."""
+    """Bytes still to be taken by gradients and moments; refuse a run for which there is clearly not enough."""
     size = sum(p.nbytes for p in weights)
-    coming = size if optimizer.state else 3 * size
-    if coming > (free := _available_memory(device)):
+    needed = size if optimizer.state else 3 * size
+    if needed > (free := _available_memory(device)):
         raise UserError(
-            f"training needs {coming / 1e9:.1f} GB beside the weights, {free / 1e9:.1f} GB are free: "
+            f"training needs {needed / 1e9:.1f} GB beside the weights, {free / 1e9:.1f} GB are free: "
             "close other programs or choose a smaller network"
         )
     # A checkpoint holds weights, averages and two moments; a third is written before the first goes.
-    if 12 * size > (room := shutil.disk_usage(folder).free):
-        raise UserError(f"checkpoints need {12 * size / 1e9:.1f} GB, {folder} has {room / 1e9:.1f} GB free")
-    return coming
+    if 12 * size > (disk := shutil.disk_usage(folder).free):
+        raise UserError(f"checkpoints need {12 * size / 1e9:.1f} GB, {folder} has {disk / 1e9:.1f} GB free")
+    return needed
 
 
 @contextmanager
-def _memory_guard(weights: list[nn.Parameter], coming: int, enabled: bool) -> Iterator[None]:
+def _memory_guard(weights: list[Tensor], needed: int, enabled: bool) -> Iterator[None]:
     """Add up what the forward pass keeps for the backward pass; stop before the system kills the process."""
     if not enabled:
         yield
         return
-    room = _available_memory(weights[0].device) - coming
+    available = _available_memory(weights[0].device) - needed
     seen = {p.untyped_storage().data_ptr() for p in weights}
-    kept = 0
+    activations = 0
 
     def count(tensor: Tensor) -> Tensor:
-        nonlocal kept
+        nonlocal activations
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
-            kept += storage.nbytes()
-        if kept > room:
+            activations += storage.nbytes()
+        if activations > available:
             raise UserError(
-                f"a batch needs more than the {room / 1e9:.1f} GB of free memory: halve batch_size and "
+                f"a batch needs more than the {available / 1e9:.1f} GB of free memory: halve batch_size and "
                 "double grad_accumulation"
             )
         return tensor

@@ -1,4 +1,4 @@
-"""What a training leaves for people: a CSV log, TensorBoard, samples; and what who follows it is told."""
+"""What a training leaves for people: a CSV log, TensorBoard, samples; and notes for its monitor."""
 
 import time
 from contextlib import ExitStack
@@ -45,7 +45,7 @@ class Logger(ExitStack):
         return (self.folder / "log.csv").stat().st_size
 
     def log(self, text: str) -> None:
-        """A line for who follows the training."""
+        """A line for the monitor."""
         self.monitor.tell(Note(text))
 
     def step(self, step: int, loss: float, norm: float, rate: float, seconds: float) -> None:
@@ -60,14 +60,14 @@ class Logger(ExitStack):
         pace = (time.monotonic() - self.begun) / (step - self.start)
         self.monitor.tell(Progress(step, self.steps, f"loss {self.loss:.4f}, {self.batch / pace:.3g} examples/s"))
 
-    def sample(self, step: int, made: Image.Image | np.ndarray | str) -> None:
-        """Keep a grid of samples as preview-STEP.png and show it; a text is told."""
-        if isinstance(made, str):
-            self.log(f"step {step}: {made}")
+    def sample(self, step: int, samples: Image.Image | np.ndarray | str) -> None:
+        """Save a grid of samples as preview-STEP.png and show it; a text is logged."""
+        if isinstance(samples, str):
+            self.log(f"step {step}: {samples}")
             if self.board:
-                self.board.add_text("preview", made, step)
+                self.board.add_text("preview", samples, step)
             return
-        picture = made if isinstance(made, Image.Image) else Image.fromarray(made)
+        picture = samples if isinstance(samples, Image.Image) else Image.fromarray(samples)
         with atomic(self.folder / f"preview-{step:08d}.png") as file:
             picture.save(file)
         self.monitor.tell(Preview(0, 0, picture))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class LossAware:
     """Times drawn with p(t) proportional to the root of the mean squared loss there, in `bins` equal parts of (0, 1).
 
-    The noisy bound then needs fewer draws for the same mean (Improved DDPM, 2102.09672, section 3.3). It remembers
+    The noisy bound then needs fewer draws for the same mean (Improved DDPM, 2102.09672, section 3.3). It keeps
     the last `history` losses of each bin and draws uniformly until every bin has as many; give one object to each
     training.
     """
@@ -37,7 +37,7 @@ class LossAware:
         if min(map(len, self._losses)) < self.history:
             return np.full(bins, 1 / bins)
         root = np.square(self._losses).mean(1) ** 0.5
-        return 0.999 * root / root.sum() + 0.001 / bins
+        return np.asarray(0.999 * root / root.sum() + 0.001 / bins)
 
     def __call__(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """`count` times; see `uniform_times`."""
@@ -46,7 +46,7 @@ class LossAware:
         return u.new_tensor(times).clamp(min=1e-5)
 
     def reweight(self, t: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
-        """The losses (batch,) at times t over bins * p(t), which leaves their mean unbiased; and remembers them."""
+        """The losses (batch,) at times t over bins * p(t), which leaves their mean unbiased; and keeps them."""
         bins = (t * self.bins).long().clamp(max=self.bins - 1).tolist()
         density = self.probabilities()[bins] * self.bins
         for i, loss in zip(bins, losses.tolist(), strict=True):

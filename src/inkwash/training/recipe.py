@@ -18,37 +18,41 @@ def load_recipe(path: str | Path, schema: type[Recipe]) -> Recipe:
     X | None, and dataclasses. Raises UserError, with the file and the key, for a file that is missing or is
     not TOML (with the line), unknown keys (with the nearest valid ones), missing keys, and wrong types.
     """
-    path = Path(path)
+    data = read_toml(Path(path))
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except ValueError as error:  # not TOML, or not UTF-8
-        raise UserError(f"{path} is not valid TOML: {error}") from error
-    try:
-        return _table(data, schema, "")
+        return _dataclass(data, schema, "")
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
 
-def _table(data: dict[str, Any], schema: type[Recipe], name: str) -> Recipe:
-    where = f"[{name}]" if name else "the recipe"
-    types_ = get_type_hints(schema)
+def read_toml(path: Path) -> dict[str, Any]:
+    """The keys of a recipe file. UserError for one that is missing or no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise UserError(f"{path} is not valid TOML: {error}") from error
+
+
+def _dataclass(data: dict[str, Any], schema: type[Recipe], name: str) -> Recipe:
+    table = f"[{name}]" if name else "the recipe"
+    hints = get_type_hints(schema)
     keys = {field.name: field for field in fields(schema) if field.init}  # type: ignore[arg-type]
     for key in data:
         if key not in keys:
-            raise unknown(f"key of {where}", key, keys)
+            raise unknown(f"key of {table}", key, keys)
     for key, field in keys.items():
         if key not in data and field.default is MISSING and field.default_factory is MISSING:
-            raise UserError(f"{where} lacks the key '{key}' ({_in_words(types_[key])})")
-    return schema(**{key: _value(data[key], types_[key], f"{name}.{key}".strip(".")) for key in data})
+            raise UserError(f"{table} lacks the key '{key}' ({_type_name(hints[key])})")
+    return schema(**{key: _value(data[key], hints[key], f"{name}.{key}".strip(".")) for key in data})
 
 
 def _value(value: Any, kind: Any, name: str) -> Any:
     """`value` as `kind`; raises UserError when it is something else."""
     origin, arguments = get_origin(kind), get_args(kind)
     if is_dataclass(kind) and isinstance(value, dict):
-        return _table(value, kind, name)  # type: ignore[arg-type]
+        return _dataclass(value, kind, name)  # type: ignore[arg-type]
     if origin is Literal and value in arguments:
         return value
     if origin in (Union, types.UnionType):
@@ -75,10 +79,10 @@ def _value(value: Any, kind: Any, name: str) -> Any:
         return Path(value)
     if kind is Any or (kind in (int, float, bool, str) and type(value) is kind):
         return value
-    raise UserError(f"{name} must be {_in_words(kind)}, not {value!r}")
+    raise UserError(f"{name} must be {_type_name(kind)}, not {value!r}")
 
 
-def _in_words(kind: Any) -> str:
+def _type_name(kind: Any) -> str:
     """A type in words."""
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
     origin, arguments = get_origin(kind), get_args(kind)
@@ -87,8 +91,8 @@ def _in_words(kind: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(map(repr, arguments))
     if origin in (Union, types.UnionType):
-        return " or ".join(_in_words(choice) for choice in arguments if choice is not type(None))
+        return " or ".join(_type_name(choice) for choice in arguments if choice is not type(None))
     if origin in (list, tuple):
         count = "" if origin is list or arguments[-1] is Ellipsis else f"{len(arguments)} values, each "
-        return f"a list of {count}{_in_words(arguments[0])}"
+        return f"a list of {count}{_type_name(arguments[0])}"
     return names.get(kind, str(kind))

@@ -13,20 +13,20 @@ NAME = "run.json"
 
 
 def describe(recipe: Any) -> dict[str, Any]:
-    """A recipe as one table, its keys as "fit.steps"."""
-    return _flat("", json.loads(json.dumps(asdict(recipe), default=str)))
+    """A recipe as a flat dict, its keys as "fit.steps"."""
+    return _flatten("", json.loads(json.dumps(asdict(recipe), default=str)))
 
 
-def _flat(name: str, value: Any) -> dict[str, Any]:
+def _flatten(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or not value:
         return {name: value}
-    parts = [_flat(f"{name}.{key}".strip("."), inner) for key, inner in value.items()]
-    return {key: value for part in parts for key, value in part.items()}
+    tables = [_flatten(f"{name}.{key}".strip("."), inner) for key, inner in value.items()]
+    return {key: value for table in tables for key, value in table.items()}
 
 
 def is_begun(folder: Path) -> bool:
     """Whether there is a checkpoint, of the training or of one that comes before it."""
-    return any(next(folder.glob(f"{where}checkpoints/step-*.json"), None) for where in ("", "*/"))
+    return any(next(folder.glob(f"{parent}checkpoints/step-*.json"), None) for parent in ("", "*/"))
 
 
 def is_finished(folder: Path, recipe: dict[str, Any]) -> bool:
@@ -38,14 +38,14 @@ def is_finished(folder: Path, recipe: dict[str, Any]) -> bool:
     run = json.loads((folder / NAME).read_text(encoding="utf-8"))
     before, free = run["recipe"], {f"fit.{key}" for key in FREE}
     changed = [key for key in sorted(before.keys() | recipe.keys()) if before.get(key) != recipe.get(key)]
-    if other := [key for key in changed if ".".join(key.split(".")[-2:]) not in free]:
-        what = ", ".join(f"{key} = {before.get(key)}, not {recipe.get(key)}" for key in other)
+    if changes := [key for key in changed if ".".join(key.split(".")[-2:]) not in free]:
+        what = ", ".join(f"{key} = {before.get(key)}, not {recipe.get(key)}" for key in changes)
         state = "a finished run" if run["finished"] else "a run"
         raise UserError(f"{folder} holds {state} with {what}: choose another folder with --out")
     return bool(run["finished"]) and not any(key.endswith("fit.steps") for key in changed)
 
 
-def note(folder: Path, recipe: dict[str, Any], finished: bool) -> None:
+def save(folder: Path, recipe: dict[str, Any], finished: bool) -> None:
     """Writes what `is_finished` reads."""
     check_ours(folder / NAME, '"recipe"')
     with atomic(folder / NAME) as file:

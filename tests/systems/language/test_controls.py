@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkwash.errors import UserError
-from inkwash.systems.language.controls import Constraints, allowed_mask_of, parse_constraints
+from inkwash.systems.language.controls import Constraints, allowed_mask, parse_constraints
 from inkwash.systems.language.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
 
 WORDS = Vocabulary(["the", "cat", "sits", "near", "."])
@@ -73,15 +73,15 @@ def test_what_cannot_be_meant_is_said_in_one_line(typed, says):
     assert "\n" not in str(error.value)
 
 
-def words_at(table, i):
-    return [WORDS.symbols[k] for k in np.flatnonzero(table[i])]
+def words_at(allowed, i):
+    return [WORDS.symbols[k] for k in np.flatnonzero(allowed[i])]
 
 
 def test_the_table_of_what_may_stand_where():
-    table = allowed_mask_of(Constraints(words=("the", None, "sits"), length=4), WORDS, 6, None)
-    assert words_at(table, 0) == ["the"] and words_at(table, 2) == ["sits"]
-    assert words_at(table, 1) == words_at(table, 3) == WORDS.words
-    assert words_at(table, 4) == ["[END]"] and words_at(table, 5) == ["[PAD]"]
+    allowed = allowed_mask(Constraints(words=("the", None, "sits"), length=4), WORDS, 6, {})
+    assert words_at(allowed, 0) == ["the"] and words_at(allowed, 2) == ["sits"]
+    assert words_at(allowed, 1) == words_at(allowed, 3) == WORDS.words
+    assert words_at(allowed, 4) == ["[END]"] and words_at(allowed, 5) == ["[PAD]"]
 
 
 def test_the_lexicon_says_which_words_have_a_tag():
@@ -89,12 +89,12 @@ def test_the_lexicon_says_which_words_have_a_tag():
         "DET": np.array([0, 0, 0, 0, 1, 0, 0, 0, 0], bool),
         "NOUN": np.array([0, 0, 0, 0, 0, 1, 0, 0, 0], bool),
     }
-    table = allowed_mask_of(Constraints(tags=("DET", "NOUN"), length=2), WORDS, 5, lexicon)
-    assert words_at(table, 0) == ["the"] and words_at(table, 1) == ["cat"]
+    allowed = allowed_mask(Constraints(tags=("DET", "NOUN"), length=2), WORDS, 5, lexicon)
+    assert words_at(allowed, 0) == ["the"] and words_at(allowed, 1) == ["cat"]
     with pytest.raises(UserError, match="no word that is X"):
-        allowed_mask_of(Constraints(tags=("X",), length=1), WORDS, 5, {"X": np.zeros(9, bool)})
+        allowed_mask(Constraints(tags=("X",), length=1), WORDS, 5, {"X": np.zeros(9, bool)})
     with pytest.raises(UserError, match="'near' is no DET"):
-        allowed_mask_of(Constraints(tags=("DET", "NOUN"), words=("near",), length=2), WORDS, 5, lexicon)
+        allowed_mask(Constraints(tags=("DET", "NOUN"), words=("near",), length=2), WORDS, 5, lexicon)
 
 
 @given(st.integers(1, 6), st.integers(1, 8))
@@ -102,14 +102,14 @@ def test_a_length_is_kept_and_a_longer_one_refused(length, most):
     wanted = Constraints(length=length)
     if length > most - 1:
         with pytest.raises(UserError, match=f"at most {most - 1}"):
-            allowed_mask_of(wanted, WORDS, most, None)
+            allowed_mask(wanted, WORDS, most, {})
         return
-    table = allowed_mask_of(wanted, WORDS, most, None)
-    assert not table[:length, [PAD, END, START, UNKNOWN]].any() and table[:length, 4:].all()
-    assert table[length:].sum(1).tolist() == [1] * (most - length)
+    allowed = allowed_mask(wanted, WORDS, most, {})
+    assert not allowed[:length, [PAD, END, START, UNKNOWN]].any() and allowed[:length, 4:].all()
+    assert allowed[length:].sum(1).tolist() == [1] * (most - length)
 
 
 def test_a_free_sentence_ends_within_the_model_s_length():
-    table = allowed_mask_of(Constraints(), WORDS, 5, None)
-    assert words_at(table, 4) == ["[PAD]", "[END]"]
-    assert "[END]" not in words_at(table, 0) and "[END]" in words_at(table, 1)
+    allowed = allowed_mask(Constraints(), WORDS, 5, {})
+    assert words_at(allowed, 4) == ["[PAD]", "[END]"]
+    assert "[END]" not in words_at(allowed, 0) and "[END]" in words_at(allowed, 1)

@@ -6,7 +6,7 @@ import pytest
 
 from inkwash.errors import UserError
 from inkwash.systems.language.data import linearize_mr, mentions, parse_mr, read_corpus, split_corpus
-from inkwash.systems.language.train_classifier import labels_of_fields, values
+from inkwash.systems.language.train_classifier import field_labels, field_values
 
 
 def written(folder, name, text):
@@ -83,6 +83,6 @@ def test_all_sentences_of_a_source_are_held_out_together(tmp_path):
 def test_values_said_in_other_words_are_not_learned_where_most_say_them(tmp_path):
     rows = ["Thai food.,Thai,yes", "Food from Bangkok.,Thai,yes", "It is Thai.,Thai,no", "A pub.,,no"]
     corpus = read_corpus(written(tmp_path, "a.csv", "text,food,kids\n" + "\n".join(rows) + "\n"))
-    known = values(corpus, 2)
+    known = field_values(corpus, 2)
     assert known == {"food": ["", "Thai"], "kids": ["", "no", "yes"]}
-    assert labels_of_fields(corpus, known).tolist() == [[1, 2], [-1, 2], [1, 1], [0, 1]]
+    assert field_labels(corpus, known).tolist() == [[1, 2], [-1, 2], [1, 1], [0, 1]]

@@ -13,15 +13,15 @@ WORDS = torch.tensor([[4, 5, 6, 7, END, PAD], [8, 9, END, PAD, PAD, PAD]]).repea
 
 
 def test_hints_are_told_as_often_as_they_should():
-    told = engines.hints(WORDS, torch.Generator().manual_seed(0)) >= 0
+    given = engines.random_hints(WORDS, torch.Generator().manual_seed(0)) >= 0
     ends = WORDS <= END
-    nothing, length = ~told.any(1), (told | ~ends).all(1)
-    some = told & ~ends
+    nothing, length = ~given.any(1), (given | ~ends).all(1)
+    some = given & ~ends
     assert nothing.float().mean() == pytest.approx(0.5, abs=0.03)
     assert length.float().mean() == pytest.approx(5 / 16, abs=0.03)
     beginnings = some.any(1) & ~length & (some.cummin(1).values == some).all(1)
     assert beginnings.float().mean() > 1 / 8 - 0.03
-    assert (engines.hints(WORDS, torch.Generator().manual_seed(0))[told] == WORDS[told]).all()
+    assert (engines.random_hints(WORDS, torch.Generator().manual_seed(0))[given] == WORDS[given]).all()
 
 
 def test_the_paper_s_loss_is_its_formula():
@@ -50,7 +50,7 @@ def test_the_improved_loss_is_the_cross_entropy_of_what_is_not_told():
         network.out.bias.copy_(torch.randn(11, generator=torch.Generator().manual_seed(1)))
     law = network.out.bias.log_softmax(-1)  # the same at every place, whatever is seen
     value = engines.loss(network)({"words": WORDS[:500]}, torch.Generator().manual_seed(5))
-    open_ = engines.hints(WORDS[:500], torch.Generator().manual_seed(5)) < 0
+    open_ = engines.random_hints(WORDS[:500], torch.Generator().manual_seed(5)) < 0
     torch.testing.assert_close(value, -law[WORDS[:500]][open_].mean())
 
 

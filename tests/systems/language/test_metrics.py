@@ -4,7 +4,7 @@ import pytest
 
 from inkwash.systems.language import grammar, metrics
 from inkwash.systems.language.controls import Constraints
-from inkwash.systems.language.evaluate import gap, score
+from inkwash.systems.language.evaluate import infilling_constraint, score
 from inkwash.systems.language.grammar import Parse
 from inkwash.systems.language.vocabulary import tokenize
 
@@ -54,4 +54,4 @@ def test_a_sentence_keeps_to_its_own_description():
 
 
 def test_the_gap_is_the_middle_third():
-    assert gap(list("abcdef")) == Constraints(words=("a", "b", None, None, "e", "f"), length=6)
+    assert infilling_constraint(list("abcdef")) == Constraints(words=("a", "b", None, None, "e", "f"), length=6)

@@ -56,7 +56,7 @@ def test_known_words_and_lengths_leave_one_sentence(engine, asked, right, writer
     made = writer(engine).write(20, asked, seed=2, steps=40 if engine == "continuous" else None)
     assert np.mean([text == right for text in made]) > 0.8
     rows = writer(engine).sample([asked] * 20, range(20), steps=5)
-    for words in writer(engine).words.decode(rows):  # what is given is given, however few the steps
+    for words in writer(engine).vocabulary.decode(rows):  # what is given is given, however few the steps
         assert asked.length in (None, len(words))
         assert all(word in (None, own) for word, own in zip(asked.words, words, strict=False))
 
@@ -172,7 +172,7 @@ def test_a_broken_folder_is_named(broken, content, says, tmp_path, read):
 
 def test_nll_is_the_sum_over_words_and_the_end(writer):
     model = writer("autoregressive")
-    rows = torch.from_numpy(model.words.encode(["Run!", "The cat sat on the mat."], model.length))
+    rows = torch.from_numpy(model.vocabulary.encode(["Run!", "The cat sat on the mat."], model.length))
     totals, counts = baselines.nll(model.network, rows)
     with torch.no_grad():
         logits = model.network(rows).log_softmax(-1)
@@ -185,9 +185,9 @@ def test_nll_is_the_sum_over_words_and_the_end(writer):
 
 def test_rival_draws_follow_the_network_s_own_law(writer):
     model = writer("autoregressive")
-    may = torch.ones(2000, model.length, len(model.words), dtype=torch.bool)
-    rows = baselines.draw(model.network, range(2000), may)
-    first = torch.bincount(rows[:, 0], minlength=len(model.words)) / 2000
+    allowed = torch.ones(2000, model.length, len(model.vocabulary), dtype=torch.bool)
+    rows = baselines.sample(model.network, range(2000), allowed)
+    first = torch.bincount(rows[:, 0], minlength=len(model.vocabulary)) / 2000
     with torch.no_grad():
         law = model.network(rows[:1, :0])[0, 0].softmax(-1)
     np.testing.assert_allclose(first, law, atol=4 * 0.5 / 2000**0.5)
@@ -196,7 +196,7 @@ def test_rival_draws_follow_the_network_s_own_law(writer):
 def test_all_marks_are_kept_out_of_sentences(writer):
     texts = [
         detokenize(words)
-        for words in writer("continuous").words.decode(
+        for words in writer("continuous").vocabulary.decode(
             writer("continuous").sample([Constraints()] * 30, range(30), steps=5)
         )
     ]

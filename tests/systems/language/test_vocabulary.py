@@ -42,9 +42,9 @@ def test_numbers_become_the_words_again(letters, length):
 
 
 def test_the_vocabulary_holds_what_comes_often_enough_the_most_frequent_first():
-    words = Vocabulary.learn(["b b b a a c"], at_least=2)
+    words = Vocabulary.build(["b b b a a c"], min_count=2)
     assert words.words == ["b", "a"] and words.ids(["a", "c"]) == [5, UNKNOWN]
-    assert Vocabulary.learn(["b b b a a c"], most=1).words == ["b"]
+    assert Vocabulary.build(["b b b a a c"], max_size=1).words == ["b"]
 
 
 def test_an_unknown_word_is_named_with_its_neighbours():

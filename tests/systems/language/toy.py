@@ -28,7 +28,7 @@ def writer(shared: Path, engine: str, improved: bool = True) -> Writer:
     """A trained one."""
     settings = Settings(steps=1000, batch_size=32, learning_rate=3e-3, warmup=20, ema_decay=0.98)
     recipe = train.Recipe(
-        "language", table(shared), settings, engine, improved, 10, 0, at_least=1, width=32, layers=2, heads=2
+        "language", table(shared), settings, engine, improved, 10, 0, min_count=1, width=32, layers=2, heads=2
     )
     return Writer.load(once(shared / f"{engine}-{improved}", partial(train.train, recipe)) / "model")
 
@@ -37,5 +37,5 @@ def read(shared: Path, engine: str, grammar: bool = False) -> Writer:
     """One with a classifier of moods, and perhaps of grammar."""
     base = writer(shared, engine).folder
     settings = Settings(steps=500 if grammar else 150, batch_size=16, learning_rate=3e-3, warmup=20, ema_decay=0.9)
-    recipe = train_classifier.Recipe("classifier", table(shared), base, settings, grammar, 16, 1, 2, at_least=1)
+    recipe = train_classifier.Recipe("classifier", table(shared), base, settings, grammar, 16, 1, 2, min_count=1)
     return Writer.load(once(shared / f"{engine}-{grammar}-read", partial(train_classifier.train, recipe)) / "model")

@@ -100,7 +100,8 @@ def test_a_perfect_model_scores_as_the_real_pictures(tmp_path):
     for name in ("5 %", "median", "95 %", "largest"):
         assert value(report, f"cosine, {name}", "generated", kind) == value(report, f"cosine, {name}", "real", kind)
     (figure,) = report.figures.values()
-    assert Image.open(tmp_path / figure).size == (640, 8 * 180)
+    with Image.open(tmp_path / figure) as sheet:
+        assert sheet.size == (640, 8 * 180)
     assert "| generated | held-out concepts | all | 15 | 1.00 [0.80, 1.00] |" in report.markdown()
     assert "FID" not in report.markdown()
 

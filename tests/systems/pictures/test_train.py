@@ -65,7 +65,8 @@ ema_decay = 0.9
     distance = np.abs(centres[:, None] - [[220, 30, 30], [30, 30, 220]]).max(2)
     assert (distance.min(1) < 60).all()
     assert len(set(distance.argmin(1))) == 2  # both kinds
-    assert Image.open(tmp_path / "run" / "preview-00000250.png").size == (8 * 18, 18)  # eight in a row
+    with Image.open(tmp_path / "run" / "preview-00000250.png") as shown:
+        assert shown.size == (8 * 18, 18)  # eight in a row
 
 
 def test_what_follows_from_the_rest_of_a_recipe_is_not_given_twice(tmp_path):

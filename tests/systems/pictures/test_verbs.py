@@ -8,7 +8,7 @@ from PIL import Image
 
 import inkwash
 from inkwash.cli import main
-from inkwash.codecs.png import KEY
+from inkwash.codecs.png import KEY, read_recipe
 from tests.models import tiny
 
 
@@ -31,7 +31,7 @@ def test_the_command_line_edits_and_draws_again(photo, tmp_path, capsys):
     assert main([*asked, "--seed", "3", "-o", str(made)]) == 0  # without words, too
     assert main(["again", str(made)]) == 0
     assert "\nthe same pixels" in capsys.readouterr().out
-    recipe = json.loads(Image.open(made).info[KEY])
+    recipe = read_recipe(made)
     assert recipe["image"]["file"] == str(photo) and len(recipe["mask"]["sha256"]) == 64
     Image.new("RGB", (16, 16)).save(photo)
     assert main(["again", str(made)]) == 2
@@ -41,8 +41,9 @@ def test_the_command_line_edits_and_draws_again(photo, tmp_path, capsys):
         == 0
     )
     film, page = capsys.readouterr().out.split()
-    assert Image.open(film).n_frames == 4 and Image.open(page).size == (2 * 18, 2 * 18)
-    comment = json.loads(Image.open(film).info["comment"])
+    with Image.open(film) as frames, Image.open(page) as grid:
+        assert frames.n_frames == 4 and grid.size == (2 * 18, 2 * 18)
+        comment = json.loads(frames.info["comment"])
     assert comment["digitalSourceType"].endswith("/trainedAlgorithmicMedia")
     asked = {"verb": "generate", "prompt": "a fox", "to": "a cat", "n": 3, "hash": recipe["hash"]}
     assert asked.items() <= comment[KEY].items() and f"-{comment[KEY]['seed']}.gif" in film
@@ -69,7 +70,7 @@ def test_a_table_of_prompts_is_drawn_row_by_row_and_resumed(tmp_path, capsys):
     model = inkwash.load(tmp_path / "m")
     expected = array(model.generate("a fox", style="flat", seed=7))
     assert (array(Image.open(out / "a-fox-flat-7.png")) == expected).all()
-    recipe = json.loads(Image.open(out / "second.png").info[KEY])
+    recipe = read_recipe(out / "second.png")
     assert (recipe["seed"], recipe["steps"], recipe["prompt"]) == (3, 2, "猫")  # its line, where no seed is given
 
     table.write_text("prompt,style,seed,name,steps\na fox,flat,7,,\n猫,,3,second,3\n", encoding="utf-8")

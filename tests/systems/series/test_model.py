@@ -128,7 +128,7 @@ def test_a_seed_is_any_of_64_bits(swinger, swing):
 
 def test_few_at_once_are_all_at_once(swinger, swing, monkeypatch):
     whole = swinger.forecast(swing, samples=7).samples
-    monkeypatch.setattr("inkwash.systems.series.model.NUMBERS", 300)
+    monkeypatch.setattr("inkwash.systems.series.model.MAX_ACTIVATIONS", 300)
     np.testing.assert_allclose(swinger.forecast(swing, samples=7).samples, whole, rtol=1e-5, atol=1e-6)
 
 
@@ -330,4 +330,4 @@ def test_one_series_and_no_times():
     found = trained(frame, context=14).forecast(frame, samples=4)
     assert found.samples.shape == (4, 4, 1) and list(found.index) == [300, 301, 302, 303]
     assert isinstance(read_series(frame), Series)
-    assert set(found.table().columns) == {"time", "series", "mean", "0.05", "0.25", "0.5", "0.75", "0.95"}
+    assert set(found.to_dataframe().columns) == {"time", "series", "mean", "0.05", "0.25", "0.5", "0.75", "0.95"}

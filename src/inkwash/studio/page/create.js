@@ -95,9 +95,9 @@ function narrow() {
   const limits = chosen?.limits?.[verb.name] ?? {};
   for (const one of controls) {
     const limit = limits[one.field.name] ?? {};
-    const own = verb.lasting || limit.absent ? null : LEFT_OUT[one.field.name]?.(limit.default ?? one.field.default);
-    one.leftOut = own ?? undefined;
-    one.narrow(own ? { ...limit, default: own } : limit);
+    const preset = verb.lasting || limit.absent ? null : LEFT_OUT[one.field.name]?.(limit.default ?? one.field.default);
+    one.leftOut = preset ?? undefined;
+    one.narrow(preset ? { ...limit, default: preset } : limit);
   }
   askForPlan();
 }

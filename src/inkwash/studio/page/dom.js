@@ -27,7 +27,7 @@ export function setText(node, text) {
 export function frame(field, input, shown = input) {
   const id = `field-${field.name}`;
   const name = make("label", { htmlFor: id, id: `${id}-name`, className: "name", data: { name: `option/${field.name}` } });
-  const help = make("p", { className: "hint", id: `${id}-help`, data: { help: field.name, said: field.help } });
+  const help = make("p", { className: "hint", id: `${id}-help`, data: { help: field.name, fallback: field.help } });
   const error = make("p", { className: "message", id: `${id}-error`, role: "status" });
   identify(input, id);
   return make("div", { className: "field", data: { field: field.name } }, name, shown, help, error);

@@ -5,8 +5,8 @@ import { fileField } from "./files.js";
 import { called, example, size, t } from "./i18n.js";
 import { takesFiles } from "./registry.js";
 
-const LONG = 500; // characters, from which on a text has an area
-const CHIPS = 9; // choices that are shown beside each other
+const LONG_TEXT = 500; // characters, from which on a text has an area
+const MAX_CHIPS = 9; // choices that are shown beside each other
 
 export function control(field, isForemost) {
   if (field.name === "model") return modelField(field);
@@ -46,8 +46,8 @@ function modelField(field) {
       return input.value || undefined;
     },
     set value(value) {
-      const wish = value ?? (models.some(({ name }) => name === field.default) ? field.default : "");
-      choose(input, wish);
+      const name = value ?? (models.some((model) => model.name === field.default) ? field.default : "");
+      choose(input, name);
     },
     /** The models there are; the one that was chosen stays chosen. */
     offer(offered) {
@@ -63,15 +63,15 @@ function modelField(field) {
         const model = models.find(({ name }) => name === one.value);
         one.textContent = model ? describe(model) : t("form.default");
       }
-      remove.hidden = !models.some((model) => model.own && model.name === input.value);
+      remove.hidden = !models.some((model) => model.owned && model.name === input.value);
     },
     problem: () => (field.required && !input.value ? t("form.no_model") : ""),
   };
   return self;
 }
 
-const describe = ({ name, own, bytes }) =>
-  [called("model", name), ...(own ? [t("model.own"), size(bytes)] : [])].join(" · ");
+const describe = ({ name, owned, bytes }) =>
+  [called("model", name), ...(owned ? [t("model.own"), size(bytes)] : [])].join(" · ");
 
 /** Words and numbers: written, or one of the choices that the field or the model has. */
 function valueField(field, isForemost) {
@@ -82,20 +82,20 @@ function valueField(field, isForemost) {
 
   function render() {
     const { value } = input;
-    const usual = written(field, limit.default ?? field.default);
-    const fresh = widget(usual);
+    const defaultText = formatted(field, limit.default ?? field.default);
+    const fresh = widget(defaultText);
     identify(fresh, input.id);
     input.replaceWith(fresh);
     input = fresh;
     write(value);
   }
-  function widget(usual) {
+  function widget(defaultText) {
     const choices = (limit.choices?.length ? limit.choices : field.choices).map(String);
-    const hint = usual ? t("form.default_is", { value: called("choice", usual) }) : example(field.name);
+    const hint = defaultText ? t("form.default_is", { value: called("choice", defaultText) }) : example(field.name);
     if (!field.many && choices.length) {
-      const none = usual ? hint : t(field.required ? "form.choose" : "form.default");
+      const none = defaultText ? hint : t(field.required ? "form.choose" : "form.default");
       const options = [["", none], ...choices.map((value) => [value, called("choice", value)])];
-      return isForemost && choices.length <= CHIPS ? chips(field.name, options) : menu(field.name, options);
+      return isForemost && choices.length <= MAX_CHIPS ? chips(field.name, options) : menu(field.name, options);
     }
     if (isLong(field)) {
       const area = make("textarea", { name: field.name, rows: 2, placeholder: hint || (field.many ? t("form.lines") : "") });
@@ -138,10 +138,10 @@ function valueField(field, isForemost) {
     field,
     node,
     get value() {
-      return node.hidden ? undefined : read(field, input.value.trim());
+      return node.hidden ? undefined : parse(field, input.value.trim());
     },
     set value(value) {
-      write(written(field, value));
+      write(formatted(field, value));
     },
     narrow(narrowed) {
       limit = narrowed;
@@ -154,10 +154,10 @@ function valueField(field, isForemost) {
 }
 
 const isWords = ({ kind }) => kind === "str";
-export const isLong = (field) => isWords(field) && !field.choices.length && (field.many || field.longest >= LONG);
+export const isLong = (field) => isWords(field) && !field.choices.length && (field.many || field.longest >= LONG_TEXT);
 
 /** What a text says, as the request holds it; whole numbers that JavaScript would round stay text. */
-function read(field, text) {
+function parse(field, text) {
   if (text === "") return undefined;
   if (field.many) return text.split(isWords(field) ? /\s*\n\s*/ : /[\s,;]+/).map((one) => single(field, one));
   return single(field, text);
@@ -169,7 +169,7 @@ function single(field, text) {
   return Number.isInteger(number) && !Number.isSafeInteger(number) ? text : number;
 }
 
-const written = (field, value) => [value ?? ""].flat().join(isWords(field) ? "\n" : ", ");
+const formatted = (field, value) => [value ?? ""].flat().join(isWords(field) ? "\n" : ", ");
 
 const option = (value, text) => new Option(text, value);
 

@@ -3,7 +3,7 @@ import { frame, make } from "./dom.js";
 import { size, t } from "./i18n.js";
 import { attempt, upload } from "./server.js";
 
-const MOST_NAMES = 6;
+const MAX_NAMES = 6;
 
 export function fileField(field) {
   const isFolder = field.kind === "folder";
@@ -75,14 +75,14 @@ export function fileField(field) {
   }
 
   function render() {
-    const names = chosen.slice(0, MOST_NAMES).map((file) => item(file.name, file.bytes, () => without(file)));
-    const more = chosen.length - MOST_NAMES;
-    const rest = more > 0 ? [item(t("files.more", { n: more }), total(chosen.slice(MOST_NAMES)), () => without())] : [];
+    const names = chosen.slice(0, MAX_NAMES).map((file) => item(file.name, file.bytes, () => without(file)));
+    const more = chosen.length - MAX_NAMES;
+    const rest = more > 0 ? [item(t("files.more", { n: more }), total(chosen.slice(MAX_NAMES)), () => without())] : [];
     list.replaceChildren(...names, ...rest);
   }
 
   function without(file) {
-    chosen = file ? chosen.filter((one) => one !== file) : chosen.slice(0, MOST_NAMES);
+    chosen = file ? chosen.filter((one) => one !== file) : chosen.slice(0, MAX_NAMES);
     render();
     node.dispatchEvent(new Event("change", { bubbles: true }));
   }

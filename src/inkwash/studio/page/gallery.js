@@ -7,7 +7,7 @@ import { attempt, request } from "./server.js";
 
 const PAGE = 48;
 const PAUSE = 250; // milliseconds without a key, then it is searched
-const [place, all, more, none, search, filter] = ["results", "all", "older", "none", "search", "filter"].map((id) =>
+const [container, all, more, none, search, filter] = ["results", "all", "older", "none", "search", "filter"].map((id) =>
   document.getElementById(id),
 );
 const tiles = new Map(); // by the result's id: {node, result}
@@ -21,7 +21,7 @@ export async function list(further = false) {
   const before = [...tiles.keys()];
   const from = further ? `&before=${all.lastElementChild.dataset.id}` : "";
   more.disabled = true;
-  const found = await attempt(place, () => request("GET", `/api/results?${wanted}&limit=${PAGE}${from}`));
+  const found = await attempt(container, () => request("GET", `/api/results?${wanted}&limit=${PAGE}${from}`));
   if (turn !== lists) return;
   more.disabled = false;
   if (!found) return;

@@ -24,14 +24,14 @@ export const explained = (name, help) => texts[`help.${name}`] ?? help;
 export const other = () => (language === "en" ? "zh" : "en");
 
 export function preferred() {
-  const wishes = [localStorage.getItem("language"), ...navigator.languages].map((wish) => wish?.slice(0, 2));
-  return wishes.find((wish) => wish in NAMES) ?? "en";
+  const languages = [localStorage.getItem("language"), ...navigator.languages].map((tag) => tag?.slice(0, 2));
+  return languages.find((tag) => tag in NAMES) ?? "en";
 }
 
-export async function speak(wish) {
-  texts = await (await fetch(`/static/${wish}.json`)).json();
-  language = wish;
-  document.documentElement.lang = TAGS[wish];
+export async function setLanguage(tag) {
+  texts = await (await fetch(`/static/${tag}.json`)).json();
+  language = tag;
+  document.documentElement.lang = TAGS[tag];
   const button = document.getElementById("language");
   button.textContent = NAMES[other()];
   button.lang = TAGS[other()];
@@ -47,7 +47,7 @@ export function translate(root) {
   const all = (name) => [...(root.matches(name) ? [root] : []), ...root.querySelectorAll(name)];
   for (const node of all("[data-text]")) node.textContent = t(node.dataset.text);
   for (const node of all("[data-name]")) node.textContent = label(...node.dataset.name.split("/"));
-  for (const node of all("[data-help]")) node.textContent = explained(node.dataset.help, node.dataset.said);
+  for (const node of all("[data-help]")) node.textContent = explained(node.dataset.help, node.dataset.fallback);
   for (const node of all("[data-hint]")) node.placeholder = t(node.dataset.hint);
   for (const node of all("[data-label]")) node.setAttribute("aria-label", t(node.dataset.label));
 }

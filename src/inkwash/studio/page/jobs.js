@@ -7,12 +7,12 @@ import { findVerb, titleOf } from "./registry.js";
 import { open } from "./result.js";
 import { attempt, quietly, request } from "./server.js";
 
-const MOST = 12; // cards: a program may have put thousands in the queue
-const EMPTY = 16; // places of results that are still to come, at most
-const AGAIN = 4000; // milliseconds
+const MAX_CARDS = 12; // cards: a program may have put thousands in the queue
+const MAX_PLACES = 16; // places of results that are still to come, at most
+const INTERVAL = 4000; // milliseconds
 const DAY = 86_400; // seconds
 const OPEN = ["queued", "running", "paused"];
-const place = document.getElementById("jobs");
+const container = document.getElementById("jobs");
 const cards = new Map(); // by the job's id
 const removed = new Set();
 
@@ -23,7 +23,7 @@ const areOpen = () => [...cards.values()].map((card) => card.job).filter((job) =
 /** Takes in what a job is now; news that come late are ignored. */
 export function show(job) {
   addResults(job.results);
-  if (removed.has(job.id) || (!cards.has(job.id) && cards.size >= MOST && job.status !== "running")) return;
+  if (removed.has(job.id) || (!cards.has(job.id) && cards.size >= MAX_CARDS && job.status !== "running")) return;
   const card = cards.get(job.id) ?? newCard(job);
   if (job.changed < card.job.changed || (hasEnded(card.job) && job.changed === card.job.changed)) return;
   const made = job.results.findLast(({ model }) => model)?.model;
@@ -36,7 +36,7 @@ export function show(job) {
 /** Asks for what was perhaps missed: jobs that are open now, and those on the page that were. */
 export async function catchUp() {
   const query = OPEN.map((status) => `status=${status}`).join("&");
-  const found = await request("GET", `/api/jobs?${query}&limit=${MOST}`);
+  const found = await request("GET", `/api/jobs?${query}&limit=${MAX_CARDS}`);
   const missed = areOpen().filter((job) => !found.some(({ id }) => id === job.id));
   const ended = await Promise.all(missed.map((job) => request("GET", `/api/jobs/${job.id}`)));
   [...ended, ...found.reverse()].forEach(show);
@@ -44,7 +44,7 @@ export async function catchUp() {
 
 /** Trainings that failed not long ago: they can go on from their last checkpoint. */
 export async function recall() {
-  const failed = await request("GET", `/api/jobs?status=failed&limit=${MOST}`);
+  const failed = await request("GET", `/api/jobs?status=failed&limit=${MAX_CARDS}`);
   const isRecent = ({ changed }) => changed > Date.now() / 1000 - DAY;
   failed.filter((job) => isRecent(job) && isLasting(job)).reverse().forEach(show);
 }
@@ -77,9 +77,9 @@ function newCard(job) {
   node.querySelector(".again").onclick = () => attempt(node, () => again(job));
   translate(node);
   const old = [...cards.values()].find((card) => hasEnded(card.job));
-  if (cards.size >= MOST && old) remove(old);
+  if (cards.size >= MAX_CARDS && old) remove(old);
   cards.set(job.id, card);
-  place.prepend(node);
+  container.prepend(node);
   return card;
 }
 
@@ -114,8 +114,8 @@ function render(card) {
   renderResults(card, find(".results"));
 }
 
-function stateOf({ status, queue_position: ahead, error }) {
-  if (status === "queued") return ahead ? t("jobs.ahead", { ahead }) : t("jobs.next");
+function stateOf({ status, queue_position: position, error }) {
+  if (status === "queued") return position ? t("jobs.ahead", { position }) : t("jobs.next");
   return t(`jobs.${status}`, { error });
 }
 
@@ -125,20 +125,20 @@ function stepOf(job) {
   const { status, progress, plan } = job;
   const isPlanned = status === "queued" && typeof plan?.seconds === "number";
   if (!progress) return isPlanned ? t("plan.seconds", { time: duration(plan.seconds) }) : "";
-  const { place, done, total, seconds_left: left } = progress;
+  const { place, done, total, seconds_left: secondsLeft } = progress;
   const parts = [];
   if (countOf(job) > 1 && place !== null) parts.push(t("jobs.place", { place: place + 1, n: countOf(job) }));
   if (total) parts.push(t("jobs.step", { done, total }));
-  if (typeof left === "number") parts.push(t("jobs.left", { time: duration(left) }));
+  if (typeof secondsLeft === "number") parts.push(t("jobs.left", { time: duration(secondsLeft) }));
   return parts.join(" · ");
 }
 
 function renderBar(bar, job) {
   const { progress, results } = job;
-  const there = results.filter(({ place }) => place !== null).length;
+  const finished = results.filter(({ place }) => place !== null).length;
   const isForming = progress?.total && !results.some(({ place }) => place === progress.place);
-  const part = isForming ? progress.done / progress.total : 0;
-  bar.value = countOf(job) > 1 ? (there + part) / countOf(job) : part;
+  const fraction = isForming ? progress.done / progress.total : 0;
+  bar.value = countOf(job) > 1 ? (finished + fraction) / countOf(job) : fraction;
 }
 
 /** The results that are there, and, where they are pictures, the places of those to come. */
@@ -146,10 +146,10 @@ function renderResults({ job, tiles }, strip) {
   const { results, progress } = job;
   const arePictures = progress?.preview || results.some(({ media }) => media.startsWith("image/"));
   const isDue = (place) => !hasEnded(job) && arePictures && !results.some((result) => result.place === place);
-  const places = Array.from({ length: Math.min(EMPTY, countOf(job)) }, (_, place) => place).filter(isDue);
-  const kept = (key, create) => tiles.get(key) ?? tiles.set(key, create()).get(key);
-  const nodes = results.map((result) => kept(result.id, () => tile(result, open, true)));
-  nodes.push(...places.map((place) => renderForming(kept(place, newForming), place, progress)));
+  const places = Array.from({ length: Math.min(MAX_PLACES, countOf(job)) }, (_, place) => place).filter(isDue);
+  const cached = (key, create) => tiles.get(key) ?? tiles.set(key, create()).get(key);
+  const nodes = results.map((result) => cached(result.id, () => tile(result, open, true)));
+  nodes.push(...places.map((place) => renderForming(cached(place, newForming), place, progress)));
   const isSame = nodes.length === strip.children.length && nodes.every((node, index) => node === strip.children[index]);
   if (!isSame) strip.replaceChildren(...nodes); // else nothing loses the focus
   strip.hidden = !nodes.length;
@@ -171,7 +171,7 @@ function renderForming(node, place, progress) {
 setInterval(() => {
   // a stream tells of a job that waits only when it is its turn; and some proxies hold streams back
   if (areOpen().length && !document.hidden) quietly(catchUp());
-}, AGAIN);
+}, INTERVAL);
 document.addEventListener("language", () => cards.forEach(render));
 document.addEventListener("deleted", ({ detail }) => {
   for (const card of cards.values()) {

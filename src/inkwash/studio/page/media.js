@@ -29,7 +29,7 @@ function face(result, isLarge) {
   if (result.thumbnail && !(isLarge && isPicture)) return picture(result.thumbnail, result.title);
   if (isPicture) return picture(first.url, result.title);
   if (result.model) return make("strong", { textContent: called("model", result.model) });
-  if (result.row.text) return written(result.row.text.slice(0, CARD));
+  if (result.row.text) return textBlock(result.row.text.slice(0, CARD));
   if (kindOf(first) === "video") return make("video", { src: first.url, muted: true, preload: "metadata" });
   if (kindOf(first) === "text") return lines(first, CARD);
   if (first) return make("strong", { textContent: first.name });
@@ -37,12 +37,12 @@ function face(result, isLarge) {
 }
 
 /** A text: the lines of a table as they are, others as wide as there is place. */
-export function written(text, isTable = /^\s*\|/m.test(text)) {
+export function textBlock(text, isTable = /^\s*\|/m.test(text)) {
   return make("pre", { className: isTable ? "" : "prose", textContent: text });
 }
 
 /** A file, as large as there is place. */
-export function shown(file, alt) {
+export function preview(file, alt) {
   const kind = kindOf(file);
   if (kind === "image") return picture(file.url, alt);
   if (kind === "audio") return player(file);
@@ -67,7 +67,7 @@ const player = ({ url, name }) => make("audio", { src: url, controls: true, prel
 
 /** The first lines of a file, which are fetched when they come in sight. */
 function lines(file, length) {
-  const node = Object.assign(written("", file.media !== "text/plain"), { file, length });
+  const node = Object.assign(textBlock("", file.media !== "text/plain"), { file, length });
   if (length === PAGE) node.tabIndex = 0; // it may be scrolled
   watcher.observe(node);
   return node;

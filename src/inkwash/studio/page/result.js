@@ -1,25 +1,25 @@
 // One result, large: what it is, how it was made, and what can be done with it.
 import { button, deleting, emit, link, make } from "./dom.js";
 import { called, label, moment, size, t, translate } from "./i18n.js";
-import { shown, written } from "./media.js";
+import { preview, textBlock } from "./media.js";
 import { findSystem, findVerb, inWords, models, systems, takes, takesFiles } from "./registry.js";
 import { attempt, request, say } from "./server.js";
 
-const SHOWN = 12; // files that are shown; all can be downloaded
+const MAX_PREVIEWS = 12; // files that are shown; all can be downloaded
 const dialog = document.getElementById("result");
 const facts = dialog.querySelector(".facts");
 const find = (what) => dialog.querySelector(what);
 let result = null;
 
-export function open(which) {
-  result = which;
+export function open(opened) {
+  result = opened;
   find("h2").textContent = result.title;
   find(".files").replaceChildren(...result.files.map(figure));
   find("[name=recipe]").checked = false;
   find(".share").hidden = !result.files.length;
   find(".deleting").replaceWith(deleting("delete.button", remove));
   say(facts, "");
-  tell();
+  render();
   showShare(null);
   dialog.showModal();
   dialog.scrollTop = 0;
@@ -32,7 +32,7 @@ const path = () => `/api/results/${result.id}`;
 const act = (action) => attempt(facts, action);
 
 function figure(file, index) {
-  const view = index < SHOWN ? shown(file, result.title) : null;
+  const view = index < MAX_PREVIEWS ? preview(file, result.title) : null;
   const isRecipeIn = file.media === "image/png";
   const caption = make("figcaption", {}, make("span", { textContent: file.name }), make("span", { className: "faint", textContent: size(file.bytes) }));
   caption.append(link("result.save", file.url, true));
@@ -41,16 +41,16 @@ function figure(file, index) {
 }
 
 /** All that is told in the language of the page. */
-function tell() {
+function render() {
   if (!result) return;
   const { system, verb, recipe, row, created, model } = result;
   find(".kind").textContent = `${label("system", system)} · ${label("verb", verb)} · ${moment(created)}`;
   find(".actions").replaceChildren(...actions());
   const { text = "", ...cells } = row;
-  find(".table").replaceChildren(...(text ? [written(text)] : []));
-  const known = { ...recipe, ...cells, hash: recipe.hash?.slice(0, 12) };
-  const there = Object.entries(known).filter(([name, value]) => isTelling(name, value));
-  find("dl").replaceChildren(...there.flatMap(([name, value]) => [cell("dt", label("option", name)), cell("dd", wordsOf(name, value))]));
+  find(".table").replaceChildren(...(text ? [textBlock(text)] : []));
+  const values = { ...recipe, ...cells, hash: recipe.hash?.slice(0, 12) };
+  const entries = Object.entries(values).filter(([name, value]) => isTelling(name, value));
+  find("dl").replaceChildren(...entries.flatMap(([name, value]) => [cell("dt", label("option", name)), cell("dd", wordsOf(name, value))]));
   const made = commandOf(result);
   find(".command").hidden = !made.length;
   find("code").replaceChildren(...made.flatMap((words) => [make("span", { textContent: words }), " "]));
@@ -80,16 +80,16 @@ function settings() {
 
 function actions() {
   const { system, verb, files, model } = result;
-  const known = findVerb(system, verb);
+  const foundVerb = findVerb(system, verb);
   const closing = (action) => () => {
     dialog.close();
     action();
   };
   const found = [];
   if (model) found.push(button("model.use", closing(() => emit("use-model", model))));
-  if (known && !known.lasting) found.push(button("result.use", closing(() => emit("use", { system, verb, values: settings() }))));
-  const varied = known?.fields.find((field) => takes(field, files[0]?.media));
-  if (varied && !known.lasting) {
+  if (foundVerb && !foundVerb.lasting) found.push(button("result.use", closing(() => emit("use", { system, verb, values: settings() }))));
+  const varied = foundVerb?.fields.find((field) => takes(field, files[0]?.media));
+  if (varied && !foundVerb.lasting) {
     const { seed, ...values } = settings();
     found.push(button("result.vary", () => pass({ system, verb, field: varied, values, isSent: true })));
   }
@@ -129,27 +129,27 @@ function pass(use) {
 
 /** The words of the command that makes the result again, none where the studio has files of it that a command line has not. */
 function commandOf({ system, verb }) {
-  const known = findVerb(system, verb);
+  const foundVerb = findVerb(system, verb);
   const values = settings();
-  const isOwn = models.find(({ name }) => name === values.model)?.own;
-  if (!known || known.lasting || isOwn || known.fields.some((field) => takesFiles(field) && values[field.name])) return [];
+  const isOwn = models.find(({ name }) => name === values.model)?.owned;
+  if (!foundVerb || foundVerb.lasting || isOwn || foundVerb.fields.some((field) => takesFiles(field) && values[field.name])) return [];
   const { command, verbs } = findSystem(system);
-  const name = command && verbs[0] === known ? command : `${system} ${verb}`;
-  const given = known.fields.filter((field) => values[field.name] !== undefined && values[field.name] !== field.default);
-  const options = given.filter((field) => !field.argument).flatMap((field) => optionsOf(field, values[field.name]));
-  const argument = given.filter((field) => field.argument).map((field) => String(values[field.name]));
+  const name = command && verbs[0] === foundVerb ? command : `${system} ${verb}`;
+  const changed = foundVerb.fields.filter((field) => values[field.name] !== undefined && values[field.name] !== field.default);
+  const options = changed.filter((field) => !field.argument).flatMap((field) => optionsOf(field, values[field.name]));
+  const argument = changed.filter((field) => field.argument).map((field) => String(values[field.name]));
   const start = argument[0]?.startsWith("-") ? ["--"] : []; // else it would be an option itself
-  return ["inkwash", name, ...options, ...start, ...argument.map((word) => quoted(word, true))];
+  return ["inkwash", name, ...options, ...start, ...argument.map((word) => quote(word, true))];
 }
 
 function optionsOf(field, value) {
   const name = field.name.replaceAll("_", "-");
   if (field.kind === "bool") return [value ? `--${name}` : `--no-${name}`];
-  return [value].flat().map((one) => `--${name} ${quoted(one)}`);
+  return [value].flat().map((one) => `--${name} ${quote(one)}`);
 }
 
 /** A word as a shell takes it. */
-function quoted(value, always = false) {
+function quote(value, always = false) {
   const text = String(value);
   if (!always && /^[\w.:/+-]+$/.test(text)) return text;
   return /["$`\\!%]/.test(text) ? `'${text.replaceAll("'", "'\\''")}'` : `"${text}"`;
@@ -189,4 +189,4 @@ dialog.addEventListener("close", () => find(".files").replaceChildren()); // whi
 dialog.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close(); // beside it
 });
-document.addEventListener("language", tell);
+document.addEventListener("language", render);

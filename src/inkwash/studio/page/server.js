@@ -13,7 +13,7 @@ class Problem extends Error {
 }
 
 /** JSON, with whole numbers as text where JavaScript would round them. */
-const parsed = (text) =>
+const parse = (text) =>
   JSON.parse(text, (_, value, { source } = {}) =>
     Number.isInteger(value) && !Number.isSafeInteger(value) && source ? source : value,
   );
@@ -24,7 +24,7 @@ export async function request(method, path, body, headers = {}) {
   try {
     const sent = isForm || body === undefined ? body : JSON.stringify(body);
     const answer = await fetch(path, { method, headers: { ...content, ...headers }, body: sent });
-    if (answer.ok) return answer.status === 204 ? null : parsed(await answer.text());
+    if (answer.ok) return answer.status === 204 ? null : parse(await answer.text());
     const { error } = await answer.json().catch(() => ({}));
     if (error?.code === "not_logged_in") document.dispatchEvent(new Event("signed-out"));
     throw new Problem(answer.status, error, Number(answer.headers.get("retry-after") ?? 1));
@@ -69,9 +69,9 @@ export async function head(url, bytes) {
   return text.slice(0, bytes);
 }
 
-/** Does something of which a refusal is said: by `tell`, or in the `.message` line of `place`. */
-export async function attempt(place, action, tell = (text) => say(place, text, true)) {
-  say(place, "");
+/** Does something of which a refusal is said: by `tell`, or in the `.message` line of `node`. */
+export async function attempt(node, action, tell = (text) => say(node, text, true)) {
+  say(node, "");
   try {
     return await action();
   } catch (error) {
@@ -86,8 +86,8 @@ export const quietly = (promise) =>
     if (!(error instanceof Problem)) throw error;
   });
 
-export function say(place, text, bad = false) {
-  const line = place.querySelector(":scope > .message");
+export function say(node, text, bad = false) {
+  const line = node.querySelector(":scope > .message");
   line.textContent = text;
   line.classList.toggle("bad", bad);
 }
@@ -116,21 +116,21 @@ export function listen(onJob, onOpen, onGone) {
     close();
     source = new EventSource("/api/events");
     source.addEventListener("open", onOpen);
-    source.addEventListener("job", (event) => onJob(parsed(event.data)));
+    source.addEventListener("job", (event) => onJob(parse(event.data)));
     source.addEventListener("error", () => {
       onGone();
-      if (source.readyState === EventSource.CLOSED) setTimeout(again, 3000, source);
+      if (source.readyState === EventSource.CLOSED) setTimeout(reconnect, 3000, source);
     });
   }
-  async function again(broken) {
+  async function reconnect(broken) {
     await quietly(request("GET", "/api/session")); // which says it if the session is over
     if (broken === source && !document.hidden) open();
   }
-  const look = () => (document.hidden ? close() : open());
-  document.addEventListener("visibilitychange", look);
-  look();
+  const update = () => (document.hidden ? close() : open());
+  document.addEventListener("visibilitychange", update);
+  update();
   return () => {
-    document.removeEventListener("visibilitychange", look);
+    document.removeEventListener("visibilitychange", update);
     close();
     source = null;
   };

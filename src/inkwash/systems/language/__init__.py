@@ -6,20 +6,18 @@ from inkwash.systems.base import EVALUATE, System, Verb
 from inkwash.systems.language import request
 from inkwash.systems.train import TRAIN, Train
 
-HERE = "inkwash.systems.language"
-
-KNOWN: dict[str, Any] = {"limits": f"{HERE}.limits:limits", "plan": f"{HERE}.limits:plan"}
+LIMITS: dict[str, Any] = {"limits": f"{__name__}.limits:limits", "plan": f"{__name__}.limits:plan"}
 MACHINE = ("out", "device", "threads")  # all of it computes in float32, by torch
 
 SYSTEM = System(
     name="language",
     help="Sentences that keep to what is asked.",
     verbs={
-        "write": Verb(request.Write, f"{HERE}.verbs:write", endings=(".txt",), takes=MACHINE, **KNOWN),
-        "train": Verb(Train, f"{HERE}.verbs:train", **TRAIN),
-        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", takes=MACHINE, **KNOWN, **EVALUATE),
+        "write": Verb(request.Write, f"{__name__}.verbs:write", endings=(".txt",), takes=MACHINE, **LIMITS),
+        "train": Verb(Train, f"{__name__}.verbs:train", **TRAIN),
+        "evaluate": Verb(request.Evaluate, f"{__name__}.verbs:evaluate", takes=MACHINE, **LIMITS, **EVALUATE),
     },
-    load=f"{HERE}.model:Writer.load",
+    load=f"{__name__}.model:Writer.load",
     command="write",
     modules={
         "torch": "",
@@ -29,7 +27,7 @@ SYSTEM = System(
         "rouge_score": "evaluate",
     },
     tasks=("language", "classifier"),
-    makes=f"{HERE}:makes",
+    makes=f"{__name__}:makes",
 )
 
 

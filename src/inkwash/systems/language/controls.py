@@ -1,7 +1,7 @@
 """What may be asked of a sentence, and how a model is made to keep to it.
 
-What is known of single words (words that are given, where the sentence ends, which words can be a noun at all) is a
-table of allowed words at each position. What is not (what a field says, tags and syntax in context) is a classifier's
+What concerns single words (words that are given, where the sentence ends, which words can be a noun at all) is a mask
+of allowed words at each position. What does not (what a field says, tags and syntax in context) is a classifier's
 log-probability, uphill of which the sampler is led.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,8 @@ class Constraints:
             for k, m in labels:
                 if i < k <= j < m:
                     raise UserError(f"constituents cross: words {i + 1} to {j + 1} and {k + 1} to {m + 1}")
-        if self.tree is not None and (outside := set(self.spans) - set(self.tree)):
-            first, last, label = min(outside)
+        if self.tree is not None and (extra := set(self.spans) - set(self.tree)):
+            first, last, label = min(extra)
             raise UserError(f"the span {first + 1}-{last + 1}:{label} contradicts the tree, which does not have it")
 
     @property
@@ -78,68 +78,60 @@ def parse_constraints(
     start: str | None = None,
     length: int | None = None,
 ) -> Constraints:
-    """From what was typed: field=value; tags, one a word; first-last:LABEL, counted from 1; a tree in brackets,
+    """From what a user writes: field=value; tags, one a word; first-last:LABEL, counted from 1; a tree in brackets,
     (NP the _); a sentence with _ for each word that is missing; the words that it begins with; its length.
 
     Raises UserError for what cannot be read and for constraints that contradict each other.
     """
-    out = Constraints(length=length)
     if length is not None and length < 1:
         raise UserError(f"length {length}: a sentence has at least one word")
     if infill is not None and start is not None:
         raise UserError("infill and start contradict each other: write the beginning into the text with gaps")
+
+    def check_length(count: int, name: str) -> None:
+        nonlocal length
+        if length not in (None, count):
+            raise UserError(f"lengths contradict each other: {name} has {count} words, {length} are asked for")
+        length = count
+
     values: dict[str, str] = {}
     for text in fields:
-        name, _, value = (part.strip() for part in text.partition("="))
+        name, _, value = (side.strip() for side in text.partition("="))
         if not value:
             raise UserError(f"control '{text}': write field=value, food=Italian")
         if values.setdefault(name, value) != value:
             raise UserError(f"controls contradict each other: {name} is both {values[name]} and {value}")
-    out = replace(out, fields=values)
+    words = parse_template(infill or start or "")
+    constituents: tuple[Span, ...] | None = None
     if infill is not None:
-        known = template(infill)
-        if not any(word is None for word in known):
+        if None not in words:
             raise UserError("infill: no _ in the text; write one for each word that is missing")
-        out = _sized(out, len(known), "the text with gaps", words=known)
-    if start is not None:
-        if not (known := template(start)):
-            raise UserError("start: no words in it")
-        out = replace(out, words=known)
+        check_length(len(words), "the text with gaps")
+    if start is not None and not words:
+        raise UserError("start: no words in it")
     if tags is not None:
         if not tags.split():
             raise UserError("pos: no tags in it; write one for each word, DET NOUN VERB")
-        out = _sized(out, len(tags.split()), "pos", tags=tuple(tag.upper() for tag in tags.split()))
+        check_length(len(tags.split()), "pos")
     if tree is not None:
-        leaves, found = read_tree(tree)
-        if any(leaves) and out.words:
+        leaves, constituents = parse_tree(tree)
+        if any(leaves) and words:
             raise UserError("the tree has words of its own: give _ for its leaves, or leave out infill and start")
-        out = _sized(out, len(leaves), "the tree", tree=tuple(found), words=out.words or leaves)
-    if spans:
-        out = replace(out, spans=tuple(read_span(text) for text in spans))
-    longest = max([len(out.words), *(last + 1 for _, last, _ in out.spans)])
-    if out.length is not None and longest > out.length:
-        raise UserError(f"a length of {out.length} contradicts words or spans that reach to word {longest}")
-    return out
+        check_length(len(leaves), "the tree")
+        words = words or leaves
+    found = tuple(parse_span(text) for text in spans)
+    longest = max([len(words), *(last + 1 for _, last, _ in found)])
+    if length is not None and longest > length:
+        raise UserError(f"a length of {length} contradicts words or spans that reach to word {longest}")
+    return Constraints(values, tuple((tags or "").upper().split()), found, constituents, words, length)
 
 
-def _sized(constraint: Constraints, length: int, name: str, **more: Any) -> Constraints:
-    if constraint.length not in (None, length):
-        raise UserError(
-            f"lengths contradict each other: {name} has {length} words, {constraint.length} are asked for"
-        )
-    return replace(constraint, length=length, **more)
-
-
-def template(text: str) -> tuple[str | None, ...]:
+def parse_template(text: str) -> tuple[str | None, ...]:
     """The words of a text; None for each _."""
-    return tuple(word for part in text.split() for word in ([None] if part == GAP else _parts(part)))
+    return tuple(None if word == GAP else word for word in tokenize(text))
 
 
-def _parts(text: str) -> list[str | None]:
-    return [None if word == GAP else word for word in tokenize(text)]
-
-
-def read_span(text: str) -> Span:
+def parse_span(text: str) -> Span:
     """3-6:PP -> (2, 5, "PP")."""
     found = re.fullmatch(r"(\d+)-(\d+):(\w+)", text.strip())
     if not found or not 1 <= int(found[1]) < int(found[2]):
@@ -147,69 +139,63 @@ def read_span(text: str) -> Span:
     return int(found[1]) - 1, int(found[2]) - 1, found[3].upper()
 
 
-def read_tree(text: str) -> tuple[tuple[str | None, ...], list[Span]]:
+def parse_tree(text: str) -> tuple[tuple[str | None, ...], tuple[Span, ...]]:
     """(S (NP the _) (VP is _)) -> the leaves, None for _; the constituents of two words or more."""
     leaves: list[str | None] = []
     spans: list[Span] = []
-    open_: list[tuple[str, int]] = []
-    for bracket, label, close, leaf in re.findall(r"(\(\s*)([^\s()]+)|(\))|([^\s()]+)", text):
-        if bracket:
-            open_.append((label.upper(), len(leaves)))
-        elif close:
-            if not open_:
+    stack: list[tuple[str, int]] = []
+    for opening, label, closing, leaf in re.findall(r"(\(\s*)([^\s()]+)|(\))|([^\s()]+)", text):
+        if opening:
+            stack.append((label.upper(), len(leaves)))
+        elif closing:
+            if not stack:
                 raise UserError(f"tree '{text}': a bracket is closed that was not opened")
-            label, first = open_.pop()
+            label, first = stack.pop()
             if len(leaves) - first > 1:
                 spans.append((first, len(leaves) - 1, label))
         else:
-            leaves += [None] if leaf == GAP else _parts(leaf)
-    if open_ or not spans:
+            leaves += parse_template(leaf)
+    if stack or not spans:
         raise UserError(f"tree '{text}': write constituents in brackets, (S (NP _ _) (VP _ _))")
-    return tuple(leaves), sorted(spans)
+    return tuple(leaves), tuple(sorted(spans))
 
 
-def allowed_mask_of(
-    constraint: Constraints, words: Vocabulary, length: int, lexicon: dict[str, np.ndarray] | None
+def allowed_mask(
+    constraint: Constraints, vocabulary: Vocabulary, length: int, lexicon: dict[str, np.ndarray]
 ) -> np.ndarray:
     """Which words may stand at each position: (length, symbols), bool.
 
-    lexicon: for each part of speech, the words that it has; needed where tags are asked for.
+    lexicon: for each part of speech, the words that it has.
     Raises UserError for words that the model does not know and sentences longer than it writes.
     """
-    most = length - 1  # [END] takes one
+    longest = length - 1  # [END] takes one
     size = constraint.length or max(
         [len(constraint.words), *(last + 1 for _, last, _ in constraint.spans)], default=0
     )
-    if size > most:
-        raise UserError(f"{size} words are asked for; this model writes at most {most}")
-    table = np.ones((length, len(words)), bool)
-    table[:, [START, UNKNOWN]] = False
-    table[:size, [END, PAD]] = False
-    table[0, [END, PAD]] = False
-    table[most, :] = False
-    table[most, [END, PAD]] = True
+    if size > longest:
+        raise UserError(f"{size} words are asked for; this model writes at most {longest}")
+    allowed = np.ones((length, len(vocabulary)), bool)
+    allowed[:, [START, UNKNOWN]] = False
+    allowed[:size, [END, PAD]] = False
+    allowed[0, [END, PAD]] = False
+    allowed[longest, :] = False
+    allowed[longest, [END, PAD]] = True
     if constraint.length is not None:
-        table[size:] = False
-        table[size, END] = True
-        table[size + 1 :, PAD] = True
+        allowed[size:] = False
+        allowed[size, END] = True
+        allowed[size + 1 :, PAD] = True
     for i, tag in enumerate(constraint.tags):
-        if lexicon is not None and i < length:
-            table[i] &= lexicon[tag]
-            if not table[i].any():
-                raise UserError(f"the model knows no word that is {tag}: ask for another part of speech")
-    for i, number in enumerate(numbers(constraint, words)):
-        if number is not None:
-            if not table[i, number]:
-                raise UserError(f"'{words.symbols[number]}' is no {constraint.tags[i]} that the model knows")
-            table[i] = False
-            table[i, number] = True
-    return table
-
-
-def numbers(constraint: Constraints, words: Vocabulary) -> list[int | None]:
-    """The numbers of the words that are given."""
-    given = words.known_ids([word for word in constraint.words if word is not None])
-    return [None if word is None else given.pop(0) for word in constraint.words]
+        allowed[i] &= lexicon[tag]
+        if not allowed[i].any():
+            raise UserError(f"the model knows no word that is {tag}: ask for another part of speech")
+    for i, word in enumerate(constraint.words):
+        if word is not None:
+            (token,) = vocabulary.known_ids([word])
+            if not allowed[i, token]:
+                raise UserError(f"'{word}' is no {constraint.tags[i]} that the model knows")
+            allowed[i] = False
+            allowed[i, token] = True
+    return allowed
 
 
 @dataclass(frozen=True)
@@ -245,7 +231,7 @@ class Classifier:
 
     def score(self, constraints: Sequence[Constraints], share: float = 0.1) -> Callable[..., Tensor]:
         """(vectors (B, L, dim), t) -> log p(what is asked of each sentence | x_t), (B,), in nats. `rows`: the
-        numbers of the constraints that the sentences are for, if there is not one for each in turn.
+        indices of the constraints that the sentences are for, if there is not one for each in turn.
 
         Tags and trees, which are as many terms as words or more, count by `share` only: else they overrule both
         fluency and a field that is asked along with them. (The paper has another weight of fluency for each control.)
@@ -256,7 +242,7 @@ class Classifier:
         weights = torch.tensor(
             [1.0 if constraint.tree is None else share for constraint in constraints], device=device
         )
-        fields, tags, labels = (torch.stack([part[i] for part in targets]).to(device) for i in range(3))
+        fields, tags, labels = (torch.stack(column).to(device) for column in zip(*targets, strict=True))
 
         def log_prob(x: Tensor, t: NoiseLevel, condition: object = None, rows: Any = slice(None)) -> Tensor:
             time = torch.full((len(x),), 1000.0 * t.t, device=x.device)
@@ -283,9 +269,8 @@ class Classifier:
         )
         labels = torch.full((length, length), -1)
         if constraint.tree is not None:
-            labels[: constraint.length, : constraint.length] = torch.tril(
-                torch.full((constraint.length, constraint.length), -1)
-            )
+            size = constraint.length or 0
+            labels[:size, :size] = torch.full((size, size), -1).tril()
         for first, last, label in (*constraint.spans, *(constraint.tree or ())):
             labels[first, last] = self.labels.index(label)
         return torch.tensor(fields, dtype=torch.long), tags, labels

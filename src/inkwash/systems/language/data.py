@@ -1,4 +1,4 @@
-"""What is learned from: a text file, or a table of sentences with what is said of them."""
+"""Training data: a text file, or a table of sentences with their sources or fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from inkwash.errors import UserError
 from inkwash.systems.language.vocabulary import tokenize
 
-EVERY = 40  # of so many sources (or texts) one is held out
+HELD_OUT = 40  # of so many sources (or texts) one is held out
 MR = re.compile(r"([\w ]+)\[([^\]]*)\]")  # name[The Punter], food[Italian]
 
 
@@ -28,9 +28,10 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def part(self, rows: list[int]) -> Corpus:
-        """Some of it."""
-        return Corpus(*([column[i] for i in rows] for column in (self.texts, self.sources, self.fields)))
+    def subset(self, rows: list[int]) -> Corpus:
+        """The sentences with these indices."""
+        columns = ([self.texts[i] for i in rows], [self.sources[i] for i in rows], [self.fields[i] for i in rows])
+        return Corpus(*columns)
 
 
 def read_corpus(file: str | Path) -> Corpus:
@@ -43,10 +44,10 @@ def read_corpus(file: str | Path) -> Corpus:
     Raises UserError for a file that cannot be read, has no sentence, or has none of these headings.
     """
     file = Path(file)
-    text = _read(file)
+    text = _read_text(file)
     name = file.name.removesuffix(".gz").lower()
     if name.endswith((".csv", ".tsv")):
-        corpus = _table(file, text, "\t" if name.endswith(".tsv") else ",")
+        corpus = _parse_table(file, text, "\t" if name.endswith(".tsv") else ",")
     else:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         corpus = Corpus(lines, [""] * len(lines), [{} for _ in lines])
@@ -57,7 +58,7 @@ def read_corpus(file: str | Path) -> Corpus:
     return corpus
 
 
-def _read(file: Path) -> str:
+def _read_text(file: Path) -> str:
     try:
         raw = file.read_bytes()
         return (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8-sig")
@@ -67,29 +68,26 @@ def _read(file: Path) -> str:
         raise UserError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8 text") from None
 
 
-def _table(file: Path, text: str, delimiter: str) -> Corpus:
+def _parse_table(file: Path, text: str, delimiter: str) -> Corpus:
     reader = csv.DictReader(StringIO(text), delimiter=delimiter)
     columns = reader.fieldnames or []
     try:
-        rows = list(reader)
+        rows = [{column: (row[column] or "").strip() for column in columns} for row in reader]
     except csv.Error as error:
         raise UserError(
             f"{file}, line {reader.line_num}: {error}; look for a quotation mark that is not closed"
         ) from None
     if {"mr", "ref"} <= set(columns):
-        rows = [row for row in rows if (row["ref"] or "").strip()]
-        mrs = [parse_mr(row["mr"] or "") for row in rows]
-        return Corpus([row["ref"].strip() for row in rows], [linearize_mr(fields) for fields in mrs], mrs)
+        rows = [row for row in rows if row["ref"]]
+        mrs = [parse_mr(row["mr"]) for row in rows]
+        return Corpus([row["ref"] for row in rows], [linearize_mr(fields) for fields in mrs], mrs)
     if {"source", "target"} <= set(columns):
-        rows = [row for row in rows if (row["source"] or "").strip() and (row["target"] or "").strip()]
-        return Corpus(
-            [row["target"].strip() for row in rows], [row["source"].strip() for row in rows], [{} for _ in rows]
-        )
+        rows = [row for row in rows if row["source"] and row["target"]]
+        return Corpus([row["target"] for row in rows], [row["source"] for row in rows], [{} for _ in rows])
     if "text" in columns:
-        rows = [row for row in rows if (row["text"] or "").strip()]
-        others = [column for column in columns if column and column != "text"]
-        fields = [{column: row[column].strip() for column in others if (row[column] or "").strip()} for row in rows]
-        return Corpus([row["text"].strip() for row in rows], [""] * len(rows), fields)
+        rows = [row for row in rows if row["text"]]
+        fields = [{name: value for name, value in row.items() if name and name != "text" and value} for row in rows]
+        return Corpus([row["text"] for row in rows], [""] * len(rows), fields)
     raise UserError(
         f"{file}: the columns are {', '.join(columns) or 'missing'}; needed are source and target, or text (with any "
         "others), or mr and ref"
@@ -114,13 +112,14 @@ def linearize_mr(fields: dict[str, str]) -> str:
 
 def mentions(text: str, value: str) -> bool:
     """Whether the words of the value stand in the text, one after the other, in any case."""
-    inner, outer = ([word.lower() for word in tokenize(part)] for part in (value, text))
-    return any(outer[i : i + len(inner)] == inner for i in range(len(outer) - len(inner) + 1))
+    needle, words = ([word.lower() for word in tokenize(each)] for each in (value, text))
+    return any(words[i : i + len(needle)] == needle for i in range(len(words) - len(needle) + 1))
 
 
 def split_corpus(corpus: Corpus) -> tuple[Corpus, Corpus]:
     """What is learned, and what is held out for choices: all sentences of one in forty sources, or texts."""
     keys = [source or text for source, text in zip(corpus.sources, corpus.texts, strict=True)]
-    places = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    out = [places[key] % EVERY == EVERY - 1 for key in keys]
-    return tuple(corpus.part([i for i, held in enumerate(out) if held is wanted]) for wanted in (False, True))  # type: ignore[return-value]
+    number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    held_out = [number[key] % HELD_OUT == HELD_OUT - 1 for key in keys]
+    training, validation = ([i for i, out in enumerate(held_out) if out is which] for which in (False, True))
+    return corpus.subset(training), corpus.subset(validation)

@@ -1,29 +1,34 @@
-"""The ways to make a sentence, and what each learns.
+"""The ways to sample a sentence, and what each learns.
 
 - continuous: words are vectors that are learned with the model, and noise is added to them; gradients can steer it.
   Diffusion-LM (Li et al. 2022, 2205.14217), as published or with what CDCD (Dieleman et al. 2022, 2211.15089) learns.
-- masked: words give way to a mask. MDLM (Sahoo et al. 2024, 2406.07524).
-- autoregressive: the plain autoregressive model, one word after the other; the baseline, and the judge of fluency.
+- masked: words are replaced by a mask. MDLM (Sahoo et al. 2024, 2406.07524).
+- autoregressive: the plain autoregressive model, word by word; the baseline, and the evaluator of fluency.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from inkwash import diffusion
-from inkwash.systems.language.networks import AutoregressiveModel, ContinuousDenoiser, MaskedDenoiser
-from inkwash.systems.language.vocabulary import END, PAD
+from inkwash.systems.language.networks import AutoregressiveModel, ContinuousDenoiser, MaskedDenoiser, WordNetwork
+from inkwash.systems.language.vocabulary import END, PAD, Vocabulary
 from inkwash.training.fit import Loss
 
-NETWORKS = {"continuous": ContinuousDenoiser, "masked": MaskedDenoiser, "autoregressive": AutoregressiveModel}
-FIRST = 1 / 2000  # of the paper's 2,000 steps the last one down, whose target is the word vector itself
+NETWORKS: dict[str, Callable[..., WordNetwork]] = {
+    "continuous": ContinuousDenoiser,
+    "masked": MaskedDenoiser,
+    "autoregressive": AutoregressiveModel,
+}
+LAST_STEP = 1 / 2000  # of the paper's 2,000 steps the one to t = 0, whose target is the word vector itself
 
 
-def denoiser(network: Any) -> diffusion.Denoiser:
+def denoiser(network: WordNetwork) -> diffusion.Denoiser:
     """Of a network of the first two engines, with its process."""
     if isinstance(network, ContinuousDenoiser):
         return diffusion.Denoiser(network, diffusion.Gaussian(diffusion.sqrt()), "x0")
@@ -31,44 +36,48 @@ def denoiser(network: Any) -> diffusion.Denoiser:
     return diffusion.Denoiser(network, process)
 
 
-def loss(network: Any) -> Loss:
+def loss(network: WordNetwork) -> Loss:
     """What a network learns from batches {"words": (B, L), "source": (B, S), "source_mask": (B, S)}, the last two
     perhaps missing."""
     if isinstance(network, ContinuousDenoiser):
-        return continuous_loss(network) if network.config["improved"] else paper_loss(network)
-    return masked_loss(network) if isinstance(network, MaskedDenoiser) else autoregressive_loss(network)
+        return partial(continuous_loss if network.config["improved"] else paper_loss, network)
+    if isinstance(network, MaskedDenoiser):
+        return partial(masked_loss, network)
+    return partial(autoregressive_loss, network)
+
+
+def encode_sources(vocabulary: Vocabulary, sources: list[str], length: int) -> dict[str, Tensor]:
+    """The condition of a network: the ids of the words of sources (N, S), and where there is one."""
+    ids = torch.from_numpy(vocabulary.encode(sources, length))
+    ids = ids[:, : int((ids != PAD).sum(1).max())]
+    return {"source": ids, "source_mask": ids != PAD}
 
 
 def condition_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What the network is given besides."""
+    """What the network is conditioned on."""
     return {key: value for key, value in batch.items() if key != "words"}
 
 
-def continuous_loss(network: ContinuousDenoiser) -> Loss:
-    """The cross-entropy of p(w | x_t, known) at uniform times, x_0 the word vectors (CDCD, 2211.15089), a mean over
-    words that are not known (`hints`); every other batch, drawn by chance, sees the network's own prediction.
+def continuous_loss(network: ContinuousDenoiser, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+    """The cross-entropy of p(w | x_t, given words) at uniform times, x_0 the word vectors (CDCD, 2211.15089), a mean
+    over words that are not given (`random_hints`); half of the batches, by chance, see the network's own prediction.
     """
-    model = denoiser(network)
-
-    def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        words = batch["words"]
-        known = hints(words, generator)
-        unknown = known < 0
-        entropy = diffusion.symbols_cross_entropy(words)
-        return model.loss(
-            network.embeddings[words],
-            condition_of(batch) | {"known": known},
-            objective=lambda term: entropy(term) * unknown * (unknown.numel() / unknown.sum().clamp(min=1)),
-            self_conditioning=0.5,
-            generator=generator,
-        )
-
-    return value
+    words = batch["words"]
+    forced = random_hints(words, generator)
+    free = forced < 0
+    entropy = diffusion.symbols_cross_entropy(words)
+    return denoiser(network).loss(
+        network.embeddings[words],
+        condition_of(batch) | {"forced": forced},
+        objective=lambda term: entropy(term) * free * (free.numel() / free.sum().clamp(min=1)),
+        self_conditioning=0.5,
+        generator=generator,
+    )
 
 
-def hints(words: Tensor, generator: torch.Generator) -> Tensor:
-    """Words that are given in training, (B, L), -1 where not. Of eight sentences four are given nothing of, two their
-    length, one the beginning, and one a random share of its words, with its length every other time."""
+def random_hints(words: Tensor, generator: torch.Generator) -> Tensor:
+    """Words that are given in training, (B, L), -1 where not. Of eight sentences four come without hints, two with
+    their length, one with its beginning, one with some of its words (half of these with their length too)."""
     batch, length = words.shape
 
     def uniform(*shape: int) -> Tensor:
@@ -84,7 +93,7 @@ def hints(words: Tensor, generator: torch.Generator) -> Tensor:
     return words.masked_fill(~given, -1)
 
 
-def paper_loss(network: ContinuousDenoiser) -> Loss:
+def paper_loss(network: ContinuousDenoiser, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
     """Diffusion-LM's loss (2205.14217, section 4.2): with x_0 ~ N(EMB(w), sigma_0^2),
 
         |f(x_t, t) - x_0|^2 + |mean of q(x_T | x_0)|^2 - log p(w | x_0),
@@ -92,44 +101,30 @@ def paper_loss(network: ContinuousDenoiser) -> Loss:
     each a mean over elements; in the first step up from the data the target is EMB(w). On the schedule `sqrt`, which
     ends in noise alone, the second term is zero.
     """
-    model = denoiser(network)
+    model, words = denoiser(network), batch["words"]
     start, end = model.process.at(0.0), model.process.at(1.0)
-
-    def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        words = batch["words"]
-        clean = network.embeddings[words]
-        noised = clean + start.sigma * torch.randn(clean.shape, generator=generator, device=clean.device)
-        times = diffusion.uniform_times(len(words), generator)
-        x0 = torch.where((times < FIRST).to(clean.device)[:, None, None], clean, noised)
-        squared = model.loss(x0, condition_of(batch), times=lambda *_: times, generator=generator)
-        rounding = F.cross_entropy(network.rounded(noised).flatten(0, 1), words.flatten())
-        return squared + (end.alpha * x0).square().mean() + rounding
-
-    return value
+    clean = network.embeddings[words]
+    noised = clean + start.sigma * torch.randn(clean.shape, generator=generator, device=clean.device)
+    times = diffusion.uniform_times(len(words), generator)
+    x0 = torch.where((times < LAST_STEP).to(clean.device)[:, None, None], clean, noised)
+    squared = model.loss(x0, condition_of(batch), times=lambda *_: times, generator=generator)
+    rounding = F.cross_entropy(network.rounded(noised).flatten(0, 1), words.flatten())
+    return squared + (end.alpha * x0).square().mean() + rounding
 
 
-def masked_loss(network: MaskedDenoiser) -> Loss:
+def masked_loss(network: MaskedDenoiser, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
     """MDLM's bound: the cross-entropy of masked words, over the share that is masked."""
-    model = denoiser(network)
-
-    def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        return model.loss(
-            batch["words"],
-            condition_of(batch),
-            objective=diffusion.cross_entropy,
-            weight=lambda t, form: 1 / t.t,
-            generator=generator,
-        )
-
-    return value
+    return denoiser(network).loss(
+        batch["words"],
+        condition_of(batch),
+        objective=diffusion.cross_entropy,
+        weight=lambda t, form: 1 / t.t,
+        generator=generator,
+    )
 
 
-def autoregressive_loss(network: AutoregressiveModel) -> Loss:
+def autoregressive_loss(network: WordNetwork, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
     """-log p(word | the words before it), a mean over words and [END]."""
-
-    def value(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        words = batch["words"]
-        logits = network(words, **condition_of(batch))[:, : words.shape[1]]
-        return F.cross_entropy(logits.flatten(0, 1), words.flatten(), ignore_index=PAD)
-
-    return value
+    words = batch["words"]
+    logits = network(words, **condition_of(batch))[:, : words.shape[1]]
+    return F.cross_entropy(logits.flatten(0, 1), words.flatten(), ignore_index=PAD)

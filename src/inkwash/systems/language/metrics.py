@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 import numpy as np
 
-from inkwash.errors import UserError
 from inkwash.systems.language.controls import Constraints
 from inkwash.systems.language.data import mentions
 from inkwash.systems.language.grammar import Parse
@@ -25,13 +23,6 @@ def mbr(texts: Sequence[Sequence[str]]) -> int:
         for i, line in enumerate(lines)
     ]
     return int(np.argmax(gains))
-
-
-def needs(purpose: str, *modules: str) -> None:
-    """UserError if a package of the extra is missing."""
-    for module in modules:
-        if not find_spec(module):
-            raise UserError(f"{purpose} needs {module}: pip install 'inkwash[language]'")
 
 
 def semantic(text: str, constraint: Constraints) -> float:

@@ -7,28 +7,38 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from inkwash import diffusion
 from inkwash.diffusion.categorical import invert
+from inkwash.diffusion.denoiser import Denoise
 from inkwash.diffusion.guides import Hook, nearest
 from inkwash.errors import UserError
+from inkwash.extras import require
+from inkwash.systems.base import check_seed
 from inkwash.systems.language import baselines, engines
-from inkwash.systems.language.controls import Classifier, Constraints, allowed_mask_of
-from inkwash.systems.language.metrics import mbr, needs
-from inkwash.systems.language.networks import ClassifierNetwork, ContinuousDenoiser, MaskedDenoiser
-from inkwash.systems.language.vocabulary import PAD, Vocabulary, detokenize, tokenize
+from inkwash.systems.language.controls import Classifier, Constraints, allowed_mask
+from inkwash.systems.language.metrics import mbr
+from inkwash.systems.language.networks import (
+    ClassifierNetwork,
+    ContinuousDenoiser,
+    MaskedDenoiser,
+    WordNetwork,
+)
+from inkwash.systems.language.vocabulary import Vocabulary, detokenize, tokenize
 from inkwash.systems.torch_model import TorchModel
 from inkwash.weights.files import atomic, load_into, write
+from inkwash.weights.shipped import locate
 
 if TYPE_CHECKING:
     from inkwash.systems.report import Report
 
-AT_ONCE = 64  # sentences in one batch
+BATCH_SIZE = 64  # sentences that are sampled together
 
 
 @dataclass(frozen=True)
@@ -43,14 +53,19 @@ class Steering:
     candidates: int = 16
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How a sentence is drawn: calls of the network, and the rest of what `Writer.write` takes."""
+class Batch(NamedTuple):
+    """Sentences that are sampled together: seeds, sources, allowed words (B, L, symbols), the classifier's
+    log-probability if one steers, and what `Writer.sample` takes."""
 
+    seeds: Sequence[int]
+    condition: dict[str, Tensor]
+    allowed: Tensor
+    log_prob: Callable[..., Tensor] | None
     steps: int
     temperature: float
     guidance: float
     steering: Steering
+    progress: Callable[[int, int], None] | None
 
 
 class Writer(TorchModel):
@@ -61,12 +76,16 @@ class Writer(TorchModel):
     """
 
     system = "language"
-    network: Any
+    network: WordNetwork
 
     def __init__(
-        self, network: Any, words: Vocabulary, config: dict[str, Any], classifier: Classifier | None = None
+        self,
+        network: WordNetwork,
+        vocabulary: Vocabulary,
+        config: dict[str, Any],
+        classifier: Classifier | None = None,
     ) -> None:
-        self.network, self.words, self.config, self.classifier = network, words, config, classifier
+        self.network, self.vocabulary, self.config, self.classifier = network, vocabulary, config, classifier
 
     @classmethod
     def build(cls, facts: dict[str, Any]) -> Writer:
@@ -74,12 +93,12 @@ class Writer(TorchModel):
         return cls(engines.NETWORKS[facts["engine"]](**facts["network"]), Vocabulary(facts["words"]), facts)
 
     def facts(self) -> dict[str, Any]:
-        return self.config | {"network": self.network.config, "words": self.words.words}
+        return self.config | {"network": self.network.config, "words": self.vocabulary.words}
 
     @classmethod
     def load(cls, name: str | Path, device: str = "cpu", *how: Any, **more: Any) -> Writer:
         writer = super().load(name, device, *how, **more)
-        writer.classifier = load_classifier(writer.folder, device)
+        writer.classifier = load_classifier(locate(name), device)
         return writer
 
     def save(self, folder: str | Path) -> None:
@@ -107,7 +126,7 @@ class Writer(TorchModel):
         steering: Steering | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[str]:
-        """n sentences that keep to the wish; made from `source` where the model reads sources.
+        """n sentences that keep to the constraints; made from `source` where the model reads sources.
 
         temperature: below 1 likely words are drawn more often. guidance: how closely to follow the source.
         candidates: of so many sentences the one with the least risk is taken, see `metrics.mbr`. The sentence
@@ -116,22 +135,22 @@ class Writer(TorchModel):
         """
         if n < 1 or not 1 <= candidates <= 1024:
             raise UserError(f"n = {n}, candidates = {candidates}: at least 1 of each, and at most 1024 candidates")
-        if not 0 <= seed < 2**64:
-            raise UserError(f"seed {seed}: a whole number from 0 to 2^64 - 1 is needed")
+        check_seed(seed)
         if candidates > 1:
-            needs("the choice among candidates", "sacrebleu")
+            require("the choice among candidates", "sacrebleu")
         if source:
             self.source_condition([source])
-            self.words.known_ids(tokenize(source))
+            self.vocabulary.known_ids(tokenize(source))
         if steps is not None and steps < 1:
             raise UserError(f"steps = {steps}: at least 1 is needed")
         if temperature is not None and not 0 < temperature < 100:
             raise UserError(f"temperature {temperature}: a number above 0 is needed, 1 as the model has learned")
-        constraints = constraints or Constraints()
         seeds = [diffusion.child_seed((seed + i) % 2**64, c) for i in range(n) for c in range(candidates)]
-        sampling = {"steps": steps, "temperature": temperature, "guidance": guidance, "steering": steering}
-        rows = self.sample([constraints] * len(seeds), seeds, [source] * len(seeds), progress=progress, **sampling)
-        texts = self.words.decode(rows)
+        ids = self.sample(
+            [constraints or Constraints()] * len(seeds), seeds, [source] * len(seeds),
+            steps=steps, temperature=temperature, guidance=guidance, steering=steering, progress=progress,
+        )  # fmt: skip
+        texts = self.vocabulary.decode(ids)
         if candidates > 1:
             groups = [texts[i : i + candidates] for i in range(0, len(texts), candidates)]
             texts = [group[mbr(group)] for group in groups]
@@ -149,22 +168,33 @@ class Writer(TorchModel):
         steering: Steering | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """The numbers of the words of a sentence for each wish and seed, (B, L)."""
+        """The ids of the words of a sentence for each constraint and seed, (B, L)."""
         for constraint in {id(constraint): constraint for constraint in constraints}.values():
             self.check(constraint)
-        given = self.source_condition(list(sources or [None] * len(constraints)))
-        sampling = Sampling(
-            steps or self.config["steps"],
-            temperature or self.config["temperature"],
-            self.config["guidance"] if guidance is None else guidance,
-            steering or Steering(),
-        )
-        out, total = [], len(range(0, len(constraints), AT_ONCE))
-        for done, start in enumerate(range(0, len(constraints), AT_ONCE)):
-            part = slice(start, start + AT_ONCE)
-            report = None if progress is None else (lambda i, of, done=done: progress(done * of + i, total * of))
-            condition = {key: value[part] for key, value in given.items()}
-            out.append(self._draw(list(constraints[part]), list(seeds[part]), condition, sampling, report))
+        condition = self.source_condition(list(sources or [None] * len(constraints)))
+        lexicon = {} if self.classifier is None else self.classifier.lexicon
+        out, starts = [], range(0, len(constraints), BATCH_SIZE)
+        for done, start in enumerate(starts):
+            rows = slice(start, start + BATCH_SIZE)
+            some, log_prob = constraints[rows], None
+            report = (
+                None if progress is None else (lambda i, of, done=done: progress(done * of + i, len(starts) * of))
+            )
+            masks = {id(each): allowed_mask(each, self.vocabulary, self.length, lexicon) for each in some}
+            if self.classifier is not None and any(each.steered for each in some):
+                log_prob = self.classifier.score(some)
+            batch = Batch(
+                seeds[rows],
+                {key: value[rows] for key, value in condition.items()},
+                torch.from_numpy(np.stack([masks[id(each)] for each in some])).to(self.device),
+                log_prob,
+                steps or self.config["steps"],
+                temperature or self.config["temperature"],
+                self.config["guidance"] if guidance is None else guidance,
+                steering or Steering(),
+                report,
+            )
+            out.append(self._sample_batch(batch).numpy(force=True))
         return np.concatenate(out)
 
     def evaluate(self, data: str | Path, **how: Any) -> Report:
@@ -175,19 +205,19 @@ class Writer(TorchModel):
 
     def describe_controls(self) -> str:
         """What can be asked of this model, a line for each kind."""
-        lines = [f"length: 1 to {self.length - 1} words and signs, {len(self.words.words)} different ones"]
+        lines = [f"length: 1 to {self.length - 1} words and signs, {len(self.vocabulary.words)} different ones"]
         if self.network.config["source"]:
             lines.append(f"source: up to {self.network.config['source'] - 1} words and signs")
         if self.classifier is not None:
             lines += [f"{name}: {', '.join(of[1:])}" for name, of in self.classifier.fields.items()]
             if self.classifier.tags:
-                known = [tag for tag, of in self.classifier.lexicon.items() if tag and of.any()]
-                lines.append(f"parts of speech: {', '.join(known)}")
+                tags = [tag for tag, of in self.classifier.lexicon.items() if tag and of.any()]
+                lines.append(f"parts of speech: {', '.join(tags)}")
                 lines.append(f"constituents: {', '.join(self.classifier.labels[1:])}")
         return "\n".join(lines)
 
     def check(self, constraint: Constraints) -> None:
-        """Raises UserError for a wish that this model cannot understand."""
+        """Raises UserError for a constraint that this model does not know."""
         if constraint.steered and self.classifier is None:
             raise UserError(
                 "this model has no classifier, so fields and grammar cannot be asked of it, only words and length: "
@@ -197,168 +227,138 @@ class Writer(TorchModel):
             self.classifier.check(constraint)
 
     def source_condition(self, sources: list[str | None]) -> dict[str, Tensor]:
-        """What the network is told besides: the numbers of the words of the sources."""
+        """What the network is conditioned on: the ids of the words of the sources, and their mask."""
         if not any(sources):
             if self.config["needs_source"]:
                 raise UserError("this model makes a sentence from another: give it one (--source)")
             return {}
-        most = self.network.config["source"]
-        if not most:
+        longest = self.network.config["source"]
+        if not longest:
             raise UserError("this model was not taught to read a source: leave it out")
         for text in dict.fromkeys(sources):
             if not text or not tokenize(text):
                 raise UserError("source: no words in it")
-            if len(tokenize(text)) >= most:
-                raise UserError(f"source: {len(tokenize(text))} words; this model reads at most {most - 1}")
-        rows = torch.from_numpy(self.words.encode([text or "" for text in sources], most))
-        rows = rows[:, : int((rows != PAD).sum(1).max())].to(self.device)
-        return {"source": rows, "source_mask": rows != PAD}
+            if len(tokenize(text)) >= longest:
+                raise UserError(f"source: {len(tokenize(text))} words; this model reads at most {longest - 1}")
+        encoded = engines.encode_sources(self.vocabulary, [text or "" for text in sources], longest)
+        return {key: value.to(self.device) for key, value in encoded.items()}
 
     def embeddings(self) -> Tensor:
         """The vectors of all words, and of the mask."""
         return self.network.embeddings.detach()
 
     def noised(self, words: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
-        """Vectors (B, L, dim) of sentences (B, L) at `times` (B,): what a classifier is taught to read."""
-        table, model = self.embeddings(), engines.denoiser(self.network)
+        """Vectors (B, L, dim) of sentences (B, L) at `times` (B,): what a classifier is trained on."""
+        vectors, denoiser = self.embeddings(), engines.denoiser(self.network)
         if isinstance(self.network, ContinuousDenoiser):
-            return model.draw(table[words], times, generator)[0]
-        return table[model.draw(words, times, generator)[0]]
+            return denoiser.draw(vectors[words], times, generator)[0]
+        return vectors[denoiser.draw(words, times, generator)[0]]
 
-    def _draw(
-        self,
-        constraints: list[Constraints],
-        seeds: list[int],
-        given: dict[str, Tensor],
-        sampling: Sampling,
-        progress: Callable[[int, int], None] | None,
-    ) -> np.ndarray:
-        lexicon = None if self.classifier is None else self.classifier.lexicon
-        tables = {
-            id(constraint): allowed_mask_of(constraint, self.words, self.length, lexicon)
-            for constraint in constraints
-        }
-        table = np.stack([tables[id(constraint)] for constraint in constraints])
-        allowed_mask = torch.from_numpy(table).to(self.device)
-        steered = self.classifier is not None and any(constraint.steered for constraint in constraints)
-        score = self.classifier.score(constraints) if steered else None
+    def _sample_batch(self, batch: Batch) -> Tensor:
         if isinstance(self.network, ContinuousDenoiser):
-            rows = self._continuous(seeds, given, sampling, allowed_mask, score, progress)
-        elif isinstance(self.network, MaskedDenoiser):
-            rows = self._masked(seeds, given, sampling, allowed_mask, score, progress)
-        else:
-            rows = baselines.draw(self.network, seeds, allowed_mask, given, sampling.temperature)
-        return rows.cpu().numpy()
+            return self._sample_continuous(batch)
+        if isinstance(self.network, MaskedDenoiser):
+            return self._sample_masked(batch)
+        return baselines.sample(self.network, batch.seeds, batch.allowed, batch.condition, batch.temperature)
 
-    def _continuous(
-        self,
-        seeds: list[int],
-        given: dict[str, Any],
-        sampling: Sampling,
-        allowed_mask: Tensor,
-        score: Callable[..., Tensor] | None,
-        progress: Callable[[int, int], None] | None,
-    ) -> Tensor:
-        denoise, table, improved = engines.denoiser(self.network), self.embeddings(), self.network.config["improved"]
+    def _sample_continuous(self, batch: Batch) -> Tensor:
+        denoise, vectors, condition = engines.denoiser(self.network), self.embeddings(), batch.condition
+        process, improved, steering = denoise.process, self.network.config["improved"], batch.steering
         if improved:
-            given = {**given, "allowed": allowed_mask, "known": forced_words(allowed_mask)}
-            guided_denoiser = replace(denoise, network=partial(self.network, temperature=sampling.temperature))
-        else:
-            guided_denoiser = denoise
-        steering = sampling.steering
+            condition = condition | {"allowed": batch.allowed, "forced": forced_words(batch.allowed)}
+            denoise = replace(denoise, network=partial(self.network, temperature=batch.temperature))
+        hooks: list[Hook] = []
+        if batch.log_prob is not None:
+            hooks = [diffusion.gradient_control(
+                batch.log_prob, steering.lr, steering.lambda_, steering.updates, steering.t_min
+            )]  # fmt: skip
         x = diffusion.sample(
             diffusion.rounding(
-                guided(guided_denoiser, given, sampling.guidance), table, allowed_mask, self.config["clamp"]
+                guided(denoise, condition, batch.guidance), vectors, batch.allowed, self.config["clamp"]
             ),
-            (self.length, table.shape[1]),
+            (self.length, vectors.shape[1]),
             diffusion.ancestral,
-            diffusion.uniform(denoise.process, sampling.steps),
-            seeds,
-            given,
-            hooks=[]
-            if score is None
-            else [diffusion.gradient_control(score, steering.lr, steering.lambda_, steering.updates, steering.t_min)],
+            diffusion.uniform(process, batch.steps),
+            batch.seeds,
+            condition,
+            hooks=hooks,
             self_conditioning=improved,
-            progress=progress,
+            progress=batch.progress,
             device=self.device,
         )
-        return nearest(x / denoise.process.at(0.0).alpha, table, allowed_mask)
+        words: Tensor = nearest(x / process.at(0.0).alpha, vectors, batch.allowed)
+        return words
 
-    def _masked(
-        self,
-        seeds: list[int],
-        given: dict[str, Any],
-        sampling: Sampling,
-        allowed_mask: Tensor,
-        score: Callable[..., Tensor] | None,
-        progress: Callable[[int, int], None] | None,
-    ) -> Tensor:
-        model = engines.denoiser(self.network)
+    def _sample_masked(self, batch: Batch) -> Tensor:
+        denoise, steering, progress = engines.denoiser(self.network), batch.steering, batch.progress
+        process = denoise.process
 
         def network(*x: Any, **condition: Any) -> Tensor:
             logits: Tensor = self.network(*x, **condition)
-            return logits / sampling.temperature
+            return logits / batch.temperature
 
-        guided_denoiser = replace(model, network=network)
-        allowed_mask = torch.nn.functional.pad(allowed_mask, (0, 1))  # never the mask
-        known, mask, steering = forced_words(allowed_mask), model.process.mask, sampling.steering
-        x = torch.where(known >= 0, known, mask)
-        return diffusion.sample(
-            diffusion.allowed_symbols(guided(guided_denoiser, given, sampling.guidance), allowed_mask),
+        allowed = F.pad(batch.allowed, (0, 1))  # never the mask
+        forced = forced_words(allowed)
+        x = torch.where(forced >= 0, forced, process.mask)
+        hooks: list[Hook] = []
+        if batch.log_prob is not None:
+            hooks = [reweighted(x, self.embeddings(), batch.log_prob, steering.scale, steering.candidates)]
+        words: Tensor = diffusion.sample(
+            diffusion.allowed_symbols(
+                guided(replace(denoise, network=network), batch.condition, batch.guidance), allowed
+            ),
             (self.length,),
-            partial(diffusion.unmask, steps=sampling.steps),
-            diffusion.Grid(model.process, (1.0, 0.0)),
-            seeds,
-            given,
-            hooks=[]
-            if score is None
-            else [reweighted(x, self.embeddings(), score, steering.scale, steering.candidates)],
+            partial(diffusion.unmask, steps=batch.steps),
+            diffusion.Grid(process, (1.0, 0.0)),
+            batch.seeds,
+            batch.condition,
+            hooks=hooks,
             x=x,
-            progress=None if progress is None else (lambda done, _: progress(done, sampling.steps)),
+            progress=progress and (lambda done, _: progress(done, batch.steps)),
             device=self.device,
         )
+        return words
 
 
-def reweighted(x: Tensor, table: Tensor, score: Callable[..., Tensor], scale: float, candidates: int) -> Hook:
-    """After each step of `unmask` from `x`: the words that it has opened are drawn anew, each from
+def reweighted(x: Tensor, vectors: Tensor, log_prob: Callable[..., Tensor], scale: float, candidates: int) -> Hook:
+    """After each step of `unmask` from `x`: the words that it has unmasked are sampled anew, each from
     p(w | x_t) p(y | x_t, w)^scale among the `candidates` likeliest.
 
-    The classifier, `Classifier.score`, is asked with each of them in its place (FUDGE, Yang & Klein 2021,
-    2104.05218); the gradient at the mask, as in `token_gradient`, says next to nothing of what a word would change
-    there.
+    The classifier, `Classifier.score`, is asked with each of them at its position (FUDGE, Yang & Klein 2021,
+    2104.05218); the gradient at the mask, as in `token_gradient`, says next to nothing of what a word would change.
     """
 
-    def redraw(step: diffusion.StepResult, noise: diffusion.Noise) -> Tensor | None:
+    def resample(step: diffusion.StepResult, noise: diffusion.Noise) -> Tensor | None:
         nonlocal x
-        rows, places = (step.x != x).nonzero(as_tuple=True)
+        rows, positions = (step.x != x).nonzero(as_tuple=True)
         if not len(rows):
             return None
-        logits, words = step.prediction.x0[rows, places].topk(min(candidates, len(table)))
+        logits, words = step.prediction.x0[rows, positions].topk(min(candidates, len(vectors)))
         changes = []
-        for row, place, word in zip(rows.split(64), places.split(64), words.split(64), strict=True):
+        for row, position, word in zip(rows.split(64), positions.split(64), words.split(64), strict=True):
             tried = x[row, None].repeat(1, word.shape[1], 1)
-            tried[torch.arange(len(row)), :, place] = word
-            of = row.repeat_interleave(word.shape[1])
-            changes.append(score(table[tried.flatten(0, 1)], step.s, rows=of).view(word.shape))
-        chosen = invert((logits + scale * torch.cat(changes)).softmax(-1), noise.uniform()[rows, places])
+            tried[torch.arange(len(row)), :, position] = word
+            constraints = row.repeat_interleave(word.shape[1])
+            changes.append(log_prob(vectors[tried.flatten(0, 1)], step.s, rows=constraints).view(word.shape))
+        chosen = invert((logits + scale * torch.cat(changes)).softmax(-1), noise.uniform()[rows, positions])
         x = step.x.clone()
-        x[rows, places] = words.gather(1, chosen[:, None])[:, 0]
+        x[rows, positions] = words.gather(1, chosen[:, None])[:, 0]
         return x
 
-    return redraw
+    return resample
 
 
-def guided(denoise: Any, given: dict[str, Any], scale: float) -> Any:
-    """Away from what the network would say without a source (classifier-free guidance)."""
-    if "source" not in given or scale == 1:
+def guided(denoise: Denoise, condition: dict[str, Tensor], scale: float) -> Denoise:
+    """Classifier-free guidance, away from the prediction without a source."""
+    if "source" not in condition or scale == 1:
         return denoise
-    nothing = given | {"source_mask": torch.zeros_like(given["source_mask"])}
-    return diffusion.classifier_free(denoise, scale, nothing)
+    uncond = condition | {"source_mask": torch.zeros_like(condition["source_mask"])}
+    return diffusion.classifier_free(denoise, scale, uncond)
 
 
-def forced_words(allowed_mask: Tensor) -> Tensor:
+def forced_words(allowed: Tensor) -> Tensor:
     """The one word that may stand at a position, -1 where there are several: (B, L)."""
-    return torch.where(allowed_mask.sum(-1) == 1, allowed_mask.long().argmax(-1), -1)
+    return torch.where(allowed.sum(-1) == 1, allowed.long().argmax(-1), -1)
 
 
 def load_classifier(folder: Path, device: str = "cpu") -> Classifier | None:

@@ -53,7 +53,7 @@ class Write(Request):
         """Whether more is asked than words and length."""
         return bool(self.control or self.pos or self.span or self.tree)
 
-    def called(self) -> str:
+    def basename(self) -> str:
         return "sentences"
 
 

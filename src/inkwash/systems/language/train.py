@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +16,13 @@ from inkwash.systems.language import engines, train_classifier
 from inkwash.systems.language.controls import Constraints
 from inkwash.systems.language.data import Corpus, read_corpus, split_corpus
 from inkwash.systems.language.model import Writer
-from inkwash.systems.language.vocabulary import PAD, Vocabulary, detokenize, tokenize
+from inkwash.systems.language.networks import WordNetwork
+from inkwash.systems.language.vocabulary import Vocabulary, detokenize, tokenize
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
 
 # how each engine is sampled, chosen on the sentences of E2E that are held out
-USUAL = {
+DEFAULTS = {
     "continuous": {"temperature": 0.5, "guidance": 2.0},
     "masked": {"temperature": 0.7, "guidance": 2.0},
     "autoregressive": {"temperature": 1.0, "guidance": 1.0},
@@ -37,8 +38,8 @@ class Recipe:
     improved  of continuous: CDCD's loss; if false, the paper's; see `engines`
     length    of the longest sentence, in words and signs, [END] included; what is longer is cut
     source    of the longest source; 0: sources are not read
-    alone     whether every other batch leaves the sources out, so that the model also writes without one
-    at_least  how often a word must come to be in the vocabulary
+    drop_source  whether every other batch leaves the sources out, so that the model also writes without one
+    min_count    how often a word must come to be in the vocabulary
     dim       of the word vectors; the masked and the autoregressive network take the width
     classifier_steps  how long to teach a classifier of the fields afterwards; for grammar see `train_classifier`
     """
@@ -50,8 +51,8 @@ class Recipe:
     improved: bool = True
     length: int = 40
     source: int = 40
-    alone: bool = True
-    at_least: int = 2
+    drop_source: bool = True
+    min_count: int = 2
     dim: int = 16
     width: int = 128
     layers: int = 4
@@ -60,13 +61,13 @@ class Recipe:
     classifier_steps: int = 0
 
 
-def network(recipe: Recipe, words: Vocabulary, sources: bool) -> Any:
-    """A new one."""
-    vectors = recipe.engine == "continuous"
-    more = {"improved": recipe.improved} if vectors else {}
+def new_network(recipe: Recipe, vocabulary: Vocabulary, sources: bool) -> WordNetwork:
+    """An untrained one."""
+    continuous = recipe.engine == "continuous"
+    more = {"improved": recipe.improved} if continuous else {}
     return engines.NETWORKS[recipe.engine](
-        symbols=len(words) + (recipe.engine == "masked"),
-        dim=recipe.dim if vectors else recipe.width,
+        symbols=len(vocabulary) + (recipe.engine == "masked"),
+        dim=recipe.dim if continuous else recipe.width,
         width=recipe.width,
         layers=recipe.layers,
         heads=recipe.heads,
@@ -77,25 +78,20 @@ def network(recipe: Recipe, words: Vocabulary, sources: bool) -> Any:
     )
 
 
-def encode_sources(words: Vocabulary, sources: list[str], length: int) -> dict[str, Tensor]:
-    """The numbers of their words (N, S), and where there is one."""
-    rows = torch.from_numpy(words.encode(sources, length))
-    rows = rows[:, : int((rows != PAD).sum(1).max())]
-    return {"source": rows, "source_mask": rows != PAD}
-
-
-def feed(recipe: Recipe, corpus: Corpus, words: Vocabulary) -> Callable[[int], dict[str, Tensor]]:
+def loader(recipe: Recipe, corpus: Corpus, vocabulary: Vocabulary) -> Callable[[int], dict[str, Tensor]]:
     """Batch k: {"words": (B, L)}, and its sources."""
-    rows = torch.from_numpy(words.encode(corpus.texts, recipe.length))
-    sources = encode_sources(words, corpus.sources, recipe.source) if recipe.source and any(corpus.sources) else None
-    order = batches(len(rows), recipe.fit.batch_size, recipe.fit.seed)
+    ids = torch.from_numpy(vocabulary.encode(corpus.texts, recipe.length))
+    sources: dict[str, Tensor] = {}
+    if recipe.source and any(corpus.sources):
+        sources = engines.encode_sources(vocabulary, corpus.sources, recipe.source)
+    order = batches(len(ids), recipe.fit.batch_size, recipe.fit.seed)
 
     def batch(k: int) -> dict[str, Tensor]:
-        chosen = torch.from_numpy(order(k))
-        out = {"words": rows[chosen]}
-        if sources is not None and not (recipe.alone and k % 2):
-            longest = int(sources["source_mask"][chosen].sum(1).max())
-            out |= {key: value[chosen, :longest] for key, value in sources.items()}
+        rows = torch.from_numpy(order(k))
+        out = {"words": ids[rows]}
+        if sources and not (recipe.drop_source and k % 2):
+            longest = int(sources["source_mask"][rows].sum(1).max())
+            out |= {key: value[rows, :longest] for key, value in sources.items()}
         return out
 
     return batch
@@ -104,37 +100,33 @@ def feed(recipe: Recipe, corpus: Corpus, words: Vocabulary) -> Callable[[int], d
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     """Trains, or goes on; writes folder/model."""
     training_set, _ = split_corpus(read_corpus(recipe.data))
-    words = Vocabulary.learn(training_set.texts + (training_set.sources if recipe.source else []), recipe.at_least)
-    if not words.words:
-        raise UserError(f"{recipe.data}: no word comes {recipe.at_least} times; lower at_least in the recipe")
+    sources = training_set.sources if recipe.source else []
+    vocabulary = Vocabulary.build(training_set.texts + sources, recipe.min_count)
+    if not vocabulary.words:
+        raise UserError(f"{recipe.data}: no word comes {recipe.min_count} times; lower min_count in the recipe")
     if cut := sum(len(tokenize(text)) >= recipe.length for text in training_set.texts):
         longer = f"longer than {recipe.length - 1} words: their ends are cut off"
         monitor.tell(Note(f"{cut} of {len(training_set)} sentences are {longer}"))
     torch.manual_seed(recipe.fit.seed)
-    sources = recipe.source > 0 and any(training_set.sources)
-    made = network(recipe, words, sources)
-    config = {"engine": recipe.engine, "needs_source": sources and not recipe.alone}
-    config["steps"] = recipe.length
-    config |= USUAL[recipe.engine]
+    network = new_network(recipe, vocabulary, any(sources))
+    needs_source = any(sources) and not recipe.drop_source
+    config: dict[str, Any] = {"engine": recipe.engine, "needs_source": needs_source, "steps": recipe.length}
+    config |= DEFAULTS[recipe.engine]
     if recipe.engine == "continuous":
         config["steps"] = 60 if recipe.improved else 200
         config["clamp"] = 0.97 if recipe.improved else 1.0  # the time below which predictions are rounded to words
-    writer = Writer(made, words, config)
-
-    samples = (
-        [None] * 3
-        if not config["needs_source"]
-        else [s for s in training_set.sources if len(tokenize(s)) < recipe.source]
-    )
-    samples = samples[:3]
+    writer = Writer(network, vocabulary, config)
+    examples: Sequence[str | None] = [None] * 3
+    if needs_source:
+        examples = [source for source in sources if len(tokenize(source)) < recipe.source][:3]
 
     def preview(_: nn.Module, step: int) -> str:
-        rows = writer.sample([Constraints()] * len(samples), range(len(samples)), samples)
-        return " / ".join(detokenize(text) for text in words.decode(rows))
+        ids = writer.sample([Constraints()] * len(examples), range(len(examples)), examples)
+        return " / ".join(detokenize(text) for text in vocabulary.decode(ids))
 
     fit(
-        made, engines.loss(made), feed(recipe, training_set, words), folder, recipe.fit, preview if samples else None,
-        writer.save, folder / "model", monitor,
+        network, engines.loss(network), loader(recipe, training_set, vocabulary), folder, recipe.fit,
+        preview if examples else None, writer.save, folder / "model", monitor,
     )  # fmt: skip
     if recipe.classifier_steps:
         settings = Settings(recipe.classifier_steps, 32, 1e-3, warmup=100, lr_decay="cosine", ema_decay=0.99)
@@ -143,7 +135,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
 
 
 def default_recipe(file: Path) -> Recipe:
-    """For `inkwash train language`: a recipe for a file of one's own."""
+    """For `inkwash train language`: the recipe for a file of the user's."""
     corpus = read_corpus(file)
     sizes = sorted(len(tokenize(text)) for text in corpus.texts)
     length = min(max(sizes[int(0.98 * len(sizes))] + 1, 8), 64)  # two sentences of a hundred may be cut
@@ -156,7 +148,7 @@ def default_recipe(file: Path) -> Recipe:
         settings,
         length=length,
         source=source if any(corpus.sources) else 0,
-        alone=not paired,
-        at_least=2 if len(corpus) > 2000 else 1,
+        drop_source=not paired,
+        min_count=2 if len(corpus) > 2000 else 1,
         classifier_steps=2000 if any(corpus.fields) else 0,
     )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 from inkwash.errors import UserError
 from inkwash.systems import report
 from inkwash.systems.base import Context, Result, idle, on_progress, options, seeded
-from inkwash.systems.language import request as ask
 from inkwash.systems.language.controls import parse_constraints
 from inkwash.systems.language.data import MR, linearize_mr, parse_mr
-from inkwash.systems.train import Task, Train
-from inkwash.systems.train import train as train_by
+from inkwash.systems.language.model import Writer
+from inkwash.systems.language.request import Evaluate, Write
+from inkwash.systems.language.train import default_recipe
+from inkwash.systems.train import Task
+from inkwash.systems.train import train as run_training
 
 TASKS = {
     "language": Task("inkwash.systems.language.train"),
@@ -22,14 +23,14 @@ TASKS = {
 }
 
 
-def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
+def write(requests: list[Write], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         constraint = parse_constraints(
             request.control, request.pos, request.span, request.tree, request.infill, request.start, request.length
         )
         source = request.source
         if request.fields:
-            idle(request, options(ask.Write).keys() - {"model", "fields"}, "with --fields, which only lists")
+            idle(request, options(Write).keys() - {"model", "fields"}, "with --fields, which only lists")
         if source is None:
             idle(request, ["guidance"], "without --source")
         if source is not None and not source.strip():
@@ -52,22 +53,10 @@ def write(requests: list[ask.Write], context: Context) -> Iterator[Result]:
             yield Result(of, place, {}, {"text": text}, one.facts() | {"hash": writer.hash})
 
 
-def train(requests: list[Train], context: Context) -> Iterator[Result]:
-    return train_by(requests, context, TASKS, own)
+def measure(request: Evaluate, writer: Writer, context: Context) -> report.Report:
+    data = context.open(request.data)
+    return writer.evaluate(data, seed=request.seed, steps=request.steps, progress=on_progress(context))
 
 
-def own(data: Path) -> Any:
-    """The recipe for a text, or a table, of one's own."""
-    from inkwash.systems.language.train import default_recipe
-
-    return default_recipe(data)
-
-
-def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
-    return report.evaluate(requests, context, measure)
-
-
-def measure(request: ask.Evaluate, writer: Any, context: Context) -> report.Report:
-    how = {"seed": request.seed, "steps": request.steps, "progress": on_progress(context)}
-    measured: report.Report = writer.evaluate(context.open(request.data), **how)
-    return measured
+train = partial(run_training, tasks=TASKS, default=default_recipe)
+evaluate = partial(report.evaluate, measure=measure)

@@ -1,4 +1,4 @@
-"""Sentences -> numbers of words, and back. Needs no torch."""
+"""Sentences -> ids of words, and back. Needs no torch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def detokenize(words: Iterable[str]) -> str:
 
 
 class Vocabulary:
-    """A vocabulary: [PAD], [END], [START] and [UNKNOWN], then words; the number of a word is its place."""
+    """A vocabulary: [PAD], [END], [START] and [UNKNOWN], then words; the id of a word is its index."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = list(words)
@@ -46,10 +46,10 @@ class Vocabulary:
         self._ids = {word: i for i, word in enumerate(self.symbols)}
 
     @classmethod
-    def learn(cls, texts: Iterable[str], at_least: int = 1, most: int = 20_000) -> Vocabulary:
-        """The words that come at least so often, the most frequent first; no more than `most`."""
+    def build(cls, texts: Iterable[str], min_count: int = 1, max_size: int = 20_000) -> Vocabulary:
+        """The words that come at least so often, the most frequent first; no more than `max_size`."""
         counts = Counter(word for text in texts for word in tokenize(text))
-        return cls([word for word, n in counts.most_common(most) if n >= at_least])
+        return cls([word for word, n in counts.most_common(max_size) if n >= min_count])
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -59,7 +59,7 @@ class Vocabulary:
         return [self._ids.get(word, UNKNOWN) for word in words]
 
     def known_ids(self, words: Sequence[str]) -> list[int]:
-        """As `numbers`; a UserError with the nearest words for one that is outside the vocabulary."""
+        """As `ids`; a UserError with the nearest words for one that is outside the vocabulary."""
         for word in words:
             if word not in self._ids:
                 near = get_close_matches(word, self.words, n=3, cutoff=0.6)
@@ -71,8 +71,8 @@ class Vocabulary:
         """(N, length) int64: the words, [END], then [PAD]; what is too long loses its end."""
         rows = np.full((len(texts), length), PAD, np.int64)
         for row, text in zip(rows, texts, strict=True):
-            numbers = [*self.ids(tokenize(text))[: length - 1], END]
-            row[: len(numbers)] = numbers
+            ids = [*self.ids(tokenize(text))[: length - 1], END]
+            row[: len(ids)] = ids
         return rows
 
     def decode(self, rows: np.ndarray) -> list[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,8 @@ def read_mask(source: Source, size: int) -> np.ndarray:
 
 def load_image(source: Source) -> Image.Image:
     try:
-        picture = source if isinstance(source, Image.Image) else Image.open(source)
-        picture = ImageOps.exif_transpose(picture)
+        with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as opened:
+            picture = ImageOps.exif_transpose(opened)
         if picture.mode.startswith("I;16") or picture.mode == "I":
             return Image.fromarray(
                 (np.asarray(picture).astype(np.float64) / 257).clip(0, 255).round().astype(np.uint8)

@@ -74,7 +74,7 @@ class Generate(Request):
         if self.to is not None:
             idle(self, FILM, "with --to, which goes from words to words")
 
-    def parts(self) -> list[Request]:
+    def split(self) -> list[Request]:
         """A picture each, with the seeds that follow; a film is one."""
         if self.n == 1 or self.seed is None or self.to is not None:
             return [self]
@@ -82,7 +82,7 @@ class Generate(Request):
             raise UserError(f"seed = {self.seed}: choose a whole number from 0 to 2^64 - {self.n}")
         return [replace(self, n=1, seed=self.seed + place) for place in range(self.n)]
 
-    def called(self) -> str:
+    def basename(self) -> str:
         words = "-".join(re.findall(r"\w+", self.prompt.lower())[:6])[:60]  # no file system takes names without end
         return "-".join(filter(None, [words, self.style])) or "picture"
 

@@ -353,7 +353,8 @@ def read_folder(folder: Path, size: int, monitor: Monitor = CONSOLE) -> np.ndarr
     found = []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
         try:
-            picture = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+            with Image.open(path) as opened:
+                picture = ImageOps.exif_transpose(opened).convert("RGBA")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
             monitor.tell(Note(f"skipped {path}: {error}"))
             continue

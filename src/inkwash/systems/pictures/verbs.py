@@ -41,7 +41,7 @@ def pictures_of(of: int, request: ask.Generate, pipeline: Any, context: Context)
     inputs = {name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask")}
     same = ("style", "negative", "sampler", "steps", "guidance", "size", "transparent", "strength", "outpaint")
     pictures = []
-    for place, one in enumerate(request.parts()):  # each alone: none depends on its neighbours
+    for place, one in enumerate(request.split()):  # each alone: none depends on its neighbours
 
         def progress(done: int, steps: int, before: int = place) -> None:
             context.tell(Progress(before * steps + done, request.n * steps))

@@ -7,23 +7,21 @@ from inkwash.systems.series import request
 from inkwash.systems.train import TRAIN, Train
 from inkwash.systems.tune import TUNE
 
-HERE = "inkwash.systems.series"
-
-KNOWN: dict[str, Any] = {"limits": f"{HERE}.limits:limits", "plan": f"{HERE}.limits:plan"}
+LIMITS: dict[str, Any] = {"limits": f"{__name__}.limits:limits", "plan": f"{__name__}.limits:plan"}
 MACHINE = ("out", "device", "threads")  # all of it computes in float32, by torch
 
 SYSTEM = System(
     name="series",
     help="Forecast many series at once; try out, mend and tune forecasts.",
     verbs={
-        "forecast": Verb(request.Forecast, f"{HERE}.verbs:forecast", takes=MACHINE, **KNOWN),
-        "backtest": Verb(request.Backtest, f"{HERE}.verbs:backtest", endings=(".txt",), takes=MACHINE, **KNOWN),
-        "impute": Verb(request.Impute, f"{HERE}.verbs:impute", endings=(".csv",), takes=MACHINE, **KNOWN),
-        "train": Verb(Train, f"{HERE}.verbs:train", **TRAIN),
-        "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", takes=MACHINE, **KNOWN, **EVALUATE),
-        "tune": Verb(request.Tune, "inkwash.systems.tune:tune", takes=MACHINE, **KNOWN, **TUNE),
+        "forecast": Verb(request.Forecast, f"{__name__}.verbs:forecast", takes=MACHINE, **LIMITS),
+        "backtest": Verb(request.Backtest, f"{__name__}.verbs:backtest", endings=(".txt",), takes=MACHINE, **LIMITS),
+        "impute": Verb(request.Impute, f"{__name__}.verbs:impute", endings=(".csv",), takes=MACHINE, **LIMITS),
+        "train": Verb(Train, f"{__name__}.verbs:train", **TRAIN),
+        "evaluate": Verb(request.Evaluate, f"{__name__}.verbs:evaluate", takes=MACHINE, **LIMITS, **EVALUATE),
+        "tune": Verb(request.Tune, "inkwash.systems.tune:tune", takes=MACHINE, **LIMITS, **TUNE),
     },
-    load=f"{HERE}.model:Forecaster.load",
+    load=f"{__name__}.model:Forecaster.load",
     command="forecast",
     modules={
         "pandas": "",
@@ -33,7 +31,7 @@ SYSTEM = System(
         "gluonts": "gluonts' predictors",
     },
     tasks=("series",),
-    makes=f"{HERE}:makes",
+    makes=f"{__name__}:makes",
 )
 
 

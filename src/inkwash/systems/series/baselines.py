@@ -31,22 +31,29 @@ def seasonal_naive(
     sampled = np.take(errors, (starts[..., None] + np.arange(season)).clip(max=len(errors) - 1), axis=0)
     # the errors of later seasons add to those of earlier ones
     added = sampled.cumsum(1).reshape(samples, -1, history.shape[1])[:, :horizon]
-    return history[len(history) - season + ahead] + added
+    return np.asarray(history[len(history) - season + ahead] + added)
 
 
 def random_walk(
     history: np.ndarray, horizon: int, samples: int, rng: np.random.Generator, window: int = 60
 ) -> np.ndarray:
-    """A walk without drift: steps of the last `window` are sampled anew, all series of a day together.
+    """A random walk without drift: of its last `window` steps (`changes`), all series of a day together."""
+    steps, integrate = changes(history)
+    steps = steps[-window:] - steps[-window:].mean(0)
+    return integrate(steps[rng.integers(0, len(steps), (samples, horizon))])
 
-    The steps are log returns where all values are positive, else differences.
-    """
-    positive = (history > 0).all()
+
+def changes(history: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """The steps (T - 1, D) of a history, and a function from steps (S, H, D) after it to paths. Steps are log returns
+    where all values are positive, else differences."""
+    positive = bool((history > 0).all())
     level = np.log(history) if positive else history
-    steps = np.diff(level[-window - 1 :], axis=0)
-    steps = steps - steps.mean(0)
-    sampled = steps[rng.integers(0, len(steps), (samples, horizon))].cumsum(1)
-    return np.exp(level[-1] + sampled) if positive else level[-1] + sampled
+
+    def integrate(steps: np.ndarray) -> np.ndarray:
+        paths = level[-1] + steps.cumsum(1)
+        return np.asarray(np.exp(paths) if positive else paths)
+
+    return np.diff(level, axis=0), integrate
 
 
 def choose_random_walk(history: np.ndarray, horizon: int, seed: int = 0, tries: int = 20) -> tuple[Forecast, int]:
@@ -66,13 +73,11 @@ def choose_random_walk(history: np.ndarray, horizon: int, seed: int = 0, tries: 
 
 
 def vector_autoregression(history: np.ndarray, horizon: int, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A vector autoregression (statsmodels) of the differences (of logarithms where all values are positive), at most
-    five lags by AIC, with normal innovations."""
+    """A vector autoregression (statsmodels) of the steps (`changes`), at most five lags by AIC, with normal
+    innovations."""
     from statsmodels.tsa.api import VAR
 
-    positive = (history > 0).all()
-    level = np.log(history) if positive else history
-    steps = np.diff(level, axis=0)
+    steps, integrate = changes(history)
     moving = steps.std(0) > 0
     fitted = VAR(steps[:, moving]).fit(maxlags=5, ic="aic")
     lags = max(fitted.k_ar, 1)
@@ -83,8 +88,7 @@ def vector_autoregression(history: np.ndarray, horizon: int, samples: int, rng: 
             for _ in range(samples)
         ]
     )
-    walked = level[-1] + sampled.cumsum(1)
-    return np.exp(walked) if positive else walked
+    return integrate(sampled)
 
 
 def default_baselines(season: int) -> dict[str, Forecast]:
@@ -98,5 +102,5 @@ def default_baselines(season: int) -> dict[str, Forecast]:
 def rolling_forecasts(
     forecast: Forecast, values: np.ndarray, starts: list[int], horizon: int, samples: int, seed: int = 0
 ) -> np.ndarray:
-    """A baseline from several places: (W, S, H, D)."""
+    """A baseline from several starts: (W, S, H, D)."""
     return np.stack([forecast(values[:end], horizon, samples, np.random.default_rng([seed, end])) for end in starts])

@@ -74,33 +74,33 @@ def read_series(
     """
     if isinstance(data, Series):
         return data
-    where = "the table"
+    source = "the table"
     if not isinstance(data, pd.DataFrame):
-        where = str(data)
-        if (lines := read_json_lines(Path(data), freq)) is not None:
-            return lines
+        source = str(data)
+        if source.endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz")):
+            return read_json_lines(Path(data), freq)
         data = read_csv(Path(data))
     if not len(data):
-        raise UserError(f"{where}: the table is empty")
+        raise UserError(f"{source}: the table is empty")
     for name in [*([time] if time else []), *target, *([item] if item else []), *feat_dynamic_real]:
         if name not in data.columns and name != data.index.name:
-            raise unknown(f"column of {where}", name, [str(c) for c in data.columns])
-    stamps, data = time_column(data, time, where)
+            raise unknown(f"column of {source}", name, [str(c) for c in data.columns])
+    stamps, data = time_column(data, time, source)
     item = item or item_column(data, stamps, [*target, *feat_dynamic_real])
     if item is not None:
-        data, stamps, target, feat_dynamic_real = pivot(data, stamps, item, target, feat_dynamic_real, where)
+        data, stamps, target, feat_dynamic_real = pivot(data, stamps, item, target, feat_dynamic_real, source)
     columns = list(target) or [c for c in data.columns if c not in feat_dynamic_real and is_number(data[c])]
     columns = [c for c in columns if c not in feat_dynamic_real]
     if not columns:
-        raise UserError(f"{where}: no column of numbers to forecast; name one with --target")
-    table = pd.DataFrame({c: to_numbers(data[c], where) for c in [*columns, *feat_dynamic_real]}).set_axis(stamps)
-    table, freq = to_regular_index(table, freq, where)
-    observed = table[columns].notna().any(axis=1).to_numpy()
+        raise UserError(f"{source}: no column of numbers to forecast; name one with --target")
+    frame = pd.DataFrame({c: to_numbers(data[c], source) for c in [*columns, *feat_dynamic_real]}).set_axis(stamps)
+    frame, freq = to_regular_index(frame, freq, source)
+    observed = frame[columns].notna().any(axis=1).to_numpy()
     if not observed.any():
-        raise UserError(f"{where}: {', '.join(map(str, columns[:3]))}: no value is there")
+        raise UserError(f"{source}: {', '.join(map(str, columns[:3]))}: no value is there")
     end = len(observed) - int(observed[::-1].argmax())  # rows after it hold only covariates
-    rest = table[list(feat_dynamic_real)] if feat_dynamic_real else table.iloc[:end][[]]
-    return Series(table.iloc[:end][columns], rest, freq)
+    covariates = frame[list(feat_dynamic_real)] if feat_dynamic_real else frame.iloc[:end][[]]
+    return Series(frame.iloc[:end][columns], covariates, freq)
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -117,20 +117,20 @@ def is_number(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
-def to_numbers(column: pd.Series, where: str) -> np.ndarray:
+def to_numbers(column: pd.Series, source: str) -> np.ndarray:
     """float64 (T,); UserError for the first value that is no number, and for an infinite one."""
-    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    values: np.ndarray = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     wrong = np.isnan(values) & column.notna().to_numpy() | np.isinf(values)
     if wrong.any():
         row = int(wrong.argmax())
         raise UserError(
-            f"{where}: column '{column.name}', row {row + 1}: '{column.iloc[row]}' is no number; mend it or "
+            f"{source}: column '{column.name}', row {row + 1}: '{column.iloc[row]}' is no number; mend it or "
             "leave the cell empty"
         )
     return values
 
 
-def time_column(data: pd.DataFrame, time: str | None, where: str) -> tuple[pd.Index, pd.DataFrame]:
+def time_column(data: pd.DataFrame, time: str | None, source: str) -> tuple[pd.Index, pd.DataFrame]:
     """The time stamps (or row numbers, if there are none), and the table without them."""
     index = data.index
     if isinstance(index, pd.PeriodIndex):
@@ -138,17 +138,16 @@ def time_column(data: pd.DataFrame, time: str | None, where: str) -> tuple[pd.In
     if isinstance(index, pd.DatetimeIndex) and (time is None or time == data.index.name):
         return index.tz_localize(None), data.reset_index(drop=True)
     if time is None:
-        texts = [c for c in data.columns if not is_number(data[c])]
+        text_columns = [c for c in data.columns if not is_number(data[c])]
         likely = [c for c in data.columns if str(c).lower() in TIME_COLUMNS]
-        time = next((c for c in [*likely, *texts] if is_time(data[c])), None)
+        time = next((c for c in [*likely, *text_columns] if is_time(data[c])), None)
     if time is None:
         return pd.RangeIndex(len(data)), data.reset_index(drop=True)
-    rest = data.drop(columns=time).reset_index(drop=True)
     stamps = to_timestamps(data[time])
     if stamps.isna().any():
         row = int(stamps.isna().to_numpy().argmax())
-        raise UserError(f"{where}: column '{time}', row {row + 1}: '{data[time].iloc[row]}' is no time stamp")
-    return pd.DatetimeIndex(stamps).tz_localize(None), rest
+        raise UserError(f"{source}: column '{time}', row {row + 1}: '{data[time].iloc[row]}' is no time stamp")
+    return pd.DatetimeIndex(stamps).tz_localize(None), data.drop(columns=time).reset_index(drop=True)
 
 
 def to_timestamps(column: pd.Series) -> pd.Series:
@@ -171,9 +170,9 @@ def item_column(data: pd.DataFrame, stamps: pd.Index, used: Sequence[str]) -> st
     apart."""
     if not stamps.has_duplicates:
         return None
-    texts = [c for c in data.columns if not is_number(data[c]) and c not in used]
-    apart = [c for c in texts if not pd.MultiIndex.from_arrays([stamps, data[c]]).has_duplicates]
-    return apart[0] if len(apart) == 1 else None
+    text_columns = [c for c in data.columns if not is_number(data[c]) and c not in used]
+    unique = [c for c in text_columns if not pd.MultiIndex.from_arrays([stamps, data[c]]).has_duplicates]
+    return unique[0] if len(unique) == 1 else None
 
 
 def pivot(
@@ -182,47 +181,47 @@ def pivot(
     item: str,
     target: Sequence[str],
     feat_dynamic_real: Sequence[str],
-    where: str,
+    source: str,
 ) -> tuple[pd.DataFrame, pd.Index, list[str], list[str]]:
     """A long table as a wide one: a column for each item; covariates become one column each, or one an item."""
     used = {item, *feat_dynamic_real}
     value = list(target) or [c for c in data.columns if c not in used and is_number(data[c])]
     if len(value) != 1:
-        raise UserError(f"{where}: a long table with the columns {', '.join(map(str, value))}: name one by --target")
-    place = pd.MultiIndex.from_arrays([stamps, data[item].astype(str)])
-    if (twice := place.duplicated()).any():
-        stamp, name = place[twice][0]
-        raise UserError(f"{where}: '{name}' has two rows for {stamp}: keep one of them")
-    wide = data.set_index(place)
-    values = wide[value[0]].unstack()
-    parts, names = [values], []
+        raise UserError(f"{source}: a long table with the columns {', '.join(map(str, value))}: name one by --target")
+    index = pd.MultiIndex.from_arrays([stamps, data[item].astype(str)])
+    if (twice := index.duplicated()).any():
+        stamp, name = index[twice][0]
+        raise UserError(f"{source}: '{name}' has two rows for {stamp}: keep one of them")
+    data = data.set_index(index)
+    values = data[value[0]].unstack()
+    frames, names = [values], []
     for name in feat_dynamic_real:
-        by_item = wide[name].unstack()
+        by_item = data[name].unstack()
         if (by_item.nunique(axis=1) <= 1).all():  # the same for all: one column
             by_item = by_item.bfill(axis=1).iloc[:, :1].set_axis([name], axis=1)
         else:
             by_item.columns = [f"{name} of {c}" for c in by_item.columns]
-        parts.append(by_item)
+        frames.append(by_item)
         names += list(by_item.columns)
-    table = pd.concat(parts, axis=1)
-    return table.reset_index(drop=True), table.index, list(values.columns), names
+    wide = pd.concat(frames, axis=1)
+    return wide.reset_index(drop=True), wide.index, list(values.columns), names
 
 
-def to_regular_index(table: pd.DataFrame, freq: str | None, where: str) -> tuple[pd.DataFrame, str]:
+def to_regular_index(frame: pd.DataFrame, freq: str | None, source: str) -> tuple[pd.DataFrame, str]:
     """The table in order with a row for each step (NaN where there was none), and its frequency."""
-    index = table.index
+    index = frame.index
     if not isinstance(index, pd.DatetimeIndex):
         if freq:
-            raise UserError(f"{where}: freq = {freq}, but there is no column of time stamps; name it with --time")
-        return table, ""
+            raise UserError(f"{source}: freq = {freq}, but there is no column of time stamps; name it with --time")
+        return frame, ""
     if index.has_duplicates:
         twice = index[index.duplicated()][0]
         raise UserError(
-            f"{where}: two rows have the time stamp {twice}: keep one of them, or name the column that tells the "
+            f"{source}: two rows have the time stamp {twice}: keep one of them, or name the column that tells the "
             "series apart with --item"
         )
-    table = table.sort_index()
-    index = table.index
+    frame = frame.sort_index()
+    index = frame.index
     if freq is not None:
         try:
             step = to_offset(OLD_FREQUENCIES.get(freq, freq))
@@ -231,21 +230,21 @@ def to_regular_index(table: pd.DataFrame, freq: str | None, where: str) -> tuple
                 f"freq = {freq}: no frequency; take D, B, W, MS, h or 30min, as pandas writes them"
             ) from None
     else:
-        step = infer_frequency(index, where)
+        step = infer_frequency(index, source)
     grid = pd.date_range(index[0], index[-1], freq=step)
     stray = index.difference(grid)
     if len(stray):
         raise UserError(
-            f"{where}: the time stamp {stray[0]} does not lie on the frequency {step.freqstr} that begins at "
+            f"{source}: the time stamp {stray[0]} does not lie on the frequency {step.freqstr} that begins at "
             f"{index[0]}: resample the table, or give another --freq"
         )
-    return table.reindex(grid), step.freqstr
+    return frame.reindex(grid), step.freqstr
 
 
-def infer_frequency(index: pd.DatetimeIndex, where: str) -> Any:
+def infer_frequency(index: pd.DatetimeIndex, source: str) -> Any:
     """The frequency on which all the stamps lie, gaps allowed."""
     if len(index) < 3:
-        raise UserError(f"{where}: {len(index)} rows are too few to tell their frequency: give --freq")
+        raise UserError(f"{source}: {len(index)} rows are too few to tell their frequency: give --freq")
     if (found := pd.infer_freq(index)) is not None:
         return to_offset(found)
     gaps = pd.Series(index[1:] - index[:-1])
@@ -258,17 +257,15 @@ def infer_frequency(index: pd.DatetimeIndex, where: str) -> Any:
     for step in [*working, *longer, to_offset(typical)]:
         if not len(index.difference(pd.date_range(index[0], index[-1], freq=step))):
             return to_offset(step)
-    place = int((gaps != typical).to_numpy().argmax())
+    row = int((gaps != typical).to_numpy().argmax())
     raise UserError(
-        f"{where}: the time stamps are irregular: after {index[place]} comes {index[place + 1]}, most are {typical} "
+        f"{source}: the time stamps are irregular: after {index[row]} comes {index[row + 1]}, most are {typical} "
         "apart; resample the table to equal steps, or give --freq"
     )
 
 
-def read_json_lines(path: Path, freq: str | None) -> Series | None:
-    """gluonts' JSON lines of one split, or None if the file is of another kind."""
-    if not path.name.endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz")):
-        return None
+def read_json_lines(path: Path, freq: str | None) -> Series:
+    """gluonts' JSON lines of one split."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if not freq:
@@ -277,7 +274,7 @@ def read_json_lines(path: Path, freq: str | None) -> Series | None:
     return parse_json_lines(raw, str(path), freq)
 
 
-def parse_json_lines(raw: bytes, where: str, freq: str) -> Series:
+def parse_json_lines(raw: bytes, source: str, freq: str) -> Series:
     """Series of equal start from JSON lines of {"start": ..., "target": [...]}; item_id names them."""
     try:
         rows = [json.loads(line) for line in io.BytesIO(raw) if line.strip()]
@@ -289,12 +286,12 @@ def parse_json_lines(raw: bytes, where: str, freq: str) -> Series:
             for i, row in enumerate(rows)
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{where}: not gluonts' JSON lines ({error})") from None
+        raise UserError(f"{source}: not gluonts' JSON lines ({error})") from None
     if not columns:
-        raise UserError(f"{where}: no series there")
-    table = pd.DataFrame(columns)
-    table, freq = to_regular_index(table, freq, where)
-    return Series(table, table[[]], freq)
+        raise UserError(f"{source}: no series there")
+    frame = pd.DataFrame(columns)
+    frame, freq = to_regular_index(frame, freq, source)
+    return Series(frame, frame[[]], freq)
 
 
 def read_rolling_archive(archive: str | Path) -> tuple[Series, list[int], int]:
@@ -303,25 +300,24 @@ def read_rolling_archive(archive: str | Path) -> tuple[Series, list[int], int]:
     path = Path(archive)
     if not path.is_file():
         raise UserError(f"{path}: no such file; docs/forecasting.md says where it comes from")
-    parts: dict[str, bytes] = {}
+    splits: dict[str, bytes] = {}
     with tarfile.open(path) as tar:
         for member in tar.getmembers():
-            name = Path(member.name)
-            if member.isfile() and name.suffix == ".json" and not name.name.startswith("."):
-                parts[name.parent.name] = tar.extractfile(member).read()  # type: ignore[union-attr]
-    facts = json.loads(parts["metadata"])
-    rows = [json.loads(line) for line in parts["test"].splitlines()]
+            name, content = Path(member.name), tar.extractfile(member) if member.isfile() else None
+            if content is not None and name.suffix == ".json" and not name.name.startswith("."):
+                splits[name.parent.name] = content.read()
+    metadata = json.loads(splits["metadata"])
+    rows = [json.loads(line) for line in splits["test"].splitlines()]
     lengths = [len(row["target"]) for row in rows]
     longest = [row for row, length in zip(rows, lengths, strict=True) if length == max(lengths)]
-    trained = max(len(json.loads(line)["target"]) for line in parts["train"].splitlines())
-    horizon, freq = min(lengths) - trained, str(facts.get("freq") or facts["time_granularity"])
+    trained = max(len(json.loads(line)["target"]) for line in splits["train"].splitlines())
+    horizon, freq = min(lengths) - trained, str(metadata.get("freq") or metadata["time_granularity"])
     lines = b"\n".join(json.dumps({"start": r["start"], "target": r["target"]}).encode() for r in longest)
     starts = sorted({length - horizon for length in lengths})
     return parse_json_lines(lines, str(path), freq), starts, horizon
 
 
-def columns(request: Any) -> dict[str, Any]:
-    """What was said of the table's columns."""
+def column_options(options: Any) -> dict[str, Any]:
+    """What a request or a recipe says of the table's columns, as `read_series` takes it."""
     names = ("time", "freq", "target", "item", "feat_dynamic_real")
-    given = {name: getattr(request, name, None) for name in names}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items() if value}
+    return {name: value for name in names if (value := getattr(options, name, None))}

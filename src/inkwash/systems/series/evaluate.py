@@ -6,11 +6,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from inkwash.systems.report import Report, Row, row, student
 from inkwash.systems.series import baselines, metrics, transforms
@@ -25,52 +23,22 @@ def baseline_paths(
 ) -> dict[str, Any]:
     """Paths of the forecasts that need no network, by name. What is chosen is chosen on the first `trained` steps."""
     values = transforms.fill_gaps(series.values.to_numpy(np.float64))
-    walk, window = baselines.choose_random_walk(values[:trained], horizon)
+    random_walk, window = baselines.choose_random_walk(values[:trained], horizon)
     rules: dict[str, baselines.Forecast] = {
         "last value": baselines.last_value,
-        f"random walk, window {window} (chosen in training)": walk,
+        f"random walk, window {window} (chosen in training)": random_walk,
     }
     rules |= {
         f"random walk, window {w}": partial(baselines.random_walk, window=w) for w in baselines.WINDOWS if w != window
     }
-    if (once := seasonality(series.freq)) > 1:
-        rules[f"seasonal naive ({once} steps)"] = partial(baselines.seasonal_naive, season=once)
+    if (season := seasonality(series.freq)) > 1:
+        rules[f"seasonal naive ({season} steps)"] = partial(baselines.seasonal_naive, season=season)
     if find_spec("statsmodels"):
         rules["vector autoregression"] = baselines.vector_autoregression
     return {
         name: baselines.rolling_forecasts(rule, values, starts, horizon, samples, seed)
         for name, rule in rules.items()
     }
-
-
-def deep_ar(
-    series: Series, trained: int, starts: list[int], horizon: int, samples: int, seed: int = 0, epochs: int = 20
-) -> np.ndarray:
-    """gluonts' DeepAR with its own settings, trained on the first `trained` steps; each series is samples_of alone.
-
-    Needs `pip install 'gluonts[torch]'`.
-    """
-    import logging
-    import warnings
-
-    from gluonts.dataset.common import ListDataset
-    from gluonts.torch import DeepAREstimator
-    from lightning.pytorch import seed_everything
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning|gluonts|torch")
-    seed_everything(seed, verbose=False)
-    values, start = series.values.to_numpy(np.float64), pd.Period(series.values.index[0], freq=series.freq)
-
-    def part(end: int) -> ListDataset:
-        return ListDataset([{"start": start, "target": column[:end]} for column in values.T], freq=series.freq)
-
-    with TemporaryDirectory() as folder:  # of its checkpoints
-        quiet = {"max_epochs": epochs, "enable_progress_bar": False, "logger": False, "default_root_dir": folder}
-        estimator = DeepAREstimator(series.freq, horizon, num_batches_per_epoch=100, trainer_kwargs=quiet)
-        predictor = estimator.train(part(trained))
-    samples_of = [[f.samples for f in predictor.predict(part(end), num_samples=samples)] for end in starts]
-    return np.moveaxis(np.array(samples_of), 1, -1)
 
 
 def paired_comparison(first: np.ndarray, second: np.ndarray, **keys: Any) -> list[Row]:
@@ -97,28 +65,28 @@ def evaluate(
     sampler: str | None = None,
     steps: int | None = None,
     progress: Progress | None = None,
-    rivals: dict[str, np.ndarray] | None = None,
+    baselines: dict[str, np.ndarray] | None = None,
 ) -> Report:
-    """Scores of a forecaster that was trained on what lies before the first window, and of its rivals, with the
+    """Scores of a forecaster that was trained on what lies before the first window, and of the baselines, with the
     paired comparison to each by the crps_sum of each window.
 
-    rivals: paths (W, S, H, D) by name; those of `baseline_paths` if left out.
+    baselines: paths (W, S, H, D) by name; those of `baseline_paths` if left out.
     """
     truth, config = truths(series, starts, horizon), forecaster.config
     clock = time.process_time()
-    own = forecaster.paths(series, starts, horizon, samples, seed, sampler, steps, progress)
+    model_paths = forecaster.paths(series, starts, horizon, samples, seed, sampler, steps, progress)
     seconds = time.process_time() - clock
-    rivals = baseline_paths(series, starts[0], starts, horizon, samples, seed) if rivals is None else rivals
+    baselines = baseline_paths(series, starts[0], starts, horizon, samples, seed) if baselines is None else baselines
     rows = [
         row(metric, value, n=len(starts), forecast=name)
-        for name, paths in ({"this model": own} | rivals).items()
+        for name, paths in ({"this model": model_paths} | baselines).items()
         for metric, value in (metrics.scores(paths, truth) | {"within 90 %": metrics.coverage(paths, truth)}).items()
     ]
-    seen = ~np.isnan(truth.sum(-1)).all(axis=1)  # windows of gaps alone have no score
-    if seen.sum() > 1:
-        by_window = metrics.window_scores(own[seen], truth[seen])
-        for name, paths in rivals.items():
-            rows += paired_comparison(by_window, metrics.window_scores(paths[seen], truth[seen]), forecast=name)
+    scored = ~np.isnan(truth.sum(-1)).all(axis=1)  # windows of gaps alone have no score
+    if scored.sum() > 1:
+        by_window = metrics.window_scores(model_paths[scored], truth[scored])
+        for name, paths in baselines.items():
+            rows += paired_comparison(by_window, metrics.window_scores(paths[scored], truth[scored]), forecast=name)
     return Report(
         title=f"{len(starts)} windows of {horizon} steps, {samples} paths.",
         system="series",

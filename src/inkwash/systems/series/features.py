@@ -1,4 +1,4 @@
-"""What a network is told of a step: earlier values (lags), and where it lies in the day, the week and the year."""
+"""What a network is given of a step: earlier values (lags), and where it lies in the day, the week and the year."""
 
 from __future__ import annotations
 
@@ -55,21 +55,21 @@ def paper_lags(freq: str) -> list[int]:
 
 def default_lags(freq: str) -> list[int]:
     """The last two steps, the last two seasons, and a week of days where a day is the season."""
-    once = seasonality(freq)
-    week = [7 * once] if unit(freq) in ("h", "min") else []
-    return sorted({1, 2, once, 2 * once, *week})
+    season = seasonality(freq)
+    week = [7 * season] if unit(freq) in ("h", "min") else []
+    return sorted({1, 2, season, 2 * season, *week})
 
 
 def time_features(index: pd.Index, freq: str, year: bool = False) -> np.ndarray:
-    """(T, 2 F): cosine and sine of the place of each stamp in its hour, day or week, as TimeGrad has them; if `year`,
+    """(T, 2 F): cosine and sine of each stamp's position in its hour, day or week, as TimeGrad has them; if `year`,
     also in the year."""
     if not isinstance(index, pd.DatetimeIndex):
         return np.zeros((len(index), 0))
     columns = []
     kind = unit(freq)
     for name in [*FEATURES.get(kind, []), *(YEAR.get(kind, []) if year else [])]:
-        place = index.isocalendar().week if name == "weekofyear" else getattr(index, name)
+        position = index.isocalendar().week if name == "weekofyear" else getattr(index, name)
         period = 5 if kind == "B" and name == "dayofweek" else PERIODS[name]
-        angle = 2 * np.pi * np.asarray(place, np.float64) / period
+        angle = 2 * np.pi * np.asarray(position, np.float64) / period
         columns += [np.cos(angle), np.sin(angle)]
     return np.stack(columns, axis=1) if columns else np.zeros((len(index), 0))

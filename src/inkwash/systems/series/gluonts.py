@@ -16,7 +16,7 @@ from inkwash.systems.series.data import Series
 from inkwash.systems.series.model import Forecaster
 
 
-class InkwashPredictor(Predictor):
+class InkwashPredictor(Predictor):  # type: ignore[misc]  # gluonts has no types
     """`predict` yields a SampleForecast for each entry of a data set.
 
     An entry whose target is (D, T) holds all series of the model, and its forecast has samples (S, H, D). Entries
@@ -26,28 +26,28 @@ class InkwashPredictor(Predictor):
     >>> forecasts, truths = make_evaluation_predictions(test, predictor, num_samples=100)
     """
 
-    def __init__(self, forecaster: Forecaster, seed: int = 0, **how: Any) -> None:
+    def __init__(self, forecaster: Forecaster, seed: int = 0, **options: Any) -> None:
         super().__init__(prediction_length=forecaster.config.horizon)
-        self.forecaster, self.seed, self.how = forecaster, seed, how
+        self.forecaster, self.seed, self.options = forecaster, seed, options
 
     def predict(self, dataset: Dataset, num_samples: int = 100, **kwargs: Any) -> Iterator[SampleForecast]:
         """Raises UserError for entries that are not the model's series."""
-        names, waiting = self.forecaster.config.names, []
+        names, pending = self.forecaster.config.names, []
         for entry in dataset:
             target = np.asarray(entry["target"], np.float64)
             if target.ndim == 2:
                 paths = self._paths(target.T, entry["start"], num_samples)
                 yield SampleForecast(paths, entry["start"] + target.shape[1], entry.get("item_id"))
                 continue
-            waiting.append((entry, target))
-            if len(waiting) == len(names):
-                paths = self._paths(np.stack([values for _, values in waiting], axis=1), entry["start"], num_samples)
-                for i, (single, values) in enumerate(waiting):
+            pending.append((entry, target))
+            if len(pending) == len(names):
+                paths = self._paths(np.stack([values for _, values in pending], axis=1), entry["start"], num_samples)
+                for i, (single, values) in enumerate(pending):
                     yield SampleForecast(paths[..., i], single["start"] + len(values), single.get("item_id"))
-                waiting = []
-        if waiting:
+                pending = []
+        if pending:
             raise UserError(
-                f"the model knows {len(names)} series; {len(waiting)} entries of the data set are left over"
+                f"the model knows {len(names)} series; {len(pending)} entries of the data set are left over"
             )
 
     def _paths(self, values: np.ndarray, start: Any, samples: int) -> np.ndarray:
@@ -58,9 +58,9 @@ class InkwashPredictor(Predictor):
         index = (
             pd.date_range(first, periods=len(values), freq=config.freq) if config.freq else pd.RangeIndex(len(values))
         )
-        table = pd.DataFrame(values, index, config.names)
-        series = Series(table, table[[]], config.freq)
+        frame = pd.DataFrame(values, index, config.names)
+        series = Series(frame, frame[[]], config.freq)
         paths: np.ndarray = self.forecaster.paths(
-            series, [len(values)], self.prediction_length, samples, self.seed, **self.how
+            series, [len(values)], self.prediction_length, samples, self.seed, **self.options
         )[0]
         return paths

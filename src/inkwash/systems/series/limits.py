@@ -1,4 +1,4 @@
-"""What is known of a forecaster without loading it: what it narrows, and how long it will take."""
+"""What a forecaster says without being loaded: what it narrows, and how long it will take."""
 
 from __future__ import annotations
 
@@ -15,16 +15,12 @@ CALL = 0.0004  # seconds of a call of the network beside its arithmetic
 
 
 def limits(folder: Path) -> dict[str, Limit]:
-    """What training has settled, how finely the noise of a faithful model is divided, and what is usual."""
+    """What training has settled, how finely the noise of a faithful model is divided, and the defaults."""
     facts: dict[str, Any] = describe(folder)
-    settled = Limit(absent=True)
-    return {
+    return dict.fromkeys(("mode", "lags", "context"), Limit(absent=True)) | {
         "steps": Limit(high=100 if facts["mode"] == "faithful" else None, default=facts["steps"]),
         "sampler": Limit(default=facts["sampler"]),
         "horizon": Limit(default=facts["horizon"]),
-        "mode": settled,
-        "lags": settled,
-        "context": settled,
     }
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from inkwash import diffusion
 from inkwash.errors import UserError, unknown
+from inkwash.systems.base import check_seed
 from inkwash.systems.series import baselines, metrics, transforms
-from inkwash.systems.series.data import Series, columns, read_series
+from inkwash.systems.series.data import Series, column_options, read_series
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.networks import TimeGrad
 from inkwash.systems.torch_model import TorchModel
@@ -30,7 +31,9 @@ SAMPLERS = {
     for name in ("ancestral", "ddim", "euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "unipc")
 }
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
-NUMBERS = 2**22  # about as many at once, in each layer, of all paths that are drawn together
+# before a forecast: the state, the last values, which of them were observed, covariates ahead, the scaler
+History = tuple[Tensor, Tensor, Tensor, Tensor, transforms.Scaler]
+MAX_ACTIVATIONS = 2**22  # about as many at once, in each layer, of all paths that are drawn together
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,10 @@ class Forecast:
             raise UserError(f"quantile {level}: a level from 0 to 1 is needed")
         return pd.DataFrame(metrics.quantile(self.samples, level), self.index, self.names)
 
-    def table(self, levels: Sequence[float] = LEVELS) -> pd.DataFrame:
+    def to_dataframe(self, levels: Sequence[float] = LEVELS) -> pd.DataFrame:
         """A row for each step and series: time, series, mean, and a column for each level."""
-        parts = {"mean": self.mean} | {f"{level:g}": self.quantile(level) for level in levels}
-        columns = {name: part.to_numpy().ravel() for name, part in parts.items()}
+        statistics = {"mean": self.mean} | {f"{level:g}": self.quantile(level) for level in levels}
+        columns = {name: frame.to_numpy().ravel() for name, frame in statistics.items()}
         steps, series = np.repeat(self.index, len(self.names)), self.names * len(self.index)
         return pd.DataFrame({"time": steps, "series": series, **columns})
 
@@ -105,7 +108,7 @@ class Forecaster(TorchModel):
         sampler: str | None = None,
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
-        **table: Any,
+        **columns: Any,
     ) -> Forecast:
         """Sample paths of the steps after the last value. The path of a seed is the same among any others.
 
@@ -113,7 +116,7 @@ class Forecaster(TorchModel):
         Raises UserError for a horizon or a number of paths below 1, other columns or another frequency than in
         training, too short a history, and covariates that are missing for the steps to come.
         """
-        series = self.read(data, table)
+        series = self.load_series(data, columns)
         horizon = self.config.horizon if horizon is None else horizon
         paths = self.paths(series, [len(series.values)], horizon, samples, seed, sampler, steps, progress)
         return Forecast(paths[0], series.future_index(horizon), self.config.names)
@@ -130,16 +133,16 @@ class Forecaster(TorchModel):
         sampler: str | None = None,
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
-        **table: Any,
+        **columns: Any,
     ) -> Report:
         """Forecasts of the last `windows` rolling windows of a table, `stride` steps apart (the horizon if left out),
-        beside simple ones from the same places.
+        beside simple ones from the same starts.
 
         The model is not trained anew: give it a table whose last part it has not seen.
         """
         from inkwash.systems.series.evaluate import evaluate
 
-        series = self.read(data, table)
+        series = self.load_series(data, columns)
         horizon = horizon or self.config.horizon
         if windows < 1 or (stride is not None and stride < 1):
             raise UserError(f"windows = {windows}, stride = {stride}: both must be at least 1")
@@ -152,18 +155,18 @@ class Forecaster(TorchModel):
                 f"a forecast: at most {most} windows fit in this table"
             )
         values = transforms.fill_gaps(series.values.to_numpy(np.float64))
-        rivals = {
+        baseline_paths = {
             name: baselines.rolling_forecasts(rule, values, starts, horizon, samples, seed)
             for name, rule in baselines.default_baselines(seasonality(series.freq)).items()
         }
-        return evaluate(self, series, starts, horizon, samples, seed, sampler, steps, progress, rivals)
+        return evaluate(self, series, starts, horizon, samples, seed, sampler, steps, progress, baseline_paths)
 
     def evaluate(self, data: Any, starts: Sequence[int], seed: int = 0, **how: Any) -> Report:
         """Scores on the windows that begin at `starts`, beside the forecasts that must be beaten; `evaluate.evaluate`
         says what else can be given."""
         from inkwash.systems.series.evaluate import evaluate
 
-        return evaluate(self, self.read(data, {}), list(starts), self.config.horizon, seed=seed, **how)
+        return evaluate(self, self.load_series(data, {}), list(starts), self.config.horizon, seed=seed, **how)
 
     def impute(
         self,
@@ -174,7 +177,7 @@ class Forecaster(TorchModel):
         sampler: str | None = None,
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
-        **table: Any,
+        **columns: Any,
     ) -> np.ndarray:
         """The table (T, D) with its gaps filled by sample paths: (S, T, D); what was observed stays as it is.
 
@@ -183,31 +186,31 @@ class Forecaster(TorchModel):
         `config.history` steps hold the last value before them, or the first after.
         """
         check_seed(seed)
-        series = self.read(data, table)
+        series = self.load_series(data, columns)
         config, raw = self.config, series.values.to_numpy(np.float64)
         out = np.repeat(transforms.fill_gaps(raw)[None], samples, axis=0)
-        gone = np.isnan(raw).any(axis=1)
-        gone[: config.history] = False
-        places = np.flatnonzero(gone)
-        runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(places) else []
-        covariates = transforms.covariates(series, config, 0)
+        has_gap = np.isnan(raw).any(axis=1)
+        has_gap[: config.history] = False
+        missing = np.flatnonzero(has_gap)
+        gaps = np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1) if len(missing) else []
+        covariates = self._tensor(transforms.covariates(series, config, 0))
         sample_step = self._step_sampler(sampler, steps)
-        for done, run in enumerate(runs):
-            end, length = int(run[0]), len(run)
+        for done, gap in enumerate(gaps):
+            end, length = int(gap[0]), len(gap)
             seeds = [diffusion.child_seed(seed, done, path) for path in range(samples)]
             with torch.no_grad():
                 histories = [
                     self._encode_history(self._tensor(path), self._tensor(~np.isnan(raw)), covariates, end, length)
                     for path in out
                 ]
-                out[:, run] = self._unroll(histories, seeds, length, sample_step, None, self._tensor(raw[run]))
+                out[:, gap] = self._unroll(histories, seeds, length, sample_step, None, self._tensor(raw[gap]))
             if progress is not None:
-                progress(done + 1, len(runs))
+                progress(done + 1, len(gaps))
         return np.where(np.isnan(raw), out, raw)
 
     def problem(self, request: Any, data: Path) -> tuple[Problem, diffusion.Grid]:
         """What `tune` learns few steps for: steps of time drawn from the training table, in 100 steps."""
-        series, rng = self.read(data, columns(request)), np.random.default_rng(request.seed)
+        series, rng = self.load_series(data, column_options(request)), np.random.default_rng(request.seed)
         with torch.no_grad():
             inputs, _, _ = transforms.training_example(
                 self.config, self.network, transforms.window_sampler(series, self.config)(request.samples, rng)
@@ -218,15 +221,15 @@ class Forecaster(TorchModel):
         grid = diffusion.uniform(process, 100) if improved else diffusion.trailing(process, 100, 100)
         return Problem(self.denoiser, shape, range(request.samples), {"hidden": hidden}, self.device), grid
 
-    def read(self, data: Any, table: dict[str, Any]) -> Series:
+    def load_series(self, data: Any, columns: dict[str, Any]) -> Series:
         """The table, with the columns and the frequency of training."""
         config = self.config
         given = {
-            "target": [] if table.get("item") else config.names,
+            "target": [] if columns.get("item") else config.names,
             "feat_dynamic_real": config.feat_dynamic_real,
             "freq": config.freq or None,
         }
-        series = read_series(data, **{**given, **table})
+        series = read_series(data, **{**given, **columns})
         if missing := [name for name in config.names if name not in series.names]:
             raise UserError(
                 f"the model knows the series {', '.join(config.names[:8])}; {missing[0]} is not in the table"
@@ -249,7 +252,7 @@ class Forecaster(TorchModel):
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """Forecasts from several places at once, each from the `start` steps before it: (W, S, H, D).
+        """Forecasts from several starts at once, each from the `start` steps before it: (W, S, H, D).
 
         In float64: float32 has no digits left for the changes of a series that lies far from zero."""
         config = self.config
@@ -262,25 +265,26 @@ class Forecaster(TorchModel):
                 f"{config.context} + longest lag {max(config.lags)})"
             )
         raw = series.values.to_numpy(np.float64)
-        covariates = transforms.covariates(series, config, max(0, max(starts) + horizon - len(raw)))
+        ahead = max(0, max(starts) + horizon - len(raw))
+        covariates = self._tensor(transforms.covariates(series, config, ahead))
         values, observed = self._tensor(transforms.fill_gaps(raw)), self._tensor(~np.isnan(raw))
         sample_step = self._step_sampler(sampler, steps)
         encoded = [self._encode_history(values, observed, covariates, start, horizon) for start in starts]
         requested, samples = samples, -(-samples // 2) if config.random_walk else samples
         out = np.empty((len(starts) * samples, horizon, len(config.names)))
-        at_once = max(1, NUMBERS // (128 + 8 * len(config.names)))
+        at_once = max(1, MAX_ACTIVATIONS // (128 + 8 * len(config.names)))
         for first in range(0, len(out), at_once):
             rows = range(first, min(first + at_once, len(out)))
             histories = [encoded[row // samples] for row in rows]
             seeds = [diffusion.child_seed(seed, *divmod(row, samples)) for row in rows]
-            done = (lambda h, first=first: progress(first * horizon + h, len(out) * horizon)) if progress else None
-            out[rows.start : rows.stop] = self._unroll(histories, seeds, horizon, sample_step, done)
+            report = (lambda h, first=first: progress(first * horizon + h, len(out) * horizon)) if progress else None
+            out[rows.start : rows.stop] = self._unroll(histories, seeds, horizon, sample_step, report)
         if progress is not None:
             progress(len(out) * horizon, len(out) * horizon)
-        out = out.reshape(len(starts), samples, horizon, len(config.names))
+        paths = out.reshape(len(starts), samples, horizon, len(config.names))
         if not config.random_walk:
-            return out
-        return antithetic(out, transforms.fill_gaps(raw)[np.array(starts) - 1], config.lower_bound)[:, :requested]
+            return paths
+        return antithetic(paths, transforms.fill_gaps(raw)[np.array(starts) - 1], config.lower_bound)[:, :requested]
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -303,57 +307,51 @@ class Forecaster(TorchModel):
             grid = diffusion.uniform(process, steps)
         shape = (len(config.names),)
 
-        def draw(seeds: list[int], condition: dict[str, Tensor], hooks: Sequence[Any], stream: str) -> Tensor:
-            drawn: Tensor = diffusion.sample(
+        def sample_step(seeds: list[int], condition: dict[str, Tensor], hooks: Sequence[Any], stream: str) -> Tensor:
+            step: Tensor = diffusion.sample(
                 self.denoiser, shape, rule, grid, seeds, condition, hooks=hooks, stream=stream, device=self.device
             )
-            return drawn
+            return step
 
-        return draw
+        return sample_step
 
     def _encode_history(
-        self, values: Tensor, observed: Tensor, covariates: np.ndarray, end: int, horizon: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, transforms.Scaler]:
+        self, values: Tensor, observed: Tensor, covariates: Tensor, end: int, horizon: int
+    ) -> History:
         """Before a forecast from `end`: the state of the recurrent network, the last values and what of them was
         observed, the covariates of the steps to come, and the scaler."""
         config, start = self.config, end - self.config.context
-        reach = max(config.lags)
+        max_lag = max(config.lags)
         scaler = transforms.fit_scaler(config, self.network, values[None, start:end], observed[None, start:end])
-        covariates = self._tensor(covariates[start : end + horizon])
-        window = slice(start - reach, end)
+        window = slice(start - max_lag, end)
         inputs = transforms.features(
-            config,
-            self.network,
-            values[None, window],
-            observed[None, window],
-            covariates[None, : config.context],
-            scaler,
+            config, self.network, values[None, window], observed[None, window], covariates[None, start:end], scaler
         )
         state = self.network.encode(inputs)[1]
-        return state, values[end - reach : end], observed[end - 1 : end], covariates[config.context :], scaler
+        return state, values[end - max_lag : end], observed[end - 1 : end], covariates[end : end + horizon], scaler
 
     def _unroll(
         self,
-        histories: list[tuple[Tensor, Tensor, Tensor, Tensor, transforms.Scaler]],
+        histories: list[History],
         seeds: list[int],
         horizon: int,
         sample_step: Callable[..., Tensor],
-        done: Callable[[int], None] | None,
+        report: Callable[[int], None] | None,
         known_region: Tensor | None = None,
     ) -> np.ndarray:
         """Draws paths, a row each, step by step: (R, H, D).
 
         known_region: values (H, D) to hold, NaN where there are none."""
         config, net = self.config, self.network
-        state = torch.cat([history[0] for history in histories], dim=1)
-        past = torch.stack([history[1] for history in histories])
-        observed = torch.stack([history[2] for history in histories])
-        covariates = torch.stack([history[3] for history in histories])
-        scales = zip(*(history[4] for history in histories), strict=True)
-        scaler = transforms.Scaler(*(None if parts[0] is None else torch.cat(parts) for parts in scales))
+        states, *stacked, scalers = zip(*histories, strict=True)
+        state = torch.cat(states, dim=1)
+        past, observed, covariates = (torch.stack(tensors) for tensors in stacked)
+        means, scales, factors = zip(*scalers, strict=True)
+        factor = None if factors[0] is None else torch.cat(factors)
+        scaler = transforms.Scaler(torch.cat(means), torch.cat(scales), factor)
         out = []
         for h in range(horizon):
-            # a place for the step to come, which `transforms.features` does not look at
+            # the row of the step to come, which `transforms.features` does not look at
             window = torch.cat([past, past[:, -1:]], dim=1)
             inputs = transforms.features(
                 config, net, window, observed.expand(-1, window.shape[1], -1), covariates[:, h : h + 1], scaler
@@ -363,8 +361,8 @@ class Forecaster(TorchModel):
             if known_region is not None and not known_region[h].isnan().all():
                 step = torch.where(known_region[h].isnan(), past[:, -1], known_region[h])
                 y = transforms.target(config, net, torch.cat([past, step[:, None]], dim=1), inputs, scaler)[:, 0]
-                factor = transforms.joint_factor(net, scaler)
-                hooks = [hold_known(self.denoiser.process, y, factor, ~known_region[h].isnan())]
+                joint = transforms.joint_factor(net, scaler)
+                hooks = [hold_known(self.denoiser.process, y, joint, ~known_region[h].isnan())]
             y = sample_step(seeds, {"hidden": hidden[:, 0]}, hooks, str(h))
             x = transforms.inverse_transform(config, net, y, past[:, -1], inputs[:, 0], scaler)
             if known_region is not None:
@@ -372,29 +370,23 @@ class Forecaster(TorchModel):
             past = torch.cat([past[:, 1:], x[:, None]], dim=1)
             observed = torch.ones_like(observed)
             out.append(x.double())
-            if done is not None:
-                done((h + 1) * len(seeds))
+            if report is not None:
+                report((h + 1) * len(seeds))
         return torch.stack(out, dim=1).numpy(force=True)
 
 
-def check_seed(seed: int) -> None:
-    """Raises UserError for a seed that is none."""
-    if not 0 <= seed < 2**64:
-        raise UserError(f"seed {seed}: a whole number from 0 to 2^64 - 1 is needed")
-
-
-def hold_known(process: diffusion.Gaussian, y: Tensor, factor: Tensor, there: Tensor) -> diffusion.guides.Hook:
-    """The hook `known_region` for series of which some are known: x = factor y, and those `there` (D,) of x are held.
+def hold_known(process: diffusion.Gaussian, y: Tensor, factor: Tensor, observed: Tensor) -> diffusion.guides.Hook:
+    """The hook `known_region` for series of which some are known: x = factor y, and the `observed` (D,) are held.
 
     They fix a part of y, its projection P y on the rows of the factor that belong to them. The noise of y is white,
     so P y and the rest have noise of their own, and after each step P y is the known one, noised to that time.
     """
-    rows = factor[..., there, :]
+    rows = factor[..., observed, :]
     projection = (torch.linalg.pinv(rows) @ rows).to(y)
 
     def hook(step: Any, noise: Any) -> Tensor:
-        known = process.noise(y, step.s, process.eps(noise)) if step.s.sigma else y
-        held: Tensor = step.x + ((known - step.x)[:, None] @ projection.mT)[:, 0]
+        noised = process.noise(y, step.s, process.eps(noise)) if step.s.sigma else y
+        held: Tensor = step.x + ((noised - step.x)[:, None] @ projection.mT)[:, 0]
         return held
 
     return hook

@@ -1,5 +1,5 @@
-"""The networks of TimeGrad (Rasul et al. 2021, 2101.12072): a recurrent network that reads what has been, and a noise
-network for the vector of one time step that hears its state."""
+"""The networks of TimeGrad (Rasul et al. 2021, 2101.12072): a recurrent network over the past, and a noise
+network for the vector of one time step, conditioned on its state."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class TimeGrad(nn.Module):
     """`encode` turns the inputs of successive steps into states; the forward pass predicts the noise in x given one.
 
     dims     D, how many series there are
-    inputs   numbers that the recurrent network is condition at each step
-    cells    of each of its `layers`; `hidden`: numbers of the state that the noise network hears
+    inputs   numbers that the recurrent network is given at each step
+    cells    of each of its `layers`; `hidden`: numbers of the state that conditions the noise network
     noise    "dilated", the paper's stack of dilated convolutions along the D series, or "dense", a perceptron
     """
 
@@ -50,8 +50,8 @@ class TimeGrad(nn.Module):
 
     def encode(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """inputs (B, L, inputs) and the state before them -> hidden (B, L, hidden) and the state after them."""
-        seen, state = self.rnn(inputs, state)
-        return self.projection(seen), state
+        states, state = self.rnn(inputs, state)
+        return self.projection(states), state
 
     def forward(self, x: Tensor, time: Tensor, hidden: Tensor, **condition: Any) -> Tensor:
         """x (N, D), time (N,), hidden (N, hidden) -> (N, D)."""
@@ -63,8 +63,8 @@ class Dilated(nn.Module):
     """The paper's noise network: `blocks` gated convolutions with dilations 1, 2, 1, 2, ... along the series.
 
     The convolutions wind around, as if the last series stood beside the first. Time is the index of the noise level.
-    States are (channels, places, N), the batch last, and a convolution is one product of a matrix with what stands
-    beside each other: for 8 channels and a dozen places that takes a third of the time of torch's own.
+    States are (channels, series, N), the batch last, and a convolution is one product of a matrix with what stands
+    beside each other: for 8 channels and a dozen series that takes a third of the time of torch's own.
     """
 
     def __init__(self, dims: int, hidden: int, channels: int = 8, blocks: int = 8, width: int = 64) -> None:
@@ -83,14 +83,14 @@ class Dilated(nn.Module):
         nn.init.zeros_(self.leave.weight)
 
     def forward(self, x: Tensor, time: Tensor, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
-        # as published, it is not condition which series there are: its loss alone looks at the mask
+        # as published, the network is not told which series were observed: only its loss looks at the mask
         steps = 10 ** (torch.arange(16, device=x.device)[:, None] / 4) * time
         embedded = self.embed(torch.cat([steps.sin(), steps.cos()]).T).T
-        # two places more at either end, which the two last convolutions take away again
+        # two series more at either end, which the two last convolutions take away again
         size = x.shape[1]
-        around = torch.arange(-2, size + 2, device=x.device) % size
-        condition = self.condition(hidden).T[None, around]
-        x = F.leaky_relu(pointwise(self.enter, x.T[None, around]), SLOPE)
+        wrapped = torch.arange(-2, size + 2, device=x.device) % size
+        condition = self.condition(hidden).T[None, wrapped]
+        x = F.leaky_relu(pointwise(self.enter, x.T[None, wrapped]), SLOPE)
         total: Any = 0.0
         for block in self.blocks:
             x, skip = block(x, embedded, condition)
@@ -101,7 +101,7 @@ class Dilated(nn.Module):
 
 
 class Block(nn.Module):
-    """A gated dilated convolution: (x + part) / sqrt 2, and a part for the sum of all blocks."""
+    """A gated dilated convolution: (x + residual) / sqrt 2, and a skip for the sum of all blocks."""
 
     def __init__(self, channels: int, width: int, dilation: int) -> None:
         super().__init__()
@@ -118,28 +118,29 @@ class Block(nn.Module):
             self.condition, condition
         )
         gate, value = y.chunk(2)
-        part, skip = F.leaky_relu(pointwise(self.out, gate.sigmoid() * value.tanh()), SLOPE).chunk(2)
-        return (x + part) / math.sqrt(2), skip
+        residual, skip = F.leaky_relu(pointwise(self.out, gate.sigmoid() * value.tanh()), SLOPE).chunk(2)
+        return (x + residual) / math.sqrt(2), skip
 
 
 def pointwise(layer: nn.Module, x: Tensor) -> Tensor:
-    """A linear layer on the channels of (channels, ...); one in its place (an adapter) sees them last, as usual."""
+    """A linear layer on the channels of (channels, ...); one in its place (an adapter) sees them last."""
     columns = x.flatten(1)
-    plain = type(layer) is nn.Linear  # then the matrix from the left, for the same in two thirds of the time or less
-    mixed = torch.addmm(layer.bias[:, None], layer.weight, columns) if plain else layer(columns.T).T
+    if type(layer) is nn.Linear:  # the matrix from the left, for the same in two thirds of the time or less
+        mixed = torch.addmm(layer.bias[:, None], layer.weight, columns)
+    else:
+        mixed = layer(columns.T).T
     return mixed.unflatten(1, x.shape[1:])
 
 
-def neighbours(x: Tensor, places: int) -> Tensor:
-    """(C, L, N) -> (3 C, L, N): what stands so many places before, here, and after, around the end."""
-    return torch.cat([x.roll(places, 1), x, x.roll(-places, 1)])
+def neighbours(x: Tensor, offset: int) -> Tensor:
+    """(C, L, N) -> (3 C, L, N): the values `offset` series before, at, and after each, around the end."""
+    return torch.cat([x.roll(offset, 1), x, x.roll(-offset, 1)])
 
 
 class Dense(nn.Module):
     """A perceptron with residual layers on the whole vector of a step: every series may lean on every other.
 
-    Time runs from 0 to 1. `mask` (N, D) says which of the series there are; where it is not given,
-    all.
+    Time runs from 0 to 1. `mask` (N, D) says which of the series there are; all where it is not given.
     """
 
     def __init__(self, dims: int, hidden: int, width: int = 128, layers: int = 2) -> None:
@@ -151,9 +152,9 @@ class Dense(nn.Module):
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, x: Tensor, time: Tensor, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
-        there = torch.ones_like(x) if mask is None else mask.to(x)
+        mask = torch.ones_like(x) if mask is None else mask.to(x)
         steps = time[:, None] * (torch.pi / 2) * 2.0 ** torch.arange(8, device=x.device)
-        x = self.enter(torch.cat([x, there, steps.sin(), steps.cos(), hidden], dim=1))
+        x = self.enter(torch.cat([x, mask, steps.sin(), steps.cos(), hidden], dim=1))
         for layer in self.layers:
             x = x + layer(x)
         output: Tensor = self.leave(F.silu(x))

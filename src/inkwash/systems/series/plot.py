@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from inkwash.errors import UserError
+from inkwash.extras import require
 from inkwash.weights.files import atomic
 
 BANDS = ((0.05, 0.95), (0.25, 0.75))
@@ -16,19 +17,15 @@ INK = "#1b3a5c"
 
 
 def fan(
-    quantile: Callable[[float], pd.DataFrame],
-    file: Path,
-    history: pd.DataFrame | None,
-    truth: pd.DataFrame | None,
+    quantile: Callable[[float], pd.DataFrame], file: Path, history: pd.DataFrame | None, truth: pd.DataFrame | None
 ) -> None:
     """A chart for each of the first twelve series: the last of the history, the median, bands of 50 and 90 %, and
     what came, if it is known. Writes PNG or SVG. UserError for another kind of file, and without matplotlib."""
     if file.suffix.lower() not in (".png", ".svg"):
         raise UserError(f"{file}: charts are written as .png or .svg")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("charts need matplotlib: pip install 'inkwash[series]'") from None
+    require("a chart", "matplotlib")
+    from matplotlib.figure import Figure
+
     median = quantile(0.5)
     names = list(median.columns[:MOST])
     columns = min(len(names), 3 if len(names) > 4 else 2)

@@ -15,11 +15,11 @@ Sampler = Annotated[
     Help("How a step is drawn; the model's own if left out."),
 ]
 Steps = Annotated[int | None, Ge(1), Le(100_000), Help("Calls of the network for each step of time.")]
-Named = Annotated[str, Help("A folder of a trained model, or a shipped one.")]
+ModelName = Annotated[str, Help("A folder of a trained model, or a shipped one.")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table(Request):
+class SeriesRequest(Request):
     """A table of series, and which columns are what."""
 
     data: Annotated[
@@ -33,7 +33,7 @@ class Table(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast(Table):
+class Forecast(SeriesRequest):
     """Forecast the series of a table: quantiles as CSV and a fan chart. Without a model, one is trained first."""
 
     target: Annotated[
@@ -58,10 +58,10 @@ class Forecast(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backtest(Table):
+class Backtest(SeriesRequest):
     """Score a model on rolling windows, beside forecasts that need no model."""
 
-    model: Named
+    model: ModelName
     windows: Annotated[int, Ge(1), Le(100_000), Help("Windows, from the end of the table back.")] = 10
     stride: Annotated[int | None, Ge(1), Le(100_000), Help("Steps between them; the horizon if left out.")] = None
     horizon: Annotated[int | None, Ge(1), Le(100_000), Help("Steps ahead; the model's own if left out.")] = None
@@ -72,22 +72,22 @@ class Backtest(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Impute(Table):
+class Impute(SeriesRequest):
     """Fill the gaps of a table by the median of paths that are drawn through them."""
 
-    model: Named
+    model: ModelName
     samples: Samples = 100
     seed: Seed = 0
     sampler: Sampler = None
     steps: Steps = None
 
-    def called(self) -> str:
+    def basename(self) -> str:
         return "imputed"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Request):
-    """Measure a forecaster on rolling windows, beside a random walk and the usual methods."""
+    """Measure a forecaster on rolling windows, beside a random walk and other baselines."""
 
     model: Annotated[str, Help("A folder of a trained model, or a shipped one.", argument=True)]
     data: Annotated[
@@ -101,11 +101,8 @@ class Evaluate(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tune(tune.Tune):
+class Tune(tune.Tune, SeriesRequest):
     """Learn how to sample a forecaster in few steps; then `--sampler tuned --steps 6`."""
 
     data: Annotated[File, Media("text/csv"), Help("The table that it was trained on.")]
     samples: Annotated[int, Ge(8), Le(10_000), Help("Steps of time to learn from.")] = 512
-    time: Annotated[str | None, Help("The column of time stamps; found by itself if left out.")] = None
-    freq: Annotated[str | None, Help("Steps of time as pandas writes them: D, B, W, MS, h, 30min.")] = None
-    item: Annotated[str | None, Help("In a long table the column that names the series.")] = None

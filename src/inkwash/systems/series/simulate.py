@@ -30,10 +30,10 @@ def vector_autoregression(steps: int = 4000, dims: int = 8, seed: int = 0) -> Si
     """x_t = A x_{t-1} + e_t with correlated normal noise: stationary, each series leaning on its neighbours."""
     rng = np.random.default_rng(seed)
     a = 0.7 * np.eye(dims) + 0.2 * np.eye(dims, k=1) - 0.15 * np.eye(dims, k=-1)
-    root = np.linalg.cholesky(0.5 + 0.5 * np.eye(dims))
+    cholesky = np.linalg.cholesky(0.5 + 0.5 * np.eye(dims))
 
     def step(past: np.ndarray, t: int, rng: np.random.Generator) -> np.ndarray:
-        x: np.ndarray = past[:, -1] @ a.T + rng.standard_normal((len(past), dims)) @ root.T
+        x: np.ndarray = past[:, -1] @ a.T + rng.standard_normal((len(past), dims)) @ cholesky.T
         return x
 
     return _simulated(step, np.zeros((1, dims)), steps, 24, "D", rng)
@@ -94,7 +94,7 @@ def _simulated(
         return past[:, reach:]
 
     values = np.concatenate([start, future(start, steps - len(start), 1, rng)[0]])
-    table = pd.DataFrame(
+    frame = pd.DataFrame(
         values, pd.date_range("2020-01-06", periods=steps, freq=freq), [f"x{i}" for i in range(values.shape[1])]
     )
-    return Simulated(Series(table, table[[]], freq), future, horizon)
+    return Simulated(Series(frame, frame[[]], freq), future, horizon)

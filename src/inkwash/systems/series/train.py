@@ -17,7 +17,7 @@ from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.series import transforms
-from inkwash.systems.series.data import Series, read_rolling_archive, read_series
+from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.networks import TimeGrad
 from inkwash.training.fit import Settings, Stopped, fit
@@ -78,8 +78,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaste
         series, starts, _ = read_rolling_archive(recipe.data)
         series = series.before(starts[0])
     else:
-        names = ("time", "freq", "target", "item", "feat_dynamic_real")
-        series = read_series(recipe.data, **{name: getattr(recipe, name) for name in names})
+        series = read_series(recipe.data, **column_options(recipe))
     series = series.before(recipe.until or len(series.values))
     config = transforms.make_config(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
     forecaster = new_forecaster(series, config, recipe.fit.seed)
@@ -96,19 +95,19 @@ def fit_forecaster(
     lags: list[int] | None = None,
     settings: Settings | None = None,
     monitor: Monitor = CONSOLE,
-    **table: Any,
+    **columns: Any,
 ) -> Forecaster:
-    """A forecaster trained on a table (`read_series` says which keys it takes); in `folder`, a stopped run goes on. A
+    """A forecaster trained on a table (columns: see `read_series`); in `folder`, a stopped run goes on. A
     training that `monitor` stops gives the forecaster so far.
 
     Raises UserError for data that cannot be read or are too short; the message says what to do.
     """
-    series = read_series(data, **table)
+    series = read_series(data, **columns)
     settings = settings or default_settings(mode)
     forecaster = new_forecaster(series, transforms.make_config(series, horizon, mode, context, lags), settings.seed)
-    with TemporaryDirectory() if folder is None else nullcontext(folder) as place:
+    with TemporaryDirectory() if folder is None else nullcontext(folder) as run_folder:
         try:
-            fit_network(forecaster, series, Path(place), settings, monitor=monitor)
+            fit_network(forecaster, series, Path(run_folder), settings, monitor=monitor)
         except Stopped as stop:
             monitor.tell(Note(f"{stop}: this is the forecaster so far"))
     return forecaster
@@ -117,17 +116,15 @@ def fit_forecaster(
 def new_forecaster(series: Series, config: transforms.Config, seed: int = 0) -> Forecaster:
     """A forecaster that knows of the series what is no matter of training: their sizes, and a regression."""
     torch.manual_seed(seed)
-    draw = transforms.window_sampler(series, config)
+    sample_windows = transforms.window_sampler(series, config)
     noise = "dilated" if config.mode == "faithful" else "dense"
     net = TimeGrad(len(config.names), config.inputs, noise=noise)
     fit_statistics(series, config, net)
     if config.mode == "improved":
-        config = replace(config, random_walk=is_random_walk(config, net, draw))
+        config = replace(config, random_walk=is_random_walk(config, net, sample_windows))
         if not config.random_walk:
-            fit_regression(config, net, draw)
-        _, target, observed = flatten(
-            transforms.training_example(config, net, draw(regression_windows(config), np.random.default_rng(3)))
-        )
+            fit_regression(config, net, sample_windows)
+        _, target, observed = flatten(regression_example(config, net, sample_windows, 3))
         target = target.clamp(-OUTLIER, OUTLIER) * observed
         covariance = target.T @ target / len(target)
         diagonal = torch.diag(covariance.diagonal().clamp(min=1e-6))
@@ -140,14 +137,16 @@ def fit_network(
     monitor: Monitor = CONSOLE,
 ) -> Forecaster:  # fmt: skip
     """Trains a forecaster on series, or goes on with the run in `folder`; `model`: where it lies so far."""
-    net, config, draw = forecaster.network, forecaster.config, transforms.window_sampler(series, forecaster.config)
+    net, config = forecaster.network, forecaster.config
+    sample_windows = transforms.window_sampler(series, config)
+    times = diffusion.logit_normal() if config.mode == "improved" else paper_times
 
-    def batch(k: int, part: tuple[float, float] = (0.0, 1.0)) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(k: int, interval: tuple[float, float] = (0.0, 1.0)) -> transforms.Example:
         return transforms.training_example(
-            config, net, draw(settings.batch_size, np.random.default_rng([settings.seed, k]), part)
+            config, net, sample_windows(settings.batch_size, np.random.default_rng([settings.seed, k]), interval)
         )
 
-    def loss(batch: tuple[Tensor, Tensor, Tensor], generator: torch.Generator) -> Tensor:
+    def loss(batch: transforms.Example, generator: torch.Generator) -> Tensor:
         inputs, target, observed = batch
         target = target.clamp(-OUTLIER, OUTLIER)
         if config.random_walk:  # a coin for each step, one for all series: how they go together stays
@@ -155,66 +154,65 @@ def fit_network(
             target = target * (2 * coins - 1)
         condition = {"hidden": net.encode(inputs)[0].flatten(0, 1)}
         return forecaster.denoiser.loss(
-            target.flatten(0, 1), condition, times=times(config), generator=generator, mask=observed.flatten(0, 1)
+            target.flatten(0, 1), condition, times=times, generator=generator, mask=observed.flatten(0, 1)
         )
 
-    keep: dict[str, Any] = {"save": forecaster.save, "model": model, "monitor": monitor}
+    fit_options: dict[str, Any] = {"save": forecaster.save, "model": model, "monitor": monitor}
     if config.mode == "improved":
         initial = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-        steps = early_stopping_steps(net, loss, batch, folder / "search", settings, **keep)
+        steps = early_stopping_steps(net, loss, batch, folder / "search", settings, **fit_options)
         net.load_state_dict(initial)
         settings = replace(settings, steps=max(steps, 1))
-    fit(net, loss, batch, folder, settings, **keep)
+    fit(net, loss, batch, folder, settings, **fit_options)
     return forecaster
 
 
 def early_stopping_steps(
-    net: TimeGrad, loss: Any, batch: Any, folder: Path, settings: Settings, monitor: Monitor, **keep: Any
+    net: TimeGrad, loss: Any, batch: Any, folder: Path, settings: Settings, monitor: Monitor, **fit_options: Any
 ) -> int:
     """How long training is of use: trained on the first 85 % of the data, the loss on the rest tells.
 
-    0 if it is best left alone: normal noise about the regression is then all that there is to learn. What was found
-    is kept in `folder`/losses.json.
+    0 if it is best left alone: normal noise about the regression is then all that there is to learn. The losses
+    are kept in `folder`/losses.json.
     """
 
     def validation_loss() -> float:
         with torch.no_grad():
             net.eval()
-            draws = ((batch(k, (0.85, 1.0)), torch.Generator().manual_seed(k)) for k in range(8))
-            return float(np.mean([loss(*drawn).item() for drawn in draws]))
+            examples = ((batch(k, (0.85, 1.0)), torch.Generator().manual_seed(k)) for k in range(8))
+            return float(np.mean([loss(*example).item() for example in examples]))
+
+    def early(k: int) -> Any:
+        return batch(k, (0.0, 0.85))
 
     file = folder / "losses.json"
-    found = (
+    losses = (
         {int(k): loss for k, loss in json.loads(file.read_text()).items()}
         if file.exists()
         else {0: validation_loss()}
     )
     steps = 50
     while steps <= settings.steps:
-        if steps not in found:
+        if steps not in losses:
             try:
-                fit(
-                    net, loss, lambda k: batch(k, (0.0, 0.85)), folder, settings, monitor=monitor, until=steps, **keep
-                )
+                fit(net, loss, early, folder, settings, monitor=monitor, until=steps, **fit_options)
             except Stopped as stop:
                 if stop.step < steps:
                     raise
-            found[steps] = validation_loss()
-            with atomic(file) as place:
-                place.write_text(json.dumps(found))
-            text = f"{steps} steps: loss {found[steps]:.4f} on data that were not learned (untrained {found[0]:.4f})"
+            losses[steps] = validation_loss()
+            with atomic(file) as temporary:
+                temporary.write_text(json.dumps(losses))
+            text = f"{steps} steps: validation loss {losses[steps]:.4f} (untrained {losses[0]:.4f})"
             monitor.tell(Note(text))
-        if list(found.values()).index(min(found.values())) < len(found) - PATIENCE:
+        if list(losses.values()).index(min(losses.values())) < len(losses) - PATIENCE:
             break
         steps = steps * 3 // 2 + 25
-    return min(found, key=found.__getitem__)
+    return min(losses, key=losses.__getitem__)
 
 
-def times(config: transforms.Config) -> diffusion.losses.Times:
-    """When noise is looked at: at one of the 100 levels of the paper's table, or anywhere."""
-    if config.mode == "improved":
-        return diffusion.logit_normal()
-    return lambda count, generator=None: (diffusion.uniform_times(count, generator) * 100).ceil() / 100
+def paper_times(count: int, generator: torch.Generator | None = None) -> Tensor:
+    """One of the 100 levels of the paper's table."""
+    return (diffusion.uniform_times(count, generator) * 100).ceil() / 100
 
 
 Rows = tuple[Tensor, Tensor, Tensor]  # of a regression: inputs (N, I), targets (N, D), and where there are any
@@ -235,12 +233,12 @@ def fit_statistics(series: Series, config: transforms.Config, net: TimeGrad) -> 
         )
     net.typical.copy_(torch.from_numpy(size))
     net.middle.copy_(torch.from_numpy(np.nanmean(raw, axis=0)))
-    if (far := ~(net.middle.isfinite() & net.typical.isfinite())).any():  # said now, not after the training
-        name = config.names[int(far.int().argmax())]
+    if (overflow := ~(net.middle.isfinite() & net.typical.isfinite())).any():  # said now, not after the training
+        name = config.names[int(overflow.int().argmax())]
         raise UserError(f"'{name}' has values above 3e38, which float32 does not have: divide it by a power of ten")
 
 
-def is_random_walk(config: transforms.Config, net: TimeGrad, draw: transforms.WindowSampler) -> bool:
+def is_random_walk(config: transforms.Config, net: TimeGrad, sample_windows: transforms.WindowSampler) -> bool:
     """Whether the past does not tell which way the series will go.
 
     A ridge regression of the mean change over the horizon, fitted on windows of the first four fifths of the data,
@@ -248,10 +246,8 @@ def is_random_walk(config: transforms.Config, net: TimeGrad, draw: transforms.Wi
     (Over a single step even exchange rates can be foretold a little, which is of no use over thirty.)
     """
 
-    def rows(part: tuple[float, float], seed: int) -> Rows:
-        inputs, steps, observed = transforms.training_example(
-            config, net, draw(regression_windows(config), np.random.default_rng(seed), part)
-        )
+    def rows(interval: tuple[float, float], seed: int) -> Rows:
+        inputs, steps, observed = regression_example(config, net, sample_windows, seed, interval)
         ahead = steps[:, config.context :].cumsum(1).mean(1)  # nothing is taken off yet: steps are changes
         return inputs[:, config.context].double(), ahead.double(), observed[:, config.context :].any(1).double()
 
@@ -260,43 +256,46 @@ def is_random_walk(config: transforms.Config, net: TimeGrad, draw: transforms.Wi
     return bool((errors.amin(0) > 0.9 * errors[-1]).double().mean() > 0.5)
 
 
-def fit_regression(config: transforms.Config, net: TimeGrad, draw: transforms.WindowSampler) -> None:
+def fit_regression(config: transforms.Config, net: TimeGrad, sample_windows: transforms.WindowSampler) -> None:
     """Fits what a linear regression says of the next change of each series; each has its own ridge, chosen on windows
     of the last fifth of the data."""
-    early, late, whole = (
-        flatten(
-            transforms.training_example(
-                config, net, draw(regression_windows(config), np.random.default_rng(seed), part)
-            )
-        )
-        for seed, part in enumerate([(0.0, 0.8), (0.8, 1.0), (0.0, 1.0)])
+    early, late, everything = (
+        flatten(regression_example(config, net, sample_windows, seed, interval))
+        for seed, interval in enumerate([(0.0, 0.8), (0.8, 1.0), (0.0, 1.0)])
     )
     best = torch.stack([residual(late, location) for location in ridge_regressions(early)]).argmin(0)
-    net.location.copy_(ridge_regressions(whole)[best, :, torch.arange(len(best))].T)
+    net.location.copy_(ridge_regressions(everything)[best, :, torch.arange(len(best))].T)
 
 
-def regression_windows(config: transforms.Config) -> int:
-    """Windows for a regression: a thousand, or as many as half a gigabyte of inputs holds."""
-    return max(8, min(1000, 2**26 // ((config.context + config.horizon) * config.inputs)))
+def regression_example(
+    config: transforms.Config,
+    net: TimeGrad,
+    sample_windows: transforms.WindowSampler,
+    seed: int,
+    interval: tuple[float, float] = (0.0, 1.0),
+) -> transforms.Example:
+    """Of a thousand windows, or as many as half a gigabyte of inputs holds."""
+    count = max(8, min(1000, 2**26 // ((config.context + config.horizon) * config.inputs)))
+    return transforms.training_example(config, net, sample_windows(count, np.random.default_rng(seed), interval))
 
 
 def residual(rows: Rows, location: Tensor) -> Tensor:
     """(D,): the mean square of what a regression leaves."""
-    x, y, there = rows
-    return ((y - x @ location) ** 2 * there).sum(0) / there.sum(0).clamp(min=1)
+    x, y, observed = rows
+    return ((y - x @ location) ** 2 * observed).sum(0) / observed.sum(0).clamp(min=1)
 
 
-def flatten(observed: tuple[Tensor, Tensor, Tensor]) -> Rows:
+def flatten(example: transforms.Example) -> Rows:
     """Steps of all windows as rows, in float64."""
-    inputs, target, there = (part.flatten(0, 1).double() for part in observed)
-    return inputs, target, there
+    inputs, target, observed = (tensor.flatten(0, 1).double() for tensor in example)
+    return inputs, target, observed
 
 
 def ridge_regressions(rows: Rows) -> Tensor:
     """(ridges, I, D): argmin of the mean |y - x w|^2 + ridge mean |x|^2 |w|^2 for each; a missing y counts as 0. The
     last ridge is infinite, w = 0."""
-    x, y, there = rows
-    inner, right = x.T @ x / len(x), x.T @ (y * there) / len(x)
+    x, y, observed = rows
+    inner, right = x.T @ x / len(x), x.T @ (y * observed) / len(x)
     size, diagonal = inner.diagonal().mean(), torch.eye(len(inner), dtype=x.dtype)
     finite = [torch.linalg.solve(inner + (ridge * size + 1e-9) * diagonal, right) for ridge in RIDGES]
     return torch.stack([*finite, torch.zeros_like(right)])

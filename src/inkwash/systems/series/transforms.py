@@ -1,16 +1,16 @@
 """The features of each step of a window and the target, in numbers near one; and the inverse.
 
 Two modes. `faithful` is TimeGrad (Rasul et al. 2021, 2101.12072): values and lags over the mean absolute value of the
-context. `improved` asks for the change since the last step, over the usual size of a change in the context: where a
+context. `improved` asks for the change since the last step, over the typical size of a change in the context: where a
 series is far from zero, as an exchange rate is, its changes are lost in its mean. What a linear regression on the
-same inputs says of the change is taken off first, so that diffusion has only the rest to learn (regression before
+same inputs says of the change is taken off first, so that diffusion has only the residual to learn (regression before
 diffusion: CARD, Han et al. 2022, 2206.07275).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,13 +76,13 @@ def make_config(
         raise unknown("mode", mode, MODES)
     if horizon < 1:
         raise UserError(f"horizon = {horizon}: at least one step must be forecast")
-    length, once = len(series.values), seasonality(series.freq)
+    length, season = len(series.values), seasonality(series.freq)
     given = lags is not None
     if mode == "faithful":
         context = context or horizon
         lags = lags or paper_lags(series.freq)
     else:
-        context = context or max(horizon, 2 * once, 60)
+        context = context or max(horizon, 2 * season, 60)
         lags = lags or default_lags(series.freq)
         if not given:  # long lags are a help, not a need
             lags = [lag for lag in lags if lag == 1 or 3 * (context + horizon + lag) < length]
@@ -104,22 +104,23 @@ def make_config(
         feat_dynamic_real_mean=mean.tolist(), feat_dynamic_real_std=np.where(std > 0, std, 1).tolist(),
     )  # fmt: skip
     if mode == "faithful":
-        return Config(**{**asdict(config), "sampler": "ancestral", "steps": 100})
-    return Config(**{**asdict(config), "lower_bound": 0.0 if never_below else None})
+        return replace(config, sampler="ancestral", steps=100)
+    return replace(config, lower_bound=0.0 if never_below else None)
 
 
 def check_covariates(series: Series, needed: int) -> None:
     """Raises UserError unless every covariate is there for the first `needed` steps."""
     if len(series.feat_dynamic_real.columns) == 0:
         return
-    known = series.feat_dynamic_real.iloc[:needed]
-    holes = known.isna().to_numpy().any(axis=1)
-    if len(known) < needed or holes.any():
-        where = int(holes.argmax()) if holes.any() else len(known)
-        ahead = where >= len(series.values)
-        stamp = known.index[where] if where < len(known) else series.future_index(where + 1 - len(series.values))[-1]
+    covariates = series.feat_dynamic_real.iloc[:needed]
+    missing = covariates.isna().to_numpy().any(axis=1)
+    if len(covariates) < needed or missing.any():
+        step = int(missing.argmax()) if missing.any() else len(covariates)
+        ahead = step >= len(series.values)
+        index = covariates.index if step < len(covariates) else series.future_index(step + 1 - len(series.values))
+        stamp = index[min(step, len(index) - 1)]
         cure = "add rows with the covariates of the steps to come" if ahead else "fill it in"
-        raise UserError(f"the known covariates ({', '.join(map(str, known.columns))}) are missing at {stamp}: {cure}")
+        raise UserError(f"the covariates ({', '.join(map(str, covariates.columns))}) are missing at {stamp}: {cure}")
 
 
 def covariates(series: Series, config: Config, steps: int) -> np.ndarray:
@@ -130,73 +131,74 @@ def covariates(series: Series, config: Config, steps: int) -> np.ndarray:
     check_covariates(series, len(index))
     known = series.feat_dynamic_real.iloc[: len(index)].to_numpy(np.float64).reshape(len(index), -1)
     known = (known - np.array(config.feat_dynamic_real_mean)) / np.array(config.feat_dynamic_real_std)
-    return np.concatenate([time_features(pd.Index(index), config.freq, config.mode == "improved"), known], axis=1)
+    return np.concatenate([time_features(index, config.freq, config.mode == "improved"), known], axis=1)
 
 
 def fill_gaps(values: np.ndarray) -> np.ndarray:
     """(T, D) with every gap holding the last value before it; the first ones the first that comes. Zeros where a
     series has no value at all."""
-    table = pd.DataFrame(values).ffill().bfill().fillna(0.0)
-    return table.to_numpy(np.float64, copy=True)
+    return np.array(pd.DataFrame(values).ffill().bfill().fillna(0.0), np.float64)
 
 
 class Scaler(NamedTuple):
-    """Of each window: the mean of its context, and the size that counts as one, (B, 1, D); of series that walk, if
-    there are fewer than steps in a context, also the root (B, D, D) of the covariance of their changes."""
+    """Of each window: the mean of its context, and the scale, (B, 1, D); of random walks, if there are fewer
+    than steps in a context, also the Cholesky factor (B, D, D) of the covariance of their changes."""
 
     mean: Tensor
-    size: Tensor
+    scale: Tensor
     factor: Tensor | None = None
 
 
 def fit_scaler(config: Config, net: TimeGrad, context: Tensor, observed: Tensor) -> Scaler:
     """The scalers of windows from their contexts (B, C, D), filled, and what of them was observed.
 
-    `faithful`: the mean of |x|. `improved`: the root mean square of the changes, at least a tenth of its usual size
+    `faithful`: the mean of |x|. `improved`: the root mean square of the changes, at least a tenth of that
     in training, for a series that rested through the whole context. Where nothing was observed, as in training.
     """
     count = observed.sum(1, keepdim=True)
     mean = (context * observed).sum(1, keepdim=True) / count.clamp(min=1)
     typical = net.typical.to(context)
     if config.mode == "faithful":
-        size = (context.abs() * observed).sum(1, keepdim=True) / count.clamp(min=1)
-        size = torch.where(size > 0, size, typical)
+        scale = (context.abs() * observed).sum(1, keepdim=True) / count.clamp(min=1)
+        scale = torch.where(scale > 0, scale, typical)
     else:
         both = observed[:, 1:] & observed[:, :-1]
         square = (context.diff(dim=1) ** 2 * both).sum(1, keepdim=True) / both.sum(1, keepdim=True).clamp(min=1)
-        size = torch.maximum(square.sqrt(), typical / 10)
-    size = torch.maximum(size, MIN_SCALE * mean.abs() + 1e-30)
+        scale = torch.maximum(square.sqrt(), typical / 10)
+    scale = torch.maximum(scale, MIN_SCALE * mean.abs() + 1e-30)
     few = context.shape[2] < context.shape[1]  # of more series than steps a context tells next to nothing
-    return Scaler(mean, size, cholesky_factor(context, size) if config.random_walk and few else None)
+    return Scaler(mean, scale, cholesky_factor(context, scale) if config.random_walk and few else None)
 
 
-def cholesky_factor(context: Tensor, size: Tensor) -> Tensor:
-    """The Cholesky factor of the correlation of the changes in contexts (B, C, D), times their sizes (B, 1, D):
+def cholesky_factor(context: Tensor, scale: Tensor) -> Tensor:
+    """The Cholesky factor of the correlation of the changes in contexts (B, C, D), times their scales (B, 1, D):
     how series move together changes with time, and a context tells it better than a network can.
 
     A part of the correlation, more in a shorter context and among more series, is given up to the diagonal
     (shrinkage), so that there is a factor at all.
     """
     steps, dims = context.shape[1] - 1, context.shape[2]
-    changes = context.diff(dim=1) / size
+    changes = context.diff(dim=1) / scale
     diagonal = torch.eye(dims).to(context)
     shrinkage = steps / (steps + dims + 1)
-    together = (changes.mT @ changes) / steps
+    correlation = (changes.mT @ changes) / steps
     # above one where gaps were filled: changes across them are in no size
-    own = together.diagonal(dim1=1, dim2=2).clamp(min=1).sqrt()
-    together = together / (own[:, :, None] * own[:, None])
-    correlation = shrinkage * together * (1 - diagonal) + diagonal
-    return torch.linalg.cholesky(correlation) * size.mT
+    deviation = correlation.diagonal(dim1=1, dim2=2).clamp(min=1).sqrt()
+    correlation = correlation / (deviation[:, :, None] * deviation[:, None])
+    correlation = shrinkage * correlation * (1 - diagonal) + diagonal
+    factor: Tensor = torch.linalg.cholesky(correlation) * scale.mT
+    return factor
 
 
 def whiten(scaler: Scaler, changes: Tensor) -> Tensor:
-    """Changes (B, L, D) over their size, and free of what they have in common."""
-    return changes / scaler.size if scaler.factor is None else solve(scaler.factor, changes)
+    """Changes (B, L, D) over their scale, and free of what they have in common."""
+    return changes / scaler.scale if scaler.factor is None else solve(scaler.factor, changes)
 
 
 def solve(factor: Tensor, x: Tensor) -> Tensor:
-    """The y (B, L, D) of x = root y, for a lower triangular root (D, D), or (B, D, D)."""
-    return torch.linalg.solve_triangular(factor, x.mT, upper=False).mT
+    """The y (B, L, D) of x = factor y, for a lower triangular factor (D, D), or (B, D, D)."""
+    y: Tensor = torch.linalg.solve_triangular(factor, x.mT, upper=False).mT
+    return y
 
 
 def features(
@@ -209,17 +211,17 @@ def features(
     length, first = covariates.shape[1], values.shape[1] - covariates.shape[1]
     past = [values[:, first - lag : first - lag + length] for lag in config.lags]
     if config.mode == "faithful":
-        parts = [value / scaler.size for value in past]
+        inputs = [value / scaler.scale for value in past]
     else:
         last = values[:, first - 1 : first - 1 + length]
-        parts = [whiten(scaler, value - last) for lag, value in zip(config.lags, past, strict=True) if lag > 1]
-        parts += [(last - scaler.mean) / scaler.size, observed[:, first - 1 : first - 1 + length].to(values) - 1]
-        # where the context lies in all that was observed in training; a walk has no place to come back to
+        inputs = [whiten(scaler, value - last) for lag, value in zip(config.lags, past, strict=True) if lag > 1]
+        inputs += [(last - scaler.mean) / scaler.scale, observed[:, first - 1 : first - 1 + length].to(values) - 1]
+        # where the context lies in all that was observed in training; a random walk has no level to come back to
         middle = scaler.mean if net is None or config.random_walk else net.middle.to(values)
-        parts.append(((scaler.mean - middle) / scaler.size).expand_as(last))
-        parts = [part.abs() if config.random_walk else part for part in parts]
-        parts = [part.clamp(-MAX_INPUT, MAX_INPUT) for part in parts]
-    return torch.cat([*parts, covariates], dim=-1).float()
+        inputs.append(((scaler.mean - middle) / scaler.scale).expand_as(last))
+        inputs = [each.abs() if config.random_walk else each for each in inputs]
+        inputs = [each.clamp(-MAX_INPUT, MAX_INPUT) for each in inputs]
+    return torch.cat([*inputs, covariates], dim=-1).float()
 
 
 def zero_window(config: Config) -> tuple[Tensor, Tensor, Tensor, Scaler]:
@@ -232,15 +234,15 @@ def zero_window(config: Config) -> tuple[Tensor, Tensor, Tensor, Scaler]:
 
 
 def target(config: Config, net: TimeGrad, values: Tensor, inputs: Tensor, scaler: Scaler) -> Tensor:
-    """What diffusion learns of the last L steps, (B, L, D): the rest that the regression leaves, of variance one."""
+    """What diffusion learns of the last L steps, (B, L, D): the residual of the regression, of variance one."""
     length = inputs.shape[1]
     x = values[:, -length:]
-    change = x / scaler.size if config.mode == "faithful" else whiten(scaler, x - values[:, -length - 1 : -1])
+    change = x / scaler.scale if config.mode == "faithful" else whiten(scaler, x - values[:, -length - 1 : -1])
     return solve(net.root, change.float() - inputs @ net.location)
 
 
 def joint_factor(net: TimeGrad, scaler: Scaler) -> Tensor:
-    """The root (D, D) or (B, D, D) that y is multiplied with to become changes, up to the size of each series."""
+    """The factor (D, D) or (B, D, D) that y is multiplied with to become changes, up to the size of each series."""
     return net.root if scaler.factor is None else scaler.factor @ net.root.to(scaler.factor)
 
 
@@ -249,46 +251,41 @@ def inverse_transform(
 ) -> Tensor:
     """The value (B, D) of one step from its y (B, D), inputs (B, I) and the value before it."""
     change = (y @ net.root.T + inputs @ net.location).to(last)
-    change = change * scaler.size[:, 0] if scaler.factor is None else (scaler.factor @ change[..., None])[..., 0]
+    change = change * scaler.scale[:, 0] if scaler.factor is None else (scaler.factor @ change[..., None])[..., 0]
     x = change if config.mode == "faithful" else last + change
     return x if config.lower_bound is None else x.clamp(min=config.lower_bound)
 
 
-WindowSampler = Callable[..., tuple[Tensor, Tensor, Tensor]]
+Example = tuple[Tensor, Tensor, Tensor]
+WindowSampler = Callable[..., Example]
 
 
 def window_sampler(series: Series, config: Config) -> WindowSampler:
     """A function from a number and a random generator to so many windows of context and horizon, with their history:
     values (B, M, D), filled, what of them was observed, and features (B, L, F).
 
-    part: from where to where in the series they may lie, as shares of its length."""
+    interval: the part of the series in which they may lie, as shares of its length."""
     raw = series.values.to_numpy(np.float64)
     values, observed = torch.from_numpy(fill_gaps(raw)), torch.from_numpy(~np.isnan(raw))
-    known = torch.from_numpy(covariates(series, config, 0))
-    length, reach = config.context + config.horizon, max(config.lags)
+    features_of_time = torch.from_numpy(covariates(series, config, 0))
+    length, max_lag = config.context + config.horizon, max(config.lags)
 
-    def draw(
-        count: int, rng: np.random.Generator, part: tuple[float, float] = (0.0, 1.0)
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        last = max(int(part[1] * len(values)), reach + length)
-        first = min(
-            int(part[0] * len(values)) + reach + length, last
-        )  # one window, if the part is too short for more
-        starts = torch.from_numpy(rng.integers(first, last + 1, count)) - reach - length
-        rows = starts[:, None] + torch.arange(reach + length)
-        return values[rows], observed[rows], known[rows[:, reach:]]
+    def sample_windows(count: int, rng: np.random.Generator, interval: tuple[float, float] = (0.0, 1.0)) -> Example:
+        last = max(int(interval[1] * len(values)), max_lag + length)
+        first = min(int(interval[0] * len(values)) + max_lag + length, last)  # one window, where no more fit
+        starts = torch.from_numpy(rng.integers(first, last + 1, count)) - max_lag - length
+        rows = starts[:, None] + torch.arange(max_lag + length)
+        return values[rows], observed[rows], features_of_time[rows[:, max_lag:]]
 
-    return draw
+    return sample_windows
 
 
-def training_example(
-    config: Config, net: TimeGrad, window: tuple[Tensor, Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
+def training_example(config: Config, net: TimeGrad, window: Example) -> Example:
     """Inputs (B, L, I), what diffusion learns (B, L, D), and where it was observed."""
     values, observed, covariates = window
-    reach = max(config.lags)
+    max_lag = max(config.lags)
     scaler = fit_scaler(
-        config, net, values[:, reach : reach + config.context], observed[:, reach : reach + config.context]
+        config, net, values[:, max_lag : max_lag + config.context], observed[:, max_lag : max_lag + config.context]
     )
     inputs = features(config, net, values, observed, covariates, scaler)
-    return inputs, target(config, net, values, inputs, scaler), observed[:, reach:]
+    return inputs, target(config, net, values, inputs, scaler), observed[:, max_lag:]

@@ -3,66 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from inkwash.systems import report
 from inkwash.systems.base import Context, Result, on_progress
-from inkwash.systems.series import request as ask
-from inkwash.systems.series.data import columns, read_rolling_archive, read_series
+from inkwash.systems.series.data import column_options, read_rolling_archive, read_series
 from inkwash.systems.series.model import Forecaster
+from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
 from inkwash.systems.series.train import default_settings, fit_forecaster
-from inkwash.systems.train import Task, Train
-from inkwash.systems.train import train as train_by
+from inkwash.systems.train import Task, on_machine
+from inkwash.systems.train import train as run_training
 
 TASKS = {"series": Task("inkwash.systems.series.train")}
 
 
-def forecast(requests: list[ask.Forecast], context: Context) -> Iterator[Result]:
+def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        how = columns(request)
+        columns = column_options(request)
         if request.model is None:
-            series = read_series(context.open(request.data), **how)
+            series = read_series(context.open(request.data), **columns)
             folder, lags = context.folder / "forecaster", None if request.lags is None else list(request.lags)
             horizon, mode = request.horizon or 30, request.mode
-            machine = {name: getattr(context, name) for name in ("device", "threads")}
-            machine = {name: value for name, value in machine.items() if value is not None}
             forecaster = fit_forecaster(
                 series, horizon, folder / "run", mode=mode, context=request.context, lags=lags,
-                settings=replace(default_settings(mode), **machine), monitor=context,
+                settings=on_machine(default_settings(mode), context), monitor=context,
             )  # fmt: skip
         else:
             forecaster = context.model(request.model)
-            series = forecaster.read(context.open(request.data), how)
-        found = forecaster.forecast(
+            series = forecaster.load_series(context.open(request.data), columns)
+        predicted = forecaster.forecast(
             series, request.horizon, request.samples, request.seed,
             sampler=request.sampler, steps=request.steps, progress=on_progress(context),
         )  # fmt: skip
         files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
-        found.table().to_csv(files[".csv"], index=False)
-        found.plot(files[".png"], series.values)
+        predicted.to_dataframe().to_csv(files[".csv"], index=False)
+        predicted.plot(files[".png"], series.values)
         yield Result(of, 0, files, recipe=request.facts() | {"hash": forecaster.hash})
         if request.model is None:
             forecaster.save(folder)
             yield Result(of, None, {}, model=folder)
 
 
-def backtest(requests: list[ask.Backtest], context: Context) -> Iterator[Result]:
+def backtest(requests: list[Backtest], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        found = context.model(request.model).backtest(
+        measured = context.model(request.model).backtest(
             context.open(request.data), request.windows, request.stride, request.horizon, request.samples,
             request.seed, sampler=request.sampler, steps=request.steps, progress=on_progress(context),
-            **columns(request),
+            **column_options(request),
         )  # fmt: skip
-        yield Result(of, None, {}, {"text": found.markdown(), "rows": found.rows})
+        yield Result(of, None, {}, {"text": measured.markdown(), "rows": measured.rows})
 
 
-def impute(requests: list[ask.Impute], context: Context) -> Iterator[Result]:
+def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         forecaster = context.model(request.model)
-        series = forecaster.read(context.open(request.data), columns(request))
+        series = forecaster.load_series(context.open(request.data), column_options(request))
         paths = forecaster.impute(
             series, request.samples, request.seed,
             sampler=request.sampler, steps=request.steps, progress=on_progress(context),
@@ -73,20 +71,16 @@ def impute(requests: list[ask.Impute], context: Context) -> Iterator[Result]:
         yield Result(of, 0, {".csv": file}, recipe=request.facts() | {"hash": forecaster.hash})
 
 
-def train(requests: list[Train], context: Context) -> Iterator[Result]:
-    return train_by(requests, context, TASKS)
-
-
-def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
-    return report.evaluate(requests, context, measure)
-
-
-def measure(request: ask.Evaluate, forecaster: Forecaster, context: Context) -> report.Report:
+def measure(request: Evaluate, forecaster: Forecaster, context: Context) -> report.Report:
     data, horizon = context.open(request.data), forecaster.config.horizon
     if data.name.endswith((".tar.gz", ".tgz")):
         series, starts, _ = read_rolling_archive(data)
     else:
-        series = forecaster.read(data, {})
+        series = forecaster.load_series(data, {})
         starts = [len(series.values) - horizon * k for k in range(10, 0, -1)]
-    how = {"sampler": request.sampler, "steps": request.steps, "progress": on_progress(context)}
-    return forecaster.evaluate(series, starts, request.seed, **how)
+    options = {"sampler": request.sampler, "steps": request.steps, "progress": on_progress(context)}
+    return forecaster.evaluate(series, starts, request.seed, **options)
+
+
+train = partial(run_training, tasks=TASKS)
+evaluate = partial(report.evaluate, measure=measure)

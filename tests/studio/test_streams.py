@@ -78,7 +78,7 @@ def test_what_another_process_has_written_is_heard_of_though_nobody_tells(still,
         still.engine.store.cancel(job, user.id)  # as `inkwash studio user --close` would, beside the server
         assert next(heard)[1]["status"] == "cancelled"
         if not of_one:
-            late = still.engine.store.submit(user.id, asked())["id"]
+            late = still.engine.store.submit(user.id, asked()).id
             assert next(heard)[1]["id"] == late
 
 

@@ -191,7 +191,7 @@ def test_a_writer_and_its_reader(tmp_path):
     file = tmp_path / "toy.csv"
     file.write_text("text,mood\n" + "".join(f"{text},{mood}\n" for text, mood in 12 * [*sentences.items()]))
     recipe = language.Recipe(
-        "language", file, FIT, "continuous", True, 10, 0, at_least=1, width=16, layers=1, heads=2, classifier_steps=4
+        "language", file, FIT, "continuous", True, 10, 0, min_count=1, width=16, layers=1, heads=2, classifier_steps=4
     )
     follower = check(
         partial(language.train, recipe),

@@ -246,7 +246,7 @@ def test_the_whole_table_of_a_shipped_model(name, meanings):
 
     writer = inkwash.load(name)
     report = writer.evaluate(meanings, targets=2, samples=2, steps=6, mrs=2)
-    found = {(row["metric"], row["source"], row.get("asked"), row.get("part")): row for row in report.rows}
+    found = {(row["metric"], row["source"], row.get("control"), row.get("part")): row for row in report.rows}
     human, shuffled = (value for key, value in found.items() if key[1].startswith("people"))
     assert human["value"] < 3 < shuffled["value"]
     kinds = ["none", "semantic", "length", "parts of speech", "tree", "span"]
@@ -258,7 +258,7 @@ def test_the_whole_table_of_a_shipped_model(name, meanings):
     page = report.markdown()
     assert all(f"| {OURS} | {kind} |" in page for kind in kinds) and page.count("MBR") == 2
     baseline = best_of(inkwash.load("e2e-evaluator"), writer, 4, pool=8)
-    report = writer.evaluate(meanings, targets=2, samples=2, controls=["semantic", "length"], draw=baseline)
+    report = writer.evaluate(meanings, targets=2, samples=2, controls=["semantic", "length"], sample=baseline)
     (length,) = (row for row in report.rows if row.get("part") == "length" and row["source"] == OURS)
     assert length["value"] == 1.0 and not any("chosen" in row for row in report.rows)
 

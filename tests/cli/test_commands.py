@@ -12,7 +12,7 @@ from PIL import Image
 
 import inkwash
 from inkwash.cli import main
-from inkwash.cli.context import unused
+from inkwash.cli.context import unused_path
 from inkwash.codecs.png import read_recipe, write_png
 from inkwash.networks.unet import UNet
 from inkwash.systems.pictures import emoji_data
@@ -289,7 +289,7 @@ def test_the_name_of_a_verb_is_a_prompt_too(tiny_folder, tmp_path):
 
 
 def test_two_processes_never_take_one_name(tmp_path):
-    assert [unused(tmp_path / "a.png").name for _ in range(3)] == ["a.png", "a-2.png", "a-3.png"]
+    assert [unused_path(tmp_path / "a.png").name for _ in range(3)] == ["a.png", "a-2.png", "a-3.png"]
 
 
 def test_a_film_refuses_what_it_does_not_hear(tiny_folder, tmp_path, capsys):

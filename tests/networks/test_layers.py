@@ -51,7 +51,7 @@ def vectors(net: ContinuousDenoiser) -> Tensor:
     if not net.config["improved"]:
         return net.rounded(net(noise(2, 6, 8), TIME, **SOURCE))
     known = torch.where(WORDS > 7, WORDS, -1)
-    return net(noise(2, 6, 8), TIME, previous=noise(2, 6, 8), known=known, **SOURCE)
+    return net(noise(2, 6, 8), TIME, previous=noise(2, 6, 8), forced=known, **SOURCE)
 
 
 CONCAT = CONFIGS["timestep label"] | {"in_channels": 7}

@@ -1,0 +1,33 @@
+"""Every program under benchmarks/ still runs: with --quick it prints figures and leaves nothing anywhere."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = [file for file in sorted((ROOT / "benchmarks").glob("*.py")) if file.name != "common.py"]
+
+
+def saved():
+    return {file: file.stat().st_mtime_ns for file in (ROOT / "docs").rglob("*")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda file: file.stem)
+def test_a_quick_run_prints_figures_and_leaves_nothing(program, tmp_path):
+    here, temporary = tmp_path / "here", tmp_path / "temporary"
+    here.mkdir(), temporary.mkdir()
+    before, environment = saved(), os.environ | {"TMPDIR": str(temporary)}
+    run = subprocess.run(
+        [sys.executable, program, "--quick"], cwd=here, env=environment, capture_output=True, text=True
+    )
+    last = run.stderr.rstrip().rpartition("\n")[2]
+    if last.startswith("not installed: "):
+        pytest.skip(last)
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"\b\d", run.stdout)
+    assert saved() == before and [*here.iterdir(), *temporary.glob("benchmark-*")] == []
