@@ -28,7 +28,9 @@ from inkwash.studio.auth import Bucket
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.engine import Settings
 from inkwash.studio.errors import APIError
+from inkwash.studio.library import NewFile
 from inkwash.studio.middleware import allowed_host
+from inkwash.studio.store import NewResult
 from tests.studio.conftest import asked, fox, proc, sent
 
 
@@ -975,13 +977,34 @@ def test_the_words_leave_only_with_who_chose_so(studio, me, nobody):
     picture = job["results"][0]
     assert b"private" in me.get(picture["files"][0]["url"]).content
     assert b"private" not in me.get(picture["files"][0]["url"], params={"recipe": False}).content
+    name = me.get(picture["files"][0]["url"], params={"recipe": False}).headers["content-disposition"]
+    assert "private" in picture["files"][0]["name"] and "private" not in name and 'filename="image.png"' in name
     bare = me.put(f"/api/results/{picture['id']}/share", json={}).json()["url"]
-    found = nobody.get(bare).content
+    answer = nobody.get(bare)
+    found = answer.content
     assert b"private" not in found and b"secrets" not in found and b"trainedAlgorithmicMedia" in found
+    assert "private" not in str(answer.headers) and 'filename="image.png"' in answer.headers["content-disposition"]
     told = me.put(f"/api/results/{picture['id']}/share", json={"recipe": True}).json()["url"]
     assert b"private" in nobody.get(told).content and nobody.get(bare).status_code == 404
     me.delete(f"/api/results/{picture['id']}/share")
     assert nobody.get(told).status_code == 404
+
+
+def test_what_cannot_go_without_its_words_goes_only_with_them(idle):
+    store = idle.app.state.engine.store
+    user = accounts.local_user(store).id
+    id = store.submit(user, asked()).id
+    with store.files.stage(b"private words", ".txt") as content:
+        new = NewResult(0, "a fox", {}, {}, [NewFile(content, "private.txt")])
+        assert store.add("w", store.claim("w"), 0, 0, new)
+    (made,) = idle.get(f"/api/jobs/{id}").json()["results"]
+    for answer in (
+        idle.put(f"/api/results/{made['id']}/share", json={}),
+        idle.get(made["files"][0]["url"], params={"recipe": False}),
+    ):
+        assert answer.status_code == 422 and answer.json()["error"]["param"] == "recipe"
+    url = idle.put(f"/api/results/{made['id']}/share", json={"recipe": True}).json()["url"]
+    assert "private.txt" in idle.get(url).headers["content-disposition"]
 
 
 def test_a_picture_that_went_in_leaves_no_trace_but_its_hash(studio, me):

@@ -218,22 +218,30 @@ def file(
     index: Annotated[int, Path(ge=0, le=10**6)],
     user: CurrentUser,
     engine: CurrentEngine,
-    recipe: Annotated[bool, Query(description="Whether the words and settings are in a PNG.")] = True,
+    recipe: Annotated[bool, Query(description="Whether the words and settings are in it; false for a PNG alone.")] = True,
 ) -> Response:
     """A file of the result, as a download."""
     files = get_result(id, user, engine).files
     if index >= len(files):
         raise no_such("file")
+    check_recipe_goes(files[index], recipe)
     return file_response(engine, files[index], recipe, IMMUTABLE)
+
+
+def check_recipe_goes(found: Any, recipe: bool) -> None:
+    """APIError where a file without its recipe is wanted, and it is of a kind that nobody here can take it out of."""
+    if not recipe and found.media != "image/png":
+        raise invalid(f"recipe: only a PNG can go without it, not a {found.suffix or 'file'}; say recipe=true", "recipe")
 
 
 def file_response(
     engine: Engine, found: Any, recipe: bool, headers: dict[str, str], kind: str = "attachment"
 ) -> Response:
-    """A file in which a browser runs nothing."""
-    ascii_name = found.name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
-    name = f"{kind}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(found.name)}"
-    headers = headers | {"content-disposition": name}
+    """A file in which a browser runs nothing. Without the recipe its name, which has words of it, goes too."""
+    name = found.name if recipe else f"{found.media.partition('/')[0]}{found.suffix}"
+    ascii_name = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
+    disposition = f"{kind}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name)}"
+    headers = headers | {"content-disposition": disposition}
     if not recipe and found.media == "image/png":
         return Response(engine.store.read(found, recipe), media_type=found.media, headers=headers)
     path = engine.store.files.path(found.sha256, found.suffix)
@@ -257,7 +265,10 @@ def delete_result(id: Id, user: CurrentUser, engine: CurrentEngine) -> None:
 
 @router.put("/results/{id}/share")
 def share(id: Id, form: NewShare, user: CurrentUser, engine: CurrentEngine) -> Share:
-    """An address at which anyone may see the first file; one that it had before leads nowhere any more."""
+    """An address at which anyone may see the first file; one that it had before leads nowhere any more. Without the
+    words and settings goes a PNG alone."""
+    if files := get_result(id, user, engine).files:
+        check_recipe_goes(files[0], form.recipe)
     token = engine.store.share(id, user.id, recipe=form.recipe)
     if token is None:
         raise no_such("result with a file")

@@ -398,7 +398,8 @@ class AsyncStudio:
         await self._send("DELETE", _path("results", result))
 
     async def share(self, result: Result | str, recipe: bool = False) -> str:
-        """An address at which anyone may see the first file, with its recipe or without. An earlier one ends."""
+        """An address at which anyone may see the first file, with its recipe or, if it is a PNG, without. An earlier
+        one ends."""
         share = await self._request(schemas.Share, "PUT", _path("results", result, "/share"), json={"recipe": recipe})
         return self.url + share.url
 
