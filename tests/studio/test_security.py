@@ -604,6 +604,9 @@ def test_of_an_upload_only_the_pixels_are_kept(studio, me):
     assert turned.size == (20, 40)  # as a viewer shows it: its blue left half is on top
     assert np.asarray(turned)[5, 10, 2] > 200 and np.asarray(turned)[35, 10, 0] > 200
     assert max(Image.open(io.BytesIO(uploads.clean(png((3000, 30))))).size) == uploads.SIDE
+    deep = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 0x8000, np.uint16)).save(deep, format="PNG")
+    assert (np.asarray(Image.open(io.BytesIO(uploads.clean(deep.getvalue())))) == 128).all()  # grey, not white
 
 
 @pytest.mark.parametrize("extra", ["Content-Length: 99999999999", "Content-Length: -1", "Transfer-Encoding: chunked"])
