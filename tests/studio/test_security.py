@@ -1042,6 +1042,26 @@ def test_a_recipe_from_elsewhere_is_plain_or_is_none(me, recipe):
     assert answer.json() == {"system": "", "verb": "", "request": {}, "recipe": recipe}
 
 
+@pytest.mark.parametrize(
+    "recipe, request_again",
+    [
+        ({"system": "pictures", "verb": "generate", "image": "abc"}, None),
+        ({"system": "series", "verb": "forecast", "data": "abc"}, None),
+        ({"system": "pictures", "verb": "generate", "image": {"sha256": 1, "name": "x"}}, None),
+        ({"system": "pictures", "verb": "train", "data": ["abc"]}, None),
+        ({"system": "pictures", "verb": "generate", "n": "many"}, None),
+        ({"system": "series", "verb": "forecast", "horizon": 9, "data": {"sha256": "0" * 64, "name": "x"}}, {"horizon": 9}),
+        ({"system": "pictures", "verb": "generate", "image": {"file": None}, "strength": 1, "hash": "x"}, {"strength": 1}),
+    ],
+)
+def test_a_recipe_is_read_by_the_schema_of_a_job(idle, recipe, request_again):
+    facts = PngInfo()
+    facts.add_itxt("inkwash", json.dumps(recipe))
+    answer = idle.post("/api/recipe", files={"file": png(pnginfo=facts)})
+    assert answer.status_code == (422 if request_again is None else 200)
+    assert request_again is None or answer.json()["request"] == request_again
+
+
 def test_an_account_that_is_closed_while_its_request_comes_in_does_nothing(studio):
     """All of a request but its last byte is sent; then the account is closed, and the last byte sent."""
     user = accounts.add_user(studio.store, "closed midway", None, admin=True)

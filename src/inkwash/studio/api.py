@@ -9,7 +9,7 @@ from urllib.parse import quote
 from anyio import to_thread
 from fastapi import APIRouter, File, Header, Path, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inkwash.codecs.png import KEY
 from inkwash.studio import accounts, library, requests, uploads
@@ -43,7 +43,7 @@ class NewShare(BaseModel):
 class Recipe(BaseModel):
     system: str
     verb: str
-    request: dict[str, Any] = Field(description="What can be sent again.")
+    request: dict[str, Any] = Field(description="What can be sent again; files only that are still there.")
     recipe: dict[str, Any]
 
 
@@ -343,20 +343,19 @@ def recipe(file: Annotated[UploadFile, File()], user: CurrentUser, engine: Curre
     verb = system.verbs.get(str(found.get("verb"))) if system else None
     if system is None or verb is None:
         return Recipe(system="", verb="", request={}, recipe=found)
-    fields = options(verb.request)
-    request = {name: value for name, value in found.items() if name in fields and value is not None}
-    uploaded = engine.store.uploads_by_sha256(user.id, {file["sha256"] for file in library.files_in(request)})
-    missing = [
-        name
-        for name, value in request.items()
-        if any(file["sha256"] not in uploaded for file in library.files_in(value))
-        or (isinstance(value, dict) and value.keys() != {"sha256", "name"})
-    ]
-    request = {name: value for name, value in request.items() if name not in missing}
+    elsewhere = {name for name, value in found.items() if isinstance(value, dict) and set(value) != {"sha256", "name"}}
+    given = {name: value for name, value in found.items() if value is not None and name not in elsewhere}
     try:
-        request = {name: requests.to_json(requests.parse_request(verb, request))[name] for name in request}
-    except APIError:
+        form = requests.schema(system, str(found["verb"]), verb, partial=True).model_validate(given)
+    except ValidationError:
         raise invalid("file: its recipe is not one that this version of inkwash can follow", "file") from None
+    request = form.model_dump(mode="json", exclude_unset=True)
+    sent = engine.store.uploads_by_sha256(user.id, {file["sha256"] for file in library.files_in(request)})
+    request = {
+        name: value
+        for name, value in request.items()
+        if all(file["sha256"] in sent for file in library.files_in(value))
+    }
     return Recipe(system=system.name, verb=str(found["verb"]), request=request, recipe=found)
 
 

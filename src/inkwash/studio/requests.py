@@ -60,11 +60,13 @@ def verb_field(option: Option) -> VerbField:
     return VerbField(**facts, required=required, low_open=option.exclusive[0], high_open=option.exclusive[1])
 
 
-def schema(system: System, name: str, verb: Verb) -> type[BaseModel]:
-    """The body by which a verb is asked: its request's fields, and no others."""
-    fields: dict[str, Any] = {o.name: (type_of(o), default_of(o)) for o in options(verb.request).values()}
+def schema(system: System, name: str, verb: Verb, partial: bool = False) -> type[BaseModel]:
+    """The body by which a verb is asked: its request's fields, and no others. partial: any of them may be left out,
+    and what else is there is passed over, as in a recipe."""
+    found = options(verb.request).values()
+    fields: dict[str, Any] = {o.name: (type_of(o), None if partial else default_of(o)) for o in found}
     title = f"{system.name}_{name}".title().replace("_", "")
-    config = ConfigDict(extra="forbid", protected_namespaces=())
+    config = ConfigDict(extra="ignore" if partial else "forbid", protected_namespaces=())
     return create_model(title, __config__=config, __doc__=inspect.getdoc(verb.request), **fields)
 
 
