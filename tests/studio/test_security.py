@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import inkwash
 from inkwash.errors import UserError
-from inkwash.studio import accounts, uploads
+from inkwash.studio import accounts, requests, uploads
 from inkwash.studio.auth import Bucket
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.engine import Settings
@@ -31,6 +31,7 @@ from inkwash.studio.errors import APIError
 from inkwash.studio.library import NewFile
 from inkwash.studio.middleware import allowed_host
 from inkwash.studio.store import NewResult
+from inkwash.systems.base import File
 from tests.studio.conftest import asked, fox, proc, sent
 
 
@@ -113,6 +114,25 @@ def head(method, path, client, *more):
     host, key = client.base_url.netloc.decode(), client.headers["authorization"]
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", f"Authorization: {key}", *more]
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
+
+
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        ("a/2024-01-01 12:30.png", None),
+        ("x" * 200, None),
+        ("a/" + "é" * 101, "200 of each part"),
+        ("/".join("abcd" * 40), "300 bytes"),
+        ("a\\b.png", r"the sign '\\\\'"),
+        ("a/b‮.png", r"the sign '\\u202e'"),
+        ("../b.png", "without .."),
+    ],
+)
+def test_a_name_within_a_folder_is_one_that_can_lie_there(name, why):
+    if why is None:
+        return requests.check_names((File("0" * 64, name),), "data")
+    with pytest.raises(APIError, match=why):
+        requests.check_names((File("0" * 64, name),), "data")
 
 
 def test_a_link_in_the_pages_folder_is_not_followed_out_of_it(tmp_path):
@@ -651,6 +671,15 @@ TOO_MUCH = [
 def test_what_is_too_much_is_refused_before_any_work(me, more):
     answer = me.post("/api/jobs/pictures/generate", json={"prompt": "a fox", **more})
     assert answer.status_code in (413, 422) and len(answer.text) < 500
+
+
+@pytest.mark.parametrize("path", ["/api/jobs?nosuch=1", "/api/results?limit=2&n=4", "/v1/models?limit=1"])
+def test_a_query_that_would_change_nothing_is_refused(idle, path):
+    answer = idle.get(path)
+    assert answer.status_code in (400, 422) and answer.json()["error"]["code"] == "unknown_parameter"
+    answer = idle.post("/api/jobs/pictures/generate?n=4", json={"prompt": "a fox"})
+    assert answer.status_code == 422 and answer.json()["error"]["param"] == "n" and not idle.get("/api/jobs").json()
+    assert idle.get("/api/jobs?limit=2&status=done&status=failed").status_code == 200
 
 
 def test_numbers_that_are_none_are_refused(me):

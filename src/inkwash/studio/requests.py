@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import math
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ from inkwash.studio.schemas import SystemCard, VerbCard, VerbField
 from inkwash.systems.base import File, Option, Request, System, Verb, options
 
 MAX_TEXT = 500  # of a text that has no bound of its own, in characters
+MAX_NAME, MAX_PART = 300, 200  # bytes of a file's path, and of each part of it: file systems take 255
+FORBIDDEN = "\\:" if os.name == "nt" else "\\"  # in a name
 MAX_ITEMS = 20_000  # files of a folder, or values of an option
 
 
@@ -135,10 +138,14 @@ def files_of(request: Request) -> Iterator[tuple[Option, tuple[File, ...]]]:
 
 def check_name(name: str, param: str) -> None:
     """APIError for a name that leads out of a folder, or that some system does not take."""
-    parts = name.split("/")
-    is_invalid = "\\" in name or ":" in name or not name.isprintable() or len(name.encode()) > 300
-    if is_invalid or any(part.strip(" .") == "" for part in parts):
-        raise invalid(f"{param}: '{name[:60]}' is no name of a file; send a relative one, without ..", param)
+    parts, shown = name.split("/"), f"{param}: {name[:60]!r}"  # whose signs that nobody sees are written out
+    wrong = next((sign for sign in name if sign in FORBIDDEN or not sign.isprintable()), None)
+    if wrong is not None:
+        raise invalid(f"{shown} has the sign {wrong!r}, which no name of a file may have here; rename it", param)
+    if len(name.encode()) > MAX_NAME or any(len(part.encode()) > MAX_PART for part in parts):
+        raise invalid(f"{shown} is too long: {MAX_NAME} bytes, and {MAX_PART} of each part, are possible", param)
+    if any(part.strip(" .") == "" for part in parts):
+        raise invalid(f"{shown} is no name of a file; send a relative one, without ..", param)
 
 
 def check_names(files: tuple[File, ...], param: str) -> None:
