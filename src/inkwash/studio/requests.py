@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -19,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from inkwash.errors import UserError
 from inkwash.studio.catalogue import missing, offered_verbs
 from inkwash.studio.errors import invalid
-from inkwash.studio.library import nodes
 from inkwash.studio.schemas import SystemCard, VerbCard, VerbField
 from inkwash.systems.base import File, Option, Request, System, Verb, options
 
@@ -156,15 +154,3 @@ def check_names(files: tuple[File, ...], param: str) -> None:
     inner = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     if len(set(names)) < len(names) or inner & set(names):
         raise invalid(f"{param}: two files of the folder have the same name", param)
-
-
-def check_recipe(data: bytes, param: str) -> None:
-    """APIError for a recipe that names a place on this machine: its data come as uploads."""
-    try:
-        recipe = tomllib.loads(data.decode())
-    except (ValueError, RecursionError):
-        return  # the verb says what is wrong with it
-    for text in (one for one in nodes(recipe) if isinstance(one, str)):
-        if text.startswith(("/", "~", "\\")) or re.match(r"[A-Za-z]:", text) or ".." in re.split(r"[/\\]", text):
-            message = f"{param}: '{text[:60]}' is a place on the studio's machine; leave it out, and send the data"
-            raise invalid(message, param)
