@@ -19,6 +19,7 @@ from pandas.tseries.frequencies import to_offset
 from inkwash.errors import UserError, unknown
 from inkwash.systems import tables
 
+SOURCE = "inkwash source"  # of a table's attributes: the file that it was read from
 INDEX = "index"  # what a column without a name is called: pandas writes its own so
 TIME_COLUMNS = (
     *("time", "timestamp", "date", "datetime", "ds", "month", "week", "day", "hour", "year", "quarter", "start"),
@@ -99,10 +100,10 @@ def read_series(
     """
     if isinstance(data, Series):
         return data
-    if not isinstance(data, pd.DataFrame) and str(data).endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz")):
+    if is_json_lines(data):
         return read_json_lines(Path(data), freq)
-    source = "the table" if isinstance(data, pd.DataFrame) else str(data)
-    data = read_table(data, [name for name in (time, item) if name])
+    data = read_table(data, time, item)
+    source = data.attrs.get(SOURCE, "the table")
     for name in [*([time] if time else []), *target, *([item] if item else []), *feat_dynamic_real]:
         if name not in data.columns:
             raise unknown(f"column of {source}", name, list(data.columns))
@@ -138,19 +139,24 @@ def shortened(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + more
 
 
-def read_table(data: str | Path | pd.DataFrame, texts: Collection[str] = ()) -> pd.DataFrame:
-    """A table whose columns are called by texts; of a file, `texts` and what may be a clock are read as such. An
+def is_json_lines(data: Any) -> bool:
+    return isinstance(data, str | Path) and str(data).endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz"))
+
+
+def read_table(data: str | Path | pd.DataFrame, time: str | None = None, item: str | None = None) -> pd.DataFrame:
+    """A table whose columns are called by texts; of a file, the items and what may be a clock are read as such. An
     index of texts is a column. UserError, in one line, for one that cannot be read, and for an empty one."""
-    source = "the table"
     if not isinstance(data, pd.DataFrame):
-        source, data = str(data), read_csv(Path(data), texts)
+        source = str(data)
+        data = read_csv(Path(data), [name for name in (time, item) if name])
+        data.attrs[SOURCE] = source
     if not isinstance(data.index, pd.DatetimeIndex | pd.PeriodIndex) and not is_number(data.index):
         data = data.rename_axis(data.index.name or INDEX).reset_index()
     data = data.rename(columns=str)
     if INDEX in data and data[INDEX].astype(str).tolist() in [[str(i + k) for i in range(len(data))] for k in (0, 1)]:
         data = data.drop(columns=INDEX)  # row numbers
     if not len(data):
-        raise UserError(f"{source}: the table is empty")
+        raise UserError(f"{data.attrs.get(SOURCE, 'the table')}: the table is empty")
     return data
 
 
