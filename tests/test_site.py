@@ -38,5 +38,5 @@ def test_what_is_loaded_from_elsewhere_is_named(tmp_path):
 
 def test_the_reference_shows_what_the_package_names():
     text = SITE["reference"]("inkwash.diffusion: grid")
-    assert "::: inkwash.diffusion.karras" in text and "::: inkwash.diffusion.Grid" in text
-    assert "::: inkwash.diffusion.NoiseLevel" not in text  # of another module
+    assert "::: inkwash.diffusion.grid.karras" in text and "::: inkwash.diffusion.grid.Grid" in text
+    assert "NoiseLevel" not in text  # of another module

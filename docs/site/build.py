@@ -19,25 +19,25 @@ WRITTEN = ("*.md", "docs/*.md", "docs/results/*.md", "docs/zh/*.md", "examples/*
 # pages of the reference: names; or "package: modules", all that the package names of these; or "module:", all of it
 REFERENCE = {
     "inkwash": ["inkwash.load", "inkwash.Studio", "inkwash.AsyncStudio", "inkwash.studio.client.StudioError"],
-    "pictures": ["inkwash.systems.pictures.pipeline.Pipeline"],
-    "series": [
+    "Pictures": ["inkwash.systems.pictures.pipeline.Pipeline"],
+    "Series": [
         "inkwash.systems.series.train.fit_forecaster",
         "inkwash.systems.series.model.Forecaster",
         "inkwash.systems.series.model.Forecast",
     ],
-    "language": [
+    "Language": [
         "inkwash.systems.language.model.Writer",
         "inkwash.systems.language.controls.parse_constraints",
         "inkwash.systems.language.controls.Constraints",
     ],
-    "systems": ["inkwash.systems.base:", "inkwash.systems.report:"],
-    "processes": ["inkwash.diffusion: schedule process categorical"],
-    "denoisers": ["inkwash.diffusion: parametrization denoiser losses"],
-    "grids": ["inkwash.diffusion: grid"],
-    "samplers": ["inkwash.diffusion: samplers multistep"],
-    "guides": ["inkwash.diffusion: guides"],
-    "sampling": ["inkwash.diffusion: driver noise errors"],
-    "inference": ["inkwash.inference: likelihood particles"],
+    "Systems": ["inkwash.systems.base:", "inkwash.systems.report:"],
+    "Processes": ["inkwash.diffusion: schedule process categorical"],
+    "Denoisers": ["inkwash.diffusion: parametrization denoiser losses"],
+    "Grids": ["inkwash.diffusion: grid"],
+    "Samplers": ["inkwash.diffusion: samplers multistep"],
+    "Guides": ["inkwash.diffusion: guides"],
+    "Sampling": ["inkwash.diffusion: driver noise errors"],
+    "Inference": ["inkwash.inference: likelihood particles"],
 }
 
 
@@ -46,7 +46,7 @@ def main() -> int:
     for page in (page for pattern in WRITTEN for page in ROOT.glob(pattern)):
         write(page.relative_to(ROOT), gathered(page) + (programs() if page.parent.name == "examples" else ""))
     for name, parts in REFERENCE.items():
-        write(Path("reference", f"{name}.md"), f"# {name.capitalize()}\n" + "".join(map(reference, parts)))
+        write(Path("reference", f"{name.lower()}.md"), f"# {name}\n" + "".join(map(reference, parts)))
     subprocess.run([sys.executable, "-m", "zensical", "build", "--clean", "--strict"], cwd=ROOT, check=True)
     found = mistakes(SITE)
     print(*found, f"{len(list(SITE.rglob('*.html')))} pages, {len(found)} mistakes: {SITE}/index.html", sep="\n")
@@ -71,7 +71,10 @@ def gathered(page: Path) -> str:
             shutil.copyfile(target, copy)
         return found[0]
 
-    return re.sub(r"\[([^]]*)]\(([^)#:\s]+)\)", link, page.read_text(encoding="utf-8"))
+    text = re.sub(
+        "(?<=[\u3000-\uffff])\n(?=[\u3000-\uffff])", "", page.read_text(encoding="utf-8")
+    )  # Chinese has no spaces
+    return re.sub(r"\[([^]]*)]\(([^)#:\s]+)\)", link, text)
 
 
 def programs() -> str:
@@ -89,7 +92,8 @@ def reference(part: str) -> str:
     for module in map(import_module, [f"{face}.{name}" for name in modules.split()] or [face]):
         own = [name for name, thing in vars(module).items() if getattr(thing, "__module__", "") == module.__name__]
         public = [name for name in own if name[0] != "_" and name in vars(import_module(face))]
-        text += f"\n## {module.__name__}\n\n{module.__doc__}\n" + "".join(f"\n::: {face}.{name}\n" for name in public)
+        text += f"\n## {module.__name__}\n\n{module.__doc__}\n"
+        text += "".join(f"\n::: {module.__name__}.{name}\n    options:\n      heading_level: 3\n" for name in public)
     return text
 
 

@@ -164,15 +164,15 @@ def test_a_table_of_forecasts_goes_on_where_it_was(forecast, sales, tmp_path, mo
     (tmp_path / "rows.csv").write_text(f"data,seed,name\n{sales},1,one\n{sales},2,two\n")
     command = ["--csv", str(tmp_path / "rows.csv"), "--model", str(forecast / "forecaster"), "--samples", "3"]
     command = ["forecast", *command, "-o", str(tmp_path / "out")]
-    moved = inkwash.cli.record.moved
+    move = inkwash.cli.record.move
 
     def killed(source, target):
         if target.name == "two.png":
             raise KeyboardInterrupt
-        return moved(source, target)
+        return move(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("inkwash.cli.record.moved", killed)
+        patch.setattr("inkwash.cli.record.move", killed)
         assert main(command) == 130
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "one.csv", "one.png", "results.jsonl", "two.csv"

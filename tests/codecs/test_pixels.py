@@ -46,5 +46,5 @@ def test_on_white_agrees_with_pillow():
 def test_shuffled_and_unshuffled_are_those_of_torch():
     state = torch.randn(2, 64, 3, 5)
     expected = torch.nn.functional.pixel_shuffle(state, 4).numpy()
-    np.testing.assert_array_equal(pixels.shuffled(state.numpy(), 4), expected)
-    np.testing.assert_array_equal(pixels.unshuffled(expected, 4), state.numpy())
+    np.testing.assert_array_equal(pixels.pixel_shuffle(state.numpy(), 4), expected)
+    np.testing.assert_array_equal(pixels.pixel_unshuffle(expected, 4), state.numpy())

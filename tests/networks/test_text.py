@@ -5,12 +5,12 @@ import math
 import torch
 from torch import nn
 
-from inkwash.networks.text import Layer, TextEncoder, rotary, turned
+from inkwash.networks.text import TextEncoder, TransformerLayer, apply_rotary, rotary
 
 
 def test_a_layer_is_the_pre_norm_transformer_layer_of_torch() -> None:
     torch.manual_seed(0)
-    ours = Layer(width=24, heads=3).eval()
+    ours = TransformerLayer(width=24, heads=3).eval()
     theirs = nn.TransformerEncoderLayer(
         24, 3, dim_feedforward=96, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     ).eval()
@@ -34,8 +34,10 @@ def test_a_layer_is_the_pre_norm_transformer_layer_of_torch() -> None:
 def test_turned_queries_and_keys_depend_on_their_distance_alone() -> None:
     torch.manual_seed(0)
     q, k = torch.randn(2, 8, dtype=torch.float64)
-    place = torch.arange(40, dtype=torch.float64)
-    products = turned(q.expand(40, 8), rotary(place, 8)) @ turned(k.expand(40, 8), rotary(place, 8)).T
+    position = torch.arange(40, dtype=torch.float64)
+    products = (
+        apply_rotary(q.expand(40, 8), rotary(position, 8)) @ apply_rotary(k.expand(40, 8), rotary(position, 8)).T
+    )
     for distance in (0, 1, 7):
         same = products.diagonal(distance)
         torch.testing.assert_close(same, same[:1].expand_as(same))

@@ -215,6 +215,12 @@ def test_a_configuration_it_cannot_carry_is_named(key, value):
         UNet(**LOWEST | {key: value})
 
 
+def test_a_projected_context_has_one_width():
+    widths = {"encoder_hid_dim": 10, "encoder_hid_dim_type": "text_proj", "cross_attention_dim": (12, 24)}
+    with pytest.raises(UserError, match="encoder_hid_dim needs one cross_attention_dim"):
+        UNet(**LOWEST | widths)
+
+
 def test_an_unconditional_network_needs_no_context_dim_and_is_opened_by_diffusers(tmp_path):
     unet = filled(**CONFIGS["no context"] | {"cross_attention_dim": None})
     save_unet(unet, tmp_path)

@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import inkwash
 from inkwash.studio import accounts
-from inkwash.weights.shipped import HERE
+from inkwash.weights.shipped import FOLDER
 
 SMALL = {"width": 64, "height": 64}
 FAST = {**SMALL, "steps": 2, "override_settings": {"sd_model_checkpoint": "emoji-fast"}}
@@ -490,6 +490,6 @@ def test_no_answer_says_where_anything_lies(studio, web):
     drawn = web.post("/sdapi/v1/txt2img", json={"prompt": "a fox", **FAST}).json()
     answers += [json.dumps(drawn), base64.b64decode(drawn["images"][0]).decode("latin-1")]
     assert len(answers) > 20
-    secret = [str(studio.home), str(HERE), str(Path.home()), "site-packages", ".safetensors", ".onnx"]
+    secret = [str(studio.home), str(FOLDER), str(Path.home()), "site-packages", ".safetensors", ".onnx"]
     found = [(word, text[:100]) for word in secret for text in answers if word in text]
     assert found == []

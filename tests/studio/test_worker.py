@@ -33,7 +33,7 @@ class Painter:
         self.on_step, self.seeds = on_step, []
 
     def prompt_warning(self, prompt):
-        return "it hears the rest" if "xyz" in prompt else None
+        return "it uses the rest" if "xyz" in prompt else None
 
     def generate(self, prompt, *, seed, progress, preview, previews, **options):
         self.seeds.append(seed)
@@ -304,7 +304,7 @@ def test_notes_are_kept_once_and_time_left_is_told(store, user, monkeypatch):
     hand, said = working(store, Painter(tick))
     monkeypatch.setattr(context.time, "monotonic", lambda: clock[0])
     hand.step()
-    assert store.job(id).notes == ["it hears the rest"]
+    assert store.job(id).notes == ["it uses the rest"]
     left = [message["seconds_left"] for message in said if message["event"] == "progress"]
     assert left[:3] == [None, 2 + 12, 0 + 12] and left[-3:] == [None, 2, 0]  # two seconds a step, three steps a part
 
@@ -312,9 +312,9 @@ def test_notes_are_kept_once_and_time_left_is_told(store, user, monkeypatch):
 def test_a_picture_that_is_made_in_a_batch_is_the_one_made_alone(store, user):
     """Parts are what the verb would make of the whole."""
     request = systems()["pictures"].verbs["generate"].request(prompt="a fox", n=3, seed=5)
-    assert [(part.n, part.seed) for part in request.split()] == [(1, 5), (1, 6), (1, 7)]
+    assert [(part.n, part.seed) for part in request.subrequests()] == [(1, 5), (1, 6), (1, 7)]
     film = systems()["pictures"].verbs["generate"].request(prompt="a fox", to="a dog", n=3, seed=5)
-    assert film.split() == [film]
+    assert film.subrequests() == [film]
 
 
 # models

@@ -118,7 +118,7 @@ def test_an_autoencoder(stages, tmp_path):
 
 
 def test_an_upsampler(stages, tmp_path):
-    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, NETWORK, FIT, cutting=8)
+    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, NETWORK, FIT, crop=8)
     follower = check(
         partial(train_upsampler.train, recipe),
         tmp_path,
@@ -131,9 +131,9 @@ def test_an_upsampler(stages, tmp_path):
 
 
 def test_a_student_and_the_walks_of_its_teacher(emoji, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_student, "AT_ONCE", 2)
+    monkeypatch.setattr(train_student, "BATCH_SIZE", 2)
     tiny(latent=True, mean=True, parametrization="flow", guidance=2.0).save(tmp_path / "teacher")
-    recipe = train_student.Recipe("student", tmp_path, str(tmp_path / "teacher"), 5, FIT, steps=3, few=1)
+    recipe = train_student.Recipe("student", tmp_path, str(tmp_path / "teacher"), 5, FIT, steps=3, student_steps=1)
     follower = check(
         partial(train_student.train, recipe),
         tmp_path,
@@ -181,7 +181,7 @@ def test_a_forecaster_and_the_search_for_how_long_is_enough(tmp_path):
         stop_after=40,
         stops=[40, 80, 20],  # the last one after the search
     )
-    assert [event.text.split(":")[0] for event in follower.of(Note) if "not learned" in event.text] == [
+    assert [event.text.split(":")[0] for event in follower.of(Note) if "validation loss" in event.text] == [
         "50 steps", "100 steps"
     ]  # fmt: skip
 

@@ -162,7 +162,7 @@ def run_one(
         if single and getattr(request, "n", 1) != 1 and ".txt" not in verb.endings:  # texts are lines of one file
             raise UserError(f"--out {out} is one file, but several results are asked for: give a folder")
         if single and getattr(request, "to", None) is not None:
-            raise UserError(f"--out {out}: a film is a .gif and a grid of its pictures: give a folder")
+            raise UserError(f"--out {out}: an animation is a .gif and a grid of its pictures: give a folder")
         if single and out.exists():
             raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
         expected = plan_of(verb, request, out, context)
@@ -228,8 +228,10 @@ def build(system: System, verb: Verb, given: dict[str, Any], context: Local) -> 
 
 
 def default_out(verb: Verb, request: Request) -> Path:
-    model = getattr(request, "model", None)
-    return locate(model) if verb.out == "MODEL" else Path(verb.out.replace("STEM", request.stem()))
+    """Where the results go if --out is not given."""
+    if verb.out == "MODEL":
+        return locate(request.model)  # type: ignore[attr-defined]  # such a verb has one
+    return Path(verb.out.replace("STEM", request.stem()))
 
 
 def is_file(verb: Verb, out: Path) -> bool:

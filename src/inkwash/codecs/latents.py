@@ -6,15 +6,16 @@ it is, and its transparent form is at hand.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from inkwash.codecs.pixels import on_white, scaled, shuffled, to_pictures, unshuffled
+from inkwash.codecs.pixels import denormalize, normalize, on_white, pixel_shuffle, pixel_unshuffle
 from inkwash.diffusion.arrays import Array, cast, namespace, no_grad, numpy
 
-AT_ONCE = 16  # pictures that an autoencoder is given together
+BATCH_SIZE = 16  # pictures that an autoencoder is given together
 
 
 def to_array(pictures: np.ndarray, channels: int = 4) -> np.ndarray:
@@ -23,32 +24,32 @@ def to_array(pictures: np.ndarray, channels: int = 4) -> np.ndarray:
     Pictures without alpha (N, H, W, 3) are opaque. channels = 3 leaves the opacity out.
     """
     alpha = pictures[..., 3:] if pictures.shape[-1] == 4 else np.full((*pictures.shape[:3], 1), 255, np.uint8)
-    return scaled(np.concatenate([on_white(pictures), alpha], axis=-1)[..., :channels])
+    return normalize(np.concatenate([on_white(pictures), alpha], axis=-1)[..., :channels])
 
 
-def patch(channels: int) -> int:
+def patch_size(channels: int) -> int:
     """The side of the squares of pixels that an autoencoder of so many input channels takes as one place.
 
     3 channels are colours and 4 colours and opacity, pixel by pixel; 4 n^2 are squares of n x n pixels. Convolutions
     at the full size of a picture are what a CPU does worst.
     """
-    return max(1, round((channels / 4) ** 0.5))
+    return max(1, round(math.sqrt(channels / 4)))
 
 
 def to_input(pictures: np.ndarray, channels: int) -> np.ndarray:
     """uint8 (N, H, W, 3 or 4) -> what an autoencoder of so many input channels encodes."""
-    side = patch(channels)
-    return unshuffled(to_array(pictures, channels // side**2), side)
+    side = patch_size(channels)
+    return pixel_unshuffle(to_array(pictures, channels // side**2), side)
 
 
 def from_output(x: np.ndarray) -> np.ndarray:
     """What it decodes -> uint8 (N, H, W, 3 or 4): colours on white, and the opacity if it knows of one."""
-    return to_pictures(shuffled(x, patch(x.shape[1])))
+    return denormalize(pixel_shuffle(x, patch_size(x.shape[1])))
 
 
 def state_shape(config: Mapping[str, Any], size: int) -> tuple[int, int, int]:
     """Channels, rows and columns of the latent of a picture of this size, under an autoencoder of this config."""
-    side = size // (2 ** (len(config["block_out_channels"]) - 1) * patch(config["in_channels"]))
+    side = size // (2 ** (len(config["block_out_channels"]) - 1) * patch_size(config["in_channels"]))
     return config["latent_channels"], side, side
 
 
@@ -58,8 +59,8 @@ def encode(autoencoder: Any, pictures: np.ndarray, array: Callable[[np.ndarray],
     array: makes arrays of the kind that the autoencoder takes, and where it lies.
     """
     means = []
-    for i in range(0, len(pictures), AT_ONCE):
-        x = array(to_input(pictures[i : i + AT_ONCE], autoencoder.config["in_channels"]))
+    for i in range(0, len(pictures), BATCH_SIZE):
+        x = array(to_input(pictures[i : i + BATCH_SIZE], autoencoder.config["in_channels"]))
         with no_grad(x):
             means.append(autoencoder.encode(x)[0])
     return autoencoder.config["scaling_factor"] * namespace(means[0]).concatenate(means)
@@ -69,8 +70,8 @@ def decode(autoencoder: Any, state: Array) -> np.ndarray:
     """State -> uint8 (N, H, W, 3 or 4): colours on white, and the opacity if the autoencoder knows of one."""
     z = state / autoencoder.config["scaling_factor"]
     with no_grad(z):
-        parts = [autoencoder.decode(z[i : i + AT_ONCE]) for i in range(0, len(z), AT_ONCE)]
-    return from_output(np.concatenate([numpy(cast(part, namespace(part).float32)) for part in parts]))
+        batches = [autoencoder.decode(z[i : i + BATCH_SIZE]) for i in range(0, len(z), BATCH_SIZE)]
+    return from_output(np.concatenate([numpy(cast(x, namespace(x).float32)) for x in batches]))
 
 
 def cut_out(decoded: np.ndarray) -> np.ndarray:

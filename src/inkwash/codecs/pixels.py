@@ -14,12 +14,12 @@ def on_white(pictures: np.ndarray) -> np.ndarray:
     return result
 
 
-def scaled(pictures: np.ndarray) -> np.ndarray:
+def normalize(pictures: np.ndarray) -> np.ndarray:
     """uint8 (N, H, W, C) -> float32 (N, C, H, W) in [-1, 1]."""
     return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32) / np.float32(127.5) - 1
 
 
-def to_pictures(x: np.ndarray) -> np.ndarray:
+def denormalize(x: np.ndarray) -> np.ndarray:
     """The inverse of `scaled`, clipped and rounded."""
     return ((x.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8).transpose(0, 2, 3, 1)
 
@@ -29,22 +29,22 @@ def encode(pictures: np.ndarray, patch: int) -> np.ndarray:
 
     A permutation of the pixels, so diffusion of the state is diffusion of the picture.
     """
-    return unshuffled(scaled(pictures), patch)
+    return pixel_unshuffle(normalize(pictures), patch)
 
 
 def decode(state: np.ndarray, patch: int) -> np.ndarray:
     """The inverse of `encode`, clipped and rounded to uint8 (N, H, W, 3)."""
-    return to_pictures(shuffled(state, patch))
+    return denormalize(pixel_shuffle(state, patch))
 
 
-def unshuffled(x: np.ndarray, patch: int) -> np.ndarray:
+def pixel_unshuffle(x: np.ndarray, patch: int) -> np.ndarray:
     """(N, C, patch h, patch w) -> (N, C patch^2, h, w), as torch's pixel_unshuffle, without torch."""
     n, c, height, width = x.shape
-    places = x.reshape(n, c, height // patch, patch, width // patch, patch).transpose(0, 1, 3, 5, 2, 4)
-    return np.ascontiguousarray(places).reshape(n, c * patch**2, height // patch, width // patch)
+    patches = x.reshape(n, c, height // patch, patch, width // patch, patch).transpose(0, 1, 3, 5, 2, 4)
+    return np.ascontiguousarray(patches).reshape(n, c * patch**2, height // patch, width // patch)
 
 
-def shuffled(state: np.ndarray, patch: int) -> np.ndarray:
+def pixel_shuffle(state: np.ndarray, patch: int) -> np.ndarray:
     """The inverse of `unshuffled`: the channels of a place become its pixels."""
     n, c, h, w = state.shape
     pixels = state.reshape(n, c // patch**2, patch, patch, h, w).transpose(0, 1, 4, 2, 5, 3)

@@ -41,11 +41,11 @@ class GeneratedImage(Image.Image):
 
 def png_info(recipe: Any = None) -> PngImagePlugin.PngInfo:
     """The label and, unless None, the recipe: anything that JSON can hold."""
-    facts = PngImagePlugin.PngInfo()
+    info = PngImagePlugin.PngInfo()
     if recipe is not None:
-        facts.add_itxt(KEY, json.dumps(recipe, ensure_ascii=False))
-    facts.add_itxt("XML:com.adobe.xmp", XMP)
-    return facts
+        info.add_itxt(KEY, json.dumps(recipe, ensure_ascii=False))
+    info.add_itxt("XML:com.adobe.xmp", XMP)
+    return info
 
 
 def encode_png(picture: Image.Image, recipe: Any = None) -> bytes:
@@ -65,12 +65,12 @@ def write_png(picture: Image.Image, path: Path, recipe: Any) -> None:
 
 
 def write_gif(frames: list[Image.Image], path: Path, recipe: Any) -> None:
-    """Writes a film that goes on without end, 0.15 s a picture; the recipe and the label are its comment, as JSON."""
+    """Writes an endless animation, 0.15 s a frame; the recipe and the label are its comment, as JSON."""
     comment = json.dumps({KEY: recipe, "digitalSourceType": LABEL}, ensure_ascii=False).encode()
     try:
         with atomic(path) as file:
-            film, *rest = (frame.copy() for frame in frames)
-            film.save(file, save_all=True, append_images=rest, duration=150, loop=0, comment=comment)
+            first, *others = (frame.copy() for frame in frames)
+            first.save(file, save_all=True, append_images=others, duration=150, loop=0, comment=comment)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another place with --out") from None
 
@@ -85,7 +85,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except (OSError, Image.DecompressionBombError):
         raise UserError(f"{path}: not a picture") from None
     if KEY.encode() in info.get("comment", b""):
-        raise UserError(f"{path}: a film; its comment says how it was made, but only a PNG is made again")
+        raise UserError(f"{path}: an animation; its comment says how it was made, but only a PNG is made again")
     try:
         recipe = json.loads(info[KEY])
     except (KeyError, ValueError):

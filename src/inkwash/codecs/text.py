@@ -1,4 +1,4 @@
-"""Texts -> the states that a picture network listens to, whatever computes the encoder."""
+"""Texts -> the states that a picture network attends to, whatever computes the encoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from inkwash.diffusion.arrays import Array, no_grad
 from inkwash.errors import UserError
-from inkwash.weights.files import atomic, load_into, write
+from inkwash.weights.files import atomic, load_into, save_json, save_tensors
 
 
 class TextCodec:
@@ -48,11 +48,10 @@ class TextCodec:
     def save(self, folder: str | Path) -> None:
         """Write the same three files, the weights in float16."""
         folder = Path(folder)
-        with atomic(folder / "config.json") as path:
-            path.write_text(json.dumps(self.config, indent=2) + "\n")
+        save_json(folder / "config.json", self.config)
         with atomic(folder / "tokenizer.json") as path:
             self.tokenizer.save(str(path), pretty=False)
-        write(folder / "model.safetensors", self.network.state_dict(), {"format": "pt"})
+        save_tensors(folder / "model.safetensors", self.network.state_dict(), {"format": "pt"})
 
     @property
     def config(self) -> dict[str, Any]:
@@ -67,8 +66,10 @@ class TextCodec:
         """
         if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
             raise UserError(f"texts to encode must be a list of at least one string, not {texts!r:.60}")
-        rows = self.tokenizer.encode_batch(texts)
-        return np.array([row.ids for row in rows]), np.array([row.attention_mask for row in rows], bool)
+        encodings = self.tokenizer.encode_batch(texts)
+        return np.array([encoding.ids for encoding in encodings]), np.array(
+            [encoding.attention_mask for encoding in encodings], bool
+        )
 
     def encode(self, texts: list[str], array: Callable[[np.ndarray], Array]) -> dict[str, Array]:
         """B texts -> context (B, L, 384), context_mask (B, L) with True for real pieces, pooled (B, 384).

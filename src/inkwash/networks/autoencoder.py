@@ -4,31 +4,37 @@ The names of its parameters and of its configuration are those of diffusers' Aut
 own weights and Stable Diffusion's, and diffusers opens what is saved here.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inkwash.errors import UserError
-from inkwash.networks.unet import WEIGHTS, Common, Down, Middle, Resample, Resnet, SpatialAttention, load_network
-from inkwash.weights.files import atomic, write
+from inkwash.networks.unet import (
+    BlockConfig,
+    DownBlock,
+    MidBlock,
+    Resample,
+    ResnetBlock,
+    SpatialAttention,
+    load_network,
+    save_network,
+)
 
 # Keys of the format that this network knows in one value only, and keys that change nothing here.
 FIXED: dict[str, Any] = {"act_fn": "silu", "shift_factor": None, "latents_mean": None, "latents_std": None}
 IDLE = {"sample_size", "force_upcast", "down_block_types", "up_block_types"}
 
 
-class Growth(nn.Module):
+class UpBlock(nn.Module):
     """Resnets, then nearest-neighbour growth by two and a convolution."""
 
-    def __init__(self, c: Common, widths: list[int], last: bool) -> None:
+    def __init__(self, c: BlockConfig, widths: list[int], last: bool) -> None:
         super().__init__()
-        self.resnets = nn.ModuleList(Resnet(c, dim_in, dim) for dim_in, dim in pairwise(widths))
+        self.resnets = nn.ModuleList(ResnetBlock(c, dim_in, dim) for dim_in, dim in pairwise(widths))
         conv = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
         self.upsamplers = nn.ModuleList([] if last else [Resample(conv)])
 
@@ -36,7 +42,7 @@ class Growth(nn.Module):
         for resnet in self.resnets:
             x = resnet(x)
         for upsampler in self.upsamplers:
-            x = upsampler.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+            x = upsampler(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return x
 
 
@@ -44,15 +50,16 @@ class Encoder(nn.Module):
     """(B, in, H, W) -> (B, out, H / f, W / f), f = 2^(levels - 1)."""
 
     def __init__(
-        self, c: Common, dim_in: int, dim_out: int, widths: Sequence[int], layers: int, attend: bool
+        self, c: BlockConfig, dim_in: int, dim_out: int, widths: Sequence[int], layers: int, attend: bool
     ) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(dim_in, widths[0], 3, padding=1)
         before = [widths[0], *widths]
         self.down_blocks = nn.ModuleList(
-            Down(c, [before[i]] + [width] * layers, [], last=i == len(widths) - 1) for i, width in enumerate(widths)
+            DownBlock(c, [before[i]] + [width] * layers, [], last=i == len(widths) - 1)
+            for i, width in enumerate(widths)
         )
-        self.mid_block = middle(c, widths[-1], attend)
+        self.mid_block = mid_block(c, widths[-1], attend)
         self.conv_norm_out = nn.GroupNorm(c.groups, widths[-1], eps=c.eps)
         self.conv_out = nn.Conv2d(widths[-1], dim_out, 3, padding=1)
 
@@ -60,33 +67,34 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for block in self.down_blocks:
             x = block(x)[-1]
-        x = self.mid_block(x)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        x = self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
+        return x
 
 
 class Decoder(nn.Module):
     """(B, in, h, w) -> (B, out, f h, f w)."""
 
     def __init__(
-        self, c: Common, dim_in: int, dim_out: int, widths: Sequence[int], layers: int, attend: bool
+        self, c: BlockConfig, dim_in: int, dim_out: int, widths: Sequence[int], layers: int, attend: bool
     ) -> None:
         super().__init__()
         widths = list(reversed(widths))
         self.conv_in = nn.Conv2d(dim_in, widths[0], 3, padding=1)
-        self.mid_block = middle(c, widths[0], attend)
+        self.mid_block = mid_block(c, widths[0], attend)
         before = [widths[0], *widths]
         self.up_blocks = nn.ModuleList(
-            Growth(c, [before[i]] + [width] * (layers + 1), last=i == len(widths) - 1)
+            UpBlock(c, [before[i]] + [width] * (layers + 1), last=i == len(widths) - 1)
             for i, width in enumerate(widths)
         )
         self.conv_norm_out = nn.GroupNorm(c.groups, widths[-1], eps=c.eps)
         self.conv_out = nn.Conv2d(widths[-1], dim_out, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.mid_block(self.conv_in(z))
+        x: Tensor = self.mid_block(self.conv_in(z))
         for block in self.up_blocks:
             x = block(x)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        x = self.conv_out(F.silu(self.conv_norm_out(x)))
+        return x
 
 
 class Autoencoder(nn.Module):
@@ -111,19 +119,19 @@ class Autoencoder(nn.Module):
         use_post_quant_conv: bool = True,
         **others: Any,
     ) -> None:
-        config = {
+        config: dict[str, Any] = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in locals().items()
             if key not in ("self", "others", "__class__")
         }
         super().__init__()
-        self.config: dict[str, Any] = config
+        self.config = config
         for key, value in others.items():
             if key not in IDLE and (key not in FIXED or value != FIXED[key]):
                 raise UserError(f"{key} = {value!r}: this autoencoder does not know it")
         if any(width % norm_num_groups for width in block_out_channels):
             raise UserError(f"norm_num_groups {norm_num_groups} does not divide {list(block_out_channels)}")
-        common = Common(
+        common = BlockConfig(
             conv=nn.Conv2d,
             embedding=0,
             groups=norm_num_groups,
@@ -142,7 +150,7 @@ class Autoencoder(nn.Module):
     @property
     def factor(self) -> int:
         """Places a side of x for one of the latent."""
-        return 2 ** (len(self.config["block_out_channels"]) - 1)
+        return 1 << len(self.config["block_out_channels"]) - 1
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, (B, latent_channels, H / f, W / f), of q(z | x); H and W multiples of f."""
@@ -154,13 +162,13 @@ class Autoencoder(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """E[x | z], (B, out_channels, H, W)."""
-        return self.decoder(z if self.post_quant_conv is None else self.post_quant_conv(z))
+        x: Tensor = self.decoder(z if self.post_quant_conv is None else self.post_quant_conv(z))
+        return x
 
 
-def middle(c: Common, dim: int, attend: bool) -> Middle:
+def mid_block(c: BlockConfig, dim: int, attend: bool) -> MidBlock:
     """Two resnets, with attention of one head between them or with none."""
-    attention: list[nn.Module | None] = [SpatialAttention(c, dim, 1) if attend else None]
-    return Middle(c, dim, attention)
+    return MidBlock(c, dim, [SpatialAttention(c, dim, 1)] if attend else [], resnets=2)
 
 
 def save_autoencoder(autoencoder: Autoencoder, folder: str | os.PathLike[str]) -> None:
@@ -168,9 +176,7 @@ def save_autoencoder(autoencoder: Autoencoder, folder: str | os.PathLike[str]) -
     levels = len(autoencoder.config["block_out_channels"])
     config = {"_class_name": "AutoencoderKL", "down_block_types": ["DownEncoderBlock2D"] * levels}
     config |= {"up_block_types": ["UpDecoderBlock2D"] * levels, **autoencoder.config}
-    write(Path(folder, WEIGHTS), autoencoder.state_dict())
-    with atomic(Path(folder, "config.json")) as file:
-        file.write_text(json.dumps(config, indent=2) + "\n")
+    save_network(autoencoder, folder, config)
 
 
 def load_autoencoder(folder: str | os.PathLike[str]) -> Autoencoder:

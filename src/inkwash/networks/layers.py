@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def sinusoid(position: Tensor, dim: int, *, cosine_first: bool = True, shift: float = 0.0) -> Tensor:
+def sinusoidal_embedding(position: Tensor, dim: int, *, cosine_first: bool = True, shift: float = 0.0) -> Tensor:
     """Sines and cosines of a position at geometric frequencies (Vaswani et al. 2017, section 3.5).
 
     w_k = 10000^(-k / (dim/2 - shift)) for k = 0 .. dim/2 - 1; the result holds cos(w_k p) and sin(w_k p).
@@ -30,7 +30,8 @@ class VectorEmbedding(nn.Module):
         self.linear_2 = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear_2(F.silu(self.linear_1(x)))
+        x = self.linear_2(F.silu(self.linear_1(x)))
+        return x
 
 
 class Attention(nn.Module):
@@ -55,16 +56,17 @@ class Attention(nn.Module):
             projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for projected in (self.to_q(x), self.to_k(context), self.to_v(context))
         )
-        seen = None if mask is None else mask[:, None, None, :]
+        attention_mask = None if mask is None else mask[:, None, None, :]
         if q.dtype == torch.bfloat16 and q.device.type == "cpu":  # there its backward is up to 4 times slower
             with torch.autocast("cpu", enabled=False):
-                out = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), seen).to(q.dtype)
+                out = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attention_mask).to(q.dtype)
         else:
-            out = F.scaled_dot_product_attention(q, k, v, seen)
-        return self.to_out(out.transpose(1, 2).flatten(2))
+            out = F.scaled_dot_product_attention(q, k, v, attention_mask)
+        x = self.to_out(out.transpose(1, 2).flatten(2))
+        return x
 
 
-def zeroed(layer: nn.Module) -> nn.Module:
+def zero_module(layer: nn.Module) -> nn.Module:
     """The layer with all its parameters set to zero, so that what it ends starts as the identity."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)

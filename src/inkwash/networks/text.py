@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Layer(nn.Module):
+class TransformerLayer(nn.Module):
     """One pre-norm transformer layer (Xiong et al. 2020, arXiv 2002.04745).
 
     mask: which positions each one sees, True where it does, broadcast to (B, heads, L, L); None: all. angles (L,
@@ -28,10 +28,11 @@ class Layer(nn.Module):
         heads = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1))  # (B, L, 3, H, width / H)
         q, k, v = heads.permute(2, 0, 3, 1, 4)
         if angles is not None:
-            q, k = turned(q, angles), turned(k, angles)
+            q, k = apply_rotary(q, angles), apply_rotary(k, angles)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = x + self.out(attended.transpose(1, 2).flatten(2))
-        return x + self.down(F.gelu(self.up(self.norm2(x))))
+        x = x + self.down(F.gelu(self.up(self.norm2(x))))
+        return x
 
 
 def rotary(position: Tensor, dim: int) -> Tensor:
@@ -40,7 +41,7 @@ def rotary(position: Tensor, dim: int) -> Tensor:
     return position[:, None] * 10000.0 ** (-torch.arange(0, dim, 2, device=position.device) / dim)
 
 
-def turned(x: Tensor, angles: Tensor) -> Tensor:
+def apply_rotary(x: Tensor, angles: Tensor) -> Tensor:
     """Each pair (first half, second half) of the last axis, turned by its angle."""
     first, second = x.chunk(2, dim=-1)
     cos, sin = angles.cos(), angles.sin()
@@ -59,19 +60,11 @@ class TextEncoder(nn.Module):
         self, vocabulary: int, embedding: int, width: int, layers: int, heads: int, length: int, output: int
     ) -> None:
         super().__init__()
-        self.config = {
-            "vocabulary": vocabulary,
-            "embedding": embedding,
-            "width": width,
-            "layers": layers,
-            "heads": heads,
-            "length": length,
-            "output": output,
-        }
+        self.config = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         self.pieces = nn.Embedding(vocabulary, embedding)
         self.widen = nn.Linear(embedding, width)
         self.positions = nn.Parameter(0.02 * torch.randn(length, width))
-        self.layers = nn.ModuleList(Layer(width, heads) for _ in range(layers))
+        self.layers = nn.ModuleList(TransformerLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, output)
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inkwash.errors import UserError, unknown
-from inkwash.networks.layers import Attention, VectorEmbedding, sinusoid, zeroed
-from inkwash.weights.files import atomic, load_into, write
+from inkwash.networks.layers import Attention, VectorEmbedding, sinusoidal_embedding, zero_module
+from inkwash.weights.files import load_into, save_json, save_tensors
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 T = TypeVar("T", bound=nn.Module)
@@ -26,7 +26,7 @@ CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 # What attends in a block of each type, by the block's position.
 DOWN = {"DownBlock2D": None, "CrossAttnDownBlock2D": "cross", "AttnDownBlock2D": "self"}
-MIDDLE = {"UNetMidBlock2D": None, "UNetMidBlock2DCrossAttn": "cross"}
+MIDDLE = {None: None, "UNetMidBlock2D": None, "UNetMidBlock2DCrossAttn": "cross"}
 UP = {"UpBlock2D": None, "CrossAttnUpBlock2D": "cross", "AttnUpBlock2D": "self"}
 
 # Keys of the format that this network knows in one value only.
@@ -61,11 +61,11 @@ IDLE = {
 }
 
 
-class Common(NamedTuple):
+class BlockConfig(NamedTuple):
     """What all blocks of one network have in common."""
 
     conv: type[nn.Module]
-    embedding: int  # 0 for residual blocks that hear of no time
+    embedding: int  # 0 for residual blocks without a time embedding
     groups: int
     eps: float
     scale_shift: bool
@@ -74,21 +74,21 @@ class Common(NamedTuple):
     padding: int
 
 
-class Resnet(nn.Module):
+class ResnetBlock(nn.Module):
     """x + conv(silu(norm(conv(silu(norm(x))) + W e))), or e as scale and shift of the second norm."""
 
-    def __init__(self, c: Common, dim_in: int, dim: int) -> None:
+    def __init__(self, c: BlockConfig, dim_in: int, dim: int) -> None:
         super().__init__()
         self.scale_shift, self.dropout = c.scale_shift, c.dropout
         self.norm1 = nn.GroupNorm(c.groups, dim_in, eps=c.eps)
         self.conv1 = c.conv(dim_in, dim, 3, padding=1)
         self.time_emb_proj = nn.Linear(c.embedding, dim * (1 + c.scale_shift)) if c.embedding else None
         self.norm2 = nn.GroupNorm(c.groups, dim, eps=c.eps)
-        self.conv2 = zeroed(c.conv(dim, dim, 3, padding=1))
+        self.conv2 = zero_module(c.conv(dim, dim, 3, padding=1))
         self.conv_shortcut = c.conv(dim_in, dim, 1) if dim_in != dim else None
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
+        h: Tensor = self.conv1(F.silu(self.norm1(x)))
         if self.time_emb_proj is None:
             h = self.norm2(h)
         else:
@@ -100,10 +100,11 @@ class Resnet(nn.Module):
             else:
                 h = self.norm2(h + vector)
         h = self.conv2(F.dropout(F.silu(h), self.dropout, self.training))
-        return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
+        h = (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
+        return h
 
 
-class GatedUnit(nn.Module):
+class GEGLU(nn.Module):
     """u * gelu(v) with (u, v) = W x (GEGLU, Shazeer 2020, 2002.05202)."""
 
     def __init__(self, dim: int, hidden: int) -> None:
@@ -112,7 +113,8 @@ class GatedUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
+        x = value * F.gelu(gate)
+        return x
 
 
 class FeedForward(nn.Module):
@@ -120,10 +122,11 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(GatedUnit(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim))
+        self.net = nn.Sequential(GEGLU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        x = self.net(x)
+        return x
 
 
 class TransformerBlock(nn.Module):
@@ -138,50 +141,51 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         x = x + self.attn1(self.norm1(x))
         x = x + self.attn2(self.norm2(x), context, mask)
-        return x + self.ff(self.norm3(x))
+        x = x + self.ff(self.norm3(x))
+        return x
 
 
 class SpatialTransformer(nn.Module):
     """Transformer blocks over the positions of a picture; between projections, added to its input."""
 
-    def __init__(self, c: Common, dim: int, heads: int, context_dim: int, depth: int) -> None:
+    def __init__(self, c: BlockConfig, dim: int, heads: int, context_dim: int, depth: int) -> None:
         super().__init__()
         self.linear = c.linear
         self.norm = nn.GroupNorm(c.groups, dim, eps=1e-6)
         self.proj_in = nn.Linear(dim, dim) if c.linear else c.conv(dim, dim, 1)
         self.transformer_blocks = nn.ModuleList(TransformerBlock(dim, heads, context_dim) for _ in range(depth))
-        self.proj_out = zeroed(nn.Linear(dim, dim) if c.linear else c.conv(dim, dim, 1))
+        self.proj_out = zero_module(nn.Linear(dim, dim) if c.linear else c.conv(dim, dim, 1))
 
     def forward(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
         if context is None:
             raise ValueError("this U-Net needs a context")
         h = self.norm(x)
-        h = self.proj_in(tokens(h)) if self.linear else tokens(self.proj_in(h))
+        h = self.proj_in(to_tokens(h)) if self.linear else to_tokens(self.proj_in(h))
         for block in self.transformer_blocks:
             h = block(h, context, mask)
-        return x + (picture(self.proj_out(h), x) if self.linear else self.proj_out(picture(h, x)))
+        return x + (to_spatial(self.proj_out(h), x) if self.linear else self.proj_out(to_spatial(h, x)))
 
 
 class SpatialAttention(Attention):
     """Self-attention over the positions of a picture, added to its input."""
 
-    def __init__(self, c: Common, dim: int, heads: int) -> None:
+    def __init__(self, c: BlockConfig, dim: int, heads: int) -> None:
         super().__init__(dim, heads, bias=True)
         self.group_norm = nn.GroupNorm(c.groups, dim, eps=c.eps)
-        zeroed(self.to_out)
+        zero_module(self.to_out)
 
-    def forward(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
-        return x + picture(super().forward(tokens(self.group_norm(x))), x)
+    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        return x + to_spatial(super().forward(to_tokens(self.group_norm(x))), x)
 
 
-def tokens(x: Tensor) -> Tensor:
+def to_tokens(x: Tensor) -> Tensor:
     """(B, C, *spatial) -> (B, N, C): a view, and a contiguous one if x is channels-last."""
     return x.flatten(2).transpose(1, 2)
 
 
-def picture(h: Tensor, like: Tensor) -> Tensor:
+def to_spatial(h: Tensor, like: Tensor) -> Tensor:
     """(B, N, C) -> (B, C, *spatial): a channels-last view, of the spatial sizes of `like`."""
-    return h.transpose(1, 2).unflatten(2, like.shape[2:])
+    return h.transpose(1, 2).reshape(h.shape[0], -1, *like.shape[2:])
 
 
 class Resample(nn.Module):
@@ -191,14 +195,18 @@ class Resample(nn.Module):
         super().__init__()
         self.conv = conv
 
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return x
 
-class Down(nn.Module):
+
+class DownBlock(nn.Module):
     """Resnets, each with its attention, then a strided convolution; returns every state it passes."""
 
-    def __init__(self, c: Common, widths: list[int], attentions: list[nn.Module], last: bool) -> None:
+    def __init__(self, c: BlockConfig, widths: list[int], attentions: list[nn.Module], last: bool) -> None:
         super().__init__()
         self.pad = c.padding == 0  # the format then pads the far side of each dimension only
-        self.resnets = nn.ModuleList(Resnet(c, dim_in, dim) for dim_in, dim in pairwise(widths))
+        self.resnets = nn.ModuleList(ResnetBlock(c, dim_in, dim) for dim_in, dim in pairwise(widths))
         self.attentions = nn.ModuleList(attentions)
         conv = c.conv(widths[-1], widths[-1], 3, stride=2, padding=c.padding)
         self.downsamplers = nn.ModuleList([] if last else [Resample(conv)])
@@ -212,36 +220,36 @@ class Down(nn.Module):
             x = x if attention is None else attention(x, context, mask)
             states.append(x)
         for downsampler in self.downsamplers:
-            states.append(downsampler.conv(F.pad(x, (0, 1) * (x.ndim - 2)) if self.pad else x))
+            states.append(downsampler(F.pad(x, (0, 1) * (x.ndim - 2)) if self.pad else x))
         return states
 
 
-class Middle(nn.Module):
+class MidBlock(nn.Module):
     """A resnet, and perhaps attention and a second resnet."""
 
-    def __init__(self, c: Common, dim: int, attentions: Sequence[nn.Module | None]) -> None:
+    def __init__(self, c: BlockConfig, dim: int, attentions: list[nn.Module], resnets: int) -> None:
         super().__init__()
-        self.resnets = nn.ModuleList(Resnet(c, dim, dim) for _ in range(1 + len(attentions)))
+        self.resnets = nn.ModuleList(ResnetBlock(c, dim, dim) for _ in range(resnets))
         self.attentions = nn.ModuleList(attentions)
 
     def forward(
         self, x: Tensor, embedding: Tensor | None = None, context: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         x = self.resnets[0](x, embedding)
-        for attention, resnet in zip(self.attentions, self.resnets[1:], strict=True):
+        for attention, resnet in zip_longest(self.attentions, self.resnets[1:]):
             x = resnet(x if attention is None else attention(x, context, mask), embedding)
         return x
 
 
-class Up(nn.Module):
+class UpBlock(nn.Module):
     """Resnets on the state joined with one skip each, with attention; then nearest-neighbour growth."""
 
     def __init__(
-        self, c: Common, widths: list[int], skips: list[int], attentions: list[nn.Module], last: bool
+        self, c: BlockConfig, widths: list[int], skips: list[int], attentions: list[nn.Module], last: bool
     ) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(
-            Resnet(c, dim_in + skip, dim) for (dim_in, dim), skip in zip(pairwise(widths), skips, strict=True)
+            ResnetBlock(c, dim_in + skip, dim) for (dim_in, dim), skip in zip(pairwise(widths), skips, strict=True)
         )
         self.attentions = nn.ModuleList(attentions)
         conv = c.conv(widths[-1], widths[-1], 3, padding=1)
@@ -255,7 +263,7 @@ class Up(nn.Module):
             x = x if attention is None else attention(x, context, mask)
         for upsampler in self.upsamplers:
             # The size is the next skip's: twice this one's, or one less where the way down rounded up.
-            x = upsampler.conv(F.interpolate(x, size=skips[-1].shape[2:], mode="nearest"))
+            x = upsampler(F.interpolate(x, size=skips[-1].shape[2:], mode="nearest"))
         return x
 
 
@@ -303,14 +311,14 @@ class UNet(nn.Module):
         resnet_time_scale_shift: str = "default",
         **others: Any,
     ) -> None:
-        config = {
+        config: dict[str, Any] = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in locals().items()
             if key not in ("self", "others", "__class__")
         }
         super().__init__()
-        self.config: dict[str, Any] = config
-        check(config, others)
+        self.config = config
+        check_config(config, others)
         levels = len(block_out_channels)
 
         def per_level(key: str) -> list[Any]:
@@ -320,7 +328,7 @@ class UNet(nn.Module):
         layers, depths = per_level("layers_per_block"), per_level("transformer_layers_per_block")
         heads, context_dims = per_level("attention_head_dim"), per_level("cross_attention_dim")
         width, embedding = block_out_channels[0], 4 * block_out_channels[0]
-        common = Common(
+        common = BlockConfig(
             conv=CONVOLUTION[dims],
             embedding=embedding,
             groups=norm_num_groups,
@@ -347,29 +355,26 @@ class UNet(nn.Module):
         if class_embed_type == "timestep":
             self.class_embedding = VectorEmbedding(width, embedding)
         elif class_embed_type == "projection":
-            self.class_embedding = VectorEmbedding(projection_class_embeddings_input_dim, embedding)
+            self.class_embedding = VectorEmbedding(config["projection_class_embeddings_input_dim"], embedding)
         elif num_class_embeds is not None:
             self.class_embedding = nn.Embedding(num_class_embeds, embedding)
-        self.encoder_hid_proj = nn.Linear(encoder_hid_dim, cross_attention_dim) if encoder_hid_dim else None
+        self.encoder_hid_proj = nn.Linear(encoder_hid_dim, context_dims[0]) if encoder_hid_dim else None
 
-        before = [
-            width,
-            *block_out_channels,
-        ]  # before[i] enters level i on the way down, and leaves it as a skip
+        before = [width, *block_out_channels]  # before[i] enters level i on the way down, and leaves it as a skip
         self.down_blocks = nn.ModuleList()
         for i, dim in enumerate(block_out_channels):
             attending = attentions(DOWN[down_block_types[i]], i, layers[i])
-            self.down_blocks.append(Down(common, [before[i]] + [dim] * layers[i], attending, i == levels - 1))
-        attending = attentions(MIDDLE.get(mid_block_type), -1, 1)
-        self.mid_block = Middle(common, dim, attending) if mid_block_type else None
+            self.down_blocks.append(DownBlock(common, [before[i]] + [dim] * layers[i], attending, i == levels - 1))
+        attending = attentions(MIDDLE[mid_block_type], -1, 1)
+        self.mid_block = MidBlock(common, dim, attending, 1 + len(attending)) if mid_block_type else None
         self.up_blocks = nn.ModuleList()
         for i, block in zip(reversed(range(levels)), up_block_types, strict=True):
             count, below, dim = layers[i] + 1, dim, block_out_channels[i]
             attending = attentions(UP[block], i, count)
             skips = [dim] * layers[i] + [before[i]]
-            self.up_blocks.append(Up(common, [below] + [dim] * count, skips, attending, i == 0))
+            self.up_blocks.append(UpBlock(common, [below] + [dim] * count, skips, attending, i == 0))
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, width, eps=norm_eps)
-        self.conv_out = zeroed(common.conv(width, out_channels, 3, padding=1))
+        self.conv_out = zero_module(common.conv(width, out_channels, 3, padding=1))
 
     def forward(
         self,
@@ -395,7 +400,7 @@ class UNet(nn.Module):
 
         concat (B, D, *spatial), in_channels = C + D: another picture, beside x place by place (SR3, Saharia et al.
         2021, 2104.07636). noise_level (B,), 0 to 1: the time to which it is noised (noise conditioning augmentation,
-        Ho et al. 2021, 2106.15282), which class_embed_type "timestep" hears as the label 1000 noise_level.
+        Ho et al. 2021, 2106.15282), which class_embed_type "timestep" takes as the label 1000 noise_level.
         """
         if concat is not None:
             x = torch.cat([x, concat.to(x.dtype)], dim=1)
@@ -407,7 +412,7 @@ class UNet(nn.Module):
         if self.encoder_hid_proj is not None and context is not None:
             context = self.encoder_hid_proj(context)
         x = self.conv_in(x)
-        states = [x if added is None else plus(x, added, "added")]
+        states = [x if added is None else add_residual(x, added, "added")]
         for block in self.down_blocks:
             states += block(states[-1], embedding, context, context_mask)
         x = states[-1]
@@ -417,36 +422,37 @@ class UNet(nn.Module):
             if len(residuals) != len(states) + 1:
                 raise ValueError(f"{len(residuals)} residuals: this U-Net takes {len(states) + 1}, the middle's last")
             pairs = zip([*states, x], residuals, strict=True)
-            *states, x = (plus(state, residual, f"residual {i}") for i, (state, residual) in enumerate(pairs))
+            *states, x = (add_residual(state, residual, f"residual {i}") for i, (state, residual) in enumerate(pairs))
         for block in self.up_blocks:
             x = block(x, states, embedding, context, context_mask)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        x = self.conv_out(F.silu(self.conv_norm_out(x)))
+        return x
 
     def embed(self, x: Tensor, time: Tensor, label: Tensor | None) -> Tensor:
         """SiLU of the embeddings of time and label, added: the vector (B, D) that every resnet projects."""
 
-        def waves(value: Tensor) -> Tensor:
+        def sinusoids(value: Tensor) -> Tensor:
             dim, cosine_first = self.config["block_out_channels"][0], self.config["flip_sin_to_cos"]
-            features = sinusoid(value, dim, cosine_first=cosine_first, shift=self.config["freq_shift"])
+            features = sinusoidal_embedding(value, dim, cosine_first=cosine_first, shift=self.config["freq_shift"])
             return features.to(x.dtype)
 
         if (label is None) != (self.class_embedding is None):
             raise ValueError("this U-Net " + ("needs a label" if label is None else "takes no label"))
-        vector = self.time_embedding(waves(time.expand(x.shape[0])))
-        if label is not None:
+        vector = self.time_embedding(sinusoids(time.expand(x.shape[0])))
+        if label is not None and self.class_embedding is not None:
             timelike = self.config["class_embed_type"] == "timestep"
-            vector = vector + self.class_embedding(waves(label) if timelike else label)
+            vector = vector + self.class_embedding(sinusoids(label) if timelike else label)
         return F.silu(vector)
 
 
-def plus(state: Tensor, other: Tensor, name: str) -> Tensor:
+def add_residual(state: Tensor, other: Tensor, name: str) -> Tensor:
     """Their sum, in the precision of the state; a ValueError with the name if their shapes differ."""
     if other.shape != state.shape:
         raise ValueError(f"{name} has the shape {tuple(other.shape)}, this U-Net's state {tuple(state.shape)}")
     return state + other.to(state.dtype)
 
 
-def check(config: dict[str, Any], others: dict[str, Any]) -> None:
+def check_config(config: dict[str, Any], others: dict[str, Any]) -> None:
     """Raise the UserError of the first key whose value a UNet does not carry."""
     for key, value in others.items():
         if key not in FIXED and key not in IDLE:
@@ -455,7 +461,7 @@ def check(config: dict[str, Any], others: dict[str, Any]) -> None:
             raise UserError(f"this U-Net has {key} = {FIXED[key]!r} only, not {value!r}")
     choices: dict[str, tuple[Any, ...]] = {
         "dims": (1, 2, 3),
-        "mid_block_type": (None, *MIDDLE),
+        "mid_block_type": tuple(MIDDLE),
         "downsample_padding": (0, 1),
         "class_embed_type": (None, "timestep", "projection"),
         "encoder_hid_dim_type": (None, "text_proj"),
@@ -465,26 +471,23 @@ def check(config: dict[str, Any], others: dict[str, Any]) -> None:
         if config[key] not in valid:
             raise UserError(f"{key} {config[key]!r}: choose from {', '.join(map(repr, valid))}")
     levels = len(config["block_out_channels"])
-    for key, valid in {"down_block_types": DOWN, "up_block_types": UP}.items():
+    for key, blocks in {"down_block_types": DOWN, "up_block_types": UP}.items():
         for name in config[key]:
-            if name not in valid:
-                raise unknown(key, name, valid)
+            if name not in blocks:
+                raise unknown(key, name, blocks)
         if len(config[key]) != levels:
             raise UserError(f"{key} names {len(config[key])} blocks, block_out_channels {levels}")
-    for key in (
-        "layers_per_block",
-        "transformer_layers_per_block",
-        "attention_head_dim",
-        "cross_attention_dim",
-    ):
+    for key in ("layers_per_block", "transformer_layers_per_block", "attention_head_dim", "cross_attention_dim"):
         if isinstance(config[key], list) and len(config[key]) != levels:
             raise UserError(f"{key} has {len(config[key])} values for {levels} levels of block_out_channels")
     kinds = {DOWN[name] for name in config["down_block_types"]} | {UP[name] for name in config["up_block_types"]}
-    kinds.add(MIDDLE.get(config["mid_block_type"]))
+    kinds.add(MIDDLE[config["mid_block_type"]])
     if "cross" in kinds and config["cross_attention_dim"] is None:
         raise UserError("blocks named CrossAttn need a cross_attention_dim, the width of the context")
     if "self" in kinds and isinstance(config["attention_head_dim"], list):
         raise UserError("attention_head_dim is one number where AttnDownBlock2D or AttnUpBlock2D is used")
+    if config["encoder_hid_dim"] and not isinstance(config["cross_attention_dim"], int):
+        raise UserError("encoder_hid_dim needs one cross_attention_dim for all levels")
     if config["class_embed_type"] == "projection" and not config["projection_class_embeddings_input_dim"]:
         raise UserError("class_embed_type 'projection' needs projection_class_embeddings_input_dim")
     for width in config["block_out_channels"]:
@@ -503,34 +506,40 @@ def save_unet(unet: UNet, folder: str | os.PathLike[str]) -> None:
     if config["dims"] == 2:
         del config["dims"]  # diffusers knows no other
         config = {"_class_name": "UNet2DConditionModel"} | config
-    write(Path(folder, WEIGHTS), unet.state_dict())
-    with atomic(Path(folder, "config.json")) as file:
-        file.write_text(json.dumps(config, indent=2))
+    save_network(unet, folder, config)
 
 
-def load_network(network: type[T], folder: str | os.PathLike[str]) -> T:
-    """A network from a folder in the diffusers format, in float32 and set to evaluate.
+def save_network(
+    network: nn.Module, folder: str | os.PathLike[str], config: dict[str, Any], weights: str = WEIGHTS
+) -> None:
+    """Writes config.json and the weights, as float16 safetensors; each file is whole or not there."""
+    save_tensors(Path(folder, weights), network.state_dict())
+    save_json(Path(folder, "config.json"), config)
+
+
+def load_network(network: type[T], folder: str | os.PathLike[str], weights: str = WEIGHTS) -> T:
+    """A network from what `save_network` wrote, or diffusers, in float32 and set to evaluate.
 
     UserError, in one line with the file's name, for a file that is missing, broken, a pickle, or does not fit the
     configuration.
     """
-    file, weights, what = Path(folder, "config.json"), Path(folder, WEIGHTS), network.__name__
+    file, path, name = Path(folder, "config.json"), Path(folder, weights), network.__name__
     try:
         config = json.loads(file.read_bytes())
         config = {key: value for key, value in config.items() if not key.startswith("_")}
         with torch.device("meta"):  # no memory, and no time for random values that the file replaces
-            made = network(**config)
+            module = network(**config)
     except FileNotFoundError:
-        raise UserError(f"{file}: no such file; the folder of a {what} holds config.json and {WEIGHTS}") from None
+        raise UserError(f"{file}: no such file; the folder of a {name} holds config.json and {weights}") from None
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     except (ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"{file}: not the configuration of a {what} ({error})") from None
-    if not weights.exists() and weights.with_suffix(".bin").exists():
-        raise UserError(f"{weights.with_suffix('.bin')}: only safetensors are loaded: a pickle can run code")
-    made.to_empty(device="cpu")
-    load_into(made, weights)
-    return made.eval()
+        raise UserError(f"{file}: not the configuration of a {name} ({error})") from None
+    if not path.exists() and path.with_suffix(".bin").exists():
+        raise UserError(f"{path.with_suffix('.bin')}: only safetensors are loaded: a pickle can run code")
+    module.to_empty(device="cpu")
+    load_into(module, path)
+    return module.eval()
 
 
 def load_unet(folder: str | os.PathLike[str]) -> UNet:

@@ -142,7 +142,7 @@ class Engine:
         is_seeded = getattr(request, "seed", 0) is None
         with requests.api_errors(kind):
             request = with_seed(request) if is_seeded else request
-            parts = len(request.split())
+            parts = len(request.subrequests())
         facts, model = requests.to_json(request), getattr(request, "model", None)
         planned = self.plan_of(kind, request, folder)._asdict() if kind.plan else None
         new = NewJob(system, verb, facts, parts, model, kind.lasting, planned, previews)

@@ -168,7 +168,7 @@ class Worker:
         verb = systems()[job.system].verbs[job.verb]
         context = JobContext(self, job)
         try:
-            for part, request in list(enumerate(parse_request(verb, job.request).split()))[job.part :]:
+            for part, request in list(enumerate(parse_request(verb, job.request).subrequests()))[job.part :]:
                 context.next_part(part)
                 self.store.check_disk()  # rather than make what cannot be kept
                 for number, result in enumerate(self.time_verb(resolve(verb.run)([request], context))):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
 
@@ -132,7 +132,7 @@ class Request:
         """The stem without a seed."""
         return type(self).__name__.lower()
 
-    def split(self) -> list[Request]:
+    def subrequests(self) -> list[Self]:
         """Requests that make the same, one after the other; each takes its own turn in a queue."""
         return [self]
 

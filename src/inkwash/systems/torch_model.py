@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from inkwash.errors import UserError
-from inkwash.weights.files import WEIGHTS, atomic, digest, load_into, write
+from inkwash.weights.files import WEIGHTS, atomic, digest, load_into, save_tensors
 from inkwash.weights.shipped import describe, locate
 
 
@@ -62,7 +62,7 @@ class TorchModel:
     def save(self, folder: str | Path) -> None:
         """Writes the weights in float16, the network's buffers as they are, and the facts."""
         folder = Path(folder)
-        write(folder / WEIGHTS, self.network.state_dict(), facts=dict(self.network.named_buffers()))
+        save_tensors(folder / WEIGHTS, self.network.state_dict(), exact=dict(self.network.named_buffers()))
         with atomic(folder / "system.json") as file:
             text = json.dumps({"system": self.system} | self.facts(), indent=1, ensure_ascii=False)
             file.write_text(text + "\n", encoding="utf-8")

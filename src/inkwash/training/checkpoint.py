@@ -68,7 +68,7 @@ def latest(folder: Path, log: Callable[[str], object]) -> tuple[Path, dict[str, 
 def load(path: Path) -> dict[str, dict[str, Tensor]]:
     """The tensors of a checkpoint by kind and name: `ema/conv.weight` is `["ema"]["conv.weight"]`."""
     kinds: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in files.read(path)[0].items():
+    for key, tensor in files.load_tensors(path)[0].items():
         kind, name = key.split("/", 1)
         kinds.setdefault(kind, {})[name] = tensor
     return kinds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -22,7 +23,6 @@ if sys.platform != "win32":
 WEIGHTS = "model.safetensors"  # of a model of one network
 
 if TYPE_CHECKING:  # to draw with the ONNX runtime, torch is not needed
-    import torch
     from torch import Tensor, nn
 
 
@@ -75,16 +75,20 @@ def digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read(path: str | Path, dtype: torch.dtype | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file; floating tensors as `dtype` where it is given.
+def save_json(path: Path, content: Any) -> None:
+    with atomic(path) as file:
+        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file.
 
     Nothing but safetensors is opened: a missing, truncated or foreign file is a UserError.
     """
-    tensors, metadata = _open(path, "pt")
-    return {name: _cast(tensor, dtype) for name, tensor in tensors.items()}, metadata
+    return _open(path, "pt")
 
 
-def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """The tensors of a safetensors file as NumPy arrays, floating ones in float32, without torch."""
     arrays: dict[str, np.ndarray] = _open(path, "np")[0]
     return {name: a.astype(np.float32) if a.dtype.kind == "f" else a for name, a in arrays.items()}
@@ -92,22 +96,22 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
 def check_weights(path: str | Path) -> None:
     """UserError for what is no whole safetensors file; its head is read alone."""
-    _open(path, "np", whole=False)
+    _open(path, "np", load=False)
 
 
-def _open(path: str | Path, framework: str, whole: bool = True) -> tuple[dict[str, Any], dict[str, str]]:
+def _open(path: str | Path, framework: str, load: bool = True) -> tuple[dict[str, Any], dict[str, str]]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
         with safe_open(path, framework=framework) as file:
-            names = file.keys() if whole else ()
+            names = file.keys() if load else ()
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except SafetensorError as error:
         # Only now: the length of a header, which comes first in a sound file, may look like either mark.
         with path.open("rb") as file:
-            start = file.read(4)
-        if start.startswith((b"PK\x03\x04", b"\x80")):
+            magic = file.read(4)
+        if magic.startswith((b"PK\x03\x04", b"\x80")):
             raise UserError(
                 f"{path}: only safetensors are loaded: a pickle can run code; "
                 "convert it with safetensors.torch.save_file where you trust it"
@@ -115,16 +119,15 @@ def _open(path: str | Path, framework: str, whole: bool = True) -> tuple[dict[st
         raise UserError(f"{path}: not a whole safetensors file ({error}); fetch or save it again") from None
 
 
-def write(
+def save_tensors(
     path: str | Path,
     tensors: Mapping[str, Tensor],
     metadata: Mapping[str, str] | None = None,
-    half: bool = True,
-    facts: Collection[str] = (),
+    exact: Collection[str] = (),
 ) -> None:
-    """Writes a safetensors file, atomically; floating tensors as float16, with half = False as they are.
+    """Writes a safetensors file, atomically; floating tensors as float16.
 
-    facts: names of tensors that are no weights but say something of data: they stay as they are. So does a tensor
+    exact: names of tensors that are no weights but say something of data: they stay as they are. So does a tensor
     whose largest value float16 does not have (above 65,504), or has with few digits left (below 0.00006): what took
     days to train is not refused for that.
     """
@@ -134,12 +137,12 @@ def write(
     stored = {}
     for name, tensor in tensors.items():
         # A copy each: safetensors refuses tensors that share memory (tied weights).
-        kept = tensor.detach().cpu()
-        if half and name not in facts and kept.is_floating_point() and kept.numel():
-            float16, largest = torch.finfo(torch.float16), float(kept.abs().max())
+        value = tensor.detach().cpu()
+        if name not in exact and value.is_floating_point() and value.numel():
+            float16, largest = torch.finfo(torch.float16), float(value.abs().max())
             if largest == 0 or float16.smallest_normal <= largest <= float16.max:
-                kept = kept.half()
-        stored[name] = kept.clone(memory_format=torch.contiguous_format)
+                value = value.half()
+        stored[name] = value.clone(memory_format=torch.contiguous_format)
         if not stored[name].isfinite().all():
             raise UserError(f"{path}: '{name}' is not finite as {stored[name].dtype}; nothing was written")
     with atomic(path) as temporary:
@@ -148,14 +151,14 @@ def write(
 
 def load_into(module: nn.Module, path: str | Path) -> dict[str, str]:
     """Fills `module` from a safetensors file and returns the metadata; every name and shape must agree."""
-    tensors, metadata = read(path)
-    wanted = module.state_dict()
+    tensors, metadata = load_tensors(path)
+    expected = module.state_dict()
     for problem, names in (
-        ("lacks", wanted.keys() - tensors.keys()),
-        ("has unexpected", tensors.keys() - wanted.keys()),
+        ("lacks", expected.keys() - tensors.keys()),
+        ("has unexpected", tensors.keys() - expected.keys()),
         (
             "has wrong shapes for",
-            {n for n in wanted.keys() & tensors.keys() if wanted[n].shape != tensors[n].shape},
+            {n for n in expected.keys() & tensors.keys() if expected[n].shape != tensors[n].shape},
         ),
     ):
         if names:
@@ -164,7 +167,3 @@ def load_into(module: nn.Module, path: str | Path) -> dict[str, str]:
             raise UserError(f"{path} {problem} {first}{more}: it is not of this {type(module).__name__}")
     module.load_state_dict(tensors)
     return metadata
-
-
-def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor

@@ -2,21 +2,22 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from inkwash.errors import UserError, unknown
 
-HERE = Path(__file__).parent
-TEXT_ENCODER = HERE / "text-encoder"  # of all shipped models of pictures
+FOLDER = Path(__file__).parent
+TEXT_ENCODER = FOLDER / "text-encoder"  # of all shipped models of pictures
 
 
 def shipped() -> dict[str, Path]:
     """The folders of the shipped models, by name."""
-    return {file.parent.name: file.parent for file in sorted(HERE.glob("*/system.json"))}
+    return {file.parent.name: file.parent for file in sorted(FOLDER.glob("*/system.json"))}
 
 
 def recipes() -> dict[str, Path]:
     """The files that rebuild the shipped weights, by name."""
-    return {file.stem: file for file in sorted((HERE.parent / "recipes").glob("*.toml"))}
+    return {file.stem: file for file in sorted((FOLDER.parent / "recipes").glob("*.toml"))}
 
 
 def locate(name: str | Path) -> Path:
@@ -32,10 +33,14 @@ def locate(name: str | Path) -> Path:
     raise unknown("model", str(name), models)
 
 
-def describe(folder: Path) -> dict[str, object]:
+def describe(folder: Path) -> dict[str, Any]:
     """The content of a model's system.json."""
-    file = folder / "system.json"
+    return load_json(folder / "system.json")
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """UserError for a file that is missing or broken."""
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{file}: broken ({error}); save the model again") from None
+        raise UserError(f"{path}: broken ({error}); save the model again") from None

@@ -13,18 +13,18 @@ def test_pictures_of_every_mode_are_read_as_the_plain_one():
     wide = Image.fromarray(np.asarray(plain).astype(np.uint16) * 257)
     turned = plain.transpose(Image.Transpose.ROTATE_90)
     turned.getexif()[0x0112] = 6  # "turn me right"
-    film = plain.convert("P")
+    animation = plain.convert("P")
     expected = read_picture(plain, 16)
     assert (expected[..., 3] == 255).all() and (expected[..., 0] == np.asarray(plain)).all()
-    for picture in (plain.convert("RGB"), plain.convert("RGBA"), plain.convert("P"), film, wide, turned):
+    for picture in (plain.convert("RGB"), plain.convert("RGBA"), plain.convert("P"), animation, wide, turned):
         assert np.abs(read_picture(picture, 16).astype(int) - expected).max() <= 1, picture.mode
     assert np.abs(read_picture(plain.convert("CMYK"), 16).astype(int) - expected).max() <= 3
 
 
 def test_other_shapes_are_fitted_whole_and_masks_the_same_way():
     tall = Image.new("RGB", (10, 20), "red")
-    read = read_picture(tall, 16)
-    assert (read[:, 4:12] == [255, 0, 0, 255]).all() and (read[:, :3, 3] == 0).all()
+    canvas = read_picture(tall, 16)
+    assert (canvas[:, 4:12] == [255, 0, 0, 255]).all() and (canvas[:, :3, 3] == 0).all()
     mask = read_mask(Image.new("L", (10, 20), 255), 16)
     assert (mask[:, 4:12] == 1).all() and (mask[:, :3] == 0).all()
     assert (read_mask(Image.new("RGBA", (8, 8), (255, 255, 255, 0)), 16) == 0).all()  # transparent white: keep

@@ -156,20 +156,20 @@ def test_a_finished_file_is_kept_and_a_broken_one_made_anew(cache, tmp_path):
     rows = [column.tolist() for column in astuple(load(out)) if isinstance(column, np.ndarray)]
 
     (out / "blob.parquet").write_bytes(before["blob.parquet"][0][:100])
-    drawn = []
-    build(out, cache, lambda done, total, style: drawn.append((done, total)))
-    assert drawn[-1][0] <= drawn[-1][1]
+    progress = []
+    build(out, cache, lambda done, total, style: progress.append((done, total)))
+    assert progress[-1][0] <= progress[-1][1]
     for name, (data, changed) in before.items():
         assert (out / name).read_bytes() == data
         assert ((out / name).stat().st_mtime_ns == changed) == (name != "blob.parquet")
 
-    drawn.clear()
-    build(out, cache, lambda *state: drawn.append(state))
-    assert not drawn  # nothing left to do
+    progress.clear()
+    build(out, cache, lambda *state: progress.append(state))
+    assert not progress  # nothing left to do
 
     (out / "manifest.json").write_text("{")
-    build(out, cache, lambda *state: drawn.append(state))
-    assert drawn
+    build(out, cache, lambda *state: progress.append(state))
+    assert progress
     assert rows == [column.tolist() for column in astuple(load(out)) if isinstance(column, np.ndarray)]
     names = ["3d.parquet", "NOTICE.md", "blob.parquet", "manifest.json", "noto.parquet"]
     assert sorted(path.name for path in out.iterdir()) == names  # and nothing half-written
@@ -247,25 +247,27 @@ def test_an_animal_and_its_face_are_one_family():
 
 def many() -> tuple[dict[str, Concept], dict[str, list[str]]]:
     """6,000 concepts in 3,000 families; a third is in all four styles, a third in three, a third in two."""
-    known = {f"{i:x}": Concept(str(i), [], "", "", [], f"family {i % 3000}") for i in range(6000)}
+    concepts_by_key = {f"{i:x}": Concept(str(i), [], "", "", [], f"family {i % 3000}") for i in range(6000)}
     styles = ("noto", "twemoji", "3d", "flat")
-    return known, {s: [key for i, key in enumerate(known) if n < 2 + i % 3] for n, s in enumerate(styles)}
+    return concepts_by_key, {
+        s: [key for i, key in enumerate(concepts_by_key) if n < 2 + i % 3] for n, s in enumerate(styles)
+    }
 
 
 def test_no_family_is_in_two_splits_and_none_held_out_is_trained_on():
-    known, present = many()
-    where = splits(known, present)
-    assert set(where) == {(style, key) for style, keys in present.items() for key in keys}
+    concepts_by_key, present = many()
+    split_of = splits(concepts_by_key, present)
+    assert set(split_of) == {(style, key) for style, keys in present.items() for key in keys}
     of_family: dict[str, set[str]] = {}
-    for (_, key), place in where.items():
-        of_family.setdefault(known[key].family, set()).add("train" if place == "combination" else place)
+    for (_, key), name in split_of.items():
+        of_family.setdefault(concepts_by_key[key].family, set()).add("train" if name == "combination" else name)
     assert all(len(places) == 1 for places in of_family.values())
 
 
 def test_the_parts_have_their_sizes():
-    known, present = many()
-    places = list(splits(known, present).values())
-    share = {place: places.count(place) / len(places) for place in set(places)}
+    concepts_by_key, present = many()
+    places = list(splits(concepts_by_key, present).values())
+    share = {name: places.count(name) / len(places) for name in set(places)}
     # 3,000 families: one standard deviation is 0.5 % of train, 0.3 % of validation, 0.5 % of test
     assert share["train"] + share["combination"] == pytest.approx(0.90, abs=0.02)
     assert share["validation"] == pytest.approx(0.03, abs=0.012)
@@ -274,20 +276,20 @@ def test_the_parts_have_their_sizes():
 
 
 def test_a_combination_is_trained_on_in_two_other_styles():
-    known, present = many()
-    where = splits(known, present)
-    held = {key for (_, key), place in where.items() if place == "combination"}
+    concepts_by_key, present = many()
+    split_of = splits(concepts_by_key, present)
+    held = {key for (_, key), name in split_of.items() if name == "combination"}
     assert len(held) > 100
-    assert all(sum(where.get((style, key)) == "train" for style in present) >= 2 for key in held)
+    assert all(sum(split_of.get((style, key)) == "train" for style in present) >= 2 for key in held)
 
 
 def test_the_split_depends_on_nothing_but_the_concept():
-    known, present = many()
-    where = splits(known, present)
+    concepts_by_key, present = many()
+    split_of = splits(concepts_by_key, present)
     backwards = {style: list(reversed(keys)) for style, keys in present.items()}
-    assert splits(dict(reversed(known.items())), backwards) == where
+    assert splits(dict(reversed(concepts_by_key.items())), backwards) == split_of
     fewer = {style: [key for key in keys if int(key, 16) % 7 == 0] for style, keys in present.items()}
-    assert all(where[pair] == place for pair, place in splits(known, fewer).items())
+    assert all(split_of[pair] == name for pair, name in splits(concepts_by_key, fewer).items())
 
 
 def test_the_split_never_moves():

@@ -81,8 +81,8 @@ def test_a_perfect_model_scores_as_the_real_pictures(tmp_path):
     assert value(report, "top 1", "retrieval", "held-out concepts, in Chinese") == 0
     for kind in ("training concepts", "held-out concepts", "held-out combinations"):
         for style in ("all", "ink"):
-            made, real = (row(report, "top 10", source, kind, style) for source in ("generated", "real"))
-            assert made == real | {"source": "generated"}
+            generated, real = (row(report, "top 10", source, kind, style) for source in ("generated", "real"))
+            assert generated == real | {"source": "generated"}
         assert value(report, "top 1", "real", kind) == 1
     # The lookup cannot know a held-out concept, and a neighbour in name is none in looks.
     assert value(report, "top 1", "retrieval", "held-out concepts") == 0
@@ -133,20 +133,20 @@ def test_a_model_that_ignores_the_prompt_is_at_chance(tmp_path):
 
 
 def test_choosing_never_reads_what_the_final_table_reports(tmp_path):
-    asked, seen = [], []
+    requested, seeds_seen = [], []
 
     def generate(prompts, style, seeds):
-        asked.extend((prompt.split()[-1], style) for prompt in prompts)
-        seen.extend(seeds)
+        requested.extend((prompt.split()[-1], style) for prompt in prompts)
+        seeds_seen.extend(seeds)
         return perfect(prompts, style, seeds)
 
     report = run(generate, tmp_path, split="validation", per_row=12, seed=5)
     data = emoji()
     split = dict(zip(zip(data.concept, data.style, strict=True), data.split, strict=True))
-    assert {split[pair] for pair in asked} == {"train", "validation"}
+    assert {split[pair] for pair in requested} == {"train", "validation"}
     kinds = {"training concepts", "held-out concepts"}
     assert {r["of"] for r in report.rows if "of" in r} == kinds | {f"{kind}, in Chinese" for kind in kinds}
-    assert seen == list(range(5, 5 + len(seen))) and len(seen) >= 48
+    assert seeds_seen == list(range(5, 5 + len(seeds_seen))) and len(seeds_seen) >= 48
     with pytest.raises(UserError, match="unknown split 'tset': did you mean test"):
         run(generate, tmp_path, split="tset")
 
@@ -159,24 +159,24 @@ def test_recognition_needs_several_styles(tmp_path):
 
 
 def test_features_of_real_pictures_are_kept(tmp_path, monkeypatch):
-    first = run(perfect, tmp_path, per_row=6, cache=tmp_path)
-    seen, whole = [], protocol.features
-    monkeypatch.setattr(protocol, "features", lambda p, size: seen.append(len(p)) or whole(p, size))
-    again = run(perfect, tmp_path, per_row=6, cache=tmp_path)
+    first = run(perfect, tmp_path, per_row=6)
+    seeds_seen, whole = [], protocol.features
+    monkeypatch.setattr(protocol, "features", lambda p, size: seeds_seen.append(len(p)) or whole(p, size))
+    again = run(perfect, tmp_path, per_row=6)
     assert again.rows == first.rows
-    assert max(seen) == 6
+    assert max(seeds_seen) == 6
 
 
 def test_a_colour_is_obeyed_by_the_picture_that_has_it(tmp_path):
     """Red things, asked for in colours they were never seen in: one model paints them so, one leaves them red."""
 
     def paint(prompts, style, seeds):
-        data, made = emoji(red=True), []
+        data, generated = emoji(red=True), []
         for prompt in prompts:
             picture = data.pictures[(data.concept == prompt.split()[-1]) & (data.style == style)][0]
             word = colours.WORD.search(prompt)
-            made.append((picture if word is None else colours.recolour(picture, word[1]))[..., :3])
-        return np.stack(made)
+            generated.append((picture if word is None else colours.recolour(picture, word[1]))[..., :3])
+        return np.stack(generated)
 
     def plain(prompts, style, seeds):
         return paint([colours.WORD.sub("", prompt) for prompt in prompts], style, seeds)
@@ -184,6 +184,8 @@ def test_a_colour_is_obeyed_by_the_picture_that_has_it(tmp_path):
     for generate, low, high in ((paint, 0.9, 1), (plain, 0, 0)):
         report = run(generate, tmp_path, red=True, per_row=60)
         found = {(r["source"], r["colour"]): r for r in report.rows if r["metric"] == "colour obeyed"}
-        asked, by_chance = found.pop(("asked for", "all")), found.pop(("not asked for", "all"))
-        assert asked["n"] == by_chance["n"] >= 40 and low <= asked["value"] <= high and by_chance["value"] == 0
-        assert sum(r["n"] for (source, _), r in found.items() if source == "asked for") == asked["n"]
+        requested, by_chance = found.pop(("asked for", "all")), found.pop(("not asked for", "all"))
+        assert (
+            requested["n"] == by_chance["n"] >= 40 and low <= requested["value"] <= high and by_chance["value"] == 0
+        )
+        assert sum(r["n"] for (source, _), r in found.items() if source == "asked for") == requested["n"]

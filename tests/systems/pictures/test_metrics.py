@@ -53,8 +53,8 @@ def test_concept_rank_against_brute_force():
     queries, wanted = rng.normal(size=(30, 5)), rng.choice(list("abcdefgh"), 30)
     for query, concept, rank in zip(queries, wanted, concept_rank(queries, wanted, gallery, names), strict=True):
         cosine = gallery @ query / np.linalg.norm(gallery, axis=1)
-        seen = list(dict.fromkeys(names[np.argsort(-cosine)]))  # concepts in the order in which they appear
-        assert rank == 1 + seen.index(concept)
+        order = list(dict.fromkeys(names[np.argsort(-cosine)]))  # concepts in the order in which they appear
+        assert rank == 1 + order.index(concept)
 
 
 def test_concept_rank_is_not_fooled_by_features_without_information():

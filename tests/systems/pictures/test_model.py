@@ -9,7 +9,7 @@ from inkwash.errors import UserError
 from inkwash.networks.autoencoder import Autoencoder
 from inkwash.systems.pictures.model import Config, read_index
 from inkwash.systems.pictures.networks import MeanPredictor
-from inkwash.weights.shipped import HERE
+from inkwash.weights.shipped import FOLDER
 from tests.models import tiny, tiny_autoencoder, tiny_upsampler
 
 
@@ -85,9 +85,9 @@ def test_the_index_names_the_components_and_where_they_lie(tmp_path):
     for name in named:
         assert any((tmp_path / "m" / name).glob("*.safetensors"))
     for name, other in (("emoji", ["text_encoder"]), ("emoji-fast", [name for name in named if name != "unet"])):
-        places = read_index(HERE / name)
+        places = read_index(FOLDER / name)
         assert places.keys() == named.keys()
-        assert sorted(key for key, one in places.items() if one.folder != HERE / name / key) == sorted(other)
+        assert sorted(key for key, one in places.items() if one.folder != FOLDER / name / key) == sorted(other)
 
 
 def test_another_component_is_put_in_its_place(tmp_path):
@@ -124,11 +124,11 @@ def test_components_that_do_not_fit_are_refused_in_one_line(tmp_path):
         with pytest.raises(UserError, match=words) as error:
             inkwash.load(tmp_path / "m", **{name: other})
         assert "\n" not in str(error.value)
-        own = model.components[name]
+        original = model.components[name]
         model.components[name] = other
         with pytest.raises(UserError, match=words):
             model.generate("a fox")
-        model.components[name] = own
+        model.components[name] = original
     with pytest.raises(UserError, match="unknown component 'vea': did you mean vae"):
         inkwash.load(tmp_path / "m", vea="nowhere")
     with pytest.raises(UserError, match="no such file"):

@@ -59,8 +59,8 @@ def test_the_sampled_law_is_classifier_free_guidance_spelled_out(model):
             clean = (empty + 2.5 * (given - empty)).clamp(-1, 1)
             eps = (x - schedule.at(t).alpha * clean) / schedule.at(t).sigma
             x = schedule.at(s).alpha * clean + schedule.at(s).sigma * eps
-    made = model.sample(["a fox"], ["flat"], [9], sampler="ddim", guidance=2.5)
-    assert np.abs(made.astype(int) - pixels.decode(x.numpy(), 4)).max() <= 1
+    generated = model.sample(["a fox"], ["flat"], [9], sampler="ddim", guidance=2.5)
+    assert np.abs(generated.astype(int) - pixels.decode(x.numpy(), 4)).max() <= 1
 
 
 def test_saving_and_loading_keep_the_pictures(model, tmp_path):
@@ -101,9 +101,9 @@ def test_bfloat16_makes_nearly_the_same_picture(model, tiny_folder):
 
 
 def test_progress_counts_all_steps(model):
-    seen = []
-    model.generate("a fox", n=2, seed=1, progress=lambda *p: seen.append(p))
-    assert seen == [(i, 6) for i in range(1, 7)]
+    calls = []
+    model.generate("a fox", n=2, seed=1, progress=lambda *p: calls.append(p))
+    assert calls == [(i, 6) for i in range(1, 7)]
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def test_sizes_above_the_models_own_are_drawn_by_the_upsampler(tmp_path):
     small = model.sample(["a fox"], [None], [3])
     large = model.upsampler.sample(small, [3])
     assert large.shape == (1, 64, 64, 4)
-    made = np.asarray(loaded.generate("a fox", seed=3, size=64)).astype(int)
-    assert np.abs(made - large[0, ..., :3]).max() <= 8  # weights of float16, and rounding between the stages
+    generated = np.asarray(loaded.generate("a fox", seed=3, size=64)).astype(int)
+    assert np.abs(generated - large[0, ..., :3]).max() <= 8  # weights of float16, and rounding between the stages
     both = model.upsampler.sample(np.concatenate([small, small]), [3, 4])
     assert np.abs(both[0].astype(int) - large[0]).max() <= 1 and (both[1] != large[0]).any()  # each by its own seed
 
@@ -197,10 +197,10 @@ def test_the_network_is_shown_the_mean_of_its_own_label(tmp_path):
     condition = model.condition(["a fox", "a house"], ["flat", None])
     x, time = torch.randn(2, 48, 4, 4), torch.tensor([300.0, 700.0])
     with torch.no_grad():
-        drawn = model.mean_predictor(condition["label"])
-        torch.testing.assert_close(condition["concat"], drawn)
-        rest = {key: value for key, value in condition.items() if key != "concat"}
-        expected = model.unet(torch.cat([x, drawn], dim=1), time, **rest)
+        generated = model.mean_predictor(condition["label"])
+        torch.testing.assert_close(condition["concat"], generated)
+        others = {key: value for key, value in condition.items() if key != "concat"}
+        expected = model.unet(torch.cat([x, generated], dim=1), time, **others)
         torch.testing.assert_close(model.unet(x, time, **condition), expected)
 
     with torch.no_grad():
@@ -213,7 +213,7 @@ def test_the_network_is_shown_the_mean_of_its_own_label(tmp_path):
     (tmp_path / "m" / "mean_predictor" / "config.json").write_text("{}")
     for name, words in (
         ("other", "not a whole safetensors file"),
-        ("m", "not the configuration of a mean predictor"),
+        ("m", "not the configuration of a MeanPredictor"),
     ):
         with pytest.raises(UserError, match=words):
             inkwash.load(tmp_path / name)
@@ -257,9 +257,9 @@ def test_no_strength_is_the_picture_itself_and_full_strength_only_its_noise(eith
 
 
 def test_steps_really_walked_follow_the_strength(either, photo):
-    seen = []
-    either.generate("a fox", image=photo, strength=0.5, seed=1, progress=lambda done, steps: seen.append(steps))
-    assert seen == [2, 2]
+    calls = []
+    either.generate("a fox", image=photo, strength=0.5, seed=1, progress=lambda done, steps: calls.append(steps))
+    assert calls == [2, 2]
 
 
 def test_what_the_mask_keeps_is_kept_to_the_pixel(either, photo, tmp_path):
@@ -268,10 +268,10 @@ def test_what_the_mask_keeps_is_kept_to_the_pixel(either, photo, tmp_path):
     mask[9, 3:12] = 128
     Image.fromarray(mask).save(tmp_path / "mask.png")
     before = array(Image.open(photo))
-    made = either.generate("a fox", image=photo, mask=tmp_path / "mask.png", seed=1)
-    after = array(made)
+    generated = either.generate("a fox", image=photo, mask=tmp_path / "mask.png", seed=1)
+    after = array(generated)
     assert (after[mask == 0] == before[mask == 0]).all() and (after[mask == 255] != before[mask == 255]).any()
-    assert made.info[KEY]["sampler"] == "ancestral" and made.info[KEY]["strength"] == 1.0
+    assert generated.info[KEY]["sampler"] == "ancestral" and generated.info[KEY]["strength"] == 1.0
     framed = array(either.generate("a fox", image=photo, outpaint=0.25, seed=1))
     small = array(Image.open(photo).resize((8, 8), Image.Resampling.LANCZOS))
     assert np.abs(framed[4:12, 4:12] - small).max() <= 1

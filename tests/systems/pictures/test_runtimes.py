@@ -86,27 +86,28 @@ def test_graphs_run_on_the_weights_that_lie_beside_them(folder, tmp_path):
     changed.save(tmp_path / "m")
     after = inkwash.load(tmp_path / "m")
     assert "onnx" in after.runtime.name
-    made = np.asarray(after.generate("a fox", seed=1)).astype(int)
+    generated = np.asarray(after.generate("a fox", seed=1)).astype(int)
     assert (
-        np.abs(made - np.asarray(inkwash.load(tmp_path / "m", runtime="torch").generate("a fox", seed=1))).max() <= 1
+        np.abs(generated - np.asarray(inkwash.load(tmp_path / "m", runtime="torch").generate("a fox", seed=1))).max()
+        <= 1
     )
-    assert (made != before).any()
+    assert (generated != before).any()
 
 
 def test_a_model_that_shares_components_brings_its_own_graph_only(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(model, "HERE", folder.parent)  # as if the other were a shipped one
+    monkeypatch.setattr(model, "FOLDER", folder.parent)  # as if the other were a shipped one
     base = inkwash.load(folder, runtime="torch")
     unet = copy.deepcopy(base.unet)
     with torch.no_grad():
         unet.conv_out.weight *= 0.5
-    shared = {name: place for name, place in base.folders.items() if name != "unet"}
+    shared = {name: path for name, path in base.folders.items() if name != "unet"}
     Pipeline(base.config, base.components | {"unet": unet}, base.runtime, folders=shared).save(tmp_path / "fast")
     assert export(tmp_path / "fast") == [tmp_path / "fast" / "unet" / "model.onnx"]
     one, other = (inkwash.load(tmp_path / "fast", runtime=runtime) for runtime in ("torch", "onnx"))
-    drawn = [np.asarray(m.generate("a fox", style="flat", seed=2, size=64)).astype(int) for m in (one, other)]
-    assert np.abs(drawn[0] - drawn[1]).max() <= 2
+    generated = [np.asarray(m.generate("a fox", style="flat", seed=2, size=64)).astype(int) for m in (one, other)]
+    assert np.abs(generated[0] - generated[1]).max() <= 2
     before = np.asarray(inkwash.load(folder).generate("a fox", style="flat", seed=2, size=64))
-    assert np.abs(drawn[1] - before).max() > 2
+    assert np.abs(generated[1] - before).max() > 2
 
 
 def test_a_model_of_pixels_without_words_is_exported_too(tmp_path):

@@ -18,7 +18,7 @@ from inkwash.systems.pictures.train import (
     captioned,
     captions,
     captions_zh,
-    encoded,
+    encode_states,
     read_folder,
     train,
 )
@@ -57,11 +57,11 @@ warmup = 20
 ema_decay = 0.9
 """)
     assert main(["train", str(recipe), "--out", str(tmp_path / "run")]) == 0
-    shown = capsys.readouterr()
-    assert shown.out == f"{tmp_path / 'run' / 'model'}\n" and "broken.jpg" in shown.err
+    captured = capsys.readouterr()
+    assert captured.out == f"{tmp_path / 'run' / 'model'}\n" and "broken.jpg" in captured.err
     model = inkwash.load(tmp_path / "run" / "model")
-    made = np.stack([np.asarray(p) for p in model.generate("", n=8, seed=0)]).astype(int)
-    centres = made.mean((1, 2))
+    samples = np.stack([np.asarray(p) for p in model.generate("", n=8, seed=0)]).astype(int)
+    centres = samples.mean((1, 2))
     distance = np.abs(centres[:, None] - [[220, 30, 30], [30, 30, 220]]).max(2)
     assert (distance.min(1) < 60).all()
     assert len(set(distance.argmin(1))) == 2  # both kinds
@@ -118,10 +118,10 @@ def test_words_and_their_mean_are_learned_from_the_emoji_data(tmp_path, monkeypa
     train(recipe, tmp_path / "run")
     model = inkwash.load(tmp_path / "run" / "model")
     for word, colour in colours.items():
-        made = np.asarray(model.generate(word, style="flat", seed=0)).astype(float).mean((0, 1))
+        samples = np.asarray(model.generate(word, style="flat", seed=0)).astype(float).mean((0, 1))
         mean = model.condition([word], ["flat"])["concat"]
-        drawn = pixels.decode(mean.numpy(), 4)[0].astype(float).mean((0, 1))
-        assert np.abs(made - colour).max() < 60 and np.abs(drawn - colour).max() < 60
+        mean_prediction = pixels.decode(mean.numpy(), 4)[0].astype(float).mean((0, 1))
+        assert np.abs(samples - colour).max() < 60 and np.abs(mean_prediction - colour).max() < 60
 
 
 def test_a_picture_too_large_is_skipped(tmp_path, monkeypatch):
@@ -174,23 +174,23 @@ def red_discs() -> emoji_data.Emoji:
 
 def test_recoloured_pictures_are_captioned_with_their_colour_but_never_in_a_held_out_pair():
     data = red_discs()
-    shown = captioned(data, 0.5)
+    dataset = captioned(data, 0.5)
     near = ("red", "brown")  # too like what they are
-    assert shown.own == 3 and captioned(data, 0.0).pictures.shape[0] == 3
+    assert dataset.n_originals == 3 and captioned(data, 0.0).pictures.shape[0] == 3
     for i, concept, noun in ((0, "1f34e", "apple"), (1, "1f408", "cat")):
-        told = [c for c in colours.COLOURS if not colours.held_out(concept, c) and c not in near]
-        assert [shown.english[k] for k in shown.others[i]] == [
-            [f"{c} {noun}", f"{article(c)} {c} {noun}"] for c in told
+        possible = [c for c in colours.COLOURS if not colours.held_out(concept, c) and c not in near]
+        assert [dataset.english[k] for k in dataset.recoloured[i]] == [
+            [f"{c} {noun}", f"{article(c)} {c} {noun}"] for c in possible
         ]
         assert all(
-            shown.chinese[k][0].startswith(colours.COLOURS[c].chinese)
-            for k, c in zip(shown.others[i], told, strict=True)
+            dataset.chinese[k][0].startswith(colours.COLOURS[c].chinese)
+            for k, c in zip(dataset.recoloured[i], possible, strict=True)
         )
     rng = np.random.default_rng(0)
     chosen = np.array([0, 1, 2] * 1000)
-    swapped = shown.in_other_colours(chosen, 0.25, rng)
-    assert (swapped >= shown.own).mean() == pytest.approx(0.25, abs=0.03)
-    assert all(k == i or k in shown.others[i] for i, k in zip(chosen, swapped, strict=True))
+    swapped = dataset.swap_recoloured(chosen, 0.25, rng)
+    assert (swapped >= dataset.n_originals).mean() == pytest.approx(0.25, abs=0.03)
+    assert all(k == i or k in dataset.recoloured[i] for i, k in zip(chosen, swapped, strict=True))
 
 
 def article(word: str) -> str:
@@ -216,13 +216,13 @@ def test_conditions_are_of_both_languages_and_now_and_then_silent():
 def test_latents_are_encoded_once_for_the_same_pictures_and_autoencoder(tmp_path):
     model, pictures = tiny(latent=True), red_discs().pictures
     file = tmp_path / "states.safetensors"
-    first = encoded(model, pictures, file)
+    first = encode_states(model, pictures, file)
     torch.testing.assert_close(first.float(), model.encode(pictures), rtol=1e-3, atol=1e-3)
     before = file.stat().st_mtime_ns
-    assert torch.equal(encoded(model, pictures, file), first) and file.stat().st_mtime_ns == before
+    assert torch.equal(encode_states(model, pictures, file), first) and file.stat().st_mtime_ns == before
     with torch.no_grad():
         model.vae.encoder.conv_out.bias += 1
-    assert not torch.equal(encoded(model, pictures, file), first)
+    assert not torch.equal(encode_states(model, pictures, file), first)
 
 
 def test_chinese_captions_name_the_concept_or_its_tags():

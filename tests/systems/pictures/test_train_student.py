@@ -16,15 +16,15 @@ from tests.systems.pictures.test_train import red_discs
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory):
     """A teacher, its student, and the recipe of that."""
-    place = tmp_path_factory.mktemp("student")
-    tiny(latent=True, mean=True, parametrization="flow", guidance=2.0).save(place / "teacher")
+    folder = tmp_path_factory.mktemp("student")
+    tiny(latent=True, mean=True, parametrization="flow", guidance=2.0).save(folder / "teacher")
     settings = Settings(steps=400, batch_size=32, learning_rate=4e-3, warmup=5, lr_decay="cosine", ema_decay=0.9)
-    recipe = train_student.Recipe("student", place, str(place / "teacher"), 256, settings, steps=6, few=1)
+    recipe = train_student.Recipe("student", folder, str(folder / "teacher"), 256, settings, steps=6, student_steps=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(emoji_data, "load", lambda *_, **__: red_discs())
-        patch.setattr(model, "HERE", place)  # as if the teacher were a shipped model
-        train_student.train(recipe, place / "run")
-        yield inkwash.load(place / "teacher"), inkwash.load(place / "run" / "model"), recipe
+        patch.setattr(model, "FOLDER", folder)  # as if the teacher were a shipped model
+        train_student.train(recipe, folder / "run")
+        yield inkwash.load(folder / "teacher"), inkwash.load(folder / "run" / "model"), recipe
 
 
 @pytest.mark.slow
@@ -33,14 +33,15 @@ def test_one_step_of_the_student_comes_nearer_to_the_ends_of_the_walks_it_learne
     prompts, styles = train_student.sample_prompts(recipe)
     seeds = range(len(prompts))
 
-    def walk(pipeline, sampler, steps):
+    def trajectory(pipeline, sampler, steps):
         grid = diffusion.uniform(pipeline.denoiser.process, steps)
         return pipeline.problem_of(prompts, styles, seeds).sample(sampler, grid)
 
-    goal = walk(teacher, diffusion.dpmpp_2m, recipe.steps)
+    goal = trajectory(teacher, diffusion.dpmpp_2m, recipe.steps)
     for steps, share in ((1, 0.7), (2, 1.0)):  # the second sets out from new noise: it leads to another end
         error, rival = (
-            (walk(one, diffusion.consistency, steps) - goal).square().mean().item() for one in (student, teacher)
+            (trajectory(one, diffusion.consistency, steps) - goal).square().mean().item()
+            for one in (student, teacher)
         )
         print(steps, error, rival)
         assert error < share * rival

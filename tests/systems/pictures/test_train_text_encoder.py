@@ -10,15 +10,15 @@ from inkwash.errors import UserError
 from inkwash.systems.pictures.train_text_encoder import (
     WORDS,
     Corpus,
-    agreement,
     captions,
     corpus,
+    cosine_similarities,
     factorise,
     least_squares,
-    likeness,
     load_teacher,
     pool,
     prune,
+    retrieval_metrics,
 )
 
 PIECES = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "fox", "##es", "red", "狐", "1234", "12", "!"]
@@ -34,9 +34,9 @@ def teacher():
 
 def test_pruning_keeps_ascii_pieces_and_their_numbers(teacher):
     tokenizer, old = prune(teacher)
-    kept = [tokenizer.id_to_token(i) for i in range(len(old))]
-    assert kept == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "fox", "##es", "red", "12", "!"]
-    assert [PIECES[i] for i in old] == kept
+    pieces = [tokenizer.id_to_token(i) for i in range(len(old))]
+    assert pieces == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "fox", "##es", "red", "12", "!"]
+    assert [PIECES[i] for i in old] == pieces
     assert tokenizer.encode("Red foxes!").tokens == ["[CLS]", "red", "fox", "##es", "!", "[SEP]"]
     assert tokenizer.encode("狐").tokens == ["[CLS]", "[UNK]", "[SEP]"]
 
@@ -80,24 +80,26 @@ def test_the_baseline_is_the_least_squares_solution():
 def test_principal_axes_keep_what_can_be_kept():
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(40, 3, generator=generator) @ torch.randn(3, 8, generator=generator)
-    kept = factorise(matrix, 3)
+    coordinates = factorise(matrix, 3)
     gram = (matrix - matrix.mean(0)) @ (matrix - matrix.mean(0)).T
-    torch.testing.assert_close(kept @ kept.T, gram * (kept.square().sum() / gram.trace()), atol=1e-3, rtol=1e-3)
-    assert kept.square().mean().item() == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(
+        coordinates @ coordinates.T, gram * (coordinates.square().sum() / gram.trace()), atol=1e-3, rtol=1e-3
+    )
+    assert coordinates.square().mean().item() == pytest.approx(1, abs=1e-5)
 
 
 def test_measures_of_a_perfect_and_of_a_reversed_student():
     states = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
     test = {3: (torch.arange(12).reshape(4, 3), states)}
-    perfect = likeness(lambda ids: states, test)
+    perfect = cosine_similarities(lambda ids: states, test)
     assert perfect == pytest.approx({"token cosine": 1, "pooled cosine": 1}, abs=1e-6)
-    assert likeness(lambda ids: -states, test)["pooled cosine"] == pytest.approx(-1, abs=1e-6)
+    assert cosine_similarities(lambda ids: -states, test)["pooled cosine"] == pytest.approx(-1, abs=1e-6)
     assert pool(states).square().mean().item() == pytest.approx(1, abs=1e-5)
     similarity = torch.eye(8) + 0.01 * torch.randn(8, 8, generator=torch.Generator().manual_seed(1))
-    same = agreement(similarity, similarity)
+    same = retrieval_metrics(similarity, similarity)
     assert (same["own tags first"], same["same first"], same["shared of five"]) == (1, 1, 1)
-    assert agreement(-similarity, similarity)["Spearman"] == pytest.approx(-1)
-    assert agreement(-similarity, similarity)["own tags first"] == 0
+    assert retrieval_metrics(-similarity, similarity)["Spearman"] == pytest.approx(-1)
+    assert retrieval_metrics(-similarity, similarity)["own tags first"] == 0
 
 
 def test_a_missing_package_of_captions_is_named(tmp_path):

@@ -43,7 +43,7 @@ def test_an_upsampler_learns_clean_edges_from_small_pictures(tmp_path, monkeypat
         "norm_num_groups": 4,
     }
     settings = Settings(steps=1200, batch_size=8, learning_rate=6e-3, warmup=10, lr_decay="cosine", ema_decay=0.95)
-    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, network, settings, cutting=8)
+    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, network, settings, crop=8)
     train_upsampler.train(recipe, tmp_path)
     report = json.loads((tmp_path / "upsampler" / "report.json").read_text())["test"]
     assert report["upsampler"]["sharpness"] > report["bicubic"]["sharpness"]
@@ -51,10 +51,10 @@ def test_an_upsampler_learns_clean_edges_from_small_pictures(tmp_path, monkeypat
     model = Upsampler(load_unet(tmp_path / "upsampler"), Torch())
     small, large = (of.pictures[of.split == "test"] for of in (many[64], many[256]))
     large = on_white(large).astype(float)
-    seen = np.concatenate([on_white(small), small[..., 3:]], axis=-1)
-    made = model.sample(seen, range(40), noise_level=0.0)
+    small_on_white = np.concatenate([on_white(small), small[..., 3:]], axis=-1)
+    generated = model.sample(small_on_white, range(40), noise_level=0.0)
     enlarged = [Image.fromarray(p).resize((32, 32), Image.Resampling.BICUBIC) for p in on_white(small)]
-    error, bicubic = (np.abs(p.astype(float) - large) for p in (made[..., :3], np.stack(enlarged)))
+    error, bicubic = (np.abs(p.astype(float) - large) for p in (generated[..., :3], np.stack(enlarged)))
     edges = bicubic.max(-1) > 10
     assert error[edges].mean() < 0.9 * bicubic[edges].mean()
 

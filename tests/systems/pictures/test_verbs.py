@@ -9,6 +9,8 @@ from PIL import Image
 import inkwash
 from inkwash.cli import main
 from inkwash.codecs.png import KEY, read_recipe
+from inkwash.systems import systems
+from inkwash.systems.base import Request, options
 from tests.models import tiny
 
 
@@ -25,47 +27,56 @@ def array(picture):
 
 def test_the_command_line_edits_and_draws_again(photo, tmp_path, capsys):
     tiny(latent=True, parametrization="flow").save(tmp_path / "m")
-    made = tmp_path / "made.png"
+    generated = tmp_path / "made.png"
     Image.new("L", (16, 16), 255).save(tmp_path / "mask.png")
-    asked = ["generate", "--model", str(tmp_path / "m"), "--image", str(photo), "--mask", str(tmp_path / "mask.png")]
-    assert main([*asked, "--seed", "3", "-o", str(made)]) == 0  # without words, too
-    assert main(["again", str(made)]) == 0
+    arguments = [
+        "generate",
+        "--model",
+        str(tmp_path / "m"),
+        "--image",
+        str(photo),
+        "--mask",
+        str(tmp_path / "mask.png"),
+    ]
+    assert main([*arguments, "--seed", "3", "-o", str(generated)]) == 0  # without words, too
+    assert main(["again", str(generated)]) == 0
     assert "\nthe same pixels" in capsys.readouterr().out
-    recipe = read_recipe(made)
+    recipe = read_recipe(generated)
     assert recipe["image"]["file"] == str(photo) and len(recipe["mask"]["sha256"]) == 64
     Image.new("RGB", (16, 16)).save(photo)
-    assert main(["again", str(made)]) == 2
+    assert main(["again", str(generated)]) == 2
     assert "photo.png, which is not there any more or has changed" in capsys.readouterr().err
     assert (
         main(["generate", "a fox", "--model", str(tmp_path / "m"), "--to", "a cat", "-n", "3", "-o", str(tmp_path)])
         == 0
     )
-    film, page = capsys.readouterr().out.split()
-    with Image.open(film) as frames, Image.open(page) as grid:
-        assert frames.n_frames == 4 and grid.size == (2 * 18, 2 * 18)
+    animation, grid = capsys.readouterr().out.split()
+    with Image.open(animation) as frames, Image.open(grid) as page:
+        assert frames.n_frames == 4 and page.size == (2 * 18, 2 * 18)
         comment = json.loads(frames.info["comment"])
     assert comment["digitalSourceType"].endswith("/trainedAlgorithmicMedia")
-    asked = {"verb": "generate", "prompt": "a fox", "to": "a cat", "n": 3, "hash": recipe["hash"]}
-    assert asked.items() <= comment[KEY].items() and f"-{comment[KEY]['seed']}.gif" in film
-    assert main(["again", film]) == 2
-    assert "a film; its comment says how it was made" in capsys.readouterr().err
+    arguments = {"verb": "generate", "prompt": "a fox", "to": "a cat", "n": 3, "hash": recipe["hash"]}
+    assert arguments.items() <= comment[KEY].items() and f"-{comment[KEY]['seed']}.gif" in animation
+    assert main(["again", animation]) == 2
+    assert "an animation; its comment says how it was made" in capsys.readouterr().err
 
 
 def test_a_table_of_prompts_is_drawn_row_by_row_and_resumed(tmp_path, capsys):
     tiny(latent=True, parametrization="flow").save(tmp_path / "m")
-    table, out = tmp_path / "prompts.csv", tmp_path / "out"
-    table.write_text(
+    csv_file, out = tmp_path / "prompts.csv", tmp_path / "out"
+    csv_file.write_text(
         "prompt,style,seed,name,steps\na fox,flat,7,,\n猫,,,second,2\na dog,flat,x,,\n,,,,\na cow,oil,,,\n",
         encoding="utf-8-sig",
     )
-    asked = ["generate", "--csv", str(table), "--model", str(tmp_path / "m"), "-o", str(out)]
-    assert main(asked) == 2
-    shown = capsys.readouterr()
-    assert shown.out.split() == [str(out / "a-fox-flat-7.png"), str(out / "second.png")]
-    assert "prompts.csv, line 4, column seed: 'x' is no whole number" in shown.err
-    assert "prompts.csv, line 5, column prompt: empty" in shown.err
+    arguments = ["generate", "--csv", str(csv_file), "--model", str(tmp_path / "m"), "-o", str(out)]
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out.split() == [str(out / "a-fox-flat-7.png"), str(out / "second.png")]
+    assert "prompts.csv, line 4, column seed: 'x' is no whole number" in captured.err
+    assert "prompts.csv, line 5, column prompt: empty" in captured.err
     assert (
-        "prompts.csv, line 6: unknown style 'oil'" in shown.err and "2 made, 0 there already, 3 broken" in shown.err
+        "prompts.csv, line 6: unknown style 'oil'" in captured.err
+        and "2 made, 0 there already, 3 broken" in captured.err
     )
     model = inkwash.load(tmp_path / "m")
     expected = array(model.generate("a fox", style="flat", seed=7))
@@ -73,12 +84,18 @@ def test_a_table_of_prompts_is_drawn_row_by_row_and_resumed(tmp_path, capsys):
     recipe = read_recipe(out / "second.png")
     assert (recipe["seed"], recipe["steps"], recipe["prompt"]) == (3, 2, "猫")  # its line, where no seed is given
 
-    table.write_text("prompt,style,seed,name,steps\na fox,flat,7,,\n猫,,3,second,3\n", encoding="utf-8")
+    csv_file.write_text("prompt,style,seed,name,steps\na fox,flat,7,,\n猫,,3,second,3\n", encoding="utf-8")
     before = (out / "a-fox-flat-7.png").stat().st_mtime_ns
-    assert main(asked) == 0
+    assert main(arguments) == 0
     assert "1 made, 1 there already, 0 broken" in capsys.readouterr().err  # one row asks for other steps now
     assert (out / "a-fox-flat-7.png").stat().st_mtime_ns == before
     for text, words in (("words\na\n", "unknown column"), ("style\nflat\n", "no column 'prompt'"), ("", "no column")):
-        table.write_text(text, encoding="utf-8")
-        assert main(asked) == 2
+        csv_file.write_text(text, encoding="utf-8")
+        assert main(arguments) == 2
         assert words in capsys.readouterr().err
+
+
+def test_no_option_hides_what_a_request_does():
+    for system in systems().values():
+        for verb in system.verbs.values():
+            assert not options(verb.request).keys() & vars(Request).keys(), verb.request

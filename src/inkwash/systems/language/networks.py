@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inkwash.networks.layers import VectorEmbedding, sinusoid, zeroed
-from inkwash.networks.text import Layer, rotary
+from inkwash.networks.layers import VectorEmbedding, sinusoidal_embedding, zero_module
+from inkwash.networks.text import TransformerLayer, rotary
 from inkwash.systems.language.vocabulary import START
 
 WAVES = 128
@@ -40,7 +40,7 @@ class Body(nn.Module):
         self.source_positions = nn.Parameter(0.02 * torch.randn(source, width))
         if timed:
             self.time = VectorEmbedding(WAVES, width)
-        self.layers = nn.ModuleList(Layer(width, heads) for _ in range(layers))
+        self.layers = nn.ModuleList(TransformerLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = dropout
         self.rotary_dim = width // heads if timed else 0
@@ -60,7 +60,7 @@ class Body(nn.Module):
             causal_mask[:, : h.shape[1] - length] = True
             mask = causal_mask if mask is None else mask & causal_mask
         if time is not None:
-            h = h + self.time(sinusoid(time.expand(len(x)), WAVES).to(h.dtype))[:, None]
+            h = h + self.time(sinusoidal_embedding(time.expand(len(x)), WAVES).to(h.dtype))[:, None]
         angles = None
         if self.rotary_dim:  # a network takes long to learn by itself to attend to neighbours among noisy words
             position = torch.arange(length, device=h.device) + len(self.source_positions)
@@ -126,7 +126,7 @@ class ContinuousDenoiser(WordNetwork):
         dim, width, symbols = (self.config[key] for key in ("dim", "width", "symbols"))
         self.config["improved"] = improved
         if improved:
-            self.before = zeroed(nn.Linear(dim, dim))  # of its own last prediction, for self-conditioning
+            self.before = zero_module(nn.Linear(dim, dim))  # of its own last prediction, for self-conditioning
             self.given = nn.Parameter(torch.zeros(dim))  # marks words that are given
             self.out = nn.Linear(width, symbols)
         else:

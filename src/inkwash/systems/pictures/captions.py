@@ -72,12 +72,12 @@ class Pair(NamedTuple):
 
     english: str
     chinese: str
-    parts: list[tuple[Span, Span]]
+    spans: list[tuple[Span, Span]]
 
 
-def table(words: str) -> list[tuple[str, str]]:
+def parse_words(words: str) -> list[tuple[str, str]]:
     """ "red 红色;ice cream 冰淇淋" -> [("red", "红色"), ("ice cream", "冰淇淋")]"""
-    return [tuple(entry.rsplit(" ", 1)) for entry in re.split(r"[;\n]", words)]  # type: ignore[misc]
+    return [tuple(entry.rsplit(" ", 1)) for entry in re.split(r"[;\n]", words)]
 
 
 def fill(pattern: str, words: dict[str, str]) -> tuple[str, dict[str, Span]]:
@@ -91,7 +91,7 @@ def fill(pattern: str, words: dict[str, str]) -> tuple[str, dict[str, Span]]:
     return text, spans
 
 
-def whole(english: str, chinese: str) -> Pair:
+def whole_pair(english: str, chinese: str) -> Pair:
     """Two texts that mean the same, of which no more is known."""
     return Pair(english, chinese, [((0, len(english)), (0, len(chinese)))])
 
@@ -102,27 +102,27 @@ def pairs(emoji: Iterable[tuple[str, list[str], str, list[str]]], count: int, se
     emoji: English name, English tags, Chinese name, Chinese tags. A Chinese tag stands for all that is said of its
     emoji in English: which tag it translates is not known, but over many emoji the mean is what it means.
     """
-    draw, found = random.Random(seed), []
-    things = table(THINGS)
+    rng, result = random.Random(seed), []
+    things = parse_words(THINGS)
     names = []
     for name, tags, name_zh, tags_zh in emoji:
         if name_zh:
-            found.append(whole(name, name_zh))
+            result.append(whole_pair(name, name_zh))
             names.append((name, name_zh))
-            found += [whole(", ".join([name, *tags][:4]), tag) for tag in tags_zh]
+            result += [whole_pair(", ".join([name, *tags][:4]), tag) for tag in tags_zh]
             if tags and tags_zh:
-                found.append(whole(" ".join(tags), "，".join(tags_zh)))
-    slots = {"c": table(COLOURS), "m": table(MOODS), "s": table(STYLES), "k": table(NUMBERS)}
-    found += [whole(*words) for words in (*things, *slots["c"], *slots["m"], *slots["s"], *slots["k"])]
+                result.append(whole_pair(" ".join(tags), "，".join(tags_zh)))
+    slots = {"c": parse_words(COLOURS), "m": parse_words(MOODS), "s": parse_words(STYLES), "k": parse_words(NUMBERS)}
+    result += [whole_pair(*words) for words in (*things, *slots["c"], *slots["m"], *slots["s"], *slots["k"])]
     patterns = [line.split("|") for line in PATTERNS.split("\n")]
 
     def word(slot: str) -> tuple[str, str]:
-        return draw.choice(slots.get(slot) or (things if draw.random() < 0.6 else names))
+        return rng.choice(slots.get(slot) or (things if rng.random() < 0.6 else names))
 
     for _ in range(count):
-        english, chinese = draw.choice(patterns)
+        english, chinese = rng.choice(patterns)
         words = {slot: word(slot) for slot in re.findall(r"{(\w)}", english)}
-        said, spans = fill(english, {slot: both[0] for slot, both in words.items()})
-        said_zh, spans_zh = fill(chinese, {slot: both[1] for slot, both in words.items()})
-        found.append(Pair(said, said_zh, [(spans[slot], spans_zh[slot]) for slot in words]))
-    return list({pair.chinese: pair for pair in found}.values())
+        text, spans = fill(english, {slot: both[0] for slot, both in words.items()})
+        text_zh, spans_zh = fill(chinese, {slot: both[1] for slot, both in words.items()})
+        result.append(Pair(text, text_zh, [(spans[slot], spans_zh[slot]) for slot in words]))
+    return list({pair.chinese: pair for pair in result}.values())

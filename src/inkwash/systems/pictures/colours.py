@@ -53,12 +53,13 @@ LINEAR = np.where(LINEAR <= 0.04045, LINEAR / 12.92, ((LINEAR + 0.055) / 1.055) 
 
 def oklab(rgb: np.ndarray) -> np.ndarray:
     """sRGB uint8 (..., 3) -> OKLab float32 (..., 3)."""
-    return np.cbrt(LINEAR[rgb] @ TO_LMS.T) @ TO_LAB.T
+    lab: np.ndarray = np.cbrt(LINEAR[rgb] @ TO_LMS.T) @ TO_LAB.T
+    return lab
 
 
 def srgb(lab: np.ndarray) -> np.ndarray:
     """OKLab (..., 3) -> sRGB uint8 (..., 3), clipped."""
-    linear = np.clip((lab @ FROM_LAB.T) ** 3 @ FROM_LMS.T, 0, 1)
+    linear: np.ndarray = np.clip((lab @ FROM_LAB.T) ** 3 @ FROM_LMS.T, 0, 1)
     coded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.round(255 * coded).astype(np.uint8)
 
@@ -67,16 +68,16 @@ def dominant_hue(chroma: np.ndarray, hue: np.ndarray, solid: np.ndarray) -> tupl
     """The hue (degrees) around which most of the coloured subject lies, and the share of the subject within 40."""
     coloured = solid & (chroma > 0.05)
     counts = np.bincount((hue[coloured] // 10).astype(int) % 36, minlength=36)
-    around = sum(np.roll(counts, k) for k in range(-3, 4))
-    peak = 10 * int(around.argmax()) + 5.0
-    near = coloured & (distance(hue, peak) < 40)
+    smoothed = np.sum([np.roll(counts, k) for k in range(-3, 4)], axis=0)
+    peak = 10 * int(smoothed.argmax()) + 5.0
+    near = coloured & (hue_distance(hue, peak) < 40)
     if not near.any():
         return peak, 0.0
-    turned = np.exp(1j * np.deg2rad(hue[near])).mean()
-    return float(np.rad2deg(np.angle(turned)) % 360), float(near.sum() / solid.sum())
+    mean_direction = np.exp(1j * np.deg2rad(hue[near])).mean()
+    return float(np.rad2deg(np.angle(mean_direction)) % 360), float(near.sum() / solid.sum())
 
 
-def distance(hue: np.ndarray, other: float) -> np.ndarray:
+def hue_distance(hue: np.ndarray, other: float) -> np.ndarray:
     """Degrees between hues, 0 to 180."""
     return np.abs((hue - other + 180) % 360 - 180)
 
@@ -96,21 +97,25 @@ def recolour(picture: np.ndarray, colour: str) -> np.ndarray | None:
     peak, share = dominant_hue(chroma, hue, solid)
     if share < 0.33:
         return None
-    near = solid & (chroma > 0.05) & (distance(hue, peak) < 40)
-    middle, full = float(np.median(lightness[near])), float(np.median(chroma[near]))
-    asked = COLOURS[colour]
-    if asked.hue is not None and distance(np.array(peak), asked.hue) < 25 and abs(middle - asked.lightness) < 0.15:
+    near = solid & (chroma > 0.05) & (hue_distance(hue, peak) < 40)
+    median_lightness, median_chroma = float(np.median(lightness[near])), float(np.median(chroma[near]))
+    target_colour = COLOURS[colour]
+    if (
+        target_colour.hue is not None
+        and hue_distance(np.array(peak), target_colour.hue) < 25
+        and abs(median_lightness - target_colour.lightness) < 0.15
+    ):
         return None
-    weight = np.clip((chroma - 0.02) / 0.04, 0, 1) * np.clip((65 - distance(hue, peak)) / 20, 0, 1)
-    turned = np.deg2rad((asked.hue or 0) + 0.6 * ((hue - peak + 180) % 360 - 180))
-    strength = chroma * asked.chroma / full
+    weight = np.clip((chroma - 0.02) / 0.04, 0, 1) * np.clip((65 - hue_distance(hue, peak)) / 20, 0, 1)
+    new_hue = np.deg2rad((target_colour.hue or 0) + 0.6 * ((hue - peak + 180) % 360 - 180))
+    new_chroma = chroma * target_colour.chroma / median_chroma
     # keep the order of light and dark: below the median towards black, above it towards white
-    lighter = np.where(
-        lightness < middle,
-        lightness * asked.lightness / middle,
-        1 - (1 - lightness) * (1 - asked.lightness) / max(1 - middle, 1e-3),
+    new_lightness = np.where(
+        lightness < median_lightness,
+        lightness * target_colour.lightness / median_lightness,
+        1 - (1 - lightness) * (1 - target_colour.lightness) / max(1 - median_lightness, 1e-3),
     )
-    target = np.stack([lighter, strength * np.cos(turned), strength * np.sin(turned)], axis=-1)
+    target = np.stack([new_lightness, new_chroma * np.cos(new_hue), new_chroma * np.sin(new_hue)], axis=-1)
     mixed = lab + weight[..., None] * (target - lab)
     return np.concatenate([srgb(mixed), picture[..., 3:]], axis=-1)
 

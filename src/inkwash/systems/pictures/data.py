@@ -49,15 +49,15 @@ def square(picture: Image.Image, size: int, margin: object) -> Image.Image:
     return ImageOps.pad(picture, (size, size), Image.Resampling.LANCZOS, color=margin)  # type: ignore[arg-type]
 
 
-def outpaint_canvas(picture: np.ndarray, part: float) -> tuple[np.ndarray, np.ndarray]:
+def outpaint_canvas(picture: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """The picture (H, W, 4) made smaller in the middle, and the mask of what lies around it: for drawing beyond it.
 
-    part: of the side, on each side; from 0 to 0.45.
+    fraction: of the side, on each side; from 0 to 0.45.
     """
-    if not 0 < part <= 0.45:
-        raise UserError(f"outpaint = {part}: choose a part of the side from 0 to 0.45")
+    if not 0 < fraction <= 0.45:
+        raise UserError(f"outpaint = {fraction}: choose a fraction of the side from 0 to 0.45")
     side = len(picture)
-    edge = round(side * part)
+    edge = round(side * fraction)
     inner = Image.fromarray(picture).resize((side - 2 * edge, side - 2 * edge), Image.Resampling.LANCZOS)
     canvas = np.zeros_like(picture)
     canvas[edge : side - edge, edge : side - edge] = np.asarray(inner)
@@ -79,8 +79,8 @@ def image_grid(pictures: np.ndarray, columns: int) -> np.ndarray:
     """uint8 (N, H, W, 3) -> one picture with `columns` in a row, 2 pixels of white between; a short row is filled."""
     rows = -(-len(pictures) // columns)
     height, width = pictures.shape[1] + 2, pictures.shape[2] + 2
-    page = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    grid = np.full((rows * height, columns * width, 3), 255, np.uint8)
     for i, picture in enumerate(pictures):
         y, x = i // columns * height, i % columns * width
-        page[y : y + height - 2, x : x + width - 2] = picture
-    return page
+        grid[y : y + height - 2, x : x + width - 2] = picture
+    return grid

@@ -48,10 +48,12 @@ class EfficientNetLite0(nn.Module):
         x = F.relu6(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
+        x = F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
+        return x
 
     def classify(self, x: Tensor) -> Tensor:
-        return self._fc(self(x))
+        x = self._fc(self(x))
+        return x
 
 
 class MBConv(nn.Module):
@@ -69,7 +71,7 @@ class MBConv(nn.Module):
         self._bn2 = _norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x if self._expand_conv is None else F.relu6(self._bn0(self._expand_conv(x)))
+        h: Tensor = x if self._expand_conv is None or self._bn0 is None else F.relu6(self._bn0(self._expand_conv(x)))
         h = F.relu6(self._bn1(self._depthwise_conv(h)))
         h = self._bn2(self._project_conv(h))
         return x + h if self.skip else h

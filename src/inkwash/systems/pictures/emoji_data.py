@@ -39,7 +39,7 @@ import numpy as np
 from PIL import Image
 
 from inkwash.errors import UserError, unknown
-from inkwash.weights.files import atomic, check_ours, digest
+from inkwash.weights.files import atomic, check_ours, digest, save_json
 
 Progress = Callable[[int, int, str], None]  # pictures done, pictures in all, style
 FOLDER = Path("data/emoji")  # where `inkwash data emoji` puts it
@@ -176,8 +176,8 @@ def members(tarball: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def read_json(tarball: Path, *names: str) -> list[Any]:
-    found = {name: data for name, data in members(tarball) if name in names}
-    return [json.loads(found[name]) for name in names]
+    contents = {name: data for name, data in members(tarball) if name in names}
+    return [json.loads(contents[name]) for name in names]
 
 
 # --- concepts ---
@@ -210,10 +210,10 @@ def codepoints(text: str) -> str:
 
 def family(key: str, label: str, subgroup: str) -> str:
     """Concepts that look nearly the same have the same family; see the policy above."""
-    first = int(key.split("-")[0], 16)
-    if 0x1F550 <= first <= 0x1F567:
+    codepoint = int(key.split("-")[0], 16)
+    if 0x1F550 <= codepoint <= 0x1F567:
         return CLOCKS
-    if 0x1F311 <= first <= 0x1F31D:
+    if 0x1F311 <= codepoint <= 0x1F31D:
         return MOONS
     if subgroup == "keycap":
         return KEYCAPS
@@ -230,7 +230,7 @@ def family(key: str, label: str, subgroup: str) -> str:
 def concepts(tarball: Path) -> dict[str, Concept]:
     """The concepts of emojibase that the policy keeps, by codepoints."""
     english, chinese, meta = read_json(tarball, "en/data.json", "zh/data.json", "meta/groups.json")
-    other = {codepoints(entry["hexcode"]): entry for entry in chinese}
+    chinese_by_key = {codepoints(entry["hexcode"]): entry for entry in chinese}
     result = {}
     for entry in english:
         group, subgroup = (
@@ -239,14 +239,9 @@ def concepts(tarball: Path) -> dict[str, Concept]:
         if group == "component" or subgroup in ("country-flag", "subdivision-flag"):
             continue
         key, label = codepoints(entry["hexcode"]), entry["label"]
-        zh = other.get(key, {})
+        zh = chinese_by_key.get(key, {})
         result[key] = Concept(
-            label,
-            entry.get("tags", []),
-            group,
-            zh.get("label", ""),
-            zh.get("tags", []),
-            family(key, label, subgroup),
+            label, entry.get("tags", []), group, zh.get("label", ""), zh.get("tags", []), family(key, label, subgroup)
         )
     return result
 
@@ -348,28 +343,28 @@ keyboard=wiredkeyboard; window=; water pistol=; tram car=; woman’s clothes=wom
 }
 
 
-def icons(style: str, tarball: Path, known: dict[str, Concept]) -> dict[str, str]:
+def icons(style: str, tarball: Path, concepts_by_key: dict[str, Concept]) -> dict[str, str]:
     """{codepoints: SVG} of an Iconify package, joined by codepoint where it lists them, else by name."""
     data, characters = read_json(tarball, "icons.json", "chars.json")
     if characters:
         names = {codepoints(points): name for points, name in characters.items()}
     else:
-        spelled = {squash(name): name for name in (*data.get("aliases", {}), *data["icons"])}
-        own = dict(pair.strip().split("=") for pair in NAMES[style].split(";"))
+        icon_of = {squash(name): name for name in (*data.get("aliases", {}), *data["icons"])}
+        overrides = dict(pair.strip().split("=") for pair in NAMES[style].split(";"))
         names = {
-            key: spelled[spelling]
-            for key, concept in known.items()
-            for spelling in spellings(key, concept, own)
-            if spelling in spelled
+            key: icon_of[spelling]
+            for key, concept in concepts_by_key.items()
+            for spelling in spellings(key, concept, overrides)
+            if spelling in icon_of
         }
     margin = 1 / 30 if style in FULL_BLEED else 0
-    return {key: svg(data, names[key], margin) for key in known if key in names}
+    return {key: svg(data, names[key], margin) for key in concepts_by_key if key in names}
 
 
-def spellings(key: str, concept: Concept, own: dict[str, str]) -> list[str]:
+def spellings(key: str, concept: Concept, overrides: dict[str, str]) -> list[str]:
     """What an icon set may call a concept, the likeliest last; its `own` name for it counts alone."""
-    if concept.name in own:
-        return [squash(own[concept.name])]
+    if concept.name in overrides:
+        return [squash(overrides[concept.name])]
     formal = "" if "-" in key else unicodedata.name(chr(int(key, 16)), "")
     return [squash(formal), squash(concept.name)]
 
@@ -391,15 +386,15 @@ def svg(data: dict[str, Any], name: str, margin: float) -> str:
     )
 
 
-def art(style: str, tarball: Path, known: dict[str, Concept]) -> dict[str, str | bytes]:
+def art(style: str, tarball: Path, concepts_by_key: dict[str, Concept]) -> dict[str, str | bytes]:
     """{codepoints: SVG text or WebP bytes} of one style, for the concepts that it has."""
     if style != "3d":
-        return dict(icons(style, tarball, known))
+        return dict(icons(style, tarball, concepts_by_key))
     files = {}
     for name, data in members(tarball):
         if match := re.fullmatch(r"assets/([0-9a-f-]+)\.webp", name):
             files[codepoints(match[1])] = data
-    return {key: files[key] for key in known if key in files}
+    return {key: files[key] for key in concepts_by_key if key in files}
 
 
 def render(source: str | bytes, size: int) -> bytes:
@@ -430,20 +425,20 @@ def split(family: str) -> str:
     """Where a family of concepts belongs: about 90 % train, 3 % validation, 7 % test."""
     if family in LARGE or family in SHOWN:
         return "train"
-    place = chance(f"split {family}")
-    return "train" if place < 0.90 else "validation" if place < 0.93 else "test"
+    u = chance(f"split {family}")
+    return "train" if u < 0.90 else "validation" if u < 0.93 else "test"
 
 
-def splits(known: dict[str, Concept], present: Mapping[str, Iterable[str]]) -> dict[tuple[str, str], str]:
+def splits(concepts_by_key: dict[str, Concept], present: Mapping[str, Iterable[str]]) -> dict[tuple[str, str], str]:
     """{(style, concept): split} of the concepts `present` in each style; see the policy above."""
-    left = Counter(key for keys in present.values() for key in keys)  # styles that may still show it
+    remaining = Counter(key for keys in present.values() for key in keys)  # styles that may still show it
     result = {}
     for style, keys in present.items():
         for key in keys:
-            result[style, key] = split(known[key].family)
-            if result[style, key] == "train" and left[key] > 2 and chance(f"combination {style} {key}") < 0.04:
+            result[style, key] = split(concepts_by_key[key].family)
+            if result[style, key] == "train" and remaining[key] > 2 and chance(f"combination {style} {key}") < 0.04:
                 result[style, key] = "combination"
-                left[key] -= 1
+                remaining[key] -= 1
     return result
 
 
@@ -465,24 +460,25 @@ def build(out: Path, cache: Path | None = None, progress: Progress | None = None
     check_ours(out / "NOTICE.md", notice().partition("\n")[0])
     if not (out / "NOTICE.md").exists():  # else the manifest beside it is ours, even a broken one
         check_ours(out / "manifest.json", '"pins"')
-    write_text(out / "NOTICE.md", notice())
+    with atomic(out / "NOTICE.md") as file:
+        file.write_text(notice(), encoding="utf-8")
     cache = cache or out / "cache"
     pins = hashlib.sha256(f"{FORMAT} {WORDS} {STYLES}".encode()).hexdigest()
     manifest = read_manifest(out, pins)
-    styles = [style for style in STYLES if not finished(out, manifest, style)]
+    styles = [style for style in STYLES if not is_finished(out, manifest, style)]
     if not styles:
         return out
 
-    known = concepts(fetch(WORDS, cache))
-    drawn = {style: art(style, fetch(package, cache), known) for style, package in STYLES.items()}
-    total = sum(len(pictures) for pictures in drawn.values())
-    total += sum(len(drawn[style]) for style in styles)
+    concepts_by_key = concepts(fetch(WORDS, cache))
+    art_of = {style: art(style, fetch(package, cache), concepts_by_key) for style, package in STYLES.items()}
+    total = sum(len(pictures) for pictures in art_of.values())
+    total += sum(len(art_of[style]) for style in styles)
     done = 0
 
     def rendered(style: str, keys: Iterable[str], size: int) -> Iterator[tuple[str, bytes]]:
         nonlocal done
         for key in keys:
-            yield key, render(drawn[style][key], size)
+            yield key, render(art_of[style][key], size)
             done += 1
             if progress:
                 progress(done, total, style)
@@ -490,25 +486,25 @@ def build(out: Path, cache: Path | None = None, progress: Progress | None = None
     # all styles small first: the split needs to know which concepts each of them really shows
     small = {
         style: {key: png for key, png in rendered(style, pictures, 64) if not blank(png)}
-        for style, pictures in drawn.items()
+        for style, pictures in art_of.items()
     }
-    where = splits(known, small)
+    split_of = splits(concepts_by_key, small)
     for style in styles:
         package = STYLES[style]
         rows = [
             {
                 "style": style,
                 "concept": key,
-                **known[key]._asdict(),
+                **concepts_by_key[key]._asdict(),
                 "licence": package.licence,
                 "source": str(package),
-                "split": where[style, key],
+                "split": split_of[style, key],
                 "picture_64": small[style][key],
                 "picture_256": large,
             }
             for key, large in rendered(style, small[style], 256)
         ]
-        write_table(out / f"{style}.parquet", rows)
+        write_parquet(out / f"{style}.parquet", rows)
         manifest["styles"][style] = {
             "file": f"{style}.parquet",
             "sha256": digest(out / f"{style}.parquet"),
@@ -518,7 +514,7 @@ def build(out: Path, cache: Path | None = None, progress: Progress | None = None
             "pictures": len(rows),
             "splits": Counter(row["split"] for row in rows),
         }
-        write_text(out / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        save_json(out / "manifest.json", manifest)
     return out
 
 
@@ -534,15 +530,15 @@ def load(folder: Path, styles: Sequence[str] | None = None, size: int = 64) -> E
     if size not in (64, 256):
         raise UserError(f"emoji pictures of size {size} are not stored: choose 64 or 256")
     words = ["style", "concept", "name", "tags", "group", "split", "licence", "name_zh", "tags_zh"]
-    tables = []
+    parts = []
     for style in styles or STYLES:
         if style not in STYLES:
             raise unknown("style", style, STYLES)
         path = folder / f"{style}.parquet"
         if not path.exists():
             raise UserError(f"there is no {path}: make it with `inkwash data emoji --out {folder}`")
-        tables.append(parquet.read_table(path, columns=[*words, f"picture_{size}"]))
-    table = concat_tables(tables)
+        parts.append(parquet.read_table(path, columns=[*words, f"picture_{size}"]))
+    table = concat_tables(parts)
     pictures = np.empty((table.num_rows, size, size, 4), np.uint8)
     for row, png in enumerate(table[f"picture_{size}"]):
         pictures[row] = Image.open(io.BytesIO(png.as_buffer()))
@@ -575,25 +571,20 @@ def read_manifest(out: Path, pins: str) -> dict[str, Any]:
     return {"pins": pins, "words": str(WORDS), "words_sha256": WORDS.sha256, "styles": {}}
 
 
-def finished(out: Path, manifest: dict[str, Any], style: str) -> bool:
+def is_finished(out: Path, manifest: dict[str, Any], style: str) -> bool:
     path = out / f"{style}.parquet"
     return style in manifest["styles"] and path.exists() and digest(path) == manifest["styles"][style]["sha256"]
 
 
-def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     import pyarrow
     from pyarrow import parquet
 
     text, texts, binary = pyarrow.string(), pyarrow.list_(pyarrow.string()), pyarrow.binary()
-    kinds = dict.fromkeys(["style", "concept", "name", "tags", "group", "licence", "source", "split"], text)
-    kinds |= {"picture_64": binary, "picture_256": binary, "name_zh": text, "tags": texts, "tags_zh": texts}
+    fields = dict.fromkeys(["style", "concept", "name", "tags", "group", "licence", "source", "split"], text)
+    fields |= {"picture_64": binary, "picture_256": binary, "name_zh": text, "tags": texts, "tags_zh": texts}
     with atomic(path) as temporary:
-        parquet.write_table(pyarrow.Table.from_pylist(rows, pyarrow.schema(list(kinds.items()))), temporary)
-
-
-def write_text(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        parquet.write_table(pyarrow.Table.from_pylist(rows, pyarrow.schema(list(fields.items()))), temporary)
 
 
 MIT = """\

@@ -45,10 +45,10 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError, unknown
@@ -62,7 +62,7 @@ from inkwash.systems.pictures.colours import (
     recolourable,
 )
 from inkwash.systems.pictures.emoji_data import Emoji
-from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest
+from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest, unit
 from inkwash.systems.report import Report, Row, row, wilson
 from inkwash.weights.files import atomic
 
@@ -72,18 +72,17 @@ TOP = (1, 10)
 ANOTHER_STYLE = "same concepts, another style"
 
 Generate = Callable[[list[str], str, list[int]], np.ndarray]  # prompts, style, seeds -> (N, size, size, 3) uint8
-Encode = Callable[[list[str]], Mapping[str, Tensor]]
+Encode = Callable[[list[str]], Mapping[str, np.ndarray]]
 
 
 def evaluate(
     generate: Generate,
     encode: Encode,
     data: Emoji,
-    out: str | Path,
+    out: Path,
     split: str = "test",
     per_row: int = 300,
     seed: int = 0,
-    cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     mean: Generate | None = None,
 ) -> Report:
@@ -95,7 +94,6 @@ def evaluate(
     split     "validation" or "test"
     per_row   pairs of each kind, spread evenly over the styles (fewer where a style has fewer)
     seed      draws the pairs; picture i of the run has the seed `seed` + i
-    cache     folder for the features of the real pictures
     progress  is told (pictures generated, in all)
     mean      as `generate`, without diffusion
     """
@@ -105,7 +103,7 @@ def evaluate(
     elif split != "validation":
         raise unknown("split", split, ["validation", "test"])
     rng = np.random.default_rng(seed)
-    pairs = {kind: _draw(data, name, per_row, rng) for kind, name in kinds.items()}
+    pairs = {kind: _sample_pairs(data, name, per_row, rng) for kind, name in kinds.items()}
     prompts = {kind: data.name[chosen].tolist() for kind, chosen in pairs.items()}
     chinese = {f"{kind}, in Chinese": pairs[kind] for kind in ("training concepts", "held-out concepts")}
     coloured, colours = _colour_pairs(data, per_row, rng)
@@ -114,42 +112,42 @@ def evaluate(
     train = np.flatnonzero(data.split == "train")
 
     started = time.process_time()
-    asked = pairs | chinese | {"with a colour": coloured, "without": coloured}
+    requested = pairs | chinese | {"with a colour": coloured, "without": coloured}
     prompts |= {kind: data.name_zh[chosen].tolist() for kind, chosen in chinese.items()}
     prompts["with a colour"] = [
         f"a {colour_captions(data.name[i], '', c)[0]}" for i, c in zip(coloured, colours, strict=True)
     ]
     prompts["without"] = [WORD.sub("", data.name[i]).strip() for i in coloured]
     pictures = _generate(
-        generate, prompts, {kind: data.style[chosen] for kind, chosen in asked.items()}, seed, progress
+        generate, prompts, {kind: data.style[chosen] for kind, chosen in requested.items()}, seed, progress
     )
     generating, started = time.process_time() - started, time.process_time()
 
     white = on_white(data.pictures)
     checksum = hashlib.sha256(white.tobytes()).hexdigest()
-    real = _real_features(white, checksum, cache)
-    made = {kind: features(pictures[kind], SIZE) for kind in [*pairs, *chinese]}
-    plain = {}
+    real = _real_features(white, checksum, out / "cache")
+    generated = {kind: features(pictures[kind], SIZE) for kind in [*pairs, *chinese]}
+    mean_features = {}
     if mean is not None:
         styles = {kind: data.style[chosen] for kind, chosen in pairs.items()}
-        drawn = _generate(mean, {kind: prompts[kind] for kind in pairs}, styles, seed, None)
-        plain = {kind: features(shown, SIZE) for kind, shown in drawn.items()}
+        mean_pictures = _generate(mean, {kind: prompts[kind] for kind in pairs}, styles, seed, None)
+        mean_features = {kind: features(shown, SIZE) for kind, shown in mean_pictures.items()}
     names, names_zh = _unit_names(encode, data.name), _unit_names(encode, data.name_zh)
 
     rows: list[Row] = []
     for kind, chosen in pairs.items():
-        sources = {"generated": made[kind], "real": real[chosen], "retrieval": real[_retrieved(names, chosen, data)]}
-        if kind == "training concepts":
-            del sources["retrieval"]
-        if kind in plain:
-            sources["mean prediction alone"] = plain[kind]
+        sources = {"generated": generated[kind], "real": real[chosen]}
+        if kind != "training concepts":
+            sources["retrieval"] = real[_retrieve(names, chosen, data)]
+        if kind in mean_features:
+            sources["mean prediction alone"] = mean_features[kind]
         for source, x in sources.items():
             rows += _recognition(source, kind, x, chosen, real, data)
         rows += _chance(kind, chosen, data)
 
-        rest = np.setdiff1d(train, chosen)
-        sources[ANOTHER_STYLE] = real[[rng.choice(np.flatnonzero(_elsewhere(data, i))) for i in chosen]]
-        sources["other training pictures"] = real[_as_many(rest, data.style, data.style[chosen], rng)]
+        other_rows = np.setdiff1d(train, chosen)
+        sources[ANOTHER_STYLE] = real[[rng.choice(np.flatnonzero(_in_another_style(data, i))) for i in chosen]]
+        sources["other training pictures"] = real[_match_styles(other_rows, data.style, data.style[chosen], rng)]
         for source, x in sources.items():
             if source != "real" and len(x) == len(chosen):  # there may be too few others
                 rows += _distance(source, kind, x, real[chosen], data.style[chosen])
@@ -158,26 +156,25 @@ def evaluate(
             if source == "generated" or kind != "training concepts":
                 index, cosine = nearest(sources[source], real[train])
                 same, n = int((data.concept[train[index]] == data.concept[chosen]).sum()), len(chosen)
-                of = {"n": n, "source": source, "of": kind, "style": "all"}
-                found = np.quantile(cosine, list(QUANTILES.values()))
-                rows += [row(f"cosine, {name}", value, **of) for name, value in zip(QUANTILES, found, strict=True)]
-                rows.append(row("same concept", same / n, wilson(same, n), **of))
+                keys: dict[str, Any] = {"n": n, "source": source, "of": kind, "style": "all"}
+                rows += [row(f"cosine, {name}", np.quantile(cosine, q), **keys) for name, q in QUANTILES.items()]
+                rows.append(row("same concept", same / n, wilson(same, n), **keys))
 
     for kind, chosen in chinese.items():
-        rows += _recognition("generated", kind, made[kind], chosen, real, data)
+        rows += _recognition("generated", kind, generated[kind], chosen, real, data)
         if kind.startswith("held-out"):
-            rows += _recognition("retrieval", kind, real[_retrieved(names_zh, chosen, data)], chosen, real, data)
+            rows += _recognition("retrieval", kind, real[_retrieve(names_zh, chosen, data)], chosen, real, data)
         rows += _chance(kind, chosen, data)
 
-    chosen, shown, x = (np.concatenate([d[kind] for kind in pairs]) for d in (pairs, pictures, made))
-    some = np.sort(rng.choice(len(chosen), min(16, len(chosen)), replace=False))
-    index, cosine = nearest(x[some], real[train])
+    chosen, shown, x = (np.concatenate([d[kind] for kind in pairs]) for d in (pairs, pictures, generated))
+    examples = np.sort(rng.choice(len(chosen), min(16, len(chosen)), replace=False))
+    index, cosine = nearest(x[examples], real[train])
     labels = [
         f"{data.name[i]}, {data.style[i]} ({data.split[i]})\nnearest: {data.name[j]}, {data.style[j]}\n{c:.2f}"
-        for i, j, c in zip(chosen[some], train[index], cosine, strict=True)
+        for i, j, c in zip(chosen[examples], train[index], cosine, strict=True)
     ]
-    with atomic(Path(out) / "nearest.png") as file:
-        _sheet(shown[some], white[train[index]], labels).save(file)
+    with atomic(out / "nearest.png") as file:
+        _labelled_grid(shown[examples], white[train[index]], labels).save(file)
 
     return Report(
         title=f"{per_row} pairs of each kind, drawn once, seen by EfficientNet-Lite0 (ImageNet) at {SIZE} pixels.",
@@ -185,16 +182,17 @@ def evaluate(
         data={"split": split, "sha256": checksum, "pictures": len(data.style)},
         seeds=[seed],
         cpu_seconds={"to generate": generating, "to score": time.process_time() - started},
-        rows=rows + _obeyed(pictures, colours, data, white),
+        rows=rows + _colour_rows(pictures, colours, data, white),
         figures={"nearest training pictures": "nearest.png"},
     )
 
 
-def _retrieved(names: np.ndarray, chosen: np.ndarray, data: Emoji) -> np.ndarray:
+def _retrieve(names: np.ndarray, chosen: np.ndarray, data: Emoji) -> np.ndarray:
     """For each chosen picture the training picture of its style whose name is nearest."""
     train = np.flatnonzero(data.split == "train")
     same_style = data.style[chosen][:, None] == data.style[train]
-    return train[np.where(same_style, names[chosen] @ names[train].T, -np.inf).argmax(1)]
+    found: np.ndarray = train[np.where(same_style, names[chosen] @ names[train].T, -np.inf).argmax(1)]
+    return found
 
 
 def _colour_pairs(data: Emoji, count: int, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
@@ -204,65 +202,66 @@ def _colour_pairs(data: Emoji, count: int, rng: np.random.Generator) -> tuple[np
     """
     rows, words = [], []
     for style in np.unique(data.style):
-        found = 0
+        count_of_style = 0
         for i in rng.permutation(np.flatnonzero((data.split == "train") & (data.style == style))):
             free = [c for c in COLOURS if c not in ("white", "grey") and held_out(str(data.concept[i]), c)]
             free = [c for c in free if recolour(data.pictures[i], c) is not None]
             if (
-                found < round(count / len(np.unique(data.style)))
+                count_of_style < round(count / len(np.unique(data.style)))
                 and free
                 and recolourable(data.group[i], data.name[i])
             ):
                 rows.append(int(i))
                 words.append(str(rng.choice(free)))
-                found += 1
+                count_of_style += 1
     return np.array(rows, int), words
 
 
-def _obeyed(pictures: Mapping[str, np.ndarray], colours: list[str], data: Emoji, white: np.ndarray) -> list[Row]:
+def _colour_rows(pictures: Mapping[str, np.ndarray], colours: list[str], data: Emoji, white: np.ndarray) -> list[Row]:
     """How often the main colour is the one in the words: of generated pictures, by chance, and of real ones."""
     named = [
-        (i, found[1])
+        (i, match[1])
         for i in range(len(data.name))
-        if (found := WORD.search(data.name[i])) and recolourable(data.group[i], data.name[i])
-        if data.name[i].count(" ") == 1 and found[1] != "white"
+        if (match := WORD.search(data.name[i])) and recolourable(data.group[i], data.name[i])
+        if data.name[i].count(" ") == 1 and match[1] != "white"
     ]
     hits = {
         "asked for": [main_colour(p) == c for p, c in zip(pictures["with a colour"], colours, strict=True)],
         "not asked for": [main_colour(p) == c for p, c in zip(pictures["without"], colours, strict=True)],
         "real, with a colour in the name": [main_colour(white[i]) == c for i, c in named],
     }
-    each = [(source, "all", hit) for source, hit in hits.items() if hit]
+    groups = [(source, "all", hit) for source, hit in hits.items() if hit]
     for colour in sorted(set(colours)):
-        of = [hit for hit, asked in zip(hits["asked for"], colours, strict=True) if asked == colour]
-        each.append(("asked for", colour, of))
+        of = [hit for hit, requested in zip(hits["asked for"], colours, strict=True) if requested == colour]
+        groups.append(("asked for", colour, of))
     return [
         row("colour obeyed", sum(hit) / len(hit), wilson(sum(hit), len(hit)), len(hit), source=source, colour=colour)
-        for source, colour, hit in each
+        for source, colour, hit in groups
     ]
 
 
-def _elsewhere(data: Emoji, i: int) -> np.ndarray:
+def _in_another_style(data: Emoji, i: int) -> np.ndarray:
     """Which pictures (N,) show the concept of picture i in another style."""
-    return (data.concept == data.concept[i]) & (data.style != data.style[i])
+    mask: np.ndarray = (data.concept == data.concept[i]) & (data.style != data.style[i])
+    return mask
 
 
-def _draw(data: Emoji, split: str, per_row: int, rng: np.random.Generator) -> np.ndarray:
+def _sample_pairs(data: Emoji, split: str, per_row: int, rng: np.random.Generator) -> np.ndarray:
     """Indices of pairs of a split, the same number of each style, whose concept another style has too."""
     styles = np.unique(data.style)
     chosen = []
     for style in styles:
-        there = np.flatnonzero((data.split == split) & (data.style == style))
-        there = rng.permutation([i for i in there if _elsewhere(data, i).any()])
-        chosen.append(there[: round(per_row / len(styles))])
+        candidates = np.flatnonzero((data.split == split) & (data.style == style))
+        candidates = rng.permutation([i for i in candidates.tolist() if _in_another_style(data, i).any()])
+        chosen.append(candidates[: round(per_row / len(styles))])
     return np.concatenate(chosen).astype(int)
 
 
-def _as_many(candidates: np.ndarray, styles: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As many of the candidates in each style as `wanted` has, or all where there are fewer."""
+def _match_styles(rows: np.ndarray, styles: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many of the rows in each style as `wanted` has, or all where there are fewer."""
     chosen = []
     for style, n in zip(*np.unique(wanted, return_counts=True), strict=True):
-        chosen.append(rng.permutation(candidates[styles[candidates] == style])[:n])
+        chosen.append(rng.permutation(rows[styles[rows] == style])[:n])
     return np.concatenate(chosen)
 
 
@@ -276,37 +275,36 @@ def _generate(
     total = sum(map(len, prompts.values()))
     done, pictures = 0, {}
     for kind, texts in prompts.items():
-        parts: list[np.ndarray] = []
+        batches: list[np.ndarray] = []
         # Pairs lie style by style.
         for style in np.unique(styles[kind]):
-            these = [text for text, own in zip(texts, styles[kind], strict=True) if own == style]
-            for start in range(0, len(these), 32):
-                part = these[start : start + 32]
-                parts.append(generate(part, str(style), list(range(seed + done, seed + done + len(part)))))
-                done += len(part)
+            prompts_of_style = [text for text, style_of in zip(texts, styles[kind], strict=True) if style_of == style]
+            for start in range(0, len(prompts_of_style), 32):
+                batch = prompts_of_style[start : start + 32]
+                batches.append(generate(batch, str(style), list(range(seed + done, seed + done + len(batch)))))
+                done += len(batch)
                 if progress:
                     progress(done, total)
-        pictures[kind] = np.concatenate(parts) if parts else np.zeros((0, 8, 8, 3), np.uint8)
+        pictures[kind] = np.concatenate(batches) if batches else np.zeros((0, 8, 8, 3), np.uint8)
     return pictures
 
 
-def _real_features(white: np.ndarray, checksum: str, cache: str | Path | None) -> np.ndarray:
-    if cache is None:
-        return features(white, SIZE)
-    path = Path(cache) / f"efficientnet-lite0-{SIZE}-{checksum[:16]}.npz"
+def _real_features(white: np.ndarray, checksum: str, cache: Path) -> np.ndarray:
+    path = cache / f"efficientnet-lite0-{SIZE}-{checksum[:16]}.npz"
     if not path.exists():
         with atomic(path) as file:
             np.savez(file, features=features(white, SIZE))
     with np.load(path) as stored:
-        return stored["features"]
+        cached: np.ndarray = stored["features"]
+    return cached
 
 
 def _unit_names(encode: Encode, names: np.ndarray) -> np.ndarray:
     """Pooled text states (N, D) of unit length."""
     texts, index = np.unique(names, return_inverse=True)
-    states = [np.asarray(encode(texts[i : i + 64].tolist())["pooled"]) for i in range(0, len(texts), 64)]
-    pooled = np.concatenate(states)
-    return (pooled / np.linalg.norm(pooled, axis=1, keepdims=True))[index]
+    states = [encode(texts[i : i + 64].tolist())["pooled"] for i in range(0, len(texts), 64)]
+    pooled: np.ndarray = unit(np.concatenate(states))[index]
+    return pooled
 
 
 def _recognition(
@@ -320,9 +318,9 @@ def _recognition(
             x[styles == style], data.concept[chosen[styles == style]], real[gallery], data.concept[gallery]
         )
     rows = []
-    for style, of in _by_style(styles):
+    for style, mask in _by_style(styles):
         for k in TOP:
-            hits, n = int((rank[of] <= k).sum()), int(of.sum())
+            hits, n = int((rank[mask] <= k).sum()), int(mask.sum())
             rows.append(row(f"top {k}", hits / n, wilson(hits, n), n, source=source, of=kind, style=style))
     return rows
 
@@ -355,15 +353,15 @@ def _distance(source: str, kind: str, x: np.ndarray, true: np.ndarray, styles: n
     ]  # fmt: skip
 
 
-def _sheet(made: np.ndarray, training: np.ndarray, labels: list[str]) -> Image.Image:
+def _labelled_grid(generated: np.ndarray, training: np.ndarray, labels: list[str]) -> Image.Image:
     """Pairs of pictures, generated | nearest training, each with its label below, two pairs a line."""
     side, text, width = 128, 52, 320
-    sheet = Image.new("RGB", (2 * width, -(-len(labels) // 2) * (side + text)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for i, (*both, label) in enumerate(zip(made, training, labels, strict=True)):
+    grid = Image.new("RGB", (2 * width, -(-len(labels) // 2) * (side + text)), "white")
+    draw, font = ImageDraw.Draw(grid), ImageFont.load_default(12)
+    for i, (*both, label) in enumerate(zip(generated, training, labels, strict=True)):
         left, top = (i % 2) * width + 8, i // 2 * (side + text)
         for j, picture in enumerate(both):
             image = Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)
-            sheet.paste(image, (left + j * (side + 8), top))
+            grid.paste(image, (left + j * (side + 8), top))
         draw.multiline_text((left, top + side + 2), label, fill="black", font=font, spacing=1)
-    return sheet
+    return grid

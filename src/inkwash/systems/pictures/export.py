@@ -19,7 +19,7 @@ from inkwash.weights.shipped import describe, locate
 TOLERANCE = 1e-4  # largest difference to torch with which a graph is written
 
 
-class Called(nn.Module):
+class Function(nn.Module):
     """A function of a module as a module, so that every weight has the name "module." + its name in the file."""
 
     def __init__(self, module: nn.Module, function: Callable[..., Any]) -> None:
@@ -42,17 +42,17 @@ def export(name: str | Path) -> list[Path]:
         raise UserError(f"{folder}: only models of pictures are exported")
     pipeline, written = Pipeline.load(folder, runtime="torch"), []
     for key, component in pipeline.components.items():
-        place = pipeline.folders[key]
-        if place == folder / key or not any(place.glob("*.onnx")):
+        path = pipeline.folders[key]
+        if path == folder / key or not any(path.glob("*.onnx")):
             graphs = GRAPHS[kind_of(component)](component, pipeline.shape[1])
-            written += [write(place / file, module, inputs) for file, (module, inputs) in graphs.items()]
+            written += [write(path / file, module, inputs) for file, (module, inputs) in graphs.items()]
     return written
 
 
 Inputs = Callable[[int, int], dict[str, Tensor]]  # examples of a batch size and a text length, by name
 
 
-def unet_graphs(unet: Any, _: int) -> dict[str, tuple[Called, Inputs]]:
+def unet_graphs(unet: Any, _: int) -> dict[str, tuple[Function, Inputs]]:
     config, side = unet.config, unet.config["sample_size"] or 16
     channels = config["out_channels"]
 
@@ -62,40 +62,40 @@ def unet_graphs(unet: Any, _: int) -> dict[str, tuple[Called, Inputs]]:
         def state(channels: int) -> Tensor:
             return torch.randn(n, channels, side, side, generator=rng)
 
-        found = {"x": state(channels), "time": 1000 * torch.rand(n, generator=rng)}
+        example = {"x": state(channels), "time": 1000 * torch.rand(n, generator=rng)}
         if config["class_embed_type"] == "projection":
-            found["context"] = torch.randn(n, length, config["cross_attention_dim"], generator=rng)
-            found["context_mask"] = real(n, length)
-            found["label"] = torch.randn(n, config["projection_class_embeddings_input_dim"], generator=rng)
-        if more := config["in_channels"] - channels:
-            found["concat"] = state(more)
+            example["context"] = torch.randn(n, length, config["cross_attention_dim"], generator=rng)
+            example["context_mask"] = text_mask(n, length)
+            example["label"] = torch.randn(n, config["projection_class_embeddings_input_dim"], generator=rng)
+        if concat_channels := config["in_channels"] - channels:
+            example["concat"] = state(concat_channels)
         if config["class_embed_type"] == "timestep":
-            found["noise_level"] = torch.rand(n, generator=rng)
-        return found
+            example["noise_level"] = torch.rand(n, generator=rng)
+        return example
 
     names = list(inputs(1, 2))
-    return {"model.onnx": (Called(unet, lambda m, *given: m(**dict(zip(names, given, strict=True)))), inputs)}
+    return {"model.onnx": (Function(unet, lambda m, *arrays: m(**dict(zip(names, arrays, strict=True)))), inputs)}
 
 
-def autoencoder_graphs(vae: Any, side: int) -> dict[str, tuple[Called, Inputs]]:
+def autoencoder_graphs(vae: Any, side: int) -> dict[str, tuple[Function, Inputs]]:
     z, pixels = vae.config["latent_channels"], vae.factor * side
-    encode, decode = Called(vae, lambda m, x: m.encode(x)[0]), Called(vae, lambda m, z: m.decode(z))
+    encode, decode = Function(vae, lambda m, x: m.encode(x)[0]), Function(vae, lambda m, z: m.decode(z))
     return {
         "encoder.onnx": (encode, lambda n, _: {"x": torch.randn(n, vae.config["in_channels"], pixels, pixels)}),
         "decoder.onnx": (decode, lambda n, _: {"z": torch.randn(n, z, side, side)}),
     }
 
 
-def text_graphs(codec: TextCodec, _: int) -> dict[str, tuple[Called, Inputs]]:
+def text_graphs(codec: TextCodec, _: int) -> dict[str, tuple[Function, Inputs]]:
     def inputs(n: int, length: int) -> dict[str, Tensor]:
-        return {"ids": torch.randint(5, 99, (n, length)), "mask": real(n, length)}
+        return {"ids": torch.randint(5, 99, (n, length)), "mask": text_mask(n, length)}
 
-    return {"model.onnx": (Called(codec.network, lambda m, *given: m(*given)), inputs)}
+    return {"model.onnx": (Function(codec.network, lambda m, *arrays: m(*arrays)), inputs)}
 
 
-def mean_graphs(predictor: Any, _: int) -> dict[str, tuple[Called, Inputs]]:
+def mean_graphs(predictor: Any, _: int) -> dict[str, tuple[Function, Inputs]]:
     label = predictor.config["label"]
-    return {"model.onnx": (Called(predictor, lambda m, x: m(x)), lambda n, _: {"label": torch.randn(n, label)})}
+    return {"model.onnx": (Function(predictor, lambda m, x: m(x)), lambda n, _: {"label": torch.randn(n, label)})}
 
 
 GRAPHS = {
@@ -106,12 +106,12 @@ GRAPHS = {
 }
 
 
-def real(n: int, length: int) -> Tensor:
+def text_mask(n: int, length: int) -> Tensor:
     """A mask (n, length) of texts, each a piece shorter than the one before."""
     return torch.arange(length) < torch.arange(length, length - n, -1)[:, None]
 
 
-def write(file: Path, module: Called, inputs: Inputs) -> Path:
+def write(file: Path, module: Function, inputs: Inputs) -> Path:
     """Exports a module into a file; batch size and text length stay open in the graph."""
     example = inputs(2, 7)
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=2)

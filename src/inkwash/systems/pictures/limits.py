@@ -1,6 +1,5 @@
 """What is known of a model of pictures without loading it: what it narrows, and how long it will take."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from inkwash.systems.base import Limit, Plan
 from inkwash.systems.pictures.model import SAMPLERS, TUNED, knows_opacity, read_config, read_index
 from inkwash.systems.pictures.request import Evaluate, Generate, Tune
 from inkwash.systems.pictures.runtimes import fastest
+from inkwash.weights.shipped import load_json
 
-BYTES = 1.5  # of a file, for each pixel
-LOADING, SCORING = 0.5, 60.0  # seconds
+BYTES_PER_PIXEL = 1.5  # of a file, for each pixel
+LOADING_SECONDS, SCORING_SECONDS = 0.5, 60.0  # seconds
 
 
 def limits(folder: Path) -> dict[str, Limit]:
@@ -35,12 +35,12 @@ def plan(request: Any, folder: Path, device: str, threads: int) -> Plan:
     guidance, size = getattr(request, "guidance", None), getattr(request, "size", None) or config.size
     calls = 1 if (config.guidance if guidance is None else guidance) == 1 else 2  # of the network for a step
     steps = plans.tuning(request) if isinstance(request, Tune) else request.steps or config.steps
-    pictures, more, files = 0, 0.0, 0
+    pictures, extra_seconds, files = 0, 0.0, 0
     if isinstance(request, Generate):
         pictures = request.n if request.to is None else 2 * max(request.n, 8)
-        files = round(request.n * BYTES * size**2)
+        files = round(request.n * BYTES_PER_PIXEL * size**2)
     elif isinstance(request, Evaluate):
-        pictures, more = 7 * request.per_row, SCORING
+        pictures, extra_seconds = 7 * request.per_row, SCORING_SECONDS
     else:
         pictures = request.samples
     work = steps * calls * operations(index["unet"].folder, config.size // config.patch)
@@ -48,12 +48,12 @@ def plan(request: Any, folder: Path, device: str, threads: int) -> Plan:
         work += 4 * operations(index["upsampler"].folder, config.size)
     runtime = fastest([component.folder for component in index.values()], device, "float32")
     seconds = plans.seconds(pictures * work, device, threads, runtime)
-    return Plan(None if seconds is None else LOADING + seconds + more, files or None)
+    return Plan(None if seconds is None else LOADING_SECONDS + seconds + extra_seconds, files or None)
 
 
 def operations(network: Path, side: int) -> float:
     """Of one call of a U-Net in the diffusers format, on a state of `sample_size` rows and columns, or of `side`."""
-    config = json.loads((network / "config.json").read_text(encoding="utf-8"))
+    config = load_json(network / "config.json")
     side, levels, total = config.get("sample_size") or side, len(config["block_out_channels"]), 0.0
     for name, size in plans.sizes(next(network.glob("*.safetensors"))).items():
         block = re.match(r"(down|up)_blocks\.(\d+)", name)

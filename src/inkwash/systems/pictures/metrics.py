@@ -21,13 +21,13 @@ def features(pictures: np.ndarray, size: int = 128, batch: int = 32) -> np.ndarr
     raw pixels do.
     """
     network: EfficientNetLite0 = _encoder()
-    found = [np.zeros((0, 1280), np.float32)]
+    batches = [np.zeros((0, 1280), np.float32)]
     with torch.inference_mode():
         for start in range(0, len(pictures), batch):
             x = torch.tensor(pictures[start : start + batch]).permute(0, 3, 1, 2) / 255
             x = F.interpolate(x, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
-            found.append(network(x).numpy())
-    return np.concatenate(found)
+            batches.append(network(x).numpy())
+    return np.concatenate(batches)
 
 
 def concept_rank(
@@ -39,19 +39,20 @@ def concept_rank(
     `concept_rank(...) <= k` is top-k accuracy. A picture must not lie in the gallery that it is ranked in;
     a concept that does not lie there is a ValueError. Ties count against the picture.
     """
-    names, own = np.unique(gallery_concepts, return_inverse=True)
-    wanted = np.searchsorted(names, concepts)
-    if len(names) == 0 or (names[np.minimum(wanted, len(names) - 1)] != concepts).any():
+    names, concept_index = np.unique(gallery_concepts, return_inverse=True)
+    target = np.searchsorted(names, concepts)
+    if len(names) == 0 or (names[np.minimum(target, len(names) - 1)] != concepts).any():
         raise ValueError("every concept must have a picture in the gallery")
-    order = np.argsort(own, kind="stable")
-    cosine = _unit(features) @ _unit(gallery[order]).T
-    best = np.maximum.reduceat(cosine, np.searchsorted(own[order], np.arange(len(names))), axis=1)
-    return (best >= np.take_along_axis(best, wanted[:, None], axis=1)).sum(1)
+    order = np.argsort(concept_index, kind="stable")
+    cosine = unit(features) @ unit(gallery[order]).T
+    best = np.maximum.reduceat(cosine, np.searchsorted(concept_index[order], np.arange(len(names))), axis=1)
+    rank: np.ndarray = (best >= np.take_along_axis(best, target[:, None], axis=1)).sum(1)
+    return rank
 
 
 def nearest(features: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each of `features` (N, D) the index (N,) of the nearest of `others` (M, D), and the cosine (N,)."""
-    cosine = _unit(features) @ _unit(others).T
+    cosine = unit(features) @ unit(others).T
     index = cosine.argmax(1)
     return index, cosine[np.arange(len(index)), index]
 
@@ -72,5 +73,12 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * cross)
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """The mean over pictures, uint8 (N, H, W, C), of 10 log10(255^2 / mean squared error), in dB."""
+    error = (a / 255.0 - b / 255.0) ** 2
+    return float((-10 * np.log10(error.mean((1, 2, 3)))).mean())
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    units: np.ndarray = x / np.linalg.norm(x, axis=1, keepdims=True)
+    return units

@@ -14,15 +14,15 @@ from inkwash import diffusion
 from inkwash.codecs import latents
 from inkwash.errors import UserError, unknown
 from inkwash.systems.pictures.runtimes import KINDS
-from inkwash.weights.files import atomic, digest
-from inkwash.weights.shipped import HERE, describe
+from inkwash.weights.files import digest, save_json
+from inkwash.weights.shipped import FOLDER, describe, load_json
 
 SCHEDULES = {name: make for name, make in diffusion.SCHEDULES.items() if name != "betas"}  # of options with defaults
-OTHERS = {"unmask", "ddim_inversion", "repaint", "annealed_langevin"}  # for tokens, or for other grids
-SAMPLERS = {name: sampler for name, sampler in diffusion.SAMPLERS.items() if name not in OTHERS}
+NOT_FOR_PICTURES = {"unmask", "ddim_inversion", "repaint", "annealed_langevin"}  # for tokens, or for other grids
+SAMPLERS = {name: sampler for name, sampler in diffusion.SAMPLERS.items() if name not in NOT_FOR_PICTURES}
 TUNED = "tuned"  # the sampler of learned tables
 INDEX = "model_index.json"
-NAMES = {  # of components, and what each is if nothing else is said
+DEFAULT_CLASSES = {  # of components, and what each is if nothing else is said
     "unet": "UNet2DConditionModel",
     "vae": "AutoencoderKL",
     "text_encoder": "TextCodec",
@@ -58,9 +58,9 @@ class Config:
 
     def __post_init__(self) -> None:
         parametrizations = diffusion.PARAMETRIZATIONS
-        for kind, table in (("schedule", SCHEDULES), ("sampler", SAMPLERS), ("parametrization", parametrizations)):
-            if getattr(self, kind) not in table:
-                raise unknown(kind, str(getattr(self, kind)), table)
+        for kind, valid in (("schedule", SCHEDULES), ("sampler", SAMPLERS), ("parametrization", parametrizations)):
+            if getattr(self, kind) not in valid:
+                raise unknown(kind, str(getattr(self, kind)), valid)
         end = SCHEDULES[self.schedule]().at(1.0)
         if end.alpha == 0 and parametrizations[self.parametrization].factor(end) == 0:
             raise UserError(
@@ -78,7 +78,7 @@ def read_config(folder: Path) -> Config:
     facts = describe(folder)
     if facts.get("system") != "pictures" or not set(facts) <= {f.name for f in fields(Config)}:
         raise UserError(f"{folder / 'system.json'}: not a model of pictures that this version can read")
-    return Config(**facts)  # type: ignore[arg-type]
+    return Config(**facts)
 
 
 class Component(NamedTuple):
@@ -97,34 +97,33 @@ def read_index(folder: Path) -> dict[str, Component]:
     file = folder / INDEX
     try:
         index = json.loads(file.read_text(encoding="utf-8"))
-        rows = {name: entry for name, entry in index.items() if isinstance(entry, list)}
-        found = {
-            name: Component(kind, HERE / place[0] if place else folder / name)
-            for name, (_, kind, *place) in rows.items()
+        entries = {name: entry for name, entry in index.items() if isinstance(entry, list)}
+        components = {
+            name: Component(cls, FOLDER / path[0] if path else folder / name)
+            for name, (_, cls, *path) in entries.items()
         }
-        found["unet"]
+        components["unet"]
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(f"{file}: broken or missing ({error}); save the model again") from None
-    for name, component in found.items():
+    for name, component in components.items():
         if component.kind not in KINDS:
             raise UserError(f"{file}: {name}: {unknown('class', component.kind, KINDS)}")
-    return found
+    return components
 
 
 def write_index(folder: Path, components: Mapping[str, Component]) -> None:
     """Writes what `read_index` reads."""
     index: dict[str, Any] = {"_class_name": "Pipeline"}
-    for name, (kind, place) in components.items():
-        index[name] = [KINDS[kind].library, kind]
-        if place != folder / name:
-            index[name].append(place.relative_to(HERE).as_posix())
-    with atomic(folder / INDEX) as file:
-        file.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    for name, (cls, path) in components.items():
+        index[name] = [KINDS[cls].library, cls]
+        if path != folder / name:
+            index[name].append(path.relative_to(FOLDER).as_posix())
+    save_json(folder / INDEX, index)
 
 
-def is_shipped(place: Path) -> bool:
+def is_shipped(folder: Path) -> bool:
     """Whether a folder comes with the package, so that it is there wherever a model is loaded."""
-    return place.is_relative_to(HERE)
+    return folder.is_relative_to(FOLDER)
 
 
 def weights_hash(folders: Mapping[str, Path]) -> str:
@@ -145,4 +144,4 @@ def knows_opacity(folder: Path) -> bool:
     index = read_index(folder)
     if "vae" not in index:
         return False
-    return int(json.loads((index["vae"].folder / "config.json").read_text(encoding="utf-8"))["out_channels"]) % 4 == 0
+    return int(load_json(index["vae"].folder / "config.json")["out_channels"]) % 4 == 0

@@ -1,14 +1,11 @@
 """The picture as the words alone suggest it, before any noise is looked at: a regressor of x_0."""
 
-import json
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from inkwash.errors import UserError
-from inkwash.weights.files import atomic, load_into, write
-
-WEIGHTS = "model.safetensors"
+from inkwash.networks.unet import load_network, save_network
+from inkwash.weights.files import WEIGHTS
 
 
 class MeanPredictor(nn.Module):
@@ -38,19 +35,8 @@ class MeanPredictor(nn.Module):
 
 
 def save_mean_predictor(predictor: MeanPredictor, folder: str | Path) -> None:
-    """Writes config.json and model.safetensors (float16)."""
-    folder = Path(folder)
-    with atomic(folder / "config.json") as file:
-        file.write_text(json.dumps(predictor.config, indent=2) + "\n", encoding="utf-8")
-    write(folder / WEIGHTS, predictor.state_dict(), {"format": "pt"})
+    save_network(predictor, folder, predictor.config, WEIGHTS)
 
 
 def load_mean_predictor(folder: str | Path) -> MeanPredictor:
-    """From what `save_mean_predictor` wrote. Raises UserError for what is missing or broken."""
-    folder = Path(folder)
-    try:
-        predictor = MeanPredictor(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{folder / 'config.json'}: not the configuration of a mean predictor ({error})") from None
-    load_into(predictor, folder / WEIGHTS)
-    return predictor.eval()
+    return load_network(MeanPredictor, folder, WEIGHTS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -27,13 +26,13 @@ from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.systems.tune import tuned
 from inkwash.training.tune import Problem
 from inkwash.version import __version__
-from inkwash.weights.files import atomic
+from inkwash.weights.files import save_json
 from inkwash.weights.shipped import locate, shipped
 
 if TYPE_CHECKING:
     from inkwash.systems.report import Report
 
-MOST_STEPS, MOST_PICTURES, MOST_PIXELS = 1000, 1000, 4096
+MAX_STEPS, MAX_IMAGES, MAX_SIZE = 1000, 1000, 4096
 
 
 class InitImage(NamedTuple):
@@ -47,16 +46,20 @@ class InitImage(NamedTuple):
     strength: float
     mask: np.ndarray | None = None
 
+    def on_white(self) -> np.ndarray:
+        """Colours on white, and the opacity: uint8 (1, size, size, 4)."""
+        return np.concatenate([on_white(self.picture[None]), self.picture[None, ..., 3:]], axis=-1)
 
-def preview_hook(steps: int, times: int, show: Callable[[Any], None]) -> Callable[..., None]:
+
+def preview_hook(steps: int, count: int, show: Callable[[Any], None]) -> Callable[..., None]:
     """A hook that changes nothing: it calls `show` with the clean prediction, so many times, evenly spaced."""
-    wanted = {round(steps * k / (times + 1)) for k in range(1, times + 1)} - {0, steps}
+    preview_steps = {round(steps * k / (count + 1)) for k in range(1, count + 1)} - {0, steps}
     done = 0
 
     def hook(step: diffusion.StepResult, noise: Any) -> None:
         nonlocal done
         done += 1
-        if done in wanted:
+        if done in preview_steps:
             show(step.prediction.x0)
 
     return hook
@@ -85,7 +88,7 @@ class Pipeline:
     ) -> None:
         self.config, self.components, self.folder = config, dict(components), folder
         self.runtime = runtime or runtimes.Torch()
-        self._stored = {name: (self.components[name], place) for name, place in (folders or {}).items()}
+        self._stored = {name: (self.components[name], path) for name, path in (folders or {}).items()}
         self._hash: dict[frozenset[str], str] = {}  # by the components that lie where they were loaded from
         self.check()
 
@@ -106,66 +109,63 @@ class Pipeline:
         """
         folder = locate(name)
         config, index = read_config(folder), read_index(folder)
-        if strange := sorted(components.keys() - model.NAMES.keys()):
-            raise unknown("component", strange[0], model.NAMES)
-        places = {key: Path(value) for key, value in components.items() if isinstance(value, str | Path)}
-        objects = {key: value for key, value in components.items() if key not in places}
-        kinds = model.NAMES | {key: component.kind for key, component in index.items()}
-        index |= {key: Component(kinds[key], place) for key, place in places.items()}
+        if unknown_names := sorted(components.keys() - model.DEFAULT_CLASSES.keys()):
+            raise unknown("component", unknown_names[0], model.DEFAULT_CLASSES)
+        paths = {key: Path(value) for key, value in components.items() if isinstance(value, str | Path)}
+        objects = {key: value for key, value in components.items() if key not in paths}
+        kinds = model.DEFAULT_CLASSES | {key: component.kind for key, component in index.items()}
+        index |= {key: Component(kinds[key], path) for key, path in paths.items()}
         index = {key: component for key, component in index.items() if key not in objects}
         folders = {key: component.folder for key, component in index.items()}
         runtime = runtime or ("torch" if objects else None)
-        found = runtimes.choose(folders.values(), device, precision, runtime, threads)
-        loaded = {key: found.load(*component) for key, component in index.items()}
-        return cls(config, loaded | objects, found, folder, folders)
+        backend = runtimes.choose(folders.values(), device, precision, runtime, threads)
+        loaded = {key: backend.load(*component) for key, component in index.items()}
+        return cls(config, loaded | objects, backend, folder, folders)
 
     def save(self, folder: str | Path) -> None:
         """Writes system.json, model_index.json, and each component into the folder of its name, weights in float16.
 
         Of one that is a shipped model's, not this one's own, only where it lies. By torch alone.
         """
-        folder, index, own = Path(folder), {}, self.folder or Path(folder)
-        elsewhere = {
-            name: place for name, place in self.folders.items() if place != own / name and model.is_shipped(place)
-        }
+        folder, index, home = Path(folder), {}, self.folder or Path(folder)
+        shared = {name: path for name, path in self.folders.items() if path != home / name and model.is_shipped(path)}
         for name, component in self.components.items():
             kind = runtimes.kind_of(component)
-            index[name] = Component(kind, elsewhere.get(name, folder / name))
-            if name not in elsewhere:
+            index[name] = Component(kind, shared.get(name, folder / name))
+            if name not in shared:
                 resolve(runtimes.KINDS[kind].save)(component, folder / name)
         model.write_index(folder, index)
-        with atomic(folder / "system.json") as file:
-            file.write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
+        save_json(folder / "system.json", asdict(self.config))
 
     @property
     def folders(self) -> dict[str, Path]:
         """Where components lie that are those which were stored there."""
-        return {name: place for name, (one, place) in self._stored.items() if self.components.get(name) is one}
+        return {name: path for name, (stored, path) in self._stored.items() if self.components.get(name) is stored}
 
     def check(self) -> None:
         """UserError for components whose sizes do not fit together."""
-        unet, mean, where = self.unet.config, self.mean_predictor, self.name or "the model"
+        unet, mean, prefix = self.unet.config, self.mean_predictor, self.name or "the model"
         shape, label = self.shape, unet.get("projection_class_embeddings_input_dim")
-        seen = shape[0] + (mean.config["channels"] if mean else 0)
-        if (unet["in_channels"], unet["out_channels"]) != (seen, shape[0]):
-            what = "the autoencoder" if self.vae else f"patch = {self.config.patch} in system.json"
+        in_channels = shape[0] + (mean.config["channels"] if mean else 0)
+        if (unet["in_channels"], unet["out_channels"]) != (in_channels, shape[0]):
+            codec = "the autoencoder" if self.vae else f"patch = {self.config.patch} in system.json"
             raise UserError(
-                f"{where}: {what} does not fit the U-Net: its states have {shape[0]} channels, the U-Net's "
+                f"{prefix}: {codec} does not fit the U-Net: its states have {shape[0]} channels, the U-Net's "
                 f"{unet['out_channels']}"
             )
         if mean and (mean.config["label"], mean.config["size"]) != (label, shape[1]):
-            raise UserError(f"{where}: the mean predictor does not fit the U-Net's label, or the size of its states")
+            raise UserError(f"{prefix}: the mean predictor does not fit the U-Net's label, or the size of its states")
         if unet.get("class_embed_type") != "projection":
             return
         if self.text_encoder is None:
-            raise UserError(f"{where}: a U-Net of words, and no text encoder in {model.INDEX}")
+            raise UserError(f"{prefix}: a U-Net of words, and no text encoder in {model.INDEX}")
         if self.text_encoder.config["output"] != unet["cross_attention_dim"]:
             raise UserError(
-                f"{where}: the text encoder gives {self.text_encoder.config['output']} numbers for a word, the U-Net "
-                f"listens to {unet['cross_attention_dim']}"
+                f"{prefix}: the text encoder gives {self.text_encoder.config['output']} numbers for a word, the "
+                f"U-Net takes {unet['cross_attention_dim']}"
             )
         if unet["cross_attention_dim"] + len(self.config.styles) != label:
-            raise UserError(f"{where}: the styles in system.json are not as many as the network was trained on")
+            raise UserError(f"{prefix}: the styles in system.json are not as many as the network was trained on")
 
     @property
     def unet(self) -> Any:
@@ -222,8 +222,8 @@ class Pipeline:
 
     def encode_prompt(self, prompts: list[str]) -> dict[str, np.ndarray]:
         """The states of the prompts: see `TextCodec.encode`."""
-        found = self.text_encoder.encode(prompts, self.runtime.array)
-        return {key: numpy(value) for key, value in found.items()}
+        states = self.text_encoder.encode(prompts, self.runtime.array)
+        return {key: numpy(value) for key, value in states.items()}
 
     def encode(self, pictures: np.ndarray) -> Any:
         """uint8 (N, size, size, 3), or 4 with straight alpha -> states (N, *shape)."""
@@ -238,12 +238,12 @@ class Pipeline:
         return pixels.decode(numpy(state), self.config.patch)
 
     @overload
-    def generate(self, prompt: str, *, n: None = None, **options: Any) -> Image.Image: ...
+    def generate(self, prompt: str, *, n: None = None, **options: Any) -> GeneratedImage: ...
 
     @overload
-    def generate(self, prompt: str, *, n: int, **options: Any) -> list[Image.Image]: ...
+    def generate(self, prompt: str, *, n: int, **options: Any) -> list[GeneratedImage]: ...
 
-    def generate(
+    def generate(  # type: ignore[misc]  # the options of the overloads are these
         self,
         prompt: str,
         *,
@@ -263,7 +263,7 @@ class Pipeline:
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Image.Image], None] | None = None,
         previews: int = 3,
-    ) -> Image.Image | list[Image.Image]:
+    ) -> GeneratedImage | list[GeneratedImage]:
         """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ...
 
         style: one of `config.styles`, or None for any. seed: drawn at random unless given. size: in pixels; the model
@@ -279,36 +279,36 @@ class Pipeline:
         init = self.init_image(image, strength, mask, outpaint)
         if self.text_encoder is not None and not prompt.strip() and init is None:
             raise UserError("the prompt is empty: say in a few words what the picture shows")
-        if n is not None and not 1 <= n <= MOST_PICTURES:
-            raise UserError(f"n = {n}: choose a number of pictures from 1 to {MOST_PICTURES}")
+        if n is not None and not 1 <= n <= MAX_IMAGES:
+            raise UserError(f"n = {n}: choose a number of pictures from 1 to {MAX_IMAGES}")
         seed, size = secrets.randbelow(2**32) if seed is None else seed, size or self.config.size
         if not 0 <= seed <= 2**64 - (n or 1):
             raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {n or 1}")
-        if not 8 <= size <= MOST_PIXELS:
-            raise UserError(f"size = {size}: choose a number of pixels from 8 to {MOST_PIXELS}")
+        if not 8 <= size <= MAX_SIZE:
+            raise UserError(f"size = {size}: choose a number of pixels from 8 to {MAX_SIZE}")
         if transparent and not self.has_opacity:
             raise UserError(f"transparent: the model {self.name or ''} knows no opacity; leave it out")
         pictures = []
         for i in range(n or 1):  # each alone: a picture never depends, not even in its last bit, on its neighbours
 
-            def report(done: int, steps: int, before: int = i) -> None:
+            def on_step(done: int, steps: int, done_before: int = i) -> None:
                 if progress is not None:
-                    progress(before * steps + done, (n or 1) * steps)
+                    progress(done_before * steps + done, (n or 1) * steps)
 
             options = {"negative": negative, "sampler": sampler, "steps": steps, "guidance": guidance}
-            made = self.sample(
+            decoded = self.sample(
                 [prompt],
                 [style],
                 [seed + i],
                 **options,  # type: ignore[arg-type]
                 init=init,
-                progress=report,
+                progress=on_step,
                 preview=None if preview is None else lambda x: preview(Image.fromarray(x[0, ..., :3])),
                 previews=previews,
             )
             if size > self.config.size and self.upsampler is not None:
-                made = self.upsampler.sample(made, [seed + i])
-            picture = Image.fromarray((latents.cut_out(made) if transparent else made[..., :3])[0])
+                decoded = self.upsampler.sample(decoded, [seed + i])
+            picture = Image.fromarray((latents.cut_out(decoded) if transparent else decoded[..., :3])[0])
             if size != picture.width:
                 picture = picture.resize((size, size), Image.Resampling.LANCZOS)
             recipe = {
@@ -348,17 +348,17 @@ class Pipeline:
             return None
         if mask is not None and outpaint is not None:
             raise UserError("give a mask or outpaint, not both: outpaint is the mask of what lies beyond the image")
-        picture, where = read_picture(image, self.config.size), None
+        picture, region = read_picture(image, self.config.size), None
         if mask is not None:
-            where = read_mask(mask, self.config.size)
-            if not where.any():
+            region = read_mask(mask, self.config.size)
+            if not region.any():
                 raise UserError("the mask is black everywhere: make white what shall be drawn anew")
         if outpaint is not None:
-            picture, where = outpaint_canvas(picture, outpaint)
-        strength = (0.6 if where is None else 1.0) if strength is None else strength
+            picture, region = outpaint_canvas(picture, outpaint)
+        strength = (0.6 if region is None else 1.0) if strength is None else strength
         if not 0 <= strength <= 1:
             raise UserError(f"strength = {strength}: choose a number from 0 (no change) to 1 (everything)")
-        return InitImage(picture, strength, where)
+        return InitImage(picture, strength, region)
 
     def default_sampler(self, init: InitImage | None) -> str:
         """The sampler if none is asked for: new noise at each step lets a filled part grow together with the rest."""
@@ -380,30 +380,32 @@ class Pipeline:
         uncond = context[-1][mask[-1]].mean(0)
         for i, (text, weight) in enumerate(zip(plain, weights, strict=True)):
             if (weight != 1).any():
-                each = piece_weights(self.text_encoder.tokenizer.encode(text).offsets, weight)
-                each = np.pad(each, (0, len(mask[i]) - len(each)), constant_values=1.0)
-                context[i], pooled[i] = emphasise(context[i], mask[i], uncond, each)
+                piece_weight = piece_weights(self.text_encoder.tokenizer.encode(text).offsets, weight)
+                piece_weight = np.pad(piece_weight, (0, len(mask[i]) - len(piece_weight)), constant_values=1.0)
+                context[i], pooled[i] = emphasise(context[i], mask[i], uncond, piece_weight)
         label = np.concatenate([pooled[:-1], style], axis=1)
-        given = {"context": context[:-1], "context_mask": mask[:-1], "label": label}
-        condition = {key: self.runtime.array(value) for key, value in given.items()}
+        arrays = {"context": context[:-1], "context_mask": mask[:-1], "label": label}
+        condition = {key: self.runtime.array(value) for key, value in arrays.items()}
         if self.mean_predictor is not None:  # once for all steps
             with no_grad(condition["label"]):
                 condition["concat"] = self.mean_predictor(condition["label"])
         return condition
 
     def prompt_warning(self, prompt: str) -> str | None:
-        """What of a prompt the model cannot know, in one line; None if it hears all of it."""
+        """What of a prompt the model cannot know, in one line; None if it uses all of it."""
         if self.text_encoder is None:
             return None
         text = weigh(prompt)[0]
-        row = self.text_encoder.tokenizer.encode(text)
+        encoding = self.text_encoder.tokenizer.encode(text)
         unknown_tokens = sorted(
-            {text[a:b] for (a, b), piece in zip(row.offsets, row.tokens, strict=True) if piece == "[UNK]"}
+            {text[a:b] for (a, b), piece in zip(encoding.offsets, encoding.tokens, strict=True) if piece == "[UNK]"}
         )
         if unknown_tokens:
-            return f"the model does not know {', '.join(unknown_tokens)[:60]}; it hears the rest"
-        if row.overflowing:
-            return f"the prompt is long: what follows '{text[: max(b for _, b in row.offsets)][-30:]}' is not heard"
+            return f"the model does not know {', '.join(unknown_tokens)[:60]}; it uses the rest"
+        if encoding.overflowing:
+            return (
+                f"the prompt is long: what follows '{text[: max(b for _, b in encoding.offsets)][-30:]}' is cut off"
+            )
         return None
 
     def sample(
@@ -431,36 +433,35 @@ class Pipeline:
         sampler, steps = sampler or self.default_sampler(init), config.steps if steps is None else steps
         if sampler not in [*SAMPLERS, TUNED]:
             raise unknown("sampler", sampler, [*SAMPLERS, TUNED])
-        if not 1 <= steps <= MOST_STEPS:
+        if not 1 <= steps <= MAX_STEPS:
             raise UserError(
-                f"steps = {steps}: choose a whole number from 1 to {MOST_STEPS} ({config.steps} is the default)"
+                f"steps = {steps}: choose a whole number from 1 to {MAX_STEPS} ({config.steps} is the default)"
             )
         problem = self.problem_of(prompts, styles, seeds, negative=negative, guidance=guidance)
         grid = diffusion.uniform(self.denoiser.process, steps)
-        rule = SAMPLERS.get(sampler)
-        if rule is None:
+        solver = SAMPLERS.get(sampler)
+        if solver is None:
             if init is not None:
                 raise UserError("sampler tuned: its times begin at noise alone; choose another with an image")
-            rule, grid = tuned(self.folder, self.hash, steps, self.denoiser.process)
-        before = None
+            solver, grid = tuned(self.folder, self.hash, steps, self.denoiser.process)
         if init is not None:
-            before = np.concatenate([on_white(init.picture[None]), init.picture[None, ..., 3:]], axis=-1)
             if init.strength == 0:
-                return before.repeat(len(seeds), 0)
+                return init.on_white().repeat(len(seeds), 0)
             grid = diffusion.uniform(self.denoiser.process, max(1, round(steps * init.strength)), start=init.strength)
 
-        def decoded(state: Any) -> np.ndarray:
-            made = self.decode(state)
+        def composite(state: Any) -> np.ndarray:
+            decoded = self.decode(state)
             if init is None or init.mask is None:
-                return made
-            where = init.mask[None, ..., None]  # soft edges mix; what is kept is kept to the pixel
-            return (where * made + (1 - where) * before[..., : made.shape[-1]]).round().astype(np.uint8)
+                return decoded
+            mask = init.mask[None, ..., None]  # soft edges mix; the known region stays to the pixel
+            mixed: np.ndarray = mask * decoded + (1 - mask) * init.on_white()[..., : decoded.shape[-1]]
+            return mixed.round().astype(np.uint8)
 
-        hooks = [] if preview is None else [preview_hook(len(grid) - 1, previews, lambda x0: preview(decoded(x0)))]
+        hooks = [] if preview is None else [preview_hook(len(grid) - 1, previews, lambda x0: preview(composite(x0)))]
         with self.runtime.autocast():
-            begun = {} if init is None else self.prepare_latents(problem, init, grid)
-            hooks += begun.pop("hooks", [])
-            return decoded(problem.sample(rule, grid, hooks=hooks, progress=progress, **begun))
+            initial = {} if init is None else self.prepare_latents(problem, init, grid)
+            hooks += initial.pop("hooks", [])
+            return composite(problem.sample(solver, grid, hooks=hooks, progress=progress, **initial))
 
     def prepare_latents(self, problem: Problem, init: InitImage, grid: diffusion.Grid) -> dict[str, Any]:
         """What the driver is told of a picture to begin from: its state noised to the grid's first time, and the hook
@@ -487,34 +488,27 @@ class Pipeline:
         style: str | None = None,
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
-    ) -> list[Image.Image]:
+    ) -> list[GeneratedImage]:
         """n pictures from one prompt to another, all from the same noise.
 
         The prediction is (1 - w) x that of the first + w x that of the second, w from 0 to 1, both guided: at the
         ends it is exactly that of each prompt. Raises UserError for fewer than two.
         """
-        if not 2 <= n <= MOST_PICTURES:
-            raise UserError(f"n = {n}: choose a number of pictures from 2 to {MOST_PICTURES}")
-        one, other = (self.problem_of([prompt], [style], [seed]) for prompt in (first, second))
+        if not 2 <= n <= MAX_IMAGES:
+            raise UserError(f"n = {n}: choose a number of pictures from 2 to {MAX_IMAGES}")
+        start, end = (self.problem_of([prompt], [style], [seed]) for prompt in (first, second))
         grid, frames = diffusion.uniform(self.denoiser.process, self.config.steps), []
         for k in range(n):
-            w = k / (n - 1)
+            weight = k / (n - 1)
 
-            def mixed(x: Any, t: Any, _: Any, w: float = w) -> Any:
-                a, b = (end.denoise(x, t, end.condition) for end in (one, other))
-                return a._replace(x0=linear_combination([a.x0, b.x0], [1 - w, w]))
+            def mixed(x: Any, t: Any, _: Any, weight: float = weight) -> Any:
+                a, b = (problem.denoise(x, t, problem.condition) for problem in (start, end))
+                return a._replace(x0=linear_combination([a.x0, b.x0], [1 - weight, weight]))
 
             with self.runtime.autocast():
-                state = one._replace(denoise=mixed).sample(SAMPLERS[self.config.sampler], grid)
-            recipe = {
-                "model": self.name,
-                "hash": self.hash,
-                "from": first,
-                "to": second,
-                "style": style,
-                "seed": seed,
-            }
-            recipe |= {"place": k, "of": n, "version": __version__}
+                state = start._replace(denoise=mixed).sample(SAMPLERS[self.config.sampler], grid)
+            recipe: dict[str, Any] = {"model": self.name, "hash": self.hash, "from": first, "to": second}
+            recipe |= {"style": style, "seed": seed, "frame": k, "frames": n, "version": __version__}
             frames.append(GeneratedImage(Image.fromarray(self.decode(state)[0, ..., :3]), recipe))
             if progress is not None:
                 progress(k + 1, n)
@@ -535,11 +529,11 @@ class Pipeline:
         if not 0 <= guidance <= 30:
             raise UserError(f"guidance = {guidance}: choose a number from 0 to 30 ({config.guidance} is the default)")
         self.check()
-        both = self.condition([*prompts, negative], [*styles, None])
-        condition = {key: value[:n] for key, value in both.items()}
+        conditions = self.condition([*prompts, negative], [*styles, None])
+        condition = {key: value[:n] for key, value in conditions.items()}
         denoise: Any = self.denoiser
-        if both:
-            uncond = {key: value[n:] for key, value in both.items()}
+        if conditions:
+            uncond = {key: value[n:] for key, value in conditions.items()}
             denoise = diffusion.classifier_free(denoise, guidance, uncond, config.guidance_interval)
         if self.vae is None:  # pixels have a range, latents have none
             denoise = diffusion.static_threshold(denoise)
@@ -572,17 +566,17 @@ class Pipeline:
         if (size or self.config.size) not in sizes:
             raise UserError(f"size = {size}: this model can be measured at {' and '.join(map(str, sizes))}")
 
-        def sized(made: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+        def upscaled(pictures: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
             if size in (None, self.config.size) or self.upsampler is None:
-                return made[..., :3]
-            return self.upsampler.sample(made, seeds)[..., :3]
+                return pictures[..., :3]
+            return self.upsampler.sample(pictures, seeds)[..., :3]
 
         def generate(prompts: list[str], style: str, seeds: list[int]) -> np.ndarray:
             options: dict[str, Any] = {"sampler": sampler, "guidance": guidance, "steps": steps}
-            return sized(self.sample(prompts, [style] * len(prompts), seeds, **options), seeds)
+            return upscaled(self.sample(prompts, [style] * len(prompts), seeds, **options), seeds)
 
         def mean(prompts: list[str], style: str, seeds: list[int]) -> np.ndarray:
-            return sized(self.decode(self.condition(prompts, [style] * len(prompts))["concat"]), seeds)
+            return upscaled(self.decode(self.condition(prompts, [style] * len(prompts))["concat"]), seeds)
 
         report = evaluate.evaluate(
             generate,
@@ -592,11 +586,10 @@ class Pipeline:
             split=split,
             per_row=per_row,
             seed=seed,
-            cache=out / "cache",
             progress=progress,
             mean=None if self.mean_predictor is None else mean,
         )
-        how = {
+        model_facts = {
             "name": self.name,
             "sha256": self.hash,
             "sampler": sampler or self.config.sampler,
@@ -604,7 +597,7 @@ class Pipeline:
             "guidance": self.config.guidance if guidance is None else guidance,
             "size": size or self.config.size,
         }
-        return replace(report, model=how)
+        return replace(report, model=model_facts)
 
     def problem(self, request: Any, data: Path | None) -> tuple[Problem, diffusion.Grid]:
         """What `tune` learns few steps for: prompts of the validation split of the emoji data set, in 100 steps.
@@ -615,9 +608,9 @@ class Pipeline:
 
         if self.text_encoder is None:
             raise UserError("a model without words cannot be tuned: only one trained on the emoji data can")
-        emoji = emoji_data.load(data or emoji_data.FOLDER)
-        held_out = np.flatnonzero(emoji.split == "validation")
+        data_set = emoji_data.load(data or emoji_data.FOLDER)
+        held_out = np.flatnonzero(data_set.split == "validation")
         rows = np.random.default_rng(request.seed).permutation(held_out)[: request.samples]
         seeds = range(request.seed, request.seed + len(rows))
-        problem = self.problem_of(emoji.name[rows].tolist(), emoji.style[rows].tolist(), seeds)
+        problem = self.problem_of(data_set.name[rows].tolist(), data_set.style[rows].tolist(), seeds)
         return problem, diffusion.uniform(self.denoiser.process, 100)

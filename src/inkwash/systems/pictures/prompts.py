@@ -1,4 +1,4 @@
-"""Weights in prompts: (word:1.3) is heard more, [word] less."""
+"""Weights in prompts: (word:1.3) counts more, [word] less."""
 
 import re
 
@@ -16,20 +16,20 @@ def weigh(prompt: str) -> tuple[str, np.ndarray]:
     (x) multiplies by 1.1, [x] divides by it, (x:1.3) multiplies by 1.3; within one another they multiply. \( \) \[ \]
     stand for themselves. A prompt whose brackets do not match is taken as it is, with weights of 1.
     """
-    text, weights, begun = "", list[float](), list[tuple[str, int]]()
+    text, weights, open_brackets = "", list[float](), list[tuple[str, int]]()
     for token in TOKEN.finditer(prompt):
         if token["open"]:
-            begun.append((token["open"], len(text)))
+            open_brackets.append((token["open"], len(text)))
         elif token["close"]:
-            if not begun or begun[-1][0] + token["close"] not in ("()", "[]"):
+            if not open_brackets or open_brackets[-1][0] + token["close"] not in ("()", "[]"):
                 return prompt, np.ones(len(prompt))
-            start = begun.pop()[1]
+            start = open_brackets.pop()[1]
             factor = float(token["weight"] or STEP)
             weights[start:] = [w / factor if token["close"] == "]" else w * factor for w in weights[start:]]
         else:
             text += token[0][-1]
             weights.append(1.0)
-    return (prompt, np.ones(len(prompt))) if begun else (text, np.array(weights))
+    return (prompt, np.ones(len(prompt))) if open_brackets else (text, np.array(weights))
 
 
 def emphasise(
@@ -37,7 +37,7 @@ def emphasise(
 ) -> tuple[np.ndarray, np.ndarray]:
     """States (L, D) and the pooled state (D,) of a text whose pieces have the weights w (L,).
 
-    state_i = s + w_i (state_i - s), where s (D,) is what the empty text is heard as: a weight of 0 is that, 1 the
+    state_i = s + w_i (state_i - s), where s (D,) is the mean state of the empty text: a weight of 0 is that, 1 the
     plain text. pooled = sqrt(D) m / |m| with m = sum_i w_i state_i over the real pieces, as TextEncoder pools.
     """
     weighted = np.where(mask[:, None], uncond + weights[:, None] * (states - uncond), 0).astype(np.float32)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Gt, Le, MaxLen
 
@@ -10,7 +10,7 @@ from inkwash.errors import UserError
 from inkwash.systems import tune
 from inkwash.systems.base import File, Help, Media, Request, idle
 
-Named = Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.", argument=True)]
+ModelName = Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.", argument=True)]
 Data = Annotated[
     File | tuple[File, ...] | None,
     Media("folder"),
@@ -22,7 +22,7 @@ Sampler = Literal[
     "consistency", "predictor_corrector", "tuned",
 ]  # fmt: skip
 
-FILM = (  # what a film from words to words does not hear
+NOT_INTERPOLATED = (  # what an interpolation between prompts does not take
     "image", "mask", "strength", "outpaint", "sampler", "steps", "guidance", "negative", "size", "transparent",
 )  # fmt: skip
 
@@ -47,10 +47,7 @@ class Generate(Request):
     guidance: Annotated[float | None, Ge(0), Le(30), Help("How closely to follow the words.")] = None
     negative: Annotated[str, MaxLen(2000), Help("What the picture shall not show.")] = ""
     size: Annotated[
-        int | None,
-        Ge(8),
-        Le(4096),
-        Help("Side in pixels; above its own by the model's upsampler, if it has one."),
+        int | None, Ge(8), Le(4096), Help("Side in pixels; above its own by the model's upsampler, if it has one.")
     ] = None
     transparent: Annotated[bool, Help("Leave out the white behind it.")] = False
     image: Annotated[File | None, Media("image/*"), Help("A picture to begin from.")] = None
@@ -59,7 +56,7 @@ class Generate(Request):
     )
     mask: Annotated[File | None, Media("image/*"), Help("Where it is white, the picture is drawn anew.")] = None
     outpaint: Annotated[
-        float | None, Gt(0), Le(0.45), Help("Draw on beyond its edges, for this part of the side.")
+        float | None, Gt(0), Le(0.45), Help("Draw on beyond its edges, for this fraction of the side.")
     ] = None
     to: Annotated[str | None, MaxLen(2000), Help("A second prompt: n pictures from the first to it.")] = None
 
@@ -72,15 +69,15 @@ class Generate(Request):
         if self.mask is not None and self.outpaint is not None:
             raise UserError("mask: give a mask or outpaint, not both")
         if self.to is not None:
-            idle(self, FILM, "with --to, which goes from words to words")
+            idle(self, NOT_INTERPOLATED, "with --to, which goes from words to words")
 
-    def split(self) -> list[Request]:
-        """A picture each, with the seeds that follow; a film is one."""
+    def subrequests(self) -> list[Self]:
+        """A picture each, with the seeds that follow; an interpolation is one."""
         if self.n == 1 or self.seed is None or self.to is not None:
             return [self]
         if self.seed + self.n > 2**64:
             raise UserError(f"seed = {self.seed}: choose a whole number from 0 to 2^64 - {self.n}")
-        return [replace(self, n=1, seed=self.seed + place) for place in range(self.n)]
+        return [replace(self, n=1, seed=self.seed + i) for i in range(self.n)]
 
     def basename(self) -> str:
         words = "-".join(re.findall(r"\w+", self.prompt.lower())[:6])[:60]  # no file system takes names without end
@@ -91,14 +88,14 @@ class Generate(Request):
 class Export(Request):
     """Write a model's networks as ONNX graphs beside its weights, to draw without torch."""
 
-    model: Named
+    model: ModelName
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Request):
     """Measure a model beside real pictures and the simplest baselines."""
 
-    model: Named = "emoji"
+    model: ModelName = "emoji"
     data: Data = None
     split: Annotated[Literal["test", "validation"], Help("test for the final table, validation for choosing.")] = (
         "test"
@@ -115,5 +112,5 @@ class Evaluate(Request):
 class Tune(tune.Tune):
     """Learn how to sample a model in few steps; then `generate --sampler tuned --steps 6`."""
 
-    model: Named = "emoji"
+    model: ModelName = "emoji"
     data: Data = None

@@ -10,7 +10,6 @@ reads, so weights ship once; and no torch is loaded, which alone takes longer th
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -25,7 +24,8 @@ import numpy as np
 from inkwash.codecs.text import TextCodec, load_tokenizer
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import resolve
-from inkwash.weights.files import check_weights, read_arrays
+from inkwash.weights.files import check_weights, load_arrays
+from inkwash.weights.shipped import load_json
 
 RUNTIMES = ("onnx", "torch")
 PRECISIONS = ("float32", "bfloat16")
@@ -105,11 +105,7 @@ class Graph:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        file = self.file.parent / "config.json"
-        try:
-            return dict(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{file}: broken ({error}); save the model again") from None
+        return load_json(self.file.parent / "config.json")
 
     @cached_property
     def session(self) -> Any:
@@ -117,7 +113,7 @@ class Graph:
 
         data = self.file.read_bytes()
         # an autoencoder's file has two halves; a graph is given what it names
-        weights = read_arrays(self.weights).items()
+        weights = load_arrays(self.weights).items()
         arrays = {name: a for key, a in weights if (name := f"module.{key}").encode() in data}
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
@@ -133,9 +129,9 @@ class Graph:
             ) from None
 
     def __call__(self, *arrays: np.ndarray, **condition: np.ndarray) -> Any:
-        given = [*arrays, *(condition[name] for name in CONDITION if name in condition)]
-        names = [one.name for one in self.session.get_inputs()]
-        outputs = self.session.run(None, dict(zip(names, given, strict=True)))
+        inputs = [*arrays, *(condition[name] for name in CONDITION if name in condition)]
+        names = [node.name for node in self.session.get_inputs()]
+        outputs = self.session.run(None, dict(zip(names, inputs, strict=True)))
         return outputs[0] if len(outputs) == 1 else outputs
 
 
@@ -179,16 +175,16 @@ KINDS = {
 
 def kind_of(component: Any) -> str:
     """The name of a component's class in model_index.json. UserError for one that cannot be written."""
-    found = [name for name, kind in KINDS.items() if kind.cls == type(component).__name__]
-    if not found or isinstance(getattr(component, "network", component), Graph):
+    names = [name for name, kind in KINDS.items() if kind.cls == type(component).__name__]
+    if not names or isinstance(getattr(component, "network", component), Graph):
         raise UserError(f"a {type(component).__name__} cannot be saved: load the model with runtime torch")
-    return found[0]
+    return names[0]
 
 
 def fastest(folders: Iterable[Path], device: str, precision: str) -> str:
     """The runtime for components that lie there, if none is asked for: onnx where it can, since it is the faster."""
-    able = device == "cpu" and precision == "float32" and find_spec("onnxruntime")
-    return "onnx" if able and all(any(folder.glob("*.onnx")) for folder in folders) else "torch"
+    possible = device == "cpu" and precision == "float32" and find_spec("onnxruntime")
+    return "onnx" if possible and all(any(folder.glob("*.onnx")) for folder in folders) else "torch"
 
 
 def choose(

@@ -18,14 +18,14 @@ from inkwash.errors import UserError
 from inkwash.networks.unet import UNet
 from inkwash.progress import CONSOLE, Monitor, Note, Progress
 from inkwash.systems.pictures import colours, emoji_data
-from inkwash.systems.pictures.data import image_grid
+from inkwash.systems.pictures.data import image_grid, load_image
 from inkwash.systems.pictures.model import Config, state_shape
 from inkwash.systems.pictures.networks import MeanPredictor
 from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
-from inkwash.weights.files import read, write
+from inkwash.weights.files import load_tensors, save_tensors
 from inkwash.weights.shipped import TEXT_ENCODER
 
 PREVIEW = ["fox", "red apple", "smiling face", "blue car", "sunflower", "house with garden", "pizza", "blue whale"]
@@ -95,29 +95,30 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     else:
         pictures = read_folder(recipe.data, config.size, monitor)
     shape = state_shape(config, components["vae"].config if recipe.autoencoder else None)
-    unet = components["unet"] = UNet(**network(recipe, config, shape, components.get("text_encoder")))
+    unet = components["unet"] = UNet(**unet_config(recipe, config, shape, components.get("text_encoder")))
     if mean is not None:
         label = unet.config["projection_class_embeddings_input_dim"]
         predictor, half = (MeanPredictor(label, *shape[:2], mean.hidden) for _ in range(2))
         components["mean_predictor"] = predictor
     stored = {"text_encoder": TEXT_ENCODER} if recipe.words else {}
     model = Pipeline(config, components, runtime, folders=stored)
-    states = encoded(model, pictures, folder / "states.safetensors", recipe.fit.micro_batch_threads, monitor)
+    states = encode_states(model, pictures, folder / "states.safetensors", recipe.fit.micro_batch_threads, monitor)
     conditions = Conditions(model, dataset, recipe.chinese) if recipe.words else None
-    own = len(pictures) if conditions is None else dataset.own
-    order = batches(own, recipe.fit.batch_size, recipe.fit.seed)
-    if mean is not None:
-        rows, place = np.arange(own), folder / "mean_predictor"
-        learn_mean(recipe, mean.fit, predictor, states, conditions, rows, place, monitor)
+    n_originals = len(pictures) if conditions is None else dataset.n_originals
+    order = batches(n_originals, recipe.fit.batch_size, recipe.fit.seed)
+    if mean is not None and conditions is not None:
+        rows, path = np.arange(n_originals), folder / "mean_predictor"
+        train_mean_predictor(recipe, mean.fit, predictor, states, conditions, rows, path, monitor)
         short = replace(mean.fit, steps=-(-mean.fit.steps // 2))  # as often through half of the pictures
-        learn_mean(recipe, short, half, states, conditions, rows[::2], folder / "mean_predictor-half", monitor)
+        path = folder / "mean_predictor-half"
+        train_mean_predictor(recipe, short, half, states, conditions, rows[::2], path, monitor)
 
     def batch(k: int) -> tuple[Tensor, dict[str, Tensor]]:
         chosen, rng = order(k), np.random.default_rng([recipe.fit.seed, k])
         if conditions is None:
             return states[torch.from_numpy(chosen)].float(), {}
-        painted = dataset.in_other_colours(chosen, recipe.recolour, rng)
-        x0, condition = states[torch.from_numpy(painted)].float(), conditions(painted, rng)
+        shown = dataset.swap_recoloured(chosen, recipe.recolour, rng)
+        x0, condition = states[torch.from_numpy(shown)].float(), conditions(shown, rng)
         if mean is not None:
             unseen = runtime.array((chosen % 2 == 1) & (rng.random(len(chosen)) < 2 * mean.unseen))
             label = condition["label"].to(runtime.device)
@@ -125,28 +126,32 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
                 condition["concat"] = torch.where(unseen[:, None, None, None], half(label), predictor(label))
         return x0, condition
 
-    def weight(t: diffusion.NoiseLevel, form: diffusion.Parametrization) -> Tensor:
-        # the loss of flow matching, |velocity error|^2 = |x_0 error|^2 / sigma^2 (JiT, 2511.13720), with a cap as in
-        # min-SNR: without it the last faint noise would have most of the loss
-        return torch.clip(t.sigma**-2, max=recipe.weight) / form.factor(t)
-
     def loss(batch: tuple[Tensor, dict[str, Tensor]], generator: torch.Generator) -> Tensor:
         x0, condition = batch
         times = diffusion.uniform_times if model.vae is None else diffusion.logit_normal()  # SD 3, 2403.03206
+        weight = capped_weight(recipe.weight)
         return model.denoiser.loss(x0, condition, weight=weight, times=times, generator=generator)
 
-    def preview(network: nn.Module, step: int) -> np.ndarray:
-        styles = config.styles or [""]
-        words = PREVIEW if recipe.words else [""] * len(PREVIEW)
-        prompts = [word for word in words for _ in styles]
-        made = model.sample(prompts, [s or None for s in styles * len(words)], range(len(prompts)))
-        return image_grid(made[..., :3], len(styles) if len(styles) > 1 else len(words))
-
-    fit(unet, loss, batch, folder, recipe.fit, preview, model.save, folder / "model", monitor)
+    fit(unet, loss, batch, folder, recipe.fit, lambda *_: preview(model), model.save, folder / "model", monitor)
     return model
 
 
-def learn_mean(
+def preview(model: Pipeline) -> np.ndarray:
+    """Pictures of a few words, a row for each with a column for each style; without words, as they come."""
+    styles: list[str | None] = [*model.config.styles] or [None]
+    words = PREVIEW if model.text_encoder is not None else [""] * len(PREVIEW)
+    prompts = [word for word in words for _ in styles]
+    pictures = model.sample(prompts, styles * len(words), range(len(prompts)))
+    return image_grid(pictures[..., :3], len(styles) if len(styles) > 1 else len(words))
+
+
+def capped_weight(most: float) -> Callable[[diffusion.NoiseLevel, diffusion.Parametrization], Tensor]:
+    """The weight of flow matching, |velocity error|^2 = |x_0 error|^2 / sigma^2 (JiT, 2511.13720), with a cap as in
+    min-SNR: without it the last faint noise would have most of the loss."""
+    return lambda t, parametrization: torch.clip(t.sigma**-2, max=most) / parametrization.factor(t)
+
+
+def train_mean_predictor(
     recipe: Recipe,
     settings: Settings,
     predictor: MeanPredictor,
@@ -161,7 +166,7 @@ def learn_mean(
 
     def batch(k: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([settings.seed, k])
-        chosen = conditions.dataset.in_other_colours(rows[order(k)], recipe.recolour, rng)
+        chosen = conditions.dataset.swap_recoloured(rows[order(k)], recipe.recolour, rng)
         return states[torch.from_numpy(chosen)].float(), conditions.label(chosen, rng)[0]
 
     def loss(batch: tuple[Tensor, Tensor], _: torch.Generator) -> Tensor:
@@ -171,39 +176,42 @@ def learn_mean(
     fit(predictor, loss, batch, folder, settings, monitor=monitor)
 
 
-def network(recipe: Recipe, config: Config, shape: tuple[int, int, int], text: TextCodec | None) -> dict[str, Any]:
+def unet_config(
+    recipe: Recipe, config: Config, shape: tuple[int, int, int], text: TextCodec | None
+) -> dict[str, Any]:
     """The U-Net's configuration: what the recipe says, and what follows from the rest of it."""
     channels, side, _ = shape
-    seen = channels * (1 + (recipe.mean_predictor is not None))
-    follows: dict[str, Any] = {"sample_size": side, "in_channels": seen, "out_channels": channels}
+    in_channels = channels * (1 + (recipe.mean_predictor is not None))
+    derived: dict[str, Any] = {"sample_size": side, "in_channels": in_channels, "out_channels": channels}
     if text is None:
-        follows["cross_attention_dim"] = None
+        derived["cross_attention_dim"] = None
     else:
         width = text.config["output"]
-        follows |= {
+        derived |= {
             "cross_attention_dim": width,
             "class_embed_type": "projection",
             "projection_class_embeddings_input_dim": width + len(config.styles),
         }
-    if twice := sorted(follows.keys() & recipe.network.keys()):
-        raise UserError(f"[network] {', '.join(twice)}: it follows from the rest of the recipe; leave it out")
-    return follows | recipe.network
+    if duplicates := sorted(derived.keys() & recipe.network.keys()):
+        raise UserError(f"[network] {', '.join(duplicates)}: it follows from the rest of the recipe; leave it out")
+    return derived | recipe.network
 
 
-def encoded(
+def encode_states(
     model: Pipeline, pictures: np.ndarray, file: Path, threads: int = 1, monitor: Monitor = CONSOLE
 ) -> Tensor:
     """The states of the pictures. Those of an autoencoder take minutes, so they are kept in `file`, in float16."""
     if model.vae is None:
-        return model.encode(pictures)
+        states: Tensor = model.encode(pictures)
+        return states
 
     def encode() -> Tensor:
-        parts, found = np.array_split(pictures, -(-len(pictures) // 256)), []
+        batches, done = np.array_split(pictures, -(-len(pictures) // 256)), []
         with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
-            for states in pool.map(model.encode, parts):
-                found.append(states)
-                monitor.tell(Progress(len(found), len(parts), "pictures become latents"))
-        return torch.cat(found)
+            for states in pool.map(model.encode, batches):
+                done.append(states)
+                monitor.tell(Progress(len(done), len(batches), "pictures become latents"))
+        return torch.cat(done)
 
     content = hashlib.sha256(np.ascontiguousarray(pictures).tobytes()).hexdigest()
     return cached_states(file, {"pictures": content, "autoencoder": fingerprint(model.vae)}, encode)
@@ -212,11 +220,11 @@ def encoded(
 def cached_states(file: Path, facts: dict[str, str], make: Callable[[], Tensor]) -> Tensor:
     """The states in `file`, if these facts are theirs; else they are made, and kept there in float16."""
     if file.exists():
-        tensors, found = read(file)
-        if facts.items() <= found.items():
+        tensors, metadata = load_tensors(file)
+        if facts.items() <= metadata.items():
             return tensors["states"]
     states = make().half()
-    write(file, {"states": states}, facts)
+    save_tensors(file, {"states": states}, facts)
     return states
 
 
@@ -227,23 +235,27 @@ def fingerprint(module: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class Captioned:
-    """Training pictures with their captions; the first `own` are the data's own, the others recoloured ones.
+    """Training pictures with their captions; the first `n_originals` are the data's own, the others recoloured ones.
 
-    others   the numbers of the recoloured forms of each of the data's own
+    recoloured   the numbers of the recoloured forms of each of the data's own
     """
 
     pictures: np.ndarray
     english: list[list[str]]
     chinese: list[list[str]]
     style: list[str]
-    own: int
-    others: list[list[int]]
+    n_originals: int
+    recoloured: list[list[int]]
 
-    def in_other_colours(self, chosen: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    def caption(self, i: int, chinese: float, rng: np.random.Generator) -> str:
+        """One of the captions of picture i; a share of them Chinese."""
+        return str(rng.choice((self.chinese if rng.random() < chinese else self.english)[i]))
+
+    def swap_recoloured(self, chosen: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
         """The chosen, but of those that have recoloured forms a share is replaced by one of these."""
         swapped = [
-            rng.choice(self.others[i]) if self.others[i] and lot < share else i
-            for i, lot in zip(chosen.tolist(), rng.random(len(chosen)), strict=True)
+            rng.choice(self.recoloured[i]) if self.recoloured[i] and u < share else i
+            for i, u in zip(chosen.tolist(), rng.random(len(chosen)), strict=True)
         ]
         return np.array(swapped)
 
@@ -253,32 +265,32 @@ def captioned(emoji: emoji_data.Emoji, recolour: float) -> Captioned:
     rng = np.random.default_rng(0)
     rows = np.flatnonzero(emoji.split == "train")
     pictures, english, chinese, style = list(emoji.pictures[rows]), [], [], emoji.style[rows].tolist()
-    known: dict[str, tuple[list[str], list[str]]] = {}
+    captions_of: dict[str, tuple[list[str], list[str]]] = {}
     for row in rows:
         concept = emoji.concept[row]
-        if concept not in known:
-            known[concept] = (
+        if concept not in captions_of:
+            captions_of[concept] = (
                 captions(str(emoji.name[row]), emoji.tags[row], rng),
                 captions_zh(str(emoji.name_zh[row]), emoji.tags_zh[row], rng),
             )
-        english.append(known[concept][0])
-        chinese.append(known[concept][1])
-    others: list[list[int]] = [[] for _ in rows]
+        english.append(captions_of[concept][0])
+        chinese.append(captions_of[concept][1])
+    recoloured: list[list[int]] = [[] for _ in rows]
     for i, row in enumerate(rows if recolour else []):
         if not colours.recolourable(emoji.group[row], emoji.name[row]):
             continue
         for colour in colours.COLOURS:
             if colours.held_out(str(emoji.concept[row]), colour):
                 continue
-            painted = colours.recolour(emoji.pictures[row], colour)
-            if painted is not None:
-                said, said_zh = colours.colour_captions(str(emoji.name[row]), str(emoji.name_zh[row]), colour)
-                others[i].append(len(pictures))
-                pictures.append(painted)
-                english.append(articles(said))
-                chinese.append([said_zh])
+            recoloured_picture = colours.recolour(emoji.pictures[row], colour)
+            if recoloured_picture is not None:
+                caption, caption_zh = colours.colour_captions(str(emoji.name[row]), str(emoji.name_zh[row]), colour)
+                recoloured[i].append(len(pictures))
+                pictures.append(recoloured_picture)
+                english.append(articles(caption))
+                chinese.append([caption_zh])
                 style.append(style[i])
-    return Captioned(np.stack(pictures), english, chinese, style, len(rows), others)
+    return Captioned(np.stack(pictures), english, chinese, style, len(rows), recoloured)
 
 
 class Conditions:
@@ -289,21 +301,19 @@ class Conditions:
     """
 
     def __init__(self, model: Pipeline, dataset: Captioned, chinese: float) -> None:
-        self.model, self.dataset, self.share = model, dataset, chinese
+        self.model, self.dataset, self.chinese = model, dataset, chinese
         self.encoded: dict[str, tuple[Tensor, Tensor]] = {}  # the states of each text, once it has been met
         self.style = torch.eye(len(model.config.styles))[[model.config.styles.index(s) for s in dataset.style]]
 
     def label(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
         """Pooled texts beside styles, (N, D + styles), and the texts."""
-        lot = rng.random(len(chosen))
+        u = rng.random(len(chosen))
         texts = [
-            ""
-            if silent
-            else str(rng.choice((self.dataset.chinese if rng.random() < self.share else self.dataset.english)[i]))
-            for i, silent in zip(chosen, lot < 0.15, strict=True)
+            "" if drop else self.dataset.caption(i, self.chinese, rng)
+            for i, drop in zip(chosen, u < 0.15, strict=True)
         ]
         self.encode(texts)
-        with_style = torch.from_numpy((lot >= 0.1) & ((lot < 0.15) | (lot >= 0.25)))
+        with_style = torch.from_numpy((u >= 0.1) & ((u < 0.15) | (u >= 0.25)))
         style = self.style[torch.from_numpy(chosen)] * with_style[:, None]
         return torch.cat([torch.stack([self.encoded[text][1] for text in texts]), style], dim=1), texts
 
@@ -320,9 +330,9 @@ class Conditions:
     def encode(self, texts: Sequence[str]) -> None:
         """Encodes what was not met before, and keeps it."""
         if new := sorted(set(texts) - self.encoded.keys()):
-            found = self.model.encode_prompt(new)
+            states = self.model.encode_prompt(new)
             for i, text in enumerate(new):
-                state, pooled = found["context"][i][found["context_mask"][i]], found["pooled"][i]
+                state, pooled = states["context"][i][states["context_mask"][i]], states["pooled"][i]
                 self.encoded[text] = torch.from_numpy(state), torch.from_numpy(pooled)
 
 
@@ -350,16 +360,15 @@ def read_folder(folder: Path, size: int, monitor: Monitor = CONSOLE) -> np.ndarr
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of pictures")
-    found = []
+    pictures = []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
         try:
-            with Image.open(path) as opened:
-                picture = ImageOps.exif_transpose(opened).convert("RGBA")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-            monitor.tell(Note(f"skipped {path}: {error}"))
+            picture = load_image(path).convert("RGBA")
+        except UserError as error:
+            monitor.tell(Note(f"skipped {error}"))
             continue
         white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-        found.append(np.asarray(ImageOps.fit(white, (size, size), Image.Resampling.LANCZOS)))
-    if not found:
+        pictures.append(np.asarray(ImageOps.fit(white, (size, size), Image.Resampling.LANCZOS)))
+    if not pictures:
         raise UserError(f"{folder}: no pictures there ({', '.join(sorted(SUFFIXES))})")
-    return np.stack(found)
+    return np.stack(pictures)

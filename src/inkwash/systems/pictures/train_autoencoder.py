@@ -6,7 +6,6 @@ the error in the features of the discriminator itself, "a learned similarity met
 so that no network trained elsewhere, and none that measures results, takes part.
 """
 
-import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,11 +23,11 @@ from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_aut
 from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.data import image_grid
-from inkwash.systems.pictures.metrics import features, frechet_distance
+from inkwash.systems.pictures.metrics import features, frechet_distance, psnr
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
-from inkwash.weights.files import atomic
+from inkwash.weights.files import save_json
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Recipe:
     perceptual   weight of the error in the discriminator's features
     adversarial  weight of the adversarial term
     divergence   weight of the Kullback-Leibler divergence
-    alone        share of the steps before the discriminator has a say; its weight then grows for as long again
+    discriminator_start  share of the steps before the discriminator has a say; its weight then grows as long again
     """
 
     task: Literal["autoencoder"]
@@ -50,13 +49,13 @@ class Recipe:
     perceptual: float = 0.1
     adversarial: float = 0.02
     divergence: float = 1e-6
-    alone: float = 0.1
+    discriminator_start: float = 0.1
 
 
 class Discriminator(nn.Module):
     """Is each patch of a picture real? (Isola et al. 2017, 1611.07004.) Also returns the features on the way.
 
-    With learn = False no gradient reaches its own parameters: it judges, and only the autoencoder learns from that.
+    With learn = False no gradient reaches its own parameters: only the autoencoder learns from its verdict.
     """
 
     def __init__(self, channels: int, width: int = 32) -> None:
@@ -68,31 +67,33 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, learn: bool = True) -> tuple[Tensor, list[Tensor]]:
         if not learn:
-            return functional_call(self, {name: own.detach() for name, own in self.named_parameters()}, x)
-        found = []
+            frozen = {name: parameter.detach() for name, parameter in self.named_parameters()}
+            found: tuple[Tensor, list[Tensor]] = functional_call(self, frozen, x)
+            return found
+        features = []
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = F.leaky_relu(norm(layer(x)), 0.2)
-            found.append(x)
-        return self.out(x), found
+            features.append(x)
+        return self.out(x), features
 
 
-def varied(x: Tensor, rng: np.random.Generator) -> Tensor:
+def augment(x: Tensor, rng: np.random.Generator) -> Tensor:
     """Pictures (N, 4, H, W) mirrored, moved by up to four pixels, and a quarter of them in other colours.
 
-    The words that a diffusion model hears may ask for any colour, so the autoencoder must know them all.
+    A prompt may ask for any colour, so the autoencoder must know them all.
     """
     x = F.pad(x, (4, 4, 4, 4), mode="replicate")
     side = x.shape[-1] - 8
-    made = []
+    pictures = []
     for picture in x:
         top, left = rng.integers(9, size=2)
-        part = picture[:, top : top + side, left : left + side]
+        cropped = picture[:, top : top + side, left : left + side]
         if rng.random() < 0.5:
-            part = part.flip(-1)
+            cropped = cropped.flip(-1)
         if rng.random() < 0.25:
-            part = part[[*rng.permutation(3).tolist(), 3]]
-        made.append(part)
-    return torch.stack(made)
+            cropped = cropped[[*rng.permutation(3).tolist(), 3]]
+        pictures.append(cropped)
+    return torch.stack(pictures)
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str, Any]:
@@ -101,54 +102,53 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str,
     data = emoji_data.load(recipe.data)
     pictures = data.pictures[data.split == "train"]
     preview_pictures = data.pictures[data.split == "validation"][::40][:12]
-    scaled = pictures[:: max(1, len(pictures) // 500)]
+    sampled = pictures[:: max(1, len(pictures) // 500)]
     autoencoder = Autoencoder(**recipe.network)
-    side = latents.patch(autoencoder.config["in_channels"])
+    side = latents.patch_size(autoencoder.config["in_channels"])
     with torch.no_grad():  # begin with little noise in the latents: with much, nothing gets through to learn from
-        autoencoder.encoder.conv_out.bias[autoencoder.config["latent_channels"] :] -= 6
+        autoencoder.get_parameter("encoder.conv_out.bias")[autoencoder.config["latent_channels"] :] -= 6
     module = nn.ModuleDict({"vae": autoencoder, "discriminator": Discriminator(4)})
     array = Torch(recipe.fit.device).array
     order = batches(len(pictures), recipe.fit.batch_size, recipe.fit.seed)
-    alone = recipe.alone * recipe.fit.steps * recipe.fit.grad_accumulation
+    discriminator_start = recipe.discriminator_start * recipe.fit.steps * recipe.fit.grad_accumulation
 
     def batch(k: int) -> dict[str, Tensor]:
-        x = varied(
+        x = augment(
             torch.from_numpy(latents.to_array(pictures[order(k)])), np.random.default_rng([recipe.fit.seed, k])
         )
-        return {"x": x, "adversarial": torch.tensor(min(max(k / alone - 1, 0.0), 1.0))}
+        return {"x": x, "adversarial": torch.tensor(min(max(k / discriminator_start - 1, 0.0), 1.0))}
 
     def loss(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         x, adversarial = batch["x"], batch["adversarial"]
         mean, log_variance = autoencoder.encode(F.pixel_unshuffle(x, side))
         noise = torch.empty_like(mean).normal_(generator=generator)
-        remade = F.pixel_shuffle(autoencoder.decode(mean + (0.5 * log_variance).exp() * noise), side)
+        reconstructed = F.pixel_shuffle(autoencoder.decode(mean + (0.5 * log_variance).exp() * noise), side)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum((1, 2, 3)).mean()
-        value = (remade - x).abs().mean() + recipe.divergence * divergence
+        value: Tensor = (reconstructed - x).abs().mean() + recipe.divergence * divergence
         if adversarial == 0:
             return value
-        judge = module["discriminator"]
-        real_features = judge(x, learn=False)[1]
-        fake, fake_features = judge(remade, learn=False)
-        likeness = sum((a - b).abs().mean() for a, b in zip(fake_features, real_features, strict=True))
-        value = value + adversarial * (recipe.perceptual * likeness - recipe.adversarial * fake.mean())
+        discriminator = module["discriminator"]
+        real_features = discriminator(x, learn=False)[1]
+        fake, fake_features = discriminator(reconstructed, learn=False)
+        perceptual = sum((a - b).abs().mean() for a, b in zip(fake_features, real_features, strict=True))
+        value = value + adversarial * (recipe.perceptual * perceptual - recipe.adversarial * fake.mean())
         # what the discriminator itself learns from: hinge
-        verdict = F.relu(1 - judge(x)[0]).mean() + F.relu(1 + judge(remade.detach())[0]).mean()
-        return value + verdict
+        hinge = F.relu(1 - discriminator(x)[0]).mean() + F.relu(1 + discriminator(reconstructed.detach())[0]).mean()
+        return value + hinge
 
     def preview(_: nn.Module, step: int) -> np.ndarray:
-        remade = latents.decode(autoencoder, latents.encode(autoencoder, preview_pictures, array))
-        return image_grid(np.concatenate([on_white(preview_pictures), remade[..., :3]]), len(preview_pictures))
+        reconstructed = latents.decode(autoencoder, latents.encode(autoencoder, preview_pictures, array))
+        return image_grid(np.concatenate([on_white(preview_pictures), reconstructed[..., :3]]), len(preview_pictures))
 
-    def save(place: Path) -> None:
+    def save(path: Path) -> None:
         """With the scale that gives latents unit variance."""
-        spread = latents.encode(autoencoder, scaled, array).std() / autoencoder.config["scaling_factor"]
-        autoencoder.config["scaling_factor"] = round(float(1 / spread), 4)
-        save_autoencoder(autoencoder, place)
+        std = latents.encode(autoencoder, sampled, array).std() / autoencoder.config["scaling_factor"]
+        autoencoder.config["scaling_factor"] = round(float(1 / std), 4)
+        save_autoencoder(autoencoder, path)
 
     fit(module, loss, batch, folder, recipe.fit, preview, save, folder / "vae", monitor)
     report = measure(load_autoencoder(folder / "vae"), data)
-    with atomic(folder / "vae" / "report.json") as file:
-        file.write_text(json.dumps(report, indent=2) + "\n")
+    save_json(folder / "vae" / "report.json", report)
     return report
 
 
@@ -161,14 +161,13 @@ def measure(autoencoder: Autoencoder, data: emoji_data.Emoji) -> dict[str, Any]:
         rows = np.random.default_rng(0).permutation(np.flatnonzero(data.split == split))[:500]
         half = len(rows) // 2
         true, other = data.pictures[rows[:half]], data.pictures[rows[half : 2 * half]]
-        remade = latents.decode(autoencoder, latents.encode(autoencoder, true, torch.from_numpy))
-        error = (remade[..., :3] / 255.0 - on_white(true) / 255.0) ** 2
-        seen = features(on_white(true))
+        reconstructed = latents.decode(autoencoder, latents.encode(autoencoder, true, torch.from_numpy))
+        real_features = features(on_white(true))
         report[split] = {
             "pictures": half,
-            "psnr": float((-10 * np.log10(error.mean((1, 2, 3)))).mean()),
-            "opacity error": float(np.abs(remade[..., 3].astype(float) - true[..., 3]).mean()),
-            "frechet distance": frechet_distance(features(remade[..., :3]), seen),
-            "frechet distance of other pictures": frechet_distance(features(on_white(other)), seen),
+            "psnr": psnr(reconstructed[..., :3], on_white(true)),
+            "opacity error": float(np.abs(reconstructed[..., 3].astype(float) - true[..., 3]).mean()),
+            "frechet distance": frechet_distance(features(reconstructed[..., :3]), real_features),
+            "frechet distance of other pictures": frechet_distance(features(on_white(other)), real_features),
         }
     return report

