@@ -75,7 +75,9 @@ def train(
     if model.exists() and not run.is_begun(context.folder):
         raise UserError(f"{model}: it is there, and no training here made it; choose another folder with --out")
     if run.is_finished(context.folder, description) and status.exists():
-        more = "more --steps train it on, " if recipe.fit.lr_decay == "none" else ""
+        trained = json.loads(status.read_text(encoding="utf-8"))["step"]  # fewer where more were of no use
+        on = recipe.fit.lr_decay == "none" and trained == recipe.fit.steps
+        more = "more --steps train it on, " if on else ""
         context.tell(Note(f"{model} is finished: {more}another --out begins another run"))
     else:
         run.save(context.folder, description, finished=False)
