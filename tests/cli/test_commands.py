@@ -113,11 +113,29 @@ def test_again_over_the_file_itself_compares_before_it_writes(tiny_folder, tmp_p
         assert capsys.readouterr().out.splitlines()[-1].partition(":")[0] == words
 
 
-@pytest.mark.parametrize("change", [{"seed": "7"}, {"model": None}, {"threads": []}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": "7"}, {"model": None}, {"threads": []}, {"threads": "two"}, {"n": 2}, {"n": 2, "to": "a cat"},
+        {"verb": "export"}, {"verb": "evaluate"}, {"system": "series", "verb": "forecast"}, {"system": []},
+    ],
+)  # fmt: skip
 def test_a_recipe_that_cannot_be_followed_is_refused(change, tiny_folder, tmp_path, capsys):
+    before = sorted(tiny_folder.rglob("*"))
     file = tmp_path / "fox.png"
     main(["generate", "fox", "--model", str(tiny_folder), "-o", str(file)])
     write_png(Image.open(file), file, read_recipe(file) | change)
+    assert main(["again", str(file)]) == 2
+    assert "can follow" in capsys.readouterr().err
+    assert sorted(tiny_folder.rglob("*")) == before and [path.name for path in tmp_path.iterdir()] == ["fox.png"]
+
+
+def test_a_recipe_without_a_hash_is_refused(tiny_folder, tmp_path, capsys):
+    file = tmp_path / "fox.png"
+    main(["generate", "fox", "--model", str(tiny_folder), "-o", str(file)])
+    recipe = read_recipe(file)
+    del recipe["hash"]
+    write_png(Image.open(file), file, recipe)
     assert main(["again", str(file)]) == 2
     assert "can follow" in capsys.readouterr().err
 
