@@ -27,15 +27,22 @@ if TYPE_CHECKING:  # to draw with the ONNX runtime, torch is not needed
 
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary file beside `path` to write into; it becomes `path` only if the block succeeds."""
+def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
+    """A temporary file beside `path` to write into; it becomes `path` only if the block succeeds.
+
+    durable: only when it would survive a power cut.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last, for writers that choose a format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{get_ident()}{path.suffix}")
     try:
         yield temporary
+        if durable:
+            sync(temporary)
         os.replace(temporary, path)
+        if durable:
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
