@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import inkwash
-from inkwash.cli.context import Local, make_writable, move, unused_path
+from inkwash.cli.context import Local, make_writable, move, move_unused
 from inkwash.cli.verbs import is_file
 from inkwash.errors import UserError, unknown
 from inkwash.extras import install_command
@@ -125,7 +125,8 @@ def again(
 
     recipe = read_recipe(file)
     single = out if out is not None and is_file(PNG, out) else None
-    if single and single.exists() and not single.samefile(file):
+    itself = single is not None and single.exists() and single.samefile(file)
+    if single and os.path.lexists(single) and not itself:
         raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
     target = single or (out or file.parent) / f"{file.stem}-again.png"
     make_writable(target.parent)
@@ -156,7 +157,7 @@ def again(
         made = next(iter(result.files.values()))
         with Image.open(file) as old, Image.open(made) as new:  # first, for `--out` may name this very file
             same = np.array_equal(np.asarray(old), np.asarray(new))
-        target = move(made, target if single else unused_path(target))
+        target = move(made, target) if itself else move_unused(made, target)
     print(target)
     print("the same pixels" if same else "not the same pixels: the file, the model or the machine has changed")
 

@@ -74,7 +74,9 @@ def _difference(key: str, before: Any, now: Any) -> str:
 def noted(folder: Path, recipe: dict[str, Any]) -> Iterator[None]:
     """Writes what `is_finished` reads, and holds the folder. If the block fails before it trained anything, what was
     noted before stays. UserError where another process trains in the folder."""
-    with lock(folder / ".inkwash.lock", f"{folder}: another training works there; wait for it, or choose another with --out"):
+    with lock(
+        folder / ".inkwash.lock", f"{folder}: another training works there; wait for it, or choose another with --out"
+    ):
         file, begun = folder / NAME, checkpoints(folder)
         before = file.read_bytes() if file.exists() else None
         _save(file, recipe, finished=False)

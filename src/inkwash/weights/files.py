@@ -72,7 +72,8 @@ def lock(file: Path, held: str) -> Iterator[None]:
 
 def check_ours(path: Path, mark: str) -> None:
     """UserError for a file that is there and does not hold `mark`, as what we write does: it is not replaced."""
-    if path.is_file() and path.stat().st_size and mark.encode() not in path.read_bytes():
+    ours = path.is_file() and (not path.stat().st_size or mark.encode() in path.read_bytes())
+    if os.path.lexists(path) and not ours:  # a link to nowhere is somebody's, too
         raise UserError(
             f"{path}: this file is not inkwash's and would be lost; move it away, or choose another folder"
         )
