@@ -1079,8 +1079,14 @@ def test_a_recipe_from_elsewhere_is_plain_or_is_none(me, recipe):
         ({"system": "pictures", "verb": "generate", "image": {"sha256": 1, "name": "x"}}, None),
         ({"system": "pictures", "verb": "train", "data": ["abc"]}, None),
         ({"system": "pictures", "verb": "generate", "n": "many"}, None),
-        ({"system": "series", "verb": "forecast", "horizon": 9, "data": {"sha256": "0" * 64, "name": "x"}}, {"horizon": 9}),
-        ({"system": "pictures", "verb": "generate", "image": {"file": None}, "strength": 1, "hash": "x"}, {"strength": 1}),
+        (
+            {"system": "series", "verb": "forecast", "horizon": 9, "data": {"sha256": "0" * 64, "name": "x"}},
+            {"horizon": 9},
+        ),
+        (
+            {"system": "pictures", "verb": "generate", "image": {"file": None}, "strength": 1, "hash": "x"},
+            {"strength": 1},
+        ),
     ],
 )
 def test_a_recipe_is_read_by_the_schema_of_a_job(idle, recipe, request_again):
