@@ -32,7 +32,6 @@ Before = Annotated[str | None, Query(max_length=100)]
 Kind = Annotated[str | None, Query(max_length=100)]
 MAX_RECIPE = 20_000  # characters
 MAX_WAIT = 60.0  # seconds for which `wait` may ask
-MAX_FILES = 10_000  # of a zip; of a form 1000
 
 
 class NewShare(BaseModel):
@@ -218,7 +217,9 @@ def file(
     index: Annotated[int, Path(ge=0, le=10**6)],
     user: CurrentUser,
     engine: CurrentEngine,
-    recipe: Annotated[bool, Query(description="Whether the words and settings are in it; false for a PNG alone.")] = True,
+    recipe: Annotated[
+        bool, Query(description="Whether the words and settings are in it; false for a PNG alone.")
+    ] = True,
 ) -> Response:
     """A file of the result, as a download."""
     files = get_result(id, user, engine).files
@@ -231,7 +232,9 @@ def file(
 def check_recipe_goes(found: Any, recipe: bool) -> None:
     """APIError where a file without its recipe is wanted, and it is of a kind that nobody here can take it out of."""
     if not recipe and found.media != "image/png":
-        raise invalid(f"recipe: only a PNG can go without it, not a {found.suffix or 'file'}; say recipe=true", "recipe")
+        raise invalid(
+            f"recipe: only a PNG can go without it, not a {found.suffix or 'file'}; say recipe=true", "recipe"
+        )
 
 
 def file_response(
@@ -314,10 +317,11 @@ def upload(
     Of a picture to begin from only the pixels are used."""
     with ExitStack() as stack:
         found: list[NewFile] = []
+        budget = uploads.Budget(engine.store.disk_left(user.id))
         for one in files:
-            inner = [(relative_path(one.filename or ""), uploads.BoundedReader(one.file, uploads.MAX_FILE, "files"))]
+            inner = [(relative_path(one.filename or ""), uploads.BoundedReader(one.file, "files", budget))]
             if unpack and suffix_of(one.filename or "") == ".zip":
-                inner = uploads.unzip(one.file, str(one.filename), MAX_FILES)  # type: ignore[assignment]
+                inner = uploads.unzip(one.file, str(one.filename), budget)  # type: ignore[assignment]
             for name, content in inner:
                 requests.check_name(name, "files")
                 engine.store.check_disk()
@@ -343,7 +347,9 @@ def recipe(file: Annotated[UploadFile, File()], user: CurrentUser, engine: Curre
     verb = system.verbs.get(str(found.get("verb"))) if system else None
     if system is None or verb is None:
         return Recipe(system="", verb="", request={}, recipe=found)
-    elsewhere = {name for name, value in found.items() if isinstance(value, dict) and set(value) != {"sha256", "name"}}
+    elsewhere = {
+        name for name, value in found.items() if isinstance(value, dict) and set(value) != {"sha256", "name"}
+    }
     given = {name: value for name, value in found.items() if value is not None and name not in elsewhere}
     try:
         form = requests.schema(system, str(found["verb"]), verb, partial=True).model_validate(given)
