@@ -360,7 +360,9 @@ def test_on_this_machine_address_and_key_are_known(studio, key, monkeypatch):
         inkwash.Studio()
 
 
-@pytest.mark.parametrize(("url", "key"), [("host:7860", None), ("ftp://host", None), ("http://[::1", None), ("http://h", "ink-é")])
+@pytest.mark.parametrize(
+    ("url", "key"), [("host:7860", None), ("ftp://host", None), ("http://[::1", None), ("http://h", "ink-é")]
+)
 def test_what_is_no_address_and_no_key_is_said_at_once(url, key):
     for kind in (inkwash.Studio, inkwash.AsyncStudio):
         with pytest.raises(UserError, match=r"address|key"):
@@ -419,7 +421,11 @@ def test_what_json_cannot_hold_is_named(options):
 
 def test_what_cannot_be_sent_is_said_in_one_line():
     client = mocked(lambda request: httpx.Response(404, json={"error": {"message": "none", "code": "not_found"}}))
-    for ask in (lambda: list(client.results("\ud800")), lambda: client.job("\ud800"), lambda: client.delete_model("\ud800")):
+    for ask in (
+        lambda: list(client.results("\ud800")),
+        lambda: client.job("\ud800"),
+        lambda: client.delete_model("\ud800"),
+    ):
         with pytest.raises(UserError, match=r"^(it cannot be sent|none)"):
             ask()
 

@@ -172,7 +172,7 @@ def run_one(
         with ready(out.parent if single else out):
             if verb.lasting:
                 context.folder = out
-            elif (model := getattr(request, "model", None)) is not None:
+            elif (model := request.model_name()) is not None:
                 context.model(model)
                 clock.stage("load")
             for result in resolve(verb.run)([request], context):
@@ -217,7 +217,7 @@ def build(system: System, verb: Verb, given: dict[str, Any], context: Local) -> 
                 f"missing {'' if option.argument else '--'}{option.name.replace('_', '-')}: {option.help}"
             )
     request = verb.request(**values)
-    if (model := getattr(request, "model", None)) is not None:
+    if (model := request.model_name()) is not None:
         folder = locate(model)
         other = system_of(folder)
         if other.name != system.name:

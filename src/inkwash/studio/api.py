@@ -218,7 +218,9 @@ def file(
     index: Annotated[int, Path(ge=0, le=10**6)],
     user: CurrentUser,
     engine: CurrentEngine,
-    recipe: Annotated[bool, Query(description="Whether the words and settings are in it; false for a PNG alone.")] = True,
+    recipe: Annotated[
+        bool, Query(description="Whether the words and settings are in it; false for a PNG alone.")
+    ] = True,
 ) -> Response:
     """A file of the result, as a download."""
     files = get_result(id, user, engine).files
@@ -231,7 +233,9 @@ def file(
 def check_recipe_goes(found: Any, recipe: bool) -> None:
     """APIError where a file without its recipe is wanted, and it is of a kind that nobody here can take it out of."""
     if not recipe and found.media != "image/png":
-        raise invalid(f"recipe: only a PNG can go without it, not a {found.suffix or 'file'}; say recipe=true", "recipe")
+        raise invalid(
+            f"recipe: only a PNG can go without it, not a {found.suffix or 'file'}; say recipe=true", "recipe"
+        )
 
 
 def file_response(
@@ -343,7 +347,9 @@ def recipe(file: Annotated[UploadFile, File()], user: CurrentUser, engine: Curre
     verb = system.verbs.get(str(found.get("verb"))) if system else None
     if system is None or verb is None:
         return Recipe(system="", verb="", request={}, recipe=found)
-    elsewhere = {name for name, value in found.items() if isinstance(value, dict) and set(value) != {"sha256", "name"}}
+    elsewhere = {
+        name for name, value in found.items() if isinstance(value, dict) and set(value) != {"sha256", "name"}
+    }
     given = {name: value for name, value in found.items() if value is not None and name not in elsewhere}
     try:
         form = requests.schema(system, str(found["verb"]), verb, partial=True).model_validate(given)

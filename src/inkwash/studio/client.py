@@ -400,7 +400,9 @@ class AsyncStudio:
     async def share(self, result: Result | str, recipe: bool = False) -> str:
         """An address at which anyone may see the first file, with its recipe or, if it is a PNG, without. An earlier
         one ends."""
-        share = await self._request(schemas.Share, "PUT", _path("results", result, "/share"), **_json({"recipe": recipe}))
+        share = await self._request(
+            schemas.Share, "PUT", _path("results", result, "/share"), **_json({"recipe": recipe})
+        )
         return self.url + share.url
 
     async def unshare(self, result: Result | str) -> None:
