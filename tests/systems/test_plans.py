@@ -99,6 +99,11 @@ def test_the_command_line_says_the_plan_and_makes_nothing(tmp_path, monkeypatch,
     assert main(["generate", "a fox", "-n", "100", "--plan", "-o", "new/folder"]) == 0
     one = capsys.readouterr().out
     assert one.startswith("about ") and one.endswith("0.6 MB\n") and not list(tmp_path.iterdir())
+    assert main(["generate", "a fox", "-n", "100", "--plan", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["text"] == one.strip() and told["seconds"] > 1 and told["bytes"] == 614400
+    assert main(["generate", "a fox", "--plan", "--timings"]) == 2
+    assert "--timings means nothing with --plan" in capsys.readouterr().err
     (tmp_path / "rows.csv").write_text("prompt,size\n" + "a fox,64\n" * 100)
     assert main(["generate", "--csv", "rows.csv", "--plan"]) == 0
     assert capsys.readouterr().out.endswith("0.6 MB\n")

@@ -60,9 +60,10 @@ def studio(
         return
     require("the studio", *MODULES)
     from inkwash.studio import accounts
-    from inkwash.studio.engine import Settings, lock
+    from inkwash.studio.engine import Settings
     from inkwash.studio.middleware import is_loopback
     from inkwash.studio.store import Store
+    from inkwash.weights.files import lock
 
     for one in device or []:
         check_device(one)
@@ -74,7 +75,8 @@ def studio(
             f"--host {host}: others could come in, and there are no users: "
             "add one with `inkwash studio user NAME`, or give --open"
         )
-    with lock(home), listen(host, port) as listener, logging_to(home, log):
+    running = f"a studio is running in {home} already; stop it, or give another --home"
+    with lock(home / "lock", running), listen(host, port) as listener, logging_to(home, log):
         settings = Settings(
             home=home,
             host=host,

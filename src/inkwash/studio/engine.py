@@ -20,7 +20,6 @@ from anyio import to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from sqlalchemy import Row
 
-from inkwash.errors import UserError
 from inkwash.studio import requests, uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.catalogue import Catalogue
@@ -259,7 +258,7 @@ class Engine:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Runs the workers. The folder must be this studio's alone: see `lock`."""
+        """Runs the workers. The folder must be this studio's alone: hold a lock."""
         self._loop, self.stopping = asyncio.get_running_loop(), False
         if lost := await to_thread.run_sync(self.store.recover):
             LOG.warning("files without a row", extra={"facts": {"files": len(lost), "now in": "lost+found"}})
@@ -408,21 +407,3 @@ async def _stop(process: Any) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
-
-
-@contextmanager
-def lock(home: Path) -> Any:
-    """Holds the folder's lock, which the system lets go when the process ends, however it ends."""
-    with (home / "lock").open("a+b") as file:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"a studio is running in {home} already; stop it, or give another --home") from None
-        yield

@@ -27,9 +27,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 
 
 def clean(data: bytes, param: str = "image") -> bytes:
-    """The first frame of the picture as a PNG without any metadata, turned as EXIF says, 16 bits as 8, at most
-    `SIDE` pixels wide and high. Raises APIError for what is no picture, too large, or broken. What it is, its content
-    says."""
+    """The first frame of the picture as a PNG without any metadata, turned as EXIF says, at most `SIDE` pixels wide
+    and high, 16 bits as 8. What it is, its content says. Raises APIError for what is no picture, too large, or
+    broken."""
     with DECODING:
         picture = open_image(data, param)
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from hashlib import sha256
 from importlib import import_module
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -75,24 +74,22 @@ def train(
 
     (request,) = requests
     recipe = requested(request, context, tasks, default)
-    description = run.describe(recipe) | ({} if request.data is None else {"data": content(request.data)})
+    description = run.describe(recipe)
     model = context.folder / tasks[recipe.task].model
     status = model / "training.json"
-    if model.exists() and not run.is_begun(context.folder):
+    if model.exists() and not run.checkpoints(context.folder):
         raise UserError(f"{model}: it is there, and no training here made it; choose another folder with --out")
     if run.is_finished(context.folder, description) and status.exists():
-        more = "more --steps train it on, " if recipe.fit.lr_decay == "none" else ""
+        trained = json.loads(status.read_text(encoding="utf-8"))["step"]  # fewer where more were of no use
+        on = recipe.fit.lr_decay == "none" and trained == recipe.fit.steps
+        more = "more --steps train it on, " if on else ""
         context.tell(Note(f"{model} is finished: {more}another --out begins another run"))
     else:
-        run.save(context.folder, description, finished=False)
         try:
-            import_module(tasks[recipe.task].module).train(recipe, context.folder, context)
-            run.save(context.folder, description, finished=True)
+            with run.noted(context.folder, description):
+                import_module(tasks[recipe.task].module).train(recipe, context.folder, context)
         except Stopped as stop:
             context.tell(Note(f"{stop}{'; the model so far can be used' if status.exists() else ''}"))
-        finally:
-            if not run.is_begun(context.folder):
-                (context.folder / run.NAME).unlink()
     if status.exists():
         yield Result(0, None, {}, json.loads(status.read_text(encoding="utf-8")), model=model)
 
@@ -124,12 +121,6 @@ def on_machine(settings: Settings, context: Context) -> Settings:
     """The settings of a training, with what the context says of the machine."""
     machine = {name: getattr(context, name) for name in ("device", "precision", "threads")}
     return replace(settings, **{name: value for name, value in machine.items() if value is not None})
-
-
-def content(data: File | tuple[File, ...]) -> str:
-    """Tells data from other data, wherever they lie."""
-    files = [data.sha256] if isinstance(data, File) else [(file.name, file.sha256) for file in data]
-    return sha256(repr(files).encode()).hexdigest()[:12]
 
 
 def task_of(file: Path) -> str:

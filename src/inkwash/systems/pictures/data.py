@@ -40,8 +40,8 @@ def load_image(source: Source) -> Image.Image:
         return picture
     except FileNotFoundError:
         raise UserError(f"{source}: no such file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-        raise UserError(f"{source}: not a picture that can be read ({error})") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises
+        raise UserError(f"{source}: not a picture that can be read, or too large") from None
 
 
 def square(picture: Image.Image, size: int, margin: object) -> Image.Image:

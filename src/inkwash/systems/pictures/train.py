@@ -364,8 +364,8 @@ def read_folder(folder: Path, size: int, monitor: Monitor = CONSOLE) -> np.ndarr
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
         try:
             picture = load_image(path).convert("RGBA")
-        except UserError:
-            monitor.tell(Note(f"skipped {path}: not a picture that can be read, or too large"))
+        except UserError as error:
+            monitor.tell(Note(f"skipped {error}"))
             continue
         white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
         pictures.append(np.asarray(ImageOps.fit(white, (size, size), Image.Resampling.LANCZOS)))
