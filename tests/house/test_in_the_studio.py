@@ -75,7 +75,7 @@ def test_its_verbs_are_in_the_reference_with_their_bounds(studio, client):
     fields = {verb["name"]: {field["name"]: field for field in verb["fields"]} for verb in system["verbs"]}
     assert fields["scatter"]["shift"]["media"] == "text/csv" and fields["train"]["data"]["kind"] == "folder"
     assert {verb["name"]: verb["lasting"] for verb in system["verbs"]} == {
-        "scatter": False, "train": True, "evaluate": True, "tune": True,
+        "scatter": False, "train": True, "evaluate": True,
     }  # fmt: skip
 
 

@@ -682,6 +682,32 @@ def test_a_query_that_would_change_nothing_is_refused(idle, path):
     assert idle.get("/api/jobs?limit=2&status=done&status=failed").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "verb, body, why",
+    [
+        ("pictures/generate", {"prompt": "x", "seed": 2**64 - 1, "n": 2}, "seed"),
+        ("language/write", {"length": 10**30}, "length"),
+        ("pictures/train", {}, "neither a recipe nor data"),
+        ("series/train", {"steps": 5}, "neither a recipe nor data"),
+        ("pictures/train", {"recipe": "toml"}, "pictures train needs torch: pip install"),
+        ("pictures/evaluate", {}, "pictures evaluate needs torch: pip install"),
+    ],
+)
+def test_what_a_job_refuses_a_plan_refuses(idle, monkeypatch, verb, body, why):
+    if "torch" in why:
+        monkeypatch.setattr("inkwash.extras.find_spec", lambda name: None if name == "torch" else True)
+    if "recipe" in body:
+        body = {"recipe": sent(idle, b'task = "pictures"', "x.toml")}
+    for kind in ("plans", "jobs"):
+        answer = idle.post(f"/api/{kind}/{verb}", json=body)
+        assert answer.status_code == 422 and why in answer.json()["error"]["message"]
+
+
+def test_what_writes_into_a_models_folder_is_not_offered(idle):
+    offered = {card["name"]: {verb["name"] for verb in card["verbs"]} for card in idle.get("/api/systems").json()}
+    assert all("generate" in offered["pictures"] and not {"tune", "export"} & verbs for verbs in offered.values())
+
+
 def test_numbers_that_are_none_are_refused(me):
     for text in ('{"prompt":"x","guidance":NaN}', '{"prompt":"x","strength":Infinity}', '{"prompt":"x","n":1e999}'):
         assert (
@@ -999,6 +1025,25 @@ def test_a_key_of_idempotency_is_for_one_request(me):
     other = me.post("/api/jobs/pictures/generate", json={"prompt": "a dog", "model": "emoji-fast"}, headers=headers)
     assert one.json()["id"] == same.json()["id"] and other.status_code == 422
     assert other.json()["error"]["code"] == "idempotency_conflict"
+
+
+def test_a_key_of_idempotency_outlives_what_was_made_and_knows_a_seed(idle):
+    store = idle.app.state.engine.store
+
+    def ask(key, **more):
+        return idle.post(
+            "/api/jobs/pictures/generate", json={"prompt": "a fox", **more}, headers={"idempotency-key": key}
+        )
+
+    first = ask("one").json()
+    with store.files.stage(png(), ".png") as content:
+        assert store.add("w", store.claim("w"), 0, 0, NewResult(0, "a fox", {}, {}, [NewFile(content, "fox.png")]))
+        store.advance("w", store.job(first["id"]))
+    (made,) = idle.get(f"/api/jobs/{first['id']}").json()["results"]
+    assert idle.delete(f"/api/results/{made['id']}").status_code == 204
+    assert "prompt" not in store.job(first["id"]).request
+    assert ask("one").json()["id"] == first["id"] and ask("one", n=2).status_code == 422
+    assert ask("two", seed=3).status_code == 202 and ask("two").status_code == 422
 
 
 # 15. words that leave with the picture

@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from inkwash.cli import main
 from inkwash.systems import plans, systems
-from inkwash.systems.base import Limit, Plan, add_up, limits, narrow, plan
+from inkwash.systems.base import File, Limit, Plan, add_up, limits, narrow, plan
 from inkwash.systems.language.request import Write
 from inkwash.systems.pictures.limits import operations
 from inkwash.systems.pictures.request import Generate
@@ -58,9 +59,10 @@ def test_a_training_that_goes_on_is_planned_by_its_log(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"finished": False, "recipe": {"fit.steps": 1000}}))
     rows = [f"{step},0.1,1,0.001,{9 if step < 100 else 2}" for step in range(1, 401)]
     (tmp_path / "log.csv").write_text("\n".join(["step,loss,gradient_norm,learning_rate,seconds", *rows]))
-    assert plan(verb, Train(), tmp_path, None, None) == Plan(1200.0, 0, "about 20 min")
-    assert plan(verb, Train(steps=500), tmp_path, None, None).seconds == 200
-    assert plan(verb, Train(), None, None, None).seconds is None
+    train = Train(recipe=File("0" * 64, "recipe.toml"))
+    assert plan(verb, train, tmp_path, None, None) == Plan(1200.0, 0, "about 20 min")
+    assert plan(verb, replace(train, steps=500), tmp_path, None, None).seconds == 200
+    assert plan(verb, train, None, None, None).seconds is None
 
 
 def test_plans_and_limits_bring_no_torch():

@@ -228,7 +228,7 @@ def build(system: System, verb: Verb, given: dict[str, Any], context: Local) -> 
                 f"missing {'' if option.argument else '--'}{option.name.replace('_', '-')}: {option.help}"
             )
     request = verb.request(**values)
-    if (model := getattr(request, "model", None)) is not None:
+    if (model := request.model_name()) is not None:
         folder = locate(model)
         other = system_of(folder)
         if other.name != system.name:

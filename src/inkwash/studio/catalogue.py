@@ -74,8 +74,8 @@ def shared_models(more: Sequence[str | Path]) -> dict[str, Path]:
 
 
 def offered_verbs(system: System) -> dict[str, Verb]:
-    """The verbs that a studio has: not those that cannot be told where to write, for they write in the model."""
-    return {name: verb for name, verb in system.verbs.items() if "out" in verb.takes}
+    """The verbs that a studio has: not those that write into the model's own folder."""
+    return {name: verb for name, verb in system.verbs.items() if verb.out != "MODEL"}
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import secrets
@@ -136,18 +137,15 @@ class Engine:
     ) -> Row[Any]:
         """A new job of the user's, in the table before this returns. APIError for what cannot be asked for."""
         kind = systems()[system].verbs[verb]
-        request, folder = self.prepare(user, systems()[system], kind, values)
-        is_seeded = getattr(request, "seed", 0) is None
-        with requests.api_errors(kind):
-            request = with_seed(request) if is_seeded else request
-            parts = len(request.subrequests())
+        request, folder = self.prepare(user, systems()[system], verb, values)
+        request_hash = hashlib.sha256(json.dumps([system, verb, requests.to_json(request)]).encode()).hexdigest()
+        request = with_seed(request) if getattr(request, "seed", 0) is None else request
+        parts = len(request.subrequests())
         facts, model = requests.to_json(request), getattr(request, "model", None)
         planned = self.plan_of(kind, request, folder)._asdict() if kind.plan else None
-        new = NewJob(system, verb, facts, parts, model, kind.lasting, planned, previews)
+        new = NewJob(system, verb, facts, parts, model, kind.lasting, planned, previews, request_hash)
         job = self.store.submit(user.id, new, api=api, idempotency_key=idempotency_key)
-        same = (job.system, job.verb) == (system, verb)
-        compared = facts.keys() - ({"seed"} if is_seeded else set())
-        if not same or any(job.request.get(key) != facts[key] for key in compared):
+        if job.request_hash not in (None, request_hash):  # none: of an older studio
             message = "this Idempotency-Key was used for another request; take a new one"
             raise APIError(422, message, "idempotency_conflict")
         self.metrics.accepted.labels(api).inc()
@@ -156,14 +154,16 @@ class Engine:
         return job
 
     def prepare(
-        self, user: User, system: System, verb: Verb, values: Mapping[str, Any]
+        self, user: User, system: System, name_of_verb: str, values: Mapping[str, Any]
     ) -> tuple[Request, Path | None]:
         """The request, its files found and made safe, and the folder of its model. APIError for what cannot be asked
         for."""
+        verb = system.verbs[name_of_verb]
         request = self.with_uploads(user, requests.parse_request(verb, values))
-        name, folder = getattr(request, "model", None), None
+        name, folder = request.model_name(), None
         with requests.api_errors(verb):
-            available(system)
+            available(system, name_of_verb)
+            request.subrequests()
             if name is not None:
                 folder = self.catalogue.folder(name, user.id)
                 other = system_of(folder).name

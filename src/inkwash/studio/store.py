@@ -43,6 +43,7 @@ class NewJob(NamedTuple):
     lasting: bool = False
     plan: dict[str, Any] | None = None
     previews: int = 0
+    request_hash: str | None = None  # of what was asked for, before a seed was drawn
 
     def cost(self) -> float:
         """Planned seconds of a part, or of a turn of a lasting job."""

@@ -79,6 +79,7 @@ jobs = Table(
     Column("cost", Double, nullable=False),  # planned seconds of a part
     Column("previews", Integer, nullable=False),  # of each result
     text("idempotency_key", null=True),  # what is the same when a client asks again: see `Store.submit`
+    text("request_hash", null=True),  # tells one request from another after its words are erased
     text("worker", null=True),
     time("lease", null=True),  # until when the worker has it, unless it renews
     Column("deaths", Integer, nullable=False),  # of workers that had it, since its last result

@@ -46,9 +46,10 @@ def makes(folder: Path) -> str:
     return str(resolve(system.makes)(describe(folder))) if system.makes else system.help
 
 
-def available(system: System) -> None:
-    """UserError, with what to install, where a module is missing that the whole system needs."""
-    require(system.name, *(module for module, verbs in system.modules.items() if not verbs))
+def available(system: System, verb: str = "") -> None:
+    """UserError, with what to install, where a module is missing that the whole system needs, or this verb of it."""
+    needed = [module for module, verbs in system.modules.items() if not verbs or verb in verbs.split(", ")]
+    require(f"{system.name} {verb}".strip(), *needed)
 
 
 def load(

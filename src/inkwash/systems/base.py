@@ -122,6 +122,11 @@ class Request:
         """The fields, as JSON holds them: files as {"sha256", "name"}."""
         return dataclasses.asdict(self)
 
+    def model_name(self) -> str | None:
+        """The model that it asks for, or that is taken if none is named; None without one."""
+        name: str | None = getattr(self, "model", None)
+        return name
+
     def stem(self) -> str:
         """What its results are called, before their endings: their seed comes last, where it need not be given."""
         seed = options(type(self)).get("seed")
@@ -267,7 +272,8 @@ class System(NamedTuple):
 
     load     (folder, device, precision, runtime, threads) -> Model
     command  a word of the command line for the first verb
-    modules  what must be installed, and for which of its verbs; "" for all
+    modules  what must be installed, and for which of its verbs; "" for all. A verb that stands there alone never runs
+             without it; one with more words only where they say
     tasks    of its recipes
     makes    (the content of system.json) -> what a model makes, in a few words
     """

@@ -30,9 +30,15 @@ class Train(Request):
     ] = None
     steps: Annotated[int | None, Ge(1), Le(10**9), Help("Steps, instead of the recipe's.")] = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.recipe is None and self.data is None:
+            raise UserError("neither a recipe nor data of your own: give one of them")
+
     def basename(self) -> str:
         named = self.recipe or (self.data[0] if isinstance(self.data, tuple) else self.data)
-        return "training" if named is None else PurePath(named.name).stem
+        assert named is not None
+        return PurePath(named.name).stem
 
 
 # how its `Verb` is run, in every system
