@@ -11,7 +11,7 @@ from typing import Any
 
 from inkwash.errors import UserError, unknown
 from inkwash.extras import require
-from inkwash.systems.base import System, resolve
+from inkwash.systems.base import System, reading, resolve
 from inkwash.weights.shipped import describe, locate
 
 
@@ -43,7 +43,8 @@ def of_task(task: str) -> System:
 def makes(folder: Path) -> str:
     """What the model in this folder makes, in a few words."""
     system = system_of(folder)
-    return str(resolve(system.makes)(describe(folder))) if system.makes else system.help
+    with reading(folder):
+        return str(resolve(system.makes)(describe(folder))) if system.makes else system.help
 
 
 def available(system: System) -> None:
