@@ -52,6 +52,19 @@ def available(system: System) -> None:
     require(system.name, *(module for module, verbs in system.modules.items() if not verbs))
 
 
+def check_device(device: str) -> None:
+    """UserError for a device that is unknown, or not there; "cuda:1" is the second of several."""
+    if device.partition(":")[0] not in (known := ("cpu", "cuda", "mps")):
+        raise unknown("device", device, known)
+    if device != "cpu":
+        import torch
+
+        try:
+            torch.empty(0, device=device)
+        except (AssertionError, RuntimeError):
+            raise UserError(f"device {device}: there is none here; choose cpu") from None
+
+
 def load(
     name: str | Path,
     device: str = "cpu",
@@ -64,4 +77,7 @@ def load(
     folder = locate(name)
     system = system_of(folder)
     available(system)
+    check_device(device)
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise UserError(f"threads = {threads}: choose a whole number from 1")
     return resolve(system.load)(folder, device, precision, runtime, threads, **components)
