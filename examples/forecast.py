@@ -19,7 +19,7 @@ sales[:-HORIZON].to_csv("sales.csv", index=False)
 short = replace(IMPROVED, steps=50)  # so simple a table needs no more; leave it out, and it trains while that helps
 forecaster = fit_forecaster("sales.csv", horizon=HORIZON, settings=short)
 forecast = forecaster.forecast("sales.csv", seed=7)
-forecast.table().to_csv("forecast.csv", index=False)
+forecast.to_dataframe().to_csv("forecast.csv", index=False)
 
 truth = sales.set_index("day")[-HORIZON:]
 forecast.plot("forecast.png", sales.set_index("day")[:-HORIZON], truth)

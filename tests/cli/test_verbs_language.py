@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -179,13 +180,12 @@ def test_own_text_by_one_command(tmp_path, capsys):
 @pytest.fixture
 def narrow(monkeypatch):
     """Models of one's own are half as wide and deep, and their classifiers learn for less long."""
-    usual = verbs.own
 
-    def own(data):
-        recipe = usual(data)
+    def narrower(data):
+        recipe = verbs.default_recipe(data)
         return replace(recipe, width=64, layers=2, classifier_steps=min(recipe.classifier_steps, 1300))
 
-    monkeypatch.setattr(verbs, "own", own)
+    monkeypatch.setattr(verbs, "train", partial(verbs.train, default=narrower))
 
 
 def test_own_pairs_by_one_command(narrow, tmp_path, capsys):

@@ -101,7 +101,7 @@ def test_the_whole_table(forecast, sales, tmp_path, capsys):
 def test_a_recipe_trains_the_same_model(sales, tmp_path):
     recipe = tmp_path / "sales.toml"
     recipe.write_text(
-        f'task = "series"\ndata = "{sales}"\nhorizon = 7\ncontext = 14\n[fit]\nsteps = 2\nbatch_size = 4\n'
+        f'task = "series"\ndata = "{sales}"\nhorizon = 7\ncontext = 14\n[fit]\nsteps = 50\nbatch_size = 4\n'
     )
     assert main(["train", str(recipe), "--out", str(tmp_path / "run")]) == 0
     assert main(["forecast", str(sales), "--model", str(tmp_path / "run/model"), "-o", str(tmp_path)]) == 0
@@ -241,9 +241,42 @@ def test_two_trainings_in_one_folder_are_refused(run, monkeypatch, capsys):
 
 def test_a_training_tells_a_program_where_its_model_is(sales, tmp_path, capsys):
     recipe = tmp_path / "sales.toml"
-    recipe.write_text(f'task = "series"\ndata = "{sales}"\nhorizon = 7\ncontext = 14\n[fit]\nsteps = 1\n')
+    recipe.write_text(
+        f'task = "series"\ndata = "{sales}"\nhorizon = 7\ncontext = 14\n[fit]\nsteps = 50\nbatch_size = 4\n'
+    )
     assert main(["train", str(recipe), "--out", str(tmp_path / "run"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["files"] == [str(tmp_path / "run/model")]
+
+
+def test_steps_are_the_most_that_are_tried(sales, tmp_path, capsys):
+    recipe, run = tmp_path / "sales.toml", ["--out", str(tmp_path / "run")]
+    recipe.write_text(
+        f'task = "series"\ndata = "{sales}"\nhorizon = 7\ncontext = 14\n[fit]\nsteps = 60\nbatch_size = 4\n'
+    )
+    assert main(["train", str(recipe), "--steps", "49", *run]) == 2
+    assert "steps = 49: in the mode improved they are the most that are tried" in capsys.readouterr().err
+    assert main(["train", str(recipe), *run]) == 0
+    error = capsys.readouterr().err
+    assert "60 steps at most; " in error and "read sales.csv: time = day, every D; series tea, coffee\n" in error
+    assert main(["train", str(recipe), *run]) == 0
+    assert "is finished" in (error := capsys.readouterr().err) and "more --steps" not in error
+
+
+def test_series_that_a_model_does_not_know_are_named(forecast, sales, tmp_path, capsys):
+    pd.read_csv(sales).rename(columns={"tea": "milk"}).to_csv(tmp_path / "other.csv", index=False)
+    model = str(forecast / "forecaster")
+    assert main(["evaluate", model, "--data", str(tmp_path / "other.csv"), "-o", str(tmp_path)]) == 2
+    says = "the model knows the series tea, coffee; 'tea' is not in the table, which has milk, coffee"
+    assert says in capsys.readouterr().err
+
+
+def test_a_long_table_serves_its_model_again(forecast, sales, tmp_path, capsys):
+    wide = pd.read_csv(sales)
+    wide.melt("day", var_name="drink", value_name="cups").to_csv(tmp_path / "long.csv", index=False)
+    how = ["--model", str(forecast / "forecaster"), "--samples", "3"]
+    for name, table in (("wide", sales), ("long", tmp_path / "long.csv")):
+        assert main(["forecast", str(table), *how, "-o", str(tmp_path / name)]) == 0
+    assert (tmp_path / "long/forecast.csv").read_text() == (tmp_path / "wide/forecast.csv").read_text()
 
 
 def test_a_forecast_trains_where_it_was_told_to(sales, tmp_path, monkeypatch, capsys):

@@ -143,10 +143,24 @@ def test_what_a_model_does_not_know_is_refused_before_it_is_queued(client, ring)
         client.start("points", "skatter")
 
 
-def test_a_recipe_names_no_place_of_the_studios_machine(client):
-    for place in ("/etc", "../../etc", "~/x", "C:/x"):
-        with pytest.raises(StudioError, match="is a place on the studio's machine"):
-            client.start("points", "train", recipe=named("x.toml", f'task = "points"\ndata = "{place}"\n'))
+def test_a_recipe_names_no_place_of_the_studios_machine_whatever_it_is_called(studio, client):
+    def error(recipe, name="x.toml", **more):
+        text = recipe + "[fit]\nsteps = 1\n"
+        return client.wait(client.start("pictures", "train", recipe=named(name, text), **more)).error
+
+    for place in (studio.home / "runs", ".", "./x", "../../etc", " /etc/passwd", "~/x", "C:/x", "file:///etc/passwd"):
+        for name in ("x.toml", "x.txt", "x"):
+            told = error(f'task = "pictures"\nwords = false\ndata = "{place}"\n[network]\n', name)
+            assert told.startswith("data = ") and "is a place on this machine" in told
+    data = {"data": named("a.csv", "x")}
+    assert "no such folder of pictures" in error(
+        'task = "pictures"\nwords = false\ndata = "mine"\n[network]\n', **data
+    )
+    assert "recipe lacks the key 'data'" in error('task = "pictures"\n[network]\n')
+    assert error('task = "pictures"\nautoencoder = "/etc"\n[network]\n', **data).startswith("autoencoder = '/etc'")
+    student = 'task = "student"\ntrajectories = 1\nteacher = '
+    assert error(f'{student}"x"\n', **data).startswith("teacher = 'x'")
+    assert "teacher" not in error(f'{student}"emoji"\n', **data)
 
 
 def named(name, text):

@@ -181,7 +181,7 @@ def test_a_forecaster_and_the_search_for_how_long_is_enough(tmp_path):
         stop_after=40,
         stops=[40, 80, 20],  # the last one after the search
     )
-    assert [event.text.split(":")[0] for event in follower.of(Note) if "not learned" in event.text] == [
+    assert [event.text.split(":")[0] for event in follower.of(Note) if "validation loss" in event.text] == [
         "50 steps", "100 steps"
     ]  # fmt: skip
 

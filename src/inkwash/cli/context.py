@@ -21,7 +21,7 @@ from inkwash.weights.shipped import locate
 class Local(Console):
     """The `Context` of a command line. `paths` says where the content of each file is."""
 
-    previews = 0
+    local, previews = True, 0
 
     def __init__(
         self,

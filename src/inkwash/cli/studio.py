@@ -153,7 +153,7 @@ def add_user(
     admin: Annotated[bool | None, typer.Option("--admin/--no-admin", help="May open and close accounts.")] = None,
     daily: Annotated[int | None, typer.Option(min=0, help="Results in 24 hours; no limit, or as before.")] = None,
     disk: Annotated[
-        int | None, typer.Option(min=0, help="MB of results, models and uploads; no limit, or as before.")
+        int | None, typer.Option(min=0, help="MB of results, models, uploads and trainings; no limit, or as before.")
     ] = None,
     close: Annotated[bool, typer.Option("--close", help="Close the account instead.")] = False,
     home: Home = None,

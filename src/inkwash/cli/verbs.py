@@ -239,8 +239,10 @@ def build(system: System, verb: Verb, given: dict[str, Any], context: Local) -> 
 
 
 def default_out(verb: Verb, request: Request) -> Path:
-    model = getattr(request, "model", None)
-    return locate(model) if verb.out == "MODEL" else Path(verb.out.replace("STEM", request.stem()))
+    """Where the results go if --out is not given."""
+    if verb.out == "MODEL":
+        return locate(request.model)  # type: ignore[attr-defined]  # such a verb has one
+    return Path(verb.out.replace("STEM", request.stem()))
 
 
 def is_file(verb: Verb, out: Path) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy import Row, delete, exists, insert, or_, select, update
 
 from inkwash.errors import UserError
 from inkwash.studio.database import new_id
-from inkwash.studio.library import OPEN
+from inkwash.studio.library import may_go_on
 from inkwash.studio.store import CANCELLED, Store
 from inkwash.studio.tables import jobs, secrets, users
 
@@ -85,7 +85,7 @@ def has_accounts(store: Store) -> bool:
 def change_user(store: Store, id: str, **changes: Any) -> bool:
     """Changes active, admin, daily or password; whether there is such a user.
 
-    An account that is closed, or has a new password, loses its secrets; one that is closed its open jobs, too.
+    An account that is closed, or has a new password, loses its secrets; one that is closed its jobs, too.
     """
     if changes.get("password") is not None:
         changes["password"] = hash_password(changes["password"])
@@ -95,8 +95,7 @@ def change_user(store: Store, id: str, **changes: Any) -> bool:
         if changes.get("active") is False or "password" in changes:
             tx.execute(delete(secrets).where(secrets.c.user_id == id))
         if changes.get("active") is False:
-            open_jobs = (jobs.c.user_id == id, jobs.c.status.in_(OPEN))
-            tx.execute(update(jobs).where(*open_jobs).values(**CANCELLED, changed=time.time()))
+            tx.execute(update(jobs).where(jobs.c.user_id == id, may_go_on()).values(**CANCELLED, changed=time.time()))
         return tx.scalar(select(users.c.id).where(users.c.id == id)) is not None
 
 

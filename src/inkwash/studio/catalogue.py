@@ -8,11 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Row
+
 from inkwash.errors import UserError, unknown
 from inkwash.studio.errors import APIError
-from inkwash.studio.library import Library
+from inkwash.studio.library import Library, size_of
 from inkwash.studio.schemas import Limits, Model
-from inkwash.studio.store import size_of
 from inkwash.systems import available, makes, system_of, systems
 from inkwash.systems.base import System, Verb, limits
 from inkwash.weights.shipped import describe, locate, shipped
@@ -41,6 +42,16 @@ class Catalogue:
         if row is None:
             names = [*self.shared, *(model.name for model in self.library.models(user))]
             raise APIError(404, str(unknown("model", name[:60], names)), "model_not_found", "model")
+        return self.library.folder_of(row)
+
+    def folder_for(self, job: Row[Any], name: str) -> Path:
+        """The folder of a model that the job names; not of another that has its name since. APIError for one that was
+        deleted."""
+        if name in self.shared:
+            return self.shared[name]
+        row = self.library.model_of(name, job)
+        if row is None:
+            raise APIError(404, f"the model '{name[:60]}' was deleted", "model_not_found", "model")
         return self.library.folder_of(row)
 
     def of_system(self, system: str, user: str) -> dict[str, Path]:

@@ -23,7 +23,6 @@ from inkwash.studio import requests, uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.errors import APIError, invalid
-from inkwash.studio.files import suffix_of
 from inkwash.studio.library import OPEN, NewFile
 from inkwash.studio.store import NewJob, Store
 from inkwash.systems import available, system_of, systems
@@ -33,7 +32,7 @@ from inkwash.systems.base import seeded as with_seed
 LOG = logging.getLogger("inkwash.studio")
 POLL = 2.0  # seconds between two looks at a job that is waited for, and at who waits
 MAX_MESSAGE = 4_000_000  # bytes of a worker's message at most
-UPLOAD_LIFE = 3600.0  # seconds that a file which went in is kept, if no open job needs it
+UPLOAD_LIFE = 3600.0  # seconds that a file which went in is kept, if no job needs it that may go on
 
 
 @dataclass(frozen=True)
@@ -191,8 +190,6 @@ class Engine:
                     raise APIError(404, f"{option.name}: there is no such upload", "upload_not_found", option.name)
                 if option.media.startswith("image/") and not row.cleaned:
                     file = self.clean_upload(user, row, option.name)
-                elif suffix_of(file.name) == ".toml":
-                    requests.check_recipe(self.store.files.read(row.sha256, row.suffix), option.name)
                 cleaned_files.append(file)
             changes[option.name] = (
                 tuple(cleaned_files) if isinstance(getattr(request, option.name), tuple) else cleaned_files[0]

@@ -31,7 +31,7 @@ users = Table(
     Column("admin", Boolean, nullable=False),
     Column("active", Boolean, nullable=False),
     Column("daily", Integer),  # results a day; none: as many as they like
-    Column("disk", Integer),  # bytes of results, models and uploads; none: as many as they like
+    Column("disk", Integer),  # bytes of results, models, uploads and trainings; none: as many as they like
     time("served"),  # planned seconds of work begun for them: who has the least is next
     time("created"),
 )

@@ -12,9 +12,10 @@ from io import BytesIO
 from threading import BoundedSemaphore
 from typing import IO
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from inkwash.studio.errors import APIError
+from inkwash.systems.pictures.data import load_image
 
 MAX_BYTES = 20_000_000  # of a picture
 MAX_FILE = 200_000_000  # bytes of a file
@@ -27,12 +28,13 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 
 def clean(data: bytes, param: str = "image") -> bytes:
     """The first frame of the picture as a PNG without any metadata, turned as EXIF says, at most `SIDE` pixels wide
-    and high. Raises APIError for what is no picture, too large, or broken. What it is, its content says."""
+    and high, 16 bits as 8. What it is, its content says. Raises APIError for what is no picture, too large, or
+    broken."""
     with DECODING:
         picture = open_image(data, param)
         try:
             picture.draft(None, (SIDE, SIDE))  # a JPEG may be read smaller at once
-            picture = ImageOps.exif_transpose(picture)
+            picture = load_image(picture)
             picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
             picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         except Exception:  # a broken file makes its reader stumble in any way

@@ -13,7 +13,8 @@ from annotated_types import Ge, Le
 
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import Context, File, Help, Media, Note, Request, Result
-from inkwash.training.recipe import load_recipe, read_toml
+from inkwash.training.recipe import load_recipe, paths_of, read_toml
+from inkwash.weights.shipped import shipped
 
 if TYPE_CHECKING:
     from inkwash.training.fit import Settings
@@ -73,7 +74,9 @@ def train(
     if model.exists() and not run.checkpoints(context.folder):
         raise UserError(f"{model}: it is there, and no training here made it; choose another folder with --out")
     if run.is_finished(context.folder, description) and status.exists():
-        more = "more --steps train it on, " if recipe.fit.lr_decay == "none" else ""
+        trained = json.loads(status.read_text(encoding="utf-8"))["step"]  # fewer where more were of no use
+        on = recipe.fit.lr_decay == "none" and trained == recipe.fit.steps
+        more = "more --steps train it on, " if on else ""
         context.tell(Note(f"{model} is finished: {more}another --out begins another run"))
     else:
         try:
@@ -93,10 +96,13 @@ def requested(request: Train, context: Context, tasks: dict[str, Task], default:
         task = task_of(file)
         if task not in tasks:
             raise unknown("task", task, tasks)
-        recipe: Any = load_recipe(file, import_module(tasks[task].module).Recipe)
-        if data is not None and "data" not in {field.name for field in fields(recipe)}:
+        schema: Any = import_module(tasks[task].module).Recipe
+        if data is not None and "data" not in {field.name for field in fields(schema)}:
             raise UserError(f"--data: a recipe of task '{task}' names its own")
-        recipe = recipe if data is None else replace(recipe, data=data)
+        recipe = load_recipe(file, schema, **({} if data is None else {"data": data}))
+        for key, path in () if context.local else paths_of(recipe):
+            if path != data and str(path) not in shipped():
+                raise UserError(f"{key} = '{path}' in the recipe is a place on this machine: leave it out, send data")
     elif default is None or data is None:
         raise UserError("a recipe is needed, or data of your own: --data" if default else "a recipe is needed")
     else:

@@ -195,7 +195,7 @@ def fit(
 
         with (
             _micro_batch_map(settings) as micro_batch_map,
-            Logger(folder, start, settings.steps, size, facts["log_bytes"], monitor) as logger,
+            Logger(folder, start, last, size, facts["log_bytes"], monitor) as logger,
         ):
 
             def write_checkpoint() -> None:
@@ -238,7 +238,7 @@ def fit(
                 done, now = done + 1, time.monotonic()
                 logger.step(done, mean_loss, gradient_norm, rate, now - clock)
                 if done == start + 2:  # the first step also plans and allocates
-                    left = duration((now - clock) * (settings.steps - done))
+                    left = duration((now - clock) * (last - done))
                     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
                     logger.log(f"about {left}; peak memory about {peak / 1e9:.1f} GB")
                 if done == settings.steps or time.monotonic() - saved_at >= settings.checkpoint_minutes * 60:

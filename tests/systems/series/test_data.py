@@ -1,5 +1,6 @@
 """Tables of every shape, and what is wrong with them in one line."""
 
+import gzip
 import json
 
 import numpy as np
@@ -13,8 +14,19 @@ from inkwash.systems.series.features import seasonality, time_features, unit
 
 def csv(tmp_path, text):
     file = tmp_path / "data.csv"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     return file
+
+
+def table(dates, *columns, name="date", sign=","):
+    """A CSV of dates and of columns, 1, 2, 3... where none are given."""
+    columns = columns or (range(1, len(dates) + 1),)
+    heading = sign.join([name, *"abc"[: len(columns)]])
+    return "\n".join([heading, *(sign.join(map(str, row)) for row in zip(dates, *columns, strict=True))]) + "\n"
+
+
+def strftime(form, freq, periods=30, start="2023-03-01"):
+    return pd.date_range(start, periods=periods, freq=freq).strftime(form).tolist()
 
 
 def test_a_wide_table_and_a_gap(tmp_path):
@@ -91,6 +103,150 @@ def test_json_lines_of_gluonts(tmp_path):
 def test_bad_tables(tmp_path, text, how, message):
     with pytest.raises(UserError, match=message):
         read_series(csv(tmp_path, text), **how)
+
+
+@pytest.mark.parametrize(
+    ("form", "freq"),
+    [
+        ("%d.%m.%Y", "D"),
+        ("%d/%m/%Y", "MS"),  # read month first, most of them would be days of January
+        ("%m/%d/%Y", "MS"),
+        ("%d-%m-%Y %H:%M", "h"),
+        ("%Y%m%d", "D"),
+        ("%Y%m", "MS"),
+        ("%Y年%m月%d日", "D"),
+        ("%m/%Y", "MS"),
+        ("%d %b %Y", "D"),
+        ("%m/%d/%Y %I:%M:%S %p", "h"),
+        ("%Y-%m-%dT%H:%M:%S+02:00", "h"),  # the local time is kept
+        ("%Y-%m-%d %H:%M:%S UTC", "h"),
+    ],
+)
+def test_dates_as_people_write_them(tmp_path, form, freq):
+    series = read_series(csv(tmp_path, table(strftime(form, freq))))
+    assert series.names == ["a"] and series.freq == freq and len(series.values) == 30
+    assert series.values.index.equals(pd.date_range("2023-03-01", periods=30, freq=freq))
+
+
+@pytest.mark.parametrize("form", ["{0.year}Q{0.quarter}", "{0.year}-Q{0.quarter}", "Q{0.quarter} {0.year}"])
+def test_quarters(tmp_path, form):
+    quarters = pd.date_range("2000-01-01", periods=9, freq="QS")
+    series = read_series(csv(tmp_path, table([form.format(each) for each in quarters])))
+    assert series.values.index.equals(quarters)
+
+
+@pytest.mark.parametrize(
+    ("dates", "message"),
+    [
+        (
+            strftime("%d/%m/%Y", "D", 12, "2023-01-01"),  # or the first of each month
+            "'01/01/2023' may have the day or the month first; write dates as 2024-01-31",
+        ),
+        (["01/02/2019", "01/02/2019", "03/04/2020", "06/05/2021"], "may have the day or the month first"),
+        (strftime("%b-%y", "MS"), "row 1: 'Mar-23' is no time stamp that can be read"),
+        (strftime("%y-%m", "MS"), "row 1: '23-03' is no time stamp"),
+        ([1704067200 + 60 * k for k in range(9)], "'1704067200' is no time stamp"),
+        ([*strftime("%d.%m.%Y", "D"), "2023-04-01"], "row 31: '2023-04-01' is no time stamp"),
+        ([*strftime("%Y-%m-%d", "D"), "Total"], "row 31: 'Total' is no time stamp"),
+        (["2024-03-31 01:00+01:00", "2024-03-31 03:00+02:00"], r"offsets from UTC differ \(\+01:00, \+02:00\)"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["file", "frame"])
+def test_dates_that_cannot_be_read_for_sure(tmp_path, dates, message, kind):
+    frame = pd.DataFrame({"date": dates, "x": range(len(dates))})
+    with pytest.raises(UserError, match=message):
+        read_series(frame if kind == "frame" else csv(tmp_path, frame.to_csv(index=False)))
+
+
+def test_dates_of_a_column_with_a_name_of_its_own_are_no_less_read(tmp_path):
+    dates = [*strftime("%Y-%m-%d", "D"), "Total"]
+    with pytest.raises(UserError, match="column 'Tag', row 31: 'Total'"):
+        read_series(csv(tmp_path, table(dates, name="Tag")))
+    series = read_series(csv(tmp_path, table(dates[:-1], name="Tag")))
+    assert series.freq == "D"
+    bare = read_series(csv(tmp_path, table(range(1000, 1030), name="size")))
+    assert bare.names == ["size", "a"] and not bare.freq
+
+
+def test_decimal_commas(tmp_path):
+    text = table(
+        strftime("%d.%m.%Y", "D", 3), ["100,13", "7", "-0,5"], ["1,000", "2,000", ""], name="Datum", sign=";"
+    )
+    series = read_series(csv(tmp_path, text))
+    np.testing.assert_array_equal(series.values, [[100.13, 1], [7, 2], [-0.5, np.nan]])
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["1,5", "1.5", "1"], "'1,5' has a comma, '1.5' a point"),
+        (["1,000", "12,500", "1"], "'1,000' may be a thousandfold"),
+        (["1.000", "12.500", "1"], "'1.000' may be a thousandfold"),
+        (["1,5", "-", "1"], "row 2: '-' is no number"),
+    ],
+)
+def test_numbers_that_cannot_be_read_for_sure(tmp_path, cells, message):
+    with pytest.raises(UserError, match=message):
+        read_series(csv(tmp_path, table(strftime("%Y-%m-%d", "D", 3), cells, sign=";")))
+
+
+@pytest.mark.parametrize("bad", ["-", "n.a.", '"1,130.00"', "€5", "5%", "(5)"])
+def test_a_cell_that_is_no_number_hides_no_column(tmp_path, bad):
+    text = table(strftime("%Y-%m-%d", "D", 4), [1, 2, bad, 4], [1, 2, 3, 4])
+    with pytest.raises(UserError, match=r"column 'a', row 3: '.*' is no number; .* --target"):
+        read_series(csv(tmp_path, text))
+    assert read_series(csv(tmp_path, text), target=["b"]).names == ["b"]
+
+
+def test_what_a_table_was_taken_for_is_said(tmp_path):
+    series = read_series(csv(tmp_path, "day,a,note,b\n2024-01-01,1,x,1\n2024-01-02,2,,2\n2024-01-03,3,,3\n"))
+    assert series.note == "read data.csv: time = day, every D; series a, b; left out note"
+    bare = read_series(pd.DataFrame({"x": [1.0, 2.0, 3.0]}))
+    assert bare.note == "read the table: no time stamps, rows are counted; series x"
+
+
+@pytest.mark.parametrize("first", ["", "Unnamed: 0"])
+def test_row_numbers_are_no_series(tmp_path, first):
+    frame = pd.DataFrame({"date": strftime("%Y-%m-%d", "D", 5), "x": range(5)})
+    assert read_series(csv(tmp_path, frame.to_csv(index_label=first))).names == ["x"]
+    indexed = read_series(csv(tmp_path, frame.set_index("date").to_csv(index_label=first)))
+    assert indexed.names == ["x"] and indexed.freq == "D"
+    assert read_series(frame.set_index("date")).freq == "D"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (table(strftime("%Y-%m-%d", "D", 3)).partition("\n")[2], "the first line, '2023-03-01, 1', holds values"),
+        ("date,a\n2024-01-01,1,2\n", r"line 2: more or fewer cells than the first line has \(3, not 2\)"),
+        ("date,a,b\n2024-01-01,1\n", "line 2: more or fewer cells"),
+        ("date,a\n2024-01-01,1,\n", "line 2: more or fewer cells"),
+        ("date,a,\n2024-01-01,1,\n", "column 3 has no name"),
+        ("date,a,a\n2024-01-01,1,1\n", "two columns are called 'a'"),
+        ('date,a\n2024-01-01,"1\n2024-01-02,2\n2024-01-03,3\n', "quotation mark that is not closed"),
+        (
+            "date,time,n\n" + "".join(f"2024-01-0{d},{h:02}:00,{h}\n" for d in (1, 2) for h in range(24)),
+            "the dates stand in 'date', the times of day in 'time': join them",
+        ),
+    ],
+)
+def test_tables_that_would_be_read_awry(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        read_series(csv(tmp_path, text))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1", "gbk"])
+def test_another_encoding_is_named(tmp_path, encoding):
+    name = {"latin-1": "Tür", "gbk": "日期"}.get(encoding, "date")
+    (tmp_path / "data.csv").write_bytes(table(strftime("%Y-%m-%d", "D"), name=name).encode(encoding))
+    with pytest.raises(UserError, match="save it as UTF-8"):
+        read_series(tmp_path / "data.csv")
+
+
+def test_a_byte_order_mark_and_tabs(tmp_path):
+    file = tmp_path / "data.tsv.gz"
+    file.write_bytes(gzip.compress(table(strftime("%Y-%m-%d", "D"), sign="\t").encode("utf-8-sig")))
+    assert read_series(file).freq == "D"
 
 
 def test_features_of_the_time():

@@ -109,7 +109,8 @@ def paper_loss(network: ContinuousDenoiser, batch: dict[str, Tensor], generator:
     x0 = torch.where((times < LAST_STEP).to(clean.device)[:, None, None], clean, noised)
     squared = model.loss(x0, condition_of(batch), times=lambda *_: times, generator=generator)
     rounding = F.cross_entropy(network.rounded(noised).flatten(0, 1), words.flatten())
-    return squared + (end.alpha * x0).square().mean() + rounding
+    prior: Tensor = (end.alpha * x0).square().mean()
+    return prior + squared + rounding
 
 
 def masked_loss(network: MaskedDenoiser, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:

@@ -251,7 +251,8 @@ class Writer(TorchModel):
         """Vectors (B, L, dim) of sentences (B, L) at `times` (B,): what a classifier is trained on."""
         vectors, denoiser = self.embeddings(), engines.denoiser(self.network)
         if isinstance(self.network, ContinuousDenoiser):
-            return denoiser.draw(vectors[words], times, generator)[0]
+            noised: Tensor = denoiser.draw(vectors[words], times, generator)[0]
+            return noised
         return vectors[denoiser.draw(words, times, generator)[0]]
 
     def _sample_batch(self, batch: Batch) -> Tensor:
@@ -353,7 +354,8 @@ def guided(denoise: Denoise, condition: dict[str, Tensor], scale: float) -> Deno
     if "source" not in condition or scale == 1:
         return denoise
     uncond = condition | {"source_mask": torch.zeros_like(condition["source_mask"])}
-    return diffusion.classifier_free(denoise, scale, uncond)
+    towards_source: Denoise = diffusion.classifier_free(denoise, scale, uncond)
+    return towards_source
 
 
 def forced_words(allowed: Tensor) -> Tensor:

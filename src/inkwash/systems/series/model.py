@@ -16,7 +16,7 @@ from inkwash import diffusion
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_seed
 from inkwash.systems.series import baselines, metrics, transforms
-from inkwash.systems.series.data import Series, column_options, read_series
+from inkwash.systems.series.data import Series, column_options, is_json_lines, read_series, read_table, shortened
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.networks import TimeGrad
 from inkwash.systems.torch_model import TorchModel
@@ -224,15 +224,16 @@ class Forecaster(TorchModel):
     def load_series(self, data: Any, columns: dict[str, Any]) -> Series:
         """The table, with the columns and the frequency of training."""
         config = self.config
-        given = {
-            "target": [] if columns.get("item") else config.names,
-            "feat_dynamic_real": config.feat_dynamic_real,
-            "freq": config.freq or None,
-        }
+        given: dict[str, Any] = {"feat_dynamic_real": config.feat_dynamic_real, "freq": config.freq or None}
+        if not isinstance(data, Series) and not is_json_lines(data):
+            data = read_table(data, columns.get("time"), columns.get("item"))
+            if set(config.names) <= set(data.columns):  # else it is long, or another table
+                given["target"] = config.names
         series = read_series(data, **{**given, **columns})
         if missing := [name for name in config.names if name not in series.names]:
             raise UserError(
-                f"the model knows the series {', '.join(config.names[:8])}; {missing[0]} is not in the table"
+                f"the model knows the series {shortened(config.names)}; '{missing[0]}' is not in the table, which "
+                f"has {shortened(series.names)}"
             )
         if series.freq != config.freq:
             raise UserError(

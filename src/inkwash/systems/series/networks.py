@@ -129,7 +129,7 @@ def pointwise(layer: nn.Module, x: Tensor) -> Tensor:
         mixed = torch.addmm(layer.bias[:, None], layer.weight, columns)
     else:
         mixed = layer(columns.T).T
-    return mixed.unflatten(1, x.shape[1:])
+    return mixed.reshape(len(mixed), *x.shape[1:])
 
 
 def neighbours(x: Tensor, offset: int) -> Tensor:

@@ -23,6 +23,7 @@ from inkwash.systems.series.networks import TimeGrad
 from inkwash.training.fit import Settings, Stopped, fit
 from inkwash.weights.files import atomic
 
+FIRST_LOOK = 50  # steps after which a training is first looked at
 PATIENCE = 2  # looks without a better one, then it is enough
 OUTLIER = 6.0  # of the changes that are learned: one devaluation would else outweigh a decade
 RIDGES = [1e-4, 1e-2, 1e-1, 1.0, 10.0, 100.0]
@@ -74,11 +75,17 @@ class Recipe:
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaster:
     """Trains (or goes on with) the forecaster of a recipe in `folder`; it lies in `folder`/model."""
+    if recipe.mode == "improved" and recipe.fit.steps < FIRST_LOOK:
+        raise UserError(
+            f"steps = {recipe.fit.steps}: in the mode improved they are the most that are tried, and the first look "
+            f"is after {FIRST_LOOK}: give at least so many, or take the mode faithful"
+        )
     if recipe.data.name.endswith((".tar.gz", ".tgz")):
         series, starts, _ = read_rolling_archive(recipe.data)
         series = series.before(starts[0])
     else:
         series = read_series(recipe.data, **column_options(recipe))
+        say_what_was_read(series, monitor)
     series = series.before(recipe.until or len(series.values))
     config = transforms.make_config(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
     forecaster = new_forecaster(series, config, recipe.fit.seed)
@@ -103,6 +110,7 @@ def fit_forecaster(
     Raises UserError for data that cannot be read or are too short; the message says what to do.
     """
     series = read_series(data, **columns)
+    say_what_was_read(series, monitor)
     settings = settings or default_settings(mode)
     forecaster = new_forecaster(series, transforms.make_config(series, horizon, mode, context, lags), settings.seed)
     with TemporaryDirectory() if folder is None else nullcontext(folder) as run_folder:
@@ -111,6 +119,11 @@ def fit_forecaster(
         except Stopped as stop:
             monitor.tell(Note(f"{stop}: this is the forecaster so far"))
     return forecaster
+
+
+def say_what_was_read(series: Series, monitor: Monitor) -> None:
+    if series.note:
+        monitor.tell(Note(series.note))
 
 
 def new_forecaster(series: Series, config: transforms.Config, seed: int = 0) -> Forecaster:
@@ -160,9 +173,11 @@ def fit_network(
     fit_options: dict[str, Any] = {"save": forecaster.save, "model": model, "monitor": monitor}
     if config.mode == "improved":
         initial = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-        steps = early_stopping_steps(net, loss, batch, folder / "search", settings, **fit_options)
+        steps = max(early_stopping_steps(net, loss, batch, folder / "search", settings, **fit_options), 1)
         net.load_state_dict(initial)
-        settings = replace(settings, steps=max(steps, 1))
+        if settings.steps >= FIRST_LOOK:
+            monitor.tell(Note(f"{settings.steps} steps at most; {steps} {'is' if steps == 1 else 'are'} of use"))
+        settings = replace(settings, steps=steps)
     fit(net, loss, batch, folder, settings, **fit_options)
     return forecaster
 
@@ -191,7 +206,7 @@ def early_stopping_steps(
         if file.exists()
         else {0: validation_loss()}
     )
-    steps = 50
+    steps = FIRST_LOOK
     while steps <= settings.steps:
         if steps not in losses:
             try:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = [file for file in sorted((ROOT / "benchmarks").glob("*.py")) if file.name != "common.py"]
+SHARED = ("common.py", Path(__file__).name)
+PROGRAMS = [file for file in sorted((ROOT / "benchmarks").glob("*.py")) if file.name not in SHARED]
 
 
 def saved():
