@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from inkwash.cli.commands import app
-from inkwash.cli.context import check_device
+from inkwash.systems import check_device
 from inkwash.errors import UserError
 from inkwash.extras import require
 
