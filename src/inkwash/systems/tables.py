@@ -9,6 +9,7 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from typing import Literal
 
 from inkwash.errors import UserError
 
@@ -31,7 +32,7 @@ def read_utf8(file: Path) -> bytes:
     return raw
 
 
-def dialect(file: Path, raw: bytes) -> tuple[str, int]:
+def dialect(file: Path, raw: bytes) -> tuple[str, Literal[0, 3]]:
     """The sign between cells, and how cells are quoted, of csv's: a .tsv has tabs and quotes nothing; in any other
     table it is a tab or a semicolon if the heading has one, else a comma."""
     if file.name.lower().removesuffix(".gz").endswith(".tsv"):
