@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -113,11 +114,29 @@ def test_again_over_the_file_itself_compares_before_it_writes(tiny_folder, tmp_p
         assert capsys.readouterr().out.splitlines()[-1].partition(":")[0] == words
 
 
-@pytest.mark.parametrize("change", [{"seed": "7"}, {"model": None}, {"threads": []}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": "7"}, {"model": None}, {"threads": []}, {"threads": "two"}, {"n": 2}, {"n": 2, "to": "a cat"},
+        {"verb": "export"}, {"verb": "evaluate"}, {"system": "series", "verb": "forecast"}, {"system": []},
+    ],
+)  # fmt: skip
 def test_a_recipe_that_cannot_be_followed_is_refused(change, tiny_folder, tmp_path, capsys):
+    before = sorted(tiny_folder.rglob("*"))
     file = tmp_path / "fox.png"
     main(["generate", "fox", "--model", str(tiny_folder), "-o", str(file)])
     write_png(Image.open(file), file, read_recipe(file) | change)
+    assert main(["again", str(file)]) == 2
+    assert "can follow" in capsys.readouterr().err
+    assert sorted(tiny_folder.rglob("*")) == before and [path.name for path in tmp_path.iterdir()] == ["fox.png"]
+
+
+def test_a_recipe_without_a_hash_is_refused(tiny_folder, tmp_path, capsys):
+    file = tmp_path / "fox.png"
+    main(["generate", "fox", "--model", str(tiny_folder), "-o", str(file)])
+    recipe = read_recipe(file)
+    del recipe["hash"]
+    write_png(Image.open(file), file, recipe)
     assert main(["again", str(file)]) == 2
     assert "can follow" in capsys.readouterr().err
 
@@ -189,6 +208,22 @@ def test_recipe_mistakes(tmp_path, monkeypatch, capsys):
 def test_doctor_and_models(capsys):
     assert main(["doctor"]) == 0 and main(["models"]) == 0
     assert "torch" in capsys.readouterr().out
+
+
+def test_a_broken_model_hides_no_other(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    card = {"system": "series", "horizon": 3, "names": 5, "mode": "improved"}
+    for name, facts in (("m[bold]x", card), ("n:fox:y", card | {"names": ["tea"]})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "system.json").write_text(json.dumps(facts))
+    (tmp_path / "n:fox:y" / "card.md").write_bytes(b"\xff")
+    assert main(["models", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "m[bold]x" in shown and "n:fox:y" in shown
+    assert "cannot be read" in shown and "the next 3 steps of 1 series" in shown
+    (tmp_path / "table.csv").write_text("day,tea\n2024-01-01,1\n2024-01-02,2\n")
+    assert main(["forecast", str(tmp_path / "table.csv"), "--model", str(tmp_path / "m[bold]x")]) == 2
+    assert "its system.json is broken" in capsys.readouterr().err
 
 
 def test_tune_then_generate_in_few_steps(tmp_path, monkeypatch, capsys):
@@ -281,6 +316,65 @@ def test_a_named_file_is_not_replaced(tiny_folder, tmp_path, capsys):
     assert capsys.readouterr().err.count("mine.png: it is there already") == 2 and mine.read_text() == "mine"
     assert main(["again", str(tmp_path / "fox-1.png"), "-o", str(tmp_path / "fox.jpg")]) == 2
     assert "give a .png file" in capsys.readouterr().err and not (tmp_path / "fox.jpg").exists()
+
+
+def test_a_link_to_nowhere_is_not_replaced(tiny_folder, tmp_path, capsys):
+    for name in ("mine.png", "results.jsonl"):
+        (tmp_path / name).symlink_to(tmp_path / "nowhere")
+    model = ["--model", str(tiny_folder)]
+    assert main(["generate", "fox", *model, "-o", str(tmp_path / "mine.png")]) == 2
+    (tmp_path / "rows.csv").write_text("prompt,name\nfox,mine\n")
+    assert main(["generate", "--csv", str(tmp_path / "rows.csv"), *model, "-o", str(tmp_path)]) == 2
+    assert "results.jsonl: this file is not inkwash's" in capsys.readouterr().err
+    (tmp_path / "results.jsonl").unlink()
+    assert main(["generate", "--csv", str(tmp_path / "rows.csv"), *model, "-o", str(tmp_path)]) == 2
+    assert "mine.png: it is there already" in capsys.readouterr().err
+    assert (tmp_path / "mine.png").is_symlink() and not (tmp_path / "nowhere").exists()
+
+
+def test_what_comes_while_it_is_drawn_is_not_overwritten(tiny_folder, tmp_path, monkeypatch, capsys):
+    mine, generate = tmp_path / "mine.png", Pipeline.generate
+
+    def meanwhile(*given, **options):
+        mine.write_text("mine")
+        return generate(*given, **options)
+
+    monkeypatch.setattr(Pipeline, "generate", meanwhile)
+    assert main(["generate", "fox", "--model", str(tiny_folder), "-o", str(mine)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'mine-2.png'}\n" and mine.read_text() == "mine"
+
+
+def test_a_full_disk_leaves_no_empty_file(tiny_folder, tmp_path, monkeypatch, capsys):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("inkwash.cli.context.shutil.move", full)
+    for out in (tmp_path / "out", tmp_path / "out" / "fox.png"):
+        assert main(["generate", "fox", "--model", str(tiny_folder), "-o", str(out)]) == 2
+        assert "No space left on device" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("out", ["/proc/nowhere", "x.jpg", "x.tar.gz", "x.gz", "there.png", "rows.csv/deep"])
+def test_a_plan_refuses_what_the_work_would_refuse(out, tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.png").write_text("mine")
+    (tmp_path / "rows.csv").write_text("prompt\nfox\n")
+    errors = []
+    for command in (["generate", "fox"], ["generate", "--csv", "rows.csv"]):
+        for more in ([], ["--plan"]):
+            assert main([*command, "--model", str(tiny_folder), "-o", out, *more]) == 2
+            errors.append(capsys.readouterr().err)
+    assert errors[0] == errors[1] and errors[2] == errors[3]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.csv", "there.png"]
+
+
+def test_the_results_of_another_program_are_left_alone(tiny_folder, tmp_path, capsys):
+    (tmp_path / "results.jsonl").write_text('{"tool":"inkwash"}\n["inkwash"]\n')
+    (tmp_path / "rows.csv").write_text("prompt,name\nfox,fox\n")
+    command = ["generate", "--csv", str(tmp_path / "rows.csv"), "--model", str(tiny_folder), "-o", str(tmp_path)]
+    assert [main(command), main(command)] == [0, 0]
+    assert "0 made, 1 there already, 0 broken" in capsys.readouterr().err
+    assert (tmp_path / "results.jsonl").read_text().startswith('{"tool":"inkwash"}\n["inkwash"]\n{')
 
 
 def test_the_name_of_a_verb_is_a_prompt_too(tiny_folder, tmp_path):

@@ -194,6 +194,51 @@ def test_a_table_of_somebody_else_is_not_tuned_over(forecast, sales, tmp_path, c
     assert (tmp_path / "tables.json").read_text() == "mine"
 
 
+@pytest.fixture
+def run(sales, tmp_path, capsys):
+    """Trains in one folder by a recipe: (more arguments) -> exit code and what was said; its files."""
+    data, recipe = tmp_path / "d.csv", tmp_path / "r.toml"
+    data.write_bytes(sales.read_bytes())
+    recipe.write_text(f'task = "series"\ndata = "{data}"\nhorizon = 7\nmode = "faithful"\n[fit]\nsteps = 4\n')
+
+    def train(*arguments):
+        code = main(["train", str(recipe), "--out", str(tmp_path / "run"), *arguments])
+        return code, capsys.readouterr().err
+
+    return train, recipe, data, tmp_path / "run"
+
+
+def test_a_run_goes_on_with_the_same_data_alone(run, tmp_path):
+    """Under whatever name."""
+    train, _, data, folder = run
+    assert train()[0] == 0
+    other = data.rename(tmp_path / "e.csv")
+    code, error = train("--data", str(other))
+    assert code == 0 and error.startswith(f"inkwash: {folder / 'model'} is finished: more --steps train it on")
+    data.write_text(other.read_text().replace("20", "21"))
+    code, error = train("--steps", "6")
+    assert code == 2 and "holds a finished run with another content of data: choose another" in error
+
+
+@pytest.mark.parametrize(("decay", "steps"), [("none", 2), ("cosine", 6)])
+def test_a_refused_training_leaves_a_run_as_it_was(decay, steps, run):
+    train, recipe, _, folder = run
+    recipe.write_text(f'{recipe.read_text()}lr_decay = "{decay}"\n')
+    assert train()[0] == 0
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    code, error = train("--steps", str(steps))
+    assert code == 2 and "steps" in error
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+
+
+def test_two_trainings_in_one_folder_are_refused(run, monkeypatch, capsys):
+    train, _, _, folder = run
+    heard = []
+    monkeypatch.setattr("inkwash.systems.series.train.train", lambda *_: heard.append(train()))
+    assert train()[0] == 0 and heard[0][0] == 2
+    assert heard[0][1].startswith(f"inkwash: {folder}: another training works there") and len(heard) == 1
+
+
 def test_a_training_tells_a_program_where_its_model_is(sales, tmp_path, capsys):
     recipe = tmp_path / "sales.toml"
     recipe.write_text(

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import uvicorn
 from PIL import Image
+from starlette.testclient import TestClient
 
 from inkwash.codecs.png import KEY
 from inkwash.studio import accounts
@@ -69,6 +70,15 @@ class Running:
     def client(self, name: str = accounts.LOCAL) -> httpx.Client:
         headers = {"authorization": f"Bearer {self.key(name)}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+
+@pytest.fixture
+def idle(tmp_path):
+    """Who asks a studio that has no workers; `client.app.state.engine` is its engine."""
+    app = create(Settings(tmp_path / "home", port=80))
+    store = app.state.engine.store
+    key = accounts.issue(store, accounts.local_user(store).id, "key")
+    return TestClient(app, base_url="http://localhost", headers={"authorization": f"Bearer {key}"})
 
 
 @pytest.fixture(autouse=True)

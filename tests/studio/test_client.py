@@ -360,7 +360,9 @@ def test_on_this_machine_address_and_key_are_known(studio, key, monkeypatch):
         inkwash.Studio()
 
 
-@pytest.mark.parametrize(("url", "key"), [("host:7860", None), ("ftp://host", None), ("http://h", "ink-é")])
+@pytest.mark.parametrize(
+    ("url", "key"), [("host:7860", None), ("ftp://host", None), ("http://[::1", None), ("http://h", "ink-é")]
+)
 def test_what_is_no_address_and_no_key_is_said_at_once(url, key):
     for kind in (inkwash.Studio, inkwash.AsyncStudio):
         with pytest.raises(UserError, match=r"address|key"):
@@ -400,6 +402,40 @@ def test_what_cannot_be_asked_for_is_said_in_the_studios_words(client, tmp_path)
         assert error.value.status == status
     with pytest.raises(UserError, match="no such file"):
         client.generate(**FOX, image=tmp_path / "none.png")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"guidance": float("nan")},
+        {"prompt": b"a fox"},
+        {"prompt": "\ud800"},
+        {"prompt": "x", "on_progress": print},
+    ],
+)
+def test_what_json_cannot_hold_is_named(options):
+    client, (*_, name) = mocked(lambda request: httpx.Response(500)), options
+    with pytest.raises(UserError, match=f"^{name} = .* is needed$"):
+        client.generate(**{"prompt": "x", **options})
+
+
+def test_what_cannot_be_sent_is_said_in_one_line():
+    client = mocked(lambda request: httpx.Response(404, json={"error": {"message": "none", "code": "not_found"}}))
+    for ask in (
+        lambda: list(client.results("\ud800")),
+        lambda: client.job("\ud800"),
+        lambda: client.delete_model("\ud800"),
+    ):
+        with pytest.raises(UserError, match=r"^(it cannot be sent|none)"):
+            ask()
+
+
+def test_a_path_may_stand_for_a_model():
+    asked = []
+    client = mocked(lambda request: asked.append(json.loads(request.content)) or httpx.Response(422, json={}))
+    with pytest.raises(StudioError):
+        client.generate("x", model=Path("my/model"))
+    assert asked[0]["model"] == str(Path("my/model"))
 
 
 def test_a_newer_studio_may_say_more():

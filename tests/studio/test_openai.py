@@ -61,7 +61,8 @@ def test_several_and_their_size(client):
 
 @pytest.mark.parametrize(("format", "kind"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
 def test_formats(client, fox, format, kind):
-    options = {"output_format": format, "output_compression": 90, "extra_body": {"seed": 7}}
+    options = {"output_format": format, "extra_body": {"seed": 7}}
+    options |= {} if format == "png" else {"output_compression": 90}
     answer = client.images.generate(prompt="a red fox", style="flat", **options)
     picture = Image.open(io.BytesIO(base64.b64decode(answer.data[0].b64_json)))
     assert picture.format == kind and answer.output_format == format
@@ -154,6 +155,10 @@ WRONG = [
     ),
     ({"prompt": "x", "extra_body": {"sede": 3}}, "unknown parameter 'sede'", "sede"),
     ({"prompt": "x", "extra_body": {"steps": 0}}, "steps:", "steps"),
+    ({"prompt": "x", "extra_body": {"steps": 2, "num_inference_steps": 3}}, "give one", "num_inference_steps"),
+    ({"prompt": "x", "extra_body": {"guidance": 2, "guidance_scale": 3}}, "give one", "guidance_scale"),
+    ({"prompt": "x", "partial_images": 2}, "only a stream", "partial_images"),
+    ({"prompt": "x", "output_compression": 50}, "for png", "output_compression"),
     ({"prompt": "x", "extra_body": {"sampler": "eular"}}, "did you mean euler", "sampler"),
 ]
 

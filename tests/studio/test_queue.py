@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkwash.studio import accounts
+from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import NewFile
 from inkwash.studio.store import TURN, NewJob, NewResult, Store
@@ -140,13 +141,16 @@ def test_a_failed_training_can_go_on_or_be_given_up(store, user):
     assert store.cancel(id, user) and not (store.runs / id).exists()
 
 
-def test_a_paused_jobs_uploads_stay_and_closing_an_account_ends_it(store, user):
+def test_the_uploads_of_a_training_that_may_go_on_stay_and_closing_an_account_ends_it(store, user):
     id = store.submit(user, training()._replace(request={"data": {"sha256": "0" * 64, "name": "x"}})).id
     store.pause(id, user)
     with store.files.stage(b"x", ".csv") as content:
         store.add_uploads(user, [NewFile(content._replace(sha256="0" * 64), "x.csv")])
     store.delete_uploads(time.time() + 1)
     assert store.upload_of("0" * 64, user)
+    store.resume(id, user), store.claim("w"), store.fail("w", id, "no memory")
+    store.delete_uploads(time.time() + 1)
+    assert store.upload_of("0" * 64, user)  # it may be resumed
     accounts.change_user(store, user, active=False)
     assert store.job(id).status == "cancelled"
 
@@ -179,6 +183,28 @@ def test_a_trained_model_is_its_users_and_has_a_name_of_its_own(store, user, ben
     assert [model.name for model in store.models(ben)] == ["ring"] and not store.delete_model("ring", user)
     trained(store, user)
     assert [model.name for model in store.models(user)] == ["ring-2", "emoji-2", "ring"]
+
+
+def test_a_job_keeps_to_the_model_that_it_was_asked_for(store, user):
+    catalogue = Catalogue(store)
+    trained(store, user)
+    ring = store.model("ring", user)
+    job = store.submit(user, asked(model="ring"))
+    assert catalogue.folder_for(job, "ring") == store.folder_of(ring)
+    training = store.job(ring.job_id)
+    with store.writing() as tx:  # the training goes on, and its model is another folder
+        tx.exec_driver_sql("update jobs set status = 'running', worker = 'w' where id = ?", (ring.job_id,))
+    (store.runs / "more").mkdir()
+    assert store.add_model("w", training, store.runs / "more", "ring")
+    later = store.folder_of(store.model("ring", user))
+    assert catalogue.folder_for(job, "ring") == later != store.folder_of(ring)
+    store.delete_model("ring", user)
+    with store.writing() as tx:
+        tx.exec_driver_sql("update jobs set status = 'done', worker = null where id = ?", (ring.job_id,))
+    trained(store, user)
+    assert store.model("ring", user)
+    with pytest.raises(APIError, match="the model 'ring' was deleted"):
+        catalogue.folder_for(job, "ring")
 
 
 def test_a_crash_while_a_model_is_kept_loses_neither_model_nor_job(store, user, monkeypatch):
@@ -228,4 +254,9 @@ def test_results_models_and_uploads_count_against_a_share_of_the_disk(store):
         trained(store, user, size=1000)
     assert [model.name for model in store.models(user)] == ["ring", "ring-2"]
     store.delete_model("ring", user)
+    store.fail("w", store.jobs(user)[0].id, "no room")
+    assert store.disk_used(user) == 2000  # of a model, and of a training that may go on
+    with pytest.raises(APIError, match="cancel a training"):
+        store.submit(user, planned(1.0)._replace(plan={"seconds": 1.0, "bytes": 501}))
+    store.cancel(store.jobs(user)[0].id)
     assert store.disk_used(user) == 1000

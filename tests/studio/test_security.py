@@ -23,12 +23,15 @@ from PIL.PngImagePlugin import PngInfo
 
 import inkwash
 from inkwash.errors import UserError
-from inkwash.studio import accounts, uploads
+from inkwash.studio import accounts, requests, uploads
 from inkwash.studio.auth import Bucket
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.engine import Settings
 from inkwash.studio.errors import APIError
+from inkwash.studio.library import NewFile
 from inkwash.studio.middleware import allowed_host
+from inkwash.studio.store import NewResult
+from inkwash.systems.base import File
 from tests.studio.conftest import asked, fox, proc, sent
 
 
@@ -111,6 +114,25 @@ def head(method, path, client, *more):
     host, key = client.base_url.netloc.decode(), client.headers["authorization"]
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", f"Authorization: {key}", *more]
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
+
+
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        ("a/2024-01-01 12:30.png", None),
+        ("x" * 200, None),
+        ("a/" + "é" * 101, "200 of each part"),
+        ("/".join("abcd" * 40), "300 bytes"),
+        ("a\\b.png", r"the sign '\\\\'"),
+        ("a/b‮.png", r"the sign '\\u202e'"),
+        ("../b.png", "without .."),
+    ],
+)
+def test_a_name_within_a_folder_is_one_that_can_lie_there(name, why):
+    if why is None:
+        return requests.check_names((File("0" * 64, name),), "data")
+    with pytest.raises(APIError, match=why):
+        requests.check_names((File("0" * 64, name),), "data")
 
 
 def test_a_link_in_the_pages_folder_is_not_followed_out_of_it(tmp_path):
@@ -602,6 +624,9 @@ def test_of_an_upload_only_the_pixels_are_kept(studio, me):
     assert turned.size == (20, 40)  # as a viewer shows it: its blue left half is on top
     assert np.asarray(turned)[5, 10, 2] > 200 and np.asarray(turned)[35, 10, 0] > 200
     assert max(Image.open(io.BytesIO(uploads.clean(png((3000, 30))))).size) == uploads.SIDE
+    deep = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 0x8000, np.uint16)).save(deep, format="PNG")
+    assert (np.asarray(Image.open(io.BytesIO(uploads.clean(deep.getvalue())))) == 128).all()  # grey, not white
 
 
 @pytest.mark.parametrize("extra", ["Content-Length: 99999999999", "Content-Length: -1", "Transfer-Encoding: chunked"])
@@ -646,6 +671,41 @@ TOO_MUCH = [
 def test_what_is_too_much_is_refused_before_any_work(me, more):
     answer = me.post("/api/jobs/pictures/generate", json={"prompt": "a fox", **more})
     assert answer.status_code in (413, 422) and len(answer.text) < 500
+
+
+@pytest.mark.parametrize("path", ["/api/jobs?nosuch=1", "/api/results?limit=2&n=4", "/v1/models?limit=1"])
+def test_a_query_that_would_change_nothing_is_refused(idle, path):
+    answer = idle.get(path)
+    assert answer.status_code in (400, 422) and answer.json()["error"]["code"] == "unknown_parameter"
+    answer = idle.post("/api/jobs/pictures/generate?n=4", json={"prompt": "a fox"})
+    assert answer.status_code == 422 and answer.json()["error"]["param"] == "n" and not idle.get("/api/jobs").json()
+    assert idle.get("/api/jobs?limit=2&status=done&status=failed").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "verb, body, why",
+    [
+        ("pictures/generate", {"prompt": "x", "seed": 2**64 - 1, "n": 2}, "seed"),
+        ("language/write", {"length": 10**30}, "length"),
+        ("pictures/train", {}, "neither a recipe nor data"),
+        ("series/train", {"steps": 5}, "neither a recipe nor data"),
+        ("pictures/train", {"recipe": "toml"}, "pictures train needs torch: pip install"),
+        ("pictures/evaluate", {}, "pictures evaluate needs torch: pip install"),
+    ],
+)
+def test_what_a_job_refuses_a_plan_refuses(idle, monkeypatch, verb, body, why):
+    if "torch" in why:
+        monkeypatch.setattr("inkwash.extras.find_spec", lambda name: None if name == "torch" else True)
+    if "recipe" in body:
+        body = {"recipe": sent(idle, b'task = "pictures"', "x.toml")}
+    for kind in ("plans", "jobs"):
+        answer = idle.post(f"/api/{kind}/{verb}", json=body)
+        assert answer.status_code == 422 and why in answer.json()["error"]["message"]
+
+
+def test_what_writes_into_a_models_folder_is_not_offered(idle):
+    offered = {card["name"]: {verb["name"] for verb in card["verbs"]} for card in idle.get("/api/systems").json()}
+    assert all("generate" in offered["pictures"] and not {"tune", "export"} & verbs for verbs in offered.values())
 
 
 def test_numbers_that_are_none_are_refused(me):
@@ -967,6 +1027,25 @@ def test_a_key_of_idempotency_is_for_one_request(me):
     assert other.json()["error"]["code"] == "idempotency_conflict"
 
 
+def test_a_key_of_idempotency_outlives_what_was_made_and_knows_a_seed(idle):
+    store = idle.app.state.engine.store
+
+    def ask(key, **more):
+        return idle.post(
+            "/api/jobs/pictures/generate", json={"prompt": "a fox", **more}, headers={"idempotency-key": key}
+        )
+
+    first = ask("one").json()
+    with store.files.stage(png(), ".png") as content:
+        assert store.add("w", store.claim("w"), 0, 0, NewResult(0, "a fox", {}, {}, [NewFile(content, "fox.png")]))
+        store.advance("w", store.job(first["id"]))
+    (made,) = idle.get(f"/api/jobs/{first['id']}").json()["results"]
+    assert idle.delete(f"/api/results/{made['id']}").status_code == 204
+    assert "prompt" not in store.job(first["id"]).request
+    assert ask("one").json()["id"] == first["id"] and ask("one", n=2).status_code == 422
+    assert ask("two", seed=3).status_code == 202 and ask("two").status_code == 422
+
+
 # 15. words that leave with the picture
 
 
@@ -975,13 +1054,34 @@ def test_the_words_leave_only_with_who_chose_so(studio, me, nobody):
     picture = job["results"][0]
     assert b"private" in me.get(picture["files"][0]["url"]).content
     assert b"private" not in me.get(picture["files"][0]["url"], params={"recipe": False}).content
+    name = me.get(picture["files"][0]["url"], params={"recipe": False}).headers["content-disposition"]
+    assert "private" in picture["files"][0]["name"] and "private" not in name and 'filename="image.png"' in name
     bare = me.put(f"/api/results/{picture['id']}/share", json={}).json()["url"]
-    found = nobody.get(bare).content
+    answer = nobody.get(bare)
+    found = answer.content
     assert b"private" not in found and b"secrets" not in found and b"trainedAlgorithmicMedia" in found
+    assert "private" not in str(answer.headers) and 'filename="image.png"' in answer.headers["content-disposition"]
     told = me.put(f"/api/results/{picture['id']}/share", json={"recipe": True}).json()["url"]
     assert b"private" in nobody.get(told).content and nobody.get(bare).status_code == 404
     me.delete(f"/api/results/{picture['id']}/share")
     assert nobody.get(told).status_code == 404
+
+
+def test_what_cannot_go_without_its_words_goes_only_with_them(idle):
+    store = idle.app.state.engine.store
+    user = accounts.local_user(store).id
+    id = store.submit(user, asked()).id
+    with store.files.stage(b"private words", ".txt") as content:
+        new = NewResult(0, "a fox", {}, {}, [NewFile(content, "private.txt")])
+        assert store.add("w", store.claim("w"), 0, 0, new)
+    (made,) = idle.get(f"/api/jobs/{id}").json()["results"]
+    for answer in (
+        idle.put(f"/api/results/{made['id']}/share", json={}),
+        idle.get(made["files"][0]["url"], params={"recipe": False}),
+    ):
+        assert answer.status_code == 422 and answer.json()["error"]["param"] == "recipe"
+    url = idle.put(f"/api/results/{made['id']}/share", json={"recipe": True}).json()["url"]
+    assert "private.txt" in idle.get(url).headers["content-disposition"]
 
 
 def test_a_picture_that_went_in_leaves_no_trace_but_its_hash(studio, me):
@@ -1014,6 +1114,32 @@ def test_a_recipe_from_elsewhere_is_plain_or_is_none(me, recipe):
     answer = me.post("/api/recipe", files={"file": png(pnginfo=facts)})
     recipe = {"prompt": "a fox", "image": {"file": None}}
     assert answer.json() == {"system": "", "verb": "", "request": {}, "recipe": recipe}
+
+
+@pytest.mark.parametrize(
+    "recipe, request_again",
+    [
+        ({"system": "pictures", "verb": "generate", "image": "abc"}, None),
+        ({"system": "series", "verb": "forecast", "data": "abc"}, None),
+        ({"system": "pictures", "verb": "generate", "image": {"sha256": 1, "name": "x"}}, None),
+        ({"system": "pictures", "verb": "train", "data": ["abc"]}, None),
+        ({"system": "pictures", "verb": "generate", "n": "many"}, None),
+        (
+            {"system": "series", "verb": "forecast", "horizon": 9, "data": {"sha256": "0" * 64, "name": "x"}},
+            {"horizon": 9},
+        ),
+        (
+            {"system": "pictures", "verb": "generate", "image": {"file": None}, "strength": 1, "hash": "x"},
+            {"strength": 1},
+        ),
+    ],
+)
+def test_a_recipe_is_read_by_the_schema_of_a_job(idle, recipe, request_again):
+    facts = PngInfo()
+    facts.add_itxt("inkwash", json.dumps(recipe))
+    answer = idle.post("/api/recipe", files={"file": png(pnginfo=facts)})
+    assert answer.status_code == (422 if request_again is None else 200)
+    assert request_again is None or answer.json()["request"] == request_again
 
 
 def test_an_account_that_is_closed_while_its_request_comes_in_does_nothing(studio):

@@ -22,7 +22,7 @@ from inkwash.studio import store as module
 from inkwash.studio.errors import APIError
 from inkwash.studio.files import Files
 from inkwash.studio.library import NewFile
-from inkwash.studio.store import MAX_DEATHS, NewResult, Store
+from inkwash.studio.store import MAX_DEATHS, NewJob, NewResult, Store
 from inkwash.studio.tables import files as file_rows
 from inkwash.studio.tables import jobs, metadata, results, uploads
 from tests.studio.conftest import asked, proc
@@ -362,6 +362,22 @@ def test_of_a_deleted_picture_no_word_is_left_and_it_is_not_drawn_again(store, u
     with store.reading() as tx:
         everything = "".join(str(tx.execute(select(table)).all()) for table in (results, file_rows, jobs))
     assert "fox" not in everything and store.job(id).status == "done"
+
+
+def test_the_results_of_a_day_are_counted_in_one_part_or_many(store):
+    user = accounts.add_user(store, "dora", None, daily=30).id
+    write = NewJob("language", "write", {"n": 20, "seed": 1})
+    store.submit(user, write)
+    store.submit(user, asked(n=5))
+    with pytest.raises(APIError, match="25 of your 30 results in 24 hours are taken; 20 more are not left"):
+        store.submit(user, write)
+    job = store.claim("w")
+    store.add("w", job, 0, 0, NewResult(0, "a", {}, {}))
+    store.add("w", job, 0, 1, NewResult(1, "b", {}, {}))
+    store.fail("w", job.id, "no memory")  # what was made of it stays, and counts
+    store.submit(user, write)
+    with pytest.raises(APIError, match="27 of your 30"):
+        store.submit(user, asked(n=4))
 
 
 def test_an_upload_that_an_open_job_needs_is_not_forgotten(store, user):

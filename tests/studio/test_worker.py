@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -126,6 +127,8 @@ def test_it_stops_at_the_next_step_when_the_job_is_not_its_own_any_more(store, u
         (UserError("style = x: there is none"), "style = x: there is none"),
         (UserError("/home/me/x/unet/w.safetensors: no such file"), "w.safetensors: no such file"),
         (UserError(r"C:\me\x: 1 / 2, 64x64"), "x: 1 / 2, 64x64"),
+        (UserError(f"cannot open '{tempfile.gettempdir()}/me/x.png'"), "cannot open 'x.png'"),
+        (UserError(f"(path={inkwash.__path__[0]}/me/x.py)"), "(path=x.py)"),
         (OSError(5, "secret"), "mistake of the studio's"),
         (MemoryError(), "not enough memory"),
         (ModuleNotFoundError("x", name="spacy.tokens"), "this needs spacy: pip install"),

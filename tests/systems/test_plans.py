@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from inkwash.cli import main
 from inkwash.systems import plans, systems
-from inkwash.systems.base import Limit, Plan, add_up, limits, narrow, plan
+from inkwash.systems.base import File, Limit, Plan, add_up, limits, narrow, plan
 from inkwash.systems.language.request import Write
 from inkwash.systems.pictures.limits import operations
 from inkwash.systems.pictures.request import Generate
@@ -58,9 +59,10 @@ def test_a_training_that_goes_on_is_planned_by_its_log(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"finished": False, "recipe": {"fit.steps": 1000}}))
     rows = [f"{step},0.1,1,0.001,{9 if step < 100 else 2}" for step in range(1, 401)]
     (tmp_path / "log.csv").write_text("\n".join(["step,loss,gradient_norm,learning_rate,seconds", *rows]))
-    assert plan(verb, Train(), tmp_path, None, None) == Plan(1200.0, 0, "about 20 min")
-    assert plan(verb, Train(steps=500), tmp_path, None, None).seconds == 200
-    assert plan(verb, Train(), None, None, None).seconds is None
+    train = Train(recipe=File("0" * 64, "recipe.toml"))
+    assert plan(verb, train, tmp_path, None, None) == Plan(1200.0, 0, "about 20 min")
+    assert plan(verb, replace(train, steps=500), tmp_path, None, None).seconds == 200
+    assert plan(verb, train, None, None, None).seconds is None
 
 
 def test_plans_and_limits_bring_no_torch():
@@ -97,6 +99,11 @@ def test_the_command_line_says_the_plan_and_makes_nothing(tmp_path, monkeypatch,
     assert main(["generate", "a fox", "-n", "100", "--plan", "-o", "new/folder"]) == 0
     one = capsys.readouterr().out
     assert one.startswith("about ") and one.endswith("0.6 MB\n") and not list(tmp_path.iterdir())
+    assert main(["generate", "a fox", "-n", "100", "--plan", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["text"] == one.strip() and told["seconds"] > 1 and told["bytes"] == 614400
+    assert main(["generate", "a fox", "--plan", "--timings"]) == 2
+    assert "--timings means nothing with --plan" in capsys.readouterr().err
     (tmp_path / "rows.csv").write_text("prompt,size\n" + "a fox,64\n" * 100)
     assert main(["generate", "--csv", "rows.csv", "--plan"]) == 0
     assert capsys.readouterr().out.endswith("0.6 MB\n")

@@ -133,7 +133,7 @@ def test_an_upsampler(stages, tmp_path):
 def test_a_student_and_the_walks_of_its_teacher(emoji, tmp_path, monkeypatch):
     monkeypatch.setattr(train_student, "BATCH_SIZE", 2)
     tiny(latent=True, mean=True, parametrization="flow", guidance=2.0).save(tmp_path / "teacher")
-    recipe = train_student.Recipe("student", tmp_path, str(tmp_path / "teacher"), 5, FIT, steps=3, student_steps=1)
+    recipe = train_student.Recipe("student", tmp_path, tmp_path / "teacher", 5, FIT, steps=3, student_steps=1)
     follower = check(
         partial(train_student.train, recipe),
         tmp_path,

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import inkwash
-from inkwash.cli.context import Local, make_writable, move, unused_path
+from inkwash.cli.context import Local, make_writable, move, move_unused
 from inkwash.cli.verbs import is_file
 from inkwash.errors import UserError, unknown
 from inkwash.extras import install_command
@@ -125,33 +125,39 @@ def again(
 
     recipe = read_recipe(file)
     single = out if out is not None and is_file(PNG, out) else None
-    if single and single.exists() and not single.samefile(file):
+    itself = single is not None and single.exists() and single.samefile(file)
+    if single and os.path.lexists(single) and not itself:
         raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
     target = single or (out or file.parent) / f"{file.stem}-again.png"
     make_writable(target.parent)
     with TemporaryDirectory(prefix="inkwash-") as scratch:
         try:
             verb = systems()[recipe["system"]].verbs[recipe["verb"]]
+            if verb.lasting or verb.endings != PNG.endings:  # any other writes more than a picture, or elsewhere
+                raise UserError(f"{recipe['verb']} makes no picture")
             device = device or recipe["device"].partition(":")[0]
             runtime = "onnx" if recipe["runtime"].startswith("onnx") and device == "cpu" else "torch"
             threads = int(recipe["threads"])
             context = Local(Path(scratch), device, recipe["precision"], runtime, threads)
             request = request_of_recipe(recipe, verb, context, file)
-        except (KeyError, TypeError, AttributeError, UserError) as error:
+            if getattr(request, "n", 1) != 1 or getattr(request, "to", None) is not None:
+                raise UserError("it asks for several pictures")
+            before = recipe["hash"]
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, UserError) and "was made from" in str(error):
                 raise
             why = f" ({error})" if isinstance(error, UserError) else ""
             raise UserError(f"{file}: its recipe is not one that this version of inkwash can follow{why}") from None
-        if context.model(request.model).hash != recipe["hash"]:
+        if context.model(request.model).hash != before:
             print(f"inkwash: the model '{request.model}' has changed since; the picture will differ", file=sys.stderr)
         try:
             (result,) = resolve(verb.run)([request], context)
         finally:
             context.close()
         made = next(iter(result.files.values()))
-        with Image.open(file) as before, Image.open(made) as after:  # first, for `--out` may name this very file
-            same = np.array_equal(np.asarray(before), np.asarray(after))
-        target = move(made, target if single else unused_path(target))
+        with Image.open(file) as old, Image.open(made) as new:  # first, for `--out` may name this very file
+            same = np.array_equal(np.asarray(old), np.asarray(new))
+        target = move(made, target) if itself else move_unused(made, target)
     print(target)
     print("the same pixels" if same else "not the same pixels: the file, the model or the machine has changed")
 
@@ -200,15 +206,15 @@ def models(
         try:
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
             table.add_row(name, system_of(folder).name, makes(folder), f"{size / 1e6:.1f}", licence(folder))
-        except (UserError, KeyError) as error:
+        except (UserError, OSError) as error:
             table.add_row(name, "", f"cannot be read: {error}", "", "")
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 def licence(folder: Path) -> str:
     """The licence in the front matter of a model's card."""
     card = folder / "card.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     found = re.match(r"---\n(?:.+\n)*?license: (.+)\n", text)
     return found[1] if found else ""
 
@@ -245,7 +251,7 @@ def doctor() -> None:
         devices = ["cpu", *(["cuda"] * torch.cuda.is_available()), *(["mps"] * torch.backends.mps.is_available())]
         table.add_row("devices", ", ".join(devices), "--device", "")
     table.add_row("cores", str(os.cpu_count()), "speed", "")
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 def _version(module: str) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import inkwash
-from inkwash.errors import UserError, unknown
+from inkwash.errors import UserError
 from inkwash.progress import Console, Preview, Progress
+from inkwash.systems import check_device
 from inkwash.systems.base import File, Note, Option, Result
 from inkwash.weights.shipped import locate
 
@@ -20,7 +21,7 @@ from inkwash.weights.shipped import locate
 class Local(Console):
     """The `Context` of a command line. `paths` says where the content of each file is."""
 
-    previews = 0
+    local, previews = True, 0
 
     def __init__(
         self,
@@ -88,17 +89,6 @@ def digest(path: Path) -> str:
         raise UserError(f"{path}: {error.strerror}") from None
 
 
-def check_device(device: str) -> None:
-    """UserError for a device that is unknown, or not there."""
-    if device not in ("cpu", "cuda", "mps"):
-        raise unknown("device", device, ["cpu", "cuda", "mps"])
-    if device != "cpu":
-        import torch
-
-        if not getattr(torch, device).is_available():
-            raise UserError(f"device {device}: none here; give --device cpu")
-
-
 def make_writable(folder: Path) -> None:
     """Makes the folder, or says at once, before any work, why nothing can be written there."""
     try:
@@ -109,24 +99,43 @@ def make_writable(folder: Path) -> None:
         raise UserError(f"cannot write to {folder}: no permission; choose another folder with --out")
 
 
-def unused_path(path: Path, folder: bool = False) -> Path:
-    """`path`, or the first of path-2, path-3, ... that does not exist: nothing is overwritten. It is there from
-    now on, and empty, so that another process that asks takes the next."""
-    for i in count(1):
-        free = path if i == 1 else path.with_name(f"{path.stem}-{i}{path.suffix}")
-        with suppress(FileExistsError):
-            free.mkdir() if folder else free.touch(exist_ok=False)
-            return free
-    raise AssertionError
-
-
 def save_files(result: Result, stem: str, out: Path, single: bool) -> list[Path]:
     """Moves the files of a result to `out`, a folder or (`single`) the file itself; where they are then."""
     saved: list[Path] = []
     for ending, file in result.files.items():
         target = out if single and not saved else (out.parent if single else out) / f"{stem}{ending}"
-        saved.append(move(file, target if single else unused_path(target)))
+        saved.append(move_unused(file, target))
     return saved
+
+
+def move_unused(source: Path, target: Path) -> Path:
+    """Moves a file or a folder to `target`, or to the first of target-2, target-3, ... that does not exist: nothing
+    is overwritten, what came while the source was made no more than what was there before."""
+    free = unused_path(target, source.is_dir())
+    try:
+        return move(source, free)
+    except BaseException:
+        with suppress(OSError):  # what is not empty is no longer our place
+            if free.is_dir():
+                free.rmdir()
+            elif not free.stat().st_size:
+                free.unlink()
+        raise
+
+
+def unused_path(path: Path, folder: bool = False) -> Path:
+    """`path`, or the first of path-2, path-3, ... that does not exist. It is there from now on, and empty, so that
+    another process that asks takes the next."""
+    for i in count(1):
+        free = path if i == 1 else path.with_name(f"{path.stem}-{i}{path.suffix}")
+        try:
+            free.mkdir() if folder else free.touch(exist_ok=False)
+            return free
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise UserError(f"cannot write {free}: {error.strerror}; choose another with --out") from None
+    raise AssertionError
 
 
 def move(source: Path, target: Path) -> Path:
@@ -135,8 +144,10 @@ def move(source: Path, target: Path) -> Path:
     try:
         shutil.move(source, half)
         os.replace(half, target)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(half) if half.is_dir() else half.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise UserError(f"cannot write {target}: {error.strerror or error}; choose another with --out") from None
     return target
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from contextlib import suppress
 from hashlib import sha256
@@ -34,12 +35,12 @@ class Record:
         self.last: dict[str, dict[str, Any]] = {}
         self.ours: set[tuple[str, str]] = set()
         for line in text.splitlines():
-            with suppress(ValueError):
+            with suppress(ValueError, KeyError, TypeError, AttributeError):  # half written, or not ours
                 self._add(json.loads(line))
 
     def _add(self, entry: dict[str, Any]) -> None:
-        self.last[entry["name"]] = entry
         self.ours.update(entry["files"].items())
+        self.last[entry["name"]] = entry
 
     def existing(self, name: str, request: Request, hash: str | None) -> list[Path]:
         """The files of the row, if they are there, by the same request and model."""
@@ -51,7 +52,7 @@ class Record:
     def check_free(self, name: str) -> None:
         """UserError for a name under which something lies that is not ours."""
         path = self.folder / name
-        if path.exists() and (name, content(path)) not in self.ours:
+        if os.path.lexists(path) and (name, content(path)) not in self.ours:
             raise UserError(f"{path}: it is there already; move it away, or give the row another name")
 
     def save(self, name: str, request: Request, hash: str | None, files: dict[str, Path]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import inspect
+import json
 import mimetypes
+import os
 import re
 import sys
 import time
@@ -17,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inkwash.cli.context import Local, json_line, make_writable, move, save_files, unused_path
+from inkwash.cli.context import Local, json_line, make_writable, move_unused, save_files
 from inkwash.cli.record import Record
 from inkwash.errors import UserError, unknown
 from inkwash.progress import peak_memory
@@ -111,18 +113,21 @@ def perform(
     system: System, verb: Verb, given: dict[str, Any], table: Path | None, *, out: Path | None,
     as_json: bool, timings: bool, only_plan: bool | None, **machine: Any,
 ) -> None:  # fmt: skip
-    """Runs the verb for these options, or for the rows of a table. Mistakes are reported before anything heavy."""
+    """Runs the verb for these options, or for the rows of a table; or says what that will take. Mistakes are reported
+    before anything heavy."""
     clock = Clock()
+    if only_plan and timings:
+        raise UserError("--timings means nothing with --plan, which does nothing: leave it out")
     given = {key: value for key, value in given.items() if not (value is None or value is False or value == [])}
     available(system)
     with TemporaryDirectory(prefix="inkwash-") as scratch:
         context = Local(Path(scratch), **machine)
         try:
-            if only_plan:
-                requests = [given] if table is None else list(valid_rows(verb, table, given))
-                print(
-                    add_up(plan_of(verb, build(system, verb, each, context), out, context) for each in requests).text
-                )
+            if only_plan and table is not None:
+                show_plan(plan_table(system, verb, table, given, out, context), as_json)
+            elif only_plan:
+                with checked(system, verb, given, out, context) as (request, out, _):
+                    show_plan(plan_of(verb, request, out, context), as_json)
             elif table is not None:
                 run_table(system, verb, table, given, out, context, as_json)
                 clock.stage("run")
@@ -134,12 +139,8 @@ def perform(
         clock.show()
 
 
-def valid_rows(verb: Verb, table: Path, given: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The options of each row of a table. UserError for one that cannot be read."""
-    for _, values in read_rows(verb, table, given):
-        if isinstance(values, UserError):
-            raise values
-        yield given | {name: value for name, value in values.items() if name != "name"}
+def show_plan(plan: Plan, as_json: bool) -> None:
+    print(json.dumps(plan._asdict()) if as_json else plan.text)
 
 
 def plan_of(verb: Verb, request: Request, out: Path | None, context: Local) -> Plan:
@@ -155,7 +156,36 @@ def run_one(
     system: System, verb: Verb, given: dict[str, Any], out: Path | None, context: Local, as_json: bool, clock: Clock
 ) -> None:
     """Runs the verb for one request."""
-    single, typed, texts = out is not None and is_file(verb, out), out is not None, list[str]()
+    typed, texts, scratch = out is not None, list[str](), context.folder
+    with checked(system, verb, given, out, context) as (request, out, single):
+        expected = plan_of(verb, request, out, context)
+        if (expected.seconds or 0) > LONG:
+            context.expected = expected.text
+        clock.stage("import")
+        if verb.lasting:
+            context.folder = out
+        elif (model := getattr(request, "model", None)) is not None:
+            context.model(model)
+            clock.stage("load")
+        for result in resolve(verb.run)([request], context):
+            show(verb, request, result, out, single, as_json)
+            texts += [result.row["text"]] if "text" in result.row and not result.files else []
+        if typed and texts:
+            move_unused(save_texts(texts, scratch / "texts.txt"), out if single else out / f"{request.stem()}.txt")
+        if context.signal:
+            if verb.lasting:
+                context.tell(Note("run the same command to go on"))
+            raise typer.Exit(128 + context.signal)
+        clock.stage("run")
+
+
+@contextmanager
+def checked(
+    system: System, verb: Verb, given: dict[str, Any], out: Path | None, context: Local
+) -> Iterator[tuple[Request, Path, bool]]:
+    """The request, where its results go, and whether that is a file; the folder is there while the block lasts.
+    UserError for what cannot be done, or not be written there."""
+    single = out is not None and is_file(verb, out)
     with ready(Path() if out is None else out.parent if single else out):
         request = build(system, verb, given, context)
         out = out or default_out(verb, request)
@@ -163,43 +193,24 @@ def run_one(
             raise UserError(f"--out {out} is one file, but several results are asked for: give a folder")
         if single and getattr(request, "to", None) is not None:
             raise UserError(f"--out {out}: an animation is a .gif and a grid of its pictures: give a folder")
-        if single and out.exists():
+        if single and os.path.lexists(out):
             raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
-        expected = plan_of(verb, request, out, context)
-        if (expected.seconds or 0) > LONG:
-            context.expected = expected.text
-        clock.stage("import")
         with ready(out.parent if single else out):
-            if verb.lasting:
-                context.folder = out
-            elif (model := getattr(request, "model", None)) is not None:
-                context.model(model)
-                clock.stage("load")
-            for result in resolve(verb.run)([request], context):
-                show(verb, request, result, out, single, as_json)
-                texts += [result.row["text"]] if "text" in result.row and not result.files else []
-            if typed and texts:
-                save_texts(texts, out if single else unused_path(out / f"{request.stem()}.txt"))
-            if context.signal:
-                if verb.lasting:
-                    context.tell(Note("run the same command to go on"))
-                raise typer.Exit(128 + context.signal)
-            clock.stage("run")
+            yield request, out, single
 
 
 @contextmanager
 def ready(folder: Path) -> Iterator[None]:
-    """Makes the folder; if the block fails or is stopped before anything lies in it, it is removed again, with the
-    parents that were made for it."""
+    """Makes the folder; if nothing lies in it when the block ends, it is removed again, with the parents that were
+    made for it."""
     fresh = [path for path in (folder, *folder.parents) if not path.exists()]
     make_writable(folder)
     try:
         yield
-    except BaseException:
+    finally:
         for path in fresh:
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
-        raise
 
 
 def build(system: System, verb: Verb, given: dict[str, Any], context: Local) -> Request:
@@ -217,7 +228,7 @@ def build(system: System, verb: Verb, given: dict[str, Any], context: Local) -> 
                 f"missing {'' if option.argument else '--'}{option.name.replace('_', '-')}: {option.help}"
             )
     request = verb.request(**values)
-    if (model := getattr(request, "model", None)) is not None:
+    if (model := request.model_name()) is not None:
         folder = locate(model)
         other = system_of(folder)
         if other.name != system.name:
@@ -237,7 +248,7 @@ def default_out(verb: Verb, request: Request) -> Path:
 def is_file(verb: Verb, out: Path) -> bool:
     """Whether --out names a file and not a folder. UserError for a format that is not written."""
     suffix = out.suffix.lower()
-    if out.is_dir() or verb.lasting or (suffix not in verb.endings and not mimetypes.guess_type(out.name)[0]):
+    if out.is_dir() or verb.lasting or (suffix not in verb.endings and not any(mimetypes.guess_type(out.name))):
         return False
     if suffix not in verb.endings:
         wanted = f"a {verb.endings[0]} file or a folder" if verb.endings else "a folder"
@@ -252,7 +263,7 @@ def show(verb: Verb, request: Request, result: Result, out: Path, single: bool, 
     else:
         files = save_files(result, stem(verb, request, result), out, single)
         if result.model is not None:
-            files = [move(result.model, unused_path(out / result.model.name, folder=True))]
+            files = [move_unused(result.model, out / result.model.name)]
     if as_json:
         print(json_line(result, files))
         return
@@ -275,27 +286,13 @@ def run_table(
 ) -> None:
     """Runs the rows of a CSV, each by itself; exit code 2 if one was broken. What is there already, by the same model
     and the same request, is not made again."""
-    folder, scratch = out or Path(verb.out), context.folder
-    if is_file(verb, folder):
-        raise UserError(f"--out {folder} is one file, but a table has many rows: give a folder")
-    counts, names = {"made": 0, "there already": 0, "broken": 0}, dict[str, int]()
-    with ready(folder):
-        record = Record(folder)
-        for of, (number, values) in enumerate(read_rows(verb, table, given)):
+    scratch, counts = context.folder, {"made": 0, "there already": 0, "broken": 0}
+    with record_of(verb, out) as record:
+        for of, (number, row) in enumerate(rows(system, verb, table, given, context)):
             try:
-                if isinstance(values, UserError):
-                    raise values
-                name = values.pop("name", None)
-                request = build(system, verb, given | values, context)
-                if getattr(request, "seed", 0) is None:
-                    request = dataclasses.replace(request, seed=number)  # type: ignore[call-arg]
-                several = getattr(request, "n", 1) != 1 and getattr(request, "to", None) is None
-                if several and ".txt" not in verb.endings:
-                    raise UserError("n: a row is for one result; write a row for each, or leave it out")
-                name = request.stem() if name is None else re.sub(r"[^\w.-]+", "-", name.removesuffix(".png"))[:80]
-                if name in names:
-                    raise UserError(f"{name} is line {names[name]}'s already; give it a name")
-                names[name] = number
+                if isinstance(row, UserError):
+                    raise row
+                name, request = row
                 context.folder = scratch / str(number)
                 context.folder.mkdir()
                 counts[run_row(verb, request, of, name, record, out is not None, as_json, context)] += 1
@@ -306,6 +303,63 @@ def run_table(
         print(", ".join(f"{count} {what}" for what, count in counts.items()), file=sys.stderr)
         if counts["broken"]:
             raise typer.Exit(2)
+
+
+def plan_table(
+    system: System, verb: Verb, table: Path, given: dict[str, Any], out: Path | None, context: Local
+) -> Plan:
+    """Of all rows. UserError for the first that cannot be made."""
+    plans = []
+    with record_of(verb, out) as record:
+        for number, row in rows(system, verb, table, given, context):
+            if isinstance(row, UserError):
+                raise row if str(row).startswith(str(table)) else UserError(f"{table}, line {number}: {row}")
+            check_free(verb, row[0], record, out is not None)
+            plans.append(plan_of(verb, row[1], out, context))
+    return add_up(plans)
+
+
+@contextmanager
+def record_of(verb: Verb, out: Path | None) -> Iterator[Record]:
+    """What a table has made in the folder, which is there while the block lasts."""
+    folder = out or Path(verb.out)
+    if is_file(verb, folder):
+        raise UserError(f"--out {folder} is one file, but a table has many rows: give a folder")
+    with ready(folder):
+        yield Record(folder)
+
+
+def rows(
+    system: System, verb: Verb, table: Path, given: dict[str, Any], context: Local
+) -> Iterator[tuple[int, tuple[str, Request] | UserError]]:
+    """Line numbers, and the name and the request of each row, or what is wrong with it."""
+    names = dict[str, int]()
+    for number, values in read_rows(verb, table, given):
+        try:
+            if isinstance(values, UserError):
+                raise values
+            name = values.pop("name", None)
+            request = build(system, verb, given | values, context)
+            if getattr(request, "seed", 0) is None:
+                request = dataclasses.replace(request, seed=number)  # type: ignore[call-arg]
+            several = getattr(request, "n", 1) != 1 and getattr(request, "to", None) is None
+            if several and ".txt" not in verb.endings:
+                raise UserError("n: a row is for one result; write a row for each, or leave it out")
+            name = request.stem() if name is None else re.sub(r"[^\w.-]+", "-", name.removesuffix(".png"))[:80]
+            if name in names:
+                raise UserError(f"{name} is line {names[name]}'s already; give it a name")
+            names[name] = number
+        except UserError as error:
+            yield number, error
+        else:
+            yield number, (name, request)
+
+
+def check_free(verb: Verb, name: str, record: Record, typed: bool) -> None:
+    """UserError where something lies that is not ours under a name that the row's results will have."""
+    for ending in verb.endings:
+        if typed or ending != ".txt":
+            record.check_free(f"{name}{ending}")
 
 
 def run_row(
@@ -321,9 +375,7 @@ def run_row(
         else:
             print("\n".join(f"{file} (there already)" for file in existing))
         return "there already"
-    for ending in verb.endings:
-        if typed or ending != ".txt":
-            record.check_free(f"{name}{ending}")
+    check_free(verb, name, record, typed)
     results = list[Result](resolve(verb.run)([request], context))
     files, targets = dict[str, Path](), list[list[Path]]()
     if context.signal:  # the results are not complete
@@ -335,8 +387,7 @@ def run_row(
         files |= named
     texts = [result.row["text"] for result in results if "text" in result.row and not result.files]
     if typed and texts:
-        save_texts(texts, context.folder / "texts.txt")
-        files[f"{name}.txt"] = context.folder / "texts.txt"
+        files[f"{name}.txt"] = save_texts(texts, context.folder / "texts.txt")
     record.save(name, request, hash, files)
     for result, saved in zip(results, targets, strict=True):
         text = [result.row["text"]] if "text" in result.row else []
@@ -344,12 +395,10 @@ def run_row(
     return "made"
 
 
-def save_texts(texts: list[str], file: Path) -> None:
+def save_texts(texts: list[str], file: Path) -> Path:
     """A line for each."""
-    from inkwash.weights.files import atomic
-
-    with atomic(file) as temporary:
-        temporary.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    file.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return file
 
 
 def read_rows(verb: Verb, table: Path, given: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any] | UserError]]:

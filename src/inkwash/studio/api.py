@@ -9,7 +9,7 @@ from urllib.parse import quote
 from anyio import to_thread
 from fastapi import APIRouter, File, Header, Path, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inkwash.codecs.png import KEY
 from inkwash.studio import accounts, library, requests, uploads
@@ -32,7 +32,6 @@ Before = Annotated[str | None, Query(max_length=100)]
 Kind = Annotated[str | None, Query(max_length=100)]
 MAX_RECIPE = 20_000  # characters
 MAX_WAIT = 60.0  # seconds for which `wait` may ask
-MAX_FILES = 10_000  # of a zip; of a form 1000
 
 
 class NewShare(BaseModel):
@@ -43,7 +42,7 @@ class NewShare(BaseModel):
 class Recipe(BaseModel):
     system: str
     verb: str
-    request: dict[str, Any] = Field(description="What can be sent again.")
+    request: dict[str, Any] = Field(description="What can be sent again; files only that are still there.")
     recipe: dict[str, Any]
 
 
@@ -218,22 +217,34 @@ def file(
     index: Annotated[int, Path(ge=0, le=10**6)],
     user: CurrentUser,
     engine: CurrentEngine,
-    recipe: Annotated[bool, Query(description="Whether the words and settings are in a PNG.")] = True,
+    recipe: Annotated[
+        bool, Query(description="Whether the words and settings are in it; false for a PNG alone.")
+    ] = True,
 ) -> Response:
     """A file of the result, as a download."""
     files = get_result(id, user, engine).files
     if index >= len(files):
         raise no_such("file")
+    check_recipe_goes(files[index], recipe)
     return file_response(engine, files[index], recipe, IMMUTABLE)
+
+
+def check_recipe_goes(found: Any, recipe: bool) -> None:
+    """APIError where a file without its recipe is wanted, and it is of a kind that nobody here can take it out of."""
+    if not recipe and found.media != "image/png":
+        raise invalid(
+            f"recipe: only a PNG can go without it, not a {found.suffix or 'file'}; say recipe=true", "recipe"
+        )
 
 
 def file_response(
     engine: Engine, found: Any, recipe: bool, headers: dict[str, str], kind: str = "attachment"
 ) -> Response:
-    """A file in which a browser runs nothing."""
-    ascii_name = found.name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
-    name = f"{kind}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(found.name)}"
-    headers = headers | {"content-disposition": name}
+    """A file in which a browser runs nothing. Without the recipe its name, which has words of it, goes too."""
+    name = found.name if recipe else f"{found.media.partition('/')[0]}{found.suffix}"
+    ascii_name = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
+    disposition = f"{kind}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name)}"
+    headers = headers | {"content-disposition": disposition}
     if not recipe and found.media == "image/png":
         return Response(engine.store.read(found, recipe), media_type=found.media, headers=headers)
     path = engine.store.files.path(found.sha256, found.suffix)
@@ -257,7 +268,10 @@ def delete_result(id: Id, user: CurrentUser, engine: CurrentEngine) -> None:
 
 @router.put("/results/{id}/share")
 def share(id: Id, form: NewShare, user: CurrentUser, engine: CurrentEngine) -> Share:
-    """An address at which anyone may see the first file; one that it had before leads nowhere any more."""
+    """An address at which anyone may see the first file; one that it had before leads nowhere any more. Without the
+    words and settings goes a PNG alone."""
+    if files := get_result(id, user, engine).files:
+        check_recipe_goes(files[0], form.recipe)
     token = engine.store.share(id, user.id, recipe=form.recipe)
     if token is None:
         raise no_such("result with a file")
@@ -303,10 +317,11 @@ def upload(
     Of a picture to begin from only the pixels are used."""
     with ExitStack() as stack:
         found: list[NewFile] = []
+        budget = uploads.Budget(engine.store.disk_left(user.id))
         for one in files:
-            inner = [(relative_path(one.filename or ""), uploads.BoundedReader(one.file, uploads.MAX_FILE, "files"))]
+            inner = [(relative_path(one.filename or ""), uploads.BoundedReader(one.file, "files", budget))]
             if unpack and suffix_of(one.filename or "") == ".zip":
-                inner = uploads.unzip(one.file, str(one.filename), MAX_FILES)  # type: ignore[assignment]
+                inner = uploads.unzip(one.file, str(one.filename), budget)  # type: ignore[assignment]
             for name, content in inner:
                 requests.check_name(name, "files")
                 engine.store.check_disk()
@@ -332,20 +347,21 @@ def recipe(file: Annotated[UploadFile, File()], user: CurrentUser, engine: Curre
     verb = system.verbs.get(str(found.get("verb"))) if system else None
     if system is None or verb is None:
         return Recipe(system="", verb="", request={}, recipe=found)
-    fields = options(verb.request)
-    request = {name: value for name, value in found.items() if name in fields and value is not None}
-    uploaded = engine.store.uploads_by_sha256(user.id, {file["sha256"] for file in library.files_in(request)})
-    missing = [
-        name
-        for name, value in request.items()
-        if any(file["sha256"] not in uploaded for file in library.files_in(value))
-        or (isinstance(value, dict) and value.keys() != {"sha256", "name"})
-    ]
-    request = {name: value for name, value in request.items() if name not in missing}
+    elsewhere = {
+        name for name, value in found.items() if isinstance(value, dict) and set(value) != {"sha256", "name"}
+    }
+    given = {name: value for name, value in found.items() if value is not None and name not in elsewhere}
     try:
-        request = {name: requests.to_json(requests.parse_request(verb, request))[name] for name in request}
-    except APIError:
+        form = requests.schema(system, str(found["verb"]), verb, partial=True).model_validate(given)
+    except ValidationError:
         raise invalid("file: its recipe is not one that this version of inkwash can follow", "file") from None
+    request = form.model_dump(mode="json", exclude_unset=True)
+    sent = engine.store.uploads_by_sha256(user.id, {file["sha256"] for file in library.files_in(request)})
+    request = {
+        name: value
+        for name, value in request.items()
+        if all(file["sha256"] in sent for file in library.files_in(value))
+    }
     return Recipe(system=system.name, verb=str(found["verb"]), request=request, recipe=found)
 
 

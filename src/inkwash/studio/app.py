@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
@@ -73,7 +73,9 @@ def create(settings: Settings) -> FastAPI:
     app.state.rate = Bucket(PER_SECOND, AT_ONCE)
     app.state.tries, app.state.logins = Bucket(1 / PER_TRY, TRIES), Bucket(1 / PER_LOGIN, LOGINS)
     app.state.streams, app.state.waits = Counter(), Counter()
-    for router in (verbs.router(), api.router, people.router, api.public, openai.router, a1111.router):
+    for router in (verbs.router(), api.router, people.router, openai.router):
+        app.include_router(router, dependencies=[Depends(check_query)])
+    for router in (api.public, a1111.router):  # whose addresses others may lengthen, to come past a cache
         app.include_router(router)
     add_page(app)
     add_operations(app)
@@ -82,6 +84,13 @@ def create(settings: Settings) -> FastAPI:
     app.add_exception_handler(HTTPException, http_error)
     app.add_middleware(Guard, engine=engine)
     return app
+
+
+def check_query(request: Request) -> None:
+    """APIError for a query's parameter that the route does not have: it would change nothing."""
+    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    if unknown := [name for name in request.query_params if name not in known]:
+        raise APIError(422, f"unknown parameter '{unknown[0][:60]}'", "unknown_parameter", unknown[0][:60])
 
 
 def add_operations(app: FastAPI) -> None:

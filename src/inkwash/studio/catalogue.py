@@ -8,11 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Row
+
 from inkwash.errors import UserError, unknown
 from inkwash.studio.errors import APIError
-from inkwash.studio.library import Library
+from inkwash.studio.library import Library, size_of
 from inkwash.studio.schemas import Limits, Model
-from inkwash.studio.store import size_of
 from inkwash.systems import available, makes, system_of, systems
 from inkwash.systems.base import System, Verb, limits
 from inkwash.weights.shipped import describe, locate, shipped
@@ -22,16 +23,7 @@ class Catalogue:
     """Names of models, and where they lie. A user's own are theirs alone."""
 
     def __init__(self, library: Library, more: Sequence[str | Path] = ()) -> None:
-        self.library = library
-        self.shared = {name: folder for name, folder in shipped().items() if describe(folder)["system"] in systems()}
-        for path in map(locate, more):
-            if path in self.shared.values():
-                continue
-            name = path.resolve().name
-            if name in self.shared:
-                raise UserError(f"--model {path}: there is a model '{name}' already; rename the folder")
-            system_of(path)
-            self.shared[name] = path.resolve()
+        self.library, self.shared = library, shared_models(more)
 
     def folder(self, name: str, user: str) -> Path:
         """APIError for a model that this user does not see."""
@@ -41,6 +33,16 @@ class Catalogue:
         if row is None:
             names = [*self.shared, *(model.name for model in self.library.models(user))]
             raise APIError(404, str(unknown("model", name[:60], names)), "model_not_found", "model")
+        return self.library.folder_of(row)
+
+    def folder_for(self, job: Row[Any], name: str) -> Path:
+        """The folder of a model that the job names; not of another that has its name since. APIError for one that was
+        deleted."""
+        if name in self.shared:
+            return self.shared[name]
+        row = self.library.model_of(name, job)
+        if row is None:
+            raise APIError(404, f"the model '{name[:60]}' was deleted", "model_not_found", "model")
         return self.library.folder_of(row)
 
     def of_system(self, system: str, user: str) -> dict[str, Path]:
@@ -57,9 +59,23 @@ class Catalogue:
         return found
 
 
+def shared_models(more: Sequence[str | Path]) -> dict[str, Path]:
+    """The models that ship, and these folders. UserError for one that is none, or has another's name."""
+    found = {name: folder for name, folder in shipped().items() if describe(folder)["system"] in systems()}
+    for path in map(locate, more):
+        if path in found.values():
+            continue
+        name = path.resolve().name
+        if name in found:
+            raise UserError(f"--model {path}: there is a model '{name}' already; rename the folder")
+        system_of(path)
+        found[name] = path.resolve()
+    return found
+
+
 def offered_verbs(system: System) -> dict[str, Verb]:
-    """The verbs that a studio has: not those that cannot be told where to write, for they write in the model."""
-    return {name: verb for name, verb in system.verbs.items() if "out" in verb.takes}
+    """The verbs that a studio has: not those that write into the model's own folder."""
+    return {name: verb for name, verb in system.verbs.items() if verb.out != "MODEL"}
 
 
 @cache

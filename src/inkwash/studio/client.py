@@ -208,17 +208,17 @@ class AsyncStudio:
     async def plan(self, system: str, verb: str, /, **request: Any) -> Plan:
         """What a request would take, before it is started."""
         body = await self._upload_files(system, verb, request)
-        path = f"/api/plans/{quote(system, safe='')}/{quote(verb, safe='')}"
-        return await self._request(Plan, "POST", path, json=body)
+        path = f"/api/plans/{_quote(system)}/{_quote(verb)}"
+        return await self._request(Plan, "POST", path, **_json(body))
 
     async def _start(self, system: str, verb: str, request: dict[str, Any], previews: int) -> Job:
         return await self._queue(system, verb, await self._upload_files(system, verb, request), previews)
 
     async def _queue(self, system: str, verb: str, request: dict[str, Any], previews: int) -> Job:
-        path = f"/api/jobs/{quote(system, safe='')}/{quote(verb, safe='')}"
-        once = {"idempotency-key": uuid4().hex}
-        how: dict[str, Any] = {"params": {"previews": previews}, "headers": once}
-        return await self._request(Job, "POST", path, json=request, **how)
+        path = f"/api/jobs/{_quote(system)}/{_quote(verb)}"
+        how = _json(request)
+        how["headers"]["idempotency-key"] = uuid4().hex
+        return await self._request(Job, "POST", path, params={"previews": previews}, **how)
 
     async def _results(self, job: Job, progress: ProgressCallback, preview: PreviewCallback) -> tuple[Result, ...]:
         """Those of the job when it is done; the two are called on the way."""
@@ -366,7 +366,7 @@ class AsyncStudio:
 
     async def delete_model(self, name: str) -> None:
         """Deletes a model of one's own."""
-        await self._send("DELETE", f"/api/models/{quote(name, safe='')}")
+        await self._send("DELETE", f"/api/models/{_quote(name)}")
 
     async def read(self, result: Result | str, index: int = 0) -> bytes:
         """The content of one of the result's files."""
@@ -398,8 +398,11 @@ class AsyncStudio:
         await self._send("DELETE", _path("results", result))
 
     async def share(self, result: Result | str, recipe: bool = False) -> str:
-        """An address at which anyone may see the first file, with its recipe or without. An earlier one ends."""
-        share = await self._request(schemas.Share, "PUT", _path("results", result, "/share"), json={"recipe": recipe})
+        """An address at which anyone may see the first file, with its recipe or, if it is a PNG, without. An earlier
+        one ends."""
+        share = await self._request(
+            schemas.Share, "PUT", _path("results", result, "/share"), **_json({"recipe": recipe})
+        )
         return self.url + share.url
 
     async def unshare(self, result: Result | str) -> None:
@@ -431,7 +434,7 @@ class AsyncStudio:
         end, pause, is_repeated = float("inf"), BACKOFF, False
         while True:
             try:
-                answer = await self._http.send(self._http.build_request(method, path, **options), stream=stream)
+                answer = await self._http.send(self._build(method, path, options), stream=stream)
                 if not answer.is_success:
                     await answer.aread()
             except httpx.TransportError as error:
@@ -450,6 +453,12 @@ class AsyncStudio:
                 raise problem
             await self._sleep(wait)
             pause = min(2 * pause, MAX_BACKOFF)
+
+    def _build(self, method: str, path: str, options: dict[str, Any]) -> httpx.Request:
+        try:
+            return self._http.build_request(method, path, **options)
+        except (UnicodeError, httpx.InvalidURL) as error:  # half a character, in the name of a file, say
+            raise UserError(f"it cannot be sent to a studio: {error}") from None
 
     async def _sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
@@ -590,10 +599,25 @@ def _address(url: str | None, key: str | None) -> tuple[str, dict[str, str]]:
         raise UserError("no studio has run on this machine: start one with `inkwash studio`, or give its address")
     if not url.startswith(("http://", "https://")):
         raise UserError(f"'{url}' is no address of a studio: it begins with http:// or https://")
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UserError(f"'{url}' is no address of a studio: {error}") from None
     key = (key or os.environ.get("INKWASH_KEY") or (local["key"] if url == local["url"] else "")).strip()
     if not (key.isascii() and key.isprintable()):
         raise UserError("the key has characters that no key has; `inkwash studio key` prints one")
     return url, {"user-agent": f"inkwash/{__version__}"} | ({"authorization": f"Bearer {key}"} if key else {})
+
+
+def _json(body: dict[str, Any]) -> dict[str, Any]:
+    """A body for httpx; paths are sent as texts. UserError that names what JSON cannot hold."""
+    for name, value in body.items():
+        try:
+            json.dumps(value, ensure_ascii=False, allow_nan=False, default=os.fspath).encode()
+        except (TypeError, ValueError, RecursionError):
+            message = f"{name} = {str(value)[:60]!r}: a text, a number, yes or no, or a list of these is needed"
+            raise UserError(message) from None
+    return {"content": json.dumps(body, default=os.fspath), "headers": {"content-type": "application/json"}}
 
 
 def _unreachable(url: str, error: httpx.TransportError) -> StudioError:
@@ -681,4 +705,9 @@ def _numbered(path: Path) -> Iterator[Path]:
 
 def _path(kind: str, one: Job | Result | str, more: str = "") -> str:
     """Of a job or a result, or of one's id."""
-    return f"/api/{kind}/{quote(one if isinstance(one, str) else one.id, safe='')}{more}"
+    return f"/api/{kind}/{_quote(one if isinstance(one, str) else one.id)}{more}"
+
+
+def _quote(text: str) -> str:
+    """As a part of a path; half a character becomes a question mark, of which there is nothing."""
+    return quote(text, safe="", errors="replace")

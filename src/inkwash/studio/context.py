@@ -6,12 +6,16 @@ import base64
 import hashlib
 import re
 import shutil
+import sys
+import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row
 
+import inkwash
 from inkwash.codecs.png import encode_png
 from inkwash.errors import UserError
 from inkwash.progress import Progress
@@ -22,7 +26,25 @@ from inkwash.systems.base import File, Note, Preview
 INTERVAL = 0.05  # seconds between two messages about progress, and two looks whether the job was cancelled
 POLL = 0.5  # seconds between two looks whether a training shall make way
 SIDE = 512  # of a preview, in pixels
-PATHS = re.compile(r"(?<!\S)(?:[A-Za-z]:)?(?:[/\\][^/\\\s:]+)*[/\\](?=[^/\\\s])")  # to a file: nobody's business
+
+
+@cache
+def paths(home: Path) -> re.Pattern[str]:
+    """The folders before the name of a file: those that a studio knows wherever they stand, others after a blank."""
+    names = (home, inkwash.__path__[0], sys.prefix, sys.base_prefix, Path.home(), tempfile.gettempdir(), Path.cwd())
+    known = {
+        str(form)
+        for folder in [Path(name) for name in names]
+        for form in (folder, folder.resolve())
+        if len(form.parts) > 1
+    }
+    roots = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
+    return re.compile(rf"(?:{roots}|(?<!\S)(?:[A-Za-z]:)?)(?:[/\\][^/\\\s:]+)*[/\\](?=[^/\\\s])")
+
+
+def without_paths(text: str, home: Path) -> str:
+    """The text, of files only their names: where they lie here is nobody's business."""
+    return paths(home).sub("", text)
 
 
 class LeaseLost(Exception):
@@ -36,6 +58,7 @@ class JobContext:
     """
 
     precision = runtime = None
+    local = False  # files come as uploads alone
 
     def __init__(self, worker: Any, job: Row[Any]) -> None:
         self.worker, self.job = worker, job
@@ -58,7 +81,7 @@ class JobContext:
         self.part, self.first, self.last = part, None, 0.0
 
     def model(self, name: str) -> Any:
-        return self.worker.models.get(self.worker.catalogue.folder(name, self.job.user_id))
+        return self.worker.models.get(self.worker.catalogue.folder_for(self.job, name))
 
     def open(self, file: File | tuple[File, ...]) -> Path:
         """Where the file, or the folder, lies, under the names that its owner gave."""
@@ -86,7 +109,7 @@ class JobContext:
         self.worker.active = now = time.monotonic()
         if isinstance(event, Note):
             if self.stop_reason in (None, "stop"):  # else it only says that it was stopped
-                self.store.note(self.worker.name, self.job.id, PATHS.sub("", event.text)[:500])
+                self.store.note(self.worker.name, self.job.id, without_paths(event.text, self.store.home)[:500])
         elif isinstance(event, Preview):
             picture = event.image.copy()
             picture.thumbnail((SIDE, SIDE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import secrets
@@ -19,12 +20,10 @@ from anyio import to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from sqlalchemy import Row
 
-from inkwash.errors import UserError
 from inkwash.studio import requests, uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.errors import APIError, invalid
-from inkwash.studio.files import suffix_of
 from inkwash.studio.library import OPEN, NewFile
 from inkwash.studio.store import NewJob, Store
 from inkwash.systems import available, system_of, systems
@@ -34,7 +33,7 @@ from inkwash.systems.base import seeded as with_seed
 LOG = logging.getLogger("inkwash.studio")
 POLL = 2.0  # seconds between two looks at a job that is waited for, and at who waits
 MAX_MESSAGE = 4_000_000  # bytes of a worker's message at most
-UPLOAD_LIFE = 3600.0  # seconds that a file which went in is kept, if no open job needs it
+UPLOAD_LIFE = 3600.0  # seconds that a file which went in is kept, if no job needs it that may go on
 
 
 @dataclass(frozen=True)
@@ -138,18 +137,15 @@ class Engine:
     ) -> Row[Any]:
         """A new job of the user's, in the table before this returns. APIError for what cannot be asked for."""
         kind = systems()[system].verbs[verb]
-        request, folder = self.prepare(user, systems()[system], kind, values)
-        is_seeded = getattr(request, "seed", 0) is None
-        with requests.api_errors(kind):
-            request = with_seed(request) if is_seeded else request
-            parts = len(request.subrequests())
+        request, folder = self.prepare(user, systems()[system], verb, values)
+        request_hash = hashlib.sha256(json.dumps([system, verb, requests.to_json(request)]).encode()).hexdigest()
+        request = with_seed(request) if getattr(request, "seed", 0) is None else request
+        parts = len(request.subrequests())
         facts, model = requests.to_json(request), getattr(request, "model", None)
         planned = self.plan_of(kind, request, folder)._asdict() if kind.plan else None
-        new = NewJob(system, verb, facts, parts, model, kind.lasting, planned, previews)
+        new = NewJob(system, verb, facts, parts, model, kind.lasting, planned, previews, request_hash)
         job = self.store.submit(user.id, new, api=api, idempotency_key=idempotency_key)
-        same = (job.system, job.verb) == (system, verb)
-        compared = facts.keys() - ({"seed"} if is_seeded else set())
-        if not same or any(job.request.get(key) != facts[key] for key in compared):
+        if job.request_hash not in (None, request_hash):  # none: of an older studio
             message = "this Idempotency-Key was used for another request; take a new one"
             raise APIError(422, message, "idempotency_conflict")
         self.metrics.accepted.labels(api).inc()
@@ -158,14 +154,16 @@ class Engine:
         return job
 
     def prepare(
-        self, user: User, system: System, verb: Verb, values: Mapping[str, Any]
+        self, user: User, system: System, name_of_verb: str, values: Mapping[str, Any]
     ) -> tuple[Request, Path | None]:
         """The request, its files found and made safe, and the folder of its model. APIError for what cannot be asked
         for."""
+        verb = system.verbs[name_of_verb]
         request = self.with_uploads(user, requests.parse_request(verb, values))
-        name, folder = getattr(request, "model", None), None
+        name, folder = request.model_name(), None
         with requests.api_errors(verb):
-            available(system)
+            available(system, name_of_verb)
+            request.subrequests()
             if name is not None:
                 folder = self.catalogue.folder(name, user.id)
                 other = system_of(folder).name
@@ -192,8 +190,6 @@ class Engine:
                     raise APIError(404, f"{option.name}: there is no such upload", "upload_not_found", option.name)
                 if option.media.startswith("image/") and not row.cleaned:
                     file = self.clean_upload(user, row, option.name)
-                elif suffix_of(file.name) == ".toml":
-                    requests.check_recipe(self.store.files.read(row.sha256, row.suffix), option.name)
                 cleaned_files.append(file)
             changes[option.name] = (
                 tuple(cleaned_files) if isinstance(getattr(request, option.name), tuple) else cleaned_files[0]
@@ -262,7 +258,7 @@ class Engine:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Runs the workers. The folder must be this studio's alone: see `lock`."""
+        """Runs the workers. The folder must be this studio's alone: hold a lock."""
         self._loop, self.stopping = asyncio.get_running_loop(), False
         if lost := await to_thread.run_sync(self.store.recover):
             LOG.warning("files without a row", extra={"facts": {"files": len(lost), "now in": "lost+found"}})
@@ -411,21 +407,3 @@ async def _stop(process: Any) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
-
-
-@contextmanager
-def lock(home: Path) -> Any:
-    """Holds the folder's lock, which the system lets go when the process ends, however it ends."""
-    with (home / "lock").open("a+b") as file:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"a studio is running in {home} already; stop it, or give another --home") from None
-        yield

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import os
 import secrets
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import count
@@ -13,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
-from sqlalchemy import Connection, Row, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_, select, update
 
 from inkwash.codecs.png import encode_png
 from inkwash.studio.database import Database, count_rows, owned_by, page
@@ -188,7 +191,7 @@ class Library(Database):
             if count_before + len(new_uploads) > MAX_UPLOADS:
                 message = f"more than {MAX_UPLOADS} files that went in; they are kept for an hour"
                 raise APIError(429, message, "uploads", wait=600)
-            check_share(tx, user, sum(file.content.bytes for file in new_uploads))
+            self.check_share(tx, user, sum(file.content.bytes for file in new_uploads))
             return [self._add_upload(tx, user, file, cleaned) for file in new_uploads]
 
     def _add_upload(self, tx: Connection, user: str, file: NewFile, cleaned: bool) -> bool:
@@ -213,8 +216,8 @@ class Library(Database):
             return {row.sha256: row for row in tx.execute(theirs)}
 
     def delete_uploads(self, older: float, only: Collection[tuple[str, str]] | None = None) -> None:
-        """Removes uploads made before that time which no open job names; of these `only`, (user, sha256), if some are
-        given."""
+        """Removes uploads made before that time which no job needs that may go on; of these `only`,
+        (user, sha256), if some are given."""
         with self.writing() as tx:
             old = [
                 row
@@ -222,7 +225,7 @@ class Library(Database):
                 if only is None or (row.user_id, row.sha256) in only
             ]
             owners = list({row.user_id for row in old})
-            theirs = (jobs.c.status.in_(OPEN), jobs.c.user_id.in_(owners))
+            theirs = (may_go_on(), jobs.c.user_id.in_(owners))
             requests = tx.execute(select(jobs.c.user_id, jobs.c.request).where(*theirs)).all() if owners else []
             needed = {(user, file["sha256"]) for user, request in requests for file in files_in(request)}
             gone = [row for row in old if (row.user_id, row.sha256) not in needed]
@@ -242,6 +245,15 @@ class Library(Database):
     def model(self, name: str, user: str) -> Row[Any] | None:
         with self.reading() as tx:
             return tx.execute(select(models).where(models.c.name == name, *models_of(user))).first()
+
+    def model_of(self, name: str, job: Row[Any]) -> Row[Any] | None:
+        """The model that had this name when the job was asked for, as its training has left it since; None if it was
+        deleted."""
+        then = and_(models.c.created <= job.created, or_(models.c.deleted.is_(None), models.c.deleted > job.created))
+        training = select(models.c.job_id).where(models.c.user_id == job.user_id, models.c.name == name, then)
+        with self.reading() as tx:
+            same = (models.c.name == name, models.c.job_id.in_(training))
+            return tx.execute(select(models).where(*same, *models_of(job.user_id))).first()
 
     def folder_of(self, model: Row[Any]) -> Path:
         return self.models_folder / str(model.id)
@@ -270,9 +282,34 @@ class Library(Database):
             shutil.rmtree(self.models_folder / id, ignore_errors=True)
 
     def disk_used(self, user: str) -> int:
-        """Bytes of the user's results, models and uploads."""
+        """Bytes of the user's results, models, uploads and trainings that may go on."""
         with self.reading() as tx:
-            return disk_used(tx, user)
+            return self._disk_used(tx, user)
+
+    def disk_left(self, user: str) -> float:
+        """Bytes of the user's share of the disk; infinite without one."""
+        with self.reading() as tx:
+            disk = tx.scalar(select(users.c.disk).where(users.c.id == user))
+            return math.inf if disk is None else disk - self._disk_used(tx, user)
+
+    def _disk_used(self, tx: Connection, user: str, but: str = "") -> int:
+        tables, run = (results, models, uploads), (jobs.c.user_id == user, jobs.c.lasting, may_go_on())
+        kept = sum(tx.scalar(select(func.sum(t.c.bytes)).where(t.c.user_id == user)) or 0 for t in tables)
+        runs = tx.execute(select(jobs.c.id).where(*run, jobs.c.id != but)).scalars()
+        return kept + sum(size_of(self.runs / id / "out") for id in runs)  # what went in is among the uploads
+
+    def check_share(self, tx: Connection, user: str, more: int, job: str = "") -> None:
+        """APIError if so many bytes more are more than the user's share of the disk. job: that they come from; its
+        folder is left out."""
+        disk = tx.scalar(select(users.c.disk).where(users.c.id == user))
+        if disk is None:
+            return
+        used = self._disk_used(tx, user, job)
+        if used + more > disk:
+            message = (
+                f"{used / MB:.1f} of your {disk / MB:g} MB of disk are taken, and {more / MB:.1f} more are needed"
+            )
+            raise APIError(403, f"{message}: delete results or models, or cancel a training", "disk_quota")
 
     def sweep(self) -> list[Path]:
         """At the start of a server, alone in its folder: what a crash left of files goes. Whole files and models
@@ -282,8 +319,7 @@ class Library(Database):
             gone = select(files.c.sha256, func.max(results.c.deleted)).join(results).where(~not_deleted())
             deleted = dict(map(tuple, tx.execute(gone.group_by(files.c.sha256))))
             lost = self.files.sweep(referenced | set(tx.execute(select(uploads.c.sha256)).scalars()), deleted)
-            open_jobs = or_(jobs.c.status.in_(OPEN), (jobs.c.status == "failed") & jobs.c.lasting)
-            unfinished = set(tx.execute(select(jobs.c.id).where(open_jobs)).scalars())
+            unfinished = set(tx.execute(select(jobs.c.id).where(may_go_on())).scalars())
             job_ids = set(tx.execute(select(jobs.c.id)).scalars())
         lost += self.sweep_models()
         for folder in self.runs.iterdir():
@@ -295,6 +331,21 @@ class Library(Database):
         place = self.home / "lost+found"
         place.mkdir(exist_ok=True, mode=0o700)
         return folder.rename(place / folder.name)
+
+
+def may_go_on() -> Any:
+    """Of a job: it is open, or a training that failed and may be resumed. What it needs stays, and counts."""
+    return or_(jobs.c.status.in_(OPEN), and_(jobs.c.status == "failed", jobs.c.lasting))
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files in it; of those that vanish meanwhile none."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += os.path.getsize(os.path.join(place, name))
+    return size
 
 
 def models_of(user: str) -> tuple[Any, ...]:
@@ -333,28 +384,12 @@ def files_in(value: Any) -> list[dict[str, str]]:
 
 
 def erase_text(tx: Connection, job: str) -> None:
-    """Of a job that has ended and of whose results none are left, the words go, too."""
+    """Of a job that does not go on and of whose results none are left, the words go, too."""
     left = exists().where(results.c.job_id == job, not_deleted())
-    request = tx.scalar(select(jobs.c.request).where(jobs.c.id == job, jobs.c.status.not_in(OPEN), ~left))
+    request = tx.scalar(select(jobs.c.request).where(jobs.c.id == job, ~may_go_on(), ~left))
     if request is not None:
         numbers = {name: value for name, value in request.items() if not isinstance(value, str | list | dict)}
         tx.execute(update(jobs).where(jobs.c.id == job).values(request=numbers, notes=[]))
-
-
-def disk_used(tx: Connection, user: str) -> int:
-    tables = (results, models, uploads)
-    return sum(tx.scalar(select(func.sum(t.c.bytes)).where(t.c.user_id == user)) or 0 for t in tables)
-
-
-def check_share(tx: Connection, user: str, more: int) -> None:
-    """APIError if so many bytes more are more than the user's share of the disk."""
-    disk = tx.scalar(select(users.c.disk).where(users.c.id == user))
-    if disk is None:
-        return
-    used = disk_used(tx, user)
-    if used + more > disk:
-        message = f"{used / MB:.1f} of your {disk / MB:g} MB of disk are taken, and {more / MB:.1f} more are needed"
-        raise APIError(403, f"{message}: delete results or models", "disk_quota")
 
 
 def free_name(tx: Connection, stem: str, user: str, taken: Iterable[str]) -> str:

@@ -63,7 +63,7 @@ class ImageRequest(BaseModel):
     size: str | None = Field("auto", max_length=20, description="auto, or a square: 64x64, 256x256, 512x512, ...")
     response_format: Literal["b64_json", "url"] | None = "b64_json"
     output_format: Literal["png", "jpeg", "webp"] | None = "png"
-    output_compression: int | None = Field(100, ge=0, le=100)
+    output_compression: int | None = Field(None, ge=0, le=100, description="100 if left out; for jpeg and webp.")
     background: Literal["auto", "opaque", "transparent"] | None = "auto"
     stream: bool | None = False
     partial_images: int | None = Field(0, ge=0, le=3)
@@ -285,6 +285,14 @@ async def generate(
         raise APIError(400, "background: jpeg knows no transparency; take png or webp", "invalid_value", "background")
     if body.response_format == "url" and (body.stream or body.output_format in ("jpeg", "webp")):
         raise APIError(400, "response_format: a url leads to a whole PNG", "invalid_value", "response_format")
+    for name, twin in (("steps", "num_inference_steps"), ("guidance", "guidance_scale")):
+        if getattr(body, name) is not None and getattr(body, twin) is not None:
+            raise APIError(400, f"{twin}: the same as {name}; give one of them", "invalid_value", twin)
+    if body.partial_images and not body.stream:
+        raise APIError(400, "partial_images: only a stream shows them", "invalid_value", "partial_images")
+    if body.output_compression is not None and body.output_format in (None, "png"):
+        message = "output_compression: means nothing for png; take jpeg or webp, or leave it out"
+        raise APIError(400, message, "invalid_value", "output_compression")
     (check_streams if body.stream else check_waits)(user, request)
     async with temporary_uploads(engine, user) as save:
         job = await to_thread.run_sync(submit, body, pictures, save, user, engine, request)

@@ -24,7 +24,7 @@ class Session(BaseModel):
     name: str
     admin: bool
     daily: int | None = Field(description="Results in 24 hours; no limit if null.")
-    disk: int | None = Field(description="Bytes of results, models and uploads; no limit if null.")
+    disk: int | None = Field(description="Bytes of results, models, uploads and trainings; no limit if null.")
     disk_used: int
 
 
@@ -67,7 +67,7 @@ class NewAccount(BaseModel):
     password: str = Field(max_length=1000)
     admin: bool = False
     daily: Daily | None = Field(None, description="Results in 24 hours; no limit if null.")
-    disk: Disk | None = Field(None, description="Bytes of results, models and uploads; no limit if null.")
+    disk: Disk | None = Field(None, description="Bytes of results, models, uploads and trainings; no limit if null.")
 
 
 class AccountChange(BaseModel):

@@ -6,8 +6,8 @@ import dataclasses
 import inspect
 import json
 import math
+import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -18,11 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from inkwash.errors import UserError
 from inkwash.studio.catalogue import missing, offered_verbs
 from inkwash.studio.errors import invalid
-from inkwash.studio.library import nodes
 from inkwash.studio.schemas import SystemCard, VerbCard, VerbField
 from inkwash.systems.base import File, Option, Request, System, Verb, options
 
 MAX_TEXT = 500  # of a text that has no bound of its own, in characters
+MAX_NAME, MAX_PART = 300, 200  # bytes of a file's path, and of each part of it: file systems take 255
+FORBIDDEN = "\\:" if os.name == "nt" else "\\"  # in a name
 MAX_ITEMS = 20_000  # files of a folder, or values of an option
 
 
@@ -60,11 +61,13 @@ def verb_field(option: Option) -> VerbField:
     return VerbField(**facts, required=required, low_open=option.exclusive[0], high_open=option.exclusive[1])
 
 
-def schema(system: System, name: str, verb: Verb) -> type[BaseModel]:
-    """The body by which a verb is asked: its request's fields, and no others."""
-    fields: dict[str, Any] = {o.name: (type_of(o), default_of(o)) for o in options(verb.request).values()}
+def schema(system: System, name: str, verb: Verb, partial: bool = False) -> type[BaseModel]:
+    """The body by which a verb is asked: its request's fields, and no others. partial: any of them may be left out,
+    and what else is there is passed over, as in a recipe."""
+    found = options(verb.request).values()
+    fields: dict[str, Any] = {o.name: (type_of(o), None if partial else default_of(o)) for o in found}
     title = f"{system.name}_{name}".title().replace("_", "")
-    config = ConfigDict(extra="forbid", protected_namespaces=())
+    config = ConfigDict(extra="ignore" if partial else "forbid", protected_namespaces=())
     return create_model(title, __config__=config, __doc__=inspect.getdoc(verb.request), **fields)
 
 
@@ -133,10 +136,14 @@ def files_of(request: Request) -> Iterator[tuple[Option, tuple[File, ...]]]:
 
 def check_name(name: str, param: str) -> None:
     """APIError for a name that leads out of a folder, or that some system does not take."""
-    parts = name.split("/")
-    is_invalid = "\\" in name or ":" in name or not name.isprintable() or len(name.encode()) > 300
-    if is_invalid or any(part.strip(" .") == "" for part in parts):
-        raise invalid(f"{param}: '{name[:60]}' is no name of a file; send a relative one, without ..", param)
+    parts, shown = name.split("/"), f"{param}: {name[:60]!r}"  # whose signs that nobody sees are written out
+    wrong = next((sign for sign in name if sign in FORBIDDEN or not sign.isprintable()), None)
+    if wrong is not None:
+        raise invalid(f"{shown} has the sign {wrong!r}, which no name of a file may have here; rename it", param)
+    if len(name.encode()) > MAX_NAME or any(len(part.encode()) > MAX_PART for part in parts):
+        raise invalid(f"{shown} is too long: {MAX_NAME} bytes, and {MAX_PART} of each part, are possible", param)
+    if any(part.strip(" .") == "" for part in parts):
+        raise invalid(f"{shown} is no name of a file; send a relative one, without ..", param)
 
 
 def check_names(files: tuple[File, ...], param: str) -> None:
@@ -147,15 +154,3 @@ def check_names(files: tuple[File, ...], param: str) -> None:
     inner = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     if len(set(names)) < len(names) or inner & set(names):
         raise invalid(f"{param}: two files of the folder have the same name", param)
-
-
-def check_recipe(data: bytes, param: str) -> None:
-    """APIError for a recipe that names a place on this machine: its data come as uploads."""
-    try:
-        recipe = tomllib.loads(data.decode())
-    except (ValueError, RecursionError):
-        return  # the verb says what is wrong with it
-    for text in (one for one in nodes(recipe) if isinstance(one, str)):
-        if text.startswith(("/", "~", "\\")) or re.match(r"[A-Za-z]:", text) or ".." in re.split(r"[/\\]", text):
-            message = f"{param}: '{text[:60]}' is a place on the studio's machine; leave it out, and send the data"
-            raise invalid(message, param)

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, and_, case, exists, func, insert, or_, s
 
 from inkwash.studio.database import count_rows, new_id, owned_by, page
 from inkwash.studio.errors import APIError
-from inkwash.studio.library import OPEN, Library, NewFile, check_share, free_name
+from inkwash.studio.library import OPEN, Library, NewFile, free_name, may_go_on, size_of
 from inkwash.studio.tables import files, jobs, models, results, users
 from inkwash.weights.files import sync
 
@@ -43,6 +43,7 @@ class NewJob(NamedTuple):
     lasting: bool = False
     plan: dict[str, Any] | None = None
     previews: int = 0
+    request_hash: str | None = None  # of what was asked for, before a seed was drawn
 
     def cost(self) -> float:
         """Planned seconds of a part, or of a turn of a lasting job."""
@@ -83,8 +84,8 @@ class Store(Library):
             if row is None:
                 raise APIError(403, "this account is closed; ask who runs the studio", "account_closed")
             if row.daily is not None:
-                _check_daily(tx, row, new.parts, now)
-            check_share(tx, user, (new.plan or {}).get("bytes") or 0)
+                _check_daily(tx, row, new.request.get("n", new.parts), now)
+            self.check_share(tx, user, (new.plan or {}).get("bytes") or 0)
             queued = jobs.c.status == "queued"
             is_full = count_rows(tx, jobs, queued, jobs.c.user_id == user) >= MAX_QUEUED_EACH
             if is_full or count_rows(tx, jobs, queued) >= MAX_QUEUED:
@@ -145,8 +146,7 @@ class Store(Library):
         """Ends a job that is open, or a lasting one that failed and might go on; whether it was. The worker that has
         it sees so at its next step."""
         with self.writing() as tx:
-            goes_on = and_(jobs.c.status == "failed", jobs.c.lasting)
-            which = and_(jobs.c.id == id, owned_by(jobs, user), or_(jobs.c.status.in_(OPEN), goes_on))
+            which = and_(jobs.c.id == id, owned_by(jobs, user), may_go_on())
             row = tx.execute(select(jobs).where(which).with_for_update()).first()
             if row is not None:
                 tx.execute(update(jobs).where(jobs.c.id == id).values(**CANCELLED, changed=time.time()))
@@ -260,7 +260,7 @@ class Store(Library):
             if tx.scalar(select(results.c.id).where(*which)) is not None:
                 return True
             size, before = sum(file.content.bytes for file in new.files), None
-            check_share(tx, job.user_id, size + (0 if new.folder is None else size_of(new.folder)))
+            self.check_share(tx, job.user_id, size + (0 if new.folder is None else size_of(new.folder)), job.id)
             row = {"id": new_id(), "job_id": job.id, "part": part, "number": number, "user_id": job.user_id}
             row |= {"system": job.system, "verb": job.verb, "title": new.title, "created": now, "bytes": size}
             row |= {"place": new.place, "data": new.data, "recipe": new.recipe, "model": None}
@@ -281,7 +281,7 @@ class Store(Library):
         with self.writing() as tx:
             if tx.scalar(select(jobs.c.id).where(_held_by(worker, job.id)).with_for_update()) is None:
                 return False
-            check_share(tx, job.user_id, size_of(folder))
+            self.check_share(tx, job.user_id, size_of(folder), job.id)
             _, before = self._add_model(tx, job, folder, stem, taken)
         self._remove_model(before)
         return True
@@ -353,11 +353,6 @@ class Store(Library):
         return workers
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of the files in it."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 def _held_by(worker: str, job: str) -> Any:
     return and_(jobs.c.id == job, jobs.c.worker == worker, jobs.c.status == "running")
 
@@ -392,8 +387,10 @@ def _join(tx: Connection, user: Row[Any]) -> None:
 def _check_daily(tx: Connection, user: Row[Any], more: int, now: float) -> None:
     """APIError if so many more results are more than the user's in 24 hours."""
     recent = (jobs.c.user_id == user.id, jobs.c.created > now - 86400)
-    of_ended = case((jobs.c.status.in_(("cancelled", "failed")), jobs.c.part), else_=jobs.c.parts)  # what was made
-    taken = tx.scalar(select(func.sum(of_ended)).where(*recent)) or 0
+    made = select(func.count()).where(results.c.job_id == jobs.c.id).scalar_subquery()
+    asked = func.coalesce(jobs.c.request["n"].as_integer(), jobs.c.parts)
+    counted = case((jobs.c.status.in_(("cancelled", "failed")), made), else_=asked)
+    taken = tx.scalar(select(func.sum(counted)).where(*recent)) or 0
     if taken + more > user.daily:
         first = tx.scalar(select(func.min(jobs.c.created)).where(*recent)) or now
         message = f"{taken} of your {user.daily} results in 24 hours are taken; {more} more are not left"

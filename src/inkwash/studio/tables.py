@@ -31,7 +31,7 @@ users = Table(
     Column("admin", Boolean, nullable=False),
     Column("active", Boolean, nullable=False),
     Column("daily", Integer),  # results a day; none: as many as they like
-    Column("disk", Integer),  # bytes of results, models and uploads; none: as many as they like
+    Column("disk", Integer),  # bytes of results, models, uploads and trainings; none: as many as they like
     time("served"),  # planned seconds of work begun for them: who has the least is next
     time("created"),
 )
@@ -79,6 +79,7 @@ jobs = Table(
     Column("cost", Double, nullable=False),  # planned seconds of a part
     Column("previews", Integer, nullable=False),  # of each result
     text("idempotency_key", null=True),  # what is the same when a client asks again: see `Store.submit`
+    text("request_hash", null=True),  # tells one request from another after its words are erased
     text("worker", null=True),
     time("lease", null=True),  # until when the worker has it, unless it renews
     Column("deaths", Integer, nullable=False),  # of workers that had it, since its last result

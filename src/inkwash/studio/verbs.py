@@ -41,7 +41,7 @@ def endpoints(system: System, name: str, verb: Verb) -> tuple[Any, Any]:
         return job_of(engine, engine.submit(user, system.name, name, values, idempotency_key=key, previews=previews))
 
     def plan(form: BaseModel, user: CurrentUser, engine: CurrentEngine) -> Plan:
-        request, folder = engine.prepare(user, system, verb, form.model_dump())
+        request, folder = engine.prepare(user, system, name, form.model_dump())
         return Plan(**engine.plan_of(verb, request, folder)._asdict())
 
     new_job.__annotations__["form"] = plan.__annotations__["form"] = schema(system, name, verb)

@@ -31,7 +31,7 @@ from inkwash.diffusion.errors import DiffusionError
 from inkwash.errors import UserError
 from inkwash.extras import missing
 from inkwash.studio.catalogue import Catalogue
-from inkwash.studio.context import PATHS, JobContext, LeaseLost
+from inkwash.studio.context import JobContext, LeaseLost, without_paths
 from inkwash.studio.errors import APIError, is_disk_full
 from inkwash.studio.files import suffix_of
 from inkwash.studio.library import NewFile
@@ -137,7 +137,7 @@ class Worker:
             ):  # the server has gone, or the table cannot be written
                 raise
             else:  # the job fails, the worker goes on
-                message = message_of(error)
+                message = message_of(error, self.store.home)
                 if message != str(error):  # the log has the rest
                     traceback.print_exc()
                 self.store.fail(self.name, job.id, message)
@@ -239,10 +239,10 @@ class Worker:
                     traceback.print_exc()
 
 
-def message_of(error: Exception) -> str:
+def message_of(error: Exception, home: Path) -> str:
     """Why a job failed, in one line."""
     if isinstance(error, UserError | DiffusionError | APIError):
-        return PATHS.sub("", str(error))
+        return without_paths(str(error), home)
     if isinstance(error, MemoryError):
         return "there is not enough memory for it"
     if isinstance(error, ModuleNotFoundError):  # what not every installation has
@@ -310,7 +310,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cache = ModelCache(lambda folder: load(folder, args.device, threads=args.threads), args.memory * 1e6)
     worker = Worker(store, catalogue, cache, args.name, tell, args.device, args.threads)
     wake = threading.Event()
-    os.chdir(store.runs)  # what a recipe calls by a relative name is not there
+    empty = store.home / "empty"
+    empty.mkdir(exist_ok=True)
+    os.chdir(empty)  # what is called by a relative name is not there
 
     def listen() -> None:
         for _ in sys.stdin:  # a line for each new job

@@ -11,7 +11,8 @@ import math
 import secrets
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from operator import attrgetter
@@ -122,6 +123,11 @@ class Request:
         """The fields, as JSON holds them: files as {"sha256", "name"}."""
         return dataclasses.asdict(self)
 
+    def model_name(self) -> str | None:
+        """The model that it asks for, or that is taken if none is named; None without one."""
+        name: str | None = getattr(self, "model", None)
+        return name
+
     def stem(self) -> str:
         """What its results are called, before their endings: their seed comes last, where it need not be given."""
         seed = options(type(self)).get("seed")
@@ -205,6 +211,7 @@ class Context(Monitor, Protocol):
     threads: int | None
     previews: int  # how often a result is shown on its way, where a verb can do that
     folder: Path  # for files that are made
+    local: bool  # who asks may name places on this machine, as recipes do
 
     def model(self, name: str) -> Any:
         """The model of this name, loaded once."""
@@ -266,7 +273,8 @@ class System(NamedTuple):
 
     load     (folder, device, precision, runtime, threads) -> Model
     command  a word of the command line for the first verb
-    modules  what must be installed, and for which of its verbs; "" for all
+    modules  what must be installed, and for which of its verbs; "" for all. A verb that stands there alone never runs
+             without it; one with more words only where they say
     tasks    of its recipes
     makes    (the content of system.json) -> what a model makes, in a few words
     """
@@ -297,12 +305,24 @@ def resolve(name: str) -> Callable[..., Any]:
     return function
 
 
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """UserError for what is wrong in the files of a model, if the block stumbles over it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder}: its system.json is broken ({error}); save the model again") from None
+
+
 def limits(verb: Verb, folder: Path) -> dict[str, Limit]:
     """What the model in this folder narrows of the verb's options: by its system, and by the `limits` of its own card
     (system.json). Loads no model."""
-    found = resolve(verb.limits)(folder) if verb.limits else {}
-    card: Any = describe(folder).get("limits", {})
-    found |= {name: found.get(name, Limit())._replace(**limit) for name, limit in card.items()}
+    with reading(folder):
+        found = resolve(verb.limits)(folder) if verb.limits else {}
+        card: Any = describe(folder).get("limits", {})
+        found |= {name: found.get(name, Limit())._replace(**limit) for name, limit in card.items()}
     return {name: limit for name, limit in found.items() if name in options(verb.request)}
 
 
@@ -322,7 +342,8 @@ def narrow(verb: Verb, request: Request, folder: Path) -> None:
 def plan(verb: Verb, request: Request, folder: Path | None, device: str | None, threads: int | None) -> Plan:
     """What the request will take on this machine: by the folder of its model, or, for a training that goes on, by
     that of its run. Loads no model and no torch."""
-    found = resolve(verb.plan)(request, folder, device or "cpu", threads or 1) if verb.plan else Plan()
+    with nullcontext() if folder is None else reading(folder):
+        found = resolve(verb.plan)(request, folder, device or "cpu", threads or 1) if verb.plan else Plan()
     return found if found.text else found._replace(text=summary(found))
 
 

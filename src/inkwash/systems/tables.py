@@ -14,19 +14,22 @@ from typing import Literal
 from inkwash.errors import UserError
 
 SIGNS = {",": "comma", ";": "semicolon", "\t": "tab"}
+MAX_BYTES = 10**9  # unpacked: a small file may hold any number of zeros
 
 
 def read_utf8(file: Path) -> bytes:
     """What a text file holds, unpacked if it is gzipped, without a byte order mark. UserError for one that cannot be
     read, or is not UTF-8."""
     try:
-        raw = file.read_bytes()
-        raw = (gzip.decompress(raw) if file.suffix.lower() == ".gz" else raw).removeprefix(BOM_UTF8)
+        with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as opened:
+            raw = opened.read(MAX_BYTES + 1).removeprefix(BOM_UTF8)
         raw.decode()
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8 text") from None
+    if len(raw) > MAX_BYTES:
+        raise UserError(f"{file}: more than {MAX_BYTES / 1e9:g} GB of text; send less")
     if b"\0" in raw:
         raise UserError(f"{file}: not UTF-8 at byte {raw.index(0)}; save it as UTF-8 text")
     return raw

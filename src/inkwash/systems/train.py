@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from hashlib import sha256
 from importlib import import_module
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -14,7 +13,8 @@ from annotated_types import Ge, Le
 
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import Context, File, Help, Media, Note, Request, Result
-from inkwash.training.recipe import load_recipe, read_toml
+from inkwash.training.recipe import load_recipe, paths_of, read_toml
+from inkwash.weights.shipped import shipped
 
 if TYPE_CHECKING:
     from inkwash.training.fit import Settings
@@ -30,9 +30,15 @@ class Train(Request):
     ] = None
     steps: Annotated[int | None, Ge(1), Le(10**9), Help("Steps, instead of the recipe's.")] = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.recipe is None and self.data is None:
+            raise UserError("neither a recipe nor data of your own: give one of them")
+
     def basename(self) -> str:
         named = self.recipe or (self.data[0] if isinstance(self.data, tuple) else self.data)
-        return "training" if named is None else PurePath(named.name).stem
+        assert named is not None
+        return PurePath(named.name).stem
 
 
 # how its `Verb` is run, in every system
@@ -68,10 +74,10 @@ def train(
 
     (request,) = requests
     recipe = requested(request, context, tasks, default)
-    description = run.describe(recipe) | ({} if request.data is None else {"data": content(request.data)})
+    description = run.describe(recipe)
     model = context.folder / tasks[recipe.task].model
     status = model / "training.json"
-    if model.exists() and not run.is_begun(context.folder):
+    if model.exists() and not run.checkpoints(context.folder):
         raise UserError(f"{model}: it is there, and no training here made it; choose another folder with --out")
     if run.is_finished(context.folder, description) and status.exists():
         trained = json.loads(status.read_text(encoding="utf-8"))["step"]  # fewer where more were of no use
@@ -79,15 +85,11 @@ def train(
         more = "more --steps train it on, " if on else ""
         context.tell(Note(f"{model} is finished: {more}another --out begins another run"))
     else:
-        run.save(context.folder, description, finished=False)
         try:
-            import_module(tasks[recipe.task].module).train(recipe, context.folder, context)
-            run.save(context.folder, description, finished=True)
+            with run.noted(context.folder, description):
+                import_module(tasks[recipe.task].module).train(recipe, context.folder, context)
         except Stopped as stop:
             context.tell(Note(f"{stop}{'; the model so far can be used' if status.exists() else ''}"))
-        finally:
-            if not run.is_begun(context.folder):
-                (context.folder / run.NAME).unlink()
     if status.exists():
         yield Result(0, None, {}, json.loads(status.read_text(encoding="utf-8")), model=model)
 
@@ -100,10 +102,13 @@ def requested(request: Train, context: Context, tasks: dict[str, Task], default:
         task = task_of(file)
         if task not in tasks:
             raise unknown("task", task, tasks)
-        recipe: Any = load_recipe(file, import_module(tasks[task].module).Recipe)
-        if data is not None and "data" not in {field.name for field in fields(recipe)}:
+        schema: Any = import_module(tasks[task].module).Recipe
+        if data is not None and "data" not in {field.name for field in fields(schema)}:
             raise UserError(f"--data: a recipe of task '{task}' names its own")
-        recipe = recipe if data is None else replace(recipe, data=data)
+        recipe = load_recipe(file, schema, **({} if data is None else {"data": data}))
+        for key, path in () if context.local else paths_of(recipe):
+            if path != data and str(path) not in shipped():
+                raise UserError(f"{key} = '{path}' in the recipe is a place on this machine: leave it out, send data")
     elif default is None or data is None:
         raise UserError("a recipe is needed, or data of your own: --data" if default else "a recipe is needed")
     else:
@@ -116,12 +121,6 @@ def on_machine(settings: Settings, context: Context) -> Settings:
     """The settings of a training, with what the context says of the machine."""
     machine = {name: getattr(context, name) for name in ("device", "precision", "threads")}
     return replace(settings, **{name: value for name, value in machine.items() if value is not None})
-
-
-def content(data: File | tuple[File, ...]) -> str:
-    """Tells data from other data, wherever they lie."""
-    files = [data.sha256] if isinstance(data, File) else [(file.name, file.sha256) for file in data]
-    return sha256(repr(files).encode()).hexdigest()[:12]
 
 
 def task_of(file: Path) -> str:

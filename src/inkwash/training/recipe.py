@@ -2,6 +2,7 @@
 
 import tomllib
 import types
+from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -11,8 +12,9 @@ from inkwash.errors import UserError, unknown
 Recipe = TypeVar("Recipe")
 
 
-def load_recipe(path: str | Path, schema: type[Recipe]) -> Recipe:
-    """Read a TOML file into the dataclass `schema`; a nested dataclass is a table.
+def load_recipe(path: str | Path, schema: type[Recipe], **given: Any) -> Recipe:
+    """Read a TOML file into the dataclass `schema`; a nested dataclass is a table. Values that are `given` stand for
+    those of the file.
 
     Values may be int, float (an int will do), bool, str, Literal, Path, list[T], tuple[...], dict[str, T],
     X | None, and dataclasses. Raises UserError, with the file and the key, for a file that is missing or is
@@ -20,7 +22,7 @@ def load_recipe(path: str | Path, schema: type[Recipe]) -> Recipe:
     """
     data = read_toml(Path(path))
     try:
-        return _dataclass(data, schema, "")
+        return _dataclass(data | given, schema, "")
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -33,6 +35,18 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
     except ValueError as error:  # not TOML, or not UTF-8
         raise UserError(f"{path} is not valid TOML: {error}") from error
+
+
+def paths_of(value: Any, name: str = "") -> Iterator[tuple[str, Path]]:
+    """The keys of a recipe, or of a part of it, that hold paths, and these."""
+    if isinstance(value, Path):
+        yield name, value
+    elif is_dataclass(value) or isinstance(value, dict):
+        for key, inner in (value if isinstance(value, dict) else vars(value)).items():
+            yield from paths_of(inner, f"{name}.{key}".strip("."))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from paths_of(inner, name)
 
 
 def _dataclass(data: dict[str, Any], schema: type[Recipe], name: str) -> Recipe:
@@ -75,7 +89,7 @@ def _value(value: Any, kind: Any, name: str) -> Any:
         )
     if kind is float and type(value) is int:
         return float(value)
-    if kind is Path and isinstance(value, str):
+    if kind is Path and isinstance(value, str | Path):
         return Path(value)
     if kind is Any or (kind in (int, float, bool, str) and type(value) is kind):
         return value

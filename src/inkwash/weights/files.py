@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -47,9 +47,33 @@ def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def lock(file: Path, held: str) -> Iterator[None]:
+    """Holds a lock on `file`, which the system lets go when the process ends, however it ends. UserError, `held`,
+    where another process, or another thread, has it."""
+    with file.open("a+b") as opened:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(opened.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(opened.fileno()), os.stat(file)):  # who had it took the file away
+                raise FileNotFoundError(file)
+        except OSError:
+            raise UserError(held) from None
+        try:
+            yield
+        finally:
+            with suppress(PermissionError):  # Windows lets no open file go
+                file.unlink()
+
+
 def check_ours(path: Path, mark: str) -> None:
     """UserError for a file that is there and does not hold `mark`, as what we write does: it is not replaced."""
-    if path.is_file() and path.stat().st_size and mark.encode() not in path.read_bytes():
+    ours = path.is_file() and (not path.stat().st_size or mark.encode() in path.read_bytes())
+    if os.path.lexists(path) and not ours:  # a link to nowhere is somebody's, too
         raise UserError(
             f"{path}: this file is not inkwash's and would be lost; move it away, or choose another folder"
         )

@@ -9,6 +9,7 @@ import inkwash
 from inkwash.cli import main
 from inkwash.codecs import pixels
 from inkwash.errors import UserError
+from inkwash.progress import Note
 from inkwash.systems.pictures import colours, emoji_data
 from inkwash.systems.pictures.model import Config
 from inkwash.systems.pictures.train import (
@@ -23,6 +24,7 @@ from inkwash.systems.pictures.train import (
     train,
 )
 from inkwash.training.fit import Settings
+from tests.follower import Follower
 from tests.models import tiny
 
 
@@ -128,7 +130,11 @@ def test_a_picture_too_large_is_skipped(tmp_path, monkeypatch):
     Image.new("RGB", (30, 30), "red").save(tmp_path / "a.png")
     Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert len(read_folder(tmp_path, 8)) == 1
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    assert len(read_folder(tmp_path, 8, follower := Follower())) == 1
+    why = "not a picture that can be read, or too large"
+    notes = [f"skipped {tmp_path / name}: {why}" for name in ("a.png", "c.png")]
+    assert [note.text for note in follower.of(Note)] == notes
 
 
 def test_read_folder_crops_and_lies_on_white(tmp_path):

@@ -160,8 +160,9 @@ function showShare(share) {
   const address = find(".shared a");
   find(".shared").hidden = find(".end").hidden = !share;
   find(".begin").hidden = Boolean(share);
-  find("[name=recipe]").disabled = Boolean(share);
-  if (share) find("[name=recipe]").checked = share.recipe;
+  const isFixed = result.files[0]?.media !== "image/png"; // whose settings cannot be taken out
+  find("[name=recipe]").disabled = Boolean(share) || isFixed;
+  if (share || isFixed) find("[name=recipe]").checked = share ? share.recipe : true;
   address.textContent = address.href = share ? href : "";
 }
 

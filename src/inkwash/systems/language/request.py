@@ -45,8 +45,7 @@ class Write(Request):
     ] = None
     fields: Annotated[bool, Help("List what can be asked of the model, and stop.")] = False
 
-    def writer(self) -> str:
-        """The model, or the one that is taken if none is named."""
+    def model_name(self) -> str:
         return self.model or ("e2e" if self.steered() or self.fields else "e2e-masked")
 
     def steered(self) -> bool:

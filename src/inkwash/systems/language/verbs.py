@@ -35,7 +35,7 @@ def write(requests: list[Write], context: Context) -> Iterator[Result]:
             idle(request, ["guidance"], "without --source")
         if source is not None and not source.strip():
             raise UserError("source: no words in it")
-        name = request.writer()
+        name = request.model_name()
         writer = context.model(name)
         if request.fields:
             yield Result(of, None, {}, {"text": writer.describe_controls()})

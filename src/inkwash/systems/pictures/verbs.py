@@ -131,6 +131,8 @@ def measure(request: ask.Evaluate, pipeline: Any, context: Context) -> report.Re
 
     names = ("split", "per_row", "seed", "size", "sampler", "steps", "guidance")
     settings: dict[str, Any] = {name: getattr(request, name) for name in names}
+    if request.data is None and not context.local:
+        raise UserError("data: none here; send the folder that `inkwash data emoji` makes")
     data = FOLDER if request.data is None else context.open(request.data)
     result: report.Report = pipeline.evaluate(data, context.folder, progress=on_progress(context), **settings)
     return result

@@ -27,7 +27,7 @@ SYSTEM = System(
         "pandas": "",
         "torch": "",
         "matplotlib": "forecast",
-        "statsmodels": "backtest, evaluate",
+        "statsmodels": "a baseline of backtest and evaluate",
         "gluonts": "gluonts' predictors",
     },
     tasks=("series",),
