@@ -1,5 +1,6 @@
 import csv
 import errno
+import itertools
 import json
 import multiprocessing
 import os
@@ -19,7 +20,7 @@ from torch import nn
 
 import inkwash.training.checkpoint as checkpoint
 from inkwash.errors import UserError
-from inkwash.progress import CONSOLE, Console, Preview, Progress
+from inkwash.progress import CONSOLE, Console, Note, Preview, Progress
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, Stopped, fit
 from tests.follower import Follower, in_parts
@@ -54,7 +55,7 @@ def run(folder, settings=QUICK, trap=lambda step: None, preview=None, monitor=CO
     return fit(module, loss, batch, folder, settings, preview, monitor=monitor)
 
 
-def regression(folder, settings, data, trap=lambda value: value):
+def regression(folder, settings, data, trap=lambda value: value, **how):
     """Least squares without randomness, in a module with a matrix and a bias."""
     torch.manual_seed(0)
     module = nn.Linear(data[0].shape[1], 1)
@@ -66,7 +67,7 @@ def regression(folder, settings, data, trap=lambda value: value):
         rows = torch.arange(step * settings.batch_size, (step + 1) * settings.batch_size) % len(data[0])
         return data[0][rows], data[1][rows]
 
-    return fit(module, loss, batch, folder, settings)
+    return fit(module, loss, batch, folder, settings, **how)
 
 
 def points(n=64):
@@ -215,6 +216,16 @@ def test_who_follows_a_training_hears_of_it_and_stops_it_anywhere(tmp_path):
     assert all(event.text.startswith("loss ") for event in monitor.of(Progress))
     assert [event.image.getpixel((0, 0))[0] for event in monitor.of(Preview)] == [5, 10, 12]
     assert log(tmp_path / "parts") == log(tmp_path / "whole")
+
+
+def test_a_training_up_to_a_step_counts_to_that_step(tmp_path, monkeypatch):
+    """And says how long that takes, not how long all would."""
+    monitor, ticks = Follower(), itertools.count()
+    monkeypatch.setattr("inkwash.training.fit.time.monotonic", lambda: float(next(ticks)))
+    with pytest.raises(Stopped):
+        regression(tmp_path, replace(QUICK, steps=10_000), points(), monitor=monitor, until=5)
+    assert {event.total for event in monitor.of(Progress)} == {5}
+    assert any(re.match(r"about \d s;", event.text) for event in monitor.of(Note))
 
 
 def test_a_model_is_of_use_at_each_checkpoint(tmp_path):
