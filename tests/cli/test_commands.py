@@ -210,6 +210,22 @@ def test_doctor_and_models(capsys):
     assert "torch" in capsys.readouterr().out
 
 
+def test_a_broken_model_hides_no_other(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    card = {"system": "series", "horizon": 3, "names": 5, "mode": "improved"}
+    for name, facts in (("m[bold]x", card), ("n:fox:y", card | {"names": ["tea"]})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "system.json").write_text(json.dumps(facts))
+    (tmp_path / "n:fox:y" / "card.md").write_bytes(b"\xff")
+    assert main(["models", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "m[bold]x" in shown and "n:fox:y" in shown
+    assert "cannot be read" in shown and "the next 3 steps of 1 series" in shown
+    (tmp_path / "table.csv").write_text("day,tea\n2024-01-01,1\n2024-01-02,2\n")
+    assert main(["forecast", str(tmp_path / "table.csv"), "--model", str(tmp_path / "m[bold]x")]) == 2
+    assert "its system.json is broken" in capsys.readouterr().err
+
+
 def test_tune_then_generate_in_few_steps(tmp_path, monkeypatch, capsys):
     """Tables are learned beside the weights, used, made anew by `again`, and refused where they do not fit."""
     folder = tmp_path / "tiny"

@@ -32,15 +32,28 @@ def test_an_account_is_opened_changed_and_closed_and_a_new_password_leaves_its_r
     assert run(monkeypatch, "user", "anna", *where, typed=f"{other}\n") == 0
     assert accounts.log_in(store, "anna", password) is None and accounts.holder(store, key, "key") is None
     assert accounts.log_in(store, "anna", other) == anna
-    assert run(monkeypatch, "user", "anna", "--no-admin", *where, typed=f"{other}\n") == 0
-    assert not accounts.log_in(store, "anna", other).admin
+    assert "keys and sessions are ended" in capsys.readouterr().out
+    key = accounts.issue(store, anna.id, "key")
+    assert run(monkeypatch, "user", "anna", "--no-admin", "--disk", 7, *where) == 0  # and nothing else
+    changed = accounts.log_in(store, "anna", other)
+    assert (changed.admin, changed.daily, changed.disk) == (False, 5, 7 * 10**6)
+    assert accounts.holder(store, key, "key").name == "anna"
+    assert run(monkeypatch, "user", "anna", "--close", "--daily", 5, *where) == 2
+    assert "leave out --daily" in capsys.readouterr().err and accounts.log_in(store, "anna", other)
     assert run(monkeypatch, "user", "anna", "--close", *where) == 0
     assert accounts.log_in(store, "anna", other) is None
     assert "anna: closed" in capsys.readouterr().out
+    for words in (["key", "--user", "anna"], ["link", "--user", "anna"]):
+        (home / "local.json").write_text('{"url": "http://127.0.0.1:7860", "key": ""}')
+        assert run(monkeypatch, *words, *where) == 2
+        said = capsys.readouterr()
+        assert "'anna' is closed" in said.err and not said.out
 
 
 def test_a_key_and_a_link_are_printed(home, monkeypatch, capsys):
     store = Store(home)
+    assert run(monkeypatch, "key", "--user", "x", "--home", home) == 2
+    assert "no user 'x'" in capsys.readouterr().err
     assert run(monkeypatch, "key", "--home", home) == 0
     assert accounts.holder(store, capsys.readouterr().out.strip(), "key").name == accounts.LOCAL
     (home / "local.json").write_text('{"url": "http://127.0.0.1:7860", "key": ""}')
@@ -56,23 +69,28 @@ def test_a_key_and_a_link_are_printed(home, monkeypatch, capsys):
         (["--open", "--host", "no.such.host.invalid"], "cannot listen"),
         (["--model", "nothing"], "unknown model 'nothing'"),
         (["--device", "tpu"], "unknown device 'tpu'"),
+        (["--host", "0.0.0.0", "--model", "emoji"], "there are no users"),
+        (["user", "local"], "cannot be changed"),
         (["user", "x", "--close"], "no user 'x'"),
         (["user", "x"], "10 characters"),
         (["user", " "], "1 to 40"),
-        (["key", "--user", "x"], "no user 'x'"),
+        (["key", "--user", "x"], "never run here"),
         (["link"], "never run here"),
+        (["--port", "7932", "key"], "--port: for starting the studio"),
+        (["--open", "--host", "x", "user", "x"], "--open, --host: for starting the studio"),
     ],
 )
 def test_a_mistake_is_one_line(home, monkeypatch, capsys, words, message):
     assert run(monkeypatch, *words[:1], *words[1:], "--home", home, typed="short\n") == 2
     told = capsys.readouterr().err
     assert message in told and told.count("\n") == 1
+    assert not home.exists()
 
 
 def test_a_port_that_is_taken_and_a_folder_that_cannot_be_made(home, monkeypatch, capsys, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert run(monkeypatch, "--port", server.getsockname()[1], "--home", home) == 2
-    assert "give another --port" in capsys.readouterr().err
+    assert "give another --port" in capsys.readouterr().err and not home.exists()
     (tmp_path / "file").touch()
     assert run(monkeypatch, "--home", tmp_path / "file" / "x") == 2
     assert "--home" in capsys.readouterr().err

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import inkwash
+from inkwash.studio import accounts, uploads
 from inkwash.studio.client import StudioError
+from inkwash.studio.errors import APIError
 from tests.house import path_with_points
 from tests.studio.conftest import Running
 from tests.studio.test_crash import workers_of
@@ -210,6 +212,25 @@ def test_a_folder_goes_in_as_it_is_and_as_a_zip(studio, client, tmp_path):
         assert client.wait(job).error == "a recipe is needed"
 
 
+def test_of_a_zip_no_more_is_unpacked_than_its_user_has_room_for(studio):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(3):
+            archive.writestr(f"{i}", bytes(10**6))
+    user = accounts.add_user(studio.store, "carl", None, disk=15 * 10**5)
+    read = list[int]()
+    budget = uploads.Budget(studio.store.disk_left(user.id))
+    with pytest.raises(APIError, match="more than what is left of your share"):
+        for _, content in uploads.unzip(file, "x.zip", budget):
+            while data := content.read(1000):
+                read.append(len(data))
+    assert sum(read) == 15 * 10**5
+    with studio.client("carl") as http:
+        answer = http.post("/api/uploads", params={"unpack": True}, files={"files": ("x.zip", file.getvalue())})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "disk_quota")
+        assert http.get("/api/session").json()["disk_used"] == 0
+
+
 def test_uploads_are_bounded_and_zips_lead_nowhere(studio):
     def packed(*entries):
         file = io.BytesIO()
@@ -235,6 +256,14 @@ def test_uploads_are_bounded_and_zips_lead_nowhere(studio):
             answer = http.post("/api/uploads", params={"unpack": True}, files={"files": ("x.zip", data)})
             assert answer.status_code in (400, 413, 422), name
         assert sum(path.stat().st_size for path in studio.home.rglob("*") if path.is_file()) < before + 10**6
+        two = [
+            ("files", (f"{i}.zip", packed((f"{i}", bytes(150_000_000)), ("x", bytes(150_000_000))))) for i in range(2)
+        ]
+        answer = http.post("/api/uploads", params={"unpack": True}, files=two)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "file_too_large")
+        many = [("files", (f"{i}.zip", packed(*((f"{i}-{j}", b"") for j in range(6000))))) for i in range(2)]
+        answer = http.post("/api/uploads", params={"unpack": True}, files=many)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_files")
         good = http.post(
             "/api/uploads", params={"unpack": True}, files={"files": ("x.zip", packed(("a/b.txt", b"x")))}
         )

@@ -206,15 +206,15 @@ def models(
         try:
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
             table.add_row(name, system_of(folder).name, makes(folder), f"{size / 1e6:.1f}", licence(folder))
-        except (UserError, KeyError) as error:
+        except (UserError, OSError) as error:
             table.add_row(name, "", f"cannot be read: {error}", "", "")
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 def licence(folder: Path) -> str:
     """The licence in the front matter of a model's card."""
     card = folder / "card.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     found = re.match(r"---\n(?:.+\n)*?license: (.+)\n", text)
     return found[1] if found else ""
 
@@ -251,7 +251,7 @@ def doctor() -> None:
         devices = ["cpu", *(["cuda"] * torch.cuda.is_available()), *(["mps"] * torch.backends.mps.is_available())]
         table.add_row("devices", ", ".join(devices), "--device", "")
     table.add_row("cores", str(os.cpu_count()), "speed", "")
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 def _version(module: str) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import inkwash
-from inkwash.errors import UserError, unknown
+from inkwash.errors import UserError
 from inkwash.progress import Console, Preview, Progress
+from inkwash.systems import check_device
 from inkwash.systems.base import File, Note, Option, Result
 from inkwash.weights.shipped import locate
 
@@ -86,17 +87,6 @@ def digest(path: Path) -> str:
         return digest(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-
-
-def check_device(device: str) -> None:
-    """UserError for a device that is unknown, or not there."""
-    if device not in ("cpu", "cuda", "mps"):
-        raise unknown("device", device, ["cpu", "cuda", "mps"])
-    if device != "cpu":
-        import torch
-
-        if not getattr(torch, device).is_available():
-            raise UserError(f"device {device}: none here; give --device cpu")
 
 
 def make_writable(folder: Path) -> None:

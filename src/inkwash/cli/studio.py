@@ -7,14 +7,14 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from inkwash.cli.commands import app
-from inkwash.cli.context import check_device
+from inkwash.systems import check_device
 from inkwash.errors import UserError
 from inkwash.extras import require
 
@@ -26,6 +26,7 @@ studio_app = typer.Typer(
 app.add_typer(studio_app, name="studio")
 
 Home = Annotated[Path | None, typer.Option(help="Folder of its data; ~/.local/share/inkwash/studio if left out.")]
+NEVER_RUN = "the studio has never run here: start it with `inkwash studio`"
 MODULES = ("fastapi", "uvicorn", "sqlalchemy", "argon2", "prometheus_client", "python_multipart", "fastapi_offline")
 
 
@@ -56,10 +57,16 @@ def studio(
 ) -> None:
     """Run the studio: a page for all verbs, and three APIs for programs. It prints the page's address."""
     if context.invoked_subcommand is not None:
+        given = [f"--{name}" for name in context.params if name != "home" and is_given(context, name)]
+        if given:
+            raise UserError(
+                f"{', '.join(given)}: for starting the studio; leave it out with {context.invoked_subcommand}"
+            )
         context.obj = home
         return
     require("the studio", *MODULES)
     from inkwash.studio import accounts
+    from inkwash.studio.catalogue import shared_models
     from inkwash.studio.engine import Settings
     from inkwash.studio.middleware import is_loopback
     from inkwash.studio.store import Store
@@ -67,16 +74,22 @@ def studio(
 
     for one in device or []:
         check_device(one)
-    home = folder(home)
-    store = Store(home)
-    user = accounts.local_user(store)
-    if not is_loopback(host) and not open and not accounts.has_accounts(store):
+    shared_models(model or ())
+    home, store = folder(home), existing_store(home)
+    if not is_loopback(host) and not open and (store is None or not accounts.has_accounts(store)):
         raise UserError(
             f"--host {host}: others could come in, and there are no users: "
             "add one with `inkwash studio user NAME`, or give --open"
         )
     running = f"a studio is running in {home} already; stop it, or give another --home"
-    with lock(home / "lock", running), listen(host, port) as listener, logging_to(home, log):
+    with ExitStack() as stack:
+        if store is not None:  # first: one that runs there is told of rather than its port
+            stack.enter_context(lock(home / "lock", running))
+        listener = stack.enter_context(listen(host, port))
+        if store is None:
+            store = Store(home)
+            stack.enter_context(lock(home / "lock", running))
+        stack.enter_context(logging_to(home, log))
         settings = Settings(
             home=home,
             host=host,
@@ -88,7 +101,7 @@ def studio(
             memory=memory,
             models=tuple(model or ()),
         )
-        serve(settings, listener, proxy, store, user)
+        serve(settings, listener, proxy, store, accounts.local_user(store))
 
 
 def serve(settings: Any, listener: socket.socket, proxy: bool, store: Any, user: Any) -> None:
@@ -141,7 +154,7 @@ def link(
     """Make a link that opens the page once, and print it. The studio must be running."""
     local = folder(home or context.obj) / "local.json"
     if not local.is_file():
-        raise UserError("the studio has never run here: start it with `inkwash studio`")
+        raise UserError(NEVER_RUN)
     address = json.loads(local.read_text(encoding="utf-8"))["url"]
     print(f"{address}/?token={issue_token(context, home, user, 'link', '')}")
 
@@ -158,30 +171,39 @@ def add_user(
     close: Annotated[bool, typer.Option("--close", help="Close the account instead.")] = False,
     home: Home = None,
 ) -> None:
-    """Open an account, or give an old one a new password; it is asked for, or read from standard input."""
+    """Open an account, change its rights alone by --admin, --daily and --disk, or give it a new password, which is
+    asked for, or read from standard input."""
     require("the studio", *MODULES)
     from inkwash.studio import accounts
     from inkwash.studio.store import Store
 
-    store = Store(folder(home or context.obj))
-    found = accounts.find_user(store, name)
-    if close:
-        if found is None:
+    name = name.strip()
+    if name == accounts.LOCAL:
+        raise UserError(f"{name}: whoever runs the studio on this machine; it has no password and cannot be changed")
+    place = folder(home or context.obj)
+    store = existing_store(place)
+    found = None if store is None else accounts.find_user(store, name)
+    rights = {"admin": admin, "daily": daily, "disk": None if disk is None else disk * 10**6}
+    given = {key: value for key, value in rights.items() if value is not None}
+    if close and given:
+        raise UserError(f"--close: nothing else can be changed with it; leave out --{' and --'.join(given)}")
+    if close or (found and given):
+        if store is None or found is None:
             raise UserError(f"there is no user '{name}'")
-        accounts.change_user(store, found.id, active=False)
-        print(f"{name}: closed")
+        accounts.change_user(store, found.id, **({"active": False} if close else given))
+        print(f"{name}: closed" if close else f"{name}: changed; the password, keys and sessions are as before")
         return
     if sys.stdin.isatty():
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
         password = sys.stdin.readline().rstrip("\n")
-    share = None if disk is None else disk * 10**6
-    if found is None:
-        accounts.add_user(store, name, password, admin=bool(admin), daily=daily, disk=share)
-    else:
-        rights = {"admin": admin, "daily": daily, "disk": share}
-        given = {key: value for key, value in rights.items() if value is not None}
-        accounts.change_user(store, found.id, password=password, active=True, **given)
+    if store is not None and found is not None:
+        accounts.change_user(store, found.id, password=password, active=True)
+        print(f"{name}: may log in with the new password; keys and sessions are ended")
+        return
+    accounts.check_name(name)
+    accounts.check_password(password)
+    accounts.add_user(store or Store(place), name, password, **given)
     print(f"{name}: may log in")
 
 
@@ -190,16 +212,33 @@ def folder(home: Path | None) -> Path:
     return (home or Path(os.environ.get("INKWASH_HOME") or Path.home() / ".local/share/inkwash/studio")).expanduser()
 
 
+def existing_store(home: Path) -> Any:
+    """The store in the folder; None where no studio has been: nothing is made."""
+    from inkwash.studio.store import Store
+
+    return Store(home) if (home / "studio.db").is_file() else None
+
+
+def is_given(context: typer.Context, option: str) -> bool:
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def issue_token(context: typer.Context, home: Path | None, user: str, kind: str, name: str) -> str:
     require("the studio", *MODULES)
     from inkwash.studio import accounts
-    from inkwash.studio.store import Store
+    from inkwash.studio.errors import APIError
 
-    store = Store(folder(home or context.obj))
+    store = existing_store(folder(home or context.obj))
+    if store is None:
+        raise UserError(NEVER_RUN)
     found = accounts.local_user(store) if user == accounts.LOCAL else accounts.find_user(store, user)
     if found is None:
         raise UserError(f"there is no user '{user}': make one with `inkwash studio user {user}`")
-    return accounts.issue(store, found.id, kind, name)
+    try:
+        return accounts.issue(store, found.id, kind, name)
+    except APIError:
+        raise UserError(f"the account '{user}' is closed: `inkwash studio user {user}` opens it again") from None
 
 
 def listen(host: str, port: int) -> socket.socket:

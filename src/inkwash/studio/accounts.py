@@ -13,6 +13,7 @@ from sqlalchemy import Row, delete, exists, insert, or_, select, update
 
 from inkwash.errors import UserError
 from inkwash.studio.database import new_id
+from inkwash.studio.errors import APIError
 from inkwash.studio.library import may_go_on
 from inkwash.studio.store import CANCELLED, Store
 from inkwash.studio.tables import jobs, secrets, users
@@ -43,8 +44,7 @@ def add_user(
 ) -> User:
     """UserError for a name that is taken or no name, and a password that is too short."""
     name = name.strip()
-    if not 1 <= len(name) <= 40 or not name.isprintable():
-        raise UserError("a name has 1 to 40 letters, digits and signs")
+    check_name(name)
     hashed = None if password is None else hash_password(password)
     user = User(new_id(), name, admin, daily, disk)
     with store.writing() as tx:
@@ -55,9 +55,18 @@ def add_user(
     return user
 
 
-def hash_password(password: str) -> str:
+def check_name(name: str) -> None:
+    if not 1 <= len(name) <= 40 or not name.isprintable():
+        raise UserError("a name has 1 to 40 letters, digits and signs")
+
+
+def check_password(password: str) -> None:
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise UserError(f"a password has {MIN_PASSWORD} characters or more")
+
+
+def hash_password(password: str) -> str:
+    check_password(password)
     return HASHER.hash(password)
 
 
@@ -112,11 +121,14 @@ def log_in(store: Store, name: str, password: str) -> User | None:
 
 
 def issue(store: Store, user: str, kind: str, name: str = "") -> str:
-    """A new secret by which the user is known; only its hash is kept, so it is shown this once."""
+    """A new secret by which the user is known; only its hash is kept, so it is shown this once. APIError for a closed
+    account."""
     secret, now, lifetime = f"ink-{random.token_urlsafe(24)}", time.time(), LIFETIMES[kind]
     expires = None if lifetime is None else now + lifetime
     row = {"hash": _hash(secret), "id": new_id(), "user_id": user, "kind": kind, "name": name, "expires": expires}
     with store.writing() as tx:
+        if not tx.scalar(select(users.c.active).where(users.c.id == user)):
+            raise APIError(403, "this account is closed; ask who runs the studio", "account_closed")
         tx.execute(delete(secrets).where(secrets.c.expires < now))
         tx.execute(insert(secrets).values(**row, created=now))
     return secret

@@ -32,7 +32,6 @@ Before = Annotated[str | None, Query(max_length=100)]
 Kind = Annotated[str | None, Query(max_length=100)]
 MAX_RECIPE = 20_000  # characters
 MAX_WAIT = 60.0  # seconds for which `wait` may ask
-MAX_FILES = 10_000  # of a zip; of a form 1000
 
 
 class NewShare(BaseModel):
@@ -318,10 +317,11 @@ def upload(
     Of a picture to begin from only the pixels are used."""
     with ExitStack() as stack:
         found: list[NewFile] = []
+        budget = uploads.Budget(engine.store.disk_left(user.id))
         for one in files:
-            inner = [(relative_path(one.filename or ""), uploads.BoundedReader(one.file, uploads.MAX_FILE, "files"))]
+            inner = [(relative_path(one.filename or ""), uploads.BoundedReader(one.file, "files", budget))]
             if unpack and suffix_of(one.filename or "") == ".zip":
-                inner = uploads.unzip(one.file, str(one.filename), MAX_FILES)  # type: ignore[assignment]
+                inner = uploads.unzip(one.file, str(one.filename), budget)  # type: ignore[assignment]
             for name, content in inner:
                 requests.check_name(name, "files")
                 engine.store.check_disk()

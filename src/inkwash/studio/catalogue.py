@@ -23,16 +23,7 @@ class Catalogue:
     """Names of models, and where they lie. A user's own are theirs alone."""
 
     def __init__(self, library: Library, more: Sequence[str | Path] = ()) -> None:
-        self.library = library
-        self.shared = {name: folder for name, folder in shipped().items() if describe(folder)["system"] in systems()}
-        for path in map(locate, more):
-            if path in self.shared.values():
-                continue
-            name = path.resolve().name
-            if name in self.shared:
-                raise UserError(f"--model {path}: there is a model '{name}' already; rename the folder")
-            system_of(path)
-            self.shared[name] = path.resolve()
+        self.library, self.shared = library, shared_models(more)
 
     def folder(self, name: str, user: str) -> Path:
         """APIError for a model that this user does not see."""
@@ -66,6 +57,20 @@ class Catalogue:
                 facts = card(self.library.folder_of(row))
                 found.append(Model(name=row.name, owned=True, created=row.created, job=row.job_id, **facts))
         return found
+
+
+def shared_models(more: Sequence[str | Path]) -> dict[str, Path]:
+    """The models that ship, and these folders. UserError for one that is none, or has another's name."""
+    found = {name: folder for name, folder in shipped().items() if describe(folder)["system"] in systems()}
+    for path in map(locate, more):
+        if path in found.values():
+            continue
+        name = path.resolve().name
+        if name in found:
+            raise UserError(f"--model {path}: there is a model '{name}' already; rename the folder")
+        system_of(path)
+        found[name] = path.resolve()
+    return found
 
 
 def offered_verbs(system: System) -> dict[str, Verb]:

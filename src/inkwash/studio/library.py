@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shutil
@@ -284,6 +285,12 @@ class Library(Database):
         """Bytes of the user's results, models, uploads and trainings that may go on."""
         with self.reading() as tx:
             return self._disk_used(tx, user)
+
+    def disk_left(self, user: str) -> float:
+        """Bytes of the user's share of the disk; infinite without one."""
+        with self.reading() as tx:
+            disk = tx.scalar(select(users.c.disk).where(users.c.id == user))
+            return math.inf if disk is None else disk - self._disk_used(tx, user)
 
     def _disk_used(self, tx: Connection, user: str, but: str = "") -> int:
         tables, run = (results, models, uploads), (jobs.c.user_id == user, jobs.c.lasting, may_go_on())

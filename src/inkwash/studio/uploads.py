@@ -19,7 +19,8 @@ from inkwash.systems.pictures.data import load_image
 
 MAX_BYTES = 20_000_000  # of a picture
 MAX_FILE = 200_000_000  # bytes of a file
-MAX_UNPACKED = 500_000_000  # bytes of all files of a zip
+MAX_UNPACKED = 500_000_000  # bytes of all files of a request
+MAX_UNPACKED_FILES = 10_000  # of all zips of a request
 MAX_PIXELS = 40_000_000
 SIDE = 1024  # what a model is shown is smaller, so no more is kept
 DECODING = BoundedSemaphore(2)  # pictures at once: each may take 330 MB
@@ -81,36 +82,55 @@ def from_base64(text: str, param: str) -> bytes:
         raise APIError(400, f"{param}: not base64", "invalid_image", param) from None
 
 
-class BoundedReader:
-    """A file that is read to at most so many bytes. APIError for more."""
+class Budget:
+    """What a request may still bring. share: bytes that are left of the user's. APIError for more."""
 
-    def __init__(self, file: IO[bytes], max_bytes: int, what: str) -> None:
-        self.file, self.remaining, self.what, self.max_bytes = file, max_bytes, what, max_bytes
+    def __init__(self, share: float) -> None:
+        self.share, self.bytes, self.files = share, MAX_UNPACKED, MAX_UNPACKED_FILES
+
+    def unpack(self, files: int, name: str) -> None:
+        self.files -= files
+        if self.files < 0:
+            message = f"{name}: too many files; {MAX_UNPACKED_FILES} of all zips at most"
+            raise APIError(413, message, "too_many_files", "files")
+
+    def read(self, size: int, name: str) -> None:
+        self.share, self.bytes = self.share - size, self.bytes - size
+        if self.share < 0:
+            message = "it is more than what is left of your share of the disk: delete results or models"
+            raise APIError(403, f"{name}: {message}, or cancel a training", "disk_quota", "files")
+        if self.bytes < 0:
+            message = f"{name}: more than {MAX_UNPACKED // 10**6} MB together"
+            raise APIError(413, message, "file_too_large", "files")
+
+
+class BoundedReader:
+    """A file of at most `MAX_FILE` bytes, read within a budget. APIError for more."""
+
+    def __init__(self, file: IO[bytes], name: str, budget: Budget) -> None:
+        self.file, self.name, self.budget, self.remaining = file, name, budget, MAX_FILE
 
     def read(self, size: int = -1) -> bytes:
         data = self.file.read(size)
         self.remaining -= len(data)
         if self.remaining < 0:
-            raise APIError(413, f"{self.what}: more than {self.max_bytes // 10**6} MB", "file_too_large", "files")
+            raise APIError(413, f"{self.name}: more than {MAX_FILE // 10**6} MB", "file_too_large", "files")
+        self.budget.read(len(data), self.name)
         return data
 
 
-def unzip(file: IO[bytes], name: str, max_files: int) -> Iterator[tuple[str, BoundedReader]]:
-    """The files of a zip, at most so many, as names and contents. APIError for what is no zip, or more than fits."""
+def unzip(file: IO[bytes], name: str, budget: Budget) -> Iterator[tuple[str, BoundedReader]]:
+    """The files of a zip, as names and contents. APIError for what is no zip, or more than the budget has."""
     try:
         with zipfile.ZipFile(file) as archive:
             found = [entry for entry in archive.infolist() if not entry.is_dir()]
-            if len(found) > max_files:
-                raise APIError(413, f"{name}: {len(found)} files; {max_files} at most", "too_many_files", "files")
-            remaining = MAX_UNPACKED
+            budget.unpack(len(found), name)
             for entry in found:
                 kind = stat.S_IFMT(entry.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG) or entry.flag_bits & 1:
                     raise invalid_zip(name, "only plain files that are not encrypted are unpacked")
                 with archive.open(entry) as inner:
-                    bounded = BoundedReader(inner, min(remaining, MAX_FILE), name)
-                    yield entry.filename, bounded
-                    remaining -= bounded.max_bytes - bounded.remaining
+                    yield entry.filename, BoundedReader(inner, name, budget)
     except APIError:
         raise
     except Exception as error:  # as above

@@ -11,7 +11,7 @@ from typing import Any
 
 from inkwash.errors import UserError, unknown
 from inkwash.extras import require
-from inkwash.systems.base import System, resolve
+from inkwash.systems.base import System, reading, resolve
 from inkwash.weights.shipped import describe, locate
 
 
@@ -43,13 +43,27 @@ def of_task(task: str) -> System:
 def makes(folder: Path) -> str:
     """What the model in this folder makes, in a few words."""
     system = system_of(folder)
-    return str(resolve(system.makes)(describe(folder))) if system.makes else system.help
+    with reading(folder):
+        return str(resolve(system.makes)(describe(folder))) if system.makes else system.help
 
 
 def available(system: System, verb: str = "") -> None:
     """UserError, with what to install, where a module is missing that the whole system needs, or this verb of it."""
     needed = [module for module, verbs in system.modules.items() if not verbs or verb in verbs.split(", ")]
     require(f"{system.name} {verb}".strip(), *needed)
+
+
+def check_device(device: str) -> None:
+    """UserError for a device that is unknown, or not there; "cuda:1" is the second of several."""
+    if device.partition(":")[0] not in (known := ("cpu", "cuda", "mps")):
+        raise unknown("device", device, known)
+    if device != "cpu":
+        import torch
+
+        try:
+            torch.empty(0, device=device)
+        except (AssertionError, RuntimeError):
+            raise UserError(f"device {device}: there is none here; choose cpu") from None
 
 
 def load(
@@ -64,4 +78,7 @@ def load(
     folder = locate(name)
     system = system_of(folder)
     available(system)
+    check_device(device)
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise UserError(f"threads = {threads}: choose a whole number from 1")
     return resolve(system.load)(folder, device, precision, runtime, threads, **components)

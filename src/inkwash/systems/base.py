@@ -11,7 +11,8 @@ import math
 import secrets
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from operator import attrgetter
@@ -304,12 +305,24 @@ def resolve(name: str) -> Callable[..., Any]:
     return function
 
 
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """UserError for what is wrong in the files of a model, if the block stumbles over it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder}: its system.json is broken ({error}); save the model again") from None
+
+
 def limits(verb: Verb, folder: Path) -> dict[str, Limit]:
     """What the model in this folder narrows of the verb's options: by its system, and by the `limits` of its own card
     (system.json). Loads no model."""
-    found = resolve(verb.limits)(folder) if verb.limits else {}
-    card: Any = describe(folder).get("limits", {})
-    found |= {name: found.get(name, Limit())._replace(**limit) for name, limit in card.items()}
+    with reading(folder):
+        found = resolve(verb.limits)(folder) if verb.limits else {}
+        card: Any = describe(folder).get("limits", {})
+        found |= {name: found.get(name, Limit())._replace(**limit) for name, limit in card.items()}
     return {name: limit for name, limit in found.items() if name in options(verb.request)}
 
 
@@ -329,7 +342,8 @@ def narrow(verb: Verb, request: Request, folder: Path) -> None:
 def plan(verb: Verb, request: Request, folder: Path | None, device: str | None, threads: int | None) -> Plan:
     """What the request will take on this machine: by the folder of its model, or, for a training that goes on, by
     that of its run. Loads no model and no torch."""
-    found = resolve(verb.plan)(request, folder, device or "cpu", threads or 1) if verb.plan else Plan()
+    with nullcontext() if folder is None else reading(folder):
+        found = resolve(verb.plan)(request, folder, device or "cpu", threads or 1) if verb.plan else Plan()
     return found if found.text else found._replace(text=summary(found))
 
 

@@ -17,24 +17,19 @@ CONTENT = "sha256:"
 
 
 def describe(recipe: Any) -> dict[str, Any]:
-    """A recipe as a flat dict, its keys as "fit.steps"; a file or a folder that it names by its content."""
+    """A recipe as a flat dict, its keys as "fit.steps"; files and folders that it names by their content."""
     return _flatten("", json.loads(json.dumps(asdict(recipe), default=_content)))
 
 
 def _content(path: Path) -> str:
-    """`content` of a file or a folder; the path itself where nothing is: the training says so."""
+    """Tells a file from others, and a folder by its files' names too, wherever they lie; the path itself where nothing
+    is, for the training to say."""
     try:
-        if path.is_file():
-            return content([("", digest(path))])
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        return content([(file.relative_to(path).as_posix(), digest(file)) for file in files]) if files else str(path)
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        known = [(file.relative_to(path).as_posix(), digest(file)) for file in files]
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}") from None
-
-
-def content(files: list[tuple[str, str]]) -> str:
-    """Tells files, by name and SHA-256, from others, wherever they lie; a single one has the name ""."""
-    return f"{CONTENT}{sha256(repr(sorted(files)).encode()).hexdigest()[:12]}"
+    return f"{CONTENT}{sha256(repr(known).encode()).hexdigest()[:12]}" if known else str(path)
 
 
 def _flatten(name: str, value: Any) -> dict[str, Any]:

@@ -30,6 +30,37 @@ def test_fields(tmp_path):
     assert corpus.texts == ["Good.", "Well."] and corpus.fields == [{"rating": "5"}, {}]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'text, mood\n"Well, go.", glad\nRun!, sad\n',
+        "mood;text\nglad;Well, go.\n\nsad;Run!\n;\n",
+        "\ufeffmood\ttext\nglad\tWell, go.\nsad\tRun!\n",
+        ',text,mood\n0,"Well, go.",glad\n1,Run!,sad\n',  # row numbers, as pandas writes them
+    ],
+)
+def test_a_table_as_a_program_wrote_it(tmp_path, text):
+    corpus = read_corpus(written(tmp_path, "A.CSV", text))
+    assert corpus.texts == ["Well, go.", "Run!"] and corpus.fields == [{"mood": "glad"}, {"mood": "sad"}]
+
+
+def test_a_quotation_mark_in_tsv_is_a_sign_like_others(tmp_path):
+    corpus = read_corpus(written(tmp_path, "a.tsv", 'source\ttarget\n"a\tb\nc\td "e"\n'))
+    assert corpus.sources == ['"a', "c"] and corpus.texts == ["b", 'd "e"']
+
+
+@pytest.mark.parametrize(
+    ("heading", "note"),
+    [
+        ("source,target,style", "read a.csv: sentences: target; what they are made from: source; left out: style"),
+        ("text,mood,style", "read a.csv: sentences: text; fields: mood, style"),
+        (",text,mood", "read a.csv: sentences: text; fields: mood; left out: row numbers"),
+    ],
+)
+def test_what_becomes_of_each_column(tmp_path, heading, note):
+    assert read_corpus(written(tmp_path, "a.csv", f"{heading}\na,b,c\n")).note == note
+
+
 def test_e2e(tmp_path):
     corpus = read_corpus(written(tmp_path, "a.csv", 'mr,ref\n"name[The Mill], food[Fast food]",The Mill has it.\n'))
     assert corpus.fields == [{"name": "The Mill", "food": "Fast food"}]
@@ -47,6 +78,16 @@ def test_e2e(tmp_path):
         ("a.csv", "source,target\n", "no sentence"),
         ("a.csv", "x,y\n1,2\n", "the columns are x, y"),
         ("a.csv", "", "missing"),
+        ("a.csv", "text,mood\nWell, the sun is hot.,good\n", r"line 2: more or fewer cells .*\(3, not 2\)"),
+        ("a.csv", "text,mood\nThe sun is hot.\n", "line 2: more or fewer cells"),
+        ("a.csv", 'text,mood\n"The sun,good\nThe moon,bad\n', "quotation mark that is not closed"),
+        ("a.csv", 'text,mood\n"The sun\nis hot",good\n', "line 3: a cell of several lines"),
+        ("a.csv", 'text,mood\n"The" sun,good\n', "line 2: .* quotation mark"),
+        ("a.csv", "text,mood,mood\na,b,c\n", "two columns are called 'mood'"),
+        ("a.jsonl", '{"text": "The sun is hot."}\n', "no such file is read; give .txt .*, .csv or .tsv"),
+        ("a.json", "[]", "no such file is read"),
+        ("a", "The sun is hot.\n", "no such file is read"),
+        ("a.csv", "id,text\n" + "".join(f"{i},Go.\n" for i in range(20)), "'id' has 20 values in 20 rows"),
     ],
 )
 def test_an_empty_or_foreign_file_is_named(tmp_path, name, text, says):

@@ -212,6 +212,9 @@ def test_npm_fetches_what_is_not_in_the_cache(cache, tmp_path, monkeypatch):
 def test_mistakes_are_told(cache, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"noto\.parquet: make it with `inkwash data emoji"):
         load(tmp_path / "nothing")
+    (tmp_path / "ok.csv").touch()
+    with pytest.raises(UserError, match=r"ok\.csv: a file; give the folder of emoji"):
+        load(tmp_path / "ok.csv")
     with pytest.raises(UserError, match="unknown style 'blobs': did you mean blob"):
         load(tmp_path, ["blobs"])
     with pytest.raises(UserError, match=r"size 32 .* choose 64 or 256"):

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import re
-import zlib
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 from inkwash.errors import UserError
+from inkwash.systems import tables
 from inkwash.systems.language.vocabulary import tokenize
 
+ENDINGS = (".txt", ".csv", ".tsv")  # of files that are read
 HELD_OUT = 40  # of so many sources (or texts) one is held out
 MR = re.compile(r"([\w ]+)\[([^\]]*)\]")  # name[The Punter], food[Italian]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentences; what each is made from, if it is ("" if not); and its fields, {name: value}."""
+    """Sentences; what each is made from, if it is ("" if not); and its fields, {name: value}.
+
+    note: what the columns of the table were taken for.
+    """
 
     texts: list[str]
     sources: list[str]
     fields: list[dict[str, str]]
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -31,26 +33,32 @@ class Corpus:
     def subset(self, rows: list[int]) -> Corpus:
         """The sentences with these indices."""
         columns = ([self.texts[i] for i in rows], [self.sources[i] for i in rows], [self.fields[i] for i in rows])
-        return Corpus(*columns)
+        return Corpus(*columns, self.note)
 
 
 def read_corpus(file: str | Path) -> Corpus:
-    """A text file, a sentence a line; or a table with a heading (CSV, or TSV; either may be gzipped) of
+    """A text file (.txt), a sentence a line; or a table with a heading (.csv or .tsv; each may be gzipped) of
 
     - `mr,ref`: the E2E challenge (Novikova et al. 2017, 1706.09254), whose mrs are sources and fields;
     - `source,target`: pairs, for translation, answers, summaries;
     - `text` and any other columns, which are fields.
 
-    Raises UserError for a file that cannot be read, has no sentence, or has none of these headings.
+    Raises UserError for a file that cannot be read, has no sentence, or has none of these headings, and for a table
+    with a cell out of place (`tables.read_rows`).
     """
     file = Path(file)
-    text = _read_text(file)
-    name = file.name.removesuffix(".gz").lower()
-    if name.endswith((".csv", ".tsv")):
-        corpus = _parse_table(file, text, "\t" if name.endswith(".tsv") else ",")
-    else:
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+    name = file.name.lower().removesuffix(".gz")
+    if not name.endswith(ENDINGS):
+        raise UserError(
+            f"{file}: no such file is read; give .txt with a sentence a line, or a table, .csv or .tsv (each may be "
+            "gzipped)"
+        )
+    raw = tables.read_utf8(file)
+    if name.endswith(".txt"):
+        lines = [line.strip() for line in raw.decode().splitlines() if line.strip()]
         corpus = Corpus(lines, [""] * len(lines), [{} for _ in lines])
+    else:
+        corpus = _parse_table(file, raw)
     if not len(corpus):
         raise UserError(
             f"{file}: no sentence in it; a text file has one a line, a table a line of column names first"
@@ -58,40 +66,47 @@ def read_corpus(file: str | Path) -> Corpus:
     return corpus
 
 
-def _read_text(file: Path) -> str:
-    try:
-        raw = file.read_bytes()
-        return (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8 text") from None
-
-
-def _parse_table(file: Path, text: str, delimiter: str) -> Corpus:
-    reader = csv.DictReader(StringIO(text), delimiter=delimiter)
-    columns = reader.fieldnames or []
-    try:
-        rows = [{column: (row[column] or "").strip() for column in columns} for row in reader]
-    except csv.Error as error:
-        raise UserError(
-            f"{file}, line {reader.line_num}: {error}; look for a quotation mark that is not closed"
-        ) from None
+def _parse_table(file: Path, raw: bytes) -> Corpus:
+    cells = tables.read_rows(file, raw)
+    columns = next(cells, [])
+    rows = [dict(zip(columns, row, strict=True)) for row in cells]
     if {"mr", "ref"} <= set(columns):
         rows = [row for row in rows if row["ref"]]
         mrs = [parse_mr(row["mr"]) for row in rows]
-        return Corpus([row["ref"] for row in rows], [linearize_mr(fields) for fields in mrs], mrs)
+        note = _note(file, columns, {"sentences": ["ref"], "their meanings": ["mr"]})
+        return Corpus([row["ref"] for row in rows], [linearize_mr(fields) for fields in mrs], mrs, note)
     if {"source", "target"} <= set(columns):
         rows = [row for row in rows if row["source"] and row["target"]]
-        return Corpus([row["target"] for row in rows], [row["source"] for row in rows], [{} for _ in rows])
+        note = _note(file, columns, {"sentences": ["target"], "what they are made from": ["source"]})
+        return Corpus([row["target"] for row in rows], [row["source"] for row in rows], [{} for _ in rows], note)
     if "text" in columns:
         rows = [row for row in rows if row["text"]]
-        fields = [{name: value for name, value in row.items() if name and name != "text" and value} for row in rows]
-        return Corpus([row["text"] for row in rows], [""] * len(rows), fields)
+        names = [name for name in columns if name not in ("", "text")]
+        for name in names:
+            _check_field(file, name, [row[name] for row in rows if row[name]])
+        fields = [{name: row[name] for name in names if row[name]} for row in rows]
+        note = _note(file, columns, {"sentences": ["text"], "fields": names})
+        return Corpus([row["text"] for row in rows], [""] * len(rows), fields, note)
     raise UserError(
         f"{file}: the columns are {', '.join(columns) or 'missing'}; needed are source and target, or text (with any "
         "others), or mr and ref"
     )
+
+
+def _note(file: Path, columns: list[str], roles: dict[str, list[str]]) -> str:
+    """What becomes of each column."""
+    used = [name for names in roles.values() for name in names]
+    roles = roles | {"left out": [name or "row numbers" for name in columns if name not in used]}
+    return f"read {file.name}: " + "; ".join(f"{role}: {', '.join(names)}" for role, names in roles.items() if names)
+
+
+def _check_field(file: Path, name: str, values: list[str]) -> None:
+    """UserError for a column that numbers the sentences, or has a value of its own for most of them."""
+    if (classes := len(set(values))) > 10 and 2 * classes > len(values):
+        raise UserError(
+            f"{file}: the column '{name}' has {classes} values in {len(values)} rows, too many for a field that can "
+            "be asked for: leave it out"
+        )
 
 
 def parse_mr(text: str) -> dict[str, str]:

@@ -99,7 +99,10 @@ def loader(recipe: Recipe, corpus: Corpus, vocabulary: Vocabulary) -> Callable[[
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     """Trains, or goes on; writes folder/model."""
-    training_set, _ = split_corpus(read_corpus(recipe.data))
+    corpus = read_corpus(recipe.data)
+    if corpus.note:
+        monitor.tell(Note(corpus.note))
+    training_set, _ = split_corpus(corpus)
     sources = training_set.sources if recipe.source else []
     vocabulary = Vocabulary.build(training_set.texts + sources, recipe.min_count)
     if not vocabulary.words:

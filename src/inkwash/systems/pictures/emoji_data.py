@@ -527,6 +527,8 @@ def load(folder: Path, styles: Sequence[str] | None = None, size: int = 64) -> E
     require("pyarrow")
     from pyarrow import concat_tables, parquet
 
+    if folder.is_file():
+        raise UserError(f"{folder}: a file; give the folder of emoji that `inkwash data emoji` made")
     if size not in (64, 256):
         raise UserError(f"emoji pictures of size {size} are not stored: choose 64 or 256")
     words = ["style", "concept", "name", "tags", "group", "split", "licence", "name_zh", "tags_zh"]

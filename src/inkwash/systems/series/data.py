@@ -75,7 +75,7 @@ class Series:
 
     def before(self, end: int) -> Series:
         """The first `end` steps, with all covariates."""
-        return Series(self.values.iloc[:end], self.feat_dynamic_real, self.freq)
+        return Series(self.values.iloc[:end], self.feat_dynamic_real, self.freq, self.note)
 
 
 def read_series(

@@ -85,9 +85,9 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaste
         series = series.before(starts[0])
     else:
         series = read_series(recipe.data, **column_options(recipe))
-        say_what_was_read(series, monitor)
     series = series.before(recipe.until or len(series.values))
     config = transforms.make_config(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
+    say_what_was_read(series, monitor)
     forecaster = new_forecaster(series, config, recipe.fit.seed)
     return fit_network(forecaster, series, folder, recipe.fit, folder / "model", monitor)
 
@@ -110,9 +110,10 @@ def fit_forecaster(
     Raises UserError for data that cannot be read or are too short; the message says what to do.
     """
     series = read_series(data, **columns)
-    say_what_was_read(series, monitor)
     settings = settings or default_settings(mode)
-    forecaster = new_forecaster(series, transforms.make_config(series, horizon, mode, context, lags), settings.seed)
+    config = transforms.make_config(series, horizon, mode, context, lags)
+    say_what_was_read(series, monitor)
+    forecaster = new_forecaster(series, config, settings.seed)
     with TemporaryDirectory() if folder is None else nullcontext(folder) as run_folder:
         try:
             fit_network(forecaster, series, Path(run_folder), settings, monitor=monitor)

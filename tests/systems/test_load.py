@@ -1,0 +1,27 @@
+"""`inkwash.load` of every system's models."""
+
+import pytest
+import torch
+
+import inkwash
+from inkwash.errors import UserError
+
+NONE = "cuda" if not torch.cuda.is_available() else "mps"
+
+
+@pytest.mark.parametrize("name", ["emoji", "exchange", "e2e"])
+@pytest.mark.parametrize(
+    ("machine", "says"),
+    [
+        ({"device": "foo"}, "unknown device 'foo': choose from: cpu, cuda, mps"),
+        ({"device": NONE}, f"device {NONE}: there is none here; choose cpu"),
+        ({"device": f"{NONE}:1"}, f"device {NONE}:1: there is none here"),
+        ({"threads": 0}, "threads = 0: choose a whole number from 1"),
+        ({"threads": -1}, "threads = -1"),
+        ({"threads": 1.5}, "threads = 1.5"),
+    ],
+)
+def test_a_machine_that_is_not_there_is_said(name, machine, says):
+    with pytest.raises(UserError) as caught:
+        inkwash.load(name, **machine)
+    assert str(caught.value).startswith(says)
