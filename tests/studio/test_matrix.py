@@ -117,6 +117,7 @@ def body(client, system, verb):
     models = [model["name"] for model in client.get("/api/models").json() if model["system"] == system]
     values = {"file": lambda: sent(client, b"a,b\n1,2\n", "table.csv"), "str": lambda: models[0]}
     wanted = {field["name"]: values[field["kind"]]() for field in fields if field["required"]}
+    wanted |= {"data": values["file"]()} if verb == "train" else {}
     return wanted | (MODEL if (system, verb) == ("pictures", "generate") else {})
 
 
