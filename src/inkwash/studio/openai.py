@@ -214,11 +214,12 @@ async def read_edit(request: Request, user: User, engine: Engine) -> tuple[Image
             images = [await fetch(one, user, engine, "images") for one in edit.images]
             masks = [await fetch(edit.mask, user, engine, "mask")] if edit.mask else []
         elif kind == "multipart/form-data":
-            form = (await request.form(max_files=20, max_fields=100)).multi_items()
-            files = [(key, value) for key, value in form if isinstance(value, UploadFile)]
-            images = [await value.read() for key, value in files if key in ("image", "image[]")]
-            masks = [await value.read() for key, value in files if key == "mask"]
-            fields: dict[str, Any] = {key: value for key, value in form if not isinstance(value, UploadFile)}
+            async with request.form(max_files=20, max_fields=100) as form:
+                items = form.multi_items()
+                files = [(key, value) for key, value in items if isinstance(value, UploadFile)]
+                images = [await value.read() for key, value in files if key in ("image", "image[]")]
+                masks = [await value.read() for key, value in files if key == "mask"]
+            fields: dict[str, Any] = {key: value for key, value in items if not isinstance(value, UploadFile)}
             if set(fields) & {"image", "image[]", "mask"}:
                 raise APIError(400, "image and mask are files", "invalid_value", "image")
             body = ImageRequest(**fields)
