@@ -48,7 +48,7 @@ def read_rows(file: Path, raw: bytes) -> Iterator[list[str]]:
     """The names of the columns, then the cells of each row, without spaces around; empty rows are left out.
 
     Only the first column may lack a name: row numbers, as pandas writes them. Raises UserError for a row of more or
-    fewer cells than there are names, a cell of several lines, and a quotation mark out of place.
+    fewer cells than there are names, a cell that may be several rows, and a quotation mark out of place.
     """
     delimiter, quoting = dialect(file, raw)
     lines = TextIOWrapper(BytesIO(raw), "utf-8", newline="")
@@ -60,8 +60,13 @@ def read_rows(file: Path, raw: bytes) -> Iterator[list[str]]:
             place = f"{file}, line {reader.line_num}"
             if not any(cells):
                 continue
-            if any("\n" in cell or "\r" in cell for cell in cells):
-                raise UserError(f"{place}: a cell of several lines; look for a quotation mark that is not closed")
+            if any(
+                delimiter in cell and ("\n" in cell or "\r" in cell) for cell in cells
+            ):  # rows that were swallowed
+                raise UserError(
+                    f"{place}: a cell of several lines with a {SIGNS[delimiter]}; look for a quotation mark that is "
+                    "not closed"
+                )
             if not names:
                 names = cells
                 if "" in names[1:]:

@@ -44,6 +44,12 @@ def test_a_table_as_a_program_wrote_it(tmp_path, text):
     assert corpus.texts == ["Well, go.", "Run!"] and corpus.fields == [{"mood": "glad"}, {"mood": "sad"}]
 
 
+def test_a_cell_of_two_lines(tmp_path):
+    """As two of the E2E challenge are."""
+    corpus = read_corpus(written(tmp_path, "a.csv", 'text,mood\r\n"The sun\r\n is hot.",good\r\n'))
+    assert corpus.texts == ["The sun\r\n is hot."] and corpus.fields == [{"mood": "good"}]
+
+
 def test_a_quotation_mark_in_tsv_is_a_sign_like_others(tmp_path):
     corpus = read_corpus(written(tmp_path, "a.tsv", 'source\ttarget\n"a\tb\nc\td "e"\n'))
     assert corpus.sources == ['"a', "c"] and corpus.texts == ["b", 'd "e"']
@@ -81,7 +87,7 @@ def test_e2e(tmp_path):
         ("a.csv", "text,mood\nWell, the sun is hot.,good\n", r"line 2: more or fewer cells .*\(3, not 2\)"),
         ("a.csv", "text,mood\nThe sun is hot.\n", "line 2: more or fewer cells"),
         ("a.csv", 'text,mood\n"The sun,good\nThe moon,bad\n', "quotation mark that is not closed"),
-        ("a.csv", 'text,mood\n"The sun\nis hot",good\n', "line 3: a cell of several lines"),
+        ("a.csv", 'text,mood\n"The sun,good\nThe moon",bad\n', "line 3: a cell of several lines"),
         ("a.csv", 'text,mood\n"The" sun,good\n', "line 2: .* quotation mark"),
         ("a.csv", "text,mood,mood\na,b,c\n", "two columns are called 'mood'"),
         ("a.jsonl", '{"text": "The sun is hot."}\n', "no such file is read; give .txt .*, .csv or .tsv"),
