@@ -171,7 +171,7 @@ def test_the_help_names_the_samplers(capsys):
         (["generate", "x", "-o", "/proc/nowhere", "--model", "TINY"], "cannot make the folder /proc/nowhere"),
         (["again", "nothing.png"], "nothing.png: no such file"),
         (["train", "emojo"], "unknown recipe 'emojo'"),
-        (["train", "pictures"], "data of your own: --data"),
+        (["train", "pictures"], "neither a recipe nor data of your own"),
         (["train", "pictures", "--data", "nowhere"], "nowhere: no such file or folder"),
         (["train", "pictures", "--data", ".", "--out", "/proc/nowhere"], "cannot make the folder /proc/nowhere"),
         (["evaluate", "--model", "x"], "--model"),
