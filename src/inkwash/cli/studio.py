@@ -181,7 +181,7 @@ def add_user(
     place = folder(home or context.obj)
     store = existing_store(place)
     found = None if store is None else accounts.find_user(store, name)
-    rights = {"admin": admin, "daily": daily, "disk": None if disk is None else disk * 10**6}
+    rights: dict[str, Any] = {"admin": admin, "daily": daily, "disk": None if disk is None else disk * 10**6}
     given = {key: value for key, value in rights.items() if value is not None}
     if close and given:
         raise UserError(f"--close: nothing else can be changed with it; leave out --{' and --'.join(given)}")
