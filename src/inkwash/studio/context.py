@@ -31,13 +31,9 @@ SIDE = 512  # of a preview, in pixels
 @cache
 def paths(home: Path) -> re.Pattern[str]:
     """The folders before the name of a file: those that a studio knows wherever they stand, others after a blank."""
-    names = (home, inkwash.__path__[0], sys.prefix, sys.base_prefix, Path.home(), tempfile.gettempdir(), Path.cwd())
-    known = {
-        str(form)
-        for folder in [Path(name) for name in names]
-        for form in (folder, folder.resolve())
-        if len(form.parts) > 1
-    }
+    system = (sys.prefix, sys.base_prefix, tempfile.gettempdir())
+    folders = (home, Path(inkwash.__path__[0]), Path.home(), Path.cwd(), *map(Path, system))
+    known = {str(form) for folder in folders for form in (folder, folder.resolve()) if len(form.parts) > 1}
     roots = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
     return re.compile(rf"(?:{roots}|(?<!\S)(?:[A-Za-z]:)?)(?:[/\\][^/\\\s:]+)*[/\\](?=[^/\\\s])")
 
