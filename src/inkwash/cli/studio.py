@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from inkwash.cli.commands import app
-from inkwash.systems import check_device
 from inkwash.errors import UserError
 from inkwash.extras import require
+from inkwash.systems import check_device
 
 studio_app = typer.Typer(
     help="Run the studio: a page for all verbs, and three APIs for programs.",

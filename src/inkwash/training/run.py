@@ -22,8 +22,8 @@ def describe(recipe: Any) -> dict[str, Any]:
 
 
 def _content(path: Path) -> str:
-    """Tells a file from others, and a folder by its files' names too, wherever they lie; the path itself where nothing
-    is, for the training to say."""
+    """Tells a file from others, and a folder by its files' names too, wherever they lie; the path itself where
+    nothing is, for the training to say."""
     try:
         files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
         known = [(file.relative_to(path).as_posix(), digest(file)) for file in files]
