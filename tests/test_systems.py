@@ -5,8 +5,15 @@ import torch
 
 import inkwash
 from inkwash.errors import UserError
+from inkwash.systems.pictures.request import Generate
 
 NONE = "cuda" if not torch.cuda.is_available() else "mps"
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), float("nan")])
+def test_a_number_beyond_all_floats_is_refused(value):
+    with pytest.raises(UserError, match=r"guidance = .*: a number is needed"):
+        Generate(prompt="x", guidance=value)
 
 
 @pytest.mark.parametrize("name", ["emoji", "exchange", "e2e"])

@@ -439,10 +439,13 @@ def test_checkpoints_are_plain_tensors_and_json(tmp_path):
     "change, says",
     [
         ({"steps": 0}, "steps must be at least 1"),
-        ({"learning_rate": 0.0}, "learning_rate must be positive"),
-        ({"ema_decay": 1.0}, r"ema_decay must lie in \[0, 1\), not 1.0"),
-        ({"betas": (0.9, 1.1)}, r"betas must lie in \[0, 1\), not 1.1"),
-        ({"warmup": -1}, "warmup must not be negative"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0, not 0.0"),
+        ({"ema_decay": 1.0}, "ema_decay must be below 1, not 1.0"),
+        ({"betas": (0.9, 1.1)}, "betas must be below 1, not 1.1"),
+        ({"warmup": -1}, "warmup must be at least 0, not -1"),
+        ({"seed": 2**64}, "seed must be at most 18446744073709551615"),
+        ({"micro_batch_threads": 100_000}, "micro_batch_threads must be at most 1024"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0, not nan"),
         ({"precision": "bf16"}, "unknown precision 'bf16': did you mean bfloat16"),
     ],
 )

@@ -77,6 +77,9 @@ def test_every_table_becomes_its_dataclass(tmp_path):
         (GOOD.replace("1_000", "true"), "fit.steps must be a whole number, not True"),
         (GOOD.replace("1_000", "1.5"), "fit.steps must be a whole number, not 1.5"),
         (GOOD.replace("1_000", "0"), "steps must be at least 1, not 0"),
+        (GOOD.replace("1_000", "0"), "fit.steps must be at least 1, not 0"),
+        (GOOD.replace("[0.9, 0.95]", "[0.9, 1]"), "fit.betas[1] must be below 1, not 1.0"),
+        ("x = " + 5000 * "[" + 5000 * "]", "nested too deeply"),
         (GOOD.replace("[0.9, 0.95]", "[0.9]"), "fit.betas must be a list of 2 values, each a number, not [0.9]"),
         (GOOD.replace('"3d"', "3"), "data.styles[1] must be a text, not 3"),
         (GOOD.replace("[8, 8]", "8"), "data.crop must be a list of 2 values, each a whole number, not 8"),
@@ -94,6 +97,15 @@ def test_a_mistake_is_one_line_with_the_file_and_the_key(tmp_path, text, says):
     assert str(caught.value).startswith(str(tmp_path / "recipe.toml"))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_of_a_windows_editor_is_read(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(GOOD.encode("utf-8-sig"))
+    assert load_recipe(path, Recipe) == read(tmp_path, GOOD)
+    path.write_bytes(GOOD.encode("utf-16"))
+    with pytest.raises(UserError, match=r"recipe\.toml is not in UTF-8, as TOML is: save it as UTF-8"):
+        load_recipe(path, Recipe)
 
 
 def test_a_missing_file_is_named(tmp_path):

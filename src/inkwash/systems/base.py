@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import secrets
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -88,7 +89,8 @@ class Option(NamedTuple):
                 return tuple(map(self._replace(media="").check, value))
             fits = isinstance(value, File)
         elif self.kind is float:
-            fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+            fits = fits and abs(value) <= sys.float_info.max  # neither infinite, nor a whole number beyond all floats
             value = float(value) if fits else value
         else:
             fits = isinstance(value, self.kind) and (self.kind is bool or not isinstance(value, bool))

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 from PIL import Image
 from torch import Tensor, nn
 
@@ -22,12 +23,16 @@ from inkwash.errors import UserError, unknown
 from inkwash.progress import CONSOLE, Monitor, Note, duration, peak_memory
 from inkwash.training import checkpoint
 from inkwash.training.logger import Logger
+from inkwash.training.recipe import Amount, Count, Seed, check_bounds
 from inkwash.weights.files import atomic
 
 Batch = Any
 Loss = Callable[[Batch, torch.Generator], Tensor]
 Preview = Callable[[nn.Module, int], Image.Image | np.ndarray | str]
 Module = TypeVar("Module", bound=nn.Module)
+
+
+Decay = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclass(frozen=True)
@@ -55,42 +60,30 @@ class Settings:
     preview_every       steps between previews
     """
 
-    steps: int
-    batch_size: int = 64
-    learning_rate: float = 3e-4
-    warmup: int = 500
+    steps: Count
+    batch_size: Count = 64
+    learning_rate: Annotated[float, Gt(0), Le(1000)] = 3e-4
+    warmup: Amount = 500
     lr_decay: Literal["none", "cosine"] = "none"
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    grad_accumulation: int = 1
-    ema_decay: float = 0.9995
-    seed: int = 0
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
+    weight_decay: Annotated[float, Ge(0), Le(1000)] = 0.01
+    max_grad_norm: Annotated[float, Gt(0)] = 1.0
+    grad_accumulation: Count = 1
+    ema_decay: Decay = 0.9995
+    seed: Seed = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     device: str = "cpu"
-    threads: int = 1
-    micro_batch_threads: int = 1
-    checkpoint_minutes: float = 5.0
-    preview_every: int = 1000
+    threads: Annotated[int, Ge(1), Le(1024)] = 1
+    micro_batch_threads: Annotated[int, Ge(1), Le(1024)] = 1
+    checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
+    preview_every: Count = 1000
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(Settings)
-        for key in ("lr_decay", "precision"):
-            if getattr(self, key) not in get_args(hints[key]):
-                raise unknown(key, getattr(self, key), get_args(hints[key]))
-        for key in ("steps", "batch_size", "grad_accumulation", "threads", "micro_batch_threads", "preview_every"):
-            if getattr(self, key) < 1:
-                raise UserError(f"{key} must be at least 1, not {getattr(self, key)}")
-        for key in ("warmup", "weight_decay", "seed", "checkpoint_minutes"):
-            if not getattr(self, key) >= 0:
-                raise UserError(f"{key} must not be negative, but is {getattr(self, key)}")
-        for key in ("learning_rate", "max_grad_norm"):
-            if not getattr(self, key) > 0:
-                raise UserError(f"{key} must be positive, not {getattr(self, key)}")
-        for key, value in (("ema_decay", self.ema_decay), *(("betas", beta) for beta in self.betas)):
-            if not 0 <= value < 1:
-                raise UserError(f"{key} must lie in [0, 1), not {value}")
+        for key, hint in get_type_hints(Settings, include_extras=True).items():
+            if get_origin(hint) is Literal and getattr(self, key) not in get_args(hint):
+                raise unknown(key, getattr(self, key), get_args(hint))
+            check_bounds(getattr(self, key), hint, key)
 
 
 # A run may be resumed with other values of these; any other change would make it a different run.

@@ -1,15 +1,31 @@
 """Recipes: TOML files read into dataclasses, with one clear line for every mistake."""
 
+import operator
 import tomllib
 import types
-from collections.abc import Iterator
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt
 
 from inkwash.errors import UserError, unknown
 
 Recipe = TypeVar("Recipe")
+BOUNDS: dict[Any, Callable[[Any], tuple[str, Callable[[Any, Any], bool], Any]]] = {
+    Ge: lambda bound: ("at least", operator.ge, bound.ge),
+    Gt: lambda bound: ("above", operator.gt, bound.gt),
+    Le: lambda bound: ("at most", operator.le, bound.le),
+    Lt: lambda bound: ("below", operator.lt, bound.lt),
+}
+Count = Annotated[int, Ge(1), Le(10**9)]
+Amount = Annotated[int, Ge(0), Le(10**9)]  # a count that may be 0
+Width = Annotated[int, Ge(1), Le(2**16)]  # of a layer
+Depth = Annotated[int, Ge(1), Le(256)]  # layers
+Share = Annotated[float, Ge(0), Le(1)]
+Seed = Annotated[int, Ge(0), Le(2**64 - 1)]
 
 
 def load_recipe(path: str | Path, schema: type[Recipe], **given: Any) -> Recipe:
@@ -17,8 +33,9 @@ def load_recipe(path: str | Path, schema: type[Recipe], **given: Any) -> Recipe:
     those of the file.
 
     Values may be int, float (an int will do), bool, str, Literal, Path, list[T], tuple[...], dict[str, T],
-    X | None, and dataclasses. Raises UserError, with the file and the key, for a file that is missing or is
-    not TOML (with the line), unknown keys (with the nearest valid ones), missing keys, and wrong types.
+    X | None, dataclasses, and any of them `Annotated` with bounds. Raises UserError, with the file and the key, for a
+    file that is missing or is not TOML (with the line), unknown keys (with the nearest valid ones), missing keys,
+    wrong types, and what is out of bounds.
     """
     data = read_toml(Path(path))
     try:
@@ -30,9 +47,16 @@ def load_recipe(path: str | Path, schema: type[Recipe], **given: Any) -> Recipe:
 def read_toml(path: Path) -> dict[str, Any]:
     """The keys of a recipe file. UserError for one that is missing or no TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+            raise UserError(f"{path} is not in UTF-8, as TOML is: save it as UTF-8")
+        return tomllib.loads(content.decode("utf-8-sig"))  # some editors begin a file with a mark of order
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except RecursionError:
+        raise UserError(f"{path} is not valid TOML: its values are nested too deeply") from None
     except ValueError as error:  # not TOML, or not UTF-8
         raise UserError(f"{path} is not valid TOML: {error}") from error
 
@@ -51,7 +75,7 @@ def paths_of(value: Any, name: str = "") -> Iterator[tuple[str, Path]]:
 
 def _dataclass(data: dict[str, Any], schema: type[Recipe], name: str) -> Recipe:
     table = f"[{name}]" if name else "the recipe"
-    hints = get_type_hints(schema)
+    hints = get_type_hints(schema, include_extras=True)
     keys = {field.name: field for field in fields(schema) if field.init}  # type: ignore[arg-type]
     for key in data:
         if key not in keys:
@@ -65,6 +89,10 @@ def _dataclass(data: dict[str, Any], schema: type[Recipe], name: str) -> Recipe:
 def _value(value: Any, kind: Any, name: str) -> Any:
     """`value` as `kind`; raises UserError when it is something else."""
     origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        value = _value(value, arguments[0], name)
+        check_bounds(value, kind, name)
+        return value
     if is_dataclass(kind) and isinstance(value, dict):
         return _dataclass(value, kind, name)  # type: ignore[arg-type]
     if origin is Literal and value in arguments:
@@ -93,13 +121,27 @@ def _value(value: Any, kind: Any, name: str) -> Any:
         return Path(value)
     if kind is Any or (kind in (int, float, bool, str) and type(value) is kind):
         return value
-    raise UserError(f"{name} must be {_type_name(kind)}, not {value!r}")
+    raise UserError(f"{name} must be {_type_name(kind)}, not {repr(value)[:60]}")
+
+
+def check_bounds(value: Any, kind: Any, name: str) -> None:
+    """UserError for a number out of the bounds of its annotation, in a list or None as well."""
+    if get_origin(kind) is Annotated:
+        for bound in get_args(kind)[1:]:
+            words, holds, limit = BOUNDS[type(bound)](bound)
+            if value is not None and not holds(value, limit):
+                raise UserError(f"{name} must be {words} {limit}, not {value}")
+    elif isinstance(value, list | tuple) and (arguments := get_args(kind)):
+        for item in value:
+            check_bounds(item, arguments[0], name)
 
 
 def _type_name(kind: Any) -> str:
     """A type in words."""
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
     origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _type_name(arguments[0])
     if is_dataclass(kind) or (origin or kind) is dict:
         return "a table"
     if origin is Literal:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from inkwash.errors import UserError
@@ -18,8 +19,10 @@ from inkwash.systems.language.data import Corpus, read_corpus, split_corpus
 from inkwash.systems.language.model import Writer
 from inkwash.systems.language.networks import WordNetwork
 from inkwash.systems.language.vocabulary import Vocabulary, detokenize, tokenize
+from inkwash.training.build import build
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
+from inkwash.training.recipe import Amount, Count, Depth, Share, Width
 
 # how each engine is sampled, chosen on the sentences of E2E that are held out
 DEFAULTS = {
@@ -49,16 +52,16 @@ class Recipe:
     fit: Settings
     engine: Literal["continuous", "masked", "autoregressive"] = "continuous"
     improved: bool = True
-    length: int = 40
-    source: int = 40
+    length: Width = 40
+    source: Annotated[int, Ge(0), Le(2**16)] = 40
     drop_source: bool = True
-    min_count: int = 2
-    dim: int = 16
-    width: int = 128
-    layers: int = 4
-    heads: int = 4
-    dropout: float = 0.0
-    classifier_steps: int = 0
+    min_count: Count = 2
+    dim: Width = 16
+    width: Width = 128
+    layers: Depth = 4
+    heads: Width = 4
+    dropout: Share = 0.0
+    classifier_steps: Amount = 0
 
 
 def new_network(recipe: Recipe, vocabulary: Vocabulary, sources: bool) -> WordNetwork:
@@ -111,7 +114,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
         longer = f"longer than {recipe.length - 1} words: their ends are cut off"
         monitor.tell(Note(f"{cut} of {len(training_set)} sentences are {longer}"))
     torch.manual_seed(recipe.fit.seed)
-    network = new_network(recipe, vocabulary, any(sources))
+    network = build(lambda: new_network(recipe, vocabulary, any(sources)), {}, "the recipe")
     needs_source = any(sources) and not recipe.drop_source
     config: dict[str, Any] = {"engine": recipe.engine, "needs_source": needs_source, "steps": recipe.length}
     config |= DEFAULTS[recipe.engine]

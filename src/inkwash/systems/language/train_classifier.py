@@ -24,6 +24,7 @@ from inkwash.systems.language.networks import ClassifierNetwork
 from inkwash.systems.language.vocabulary import Vocabulary, tokenize
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
+from inkwash.training.recipe import Count, Depth, Width
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ class Recipe:
     writer: Path
     fit: Settings
     grammar: bool = True
-    width: int = 128
-    layers: int = 2
-    heads: int = 4
-    min_count: int = 10
+    width: Width = 128
+    layers: Depth = 2
+    heads: Width = 4
+    min_count: Count = 10
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE, into: Path | None = None) -> None:

@@ -69,7 +69,12 @@ class Config:
         low, high = self.guidance_interval
         if not 0 <= low < high <= 1:
             raise UserError(f"guidance_interval = {low}, {high}: choose two times from 0 to 1, the lower one first")
-        if self.patch < 1 or self.size < 1 or self.size % self.patch:
+        for key, most in (("size", 4096), ("patch", 4096), ("steps", 1000)):
+            if not 1 <= getattr(self, key) <= most:
+                raise UserError(f"{key} = {getattr(self, key)}: choose a whole number from 1 to {most}")
+        if not 0 <= self.guidance <= 30:
+            raise UserError(f"guidance = {self.guidance}: choose a number from 0 to 30")
+        if self.size % self.patch:
             raise UserError(f"size = {self.size} is no multiple of patch = {self.patch}")
 
 

@@ -4,11 +4,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Gt
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
@@ -23,8 +25,10 @@ from inkwash.systems.pictures.model import Config, state_shape
 from inkwash.systems.pictures.networks import MeanPredictor
 from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.pictures.runtimes import Torch
+from inkwash.training.build import build
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
+from inkwash.training.recipe import Share, Width
 from inkwash.weights.files import load_tensors, save_tensors
 from inkwash.weights.shipped import TEXT_ENCODER
 
@@ -45,8 +49,8 @@ class MeanPrediction:
     """
 
     fit: Settings
-    hidden: int = 1024
-    unseen: float = 0.25
+    hidden: Width = 1024
+    unseen: Share = 0.25
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,9 @@ class Recipe:
     words: bool = True
     mean_predictor: MeanPrediction | None = None
     autoencoder: Path | None = None
-    recolour: float = 0.0
-    chinese: float = 0.0
-    weight: float = 5.0
+    recolour: Share = 0.0
+    chinese: Share = 0.0
+    weight: Annotated[float, Gt(0)] = 5.0
     model: Config = field(default_factory=Config)
 
 
@@ -95,7 +99,8 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     else:
         pictures = read_folder(recipe.data, config.size, monitor)
     shape = state_shape(config, components["vae"].config if recipe.autoencoder else None)
-    unet = components["unet"] = UNet(**unet_config(recipe, config, shape, components.get("text_encoder")))
+    keys = unet_config(recipe, config, shape, components.get("text_encoder"))
+    unet = components["unet"] = build(partial(UNet, **keys), recipe.network)
     if mean is not None:
         label = unet.config["projection_class_embeddings_input_dim"]
         predictor, half = (MeanPredictor(label, *shape[:2], mean.hidden) for _ in range(2))

@@ -7,12 +7,14 @@ so that no network trained elsewhere, and none that measures results, takes part
 """
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -25,9 +27,13 @@ from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.metrics import features, frechet_distance, psnr
 from inkwash.systems.pictures.runtimes import Torch
+from inkwash.training.build import build
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
+from inkwash.training.recipe import Share
 from inkwash.weights.files import save_json
+
+Weight = Annotated[float, Ge(0)]
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,10 @@ class Recipe:
     data: Path
     network: dict[str, Any]
     fit: Settings
-    perceptual: float = 0.1
-    adversarial: float = 0.02
-    divergence: float = 1e-6
-    discriminator_start: float = 0.1
+    perceptual: Weight = 0.1
+    adversarial: Weight = 0.02
+    divergence: Weight = 1e-6
+    discriminator_start: Share = 0.1
 
 
 class Discriminator(nn.Module):
@@ -103,7 +109,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str,
     pictures = data.pictures[data.split == "train"]
     preview_pictures = data.pictures[data.split == "validation"][::40][:12]
     sampled = pictures[:: max(1, len(pictures) // 500)]
-    autoencoder = Autoencoder(**recipe.network)
+    autoencoder = build(partial(Autoencoder, **recipe.network), recipe.network)
     side = latents.patch_size(autoencoder.config["in_channels"])
     with torch.no_grad():  # begin with little noise in the latents: with much, nothing gets through to learn from
         autoencoder.get_parameter("encoder.conv_out.bias")[autoencoder.config["latent_channels"] :] -= 6

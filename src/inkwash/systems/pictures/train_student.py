@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from inkwash import diffusion
@@ -26,6 +27,7 @@ from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.pictures.train import cached_states, captioned, preview
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, Stopped, fit
+from inkwash.training.recipe import Count, Share
 from inkwash.training.tune import roll_out
 
 BATCH_SIZE = 64  # trajectories of the teacher in a batch
@@ -38,6 +40,9 @@ LIMITS = {
     "negative": {"absent": True},
     "sampler": {"choices": ["consistency", "ancestral", "ddim", "euler", "euler_ancestral"]},
 }
+
+
+Steps = Annotated[int, Ge(1), Le(1000)]
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,13 @@ class Recipe:
     task: Literal["student"]
     data: Path
     teacher: Path
-    trajectories: int
+    trajectories: Count
     fit: Settings
-    steps: int = 20
-    recolour: float = 0.25
-    chinese: float = 0.4
+    steps: Steps = 20
+    recolour: Share = 0.25
+    chinese: Share = 0.4
     sampler: str = "consistency"
-    student_steps: int = 4
+    student_steps: Steps = 4
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:

@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.resources import files
 from importlib.util import find_spec
 from itertools import chain, product
@@ -29,7 +30,9 @@ from inkwash.networks.text import TextEncoder
 from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures.captions import Pair, Span, pairs
 from inkwash.systems.pictures.emoji_data import read_json
+from inkwash.training.build import build
 from inkwash.training.fit import Settings, fit
+from inkwash.training.recipe import Amount, Depth, Seed, Share, Width
 from inkwash.weights.files import save_json
 
 # for each length L: piece numbers (N, L), the teacher's states (N, L, D)
@@ -62,22 +65,22 @@ a {style} {noun} on a {colour} background|{noun}: {colour} {noun}|a {noun} that 
 class Corpus:
     """How many texts of each generated kind, and the seed that draws them."""
 
-    patterns: int
-    phrases: int
-    long: int
-    held_out: int
-    pairs: int  # filled patterns in English and Chinese
-    chinese: float  # share of the steps that teach Chinese
-    seed: int = 0
+    patterns: Amount
+    phrases: Amount
+    long: Amount
+    held_out: Amount
+    pairs: Amount  # filled patterns in English and Chinese
+    chinese: Share  # share of the steps that teach Chinese
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
 class Network:
-    embedding: int
-    width: int
-    layers: int
-    heads: int
-    length: int = 32
+    embedding: Width
+    width: Width
+    layers: Depth
+    heads: Width
+    length: Width = 32
 
 
 @dataclass(frozen=True)
@@ -315,7 +318,8 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
     pieces = vocabulary(tokenizer)
     train, pairs_test, others_test = corpus(names, tags, skins, pieces, recipe.corpus)
 
-    network = TextEncoder(len(teacher_ids), output=embeddings.shape[1], **asdict(recipe.network))
+    keys = asdict(recipe.network)
+    network = build(partial(TextEncoder, len(teacher_ids), output=embeddings.shape[1], **keys), keys)
     codec = TextCodec(tokenizer, network)
     embedded = factorise(embeddings[teacher_ids], recipe.network.embedding)
     new = torch.tensor([not piece.isascii() for piece in pieces])

@@ -22,8 +22,10 @@ from inkwash.systems.pictures.metrics import features, frechet_distance, psnr
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.systems.pictures.train import capped_weight
 from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR, Upsampler
+from inkwash.training.build import build
 from inkwash.training.data import batches
 from inkwash.training.fit import Settings, fit
+from inkwash.training.recipe import Width
 from inkwash.weights.files import save_json
 
 MAX_NOISE_LEVEL = 0.5  # largest time to which the small picture is noised in training
@@ -44,7 +46,7 @@ class Recipe:
     autoencoder: Path
     network: dict[str, Any]
     fit: Settings
-    crop: int = 16
+    crop: Width = 16
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler:
@@ -63,7 +65,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
     reconstructed, preview_small = reconstruct(small[rows]), reconstruct(small[preview_rows])
     states = CHANNELS * FACTOR**2
     derived: dict[str, Any] = {"in_channels": states + CHANNELS, "out_channels": states, "cross_attention_dim": None}
-    unet = UNet(**derived | {"class_embed_type": "timestep"} | recipe.network)
+    unet = build(partial(UNet, **derived | {"class_embed_type": "timestep"} | recipe.network), recipe.network)
     model = Upsampler(unet, Torch(recipe.fit.device))
     order = batches(len(rows), recipe.fit.batch_size, recipe.fit.seed)
     crop = recipe.crop

@@ -7,10 +7,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from inkwash import diffusion
@@ -21,6 +22,7 @@ from inkwash.systems.series.data import Series, column_options, read_rolling_arc
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.networks import TimeGrad
 from inkwash.training.fit import Settings, Stopped, fit
+from inkwash.training.recipe import Count
 from inkwash.weights.files import atomic
 
 FIRST_LOOK = 50  # steps after which a training is first looked at
@@ -47,6 +49,9 @@ def default_settings(mode: str) -> Settings:
     return FAITHFUL if mode == "faithful" else IMPROVED
 
 
+Steps = Annotated[int, Ge(1), Le(100_000)]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A recipe file of task "series".
@@ -60,12 +65,12 @@ class Recipe:
 
     task: Literal["series"]
     data: Path
-    horizon: int
+    horizon: Steps
     fit: Settings
-    until: int | None = None
+    until: Count | None = None
     mode: str = "improved"
-    context: int | None = None
-    lags: list[int] | None = None
+    context: Steps | None = None
+    lags: list[Steps] | None = None
     time: str | None = None
     freq: str | None = None
     target: list[str] = field(default_factory=list)
