@@ -209,7 +209,7 @@ def test_a_folder_goes_in_as_it_is_and_as_a_zip(studio, client, tmp_path):
     for source in (tmp_path / "data", zipped):
         job = client.start("points", "train", data=source)
         assert {file["name"] for file in job.request["data"]} == {"a.csv", "inner/b.csv"}
-        assert client.wait(job).error == "a recipe is needed"
+        assert client.wait(job).error.startswith("a recipe is needed")
 
 
 def test_of_a_zip_no_more_is_unpacked_than_its_user_has_room_for(studio):

@@ -14,7 +14,7 @@ import typer
 
 import inkwash
 from inkwash.cli.context import Local, make_writable, move, move_unused
-from inkwash.cli.verbs import is_file
+from inkwash.cli.verbs import complete, is_file
 from inkwash.errors import UserError, unknown
 from inkwash.extras import install_command
 from inkwash.progress import Console, Progress
@@ -97,8 +97,10 @@ def target_position(word: str, rest: list[str]) -> int:
 
 
 def _stub(word: str, target: str, help: str) -> None:
+    targets = shipped if word != "train" else lambda: [*recipes(), *systems()]
+
     @app.command(word, help=f"{help} Its options: inkwash {word} {target} --help")
-    def hand_over(named: Annotated[str, typer.Argument(metavar=target)]) -> None:
+    def hand_over(named: Annotated[str, typer.Argument(metavar=target, autocompletion=complete(targets))]) -> None:
         raise UserError(
             f"give the {target} first: inkwash {word} {target}"
         )  # `expand_shortcut` has replaced it otherwise

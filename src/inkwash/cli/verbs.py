@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,7 +39,7 @@ from inkwash.systems.base import (
     plan,
     resolve,
 )
-from inkwash.weights.shipped import locate
+from inkwash.weights.shipped import locate, shipped
 
 COMMON = {  # what every verb has; a request's own fields come before
     "out": (Path | None, typer.Option("--out", "-o", help="A folder, or a file for one result.")),
@@ -103,10 +103,24 @@ def parameter(option: Option) -> inspect.Parameter:
     kind = kind if option.kind is bool else kind | None
     text = " ".join(filter(None, lines))
     names = ["-n", "--n"] if option.name == "n" else [f"--{option.name.replace('_', '-')}"]
-    note = typer.Argument(help=text) if option.argument else typer.Option(*names, help=text)
+    values = complete(values_of(option)) if option.kind is str else None
+    if option.argument:
+        note = typer.Argument(help=text, autocompletion=values)
+    else:
+        note = typer.Option(*names, help=text, autocompletion=values)
     default = False if option.kind is bool else None
     annotation = Annotated[kind, note]
     return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def values_of(option: Option) -> Callable[[], Iterable[str]]:
+    """What a shell offers for an option: its choices, or models that ship."""
+    return shipped if option.name == "model" else lambda: option.choices
+
+
+def complete(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """The values that begin with what is typed, as a shell asks for them."""
+    return lambda incomplete: [value for value in values() if value.startswith(incomplete)]
 
 
 def perform(

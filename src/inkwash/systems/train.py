@@ -110,7 +110,7 @@ def requested(request: Train, context: Context, tasks: dict[str, Task], default:
             if path != data and str(path) not in shipped():
                 raise UserError(f"{key} = '{path}' in the recipe is a place on this machine: leave it out, send data")
     elif default is None or data is None:
-        raise UserError("a recipe is needed")
+        raise UserError("a recipe is needed: data alone does not say what to train here")
     else:
         recipe = default(data)
     fit = recipe.fit if request.steps is None else replace(recipe.fit, steps=request.steps)

@@ -49,8 +49,9 @@ class Forecast(SeriesRequest):
     samples: Samples = 100
     seed: Seed = 0
     mode: Annotated[
-        Literal["improved", "faithful"], Help("What to train: improved, or faithful, TimeGrad as published.")
-    ] = "improved"
+        Literal["improved", "faithful"] | None,
+        Help("What to train: improved, or faithful, TimeGrad as published; improved if left out."),
+    ] = None
     lags: Annotated[tuple[int, ...] | None, Ge(1), Le(100_000), Help("A lag to look back to; again for more.")] = None
     context: Annotated[int | None, Ge(1), Le(100_000), Help("Steps that are read before a forecast.")] = None
     sampler: Sampler = None

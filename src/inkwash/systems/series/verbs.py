@@ -13,10 +13,11 @@ from inkwash.systems.base import Context, Result, on_progress
 from inkwash.systems.series.data import column_options, read_rolling_archive, read_series
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
-from inkwash.systems.series.train import default_settings, fit_forecaster
+from inkwash.systems.series.train import Recipe, default_settings, fit_forecaster
 from inkwash.systems.train import Task, on_machine
 from inkwash.systems.train import train as run_training
 
+DEFAULT_HORIZON = 30
 TASKS = {"series": Task("inkwash.systems.series.train")}
 
 
@@ -26,7 +27,7 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         if request.model is None:
             series = read_series(context.open(request.data), **columns)
             folder, lags = context.folder / "forecaster", None if request.lags is None else list(request.lags)
-            horizon, mode = request.horizon or 30, request.mode
+            horizon, mode = request.horizon or DEFAULT_HORIZON, request.mode or "improved"
             forecaster = fit_forecaster(
                 series, horizon, folder / "run", mode=mode, context=request.context, lags=lags,
                 settings=on_machine(default_settings(mode), context), monitor=context,
@@ -82,5 +83,10 @@ def measure(request: Evaluate, forecaster: Forecaster, context: Context) -> repo
     return forecaster.evaluate(series, starts, request.seed, **options)
 
 
-train = partial(run_training, tasks=TASKS)
+def default_recipe(data: Path) -> Recipe:
+    """For a table without a recipe."""
+    return Recipe("series", data, DEFAULT_HORIZON, default_settings("improved"))
+
+
+train = partial(run_training, tasks=TASKS, default=default_recipe)
 evaluate = partial(report.evaluate, measure=measure)
