@@ -53,7 +53,7 @@ def emoji() -> Path:
 
     from PIL import Image, ImageDraw
 
-    from inkwash.systems.pictures.emoji_data import STYLES, write_table
+    from inkwash.systems.pictures.emoji_data import STYLES, write_parquet
 
     folder = ROOT / "data" / "emoji"
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,5 +67,5 @@ def emoji() -> Path:
             row = {"style": style, "concept": f"{i:x}", "name": f"disc {i}", "tags": [], "group": "objects"}
             row |= {"licence": "", "source": "", "split": split, "name_zh": f"圆{i}", "tags_zh": []}
             rows.append(row | {"picture_64": png.getvalue(), "picture_256": b""})
-        write_table(folder / f"{style}.parquet", rows)
+        write_parquet(folder / f"{style}.parquet", rows)
     return folder

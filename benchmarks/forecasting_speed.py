@@ -111,9 +111,10 @@ def ours(mode: str) -> Callable[[], None]:
     """The improved mode reads longer windows, 90 steps, and is told more of each."""
     from inkwash import diffusion
     from inkwash.systems.series import transforms
-    from inkwash.systems.series.train import times
+    from inkwash.systems.series.train import paper_times
 
     improved = mode == "improved"
+    times = diffusion.logit_normal() if improved else paper_times
     context, lags = (60, [1, 2, 5, 10]) if improved else (30, [1, 2])
     config = transforms.Config([str(i) for i in range(DIMS)], "B", 30, context, lags, mode)
     network = TimeGrad(DIMS, config.inputs, noise="dense" if improved else "dilated")
@@ -122,7 +123,7 @@ def ours(mode: str) -> Callable[[], None]:
     return step(
         [network],
         lambda inputs, x: denoiser.loss(
-            x.reshape(-1, DIMS), {"hidden": network.encode(inputs)[0].flatten(0, 1)}, times=times(config)
+            x.reshape(-1, DIMS), {"hidden": network.encode(inputs)[0].flatten(0, 1)}, times=times
         ),
         config.inputs,
         context + 30,

@@ -684,7 +684,7 @@ def test_a_new_system_has_its_form(person):
     page.locator("#system").select_option("points")
     assert page.url.endswith("#points/scatter")
     page.reload()
-    expect(page.locator("#verbs a")).to_have_text(["Scatter", "Train", "Evaluate", "Tune"])
+    expect(page.locator("#verbs a")).to_have_text(["Scatter", "Train", "Evaluate"])
     expect(page.locator("#help")).to_have_text("Scatter points as a model has learned them.")
     open_more(page)
     count = page.get_by_label("Count")

@@ -115,7 +115,8 @@ function askForPlan() {
   const turn = ++plans;
   const { system, verb, controls } = current;
   const isAsked = ({ field, value }) => field.argument && !takesFiles(field) && value === undefined;
-  if (!system.available || controls.some((one) => one.problem() || isAsked(one))) return setText(plan, "");
+  const isEmpty = verb.lasting && !Object.keys(values()).length; // a training of nothing is refused
+  if (!system.available || isEmpty || controls.some((one) => one.problem() || isAsked(one))) return setText(plan, "");
   pause = setTimeout(async () => {
     const found = await quietly(request("POST", `/api/plans/${system.name}/${verb.name}`, values()));
     if (turn !== plans) return;
