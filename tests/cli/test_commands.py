@@ -35,6 +35,27 @@ assert "torch" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("inkwash train emoji-", {"emoji-fast"}),
+        ("inkwash evaluate e2e-m", {"e2e-masked"}),
+        ("inkwash generate --model emoji-", {"emoji-fast"}),
+        ("inkwash generate --sampler dpmpp_2m", {"dpmpp_2m", "dpmpp_2m_sde"}),
+        ("inkwash forecast --mode f", {"faithful"}),
+        ("inkwash generate --see", {"--seed"}),
+    ],
+)
+def test_a_shell_completes_values_and_options(words, found):
+    shell = {"_INKWASH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    code = "from inkwash.cli import main; main([])"
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.argv[0] = 'inkwash'; {code}"],
+        env=os.environ | shell, capture_output=True, text=True,
+    )  # fmt: skip
+    assert set(run.stdout.split()) == found
+
+
 def test_version_by_option_and_as_a_module(capsys):
     assert main(["--version"]) == 0 and capsys.readouterr().out == f"inkwash {inkwash.__version__}\n"
     shown = subprocess.run([sys.executable, "-m", "inkwash", "--version"], capture_output=True, text=True, check=True)

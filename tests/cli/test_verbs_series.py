@@ -51,6 +51,19 @@ def test_the_model_that_was_trained_serves_again(forecast, sales, capsys):
     assert "random walk" in capsys.readouterr().out
 
 
+def test_a_table_is_trained_on_without_a_recipe_as_a_forecast_is(sales, tmp_path, capsys):
+    assert main(["train", "series", "--data", str(sales), "--steps", "50", "-o", str(tmp_path / "run")]) == 0
+    model = inkwash.load(tmp_path / "run" / "model")
+    assert model.config.names == ["tea", "coffee"] and (model.config.horizon, model.config.mode) == (30, "improved")
+
+
+def test_how_to_train_means_nothing_with_a_model(forecast, sales, capsys):
+    """Also where it is what is taken if nothing is said."""
+    for mode in ("improved", "faithful"):
+        assert main(["forecast", str(sales), "--model", str(forecast / "forecaster"), "--mode", mode]) == 2
+        assert "mode means nothing with the model" in capsys.readouterr().err
+
+
 def test_the_forecast_is_there_though_the_model_cannot_be_saved(sales, tmp_path, monkeypatch, capsys):
     def full(self, folder):
         raise UserError("cannot write the model: the disk is full")

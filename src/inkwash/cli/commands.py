@@ -101,9 +101,8 @@ def _stub(word: str, target: str, help: str) -> None:
 
     @app.command(word, help=f"{help} Its options: inkwash {word} {target} --help")
     def hand_over(named: Annotated[str, typer.Argument(metavar=target, autocompletion=complete(targets))]) -> None:
-        raise UserError(
-            f"give the {target} first: inkwash {word} {target}"
-        )  # `expand_shortcut` has replaced it otherwise
+        # otherwise `expand_shortcut` has replaced it
+        raise UserError(f"give the {target} first: inkwash {word} {target}")
 
 
 for _word, (_target, _help) in SHORTCUTS.items():

@@ -132,10 +132,8 @@ class Worker:
         except Exception as error:
             if is_disk_full(error):
                 self.back_off(job)
-            elif isinstance(
-                error, BrokenPipeError | DBAPIError
-            ):  # the server has gone, or the table cannot be written
-                raise
+            elif isinstance(error, BrokenPipeError | DBAPIError):
+                raise  # the server has gone, or the table cannot be written
             else:  # the job fails, the worker goes on
                 message = message_of(error, self.store.home)
                 if message != str(error):  # the log has the rest

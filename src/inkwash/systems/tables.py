@@ -14,6 +14,7 @@ from typing import Literal
 from inkwash.errors import UserError
 
 SIGNS = {",": "comma", ";": "semicolon", "\t": "tab"}
+UNCLOSED = "look for a quotation mark that is not closed"
 MAX_BYTES = 10**9  # unpacked: a small file may hold any number of zeros
 
 
@@ -61,12 +62,10 @@ def read_rows(file: Path, raw: bytes) -> Iterator[list[str]]:
             if not any(cells):
                 continue
             if any(
-                delimiter in cell and ("\n" in cell or "\r" in cell) for cell in cells
+                delimiter in cell and not {"\n", "\r"}.isdisjoint(cell) for cell in cells
             ):  # rows that were swallowed
-                raise UserError(
-                    f"{place}: a cell of several lines with a {SIGNS[delimiter]}; look for a quotation mark that is "
-                    "not closed"
-                )
+                sign = SIGNS[delimiter]
+                raise UserError(f"{place}: a cell of several lines with a {sign}; {UNCLOSED}")
             if not names:
                 names = cells
                 if "" in names[1:]:
@@ -80,6 +79,4 @@ def read_rows(file: Path, raw: bytes) -> Iterator[list[str]]:
                 )
             yield cells
     except csv.Error as error:
-        raise UserError(
-            f"{file}, line {reader.line_num}: {error}; look for a quotation mark that is not closed"
-        ) from None
+        raise UserError(f"{file}, line {reader.line_num}: {error}; {UNCLOSED}") from None
