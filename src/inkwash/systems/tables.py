@@ -61,10 +61,9 @@ def read_rows(file: Path, raw: bytes) -> Iterator[list[str]]:
             place = f"{file}, line {reader.line_num}"
             if not any(cells):
                 continue
-            if any(
-                delimiter in cell and not {"\n", "\r"}.isdisjoint(cell) for cell in cells
-            ):  # rows that were swallowed
-                sign = SIGNS[delimiter]
+            sign = SIGNS[delimiter]
+            swallowed = [cell for cell in cells if delimiter in cell and ("\n" in cell or "\r" in cell)]
+            if swallowed:  # rows, by an open quotation
                 raise UserError(f"{place}: a cell of several lines with a {sign}; {UNCLOSED}")
             if not names:
                 names = cells
@@ -75,7 +74,7 @@ def read_rows(file: Path, raw: bytes) -> Iterator[list[str]]:
             elif len(cells) != len(names):
                 raise UserError(
                     f"{place}: more or fewer cells than the first line has ({len(cells)}, not {len(names)}); put "
-                    f"what has a {SIGNS[delimiter]} in it in quotes"
+                    f"what has a {sign} in it in quotes"
                 )
             yield cells
     except csv.Error as error:
