@@ -27,7 +27,7 @@ from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.training.build import build
 from inkwash.training.data import batches
-from inkwash.training.fit import Settings, Stopped, fit
+from inkwash.training.fit import Settings, fit
 from inkwash.training.recipe import Share, Width
 from inkwash.weights.files import load_tensors, save_tensors
 from inkwash.weights.shipped import TEXT_ENCODER
@@ -107,7 +107,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         components["mean_predictor"] = predictor
     stored = {"text_encoder": TEXT_ENCODER} if recipe.words else {}
     model = Pipeline(config, components, runtime, folders=stored)
-    states = encode_states(model, pictures, folder / "states.safetensors", recipe.fit, monitor)
+    states = encode_states(model, pictures, folder / "states.safetensors", recipe.fit.micro_batch_threads, monitor)
     conditions = Conditions(model, dataset, recipe.chinese) if recipe.words else None
     n_originals = len(pictures) if conditions is None else dataset.n_originals
     order = batches(n_originals, recipe.fit.batch_size, recipe.fit.seed)
@@ -203,7 +203,7 @@ def unet_config(
 
 
 def encode_states(
-    model: Pipeline, pictures: np.ndarray, file: Path, settings: Settings, monitor: Monitor = CONSOLE
+    model: Pipeline, pictures: np.ndarray, file: Path, threads: int = 1, monitor: Monitor = CONSOLE
 ) -> Tensor:
     """The states of the pictures. Those of an autoencoder take minutes, so they are kept in `file`, in float16."""
     if model.vae is None:
@@ -212,12 +212,8 @@ def encode_states(
 
     def encode() -> Tensor:
         batches, done = np.array_split(pictures, -(-len(pictures) // 256)), []
-        threads = settings.micro_batch_threads
         with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
             for states in pool.map(model.encode, batches):
-                if monitor.stopped():
-                    pool.shutdown(cancel_futures=True)
-                    raise Stopped(0, settings.steps)
                 done.append(states)
                 monitor.tell(Progress(len(done), len(batches), "pictures become latents"))
         return torch.cat(done)

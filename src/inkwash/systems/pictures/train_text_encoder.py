@@ -31,7 +31,7 @@ from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures.captions import Pair, Span, pairs
 from inkwash.systems.pictures.emoji_data import read_json
 from inkwash.training.build import build
-from inkwash.training.fit import Settings, Stopped, fit
+from inkwash.training.fit import Settings, fit
 from inkwash.training.recipe import Amount, Depth, Seed, Share, Width
 from inkwash.weights.files import save_json
 
@@ -326,14 +326,10 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
     embedded[new] = torch.randn(int(new.sum()), recipe.network.embedding)
     network.pieces.weight.data.copy_(embedded)
 
-    trained = 0  # steps
-
     def teacher_states(texts: list[str]) -> TeacherStates:
         """(piece numbers (N, L), teacher's states (N, L, 384) in float16) for each length L."""
         lengths, targets = by_length(codec, texts), {}
         for length, ids in lengths.items():
-            if monitor.stopped():
-                raise Stopped(trained, recipe.fit.steps)
             states = [bert(teacher_ids[chunk]).half() for chunk in torch.split(ids, max(1, 2048 // length))]
             targets[length] = ids, torch.cat(states)
             monitor.tell(Progress(len(targets), len(lengths), "the teacher reads"))
@@ -364,7 +360,6 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
         return distillation_loss(network, *examples)
 
     fit(network, loss, batch, folder, recipe.fit, save=codec.save, model=path, monitor=monitor)
-    trained = recipe.fit.steps
     codec = TextCodec.load(path)  # what is measured is what was saved, in float16
 
     linear = least_squares(embedded, targets)
