@@ -36,7 +36,7 @@ class Studio:
         self.begun = time.perf_counter()
         command = [sys.executable, "-m", "inkwash", "studio", "--home", str(home), "--port", "0"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.url = self.process.stdout.readline().split(" at ")[1].partition("/?")[0]
+        self.url = self.process.stdout.readline().split(" at ")[1].partition("/#")[0]
         self.store = Store(home)
 
     def key(self, name: str = accounts.LOCAL) -> dict[str, str]:

@@ -50,6 +50,36 @@ def test_an_account_is_opened_changed_and_closed_and_a_new_password_leaves_its_r
         assert "'anna' is closed" in said.err and not said.out
 
 
+def test_a_name_in_another_case_is_the_same_account(home, monkeypatch, capsys):
+    where = ("--home", home)
+    assert run(monkeypatch, "user", "Anna", *where, typed="correct horse battery\n") == 0
+    assert run(monkeypatch, "user", "ａnna", *where, typed="another long password\n") == 0
+    assert "Anna: may log in with the new password" in capsys.readouterr().out
+    store = Store(home)
+    assert [row.name for row in accounts.list_users(store)] == ["Anna"]
+    assert run(monkeypatch, "key", "--user", "ANNA", *where) == 0
+    assert accounts.holder(store, capsys.readouterr().out.strip(), "key").name == "Anna"
+    assert run(monkeypatch, "user", "ANNA", "--close", *where) == 0
+    assert accounts.log_in(store, "Anna", "another long password") is None
+
+
+def test_visitors_of_an_open_studio_are_limited_and_closed_before_it_was_ever_open(home, monkeypatch, capsys):
+    where = ("--home", home)
+    assert run(monkeypatch, "user", "guest", "--daily", 20, "--disk", 3, *where) == 0
+    store = Store(home)
+    guest = accounts.guest_user(store)
+    assert (guest.id, guest.daily, guest.disk, guest.admin) == (accounts.GUEST, 20, 3 * 10**6, False)
+    assert run(monkeypatch, "user", "Guest", "--close", *where) == 0
+    assert accounts.open_user(store, accounts.GUEST) is None
+    assert run(monkeypatch, "user", "guest", *where) == 0  # no password is asked for
+    assert accounts.open_user(store, accounts.GUEST) == guest and not accounts.has_accounts(store)
+    assert run(monkeypatch, "user", "guest", "--admin", *where) == 2
+    capsys.readouterr()
+    assert run(monkeypatch, "key", "--user", "guest", *where) == 2
+    said = capsys.readouterr()
+    assert "no keys" in said.err and not said.out
+
+
 def test_a_key_and_a_link_are_printed(home, monkeypatch, capsys):
     store = Store(home)
     assert run(monkeypatch, "key", "--user", "x", "--home", home) == 2
@@ -58,7 +88,7 @@ def test_a_key_and_a_link_are_printed(home, monkeypatch, capsys):
     assert accounts.holder(store, capsys.readouterr().out.strip(), "key").name == accounts.LOCAL
     (home / "local.json").write_text('{"url": "http://127.0.0.1:7860", "key": ""}')
     assert run(monkeypatch, "--home", home, "link") == 0  # --home may come before, too
-    address, _, link = capsys.readouterr().out.strip().partition("/?token=")
+    address, _, link = capsys.readouterr().out.strip().partition("/#token=")
     assert address == "http://127.0.0.1:7860" and accounts.redeem(store, link).name == accounts.LOCAL
 
 
@@ -73,7 +103,11 @@ def test_a_key_and_a_link_are_printed(home, monkeypatch, capsys):
         (["user", "local"], "cannot be changed"),
         (["user", "x", "--close"], "no user 'x'"),
         (["user", "x"], "10 characters"),
-        (["user", " "], "1 to 40"),
+        (["user", " "], "1 to 100"),
+        (["user", "an\u200bna"], "can be seen"),
+        (["user", "Local"], "cannot be changed"),
+        (["--login-header", "X-Remote-User"], "give --proxy"),
+        (["--proxy", "--login-header", "X: y"], "letters, digits and hyphens"),
         (["key", "--user", "x"], "never run here"),
         (["link"], "never run here"),
         (["--port", "7932", "key"], "--port: for starting the studio"),

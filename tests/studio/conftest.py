@@ -48,7 +48,7 @@ class Running:
     def start(self) -> None:
         self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, text=True)
         self.link = re.search(r"http\S+", self.process.stdout.readline())[0]
-        self.url = self.link.partition("/?")[0]
+        self.url = self.link.partition("/#")[0]
         for _ in range(600):
             try:
                 if httpx.get(f"{self.url}/healthz").json()["workers"]:

@@ -19,11 +19,13 @@ from inkwash.studio.tables import models
 from inkwash.weights.shipped import locate
 from tests.studio.conftest import asked, fox, sent
 
-PUBLIC = {("get", "/healthz"), ("get", "/shared/{token}"), ("post", "/api/login")}
+PUBLIC = {("get", "/healthz"), ("get", "/shared/{token}"), ("post", "/api/login"), ("post", "/api/enter")}
 ADMINS = {("get", "/metrics"), ("get", "/api/users"), ("post", "/api/users"), ("patch", "/api/users/{id}")}
 OWNED = ("/api/jobs/{id}", "/api/results/{id}", "/api/keys/{id}", "/api/models/{name}")
 REFUSED = {  # to everyone who may ask, or for want of what the request would need
     ("post", "/api/login"): 401,
+    ("post", "/api/enter"): 401,
+    ("post", "/api/password"): 401,  # the old one is wrong
     ("post", "/api/recipe"): 422,
     ("post", "/api/jobs/{id}/pause"): 409,  # a picture is no training
     ("post", "/api/jobs/{id}/resume"): 409,
@@ -45,6 +47,8 @@ def png():
 
 FORMS = {
     ("post", "/api/login"): {"json": {"name": "nobody", "password": "not a password"}},
+    ("post", "/api/enter"): {"json": {"token": "ink-none"}},
+    ("post", "/api/password"): {"json": {"old": "not a password", "new": "another long password"}},
     ("post", "/api/keys"): {"json": {"name": "x"}},
     ("put", "/api/results/{id}/share"): {"json": {}},
     ("post", "/api/uploads"): {"files": {"files": png()}},

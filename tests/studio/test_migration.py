@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from inkwash.codecs.png import encode_png
+from inkwash.studio import accounts
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.store import Store
 from inkwash.studio.worker import ModelCache, Worker
@@ -91,6 +92,33 @@ def test_it_comes_through_and_goes_on(old):
     assert [result.part for result in store.results_of("half")] == [0, 2]  # the one that was deleted stays so
     assert [result.recipe["seed"] for result in store.results_of("half")] == [2**64 - 3, 2**64 - 1]
     assert store.results_of("waits")[0].place is not None
+
+
+def test_accounts_of_one_name_in_two_cases_come_through_and_are_told_apart_by_the_name_itself(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    steps = sorted(
+        one.name for one in resources.files("inkwash.studio.migrations").iterdir() if one.name[:4] <= "0003"
+    )
+    with sqlite3.connect(home / "studio.db") as raw:
+        raw.create_function("file_size", 2, lambda *_: 0)
+        raw.execute("create table migrations (number integer primary key)")
+        for step in steps:
+            raw.executescript((resources.files("inkwash.studio.migrations") / step).read_text())
+            raw.execute("insert into migrations values (?)", [int(step[:4])])
+        names = ("Anna", "anna", "ANNA", "Local", "local", "Guest", "guest", "ben")
+        for number, name in enumerate(names):
+            row = (f"id{number}", name, f"password of {name}", number == 4, name != "local", None, 0.0, float(number))
+            raw.execute(f"insert into users values ({','.join('?' * 8)}, null)", row)
+    store = Store(home)
+    found = {name: accounts.find_user(store, name).id for name in (*names, "aNNa", "LOCAL", "GUEST", "BEN")}
+    assert [found[name] for name in names] == [f"id{number}" for number in range(8)]
+    assert (found["aNNa"], found["LOCAL"], found["GUEST"], found["BEN"]) == ("id0", "id4", "id6", "id7")
+    local, guest = accounts.local_user(store), accounts.guest_user(store)
+    assert local.id == "id4" and local.admin and not accounts.has_password(store, "id4")
+    assert accounts.issue(store, local.id, "key")  # it was closed, which nobody could undo now
+    assert guest.id == accounts.GUEST and guest.name.startswith("guest ") and guest == accounts.guest_user(store)
+    assert accounts.proxied_user(store, guest.name) is None
 
 
 def test_it_comes_through_once_and_a_crash_between_folder_and_table_changes_nothing(old):

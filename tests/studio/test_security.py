@@ -307,7 +307,7 @@ def browser(studio, name="local"):
     user = accounts.find_user(studio.store, name)
     client = httpx.Client(base_url=studio.url)
     link = accounts.issue(studio.store, user.id, "link")
-    assert client.get("/", params={"token": link}).status_code == 303
+    assert client.post("/api/enter", json={"token": link}).status_code == 200
     return client
 
 
@@ -327,18 +327,18 @@ def test_a_cookie_alone_writes_nothing(studio, me):
 def test_the_cookie_is_for_this_site_and_for_no_script(studio):
     user = accounts.find_user(studio.store, "local")
     link = accounts.issue(studio.store, user.id, "link")
-    cookie = httpx.get(studio.url, params={"token": link}).headers["set-cookie"].lower()
+    cookie = httpx.post(f"{studio.url}/api/enter", json={"token": link}).headers["set-cookie"].lower()
     assert "httponly" in cookie and "samesite=strict" in cookie and "path=/" in cookie
 
 
 @pytest.mark.parametrize("proxy", [True, False])
 def test_only_with_a_proxy_before_it_is_it_told_of_tls(tmp_path, proxy):
     process = start(tmp_path / "home", *(["--proxy"] if proxy else []))
-    link = process.stdout.readline().split(" at ")[1].strip()
+    url, _, token = process.stdout.readline().split(" at ")[1].strip().partition("/#token=")
     try:
-        until(lambda: answers(link.partition("/?")[0]))
-        cookie = httpx.get(link, headers={"x-forwarded-proto": "https"}).headers["set-cookie"]
-        assert ("secure" in cookie.lower()) == proxy
+        until(lambda: answers(url))
+        entered = httpx.post(f"{url}/api/enter", json={"token": token}, headers={"x-forwarded-proto": "https"})
+        assert ("secure" in entered.headers["set-cookie"].lower()) == proxy
     finally:
         with process:  # whose pipes are closed, too
             process.terminate()
@@ -370,9 +370,14 @@ def test_it_listens_to_this_machine_alone_unless_there_are_users_or_it_is_said(t
 def test_in_an_open_studio_nobody_rules(tmp_path):
     process = start(tmp_path / "open", "--open")
     url = process.stdout.readline().split(" at ")[1].strip()
+    assert "as one guest" in process.stdout.readline()
+    token = process.stdout.readline().partition("/#token=")[2].strip()
     try:
         until(lambda: answers(url))
-        assert httpx.get(f"{url}/api/session").json()["admin"] is False
+        session = httpx.get(f"{url}/api/session").json()
+        assert (session["guest"], session["admin"]) == (True, False)
+        operator = httpx.post(f"{url}/api/enter", json={"token": token}).json()
+        assert (operator["name"], operator["guest"], operator["admin"]) == ("local", False, True)
         same = {"origin": url}
         account = {"name": "evil", "password": "long enough a password", "admin": True}
         assert httpx.post(f"{url}/api/users", json=account, headers=same).status_code == 403
@@ -425,10 +430,12 @@ def test_which_names_are_ours():
 def test_the_link_lets_in_once(studio):
     user = accounts.find_user(studio.store, "local")
     link = accounts.issue(studio.store, user.id, "link")
-    first, second = (httpx.get(studio.url, params={"token": link}) for _ in range(2))
-    assert first.status_code == second.status_code == 303
-    assert "set-cookie" in first.headers and "set-cookie" not in second.headers
-    assert link not in first.headers["location"]
+    seen = [httpx.request(method, studio.url, params={"token": link}) for method in ("GET", "HEAD", "GET")]
+    assert not [answer for answer in seen if "set-cookie" in answer.headers]  # a chat's preview uses nothing up
+    first, second = (httpx.post(f"{studio.url}/api/enter", json={"token": link}) for _ in range(2))
+    assert first.status_code == 200 and first.json()["name"] == "local" and "set-cookie" in first.headers
+    assert second.status_code == 401 and second.json()["error"]["code"] == "used_link"
+    assert "set-cookie" not in second.headers
     assert accounts.holder(studio.store, link, "key", "session") is None  # it is nothing else
 
 
@@ -928,7 +935,7 @@ def test_errors_and_answers_name_no_path_no_version_and_no_code(studio, me):
 
 def test_the_log_has_no_words_of_users_and_no_secrets(studio, me):
     draw(me, prompt="a very private unicorn")
-    me.get("/", params={"token": "ink-guess"})
+    me.post("/api/enter", json={"token": "ink-guess"})
     log = (studio.home / "studio.log").read_text(encoding="utf-8")
     lines = [json.loads(line) for line in log.splitlines()]
     assert "unicorn" not in log and me.headers["authorization"].removeprefix("Bearer ") not in log

@@ -4,6 +4,7 @@ import json
 import logging
 import logging.handlers
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -47,17 +48,24 @@ def studio(
     device: Annotated[list[str] | None, typer.Option(help="cpu, cuda or mps; a worker for each.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of a worker.")] = 1,
     memory: Annotated[int, typer.Option(min=500, help="MB that a worker may keep between jobs.")] = 2000,
-    open: Annotated[bool, typer.Option("--open", help="No login: whoever reaches the address may use it.")] = False,
+    open: Annotated[
+        bool, typer.Option("--open", help="No login: all who reach the address may use it, as one guest.")
+    ] = False,
     proxy: Annotated[
         bool, typer.Option("--proxy", help="A proxy on this machine stands before it, and says whom it speaks for.")
     ] = False,
+    login_header: Annotated[
+        str | None, typer.Option(help="A header in which that proxy names who is logged in; with --proxy.")
+    ] = None,
     log: Annotated[
         str | None, typer.Option(help="File of the log; studio.log in its folder if left out, - for here.")
     ] = None,
 ) -> None:
     """Run the studio: a page for all verbs, and three APIs for programs. It prints the page's address."""
     if context.invoked_subcommand is not None:
-        given = [f"--{name}" for name in context.params if name != "home" and is_given(context, name)]
+        given = [
+            f"--{name.replace('_', '-')}" for name in context.params if name != "home" and is_given(context, name)
+        ]
         if given:
             raise UserError(
                 f"{', '.join(given)}: for starting the studio; leave it out with {context.invoked_subcommand}"
@@ -76,6 +84,10 @@ def studio(
         check_device(one)
     shared_models(model or ())
     home, store = folder(home), existing_store(home)
+    if login_header is not None and not proxy:
+        raise UserError("--login-header: only a proxy says who is logged in; give --proxy, too, or leave it out")
+    if login_header is not None and not re.fullmatch(r"[A-Za-z0-9-]+", login_header):
+        raise UserError(f"--login-header {login_header}: a header's name has letters, digits and hyphens")
     if not is_loopback(host) and not open and (store is None or not accounts.has_accounts(store)):
         raise UserError(
             f"--host {host}: others could come in, and there are no users: "
@@ -96,15 +108,17 @@ def studio(
             port=listener.getsockname()[1],
             names=tuple(alias.lower() for alias in name or ()),
             open=open,
+            proxy=proxy,
+            login_header=login_header,
             devices=tuple(dict.fromkeys(device or ("cpu",))),
             threads=threads,
             memory=memory,
             models=tuple(model or ()),
         )
-        serve(settings, listener, proxy, store, accounts.local_user(store))
+        serve(settings, listener, store, accounts.local_user(store))
 
 
-def serve(settings: Any, listener: socket.socket, proxy: bool, store: Any, user: Any) -> None:
+def serve(settings: Any, listener: socket.socket, store: Any, user: Any) -> None:
     """Until it is stopped. UserError for what keeps it from starting."""
     import uvicorn
 
@@ -114,10 +128,14 @@ def serve(settings: Any, listener: socket.socket, proxy: bool, store: Any, user:
     application = create(settings)
     address = f"http://{'[' + settings.host + ']' if ':' in settings.host else settings.host}:{settings.port}"
     save_local_access(store, user, address)
-    link = address if settings.open else f"{address}/?token={accounts.issue(store, user.id, 'link')}"
-    print(f"The studio is at {link}")
-    if not settings.open:
-        print("The link lets you in once, within an hour; `inkwash studio link` makes another.")
+    link = f"{address}/#token={accounts.issue(store, user.id, 'link')}"
+    if settings.open:
+        print(f"The studio is at {address}")
+        print("All who reach it may use it, as one guest: what one of them makes, all of them see and may delete.")
+        print(f"As yourself: {link}")
+    else:
+        print(f"The studio is at {link}")
+    print("The link lets you in once, within an hour; `inkwash studio link` makes another.")
     print(f"Programs: `inkwash studio key` makes a key; {address}/docs says how. Results are in {settings.home}.")
     print("Ctrl-C stops it; jobs in the queue go on at the next start.", flush=True)
     config = uvicorn.Config(
@@ -125,7 +143,7 @@ def serve(settings: Any, listener: socket.socket, proxy: bool, store: Any, user:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=proxy,  # of this machine alone
+        proxy_headers=False,  # the application sees to them, which must know who it was that asked
         ws="none",
         timeout_graceful_shutdown=3,
         limit_concurrency=1000,
@@ -156,7 +174,7 @@ def link(
     if not local.is_file():
         raise UserError(NEVER_RUN)
     address = json.loads(local.read_text(encoding="utf-8"))["url"]
-    print(f"{address}/?token={issue_token(context, home, user, 'link', '')}")
+    print(f"{address}/#token={issue_token(context, home, user, 'link', '')}")
 
 
 @studio_app.command("user")
@@ -172,17 +190,21 @@ def add_user(
     home: Home = None,
 ) -> None:
     """Open an account, change its rights alone by --admin, --daily and --disk, or give it a new password, which is
-    asked for, or read from standard input."""
+    asked for, or read from standard input. `guest` is whom all are in an open studio who did not sign in."""
     require("the studio", *MODULES)
     from inkwash.studio import accounts
     from inkwash.studio.store import Store
+    from inkwash.studio.tables import name_key
 
-    name = name.strip()
-    if name == accounts.LOCAL:
-        raise UserError(f"{name}: whoever runs the studio on this machine; it has no password and cannot be changed")
     place = folder(home or context.obj)
     store = existing_store(place)
     found = None if store is None else accounts.find_user(store, name)
+    if found is None and name_key(name) == accounts.GUEST:
+        store = store or Store(place)
+        found = accounts.guest_user(store)
+    name = found.name if found else name.strip()
+    if (name if found else name_key(name)) == accounts.LOCAL:
+        raise UserError(f"{name}: whoever runs the studio on this machine; it has no password and cannot be changed")
     rights: dict[str, Any] = {"admin": admin, "daily": daily, "disk": None if disk is None else disk * 10**6}
     given = {key: value for key, value in rights.items() if value is not None}
     if close and given:
@@ -192,6 +214,10 @@ def add_user(
             raise UserError(f"there is no user '{name}'")
         accounts.change_user(store, found.id, **({"active": False} if close else given))
         print(f"{name}: closed" if close else f"{name}: changed; the password, keys and sessions are as before")
+        return
+    if found and found.id == accounts.GUEST:
+        accounts.change_user(store, found.id, active=True)
+        print(f"{name}: whom all are in an open studio who did not sign in; has no password")
         return
     if sys.stdin.isatty():
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
@@ -228,16 +254,19 @@ def issue_token(context: typer.Context, home: Path | None, user: str, kind: str,
     require("the studio", *MODULES)
     from inkwash.studio import accounts
     from inkwash.studio.errors import APIError
+    from inkwash.studio.tables import name_key
 
     store = existing_store(folder(home or context.obj))
     if store is None:
         raise UserError(NEVER_RUN)
-    found = accounts.local_user(store) if user == accounts.LOCAL else accounts.find_user(store, user)
+    found = accounts.local_user(store) if name_key(user) == accounts.LOCAL else accounts.find_user(store, user)
     if found is None:
         raise UserError(f"there is no user '{user}': make one with `inkwash studio user {user}`")
     try:
         return accounts.issue(store, found.id, kind, name)
-    except APIError:
+    except APIError as error:
+        if error.code != "account_closed":
+            raise UserError(f"{user}: {error.message}") from None
         raise UserError(f"the account '{user}' is closed: `inkwash studio user {user}` opens it again") from None
 
 

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets as random
 import time
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
-from sqlalchemy import Row, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, exists, insert, or_, select, update
 
 from inkwash.errors import UserError
 from inkwash.studio.database import new_id
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import may_go_on
 from inkwash.studio.store import CANCELLED, Store
-from inkwash.studio.tables import jobs, secrets, users
+from inkwash.studio.tables import jobs, name_key, secrets, users
 
-LOCAL = "local"  # the user who started the studio
+LOCAL = "local"  # the name of the user who started the studio
+GUEST = "guest"  # the id of the user whom all are in an open studio who did not sign in, and the name
+MAX_NAME = 100  # characters: an address of mail is a name, too
+# characters that count as printable and show nothing: Unicode's default ignorable ones, and the blank of Braille
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 LIFETIMES = {"key": None, "session": 30 * 86400.0, "link": 3600.0}  # in seconds
 MIN_PASSWORD, MAX_PASSWORD = 10, 1000  # of passwords, in characters
 HASHER = PasswordHasher()  # argon2id with the library's parameters (RFC 9106, low memory)
@@ -48,16 +56,23 @@ def add_user(
     hashed = None if password is None else hash_password(password)
     user = User(new_id(), name, admin, daily, disk)
     with store.writing() as tx:
-        if tx.scalar(select(users.c.id).where(users.c.name == name)) is not None:
+        if _named(tx, name) is not None:
             raise UserError(f"the name '{name}' is taken")
-        row = {"password": hashed, "active": True, "served": 0.0, "created": time.time()}
-        tx.execute(insert(users).values(**user._asdict(), **row))
+        _insert(tx, user, hashed)
     return user
 
 
+def _insert(tx: Connection, user: User, hashed: str | None) -> None:
+    row = {"key": name_key(user.name), "password": hashed, "active": True, "served": 0.0, "created": time.time()}
+    tx.execute(insert(users).values(**user._asdict(), **row))
+
+
 def check_name(name: str) -> None:
-    if not 1 <= len(name) <= 40 or not name.isprintable():
-        raise UserError("a name has 1 to 40 letters, digits and signs")
+    """UserError for what is no name, and for a name that the studio keeps for itself."""
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable() or INVISIBLE.search(name):
+        raise UserError(f"a name has 1 to {MAX_NAME} letters, digits and signs that can be seen")
+    if name_key(name) in (LOCAL, GUEST):
+        raise UserError(f"the name '{name}' is the studio's own; choose another")
 
 
 def check_password(password: str) -> None:
@@ -72,12 +87,55 @@ def hash_password(password: str) -> str:
 
 def local_user(store: Store) -> User:
     """The user who started the studio; made at the first start. They may do everything."""
-    return find_user(store, LOCAL) or add_user(store, LOCAL, None, admin=True)
+    return _own_user(store, users.c.name == LOCAL, User(new_id(), LOCAL, True, None, None))
+
+
+def guest_user(store: Store) -> User:
+    """The user whom all are in an open studio who did not sign in; made when first asked for. They rule nothing, and
+    have neither password nor key."""
+    return _own_user(store, users.c.id == GUEST, User(GUEST, GUEST, False, None, None))
+
+
+def _own_user(store: Store, which: Any, new: User) -> User:
+    with store.writing() as tx:
+        found = _user(tx.execute(select(users).where(which)).first())
+        if found is None:
+            if _named(tx, new.name) is not None:  # an account from before the name was the studio's keeps it
+                new = new._replace(name=f"{new.name} {new_id()[:8]}")
+            _insert(tx, new, None)
+    return found or new
 
 
 def find_user(store: Store, name: str) -> User | None:
+    """By the name itself, else by what names are compared by."""
     with store.reading() as tx:
-        return _user(tx.execute(select(users).where(users.c.name == name)).first())
+        return _user(_named(tx, name))
+
+
+def _named(tx: Connection, name: str) -> Row[Any] | None:
+    which = or_(users.c.name == name, users.c.key == name_key(name))
+    return tx.execute(select(users).where(which).order_by(users.c.name != name)).first()
+
+
+def open_user(store: Store, id: str) -> User | None:
+    """The user, unless the account is closed."""
+    with store.reading() as tx:
+        return _user(tx.execute(select(users).where(users.c.id == id, users.c.active)).first())
+
+
+def proxied_user(store: Store, name: str) -> User | None:
+    """Whom a proxy has named; the account is made at first sight, without a password. None for one that is closed."""
+    if find_user(store, name) is None:
+        with suppress(UserError):  # it is taken: another request has just made it
+            add_user(store, name, None)
+    with store.reading() as tx:
+        row = _named(tx, name)
+    return _user(row) if row is not None and row.active and row.id != GUEST else None
+
+
+def has_password(store: Store, id: str) -> bool:
+    with store.reading() as tx:
+        return tx.scalar(select(users.c.password).where(users.c.id == id)) is not None
 
 
 def list_users(store: Store) -> list[Any]:
@@ -92,27 +150,44 @@ def has_accounts(store: Store) -> bool:
 
 
 def change_user(store: Store, id: str, **changes: Any) -> bool:
-    """Changes active, admin, daily or password; whether there is such a user.
+    """Changes active, admin, daily, disk or password; whether there is such a user.
 
-    An account that is closed, or has a new password, loses its secrets; one that is closed its jobs, too.
+    An account that is closed, or has a new password, loses its secrets; one that is closed its jobs, too. UserError
+    for what the studio's own users do not have, and a password that is too short.
     """
     if changes.get("password") is not None:
         changes["password"] = hash_password(changes["password"])
     with store.writing() as tx:
-        if changes and not tx.execute(update(users).where(users.c.id == id).values(changes)).rowcount:
+        row = tx.execute(select(users).where(users.c.id == id)).first()
+        if row is None:
             return False
+        if row.name == LOCAL:
+            raise UserError(f"{LOCAL}: whoever runs the studio on this machine; it cannot be changed")
+        if id == GUEST and changes.keys() & {"admin", "password"}:
+            raise UserError(f"{row.name}: visitors of an open studio have no password, and rule nothing")
+        if changes:
+            tx.execute(update(users).where(users.c.id == id).values(changes))
         if changes.get("active") is False or "password" in changes:
             tx.execute(delete(secrets).where(secrets.c.user_id == id))
         if changes.get("active") is False:
             tx.execute(update(jobs).where(jobs.c.user_id == id, may_go_on()).values(**CANCELLED, changed=time.time()))
-        return tx.scalar(select(users.c.id).where(users.c.id == id)) is not None
+        return True
+
+
+def change_password(store: Store, id: str, password: str, secret: str) -> None:
+    """A new password. Sessions, links and keys end, except the secret given: whoever knew the old password may have
+    made them. UserError for a password that is too short."""
+    hashed = hash_password(password)
+    with store.writing() as tx:
+        tx.execute(update(users).where(users.c.id == id).values(password=hashed))
+        tx.execute(delete(secrets).where(secrets.c.user_id == id, secrets.c.hash != _hash(secret)))
 
 
 def log_in(store: Store, name: str, password: str) -> User | None:
     """The user, if the password is theirs. It takes the same time whether or not there is such a user."""
     with store.reading() as tx:
-        row = tx.execute(select(users).where(users.c.name == name, users.c.active)).first()
-    hashed = None if row is None else row.password
+        row = _named(tx, name)
+    hashed = row.password if row is not None and row.active else None
     try:
         HASHER.verify(hashed or DUMMY_HASH, password[:MAX_PASSWORD])
     except (Argon2Error, InvalidHashError):
@@ -122,7 +197,9 @@ def log_in(store: Store, name: str, password: str) -> User | None:
 
 def issue(store: Store, user: str, kind: str, name: str = "") -> str:
     """A new secret by which the user is known; only its hash is kept, so it is shown this once. APIError for a closed
-    account."""
+    account, and for the guest."""
+    if user == GUEST:
+        raise APIError(403, "visitors of an open studio who did not sign in have no keys", "not_allowed")
     secret, now, lifetime = f"ink-{random.token_urlsafe(24)}", time.time(), LIFETIMES[kind]
     expires = None if lifetime is None else now + lifetime
     row = {"hash": _hash(secret), "id": new_id(), "user_id": user, "kind": kind, "name": name, "expires": expires}

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
@@ -19,10 +19,21 @@ from starlette.exceptions import HTTPException
 
 import inkwash
 from inkwash.studio import a1111, accounts, api, openai, people, verbs
-from inkwash.studio.auth import AT_ONCE, LOGINS, PER_LOGIN, PER_SECOND, PER_TRY, TRIES, Admin, Bucket, CurrentEngine
+from inkwash.studio.auth import (
+    AT_ONCE,
+    LOGINS,
+    PER_LOGIN,
+    PER_SECOND,
+    PER_TRY,
+    TRIES,
+    Admin,
+    Bucket,
+    CurrentEngine,
+    cookie,
+)
 from inkwash.studio.engine import Engine, Settings
 from inkwash.studio.errors import APIError
-from inkwash.studio.middleware import Guard, error_response
+from inkwash.studio.middleware import BehindProxy, Guard, error_response
 
 PAGE = Path(__file__).with_name("page")
 STATUSES = ("queued", "running", "paused", "done", "failed", "cancelled")
@@ -54,6 +65,8 @@ class Health(BaseModel):
 def create(settings: Settings) -> FastAPI:
     """The application of a studio. Its workers run while its lifespan does."""
     engine = Engine(settings)
+    if settings.open:
+        accounts.guest_user(engine.store)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -83,6 +96,8 @@ def create(settings: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_middleware(Guard, engine=engine)
+    if settings.proxy:
+        app.add_middleware(BehindProxy)
     return app
 
 
@@ -116,14 +131,12 @@ def add_operations(app: FastAPI) -> None:
 
 def add_page(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
-    def page(request: Request, engine: CurrentEngine, token: str = "") -> Response:
-        """The page; with a one-time link's token, first a session for its user."""
-        if not token:
-            return HTMLResponse((PAGE / "index.html").read_bytes(), headers={"cache-control": NO_CACHE})
-        user = accounts.redeem(engine.store, token[:200])
-        response = RedirectResponse("/" if user else "/?used=1", status_code=303)
-        if user is not None:
-            people.begin_session(request, response, engine, user)
+    def page(request: Request, engine: CurrentEngine) -> Response:
+        """The page. It lets nobody in; of a session that is over it takes the cookie away."""
+        response = HTMLResponse((PAGE / "index.html").read_bytes(), headers={"cache-control": NO_CACHE})
+        session = request.cookies.get(cookie(engine))
+        if session is not None and accounts.holder(engine.store, session, "session") is None:
+            response.delete_cookie(cookie(engine))
         return response
 
     @app.get("/docs", include_in_schema=False)

@@ -9,10 +9,11 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
+from starlette.datastructures import Headers
 
 from inkwash.studio import accounts
-from inkwash.studio.accounts import User
-from inkwash.studio.engine import Engine
+from inkwash.studio.accounts import GUEST, User
+from inkwash.studio.engine import Engine, Settings
 from inkwash.studio.errors import APIError
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -61,25 +62,50 @@ def client_address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+def bucket_of(user: User, request: Request) -> str:
+    """Whose bounds a request counts against: its user's; of an open studio's visitors its address's."""
+    return f"{user.id} {client_address(request)}" if user.id == GUEST else user.id
+
+
 def user_of(engine: Engine, request: Request) -> User | None:
-    """Who sent the request: by `Authorization: Bearer KEY`, by Basic with the key as password, or by the cookie of a
-    session; nobody for a secret that is not valid. In an open studio everyone is the local user, who then rules
-    nothing."""
+    """Who sent the request: whose key it brings, or whom the proxy names, or whose session it is; nobody for a secret
+    that is not valid. In an open studio who brings nothing is the guest."""
+    kind, secret = secret_of(engine, request)
+    may_act = request.method in SAFE_METHODS or same_origin(request)
+    name = proxied_name(engine.settings, request.headers)
+    if name and not is_bearer(request):  # Basic then is between the client and the proxy
+        return accounts.proxied_user(engine.store, name) if may_act else None
+    if kind == "key" or (kind == "session" and may_act):
+        return accounts.holder(engine.store, secret, kind)
+    if engine.settings.open and not kind and "authorization" not in request.headers:
+        return accounts.open_user(engine.store, GUEST)
+    return None
+
+
+def secret_of(engine: Engine, request: Request) -> tuple[str, str]:
+    """The kind of secret that a request brings, and the secret: a key, as `Authorization: Bearer KEY` or as the
+    password of Basic, or a session's cookie. Of none both are empty."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return accounts.holder(engine.store, value.strip(), "key")
+    if is_bearer(request):
+        return "key", value.strip()
     if scheme.lower() == "basic":
         try:
-            _, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+            return "key", base64.b64decode(value, validate=True).decode().partition(":")[2]
         except (binascii.Error, ValueError):
-            return None
-        return accounts.holder(engine.store, password, "key")
-    if engine.settings.open:
-        return accounts.local_user(engine.store)._replace(admin=False)
+            return "key", ""
     session = request.cookies.get(cookie(engine))
-    if session is None or (request.method not in SAFE_METHODS and not same_origin(request)):
-        return None
-    return accounts.holder(engine.store, session, "session")
+    return ("", "") if session is None else ("session", session)
+
+
+def is_bearer(request: Request) -> bool:
+    return request.headers.get("authorization", "").lower().startswith("bearer ")
+
+
+def proxied_name(settings: Settings, headers: Headers) -> str:
+    """Whom the proxy says that it speaks for; that it was the proxy, the middleware has seen to. Bytes that are no
+    UTF-8 make it a name that nobody can have."""
+    value = headers.get(settings.login_header, "") if settings.login_header else ""
+    return value.encode("latin-1").decode(errors="surrogateescape").strip()
 
 
 def same_origin(request: Request) -> bool:
@@ -92,7 +118,7 @@ def user(request: Request, _: Annotated[object, Depends(BEARER)]) -> User:
     found = user_of(engine_of(request), request)
     if found is None:
         raise APIError(401, NOT_LOGGED_IN, "not_logged_in")
-    request.app.state.rate.take(found.id)
+    request.app.state.rate.take(bucket_of(found, request))
     request.scope["state"]["user"] = found.id
     return found
 

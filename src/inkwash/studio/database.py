@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, and_, create_engine, event, func, or_, s
 
 from inkwash.errors import UserError
 from inkwash.studio.files import Files
-from inkwash.studio.tables import migrate
+from inkwash.studio.tables import migrate, name_key
 from inkwash.weights.files import sync
 
 RESERVE = 20_000_000  # bytes of the disk that files leave free, so that the tables can still be written
@@ -79,7 +79,8 @@ class Database:
 
     def _configure(self, connection: Any, _: object) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver
-        connection.create_function("file_size", 2, self.files.size)  # for a step of the migration
+        connection.create_function("file_size", 2, self.files.size)  # for steps of the migration, as the next
+        connection.create_function("name_key", 1, name_key)
         for pragma in PRAGMAS:
             connection.execute(f"pragma {pragma}")
 

@@ -44,7 +44,9 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 7860
     names: tuple[str, ...] = ()  # further names by which it is reached
-    open: bool = False  # no login: who reaches it is the local user
+    open: bool = False  # no login: who reaches it is the guest
+    proxy: bool = False  # what a proxy on this machine says of its clients is believed
+    login_header: str | None = None  # in which the proxy names the user
     devices: tuple[str, ...] = ("cpu",)
     threads: int = 1
     memory: int = 2000  # MB of a worker

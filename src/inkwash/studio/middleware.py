@@ -15,8 +15,11 @@ from anyio import to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from inkwash.studio.auth import NOT_LOGGED_IN, user_of
+from inkwash.errors import UserError
+from inkwash.studio.accounts import check_name
+from inkwash.studio.auth import NOT_LOGGED_IN, proxied_name, user_of
 from inkwash.studio.database import new_id
 from inkwash.studio.engine import Engine, Settings
 from inkwash.studio.errors import APIError, is_disk_full
@@ -35,6 +38,8 @@ LARGE_PATHS = (
     "/controlnet/",
 )
 BODILESS = ("GET", "HEAD")
+ENTRANCES = ("/api/login", "/api/enter")  # whose bodies are nobody's yet
+PROXIES = ("127.0.0.1", "::1")  # who is believed what they say of their clients
 DRAIN_BYTES, DRAIN_SECONDS = 4_000_000, 2.0  # bytes of a refused body that are still read, and seconds
 BODY_TIMEOUT = 300.0  # seconds for a client to send its body
 POLICY = (
@@ -55,6 +60,19 @@ HEADERS = {
 
 class Abort(Exception):
     """A request is not read to its end."""
+
+
+class BehindProxy:
+    """ASGI middleware around the Guard: the client's address and scheme are what the proxy says, and `proxied` in the
+    scope's state is whether it was the proxy that asked."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = ProxyHeadersMiddleware(app, list(PROXIES))
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope.setdefault("state", {})["proxied"] = (scope.get("client") or ("",))[0] in PROXIES
+        await self.app(scope, receive, send)
 
 
 class Guard:
@@ -125,7 +143,7 @@ class Guard:
 
     async def is_anonymous(self, scope: Any) -> bool:
         """Whether a body comes from nobody, who shall cost nothing: it is not parsed."""
-        if scope["method"] in BODILESS or scope["path"] == "/api/login":
+        if scope["method"] in BODILESS or scope["path"] in ENTRANCES:
             return False
         return await to_thread.run_sync(user_of, self.engine, Request(scope)) is None
 
@@ -151,10 +169,25 @@ def rejection(scope: Any, headers: Headers, settings: Settings, max_bytes: int) 
     is_other_site = headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not visits and not public
     if is_other_site or ("origin" in headers and not same_site(headers["origin"], host)):
         return APIError(403, "a page of another site may not ask this", "wrong_origin")
+    if settings.login_header and settings.login_header in headers:
+        try:
+            check_login(scope, headers, settings)
+        except UserError as error:
+            return APIError(403, f"{settings.login_header}: {error}", "wrong_login_header")
     length = headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length) > max_bytes:
         return too_large(max_bytes)
     return None
+
+
+def check_login(scope: Any, headers: Headers, settings: Settings) -> None:
+    """UserError for a login header that the proxy did not send, or not alone, or that names no user."""
+    if not scope["state"].get("proxied"):
+        raise UserError("only the proxy may send this header")
+    if len(headers.getlist(settings.login_header or "")) > 1:
+        raise UserError("it came twice; the proxy must replace what its clients send")
+    if name := proxied_name(settings, headers):
+        check_name(name)
 
 
 def too_large(max_bytes: int) -> APIError:

@@ -8,12 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inkwash.errors import UserError
 from inkwash.studio import accounts
-from inkwash.studio.auth import Admin, CurrentEngine, CurrentUser, client_address, cookie
+from inkwash.studio.auth import Admin, CurrentEngine, CurrentUser, client_address, cookie, secret_of
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError, invalid, no_such
 from inkwash.studio.library import OPEN
 from inkwash.studio.schemas import Problem
 from inkwash.studio.store import MAX_QUEUED_EACH
+from inkwash.studio.tables import name_key
 
 router = APIRouter(prefix="/api", tags=["studio"])
 Id = Annotated[str, Path(max_length=100)]
@@ -23,6 +24,8 @@ HASHING = CapacityLimiter(2)  # passwords hashed at once: each takes 64 MB and a
 class Session(BaseModel):
     name: str
     admin: bool
+    guest: bool = Field(description="Whether they are a visitor of an open studio who did not sign in.")
+    has_password: bool
     daily: int | None = Field(description="Results in 24 hours; no limit if null.")
     disk: int | None = Field(description="Bytes of results, models, uploads and trainings; no limit if null.")
     disk_used: int
@@ -31,6 +34,15 @@ class Session(BaseModel):
 class Login(BaseModel):
     name: str = Field(max_length=100)
     password: str = Field(max_length=1000)
+
+
+class Link(BaseModel):
+    token: str = Field(max_length=200, description="What stands behind `#token=` in a link that lets in once.")
+
+
+class NewPassword(BaseModel):
+    old: str = Field(max_length=1000)
+    new: str = Field(max_length=1000)
 
 
 class Key(BaseModel):
@@ -82,20 +94,54 @@ class AccountChange(BaseModel):
 @router.get("/session")
 def session(user: CurrentUser, engine: CurrentEngine) -> Session:
     """Who is logged in."""
-    return Session(**user._asdict(), disk_used=engine.store.disk_used(user.id))
+    return Session(
+        **user._asdict(),
+        guest=user.id == accounts.GUEST,
+        has_password=accounts.has_password(engine.store, user.id),
+        disk_used=engine.store.disk_used(user.id),
+    )
 
 
 @router.post("/login", responses={401: {"model": Problem}})  # which names it for all routes
 async def login(form: Login, request: Request, response: Response, engine: CurrentEngine) -> Session:
     """Opens a session for a name and a password; the session is a cookie."""
-    state = request.app.state
-    state.logins.take(client_address(request))
-    state.tries.take(f"{client_address(request)} {form.name}")
-    user = await to_thread.run_sync(accounts.log_in, engine.store, form.name, form.password, limiter=HASHING)
-    if user is None:
-        raise APIError(401, "the name or the password is wrong", "wrong_password")
+    user = await verify_password(request, engine, form.name, form.password)
     begin_session(request, response, engine, user)
     return session(user, engine)
+
+
+@router.post("/enter")
+def enter(form: Link, request: Request, response: Response, engine: CurrentEngine) -> Session:
+    """Opens a session for who has a link that lets in once; it is used up."""
+    request.app.state.logins.take(client_address(request))
+    user = accounts.redeem(engine.store, form.token)
+    if user is None:
+        raise APIError(401, "this link was used, or is too old; `inkwash studio link` makes another", "used_link")
+    begin_session(request, response, engine, user)
+    return session(user, engine)
+
+
+@router.post("/password", status_code=204)
+async def change_password(form: NewPassword, user: CurrentUser, request: Request, engine: CurrentEngine) -> None:
+    """Changes one's own password. One's other sessions end, and so do one's keys: who knew the old password may have
+    made them. What this request was sent with goes on."""
+    await verify_password(request, engine, user.name, form.old)
+    _, secret = secret_of(engine, request)
+    try:
+        await to_thread.run_sync(accounts.change_password, engine.store, user.id, form.new, secret, limiter=HASHING)
+    except UserError as error:
+        raise invalid(str(error), "new") from None
+
+
+async def verify_password(request: Request, engine: Engine, name: str, password: str) -> accounts.User:
+    """The user whose password it is. APIError if it is not, and for who tries too often."""
+    state = request.app.state
+    state.logins.take(client_address(request))
+    state.tries.take(f"{client_address(request)} {name_key(name)}")
+    user = await to_thread.run_sync(accounts.log_in, engine.store, name, password, limiter=HASHING)
+    if user is None:
+        raise APIError(401, "the name or the password is wrong", "wrong_password")
+    return user
 
 
 def begin_session(request: Request, response: Response, engine: Engine, user: accounts.User) -> None:
@@ -120,8 +166,6 @@ def keys(user: CurrentUser, engine: CurrentEngine) -> list[Key]:
 @router.post("/keys", status_code=201)
 def new_key(form: Named, user: CurrentUser, engine: CurrentEngine) -> NewKey:
     """A new key for programs: send it as `Authorization: Bearer KEY`."""
-    if engine.settings.open:
-        raise APIError(403, "an open studio gives no keys; `inkwash studio key` does", "not_allowed")
     key = accounts.issue(engine.store, user.id, "key", form.name)
     return NewKey(**accounts.find_key(engine.store, key)._asdict(), key=key)
 
@@ -162,7 +206,7 @@ def change_user(id: Id, form: AccountChange, user: Admin, engine: CurrentEngine)
     try:
         found = accounts.change_user(engine.store, id, **changes)
     except UserError as error:
-        raise invalid(str(error), "password") from None
+        raise invalid(str(error), "password" if "password" in changes else None) from None
     if not found:
         raise no_such("user")
     for job in open_jobs if changes.get("active") is False else []:

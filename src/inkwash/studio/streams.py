@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from inkwash.studio import accounts
-from inkwash.studio.auth import user_of
+from inkwash.studio.auth import bucket_of, user_of
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import OPEN
@@ -72,24 +72,24 @@ async def event(engine: Engine, row: Any) -> bytes:
 
 
 def check_streams(user: accounts.User, request: Request) -> None:
-    if request.app.state.streams[user.id] >= STREAMS:
+    if request.app.state.streams[bucket_of(user, request)] >= STREAMS:
         raise APIError(429, f"{STREAMS} event streams are open already; close one", "too_many_streams", wait=5)
 
 
 def check_waits(user: accounts.User, request: Request) -> None:
-    if request.app.state.waits[user.id] >= WAITS:
+    if request.app.state.waits[bucket_of(user, request)] >= WAITS:
         raise APIError(429, f"{WAITS} requests wait for jobs already; let some end", "too_many_waits", wait=5)
 
 
 @contextmanager
-def counted(counter: Counter[str], user: accounts.User) -> Iterator[None]:
-    counter[user.id] += 1
+def counted(counter: Counter[str], bucket: str) -> Iterator[None]:
+    counter[bucket] += 1
     try:
         yield
     finally:
-        counter[user.id] -= 1
-        if not counter[user.id]:
-            del counter[user.id]
+        counter[bucket] -= 1
+        if not counter[bucket]:
+            del counter[bucket]
 
 
 SaveUpload = Callable[[bytes, str], dict[str, str]]  # (PNG, parameter) -> what a request says of it
@@ -116,7 +116,7 @@ async def temporary_uploads(engine: Engine, user: accounts.User) -> AsyncIterato
 async def wait_for_job(engine: Engine, user: accounts.User, job: str, seconds: float, request: Request) -> Any:
     """The job when it has ended, or as it is after so many seconds, or when the client has gone. It is counted: see
     `check_waits`, which comes before a job is put in the queue."""
-    with counted(request.app.state.waits, user):
+    with counted(request.app.state.waits, bucket_of(user, request)):
         return await engine.finished(job, seconds, request.is_disconnected)
 
 
@@ -128,7 +128,7 @@ def stream_response(
 
     async def events() -> AsyncIterator[bytes]:
         # counted here: a stream whose client has gone before it began is never begun
-        with counted(request.app.state.streams, user), engine.metrics.streams.track_inprogress():
+        with counted(request.app.state.streams, bucket_of(user, request)), engine.metrics.streams.track_inprogress():
             async with aclosing(source):
                 async for piece in source:
                     yield piece

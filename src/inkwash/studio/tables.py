@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from importlib import resources
 from typing import Any
 
@@ -27,6 +28,7 @@ users = Table(
     metadata,
     text("id", primary_key=True),
     text("name", unique=True),
+    text("key", unique=True),  # see `name_key`; of an account from before there were keys perhaps what nobody types
     text("password", null=True),  # argon2id; none: enters by links and keys alone
     Column("admin", Boolean, nullable=False),
     Column("active", Boolean, nullable=False),
@@ -139,6 +141,12 @@ shares = Table(
     Column("recipe", Boolean, nullable=False),
     time("expires", null=True),
 )
+
+
+def name_key(name: str) -> str:
+    """What names of users are compared by: the same for all their cases, widths and Unicode forms."""
+    folded = unicodedata.normalize("NFKC", name.strip()).casefold()
+    return unicodedata.normalize("NFKC", folded)
 
 
 def migrate(connection: Connection) -> None:
