@@ -6,14 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from inkwash.errors import UserError
 from inkwash.studio import accounts
 from inkwash.studio.app import create
-from inkwash.studio.auth import Bucket
+from inkwash.studio.auth import Bucket, same_origin
 from inkwash.studio.engine import Settings
-from inkwash.studio.middleware import rejection
+from inkwash.studio.middleware import LOCAL_PROXIES, wrong_login
 from inkwash.studio.tables import name_key
 from tests.studio.conftest import fox
 
@@ -316,7 +317,7 @@ HEADER = "X-Remote-User"
 
 
 def behind_proxy(tmp_path, **settings):
-    return studio(tmp_path, proxy=True, login_header=HEADER, **settings)
+    return studio(tmp_path, proxies=LOCAL_PROXIES, login_header=HEADER, **settings)
 
 
 def test_who_the_proxy_names_is_logged_in_and_has_an_account_from_then_on(tmp_path):
@@ -345,7 +346,7 @@ def test_from_elsewhere_the_login_header_is_refused_and_not_passed_over(tmp_path
 
 
 def test_without_the_option_the_header_says_nothing(tmp_path):
-    app, store = studio(tmp_path, proxy=True)
+    app, store = studio(tmp_path, proxies=LOCAL_PROXIES)
     accounts.add_user(store, "anna", None)
     assert visitor(app, "127.0.0.1").get("/api/session", headers={HEADER: "anna"}).status_code == 401
 
@@ -356,9 +357,7 @@ def test_without_the_option_the_header_says_nothing(tmp_path):
 def test_a_proxy_cannot_name_the_studios_own_users_or_what_is_no_name(tmp_path, name):
     app, store = behind_proxy(tmp_path, open=True)
     accounts.local_user(store)
-    headers = Headers(raw=[(b"host", b"localhost"), (HEADER.lower().encode(), name)])
-    scope = {"method": "GET", "path": "/api/session", "state": {"proxied": True}}
-    refused = rejection(scope, headers, app.state.engine.settings, 10)
+    refused = wrong_login({"state": {"proxied": True}}, Headers(raw=[(HEADER.lower().encode(), name)]), HEADER)
     assert (refused.status, refused.code) == (403, "wrong_login_header")
     refused = visitor(app, "127.0.0.1").get("/api/session", headers=[(HEADER.encode(), b"Local")])
     assert refused.status_code == 403
@@ -387,6 +386,22 @@ def test_a_page_of_another_site_does_nothing_through_the_proxys_login(tmp_path):
     for headers in ({"origin": "http://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}):
         assert client.post("/api/keys", json={}, headers=headers).status_code == 403
     assert client.post("/api/keys", json={}, headers=ORIGIN).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("headers", "ours"),
+    [
+        ({}, False),
+        ({"origin": "https://studio.example"}, True),
+        ({"origin": "https://app.studio.example", "sec-fetch-site": "same-origin"}, False),
+        ({"origin": "null"}, False),
+        ({"sec-fetch-site": "same-origin"}, True),
+        ({"sec-fetch-site": "same-site"}, False),
+    ],
+)
+def test_only_a_page_of_ours_acts_by_what_the_browser_remembers(headers, ours):
+    raw = [(name.encode(), value.encode()) for name, value in {"host": "Studio.example", **headers}.items()]
+    assert same_origin(Request({"type": "http", "headers": raw})) == ours
 
 
 def test_a_key_goes_before_the_proxys_word_and_that_before_the_proxys_own_basic_login(tmp_path):

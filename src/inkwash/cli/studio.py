@@ -55,8 +55,8 @@ def studio(
         bool, typer.Option("--proxy", help="A proxy on this machine stands before it, and says whom it speaks for.")
     ] = False,
     login_header: Annotated[
-        str | None, typer.Option(help="A header in which that proxy names who is logged in; with --proxy.")
-    ] = None,
+        str, typer.Option(help="The header in which that proxy names who is logged in; with --proxy.")
+    ] = "",
     log: Annotated[
         str | None, typer.Option(help="File of the log; studio.log in its folder if left out, - for here.")
     ] = None,
@@ -76,7 +76,7 @@ def studio(
     from inkwash.studio import accounts
     from inkwash.studio.catalogue import shared_models
     from inkwash.studio.engine import Settings
-    from inkwash.studio.middleware import is_loopback
+    from inkwash.studio.middleware import LOCAL_PROXIES, is_loopback
     from inkwash.studio.store import Store
     from inkwash.weights.files import lock
 
@@ -84,9 +84,9 @@ def studio(
         check_device(one)
     shared_models(model or ())
     home, store = folder(home), existing_store(home)
-    if login_header is not None and not proxy:
+    if login_header and not proxy:
         raise UserError("--login-header: only a proxy says who is logged in; give --proxy, too, or leave it out")
-    if login_header is not None and not re.fullmatch(r"[A-Za-z0-9-]+", login_header):
+    if not re.fullmatch(r"[A-Za-z0-9-]*", login_header):
         raise UserError(f"--login-header {login_header}: a header's name has letters, digits and hyphens")
     if not is_loopback(host) and not open and (store is None or not accounts.has_accounts(store)):
         raise UserError(
@@ -108,7 +108,7 @@ def studio(
             port=listener.getsockname()[1],
             names=tuple(alias.lower() for alias in name or ()),
             open=open,
-            proxy=proxy,
+            proxies=LOCAL_PROXIES if proxy else (),
             login_header=login_header,
             devices=tuple(dict.fromkeys(device or ("cpu",))),
             threads=threads,

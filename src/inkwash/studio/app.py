@@ -96,8 +96,8 @@ def create(settings: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_middleware(Guard, engine=engine)
-    if settings.proxy:
-        app.add_middleware(BehindProxy)
+    if settings.proxies:
+        app.add_middleware(BehindProxy, proxies=settings.proxies)
     return app
 
 

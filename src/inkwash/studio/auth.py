@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 
 from inkwash.studio import accounts
 from inkwash.studio.accounts import GUEST, User
-from inkwash.studio.engine import Engine, Settings
+from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -72,7 +72,7 @@ def user_of(engine: Engine, request: Request) -> User | None:
     that is not valid. In an open studio who brings nothing is the guest."""
     kind, secret = secret_of(engine, request)
     may_act = request.method in SAFE_METHODS or same_origin(request)
-    name = proxied_name(engine.settings, request.headers)
+    name = proxied_name(engine.settings.login_header, request.headers)
     if name and not is_bearer(request):  # Basic then is between the client and the proxy
         return accounts.proxied_user(engine.store, name) if may_act else None
     if kind == "key" or (kind == "session" and may_act):
@@ -101,16 +101,18 @@ def is_bearer(request: Request) -> bool:
     return request.headers.get("authorization", "").lower().startswith("bearer ")
 
 
-def proxied_name(settings: Settings, headers: Headers) -> str:
+def proxied_name(login_header: str, headers: Headers) -> str:
     """Whom the proxy says that it speaks for; that it was the proxy, the middleware has seen to. Bytes that are no
     UTF-8 make it a name that nobody can have."""
-    value = headers.get(settings.login_header, "") if settings.login_header else ""
-    return value.encode("latin-1").decode(errors="surrogateescape").strip()
+    return headers.get(login_header, "").encode("latin-1").decode(errors="surrogateescape").strip()
 
 
 def same_origin(request: Request) -> bool:
-    """Whether a browser says that its page is ours; that an Origin is, the middleware has seen to."""
-    return "origin" in request.headers or request.headers.get("sec-fetch-site") == "same-origin"
+    """Whether a browser says that its page is ours."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        return request.headers.get("sec-fetch-site") == "same-origin"
+    return origin.partition("://")[2].lower() == request.headers.get("host", "").lower()
 
 
 def user(request: Request, _: Annotated[object, Depends(BEARER)]) -> User:

@@ -45,8 +45,8 @@ class Settings:
     port: int = 7860
     names: tuple[str, ...] = ()  # further names by which it is reached
     open: bool = False  # no login: who reaches it is the guest
-    proxy: bool = False  # what a proxy on this machine says of its clients is believed
-    login_header: str | None = None  # in which the proxy names the user
+    proxies: tuple[str, ...] = ()  # addresses and networks that are believed whom they speak for
+    login_header: str = ""  # in which a proxy names who is logged in; none if empty
     devices: tuple[str, ...] = ("cpu",)
     threads: int = 1
     memory: int = 2000  # MB of a worker

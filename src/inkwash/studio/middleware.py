@@ -7,6 +7,7 @@ import asyncio
 import ipaddress
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,7 +40,7 @@ LARGE_PATHS = (
 )
 BODILESS = ("GET", "HEAD")
 ENTRANCES = ("/api/login", "/api/enter")  # whose bodies are nobody's yet
-PROXIES = ("127.0.0.1", "::1")  # who is believed what they say of their clients
+LOCAL_PROXIES = ("127.0.0.1", "::1")
 DRAIN_BYTES, DRAIN_SECONDS = 4_000_000, 2.0  # bytes of a refused body that are still read, and seconds
 BODY_TIMEOUT = 300.0  # seconds for a client to send its body
 POLICY = (
@@ -63,15 +64,16 @@ class Abort(Exception):
 
 
 class BehindProxy:
-    """ASGI middleware around the Guard: the client's address and scheme are what the proxy says, and `proxied` in the
-    scope's state is whether it was the proxy that asked."""
+    """ASGI middleware around the Guard: the client's address and scheme are what a proxy says, and `proxied` in the
+    scope's state is whether it was a proxy that asked."""
 
-    def __init__(self, app: Any) -> None:
-        self.app = ProxyHeadersMiddleware(app, list(PROXIES))
+    def __init__(self, app: Any, proxies: Sequence[str]) -> None:
+        self.app = ProxyHeadersMiddleware(app, list(proxies))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            scope.setdefault("state", {})["proxied"] = (scope.get("client") or ("",))[0] in PROXIES
+            peer, _ = scope.get("client") or ("", 0)
+            scope.setdefault("state", {})["proxied"] = peer in self.app.trusted_hosts
         await self.app(scope, receive, send)
 
 
@@ -92,6 +94,7 @@ class Guard:
         max_bytes = longest_body(path)
         seen, is_complete = 0, False
         failure = rejection(scope, headers, self.engine.settings, max_bytes)
+        failure = failure or wrong_login(scope, headers, self.engine.settings.login_header)
 
         async def receive_limited() -> Any:
             nonlocal seen, is_complete, failure
@@ -169,25 +172,26 @@ def rejection(scope: Any, headers: Headers, settings: Settings, max_bytes: int) 
     is_other_site = headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not visits and not public
     if is_other_site or ("origin" in headers and not same_site(headers["origin"], host)):
         return APIError(403, "a page of another site may not ask this", "wrong_origin")
-    if settings.login_header and settings.login_header in headers:
-        try:
-            check_login(scope, headers, settings)
-        except UserError as error:
-            return APIError(403, f"{settings.login_header}: {error}", "wrong_login_header")
     length = headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length) > max_bytes:
         return too_large(max_bytes)
     return None
 
 
-def check_login(scope: Any, headers: Headers, settings: Settings) -> None:
-    """UserError for a login header that the proxy did not send, or not alone, or that names no user."""
-    if not scope["state"].get("proxied"):
-        raise UserError("only the proxy may send this header")
-    if len(headers.getlist(settings.login_header or "")) > 1:
-        raise UserError("it came twice; the proxy must replace what its clients send")
-    if name := proxied_name(settings, headers):
-        check_name(name)
+def wrong_login(scope: Any, headers: Headers, login_header: str) -> APIError | None:
+    """Why a login header is not believed: it is no proxy's, or came twice, or names who cannot have an account."""
+    if not login_header or login_header not in headers:
+        return None
+    try:
+        if not scope["state"].get("proxied"):
+            raise UserError("only the proxy may send this header")
+        if len(headers.getlist(login_header)) > 1:
+            raise UserError("it came twice; the proxy must replace what its clients send")
+        if name := proxied_name(login_header, headers):
+            check_name(name)
+    except UserError as error:
+        return APIError(403, f"{login_header}: {error}", "wrong_login_header")
+    return None
 
 
 def too_large(max_bytes: int) -> APIError:
