@@ -136,7 +136,7 @@ def add_page(app: FastAPI) -> None:
         response = HTMLResponse((PAGE / "index.html").read_bytes(), headers={"cache-control": NO_CACHE})
         session = request.cookies.get(cookie(engine))
         if session is not None and accounts.holder(engine.store, session, "session") is None:
-            response.delete_cookie(cookie(engine))
+            people.drop_cookie(response, engine)
         return response
 
     @app.get("/docs", include_in_schema=False)

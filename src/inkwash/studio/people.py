@@ -154,6 +154,11 @@ def begin_session(request: Request, response: Response, engine: Engine, user: ac
 def logout(user: CurrentUser, request: Request, response: Response, engine: CurrentEngine) -> None:
     """Ends the session."""
     accounts.revoke(engine.store, request.cookies.get(cookie(engine), ""))
+    drop_cookie(response, engine)
+
+
+def drop_cookie(response: Response, engine: Engine) -> None:
+    """The browser forgets its session."""
     response.delete_cookie(cookie(engine))
 
 
