@@ -61,6 +61,10 @@ def test_a_name_in_another_case_is_the_same_account(home, monkeypatch, capsys):
     assert accounts.holder(store, capsys.readouterr().out.strip(), "key").name == "Anna"
     assert run(monkeypatch, "user", "ANNA", "--close", *where) == 0
     assert accounts.log_in(store, "Anna", "another long password") is None
+    assert (
+        run(monkeypatch, "user", "a\udcff", *where, typed="another long password\n") == 2
+    )  # bytes that are no UTF-8
+    assert "can be seen" in capsys.readouterr().err
 
 
 def test_visitors_of_an_open_studio_are_limited_and_closed_before_it_was_ever_open(home, monkeypatch, capsys):

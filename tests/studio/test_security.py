@@ -332,13 +332,15 @@ def test_the_cookie_is_for_this_site_and_for_no_script(studio):
 
 
 @pytest.mark.parametrize("proxy", [True, False])
-def test_only_with_a_proxy_before_it_is_it_told_of_tls(tmp_path, proxy):
-    process = start(tmp_path / "home", *(["--proxy"] if proxy else []))
+def test_only_with_a_proxy_before_it_is_it_told_of_tls_and_of_users(tmp_path, proxy):
+    process = start(tmp_path / "home", *(["--proxy", "--login-header", "X-Remote-User"] if proxy else []))
     url, _, token = process.stdout.readline().split(" at ")[1].strip().partition("/#token=")
     try:
         until(lambda: answers(url))
         entered = httpx.post(f"{url}/api/enter", json={"token": token}, headers={"x-forwarded-proto": "https"})
         assert ("secure" in entered.headers["set-cookie"].lower()) == proxy
+        named = httpx.get(f"{url}/api/session", headers={"x-remote-user": "anna", "x-forwarded-for": "10.0.0.9"})
+        assert named.json().get("name") == ("anna" if proxy else None)
     finally:
         with process:  # whose pipes are closed, too
             process.terminate()

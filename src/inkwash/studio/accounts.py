@@ -113,6 +113,9 @@ def find_user(store: Store, name: str) -> User | None:
 
 
 def _named(tx: Connection, name: str) -> Row[Any] | None:
+    name = name.strip()
+    if not name.isprintable():  # nobody is called so, and SQLite does not take every such text
+        return None
     which = or_(users.c.name == name, users.c.key == name_key(name))
     return tx.execute(select(users).where(which).order_by(users.c.name != name)).first()
 
