@@ -14,7 +14,7 @@ from inkwash.studio import accounts
 from inkwash.studio.app import create
 from inkwash.studio.auth import Bucket, same_origin
 from inkwash.studio.engine import Settings
-from inkwash.studio.middleware import LOCAL_PROXIES, wrong_login
+from inkwash.studio.proxy import LOCAL_PROXIES, wrong_login
 from inkwash.studio.tables import name_key
 from tests.studio.conftest import fox
 

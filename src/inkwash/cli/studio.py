@@ -76,7 +76,8 @@ def studio(
     from inkwash.studio import accounts
     from inkwash.studio.catalogue import shared_models
     from inkwash.studio.engine import Settings
-    from inkwash.studio.middleware import LOCAL_PROXIES, is_loopback
+    from inkwash.studio.middleware import is_loopback
+    from inkwash.studio.proxy import LOCAL_PROXIES
     from inkwash.studio.store import Store
     from inkwash.weights.files import lock
 

@@ -33,7 +33,8 @@ from inkwash.studio.auth import (
 )
 from inkwash.studio.engine import Engine, Settings
 from inkwash.studio.errors import APIError
-from inkwash.studio.middleware import BehindProxy, Guard, error_response
+from inkwash.studio.middleware import Guard, error_response
+from inkwash.studio.proxy import BehindProxy
 
 PAGE = Path(__file__).with_name("page")
 STATUSES = ("queued", "running", "paused", "done", "failed", "cancelled")

@@ -9,12 +9,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
-from starlette.datastructures import Headers
 
 from inkwash.studio import accounts
 from inkwash.studio.accounts import GUEST, User
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError
+from inkwash.studio.proxy import login_name
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 PER_SECOND, AT_ONCE = 30.0, 300.0  # requests of a user
@@ -72,7 +72,7 @@ def user_of(engine: Engine, request: Request) -> User | None:
     that is not valid. In an open studio who brings nothing is the guest."""
     kind, secret = secret_of(engine, request)
     may_act = request.method in SAFE_METHODS or same_origin(request)
-    name = proxied_name(engine.settings.login_header, request.headers)
+    name = login_name(request.headers, engine.settings.login_header)
     if name and not is_bearer(request):  # Basic then is between the client and the proxy
         return accounts.proxied_user(engine.store, name) if may_act else None
     if kind == "key" or (kind == "session" and may_act):
@@ -99,12 +99,6 @@ def secret_of(engine: Engine, request: Request) -> tuple[str, str]:
 
 def is_bearer(request: Request) -> bool:
     return request.headers.get("authorization", "").lower().startswith("bearer ")
-
-
-def proxied_name(login_header: str, headers: Headers) -> str:
-    """Whom the proxy says that it speaks for; that it was the proxy, the middleware has seen to. Bytes that are no
-    UTF-8 make it a name that nobody can have."""
-    return headers.get(login_header, "").encode("latin-1").decode(errors="surrogateescape").strip()
 
 
 def same_origin(request: Request) -> bool:

@@ -46,11 +46,11 @@ class Settings:
     names: tuple[str, ...] = ()  # further names by which it is reached
     open: bool = False  # no login: who reaches it is the guest
     proxies: tuple[str, ...] = ()  # addresses and networks that are believed whom they speak for
-    login_header: str = ""  # in which a proxy names who is logged in; none if empty
     devices: tuple[str, ...] = ("cpu",)
     threads: int = 1
     memory: int = 2000  # MB of a worker
     models: tuple[str, ...] = ()
+    login_header: str = ""  # in which a proxy names who is logged in; none if empty
 
 
 class Progress(NamedTuple):

@@ -7,7 +7,6 @@ import asyncio
 import ipaddress
 import logging
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,14 +15,12 @@ from anyio import to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from inkwash.errors import UserError
-from inkwash.studio.accounts import check_name
-from inkwash.studio.auth import NOT_LOGGED_IN, proxied_name, user_of
+from inkwash.studio.auth import NOT_LOGGED_IN, user_of
 from inkwash.studio.database import new_id
 from inkwash.studio.engine import Engine, Settings
 from inkwash.studio.errors import APIError, is_disk_full
+from inkwash.studio.proxy import wrong_login
 
 LOG = logging.getLogger("inkwash.studio")
 SMALL, MEDIUM, LARGE, UPLOAD = 10**6, 4 * 10**6, 32 * 10**6, 250 * 10**6  # bytes of a body
@@ -38,9 +35,8 @@ LARGE_PATHS = (
     "/sdapi/v1/interrogate",
     "/controlnet/",
 )
+ENTRANCES = ("/api/login", "/api/enter")  # whose bodies may come from nobody
 BODILESS = ("GET", "HEAD")
-ENTRANCES = ("/api/login", "/api/enter")  # whose bodies are nobody's yet
-LOCAL_PROXIES = ("127.0.0.1", "::1")
 DRAIN_BYTES, DRAIN_SECONDS = 4_000_000, 2.0  # bytes of a refused body that are still read, and seconds
 BODY_TIMEOUT = 300.0  # seconds for a client to send its body
 POLICY = (
@@ -61,20 +57,6 @@ HEADERS = {
 
 class Abort(Exception):
     """A request is not read to its end."""
-
-
-class BehindProxy:
-    """ASGI middleware around the Guard: the client's address and scheme are what a proxy says, and `proxied` in the
-    scope's state is whether it was a proxy that asked."""
-
-    def __init__(self, app: Any, proxies: Sequence[str]) -> None:
-        self.app = ProxyHeadersMiddleware(app, list(proxies))
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            peer, _ = scope.get("client") or ("", 0)
-            scope.setdefault("state", {})["proxied"] = peer in self.app.trusted_hosts
-        await self.app(scope, receive, send)
 
 
 class Guard:
@@ -175,22 +157,6 @@ def rejection(scope: Any, headers: Headers, settings: Settings, max_bytes: int) 
     length = headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length) > max_bytes:
         return too_large(max_bytes)
-    return None
-
-
-def wrong_login(scope: Any, headers: Headers, login_header: str) -> APIError | None:
-    """Why a login header is not believed: it is no proxy's, or came twice, or names who cannot have an account."""
-    if not login_header or login_header not in headers:
-        return None
-    try:
-        if not scope["state"].get("proxied"):
-            raise UserError("only the proxy may send this header")
-        if len(headers.getlist(login_header)) > 1:
-            raise UserError("it came twice; the proxy must replace what its clients send")
-        if name := proxied_name(login_header, headers):
-            check_name(name)
-    except UserError as error:
-        return APIError(403, f"{login_header}: {error}", "wrong_login_header")
     return None
 
 
