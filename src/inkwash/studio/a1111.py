@@ -43,6 +43,7 @@ from inkwash.studio.openai import (
     Steps,
     check_done,
 )
+from inkwash.studio.schemas import NOT_BOOL
 from inkwash.studio.store import MAX_QUEUED_EACH
 from inkwash.studio.streams import SaveUpload, check_waits, temporary_uploads, wait_for_job
 from inkwash.systems import base, systems
@@ -74,14 +75,14 @@ SETTINGS = {"sd_vae": ("Automatic", "None", "", None), "CLIP_stop_at_last_layers
 HIRES = {"enable_hr", "hr_scale", "hr_resize_x", "hr_resize_y"}  # of what enlarges, what can be chosen here
 UNSET = (None, 0, "", "None", "Latent", 0.7, "Use same checkpoint", "Use same sampler", "Use same scheduler")
 Short = Annotated[str, Field(max_length=100)]
-Side = Annotated[int, Field(ge=8, le=MAX_SIDE)]
-SideOrNot = Annotated[int, Field(ge=0, le=MAX_SIDE)]
-Count = Annotated[int, Field(ge=1, le=MAX_EACH)]
+Side = Annotated[int, Field(ge=8, le=MAX_SIDE), NOT_BOOL]
+SideOrNot = Annotated[int, Field(ge=0, le=MAX_SIDE), NOT_BOOL]
+Count = Annotated[int, Field(ge=1, le=MAX_EACH), NOT_BOOL]
 Off = Literal[False, None]  # what cannot be done here, in these five
-Zero = Literal[0, -1, None]
-One = Literal[1, None]
-ZeroOrOne = Literal[0, 1, None]
 Blank = Literal["", "None", None]
+Zero = Annotated[int, Field(ge=-1, le=0), NOT_BOOL] | None
+One = Annotated[int, Field(ge=1, le=1), NOT_BOOL] | None
+ZeroOrOne = Annotated[int, Field(ge=0, le=1), NOT_BOOL] | None
 
 
 class Override(BaseModel):
@@ -97,7 +98,7 @@ class Generation(BaseModel):
     prompt: Prompt = ""
     negative_prompt: Prompt | None = ""
     styles: Annotated[list[Short], Field(max_length=20)] | None = Field(None, description="One of prompt-styles.")
-    seed: Annotated[int, Field(ge=-1, lt=2**64)] | None = Field(-1, description="-1: at random.")
+    seed: Annotated[int, Field(ge=-1, lt=2**64), NOT_BOOL] | None = Field(-1, description="-1: at random.")
     sampler_name: Short | None = None
     sampler_index: Short | None = Field(None, description="The older name of sampler_name, which goes before it.")
     scheduler: Short | None = Field(None, description="automatic: the models know one way to space their steps.")
@@ -125,7 +126,7 @@ class Generation(BaseModel):
 
 class Txt2Img(Generation):
     enable_hr: bool | None = Field(False, description="Draw it larger: by hr_scale, or to hr_resize_x and _y.")
-    hr_scale: Annotated[float, Field(ge=1, le=16, allow_inf_nan=False)] | None = 2
+    hr_scale: Annotated[float, Field(ge=1, le=16, allow_inf_nan=False), NOT_BOOL] | None = 2
     hr_resize_x: SideOrNot | None = 0
     hr_resize_y: SideOrNot | None = 0
     hr_upscaler: Short | None = Field(None, description="Left out: the model enlarges its pictures by itself.")
@@ -146,7 +147,9 @@ class Img2Img(Generation):
     mask: str | None = Field(None, description="White: drawn anew. Black: kept to the pixel.")
     inpainting_mask_invert: bool | None = False
     inpainting_fill: ZeroOrOne = 0
-    resize_mode: Literal[0, 1, 2, None] = Field(0, description="If it is no square: 0 stretched, 1 cut, 2 padded.")
+    resize_mode: Annotated[int, Field(ge=0, le=2), NOT_BOOL] | None = Field(
+        0, description="If it is no square: 0 stretched, 1 cut, 2 padded."
+    )
     initial_noise_multiplier: One = 1
     include_init_images: bool | None = False
 

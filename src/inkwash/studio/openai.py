@@ -25,6 +25,7 @@ from inkwash.studio.database import new_id
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import OPEN, Result
+from inkwash.studio.schemas import NOT_BOOL
 from inkwash.studio.streams import (
     SaveUpload,
     check_streams,
@@ -45,9 +46,11 @@ MAX_SIDE = 1024
 MAX_STEPS = 200
 MAX_PROMPT = 2000  # of a prompt, in characters
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT)]
-Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
-Guidance = Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Steps = Annotated[int, Field(ge=1, le=MAX_STEPS), NOT_BOOL]
+Guidance = Annotated[float, Field(ge=0, le=30, allow_inf_nan=False), NOT_BOOL]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NOT_BOOL]
+
+Percent = Annotated[int, Field(ge=0, le=100), NOT_BOOL]
 
 
 class ImageRequest(BaseModel):
@@ -59,21 +62,21 @@ class ImageRequest(BaseModel):
 
     prompt: Prompt = ""
     model: str | None = Field(None, max_length=100)
-    n: int | None = Field(1, ge=1, le=MAX_EACH)
+    n: Annotated[int, Field(ge=1, le=MAX_EACH), NOT_BOOL] | None = 1
     size: str | None = Field("auto", max_length=20, description="auto, or a square: 64x64, 256x256, 512x512, ...")
     response_format: Literal["b64_json", "url"] | None = "b64_json"
     output_format: Literal["png", "jpeg", "webp"] | None = "png"
-    output_compression: int | None = Field(None, ge=0, le=100, description="100 if left out; for jpeg and webp.")
+    output_compression: Percent | None = Field(None, description="100 if left out; for jpeg and webp.")
     background: Literal["auto", "opaque", "transparent"] | None = "auto"
     stream: bool | None = False
-    partial_images: int | None = Field(0, ge=0, le=3)
+    partial_images: Annotated[int, Field(ge=0, le=3), NOT_BOOL] | None = 0
     style: str | None = Field(None, max_length=100)
     quality: str | None = Field(None, max_length=20)
     moderation: str | None = Field(None, max_length=20)
     input_fidelity: str | None = Field(None, max_length=20)
     user: str | None = Field(None, max_length=500)
     safety_identifier: str | None = Field(None, max_length=500)
-    seed: int | None = Field(None, ge=0, lt=2**64)
+    seed: Annotated[int, Field(ge=0, lt=2**64), NOT_BOOL] | None = None
     steps: Steps | None = None
     num_inference_steps: Steps | None = None
     guidance: Guidance | None = None

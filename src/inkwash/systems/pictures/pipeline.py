@@ -17,7 +17,7 @@ from inkwash.codecs.pixels import on_white
 from inkwash.codecs.png import GeneratedImage
 from inkwash.diffusion.arrays import linear_combination, no_grad, numpy
 from inkwash.errors import UserError, unknown
-from inkwash.systems.base import resolve
+from inkwash.systems.base import check_text, is_blank, resolve
 from inkwash.systems.pictures import model, runtimes
 from inkwash.systems.pictures.data import Source, outpaint_canvas, read_mask, read_picture, source_facts
 from inkwash.systems.pictures.model import SAMPLERS, SCHEDULES, TUNED, Component, Config, read_config, read_index
@@ -277,7 +277,7 @@ class Pipeline:
         so many steps, with what the model then takes for the picture. Raises UserError for what cannot be asked for.
         """
         init = self.init_image(image, strength, mask, outpaint)
-        if self.text_encoder is not None and not prompt.strip() and init is None:
+        if self.text_encoder is not None and is_blank(prompt) and init is None:
             raise UserError("the prompt is empty: say in a few words what the picture shows")
         if n is not None and not 1 <= n <= MAX_IMAGES:
             raise UserError(f"n = {n}: choose a number of pictures from 1 to {MAX_IMAGES}")
@@ -528,6 +528,8 @@ class Pipeline:
         guidance = config.guidance if guidance is None else guidance
         if not 0 <= guidance <= 30:
             raise UserError(f"guidance = {guidance}: choose a number from 0 to 30 ({config.guidance} is the default)")
+        for text in (*prompts, negative):
+            check_text("a prompt", text)
         self.check()
         conditions = self.condition([*prompts, negative], [*styles, None])
         condition = {key: value[:n] for key, value in conditions.items()}

@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Le, MaxLen
 
 from inkwash.errors import UserError
 from inkwash.systems import tune
-from inkwash.systems.base import File, Help, Media, Request, idle
+from inkwash.systems.base import File, Help, Media, Request, idle, is_blank
 
 ModelName = Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.", argument=True)]
 Data = Annotated[
@@ -63,7 +63,7 @@ class Generate(Request):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.image is None:
-            if not self.prompt.strip():
+            if is_blank(self.prompt):
                 raise UserError("the prompt is empty: say in a few words what the picture shows")
             idle(self, ("mask", "strength", "outpaint"), "without an image to begin from")
         if self.mask is not None and self.outpaint is not None:
