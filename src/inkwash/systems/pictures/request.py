@@ -21,9 +21,10 @@ Sampler = Literal[
     "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2s", "dpmpp_3m", "dpmpp_3m_sde", "dpmpp_sde", "unipc", "deis", "lms",
     "consistency", "predictor_corrector", "tuned",
 ]  # fmt: skip
+Grid = Literal["uniform", "karras", "exponential", "beta"]
 
 NOT_INTERPOLATED = (  # what an interpolation between prompts does not take
-    "image", "mask", "strength", "outpaint", "sampler", "steps", "guidance", "negative", "size", "transparent",
+    "image", "mask", "strength", "outpaint", "sampler", "steps", "grid", "guidance", "negative", "size", "transparent",
 )  # fmt: skip
 
 
@@ -44,6 +45,7 @@ class Generate(Request):
         Sampler | None, Help("How to step down from noise; tuned: in few steps, see `inkwash tune`.")
     ] = None
     steps: Annotated[int | None, Ge(1), Le(1000), Help("Steps on the way; more take longer.")] = None
+    grid: Annotated[Grid | None, Help("How the steps lie in time; uniform if left out.")] = None
     guidance: Annotated[float | None, Ge(0), Le(30), Help("How closely to follow the words.")] = None
     negative: Annotated[str, MaxLen(2000), Help("What the picture shall not show.")] = ""
     size: Annotated[
@@ -68,6 +70,8 @@ class Generate(Request):
             idle(self, ("mask", "strength", "outpaint"), "without an image to begin from")
         if self.mask is not None and self.outpaint is not None:
             raise UserError("mask: give a mask or outpaint, not both")
+        if self.sampler == "tuned":
+            idle(self, ("grid",), "with the sampler tuned, which has learned its own")
         if self.to is not None:
             idle(self, NOT_INTERPOLATED, "with --to, which goes from words to words")
 
