@@ -44,6 +44,10 @@ def studio(
     model: Annotated[
         list[str] | None, typer.Option(help="A folder with a model of your own; may be given again.")
     ] = None,
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=MODEL", help="Another name of a model, as dall-e-3=emoji; may be given again."),
+    ] = None,
     device: Annotated[list[str] | None, typer.Option(help="cpu, cuda or mps; a worker for each.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of a worker.")] = 1,
     memory: Annotated[int, typer.Option(min=500, help="MB that a worker may keep between jobs.")] = 2000,
@@ -66,7 +70,7 @@ def studio(
         return
     require("the studio", *MODULES)
     from inkwash.studio import accounts
-    from inkwash.studio.catalogue import shared_models
+    from inkwash.studio.catalogue import parse_aliases, shared_models
     from inkwash.studio.engine import Settings
     from inkwash.studio.middleware import is_loopback
     from inkwash.studio.store import Store
@@ -74,7 +78,7 @@ def studio(
 
     for one in device or []:
         check_device(one)
-    shared_models(model or ())
+    aliases = parse_aliases(alias or (), shared_models(model or ()))
     home, store = folder(home), existing_store(home)
     if not is_loopback(host) and not open and (store is None or not accounts.has_accounts(store)):
         raise UserError(
@@ -94,12 +98,13 @@ def studio(
             home=home,
             host=host,
             port=listener.getsockname()[1],
-            names=tuple(alias.lower() for alias in name or ()),
+            names=tuple(one.lower() for one in name or ()),
             open=open,
             devices=tuple(dict.fromkeys(device or ("cpu",))),
             threads=threads,
             memory=memory,
             models=tuple(model or ()),
+            aliases=aliases,
         )
         serve(settings, listener, proxy, store, accounts.local_user(store))
 

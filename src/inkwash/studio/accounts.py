@@ -92,7 +92,7 @@ def has_accounts(store: Store) -> bool:
 
 
 def change_user(store: Store, id: str, **changes: Any) -> bool:
-    """Changes active, admin, daily or password; whether there is such a user.
+    """Changes active, admin, daily, password or a1111_model; whether there is such a user.
 
     An account that is closed, or has a new password, loses its secrets; one that is closed its jobs, too.
     """
@@ -106,6 +106,12 @@ def change_user(store: Store, id: str, **changes: Any) -> bool:
         if changes.get("active") is False:
             tx.execute(update(jobs).where(jobs.c.user_id == id, may_go_on()).values(**CANCELLED, changed=time.time()))
         return tx.scalar(select(users.c.id).where(users.c.id == id)) is not None
+
+
+def a1111_model(store: Store, id: str) -> str | None:
+    """The model that the user chose by A1111's API."""
+    with store.reading() as tx:
+        return tx.scalar(select(users.c.a1111_model).where(users.c.id == id))
 
 
 def log_in(store: Store, name: str, password: str) -> User | None:

@@ -20,8 +20,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_text, is_blank, resolve
 from inkwash.systems.pictures import model, runtimes
 from inkwash.systems.pictures.data import Source, outpaint_canvas, read_mask, read_picture, source_facts
-from inkwash.systems.pictures.model import GRIDS, SAMPLERS, SCHEDULES, TUNED, Component, Config
-from inkwash.systems.pictures.model import read_config, read_index
+from inkwash.systems.pictures.model import SAMPLERS, SCHEDULES, TUNED, Component, Config, read_config, read_index
 from inkwash.systems.pictures.prompts import emphasise, piece_weights, weigh
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.systems.tune import tuned
@@ -69,8 +68,9 @@ def preview_hook(steps: int, count: int, show: Callable[[Any], None]) -> Callabl
 def time_grid(process: diffusion.Gaussian, name: str, steps: int, start: float = 1.0) -> diffusion.Grid:
     """The times of so many steps from noise to data; from `start` on, the share of them that lies below it."""
     if name == "uniform":
-        return diffusion.uniform(process, max(1, round(steps * start)), start)
-    grid = GRIDS[name](process, steps)
+        even: diffusion.Grid = diffusion.uniform(process, max(1, round(steps * start)), start)
+        return even
+    grid: diffusion.Grid = model.GRIDS[name](process, steps)
     return grid if start == 1 else diffusion.Grid(process, (start, *(t for t in grid.times if t < start)))
 
 
@@ -445,8 +445,8 @@ class Pipeline:
         sampler, steps = sampler or self.default_sampler(init), config.steps if steps is None else steps
         if sampler not in [*SAMPLERS, TUNED]:
             raise unknown("sampler", sampler, [*SAMPLERS, TUNED])
-        if grid is not None and grid not in GRIDS:
-            raise unknown("grid", grid, GRIDS)
+        if grid is not None and grid not in model.GRIDS:
+            raise unknown("grid", grid, model.GRIDS)
         if not 1 <= steps <= MAX_STEPS:
             raise UserError(
                 f"steps = {steps}: choose a whole number from 1 to {MAX_STEPS} ({config.steps} is the default)"

@@ -24,7 +24,8 @@ Sampler = Literal[
 Grid = Literal["uniform", "karras", "exponential", "beta"]
 
 NOT_INTERPOLATED = (  # what an interpolation between prompts does not take
-    "image", "mask", "strength", "outpaint", "sampler", "steps", "grid", "guidance", "negative", "size", "transparent",
+    "image", "mask", "strength", "outpaint", "sampler", "steps", "grid", "guidance", "negative", "size",
+    "transparent",
 )  # fmt: skip
 
 
