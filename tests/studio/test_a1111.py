@@ -423,7 +423,7 @@ def test_options_choose_ones_own_model(studio):
     ("change", "message"),
     [
         ({"sd_model_checkpoint": "sd15"}, "unknown model 'sd15'"),
-        ({"sd_model_checkpoint": "electricity"}, "unknown model 'electricity'"),
+        ({"sd_model_checkpoint": "exchange"}, "unknown model 'exchange'"),
         ({"security_level": "weak"}, "not security_level"),
         ({"sd_model_checkpoint": "emoji-fast", "outdir_samples": "/tmp"}, "not outdir_samples"),
         ({"sd_vae": "x\r\nsecurity_level = weak"}, "not sd_vae"),

@@ -88,9 +88,10 @@ def parse_aliases(texts: Sequence[str], shared: Mapping[str, Path]) -> dict[str,
     """What NAME=MODEL says, by name. UserError for another form, a name that is taken, and a model not there."""
     found: dict[str, str] = {}
     for text in texts:
-        name, _, model = text.partition("=")
-        if not re.fullmatch(r"[\w.:-]{1,100}", name):
+        parts = re.fullmatch(r"([\w.:-]{1,100})=(.+)", text)
+        if parts is None:
             raise UserError(f"--alias {text}: NAME=MODEL is needed, the name of letters, digits, and . : _ -")
+        name, model = parts.groups()
         if name in shared or name in found:
             raise UserError(f"--alias {text}: there is a model '{name}' already; choose another name")
         if model not in shared:
