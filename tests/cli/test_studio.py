@@ -140,3 +140,20 @@ def test_a_file_of_something_else_is_not_replaced(home, monkeypatch, capsys):
     assert run(monkeypatch, "--home", home, "--port", 0) == 2
     assert "local.json: this file is not inkwash's" in capsys.readouterr().err
     assert (home / "local.json").read_text() == '{"mine": 1}'
+
+
+@pytest.mark.parametrize(
+    ("alias", "message"),
+    [
+        (["emoji=emoji-fast"], "there is a model 'emoji' already"),
+        (["x=emoji", "x=emoji-fast"], "there is a model 'x' already"),
+        (["dall-e-3=emojy"], "unknown model 'emojy': did you mean emoji"),
+        (["dall-e-3"], "NAME=MODEL is needed"),
+        (["=emoji"], "NAME=MODEL is needed"),
+        (["a/b=emoji"], "NAME=MODEL is needed"),
+    ],
+)
+def test_an_alias_that_is_none_is_refused(home, monkeypatch, capsys, alias, message):
+    assert run(monkeypatch, "--home", home, *(word for one in alias for word in ("--alias", one))) == 2
+    said = capsys.readouterr().err
+    assert message in said and len(said.splitlines()) == 1 and not home.exists()

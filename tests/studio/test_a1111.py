@@ -17,7 +17,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import inkwash
+from inkwash.cli import main
 from inkwash.studio import accounts
+from inkwash.systems.pictures.model import GRIDS
 from inkwash.weights.shipped import FOLDER
 
 SMALL = {"width": 64, "height": 64}
@@ -92,7 +94,6 @@ def test_a_seed_is_a_picture_and_no_seed_is_a_new_one(api):
     [
         ("Euler", "euler"),
         ("DPM++ 2M", "dpmpp_2m"),
-        ("DPM++ 2M Karras", "dpmpp_2m"),
         ("heun", "heun"),
         ("DDPM", "ancestral"),
         ("LCM", "consistency"),
@@ -103,7 +104,31 @@ def test_samplers_go_by_both_names(api, emoji, name, ours):
     answer = api.txt2img(prompt="a fox", sampler_name=name, **options, **SMALL)
     options = {"steps": 4, "seed": 1, "guidance": 1.5, "style": "flat", "negative": "a dog"}
     assert same(answer.image, emoji.generate("a fox", sampler=ours, **options))
-    assert "Karras" not in answer.info["infotexts"][0] and "Schedule type: Automatic" in answer.info["infotexts"][0]
+    assert "Schedule type: Uniform" in answer.info["infotexts"][0]
+
+
+@pytest.mark.parametrize(
+    ("options", "grid"),
+    [
+        ({"scheduler": "Karras"}, "karras"),
+        ({"scheduler": "exponential"}, "exponential"),
+        ({"scheduler": "Beta"}, "beta"),
+        ({"scheduler": "SGM Uniform"}, "uniform"),
+        ({"scheduler": "automatic"}, "uniform"),
+        ({"sampler_name": "DPM++ 2M Karras"}, "karras"),  # as until A1111 1.9
+        ({"sampler_name": "DPM++ 2M Karras", "scheduler": "Karras"}, "karras"),
+        ({"sampler_name": "dpmpp_2m exponential"}, "exponential"),
+    ],
+)
+def test_a_scheduler_is_how_the_steps_lie_in_time(api, emoji, options, grid):
+    options = {"sampler_name": "DPM++ 2M", "steps": 4, "seed": 1, "cfg_scale": 1.5, **options}
+    answer = api.txt2img(prompt="a fox", **options, **SMALL)
+    wanted = {
+        name: emoji.generate("a fox", sampler="dpmpp_2m", steps=4, seed=1, guidance=1.5, grid=name) for name in GRIDS
+    }
+    assert [name for name in GRIDS if same(answer.image, wanted[name])] == [grid]
+    assert f"Sampler: DPM++ 2M, Schedule type: {grid.title()}, " in answer.info["infotexts"][0]
+    assert json.loads(answer.image.info["inkwash"])["grid"] == grid
 
 
 def test_what_is_left_out_is_as_is_usual_with_the_model(web, fox):
@@ -167,6 +192,33 @@ def test_what_is_black_in_the_mask_is_kept_to_the_pixel(api, fox):
     assert same(api.img2img(images=[fox], **options, **SMALL).image, answer.image)
 
 
+def test_what_lies_under_the_mask_is_filled_as_asked(api):
+    flag, mask = Image.new("RGB", (64, 64), "red"), Image.new("L", (64, 64))
+    flag.paste("blue", (32, 0, 64, 64))
+    mask.paste(255, (20, 16, 44, 48))
+    hole, options = np.asarray(mask) == 255, {"mask_image": mask, "prompt": "a fox", "seed": 3, "steps": 8}
+    nothing = [
+        np.asarray(api.img2img(images=[flag], inpainting_fill=fill, denoising_strength=0, **options, **SMALL).image)
+        for fill in range(4)
+    ]
+    before = np.asarray(flag)
+    assert all(np.array_equal(picture[~hole], before[~hole]) for picture in nothing)
+    around, inner, noise, grey = (picture[hole] for picture in nothing)
+    red, _, blue = nothing[0][32, 20:44].T.astype(int)
+    assert (np.diff(red) <= 0).all() and (np.diff(blue) >= 0).all()  # from the left colour to the right one
+    assert red[0] > 200 > 50 > blue[0] and red[-1] < 50 < 200 < blue[-1] and around[:, 1].max() == 0
+    assert np.array_equal(inner, before[hole]) and noise.std() > 60 and (grey == 127).all()
+    drawn = [
+        api.img2img(images=[flag], inpainting_fill=fill, denoising_strength=0.5, **options, **SMALL)
+        for fill in range(4)
+    ]
+    assert len({answer.image.tobytes() for answer in drawn}) == 4
+    for answer in drawn:
+        assert np.array_equal(np.asarray(answer.image)[~hole], before[~hole])
+    with pytest.raises(RuntimeError, match=r"422.*inpainting_fill"):
+        api.img2img(images=[flag], inpainting_fill=4, **options, **SMALL)
+
+
 @pytest.mark.parametrize(("mode", "corner", "middle"), [(0, "red", "red"), (1, "red", "red"), (2, "white", "red")])
 def test_a_picture_that_is_no_square(api, mode, corner, middle):
     flag = Image.new("RGB", (64, 32), "red")
@@ -208,7 +260,14 @@ CANNOT = [
     ({"batch_size": 4, "n_iter": 3}, "10 pictures at most"),
     ({"styles": ["flat", "noto"]}, "one style"),
     ({"styles": ["flta"]}, "did you mean flat"),
-    ({"scheduler": "karras"}, "leave it at automatic"),
+    ({"scheduler": "Align Your Steps"}, "unknown scheduler 'align your steps'"),
+    ({"scheduler": "DDIM"}, "unknown scheduler 'ddim'"),
+    (
+        {"sampler_name": "DPM++ 2M Karras", "scheduler": "Exponential"},
+        "sampler_name says Karras, scheduler Exponential",
+    ),
+    ({"sampler_name": "tuned", "scheduler": "Karras"}, "grid means nothing with the sampler tuned"),
+    ({"sampler_name": "DPM2 a Karras"}, "unknown sampler 'DPM2 a'"),
     ({"sampler_name": "DPM++ 2S a"}, "unknown sampler 'DPM++ 2S a'"),
     ({"subseed_strength": 0.5}, "subseed_strength"),
     ({"restore_faces": True}, "restore_faces"),
@@ -324,7 +383,7 @@ def test_lists(api):
     assert {"Euler a", "Euler", "DPM++ 2M", "DPM++ 2M SDE", "DDIM", "UniPC", "Heun"} <= set(
         api.util_get_sampler_names()
     )
-    assert api.util_get_scheduler_names() == ["automatic"]
+    assert api.util_get_scheduler_names() == sorted(["automatic", *GRIDS])
     assert [style["name"] for style in api.get_prompt_styles()] == inkwash.load("emoji").config.styles
     nothing = ("loras", "hypernetworks", "face_restorers", "realesrgan_models", "sd_vae", "latent_upscale_modes")
     assert all(getattr(api, f"get_{name}")() == [] for name in nothing)
@@ -345,21 +404,86 @@ def test_each_listed_sampler_and_style_can_be_asked_for(api):
         assert api.txt2img(prompt="a fox", styles=[style["name"]], **FAST).info["styles"] == [style["name"]]
 
 
+def test_options_choose_ones_own_model(studio):
+    mine, others = connect(studio, "chooser"), connect(studio, "neighbour")
+    usual = mine.util_get_current_model()
+    mine.util_set_model("emoji-fast")
+    assert mine.util_get_current_model().startswith("emoji-fast [") and others.util_get_current_model() == usual
+    assert mine.txt2img(prompt="a fox", steps=2, **SMALL).info["sd_model_name"] == "emoji-fast"
+    assert others.txt2img(prompt="a fox", steps=2, **SMALL).info["sd_model_name"] == "emoji"
+    only_this = {"override_settings": {"sd_model_checkpoint": "emoji"}}
+    assert mine.txt2img(prompt="a fox", steps=2, **only_this, **SMALL).info["sd_model_name"] == "emoji"
+    options = mine.get_options()
+    assert options["sd_checkpoint_hash"] == inkwash.load("emoji-fast").hash
+    assert mine.set_options(options | {"sd_model_checkpoint": usual}) is None  # clients send all of it back
+    assert mine.util_get_current_model() == usual
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("change", "message"),
     [
-        {"sd_model_checkpoint": "emoji-fast"},
-        {"security_level": "weak"},
-        {"samples_save": True, "outdir_samples": "/tmp"},
-        {"sd_vae": "x\r\nsecurity_level = weak"},
-        {},
+        ({"sd_model_checkpoint": "sd15"}, "unknown model 'sd15'"),
+        ({"sd_model_checkpoint": "exchange"}, "unknown model 'exchange'"),
+        ({"security_level": "weak"}, "not security_level"),
+        ({"sd_model_checkpoint": "emoji-fast", "outdir_samples": "/tmp"}, "not outdir_samples"),
+        ({"sd_vae": "x\r\nsecurity_level = weak"}, "not sd_vae"),
+        ({"sd_checkpoint_hash": ["x"]}, "not sd_checkpoint_hash"),
     ],
 )
-def test_options_are_read_only(api, web, change):
+def test_other_options_are_refused_and_change_nothing(api, change, message):
     before = api.get_options()
-    answer = web.post("/sdapi/v1/options", json=change)
-    assert answer.status_code == 403 and "read-only" in answer.json()["detail"]
-    assert api.set_options(change)["detail"] == answer.json()["detail"] and api.get_options() == before
+    assert message in api.set_options(change)["detail"] and api.get_options() == before
+
+
+def test_a_chosen_model_that_is_gone_is_said(idle):
+    engine = idle.app.state.engine
+    user = accounts.local_user(engine.store)
+    accounts.change_user(engine.store, user.id, a1111_model="mine")
+    for answer in (idle.post("/sdapi/v1/txt2img", json={"prompt": "a fox"}), idle.get("/sdapi/v1/options")):
+        assert answer.status_code == 404 and "'mine', which POST options chose, is gone" in answer.json()["detail"]
+    assert idle.post("/sdapi/v1/options", json={"sd_model_checkpoint": "emoji"}).status_code == 200
+    assert idle.get("/sdapi/v1/options").json()["sd_model_checkpoint"].startswith("emoji [")
+
+
+def fields_of(text):
+    """Of A1111's infotext: the prompts, and the last line's fields, of which those with a comma are JSON."""
+    words, _, line = text.rpartition("\n")
+    prompt, _, negative = words.partition("\nNegative prompt: ")
+    found = re.findall(r'\s*([\w][\w -]*): ("(?:[^"\\]|\\.)*"|[^,]*)(?:,|$)', line)
+    return {"prompt": prompt, "negative": negative} | {k: json.loads(v) if v[0] == '"' else v for k, v in found}
+
+
+def test_the_png_has_a1111s_parameters_beside_the_recipe(api, tmp_path):
+    options = {"prompt": "a red fox,\nsleeping", "negative_prompt": "snow", "seed": 9, "steps": 3, "cfg_scale": 1.5}
+    answer = api.txt2img(sampler_name="DPM++ 2M", scheduler="Karras", n_iter=2, **options, **SMALL)
+    for i, picture in enumerate(answer.images):
+        assert picture.info["parameters"] == answer.info["infotexts"][i] == api.png_info(picture).info
+    wanted = {
+        "prompt": "a red fox,\nsleeping",
+        "negative": "snow",
+        "Steps": "3",
+        "Sampler": "DPM++ 2M",
+        "Schedule type": "Karras",
+        "CFG scale": "1.5",
+        "Seed": "10",
+        "Size": "64x64",
+        "Model hash": inkwash.load("emoji").hash[:10],
+        "Model": "emoji",
+        "Version": f"inkwash {inkwash.__version__}",
+    }
+    assert fields_of(picture.info["parameters"]) == wanted
+    file = tmp_path / "fox.png"
+    file.write_bytes(base64.b64decode(answer.json["images"][1]))
+    assert main(["again", str(file), "-o", str(tmp_path / "again.png")]) == 0
+    assert same(Image.open(tmp_path / "again.png"), picture)
+
+
+def test_parameters_in_any_script(api, fox):
+    options = {"denoising_strength": 0.25, "steps": 4, "seed": 1, "alwayson_scripts": {}, **SMALL}
+    answer = api.img2img(images=[fox], prompt="一只狐狸 🦊", **options)
+    fields = fields_of(answer.image.info["parameters"])
+    assert (fields["prompt"], fields["Denoising strength"]) == ("一只狐狸 🦊", "0.25")
+    assert same(answer.image, Image.open(io.BytesIO(base64.b64decode(answer.json["images"][0]))))
 
 
 def test_png_info_tells_the_recipe(api, fox):
@@ -370,9 +494,7 @@ def test_png_info_tells_the_recipe(api, fox):
     assert found.info == answer.info["infotexts"][0] == found.json["items"]["parameters"]
     first, second, last = found.info.split("\n")
     assert (first, second) == ("a red fox, sleeping", "Negative prompt: snow")
-    wanted = (
-        "Steps: 2, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.0, Seed: 9, Size: 64x64, Model hash: "
-    )
+    wanted = "Steps: 2, Sampler: Euler a, Schedule type: Uniform, CFG scale: 7.0, Seed: 9, Size: 64x64, Model hash: "
     assert last.startswith(wanted) and "Model: emoji, Style: noto" in last
     assert found.parameters["Seed"] == "9" and found.parameters["Prompt"] == "a red fox, sleeping"
     assert api.png_info(Image.new("RGB", (8, 8))).json == {"info": "", "items": {}, "parameters": {}}
@@ -410,7 +532,7 @@ class Drawing(threading.Thread):
 
     def run(self):
         try:
-            self.result = self.api.txt2img(prompt="a fox", seed=1, cfg_scale=1.5, **SMALL, **self.options)
+            self.result = self.api.txt2img(prompt="a fox", seed=1, cfg_scale=1.5, **SMALL | self.options)
         except RuntimeError as error:
             self.result = error
 
@@ -439,6 +561,7 @@ def test_progress_and_interrupt_are_about_ones_own_job_alone(studio):
     assert "none of them skipped" in mine.skip()["detail"]
     assert mine.interrupt() == {}
     drawing.join(30)
+    assert len(drawing.result.images) in (1, 2) and drawing.result.info["interrupted"]
     user = accounts.find_user(studio.store, "slow").id
     assert studio.store.jobs(user)[0].status == "cancelled" and mine.get_progress()["state"]["job_count"] == 0
 
@@ -453,11 +576,35 @@ def test_an_interrupted_request_is_answered_with_what_was_done(studio, emoji):
     wanted = emoji.generate("a fox", seed=1, guidance=1.5, steps=100, sampler="euler_ancestral")
     assert same(drawing.result.image, wanted) and drawing.result.info["all_seeds"][0] == 1
 
-    drawing = Drawing(mine, steps=150)
-    until(mine.get_progress, lambda found: found["state"]["sampling_step"] > 1)
-    mine.skip()  # one picture: as interrupt
+
+def test_an_interrupted_picture_is_answered_as_far_as_it_was(studio, emoji):
+    mine = connect(studio, "curious")
+    drawing = Drawing(mine, steps=150, width=128, height=128)
+    until(mine.get_progress, lambda found: found["current_image"])
+    assert mine.skip() == {}  # one picture: as interrupt
     drawing.join(30)
-    assert drawing.result.args[0] == 409 and "cancelled" in drawing.result.args[1]
+    previews, options = [], {"seed": 1, "guidance": 1.5, "steps": 150, "sampler": "euler_ancestral"}
+    emoji.generate("a fox", **options, preview=previews.append, previews=4)
+    wanted = [preview.resize((128, 128), Image.Resampling.LANCZOS) for preview in previews]
+    assert any(same(drawing.result.image, preview) for preview in wanted)
+    assert drawing.result.info["interrupted"] and drawing.result.info["all_seeds"] == [1]
+    assert fields_of(drawing.result.info["infotexts"][0])["Unfinished"] == "True"
+    assert (
+        "inkwash" not in drawing.result.image.info and b"trainedAlgorithmicMedia" in drawing.result.image.info["xmp"]
+    )
+
+
+def test_what_was_interrupted_before_it_began_is_no_error(studio):
+    first, mine = connect(studio, "first"), connect(studio, "second")
+    before = Drawing(first, steps=150)
+    until(first.get_progress, lambda found: found["state"]["sampling_step"] > 1)
+    waiting = Drawing(mine, steps=2)
+    until(mine.get_progress, lambda found: found["state"]["job_count"])
+    assert mine.interrupt() == {} == mine.interrupt() == mine.skip()  # also when nothing runs
+    waiting.join(30)
+    assert waiting.result.images == [] and waiting.result.info["interrupted"]
+    first.interrupt()
+    before.join(30)
 
 
 def test_jobs_of_other_apis_are_left_alone(studio):

@@ -30,7 +30,6 @@ REFUSED = {  # to everyone who may ask, or for want of what the request would ne
     ("post", "/api/jobs/{id}/pause"): 409,  # a picture is no training
     ("post", "/api/jobs/{id}/resume"): 409,
     ("post", "/api/jobs/{id}/stop"): 409,
-    ("post", "/sdapi/v1/options"): 403,
     ("post", "/sdapi/v1/interrogate"): 422,
     ("post", "/sdapi/v1/extra-single-image"): 422,
     ("post", "/sdapi/v1/extra-batch-images"): 422,

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -14,6 +15,7 @@ from sqlalchemy import select
 import inkwash
 from inkwash.studio import accounts
 from inkwash.studio.tables import uploads
+from tests.studio.conftest import Running
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,8 @@ def test_models_are_listed_and_found(client):
     assert client.models.retrieve("emoji").owned_by == "inkwash"
     with pytest.raises(openai.NotFoundError, match="unknown model 'emoj'"):
         client.models.retrieve("emoj")
+    with pytest.raises(openai.NotFoundError, match="unknown model 'exchange'"):  # it forecasts
+        client.models.retrieve("exchange")
 
 
 def test_a_picture_is_the_one_that_the_model_draws(client, fox):
@@ -57,6 +61,24 @@ def test_several_and_their_size(client):
     shapes = [pixels(datum).shape for datum in answer.data]
     assert shapes == [(128, 128, 3)] * 3 and [datum.seed for datum in answer.data] == [1, 2, 3]
     assert not np.array_equal(pixels(answer.data[0]), pixels(answer.data[1]))
+
+
+@pytest.mark.parametrize(
+    ("size", "given", "note"),
+    [
+        ("auto", 64, None),
+        ("96x96", 96, None),
+        ("128x96", 96, "size: 96x96, the largest square in 128x96; the models draw squares"),
+        ("1024x1792", 1024, "size: 1024x1024, the largest square in 1024x1792; the models draw squares"),
+    ],
+)
+def test_a_size_that_is_no_square_gives_the_largest_square_in_it_and_says_so(client, size, given, note):
+    options = {"prompt": "a fox", "model": "emoji-fast", "size": size, "extra_body": {"seed": 1}}
+    answer = client.images.generate(**options)
+    assert pixels(answer.data[0]).shape == (given, given, 3)
+    assert (answer.size, answer.note) == (f"{given}x{given}", note)
+    events = list(client.images.generate(stream=True, partial_images=1, **options))
+    assert (events[-1].size, getattr(events[-1], "note", None)) == (f"{given}x{given}", note)
 
 
 @pytest.mark.parametrize(("format", "kind"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
@@ -144,7 +166,8 @@ def test_an_edit_by_json_takes_data_urls_and_uploads_and_fetches_nothing(studio,
 
 WRONG = [
     ({"prompt": ""}, "the prompt is empty", "prompt"),
-    ({"prompt": "x", "size": "64x128"}, "size = 64x128", "size"),
+    ({"prompt": "x", "size": "64*128"}, "size = 64*128", "size"),
+    ({"prompt": "x", "size": "4x128"}, "size = 4x128", "size"),
     ({"prompt": "x", "size": "99999x99999"}, "size", "size"),
     ({"prompt": "x", "n": 11}, "n:", "n"),
     ({"prompt": "x", "style": "flta"}, "did you mean flat", "style"),
@@ -172,9 +195,37 @@ def test_what_is_wrong_is_said_in_the_clients_own_way(client, options, message, 
 
 
 def test_an_unknown_model_is_not_passed_over(client):
-    with pytest.raises(openai.NotFoundError) as error:
-        client.images.generate(prompt="a fox", model="dall-e-3")
-    assert error.value.code == "model_not_found"
+    for model in ("dall-e-2", "dall-e-3", "gpt-image-1"):
+        with pytest.raises(openai.NotFoundError, match=f"--alias {model}=MODEL") as error:
+            client.images.generate(prompt="a fox", model=model)
+        assert error.value.code == "model_not_found"
+    with pytest.raises(openai.NotFoundError, match=r"unknown model 'sd15': [^`]*$"):
+        client.images.generate(prompt="a fox", model="sd15")
+
+
+@pytest.fixture(scope="module")
+def aliased(tmp_path_factory):
+    running = Running(tmp_path_factory.mktemp("aliased") / "home", "--alias", "dall-e-3=emoji-fast")
+    yield running
+    running.stop()
+
+
+def test_an_alias_is_a_name_of_the_model_in_all_apis(aliased):
+    client = openai.OpenAI(base_url=f"{aliased.url}/v1", api_key=aliased.key(), max_retries=0)
+    assert "dall-e-3" in {model.id for model in client.models.list()}
+    assert client.models.retrieve("dall-e-3").id == "dall-e-3"
+    answer = client.images.generate(model="dall-e-3", prompt="a fox", extra_body={"seed": 1})
+    wanted = inkwash.load("emoji-fast").generate("a fox", seed=1)
+    assert np.array_equal(pixels(answer.data[0]), np.asarray(wanted))
+    with aliased.client() as web:
+        assert web.get(f"/api/results/{answer.data[0].id}").json()["recipe"]["model"] == "emoji-fast"
+        request = {"prompt": "a fox", "model": "dall-e-3"}
+        assert web.post("/api/jobs/pictures/generate", json=request).json()["model"] == "emoji-fast"
+        order = {"prompt": "a fox", "steps": 2, "override_settings": {"sd_model_checkpoint": "dall-e-3"}}
+        info = json.loads(web.post("/sdapi/v1/txt2img", json=order).json()["info"])
+        assert info["sd_model_name"] == "emoji-fast"
+        assert web.post("/sdapi/v1/options", json={"sd_model_checkpoint": "dall-e-3"}).status_code == 200
+        assert web.get("/sdapi/v1/options").json()["sd_model_checkpoint"].startswith("emoji-fast [")
 
 
 def test_a_wrong_key(studio):

@@ -45,6 +45,10 @@ def studio(
     model: Annotated[
         list[str] | None, typer.Option(help="A folder with a model of your own; may be given again.")
     ] = None,
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=MODEL", help="Another name of a model, as dall-e-3=emoji; may be given again."),
+    ] = None,
     device: Annotated[list[str] | None, typer.Option(help="cpu, cuda or mps; a worker for each.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of a worker.")] = 1,
     memory: Annotated[int, typer.Option(min=500, help="MB that a worker may keep between jobs.")] = 2000,
@@ -74,7 +78,7 @@ def studio(
         return
     require("the studio", *MODULES)
     from inkwash.studio import accounts
-    from inkwash.studio.catalogue import shared_models
+    from inkwash.studio.catalogue import parse_aliases, shared_models
     from inkwash.studio.engine import Settings
     from inkwash.studio.middleware import is_loopback
     from inkwash.studio.proxy import LOCAL_PROXIES
@@ -83,7 +87,7 @@ def studio(
 
     for one in device or []:
         check_device(one)
-    shared_models(model or ())
+    aliases = parse_aliases(alias or (), shared_models(model or ()))
     home, store = folder(home), existing_store(home)
     if login_header and not proxy:
         raise UserError("--login-header: only a proxy says who is logged in; give --proxy, too, or leave it out")
@@ -107,7 +111,7 @@ def studio(
             home=home,
             host=host,
             port=listener.getsockname()[1],
-            names=tuple(alias.lower() for alias in name or ()),
+            names=tuple(one.lower() for one in name or ()),
             open=open,
             proxies=LOCAL_PROXIES if proxy else (),
             login_header=login_header,
@@ -115,6 +119,7 @@ def studio(
             threads=threads,
             memory=memory,
             models=tuple(model or ()),
+            aliases=aliases,
         )
         serve(settings, listener, store, accounts.local_user(store))
 

@@ -11,6 +11,7 @@ from inkwash.errors import UserError
 from inkwash.weights.files import atomic
 
 KEY = "inkwash"
+HEADER = 33  # bytes of a PNG's signature and its first chunk
 # IPTC's term for media made by a trained model (IPTC photo metadata standard 2023.2), and as an XMP property
 LABEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -53,6 +54,15 @@ def encode_png(picture: Image.Image, recipe: Any = None) -> bytes:
     file = BytesIO()
     picture.save(file, format="PNG", pnginfo=png_info(recipe))
     return file.getvalue()
+
+
+def add_text(png: bytes, key: str, text: str) -> bytes:
+    """The PNG with one more text, before its pixels."""
+    texts, file = PngImagePlugin.PngInfo(), BytesIO()
+    texts.add_text(key, text)
+    for kind, content, _ in texts.chunks:
+        PngImagePlugin.putchunk(file, kind, content)
+    return png[:HEADER] + file.getvalue() + png[HEADER:]
 
 
 def write_png(picture: Image.Image, path: Path, recipe: Any) -> None:

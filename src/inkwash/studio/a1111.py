@@ -5,7 +5,8 @@ nothing: fields that are in no model below, of extensions that are not here; hr_
 enable_hr; save_images and do_not_save_... (the studio keeps each picture until its user deletes it); subseed (its
 strength is refused), s_tmin and s_tmax (s_churn is), eta at 0 or 1 (each sampler has its own). With a mask nothing
 beyond it changes by one pixel, and the whole picture is seen: mask_blur and inpaint_full_res are not followed; what
-lies under it counts as far as denoising_strength leaves it, whether inpainting_fill is 0 or 1.
+lies under it, as inpainting_fill says, counts as far as denoising_strength leaves it. override_settings are of one
+request, whatever override_settings_restore_afterwards says: POST options is what lasts.
 """
 
 import base64
@@ -17,12 +18,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from anyio import to_thread
 from fastapi import APIRouter, Request
 from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field
 
-from inkwash.studio import uploads
+from inkwash.codecs.pixels import on_white
+from inkwash.codecs.png import add_text, encode_png
+from inkwash.errors import unknown
+from inkwash.studio import accounts, uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.api import recipe_in
 from inkwash.studio.auth import CurrentEngine, CurrentUser
@@ -43,10 +48,12 @@ from inkwash.studio.openai import (
     Steps,
     check_done,
 )
+from inkwash.studio.schemas import NOT_BOOL
 from inkwash.studio.store import MAX_QUEUED_EACH
 from inkwash.studio.streams import SaveUpload, check_waits, temporary_uploads, wait_for_job
 from inkwash.systems import base, systems
-from inkwash.systems.pictures.model import read_index, weights_hash
+from inkwash.systems.pictures.data import read_mask, read_picture
+from inkwash.systems.pictures.model import TUNED, read_index, weights_hash
 
 API = "a1111"
 PREVIEWS = 4  # of each picture, for current_image
@@ -65,27 +72,32 @@ NAMES = {  # A1111's of our samplers, where they are the same method; its DPM++ 
     "unipc": "UniPC",
     "consistency": "LCM",
 }
-OLD_NAMES = {
-    sampler: f"{NAMES[sampler]} Karras" for sampler in ("dpm2", "lms", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_sde")
-}  # names until A1111 1.9
-SAMPLERS = {name.lower(): sampler for names in (NAMES, OLD_NAMES) for sampler, name in names.items()}
-SCHEDULERS = ("uniform", "normal")  # what the models' steps are in time; there is no other way
+SAMPLERS = {name.lower(): sampler for sampler, name in NAMES.items()}
+AUTOMATIC = "automatic"  # as the scheduler: the steps lie as is usual with the sampler
+SCHEDULERS = {  # names of our grids: the first is shown
+    "uniform": ("Uniform", "Normal", "Simple", "SGM Uniform", "sgm_uniform"),
+    "karras": ("Karras",),
+    "exponential": ("Exponential",),
+    "beta": ("Beta",),
+}
+GRIDS = {name.lower(): grid for grid, names in SCHEDULERS.items() for name in names}
 SETTINGS = {"sd_vae": ("Automatic", "None", "", None), "CLIP_stop_at_last_layers": (1, 0, None)}  # as they are here
 HIRES = {"enable_hr", "hr_scale", "hr_resize_x", "hr_resize_y"}  # of what enlarges, what can be chosen here
 UNSET = (None, 0, "", "None", "Latent", 0.7, "Use same checkpoint", "Use same sampler", "Use same scheduler")
 Short = Annotated[str, Field(max_length=100)]
-Side = Annotated[int, Field(ge=8, le=MAX_SIDE)]
-SideOrNot = Annotated[int, Field(ge=0, le=MAX_SIDE)]
-Count = Annotated[int, Field(ge=1, le=MAX_EACH)]
+Side = Annotated[int, Field(ge=8, le=MAX_SIDE), NOT_BOOL]
+SideOrNot = Annotated[int, Field(ge=0, le=MAX_SIDE), NOT_BOOL]
+Count = Annotated[int, Field(ge=1, le=MAX_EACH), NOT_BOOL]
 Off = Literal[False, None]  # what cannot be done here, in these five
-Zero = Literal[0, -1, None]
-One = Literal[1, None]
-ZeroOrOne = Literal[0, 1, None]
 Blank = Literal["", "None", None]
+Zero = Annotated[int, Field(ge=-1, le=0), NOT_BOOL] | None
+One = Annotated[int, Field(ge=1, le=1), NOT_BOOL] | None
+Fill = Annotated[int, Field(ge=0, le=3), NOT_BOOL]
+ZeroOrOne = Annotated[int, Field(ge=0, le=1), NOT_BOOL] | None
 
 
 class Override(BaseModel):
-    """Settings for one request: the model. Others are refused unless they are what they are here."""
+    """Settings: the model. Others are refused unless they are what they are here."""
 
     model_config = ConfigDict(extra="allow")
     sd_model_checkpoint: Short | None = Field(None, description="A name or title of GET sd-models.")
@@ -97,10 +109,10 @@ class Generation(BaseModel):
     prompt: Prompt = ""
     negative_prompt: Prompt | None = ""
     styles: Annotated[list[Short], Field(max_length=20)] | None = Field(None, description="One of prompt-styles.")
-    seed: Annotated[int, Field(ge=-1, lt=2**64)] | None = Field(-1, description="-1: at random.")
+    seed: Annotated[int, Field(ge=-1, lt=2**64), NOT_BOOL] | None = Field(-1, description="-1: at random.")
     sampler_name: Short | None = None
     sampler_index: Short | None = Field(None, description="The older name of sampler_name, which goes before it.")
-    scheduler: Short | None = Field(None, description="automatic: the models know one way to space their steps.")
+    scheduler: Short | None = Field(None, description="One of GET schedulers; automatic: even steps.")
     batch_size: Count | None = 1
     n_iter: Count | None = Field(1, description=f"Times batch_size: {MAX_EACH} pictures at most.")
     steps: Steps | None = None
@@ -125,7 +137,7 @@ class Generation(BaseModel):
 
 class Txt2Img(Generation):
     enable_hr: bool | None = Field(False, description="Draw it larger: by hr_scale, or to hr_resize_x and _y.")
-    hr_scale: Annotated[float, Field(ge=1, le=16, allow_inf_nan=False)] | None = 2
+    hr_scale: Annotated[float, Field(ge=1, le=16, allow_inf_nan=False), NOT_BOOL] | None = 2
     hr_resize_x: SideOrNot | None = 0
     hr_resize_y: SideOrNot | None = 0
     hr_upscaler: Short | None = Field(None, description="Left out: the model enlarges its pictures by itself.")
@@ -145,8 +157,12 @@ class Img2Img(Generation):
     )
     mask: str | None = Field(None, description="White: drawn anew. Black: kept to the pixel.")
     inpainting_mask_invert: bool | None = False
-    inpainting_fill: ZeroOrOne = 0
-    resize_mode: Literal[0, 1, 2, None] = Field(0, description="If it is no square: 0 stretched, 1 cut, 2 padded.")
+    inpainting_fill: Fill | None = Field(
+        0, description="Under the mask at first: 0 the colours around, 1 the picture, 2 noise, 3 grey."
+    )
+    resize_mode: Annotated[int, Field(ge=0, le=2), NOT_BOOL] | None = Field(
+        0, description="If it is no square: 0 stretched, 1 cut, 2 padded."
+    )
     initial_noise_multiplier: One = 1
     include_init_images: bool | None = False
 
@@ -264,17 +280,23 @@ async def generate(body: Generation, user: User, engine: Engine, request: Reques
     check_waits(user, request)
     async with temporary_uploads(engine, user) as save:
         job = await to_thread.run_sync(submit, body, save, user, engine)
-        row = await wait_for_job(engine, user, job, TIMEOUT, request)
-    return await to_thread.run_sync(answer_of, body, row, engine)
+        with engine.subscribe(job, previews=True) as subscriber:
+            row = await wait_for_job(engine, user, job, TIMEOUT, request)
+    return await to_thread.run_sync(answer_of, body, row, subscriber.previews, engine)
 
 
 def submit(body: Generation, save: SaveUpload, user: User, engine: Engine) -> str:
     check(body)
     values = values_of(body, user, engine)
     if isinstance(body, Img2Img):
-        values["image"] = save(squared(body, body.init_images[0], "init_images"), "init_images")
+        picture = squared(body, body.init_images[0], "init_images")
         if body.mask:
-            values["mask"] = save(squared(body, body.mask, "mask"), "mask")
+            mask = squared(body, body.mask, "mask")
+            picture = filled(
+                picture, mask, body.inpainting_fill or 0, limits_of(values["model"], user, engine)["size"].default
+            )
+            values["mask"] = save(png_of(mask), "mask")
+        values["image"] = save(png_of(picture), "init_images")
     return str(engine.submit(user, SYSTEM, VERB, values, api=API, previews=PREVIEWS).id)
 
 
@@ -284,11 +306,8 @@ def check(body: Generation) -> None:
         for name in ("denoising_strength", *Txt2Img.__annotations__):
             if name not in HIRES and getattr(body, name) not in UNSET:
                 raise invalid(f"{name}: the model enlarges its pictures by itself; leave it out", name)
-    overridden = body.override_settings.model_extra if body.override_settings else None
-    for name, value in (overridden or {}).items():
-        if value not in SETTINGS.get(name, ()):
-            message = f"override_settings: only sd_model_checkpoint can be chosen here, not {name[:60]}"
-            raise invalid(message, "override_settings")
+    if body.override_settings:
+        check_settings(body.override_settings.model_extra or {}, "override_settings")
     for name, value in (body.alwayson_scripts or {}).items():
         args = value.get("args") if isinstance(value, dict) else value
         args = args if isinstance(args, list) else [args]
@@ -299,6 +318,13 @@ def check(body: Generation) -> None:
             raise invalid(f"there is no script '{name[:60]}' here; leave it out", "alwayson_scripts")
     if tag := re.search(r"<(lora|lyco|hypernet)\s*:([^:<>]*)", f"{body.prompt}\n{body.negative_prompt}", re.I):
         raise invalid(f"there is no {tag[1].lower()} '{tag[2][:60]}' here; take it out of the prompt", "prompt")
+
+
+def check_settings(settings: dict[str, Any], param: str) -> None:
+    """APIError for one that is not as it is here."""
+    for name, value in settings.items():
+        if value not in SETTINGS.get(name, ()):
+            raise invalid(f"{param}: only sd_model_checkpoint can be chosen here, not {name[:60]}", param)
 
 
 def switched_on(arguments: list[Any]) -> bool:
@@ -319,13 +345,10 @@ def values_of(body: Generation, user: User, engine: Engine) -> dict[str, Any]:
     styles = [name for name in body.styles or [] if name not in UNSET]
     if len(styles) > 1:
         raise invalid("styles: a picture has one style here; choose one", "styles")
-    if (body.scheduler or "automatic").lower() not in ("automatic", *SCHEDULERS):
-        raise invalid("scheduler: the models have times of their own; leave it at automatic", "scheduler")
-    sampler = body.sampler_name or body.sampler_index
+    sampler, grid = sampler_and_grid(body)
     checkpoint = body.override_settings.sd_model_checkpoint if body.override_settings else None
-    model = re.sub(r"\s*\[\w*\]$", "", checkpoint or default_model())
-    folder = engine.catalogue.folder(model, user.id)
-    narrowed = base.limits(systems()[SYSTEM].verbs[VERB], folder)
+    model = name_of(checkpoint, user, engine) if checkpoint else chosen_model(user, engine)
+    narrowed = limits_of(model, user, engine)
     values = {
         "prompt": body.prompt,
         "negative": body.negative_prompt or "",
@@ -333,8 +356,9 @@ def values_of(body: Generation, user: User, engine: Engine) -> dict[str, Any]:
         "style": styles[0] if styles else None,
         "n": n,
         "seed": None if body.seed == -1 else body.seed,
-        "sampler": SAMPLERS.get(sampler.lower(), sampler) if sampler else None,
+        "sampler": sampler,
         "steps": body.steps,
+        "grid": grid,
         "guidance": body.cfg_scale,
         "size": side(body, narrowed["size"].default),
         "strength": body.denoising_strength if isinstance(body, Img2Img) else None,
@@ -343,8 +367,37 @@ def values_of(body: Generation, user: User, engine: Engine) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in narrowed or not narrowed[name].absent}
 
 
-def default_model() -> str:
-    return str(base.options(systems()[SYSTEM].verbs[VERB].request)["model"].default)
+def sampler_and_grid(body: Generation) -> tuple[str | None, str | None]:
+    """By our names, None for the usual ones. "DPM++ 2M Karras" is both, as it was until A1111 1.9."""
+    sampler, scheduler = body.sampler_name or body.sampler_index or "", (body.scheduler or AUTOMATIC).lower()
+    first, _, last = sampler.rpartition(" ")
+    if first and last.lower() in GRIDS:
+        if scheduler not in (AUTOMATIC, last.lower()):
+            raise invalid(f"sampler_name says {last}, scheduler {body.scheduler}: leave one of them out", "scheduler")
+        sampler, scheduler = first, last.lower()
+    if scheduler not in (AUTOMATIC, *GRIDS):
+        raise invalid(str(unknown("scheduler", scheduler, (AUTOMATIC, *GRIDS))), "scheduler")
+    return SAMPLERS.get(sampler.lower(), sampler) or None, GRIDS.get(scheduler)
+
+
+def name_of(checkpoint: str, user: User, engine: Engine) -> str:
+    """The model of a name, an alias or a title."""
+    return engine.catalogue.real_name(re.sub(r"\s*\[\w*\]$", "", checkpoint), user.id)
+
+
+def limits_of(model: str, user: User, engine: Engine) -> dict[str, base.Limit]:
+    return base.limits(systems()[SYSTEM].verbs[VERB], engine.catalogue.folder(model, user.id))
+
+
+def chosen_model(user: User, engine: Engine) -> str:
+    """That of POST options, or what the verb takes if none is named. APIError for one that is gone."""
+    chosen = accounts.a1111_model(engine.store, user.id)
+    if chosen is None:
+        return str(base.options(systems()[SYSTEM].verbs[VERB].request)["model"].default)
+    if chosen not in engine.catalogue.of_system(SYSTEM, user.id):
+        message = f"the model '{chosen}', which POST options chose, is gone: choose another there"
+        raise APIError(404, message, "model_not_found", "sd_model_checkpoint")
+    return chosen
 
 
 def side(body: Generation, default_size: int) -> int | None:
@@ -362,9 +415,8 @@ def side(body: Generation, default_size: int) -> int | None:
     return width
 
 
-def squared(body: Img2Img, text: str, param: str) -> bytes:
-    """A picture that came in as a PNG, square as `resize_mode` says; a mask inverted if that is asked for."""
-    file = BytesIO()
+def squared(body: Img2Img, text: str, param: str) -> Image.Image:
+    """A picture that came in, square as `resize_mode` says; a mask inverted if that is asked for."""
     picture: Image.Image = Image.open(BytesIO(uploads.clean(uploads.from_base64(text, param), param)))
     square = (max(picture.size), max(picture.size))
     if body.resize_mode == 1:
@@ -374,24 +426,71 @@ def squared(body: Img2Img, text: str, param: str) -> bytes:
     if param == "mask" and body.inpainting_mask_invert:
         black = Image.new("RGBA", square, "black")
         picture = ImageOps.invert(Image.alpha_composite(black, picture.convert("RGBA")).convert("L"))
+    return picture
+
+
+def png_of(picture: Image.Image) -> bytes:
+    file = BytesIO()
     picture.save(file, format="PNG")
     return file.getvalue()
 
 
-def answer_of(body: Generation, row: Any, engine: Engine) -> Answer:
-    """The pictures of the job; of one that was interrupted, those that were done by then."""
-    pictures = [] if row is None else engine.store.results_of(row.id)
-    if not (pictures and row.status == "cancelled"):
+def filled(picture: Image.Image, mask: Image.Image, fill: int, size: int) -> Image.Image:
+    """The picture at the model's size, with other content where the mask is white, as `inpainting_fill` says."""
+    if fill == 1:
+        return picture
+    pixels, hole = read_picture(picture, size).copy(), read_mask(mask, size) == 1
+    if fill == 0:
+        content = surroundings(on_white(pixels[None])[0], hole)
+    elif fill == 2:  # the same each time: that of the seed comes in sampling
+        content = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    else:
+        content = np.full((size, size, 3), 127, np.uint8)
+    pixels[hole, :3], pixels[hole, 3] = content[hole], 255
+    return Image.fromarray(pixels)
+
+
+def surroundings(pixels: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """What is known of a picture, uint8 (H, W, 3), spread into its hole: averages of ever larger places, laid under
+    each other, of which one is opaque if a quarter of it is known (pull-push, Gortler et al. 1996). A picture that is
+    all hole is grey."""
+    levels: list[Image.Image] = [Image.fromarray(np.dstack([pixels, np.where(hole, 0, 255).astype(np.uint8)]))]
+    while levels[-1].width > 1:
+        half = max(1, levels[-1].width // 2)
+        level = levels[-1].resize((half, half), Image.Resampling.BOX)
+        level.putalpha(level.getchannel("A").point(lambda alpha: 4 * alpha))
+        levels.append(level)
+    found = Image.new("RGBA", (1, 1), (127, 127, 127))
+    for level in reversed(levels):
+        found = Image.alpha_composite(found.resize(level.size, Image.Resampling.BILINEAR), level)
+    return np.asarray(found.convert("RGB"))
+
+
+def answer_of(body: Generation, row: Any, previews: list[tuple[int, str]], engine: Engine) -> Answer:
+    """The pictures of the job; of one that was interrupted, those that were done by then, and its newest preview."""
+    interrupted = row is not None and row.status == "cancelled"
+    if not interrupted:
         check_done(row)
-    recipes = [picture.recipe for picture in pictures] or [row.request]
-    wanted = pictures if body.send_images is not False else []
+    results = engine.store.results_of(row.id)
+    recipes = [result.recipe for result in results]
+    images = [
+        add_text(engine.store.read(result.files[0]), "parameters", infotext(result.recipe)) for result in results
+    ]
+    if interrupted and previews and previews[-1][0] == len(results):
+        picture = Image.open(BytesIO(base64.b64decode(previews[-1][1])))
+        size = row.request["size"] or picture.width
+        images.append(encode_png(picture.resize((size, size), Image.Resampling.LANCZOS)))
+        begun = (recipes or [row.request])[0]
+        recipes.append(begun | {"seed": row.request["seed"] + len(results), "size": size, "unfinished": True})
     hidden = {"override_settings", "alwayson_scripts"}
     if isinstance(body, Img2Img) and not body.include_init_images:
         hidden |= {"init_images", "mask"}
     return Answer(
-        images=[base64.b64encode(engine.store.read(picture.files[0])).decode() for picture in wanted],
+        images=[base64.b64encode(image).decode() for image in images if body.send_images is not False],
         parameters=body.model_dump(exclude=hidden),
-        info=json.dumps(info_of(body, row, recipes), ensure_ascii=False),
+        info=json.dumps(
+            info_of(body, row, recipes or [row.request]) | {"interrupted": interrupted}, ensure_ascii=False
+        ),
     )
 
 
@@ -434,10 +533,11 @@ def infotext(recipe: dict[str, Any]) -> str:
 def infotext_params(recipe: dict[str, Any]) -> dict[str, str]:
     """What a recipe says beside the words, by A1111's names. It may be anyone's, and hold anything."""
     size, sampler = text_of(recipe.get("size")), text_of(recipe.get("sampler"))
+    grid = text_of(recipe.get("grid")) or "uniform"
     facts = {
         "Steps": recipe.get("steps"),
         "Sampler": NAMES.get(sampler, sampler),
-        "Schedule type": "Automatic",
+        "Schedule type": "" if sampler == TUNED else SCHEDULERS.get(grid, [grid])[0],
         "CFG scale": recipe.get("guidance"),
         "Seed": recipe.get("seed"),
         "Size": size and f"{size}x{size}",
@@ -445,6 +545,7 @@ def infotext_params(recipe: dict[str, Any]) -> dict[str, str]:
         "Model": recipe.get("model"),
         "Style": recipe.get("style"),
         "Denoising strength": recipe.get("strength"),
+        "Unfinished": recipe.get("unfinished"),
         "Version": f"inkwash {text_of(recipe.get('version'))}",
     }
     return {name: text for name, value in facts.items() if (text := text_of(value))}
@@ -479,7 +580,7 @@ def progress(user: CurrentUser, engine: CurrentEngine, skip_current_image: bool 
     row = current(user, engine)
     if row is None:
         return Progress()
-    latest = engine.progress.get(row.id) or JobProgress(row.fraction)
+    latest = engine.progress.get(row.id) or JobProgress(row.part)
     fraction = min(1.0, (latest.place + latest.done / max(1, latest.total)) / row.parts)
     elapsed = 0.0 if row.started is None else time.time() - row.started
     position = engine.store.queue_position(row) if row.status == "queued" else 0
@@ -501,7 +602,8 @@ def progress(user: CurrentUser, engine: CurrentEngine, skip_current_image: bool 
 
 @router.post(f"{SD}/interrupt")
 def interrupt(user: CurrentUser, engine: CurrentEngine) -> dict[str, str]:
-    """Ends the job that `progress` tells of: one's own, never another user's. The pictures that are done are sent."""
+    """Ends the job that `progress` tells of: one's own, never another user's. Its request is answered with the
+    pictures that are done, and the one that was forming as far as it was."""
     row = current(user, engine)
     if row is not None:
         engine.change(user, row.id, engine.store.cancel)
@@ -541,16 +643,15 @@ def choices(option: str, user: User, engine: Engine) -> list[str]:
 
 @router.get(f"{SD}/sd-models")
 def sd_models(user: CurrentUser, engine: CurrentEngine) -> list[Checkpoint]:
-    """The models. `override_settings: {"sd_model_checkpoint": ...}` chooses one."""
+    """The models. POST options chooses one, `override_settings: {"sd_model_checkpoint": ...}` for one request."""
     return [checkpoint(*model) for model in engine.catalogue.of_system(SYSTEM, user.id).items()]
 
 
 @router.get(f"{SD}/samplers")
 def samplers(user: CurrentUser, engine: CurrentEngine) -> list[Sampler]:
-    """The samplers. Of A1111's older names "... Karras" the sampler is taken; the times are the models' own."""
+    """The samplers. A1111's older names, as "DPM++ 2M Karras", are a sampler and a scheduler."""
     found = choices("sampler", user, engine)
-    aliases = {sampler: [sampler, *([OLD_NAMES[sampler]] if sampler in OLD_NAMES else [])] for sampler in found}
-    return [Sampler(name=NAMES.get(sampler, sampler), aliases=aliases[sampler]) for sampler in found]
+    return [Sampler(name=NAMES.get(sampler, sampler), aliases=[sampler]) for sampler in found]
 
 
 @router.get(f"{SD}/prompt-styles")
@@ -561,9 +662,25 @@ def prompt_styles(user: CurrentUser, engine: CurrentEngine) -> list[Style]:
 
 @router.get(f"{SD}/options")
 def options(user: CurrentUser, engine: CurrentEngine) -> Options:
-    """The settings of A1111 that mean something here. They cannot be changed."""
-    default_size = checkpoint(default_model(), engine.catalogue.folder(default_model(), user.id))
-    return Options(sd_model_checkpoint=default_size.title, sd_checkpoint_hash=default_size.sha256)
+    """The settings of A1111 that mean something here. The model can be changed."""
+    name = chosen_model(user, engine)
+    model = checkpoint(name, engine.catalogue.folder(name, user.id))
+    return Options(sd_model_checkpoint=model.title, sd_checkpoint_hash=model.sha256)
+
+
+@router.post(f"{SD}/options")
+def set_options(body: Override, user: CurrentUser, engine: CurrentEngine) -> None:
+    """Chooses the model for those of one's requests that name none; who is in an open studio shares one choice."""
+    models = {model.model_name: model.sha256 for model in sd_models(user, engine)}
+    settings = body.model_extra or {}
+    if settings.get("sd_checkpoint_hash") in [None, *models.values()]:  # clients send back all that GET options says
+        settings.pop("sd_checkpoint_hash", None)
+    check_settings(settings, "options")
+    if body.sd_model_checkpoint is not None:
+        name = name_of(body.sd_model_checkpoint, user, engine)
+        if name not in models:
+            raise APIError(404, str(unknown("model", name[:60], models)), "model_not_found", "sd_model_checkpoint")
+        accounts.choose_a1111_model(engine.store, user.id, name)
 
 
 @router.get(f"{SD}/memory")
@@ -593,7 +710,13 @@ def png_info(body: Png, user: CurrentUser) -> PngInfo:
 Lists = dict[str, list[str]]
 CONTROL = {"module_list": ["none"], "model_list": ["None"], "default_option": "none", "default_model": "None"}
 CONSTANT: dict[str, tuple[Any, Any]] = {  # types and answers
-    f"GET {SD}/schedulers": (list[Scheduler], [{"name": "automatic", "label": "Automatic", "aliases": SCHEDULERS}]),
+    f"GET {SD}/schedulers": (
+        list[Scheduler],
+        [
+            {"name": AUTOMATIC, "label": "Automatic", "aliases": []},
+            *({"name": grid, "label": names[0], "aliases": names[1:]} for grid, names in SCHEDULERS.items()),
+        ],
+    ),
     f"GET {SD}/upscalers": (list[Named], [{"name": "None"}]),
     f"GET {SD}/latent-upscale-modes": (list[Named], []),
     f"GET {SD}/sd-vae": (list[Named], []),
@@ -614,7 +737,6 @@ CONSTANT: dict[str, tuple[Any, Any]] = {  # types and answers
     "GET /controlnet/control_types": (dict[str, dict[str, dict[str, Any]]], {"control_types": {"All": CONTROL}}),
 }
 UNSUPPORTED = {
-    f"{SD}/options": (403, "options are read-only; override_settings of a request may name an sd_model_checkpoint"),
     f"{SD}/interrogate": (422, "no model here puts a picture into words"),
     f"{SD}/extra-single-image": (422, "there is no upscaler here for pictures from elsewhere, and no face restorer"),
     f"{SD}/extra-batch-images": (422, "there is no upscaler here for pictures from elsewhere, and no face restorer"),

@@ -186,6 +186,18 @@ def change_password(store: Store, id: str, password: str, secret: str) -> None:
         tx.execute(delete(secrets).where(secrets.c.user_id == id, secrets.c.hash != _hash(secret)))
 
 
+def choose_a1111_model(store: Store, id: str, model: str) -> None:
+    """What the user's requests by A1111's API take from now on if they name no model."""
+    with store.writing() as tx:
+        tx.execute(update(users).where(users.c.id == id).values(a1111_model=model))
+
+
+def a1111_model(store: Store, id: str) -> str | None:
+    """The model that the user chose by A1111's API."""
+    with store.reading() as tx:
+        return tx.scalar(select(users.c.a1111_model).where(users.c.id == id))
+
+
 def log_in(store: Store, name: str, password: str) -> User | None:
     """The user, if the password is theirs. It takes the same time whether or not there is such a user."""
     with store.reading() as tx:

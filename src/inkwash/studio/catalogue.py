@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -20,10 +21,20 @@ from inkwash.weights.shipped import describe, locate, shipped
 
 
 class Catalogue:
-    """Names of models, and where they lie. A user's own are theirs alone."""
+    """Names of models, and where they lie. A user's own are theirs alone.
 
-    def __init__(self, library: Library, more: Sequence[str | Path] = ()) -> None:
-        self.library, self.shared = library, shared_models(more)
+    aliases: what else shared models may be called by those who ask; whoever has a model of this name means that.
+    """
+
+    def __init__(
+        self, library: Library, more: Sequence[str | Path] = (), aliases: Mapping[str, str] | None = None
+    ) -> None:
+        self.library, self.shared, self.aliases = library, shared_models(more), aliases or {}
+
+    def real_name(self, name: str, user: str) -> str:
+        """Of the model that is meant; `name` itself where there is none."""
+        meant = name not in self.aliases or self.library.model(name, user) is not None
+        return name if meant else self.aliases[name]
 
     def folder(self, name: str, user: str) -> Path:
         """APIError for a model that this user does not see."""
@@ -70,6 +81,22 @@ def shared_models(more: Sequence[str | Path]) -> dict[str, Path]:
             raise UserError(f"--model {path}: there is a model '{name}' already; rename the folder")
         system_of(path)
         found[name] = path.resolve()
+    return found
+
+
+def parse_aliases(texts: Sequence[str], shared: Mapping[str, Path]) -> dict[str, str]:
+    """What NAME=MODEL says, by name. UserError for another form, a name that is taken, and a model not there."""
+    found: dict[str, str] = {}
+    for text in texts:
+        parts = re.fullmatch(r"([\w.:-]{1,100})=(.+)", text)
+        if parts is None:
+            raise UserError(f"--alias {text}: NAME=MODEL is needed, the name of letters, digits, and . : _ -")
+        name, model = parts.groups()
+        if name in shared or name in found:
+            raise UserError(f"--alias {text}: there is a model '{name}' already; choose another name")
+        if model not in shared:
+            raise UserError(f"--alias {text}: {unknown('model', model, shared)}")
+        found[name] = model
     return found
 
 

@@ -103,6 +103,7 @@ class Options(TypedDict, total=False):
     negative: str
     sampler: str | None
     steps: int | None
+    grid: str | None
     guidance: float | None
     size: int | None
     transparent: bool

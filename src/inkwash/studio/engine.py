@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +51,7 @@ class Settings:
     memory: int = 2000  # MB of a worker
     models: tuple[str, ...] = ()
     login_header: str = ""  # in which a proxy names who is logged in; none if empty
+    aliases: Mapping[str, str] = field(default_factory=dict)  # what else models may be called
 
 
 class Progress(NamedTuple):
@@ -116,7 +117,7 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store = Store(settings.home)
-        self.catalogue = Catalogue(self.store, settings.models)
+        self.catalogue = Catalogue(self.store, settings.models, settings.aliases)
         self.metrics = Metrics()
         self.progress: dict[str, Progress] = {}
         self.workers = {device: WorkerState() for device in settings.devices}
@@ -161,6 +162,8 @@ class Engine:
         """The request, its files found and made safe, and the folder of its model. APIError for what cannot be asked
         for."""
         verb = system.verbs[name_of_verb]
+        if values.get("model"):
+            values = {**values, "model": self.catalogue.real_name(values["model"], user.id)}
         request = self.with_uploads(user, requests.parse_request(verb, values))
         name, folder = request.model_name(), None
         with requests.api_errors(verb):

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import time
 from collections.abc import AsyncGenerator
 from io import BytesIO
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
 from inkwash.codecs.png import XMP
+from inkwash.errors import unknown
 from inkwash.studio import uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.api import Id
@@ -25,6 +27,7 @@ from inkwash.studio.database import new_id
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import OPEN, Result
+from inkwash.studio.schemas import NOT_BOOL
 from inkwash.studio.streams import (
     SaveUpload,
     check_streams,
@@ -39,15 +42,18 @@ TIMEOUT = 600.0  # seconds that a request waits for its pictures
 RETRY_WINDOW = 30.0  # seconds after a job's end in which a client that saw no answer asks again
 URL_LIFE = 3600.0  # seconds that an answer's `url` leads to its picture
 VARIATION = 0.5  # how much of a picture changes in a variation
+HARD_WIRED = ("dall-e-", "gpt-image-")  # what the names begin with of which clients know no others
 SYSTEM, VERB = "pictures", "generate"
 MAX_EACH = 10  # pictures of one request
 MAX_SIDE = 1024
 MAX_STEPS = 200
 MAX_PROMPT = 2000  # of a prompt, in characters
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT)]
-Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
-Guidance = Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Steps = Annotated[int, Field(ge=1, le=MAX_STEPS), NOT_BOOL]
+Guidance = Annotated[float, Field(ge=0, le=30, allow_inf_nan=False), NOT_BOOL]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NOT_BOOL]
+
+Percent = Annotated[int, Field(ge=0, le=100), NOT_BOOL]
 
 
 class ImageRequest(BaseModel):
@@ -59,21 +65,21 @@ class ImageRequest(BaseModel):
 
     prompt: Prompt = ""
     model: str | None = Field(None, max_length=100)
-    n: int | None = Field(1, ge=1, le=MAX_EACH)
-    size: str | None = Field("auto", max_length=20, description="auto, or a square: 64x64, 256x256, 512x512, ...")
+    n: Annotated[int, Field(ge=1, le=MAX_EACH), NOT_BOOL] | None = 1
+    size: str | None = Field("auto", max_length=20, description="auto: the model's own; or 256x256, 1792x1024, ...")
     response_format: Literal["b64_json", "url"] | None = "b64_json"
     output_format: Literal["png", "jpeg", "webp"] | None = "png"
-    output_compression: int | None = Field(None, ge=0, le=100, description="100 if left out; for jpeg and webp.")
+    output_compression: Percent | None = Field(None, description="100 if left out; for jpeg and webp.")
     background: Literal["auto", "opaque", "transparent"] | None = "auto"
     stream: bool | None = False
-    partial_images: int | None = Field(0, ge=0, le=3)
+    partial_images: Annotated[int, Field(ge=0, le=3), NOT_BOOL] | None = 0
     style: str | None = Field(None, max_length=100)
     quality: str | None = Field(None, max_length=20)
     moderation: str | None = Field(None, max_length=20)
     input_fidelity: str | None = Field(None, max_length=20)
     user: str | None = Field(None, max_length=500)
     safety_identifier: str | None = Field(None, max_length=500)
-    seed: int | None = Field(None, ge=0, lt=2**64)
+    seed: Annotated[int, Field(ge=0, lt=2**64), NOT_BOOL] | None = None
     steps: Steps | None = None
     num_inference_steps: Steps | None = None
     guidance: Guidance | None = None
@@ -124,6 +130,7 @@ class Answer(BaseModel):
     output_format: str
     size: str
     quality: str = "auto"
+    note: str | None = Field(None, description="What was done otherwise than asked for.")
     usage: Usage = Usage()
 
 
@@ -141,14 +148,23 @@ class Models(BaseModel):
 
 @router.get("/models")
 def models(user: CurrentUser, engine: CurrentEngine) -> Models:
-    """The models that draw."""
-    return Models(data=[ModelCard(id=name) for name in engine.catalogue.of_system(SYSTEM, user.id)])
+    """The models that draw, and their aliases."""
+    return Models(data=[ModelCard(id=name) for name in names_of(user, engine)])
+
+
+def names_of(user: User, engine: Engine) -> list[str]:
+    found = engine.catalogue.of_system(SYSTEM, user.id)
+    return [
+        *found,
+        *(name for name, model in engine.catalogue.aliases.items() if model in found and name not in found),
+    ]
 
 
 @router.get("/models/{name}")
 def model(name: Id, user: CurrentUser, engine: CurrentEngine) -> ModelCard:
     """One model."""
-    engine.catalogue.folder(name, user.id)
+    if name not in (names := names_of(user, engine)):
+        raise APIError(404, str(unknown("model", name[:60], names)), "model_not_found", "model")
     return ModelCard(id=name)
 
 
@@ -253,14 +269,6 @@ def invert_alpha(data: bytes) -> bytes:
 
 def values_of(body: ImageRequest) -> dict[str, Any]:
     """What the verb is asked."""
-    side = None
-    if body.size not in (None, "auto"):
-        width, _, height = str(body.size).partition("x")
-        if not (width.isascii() and width.isdigit() and width == height and len(width) < 6):
-            raise APIError(400, f"size = {body.size}: auto, or a square like 256x256", "invalid_value", "size")
-        side = int(width)
-        if not 8 <= side <= MAX_SIDE:
-            raise APIError(400, f"size: a side of 8 to {MAX_SIDE} pixels", "invalid_value", "size")
     values = {
         "prompt": body.prompt,
         "negative": body.negative_prompt,
@@ -271,11 +279,24 @@ def values_of(body: ImageRequest) -> dict[str, Any]:
         "sampler": body.sampler,
         "steps": body.num_inference_steps if body.steps is None else body.steps,
         "guidance": body.guidance_scale if body.guidance is None else body.guidance,
-        "size": side,
+        "size": side(body.size),
         "strength": body.strength,
         "transparent": body.background == "transparent",
     }
     return {key: value for key, value in values.items() if value is not None}
+
+
+def side(size: str | None) -> int | None:
+    """Of the largest square that fits into the size, in pixels; None: the model's own."""
+    if size in (None, "auto"):
+        return None
+    sides = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", str(size))
+    if sides is None:
+        raise APIError(400, f"size = {size}: auto, or two sides like 256x256", "invalid_value", "size")
+    shorter = min(map(int, sides.groups()))
+    if not 8 <= shorter <= MAX_SIDE:
+        raise APIError(400, f"size = {size}: the shorter side has 8 to {MAX_SIDE} pixels", "invalid_value", "size")
+    return shorter
 
 
 async def generate(
@@ -320,7 +341,12 @@ def submit(
     key = f"{key_prefix}{new_id()}" if given_key is None else f"key:openai:{given_key[:200]}"
     previews = (body.partial_images or 0) if body.stream else 0
     values = values_of(body) | images
-    return str(engine.submit(user, SYSTEM, VERB, values, api="openai", idempotency_key=key, previews=previews).id)
+    try:
+        return str(engine.submit(user, SYSTEM, VERB, values, api="openai", idempotency_key=key, previews=previews).id)
+    except APIError as error:
+        if error.code == "model_not_found" and str(body.model).startswith(HARD_WIRED):
+            error.message += f"; a studio started with `--alias {body.model}=MODEL` knows this name"
+        raise
 
 
 def check_done(row: Any) -> None:
@@ -350,7 +376,10 @@ def answer_of(engine: Engine, body: ImageRequest, row: Any, user: User, request:
 def metadata_of(body: ImageRequest, picture: Result | None) -> dict[str, Any]:
     size = "auto" if picture is None else "{0}x{0}".format(picture.recipe["size"])
     background = "transparent" if body.background == "transparent" else "opaque"
-    return {"background": background, "output_format": body.output_format or "png", "size": size}
+    facts = {"background": background, "output_format": body.output_format or "png", "size": size}
+    if picture is not None and body.size not in (None, "auto", size):
+        facts["note"] = f"size: {size}, the largest square in {body.size}; the models draw squares"
+    return facts
 
 
 def encode(engine: Engine, body: ImageRequest, picture: Result) -> str:

@@ -12,7 +12,7 @@ from inkwash.studio.auth import Admin, CurrentEngine, CurrentUser, client_addres
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError, invalid, no_such
 from inkwash.studio.library import OPEN
-from inkwash.studio.schemas import Problem
+from inkwash.studio.schemas import NOT_BOOL, Problem
 from inkwash.studio.store import MAX_QUEUED_EACH
 from inkwash.studio.tables import name_key
 
@@ -69,8 +69,8 @@ class Account(BaseModel):
     disk_used: int
 
 
-Daily = Annotated[int, Field(ge=0, le=10**6)]
-Disk = Annotated[int, Field(ge=0, le=10**15)]
+Daily = Annotated[int, Field(ge=0, le=10**6), NOT_BOOL]
+Disk = Annotated[int, Field(ge=0, le=10**15), NOT_BOOL]
 
 
 class NewAccount(BaseModel):

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from inkwash.errors import UserError
 from inkwash.studio.catalogue import missing, offered_verbs
 from inkwash.studio.errors import invalid
-from inkwash.studio.schemas import SystemCard, VerbCard, VerbField
+from inkwash.studio.schemas import NOT_BOOL, SystemCard, VerbCard, VerbField
 from inkwash.systems.base import File, Option, Request, System, Verb, options
 
 MAX_TEXT = 500  # of a text that has no bound of its own, in characters
@@ -89,6 +89,8 @@ def type_of(option: Option) -> Any:
     elif option.kind is str and not option.choices:
         bounds["max_length"] = option.longest or MAX_TEXT
     kind = Annotated[kind, Field(**bounds)]
+    if option.kind in (int, float):
+        kind = Annotated[kind, NOT_BOOL]
     if option.media == "folder":
         kind = FileReference | Annotated[list[FileReference], Field(min_length=1, max_length=MAX_ITEMS)]
     if option.many:

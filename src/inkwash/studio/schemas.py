@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Base64Bytes, BaseModel, Field
+from pydantic import Base64Bytes, BaseModel, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 Status = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
+
+
+def refuse_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "a number is needed, not true or false")
+    return value
+
+
+NOT_BOOL = BeforeValidator(refuse_bool)  # of numbers: to Python, true is one; text is one if it reads so, as in forms
 
 
 class Error(BaseModel):

@@ -34,6 +34,7 @@ users = Table(
     Column("active", Boolean, nullable=False),
     Column("daily", Integer),  # results a day; none: as many as they like
     Column("disk", Integer),  # bytes of results, models, uploads and trainings; none: as many as they like
+    text("a1111_model", null=True),  # that they chose by that API; none: the usual one
     time("served"),  # planned seconds of work begun for them: who has the least is next
     time("created"),
 )

@@ -12,6 +12,7 @@ import secrets
 import sys
 import types
 import typing
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -99,6 +100,8 @@ class Option(NamedTuple):
             raise UserError(f"{self.name} = {str(value)[:60]!r}: {words[self.kind]} is needed")
         if self.choices and value not in self.choices:
             raise unknown(self.name, value[:60], self.choices)
+        if self.kind is str:
+            check_text(self.name, value)
         if self.longest is not None and len(value) > self.longest:
             raise UserError(f"{self.name}: {len(value)} characters; at most {self.longest} are possible")
         if self.kind in (int, float):
@@ -374,6 +377,21 @@ def idle(request: Request, names: Iterable[str], where: str) -> None:
     for name in names:
         if getattr(request, name) != fields[name].default:
             raise UserError(f"{name} means nothing {where}: leave it out")
+
+
+UNSEEN = {"Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Mn", "Me"}  # Unicode's: spaces, signs of control, marks on nothing
+FILLERS = set("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol without a shape
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of it can be seen."""
+    return all(sign in FILLERS or unicodedata.category(sign) in UNSEEN for sign in text)
+
+
+def check_text(name: str, text: str) -> None:
+    """UserError for a text with the sign that ends texts in files and databases."""
+    if "\0" in text:
+        raise UserError(f"{name} has the sign U+0000, which no text may have: take it out")
 
 
 def check_seed(seed: int) -> None:

@@ -1,4 +1,5 @@
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from inkwash import diffusion
 from inkwash.codecs import pixels
 from inkwash.codecs.png import KEY
 from inkwash.errors import UserError
-from inkwash.systems.pictures.model import SAMPLERS, Config
-from inkwash.systems.pictures.pipeline import Pipeline
+from inkwash.systems.pictures import request
+from inkwash.systems.pictures.model import GRIDS, SAMPLERS, Config
+from inkwash.systems.pictures.pipeline import Pipeline, time_grid
 from tests.models import tiny
 
 
@@ -91,6 +93,34 @@ def test_every_sampler_makes_a_picture(model, sampler):
     assert np.asarray(model.generate("a fox", seed=1, sampler=sampler, steps=4)).std() > 5
 
 
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_grid_is_the_times_that_the_sampler_steps_at(model, grid):
+    options = {"seed": 1, "sampler": "heun", "steps": 4}
+    drawn = model.generate("a fox", style="flat", grid=grid, **options)
+    problem = model.problem_of(["a fox"], ["flat"], [1])
+    state = problem.sample(SAMPLERS["heun"], diffusion.GRIDS[grid](model.denoiser.process, 4))
+    np.testing.assert_array_equal(np.asarray(drawn), model.decode(state)[0])
+    assert drawn.info[KEY]["grid"] == grid
+    even = np.asarray(model.generate("a fox", style="flat", **options))
+    assert np.array_equal(np.asarray(drawn), even) == (grid == "uniform")
+    assert get_args(request.Grid) == tuple(GRIDS)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_takes_every_grid(model, sampler):
+    pictures = [np.asarray(model.generate("a fox", seed=1, sampler=sampler, steps=4, grid=grid)) for grid in GRIDS]
+    assert all(picture.std() > 5 for picture in pictures) and len({p.tobytes() for p in pictures}) == len(GRIDS)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_from_a_picture_a_grid_begins_at_the_strength(grid):
+    process = diffusion.Gaussian(diffusion.rectified_flow())
+    whole, part = (time_grid(process, grid, 10, start).times for start in (1.0, 0.55))
+    assert part[0] == 0.55 and part[-1] == 0
+    if grid != "uniform":  # of which the steps are as many, and even
+        assert part[1:] == tuple(t for t in whole if t < 0.55)
+
+
 def test_bfloat16_makes_nearly_the_same_picture(model, tiny_folder):
     low = inkwash.load(tiny_folder, precision="bfloat16").generate("a fox", seed=1)
     full = np.asarray(model.generate("a fox", seed=1)).astype(int)
@@ -111,6 +141,8 @@ def test_progress_counts_all_steps(model):
     [
         ({"style": "flta"}, "unknown style 'flta': did you mean flat"),
         ({"sampler": "dpm"}, "unknown sampler 'dpm'"),
+        ({"grid": "karas"}, "unknown grid 'karas': did you mean karras"),
+        ({"sampler": "tuned", "grid": "karras"}, "grid means nothing with the sampler tuned"),
         ({"steps": 0}, "steps = 0"),
         ({"steps": 10**6}, "steps = 1000000"),
         ({"guidance": -1}, "guidance = -1"),
@@ -120,11 +152,19 @@ def test_progress_counts_all_steps(model):
         ({"size": 10**6}, "size = 1000000"),
         ({"n": 0}, "n = 0"),
         ({"prompt": "  "}, "the prompt is empty"),
+        ({"prompt": "\u200b\u2060\u200e\x07\ufe0f\u3164"}, "the prompt is empty"),
+        ({"prompt": "a\0fox"}, r"sign U\+0000"),
+        ({"negative": "\0"}, r"sign U\+0000"),
     ],
 )
 def test_what_cannot_be_asked_for(model, options, words):
     with pytest.raises(UserError, match=words):
         model.generate(**{"prompt": "a fox", **options})
+
+
+@pytest.mark.parametrize("prompt", ["👩‍👩‍👧", "❤️", "🫩", "画", "ثعلب", "।", "é", "!"])
+def test_what_can_be_seen_is_a_prompt(model, prompt):
+    assert model.generate(prompt, seed=1).size == (16, 16)
 
 
 def test_a_latent_model_draws_through_its_autoencoder(tmp_path):

@@ -8,7 +8,7 @@ from functools import partial
 
 from inkwash.errors import UserError
 from inkwash.systems import report
-from inkwash.systems.base import Context, Result, idle, on_progress, options, seeded
+from inkwash.systems.base import Context, Result, idle, is_blank, on_progress, options, seeded
 from inkwash.systems.language.controls import parse_constraints
 from inkwash.systems.language.data import MR, linearize_mr, parse_mr
 from inkwash.systems.language.model import Writer
@@ -33,7 +33,7 @@ def write(requests: list[Write], context: Context) -> Iterator[Result]:
             idle(request, options(Write).keys() - {"model", "fields"}, "with --fields, which only lists")
         if source is None:
             idle(request, ["guidance"], "without --source")
-        if source is not None and not source.strip():
+        if source is not None and is_blank(source):
             raise UserError("source: no words in it")
         name = request.model_name()
         writer = context.model(name)

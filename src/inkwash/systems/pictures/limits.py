@@ -23,6 +23,7 @@ def limits(folder: Path) -> dict[str, Limit]:
         "transparent": Limit(absent=not knows_opacity(folder)),
         "sampler": Limit((*SAMPLERS, TUNED), default=config.sampler),
         "steps": Limit(default=config.steps),
+        "grid": Limit(default="uniform"),
         "guidance": Limit(default=config.guidance, absent=not words),
         "negative": Limit(absent=not words),
         "to": Limit(absent=not words),

@@ -20,6 +20,7 @@ from inkwash.weights.shipped import FOLDER, describe, load_json
 SCHEDULES = {name: make for name, make in diffusion.SCHEDULES.items() if name != "betas"}  # of options with defaults
 NOT_FOR_PICTURES = {"unmask", "ddim_inversion", "repaint", "annealed_langevin"}  # for tokens, or for other grids
 SAMPLERS = {name: sampler for name, sampler in diffusion.SAMPLERS.items() if name not in NOT_FOR_PICTURES}
+GRIDS = {name: diffusion.GRIDS[name] for name in ("uniform", "karras", "exponential", "beta")}  # of no table
 TUNED = "tuned"  # the sampler of learned tables
 INDEX = "model_index.json"
 DEFAULT_CLASSES = {  # of components, and what each is if nothing else is said

@@ -17,7 +17,7 @@ from inkwash.codecs.pixels import on_white
 from inkwash.codecs.png import GeneratedImage
 from inkwash.diffusion.arrays import linear_combination, no_grad, numpy
 from inkwash.errors import UserError, unknown
-from inkwash.systems.base import resolve
+from inkwash.systems.base import check_text, is_blank, resolve
 from inkwash.systems.pictures import model, runtimes
 from inkwash.systems.pictures.data import Source, outpaint_canvas, read_mask, read_picture, source_facts
 from inkwash.systems.pictures.model import SAMPLERS, SCHEDULES, TUNED, Component, Config, read_config, read_index
@@ -63,6 +63,15 @@ def preview_hook(steps: int, count: int, show: Callable[[Any], None]) -> Callabl
             show(step.prediction.x0)
 
     return hook
+
+
+def time_grid(process: diffusion.Gaussian, name: str, steps: int, start: float = 1.0) -> diffusion.Grid:
+    """The times of so many steps from noise to data; from `start` on, the share of them that lies below it."""
+    if name == "uniform":
+        even: diffusion.Grid = diffusion.uniform(process, max(1, round(steps * start)), start)
+        return even
+    grid: diffusion.Grid = model.GRIDS[name](process, steps)
+    return grid if start == 1 else diffusion.Grid(process, (start, *(t for t in grid.times if t < start)))
 
 
 class Pipeline:
@@ -253,6 +262,7 @@ class Pipeline:
         negative: str = "",
         sampler: str | None = None,
         steps: int | None = None,
+        grid: str | None = None,
         guidance: float | None = None,
         size: int | None = None,
         transparent: bool = False,
@@ -277,7 +287,7 @@ class Pipeline:
         so many steps, with what the model then takes for the picture. Raises UserError for what cannot be asked for.
         """
         init = self.init_image(image, strength, mask, outpaint)
-        if self.text_encoder is not None and not prompt.strip() and init is None:
+        if self.text_encoder is not None and is_blank(prompt) and init is None:
             raise UserError("the prompt is empty: say in a few words what the picture shows")
         if n is not None and not 1 <= n <= MAX_IMAGES:
             raise UserError(f"n = {n}: choose a number of pictures from 1 to {MAX_IMAGES}")
@@ -295,7 +305,7 @@ class Pipeline:
                 if progress is not None:
                     progress(done_before * steps + done, (n or 1) * steps)
 
-            options = {"negative": negative, "sampler": sampler, "steps": steps, "guidance": guidance}
+            options = {"negative": negative, "sampler": sampler, "steps": steps, "grid": grid, "guidance": guidance}
             decoded = self.sample(
                 [prompt],
                 [style],
@@ -322,6 +332,7 @@ class Pipeline:
                 "seed": seed + i,
                 "sampler": sampler or self.default_sampler(init),
                 "steps": self.config.steps if steps is None else steps,
+                "grid": None if sampler == TUNED else grid or "uniform",
                 "guidance": self.config.guidance if guidance is None else guidance,
                 "image": source_facts(image),
                 "mask": source_facts(mask),
@@ -417,6 +428,7 @@ class Pipeline:
         negative: str = "",
         sampler: str | None = None,
         steps: int | None = None,
+        grid: str | None = None,
         guidance: float | None = None,
         init: InitImage | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -433,21 +445,24 @@ class Pipeline:
         sampler, steps = sampler or self.default_sampler(init), config.steps if steps is None else steps
         if sampler not in [*SAMPLERS, TUNED]:
             raise unknown("sampler", sampler, [*SAMPLERS, TUNED])
+        if grid is not None and grid not in model.GRIDS:
+            raise unknown("grid", grid, model.GRIDS)
         if not 1 <= steps <= MAX_STEPS:
             raise UserError(
                 f"steps = {steps}: choose a whole number from 1 to {MAX_STEPS} ({config.steps} is the default)"
             )
         problem = self.problem_of(prompts, styles, seeds, negative=negative, guidance=guidance)
-        grid = diffusion.uniform(self.denoiser.process, steps)
-        solver = SAMPLERS.get(sampler)
+        process, solver = self.denoiser.process, SAMPLERS.get(sampler)
         if solver is None:
             if init is not None:
                 raise UserError("sampler tuned: its times begin at noise alone; choose another with an image")
-            solver, grid = tuned(self.folder, self.hash, steps, self.denoiser.process)
-        if init is not None:
-            if init.strength == 0:
-                return init.on_white().repeat(len(seeds), 0)
-            grid = diffusion.uniform(self.denoiser.process, max(1, round(steps * init.strength)), start=init.strength)
+            if grid is not None:
+                raise UserError("grid means nothing with the sampler tuned, which has learned its own: leave it out")
+            solver, times = tuned(self.folder, self.hash, steps, process)
+        elif init is not None and init.strength == 0:
+            return init.on_white().repeat(len(seeds), 0)
+        else:
+            times = time_grid(process, grid or "uniform", steps, 1.0 if init is None else init.strength)
 
         def composite(state: Any) -> np.ndarray:
             decoded = self.decode(state)
@@ -457,11 +472,11 @@ class Pipeline:
             mixed: np.ndarray = mask * decoded + (1 - mask) * init.on_white()[..., : decoded.shape[-1]]
             return mixed.round().astype(np.uint8)
 
-        hooks = [] if preview is None else [preview_hook(len(grid) - 1, previews, lambda x0: preview(composite(x0)))]
+        hooks = [] if preview is None else [preview_hook(len(times) - 1, previews, lambda x0: preview(composite(x0)))]
         with self.runtime.autocast():
-            initial = {} if init is None else self.prepare_latents(problem, init, grid)
+            initial = {} if init is None else self.prepare_latents(problem, init, times)
             hooks += initial.pop("hooks", [])
-            return composite(problem.sample(solver, grid, hooks=hooks, progress=progress, **initial))
+            return composite(problem.sample(solver, times, hooks=hooks, progress=progress, **initial))
 
     def prepare_latents(self, problem: Problem, init: InitImage, grid: diffusion.Grid) -> dict[str, Any]:
         """What the driver is told of a picture to begin from: its state noised to the grid's first time, and the hook
@@ -528,6 +543,8 @@ class Pipeline:
         guidance = config.guidance if guidance is None else guidance
         if not 0 <= guidance <= 30:
             raise UserError(f"guidance = {guidance}: choose a number from 0 to 30 ({config.guidance} is the default)")
+        for text in (*prompts, negative):
+            check_text("a prompt", text)
         self.check()
         conditions = self.condition([*prompts, negative], [*styles, None])
         condition = {key: value[:n] for key, value in conditions.items()}

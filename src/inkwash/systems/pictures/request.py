@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Le, MaxLen
 
 from inkwash.errors import UserError
 from inkwash.systems import tune
-from inkwash.systems.base import File, Help, Media, Request, idle
+from inkwash.systems.base import File, Help, Media, Request, idle, is_blank
 
 ModelName = Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.", argument=True)]
 Data = Annotated[
@@ -21,9 +21,11 @@ Sampler = Literal[
     "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2s", "dpmpp_3m", "dpmpp_3m_sde", "dpmpp_sde", "unipc", "deis", "lms",
     "consistency", "predictor_corrector", "tuned",
 ]  # fmt: skip
+Grid = Literal["uniform", "karras", "exponential", "beta"]
 
 NOT_INTERPOLATED = (  # what an interpolation between prompts does not take
-    "image", "mask", "strength", "outpaint", "sampler", "steps", "guidance", "negative", "size", "transparent",
+    "image", "mask", "strength", "outpaint", "sampler", "steps", "grid", "guidance", "negative", "size",
+    "transparent",
 )  # fmt: skip
 
 
@@ -44,6 +46,7 @@ class Generate(Request):
         Sampler | None, Help("How to step down from noise; tuned: in few steps, see `inkwash tune`.")
     ] = None
     steps: Annotated[int | None, Ge(1), Le(1000), Help("Steps on the way; more take longer.")] = None
+    grid: Annotated[Grid | None, Help("How the steps lie in time; uniform if left out.")] = None
     guidance: Annotated[float | None, Ge(0), Le(30), Help("How closely to follow the words.")] = None
     negative: Annotated[str, MaxLen(2000), Help("What the picture shall not show.")] = ""
     size: Annotated[
@@ -63,11 +66,13 @@ class Generate(Request):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.image is None:
-            if not self.prompt.strip():
+            if is_blank(self.prompt):
                 raise UserError("the prompt is empty: say in a few words what the picture shows")
             idle(self, ("mask", "strength", "outpaint"), "without an image to begin from")
         if self.mask is not None and self.outpaint is not None:
             raise UserError("mask: give a mask or outpaint, not both")
+        if self.sampler == "tuned":
+            idle(self, ("grid",), "with the sampler tuned, which has learned its own")
         if self.to is not None:
             idle(self, NOT_INTERPOLATED, "with --to, which goes from words to words")
 

@@ -40,7 +40,9 @@ def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]
 
 def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
     inputs = {name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask")}
-    shared = ("style", "negative", "sampler", "steps", "guidance", "size", "transparent", "strength", "outpaint")
+    shared = (
+        "style", "negative", "sampler", "steps", "grid", "guidance", "size", "transparent", "strength", "outpaint",
+    )  # fmt: skip
     pictures = []
     for place, part in enumerate(request.subrequests()):  # each alone: none depends on its neighbours
 

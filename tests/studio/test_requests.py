@@ -1,0 +1,128 @@
+"""Numbers and texts of requests, as all APIs take them."""
+
+import base64
+import io
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.studio.conftest import fox
+
+
+def png():
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(file, format="PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def me(quick):
+    with httpx.Client(base_url=quick.url, headers=quick.headers) as client:
+        yield client
+
+
+TXT2IMG, IMG2IMG = "/sdapi/v1/txt2img", "/sdapi/v1/img2img"
+GENERATE, IMAGES = "/api/jobs/pictures/generate", "/v1/images/generations"
+NUMBERS = [
+    (GENERATE, "n"), (GENERATE, "seed"), (GENERATE, "steps"), (GENERATE, "guidance"),
+    ("/api/plans/pictures/generate", "n"), ("/api/jobs/language/write", "temperature"),
+    (IMAGES, "n"), (IMAGES, "seed"), (IMAGES, "steps"), (IMAGES, "guidance"), (IMAGES, "partial_images"),
+    (IMAGES, "output_compression"), (TXT2IMG, "batch_size"), (TXT2IMG, "seed"), (TXT2IMG, "cfg_scale"),
+    (TXT2IMG, "width"), (TXT2IMG, "eta"), (TXT2IMG, "s_noise"), (TXT2IMG, "hr_scale"), (TXT2IMG, "subseed_strength"),
+    (IMG2IMG, "inpainting_fill"), (IMG2IMG, "resize_mode"), ("/api/users", "daily"), ("/api/users", "disk"),
+]  # fmt: skip
+
+
+def body(path):
+    """What may be asked there, but for what no model has."""
+    if path == "/api/users":
+        return {"name": "anna", "password": "correct horse battery"}
+    if path == IMG2IMG:
+        return {"init_images": [base64.b64encode(png()).decode()]}
+    return {} if "language" in path else {"prompt": "a fox"}
+
+
+def message(answer):
+    error = answer.json()
+    return error["detail"] if "detail" in error else error["error"]["message"]
+
+
+@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize(("path", "name"), NUMBERS)
+def test_true_and_false_are_no_numbers(me, path, name, value):
+    answer = me.post(path, json={**body(path), name: value})
+    assert answer.status_code in (400, 422)
+    assert message(answer) == f"{name}: a number is needed, not true or false"
+
+
+@pytest.mark.parametrize("value", [2, 2.0, "2"])
+def test_a_number_may_be_a_text_that_reads_so_wherever_it_comes_in(me, value):
+    assert fox(me, n=value).json()["request"]["n"] == 2
+    wrong = {"override_settings": {"sd_model_checkpoint": "none"}}  # what is complained of: the number is not
+    assert "unknown model" in message(
+        me.post(TXT2IMG, json={"prompt": "a fox", "batch_size": value, "eta": 1.0} | wrong)
+    )
+    assert "unknown model" in message(me.post(IMAGES, json={"prompt": "a fox", "n": value, "model": "none"}))
+    form = {"data": {"prompt": "a fox", "n": "2", "model": "none"}, "files": {"image": png()}}
+    assert "unknown model" in message(me.post("/v1/images/edits", **form))
+
+
+@pytest.mark.parametrize("value", [2.5, "two", "", [2], {}])
+def test_what_is_no_whole_number_is_none_anywhere(me, value):
+    for path, name in ((GENERATE, "n"), (IMAGES, "n"), (TXT2IMG, "batch_size"), (TXT2IMG, "eta")):
+        answer = me.post(path, json={**body(path), name: value})
+        assert answer.status_code in (400, 422) and message(answer).startswith(f"{name}")
+
+
+@pytest.mark.parametrize("path", [GENERATE, IMAGES, TXT2IMG])
+@pytest.mark.parametrize("prompt", ["", " \n", "\u200b\u200d", "\u2060\u200e", "\x07\x1b", "\ufe0f", "\u3164\u2800"])
+def test_a_prompt_of_which_nothing_can_be_seen_is_empty(me, path, prompt):
+    answer = me.post(path, json={"prompt": prompt})
+    assert answer.status_code in (400, 422) and "the prompt is empty" in message(answer)
+
+
+@pytest.mark.parametrize("path", [GENERATE, IMAGES, TXT2IMG])
+@pytest.mark.parametrize("prompt", ["\0", "a fox\0", "a\0fox"])
+def test_no_text_has_the_sign_that_ends_texts(me, path, prompt):
+    for order in (
+        {"prompt": prompt},
+        {"prompt": "a fox", "negative_prompt" if path != GENERATE else "negative": prompt},
+    ):
+        answer = me.post(path, json=order)
+        assert answer.status_code in (400, 422) and "has the sign U+0000" in message(answer)
+
+
+@pytest.mark.parametrize("prompt", ["👩‍👩‍👧", "❤️", "狐狸", "ثعلب", "a\u200bfox", "?"])
+def test_what_can_be_seen_is_a_prompt(me, prompt):
+    assert fox(me, prompt).json()["request"]["prompt"] == prompt
+
+
+@pytest.mark.parametrize(
+    ("path", "order"),
+    [
+        (GENERATE, {"n": 2}),
+        (IMAGES, {"n": 2}),
+        (TXT2IMG, {"batch_size": 2}),
+    ],
+)
+def test_the_last_seed_is_one_as_in_python(me, path, order):
+    answer = me.post(path, json={"prompt": "a fox", "seed": 2**64 - 1, **order})
+    assert answer.status_code in (400, 422) and "from 0 to 2^64 - 2" in message(answer)
+    assert fox(me, seed=2**64 - 2, n=2).json()["request"]["seed"] == 2**64 - 2
+
+
+def test_names_and_words_with_that_sign_find_nothing_and_break_nothing(me):
+    job = fox(me).json()["id"]
+    assert me.get(f"/api/jobs/{job}?wait=20").json()["results"] and me.get("/api/results?words=a").json()
+    for path in (
+        "/api/results?words=a%00",
+        "/api/jobs?system=a%00",
+        "/api/jobs?before=a%00",
+        "/api/results?before=%00",
+    ):
+        assert me.get(path).json() == []
+    for path in ("/api/jobs/a%00", "/api/results/a%00", "/v1/models/a%00", "/shared/a%00"):
+        assert me.get(path).status_code == 404
+    answer = me.post("/api/users", json={"name": "a\0b", "password": "correct horse battery"})
+    assert answer.status_code == 422 and "a name has" in message(answer)
