@@ -438,7 +438,7 @@ def test_other_options_are_refused_and_change_nothing(api, change, message):
 def test_a_chosen_model_that_is_gone_is_said(idle):
     engine = idle.app.state.engine
     user = accounts.local_user(engine.store)
-    accounts.change_user(engine.store, user.id, a1111_model="mine")
+    accounts.choose_a1111_model(engine.store, user.id, "mine")
     for answer in (idle.post("/sdapi/v1/txt2img", json={"prompt": "a fox"}), idle.get("/sdapi/v1/options")):
         assert answer.status_code == 404 and "'mine', which POST options chose, is gone" in answer.json()["detail"]
     assert idle.post("/sdapi/v1/options", json={"sd_model_checkpoint": "emoji"}).status_code == 200
