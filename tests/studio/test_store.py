@@ -481,7 +481,8 @@ def test_what_has_changed_comes_in_the_order_in_which_it_changed(store, user):
     assert [job.id for job in store.changed_since(user, start)] == [second, first]
     assert [job.id for job in store.changed_since(user, middle + 1)] == [first]
     waiting = store.submit(user, asked()).id
-    assert [job.id for job in store.changed_since(user, store.version() + 1)] == [waiting]
+    assert store.open_jobs(user) == {waiting}
+    assert [job.id for job in store.changed_since(user, store.version() + 1, {second, waiting})] == [second, waiting]
 
 
 def test_a_picture_that_is_deleted_while_it_is_read_is_not_there_and_leaves_no_thumbnail(store, user):

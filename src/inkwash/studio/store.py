@@ -140,14 +140,21 @@ class Store(Library):
         with self.reading() as tx:
             return tx.execute(select(counter.c.value)).scalar_one()
 
-    def changed_since(self, user: str, version: int, also: Collection[str] = OPEN) -> list[Row[Any]]:
-        """The user's jobs that have this version or a later one, or `also` a status of these, in the order in which
-        they changed; the last 500."""
+    def open_jobs(self, user: str) -> set[str]:
+        """Ids of the user's jobs that are open, of the last 500."""
         with self.reading() as tx:
-            news = or_(jobs.c.version >= version, jobs.c.status.in_(also))
-            query = select(jobs).where(jobs.c.user_id == user, news, jobs.c.deleted.is_(None))
-            query = query.order_by(jobs.c.version.desc(), jobs.c.serial.desc())
-            return list(tx.execute(query.limit(500)))[::-1]
+            query = select(jobs.c.id).where(jobs.c.user_id == user, jobs.c.status.in_(OPEN))
+            return set(tx.execute(query.order_by(jobs.c.serial.desc()).limit(500)).scalars())
+
+    def changed_since(self, user: str, version: int, also: Collection[str] = ()) -> list[Row[Any]]:
+        """The user's jobs of this version or a later one, the last 500, and `also` those with these ids; in the order
+        in which they changed."""
+        with self.reading() as tx:
+            query = select(jobs).where(jobs.c.user_id == user, jobs.c.deleted.is_(None))
+            news = query.where(jobs.c.version >= version).order_by(jobs.c.version.desc()).limit(500)
+            rows = {row.id: row for row in tx.execute(news)}
+            rows |= {row.id: row for row in tx.execute(query.where(jobs.c.id.in_(set(also) - set(rows))))}
+        return sorted(rows.values(), key=lambda row: (row.version, row.serial))
 
     def queue_position(self, job: Row[Any]) -> int:
         """How many jobs come before this queued one, as long as none comes in."""

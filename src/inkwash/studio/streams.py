@@ -41,11 +41,10 @@ async def job_stream(engine: Engine, id: str, request: Request) -> AsyncGenerato
 
 async def user_stream(engine: Engine, user: accounts.User, since: int, request: Request) -> AsyncGenerator[bytes]:
     """Jobs of the version `since` and later, and those that are open; then what changes."""
-    seen, also = since - 1, OPEN  # the newest version that was told
+    seen, also = since - 1, await to_thread.run_sync(engine.store.open_jobs, user.id)  # the newest version told
     async for changed in changes(engine, user.id, request):  # and what another process has written, which nobody tells
-        rows = await to_thread.run_sync(engine.store.changed_since, user.id, seen + 1, also)
-        rows = [row for row in rows if row.version > seen or row.id in changed or also == OPEN]
-        also = ("running",)
+        rows = await to_thread.run_sync(engine.store.changed_since, user.id, seen + 1, also | changed)
+        also = set()
         for row in rows:
             seen = max(seen, row.version)
             yield await event(engine, row)
