@@ -137,8 +137,9 @@ class Worker:
                 raise  # the server has gone, or the table cannot be written
             else:  # the job fails, the worker goes on
                 message = message_of(error, self.store.home)
-                if message != str(error):  # the log has the rest
-                    traceback.print_exc()
+                if message != str(error):  # the log has where; what it says may have words of the request
+                    traceback.print_tb(error.__traceback__)
+                    print(type(error).__name__, file=sys.stderr)
                 self.store.fail(self.name, job.id, message)
         finally:
             self.job = None
