@@ -71,7 +71,9 @@ def test_times_that_lie_ahead_become_now_and_what_expires_keeps_its_lifetime(sto
             "jobs": "created, changed, started", "results": "created", "uploads": "created", "shares": "created",
             "secrets": "created",
         }.items():  # fmt: skip
-            assert all(moment <= now for row in tx.exec_driver_sql(f"select {columns} from {table}") for moment in row)
+            assert all(
+                moment <= now for row in tx.exec_driver_sql(f"select {columns} from {table}") for moment in row
+            )
     assert store.shared(token) and accounts.holder(store, session, "session")
     clock(61.0)
     assert store.shared(token) is None and accounts.holder(store, session, "session")
@@ -91,6 +93,7 @@ def test_a_clock_that_jumps_takes_no_job_from_a_living_worker(store, user, clock
 
 def test_a_server_notices_a_clock_that_was_set_and_sweeps_no_uploads_by_it(tmp_path, monkeypatch):
     """Ahead for a while: what was sent an hour ago at most stays; then right again: no time lies ahead."""
+
     async def idle(self, device):
         pass
 

@@ -116,11 +116,11 @@ class Database:
         with self.lock, closing(self.engine.raw_connection()) as raw:
             cursor = raw.cursor()
             cursor.execute("pragma wal_checkpoint(truncate)")
-            (is_blocked, *_) = cursor.fetchone()
+            ((is_blocked, _, _),) = cursor.fetchall()
             self.has_erased = bool(is_blocked)
 
     def set_back(self) -> None:
-        """Times that lie ahead, as a clock has left them that was wrong, become now; what expires keeps its lifetime."""
+        """Times that lie ahead, as of a clock that was wrong, become now; what expires keeps its lifetime."""
         now = time.time()
         with self.writing() as tx:
             for table in metadata.sorted_tables:
@@ -149,7 +149,8 @@ def sha256(text: str) -> str:
 
 def tick(tx: Connection) -> int:
     """A number larger than all before: what is newer by it was written later, whatever clocks said."""
-    return tx.execute(update(counter).values(value=counter.c.value + 1).returning(counter.c.value)).scalar_one()
+    query = update(counter).values(value=counter.c.value + 1).returning(counter.c.value)
+    return int(tx.execute(query).scalar_one())
 
 
 def stamp(tx: Connection) -> dict[str, Any]:

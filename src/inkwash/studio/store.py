@@ -106,10 +106,10 @@ class Store(Library):
     def find_retry(self, user: str, key_prefix: str, since: float) -> str | None:
         """The newest job whose `idempotency_key` begins with this, if it is open or has ended since then."""
         with self.reading() as tx:
-            same = (jobs.c.user_id == user, jobs.c.idempotency_key.startswith(key_prefix, autoescape=True))
-            same += (jobs.c.deleted.is_(None),)
+            mine = (jobs.c.user_id == user, jobs.c.deleted.is_(None))
+            same = jobs.c.idempotency_key.startswith(key_prefix, autoescape=True)
             recent = or_(jobs.c.status.in_(OPEN), jobs.c.changed >= since)
-            return tx.scalar(select(jobs.c.id).where(*same, recent).order_by(jobs.c.serial.desc()).limit(1))
+            return tx.scalar(select(jobs.c.id).where(*mine, same, recent).order_by(jobs.c.serial.desc()).limit(1))
 
     def job(self, id: str, user: str | None = None) -> Row[Any] | None:
         """The job, if it is this user's; anyone's where no user is given. None for one that was deleted."""
@@ -138,7 +138,7 @@ class Store(Library):
     def version(self) -> int:
         """Of the newest change."""
         with self.reading() as tx:
-            return tx.execute(select(counter.c.value)).scalar_one()
+            return int(tx.execute(select(counter.c.value)).scalar_one())
 
     def open_jobs(self, user: str) -> set[str]:
         """Ids of the user's jobs that are open, of the last 500."""
@@ -437,7 +437,7 @@ def _join(tx: Connection, user: Row[Any]) -> float:
         return float(user.served)
     active = exists().where(jobs.c.user_id == users.c.id, busy)
     least = tx.scalar(select(func.min(users.c.served)).where(active))
-    served = max(user.served, least or 0.0)
+    served: float = max(user.served, least or 0.0)
     tx.execute(update(users).where(users.c.id == user.id).values(served=served))
     return served
 
