@@ -105,7 +105,7 @@ def test_it_comes_through_once_and_a_crash_between_folder_and_table_changes_noth
 
 @pytest.fixture
 def third(tmp_path):
-    """The folder of a studio as its third version left it: four jobs of a user's, of whom another had the last turn."""
+    """The folder of a studio as its third version left it: four jobs of a user's; another had the last turn."""
     home = tmp_path / "third"
     home.mkdir()
     with sqlite3.connect(home / "studio.db") as raw:

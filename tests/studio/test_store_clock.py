@@ -20,18 +20,26 @@ def clock(monkeypatch):
     return lambda ahead: monkeypatch.setattr(time, "time", lambda: now() + ahead)
 
 
-def test_who_worked_while_the_clock_was_ahead_is_not_put_behind_another(store, user, clock):
-    """Twelve jobs of a user's, while the clock is two days ahead; then it is right, and each of two has twelve."""
-    clock(DAYS)
-    for _ in range(12):
-        drawn(store, user)
-    clock(0.0)
+def test_who_worked_while_the_clock_was_ahead_does_not_come_after_another(store, user, clock):
+    """Two users take turns, round after round; of these served alike, who has waited longer is first."""
     other = accounts.add_user(store, "ben", None).id
-    for person in (user, other):
-        for _ in range(12):
-            store.submit(person, asked())
-    order = [store.claim("w").user_id for _ in range(12)]
-    assert order.count(user) == order.count(other) == 6
+    clock(DAYS)
+    drawn(store, user)
+    clock(0.0)
+    drawn(store, other)
+    for _ in range(12):
+        store.submit(other, asked()), store.submit(user, asked())
+        for person in (user, other):
+            job = store.claim("w")
+            assert job.user_id == person and not store.advance("w", job)
+
+
+def test_a_job_asked_for_while_the_clock_was_ahead_does_not_come_after_later_ones(store, user, clock):
+    clock(DAYS)
+    ids = [store.submit(user, asked()).id]
+    clock(0.0)
+    ids += [store.submit(user, asked()).id for _ in range(12)]
+    assert [store.claim("w").id for _ in ids] == ids
 
 
 def test_lists_have_the_order_in_which_things_came_whatever_the_clock_said(store, user, clock):
