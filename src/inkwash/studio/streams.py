@@ -40,11 +40,10 @@ async def job_stream(engine: Engine, id: str, request: Request) -> AsyncGenerato
 
 
 async def user_stream(engine: Engine, user: accounts.User, since: int, request: Request) -> AsyncGenerator[bytes]:
-    """Jobs of the version `since` and later, and those that are open; then what changes."""
+    """Jobs of the version `since` and later, and those that are open; then what changes, also what another process has
+    written, which nobody tells."""
     seen, also = since - 1, await to_thread.run_sync(engine.store.open_jobs, user.id)  # the newest version told
-    async for changed in changes(
-        engine, user.id, request
-    ):  # and what another process has written, which nobody tells
+    async for changed in changes(engine, user.id, request):
         rows = await to_thread.run_sync(engine.store.changed_since, user.id, seen + 1, also | changed)
         also = set()
         for row in rows:
