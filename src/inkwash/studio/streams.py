@@ -40,8 +40,8 @@ async def job_stream(engine: Engine, id: str, request: Request) -> AsyncGenerato
 
 
 async def user_stream(engine: Engine, user: accounts.User, since: int, request: Request) -> AsyncGenerator[bytes]:
-    """Jobs of the version `since` and later, and those that are open; then what changes, also by another process, which
-    nobody tells."""
+    """Jobs of the version `since` and later, and those that are open; then what changes, also by another process,
+    which nobody tells."""
     seen, also = since - 1, await to_thread.run_sync(engine.store.open_jobs, user.id)  # the newest version told
     async for changed in changes(engine, user.id, request):
         rows = await to_thread.run_sync(engine.store.changed_since, user.id, seen + 1, also | changed)
