@@ -24,7 +24,7 @@ from inkwash.studio.tables import counter, metadata, migrate
 from inkwash.weights.files import sync
 
 RESERVE = 20_000_000  # bytes of the disk that files leave free, so that the tables can still be written
-LOCK_TIMEOUT = 1.0  # seconds that a server waits for another program's lock on the database
+LOCK_TIMEOUT = 5.0  # seconds that a command waits for another program's lock on the database
 PRAGMAS = ("journal_mode=wal", "synchronous=full", "fullfsync=on", "foreign_keys=on", "secure_delete=on")
 
 

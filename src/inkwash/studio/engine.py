@@ -32,6 +32,7 @@ from inkwash.systems.base import File, Plan, Request, System, Verb, narrow, plan
 from inkwash.systems.base import seeded as with_seed
 
 LOG = logging.getLogger("inkwash.studio")
+LOCK_TIMEOUT = 1.0  # seconds that one who asks waits for another program's lock on the database
 POLL = 2.0  # seconds between two looks at a job that is waited for, and at who waits
 MAX_JUMP = 1.0  # seconds by which the clock may gain or lose between two looks
 MAX_MESSAGE = 4_000_000  # bytes of a worker's message at most
@@ -115,7 +116,7 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(settings.home)
+        self.store = Store(settings.home, LOCK_TIMEOUT)
         self.catalogue = Catalogue(self.store, settings.models)
         self.metrics = Metrics()
         self.progress: dict[str, Progress] = {}
