@@ -74,7 +74,8 @@ def start(client, prompt="a fox", **options):
 
 def facts_of_job(**changes) -> dict:
     facts = {"id": "x", "system": "pictures", "verb": "generate", "model": "emoji", "request": {"n": 1}, "notes": []}
-    facts |= {"status": "done", "error": None, "created": 1.0, "changed": 2.0, "queue_position": 0, "plan": None}
+    facts |= {"status": "done", "error": None, "created": 1.0, "changed": 2.0, "version": 1, "queue_position": 0}
+    facts |= {"plan": None}
     return {**facts, "progress": None, "results": [], **changes}
 
 
@@ -236,7 +237,11 @@ def test_waiting_has_an_end_and_so_has_the_job(client):
     assert not client.job(job).ended
     assert client.cancel(job).status == "cancelled"
     assert client.wait(job, timeout=30).status == "cancelled"
+    client.delete_job(job)
+    assert list(client.jobs()) == []
     quick = start(client, **FOX)
+    with pytest.raises(StudioError, match="cancel it first"):
+        client.delete_job(quick)
     assert client.wait(quick.id, timeout=60).results[0].job == quick.id
 
 

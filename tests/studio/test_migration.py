@@ -11,7 +11,8 @@ from PIL import Image
 from inkwash.codecs.png import encode_png
 from inkwash.studio import accounts
 from inkwash.studio.catalogue import Catalogue
-from inkwash.studio.store import Store
+from inkwash.studio.database import sha256
+from inkwash.studio.store import NewJob, Store
 from inkwash.studio.worker import ModelCache, Worker
 from tests.studio.conftest import Grey
 
@@ -128,3 +129,58 @@ def test_it_comes_through_once_and_a_crash_between_folder_and_table_changes_noth
         store = Store(home)
         assert {result.files[0].sha256 for result in store.results("u")} == {name for name, _ in contents[:2]}
         store.engine.dispose()
+
+
+@pytest.fixture
+def third(tmp_path):
+    """The folder of a studio as its third version left it: four jobs of a user's; another had the last turn."""
+    home = tmp_path / "third"
+    home.mkdir()
+    with sqlite3.connect(home / "studio.db") as raw:
+        raw.create_function("file_size", 2, lambda sha256, suffix: 0)
+        raw.execute("create table migrations (number integer primary key)")
+        for step in sorted(resources.files("inkwash.studio.migrations").iterdir(), key=lambda file: file.name):
+            if step.name.endswith(".sql") and step.name < "0004":
+                raw.executescript(step.read_text())
+                raw.execute("insert into migrations values (?)", [int(step.name[:4])])
+        for user in ("u", "v"):
+            raw.execute(
+                "insert into users (id, name, admin, active, served, created) values (?, ?, 0, 1, 20, 1)",
+                [user, user],
+            )
+        fields = "id, user_id, api, request, parts, status, idempotency_key, deaths, created, changed, started"
+        for id, user, status, created, changed, started in [
+            ("d", "u", "done", 2.0, 9.0, 8.0),
+            ("c", "u", "queued", 3.0, 3.0, None),
+            ("b", "u", "queued", 4.0, 4.0, None),
+            ("a", "u", "done", 4.0, 5.0, 4.5),
+            ("e", "v", "running", 1.0, 10.0, 10.0),
+        ]:
+            row = (id, user, "api", json.dumps({"prompt": "a fox", "n": 1}), 1, status, f"key:api:a {id}: fox", 0)
+            raw.execute(
+                f"insert into jobs ({fields}) values ({','.join('?' * 11)})", (*row, created, changed, started)
+            )
+        for id, created in (("y", 6.0), ("x", 6.0), ("z", 5.0)):
+            raw.execute(
+                "insert into results (id, job_id, part, number, user_id, system, verb, title, data, recipe, bytes, "
+                "created) values (?, 'a', 0, ?, 'u', 'pictures', 'generate', '', '{}', '{}', 1, ?)",
+                (id, ord(id), created),
+            )
+    return home
+
+
+def test_a_database_of_the_third_version_comes_through_in_its_order(third):
+    store = Store(third)
+    assert [job.id for job in store.jobs("u")] == ["b", "a", "c", "d"]
+    assert [job.id for job in store.changed_since("u", 0)] == ["c", "b", "a", "d"]
+    assert [result.id for result in store.results("u")] == ["y", "x", "z"]
+    new = store.submit("u", NewJob("pictures", "generate", {}), idempotency_key=f"key:api:{sha256('a d: fox')}")
+    assert new.id == "d"  # who asks again is given the same job
+    store.truncate_log()
+    assert b"a d: fox" not in b"".join(file.read_bytes() for file in third.glob("studio.db*"))
+    assert store.version() == store.job("e").version + 3  # of five jobs, and three results
+    store.recover()
+    order = [store.claim("w").id for _ in range(3)]
+    assert order == ["c", "e", "b"]  # who had the last turn waits, of two users who were served alike
+    later = store.submit("u", NewJob("pictures", "generate", {}))
+    assert store.jobs("u")[0].id == later.id

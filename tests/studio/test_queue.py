@@ -10,7 +10,7 @@ from inkwash.studio import accounts
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import NewFile
-from inkwash.studio.store import TURN, NewJob, NewResult, Store
+from inkwash.studio.store import PATIENCE, TURN, NewJob, NewResult, Store
 from tests.studio.conftest import asked
 
 
@@ -48,11 +48,11 @@ def test_a_job_of_many_parts_lets_another_user_between(store, user, ben):
     assert store.claim("v").id == long and store.job(long).part == 2
 
 
-def test_it_goes_on_while_only_its_own_user_waits(store, user):
+def test_it_goes_on_while_what_its_user_waits_for_takes_as_long(store, user):
     store.submit(user, planned(10.0, 10))
     job = store.claim("w")
-    store.submit(user, planned(0.1))
-    assert store.advance("w", job)
+    store.submit(user, planned(10.0, 10))
+    assert store.advance("w", job) and store.advance("w", job)
 
 
 def test_who_was_away_has_saved_nothing_up(store, user, ben):
@@ -82,6 +82,74 @@ def test_no_user_is_ahead_of_another_by_more_than_a_part(tmp_path_factory, kinds
         served[job.user_id] += costs[job.user_id]
         store.release("w")
         assert max(served.values()) - min(served.values()) <= max(costs.values()) + 1e-9
+    store.engine.dispose()
+
+
+SMALL, LARGE = 1.0, 20.0
+
+
+@pytest.mark.parametrize("whose", ["another's", "the same user's", "parts of one job", "of ten users"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_small_job_behind_ten_large_ones_starts_after_one_at_most(store, user, ben, whose, begun):
+    if whose == "of ten users":
+        for number in range(10):
+            store.submit(accounts.add_user(store, f"user {number}", None).id, planned(LARGE))
+    elif whose == "parts of one job":
+        store.submit(user, planned(10 * LARGE, 10))
+    else:
+        for _ in range(10):
+            store.submit(user, planned(LARGE))
+    running = store.claim("w") if begun else None
+    small = store.submit(ben if whose == "another's" else user, planned(SMALL))
+    assert store.queue_position(small) == 0
+    if begun:
+        assert not store.is_next(running.id) and not store.advance("w", running)
+    assert store.claim("w").id == small.id
+
+
+def test_of_jobs_that_take_as_long_who_came_first_is_first(store, user):
+    ids = [
+        store.submit(user, planned(seconds)).id for seconds in (10.0, 10.2, 9.9, 10.0)
+    ]  # as speed is measured anew
+    assert [store.claim("w").id for _ in ids] == ids
+
+
+def test_a_large_job_is_overtaken_for_ten_times_its_own_seconds_and_no_more(store, user):
+    """Small ones come without end, two of them always wait."""
+    large = store.submit(user, planned(LARGE)).id
+    for _ in range(2):
+        store.submit(user, planned(SMALL))
+    overtaken = 0.0
+    while (job := store.claim("w")).id != large:
+        overtaken += SMALL
+        assert store.advance("w", job) is False and overtaken < 2 * PATIENCE * LARGE
+        store.submit(user, planned(SMALL))
+    assert 0.9 * PATIENCE * LARGE < overtaken <= PATIENCE * LARGE
+
+
+def test_a_users_large_part_comes_though_others_ask_for_small_ones_without_end(store, user, ben):
+    large, served = store.submit(user, planned(LARGE)).id, 0.0
+    store.submit(ben, planned(SMALL))
+    while (job := store.claim("w")).id != large:
+        served += SMALL
+        store.advance("w", job)
+        store.submit(ben, planned(SMALL))
+        assert served <= LARGE
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([1.0, 5.0, 20.0]), st.integers(1, 3)), min_size=1))
+def test_the_position_in_the_queue_is_the_number_of_jobs_that_are_begun_before(tmp_path_factory, asked_for):
+    """But for users who would be served alike: which of the three is first shows when it is their turn."""
+    store = Store(tmp_path_factory.mktemp("places"))
+    people = [accounts.add_user(store, f"user {number}", None).id for number in range(3)]
+    jobs = [store.submit(people[who], planned(seconds * parts, parts)) for who, seconds, parts in asked_for]
+    told, order = {job.id: store.queue_position(job) for job in jobs}, []
+    while job := store.claim("w"):
+        order += [] if job.id in order else [job.id]
+        while store.advance("w", store.job(job.id)):
+            pass
+    assert len(order) == len(jobs) and all(abs(told[id] - place) <= 2 for place, id in enumerate(order))
     store.engine.dispose()
 
 

@@ -14,7 +14,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from sqlalchemy import Connection, Row, delete, exists, insert, or_, select, update
 
 from inkwash.errors import UserError
-from inkwash.studio.database import new_id
+from inkwash.studio.database import new_id, stamp
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import may_go_on
 from inkwash.studio.store import CANCELLED, Store
@@ -173,7 +173,7 @@ def change_user(store: Store, id: str, **changes: Any) -> bool:
         if changes.get("active") is False or "password" in changes:
             tx.execute(delete(secrets).where(secrets.c.user_id == id))
         if changes.get("active") is False:
-            tx.execute(update(jobs).where(jobs.c.user_id == id, may_go_on()).values(**CANCELLED, changed=time.time()))
+            tx.execute(update(jobs).where(jobs.c.user_id == id, may_go_on()).values(**CANCELLED, **stamp(tx)))
         return True
 
 

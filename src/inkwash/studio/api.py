@@ -1,7 +1,7 @@
 """The studio's own API: systems, models, jobs, events, results and uploads; verbs.py has the routes that ask."""
 
 import json
-import time
+import re
 from contextlib import ExitStack
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -112,6 +112,14 @@ def cancel(id: Id, user: CurrentUser, engine: CurrentEngine) -> Job:
     return get_job(id, user, engine)
 
 
+@router.delete("/jobs/{id}", status_code=204)
+def delete_job(id: Id, user: CurrentUser, engine: CurrentEngine) -> None:
+    """Deletes a job of one's own that has ended, and its words. Its results stay until they are deleted."""
+    if not engine.store.delete_job(id, user.id):
+        message = f"delete: the job is {get_job(id, user, engine).status}, and may go on; cancel it first"
+        raise APIError(409, message, "not_possible")
+
+
 @router.post("/jobs/{id}/pause")
 def pause(id: Id, user: CurrentUser, engine: CurrentEngine) -> Job:
     """Lets a training rest, from its next checkpoint on, until it is resumed."""
@@ -165,10 +173,8 @@ async def events(
 ) -> StreamingResponse:
     """What becomes of all one's jobs, as of one by `/api/jobs/ID/events`. It begins with those that are open, and
     those that have changed since `Last-Event-ID`, which a browser sends by itself."""
-    try:
-        since = float(last_event_id) if last_event_id else time.time()
-    except ValueError:
-        since = time.time()
+    known = re.fullmatch("[0-9]{1,18}", last_event_id or "")
+    since = int(known[0]) if known else await to_thread.run_sync(engine.store.version) + 1
     return stream_response(engine, user, user_stream(engine, user, since, request), request)
 
 

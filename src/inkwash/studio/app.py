@@ -52,6 +52,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         415: "The body is of another kind.",
         422: "What was asked for cannot be.",
         429: "Too much, too often; `Retry-After` says when to ask again.",
+        503: "The database is locked by another program; `Retry-After` says when to ask again.",
         504: "It takes too long.",
         507: "The disk is full.",
     }.items()
@@ -111,10 +112,11 @@ def check_query(request: Request) -> None:
 
 def add_operations(app: FastAPI) -> None:
     @app.get("/healthz", tags=["operations"], responses={503: {"model": Health}})
-    def healthz(engine: CurrentEngine, response: Response) -> Health:
+    async def healthz(engine: CurrentEngine, response: Response) -> Health:
         """Whether jobs are taken and worked on."""
         ready = sum(state.ready for state in engine.workers.values())
-        status = "disk full" if engine.store.is_full() else "ok" if ready else "starting"
+        status = "busy" if engine.store.is_busy else "ok" if ready else "starting"
+        status = "disk full" if engine.store.is_full() else status
         response.status_code = 200 if status == "ok" else 503
         return Health(status=status, workers=ready)
 

@@ -331,6 +331,10 @@ class AsyncStudio:
         """Ends a job. What is made of it stays; one that has ended is left as it is."""
         return await self._request(Job, "POST", _path("jobs", job, "/cancel"))
 
+    async def delete_job(self, job: Job | str) -> None:
+        """Deletes a job that has ended, with its words. Its results stay until they are deleted."""
+        await self._send("DELETE", _path("jobs", job))
+
     async def pause(self, job: Job | str) -> Job:
         """Lets a training rest, from its next checkpoint on."""
         return await self._request(Job, "POST", _path("jobs", job, "/pause"))
@@ -573,6 +577,7 @@ class Studio:
     wait = _method(AsyncStudio.wait)
     follow = _iterator(AsyncStudio.follow)
     cancel = _method(AsyncStudio.cancel)
+    delete_job = _method(AsyncStudio.delete_job)
     pause = _method(AsyncStudio.pause)
     resume = _method(AsyncStudio.resume)
     stop = _method(AsyncStudio.stop)

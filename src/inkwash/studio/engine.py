@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import secrets
+import sqlite3
 import sys
 import time
 from collections import defaultdict
@@ -31,7 +32,9 @@ from inkwash.systems.base import File, Plan, Request, System, Verb, narrow, plan
 from inkwash.systems.base import seeded as with_seed
 
 LOG = logging.getLogger("inkwash.studio")
+LOCK_TIMEOUT = 1.0  # seconds that one who asks waits for another program's lock on the database
 POLL = 2.0  # seconds between two looks at a job that is waited for, and at who waits
+MAX_JUMP = 1.0  # seconds by which the clock may gain or lose between two looks
 MAX_MESSAGE = 4_000_000  # bytes of a worker's message at most
 UPLOAD_LIFE = 3600.0  # seconds that a file which went in is kept, if no job needs it that may go on
 
@@ -116,7 +119,7 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(settings.home)
+        self.store = Store(settings.home, LOCK_TIMEOUT)
         self.catalogue = Catalogue(self.store, settings.models, settings.aliases)
         self.metrics = Metrics()
         self.progress: dict[str, Progress] = {}
@@ -268,7 +271,7 @@ class Engine:
         if lost := await to_thread.run_sync(self.store.recover):
             LOG.warning("files without a row", extra={"facts": {"files": len(lost), "now in": "lost+found"}})
         tasks = [asyncio.create_task(self._supervise(device)) for device in self.settings.devices]
-        tasks.append(asyncio.create_task(self._expire()))
+        tasks.append(asyncio.create_task(self._watch()))
         try:
             yield
         finally:
@@ -278,6 +281,8 @@ class Engine:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            with suppress(sqlite3.Error):  # the next start does it
+                await to_thread.run_sync(self.store.truncate_log)
 
     async def _supervise(self, device: str) -> None:
         """Starts the device's worker, and again when it ends; one that cannot even start is not hurried."""
@@ -378,18 +383,30 @@ class Engine:
                 with suppress(BrokenPipeError, ConnectionResetError):  # just ended; the next one looks by itself
                     state.process.stdin.write(b"\n")
 
-    async def _expire(self) -> None:
-        """Once a second: jobs whose worker shows no sign of life. Every ten minutes: uploads that nobody needs."""
-        swept = 0.0
+    async def _watch(self) -> None:
+        """Once a second: jobs whose worker shows no sign of life, and a clock that was set. What was erased goes from
+        the database's log, too. Every ten minutes: uploads that nobody needs; not for an hour after a start, or after
+        the clock was set, when their age is not known."""
+        skew, sweep_at = time.time() - time.monotonic(), time.monotonic() + UPLOAD_LIFE
         while True:
             try:
                 for name in await to_thread.run_sync(self.store.expire):
                     for state in self.workers.values():
                         if state.name == name and state.process is not None and state.process.returncode is None:
                             state.process.kill()
-                if time.monotonic() - swept > 600:
-                    swept = time.monotonic()
+                skew_before, skew_now = skew, time.time() - time.monotonic()
+                if abs(skew_now - skew_before) > MAX_JUMP:
+                    LOG.warning("clock set", extra={"facts": {"seconds": round(skew_now - skew_before)}})
+                    await to_thread.run_sync(self.store.set_back)
+                    sweep_at = time.monotonic() + UPLOAD_LIFE
+                skew = skew_now
+                if self.store.has_erased:
+                    await to_thread.run_sync(self.store.truncate_log)
+                if time.monotonic() > sweep_at:
+                    sweep_at = time.monotonic() + 600
                     await to_thread.run_sync(self.store.delete_uploads, time.time() - UPLOAD_LIFE)
+            except APIError as error:  # another program has the database locked
+                LOG.warning("watch", extra={"facts": {"error": error.message}})
             except Exception:  # a full disk, say: the next second may be better
                 LOG.exception("watch")
             await asyncio.sleep(1)

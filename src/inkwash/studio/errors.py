@@ -26,6 +26,17 @@ def no_such(what: str) -> APIError:
     return APIError(404, f"there is no such {what}", "not_found")
 
 
+def busy() -> APIError:
+    """What another program's lock makes of what would be written; the same may be asked again."""
+    message = "another program has the studio's database locked; try again soon, or end that program"
+    return APIError(503, message, "busy", wait=2)
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether it says that another program has locked the database."""
+    return isinstance(error, OperationalError) and "database is locked" in str(error.orig)
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether it says that there is no room on the disk."""
     if isinstance(error, OperationalError):

@@ -55,6 +55,7 @@ class Result:
     bytes: int
     created: float
     deleted: float | None
+    serial: int
     files: list[Row[Any]]
 
     @property
@@ -96,11 +97,14 @@ class Library(Database):
             if tx.scalar(select(results.c.id).where(*which)) is None:
                 return False
             tx.execute(delete(shares).where(shares.c.result_id == id))
-            gone = {"deleted": time.time(), "recipe": {}, "data": {}, "title": "", "bytes": 0}
+            gone = {"deleted": time.time(), "recipe": {}, "data": {}, "title": "", "model": None, "bytes": 0}
             job = tx.scalar(update(results).where(results.c.id == id).values(gone).returning(results.c.job_id))
             # names are words, too; contents stay named until the files are gone
             tx.execute(update(files).where(files.c.result_id == id).values(name=""))
-            erase_text(tx, job)
+            left = exists().where(results.c.job_id == job, not_deleted())
+            if tx.scalar(select(jobs.c.id).where(jobs.c.id == job, ~may_go_on(), ~left)) is not None:
+                erase_text(tx, job)
+            self.has_erased = True
             named = tx.execute(select(files.c.sha256, files.c.suffix).where(files.c.result_id == id)).all()
         self._remove_unused(
             {(row.sha256, row.suffix) for row in named}
@@ -129,7 +133,8 @@ class Library(Database):
             if seconds is None:  # the one that lasts replaces the one before
                 tx.execute(delete(shares).where(shares.c.result_id == id, shares.c.expires.is_(None)))
             token, expires = secrets.token_urlsafe(24), None if seconds is None else time.time() + seconds
-            tx.execute(insert(shares).values(token=token, result_id=id, recipe=recipe, expires=expires))
+            facts = {"recipe": recipe, "created": time.time(), "expires": expires}
+            tx.execute(insert(shares).values(token=token, result_id=id, **facts))
         return token
 
     def share_of(self, id: str, user: str) -> Row[Any] | None:
@@ -173,7 +178,7 @@ class Library(Database):
                 small = thumbnail(self.read(file))
             except (OSError, ValueError):  # what Pillow raises for what it cannot open
                 raise no_such("thumbnail") from None
-            if self.is_full():
+            if self.is_full() or self.is_busy:
                 return small
             with self.writing() as tx:  # not of one that is being deleted
                 if tx.scalar(select(results.c.id).where(results.c.id == result.id, not_deleted())) is not None:
@@ -233,6 +238,7 @@ class Library(Database):
                 tx.execute(
                     delete(uploads).where(*_has_content(uploads, row.sha256), uploads.c.user_id == row.user_id)
                 )
+            self.has_erased |= bool(gone)
         self._remove_unused({(row.sha256, row.suffix) for row in gone})
 
     # models
@@ -249,7 +255,7 @@ class Library(Database):
     def model_of(self, name: str, job: Row[Any]) -> Row[Any] | None:
         """The model that had this name when the job was asked for, as its training has left it since; None if it was
         deleted."""
-        then = and_(models.c.created <= job.created, or_(models.c.deleted.is_(None), models.c.deleted > job.created))
+        then = and_(models.c.created <= job.created, or_(models.c.deleted.is_(None), models.c.deleted >= job.created))
         training = select(models.c.job_id).where(models.c.user_id == job.user_id, models.c.name == name, then)
         with self.reading() as tx:
             same = (models.c.name == name, models.c.job_id.in_(training))
@@ -271,11 +277,17 @@ class Library(Database):
         return lost
 
     def delete_model(self, name: str, user: str) -> bool:
+        """Deletes a model, and forgets its name; whether it was there."""
         with self.writing() as tx:
-            which = (models.c.name == name, *models_of(user))
-            id = tx.scalar(update(models).where(*which).values(deleted=time.time(), bytes=0).returning(models.c.id))
-        self._remove_model(id)  # only when that is certain, as above
-        return id is not None
+            row = tx.execute(select(models).where(models.c.name == name, *models_of(user))).first()
+            if row is None:
+                return False
+            tx.execute(update(models).where(models.c.id == row.id).values(deleted=time.time(), bytes=0))
+            of_training = models.c.job_id == row.job_id  # those, too, that it has replaced
+            tx.execute(update(models).where(of_training).values(name=""))
+            self.has_erased = True
+        self._remove_model(row.id)  # only when that is certain, as above
+        return True
 
     def _remove_model(self, id: str | None) -> None:
         if id is not None:
@@ -384,12 +396,10 @@ def files_in(value: Any) -> list[dict[str, str]]:
 
 
 def erase_text(tx: Connection, job: str) -> None:
-    """Of a job that does not go on and of whose results none are left, the words go, too."""
-    left = exists().where(results.c.job_id == job, not_deleted())
-    request = tx.scalar(select(jobs.c.request).where(jobs.c.id == job, ~may_go_on(), ~left))
-    if request is not None:
-        numbers = {name: value for name, value in request.items() if not isinstance(value, str | list | dict)}
-        tx.execute(update(jobs).where(jobs.c.id == job).values(request=numbers, notes=[]))
+    """The words of a job that does not go on; its numbers stay."""
+    request = tx.execute(select(jobs.c.request).where(jobs.c.id == job)).scalar_one()
+    numbers = {name: value for name, value in request.items() if not isinstance(value, str | list | dict)}
+    tx.execute(update(jobs).where(jobs.c.id == job).values(request=numbers, notes=[], error=None, model=None))
 
 
 def free_name(tx: Connection, stem: str, user: str, taken: Iterable[str]) -> str:

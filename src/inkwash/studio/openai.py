@@ -23,7 +23,7 @@ from inkwash.studio import uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.api import Id
 from inkwash.studio.auth import CurrentEngine, CurrentUser
-from inkwash.studio.database import new_id
+from inkwash.studio.database import new_id, sha256
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError
 from inkwash.studio.library import OPEN, Result
@@ -338,7 +338,7 @@ def submit(
         if found is not None:
             return found
     given_key = request.headers.get("idempotency-key")
-    key = f"{key_prefix}{new_id()}" if given_key is None else f"key:openai:{given_key[:200]}"
+    key = f"{key_prefix}{new_id()}" if given_key is None else f"key:openai:{sha256(given_key[:200])}"
     previews = (body.partial_images or 0) if body.stream else 0
     values = values_of(body) | images
     try:

@@ -162,6 +162,7 @@ class Job(BaseModel):
     notes: tuple[str, ...]
     created: float
     changed: float
+    version: int = Field(description="Grows with every change, also of other jobs; the id of its events.")
     queue_position: int = Field(description="Jobs in the queue before this one.")
     plan: Plan | None
     progress: Progress | None

@@ -15,20 +15,22 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, case, exists, func, insert, or_, select, update
 
-from inkwash.studio.database import count_rows, new_id, owned_by, page
+from inkwash.studio.database import count_rows, new_id, owned_by, page, stamp, tick
 from inkwash.studio.errors import APIError
-from inkwash.studio.library import OPEN, Library, NewFile, free_name, may_go_on, size_of
-from inkwash.studio.tables import files, jobs, models, results, users
+from inkwash.studio.library import OPEN, Library, NewFile, erase_text, free_name, may_go_on, size_of
+from inkwash.studio.tables import counter, files, jobs, models, results, users
 from inkwash.weights.files import sync
 
 LEASE = 15.0  # seconds that a worker has a job without a sign of life
+MAX_GAP = LEASE / 3  # seconds between two looks for such signs, after which none is missed
 MAX_DEATHS = 8  # of workers over one job without a result, before the job is held to be the cause
 MAX_QUEUED = 10_000  # jobs in the queue
 MAX_QUEUED_EACH = 2_000  # of one user
 MAX_NOTES = 20  # of one job
 UNPLANNED = 10.0  # seconds that a part is held to take of which nobody knows
 TURN = 30.0  # seconds of a lasting job that come before other work may
-ENDED = {"worker": None, "lease": None, "wanted": None}
+PATIENCE = 10.0  # a job lets smaller ones of its user that came later go first for so many times its own seconds
+ENDED = {"worker": None, "heartbeat": None, "wanted": None}
 CANCELLED = {"status": "cancelled", **ENDED}
 
 
@@ -46,9 +48,10 @@ class NewJob(NamedTuple):
     request_hash: str | None = None  # of what was asked for, before a seed was drawn
 
     def cost(self) -> float:
-        """Planned seconds of a part, or of a turn of a lasting job."""
+        """Planned seconds of a part, or of a turn of a lasting job: to one digit, so that the same request costs the
+        same after another start, which measures the machine's speed anew."""
         seconds = (self.plan or {}).get("seconds")
-        cost = UNPLANNED if seconds is None else max(seconds, 0.001) / self.parts
+        cost = UNPLANNED if seconds is None else float(f"{max(seconds, 0.001) / self.parts:.1g}")
         return min(cost, TURN) if self.lasting else cost
 
 
@@ -65,6 +68,10 @@ class NewResult(NamedTuple):
 
 
 class Store(Library):
+    _signs: Mapping[Any, float] = {}  # of life of workers, and when each was first seen by the monotonic clock
+    _last_look = 0.0
+    _queue: tuple[int, dict[str, int]] = (-1, {})  # places of the jobs that wait, as of this value of the counter
+
     # what users ask for
 
     def submit(self, user: str, new: NewJob, *, api: str = "api", idempotency_key: str | None = None) -> Row[Any]:
@@ -90,23 +97,25 @@ class Store(Library):
             is_full = count_rows(tx, jobs, queued, jobs.c.user_id == user) >= MAX_QUEUED_EACH
             if is_full or count_rows(tx, jobs, queued) >= MAX_QUEUED:
                 raise APIError(429, "the queue is full; ask again when some of it is done", "queue_full", wait=10)
-            _join(tx, row)
             facts = {"id": new_id(), "user_id": user, "api": api, "part": 0, "status": "queued", "notes": []}
-            facts |= {"cost": new.cost(), "idempotency_key": idempotency_key, "deaths": 0}
-            job = insert(jobs).values(**new._asdict(), **facts, created=now, changed=now)
+            facts |= {"cost": new.cost(), "idempotency_key": idempotency_key, "deaths": 0, "created": now}
+            facts |= {"served": _join(tx, row), "serial": (serial := tick(tx)), "version": serial, "changed": now}
+            job = insert(jobs).values(**new._asdict(), **facts)
             return tx.execute(job.returning(jobs)).one()
 
     def find_retry(self, user: str, key_prefix: str, since: float) -> str | None:
         """The newest job whose `idempotency_key` begins with this, if it is open or has ended since then."""
         with self.reading() as tx:
-            same = (jobs.c.user_id == user, jobs.c.idempotency_key.startswith(key_prefix, autoescape=True))
+            mine = (jobs.c.user_id == user, jobs.c.deleted.is_(None))
+            same = jobs.c.idempotency_key.startswith(key_prefix, autoescape=True)
             recent = or_(jobs.c.status.in_(OPEN), jobs.c.changed >= since)
-            return tx.scalar(select(jobs.c.id).where(*same, recent).order_by(jobs.c.created.desc()).limit(1))
+            return tx.scalar(select(jobs.c.id).where(*mine, same, recent).order_by(jobs.c.serial.desc()).limit(1))
 
     def job(self, id: str, user: str | None = None) -> Row[Any] | None:
-        """The job, if it is this user's; anyone's where no user is given."""
+        """The job, if it is this user's; anyone's where no user is given. None for one that was deleted."""
         with self.reading() as tx:
-            return tx.execute(select(jobs).where(jobs.c.id == id, owned_by(jobs, user))).first()
+            which = (jobs.c.id == id, owned_by(jobs, user), jobs.c.deleted.is_(None))
+            return tx.execute(select(jobs).where(*which)).first()
 
     def jobs(
         self,
@@ -120,27 +129,42 @@ class Store(Library):
     ) -> list[Row[Any]]:
         """The user's newest jobs; `before` a job of theirs: those that are older."""
         with self.reading() as tx:
-            query = select(jobs).where(jobs.c.user_id == user)
+            query = select(jobs).where(jobs.c.user_id == user, jobs.c.deleted.is_(None))
             query = query.where(jobs.c.status.in_(status)) if status else query
             query = query if system is None else query.where(jobs.c.system == system)
             query = query if verb is None else query.where(jobs.c.verb == verb)
             return page(tx, query, jobs, user, before, limit)
 
-    def changed_since(self, user: str, moment: float) -> list[Row[Any]]:
-        """The user's jobs that are open or have changed since, in the order in which they changed; the last 500."""
+    def version(self) -> int:
+        """Of the newest change."""
         with self.reading() as tx:
-            news = or_(jobs.c.status.in_(OPEN), jobs.c.changed >= moment)
-            query = select(jobs).where(jobs.c.user_id == user, news).order_by(jobs.c.changed.desc(), jobs.c.id)
-            return list(tx.execute(query.limit(500)))[::-1]
+            return int(tx.execute(select(counter.c.value)).scalar_one())
+
+    def open_jobs(self, user: str) -> set[str]:
+        """Ids of the user's jobs that are open, of the last 500."""
+        with self.reading() as tx:
+            query = select(jobs.c.id).where(jobs.c.user_id == user, jobs.c.status.in_(OPEN))
+            return set(tx.execute(query.order_by(jobs.c.serial.desc()).limit(500)).scalars())
+
+    def changed_since(self, user: str, version: int, also: Collection[str] = ()) -> list[Row[Any]]:
+        """The user's jobs of this version or a later one, the last 500, and `also` those with these ids; in the order
+        in which they changed."""
+        with self.reading() as tx:
+            query = select(jobs).where(jobs.c.user_id == user, jobs.c.deleted.is_(None))
+            news = query.where(jobs.c.version >= version).order_by(jobs.c.version.desc()).limit(500)
+            rows = {row.id: row for row in tx.execute(news)}
+            rows |= {row.id: row for row in tx.execute(query.where(jobs.c.id.in_(set(also) - set(rows))))}
+        return sorted(rows.values(), key=lambda row: (row.version, row.serial))
 
     def queue_position(self, job: Row[Any]) -> int:
-        """How many jobs at most come before this queued one, as users take turns."""
+        """How many jobs come before this queued one, as long as none comes in."""
         with self.reading() as tx:
-            queued = jobs.c.status == "queued"
-            mine = (queued, jobs.c.user_id == job.user_id, jobs.c.created < job.created)
-            before = count_rows(tx, jobs, *mine)
-            others = select(func.count()).where(queued, jobs.c.user_id != job.user_id).group_by(jobs.c.user_id)
-            return before + sum(min(count, before + 1) for count in tx.execute(others).scalars())
+            version = tx.execute(select(counter.c.value)).scalar_one()
+            known_version, places = self._queue
+            if known_version != version:
+                places = {id: place for place, id in enumerate(tx.execute(_waiting()).scalars())}
+                self._queue = version, places
+        return places.get(job.id, 0)
 
     def cancel(self, id: str, user: str | None = None) -> bool:
         """Ends a job that is open, or a lasting one that failed and might go on; whether it was. The worker that has
@@ -149,10 +173,21 @@ class Store(Library):
             which = and_(jobs.c.id == id, owned_by(jobs, user), may_go_on())
             row = tx.execute(select(jobs).where(which).with_for_update()).first()
             if row is not None:
-                tx.execute(update(jobs).where(jobs.c.id == id).values(**CANCELLED, changed=time.time()))
+                tx.execute(update(jobs).where(jobs.c.id == id).values(**CANCELLED, **stamp(tx)))
         if row is not None and row.worker is None:  # else the worker removes it
             shutil.rmtree(self.runs / id, ignore_errors=True)
         return row is not None
+
+    def delete_job(self, id: str, user: str) -> bool:
+        """Forgets a job that has ended, and what it was asked for by; whether there was one. Its results stay."""
+        with self.writing() as tx:
+            which = (jobs.c.id == id, jobs.c.user_id == user, ~may_go_on(), jobs.c.deleted.is_(None))
+            if not tx.execute(update(jobs).where(*which).values(deleted=time.time())).rowcount:
+                return False
+            erase_text(tx, id)
+            self.has_erased = True
+        shutil.rmtree(self.runs / id, ignore_errors=True)
+        return True
 
     def pause(self, id: str, user: str) -> bool:
         """A lasting job leaves the queue, or its worker at the next checkpoint; whether there is such a job."""
@@ -181,7 +216,7 @@ class Store(Library):
                 return False
             if row.status in ("paused", "failed") and changes[row.status].get("status") == "queued":
                 _join(tx, tx.execute(select(users).where(users.c.id == user)).one())
-            tx.execute(update(jobs).where(jobs.c.id == id).values(**changes[row.status], changed=time.time()))
+            tx.execute(update(jobs).where(jobs.c.id == id).values(**changes[row.status], **stamp(tx)))
         return True
 
     def count(self) -> dict[str, int]:
@@ -194,13 +229,13 @@ class Store(Library):
         """The model of the newest job that is done and named one, and whose the job was."""
         with self.reading() as tx:
             query = select(jobs.c.model, jobs.c.user_id).where(jobs.c.status == "done", jobs.c.model.is_not(None))
-            row = tx.execute(query.order_by(jobs.c.created.desc()).limit(1)).first()
+            row = tx.execute(query.order_by(jobs.c.serial.desc()).limit(1)).first()
         return None if row is None else (row.model, row.user_id)
 
     # what workers do
 
     def claim(self, worker: str) -> Row[Any] | None:
-        """The next job, now this worker's: see `_next`."""
+        """The next job, now this worker's: see `_waiting`."""
         with self.reading() as tx:  # which does not wait for writers, as most calls of an idle worker find nothing
             if tx.scalar(select(jobs.c.id).where(jobs.c.status == "queued").limit(1)) is None:
                 return None
@@ -209,7 +244,7 @@ class Store(Library):
             if job is None:
                 return None
             now = time.time()
-            lease = {"status": "running", "worker": worker, "lease": now + LEASE, "started": now, "changed": now}
+            lease = {"status": "running", "worker": worker, "heartbeat": now, "started": now, **stamp(tx)}
             tx.execute(update(jobs).where(jobs.c.id == job.id).values(lease))
             _charge(tx, job)
             return tx.execute(select(jobs).where(jobs.c.id == job.id)).one()
@@ -233,14 +268,14 @@ class Store(Library):
 
     def renew(self, worker: str, job: str) -> None:
         with self.writing() as tx:
-            tx.execute(update(jobs).where(_held_by(worker, job)).values(lease=time.time() + LEASE))
+            tx.execute(update(jobs).where(_held_by(worker, job)).values(heartbeat=time.time()))
 
     def note(self, worker: str, job: str, text: str) -> None:
         """Keeps a line for who asked for the job, once."""
         with self.writing() as tx:
             notes = tx.scalar(select(jobs.c.notes).where(_held_by(worker, job)).with_for_update())
             if notes is not None and text not in notes and len(notes) < MAX_NOTES:
-                changes = {"notes": [*notes, text], "changed": time.time()}
+                changes = {"notes": [*notes, text], **stamp(tx)}
                 tx.execute(update(jobs).where(jobs.c.id == job).values(changes))
 
     def add(
@@ -264,6 +299,8 @@ class Store(Library):
             row = {"id": new_id(), "job_id": job.id, "part": part, "number": number, "user_id": job.user_id}
             row |= {"system": job.system, "verb": job.verb, "title": new.title, "created": now, "bytes": size}
             row |= {"place": new.place, "data": new.data, "recipe": new.recipe, "model": None}
+            changes = stamp(tx)
+            row |= {"serial": changes["version"]}
             if new.folder is not None:
                 row["model"], before = self._add_model(tx, job, new.folder, new.model, taken)
             tx.execute(insert(results).values(row))
@@ -271,7 +308,7 @@ class Store(Library):
                 facts = {"sha256": content.sha256, "suffix": content.suffix, "bytes": content.bytes, "name": name}
                 tx.execute(insert(files).values(result_id=row["id"], number=i, media=content.media, **facts))
                 self.files.commit(content)
-            tx.execute(update(jobs).where(jobs.c.id == job.id).values(changed=now, deaths=0))
+            tx.execute(update(jobs).where(jobs.c.id == job.id).values(**changes, deaths=0))
         self._remove_model(before)
         return True
 
@@ -305,13 +342,12 @@ class Store(Library):
 
     def advance(self, worker: str, job: Row[Any]) -> bool:
         """A part of the job is done, and with the last one the job. Whether the worker goes on with it: else it has
-        ended, is another's, or went back to the queue, for another user is next."""
+        ended, is another's, or went back to the queue, for another is next."""
         with self.writing() as tx:
-            now = time.time()
             row = tx.execute(select(jobs).where(_held_by(worker, job.id)).with_for_update()).first()
             if row is None:
                 return False
-            state: dict[str, Any] = {"part": row.part + 1, "changed": now, "deaths": 0}
+            state: dict[str, Any] = {"part": row.part + 1, "deaths": 0, **stamp(tx)}
             done = state["part"] >= row.parts
             if done:
                 state |= {"status": "done", **ENDED}
@@ -327,7 +363,7 @@ class Store(Library):
 
     def fail(self, worker: str, job: str, error: str) -> None:
         with self.writing() as tx:
-            state = {"status": "failed", "error": error, "changed": time.time(), **ENDED}
+            state = {"status": "failed", "error": error, **stamp(tx), **ENDED}
             tx.execute(update(jobs).where(_held_by(worker, job)).values(state))
 
     def release(self, worker: str, dead: bool = False) -> None:
@@ -336,57 +372,79 @@ class Store(Library):
             _requeue(tx, jobs.c.worker == worker, int(dead))
 
     def recover(self) -> list[Path]:
-        """At the start of a server, alone in its folder: every running job is queued again; and `sweep`."""
+        """At the start of a server, alone in its folder: times are `set_back`, every running job is queued again; and
+        `sweep`."""
+        self.set_back()
         with self.writing() as tx:
             _requeue(tx, jobs.c.status == "running", 0)
         return self.sweep()
 
     def expire(self) -> list[str]:
-        """Takes jobs from workers that gave no sign of life in time; who they were."""
-        late = and_(jobs.c.status == "running", jobs.c.lease < time.time())
-        with self.reading() as tx:
-            if tx.scalar(select(jobs.c.id).where(late).limit(1)) is None:
-                return []
+        """Takes jobs from workers that gave no sign of life for `LEASE` seconds; who they were.
+
+        Call it every second or so: what counts is the time in which this looked, by the monotonic clock. Clocks that
+        jump, a machine that sleeps and a database that another program has locked are no worker's fault.
+        """
         with self.writing() as tx:
-            workers = list(tx.execute(select(jobs.c.worker).where(late)).scalars())
-            _requeue(tx, late, 1)
-        return workers
+            which = jobs.c.status == "running"
+            signs = tx.execute(select(jobs.c.id, jobs.c.worker, jobs.c.heartbeat).where(which)).all()
+            now = time.monotonic()
+            known = self._signs if now - self._last_look < MAX_GAP else {}
+            self._signs, self._last_look = {sign: known.get(sign, now) for sign in signs}, now
+            late = [sign for sign, seen in self._signs.items() if now - seen > LEASE]
+            if late:
+                _requeue(tx, jobs.c.id.in_([sign.id for sign in late]), 1)
+        return [sign.worker for sign in late]
 
 
 def _held_by(worker: str, job: str) -> Any:
     return and_(jobs.c.id == job, jobs.c.worker == worker, jobs.c.status == "running")
 
 
-def _next(tx: Connection, also: str | None = None) -> Row[Any] | None:
-    """The oldest queued job of the user for whom the least planned work was begun, lasting ones last; as if this
-    running job waited `also`."""
+def _waiting(also: str | None = None) -> Any:
+    """Ids of the queued jobs in the order in which they are begun; as if this running job waited `also`.
+
+    Of a user's jobs the one with the least left to do is first, lasting ones are last. So that large ones come, too,
+    a job counts a tenth (`PATIENCE`) of what its user had been served before it was submitted: one that takes C
+    seconds goes before all that its user submits after 10 C seconds of other work. Between users that job is first
+    with whose next part its user will have been served the least; so of users served alike who waits for less.
+    """
+    left = jobs.c.cost * (jobs.c.parts - jobs.c.part)
+    own = (jobs.c.lasting, left + jobs.c.served / PATIENCE, jobs.c.serial)
+    before = func.coalesce(func.sum(left).over(partition_by=jobs.c.user_id, order_by=own, rows=(None, -1)), 0.0)
     waits = or_(jobs.c.status == "queued", jobs.c.id == also) if also else jobs.c.status == "queued"
-    of_user = exists().where(jobs.c.user_id == users.c.id, waits)
-    begun = select(func.coalesce(func.max(jobs.c.started), 0.0)).where(jobs.c.user_id == users.c.id).scalar_subquery()
-    turns = (users.c.served, begun, users.c.id)  # of those served alike, who has waited longer
-    user = tx.scalar(select(users.c.id).where(of_user).order_by(*turns).limit(1))
-    query = select(jobs).where(jobs.c.user_id == user, waits)
-    return tx.execute(query.order_by(jobs.c.lasting, jobs.c.created, jobs.c.id).limit(1).with_for_update()).first()
+    order = (users.c.served + before + jobs.c.cost, users.c.turn, users.c.id, *own)
+    return select(jobs.c.id).join(users).where(waits).order_by(*order)
+
+
+def _next(tx: Connection, also: str | None = None) -> Row[Any] | None:
+    """The first that waits."""
+    id = tx.scalar(_waiting(also).limit(1))
+    return tx.execute(select(jobs).where(jobs.c.id == id).with_for_update()).first()
 
 
 def _charge(tx: Connection, job: Row[Any]) -> None:
     """A part of the job is begun: its user was served so much."""
-    tx.execute(update(users).where(users.c.id == job.user_id).values(served=users.c.served + job.cost))
+    begun = {"served": users.c.served + job.cost, "turn": tick(tx)}
+    tx.execute(update(users).where(users.c.id == job.user_id).values(begun))
 
 
-def _join(tx: Connection, user: Row[Any]) -> None:
-    """Who comes back after a while has saved nothing up: they begin where the least served of the others are."""
+def _join(tx: Connection, user: Row[Any]) -> float:
+    """Who comes back after a while has saved nothing up: they begin where the least served of the others are. What
+    the user has been served."""
     busy = jobs.c.status.in_(("queued", "running"))
-    if tx.scalar(select(jobs.c.id).where(jobs.c.user_id == user.id, busy).limit(1)) is None:
-        active = exists().where(jobs.c.user_id == users.c.id, busy)
-        least = tx.scalar(select(func.min(users.c.served)).where(active))
-        served = max(user.served, least or 0.0)
-        tx.execute(update(users).where(users.c.id == user.id).values(served=served))
+    if tx.scalar(select(jobs.c.id).where(jobs.c.user_id == user.id, busy).limit(1)) is not None:
+        return float(user.served)
+    active = exists().where(jobs.c.user_id == users.c.id, busy)
+    least = tx.scalar(select(func.min(users.c.served)).where(active))
+    served: float = max(user.served, least or 0.0)
+    tx.execute(update(users).where(users.c.id == user.id).values(served=served))
+    return served
 
 
 def _check_daily(tx: Connection, user: Row[Any], more: int, now: float) -> None:
     """APIError if so many more results are more than the user's in 24 hours."""
-    recent = (jobs.c.user_id == user.id, jobs.c.created > now - 86400)
+    recent = (jobs.c.user_id == user.id, jobs.c.created > now - 86400, jobs.c.created <= now)
     made = select(func.count()).where(results.c.job_id == jobs.c.id).scalar_subquery()
     asked = func.coalesce(jobs.c.request["n"].as_integer(), jobs.c.parts)
     counted = case((jobs.c.status.in_(("cancelled", "failed")), made), else_=asked)
@@ -399,7 +457,7 @@ def _check_daily(tx: Connection, user: Row[Any], more: int, now: float) -> None:
 
 def _requeue(tx: Connection, which: Any, deaths: int) -> None:
     """Running jobs to the queue, where they were, or to rest; those over which too many workers died have failed."""
-    free = {"worker": None, "lease": None, "changed": time.time(), "deaths": jobs.c.deaths + deaths}
+    free = {"worker": None, "heartbeat": None, "deaths": jobs.c.deaths + deaths, **stamp(tx)}
     running = and_(which, jobs.c.status == "running")
     if deaths:
         error = f"the worker died over it {MAX_DEATHS} times; it may need more memory than there is"

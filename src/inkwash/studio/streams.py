@@ -1,10 +1,11 @@
 """Answers that take a while: streams of events, and requests that wait for a job."""
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -30,23 +31,23 @@ async def job_stream(engine: Engine, id: str, request: Request) -> AsyncGenerato
     last: Any = None
     async for _ in changes(engine, id, request):
         row = await to_thread.run_sync(engine.store.job, id)
-        assert row is not None  # jobs are never deleted
+        if row is None:  # it has ended, and was deleted
+            return
         yield HEARTBEAT_EVENT if row == last and row.status != "running" else await event(engine, row)
         if row.status not in OPEN:
             return
         last = row
 
 
-async def user_stream(engine: Engine, user: accounts.User, since: float, request: Request) -> AsyncGenerator[bytes]:
-    seen = float("-inf")  # the newest change that was told
+async def user_stream(engine: Engine, user: accounts.User, since: int, request: Request) -> AsyncGenerator[bytes]:
+    """Jobs of the version `since` and later, and those that are open; then what changes, also by another process,
+    which nobody tells."""
+    seen, also = since - 1, await to_thread.run_sync(engine.store.open_jobs, user.id)  # the newest version told
     async for changed in changes(engine, user.id, request):
-        if changed:
-            rows = [row for id in changed if (row := await to_thread.run_sync(engine.store.job, id)) is not None]
-        else:  # at first; and later what another process may have written, which nobody tells
-            rows = await to_thread.run_sync(engine.store.changed_since, user.id, max(since - 5, seen))
-            rows = [row for row in rows if row.changed > seen]
+        rows = await to_thread.run_sync(engine.store.changed_since, user.id, seen + 1, also | changed)
+        also = set()
         for row in rows:
-            seen = max(seen, row.changed)
+            seen = max(seen, row.version)
             yield await event(engine, row)
         yield HEARTBEAT_EVENT
 
@@ -68,7 +69,7 @@ async def changes(engine: Engine, key: str, request: Request) -> AsyncGenerator[
 
 async def event(engine: Engine, row: Any) -> bytes:
     job = await to_thread.run_sync(job_of, engine, row)
-    return format_sse_event(event="job", id=repr(row.changed), data_str=job.model_dump_json(), retry=1000)
+    return format_sse_event(event="job", id=str(row.version), data_str=job.model_dump_json(), retry=1000)
 
 
 def check_streams(user: accounts.User, request: Request) -> None:
@@ -110,7 +111,8 @@ async def temporary_uploads(engine: Engine, user: accounts.User) -> AsyncIterato
         yield save
     finally:
         if new:
-            await to_thread.run_sync(engine.store.delete_uploads, time.time() + 1, new)
+            with suppress(APIError):  # the database is locked: they go later, with others that nobody needs
+                await to_thread.run_sync(engine.store.delete_uploads, math.inf, new)
 
 
 async def wait_for_job(engine: Engine, user: accounts.User, job: str, seconds: float, request: Request) -> Any:

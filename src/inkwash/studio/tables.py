@@ -23,6 +23,7 @@ def time(name: str, null: bool = False) -> Column[Any]:
     return Column(name, Double, nullable=null)
 
 
+counter = Table("counter", metadata, Column("value", Integer, nullable=False))  # one row: see `database.tick`
 users = Table(
     "users",
     metadata,
@@ -36,6 +37,7 @@ users = Table(
     Column("disk", Integer),  # bytes of results, models, uploads and trainings; none: as many as they like
     text("a1111_model", null=True),  # that they chose by that API; none: the usual one
     time("served"),  # planned seconds of work begun for them: who has the least is next
+    Column("turn", Integer, nullable=False),  # the counter when their last work was begun
     time("created"),
 )
 secrets = Table(  # of each its SHA-256 alone: they are random, and need no slow hash
@@ -80,15 +82,19 @@ jobs = Table(
     Column("notes", JSON, nullable=False),
     Column("plan", JSON),
     Column("cost", Double, nullable=False),  # planned seconds of a part
+    Column("served", Double, nullable=False),  # of its user, when it was submitted: see `store._waiting`
     Column("previews", Integer, nullable=False),  # of each result
     text("idempotency_key", null=True),  # what is the same when a client asks again: see `Store.submit`
     text("request_hash", null=True),  # tells one request from another after its words are erased
     text("worker", null=True),
-    time("lease", null=True),  # until when the worker has it, unless it renews
+    time("heartbeat", null=True),  # the worker's last sign of life: see `Store.expire`
     Column("deaths", Integer, nullable=False),  # of workers that had it, since its last result
     time("created"),
     time("changed"),
     time("started", null=True),
+    time("deleted", null=True),
+    Column("serial", Integer, nullable=False),  # the counter when it was submitted: clocks go back, this never
+    Column("version", Integer, nullable=False),  # the counter at its last change
     Unique("user_id", "idempotency_key"),
 )
 results = Table(
@@ -109,6 +115,7 @@ results = Table(
     Column("bytes", Integer, nullable=False),
     time("created"),
     time("deleted", null=True),
+    Column("serial", Integer, nullable=False),  # the counter when it was made
     Unique("job_id", "part", "number"),
 )
 files = Table(
@@ -140,6 +147,7 @@ shares = Table(
     text("token", primary_key=True),
     text("result_id", ForeignKey("results.id")),
     Column("recipe", Boolean, nullable=False),
+    time("created"),
     time("expires", null=True),
 )
 

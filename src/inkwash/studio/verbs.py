@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from inkwash.studio.auth import CurrentEngine, CurrentUser
 from inkwash.studio.catalogue import offered_verbs
+from inkwash.studio.database import sha256
 from inkwash.studio.requests import schema
 from inkwash.studio.schemas import Job, Plan
 from inkwash.studio.views import job_of
@@ -36,7 +37,7 @@ def endpoints(system: System, name: str, verb: Verb) -> tuple[Any, Any]:
         previews: Annotated[int, Query(ge=0, le=8, description="How often a result is shown on its way.")] = PREVIEWS,
         idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
     ) -> Job:
-        key = None if idempotency_key is None else f"key:api:{idempotency_key}"
+        key = None if idempotency_key is None else f"key:api:{sha256(idempotency_key)}"
         values = form.model_dump()
         return job_of(engine, engine.submit(user, system.name, name, values, idempotency_key=key, previews=previews))
 

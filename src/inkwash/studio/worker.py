@@ -40,6 +40,7 @@ from inkwash.studio.store import LEASE, NewResult, Store
 from inkwash.systems import load, systems
 from inkwash.systems.base import File, Request, Result, options, resolve
 
+LOCK_TIMEOUT = 86400.0  # seconds that it waits for another program's lock on the database
 MODEL_TTL = 600.0  # seconds after which a model that nobody asks for leaves the memory
 MAX_MODELS = 3  # in memory at once
 STALL_TIMEOUT = 300.0  # seconds without a step after which the lease is not renewed: the worker is held to hang
@@ -136,8 +137,9 @@ class Worker:
                 raise  # the server has gone, or the table cannot be written
             else:  # the job fails, the worker goes on
                 message = message_of(error, self.store.home)
-                if message != str(error):  # the log has the rest
-                    traceback.print_exc()
+                if message != str(error):  # the log has where; what it says may have words of the request
+                    traceback.print_tb(error.__traceback__)
+                    print(type(error).__name__, file=sys.stderr)
                 self.store.fail(self.name, job.id, message)
         finally:
             self.job = None
@@ -303,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with lock:
             print(json.dumps(message), file=lines, flush=True)
 
-    store = Store(args.home.resolve())
+    store = Store(args.home.resolve(), lock_timeout=LOCK_TIMEOUT)
     catalogue = Catalogue(store, args.model)
     cache = ModelCache(lambda folder: load(folder, args.device, threads=args.threads), args.memory * 1e6)
     worker = Worker(store, catalogue, cache, args.name, tell, args.device, args.threads)
