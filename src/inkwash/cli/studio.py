@@ -51,13 +51,23 @@ def studio(
     proxy: Annotated[
         bool, typer.Option("--proxy", help="A proxy on this machine stands before it, and says whom it speaks for.")
     ] = False,
+    proxy_address: Annotated[
+        list[str] | None, typer.Option(help="The same of a proxy elsewhere: its address, or network (172.18.0.0/16).")
+    ] = None,
+    root_path: Annotated[str, typer.Option(help="The path at which a proxy shows it, such as /inkwash.")] = "",
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="A site whose pages may ask with a key: https://app.example.org; may be given again."),
+    ] = None,
     log: Annotated[
         str | None, typer.Option(help="File of the log; studio.log in its folder if left out, - for here.")
     ] = None,
 ) -> None:
     """Run the studio: a page for all verbs, and three APIs for programs. It prints the page's address."""
     if context.invoked_subcommand is not None:
-        given = [f"--{name}" for name in context.params if name != "home" and is_given(context, name)]
+        given = [
+            f"--{name.replace('_', '-')}" for name in context.params if name != "home" and is_given(context, name)
+        ]
         if given:
             raise UserError(
                 f"{', '.join(given)}: for starting the studio; leave it out with {context.invoked_subcommand}"
@@ -68,13 +78,19 @@ def studio(
     from inkwash.studio import accounts
     from inkwash.studio.catalogue import shared_models
     from inkwash.studio.engine import Settings
-    from inkwash.studio.middleware import is_loopback
+    from inkwash.studio.middleware import check_origin, check_root_path, is_loopback
+    from inkwash.studio.server import LOCAL_PROXIES, check_proxy
     from inkwash.studio.store import Store
     from inkwash.weights.files import lock
 
     for one in device or []:
         check_device(one)
     shared_models(model or ())
+    check_root_path(root_path)
+    for one in allow_origin or ():
+        check_origin(one)
+    for one in proxy_address or ():
+        check_proxy(one)
     home, store = folder(home), existing_store(home)
     if not is_loopback(host) and not open and (store is None or not accounts.has_accounts(store)):
         raise UserError(
@@ -95,24 +111,28 @@ def studio(
             host=host,
             port=listener.getsockname()[1],
             names=tuple(alias.lower() for alias in name or ()),
+            origins=tuple(allow_origin or ()),
+            root_path=root_path,
+            proxies=(*(LOCAL_PROXIES if proxy else ()), *(proxy_address or ())),
             open=open,
             devices=tuple(dict.fromkeys(device or ("cpu",))),
             threads=threads,
             memory=memory,
             models=tuple(model or ()),
         )
-        serve(settings, listener, proxy, store, accounts.local_user(store))
+        serve(settings, listener, store, accounts.local_user(store))
 
 
-def serve(settings: Any, listener: socket.socket, proxy: bool, store: Any, user: Any) -> None:
+def serve(settings: Any, listener: socket.socket, store: Any, user: Any) -> None:
     """Until it is stopped. UserError for what keeps it from starting."""
-    import uvicorn
-
     from inkwash.studio import accounts
     from inkwash.studio.app import create
+    from inkwash.studio.server import make_server, raise_file_limit
 
     application = create(settings)
-    address = f"http://{'[' + settings.host + ']' if ':' in settings.host else settings.host}:{settings.port}"
+    raise_file_limit()
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"http://{host}:{settings.port}{settings.root_path}"
     save_local_access(store, user, address)
     link = address if settings.open else f"{address}/?token={accounts.issue(store, user.id, 'link')}"
     print(f"The studio is at {link}")
@@ -120,18 +140,8 @@ def serve(settings: Any, listener: socket.socket, proxy: bool, store: Any, user:
         print("The link lets you in once, within an hour; `inkwash studio link` makes another.")
     print(f"Programs: `inkwash studio key` makes a key; {address}/docs says how. Results are in {settings.home}.")
     print("Ctrl-C stops it; jobs in the queue go on at the next start.", flush=True)
-    config = uvicorn.Config(
-        application,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=proxy,  # of this machine alone
-        ws="none",
-        timeout_graceful_shutdown=3,
-        limit_concurrency=1000,
-    )
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        make_server(application, proxies=settings.proxies).run(sockets=[listener])
     except SystemExit:
         raise UserError("the studio could not start; its log says why") from None
 

@@ -19,10 +19,21 @@ from starlette.exceptions import HTTPException
 
 import inkwash
 from inkwash.studio import a1111, accounts, api, openai, people, verbs
-from inkwash.studio.auth import AT_ONCE, LOGINS, PER_LOGIN, PER_SECOND, PER_TRY, TRIES, Admin, Bucket, CurrentEngine
+from inkwash.studio.auth import (
+    AT_ONCE,
+    LOGINS,
+    PER_LOGIN,
+    PER_SECOND,
+    PER_TRY,
+    TRIES,
+    Admin,
+    Bucket,
+    CurrentEngine,
+    engine_of,
+)
 from inkwash.studio.engine import Engine, Settings
 from inkwash.studio.errors import APIError
-from inkwash.studio.middleware import Guard, error_response
+from inkwash.studio.middleware import Guard, error_response, inner_path
 
 PAGE = Path(__file__).with_name("page")
 STATUSES = ("queued", "running", "paused", "done", "failed", "cancelled")
@@ -119,27 +130,33 @@ def add_page(app: FastAPI) -> None:
     def page(request: Request, engine: CurrentEngine, token: str = "") -> Response:
         """The page; with a one-time link's token, first a session for its user."""
         if not token:
-            return HTMLResponse((PAGE / "index.html").read_bytes(), headers={"cache-control": NO_CACHE})
+            return html("index.html", engine, {"cache-control": NO_CACHE})
         user = accounts.redeem(engine.store, token[:200])
-        response = RedirectResponse("/" if user else "/?used=1", status_code=303)
+        response = RedirectResponse(f"{engine.settings.root_path}/{'' if user else '?used=1'}", status_code=303)
         if user is not None:
             people.begin_session(request, response, engine, user)
         return response
 
     @app.get("/docs", include_in_schema=False)
-    def docs() -> Response:
+    def docs(engine: CurrentEngine) -> Response:
         """The reference of the API."""
-        policy = {"content-security-policy": DOCS_POLICY}
-        return HTMLResponse((PAGE / "docs.html").read_bytes(), headers=policy)
+        return html("docs.html", engine, {"content-security-policy": DOCS_POLICY})
 
     app.mount("/static", Static(directory=PAGE))
     app.mount("/static-docs", Static(directory=str(files("fastapi_offline") / "static")))
 
 
+def html(name: str, engine: Engine, headers: dict[str, str]) -> HTMLResponse:
+    """A page, whose addresses are relative to where the studio is."""
+    text = (PAGE / name).read_text(encoding="utf-8")
+    base = f'<base href="{engine.settings.root_path}/">'
+    return HTMLResponse(text.replace('<base href="/">', base, 1), headers=headers)
+
+
 # Swagger's page writes styles into its elements
 DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'self'; form-action 'none'"
 )
 
 
@@ -150,8 +167,12 @@ class Static(StaticFiles):
         return response
 
 
+def path_of(request: Request) -> str:
+    return inner_path(request.scope["path"], engine_of(request).settings.root_path)
+
+
 async def api_error(request: Request, error: Any) -> Response:
-    return error_response(request.url.path, error)
+    return error_response(path_of(request), error)
 
 
 async def validation_error(request: Request, error: Any) -> Response:
@@ -161,13 +182,13 @@ async def validation_error(request: Request, error: Any) -> Response:
     message, code = f"{param}: {first['msg']}" if param else first["msg"], "invalid_value"
     if first["type"] == "extra_forbidden":
         message, code = f"unknown parameter '{str(param)[:60]}'", "unknown_parameter"
-    return error_response(request.url.path, APIError(422, message, code, param))
+    return error_response(path_of(request), APIError(422, message, code, param))
 
 
 async def http_error(request: Request, error: Any) -> Response:
     messages = {404: ("there is nothing here", "not_found"), 405: ("this cannot be done here", "method_not_allowed")}
     message, code = messages.get(error.status_code, (str(error.detail), "invalid_request"))
-    response = error_response(request.url.path, APIError(error.status_code, message, code))
+    response = error_response(path_of(request), APIError(error.status_code, message, code))
     response.headers.update(error.headers or {})
     return response
 

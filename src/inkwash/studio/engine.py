@@ -44,6 +44,9 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 7860
     names: tuple[str, ...] = ()  # further names by which it is reached
+    origins: tuple[str, ...] = ()  # of other sites whose pages may ask with a key
+    root_path: str = ""  # the path at which a proxy shows it, such as "/inkwash"
+    proxies: tuple[str, ...] = ()  # addresses and networks that are believed whom they speak for
     open: bool = False  # no login: who reaches it is the local user
     devices: tuple[str, ...] = ("cpu",)
     threads: int = 1

@@ -100,15 +100,17 @@ async def login(form: Login, request: Request, response: Response, engine: Curre
 
 def begin_session(request: Request, response: Response, engine: Engine, user: accounts.User) -> None:
     secret, age = accounts.issue(engine.store, user.id, "session"), int(accounts.LIFETIMES["session"] or 0)
-    secure = request.url.scheme == "https"
-    response.set_cookie(cookie(engine), secret, max_age=age, httponly=True, samesite="strict", secure=secure)
+    secure, path = request.url.scheme == "https", engine.settings.root_path or "/"
+    response.set_cookie(
+        cookie(engine), secret, max_age=age, path=path, httponly=True, samesite="strict", secure=secure
+    )
 
 
 @router.post("/logout", status_code=204)
 def logout(user: CurrentUser, request: Request, response: Response, engine: CurrentEngine) -> None:
     """Ends the session."""
     accounts.revoke(engine.store, request.cookies.get(cookie(engine), ""))
-    response.delete_cookie(cookie(engine))
+    response.delete_cookie(cookie(engine), path=engine.settings.root_path or "/")
 
 
 @router.get("/keys")
