@@ -106,8 +106,8 @@ def studio(tmp_path_factory):
 class Quick:
     """A studio in this process, in a thread, whose models draw grey squares at once: to ask a great deal of."""
 
-    def __init__(self, home: Path) -> None:
-        self.app = create(Settings(home, port=80))
+    def __init__(self, home: Path, **settings) -> None:
+        self.app = create(Settings(home, port=80, **settings))
         self.engine = self.app.state.engine
         self.engine._supervise = self.work
         self.app.state.rate = Bucket(1e6, 1e6)

@@ -42,7 +42,17 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",
 }
-OWN_PATHS = ("/api/", "/v1/", "/sdapi/", "/controlnet/", "/shared/", "/static/", "/static-docs/", "/docs/", "/metrics/")
+OWN_PATHS = (
+    "/api/",
+    "/v1/",
+    "/sdapi/",
+    "/controlnet/",
+    "/shared/",
+    "/static/",
+    "/static-docs/",
+    "/docs/",
+    "/metrics/",
+)
 PREFLIGHT = {
     "access-control-allow-methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
     "access-control-allow-headers": "authorization, *",  # a star alone would leave out the one that is needed
@@ -77,6 +87,38 @@ BOUNDS = {  # of paths that begin so
 
 class Abort(Exception):
     """A request is not read to its end, or its answer not sent to its end."""
+
+
+class Body:
+    """Receives the body of a request, within its bounds. failure: why it is not received to its end."""
+
+    def __init__(self, receive: Any, path: str, headers: Headers) -> None:
+        is_form = headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
+        bounds = next((found for prefix, found in BOUNDS.items() if path.startswith(prefix)), Bounds())
+        self.max_bytes, self.max_signs = (bounds.form, None) if is_form else (bounds.json, bounds.signs)
+        self.end = time.monotonic() + (ENTRANCE_TIMEOUT if path in ENTRANCES else BODY_TIMEOUT)
+        self.receive, self.bytes, self.signs, self.is_complete = receive, 0, 0, False
+        self.failure: APIError | None = None
+
+    async def __call__(self) -> Any:
+        if self.is_complete:
+            return await self.receive()
+        try:
+            message = await asyncio.wait_for(self.receive(), self.end - time.monotonic())
+        except TimeoutError:
+            self.failure = APIError(408, "the body came too slowly", "request_timeout")
+            raise Abort from None
+        piece = message.get("body", b"")
+        self.bytes, self.is_complete = self.bytes + len(piece), not message.get("more_body", False)
+        if self.bytes > self.max_bytes:
+            self.failure = too_large(self.max_bytes)
+        if self.max_signs is not None:
+            self.signs += sum(map(piece.count, SYNTAX))
+            if self.signs > self.max_signs:
+                self.failure = too_complex(self.max_signs)
+        if self.failure is not None:
+            raise Abort
+        return message
 
 
 def check_root_path(path: str) -> None:
@@ -114,10 +156,8 @@ class Guard:
             return
         started_at, status, is_started = time.monotonic(), 500, False
         settings, headers, method = self.engine.settings, Headers(scope=scope), scope["method"]
-        path, is_other_origin = (
-            inner_path(scope["path"], settings.root_path),
-            headers.get("origin") in settings.origins,
-        )
+        path = inner_path(scope["path"], settings.root_path)
+        is_other_origin = headers.get("origin") in settings.origins
         scope = {
             **scope,
             "state": {**scope.get("state", {}), "request": new_id()},
@@ -128,35 +168,12 @@ class Guard:
         if is_other_origin:  # a key says who asks there, not what a browser remembers of us
             scope["headers"] = [(key, value) for key, value in scope["headers"] if key != b"cookie"]
         answer_headers = {**HEADERS, "x-request-id": scope["state"]["request"], **cors_headers(headers, settings)}
-        is_form = headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
-        bounds = next((found for prefix, found in BOUNDS.items() if path.startswith(prefix)), Bounds())
-        max_bytes, signs = bounds.form if is_form else bounds.json, 0
-        timeout = ENTRANCE_TIMEOUT if path in ENTRANCES else BODY_TIMEOUT
-        seen, is_complete = 0, False
-        failure = rejection(method, path, headers, settings, max_bytes)
-
-        async def receive_limited() -> Any:
-            nonlocal seen, signs, is_complete, failure
-            if is_complete:
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), started_at + timeout - time.monotonic())
-            except TimeoutError:
-                failure = APIError(408, "the body came too slowly", "request_timeout")
-                raise Abort from None
-            piece = message.get("body", b"")
-            seen += len(piece)
-            is_complete = not message.get("more_body", False)
-            if not is_form:
-                signs += sum(map(piece.count, SYNTAX))
-            if seen > max_bytes or signs > bounds.signs:
-                failure = too_large(max_bytes) if seen > max_bytes else too_complex(bounds.signs)
-                raise Abort
-            return message
+        body = Body(receive, path, headers)
+        body.failure = rejection(method, path, headers, settings, body.max_bytes)
 
         async def send_with_headers(message: Any) -> None:
             nonlocal status, is_started
-            if failure is not None:
+            if body.failure is not None:
                 return  # whatever the application makes of it, it is answered below
             if message["type"] == "http.response.start":
                 status, is_started = message["status"], True
@@ -169,24 +186,24 @@ class Guard:
                 raise Abort
 
         try:
-            if failure is None and is_other_origin and method == "OPTIONS":
+            if body.failure is None and is_other_origin and method == "OPTIONS":
                 await Response(status_code=204, headers=PREFLIGHT)(scope, receive, send_with_headers)
-            elif failure is None and await self.is_anonymous(scope, path):
-                failure = APIError(401, NOT_LOGGED_IN, "not_logged_in")
-            elif failure is None:
-                await self.app(scope, receive_limited, send_with_headers)
+            elif body.failure is None and await self.is_anonymous(scope, path):
+                body.failure = APIError(401, NOT_LOGGED_IN, "not_logged_in")
+            elif body.failure is None:
+                await self.app(scope, body, send_with_headers)
         except Abort:
             pass
         except Exception as error:  # a mistake of ours, or a full disk: the log has the rest, the answer no word
             LOG.exception("mistake", extra={"facts": {"request": scope["state"]["request"]}})
-            failure = APIError(500, "a mistake of the studio's; its log says more", "internal_error")
+            body.failure = APIError(500, "a mistake of the studio's; its log says more", "internal_error")
             if is_disk_full(error):
-                failure = APIError(507, "the disk is full; nothing was taken in", "disk_full")
-        if failure is not None and not is_started:
-            status = failure.status
-            if not is_complete and method not in BODILESS and "expect" not in headers:
+                body.failure = APIError(507, "the disk is full; nothing was taken in", "disk_full")
+        if body.failure is not None and not is_started:
+            status = body.failure.status
+            if not body.is_complete and method not in BODILESS and "expect" not in headers:
                 await drain(receive)
-            response = error_response(path, failure)
+            response = error_response(path, body.failure)
             response.headers.update({**answer_headers, "connection": "close"})
             await response(scope, receive, send)
         self.record(scope, method, path, status, time.monotonic() - started_at)

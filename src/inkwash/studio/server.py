@@ -21,7 +21,7 @@ STALL_TIMEOUT = 60.0  # seconds in which it must send something of a body, or re
 MIN_READ = 65_536
 MAX_CONNECTIONS = 800
 BACKLOG = 512  # connections that are accepted in one go
-OTHER_FILES, MOST_FILES = 200, 4096  # that the process opens besides; and all that it asks the system for
+MOST_FILES = 4096  # that the process asks the system to let it open
 LOCAL_PROXIES = ("127.0.0.1", "::1")
 FRAMING = re.compile(rb"\n(?:content-length|transfer-encoding):([^\r\n]*)", re.IGNORECASE)
 FOLD = re.compile(rb"\n[ \t]")
@@ -73,9 +73,7 @@ def max_connections() -> int:
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return MAX_CONNECTIONS
-    return max(1, min(MAX_CONNECTIONS, soft - BACKLOG - OTHER_FILES))
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft // 2)
 
 
 class Server(uvicorn.Server):
