@@ -1,9 +1,14 @@
 """What stands before every route: bodies that cost too much, HEAD, pages of other sites, and a proxy's path."""
 
 import json
+import shutil
 import socket
+import threading
 import time
 from contextlib import closing
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import httpx
 import pytest
@@ -207,6 +212,41 @@ def test_only_whole_sites_as_browsers_name_them_may_be_allowed(origin):
         middleware.check_origin(sound)
     with pytest.raises(UserError, match=r"^--allow-origin .*as https://app\.example\.org"):
         middleware.check_origin(origin)
+
+
+@pytest.mark.slow
+def test_in_a_browser_an_allowed_page_reads_answers_and_another_does_not(tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api")
+    from tests.studio.test_page import CHROMIUMS, FLAGS
+
+    (tmp_path / "index.html").write_text("a page of another site")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    site = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=site.serve_forever, daemon=True).start()
+    origin = f"http://127.0.0.1:{site.server_port}"
+    quick = Quick(tmp_path / "home", origins=(origin,))
+    ask = """async ([url, headers]) => {
+        try {
+            const answer = await fetch(url, {method: "POST", headers, body: JSON.stringify({prompt: "x", n: 9999})})
+            return [answer.status, answer.headers.get("x-request-id") !== null, (await answer.json()).error.code]
+        } catch { return "refused" }
+    }"""
+    arguments = [f"{quick.url}/api/jobs/pictures/generate", {**quick.headers, "Content-Type": "application/json"}]
+    try:
+        with playwright.sync_playwright() as driver:
+            paths = [*filter(None, map(shutil.which, CHROMIUMS)), driver.chromium.executable_path]
+            if not (found := [path for path in paths if Path(path).exists()]):
+                pytest.skip("there is no Chromium")
+            with closing(driver.chromium.launch(executable_path=found[0], args=FLAGS)) as browser:
+                page = browser.new_page()
+                page.goto(origin)
+                assert page.evaluate(ask, arguments) == [422, True, "invalid_value"]
+                page.goto(origin.replace("127.0.0.1", "localhost"))
+                assert page.evaluate(ask, arguments) == "refused"
+    finally:
+        quick.stop()
+        site.shutdown()
+        site.server_close()
 
 
 # a proxy's path

@@ -18,7 +18,7 @@ LARGE = 50_000_000  # bytes that no buffer on the way takes
 
 class Answers:
     """A server of an application that answers what it was sent; at /large with much in pieces, at /whole with much in
-    one, at /later when it is `released`."""
+    one, at /later when it is `released`, at /early before it was sent anything."""
 
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
@@ -34,7 +34,7 @@ class Answers:
     async def __call__(self, scope, receive, send):
         assert scope["type"] == "http"
         self.paths.append(scope["path"])
-        body, more = b"", True
+        body, more = b"", scope["path"] != "/early"
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -162,6 +162,15 @@ def test_a_body_that_stops_coming_is_not_waited_for(answers, monkeypatch, drips)
             with dripping(sender):
                 assert sender.recv(15) == b"HTTP/1.1 200 OK"  # after three seconds
         else:
+            until(lambda: is_closed(sender))
+
+
+def test_a_body_that_nobody_wants_any_more_keeps_no_connection(answers, monkeypatch):
+    monkeypatch.setattr(server, "HEAD_TIMEOUT", 1.0)
+    with answers.connect() as sender:
+        sender.sendall(b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n")
+        with dripping(sender):
+            assert sender.recv(15) == b"HTTP/1.1 200 OK"
             until(lambda: is_closed(sender))
 
 

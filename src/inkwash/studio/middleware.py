@@ -95,7 +95,8 @@ class Body:
     def __init__(self, receive: Any, path: str, headers: Headers) -> None:
         is_form = headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
         bounds = next((found for prefix, found in BOUNDS.items() if path.startswith(prefix)), Bounds())
-        self.max_bytes, self.max_signs = (bounds.form, None) if is_form else (bounds.json, bounds.signs)
+        self.max_bytes = bounds.form if is_form else bounds.json
+        self.max_signs = None if is_form else bounds.signs
         self.end = time.monotonic() + (ENTRANCE_TIMEOUT if path in ENTRANCES else BODY_TIMEOUT)
         self.receive, self.bytes, self.signs, self.is_complete = receive, 0, 0, False
         self.failure: APIError | None = None

@@ -8,7 +8,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import h11
 import uvicorn
@@ -79,8 +79,8 @@ def max_connections() -> int:
 class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:  # once a second
-            for connection in list(self.server_state.connections):
-                connection.close_if_late()  # type: ignore[union-attr]
+            for connection in cast("list[Connection]", list(self.server_state.connections)):
+                connection.close_if_late()
         return await super().on_tick(counter)
 
 
@@ -98,14 +98,14 @@ class Connection(H11Protocol):
         self.address = self.client[0] if self.client else ""
         self.mark()
         if len(self.connections) > max_connections():
-            waiting: list[Connection] = [one for one in self.connections if one.is_waiting()]  # type: ignore
+            waiting = [one for one in cast("set[Connection]", self.connections) if one.is_waiting()]
             count = Counter(one.address for one in waiting)
             late = max(waiting, key=lambda one: (count[one.address], -one.since))
             self.connections.discard(late)
             late.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self.conn.their_state is h11.SEND_BODY:  # a byte of a head changes nothing
+        if self.is_waiting_for_body():  # a byte of a head changes nothing
             self.mark()
         super().data_received(data)
 
@@ -128,13 +128,12 @@ class Connection(H11Protocol):
     def is_waiting_for_head(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
+    def is_waiting_for_body(self) -> bool:
+        return not self.is_waiting_for_head() and self.cycle.more_body and not self.flow.read_paused
+
     def is_waiting(self) -> bool:
-        """Whether it is its client's turn: to send a head or more of a body, or to read."""
-        return (
-            self.is_waiting_for_head()
-            or self.flow.write_paused
-            or (self.cycle.more_body and not self.flow.read_paused)
-        )
+        """Whether it is its client's turn: to send or to read."""
+        return self.is_waiting_for_head() or self.is_waiting_for_body() or self.flow.write_paused
 
     def close_if_late(self) -> None:
         unread = self.transport.get_write_buffer_size()
