@@ -5,7 +5,7 @@ import shutil
 import socket
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -67,7 +67,8 @@ def test_no_body_keeps_others_waiting(quick, what):
     path, body, status = COSTLY[what]
     with httpx.Client(base_url=quick.url, headers=quick.headers, timeout=60) as client:
         heartbeat = Heartbeat(quick)
-        assert client.post(path, content=body, headers=JSON).status_code == status
+        with suppress(httpx.TransportError):  # the answer to 10 MB comes before their end
+            assert client.post(path, content=body, headers=JSON).status_code == status
         assert heartbeat.stop() < 1.0
 
 
