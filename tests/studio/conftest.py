@@ -11,7 +11,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -20,6 +19,7 @@ from inkwash.studio import accounts
 from inkwash.studio.app import create
 from inkwash.studio.auth import Bucket
 from inkwash.studio.engine import Settings
+from inkwash.studio.server import make_server
 from inkwash.studio.store import NewJob, Store
 from inkwash.studio.worker import ModelCache, Worker
 
@@ -106,15 +106,14 @@ def studio(tmp_path_factory):
 class Quick:
     """A studio in this process, in a thread, whose models draw grey squares at once: to ask a great deal of."""
 
-    def __init__(self, home: Path) -> None:
-        self.app = create(Settings(home, port=80))
+    def __init__(self, home: Path, **settings) -> None:
+        self.app = create(Settings(home, port=80, **settings))
         self.engine = self.app.state.engine
         self.engine._supervise = self.work
         self.app.state.rate = Bucket(1e6, 1e6)
-        config = uvicorn.Config(self.app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.server = uvicorn.Server(config)
+        self.server = make_server(self.app, grace=1)
         self.thread = threading.Thread(target=self.server.run, args=([self.listener],), daemon=True)
         self.thread.start()
         while not self.server.started:

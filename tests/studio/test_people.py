@@ -14,7 +14,7 @@ from inkwash.studio import accounts
 from inkwash.studio.app import create
 from inkwash.studio.auth import Bucket, same_origin
 from inkwash.studio.engine import Settings
-from inkwash.studio.proxy import LOCAL_PROXIES, wrong_login
+from inkwash.studio.proxy import LOCAL_PROXIES, check_proxy, wrong_login
 from inkwash.studio.tables import name_key
 from tests.studio.conftest import fox
 
@@ -419,3 +419,10 @@ def test_many_first_requests_at_once_make_one_account(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda name: accounts.proxied_user(store, name), ["anna", "Anna", "ANNA", "annA"] * 4))
     assert len({user.id for user in found}) == len(accounts.list_users(store)) == 1
+
+
+@pytest.mark.parametrize("address", ["", "*", "proxy", "172.18.0.2/16", "172.18.0.0/40"])
+def test_a_proxy_is_an_address_or_a_network(address):
+    check_proxy("172.18.0.2"), check_proxy("172.16.0.0/12"), check_proxy("fd00::/8")
+    with pytest.raises(UserError, match=r"^--proxy-address .*172\.18\.0\.2 or 172\.18\.0\.0/16$"):
+        check_proxy(address)

@@ -817,8 +817,8 @@ def test_who_does_not_read_is_told_the_newest_alone(tmp_path):
 
 
 def test_who_is_nobody_costs_nothing(studio, nobody):
-    """Their bodies are not read: 30 MB of brackets, which would take seconds to parse, are refused at once."""
-    body = b'{"init_images":[' + b"[]," * 7_000_000 + b"[]]}"
+    """Their bodies are not read: 11 MB of brackets, which would take long to parse, are refused at once."""
+    body = b'{"init_images":[' + b"[]," * 3_600_000 + b"[]]}"
     before = peak(studio.process.pid)
     for path, kind in [
         ("/sdapi/v1/img2img", "application/json"),

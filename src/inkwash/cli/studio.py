@@ -58,9 +58,15 @@ def studio(
     proxy: Annotated[
         bool, typer.Option("--proxy", help="A proxy on this machine stands before it, and says whom it speaks for.")
     ] = False,
-    login_header: Annotated[
-        str, typer.Option(help="The header in which that proxy names who is logged in; with --proxy.")
-    ] = "",
+    proxy_address: Annotated[
+        list[str] | None, typer.Option(help="The same of a proxy elsewhere: its address, or network (172.18.0.0/16).")
+    ] = None,
+    root_path: Annotated[str, typer.Option(help="The path at which a proxy shows it, such as /inkwash.")] = "",
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="A site whose pages may ask with a key: https://app.example.org; may be given again."),
+    ] = None,
+    login_header: Annotated[str, typer.Option(help="The header in which that proxy names who is logged in.")] = "",
     log: Annotated[
         str | None, typer.Option(help="File of the log; studio.log in its folder if left out, - for here.")
     ] = None,
@@ -80,17 +86,22 @@ def studio(
     from inkwash.studio import accounts
     from inkwash.studio.catalogue import parse_aliases, shared_models
     from inkwash.studio.engine import Settings
-    from inkwash.studio.middleware import is_loopback
-    from inkwash.studio.proxy import LOCAL_PROXIES
+    from inkwash.studio.middleware import check_origin, check_root_path, is_loopback
+    from inkwash.studio.proxy import LOCAL_PROXIES, check_proxy
     from inkwash.studio.store import Store
     from inkwash.weights.files import lock
 
     for one in device or []:
         check_device(one)
     aliases = parse_aliases(alias or (), shared_models(model or ()))
+    check_root_path(root_path)
+    for one in allow_origin or ():
+        check_origin(one)
+    for one in proxy_address or ():
+        check_proxy(one)
     home, store = folder(home), existing_store(home)
-    if login_header and not proxy:
-        raise UserError("--login-header: only a proxy says who is logged in; give --proxy, too, or leave it out")
+    if login_header and not (proxy or proxy_address):
+        raise UserError("--login-header: only a proxy says who is logged in; give --proxy or --proxy-address, too")
     if not re.fullmatch(r"[A-Za-z0-9-]*", login_header):
         raise UserError(f"--login-header {login_header}: a header's name has letters, digits and hyphens")
     if not is_loopback(host) and not open and (store is None or not accounts.has_accounts(store)):
@@ -112,8 +123,10 @@ def studio(
             host=host,
             port=listener.getsockname()[1],
             names=tuple(one.lower() for one in name or ()),
+            origins=tuple(allow_origin or ()),
+            root_path=root_path,
+            proxies=(*(LOCAL_PROXIES if proxy else ()), *(proxy_address or ())),
             open=open,
-            proxies=LOCAL_PROXIES if proxy else (),
             login_header=login_header,
             devices=tuple(dict.fromkeys(device or ("cpu",))),
             threads=threads,
@@ -126,13 +139,14 @@ def studio(
 
 def serve(settings: Any, listener: socket.socket, store: Any, user: Any) -> None:
     """Until it is stopped. UserError for what keeps it from starting."""
-    import uvicorn
-
     from inkwash.studio import accounts
     from inkwash.studio.app import create
+    from inkwash.studio.server import make_server, raise_file_limit
 
     application = create(settings)
-    address = f"http://{'[' + settings.host + ']' if ':' in settings.host else settings.host}:{settings.port}"
+    raise_file_limit()
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"http://{host}:{settings.port}{settings.root_path}"
     save_local_access(store, user, address)
     link = f"{address}/#token={accounts.issue(store, user.id, 'link')}"
     if settings.open:
@@ -144,18 +158,8 @@ def serve(settings: Any, listener: socket.socket, store: Any, user: Any) -> None
     print("The link lets you in once, within an hour; `inkwash studio link` makes another.")
     print(f"Programs: `inkwash studio key` makes a key; {address}/docs says how. Results are in {settings.home}.")
     print("Ctrl-C stops it; jobs in the queue go on at the next start.", flush=True)
-    config = uvicorn.Config(
-        application,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # the application sees to them, which must know who it was that asked
-        ws="none",
-        timeout_graceful_shutdown=3,
-        limit_concurrency=1000,
-    )
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        make_server(application).run(sockets=[listener])
     except SystemExit:
         raise UserError("the studio could not start; its log says why") from None
 

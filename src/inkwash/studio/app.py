@@ -30,10 +30,11 @@ from inkwash.studio.auth import (
     Bucket,
     CurrentEngine,
     cookie,
+    engine_of,
 )
 from inkwash.studio.engine import Engine, Settings
 from inkwash.studio.errors import APIError
-from inkwash.studio.middleware import Guard, error_response
+from inkwash.studio.middleware import Guard, error_response, inner_path
 from inkwash.studio.proxy import BehindProxy
 
 PAGE = Path(__file__).with_name("page")
@@ -136,26 +137,32 @@ def add_page(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     def page(request: Request, engine: CurrentEngine) -> Response:
         """The page. It lets nobody in; of a session that is over it takes the cookie away."""
-        response = HTMLResponse((PAGE / "index.html").read_bytes(), headers={"cache-control": NO_CACHE})
+        response = html("index.html", engine, {"cache-control": NO_CACHE})
         session = request.cookies.get(cookie(engine))
         if session is not None and accounts.holder(engine.store, session, "session") is None:
             people.drop_cookie(response, engine)
         return response
 
     @app.get("/docs", include_in_schema=False)
-    def docs() -> Response:
+    def docs(engine: CurrentEngine) -> Response:
         """The reference of the API."""
-        policy = {"content-security-policy": DOCS_POLICY}
-        return HTMLResponse((PAGE / "docs.html").read_bytes(), headers=policy)
+        return html("docs.html", engine, {"content-security-policy": DOCS_POLICY})
 
     app.mount("/static", Static(directory=PAGE))
     app.mount("/static-docs", Static(directory=str(files("fastapi_offline") / "static")))
 
 
+def html(name: str, engine: Engine, headers: dict[str, str]) -> HTMLResponse:
+    """A page, whose addresses are relative to where the studio is."""
+    text = (PAGE / name).read_text(encoding="utf-8")
+    base = f'<base href="{engine.settings.root_path}/">'
+    return HTMLResponse(text.replace('<base href="/">', base, 1), headers=headers)
+
+
 # Swagger's page writes styles into its elements
 DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'self'; form-action 'none'"
 )
 
 
@@ -166,8 +173,12 @@ class Static(StaticFiles):
         return response
 
 
+def path_of(request: Request) -> str:
+    return inner_path(request.scope["path"], engine_of(request).settings.root_path)
+
+
 async def api_error(request: Request, error: Any) -> Response:
-    return error_response(request.url.path, error)
+    return error_response(path_of(request), error)
 
 
 async def validation_error(request: Request, error: Any) -> Response:
@@ -177,13 +188,13 @@ async def validation_error(request: Request, error: Any) -> Response:
     message, code = f"{param}: {first['msg']}" if param else first["msg"], "invalid_value"
     if first["type"] == "extra_forbidden":
         message, code = f"unknown parameter '{str(param)[:60]}'", "unknown_parameter"
-    return error_response(request.url.path, APIError(422, message, code, param))
+    return error_response(path_of(request), APIError(422, message, code, param))
 
 
 async def http_error(request: Request, error: Any) -> Response:
     messages = {404: ("there is nothing here", "not_found"), 405: ("this cannot be done here", "method_not_allowed")}
     message, code = messages.get(error.status_code, (str(error.detail), "invalid_request"))
-    response = error_response(request.url.path, APIError(error.status_code, message, code))
+    response = error_response(path_of(request), APIError(error.status_code, message, code))
     response.headers.update(error.headers or {})
     return response
 

@@ -47,8 +47,10 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 7860
     names: tuple[str, ...] = ()  # further names by which it is reached
-    open: bool = False  # no login: who reaches it is the guest
+    origins: tuple[str, ...] = ()  # of other sites whose pages may ask with a key
+    root_path: str = ""  # the path at which a proxy shows it, such as "/inkwash"
     proxies: tuple[str, ...] = ()  # addresses and networks that are believed whom they speak for
+    open: bool = False  # no login: who reaches it is the guest
     devices: tuple[str, ...] = ("cpu",)
     threads: int = 1
     memory: int = 2000  # MB of a worker

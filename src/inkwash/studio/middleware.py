@@ -6,16 +6,18 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from anyio import to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
+from inkwash.errors import UserError
 from inkwash.studio.auth import NOT_LOGGED_IN, user_of
 from inkwash.studio.database import new_id
 from inkwash.studio.engine import Engine, Settings
@@ -23,25 +25,13 @@ from inkwash.studio.errors import APIError, is_disk_full
 from inkwash.studio.proxy import wrong_login
 
 LOG = logging.getLogger("inkwash.studio")
-SMALL, MEDIUM, LARGE, UPLOAD = 10**6, 4 * 10**6, 32 * 10**6, 250 * 10**6  # bytes of a body
-FOLDER_PATHS = ("/api/jobs/", "/api/plans/")  # where a request may name every file of a folder
-LARGE_PATHS = (
-    "/api/recipe",
-    "/v1/images/edits",
-    "/v1/images/variations",
-    "/sdapi/v1/img2img",
-    "/sdapi/v1/png-info",
-    "/sdapi/v1/extra-",
-    "/sdapi/v1/interrogate",
-    "/controlnet/",
-)
 ENTRANCES = ("/api/login", "/api/enter")  # whose bodies may come from nobody
 BODILESS = ("GET", "HEAD")
 DRAIN_BYTES, DRAIN_SECONDS = 4_000_000, 2.0  # bytes of a refused body that are still read, and seconds
-BODY_TIMEOUT = 300.0  # seconds for a client to send its body
+BODY_TIMEOUT, ENTRANCE_TIMEOUT = 300.0, 10.0  # seconds for a client to send its body
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "media-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    "media-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'self'"
 )
 HEADERS = {
     "content-security-policy": POLICY,
@@ -53,10 +43,106 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",
 }
+OWN_PATHS = (
+    "/api/",
+    "/v1/",
+    "/sdapi/",
+    "/controlnet/",
+    "/shared/",
+    "/static/",
+    "/static-docs/",
+    "/docs/",
+    "/metrics/",
+)
+PREFLIGHT = {
+    "access-control-allow-methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
+    "access-control-allow-headers": "authorization, *",  # a star alone would leave out the one that is needed
+    "access-control-max-age": "600",
+}
+
+
+class Bounds(NamedTuple):
+    """Of a body. JSON is parsed and validated by C code that lets nothing else run, in whatever thread: how long that
+    takes depends on how many values there are, hardly on the bytes."""
+
+    json: int = 10**6  # bytes
+    form: int = 10**6  # bytes of a form with files
+    signs: int = 10_000  # of JSON's syntax, texts included: four prompts of commas alone have 8,000
+
+
+SYNTAX = (b",", b":", b"[", b"{")
+FOLDER = Bounds(json=4 * 10**6, signs=200_000)  # 20,000 files, five signs each, and as many in their names
+PICTURE = Bounds(json=12 * 10**6)  # whose clients send pictures as base64 in JSON, and know no other way
+BOUNDS = {  # of paths that begin so
+    **dict.fromkeys(ENTRANCES, Bounds(json=20_000, form=20_000)),
+    "/api/uploads": Bounds(form=250 * 10**6),
+    "/api/recipe": Bounds(form=32 * 10**6),
+    "/api/jobs/": FOLDER,
+    "/api/plans/": FOLDER,
+    "/v1/images/edits": PICTURE._replace(form=32 * 10**6),
+    "/v1/images/variations": Bounds(form=32 * 10**6),
+    **dict.fromkeys(("/sdapi/v1/img2img", "/sdapi/v1/png-info", "/sdapi/v1/extra-"), PICTURE),
+    **dict.fromkeys(("/sdapi/v1/interrogate", "/controlnet/"), PICTURE),
+}
 
 
 class Abort(Exception):
-    """A request is not read to its end."""
+    """A request is not read to its end, or its answer not sent to its end."""
+
+
+class Body:
+    """Receives the body of a request, within its bounds. failure: why it is not received to its end."""
+
+    def __init__(self, receive: Any, path: str, headers: Headers) -> None:
+        is_form = headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
+        bounds = next((found for prefix, found in BOUNDS.items() if path.startswith(prefix)), Bounds())
+        self.max_bytes = bounds.form if is_form else bounds.json
+        self.max_signs = None if is_form else bounds.signs
+        self.end = time.monotonic() + (ENTRANCE_TIMEOUT if path in ENTRANCES else BODY_TIMEOUT)
+        self.receive, self.bytes, self.signs, self.is_complete = receive, 0, 0, False
+        self.failure: APIError | None = None
+
+    async def __call__(self) -> Any:
+        if self.is_complete:
+            return await self.receive()
+        try:
+            message = await asyncio.wait_for(self.receive(), self.end - time.monotonic())
+        except TimeoutError:
+            self.failure = APIError(408, "the body came too slowly", "request_timeout")
+            raise Abort from None
+        piece = message.get("body", b"")
+        self.bytes, self.is_complete = self.bytes + len(piece), not message.get("more_body", False)
+        if self.bytes > self.max_bytes:
+            self.failure = too_large(self.max_bytes)
+        if self.max_signs is not None:
+            self.signs += sum(map(piece.count, SYNTAX))
+            if self.signs > self.max_signs:
+                self.failure = too_complex(self.max_signs)
+        if self.failure is not None:
+            raise Abort
+        return message
+
+
+def check_root_path(path: str) -> None:
+    """UserError for what is no path, or one that cannot be told from the studio's own."""
+    if path and not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", path):
+        raise UserError(f"--root-path {path}: a path like /inkwash is needed, which ends without a slash")
+    if f"{path}/".startswith(OWN_PATHS):
+        raise UserError(f"--root-path {path}: the studio has addresses of its own that begin so; take another")
+
+
+def check_origin(origin: str) -> None:
+    """UserError for what is not one site exactly as a browser names it."""
+    if origin in ("*", "null"):
+        raise UserError(
+            f"--allow-origin {origin}: it would be every site; name each that may ask, as https://app.example.org"
+        )
+    is_one = re.fullmatch(r"https?://([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", origin)
+    if not is_one or re.fullmatch(r"http:.*:80|https:.*:443", origin):
+        raise UserError(
+            f"--allow-origin {origin}: a site as a browser names it is needed, in small letters, without a path and "
+            "without the usual port, as https://app.example.org or http://localhost:3000"
+        )
 
 
 class Guard:
@@ -71,91 +157,107 @@ class Guard:
                 await self.app(scope, receive, send)
             return
         started_at, status, is_started = time.monotonic(), 500, False
-        headers, path = Headers(scope=scope), scope["path"]
-        scope.setdefault("state", {})["request"] = name = new_id()
-        max_bytes = longest_body(path)
-        seen, is_complete = 0, False
-        failure = rejection(scope, headers, self.engine.settings, max_bytes)
-        failure = failure or wrong_login(scope, headers, self.engine.settings.login_header)
-
-        async def receive_limited() -> Any:
-            nonlocal seen, is_complete, failure
-            if is_complete:
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), started_at + BODY_TIMEOUT - time.monotonic())
-            except TimeoutError:
-                failure = APIError(408, "the body came too slowly", "request_timeout")
-                raise Abort from None
-            seen += len(message.get("body", b""))
-            is_complete = not message.get("more_body", False)
-            if seen > max_bytes:
-                failure = too_large(max_bytes)
-                raise Abort
-            return message
+        settings, headers, method = self.engine.settings, Headers(scope=scope), scope["method"]
+        path = inner_path(scope["path"], settings.root_path)
+        is_other_origin = headers.get("origin") in settings.origins
+        scope = {
+            **scope,
+            "state": {**scope.get("state", {}), "request": new_id()},
+            "method": "GET" if method == "HEAD" else method,  # the same answer, whose body is not sent
+            "path": settings.root_path + path,  # whether a proxy took the prefix away or not
+            "root_path": settings.root_path,
+        }
+        if is_other_origin:  # a key says who asks there, not what a browser remembers of us
+            left_out = (b"cookie", settings.login_header.lower().encode())
+            scope["headers"] = [(key, value) for key, value in scope["headers"] if key not in left_out]
+        answer_headers = {**HEADERS, "x-request-id": scope["state"]["request"], **cors_headers(headers, settings)}
+        body = Body(receive, path, headers)
+        body.failure = rejection(method, path, headers, settings, body.max_bytes)
+        body.failure = body.failure or wrong_login(scope, headers, settings.login_header)
 
         async def send_with_headers(message: Any) -> None:
             nonlocal status, is_started
-            if failure is not None:
+            if body.failure is not None:
                 return  # whatever the application makes of it, it is answered below
             if message["type"] == "http.response.start":
                 status, is_started = message["status"], True
                 response_headers = MutableHeaders(scope=message)
-                for key, value in {**HEADERS, "x-request-id": name}.items():
+                for key, value in answer_headers.items():
                     response_headers.setdefault(key, value)
             await send(message)
+            if method == "HEAD":  # nothing of the body is made, not even of an endless one
+                await send({"type": "http.response.body"})
+                raise Abort
 
         try:
-            if failure is None and await self.is_anonymous(scope):
-                failure = APIError(401, NOT_LOGGED_IN, "not_logged_in")
-            if failure is None:
-                await self.app(scope, receive_limited, send_with_headers)
+            if body.failure is None and is_other_origin and method == "OPTIONS":
+                await Response(status_code=204, headers=PREFLIGHT)(scope, receive, send_with_headers)
+            elif body.failure is None and await self.is_anonymous(scope, path):
+                body.failure = APIError(401, NOT_LOGGED_IN, "not_logged_in")
+            elif body.failure is None:
+                await self.app(scope, body, send_with_headers)
         except Abort:
             pass
         except APIError as error:
-            failure = error
+            body.failure = error
         except Exception as error:  # a mistake of ours, or a full disk: the log has the rest, the answer no word
-            LOG.exception("mistake", extra={"facts": {"request": name}})
-            failure = APIError(500, "a mistake of the studio's; its log says more", "internal_error")
+            LOG.exception("mistake", extra={"facts": {"request": scope["state"]["request"]}})
+            body.failure = APIError(500, "a mistake of the studio's; its log says more", "internal_error")
             if is_disk_full(error):
-                failure = APIError(507, "the disk is full; nothing was taken in", "disk_full")
-        if failure is not None and not is_started:
-            status = failure.status
-            if not is_complete and scope["method"] not in BODILESS and "expect" not in headers:
+                body.failure = APIError(507, "the disk is full; nothing was taken in", "disk_full")
+        if body.failure is not None and not is_started:
+            status = body.failure.status
+            if not body.is_complete and method not in BODILESS and "expect" not in headers:
                 await drain(receive)
-            response = error_response(path, failure)
-            response.headers.update({**HEADERS, "x-request-id": name, "connection": "close"})
+            response = error_response(path, body.failure)
+            response.headers.update({**answer_headers, "connection": "close"})
             await response(scope, receive, send)
-        self.record(scope, status, time.monotonic() - started_at, name)
+        self.record(scope, method, path, status, time.monotonic() - started_at)
 
-    async def is_anonymous(self, scope: Any) -> bool:
+    async def is_anonymous(self, scope: Any, path: str) -> bool:
         """Whether a body comes from nobody, who shall cost nothing: it is not parsed."""
-        if scope["method"] in BODILESS or scope["path"] in ENTRANCES:
+        if scope["method"] in BODILESS or path in ENTRANCES:
             return False
         return await to_thread.run_sync(user_of, self.engine, Request(scope)) is None
 
-    def record(self, scope: Any, status: int, seconds: float, name: str) -> None:
+    def record(self, scope: Any, method: str, path: str, status: int, seconds: float) -> None:
         """A line in the log and the figures; of the path only the route, never what was asked in it."""
-        route = getattr(scope.get("route"), "path", None) or (
-            "/static" if scope["path"].startswith("/static") else "?"
-        )
-        method = scope["method"] if scope["method"] in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD") else "?"
+        route = getattr(scope.get("route"), "path", None) or ("/static" if path.startswith("/static") else "?")
+        method = method if method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS") else "?"
         self.engine.metrics.requests.labels(route, method, str(status)).inc()
         self.engine.metrics.seconds.labels(route).observe(seconds)
-        facts = {"route": route, "method": method, "status": status, "ms": round(1000 * seconds, 1), "request": name}
-        LOG.info("request", extra={"facts": {**facts, "user": scope["state"].get("user")}})
+        facts = {"route": route, "method": method, "status": status, "ms": round(1000 * seconds, 1)}
+        LOG.info(
+            "request", extra={"facts": {**facts, **{name: scope["state"].get(name) for name in ("request", "user")}}}
+        )
 
 
-def rejection(scope: Any, headers: Headers, settings: Settings, max_bytes: int) -> APIError | None:
+def inner_path(path: str, root_path: str) -> str:
+    """The path within the studio, whether it has the prefix under which a proxy shows it or not."""
+    return path[len(root_path) :] or "/" if f"{path}/".startswith(f"{root_path}/") else path
+
+
+def cors_headers(headers: Headers, settings: Settings) -> dict[str, str]:
+    """By which a browser shows an answer to a page of an origin that may ask. Nothing is allowed to cookies."""
+    if not settings.origins:
+        return {}
+    if (origin := headers.get("origin")) not in settings.origins:
+        return {"vary": "origin"}
+    exposed = "retry-after, x-request-id, content-disposition"
+    return {"vary": "origin", "access-control-allow-origin": str(origin), "access-control-expose-headers": exposed}
+
+
+def rejection(method: str, path: str, headers: Headers, settings: Settings, max_bytes: int) -> APIError | None:
     """Why a request is not even looked at; None if it is."""
     host = headers.get("host", "")
     if not allowed_host(host, settings):
         return APIError(403, "this name is not the studio's (DNS rebinding?); see --name", "wrong_host")
-    visits = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET" and scope["path"] == "/"
-    public = scope["path"].startswith("/shared/") and scope["method"] == "GET"
+    visits = headers.get("sec-fetch-mode") == "navigate" and method == "GET" and path == "/"
+    public = path.startswith("/shared/") and method in BODILESS
     is_other_site = headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not visits and not public
-    if is_other_site or ("origin" in headers and not same_site(headers["origin"], host)):
-        return APIError(403, "a page of another site may not ask this", "wrong_origin")
+    is_other_origin = "origin" in headers and not same_site(headers["origin"], host)
+    if (is_other_site or is_other_origin) and headers.get("origin") not in settings.origins:
+        return APIError(403, "a page of another site may not ask this; see --allow-origin", "wrong_origin")
     length = headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length) > max_bytes:
         return too_large(max_bytes)
@@ -163,7 +265,11 @@ def rejection(scope: Any, headers: Headers, settings: Settings, max_bytes: int) 
 
 
 def too_large(max_bytes: int) -> APIError:
-    return APIError(413, f"the body is longer than {max_bytes // 10**6} MB", "body_too_large")
+    return APIError(413, f"the body is longer than {max_bytes / 10**6:g} MB", "body_too_large")
+
+
+def too_complex(signs: int) -> APIError:
+    return APIError(413, f"the body has more than {signs} commas, colons and brackets", "body_too_complex")
 
 
 def same_site(origin: str, host: str) -> bool:
@@ -194,14 +300,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def longest_body(path: str) -> int:
-    if path.startswith("/api/uploads"):
-        return UPLOAD
-    if path.startswith(FOLDER_PATHS):
-        return MEDIUM
-    return LARGE if path.startswith(LARGE_PATHS) else SMALL
 
 
 async def drain(receive: Any) -> None:

@@ -225,10 +225,7 @@ async def read_edit(request: Request, user: User, engine: Engine) -> tuple[Image
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if kind == "application/json":
-            edit = EditRequest.model_validate_json(await request.body())
-            body = ImageRequest(**edit.model_dump(exclude={"images", "mask"}))
-            images = [await fetch(one, user, engine, "images") for one in edit.images]
-            masks = [await fetch(edit.mask, user, engine, "mask")] if edit.mask else []
+            body, images, masks = await to_thread.run_sync(read_json_edit, await request.body(), user, engine)
         elif kind == "multipart/form-data":
             async with request.form(max_files=20, max_fields=100) as form:
                 items = form.multi_items()
@@ -242,16 +239,24 @@ async def read_edit(request: Request, user: User, engine: Engine) -> tuple[Image
         else:
             raise APIError(415, "send multipart/form-data or application/json", "unsupported_media_type")
     except ValidationError as error:
-        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
+        first = error.errors()[0]
+        raise RequestValidationError([{**first, "loc": ("body", *first["loc"])}]) from None
     if len(images) != 1:
         raise APIError(400, f"image: {len(images)} pictures; send one", "invalid_value", "image")
     return body, {"image": images[0]} | ({"mask": masks[0]} if masks else {})
 
 
-async def fetch(picture: Reference, user: User, engine: Engine, param: str) -> bytes:
+def read_json_edit(data: bytes, user: User, engine: Engine) -> tuple[ImageRequest, list[bytes], list[bytes]]:
+    edit = EditRequest.model_validate_json(data)
+    images = [fetch(one, user, engine, "images") for one in edit.images]
+    masks = [fetch(edit.mask, user, engine, "mask")] if edit.mask else []
+    return ImageRequest(**edit.model_dump(exclude={"images", "mask"})), images, masks
+
+
+def fetch(picture: Reference, user: User, engine: Engine, param: str) -> bytes:
     if picture.image_url is not None:
         return uploads.from_base64(picture.image_url, param)
-    row = await to_thread.run_sync(engine.store.upload_of, picture.file_id or "", user.id)
+    row = engine.store.upload_of(picture.file_id or "", user.id)
     if row is None:
         raise APIError(404, f"{param}: there is no such upload", "upload_not_found", param)
     return engine.store.files.read(row.sha256, row.suffix)

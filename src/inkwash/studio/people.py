@@ -146,8 +146,10 @@ async def verify_password(request: Request, engine: Engine, name: str, password:
 
 def begin_session(request: Request, response: Response, engine: Engine, user: accounts.User) -> None:
     secret, age = accounts.issue(engine.store, user.id, "session"), int(accounts.LIFETIMES["session"] or 0)
-    secure = request.url.scheme == "https"
-    response.set_cookie(cookie(engine), secret, max_age=age, httponly=True, samesite="strict", secure=secure)
+    secure, path = request.url.scheme == "https", engine.settings.root_path or "/"
+    response.set_cookie(
+        cookie(engine), secret, max_age=age, path=path, httponly=True, samesite="strict", secure=secure
+    )
 
 
 @router.post("/logout", status_code=204)
@@ -159,7 +161,7 @@ def logout(user: CurrentUser, request: Request, response: Response, engine: Curr
 
 def drop_cookie(response: Response, engine: Engine) -> None:
     """The browser forgets its session."""
-    response.delete_cookie(cookie(engine))
+    response.delete_cookie(cookie(engine), path=engine.settings.root_path or "/")
 
 
 @router.get("/keys")

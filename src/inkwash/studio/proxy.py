@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,16 @@ from inkwash.studio.accounts import check_name
 from inkwash.studio.errors import APIError
 
 LOCAL_PROXIES = ("127.0.0.1", "::1")
+
+
+def check_proxy(address: str) -> None:
+    """UserError for what is no address and no network."""
+    try:
+        ipaddress.ip_network(address)
+    except ValueError:
+        raise UserError(
+            f"--proxy-address {address}: no address, and no network of addresses; such as 172.18.0.2 or 172.18.0.0/16"
+        ) from None
 
 
 class BehindProxy:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from inkwash.errors import UserError
 from inkwash.studio.catalogue import missing, offered_verbs
@@ -27,10 +27,24 @@ FORBIDDEN = "\\:" if os.name == "nt" else "\\"  # in a name
 MAX_ITEMS = 20_000  # files of a folder, or values of an option
 
 
-class FileReference(BaseModel):
+class Strict(BaseModel):
+    """Refuses unknown fields: the first alone, since to make an error of each of very many takes seconds."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def leave_one_unknown(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or len(values) <= len(cls.model_fields):
+            return values
+        known = {name: value for name, value in values.items() if name in cls.model_fields}
+        first = next(name for name in values if name not in cls.model_fields)
+        return {**known, first: values[first]}
+
+
+class FileReference(Strict):
     """A file that one has sent: POST /api/uploads."""
 
-    model_config = ConfigDict(extra="forbid")
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     name: str = Field(max_length=300, description="The path within its folder, if it is of one.")
 
@@ -67,8 +81,8 @@ def schema(system: System, name: str, verb: Verb, partial: bool = False) -> type
     found = options(verb.request).values()
     fields: dict[str, Any] = {o.name: (type_of(o), None if partial else default_of(o)) for o in found}
     title = f"{system.name}_{name}".title().replace("_", "")
-    config = ConfigDict(extra="ignore" if partial else "forbid", protected_namespaces=())
-    return create_model(title, __config__=config, __doc__=inspect.getdoc(verb.request), **fields)
+    kind: Any = {"__config__": ConfigDict(protected_namespaces=())} if partial else {"__base__": Strict}
+    return create_model(title, **kind, __doc__=inspect.getdoc(verb.request), **fields)
 
 
 def default_of(option: Option) -> Any:
@@ -92,9 +106,11 @@ def type_of(option: Option) -> Any:
     if option.kind in (int, float):
         kind = Annotated[kind, NOT_BOOL]
     if option.media == "folder":
-        kind = FileReference | Annotated[list[FileReference], Field(min_length=1, max_length=MAX_ITEMS)]
+        kind = (
+            FileReference | Annotated[list[FileReference], Field(min_length=1, max_length=MAX_ITEMS, fail_fast=True)]
+        )
     if option.many:
-        kind = Annotated[list[kind], Field(max_length=MAX_ITEMS)]
+        kind = Annotated[list[kind], Field(max_length=MAX_ITEMS, fail_fast=True)]
     return Annotated[kind | None if option.optional else kind, Field(description=option.help)]
 
 

@@ -135,4 +135,5 @@ def stream_response(
                 async for piece in source:
                     yield piece
 
-    return StreamingResponse(events(), media_type="text/event-stream")
+    headers = {"x-accel-buffering": "no"}  # nginx would keep the events back otherwise
+    return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
