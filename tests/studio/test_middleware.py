@@ -83,7 +83,7 @@ def test_the_largest_requests_that_people_have_are_within_the_bounds(idle):
     answer = idle.post("/api/plans/pictures/train", json={"data": folder})
     assert (answer.status_code, answer.json()["error"]["message"]) == (404, "data: there is no such upload")
     commas = {"prompt": "," * 2000, "negative_prompt": "," * 2000}
-    assert "a square" in idle.post("/v1/images/generations", json={**commas, "size": "x"}).json()["error"]["message"]
+    assert "two sides" in idle.post("/v1/images/generations", json={**commas, "size": "x"}).json()["error"]["message"]
     enlarged = {**commas, "hr_prompt": "," * 2000, "hr_negative_prompt": "," * 2000, "n_iter": 10, "batch_size": 10}
     assert "n_iter" in idle.post("/sdapi/v1/txt2img", json=enlarged).json()["detail"]
 

@@ -345,6 +345,13 @@ def test_from_elsewhere_the_login_header_is_refused_and_not_passed_over(tmp_path
     assert holder(app, user, address).get("/api/session").status_code == 200
 
 
+def test_a_page_of_another_site_asks_with_a_key_not_as_whom_the_proxy_names(tmp_path):
+    site = "https://app.example.org"
+    app, _ = behind_proxy(tmp_path, origins=(site,))
+    headers = {HEADER: "anna", "origin": site, "sec-fetch-site": "cross-site"}
+    assert visitor(app, "127.0.0.1").get("/api/session", headers=headers).status_code == 401
+
+
 def test_without_the_option_the_header_says_nothing(tmp_path):
     app, store = studio(tmp_path, proxies=LOCAL_PROXIES)
     accounts.add_user(store, "anna", None)
