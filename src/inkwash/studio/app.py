@@ -21,7 +21,7 @@ import inkwash
 from inkwash.studio import a1111, accounts, api, openai, people, verbs
 from inkwash.studio.auth import AT_ONCE, LOGINS, PER_LOGIN, PER_SECOND, PER_TRY, TRIES, Admin, Bucket, CurrentEngine
 from inkwash.studio.engine import Engine, Settings
-from inkwash.studio.errors import APIError
+from inkwash.studio.errors import APIError, DatabaseUnusable
 from inkwash.studio.middleware import Guard, error_response
 
 PAGE = Path(__file__).with_name("page")
@@ -40,6 +40,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         415: "The body is of another kind.",
         422: "What was asked for cannot be.",
         429: "Too much, too often; `Retry-After` says when to ask again.",
+        503: "The database is not there, or cannot be used.",
         504: "It takes too long.",
         507: "The disk is full.",
     }.items()
@@ -98,7 +99,11 @@ def add_operations(app: FastAPI) -> None:
     def healthz(engine: CurrentEngine, response: Response) -> Health:
         """Whether jobs are taken and worked on."""
         ready = sum(state.ready for state in engine.workers.values())
-        status = "disk full" if engine.store.is_full() else "ok" if ready else "starting"
+        try:
+            engine.store.check()
+            status = "disk full" if engine.store.is_full() else "ok" if ready else "starting"
+        except DatabaseUnusable as error:
+            status = error.code.replace("_", " ")
         response.status_code = 200 if status == "ok" else 503
         return Health(status=status, workers=ready)
 

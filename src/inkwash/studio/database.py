@@ -6,20 +6,24 @@ import errno
 import os
 import secrets
 import shutil
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, create_engine, event, func, or_, select
+from sqlalchemy import URL, Connection, Row, and_, create_engine, event, func, or_, select
+from sqlalchemy.exc import DBAPIError
 
 from inkwash.errors import UserError
-from inkwash.studio.files import Files
+from inkwash.studio.errors import DAMAGED, DatabaseUnusable, unusable
+from inkwash.studio.files import Files, contents, models_in
 from inkwash.studio.tables import migrate
 from inkwash.weights.files import sync
 
 RESERVE = 20_000_000  # bytes of the disk that files leave free, so that the tables can still be written
+REMEDY = "stop it, and make a new one of its files with `inkwash studio recover`, or put a backup in its place"
 PRAGMAS = ("journal_mode=wal", "synchronous=full", "fullfsync=on", "busy_timeout=30000", "foreign_keys=on")
 
 
@@ -34,28 +38,65 @@ class Database:
     files/    by content: what went in and what was made
     models/   a folder for each model that a training made
     runs/     a folder for each job that is being worked on, or goes on later
+
+    A new database is made only where no file would be lost by that. UserError for a folder, or a database in it, that
+    cannot be used.
     """
 
     def __init__(self, home: Path) -> None:
         self.home, self.models_folder, self.runs = home, home / "models", home / "runs"
-        try:
+        self.path, self.lock, self.damaged = home / "studio.db", threading.Lock(), False
+        with folder_errors(home):
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise UserError(f"cannot make the folder {home}: {error.strerror}; choose another with --home") from None
-        if not (home / "files").exists():
-            with suppress(FileNotFoundError):  # as it was called when all were pictures
-                (home / "pictures").rename(home / "files")
-        self.files, self.lock = Files(home / "files"), threading.Lock()
-        for folder in (self.models_folder, self.runs):
-            folder.mkdir(exist_ok=True)
-        sync(home)
-        self.engine = create_engine(
-            f"sqlite:///{home / 'studio.db'}", pool_size=20, max_overflow=40, hide_parameters=True
-        )
+            if not (home / "files").exists():
+                with suppress(FileNotFoundError):  # as it was called when all were pictures
+                    (home / "pictures").rename(home / "files")
+            check_not_lost(home)
+            if not self.path.exists():
+                self.path.touch(mode=0o600)
+            self.files = Files(home / "files")
+            for folder in (self.models_folder, self.runs, home / "empty"):
+                folder.mkdir(exist_ok=True, mode=0o700)
+            self.opened = self.path.stat()
+            sync(home)
+        # SQLite makes none of its own where that file has vanished
+        url = URL.create("sqlite", database=self.path.absolute().as_uri(), query={"mode": "rw", "uri": "true"})
+        self.engine = create_engine(url, pool_size=20, max_overflow=40, hide_parameters=True)
         event.listen(self.engine, "connect", self._configure)
         event.listen(self.engine, "begin", _begin)
-        with self.writing() as tx:
-            migrate(tx)
+        try:
+            with self.writing() as tx:
+                migrate(tx)
+        except (DatabaseUnusable, UserError) as error:
+            self.engine.dispose()
+            raise UserError(f"{self.path}: {error}") from None
+
+    def check(self) -> None:
+        """DatabaseUnusable for a database that is not the one that was opened, or was found to be damaged."""
+        try:
+            is_same = os.path.samestat(self.path.stat(), self.opened)
+        except OSError:
+            is_same = False
+        if not is_same:
+            message = "the studio's database was removed or replaced while it ran; stop it, and put the database back"
+            raise DatabaseUnusable(message, "database_lost")
+        if self.damaged:
+            raise DatabaseUnusable(f"the studio's database is damaged; {REMEDY}", "database_damaged")
+
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        """DatabaseUnusable in place of what SQLite says of a database that it cannot work with."""
+        self.check()
+        try:
+            yield
+        except (DBAPIError, sqlite3.Error) as error:
+            if (problem := unusable(error)) is None:
+                raise
+            self.damaged = self.damaged or problem == DAMAGED
+            self.check()
+            why = error.orig if isinstance(error, DBAPIError) else error
+            message = f"the studio's database {problem} ({why}); see that its folder and files are the studio's"
+            raise DatabaseUnusable(message, "database_unusable") from error
 
     def is_full(self) -> bool:
         return shutil.disk_usage(self.home).free < RESERVE
@@ -67,21 +108,48 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        with self.engine.connect() as connection, connection.begin():
+        with self._checked(), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction alone with the database; when the block is left, what it wrote lies on the disk."""
         # one thread of this process at a time: they would otherwise wait for SQLite by sleeping, some for seconds
-        with self.lock, self.engine.connect().execution_options(writes=True) as connection, connection.begin():
-            yield connection
+        with self.lock, self._checked(), self.engine.connect() as connection:
+            with connection.execution_options(writes=True).begin():
+                yield connection
+                self.check()  # rather than acknowledge what is written into a file that has no name any more
 
     def _configure(self, connection: Any, _: object) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver
         connection.create_function("file_size", 2, self.files.size)  # for a step of the migration
         for pragma in PRAGMAS:
             connection.execute(f"pragma {pragma}")
+
+
+@contextmanager
+def folder_errors(folder: Path, other: str = "another with --home") -> Iterator[None]:
+    """UserError for a folder in which files cannot be written. other: what to choose instead."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename or ''}: {error.strerror or error}"
+        raise UserError(
+            f"cannot use the folder {folder}: {what}; see whose it is and what is in its way, or choose {other}"
+        ) from None
+
+
+def check_not_lost(home: Path) -> None:
+    """UserError for a folder with files of a studio, or its journal, whose database is not there, or is empty."""
+    path, journal = home / "studio.db", home / "studio.db-wal"
+    if path.exists() and (not path.is_file() or path.stat().st_size):
+        return
+    files, models = sum(1 for _ in contents(home / "files")), sum(1 for _ in models_in(home / "models"))
+    if files or models or (journal.is_file() and journal.stat().st_size):
+        raise UserError(
+            f"{path} is {'empty' if path.exists() else 'lost'}, and {files} files and {models} models are there; "
+            "put it back with `inkwash studio restore`, or make a new one of these with `inkwash studio recover`"
+        )
 
 
 def _begin(connection: Connection) -> None:

@@ -109,6 +109,8 @@ class Guard:
                 await self.app(scope, receive_limited, send_with_headers)
         except Abort:
             pass
+        except APIError as error:  # of who asks, or of the database, before there is a route
+            failure = error
         except Exception as error:  # a mistake of ours, or a full disk: the log has the rest, the answer no word
             LOG.exception("mistake", extra={"facts": {"request": name}})
             failure = APIError(500, "a mistake of the studio's; its log says more", "internal_error")

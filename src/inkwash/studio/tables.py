@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from importlib import resources
 from typing import Any
 
 from sqlalchemy import JSON, Boolean, Column, Connection, Double, ForeignKey, Integer, MetaData, Table, Text
 from sqlalchemy import UniqueConstraint as Unique
+from sqlalchemy.exc import OperationalError
 
 from inkwash.errors import UserError
 
@@ -152,5 +154,13 @@ def migrate(connection: Connection) -> None:
     for number in sorted(set(steps) - taken):
         for statement in steps[number].read_text(encoding="utf-8").split(";\n"):
             if statement.strip():
-                connection.exec_driver_sql(statement)
+                try:
+                    connection.exec_driver_sql(statement)
+                except OperationalError as error:
+                    if getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR:
+                        raise  # a full disk, say
+                    raise UserError(
+                        f"its tables are not those of step {number - 1} of a studio's ({error.orig}); "
+                        "move it away, and put back a backup, or make a new one with `inkwash studio recover`"
+                    ) from None
         connection.exec_driver_sql(f"insert into migrations (number) values ({number})")
