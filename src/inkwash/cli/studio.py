@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -357,6 +357,17 @@ def save_local_access(store: Any, user: Any, address: str) -> None:
         file.write_text(json.dumps({"url": address, "key": key}), encoding="utf-8")
 
 
+class Log(logging.handlers.RotatingFileHandler):
+    """Says once that it cannot be written, as when the disk is full: no traceback for each line."""
+
+    failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self.failed:
+            print(f"inkwash: cannot write the log {self.baseFilename}: {sys.exception()}", file=sys.stderr)
+        self.failed = True
+
+
 @contextmanager
 def logging_to(home: Path, log: str | None) -> Iterator[None]:
     """Everything that is logged, a line of JSON each, in a file that stays small, or on standard error."""
@@ -367,7 +378,7 @@ def logging_to(home: Path, log: str | None) -> Iterator[None]:
         handler: logging.Handler = (
             logging.StreamHandler()
             if log == "-"
-            else logging.handlers.RotatingFileHandler(file, maxBytes=10**7, backupCount=2)
+            else Log(file, maxBytes=10**7, backupCount=2)
         )
     except OSError as error:
         raise UserError(f"cannot write the log {file}: {error.strerror}; give another --log, or - for here") from None
@@ -379,4 +390,5 @@ def logging_to(home: Path, log: str | None) -> Iterator[None]:
         yield
     finally:
         root.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # the disk is full, as was said
+            handler.close()

@@ -17,6 +17,7 @@ from inkwash.studio.database import folder_errors
 from inkwash.studio.files import contents, models_in, tighten
 from inkwash.studio.library import size_of
 from inkwash.studio.recovery import clear_database
+from inkwash.studio.tables import migration_steps
 from inkwash.weights.files import atomic, digest, lock, sync
 
 UNFINISHED = "unfinished-backup"  # a file that a first backup has until it is whole
@@ -110,11 +111,10 @@ def check_target(home: Path, folder: Path) -> None:
         used = earlier.execute("pragma journal_mode").fetchone() == ("wal",)
         if used or (folder / "studio.db-wal").exists():
             raise UserError(f"{folder}: a studio has run there, so it is no backup; choose another folder")
-        first = "select id from users order by created, id limit 1"
-        if studio.execute(first).fetchone() != earlier.execute(first).fetchone():
+        ours, theirs = (set(one.execute("select id from users")) for one in (studio, earlier))  # who never go
+        if not theirs <= ours:
             raise UserError(f"{folder}: it is a backup of another studio than that in {home}; choose another folder")
-        newest = "select max(changed) from jobs"
-        (ours,), (theirs,) = studio.execute(newest).fetchone(), earlier.execute(newest).fetchone()
+        ours, theirs = (one.execute("select max(changed) from jobs").fetchone()[0] for one in (studio, earlier))
         if (theirs or 0) > (ours or 0):
             raise UserError(f"{folder}: this backup is newer than the database in {home}; choose another folder")
 
@@ -139,6 +139,11 @@ def take_snapshot(database: Path, snapshot: Path) -> Named:
         copy.execute("pragma journal_mode=delete")
         if copy.execute("pragma integrity_check(1)").fetchone() != ("ok",):
             raise UserError(f"{database}: it is damaged; nothing was changed; see `inkwash studio recover`")
+        taken = {number for (number,) in copy.execute("select number from migrations")}
+        if len(taken) < 2 or taken - set(migration_steps()):  # the first tables had none of what is asked for here
+            raise UserError(
+                f"{database}: its tables are not of this version of inkwash; start the studio once, or use the newer one"
+            )
         files = {f"{sha256[:2]}/{sha256}{suffix}" for sha256, suffix in copy.execute(CONTENTS)}
         models, runs = ({id for (id,) in copy.execute(query)} for query in (MODELS, RUNS))
         (results,) = copy.execute("select count(*) from results where deleted is null").fetchone()

@@ -48,7 +48,7 @@ class Database:
         self.path, self.lock, self.damaged = home / "studio.db", threading.Lock(), False
         with folder_errors(home):
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not (home / "files").exists():
+            if self.path.exists() and not (home / "files").exists():
                 with suppress(FileNotFoundError):  # as it was called when all were pictures
                     (home / "pictures").rename(home / "files")
             check_not_lost(home)

@@ -344,8 +344,9 @@ class Engine:
 
     def _log_error(self, event: str, error: Exception) -> None:
         """Once, however often what goes on without end comes upon it."""
+        facts = {"facts": {"why": str(error)}}
         if str(error) != self._last_error:
-            LOG.exception(event)
+            LOG.error(event, exc_info=None if isinstance(error, DatabaseUnusable) else error, extra=facts)
         self._last_error = str(error)
 
     def _command(self, name: str, device: str) -> list[str]:

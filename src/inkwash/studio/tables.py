@@ -143,12 +143,17 @@ shares = Table(
 )
 
 
+def migration_steps() -> dict[int, Any]:
+    """The files of the steps, by their numbers."""
+    found = resources.files("inkwash.studio.migrations").iterdir()
+    return {int(file.name[:4]): file for file in found if file.name.endswith(".sql")}
+
+
 def migrate(connection: Connection) -> None:
     """Takes the steps that this database has not taken. UserError for one that a later version has changed."""
     connection.exec_driver_sql("create table if not exists migrations (number integer primary key)")
     taken = set(connection.exec_driver_sql("select number from migrations").scalars())
-    found = resources.files("inkwash.studio.migrations").iterdir()
-    steps = {int(file.name[:4]): file for file in found if file.name.endswith(".sql")}
+    steps = migration_steps()
     if taken - set(steps):
         raise UserError("the studio's data were written by a newer inkwash: update it, or give another --home")
     for number in sorted(set(steps) - taken):
