@@ -2,14 +2,14 @@
 
 import json
 import shutil
-import sqlite3
 import stat
 import threading
 
 import pytest
 
 from inkwash.errors import UserError
-from inkwash.studio import accounts, backup as backups
+from inkwash.studio import accounts
+from inkwash.studio import backup as backups
 from inkwash.studio.backup import backup, restore
 from inkwash.studio.store import NewJob, Store
 from tests.studio.test_recovery import close, draw, everything, model, titles
@@ -34,9 +34,7 @@ def test_it_holds_all_and_comes_back(store, user, folder, tmp_path):
     model(store.runs / job / "out" / "so far")
     copied = backup(store.home, folder)
     assert (copied.results, copied.files, copied.missing) == (3, 3, [])
-    assert {path.name for path in folder.iterdir()} == {"studio.db", "files", "models", "runs"} - (
-        set() if (folder / "models").exists() else {"models"}
-    )
+    assert {path.name for path in folder.iterdir()} == {"studio.db", "files", "runs"}
     other = tmp_path / "other"
     assert restore(folder, other).results == 3
     assert not list(other.glob("studio.db-*"))
@@ -214,10 +212,7 @@ def test_a_lost_database_is_put_back_beside_its_files_without_the_old_journal(st
 
 def test_keys_of_this_machine_stay_out_of_it_and_it_is_nobody_elses(store, user, folder):
     (store.home / "local.json").write_text(json.dumps({"key": "ink-secret"}))
-    model(store.models_folder / "a").chmod(0o755)
     draw(store, user, 1)
     backup(store.home, folder)
     assert not any(b"ink-secret" in data for data in everything(folder).values())
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    with sqlite3.connect(folder / "studio.db") as raw:
-        assert raw.execute("pragma journal_mode").fetchone() == ("delete",)

@@ -1,4 +1,4 @@
-"""A database that vanishes, is damaged or cannot be written while the studio works: it says so, and makes no other."""
+"""A database that vanishes, is damaged or cannot be written: the studio says so, and makes no other."""
 
 import os
 import shutil
@@ -66,14 +66,19 @@ def test_a_database_that_turns_out_damaged_is_left_alone(store, user):
         assert caught.value.code == "database_damaged"
 
 
-def test_a_program_is_told_of_it(idle):
+@pytest.mark.parametrize("how", ["lost", "damaged"])
+def test_a_program_is_told_of_it(idle, how):
     store = idle.app.state.engine.store
-    gone(store, "removed")
+    if how == "lost":
+        gone(store, "removed")
+    else:
+        close(store)
+        damage(store.home, "text")
     for answer in (idle.get("/api/jobs"), fox(idle)):
-        assert answer.status_code == 503 and answer.json()["error"]["code"] == "database_lost"
+        assert answer.status_code == 503 and answer.json()["error"]["code"] == f"database_{how}"
     health = idle.get("/healthz")
-    assert health.status_code == 503 and health.json()["status"] == "database lost"
-    assert not store.path.exists()
+    assert health.status_code == 503 and health.json()["status"] == f"database {how}"
+    assert store.path.exists() == (how == "damaged")
 
 
 def test_a_studio_without_its_database_waits_and_does_not_fill_its_log(tmp_path):

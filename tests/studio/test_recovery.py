@@ -166,3 +166,10 @@ def test_a_picture_that_its_user_deleted_does_not_come_back(store, user):
     again = Store(store.home)
     check_current(again)
     assert again.recover() == [] and not again.files.path(name, ".png").exists()
+
+
+def test_a_folder_in_which_no_studio_has_been_stays_as_it_is(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="no studio has been there"):
+        recover(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

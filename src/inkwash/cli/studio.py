@@ -375,11 +375,7 @@ def logging_to(home: Path, log: str | None) -> Iterator[None]:
 
     file = log or home / "studio.log"
     try:
-        handler: logging.Handler = (
-            logging.StreamHandler()
-            if log == "-"
-            else Log(file, maxBytes=10**7, backupCount=2)
-        )
+        handler: logging.Handler = logging.StreamHandler() if log == "-" else Log(file, maxBytes=10**7, backupCount=2)
     except OSError as error:
         raise UserError(f"cannot write the log {file}: {error.strerror}; give another --log, or - for here") from None
     handler.setFormatter(JSONFormatter())

@@ -7,7 +7,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -48,8 +48,8 @@ class Copied(NamedTuple):
 
 
 def backup(home: Path, folder: Path) -> Copied:
-    """Copies the studio in `home`, which may run, to `folder`, or adds to an earlier backup what is new. Until the new
-    database takes the place of the old one, which is the last step, the earlier backup stays as it is.
+    """Copies the studio in `home`, which may run, to `folder`, or adds to an earlier backup what is new. That stays as
+    it is until the new database takes the place of the old one, which is the last step.
 
     UserError for a folder that is neither empty nor an earlier backup of this studio.
     """
@@ -142,7 +142,7 @@ def take_snapshot(database: Path, snapshot: Path) -> Named:
         taken = {number for (number,) in copy.execute("select number from migrations")}
         if len(taken) < 2 or taken - set(migration_steps()):  # the first tables had none of what is asked for here
             raise UserError(
-                f"{database}: its tables are not of this version of inkwash; start the studio once, or use the newer one"
+                f"{database}: its tables are not of this version; start the studio once, or use the newer inkwash"
             )
         files = {f"{sha256[:2]}/{sha256}{suffix}" for sha256, suffix in copy.execute(CONTENTS)}
         models, runs = ({id for (id,) in copy.execute(query)} for query in (MODELS, RUNS))
@@ -209,10 +209,8 @@ def copy_folder(source: Path, target: Path) -> bool:
 
 def copy_if_there(source: str, target: str) -> None:
     """A file of a training that goes on may be replaced at any moment."""
-    try:
+    with suppress(FileNotFoundError):
         shutil.copy2(source, target)
-    except FileNotFoundError:
-        pass
 
 
 def remove_unnamed(folder: Path, named: Named) -> None:

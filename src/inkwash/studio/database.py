@@ -115,10 +115,10 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """A transaction alone with the database; when the block is left, what it wrote lies on the disk."""
         # one thread of this process at a time: they would otherwise wait for SQLite by sleeping, some for seconds
-        with self.lock, self._checked(), self.engine.connect() as connection:
-            with connection.execution_options(writes=True).begin():
-                yield connection
-                self.check()  # rather than acknowledge what is written into a file that has no name any more
+        connect = self.engine.connect
+        with self.lock, self._checked(), connect().execution_options(writes=True) as connection, connection.begin():
+            yield connection
+            self.check()  # rather than acknowledge what is written into a file that has no name any more
 
     def _configure(self, connection: Any, _: object) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver

@@ -187,7 +187,7 @@ class Files:
         self.thumbnail_path(sha256).unlink(missing_ok=True)
 
     def sweep(self, referenced: set[str], deleted: Mapping[str, float]) -> list[Path]:
-        """What a crash left half written, or half deleted, goes. A whole file that no row names moves to `lost+found`;
+        """What a crash left half written, or half deleted, goes. Whole files that no row names move to `lost+found`;
         which these are. What is not of this studio's making stays.
 
         deleted: when the contents that rows say are gone were deleted. One made again since then is not meant.

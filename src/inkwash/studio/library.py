@@ -27,7 +27,16 @@ from inkwash.studio.tables import files, jobs, models, results, shares, uploads,
 OPEN = ("queued", "running", "paused")
 MAX_UPLOADS = 20_000  # files of one user at once
 MB = 10**6
-OPEN_ONCE = ("empty", "lost+found", "studio.db", "studio.db-wal", "studio.db-shm", "studio.log", "studio.log.1", "studio.log.2")
+OPEN_ONCE = (
+    "empty",
+    "lost+found",
+    "studio.db",
+    "studio.db-wal",
+    "studio.db-shm",
+    "studio.log",
+    "studio.log.1",
+    "studio.log.2",
+)
 
 
 class NewFile(NamedTuple):

@@ -29,6 +29,15 @@ from inkwash.systems.base import options
 from inkwash.weights.files import digest, sync
 
 MARGIN = 60.0  # seconds before a crash whose files may have no row
+TIMES: tuple[Any, ...] = (  # by which a database says how new it is
+    jobs.c.changed,
+    jobs.c.lease,
+    results.c.created,
+    results.c.deleted,
+    uploads.c.created,
+    models.c.created,
+    models.c.deleted,
+)
 
 
 class Found(NamedTuple):
@@ -45,9 +54,7 @@ class Found(NamedTuple):
 def check_current(library: Library) -> None:
     """UserError for a database that knows nothing of what was made since, as an old copy of it does."""
     with library.reading() as tx:
-        times = (jobs.c.changed, jobs.c.lease, results.c.created, results.c.deleted)
-        times += (uploads.c.created, models.c.created, models.c.deleted)
-        known = max(tx.scalar(select(func.max(column))) or 0.0 for column in times)
+        known = max(tx.scalar(select(func.max(column))) or 0.0 for column in TIMES)
         newer = [found.time for found in without_rows(library, tx) if found.time > known + MARGIN]
     if newer:
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(newer)))
@@ -63,11 +70,11 @@ def without_rows(library: Library, tx: Connection) -> Iterator[Found]:
     lost = library.home / "lost+found"
     places = [(name, path) for name, _, path in contents(library.files.folder)]
     places += [(name[1], path) for path in lost.glob("*.png") if (name := CONTENT.fullmatch(path.name))]
-    for name, path in places:
-        if name in named or path.suffix != ".png" or path.is_symlink():
+    for sha256, path in places:
+        if sha256 in named or path.suffix != ".png" or path.is_symlink():
             continue
-        if (recipe := recipe_of(path)) and digest(path) == name:
-            named.add(name)
+        if (recipe := recipe_of(path)) and digest(path) == sha256:
+            named.add(sha256)
             yield Found(path, recipe)
     for folder in (*models_in(library.models_folder), *models_in(lost)):
         if folder.name not in known:
@@ -131,9 +138,9 @@ def is_damaged(path: Path) -> bool:
 
 
 def make_database(home: Path) -> None:
-    """A new database, whole, in place of one that is lost or damaged, which moves to `lost+found` with its journal."""
-    if not home.is_dir():
-        raise UserError(f"{home}: there is no such folder; give the studio's with --home")
+    """A new database, whole, in place of one that is lost or damaged, which moves to `lost+found`."""
+    if not (home / "files").is_dir():
+        raise UserError(f"{home}: no studio has been there; give its folder with --home")
     with TemporaryDirectory(prefix=".recover-", dir=home) as scratch:
         Store(Path(scratch)).engine.dispose()
         clear_database(home)
