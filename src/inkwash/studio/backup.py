@@ -48,8 +48,8 @@ class Copied(NamedTuple):
 
 
 def backup(home: Path, folder: Path) -> Copied:
-    """Copies the studio in `home`, which may run, to `folder`, or adds to an earlier backup what is new. That stays as
-    it is until the new database takes the place of the old one, which is the last step.
+    """Copies the studio in `home`, which may run, to `folder`, or adds to an earlier backup what is new. That
+    stays as it is until the new database takes the place of the old one, which is the last step.
 
     UserError for a folder that is neither empty nor an earlier backup of this studio.
     """

@@ -55,7 +55,7 @@ def check_current(library: Library) -> None:
     """UserError for a database that knows nothing of what was made since, as an old copy of it does."""
     with library.reading() as tx:
         known = max(tx.scalar(select(func.max(column))) or 0.0 for column in TIMES)
-        newer = [found.time for found in without_rows(library, tx) if found.time > known + MARGIN]
+        newer = [found.time for found in without_rows(library, tx, known + MARGIN)]
     if newer:
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(newer)))
         raise UserError(
@@ -64,20 +64,20 @@ def check_current(library: Library) -> None:
         )
 
 
-def without_rows(library: Library, tx: Connection) -> Iterator[Found]:
-    """What `recover` can take in: pictures with a recipe, and models."""
+def without_rows(library: Library, tx: Connection, since: float = 0.0) -> Iterator[Found]:
+    """What `recover` can take in, and was made since: pictures with a recipe, and models."""
     named, known = named_contents(tx), set(tx.execute(select(models.c.id)).scalars())
     lost = library.home / "lost+found"
     places = [(name, path) for name, _, path in contents(library.files.folder)]
     places += [(name[1], path) for path in lost.glob("*.png") if (name := CONTENT.fullmatch(path.name))]
     for sha256, path in places:
-        if sha256 in named or path.suffix != ".png" or path.is_symlink():
+        if sha256 in named or path.suffix != ".png" or path.is_symlink() or path.stat().st_mtime <= since:
             continue
         if (recipe := recipe_of(path)) and digest(path) == sha256:
             named.add(sha256)
             yield Found(path, recipe)
     for folder in (*models_in(library.models_folder), *models_in(lost)):
-        if folder.name not in known:
+        if folder.name not in known and folder.stat().st_mtime > since:
             with suppress(UserError):  # of no system that is here
                 yield Found(folder, {"system": system_of(folder).name})
 
