@@ -1,14 +1,19 @@
 """The studio's commands: who may come in, and mistakes that are one line."""
 
 import io
+import logging
+import os
 import socket
 import sys
 
 import pytest
 
 from inkwash.cli import main
+from inkwash.cli.studio import logging_to
 from inkwash.studio import accounts
 from inkwash.studio.store import Store
+from inkwash.weights.files import lock
+from tests.studio.test_recovery import draw, lose
 
 
 @pytest.fixture
@@ -118,6 +123,9 @@ def test_a_key_and_a_link_are_printed(home, monkeypatch, capsys):
         (["--proxy", "--login-header", "X: y"], "letters, digits and hyphens"),
         (["key", "--user", "x"], "never run here"),
         (["link"], "never run here"),
+        (["recover"], "never run here"),
+        (["backup", "x"], "there is no database"),
+        (["restore", "x"], "there is no database"),
         (["--port", "7932", "key"], "--port: for starting the studio"),
         (["--open", "--host", "x", "user", "x"], "--open, --host: for starting the studio"),
     ],
@@ -161,3 +169,44 @@ def test_an_alias_that_is_none_is_refused(home, monkeypatch, capsys, alias, mess
     assert run(monkeypatch, "--home", home, *(word for one in alias for word in ("--alias", one))) == 2
     said = capsys.readouterr().err
     assert message in said and len(said.splitlines()) == 1 and not home.exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this machine has no disk that is always full")
+def test_a_log_that_cannot_be_written_is_one_line(home, capsys):
+    with logging_to(home, "/dev/full"):
+        for _ in range(3):
+            logging.getLogger("inkwash.studio").warning("a line")
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "cannot write the log /dev/full" in error
+
+
+def test_a_backup_is_made_restored_and_a_lost_database_recovered(home, monkeypatch, capsys, tmp_path):
+    store = Store(home)
+    draw(store, accounts.local_user(store).id, 1)
+    folder, other, where = tmp_path / "backup", tmp_path / "other", ("--home", home)
+    assert run(monkeypatch, "backup", folder, *where) == 0
+    assert capsys.readouterr().out.startswith(f"{folder}: 1 results, 1 files, 0.")
+    store.files.path(draw(store, accounts.local_user(store).id, 2), ".png").unlink()
+    assert run(monkeypatch, "backup", folder, *where) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{folder}: 2 results") and "1 files that the database names are lost" in said.err
+    assert run(monkeypatch, "restore", folder, "--home", other) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not other.exists()
+    lose(store)
+    assert run(monkeypatch, "recover", *where) == 0
+    assert capsys.readouterr().out == "1 pictures and 0 models taken in; 0 files stay in lost+found\n"
+    assert run(monkeypatch, "backup", tmp_path / "new", *where) == 0
+    assert run(monkeypatch, "restore", tmp_path / "new", "--home", other) == 0
+    assert capsys.readouterr().out.count(": 1 results, 1 files, 0.") == 2
+    assert len(Store(other).results(accounts.local_user(Store(other)).id)) == 1
+    with lock(home / "lock", "held"):
+        assert run(monkeypatch, "recover", *where) == 2
+    assert "is running" in capsys.readouterr().err
+
+
+def test_where_the_studio_is_cannot_be_read(home, monkeypatch, capsys):
+    home.mkdir()
+    for text in ("{", "[]", "{}"):
+        (home / "local.json").write_text(text)
+        assert run(monkeypatch, "link", "--home", home) == 2
+        assert "local.json: it cannot be read" in capsys.readouterr().err

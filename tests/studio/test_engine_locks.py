@@ -96,7 +96,8 @@ def test_a_command_says_so_in_one_line(hasty, user, capsys):
     with locked(hasty.home):
         assert main(["studio", "key", "--home", str(hasty.home)]) == 2
     output = capsys.readouterr()
-    assert output.out == "" and output.err.startswith("inkwash: another program has the studio's database locked")
+    assert output.out == "" and output.err.count("\n") == 1
+    assert "studio.db: another program has the studio's database locked" in output.err
     with locked(hasty.home), pytest.raises(UserError, match="locked"):
         Store(hasty.home, lock_timeout=0.1)
 

@@ -301,18 +301,6 @@ def test_a_start_leaves_what_is_not_the_studios(store, user):
     assert not (store.home / "lost+found").exists()
 
 
-def test_a_lost_database_loses_no_picture(store, user):
-    contents = {sha256(picture): read(store, picture) for picture in drawn(store, user, n=3)[1]}
-    store.thumbnail(drawn(store, user)[1][0])
-    store.engine.dispose()
-    for file in store.home.glob("studio.db*"):
-        file.unlink()
-    again = Store(store.home)
-    again.recover()
-    lost = {path.stem: path.read_bytes() for path in (store.home / "lost+found").glob("*.png")}
-    assert lost == contents and files(again) == []
-
-
 def test_a_database_older_than_its_pictures_loses_none(store, user):
     _, (first, deleted) = drawn(store, user, n=2)
     content = read(store, deleted)

@@ -35,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("stopped", file=sys.stderr)
         return 130
     except Exception as error:
-        if type(error).__name__ == "DiffusionError":  # by name: its module brings NumPy, too slow for --help
+        # by name: their modules are too slow for --help
+        if type(error).__name__ in ("DiffusionError", "DatabaseUnusable"):
             return _mistake(str(error))
         # the parser's own errors; typer does not export their classes
         if type(error).__name__ == "NoArgsIsHelpError":

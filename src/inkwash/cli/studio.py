@@ -8,7 +8,8 @@ import re
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ studio_app = typer.Typer(
 app.add_typer(studio_app, name="studio")
 
 Home = Annotated[Path | None, typer.Option(help="Folder of its data; ~/.local/share/inkwash/studio if left out.")]
+RUNNING = "a studio is running in {home} already; stop it, or give another --home"
 NEVER_RUN = "the studio has never run here: start it with `inkwash studio`"
 MODULES = ("fastapi", "uvicorn", "sqlalchemy", "argon2", "prometheus_client", "python_multipart", "fastapi_offline")
 
@@ -72,6 +74,7 @@ def studio(
     ] = None,
 ) -> None:
     """Run the studio: a page for all verbs, and three APIs for programs. It prints the page's address."""
+    context.call_on_close(partial(os.umask, os.umask(0o077)))  # what is written is this user's alone
     if context.invoked_subcommand is not None:
         given = [
             f"--{name.replace('_', '-')}" for name in context.params if name != "home" and is_given(context, name)
@@ -88,6 +91,7 @@ def studio(
     from inkwash.studio.engine import Settings
     from inkwash.studio.middleware import check_origin, check_root_path, is_loopback
     from inkwash.studio.proxy import LOCAL_PROXIES, check_proxy
+    from inkwash.studio.recovery import check_current
     from inkwash.studio.store import Store
     from inkwash.weights.files import lock
 
@@ -109,7 +113,7 @@ def studio(
             f"--host {host}: others could come in, and there are no users: "
             "add one with `inkwash studio user NAME`, or give --open"
         )
-    running = f"a studio is running in {home} already; stop it, or give another --home"
+    running = RUNNING.format(home=home)
     with ExitStack() as stack:
         if store is not None:  # first: one that runs there is told of rather than its port
             stack.enter_context(lock(home / "lock", running))
@@ -117,6 +121,8 @@ def studio(
         if store is None:
             store = Store(home)
             stack.enter_context(lock(home / "lock", running))
+        check_current(store)
+        warn_if_open(home)
         stack.enter_context(logging_to(home, log))
         settings = Settings(
             home=home,
@@ -181,9 +187,12 @@ def link(
 ) -> None:
     """Make a link that opens the page once, and print it. The studio must be running."""
     local = folder(home or context.obj) / "local.json"
-    if not local.is_file():
+    if not local.exists():
         raise UserError(NEVER_RUN)
-    address = json.loads(local.read_text(encoding="utf-8"))["url"]
+    try:
+        address = json.loads(local.read_text(encoding="utf-8"))["url"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{local}: it cannot be read ({error}); start the studio anew, which writes it") from None
     print(f"{address}/#token={issue_token(context, home, user, 'link', '')}")
 
 
@@ -243,6 +252,67 @@ def add_user(
     print(f"{name}: may log in")
 
 
+@studio_app.command("backup")
+def back_up(
+    context: typer.Context,
+    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder, or an earlier backup.")],
+    home: Home = None,
+) -> None:
+    """Copy all that the studio keeps, while it runs, too; or add to an earlier backup what is new."""
+    require("the studio", *MODULES)
+    from inkwash.studio.backup import backup
+
+    copied = backup(folder(home or context.obj), target)
+    print(f"{target}: {copied.results} results, {copied.files} files, {copied.bytes / 1e6:.1f} MB")
+    if copied.missing:
+        raise UserError(
+            f"{len(copied.missing)} files that the database names are lost or damaged, such as {copied.missing[0]}; "
+            "all else was copied"
+        )
+
+
+@studio_app.command("restore")
+def restore_backup(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="FOLDER", help="A backup.")],
+    home: Home = None,
+) -> None:
+    """Make the studio's folder anew from a backup. The studio must not be running, nor its database be there."""
+    require("the studio", *MODULES)
+    from inkwash.studio.backup import restore
+
+    place = folder(home or context.obj)
+    copied = restore(source, place)
+    print(f"{place}: {copied.results} results, {copied.files} files, {copied.bytes / 1e6:.1f} MB")
+
+
+@studio_app.command("recover")
+def recover_files(
+    context: typer.Context,
+    user: Annotated[str, typer.Option(help="Whose they shall be.")] = "local",
+    home: Home = None,
+) -> None:
+    """Take in pictures and models that the database does not name, as after it was lost. The studio must not be
+    running."""
+    require("the studio", *MODULES)
+    from inkwash.studio.database import folder_errors
+    from inkwash.studio.recovery import recover
+    from inkwash.weights.files import lock
+
+    place = folder(home or context.obj)
+    if not place.is_dir():
+        raise UserError(NEVER_RUN)
+    with folder_errors(place), lock(place / "lock", RUNNING.format(home=place)):
+        found = recover(place, user)
+    print(f"{found.results} pictures and {found.models} models taken in; {found.left} files stay in lost+found")
+
+
+def warn_if_open(home: Path) -> None:
+    """The folder may be one that its owner shares, so it stays as it is."""
+    if os.name != "nt" and home.stat().st_mode & 0o077:
+        print(f"inkwash: others on this machine may look into {home}; `chmod 700 {home}` ends that", file=sys.stderr)
+
+
 def folder(home: Path | None) -> Path:
     """--home, or what INKWASH_HOME says, or the default."""
     return (home or Path(os.environ.get("INKWASH_HOME") or Path.home() / ".local/share/inkwash/studio")).expanduser()
@@ -250,9 +320,13 @@ def folder(home: Path | None) -> Path:
 
 def existing_store(home: Path) -> Any:
     """The store in the folder; None where no studio has been: nothing is made."""
+    from inkwash.studio.database import check_not_lost
     from inkwash.studio.store import Store
 
-    return Store(home) if (home / "studio.db").is_file() else None
+    if os.path.lexists(home / "studio.db"):
+        return Store(home)
+    check_not_lost(home)
+    return None
 
 
 def is_given(context: typer.Context, option: str) -> bool:
@@ -303,19 +377,32 @@ def listen(host: str, port: int) -> socket.socket:
 def save_local_access(store: Any, user: Any, address: str) -> None:
     """Where the studio is and a key to it, for `inkwash.Studio()` on this machine: readable by this user alone."""
     from inkwash.studio import accounts
+    from inkwash.studio.database import folder_errors
     from inkwash.weights.files import atomic, check_ours
 
     local = store.home / "local.json"
-    check_ours(local, '"key"')
+    with folder_errors(store.home):
+        check_ours(local, '"key"')
     try:
         key = json.loads(local.read_text(encoding="utf-8"))["key"]
     except (OSError, ValueError, KeyError):
         key = ""
     if accounts.holder(store, key, "key") is None:
         key = accounts.issue(store, user.id, "key", "this machine")
-    with atomic(local) as file:
+    with folder_errors(store.home), atomic(local) as file:
         file.touch(mode=0o600)
         file.write_text(json.dumps({"url": address, "key": key}), encoding="utf-8")
+
+
+class Log(logging.handlers.RotatingFileHandler):
+    """Says once that it cannot be written, as when the disk is full: no traceback for each line."""
+
+    failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self.failed:
+            print(f"inkwash: cannot write the log {self.baseFilename}: {sys.exception()}", file=sys.stderr)
+        self.failed = True
 
 
 @contextmanager
@@ -323,11 +410,11 @@ def logging_to(home: Path, log: str | None) -> Iterator[None]:
     """Everything that is logged, a line of JSON each, in a file that stays small, or on standard error."""
     from inkwash.studio.app import JSONFormatter
 
-    handler: logging.Handler = (
-        logging.StreamHandler()
-        if log == "-"
-        else logging.handlers.RotatingFileHandler(log or home / "studio.log", maxBytes=10**7, backupCount=2)
-    )
+    file = log or home / "studio.log"
+    try:
+        handler: logging.Handler = logging.StreamHandler() if log == "-" else Log(file, maxBytes=10**7, backupCount=2)
+    except OSError as error:
+        raise UserError(f"cannot write the log {file}: {error.strerror}; give another --log, or - for here") from None
     handler.setFormatter(JSONFormatter())
     root = logging.getLogger()
     root.setLevel(logging.INFO)
@@ -336,4 +423,5 @@ def logging_to(home: Path, log: str | None) -> Iterator[None]:
         yield
     finally:
         root.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # the disk is full, as was said
+            handler.close()

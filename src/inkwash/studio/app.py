@@ -33,7 +33,7 @@ from inkwash.studio.auth import (
     engine_of,
 )
 from inkwash.studio.engine import Engine, Settings
-from inkwash.studio.errors import APIError
+from inkwash.studio.errors import APIError, DatabaseUnusable
 from inkwash.studio.middleware import Guard, error_response, inner_path
 from inkwash.studio.proxy import BehindProxy
 
@@ -53,7 +53,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         415: "The body is of another kind.",
         422: "What was asked for cannot be.",
         429: "Too much, too often; `Retry-After` says when to ask again.",
-        503: "The database is locked by another program; `Retry-After` says when to ask again.",
+        503: "The database cannot be used, or is locked by another program: `Retry-After` says when to ask again.",
         504: "It takes too long.",
         507: "The disk is full.",
     }.items()
@@ -117,7 +117,11 @@ def add_operations(app: FastAPI) -> None:
         """Whether jobs are taken and worked on."""
         ready = sum(state.ready for state in engine.workers.values())
         status = "busy" if engine.store.is_busy else "ok" if ready else "starting"
-        status = "disk full" if engine.store.is_full() else status
+        try:
+            engine.store.check()
+            status = "disk full" if engine.store.is_full() else status
+        except DatabaseUnusable as error:
+            status = error.code.replace("_", " ")
         response.status_code = 200 if status == "ok" else 503
         return Health(status=status, workers=ready)
 

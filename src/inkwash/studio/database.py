@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -14,17 +15,18 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, create_engine, event, func, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import URL, Connection, Row, create_engine, event, func, select, update
+from sqlalchemy.exc import DBAPIError
 
 from inkwash.errors import UserError
-from inkwash.studio.errors import APIError, busy, is_locked
-from inkwash.studio.files import Files
+from inkwash.studio.errors import DAMAGED, APIError, DatabaseUnusable, busy, is_locked, unusable
+from inkwash.studio.files import Files, contents, models_in
 from inkwash.studio.tables import counter, metadata, migrate, name_key
 from inkwash.weights.files import sync
 
 RESERVE = 20_000_000  # bytes of the disk that files leave free, so that the tables can still be written
 LOCK_TIMEOUT = 5.0  # seconds that a command waits for another program's lock on the database
+REMEDY = "stop it, and make a new one of its files with `inkwash studio recover`, or put a backup in its place"
 PRAGMAS = ("journal_mode=wal", "synchronous=full", "fullfsync=on", "foreign_keys=on", "secure_delete=on")
 
 
@@ -43,32 +45,70 @@ class Database:
     lock_timeout  seconds to wait for another program's lock
     is_busy       whether another program's lock was waited for in vain, and nothing could be written since
     has_erased    whether what was erased may still stand in the write-ahead log: see `truncate_log`
+
+    A new database is made only where no file would be lost by that. UserError for a folder, or a database in it, that
+    cannot be used.
     """
 
     def __init__(self, home: Path, lock_timeout: float = LOCK_TIMEOUT) -> None:
         self.lock_timeout, self.is_busy, self.has_erased = lock_timeout, False, True
         self.home, self.models_folder, self.runs = home, home / "models", home / "runs"
-        try:
+        self.path, self.lock, self.damaged = home / "studio.db", threading.Lock(), False
+        with folder_errors(home):
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise UserError(f"cannot make the folder {home}: {error.strerror}; choose another with --home") from None
-        if not (home / "files").exists():
-            with suppress(FileNotFoundError):  # as it was called when all were pictures
-                (home / "pictures").rename(home / "files")
-        self.files, self.lock = Files(home / "files"), threading.Lock()
-        for folder in (self.models_folder, self.runs):
-            folder.mkdir(exist_ok=True)
-        sync(home)
-        self.engine = create_engine(
-            f"sqlite:///{home / 'studio.db'}", pool_size=20, max_overflow=40, hide_parameters=True
-        )
+            if self.path.exists() and not (home / "files").exists():
+                with suppress(FileNotFoundError):  # as it was called when all were pictures
+                    (home / "pictures").rename(home / "files")
+            check_not_lost(home)
+            if not self.path.exists():
+                self.path.touch(mode=0o600)
+            self.files = Files(home / "files")
+            for folder in (self.models_folder, self.runs, home / "empty"):
+                folder.mkdir(exist_ok=True, mode=0o700)
+            self.opened = self.path.stat()
+            sync(home)
+        # SQLite makes none of its own where that file has vanished
+        url = URL.create("sqlite", database=self.path.absolute().as_uri(), query={"mode": "rw", "uri": "true"})
+        self.engine = create_engine(url, pool_size=20, max_overflow=40, hide_parameters=True)
         event.listen(self.engine, "connect", self._configure)
         event.listen(self.engine, "begin", _begin)
         try:
             with self.writing() as tx:
                 migrate(tx)
-        except APIError as error:
-            raise UserError(error.message) from None
+        except (APIError, UserError) as error:
+            self.engine.dispose()
+            raise UserError(f"{self.path}: {error}") from None
+
+    def check(self) -> None:
+        """DatabaseUnusable for a database that is not the one that was opened, or was found to be damaged."""
+        try:
+            is_same = os.path.samestat(self.path.stat(), self.opened)
+        except OSError:
+            is_same = False
+        if not is_same:
+            message = "the studio's database was removed or replaced while it ran; stop it, and put the database back"
+            raise DatabaseUnusable(message, "database_lost")
+        if self.damaged:
+            raise DatabaseUnusable(f"the studio's database is damaged; {REMEDY}", "database_damaged")
+
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        """APIError in place of what SQLite says of a database that another program has locked, or that it cannot
+        work with."""
+        self.check()
+        try:
+            yield
+        except (DBAPIError, sqlite3.Error) as error:
+            if is_locked(error):
+                self.is_busy = True
+                raise busy() from None
+            if (problem := unusable(error)) is None:
+                raise
+            self.damaged = self.damaged or problem == DAMAGED
+            self.check()
+            why = error.orig if isinstance(error, DBAPIError) else error
+            message = f"the studio's database {problem} ({why}); see that its folder and files are the studio's"
+            raise DatabaseUnusable(message, "database_unusable") from error
 
     def is_full(self) -> bool:
         return shutil.disk_usage(self.home).free < RESERVE
@@ -80,7 +120,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        with self._noticing_locks(), self.engine.connect() as connection, connection.begin():
+        with self._checked(), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -94,26 +134,17 @@ class Database:
         try:
             if self.is_busy and not was_busy:  # the thread before this one has waited already
                 raise busy()
-            connect = self.engine.connect().execution_options(writes=True)
-            with self._noticing_locks(), connect as connection, connection.begin():
+            connect = self.engine.connect
+            with self._checked(), connect().execution_options(writes=True) as connection, connection.begin():
                 self.is_busy = False
                 yield connection
+                self.check()  # rather than acknowledge what is written into a file that has no name any more
         finally:
             self.lock.release()
 
-    @contextmanager
-    def _noticing_locks(self) -> Iterator[None]:
-        try:
-            yield
-        except OperationalError as error:
-            if not is_locked(error):
-                raise
-            self.is_busy = True
-            raise busy() from None
-
     def truncate_log(self) -> None:
         """Lets what was erased go from the write-ahead log, too; `has_erased` stays if others read in it."""
-        with self.lock, closing(self.engine.raw_connection()) as raw:
+        with self.lock, self._checked(), closing(self.engine.raw_connection()) as raw:
             cursor = raw.cursor()
             cursor.execute("pragma wal_checkpoint(truncate)")
             ((is_blocked, _, _),) = cursor.fetchall()
@@ -137,6 +168,31 @@ class Database:
         connection.create_function("name_key", 1, name_key)
         for pragma in (f"busy_timeout={round(1000 * self.lock_timeout)}", *PRAGMAS):
             connection.execute(f"pragma {pragma}")
+
+
+@contextmanager
+def folder_errors(folder: Path, other: str = "another with --home") -> Iterator[None]:
+    """UserError for a folder in which files cannot be written. other: what to choose instead."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename or ''}: {error.strerror or error}"
+        raise UserError(
+            f"cannot use the folder {folder}: {what}; see whose it is and what is in its way, or choose {other}"
+        ) from None
+
+
+def check_not_lost(home: Path) -> None:
+    """UserError for a folder with files of a studio, or its journal, whose database is not there, or is empty."""
+    path, journal = home / "studio.db", home / "studio.db-wal"
+    if path.exists() and (not path.is_file() or path.stat().st_size):
+        return
+    files, models = sum(1 for _ in contents(home / "files")), sum(1 for _ in models_in(home / "models"))
+    if files or models or (journal.is_file() and journal.stat().st_size):
+        raise UserError(
+            f"{path} is {'empty' if path.exists() else 'lost'}, and {files} files and {models} models are there; "
+            "put it back with `inkwash studio restore`, or make a new one of these with `inkwash studio recover`"
+        )
 
 
 def _begin(connection: Connection) -> None:

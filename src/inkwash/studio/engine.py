@@ -24,7 +24,7 @@ from sqlalchemy import Row
 from inkwash.studio import requests, uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.catalogue import Catalogue
-from inkwash.studio.errors import APIError, invalid
+from inkwash.studio.errors import APIError, DatabaseUnusable, invalid
 from inkwash.studio.library import OPEN, NewFile
 from inkwash.studio.store import NewJob, Store
 from inkwash.systems import available, system_of, systems
@@ -127,6 +127,7 @@ class Engine:
         self.progress: dict[str, Progress] = {}
         self.workers = {device: WorkerState() for device in settings.devices}
         self.stopping = False
+        self._last_error = ""  # of what is tried again and again
         self._subscribers: dict[str, set[Subscriber]] = defaultdict(set)  # by job and by user
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -272,6 +273,8 @@ class Engine:
         self._loop, self.stopping = asyncio.get_running_loop(), False
         if lost := await to_thread.run_sync(self.store.recover):
             LOG.warning("files without a row", extra={"facts": {"files": len(lost), "now in": "lost+found"}})
+            message = f"{len(lost)} files and models without a row lie in {self.store.home / 'lost+found'} now"
+            print(f"inkwash: {message}; `inkwash studio recover` takes in what it can", file=sys.stderr)
         tasks = [asyncio.create_task(self._supervise(device)) for device in self.settings.devices]
         tasks.append(asyncio.create_task(self._watch()))
         try:
@@ -297,6 +300,8 @@ class Engine:
                 LOG.exception("worker", extra={"facts": {"worker": state.name}})
             pause = 0.0 if state.ready else min(5.0, 2 * pause + 0.1)
             state.ready = False
+            while not self.has_database():
+                await asyncio.sleep(POLL)
 
     async def _run_worker(self, device: str, state: WorkerState) -> None:
         """The life of one worker; what it held goes back to the queue."""
@@ -335,11 +340,26 @@ class Engine:
         while True:
             try:
                 return await to_thread.run_sync(lambda: self.store.release(worker, dead))
-            except Exception:
-                LOG.exception("release")
+            except Exception as error:
+                self._log_error("release", error)
                 if self.stopping:
                     return None  # the next start does it
                 await asyncio.sleep(2)
+
+    def has_database(self) -> bool:
+        """Whether it is still the one that was opened, and sound."""
+        try:
+            self.store.check()
+        except DatabaseUnusable:
+            return False
+        return True
+
+    def _log_error(self, event: str, error: Exception) -> None:
+        """Once, however often what goes on without end comes upon it."""
+        facts = {"facts": {"why": str(error)}}
+        if str(error) != self._last_error:
+            LOG.error(event, exc_info=None if isinstance(error, DatabaseUnusable) else error, extra=facts)
+        self._last_error = str(error)
 
     def _command(self, name: str, device: str) -> list[str]:
         options = self.settings
@@ -356,6 +376,8 @@ class Engine:
             self.metrics.models.labels(device).set(state.models)
         if event == "ready":
             state.ready = True
+        elif event.startswith("database"):  # it could not work with it: the next one is not hurried
+            state.ready, self.store.damaged = False, self.store.damaged or event == "database_damaged"
         if job is None:
             return
         state.job = None if event == "left" else (job, message["user"])
@@ -407,10 +429,9 @@ class Engine:
                 if time.monotonic() > sweep_at:
                     sweep_at = time.monotonic() + 600
                     await to_thread.run_sync(self.store.delete_uploads, time.time() - UPLOAD_LIFE)
-            except APIError as error:  # another program has the database locked
-                LOG.warning("watch", extra={"facts": {"error": error.message}})
-            except Exception:  # a full disk, say: the next second may be better
-                LOG.exception("watch")
+                self._last_error = ""
+            except Exception as error:  # a full disk, say: the next second may be better
+                self._log_error("watch", error)
             await asyncio.sleep(1)
 
 

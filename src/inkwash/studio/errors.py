@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 
 class APIError(Exception):
@@ -15,6 +16,34 @@ class APIError(Exception):
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.code, self.param, self.wait = status, message, code, param, wait
+
+
+class DatabaseUnusable(APIError):
+    """Nothing can be read from the database, or written into it: it is lost, damaged, or another's."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(503, message, code)
+
+
+DAMAGED = "is damaged"
+UNUSABLE = {  # by SQLite's primary result code
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened",
+    sqlite3.SQLITE_READONLY: "cannot be written",
+    sqlite3.SQLITE_PERM: "cannot be opened",
+    sqlite3.SQLITE_IOERR: "cannot be read",
+}
+
+
+def unusable(error: BaseException) -> str | None:
+    """What is wrong with a database for SQLite to say this, "is damaged"; None if it says something else."""
+    return UNUSABLE.get(_code(error))
+
+
+def _code(error: BaseException) -> int:
+    """SQLite's primary result code; -1 of what is none of its errors."""
+    return int(getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlite_errorcode", -1)) & 0xFF
 
 
 def invalid(message: str, param: str | None = None) -> APIError:
@@ -34,7 +63,7 @@ def busy() -> APIError:
 
 def is_locked(error: BaseException) -> bool:
     """Whether it says that another program has locked the database."""
-    return isinstance(error, OperationalError) and "database is locked" in str(error.orig)
+    return _code(error) == sqlite3.SQLITE_BUSY
 
 
 def is_disk_full(error: BaseException) -> bool:

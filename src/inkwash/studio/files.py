@@ -6,9 +6,11 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BytesIO
+from itertools import count
 from pathlib import Path, PurePath
 from typing import IO, NamedTuple
 
@@ -76,6 +78,50 @@ def suffix_of(name: str) -> str:
     return suffix if re.fullmatch(r"\.[a-z0-9]{1,10}", suffix) else ""
 
 
+CONTENT = re.compile(r"([0-9a-f]{64})((?:\.[a-z0-9]{1,10})?)")
+HALF = re.compile(r"\.([0-9a-f]{64})\.\d+-\d+(?:\.[a-z0-9]{1,10})?")  # as `atomic` names what it has not written yet
+STAGED = re.compile(r"\.staged-[0-9a-f]{32}|\.\.staged-[0-9a-f]{32}\.\d+-\d+")
+
+
+def named_by(shape: re.Pattern[str], folder: Path) -> Iterator[tuple[re.Match[str], Path]]:
+    """The files of this shape that lie where their SHA-256 says; what else is in the folder is somebody's."""
+    for file in folder.glob("[0-9a-f][0-9a-f]/*"):
+        name = shape.fullmatch(file.name)
+        is_link = file.is_symlink() or file.parent.is_symlink()
+        if name and name[1][:2] == file.parent.name and not is_link and file.is_file():
+            yield name, file
+
+
+def contents(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """The files in it by content: SHA-256, suffix and path."""
+    for name, file in named_by(CONTENT, folder):
+        yield name[1], name[2], file
+
+
+def models_in(folder: Path) -> Iterator[Path]:
+    """The folders of models in it."""
+    for model in folder.glob("*/system.json"):
+        if not model.parent.is_symlink():
+            yield model.parent
+
+
+def set_aside(path: Path, lost: Path, name: str = "") -> Path:
+    """Moves a file or a folder to `lost`, under a name that is free there; where it is now."""
+    lost.mkdir(exist_ok=True, mode=0o700)
+    name = name or path.name
+    places = (lost / (name if i == 1 else f"{Path(name).stem}-{i}{Path(name).suffix}") for i in count(1))
+    return path.rename(next(place for place in places if not os.path.lexists(place)))
+
+
+def tighten(*paths: Path) -> None:
+    """Takes from others what they may do with these files and folders of the studio's."""
+    for path in paths:
+        with suppress(OSError):  # it has just gone, or is another's
+            mode = path.lstat().st_mode
+            if os.name != "nt" and mode & 0o077 and not stat.S_ISLNK(mode):
+                path.chmod(mode & 0o700)
+
+
 class Files:
     """A folder of files by content: the same bytes are kept once. Names are hashes, never what a user wrote.
 
@@ -84,7 +130,7 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.thumbnails = folder, folder.with_name("thumbnails")
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True, mode=0o700)
 
     def path(self, sha256: str, suffix: str) -> Path:
         assert re.fullmatch("[0-9a-f]{64}", sha256) and re.fullmatch(r"(\.[a-z0-9]{1,10})?", suffix)
@@ -119,8 +165,8 @@ class Files:
     def commit(self, content: Content) -> None:
         """Gives staged content its name, and waits until that lies on the disk."""
         path = self.path(content.sha256, content.suffix)
-        path.parent.mkdir(exist_ok=True)
-        if not path.exists():
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        if not path.is_file():
             content.path.replace(path)
         sync(path.parent)  # also of one that is there: a crash may have come between its name and this
         sync(self.folder)
@@ -141,32 +187,26 @@ class Files:
         self.thumbnail_path(sha256).unlink(missing_ok=True)
 
     def sweep(self, referenced: set[str], deleted: Mapping[str, float]) -> list[Path]:
-        """What a crash left half written, or half deleted, goes. A whole file that no row names, as when the database
-        was lost or is older, moves to `lost+found`; which these are. What is not of this studio's making stays.
+        """What a crash left half written, or half deleted, goes. Whole files that no row names move to `lost+found`;
+        which these are. What is not of this studio's making stays.
 
         deleted: when the contents that rows say are gone were deleted. One made again since then is not meant.
         """
-        for file in self.folder.glob(".staged-*"):
-            if re.fullmatch(r"\.staged-[0-9a-f]{32}", file.name) and file.is_file():
+        for file in self.folder.glob("*.staged-*"):
+            if STAGED.fullmatch(file.name) and not file.is_symlink() and file.is_file():
                 file.unlink()
-        lost = self.folder.with_name("lost+found")
         moved = []
         for folder in (self.folder, self.thumbnails):
-            # with a dot and numbers it is half a file, as `atomic` names it
-            shape = re.compile(r"(\.)?([0-9a-f]{64})(?(1)\.\d+-\d+)((?:\.[a-z0-9]{1,10})?)")
-            for file in list(folder.glob("*/*")):
-                name = shape.fullmatch(file.name)
-                if not name or file.parent.name != name[2][:2] or file.is_symlink() or not file.is_file():
+            for _, file in list(named_by(HALF, folder)):
+                file.unlink()
+            for content, _, file in list(contents(folder)):
+                if content in referenced:
                     continue
-                temporary, content, suffix = name.groups()
-                if folder == self.thumbnails and suffix != ".webp":
-                    continue
-                if temporary or (content not in referenced and file.stat().st_mtime <= deleted.get(content, 0.0)):
-                    file.unlink()
-                elif content not in referenced and (folder == self.thumbnails or digest(file) == content):
-                    with suppress(OSError):  # such as a lost+found that is the system's: then it stays where it is
-                        lost.mkdir(exist_ok=True, mode=0o700)
-                        moved.append(file.replace(lost / file.name))
+                with suppress(OSError):  # one that others may not read, a lost+found that is the system's: it stays
+                    if file.stat().st_mtime <= deleted.get(content, 0.0):
+                        file.unlink()
+                    elif folder == self.folder and digest(file) == content:
+                        moved.append(set_aside(file, folder.with_name("lost+found")))
         return moved
 
 

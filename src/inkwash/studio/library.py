@@ -21,12 +21,22 @@ from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_,
 from inkwash.codecs.png import encode_png
 from inkwash.studio.database import Database, count_rows, owned_by, page
 from inkwash.studio.errors import APIError, no_such
-from inkwash.studio.files import Content, thumbnail
+from inkwash.studio.files import Content, contents, models_in, set_aside, thumbnail, tighten
 from inkwash.studio.tables import files, jobs, models, results, shares, uploads, users
 
 OPEN = ("queued", "running", "paused")
 MAX_UPLOADS = 20_000  # files of one user at once
 MB = 10**6
+OPEN_ONCE = (
+    "empty",
+    "lost+found",
+    "studio.db",
+    "studio.db-wal",
+    "studio.db-shm",
+    "studio.log",
+    "studio.log.1",
+    "studio.log.2",
+)
 
 
 class NewFile(NamedTuple):
@@ -272,8 +282,10 @@ class Library(Database):
         for folder in self.models_folder.iterdir():
             if exists_by_id.get(folder.name) is False:
                 shutil.rmtree(folder, ignore_errors=True)
-            elif folder.name not in exists_by_id and (folder / "system.json").is_file():
-                lost.append(self._to_lost_found(folder))
+        for folder in list(models_in(self.models_folder)):
+            if folder.name not in exists_by_id:
+                with suppress(OSError):  # as with files
+                    lost.append(set_aside(folder, self.home / "lost+found"))
         return lost
 
     def delete_model(self, name: str, user: str) -> bool:
@@ -327,22 +339,25 @@ class Library(Database):
         """At the start of a server, alone in its folder: what a crash left of files goes. Whole files and models
         without rows move to `lost+found`, as `Files.sweep` says; which these are."""
         with self.writing() as tx:
-            referenced = set(tx.execute(select(files.c.sha256).join(results).where(not_deleted())).scalars())
             gone = select(files.c.sha256, func.max(results.c.deleted)).join(results).where(~not_deleted())
             deleted = dict(map(tuple, tx.execute(gone.group_by(files.c.sha256))))
-            lost = self.files.sweep(referenced | set(tx.execute(select(uploads.c.sha256)).scalars()), deleted)
+            lost = self.files.sweep(named_contents(tx), deleted)
             unfinished = set(tx.execute(select(jobs.c.id).where(may_go_on())).scalars())
             job_ids = set(tx.execute(select(jobs.c.id)).scalars())
         lost += self.sweep_models()
         for folder in self.runs.iterdir():
             if folder.name in job_ids - unfinished:
                 shutil.rmtree(folder, ignore_errors=True)
+        self._tighten()
         return lost
 
-    def _to_lost_found(self, folder: Path) -> Path:
-        place = self.home / "lost+found"
-        place.mkdir(exist_ok=True, mode=0o700)
-        return folder.rename(place / folder.name)
+    def _tighten(self) -> None:
+        """What an older studio left open to others."""
+        tighten(self.models_folder, self.runs, *(self.home / name for name in OPEN_ONCE))
+        for folder in (self.files.folder, self.files.thumbnails):
+            tighten(folder, *(path for *_, file in contents(folder) for path in (file.parent, file)))
+        for model in models_in(self.models_folder):
+            tighten(model, *model.rglob("*"))
 
 
 def may_go_on() -> Any:
@@ -372,6 +387,12 @@ def not_deleted() -> Any:
 def _has_content(table: Any, sha256: str, suffix: str | None = None) -> tuple[Any, ...]:
     """Of a row: it names this content."""
     return table.c.sha256 == sha256, True if suffix is None else table.c.suffix == suffix
+
+
+def named_contents(tx: Connection) -> set[str]:
+    """The SHA-256 of the files that results and uploads have."""
+    of_results = select(files.c.sha256).join(results).where(not_deleted())
+    return {*tx.execute(of_results).scalars(), *tx.execute(select(uploads.c.sha256)).scalars()}
 
 
 def with_files(tx: Connection, rows: Iterable[Row[Any]]) -> list[Result]:

@@ -198,7 +198,7 @@ class Guard:
                 await self.app(scope, body, send_with_headers)
         except Abort:
             pass
-        except APIError as error:
+        except APIError as error:  # of who asks, or of the database, before there is a route
             body.failure = error
         except Exception as error:  # a mistake of ours, or a full disk: the log has the rest, the answer no word
             LOG.exception("mistake", extra={"facts": {"request": scope["state"]["request"]}})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import unicodedata
 from importlib import resources
 from typing import Any
 
 from sqlalchemy import JSON, Boolean, Column, Connection, Double, ForeignKey, Integer, MetaData, Table, Text
 from sqlalchemy import UniqueConstraint as Unique
+from sqlalchemy.exc import OperationalError
 
 from inkwash.errors import UserError
 
@@ -158,16 +160,29 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFKC", folded)
 
 
+def migration_steps() -> dict[int, Any]:
+    """The files of the steps, by their numbers."""
+    found = resources.files("inkwash.studio.migrations").iterdir()
+    return {int(file.name[:4]): file for file in found if file.name.endswith(".sql")}
+
+
 def migrate(connection: Connection) -> None:
     """Takes the steps that this database has not taken. UserError for one that a later version has changed."""
     connection.exec_driver_sql("create table if not exists migrations (number integer primary key)")
     taken = set(connection.exec_driver_sql("select number from migrations").scalars())
-    found = resources.files("inkwash.studio.migrations").iterdir()
-    steps = {int(file.name[:4]): file for file in found if file.name.endswith(".sql")}
+    steps = migration_steps()
     if taken - set(steps):
         raise UserError("the studio's data were written by a newer inkwash: update it, or give another --home")
     for number in sorted(set(steps) - taken):
         for statement in steps[number].read_text(encoding="utf-8").split(";\n"):
             if statement.strip():
-                connection.exec_driver_sql(statement)
+                try:
+                    connection.exec_driver_sql(statement)
+                except OperationalError as error:
+                    if getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR:
+                        raise  # a full disk, say
+                    raise UserError(
+                        f"its tables are not those of step {number - 1} of a studio's ({error.orig}); "
+                        "move it away, and put back a backup, or make a new one with `inkwash studio recover`"
+                    ) from None
         connection.exec_driver_sql(f"insert into migrations (number) values ({number})")

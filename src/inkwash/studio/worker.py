@@ -32,7 +32,7 @@ from inkwash.errors import UserError
 from inkwash.extras import missing
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.context import JobContext, LeaseLost, without_paths
-from inkwash.studio.errors import APIError, is_disk_full
+from inkwash.studio.errors import APIError, DatabaseUnusable, is_disk_full
 from inkwash.studio.files import suffix_of
 from inkwash.studio.library import NewFile
 from inkwash.studio.requests import parse_request
@@ -133,7 +133,7 @@ class Worker:
         except Exception as error:
             if is_disk_full(error):
                 self.back_off(job)
-            elif isinstance(error, BrokenPipeError | DBAPIError):
+            elif isinstance(error, BrokenPipeError | DBAPIError | DatabaseUnusable):
                 raise  # the server has gone, or the table cannot be written
             else:  # the job fails, the worker goes on
                 message = message_of(error, self.store.home)
@@ -237,6 +237,8 @@ class Worker:
                     self.store.renew(self.name, job)
                 except OperationalError:
                     traceback.print_exc()
+                except DatabaseUnusable:
+                    pass  # the job's next step says so
 
 
 def message_of(error: Exception, home: Path) -> str:
@@ -305,14 +307,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with lock:
             print(json.dumps(message), file=lines, flush=True)
 
-    store = Store(args.home.resolve(), lock_timeout=LOCK_TIMEOUT)
+    try:
+        store = Store(args.home.resolve(), lock_timeout=LOCK_TIMEOUT)
+    except UserError as error:
+        sys.exit(f"inkwash: {error}")
     catalogue = Catalogue(store, args.model)
     cache = ModelCache(lambda folder: load(folder, args.device, threads=args.threads), args.memory * 1e6)
     worker = Worker(store, catalogue, cache, args.name, tell, args.device, args.threads)
     wake = threading.Event()
-    empty = store.home / "empty"
-    empty.mkdir(exist_ok=True)
-    os.chdir(empty)  # what is called by a relative name is not there
+    os.chdir(store.home / "empty")  # what is called by a relative name is not there
 
     def listen() -> None:
         for _ in sys.stdin:  # a line for each new job
@@ -322,9 +325,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     for task in (worker.send_heartbeats, listen):
         threading.Thread(target=task, daemon=True).start()
-    worker.warm_up()
-    tell({"event": "ready", **worker.state()})
     try:
+        worker.warm_up()
+        tell({"event": "ready", **worker.state()})
         while not worker.stopping.is_set():
             wake.clear()
             found = worker.step()
@@ -335,6 +338,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 wake.wait(1.0)
     except BrokenPipeError:  # the server has gone
         return
+    except DatabaseUnusable as error:
+        print(error, file=sys.stderr)
+        tell({"event": error.code})
 
 
 if __name__ == "__main__":

@@ -51,7 +51,11 @@ def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
 def lock(file: Path, held: str) -> Iterator[None]:
     """Holds a lock on `file`, which the system lets go when the process ends, however it ends. UserError, `held`,
     where another process, or another thread, has it."""
-    with file.open("a+b") as opened:
+    try:
+        opened = file.open("a+b")
+    except OSError as error:
+        raise UserError(f"cannot write {file}: {error.strerror}; see whose it is, or choose another folder") from None
+    with opened:
         try:
             if sys.platform == "win32":
                 import msvcrt
