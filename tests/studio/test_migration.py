@@ -169,6 +169,18 @@ def third(tmp_path):
     return home
 
 
+def test_what_was_deleted_by_an_older_studio_goes_from_its_free_pages(third):
+    with sqlite3.connect(third / "studio.db") as raw:
+        raw.execute("pragma secure_delete=off")
+        raw.execute("create table words as select replace(hex(zeroblob(9000)), '0', 'xylophonic ') as word")
+        raw.commit()
+        raw.execute("drop table words")
+    raw.close()
+    assert b"xylophonic" in (third / "studio.db").read_bytes()
+    Store(third).truncate_log()
+    assert b"xylophonic" not in b"".join(file.read_bytes() for file in third.glob("studio.db*"))
+
+
 def test_a_database_of_the_third_version_comes_through_in_its_order(third):
     store = Store(third)
     assert [job.id for job in store.jobs("u")] == ["b", "a", "c", "d"]

@@ -75,9 +75,18 @@ class Database:
         try:
             with self.writing() as tx:
                 migrate(tx)
+            self._erase_free_pages()
         except (APIError, UserError) as error:
             self.engine.dispose()
             raise UserError(f"{self.path}: {error}") from None
+
+    def _erase_free_pages(self) -> None:
+        """Once: what was deleted before `secure_delete` was on may stand in pages that no row uses."""
+        with self.lock, self._checked(), closing(self.engine.raw_connection()) as raw:
+            cursor = raw.cursor()
+            if cursor.execute("pragma user_version").fetchone() == (0,):
+                cursor.execute("vacuum")
+                cursor.execute("pragma user_version=1")
 
     def check(self) -> None:
         """DatabaseUnusable for a database that is not the one that was opened, or was found to be damaged."""
