@@ -139,7 +139,7 @@ def add_page(app: FastAPI) -> None:
 # Swagger's page writes styles into its elements
 DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'self'; form-action 'none'"
 )
 
 

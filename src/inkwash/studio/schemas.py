@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Base64Bytes, BaseModel, Field
 
+Api = Literal["page", "api", "openai", "a1111"]
 Status = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 
 
@@ -74,6 +75,7 @@ class Model(BaseModel):
     name: str
     system: str
     makes: str
+    about: str = Field(description="What its card says of it first.")
     bytes: int
     owned: bool = Field(description="Whether it is one's own, and may be deleted.")
     created: float | None = None
@@ -143,6 +145,7 @@ class Job(BaseModel):
     """A job as it was when the studio was asked."""
 
     id: str
+    api: Api = Field(description="By which it came.")
     system: str
     verb: str
     model: str | None
