@@ -117,6 +117,7 @@ function introduce(chosen) {
   function suggestion(textContent) {
     const onclick = () => {
       prompt.value = textContent;
+      submit.focus({ preventScroll: true }); // in the text, a phone's keyboard would cover the page
       askForPlan();
     };
     return make("button", { type: "button", textContent, onclick });

@@ -18,11 +18,12 @@ export async function listPast(further = false) {
   );
   if (!found || turn !== lists) return;
   const before = further ? cards : [];
-  cards = [...before, ...found.map((job) => Object.assign(createCard(job), { job }))];
+  const others = fold.open ? found.map((job) => Object.assign(createCard(job), { job })) : [];
+  cards = [...before, ...others];
   cards.slice(before.length).forEach(render);
   all.replaceChildren(...cards.map(({ node }) => node));
   more.hidden = found.length < PAGE;
-  fold.hidden = !cards.length;
+  fold.hidden = !found.length && !before.length;
 }
 
 fold.addEventListener("toggle", () => listPast());
