@@ -38,9 +38,10 @@ def endpoints(system: System, name: str, verb: Verb) -> tuple[Any, Any]:
         idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
     ) -> Job:
         key = None if idempotency_key is None else f"key:api:{idempotency_key}"
+        values = form.model_dump()
         api = "page" if same_origin(request) and "authorization" not in request.headers else "api"
-        how = {"api": api, "idempotency_key": key, "previews": previews}
-        return job_of(engine, engine.submit(user, system.name, name, form.model_dump(), **how))
+        job = engine.submit(user, system.name, name, values, api=api, idempotency_key=key, previews=previews)
+        return job_of(engine, job)
 
     def plan(form: BaseModel, user: CurrentUser, engine: CurrentEngine) -> Plan:
         request, folder = engine.prepare(user, system, name, form.model_dump())
