@@ -75,7 +75,7 @@ class Model(BaseModel):
     name: str
     system: str
     makes: str
-    about: str = Field(description="What its card says of it first.")
+    about: str = Field("", description="What its card says of it first.")
     bytes: int
     owned: bool = Field(description="Whether it is one's own, and may be deleted.")
     created: float | None = None
@@ -145,7 +145,7 @@ class Job(BaseModel):
     """A job as it was when the studio was asked."""
 
     id: str
-    api: Api = Field(description="By which it came.")
+    api: Api = Field("api", description="By which it came.")
     system: str
     verb: str
     model: str | None
