@@ -18,7 +18,7 @@ from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError, invalid, no_such
 from inkwash.studio.files import suffix_of
 from inkwash.studio.library import NewFile
-from inkwash.studio.schemas import Job, Model, Result, Share, Status, SystemCard, Upload
+from inkwash.studio.schemas import Api, Job, Model, Result, Share, Status, SystemCard, Upload
 from inkwash.studio.streams import check_waits, job_stream, stream_response, user_stream, wait_for_job
 from inkwash.studio.views import job_of, result_of
 from inkwash.systems import systems
@@ -78,11 +78,12 @@ def list_jobs(
     status: Annotated[list[Status] | None, Query()] = None,
     system: Kind = None,
     verb: Kind = None,
+    api: Annotated[list[Api] | None, Query()] = None,
     before: Before = None,
     limit: Limit = 50,
 ) -> list[Job]:
     """One's newest jobs; `before` one of them: those that are older."""
-    only: dict[str, Any] = {"status": status or (), "system": system, "verb": verb}
+    only: dict[str, Any] = {"status": status or (), "system": system, "verb": verb, "api": api or ()}
     rows = engine.store.jobs(user.id, **only, before=before, limit=limit)
     return [job_of(engine, row) for row in rows]
 
@@ -268,8 +269,10 @@ def thumbnail(id: Id, user: CurrentUser, engine: CurrentEngine) -> Response:
 @router.delete("/results/{id}", status_code=204)
 def delete_result(id: Id, user: CurrentUser, engine: CurrentEngine) -> None:
     """Deletes a result, its files and its recipe. A model that it brought stays."""
+    found = get_result(id, user, engine)
     if not engine.store.delete(id, user.id):
         raise no_such("result")
+    engine.notify(found.job_id, user.id)
 
 
 @router.put("/results/{id}/share")

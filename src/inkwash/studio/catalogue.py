@@ -113,12 +113,21 @@ def card(folder: Path) -> dict[str, Any]:
     return {
         "system": system.name,
         "makes": makes(folder),
+        "about": about(folder),
         "bytes": size_of(folder),
         "limits": {
             verb: {name: Limits(**limit._asdict()) for name, limit in found.items()}
             for verb, found in narrowed.items()
         },
     }
+
+
+def about(folder: Path) -> str:
+    """What the card of a model (card.md) says of it first, as plain text; "" without a card."""
+    file = folder / "card.md"
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    found = re.search(r"^# .*\n\s*^(\w.*(?:\n\w.*)*)", text, re.MULTILINE)
+    return re.sub(r"\[(.*?)\]\(.*?\)|`", r"\1", found[1]).replace("\n", " ")[:500] if found else ""
 
 
 def missing(system: System) -> str:

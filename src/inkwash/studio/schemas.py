@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Base64Bytes, BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+Api = Literal["page", "api", "openai", "a1111"]
 Status = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 
 
@@ -84,6 +85,7 @@ class Model(BaseModel):
     name: str
     system: str
     makes: str
+    about: str = Field("", description="What its card says of it first.")
     bytes: int
     owned: bool = Field(description="Whether it is one's own, and may be deleted.")
     created: float | None = None
@@ -153,6 +155,7 @@ class Job(BaseModel):
     """A job as it was when the studio was asked."""
 
     id: str
+    api: Api = Field("api", description="By which it came.")
     system: str
     verb: str
     model: str | None

@@ -124,6 +124,7 @@ class Store(Library):
         status: Sequence[str] = (),
         system: str | None = None,
         verb: str | None = None,
+        api: Sequence[str] = (),
         before: str | None = None,
         limit: int = 50,
     ) -> list[Row[Any]]:
@@ -133,6 +134,7 @@ class Store(Library):
             query = query.where(jobs.c.status.in_(status)) if status else query
             query = query if system is None else query.where(jobs.c.system == system)
             query = query if verb is None else query.where(jobs.c.verb == verb)
+            query = query.where(jobs.c.api.in_(api)) if api else query
             return page(tx, query, jobs, user, before, limit)
 
     def version(self) -> int:

@@ -70,7 +70,7 @@ jobs = Table(
     metadata,
     text("id", primary_key=True),
     text("user_id", ForeignKey("users.id")),
-    text("api"),  # by which it came: api, openai, a1111
+    text("api"),  # by which it came: page, api, openai, a1111
     text("system"),
     text("verb"),
     text("model", null=True),

@@ -3,10 +3,10 @@
 import inspect
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel
 
-from inkwash.studio.auth import CurrentEngine, CurrentUser
+from inkwash.studio.auth import CurrentEngine, CurrentUser, same_origin
 from inkwash.studio.catalogue import offered_verbs
 from inkwash.studio.database import sha256
 from inkwash.studio.requests import schema
@@ -34,12 +34,15 @@ def endpoints(system: System, name: str, verb: Verb) -> tuple[Any, Any]:
         form: BaseModel,
         user: CurrentUser,
         engine: CurrentEngine,
+        request: Request,
         previews: Annotated[int, Query(ge=0, le=8, description="How often a result is shown on its way.")] = PREVIEWS,
         idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
     ) -> Job:
         key = None if idempotency_key is None else f"key:api:{sha256(idempotency_key)}"
         values = form.model_dump()
-        return job_of(engine, engine.submit(user, system.name, name, values, idempotency_key=key, previews=previews))
+        api = "page" if same_origin(request) and "authorization" not in request.headers else "api"
+        job = engine.submit(user, system.name, name, values, api=api, idempotency_key=key, previews=previews)
+        return job_of(engine, job)
 
     def plan(form: BaseModel, user: CurrentUser, engine: CurrentEngine) -> Plan:
         request, folder = engine.prepare(user, system, name, form.model_dump())

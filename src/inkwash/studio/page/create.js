@@ -1,7 +1,7 @@
 // The form of a verb of a system: what can be asked, how long it will take, and its submission.
 import { make, setText } from "./dom.js";
 import { control, isLong } from "./fields.js";
-import { duration, explained, label, t } from "./i18n.js";
+import { duration, examples, explained, label, t } from "./i18n.js";
 import { clearEnded, show } from "./jobs.js";
 import { findSystem, findVerb, load, loadModels, models, modelsOf, systems, takesFiles } from "./registry.js";
 import { attempt, quietly, request, say } from "./server.js";
@@ -73,7 +73,6 @@ function render() {
   systemMenu.replaceChildren(...systems.map(option));
   systemMenu.value = system.name;
   verbs.replaceChildren(...system.verbs.map((one) => tab(system, one, one === verb)));
-  help.textContent = explained(`${system.name}/${verb.name}`, verb.help);
   submit.textContent = label("verb", verb.name);
   submit.disabled = !system.available;
   if (!system.available) say(form, t("form.missing", { missing: system.missing }), true);
@@ -93,6 +92,7 @@ function narrow() {
   const { verb, controls, model } = current;
   const chosen = models.find(({ name }) => name === model?.value);
   const limits = chosen?.limits?.[verb.name] ?? {};
+  introduce(chosen);
   for (const one of controls) {
     const limit = limits[one.field.name] ?? {};
     const preset = verb.lasting || limit.absent ? null : LEFT_OUT[one.field.name]?.(limit.default ?? one.field.default);
@@ -100,6 +100,28 @@ function narrow() {
     one.narrow(preset ? { ...limit, default: preset } : limit);
   }
   askForPlan();
+}
+
+/** What the verb does and the model makes, in a newcomer's words, and what may be asked of it. */
+function introduce(chosen) {
+  const { system, verb, controls } = current;
+  const about = chosen && !verb.lasting ? explained(`model.${chosen.name}`, chosen.about) : "";
+  help.textContent = t("form.about", { help: explained(`${system.name}/${verb.name}`, verb.help), about });
+  const prompt = controls.find(({ field }) => field.name === "prompt");
+  if (!prompt) return;
+  const texts = chosen ? examples(chosen.name) : [];
+  const first = make("span", { className: "faint", data: { text: "form.examples" } });
+  prompt.node.querySelector(".examples")?.remove();
+  prompt.node.append(make("div", { className: "examples", hidden: !texts.length }, first, ...texts.map(suggestion)));
+
+  function suggestion(textContent) {
+    const onclick = () => {
+      prompt.value = textContent;
+      submit.focus({ preventScroll: true }); // in the text, a phone's keyboard would cover the page
+      askForPlan();
+    };
+    return make("button", { type: "button", textContent, onclick });
+  }
 }
 
 function values() {
@@ -116,7 +138,8 @@ function askForPlan() {
   const { system, verb, controls } = current;
   const isAsked = ({ field, value }) => field.argument && !takesFiles(field) && value === undefined;
   const isEmpty = verb.lasting && !Object.keys(values()).length; // a training of nothing is refused
-  if (!system.available || isEmpty || controls.some((one) => one.problem() || isAsked(one))) return setText(plan, "");
+  const isWrong = (one) => one.problem(values()) || isAsked(one);
+  if (!system.available || isEmpty || controls.some(isWrong)) return setText(plan, "");
   pause = setTimeout(async () => {
     const found = await quietly(request("POST", `/api/plans/${system.name}/${verb.name}`, values()));
     if (turn !== plans) return;
@@ -128,10 +151,10 @@ async function send() {
   const { system, verb, controls } = current;
   await Promise.all(controls.map(({ ready }) => ready));
   controls.forEach((one) => mark(one, ""));
-  const wrong = controls.find((one) => one.problem());
-  if (wrong) return complain(wrong, wrong.problem());
-  const path = `/api/jobs/${system.name}/${verb.name}`;
   const body = values();
+  const wrong = controls.find((one) => one.problem(body));
+  if (wrong) return complain(wrong, wrong.problem(body));
+  const path = `/api/jobs/${system.name}/${verb.name}`;
   const text = path + JSON.stringify(body);
   if (unsure.text !== text) unsure = { text, key: String(crypto.getRandomValues(new BigUint64Array(2))) };
   const job = await attempt(form, () => request("POST", path, body, { "idempotency-key": unsure.key }), refuse);
@@ -203,8 +226,9 @@ function useModel(name) {
 }
 
 async function refreshModels() {
+  const before = JSON.stringify(models);
   await loadModels();
-  render();
+  if (JSON.stringify(models) !== before) render(); // else nothing loses the focus
 }
 
 async function removeModel(name) {

@@ -1,2 +1,2 @@
 // validatorUrl would send the address of the studio to a host of Swagger's
-SwaggerUIBundle({ url: "/openapi.json", dom_id: "#reference", deepLinking: true, validatorUrl: null });
+SwaggerUIBundle({ url: new URL("./openapi.json", document.baseURI).href, dom_id: "#reference", deepLinking: true, validatorUrl: null });

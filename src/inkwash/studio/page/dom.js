@@ -39,7 +39,7 @@ export function identify(input, id) {
 }
 
 /** A button that deletes something once one is sure. */
-export function deleting(text, action) {
+export function deleting(text, action, sure = "delete.sure") {
   const close = () => {
     question.hidden = true;
     first.hidden = false;
@@ -57,6 +57,6 @@ export function deleting(text, action) {
     close();
     action();
   }, "yes bad");
-  const question = make("span", { className: "sure", hidden: true }, make("span", { data: { text: "delete.sure" } }), yes, no);
+  const question = make("span", { className: "sure", hidden: true }, make("span", { data: { text: sure } }), yes, no);
   return make("span", { className: "deleting" }, first, question);
 }

@@ -78,7 +78,13 @@ function valueField(field, isForemost) {
   let limit = {};
   let input = make("input");
   const node = frame(field, input);
-  const bounds = () => ({ low: limit.low ?? field.low, high: limit.high ?? field.high });
+  let given = ""; // by a recipe, not written by hand
+
+  function bounds(more = 0) {
+    const { low, high } = { low: limit.low ?? field.low, high: limit.high ?? field.high };
+    const isExact = field.kind !== "int" || input.value === given; // a recipe's number is sent as its text
+    return { low, high: isExact ? high : Math.min(high ?? Infinity, Number.MAX_SAFE_INTEGER - more) };
+  }
 
   function render() {
     const { value } = input;
@@ -104,32 +110,29 @@ function valueField(field, isForemost) {
       return area;
     }
     if (isWords(field)) return make("input", { name: field.name, placeholder: hint, maxLength: field.longest ?? 10000 });
-    if (field.many) return make("input", { name: field.name, placeholder: hint || t("form.list"), inputMode: "numeric" });
-    return make("input", { type: "number", name: field.name, placeholder: hint, ...ends() });
-  }
-  function ends() {
-    const { low, high } = bounds();
-    return { min: low ?? "", max: high ?? "", step: field.kind === "int" ? 1 : "any" };
+    // no type="number": browsers pass over signs that they do not take, and "1,5" would become 15
+    const inputMode = field.many || (field.low ?? -1) < 0 ? "text" : field.kind === "int" ? "numeric" : "decimal";
+    return make("input", { name: field.name, placeholder: hint || (field.many ? t("form.list") : ""), inputMode });
   }
   function write(value) {
     if (input.tagName === "SELECT") choose(input, value);
     else input.value = value;
   }
-  function problem() {
+  function problem({ n = 1 }) {
     if (node.hidden) return "";
     const { value } = self;
-    if (value === undefined && !input.validity?.badInput) return field.required ? t("form.required") : "";
-    return isWords(field) || [value].flat().every(fits) ? "" : t("form.number", { range: range() });
+    if (value === undefined) return field.required ? t("form.required") : "";
+    const limits = bounds(field.name === "seed" ? n - 1 : 0); // each result has the next seed
+    const isRight = isWords(field) || [value].flat().every((one) => fits(one, limits));
+    return isRight ? "" : t("form.number", { range: range(limits) });
   }
-  function fits(value) {
-    const { low, high } = bounds();
+  function fits(value, { low, high }) {
     const number = Number(value);
     const isOver = (low !== null && number < low) || (high !== null && number > high);
     const isAtEnd = (field.low_open && number === field.low) || (field.high_open && number === field.high);
     return Number.isFinite(number) && !isOver && !isAtEnd && (field.kind !== "int" || Number.isInteger(number));
   }
-  function range() {
-    const { low, high } = bounds();
+  function range({ low, high }) {
     const from = low === null ? "" : t(field.low_open && low === field.low ? "form.above" : "form.from", { low });
     const to = high === null ? "" : t(field.high_open && high === field.high ? "form.below" : "form.to", { high });
     return from + to;
@@ -141,7 +144,8 @@ function valueField(field, isForemost) {
       return node.hidden ? undefined : parse(field, input.value.trim());
     },
     set value(value) {
-      write(formatted(field, value));
+      given = formatted(field, value);
+      write(given);
     },
     narrow(narrowed) {
       limit = narrowed;
@@ -159,14 +163,17 @@ export const isLong = (field) => isWords(field) && !field.choices.length && (fie
 /** What a text says, as the request holds it; whole numbers that JavaScript would round stay text. */
 function parse(field, text) {
   if (text === "") return undefined;
-  if (field.many) return text.split(isWords(field) ? /\s*\n\s*/ : /[\s,;]+/).map((one) => single(field, one));
-  return single(field, text);
+  if (isWords(field)) return field.many ? text.split(/\s*\n\s*/) : text;
+  return field.many ? text.split(/[\s,;，；、]+/).filter(Boolean).map(number) : number(text);
 }
 
-function single(field, text) {
-  if (isWords(field)) return text;
-  const number = Number(text);
-  return Number.isInteger(number) && !Number.isSafeInteger(number) ? text : number;
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+/** The number that a text is, in full-width digits, too; NaN for any other. */
+function number(text) {
+  const plain = text.normalize("NFKC");
+  const value = NUMBER.test(plain) ? Number(plain) : NaN;
+  return Number.isInteger(value) && !Number.isSafeInteger(value) ? plain : value;
 }
 
 const formatted = (field, value) => [value ?? ""].flat().join(isWords(field) ? "\n" : ", ");

@@ -12,6 +12,9 @@ export const called = (kind, name) => texts[`${kind}.${name}`] ?? String(name);
 /** What an empty field may show, "" for most. */
 export const example = (name) => texts[`hint.${name}`] ?? "";
 
+/** What may be asked of a model, in words that can be clicked. */
+export const examples = (model) => texts[`examples.${model}`]?.split(" | ") ?? [];
+
 /** What people call a system, a verb or an option: "max_length" is "Max length" where no text says better. */
 export function label(kind, name) {
   const words = name.replaceAll("_", " ");
@@ -29,7 +32,7 @@ export function preferred() {
 }
 
 export async function setLanguage(tag) {
-  texts = await (await fetch(`/static/${tag}.json`)).json();
+  texts = await (await fetch(`static/${tag}.json`)).json();
   language = tag;
   document.documentElement.lang = TAGS[tag];
   const button = document.getElementById("language");

@@ -1,45 +1,67 @@
 // The jobs that are open, and those that ended last: a card each, as the studio last told of it.
-import { emit, make, setText } from "./dom.js";
-import { addResults } from "./gallery.js";
+import { deleting, emit, make, setText } from "./dom.js";
+import { addResults, forgetOthers, isDeleted } from "./gallery.js";
 import { called, duration, label, t, translate } from "./i18n.js";
 import { tile } from "./media.js";
 import { findVerb, titleOf } from "./registry.js";
 import { open } from "./result.js";
 import { attempt, quietly, request } from "./server.js";
 
-const MAX_CARDS = 12; // cards: a program may have put thousands in the queue
+const MAX_CARDS = 12; // of one's own, and as many of programs, which may have put thousands in the queue
 const MAX_PLACES = 16; // places of results that are still to come, at most
 const INTERVAL = 4000; // milliseconds
 const DAY = 86_400; // seconds
 const OPEN = ["queued", "running", "paused"];
-const container = document.getElementById("jobs");
+const FRUITLESS = ["failed", "cancelled"];
+const PROGRAMS = ["api", "openai", "a1111"];
+const own = document.querySelector("#jobs > .own");
+const programs = document.querySelector("#jobs > .programs");
 const cards = new Map(); // by the job's id
+const versions = new Map(); // by the job's id: the newest that was heard of
 const removed = new Set();
 
 const isLasting = ({ system, verb }) => findVerb(system, verb)?.lasting ?? false;
+const isOwn = ({ api }) => !PROGRAMS.includes(api);
 const hasEnded = (job) => !OPEN.includes(job.status);
 const areOpen = () => [...cards.values()].map((card) => card.job).filter((job) => !hasEnded(job));
+const cardsBeside = (job) => [...cards.values()].filter((card) => isOwn(card.job) === isOwn(job));
 
 /** Takes in what a job is now; news that come late are ignored. */
-export function show(job) {
+export function show(news) {
+  if (news.version < versions.get(news.id)) return;
+  versions.set(news.id, news.version);
+  const job = { ...news, results: news.results.filter((result) => !isDeleted(result)) };
   addResults(job.results);
-  if (removed.has(job.id) || (!cards.has(job.id) && cards.size >= MAX_CARDS && job.status !== "running")) return;
-  const card = cards.get(job.id) ?? newCard(job);
-  if (job.changed < card.job.changed || (hasEnded(card.job) && job.changed === card.job.changed)) return;
+  if (hasEnded(job)) forgetOthers(job);
+  if (!cards.has(job.id) && !hasPlace(job)) return;
+  const card = cards.get(job.id) ?? addCard(job);
   const made = job.results.findLast(({ model }) => model)?.model;
   const isNew = job.results.length > card.job.results.length || job.status !== card.job.status;
   card.job = job;
   render(card);
+  if (hasEnded(job) && !isOwn(job) && !programs.open) drop(card); // nobody looks at it
+  renderPrograms();
+  if (isNew && FRUITLESS.includes(job.status)) emit("past");
   if (made && isNew) emit(card.isUsed && job.status === "done" ? "use-model" : "models", made);
+}
+
+/** Whether a job that has no card gets one. */
+function hasPlace(job) {
+  if (removed.has(job.id) || (hasEnded(job) && !isOwn(job))) return false;
+  return job.status === "running" || cardsBeside(job).length < MAX_CARDS;
 }
 
 /** Asks for what was perhaps missed: jobs that are open now, and those on the page that were. */
 export async function catchUp() {
-  const query = OPEN.map((status) => `status=${status}`).join("&");
-  const found = await request("GET", `/api/jobs?${query}&limit=${MAX_CARDS}`);
+  const found = (await Promise.all([["page"], PROGRAMS].map(listOpen))).flat();
   const missed = areOpen().filter((job) => !found.some(({ id }) => id === job.id));
   const ended = await Promise.all(missed.map((job) => request("GET", `/api/jobs/${job.id}`)));
   [...ended, ...found.reverse()].forEach(show);
+}
+
+function listOpen(apis) {
+  const query = [...OPEN.map((status) => ["status", status]), ...apis.map((api) => ["api", api]), ["limit", MAX_CARDS]];
+  return request("GET", `/api/jobs?${new URLSearchParams(query)}`);
 }
 
 /** Trainings that failed not long ago: they can go on from their last checkpoint. */
@@ -54,19 +76,35 @@ export function clearEnded() {
 }
 
 export function clearAll() {
-  for (const card of cards.values()) remove(card);
-  removed.clear();
+  for (const card of cards.values()) drop(card);
+  for (const known of [versions, removed]) known.clear();
+  renderPrograms();
 }
 
 function remove(card) {
-  card.node.remove();
-  cards.delete(card.job.id);
+  drop(card);
   removed.add(card.job.id);
 }
 
-function newCard(job) {
+function drop(card) {
+  card.node.remove();
+  cards.delete(card.job.id);
+}
+
+function addCard(job) {
+  const card = createCard(job);
+  const beside = cardsBeside(job);
+  const old = beside.find((card) => hasEnded(card.job));
+  if (beside.length >= MAX_CARDS && old) remove(old);
+  cards.set(job.id, card);
+  (isOwn(job) ? own : programs.lastElementChild).prepend(card.node);
+  return card;
+}
+
+/** A card, for `render` to fill in. */
+export function createCard(job) {
   const node = document.getElementById("job").content.cloneNode(true).firstElementChild;
-  const card = { node, job: { ...job, status: "queued", changed: 0, results: [] }, tiles: new Map(), isUsed: false };
+  const card = { node, job: { ...job, status: "queued", results: [] }, tiles: new Map(), isUsed: false };
   node.querySelector("h3").textContent = titleOf(job);
   for (const name of ["pause", "resume", "stop", "cancel"]) {
     node.querySelector(`.${name}`).onclick = () => {
@@ -75,16 +113,15 @@ function newCard(job) {
     };
   }
   node.querySelector(".again").onclick = () => attempt(node, () => again(job));
+  const erased = deleting("delete.button", () => attempt(node, () => erase(card.job)), "jobs.sure");
+  node.querySelector(".deleting").replaceWith(erased);
   translate(node);
-  const old = [...cards.values()].find((card) => hasEnded(card.job));
-  if (cards.size >= MAX_CARDS && old) remove(old);
-  cards.set(job.id, card);
-  container.prepend(node);
   return card;
 }
 
 async function change(job, how) {
   show(await request("POST", `/api/jobs/${job.id}/${how}`));
+  emit("past"); // a failed one that is resumed is none of them
   await catchUp(); // those behind it have come nearer
 }
 
@@ -93,7 +130,22 @@ async function again({ system, verb, request: { seed, ...values } }) {
   show(await request("POST", `/api/jobs/${system}/${verb}`, values));
 }
 
-function render(card) {
+/** Deletes a job and its words. */
+async function erase(job) {
+  const path = `/api/jobs/${job.id}`;
+  if (isLasting(job) && job.status === "failed") await request("POST", `${path}/cancel`); // else it might go on
+  await request("DELETE", path);
+  emit("erased", job.id);
+}
+
+function renderPrograms() {
+  const count = [...cards.values()].filter(({ job }) => !isOwn(job)).length;
+  programs.hidden = !count;
+  const n = count < MAX_CARDS ? count : `${MAX_CARDS}+`;
+  setText(programs.firstElementChild, t("jobs.programs", { n }));
+}
+
+export function render(card) {
   const { node, job } = card;
   const { status, system, verb, notes } = job;
   const find = (what) => node.querySelector(what);
@@ -109,6 +161,7 @@ function render(card) {
   find(".stop").hidden = !lasts || !["running", "paused"].includes(status);
   find(".cancel").hidden = hasEnded(job);
   find(".again").hidden = lasts || !hasEnded(job);
+  find(".deleting").hidden = !hasEnded(job);
   find("progress").hidden = status !== "running";
   renderBar(find("progress"), job);
   renderResults(card, find(".results"));
@@ -172,7 +225,14 @@ setInterval(() => {
   // a stream tells of a job that waits only when it is its turn; and some proxies hold streams back
   if (areOpen().length && !document.hidden) quietly(catchUp());
 }, INTERVAL);
-document.addEventListener("language", () => cards.forEach(render));
+document.addEventListener("language", () => {
+  cards.forEach(render);
+  renderPrograms();
+});
+document.addEventListener("erased", ({ detail }) => {
+  if (cards.has(detail)) remove(cards.get(detail));
+  renderPrograms();
+});
 document.addEventListener("deleted", ({ detail }) => {
   for (const card of cards.values()) {
     card.job = { ...card.job, results: card.job.results.filter(({ id }) => id !== detail) };

@@ -1,83 +1,148 @@
 // Who comes in, what is shown to whom, and what holds for the whole page.
+import { renderAccount } from "./account.js";
 import { prepare, recover } from "./create.js";
+import { restore, shut } from "./dialogs.js";
+import { emit } from "./dom.js";
 import { clear, list, nameSystems } from "./gallery.js";
-import { other, preferred, size, setLanguage, t } from "./i18n.js";
+import { other, preferred, setLanguage, t } from "./i18n.js";
 import { catchUp, clearAll, recall, show } from "./jobs.js";
-import { attempt, listen, quietly, request } from "./server.js";
+import { listPast } from "./past.js";
+import { systems } from "./registry.js";
+import { attempt, listen, quietly, request, say, unsay } from "./server.js";
 
+const RETRY = 3000; // milliseconds, while nobody answers
+const TOKEN = "token"; // of a one-time link: this tab has it until it is used, the address and the history do not
 const byId = (id) => document.getElementById(id);
 let session = null;
 let stop = () => {}; // listening to the studio
 
-/** Shows the studio to who is logged in, the login form to others. */
+/** Takes a one-time link's token out of the address. */
+function takeToken() {
+  const [, token] = location.hash.match(/^#token=(.*)/) ?? [];
+  if (token) sessionStorage.setItem(TOKEN, token);
+  history.replaceState(history.state, "", document.baseURI + (token ? "" : location.hash));
+  return Boolean(token);
+}
+
+/** Shows the studio to who is logged in, the login form to others, and to who has a link its button. */
 async function enter() {
-  session = await attempt(byId("login"), () => request("GET", "/api/session"));
-  if (!session) return signedOut();
+  if (sessionStorage.getItem(TOKEN)) return showEntrance("link");
+  session = await request("GET", "/api/session").catch(({ code }) => (code === "not_logged_in" ? null : undefined));
+  byId("gone").hidden = session !== undefined;
+  if (session === undefined) return setTimeout(enter, RETRY);
+  if (!session) return; // which the event "signed-out" has told
+  unsay();
   clearAll();
   clear();
-  byId("who").textContent = session.name === "local" ? "" : session.name;
-  byId("sign-out").hidden = session.name === "local"; // who came by the link could not come back
-  renderDisk();
+  renderSession();
   byId("entrance").hidden = true;
   byId("studio").hidden = false;
-  await attempt(byId("create"), prepare);
-  nameSystems();
+  await load();
   stop();
   stop = listen(show, reconnected, () => (byId("gone").hidden = false));
+  restore();
   if (matchMedia("(hover: hover)").matches) byId("main").querySelector("textarea")?.focus(); // else a keyboard covers the page
 }
 
-function reconnected() {
+async function load() {
+  await attempt(byId("create"), prepare);
+  nameSystems();
+}
+
+async function reconnected() {
   byId("gone").hidden = true;
+  unsay();
+  if (!systems.length) await load();
   list();
+  listPast();
+  emit("models");
+  emit("reconnected");
   quietly(recall().then(catchUp));
 }
 
 function signedOut() {
+  session = null;
   stop();
-  byId("result").close();
-  byId("studio").hidden = byId("sign-out").hidden = byId("gone").hidden = true;
-  byId("who").textContent = byId("disk").textContent = "";
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  byId("studio").hidden = byId("gone").hidden = true;
+  renderSession();
+  showEntrance("login");
+}
+
+function showEntrance(form) {
+  for (const id of ["link", "login"]) byId(id).hidden = id !== form;
   byId("entrance").hidden = false;
 }
 
-function renderDisk() {
-  const { disk, disk_used: used } = session ?? {};
-  byId("disk").textContent = disk ? t("account.disk", { used: size(used), all: size(disk) }) : "";
+function renderSession() {
+  const isLocal = session?.name === "local"; // who came by the link could not come back
+  byId("guest").hidden = !session?.guest;
+  byId("who").hidden = !session || session.guest;
+  byId("who").textContent = isLocal ? t("account.title") : (session?.name ?? "");
+  byId("who").title = t("account.title");
+  byId("sign-out").hidden = isLocal;
+  renderAccount(session);
 }
 
+byId("link").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  byId("used").hidden = true;
+  const body = { token: sessionStorage.getItem(TOKEN) };
+  const refuse = (text, { code }) => {
+    byId("used").hidden = code !== "used_link";
+    if (code !== "used_link") say(event.target, text, true);
+  };
+  const entered = await attempt(event.target, () => request("POST", "/api/enter", body), refuse);
+  if (!entered && byId("used").hidden) return;
+  sessionStorage.removeItem(TOKEN);
+  await enter();
+});
 byId("login").addEventListener("submit", async (event) => {
   event.preventDefault();
   const { name, password } = event.target.elements;
   const body = { name: name.value, password: password.value };
   if (!(await attempt(event.target, () => request("POST", "/api/login", body)))) return;
+  byId("used").hidden = true;
   event.target.reset();
   await enter();
 });
+byId("sign-in").addEventListener("click", () => {
+  showEntrance("login");
+  byId("login").elements.name.focus();
+});
 byId("sign-out").addEventListener("click", async () => {
-  await attempt(byId("create"), () => request("POST", "/api/logout"));
-  location.replace("/"); // nothing of theirs stays in the page
+  if ((await attempt(byId("account").querySelector(".scroll"), () => request("POST", "/api/logout"))) === undefined) return;
+  await shut(byId("account"));
+  location.replace(document.baseURI); // nothing of theirs stays in the page
 });
 byId("language").addEventListener("click", () => {
   localStorage.setItem("language", other());
   setLanguage(other());
 });
 document.addEventListener("signed-out", signedOut);
-document.addEventListener("language", renderDisk);
+document.addEventListener("language", renderSession);
+window.addEventListener(
+  "hashchange",
+  (event) => {
+    if (!takeToken()) return;
+    event.stopImmediatePropagation(); // it names no form
+    location.reload();
+  },
+  true,
+);
 
 document.addEventListener("dragover", (event) => {
   if (event.dataTransfer.types.includes("Files")) event.preventDefault();
 });
-document.addEventListener("drop", (event) => {
+document.addEventListener("drop", async (event) => {
   const [file] = event.dataTransfer.files;
   if (!file) return;
   event.preventDefault(); // else the browser would leave the page for it
   if (byId("studio").hidden) return;
-  byId("result").close();
+  await shut(byId("result"));
   recover(file);
 });
 
-byId("used").hidden = !new URLSearchParams(location.search).has("used");
-history.replaceState(null, "", `/${location.hash}`);
+takeToken();
 await setLanguage(preferred());
 await enter();

@@ -1,9 +1,10 @@
 // One result, large: what it is, how it was made, and what can be done with it.
+import { register, show, shut } from "./dialogs.js";
 import { button, deleting, emit, link, make } from "./dom.js";
 import { called, label, moment, size, t, translate } from "./i18n.js";
 import { preview, textBlock } from "./media.js";
 import { findSystem, findVerb, inWords, models, systems, takes, takesFiles } from "./registry.js";
-import { attempt, request, say } from "./server.js";
+import { attempt, download, local, request, say } from "./server.js";
 
 const MAX_PREVIEWS = 12; // files that are shown; all can be downloaded
 const dialog = document.getElementById("result");
@@ -21,22 +22,38 @@ export function open(opened) {
   say(facts, "");
   render();
   showShare(null);
-  dialog.showModal();
-  dialog.scrollTop = 0;
-  changeShare("GET");
+  show(dialog, result.id);
+  find(".scroll").scrollTop = 0;
+  check();
+}
+
+/** Opens a result again, where it still is. */
+async function reopen(id) {
+  const found = await attempt(document.getElementById("results"), () => request("GET", `/api/results/${id}`));
+  if (found && history.state?.detail === id) open(found); // not if one has gone back meanwhile
 }
 
 const path = () => `/api/results/${result.id}`;
 
 /** Does something to the result, and says in the dialog if it was refused. */
-const act = (action) => attempt(facts, action);
+const act = (action, refuse) => attempt(facts, action, refuse);
+
+/** What is there no more, as it was deleted elsewhere, is not shown any longer. */
+function leaveMissing(text, { status }) {
+  if (status === 404) emit("deleted", result.id);
+  else say(facts, text, true);
+}
+
+/** Whether it is shared; and whether it is there. */
+const check = () => changeShare("GET", undefined, leaveMissing);
 
 function figure(file, index) {
   const view = index < MAX_PREVIEWS ? preview(file, result.title) : null;
   const isRecipeIn = file.media === "image/png";
   const caption = make("figcaption", {}, make("span", { textContent: file.name }), make("span", { className: "faint", textContent: size(file.bytes) }));
-  caption.append(link("result.save", file.url, true));
-  if (isRecipeIn) caption.append(link("result.bare", `${file.url}?recipe=false`, true));
+  const address = local(file.url);
+  caption.append(link("result.save", address, true));
+  if (isRecipeIn) caption.append(link("result.bare", `${address}?recipe=false`, true));
   return make("figure", {}, ...(view ? [view] : []), caption);
 }
 
@@ -81,8 +98,8 @@ function settings() {
 function actions() {
   const { system, verb, files, model } = result;
   const foundVerb = findVerb(system, verb);
-  const closing = (action) => () => {
-    dialog.close();
+  const closing = (action) => async () => {
+    await shut(dialog);
     action();
   };
   const found = [];
@@ -121,8 +138,8 @@ function menuOf(uses) {
 function pass(use) {
   const [{ url, name, media }] = result.files;
   return act(async () => {
-    const data = await (await fetch(url)).blob();
-    dialog.close();
+    const data = await download(url);
+    await shut(dialog);
     emit("use-file", { ...use, file: new File([data], name, { type: media }) });
   });
 }
@@ -156,7 +173,7 @@ function quote(value, always = false) {
 }
 
 function showShare(share) {
-  const { href } = new URL(share?.url ?? "", location);
+  const { href } = new URL(local(share?.url ?? ""), document.baseURI);
   const address = find(".shared a");
   find(".shared").hidden = find(".end").hidden = !share;
   find(".begin").hidden = Boolean(share);
@@ -166,28 +183,26 @@ function showShare(share) {
   address.textContent = address.href = share ? href : "";
 }
 
-function changeShare(method, body) {
+function changeShare(method, body, refuse) {
   const { id } = result;
   return act(async () => {
     const share = await request(method, `${path()}/share`, body);
     if (result.id === id) showShare(share); // not if another was opened meanwhile
-  });
+  }, refuse);
 }
 
 function remove() {
   const { id } = result;
   return act(async () => {
     await request("DELETE", path());
-    if (result.id === id) dialog.close();
     emit("deleted", id);
-  });
+  }, leaveMissing);
 }
 
-find(".close").onclick = () => dialog.close();
+register(dialog, reopen);
 find(".begin").onclick = () => changeShare("PUT", { recipe: find("[name=recipe]").checked });
 find(".end").onclick = () => changeShare("DELETE");
 dialog.addEventListener("close", () => find(".files").replaceChildren()); // which ends sounds and films
-dialog.addEventListener("click", (event) => {
-  if (event.target === dialog) dialog.close(); // beside it
-});
+document.addEventListener("deleted", ({ detail }) => detail === result?.id && dialog.close());
+document.addEventListener("reconnected", () => dialog.open && check());
 document.addEventListener("language", render);

@@ -12,26 +12,37 @@ class Problem extends Error {
   }
 }
 
+/** An address of the studio as the API writes it, "/api/...", from wherever the studio's root is: the page's base. */
+export const local = (path) => `.${path}`;
+
 /** JSON, with whole numbers as text where JavaScript would round them. */
 const parse = (text) =>
   JSON.parse(text, (_, value, { source } = {}) =>
     Number.isInteger(value) && !Number.isSafeInteger(value) && source ? source : value,
   );
 
-export async function request(method, path, body, headers = {}) {
+/** What `read` makes of the answer; a Problem for a refusal, and where nobody answers. */
+async function ask(read, method, path, body, headers = {}) {
   const isForm = body instanceof FormData;
   const content = isForm || body === undefined ? {} : { "content-type": "application/json" };
   try {
     const sent = isForm || body === undefined ? body : JSON.stringify(body);
-    const answer = await fetch(path, { method, headers: { ...content, ...headers }, body: sent });
-    if (answer.ok) return answer.status === 204 ? null : parse(await answer.text());
-    const { error } = await answer.json().catch(() => ({}));
-    if (error?.code === "not_logged_in") document.dispatchEvent(new Event("signed-out"));
+    const answer = await fetch(local(path), { method, headers: { ...content, ...headers }, body: sent });
+    if (answer.ok) return await read(answer);
+    const { error } = await answer.json();
+    if (error.code === "not_logged_in") document.dispatchEvent(new Event("signed-out"));
     throw new Problem(answer.status, error, Number(answer.headers.get("retry-after") ?? 1));
   } catch (error) {
-    throw error instanceof Problem ? error : new Problem(0);
+    throw error instanceof Problem ? error : new Problem(0); // or a proxy answers, and not the studio
   }
 }
+
+const read = async (answer) => (answer.status === 204 ? null : parse(await answer.text()));
+
+export const request = (...what) => ask(read, ...what);
+
+/** A file of the studio. */
+export const download = (path) => ask((answer) => answer.blob(), "GET", path);
 
 /** Files become uploads: {sha256, name, media, bytes} each. `unpack`: a zip becomes the files in it. */
 export async function upload(files, unpack = false) {
@@ -55,9 +66,9 @@ export async function upload(files, unpack = false) {
 }
 
 /** The first so many bytes of a file, as text. */
-export async function head(url, bytes) {
-  const answer = await fetch(url);
-  if (!answer.ok) return "";
+export const head = (path, bytes) => ask((answer) => beginning(answer, bytes), "GET", path);
+
+async function beginning(answer, bytes) {
   const reader = answer.body.getReader();
   const decoder = new TextDecoder();
   let text = "";
@@ -90,12 +101,21 @@ export function say(node, text, bad = false) {
   const line = node.querySelector(":scope > .message");
   line.textContent = text;
   line.classList.toggle("bad", bad);
+  line.classList.toggle("unreached", text === t("error.reach"));
+}
+
+/** That the studio cannot be reached is not true any more. */
+export function unsay() {
+  for (const line of document.querySelectorAll(".unreached")) say(line.parentElement, "");
 }
 
 function explain({ status, code, message, wait }) {
   if (status === 0) return t("error.reach");
   if (code === "not_logged_in") return ""; // the login form says so
   if (code === "wrong_password") return t("error.password");
+  if (code === "used_link") return t("login.used");
+  if (code === "busy") return t("error.locked", { wait: duration(wait) });
+  if (code === "database_lost") return t("error.lost");
   if (status === 429) return t(code === "quota" ? "error.quota" : "error.busy", { wait: duration(wait) });
   if (code === "no_recipe" || code === "invalid_image") return t("error.recipe");
   if (status === 404 && code === "not_found") return t("error.missing");
@@ -114,7 +134,7 @@ export function listen(onJob, onOpen, onGone) {
   const close = () => source?.close();
   function open() {
     close();
-    source = new EventSource("/api/events");
+    source = new EventSource(local("/api/events"));
     source.addEventListener("open", onOpen);
     source.addEventListener("job", (event) => onJob(parse(event.data)));
     source.addEventListener("error", () => {
