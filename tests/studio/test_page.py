@@ -1073,7 +1073,7 @@ def test_a_model_is_trained_and_used_on_the_page(person, tmp_path):
     drop_file(page, (tmp_path / "shift.csv").read_bytes(), "[data-field=shift]", "shift.csv")
     expect(page.locator("[data-field=shift] li")).to_contain_text("shift.csv")
     page.click("#submit")
-    expect(card.locator(".kind")).to_have_text("Points · Scatter · ring")  # in the training's place
+    expect(card.locator(".kind")).to_have_text(["Points · Scatter · ring"])  # in the training's place
     expect(card.locator(".state")).to_have_text(EN["jobs.done"])
     job = person.jobs()[0]
     assert job["request"].items() >= {"model": "ring", "count": 50, "seed": 2**53 - 1, "sampler": None}.items()
