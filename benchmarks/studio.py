@@ -26,7 +26,7 @@ from inkwash.studio import accounts
 from inkwash.studio.store import Store
 
 RESULT = ROOT / "docs" / "results" / "studio.json"
-STARTS, PAIRS, QUEUED, CLIENTS, EACH = (1, 2, 4, 2, 2) if QUICK else (5, 40, 150, 50, 20)
+STARTS, PAIRS, QUEUED, CLIENTS, EACH = (1, 2, 4, 2, 2) if QUICK else (5, 40, 150, 50, 100)
 
 
 class Studio:
