@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import ipaddress
 import threading
 import time
 from collections import OrderedDict
@@ -59,7 +60,15 @@ def engine_of(request: Request) -> Engine:
 
 
 def client_address(request: Request) -> str:
-    return request.client.host if request.client else ""
+    """By which who asks is counted: of IPv6 the network, since a client there has 2^64 addresses."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 4:
+        return host
+    return str(address.ipv4_mapped or ipaddress.IPv6Address(int(address) >> 64 << 64))
 
 
 def bucket_of(user: User, request: Request) -> str:
