@@ -78,7 +78,7 @@ def bucket_of(user: User, request: Request) -> str:
 
 def user_of(engine: Engine, request: Request) -> User | None:
     """Who sent the request: whose key it brings, or whom the proxy names, or whose session it is; nobody for a secret
-    that is not valid. In an open studio who brings nothing is the guest."""
+    that is not valid. In an open studio who brings nothing is the guest, but for pages of other sites."""
     kind, secret = secret_of(engine, request)
     may_act = request.method in SAFE_METHODS or same_origin(request)
     name = login_name(request.headers, engine.settings.login_header)
@@ -86,7 +86,8 @@ def user_of(engine: Engine, request: Request) -> User | None:
         return accounts.proxied_user(engine.store, name) if may_act else None
     if kind == "key" or (kind == "session" and may_act):
         return accounts.holder(engine.store, secret, kind)
-    if engine.settings.open and not kind and "authorization" not in request.headers:
+    is_other_origin = request.headers.get("origin") in engine.settings.origins
+    if engine.settings.open and not kind and not is_other_origin and "authorization" not in request.headers:
         return accounts.open_user(engine.store, GUEST)
     return None
 
