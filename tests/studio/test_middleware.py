@@ -72,6 +72,35 @@ def test_no_body_keeps_others_waiting(quick, what):
         assert heartbeat.stop() < 1.0
 
 
+def test_bodies_that_do_not_end_take_only_so_much_memory_of_each_user(quick, monkeypatch):
+    monkeypatch.setattr(middleware, "MAX_HELD", 3_000_000)
+    store = quick.engine.store
+    anna = accounts.find_user(store, "anna") or accounts.add_user(store, "anna", None)
+    keys = [quick.headers["Authorization"], f"Bearer {accounts.issue(store, anna.id, 'key')}"]
+
+    def half_a_body(key):
+        connection = socket.create_connection(quick.listener.getsockname()[:2], timeout=1)
+        head = f"POST /sdapi/v1/img2img HTTP/1.1\r\nHost: localhost\r\nAuthorization: {key}\r\n"
+        connection.sendall(f"{head}Content-Length: 4000000\r\n\r\n".encode() + b" " * 2_000_000)
+        return connection
+
+    def status(connection):
+        with suppress(TimeoutError):
+            return connection.recv(12)[9:]
+        return None
+
+    with half_a_body(keys[0]) as first:
+        assert status(first) is None
+        with half_a_body(keys[0]) as second, half_a_body(keys[1]) as other:
+            second.settimeout(20)
+            assert status(second) == b"429" and status(other) is None and status(first) is None
+    for _ in range(100):
+        with half_a_body(keys[0]) as again:
+            if status(again) is None:  # those that were cut off count no more
+                return
+    raise AssertionError("it is never let in again")
+
+
 def test_the_first_unknown_field_of_many_is_named(idle):
     body = {"prompt": "a fox", **{f"field {place}": 1 for place in range(50)}}
     answer = idle.post("/api/jobs/pictures/generate", json=body)
@@ -190,6 +219,30 @@ def test_it_asks_with_a_key_alone_and_sees_errors_too(allowed, monkeypatch):
     other = client.get("/api/session", headers={**bearer, "origin": "https://evil.example"})
     assert other.status_code == 403 and "access-control-allow-origin" not in other.headers
     assert "origin" in other.headers["vary"].lower()  # no cache gives one site another's answer
+
+
+@pytest.mark.parametrize("path", ["/api/login", "/api/enter", "/api/logout"])
+def test_it_signs_nobody_in_or_out(allowed, path):
+    client, key = allowed
+    store = client.app.state.engine.store
+    accounts.add_user(store, "anna", "correct horse battery")
+    token = accounts.issue(store, accounts.local_user(store).id, "link")
+    body = {"name": "anna", "password": "correct horse battery", "token": token}
+    for answer in (
+        client.options(path, headers={"access-control-request-method": "POST"}),
+        client.post(path, json=body, headers={"authorization": f"Bearer {key}"}),
+    ):
+        assert answer.status_code == 403 and answer.json()["error"]["code"] == "wrong_origin"
+        assert "set-cookie" not in answer.headers
+    assert accounts.redeem(store, token) is not None  # nothing was used up
+
+
+def test_in_an_open_studio_it_is_not_the_guest(tmp_path):
+    client = TestClient(create(Settings(tmp_path / "home", port=80, origins=(ORIGIN,), open=True)))
+    client.base_url = "http://localhost"
+    assert fox(client).status_code == 202
+    client.headers |= {"origin": ORIGIN, "sec-fetch-site": "cross-site"}
+    assert fox(client).status_code == client.get("/api/jobs").status_code == 401
 
 
 @pytest.mark.parametrize(

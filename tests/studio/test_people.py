@@ -310,6 +310,20 @@ def test_one_visitor_who_asks_too_often_does_not_stop_another(tmp_path, monkeypa
     assert hasty.get("/api/events").status_code == 429
 
 
+def test_all_addresses_of_one_client_by_ipv6_have_its_bounds_together(tmp_path):
+    app, _ = studio(tmp_path, open=True)
+    app.state.rate = Bucket(0.001, 1)
+    for address, status in (
+        ("2001:db8:0:1::1", 200),
+        ("2001:db8:0:1:ffff::2", 429),
+        ("2001:db8:0:2::1", 200),
+        ("::ffff:10.0.0.1", 200),
+        ("10.0.0.1", 429),
+        ("::ffff:10.0.0.2", 200),
+    ):
+        assert visitor(app, address).get("/api/jobs").status_code == status, address
+
+
 # who a proxy says is logged in
 
 
@@ -331,6 +345,13 @@ def test_who_the_proxy_names_is_logged_in_and_has_an_account_from_then_on(tmp_pa
     assert proxy.get("/api/jobs", headers={HEADER: "Zo\u00eb".encode()}).json() == []
     assert proxy.get("/api/session").status_code == 401  # the proxy named nobody
     assert proxy.get("/api/session", headers={HEADER: ""}).status_code == 401
+
+
+def test_a_proxy_of_ipv4_is_believed_where_both_are_listened_for(tmp_path):
+    app, _ = behind_proxy(tmp_path)
+    proxy = visitor(app, "::ffff:127.0.0.1", x_forwarded_for="10.0.0.9")
+    assert proxy.get("/api/session", headers={HEADER: "anna"}).json()["name"] == "anna"
+    assert visitor(app, "::ffff:10.0.0.9").get("/api/session", headers={HEADER: "anna"}).status_code == 403
 
 
 @pytest.mark.parametrize("address", ["10.0.0.9", "127.0.0.2", "testclient"])

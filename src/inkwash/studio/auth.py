@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import ipaddress
 import threading
 import time
 from collections import OrderedDict
@@ -59,7 +60,15 @@ def engine_of(request: Request) -> Engine:
 
 
 def client_address(request: Request) -> str:
-    return request.client.host if request.client else ""
+    """By which who asks is counted: of IPv6 the network, since a client there has 2^64 addresses."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 4:
+        return host
+    return str(address.ipv4_mapped or ipaddress.IPv6Address(int(address) >> 64 << 64))
 
 
 def bucket_of(user: User, request: Request) -> str:
@@ -69,7 +78,7 @@ def bucket_of(user: User, request: Request) -> str:
 
 def user_of(engine: Engine, request: Request) -> User | None:
     """Who sent the request: whose key it brings, or whom the proxy names, or whose session it is; nobody for a secret
-    that is not valid. In an open studio who brings nothing is the guest."""
+    that is not valid. In an open studio who brings nothing is the guest, but for pages of other sites."""
     kind, secret = secret_of(engine, request)
     may_act = request.method in SAFE_METHODS or same_origin(request)
     name = login_name(request.headers, engine.settings.login_header)
@@ -77,7 +86,8 @@ def user_of(engine: Engine, request: Request) -> User | None:
         return accounts.proxied_user(engine.store, name) if may_act else None
     if kind == "key" or (kind == "session" and may_act):
         return accounts.holder(engine.store, secret, kind)
-    if engine.settings.open and not kind and "authorization" not in request.headers:
+    is_other_origin = request.headers.get("origin") in engine.settings.origins
+    if engine.settings.open and not kind and not is_other_origin and "authorization" not in request.headers:
         return accounts.open_user(engine.store, GUEST)
     return None
 

@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import re
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from inkwash.errors import UserError
-from inkwash.studio.auth import NOT_LOGGED_IN, user_of
+from inkwash.studio.auth import NOT_LOGGED_IN, bucket_of, client_address, user_of
 from inkwash.studio.database import new_id
 from inkwash.studio.engine import Engine, Settings
 from inkwash.studio.errors import APIError, is_disk_full
@@ -26,8 +27,10 @@ from inkwash.studio.proxy import wrong_login
 
 LOG = logging.getLogger("inkwash.studio")
 ENTRANCES = ("/api/login", "/api/enter")  # whose bodies may come from nobody
+COOKIE_PATHS = (*ENTRANCES, "/api/logout")  # which set what a browser remembers of us
 BODILESS = ("GET", "HEAD")
 DRAIN_BYTES, DRAIN_SECONDS = 4_000_000, 2.0  # bytes of a refused body that are still read, and seconds
+MAX_HELD = 300 * 10**6  # bytes of all bodies of one user that are received or worked on
 BODY_TIMEOUT, ENTRANCE_TIMEOUT = 300.0, 10.0  # seconds for a client to send its body
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -91,9 +94,10 @@ class Abort(Exception):
 
 
 class Body:
-    """Receives the body of a request, within its bounds. failure: why it is not received to its end."""
+    """Receives the body of a request, within its bounds. failure: why it is not received to its end; held: bytes of
+    all bodies, by who sends them."""
 
-    def __init__(self, receive: Any, path: str, headers: Headers) -> None:
+    def __init__(self, receive: Any, path: str, headers: Headers, held: Counter[str]) -> None:
         is_form = headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
         bounds = next((found for prefix, found in BOUNDS.items() if path.startswith(prefix)), Bounds())
         self.max_bytes = bounds.form if is_form else bounds.json
@@ -101,6 +105,7 @@ class Body:
         self.end = time.monotonic() + (ENTRANCE_TIMEOUT if path in ENTRANCES else BODY_TIMEOUT)
         self.receive, self.bytes, self.signs, self.is_complete = receive, 0, 0, False
         self.failure: APIError | None = None
+        self.sender, self.held = "", held
 
     async def __call__(self) -> Any:
         if self.is_complete:
@@ -114,6 +119,10 @@ class Body:
         self.bytes, self.is_complete = self.bytes + len(piece), not message.get("more_body", False)
         if self.bytes > self.max_bytes:
             self.failure = too_large(self.max_bytes)
+        self.held[self.sender] += len(piece)
+        if self.held[self.sender] > MAX_HELD:
+            message = f"you have sent {MAX_HELD // 10**6} MB already that wait or are worked on; let some end"
+            self.failure = APIError(429, message, "too_many_bodies", wait=5)
         if self.max_signs is not None:
             self.signs += sum(map(piece.count, SYNTAX))
             if self.signs > self.max_signs:
@@ -121,6 +130,12 @@ class Body:
         if self.failure is not None:
             raise Abort
         return message
+
+    def release(self) -> None:
+        """Nothing of it is held any more."""
+        self.held[self.sender] -= self.bytes
+        if not self.held[self.sender]:
+            del self.held[self.sender]
 
 
 def check_root_path(path: str) -> None:
@@ -149,7 +164,7 @@ class Guard:
     """ASGI middleware around the whole application."""
 
     def __init__(self, app: Any, engine: Engine) -> None:
-        self.app, self.engine = app, engine
+        self.app, self.engine, self.held = app, engine, Counter[str]()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":  # there are no websockets here
@@ -171,7 +186,7 @@ class Guard:
             left_out = (b"cookie", settings.login_header.lower().encode())
             scope["headers"] = [(key, value) for key, value in scope["headers"] if key not in left_out]
         answer_headers = {**HEADERS, "x-request-id": scope["state"]["request"], **cors_headers(headers, settings)}
-        body = Body(receive, path, headers)
+        body = Body(receive, path, headers, self.held)
         body.failure = rejection(method, path, headers, settings, body.max_bytes)
         body.failure = body.failure or wrong_login(scope, headers, settings.login_header)
 
@@ -192,9 +207,8 @@ class Guard:
         try:
             if body.failure is None and is_other_origin and method == "OPTIONS":
                 await Response(status_code=204, headers=PREFLIGHT)(scope, receive, send_with_headers)
-            elif body.failure is None and await self.is_anonymous(scope, path):
-                body.failure = APIError(401, NOT_LOGGED_IN, "not_logged_in")
             elif body.failure is None:
+                body.sender = await self.sender(scope, path)
                 await self.app(scope, body, send_with_headers)
         except Abort:
             pass
@@ -205,6 +219,8 @@ class Guard:
             body.failure = APIError(500, "a mistake of the studio's; its log says more", "internal_error")
             if is_disk_full(error):
                 body.failure = APIError(507, "the disk is full; nothing was taken in", "disk_full")
+        finally:
+            body.release()
         if body.failure is not None and not is_started:
             status = body.failure.status
             if not body.is_complete and method not in BODILESS and "expect" not in headers:
@@ -214,11 +230,16 @@ class Guard:
             await response(scope, receive, send)
         self.record(scope, method, path, status, time.monotonic() - started_at)
 
-    async def is_anonymous(self, scope: Any, path: str) -> bool:
-        """Whether a body comes from nobody, who shall cost nothing: it is not parsed."""
+    async def sender(self, scope: Any, path: str) -> str:
+        """Whose bounds a body counts against. APIError if it comes from nobody, who shall cost nothing: it is not
+        parsed."""
+        request = Request(scope)
         if scope["method"] in BODILESS or path in ENTRANCES:
-            return False
-        return await to_thread.run_sync(user_of, self.engine, Request(scope)) is None
+            return client_address(request)
+        user = await to_thread.run_sync(user_of, self.engine, request)
+        if user is None:
+            raise APIError(401, NOT_LOGGED_IN, "not_logged_in")
+        return bucket_of(user, request)
 
     def record(self, scope: Any, method: str, path: str, status: int, seconds: float) -> None:
         """A line in the log and the figures; of the path only the route, never what was asked in it."""
@@ -258,6 +279,8 @@ def rejection(method: str, path: str, headers: Headers, settings: Settings, max_
     is_other_origin = "origin" in headers and not same_site(headers["origin"], host)
     if (is_other_site or is_other_origin) and headers.get("origin") not in settings.origins:
         return APIError(403, "a page of another site may not ask this; see --allow-origin", "wrong_origin")
+    if headers.get("origin") in settings.origins and path in COOKIE_PATHS:
+        return APIError(403, "a page of another site asks with a key, and signs nobody in or out", "wrong_origin")
     length = headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length) > max_bytes:
         return too_large(max_bytes)

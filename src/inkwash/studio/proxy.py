@@ -35,7 +35,9 @@ class BehindProxy:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            peer, _ = scope.get("client") or ("", 0)
+            peer, port = scope.get("client") or ("", 0)
+            peer = peer.removeprefix("::ffff:")  # IPv4, where it is listened for both by `--host ::`
+            scope["client"] = peer, port
             scope.setdefault("state", {})["proxied"] = peer in self.app.trusted_hosts
         await self.app(scope, receive, send)
 
