@@ -505,12 +505,12 @@ def test_what_cannot_be_is_said_at_its_field(person):
     fill(page, "a fox", steps=9999)
     page.locator("#create summary").click()  # folds the field away
     page.click("#submit")
-    expect(said_at(page, "steps")).to_have_text("Please give a number from 1 to 1000.")
+    expect(said_at(page, "steps")).to_have_text("Please give a whole number from 1 to 1000.")
     expect(page.locator("[name=steps]")).to_be_focused()
     expect(page.locator("[name=steps]")).to_have_attribute("aria-invalid", "true")
     page.fill("[name=steps]", "2.5")
     page.click("#submit")
-    expect(said_at(page, "steps")).to_have_text("Please give a number from 1 to 1000.")
+    expect(said_at(page, "steps")).to_have_text("Please give a whole number from 1 to 1000.")
     page.fill("[name=steps]", "")
     page.fill("[name=outpaint]", "0.2")
     person.expected.append("422")
@@ -533,7 +533,7 @@ def test_numbers_are_read_right_or_refused(person):
     page.fill("[name=guidance]", "１．５")
     page.fill("[name=seed]", "-1")
     page.click("#submit")
-    expect(said_at(page, "seed")).to_contain_text("Please give a number from 0 to")
+    expect(said_at(page, "seed")).to_contain_text("Please give a whole number from 0 to")
     page.fill("[name=seed]", "７")
     page.click("#submit")
     drawn(page.locator(".job"), 1)
@@ -546,7 +546,7 @@ def test_seeds_that_javascript_would_round_are_refused_or_exact(person):
     page = person.page()
     fill(page, "a fox", n=4, size=64, steps=1, seed=2**53 - 3)  # the fourth picture's would be 2^53
     page.click("#submit")
-    expect(said_at(page, "seed")).to_have_text(f"Please give a number from 0 to {2**53 - 4}.")
+    expect(said_at(page, "seed")).to_have_text(f"Please give a whole number from 0 to {2**53 - 4}.")
     page.fill("[name=seed]", str(2**53 - 4))
     page.click("#submit")
     card = page.locator(".job", has_text="a fox")
@@ -1455,7 +1455,7 @@ def test_the_words_of_the_field_in_chinese(person):
         expect(page.get_by_label(words, exact=True)).to_be_visible()
     page.get_by_label("步数").fill("9999")
     page.click("#submit")
-    expect(said_at(page, "steps")).to_have_text("请填不小于 1 不大于 1000 的数。")
+    expect(said_at(page, "steps")).to_have_text("请填不小于 1 不大于 1000 的整数。")
     assert page.locator("#verbs a").all_inner_texts()[0] == page.locator("#submit").inner_text() == "生成"
 
 
