@@ -277,6 +277,71 @@ def test_a_session_that_ends_shows_the_door_and_keeps_what_was_written(studio, p
     drawn(page.locator(".job"))
 
 
+def log_in(page, name):
+    page.get_by_label(EN["login.name"]).fill(name)
+    page.get_by_label(EN["login.password"], exact=True).fill(PASSWORD)
+    page.click("#login .big")
+    expect(page.locator("#who")).to_have_text(name)
+
+
+def test_who_signs_in_next_finds_nothing_of_who_was_there(studio, person):
+    page = person.page()
+    other = Person(studio, person.browser)
+    page.fill("[name=prompt]", "a secret")
+    accounts.revoke(studio.store, page.context.cookies()[0]["value"])
+    person.expected.append("401")
+    page.click("#submit")
+    log_in(page, other.name)
+    expect(page.locator("[name=prompt]")).to_have_value("")
+    second = page.context.new_page()  # and what one tab does goes for all
+    second.goto(studio.url)
+    expect(second.locator("#who")).to_have_text(other.name)
+    page.fill("[name=prompt]", "another secret")
+    second.click("#who")
+    second.click("#sign-out")
+    expect(page.locator("#entrance")).to_be_visible()
+    expect(page.locator("#studio")).to_be_hidden()
+    log_in(second, person.name)
+    expect(page.locator("#who")).to_have_text(person.name)
+    expect(page.locator("[name=prompt]")).to_have_value("")
+
+
+def test_the_disk_that_is_used_is_said_as_it_is(person, studio):
+    accounts.change_user(studio.store, person.id, disk=10**7)
+    page = person.page()
+    page.click("#who")
+    used = page.locator("#account .disk")
+    before = used.inner_text()
+    page.keyboard.press("Escape")
+    drawn(ask_for(page, "a fox", n=4, steps=1))
+    page.click("#who")
+    expect(used).not_to_have_text(before)
+
+
+def test_storage_that_is_forbidden_or_full(studio, person):
+    broken = """for (const name of ["getItem", "setItem"])
+        Storage.prototype[name] = () => { throw new DOMException("", "SecurityError"); };"""
+    page = person.stranger()
+    page.add_init_script(broken)
+    person.expected.append("401")
+    page.goto(studio.url)
+    expect(page.locator("#login")).to_be_visible()
+    page.click("#language")
+    expect(page.locator("#login h2")).to_have_text(ZH["login.title"])
+
+
+def test_texts_that_do_not_come_are_asked_for_again(studio, person):
+    page = person.stranger()
+    person.expected += ["401", "net::ERR_"]
+    tries = []
+    page.route("**/en.json", lambda route: route.continue_() if tries else tries.append(1) or route.abort())
+    page.goto(studio.url)
+    expect(page.locator("#login h2")).to_have_text(EN["login.title"])
+    page.route("**/zh.json", lambda route: route.abort())
+    page.click("#language")
+    expect(page.locator("#language")).to_have_text("中文")
+
+
 def test_an_account_has_a_password_and_keys(person):
     page = person.page()
     page.click("#who")
@@ -440,12 +505,12 @@ def test_what_cannot_be_is_said_at_its_field(person):
     fill(page, "a fox", steps=9999)
     page.locator("#create summary").click()  # folds the field away
     page.click("#submit")
-    expect(said_at(page, "steps")).to_have_text("Please give a number from 1 to 1000.")
+    expect(said_at(page, "steps")).to_have_text("Please give a whole number from 1 to 1000.")
     expect(page.locator("[name=steps]")).to_be_focused()
     expect(page.locator("[name=steps]")).to_have_attribute("aria-invalid", "true")
     page.fill("[name=steps]", "2.5")
     page.click("#submit")
-    expect(said_at(page, "steps")).to_have_text("Please give a number from 1 to 1000.")
+    expect(said_at(page, "steps")).to_have_text("Please give a whole number from 1 to 1000.")
     page.fill("[name=steps]", "")
     page.fill("[name=outpaint]", "0.2")
     person.expected.append("422")
@@ -468,7 +533,7 @@ def test_numbers_are_read_right_or_refused(person):
     page.fill("[name=guidance]", "１．５")
     page.fill("[name=seed]", "-1")
     page.click("#submit")
-    expect(said_at(page, "seed")).to_contain_text("Please give a number from 0 to")
+    expect(said_at(page, "seed")).to_contain_text("Please give a whole number from 0 to")
     page.fill("[name=seed]", "７")
     page.click("#submit")
     drawn(page.locator(".job"), 1)
@@ -481,7 +546,7 @@ def test_seeds_that_javascript_would_round_are_refused_or_exact(person):
     page = person.page()
     fill(page, "a fox", n=4, size=64, steps=1, seed=2**53 - 3)  # the fourth picture's would be 2^53
     page.click("#submit")
-    expect(said_at(page, "seed")).to_have_text(f"Please give a number from 0 to {2**53 - 4}.")
+    expect(said_at(page, "seed")).to_have_text(f"Please give a whole number from 0 to {2**53 - 4}.")
     page.fill("[name=seed]", str(2**53 - 4))
     page.click("#submit")
     card = page.locator(".job", has_text="a fox")
@@ -939,6 +1004,30 @@ def test_what_was_deleted_while_the_page_was_cut_off_goes(studio, person):
     expect(dialog).to_be_hidden()
 
 
+def test_a_job_that_is_deleted_elsewhere_goes(studio, person):
+    wire = Wire(studio.url)
+    page = person.page(at=wire.url)
+    running = ask_for(page, "a slow fox", n=9, steps=200)
+    waiting = ask_for(page, "a fox that waits", n=9, steps=200)
+    person.expected += ["net::ERR_", "404"]
+    wire.cut()
+    expect(page.locator("#gone")).to_be_visible()
+    for job in person.jobs():
+        person.api.post(f"/api/jobs/{job['id']}/cancel")
+        person.api.delete(f"/api/jobs/{job['id']}").raise_for_status()
+    wire.is_cut = False
+    expect(running).to_have_count(0)
+    expect(waiting).to_have_count(0)
+    card = ask_for(page, "a last fox", n=1, steps=1)
+    drawn(card, 1)
+    expect(card.locator(".delete")).to_be_visible()
+    for job in person.jobs():
+        person.api.delete(f"/api/jobs/{job['id']}").raise_for_status()
+    card.locator(".delete").click()
+    card.locator(".yes").click()
+    expect(card).to_have_count(0)
+
+
 def test_back_closes_a_picture(person):
     person.draw("a fox", n=1)
     page = person.page(viewport={"width": 390, "height": 844})
@@ -964,6 +1053,50 @@ def test_back_closes_a_picture(person):
     expect(dialog).to_be_hidden()
     expect(page.locator("[name=prompt]")).to_have_value("a fox")
     expect(page.locator("[name=prompt]")).to_be_in_viewport()
+
+
+def test_back_and_forward_after_a_picture_was_deleted(person):
+    first, second = person.draw("a fox", n=2)
+    page = person.page()
+    person.expected.append("404")
+    dialog = page.locator("#result")
+    page.locator(f'#all [data-id="{first["id"]}"] .open').click()
+    dialog.locator(".delete").click()
+    dialog.locator(".yes").click()
+    expect(dialog).to_be_hidden()
+    page.wait_for_function("() => !history.state")
+    page.go_forward()
+    expect(page.locator("#results > .message")).to_have_text(EN["error.missing"])
+    drop_file(page, person.api.get(url_of(second)).content)
+    expect(page.locator("[name=prompt]")).to_have_value("a fox")
+    open_first(page)
+    page.reload()
+    expect(dialog).to_be_visible()
+    page.go_back()
+    expect(dialog).to_be_hidden()
+
+
+def test_back_leaves_an_address_that_names_nothing(person):
+    page = person.page()
+    page.goto("about:blank")
+    page.goto(f"{person.studio.url}/#nothing/here")
+    expect(page.locator("#verbs [aria-current]")).to_have_attribute("href", "#pictures/generate")
+    page.go_back()
+    expect(page).to_have_url("about:blank")
+
+
+def test_text_that_is_marked_to_beyond_a_dialog_leaves_it_open(person):
+    page = person.page()
+    page.click("#who")
+    box = page.locator("#account .keys p").first.bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(5, 5)
+    page.mouse.up()
+    page.wait_for_timeout(200)
+    expect(page.locator("#account")).to_be_visible()
+    page.mouse.click(5, 5)
+    expect(page.locator("#account")).to_be_hidden()
 
 
 def test_the_way_out_of_a_picture_stays_in_sight(person):
@@ -1322,7 +1455,7 @@ def test_the_words_of_the_field_in_chinese(person):
         expect(page.get_by_label(words, exact=True)).to_be_visible()
     page.get_by_label("步数").fill("9999")
     page.click("#submit")
-    expect(said_at(page, "steps")).to_have_text("请填不小于 1 不大于 1000 的数。")
+    expect(said_at(page, "steps")).to_have_text("请填不小于 1 不大于 1000 的整数。")
     assert page.locator("#verbs a").all_inner_texts()[0] == page.locator("#submit").inner_text() == "生成"
 
 

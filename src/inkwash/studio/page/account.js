@@ -1,6 +1,6 @@
 // One's account: how much of the disk one has, the password, and keys for programs.
 import { register, show } from "./dialogs.js";
-import { deleting, make } from "./dom.js";
+import { deleting, emit, make } from "./dom.js";
 import { moment, size, t } from "./i18n.js";
 import { attempt, request, say } from "./server.js";
 
@@ -24,6 +24,7 @@ function open() {
   showNew("");
   show(dialog);
   find(".scroll").scrollTop = 0;
+  emit("account");
   listKeys();
 }
 

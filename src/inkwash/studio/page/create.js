@@ -28,7 +28,11 @@ function route() {
   const [system, verb] = location.hash.slice(1).split("/");
   const [home, first] = HOME.split("/");
   const found = findSystem(system) ?? findSystem(home) ?? systems[0];
-  open(found.name, findVerb(found.name, verb)?.name ?? findVerb(found.name, first)?.name ?? found.verbs[0].name);
+  const shown = findVerb(found.name, verb) ?? findVerb(found.name, first) ?? found.verbs[0];
+  const address = `#${found.name}/${shown.name}`;
+  // what the address named wrongly gets no place of its own in the history, else Back would end there
+  if (location.hash && location.hash !== address) history.replaceState(null, "", document.baseURI + address);
+  open(found.name, shown.name);
 }
 
 function open(systemName, verbName) {

@@ -7,18 +7,20 @@ const isPlaced = (dialog) => history.state?.dialog === dialog.id;
 export function register(dialog, reopen) {
   openers.set(dialog.id, reopen);
   dialog.querySelector(".close").onclick = () => dialog.close();
-  dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close()); // beside it
+  dialog.addEventListener("mousedown", ({ target }) => target === dialog && dialog.close()); // beside it
   dialog.addEventListener("close", () => isPlaced(dialog) && history.back());
 }
 
 export function show(dialog, detail = null) {
   if (!dialog.open) dialog.showModal();
-  if (!isPlaced(dialog)) history.pushState({ dialog: dialog.id, detail }, "");
+  const place = { dialog: dialog.id, detail };
+  if (isPlaced(dialog)) history.replaceState(place, "");
+  else history.pushState(place, "");
 }
 
 /** Closes a dialog. Then it has left the history, too: what comes next may change the address. */
 export async function shut(dialog) {
-  const left = isPlaced(dialog) && new Promise((done) => window.addEventListener("popstate", done, { once: true }));
+  const left = dialog.open && isPlaced(dialog) && new Promise((done) => window.addEventListener("popstate", done, { once: true }));
   dialog.close();
   await left;
 }

@@ -124,7 +124,7 @@ function valueField(field, isForemost) {
     if (value === undefined) return field.required ? t("form.required") : "";
     const limits = bounds(field.name === "seed" ? n - 1 : 0); // each result has the next seed
     const isRight = isWords(field) || [value].flat().every((one) => fits(one, limits));
-    return isRight ? "" : t("form.number", { range: range(limits) });
+    return isRight ? "" : t(field.kind === "int" ? "form.whole" : "form.number", { range: range(limits) });
   }
   function fits(value, { low, high }) {
     const number = Number(value);

@@ -1,4 +1,6 @@
 // The texts of the page, in the language that was chosen or else the browser's. A key that is missing shows itself.
+import { kept } from "./storage.js";
+
 const NAMES = { en: "English", zh: "中文" };
 const TAGS = { en: "en", zh: "zh-Hans" };
 let texts = {};
@@ -27,12 +29,15 @@ export const explained = (name, help) => texts[`help.${name}`] ?? help;
 export const other = () => (language === "en" ? "zh" : "en");
 
 export function preferred() {
-  const languages = [localStorage.getItem("language"), ...navigator.languages].map((tag) => tag?.slice(0, 2));
+  const languages = [kept("localStorage", "language"), ...navigator.languages].map((tag) => tag?.slice(0, 2));
   return languages.find((tag) => tag in NAMES) ?? "en";
 }
 
+/** Whether the page now speaks the language, of which the texts may not come. */
 export async function setLanguage(tag) {
-  texts = await (await fetch(`static/${tag}.json`)).json();
+  const found = await fetch(`static/${tag}.json`).then((answer) => answer.ok && answer.json()).catch(() => null);
+  if (!found) return false;
+  texts = found;
   language = tag;
   document.documentElement.lang = TAGS[tag];
   const button = document.getElementById("language");
@@ -40,6 +45,7 @@ export async function setLanguage(tag) {
   button.lang = TAGS[other()];
   translate(document.documentElement);
   document.dispatchEvent(new Event("language"));
+  return true;
 }
 
 /**

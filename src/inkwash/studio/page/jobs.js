@@ -23,7 +23,8 @@ const removed = new Set();
 const isLasting = ({ system, verb }) => findVerb(system, verb)?.lasting ?? false;
 const isOwn = ({ api }) => !PROGRAMS.includes(api);
 const hasEnded = (job) => !OPEN.includes(job.status);
-const areOpen = () => [...cards.values()].map((card) => card.job).filter((job) => !hasEnded(job));
+export const shown = () => [...cards.values()].map((card) => card.job);
+const areOpen = () => shown().filter((job) => !hasEnded(job));
 const cardsBeside = (job) => [...cards.values()].filter((card) => isOwn(card.job) === isOwn(job));
 
 /** Takes in what a job is now; news that come late are ignored. */
@@ -51,13 +52,19 @@ function hasPlace(job) {
   return job.status === "running" || cardsBeside(job).length < MAX_CARDS;
 }
 
-/** Asks for what was perhaps missed: jobs that are open now, and those on the page that were. */
-export async function catchUp() {
+/** Asks for what was perhaps missed: jobs that are open now, and those that the page knows. */
+export async function catchUp(known = areOpen()) {
   const found = (await Promise.all([["page"], PROGRAMS].map(listOpen))).flat();
-  const missed = areOpen().filter((job) => !found.some(({ id }) => id === job.id));
-  const ended = await Promise.all(missed.map((job) => request("GET", `/api/jobs/${job.id}`)));
-  [...ended, ...found.reverse()].forEach(show);
+  const missed = known.filter((job) => !found.some(({ id }) => id === job.id));
+  const ended = await Promise.all(missed.map(({ id }) => request("GET", `/api/jobs/${id}`).catch(unlessMissing(id))));
+  [...ended.filter(Boolean), ...found.reverse()].forEach(show);
 }
+
+/** What was said of a job: that it is there no more, as it was deleted elsewhere, takes it from the page. */
+const unlessMissing = (id) => (problem) => {
+  if (problem.status !== 404) throw problem;
+  emit("erased", id);
+};
 
 function listOpen(apis) {
   const query = [...OPEN.map((status) => ["status", status]), ...apis.map((api) => ["api", api]), ["limit", MAX_CARDS]];
@@ -133,8 +140,10 @@ async function again({ system, verb, request: { seed, ...values } }) {
 /** Deletes a job and its words. */
 async function erase(job) {
   const path = `/api/jobs/${job.id}`;
-  if (isLasting(job) && job.status === "failed") await request("POST", `${path}/cancel`); // else it might go on
-  await request("DELETE", path);
+  const isOpen = isLasting(job) && job.status === "failed"; // it might go on
+  const missing = unlessMissing(job.id);
+  if (isOpen) await request("POST", `${path}/cancel`).catch(missing);
+  await request("DELETE", path).catch(missing);
   emit("erased", job.id);
 }
 

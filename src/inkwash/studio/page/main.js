@@ -4,33 +4,38 @@ import { prepare, recover } from "./create.js";
 import { restore, shut } from "./dialogs.js";
 import { emit } from "./dom.js";
 import { clear, list, nameSystems } from "./gallery.js";
-import { other, preferred, setLanguage, t } from "./i18n.js";
-import { catchUp, clearAll, recall, show } from "./jobs.js";
+import { language, other, preferred, setLanguage, t } from "./i18n.js";
+import { catchUp, clearAll, recall, show, shown } from "./jobs.js";
 import { listPast } from "./past.js";
 import { systems } from "./registry.js";
 import { attempt, listen, quietly, request, say, unsay } from "./server.js";
+import { keep, kept } from "./storage.js";
 
 const RETRY = 3000; // milliseconds, while nobody answers
 const TOKEN = "token"; // of a one-time link: this tab has it until it is used, the address and the history do not
 const byId = (id) => document.getElementById(id);
+const tabs = new BroadcastChannel("session"); // tells the browser's other tabs that one signed in or out, for all
 let session = null;
+let last = null; // the session before: what they wrote stays for them, and for nobody who comes next
 let stop = () => {}; // listening to the studio
 
 /** Takes a one-time link's token out of the address. */
 function takeToken() {
   const [, token] = location.hash.match(/^#token=(.*)/) ?? [];
-  if (token) sessionStorage.setItem(TOKEN, token);
+  if (token) keep("sessionStorage", TOKEN, token);
   history.replaceState(history.state, "", document.baseURI + (token ? "" : location.hash));
   return Boolean(token);
 }
 
 /** Shows the studio to who is logged in, the login form to others, and to who has a link its button. */
 async function enter() {
-  if (sessionStorage.getItem(TOKEN)) return showEntrance("link");
+  if (kept("sessionStorage", TOKEN)) return showEntrance("link");
   session = await request("GET", "/api/session").catch(({ code }) => (code === "not_logged_in" ? null : undefined));
   byId("gone").hidden = session !== undefined;
   if (session === undefined) return setTimeout(enter, RETRY);
   if (!session) return; // which the event "signed-out" has told
+  if (last && !last.guest && last.name !== session.name) return leave();
+  last = session;
   unsay();
   clearAll();
   clear();
@@ -49,15 +54,28 @@ async function load() {
   nameSystems();
 }
 
+/** Loads the page anew: nothing of who was here stays in it. */
+const leave = () => location.replace(document.baseURI);
+
+/** Who is logged in now: another tab may have changed it. */
+async function renew() {
+  const found = await quietly(request("GET", "/api/session"));
+  if (!found) return;
+  if (found.name !== session?.name) return enter();
+  session = found;
+  renderSession();
+}
+
 async function reconnected() {
   byId("gone").hidden = true;
   unsay();
+  renew();
   if (!systems.length) await load();
   list();
   listPast();
   emit("models");
   emit("reconnected");
-  quietly(recall().then(catchUp));
+  quietly(recall().then(() => catchUp(shown())));
 }
 
 function signedOut() {
@@ -87,15 +105,16 @@ function renderSession() {
 byId("link").addEventListener("submit", async (event) => {
   event.preventDefault();
   byId("used").hidden = true;
-  const body = { token: sessionStorage.getItem(TOKEN) };
+  const body = { token: kept("sessionStorage", TOKEN) };
   const refuse = (text, { code }) => {
     byId("used").hidden = code !== "used_link";
     if (code !== "used_link") say(event.target, text, true);
   };
   const entered = await attempt(event.target, () => request("POST", "/api/enter", body), refuse);
   if (!entered && byId("used").hidden) return;
-  sessionStorage.removeItem(TOKEN);
+  keep("sessionStorage", TOKEN, "");
   await enter();
+  tabs.postMessage("");
 });
 byId("login").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -105,6 +124,7 @@ byId("login").addEventListener("submit", async (event) => {
   byId("used").hidden = true;
   event.target.reset();
   await enter();
+  tabs.postMessage("");
 });
 byId("sign-in").addEventListener("click", () => {
   showEntrance("login");
@@ -113,12 +133,14 @@ byId("sign-in").addEventListener("click", () => {
 byId("sign-out").addEventListener("click", async () => {
   if ((await attempt(byId("account").querySelector(".scroll"), () => request("POST", "/api/logout"))) === undefined) return;
   await shut(byId("account"));
-  location.replace(document.baseURI); // nothing of theirs stays in the page
+  tabs.postMessage("");
+  leave();
 });
-byId("language").addEventListener("click", () => {
-  localStorage.setItem("language", other());
-  setLanguage(other());
+byId("language").addEventListener("click", async () => {
+  if (await setLanguage(other())) keep("localStorage", "language", language);
 });
+tabs.addEventListener("message", renew);
+document.addEventListener("account", renew); // what the disk holds has changed
 document.addEventListener("signed-out", signedOut);
 document.addEventListener("language", renderSession);
 window.addEventListener(
@@ -144,5 +166,5 @@ document.addEventListener("drop", async (event) => {
 });
 
 takeToken();
-await setLanguage(preferred());
+while (!(await setLanguage(preferred()))) await new Promise((again) => setTimeout(again, RETRY));
 await enter();
