@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -27,8 +27,22 @@ studio_app = typer.Typer(
 )
 app.add_typer(studio_app, name="studio")
 
-Home = Annotated[Path | None, typer.Option(help="Folder of its data; ~/.local/share/inkwash/studio if left out.")]
+
+def path_of(text: str | Path) -> Path:
+    """UserError for what the shell makes of a variable that is not set."""
+    if text == "":
+        raise UserError("--home is empty; name a folder, or leave it out")
+    return Path(text)
+
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH", parser=path_of, help="Folder of its data; ~/.local/share/inkwash/studio if left out."
+    ),
+]
 RUNNING = "a studio is running in {home} already; stop it, or give another --home"
+BACKUPS = 2  # of the log
 NEVER_RUN = "the studio has never run here: start it with `inkwash studio`"
 MODULES = ("fastapi", "uvicorn", "sqlalchemy", "argon2", "prometheus_client", "python_multipart", "fastapi_offline")
 
@@ -201,9 +215,12 @@ def add_user(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The name to log in with.")],
     admin: Annotated[bool | None, typer.Option("--admin/--no-admin", help="May open and close accounts.")] = None,
-    daily: Annotated[int | None, typer.Option(min=0, help="Results in 24 hours; no limit, or as before.")] = None,
+    daily: Annotated[
+        int | None, typer.Option(min=0, max=10**6, help="Results in 24 hours; no limit, or as before.")
+    ] = None,
     disk: Annotated[
-        int | None, typer.Option(min=0, help="MB of results, models, uploads and trainings; no limit, or as before.")
+        int | None,
+        typer.Option(min=0, max=10**9, help="MB of results, models, uploads and trainings; no limit, or as before."),
     ] = None,
     close: Annotated[bool, typer.Option("--close", help="Close the account instead.")] = False,
     home: Home = None,
@@ -241,7 +258,7 @@ def add_user(
     if sys.stdin.isatty():
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
-        password = sys.stdin.readline().rstrip("\n")
+        password = read_line(sys.stdin)
     if store is not None and found is not None:
         accounts.change_user(store, found.id, password=password, active=True)
         print(f"{name}: may log in with the new password; keys and sessions are ended")
@@ -307,6 +324,15 @@ def recover_files(
     print(f"{found.results} pictures and {found.models} models taken in; {found.left} files stay in lost+found")
 
 
+def read_line(file: TextIO) -> str:
+    try:
+        line = file.readline().rstrip("\n")
+        line.encode()  # where it is read with surrogates
+    except UnicodeError:
+        raise UserError("the password on standard input is no UTF-8; write it in that") from None
+    return line
+
+
 def warn_if_open(home: Path) -> None:
     """The folder may be one that its owner shares, so it stays as it is."""
     if os.name != "nt" and home.stat().st_mode & 0o077:
@@ -340,6 +366,8 @@ def issue_token(context: typer.Context, home: Path | None, user: str, kind: str,
     from inkwash.studio.errors import APIError
     from inkwash.studio.tables import name_key
 
+    if not name.isprintable():
+        raise UserError("--name: it has signs that cannot be printed; choose another")
     store = existing_store(folder(home or context.obj))
     if store is None:
         raise UserError(NEVER_RUN)
@@ -409,10 +437,16 @@ class Log(logging.handlers.RotatingFileHandler):
 def logging_to(home: Path, log: str | None) -> Iterator[None]:
     """Everything that is logged, a line of JSON each, in a file that stays small, or on standard error."""
     from inkwash.studio.app import JSONFormatter
+    from inkwash.weights.files import check_ours
 
-    file = log or home / "studio.log"
+    file = Path(log or home / "studio.log")
+    places = (file, *(Path(f"{file}.{i}") for i in range(1, BACKUPS + 1)))
+    handler: logging.Handler
     try:
-        handler: logging.Handler = logging.StreamHandler() if log == "-" else Log(file, maxBytes=10**7, backupCount=2)
+        for one in places if log not in (None, "", "-") else ():
+            if one.is_file():  # it would be renamed when it is large, and deleted in the end
+                check_ours(one, '{"time"')
+        handler = logging.StreamHandler() if log == "-" else Log(file, maxBytes=10**7, backupCount=BACKUPS)
     except OSError as error:
         raise UserError(f"cannot write the log {file}: {error.strerror}; give another --log, or - for here") from None
     handler.setFormatter(JSONFormatter())

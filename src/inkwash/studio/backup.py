@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from inkwash.errors import UserError
 from inkwash.studio.database import folder_errors
-from inkwash.studio.files import contents, models_in, tighten
+from inkwash.studio.files import contents, models_in, remove_cut_off, tighten
 from inkwash.studio.library import size_of
 from inkwash.studio.recovery import clear_database
 from inkwash.studio.tables import migration_steps
@@ -58,6 +58,7 @@ def backup(home: Path, folder: Path) -> Copied:
         check_target(home, folder)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with lock(folder / "lock", f"another backup is being written to {folder}"):
+            remove_cut_off(folder)
             if not database.exists():
                 (folder / UNFINISHED).touch()
             with atomic(database, durable=True) as snapshot:
@@ -90,7 +91,8 @@ def restore(folder: Path, home: Path) -> Copied:
         with folder_errors(home):
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
             with lock(home / "lock", f"a studio is running in {home}; stop it, or give another --home"):
-                if gone := copy_named(folder, home, named, overwrite=True):
+                remove_cut_off(home)
+                if gone := copy_named(folder, home, named):
                     raise UserError(f"{folder}: {gone[0]} has vanished; restore again")
                 with atomic(home / "studio.db", durable=True) as database:
                     shutil.copyfile(Path(scratch) / "studio.db", database)
@@ -150,14 +152,14 @@ def take_snapshot(database: Path, snapshot: Path) -> Named:
     return Named(files, models, runs, results)
 
 
-def copy_named(source: Path, target: Path, named: Named, overwrite: bool = False) -> list[str]:
-    """Copies what the database names and the target lacks; which of it is not there, or damaged.
+def copy_named(source: Path, target: Path, named: Named) -> list[str]:
+    """Copies what the database names and the target lacks, or has damaged; which of it is not there, or damaged.
 
     A file is copied rather than linked: a backup that shares its bytes with the studio's own would be none.
     """
     missing = []
     for name in sorted(named.files):
-        if overwrite or not (target / "files" / name).is_file():
+        if not is_whole(target / "files" / name):
             missing += [] if copy_file(source / "files" / name, target / "files" / name) else [name]
     for id in sorted(named.models):
         if not (target / "models" / id).is_dir() and not copy_folder(source / "models" / id, target / "models" / id):

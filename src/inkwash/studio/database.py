@@ -60,6 +60,7 @@ class Database:
                 with suppress(FileNotFoundError):  # as it was called when all were pictures
                     (home / "pictures").rename(home / "files")
             check_not_lost(home)
+            check_not_foreign(self.path)
             if not self.path.exists():
                 self.path.touch(mode=0o600)
             self.files = Files(home / "files")
@@ -202,6 +203,25 @@ def check_not_lost(home: Path) -> None:
             f"{path} is {'empty' if path.exists() else 'lost'}, and {files} files and {models} models are there; "
             "put it back with `inkwash studio restore`, or make a new one of these with `inkwash studio recover`"
         )
+    for folder in ("files", "models", "runs"):
+        if any((home / folder).glob("*")):
+            raise UserError(
+                f"{home} has no database of a studio, and a folder '{folder}' that may be another program's: "
+                "choose another with --home"
+            )
+
+
+def check_not_foreign(path: Path) -> None:
+    """UserError for a database of another program, which stays as it is."""
+    tables = set()
+    if path.is_file():
+        with (
+            suppress(sqlite3.Error),
+            closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as ours,
+        ):
+            tables = {name for (name,) in ours.execute("select name from sqlite_master where type = 'table'")}
+    if tables and not {"migrations", "users", "jobs"} <= tables:
+        raise UserError(f"{path}: it is another program's database; choose another folder with --home")
 
 
 def _begin(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from io import BytesIO
 from itertools import count
 from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
 from typing import IO, NamedTuple
 
 from PIL import Image
@@ -83,6 +85,11 @@ HALF = re.compile(r"\.([0-9a-f]{64})\.\d+-\d+(?:\.[a-z0-9]{1,10})?")  # as `atom
 STAGED = re.compile(r"\.staged-[0-9a-f]{32}|\.\.staged-[0-9a-f]{32}\.\d+-\d+")
 
 
+CUT_OFF = re.compile(  # what a crash left of a database, of access by this machine's programs, of a folder's copy
+    r"\.studio\.\d+-\d+\.db(-journal|-wal|-shm)?|\.local\.\d+-\d+\.json|\.(copy|move|recover)-[a-z0-9_]{8}"
+)
+
+
 def named_by(shape: re.Pattern[str], folder: Path) -> Iterator[tuple[re.Match[str], Path]]:
     """The files of this shape that lie where their SHA-256 says; what else is in the folder is somebody's."""
     for file in folder.glob("[0-9a-f][0-9a-f]/*"):
@@ -110,7 +117,47 @@ def set_aside(path: Path, lost: Path, name: str = "") -> Path:
     lost.mkdir(exist_ok=True, mode=0o700)
     name = name or path.name
     places = (lost / (name if i == 1 else f"{Path(name).stem}-{i}{Path(name).suffix}") for i in count(1))
-    return path.rename(next(place for place in places if not os.path.lexists(place)))
+    place = next(place for place in places if not os.path.lexists(place))
+    move(path, place)
+    return place
+
+
+def move(source: Path, target: Path) -> None:
+    """Moves a file or a folder, whole or not at all, to another file system, too: a studio's folder may be a link."""
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with TemporaryDirectory(prefix=".move-", dir=target.parent) as scratch:
+            copy = Path(scratch) / target.name
+            if source.is_dir():
+                shutil.copytree(source, copy, symlinks=True)
+            else:
+                shutil.copy2(source, copy)
+            for path in (copy, *copy.rglob("*")):
+                sync(path)
+            copy.replace(target)
+        remove(source)
+
+
+def remove(path: Path) -> None:
+    """A file, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def remove_cut_off(home: Path) -> None:
+    """What a crash left half written in the folder of a studio, or a backup, that nobody else writes to now."""
+    for folder in (home, home / "models", home / "runs"):
+        for path in list(folder.glob(".*")):
+            if CUT_OFF.fullmatch(path.name):
+                remove(path)
+    for folder in (home / "files", home / "thumbnails"):
+        for _, file in list(named_by(HALF, folder)):
+            file.unlink()
 
 
 def tighten(*paths: Path) -> None:
@@ -192,13 +239,12 @@ class Files:
 
         deleted: when the contents that rows say are gone were deleted. One made again since then is not meant.
         """
+        remove_cut_off(self.folder.parent)
         for file in self.folder.glob("*.staged-*"):
             if STAGED.fullmatch(file.name) and not file.is_symlink() and file.is_file():
                 file.unlink()
         moved = []
         for folder in (self.folder, self.thumbnails):
-            for _, file in list(named_by(HALF, folder)):
-                file.unlink()
             for content, _, file in list(contents(folder)):
                 if content in referenced:
                     continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from inkwash.studio import accounts
 from inkwash.studio.catalogue import shared_models
 from inkwash.studio.database import new_id, tick
 from inkwash.studio.errors import DAMAGED, unusable
-from inkwash.studio.files import CONTENT, contents, models_in, set_aside
+from inkwash.studio.files import CONTENT, contents, models_in, move, set_aside
 from inkwash.studio.library import Library, free_name, named_contents, size_of
 from inkwash.studio.store import Store
 from inkwash.studio.tables import files, jobs, models, results, uploads
@@ -28,6 +29,7 @@ from inkwash.systems import system_of, systems
 from inkwash.systems.base import options
 from inkwash.weights.files import digest, sync
 
+MAX_DEPTH = 20  # of a recipe: answers with those of many pictures can be written
 MARGIN = 60.0  # seconds before a crash whose files may have no row
 TIMES: tuple[Any, ...] = (  # by which a database says how new it is
     jobs.c.changed,
@@ -87,10 +89,19 @@ def recipe_of(path: Path) -> dict[str, Any] | None:
     try:
         with Image.open(path, formats=("PNG",)) as picture:
             recipe = json.loads(picture.info[KEY])
+        if depth(recipe) > MAX_DEPTH:
+            return None
+        json.dumps(recipe, ensure_ascii=False, allow_nan=False).encode()  # NaN and half a pair are in no answer
     except (OSError, ValueError, KeyError, SyntaxError, RecursionError, Image.DecompressionBombError):
         return None
     # those of the first studios name no system
     return {"system": "pictures", "verb": "generate", **recipe} if isinstance(recipe, dict) else None
+
+
+def depth(value: Any) -> int:
+    """How deeply lists and objects stand in one another."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth, inner), default=0)
 
 
 class Recovered(NamedTuple):
@@ -116,8 +127,10 @@ def recover(home: Path, user: str = accounts.LOCAL) -> Recovered:
             kind, take_in = ("models", take_in_model) if found.path.is_dir() else ("results", take_in_picture)
             take_in(store, tx, owner.id, found)
             count[kind] += 1
-    lost = home / "lost+found"
-    return Recovered(**count, left=sum(1 for _ in lost.iterdir()) if lost.is_dir() else 0)
+    left = 0
+    with suppress(OSError):  # there is none, or it is the file system's
+        left = len(os.listdir(home / "lost+found"))
+    return Recovered(**count, left=left)
 
 
 def has_database(home: Path) -> bool:
@@ -169,7 +182,7 @@ def take_in_picture(store: Store, tx: Connection, user: str, found: Found) -> No
     tx.execute(insert(files).values(file | {"name": f"inkwash-{sha256[:8]}.png", "bytes": size}))
     path = store.files.path(sha256, ".png")
     path.parent.mkdir(exist_ok=True, mode=0o700)
-    found.path.replace(path)
+    move(found.path, path)
     sync(path.parent)
 
 
@@ -188,7 +201,7 @@ def take_in_model(store: Store, tx: Connection, user: str, found: Found) -> None
     name = free_name(tx, f"{system}-recovered", user, shared_models(()))
     row = {"id": id, "user_id": user, "name": name, "system": system, "job_id": job, "created": made}
     tx.execute(insert(models).values(row | {"bytes": size_of(found.path)}))
-    found.path.rename(store.models_folder / id)
+    move(found.path, store.models_folder / id)
     sync(store.models_folder)
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, and_, case, exists, func, insert, or_, s
 
 from inkwash.studio.database import count_rows, new_id, owned_by, page, stamp, tick
 from inkwash.studio.errors import APIError
+from inkwash.studio.files import move
 from inkwash.studio.library import OPEN, Library, NewFile, erase_text, free_name, may_go_on, size_of
 from inkwash.studio.tables import counter, files, jobs, models, results, users
 from inkwash.weights.files import sync
@@ -338,7 +339,7 @@ class Store(Library):
         tx.execute(insert(models).values(**row, bytes=size_of(folder), created=now, deleted=None))
         for path in folder.rglob("*"):
             sync(path)
-        folder.rename(self.models_folder / id)
+        move(folder, self.models_folder / id)
         sync(self.models_folder)
         return name, before.id if before else None
 

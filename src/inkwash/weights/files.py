@@ -51,6 +51,8 @@ def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
 def lock(file: Path, held: str) -> Iterator[None]:
     """Holds a lock on `file`, which the system lets go when the process ends, however it ends. UserError, `held`,
     where another process, or another thread, has it."""
+    if os.path.lexists(file) and (file.is_symlink() or not file.is_file() or file.stat().st_size):  # ours is empty
+        raise UserError(f"{file}: this file is not inkwash's, which would take it away; choose another folder")
     try:
         opened = file.open("a+b")
     except OSError as error:
