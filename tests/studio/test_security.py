@@ -1036,6 +1036,17 @@ def test_a_key_of_idempotency_is_for_one_request(me):
     assert other.json()["error"]["code"] == "idempotency_conflict"
 
 
+def test_a_key_of_idempotency_whose_job_was_deleted_leads_to_none(me):
+    headers, body = {"idempotency-key": "deleted"}, {"prompt": "a fox", "model": "emoji-fast"}
+    job = me.post("/api/jobs/pictures/generate", json=body, headers=headers).json()["id"]
+    assert me.get(f"/api/jobs/{job}?wait=30").json()["status"] == "done"
+    assert me.delete(f"/api/jobs/{job}").status_code == 204
+    again = me.post("/api/jobs/pictures/generate", json=body, headers=headers)
+    assert again.status_code == 422 and "was deleted" in again.json()["error"]["message"]
+    drawn = me.post("/v1/images/generations", json=body, headers=headers)  # another API, another key
+    assert drawn.status_code == 200
+
+
 def test_a_key_of_idempotency_outlives_what_was_made_and_knows_a_seed(idle):
     store = idle.app.state.engine.store
 
