@@ -53,8 +53,14 @@ from inkwash.studio.store import MAX_QUEUED_EACH
 from inkwash.studio.streams import SaveUpload, check_waits, temporary_uploads, wait_for_job
 from inkwash.systems import base, systems
 from inkwash.systems.pictures.data import read_mask, read_picture
-from inkwash.systems.pictures.model import TUNED, default_sampler, default_strength, read_config, read_index
-from inkwash.systems.pictures.model import weights_hash
+from inkwash.systems.pictures.model import (
+    TUNED,
+    default_sampler,
+    default_strength,
+    read_config,
+    read_index,
+    weights_hash,
+)
 from inkwash.version import __version__
 
 API = "a1111"

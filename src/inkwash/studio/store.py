@@ -77,8 +77,8 @@ class Store(Library):
     def submit(self, user: str, new: NewJob, *, api: str = "api", idempotency_key: str | None = None) -> Row[Any]:
         """A new job; or the one that this user was given for the same `idempotency_key`.
 
-        Raises APIError for a key whose job was deleted, an account that was closed, a day's or the disk's share that is used up, or a queue that
-        is full; OSError for a disk that is.
+        Raises APIError for a key whose job was deleted, an account that was closed, a day's or the disk's share that
+        is used up, or a queue that is full; OSError for a disk that is.
         """
         with self.writing() as tx:
             now = time.time()
