@@ -1027,6 +1027,15 @@ def test_keys_made_at_once_are_each_their_own(studio, me):
     assert httpx.get(f"{studio.url}/api/session", headers={"authorization": f"Bearer {last}"}).status_code == 200
 
 
+def test_no_part_of_a_form_is_passed_over(me):
+    file = ("a.txt", b"x", "text/plain")
+    for more in ({"files": {"files": file, "other": file}}, {"files": {"files": file}, "data": {"unpack": "true"}}):
+        answer = me.post("/api/uploads", **more)
+        assert answer.status_code == 422 and answer.json()["error"]["code"] == "unknown_parameter"
+    assert me.post("/api/recipe", files={"file": file, "other": file}).status_code == 422
+    assert me.post("/api/uploads", files={"files": file}).status_code == 201
+
+
 def test_a_key_of_idempotency_is_for_one_request(me):
     headers = {"idempotency-key": "twice"}
     one = me.post("/api/jobs/pictures/generate", json={"prompt": "a fox", "model": "emoji-fast"}, headers=headers)
