@@ -181,6 +181,7 @@ def test_the_help_names_the_samplers(capsys):
         (["generate", "x", "--modle", "y"], "--model"),
         (["generate", "  "], "the prompt is empty"),
         (["generate", "\u200b\u200e"], "the prompt is empty"),
+        (["generate", "a fox", "--to", "\u200b"], "to: the second prompt is empty"),
         (["generate", "a fox", "--negative", "a\0b"], "negative has the sign U+0000"),
         (["generate", "x", "--grid", "karas", "--model", "TINY"], "unknown grid 'karas': did you mean karras"),
         (["generate", "x", "--grid", "karras", "--sampler", "tuned"], "grid means nothing with the sampler tuned"),

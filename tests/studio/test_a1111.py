@@ -219,6 +219,21 @@ def test_what_lies_under_the_mask_is_filled_as_asked(api):
         api.img2img(images=[flag], inpainting_fill=4, **options, **SMALL)
 
 
+@pytest.mark.parametrize("side", [128, 256])
+def test_no_line_of_the_picture_is_left_under_a_mask_that_is_resized(api, side):
+    mask, ink = Image.new("L", (side, side)), Image.new("RGB", (side, side), "red")
+    mask.paste(255, (round(0.31 * side), round(0.31 * side), round(0.69 * side), round(0.69 * side)))
+    options = {"prompt": "a fox", "steps": 1, "seed": 3, "denoising_strength": 0, "inpainting_fill": 3}
+    picture = np.asarray(api.img2img(images=[ink], mask_image=mask, **options, **SMALL).image)
+    assert (picture[21:43, 21:43] == 127).all()
+
+
+def test_what_a1111_calls_a_latent_mask_is_not_passed_over(web, fox):
+    body = {"prompt": "a fox", "init_images": [encoded(fox)], "latent_mask": encoded(fox)}
+    answer = web.post("/sdapi/v1/img2img", json=body)
+    assert answer.status_code == 422 and "latent_mask" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(("mode", "corner", "middle"), [(0, "red", "red"), (1, "red", "red"), (2, "white", "red")])
 def test_a_picture_that_is_no_square(api, mode, corner, middle):
     flag = Image.new("RGB", (64, 32), "red")
@@ -276,6 +291,8 @@ CANNOT = [
     ({"eta": 0.5}, "eta"),
     ({"refiner_checkpoint": "sdxl"}, "refiner_checkpoint"),
     ({"script_name": "X/Y/Z plot"}, "script_name"),
+    ({"infotext": "a cat\nSteps: 3, Sampler: Euler, Seed: 9"}, "infotext"),
+    ({"styles": ["Latent"]}, "unknown style 'Latent'"),
     ({"enable_hr": True, "hr_upscaler": "R-ESRGAN 4x+"}, "hr_upscaler"),
     ({"enable_hr": True, "denoising_strength": 0.4}, "denoising_strength"),
     ({"override_settings": {"sd_vae": "kl-f8"}}, "not sd_vae"),
@@ -588,7 +605,10 @@ def test_an_interrupted_picture_is_answered_as_far_as_it_was(studio, emoji):
     wanted = [preview.resize((128, 128), Image.Resampling.LANCZOS) for preview in previews]
     assert any(same(drawing.result.image, preview) for preview in wanted)
     assert drawing.result.info["interrupted"] and drawing.result.info["all_seeds"] == [1]
-    assert fields_of(drawing.result.info["infotexts"][0])["Unfinished"] == "True"
+    found = fields_of(drawing.result.info["infotexts"][0])
+    assert found["Unfinished"] == "True" and found == fields_of(drawing.result.image.info["parameters"])
+    assert found | {"Sampler": "Euler a", "CFG scale": "1.5", "Size": "128x128", "Model": "emoji"} == found
+    assert emoji.hash.startswith(found["Model hash"]) and found["Version"] == f"inkwash {inkwash.__version__}"
     assert (
         "inkwash" not in drawing.result.image.info and b"trainedAlgorithmicMedia" in drawing.result.image.info["xmp"]
     )
@@ -603,6 +623,8 @@ def test_what_was_interrupted_before_it_began_is_no_error(studio):
     assert mine.interrupt() == {} == mine.interrupt() == mine.skip()  # also when nothing runs
     waiting.join(30)
     assert waiting.result.images == [] and waiting.result.info["interrupted"]
+    assert waiting.result.info["infotexts"] == [] == waiting.result.info["all_seeds"]
+    assert waiting.result.info["width"] == 64 and waiting.result.info["sampler_name"] == "Euler a"
     first.interrupt()
     before.join(30)
 

@@ -164,6 +164,44 @@ def test_an_edit_by_json_takes_data_urls_and_uploads_and_fetches_nothing(studio,
         assert answer.status_code == 400 and answer.json()["error"]["code"] == "url_not_fetched"
 
 
+@pytest.mark.parametrize(
+    ("path", "files", "fields", "message"),
+    [
+        ("edits", [("mask[]", "png")], {}, "mask[]: the files of an edit are image and mask"),
+        ("edits", [("n", "png")], {}, "n: the files of an edit"),
+        ("edits", [("mask", "png"), ("mask", "png")], {}, "mask: given 2 times"),
+        ("edits", [], {"seed": ["1", "2"]}, "seed: given 2 times"),
+        ("edits", [], {"mask": "x"}, "mask: a file is needed"),
+        ("variations", [("mask", "png")], {}, "mask: a variation is of the whole picture"),
+    ],
+)
+def test_no_part_of_a_form_is_passed_over(studio, fox, path, files, fields, message):
+    with studio.client() as client:
+        sent = [("image", png(fox)), *((name, png(fox.convert("RGBA"))) for name, _ in files)]
+        answer = client.post(f"/v1/images/{path}", files=sent, data={"prompt": "a fox", "steps": "1"} | fields)
+        assert answer.status_code == 400 and message in answer.json()["error"]["message"]
+
+
+def test_a_reference_is_one_picture(studio):
+    with studio.client() as client:
+        images = [{"image_url": "data:image/png;base64,AAAA", "file_id": "x"}]
+        answer = client.post("/v1/images/edits", json={"prompt": "a fox", "images": images})
+        assert answer.status_code == 400 and "not both" in answer.json()["error"]["message"]
+
+
+def test_a_key_of_idempotency_counts_to_its_last_character(studio):
+    with studio.client() as client:
+        ids = {
+            client.post(
+                "/v1/images/generations",
+                json={"prompt": "a fox", "model": "emoji-fast", "seed": 1},
+                headers={"idempotency-key": 200 * "k" + end},
+            ).json()["data"][0]["id"]
+            for end in "ab"
+        }
+        assert len(ids) == 2
+
+
 WRONG = [
     ({"prompt": ""}, "the prompt is empty", "prompt"),
     ({"prompt": "x", "size": "64*128"}, "size = 64*128", "size"),

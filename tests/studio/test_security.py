@@ -1027,6 +1027,15 @@ def test_keys_made_at_once_are_each_their_own(studio, me):
     assert httpx.get(f"{studio.url}/api/session", headers={"authorization": f"Bearer {last}"}).status_code == 200
 
 
+def test_no_part_of_a_form_is_passed_over(me):
+    file = ("a.txt", b"x", "text/plain")
+    for more in ({"files": {"files": file, "other": file}}, {"files": {"files": file}, "data": {"unpack": "true"}}):
+        answer = me.post("/api/uploads", **more)
+        assert answer.status_code == 422 and answer.json()["error"]["code"] == "unknown_parameter"
+    assert me.post("/api/recipe", files={"file": file, "other": file}).status_code == 422
+    assert me.post("/api/uploads", files={"files": file}).status_code == 201
+
+
 def test_a_key_of_idempotency_is_for_one_request(me):
     headers = {"idempotency-key": "twice"}
     one = me.post("/api/jobs/pictures/generate", json={"prompt": "a fox", "model": "emoji-fast"}, headers=headers)
@@ -1034,6 +1043,17 @@ def test_a_key_of_idempotency_is_for_one_request(me):
     other = me.post("/api/jobs/pictures/generate", json={"prompt": "a dog", "model": "emoji-fast"}, headers=headers)
     assert one.json()["id"] == same.json()["id"] and other.status_code == 422
     assert other.json()["error"]["code"] == "idempotency_conflict"
+
+
+def test_a_key_of_idempotency_whose_job_was_deleted_leads_to_none(me):
+    headers, body = {"idempotency-key": "deleted"}, {"prompt": "a fox", "model": "emoji-fast"}
+    job = me.post("/api/jobs/pictures/generate", json=body, headers=headers).json()["id"]
+    assert me.get(f"/api/jobs/{job}?wait=30").json()["status"] == "done"
+    assert me.delete(f"/api/jobs/{job}").status_code == 204
+    again = me.post("/api/jobs/pictures/generate", json=body, headers=headers)
+    assert again.status_code == 422 and "was deleted" in again.json()["error"]["message"]
+    drawn = me.post("/v1/images/generations", json=body, headers=headers)  # another API, another key
+    assert drawn.status_code == 200
 
 
 def test_a_key_of_idempotency_outlives_what_was_made_and_knows_a_seed(idle):

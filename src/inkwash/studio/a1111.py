@@ -53,7 +53,15 @@ from inkwash.studio.store import MAX_QUEUED_EACH
 from inkwash.studio.streams import SaveUpload, check_waits, temporary_uploads, wait_for_job
 from inkwash.systems import base, systems
 from inkwash.systems.pictures.data import read_mask, read_picture
-from inkwash.systems.pictures.model import TUNED, read_index, weights_hash
+from inkwash.systems.pictures.model import (
+    TUNED,
+    default_sampler,
+    default_strength,
+    read_config,
+    read_index,
+    weights_hash,
+)
+from inkwash.version import __version__
 
 API = "a1111"
 PREVIEWS = 4  # of each picture, for current_image
@@ -133,6 +141,7 @@ class Generation(BaseModel):
     s_churn: Zero = 0
     s_noise: One = 1
     refiner_checkpoint: Blank = None
+    infotext: Blank = Field(None, description="Give its settings as fields.")
 
 
 class Txt2Img(Generation):
@@ -156,6 +165,7 @@ class Img2Img(Generation):
         min_length=1, max_length=1, description="In base64, also as data: URL; others are not fetched."
     )
     mask: str | None = Field(None, description="White: drawn anew. Black: kept to the pixel.")
+    latent_mask: Blank = Field(None, description="Give a mask.")
     inpainting_mask_invert: bool | None = False
     inpainting_fill: Fill | None = Field(
         0, description="Under the mask at first: 0 the colours around, 1 the picture, 2 noise, 3 grey."
@@ -342,7 +352,7 @@ def values_of(body: Generation, user: User, engine: Engine) -> dict[str, Any]:
     n = (body.batch_size or 1) * (body.n_iter or 1)
     if n > MAX_EACH:
         raise invalid(f"batch_size x n_iter = {n}: {MAX_EACH} pictures at most", "n_iter")
-    styles = [name for name in body.styles or [] if name not in UNSET]
+    styles = [name for name in body.styles or [] if name not in ("", "None")]
     if len(styles) > 1:
         raise invalid("styles: a picture has one style here; choose one", "styles")
     sampler, grid = sampler_and_grid(body)
@@ -439,7 +449,10 @@ def filled(picture: Image.Image, mask: Image.Image, fill: int, size: int) -> Ima
     """The picture at the model's size, with other content where the mask is white, as `inpainting_fill` says."""
     if fill == 1:
         return picture
-    pixels, hole = read_picture(picture, size).copy(), read_mask(mask, size) == 1
+    pixels, hole = (
+        read_picture(picture, size).copy(),
+        read_mask(mask, size) > 0.9,
+    )  # sharp edges ring when they are resized
     if fill == 0:
         content = surroundings(on_white(pixels[None])[0], hole)
     elif fill == 2:  # the same each time: that of the seed comes in sampling
@@ -473,38 +486,45 @@ def answer_of(body: Generation, row: Any, previews: list[tuple[int, str]], engin
         check_done(row)
     results = engine.store.results_of(row.id)
     recipes = [result.recipe for result in results]
-    images = [
-        add_text(engine.store.read(result.files[0]), "parameters", infotext(result.recipe)) for result in results
-    ]
+    begun = recipes[0] if recipes else usual_recipe(row, engine)
+    images = [engine.store.read(result.files[0]) for result in results]
     if interrupted and previews and previews[-1][0] == len(results):
         picture = Image.open(BytesIO(base64.b64decode(previews[-1][1])))
-        size = row.request["size"] or picture.width
-        images.append(encode_png(picture.resize((size, size), Image.Resampling.LANCZOS)))
-        begun = (recipes or [row.request])[0]
-        recipes.append(begun | {"seed": row.request["seed"] + len(results), "size": size, "unfinished": True})
+        images.append(encode_png(picture.resize((begun["size"], begun["size"]), Image.Resampling.LANCZOS)))
+        recipes.append(begun | {"seed": row.request["seed"] + len(results), "unfinished": True})
+    images = [add_text(png, "parameters", infotext(one)) for png, one in zip(images, recipes, strict=True)]
     hidden = {"override_settings", "alwayson_scripts"}
     if isinstance(body, Img2Img) and not body.include_init_images:
         hidden |= {"init_images", "mask"}
     return Answer(
         images=[base64.b64encode(image).decode() for image in images if body.send_images is not False],
         parameters=body.model_dump(exclude=hidden),
-        info=json.dumps(
-            info_of(body, row, recipes or [row.request]) | {"interrupted": interrupted}, ensure_ascii=False
-        ),
+        info=json.dumps(info_of(body, row, begun, recipes) | {"interrupted": interrupted}, ensure_ascii=False),
     )
 
 
-def info_of(body: Generation, row: Any, recipes: list[dict[str, Any]]) -> dict[str, Any]:
+def usual_recipe(row: Any, engine: Engine) -> dict[str, Any]:
+    """What the first picture of the job will have in its recipe: what is not asked for is as is usual."""
+    request, masked = row.request, row.request["mask"] is not None
+    folder = engine.catalogue.folder(row.model, row.user_id)
+    config = read_config(folder)
+    usual = {"sampler": default_sampler(config, masked), "steps": config.steps, "guidance": config.guidance}
+    usual |= {"size": config.size, "strength": None if request["image"] is None else default_strength(masked)}
+    given = {name: value for name, value in request.items() if value is not None or name not in usual}
+    return {**usual, **given, "hash": fingerprint(folder), "version": __version__}
+
+
+def info_of(body: Generation, row: Any, first: dict[str, Any], recipes: list[dict[str, Any]]) -> dict[str, Any]:
     """What clients read in `info`."""
-    first, seeds = recipes[0], [recipe["seed"] for recipe in recipes]
+    seeds = [recipe["seed"] for recipe in recipes]
     return {
         "prompt": first["prompt"],
         "all_prompts": [first["prompt"]] * len(recipes),
         "negative_prompt": first["negative"],
         "all_negative_prompts": [first["negative"]] * len(recipes),
-        "seed": seeds[0],
+        "seed": first["seed"],
         "all_seeds": seeds,
-        "subseed": seeds[0],
+        "subseed": first["seed"],
         "all_subseeds": seeds,
         "subseed_strength": 0,
         "width": first["size"],

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Form
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -90,7 +91,7 @@ def create(settings: Settings) -> FastAPI:
     app.state.tries, app.state.logins = Bucket(1 / PER_TRY, TRIES), Bucket(1 / PER_LOGIN, LOGINS)
     app.state.streams, app.state.waits = Counter(), Counter()
     for router in (verbs.router(), api.router, people.router, openai.router):
-        app.include_router(router, dependencies=[Depends(check_query)])
+        app.include_router(router, dependencies=[Depends(check_parameters)])
     for router in (api.public, a1111.router):  # whose addresses others may lengthen, to come past a cache
         app.include_router(router)
     add_page(app)
@@ -104,11 +105,16 @@ def create(settings: Settings) -> FastAPI:
     return app
 
 
-def check_query(request: Request) -> None:
-    """APIError for a query's parameter that the route does not have: it would change nothing."""
-    known = {field.alias for field in request.scope["route"].dependant.query_params}
-    if unknown := [name for name in request.query_params if name not in known]:
-        raise APIError(422, f"unknown parameter '{unknown[0][:60]}'", "unknown_parameter", unknown[0][:60])
+async def check_parameters(request: Request) -> None:
+    """APIError for a parameter of the query, or a part of a form, that the route does not have: it would change
+    nothing."""
+    route = request.scope["route"].dependant
+    unknown = set(request.query_params) - {field.alias for field in route.query_params}
+    if parts := {field.alias for field in route.body_params if isinstance(field.field_info, Form)}:
+        unknown |= set(await request.form()) - parts  # as FastAPI has read it
+    if unknown:
+        name = min(unknown)[:60]
+        raise APIError(422, f"unknown parameter '{name}'", "unknown_parameter", name)
 
 
 def add_operations(app: FastAPI) -> None:

@@ -179,6 +179,8 @@ async def generations(body: ImageRequest, user: CurrentUser, engine: CurrentEngi
     return await generate(body, {}, "image_generation", user, engine, request)
 
 
+IMAGE = ("image", "image[]")  # OpenAI's client sends a list under the second name
+FILES = (*IMAGE, "mask")
 MULTIPART = {
     "multipart/form-data": {
         "schema": {
@@ -216,8 +218,12 @@ async def edits(user: CurrentUser, engine: CurrentEngine, request: Request) -> A
 async def variations(user: CurrentUser, engine: CurrentEngine, request: Request) -> Any:
     """Pictures that are like a picture."""
     body, pictures = await read_edit(request, user, engine)
+    if "mask" in pictures:
+        raise APIError(
+            400, "mask: a variation is of the whole picture; take /v1/images/edits", "invalid_value", "mask"
+        )
     body = body.model_copy(update={"strength": VARIATION if body.strength is None else body.strength})
-    return await generate(body, {"image": pictures["image"]}, "image_edit", user, engine, request)
+    return await generate(body, pictures, "image_edit", user, engine, request)
 
 
 async def read_edit(request: Request, user: User, engine: Engine) -> tuple[ImageRequest, dict[str, bytes]]:
@@ -229,12 +235,10 @@ async def read_edit(request: Request, user: User, engine: Engine) -> tuple[Image
         elif kind == "multipart/form-data":
             async with request.form(max_files=20, max_fields=100) as form:
                 items = form.multi_items()
-                files = [(key, value) for key, value in items if isinstance(value, UploadFile)]
-                images = [await value.read() for key, value in files if key in ("image", "image[]")]
-                masks = [await value.read() for key, value in files if key == "mask"]
-            fields: dict[str, Any] = {key: value for key, value in items if not isinstance(value, UploadFile)}
-            if set(fields) & {"image", "image[]", "mask"}:
-                raise APIError(400, "image and mask are files", "invalid_value", "image")
+                check_form(items)
+                images = [await value.read() for key, value in items if key in IMAGE and not isinstance(value, str)]
+                masks = [await value.read() for key, value in items if key == "mask" and not isinstance(value, str)]
+            fields: dict[str, Any] = {key: value for key, value in items if isinstance(value, str)}
             body = ImageRequest(**fields)
         else:
             raise APIError(415, "send multipart/form-data or application/json", "unsupported_media_type")
@@ -246,6 +250,18 @@ async def read_edit(request: Request, user: User, engine: Engine) -> tuple[Image
     return body, {"image": images[0]} | ({"mask": masks[0]} if masks else {})
 
 
+def check_form(items: list[tuple[str, UploadFile | str]]) -> None:
+    """APIError for a file that is none of an edit's, a text in the place of one, and what is said twice."""
+    names = [name for name, _ in items]
+    for name, value in items:
+        if isinstance(value, str) and name in FILES:
+            raise APIError(400, f"{name}: a file is needed", "invalid_value", name)
+        if not isinstance(value, str) and name not in FILES:
+            raise APIError(400, f"{name}: the files of an edit are image and mask", "invalid_value", name)
+        if name not in IMAGE and names.count(name) > 1:
+            raise APIError(400, f"{name}: given {names.count(name)} times; send one", "invalid_value", name)
+
+
 def read_json_edit(data: bytes, user: User, engine: Engine) -> tuple[ImageRequest, list[bytes], list[bytes]]:
     edit = EditRequest.model_validate_json(data)
     images = [fetch(one, user, engine, "images") for one in edit.images]
@@ -254,6 +270,8 @@ def read_json_edit(data: bytes, user: User, engine: Engine) -> tuple[ImageReques
 
 
 def fetch(picture: Reference, user: User, engine: Engine, param: str) -> bytes:
+    if picture.image_url is not None and picture.file_id is not None:
+        raise APIError(400, f"{param}: give image_url or file_id, not both", "invalid_value", param)
     if picture.image_url is not None:
         return uploads.from_base64(picture.image_url, param)
     row = engine.store.upload_of(picture.file_id or "", user.id)
@@ -343,7 +361,7 @@ def submit(
         if found is not None:
             return found
     given_key = request.headers.get("idempotency-key")
-    key = f"{key_prefix}{new_id()}" if given_key is None else f"key:openai:{sha256(given_key[:200])}"
+    key = f"{key_prefix}{new_id()}" if given_key is None else f"key:openai:{sha256(given_key)}"
     previews = (body.partial_images or 0) if body.stream else 0
     values = values_of(body) | images
     try:
@@ -356,7 +374,9 @@ def submit(
 
 def check_done(row: Any) -> None:
     """APIError for a job that brought no pictures."""
-    if row is None or row.status in OPEN:
+    if row is None:
+        raise APIError(409, "the job was deleted", "deleted")
+    if row.status in OPEN:
         raise APIError(504, "it takes longer than this request may wait; the job goes on", "timeout")
     if row.status == "cancelled":
         raise APIError(409, "the job was cancelled", "cancelled")
@@ -413,14 +433,13 @@ async def stream(engine: Engine, body: ImageRequest, job: str, kind: str) -> Asy
                 yield sse(f"{kind}.partial_image", base64.b64encode(data).decode(), facts)
             subscriber.previews.clear()
             row = await to_thread.run_sync(engine.store.job, job)
-            assert row is not None  # jobs are never deleted
             pictures = await to_thread.run_sync(engine.store.results_of, job)
             for picture in pictures[sent:]:
                 data64 = await to_thread.run_sync(encode, engine, body, picture)
                 facts = {"usage": Usage().model_dump(), "id": picture.id, "seed": picture.recipe["seed"]}
                 yield sse(f"{kind}.completed", data64, {**facts, **metadata_of(body, picture)})
             sent = len(pictures)
-            if row.status not in OPEN or engine.stopping:
+            if row is None or row.status not in OPEN or engine.stopping:
                 break
             if not await subscriber.changes(15.0):
                 yield b": heartbeat\n\n"

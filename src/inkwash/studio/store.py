@@ -78,14 +78,17 @@ class Store(Library):
     def submit(self, user: str, new: NewJob, *, api: str = "api", idempotency_key: str | None = None) -> Row[Any]:
         """A new job; or the one that this user was given for the same `idempotency_key`.
 
-        Raises APIError for an account that was closed, a day's or the disk's share that is used up, or a queue that
-        is full; OSError for a disk that is.
+        Raises APIError for a key whose job was deleted, an account that was closed, a day's or the disk's share that
+        is used up, or a queue that is full; OSError for a disk that is.
         """
         with self.writing() as tx:
             now = time.time()
             if idempotency_key is not None:
                 same = (jobs.c.user_id == user, jobs.c.idempotency_key == idempotency_key)
                 if (found := tx.execute(select(jobs).where(*same)).first()) is not None:
+                    if found.deleted is not None:
+                        message = "the job of this Idempotency-Key was deleted; take a new one"
+                        raise APIError(422, message, "idempotency_conflict")
                     return found
             self.check_disk()
             row = tx.execute(select(users).where(users.c.id == user, users.c.active).with_for_update()).first()

@@ -119,6 +119,8 @@ def test_from_a_picture_a_grid_begins_at_the_strength(grid):
     assert part[0] == 0.55 and part[-1] == 0
     if grid != "uniform":  # of which the steps are as many, and even
         assert part[1:] == tuple(t for t in whole if t < 0.55)
+    for start in (0.999, 0.99, 1e-9):  # some grids begin below
+        assert len(time_grid(process, grid, 10, start).times) <= len(whole)
 
 
 def test_bfloat16_makes_nearly_the_same_picture(model, tiny_folder):

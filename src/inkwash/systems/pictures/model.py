@@ -79,6 +79,16 @@ class Config:
             raise UserError(f"size = {self.size} is no multiple of patch = {self.patch}")
 
 
+def default_sampler(config: Config, masked: bool) -> str:
+    """The sampler if none is asked for: new noise at each step lets a filled part grow together with the rest."""
+    return "ancestral" if masked else config.sampler
+
+
+def default_strength(masked: bool) -> float:
+    """How much of a picture to begin from may change, if it is not said."""
+    return 1.0 if masked else 0.6
+
+
 def read_config(folder: Path) -> Config:
     """What system.json in the folder says. UserError for one of another system, or with keys unknown here."""
     facts = describe(folder)

@@ -66,12 +66,13 @@ def preview_hook(steps: int, count: int, show: Callable[[Any], None]) -> Callabl
 
 
 def time_grid(process: diffusion.Gaussian, name: str, steps: int, start: float = 1.0) -> diffusion.Grid:
-    """The times of so many steps from noise to data; from `start` on, the share of them that lies below it."""
+    """The times of so many steps from noise to data; from `start` on, in the place of the first, the share of them
+    that lies below it."""
     if name == "uniform":
         even: diffusion.Grid = diffusion.uniform(process, max(1, round(steps * start)), start)
         return even
     grid: diffusion.Grid = model.GRIDS[name](process, steps)
-    return grid if start == 1 else diffusion.Grid(process, (start, *(t for t in grid.times if t < start)))
+    return grid if start == 1 else diffusion.Grid(process, (start, *(t for t in grid.times[1:] if t < start)))
 
 
 class Pipeline:
@@ -330,7 +331,7 @@ class Pipeline:
                 "negative": negative,
                 "style": style,
                 "seed": seed + i,
-                "sampler": sampler or self.default_sampler(init),
+                "sampler": sampler or model.default_sampler(self.config, init is not None and init.mask is not None),
                 "steps": self.config.steps if steps is None else steps,
                 "grid": None if sampler == TUNED else grid or "uniform",
                 "guidance": self.config.guidance if guidance is None else guidance,
@@ -366,14 +367,10 @@ class Pipeline:
                 raise UserError("the mask is black everywhere: make white what shall be drawn anew")
         if outpaint is not None:
             picture, region = outpaint_canvas(picture, outpaint)
-        strength = (0.6 if region is None else 1.0) if strength is None else strength
+        strength = model.default_strength(region is not None) if strength is None else strength
         if not 0 <= strength <= 1:
             raise UserError(f"strength = {strength}: choose a number from 0 (no change) to 1 (everything)")
         return InitImage(picture, strength, region)
-
-    def default_sampler(self, init: InitImage | None) -> str:
-        """The sampler if none is asked for: new noise at each step lets a filled part grow together with the rest."""
-        return self.config.sampler if init is None or init.mask is None else "ancestral"
 
     def condition(self, prompts: Sequence[str], styles: Sequence[str | None]) -> dict[str, Any]:
         """What the network is told for each picture: token states, their mask, and pooled text beside the style."""
@@ -442,7 +439,8 @@ class Pipeline:
         spaced, with the clean prediction as pictures. Raises UserError for what the model does not know.
         """
         config = self.config
-        sampler, steps = sampler or self.default_sampler(init), config.steps if steps is None else steps
+        sampler = sampler or model.default_sampler(config, init is not None and init.mask is not None)
+        steps = config.steps if steps is None else steps
         if sampler not in [*SAMPLERS, TUNED]:
             raise unknown("sampler", sampler, [*SAMPLERS, TUNED])
         if grid is not None and grid not in model.GRIDS:

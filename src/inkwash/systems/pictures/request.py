@@ -74,6 +74,8 @@ class Generate(Request):
         if self.sampler == "tuned":
             idle(self, ("grid",), "with the sampler tuned, which has learned its own")
         if self.to is not None:
+            if is_blank(self.to):
+                raise UserError("to: the second prompt is empty: say in a few words what the last picture shows")
             idle(self, NOT_INTERPOLATED, "with --to, which goes from words to words")
 
     def subrequests(self) -> list[Self]:
