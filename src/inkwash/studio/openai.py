@@ -25,7 +25,7 @@ from inkwash.studio.api import Id
 from inkwash.studio.auth import CurrentEngine, CurrentUser
 from inkwash.studio.database import new_id, sha256
 from inkwash.studio.engine import Engine
-from inkwash.studio.errors import APIError
+from inkwash.studio.errors import APIError, no_such
 from inkwash.studio.library import OPEN, Result
 from inkwash.studio.schemas import NOT_BOOL
 from inkwash.studio.streams import (
@@ -355,8 +355,10 @@ def submit(
 
 
 def check_done(row: Any) -> None:
-    """APIError for a job that brought no pictures."""
-    if row is None or row.status in OPEN:
+    """APIError for a job that brought no pictures, or that was deleted."""
+    if row is None:
+        raise no_such("job")
+    if row.status in OPEN:
         raise APIError(504, "it takes longer than this request may wait; the job goes on", "timeout")
     if row.status == "cancelled":
         raise APIError(409, "the job was cancelled", "cancelled")
@@ -413,14 +415,13 @@ async def stream(engine: Engine, body: ImageRequest, job: str, kind: str) -> Asy
                 yield sse(f"{kind}.partial_image", base64.b64encode(data).decode(), facts)
             subscriber.previews.clear()
             row = await to_thread.run_sync(engine.store.job, job)
-            assert row is not None  # jobs are never deleted
             pictures = await to_thread.run_sync(engine.store.results_of, job)
             for picture in pictures[sent:]:
                 data64 = await to_thread.run_sync(encode, engine, body, picture)
                 facts = {"usage": Usage().model_dump(), "id": picture.id, "seed": picture.recipe["seed"]}
                 yield sse(f"{kind}.completed", data64, {**facts, **metadata_of(body, picture)})
             sent = len(pictures)
-            if row.status not in OPEN or engine.stopping:
+            if row is None or row.status not in OPEN or engine.stopping:
                 break
             if not await subscriber.changes(15.0):
                 yield b": heartbeat\n\n"
