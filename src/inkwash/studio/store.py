@@ -175,6 +175,7 @@ class Store(Library):
             which = and_(jobs.c.id == id, owned_by(jobs, user), may_go_on())
             row = tx.execute(select(jobs).where(which).with_for_update()).first()
             if row is not None:
+                _refund(tx, jobs.c.id == id)
                 tx.execute(update(jobs).where(jobs.c.id == id).values(**CANCELLED, **stamp(tx)))
         if row is not None and row.worker is None:  # else the worker removes it
             shutil.rmtree(self.runs / id, ignore_errors=True)
@@ -184,7 +185,8 @@ class Store(Library):
         """Forgets a job that has ended, and what it was asked for by; whether there was one. Its results stay."""
         with self.writing() as tx:
             which = (jobs.c.id == id, jobs.c.user_id == user, ~may_go_on(), jobs.c.deleted.is_(None))
-            if not tx.execute(update(jobs).where(*which).values(deleted=time.time())).rowcount:
+            gone = {"deleted": time.time(), "idempotency_key": None, "request_hash": None}  # who asks again means it
+            if not tx.execute(update(jobs).where(*which).values(gone)).rowcount:
                 return False
             erase_text(tx, id)
             self.has_erased = True
@@ -365,12 +367,14 @@ class Store(Library):
 
     def fail(self, worker: str, job: str, error: str) -> None:
         with self.writing() as tx:
+            _refund(tx, _held_by(worker, job))
             state = {"status": "failed", "error": error, **stamp(tx), **ENDED}
             tx.execute(update(jobs).where(_held_by(worker, job)).values(state))
 
     def release(self, worker: str, dead: bool = False) -> None:
         """The worker's jobs go back to the queue. dead: it died over them; where that was too often, they failed."""
         with self.writing() as tx:
+            _refund(tx, jobs.c.worker == worker)
             _requeue(tx, jobs.c.worker == worker, int(dead))
 
     def recover(self) -> list[Path]:
@@ -429,6 +433,16 @@ def _charge(tx: Connection, job: Row[Any]) -> None:
     """A part of the job is begun: its user was served so much."""
     begun = {"served": users.c.served + job.cost, "turn": tick(tx)}
     tx.execute(update(users).where(users.c.id == job.user_id).values(begun))
+
+
+def _refund(tx: Connection, which: Any) -> None:
+    """Of a part that is left unmade its user was served only so long as it was worked on."""
+    for job in tx.execute(select(jobs).where(which, jobs.c.status == "running")).all():
+        unused = max(job.cost - max(time.time() - job.changed, 0.0), 0.0)
+        back = update(users).where(users.c.id == job.user_id).values(served=users.c.served - unused)
+        served = tx.execute(back.returning(users.c.served)).scalar_one()
+        late = (jobs.c.user_id == job.user_id, jobs.c.status.in_(OPEN), jobs.c.served > served)
+        tx.execute(update(jobs).where(*late).values(served=served))
 
 
 def _join(tx: Connection, user: Row[Any]) -> float:
