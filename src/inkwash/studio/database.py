@@ -154,7 +154,9 @@ class Database:
     def truncate_log(self) -> None:
         """Lets what was erased go from the write-ahead log, too; `has_erased` stays if others read in it."""
         with self.lock, self._checked(), closing(self.engine.raw_connection()) as raw:
+            raw.detach()  # no other shall wait as shortly
             cursor = raw.cursor()
+            cursor.execute("pragma busy_timeout=50")  # who writes waits, too
             cursor.execute("pragma wal_checkpoint(truncate)")
             ((is_blocked, _, _),) = cursor.fetchall()
             self.has_erased = bool(is_blocked)
