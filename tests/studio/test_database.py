@@ -98,6 +98,7 @@ def test_a_studio_without_its_database_waits_and_does_not_fill_its_log(tmp_path)
         assert fox(client).status_code == 503 and not (studio.home / "studio.db").exists()
     finally:
         studio.stop()
+    assert "Traceback" not in (studio.home / "studio.log").read_text()
 
 
 def damage(home, how):
