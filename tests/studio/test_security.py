@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -1194,4 +1195,7 @@ def test_a_mistake_in_the_table_tells_the_log_no_words(tmp_path):
     with pytest.raises(IntegrityError) as error:
         store.submit(user, asked(prompt="a unicorn; the disk is full"))
     assert "unicorn" not in str(error.value) and not is_disk_full(error.value)
-    assert is_disk_full(OperationalError("insert", {}, Exception("database or disk is full")))
+    with closing(sqlite3.connect(":memory:")) as small, pytest.raises(sqlite3.OperationalError) as full:
+        small.execute("pragma max_page_count=2")
+        small.execute("create table t as select zeroblob(100000)")
+    assert is_disk_full(full.value) and is_disk_full(OperationalError("insert", {}, full.value))

@@ -22,7 +22,7 @@ from inkwash.studio.tables import counter, files, jobs, models, results, users
 from inkwash.weights.files import sync
 
 LEASE = 15.0  # seconds that a worker has a job without a sign of life
-MAX_GAP = LEASE / 3  # seconds between two looks for such signs, after which none is missed
+MAX_GAP = LEASE / 3  # seconds between two looks for heartbeats, after which none is missed
 MAX_DEATHS = 8  # of workers over one job without a result, before the job is held to be the cause
 MAX_QUEUED = 10_000  # jobs in the queue
 MAX_QUEUED_EACH = 2_000  # of one user
@@ -68,7 +68,7 @@ class NewResult(NamedTuple):
 
 
 class Store(Library):
-    _signs: Mapping[Any, float] = {}  # of life of workers, and when each was first seen by the monotonic clock
+    _heartbeats: Mapping[Any, float] = {}  # of workers, and when each was first seen by the monotonic clock
     _last_look = 0.0
     _queue: tuple[int, dict[str, int]] = (-1, {})  # places of the jobs that wait, as of this value of the counter
 
@@ -393,14 +393,14 @@ class Store(Library):
         """
         with self.writing() as tx:
             which = jobs.c.status == "running"
-            signs = tx.execute(select(jobs.c.id, jobs.c.worker, jobs.c.heartbeat).where(which)).all()
+            heartbeats = tx.execute(select(jobs.c.id, jobs.c.worker, jobs.c.heartbeat).where(which)).all()
             now = time.monotonic()
-            known = self._signs if now - self._last_look < MAX_GAP else {}
-            self._signs, self._last_look = {sign: known.get(sign, now) for sign in signs}, now
-            late = [sign for sign, seen in self._signs.items() if now - seen > LEASE]
+            known = self._heartbeats if now - self._last_look < MAX_GAP else {}
+            self._heartbeats, self._last_look = {one: known.get(one, now) for one in heartbeats}, now
+            late = [one for one, seen in self._heartbeats.items() if now - seen > LEASE]
             if late:
-                _requeue(tx, jobs.c.id.in_([sign.id for sign in late]), 1)
-        return [sign.worker for sign in late]
+                _requeue(tx, jobs.c.id.in_([one.id for one in late]), 1)
+        return [one.worker for one in late]
 
 
 def _held_by(worker: str, job: str) -> Any:
