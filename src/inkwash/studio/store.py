@@ -374,7 +374,6 @@ class Store(Library):
     def release(self, worker: str, dead: bool = False) -> None:
         """The worker's jobs go back to the queue. dead: it died over them; where that was too often, they failed."""
         with self.writing() as tx:
-            _refund(tx, jobs.c.worker == worker)
             _requeue(tx, jobs.c.worker == worker, int(dead))
 
     def recover(self) -> list[Path]:
@@ -436,7 +435,7 @@ def _charge(tx: Connection, job: Row[Any]) -> None:
 
 
 def _refund(tx: Connection, which: Any) -> None:
-    """Of a part that is left unmade its user was served only so long as it was worked on."""
+    """Of a part that is left for good its user was served only so long as it was worked on."""
     for job in tx.execute(select(jobs).where(which, jobs.c.status == "running")).all():
         unused = max(job.cost - max(time.time() - job.changed, 0.0), 0.0)
         back = update(users).where(users.c.id == job.user_id).values(served=users.c.served - unused)
