@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import httpx
 import pytest
@@ -98,6 +99,7 @@ def test_a_studio_without_its_database_waits_and_does_not_fill_its_log(tmp_path)
         assert fox(client).status_code == 503 and not (studio.home / "studio.db").exists()
     finally:
         studio.stop()
+    assert "Traceback" not in (studio.home / "studio.log").read_text()
 
 
 def damage(home, how):
@@ -222,3 +224,17 @@ class Warned(Running):
             finally:
                 os.dup2(before, 2)
                 os.close(before)
+
+
+@pytest.mark.skipif(not may_mount(), reason="this machine lets no user mount a file system")
+def test_an_old_database_opens_where_there_is_no_room_to_erase_what_it_deleted(tmp_path):
+    home, small = tmp_path / "home", tmp_path / "small"
+    small.mkdir()
+    close(Store(home))
+    with closing(sqlite3.connect(home / "studio.db", isolation_level=None)) as old:
+        old.execute("create table large as select randomblob(10000000)")
+        old.execute("pragma user_version=0")
+    command = f"{sys.executable} -m inkwash studio --home {small} key"
+    script = f"mount -t tmpfs -o size=16m none {small} && cp -r {home}/. {small} && SQLITE_TMPDIR={small} {command}"
+    made = subprocess.run([*MOUNT, "sh", "-c", script], capture_output=True, text=True)
+    assert made.returncode == 0 and made.stdout.startswith("ink-"), made.stderr

@@ -3,6 +3,8 @@ nothing is lost."""
 
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -159,3 +161,21 @@ def test_the_python_client_asks_again(studio):
         other.execute("rollback")
         asking.join(30)
         assert client.wait(made[0], timeout=60).status == "done"
+
+
+def test_a_worker_whose_server_has_gone_ends_while_it_waits_for_a_lock(store, user):
+    store.submit(user, asked())
+    with locked(store.home) as other:
+        command = [sys.executable, "-m", "inkwash.studio.worker", "w", "--home", str(store.home)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        other.execute("rollback")
+        with subprocess.Popen(command, text=True, **pipes) as worker:
+            while store.jobs(user)[0].status == "queued":
+                time.sleep(0.05)
+            other.execute("begin exclusive")
+            try:
+                time.sleep(1)
+                worker.stdin.close()
+                assert worker.wait(30) != 0
+            finally:
+                worker.kill()

@@ -587,3 +587,17 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+
+
+@pytest.mark.parametrize("how", ["cancel", "fail"])
+def test_a_user_is_not_charged_for_the_rest_of_a_part_that_was_cancelled_or_failed(store, user, how):
+    other = accounts.add_user(store, "ben", None).id
+    small, large = asked()._replace(plan={"seconds": 1.0}), asked()._replace(plan={"seconds": 10_000.0})
+    store.submit(other, small), store.claim("v")  # who has something to do all the time
+    id = store.submit(user, large).id
+    assert store.claim("w").id == id
+    waiting = store.submit(user, small).id
+    store.cancel(id) if how == "cancel" else store.fail("w", id, "broken")
+    for _ in range(10):
+        store.submit(other, small), store.submit(user, asked()._replace(plan={"seconds": 2.0}))
+    assert waiting in [store.claim("w").id for _ in range(2)]

@@ -1,12 +1,13 @@
 """Words that were deleted stand nowhere any more: not in the database, nor in its log, nor in a file or its name."""
 
+import threading
 import time
 
 import pytest
 
 from inkwash.studio import accounts
 from inkwash.studio.library import NewFile
-from inkwash.studio.store import NewResult
+from inkwash.studio.store import NewResult, Store
 from tests.studio.conftest import asked, fox, sent
 from tests.studio.test_store import png
 
@@ -122,3 +123,27 @@ def test_a_job_that_is_open_is_not_deleted_over_http(idle):
     assert answer.status_code == 409 and answer.json()["error"]["code"] == "not_possible"
     assert "cancel it first" in answer.json()["error"]["message"] and idle.get(f"/api/jobs/{id}").status_code == 200
     assert idle.delete("/api/jobs/nothing").status_code == 404
+
+
+def test_a_reader_that_stays_keeps_out_nobody_who_writes(store, user):
+    """The log cannot be emptied then, which is tried each second: who writes would wait as long."""
+    patient = Store(store.home, lock_timeout=3600.0)
+    with store.reading() as tx:
+        tx.exec_driver_sql("select * from jobs").all()
+        store.submit(user, asked())
+        emptying = threading.Thread(target=patient.truncate_log, daemon=True)
+        emptying.start()
+        emptying.join(20)
+        assert not emptying.is_alive() and patient.has_erased
+        patient.submit(user, asked())
+
+
+def test_a_key_of_idempotency_makes_a_new_job_once_its_job_was_deleted(idle):
+    head = {"idempotency-key": "once"}
+    first, same = (idle.post("/api/jobs/pictures/generate", json={"prompt": "a fox"}, headers=head) for _ in "ab")
+    id = first.json()["id"]
+    assert same.json()["id"] == id
+    idle.post(f"/api/jobs/{id}/cancel")
+    assert idle.delete(f"/api/jobs/{id}").status_code == 204
+    again = idle.post("/api/jobs/pictures/generate", json={"prompt": "a cat"}, headers=head)
+    assert again.status_code == 202 and idle.get(f"/api/jobs/{again.json()['id']}").json()["status"] == "queued"

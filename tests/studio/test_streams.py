@@ -1,6 +1,8 @@
 """Event streams: who was cut off has missed nothing, and who may not listen any more is cut off."""
 
 import json
+import threading
+import time
 from contextlib import contextmanager
 
 import httpx
@@ -108,3 +110,33 @@ def test_a_stream_of_a_job_ends_with_it_and_holds_all_that_the_job_holds(quick):
             states = [state for _, state in heard]
         assert states[-1] == client.get(f"/api/jobs/{job}").json() and states[-1]["status"] == "done"
         assert [result["recipe"]["seed"] for result in states[-1]["results"]] == [5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    "method, path, body",
+    [
+        ("GET", "/api/jobs/ID?wait=20", None),
+        ("GET", "/api/jobs/ID/events", None),
+        ("POST", "/v1/images/generations", {"prompt": "a fox"}),
+        ("POST", "/v1/images/generations", {"prompt": "a fox", "stream": True}),
+        ("POST", "/sdapi/v1/txt2img", {"prompt": "a fox"}),
+    ],
+)
+def test_who_waits_for_a_job_that_is_deleted_is_told(still, method, path, body):
+    store = still.engine.store
+    user, client = someone(still, f"waits {path} {body}")
+    id = None if body else fox(client).json()["id"]
+    answers = []
+    waiting = threading.Thread(
+        target=lambda: answers.append(client.request(method, path.replace("ID", str(id)), json=body))
+    )
+    waiting.start()
+    while not still.engine._subscribers:
+        time.sleep(0.01)
+    (job,) = store.jobs(user.id)
+    assert store.cancel(job.id) and store.delete_job(job.id, user.id)
+    waiting.join(20)
+    (answer,) = answers
+    is_stream = answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.status_code == (200 if is_stream else 404)
+    assert not body or "there is no such job" in answer.text

@@ -481,7 +481,7 @@ def surroundings(pixels: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 def answer_of(body: Generation, row: Any, previews: list[tuple[int, str]], engine: Engine) -> Answer:
     """The pictures of the job; of one that was interrupted, those that were done by then, and its newest preview."""
-    interrupted = row is not None and row.status == "cancelled"
+    interrupted = row.status == "cancelled"
     if not interrupted:
         check_done(row)
     results = engine.store.results_of(row.id)

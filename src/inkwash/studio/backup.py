@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from inkwash.errors import UserError
-from inkwash.studio.database import folder_errors
+from inkwash.studio.database import folder_errors, has_content
 from inkwash.studio.files import contents, models_in, remove_cut_off, tighten
 from inkwash.studio.library import size_of
 from inkwash.studio.recovery import clear_database
@@ -77,7 +77,7 @@ def backup(home: Path, folder: Path) -> Copied:
 def restore(folder: Path, home: Path) -> Copied:
     """Writes a studio's folder from a backup, the database last. UserError for a backup that is not whole, and for a
     home that has a database."""
-    if (home / "studio.db").exists() and (not (home / "studio.db").is_file() or (home / "studio.db").stat().st_size):
+    if has_content(home / "studio.db"):
         raise UserError(f"{home} has a database; move it away, or give another --home")
     with TemporaryDirectory() as scratch:  # the backup may lie where nobody can write
         named = take_snapshot(folder / "studio.db", Path(scratch) / "studio.db")

@@ -76,7 +76,8 @@ class Database:
         try:
             with self.writing() as tx:
                 migrate(tx)
-            self._erase_free_pages()
+            with suppress(sqlite3.Error):  # it takes twice the room of the database: a later start does it
+                self._erase_free_pages()
         except (APIError, UserError) as error:
             self.engine.dispose()
             raise UserError(f"{self.path}: {error}") from None
@@ -155,7 +156,9 @@ class Database:
     def truncate_log(self) -> None:
         """Lets what was erased go from the write-ahead log, too; `has_erased` stays if others read in it."""
         with self.lock, self._checked(), closing(self.engine.raw_connection()) as raw:
+            raw.detach()  # no other shall wait as shortly
             cursor = raw.cursor()
+            cursor.execute("pragma busy_timeout=50")  # who writes waits, too
             cursor.execute("pragma wal_checkpoint(truncate)")
             ((is_blocked, _, _),) = cursor.fetchall()
             self.has_erased = bool(is_blocked)
@@ -192,10 +195,15 @@ def folder_errors(folder: Path, other: str = "another with --home") -> Iterator[
         ) from None
 
 
+def has_content(database: Path) -> bool:
+    """Whether there is a database, or something else in its place; an empty file is none."""
+    return database.exists() and (not database.is_file() or database.stat().st_size > 0)
+
+
 def check_not_lost(home: Path) -> None:
     """UserError for a folder with files of a studio, or its journal, whose database is not there, or is empty."""
     path, journal = home / "studio.db", home / "studio.db-wal"
-    if path.exists() and (not path.is_file() or path.stat().st_size):
+    if has_content(path):
         return
     files, models = sum(1 for _ in contents(home / "files")), sum(1 for _ in models_in(home / "models"))
     if files or models or (journal.is_file() and journal.stat().st_size):

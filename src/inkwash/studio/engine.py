@@ -286,7 +286,7 @@ class Engine:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            with suppress(sqlite3.Error):  # the next start does it
+            with suppress(APIError, sqlite3.Error):  # the next start does it
                 await to_thread.run_sync(self.store.truncate_log)
 
     async def _supervise(self, device: str) -> None:

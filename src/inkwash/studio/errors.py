@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 
 class APIError(Exception):
@@ -68,6 +68,4 @@ def is_locked(error: BaseException) -> bool:
 
 def is_disk_full(error: BaseException) -> bool:
     """Whether it says that there is no room on the disk."""
-    if isinstance(error, OperationalError):
-        return "disk is full" in str(error.orig)
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return _code(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)

@@ -248,9 +248,8 @@ class Guard:
         self.engine.metrics.requests.labels(route, method, str(status)).inc()
         self.engine.metrics.seconds.labels(route).observe(seconds)
         facts = {"route": route, "method": method, "status": status, "ms": round(1000 * seconds, 1)}
-        LOG.info(
-            "request", extra={"facts": {**facts, **{name: scope["state"].get(name) for name in ("request", "user")}}}
-        )
+        facts |= {"request": scope["state"]["request"], "user": scope["state"].get("user")}
+        LOG.info("request", extra={"facts": facts})
 
 
 def inner_path(path: str, root_path: str) -> str:

@@ -25,7 +25,7 @@ from inkwash.studio.api import Id
 from inkwash.studio.auth import CurrentEngine, CurrentUser
 from inkwash.studio.database import new_id, sha256
 from inkwash.studio.engine import Engine
-from inkwash.studio.errors import APIError
+from inkwash.studio.errors import APIError, no_such
 from inkwash.studio.library import OPEN, Result
 from inkwash.studio.schemas import NOT_BOOL
 from inkwash.studio.streams import (
@@ -373,9 +373,9 @@ def submit(
 
 
 def check_done(row: Any) -> None:
-    """APIError for a job that brought no pictures."""
+    """APIError for a job that brought no pictures, or that was deleted."""
     if row is None:
-        raise APIError(409, "the job was deleted", "deleted")
+        raise no_such("job")
     if row.status in OPEN:
         raise APIError(504, "it takes longer than this request may wait; the job goes on", "timeout")
     if row.status == "cancelled":

@@ -19,7 +19,7 @@ from inkwash.codecs.png import KEY
 from inkwash.errors import UserError
 from inkwash.studio import accounts
 from inkwash.studio.catalogue import shared_models
-from inkwash.studio.database import new_id, tick
+from inkwash.studio.database import has_content, new_id, tick
 from inkwash.studio.errors import DAMAGED, unusable
 from inkwash.studio.files import CONTENT, contents, models_in, move, set_aside
 from inkwash.studio.library import Library, free_name, named_contents, size_of
@@ -113,7 +113,8 @@ class Recovered(NamedTuple):
 def recover(home: Path, user: str = accounts.LOCAL) -> Recovered:
     """Takes in what no row names, as the user's; where the database is lost or damaged, into a new one. The folder
     must be alone: hold its lock. UserError for a user who does not exist."""
-    if is_new := not has_database(home):
+    database = home / "studio.db"
+    if is_new := not has_content(database) or is_damaged(database):
         make_database(home)
     store = Store(home)
     owner = accounts.local_user(store) if user == accounts.LOCAL else accounts.find_user(store, user)
@@ -131,12 +132,6 @@ def recover(home: Path, user: str = accounts.LOCAL) -> Recovered:
     with suppress(OSError):  # there is none, or it is the file system's
         left = len(os.listdir(home / "lost+found"))
     return Recovered(**count, left=left)
-
-
-def has_database(home: Path) -> bool:
-    """Whether there is one, and it is sound."""
-    path = home / "studio.db"
-    return path.exists() and (not path.is_file() or path.stat().st_size > 0) and not is_damaged(path)
 
 
 def is_damaged(path: Path) -> bool:
@@ -173,7 +168,7 @@ def clear_database(home: Path) -> None:
 def take_in_picture(store: Store, tx: Connection, user: str, found: Found) -> None:
     sha256, made, size = digest(found.path), found.time, found.path.stat().st_size
     system, verb = str(found.recipe["system"]), str(found.recipe["verb"])
-    request, title = asked_for(system, verb, found.recipe)
+    request, title = request_of(system, verb, found.recipe)
     job = add_job(tx, user, made, system=system, verb=verb, request=request, model=request.get("model"))
     row = {"id": new_id(), "job_id": job, "part": 0, "number": 0, "place": 0, "user_id": user, "title": title}
     row |= {"system": system, "verb": verb, "data": {}, "recipe": found.recipe, "bytes": size, "created": made}
@@ -186,7 +181,7 @@ def take_in_picture(store: Store, tx: Connection, user: str, found: Found) -> No
     sync(path.parent)
 
 
-def asked_for(system: str, verb: str, recipe: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def request_of(system: str, verb: str, recipe: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """The request of a recipe, as far as this version knows its verb, and the words by which it is found again."""
     known = systems()[system].verbs.get(verb) if system in systems() else None
     fields = options(known.request) if known else {}

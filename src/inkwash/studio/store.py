@@ -23,7 +23,7 @@ from inkwash.studio.tables import counter, files, jobs, models, results, users
 from inkwash.weights.files import sync
 
 LEASE = 15.0  # seconds that a worker has a job without a sign of life
-MAX_GAP = LEASE / 3  # seconds between two looks for such signs, after which none is missed
+MAX_GAP = LEASE / 3  # seconds between two looks for heartbeats, after which none is missed
 MAX_DEATHS = 8  # of workers over one job without a result, before the job is held to be the cause
 MAX_QUEUED = 10_000  # jobs in the queue
 MAX_QUEUED_EACH = 2_000  # of one user
@@ -69,7 +69,7 @@ class NewResult(NamedTuple):
 
 
 class Store(Library):
-    _signs: Mapping[Any, float] = {}  # of life of workers, and when each was first seen by the monotonic clock
+    _heartbeats: Mapping[Any, float] = {}  # of workers, and when each was first seen by the monotonic clock
     _last_look = 0.0
     _queue: tuple[int, dict[str, int]] = (-1, {})  # places of the jobs that wait, as of this value of the counter
 
@@ -78,17 +78,14 @@ class Store(Library):
     def submit(self, user: str, new: NewJob, *, api: str = "api", idempotency_key: str | None = None) -> Row[Any]:
         """A new job; or the one that this user was given for the same `idempotency_key`.
 
-        Raises APIError for a key whose job was deleted, an account that was closed, a day's or the disk's share that
-        is used up, or a queue that is full; OSError for a disk that is.
+        Raises APIError for an account that was closed, a day's or the disk's share that is used up, or a queue that
+        is full; OSError for a disk that is.
         """
         with self.writing() as tx:
             now = time.time()
             if idempotency_key is not None:
                 same = (jobs.c.user_id == user, jobs.c.idempotency_key == idempotency_key)
                 if (found := tx.execute(select(jobs).where(*same)).first()) is not None:
-                    if found.deleted is not None:
-                        message = "the job of this Idempotency-Key was deleted; take a new one"
-                        raise APIError(422, message, "idempotency_conflict")
                     return found
             self.check_disk()
             row = tx.execute(select(users).where(users.c.id == user, users.c.active).with_for_update()).first()
@@ -179,6 +176,7 @@ class Store(Library):
             which = and_(jobs.c.id == id, owned_by(jobs, user), may_go_on())
             row = tx.execute(select(jobs).where(which).with_for_update()).first()
             if row is not None:
+                _refund(tx, jobs.c.id == id)
                 tx.execute(update(jobs).where(jobs.c.id == id).values(**CANCELLED, **stamp(tx)))
         if row is not None and row.worker is None:  # else the worker removes it
             shutil.rmtree(self.runs / id, ignore_errors=True)
@@ -188,7 +186,8 @@ class Store(Library):
         """Forgets a job that has ended, and what it was asked for by; whether there was one. Its results stay."""
         with self.writing() as tx:
             which = (jobs.c.id == id, jobs.c.user_id == user, ~may_go_on(), jobs.c.deleted.is_(None))
-            if not tx.execute(update(jobs).where(*which).values(deleted=time.time())).rowcount:
+            gone = {"deleted": time.time(), "idempotency_key": None, "request_hash": None}  # who asks again means it
+            if not tx.execute(update(jobs).where(*which).values(gone)).rowcount:
                 return False
             erase_text(tx, id)
             self.has_erased = True
@@ -369,6 +368,7 @@ class Store(Library):
 
     def fail(self, worker: str, job: str, error: str) -> None:
         with self.writing() as tx:
+            _refund(tx, _held_by(worker, job))
             state = {"status": "failed", "error": error, **stamp(tx), **ENDED}
             tx.execute(update(jobs).where(_held_by(worker, job)).values(state))
 
@@ -393,14 +393,14 @@ class Store(Library):
         """
         with self.writing() as tx:
             which = jobs.c.status == "running"
-            signs = tx.execute(select(jobs.c.id, jobs.c.worker, jobs.c.heartbeat).where(which)).all()
+            heartbeats = tx.execute(select(jobs.c.id, jobs.c.worker, jobs.c.heartbeat).where(which)).all()
             now = time.monotonic()
-            known = self._signs if now - self._last_look < MAX_GAP else {}
-            self._signs, self._last_look = {sign: known.get(sign, now) for sign in signs}, now
-            late = [sign for sign, seen in self._signs.items() if now - seen > LEASE]
+            known = self._heartbeats if now - self._last_look < MAX_GAP else {}
+            self._heartbeats, self._last_look = {one: known.get(one, now) for one in heartbeats}, now
+            late = [one for one, seen in self._heartbeats.items() if now - seen > LEASE]
             if late:
-                _requeue(tx, jobs.c.id.in_([sign.id for sign in late]), 1)
-        return [sign.worker for sign in late]
+                _requeue(tx, jobs.c.id.in_([one.id for one in late]), 1)
+        return [one.worker for one in late]
 
 
 def _held_by(worker: str, job: str) -> Any:
@@ -433,6 +433,16 @@ def _charge(tx: Connection, job: Row[Any]) -> None:
     """A part of the job is begun: its user was served so much."""
     begun = {"served": users.c.served + job.cost, "turn": tick(tx)}
     tx.execute(update(users).where(users.c.id == job.user_id).values(begun))
+
+
+def _refund(tx: Connection, which: Any) -> None:
+    """Of a part that is left for good its user was served only so long as it was worked on."""
+    for job in tx.execute(select(jobs).where(which, jobs.c.status == "running")).all():
+        unused = max(job.cost - max(time.time() - job.changed, 0.0), 0.0)
+        back = update(users).where(users.c.id == job.user_id).values(served=users.c.served - unused)
+        served = tx.execute(back.returning(users.c.served)).scalar_one()
+        late = (jobs.c.user_id == job.user_id, jobs.c.status.in_(OPEN), jobs.c.served > served)
+        tx.execute(update(jobs).where(*late).values(served=served))
 
 
 def _join(tx: Connection, user: Row[Any]) -> float:

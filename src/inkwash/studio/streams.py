@@ -17,7 +17,7 @@ from fastapi.sse import format_sse_event
 from inkwash.studio import accounts
 from inkwash.studio.auth import bucket_of, user_of
 from inkwash.studio.engine import Engine
-from inkwash.studio.errors import APIError
+from inkwash.studio.errors import APIError, no_such
 from inkwash.studio.library import OPEN
 from inkwash.studio.views import job_of
 
@@ -116,10 +116,13 @@ async def temporary_uploads(engine: Engine, user: accounts.User) -> AsyncIterato
 
 
 async def wait_for_job(engine: Engine, user: accounts.User, job: str, seconds: float, request: Request) -> Any:
-    """The job when it has ended, or as it is after so many seconds, or when the client has gone. It is counted: see
-    `check_waits`, which comes before a job is put in the queue."""
+    """The job when it has ended, or as it is after so many seconds, or when the client has gone. APIError if it was
+    deleted meanwhile. It is counted: see `check_waits`, which comes before a job is put in the queue."""
     with counted(request.app.state.waits, bucket_of(user, request)):
-        return await engine.finished(job, seconds, request.is_disconnected)
+        row = await engine.finished(job, seconds, request.is_disconnected)
+    if row is None:
+        raise no_such("job")
+    return row
 
 
 def stream_response(

@@ -44,6 +44,7 @@ LOCK_TIMEOUT = 86400.0  # seconds that it waits for another program's lock on th
 MODEL_TTL = 600.0  # seconds after which a model that nobody asks for leaves the memory
 MAX_MODELS = 3  # in memory at once
 STALL_TIMEOUT = 300.0  # seconds without a step after which the lease is not renewed: the worker is held to hang
+END_TIMEOUT = 3.0  # seconds that it has to end when its server has gone
 MAX_TITLE = 2000
 
 
@@ -322,6 +323,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             wake.set()
         worker.stopping.set()  # the server has gone
         wake.set()
+        time.sleep(END_TIMEOUT)
+        os._exit(1)  # it waits for a lock, say; another may have its job by now
 
     for task in (worker.send_heartbeats, listen):
         threading.Thread(target=task, daemon=True).start()
