@@ -104,7 +104,7 @@ def test_who_may_not_listen_any_more_is_cut_off(still, path, how, monkeypatch):
 
 
 def test_a_stream_of_a_job_ends_with_it_and_holds_all_that_the_job_holds(quick):
-    with httpx.Client(base_url=quick.url, headers=quick.headers) as client:
+    with httpx.Client(base_url=quick.url, headers=quick.headers, timeout=60) as client:
         job = ask(client, n=3, seed=5)
         with listening(client, f"/api/jobs/{job}/events") as heard:
             states = [state for _, state in heard]

@@ -246,6 +246,9 @@ class Engine:
     def subscribe(self, key: str, previews: bool = False) -> Iterator[Subscriber]:
         """Who is told when a job has changed, or any job of a user; and shown every preview of it, if wanted."""
         subscriber = Subscriber(previews)
+        now = self.progress.get(key)
+        if previews and now is not None and now.preview is not None:  # it came before who waits for it
+            subscriber.previews.append((now.place, now.preview))
         self._subscribers[key].add(subscriber)
         try:
             yield subscriber
