@@ -30,7 +30,7 @@ from inkwash.systems.series.data import Series, read_rolling_archive
 from inkwash.systems.series.evaluate import baseline_paths, paired_comparison, truths
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.train import default_settings, fit_network, new_forecaster
-from inkwash.training.fit import Settings
+from inkwash.training.settings import Settings
 
 SAMPLES = 4 if QUICK else 100
 LONG, TRAINED = (2, 3900) if QUICK else (35, 5171)  # windows one after the other, and where they begin

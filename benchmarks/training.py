@@ -45,7 +45,8 @@ from inkwash import diffusion
 from inkwash.codecs import pixels
 from inkwash.networks.unet import UNet
 from inkwash.training.data import batches
-from inkwash.training.fit import Settings, fit
+from inkwash.training.fit import fit
+from inkwash.training.settings import Settings
 
 SIZE, BATCH, STEPS = (32, 16, 1) if QUICK else (32, 32, 6)
 TABLE = 1000

@@ -24,7 +24,8 @@ import inkwash
 from common import QUICK, ROOT
 from inkwash import diffusion
 from inkwash.systems.pictures import emoji_data
-from inkwash.training.fit import Settings, fit
+from inkwash.training.fit import fit
+from inkwash.training.settings import Settings
 from inkwash.training.tune import Problem, baselines, distance, roll_out, tune
 
 RESULT = ROOT / "docs" / "results" / "tuning.json"

@@ -11,7 +11,7 @@ import inkwash.cli.record
 from inkwash.cli import main
 from inkwash.errors import UserError
 from inkwash.systems.report import Report
-from inkwash.training.fit import Settings
+from inkwash.training.settings import Settings
 from inkwash.weights.files import digest
 
 

@@ -30,7 +30,7 @@ from inkwash.systems.pictures.model import Config
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.systems.pictures.upsampler import Upsampler
 from inkwash.systems.series import train as series
-from inkwash.training.fit import Settings
+from inkwash.training.settings import Settings
 from tests.follower import Follower, in_parts
 from tests.models import tiny, tiny_autoencoder
 from tests.systems.pictures.discs import discs

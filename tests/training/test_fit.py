@@ -22,7 +22,8 @@ import inkwash.training.checkpoint as checkpoint
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Console, Note, Preview, Progress
 from inkwash.training.data import batches
-from inkwash.training.fit import Settings, Stopped, fit
+from inkwash.training.fit import Stopped, fit
+from inkwash.training.settings import Settings
 from tests.follower import Follower, in_parts
 
 QUICK = Settings(steps=12, batch_size=8, learning_rate=1e-2, warmup=4, ema_decay=0.9, checkpoint_minutes=0)

@@ -5,8 +5,8 @@ from typing import Any, Literal
 import pytest
 
 from inkwash.errors import UserError
-from inkwash.training.fit import Settings
 from inkwash.training.recipe import load_recipe
+from inkwash.training.settings import Settings
 
 
 @dataclass(frozen=True)

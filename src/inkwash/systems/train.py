@@ -17,7 +17,7 @@ from inkwash.training.recipe import load_recipe, paths_of, read_toml
 from inkwash.weights.shipped import shipped
 
 if TYPE_CHECKING:
-    from inkwash.training.fit import Settings
+    from inkwash.training.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)

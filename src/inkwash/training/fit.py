@@ -5,91 +5,31 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le, Lt
 from PIL import Image
 from torch import Tensor, nn
 
-from inkwash.errors import UserError, unknown
+from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note, duration, peak_memory
 from inkwash.training import checkpoint
 from inkwash.training.logger import Logger
-from inkwash.training.recipe import Amount, Count, Seed, check_bounds
+from inkwash.training.placement import device_of, place
+from inkwash.training.settings import FREE, Settings
 from inkwash.weights.files import atomic
 
 Batch = Any
 Loss = Callable[[Batch, torch.Generator], Tensor]
 Preview = Callable[[nn.Module, int], Image.Image | np.ndarray | str]
 Module = TypeVar("Module", bound=nn.Module)
-
-
-Decay = Annotated[float, Ge(0), Lt(1)]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The keys of a recipe's [fit] table.
-
-    steps               updates of the weights
-    batch_size          examples in one call of the loss; an update sees batch_size * grad_accumulation
-    learning_rate       of AdamW (https://arxiv.org/abs/1711.05101), reached after `warmup` steps
-    lr_decay            the learning rate after that: "none" stays, "cosine" falls to 0 at the last step
-    weight_decay        on matrices and kernels; never on biases, norms and other vectors
-    max_grad_norm       largest norm of the gradient (inf: do not clip)
-    ema_decay           of the averaged weights; in step n (from 0) it is min(ema_decay, (1 + n) / (10 + n))
-    seed                of the noise, the times and dropout
-    precision           "bfloat16" computes the loss under autocast; weights stay float32. CPUs without
-                        bfloat16 units compute it about fifty times slower
-    channels_last       memory format of convolution kernels
-    threads             of torch on a CPU. 1 wherever anything else runs: two threads wait for each other by
-                        spinning, and beside one busy process that costs a factor of up to forty. 2 or more
-                        only for the single job of an idle machine
-    micro_batch_threads micro-batches computed at once, each in a thread of its own: with grad_accumulation = 2,
-                        two cores work without waiting for each other inside every layer. The bits stay the
-                        same, but for dropout; layers that keep running statistics are not for it
-    checkpoint_minutes  time between checkpoints
-    preview_every       steps between previews
-    """
-
-    steps: Count
-    batch_size: Count = 64
-    learning_rate: Annotated[float, Gt(0), Le(1000)] = 3e-4
-    warmup: Amount = 500
-    lr_decay: Literal["none", "cosine"] = "none"
-    betas: tuple[Decay, Decay] = (0.9, 0.99)
-    weight_decay: Annotated[float, Ge(0), Le(1000)] = 0.01
-    max_grad_norm: Annotated[float, Gt(0)] = 1.0
-    grad_accumulation: Count = 1
-    ema_decay: Decay = 0.9995
-    seed: Seed = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    channels_last: bool = False
-    device: str = "cpu"
-    threads: Annotated[int, Ge(1), Le(1024)] = 1
-    micro_batch_threads: Annotated[int, Ge(1), Le(1024)] = 1
-    checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
-    preview_every: Count = 1000
-
-    def __post_init__(self) -> None:
-        for key, hint in get_type_hints(Settings, include_extras=True).items():
-            if get_origin(hint) is Literal and getattr(self, key) not in get_args(hint):
-                raise unknown(key, getattr(self, key), get_args(hint))
-            check_bounds(getattr(self, key), hint, key)
-
-
-# A run may be resumed with other values of these; any other change would make it a different run.
-FREE = {
-    "steps", "channels_last", "device", "threads", "micro_batch_threads", "checkpoint_minutes", "preview_every"
-}  # fmt: skip
 
 
 class Stopped(Exception):
@@ -111,6 +51,7 @@ def fit(
     model: Path | None = None,
     monitor: Monitor = CONSOLE,
     until: int | None = None,
+    held_out: Sequence[Batch] = (),
 ) -> Module:
     """Train `module` in place and return it with the averaged (EMA) weights, float32, in eval mode.
 
@@ -121,7 +62,8 @@ def fit(
     `save(model)` writes what is of use, with the averaged weights, into the folder `model`: with each
     checkpoint and at the end. How far it is trained lies beside it in training.json: {"step", "steps"}.
     `monitor` is told of steps, samples and notes, and may stop the training; `until`: the step at which it
-    is stopped anyway.
+    is stopped anyway. `held_out` are batches that nothing is learned from: with each checkpoint their mean loss
+    under the averaged weights is noted in held_out.csv.
 
     Randomness is seeded anew from (seed, k) in each micro-step and everything else is in the checkpoints, so
     a run that is killed and started again with the same arguments ends with the same bits (float32, 1 thread).
@@ -136,7 +78,7 @@ def fit(
     settings that contradict the run in `folder`, too little memory or disk, and a device that is not there.
     """
     torch.set_num_threads(settings.threads)
-    folder, device = Path(folder), _device(settings.device)
+    folder, device = Path(folder), device_of(settings.device)
     folder.mkdir(parents=True, exist_ok=True)
     module.to(device=device, dtype=torch.float32).train()
     if settings.channels_last:
@@ -183,7 +125,7 @@ def fit(
                 torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"),
                 _memory_guard(weights, needed, enabled=first),
             ):
-                value = loss(_to(batch(k), device), generator) / settings.grad_accumulation
+                value = loss(place(batch(k), device), generator) / settings.grad_accumulation
             return value.detach(), torch.autograd.grad(value, weights, materialize_grads=True)
 
         with (
@@ -275,23 +217,6 @@ def _learning_rate(settings: Settings, step: int) -> float:
         passed = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
         rate *= (1 + math.cos(math.pi * passed)) / 2
     return rate
-
-
-def _to(batch: Batch, device: torch.device) -> Batch:
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    if isinstance(batch, dict):
-        return {key: _to(value, device) for key, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(_to(value, device) for value in batch)
-    return batch
-
-
-def _device(name: str) -> torch.device:
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device '{name}' is not available here: choose cpu, cuda or mps") from error
 
 
 def _state(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from inkwash.errors import UserError
-from inkwash.training.fit import FREE
+from inkwash.training.settings import FREE
 from inkwash.weights.files import atomic, check_ours, digest, lock
 
 NAME = "run.json"

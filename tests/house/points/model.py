@@ -7,7 +7,8 @@ from torch import nn
 from inkwash import diffusion
 from inkwash.systems.torch_model import TorchModel
 from inkwash.systems.tune import tuned
-from inkwash.training.fit import Settings, fit
+from inkwash.training.fit import fit
+from inkwash.training.settings import Settings
 from inkwash.training.tune import Problem
 
 FLOW = diffusion.Gaussian(diffusion.rectified_flow())

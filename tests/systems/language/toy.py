@@ -5,7 +5,7 @@ from pathlib import Path
 
 from inkwash.systems.language import train, train_classifier
 from inkwash.systems.language.model import Writer
-from inkwash.training.fit import Settings
+from inkwash.training.settings import Settings
 from inkwash.weights.files import atomic
 from tests.once import once
 

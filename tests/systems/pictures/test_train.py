@@ -23,7 +23,7 @@ from inkwash.systems.pictures.train import (
     read_folder,
     train,
 )
-from inkwash.training.fit import Settings
+from inkwash.training.settings import Settings
 from tests.follower import Follower
 from tests.models import tiny
 

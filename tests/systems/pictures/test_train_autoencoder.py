@@ -8,7 +8,7 @@ from inkwash.codecs import latents
 from inkwash.codecs.pixels import on_white
 from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.systems.pictures import emoji_data, metrics, train_autoencoder
-from inkwash.training.fit import Settings
+from inkwash.training.settings import Settings
 from tests.systems.pictures.discs import discs
 
 

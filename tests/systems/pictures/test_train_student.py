@@ -8,7 +8,7 @@ import inkwash
 from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.systems.pictures import emoji_data, model, train_student
-from inkwash.training.fit import Settings
+from inkwash.training.settings import Settings
 from tests.models import tiny
 from tests.systems.pictures.test_train import red_discs
 

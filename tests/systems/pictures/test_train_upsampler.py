@@ -12,7 +12,7 @@ from inkwash.networks.unet import load_unet
 from inkwash.systems.pictures import emoji_data, metrics, train_upsampler
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.systems.pictures.upsampler import Upsampler
-from inkwash.training.fit import Settings
+from inkwash.training.settings import Settings
 from tests.systems.pictures.discs import discs
 
 

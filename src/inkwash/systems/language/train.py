@@ -21,8 +21,9 @@ from inkwash.systems.language.networks import WordNetwork
 from inkwash.systems.language.vocabulary import Vocabulary, detokenize, tokenize
 from inkwash.training.build import build
 from inkwash.training.data import batches
-from inkwash.training.fit import Settings, fit
+from inkwash.training.fit import fit
 from inkwash.training.recipe import Amount, Count, Depth, Share, Width
+from inkwash.training.settings import Settings
 
 # how each engine is sampled, chosen on the sentences of E2E that are held out
 DEFAULTS = {

@@ -23,8 +23,9 @@ from inkwash.systems.language.model import Writer
 from inkwash.systems.language.networks import ClassifierNetwork
 from inkwash.systems.language.vocabulary import Vocabulary, tokenize
 from inkwash.training.data import batches
-from inkwash.training.fit import Settings, fit
+from inkwash.training.fit import fit
 from inkwash.training.recipe import Count, Depth, Width
+from inkwash.training.settings import Settings
 
 
 @dataclass(frozen=True)

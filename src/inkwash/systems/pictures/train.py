@@ -27,8 +27,9 @@ from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.training.build import build
 from inkwash.training.data import batches
-from inkwash.training.fit import Settings, fit
+from inkwash.training.fit import fit
 from inkwash.training.recipe import Share, Width
+from inkwash.training.settings import Settings
 from inkwash.weights.files import load_tensors, save_tensors
 from inkwash.weights.shipped import TEXT_ENCODER
 

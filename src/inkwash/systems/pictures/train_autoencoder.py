@@ -29,8 +29,9 @@ from inkwash.systems.pictures.metrics import features, frechet_distance, psnr
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.training.build import build
 from inkwash.training.data import batches
-from inkwash.training.fit import Settings, fit
+from inkwash.training.fit import fit
 from inkwash.training.recipe import Share
+from inkwash.training.settings import Settings
 from inkwash.weights.files import save_json
 
 Weight = Annotated[float, Ge(0)]

@@ -26,8 +26,9 @@ from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.pictures.train import cached_states, captioned, preview
 from inkwash.training.data import batches
-from inkwash.training.fit import Settings, Stopped, fit
+from inkwash.training.fit import Stopped, fit
 from inkwash.training.recipe import Count, Share
+from inkwash.training.settings import Settings
 from inkwash.training.tune import roll_out
 
 BATCH_SIZE = 64  # trajectories of the teacher in a batch

@@ -31,8 +31,9 @@ from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures.captions import Pair, Span, pairs
 from inkwash.systems.pictures.emoji_data import read_json
 from inkwash.training.build import build
-from inkwash.training.fit import Settings, fit
+from inkwash.training.fit import fit
 from inkwash.training.recipe import Amount, Depth, Seed, Share, Width
+from inkwash.training.settings import Settings
 from inkwash.weights.files import save_json
 
 # for each length L: piece numbers (N, L), the teacher's states (N, L, D)

@@ -24,8 +24,9 @@ from inkwash.systems.pictures.train import capped_weight
 from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR, Upsampler
 from inkwash.training.build import build
 from inkwash.training.data import batches
-from inkwash.training.fit import Settings, fit
+from inkwash.training.fit import fit
 from inkwash.training.recipe import Width
+from inkwash.training.settings import Settings
 from inkwash.weights.files import save_json
 
 MAX_NOISE_LEVEL = 0.5  # largest time to which the small picture is noised in training

@@ -115,7 +115,7 @@ NETWORK = {
 def default_recipe(data: Path) -> Any:
     """The recipe for a folder of pictures of one's own."""
     from inkwash.systems.pictures.train import Recipe
-    from inkwash.training.fit import Settings
+    from inkwash.training.settings import Settings
 
     settings = Settings(steps=20_000, batch_size=32, channels_last=True)
     return Recipe("pictures", data, settings, NETWORK, words=False)

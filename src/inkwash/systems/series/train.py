@@ -21,8 +21,9 @@ from inkwash.systems.series import transforms
 from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.networks import TimeGrad
-from inkwash.training.fit import Settings, Stopped, fit
+from inkwash.training.fit import Stopped, fit
 from inkwash.training.recipe import Count
+from inkwash.training.settings import Settings
 from inkwash.weights.files import atomic
 
 FIRST_LOOK = 50  # steps after which a training is first looked at
