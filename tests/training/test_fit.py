@@ -21,6 +21,7 @@ from torch import nn
 import inkwash.training.checkpoint as checkpoint
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Console, Note, Preview, Progress
+from inkwash.training import memory
 from inkwash.training.data import batches
 from inkwash.training.fit import Stopped, fit
 from inkwash.training.settings import Settings
@@ -386,10 +387,10 @@ def test_previews_show_the_averaged_weights(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "free, says", [(100, "beside the weights"), (10_000, "halve batch_size and double grad_accumulation")]
+    "free, says", [(100, "beside the weights"), (20_000, "halve batch_size and double grad_accumulation")]
 )
 def test_too_little_memory_is_refused_before_it_runs_out(tmp_path, monkeypatch, free, says):
-    monkeypatch.setattr(sys.modules["inkwash.training.fit"], "_available_memory", lambda device: free)
+    monkeypatch.setattr(memory, "available_memory", lambda device: free)
     with pytest.raises(UserError, match=says):
         run(tmp_path)
 
@@ -397,7 +398,7 @@ def test_too_little_memory_is_refused_before_it_runs_out(tmp_path, monkeypatch, 
 def test_the_cache_of_files_counts_as_free_memory(tmp_path):
     for name, text in (("max", "1000"), ("current", "900"), ("stat", "anon 200\ninactive_file 650\n")):
         (tmp_path / f"memory.{name}").write_text(text)
-    assert sys.modules["inkwash.training.fit"]._available_memory(torch.device("cpu"), tmp_path) == 750
+    assert memory.available_memory(torch.device("cpu"), tmp_path) == 750
 
 
 def test_an_estimate_is_printed_before_a_long_run(tmp_path, capfd):
