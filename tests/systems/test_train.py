@@ -151,7 +151,7 @@ def test_a_text_encoder(tmp_path, monkeypatch):
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "fox", "hat", *letters, *(f"##{letter}" for letter in letters)]
     tokenizer = Tokenizer(WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
     vectors = torch.randn(len(pieces), 8, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(train_text_encoder, "load_teacher", lambda _: (tokenizer, lambda ids: vectors[ids], vectors))
+    monkeypatch.setattr(train_text_encoder, "load_teacher", lambda *_: (tokenizer, lambda ids: vectors[ids], vectors))
     emoji = [train_text_encoder.Emoji(name, [name[:3]], "狐狸", ["狐"]) for name in ("red fox", "big hat")]
     monkeypatch.setattr(train_text_encoder, "captions", lambda _: (emoji, []))
     counts = train_text_encoder.Corpus(60, 20, 5, held_out=10, pairs=1000, chinese=0.4)

@@ -38,14 +38,13 @@ class Torch:
     def __init__(self, device: str = "cpu", precision: str = "float32", threads: int | None = None) -> None:
         import torch
 
+        from inkwash.training.placement import device_of
+
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
         if threads:
             torch.set_num_threads(threads)
-        try:
-            self.device = torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError) as error:
-            raise UserError(f"device '{device}' is not available here: choose cpu, cuda or mps") from error
+        self.device = device_of(device)
         self.torch, self.precision = torch, precision
         self.name = f"torch {torch.__version__}"
 
@@ -68,7 +67,8 @@ class Torch:
 class Onnx:
     """On a CPU in float32, the faster one."""
 
-    device, precision = None, "float32"
+    device: Any = None
+    precision = "float32"
 
     def __init__(self, threads: int | None = None) -> None:
         if not find_spec("onnxruntime"):

@@ -1,10 +1,11 @@
 """Training of a picture model: on the emoji data set with words and styles, or on any folder of pictures."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,8 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from inkwash import diffusion
+from inkwash.codecs import pixels
+from inkwash.codecs.pixels import on_white
 from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
 from inkwash.networks.unet import UNet
@@ -22,12 +25,14 @@ from inkwash.progress import CONSOLE, Monitor, Note, Progress
 from inkwash.systems.pictures import colours, emoji_data
 from inkwash.systems.pictures.data import image_grid, load_image
 from inkwash.systems.pictures.model import Config, state_shape
-from inkwash.systems.pictures.networks import MeanPredictor
+from inkwash.systems.pictures.networks import MeanPredictor, save_mean_predictor
 from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.pictures.runtimes import Torch
+from inkwash.training import distributed
 from inkwash.training.build import build
-from inkwash.training.data import batches
+from inkwash.training.data import Ragged, batches, whole_batches
 from inkwash.training.fit import fit
+from inkwash.training.placement import place
 from inkwash.training.recipe import Share, Width
 from inkwash.training.settings import Settings
 from inkwash.weights.files import load_tensors, save_tensors
@@ -96,9 +101,11 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         components["text_encoder"] = runtime.load("TextCodec", TEXT_ENCODER)
         config = replace(config, styles=sorted(set(emoji.style.tolist())))
         dataset = captioned(emoji, recipe.recolour)
-        pictures = dataset.pictures
+        pictures, rows, held_out = dataset.pictures, np.arange(dataset.n_originals), dataset.held_out
     else:
         pictures = read_folder(recipe.data, config.size, monitor)
+        rows, held_out = split_by_content(pictures)
+        monitor.tell(Note(f"{len(held_out)} of {len(pictures)} pictures are held out: nothing is learned from them"))
     shape = state_shape(config, components["vae"].config if recipe.autoencoder else None)
     keys = unet_config(recipe, config, shape, components.get("text_encoder"))
     unet = components["unet"] = build(partial(UNet, **keys), recipe.network)
@@ -109,46 +116,70 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     stored = {"text_encoder": TEXT_ENCODER} if recipe.words else {}
     model = Pipeline(config, components, runtime, folders=stored)
     states = encode_states(model, pictures, folder / "states.safetensors", recipe.fit.micro_batch_threads, monitor)
-    conditions = Conditions(model, dataset, recipe.chinese) if recipe.words else None
-    n_originals = len(pictures) if conditions is None else dataset.n_originals
-    order = batches(n_originals, recipe.fit.batch_size, recipe.fit.seed)
+    states = place(states, runtime.device)
+    conditions = Conditions(model, dataset, recipe.chinese, monitor) if recipe.words else None
     if mean is not None and conditions is not None:
-        rows, path = np.arange(n_originals), folder / "mean_predictor"
-        train_mean_predictor(recipe, mean.fit, predictor, states, conditions, rows, path, monitor)
+        data = recipe, states, conditions
+        train_mean_predictor(*data, mean.fit, predictor, rows, model, folder / "mean_predictor", monitor)
         short = replace(mean.fit, steps=-(-mean.fit.steps // 2))  # as often through half of the pictures
-        path = folder / "mean_predictor-half"
-        train_mean_predictor(recipe, short, half, states, conditions, rows[::2], path, monitor)
+        train_mean_predictor(*data, short, half, rows[::2], model, folder / "mean_predictor-half", monitor)
+    order, denoiser = batches(len(rows), recipe.fit.batch_size, recipe.fit.seed), model.denoiser
 
-    def batch(k: int) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen, rng = order(k), np.random.default_rng([recipe.fit.seed, k])
+    def batch(k: int) -> dict[str, np.ndarray]:
+        chosen, rng = rows[order(k)], np.random.default_rng([recipe.fit.seed, k])
         if conditions is None:
-            return states[torch.from_numpy(chosen)].float(), {}
+            return {"rows": chosen}
         shown = dataset.swap_recoloured(chosen, recipe.recolour, rng)
-        x0, condition = states[torch.from_numpy(shown)].float(), conditions(shown, rng)
+        examples = {"rows": shown, **conditions.draw(shown, rng)}
         if mean is not None:
-            unseen = runtime.array((chosen % 2 == 1) & (rng.random(len(chosen)) < 2 * mean.unseen))
-            label = condition["label"].to(runtime.device)
-            with torch.no_grad():
-                condition["concat"] = torch.where(unseen[:, None, None, None], half(label), predictor(label))
-        return x0, condition
+            examples["unseen"] = (chosen % 2 == 1) & (rng.random(len(chosen)) < 2 * mean.unseen)
+        return examples
 
-    def loss(batch: tuple[Tensor, dict[str, Tensor]], generator: torch.Generator) -> Tensor:
-        x0, condition = batch
+    def loss(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        x0, condition = clean(states, batch["rows"]), {} if conditions is None else conditions(batch)
+        if mean is not None:
+            with torch.no_grad():
+                concat = predictor(condition["label"])
+                if "unseen" in batch:
+                    concat = torch.where(batch["unseen"][:, None, None, None], half(condition["label"]), concat)
+            condition["concat"] = concat
         times = diffusion.uniform_times if model.vae is None else diffusion.logit_normal()  # SD 3, 2403.03206
         weight = capped_weight(recipe.weight)
-        return model.denoiser.loss(x0, condition, weight=weight, times=times, generator=generator)
+        return denoiser.loss(x0, condition, weight=weight, times=times, generator=generator)
 
-    fit(unet, loss, batch, folder, recipe.fit, lambda *_: preview(model), model.save, folder / "model", monitor)
+    fit(
+        unet, loss, batch, folder, recipe.fit, lambda *_: preview(model), model.save, folder / "model", monitor,
+        held_out=held_out_batches(held_out, conditions, recipe.fit.batch_size),
+    )  # fmt: skip
     return model
+
+
+def clean(states: Tensor, rows: Tensor) -> Tensor:
+    """The states x_0 (B, ...) of these rows of a table: of latents, or of pixels from 0 to 255 as -1 to 1."""
+    x0 = states[rows]
+    return x0.float() if x0.is_floating_point() else x0.float() / 127.5 - 1
+
+
+def held_out_batches(
+    rows: np.ndarray, conditions: "Conditions | None", batch_size: int
+) -> list[dict[str, np.ndarray]]:
+    """Batches of pictures that nothing is learned from, with their first captions and their styles."""
+    parts = whole_batches(rows, batch_size)
+    return [{"rows": part, **({} if conditions is None else conditions.plain(part))} for part in parts]
 
 
 def preview(model: Pipeline) -> np.ndarray:
     """Pictures of a few words, a row for each with a column for each style; without words, as they come."""
+    prompts, styles, columns = preview_prompts(model)
+    return image_grid(model.sample(prompts, styles, range(len(prompts)))[..., :3], columns)
+
+
+def preview_prompts(model: Pipeline) -> tuple[list[str], list[str | None], int]:
+    """Words and styles of the pictures of a preview, and its columns."""
     styles: list[str | None] = [*model.config.styles] or [None]
     words = PREVIEW if model.text_encoder is not None else [""] * len(PREVIEW)
     prompts = [word for word in words for _ in styles]
-    pictures = model.sample(prompts, styles * len(words), range(len(prompts)))
-    return image_grid(pictures[..., :3], len(styles) if len(styles) > 1 else len(words))
+    return prompts, styles * len(words), len(styles) if len(styles) > 1 else len(words)
 
 
 def capped_weight(most: float) -> Callable[[diffusion.NoiseLevel, diffusion.Parametrization], Tensor]:
@@ -159,27 +190,37 @@ def capped_weight(most: float) -> Callable[[diffusion.NoiseLevel, diffusion.Para
 
 def train_mean_predictor(
     recipe: Recipe,
-    settings: Settings,
-    predictor: MeanPredictor,
     states: Tensor,
     conditions: "Conditions",
+    settings: Settings,
+    predictor: MeanPredictor,
     rows: np.ndarray,
+    model: Pipeline,
     folder: Path,
     monitor: Monitor,
 ) -> None:
-    """Trains a mean predictor, or goes on with it, on these of the data's own pictures and their recoloured forms."""
-    order = batches(len(rows), settings.batch_size, settings.seed)
+    """Trains a mean predictor, or goes on with it, on these of the data's own pictures and their recoloured forms; it
+    lies in `folder`/model."""
+    settings = replace(settings, device=recipe.fit.device, threads=recipe.fit.threads)
+    order, dataset = batches(len(rows), settings.batch_size, settings.seed), conditions.dataset
 
-    def batch(k: int) -> tuple[Tensor, Tensor]:
+    def batch(k: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([settings.seed, k])
-        chosen = conditions.dataset.swap_recoloured(rows[order(k)], recipe.recolour, rng)
-        return states[torch.from_numpy(chosen)].float(), conditions.label(chosen, rng)[0]
+        shown = dataset.swap_recoloured(rows[order(k)], recipe.recolour, rng)
+        return {"rows": shown, **conditions.draw(shown, rng)}
 
-    def loss(batch: tuple[Tensor, Tensor], _: torch.Generator) -> Tensor:
-        x0, label = batch
-        return nn.functional.mse_loss(predictor(label), x0)
+    def loss(batch: dict[str, Tensor], _: torch.Generator) -> Tensor:
+        return nn.functional.mse_loss(predictor(conditions.label(batch)), clean(states, batch["rows"]))
 
-    fit(predictor, loss, batch, folder, settings, monitor=monitor)
+    def preview(*_: Any) -> np.ndarray:
+        prompts, styles, columns = preview_prompts(model)
+        pictures = model.decode(predictor(model.condition(prompts, styles)["label"]))
+        return image_grid(pictures[..., :3], columns)
+
+    fit(
+        predictor, loss, batch, folder, settings, preview, partial(save_mean_predictor, predictor), folder / "model",
+        monitor, held_out=held_out_batches(dataset.held_out, conditions, settings.batch_size),
+    )  # fmt: skip
 
 
 def unet_config(
@@ -198,18 +239,23 @@ def unet_config(
             "class_embed_type": "projection",
             "projection_class_embeddings_input_dim": width + len(config.styles),
         }
-    if duplicates := sorted(derived.keys() & recipe.network.keys()):
+    return with_derived(recipe.network, derived)
+
+
+def with_derived(network: dict[str, Any], derived: dict[str, Any]) -> dict[str, Any]:
+    """The keys of [network], and those that follow from the rest of a recipe. UserError where both have one."""
+    if duplicates := sorted(derived.keys() & network.keys()):
         raise UserError(f"[network] {', '.join(duplicates)}: it follows from the rest of the recipe; leave it out")
-    return derived | recipe.network
+    return derived | network
 
 
 def encode_states(
     model: Pipeline, pictures: np.ndarray, file: Path, threads: int = 1, monitor: Monitor = CONSOLE
 ) -> Tensor:
-    """The states of the pictures. Those of an autoencoder take minutes, so they are kept in `file`, in float16."""
+    """The states of the pictures, on the CPU. Pixels stay uint8. Latents take minutes, so they are kept in `file`, in
+    float16."""
     if model.vae is None:
-        states: Tensor = model.encode(pictures)
-        return states
+        return torch.from_numpy(pixels.pixel_unshuffle(on_white(pictures).transpose(0, 3, 1, 2), model.config.patch))
 
     def encode() -> Tensor:
         batches, done = np.array_split(pictures, -(-len(pictures) // 256)), []
@@ -225,25 +271,27 @@ def encode_states(
 
 def cached_states(file: Path, facts: dict[str, str], make: Callable[[], Tensor]) -> Tensor:
     """The states in `file`, if these facts are theirs; else they are made, and kept there in float16."""
-    if file.exists():
-        tensors, metadata = load_tensors(file)
-        if facts.items() <= metadata.items():
-            return tensors["states"]
-    states = make().half()
-    save_tensors(file, {"states": states}, facts)
-    return states
+    with distributed.leader_first():
+        if file.exists():
+            tensors, metadata = load_tensors(file)
+            if facts.items() <= metadata.items():
+                return tensors["states"]
+        states = make().half().cpu()
+        save_tensors(file, {"states": states}, facts)
+        return states
 
 
 def fingerprint(module: nn.Module) -> str:
     """Tells one set of weights from another."""
-    return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in module.parameters())).hexdigest()
+    return hashlib.sha256(b"".join(p.detach().cpu().numpy().tobytes() for p in module.parameters())).hexdigest()
 
 
 @dataclass(frozen=True)
 class Captioned:
-    """Training pictures with their captions; the first `n_originals` are the data's own, the others recoloured ones.
+    """Pictures with their captions: `n_originals` of the data's own to learn from, then recoloured ones, then others.
 
     recoloured   the numbers of the recoloured forms of each of the data's own
+    held_out     the numbers of pictures that nothing is learned from
     """
 
     pictures: np.ndarray
@@ -252,6 +300,7 @@ class Captioned:
     style: list[str]
     n_originals: int
     recoloured: list[list[int]]
+    held_out: np.ndarray
 
     def caption(self, i: int, chinese: float, rng: np.random.Generator) -> str:
         """One of the captions of picture i; a share of them Chinese."""
@@ -259,15 +308,38 @@ class Captioned:
 
     def swap_recoloured(self, chosen: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
         """The chosen, but of those that have recoloured forms a share is replaced by one of these."""
-        swapped = [
-            rng.choice(self.recoloured[i]) if self.recoloured[i] and u < share else i
-            for i, u in zip(chosen.tolist(), rng.random(len(chosen)), strict=True)
-        ]
-        return np.array(swapped)
+        recoloured = self._recoloured
+        swap = (recoloured.counts[chosen] > 0) & (rng.random(len(chosen)) < share)
+        swapped = chosen.copy()
+        swapped[swap] = recoloured.draw(chosen[swap], rng)
+        return swapped
+
+    @cached_property
+    def _recoloured(self) -> "Choices":
+        return Choices(self.recoloured)
+
+
+class Choices:
+    """Lists of numbers, of which one is drawn at a time."""
+
+    def __init__(self, lists: Sequence[Sequence[int]]) -> None:
+        self.counts = np.array([len(numbers) for numbers in lists])
+        self.starts = self.counts.cumsum() - self.counts
+        self.numbers = np.fromiter(chain.from_iterable(lists), np.int64)
+
+    def draw(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One number of each of these lists."""
+        drawn: np.ndarray = self.numbers[self.starts[rows] + rng.integers(self.counts[rows])]
+        return drawn
+
+    def first(self, rows: np.ndarray) -> np.ndarray:
+        first: np.ndarray = self.numbers[self.starts[rows]]
+        return first
 
 
 def captioned(emoji: emoji_data.Emoji, recolour: float) -> Captioned:
-    """The training split with its captions; if recolour > 0, also each picture in every colour that suits it."""
+    """The training split with its captions; if recolour > 0, also each picture in every colour that suits it; and of
+    the validation split at most 256 pictures, with their names."""
     rng = np.random.default_rng(0)
     rows = np.flatnonzero(emoji.split == "train")
     pictures, english, chinese, style = list(emoji.pictures[rows]), [], [], emoji.style[rows].tolist()
@@ -296,7 +368,34 @@ def captioned(emoji: emoji_data.Emoji, recolour: float) -> Captioned:
                 english.append(articles(caption))
                 chinese.append([caption_zh])
                 style.append(style[i])
-    return Captioned(np.stack(pictures), english, chinese, style, len(rows), recoloured)
+    held_out = held_out_rows(emoji)
+    numbers = np.arange(len(pictures), len(pictures) + len(held_out))
+    pictures += list(emoji.pictures[held_out])
+    english += [[str(name)] for name in emoji.name[held_out]]
+    chinese += [[str(name)] for name in emoji.name_zh[held_out]]
+    style += emoji.style[held_out].tolist()
+    return Captioned(np.stack(pictures), english, chinese, style, len(rows), recoloured, numbers)
+
+
+def held_out_rows(emoji: emoji_data.Emoji) -> np.ndarray:
+    """At most 256 pictures of the validation split, the same each time."""
+    return np.random.default_rng(0).permutation(np.flatnonzero(emoji.split == "validation"))[:256]
+
+
+class Contexts:
+    """Token states of texts that were encoded once, float16 on the device; those of a batch are gathered and padded.
+
+    encoded: states (N, L, D) and their mask (N, L), of some texts at a time.
+    """
+
+    def __init__(self, encoded: Iterable[tuple[np.ndarray, np.ndarray]], device: torch.device) -> None:
+        parts = [(states[mask].astype(np.float16), mask.sum(1)) for states, mask in encoded]
+        self.states = place(np.concatenate([states for states, _ in parts]), device)
+        self.ragged = Ragged(np.concatenate([lengths for _, lengths in parts]), device)
+
+    def __call__(self, rows: Tensor) -> dict[str, Tensor]:
+        index, mask = self.ragged(rows)
+        return {"context": self.states[index].float() * mask[..., None], "context_mask": mask}
 
 
 class Conditions:
@@ -304,42 +403,53 @@ class Conditions:
 
     A caption is the name, the name with an article, with some tags, or tags alone. Of all pictures 10 % lose words
     and style, so that guidance has something to push from, 5 % only words and 10 % only the style.
+
+    Each text is encoded once; a batch is the numbers of its texts and styles.
     """
 
-    def __init__(self, model: Pipeline, dataset: Captioned, chinese: float) -> None:
-        self.model, self.dataset, self.chinese = model, dataset, chinese
-        self.encoded: dict[str, tuple[Tensor, Tensor]] = {}  # the states of each text, once it has been met
-        self.style = torch.eye(len(model.config.styles))[[model.config.styles.index(s) for s in dataset.style]]
+    def __init__(self, model: Pipeline, dataset: Captioned, chinese: float, monitor: Monitor = CONSOLE) -> None:
+        self.dataset, self.chinese, self.styles = dataset, chinese, len(model.config.styles)
+        lists = dataset.english, dataset.chinese if chinese else dataset.english
+        # of like length together, so that little is padded
+        self.texts = sorted({"", *chain(*lists[0], *lists[1])}, key=lambda text: (text.isascii(), len(text), text))
+        number = {text: i for i, text in enumerate(self.texts)}
+        self.in_english, self.in_chinese = (Choices([[number[t] for t in texts] for texts in own]) for own in lists)
+        self.unconditional = number[""]
+        self.style = np.array([model.config.styles.index(style) for style in dataset.style])
 
-    def label(self, chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
-        """Pooled texts beside styles, (N, D + styles), and the texts."""
-        u = rng.random(len(chosen))
-        texts = [
-            "" if drop else self.dataset.caption(i, self.chinese, rng)
-            for i, drop in zip(chosen, u < 0.15, strict=True)
-        ]
-        self.encode(texts)
-        with_style = torch.from_numpy((u >= 0.1) & ((u < 0.15) | (u >= 0.25)))
-        style = self.style[torch.from_numpy(chosen)] * with_style[:, None]
-        return torch.cat([torch.stack([self.encoded[text][1] for text in texts]), style], dim=1), texts
+        def encoded() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for start in range(0, len(self.texts), 256):
+                states = model.encode_prompt(self.texts[start : start + 256])
+                pooled.append(states["pooled"].astype(np.float16))
+                yield states["context"], states["context_mask"]
+                done = min(start + 256, len(self.texts))
+                monitor.tell(Progress(done, len(self.texts), "captions become states"))
 
-    def __call__(self, chosen: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
-        label, texts = self.label(chosen, rng)
-        states = [self.encoded[text][0] for text in texts]
-        lengths = torch.tensor([len(s) for s in states])
+        pooled: list[np.ndarray] = []
+        self.contexts = Contexts(encoded(), model.runtime.device)
+        one_hot = np.eye(self.styles + 1, self.styles, dtype=np.float32)  # the last: no style
+        self.pooled, self.one_hot = place((np.concatenate(pooled), one_hot), model.runtime.device)
+
+    def draw(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """The number of a text and of a style for each of these pictures."""
+        u, in_chinese = rng.random(len(rows)), rng.random(len(rows)) < self.chinese
+        text = np.where(in_chinese, self.in_chinese.draw(rows, rng), self.in_english.draw(rows, rng))
+        with_style = (u >= 0.1) & ((u < 0.15) | (u >= 0.25))
         return {
-            "context": nn.utils.rnn.pad_sequence(states, batch_first=True),
-            "context_mask": torch.arange(int(lengths.max())) < lengths[:, None],
-            "label": label,
+            "text": np.where(u < 0.15, self.unconditional, text),
+            "style": np.where(with_style, self.style[rows], self.styles),
         }
 
-    def encode(self, texts: Sequence[str]) -> None:
-        """Encodes what was not met before, and keeps it."""
-        if new := sorted(set(texts) - self.encoded.keys()):
-            states = self.model.encode_prompt(new)
-            for i, text in enumerate(new):
-                state, pooled = states["context"][i][states["context_mask"][i]], states["pooled"][i]
-                self.encoded[text] = torch.from_numpy(state), torch.from_numpy(pooled)
+    def plain(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The first caption and the style of each."""
+        return {"text": self.in_english.first(rows), "style": self.style[rows]}
+
+    def label(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Pooled texts beside styles, (B, D + styles)."""
+        return torch.cat([self.pooled[batch["text"]].float(), self.one_hot[batch["style"]]], dim=1)
+
+    def __call__(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {**self.contexts(batch["text"]), "label": self.label(batch)}
 
 
 def articles(name: str) -> list[str]:
@@ -378,3 +488,12 @@ def read_folder(folder: Path, size: int, monitor: Monitor = CONSOLE) -> np.ndarr
     if not pictures:
         raise UserError(f"{folder}: no pictures there ({', '.join(sorted(SUFFIXES))})")
     return np.stack(pictures)
+
+
+def split_by_content(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the pictures to learn from, and of those held out: every 20th by the order of the SHA-256 of
+    their pixels, whatever their files are called. Of fewer than 200 none."""
+    if len(pictures) < 200:
+        return np.arange(len(pictures)), np.arange(0)
+    order = np.argsort([hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures], kind="stable")
+    return np.sort(np.delete(order, np.s_[::20])), order[::20]

@@ -6,6 +6,7 @@ the error in the features of the discriminator itself, "a learned similarity met
 so that no network trained elsewhere, and none that measures results, takes part.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -21,14 +22,16 @@ from torch.nn import functional as F
 
 from inkwash.codecs import latents
 from inkwash.codecs.pixels import on_white
-from inkwash.networks.autoencoder import Autoencoder, load_autoencoder, save_autoencoder
+from inkwash.networks.autoencoder import Autoencoder, save_autoencoder
 from inkwash.progress import CONSOLE, Monitor
-from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures import crops, emoji_data
+from inkwash.systems.pictures.crops import augment
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.metrics import features, frechet_distance, psnr
 from inkwash.systems.pictures.runtimes import Torch
+from inkwash.systems.pictures.train import held_out_rows
 from inkwash.training.build import build
-from inkwash.training.data import batches
+from inkwash.training.data import batches, whole_batches
 from inkwash.training.fit import fit
 from inkwash.training.recipe import Share
 from inkwash.training.settings import Settings
@@ -84,49 +87,30 @@ class Discriminator(nn.Module):
         return self.out(x), features
 
 
-def augment(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Pictures (N, 4, H, W) mirrored, moved by up to four pixels, and a quarter of them in other colours.
-
-    A prompt may ask for any colour, so the autoencoder must know them all.
-    """
-    x = F.pad(x, (4, 4, 4, 4), mode="replicate")
-    side = x.shape[-1] - 8
-    pictures = []
-    for picture in x:
-        top, left = rng.integers(9, size=2)
-        cropped = picture[:, top : top + side, left : left + side]
-        if rng.random() < 0.5:
-            cropped = cropped.flip(-1)
-        if rng.random() < 0.25:
-            cropped = cropped[[*rng.permutation(3).tolist(), 3]]
-        pictures.append(cropped)
-    return torch.stack(pictures)
-
-
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str, Any]:
     """Trains (or goes on with) the autoencoder of a recipe; it lies in `folder`/vae with report.json beside it."""
     torch.manual_seed(recipe.fit.seed)
-    data = emoji_data.load(recipe.data)
-    pictures = data.pictures[data.split == "train"]
+    runtime, data = Torch(recipe.fit.device), emoji_data.load(recipe.data)
+    array, rows = runtime.array, np.flatnonzero(data.split == "train")
     preview_pictures = data.pictures[data.split == "validation"][::40][:12]
-    sampled = pictures[:: max(1, len(pictures) // 500)]
+    sampled = data.pictures[rows[:: max(1, len(rows) // 500)]]
     autoencoder = build(partial(Autoencoder, **recipe.network), recipe.network)
     side = latents.patch_size(autoencoder.config["in_channels"])
     with torch.no_grad():  # begin with little noise in the latents: with much, nothing gets through to learn from
         autoencoder.get_parameter("encoder.conv_out.bias")[autoencoder.config["latent_channels"] :] -= 6
     module = nn.ModuleDict({"vae": autoencoder, "discriminator": Discriminator(4)})
-    array = Torch(recipe.fit.device).array
-    order = batches(len(pictures), recipe.fit.batch_size, recipe.fit.seed)
-    discriminator_start = recipe.discriminator_start * recipe.fit.steps * recipe.fit.grad_accumulation
+    order = batches(len(rows), recipe.fit.batch_size, recipe.fit.seed)
+    discriminator_start = max(1.0, recipe.discriminator_start * recipe.fit.steps * recipe.fit.grad_accumulation)
+    pictures = array(data.pictures)
 
-    def batch(k: int) -> dict[str, Tensor]:
-        x = augment(
-            torch.from_numpy(latents.to_array(pictures[order(k)])), np.random.default_rng([recipe.fit.seed, k])
-        )
-        return {"x": x, "adversarial": torch.tensor(min(max(k / discriminator_start - 1, 0.0), 1.0))}
+    def batch(k: int) -> dict[str, Any]:
+        return {"rows": rows[order(k)], "adversarial": min(max(k / discriminator_start - 1, 0.0), 1.0)}
 
-    def loss(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        x, adversarial = batch["x"], batch["adversarial"]
+    def loss(batch: dict[str, Any], generator: torch.Generator) -> Tensor:
+        chosen, adversarial = batch["rows"], batch["adversarial"]
+        # what is held out is measured as it is
+        shown = augment(pictures, chosen, generator) if autoencoder.training else pictures[chosen]
+        x = crops.normalize(crops.on_white(shown))
         mean, log_variance = autoencoder.encode(F.pixel_unshuffle(x, side))
         noise = torch.empty_like(mean).normal_(generator=generator)
         reconstructed = F.pixel_shuffle(autoencoder.decode(mean + (0.5 * log_variance).exp() * noise), side)
@@ -153,13 +137,19 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str,
         autoencoder.config["scaling_factor"] = round(float(1 / std), 4)
         save_autoencoder(autoencoder, path)
 
-    fit(module, loss, batch, folder, recipe.fit, preview, save, folder / "vae", monitor)
-    report = measure(load_autoencoder(folder / "vae"), data)
+    parts = whole_batches(held_out_rows(data), recipe.fit.batch_size)
+    fit(
+        module, loss, batch, folder, recipe.fit, preview, save, folder / "vae", monitor,
+        held_out=[{"rows": part, "adversarial": 0.0} for part in parts],
+    )  # fmt: skip
+    report = measure(runtime.load("AutoencoderKL", folder / "vae"), data, array)
     save_json(folder / "vae" / "report.json", report)
     return report
 
 
-def measure(autoencoder: Autoencoder, data: emoji_data.Emoji) -> dict[str, Any]:
+def measure(
+    autoencoder: Autoencoder, data: emoji_data.Emoji, array: Callable[[np.ndarray], Tensor]
+) -> dict[str, Any]:
     """How well pictures of each split come back: PSNR of the colours on white (dB), mean absolute error of the
     opacity (grey levels of 255), and the Frechet distance of EfficientNet-Lite0's features, with that of as many
     other pictures of the split for comparison."""
@@ -168,7 +158,7 @@ def measure(autoencoder: Autoencoder, data: emoji_data.Emoji) -> dict[str, Any]:
         rows = np.random.default_rng(0).permutation(np.flatnonzero(data.split == split))[:500]
         half = len(rows) // 2
         true, other = data.pictures[rows[:half]], data.pictures[rows[half : 2 * half]]
-        reconstructed = latents.decode(autoencoder, latents.encode(autoencoder, true, torch.from_numpy))
+        reconstructed = latents.decode(autoencoder, latents.encode(autoencoder, true, array))
         real_features = features(on_white(true))
         report[split] = {
             "pictures": half,

@@ -7,6 +7,8 @@ Luhman & Luhman 2021 (2101.02388), with its guidance, which the student then nee
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,23 +22,30 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from inkwash import diffusion
-from inkwash.errors import UserError
+from inkwash.diffusion.arrays import numpy
+from inkwash.errors import UserError, unknown
+from inkwash.networks.unet import UNet
 from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.pipeline import Pipeline
-from inkwash.systems.pictures.train import cached_states, captioned, preview
-from inkwash.training.data import batches
+from inkwash.systems.pictures.train import Contexts, cached_states, captioned, preview, with_derived
+from inkwash.training.build import build
+from inkwash.training.data import batches, whole_batches
 from inkwash.training.fit import Stopped, fit
+from inkwash.training.placement import fixed_shapes, place
 from inkwash.training.recipe import Count, Share
 from inkwash.training.settings import Settings
 from inkwash.training.tune import roll_out
 
 BATCH_SIZE = 64  # trajectories of the teacher in a batch
-
+DERIVED = (  # keys of the student's network that follow from the teacher
+    "sample_size", "in_channels", "out_channels", "cross_attention_dim", "class_embed_type",
+    "projection_class_embeddings_input_dim",
+)  # fmt: skip
 
 # The guidance is in it already. What it says of a noisy picture is an end of a trajectory, no mean: only samplers
 # that use one answer at a time can do with that.
-LIMITS = {
+LIMITS: dict[str, dict[str, Any]] = {
     "guidance": {"absent": True, "default": 1.0},
     "negative": {"absent": True},
     "sampler": {"choices": ["consistency", "ancestral", "ddim", "euler", "euler_ancestral"]},
@@ -57,6 +66,8 @@ class Recipe:
     recolour  share of the prompts with another colour than the thing's own
     chinese   share of the prompts in Chinese
     sampler, student_steps   how the student is sampled by default, and in how many steps
+    network   keys of a U-Net that learns from scratch, beside those that follow from the teacher; None: the student
+              begins as the teacher's own
     """
 
     task: Literal["student"]
@@ -69,41 +80,77 @@ class Recipe:
     chinese: Share = 0.4
     sampler: str = "consistency"
     student_steps: Steps = 4
+    network: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.sampler not in (choices := LIMITS["sampler"]["choices"]):
+            raise unknown("sampler of a student", self.sampler, choices)
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     """Trains (or goes on with) the student of a recipe in `folder`; it lies in `folder`/model."""
+    torch.manual_seed(recipe.fit.seed)
     teacher = Pipeline.load(recipe.teacher, recipe.fit.device, runtime="torch")
     if teacher.text_encoder is None:
         raise UserError(f"teacher = {recipe.teacher}: a model without words; the student learns from its words")
+    unet = deepcopy(teacher.unet)
+    if recipe.network is not None:
+        derived = {key: teacher.unet.config[key] for key in DERIVED}
+        unet = build(partial(UNet, **with_derived(recipe.network, derived)), recipe.network)
     prompts, styles = sample_prompts(recipe)
     trajectories = teacher_trajectories(recipe, teacher, prompts, styles, folder, monitor)
     shared = {name: path for name, path in teacher.folders.items() if name != "unet"}  # which it shares
     student = Pipeline(
         replace(teacher.config, sampler=recipe.sampler, steps=recipe.student_steps, guidance=1.0, limits=LIMITS),
-        teacher.components | {"unet": deepcopy(teacher.unet)},
+        teacher.components | {"unet": unet},
         teacher.runtime,
         folders=shared,
     )
-    order = batches(len(prompts), recipe.fit.batch_size, recipe.fit.seed)
-    grid = diffusion.uniform(student.denoiser.process, recipe.steps)
+    trajectories = place(trajectories, student.runtime.device)
+    condition = conditions(student, prompts, styles)
+    every_20th = np.arange(len(prompts)) % 20 == 19
+    rows, held_out = np.flatnonzero(~every_20th), np.flatnonzero(every_20th)
+    order = batches(len(rows), recipe.fit.batch_size, recipe.fit.seed)
+    denoiser = student.denoiser
+    grid = diffusion.uniform(denoiser.process, recipe.steps)
 
     def batch(k: int) -> dict[str, Any]:
-        chosen = order(k)
-        step = k % recipe.steps  # every step of the grid as often
-        condition = student.condition([prompts[i] for i in chosen], [styles[i] for i in chosen])
-        states = trajectories[torch.from_numpy(chosen)].float()
-        return {"x": states[:, step], "end": states[:, -1], "at": step, "condition": condition}
+        return {"rows": rows[order(k)], "step": k % recipe.steps}  # every step of the grid as often
 
     def loss(batch: dict[str, Any], _: torch.Generator) -> Tensor:
-        t = grid[batch["at"]]
-        x0 = student.denoiser(batch["x"], t, batch["condition"]).x0
-        error: Tensor = nn.functional.mse_loss(x0, batch["end"]) / t.sigma
+        t, chosen = grid[batch["step"]], batch["rows"]
+        x, end = (trajectories[chosen, step].float() for step in (batch["step"], -1))
+        x0 = denoiser(x, t, condition(chosen)).x0
+        error: Tensor = nn.functional.mse_loss(x0, end) / t.sigma
         return error  # late in a trajectory little is left to be wrong
 
-    path = folder / "model"
-    fit(student.unet, loss, batch, folder, recipe.fit, lambda *_: preview(student), student.save, path, monitor)
+    parts = whole_batches(held_out, recipe.fit.batch_size)
+    measured = [{"rows": parts[step % len(parts)], "step": step} for step in range(recipe.steps) if parts]
+    fit(
+        student.unet, loss, batch, folder, recipe.fit, lambda *_: preview(student), student.save, folder / "model",
+        monitor, held_out=measured,
+    )  # fmt: skip
     return student
+
+
+def conditions(
+    student: Pipeline, prompts: list[str], styles: list[str | None]
+) -> Callable[[Tensor], dict[str, Tensor]]:
+    """What the network is told of each prompt, made once: from the numbers of prompts on the device to their
+    conditions."""
+    others: dict[str, list[Tensor]] = defaultdict(list)
+
+    def encoded() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(prompts), BATCH_SIZE):
+            part = slice(start, start + BATCH_SIZE)
+            condition = student.condition(prompts[part], styles[part])
+            yield numpy(condition.pop("context")), numpy(condition.pop("context_mask"))
+            for name, values in condition.items():
+                others[name].append(values)
+
+    contexts = Contexts(encoded(), student.runtime.device)
+    tables = {name: torch.cat(values) for name, values in others.items()}
+    return lambda rows: {**contexts(rows), **{name: table[rows] for name, table in tables.items()}}
 
 
 def sample_prompts(recipe: Recipe) -> tuple[list[str], list[str | None]]:
@@ -122,14 +169,15 @@ def teacher_trajectories(
     """The states of the teacher's trajectories, (trajectories, steps + 1, *shape) float16; kept in `folder`, a file
     for each batch, so that none is sampled twice."""
     grid, found = diffusion.uniform(teacher.denoiser.process, recipe.steps), []
+    size = BATCH_SIZE * (16 if fixed_shapes(teacher.runtime.device) else 1)  # an accelerator draws many at once
 
     def states(batch: slice, seeds: range) -> Tensor:
         return torch.stack(roll_out(teacher.problem_of(prompts[batch], styles[batch], seeds), grid).states, dim=1)
 
-    for start in range(0, len(prompts), BATCH_SIZE):
+    for start in range(0, len(prompts), size):
         if monitor.stopped():
             raise Stopped(0, recipe.fit.steps)
-        batch = slice(start, start + BATCH_SIZE)
+        batch = slice(start, start + size)
         seeds = range(start, start + len(prompts[batch]))
         words = sha256(repr((prompts[batch], styles[batch])).encode()).hexdigest()
         facts = {"teacher": str(teacher.hash), "steps": str(recipe.steps), "words": words}

@@ -31,13 +31,16 @@ from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures.captions import Pair, Span, pairs
 from inkwash.systems.pictures.emoji_data import read_json
 from inkwash.training.build import build
+from inkwash.training.data import Ragged
 from inkwash.training.fit import fit
+from inkwash.training.placement import device_of, fixed_shapes, place
 from inkwash.training.recipe import Amount, Depth, Seed, Share, Width
 from inkwash.training.settings import Settings
 from inkwash.weights.files import save_json
 
 # for each length L: piece numbers (N, L), the teacher's states (N, L, D)
 TeacherStates = dict[int, tuple[Tensor, Tensor]]
+HELD_OUT_BATCHES = 8
 WORDS = {
     slot: words.split("|")
     for slot, words in {
@@ -260,10 +263,11 @@ def by_length(codec: TextCodec, texts: list[str]) -> dict[int, Tensor]:
     return {length: torch.tensor(ids) for length, ids in sorted(rows.items())}
 
 
-def load_teacher(package: str) -> tuple[Tokenizer, Callable[[Tensor], Tensor], Tensor]:
+def load_teacher(package: str, device: torch.device) -> tuple[Tokenizer, Callable[[Tensor], Tensor], Tensor]:
     """The tokenizer, the network and the word embeddings of a BERT in an installed package's folder `model`.
 
-    The network maps the teacher's own piece numbers (B, L), without padding, to its last states (B, L, 384).
+    The network maps the teacher's own piece numbers (B, L), without padding, to its last states (B, L, 384), both on
+    the CPU, and computes on the device.
     Raises UserError if the package or transformers is not installed.
     """
     if find_spec(package) is None or find_spec("transformers") is None:
@@ -273,14 +277,16 @@ def load_teacher(package: str) -> tuple[Tokenizer, Callable[[Tensor], Tensor], T
 
     folder = Path(str(files(package))) / "model"
     bert = BertModel.from_pretrained(folder, add_pooling_layer=False)  # as from_pretrained leaves it: to evaluate
+    embeddings = bert.embeddings.word_embeddings.weight.detach()
+    torch.nn.Module.to(bert, device)
 
     @torch.no_grad()
     def states(ids: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            last: Tensor = bert(ids, attention_mask=torch.ones_like(ids)).last_hidden_state.float()
-        return last
+        ids = ids.to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            last: Tensor = bert(ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+        return last.float().cpu()
 
-    embeddings = bert.embeddings.word_embeddings.weight.detach()
     return Tokenizer.from_file(str(folder / "tokenizer.json")), states, embeddings
 
 
@@ -297,11 +303,62 @@ def pool(states: Tensor) -> Tensor:
     return math.sqrt(states.shape[-1]) * F.normalize(states.mean(1), dim=-1)
 
 
-def distillation_loss(network: TextEncoder, ids: Tensor, target: Tensor) -> Tensor:
-    """The loss: mean squared error of the token states, plus 1 - cosine of the pooled ones."""
-    states, pooled = network(ids, torch.ones_like(ids, dtype=torch.bool))
+def distillation_loss(network: TextEncoder, ids: Tensor, mask: Tensor, target: Tensor) -> Tensor:
+    """The loss, a mean over texts: mean squared error of the token states, plus 1 - cosine of the pooled ones.
+
+    ids (B, L), target (B, L, D), and their mask (B, L), True where a piece is real.
+    """
+    states, pooled = network(ids, mask)
+    target = target * mask[..., None]
+    error = (states.float() - target).square().mean(-1) * mask
     cosine = F.cosine_similarity(pooled.float(), pool(target), dim=-1)
-    return F.mse_loss(states.float(), target) + (1 - cosine).mean()
+    loss: Tensor = (error.sum(1) / mask.sum(1) + 1 - cosine).mean()
+    return loss
+
+
+class Texts:
+    """Texts of these lengths, which never fall, numbered from `first` on."""
+
+    def __init__(self, first: int, lengths: np.ndarray) -> None:
+        self.first, self.lengths, self.ends = first, lengths, lengths.cumsum()
+
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """The numbers of so many texts, drawn so that every piece is as likely."""
+        pieces = rng.integers(self.ends[-1], size=count)
+        numbers: np.ndarray = self.first + np.searchsorted(self.ends, pieces, side="right")
+        return numbers
+
+    def draw_of_one_length(self, pieces: int, rng: np.random.Generator) -> np.ndarray:
+        """The numbers of texts of one length, so many pieces together, drawn so that every piece is as likely."""
+        length = self.lengths[self.draw(1, rng)[0] - self.first]
+        low, high = np.searchsorted(self.lengths, [length, length + 1])
+        numbers: np.ndarray = self.first + rng.integers(low, high, size=max(1, pieces // length))
+        return numbers
+
+    @property
+    def mean_length(self) -> float:
+        """Of the texts that are drawn."""
+        return float((self.lengths**2).sum() / self.ends[-1])
+
+
+def flatten(*splits: TeacherStates) -> tuple[Tensor, Tensor, list[Texts]]:
+    """Piece numbers (pieces,) and the teacher's states (pieces, D) of all splits, one text after the other, and which
+    texts are whose. The splits are left as views of these tables, so that there is one copy."""
+    parts = [(split, length, *of_length) for split in splits for length, of_length in split.items()]
+    total, width = sum(ids.numel() for _, _, ids, _ in parts), parts[0][3].shape[-1]
+    all_ids, all_states, end = torch.empty(total, dtype=torch.long), torch.empty(total, width).half(), 0
+    while parts:
+        split, length, ids, states = parts.pop(0)
+        here = slice(end, end := end + ids.numel())
+        all_ids[here], all_states[here] = ids.flatten(), states.flatten(0, 1)
+        split[length] = all_ids[here].view_as(ids), all_states[here].view_as(states)
+        del ids, states
+    texts, first = [], 0
+    for split in splits:
+        lengths = np.repeat(list(split), [len(ids) for ids, _ in split.values()])
+        texts.append(Texts(first, lengths))
+        first += len(lengths)
+    return all_ids, all_states, texts
 
 
 def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dict[str, Any]:
@@ -309,7 +366,8 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
     path = Path(folder) / "text-encoder"
     torch.set_num_threads(recipe.fit.threads)
     torch.manual_seed(recipe.fit.seed)
-    original, bert, embeddings = load_teacher(recipe.teacher)
+    device = device_of(recipe.fit.device)
+    original, bert, embeddings = load_teacher(recipe.teacher, device)
     emoji, skins = captions(recipe.captions)
     parallel = pairs(emoji, recipe.corpus.pairs, recipe.corpus.seed)
     tokenizer, teacher_ids = prune(
@@ -318,6 +376,8 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
     names, tags = [entry.name for entry in emoji], [entry.tags for entry in emoji]
     pieces = vocabulary(tokenizer)
     train, pairs_test, others_test = corpus(names, tags, skins, pieces, recipe.corpus)
+    if not (pairs_test and others_test):
+        raise UserError(f"[corpus] held_out = {recipe.corpus.held_out}: too few to measure with; choose more")
 
     keys = asdict(recipe.network)
     network = build(partial(TextEncoder, len(teacher_ids), output=embeddings.shape[1], **keys), keys)
@@ -336,39 +396,45 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
             monitor.tell(Progress(len(targets), len(lengths), "the teacher reads"))
         return targets
 
-    targets = teacher_states(train)
+    targets, held_out = teacher_states(train), teacher_states(pairs_test)
     train_pairs, test_pairs = split(parallel)
     translated = chinese_targets(codec, train_pairs, lambda ids: bert(teacher_ids[ids]))
-    n_pieces, n_pieces_zh = (
-        np.array([ids.numel() for ids, _ in split_targets.values()], dtype=float)
-        for split_targets in (targets, translated)
-    )
     squares = sum(states.float().square().sum(dtype=torch.float64) for _, states in targets.values())
-    scale = float((squares / (n_pieces.sum() * embeddings.shape[1])).sqrt())  # so that states have unit scale
+    ids, states, (english, chinese, unseen) = flatten(targets, translated, held_out)
+    scale = float((squares / (english.ends[-1] * embeddings.shape[1])).sqrt())  # so that states have unit scale
+    ragged = Ragged(np.concatenate([texts.lengths for texts in (english, chinese, unseen)]), device)
+    id_table, state_table = place((ids, states), device)
+    share, size, fixed = recipe.corpus.chinese, recipe.fit.batch_size, fixed_shapes(device)
+    count = max(1, round(size / (share * chinese.mean_length + (1 - share) * english.mean_length)))
 
-    def batch(k: int) -> tuple[Tensor, Tensor]:
-        """`batch_size` pieces in texts of one length, drawn so that every piece is as likely."""
+    def batch(k: int) -> dict[str, np.ndarray]:
+        """Texts of `batch_size` pieces, and where shapes must not change as many texts as have so many on average."""
         rng = np.random.default_rng((recipe.fit.seed, k))
-        split_targets, share = (
-            (translated, n_pieces_zh) if rng.random() < recipe.corpus.chinese else (targets, n_pieces)
-        )
-        ids, states = split_targets[rng.choice(list(split_targets), p=share / share.sum())]
-        length = ids.shape[1]
-        rows = torch.from_numpy(rng.integers(len(ids), size=max(1, recipe.fit.batch_size // length)))
-        return ids[rows], states[rows].float() / scale
+        if fixed:
+            in_chinese = rng.binomial(count, share)
+            return {"rows": np.concatenate([chinese.draw(in_chinese, rng), english.draw(count - in_chinese, rng)])}
+        return {"rows": (chinese if rng.random() < share else english).draw_of_one_length(size, rng)}
 
-    def loss(examples: tuple[Tensor, Tensor], _: torch.Generator) -> Tensor:
-        return distillation_loss(network, *examples)
+    def loss(batch: dict[str, Tensor], _: torch.Generator) -> Tensor:
+        index, mask = ragged(batch["rows"])
+        return distillation_loss(network, id_table[index], mask, state_table[index].float() / scale)
 
-    fit(network, loss, batch, folder, recipe.fit, save=codec.save, model=path, monitor=monitor)
+    def preview(*_: Any) -> str:
+        cosines = cosine_similarities(partial(states_of, network, device), held_out)
+        return "held-out pairs, " + ", ".join(f"{name} {value:.3f}" for name, value in cosines.items())
+
+    rng = np.random.default_rng(0)
+    draw = partial(unseen.draw, count) if fixed else partial(unseen.draw_of_one_length, size)
+    fit(
+        network, loss, batch, folder, recipe.fit, preview, codec.save, path, monitor,
+        held_out=[{"rows": draw(rng)} for _ in range(HELD_OUT_BATCHES)],
+    )  # fmt: skip
     codec = TextCodec.load(path)  # what is measured is what was saved, in float16
+    student = partial(states_of, codec.network, torch.device("cpu"))
 
     linear = least_squares(embedded, targets)
 
-    def student(ids: Tensor) -> Tensor:
-        states: Tensor = codec.network(ids, torch.ones_like(ids, dtype=torch.bool))[0]
-        return states
-
+    models: dict[str, Callable[[Tensor], Tensor]]
     models = {"student": student, "baseline": lambda ids: F.pad(embedded[ids], (0, 1), value=1.0) @ linear}
     report: dict[str, Any] = {
         "texts": {
@@ -378,13 +444,12 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
             "Chinese": len(train_pairs),
             "held-out Chinese": len(test_pairs),
         },
-        "pieces": int(n_pieces.sum()),
+        "pieces": int(english.ends[-1]),
         "parameters": sum(p.numel() for p in network.parameters()),
         "teacher_scale": scale,
     }
     with torch.no_grad():
-        for name, texts in (("held-out pairs", pairs_test), ("held-out others", others_test)):
-            test = teacher_states(texts)
+        for name, test in (("held-out pairs", held_out), ("held-out others", teacher_states(others_test))):
             report[name] = {kind: cosine_similarities(model, test) for kind, model in models.items()}
         test = chinese_targets(codec, test_pairs, lambda ids: bert(teacher_ids[ids]))
         report["held-out Chinese"] = {"student": cosine_similarities(student, test)}
@@ -405,6 +470,13 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
         }
     save_json(path / "report.json", report)
     return report
+
+
+def states_of(network: Any, device: torch.device, ids: Tensor) -> Tensor:
+    """The token states (N, L, D) of texts of one length, piece numbers (N, L); both on the CPU."""
+    ids = ids.to(device)
+    states: Tensor = network(ids, torch.ones_like(ids, dtype=torch.bool))[0]
+    return states.float().cpu()
 
 
 def split(parallel: list[Pair]) -> tuple[list[Pair], list[Pair]]:

@@ -12,18 +12,19 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
 from inkwash.codecs import latents
-from inkwash.codecs.pixels import normalize, on_white
+from inkwash.codecs.pixels import on_white
+from inkwash.errors import UserError
 from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.networks.unet import UNet, load_unet, save_unet
 from inkwash.progress import CONSOLE, Monitor
-from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures import crops, emoji_data
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.metrics import features, frechet_distance, psnr
 from inkwash.systems.pictures.runtimes import Torch
-from inkwash.systems.pictures.train import capped_weight
+from inkwash.systems.pictures.train import capped_weight, held_out_rows
 from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR, Upsampler
 from inkwash.training.build import build
-from inkwash.training.data import batches
+from inkwash.training.data import batches, whole_batches
 from inkwash.training.fit import fit
 from inkwash.training.recipe import Width
 from inkwash.training.settings import Settings
@@ -53,43 +54,34 @@ class Recipe:
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler:
     """Trains (or goes on with) the upsampler of a recipe; it lies in `folder`/upsampler, report.json beside it."""
     torch.manual_seed(recipe.fit.seed)
-    large = emoji_data.load(recipe.data, size=256)
-    rows = np.flatnonzero(large.split == "train")
+    runtime, large = Torch(recipe.fit.device), emoji_data.load(recipe.data, size=256)
+    rows, held_out = np.flatnonzero(large.split == "train"), held_out_rows(large)
     preview_rows = np.flatnonzero(large.split == "validation")[::40][:6]
     small = emoji_data.load(recipe.data).pictures
-    vae = load_autoencoder(recipe.autoencoder)
+    if recipe.crop > small.shape[1]:
+        raise UserError(f"crop = {recipe.crop}: choose a side from 1 to {small.shape[1]}, that of a small picture")
+    vae = load_autoencoder(recipe.autoencoder).to(runtime.device)
 
     def reconstruct(pictures: np.ndarray) -> np.ndarray:
         """As the first stage gives them."""
-        return latents.decode(vae, latents.encode(vae, pictures, torch.from_numpy))
+        return latents.decode(vae, latents.encode(vae, pictures, runtime.array))
 
-    reconstructed, preview_small = reconstruct(small[rows]), reconstruct(small[preview_rows])
+    preview_small, shown = reconstruct(small[preview_rows]), np.concatenate([rows, held_out])
+    # all as uint8: they become numbers where they have been cut to crops
+    reconstructed, originals, large_pictures = map(runtime.array, (reconstruct(small[shown]), small, large.pictures))
     states = CHANNELS * FACTOR**2
     derived: dict[str, Any] = {"in_channels": states + CHANNELS, "out_channels": states, "cross_attention_dim": None}
     unet = build(partial(UNet, **derived | {"class_embed_type": "timestep"} | recipe.network), recipe.network)
-    model = Upsampler(unet, Torch(recipe.fit.device))
+    model = Upsampler(unet, runtime)
     order = batches(len(rows), recipe.fit.batch_size, recipe.fit.seed)
-    crop = recipe.crop
 
-    def batch(k: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng([recipe.fit.seed, k])
-        x0, low = [], []
-        for i in order(k):
-            top, left = rng.integers(small.shape[1] - crop + 1, size=2)
-            source = (
-                latents.to_array(small[rows[i]][None]) if rng.random() < 0.5 else normalize(reconstructed[i][None])
-            )
-            low.append(source[..., top : top + crop, left : left + crop])
-            picture = large.pictures[rows[i]][
-                FACTOR * top : FACTOR * (top + crop), FACTOR * left : FACTOR * (left + crop)
-            ]
-            x0.append(latents.to_array(picture[None]))
-        return pixel_unshuffle(torch.from_numpy(np.concatenate(x0)), FACTOR), torch.from_numpy(np.concatenate(low))
+    def examples(numbers: np.ndarray) -> dict[str, np.ndarray]:
+        return {"reconstructed": numbers, "rows": shown[numbers]}
 
-    def loss(batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
-        x0, low = batch
-        noise_level = MAX_NOISE_LEVEL * torch.rand(len(x0), generator=generator)
-        noise = torch.randn(low.shape, generator=generator)
+    def loss(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        x0, low = crop_pairs(batch, originals, reconstructed, large_pictures, recipe.crop, generator)
+        noise_level = MAX_NOISE_LEVEL * torch.rand(len(x0), generator=generator, device=x0.device)
+        noise = torch.randn(low.shape, generator=generator, device=x0.device)
         process = model.denoiser.process
         low = process.noise(low, process.at(noise_level.reshape(-1, 1, 1, 1)), noise)
         condition = {"concat": low, "noise_level": noise_level}
@@ -102,19 +94,46 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
             np.concatenate([enlarged, generated, on_white(large.pictures[preview_rows])]), len(preview_rows)
         )
 
-    save = partial(save_unet, unet)
-    fit(unet, loss, batch, folder, recipe.fit, preview, save, folder / "upsampler", monitor)
+    parts = whole_batches(np.arange(len(rows), len(shown)), recipe.fit.batch_size)
+    fit(
+        unet, loss, lambda k: examples(order(k)), folder, recipe.fit, preview, partial(save_unet, unet),
+        folder / "upsampler", monitor, held_out=[examples(part) for part in parts],
+    )  # fmt: skip
     report = {}
     for split in ("validation", "test"):
         rows_of_split = np.random.default_rng(0).permutation(np.flatnonzero(large.split == split))[:96]
         small_reconstructed = reconstruct(small[rows_of_split])
         report[split] = measure(
-            Upsampler(load_unet(folder / "upsampler"), Torch()),
+            Upsampler(load_unet(folder / "upsampler").to(runtime.device), runtime),
             small_reconstructed,
             on_white(large.pictures[rows_of_split]),
         )
     save_json(folder / "upsampler" / "report.json", report)
     return model
+
+
+def crop_pairs(
+    batch: dict[str, Tensor],
+    originals: Tensor,
+    reconstructed: Tensor,
+    large: Tensor,
+    side: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """The same square of large pictures, as states (B, 64, side, side), and of the small ones, (B, 4, side, side):
+    half of these as they are, half as the first stage gives them."""
+    rows = batch["rows"]
+    count, device = len(rows), rows.device
+    most = originals.shape[1] - side + 1
+    top, left = torch.randint(most, (2, count), generator=generator, device=device)
+    as_they_are = torch.rand((count, 1, 1, 1), generator=generator, device=device) < 0.5
+    low = torch.where(
+        as_they_are,
+        crops.on_white(crops.crop(originals, rows, top, left, side)),
+        crops.crop(reconstructed, batch["reconstructed"], top, left, side),
+    )
+    high = crops.on_white(crops.crop(large, rows, FACTOR * top, FACTOR * left, FACTOR * side))
+    return pixel_unshuffle(crops.normalize(high), FACTOR), crops.normalize(low)
 
 
 def measure(model: Upsampler, small: np.ndarray, large: np.ndarray) -> dict[str, Any]:
