@@ -4,7 +4,7 @@ The micro-batches of a step are spread over the processes, so a run on many is t
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -46,12 +46,27 @@ def micro_steps(step: int, grad_accumulation: int) -> range:
 
 def sum_(tensor: "Tensor") -> None:
     """Its sum over all processes, in place. UserError where one of them is gone."""
-    if size() == 1:
-        return
-    from torch import distributed
+    if size() > 1:
+        from torch import distributed
 
+        with _together():
+            distributed.all_reduce(tensor)
+
+
+def share(tensors: Iterable["Tensor"]) -> None:
+    """Gives all processes what the tensors are where rank is 0, in place."""
+    if size() > 1:
+        from torch import distributed
+
+        with _together():
+            for tensor in tensors:
+                distributed.broadcast(tensor.data, 0)
+
+
+@contextmanager
+def _together() -> Iterator[None]:
     try:
-        distributed.all_reduce(tensor)
+        yield
     except RuntimeError as error:
         gone = "another process of this training is gone: start all again, and they go on from the checkpoint"
         raise UserError(f"{gone} ({str(error).splitlines()[0]:.160})") from None

@@ -86,7 +86,7 @@ def fit(
     folder, device, leads = Path(folder), device_of(settings.device), distributed.rank() == 0
     if settings.grad_accumulation % distributed.size():
         raise UserError(
-            f"grad_accumulation = {settings.grad_accumulation}: so many micro-batches of a step cannot be spread evenly "
+            f"grad_accumulation = {settings.grad_accumulation}: so many micro-batches cannot be spread evenly "
             f"over {distributed.size()} processes; make it a multiple of them"
         )
     distributed.start()
@@ -105,7 +105,7 @@ def fit(
     if distributed.total(facts["step"]) != distributed.size() * facts["step"]:
         raise UserError(f"{folder}: the processes see different checkpoints there; it must be one folder for all")
     start = done = facts["step"]
-    last = min(settings.steps, until or settings.steps)
+    last, eager = min(settings.steps, until or settings.steps), settings.compile == "none"
     held_out = place(list(held_out), device)
     held_out_loss = {start: facts["held_out_loss"]} if "held_out_loss" in facts else dict[int, float]()
 
@@ -147,7 +147,7 @@ def fit(
             examples, generator = fetch(k), randomness(k)
             if settings.compile == "reduce-overhead":
                 torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-            with autocast(), memory_guard(state.weights, needed, enabled=first and device.type == "cpu"):
+            with autocast(), memory_guard(state.weights, needed, enabled=first and device.type == "cpu" and eager):
                 value = loss(examples, generator) / settings.grad_accumulation
             return value.detach(), torch.autograd.grad(value, state.weights, materialize_grads=True)
 
@@ -173,14 +173,15 @@ def fit(
             notes = {"settings": asdict(settings), "log_bytes": logger.log_bytes, "seconds": seconds}
             notes |= {"held_out_loss": held_out_loss[done]} if done in held_out_loss else {}
             writer.save(done, state.tensors(), notes)
+            if not any(checkpoints.glob("*.json")):  # a model with no checkpoint beside it would be nobody's
+                writer.wait()
 
         with ExitStack() as stack:
             stack.enter_context(device_errors())
             writer = stack.enter_context(checkpoint.Writer(checkpoints))
             home = folder if leads else Path(stack.enter_context(TemporaryDirectory()))
             logger = stack.enter_context(Logger(home, start, last, size, facts["log_bytes"], monitor))
-            if settings.compile != "none":
-                stack.enter_context(compiled(module, settings.compile))
+            stack.enter_context(compiled(module, settings.compile))
             micro_batch_map, fetch = _micro_batches(stack, batch, range(start, last), device, settings)
 
             while done < last and not stopped:
@@ -203,13 +204,15 @@ def fit(
                 if leads and (due or shows):
                     with state.averaged():
                         measure()
+                if leads and due:
+                    write_checkpoint()
+                    saved_step, saved_at = done, time.monotonic()
+                if leads and (due or shows):
+                    with state.averaged():
                         if due and done < settings.steps:
                             write_model()
                         if preview and shows:
                             logger.sample(done, preview(module, done))
-                if leads and due:
-                    write_checkpoint()
-                    saved_step, saved_at = done, time.monotonic()
                 stopped, clock = distributed.total(monitor.stopped()) > 0, time.monotonic()
             read()
             if leads and done > saved_step:

@@ -21,6 +21,7 @@ class TrainState:
         self.trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not self.trained:
             raise ValueError("the module has no parameter that requires a gradient")
+        distributed.share([*module.parameters(), *module.buffers()])
         self.weights: list[Tensor] = list(self.trained.values())
         self.averages = {name: p.detach().clone() for name, p in self.trained.items()}
         # All gradients one after the other, and the loss: one sum over all devices. Each lies in memory as its
