@@ -25,18 +25,25 @@ def size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def start() -> None:
-    """Meets the other processes, once. UserError where they do not come."""
+def start(grad_accumulation: int | None = None) -> None:
+    """Meets the other processes, once. UserError where they do not come, or the micro-batches of a step cannot be
+    spread over them."""
+    if size() == 1:
+        return
+    if grad_accumulation is not None and grad_accumulation % size():
+        raise UserError(
+            f"grad_accumulation = {grad_accumulation}: so many micro-batches cannot be spread evenly over {size()} "
+            "processes; make it a multiple of them"
+        )
     import torch
     from torch import distributed
 
-    if size() == 1 or distributed.is_initialized():
-        return
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    try:  # a long time, since who leads may prepare data for hours, and torchrun ends all when one ends
-        distributed.init_process_group(backend, timeout=timedelta(days=2))
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"the processes of this training do not meet ({error}): start it by torchrun") from None
+    if not distributed.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        try:  # a long time, since who leads may prepare data for hours, and torchrun ends all when one ends
+            distributed.init_process_group(backend, timeout=timedelta(days=2))
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"the processes of this training do not meet ({error}): start it by torchrun") from None
 
 
 def micro_steps(step: int, grad_accumulation: int) -> range:
