@@ -84,35 +84,18 @@ def fit(
     """
     torch.set_num_threads(settings.threads)
     folder, device, leads = Path(folder), device_of(settings.device), distributed.rank() == 0
-    if settings.grad_accumulation % distributed.size():
-        raise UserError(
-            f"grad_accumulation = {settings.grad_accumulation}: so many micro-batches of a step cannot be spread evenly "
-            f"over {distributed.size()} processes; make it a multiple of them"
-        )
-    distributed.start()
+    distributed.start(settings.grad_accumulation)
     use_tensor_cores(device)
     folder.mkdir(parents=True, exist_ok=True)
     place_module(module, device, settings.channels_last)
     module.train()
     state = TrainState(module, settings)
     checkpoints = folder / "checkpoints"
-    facts: dict[str, Any] = {"step": 0, "log_bytes": 0, "seconds": 0.0}
-    if found := checkpoint.latest(checkpoints, lambda text: monitor.tell(Note(text))):
-        path, saved = found
-        facts |= saved
-        _check_same_run(settings, facts, folder)
-        state.restore(path)
-    if distributed.total(facts["step"]) != distributed.size() * facts["step"]:
-        raise UserError(f"{folder}: the processes see different checkpoints there; it must be one folder for all")
+    facts = _resume(state, settings, checkpoints, monitor)
     start = done = facts["step"]
-    last = min(settings.steps, until or settings.steps)
+    last, eager = min(settings.steps, until or settings.steps), settings.compile == "none"
     held_out = place(list(held_out), device)
     held_out_loss = {start: facts["held_out_loss"]} if "held_out_loss" in facts else dict[int, float]()
-
-    def randomness(*key: int) -> torch.Generator:
-        seed = int(np.random.SeedSequence((settings.seed, *key)).generate_state(1, np.uint64)[0]) >> 1
-        torch.manual_seed(seed)  # dropout knows no other generator
-        return torch.Generator(device).manual_seed(seed)
 
     def autocast() -> torch.autocast:
         return torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
@@ -131,7 +114,9 @@ def fit(
         """The held-out loss, by the averaged weights, which the module has now."""
         if held_out and done not in held_out_loss:
             with autocast():
-                losses = [loss(examples, randomness(k, 1)).float() for k, examples in enumerate(held_out)]
+                losses = [
+                    loss(examples, _randomness(settings, device, k, 1)).float() for k, examples in enumerate(held_out)
+                ]
             held_out_loss[done] = torch.stack(losses).mean().item()
             logger.held_out(done, held_out_loss[done])
 
@@ -144,10 +129,10 @@ def fit(
 
         def gradient(k: int, first: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
             """The loss of micro-step k and its gradient."""
-            examples, generator = fetch(k), randomness(k)
+            examples, generator = fetch(k), _randomness(settings, device, k)
             if settings.compile == "reduce-overhead":
                 torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-            with autocast(), memory_guard(state.weights, needed, enabled=first and device.type == "cpu"):
+            with autocast(), memory_guard(state.weights, needed, enabled=first and device.type == "cpu" and eager):
                 value = loss(examples, generator) / settings.grad_accumulation
             return value.detach(), torch.autograd.grad(value, state.weights, materialize_grads=True)
 
@@ -155,13 +140,7 @@ def fit(
             """Note the losses of the last steps: the one wait for the device."""
             rows = torch.stack(unread).tolist() if unread else []
             first = done - len(rows)
-            for step, (value, norm) in enumerate(rows, first + 1):
-                if not (math.isfinite(value) and math.isfinite(norm)):
-                    raise UserError(
-                        f"step {step}: the loss is {value} and the norm of its gradient {norm}: stopped, the last "
-                        "checkpoint is untouched; look at the data, or lower learning_rate or max_grad_norm in a new "
-                        "folder"
-                    )
+            _check_finite(rows, first + 1)
             if rows and leads:
                 rates = (_learning_rate(settings, step) for step in range(first, done))
                 noted = [(value, norm, rate) for (value, norm), rate in zip(rows, rates, strict=True)]
@@ -173,14 +152,15 @@ def fit(
             notes = {"settings": asdict(settings), "log_bytes": logger.log_bytes, "seconds": seconds}
             notes |= {"held_out_loss": held_out_loss[done]} if done in held_out_loss else {}
             writer.save(done, state.tensors(), notes)
+            if not any(checkpoints.glob("*.json")):  # a model with no checkpoint beside it would be nobody's
+                writer.wait()
 
         with ExitStack() as stack:
             stack.enter_context(device_errors())
             writer = stack.enter_context(checkpoint.Writer(checkpoints))
             home = folder if leads else Path(stack.enter_context(TemporaryDirectory()))
             logger = stack.enter_context(Logger(home, start, last, size, facts["log_bytes"], monitor))
-            if settings.compile != "none":
-                stack.enter_context(compiled(module, settings.compile))
+            stack.enter_context(compiled(module, settings.compile))
             micro_batch_map, fetch = _micro_batches(stack, batch, range(start, last), device, settings)
 
             while done < last and not stopped:
@@ -203,13 +183,15 @@ def fit(
                 if leads and (due or shows):
                     with state.averaged():
                         measure()
+                if leads and due:
+                    write_checkpoint()
+                    saved_step, saved_at = done, time.monotonic()
+                if leads and (due or shows):
+                    with state.averaged():
                         if due and done < settings.steps:
                             write_model()
                         if preview and shows:
                             logger.sample(done, preview(module, done))
-                if leads and due:
-                    write_checkpoint()
-                    saved_step, saved_at = done, time.monotonic()
                 stopped, clock = distributed.total(monitor.stopped()) > 0, time.monotonic()
             read()
             if leads and done > saved_step:
@@ -250,6 +232,36 @@ def _learning_rate(settings: Settings, step: int) -> float:
         passed = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
         rate *= (1 + math.cos(math.pi * passed)) / 2
     return rate
+
+
+def _randomness(settings: Settings, device: torch.device, *key: int) -> torch.Generator:
+    """A generator of the device for what has this key; torch's own are seeded with it, dropout knows no other."""
+    seed = int(np.random.SeedSequence((settings.seed, *key)).generate_state(1, np.uint64)[0]) >> 1
+    torch.manual_seed(seed)
+    return torch.Generator(device).manual_seed(seed)
+
+
+def _check_finite(rows: list[list[float]], first: int) -> None:
+    """UserError for the first step, counted from `first`, whose loss or norm of the gradient is not finite."""
+    for step, (value, norm) in enumerate(rows, first):
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise UserError(
+                f"step {step}: the loss is {value} and the norm of its gradient {norm}: stopped, the last checkpoint "
+                "is untouched; look at the data, or lower learning_rate or max_grad_norm in a new folder"
+            )
+
+
+def _resume(state: TrainState, settings: Settings, checkpoints: Path, monitor: Monitor) -> dict[str, Any]:
+    """Takes on the newest checkpoint, if there is one; returns its facts."""
+    facts: dict[str, Any] = {"step": 0, "log_bytes": 0, "seconds": 0.0}
+    if found := checkpoint.latest(checkpoints, lambda text: monitor.tell(Note(text))):
+        path, saved = found
+        facts |= saved
+        _check_same_run(settings, facts, checkpoints.parent)
+        state.restore(path)
+    if distributed.total(facts["step"]) != distributed.size() * facts["step"]:
+        raise UserError(f"{checkpoints}: the processes do not see the same there; it must be one folder for all")
+    return facts
 
 
 def _check_same_run(settings: Settings, facts: dict[str, Any], folder: Path) -> None:

@@ -57,9 +57,11 @@ def use_tensor_cores(device: torch.device) -> None:
 
 @contextmanager
 def compiled(module: nn.Module, mode: str) -> Iterator[None]:
-    """The module's forward by torch.compile, for as long as the block lasts; of one without a forward, those of its
-    outermost parts that have one."""
-    parts = _with_forward(module)
+    """The module's forward by torch.compile, for as long as the block lasts; of one without a forward of its own,
+    those of its outermost parts that have one. UserError where there is none."""
+    parts = [] if mode == "none" else _with_forward(module)
+    if mode != "none" and not parts:
+        raise UserError(f'compile = "{mode}": a {type(module).__name__} has no forward of its own: take "none"')
     for part in parts:
         part.compile(mode=mode)
     try:
@@ -70,9 +72,9 @@ def compiled(module: nn.Module, mode: str) -> Iterator[None]:
 
 
 def _with_forward(module: nn.Module) -> list[nn.Module]:
-    if type(module).forward is not nn.Module.forward:
-        return [module]
-    return [part for child in module.children() for part in _with_forward(child)]
+    if type(module).forward is nn.Module.forward or type(module).__module__.startswith("torch."):  # which are skipped
+        return [part for child in module.children() for part in _with_forward(child)]
+    return [module]
 
 
 def prefetch(batch: Callable[[int], Any], numbers: Iterable[int], device: torch.device) -> Generator[Any, None, None]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,17 @@ class TrainState:
         self.trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not self.trained:
             raise ValueError("the module has no parameter that requires a gradient")
+        distributed.share([*module.parameters(), *module.buffers()])
         self.weights: list[Tensor] = list(self.trained.values())
         self.averages = {name: p.detach().clone() for name, p in self.trained.items()}
-        # All gradients one after the other, and the loss: one sum over all devices. Each lies in memory as its
-        # parameter does: the fused kernel walks both alike.
-        size = sum(p.numel() for p in self.weights)
-        self.sums = torch.zeros(size + 1, device=self.weights[0].device)
-        self.gradients, offset = list[Tensor](), 0
-        for p in self.weights:
-            self.gradients.append(torch.as_strided(self.sums, p.shape, p.stride(), offset))
-            offset += p.numel()
+        # All gradients one after the other, and the loss at the end: one sum over all devices. Each lies in memory as
+        # its parameter does, which the fused kernel asks for, and begins at a multiple of 16 bytes, which GPUs like.
+        sizes = [-(-p.numel() // 4) * 4 for p in self.weights]
+        self.sums = torch.zeros(sum(sizes) + 1, device=self.weights[0].device)
+        offsets = accumulate(sizes, initial=0)
+        self.gradients = [
+            torch.as_strided(self.sums, p.shape, p.stride(), at) for p, at in zip(self.weights, offsets, strict=False)
+        ]
         kernels, vectors = [p for p in self.weights if p.ndim > 1], [p for p in self.weights if p.ndim <= 1]
         groups: list[dict[str, Any]] = [{"params": kernels}, {"params": vectors, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(
