@@ -1,6 +1,8 @@
-"""Each training is stopped on its way and goes on: the same bits, and a model of use at each stop."""
+"""Each training is stopped on its way and goes on: the same bits, and a model of use at each stop, and of pictures
+after the first checkpoint too, if they are killed."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +38,7 @@ from tests.models import tiny, tiny_autoencoder
 from tests.systems.pictures.discs import discs
 from tests.systems.pictures.test_train import red_discs
 
-FIT = Settings(steps=5, batch_size=4, warmup=1, preview_every=2)
+FIT = Settings(steps=5, batch_size=4, warmup=1, preview_every=2, checkpoint_minutes=0)
 NETWORK = {
     "block_out_channels": [8, 8],
     "down_block_types": ["DownBlock2D", "DownBlock2D"],
@@ -51,7 +53,17 @@ SMALL = np.zeros((2, 16, 16, 4), np.uint8)
 @pytest.fixture
 def emoji(monkeypatch):
     """The data set, in small: red discs, or for two sizes discs of many colours."""
-    monkeypatch.setattr(emoji_data, "load", lambda *_, **__: red_discs())
+    data = red_discs()
+    data = replace(data, split=np.where(data.split == "test", "validation", data.split))
+    monkeypatch.setattr(emoji_data, "load", lambda *_, **__: data)
+
+
+class Killer(Follower):
+    """Ends the training, without a word, in the second of five steps."""
+
+    def tell(self, event):
+        if isinstance(event, Progress) and (event.done, event.total) == (2, 5):
+            raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -60,6 +72,15 @@ def stages(monkeypatch):
     for module in (train_autoencoder, train_upsampler):
         monkeypatch.setattr(module, "features", lambda p: p[:, ::8, ::8, :3].reshape(len(p), -1) / 255.0)
     monkeypatch.setattr(train_upsampler, "load_autoencoder", lambda _: tiny_autoencoder())
+
+
+def check_killed(train, tmp_path, made, use):
+    """`train(folder, monitor)`, killed in its second step, leaves a model of use, with its held-out loss."""
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", Killer())
+    use(tmp_path / "killed" / made)
+    trained = json.loads((tmp_path / "killed" / made / "training.json").read_text())
+    assert trained["step"] == 1 and trained["held_out_loss"] > 0
 
 
 def check(train, tmp_path, made, use, stop_after, stops):
@@ -90,27 +111,37 @@ def test_pictures_with_words_and_their_mean(emoji, tmp_path):
     recipe = pictures.Recipe(
         "pictures", tmp_path, FIT, NETWORK, mean_predictor=mean, recolour=0.5, model=Config(size=16, steps=2)
     )
-    follower = check(
+    run = (
         partial(pictures.train, recipe),
         tmp_path,
         "model",
         lambda model: inkwash.load(model).generate("a cat", seed=1),
-        stop_after=2,
-        stops=[1, 3],  # before these, twice in a mean predictor
     )
-    assert [event.image.size for event in follower.of(Preview)] == [(2 * 18, 8 * 18)] * 3
-    assert [event.total for event in follower.of(Progress)] == [3] * 3 + [2] * 2 + [5] * 5
+    check_killed(*run)
+    follower = check(
+        *run,
+        stop_after=2,
+        stops=[2, 4],  # before these, twice in a mean predictor
+    )
+    assert [event.image.size for event in follower.of(Preview)] == [(2 * 18, 8 * 18)] * (1 + 1 + 3)  # of means, too
+    first, *steps = follower.of(Progress)
+    assert first.text == "captions become states"
+    assert [event.total for event in steps] == [3] * 3 + [2] * 2 + [5] * 5
 
 
 def test_an_autoencoder(stages, tmp_path):
     network = {"in_channels": 16, "out_channels": 16, "block_out_channels": [8], "layers_per_block": 1}
     network |= {"latent_channels": 8, "norm_num_groups": 4, "mid_block_add_attention": False}
     recipe = train_autoencoder.Recipe("autoencoder", tmp_path, network, FIT)
-    follower = check(
+    run = (
         partial(train_autoencoder.train, recipe),
         tmp_path,
         "vae",
         lambda vae: latents.encode(load_autoencoder(vae), SMALL, torch.from_numpy),
+    )
+    check_killed(*run)
+    follower = check(
+        *run,
         stop_after=2,
         stops=[2, 4],
     )
@@ -119,11 +150,15 @@ def test_an_autoencoder(stages, tmp_path):
 
 def test_an_upsampler(stages, tmp_path):
     recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, NETWORK, FIT, crop=8)
-    follower = check(
+    run = (
         partial(train_upsampler.train, recipe),
         tmp_path,
         "upsampler",
         lambda place: Upsampler(load_unet(place), Torch()).sample(SMALL, range(2)),
+    )
+    check_killed(*run)
+    follower = check(
+        *run,
         stop_after=2,
         stops=[2, 4],
     )
@@ -131,18 +166,22 @@ def test_an_upsampler(stages, tmp_path):
 
 
 def test_a_student_and_the_walks_of_its_teacher(emoji, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_student, "BATCH_SIZE", 2)
+    monkeypatch.setattr(train_student, "BATCH_SIZE", 8)
     tiny(latent=True, mean=True, parametrization="flow", guidance=2.0).save(tmp_path / "teacher")
-    recipe = train_student.Recipe("student", tmp_path, tmp_path / "teacher", 5, FIT, steps=3, student_steps=1)
-    follower = check(
+    recipe = train_student.Recipe("student", tmp_path, tmp_path / "teacher", 20, FIT, steps=3, student_steps=1)
+    run = (
         partial(train_student.train, recipe),
         tmp_path,
         "model",
         lambda model: inkwash.load(model).generate("a cat", seed=1),
+    )
+    check_killed(*run)
+    follower = check(
+        *run,
         stop_after=4,
         stops=[1, 2, 3, 4],  # whether to stop is asked before each of the three batches of walks, too
     )
-    assert [(event.done, event.total) for event in follower.of(Progress)][:3] == [(2, 5), (4, 5), (5, 5)]
+    assert [(event.done, event.total) for event in follower.of(Progress)][:3] == [(8, 20), (16, 20), (20, 20)]
 
 
 def test_a_text_encoder(tmp_path, monkeypatch):
@@ -157,11 +196,15 @@ def test_a_text_encoder(tmp_path, monkeypatch):
     counts = train_text_encoder.Corpus(60, 20, 5, held_out=10, pairs=1000, chinese=0.4)
     small = train_text_encoder.Network(4, 8, 1, 2)
     recipe = train_text_encoder.Recipe("text-encoder", "none", tmp_path, counts, small, FIT)
-    check(
+    run = (
         partial(train_text_encoder.train, recipe),
         tmp_path,
         "text-encoder",
         lambda place: TextCodec.load(place).encode(["a fox"], torch.from_numpy),
+    )
+    check_killed(*run)
+    check(
+        *run,
         stop_after=2,
         stops=[2, 4],
     )

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inkwash.training.data import batches
+from inkwash.training import data
+from inkwash.training.data import batches, whole_batches
 
 
 @given(n=st.integers(1, 50), size=st.integers(1, 120), seed=st.integers(0, 9))
@@ -30,3 +32,23 @@ def test_epochs_and_seeds_differ():
 def test_nothing_to_choose_from_is_an_error(n, size):
     with pytest.raises(ValueError, match="n >= 1 and batch_size >= 1"):
         batches(n, size)
+
+
+def test_whole_batches_are_of_one_size():
+    rows = np.arange(10, 17)
+    assert [part.tolist() for part in whole_batches(rows, 3)] == [[10, 11, 12], [13, 14, 15]]
+    assert [part.tolist() for part in whole_batches(rows, 9)] == [rows.tolist()]
+    assert whole_batches(rows[:0], 3) == []
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_rows_of_different_lengths_are_found_in_their_table(fixed, monkeypatch):
+    monkeypatch.setattr(data, "fixed_shapes", lambda device: fixed)
+    rows = [[5, 6], [7], [8, 9, 10, 11], [12, 13, 14]]
+    table = torch.tensor([number for row in rows for number in row])
+    ragged = data.Ragged(np.array([len(row) for row in rows]), torch.device("cpu"))
+    chosen = [3, 1, 3]
+    index, mask = ragged(torch.tensor(chosen))
+    assert index.shape == mask.shape == (3, 4 if fixed else 3)
+    assert [table[i][m].tolist() for i, m in zip(index, mask, strict=True)] == [rows[i] for i in chosen]
+    assert not index[~mask].any()
