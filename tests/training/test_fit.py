@@ -8,6 +8,7 @@ import random
 import re
 import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import nn
 import inkwash.training.checkpoint as checkpoint
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Console, Note, Preview, Progress
+from inkwash.training import memory
 from inkwash.training.data import batches
 from inkwash.training.fit import Stopped, fit
 from inkwash.training.settings import Settings
@@ -253,6 +255,117 @@ def test_a_model_is_of_use_at_each_checkpoint(tmp_path):
         assert all(torch.equal(average[name], p) for name, p in zip(names, weights, strict=True))
 
 
+def test_losses_that_are_read_now_and_then_are_all_noted(tmp_path):
+    """And of the first that is not finite the step is named, before a checkpoint holds what came of it."""
+    seldom = replace(QUICK, log_every=5)
+    assert same(run(tmp_path / "seldom", seldom), run(tmp_path / "whole"))
+    assert log(tmp_path / "seldom") == log(tmp_path / "whole")
+    monitor = Follower(stop_after=9)
+    with pytest.raises(Stopped, match="after step 9 of 12"):
+        run(tmp_path / "stopped", seldom, monitor=monitor)
+    assert log(tmp_path / "stopped") == log(tmp_path / "whole")[:9]
+    calls = iter(range(100))
+    with pytest.raises(UserError, match="step 7: the loss is nan"):
+        regression(
+            tmp_path / "nan", seldom, points(), trap=lambda value: value * (torch.nan if next(calls) > 5 else 1)
+        )
+    assert newest(tmp_path / "nan").name == "step-00000005.safetensors"
+
+
+def test_the_held_out_loss_is_that_of_the_averaged_weights(tmp_path):
+    data = points()
+    held_out = [(data[0][:10], data[1][:10]), (data[0][10:20], data[1][10:20])]
+
+    def rows():
+        return [line.split(",") for line in (tmp_path / "held_out.csv").read_text().splitlines()[1:]]
+
+    def save(folder):
+        folder.mkdir(exist_ok=True)
+
+    how = {"held_out": held_out, "save": save, "model": tmp_path / "model"}
+    regression(tmp_path, replace(QUICK, steps=4), data, **how)
+    before = rows()
+    result = regression(tmp_path, replace(QUICK, steps=5), data, **how)
+    assert [int(step) for step, _ in rows()] == [1, 2, 3, 4, 5] and rows()[:4] == before
+    with torch.no_grad():
+        loss = sum((result(x) - y).square().mean().item() for x, y in held_out) / 2
+    assert float(rows()[-1][1]) == pytest.approx(loss, rel=1e-6)
+    trained = {"step": 5, "steps": 5, "held_out_loss": pytest.approx(loss, rel=1e-6)}
+    assert json.loads((tmp_path / "model" / "training.json").read_text()) == trained
+    regression(tmp_path, replace(QUICK, steps=5), data, **how)  # nothing left to do
+    assert json.loads((tmp_path / "model" / "training.json").read_text()) == trained
+
+
+def test_held_out_batches_change_nothing(tmp_path):
+    """Dropout and batch norm: they are seen in eval mode, and what they draw is drawn apart."""
+    module = network()
+    how = {"held_out": [DATA[:8]], "folder": tmp_path / "with", "settings": QUICK}
+    loss, order = lambda x, g: (module(x + torch.randn(x.shape, generator=g)) - x).square().mean(), batches(40, 8)
+    fit(module, loss, lambda k: DATA[order(k)], **how)
+    with_them, module = module, network()
+    fit(module, loss, lambda k: DATA[order(k)], **how | {"held_out": (), "folder": tmp_path / "without"})
+    assert same(with_them, module)
+
+
+def test_a_training_goes_on_while_its_checkpoint_is_written(tmp_path, monkeypatch):
+    reached, save = threading.Event(), checkpoint.save
+
+    def slow(folder, step, *how):
+        assert step != 2 or reached.wait(60)
+        save(folder, step, *how)
+
+    monkeypatch.setattr(checkpoint, "save", slow)
+    settings = replace(QUICK, steps=4)
+    slowed = run(tmp_path / "slow", settings, trap=lambda step: step == 2 and reached.set())
+    monkeypatch.undo()
+    assert same(slowed, run(tmp_path / "whole", settings))
+    for name, tensors in checkpoint.load(newest(tmp_path / "slow")).items():
+        expected = checkpoint.load(newest(tmp_path / "whole"))[name]
+        assert all(torch.equal(tensor, expected[key]) for key, tensor in tensors.items())
+
+
+class Compiled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.layer(x).sin()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, about itself
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_is_compiled_trains_the_same(tmp_path, wrapped):
+    from torch._dynamo.utils import counters
+
+    def train(folder, **changes):
+        torch.manual_seed(0)
+        inner = Compiled()
+        module = nn.ModuleDict({"inner": inner}) if wrapped else inner
+
+        def preview(module, step):
+            before = counters["frames"]["total"]
+            inner(DATA[:, 0, 0])
+            assert counters["frames"]["total"] == before  # for a few pictures nothing is compiled
+            return "seen"
+
+        def loss(x, _generator):
+            return (inner(x) - x).square().mean()
+
+        settings = replace(QUICK, preview_every=6, **changes)
+        return fit(module, loss, lambda k: DATA[k % 5 :: 5, 0, 0], folder, settings, preview)
+
+    torch._dynamo.reset()
+    counters.clear()
+    plain = train(tmp_path / "plain")
+    assert not counters["frames"]["ok"]
+    module = train(tmp_path / "compiled", compile="default")
+    assert counters["frames"]["ok"] and not counters["graph_break"]
+    torch.testing.assert_close(module.state_dict(), plain.state_dict(), rtol=1e-4, atol=1e-6)
+    with pytest.raises(UserError, match='compile = "default": a Linear has no forward of its own'):
+        regression(tmp_path / "none", replace(QUICK, compile="default"), points())
+
+
 def test_lines_tell_of_a_long_work_where_no_terminal_is(monkeypatch, capsys):
     clock = iter(range(0, 1000, 20))
     monkeypatch.setattr("inkwash.progress.time.monotonic", lambda: next(clock))
@@ -386,10 +499,10 @@ def test_previews_show_the_averaged_weights(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "free, says", [(100, "beside the weights"), (10_000, "halve batch_size and double grad_accumulation")]
+    "free, says", [(100, "beside the weights"), (20_000, "halve batch_size and double grad_accumulation")]
 )
 def test_too_little_memory_is_refused_before_it_runs_out(tmp_path, monkeypatch, free, says):
-    monkeypatch.setattr(sys.modules["inkwash.training.fit"], "_available_memory", lambda device: free)
+    monkeypatch.setattr(memory, "available_memory", lambda device: free)
     with pytest.raises(UserError, match=says):
         run(tmp_path)
 
@@ -397,7 +510,7 @@ def test_too_little_memory_is_refused_before_it_runs_out(tmp_path, monkeypatch, 
 def test_the_cache_of_files_counts_as_free_memory(tmp_path):
     for name, text in (("max", "1000"), ("current", "900"), ("stat", "anon 200\ninactive_file 650\n")):
         (tmp_path / f"memory.{name}").write_text(text)
-    assert sys.modules["inkwash.training.fit"]._available_memory(torch.device("cpu"), tmp_path) == 750
+    assert memory.available_memory(torch.device("cpu"), tmp_path) == 750
 
 
 def test_an_estimate_is_printed_before_a_long_run(tmp_path, capfd):

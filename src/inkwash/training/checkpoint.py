@@ -7,6 +7,7 @@ SHA-256 of the tensors, so a checkpoint exists whole or not at all, whenever the
 import json
 import re
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,37 @@ KEEP = 2
 OURS = re.compile(r"(\.)?step-\d{8,}(?(1)\.\d+-\d+)\.(safetensors|json)")
 
 
+class Writer(ThreadPoolExecutor):
+    """Writes checkpoints into `folder` in a thread of its own, while the training goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(1)
+        self.folder, self.pending = folder, Future[None]()
+        self.pending.set_result(None)
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Begins to write the checkpoint of `step`, once the one before is written; the tensors may then change."""
+        self.wait()
+        copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+        self.pending = self.submit(save, self.folder, step, copies, facts)
+
+    def wait(self) -> None:
+        """Until all is written. Raises UserError for what could not be."""
+        self.pending.result()
+
+
 def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write the checkpoint of `step` and keep the one before it; earlier ones, and what is half written, go.
+    """Write the checkpoint of `step`, tensors on the CPU, and keep the one before it; earlier ones, and what is half
+    written, go.
 
     Raises UserError when it cannot be written (a full disk); the checkpoints before it are then untouched.
     """
     path = folder / f"step-{step:08d}.safetensors"
-    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _prune(folder, path.stem)  # what a killed process left half-written takes room
         with atomic(path, durable=True) as temporary:
-            save_file(stored, temporary)
+            save_file(dict(tensors), temporary)
             checksum = digest(temporary)
         with atomic(path.with_suffix(".json"), durable=True) as temporary:
             text = json.dumps({"step": step, "sha256": checksum, **facts}, indent=1)
