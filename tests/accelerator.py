@@ -24,7 +24,10 @@ from torch._decomp.decompositions import gru_impl, lstm_impl
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
+import inkwash
+
 CPU = torch.device("cpu")
+INKWASH, TORCH = (str(Path(package.__file__).parent) for package in (inkwash, torch))
 DLPACK_CPU, DLPACK_CHIP, DLPACK_DEVICE = 1, 12, 8  # kDLCPU, kDLExtDev, and where a DLManagedTensor names its device
 aten, KEY = torch.ops.aten, torch._C.DispatchKey
 
@@ -79,11 +82,12 @@ def caller() -> str:
     """file:line of the innermost frame in inkwash, else of the innermost outside of torch and this file."""
     frame, found = sys._getframe(1), ""
     while frame:
-        path = Path(frame.f_code.co_filename)
-        if "inkwash" in path.parts[:-1] and "tests" not in path.parts:
-            return f"{path.name}:{frame.f_lineno}"
-        if not found and "torch" not in path.parts and path != Path(__file__):
-            found = f"{path.name}:{frame.f_lineno}"
+        file = frame.f_code.co_filename
+        place = f"{Path(file).name}:{frame.f_lineno}"
+        if file.startswith(INKWASH):
+            return place
+        if not found and not file.startswith((TORCH, __file__)):
+            found = place
         frame = frame.f_back
     return found or "a backward pass"
 
@@ -189,6 +193,7 @@ def check_devices(name: str, func: Any, args: tuple[Any, ...], tensors: list[Ten
 def on_chip(func: Any) -> Callable[..., Any]:
     """The kernel of the chip: the CPU's, on the same memory."""
     name = func.overloadpacket.__name__
+    tensor_arguments = [i for i, argument in enumerate(func._schema.arguments) if str(argument.type) == "Tensor"]
 
     def kernel(*args: Any, **kwargs: Any) -> Any:
         leaves = tree_leaves((args, kwargs))
@@ -216,9 +221,12 @@ def on_chip(func: Any) -> Callable[..., Any]:
                 return original
             return on(DLPACK_CHIP, value)
 
+        # a number in the place of a tensor, as x + 1 has it: another overload of the same name takes it
+        plain = all(isinstance(args[i], Tensor) for i in tensor_arguments if i < len(args))
+        overload = func if plain else func.overloadpacket
         outside, inside.kernel = not getattr(inside, "kernel", False), True
         try:
-            result = func(*tree_map(lower, args), **tree_map(lower, kwargs))
+            result = overload(*tree_map(lower, args), **tree_map(lower, kwargs))
         finally:
             inside.kernel = not outside
         return tree_map(lift, result)
