@@ -23,7 +23,7 @@ from inkwash.systems.language.networks import (
 )
 from inkwash.systems.pictures.efficientnet import EfficientNetLite0
 from inkwash.systems.pictures.networks import MeanPredictor
-from inkwash.systems.pictures.train_autoencoder import Discriminator
+from inkwash.systems.pictures.train_autoencoder import Discriminator, frozen
 from inkwash.systems.series.networks import TimeGrad
 from tests.networks.test_unet import CONFIGS, inputs
 from tests.systems.language.test_networks import SMALL
@@ -82,10 +82,6 @@ NETWORKS = (
             lambda net: [*net.encode(noise(2, 3, 8, 8)), net.decode(noise(2, 4, 4, 4))],
         ),
         "discriminator": (lambda: Discriminator(4), lambda net: net(noise(2, 4, 16, 16))[0]),
-        "discriminator that learns nothing": (
-            lambda: Discriminator(4),
-            lambda net: net(noise(2, 4, 16, 16), False)[0],
-        ),
         "EfficientNet": (EfficientNetLite0, lambda net: net.classify(noise(2, 3, 32, 32))),
         "mean predictor": (lambda: MeanPredictor(7, 3, 4, hidden=8), lambda net: net(LABEL)),
         "text encoder": (
@@ -189,10 +185,10 @@ def test_no_layer_is_passed_by(name):
     assert all((one - other).abs().max() > 1e-4 for one, other in zip(before, expected, strict=True))
 
 
-def test_a_discriminator_that_learns_nothing_still_teaches_what_it_judges():
+def test_a_frozen_discriminator_still_teaches_what_it_judges():
     torch.manual_seed(0)
     net, x = Discriminator(4), noise(2, 4, 16, 16).requires_grad_()
-    learning, judging = net(x), net(x, learn=False)
+    learning, judging = net(x), frozen(net)(x)
     torch.testing.assert_close(judging, learning)
     (expected,) = torch.autograd.grad(learning[0].sum(), x, retain_graph=True)
     judging[0].sum().backward()

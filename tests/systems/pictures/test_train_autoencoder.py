@@ -74,3 +74,20 @@ def test_a_discriminator_may_have_its_say_from_the_first_step(tmp_path, monkeypa
     recipe = train_autoencoder.Recipe("autoencoder", tmp_path, NETWORK, Settings(steps=3), discriminator_start=0.0)
     (call,) = fits_of(train_autoencoder, lambda: train_autoencoder.train(recipe, tmp_path))
     assert [call.batch(k)["adversarial"] for k in range(4)] == [0, 0, 1, 1]
+
+
+def test_a_discriminator_stays_as_it_is_for_other_threads_while_it_is_asked_for_its_verdict(monkeypatch, tmp_path):
+    """Two micro-batches at once: while one asks for the verdict alone, the other learns."""
+    monkeypatch.setattr(emoji_data, "load", lambda _, size=64: discs(16))
+    recipe = train_autoencoder.Recipe("autoencoder", tmp_path, NETWORK, Settings(steps=1), discriminator_start=0.0)
+    (call,) = fits_of(train_autoencoder, lambda: train_autoencoder.train(recipe, tmp_path))
+    discriminator, found, leaky_relu = call.net["discriminator"], [], torch.nn.functional.leaky_relu
+    parameters = [*discriminator.parameters()]
+
+    def meanwhile(*args):
+        found.append([a is b for a, b in zip(discriminator.parameters(), parameters, strict=True)])
+        return leaky_relu(*args)
+
+    monkeypatch.setattr(train_autoencoder.F, "leaky_relu", meanwhile)
+    loss_of(call, call.batch(5))
+    assert len(found) == 12 and all(map(all, found))

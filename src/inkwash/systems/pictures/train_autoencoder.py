@@ -7,6 +7,7 @@ so that no network trained elsewhere, and none that measures results, takes part
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -17,7 +18,6 @@ import numpy as np
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from inkwash.codecs import latents
@@ -63,10 +63,7 @@ class Recipe:
 
 
 class Discriminator(nn.Module):
-    """Is each patch of a picture real? (Isola et al. 2017, 1611.07004.) Also returns the features on the way.
-
-    With learn = False no gradient reaches its own parameters: only the autoencoder learns from its verdict.
-    """
+    """Is each patch of a picture real? (Isola et al. 2017, 1611.07004.) Also returns the features on the way."""
 
     def __init__(self, channels: int, width: int = 32) -> None:
         super().__init__()
@@ -75,16 +72,18 @@ class Discriminator(nn.Module):
         self.norms = nn.ModuleList(nn.GroupNorm(8, b) for b in widths[1:])
         self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
-    def forward(self, x: Tensor, learn: bool = True) -> tuple[Tensor, list[Tensor]]:
-        if not learn:
-            frozen = {name: parameter.detach() for name, parameter in self.named_parameters()}
-            found: tuple[Tensor, list[Tensor]] = functional_call(self, frozen, x)
-            return found
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         features = []
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = F.leaky_relu(norm(layer(x)), 0.2)
             features.append(x)
         return self.out(x), features
+
+
+def frozen(module: nn.Module) -> nn.Module:
+    """The module with its parameters as constants: gradients pass through it and reach none of them. It is another
+    object, since the module itself may be learning in another thread meanwhile."""
+    return deepcopy(module, {id(parameter): parameter.detach() for parameter in module.parameters()})
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str, Any]:
@@ -119,8 +118,9 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> dict[str,
         if adversarial == 0:
             return value
         discriminator = module["discriminator"]
-        real_features = discriminator(x, learn=False)[1]
-        fake, fake_features = discriminator(reconstructed, learn=False)
+        judge = frozen(discriminator)  # from whose verdict the autoencoder alone learns
+        real_features = judge(x)[1]
+        fake, fake_features = judge(reconstructed)
         perceptual = sum((a - b).abs().mean() for a, b in zip(fake_features, real_features, strict=True))
         value = value + adversarial * (recipe.perceptual * perceptual - recipe.adversarial * fake.mean())
         # what the discriminator itself learns from: hinge
