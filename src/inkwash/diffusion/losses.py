@@ -154,7 +154,8 @@ def log_normal(process: Process, mean: float = -1.2, std: float = 1.2) -> Times:
     def time(u: torch.Tensor) -> torch.Tensor:
         sigma = u.exp()
         t = process.schedule.sigma_to_t(numpy(sigma) if on_host(sigma) else sigma)  # NumPy is faster on a CPU
-        return like(t, sigma).clamp(min=1e-5)
+        times: torch.Tensor = like(t, sigma).clamp(min=1e-5)
+        return times
 
     return _normal(mean, std, time)
 
