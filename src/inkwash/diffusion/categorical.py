@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, cast, constant, is_tokens, like, namespace, pick, require_all
+from inkwash.diffusion.arrays import Array, cast, constant, is_tokens, like, namespace, pick, require_all, widened
 from inkwash.diffusion.errors import require
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.options import COUNT, checked
@@ -119,6 +119,7 @@ class Categorical(Process):
     def check(self, x: Array) -> None:
         """Raises DiffusionError for what is not a symbol, and for a batch of another size than that of the limits."""
         require(is_tokens(x), f"tokens are whole numbers (int64), not {x.dtype}")
+        x = widened(x)  # 257 is no number of uint8
         outside = f"token{{}} is outside the vocabulary, 0 to {self.symbols - 1}"
         require_all((x >= 0) & (x < self.symbols), outside, lambda: f" {int(x.min() if x.min() < 0 else x.max())}")
         self._limit(x)

@@ -37,8 +37,8 @@ class Parametrization(NamedTuple):
             return output / a
         d = b * t.alpha - a * t.sigma
         alone = (
-            "at t{} there is noise alone, and what this network predicts says nothing of what is clean: begin the grid "
-            "at a smaller t, or train a network that predicts v"
+            "at t{} there is noise alone, and what this network predicts says nothing of what is clean: begin the "
+            "grid at a smaller t, or train a network that predicts v"
         )
         require_all(d != 0, alone, lambda: f" = {t.t if isinstance(t.t, float) else t.t.max().item():.4g}")
         return linear_combination([x, output], [b / d, -t.sigma / d])
