@@ -207,7 +207,9 @@ def test_a_recipe_trains_on_an_accelerator_as_on_a_cpu(name, small_world, tmp_pa
         finally:
             hook.remove()
     expected, found = losses(tmp_path / "cpu"), losses(tmp_path / "chip")
-    assert expected.keys() == found.keys() and all(len(values) == STEPS for values in found.values())
+    assert expected.keys() == found.keys()
+    for folder, values in found.items():
+        assert len(values) == (STEPS // 2 if folder.endswith("-half") else STEPS)
     tolerance = TOLERANCES.get(recipe.task, 1e-5)
     for folder, values in found.items():
         np.testing.assert_allclose(values, expected[folder], rtol=tolerance, err_msg=folder)
@@ -219,6 +221,8 @@ def test_a_recipe_trains_on_an_accelerator_as_on_a_cpu(name, small_world, tmp_pa
     assert models[0] == models[1]
     assert len(steps) == len(found)
     for done in steps.values():
+        if len(done) == 2:  # half as many steps, whose losses are all read
+            continue
         step = counts.places[done[-2] : done[-1]]
         waits = [f"{kind} at {place}" for kind, place in step if kind != "async copy"]
         assert not waits, f"a step waits for the device: {waits}"
