@@ -48,8 +48,8 @@ class Recipe:
     drop_source  whether every other batch leaves the sources out, so that the model also writes without one
     min_count    how often a word must come to be in the vocabulary
     dim       of the word vectors; the masked and the autoregressive network take the width
-    classifier_steps  how long to teach a classifier of the fields afterwards, 32 sentences a step, else as in [fit]; for
-                      grammar see `train_classifier`
+    classifier_steps  how long to teach a classifier of the fields afterwards, 32 sentences a step; for grammar see
+                      `train_classifier`
     """
 
     task: Literal["language"]
