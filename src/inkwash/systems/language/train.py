@@ -110,8 +110,7 @@ def loader(recipe: Recipe, tables: dict[str, Tensor], count: int) -> tuple[Calla
         rows = torch.from_numpy(order(k))
         return {"rows": rows, "source_length": 0} if recipe.drop_source and k % 2 else of(rows)
 
-    others = torch.arange(count, len(lengths))
-    return batch, [of(rows) for rows in others.split(size) if len(rows)]
+    return batch, [of(torch.arange(i, min(i + size, len(lengths)))) for i in range(count, len(lengths), size)]
 
 
 def gather(tables: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:

@@ -71,18 +71,18 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE, into: Path |
         classifier.network.lexicon.copy_(lexicon(seen, len(writer.vocabulary), min(3, recipe.min_count)))
     writer.classifier = classifier
     tables = place(tables, device)
-    others = torch.arange(count, len(corpus))
+    size, end = recipe.fit.batch_size, len(corpus)
 
     def preview(_: nn.Module, step: int) -> str:
-        accuracies = field_accuracies(classifier, writer, gather(tables, others.to(device)))
+        accuracies = field_accuracies(classifier, writer, gather(tables, torch.arange(count, end, device=device)))
         return "held-out accuracy: " + ", ".join(f"{name} {share:.0%}" for name, share in accuracies.items())
 
     fit(
         classifier.network,
         lambda rows, generator: loss(classifier.network, writer, recipe.grammar, gather(tables, rows), generator),
-        batches(count, recipe.fit.batch_size, recipe.fit.seed), folder, recipe.fit,
-        preview if fields and len(others) else None, writer.save, into or folder / "model", monitor,
-        held_out=[rows for rows in others.split(recipe.fit.batch_size) if len(rows)],
+        batches(count, size, recipe.fit.seed), folder, recipe.fit,
+        preview if fields and count < end else None, writer.save, into or folder / "model", monitor,
+        held_out=[torch.arange(i, min(i + size, end)) for i in range(count, end, size)],
     )  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def gather(tables: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
     batch = {key: table[rows] for key, table in tables.items()}
     spans, found, (count, length) = batch.pop("spans"), batch.pop("labels"), batch["words"].shape
     none = torch.full((length, length), -1, device=rows.device).tril().flatten().repeat(count, 1)
-    return batch | {"labels": none.scatter(1, spans, found).unflatten(1, (length, length))}
+    return batch | {"labels": none.scatter(1, spans, found).view(count, length, length)}
 
 
 def field_accuracies(classifier: Classifier, writer: Writer, batch: dict[str, Tensor]) -> dict[str, float]:
@@ -191,7 +191,8 @@ def loss(
         total = total + F.cross_entropy(scores, batch["fields"][:, i], ignore_index=-1, reduction="sum") / len(x)
     if grammar:
         tags = F.cross_entropy(classifier.tag_scores(states).flatten(0, 1), batch["tags"].flatten())
-        first, last = torch.triu_indices(*batch["labels"].shape[1:], 1, device=x.device)
+        length = x.shape[1]
+        first, last = torch.triu_indices(length, length, 1, device=x.device)
         scores, labels = classifier.label_scores(states)[:, first, last], batch["labels"][:, first, last]
         spans = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="sum")
         total = total + 5 * tags + spans / (5 * len(x))
