@@ -1,9 +1,9 @@
 """How well training fills a device: what `training.py --device` measures.
 
 The networks that ship, on an accelerator those of recipes/gpu too, are built from their recipes and trained on
-random data of their shapes, without data set or weights; so is the network of denoising-diffusion-pytorch. Of each, in
-float32 (TF32 on a GPU that has it) and bfloat16, compiled and not, at the batch that an update of its recipe sees, and
-on an accelerator at batches four times as large until memory is full or the rate grows no more:
+random data of their shapes, without data set or weights; so is the network of denoising-diffusion-pytorch. Of each,
+in float32 (TF32 on a GPU that has it) and bfloat16, compiled and not, at the batch that an update of its recipe sees,
+and on an accelerator at batches four times as large until memory is full or the rate grows no more:
 
 - examples a second of training.fit, from tables on the device. CPU time on a CPU, one thread; elsewhere the wall's,
   waiting for the device at both ends of a round and in between only where fit does.
@@ -35,7 +35,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from ema_pytorch import EMA
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -290,6 +289,8 @@ def fit_loop(training: Training, settings: Settings) -> Loop:
 
 
 def plain_loop(training: Training, settings: Settings) -> Loop:
+    from ema_pytorch import EMA
+
     job, order, device = build(training.network), batches(ROWS, training.batch), torch.device(training.device)
     tables = {key: table.to(device) for key, table in job.tables.items()}
     layout = torch.channels_last if settings.channels_last else torch.preserve_format
@@ -447,11 +448,13 @@ def table(report: dict[str, Any]) -> str:
 
 
 def table_of(name: str, facts: dict[str, Any]) -> str:
-    best: dict[tuple[str, ...], dict[str, Any]] = {}
-    for row in facts["rows"]:
+    best, order = dict[tuple[str, ...], dict[str, Any]](), names(facts["device"])
+    for row in sorted(facts["rows"], key=lambda row: order.index(row["network"])):
         key = row["network"], row["precision"], row["compile"]
         best[key] = max(best.get(key, row), row, key=lambda row: row["examples_per_second"]["fit"]["median"])
     peaks = ", ".join(f"{value:.3g} TFLOP/s in {precision}" for precision, value in facts["peak_tflops"].items())
+    if maker := facts["maker_tflops"]:
+        peaks += f" (its maker: {', '.join(f'{value:.0f} in {precision}' for precision, value in maker.items())})"
     second = "CPU second" if facts["device"] == "cpu" else "second"
     lines = [f"{name}{', one thread' if facts['device'] == 'cpu' else ''}; a product of matrices: {peaks}.", ""]
     lines.append(f"| network | computed in | batch | examples a {second} | of the peak | GB | fit beside others |")
