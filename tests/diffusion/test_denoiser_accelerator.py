@@ -235,16 +235,6 @@ def test_wrong_data_end_the_run_without_a_look_at_each_batch(message):
     assert counts.syncs == 0
 
 
-def test_what_inference_has_placed_can_be_trained_with():
-    process = Categorical.uniform(cosine(), 23)
-    x0 = tokens(23, 4, 5)
-    with torch.inference_mode():
-        process.noise(x0, process.at(0.5), torch.rand(x0.shape))
-    network = Network(symbols=23)
-    Denoiser(network, process).loss(x0).backward()
-    assert network.table.grad.abs().sum() > 0
-
-
 @pytest.mark.parametrize("schedule", sorted(PROCESSES))
 def test_a_noise_level_has_the_same_time_on_each_device(schedule):
     sigmas = np.geomspace(1e-3, 1e3, 20)

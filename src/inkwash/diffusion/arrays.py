@@ -165,8 +165,7 @@ def constant(values: Any) -> Callable[[Any, Any, Any], Array]:
 
     @cache
     def on_device(xp: Any, dtype: Any, device: Any) -> Array:
-        with contextlib.nullcontext() if xp is np else xp.inference_mode(False):  # gradients need it too
-            return xp.asarray(values, dtype=dtype, device=device)
+        return xp.asarray(values, dtype=dtype, device=device)
 
     return on_device
 

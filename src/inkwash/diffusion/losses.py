@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inkwash.diffusion.arrays import Array, double, namespace, pick
+from inkwash.diffusion.arrays import Array, double, like, namespace, numpy, on_host, pick
 from inkwash.diffusion.options import COUNT, POSITIVE, REAL, maker
 from inkwash.diffusion.parametrization import Parametrization
 from inkwash.diffusion.process import Gaussian, Prediction, Process
@@ -150,8 +150,14 @@ def logit_normal(mean: float = 0.0, std: float = 1.0) -> Times:
 @maker(mean=REAL, std=POSITIVE)
 def log_normal(process: Process, mean: float = -1.2, std: float = 1.2) -> Times:
     """Times at which log(sigma / alpha) ~ N(mean, std^2), as EDM trains (2206.00364, table 1)."""
-    times = process.schedule.sigma_to_t
-    return _normal(mean, std, lambda u: times(u.exp()).clamp(min=1e-5))
+
+    def time(u: torch.Tensor) -> torch.Tensor:
+        sigma = u.exp()
+        t = process.schedule.sigma_to_t(numpy(sigma) if on_host(sigma) else sigma)  # NumPy is faster on a CPU
+        times: torch.Tensor = like(t, sigma).clamp(min=1e-5)
+        return times
+
+    return _normal(mean, std, time)
 
 
 def _normal(mean: float, std: float, time: Callable[[torch.Tensor], torch.Tensor]) -> Times:
