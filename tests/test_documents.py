@@ -200,6 +200,13 @@ def test_the_figures_of_the_studio_page_are_those_of_its_report():
     assert benchmark["table"](report) in read("docs/studio.md")
 
 
+@pytest.mark.parametrize(("program", "part"), [("training", "speed"), ("training_device", None)])
+def test_the_tables_of_the_training_page_are_those_of_their_reports(program, part):
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / f"{program}.py"))
+    report = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
+    assert benchmark["table"](report[part] if part else report) in read("docs/training.md")
+
+
 def test_the_tables_of_particles_are_those_of_their_report():
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "particles.py"))
     report = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))

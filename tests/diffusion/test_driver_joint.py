@@ -264,7 +264,7 @@ def test_times_learned_from_the_loss_weigh_the_loss_of_the_whole_state_once():
     x, t, eps = plain.draw(X0, drawn, g)
     place = ((plain_output(x, t) - eps["place"]) ** 2).mean(1)
     kind = token_bound(plain, x, t)
-    expected = ((place + kind) / torch.tensor(density)[(drawn >= 0.5).long()]).mean()
+    expected = ((place + kind) / density[(drawn >= 0.5).long()]).mean()
     loss = plain.loss(X0, times=law, generator=generator())
     torch.testing.assert_close(loss.double(), expected.double(), rtol=1e-4, atol=0)
 

@@ -12,14 +12,34 @@ from typing import Any
 
 import numpy as np
 
-from inkwash.diffusion.errors import require
+from inkwash.diffusion.errors import DiffusionError, require
 
 Array = Any  # a NumPy array or a torch tensor: the core does the same arithmetic on both
 
 
 def namespace(x: Array) -> Any:
     """The module, numpy or torch, that `x` belongs to. It never imports torch."""
-    return sys.modules["torch"] if type(x).__module__.startswith("torch") else np
+    torch = sys.modules.get("torch")
+    return torch if torch and isinstance(x, torch.Tensor) else np
+
+
+def on_host(x: Array) -> bool:
+    """Whether `x` lies in the memory of the host: to look at what an accelerator has, the host waits for it."""
+    return namespace(x) is np or bool(x.device.type == "cpu")
+
+
+def require_all(holds: Array, message: str, detail: Callable[[], str] = str) -> None:
+    """Raises DiffusionError unless all of it holds, with `detail()` at the {} of the message.
+
+    Of what an accelerator has it waits for nothing: there a RuntimeError ends the run when the host next waits.
+    """
+    holds = holds if isinstance(holds, bool) else holds.all()
+    if not on_host(holds):
+        with contextlib.suppress(NotImplementedError):  # a device that cannot is waited for
+            namespace(holds)._assert_async(holds, message.replace("{}", ""))
+            return
+    if not holds:
+        raise DiffusionError(message.replace("{}", detail()))
 
 
 def no_grad(x: Array) -> contextlib.AbstractContextManager[Any]:
@@ -53,9 +73,19 @@ def _zero() -> Array:
     return torch.zeros((), device="cpu")  # without dimensions it takes on the dtype and device of what is added
 
 
+def host(x: Array) -> Array:
+    """`x` in the memory of the host, without its graph."""
+    return x if namespace(x) is np else x.detach().cpu()
+
+
 def numpy(x: Array) -> np.ndarray:
-    """`x` as a NumPy array on the CPU."""
-    return np.asarray(x if namespace(x) is np else x.detach().cpu())
+    """`x` as a NumPy array."""
+    return np.asarray(host(x))
+
+
+def double(xp: Any, device: Any) -> Any:
+    """float64 of numpy or torch, or the best that the device has: mps has no more than float32."""
+    return xp.float32 if getattr(device, "type", "") == "mps" else xp.float64
 
 
 def like(value: Any, x: Array, dtype: Any = None) -> Array:
@@ -84,7 +114,7 @@ def mask_of(mask: Any, x: Array, of: str = "") -> Array:
     given, shape = tuple(mask.shape), tuple(x.shape)
     axes = f"mask{of} has the shape {given}, the state {shape}: the mask must have the state's first axes"
     require(given and given == shape[: len(given)], f"{axes}, the batch among them")
-    require(((mask == 0) | (mask == 1)).all(), f"mask{of}: true and false, or 1 and 0, are needed")
+    require_all((mask == 0) | (mask == 1), f"mask{of}: true and false, or 1 and 0, are needed")
     return mask
 
 
@@ -130,15 +160,30 @@ def quantile(x: Array, q: float) -> Array:
     return low + (place % 1) * (high - low)
 
 
-def interpolate(t: Array, table: np.ndarray) -> Array:
-    """Values at `t` of the piecewise linear curve through `table` at 0, 1/n, 2/n, ..., 1."""
-    xp = namespace(t)
-    values = xp.asarray(table, device=getattr(t, "device", None))
-    position = t * (len(table) - 1)
-    left = xp.clip(xp.floor(position), 0, len(table) - 2)
-    share = position - left
-    left = cast(left, xp.int64)
-    return values[left] * (1 - share) + values[left + 1] * share
+def constant(values: Any) -> Callable[[Any, Any, Any], Array]:
+    """A function of (namespace, dtype, device) to `values` as an array of these: each device is sent them once."""
+
+    @cache
+    def on_device(xp: Any, dtype: Any, device: Any) -> Array:
+        return xp.asarray(values, dtype=dtype, device=device)
+
+    return on_device
+
+
+def interpolation(table: np.ndarray) -> Callable[[Array], Array]:
+    """The piecewise linear curve through `table` at 0, 1/n, 2/n, ..., 1, a function of arrays of places."""
+    values_on, last = constant(table), len(table) - 1
+
+    def curve(t: Array) -> Array:
+        xp, device = namespace(t), getattr(t, "device", None)
+        values = values_on(xp, double(xp, device), device)
+        position = t * last
+        left = xp.clip(xp.floor(position), 0, last - 1)
+        share = position - left
+        left = cast(left, xp.int64)
+        return values[left] * (1 - share) + values[left + 1] * share
+
+    return curve
 
 
 def same(a: Any, b: Any) -> bool:

@@ -8,11 +8,12 @@ limit(x_t), a = alpha_t / alpha_s: a symbol stays, or is drawn anew from `limit`
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, cast, is_tokens, like, namespace, pick
+from inkwash.diffusion.arrays import Array, cast, constant, is_tokens, like, namespace, pick, require_all, widened
 from inkwash.diffusion.errors import require
 from inkwash.diffusion.noise import Noise
 from inkwash.diffusion.options import COUNT, checked
@@ -118,9 +119,9 @@ class Categorical(Process):
     def check(self, x: Array) -> None:
         """Raises DiffusionError for what is not a symbol, and for a batch of another size than that of the limits."""
         require(is_tokens(x), f"tokens are whole numbers (int64), not {x.dtype}")
-        for token in (int(x.min()), int(x.max())):
-            inside = 0 <= token < self.symbols
-            require(inside, f"token {token} is outside the vocabulary, 0 to {self.symbols - 1}")
+        x = widened(x)  # 257 is no number of uint8
+        outside = f"token{{}} is outside the vocabulary, 0 to {self.symbols - 1}"
+        require_all((x >= 0) & (x < self.symbols), outside, lambda: f" {int(x.min() if x.min() < 0 else x.max())}")
         self._limit(x)
 
     def eps(self, noise: Noise) -> Array:
@@ -154,7 +155,8 @@ class Categorical(Process):
         fits = np.ndim(self.limit) == 1 or len(self.limit) == len(x)
         require(fits, f"categorical: {len(self.limit)} limits for {len(x)} samples; one each is needed")
         dtype = namespace(x).float32 if is_tokens(x) else x.dtype
-        return like(self.limit, x, dtype).reshape(-1, *[1] * (x.ndim - 1), self.symbols)
+        limit = _limit_on(self.limit)(namespace(x), dtype, x.device)
+        return limit.reshape(-1, *[1] * (x.ndim - 1), self.symbols)
 
     def marginal(self, x0: Array, t: NoiseLevel) -> CategoricalDistribution:
         """q(x_t | x_0) = alpha [x_t = x_0] + (1 - alpha) limit."""
@@ -169,7 +171,7 @@ class Categorical(Process):
         """p(x_0 | x_t) from the logits. With masks: never the mask, and what is open is known (MDLM's SUBS)."""
         xp, logits = namespace(x), prediction.x0
         if self.mask is not None:
-            logits = xp.where(like(np.arange(self.symbols), x, xp.int64) == self.mask, -np.inf, logits)
+            logits = xp.where(xp.arange(self.symbols, device=x.device) == self.mask, -np.inf, logits)
         p = xp.exp(logits - xp.amax(logits, -1)[..., None])
         p = p / p.sum(-1)[..., None]
         if self.mask is not None:
@@ -194,4 +196,7 @@ class Categorical(Process):
 
     def _one_hot(self, x: Array) -> Array:
         xp = namespace(x)
-        return cast(x[..., None] == like(np.arange(self.symbols), x, xp.int64), xp.float32)
+        return cast(x[..., None] == xp.arange(self.symbols, device=x.device), xp.float32)
+
+
+_limit_on = lru_cache(maxsize=64)(constant)

@@ -5,6 +5,7 @@ No sampler ever sees what the network predicts: the parametrization is how the n
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sys
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from inkwash.diffusion import losses
 from inkwash.diffusion.arrays import Array, by_field, cast, each, is_tokens, like, mask_like
-from inkwash.diffusion.arrays import mask_of, merge, name_of, namespace, per_sample, split, widened
+from inkwash.diffusion.arrays import mask_of, merge, name_of, namespace, numpy, per_sample, split, widened
 from inkwash.diffusion.categorical import Categorical
 from inkwash.diffusion.errors import DiffusionError, require
 from inkwash.diffusion.options import COUNT, UNIT, check
@@ -186,7 +187,7 @@ class Denoiser:
     def draw(
         self, x0: Any, times: Any, generator: torch.Generator | None = None, mask: Any = None, eps: Any = None
     ) -> tuple[Any, Any, Any]:
-        """(x_t, t, eps) of q(x_t | x_0): a training batch at `times`, (batch,) or a dict of them, float64 on the CPU.
+        """(x_t, t, eps) of q(x_t | x_0): a training batch at `times`, (batch,) or a dict of them, best in float64.
 
         eps: noise of one's own (a reflow's, a minibatch coupling's, or another picture where that is the other end of
         a bridge); of tokens uniform numbers. mask: as in `loss`.
@@ -232,7 +233,10 @@ class Denoiser:
         all fields of a sample, a dict one for each; one that draws some times more often has `reweight(t, losses)`,
         which keeps the mean. self_conditioning: how often a batch is told the network's own prediction as `previous`,
         else None (Chen et al. 2022, 2208.04202). mask: which elements there are, over the first axes of x0; the
-        network is given it as `mask`, as in `sample`."""
+        network is given it as `mask`, as in `sample`.
+
+        With a generator of the data's device nothing is copied from or to the host, and nothing waits for the device;
+        data that do not belong to the process end the run with a RuntimeError there, not with a DiffusionError."""
         import torch
 
         check("loss", {"self_conditioning": self_conditioning}, {"self_conditioning": UNIT})
@@ -246,8 +250,7 @@ class Denoiser:
             condition = {**(condition or {}), "mask": merge(masks)}
         if self_conditioning:
             condition = {**(condition or {}), "previous": None}
-            device = None if generator is None else generator.device
-            if torch.rand((), generator=generator, device=device) < self_conditioning:
+            if _coin(generator) < self_conditioning:
                 with torch.no_grad():
                     condition["previous"] = by_field(lambda prediction: prediction.x0, self(x, t, condition))
         total: Any = 0.0
@@ -302,6 +305,17 @@ def _level(process: Process, t: Any, x: Array) -> NoiseLevel:
     dtype = namespace(x).float64 if name_of(x.dtype) == "float64" else namespace(x).float32
     times = namespace(t).broadcast_to(t.reshape(-1), (len(x),))
     return process.at(per_sample(times, x)).map(lambda part: like(part, x, dtype))
+
+
+def _coin(generator: torch.Generator | None) -> Any:
+    """A uniform number that the host knows. A generator of an accelerator is not waited for: its state, which each
+    draw moves on, is hashed."""
+    import torch
+
+    if generator is None or generator.device.type == "cpu":
+        return torch.rand((), generator=generator)
+    state = hashlib.sha256(numpy(generator.get_state()).tobytes()).digest()
+    return int.from_bytes(state[:8]) / 2**64
 
 
 def _reweighted(times: Any, t: Array, values: Array) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, cast, each, finite, is_tokens, mask_of, merge, name_of, namespace
+from inkwash.diffusion.arrays import Array, cast, each, finite, host, is_tokens, mask_of, merge, name_of, namespace
 from inkwash.diffusion.arrays import no_grad, split, widened
 from inkwash.diffusion.denoiser import Condition, Denoise
 from inkwash.diffusion.errors import DiffusionError, require
@@ -140,7 +140,7 @@ class _Field:
         self.check_shape(x, "x")
         try:
             self.x = self.project(x)
-            process.check(self.x)
+            process.check(host(self.x))
             self.x = widened(self.x, noise.dtype)
         except DiffusionError as error:
             raise DiffusionError(f"x{of}, shape {tuple(x.shape)}: {error}") from None
@@ -212,7 +212,7 @@ class _Field:
             require(("float" in name_of(x.dtype), is_tokens(x)) == (not is_tokens(self.x), is_tokens(self.x)), kind)
             x = cast(x, self.x.dtype)
         if is_tokens(x):
-            self.grid.process.check(x)
+            self.grid.process.check(host(x))
         if not finite(x):
             raise DiffusionError(
                 f"step {done}{self.of}, from t = {t.t:.4g} to {s.t:.4g}: a value is not finite in a state of shape "

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inkwash.diffusion.arrays import Array, namespace, pick
+from inkwash.diffusion.arrays import Array, double, like, namespace, numpy, on_host, pick
 from inkwash.diffusion.options import COUNT, POSITIVE, REAL, maker
 from inkwash.diffusion.parametrization import Parametrization
 from inkwash.diffusion.process import Gaussian, Prediction, Process
@@ -130,12 +130,13 @@ def vlb(process: Gaussian, steps: int = 1000) -> Weight:
 
 
 def uniform_times(count: int, generator: torch.Generator | None = None) -> torch.Tensor:
-    """`count` times in float64 on the CPU, uniform in (0, 1), stratified over the batch (VDM, 2107.00630, I.1)."""
+    """`count` times in float64 on the generator's device, uniform in (0, 1), stratified over the batch (VDM,
+    2107.00630, I.1)."""
     import torch
 
     device = None if generator is None else generator.device
-    offset = torch.rand((), generator=generator, device=device).cpu()
-    times = (offset + torch.arange(count, dtype=torch.float64) / count) % 1
+    offset = torch.rand((), generator=generator, device=device)
+    times = (offset + torch.arange(count, dtype=double(torch, device), device=device) / count) % 1
     return times.clamp(min=1e-5)  # at t = 0 nothing is left to predict
 
 
@@ -149,8 +150,14 @@ def logit_normal(mean: float = 0.0, std: float = 1.0) -> Times:
 @maker(mean=REAL, std=POSITIVE)
 def log_normal(process: Process, mean: float = -1.2, std: float = 1.2) -> Times:
     """Times at which log(sigma / alpha) ~ N(mean, std^2), as EDM trains (2206.00364, table 1)."""
-    times = process.schedule.sigma_to_t
-    return _normal(mean, std, lambda u: u.new_tensor(times(u.exp().numpy())).clamp(min=1e-5))
+
+    def time(u: torch.Tensor) -> torch.Tensor:
+        sigma = u.exp()
+        t = process.schedule.sigma_to_t(numpy(sigma) if on_host(sigma) else sigma)  # NumPy is faster on a CPU
+        times: torch.Tensor = like(t, sigma).clamp(min=1e-5)
+        return times
+
+    return _normal(mean, std, time)
 
 
 def _normal(mean: float, std: float, time: Callable[[torch.Tensor], torch.Tensor]) -> Times:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from inkwash.diffusion.arrays import Array, linear_combination
-from inkwash.diffusion.errors import DiffusionError
+from inkwash.diffusion.arrays import Array, linear_combination, require_all
 from inkwash.diffusion.options import POSITIVE, maker
 from inkwash.diffusion.schedule import NoiseLevel
 
@@ -37,12 +36,11 @@ class Parametrization(NamedTuple):
         if isinstance(b, (int, float)) and b == 0:
             return output / a
         d = b * t.alpha - a * t.sigma
-        if d == 0 if isinstance(d, float) else bool((d == 0).any()):
-            time = t.t if isinstance(t.t, float) else t.t.max().item()
-            raise DiffusionError(
-                f"at t = {time:.4g} there is noise alone, and what this network predicts says nothing of what is "
-                "clean: begin the grid at a smaller t, or train a network that predicts v"
-            )
+        alone = (
+            "at t{} there is noise alone, and what this network predicts says nothing of what is clean: begin the "
+            "grid at a smaller t, or train a network that predicts v"
+        )
+        require_all(d != 0, alone, lambda: f" = {t.t if isinstance(t.t, float) else t.t.max().item():.4g}")
         return linear_combination([x, output], [b / d, -t.sigma / d])
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from inkwash.diffusion.arrays import Array, finite, like, linear_combination, mask_like, name_of, namespace
+from inkwash.diffusion.arrays import on_host, require_all
 from inkwash.diffusion.errors import DiffusionError, require
 from inkwash.diffusion.options import POSITIVE, check
 from inkwash.diffusion.schedule import NoiseLevel, Schedule
@@ -199,7 +200,7 @@ class Gaussian(Process):
     def check(self, x: Array) -> None:
         """Raises DiffusionError for data that do not belong to this process: what is not real and finite."""
         require("float" in name_of(x.dtype), f"real numbers (float32) are needed, not {x.dtype}")
-        require(finite(x), "a value is not finite")
+        require_all(finite(x) if on_host(x) else namespace(x).isfinite(x), "a value is not finite")
 
     def eps(self, noise: Noise) -> Array:
         """Standard normal numbers."""
@@ -271,8 +272,9 @@ class Torus(Gaussian):
     def check(self, x: Array) -> None:
         """Raises DiffusionError for coordinates outside [0, period)."""
         super().check(x)
-        inside, ends = ((x >= 0) & (x < self.period)).all(), f"from {float(x.min()):.4g} to {float(x.max()):.4g}"
-        require(inside, f"coordinates {ends} lie outside the cell [0, {self.period:g}); wrap them first")
+        wrong = f"coordinates{{}} lie outside the cell [0, {self.period:g}); wrap them first"
+        ends = lambda: f" from {float(x.min()):.4g} to {float(x.max()):.4g}"  # noqa: E731
+        require_all((x >= 0) & (x < self.period), wrong, ends)
 
     def prior(self, t: NoiseLevel, noise: Noise) -> Array:
         """Uniform on the cell, which sigma(t) near the period is nearly."""
@@ -309,8 +311,8 @@ class ZeroCoM(Gaussian):
         """Raises DiffusionError for point sets that are not centred, or no point sets."""
         super().check(x)
         require(x.ndim == 3, f"the shape {tuple(x.shape)} is not (batch, points, dimensions)")
-        least = 1e-3 * x.shape[1] * max(1.0, float(abs(x).max()))
-        require(float(abs(x.sum(1)).max()) <= least, "the centre of mass is not at 0: subtract it (`centred`)")
+        least = 1e-3 * x.shape[1] * namespace(x).clip(abs(x).max(), 1, None)
+        require_all(abs(x.sum(1)) <= least, "the centre of mass is not at 0: subtract it (`centred`)")
 
     def distribution(self, mean: Array, std: Array) -> ZeroCoMNormal:
         """The normal distribution among centred point sets."""

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inkwash.diffusion.arrays import Array, interpolate, namespace
-from inkwash.diffusion.errors import DiffusionError, require
+from inkwash.diffusion.arrays import Array, double, interpolation, namespace, require_all
+from inkwash.diffusion.errors import require
 from inkwash.diffusion.options import COUNT, NOT_NEGATIVE, POSITIVE, REAL, Bound, Range, checked
 
 
@@ -75,23 +75,24 @@ class Schedule(Bound):
         """
         t = float(t) if isinstance(t, Real) else t
         inside = (t >= 0) & (t <= 1)
-        if not (inside if isinstance(t, float) else bool(inside.all())):
-            wrong = t if isinstance(t, float) else t[~inside].reshape(-1)[0].item()
-            raise DiffusionError(f"t = {wrong}: from 0 (data) to 1 (noise) is needed; of entry i of T, (i + 1) / T")
+        needed = "t{}: from 0 (data) to 1 (noise) is needed; of entry i of T, (i + 1) / T"
+        require_all(inside, needed, lambda: f" = {t if isinstance(t, float) else t[~inside].reshape(-1)[0].item()}")
         level = NoiseLevel(t, self.made.alpha(t), self.made.sigma(t))
         return level.map(float) if isinstance(t, float) else level
 
     def sigma_to_t(self, sigma: Array) -> Array:
         """The time at which sigma / alpha is that number, of each number of an array: searched among 64 parts of
         [0, 1], then of the part, and so on, to the last bit. 0 and 1 where it is never so low or so high."""
-        wanted, parts = np.minimum(np.asarray(sigma, np.float64), 1e300)[..., None], np.arange(65) / 64
-        require(not np.isnan(wanted).any(), "sigma_to_t: a noise level is not a number (NaN)")
-        t, width = np.zeros_like(wanted), 1.0
+        xp, device = namespace(sigma), getattr(sigma, "device", None)
+        wanted = xp.asarray(sigma, dtype=double(xp, device), device=device)[..., None]
+        require_all(wanted == wanted, "sigma_to_t: a noise level is not a number (NaN)")
+        wanted = xp.clip(wanted, None, xp.finfo(wanted.dtype).max)
+        t, width, parts = xp.zeros_like(wanted), 1.0, xp.arange(65, device=device) / 64
         for _ in range(9):
             level = self.at(t + width * parts)
-            below = (level.sigma < wanted * level.alpha).sum(-1, keepdims=True)
-            t, width = t + width / 64 * np.clip(below - 1, 0, 63), width / 64
-        t = np.where((t > 0) | (below > 0), t + width, 0.0)[..., 0]
+            below = (level.sigma < wanted * level.alpha).sum(-1)[..., None]
+            t, width = t + width / 64 * xp.clip(below - 1, 0, 63), width / 64
+        t = xp.where((t > 0) | (below > 0), t + width, 0.0)[..., 0]
         return t if np.ndim(sigma) else float(t)
 
 
@@ -271,8 +272,10 @@ def betas(table: Sequence[float] | np.ndarray) -> Formulas:
     if terminal:
         above, below = np.append(sigmas, sigmas[-1]), np.append(below, 0.0)
 
+    sigma_of, alpha_of = interpolation(above), interpolation(below)  # up to a common factor
+
     def parts(t: Array) -> tuple[Array, Array]:
-        sigma, alpha = interpolate(t, above), interpolate(t, below)
+        sigma, alpha = sigma_of(t), alpha_of(t)
         length = namespace(t).sqrt(sigma**2 + alpha**2)
         return alpha / length, sigma / length
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inkwash.diffusion import DiffusionError, Gaussian, Grid, Noise, Normal, eps_from_x0
-from inkwash.diffusion.arrays import Array, finite, namespace, no_grad
+from inkwash.diffusion.arrays import Array, finite, host, namespace, no_grad
 from inkwash.diffusion.denoiser import Condition, Denoise
 from inkwash.diffusion.errors import require
 from inkwash.diffusion.guides import check_process, needs_torch, trained_process
@@ -47,7 +47,7 @@ def variational_bound(
     """
     process, first = grid.process, grid[0]
     check_process(trained_process(denoise), process)
-    process.check(x0)
+    process.check(host(x0))
     if bin_width is not None:
         require(isinstance(process, Gaussian), "bin_width: tokens lie in no bins; leave it out")
         check("variational_bound", {"bin_width": bin_width}, {"bin_width": POSITIVE})
@@ -115,7 +115,7 @@ def log_likelihood(
     needs_torch(x0, "log_likelihood")
     require(type(process) is Gaussian, f"log_likelihood: of Gaussian processes, not {type(process).__name__}")
     check_process(trained_process(denoise), process)
-    process.check(x0)
+    process.check(host(x0))
     try:
         from scipy.integrate import solve_ivp
     except ImportError:

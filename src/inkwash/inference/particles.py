@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inkwash.diffusion import DiffusionError, Grid, Noise, NoiseLevel, Torus, ancestral, child_seed, sample
-from inkwash.diffusion.arrays import Array, by_field, cast, each, is_tokens, like, mask_like, merge, namespace
-from inkwash.diffusion.arrays import numpy, split
+from inkwash.diffusion.arrays import Array, by_field, cast, each, host, is_tokens, like, mask_like, merge
+from inkwash.diffusion.arrays import namespace, numpy, split
 from inkwash.diffusion.denoiser import Condition
 from inkwash.diffusion.driver import check_kinds
 from inkwash.diffusion.errors import require
@@ -275,7 +275,7 @@ def _known_values(
         y = xp.broadcast_to(like(numpy(values), x), shape)[rows]
         where = xp.broadcast_to(like(numpy(where), x, xp.bool), shape)[rows]
         where = where if mask is None else where & mask_like(mask, x)
-        process.check(process.merge(0 * y, y, where))
+        process.check(host(process.merge(0 * y, y, where)))
     except (ValueError, RuntimeError) as error:
         raise DiffusionError(f"known values of field '{name}', shape {shape}: {error}") from None
     return y, where
