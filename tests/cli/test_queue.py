@@ -209,7 +209,8 @@ def test_options_of_an_entry_are_those_of_the_command(recipes):
         ("[[train]]\nrecipe = 'language.toml'\nminutes = 0", "train[0].minutes must be above 0"),
         ("[[train]]\nrecipe = 'language.toml'\n[[train]]\nrecipe = 'lang'", "train[1].recipe: unknown recipe 'lang'"),
         ("[[train]]\nrecipe = 'language.toml'\n[[train]]\nrecipe = 'queue.toml'", "train[1].recipe: unknown task"),
-        ("[[train]]\nrecipe = 'language.toml'\nout = 'a'\n[[train]]\nrecipe = 'series.toml'\nout = './a'", "train[1].out"),
+        ("[[train]]\nrecipe = 'language.toml'\nout = 'a'\n[[train]]\nrecipe = 'series.toml'\nout = './a'",
+         "train[1].out"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_the_file_is_refused_before_anything_is_trained(recipes, monkeypatch, capsys, text, said):

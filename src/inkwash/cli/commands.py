@@ -129,7 +129,9 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(help="End after so many; the same command goes on. [above 0]")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; what the queue or the recipes say if left out.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or mps; what the queue or the recipes say if left out.")
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="float32 or bfloat16; what they say if left out.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to compute with.")] = None,
 ) -> None:

@@ -46,8 +46,8 @@ def checkpoints(folder: Path) -> set[Path]:
 
 
 def seconds(folder: Path) -> float:
-    """How long has been trained there over all starts, as the newest checkpoints say: of the training and of those that
-    come before it."""
+    """How long has been trained there over all starts, as the newest checkpoints say: of the training and of
+    those that come before it."""
     newest = {file.parent: file for file in sorted(checkpoints(folder))}
     return sum(map(_seconds, newest.values()))
 
