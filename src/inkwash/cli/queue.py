@@ -1,4 +1,4 @@
-"""`inkwash train --queue FILE`: trainings one after the other, each with a budget of its own, in calls of any length."""
+"""`inkwash train --queue FILE`: trainings one after the other, each with a budget, in calls of any length."""
 
 import math
 import time
@@ -60,7 +60,7 @@ class Training(NamedTuple):
 
 
 class Budgeted(Local):
-    """The `Context` of a training that also ends `budget` seconds after it first asked, which it does when it begins."""
+    """The `Context` of a training that also ends `budget` seconds after it first asked, as it does when it begins."""
 
     budget = math.inf
     end = math.inf  # when it is used
