@@ -86,7 +86,7 @@ def options_of(words, commands):
     """Of the command that the words begin with; of one that hands over to a system's, as `train` does, of any."""
     groups = {name: group.commands for name, group in commands.items() if hasattr(group, "commands")}
     if words[0] in SHORTCUTS:
-        found = [group[words[0]] for group in groups.values() if words[0] in group]
+        found = [group[words[0]] for group in [commands, *groups.values()] if words[0] in group]
     elif words[0] in groups and len(words) > 1 and re.fullmatch("[a-z]+", words[1]):
         found = [groups[words[0]][words[1]]]
     else:
