@@ -8,6 +8,7 @@ import argparse
 import atexit
 import json
 import shutil
+import statistics
 import sys
 import tempfile
 from importlib.util import find_spec
@@ -43,6 +44,10 @@ def load(file: Path) -> dict[str, Any]:
 def save(file: Path, report: dict[str, Any]) -> None:
     with atomic(file) as temporary:
         temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def emoji() -> Path:

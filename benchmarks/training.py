@@ -1,10 +1,12 @@
 """Training beside denoising-diffusion-pytorch (lucidrains), on one thread, in one run.
 
     pip install '.[bench]' && pip install --no-deps denoising-diffusion-pytorch
-    python benchmarks/training.py              # speed, about 15 CPU minutes
-    python benchmarks/training.py --quality    # speed for equal quality, about 30 more; needs data/emoji
+    python benchmarks/training.py                  # speed, about 15 CPU minutes
+    python benchmarks/training.py --quality        # speed for equal quality, about 30 more; needs data/emoji
+    python benchmarks/training.py --device cuda    # how well a device is filled: see training_device.py
 
-Each part writes its half of docs/results/training.json. Where torchvision cannot be imported, the four transforms
+The first two write their halves of docs/results/training.json, the third docs/results/training-device.json. Where
+torchvision cannot be imported, the four transforms
 that the peer's loader uses are replaced by equivalents on Pillow; the report says so.
 
 Speed. All contenders take turns, round after round, in alternating order; a round is STEPS whole steps of each,
@@ -20,105 +22,49 @@ is as good as the peer's is at the end of its run.
 
 import copy
 import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import common
-from common import QUICK, ROOT
+from common import QUICK, ROOT, spread
 from inkwash import diffusion
 from inkwash.codecs import pixels
 from inkwash.networks.unet import UNet
 from inkwash.training.data import batches
 from inkwash.training.fit import fit
 from inkwash.training.settings import Settings
+from training_peer import (
+    SAMPLER_STEPS,
+    SIZE,
+    TABLE,
+    WIDTH,
+    Call,
+    Clock,
+    Its,
+    Loss,
+    load_peer,
+    machine,
+    peer_trainer,
+    write_pictures,
+)  # fmt: skip
 
-SIZE, BATCH, STEPS = (32, 16, 1) if QUICK else (32, 32, 6)
-TABLE = 1000
-WIDTH = 16 if QUICK else 64  # of the peer's network
-SAMPLES, SAMPLER_STEPS = (16, 2) if QUICK else (512, 12)
+RESULT = ROOT / "docs/results/training.json"
+BATCH, STEPS = (16, 1) if QUICK else (32, 6)
+SAMPLES = 16 if QUICK else 512
 EVERY, MOST = (1, 1) if QUICK else (250, 1500)  # updates
-
-
-def without_torchvision() -> None:
-    """Put the few functions that the peer takes from torchvision in its place, on Pillow."""
-    vision, transforms, utils = (ModuleType(f"torchvision{n}") for n in ("", ".transforms", ".utils"))
-
-    def compose(steps: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
-        def run(x: Any) -> Any:
-            for step in steps:
-                x = step(x)
-            return x
-
-        return run
-
-    def to_tensor(picture: Image.Image) -> Tensor:
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float().div(255)
-
-    transforms.Compose = compose
-    transforms.Lambda = lambda function: function
-    transforms.Resize = lambda size: lambda x: x if x.size == tuple(size) else x.resize(size)
-    transforms.CenterCrop = lambda size: lambda x: ImageOps.fit(x, size)
-    transforms.RandomHorizontalFlip = lambda: lambda x: ImageOps.mirror(x) if torch.rand(()) < 0.5 else x
-    transforms.ToTensor = lambda: to_tensor
-    vision.transforms, vision.utils = transforms, utils
-    sys.modules |= {m.__name__: m for m in (vision, transforms, utils)}
-
-
-def load_peer() -> tuple[ModuleType, str]:
-    try:
-        import torchvision  # noqa: F401
-
-        vision = "torchvision " + version("torchvision")
-    except (ImportError, RuntimeError):  # a wheel built for another torch raises RuntimeError
-        without_torchvision()
-        vision = "stubs on Pillow"
-    from denoising_diffusion_pytorch import denoising_diffusion_pytorch as peer
-
-    peer.cpu_count = lambda: 0  # its loader's workers: their time would not be counted
-    return peer, vision
-
-
-Call = Callable[..., Tensor]  # a network, compiled or not
-Loss = Callable[[Tensor, torch.Generator], Tensor]
-
-
-class Its:
-    """The peer's default loss in our terms: v-prediction, a sigmoid table of 1,000 betas, weight alpha^2."""
-
-    patch = 1
-
-    def __init__(self, peer: ModuleType) -> None:
-        self.process = diffusion.Gaussian(diffusion.betas(peer.sigmoid_beta_schedule(TABLE).numpy()))
-        self.grid = diffusion.trailing(self.process, SAMPLER_STEPS, TABLE)
-
-    def denoiser(self, network: Call) -> diffusion.Denoiser:
-        return diffusion.Denoiser(network, self.process, "v", lambda t: TABLE * t.t - 1)
-
-    def loss(self, network: Call) -> Loss:
-        denoiser = self.denoiser(network)
-
-        def times(count: int, generator: torch.Generator | None) -> Tensor:
-            return (torch.randint(TABLE, (count,), generator=generator) + 1) / TABLE
-
-        return lambda x0, generator: denoiser.loss(
-            x0, weight=lambda t, _form: t.alpha**2, times=times, generator=generator
-        )
 
 
 class Our:
@@ -169,56 +115,7 @@ def loss_difference(peer: ModuleType, its: Its, network: nn.Module) -> float:
 
 # --- speed ---
 
-Contender = tuple[str, Callable[[], float]]  # whose network; a round, which returns its CPU seconds
-
-
-class Clock:
-    """CPU time at each call; `seconds` is that of STEPS steps after the first."""
-
-    def __init__(self) -> None:
-        self.stamps: list[float] = []
-
-    def __call__(self) -> None:
-        self.stamps.append(time.process_time())
-
-    @property
-    def seconds(self) -> float:
-        assert len(self.stamps) == STEPS + 2
-        return self.stamps[-1] - self.stamps[1]
-
-
-def peer_trainer(peer: ModuleType, network: nn.Module, folder: Path, **options: Any) -> Callable[[], float]:
-    """A round of its Trainer, with its own loader on a folder of PNG files."""
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(reset_partial_state=True)  # it allows one precision in a process
-    diffuser = peer.GaussianDiffusion(network, image_size=SIZE)
-    trainer = peer.Trainer(
-        diffuser,
-        str(folder / "png"),
-        train_batch_size=BATCH,
-        train_num_steps=0,
-        save_and_sample_every=10**9,
-        calculate_fid=False,
-        results_folder=str(folder / "peer"),
-        **options,
-    )
-    data = trainer.dl
-
-    def run() -> float:
-        clock = Clock()
-
-        def loader() -> Iterator[Tensor]:
-            while True:
-                clock()
-                yield next(data)
-
-        trainer.dl = loader()
-        trainer.train_num_steps += STEPS + 2
-        trainer.train()
-        return clock.seconds
-
-    return run
+Contender = tuple[str, Callable[[int], float]]  # whose network; so many steps -> their CPU seconds
 
 
 def our_trainer(
@@ -227,19 +124,19 @@ def our_trainer(
     pictures: np.ndarray,
     patch: int,
     **options: Any,
-) -> Callable[[], float]:
-    """A round of fit, from pictures in memory as uint8."""
+) -> Callable[[int], float]:
+    """So many steps of fit, from pictures in memory as uint8."""
     order = batches(len(pictures), BATCH)
 
-    def run() -> float:
-        clock = Clock()
+    def run(steps: int) -> float:
+        clock = Clock(steps)
 
         def batch(k: int) -> Tensor:
             clock()
             return torch.from_numpy(pixels.encode(pictures[order(k)], patch))
 
         with tempfile.TemporaryDirectory() as folder:
-            fit(network, loss, batch, folder, Settings(steps=STEPS + 2, batch_size=BATCH, **options))
+            fit(network, loss, batch, folder, Settings(steps=clock.total, batch_size=BATCH, **options))
         return clock.seconds
 
     return run
@@ -256,10 +153,6 @@ def compute(network: nn.Module, patch: int) -> dict[str, float]:
     }
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
 def speed(rounds: int) -> dict[str, Any]:
     peer, vision = load_peer()
     ways: dict[str, Its | Our] = {"its": Its(peer), "our": Our()}
@@ -272,29 +165,26 @@ def speed(rounds: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "png").mkdir()
-        for i, picture in enumerate(pictures):
-            Image.fromarray(picture).save(folder / "png" / f"{i}.png")
+        write_pictures(folder / "png", pictures)
 
         def trainer(**options: Any) -> Contender:
-            return "its", peer_trainer(peer, copy.deepcopy(networks["its"]), folder, **options)
+            return "its", peer_trainer(peer, copy.deepcopy(networks["its"]), folder / "png", BATCH, **options)
 
-        def loop(kind: str, compiled: bool = False, **options: Any) -> Contender:
+        def loop(kind: str, **options: Any) -> Contender:
             network = copy.deepcopy(networks[kind])
-            call = torch.compile(network) if compiled else network
-            return kind, our_trainer(network, ways[kind].loss(call), pictures, ways[kind].patch, **options)
+            return kind, our_trainer(network, ways[kind].loss(network), pictures, ways[kind].patch, **options)
 
         contenders = {
             "Trainer, its network": trainer(),
             "fit, its network": loop("its"),
             "fit, its network, channels_last": loop("its", channels_last=True),
-            "fit, its network, compiled": loop("its", compiled=True),
-            "fit, its network, channels_last, compiled": loop("its", compiled=True, channels_last=True),
+            "fit, its network, compiled": loop("its", compile="default"),
+            "fit, its network, channels_last, compiled": loop("its", compile="default", channels_last=True),
             "fit, our network, channels_last": loop("our", channels_last=True),
             "Trainer, its network, bfloat16": trainer(amp=True, mixed_precision_type="bf16"),
             "fit, its network, channels_last, bfloat16": loop("its", **fast),
             "fit, our network, channels_last, bfloat16": loop("our", **fast),
-            "fit, our network, channels_last, bfloat16, compiled": loop("our", compiled=True, **fast),
+            "fit, our network, channels_last, bfloat16, compiled": loop("our", compile="default", **fast),
         }
         if QUICK:  # compiling takes a minute, and bfloat16 is slow on some processors
             contenders = {
@@ -304,12 +194,12 @@ def speed(rounds: int) -> dict[str, Any]:
         builds = {}
         for label, (_, run) in contenders.items():  # not counted: this allocates, and compiles
             started, before = time.monotonic(), sum(os.times()[:4])
-            run()
+            run(STEPS)
             builds[label] = {"wall": time.monotonic() - started, "cpu": sum(os.times()[:4]) - before}
         taken: dict[str, list[float]] = {label: [] for label in contenders}
         for i in range(rounds):
             for label, (_, run) in list(contenders.items())[:: 1 if i % 2 == 0 else -1]:
-                taken[label].append(run())
+                taken[label].append(run(STEPS))
                 print(f"round {i + 1}: {label}: {STEPS * BATCH / taken[label][-1]:.1f} images/CPU-s", flush=True)
 
     def ratio(a: str, b: str) -> dict[str, float]:
@@ -444,45 +334,43 @@ def quality(folder: Path, work: Path, rate: float) -> dict[str, Any]:
 # --- the report ---
 
 
-def machine(vision: str) -> dict[str, Any]:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    names = ("torch", "numpy", "denoising-diffusion-pytorch", "ema-pytorch", "accelerate")
-    return {
-        "machine": {
-            "cpu": facts.get("model name", platform.processor()),
-            "family_model": [facts.get("cpu family"), facts.get("model")],
-            "avx512_bf16": "avx512_bf16" in facts.get("flags", ""),
-            "cores": os.cpu_count(),
-        },
-        "load_average": os.getloadavg(),
-        "versions": {
-            "python": platform.python_version(),
-            **{n: version(n) for n in names},
-            "torchvision": vision,
-        },
-    }
+def table(speed: dict[str, Any]) -> str:
+    lines = ["| one step loop, 32 x 32, batch 32 | pictures per CPU second | ratio in the same round (range) |"]
+    lines.append("|---|---|---|")
+    for row in speed["rows"]:
+        ratio = row["ratio"]
+        shown = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
+        lines.append(f"| {row['row']} | {row['images_per_cpu_second']['median']:.1f} | {shown} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--quality", action="store_true", help="the second part instead of the first")
+    parser.add_argument("--device", help="how well training fills it, instead: cpu, cuda or mps")
+    parser.add_argument("--networks", nargs="+", help="with --device: these only, beside what the report has")
     parser.add_argument("--rounds", type=int, default=1 if QUICK else 5)
     parser.add_argument("--data", type=Path, default=common.emoji(), help="made by `inkwash data emoji`")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/quality", help="where training can go on later")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/training.json")
+    parser.add_argument("--out", type=Path, help="of the report, if not in docs/results")
     options = parser.parse_args()
     common.needs("denoising_diffusion_pytorch", "ema_pytorch", "einops", "accelerate")
     torch.set_num_threads(1)
-    report = common.load(options.out)
+    if options.device:
+        import training_device
+
+        training_device.measure_all(options)
+        return
+    file = options.out or RESULT
+    report = common.load(file)
     if options.quality:
         options.work.mkdir(parents=True, exist_ok=True)
         report["quality"] = quality(options.data, options.work, options.learning_rate)
     else:
         report["speed"] = speed(options.rounds)
-    common.save(options.out, report)
+        print(table(report["speed"]))
+    common.save(file, report)
 
 
 if __name__ == "__main__":

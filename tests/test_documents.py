@@ -86,7 +86,7 @@ def options_of(words, commands):
     """Of the command that the words begin with; of one that hands over to a system's, as `train` does, of any."""
     groups = {name: group.commands for name, group in commands.items() if hasattr(group, "commands")}
     if words[0] in SHORTCUTS:
-        found = [group[words[0]] for group in groups.values() if words[0] in group]
+        found = [group[words[0]] for group in [commands, *groups.values()] if words[0] in group]
     elif words[0] in groups and len(words) > 1 and re.fullmatch("[a-z]+", words[1]):
         found = [groups[words[0]][words[1]]]
     else:
@@ -198,6 +198,13 @@ def test_the_figures_of_the_studio_page_are_those_of_its_report():
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "studio.py"))
     report = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
     assert benchmark["table"](report) in read("docs/studio.md")
+
+
+@pytest.mark.parametrize(("program", "part"), [("training", "speed"), ("training_device", None)])
+def test_the_tables_of_the_training_page_are_those_of_their_reports(program, part):
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / f"{program}.py"))
+    report = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
+    assert benchmark["table"](report[part] if part else report) in read("docs/training.md")
 
 
 def test_the_tables_of_particles_are_those_of_their_report():

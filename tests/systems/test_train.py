@@ -2,9 +2,11 @@
 after the first checkpoint too, if they are killed."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,11 +16,15 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 
 import inkwash
+from inkwash.cli import context as local
+from inkwash.cli import main
 from inkwash.codecs import latents
 from inkwash.codecs.text import TextCodec
 from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.networks.unet import load_unet
 from inkwash.progress import Note, Preview, Progress
+from inkwash.systems import train as common
+from inkwash.systems.base import File
 from inkwash.systems.language import train as language
 from inkwash.systems.pictures import (
     emoji_data,
@@ -222,7 +228,7 @@ def test_a_forecaster_and_the_search_for_how_long_is_enough(tmp_path):
         "model",
         lambda model: inkwash.load(model).forecast(table, samples=2, steps=2),
         stop_after=40,
-        stops=[40, 80, 20],  # the last one after the search
+        stops=[40, 79, 18],  # the last one after the search
     )
     assert [event.text.split(":")[0] for event in follower.of(Note) if "validation loss" in event.text] == [
         "50 steps", "100 steps"
@@ -241,11 +247,113 @@ def test_a_writer_and_its_reader(tmp_path):
         tmp_path,
         "model",
         lambda model: inkwash.load(model).write(1, seed=1, steps=2),
-        stop_after=2,
-        stops=[2, 4, 1, 3],  # of the writer, then of its classifier
+        stop_after=4,
+        stops=[4, 2],  # of the writer, then of its classifier
     )
     assert [event.total for event in follower.of(Progress)] == [5] * 5 + [4] * 4
     samples = [event.text for event in follower.of(Note) if event.text.startswith("step ")]
     assert [text.split(":")[0] for text in samples] == ["step 2", "step 4", "step 5"]
     assert all(text.count(" / ") == 2 for text in samples)
     assert inkwash.load(tmp_path / "parts" / "model").classifier.fields == {"mood": ["", "calm", "wild"]}
+
+
+def test_minutes_end_a_training_which_then_goes_on_to_the_same_bits(tmp_path, monkeypatch, capsys):
+    """Whatever is preparation counts; the time is told by a clock that goes on by a second when it is read."""
+    clock = count()
+    monkeypatch.setattr(common, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(local, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    (tmp_path / "lines.txt").write_text("the cat sat\na dog ran\n" * 9)
+    (tmp_path / "r.toml").write_text(f"""
+task = "language"
+data = "{tmp_path}/lines.txt"
+source = 0
+length = 6
+min_count = 1
+width = 16
+layers = 1
+heads = 2
+[fit]
+steps = 20
+batch_size = 4
+warmup = 1
+""")
+    command = ["train", str(tmp_path / "r.toml"), "--out"]
+    assert main([*command, str(tmp_path / "whole")]) == 0
+    steps = []
+    for minutes in (["--minutes", "0.2"], ["--minutes", "0.1"], []):
+        assert main([*command, str(tmp_path / "parts"), *minutes]) == 0
+        facts = json.loads((tmp_path / "parts" / "model" / "training.json").read_text())
+        inkwash.load(tmp_path / "parts" / "model").write(1, seed=1)
+        steps.append(facts["step"])
+        said = capsys.readouterr().err
+        if minutes:
+            why = f"{60 * float(minutes[1]):.0f} s are over); the same command goes on; the model so far can be used"
+            assert f"stopped after step {steps[-1]} of 20 ({why}\n" in said
+    assert 0 < steps[0] < steps[1] < steps[2] == 20
+    for name in ("model.safetensors", "training.json"):
+        assert contents(tmp_path / "parts" / "model")[name] == contents(tmp_path / "whole" / "model")[name]
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """The recipe of a training that prepares data for three hours, an hour at a time, and trains for one."""
+
+    task: str
+    fit: Settings
+
+
+def prepare(recipe, folder, monitor):
+    for hour in range(3):
+        monitor.tell(Progress(hour, 3, "preparing"))
+    folder.joinpath("prepared").touch()
+    assert not monitor.stopped()
+    monitor.tell(Progress(1, 1, "training"))
+
+
+@pytest.fixture
+def preparing(tmp_path, monkeypatch):
+    """How long such a training is let go on, in hours: what it says, and what is in its folder."""
+    module = SimpleNamespace(Recipe=Preparing, train=prepare)
+    monkeypatch.setattr(common, "import_module", lambda _: module)
+    monkeypatch.setattr(common, "time", SimpleNamespace(monotonic=lambda: 3600.0 * len(context.heard)))
+    (tmp_path / "r.toml").write_text("task = 'preparing'\n[fit]\nsteps = 1\n")
+    context = Follower()
+    more = {"device": None, "precision": None, "threads": None, "started": 0.0, "local": True}
+    more |= {"folder": tmp_path / "run", "open": lambda file: tmp_path / file.name}
+    vars(context).update(more)
+    context.folder.mkdir()
+
+    def run(hours):
+        context.heard.clear()
+        request = common.Train(recipe=File("0" * 64, "r.toml"), minutes=hours and 60 * hours)
+        assert not list(common.train([request], context, {"preparing": common.Task("")}))
+        return [event.text for event in context.heard], {file.name for file in context.folder.iterdir()}
+
+    return run
+
+
+def test_minutes_end_what_comes_before_a_training_as_cleanly(preparing):
+    why = "stopped before the first step (2.0 h are over); the same command goes on"
+    assert preparing(2) == (["preparing", "preparing", why], set())
+    assert preparing(4) == ([*["preparing"] * 3, "training"], {"prepared", "run.json"})  # over in its last step
+    assert preparing(None)[0] == [*["preparing"] * 3, "training"]
+
+
+def test_of_processes_that_train_together_the_first_one_writes_and_tells(preparing, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert preparing(9) == ([], {"prepared"})
+    monkeypatch.setenv("RANK", "0")
+    assert preparing(9) == ([*["preparing"] * 3, "training"], {"prepared", "run.json"})
+
+
+def test_what_is_said_of_the_machine_reaches_every_fit_of_a_recipe():
+    mean = pictures.MeanPrediction(Settings(3, precision="bfloat16"), hidden=8)
+    recipe = pictures.Recipe("pictures", Path("d"), FIT, NETWORK, mean_predictor=mean, model=Config(size=16))
+    machine = SimpleNamespace(device="cuda:1", precision=None, threads=3)
+    placed = common.on_machine(recipe, machine)
+    assert placed.fit == replace(FIT, device="cuda:1", threads=3)
+    assert placed.mean_predictor == replace(mean, fit=replace(mean.fit, device="cuda:1", threads=3))
+    assert placed.mean_predictor.fit.precision == "bfloat16"
+    machine.precision = "float32"
+    assert common.on_machine(recipe, machine).mean_predictor.fit.precision == "float32"
+    assert replace(placed, fit=FIT, mean_predictor=mean) == recipe

@@ -23,21 +23,12 @@ def main(arguments: list[str] | None = None) -> int:
         arguments = sys.argv[1:] if arguments is None else arguments
         arguments = expand_shortcut(arguments) if arguments and arguments[0] in SHORTCUTS else arguments
         return int(application()(arguments, standalone_mode=False) or 0)
-    except UserError as error:
-        return _mistake(str(error))
-    except ModuleNotFoundError as error:
-        from inkwash.extras import missing
-
-        return _mistake(missing(error))
-    except MemoryError:
-        return _mistake("not enough memory for all that is asked: ask for less")
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     except Exception as error:
-        # by name: their modules are too slow for --help
-        if type(error).__name__ in ("DiffusionError", "DatabaseUnusable"):
-            return _mistake(str(error))
+        if (text := message(error)) is not None:
+            return _mistake(text)
         # the parser's own errors; typer does not export their classes
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message())  # type: ignore[attr-defined]
@@ -47,6 +38,24 @@ def main(arguments: list[str] | None = None) -> int:
         raise
 
 
-def _mistake(message: Any) -> int:
-    print(f"inkwash: {' '.join(str(message).split())}", file=sys.stderr)
+def message(error: Exception) -> str | None:
+    """What a user may mend, in words; None for a mistake of ours."""
+    if isinstance(error, ModuleNotFoundError):
+        from inkwash.extras import missing
+
+        return str(missing(error))
+    if isinstance(error, MemoryError):
+        return "not enough memory for all that is asked: ask for less"
+    # by name: their modules are too slow for --help
+    known = isinstance(error, UserError) or type(error).__name__ in ("DiffusionError", "DatabaseUnusable")
+    return str(error) if known else None
+
+
+def say(text: str) -> None:
+    """A line on standard error."""
+    print(f"inkwash: {' '.join(text.split())}", file=sys.stderr)
+
+
+def _mistake(text: str) -> int:
+    say(text)
     return 2

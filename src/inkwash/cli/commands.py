@@ -21,7 +21,7 @@ from inkwash.progress import Console, Progress
 from inkwash.systems import makes, of_task, system_of, systems
 from inkwash.systems.base import File, Request, Verb, options, resolve
 from inkwash.systems.train import task_of
-from inkwash.weights.shipped import locate, recipes, shipped
+from inkwash.weights.shipped import find_recipe, locate, queues, recipes, shipped
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 data_app = typer.Typer(help="Build a data set from public packages.", no_args_is_help=True, rich_markup_mode=None)
@@ -57,6 +57,8 @@ def expand_shortcut(arguments: list[str]) -> list[str]:
     """The arguments with the system of their target before them. UserError for a target that does not exist, and for
     a system without that verb."""
     word, *rest = arguments
+    if word == "train" and any(argument.partition("=")[0] == "--queue" for argument in rest):
+        return arguments
     position = target_position(word, rest)
     target = rest[position] if position < len(rest) else ""
     if word == "train":
@@ -66,8 +68,7 @@ def expand_shortcut(arguments: list[str]) -> list[str]:
             return [words[target].name, word, *rest]
         if not target:
             return arguments
-        recipe = Path(target) if Path(target).is_file() else recipes().get(target)
-        if recipe is None:
+        if (recipe := find_recipe(target)) is None:
             raise unknown("recipe", target, [*systems(), *recipes()])
         system, rest[position] = of_task(task_of(recipe)), str(recipe)
     else:
@@ -97,16 +98,50 @@ def target_position(word: str, rest: list[str]) -> int:
 
 
 def _stub(word: str, target: str, help: str) -> None:
-    targets = shipped if word != "train" else lambda: [*recipes(), *systems()]
-
     @app.command(word, help=f"{help} Its options: inkwash {word} {target} --help")
-    def hand_over(named: Annotated[str, typer.Argument(metavar=target, autocompletion=complete(targets))]) -> None:
+    def hand_over(named: Annotated[str, typer.Argument(metavar=target, autocompletion=complete(shipped))]) -> None:
         # otherwise `expand_shortcut` has replaced it
         raise UserError(f"give the {target} first: inkwash {word} {target}")
 
 
 for _word, (_target, _help) in SHORTCUTS.items():
-    _stub(_word, _target, _help)
+    if _word != "train":
+        _stub(_word, _target, _help)
+
+
+@app.command(
+    help=f"{SHORTCUTS['train'][1]} Its options: inkwash train {SHORTCUTS['train'][0]} --help. "
+    f"Or the recipes of a queue, one after the other. Recipes that ship: {', '.join(recipes())}; "
+    f"queues: {', '.join(queues())}."
+)
+def train(
+    named: Annotated[
+        str | None,
+        typer.Argument(
+            metavar=SHORTCUTS["train"][0],
+            help="What is trained, if no queue is.",
+            autocompletion=complete(lambda: [*recipes(), *systems()]),
+        ),
+    ] = None,
+    queue: Annotated[
+        str | None, typer.Option(help="A file of recipes with budgets (.toml), or the name of one that ships.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="End after so many; the same command goes on. [above 0]")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or mps; what the queue or the recipes say if left out.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="float32 or bfloat16; what they say if left out.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads to compute with.")] = None,
+) -> None:
+    if queue is None:  # otherwise `expand_shortcut` has replaced it
+        raise UserError("give the RECIPE_OR_SYSTEM first: inkwash train RECIPE_OR_SYSTEM; or a --queue")
+    if named is not None:
+        raise UserError(f"--queue: its own recipes are trained: leave '{named}' out")
+    from inkwash.cli.queue import train_queue
+
+    train_queue(queue, minutes, {"device": device, "precision": precision, "threads": threads})
 
 
 PNG = Verb(Request, "", endings=(".png",))  # what `again` makes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -34,6 +35,7 @@ class Local(Console):
         super().__init__()
         if device is not None:
             check_device(device)
+        self.started = time.monotonic()
         self.folder, self.device, self.precision = folder, device, precision
         self.runtime, self.threads = runtime, threads
         self.paths: dict[Any, Path] = {}

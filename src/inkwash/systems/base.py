@@ -216,6 +216,7 @@ class Context(Monitor, Protocol):
     threads: int | None
     previews: int  # how often a result is shown on its way, where a verb can do that
     folder: Path  # for files that are made
+    started: float  # when, by time.monotonic()
     local: bool  # who asks may name places on this machine, as recipes do
 
     def model(self, name: str) -> Any:

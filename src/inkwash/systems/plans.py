@@ -4,6 +4,7 @@ and no torch."""
 from __future__ import annotations
 
 import json
+import math
 import time
 from functools import cache
 from math import prod
@@ -65,4 +66,4 @@ def training(request: Any, folder: Path | None, device: str, threads: int) -> Pl
         left = (request.steps or recipe["fit.steps"]) - done
     except (OSError, TypeError, ValueError, KeyError, IndexError):
         return unknown
-    return Plan(max(left, 0) * float(pace), 0)
+    return Plan(min(max(left, 0) * float(pace), 60 * (request.minutes or math.inf)), 0)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib import import_module
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
 from inkwash.errors import UserError, unknown
+from inkwash.progress import Preview, Progress, duration
 from inkwash.systems.base import Context, File, Help, Media, Note, Request, Result
+from inkwash.training import distributed
 from inkwash.training.recipe import load_recipe, paths_of, read_toml
+from inkwash.training.settings import Settings
 from inkwash.weights.shipped import shipped
-
-if TYPE_CHECKING:
-    from inkwash.training.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,9 @@ class Train(Request):
         File | tuple[File, ...] | None, Media("folder"), Help("The training data, instead of the recipe's.")
     ] = None
     steps: Annotated[int | None, Ge(1), Le(10**9), Help("Steps, instead of the recipe's.")] = None
+    minutes: Annotated[
+        float | None, Gt(0), Le(525_600), Help("End after so many, preparation counted; the same command goes on.")
+    ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,18 +66,56 @@ class Task(NamedTuple):
     model: str = "model"
 
 
+class TimeOver(Exception):
+    """The time of a training was over before the first step of this start."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped before the first step")
+
+
+class Watch:
+    """The `Monitor` of a training, which ends when the context's user says so or after `minutes`: at its next step,
+    for it asks; in what comes before, which does not ask, where that tells how far it is. Of processes that train
+    together the first one tells."""
+
+    def __init__(self, context: Context, minutes: float | None) -> None:
+        self.context, self.minutes, self.asked = context, minutes, False
+        self.end = math.inf if minutes is None else context.started + 60 * minutes
+
+    def over(self) -> bool:
+        return time.monotonic() >= self.end
+
+    def reason(self) -> str:
+        """Why it has ended, if for its time; where results stay in their folder, what to do."""
+        if self.minutes is None or not self.over():
+            return ""
+        return f" ({duration(60 * self.minutes)} are over){'; the same command goes on' * self.context.local}"
+
+    def tell(self, event: Progress | Preview | Note) -> None:
+        if distributed.rank() == 0:
+            self.context.tell(event)
+        if self.over() and not self.asked:
+            raise TimeOver
+
+    def stopped(self) -> bool:
+        self.asked = True
+        return self.context.stopped() or self.over()
+
+
 def train(
     requests: list[Train], context: Context, tasks: dict[str, Task], default: Callable[[Path], Any] | None = None
 ) -> Iterator[Result]:
     """Trains in the context's folder; `default` makes a recipe for data without one.
 
     A folder holds one run, whose recipe lies in run.json. Requested again it goes on; the recipe must be the same
-    then, but for the keys that change no weights, and `steps`. Once it is finished nothing is done.
+    then, but for the keys that change no weights, and `steps`. Once it is finished nothing is done. Of processes that
+    train together (`training.distributed`) the first one says what there is, and what it made.
     """
     from inkwash.training import run
     from inkwash.training.fit import Stopped
 
     (request,) = requests
+    watch, leads = Watch(context, request.minutes), distributed.rank() == 0
     recipe = requested(request, context, tasks, default)
     description = run.describe(recipe)
     model = context.folder / tasks[recipe.task].model
@@ -83,14 +126,17 @@ def train(
         trained = json.loads(status.read_text(encoding="utf-8"))["step"]  # fewer where more were of no use
         on = recipe.fit.lr_decay == "none" and trained == recipe.fit.steps
         more = "more --steps train it on, " if on else ""
-        context.tell(Note(f"{model} is finished: {more}another --out begins another run"))
+        if leads:
+            context.tell(Note(f"{model} is finished: {more}another --out begins another run"))
     else:
         try:
             with run.noted(context.folder, description):
-                import_module(tasks[recipe.task].module).train(recipe, context.folder, context)
-        except Stopped as stop:
-            context.tell(Note(f"{stop}{'; the model so far can be used' if status.exists() else ''}"))
-    if status.exists():
+                import_module(tasks[recipe.task].module).train(recipe, context.folder, watch)
+        except (Stopped, TimeOver) as stop:
+            if leads:
+                usable = "; the model so far can be used" if status.exists() else ""
+                context.tell(Note(f"{stop}{watch.reason()}{usable}"))
+    if status.exists() and leads:
         yield Result(0, None, {}, json.loads(status.read_text(encoding="utf-8")), model=model)
 
 
@@ -113,14 +159,18 @@ def requested(request: Train, context: Context, tasks: dict[str, Task], default:
         raise UserError("a recipe is needed: data alone does not say what to train here")
     else:
         recipe = default(data)
-    fit = recipe.fit if request.steps is None else replace(recipe.fit, steps=request.steps)
-    return replace(recipe, fit=on_machine(fit, context))
+    if request.steps is not None:
+        recipe = replace(recipe, fit=replace(recipe.fit, steps=request.steps))
+    return on_machine(recipe, context)
 
 
-def on_machine(settings: Settings, context: Context) -> Settings:
-    """The settings of a training, with what the context says of the machine."""
-    machine = {name: getattr(context, name) for name in ("device", "precision", "threads")}
-    return replace(settings, **{name: value for name, value in machine.items() if value is not None})
+def on_machine(part: Any, context: Context) -> Any:
+    """The settings of a training, or all those in a recipe, with what the context says of the machine."""
+    if isinstance(part, Settings):
+        machine = {name: getattr(context, name) for name in ("device", "precision", "threads")}
+        return replace(part, **{name: value for name, value in machine.items() if value is not None})
+    inner = {name: on_machine(value, context) for name, value in vars(part).items() if is_dataclass(value)}
+    return replace(part, **inner)
 
 
 def task_of(file: Path) -> str:

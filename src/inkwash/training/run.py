@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from inkwash.errors import UserError
+from inkwash.training import distributed
 from inkwash.training.settings import FREE
 from inkwash.weights.files import atomic, check_ours, digest, lock
 
@@ -44,6 +45,20 @@ def checkpoints(folder: Path) -> set[Path]:
     return {file for parent in ("", "*/") for file in folder.glob(f"{parent}checkpoints/step-*.json")}
 
 
+def seconds(folder: Path) -> float:
+    """How long has been trained there over all starts, as the newest checkpoints say: of the training and of
+    those that come before it."""
+    newest = {file.parent: file for file in sorted(checkpoints(folder))}
+    return sum(map(_seconds, newest.values()))
+
+
+def _seconds(file: Path) -> float:
+    try:
+        return float(json.loads(file.read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError):  # damaged, or just replaced by a newer one, or from an older version
+        return 0.0
+
+
 def is_finished(folder: Path, recipe: dict[str, Any]) -> bool:
     """Whether this recipe has been trained to its end in the folder. UserError where another is trained there: only
     `steps` and the keys that change no weights may differ."""
@@ -68,7 +83,11 @@ def _difference(key: str, before: Any, now: Any) -> str:
 @contextmanager
 def noted(folder: Path, recipe: dict[str, Any]) -> Iterator[None]:
     """Writes what `is_finished` reads, and holds the folder. If the block fails before it trained anything, what was
-    noted before stays. UserError where another process trains in the folder."""
+    noted before stays. Locked where another process trains in the folder. Of processes that train together the first
+    one does this for all."""
+    if distributed.rank() > 0:
+        yield
+        return
     with lock(
         folder / ".inkwash.lock", f"{folder}: another training works there; wait for it, or choose another with --out"
     ):

@@ -47,10 +47,14 @@ def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+class Locked(UserError):
+    """Another process works there."""
+
+
 @contextmanager
 def lock(file: Path, held: str) -> Iterator[None]:
-    """Holds a lock on `file`, which the system lets go when the process ends, however it ends. UserError, `held`,
-    where another process, or another thread, has it."""
+    """Holds a lock on `file`, which the system lets go when the process ends, however it ends. Locked, with the
+    text `held`, where another process, or another thread, has it."""
     if os.path.lexists(file) and (file.is_symlink() or not file.is_file() or file.stat().st_size):  # ours is empty
         raise UserError(f"{file}: this file is not inkwash's, which would take it away; choose another folder")
     try:
@@ -68,7 +72,7 @@ def lock(file: Path, held: str) -> Iterator[None]:
             if not os.path.samestat(os.fstat(opened.fileno()), os.stat(file)):  # who had it took the file away
                 raise FileNotFoundError(file)
         except OSError:
-            raise UserError(held) from None
+            raise Locked(held) from None
         try:
             yield
         finally:

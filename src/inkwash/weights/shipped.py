@@ -7,6 +7,7 @@ from typing import Any
 from inkwash.errors import UserError, unknown
 
 FOLDER = Path(__file__).parent
+RECIPES, QUEUE = FOLDER.parent / "recipes", "queue"
 TEXT_ENCODER = FOLDER / "text-encoder"  # of all shipped models of pictures
 
 
@@ -16,8 +17,23 @@ def shipped() -> dict[str, Path]:
 
 
 def recipes() -> dict[str, Path]:
-    """The files that rebuild the shipped weights, by name."""
-    return {file.stem: file for file in sorted((FOLDER.parent / "recipes").glob("*.toml"))}
+    """The files that rebuild the shipped weights, by name: "emoji", and for an accelerator "gpu/emoji"."""
+    return {name: file for name, file in _toml_files().items() if file.stem != QUEUE}
+
+
+def find_recipe(name: str, folder: Path = Path()) -> Path | None:
+    """The file of a recipe, by its path, seen from a folder, or by its name."""
+    return folder / name if (folder / name).is_file() else recipes().get(name)
+
+
+def queues() -> dict[str, Path]:
+    """The lists of such recipes to be trained one after the other, by name: "gpu/queue"."""
+    return {name: file for name, file in _toml_files().items() if file.stem == QUEUE}
+
+
+def _toml_files() -> dict[str, Path]:
+    files = sorted(RECIPES.glob("*.toml")) + sorted(RECIPES.glob("*/*.toml"))
+    return {file.relative_to(RECIPES).with_suffix("").as_posix(): file for file in files}
 
 
 def locate(name: str | Path) -> Path:

@@ -12,6 +12,7 @@ from inkwash.systems.language.vocabulary import tokenize
 
 ENDINGS = (".txt", ".csv", ".tsv")  # of files that are read
 HELD_OUT = 40  # of so many sources (or texts) one is held out
+FOLLOWED = 256  # sentences of these, by which a training is followed
 MR = re.compile(r"([\w ]+)\[([^\]]*)\]")  # name[The Punter], food[Italian]
 
 
@@ -29,6 +30,9 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def __add__(self, other: Corpus) -> Corpus:
+        return Corpus(self.texts + other.texts, self.sources + other.sources, self.fields + other.fields, self.note)
 
     def subset(self, rows: list[int]) -> Corpus:
         """The sentences with these indices."""
@@ -138,3 +142,9 @@ def split_corpus(corpus: Corpus) -> tuple[Corpus, Corpus]:
     held_out = [number[key] % HELD_OUT == HELD_OUT - 1 for key in keys]
     training, validation = ([i for i, out in enumerate(held_out) if out is which] for which in (False, True))
     return corpus.subset(training), corpus.subset(validation)
+
+
+def split_training(corpus: Corpus) -> tuple[Corpus, Corpus]:
+    """As `split_corpus`, but of what is held out only so much as a training is followed by."""
+    training, held_out = split_corpus(corpus)
+    return training, held_out.subset([*range(len(held_out))][:FOLLOWED])

@@ -106,7 +106,7 @@ def paper_loss(network: ContinuousDenoiser, batch: dict[str, Tensor], generator:
     clean = network.embeddings[words]
     noised = clean + start.sigma * torch.randn(clean.shape, generator=generator, device=clean.device)
     times = diffusion.uniform_times(len(words), generator)
-    x0 = torch.where((times < LAST_STEP).to(clean.device)[:, None, None], clean, noised)
+    x0 = torch.where((times < LAST_STEP)[:, None, None], clean, noised)
     squared = model.loss(x0, condition_of(batch), times=lambda *_: times, generator=generator)
     rounding = F.cross_entropy(network.rounded(noised).flatten(0, 1), words.flatten())
     prior: Tensor = (end.alpha * x0).square().mean()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,15 +15,18 @@ from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.language import engines, train_classifier
 from inkwash.systems.language.controls import Constraints
-from inkwash.systems.language.data import Corpus, read_corpus, split_corpus
+from inkwash.systems.language.data import Corpus, read_corpus, split_training
 from inkwash.systems.language.model import Writer
 from inkwash.systems.language.networks import WordNetwork
 from inkwash.systems.language.vocabulary import Vocabulary, detokenize, tokenize
 from inkwash.training.build import build
 from inkwash.training.data import batches
 from inkwash.training.fit import fit
+from inkwash.training.placement import device_of, fixed_shapes, place
 from inkwash.training.recipe import Amount, Count, Depth, Share, Width
 from inkwash.training.settings import Settings
+
+Batch = dict[str, Any]
 
 # how each engine is sampled, chosen on the sentences of E2E that are held out
 DEFAULTS = {
@@ -45,7 +48,8 @@ class Recipe:
     drop_source  whether every other batch leaves the sources out, so that the model also writes without one
     min_count    how often a word must come to be in the vocabulary
     dim       of the word vectors; the masked and the autoregressive network take the width
-    classifier_steps  how long to teach a classifier of the fields afterwards; for grammar see `train_classifier`
+    classifier_steps  how long to teach a classifier of the fields afterwards, 32 sentences a step; for grammar see
+                      `train_classifier`
     """
 
     task: Literal["language"]
@@ -82,23 +86,38 @@ def new_network(recipe: Recipe, vocabulary: Vocabulary, sources: bool) -> WordNe
     )
 
 
-def loader(recipe: Recipe, corpus: Corpus, vocabulary: Vocabulary) -> Callable[[int], dict[str, Tensor]]:
-    """Batch k: {"words": (B, L)}, and its sources."""
-    ids = torch.from_numpy(vocabulary.encode(corpus.texts, recipe.length))
-    sources: dict[str, Tensor] = {}
-    if recipe.source and any(corpus.sources):
-        sources = engines.encode_sources(vocabulary, corpus.sources, recipe.source)
-    order = batches(len(ids), recipe.fit.batch_size, recipe.fit.seed)
+def encode(recipe: Recipe, corpus: Corpus, vocabulary: Vocabulary) -> dict[str, Tensor]:
+    """{"words": (N, L)}, and the sources, if they are read and there are any."""
+    words = torch.from_numpy(vocabulary.encode(corpus.texts, recipe.length))
+    if not recipe.source or not any(corpus.sources):
+        return {"words": words}
+    return {"words": words} | engines.encode_sources(vocabulary, corpus.sources, recipe.source)
 
-    def batch(k: int) -> dict[str, Tensor]:
+
+def loader(recipe: Recipe, tables: dict[str, Tensor], count: int) -> tuple[Callable[[int], Batch], list[Batch]]:
+    """Batch k of the first `count` sentences, and the batches of the others, which are held out. A batch is {"rows":
+    (B,), "source_length": of which so much is read, 0 where sources are left out}."""
+    size, fixed = recipe.fit.batch_size, fixed_shapes(device_of(recipe.fit.device))
+    order = batches(count, size, recipe.fit.seed)
+    lengths = (
+        tables["source_mask"].sum(1) if "source" in tables else torch.zeros(len(tables["words"]), dtype=torch.long)
+    )
+
+    def of(rows: Tensor) -> Batch:
+        return {"rows": rows, "source_length": int((lengths if fixed else lengths[rows]).max())}
+
+    def batch(k: int) -> Batch:
         rows = torch.from_numpy(order(k))
-        out = {"words": ids[rows]}
-        if sources and not (recipe.drop_source and k % 2):
-            longest = int(sources["source_mask"][rows].sum(1).max())
-            out |= {key: value[rows, :longest] for key, value in sources.items()}
-        return out
+        return {"rows": rows, "source_length": 0} if recipe.drop_source and k % 2 else of(rows)
 
-    return batch
+    return batch, [of(torch.arange(i, min(i + size, len(lengths)))) for i in range(count, len(lengths), size)]
+
+
+def gather(tables: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    """What `engines.loss` takes, where the tables lie."""
+    rows, source_length = batch["rows"], batch["source_length"]
+    sources = {key: table[rows, :source_length] for key, table in tables.items() if key != "words" and source_length}
+    return {"words": tables["words"][rows]} | sources
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
@@ -106,7 +125,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     corpus = read_corpus(recipe.data)
     if corpus.note:
         monitor.tell(Note(corpus.note))
-    training_set, _ = split_corpus(corpus)
+    training_set, held_out = split_training(corpus)
     sources = training_set.sources if recipe.source else []
     vocabulary = Vocabulary.build(training_set.texts + sources, recipe.min_count)
     if not vocabulary.words:
@@ -127,16 +146,24 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     if needs_source:
         examples = [source for source in sources if len(tokenize(source)) < recipe.source][:3]
 
+    tables = encode(recipe, training_set + held_out, vocabulary)
+    batch, held_out_batches = loader(recipe, tables, len(training_set))
+    tables = place(tables, device_of(recipe.fit.device))
+    loss = engines.loss(network)
+
     def preview(_: nn.Module, step: int) -> str:
         ids = writer.sample([Constraints()] * len(examples), range(len(examples)), examples)
         return " / ".join(detokenize(text) for text in vocabulary.decode(ids))
 
     fit(
-        network, engines.loss(network), loader(recipe, training_set, vocabulary), folder, recipe.fit,
-        preview if examples else None, writer.save, folder / "model", monitor,
+        network, lambda batch, generator: loss(gather(tables, batch), generator), batch, folder, recipe.fit,
+        preview if examples else None, writer.save, folder / "model", monitor, held_out=held_out_batches,
     )  # fmt: skip
     if recipe.classifier_steps:
-        settings = Settings(recipe.classifier_steps, 32, 1e-3, warmup=100, lr_decay="cosine", ema_decay=0.99)
+        settings = replace(
+            recipe.fit, steps=recipe.classifier_steps, batch_size=max(1, 32 // recipe.fit.grad_accumulation),
+            learning_rate=1e-3, warmup=100, lr_decay="cosine", ema_decay=0.99,
+        )  # fmt: skip
         labelled = train_classifier.Recipe("classifier", recipe.data, folder / "model", settings, grammar=False)
         train_classifier.train(labelled, folder / "classifier", monitor, folder / "model")
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inkwash import diffusion
@@ -18,12 +16,13 @@ from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.language import grammar
 from inkwash.systems.language.controls import Classifier
-from inkwash.systems.language.data import Corpus, mentions, read_corpus, split_corpus
+from inkwash.systems.language.data import Corpus, mentions, read_corpus, split_training
 from inkwash.systems.language.model import Writer
 from inkwash.systems.language.networks import ClassifierNetwork
 from inkwash.systems.language.vocabulary import Vocabulary, tokenize
 from inkwash.training.data import batches
 from inkwash.training.fit import fit
+from inkwash.training.placement import device_of, place
 from inkwash.training.recipe import Count, Depth, Width
 from inkwash.training.settings import Settings
 
@@ -51,26 +50,39 @@ class Recipe:
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE, into: Path | None = None) -> None:
     """Trains, or goes on; writes the writer with its classifier into folder/model, or elsewhere."""
-    writer = Writer.load(recipe.writer, recipe.fit.device)
+    device = device_of(recipe.fit.device)
+    writer = Writer.load(recipe.writer, str(device))
     if writer.config["engine"] == "autoregressive":
         raise UserError(f"{recipe.writer}: an autoregressive model cannot be steered; give one of diffusion")
-    training_set, _ = split_corpus(read_corpus(recipe.data))
+    training_set, held_out = split_training(read_corpus(recipe.data))
     fields = field_values(training_set, recipe.min_count)
     if not fields and not recipe.grammar:
         raise UserError(
             f"{recipe.data}: no fields in it, and grammar is false: there is nothing to teach a classifier"
         )
-    parses = list(grammar.parse([tokenize(text) for text in training_set.texts])) if recipe.grammar else []
+    count, corpus = len(training_set), training_set + held_out
+    labels = torch.cat([field_labels(part, fields) for part in (training_set, held_out)])
+    parses = list(grammar.parse([tokenize(text) for text in corpus.texts])) if recipe.grammar else []
     torch.manual_seed(recipe.fit.seed)
     classifier = new_classifier(recipe, writer, fields)
-    labelled = label_data(training_set, writer.vocabulary, writer.length, fields, parses)
+    tables = label_data(corpus.texts, labels, writer.vocabulary, writer.length, parses)
     if recipe.grammar:
-        classifier.network.lexicon.copy_(lexicon(labelled, len(writer.vocabulary), min(3, recipe.min_count)))
+        seen = {key: table[:count] for key, table in tables.items()}
+        classifier.network.lexicon.copy_(lexicon(seen, len(writer.vocabulary), min(3, recipe.min_count)))
     writer.classifier = classifier
+    tables = place(tables, device)
+    size, end = recipe.fit.batch_size, len(corpus)
+
+    def preview(_: nn.Module, step: int) -> str:
+        accuracies = field_accuracies(classifier, writer, gather(tables, torch.arange(count, end, device=device)))
+        return "held-out accuracy: " + ", ".join(f"{name} {share:.0%}" for name, share in accuracies.items())
+
     fit(
-        classifier.network, partial(loss, classifier.network, writer, recipe.grammar),
-        loader(labelled, recipe.fit), folder, recipe.fit, save=writer.save, model=into or folder / "model",
-        monitor=monitor,
+        classifier.network,
+        lambda rows, generator: loss(classifier.network, writer, recipe.grammar, gather(tables, rows), generator),
+        batches(count, size, recipe.fit.seed), folder, recipe.fit,
+        preview if fields and count < end else None, writer.save, into or folder / "model", monitor,
+        held_out=[torch.arange(i, min(i + size, end)) for i in range(count, end, size)],
     )  # fmt: skip
 
 
@@ -122,36 +134,49 @@ def field_labels(corpus: Corpus, values: dict[str, list[str]]) -> Tensor:
     return out
 
 
-@dataclass(frozen=True)
-class LabelledData:
-    """Of sentences: words (N, L), fields (N, F), tags (N, L), and constituents as rows of (sentence, first, last,
-    label)."""
-
-    words: Tensor
-    fields: Tensor
-    tags: Tensor
-    spans: list[list[tuple[int, int, int]]]
-
-
 def label_data(
-    corpus: Corpus, vocabulary: Vocabulary, length: int, fields: dict[str, list[str]], parses: list[grammar.Parse]
-) -> LabelledData:
-    """What a classifier learns from. parses: of each sentence; none without grammar."""
-    words = torch.from_numpy(vocabulary.encode(corpus.texts, length))
+    texts: list[str], fields: Tensor, vocabulary: Vocabulary, length: int, parses: list[grammar.Parse]
+) -> dict[str, Tensor]:
+    """What a classifier learns from: words (N, L), fields (N, F), tags (N, L); and the constituents of each sentence:
+    "spans" (N, S), first word * L + last word, and their "labels" (N, S), both padded. parses: of each sentence; none
+    without grammar."""
+    words = torch.from_numpy(vocabulary.encode(texts, length))
     tags = torch.full(words.shape, len(grammar.TAGS))
-    spans: list[list[tuple[int, int, int]]] = [[] for _ in corpus.texts]
+    spans: list[list[tuple[int, int]]] = [[] for _ in texts]
     for row, parse in enumerate(parses):
         end = min(len(parse.tags), length - 1)
         tags[row, :end] = torch.tensor([grammar.TAGS.index(tag) for tag in parse.tags[:end]])
-        spans[row] = [(i, j, 1 + grammar.LABELS.index(label)) for i, j, label in parse.spans if j < end]
-    return LabelledData(words, field_labels(corpus, fields), tags, spans)
+        spans[row] = [(i * length + j, 1 + grammar.LABELS.index(label)) for i, j, label in parse.spans if j < end]
+    most = max(map(len, spans), default=0)
+    padded = torch.tensor([found + [(0, -1)] * (most - len(found)) for found in spans]).reshape(len(spans), most, 2)
+    table = {"words": words, "fields": fields, "tags": tags}
+    return table | {"spans": padded[..., 0].long(), "labels": padded[..., 1].long()}
 
 
-def lexicon(data: LabelledData, symbols: int, min_count: int) -> Tensor:
+def lexicon(tables: dict[str, Tensor], symbols: int, min_count: int) -> Tensor:
     """Which words each part of speech has, (tags, symbols) bool: those seen with it so often."""
     counts = torch.zeros(len(grammar.TAGS) + 1, symbols)
-    counts.index_put_((data.tags.flatten(), data.words.flatten()), torch.ones(data.words.numel()), accumulate=True)
+    tags, words = tables["tags"].flatten(), tables["words"].flatten()
+    counts.index_put_((tags, words), torch.ones(words.numel()), accumulate=True)
     return counts >= min_count
+
+
+def gather(tables: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+    """The examples of these rows; "labels" (B, L, L) of all spans, 0 of what is no constituent, -1 of what ends
+    before its second word."""
+    batch = {key: table[rows] for key, table in tables.items()}
+    spans, found, (count, length) = batch.pop("spans"), batch.pop("labels"), batch["words"].shape
+    none = torch.full((length, length), -1, device=rows.device).tril().flatten().repeat(count, 1)
+    return batch | {"labels": none.scatter(1, spans, found).view(count, length, length)}
+
+
+def field_accuracies(classifier: Classifier, writer: Writer, batch: dict[str, Tensor]) -> dict[str, float]:
+    """How often each field is told from the sentence without noise, where it is to be learned."""
+    vectors = writer.embeddings()[batch["words"]]
+    scores = classifier.network.field_scores(classifier.network.states(vectors, torch.zeros_like(vectors[:, 0, 0])))
+    right = [each.argmax(-1)[of >= 0] == of[of >= 0] for each, of in zip(scores, batch["fields"].T, strict=True)]
+    named = zip(classifier.fields, right, strict=True)
+    return {name: each.float().mean().item() for name, each in named if len(each)}
 
 
 def loss(
@@ -161,28 +186,14 @@ def loss(
     times = diffusion.uniform_times(len(batch["words"]), generator)
     x = writer.noised(batch["words"], times, generator)
     states = classifier.states(x, (1000 * times).to(x))
-    total = x.new_zeros(())
+    total: Any = 0.0
     for i, scores in enumerate(classifier.field_scores(states)):
         total = total + F.cross_entropy(scores, batch["fields"][:, i], ignore_index=-1, reduction="sum") / len(x)
     if grammar:
         tags = F.cross_entropy(classifier.tag_scores(states).flatten(0, 1), batch["tags"].flatten())
-        upper = torch.ones_like(batch["labels"][0], dtype=torch.bool).triu(1)
-        scores = classifier.label_scores(states)[:, upper]
-        spans = F.cross_entropy(scores.flatten(0, 1), batch["labels"][:, upper].flatten(), reduction="sum")
+        length = x.shape[1]
+        first, last = torch.triu_indices(length, length, 1, device=x.device)
+        scores, labels = classifier.label_scores(states)[:, first, last], batch["labels"][:, first, last]
+        spans = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="sum")
         total = total + 5 * tags + spans / (5 * len(x))
-    return total
-
-
-def loader(data: LabelledData, settings: Settings) -> Callable[[int], dict[str, Tensor]]:
-    """Batch k."""
-    order, length = batches(len(data.words), settings.batch_size, settings.seed), data.words.shape[1]
-
-    def batch(k: int) -> dict[str, Tensor]:
-        rows = order(k)
-        labels = torch.zeros(len(rows), length, length, dtype=torch.long)
-        for i, row in enumerate(rows):
-            for first, last, label in data.spans[row]:
-                labels[i, first, last] = label
-        return {"words": data.words[rows], "fields": data.fields[rows], "tags": data.tags[rows], "labels": labels}
-
-    return batch
+    return cast(Tensor, total)

@@ -213,7 +213,9 @@ class Forecaster(TorchModel):
         series, rng = self.load_series(data, column_options(request)), np.random.default_rng(request.seed)
         with torch.no_grad():
             inputs, _, _ = transforms.training_example(
-                self.config, self.network, transforms.window_sampler(series, self.config)(request.samples, rng)
+                self.config,
+                self.network,
+                transforms.window_sampler(series, self.config, self.device)(request.samples, rng),
             )
             hidden = self.network.encode(inputs)[0][:, self.config.context]
         process, shape = self.denoiser.process, (len(self.config.names),)

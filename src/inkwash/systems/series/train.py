@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
@@ -12,16 +13,19 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from annotated_types import Ge, Le
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 
 from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.series import transforms
 from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series
-from inkwash.systems.series.model import Forecaster
+from inkwash.systems.series.model import Forecast, Forecaster
 from inkwash.systems.series.networks import TimeGrad
+from inkwash.training import distributed
 from inkwash.training.fit import Stopped, fit
+from inkwash.training.placement import device_of, place, place_module
 from inkwash.training.recipe import Count
 from inkwash.training.settings import Settings
 from inkwash.weights.files import atomic
@@ -156,29 +160,37 @@ def fit_network(
     forecaster: Forecaster, series: Series, folder: Path, settings: Settings, model: Path | None = None,
     monitor: Monitor = CONSOLE,
 ) -> Forecaster:  # fmt: skip
-    """Trains a forecaster on series, or goes on with the run in `folder`; `model`: where it lies so far."""
-    net, config = forecaster.network, forecaster.config
-    sample_windows = transforms.window_sampler(series, config)
+    """Trains a forecaster on series, or goes on with the run in `folder`; `model`: where it lies so far.
+
+    It learns from all of the series: only in the search for how long to train is their last part held out.
+    """
+    net, config, device = forecaster.network, forecaster.config, device_of(settings.device)
+    read_windows = transforms.window_reader(series, config, device)
     times = diffusion.logit_normal() if config.mode == "improved" else paper_times
 
-    def batch(k: int, interval: tuple[float, float] = (0.0, 1.0)) -> transforms.Example:
-        return transforms.training_example(
-            config, net, sample_windows(settings.batch_size, np.random.default_rng([settings.seed, k]), interval)
-        )
+    def batch(k: int, interval: tuple[float, float] = transforms.ALL) -> Tensor:
+        rng = np.random.default_rng([settings.seed, k])
+        return transforms.window_starts(series, config, settings.batch_size, rng, interval)
 
-    def loss(batch: transforms.Example, generator: torch.Generator) -> Tensor:
-        inputs, target, observed = batch
+    def loss(starts: Tensor, generator: torch.Generator) -> Tensor:
+        with torch.autocast(device.type, enabled=False):
+            inputs, target, observed = transforms.training_example(config, net, read_windows(starts))
         target = target.clamp(-OUTLIER, OUTLIER)
         if config.random_walk:  # a coin for each step, one for all series: how they go together stays
-            coins = torch.randint(2, (*target.shape[:2], 1), generator=generator)
+            coins = torch.randint(2, (*target.shape[:2], 1), generator=generator, device=device)
             target = target * (2 * coins - 1)
         condition = {"hidden": net.encode(inputs)[0].flatten(0, 1)}
         return forecaster.denoiser.loss(
             target.flatten(0, 1), condition, times=times, generator=generator, mask=observed.flatten(0, 1)
         )
 
+    def preview(_: nn.Module, step: int) -> Image.Image:
+        return chart(forecaster, series)
+
     fit_options: dict[str, Any] = {"save": forecaster.save, "model": model, "monitor": monitor}
+    fit_options["preview"] = preview if find_spec("matplotlib") else None
     if config.mode == "improved":
+        place_module(net, device, settings.channels_last)
         initial = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         steps = max(early_stopping_steps(net, loss, batch, folder / "search", settings, **fit_options), 1)
         net.load_state_dict(initial)
@@ -187,6 +199,16 @@ def fit_network(
         settings = replace(settings, steps=steps)
     fit(net, loss, batch, folder, settings, **fit_options)
     return forecaster
+
+
+def chart(forecaster: Forecaster, series: Series) -> Image.Image:
+    """A forecast of the last steps of the series, beside what came."""
+    start = len(series.values) - forecaster.config.horizon
+    history, truth = series.values.iloc[:start], series.values.iloc[start:]
+    paths = forecaster.paths(series, [start], len(truth), 50, sampler="dpmpp_2m", steps=8)
+    with TemporaryDirectory() as folder:
+        Forecast(paths[0], truth.index, series.names).plot(file := Path(folder) / "forecast.png", history, truth)
+        return Image.open(file).convert("RGB")
 
 
 def early_stopping_steps(
@@ -198,11 +220,15 @@ def early_stopping_steps(
     are kept in `folder`/losses.json.
     """
 
+    device, held_out = device_of(settings.device), [batch(k, (0.85, 1.0)) for k in range(8)]
+
     def validation_loss() -> float:
+        """The mean over all processes: they go on alike."""
+        generators = (torch.Generator(device).manual_seed(k) for k in range(8))
         with torch.no_grad():
             net.eval()
-            examples = ((batch(k, (0.85, 1.0)), torch.Generator().manual_seed(k)) for k in range(8))
-            return float(np.mean([loss(*example).item() for example in examples]))
+            losses = torch.stack([*map(loss, place(held_out, device), generators)])
+        return distributed.total(float(np.mean(losses.tolist())) / distributed.size())
 
     def early(k: int) -> Any:
         return batch(k, (0.0, 0.85))
@@ -217,13 +243,16 @@ def early_stopping_steps(
     while steps <= settings.steps:
         if steps not in losses:
             try:
-                fit(net, loss, early, folder, settings, monitor=monitor, until=steps, **fit_options)
+                fit(
+                    net, loss, early, folder, settings, monitor=monitor, until=steps, held_out=held_out, **fit_options
+                )
             except Stopped as stop:
                 if stop.step < steps:
                     raise
             losses[steps] = validation_loss()
-            with atomic(file) as temporary:
-                temporary.write_text(json.dumps(losses))
+            if distributed.rank() == 0:
+                with atomic(file) as temporary:
+                    temporary.write_text(json.dumps(losses))
             text = f"{steps} steps: validation loss {losses[steps]:.4f} (untrained {losses[0]:.4f})"
             monitor.tell(Note(text))
         if list(losses.values()).index(min(losses.values())) < len(losses) - PATIENCE:

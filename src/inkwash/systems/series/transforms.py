@@ -22,6 +22,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.systems.series.data import Series
 from inkwash.systems.series.features import default_lags, paper_lags, seasonality, time_features
 from inkwash.systems.series.networks import TimeGrad
+from inkwash.training.placement import place
 
 MODES = ("improved", "faithful")
 MIN_SCALE = 1e-12  # of a scale, as a part of the mean: what a constant series is divided by
@@ -179,14 +180,14 @@ def cholesky_factor(context: Tensor, scale: Tensor) -> Tensor:
     """
     steps, dims = context.shape[1] - 1, context.shape[2]
     changes = context.diff(dim=1) / scale
-    diagonal = torch.eye(dims).to(context)
+    diagonal = torch.eye(dims, dtype=context.dtype, device=context.device)
     shrinkage = steps / (steps + dims + 1)
     correlation = (changes.mT @ changes) / steps
     # above one where gaps were filled: changes across them are in no size
     deviation = correlation.diagonal(dim1=1, dim2=2).clamp(min=1).sqrt()
     correlation = correlation / (deviation[:, :, None] * deviation[:, None])
     correlation = shrinkage * correlation * (1 - diagonal) + diagonal
-    factor: Tensor = torch.linalg.cholesky(correlation) * scale.mT
+    factor: Tensor = torch.linalg.cholesky_ex(correlation).L * scale.mT  # which waits for no device, to check it
     return factor
 
 
@@ -258,24 +259,44 @@ def inverse_transform(
 
 Example = tuple[Tensor, Tensor, Tensor]
 WindowSampler = Callable[..., Example]
+ALL = (0.0, 1.0)
 
 
-def window_sampler(series: Series, config: Config) -> WindowSampler:
-    """A function from a number and a random generator to so many windows of context and horizon, with their history:
-    values (B, M, D), filled, what of them was observed, and features (B, L, F).
+def window_starts(
+    series: Series, config: Config, count: int, rng: np.random.Generator, interval: tuple[float, float] = ALL
+) -> Tensor:
+    """The first steps (B,) of random windows of context and horizon, with their history.
 
     interval: the part of the series in which they may lie, as shares of its length."""
-    raw = series.values.to_numpy(np.float64)
-    values, observed = torch.from_numpy(fill_gaps(raw)), torch.from_numpy(~np.isnan(raw))
-    features_of_time = torch.from_numpy(covariates(series, config, 0))
-    length, max_lag = config.context + config.horizon, max(config.lags)
+    length, steps = config.history + config.horizon, len(series.values)
+    last = max(int(interval[1] * steps), length)
+    first = min(int(interval[0] * steps) + length, last)  # one window, where no more fit
+    return torch.from_numpy(rng.integers(first, last + 1, count)) - length
 
-    def sample_windows(count: int, rng: np.random.Generator, interval: tuple[float, float] = (0.0, 1.0)) -> Example:
-        last = max(int(interval[1] * len(values)), max_lag + length)
-        first = min(int(interval[0] * len(values)) + max_lag + length, last)  # one window, where no more fit
-        starts = torch.from_numpy(rng.integers(first, last + 1, count)) - max_lag - length
-        rows = starts[:, None] + torch.arange(max_lag + length)
+
+def window_reader(series: Series, config: Config, device: torch.device) -> Callable[[Tensor], Example]:
+    """A function from their first steps to windows, all on the device: values (B, M, D), filled, what of them was
+    observed, and features (B, L, F)."""
+    raw, max_lag = series.values.to_numpy(np.float64), max(config.lags)
+    tables = place((fill_gaps(raw), ~np.isnan(raw), covariates(series, config, 0)), device)
+    steps = torch.arange(config.history + config.horizon, device=device)
+
+    def read_windows(starts: Tensor) -> Example:
+        values, observed, features_of_time = tables
+        rows = starts[:, None] + steps
         return values[rows], observed[rows], features_of_time[rows[:, max_lag:]]
+
+    return read_windows
+
+
+def window_sampler(series: Series, config: Config, device: str | torch.device = "cpu") -> WindowSampler:
+    """A function from a number, a random generator and an interval to so many windows, on the device; see
+    `window_starts`."""
+    device = torch.device(device)
+    read_windows = window_reader(series, config, device)
+
+    def sample_windows(count: int, rng: np.random.Generator, interval: tuple[float, float] = ALL) -> Example:
+        return read_windows(window_starts(series, config, count, rng, interval).to(device))
 
     return sample_windows
 
