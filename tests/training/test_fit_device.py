@@ -58,6 +58,7 @@ def test_a_stopped_run_ends_with_the_same_weights(tmp_path):
         torch.testing.assert_close(parts[name], tensor, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch.compile about itself
 @pytest.mark.parametrize("keys", [{"precision": "bfloat16"}, {"compile": "default"}], ids=["bfloat16", "compiled"])
 def test_faster_ways_learn_the_same(tmp_path, keys):
     _, expected = run(tmp_path / "plain", DEVICE)
