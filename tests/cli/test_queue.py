@@ -1,5 +1,6 @@
 """A queue of trainings in many short calls ends with what uninterrupted runs end with."""
 
+import errno
 import json
 import os
 import signal
@@ -9,12 +10,14 @@ import time
 
 import numpy as np
 import pytest
+import safetensors.torch
 from PIL import Image
+from safetensors import SafetensorError
 
 import inkwash
 from inkwash.cli import context, main, queue
 from inkwash.systems import train as systems_train
-from inkwash.training import fit
+from inkwash.training import fit, logger, run
 from inkwash.weights.files import lock
 
 LANGUAGE = """
@@ -162,6 +165,53 @@ def test_what_fails_is_said_and_the_next_is_trained(recipes, capsys):
     said = capsys.readouterr().err
     assert f"inkwash: {out / 'pictures'} failed: " in said
     assert weights(out / "language")
+
+
+@pytest.mark.parametrize("place", ["run.json", "log.csv", "model"])
+def test_a_full_disk_is_said_and_the_next_is_trained(recipes, monkeypatch, capsys, place):
+    out = recipes / "queue"
+    file = write_queue(recipes, entry(out, "language"), entry(out, "series"))
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def failing(error):
+        def once(*_arguments, **_keys):
+            monkeypatch.undo()
+            raise error
+
+        return once
+
+    if place == "run.json":
+        monkeypatch.setattr(run, "_save", failing(full))
+    elif place == "log.csv":
+        monkeypatch.setattr(logger.Logger, "log_steps", failing(full))
+    else:  # the library's own error
+        monkeypatch.setattr(safetensors.torch, "save_file", failing(SafetensorError("I/O error: No space left")))
+    assert main(["train", "--queue", file]) == 2
+    said = capsys.readouterr().err
+    assert f"inkwash: {out / 'language'} failed: cannot write " in said and "make room" in said
+    assert (out / "series" / "model").exists()
+
+
+@pytest.mark.parametrize("text", ["", '{"recipe": 3}', '{"recipe": {}, "fin'])
+def test_a_damaged_note_of_a_run_is_named(recipes, capsys, text):
+    command = ["train", str(recipes / "language.toml"), "--out", str(recipes / "out")]
+    assert main(command) == 0
+    (recipes / "out" / "run.json").write_text(text)
+    assert main(command) == 2
+    assert "run.json: broken (" in capsys.readouterr().err
+    (recipes / "out" / "run.json").unlink()  # as it says
+    assert main(command) == 0
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"st'])
+def test_a_damaged_note_of_a_model_is_written_anew(recipes, text):
+    command = ["train", str(recipes / "language.toml"), "--out", str(recipes / "out")]
+    assert main(command) == 0
+    note = recipes / "out" / "model" / "training.json"
+    before = note.read_text()
+    note.write_text(text)
+    assert main(command) == 0
+    assert note.read_text() == before
 
 
 def test_what_another_process_trains_is_passed(recipes, capsys):

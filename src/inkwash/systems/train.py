@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import time
@@ -119,12 +120,11 @@ def train(
     recipe = requested(request, context, tasks, default)
     description = run.describe(recipe)
     model = context.folder / tasks[recipe.task].model
-    status = model / "training.json"
     if model.exists() and not run.checkpoints(context.folder):
         raise UserError(f"{model}: it is there, and no training here made it; choose another folder with --out")
-    if run.is_finished(context.folder, description) and status.exists():
-        trained = json.loads(status.read_text(encoding="utf-8"))["step"]  # fewer where more were of no use
-        on = recipe.fit.lr_decay == "none" and trained == recipe.fit.steps
+    if run.is_finished(context.folder, description) and (trained := trained_of(model)):
+        # fewer steps where more were of no use
+        on = recipe.fit.lr_decay == "none" and trained["step"] == recipe.fit.steps
         more = "more --steps train it on, " if on else ""
         if leads:
             context.tell(Note(f"{model} is finished: {more}another --out begins another run"))
@@ -134,10 +134,25 @@ def train(
                 import_module(tasks[recipe.task].module).train(recipe, context.folder, watch)
         except (Stopped, TimeOver) as stop:
             if leads:
-                usable = "; the model so far can be used" if status.exists() else ""
+                usable = "; the model so far can be used" if trained_of(model) else ""
                 context.tell(Note(f"{stop}{watch.reason()}{usable}"))
-    if status.exists() and leads:
-        yield Result(0, None, {}, json.loads(status.read_text(encoding="utf-8")), model=model)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
+            what = f"cannot write in {context.folder} ({error.strerror})"
+            raise UserError(f"{what}: make room and run again; earlier checkpoints are untouched") from None
+    if leads and (trained := trained_of(model)):
+        yield Result(0, None, {}, trained, model=model)
+
+
+def trained_of(model: Path) -> dict[str, Any]:
+    """How far the training of a model is, by its training.json; empty where that is not there, or damaged: a training
+    that goes on writes it anew."""
+    try:
+        facts: dict[str, Any] = json.loads((model / "training.json").read_text(encoding="utf-8"))
+        return facts if "step" in facts else {}
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def requested(request: Train, context: Context, tasks: dict[str, Task], default: Callable[[Path], Any] | None) -> Any:

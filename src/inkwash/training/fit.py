@@ -172,18 +172,20 @@ def fit(
                 done += 1
 
                 shows = preview is not None and (done % settings.preview_every == 0 or done == settings.steps)
-                if done > start + 2 and done % settings.log_every and done < last and not shows:
+                over = time.monotonic() - saved_at >= settings.checkpoint_minutes * 60
+                due = leads and (over or done == settings.steps)
+                agreed = done <= start + 2 or done % settings.log_every == 0 or done >= last or shows
+                if not (agreed or due):
                     stopped = distributed.size() == 1 and monitor.stopped()
                     continue
                 read()
                 if leads and done == start + 2:  # the first step also plans and allocates
                     left = duration((time.monotonic() - clock) * (last - done))
                     logger.log(f"about {left}; peak memory about {peak_memory_of(device) / 1e9:.1f} GB")
-                due = done == settings.steps or time.monotonic() - saved_at >= settings.checkpoint_minutes * 60
                 if leads and (due or shows):
                     with state.averaged():
                         measure()
-                if leads and due:
+                if due:
                     write_checkpoint()
                     saved_step, saved_at = done, time.monotonic()
                 if leads and (due or shows):
@@ -192,7 +194,9 @@ def fit(
                             write_model()
                         if preview and shows:
                             logger.sample(done, preview(module, done))
-                stopped, clock = distributed.total(monitor.stopped()) > 0, time.monotonic()
+                if agreed or distributed.size() == 1:  # the clocks of several processes differ
+                    stopped = distributed.total(monitor.stopped()) > 0
+                clock = time.monotonic()
             read()
             if leads and done > saved_step:
                 with state.averaged():

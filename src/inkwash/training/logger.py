@@ -96,7 +96,8 @@ def _keep_until(path: Path, last: int) -> None:
     """Takes the rows of later steps out of a log of held-out losses: they come again."""
     check_ours(path, HELD_OUT_HEADER)
     rows = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
-    kept = [f"{row}\n" for row in rows if int(row.split(",")[0]) <= last]
+    steps = [row.partition(",")[0] for row in rows]
+    kept = [f"{row}\n" for row, step in zip(rows, steps, strict=True) if step.isdecimal() and int(step) <= last]
     if len(kept) < len(rows):
         with atomic(path) as file:
             file.write_text("".join([HELD_OUT_HEADER, *kept]), encoding="utf-8")

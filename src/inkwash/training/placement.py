@@ -23,8 +23,9 @@ def device_of(name: str) -> torch.device:
         if name == "cuda" and "LOCAL_RANK" in os.environ:
             name = f"cuda:{os.environ['LOCAL_RANK']}"
             torch.cuda.set_device(name)
+        torch.Generator(name)  # "meta", where nothing is computed, has none
         return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise UserError(f"device '{name}' is not available here: choose cpu, cuda or mps") from error
 
 

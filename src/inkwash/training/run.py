@@ -55,7 +55,12 @@ def seconds(folder: Path) -> float:
 def _seconds(file: Path) -> float:
     try:
         return float(json.loads(file.read_text(encoding="utf-8"))["seconds"])
-    except (OSError, ValueError, KeyError):  # damaged, or just replaced by a newer one, or from an older version
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ):  # damaged, or just replaced by a newer one, or from an older version
         return 0.0
 
 
@@ -65,14 +70,18 @@ def is_finished(folder: Path, recipe: dict[str, Any]) -> bool:
     if not checkpoints(folder) or not (folder / NAME).exists():
         return False
     check_ours(folder / NAME, '"recipe"')
-    run = json.loads((folder / NAME).read_text(encoding="utf-8"))
-    before, free = run["recipe"], {f"fit.{key}" for key in FREE}
+    try:
+        run = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        before, finished = dict(run["recipe"]), bool(run["finished"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / NAME}: broken ({error}); delete it, and the same command goes on") from None
+    free = {f"fit.{key}" for key in FREE}
     changed = [key for key in sorted(before.keys() | recipe.keys()) if before.get(key) != recipe.get(key)]
     if changes := [key for key in changed if ".".join(key.split(".")[-2:]) not in free]:
         what = ", ".join(_difference(key, before.get(key), recipe.get(key)) for key in changes)
-        state = "a finished run" if run["finished"] else "a run"
+        state = "a finished run" if finished else "a run"
         raise UserError(f"{folder} holds {state} with {what}: choose another folder with --out")
-    return bool(run["finished"]) and not any(key.endswith("fit.steps") for key in changed)
+    return finished and not any(key.endswith("fit.steps") for key in changed)
 
 
 def _difference(key: str, before: Any, now: Any) -> str:
@@ -98,7 +107,11 @@ def noted(folder: Path, recipe: dict[str, Any]) -> Iterator[None]:
             yield
         except BaseException:
             if checkpoints(folder) == begun:
-                file.unlink() if before is None or not begun else file.write_bytes(before)
+                if before is None or not begun:
+                    file.unlink()
+                else:
+                    with atomic(file) as temporary:
+                        temporary.write_bytes(before)
             raise
         _save(file, recipe, finished=True)
 

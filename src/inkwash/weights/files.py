@@ -179,8 +179,11 @@ def save_tensors(
         stored[name] = value.clone(memory_format=torch.contiguous_format)
         if not stored[name].isfinite().all():
             raise UserError(f"{path}: '{name}' is not finite as {stored[name].dtype}; nothing was written")
-    with atomic(path) as temporary:
-        save_file(stored, temporary, dict(metadata or {}))
+    try:
+        with atomic(path) as temporary:
+            save_file(stored, temporary, dict(metadata or {}))
+    except SafetensorError as error:
+        raise UserError(f"cannot write {path} ({error}): make room and run again") from None
 
 
 def load_into(module: nn.Module, path: str | Path) -> dict[str, str]:
