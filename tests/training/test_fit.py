@@ -603,6 +603,14 @@ def test_what_a_training_did_not_make_stays(tmp_path):
     assert steps == ["step-00000015", "step-00000016"]
 
 
+def test_a_network_that_cannot_be_compiled_is_said_in_a_line(tmp_path):
+    def trap(value):
+        raise torch._dynamo.exc.TorchDynamoException("no C++ compiler\nfrom user code: ...")
+
+    with pytest.raises(UserError, match=r"^torch cannot compile the network \(no C\+\+ compiler\): take compile"):
+        regression(tmp_path, QUICK, points(), trap)
+
+
 def test_a_damaged_row_of_held_out_losses_is_left_out(tmp_path):
     run(tmp_path)
     (tmp_path / "held_out.csv").write_text("step,loss\n12,0.5\n,\n\0\n")

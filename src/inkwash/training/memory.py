@@ -80,7 +80,7 @@ def peak_memory_of(device: torch.device) -> float:
 
 @contextmanager
 def device_errors() -> Iterator[None]:
-    """In one line, what a GPU says where a CPU would have raised an error of its own."""
+    """In one line, what a GPU says where a CPU would have raised an error of its own, and what a compiler says."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -91,3 +91,8 @@ def device_errors() -> Iterator[None]:
         raise UserError(
             f"the device stopped ({reason:.160}): look at the data; the checkpoint is untouched"
         ) from None
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):  # slow to import
+            raise
+        reason = str(error).splitlines()[0]
+        raise UserError(f'torch cannot compile the network ({reason:.160}): take compile = "none"') from None

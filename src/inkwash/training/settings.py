@@ -30,8 +30,8 @@ class Settings:
                         spinning, and beside one busy process that costs a factor of up to forty. 2 or more
                         only for the single job of an idle machine
     micro_batch_threads micro-batches computed at once on a CPU, each in a thread of its own: with
-                        grad_accumulation = 2, two cores work without waiting for each other inside every layer. The bits stay the
-                        same, but for dropout; layers that keep running statistics are not for it
+                        grad_accumulation = 2, two cores work without waiting for each other inside every layer.
+                        The bits stay the same, but for dropout; layers that keep running statistics are not for it
     compile             the module's forward by torch.compile: "default", or with CUDA graphs, "reduce-overhead"
     checkpoint_minutes  time between checkpoints
     preview_every       steps between previews
