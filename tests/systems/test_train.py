@@ -341,6 +341,7 @@ def test_minutes_end_what_comes_before_a_training_as_cleanly(preparing):
 
 def test_of_processes_that_train_together_the_first_one_writes_and_tells(preparing, monkeypatch):
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     assert preparing(9) == ([], {"prepared"})
     monkeypatch.setenv("RANK", "0")
     assert preparing(9) == ([*["preparing"] * 3, "training"], {"prepared", "run.json"})

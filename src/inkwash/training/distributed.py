@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def rank() -> int:
     """The number of this process; 0 leads: it alone writes."""
-    return int(os.environ.get("RANK", "0"))
+    return int(os.environ.get("RANK", "0")) if size() > 1 else 0  # others too use that name
 
 
 def size() -> int:

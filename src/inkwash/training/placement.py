@@ -24,7 +24,7 @@ def device_of(name: str) -> torch.device:
             name = f"cuda:{os.environ['LOCAL_RANK']}"
             torch.cuda.set_device(name)
         return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, AttributeError) as error:  # a torch without CUDA lacks set_device
         raise UserError(f"device '{name}' is not available here: choose cpu, cuda or mps") from error
 
 
