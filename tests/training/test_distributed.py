@@ -96,9 +96,9 @@ def test_micro_batches_that_cannot_be_spread_are_refused(tmp_path):
 
 def test_a_process_that_is_alone_leads_whatever_its_environment_says(monkeypatch):
     monkeypatch.setenv("RANK", "3")
-    assert (distributed.rank(), distributed.size()) == (0, 1)
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert (distributed.rank(), distributed.size()) == (3, 4)
+    assert (distributed.rank(), distributed.world_size()) == (3, 4)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")

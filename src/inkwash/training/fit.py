@@ -173,7 +173,7 @@ def fit(
 
                 shows = preview is not None and (done % settings.preview_every == 0 or done == settings.steps)
                 if done > start + 2 and done % settings.log_every and done < last and not shows:
-                    stopped = distributed.size() == 1 and monitor.stopped()
+                    stopped = distributed.world_size() == 1 and monitor.stopped()
                     continue
                 read()
                 if leads and done == start + 2:  # the first step also plans and allocates
@@ -203,7 +203,7 @@ def fit(
     state.use_averages()
     if leads and done:
         write_model()
-    distributed.total(0)  # what the first has written is there for all
+    distributed.barrier()  # what the first has written is there for all
     if done < settings.steps:
         raise Stopped(done, settings.steps)
     return module
@@ -259,7 +259,7 @@ def _resume(state: TrainState, settings: Settings, checkpoints: Path, monitor: M
         facts |= saved
         _check_same_run(settings, facts, checkpoints.parent)
         state.restore(path)
-    if distributed.total(facts["step"]) != distributed.size() * facts["step"]:
+    if distributed.total(facts["step"]) != distributed.world_size() * facts["step"]:
         raise UserError(f"{checkpoints}: the processes do not see the same there; it must be one folder for all")
     return facts
 
