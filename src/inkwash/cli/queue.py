@@ -15,7 +15,7 @@ from inkwash.cli.context import Local
 from inkwash.cli.verbs import Clock, run_one
 from inkwash.errors import UserError, unknown
 from inkwash.progress import duration
-from inkwash.systems import available, of_task
+from inkwash.systems import available, check_device, of_task
 from inkwash.systems.base import Note, System, options
 from inkwash.systems.train import Train, task_of
 from inkwash.training import distributed, run
@@ -99,6 +99,8 @@ def train_queue(name: str, minutes: float | None, machine: dict[str, Any]) -> No
     end = time.monotonic() + 60 * (options(Train)["minutes"].check(minutes) or math.inf)
     if distributed.world_size() > 1:
         raise UserError("--queue trains with one process; give torchrun its recipes one by one")
+    if machine["device"] is not None:
+        check_device(machine["device"])  # once, and not by each training
     failed = False
     for training in load_queue(name):
         left, budget = end - time.monotonic(), 60 * (training.entry.minutes or math.inf)
