@@ -32,3 +32,13 @@ def test_a_quick_run_prints_figures_and_leaves_nothing(program, tmp_path):
     assert run.returncode == 0, run.stderr
     assert re.search(r"\b\d", run.stdout)
     assert saved() == before and [*here.iterdir(), *temporary.glob("benchmark-*")] == []
+
+
+@pytest.mark.slow
+def test_what_an_accelerator_is_measured_with_has_a_loss():
+    """Each network's, on this machine's CPU; they need no peer."""
+    code = "import training_device as t; print(*(t.describe(name) for name in t.names('cuda') if name != t.PEER))"
+    command = [sys.executable, "-c", code, "--quick"]
+    run = subprocess.run(command, cwd=ROOT / "benchmarks", capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("parameters") > 10

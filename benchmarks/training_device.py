@@ -40,7 +40,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import common
-import inkwash
 from common import QUICK, ROOT, spread
 from inkwash import diffusion
 from inkwash.errors import UserError
@@ -66,10 +65,10 @@ from inkwash.training.memory import peak_memory_of
 from inkwash.training.placement import compiled, device_of, use_tensor_cores
 from inkwash.training.recipe import load_recipe, read_toml
 from inkwash.training.settings import Settings
+from inkwash.weights.shipped import recipes
 from training_peer import SIZE, WIDTH, Clock, Its, load_peer, machine, now, peer_trainer, write_pictures
 
 RESULT = ROOT / "docs/results/training-device.json"
-RECIPES = Path(inkwash.__file__).parent / "recipes"
 PEER = "denoising-diffusion-pytorch"
 NETWORKS = [
     "emoji", "upsampler", "autoencoder", "text-encoder", "e2e", "e2e-masked", "e2e-autoregressive", "exchange", PEER,
@@ -165,8 +164,9 @@ def autoencoder_job(recipe: train_autoencoder.Recipe) -> Job:
 
 def text_job(recipe: train_text_encoder.Recipe) -> Job:
     network = TextEncoder(VOCABULARY, output=TEXT_WIDTH, **asdict(recipe.network))
-    tables = {"ids": torch.randint(VOCABULARY, (ROWS, PIECES)), "states": torch.randn(ROWS, PIECES, TEXT_WIDTH)}
-    return Job(network, tables, lambda x, _: train_text_encoder.distillation_loss(network, x["ids"], x["states"]))
+    tables = {"ids": torch.randint(VOCABULARY, (ROWS, PIECES)), "target": torch.randn(ROWS, PIECES, TEXT_WIDTH)}
+    tables["mask"] = torch.ones(ROWS, PIECES, dtype=torch.bool)
+    return Job(network, tables, lambda x, _: train_text_encoder.distillation_loss(network, **x))
 
 
 def language_job(recipe: language.Recipe) -> Job:
@@ -214,7 +214,7 @@ JOBS: dict[str, tuple[Any, Callable[[Any], Job]]] = {  # by task
 
 
 def load(name: str) -> Any:
-    file = RECIPES / f"{name}.toml"
+    file = recipes()[name]
     return load_recipe(file, JOBS[read_toml(file)["task"]][0])
 
 
@@ -231,8 +231,8 @@ def names(device: str) -> list[str]:
     """What is measured: the shipped ones, and on an accelerator those of recipes/gpu."""
     if device == "cpu":
         return NETWORKS
-    larger = [file for file in sorted(RECIPES.glob("gpu/*.toml")) if read_toml(file)["task"] in JOBS]
-    return [*NETWORKS, *(f"gpu/{file.stem}" for file in larger)]
+    files = recipes().items()
+    return [*NETWORKS, *(name for name, file in files if name.startswith("gpu/") and read_toml(file)["task"] in JOBS)]
 
 
 # --- the loops ---

@@ -117,18 +117,25 @@ def is_chip(value: Any) -> bool:
     return isinstance(value, Tensor) and value.device.type == "chip"
 
 
-class Generator(torch._C.Generator):
+class Generators(type(torch._C.Generator)):
+    """That of the class Generator, of which all generators of torch's own class are instances, as before."""
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, torch._C.Generator)
+
+
+class Generator(torch._C.Generator, metaclass=Generators):
     """torch.Generator, which may be of the chip: it then draws what one of the CPU with its seed draws."""
 
-    def __new__(cls, device: Any = "cpu") -> "Generator":
-        is_chip = torch.device(device).type == "chip"
-        generator = super().__new__(cls, CPU if is_chip else device)
-        if is_chip:  # what a kernel gets is another Python object of the same generator
-            generators.add(generator._cdata)
-            weakref.finalize(generator, generators.discard, generator._cdata)
+    def __new__(cls, device: Any = "cpu") -> Any:
+        if torch.device(device).type != "chip":
+            return torch._C.Generator(device)
+        generator = super().__new__(cls, CPU)  # what a kernel gets is another Python object of the same generator
+        generators.add(generator._cdata)
+        weakref.finalize(generator, generators.discard, generator._cdata)
         return generator
 
-    device = property(lambda self: CHIP if self._cdata in generators else CPU)
+    device = property(lambda self: CHIP)
 
 
 generators: set[int] = set()  # of the chip
@@ -273,6 +280,9 @@ def on_cpu(run: Callable[..., Any]) -> Callable[..., Any]:
             check_generators((*args, *kwargs.values()), "cpu")
         return run(*args, **kwargs)
 
+    frames = torch._C._dynamo.eval_frame  # torch.compile, of others, has nothing to look for in it
+    skip = frames._FrameExecStrategy(frames._FrameAction.SKIP, frames._FrameAction.SKIP)
+    frames.set_code_exec_strategy(kernel.__code__, skip)
     return kernel
 
 
@@ -317,6 +327,12 @@ class Chip(_DummyBackendModule):
 
     def manual_seed_all(self, seed: int) -> None:
         """Nothing to do: without a generator the chip draws from the CPU's stream, to agree with it."""
+
+    def get_rng_state(self, device: Any = None) -> Tensor:
+        return torch.get_rng_state()
+
+    def set_rng_state(self, state: Tensor, device: Any = None) -> None:
+        torch.set_rng_state(state)
 
     def synchronize(self, device: Any = None) -> None:
         note("sync")

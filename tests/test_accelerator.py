@@ -1,5 +1,6 @@
 """The chip computes as the CPU does, refuses what CUDA refuses and counts what CUDA waits for."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
@@ -184,6 +185,24 @@ def test_a_generator_draws_the_numbers_of_the_cpu_on_its_own_device_alone(name):
         draw("chip", here)
     with pytest.raises(RuntimeError, match="Expected a 'cpu' device type for generator but found 'chip'"):
         draw("cpu", there)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile, about itself
+def test_what_is_the_cpus_is_as_it_was():
+    """For the other tests of this process."""
+    generator = torch.Generator().manual_seed(3)
+    expected = torch.rand(5, generator=generator)
+    assert type(generator) is torch._C.Generator and generator.device.type == "cpu"
+    assert isinstance(generator, torch.Generator) and isinstance(torch.default_generator, torch.Generator)
+    assert not isinstance(3, torch.Generator)
+    assert pickle.loads(pickle.dumps(generator.manual_seed(3))).initial_seed() == 3
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda generator: torch.rand(5, generator=generator), backend="eager")
+    assert torch.equal(compiled(generator), expected)
+    state = torch.get_rng_state()
+    with torch.random.fork_rng():
+        torch.rand(5)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_the_seed_of_torch_is_the_chips_too():

@@ -21,8 +21,8 @@ def test_a_number_beyond_all_floats_is_refused(value):
     ("machine", "says"),
     [
         ({"device": "foo"}, "unknown device 'foo': choose from: cpu, cuda, mps"),
-        ({"device": NONE}, f"device {NONE}: there is none here; choose cpu"),
-        ({"device": f"{NONE}:1"}, f"device {NONE}:1: there is none here"),
+        ({"device": NONE}, f"device '{NONE}' is not available here: choose cpu"),
+        ({"device": f"{NONE}:1"}, f"device '{NONE}:1' is not available here"),
         ({"threads": 0}, "threads = 0: choose a whole number from 1"),
         ({"threads": -1}, "threads = -1"),
         ({"threads": 1.5}, "threads = 1.5"),

@@ -289,6 +289,12 @@ def test_options_that_a_queue_does_not_have_are_refused(recipes, capsys, more, s
     assert not (recipes / "queue").exists()
 
 
+def test_a_device_that_is_none_is_said_once(recipes, capsys):
+    file = write_queue(recipes, entry(recipes / "queue", "language"), entry(recipes / "queue", "series"))
+    assert main(["train", "--queue", file, "--device", "gpu"]) == 2
+    assert capsys.readouterr().err == "inkwash: unknown device 'gpu': did you mean cpu?\n"
+
+
 def test_a_queue_is_for_one_process(recipes, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["train", "--queue", write_queue(recipes, entry(recipes / "queue", "language"))]) == 2

@@ -137,6 +137,9 @@ def test_reweighting_divides_by_the_density_it_was_drawn_with_and_remembers_the_
     new = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0])
     np.testing.assert_allclose(aware.reweight(t, new), 1 / (2 * p[[0, 0, 1, 1, 1]]), rtol=1e-6)
     np.testing.assert_allclose(aware.probabilities(), [0.5, 0.5])
+    with torch.no_grad():  # as held-out losses are measured
+        np.testing.assert_allclose(aware.reweight(t, 9 * torch.ones(5) * t), 9 * t)
+    np.testing.assert_allclose(aware.probabilities(), [0.5, 0.5])
 
 
 def test_a_loss_aware_training_has_the_same_loss():

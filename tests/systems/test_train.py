@@ -20,7 +20,7 @@ from inkwash.cli import context as local
 from inkwash.cli import main
 from inkwash.codecs import latents
 from inkwash.codecs.text import TextCodec
-from inkwash.networks.autoencoder import load_autoencoder
+from inkwash.networks.autoencoder import load_autoencoder, save_autoencoder
 from inkwash.networks.unet import load_unet
 from inkwash.progress import Note, Preview, Progress
 from inkwash.systems import train as common
@@ -73,11 +73,11 @@ class Killer(Follower):
 
 
 @pytest.fixture
-def stages(monkeypatch):
+def stages(monkeypatch, tmp_path):
     monkeypatch.setattr(emoji_data, "load", lambda _, size=64: discs({64: 16, 256: 64}[size]))
     for module in (train_autoencoder, train_upsampler):
         monkeypatch.setattr(module, "features", lambda p: p[:, ::8, ::8, :3].reshape(len(p), -1) / 255.0)
-    monkeypatch.setattr(train_upsampler, "load_autoencoder", lambda _: tiny_autoencoder())
+    save_autoencoder(tiny_autoencoder(), tmp_path / "vae")
 
 
 def check_killed(train, tmp_path, made, use):
@@ -155,7 +155,7 @@ def test_an_autoencoder(stages, tmp_path):
 
 
 def test_an_upsampler(stages, tmp_path):
-    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, NETWORK, FIT, crop=8)
+    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path / "vae", NETWORK, FIT, crop=8)
     run = (
         partial(train_upsampler.train, recipe),
         tmp_path,
@@ -341,6 +341,7 @@ def test_minutes_end_what_comes_before_a_training_as_cleanly(preparing):
 
 def test_of_processes_that_train_together_the_first_one_writes_and_tells(preparing, monkeypatch):
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     assert preparing(9) == ([], {"prepared"})
     monkeypatch.setenv("RANK", "0")
     assert preparing(9) == ([*["preparing"] * 3, "training"], {"prepared", "run.json"})

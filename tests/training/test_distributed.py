@@ -10,7 +10,9 @@ import time
 import pytest
 import torch
 
-from inkwash.training import checkpoint
+from inkwash.errors import UserError
+from inkwash.training import checkpoint, distributed
+from inkwash.training.placement import device_of
 from tests.conftest import ROOT
 from tests.training import worker
 
@@ -90,6 +92,20 @@ def test_micro_batches_that_cannot_be_spread_are_refused(tmp_path):
     assert all(
         "grad_accumulation = 3: so many micro-batches cannot be spread evenly over 2" in text for text in errors
     )
+
+
+def test_a_process_that_is_alone_leads_whatever_its_environment_says(monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert (distributed.rank(), distributed.world_size()) == (3, 4)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_gpu_that_is_not_there_is_said_to_each_of_many_processes(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(UserError, match="device 'cuda:1' is not available here"):
+        device_of("cuda")
 
 
 def test_torchrun_starts_them(tmp_path):

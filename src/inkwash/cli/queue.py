@@ -15,7 +15,7 @@ from inkwash.cli.context import Local
 from inkwash.cli.verbs import Clock, run_one
 from inkwash.errors import UserError, unknown
 from inkwash.progress import duration
-from inkwash.systems import available, of_task
+from inkwash.systems import available, check_device, of_task
 from inkwash.systems.base import Note, System, options
 from inkwash.systems.train import Train, task_of
 from inkwash.training import distributed, run
@@ -59,7 +59,7 @@ class Training(NamedTuple):
     out: Path
 
 
-class Budgeted(Local):
+class BudgetedContext(Local):
     """The `Context` of a training that also ends `budget` seconds after it first asked, as it does when it begins."""
 
     budget = math.inf
@@ -97,8 +97,10 @@ def train_queue(name: str, minutes: float | None, machine: dict[str, Any]) -> No
     """Trains what the queue holds, in its order, until `minutes` are over; what is finished, has used its own, or is
     trained by another process is passed. Exit code 2 if one of them failed."""
     end = time.monotonic() + 60 * (options(Train)["minutes"].check(minutes) or math.inf)
-    if distributed.size() > 1:
+    if distributed.world_size() > 1:
         raise UserError("--queue trains with one process; give torchrun its recipes one by one")
+    if machine["device"] is not None:
+        check_device(machine["device"])  # once, and not by each training
     failed = False
     for training in load_queue(name):
         left, budget = end - time.monotonic(), 60 * (training.entry.minutes or math.inf)
@@ -130,7 +132,7 @@ def train_one(training: Training, minutes: float | None, budget: float, machine:
     machine = {key: getattr(entry, key) if value is None else value for key, value in machine.items()}
     available(training.system, "train")
     with TemporaryDirectory(prefix="inkwash-") as scratch:
-        context = Budgeted(Path(scratch), **machine)
+        context = BudgetedContext(Path(scratch), **machine)
         context.budget = budget
         try:
             run_one(training.system, verb, given, training.out, context, False, Clock())

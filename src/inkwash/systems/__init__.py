@@ -58,12 +58,9 @@ def check_device(device: str) -> None:
     if device.partition(":")[0] not in (known := ("cpu", "cuda", "mps")):
         raise unknown("device", device, known)
     if device != "cpu":
-        import torch
+        from inkwash.training.placement import device_of
 
-        try:
-            torch.empty(0, device=device)
-        except (AssertionError, RuntimeError):
-            raise UserError(f"device {device}: there is none here; choose cpu") from None
+        device_of(device)
 
 
 def load(

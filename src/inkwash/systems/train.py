@@ -74,7 +74,7 @@ class TimeOver(Exception):
         super().__init__("stopped before the first step")
 
 
-class Watch:
+class TimedMonitor:
     """The `Monitor` of a training, which ends when the context's user says so or after `minutes`: at its next step,
     for it asks; in what comes before, which does not ask, where that tells how far it is. Of processes that train
     together the first one tells."""
@@ -116,7 +116,7 @@ def train(
     from inkwash.training.fit import Stopped
 
     (request,) = requests
-    watch, leads = Watch(context, request.minutes), distributed.rank() == 0
+    monitor, leads = TimedMonitor(context, request.minutes), distributed.rank() == 0
     recipe = requested(request, context, tasks, default)
     description = run.describe(recipe)
     model = context.folder / tasks[recipe.task].model
@@ -131,11 +131,11 @@ def train(
     else:
         try:
             with run.noted(context.folder, description):
-                import_module(tasks[recipe.task].module).train(recipe, context.folder, watch)
+                import_module(tasks[recipe.task].module).train(recipe, context.folder, monitor)
         except (Stopped, TimeOver) as stop:
             if leads:
                 usable = "; the model so far can be used" if trained_of(model) else ""
-                context.tell(Note(f"{stop}{watch.reason()}{usable}"))
+                context.tell(Note(f"{stop}{monitor.reason()}{usable}"))
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 def rank() -> int:
     """The number of this process; 0 leads: it alone writes."""
-    return int(os.environ.get("RANK", "0"))
+    return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0  # others too use that name
 
 
-def size() -> int:
+def world_size() -> int:
     """How many processes there are."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
@@ -28,12 +28,12 @@ def size() -> int:
 def start(grad_accumulation: int | None = None) -> None:
     """Meets the other processes, once. UserError where they do not come, or the micro-batches of a step cannot be
     spread over them."""
-    if size() == 1:
+    if world_size() == 1:
         return
-    if grad_accumulation is not None and grad_accumulation % size():
+    if grad_accumulation is not None and grad_accumulation % world_size():
         raise UserError(
-            f"grad_accumulation = {grad_accumulation}: so many micro-batches cannot be spread evenly over {size()} "
-            "processes; make it a multiple of them"
+            f"grad_accumulation = {grad_accumulation}: so many micro-batches cannot be spread evenly over "
+            f"{world_size()} processes; make it a multiple of them"
         )
     import torch
     from torch import distributed
@@ -48,21 +48,21 @@ def start(grad_accumulation: int | None = None) -> None:
 
 def micro_steps(step: int, grad_accumulation: int) -> range:
     """Those of a step, counted from the first of the training, that this process computes."""
-    return range(step * grad_accumulation + rank(), (step + 1) * grad_accumulation, size())
+    return range(step * grad_accumulation + rank(), (step + 1) * grad_accumulation, world_size())
 
 
-def sum_(tensor: "Tensor") -> None:
+def all_reduce(tensor: "Tensor") -> None:
     """Its sum over all processes, in place. UserError where one of them is gone."""
-    if size() > 1:
+    if world_size() > 1:
         from torch import distributed
 
         with _together():
             distributed.all_reduce(tensor)
 
 
-def share(tensors: Iterable["Tensor"]) -> None:
+def broadcast(tensors: Iterable["Tensor"]) -> None:
     """Gives all processes what the tensors are where rank is 0, in place."""
-    if size() > 1:
+    if world_size() > 1:
         from torch import distributed
 
         with _together():
@@ -81,14 +81,19 @@ def _together() -> Iterator[None]:
 
 def total(number: float) -> float:
     """The sum over all processes of a number of each."""
-    if size() == 1:
+    if world_size() == 1:
         return number
     import torch
 
     start()
     value = torch.tensor(number, dtype=torch.float64)
-    sum_(value)
+    all_reduce(value)
     return value.item()
+
+
+def barrier() -> None:
+    """Until all processes are here."""
+    total(0)
 
 
 @contextmanager
@@ -96,8 +101,8 @@ def leader_first() -> Iterator[None]:
     """The block runs where rank is 0, then everywhere else: what the first writes into a file, the others read."""
     try:
         if rank() > 0:
-            total(0)
+            barrier()
         yield
     finally:
         if rank() == 0:
-            total(0)
+            barrier()

@@ -176,7 +176,7 @@ def fit(
                 due = leads and (over or done == settings.steps)
                 agreed = done <= start + 2 or done % settings.log_every == 0 or done >= last or shows
                 if not (agreed or due):
-                    stopped = distributed.size() == 1 and monitor.stopped()
+                    stopped = distributed.world_size() == 1 and monitor.stopped()
                     continue
                 read()
                 if leads and done == start + 2:  # the first step also plans and allocates
@@ -194,7 +194,7 @@ def fit(
                             write_model()
                         if preview and shows:
                             logger.sample(done, preview(module, done))
-                if agreed or distributed.size() == 1:  # the clocks of several processes differ
+                if agreed or distributed.world_size() == 1:  # the clocks of several processes differ
                     stopped = distributed.total(monitor.stopped()) > 0
                 clock = time.monotonic()
             read()
@@ -207,7 +207,7 @@ def fit(
     state.use_averages()
     if leads and done:
         write_model()
-    distributed.total(0)  # what the first has written is there for all
+    distributed.barrier()  # what the first has written is there for all
     if done < settings.steps:
         raise Stopped(done, settings.steps)
     return module
@@ -263,7 +263,7 @@ def _resume(state: TrainState, settings: Settings, checkpoints: Path, monitor: M
         facts |= saved
         _check_same_run(settings, facts, checkpoints.parent)
         state.restore(path)
-    if distributed.total(facts["step"]) != distributed.size() * facts["step"]:
+    if distributed.total(facts["step"]) != distributed.world_size() * facts["step"]:
         raise UserError(f"{checkpoints}: the processes do not see the same there; it must be one folder for all")
     return facts
 

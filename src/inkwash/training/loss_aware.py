@@ -17,8 +17,9 @@ class LossAware:
     """Times drawn with p(t) proportional to the root of the mean squared loss there, in `bins` equal parts of (0, 1).
 
     The noisy bound then needs fewer draws for the same mean (Improved DDPM, 2102.09672, section 3.3). It keeps
-    the last `history` losses of each bin, where they are made, and draws uniformly until every bin has as many; give
-    one object to each training.
+    the last `history` losses of each bin, where they are made (those under no_grad are only measured), and draws
+    uniformly until every bin has as many; give one object to each training. They are in no checkpoint: a training
+    that goes on draws uniformly again at first.
     """
 
     bins: int = 100
@@ -47,10 +48,15 @@ class LossAware:
         self._losses = past = self._losses.to(losses.device, double(torch, losses.device))
         bins = (t.to(losses.device) * self.bins).long().clamp(max=self.bins - 1)
         density = self.probabilities()[bins] * self.bins
+        if torch.is_grad_enabled():
+            self._losses = self._newest(past, bins, losses.detach().to(past))
+        return losses / density.to(losses)
+
+    def _newest(self, past: torch.Tensor, bins: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
+        """Of each bin the last `history` of its past and its new losses, (bins, history)."""
         every = torch.arange(self.bins, device=bins.device)
         owners = torch.cat([every.repeat(self.history), bins])
         owners, order = owners.sort(stable=True)  # of each bin what it has, from the oldest, and then what is new
         ends = torch.searchsorted(owners, every, right=True)
         last = ends[:, None] + torch.arange(-self.history, 0, device=bins.device)
-        self._losses = torch.cat([past.T.flatten(), losses.detach().to(past)])[order][last]
-        return losses / density.to(losses)
+        return torch.cat([past.T.flatten(), losses])[order][last]

@@ -25,7 +25,7 @@ def device_of(name: str) -> torch.device:
             torch.cuda.set_device(name)
         torch.Generator(name)  # "meta", where nothing is computed, has none
         return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, ImportError) as error:
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:  # without CUDA, no set_device
         raise UserError(f"device '{name}' is not available here: choose cpu, cuda or mps") from error
 
 

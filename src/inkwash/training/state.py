@@ -22,7 +22,7 @@ class TrainState:
         self.trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not self.trained:
             raise ValueError("the module has no parameter that requires a gradient")
-        distributed.share([*module.parameters(), *module.buffers()])
+        distributed.broadcast([*module.parameters(), *module.buffers()])
         self.weights: list[Tensor] = list(self.trained.values())
         self.averages = {name: p.detach().clone() for name, p in self.trained.items()}
         # All gradients one after the other, and the loss at the end: one sum over all devices. Each lies in memory as
@@ -47,7 +47,7 @@ class TrainState:
     @torch.no_grad()
     def step(self, learning_rate: float, max_grad_norm: float, ema_decay: float) -> Tensor:
         """Weights and averages go a step; returns the loss and the norm of its gradient, (2,) on the device."""
-        distributed.sum_(self.sums)
+        distributed.all_reduce(self.sums)
         gradient, loss = self.sums[:-1], self.sums[-1:].clone()
         norm = torch.linalg.vector_norm(gradient)
         gradient.mul_((max_grad_norm / norm).clamp(max=1.0))

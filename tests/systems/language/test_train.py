@@ -70,7 +70,7 @@ def test_a_batch_is_rows_and_its_sources_are_cut_to_the_longest_unless_shapes_ar
     training, held_out = split_training(read_corpus(data))
     assert len(held_out) == 3 and len(training) == 117
     vocabulary = Vocabulary.build(training.texts + training.sources)
-    how = recipe(data, Settings(steps=4, batch_size=2))
+    how = recipe(data, Settings(steps=4, batch_size=3))
     tables = train.encode(how, training + held_out, vocabulary)
     batch, others = train.loader(how, tables, len(training))
     lengths = set()

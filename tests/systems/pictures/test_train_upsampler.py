@@ -10,6 +10,7 @@ from PIL import Image
 from inkwash.codecs import latents
 from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError
+from inkwash.networks.autoencoder import save_autoencoder
 from inkwash.networks.unet import load_unet
 from inkwash.systems.pictures import emoji_data, metrics, train_upsampler
 from inkwash.systems.pictures.runtimes import Torch
@@ -34,7 +35,7 @@ def test_an_upsampler_learns_clean_edges_from_small_pictures(tmp_path, monkeypat
 
     many = {64: discs(8, train=400), 256: discs(32, train=400)}  # of few, it learns few colours
     monkeypatch.setattr(emoji_data, "load", lambda _, size=64: many[size])
-    monkeypatch.setattr(train_upsampler, "load_autoencoder", lambda _: tiny_autoencoder())
+    save_autoencoder(tiny_autoencoder(), tmp_path / "vae")
     monkeypatch.setattr(latents, "decode", lambda _, state: state)  # an autoencoder that changes nothing
     monkeypatch.setattr(latents, "encode", lambda _, p, __: np.concatenate([on_white(p), p[..., 3:]], axis=-1))
     network = {
@@ -46,7 +47,7 @@ def test_an_upsampler_learns_clean_edges_from_small_pictures(tmp_path, monkeypat
         "norm_num_groups": 4,
     }
     settings = Settings(steps=1200, batch_size=8, learning_rate=6e-3, warmup=10, lr_decay="cosine", ema_decay=0.95)
-    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, network, settings, crop=8)
+    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path / "vae", network, settings, crop=8)
     train_upsampler.train(recipe, tmp_path)
     report = json.loads((tmp_path / "upsampler" / "report.json").read_text())["test"]
     assert report["upsampler"]["sharpness"] > report["bicubic"]["sharpness"]
@@ -104,12 +105,12 @@ def test_crops_of_small_and_large_pictures_show_the_same_place():
 
 
 @pytest.fixture
-def small_stages(monkeypatch):
+def small_stages(monkeypatch, tmp_path):
     from tests.models import tiny_autoencoder
 
     many = {64: discs(16), 256: discs(64)}
     monkeypatch.setattr(emoji_data, "load", lambda _, size=64: many[size])
-    monkeypatch.setattr(train_upsampler, "load_autoencoder", lambda _: tiny_autoencoder())
+    save_autoencoder(tiny_autoencoder(), tmp_path / "vae")
     return many
 
 
@@ -118,7 +119,9 @@ NETWORK |= {"mid_block_type": "UNetMidBlock2D", "norm_num_groups": 4}
 
 
 def test_a_batch_is_numbers_and_nothing_is_learned_from_what_is_held_out(small_stages, tmp_path):
-    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, NETWORK, Settings(steps=1, batch_size=8), crop=8)
+    recipe = train_upsampler.Recipe(
+        "upsampler", tmp_path, tmp_path / "vae", NETWORK, Settings(steps=1, batch_size=8), crop=8
+    )
     (call,) = fits_of(train_upsampler, lambda: train_upsampler.train(recipe, tmp_path))
     split, batches = small_stages[64].split, [call.batch(k) for k in range(10)]
     for some, name in ((batches, "train"), (call.held_out, "validation")):
@@ -128,6 +131,6 @@ def test_a_batch_is_numbers_and_nothing_is_learned_from_what_is_held_out(small_s
 
 
 def test_a_crop_larger_than_a_picture_is_refused(small_stages, tmp_path):
-    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path, NETWORK, Settings(steps=1), crop=17)
+    recipe = train_upsampler.Recipe("upsampler", tmp_path, tmp_path / "vae", NETWORK, Settings(steps=1), crop=17)
     with pytest.raises(UserError, match="crop = 17: choose a side from 1 to 16"):
         train_upsampler.train(recipe, tmp_path)

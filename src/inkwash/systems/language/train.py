@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from annotated_types import Ge, Le
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from inkwash.systems.language.model import Writer
 from inkwash.systems.language.networks import WordNetwork
 from inkwash.systems.language.vocabulary import Vocabulary, detokenize, tokenize
 from inkwash.training.build import build
-from inkwash.training.data import batches
+from inkwash.training.data import batches, whole_batches
 from inkwash.training.fit import fit
 from inkwash.training.placement import device_of, fixed_shapes, place
 from inkwash.training.recipe import Amount, Count, Depth, Share, Width
@@ -110,7 +111,7 @@ def loader(recipe: Recipe, tables: dict[str, Tensor], count: int) -> tuple[Calla
         rows = torch.from_numpy(order(k))
         return {"rows": rows, "source_length": 0} if recipe.drop_source and k % 2 else of(rows)
 
-    return batch, [of(torch.arange(i, min(i + size, len(lengths)))) for i in range(count, len(lengths), size)]
+    return batch, [of(torch.from_numpy(rows)) for rows in whole_batches(np.arange(count, len(lengths)), size)]
 
 
 def gather(tables: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,7 +21,7 @@ from inkwash.systems.language.data import Corpus, mentions, read_corpus, split_t
 from inkwash.systems.language.model import Writer
 from inkwash.systems.language.networks import ClassifierNetwork
 from inkwash.systems.language.vocabulary import Vocabulary, tokenize
-from inkwash.training.data import batches
+from inkwash.training.data import batches, whole_batches
 from inkwash.training.fit import fit
 from inkwash.training.placement import device_of, place
 from inkwash.training.recipe import Count, Depth, Width
@@ -82,7 +83,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE, into: Path |
         lambda rows, generator: loss(classifier.network, writer, recipe.grammar, gather(tables, rows), generator),
         batches(count, size, recipe.fit.seed), folder, recipe.fit,
         preview if fields and count < end else None, writer.save, into or folder / "model", monitor,
-        held_out=[torch.arange(i, min(i + size, end)) for i in range(count, end, size)],
+        held_out=whole_batches(np.arange(count, end), size),
     )  # fmt: skip
 
 

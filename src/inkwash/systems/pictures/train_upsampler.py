@@ -14,8 +14,7 @@ from torch.nn.functional import pixel_unshuffle
 from inkwash.codecs import latents
 from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError
-from inkwash.networks.autoencoder import load_autoencoder
-from inkwash.networks.unet import UNet, load_unet, save_unet
+from inkwash.networks.unet import UNet, save_unet
 from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.pictures import crops, emoji_data
 from inkwash.systems.pictures.data import image_grid
@@ -60,7 +59,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
     small = emoji_data.load(recipe.data).pictures
     if recipe.crop > small.shape[1]:
         raise UserError(f"crop = {recipe.crop}: choose a side from 1 to {small.shape[1]}, that of a small picture")
-    vae = load_autoencoder(recipe.autoencoder).to(runtime.device)
+    vae = runtime.load("AutoencoderKL", recipe.autoencoder)
 
     def reconstruct(pictures: np.ndarray) -> np.ndarray:
         """As the first stage gives them."""
@@ -104,7 +103,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
         rows_of_split = np.random.default_rng(0).permutation(np.flatnonzero(large.split == split))[:96]
         small_reconstructed = reconstruct(small[rows_of_split])
         report[split] = measure(
-            Upsampler(load_unet(folder / "upsampler").to(runtime.device), runtime),
+            Upsampler(runtime.load("UNet2DConditionModel", folder / "upsampler"), runtime),
             small_reconstructed,
             on_white(large.pictures[rows_of_split]),
         )

@@ -228,7 +228,7 @@ def early_stopping_steps(
         with torch.no_grad():
             net.eval()
             losses = torch.stack([*map(loss, place(held_out, device), generators)])
-        return distributed.total(float(np.mean(losses.tolist())) / distributed.size())
+        return distributed.total(float(np.mean(losses.tolist())) / distributed.world_size())
 
     def early(k: int) -> Any:
         return batch(k, (0.0, 0.85))
