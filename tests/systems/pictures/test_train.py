@@ -335,6 +335,13 @@ def test_of_a_folder_every_20th_picture_by_its_content_is_held_out(tmp_path):
     assert [part.tolist() for part in split_by_content(pictures[:199])] == [[*range(199)], []]
 
 
+def test_copies_of_a_picture_are_held_out_together_or_learned_from_together():
+    pictures = np.random.default_rng(0).integers(0, 256, (200, 4, 4, 3), dtype=np.uint8)
+    learned, held_out = split_by_content(np.concatenate([pictures, pictures]))
+    assert len(held_out) == 20 and not {*learned % 200} & {*held_out % 200}
+    assert len(split_by_content(np.concatenate([pictures[:1]] * 200))[1]) == 0
+
+
 def test_latents_are_encoded_once_for_the_same_pictures_and_autoencoder(tmp_path):
     model, pictures = tiny(latent=True), red_discs().pictures
     file = tmp_path / "states.safetensors"
