@@ -83,11 +83,15 @@ def device_errors() -> Iterator[None]:
     """In one line, what a GPU says where a CPU would have raised an error of its own."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        more = "a batch needs more memory than the device has: halve batch_size and double grad_accumulation"
-        raise UserError(more) from None
     except torch.AcceleratorError as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"the device stopped ({reason:.160}): look at the data; the checkpoint is untouched"
+        ) from None
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "MPS backend out of memory" not in str(error):
+            raise
+        raise UserError(
+            "training needs more memory than is free on the device: close other programs there, or halve batch_size "
+            "and double grad_accumulation"
         ) from None
