@@ -20,6 +20,7 @@ from inkwash.cli import context as local
 from inkwash.cli import main
 from inkwash.codecs import latents
 from inkwash.codecs.text import TextCodec
+from inkwash.errors import UserError
 from inkwash.networks.autoencoder import load_autoencoder, save_autoencoder
 from inkwash.networks.unet import load_unet
 from inkwash.progress import Note, Preview, Progress
@@ -345,6 +346,15 @@ def test_of_processes_that_train_together_the_first_one_writes_and_tells(prepari
     assert preparing(9) == ([], {"prepared"})
     monkeypatch.setenv("RANK", "0")
     assert preparing(9) == ([*["preparing"] * 3, "training"], {"prepared", "run.json"})
+
+
+def test_tables_too_large_for_the_device_are_a_line_before_the_training_too(preparing, monkeypatch):
+    def too_large(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 200 GiB")
+
+    monkeypatch.setattr(common.import_module(""), "train", too_large)
+    with pytest.raises(UserError, match="halve batch_size"):
+        preparing(None)
 
 
 def test_what_is_said_of_the_machine_reaches_every_fit_of_a_recipe():

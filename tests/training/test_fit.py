@@ -529,6 +529,26 @@ def test_too_little_memory_is_refused_before_it_runs_out(tmp_path, monkeypatch, 
         run(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "error, says",
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "halve batch_size"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), "halve batch_size"),
+        (torch.AcceleratorError("CUDA error: device-side assert triggered\nmore"), r"assert triggered\): look at"),
+    ],
+)
+def test_what_a_device_says_is_told_in_one_line(tmp_path, monkeypatch, error, says):
+    """Before the first step too, where weights get there."""
+
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr("inkwash.training.fit.place_module", fails)
+    with pytest.raises(UserError, match=says) as told:
+        run(tmp_path)
+    assert "\n" not in str(told.value)
+
+
 def test_the_cache_of_files_counts_as_free_memory(tmp_path):
     for name, text in (("max", "1000"), ("current", "900"), ("stat", "anon 200\ninactive_file 650\n")):
         (tmp_path / f"memory.{name}").write_text(text)
@@ -590,7 +610,7 @@ def test_settings_out_of_range_are_refused(change, says):
         replace(QUICK, **change)
 
 
-@pytest.mark.parametrize("device", ["warp", "cuda:99", "meta", "hpu", "privateuseone"])
+@pytest.mark.parametrize("device", ["warp", "cuda:99", "meta", "hpu"])
 def test_a_device_that_is_not_there_is_named(tmp_path, device):
     with pytest.raises(UserError, match=f"device '{device}' is not available"):
         run(tmp_path, replace(QUICK, device=device))

@@ -114,6 +114,7 @@ def train(
     """
     from inkwash.training import run
     from inkwash.training.fit import Stopped
+    from inkwash.training.memory import device_errors
 
     (request,) = requests
     monitor, leads = TimedMonitor(context, request.minutes), distributed.rank() == 0
@@ -130,7 +131,7 @@ def train(
             context.tell(Note(f"{model} is finished: {more}another --out begins another run"))
     else:
         try:
-            with run.noted(context.folder, description):
+            with run.noted(context.folder, description), device_errors():  # its tables may be too large too
                 import_module(tasks[recipe.task].module).train(recipe, context.folder, monitor)
         except (Stopped, TimeOver) as stop:
             if leads:

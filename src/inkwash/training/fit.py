@@ -41,6 +41,7 @@ class Stopped(Exception):
         self.step, self.steps = step, steps
 
 
+@device_errors()
 def fit(
     module: Module,
     loss: Loss,
@@ -156,7 +157,6 @@ def fit(
                 writer.wait()
 
         with ExitStack() as stack:
-            stack.enter_context(device_errors())
             writer = stack.enter_context(checkpoint.Writer(checkpoints))
             home = folder if leads else Path(stack.enter_context(TemporaryDirectory()))
             logger = stack.enter_context(Logger(home, start, last, size, facts["log_bytes"], monitor))

@@ -83,16 +83,18 @@ def device_errors() -> Iterator[None]:
     """In one line, what a GPU says where a CPU would have raised an error of its own, and what a compiler says."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        more = "a batch needs more memory than the device has: halve batch_size and double grad_accumulation"
-        raise UserError(more) from None
     except torch.AcceleratorError as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"the device stopped ({reason:.160}): look at the data; the checkpoint is untouched"
         ) from None
     except RuntimeError as error:
-        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):  # slow to import
-            raise
-        reason = str(error).splitlines()[0]
-        raise UserError(f'torch cannot compile the network ({reason:.160}): take compile = "none"') from None
+        if isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in str(error):
+            raise UserError(
+                "training needs more memory than is free on the device: close other programs there, or halve "
+                "batch_size and double grad_accumulation"
+            ) from None
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):  # slow to import
+            reason = str(error).splitlines()[0]
+            raise UserError(f'torch cannot compile the network ({reason:.160}): take compile = "none"') from None
+        raise

@@ -86,14 +86,15 @@ def prefetch(batch: Callable[[int], Any], numbers: Iterable[int], device: torch.
         made = batch(k)
         return _each(made, Tensor.pin_memory) if device.type == "cuda" else made
 
+    asynchronous = device.type != "mps"  # which may copy what is gone by then
     with ThreadPoolExecutor(1) as pool:
         made: deque[Future[Any]] = deque()
         for k in numbers:
             made.append(pool.submit(make, k))
             if len(made) > AHEAD:
-                yield place(made.popleft().result(), device, non_blocking=True)
+                yield place(made.popleft().result(), device, non_blocking=asynchronous)
         while made:
-            yield place(made.popleft().result(), device, non_blocking=True)
+            yield place(made.popleft().result(), device, non_blocking=asynchronous)
 
 
 def _each(value: Any, f: Callable[[Tensor], Tensor]) -> Any:
