@@ -39,6 +39,7 @@ from inkwash.systems.pictures.model import Config
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.systems.pictures.upsampler import Upsampler
 from inkwash.systems.series import train as series
+from inkwash.training.fit import Stopped
 from inkwash.training.settings import Settings
 from tests.follower import Follower, in_parts
 from tests.models import tiny, tiny_autoencoder
@@ -307,7 +308,8 @@ def prepare(recipe, folder, monitor):
     for hour in range(3):
         monitor.tell(Progress(hour, 3, "preparing"))
     folder.joinpath("prepared").touch()
-    assert not monitor.stopped()
+    if monitor.stopped():
+        raise Stopped(0, 1)
     monitor.tell(Progress(1, 1, "training"))
 
 
@@ -346,6 +348,8 @@ def test_of_processes_that_train_together_the_first_one_writes_and_tells(prepari
     assert preparing(9) == ([], {"prepared"})
     monkeypatch.setenv("RANK", "0")
     assert preparing(9) == ([*["preparing"] * 3, "training"], {"prepared", "run.json"})
+    why = "stopped after step 0 of 1 (2.0 h are over); the same command goes on"
+    assert preparing(2) == ([*["preparing"] * 3, why], {"prepared"})  # they end together, where all ask
 
 
 def test_tables_too_large_for_the_device_are_a_line_before_the_training_too(preparing, monkeypatch):
