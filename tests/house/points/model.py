@@ -29,8 +29,7 @@ class Points(TorchModel):
 
     def draw(self, seeds, sampler=None, steps=12):
         rule, grid = diffusion.SAMPLERS.get(sampler or "heun"), diffusion.uniform(FLOW, steps)
-        if rule is None:
-            rule, grid = tuned(self.folder, self.hash, steps, FLOW)
+        rule, grid = (rule, grid) if rule else tuned(self.folder, self.hash, steps, FLOW)
         return Problem(self.denoiser, (2,), seeds, device="cpu").sample(rule, grid).numpy()
 
     def problem(self, request, data):
