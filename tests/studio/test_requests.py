@@ -117,6 +117,7 @@ def test_names_and_words_with_that_sign_find_nothing_and_break_nothing(me):
     assert me.get(f"/api/jobs/{job}?wait=20").json()["results"] and me.get("/api/results?words=a").json()
     for path in (
         "/api/results?words=a%00",
+        "/api/results?words=x%00",  # what a fox ends with
         "/api/jobs?system=a%00",
         "/api/jobs?before=a%00",
         "/api/results?before=%00",

@@ -96,6 +96,8 @@ class Library(Database):
             query = select(results).where(results.c.user_id == user, results.c.deleted.is_(None))
             if system is not None:
                 query = query.where(results.c.system == system)
+            if "\0" in words:  # where SQLite's LIKE ends its pattern, so that it would find what ends with the rest
+                return []
             for word in words.split():
                 query = query.where(results.c.title.icontains(word, autoescape=True))
             return with_files(tx, page(tx, query, results, user, before, limit))
