@@ -53,14 +53,10 @@ def seconds(folder: Path) -> float:
 
 
 def _seconds(file: Path) -> float:
+    """0 of a checkpoint that is damaged, or of an older version, or was just replaced by a newer one."""
     try:
         return float(json.loads(file.read_text(encoding="utf-8"))["seconds"])
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ):  # damaged, or just replaced by a newer one, or from an older version
+    except (OSError, ValueError, KeyError, TypeError):
         return 0.0
 
 
