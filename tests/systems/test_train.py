@@ -43,8 +43,7 @@ from inkwash.training.fit import Stopped
 from inkwash.training.settings import Settings
 from tests.follower import Follower, in_parts
 from tests.models import tiny, tiny_autoencoder
-from tests.systems.pictures.discs import discs
-from tests.systems.pictures.test_train import red_discs
+from tests.systems.pictures.discs import discs, red_discs
 
 FIT = Settings(steps=5, batch_size=4, warmup=1, preview_every=2, checkpoint_minutes=0)
 NETWORK = {

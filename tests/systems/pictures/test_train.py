@@ -13,26 +13,22 @@ from inkwash.codecs import pixels
 from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError
 from inkwash.progress import Note
-from inkwash.systems.pictures import colours, emoji_data
+from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures import train as train_module
+from inkwash.systems.pictures.conditions import Conditions, captioned
+from inkwash.systems.pictures.folder import split_by_content
 from inkwash.systems.pictures.model import Config
 from inkwash.systems.pictures.train import (
-    Conditions,
     MeanPrediction,
     Recipe,
     capped_weight,
-    captioned,
-    captions,
-    captions_zh,
     encode_states,
-    read_folder,
-    split_by_content,
     train,
 )
-from inkwash.training import data
 from inkwash.training.settings import Settings
 from tests.follower import Follower
 from tests.models import tiny
+from tests.systems.pictures.discs import red_discs
 from tests.systems.pictures.fits import fits_of, loss_of, numbers_of
 
 NETWORK = {
@@ -143,121 +139,6 @@ def test_words_and_their_mean_are_learned_from_the_emoji_data(tmp_path, monkeypa
         assert np.abs(samples - colour).max() < 60 and np.abs(mean_prediction - colour).max() < 60
 
 
-def test_a_picture_too_large_is_skipped(tmp_path, monkeypatch):
-    Image.new("RGB", (30, 30), "red").save(tmp_path / "a.png")
-    Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    (tmp_path / "c.png").write_bytes(b"no picture")
-    assert len(read_folder(tmp_path, 8, follower := Follower())) == 1
-    why = "not a picture that can be read, or too large"
-    notes = [f"skipped {tmp_path / name}: {why}" for name in ("a.png", "c.png")]
-    assert [note.text for note in follower.of(Note)] == notes
-
-
-def test_read_folder_crops_and_lies_on_white(tmp_path):
-    picture = Image.new("RGBA", (60, 20), (0, 0, 0, 0))
-    picture.paste((255, 0, 0, 255), (20, 0, 40, 20))
-    picture.save(tmp_path / "a.PNG")
-    Image.new("RGBA", (10, 10), (0, 0, 0, 0)).save(tmp_path / "b.webp")
-    a, b = read_folder(tmp_path, 8)
-    assert (a[3:5, 3:5] == [255, 0, 0]).all() and (b == 255).all()
-    for folder in (tmp_path / "none", tmp_path / "empty"):
-        if folder.name == "empty":
-            folder.mkdir()
-        with pytest.raises(UserError, match=r"no such folder|no pictures"):
-            read_folder(folder, 8)
-
-
-def test_captions_always_name_the_concept_or_its_tags():
-    some = captions("owl", ["bird", "wise"], np.random.default_rng(0))
-    assert "owl" in some and "an owl" in some
-    assert all("owl" in c or "bird" in c or "wise" in c for c in some)
-    assert set(captions("owl", [], np.random.default_rng(0))) == {"owl", "an owl", "owl, owl"}
-
-
-def red_discs() -> emoji_data.Emoji:
-    """An apple and a cat, both red discs, in two styles; the cat in the second style is not for training."""
-    y, x = np.mgrid[:16, :16] - 7.5
-    disc = np.zeros((16, 16, 4), np.uint8)
-    disc[x**2 + y**2 < 40] = (210, 40, 40, 255)
-    columns = {
-        "pictures": np.stack([disc] * 4),
-        "style": np.array(["flat", "flat", "noto", "noto"]),
-        "name": np.array(["red apple", "cat"] * 2),
-        "name_zh": np.array(["红苹果", "猫"] * 2),
-        "concept": np.array(["1f34e", "1f408"] * 2),
-        "tags": [["fruit"], ["pet"]] * 2,
-        "tags_zh": [["水果"], ["宠物"]] * 2,
-        "group": np.array(["food-drink", "animals-nature"] * 2),
-        "split": np.array(["train", "train", "train", "test"]),
-        "licence": np.array(["MIT"] * 4),
-    }
-    return emoji_data.Emoji(**columns)
-
-
-def test_recoloured_pictures_are_captioned_with_their_colour_but_never_in_a_held_out_pair():
-    data = red_discs()
-    dataset = captioned(data, 0.5)
-    near = ("red", "brown")  # too like what they are
-    assert dataset.n_originals == 3 and captioned(data, 0.0).pictures.shape[0] == 3
-    for i, concept, noun in ((0, "1f34e", "apple"), (1, "1f408", "cat")):
-        possible = [c for c in colours.COLOURS if not colours.held_out(concept, c) and c not in near]
-        assert [dataset.english[k] for k in dataset.recoloured[i]] == [
-            [f"{c} {noun}", f"{article(c)} {c} {noun}"] for c in possible
-        ]
-        assert all(
-            dataset.chinese[k][0].startswith(colours.COLOURS[c].chinese)
-            for k, c in zip(dataset.recoloured[i], possible, strict=True)
-        )
-    rng = np.random.default_rng(0)
-    chosen = np.array([0, 1, 2] * 1000)
-    swapped = dataset.swap_recoloured(chosen, 0.25, rng)
-    assert (swapped >= dataset.n_originals).mean() == pytest.approx(0.25, abs=0.03)
-    assert all(k == i or k in dataset.recoloured[i] for i, k in zip(chosen, swapped, strict=True))
-
-
-def article(word: str) -> str:
-    return "an" if word[0] in "aeiou" else "a"
-
-
-def test_conditions_are_of_both_languages_and_now_and_then_silent():
-    """10 % without words and style, 5 % more without words, 10 % more without a style; two in five are Chinese; and
-    each of a picture's captions as often as it is written."""
-    model, dataset = tiny(), captioned(red_discs(), 0.0)
-    conditions = Conditions(model, dataset, 0.4)
-    batch = conditions.draw(np.ones(40_000, int), np.random.default_rng(0))  # the cat in the style "flat"
-    texts = np.array(conditions.texts)[batch["text"]]
-    silent, without_style = texts == "", batch["style"] == 2
-    assert silent.mean() == pytest.approx(0.15, abs=0.008)
-    assert without_style.mean() == pytest.approx(0.20, abs=0.008)
-    assert (silent & without_style).mean() == pytest.approx(0.10, abs=0.006)
-    assert set(batch["style"][~without_style]) == {0}
-    for share, captions_of_cat in ((0.6, dataset.english[1]), (0.4, dataset.chinese[1])):
-        for text in set(captions_of_cat):
-            expected = share * captions_of_cat.count(text) / len(captions_of_cat)
-            assert (texts[~silent] == text).mean() == pytest.approx(expected, abs=0.012)
-
-
-def test_the_network_is_told_what_the_text_encoder_says(monkeypatch):
-    """Texts of a batch padded to its longest, or to the longest of all where shapes must not change."""
-    model = tiny()
-    conditions = Conditions(model, captioned(red_discs(), 0.5), 0.4)
-    texts, longest = ["", "red apple", "红苹果"], conditions.contexts.ragged.longest
-    numbers = torch.tensor([conditions.texts.index(text) for text in texts])
-    expected = model.text_encoder.encode(texts, torch.from_numpy)
-    for length in (expected["context"].shape[1], longest):
-        condition = conditions({"text": numbers, "style": torch.tensor([1, 2, 0])})
-        assert condition["context"].shape[1] == condition["context_mask"].shape[1] == length
-        padded = {"context": condition["context"], "context_mask": condition["context_mask"]}
-        for name, value in padded.items():
-            own = torch.zeros(value.shape, dtype=value.dtype)
-            own[:, : expected[name].shape[1]] = expected[name]
-            torch.testing.assert_close(value, own, atol=2e-3, rtol=2e-3)
-        torch.testing.assert_close(condition["label"][:, :384], expected["pooled"], atol=2e-3, rtol=2e-3)
-        assert condition["label"][:, 384:].tolist() == [[0, 1], [0, 0], [1, 0]]
-        monkeypatch.setattr(data, "fixed_shapes", lambda device: True)
-
-
 def with_validation() -> emoji_data.Emoji:
     emoji = red_discs()
     return replace(emoji, split=np.where(emoji.split == "test", "validation", emoji.split))
@@ -335,13 +216,6 @@ def test_of_a_folder_every_20th_picture_by_its_content_is_held_out(tmp_path):
     assert [part.tolist() for part in split_by_content(pictures[:199])] == [[*range(199)], []]
 
 
-def test_copies_of_a_picture_are_held_out_together_or_learned_from_together():
-    pictures = np.random.default_rng(0).integers(0, 256, (200, 4, 4, 3), dtype=np.uint8)
-    learned, held_out = split_by_content(np.concatenate([pictures, pictures]))
-    assert len(held_out) == 20 and not {*learned % 200} & {*held_out % 200}
-    assert len(split_by_content(np.concatenate([pictures[:1]] * 200))[1]) == 0
-
-
 def test_latents_are_encoded_once_for_the_same_pictures_and_autoencoder(tmp_path):
     model, pictures = tiny(latent=True), red_discs().pictures
     file = tmp_path / "states.safetensors"
@@ -352,8 +226,3 @@ def test_latents_are_encoded_once_for_the_same_pictures_and_autoencoder(tmp_path
     with torch.no_grad():
         model.vae.encoder.conv_out.bias += 1
     assert not torch.equal(encode_states(model, pictures, file), first)
-
-
-def test_chinese_captions_name_the_concept_or_its_tags():
-    some = captions_zh("猫头鹰", ["鸟"], np.random.default_rng(0))
-    assert {"猫头鹰", "一个猫头鹰", "鸟"} <= set(some) and all("猫头鹰" in c or "鸟" in c for c in some)

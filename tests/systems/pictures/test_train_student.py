@@ -14,8 +14,8 @@ from inkwash.training.recipe import load_recipe
 from inkwash.training.settings import Settings
 from inkwash.training.tune import roll_out
 from tests.models import tiny
+from tests.systems.pictures.discs import red_discs
 from tests.systems.pictures.fits import fits_of, loss_of, numbers_of
-from tests.systems.pictures.test_train import red_discs
 
 
 @pytest.fixture(scope="module")

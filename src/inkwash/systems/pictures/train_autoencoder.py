@@ -25,11 +25,11 @@ from inkwash.codecs.pixels import on_white
 from inkwash.networks.autoencoder import Autoencoder, save_autoencoder
 from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.pictures import crops, emoji_data
+from inkwash.systems.pictures.conditions import held_out_rows
 from inkwash.systems.pictures.crops import augment
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.metrics import features, frechet_distance, psnr
 from inkwash.systems.pictures.runtimes import Torch
-from inkwash.systems.pictures.train import held_out_rows
 from inkwash.training.build import build
 from inkwash.training.data import batches, whole_batches
 from inkwash.training.fit import fit

@@ -27,8 +27,9 @@ from inkwash.errors import UserError, unknown
 from inkwash.networks.unet import UNet
 from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures.conditions import Contexts, captioned
 from inkwash.systems.pictures.pipeline import Pipeline
-from inkwash.systems.pictures.train import Contexts, cached_states, captioned, preview, with_derived
+from inkwash.systems.pictures.train import cached_states, preview, with_derived
 from inkwash.training.build import build
 from inkwash.training.data import batches, whole_batches
 from inkwash.training.fit import Stopped, fit

@@ -17,10 +17,11 @@ from inkwash.errors import UserError
 from inkwash.networks.unet import UNet, save_unet
 from inkwash.progress import CONSOLE, Monitor
 from inkwash.systems.pictures import crops, emoji_data
+from inkwash.systems.pictures.conditions import held_out_rows
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.metrics import features, frechet_distance, psnr
 from inkwash.systems.pictures.runtimes import Torch
-from inkwash.systems.pictures.train import capped_weight, held_out_rows
+from inkwash.systems.pictures.train import capped_weight
 from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR, Upsampler
 from inkwash.training.build import build
 from inkwash.training.data import batches, whole_batches
