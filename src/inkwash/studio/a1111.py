@@ -52,7 +52,7 @@ from inkwash.studio.schemas import NOT_BOOL
 from inkwash.studio.store import MAX_QUEUED_EACH
 from inkwash.studio.streams import SaveUpload, check_waits, temporary_uploads, wait_for_job
 from inkwash.systems import base, systems
-from inkwash.systems.pictures.data import read_mask, read_picture
+from inkwash.systems.pictures.data import load_mask, surroundings
 from inkwash.systems.pictures.model import (
     TUNED,
     default_sampler,
@@ -302,9 +302,7 @@ def submit(body: Generation, save: SaveUpload, user: User, engine: Engine) -> st
         picture = squared(body, body.init_images[0], "init_images")
         if body.mask:
             mask = squared(body, body.mask, "mask")
-            picture = filled(
-                picture, mask, body.inpainting_fill or 0, limits_of(values["model"], user, engine)["size"].default
-            )
+            picture = filled(picture, mask, body.inpainting_fill or 0)
             values["mask"] = save(png_of(mask), "mask")
         values["image"] = save(png_of(picture), "init_images")
     return str(engine.submit(user, SYSTEM, VERB, values, api=API, previews=PREVIEWS).id)
@@ -445,38 +443,20 @@ def png_of(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def filled(picture: Image.Image, mask: Image.Image, fill: int, size: int) -> Image.Image:
-    """The picture at the model's size, with other content where the mask is white, as `inpainting_fill` says."""
+def filled(picture: Image.Image, mask: Image.Image, fill: int) -> Image.Image:
+    """The picture with other content where the mask is white, as `inpainting_fill` says."""
     if fill == 1:
         return picture
-    pixels, hole = (
-        read_picture(picture, size).copy(),
-        read_mask(mask, size) > 0.9,
-    )  # sharp edges ring when they are resized
+    pixels = np.array(picture.convert("RGBA"))
+    hole = np.asarray(load_mask(mask).resize(picture.size, Image.Resampling.BOX)) > 127
     if fill == 0:
         content = surroundings(on_white(pixels[None])[0], hole)
     elif fill == 2:  # the same each time: that of the seed comes in sampling
-        content = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+        content = np.random.default_rng(0).integers(0, 256, (*hole.shape, 3), np.uint8)
     else:
-        content = np.full((size, size, 3), 127, np.uint8)
+        content = np.full((*hole.shape, 3), 127, np.uint8)
     pixels[hole, :3], pixels[hole, 3] = content[hole], 255
     return Image.fromarray(pixels)
-
-
-def surroundings(pixels: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """What is known of a picture, uint8 (H, W, 3), spread into its hole: averages of ever larger places, laid under
-    each other, of which one is opaque if a quarter of it is known (pull-push, Gortler et al. 1996). A picture that is
-    all hole is grey."""
-    levels: list[Image.Image] = [Image.fromarray(np.dstack([pixels, np.where(hole, 0, 255).astype(np.uint8)]))]
-    while levels[-1].width > 1:
-        half = max(1, levels[-1].width // 2)
-        level = levels[-1].resize((half, half), Image.Resampling.BOX)
-        level.putalpha(level.getchannel("A").point(lambda alpha: 4 * alpha))
-        levels.append(level)
-    found = Image.new("RGBA", (1, 1), (127, 127, 127))
-    for level in reversed(levels):
-        found = Image.alpha_composite(found.resize(level.size, Image.Resampling.BILINEAR), level)
-    return np.asarray(found.convert("RGB"))
 
 
 def answer_of(body: Generation, row: Any, previews: list[tuple[int, str]], engine: Engine) -> Answer:

@@ -4,74 +4,212 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import nullcontext
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageFilter, ImageOps
 
+from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError
 
 Source = str | Path | Image.Image
-
-
-def read_picture(source: Source, size: int) -> np.ndarray:
-    """uint8 (size, size, 4), straight alpha: the whole picture, made square with a transparent margin, and resized.
-
-    The first frame of an animation; turned as EXIF says; 16 bits as 8; palettes, grey and CMYK as colours. Raises
-    UserError for what is no picture.
-    """
-    return np.asarray(square(load_image(source).convert("RGBA"), size, (255, 255, 255, 0)))
-
-
-def read_mask(source: Source, size: int) -> np.ndarray:
-    """float (size, size): 1 where to draw anew (white), 0 where to keep (black or transparent); as `read_picture`."""
-    grey, alpha = load_image(source).convert("LA").split()
-    grey = Image.composite(grey, Image.new("L", grey.size, 0), alpha)
-    return np.asarray(square(grey, size, 0)) / 255.0
+MAX_ASPECT = 16  # of a picture that is fitted into a square, where more would be a line
 
 
 def load_image(source: Source) -> Image.Image:
+    """The picture as RGB, or RGBA with straight alpha where it has transparency, in sRGB, eight bits a channel.
+
+    The first frame of an animation; turned as EXIF says; by its ICC profile, if it has one. Of 16 bits the upper
+    eight; 32-bit numbers and floats by the range that they fill. Raises UserError for what is no picture, and where
+    that range cannot be told.
+    """
+    name = "the picture" if isinstance(source, Image.Image) else str(source)
     try:
         with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as opened:
+            sixteen_bits = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format in ("PNG", "PPM"))
             picture = ImageOps.exif_transpose(opened)
-        if picture.mode.startswith("I;16") or picture.mode == "I":
-            values = np.asarray(picture, np.float32) / 257
-            return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
-        return picture
+        if picture.mode[0] in "IF":
+            picture = to_eight_bits(picture, 65535 if sixteen_bits else None, name)
+        if picture.mode in ("La", "RGBa"):
+            picture = picture.convert(picture.mode.upper())
+        colours = to_srgb(picture)
+        if picture.has_transparency_data:
+            colours.putalpha(picture.convert("RGBA").getchannel("A"))
+        return colours
     except FileNotFoundError:
         raise UserError(f"{source}: no such file") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises
-        raise UserError(f"{source}: not a picture that can be read, or too large") from None
+        raise UserError(f"{name}: not a picture that can be read, or too large") from None
 
 
-def square(picture: Image.Image, size: int, margin: object) -> Image.Image:
-    return ImageOps.pad(picture, (size, size), Image.Resampling.LANCZOS, color=margin)  # type: ignore[arg-type]
+def to_eight_bits(picture: Image.Image, white: int | None, name: str) -> Image.Image:
+    """A picture of one channel of 16 or 32 bits or floats as grey, and with alpha if one value stands for nothing.
 
-
-def outpaint_canvas(picture: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    """The picture (H, W, 4) made smaller in the middle, and the mask of what lies around it: for drawing beyond it.
-
-    fraction: of the side, on each side; from 0 to 0.45.
+    white: the value of white; None for the one of 1, 255 and 65535 of which the largest value is at most that, and no
+    sixteenth of it or less. UserError if there is none, or if values are negative.
     """
-    if not 0 < fraction <= 0.45:
-        raise UserError(f"outpaint = {fraction}: choose a fraction of the side from 0 to 0.45")
-    side = len(picture)
-    edge = round(side * fraction)
-    inner = Image.fromarray(picture).resize((side - 2 * edge, side - 2 * edge), Image.Resampling.LANCZOS)
-    canvas = np.zeros_like(picture)
-    canvas[edge : side - edge, edge : side - edge] = np.asarray(inner)
-    mask = np.ones((side, side))
-    mask[edge : side - edge, edge : side - edge] = 0
-    return canvas, mask
+    values, clear = np.asarray(picture).astype(float), picture.info.get("transparency")
+    if white is None:
+        low, high = (round(float(value), 3) for value in (values.min(), values.max()))
+        whites = [white for white in (1, 255, 65535) if white / 16 < high <= white or high == 0]
+        if not whites or low < 0 or not np.isfinite(values).all():
+            raise UserError(
+                f"{name}: what is white cannot be told from its values, {low:g} to {high:g}: save it with 8 or 16 bits"
+            )
+        white = whites[0]
+    grey = Image.fromarray((values.clip(0, white) * (255 / white)).round().astype(np.uint8))
+    grey.info = {key: value for key, value in picture.info.items() if key != "transparency"}
+    if isinstance(clear, int):
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return grey
 
 
-def source_facts(source: Source | None) -> dict[str, str | None] | None:
-    """What a recipe says of a picture that went in: its file, and the SHA-256 of its content."""
+def to_srgb(picture: Image.Image) -> Image.Image:
+    """The colours without alpha, as RGB in sRGB: by the picture's ICC profile, if it has one for these channels."""
+    mode = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}.get(picture.mode, "RGB")
+    colours, icc = picture.convert(mode), picture.info.get("icc_profile")
+    try:
+        if mode == "LAB":
+            profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+        elif not icc:
+            return colours.convert("RGB")
+        else:
+            profile = ImageCms.ImageCmsProfile(BytesIO(icc))
+            if ImageCms.getProfileDescription(profile).startswith("sRGB"):  # as it is, to the last bit
+                return colours.convert("RGB")
+            srgb = ImageCms.profileToProfile(colours, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (OSError, ImageCms.PyCMSError):  # a broken one, or one of other channels: passed over as by every viewer
+        return colours.convert("RGB")
+    srgb.info.clear()
+    return srgb
+
+
+def fitted(width: int, height: int, size: int) -> tuple[int, int, int, int]:
+    """Left, top, width and height of the whole picture in the middle of a square. UserError where it would be a
+    line."""
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise UserError(
+            f"a picture of {width} x {height} pixels would be no more than a line: cut it to at most "
+            f"{MAX_ASPECT} times as long as wide"
+        )
+    scale = size / max(width, height)
+    width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    return (size - width) // 2, (size - height) // 2, width, height
+
+
+def load_mask(source: Source) -> Image.Image:
+    """ "L": white where to draw anew, black where to keep; what is transparent is kept."""
+    picture = load_image(source).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture).convert("L")
+
+
+def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two pictures of these widths and heights are one another resized, up to rounding to whole pixels."""
+    (a, b), (c, d) = one, other
+    return abs(a * d / c - b) < 1 or abs(c * b / a - d) < 1
+
+
+class InitImage(NamedTuple):
+    """A picture to begin from, at any size that it is needed at.
+
+    image     RGB or RGBA, as `load_image` reads it
+    strength  the time to which it is noised, 0 to 1: how much of it may change (SDEdit, 2108.01073)
+    mask      "L", of the image's shape or square like what is drawn: white where it is drawn anew, black where it
+              stays to the pixel; None for everywhere
+    outpaint  the fraction of the side, on each side, that is drawn on beyond it, from 0 to 0.45; None for none
+    """
+
+    image: Image.Image
+    strength: float
+    mask: Image.Image | None = None
+    outpaint: float | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether something of it stays as it is."""
+        return self.mask is not None or self.outpaint is not None
+
+    def box(self, size: int) -> tuple[slice, slice]:
+        """The rows and columns of the image in a square of this size."""
+        edge = round(size * (self.outpaint or 0))
+        left, top, width, height = fitted(*self.image.size, size - 2 * edge)
+        return slice(top + edge, top + edge + height), slice(left + edge, left + edge + width)
+
+    def canvas(self, size: int) -> np.ndarray:
+        """uint8 (size, size, 4), straight alpha: the whole image on a transparent square."""
+        canvas, box = np.full((size, size, 4), (255, 255, 255, 0), np.uint8), self.box(size)
+        canvas[box] = np.asarray(resized(self.image.convert("RGBA"), box, Image.Resampling.LANCZOS))
+        return canvas
+
+    def region(self, size: int) -> np.ndarray:
+        """float (size, size): 1 where it is drawn anew, 0 where it stays, between both at the mask's edges."""
+        region, box = np.ones((size, size)), self.box(size)
+        if self.strength == 0:
+            return 0 * region
+        if self.outpaint is not None:
+            region[box] = 0
+        if self.mask is not None:
+            region = 0 * region
+            box = box if same_shape(self.mask.size, self.image.size) else (slice(0, size), slice(0, size))
+            region[box] = (
+                np.asarray(resized(self.mask, box, Image.Resampling.BOX)) / 255.0
+            )  # what else there is rings
+        return region
+
+    def composite(self, decoded: np.ndarray) -> np.ndarray:
+        """uint8 (N, S, S, 3 or 4) as they are decoded -> the same with what stays of the image, softly at the edges of
+        its mask."""
+        size, channels = decoded.shape[1], decoded.shape[-1]
+        mask, source = self.region(size)[..., None], laid_on_white(self.canvas(size))[..., :channels]
+        mixed: np.ndarray = np.where(mask == 0, source, mask * decoded + (1 - mask) * source).round()
+        return mixed.astype(np.uint8)
+
+    def keep(self, drawn: Image.Image) -> Image.Image:
+        """The final picture, RGB on white or RGBA: where the mask is black every pixel is the image's own."""
+        source, pixels = self.canvas(drawn.width), np.array(drawn)
+        source = source if drawn.mode == "RGBA" else on_white(source[None])[0]
+        stays = self.region(drawn.width) == 0
+        pixels[stays] = source[stays]
+        return Image.fromarray(pixels)
+
+
+def resized(picture: Image.Image, box: tuple[slice, slice], filter: Image.Resampling) -> Image.Image:
+    """The picture at the size of these rows and columns."""
+    rows, columns = box
+    return picture.resize((columns.stop - columns.start, rows.stop - rows.start), filter)
+
+
+def laid_on_white(picture: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 4), straight alpha -> colours on white, and the opacity."""
+    return np.concatenate([on_white(picture[None])[0], picture[..., 3:]], axis=-1)
+
+
+def surroundings(pixels: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """What is known of a picture, uint8 (H, W, 3), spread into its hole: averages of ever larger places, laid under
+    each other, of which one is opaque if a quarter of it is known (pull-push, Gortler et al. 1996). A picture that is
+    all hole is grey."""
+    levels: list[Image.Image] = [Image.fromarray(np.dstack([pixels, np.where(hole, 0, 255).astype(np.uint8)]))]
+    while levels[-1].width > 1:
+        half = max(1, levels[-1].width // 2)
+        level = levels[-1].resize((half, half), Image.Resampling.BOX)
+        level.putalpha(level.getchannel("A").point(lambda alpha: 4 * alpha))
+        levels.append(level)
+    found = Image.new("RGBA", (1, 1), (127, 127, 127))
+    for level in reversed(levels):
+        found = Image.alpha_composite(found.resize(level.size, Image.Resampling.BILINEAR), level)
+    return np.asarray(found.convert("RGB"))
+
+
+def source_facts(source: Source | None) -> dict[str, str] | None:
+    """What a recipe says of a picture that went in: the name of its file, and the SHA-256 of its content. Of one that
+    a program gave, which has no name, the SHA-256 of its pixels."""
     if source is None:
         return None
     if isinstance(source, Image.Image):
-        return {"file": None, "sha256": hashlib.sha256(source.tobytes()).hexdigest()}
-    return {"file": str(Path(source).resolve()), "sha256": hashlib.sha256(Path(source).read_bytes()).hexdigest()}
+        return {"sha256": hashlib.sha256(source.tobytes()).hexdigest()}
+    return {"sha256": hashlib.sha256(Path(source).read_bytes()).hexdigest(), "name": Path(source).name}
 
 
 def image_grid(pictures: np.ndarray, columns: int) -> np.ndarray:

@@ -19,7 +19,15 @@ from inkwash.diffusion.arrays import linear_combination, no_grad, numpy
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_text, is_blank, resolve
 from inkwash.systems.pictures import model, runtimes
-from inkwash.systems.pictures.data import Source, outpaint_canvas, read_mask, read_picture, source_facts
+from inkwash.systems.pictures.data import (
+    InitImage,
+    Source,
+    laid_on_white,
+    load_image,
+    load_mask,
+    same_shape,
+    source_facts,
+)
 from inkwash.systems.pictures.model import SAMPLERS, SCHEDULES, TUNED, Component, Config, read_config, read_index
 from inkwash.systems.pictures.prompts import emphasise, piece_weights, weigh
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
@@ -33,22 +41,6 @@ if TYPE_CHECKING:
     from inkwash.systems.report import Report
 
 MAX_STEPS, MAX_IMAGES, MAX_SIZE = 1000, 1000, 4096
-
-
-class InitImage(NamedTuple):
-    """A picture to begin from: uint8 (size, size, 4), straight alpha.
-
-    strength  the time to which it is noised, 0 to 1: how much of it may change (SDEdit, 2108.01073)
-    mask      float (size, size): 1 where it is drawn anew, 0 where it stays to the pixel; None for everywhere
-    """
-
-    picture: np.ndarray
-    strength: float
-    mask: np.ndarray | None = None
-
-    def on_white(self) -> np.ndarray:
-        """Colours on white, and the opacity: uint8 (1, size, size, 4)."""
-        return np.concatenate([on_white(self.picture[None]), self.picture[None, ..., 3:]], axis=-1)
 
 
 def preview_hook(steps: int, count: int, show: Callable[[Any], None]) -> Callable[..., None]:
@@ -319,9 +311,11 @@ class Pipeline:
             )
             if size > self.config.size and self.upsampler is not None:
                 decoded = self.upsampler.sample(decoded, [seed + i])
+                decoded = decoded if init is None else init.composite(decoded)
             picture = Image.fromarray((latents.cut_out(decoded) if transparent else decoded[..., :3])[0])
             if size != picture.width:
                 picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+            picture = picture if init is None else init.keep(picture)
             recipe = {
                 "system": "pictures",
                 "verb": "generate",
@@ -331,7 +325,7 @@ class Pipeline:
                 "negative": negative,
                 "style": style,
                 "seed": seed + i,
-                "sampler": sampler or model.default_sampler(self.config, init is not None and init.mask is not None),
+                "sampler": sampler or model.default_sampler(self.config, init is not None and init.partial),
                 "steps": self.config.steps if steps is None else steps,
                 "grid": None if sampler == TUNED else grid or "uniform",
                 "guidance": self.config.guidance if guidance is None else guidance,
@@ -360,17 +354,24 @@ class Pipeline:
             return None
         if mask is not None and outpaint is not None:
             raise UserError("give a mask or outpaint, not both: outpaint is the mask of what lies beyond the image")
-        picture, region = read_picture(image, self.config.size), None
-        if mask is not None:
-            region = read_mask(mask, self.config.size)
-            if not region.any():
-                raise UserError("the mask is black everywhere: make white what shall be drawn anew")
-        if outpaint is not None:
-            picture, region = outpaint_canvas(picture, outpaint)
-        strength = model.default_strength(region is not None) if strength is None else strength
+        if outpaint is not None and not 0 < outpaint <= 0.45:
+            raise UserError(f"outpaint = {outpaint}: choose a fraction of the side from 0 to 0.45")
+        if strength is None:
+            strength = model.default_strength(mask is not None or outpaint is not None)
         if not 0 <= strength <= 1:
             raise UserError(f"strength = {strength}: choose a number from 0 (no change) to 1 (everything)")
-        return InitImage(picture, strength, region)
+        init = InitImage(load_image(image), strength, None if mask is None else load_mask(mask), outpaint)
+        if init.mask is not None:
+            (width, height), (of_width, of_height) = init.mask.size, init.image.size
+            if width != height and not same_shape(init.mask.size, init.image.size):
+                raise UserError(
+                    f"the mask has {width} x {height} pixels, the image {of_width} x {of_height}: give a mask of the "
+                    "image's shape, or a square one for the square that is drawn"
+                )
+            if init.mask.getextrema() == (0, 0):
+                raise UserError("the mask is black everywhere: make white what shall be drawn anew")
+        init.box(self.config.size)  # says what cannot be fitted
+        return init
 
     def condition(self, prompts: Sequence[str], styles: Sequence[str | None]) -> dict[str, Any]:
         """What the network is told for each picture: token states, their mask, and pooled text beside the style."""
@@ -439,7 +440,7 @@ class Pipeline:
         spaced, with the clean prediction as pictures. Raises UserError for what the model does not know.
         """
         config = self.config
-        sampler = sampler or model.default_sampler(config, init is not None and init.mask is not None)
+        sampler = sampler or model.default_sampler(config, init is not None and init.partial)
         steps = config.steps if steps is None else steps
         if sampler not in [*SAMPLERS, TUNED]:
             raise unknown("sampler", sampler, [*SAMPLERS, TUNED])
@@ -458,17 +459,13 @@ class Pipeline:
                 raise UserError("grid means nothing with the sampler tuned, which has learned its own: leave it out")
             solver, times = tuned(self.folder, self.hash, steps, process)
         elif init is not None and init.strength == 0:
-            return init.on_white().repeat(len(seeds), 0)
+            return laid_on_white(init.canvas(config.size))[None].repeat(len(seeds), 0)
         else:
             times = time_grid(process, grid or "uniform", steps, 1.0 if init is None else init.strength)
 
         def composite(state: Any) -> np.ndarray:
             decoded = self.decode(state)
-            if init is None or init.mask is None:
-                return decoded
-            mask = init.mask[None, ..., None]  # soft edges mix; the known region stays to the pixel
-            mixed: np.ndarray = mask * decoded + (1 - mask) * init.on_white()[..., : decoded.shape[-1]]
-            return mixed.round().astype(np.uint8)
+            return decoded if init is None else init.composite(decoded)
 
         hooks = [] if preview is None else [preview_hook(len(times) - 1, previews, lambda x0: preview(composite(x0)))]
         with self.runtime.autocast():
@@ -480,13 +477,13 @@ class Pipeline:
         """What the driver is told of a picture to begin from: its state noised to the grid's first time, and the hook
         that puts back at each step what the mask keeps."""
         process = self.denoiser.process
-        x0 = numpy(self.encode(init.picture[None])).repeat(len(problem.seeds), 0)
+        x0 = numpy(self.encode(init.canvas(self.config.size)[None])).repeat(len(problem.seeds), 0)
         noise = diffusion.Noise(problem.seeds, self.shape, "start").normal()
         x = self.runtime.array(process.noise(x0, grid[0], noise).astype(np.float32))
-        if init.mask is None:
+        if not init.partial:
             return {"x": x}
         side = self.config.size // self.shape[1]
-        redrawn = init.mask.reshape(self.shape[1], side, self.shape[2], side).max((1, 3)) > 0
+        redrawn = init.region(self.config.size).reshape(self.shape[1], side, self.shape[2], side).max((1, 3)) > 0
         return {
             "x": x,
             "hooks": [diffusion.known_region(process, self.runtime.array(x0), self.runtime.array(~redrawn))],
