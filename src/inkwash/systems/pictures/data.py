@@ -15,6 +15,7 @@ from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError
 
 Source = str | Path | Image.Image
+FEATHER = 0.02  # of the side: the radius of a soft edge
 MAX_ASPECT = 16  # of a picture that is fitted into a square, where more would be a line
 
 
@@ -56,7 +57,7 @@ def to_eight_bits(picture: Image.Image, white: int | None, name: str) -> Image.I
         whites = [white for white in (1, 255, 65535) if white / 16 < high <= white or high == 0]
         if not whites or low < 0 or not np.isfinite(values).all():
             raise UserError(
-                f"{name}: what is white cannot be told from its values, {low:g} to {high:g}: save it with 8 or 16 bits"
+                f"{name}: what is white cannot be told from values of {low:g} to {high:g}: save it with 8 or 16 bits"
             )
         white = whites[0]
     grey = Image.fromarray((values.clip(0, white) * (255 / white)).round().astype(np.uint8))
@@ -158,13 +159,32 @@ class InitImage(NamedTuple):
             )  # what else there is rings
         return region
 
+    def background(self, size: int) -> np.ndarray:
+        """Colours on white, and opacity, uint8 (size, size, 4): what stays of the image's own edge, spread."""
+        canvas, box = laid_on_white(self.canvas(size)), self.box(size)
+        hole = np.ones((size, size), bool)
+        hole[box] = False
+        hole[box][1:-1, 1:-1] = True  # all but its outermost pixels
+        hole |= self.region(size) > 0
+        if hole.all():
+            return np.full((size, size, 4), (255, 255, 255, 0), np.uint8)
+        opacity = surroundings(canvas[..., 3:].repeat(3, -1), hole)[..., :1]
+        return np.concatenate([surroundings(canvas[..., :3], hole), opacity], axis=-1)
+
     def composite(self, decoded: np.ndarray) -> np.ndarray:
-        """uint8 (N, S, S, 3 or 4) as they are decoded -> the same with what stays of the image, softly at the edges of
-        its mask."""
+        """uint8 (N, S, S, 3 or 4) as they are decoded -> the same with what stays of the image. What is drawn anew
+        lies on the image's own background, where its opacity is known, and comes in softly within the mask."""
         size, channels = decoded.shape[1], decoded.shape[-1]
-        mask, source = self.region(size)[..., None], laid_on_white(self.canvas(size))[..., :channels]
-        mixed: np.ndarray = np.where(mask == 0, source, mask * decoded + (1 - mask) * source).round()
-        return mixed.astype(np.uint8)
+        if not self.partial:
+            return decoded
+        mask, source = self.region(size), laid_on_white(self.canvas(size))[..., :channels]
+        background, drawn = self.background(size)[..., :channels], decoded.astype(float)
+        if channels == 4:
+            drawn += (1 - drawn[..., 3:] / 255) * (background - np.array([255.0, 255, 255, 0]))
+        below = source if self.outpaint is None else background
+        share = (mask * feather(mask > 0, size * FEATHER))[..., None]
+        mixed = share * drawn + (1 - share) * below
+        return np.where(mask[..., None] == 0, source, mixed).round().astype(np.uint8)
 
     def keep(self, drawn: Image.Image) -> Image.Image:
         """The final picture, RGB on white or RGBA: where the mask is black every pixel is the image's own."""
@@ -179,6 +199,12 @@ def resized(picture: Image.Image, box: tuple[slice, slice], filter: Image.Resamp
     """The picture at the size of these rows and columns."""
     rows, columns = box
     return picture.resize((columns.stop - columns.start, rows.stop - rows.start), filter)
+
+
+def feather(region: np.ndarray, radius: float) -> np.ndarray:
+    """bool (H, W) -> float: 0 at the edge of the region, 1 from about 2 radii within it."""
+    blurred = Image.fromarray(region.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(radius))
+    return (np.asarray(blurred) / 127.5 - 1).clip(0, 1)
 
 
 def laid_on_white(picture: np.ndarray) -> np.ndarray:
