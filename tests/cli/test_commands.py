@@ -83,7 +83,7 @@ def test_one_picture_and_again(tiny_folder, tmp_path, capsys):
     shown = capsys.readouterr()
     assert shown.out.splitlines() == [str(tmp_path / "a-red-fox-flat-7.png")]
     assert shown.err == ""  # no progress bar in a pipe
-    assert main(["again", str(tmp_path / "a-red-fox-flat-7.png")]) == 0
+    assert main(["again", str(tmp_path / "a-red-fox-flat-7.png"), "--inputs", str(tiny_folder.parent)]) == 0
     assert "the same pixels" in capsys.readouterr().out.splitlines()
     one, other = (np.asarray(Image.open(p)) for p in sorted(tmp_path.glob("*.png")))
     np.testing.assert_array_equal(one, other)
@@ -131,7 +131,7 @@ def test_again_over_the_file_itself_compares_before_it_writes(tiny_folder, tmp_p
     recipe = read_recipe(file)
     write_png(Image.new("RGB", (16, 16)), file, recipe)
     for words in ("not the same pixels", "the same pixels"):
-        assert main(["again", str(file), "-o", str(file)]) == 0
+        assert main(["again", str(file), "--inputs", str(tiny_folder.parent), "-o", str(file)]) == 0
         assert capsys.readouterr().out.splitlines()[-1].partition(":")[0] == words
 
 
@@ -147,7 +147,7 @@ def test_a_recipe_that_cannot_be_followed_is_refused(change, tiny_folder, tmp_pa
     file = tmp_path / "fox.png"
     main(["generate", "fox", "--model", str(tiny_folder), "-o", str(file)])
     write_png(Image.open(file), file, read_recipe(file) | change)
-    assert main(["again", str(file)]) == 2
+    assert main(["again", str(file), "--inputs", str(tiny_folder.parent)]) == 2
     assert "can follow" in capsys.readouterr().err
     assert sorted(tiny_folder.rglob("*")) == before and [path.name for path in tmp_path.iterdir()] == ["fox.png"]
 
@@ -158,7 +158,7 @@ def test_a_recipe_without_a_hash_is_refused(tiny_folder, tmp_path, capsys):
     recipe = read_recipe(file)
     del recipe["hash"]
     write_png(Image.open(file), file, recipe)
-    assert main(["again", str(file)]) == 2
+    assert main(["again", str(file), "--inputs", str(tiny_folder.parent)]) == 2
     assert "can follow" in capsys.readouterr().err
 
 
@@ -318,7 +318,10 @@ def test_nothing_that_is_not_ours_is_replaced(tiny_folder, tmp_path, monkeypatch
     for name in ("fox-again.png", "cat.png", "report.json", "nearest.png", "vae/config.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
-    assert main(["again", "fox.png"]) == 0 and (tmp_path / "fox-again-2.png").exists()
+    assert (
+        main(["again", "fox.png", "--inputs", str(tiny_folder.parent)]) == 0
+        and (tmp_path / "fox-again-2.png").exists()
+    )
     (tmp_path / "rows.csv").write_text("prompt,name\na cat,cat\na dog,dog\n")
     capsys.readouterr()
     assert main(["generate", "--csv", "rows.csv", *model]) == 2 and (tmp_path / "dog.png").exists()
@@ -459,10 +462,10 @@ def test_again_takes_what_python_saved(tiny_folder, tmp_path, capsys):
     model.generate("a fox", seed=7, size=40, style="flat").save(tmp_path / "large.png")
     model.generate("a fox", seed=7, image=tmp_path / "one.png", outpaint=0.25).save(tmp_path / "edit.png")
     for name in ("one", "second", "large", "edit"):
-        assert main(["again", str(tmp_path / f"{name}.png")]) == 0
+        assert main(["again", str(tmp_path / f"{name}.png"), "--inputs", str(tiny_folder.parent)]) == 0
         assert "\nthe same pixels" in capsys.readouterr().out
     model.generate("a fox", seed=7, image=first).save(tmp_path / "memory.png")
-    assert main(["again", str(tmp_path / "memory.png")]) == 2
+    assert main(["again", str(tmp_path / "memory.png"), "--inputs", str(tiny_folder.parent)]) == 2
     assert "made from a picture that a program gave" in capsys.readouterr().err
     frames = model.interpolate("a fox", "a cat", 2, seed=7)
     frames[1].save(tmp_path / "frame.png")

@@ -144,6 +144,7 @@ def train(
     train_queue(queue, minutes, {"device": device, "precision": precision, "threads": threads})
 
 
+GIVE = "put it beside the picture, or give its folder with --inputs"  # what `again` does not find
 PNG = Verb(Request, "", endings=(".png",))  # what `again` makes
 
 
@@ -151,6 +152,10 @@ PNG = Verb(Request, "", endings=(".png",))  # what `again` makes
 def again(
     file: Annotated[Path, typer.Argument(help="A PNG that inkwash made.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A .png file or folder for it.")] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(help="Folder of its model and of what went in, if they are neither beside FILE nor here."),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the one it was made on if left out.")] = None,
 ) -> None:
     """Make a picture anew from its file: on one machine, to the same pixels."""
@@ -175,12 +180,13 @@ def again(
             runtime = "onnx" if recipe["runtime"].startswith("onnx") and device == "cpu" else "torch"
             threads = int(recipe["threads"])
             context = Local(Path(scratch), device, recipe["precision"], runtime, threads)
-            request = request_of_recipe(recipe, verb, context, file)
+            folders = [file.parent, Path(), *([] if inputs is None else [inputs])]
+            request = request_of_recipe(recipe, verb, context, file, folders)
             if getattr(request, "n", 1) != 1 or getattr(request, "to", None) is not None:
                 raise UserError("it asks for several pictures")
             before = recipe["hash"]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            if isinstance(error, UserError) and "was made from" in str(error):
+            if isinstance(error, UserError) and "was made " in str(error):
                 raise
             why = f" ({error})" if isinstance(error, UserError) else ""
             raise UserError(f"{file}: its recipe is not one that this version of inkwash can follow{why}") from None
@@ -198,23 +204,31 @@ def again(
     print("the same pixels" if same else "not the same pixels: the file, the model or the machine has changed")
 
 
-def request_of_recipe(recipe: dict[str, Any], verb: Any, context: Local, file: Path) -> Any:
-    """The request of a recipe: its fields, and the files that went in, if they are unchanged."""
+def request_of_recipe(recipe: dict[str, Any], verb: Any, context: Local, file: Path, folders: list[Path]) -> Any:
+    """The request of a recipe: its fields, its model, and the files that went in, if they are unchanged; those that
+    lie in one of the folders."""
     values = {}
     for name, option in options(verb.request).items():
         value = recipe.get(name)
         if name in recipe and value is None and not option.optional:
             raise UserError(f"{name} is missing")
-        if option.kind is File and value is not None:
-            if value.get("file") is None:
+        if name == "model" and value not in shipped():
+            places = [folder / value for folder in folders if (folder / value / "system.json").is_file()]
+            if not places:
+                raise UserError(f"{file} was made by the model {value}, which is not here: {GIVE}")
+            value = str(places[0])
+        elif option.kind is File and value is not None:
+            if "name" not in value:
                 raise UserError(
                     f"{file} was made from a picture that a program gave, which is in no file; make it there again"
                 )
-            path = Path(value["file"])
-            found = context.file(path, option) if path.is_file() else None
-            if not isinstance(found, File) or found.sha256 != value["sha256"]:
-                raise UserError(f"{file} was made from {path}, which is not there any more or has changed")
-            value = found
+            paths = [path for folder in folders if (path := folder / Path(value["name"]).name).is_file()]
+            found = [context.file(path, option) for path in paths]
+            same = [one for one in found if isinstance(one, File) and one.sha256 == value["sha256"]]
+            if not same:
+                missing = "has changed" if found else "is not here"
+                raise UserError(f"{file} was made from {Path(value['name']).name}, which {missing}: {GIVE}")
+            value = same[0]
         if value is not None:
             values[name] = value
     if values.get("image") is None:

@@ -14,6 +14,7 @@ import inkwash
 from inkwash.cli.context import digest, move
 from inkwash.errors import UserError
 from inkwash.systems.base import Request
+from inkwash.weights.shipped import reference
 
 MARK = '"inkwash"'
 
@@ -73,7 +74,9 @@ class Record:
 
 
 def as_json(request: Request) -> Any:
-    return json.loads(json.dumps(request.facts()))
+    """What was asked for, its model by the name that recipes have for it."""
+    name = request.model_name()
+    return json.loads(json.dumps(request.facts() | ({} if name is None else {"model": reference(name)})))
 
 
 def content(path: Path) -> str | None:

@@ -28,7 +28,7 @@ from inkwash.progress import Monitor, Progress, duration
 from inkwash.progress import Note as Note
 from inkwash.progress import Preview as Preview
 from inkwash.version import __version__
-from inkwash.weights.shipped import describe
+from inkwash.weights.shipped import describe, reference
 
 
 @dataclass(frozen=True)
@@ -409,6 +409,8 @@ def seeded(request: Any) -> Any:
 def recipe(system: str, verb: str, request: Request, model: Model, context: Context) -> dict[str, Any]:
     """What makes a result anew: what was asked for, by which verb, of which weights, and how it was computed."""
     facts = {"system": system, "verb": verb, "hash": model.hash, "version": __version__}
+    if (name := request.model_name()) is not None:
+        facts["model"] = reference(name)
     facts |= {"device": context.device or "cpu", "precision": context.precision or "float32"}
     return request.facts() | facts | {"runtime": context.runtime or "torch", "threads": context.threads or 1}
 

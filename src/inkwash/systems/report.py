@@ -15,6 +15,7 @@ import numpy as np
 from inkwash.errors import UserError
 from inkwash.systems.base import Context, File, Result
 from inkwash.weights.files import atomic, check_ours
+from inkwash.weights.shipped import reference
 
 FIGURE = ("metric", "value", "low", "high", "n")  # of a row; the rest of it says what was measured
 NAME, MARK = "report.json", '"cpu_seconds"'  # of the file, and what stands in it
@@ -168,7 +169,7 @@ def evaluate(
         report = measure(request, model, context)
         report = replace(
             report,
-            model={"name": request.model, "sha256": model.hash} | report.model,
+            model={"name": reference(request.model), "sha256": model.hash} | report.model,
             data=(asdict(data) if isinstance(data, File) else {}) | report.data,
             cpu_seconds=report.cpu_seconds or {"in all": time.process_time() - clock},
         )

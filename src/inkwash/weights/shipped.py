@@ -49,6 +49,16 @@ def locate(name: str | Path) -> Path:
     raise unknown("model", str(name), models)
 
 
+def reference(name: str | Path) -> str:
+    """What recipes and reports call a model: its shipped name, the path of its folder below the current one, or for
+    one elsewhere the folder's own name. Nothing of where things lie on the machine."""
+    if str(name) in shipped():
+        return str(name)
+    folder, here = Path(name).resolve(), Path.cwd()
+    below = here in folder.parents and folder.parent != FOLDER
+    return folder.relative_to(here).as_posix() if below else folder.name
+
+
 def describe(folder: Path) -> dict[str, Any]:
     """The content of a model's system.json."""
     return load_json(folder / "system.json")

@@ -70,7 +70,7 @@ def test_again_takes_the_same_runtime(folder, tmp_path, capsys):
     for runtime in ("onnx", "torch"):
         file = tmp_path / f"{runtime}.png"
         assert main(["generate", "a fox", "--model", str(folder), "--runtime", runtime, "-o", str(file)]) == 0
-        assert main(["again", str(file)]) == 0
+        assert main(["again", str(file), "--inputs", str(folder.parent)]) == 0
         assert "\nthe same pixels" in capsys.readouterr().out
 
 

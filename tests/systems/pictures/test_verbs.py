@@ -42,10 +42,9 @@ def test_the_command_line_edits_and_draws_again(photo, tmp_path, capsys):
     assert main(["again", str(generated)]) == 0
     assert "\nthe same pixels" in capsys.readouterr().out
     recipe = read_recipe(generated)
-    assert recipe["image"]["file"] == str(photo) and len(recipe["mask"]["sha256"]) == 64
     Image.new("RGB", (16, 16)).save(photo)
     assert main(["again", str(generated)]) == 2
-    assert "photo.png, which is not there any more or has changed" in capsys.readouterr().err
+    assert "photo.png, which has changed: put it beside the picture" in capsys.readouterr().err
     assert (
         main(["generate", "a fox", "--model", str(tmp_path / "m"), "--to", "a cat", "-n", "3", "-o", str(tmp_path)])
         == 0
@@ -59,6 +58,48 @@ def test_the_command_line_edits_and_draws_again(photo, tmp_path, capsys):
     assert arguments.items() <= comment[KEY].items() and f"-{comment[KEY]['seed']}.gif" in animation
     assert main(["again", animation]) == 2
     assert "an animation; its comment says how it was made" in capsys.readouterr().err
+
+
+def test_recipes_name_what_went_in_and_not_where_it_lies(photo, tmp_path, capsys, monkeypatch):
+    """By its name and content `again` finds it beside the picture, in the current folder, or in the one given."""
+    pictures, made = tmp_path / "pictures", tmp_path / "made"
+    pictures.mkdir(), made.mkdir()
+    photo = photo.rename(pictures / "photo.png")
+    tiny(latent=True, parametrization="flow").save(pictures / "m")
+    generated = made / "fox.png"
+    command = ["generate", "a fox", "--model", str(pictures / "m"), "--image", str(photo), "-o", str(generated)]
+    monkeypatch.chdir(made)
+    assert main(command) == 0
+    recipe = read_recipe(generated)
+    assert str(tmp_path) not in json.dumps(recipe) and recipe["model"] == "m"
+    assert set(recipe["image"]) == {"name", "sha256"} and recipe["image"]["name"] == "photo.png"
+    assert main(["again", str(generated)]) == 2
+    assert "was made by the model m, which is not here" in capsys.readouterr().err
+    assert main(["again", str(generated), "--inputs", str(pictures)]) == 0
+    monkeypatch.chdir(pictures)
+    assert main(["again", str(generated)]) == 0
+    assert capsys.readouterr().out.count("\nthe same pixels") == 2
+    photo.rename(made / "photo.png")
+    assert main(["again", str(generated)]) == 0  # a model here, a picture beside it
+    (made / "photo.png").unlink()
+    assert main(["again", str(generated)]) == 2
+    shown = capsys.readouterr().err
+    assert "was made from photo.png, which is not here: put it beside the picture, or give its folder" in shown
+    assert shown.count("\n") == 1
+
+
+def test_animations_and_tables_name_no_place_either(tmp_path, capsys, monkeypatch):
+    tiny(latent=True, parametrization="flow").save(tmp_path / "m")
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    model = ["--model", str(tmp_path / "m")]
+    assert main(["generate", "a fox", *model, "--to", "a cat", "-n", "2", "--seed", "1"]) == 0
+    (tmp_path / "t.csv").write_text("prompt\na fox\n")
+    for answer in ("made", "there already"):
+        assert main(["generate", "--csv", str(tmp_path / "t.csv"), *model]) == 0
+        assert f"1 {answer}" in capsys.readouterr().err
+    written = [file.read_bytes() for file in (tmp_path / "out").iterdir()]
+    assert len(written) == 4 and all(str(tmp_path).encode() not in content for content in written)
 
 
 def test_a_table_of_prompts_is_drawn_row_by_row_and_resumed(tmp_path, capsys):

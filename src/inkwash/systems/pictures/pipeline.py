@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from PIL import Image
@@ -35,7 +35,7 @@ from inkwash.systems.tune import tuned
 from inkwash.training.tune import Problem
 from inkwash.version import __version__
 from inkwash.weights.files import save_json
-from inkwash.weights.shipped import locate, shipped
+from inkwash.weights.shipped import locate, reference
 
 if TYPE_CHECKING:
     from inkwash.systems.report import Report
@@ -202,10 +202,8 @@ class Pipeline:
 
     @property
     def name(self) -> str | None:
-        """The shipped name, or the folder, that leads back to this model."""
-        if self.folder is None:
-            return None
-        return self.folder.name if self.folder in shipped().values() else str(self.folder.resolve())
+        """What recipes and reports call this model: see `reference`."""
+        return None if self.folder is None else reference(self.folder)
 
     @property
     def hash(self) -> str | None:
@@ -357,7 +355,7 @@ class Pipeline:
         if outpaint is not None and not 0 < outpaint <= 0.45:
             raise UserError(f"outpaint = {outpaint}: choose a fraction of the side from 0 to 0.45")
         if strength is None:
-            strength = model.default_strength(mask is not None or outpaint is not None)
+            strength = model.default_strength(mask is not None)
         if not 0 <= strength <= 1:
             raise UserError(f"strength = {strength}: choose a number from 0 (no change) to 1 (everything)")
         init = InitImage(load_image(image), strength, None if mask is None else load_mask(mask), outpaint)
@@ -477,7 +475,10 @@ class Pipeline:
         """What the driver is told of a picture to begin from: its state noised to the grid's first time, and the hook
         that puts back at each step what the mask keeps."""
         process = self.denoiser.process
-        x0 = numpy(self.encode(init.canvas(self.config.size)[None])).repeat(len(problem.seeds), 0)
+        picture = init.canvas(self.config.size)
+        if init.outpaint is not None and not self.has_opacity:  # others begin transparent
+            (picture,) = init.composite(init.background(self.config.size)[None, ..., :3])
+        x0 = numpy(self.encode(picture[None])).repeat(len(problem.seeds), 0)
         noise = diffusion.Noise(problem.seeds, self.shape, "start").normal()
         x = self.runtime.array(process.noise(x0, grid[0], noise).astype(np.float32))
         if not init.partial:
