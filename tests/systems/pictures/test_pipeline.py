@@ -389,8 +389,8 @@ def test_the_new_part_begins_as_the_old_one_ends():
     drawn = init.composite(np.full((1, 64, 64, 4), (0, 200, 0, 255), np.uint8))[0, ..., :3].astype(int)
     across = np.abs(np.diff(drawn[32], axis=0)).max(-1)
     assert across.max() <= 100 and (drawn[32, 32] == (0, 200, 0)).all()
-    clear = init.composite(np.full((1, 64, 64, 4), (255, 255, 255, 0), np.uint8))[0]
-    assert (clear == (200, 40, 90, 255)).all()  # nothing was drawn: what was behind it shows
+    clear = init.composite(np.full((1, 64, 64, 4), (255, 255, 255, 0), np.uint8))[0].astype(int)
+    assert np.abs(clear - (200, 40, 90, 255)).max() <= 3  # nothing was drawn: what was behind it shows
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ def load_image(source: Source) -> Image.Image:
         if picture.has_transparency_data:
             colours.putalpha(picture.convert("RGBA").getchannel("A"))
         return colours
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{source}: no such file") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises
