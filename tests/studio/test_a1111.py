@@ -225,7 +225,7 @@ def test_no_line_of_the_picture_is_left_under_a_mask_that_is_resized(api, side):
     mask.paste(255, (round(0.31 * side), round(0.31 * side), round(0.69 * side), round(0.69 * side)))
     options = {"prompt": "a fox", "steps": 1, "seed": 3, "denoising_strength": 0, "inpainting_fill": 3}
     picture = np.asarray(api.img2img(images=[ink], mask_image=mask, **options, **SMALL).image)
-    assert (picture[21:43, 21:43] == 127).all()
+    assert np.abs(picture[21:43, 21:43].astype(int) - 127).max() <= 6  # of the ink 128 and more would show
 
 
 def test_what_a1111_calls_a_latent_mask_is_not_passed_over(web, fox):

@@ -212,7 +212,7 @@ def request_of_recipe(recipe: dict[str, Any], verb: Any, context: Local, file: P
         value = recipe.get(name)
         if name in recipe and value is None and not option.optional:
             raise UserError(f"{name} is missing")
-        if name == "model" and value not in shipped():
+        if name == "model" and value is not None and value not in shipped():
             places = [folder / value for folder in folders if (folder / value / "system.json").is_file()]
             if not places:
                 raise UserError(f"{file} was made by the model {value}, which is not here: {GIVE}")

@@ -73,16 +73,13 @@ def to_srgb(picture: Image.Image) -> Image.Image:
     """The colours without alpha, as RGB in sRGB: by the picture's ICC profile, if it has one for these channels."""
     mode = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}.get(picture.mode, "RGB")
     colours, icc = picture.convert(mode), picture.info.get("icc_profile")
+    if mode != "LAB" and not icc:
+        return colours.convert("RGB")
     try:
-        if mode == "LAB":
-            profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-        elif not icc:
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB") if mode == "LAB" else BytesIO(icc))
+        if ImageCms.getProfileDescription(profile).startswith("sRGB"):  # as it is, to the last bit
             return colours.convert("RGB")
-        else:
-            profile = ImageCms.ImageCmsProfile(BytesIO(icc))
-            if ImageCms.getProfileDescription(profile).startswith("sRGB"):  # as it is, to the last bit
-                return colours.convert("RGB")
-            srgb = ImageCms.profileToProfile(colours, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        srgb = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB").apply(colours)
     except (OSError, ImageCms.PyCMSError):  # a broken one, or one of other channels: passed over as by every viewer
         return colours.convert("RGB")
     srgb.info.clear()
