@@ -84,7 +84,7 @@ def webp(colour: tuple[int, ...]) -> bytes:
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """Four small packages in a folder, in place of the real ones."""
+    """Five small packages in a folder, in place of the real ones."""
     folder = tmp_path / "npm"
     folder.mkdir()
     words = {"en/data.json": ENGLISH, "zh/data.json": CHINESE, "meta/groups.json": GROUPS}
@@ -96,6 +96,8 @@ def cache(tmp_path, monkeypatch):
         "3d": ("MIT", {f"assets/{name}.webp": webp(RED) for name in ("1f98a", "1f441-fe0f", "1f468-1f3fb")}),
     }
     monkeypatch.setattr(emoji_data, "WORDS", pack(folder, "words", "MIT", words))
+    keywords = {"dist/emoji-en-US.json": {"🦊": ["Fox", "face", "red_fox"], "👁️": ["look"]}}
+    monkeypatch.setattr(emoji_data, "KEYWORDS", pack(folder, "keywords", "MIT", keywords))
     packed = {style: pack(folder, style, licence, files) for style, (licence, files) in styles.items()}
     monkeypatch.setattr(emoji_data, "STYLES", packed)
     return folder
@@ -118,7 +120,7 @@ def test_pictures_join_their_words_and_the_policy_holds(cache, tmp_path):
     assert set(emoji.name[fox]) == {"fox"} and set(emoji.name_zh[fox]) == {"狐狸"}
     assert set(emoji.group[fox]) == {"animals-nature"}
     row = int(np.flatnonzero(fox & (emoji.style == "blob"))[0])
-    assert (emoji.tags[row], emoji.tags_zh[row], emoji.licence[row]) == (["face"], ["脸"], "CC-BY-4.0")
+    assert (emoji.tags[row], emoji.tags_zh[row], emoji.licence[row]) == (["face", "red fox"], ["脸"], "CC-BY-4.0")
     assert emoji.name_zh[emoji.concept == "1f441"].tolist() == ["", ""]
     assert (emoji.pictures[row, 32, 32] == BLUE).all()
 

@@ -48,7 +48,7 @@ def pixels_for_features(monkeypatch):
 
 def encode(texts):
     """Nearby concepts have nearby names."""
-    angle = torch.tensor([int(text.split()[1], 16) / CONCEPTS for text in texts])
+    angle = torch.tensor([int(text.split()[-1], 16) / CONCEPTS for text in texts])
     return {"pooled": torch.stack([angle.cos(), angle.sin()], 1)}
 
 
@@ -104,6 +104,28 @@ def test_a_perfect_model_scores_as_the_real_pictures(tmp_path):
         assert sheet.size == (640, 8 * 180)
     assert "| generated | held-out concepts | all | 15 | 1.00 [0.80, 1.00] |" in report.markdown()
     assert "FID" not in report.markdown()
+
+
+def test_phrases_are_recognised_as_what_they_may_mean(tmp_path, monkeypatch):
+    """Words of the concept's own are understood here, "gizmo" never; what may mean two things may be either."""
+    phrases = "my thing 3=thing 3; gizmo 4=thing 4; thing 5=thing 6/thing 5; thing 24=thing 24; 东西 7=thing 7"
+    monkeypatch.setattr("inkwash.systems.pictures.phrases.PHRASES", phrases)
+
+    def obedient(prompts, style, seeds):
+        return perfect(["thing 0" if "gizmo" in prompt else prompt for prompt in prompts], style, seeds)
+
+    report = run(obedient, tmp_path, per_row=15)
+    kinds = {
+        "phrases": (4, 5), "phrases of known words": (3, 3), "phrases with a new word": (0, 1),
+        "phrases of held-out concepts": (1, 1), "phrases in Chinese": (1, 1),
+    }  # fmt: skip
+    for kind, (hits, n) in kinds.items():
+        found = row(report, "top 1", "generated", kind)
+        assert (found["value"], found["n"]) == (hits / n, n)
+        assert value(report, "top 1", "generated from its name", kind) == 1
+    assert value(report, "top 1", "retrieval", "phrases") < 1
+    chosen = run(obedient, tmp_path, per_row=15, split="validation")
+    assert not any(str(row.get("of")).startswith("phrases") for row in chosen.rows)
 
 
 def test_a_mean_is_measured_beside_the_pictures(tmp_path):

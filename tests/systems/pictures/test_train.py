@@ -199,6 +199,22 @@ def test_the_loss_of_a_batch_is_that_of_its_pictures_with_their_words(trainings)
         )
 
 
+def test_training_goes_on_from_a_pretrained_model(trainings, tmp_path):
+    """Its first weights are those of another model's U-Net and mean predictor, and it must be of the same size."""
+    (whole, _, unet), _, recipe = trainings
+    with torch.no_grad():
+        for i, weights in enumerate([*unet.net.parameters(), *whole.net.parameters()]):
+            weights.fill_(i)
+    unet.save(tmp_path / "model")
+    recipe = replace(recipe, pretrained=tmp_path / "model")
+    whole, half, unet = fits_of(train_module, lambda: train(recipe, tmp_path / "again"))
+    assert all((weights == i).all() for i, weights in enumerate([*unet.net.parameters(), *whole.net.parameters()]))
+    assert any((weights != weights[:1]).any() for weights in half.net.parameters())  # it has seen nothing
+    wider = replace(recipe, network=NETWORK | {"block_out_channels": [8, 16]})
+    with pytest.raises(UserError, match=r"pretrained = .*its unet is not of the size that the recipe says"):
+        train(wider, tmp_path / "wider")
+
+
 def test_of_a_folder_every_20th_picture_by_its_content_is_held_out(tmp_path):
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (200, 4, 4, 3), dtype=np.uint8)

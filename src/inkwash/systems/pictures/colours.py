@@ -137,12 +137,6 @@ WORD = re.compile(rf"\b({'|'.join(COLOURS)})\b")
 WORD_ZH = re.compile("^[红橙黄绿蓝紫粉棕黑白灰](色的?|(?=[心圆方书苹]))")
 
 
-def colour_captions(name: str, name_zh: str, colour: str) -> tuple[str, str]:
-    """Names with the colour in them, in English and Chinese: one that is there already is replaced."""
-    english = WORD.sub(colour, name, count=1) if WORD.search(name) else f"{colour} {name}"
-    return english, f"{COLOURS[colour].chinese}的{WORD_ZH.sub('', name_zh)}"
-
-
 # hues (degrees) below which a chromatic pixel has each name, beginning at 5
 HUES = [(37, "red"), (77, "orange"), (115, "yellow"), (188, "green"), (282, "blue"), (330, "purple"), (366, "pink")]
 

@@ -1,16 +1,19 @@
 """Training pictures with their words, and what a network is told of them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
+from random import Random
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from inkwash.progress import CONSOLE, Monitor, Progress
+from inkwash.codecs.pixels import on_white
+from inkwash.codecs.text import TextCodec
 from inkwash.systems.pictures import colours, emoji_data
+from inkwash.systems.pictures.captions import CHINESE, ENGLISH, Subject, captions, rarities
 from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.training.data import Ragged
 from inkwash.training.placement import place
@@ -67,44 +70,61 @@ class Choices:
         return first
 
 
+CAPTIONS, COLOURED_CAPTIONS = 200, 20  # of a thing in a language; of a recoloured one
+
+
 def captioned(emoji: emoji_data.Emoji, recolour: float) -> Captioned:
     """The training split with its captions; if recolour > 0, also each picture in every colour that suits it; and of
     the validation split at most 256 pictures, with their names."""
-    rng = np.random.default_rng(0)
-    rows = np.flatnonzero(emoji.split == "train")
-    pictures, english, chinese, style = list(emoji.pictures[rows]), [], [], emoji.style[rows].tolist()
-    captions_of: dict[str, tuple[list[str], list[str]]] = {}
-    for row in rows:
-        concept = emoji.concept[row]
-        if concept not in captions_of:
-            captions_of[concept] = (
-                captions(str(emoji.name[row]), emoji.tags[row], rng),
-                captions_zh(str(emoji.name_zh[row]), emoji.tags_zh[row], rng),
+    rng, words = Random(0), [(ENGLISH, emoji.name, emoji.tags), (CHINESE, emoji.name_zh, emoji.tags_zh)]
+    rarity = [rarities(dict(zip(emoji.concept.tolist(), tags, strict=True)).values()) for _, _, tags in words]
+    first_row = {concept: row for row, concept in reversed([*enumerate(emoji.concept.tolist())])}
+
+    @cache  # the styles of a concept share its captions
+    def captions_of(concept: str, colour: str | None, count: int, coloured: float) -> list[list[str]]:
+        row = first_row[concept]
+        return [
+            captions(
+                Subject(str(name[row]), tags[row], [rare[tag] for tag in tags[row]], colour),
+                language, count, rng, coloured if colour else 0.0,
             )
-        english.append(captions_of[concept][0])
-        chinese.append(captions_of[concept][1])
+            for (language, name, tags), rare in zip(words, rarity, strict=True)
+        ]  # fmt: skip
+
+    rows = np.flatnonzero(emoji.split == "train")
+    pictures, style = list(emoji.pictures[rows]), emoji.style[rows].tolist()
+    texts = [captions_of(str(emoji.concept[row]), own_colour(emoji, int(row)), CAPTIONS, 0.15) for row in rows]
     recoloured: list[list[int]] = [[] for _ in rows]
     for i, row in enumerate(rows if recolour else []):
+        concept = str(emoji.concept[row])
         if not colours.recolourable(emoji.group[row], emoji.name[row]):
             continue
         for colour in colours.COLOURS:
-            if colours.held_out(str(emoji.concept[row]), colour):
+            if colours.held_out(concept, colour):
                 continue
             recoloured_picture = colours.recolour(emoji.pictures[row], colour)
             if recoloured_picture is not None:
-                caption, caption_zh = colours.colour_captions(str(emoji.name[row]), str(emoji.name_zh[row]), colour)
                 recoloured[i].append(len(pictures))
                 pictures.append(recoloured_picture)
-                english.append(articles(caption))
-                chinese.append([caption_zh])
+                texts.append(captions_of(concept, colour, COLOURED_CAPTIONS, 1.0))
                 style.append(style[i])
     held_out = held_out_rows(emoji)
     numbers = np.arange(len(pictures), len(pictures) + len(held_out))
     pictures += list(emoji.pictures[held_out])
-    english += [[str(name)] for name in emoji.name[held_out]]
-    chinese += [[str(name)] for name in emoji.name_zh[held_out]]
+    texts += [[[str(emoji.name[row])], [str(emoji.name_zh[row])]] for row in held_out]
     style += emoji.style[held_out].tolist()
+    english, chinese = ([both[i] for both in texts] for i in range(2))
     return Captioned(np.stack(pictures), english, chinese, style, len(rows), recoloured, numbers)
+
+
+def own_colour(emoji: emoji_data.Emoji, row: int) -> str | None:
+    """The colour that a caption may say of a picture; None where its name says one, where nobody would say it, and
+    where the pair is kept for the test."""
+    name = str(emoji.name[row])
+    if not colours.recolourable(emoji.group[row], name) or colours.WORD.search(name):
+        return None
+    colour = colours.main_colour(on_white(emoji.pictures[row : row + 1])[0])
+    return None if colours.held_out(str(emoji.concept[row]), colour) else colour
 
 
 def held_out_rows(emoji: emoji_data.Emoji) -> np.ndarray:
@@ -112,53 +132,42 @@ def held_out_rows(emoji: emoji_data.Emoji) -> np.ndarray:
     return np.random.default_rng(0).permutation(np.flatnonzero(emoji.split == "validation"))[:256]
 
 
-class Contexts:
-    """Token states of texts that were encoded once, float16 on the device; those of a batch are gathered and padded.
+class Texts:
+    """Texts as piece numbers on the device, from which the states of a batch are computed when it is drawn: a table
+    of states would hold hundreds of captions of each thing, gigabytes."""
 
-    encoded: states (N, L, D) and their mask (N, L), of some texts at a time.
-    """
+    def __init__(self, codec: TextCodec, texts: list[str], device: torch.device) -> None:
+        parts = [codec.tokenize(texts[start : start + 1024]) for start in range(0, len(texts), 1024)]
+        self.network = codec.network
+        self.ids = place(np.concatenate([ids[mask].astype(np.int32) for ids, mask in parts]), device)
+        self.ragged = Ragged(np.concatenate([mask.sum(1) for _, mask in parts]), device)
 
-    def __init__(self, encoded: Iterable[tuple[np.ndarray, np.ndarray]], device: torch.device) -> None:
-        parts = [(states[mask].astype(np.float16), mask.sum(1)) for states, mask in encoded]
-        self.states = place(np.concatenate([states for states, _ in parts]), device)
-        self.ragged = Ragged(np.concatenate([lengths for _, lengths in parts]), device)
-
+    @torch.no_grad()
     def __call__(self, rows: Tensor) -> dict[str, Tensor]:
+        """As `TextCodec.encode`, of the texts with these numbers."""
         index, mask = self.ragged(rows)
-        return {"context": self.states[index].float() * mask[..., None], "context_mask": mask}
+        states, pooled = self.network(self.ids[index], mask)
+        return {"context": states * mask[..., None], "context_mask": mask, "pooled": pooled}
 
 
 class Conditions:
     """What the network is told of training pictures: each time other words for it, and now and then none.
 
-    A caption is the name, the name with an article, with some tags, or tags alone. Of all pictures 10 % lose words
-    and style, so that guidance has something to push from, 5 % only words and 10 % only the style.
-
-    Each text is encoded once; a batch is the numbers of its texts and styles.
+    Of all pictures 10 % lose words and style, so that guidance has something to push from, 5 % only words and 10 %
+    only the style. A batch is the numbers of its texts and styles.
     """
 
-    def __init__(self, model: Pipeline, dataset: Captioned, chinese: float, monitor: Monitor = CONSOLE) -> None:
+    def __init__(self, model: Pipeline, dataset: Captioned, chinese: float) -> None:
         self.dataset, self.chinese, self.styles = dataset, chinese, len(model.config.styles)
         lists = dataset.english, dataset.chinese if chinese else dataset.english
-        # of like length together, so that little is padded
-        self.texts = sorted({"", *chain(*lists[0], *lists[1])}, key=lambda text: (text.isascii(), len(text), text))
+        self.texts = [*dict.fromkeys(["", *chain(*lists[0], *lists[1])])]
         number = {text: i for i, text in enumerate(self.texts)}
         self.in_english, self.in_chinese = (Choices([[number[t] for t in texts] for texts in own]) for own in lists)
         self.unconditional = number[""]
         self.style = np.array([model.config.styles.index(style) for style in dataset.style])
-
-        def encoded() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            for start in range(0, len(self.texts), 256):
-                states = model.encode_prompt(self.texts[start : start + 256])
-                pooled.append(states["pooled"].astype(np.float16))
-                yield states["context"], states["context_mask"]
-                done = min(start + 256, len(self.texts))
-                monitor.tell(Progress(done, len(self.texts), "captions become states"))
-
-        pooled: list[np.ndarray] = []
-        self.contexts = Contexts(encoded(), model.runtime.device)
+        self.encode = Texts(model.text_encoder, self.texts, model.runtime.device)
         one_hot = np.eye(self.styles + 1, self.styles, dtype=np.float32)  # the last: no style
-        self.pooled, self.one_hot = place((np.concatenate(pooled), one_hot), model.runtime.device)
+        self.one_hot = place(one_hot, model.runtime.device)
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """The number of a text and of a style for each of these pictures."""
@@ -174,26 +183,8 @@ class Conditions:
         """The first caption and the style of each."""
         return {"text": self.in_english.first(rows), "style": self.style[rows]}
 
-    def label(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Pooled texts beside styles, (B, D + styles)."""
-        return torch.cat([self.pooled[batch["text"]].float(), self.one_hot[batch["style"]]], dim=1)
-
     def __call__(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {**self.contexts(batch["text"]), "label": self.label(batch)}
-
-
-def articles(name: str) -> list[str]:
-    """A name alone, and with its article."""
-    return [name, f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"]
-
-
-def captions(name: str, tags: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """Eight ways to ask for one concept."""
-    some = [", ".join(rng.permutation(tags)[:k]) if tags else name for k in (1, 2, 2, 3)]
-    return [*articles(name), *articles(name), *(f"{name}, {words}" for words in some[:2]), *some[2:]]
-
-
-def captions_zh(name: str, tags: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """The same in Chinese, which has no articles but measure words."""
-    some = ["\uff0c".join(rng.permutation(tags)[:k]) if tags else name for k in (1, 2, 2, 3)]
-    return [name, name, name, f"\u4e00\u4e2a{name}", *(f"{name}\uff0c{words}" for words in some[:2]), *some[2:]]
+        """Token states and their mask; and the label: pooled texts beside styles, (B, D + styles)."""
+        states = self.encode(batch["text"])
+        label = torch.cat([states.pop("pooled"), self.one_hot[batch["style"]]], dim=1)
+        return {**states, "label": label}

@@ -114,6 +114,13 @@ WORDS = Package(
     "MIT",
     "Emojibase, Miles Johnson; names from Unicode CLDR",
 )
+KEYWORDS = Package(
+    "emojilib",
+    "4.0.3",
+    "7f9a6b43cff31d18985b7d65d11faba5bd971cbcc60020cf6d09322fbaaaf303",
+    "MIT",
+    "emojilib, Mu-An Chiou and contributors",
+)
 
 
 class Concept(NamedTuple):
@@ -227,8 +234,10 @@ def family(key: str, label: str, subgroup: str) -> str:
     return SAME_PERSON.get("-".join(points), "-".join(points)) or key  # a sign or arrow alone
 
 
-def concepts(tarball: Path) -> dict[str, Concept]:
-    """The concepts of emojibase that the policy keeps, by codepoints."""
+def concepts(tarball: Path, keywords: Path) -> dict[str, Concept]:
+    """The concepts of emojibase that the policy keeps, by codepoints; their tags are its own and emojilib's."""
+    (words,) = read_json(keywords, "dist/emoji-en-US.json")
+    keywords_of = {codepoints("-".join(f"{ord(c):x}" for c in emoji)): tags for emoji, tags in words.items()}
     english, chinese, meta = read_json(tarball, "en/data.json", "zh/data.json", "meta/groups.json")
     chinese_by_key = {codepoints(entry["hexcode"]): entry for entry in chinese}
     result = {}
@@ -241,9 +250,20 @@ def concepts(tarball: Path) -> dict[str, Concept]:
         key, label = codepoints(entry["hexcode"]), entry["label"]
         zh = chinese_by_key.get(key, {})
         result[key] = Concept(
-            label, entry.get("tags", []), group, zh.get("label", ""), zh.get("tags", []), family(key, label, subgroup)
+            label,
+            merge_tags(label, entry.get("tags", []), keywords_of.get(key, [])),
+            group,
+            zh.get("label", ""),
+            zh.get("tags", []),
+            family(key, label, subgroup),
         )
     return result
+
+
+def merge_tags(name: str, tags: list[str], keywords: list[str]) -> list[str]:
+    """The tags, and the keywords ("fast_food") that are neither among them nor the name."""
+    more = [keyword.replace("_", " ").lower() for keyword in keywords]
+    return list(dict.fromkeys([*tags, *(word for word in more if word not in (name.lower(), ""))]))
 
 
 def squash(name: str) -> str:
@@ -463,13 +483,13 @@ def build(out: Path, cache: Path | None = None, progress: Progress | None = None
     with atomic(out / "NOTICE.md") as file:
         file.write_text(notice(), encoding="utf-8")
     cache = cache or out / "cache"
-    pins = hashlib.sha256(f"{FORMAT} {WORDS} {STYLES}".encode()).hexdigest()
+    pins = hashlib.sha256(f"{FORMAT} {WORDS} {KEYWORDS} {STYLES}".encode()).hexdigest()
     manifest = read_manifest(out, pins)
     styles = [style for style in STYLES if not is_finished(out, manifest, style)]
     if not styles:
         return out
 
-    concepts_by_key = concepts(fetch(WORDS, cache))
+    concepts_by_key = concepts(fetch(WORDS, cache), fetch(KEYWORDS, cache))
     art_of = {style: art(style, fetch(package, cache), concepts_by_key) for style, package in STYLES.items()}
     total = sum(len(pictures) for pictures in art_of.values())
     total += sum(len(art_of[style]) for style in styles)
@@ -611,18 +631,18 @@ def notice() -> str:
         "# Emoji data: credits and licences",
         "",
         "The pictures are renderings (64 and 256 pixels, PNG) of a part of these works; they are otherwise",
-        "unchanged. The names and tags are those of the last line.",
+        "unchanged. The names and tags are those of the last two lines.",
         "",
         "| style | work | licence | package |",
         "|---|---|---|---|",
         *(
             f"| {style} | {package.credit} | {package.licence} | {package} |"
-            for style, package in {**STYLES, "words": WORDS}.items()
+            for style, package in {**STYLES, "words": WORDS, "keywords": KEYWORDS}.items()
         ),
         "",
         "Apache-2.0: Apache License, Version 2.0. CC-BY-4.0: Creative Commons Attribution 4.0 International,",
-        "https://creativecommons.org/licenses/by/4.0/. MIT: Copyright (c) Microsoft Corporation (pictures) and",
-        "Copyright (c) 2017-2019 Miles Johnson (words):",
+        "https://creativecommons.org/licenses/by/4.0/. MIT: Copyright (c) Microsoft Corporation (pictures),",
+        "Copyright (c) 2017-2019 Miles Johnson (words) and Copyright (c) 2014 Mu-An Chiou (keywords):",
         "",
         MIT,
     ]

@@ -28,6 +28,11 @@ styles alike. The colour is obeyed when the main colour of the picture (colours.
 Beside it stand the pictures drawn from the same names without the colour, which says how often it comes by chance,
 and real pictures whose names hold a colour, which says how often the measure itself is right.
 
+As people type. "a cup of cocoa": phrases for training and held-out concepts (phrases.py), each drawn beside the
+concept's own name, in the same style. A phrase is recognised when one of the concepts that it may mean is
+among the k nearest. Phrases of which every word stands in captions of the concept are told from those with a new one.
+For the test split alone: nothing is chosen by them.
+
 Distance. Frechet distance between the features of the generated and of the true pictures of the same pairs, in
 all styles together and in each; beside it that of retrieval, of other training pictures in the same styles, and
 of the same concepts in another style (in each style only: together they would be partly the true pictures).
@@ -52,10 +57,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError, unknown
+from inkwash.systems.pictures.captions import ENGLISH, paint
 from inkwash.systems.pictures.colours import (
     COLOURS,
     WORD,
-    colour_captions,
     held_out,
     main_colour,
     recolour,
@@ -63,6 +68,7 @@ from inkwash.systems.pictures.colours import (
 )
 from inkwash.systems.pictures.emoji_data import Emoji
 from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest, unit
+from inkwash.systems.pictures.phrases import Phrase, phrases
 from inkwash.systems.report import Report, Row, row, wilson
 from inkwash.weights.files import atomic
 
@@ -70,6 +76,7 @@ SIZE = 128  # at which the encoder sees
 QUANTILES = {"5 %": 0.05, "median": 0.5, "95 %": 0.95, "largest": 1.0}
 TOP = (1, 10)
 ANOTHER_STYLE = "same concepts, another style"
+TYPED, TYPED_NAMES = "as people type", "the same by name"
 
 Generate = Callable[[list[str], str, list[int]], np.ndarray]  # prompts, style, seeds -> (N, size, size, 3) uint8
 Encode = Callable[[list[str]], Mapping[str, np.ndarray]]
@@ -107,17 +114,22 @@ def evaluate(
     prompts = {kind: data.name[chosen].tolist() for kind, chosen in pairs.items()}
     chinese = {f"{kind}, in Chinese": pairs[kind] for kind in ("training concepts", "held-out concepts")}
     coloured, colours = _colour_pairs(data, per_row, rng)
+    asked = sorted(phrases(data), key=lambda phrase: str(data.style[phrase.row])) if split == "test" else []
+    typed = {kind: np.array([phrase.row for phrase in asked], int) for kind in (TYPED, TYPED_NAMES) if asked}
     if empty := [kind for kind, chosen in pairs.items() if len(chosen) == 0]:
         raise UserError(f"the data have no {empty[0]} drawn in two or more styles: load all styles")
     train = np.flatnonzero(data.split == "train")
 
     started = time.process_time()
-    requested = pairs | chinese | {"with a colour": coloured, "without": coloured}
+    requested = pairs | chinese | {"with a colour": coloured, "without": coloured} | typed
     prompts |= {kind: data.name_zh[chosen].tolist() for kind, chosen in chinese.items()}
     prompts["with a colour"] = [
-        f"a {colour_captions(data.name[i], '', c)[0]}" for i, c in zip(coloured, colours, strict=True)
+        f"a {paint(str(data.name[i]), c, ENGLISH)}" for i, c in zip(coloured, colours, strict=True)
     ]
     prompts["without"] = [WORD.sub("", data.name[i]).strip() for i in coloured]
+    if asked:
+        prompts[TYPED] = [phrase.text for phrase in asked]
+        prompts[TYPED_NAMES] = [str((data.name if p.text.isascii() else data.name_zh)[p.row]) for p in asked]
     pictures = _generate(
         generate, prompts, {kind: data.style[chosen] for kind, chosen in requested.items()}, seed, progress
     )
@@ -126,7 +138,7 @@ def evaluate(
     white = on_white(data.pictures)
     checksum = hashlib.sha256(white.tobytes()).hexdigest()
     real = _real_features(white, checksum, out / "cache")
-    generated = {kind: features(pictures[kind], SIZE) for kind in [*pairs, *chinese]}
+    generated = {kind: features(pictures[kind], SIZE) for kind in [*pairs, *chinese, *typed]}
     mean_features = {}
     if mean is not None:
         styles = {kind: data.style[chosen] for kind, chosen in pairs.items()}
@@ -166,6 +178,12 @@ def evaluate(
             rows += _recognition("retrieval", kind, real[_retrieve(names_zh, chosen, data)], chosen, real, data)
         rows += _chance(kind, chosen, data)
 
+    if asked:
+        texts = _unit_names(encode, np.array(prompts[TYPED]))
+        sources = {"generated": generated[TYPED], "generated from its name": generated[TYPED_NAMES]}
+        sources["retrieval"] = real[_retrieve(names, typed[TYPED], data, texts)]
+        rows += _typed_rows(sources, asked, data, real)
+
     chosen, shown, x = (np.concatenate([d[kind] for kind in pairs]) for d in (pairs, pictures, generated))
     examples = np.sort(rng.choice(len(chosen), min(16, len(chosen)), replace=False))
     index, cosine = nearest(x[examples], real[train])
@@ -187,11 +205,43 @@ def evaluate(
     )
 
 
-def _retrieve(names: np.ndarray, chosen: np.ndarray, data: Emoji) -> np.ndarray:
-    """For each chosen picture the training picture of its style whose name is nearest."""
+def _typed_rows(sources: Mapping[str, np.ndarray], asked: list[Phrase], data: Emoji, real: np.ndarray) -> list[Row]:
+    """How often one of the concepts that a phrase may mean is recognised, of all phrases and of their kinds."""
+    held_out = np.isin(data.split[[phrase.row for phrase in asked]], ["test", "validation"])
+    new, english = (np.array(values) for values in zip(*((p.new, p.text.isascii()) for p in asked), strict=True))
+    kinds = {
+        "phrases": new == new,
+        "phrases of known words": ~new,
+        "phrases with a new word": new & ~held_out,
+        "phrases of held-out concepts": held_out,
+        "phrases in Chinese": ~english,
+    }
+    rows = []
+    for source, x in sources.items():
+        rank = np.array([_typed_rank(x[i], phrase, data, real) for i, phrase in enumerate(asked)])
+        for kind, mask in kinds.items():
+            for k in TOP:
+                hits, n = int((rank[mask] <= k).sum()), int(mask.sum())
+                if n:
+                    rows.append(row(f"top {k}", hits / n, wilson(hits, n), n, source=source, of=kind, style="all"))
+    return rows
+
+
+def _typed_rank(x: np.ndarray, phrase: Phrase, data: Emoji, real: np.ndarray) -> int:
+    """The best rank of the concepts that a phrase may mean, among the pictures in other styles."""
+    gallery = data.style != data.style[phrase.row]
+    concepts = [concept for concept in phrase.concepts if concept in data.concept[gallery]]
+    return int(
+        concept_rank(np.stack([x] * len(concepts)), np.array(concepts), real[gallery], data.concept[gallery]).min()
+    )
+
+
+def _retrieve(names: np.ndarray, chosen: np.ndarray, data: Emoji, texts: np.ndarray | None = None) -> np.ndarray:
+    """For each chosen picture the training picture of its style whose name is nearest to its own, or to the text."""
+    texts = names[chosen] if texts is None else texts
     train = np.flatnonzero(data.split == "train")
     same_style = data.style[chosen][:, None] == data.style[train]
-    found: np.ndarray = train[np.where(same_style, names[chosen] @ names[train].T, -np.inf).argmax(1)]
+    found: np.ndarray = train[np.where(same_style, texts @ names[train].T, -np.inf).argmax(1)]
     return found
 
 

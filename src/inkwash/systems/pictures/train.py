@@ -66,6 +66,7 @@ class Recipe:
     words        whether captions and styles are learned too
     mean_predictor  how the mean of what the words alone suggest is learned, if the U-Net is shown it
     autoencoder  the folder of an image autoencoder, to learn its latents instead of pixels
+    pretrained   a model of pictures to go on from, a shipped name or a folder: its U-Net and its mean predictor
     recolour     share of the pictures that are shown in another colour, with that colour in their caption
     chinese      share of the captions that are Chinese
     network      keys of the U-Net, beside those that follow from the rest
@@ -80,6 +81,7 @@ class Recipe:
     words: bool = True
     mean_predictor: MeanPrediction | None = None
     autoencoder: Path | None = None
+    pretrained: Path | None = None
     recolour: Share = 0.0
     chinese: Share = 0.0
     weight: Annotated[float, Gt(0)] = 5.0
@@ -112,11 +114,13 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         label = unet.config["projection_class_embeddings_input_dim"]
         predictor, half = (MeanPredictor(label, *shape[:2], mean.hidden) for _ in range(2))
         components["mean_predictor"] = predictor
+    if recipe.pretrained is not None:
+        load_pretrained(components, recipe.pretrained)
     stored = {"text_encoder": TEXT_ENCODER} if recipe.words else {}
     model = Pipeline(config, components, runtime, folders=stored)
     states = encode_states(model, pictures, folder / "states.safetensors", recipe.fit.micro_batch_threads, monitor)
     states = place(states, runtime.device)
-    conditions = Conditions(model, dataset, recipe.chinese, monitor) if recipe.words else None
+    conditions = Conditions(model, dataset, recipe.chinese) if recipe.words else None
     if mean is not None and conditions is not None:
         data = recipe, states, conditions
         train_mean_predictor(*data, mean.fit, predictor, rows, model, folder / "mean_predictor", monitor)
@@ -151,6 +155,16 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         held_out=held_out_batches(held_out, conditions, recipe.fit.batch_size),
     )  # fmt: skip
     return model
+
+
+def load_pretrained(components: dict[str, Any], name: Path) -> None:
+    """The weights of another model's U-Net and mean predictor. UserError where it has not the same networks."""
+    pretrained = Pipeline.load(name, runtime="torch").components
+    for part in ("unet", "mean_predictor"):
+        if part in components:
+            if part not in pretrained or pretrained[part].config != components[part].config:
+                raise UserError(f"pretrained = {name}: its {part} is not of the size that the recipe says")
+            components[part].load_state_dict(pretrained[part].state_dict())
 
 
 def clean(states: Tensor, rows: Tensor) -> Tensor:
@@ -207,7 +221,7 @@ def train_mean_predictor(
         return {"rows": shown, **conditions.draw(shown, rng)}
 
     def loss(batch: dict[str, Tensor], _: torch.Generator) -> Tensor:
-        return nn.functional.mse_loss(predictor(conditions.label(batch)), clean(states, batch["rows"]))
+        return nn.functional.mse_loss(predictor(conditions(batch)["label"]), clean(states, batch["rows"]))
 
     def preview(*_: Any) -> np.ndarray:
         prompts, styles, columns = preview_prompts(model)

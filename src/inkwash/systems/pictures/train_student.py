@@ -8,7 +8,7 @@ Luhman & Luhman 2021 (2101.02388), with its guidance, which the student then nee
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,12 +22,11 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from inkwash import diffusion
-from inkwash.diffusion.arrays import numpy
 from inkwash.errors import UserError, unknown
 from inkwash.networks.unet import UNet
 from inkwash.progress import CONSOLE, Monitor, Progress
 from inkwash.systems.pictures import emoji_data
-from inkwash.systems.pictures.conditions import Contexts, captioned
+from inkwash.systems.pictures.conditions import Texts, captioned
 from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.pictures.train import cached_states, preview, with_derived
 from inkwash.training.build import build
@@ -137,21 +136,22 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
 def conditions(
     student: Pipeline, prompts: list[str], styles: list[str | None]
 ) -> Callable[[Tensor], dict[str, Tensor]]:
-    """What the network is told of each prompt, made once: from the numbers of prompts on the device to their
-    conditions."""
+    """What the network is told of each prompt: from the numbers of prompts on the device to their conditions."""
+    encode = Texts(student.text_encoder, prompts, student.runtime.device)
     others: dict[str, list[Tensor]] = defaultdict(list)
-
-    def encoded() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for start in range(0, len(prompts), BATCH_SIZE):
-            part = slice(start, start + BATCH_SIZE)
-            condition = student.condition(prompts[part], styles[part])
-            yield numpy(condition.pop("context")), numpy(condition.pop("context_mask"))
-            for name, values in condition.items():
+    for start in range(0, len(prompts), BATCH_SIZE):
+        part = slice(start, start + BATCH_SIZE)
+        for name, values in student.condition(prompts[part], styles[part]).items():
+            if name not in ("context", "context_mask"):
                 others[name].append(values)
-
-    contexts = Contexts(encoded(), student.runtime.device)
     tables = {name: torch.cat(values) for name, values in others.items()}
-    return lambda rows: {**contexts(rows), **{name: table[rows] for name, table in tables.items()}}
+
+    def condition(rows: Tensor) -> dict[str, Tensor]:
+        states = encode(rows)
+        del states["pooled"]  # it is in the label
+        return {**states, **{name: table[rows] for name, table in tables.items()}}
+
+    return condition
 
 
 def sample_prompts(recipe: Recipe) -> tuple[list[str], list[str | None]]:
