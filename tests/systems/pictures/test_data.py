@@ -74,7 +74,7 @@ def test_what_is_white_is_not_guessed(values, tmp_path):
 
 def test_colours_are_those_that_the_profile_means(tmp_path):
     """A profile with red and green exchanged; one of other channels and a broken one say nothing."""
-    lab = Image.new("LAB", (4, 4), (128, 60, 0))  # a* = 60: red
+    lab = Image.new("LAB", (4, 4), (128, 128 + 60, 128))  # a* = 60: red
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     picture = Image.new("RGB", (4, 4), (200, 50, 50))
     picture.save(tmp_path / "plain.png", icc_profile=srgb.tobytes())

@@ -183,7 +183,7 @@ class InitImage(NamedTuple):
         below = source if self.outpaint is None else background
         share = (mask * feather(mask > 0, size * FEATHER))[..., None]
         mixed = share * drawn + (1 - share) * below
-        return np.where(mask[..., None] == 0, source, mixed).round().astype(np.uint8)
+        return np.where(mask[..., None] == 0, source, mixed).clip(0, 255).round().astype(np.uint8)
 
     def keep(self, drawn: Image.Image) -> Image.Image:
         """The final picture, RGB on white or RGBA: where the mask is black every pixel is the image's own."""
