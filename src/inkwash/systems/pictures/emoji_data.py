@@ -19,18 +19,12 @@ Policy
 """
 
 import hashlib
-import importlib
 import io
 import json
-import os
 import re
-import shutil
-import subprocess
-import tarfile
-import tempfile
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,28 +33,11 @@ import numpy as np
 from PIL import Image
 
 from inkwash.errors import UserError, unknown
+from inkwash.systems.pictures.packages import Package, Progress, fetch, members, read_json, require
 from inkwash.weights.files import atomic, check_ours, digest, save_json
 
-Progress = Callable[[int, int, str], None]  # pictures done, pictures in all, style
 FOLDER = Path("data/emoji")  # where `inkwash data emoji` puts it
 FORMAT = 2  # of the files below; another number makes `build` start afresh
-
-
-class Package(NamedTuple):
-    """A pinned npm package."""
-
-    name: str
-    version: str
-    sha256: str  # of its tarball
-    licence: str
-    credit: str
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.version}"
-
-    @property
-    def tarball(self) -> str:
-        return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
 
 
 STYLES = {
@@ -148,43 +125,6 @@ class Emoji:
     licence: np.ndarray
     name_zh: np.ndarray
     tags_zh: list[list[str]]
-
-
-# --- the packages ---
-
-
-def fetch(package: Package, cache: Path) -> Path:
-    """The tarball of `package` in `cache`, fetched with `npm pack` when it is not there, and verified."""
-    path = cache / package.tarball
-    if not path.exists():
-        npm = shutil.which("npm")  # the full name: on Windows it is npm.cmd
-        if npm is None:
-            raise UserError("the emoji packages are fetched with npm, which is not installed: install Node.js")
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            command = [npm, "pack", str(package), "--silent", "--pack-destination", folder]
-            try:
-                subprocess.run(command, check=True, capture_output=True, text=True)
-            except subprocess.CalledProcessError as error:
-                reason = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
-                raise UserError(f"npm could not fetch {package} ({reason}): check the network") from None
-            os.replace(Path(folder) / package.tarball, path)
-    if digest(path) != package.sha256:
-        raise UserError(f"{path} is not the pinned {package} (SHA-256 differs): delete it and run again")
-    return path
-
-
-def members(tarball: Path) -> Iterator[tuple[str, bytes]]:
-    """The files of an npm tarball, without the folder they all lie in."""
-    with tarfile.open(tarball) as archive:
-        for member in archive:
-            if (file := archive.extractfile(member)) is not None:
-                yield member.name.removeprefix("package/"), file.read()
-
-
-def read_json(tarball: Path, *names: str) -> list[Any]:
-    contents = {name: data for name, data in members(tarball) if name in names}
-    return [json.loads(contents[name]) for name in names]
 
 
 # --- concepts ---
@@ -474,8 +414,8 @@ def build(out: Path, cache: Path | None = None, progress: Progress | None = None
     anew. Raises UserError when npm or a package of the `data` extra is missing, or a tarball is not the
     pinned one.
     """
-    require("pyarrow")
-    require("resvg_py")
+    require("pyarrow", "emoji")
+    require("resvg_py", "emoji")
     out.mkdir(parents=True, exist_ok=True)
     check_ours(out / "NOTICE.md", notice().partition("\n")[0])
     if not (out / "NOTICE.md").exists():  # else the manifest beside it is ours, even a broken one
@@ -544,7 +484,7 @@ def load(folder: Path, styles: Sequence[str] | None = None, size: int = 64) -> E
     At 256 all styles together take 2.2 GB. Raises UserError for an unknown style, a size that is not stored,
     or a file that is not there.
     """
-    require("pyarrow")
+    require("pyarrow", "emoji")
     from pyarrow import concat_tables, parquet
 
     if folder.is_file():
@@ -569,13 +509,6 @@ def load(folder: Path, styles: Sequence[str] | None = None, size: int = 64) -> E
         if not word.startswith("tags"):
             columns[word] = np.array(columns[word])
     return Emoji(pictures, **columns)
-
-
-def require(module: str) -> None:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        raise UserError(f"the emoji data need {module}: pip install 'inkwash[data]'") from None
 
 
 def blank(png: bytes) -> bool:

@@ -28,7 +28,7 @@ from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
 from inkwash.networks.text import TextEncoder
 from inkwash.progress import CONSOLE, Monitor, Progress
-from inkwash.systems.pictures.emoji_data import read_json
+from inkwash.systems.pictures.packages import read_json
 from inkwash.systems.pictures.translations import Pair, Span, pairs
 from inkwash.training.build import build
 from inkwash.training.data import Ragged
