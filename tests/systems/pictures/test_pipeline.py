@@ -391,7 +391,9 @@ def test_the_new_part_begins_as_the_old_one_ends():
     assert across.max() <= 100 and (drawn[32, 32] == (0, 200, 0)).all()
     clear = init.composite(np.full((1, 64, 64, 4), (255, 255, 255, 0), np.uint8))[0].astype(int)
     assert np.abs(clear - (200, 40, 90, 255)).max() <= 3
-    black = InitImage(Image.new("RGB", (64, 64)), 1.0, mask)  # no colour is below it, however unlikely what was decoded
+    black = InitImage(
+        Image.new("RGB", (64, 64)), 1.0, mask
+    )  # no colour is below it, however unlikely what was decoded
     darker = black.composite(np.full((1, 64, 64, 4), (100, 100, 100, 40), np.uint8))[0]
     assert darker[..., :3].max() == 0  # nothing was drawn: what was behind it shows
 

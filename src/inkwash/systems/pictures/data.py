@@ -72,7 +72,7 @@ def to_eight_bits(picture: Image.Image, white: int | None, name: str) -> Image.I
 def to_srgb(picture: Image.Image) -> Image.Image:
     """The colours without alpha, as RGB in sRGB: by the picture's ICC profile, if it has one for these channels."""
     mode = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}.get(picture.mode, "RGB")
-    colours, icc = picture.convert(mode), picture.info.get("icc_profile")
+    colours, icc = picture.convert(mode), picture.info.get("icc_profile") or b""
     if mode != "LAB" and not icc:
         return colours.convert("RGB")
     try:
