@@ -52,7 +52,13 @@ COMMON = {  # what every verb has; a request's own fields come before
 }
 LONG = 10.0  # seconds from which on a command says before how long it will take
 OPTIONAL = Verb._field_defaults["takes"]  # of COMMON, what a verb may lack
-BATCH = (Path | None, typer.Option("--csv", help="A table of requests, one a line, under a line of option names."))
+BATCH = (
+    Path | None,
+    typer.Option(
+        "--csv",
+        help="A table of requests under a line of option names; the options given here stand for its empty cells.",
+    ),
+)
 
 
 def add_commands(app: typer.Typer) -> None:
