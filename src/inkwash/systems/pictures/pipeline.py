@@ -17,7 +17,7 @@ from inkwash.codecs.pixels import on_white
 from inkwash.codecs.png import GeneratedImage
 from inkwash.diffusion.arrays import linear_combination, no_grad, numpy
 from inkwash.errors import UserError, unknown
-from inkwash.systems.base import check_text, resolve
+from inkwash.systems.base import check_text, is_blank, resolve
 from inkwash.systems.pictures import model, runtimes
 from inkwash.systems.pictures.data import (
     InitImage,
