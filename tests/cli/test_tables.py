@@ -109,6 +109,7 @@ def test_a_number_is_read_right_or_refused(sign, cell, value, tmp_path):
         ("prompt,Prompt\na fox,a cat\n", "two columns are called 'prompt'"),
         ("prompt,stpes\na fox,3\n", "unknown column of .*a.csv 'stpes': did you mean steps"),
         (",prompt\n0,a fox\n", "column 1 has no name"),
+        ("\tprompt\n0\ta fox\n", "column 1 has no name"),
         ('prompt,seed\n"a fox,7\n', "look for a quotation mark"),
         ("", "no column of an option's name"),
     ],
@@ -158,6 +159,17 @@ def test_files_are_looked_for_beside_the_table(draw, tmp_path, monkeypatch):
     first, second, third = recipes(tmp_path, names)
     assert first["image"]["name"] == second["image"]["name"] == third["image"]["name"] == "car.png"
     assert (first["strength"], second["mask"]["name"], third["outpaint"]) == (0.4, "all.png", 0.25)
+
+
+def test_old_line_ends_and_empty_lines_before_the_heading_do_no_harm(tmp_path):
+    assert read(tmp_path, "\r\rprompt,seed\ra fox; a cat,7\r") == [{"prompt": "a fox; a cat", "seed": 7}]
+
+
+def test_long_names_are_cut(draw):
+    names = draw(
+        f"prompt,negative,steps,name\n{'狐' * 80},{'猫' * 80},1,\n{'狐' * 80},,2,\n狗,,1,{'犬' * 90}\n", "--seed", "7"
+    )[1]
+    assert len(names) == 3 and all(len(name.encode()) < 230 for name in names)
 
 
 def test_a_row_may_be_an_animation(draw, tmp_path):

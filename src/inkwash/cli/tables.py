@@ -14,7 +14,7 @@ from inkwash.systems.tables import SIGNS, read_cells, read_text, separator
 
 BOOLEANS = {"yes": True, "true": True, "1": True, "是": True, "no": False, "false": False, "0": False, "否": False}
 NAME = "name"  # the column that is no option: what the results of a row are called
-LONGEST = 60  # characters of a name, so that with endings no file system has too many
+LONGEST = 220  # bytes of a name, so that with endings no file system has too many
 
 
 class Table:
@@ -26,7 +26,7 @@ class Table:
     def __init__(self, file: Path, request: type[Request]) -> None:
         self.file, self.fields = file, options(request)
         text, self.encoding = read_text(file)
-        self.delimiter = separator(text.lstrip().partition("\n")[0])
+        self.delimiter = separator(next(filter(str.strip, text.splitlines()), ""))
         rows = read_cells(file, text, self.delimiter)
         _, names = next(rows, (0, [""]))
         while names and not names[-1]:  # as spreadsheets write columns that were emptied
@@ -94,12 +94,13 @@ def row_names(rows: Mapping[int, tuple[str | None, Request]]) -> dict[int, str]:
     for name, request in rows.values():
         if name is None:
             alike.setdefault(request.stem(), []).append(request)
-    return {
+    names = {
         line: "-".join([request.stem(), *differences(request, alike[request.stem()])])
         if name is None
-        else re.sub(r"[^\w.-]+", "-", name.removesuffix(".png"))[:LONGEST]
+        else re.sub(r"[^\w.-]+", "-", name.removesuffix(".png"))
         for line, (name, request) in rows.items()
     }
+    return {line: name.encode()[:LONGEST].decode(errors="ignore") for line, name in names.items()}
 
 
 def differences(request: Request, others: Iterable[Request]) -> Iterator[str]:

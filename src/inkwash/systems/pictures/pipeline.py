@@ -320,9 +320,8 @@ class Pipeline:
         if transparent and not self.has_opacity:
             raise UserError(f"transparent: the model {self.name or ''} knows no opacity; leave it out")
         pictures = []
-        for i, seed in enumerate(
-            seeds
-        ):  # each alone: a picture never depends, not even in its last bit, on its neighbours
+        # each alone: no picture depends, not even in its last bit, on its neighbours
+        for i, seed in enumerate(seeds):
 
             def on_step(done: int, steps: int, done_before: int = i) -> None:
                 if progress is not None:
