@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from inkwash.cli import main
-from inkwash.cli.tables import Table
+from inkwash.cli.tables import Table, row_names
 from inkwash.codecs.png import read_recipe
 from inkwash.errors import UserError
 from inkwash.systems.pictures.request import Generate
@@ -163,6 +163,16 @@ def test_files_are_looked_for_beside_the_table(draw, tmp_path, monkeypatch):
 
 def test_old_line_ends_and_empty_lines_before_the_heading_do_no_harm(tmp_path):
     assert read(tmp_path, "\r\rprompt,seed\ra fox; a cat,7\r") == [{"prompt": "a fox; a cat", "seed": 7}]
+
+
+def test_the_first_line_may_say_what_separates_the_cells(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"sep=;\r\nprompt;seed\r\na fox, red;7\r\n")
+    assert [*Table(tmp_path / "a.csv", Generate)] == [(3, {"prompt": "a fox, red", "seed": 7})]
+
+
+def test_an_option_of_nought_is_told_from_one_that_is_not_there():
+    rows = [Generate(prompt="a fox", seed=7, guidance=guidance) for guidance in (0, None)]
+    assert row_names({i: (None, row) for i, row in enumerate(rows)}) == {0: "a-fox-7-guidance-0.0", 1: "a-fox-7"}
 
 
 def test_long_names_are_cut(draw):

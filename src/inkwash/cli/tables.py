@@ -26,7 +26,9 @@ class Table:
     def __init__(self, file: Path, request: type[Request]) -> None:
         self.file, self.fields = file, options(request)
         text, self.encoding = read_text(file)
-        self.delimiter = separator(next(filter(str.strip, text.splitlines()), ""))
+        hint = re.match(r'\s*"?sep=(.)"?[ \t]*\r?\n', text, re.I)  # Excel's own, in the first line
+        text = "\n" + text[hint.end() :] if hint else text
+        self.delimiter = hint[1] if hint else separator(next(filter(str.strip, text.splitlines()), ""))
         rows = read_cells(file, text, self.delimiter)
         _, names = next(rows, (0, [""]))
         while names and not names[-1]:  # as spreadsheets write columns that were emptied
@@ -107,6 +109,8 @@ def differences(request: Request, others: Iterable[Request]) -> Iterator[str]:
     """The options that not all of these requests have in common, with what they are in this one."""
     for name in options(type(request)):
         value = getattr(request, name)
-        if value not in (None, False, "") and any(getattr(other, name) != value for other in others):
+        if not (value is None or value is False or value == "") and any(
+            getattr(other, name) != value for other in others
+        ):
             text = "" if value is True else Path(value.name).stem if isinstance(value, File) else str(value)
             yield "-".join(re.findall(r"[\w.]+", f"{name.replace('_', ' ')} {text}"))[:30].rstrip("-.")
