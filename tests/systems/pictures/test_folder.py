@@ -13,7 +13,7 @@ def test_a_picture_too_large_is_skipped(tmp_path, monkeypatch):
     Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     (tmp_path / "c.png").write_bytes(b"no picture")
-    assert len(read_folder(tmp_path, 8, follower := Follower())) == 1
+    assert len(read_folder(tmp_path, 8, monitor=(follower := Follower())).pictures) == 1
     why = "not a picture that can be read, or too large"
     notes = [f"skipped {tmp_path / name}: {why}" for name in ("a.png", "c.png")]
     assert [note.text for note in follower.of(Note)] == notes
@@ -24,7 +24,7 @@ def test_read_folder_crops_and_lies_on_white(tmp_path):
     picture.paste((255, 0, 0, 255), (20, 0, 40, 20))
     picture.save(tmp_path / "a.PNG")
     Image.new("RGBA", (10, 10), (0, 0, 0, 0)).save(tmp_path / "b.webp")
-    a, b = read_folder(tmp_path, 8)
+    a, b = read_folder(tmp_path, 8).pictures
     assert (a[3:5, 3:5] == [255, 0, 0]).all() and (b == 255).all()
     for folder in (tmp_path / "none", tmp_path / "empty"):
         if folder.name == "empty":
