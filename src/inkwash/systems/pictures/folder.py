@@ -132,7 +132,10 @@ def read_captions(folder: Path, files: Sequence[Path]) -> list[list[str]]:
     named: dict[Path, list[str]] = defaultdict(list)
     for table in visible_files(folder):
         for row in read_rows(table) if table.name in TABLES else ():
-            named[table.parent / row["file_name"].replace("\\", "/")].append(row["text"])
+            file = table.parent / row["file_name"].replace("\\", "/")
+            if not file.is_file():
+                raise UserError(f"{file}: no such picture, which {table.name} names")
+            named[file].append(row["text"])
     captions = [plain([*named.get(file, ()), *lines_beside(file)]) for file in files]
     names = ["" if file.parent == folder else file.parent.name.replace("_", " ") for file in files]
     if not any(captions) and len({*names} - {""}) > 1:

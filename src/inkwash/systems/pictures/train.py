@@ -25,7 +25,7 @@ from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.conditions import Captioned, Conditions, captioned
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.folder import Folder, describe_captions, read_folder, split_by_content
-from inkwash.systems.pictures.model import Config, state_shape
+from inkwash.systems.pictures.model import Config, autoencoder_folder, state_shape
 from inkwash.systems.pictures.networks import MeanPredictor, save_mean_predictor
 from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.pictures.runtimes import Torch
@@ -98,8 +98,10 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     if mean is not None and not recipe.words:
         raise UserError("[mean_predictor] needs words = true: it is the mean of what words suggest")
     config, runtime, components = recipe.model, Torch(recipe.fit.device), {}
+    stored = {"text_encoder": TEXT_ENCODER} if recipe.words else {}
     if recipe.autoencoder is not None:
-        components["vae"] = runtime.load("AutoencoderKL", recipe.autoencoder)
+        stored["vae"] = autoencoder_folder(recipe.autoencoder, monitor)
+        components["vae"] = runtime.load("AutoencoderKL", stored["vae"])
     if recipe.words:
         components["text_encoder"] = runtime.load("TextCodec", TEXT_ENCODER)
     own = recipe.folder or (None if recipe.words else Folder())
@@ -123,7 +125,6 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         components["mean_predictor"] = predictor
     if recipe.pretrained is not None:
         load_pretrained(components, recipe.pretrained)
-    stored = {"text_encoder": TEXT_ENCODER} if recipe.words else {}
     model = Pipeline(config, components, runtime, folders=stored)
     states = encode_states(model, pictures, folder / "states.safetensors", recipe.fit.micro_batch_threads, monitor)
     states = place(states, runtime.device)
