@@ -87,6 +87,7 @@ def emoji(_=None, size=64):
         licence=np.array(["MIT"] * count),
         name_zh=np.array(["红苹果", "红苹果", "猫", "猫"] * (count // 4)),
         tags_zh=[["水果"], ["水果"], ["宠物"], ["宠物"]] * (count // 4),
+        kinds=[[]] * count,
     )
 
 

@@ -38,6 +38,7 @@ def red_discs() -> emoji_data.Emoji:
         "concept": np.array(["1f34e", "1f408"] * 2),
         "tags": [["fruit"], ["pet"]] * 2,
         "tags_zh": [["水果"], ["宠物"]] * 2,
+        "kinds": [[], ["tabby"]] * 2,
         "group": np.array(["food-drink", "animals-nature"] * 2),
         "split": np.array(["train", "train", "train", "test"]),
         "licence": np.array(["MIT"] * 4),

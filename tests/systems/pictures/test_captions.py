@@ -50,6 +50,11 @@ def test_every_caption_of_a_recoloured_picture_says_its_colour_and_no_other(colo
     assert colour == "red" or not share(some, "(?<!粉)红(色的)?苹果")
 
 
+def test_some_captions_name_a_kind_of_the_thing():
+    dog = Subject("dog", ["pet"], [1.0], None, ["pooch", "corgi"])
+    assert share(captions(dog, ENGLISH, 5000, Random(0)), "pooch|corgi") == pytest.approx(0.15, abs=0.02)
+
+
 def test_both_languages_have_names_for_every_colour():
     assert {*ENGLISH.colours} == {*CHINESE.colours} == {*colours.COLOURS}
     assert paint("heart", "green", ENGLISH) == "green heart" and paint("red heart", "green", ENGLISH) == "green heart"

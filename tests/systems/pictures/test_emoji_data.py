@@ -84,7 +84,7 @@ def webp(colour: tuple[int, ...]) -> bytes:
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """Five small packages in a folder, in place of the real ones."""
+    """Six small packages in a folder, in place of the real ones."""
     folder = tmp_path / "npm"
     folder.mkdir()
     words = {"en/data.json": ENGLISH, "zh/data.json": CHINESE, "meta/groups.json": GROUPS}
@@ -98,6 +98,15 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(emoji_data, "WORDS", pack(folder, "words", "MIT", words))
     keywords = {"dist/emoji-en-US.json": {"🦊": ["Fox", "face", "red_fox"], "👁️": ["look"]}}
     monkeypatch.setattr(emoji_data, "KEYWORDS", pack(folder, "keywords", "MIT", keywords))
+    noun = "{} 05 n {:02x} {} {:03d} {}| gloss"
+    fox, animal = ("00000002", 2, "fox 0 Vulpes_vulpes 0"), ("00000001", 1, "animal 0")
+    kit, person = ("00000003", 1, "red_cub 0"), "00000009 18 n 01 beauty 0 000 | a person"
+    lines = [noun.format(*animal, 0, ""), noun.format(*fox, 1, "@ 00000001 n 0000 "), person]
+    lines += [noun.format(*kit, 1, "@ 00000002 n 0000 ")]
+    index = ["fox n 1 1 @ 2 1 00000009 00000002", "animal n 1 0 1 0 00000001", "cub n 1 0 1 0 00000003"]
+    wordnet = {"dict/data.noun": lines, "dict/index.noun": index, "dict/index.adj": ["red a 1 0 1 0 00000001"]}
+    wordnet = {name: "\n".join(["  1 licence", *text]).encode() for name, text in wordnet.items()}
+    monkeypatch.setattr(emoji_data, "KINDS", pack(folder, "kinds", "WordNet", wordnet))
     packed = {style: pack(folder, style, licence, files) for style, (licence, files) in styles.items()}
     monkeypatch.setattr(emoji_data, "STYLES", packed)
     return folder
@@ -121,6 +130,7 @@ def test_pictures_join_their_words_and_the_policy_holds(cache, tmp_path):
     assert set(emoji.group[fox]) == {"animals-nature"}
     row = int(np.flatnonzero(fox & (emoji.style == "blob"))[0])
     assert (emoji.tags[row], emoji.tags_zh[row], emoji.licence[row]) == (["face", "red fox"], ["脸"], "CC-BY-4.0")
+    assert emoji.kinds[row] == ["red cub"]  # its species has a capital, and its other sense cannot be seen
     assert emoji.name_zh[emoji.concept == "1f441"].tolist() == ["", ""]
     assert (emoji.pictures[row, 32, 32] == BLUE).all()
 

@@ -35,7 +35,7 @@ def emoji(red=False):
     style, concept, split = map(np.array, (style, concept, split))
     name, name_zh = (np.array([f"{word} {c}" for c in concept]) for word in ("thing", "东西"))
     none, tags = np.full(n, ""), [[]] * n
-    return Emoji(np.stack(pictures), style, concept, name, tags, none, split, none, name_zh, tags)
+    return Emoji(np.stack(pictures), style, concept, name, tags, none, split, none, name_zh, tags, tags)
 
 
 @pytest.fixture(autouse=True)

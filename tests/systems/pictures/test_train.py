@@ -136,6 +136,7 @@ def test_words_and_their_mean_are_learned_from_the_emoji_data(tmp_path, monkeypa
         "name": np.array(concepts),
         "tags": [[]] * 4,
         "tags_zh": [[]] * 4,
+        "kinds": [[]] * 4,
         "split": np.array(["train"] * 4),
     }
     others = {field.name: columns["name"] for field in fields(emoji_data.Emoji)}

@@ -37,8 +37,12 @@ ENGLISH = Language(re.split(r"[|\n]", PATTERNS), [", ", " "], "{} {}", colour_na
 CHINESE = Language(PATTERNS_ZH.split("|"), ["\uff0c", "", " "], "{}{}", colour_names(COLOURS_ZH))
 
 
+KINDS = 0.15  # share of the captions that name a kind of the thing, where there are such words
+
+
 class Subject(NamedTuple):
-    """What a picture shows, in one language: its name, its tags, how rare each of these is, and its colour.
+    """What a picture shows, in one language: its name, its tags, how rare each of these is, its colour, and words for
+    kinds of it.
 
     A tag of one thing alone names it; one of many things hardly does, so it is drawn the less often.
     """
@@ -47,6 +51,7 @@ class Subject(NamedTuple):
     tags: Sequence[str]
     rarity: Sequence[float]
     colour: str | None = None
+    kinds: Sequence[str] = ()
 
 
 def rarities(tags: Iterable[Sequence[str]]) -> dict[str, float]:
@@ -68,6 +73,9 @@ def captions(subject: Subject, language: Language, count: int, rng: Random, colo
 def caption(subject: Subject, language: Language, rng: Random, coloured: float) -> str:
     """The name, now and then a word short, or a tag, or two of these; some with the colour; in some pattern."""
     colour = subject.colour if rng.random() < coloured else None
+    if subject.kinds and rng.random() < KINDS:
+        kind = rng.choice(subject.kinds)
+        subject = subject._replace(name=kind, tags=(), rarity=())
     tags = {tag: rarity for tag, rarity in zip(subject.tags, subject.rarity, strict=True)}
     if colour is not None:
         tags = {tag: rarity for tag, rarity in tags.items() if not WORD.search(tag) and not WORD_ZH.search(tag)}

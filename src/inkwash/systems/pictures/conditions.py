@@ -14,6 +14,7 @@ from inkwash.codecs.pixels import on_white
 from inkwash.codecs.text import TextCodec
 from inkwash.systems.pictures import colours, emoji_data
 from inkwash.systems.pictures.captions import CHINESE, ENGLISH, Subject, captions, rarities
+from inkwash.systems.pictures.phrases import caption_kinds
 from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.training.data import Ragged
 from inkwash.training.placement import place
@@ -85,7 +86,10 @@ def captioned(emoji: emoji_data.Emoji, recolour: float) -> Captioned:
         row = first_row[concept]
         return [
             captions(
-                Subject(str(name[row]), tags[row], [rare[tag] for tag in tags[row]], colour),
+                Subject(
+                    str(name[row]), tags[row], [rare[tag] for tag in tags[row]], colour,
+                    caption_kinds(emoji, row) if language is ENGLISH else (),
+                ),
                 language, count, rng, coloured if colour else 0.0,
             )
             for (language, name, tags), rare in zip(words, rarity, strict=True)

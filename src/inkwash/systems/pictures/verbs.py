@@ -32,8 +32,9 @@ TASKS = {
 def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         pipeline = context.model(request.model)
-        if (note := pipeline.prompt_warning(request.prompt)) is not None:
-            context.tell(Note(note))
+        for prompt in filter(None, (request.prompt, request.negative, request.to)):
+            if (note := pipeline.prompt_warning(prompt)) is not None:
+                context.tell(Note(note))
         draw = generate_images if request.to is None else interpolation
         yield from draw(of, seeded(request), pipeline, context)
 
