@@ -147,13 +147,13 @@ def train(
 
 
 GIVE = "put it beside the picture, or give its folder with --inputs"  # what `again` does not find
-PNG = Verb(Request, "", endings=(".png",))  # what `again` makes
+PNG, GIF = (Verb(Request, "", endings=(ending,)) for ending in (".png", ".gif"))  # what `again` makes
 
 
 @app.command()
 def again(
-    file: Annotated[Path, typer.Argument(help="A PNG that inkwash made.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="A .png file or folder for it.")] = None,
+    file: Annotated[Path, typer.Argument(help="A PNG or GIF that inkwash made.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A file or folder for it.")] = None,
     inputs: Annotated[
         Path | None,
         typer.Option(help="Folder of its model and of what went in, if they are neither beside FILE nor here."),
@@ -161,17 +161,15 @@ def again(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the one it was made on if left out.")] = None,
 ) -> None:
     """Make a picture anew from its file: on one machine, to the same pixels."""
-    import numpy as np
-    from PIL import Image
-
     from inkwash.codecs.png import read_recipe
 
     recipe = read_recipe(file)
-    single = out if out is not None and is_file(PNG, out) else None
+    kind = GIF if file.suffix.lower() == ".gif" else PNG
+    single = out if out is not None and is_file(kind, out) else None
     itself = single is not None and single.exists() and single.samefile(file)
     if single and os.path.lexists(single) and not itself:
         raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
-    target = single or (out or file.parent) / f"{file.stem}-again.png"
+    target = single or (out or file.parent) / f"{file.stem}-again{kind.endings[0]}"
     make_writable(target.parent)
     with TemporaryDirectory(prefix="inkwash-") as scratch:
         try:
@@ -184,7 +182,8 @@ def again(
             context = Local(Path(scratch), device, recipe["precision"], runtime, threads)
             folders = [file.parent, Path(), *([] if inputs is None else [inputs])]
             request = request_of_recipe(recipe, verb, context, file, folders)
-            if getattr(request, "n", 1) != 1 or getattr(request, "to", None) is not None:
+            several = getattr(request, "n", 1) != 1 or getattr(request, "to", None) is not None
+            if several and kind is PNG:
                 raise UserError("it asks for several pictures")
             before = recipe["hash"]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -199,11 +198,18 @@ def again(
         finally:
             context.close()
         made = next(iter(result.files.values()))
-        with Image.open(file) as old, Image.open(made) as new:  # first, for `--out` may name this very file
-            same = np.array_equal(np.asarray(old), np.asarray(new))
+        same = frames(file) == frames(made)  # first, for `--out` may name this very file
         target = move(made, target) if itself else move_unused(made, target)
     print(target)
     print("the same pixels" if same else "not the same pixels: the file, the model or the machine has changed")
+
+
+def frames(file: Path) -> list[bytes]:
+    """The pixels of a picture, or of each one of an animation."""
+    from PIL import Image, ImageSequence
+
+    with Image.open(file) as picture:
+        return [frame.convert("RGBA").tobytes() for frame in ImageSequence.Iterator(picture)]
 
 
 def request_of_recipe(recipe: dict[str, Any], verb: Any, context: Local, file: Path, folders: list[Path]) -> Any:
