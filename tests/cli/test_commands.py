@@ -8,14 +8,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 from PIL import Image
 
 import inkwash
-from inkwash.cli import main
+from inkwash.cli import commands, main
 from inkwash.cli.context import unused_path
 from inkwash.codecs.png import read_recipe, write_png
-from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures import emoji_data, runtimes
 from inkwash.systems.pictures.model import SAMPLERS
 from inkwash.systems.pictures.pipeline import Pipeline
 from tests.models import tiny, wordless
@@ -217,9 +219,36 @@ def test_recipe_mistakes(tmp_path, monkeypatch, capsys):
         assert words in capsys.readouterr().err
 
 
-def test_doctor_and_models(capsys):
-    assert main(["doctor"]) == 0 and main(["models"]) == 0
-    assert "torch" in capsys.readouterr().out
+def doctor(capsys):
+    """The lines of the table, by their first column."""
+    assert main(["doctor"]) == 0
+    rows = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    return {name.strip(): [column.strip() for column in columns] for name, *columns in rows}
+
+
+def test_doctor_says_what_decides_the_speed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    rows = doctor(capsys)
+    assert rows["onnxruntime"][0] == onnxruntime.__version__
+    assert "CPU" in rows["onnxruntime's providers"][0].split(", ")
+    assert rows["runtime"][0] == "onnx" and rows["threads"][0] == "3"
+    assert rows["torch's threads"][0] == str(torch.get_num_threads())
+    cores, *features = rows["processor"][0].split(", ")
+    assert cores == f"{os.cpu_count()} cores"
+    capability = torch.backends.cpu.get_cpu_capability()
+    assert ("AVX2" in features) >= (capability == "AVX2") and ("AVX512F" in features) >= (capability == "AVX512")
+    find = commands.util.find_spec
+    for module in (commands.util, runtimes):
+        monkeypatch.setattr(module, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
+    rows = doctor(capsys)
+    assert rows["onnxruntime"][0] == "missing" and "pip install" in rows["onnxruntime"][2]
+    assert rows["without onnxruntime"][0] == "torch draws" and rows["runtime"][0] == "torch"
+
+
+def test_models_are_listed(capsys):
+    assert main(["models"]) == 0
+    assert "emoji-fast" in capsys.readouterr().out
 
 
 def test_a_broken_model_hides_no_other(tmp_path, capsys, monkeypatch):

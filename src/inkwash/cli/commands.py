@@ -1,10 +1,12 @@
 """The commands that belong to no system, and those that hand over to the verb of a system."""
 
+import importlib
 import json
 import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib import metadata, util
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -275,6 +277,9 @@ def licence(folder: Path) -> str:
     return found[1] if found else ""
 
 
+VECTORS = ("AVX2", "AVX512F", "AVX512BF16", "NEON", "SVE")  # as NumPy names what decides the speed
+
+
 @app.command()
 def doctor() -> None:
     """Say what each system needs, what is missing, and how to get it."""
@@ -301,13 +306,36 @@ def doctor() -> None:
     npm, names = shutil.which("npm"), ", ".join(shipped())
     table.add_row("npm", "yes" if npm else "missing", "inkwash data emoji", "" if npm else "install Node.js")
     table.add_row("models", names or "missing", "", "" if names else "pip install --force-reinstall inkwash")
+    for part, found, purpose in speed():
+        table.add_row(part, found, purpose, "")
+    Console(markup=False, emoji=False).print(table)
+
+
+def speed() -> Iterator[tuple[str, str, str]]:
+    """The lines of `doctor` on what decides how fast this machine computes: part, found, needed for."""
+    core = importlib.import_module("numpy._core._multiarray_umath")
+    features = [name for name in VECTORS if getattr(core, "__cpu_features__", {}).get(name)]
+    yield "processor", ", ".join([f"{os.cpu_count()} cores", *features]), "speed"
+    if util.find_spec("onnxruntime"):
+        import onnxruntime
+
+        providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
+        yield "onnxruntime's providers", ", ".join(providers), "--device cpu, by CPU alone"
+    else:
+        yield "without onnxruntime", "torch draws", "half as fast, and each command starts some seconds later"
     if util.find_spec("torch"):
         import torch
 
         devices = ["cpu", *(["cuda"] * torch.cuda.is_available()), *(["mps"] * torch.backends.mps.is_available())]
-        table.add_row("devices", ", ".join(devices), "--device", "")
-    table.add_row("cores", str(os.cpu_count()), "speed", "")
-    Console(markup=False, emoji=False).print(table)
+        yield "devices", ", ".join(devices), "--device; others than cpu by torch"
+        yield "torch's threads", str(torch.get_num_threads()), "Python, where nothing else is said"
+    if "emoji" in shipped():
+        from inkwash.systems.pictures.model import read_index
+        from inkwash.systems.pictures.runtimes import fastest
+
+        folders = [component.folder for component in read_index(shipped()["emoji"]).values()]
+        yield "runtime", fastest(folders, "cpu", "float32"), "generate, if --runtime says no other"
+    yield "threads", os.environ.get("OMP_NUM_THREADS") or "1", "--threads, if left out; more where nothing else runs"
 
 
 def _version(module: str) -> str:

@@ -133,6 +133,8 @@ class Pipeline:
         runtime = runtime or ("torch" if objects else None)
         backend = runtimes.choose(folders.values(), device, precision, runtime, threads)
         loaded = {key: backend.load(*component) for key, component in index.items()}
+        if isinstance(backend, runtimes.Torch):
+            objects = {key: value and backend.place(value) for key, value in objects.items()}
         return cls(config, loaded | objects, backend, folder, folders)
 
     def save(self, folder: str | Path) -> None:

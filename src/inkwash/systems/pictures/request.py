@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from annotated_types import Ge, Gt, Le, MaxLen
 
 from inkwash.errors import UserError
-from inkwash.systems import tune
+from inkwash.systems import train, tune
 from inkwash.systems.base import File, Help, Limit, Media, Request, idle, is_blank
 
 ModelName = Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.", argument=True)]
@@ -126,6 +126,21 @@ class Evaluate(Request):
     guidance: Annotated[float | None, Ge(0), Le(30), Help("Instead of the model's own.")] = None
     sampler: Annotated[Sampler | None, Help("Instead of the model's own.")] = None
     steps: Annotated[int | None, Ge(1), Le(1000), Help("Instead of the model's own.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(train.Train):
+    """Train a model by a recipe, or on a folder of pictures of your own, with or without captions; or go on with a
+    run that was stopped."""
+
+    size: Annotated[int | None, Ge(8), Le(4096), Help("Side of the pictures in pixels.")] = None
+    flip: Annotated[bool, Help("Mirror half of the pictures of a folder of your own.")] = False
+    resize: Annotated[
+        Literal["crop", "pad"] | None,
+        Help("Of those that are not square the middle is cut out, or all is laid on white; crop if left out."),
+    ] = None
+
+    KEYS = train.Train.KEYS | {"size": "model.size", "flip": "folder.flip", "resize": "folder.resize"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,15 +107,21 @@ NETWORK = {
     "attention_head_dim": 6,
     "norm_num_groups": 4,
 }
+WORDS = {  # where they have captions
+    "down_block_types": ["DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"],
+}
 
 
 def default_recipe(data: Path) -> Any:
-    """The recipe for a folder of pictures of one's own."""
+    """The recipe for a folder of pictures of one's own, which teaches words where they have captions."""
+    from inkwash.systems.pictures.folder import Folder, picture_files, read_captions
     from inkwash.systems.pictures.train import Recipe
     from inkwash.training.settings import Settings
 
-    settings = Settings(steps=20_000, batch_size=32, channels_last=True)
-    return Recipe("pictures", data, settings, NETWORK, words=False)
+    words = any(read_captions(data, picture_files(data)))
+    settings = Settings(steps=20_000, batch_size=32, warmup=100, channels_last=True)
+    return Recipe("pictures", data, settings, NETWORK | (WORDS if words else {}), words=words, folder=Folder())
 
 
 def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:
