@@ -147,7 +147,7 @@ def test_what_is_not_heard_is_said_once():
     assert "is cut off" in model.prompt_warning("fox " * 60)
 
 
-@pytest.mark.parametrize("prompt", ["жук", "قطة", "(жук:2)", "\u2713", "🏽", "()", "(:2)"])
+@pytest.mark.parametrize("prompt", ["жук", "قطة", "(жук:2)", "\u2713", "🏽", "()", "(:2)", "!", "\uff1f\uff01"])
 def test_a_prompt_of_which_nothing_is_heard_is_refused(prompt):
     model = tiny()
     with pytest.raises(UserError, match="the model knows nothing of it; use English or Chinese words"):

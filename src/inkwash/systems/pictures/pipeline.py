@@ -435,13 +435,14 @@ class Pipeline:
         return condition
 
     def unheard(self, prompt: str) -> tuple[list[str], bool]:
-        """What of a prompt the text encoder does not know, and whether that is all of it."""
+        """What of a prompt the text encoder does not know, and whether it knows no word of it."""
         weighted = weigh(spell_emoji(prompt))
         encoding = self.text_encoder.tokenizer.encode(weighted.text)
         pieces = zip(encoding.offsets, encoding.tokens, strict=True)
         heard = {(weighted.text[start:end], piece != "[UNK]") for (start, end), piece in pieces if start < end}
+        words = [text for text, known in heard if known and any(map(str.isalnum, text))]
         unknown = sorted(text for text, known in heard if not known)
-        return unknown, not weighted.silent and not is_blank(prompt) and len(unknown) == len(heard)
+        return unknown, not words and not weighted.silent and not is_blank(prompt)
 
     def prompt_warning(self, prompt: str) -> str | None:
         """What of a prompt the model cannot use, in one line; None if that is nothing, or all, which is refused."""
@@ -569,7 +570,7 @@ class Pipeline:
         for text in (*prompts, negative):
             check_text("a prompt", text)
         if self.text_encoder is not None:
-            for name, text in (*(("prompt", prompt) for prompt in prompts), ("negative", negative)):
+            for name, text in (*(("the prompt", prompt) for prompt in prompts), ("negative", negative)):
                 if self.unheard(text)[1]:
                     raise UserError(
                         f"{name} {text[:40]!r}: the model knows nothing of it; use English or Chinese words"
