@@ -83,7 +83,12 @@ def test_folders_are_classes_where_there_are_several_and_no_captions(tmp_path):
     [
         ("a.txt", "eine Tür".encode("latin-1"), "a.txt: captions are read as UTF-8"),
         ("metadata.csv", b"file,text\na.png,fox\n", "entry 1: a file_name and a text are needed"),
-        ("metadata.csv", b"file_name;text\na.png;fox\n", "entry 1: a file_name and a text are needed"),
+        ("metadata.csv", b"file_name,text\na.png,a cat, red\n", "line 2: more or fewer cells than the first line"),
+        ("metadata.csv", b'file_name,text\na.png,"a cat\na.png,red\n', "a quotation mark that is not closed"),
+        ("metadata.csv", b"file_name,text\na.pdf,fox\n", "a.pdf: no such picture"),
+        ("metadata.jsonl", b'{"file_name": "%s", "text": "x"}' % (b"a" * 300), "no such picture"),
+        ("metadata.jsonl", b"[" * 100_000, "its lines are not JSON"),
+        ("metadata.jsonl", b'{"file_name": "a.png", "text": "\\ud83d"}', "entry 1: a file_name and a text are needed"),
         ("metadata.jsonl", b"{'file_name': 1}", "its lines are not JSON"),
         ("metadata.jsonl", b'{"file_name": "a.png", "text": null}', "entry 1: a file_name and a text are needed"),
         ("metadata.csv", b"file_name,text\nb.png,fox\n", "b.png: no such picture, which metadata.csv names"),
@@ -91,9 +96,34 @@ def test_folders_are_classes_where_there_are_several_and_no_captions(tmp_path):
 )
 def test_captions_that_cannot_be_read_are_refused(tmp_path, name, content, message):
     save(tmp_path / "a.png")
+    (tmp_path / "a.pdf").write_bytes(b"")
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         read_folder(tmp_path, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("in/e\u0301.TXT", "a cup, red"),
+        ("in/\xe9.txt", "a cup, red"),  # one sign, where macOS writes two
+        ("in/Metadata.CSV", "file_name;text\n\xe9.png;a cup, red\n"),
+        ("in/metadata.csv", 'file_name, text\ne\u0301.png, "a cup, red"\n'),
+        ("beside/metadata.csv", 'file_name,text\n../in/\xe9.png,"a cup, red"\n'),
+        ("metadata.jsonl", '{"file_name": "in/\xe9.png", "text": "a cup,\u2028red"}\n'),
+    ],
+)
+def test_captions_are_found_however_systems_write_names_and_tables(tmp_path, name, content):
+    save(tmp_path / "in" / "e\u0301.png")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert read(tmp_path)[0].captions == [["a cup, red"]]
+
+
+def test_texts_that_are_of_no_picture_are_counted(tmp_path):
+    save(tmp_path / "a.png")
+    (tmp_path / "a.png.txt").write_text("a cat")
+    assert read(tmp_path)[1] == "1 texts are passed over: no picture is called as they are (a.png.txt)"
 
 
 def test_what_is_hidden_is_passed_over_and_links_are_followed_once(tmp_path):

@@ -15,6 +15,8 @@ BRACKETS = st.text("ab 1.5:()[]\\\uff08\uff09\uff1a")
     [
         ("ab", "ab", [1, 1]),
         ("a (b:1.5)", "a b", [1, 1, 1.5]),
+        ("(b:1,5)", "b", [1.5]),  # the decimal commas and points of keyboards
+        ("\uff08b\uff1a1\uff0c5\uff09(b:,5)(b:1\u30025)", "bbb", [1.5, 0.5, 1.5]),
         ("(a)[b]", "ab", [1.1, 1 / 1.1]),
         ("((a)b:2)", "ab", [2.2, 2]),
         (r"\(a\)", "(a)", [1, 1, 1]),

@@ -1,13 +1,13 @@
 """Pictures of one's own, from a folder, with their captions, to learn from."""
 
-import csv
 import hashlib
 import json
+import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +18,7 @@ from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.progress import CONSOLE, Monitor, Note, Progress
 from inkwash.systems.pictures.data import load_image
+from inkwash.systems.tables import read_rows, read_utf8
 from inkwash.weights.files import files_below
 
 HEIF = {".heic", ".heif"}
@@ -52,7 +53,7 @@ def read_folder(folder: Path, size: int, resize: str = "crop", monitor: Monitor 
     a folder that is missing or has none, and for captions that cannot be read.
     """
     files = picture_files(folder)
-    captions, pictures, learned = read_captions(folder, files), [], []
+    captions, pictures, learned = read_captions(folder, files, monitor), [], []
     changed: dict[str, list[tuple[float, Path]]] = defaultdict(list)
     for done, (file, own) in enumerate(zip(files, captions, strict=True), 1):
         try:
@@ -125,32 +126,41 @@ def visible_files(folder: Path) -> list[Path]:
     return [file for file in files_below(folder) if not any(map(hidden, file.relative_to(folder).parts))]
 
 
-def read_captions(folder: Path, files: Sequence[Path]) -> list[list[str]]:
+def read_captions(folder: Path, files: Sequence[Path], monitor: Monitor | None = None) -> list[list[str]]:
     """The captions of each file: what metadata.csv or metadata.jsonl, here or below, says of it, and each line of the
     text beside it (cat.txt of cat.png). Where no file has any, and they lie in two folders or more, the folders'
-    names. UserError for texts and tables that cannot be read."""
-    named: dict[Path, list[str]] = defaultdict(list)
-    for table in visible_files(folder):
-        for row in read_rows(table) if table.name in TABLES else ():
-            file = table.parent / row["file_name"].replace("\\", "/")
-            if not file.is_file():
+    names. Texts beside no picture are counted. UserError for texts and tables that cannot be read."""
+    named: dict[str, list[str]] = {path_key(file): [] for file in files}
+    others = visible_files(folder)
+    for table in others:
+        for name, text in read_table(table) if table.name.lower() in TABLES else ():
+            file = table.parent / name.replace("\\", "/")
+            if path_key(file) not in named:
                 raise UserError(f"{file}: no such picture, which {table.name} names")
-            named[file].append(row["text"])
-    captions = [plain([*named.get(file, ()), *lines_beside(file)]) for file in files]
+            named[path_key(file)].append(text)
+    texts = {path_key(file.with_suffix("")): file for file in others if file.suffix.lower() == ".txt"}
+    beside = [texts.get(path_key(file.with_suffix(""))) for file in files]
+    if monitor and (alone := sorted({*texts.values()} - {*beside})):
+        first = alone[0].relative_to(folder)
+        monitor.tell(Note(f"{len(alone)} texts are passed over: no picture is called as they are ({first})"))
+    captions = [
+        plain([*named[path_key(file)], *(read_text(text).splitlines() if text else ())])
+        for file, text in zip(files, beside, strict=True)
+    ]
     names = ["" if file.parent == folder else file.parent.name.replace("_", " ") for file in files]
     if not any(captions) and len({*names} - {""}) > 1:
         return [plain([name]) for name in names]
     return captions
 
 
+def path_key(file: Path) -> str:
+    """A path without "..", its accents as one sign each: macOS writes them as two."""
+    return unicodedata.normalize("NFC", os.path.normpath(file))
+
+
 def plain(texts: list[str]) -> list[str]:
     """Without what is empty, and with single spaces."""
     return [" ".join(text.split()) for text in texts if text.strip()]
-
-
-def lines_beside(file: Path) -> list[str]:
-    text = file.with_suffix(".txt")
-    return read_text(text).splitlines() if text.is_file() else []
 
 
 def read_text(file: Path) -> str:
@@ -162,18 +172,26 @@ def read_text(file: Path) -> str:
         raise UserError(f"{file}: {error.strerror}") from None
 
 
-def read_rows(table: Path) -> list[dict[str, str]]:
+def read_table(table: Path) -> list[tuple[str, str]]:
     """The lines of a table of captions: `COLUMNS` of each. UserError for one that lacks them."""
-    text = read_text(table)
-    try:
-        lines = [line for line in text.splitlines() if line.strip()]
-        rows: list[Any] = [*csv.DictReader(StringIO(text))] if table.suffix == ".csv" else [*map(json.loads, lines)]
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"{table}: its lines are not JSON or CSV ({error})") from None
+    rows: list[Any]
+    if table.suffix.lower() == ".csv":
+        names, *cells = [*read_rows(table, read_utf8(table))] or [[]]
+        rows = [dict(zip(names, row, strict=True)) for row in cells]
+    else:
+        try:
+            rows = [json.loads(line) for line in read_text(table).split("\n") if line.strip()]
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{table}: its lines are not JSON ({error})") from None
     for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not all(isinstance(row.get(column), str) for column in COLUMNS):
+        if not isinstance(row, dict) or not all(is_text(row.get(column)) for column in COLUMNS):
             raise UserError(f"{table}, entry {number}: a file_name and a text are needed")
-    return [{column: row[column] for column in COLUMNS} for row in rows]
+    return [(row["file_name"], row["text"]) for row in rows]
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is a text of whole signs: JSON may have halves of them."""
+    return isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value)
 
 
 def describe_captions(captions: list[list[str]]) -> str:

@@ -10,12 +10,13 @@ from inkwash.errors import UserError
 STEP = 1.1  # what a pair of brackets without a number multiplies by
 MAX_WEIGHT = 4.0
 # brackets, and the colon of a weight, as Chinese keyboards write them
-FULL_WIDTH = re.compile("[\uff08\uff09\uff3b\uff3d]|\uff1a(?=\\s*[-+.\uff0e\\d]+\\s*[)\uff09])")
+FULL_WIDTH = re.compile("[\uff08\uff09\uff3b\uff3d]|\uff1a(?=\\s*[-+.,\uff0e\uff0c\u3002\\d]+\\s*[)\uff09])")
+POINT = "[.,\uff0e\uff0c\u3002]"  # before the decimals of a weight
 PLAIN = str.maketrans("\uff08\uff09\uff3b\uff3d\uff1a", "()[]:")
 SKIN = re.compile(r"(medium-|)(light|medium|dark) skin tone,?")
 TOKEN = re.compile(
     r"(?P<escaped>\\[()\[\]\\])|(?P<open>[(\[])"
-    r"|(?::\s*(?P<weight>[+-]?(?:\d+[.\uff0e]?\d*|[.\uff0e]\d+))\s*(?=[)\]]))?(?P<close>[)\]])|.",
+    rf"|(?::\s*(?P<weight>[+-]?(?:\d+{POINT}?\d*|{POINT}\d+))\s*(?=[)\]]))?(?P<close>[)\]])|.",
     re.S,
 )
 
@@ -85,7 +86,7 @@ def weight_of(token: re.Match[str]) -> float:
     """What a closing bracket multiplies by."""
     if token["weight"] is None:
         return 1 / STEP if token["close"] == "]" else STEP
-    weight = float(token["weight"].replace("\uff0e", "."))
+    weight = float(re.sub(POINT, ".", token["weight"]))
     if token["close"] == "]":
         raise UserError(f"[...:{token['weight']}]: a weight stands in round brackets, (...:{token['weight']})")
     if not 0 <= weight <= MAX_WEIGHT:
