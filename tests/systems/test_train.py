@@ -41,6 +41,7 @@ from inkwash.systems.pictures.model import Config
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.systems.pictures.upsampler import Upsampler
 from inkwash.systems.series import train as series
+from inkwash.training import run
 from inkwash.training.fit import Stopped
 from inkwash.training.settings import Settings
 from tests.follower import Follower, in_parts
@@ -398,3 +399,13 @@ def test_options_are_keys_of_a_recipe_and_are_refused_where_it_has_none(tmp_path
     }.items():
         assert main(["train", *command.replace("data data", f"data {tmp_path / 'data'}").split()]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_a_folder_that_was_looked_at_is_the_same_data(tmp_path):
+    (tmp_path / "a.txt").write_text("words")
+    before = run._content(tmp_path)
+    for name in (".DS_Store", "Thumbs.db"):
+        (tmp_path / name).write_bytes(b"windows")
+    assert run._content(tmp_path) == before
+    (tmp_path / "b.txt").write_text("more")
+    assert run._content(tmp_path) != before

@@ -35,7 +35,7 @@ class Record:
         self.separator = "\n" if text and not text.endswith("\n") else ""  # after what a killed process half wrote
         self.last: dict[str, dict[str, Any]] = {}
         self.ours: set[tuple[str, str]] = set()
-        for line in text.splitlines():
+        for line in text.split("\n"):  # a prompt may have other signs that end lines, as U+2028
             with suppress(ValueError, KeyError, TypeError, AttributeError):  # half written, or not ours
                 self._add(json.loads(line))
 

@@ -15,6 +15,7 @@ from inkwash.weights.files import atomic, check_ours, digest, files_below, lock
 
 NAME = "run.json"
 CONTENT = "sha256:"
+LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what file managers write into a folder that is looked at
 
 
 def describe(recipe: Any) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def _content(path: Path) -> str:
     itself, for the training to say."""
     try:
         files = [path] if path.is_file() else [file for file in files_below(path) if file.is_file()]
-        known = [(file.relative_to(path).as_posix(), digest(file)) for file in files]
+        known = [(file.relative_to(path).as_posix(), digest(file)) for file in files if file.name not in LITTER]
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}") from None
     return f"{CONTENT}{sha256(repr(known).encode()).hexdigest()[:12]}" if known else str(path)

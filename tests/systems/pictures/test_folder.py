@@ -88,7 +88,11 @@ def test_folders_are_classes_where_there_are_several_and_no_captions(tmp_path):
         ("metadata.csv", b"file_name,text\na.pdf,fox\n", "a.pdf: no such picture"),
         ("metadata.jsonl", b'{"file_name": "%s", "text": "x"}' % (b"a" * 300), "no such picture"),
         ("metadata.jsonl", b"[" * 100_000, "its lines are not JSON"),
-        ("metadata.jsonl", b'{"file_name": "a.png", "text": "\\ud83d"}', "entry 1: a file_name and a text are needed"),
+        (
+            "metadata.jsonl",
+            b'{"file_name": "a.png", "text": "\\ud83d"}',
+            "entry 1: a file_name and a text are needed",
+        ),
         ("metadata.jsonl", b"{'file_name': 1}", "its lines are not JSON"),
         ("metadata.jsonl", b'{"file_name": "a.png", "text": null}', "entry 1: a file_name and a text are needed"),
         ("metadata.csv", b"file_name,text\nb.png,fox\n", "b.png: no such picture, which metadata.csv names"),
