@@ -138,9 +138,10 @@ def read_captions(folder: Path, files: Sequence[Path], monitor: Monitor | None =
             if path_key(file) not in named:
                 raise UserError(f"{file}: no such picture, which {table.name} names")
             named[path_key(file)].append(text)
-    texts = {path_key(file.with_suffix("")): file for file in others if file.suffix.lower() == ".txt"}
-    beside = [texts.get(path_key(file.with_suffix(""))) for file in files]
-    if monitor and (alone := sorted({*texts.values()} - {*beside})):
+    texts = [file for file in others if file.suffix.lower() == ".txt"]
+    text_of = {path_key(text.with_suffix("")): text for text in texts}
+    beside = [text_of.get(path_key(file.with_suffix(""))) for file in files]
+    if monitor and (alone := sorted({*texts} - {*beside})):
         first = alone[0].relative_to(folder)
         monitor.tell(Note(f"{len(alone)} texts are passed over: no picture is called as they are ({first})"))
     captions = [
