@@ -64,11 +64,12 @@ def is_glyph(name: list[str]) -> bool:
     but for "x" and the t of a shirt; there is a word of GLYPHS; or all are ARROWS, perhaps in PLAIN shapes ("arrow
     up", but neither "cloud arrow up" nor "circle dashed").
     """
-    letters = [word for word, after in zip(name, [*name[1:], ""], strict=True) if len(word) == 1 and after != "shirt"]
     return (
         not name
         or any(re.search(r"\d", word) for word in name if word not in ("3d", "1st", "2nd", "3rd"))
-        or any(letter != "x" and letter.isascii() for letter in letters)
+        or any(
+            len(w) == 1 and w.isascii() and w != "x" and name[i + 1 : i + 2] != ["shirt"] for i, w in enumerate(name)
+        )
         or not GLYPHS.isdisjoint(name)
         or (not ARROWS.isdisjoint(name) and {*name} <= ARROWS | PLAIN)
     )
@@ -98,13 +99,13 @@ def is_brand(name: list[str], brands: Set[str]) -> bool:
 # --- words that people type ---
 
 CROSSED = {"off", "slash", "disabled"}
-NOT_CROSSED = {"take off", "sign off", "log off", "turn off", "switch off", "day off"}
+NOT_CROSSED = {"take", "turn", "switch", "log", "kick", "lift"}  # "take off" is no thing crossed out
 SYNONYMS = [("user", "person", "account"), ("home", "house"), ("trash", "bin", "delete")]
 
 
 def phrase(name: list[str]) -> str:
     """Words of an icon's name as people say them: "bell off" is a bell crossed out, "add user" a user with a plus."""
-    if len(name) > 1 and name[-1] in CROSSED and " ".join(name) not in NOT_CROSSED:
+    if len(name) > 1 and name[-1] in CROSSED and name[-2] not in NOT_CROSSED:
         name = [*name[:-1], "crossed", "out"]
     if name[0] == "add":
         name = [*name[1:], "plus"]
@@ -168,7 +169,7 @@ def read_lexicon(tarballs: Mapping[str, Path], concepts: Mapping[str, Concept]) 
     common = [name for name, icon in tabler.items() if icon["category"] != "Brand"]
     common += [*lucide, *(concept.name for concept in concepts.values())]
     known = {word for name in common for word in words(name)}
-    brands = [icon["name"].removeprefix("brand-") for icon in tabler.values() if icon["category"] == "Brand"]
+    brands = [name.removeprefix("brand-") for name, icon in tabler.items() if icon["category"] == "Brand"]
     brands += [icon["name"] for icon in park if icon["category"] == "Brand"]
     return Lexicon(
         tags,

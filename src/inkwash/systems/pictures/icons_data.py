@@ -10,11 +10,11 @@ Policy
   alignment, borders (`icon_names.is_glyph`); and sets that `icon_sets` names.
 - Held out of training, as "validation" and "test", are names with words that are held out
   (`icon_names.splitter`), and the emoji of Fluent as `emoji_data` splits them. It never changes with the sets chosen.
-- About 4 % of the pairs of style and name in training are held out as "combination": the name is still drawn in at
-  least two other styles.
+- Of the pairs of style and name in training some are held out as "combination": of a name in three styles or more
+  about 8 %, so that it is still drawn in at least two others.
 - "near" are pictures that would be in training, but show what is held out: an emoji in training whose name holds
-  a held-out concept ("tropical fish"), or a twin, whose field of 32 pixels has a cosine above TWIN with that of
-  a picture held out (of the same style, for combinations). They are neither trained on nor tested with.
+  a held-out concept ("tropical fish"), or a twin, whose field of 32 pixels, less its mean, has a cosine above TWIN
+  with that of a picture held out (of the same style, for combinations). They are neither trained on nor tested with.
 - All of it is decided by SHA-256 of words, styles and names, but for twins: those depend on the sets that are there.
 """
 
@@ -58,6 +58,7 @@ from inkwash.weights.files import atomic, check_ours, digest, save_json
 FOLDER = Path("data/icons")  # where `inkwash data icons` puts it
 FORMAT = 1  # of the files below; another number makes `build` start afresh
 TWIN = 0.95
+COMBINATIONS = 0.08
 
 
 class Drawing(NamedTuple):
@@ -168,11 +169,11 @@ def is_combination(style: str, name: str, present: Sequence[str]) -> bool:
     """
     remaining = len(present)
     for other in present:
-        held = remaining > 2 and chance(f"combination {other} {name}") < 0.04
+        held = remaining > 2 and chance(f"combination {other} {name}") < COMBINATIONS
         if other == style:
             return held
         remaining -= held
-    return remaining >= 2 and chance(f"combination {style} {name}") < 0.04
+    return remaining >= 2 and chance(f"combination {style} {name}") < COMBINATIONS
 
 
 def placed(art: Mapping[str, list[Drawing]], concepts: Mapping[str, Concept]) -> dict[str, list[Drawing]]:
@@ -203,12 +204,15 @@ def placed(art: Mapping[str, list[Drawing]], concepts: Mapping[str, Concept]) ->
 def twins(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Which rows (N,) bool are in training and show what another does that is held out; see "near" above."""
     pictures = decode([row["field"] for row in rows], 32).reshape(len(rows), -1)
+    pictures -= pictures.mean(1, keepdims=True)
     pictures /= np.linalg.norm(pictures, axis=1, keepdims=True)
     split, style = (np.array([row[column] for row in rows]) for column in ("split", "style"))
-    train, near = np.flatnonzero(split == "train"), np.zeros(len(rows), bool)
-    for row in np.flatnonzero(np.isin(split, ["validation", "test", "combination"])):
-        others = train if split[row] != "combination" else train[style[train] == style[row]]
-        near[others[pictures[others] @ pictures[row] > TWIN]] = True
+    train = np.flatnonzero(split == "train")
+    trained, near = pictures[train], np.zeros(len(rows), bool)
+    held = np.flatnonzero(np.isin(split, ["validation", "test", "combination"]))
+    for some in np.array_split(held, len(held) // 256 + 1):
+        counts = (split[some] != "combination") | (style[train][:, None] == style[some])
+        near[train] |= ((trained @ pictures[some].T > TWIN) & counts).any(1)
     return near
 
 
