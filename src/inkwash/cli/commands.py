@@ -331,10 +331,12 @@ def data_emoji(
 @data_app.command("icons")
 def data_icons(
     out: Annotated[Path, typer.Option(help="Folder for the data set.")] = Path("data/icons"),
-    sets: Annotated[str, typer.Option(help="Sets with commas between, as mdi,carbon; nine styles if left out.")] = "",
+    sets: Annotated[
+        str, typer.Option(help="Sets with commas between, as hugeicons,carbon; nine styles of six sets if left out.")
+    ] = "",
     cache: Annotated[Path | None, typer.Option(help="Folder for the packages; OUT/cache if left out.")] = None,
 ) -> None:
-    """Build the data set of icons: about 14,000 distance fields in nine styles with names, tags and licences."""
+    """Build the data set of icons: about 15,500 distance fields in nine styles with names, tags and licences."""
     from inkwash.systems.pictures import icons_data
 
     make_writable(out)
