@@ -96,7 +96,7 @@ def cache(tmp_path, monkeypatch):
         "lucide": {"tags.json": {"bell": ["reminder"]}},
         "tabler": {"icons.json": tabler},
         "ph": {"dist/index.mjs": PHOSPHOR.encode()},
-        "mdi": {"meta.json": [{"name": "bell", "aliases": ["chime"], "tags": ["Notification"]}]},
+        "mdi": {"meta.json": [{"name": "bell", "aliases": ["chime", "nexo-bell"], "tags": ["Notification"]}]},
         "icon-park": {"icons.json": [park]},
     }
     emojibase = {"en/data.json": ENGLISH, "zh/data.json": CHINESE, "meta/groups.json": GROUPS}
@@ -147,7 +147,7 @@ def test_the_default_selection_is_kept_by_the_policy(cache, tmp_path):
 def test_pictures_have_their_words(cache, tmp_path):
     icons = load(build(tmp_path / "out", cache=cache))
     bell = row(icons, "lucide:bell")
-    assert bell["name"] == "bell" and bell["aliases"] == ["ringer", "chime"]  # no mirrored picture's
+    assert bell["name"] == "bell" and bell["aliases"] == ["ringer", "chime"]  # no mirrored picture's, no brand
     assert bell["tags"] == ["reminder", "alarm", "sound"]  # of all sets; not "off", nor what is held out
     assert (bell["name_zh"], bell["tags_zh"]) == ("铃铛", ["铃"])  # nor in Chinese
     assert row(icons, "tabler:bell-2-off")["name"] == "bell crossed out"
@@ -227,6 +227,13 @@ def test_a_broken_file_is_made_anew(cache, tmp_path):
     (out / "tabler.parquet").write_bytes(whole["tabler.parquet"][:100])
     build(out, cache=cache)
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == whole
+
+
+def test_a_set_that_says_no_size_is_16_a_side(cache):
+    package = pack(cache, "unsized", "MIT", {"icons.json": {"icons": {"bell": square(0, 8)}}})
+    lexicon = icons_data.Lexicon({}, {}, {}, frozenset(), {})
+    ((style, drawing),) = icons_data.drawings("lucide", cache / package.tarball, lexicon)
+    assert style == "lucide" and 'viewBox="0 0 16 16"' in drawing.svg
 
 
 def test_both_sizes(cache, tmp_path):

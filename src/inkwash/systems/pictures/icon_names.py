@@ -125,9 +125,10 @@ def synonyms(name: str) -> list[str]:
     return found
 
 
-def clean_tags(name: str, tags: Iterable[str]) -> list[str]:
-    """Tags in the words of `phrase`, each once, without the name and signs ("off" would mean a line across)."""
-    found = [tag for tag in map(words, tags) if tag and not is_glyph(tag) and not CROSSED.issuperset(tag)]
+def clean_tags(name: str, tags: Iterable[str], brands: Set[str] = frozenset()) -> list[str]:
+    """Tags in the words of `phrase`, each once, without the name, brands, signs, and "off" by itself."""
+    found = [tag for tag in map(words, tags) if not is_glyph(tag) and not is_brand(tag, brands)]
+    found = [tag for tag in found if not CROSSED.issuperset(tag)]
     return [tag for tag in dict.fromkeys(map(phrase, found)) if tag != name]
 
 

@@ -112,6 +112,7 @@ def is_one_colour(body: str) -> bool:
 def drawings(name: str, tarball: Path, lexicon: Lexicon) -> Iterator[tuple[str, Drawing]]:
     """(style, drawing) of what the policy keeps of a set."""
     (data,) = read_json(tarball, "icons.json")
+    data = {"width": 16, "height": 16, **data}  # Iconify's size where a set says none
     one, park = SETS[name], name.startswith("icon-park")
     aliases = defaultdict(list)
     for alias, facts in data.get("aliases", {}).items():
@@ -134,8 +135,9 @@ def drawings(name: str, tarball: Path, lexicon: Lexicon) -> Iterator[tuple[str, 
 def look_up(said: list[str], aliases: list[str], lexicon: Lexicon) -> Words:
     """The words for what an icon of this name shows."""
     name = phrase(said)
-    others = clean_tags(name, [*synonyms(name), *aliases, *lexicon.aliases.get(name, [])])
-    tags = [tag for tag in clean_tags(name, lexicon.tags.get(name, [])) if tag not in others]
+    others = [*synonyms(name), *aliases, *lexicon.aliases.get(name, [])]
+    others = clean_tags(name, others, lexicon.brands)
+    tags = [tag for tag in clean_tags(name, lexicon.tags.get(name, []), lexicon.brands) if tag not in others]
     name_zh, tags_zh = lexicon.chinese.get(name, ("", []))
     return Words(name, others, tags, name_zh, [tag for tag in dict.fromkeys(tags_zh) if tag != name_zh])
 
