@@ -1,5 +1,6 @@
 """Small models with random weights."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -65,6 +66,21 @@ def tiny_upsampler() -> UNet:
         class_embed_type="timestep",
     )
     return random(unet)
+
+
+def wordless(folder: Path) -> None:
+    """Saves a model of 16 x 16 pictures that knows no words."""
+    unet = UNet(
+        in_channels=48,
+        out_channels=48,
+        block_out_channels=(8,),
+        down_block_types=("DownBlock2D",),
+        mid_block_type=None,
+        up_block_types=("UpBlock2D",),
+        cross_attention_dim=None,
+        norm_num_groups=4,
+    )
+    Pipeline(Config(size=16, steps=3), {"unet": random(unet)}).save(folder)
 
 
 def random(network: torch.nn.Module) -> Any:

@@ -8,18 +8,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 from PIL import Image
 
 import inkwash
-from inkwash.cli import main
+from inkwash.cli import commands, main
 from inkwash.cli.context import unused_path
 from inkwash.codecs.png import read_recipe, write_png
-from inkwash.networks.unet import UNet
-from inkwash.systems.pictures import emoji_data
-from inkwash.systems.pictures.model import SAMPLERS, Config
+from inkwash.systems.pictures import emoji_data, runtimes
+from inkwash.systems.pictures.model import SAMPLERS
 from inkwash.systems.pictures.pipeline import Pipeline
-from tests.models import tiny
+from tests.models import tiny, wordless
 
 
 def test_help_and_mistakes_load_no_torch():
@@ -111,20 +112,6 @@ def test_one_file_by_name_and_timings(tiny_folder, tmp_path, capsys):
     assert re.findall(r"^(\w+) ", shown.err, re.M) == ["import", "load", "run", "all", "memory"]
 
 
-def wordless(folder):
-    unet = UNet(
-        in_channels=48,
-        out_channels=48,
-        block_out_channels=(8,),
-        down_block_types=("DownBlock2D",),
-        mid_block_type=None,
-        up_block_types=("UpBlock2D",),
-        cross_attention_dim=None,
-        norm_num_groups=4,
-    )
-    Pipeline(Config(size=16), {"unet": unet}).save(folder)
-
-
 def test_again_over_the_file_itself_compares_before_it_writes(tiny_folder, tmp_path, capsys):
     file = tmp_path / "fox.png"
     main(["generate", "fox", "--model", str(tiny_folder), "-o", str(file)])
@@ -185,7 +172,7 @@ def test_the_help_names_the_samplers(capsys):
         (["generate", "a fox", "--negative", "a\0b"], "negative has the sign U+0000"),
         (["generate", "x", "--grid", "karas", "--model", "TINY"], "unknown grid 'karas': did you mean karras"),
         (["generate", "x", "--grid", "karras", "--sampler", "tuned"], "grid means nothing with the sampler tuned"),
-        (["generate", "x", "--grid", "karras", "--to", "y"], "grid means nothing with --to"),
+        (["generate", "x", "--strength", "0.5", "--to", "y"], "strength means nothing without an image"),
         (["generate", "x", "--style", "flta", "--model", "TINY"], "unknown style 'flta': did you mean flat?"),
         (["generate", "x", "--sampler", "ddmi", "--model", "TINY"], "unknown sampler 'ddmi': did you mean"),
         (["generate", "x", "--steps", "0", "--model", "TINY"], "steps = 0"),
@@ -232,9 +219,36 @@ def test_recipe_mistakes(tmp_path, monkeypatch, capsys):
         assert words in capsys.readouterr().err
 
 
-def test_doctor_and_models(capsys):
-    assert main(["doctor"]) == 0 and main(["models"]) == 0
-    assert "torch" in capsys.readouterr().out
+def doctor(capsys):
+    """The lines of the table, by their first column."""
+    assert main(["doctor"]) == 0
+    rows = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    return {name.strip(): [column.strip() for column in columns] for name, *columns in rows}
+
+
+def test_doctor_says_what_decides_the_speed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    rows = doctor(capsys)
+    assert rows["onnxruntime"][0] == onnxruntime.__version__
+    assert "CPU" in rows["onnxruntime's providers"][0].split(", ")
+    assert rows["runtime"][0] == "onnx" and rows["threads"][0] == "3"
+    assert rows["torch's threads"][0] == str(torch.get_num_threads())
+    cores, *features = rows["processor"][0].split(", ")
+    assert cores == f"{os.cpu_count()} cores"
+    capability = torch.backends.cpu.get_cpu_capability()
+    assert ("AVX2" in features) >= (capability == "AVX2") and ("AVX512F" in features) >= (capability == "AVX512")
+    find = commands.util.find_spec
+    for module in (commands.util, runtimes):
+        monkeypatch.setattr(module, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
+    rows = doctor(capsys)
+    assert rows["onnxruntime"][0] == "missing" and "pip install" in rows["onnxruntime"][2]
+    assert rows["without onnxruntime"][0] == "torch draws" and rows["runtime"][0] == "torch"
+
+
+def test_models_are_listed(capsys):
+    assert main(["models"]) == 0
+    assert "emoji-fast" in capsys.readouterr().out
 
 
 def test_a_broken_model_hides_no_other(tmp_path, capsys, monkeypatch):
@@ -417,13 +431,13 @@ def test_two_processes_never_take_one_name(tmp_path):
     assert [unused_path(tmp_path / "a.png").name for _ in range(3)] == ["a.png", "a-2.png", "a-3.png"]
 
 
-def test_a_film_refuses_what_it_does_not_hear(tiny_folder, tmp_path, capsys):
-    film = ["generate", "a fox", "--to", "a cat", "--model", str(tiny_folder), "-o", str(tmp_path)]
-    for name, value in (("steps", "2"), ("negative", "x"), ("size", "32"), ("sampler", "euler"), ("guidance", "2")):
-        assert main([*film, f"--{name}", value]) == 2
-        assert f"{name} means nothing with --to" in capsys.readouterr().err
+def test_a_film_refuses_what_it_does_not_take(tiny_folder, tmp_path, capsys):
+    film = ["generate", "a fox", "--to", "a cat", "--model", str(tiny_folder), "-o", str(tmp_path / "out")]
+    Image.new("RGB", (16, 16)).save(tmp_path / "photo.png")
+    assert main([*film, "--image", str(tmp_path / "photo.png")]) == 2
+    assert "image means nothing with --to" in capsys.readouterr().err
     assert main([*film[:-1], str(tmp_path / "film.png")]) == 2
-    assert "give a folder" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert "give a folder" in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
 @pytest.mark.parametrize(
@@ -432,7 +446,7 @@ def test_a_film_refuses_what_it_does_not_hear(tiny_folder, tmp_path, capsys):
         ("prompt,transparent\na fox,perhaps\n", "column transparent: 'perhaps' is neither yes nor no"),
         ("prompt,prompt\na fox,a cat\n", "two columns are called 'prompt'"),
         ("prompt,seed\na fox,1e3\n", "column seed: '1e3' is no whole number"),
-        ("prompt,n\na fox,2\n", "n: a row is for one result"),
+        ("prompt,to,n\na fox,a cat,1\n", "n = 1: from one prompt to another there are 2 pictures at least"),
     ],
 )
 def test_a_table_read_wrong_says_so(rows, says, tiny_folder, tmp_path, capsys):

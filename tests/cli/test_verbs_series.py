@@ -102,7 +102,7 @@ def test_the_whole_table(forecast, sales, tmp_path, capsys):
     assert "vector autoregression" in out and "chosen in training" in out
     report = Report.load(tmp_path / "report.json")
     assert report.markdown() in out and {row["n"] for row in report.rows} == {10}
-    assert report.data == {"name": "sales.csv", "sha256": digest(sales)} and report.model["name"] == model
+    assert report.data == {"name": "sales.csv", "sha256": digest(sales)} and report.model["name"] == "forecaster"
     (minus,) = (r for r in report.rows if (r["forecast"], r["metric"]) == ("last value", "this model minus it"))
     own, last = (
         next(r["value"] for r in report.rows if (r["forecast"], r["metric"]) == (name, "crps_sum"))

@@ -2,11 +2,14 @@ import pickle
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
-from inkwash.codecs.png import GeneratedImage, read_recipe, write_png
+from inkwash.codecs.png import GeneratedImage, read_recipe, write_gif, write_png
 from inkwash.errors import UserError
+
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 
 
 def test_a_recipe_and_the_label_for_generated_media_come_back(tmp_path):
@@ -15,7 +18,7 @@ def test_a_recipe_and_the_label_for_generated_media_come_back(tmp_path):
     assert read_recipe(tmp_path / "a.png") == recipe
     with Image.open(tmp_path / "a.png") as picture:
         xmp = ElementTree.fromstring(picture.info["xmp"])
-    (description,) = xmp.iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description")
+    (description,) = xmp.iter(f"{RDF}Description")
     (source,) = (value for key, value in description.items() if key.endswith("}DigitalSourceType"))
     assert source.endswith("/digitalsourcetype/trainedAlgorithmicMedia")
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
@@ -79,3 +82,25 @@ def test_other_formats_have_the_label_alone_and_what_is_made_from_it_neither(tmp
     picture.resize((2, 2)).save(tmp_path / "small.png")
     with pytest.raises(UserError, match="no recipe"):
         read_recipe(tmp_path / "small.png")
+
+
+def test_an_animation_has_its_recipe_and_the_label_and_clears_what_is_clear(tmp_path):
+    recipe, frames = {"prompt": "狐狸 🦊", "seed": 2**64 - 1}, []
+    for x in range(3):
+        frames.append(Image.new("RGBA", (8, 8), (0, 0, 0, 0)))
+        frames[-1].paste((255, 0, 0, 200), (x, 0, x + 2, 8))
+        frames[-1].paste((0, 0, 255, 100), (x + 2, 0, x + 3, 8))  # less than half: clear
+    write_gif(frames, tmp_path / "a.gif", recipe)
+    assert read_recipe(tmp_path / "a.gif") == recipe
+    with Image.open(tmp_path / "a.gif") as animation:
+        shown = [np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(animation)]
+    for x, frame in enumerate(shown):
+        assert (frame[:, x : x + 2] == [255, 0, 0, 255]).all() and frame[..., 3].sum() == 2 * 8 * 255
+    raw = (tmp_path / "a.gif").read_bytes()
+    packet = raw.partition(b"!\xff\x0bXMP DataXMP")[2]
+    (description,) = ElementTree.fromstring(packet[: packet.index(b"\x01\xff\xfe")]).iter(f"{RDF}Description")
+    assert any(value.endswith("/trainedAlgorithmicMedia") for value in description.attrib.values())
+    at = 0
+    while packet[at]:  # a reader that knows only blocks, each after its length, finds the end
+        at += packet[at] + 1
+    assert packet[at:] == b"\0;"

@@ -6,7 +6,12 @@ import io
 import httpx
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
+from inkwash.studio import accounts
+from inkwash.studio.app import create
+from inkwash.studio.engine import Settings
+from tests.models import wordless
 from tests.studio.conftest import fox
 
 
@@ -127,3 +132,27 @@ def test_names_and_words_with_that_sign_find_nothing_and_break_nothing(me):
         assert me.get(path).status_code == 404
     answer = me.post("/api/users", json={"name": "a\0b", "password": "correct horse battery"})
     assert answer.status_code == 422 and "a name has" in message(answer)
+
+
+def test_a_model_without_words_is_asked_without_a_prompt(tmp_path):
+    """A prompt is refused by each of the APIs, and what a model of words needs is not asked of it."""
+    wordless(tmp_path / "shapes")
+    app = create(Settings(tmp_path / "home", port=80, models=(str(tmp_path / "shapes"),)))
+    store = app.state.engine.store
+    key = accounts.issue(store, accounts.local_user(store).id, "key")
+    client = TestClient(app, base_url="http://localhost", headers={"authorization": f"Bearer {key}"})
+    (model,) = (one["name"] for one in client.get("/api/models").json() if "shapes" in one["name"])
+    assert client.post(GENERATE, json={"model": model, "n": 2}).status_code == 202
+    assert "the prompt is empty" in message(client.post(GENERATE, json={}))
+    for path in (GENERATE, IMAGES, TXT2IMG):
+        named = {"override_settings": {"sd_model_checkpoint": model}} if path == TXT2IMG else {"model": model}
+        answer = client.post(path, json={"prompt": "a fox", **named})
+        assert answer.status_code in (400, 422) and "prompt means nothing with the model shapes" in message(answer)
+
+
+def test_an_animation_has_as_many_pictures_as_are_asked_for(me):
+    """8 if it is not said: what is counted is what is made."""
+    film = {"prompt": "a fox", "to": "a cat"}
+    assert "n = 1: from one prompt to another" in message(me.post(GENERATE, json=film | {"n": 1}))
+    eight, sixteen = (me.post("/api/plans/pictures/generate", json=film | n).json()["bytes"] for n in ({}, {"n": 16}))
+    assert sixteen == 2 * eight

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 
@@ -35,6 +36,7 @@ from inkwash.systems.pictures import (
     train_upsampler,
 )
 from inkwash.systems.pictures import train as pictures
+from inkwash.systems.pictures.folder import Folder
 from inkwash.systems.pictures.model import Config
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.systems.pictures.upsampler import Upsampler
@@ -370,3 +372,29 @@ def test_what_is_said_of_the_machine_reaches_every_fit_of_a_recipe():
     machine.precision = "float32"
     assert common.on_machine(recipe, machine).mean_predictor.fit.precision == "float32"
     assert replace(placed, fit=FIT, mean_predictor=mean) == recipe
+
+
+def test_options_are_keys_of_a_recipe_and_are_refused_where_it_has_none(tmp_path, monkeypatch, capsys):
+    recipes = []
+    monkeypatch.setattr(common, "import_module", lambda name: SimpleNamespace(train=lambda r, *_: recipes.append(r)))
+    for name in "ab":
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "data" / name / "1.png")
+    given = ["--size", "32", "--batch-size", "3", "--lr", "0.01", "--steps", "7", "--flip", "--resize", "pad"]
+    out = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+    assert main(["train", "pictures", *out, *given]) == 0
+    (recipe,) = recipes
+    assert (recipe.model.size, recipe.words, recipe.folder) == (32, True, Folder(flip=True, resize="pad"))
+    assert (recipe.fit.batch_size, recipe.fit.learning_rate, recipe.fit.steps) == (3, 0.01, 7)
+    monkeypatch.undo()
+    for command, words in {
+        "autoencoder --size 32": "size means nothing with this recipe, which has no model",
+        "emoji --flip": "flip means nothing with this recipe, which has no flip",
+        "pictures --data data --size 7": "size = 7: choose a whole number from 8 to 4096",
+        "pictures --data data --lr 0": "lr = 0.0: choose a number above 0",
+        "pictures --data data --batch-size 0": "batch_size = 0: choose a whole number from 1",
+        "pictures --data data --resize stretch": "unknown resize 'stretch'",
+        "exchange --size 32": "No such option: --size",
+    }.items():
+        assert main(["train", *command.replace("data data", f"data {tmp_path / 'data'}").split()]) == 2
+        assert words in capsys.readouterr().err

@@ -1,10 +1,12 @@
 """The commands that belong to no system, and those that hand over to the verb of a system."""
 
+import importlib
 import json
 import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib import metadata, util
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -145,13 +147,13 @@ def train(
 
 
 GIVE = "put it beside the picture, or give its folder with --inputs"  # what `again` does not find
-PNG = Verb(Request, "", endings=(".png",))  # what `again` makes
+PNG, GIF = (Verb(Request, "", endings=(ending,)) for ending in (".png", ".gif"))  # what `again` makes
 
 
 @app.command()
 def again(
-    file: Annotated[Path, typer.Argument(help="A PNG that inkwash made.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="A .png file or folder for it.")] = None,
+    file: Annotated[Path, typer.Argument(help="A PNG or GIF that inkwash made.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A file or folder for it.")] = None,
     inputs: Annotated[
         Path | None,
         typer.Option(help="Folder of its model and of what went in, if they are neither beside FILE nor here."),
@@ -159,17 +161,15 @@ def again(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the one it was made on if left out.")] = None,
 ) -> None:
     """Make a picture anew from its file: on one machine, to the same pixels."""
-    import numpy as np
-    from PIL import Image
-
     from inkwash.codecs.png import read_recipe
 
     recipe = read_recipe(file)
-    single = out if out is not None and is_file(PNG, out) else None
+    kind = GIF if file.suffix.lower() == ".gif" else PNG
+    single = out if out is not None and is_file(kind, out) else None
     itself = single is not None and single.exists() and single.samefile(file)
     if single and os.path.lexists(single) and not itself:
         raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
-    target = single or (out or file.parent) / f"{file.stem}-again.png"
+    target = single or (out or file.parent) / f"{file.stem}-again{kind.endings[0]}"
     make_writable(target.parent)
     with TemporaryDirectory(prefix="inkwash-") as scratch:
         try:
@@ -182,7 +182,8 @@ def again(
             context = Local(Path(scratch), device, recipe["precision"], runtime, threads)
             folders = [file.parent, Path(), *([] if inputs is None else [inputs])]
             request = request_of_recipe(recipe, verb, context, file, folders)
-            if getattr(request, "n", 1) != 1 or getattr(request, "to", None) is not None:
+            several = getattr(request, "n", 1) != 1 or getattr(request, "to", None) is not None
+            if several and kind is PNG:
                 raise UserError("it asks for several pictures")
             before = recipe["hash"]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -197,11 +198,18 @@ def again(
         finally:
             context.close()
         made = next(iter(result.files.values()))
-        with Image.open(file) as old, Image.open(made) as new:  # first, for `--out` may name this very file
-            same = np.array_equal(np.asarray(old), np.asarray(new))
+        same = frames(file) == frames(made)  # first, for `--out` may name this very file
         target = move(made, target) if itself else move_unused(made, target)
     print(target)
     print("the same pixels" if same else "not the same pixels: the file, the model or the machine has changed")
+
+
+def frames(file: Path) -> list[bytes]:
+    """The pixels of a picture, or of each one of an animation."""
+    from PIL import Image, ImageSequence
+
+    with Image.open(file) as picture:
+        return [frame.convert("RGBA").tobytes() for frame in ImageSequence.Iterator(picture)]
 
 
 def request_of_recipe(recipe: dict[str, Any], verb: Any, context: Local, file: Path, folders: list[Path]) -> Any:
@@ -269,6 +277,9 @@ def licence(folder: Path) -> str:
     return found[1] if found else ""
 
 
+VECTORS = ("AVX2", "AVX512F", "AVX512BF16", "NEON", "SVE")  # as NumPy names what decides the speed
+
+
 @app.command()
 def doctor() -> None:
     """Say what each system needs, what is missing, and how to get it."""
@@ -295,13 +306,36 @@ def doctor() -> None:
     npm, names = shutil.which("npm"), ", ".join(shipped())
     table.add_row("npm", "yes" if npm else "missing", "inkwash data", "" if npm else "install Node.js")
     table.add_row("models", names or "missing", "", "" if names else "pip install --force-reinstall inkwash")
+    for part, found, purpose in speed():
+        table.add_row(part, found, purpose, "")
+    Console(markup=False, emoji=False).print(table)
+
+
+def speed() -> Iterator[tuple[str, str, str]]:
+    """The lines of `doctor` on what decides how fast this machine computes: part, found, needed for."""
+    core = importlib.import_module("numpy._core._multiarray_umath")
+    features = [name for name in VECTORS if getattr(core, "__cpu_features__", {}).get(name)]
+    yield "processor", ", ".join([f"{os.cpu_count()} cores", *features]), "speed"
+    if util.find_spec("onnxruntime"):
+        import onnxruntime
+
+        providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
+        yield "onnxruntime's providers", ", ".join(providers), "--device cpu, by CPU alone"
+    else:
+        yield "without onnxruntime", "torch draws", "half as fast, and each command starts some seconds later"
     if util.find_spec("torch"):
         import torch
 
         devices = ["cpu", *(["cuda"] * torch.cuda.is_available()), *(["mps"] * torch.backends.mps.is_available())]
-        table.add_row("devices", ", ".join(devices), "--device", "")
-    table.add_row("cores", str(os.cpu_count()), "speed", "")
-    Console(markup=False, emoji=False).print(table)
+        yield "devices", ", ".join(devices), "--device; others than cpu by torch"
+        yield "torch's threads", str(torch.get_num_threads()), "Python, where nothing else is said"
+    if "emoji" in shipped():
+        from inkwash.systems.pictures.model import read_index
+        from inkwash.systems.pictures.runtimes import fastest
+
+        folders = [component.folder for component in read_index(shipped()["emoji"]).values()]
+        yield "runtime", fastest(folders, "cpu", "float32"), "generate, if --runtime says no other"
+    yield "threads", os.environ.get("OMP_NUM_THREADS") or "1", "--threads, if left out; more where nothing else runs"
 
 
 def _version(module: str) -> str:

@@ -68,8 +68,13 @@ class Local(Console):
         """The value of an option for the file, or the folder, at this path. UserError for one that is not there."""
         value: File | tuple[File, ...]
         if path.is_dir() and option.media == "folder":
-            inner = sorted(file for file in path.rglob("*") if file.is_file())
-            value = tuple(File(digest(file), file.relative_to(path).as_posix()) for file in inner)
+            from inkwash.weights.files import files_below
+
+            inner, contents = [file for file in files_below(path) if file.is_file()], []
+            for done, file in enumerate(inner, 1):
+                contents.append(File(digest(file), file.relative_to(path).as_posix()))
+                self.tell(Progress(done, len(inner), "files are known by their content"))
+            value = tuple(contents)
             if not value:
                 raise UserError(f"{path}: an empty folder")
         elif path.is_file():

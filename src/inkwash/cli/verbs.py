@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import inspect
 import json
 import mimetypes
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +19,8 @@ import typer
 
 from inkwash.cli.context import Local, json_line, make_writable, move_unused, save_files
 from inkwash.cli.record import Record
-from inkwash.errors import UserError, unknown
+from inkwash.cli.tables import NAME, Table, row_names
+from inkwash.errors import UserError
 from inkwash.progress import peak_memory
 from inkwash.systems import available, system_of, systems
 from inkwash.systems.base import (
@@ -53,9 +52,13 @@ COMMON = {  # what every verb has; a request's own fields come before
 }
 LONG = 10.0  # seconds from which on a command says before how long it will take
 OPTIONAL = Verb._field_defaults["takes"]  # of COMMON, what a verb may lack
-BATCH = (Path | None, typer.Option("--csv", help="A table of requests, one a line, under a line of option names."))
-
-BOOLEANS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+BATCH = (
+    Path | None,
+    typer.Option(
+        "--csv",
+        help="A table of requests under a line of option names; the options given here stand for its empty cells.",
+    ),
+)
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -302,7 +305,7 @@ def run_table(
     and the same request, is not made again."""
     scratch, counts = context.folder, {"made": 0, "there already": 0, "broken": 0}
     with record_of(verb, out) as record:
-        for of, (number, row) in enumerate(rows(system, verb, table, given, context)):
+        for of, (number, row) in enumerate(rows(system, verb, table, given, context).items()):
             try:
                 if isinstance(row, UserError):
                     raise row
@@ -312,8 +315,7 @@ def run_table(
                 counts[run_row(verb, request, of, name, record, out is not None, as_json, context)] += 1
             except UserError as error:
                 counts["broken"] += 1
-                line = f"{table}, line {number}"
-                print(f"inkwash: {error if str(error).startswith(line) else f'{line}: {error}'}", file=sys.stderr)
+                print(f"inkwash: {located(table, number, error)}", file=sys.stderr)
         print(", ".join(f"{count} {what}" for what, count in counts.items()), file=sys.stderr)
         if counts["broken"]:
             raise typer.Exit(2)
@@ -325,12 +327,17 @@ def plan_table(
     """Of all rows. UserError for the first that cannot be made."""
     plans = []
     with record_of(verb, out) as record:
-        for number, row in rows(system, verb, table, given, context):
+        for number, row in rows(system, verb, table, given, context).items():
             if isinstance(row, UserError):
-                raise row if str(row).startswith(str(table)) else UserError(f"{table}, line {number}: {row}")
-            check_free(verb, row[0], record, out is not None)
-            plans.append(plan_of(verb, row[1], out, context))
+                raise UserError(located(table, number, row))
+            name, request = row
+            check_free(verb, request, name, record, out is not None)
+            plans.append(plan_of(verb, request, out, context))
     return add_up(plans)
+
+
+def located(table: Path, line: int, error: UserError) -> str:
+    return f"{table}, line {line}{', ' if str(error).startswith('column ') else ': '}{error}"
 
 
 @contextmanager
@@ -344,36 +351,52 @@ def record_of(verb: Verb, out: Path | None) -> Iterator[Record]:
 
 
 def rows(
-    system: System, verb: Verb, table: Path, given: dict[str, Any], context: Local
-) -> Iterator[tuple[int, tuple[str, Request] | UserError]]:
-    """Line numbers, and the name and the request of each row, or what is wrong with it."""
-    names = dict[str, int]()
-    for number, values in read_rows(verb, table, given):
+    system: System, verb: Verb, file: Path, given: dict[str, Any], context: Local
+) -> dict[int, tuple[str, Request] | UserError]:
+    """By line number the name and the request of each row, or what is wrong with it. What the command line gives
+    stands for empty cells, and for columns that are not there. UserError for what is wrong with all rows."""
+    table = Table(file, verb.request)
+    if table.encoding != "UTF-8":
+        context.tell(Note(f"{file}: read as {table.encoding}; if its words are wrong, save it as UTF-8"))
+    requests, broken = dict[int, tuple[str | None, Request]](), dict[int, UserError]()
+    for line, values in table:
         try:
             if isinstance(values, UserError):
                 raise values
-            name = values.pop("name", None)
+            name = values.pop(NAME, None)
             request = build(system, verb, given | values, context)
             if getattr(request, "seed", 0) is None:
-                request = dataclasses.replace(request, seed=number)  # type: ignore[call-arg]
-            several = getattr(request, "n", 1) != 1 and getattr(request, "to", None) is None
-            if several and ".txt" not in verb.endings:
-                raise UserError("n: a row is for one result; write a row for each, or leave it out")
-            name = request.stem() if name is None else re.sub(r"[^\w.-]+", "-", name.removesuffix(".png"))[:80]
-            if name in names:
-                raise UserError(f"{name} is line {names[name]}'s already; give it a name")
-            names[name] = number
+                request = dataclasses.replace(request, seed=line)  # type: ignore[call-arg]
+            requests[line] = name, request
         except UserError as error:
-            yield number, error
-        else:
-            yield number, (name, request)
+            broken[line] = error
+    if len(broken) == len(table.rows) > 1 and len({str(error) for error in broken.values()}) == 1:
+        raise UserError(f"{file}: {next(iter(broken.values()))}")
+    found, taken = dict[int, tuple[str, Request] | UserError](broken), dict[str, int]()
+    for line, name in row_names(requests).items():
+        request = requests[line][1]
+        stems = [stem.casefold() for stem in stems_of(verb, request, name)]
+        owner = next((taken[stem] for stem in stems if stem in taken), None)
+        taken |= dict.fromkeys(stems, line) if owner is None else {}
+        repeated = UserError(f"{name} is line {owner}'s already; give it a name, in a column '{NAME}'")
+        found[line] = (name, request) if owner is None else repeated
+    return dict(sorted(found.items()))
 
 
-def check_free(verb: Verb, name: str, record: Record, typed: bool) -> None:
+def stems_of(verb: Verb, request: Request, name: str) -> list[str]:
+    """What the files of a row are called, before their endings: of one with several results each has its number."""
+    n = getattr(request, "n", 1)
+    if n == 1 or getattr(request, "to", None) is not None or ".txt" in verb.endings:
+        return [name]
+    return [*(f"{name}-{place + 1}" for place in range(n)), f"{name}-grid"]
+
+
+def check_free(verb: Verb, request: Request, name: str, record: Record, typed: bool) -> None:
     """UserError where something lies that is not ours under a name that the row's results will have."""
-    for ending in verb.endings:
-        if typed or ending != ".txt":
-            record.check_free(f"{name}{ending}")
+    for stem in stems_of(verb, request, name):
+        for ending in verb.endings:
+            if typed or ending != ".txt":
+                record.check_free(f"{stem}{ending}")
 
 
 def run_row(
@@ -389,14 +412,16 @@ def run_row(
         else:
             print("\n".join(f"{file} (there already)" for file in existing))
         return "there already"
-    check_free(verb, name, record, typed)
+    check_free(verb, request, name, record, typed)
     results = list[Result](resolve(verb.run)([request], context))
     files, targets = dict[str, Path](), list[list[Path]]()
     if context.signal:  # the results are not complete
         raise typer.Exit(128 + context.signal)
+    several = len(stems_of(verb, request, name)) > 1
     for result in results:
         paths = result.files | ({} if result.model is None else {f"-{result.model.name}": result.model})
-        named = {f"{name}{ending}": file for ending, file in paths.items()}
+        stem = f"{name}-{result.place + 1}" if several and result.place is not None else name
+        named = {f"{stem}{ending}": file for ending, file in paths.items()}
         targets.append([record.folder / file for file in named])
         files |= named
     texts = [result.row["text"] for result in results if "text" in result.row and not result.files]
@@ -413,56 +438,6 @@ def save_texts(texts: list[str], file: Path) -> Path:
     """A line for each."""
     file.write_text("\n".join(texts) + "\n", encoding="utf-8")
     return file
-
-
-def read_rows(verb: Verb, table: Path, given: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
-    """Line numbers and the options of each row, or what is wrong with it. Empty cells are left out.
-
-    Raises UserError for a file that cannot be read, or a column that is no option.
-    """
-    fields = options(verb.request)
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
-            names = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = names
-            for name in names:
-                if name not in (*fields, "name"):
-                    raise unknown(f"column of {table}", name, [*fields, "name"])
-                if names.count(name) > 1:
-                    raise UserError(f"{table}: two columns are called '{name}'; leave one out")
-            for option in fields.values():
-                if option.argument and option.name not in (*names, *given):
-                    raise UserError(f"{table}: no column '{option.name}' in its first line")
-            if not names:
-                raise UserError(f"{table}: no column of an option's name in its first line")
-            for cells in reader:
-                yield reader.line_num, read_row(fields, cells, f"{table}, line {reader.line_num}")
-    except FileNotFoundError:
-        raise UserError(f"{table}: no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: not a CSV file in UTF-8 ({error})") from None
-
-
-def read_row(fields: dict[str, Option], cells: dict[Any, Any], line: str) -> dict[str, Any] | UserError:
-    if None in cells or None in cells.values():
-        return UserError(f"{line}: more or fewer cells than the first line has; put texts with commas in quotes")
-    values: dict[str, Any] = {}
-    for name, cell in cells.items():
-        if text := cell.strip():
-            kind: Any = str if name == "name" else fields[name].kind
-            kind = Path if kind is File else kind
-            try:
-                values[name] = BOOLEANS[text.lower()] if kind is bool else kind(text)
-            except (ValueError, KeyError):
-                needed = {bool: "neither yes nor no", int: "no whole number"}.get(kind, "no number")
-                return UserError(f"{line}, column {name}: '{text}' is {needed}")
-            if name != "name" and fields[name].many:
-                values[name] = [values[name]]
-    for name in cells:
-        if name != "name" and fields[name].argument and name not in values:
-            return UserError(f"{line}, column {name}: empty")
-    return values
 
 
 class Clock:

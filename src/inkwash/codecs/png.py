@@ -75,18 +75,38 @@ def write_png(picture: Image.Image, path: Path, recipe: Any) -> None:
 
 
 def write_gif(frames: list[Image.Image], path: Path, recipe: Any) -> None:
-    """Writes an endless animation, 0.15 s a frame; the recipe and the label are its comment, as JSON."""
+    """Writes an endless animation, 0.15 s a frame, with the label; the recipe is its comment, as JSON. A pixel is
+    opaque or clear."""
     comment = json.dumps({KEY: recipe, "digitalSourceType": LABEL}, ensure_ascii=False).encode()
+    whole = BytesIO()
+    first, *others = (opaque_or_clear(frame) for frame in frames)
+    shown = {"duration": 150, "loop": 0, "disposal": 2 if first.mode == "RGBA" else 0}  # 2: each is cleared away
+    first.save(whole, "GIF", save_all=True, append_images=others, comment=comment, **shown)
     try:
         with atomic(path) as file:
-            first, *others = (frame.copy() for frame in frames)
-            first.save(file, save_all=True, append_images=others, duration=150, loop=0, comment=comment)
+            file.write_bytes(add_xmp(whole.getvalue()))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another place with --out") from None
 
 
+def opaque_or_clear(picture: Image.Image) -> Image.Image:
+    """A copy in which each pixel is opaque or, without a colour, fully transparent."""
+    if picture.mode != "RGBA":
+        return picture.copy()
+    clear = Image.new("RGBA", picture.size)
+    clear.paste(picture.convert("RGB"), mask=picture.getchannel("A").point(lambda alpha: 255 * (alpha > 127)))
+    return clear
+
+
+def add_xmp(gif: bytes) -> bytes:
+    """The GIF with the label as an application extension before its end: the packet, and the trailer by which a
+    reader that knows nothing of XMP finds its end (XMP specification, part 3)."""
+    trailer = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
+    return gif[:-1] + b"\x21\xff\x0bXMP DataXMP" + XMP.encode() + trailer + gif[-1:]
+
+
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe in a PNG written by `write_png`. UserError for any other file, or a grid of several."""
+    """The recipe in a file written by `write_png` or `write_gif`. UserError for any other, or a grid of several."""
     try:
         with Image.open(path) as picture:
             info = picture.info
@@ -94,12 +114,10 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such file") from None
     except (OSError, Image.DecompressionBombError):
         raise UserError(f"{path}: not a picture") from None
-    if KEY.encode() in info.get("comment", b""):
-        raise UserError(f"{path}: an animation; its comment says how it was made, but only a PNG is made again")
     try:
-        recipe = json.loads(info[KEY])
-    except (KeyError, ValueError):
-        raise UserError(f"{path}: no recipe in it; only a PNG that inkwash wrote has one") from None
+        recipe = json.loads(info[KEY]) if KEY in info else json.loads(info["comment"])[KEY]
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: no recipe in it; only a PNG or GIF that inkwash wrote has one") from None
     if not isinstance(recipe, dict):
         raise UserError(f"{path}: a grid of several pictures; give one of the pictures themselves")
     return recipe

@@ -371,8 +371,9 @@ def values_of(body: Generation, user: User, engine: Engine) -> dict[str, Any]:
         "size": side(body, narrowed["size"].default),
         "strength": body.denoising_strength if isinstance(body, Img2Img) else None,
     }
-    # clients send all that there is, whether the model knows it or not
-    return {name: value for name, value in values.items() if name not in narrowed or not narrowed[name].absent}
+    # clients send all that there is, whether the model knows it or not; but a prompt was written by somebody
+    absent = {name for name, limit in narrowed.items() if limit.absent and name != "prompt"}
+    return {name: value for name, value in values.items() if name not in absent}
 
 
 def sampler_and_grid(body: Generation) -> tuple[str | None, str | None]:

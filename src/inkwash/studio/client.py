@@ -156,13 +156,13 @@ class AsyncStudio:
         await self.aclose()
 
     @overload
-    async def generate(self, prompt: str, *, n: None = None, **options: Unpack[Options]) -> Image.Image: ...
+    async def generate(self, prompt: str = "", *, n: None = None, **options: Unpack[Options]) -> Image.Image: ...
 
     @overload
-    async def generate(self, prompt: str, *, n: int, **options: Unpack[Options]) -> list[Image.Image]: ...
+    async def generate(self, prompt: str = "", *, n: int, **options: Unpack[Options]) -> list[Image.Image]: ...
 
     async def generate(
-        self, prompt: str, *, n: int | None = None, **options: Unpack[Options]
+        self, prompt: str = "", *, n: int | None = None, **options: Unpack[Options]
     ) -> Image.Image | list[Image.Image]:
         """A picture from words, or a list of them when `n` is given: as `inkwash.load("emoji").generate`.
 

@@ -133,6 +133,9 @@ class Request:
         name: str | None = getattr(self, "model", None)
         return name
 
+    def check(self, limits: Mapping[str, Limit]) -> None:
+        """UserError for options that do not go together with a model of these limits."""
+
     def stem(self) -> str:
         """What its results are called, before their endings: their seed comes last, where it need not be given."""
         seed = options(type(self)).get("seed")
@@ -334,7 +337,8 @@ def limits(verb: Verb, folder: Path) -> dict[str, Limit]:
 
 def narrow(verb: Verb, request: Request, folder: Path) -> None:
     """UserError for what this model, of all values that the verb knows, does not."""
-    for name, limit in limits(verb, folder).items():
+    found = limits(verb, folder)
+    for name, limit in found.items():
         option, value = options(type(request))[name], getattr(request, name)
         if limit.absent and value not in (option.default, limit.default):
             raise UserError(f"{name} means nothing with the model {folder.name}: leave it out")
@@ -343,6 +347,7 @@ def narrow(verb: Verb, request: Request, folder: Path) -> None:
         low = option.low if limit.low is None else max(limit.low, option.low)
         high = option.high if limit.high is None else min(limit.high, option.high)
         option._replace(low=low, high=high).check(value)
+    request.check(found)
 
 
 def plan(verb: Verb, request: Request, folder: Path | None, device: str | None, threads: int | None) -> Plan:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
+import unicodedata
 import zlib
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
-from io import BytesIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from inkwash.errors import UserError
 
@@ -41,8 +43,12 @@ def dialect(file: Path, raw: bytes) -> tuple[str, Literal[0, 3]]:
     table it is a tab or a semicolon if the heading has one, else a comma."""
     if file.name.lower().removesuffix(".gz").endswith(".tsv"):
         return "\t", csv.QUOTE_NONE
-    heading = BytesIO(raw).readline().decode()
-    return next((sign for sign in "\t;" if sign in heading), ","), csv.QUOTE_MINIMAL
+    return separator(BytesIO(raw).readline().decode()), csv.QUOTE_MINIMAL
+
+
+def separator(heading: str) -> str:
+    """The sign between the names of columns: a tab or a semicolon if there is one, else a comma."""
+    return next((sign for sign in "\t;" if sign in heading), ",")
 
 
 def read_rows(file: Path, raw: bytes) -> Iterator[list[str]]:
@@ -77,5 +83,68 @@ def read_rows(file: Path, raw: bytes) -> Iterator[list[str]]:
                     f"what has a {sign} in it in quotes"
                 )
             yield cells
+    except csv.Error as error:
+        raise UserError(f"{file}, line {reader.line_num}: {error}; {UNCLOSED}") from None
+
+
+class Text(NamedTuple):
+    """What a file says, and in which encoding it was read."""
+
+    text: str
+    encoding: str
+
+
+def read_text(file: Path) -> Text:
+    """A text file in UTF-8, UTF-16, GB18030 (so GBK and GB2312, too) or Windows-1252 (so Latin-1, too), whichever it
+    can be. UserError for one that cannot be read, or is none of them."""
+    try:
+        read = decode(file.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file") from None
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from None
+    if read is None or any(unicodedata.category(sign) == "Cc" and not sign.isspace() for sign in set(read.text)):
+        raise UserError(f"{file}: not a table of text in any encoding known here; save it as CSV, in UTF-8")
+    return read
+
+
+def decode(raw: bytes) -> Text | None:
+    """By its byte order mark; without one by what decodes it. None for UTF-8 with a mistake, and for no text."""
+    for mark, encoding in ((BOM_UTF8, "UTF-8"), (BOM_UTF16_LE, "UTF-16LE"), (BOM_UTF16_BE, "UTF-16BE")):
+        if raw.startswith(mark):
+            return attempt(raw.removeprefix(mark), encoding)
+    if 0 in raw[:2]:  # a table begins with an option's name, in ASCII
+        return attempt(raw, "UTF-16LE" if raw[0] else "UTF-16BE")
+    if (read := attempt(raw, "UTF-8")) is not None:
+        return read
+    signs = [sign for sign in raw.decode(errors="replace") if not sign.isascii()]
+    if 2 * signs.count("\ufffd") < len(signs):
+        return None
+    read = attempt(raw, "GB18030")
+    return read if read is not None and is_chinese(read.text) else attempt(raw, "Windows-1252")
+
+
+def attempt(raw: bytes, encoding: str) -> Text | None:
+    try:
+        return Text(raw.decode(encoding), encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+def is_chinese(text: str) -> bool:
+    """Whether what GB18030 reads is meant so: the accents of Western words become signs alone between letters."""
+    sign, alone = r"[^\0-\x7f]", r"(?<![^\0-\x7f])[^\0-\x7f](?![^\0-\x7f])"
+    within_words = re.findall(rf"(?<=[A-Za-z0-9]){alone}|{alone}(?=[A-Za-z])", text)
+    return 2 * len(within_words) <= len(re.findall(f"{sign}+", text))
+
+
+def read_cells(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The number of the last line and the cells of each row, without spaces around; a cell in quotes may have several
+    lines. Empty rows are left out. UserError for a quotation mark out of place."""
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        for row in reader:
+            if any(cells := [cell.strip() for cell in row]):
+                yield reader.line_num, cells
     except csv.Error as error:
         raise UserError(f"{file}, line {reader.line_num}: {error}; {UNCLOSED}") from None

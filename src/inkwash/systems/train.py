@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib import import_module
 from pathlib import Path, PurePath
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from annotated_types import Ge, Gt, Le
 
@@ -32,9 +32,14 @@ class Train(Request):
         File | tuple[File, ...] | None, Media("folder"), Help("The training data, instead of the recipe's.")
     ] = None
     steps: Annotated[int | None, Ge(1), Le(10**9), Help("Steps, instead of the recipe's.")] = None
+    batch_size: Annotated[int | None, Ge(1), Le(10**9), Help("Examples at once, instead of the recipe's.")] = None
+    lr: Annotated[float | None, Gt(0), Le(1000), Help("The learning rate, instead of the recipe's.")] = None
     minutes: Annotated[
         float | None, Gt(0), Le(525_600), Help("End after so many, preparation counted; the same command goes on.")
     ] = None
+
+    # the key of a recipe that an option stands for
+    KEYS: ClassVar[dict[str, str]] = {"steps": "fit.steps", "batch_size": "fit.batch_size", "lr": "fit.learning_rate"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -175,9 +180,18 @@ def requested(request: Train, context: Context, tasks: dict[str, Task], default:
         raise UserError("a recipe is needed: data alone does not say what to train here")
     else:
         recipe = default(data)
-    if request.steps is not None:
-        recipe = replace(recipe, fit=replace(recipe.fit, steps=request.steps))
+    for option, key in request.KEYS.items():
+        if (value := getattr(request, option)) is not None and value is not False:
+            recipe = with_key(recipe, key, value, option)
     return on_machine(recipe, context)
+
+
+def with_key(part: Any, key: str, value: Any, option: str) -> Any:
+    """The recipe, or a part of it, with another value of "fit.steps". UserError for a key that it does not have."""
+    first, _, rest = key.partition(".")
+    if not hasattr(part, first):
+        raise UserError(f"{option} means nothing with this recipe, which has no {first}: leave it out")
+    return replace(part, **{first: with_key(getattr(part, first), rest, value, option) if rest else value})
 
 
 def on_machine(part: Any, context: Context) -> Any:

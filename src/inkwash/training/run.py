@@ -11,7 +11,7 @@ from typing import Any
 from inkwash.errors import UserError
 from inkwash.training import distributed
 from inkwash.training.settings import FREE
-from inkwash.weights.files import atomic, check_ours, digest, lock
+from inkwash.weights.files import atomic, check_ours, digest, files_below, lock
 
 NAME = "run.json"
 CONTENT = "sha256:"
@@ -26,7 +26,7 @@ def _content(path: Path) -> str:
     """Tells a file from others, and a folder by its files' names too, wherever they lie; where nothing is, the path
     itself, for the training to say."""
     try:
-        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        files = [path] if path.is_file() else [file for file in files_below(path) if file.is_file()]
         known = [(file.relative_to(path).as_posix(), digest(file)) for file in files]
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}") from None

@@ -80,6 +80,20 @@ def lock(file: Path, held: str) -> Iterator[None]:
                 file.unlink()
 
 
+def files_below(folder: Path) -> list[Path]:
+    """All files below a folder, in the order of their paths. Links to folders are followed, but to none twice, and
+    to none that holds this one."""
+    found, seen = list[Path](), set(map(str, Path(os.path.realpath(folder)).parents))
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        found += [Path(parent, name) for name in names]
+    return sorted(found)
+
+
 def check_ours(path: Path, mark: str) -> None:
     """UserError for a file that is there and does not hold `mark`, as what we write does: it is not replaced."""
     ours = path.is_file() and (not path.stat().st_size or mark.encode() in path.read_bytes())

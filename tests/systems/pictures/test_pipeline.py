@@ -166,7 +166,7 @@ def test_what_cannot_be_asked_for(model, options, words):
         model.generate(**{"prompt": "a fox", **options})
 
 
-@pytest.mark.parametrize("prompt", ["👩‍👩‍👧", "❤️", "🫩", "画", "ثعلب", "।", "é", "!"])
+@pytest.mark.parametrize("prompt", ["👩‍👩‍👧", "❤️", "🫩", "画", "é"])
 def test_what_can_be_seen_is_a_prompt(model, prompt):
     assert model.generate(prompt, seed=1).size == (16, 16)
 

@@ -1,10 +1,11 @@
 from dataclasses import fields, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import inkwash
 from inkwash import diffusion
@@ -16,8 +17,8 @@ from inkwash.progress import Note
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures import train as train_module
 from inkwash.systems.pictures.conditions import Conditions, captioned
-from inkwash.systems.pictures.folder import split_by_content
-from inkwash.systems.pictures.model import Config
+from inkwash.systems.pictures.folder import Folder, split_by_content
+from inkwash.systems.pictures.model import Config, read_index
 from inkwash.systems.pictures.train import (
     MeanPrediction,
     Recipe,
@@ -26,6 +27,7 @@ from inkwash.systems.pictures.train import (
     train,
 )
 from inkwash.training.settings import Settings
+from inkwash.weights.shipped import FOLDER as WEIGHTS_FOLDER
 from tests.follower import Follower
 from tests.models import tiny
 from tests.systems.pictures.discs import red_discs
@@ -82,6 +84,27 @@ ema_decay = 0.9
     assert len(set(distance.argmin(1))) == 2  # both kinds
     with Image.open(tmp_path / "run" / "preview-00000250.png") as shown:
         assert shown.size == (8 * 18, 18)  # eight in a row
+
+
+@pytest.mark.slow
+def test_a_folder_with_captions_trains_and_the_model_draws_what_is_asked_for(tmp_path, capsys):
+    """30 red discs and 30 blue squares, by folder: after a minute the words draw their own."""
+    rng = np.random.default_rng(0)
+    colours = {"cats": (220, 40, 40), "dogs": (40, 60, 220)}
+    for i, (name, colour) in enumerate([*colours.items()] * 30):
+        picture, (x, y, r) = Image.new("RGB", (32, 32), "white"), rng.integers(10, 16, 3)
+        draw = ImageDraw.Draw(picture)
+        (draw.rectangle if i % 2 else draw.ellipse)([x - r + 5, y - r + 5, x + r, y + r], fill=colour)
+        (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+        picture.save(tmp_path / "data" / name / f"{i}.png")
+    run = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+    options = ["--size", "16", "--steps", "120", "--batch-size", "16", "--lr", "2e-3", "--flip"]
+    assert main(["train", "pictures", *run, *options]) == 0
+    assert "captions: cats (30), dogs (30)" in capsys.readouterr().err
+    model = inkwash.load(tmp_path / "run" / "model")
+    for name, colour in colours.items():
+        for picture in model.generate(name, n=4, seed=0):
+            assert np.abs(np.asarray(picture).astype(int)[7:9, 7:9].mean((0, 1)) - colour).max() < 60
 
 
 def test_what_follows_from_the_rest_of_a_recipe_is_not_given_twice(tmp_path):
@@ -243,3 +266,65 @@ def test_latents_are_encoded_once_for_the_same_pictures_and_autoencoder(tmp_path
     with torch.no_grad():
         model.vae.encoder.conv_out.bias += 1
     assert not torch.equal(encode_states(model, pictures, file), first)
+
+
+def own_folder(tmp_path, **keys):
+    """Two pictures, dark on their left, of which one has two captions; and the recipe of a small network on them."""
+    for name, lines in {"a": "a fox\nein Fuchs", "b": ""}.items():
+        picture = Image.new("RGB", (4, 4), "white")
+        picture.paste("black" if lines else "red", (0, 0, 2, 4))
+        picture.save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text(lines)
+    model = Config(size=4, patch=2)
+    return Recipe("pictures", tmp_path, Settings(steps=1, batch_size=4), NETWORK, model=model, folder=Folder(**keys))
+
+
+def test_words_of_a_folder_are_its_captions_and_now_and_then_none(tmp_path):
+    recipe, follower = own_folder(tmp_path), Follower()
+    (call,) = fits_of(train_module, lambda: train(recipe, tmp_path / "run", follower))
+    drawn = [call.batch(k) for k in range(300)]
+    rows, texts = (np.concatenate([batch[key] for batch in drawn]) for key in ("rows", "text"))
+    counts = np.bincount(texts[rows == 0], minlength=3) / (rows == 0).sum()  # "", a fox, ein Fuchs
+    assert counts == pytest.approx([0.15, 0.425, 0.425], abs=0.06)
+    assert (texts[rows == 1] == 0).all()  # it has none
+    assert loss_of(call, drawn[0]) > 0
+    assert "1 of 2 pictures have none" in follower.of(Note)[-1].text
+
+
+def test_half_of_the_pictures_of_a_folder_are_mirrored_if_asked_for(tmp_path):
+    recipe = own_folder(tmp_path, flip=True)
+    encoded = []
+    with pytest.MonkeyPatch.context() as patch:
+        encode = encode_states
+        patch.setattr(train_module, "encode_states", lambda *args: encoded.append(args[1]) or encode(*args))
+        (call,) = fits_of(train_module, lambda: train(recipe, tmp_path / "run", Follower()))
+    (pictures,) = encoded
+    assert (pictures[2:] == pictures[:2, :, ::-1]).all() and (pictures[2:] != pictures[:2]).any()
+    rows = np.concatenate([call.batch(k)["rows"] for k in range(200)])
+    assert np.bincount(rows) / len(rows) == pytest.approx([0.25] * 4, abs=0.05)
+
+
+def test_what_a_folder_does_not_have_is_refused(tmp_path):
+    recipe = own_folder(tmp_path)
+    with pytest.raises(UserError, match="recolour and chinese are of the emoji data set"):
+        train(replace(recipe, recolour=0.5), tmp_path / "run", Follower())
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(UserError, match="no captions there"):
+        train(recipe, tmp_path / "run", Follower())
+
+
+def test_the_autoencoder_of_a_recipe_that_ships_is_there_without_a_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(emoji_data, "load", lambda *_, **__: with_validation())
+    for folder, message in (("runs/autoencoder/vae", "vae is not there: the autoencoder of the shipped"), ("x", "x")):
+        settings = Settings(steps=1, batch_size=2)
+        recipe = Recipe("pictures", tmp_path, settings, NETWORK, autoencoder=Path(folder), model=Config(size=16))
+        follower = Follower()
+        if folder == "x":
+            with pytest.raises(UserError, match="autoencoder = x: no such folder; train one before"):
+                train(recipe, tmp_path / "run", follower)
+            continue
+        (call,) = fits_of(train_module, lambda r=recipe, f=follower: train(r, tmp_path / "run", f))
+        assert message in follower.of(Note)[0].text
+        call.save(tmp_path / "model")  # the shipped one is named, not copied
+        assert read_index(tmp_path / "model")["vae"].folder == WEIGHTS_FOLDER / "emoji" / "vae"

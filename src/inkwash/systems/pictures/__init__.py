@@ -4,7 +4,7 @@ from typing import Any
 
 from inkwash.systems.base import EVALUATE, System, Verb
 from inkwash.systems.pictures import request
-from inkwash.systems.train import TRAIN, Train
+from inkwash.systems.train import TRAIN
 from inkwash.systems.tune import TUNE
 
 HERE = "inkwash.systems.pictures"
@@ -16,7 +16,7 @@ SYSTEM = System(
     verbs={
         "generate": Verb(request.Generate, f"{HERE}.verbs:generate", endings=(".png",), **KNOWN),
         "export": Verb(request.Export, f"{HERE}.verbs:export", lasting=True, out="MODEL", takes=()),
-        "train": Verb(Train, f"{HERE}.verbs:train", **TRAIN),
+        "train": Verb(request.Train, f"{HERE}.verbs:train", **TRAIN),
         "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", **KNOWN, **EVALUATE),
         "tune": Verb(request.Tune, "inkwash.systems.tune:tune", **KNOWN, **TUNE),
     },

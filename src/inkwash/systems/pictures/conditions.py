@@ -168,7 +168,8 @@ class Conditions:
         number = {text: i for i, text in enumerate(self.texts)}
         self.in_english, self.in_chinese = (Choices([[number[t] for t in texts] for texts in own]) for own in lists)
         self.unconditional = number[""]
-        self.style = np.array([model.config.styles.index(style) for style in dataset.style])
+        styles = [*model.config.styles, ""]
+        self.style = np.array([styles.index(style) for style in dataset.style])
         self.encode = Texts(model.text_encoder, self.texts, model.runtime.device)
         one_hot = np.eye(self.styles + 1, self.styles, dtype=np.float32)  # the last: no style
         self.one_hot = place(one_hot, model.runtime.device)

@@ -1,37 +1,189 @@
-"""Pictures of one's own, from a folder, to learn from."""
+"""Pictures of one's own, from a folder, with their captions, to learn from."""
 
+import csv
 import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from io import StringIO
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from inkwash.errors import UserError
-from inkwash.progress import CONSOLE, Monitor, Note
+from inkwash.extras import require
+from inkwash.progress import CONSOLE, Monitor, Note, Progress
 from inkwash.systems.pictures.data import load_image
+from inkwash.weights.files import files_below
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+HEIF = {".heic", ".heif"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", *HEIF}
+TABLES = {"metadata.csv", "metadata.jsonl"}  # of captions, as Hugging Face's imagefolder has them
+COLUMNS = ("file_name", "text")
 
 
-def read_folder(folder: Path, size: int, monitor: Monitor = CONSOLE) -> np.ndarray:
-    """All pictures below a folder, cut to a centred square and resized: uint8 (N, size, size, 3), on white.
+@dataclass(frozen=True)
+class Folder:
+    """The table [folder] of a recipe: the data are a folder of pictures of one's own.
 
-    What cannot be read is skipped and named. Raises UserError for a folder that is missing or has none.
+    flip     half of the pictures are mirrored, each time anew
+    resize   how one that is not square becomes so: its middle is cut out, or all of it is laid on white
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of pictures")
-    pictures = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+
+    flip: bool = False
+    resize: Literal["crop", "pad"] = "crop"
+
+
+class Pictures(NamedTuple):
+    """uint8 (N, size, size, 3), on white, and the captions of each: none, one or several."""
+
+    pictures: np.ndarray
+    captions: list[list[str]]
+
+
+def read_folder(folder: Path, size: int, resize: str = "crop", monitor: Monitor = CONSOLE) -> Pictures:
+    """All pictures below a folder, made square and resized, with their captions.
+
+    What cannot be read is skipped and named; what else is not as it was in its file is counted. Raises UserError for
+    a folder that is missing or has none, and for captions that cannot be read.
+    """
+    files = picture_files(folder)
+    captions, pictures, learned = read_captions(folder, files), [], []
+    changed: dict[str, list[tuple[float, Path]]] = defaultdict(list)
+    for done, (file, own) in enumerate(zip(files, captions, strict=True), 1):
         try:
-            picture = load_image(path).convert("RGBA")
+            picture, changes = read_square(file, size, resize)
         except UserError as error:
             monitor.tell(Note(f"skipped {error}"))
-            continue
-        white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-        pictures.append(np.asarray(ImageOps.fit(white, (size, size), Image.Resampling.LANCZOS)))
+        else:
+            pictures.append(picture)
+            learned.append(own)
+            for change, share in changes.items():
+                changed[change].append((share, file))
+        monitor.tell(Progress(done, len(files), "pictures are read"))
     if not pictures:
         raise UserError(f"{folder}: no pictures there ({', '.join(sorted(SUFFIXES))})")
-    return np.stack(pictures)
+    for change, found in changed.items():
+        share, file = max(found)
+        text = CHANGES[change].format(share=share)
+        monitor.tell(Note(f"{len(found)} of {len(pictures)} pictures are {text} ({file.relative_to(folder)})"))
+    return Pictures(np.stack(pictures), learned)
+
+
+CHANGES = {
+    "animated": "animated: the first frame is taken",
+    "transparent": "transparent: they are laid on white, and the model will know no opacity",
+    "crop": "not square: what lies beside the middle is cut off, up to {share:.0%}; --resize pad keeps all, on white",
+    "pad": "not square: white is laid beside them, up to {share:.0%} of all; --resize crop cuts out the middle",
+}
+
+
+def read_square(file: Path, size: int, resize: str) -> tuple[np.ndarray, dict[str, float]]:
+    """A picture on white, uint8 (size, size, 3), and which of `CHANGES` befell how large a share of it."""
+    picture, changes = load_image(file), {}
+    with Image.open(file) as opened:
+        if getattr(opened, "is_animated", False) and opened.format != "MPO":  # a photo, and what a camera adds
+            changes["animated"] = 1.0
+    if picture.mode == "RGBA":
+        if (clear := float(np.mean(np.asarray(picture.getchannel("A")) < 255))) > 0:
+            changes["transparent"] = clear
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    picture = picture.convert("RGB")
+    if picture.width != picture.height:
+        changes[resize] = 1 - min(picture.size) / max(picture.size)
+    if resize == "pad":
+        square = ImageOps.pad(picture, (size, size), Image.Resampling.LANCZOS, color="white")
+    else:
+        square = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+    return np.asarray(square), changes
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures below a folder, by name; hidden ones are passed over, and what macOS adds to archives. UserError
+    where a package is missing that reads one of them."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of pictures")
+    files = [file for file in visible_files(folder) if file.suffix.lower() in SUFFIXES]
+    first = {file.suffix.lower(): file for file in reversed(files)}
+    for suffix in HEIF & first.keys():
+        require(str(first[suffix]), "pillow_heif")
+        import_module("pillow_heif").register_heif_opener()
+    if ".avif" in first and not features.check("avif"):
+        raise UserError(f"{first['.avif']} needs a Pillow that reads AVIF: pip install --upgrade 'pillow>=11.3'")
+    return files
+
+
+def visible_files(folder: Path) -> list[Path]:
+    def hidden(part: str) -> bool:
+        return part.startswith(".") or part == "__MACOSX"
+
+    return [file for file in files_below(folder) if not any(map(hidden, file.relative_to(folder).parts))]
+
+
+def read_captions(folder: Path, files: Sequence[Path]) -> list[list[str]]:
+    """The captions of each file: what metadata.csv or metadata.jsonl, here or below, says of it, and each line of the
+    text beside it (cat.txt of cat.png). Where no file has any, and they lie in two folders or more, the folders'
+    names. UserError for texts and tables that cannot be read."""
+    named: dict[Path, list[str]] = defaultdict(list)
+    for table in visible_files(folder):
+        for row in read_rows(table) if table.name in TABLES else ():
+            file = table.parent / row["file_name"].replace("\\", "/")
+            if not file.is_file():
+                raise UserError(f"{file}: no such picture, which {table.name} names")
+            named[file].append(row["text"])
+    captions = [plain([*named.get(file, ()), *lines_beside(file)]) for file in files]
+    names = ["" if file.parent == folder else file.parent.name.replace("_", " ") for file in files]
+    if not any(captions) and len({*names} - {""}) > 1:
+        return [plain([name]) for name in names]
+    return captions
+
+
+def plain(texts: list[str]) -> list[str]:
+    """Without what is empty, and with single spaces."""
+    return [" ".join(text.split()) for text in texts if text.strip()]
+
+
+def lines_beside(file: Path) -> list[str]:
+    text = file.with_suffix(".txt")
+    return read_text(text).splitlines() if text.is_file() else []
+
+
+def read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: captions are read as UTF-8, which this is not: save it as such") from None
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from None
+
+
+def read_rows(table: Path) -> list[dict[str, str]]:
+    """The lines of a table of captions: `COLUMNS` of each. UserError for one that lacks them."""
+    text = read_text(table)
+    try:
+        lines = [line for line in text.splitlines() if line.strip()]
+        rows: list[Any] = [*csv.DictReader(StringIO(text))] if table.suffix == ".csv" else [*map(json.loads, lines)]
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{table}: its lines are not JSON or CSV ({error})") from None
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not all(isinstance(row.get(column), str) for column in COLUMNS):
+            raise UserError(f"{table}, entry {number}: a file_name and a text are needed")
+    return [{column: row[column] for column in COLUMNS} for row in rows]
+
+
+def describe_captions(captions: list[list[str]]) -> str:
+    """How many pictures have captions, and which are the most common ones."""
+    counts = Counter(caption for own in captions for caption in own)
+    without = sum(not own for own in captions)
+    some = ", ".join(f"{text[:40]} ({count})" for text, count in counts.most_common(4))
+    more = f" and {len(counts) - 4} more" if len(counts) > 4 else ""
+    rest = f"; {without} of {len(captions)} pictures have none, and are learned without words" if without else ""
+    return f"captions: {some}{more}{rest}"
 
 
 def split_by_content(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,9 +16,10 @@ LOADING_SECONDS, SCORING_SECONDS = 0.5, 60.0  # seconds
 
 
 def limits(folder: Path) -> dict[str, Limit]:
-    """Styles and opacity; and its defaults. One without words is not guided."""
+    """Styles and opacity; and its defaults. One without words has no prompts, and is not guided."""
     config, words = read_config(folder), "text_encoder" in read_index(folder)
     return {
+        "prompt": Limit(absent=not words),
         "style": Limit(tuple(config.styles), absent=not config.styles),
         "transparent": Limit(absent=not knows_opacity(folder)),
         "sampler": Limit((*SAMPLERS, TUNED), default=config.sampler),
@@ -38,8 +39,9 @@ def plan(request: Any, folder: Path, device: str, threads: int) -> Plan:
     steps = plans.tuning(request) if isinstance(request, Tune) else request.steps or config.steps
     pictures, extra_seconds, files = 0, 0.0, 0
     if isinstance(request, Generate):
-        pictures = request.n if request.to is None else 2 * max(request.n, 8)
-        files = round(request.n * BYTES_PER_PIXEL * size**2)
+        n = request.n or 1
+        pictures = n if request.to is None else 2 * n  # by the words of both prompts
+        files = round(n * BYTES_PER_PIXEL * size**2)
     elif isinstance(request, Evaluate):
         pictures, extra_seconds = 7 * request.per_row, SCORING_SECONDS
     else:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from inkwash import diffusion
 from inkwash.codecs import latents
 from inkwash.errors import UserError, unknown
+from inkwash.progress import Monitor, Note
 from inkwash.systems.pictures.runtimes import KINDS
 from inkwash.weights.files import digest, save_json
 from inkwash.weights.shipped import FOLDER, describe, load_json
@@ -30,6 +31,7 @@ DEFAULT_CLASSES = {  # of components, and what each is if nothing else is said
     "mean_predictor": "MeanPredictor",
     "upsampler": "UNet2DConditionModel",
 }
+TRAINED_VAE = Path("runs/autoencoder/vae")  # of `inkwash train autoencoder`
 HASHED = ("unet", "vae", "upsampler", "mean_predictor")  # whose weights a model's hash is of, in this order
 
 
@@ -140,6 +142,18 @@ def write_index(folder: Path, components: Mapping[str, Component]) -> None:
 def is_shipped(folder: Path) -> bool:
     """Whether a folder comes with the package, so that it is there wherever a model is loaded."""
     return folder.is_relative_to(FOLDER)
+
+
+def autoencoder_folder(folder: Path, monitor: Monitor) -> Path:
+    """Where the autoencoder that a recipe names lies: if it is that of the recipes which ship, and was not trained
+    here, in the model that ships. UserError where nothing lies."""
+    if folder == TRAINED_VAE and not folder.exists():
+        made = "`inkwash train autoencoder` makes one"
+        monitor.tell(Note(f"{folder} is not there: the autoencoder of the shipped model is taken; {made}"))
+        return FOLDER / "emoji" / "vae"
+    if not folder.is_dir():
+        raise UserError(f"autoencoder = {folder}: no such folder; train one before, as the head of its recipe says")
+    return folder
 
 
 def weights_hash(folders: Mapping[str, Path]) -> str:

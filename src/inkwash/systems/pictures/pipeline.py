@@ -29,7 +29,8 @@ from inkwash.systems.pictures.data import (
     source_facts,
 )
 from inkwash.systems.pictures.model import SAMPLERS, SCHEDULES, TUNED, Component, Config, read_config, read_index
-from inkwash.systems.pictures.prompts import emphasise, piece_weights, weigh
+from inkwash.systems.pictures.prompts import emphasise, piece_weights, spell_emoji, weigh
+from inkwash.systems.pictures.request import FRAMES, check_prompt
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.systems.tune import tuned
 from inkwash.training.tune import Problem
@@ -55,6 +56,16 @@ def preview_hook(steps: int, count: int, show: Callable[[Any], None]) -> Callabl
             show(step.prediction.x0)
 
     return hook
+
+
+def mixed(first: Problem, second: Problem, weight: float) -> Problem:
+    """The problem whose prediction is (1 - weight) x that of the first + weight x that of the second."""
+
+    def denoise(x: Any, t: Any, _: Any) -> Any:
+        a, b = (problem.denoise(x, t, problem.condition) for problem in (first, second))
+        return a._replace(x0=linear_combination([a.x0, b.x0], [1 - weight, weight]))
+
+    return first._replace(denoise=denoise)
 
 
 def time_grid(process: diffusion.Gaussian, name: str, steps: int, start: float = 1.0) -> diffusion.Grid:
@@ -122,6 +133,8 @@ class Pipeline:
         runtime = runtime or ("torch" if objects else None)
         backend = runtimes.choose(folders.values(), device, precision, runtime, threads)
         loaded = {key: backend.load(*component) for key, component in index.items()}
+        if isinstance(backend, runtimes.Torch):
+            objects = {key: value and backend.place(value) for key, value in objects.items()}
         return cls(config, loaded | objects, backend, folder, folders)
 
     def save(self, folder: str | Path) -> None:
@@ -238,18 +251,24 @@ class Pipeline:
         return pixels.decode(numpy(state), self.config.patch)
 
     @overload
-    def generate(self, prompt: str, *, n: None = None, **options: Any) -> GeneratedImage: ...
+    def generate(self, prompt: str = "", *, n: None = None, to: None = None, **options: Any) -> GeneratedImage: ...
 
     @overload
-    def generate(self, prompt: str, *, n: int, **options: Any) -> list[GeneratedImage]: ...
+    def generate(self, prompt: str = "", *, n: int, **options: Any) -> list[GeneratedImage]: ...
+
+    @overload
+    def generate(
+        self, prompt: str = "", *, n: int | None = None, to: str, **options: Any
+    ) -> list[GeneratedImage]: ...
 
     def generate(  # type: ignore[misc]  # the options of the overloads are these
         self,
-        prompt: str,
+        prompt: str = "",
         *,
         n: int | None = None,
         style: str | None = None,
         seed: int | None = None,
+        to: str | None = None,
         negative: str = "",
         sampler: str | None = None,
         steps: int | None = None,
@@ -265,7 +284,8 @@ class Pipeline:
         preview: Callable[[Image.Image], None] | None = None,
         previews: int = 3,
     ) -> GeneratedImage | list[GeneratedImage]:
-        """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ...
+        """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ... A model that
+        was trained without words takes no prompt.
 
         style: one of `config.styles`, or None for any. seed: drawn at random unless given. size: in pixels; the model
         draws pictures of `config.size`, its upsampler of four times that; another size is such a picture resized.
@@ -274,23 +294,36 @@ class Pipeline:
         image: a file or picture to begin from; strength: how much of it may change, 0 to 1 (0.6 if not given). mask:
         only where it is white is the image drawn anew. outpaint: the image is made smaller, and drawn on beyond its
         edges for so much of the side. With an image the prompt may be empty.
+        to: n pictures (8 if not given) from the prompt to this one, see `interpolate`.
         progress: called with (steps done, steps in all). preview: called on the way, `previews` times if there are
         so many steps, with what the model then takes for the picture. Raises UserError for what cannot be asked for.
         """
         init = self.init_image(image, strength, mask, outpaint)
-        if self.text_encoder is not None and is_blank(prompt) and init is None:
-            raise UserError("the prompt is empty: say in a few words what the picture shows")
-        if n is not None and not 1 <= n <= MAX_IMAGES:
-            raise UserError(f"n = {n}: choose a number of pictures from 1 to {MAX_IMAGES}")
+        if self.text_encoder is None:
+            given = {"prompt": prompt or None, "to": to, "negative": negative or None, "guidance": guidance}
+            for name, value in given.items():
+                if value not in (None, self.config.guidance):  # which recipes have
+                    raise UserError(f"{name} means nothing with a model without words: leave it out")
+        elif init is None:
+            check_prompt(prompt)
+        if to is not None:
+            check_prompt(to)
+            if init is not None:
+                raise UserError("image means nothing with to, which goes from words to words: leave it out")
+        n, least = (n, 1) if to is None else (FRAMES if n is None else n, 2)
+        if n is not None and not least <= n <= MAX_IMAGES:
+            raise UserError(f"n = {n}: choose a number of pictures from {least} to {MAX_IMAGES}")
         seed, size = secrets.randbelow(2**32) if seed is None else seed, size or self.config.size
-        if not 0 <= seed <= 2**64 - (n or 1):
-            raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {n or 1}")
+        seeds = [seed + i if to is None else seed for i in range(n or 1)]
+        if not 0 <= seed <= seeds[-1] < 2**64:
+            raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {len(set(seeds))}")
         if not 8 <= size <= MAX_SIZE:
             raise UserError(f"size = {size}: choose a number of pixels from 8 to {MAX_SIZE}")
         if transparent and not self.has_opacity:
             raise UserError(f"transparent: the model {self.name or ''} knows no opacity; leave it out")
         pictures = []
-        for i in range(n or 1):  # each alone: a picture never depends, not even in its last bit, on its neighbours
+        # each alone: no picture depends, not even in its last bit, on its neighbours
+        for i, seed in enumerate(seeds):
 
             def on_step(done: int, steps: int, done_before: int = i) -> None:
                 if progress is not None:
@@ -300,7 +333,8 @@ class Pipeline:
             decoded = self.sample(
                 [prompt],
                 [style],
-                [seed + i],
+                [seed],
+                towards=None if to is None else (to, i / (len(seeds) - 1)),
                 **options,  # type: ignore[arg-type]
                 init=init,
                 progress=on_step,
@@ -308,7 +342,7 @@ class Pipeline:
                 previews=previews,
             )
             if size > self.config.size and self.upsampler is not None:
-                decoded = self.upsampler.sample(decoded, [seed + i])
+                decoded = self.upsampler.sample(decoded, [seed])
                 decoded = decoded if init is None else init.composite(decoded)
             picture = Image.fromarray((latents.cut_out(decoded) if transparent else decoded[..., :3])[0])
             if size != picture.width:
@@ -322,7 +356,7 @@ class Pipeline:
                 "prompt": prompt,
                 "negative": negative,
                 "style": style,
-                "seed": seed + i,
+                "seed": seed,
                 "sampler": sampler or model.default_sampler(self.config, init is not None and init.partial),
                 "steps": self.config.steps if steps is None else steps,
                 "grid": None if sampler == TUNED else grid or "uniform",
@@ -339,6 +373,7 @@ class Pipeline:
                 "threads": self.runtime.threads,
                 "version": __version__,
             }
+            recipe |= {} if to is None else {"to": to, "n": n, "frame": i}
             pictures.append(GeneratedImage(picture, recipe))
         return pictures[0] if n is None else pictures
 
@@ -381,13 +416,14 @@ class Pipeline:
                 row[self.config.styles.index(name)] = 1
         if self.text_encoder is None:
             return {}
-        plain, weights = zip(*map(weigh, prompts), strict=True)
+        weighted = [weigh(spell_emoji(prompt)) for prompt in prompts]
+        plain = ["" if each.silent else each.text for each in weighted]
         states = self.encode_prompt([*plain, ""])
         context, mask, pooled = states["context"], states["context_mask"], states["pooled"]
         uncond = context[-1][mask[-1]].mean(0)
-        for i, (text, weight) in enumerate(zip(plain, weights, strict=True)):
-            if (weight != 1).any():
-                piece_weight = piece_weights(self.text_encoder.tokenizer.encode(text).offsets, weight)
+        for i, (text, each) in enumerate(zip(plain, weighted, strict=True)):
+            if text and (each.weights != 1).any():
+                piece_weight = piece_weights(self.text_encoder.tokenizer.encode(text).offsets, each.weights)
                 piece_weight = np.pad(piece_weight, (0, len(mask[i]) - len(piece_weight)), constant_values=1.0)
                 context[i], pooled[i] = emphasise(context[i], mask[i], uncond, piece_weight)
         label = np.concatenate([pooled[:-1], style], axis=1)
@@ -398,22 +434,34 @@ class Pipeline:
                 condition["concat"] = self.mean_predictor(condition["label"])
         return condition
 
+    def unheard(self, prompt: str) -> tuple[list[str], bool]:
+        """What of a prompt the text encoder does not know, and whether it knows no word of it."""
+        weighted = weigh(spell_emoji(prompt))
+        encoding = self.text_encoder.tokenizer.encode(weighted.text)
+        pieces = zip(encoding.offsets, encoding.tokens, strict=True)
+        heard = {(weighted.text[start:end], piece != "[UNK]") for (start, end), piece in pieces if start < end}
+        words = [text for text, known in heard if known and any(map(str.isalnum, text))]
+        unknown = sorted(text for text, known in heard if not known)
+        return unknown, not words and not weighted.silent and not is_blank(prompt)
+
     def prompt_warning(self, prompt: str) -> str | None:
-        """What of a prompt the model cannot know, in one line; None if it uses all of it."""
-        if self.text_encoder is None:
+        """What of a prompt the model cannot use, in one line; None if that is nothing, or all, which is refused."""
+        if self.text_encoder is None or is_blank(prompt):
             return None
-        text = weigh(prompt)[0]
+        text, _, unmatched = weigh(spell_emoji(prompt))
+        unknown, nothing_heard = self.unheard(prompt)
+        if nothing_heard:
+            return None
+        notes = []
+        if unmatched:
+            notes.append(f"'{' '.join(unmatched)}' in the prompt has no fellow, so it is text and weighs nothing")
+        if unknown:
+            notes.append(f"the model does not know {', '.join(unknown)[:60]}; it uses the rest")
         encoding = self.text_encoder.tokenizer.encode(text)
-        unknown_tokens = sorted(
-            {text[a:b] for (a, b), piece in zip(encoding.offsets, encoding.tokens, strict=True) if piece == "[UNK]"}
-        )
-        if unknown_tokens:
-            return f"the model does not know {', '.join(unknown_tokens)[:60]}; it uses the rest"
         if encoding.overflowing:
-            return (
-                f"the prompt is long: what follows '{text[: max(b for _, b in encoding.offsets)][-30:]}' is cut off"
-            )
-        return None
+            end = max(end for _, end in encoding.offsets)
+            notes.append(f"the prompt is long: what follows '{text[:end][-30:]}' is cut off")
+        return "; ".join(notes) or None
 
     def sample(
         self,
@@ -421,6 +469,7 @@ class Pipeline:
         styles: Sequence[str | None],
         seeds: Sequence[int],
         *,
+        towards: tuple[str, float] | None = None,
         negative: str = "",
         sampler: str | None = None,
         steps: int | None = None,
@@ -434,8 +483,10 @@ class Pipeline:
         """Pictures on white, uint8 (N, size, size, 3), or 4 with their opacity where the model knows it.
 
         Guidance pushes from "no words, no style" (or from the negative prompt) towards what is asked; the
-        clean prediction is clipped to the range of pixels. preview: called `previews` times on the way, evenly
-        spaced, with the clean prediction as pictures. Raises UserError for what the model does not know.
+        clean prediction is clipped to the range of pixels. towards: another prompt and its weight w, from 0 to 1: the
+        prediction is (1 - w) x that of `prompts` + w x that of this one, both guided. preview: called `previews`
+        times on the way, evenly spaced, with the clean prediction as pictures. Raises UserError for what the model
+        does not know.
         """
         config = self.config
         sampler = sampler or model.default_sampler(config, init is not None and init.partial)
@@ -449,6 +500,9 @@ class Pipeline:
                 f"steps = {steps}: choose a whole number from 1 to {MAX_STEPS} ({config.steps} is the default)"
             )
         problem = self.problem_of(prompts, styles, seeds, negative=negative, guidance=guidance)
+        if towards is not None:
+            other = self.problem_of([towards[0]] * len(prompts), styles, seeds, negative=negative, guidance=guidance)
+            problem = mixed(problem, other, towards[1])
         process, solver = self.denoiser.process, SAMPLERS.get(sampler)
         if solver is None:
             if init is not None:
@@ -490,40 +544,14 @@ class Pipeline:
             "hooks": [diffusion.known_region(process, self.runtime.array(x0), self.runtime.array(~redrawn))],
         }
 
-    def interpolate(
-        self,
-        first: str,
-        second: str,
-        n: int,
-        *,
-        style: str | None = None,
-        seed: int = 0,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> list[GeneratedImage]:
-        """n pictures from one prompt to another, all from the same noise.
+    def interpolate(self, first: str, second: str, n: int = FRAMES, **options: Any) -> list[GeneratedImage]:
+        """n pictures from one prompt to another, all from the same noise; options: those of `generate`, but for an
+        image to begin from.
 
         The prediction is (1 - w) x that of the first + w x that of the second, w from 0 to 1, both guided: at the
         ends it is exactly that of each prompt. Raises UserError for fewer than two.
         """
-        if not 2 <= n <= MAX_IMAGES:
-            raise UserError(f"n = {n}: choose a number of pictures from 2 to {MAX_IMAGES}")
-        start, end = (self.problem_of([prompt], [style], [seed]) for prompt in (first, second))
-        grid, frames = diffusion.uniform(self.denoiser.process, self.config.steps), []
-        for k in range(n):
-            weight = k / (n - 1)
-
-            def mixed(x: Any, t: Any, _: Any, weight: float = weight) -> Any:
-                a, b = (problem.denoise(x, t, problem.condition) for problem in (start, end))
-                return a._replace(x0=linear_combination([a.x0, b.x0], [1 - weight, weight]))
-
-            with self.runtime.autocast():
-                state = start._replace(denoise=mixed).sample(SAMPLERS[self.config.sampler], grid)
-            recipe: dict[str, Any] = {"model": self.name, "hash": self.hash, "from": first, "to": second}
-            recipe |= {"style": style, "seed": seed, "frame": k, "frames": n, "version": __version__}
-            frames.append(GeneratedImage(Image.fromarray(self.decode(state)[0, ..., :3]), recipe))
-            if progress is not None:
-                progress(k + 1, n)
-        return frames
+        return self.generate(first, to=second, n=n, **options)
 
     def problem_of(
         self,
@@ -541,6 +569,14 @@ class Pipeline:
             raise UserError(f"guidance = {guidance}: choose a number from 0 to 30 ({config.guidance} is the default)")
         for text in (*prompts, negative):
             check_text("a prompt", text)
+        if self.text_encoder is not None:
+            for name, text in (*(("the prompt", prompt) for prompt in prompts), ("negative", negative)):
+                if self.unheard(text)[1]:
+                    raise UserError(
+                        f"{name} {text[:40]!r}: the model knows nothing of it; use English or Chinese words"
+                    )
+            if not is_blank(negative) and guidance == 1:
+                raise UserError("negative: it acts through guidance, which is 1 here: choose more, or leave it out")
         self.check()
         conditions = self.condition([*prompts, negative], [*styles, None])
         condition = {key: value[:n] for key, value in conditions.items()}

@@ -1,35 +1,96 @@
-"""Weights in prompts: (word:1.3) counts more, [word] less."""
+"""What a prompt says: weights in brackets, (word:1.3) counts more and [word] less; and emoji by their names."""
 
 import re
+from typing import NamedTuple
 
 import numpy as np
 
+from inkwash.errors import UserError
+
 STEP = 1.1  # what a pair of brackets without a number multiplies by
+MAX_WEIGHT = 4.0
+# brackets, and the colon of a weight, as Chinese keyboards write them
+FULL_WIDTH = re.compile("[\uff08\uff09\uff3b\uff3d]|\uff1a(?=\\s*[-+.\uff0e\\d]+\\s*[)\uff09])")
+PLAIN = str.maketrans("\uff08\uff09\uff3b\uff3d\uff1a", "()[]:")
+SKIN = re.compile(r"(medium-|)(light|medium|dark) skin tone,?")
 TOKEN = re.compile(
-    r"(?P<escaped>\\[()\[\]\\])|(?P<open>[(\[])|(?::\s*(?P<weight>\d+(\.\d+)?)\s*)?(?P<close>[)\]])|.", re.S
+    r"(?P<escaped>\\[()\[\]\\])|(?P<open>[(\[])"
+    r"|(?::\s*(?P<weight>[+-]?(?:\d+[.\uff0e]?\d*|[.\uff0e]\d+))\s*(?=[)\]]))?(?P<close>[)\]])|.",
+    re.S,
 )
 
 
-def weigh(prompt: str) -> tuple[str, np.ndarray]:
-    r"""The prompt without its brackets, and the weight of each of its characters.
+class Weighted(NamedTuple):
+    """A prompt without its brackets, the weight of each of its characters, and the brackets that match no other."""
+
+    text: str
+    weights: np.ndarray
+    unmatched: str = ""
+
+    @property
+    def silent(self) -> bool:
+        """Whether every word of it has the weight 0: it is the empty prompt."""
+        letters = [weight for sign, weight in zip(self.text, self.weights, strict=True) if sign.isalnum()]
+        return bool(letters) and not any(letters)
+
+
+def weigh(prompt: str) -> Weighted:
+    r"""What a prompt says with what weight.
 
     (x) multiplies by 1.1, [x] divides by it, (x:1.3) multiplies by 1.3; within one another they multiply. \( \) \[ \]
-    stand for themselves. A prompt whose brackets do not match is taken as it is, with weights of 1.
+    stand for themselves, and so does a bracket without its fellow, and the whole of (12:30) or (16:9). UserError for
+    a weight, or a product of weights, that is not from 0 to 4.
     """
-    text, weights, open_brackets = "", list[float](), list[tuple[str, int]]()
-    for token in TOKEN.finditer(prompt):
-        if token["open"]:
-            open_brackets.append((token["open"], len(text)))
-        elif token["close"]:
-            if not open_brackets or open_brackets[-1][0] + token["close"] not in ("()", "[]"):
-                return prompt, np.ones(len(prompt))
-            start = open_brackets.pop()[1]
-            factor = float(token["weight"] or STEP)
-            weights[start:] = [w / factor if token["close"] == "]" else w * factor for w in weights[start:]]
+    tokens = [*TOKEN.finditer(FULL_WIDTH.sub(lambda sign: sign[0].translate(PLAIN), prompt))]
+    partner = matches(tokens)
+    text, weights, starts = "", list[float](), list[int]()
+    for i, token in enumerate(tokens):
+        if i not in partner:
+            plain = token[0][-1] if token["escaped"] else token[0]
+            text += plain
+            weights += [1.0] * len(plain)
+        elif token["open"]:
+            starts.append(len(text))
         else:
-            text += token[0][-1]
-            weights.append(1.0)
-    return (prompt, np.ones(len(prompt))) if open_brackets else (text, np.array(weights))
+            start = starts.pop()
+            time = text[start:].isdigit() and (token["weight"] or "").isdigit()
+            text += token[0][:-1] if time else ""
+            weights += [1.0] * (len(text) - len(weights))
+            factor = STEP if time else weight_of(token)
+            weights[start:] = [weight * factor for weight in weights[start:]]
+    if weights and max(weights) > MAX_WEIGHT:
+        raise UserError(
+            f"weights multiply to {max(weights):.3g}: choose them so that they stay from 0 to {MAX_WEIGHT:g}"
+        )
+    brackets = "".join(token["open"] or token["close"] or "" for i, token in enumerate(tokens) if i not in partner)
+    return Weighted(text, np.array(weights), brackets)
+
+
+def matches(tokens: list[re.Match[str]]) -> set[int]:
+    """The numbers of the brackets that open and close one another."""
+    found, opened = set(), list[int]()
+    for i, token in enumerate(tokens):
+        if token["open"]:
+            opened.append(i)
+        elif token["close"]:
+            fellow = "(" if token["close"] == ")" else "["
+            at = next((at for at in reversed(opened) if tokens[at]["open"] == fellow), None)
+            if at is not None:
+                found |= {at, i}
+                del opened[opened.index(at) :]  # what was opened within it is closed by nothing
+    return found
+
+
+def weight_of(token: re.Match[str]) -> float:
+    """What a closing bracket multiplies by."""
+    if token["weight"] is None:
+        return 1 / STEP if token["close"] == "]" else STEP
+    weight = float(token["weight"].replace("\uff0e", "."))
+    if token["close"] == "]":
+        raise UserError(f"[...:{token['weight']}]: a weight stands in round brackets, (...:{token['weight']})")
+    if not 0 <= weight <= MAX_WEIGHT:
+        raise UserError(f"(...:{token['weight']}): choose a weight from 0 to {MAX_WEIGHT:g}")
+    return weight
 
 
 def emphasise(
@@ -38,14 +99,33 @@ def emphasise(
     """States (L, D) and the pooled state (D,) of a text whose pieces have the weights w (L,).
 
     state_i = s + w_i (state_i - s), where s (D,) is the mean state of the empty text: a weight of 0 is that, 1 the
-    plain text. pooled = sqrt(D) m / |m| with m = sum_i w_i state_i over the real pieces, as TextEncoder pools.
+    plain text. pooled = sqrt(D) m / |m|, m being their mean over the real pieces, as TextEncoder pools.
     """
     weighted = np.where(mask[:, None], uncond + weights[:, None] * (states - uncond), 0).astype(np.float32)
-    mean = (weights[:, None] * states)[mask].sum(0)
+    mean = weighted.sum(0)
     length = max(float(np.linalg.norm(mean)), 1e-12)
     return weighted, (np.sqrt(len(mean)) * mean / length).astype(np.float32)
 
 
 def piece_weights(offsets: list[tuple[int, int]], weights: np.ndarray) -> np.ndarray:
-    """The mean weight of the characters of each piece; 1 for pieces of none."""
-    return np.array([weights[a:b].mean() if a < b else 1.0 for a, b in offsets])
+    """The mean weight of the characters of each piece. The marks at the ends, which are of none but have read the
+    whole text, have the mean of all weights, but 1 at most."""
+    ends = min(1.0, float(weights.mean())) if len(weights) else 1.0
+    return np.array([weights[a:b].mean() if a < b else ends for a, b in offsets])
+
+
+def spell_emoji(prompt: str) -> str:
+    """Emoji by the names that models learn, those of Unicode CLDR: "a 🦊" -> "a fox". Skin tones say nothing, and
+    © ® ™ are text."""
+    if prompt.isascii():
+        return prompt
+    import emoji
+
+    def name(sign: str, data: dict[str, str]) -> str:
+        if sign in "©®™":
+            return sign
+        words = SKIN.sub("", re.sub(r"[_:]+", " ", data["en"]))
+        return f" {re.sub('[()]', '', words)} "  # which would be weights: O button (blood type)
+
+    spelled = emoji.replace_emoji(prompt, name)
+    return prompt if spelled == prompt else " ".join(spelled.split())

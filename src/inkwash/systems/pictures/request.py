@@ -1,14 +1,15 @@
 """What can be asked of models of pictures."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Gt, Le, MaxLen
 
 from inkwash.errors import UserError
-from inkwash.systems import tune
-from inkwash.systems.base import File, Help, Media, Request, idle, is_blank
+from inkwash.systems import train, tune
+from inkwash.systems.base import File, Help, Limit, Media, Request, idle, is_blank
 
 ModelName = Annotated[str, Help("A shipped model (see `inkwash models`) or a folder.", argument=True)]
 Data = Annotated[
@@ -23,10 +24,13 @@ Sampler = Literal[
 ]  # fmt: skip
 Grid = Literal["uniform", "karras", "exponential", "beta"]
 
-NOT_INTERPOLATED = (  # what an interpolation between prompts does not take
-    "image", "mask", "strength", "outpaint", "sampler", "steps", "grid", "guidance", "negative", "size",
-    "transparent",
-)  # fmt: skip
+FRAMES = 8  # of an interpolation, if it is not said
+
+
+def check_prompt(prompt: str) -> None:
+    """UserError for one of which nothing can be seen."""
+    if is_blank(prompt):
+        raise UserError("the prompt is empty: say in a few words what the picture shows")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,9 @@ class Generate(Request):
         str, MaxLen(2000), Help("What the picture shows, in a few words: (more:1.3) or [less].", argument=True)
     ] = ""
     style: Annotated[str | None, Help("How it is drawn; the model's own choice if left out.")] = None
-    n: Annotated[int, Ge(1), Le(1000), Help("How many pictures; more than one also make a grid.")] = 1
+    n: Annotated[
+        int | None, Ge(1), Le(1000), Help("How many pictures; more than one also make a grid. 1, or 8 with a `to`.")
+    ] = None
     seed: Annotated[
         int | None, Ge(0), Le(2**64 - 1), Help("The same seed makes the same picture; random if left out.")
     ] = None
@@ -64,10 +70,10 @@ class Generate(Request):
     to: Annotated[str | None, MaxLen(2000), Help("A second prompt: n pictures from the first to it.")] = None
 
     def __post_init__(self) -> None:
+        if self.n is None:
+            object.__setattr__(self, "n", 1 if self.to is None else FRAMES)
         super().__post_init__()
         if self.image is None:
-            if is_blank(self.prompt):
-                raise UserError("the prompt is empty: say in a few words what the picture shows")
             idle(self, ("mask", "strength", "outpaint"), "without an image to begin from")
         if self.mask is not None and self.outpaint is not None:
             raise UserError("mask: give a mask or outpaint, not both")
@@ -76,15 +82,22 @@ class Generate(Request):
         if self.to is not None:
             if is_blank(self.to):
                 raise UserError("to: the second prompt is empty: say in a few words what the last picture shows")
-            idle(self, NOT_INTERPOLATED, "with --to, which goes from words to words")
+            idle(self, ("image", "mask", "strength", "outpaint"), "with --to, which goes from words to words")
+            if self.n == 1:
+                raise UserError("n = 1: from one prompt to another there are 2 pictures at least")
+
+    def check(self, limits: Mapping[str, Limit]) -> None:
+        if self.image is None and not limits["prompt"].absent:
+            check_prompt(self.prompt)
 
     def subrequests(self) -> list[Self]:
         """A picture each, with the seeds that follow; an interpolation is one."""
-        if self.n == 1 or self.seed is None or self.to is not None:
+        n = self.n or 1
+        if n == 1 or self.seed is None or self.to is not None:
             return [self]
-        if self.seed + self.n > 2**64:
-            raise UserError(f"seed = {self.seed}: choose a whole number from 0 to 2^64 - {self.n}")
-        return [replace(self, n=1, seed=self.seed + i) for i in range(self.n)]
+        if self.seed + n > 2**64:
+            raise UserError(f"seed = {self.seed}: choose a whole number from 0 to 2^64 - {n}")
+        return [replace(self, n=1, seed=self.seed + i) for i in range(n)]
 
     def basename(self) -> str:
         words = "-".join(re.findall(r"\w+", self.prompt.lower())[:6])[:60]  # no file system takes names without end
@@ -113,6 +126,21 @@ class Evaluate(Request):
     guidance: Annotated[float | None, Ge(0), Le(30), Help("Instead of the model's own.")] = None
     sampler: Annotated[Sampler | None, Help("Instead of the model's own.")] = None
     steps: Annotated[int | None, Ge(1), Le(1000), Help("Instead of the model's own.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(train.Train):
+    """Train a model by a recipe, or on a folder of pictures of your own, with or without captions; or go on with a
+    run that was stopped."""
+
+    size: Annotated[int | None, Ge(8), Le(4096), Help("Side of the pictures in pixels.")] = None
+    flip: Annotated[bool, Help("Mirror half of the pictures of a folder of your own.")] = False
+    resize: Annotated[
+        Literal["crop", "pad"] | None,
+        Help("Of those that are not square the middle is cut out, or all is laid on white; crop if left out."),
+    ] = None
+
+    KEYS = train.Train.KEYS | {"size": "model.size", "flip": "folder.flip", "resize": "folder.resize"}
 
 
 @dataclass(frozen=True, kw_only=True)

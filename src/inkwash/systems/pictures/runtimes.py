@@ -53,7 +53,10 @@ class Torch:
         return self.torch.get_num_threads()
 
     def load(self, kind: str, folder: Path) -> Any:
-        component = resolve(KINDS[kind].load)(folder)
+        return self.place(resolve(KINDS[kind].load)(folder))
+
+    def place(self, component: Any) -> Any:
+        """The component, on the device."""
         getattr(component, "network", component).to(self.device)
         return component
 

@@ -1,6 +1,7 @@
 """Training of a picture model: on the emoji data set with words and styles, or on any folder of pictures."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -21,10 +22,10 @@ from inkwash.errors import UserError
 from inkwash.networks.unet import UNet
 from inkwash.progress import CONSOLE, Monitor, Note, Progress
 from inkwash.systems.pictures import emoji_data
-from inkwash.systems.pictures.conditions import Conditions, captioned
+from inkwash.systems.pictures.conditions import Captioned, Conditions, captioned
 from inkwash.systems.pictures.data import image_grid
-from inkwash.systems.pictures.folder import read_folder, split_by_content
-from inkwash.systems.pictures.model import Config, state_shape
+from inkwash.systems.pictures.folder import Folder, describe_captions, read_folder, split_by_content
+from inkwash.systems.pictures.model import Config, autoencoder_folder, state_shape
 from inkwash.systems.pictures.networks import MeanPredictor, save_mean_predictor
 from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.systems.pictures.runtimes import Torch
@@ -62,8 +63,9 @@ class MeanPrediction:
 class Recipe:
     """A recipe file of task "pictures".
 
-    data         a folder: the emoji data set (`inkwash data emoji`), or with words = false any folder of pictures
+    data         a folder: the emoji data set (`inkwash data emoji`), or pictures of one's own
     words        whether captions and styles are learned too
+    folder       how pictures of one's own are read; none are without it but where words = false
     mean_predictor  how the mean of what the words alone suggest is learned, if the U-Net is shown it
     autoencoder  the folder of an image autoencoder, to learn its latents instead of pixels
     pretrained   a model of pictures to go on from, a shipped name or a folder: its U-Net and its mean predictor
@@ -79,6 +81,7 @@ class Recipe:
     fit: Settings
     network: dict[str, Any]
     words: bool = True
+    folder: Folder | None = None
     mean_predictor: MeanPrediction | None = None
     autoencoder: Path | None = None
     pretrained: Path | None = None
@@ -95,18 +98,24 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     if mean is not None and not recipe.words:
         raise UserError("[mean_predictor] needs words = true: it is the mean of what words suggest")
     config, runtime, components = recipe.model, Torch(recipe.fit.device), {}
+    stored = {"text_encoder": TEXT_ENCODER} if recipe.words else {}
     if recipe.autoencoder is not None:
-        components["vae"] = runtime.load("AutoencoderKL", recipe.autoencoder)
+        stored["vae"] = autoencoder_folder(recipe.autoencoder, monitor)
+        components["vae"] = runtime.load("AutoencoderKL", stored["vae"])
     if recipe.words:
-        emoji = emoji_data.load(recipe.data, size=config.size)
         components["text_encoder"] = runtime.load("TextCodec", TEXT_ENCODER)
+    own = recipe.folder or (None if recipe.words else Folder())
+    if own is not None:
+        if recipe.recolour or recipe.chinese:
+            raise UserError("recolour and chinese are of the emoji data set: leave them out")
+        dataset, rows = captioned_folder(recipe, own, monitor)
+        recipe = replace(recipe, recolour=0.5 * own.flip)
+    else:
+        emoji = emoji_data.load(recipe.data, size=config.size)
         config = replace(config, styles=sorted(set(emoji.style.tolist())))
         dataset = captioned(emoji, recipe.recolour)
-        pictures, rows, held_out = dataset.pictures, np.arange(dataset.n_originals), dataset.held_out
-    else:
-        pictures = read_folder(recipe.data, config.size, monitor)
-        rows, held_out = split_by_content(pictures)
-        monitor.tell(Note(f"{len(held_out)} of {len(pictures)} pictures are held out: nothing is learned from them"))
+        rows = np.arange(dataset.n_originals)
+    pictures, held_out = dataset.pictures, dataset.held_out
     shape = state_shape(config, components["vae"].config if recipe.autoencoder else None)
     keys = unet_config(recipe, config, shape, components.get("text_encoder"))
     unet = components["unet"] = build(partial(UNet, **keys), recipe.network)
@@ -116,7 +125,6 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         components["mean_predictor"] = predictor
     if recipe.pretrained is not None:
         load_pretrained(components, recipe.pretrained)
-    stored = {"text_encoder": TEXT_ENCODER} if recipe.words else {}
     model = Pipeline(config, components, runtime, folders=stored)
     states = encode_states(model, pictures, folder / "states.safetensors", recipe.fit.micro_batch_threads, monitor)
     states = place(states, runtime.device)
@@ -130,13 +138,11 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
 
     def batch(k: int) -> dict[str, np.ndarray]:
         chosen, rng = rows[order(k)], np.random.default_rng([recipe.fit.seed, k])
-        if conditions is None:
-            return {"rows": chosen}
         shown = dataset.swap_recoloured(chosen, recipe.recolour, rng)
-        examples = {"rows": shown, **conditions.draw(shown, rng)}
+        drawn = {"rows": shown, **({} if conditions is None else conditions.draw(shown, rng))}
         if mean is not None:
-            examples["unseen"] = (chosen % 2 == 1) & (rng.random(len(chosen)) < 2 * mean.unseen)
-        return examples
+            drawn["unseen"] = (chosen % 2 == 1) & (rng.random(len(chosen)) < 2 * mean.unseen)
+        return drawn
 
     def loss(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         x0, condition = clean(states, batch["rows"]), {} if conditions is None else conditions(batch)
@@ -150,11 +156,39 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         weight = capped_weight(recipe.weight)
         return denoiser.loss(x0, condition, weight=weight, times=times, generator=generator)
 
+    words = preview_words(recipe, dataset)
     fit(
-        unet, loss, batch, folder, recipe.fit, lambda *_: preview(model), model.save, folder / "model", monitor,
-        held_out=held_out_batches(held_out, conditions, recipe.fit.batch_size),
+        unet, loss, batch, folder, recipe.fit, lambda *_: preview(model, words), model.save, folder / "model",
+        monitor, held_out=held_out_batches(held_out, conditions, recipe.fit.batch_size),
     )  # fmt: skip
     return model
+
+
+def captioned_folder(recipe: Recipe, own: Folder, monitor: Monitor) -> tuple[Captioned, np.ndarray]:
+    """The pictures of a folder, and which of them to learn from. Their mirrored forms, which follow, are drawn as
+    recoloured ones are."""
+    pictures, captions = read_folder(recipe.data, recipe.model.size, own.resize, monitor)
+    rows, held_out = split_by_content(pictures)
+    monitor.tell(Note(f"{len(held_out)} of {len(pictures)} pictures are held out: nothing is learned from them"))
+    if recipe.words:
+        if not any(captions):
+            raise UserError(f"{recipe.data}: no captions there (cat.txt beside cat.png): take words = false")
+        monitor.tell(Note(describe_captions(captions)))
+    n, mirrored = len(pictures), [list[int]() for _ in pictures]
+    if own.flip:
+        pictures, captions = np.concatenate([pictures, pictures[:, :, ::-1]]), captions * 2
+        mirrored = [[n + i] for i in range(n)]
+    texts = [texts or [""] for texts in captions]
+    return Captioned(pictures, texts, texts, [""] * len(pictures), n, mirrored, held_out), rows
+
+
+def preview_words(recipe: Recipe, dataset: Captioned) -> list[str]:
+    """What a preview shows: of a folder the most common captions."""
+    if recipe.words and recipe.folder is None:
+        return PREVIEW
+    counts = Counter(texts[0] for texts in dataset.english)
+    common = [text for text, _ in counts.most_common(len(PREVIEW))]
+    return [common[i % len(common)] for i in range(len(PREVIEW))]
 
 
 def load_pretrained(components: dict[str, Any], name: Path) -> None:
@@ -179,16 +213,15 @@ def held_out_batches(rows: np.ndarray, conditions: Conditions | None, batch_size
     return [{"rows": part, **({} if conditions is None else conditions.plain(part))} for part in parts]
 
 
-def preview(model: Pipeline) -> np.ndarray:
+def preview(model: Pipeline, words: list[str] = PREVIEW) -> np.ndarray:
     """Pictures of a few words, a row for each with a column for each style; without words, as they come."""
-    prompts, styles, columns = preview_prompts(model)
+    prompts, styles, columns = preview_prompts(model, words)
     return image_grid(model.sample(prompts, styles, range(len(prompts)))[..., :3], columns)
 
 
-def preview_prompts(model: Pipeline) -> tuple[list[str], list[str | None], int]:
+def preview_prompts(model: Pipeline, words: list[str]) -> tuple[list[str], list[str | None], int]:
     """Words and styles of the pictures of a preview, and its columns."""
     styles: list[str | None] = [*model.config.styles] or [None]
-    words = PREVIEW if model.text_encoder is not None else [""] * len(PREVIEW)
     prompts = [word for word in words for _ in styles]
     return prompts, styles * len(words), len(styles) if len(styles) > 1 else len(words)
 
@@ -224,7 +257,7 @@ def train_mean_predictor(
         return nn.functional.mse_loss(predictor(conditions(batch)["label"]), clean(states, batch["rows"]))
 
     def preview(*_: Any) -> np.ndarray:
-        prompts, styles, columns = preview_prompts(model)
+        prompts, styles, columns = preview_prompts(model, preview_words(recipe, dataset))
         pictures = model.decode(predictor(model.condition(prompts, styles)["label"]))
         return image_grid(pictures[..., :3], columns)
 

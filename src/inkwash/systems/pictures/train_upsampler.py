@@ -20,6 +20,7 @@ from inkwash.systems.pictures import crops, emoji_data
 from inkwash.systems.pictures.conditions import held_out_rows
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.metrics import features, frechet_distance, psnr
+from inkwash.systems.pictures.model import autoencoder_folder
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.systems.pictures.train import capped_weight
 from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR, Upsampler
@@ -60,7 +61,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Upsampler
     small = emoji_data.load(recipe.data).pictures
     if recipe.crop > small.shape[1]:
         raise UserError(f"crop = {recipe.crop}: choose a side from 1 to {small.shape[1]}, that of a small picture")
-    vae = runtime.load("AutoencoderKL", recipe.autoencoder)
+    vae = runtime.load("AutoencoderKL", autoencoder_folder(recipe.autoencoder, monitor))
 
     def reconstruct(pictures: np.ndarray) -> np.ndarray:
         """As the first stage gives them."""

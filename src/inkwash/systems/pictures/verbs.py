@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from inkwash.codecs.pixels import on_white
 from inkwash.codecs.png import KEY, write_gif, write_png
 from inkwash.errors import UserError
 from inkwash.progress import Progress
 from inkwash.systems import report
-from inkwash.systems.base import Context, Note, Preview, Result, on_progress, recipe, seeded
+from inkwash.systems.base import Context, Note, Preview, Result, on_progress, seeded
 from inkwash.systems.pictures import request as ask
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.train import Task, Train
@@ -32,27 +32,28 @@ TASKS = {
 def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         pipeline = context.model(request.model)
-        if (note := pipeline.prompt_warning(request.prompt)) is not None:
-            context.tell(Note(note))
+        for prompt in filter(None, (request.prompt, request.negative, request.to)):
+            if (note := pipeline.prompt_warning(prompt)) is not None:
+                context.tell(Note(note))
         draw = generate_images if request.to is None else interpolation
         yield from draw(of, seeded(request), pipeline, context)
 
 
+OPTIONS = ("style", "seed", "negative", "sampler", "steps", "grid", "guidance", "size", "transparent")
+
+
 def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
     inputs = {name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask")}
-    shared = (
-        "style", "negative", "sampler", "steps", "grid", "guidance", "size", "transparent", "strength", "outpaint",
-    )  # fmt: skip
-    pictures = []
-    for place, part in enumerate(request.subrequests()):  # each alone: none depends on its neighbours
+    pictures, parts = [], request.subrequests()
+    for place, part in enumerate(parts):  # each alone: none depends on its neighbours
 
         def progress(done: int, steps: int, done_before: int = place) -> None:
-            context.tell(Progress(done_before * steps + done, request.n * steps))
+            context.tell(Progress(done_before * steps + done, len(parts) * steps))
 
         def preview(picture: Image.Image, place: int = place) -> None:
             context.tell(Preview(of, place, picture))
 
-        options = {name: getattr(part, name) for name in (*shared, "seed")}
+        options = {name: getattr(part, name) for name in (*OPTIONS, "strength", "outpaint")}
         picture = pipeline.generate(
             part.prompt, **inputs, **options, progress=progress,
             preview=preview if context.previews else None, previews=context.previews,
@@ -61,7 +62,7 @@ def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Cont
         write_png(picture, file, recipe)
         pictures.append(picture)
         yield Result(of, place, {".png": file}, recipe=recipe)
-    if request.n > 1:
+    if len(parts) > 1:
         file = context.folder / f"{of}-grid.png"
         write_png(grid_of(pictures), file, [picture.info[KEY] for picture in pictures])
         yield Result(of, None, {"-grid.png": file})
@@ -69,24 +70,20 @@ def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Cont
 
 def interpolation(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
     """An animation from one prompt to another, and the grid of its pictures."""
-    n = request.n if request.n > 1 else 8
-    frames = pipeline.interpolate(
-        request.prompt, request.to, n, style=request.style, seed=request.seed, progress=on_progress(context)
-    )
+    options = {name: getattr(request, name) for name in OPTIONS}
+    frames = pipeline.interpolate(request.prompt, request.to, request.n, **options, progress=on_progress(context))
     animation, grid = context.folder / f"{of}.gif", context.folder / f"{of}-grid.png"
-    ping_pong = [*frames, *frames[-2:0:-1]]
-    metadata = recipe("pictures", "generate", replace(request, n=n), pipeline, context)
-    metadata["runtime"] = pipeline.runtime.name
-    write_gif(ping_pong, animation, metadata)
-    write_png(grid_of(frames), grid, [frame.info[KEY] for frame in frames])
-    yield Result(of, 0, {".gif": animation, "-grid.png": grid}, recipe=metadata)
+    ping_pong, recipes = [*frames, *frames[-2:0:-1]], [frame.info[KEY] for frame in frames]
+    recipe = {name: value for name, value in recipes[0].items() if name != "frame"}
+    write_gif(ping_pong, animation, recipe)
+    write_png(grid_of(frames), grid, recipes)
+    yield Result(of, 0, {".gif": animation, "-grid.png": grid}, recipe=recipe)
 
 
 def grid_of(pictures: list[Image.Image]) -> Image.Image:
-    """The pictures on one page, about as wide as high."""
-    return Image.fromarray(
-        image_grid(np.stack([np.asarray(p) for p in pictures]), int(np.ceil(len(pictures) ** 0.5)))
-    )
+    """The pictures on one page, about as wide as high; on white."""
+    stacked = on_white(np.stack([np.asarray(p) for p in pictures]))
+    return Image.fromarray(image_grid(stacked, int(np.ceil(len(pictures) ** 0.5))))
 
 
 def export(requests: list[ask.Export], context: Context) -> Iterator[Result]:
@@ -110,15 +107,21 @@ NETWORK = {
     "attention_head_dim": 6,
     "norm_num_groups": 4,
 }
+WORDS = {  # where they have captions
+    "down_block_types": ["DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"],
+}
 
 
 def default_recipe(data: Path) -> Any:
-    """The recipe for a folder of pictures of one's own."""
+    """The recipe for a folder of pictures of one's own, which teaches words where they have captions."""
+    from inkwash.systems.pictures.folder import Folder, picture_files, read_captions
     from inkwash.systems.pictures.train import Recipe
     from inkwash.training.settings import Settings
 
-    settings = Settings(steps=20_000, batch_size=32, channels_last=True)
-    return Recipe("pictures", data, settings, NETWORK, words=False)
+    words = any(read_captions(data, picture_files(data)))
+    settings = Settings(steps=20_000, batch_size=32, warmup=100, channels_last=True)
+    return Recipe("pictures", data, settings, NETWORK | (WORDS if words else {}), words=words, folder=Folder())
 
 
 def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]:

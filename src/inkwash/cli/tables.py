@@ -1,0 +1,116 @@
+"""Tables of requests (--csv), as people's spreadsheets write them: what each row asks for, and what its results are
+called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from inkwash.errors import UserError, unknown
+from inkwash.systems.base import File, Option, Request, options
+from inkwash.systems.tables import SIGNS, read_cells, read_text, separator
+
+BOOLEANS = {"yes": True, "true": True, "1": True, "是": True, "no": False, "false": False, "0": False, "否": False}
+NAME = "name"  # the column that is no option: what the results of a row are called
+LONGEST = 220  # bytes of a name, so that with endings no file system has too many
+
+
+class Table:
+    """A file of rows under a line of option names.
+
+    Raises UserError for a file that cannot be read, and for a column that is no option or is there twice.
+    """
+
+    def __init__(self, file: Path, request: type[Request]) -> None:
+        self.file, self.fields = file, options(request)
+        text, self.encoding = read_text(file)
+        hint = re.match(r'\s*"?sep=(.)"?[ \t]*\r?\n', text, re.I)  # Excel's own, in the first line
+        text = "\n" + text[hint.end() :] if hint else text
+        self.delimiter = hint[1] if hint else separator(next(filter(str.strip, text.splitlines()), ""))
+        rows = read_cells(file, text, self.delimiter)
+        _, names = next(rows, (0, [""]))
+        while names and not names[-1]:  # as spreadsheets write columns that were emptied
+            names.pop()
+        self.names = [name.lower().replace("-", "_") for name in names]
+        if not self.names:
+            raise UserError(f"{file}: no column of an option's name in its first line")
+        for i, name in enumerate(self.names):
+            if not name:
+                raise UserError(f"{file}: column {i + 1} has no name in the first line; name an option, or remove it")
+            if name not in (*self.fields, NAME):
+                raise unknown(f"column of {file}", names[i], [*self.fields, NAME])
+            if name in self.names[:i]:
+                raise UserError(f"{file}: two columns are called '{name}'; leave one out")
+        self.rows = list(rows)
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
+        """Line numbers and the options of each row, or what is wrong with it. Empty cells are left out."""
+        for number, cells in self.rows:
+            try:
+                yield number, self._values(cells)
+            except UserError as error:
+                yield number, error
+
+    def _values(self, cells: list[str]) -> dict[str, Any]:
+        width = len(self.names)
+        if len(cells) < width or any(cells[width:]):
+            sign = SIGNS[self.delimiter]
+            raise UserError(f"more or fewer cells than the first line has; put what has a {sign} in it in quotes")
+        return {
+            name: text if name == NAME else self._value(self.fields[name], text)
+            for name, text in zip(self.names, cells, strict=False)
+            if text
+        }
+
+    def _value(self, option: Option, text: str) -> Any:
+        """What a cell says; a path is one from the table's folder."""
+        value: Any = text
+        try:
+            if option.kind is File:
+                value = self.file.parent / text
+            elif option.kind is bool:
+                value = BOOLEANS[text.lower()]
+            elif option.kind in (int, float):
+                value = number(option.kind, text if self.delimiter == "," else text.replace(",", "."))
+        except (ValueError, KeyError):
+            needed = {bool: "neither yes nor no", int: "no whole number", float: "no number"}[option.kind]
+            raise UserError(f"column {option.name}: '{text}' is {needed}") from None
+        return [value] if option.many else value
+
+
+def number(kind: type, text: str) -> float:
+    """The number of a cell. A whole one may be 7.0, as spreadsheets write it; but not 7.000, which may be thousands.
+    ValueError for any other text."""
+    pattern = r"[+-]?\d+(\.00?)?" if kind is int else r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?"
+    if not re.fullmatch(pattern, text, re.I):
+        raise ValueError(text)
+    return int(text.partition(".")[0]) if kind is int else float(text)
+
+
+def row_names(rows: Mapping[int, tuple[str | None, Request]]) -> dict[int, str]:
+    """What the results of each row are called: by its column, or as the command line calls them; and if several rows
+    would be called the same, by the options in which they differ ("a-fox-7-steps-10")."""
+    alike: dict[str, list[Request]] = {}
+    for name, request in rows.values():
+        if name is None:
+            alike.setdefault(request.stem(), []).append(request)
+    names = {
+        line: "-".join([request.stem(), *differences(request, alike[request.stem()])])
+        if name is None
+        else re.sub(r"[^\w.-]+", "-", name.removesuffix(".png"))
+        for line, (name, request) in rows.items()
+    }
+    return {line: name.encode()[:LONGEST].decode(errors="ignore") for line, name in names.items()}
+
+
+def differences(request: Request, others: Iterable[Request]) -> Iterator[str]:
+    """The options that not all of these requests have in common, with what they are in this one."""
+    for name in options(type(request)):
+        value = getattr(request, name)
+        if not (value is None or value is False or value == "") and any(
+            getattr(other, name) != value for other in others
+        ):
+            text = "" if value is True else Path(value.name).stem if isinstance(value, File) else str(value)
+            yield "-".join(re.findall(r"[\w.]+", f"{name.replace('_', ' ')} {text}"))[:30].rstrip("-.")

@@ -1,0 +1,194 @@
+"""Tables of requests, as people's spreadsheets write them."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from inkwash.cli import main
+from inkwash.cli.tables import Table, row_names
+from inkwash.codecs.png import read_recipe
+from inkwash.errors import UserError
+from inkwash.systems.pictures.request import Generate
+
+
+@pytest.fixture
+def draw(tiny_folder, tmp_path, capsys):
+    """Draws a table, of text or bytes: the exit code, the names of the files in their order, standard error."""
+
+    def call(content, *arguments):
+        file = tmp_path / "rows.csv"
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        command = ["generate", "--csv", str(file), "--model", str(tiny_folder), "-o", str(tmp_path / "out")]
+        code = main([*command, *arguments])
+        shown = capsys.readouterr()
+        names = [line.removeprefix(f"{tmp_path / 'out'}/") for line in shown.out.splitlines()]
+        return code, names, shown.err
+
+    return call
+
+
+def recipes(tmp_path, names):
+    return [read_recipe(tmp_path / "out" / name) for name in names]
+
+
+def read(tmp_path, text):
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    return [values for _, values in Table(tmp_path / "a.csv", Generate)]
+
+
+def test_options_of_the_command_line_stand_for_empty_cells_and_columns_that_are_not_there(draw, tmp_path):
+    options = ["--style", "flat", "--steps", "2", "--guidance", "2.5", "--negative", "a hat", "--size", "24"]
+    options += ["--sampler", "euler", "--seed", "7"]
+    code, names, _ = draw("prompt,steps,style\na fox,,\na cat,1,noto\n,1,\n", "a dog", *options)
+    assert (code, names) == (0, ["a-fox-flat-7.png", "a-cat-noto-7.png", "a-dog-flat-7.png"])
+    shared = {"guidance": 2.5, "negative": "a hat", "size": 24, "sampler": "euler", "seed": 7}
+    rows = [("a fox", 2, "flat"), ("a cat", 1, "noto"), ("a dog", 1, "flat")]
+    for recipe, (prompt, steps, style) in zip(recipes(tmp_path, names), rows, strict=True):
+        assert (shared | {"prompt": prompt, "steps": steps, "style": style}).items() <= recipe.items()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--mask", "nowhere.png"], "nowhere.png: no such file"),
+        (["--strength", "0.5"], "strength means nothing without an image"),
+        (["--transparent"], "transparent means nothing with the model"),
+        (["--style", "flta"], "unknown style 'flta': did you mean flat?"),
+        (["--to", "a cat", "--n", "1"], "n = 1"),
+    ],
+)
+def test_an_option_that_no_row_can_have_is_refused_in_one_line(options, says, draw, tmp_path):
+    code, names, error = draw("prompt\na fox\na cat\na dog\n", *options)
+    assert code == 2 and not names and error.count("\n") == 1 and says in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_of_chinese_excel(draw, tmp_path):
+    """In GBK, with semicolons, capitals and spaces in its heading, decimal commas, emptied columns and rows."""
+    rows = "Prompt; Seed ;Style;GUIDANCE;Steps;;\r\n红色的狐狸,坐着;7,0;flat;1,5;3.0;;\r\n;;;;;;\r\n"
+    rows += '"猫\n和 ""狗""";8;;;;;\r\n'
+    code, names, error = draw(rows.encode("gbk"))
+    assert code == 0 and "rows.csv: read as GB18030" in error and error.count("\n") == 2
+    assert names == ["红色的狐狸-坐着-flat-7.png", "猫-和-狗-8.png"]
+    first, second = recipes(tmp_path, names)
+    assert (first["prompt"], first["guidance"], first["steps"]) == ("红色的狐狸,坐着", 1.5, 3)
+    assert second["prompt"] == '猫\n和 "狗"'
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_a_cell_with_signs_in_quotes_is_one(sign, tmp_path):
+    rows = sign.join(["prompt", "seed"]) + "\n" + sign.join(['"a fox, a cat; a\tdog\nand a hat"', "7"]) + "\n"
+    assert read(tmp_path, rows) == [{"prompt": "a fox, a cat; a\tdog\nand a hat", "seed": 7}]
+
+
+@pytest.mark.parametrize(
+    ("sign", "cell", "value"),
+    [
+        (",", "7.0", 7), (",", "7.00", 7), (";", "7,0", 7), (";", "7.0", 7), (",", "7.5", None), (";", "1,000", None),
+        (";", "1.000", None), (",", '"7,0"', None), (",", "1_000", None), (",", "1e3", None), (",", "-", None),
+    ],
+)  # fmt: skip
+def test_a_whole_number_is_read_right_or_refused(sign, cell, value, tmp_path):
+    (row,) = read(tmp_path, f"prompt{sign}steps\na fox{sign}{cell}\n")
+    assert row == {"prompt": "a fox", "steps": value} if value else "no whole number" in str(row)
+
+
+@pytest.mark.parametrize(
+    ("sign", "cell", "value"),
+    [(";", "1,5", 1.5), ("\t", "1,5", 1.5), (";", "1.5", 1.5), (",", '"1,5"', None), (",", "nan", None)],
+)
+def test_a_number_is_read_right_or_refused(sign, cell, value, tmp_path):
+    (row,) = read(tmp_path, f"prompt{sign}guidance\na fox{sign}{cell}\n")
+    assert row == {"prompt": "a fox", "guidance": value} if value else "no number" in str(row)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("prompt,Prompt\na fox,a cat\n", "two columns are called 'prompt'"),
+        ("prompt,stpes\na fox,3\n", "unknown column of .*a.csv 'stpes': did you mean steps"),
+        (",prompt\n0,a fox\n", "column 1 has no name"),
+        ("\tprompt\n0\ta fox\n", "column 1 has no name"),
+        ('prompt,seed\n"a fox,7\n', "look for a quotation mark"),
+        ("", "no column of an option's name"),
+    ],
+)
+def test_a_heading_that_is_not_understood_is_refused(rows, says, tmp_path):
+    with pytest.raises(UserError, match=says):
+        read(tmp_path, rows)
+
+
+def test_rows_that_would_be_called_the_same_are_told_apart_by_what_they_differ_in(draw, tmp_path):
+    code, names, _ = draw("prompt,steps,sampler\na fox,1,\na fox,2,\na fox,2,euler\na cat,1,\n", "--seed", "7")
+    sweep = ["a-fox-7-steps-1.png", "a-fox-7-steps-2.png", "a-fox-7-sampler-euler-steps-2.png"]
+    assert (code, names) == (0, [*sweep, "a-cat-7.png"])
+    assert [recipe["steps"] for recipe in recipes(tmp_path, sweep)] == [1, 2, 2]
+    code, names, error = draw("prompt,name\na fox,Mine\na cat,mine\na fox 7,\n", "--seed", "7")
+    assert code == 2 and "line 3: mine is line 2's already; give it a name" in error
+    code, names, error = draw("prompt,steps\na fox,1\na fox,1\n", "--seed", "7")
+    assert code == 2 and "line 3: a-fox-7 is line 2's already" in error
+
+
+def test_a_row_with_several_pictures_names_each(draw, tmp_path):
+    rows = "prompt,n,seed,name\na fox,2,7,\na fox,,8,\na cat,2,7,cats\na dog,,1,cats-2\n"
+    made = ["a-fox-7-1.png", "a-fox-7-2.png", "a-fox-7-grid.png", "a-fox-8.png", "cats-1.png", "cats-2.png"]
+    code, names, error = draw(rows)
+    assert (code, names) == (2, [*made, "cats-grid.png"]) and "line 5: cats-2 is line 4's already" in error
+    seeds = [recipe["seed"] for recipe in recipes(tmp_path, [made[0], made[1], *made[3:]])]
+    assert seeds == [7, 8, 8, 7, 8]
+    before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in made}
+    assert "0 made, 3 there already, 1 broken" in draw(rows)[2]
+    assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in made} == before
+    (tmp_path / "out" / "a-hat-1-2.png").write_text("mine")
+    code, names, error = draw("prompt,n,seed\na hat,2,1\n")
+    assert code == 2 and "a-hat-1-2.png: it is there already" in error and not names
+
+
+def test_files_are_looked_for_beside_the_table(draw, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "in" / "car.png")
+    Image.new("L", (16, 16), 255).save(tmp_path / "in" / "all.png")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    rows = (
+        "prompt,image,mask,strength,outpaint\n,in/car.png,,0.4,\na fox,in/car.png,in/all.png,,\n,in/car.png,,,0.25\n"
+    )
+    code, names, _ = draw(rows + ",car.png,,,\n", "--seed", "7")
+    assert code == 2 and len(names) == 3
+    first, second, third = recipes(tmp_path, names)
+    assert first["image"]["name"] == second["image"]["name"] == third["image"]["name"] == "car.png"
+    assert (first["strength"], second["mask"]["name"], third["outpaint"]) == (0.4, "all.png", 0.25)
+
+
+def test_old_line_ends_and_empty_lines_before_the_heading_do_no_harm(tmp_path):
+    assert read(tmp_path, "\r\rprompt,seed\ra fox; a cat,7\r") == [{"prompt": "a fox; a cat", "seed": 7}]
+
+
+def test_the_first_line_may_say_what_separates_the_cells(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"sep=;\r\nprompt;seed\r\na fox, red;7\r\n")
+    assert [*Table(tmp_path / "a.csv", Generate)] == [(3, {"prompt": "a fox, red", "seed": 7})]
+
+
+def test_an_option_of_nought_is_told_from_one_that_is_not_there():
+    rows = [Generate(prompt="a fox", seed=7, guidance=guidance) for guidance in (0, None)]
+    assert row_names({i: (None, row) for i, row in enumerate(rows)}) == {0: "a-fox-7-guidance-0.0", 1: "a-fox-7"}
+
+
+def test_long_names_are_cut(draw):
+    names = draw(
+        f"prompt,negative,steps,name\n{'狐' * 80},{'猫' * 80},1,\n{'狐' * 80},,2,\n狗,,1,{'犬' * 90}\n", "--seed", "7"
+    )[1]
+    assert len(names) == 3 and all(len(name.encode()) < 230 for name in names)
+
+
+def test_a_row_may_be_an_animation(draw, tmp_path):
+    code, names, _ = draw("prompt,to,n,seed\na fox,a cat,2,7\na fox,,,7\n")
+    assert code == 0
+    assert names == ["a-fox-7-n-2-to-a-cat.gif", "a-fox-7-n-2-to-a-cat-grid.png", "a-fox-7-n-1.png"]
+    assert read_recipe(tmp_path / "out" / names[0])["to"] == "a cat"
+
+
+def test_a_plan_counts_what_a_table_makes(draw):
+    one, three = (draw(f"prompt,n\na fox,{n}\n", "--plan", "--json")[1][0] for n in (1, 3))
+    assert 2.9 < json.loads(three)["bytes"] / json.loads(one)["bytes"] < 3.1
