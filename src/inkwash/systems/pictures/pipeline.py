@@ -298,6 +298,7 @@ class Pipeline:
         progress: called with (steps done, steps in all). preview: called on the way, `previews` times if there are
         so many steps, with what the model then takes for the picture. Raises UserError for what cannot be asked for.
         """
+        self.check()  # a component may have been put in the place of another
         init = self.init_image(image, strength, mask, outpaint)
         if self.text_encoder is None:
             given = {"prompt": prompt or None, "to": to, "negative": negative or None, "guidance": guidance}
