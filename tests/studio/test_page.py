@@ -906,7 +906,7 @@ def test_settings_are_used_again(person):
     open_first(page).get_by_text(EN["result.use"]).click()
     expect(page.locator("#result")).to_be_hidden()
     expect(page.locator("[name=prompt]")).to_have_value("a blue cat")
-    expect(page.get_by_label(EN["choice.3d"])).to_be_checked()
+    expect(page.get_by_label(EN["choice.3d"], exact=True)).to_be_checked()
     for name in ("negative", "guidance", "sampler", "steps", "size"):
         expect(page.locator(f"#create [name={name}]")).to_have_value(str(how[name]))
     page.click("#submit")
