@@ -35,8 +35,6 @@ def colour_names(text: str) -> dict[str, list[str]]:
 
 ENGLISH = Language(re.split(r"[|\n]", PATTERNS), [", ", " "], "{} {}", colour_names(COLOURS))
 CHINESE = Language(PATTERNS_ZH.split("|"), ["\uff0c", "", " "], "{}{}", colour_names(COLOURS_ZH))
-
-
 KINDS = 0.15  # share of the captions that name a kind of the thing, where there are such words
 
 
@@ -60,7 +58,7 @@ def rarities(tags: Iterable[Sequence[str]]) -> dict[str, float]:
 
 
 def captions(subject: Subject, language: Language, count: int, rng: Random, coloured: float = 0.15) -> list[str]:
-    """So many different captions or fewer, the first of them the plainest: the name, and its colour where all say it.
+    """So many captions, the first of them the plainest: the name, and its colour where all say it.
 
     coloured: the share of those that say the colour, where there is one.
     """
@@ -76,7 +74,7 @@ def caption(subject: Subject, language: Language, rng: Random, coloured: float) 
     if subject.kinds and rng.random() < KINDS:
         kind = rng.choice(subject.kinds)
         subject = subject._replace(name=kind, tags=(), rarity=())
-    tags = {tag: rarity for tag, rarity in zip(subject.tags, subject.rarity, strict=True)}
+    tags = dict(zip(subject.tags, subject.rarity, strict=True))
     if colour is not None:
         tags = {tag: rarity for tag, rarity in tags.items() if not WORD.search(tag) and not WORD_ZH.search(tag)}
     name, u = shorten(subject.name, rng), rng.random() if tags else 0.0

@@ -20,7 +20,6 @@ Policy
 
 import hashlib
 import io
-import json
 import re
 import unicodedata
 from collections import Counter
@@ -33,10 +32,20 @@ import numpy as np
 from PIL import Image
 
 from inkwash.errors import UserError, unknown
-from inkwash.systems.pictures.packages import Package, Progress, fetch, members, read_json, require
+from inkwash.systems.pictures.packages import (
+    Package,
+    Progress,
+    describe_style,
+    fetch,
+    is_finished,
+    members,
+    read_json,
+    read_manifest,
+    require,
+)
 from inkwash.systems.pictures.wordnet import kinds
 from inkwash.systems.pictures.wordnet import read as read_nouns
-from inkwash.weights.files import atomic, check_ours, digest, save_json
+from inkwash.weights.files import atomic, check_ours, save_json
 
 FOLDER = Path("data/emoji")  # where `inkwash data emoji` puts it
 FORMAT = 3  # of the files below; another number makes `build` start afresh
@@ -448,7 +457,8 @@ def build(out: Path, cache: Path | None = None, progress: Progress | None = None
         file.write_text(notice(), encoding="utf-8")
     cache = cache or out / "cache"
     pins = hashlib.sha256(f"{FORMAT} {WORDS} {KEYWORDS} {KINDS} {STYLES}".encode()).hexdigest()
-    manifest = read_manifest(out, pins)
+    words = {"words": str(WORDS), "words_sha256": WORDS.sha256}
+    manifest = read_manifest(out, {"pins": pins, **words, "styles": {}})
     styles = [style for style in STYLES if not is_finished(out, manifest, style)]
     if not styles:
         return out
@@ -490,15 +500,7 @@ def build(out: Path, cache: Path | None = None, progress: Progress | None = None
             for key, large in rendered(style, small[style], 256)
         ]
         write_parquet(out / f"{style}.parquet", rows)
-        manifest["styles"][style] = {
-            "file": f"{style}.parquet",
-            "sha256": digest(out / f"{style}.parquet"),
-            "source": str(package),
-            "source_sha256": package.sha256,
-            "licence": package.licence,
-            "pictures": len(rows),
-            "splits": Counter(row["split"] for row in rows),
-        }
+        manifest["styles"][style] = describe_style(out, style, package, rows)
         save_json(out / "manifest.json", manifest)
     return out
 
@@ -538,22 +540,6 @@ def load(folder: Path, styles: Sequence[str] | None = None, size: int = 64) -> E
 
 def blank(png: bytes) -> bool:
     return not np.asarray(Image.open(io.BytesIO(png)))[..., 3].any()
-
-
-def read_manifest(out: Path, pins: str) -> dict[str, Any]:
-    """The manifest of earlier work on the same pins, or an empty one."""
-    try:
-        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["pins"] == pins:
-            return dict(manifest)
-    except (OSError, ValueError, KeyError):
-        pass
-    return {"pins": pins, "words": str(WORDS), "words_sha256": WORDS.sha256, "styles": {}}
-
-
-def is_finished(out: Path, manifest: dict[str, Any], style: str) -> bool:
-    path = out / f"{style}.parquet"
-    return style in manifest["styles"] and path.exists() and digest(path) == manifest["styles"][style]["sha256"]
 
 
 def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -114,8 +114,9 @@ def evaluate(
     prompts = {kind: data.name[chosen].tolist() for kind, chosen in pairs.items()}
     chinese = {f"{kind}, in Chinese": pairs[kind] for kind in ("training concepts", "held-out concepts")}
     coloured, colours = _colour_pairs(data, per_row, rng)
-    asked = sorted(phrases(data), key=lambda phrase: str(data.style[phrase.row])) if split == "test" else []
-    typed = {kind: np.array([phrase.row for phrase in asked], int) for kind in (TYPED, TYPED_NAMES) if asked}
+    typed_phrases = sorted(phrases(data), key=lambda phrase: str(data.style[phrase.row])) if split == "test" else []
+    rows_typed = np.array([phrase.row for phrase in typed_phrases], int)
+    typed = dict.fromkeys((TYPED, TYPED_NAMES), rows_typed) if typed_phrases else {}
     if empty := [kind for kind, chosen in pairs.items() if len(chosen) == 0]:
         raise UserError(f"the data have no {empty[0]} drawn in two or more styles: load all styles")
     train = np.flatnonzero(data.split == "train")
@@ -127,9 +128,9 @@ def evaluate(
         f"a {paint(str(data.name[i]), c, ENGLISH)}" for i, c in zip(coloured, colours, strict=True)
     ]
     prompts["without"] = [WORD.sub("", data.name[i]).strip() for i in coloured]
-    if asked:
-        prompts[TYPED] = [phrase.text for phrase in asked]
-        prompts[TYPED_NAMES] = [str((data.name if p.text.isascii() else data.name_zh)[p.row]) for p in asked]
+    if typed_phrases:
+        prompts[TYPED] = [phrase.text for phrase in typed_phrases]
+        prompts[TYPED_NAMES] = [str((data.name if p.text.isascii() else data.name_zh)[p.row]) for p in typed_phrases]
     pictures = _generate(
         generate, prompts, {kind: data.style[chosen] for kind, chosen in requested.items()}, seed, progress
     )
@@ -178,11 +179,11 @@ def evaluate(
             rows += _recognition("retrieval", kind, real[_retrieve(names_zh, chosen, data)], chosen, real, data)
         rows += _chance(kind, chosen, data)
 
-    if asked:
+    if typed_phrases:
         texts = _unit_names(encode, np.array(prompts[TYPED]))
         sources = {"generated": generated[TYPED], "generated from its name": generated[TYPED_NAMES]}
         sources["retrieval"] = real[_retrieve(names, typed[TYPED], data, texts)]
-        rows += _typed_rows(sources, asked, data, real)
+        rows += _typed_rows(sources, typed_phrases, data, real)
 
     chosen, shown, x = (np.concatenate([d[kind] for kind in pairs]) for d in (pairs, pictures, generated))
     examples = np.sort(rng.choice(len(chosen), min(16, len(chosen)), replace=False))
@@ -205,10 +206,10 @@ def evaluate(
     )
 
 
-def _typed_rows(sources: Mapping[str, np.ndarray], asked: list[Phrase], data: Emoji, real: np.ndarray) -> list[Row]:
+def _typed_rows(sources: Mapping[str, np.ndarray], typed: list[Phrase], data: Emoji, real: np.ndarray) -> list[Row]:
     """How often one of the concepts that a phrase may mean is recognised, of all phrases and of their kinds."""
-    held_out = np.isin(data.split[[phrase.row for phrase in asked]], ["test", "validation"])
-    new, english = (np.array(values) for values in zip(*((p.new, p.text.isascii()) for p in asked), strict=True))
+    held_out = np.isin(data.split[[phrase.row for phrase in typed]], ["test", "validation"])
+    new, english = (np.array(values) for values in zip(*((p.new, p.text.isascii()) for p in typed), strict=True))
     kinds = {
         "phrases": new == new,
         "phrases of known words": ~new,
@@ -218,7 +219,7 @@ def _typed_rows(sources: Mapping[str, np.ndarray], asked: list[Phrase], data: Em
     }
     rows = []
     for source, x in sources.items():
-        rank = np.array([_typed_rank(x[i], phrase, data, real) for i, phrase in enumerate(asked)])
+        rank = np.array([_typed_rank(x[i], phrase, data, real) for i, phrase in enumerate(typed)])
         for kind, mask in kinds.items():
             for k in TOP:
                 hits, n = int((rank[mask] <= k).sum()), int(mask.sum())

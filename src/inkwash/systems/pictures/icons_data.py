@@ -19,9 +19,8 @@ Policy
 """
 
 import hashlib
-import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -52,8 +51,16 @@ from inkwash.systems.pictures.icon_names import (
     words,
 )
 from inkwash.systems.pictures.icon_sets import DEFAULT, EMOJI, SET_OF, SETS, WORDS, Set
-from inkwash.systems.pictures.packages import Progress, fetch, read_json, require
-from inkwash.weights.files import atomic, check_ours, digest, save_json
+from inkwash.systems.pictures.packages import (
+    Progress,
+    describe_style,
+    fetch,
+    is_finished,
+    read_json,
+    read_manifest,
+    require,
+)
+from inkwash.weights.files import atomic, check_ours, save_json
 
 FOLDER = Path("data/icons")  # where `inkwash data icons` puts it
 FORMAT = 1  # of the files below; another number makes `build` start afresh
@@ -245,7 +252,7 @@ def build(
     if not (out / "NOTICE.md").exists():  # else the manifest beside it is ours, even a broken one
         check_ours(out / "manifest.json", '"pins"')
     cache = cache or out / "cache"
-    manifest = read_manifest(out)
+    manifest = read_manifest(out, new_manifest())
     wanted = {style for style, name in SET_OF.items() if name in sets} if sets else {*DEFAULT}
     styles = [style for style in SET_OF if style in wanted or style in manifest["styles"]]
     with atomic(out / "NOTICE.md") as file:
@@ -276,15 +283,7 @@ def build(
             continue
         package = SETS[SET_OF[style]].package
         write_parquet(out / f"{style}.parquet", rows[style])
-        manifest["styles"][style] = {
-            "file": f"{style}.parquet",
-            "sha256": digest(out / f"{style}.parquet"),
-            "source": str(package),
-            "source_sha256": package.sha256,
-            "licence": package.licence,
-            "pictures": len(rows[style]),
-            "splits": Counter(row["split"] for row in rows[style]),
-        }
+        manifest["styles"][style] = describe_style(out, style, package, rows[style])
         save_json(out / "manifest.json", manifest)
     return out
 
@@ -334,7 +333,7 @@ def load(folder: Path, styles: Sequence[str] | None = None, size: int = SIZE) ->
         raise UserError(f"icons of size {size} cannot be had: choose 64 or 32")
     parts = []
     words = ["style", "icon", "name", "aliases", "tags", "name_zh", "tags_zh", "split", "licence", "author"]
-    for style in styles or [*read_manifest(folder)["styles"]] or DEFAULT:
+    for style in styles or [*read_manifest(folder, new_manifest())["styles"]] or DEFAULT:
         if style not in SET_OF:
             raise unknown("style", style, SET_OF)
         path = folder / f"{style}.parquet"
@@ -350,23 +349,10 @@ def load(folder: Path, styles: Sequence[str] | None = None, size: int = SIZE) ->
     return Icons(decode(table["field"].to_pylist(), size), **columns)
 
 
-def read_manifest(out: Path) -> dict[str, Any]:
-    """The manifest of earlier work on the same pins, or an empty one."""
-    pinned = f"{FORMAT} {WORDS} {SETS} {emoji_data.WORDS} {emoji_data.KEYWORDS}"
-    pins = hashlib.sha256(pinned.encode()).hexdigest()
-    try:
-        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["pins"] == pins:
-            return dict(manifest)
-    except (OSError, ValueError, KeyError):
-        pass
+def new_manifest() -> dict[str, Any]:
     words = [emoji_data.WORDS, emoji_data.KEYWORDS, *WORDS.values()]
+    pins = hashlib.sha256(f"{FORMAT} {WORDS} {SETS} {emoji_data.WORDS} {emoji_data.KEYWORDS}".encode()).hexdigest()
     return {"pins": pins, "words": {str(package): package.sha256 for package in words}, "styles": {}}
-
-
-def is_finished(out: Path, manifest: dict[str, Any], style: str) -> bool:
-    path = out / f"{style}.parquet"
-    return style in manifest["styles"] and path.exists() and digest(path) == manifest["styles"][style]["sha256"]
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,3 +75,31 @@ def require(module: str, data: str) -> None:
         importlib.import_module(module)
     except ImportError:
         raise UserError(f"the {data} data need {module}: pip install 'inkwash[data]'") from None
+
+
+def read_manifest(out: Path, new: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of earlier work on the same pins, or the new one."""
+    try:
+        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+        return dict(manifest) if manifest["pins"] == new["pins"] else new
+    except (OSError, ValueError, KeyError):
+        return new
+
+
+def is_finished(out: Path, manifest: dict[str, Any], style: str) -> bool:
+    """Whether the file of a style is the one that the manifest describes."""
+    path = out / f"{style}.parquet"
+    return style in manifest["styles"] and path.exists() and digest(path) == manifest["styles"][style]["sha256"]
+
+
+def describe_style(out: Path, style: str, package: Package, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a manifest says of a style, whose rows lie in its file."""
+    return {
+        "file": f"{style}.parquet",
+        "sha256": digest(out / f"{style}.parquet"),
+        "source": str(package),
+        "source_sha256": package.sha256,
+        "licence": package.licence,
+        "pictures": len(rows),
+        "splits": Counter(row["split"] for row in rows),
+    }

@@ -4,6 +4,7 @@ Written by hand, without a look at what any model makes of them, and never used 
 """
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -78,12 +79,10 @@ def phrases(data: Emoji) -> list[Phrase]:
     for row, name in enumerate(data.name.tolist()):
         rows_of.setdefault(name, []).append(row)
     result: list[Phrase] = []
-    for entry in re.split(r";\s|\n", PHRASES.strip()):
-        text, _, meaning = entry.partition("=")
-        names = [name for name in meaning.split("/") if name in rows_of]
-        rows = rows_of.get(meaning.split("/")[0], [])
+    for text, names in entries():
+        rows = rows_of.get(names[0], [])
         if len(rows) > 1:
-            firsts = [rows_of[name][0] for name in names]
+            firsts = [rows_of[name][0] for name in names if name in rows_of]
             concepts = [str(data.concept[row]) for row in firsts]
             result.append(Phrase(text, concepts, rows[len(result) % len(rows)], is_new(text, data, firsts)))
     return result
@@ -103,16 +102,23 @@ def is_new(text: str, data: Emoji, rows: list[int]) -> bool:
     return not rows or not words(text) <= words(" ".join(captions)) | LITTLE
 
 
+def entries() -> Iterator[tuple[str, list[str]]]:
+    """Each phrase, and the names of what it means."""
+    for entry in re.split(r";\s|\n", PHRASES.strip()):
+        text, _, meaning = entry.partition("=")
+        yield text, meaning.split("/")
+
+
 @cache
 def phrase_words() -> frozenset[str]:
-    return words(" ".join(entry.partition("=")[0] for entry in re.split(r";\s|\n", PHRASES.strip())))
+    return words(" ".join(text for text, _ in entries()))
 
 
 def caption_kinds(data: Emoji, row: int) -> list[str]:
     """The words for kinds of a thing, but for those with a word that only a phrase says, which is for the test."""
     taught = words(" ".join([str(data.name[row]), *data.tags[row]]))
-    kept = phrase_words() - taught
-    return [kind for kind in data.kinds[row] if not words(kind) & kept]
+    for_the_test = phrase_words() - taught
+    return [kind for kind in data.kinds[row] if not words(kind) & for_the_test]
 
 
 def words(text: str) -> frozenset[str]:

@@ -418,7 +418,7 @@ class Pipeline:
         if self.text_encoder is None:
             return {}
         weighted = [weigh(spell_emoji(prompt)) for prompt in prompts]
-        plain = ["" if each.silent else each.text for each in weighted]
+        plain = ["" if each.unconditional else each.text for each in weighted]
         states = self.encode_prompt([*plain, ""])
         context, mask, pooled = states["context"], states["context_mask"], states["pooled"]
         uncond = context[-1][mask[-1]].mean(0)
@@ -435,23 +435,23 @@ class Pipeline:
                 condition["concat"] = self.mean_predictor(condition["label"])
         return condition
 
-    def unheard(self, prompt: str) -> tuple[list[str], bool]:
+    def unknown_tokens(self, prompt: str) -> tuple[list[str], bool]:
         """What of a prompt the text encoder does not know, and whether it knows no word of it."""
         weighted = weigh(spell_emoji(prompt))
         encoding = self.text_encoder.tokenizer.encode(weighted.text)
         pieces = zip(encoding.offsets, encoding.tokens, strict=True)
-        heard = {(weighted.text[start:end], piece != "[UNK]") for (start, end), piece in pieces if start < end}
-        words = [text for text, known in heard if known and any(map(str.isalnum, text))]
-        unknown = sorted(text for text, known in heard if not known)
-        return unknown, not words and not weighted.silent and not is_blank(prompt)
+        tokens = {(weighted.text[start:end], piece != "[UNK]") for (start, end), piece in pieces if start < end}
+        words = [text for text, known in tokens if known and any(map(str.isalnum, text))]
+        unknown = sorted(text for text, known in tokens if not known)
+        return unknown, not words and not weighted.unconditional and not is_blank(prompt)
 
     def prompt_warning(self, prompt: str) -> str | None:
         """What of a prompt the model cannot use, in one line; None if that is nothing, or all, which is refused."""
         if self.text_encoder is None or is_blank(prompt):
             return None
         text, _, unmatched = weigh(spell_emoji(prompt))
-        unknown, nothing_heard = self.unheard(prompt)
-        if nothing_heard:
+        unknown, nothing_known = self.unknown_tokens(prompt)
+        if nothing_known:
             return None
         notes = []
         if unmatched:
@@ -572,7 +572,7 @@ class Pipeline:
             check_text("a prompt", text)
         if self.text_encoder is not None:
             for name, text in (*(("the prompt", prompt) for prompt in prompts), ("negative", negative)):
-                if self.unheard(text)[1]:
+                if self.unknown_tokens(text)[1]:
                     raise UserError(
                         f"{name} {text[:40]!r}: the model knows nothing of it; use English or Chinese words"
                     )

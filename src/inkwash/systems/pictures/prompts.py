@@ -29,7 +29,7 @@ class Weighted(NamedTuple):
     unmatched: str = ""
 
     @property
-    def silent(self) -> bool:
+    def unconditional(self) -> bool:
         """Whether every word of it has the weight 0: it is the empty prompt."""
         letters = [weight for sign, weight in zip(self.text, self.weights, strict=True) if sign.isalnum()]
         return bool(letters) and not any(letters)
