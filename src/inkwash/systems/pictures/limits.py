@@ -20,7 +20,7 @@ def limits(folder: Path) -> dict[str, Limit]:
     config, words = read_config(folder), "text_encoder" in read_index(folder)
     return {
         "prompt": Limit(absent=not words),
-        "style": Limit(tuple(config.styles), absent=not config.styles),
+        "style": Limit((*config.style_aliases, *config.styles), absent=not config.styles),
         "transparent": Limit(absent=not knows_opacity(folder)),
         "sampler": Limit((*SAMPLERS, TUNED), default=config.sampler),
         "steps": Limit(default=config.steps),
@@ -28,13 +28,14 @@ def limits(folder: Path) -> dict[str, Limit]:
         "guidance": Limit(default=config.guidance, absent=not words),
         "negative": Limit(absent=not words),
         "to": Limit(absent=not words),
-        "size": Limit(default=config.size),
+        "like": Limit(absent=not config.reference),
+        "size": Limit(default=config.picture_size),
     }
 
 
 def plan(request: Any, folder: Path, device: str, threads: int) -> Plan:
     config, index = read_config(folder), read_index(folder)
-    guidance, size = getattr(request, "guidance", None), getattr(request, "size", None) or config.size
+    guidance, size = getattr(request, "guidance", None), getattr(request, "size", None) or config.picture_size
     calls = 1 if (config.guidance if guidance is None else guidance) == 1 else 2  # of the network for a step
     steps = plans.tuning(request) if isinstance(request, Tune) else request.steps or config.steps
     pictures, extra_seconds, files = 0, 0.0, 0
@@ -47,7 +48,7 @@ def plan(request: Any, folder: Path, device: str, threads: int) -> Plan:
     else:
         pictures = request.samples
     work = steps * calls * operations(index["unet"].folder, config.size // config.patch)
-    if size > config.size and "upsampler" in index:
+    if size > config.picture_size and "upsampler" in index:
         work += 4 * operations(index["upsampler"].folder, config.size)
     runtime = fastest([component.folder for component in index.values()], device, "float32")
     seconds = plans.seconds(pictures * work, device, threads, runtime)

@@ -22,6 +22,7 @@ SCHEDULES = {name: make for name, make in diffusion.SCHEDULES.items() if name !=
 NOT_FOR_PICTURES = {"unmask", "ddim_inversion", "repaint", "annealed_langevin"}  # for tokens, or for other grids
 SAMPLERS = {name: sampler for name, sampler in diffusion.SAMPLERS.items() if name not in NOT_FOR_PICTURES}
 GRIDS = {name: diffusion.GRIDS[name] for name in ("uniform", "karras", "exponential", "beta")}  # of no table
+PIXELS_PER_PLACE = 8  # along a side of a picture, for each of its distance field
 TUNED = "tuned"  # the sampler of learned tables
 INDEX = "model_index.json"
 DEFAULT_CLASSES = {  # of components, and what each is if nothing else is said
@@ -44,6 +45,10 @@ class Config:
 
     `limits`: by option, what the model was not taught; see `systems.base.Limit`.
 
+    `distance_field`: pictures are drawings of one colour, and states their signed distance fields of `size` pixels.
+    `reference`: the network is shown such a field of a picture to draw alike, beside the mean prediction.
+    `style_aliases`: other names of styles, by name.
+
     Raises UserError for a name that does not exist, or a patch that does not divide the size.
     """
 
@@ -57,7 +62,15 @@ class Config:
     guidance: float = 3.0
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     limits: dict[str, Any] = field(default_factory=dict)
+    distance_field: bool = False
+    reference: bool = False
+    style_aliases: dict[str, str] = field(default_factory=dict)
     system: str = "pictures"
+
+    @property
+    def picture_size(self) -> int:
+        """The side in pixels of a picture as it is decoded."""
+        return self.size * (PIXELS_PER_PLACE if self.distance_field else 1)
 
     def __post_init__(self) -> None:
         parametrizations = diffusion.PARAMETRIZATIONS
@@ -77,6 +90,10 @@ class Config:
                 raise UserError(f"{key} = {getattr(self, key)}: choose a whole number from 1 to {most}")
         if not 0 <= self.guidance <= 30:
             raise UserError(f"guidance = {self.guidance}: choose a number from 0 to 30")
+        if self.reference and not self.distance_field:
+            raise UserError("reference = true: only models of distance fields are shown one; leave it out")
+        if self.styles and (strangers := sorted({*self.style_aliases.values()} - {*self.styles})):
+            raise unknown("style", strangers[0], self.styles)
         if self.size % self.patch:
             raise UserError(f"size = {self.size} is no multiple of patch = {self.patch}")
 
@@ -166,12 +183,15 @@ def state_shape(config: Config, vae: Mapping[str, Any] | None) -> tuple[int, int
     """Channels, rows and columns of one state: a latent of the autoencoder of this config, or patches of pixels."""
     if vae is not None:
         return latents.state_shape(vae, config.size)
-    return 3 * config.patch**2, config.size // config.patch, config.size // config.patch
+    channels = 1 if config.distance_field else 3
+    return channels * config.patch**2, config.size // config.patch, config.size // config.patch
 
 
 def knows_opacity(folder: Path) -> bool:
-    """Whether the model's autoencoder, if it has one, decodes to pictures with their opacity."""
+    """Whether the model decodes to pictures with their opacity."""
     index = read_index(folder)
+    if read_config(folder).distance_field:
+        return True
     if "vae" not in index:
         return False
     return int(load_json(index["vae"].folder / "config.json")["out_channels"]) % 4 == 0

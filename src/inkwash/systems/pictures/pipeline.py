@@ -15,10 +15,10 @@ from inkwash import diffusion
 from inkwash.codecs import latents, pixels
 from inkwash.codecs.pixels import on_white
 from inkwash.codecs.png import GeneratedImage
-from inkwash.diffusion.arrays import linear_combination, no_grad, numpy
+from inkwash.diffusion.arrays import linear_combination, namespace, no_grad, numpy
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_text, is_blank, resolve
-from inkwash.systems.pictures import model, runtimes
+from inkwash.systems.pictures import distance_fields, model, runtimes
 from inkwash.systems.pictures.data import (
     InitImage,
     Source,
@@ -36,7 +36,8 @@ from inkwash.systems.tune import tuned
 from inkwash.training.tune import Problem
 from inkwash.version import __version__
 from inkwash.weights.files import save_json
-from inkwash.weights.shipped import locate, reference
+from inkwash.weights.shipped import locate
+from inkwash.weights.shipped import reference as reference_name
 
 if TYPE_CHECKING:
     from inkwash.systems.report import Report
@@ -161,7 +162,7 @@ class Pipeline:
         """UserError for components whose sizes do not fit together."""
         unet, mean, prefix = self.unet.config, self.mean_predictor, self.name or "the model"
         shape, label = self.shape, unet.get("projection_class_embeddings_input_dim")
-        in_channels = shape[0] + (mean.config["channels"] if mean else 0)
+        in_channels = shape[0] * (1 + self.config.reference) + (mean.config["channels"] if mean else 0)
         if (unet["in_channels"], unet["out_channels"]) != (in_channels, shape[0]):
             codec = "the autoencoder" if self.vae else f"patch = {self.config.patch} in system.json"
             raise UserError(
@@ -206,7 +207,7 @@ class Pipeline:
     @property
     def has_opacity(self) -> bool:
         """Whether pictures are decoded with their opacity."""
-        return self.vae is not None and self.vae.config["out_channels"] % 4 == 0
+        return self.config.distance_field or (self.vae is not None and self.vae.config["out_channels"] % 4 == 0)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -216,7 +217,7 @@ class Pipeline:
     @property
     def name(self) -> str | None:
         """What recipes and reports call this model: see `reference`."""
-        return None if self.folder is None else reference(self.folder)
+        return None if self.folder is None else reference_name(self.folder)
 
     @property
     def hash(self) -> str | None:
@@ -240,12 +241,21 @@ class Pipeline:
 
     def encode(self, pictures: np.ndarray) -> Any:
         """uint8 (N, size, size, 3), or 4 with straight alpha -> states (N, *shape)."""
+        if self.config.distance_field:
+            fields = np.stack([distance_fields.from_picture(Image.fromarray(picture)) for picture in pictures])
+            return self.runtime.array(distance_fields.to_state(fields, self.config.patch))
         if self.vae is not None:
             return latents.encode(self.vae, pictures, self.runtime.array)
         return self.runtime.array(pixels.encode(on_white(pictures), self.config.patch))
 
-    def decode(self, state: Any) -> np.ndarray:
-        """States -> uint8 (N, size, size, 3), on white; or 4 with the opacity, where the autoencoder knows it."""
+    def decode(self, state: Any, size: int | None = None) -> np.ndarray:
+        """States -> uint8 (N, size, size, 3), on white; or 4 with the opacity, where the model knows it.
+
+        size: of the picture, its own if left out; others are for distance fields alone.
+        """
+        if self.config.distance_field:
+            fields = distance_fields.from_state(numpy(state), self.config.patch)
+            return distance_fields.draw(fields, size or self.config.picture_size)
         if self.vae is not None:
             return latents.decode(self.vae, state)
         return pixels.decode(numpy(state), self.config.patch)
@@ -280,6 +290,7 @@ class Pipeline:
         strength: float | None = None,
         mask: Source | None = None,
         outpaint: float | None = None,
+        like: Source | None = None,
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Image.Image], None] | None = None,
         previews: int = 3,
@@ -289,8 +300,11 @@ class Pipeline:
 
         style: one of `config.styles`, or None for any. seed: drawn at random unless given. size: in pixels; the model
         draws pictures of `config.size`, its upsampler of four times that; another size is such a picture resized.
-        transparent: without the white behind the subject. What made it is in `picture.info`, and in the PNG
-        that `picture.save` writes: `inkwash again` makes it anew.
+        Distance fields have edges as sharp at every size, and are never on white. transparent: without the white
+        behind the subject. What made it is in `picture.info`, and in the PNG that `picture.save` writes: `inkwash
+        again` makes it anew.
+        like: a picture of one colour, PNG or SVG, to draw alike in the style, with words or without; for models that
+        learned it.
         image: a file or picture to begin from; strength: how much of it may change, 0 to 1 (0.6 if not given). mask:
         only where it is white is the image drawn anew. outpaint: the image is made smaller, and drawn on beyond its
         edges for so much of the side. With an image the prompt may be empty.
@@ -305,7 +319,7 @@ class Pipeline:
             for name, value in given.items():
                 if value not in (None, self.config.guidance):  # which recipes have
                     raise UserError(f"{name} means nothing with a model without words: leave it out")
-        elif init is None:
+        elif init is None and like is None:
             check_prompt(prompt)
         if to is not None:
             check_prompt(to)
@@ -314,7 +328,9 @@ class Pipeline:
         n, least = (n, 1) if to is None else (FRAMES if n is None else n, 2)
         if n is not None and not least <= n <= MAX_IMAGES:
             raise UserError(f"n = {n}: choose a number of pictures from {least} to {MAX_IMAGES}")
-        seed, size = secrets.randbelow(2**32) if seed is None else seed, size or self.config.size
+        if like is not None and not self.config.reference:
+            raise UserError(f"like: the model {self.name or ''} draws from words alone; take one of icons")
+        seed, size = secrets.randbelow(2**32) if seed is None else seed, size or self.config.picture_size
         seeds = [seed + i if to is None else seed for i in range(n or 1)]
         if not 0 <= seed <= seeds[-1] < 2**64:
             raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {len(set(seeds))}")
@@ -322,7 +338,8 @@ class Pipeline:
             raise UserError(f"size = {size}: choose a number of pixels from 8 to {MAX_SIZE}")
         if transparent and not self.has_opacity:
             raise UserError(f"transparent: the model {self.name or ''} knows no opacity; leave it out")
-        pictures = []
+        reference = None if like is None else self.encode(np.asarray(load_image(like).convert("RGBA"))[None])
+        transparent, pictures = transparent or self.config.distance_field, []
         # each alone: no picture depends, not even in its last bit, on its neighbours
         for i, seed in enumerate(seeds):
 
@@ -338,11 +355,13 @@ class Pipeline:
                 towards=None if to is None else (to, i / (len(seeds) - 1)),
                 **options,  # type: ignore[arg-type]
                 init=init,
+                reference=reference,
+                size=size,
                 progress=on_step,
                 preview=None if preview is None else lambda x: preview(Image.fromarray(x[0, ..., :3])),
                 previews=previews,
             )
-            if size > self.config.size and self.upsampler is not None:
+            if size > self.config.picture_size and self.upsampler is not None:
                 decoded = self.upsampler.sample(decoded, [seed])
                 decoded = decoded if init is None else init.composite(decoded)
             picture = Image.fromarray((latents.cut_out(decoded) if transparent else decoded[..., :3])[0])
@@ -365,6 +384,7 @@ class Pipeline:
                 "image": source_facts(image),
                 "mask": source_facts(mask),
                 "strength": None if init is None else init.strength,
+                "like": source_facts(like),
                 "outpaint": outpaint,
                 "size": size,
                 "transparent": transparent,
@@ -404,16 +424,20 @@ class Pipeline:
                 )
             if init.mask.getextrema() == (0, 0):
                 raise UserError("the mask is black everywhere: make white what shall be drawn anew")
-        init.box(self.config.size)  # says what cannot be fitted
+        init.box(self.config.picture_size)  # says what cannot be fitted
         return init
 
-    def condition(self, prompts: Sequence[str], styles: Sequence[str | None]) -> dict[str, Any]:
-        """What the network is told for each picture: token states, their mask, and pooled text beside the style."""
+    def condition(
+        self, prompts: Sequence[str], styles: Sequence[str | None], reference: np.ndarray | None = None
+    ) -> dict[str, Any]:
+        """What the network is told for each picture: token states, their mask, and pooled text beside the style; the
+        mean prediction, and the state (N, *shape) of a reference, zeros for none."""
         style = np.zeros((len(styles), len(self.config.styles)), np.float32)
         for row, name in zip(style, styles, strict=True):
             if name is not None:
+                name = self.config.style_aliases.get(name, name)
                 if name not in self.config.styles:
-                    raise unknown("style", name, self.config.styles)
+                    raise unknown("style", name, [*self.config.style_aliases, *self.config.styles])
                 row[self.config.styles.index(name)] = 1
         if self.text_encoder is None:
             return {}
@@ -430,9 +454,15 @@ class Pipeline:
         label = np.concatenate([pooled[:-1], style], axis=1)
         arrays = {"context": context[:-1], "context_mask": mask[:-1], "label": label}
         condition = {key: self.runtime.array(value) for key, value in arrays.items()}
-        if self.mean_predictor is not None:  # once for all steps
+        concat = []  # once for all steps
+        if self.mean_predictor is not None:
             with no_grad(condition["label"]):
-                condition["concat"] = self.mean_predictor(condition["label"])
+                concat.append(self.mean_predictor(condition["label"]))
+        if self.config.reference:
+            none = np.zeros((len(prompts), *self.shape), np.float32)
+            concat.append(self.runtime.array(none if reference is None else reference))
+        if concat:
+            condition["concat"] = namespace(concat[0]).concatenate(concat, axis=1)
         return condition
 
     def unknown_tokens(self, prompt: str) -> tuple[list[str], bool]:
@@ -477,11 +507,15 @@ class Pipeline:
         grid: str | None = None,
         guidance: float | None = None,
         init: InitImage | None = None,
+        reference: np.ndarray | None = None,
+        size: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[np.ndarray], None] | None = None,
         previews: int = 3,
     ) -> np.ndarray:
         """Pictures on white, uint8 (N, size, size, 3), or 4 with their opacity where the model knows it.
+
+        size, reference: of distance fields: see `decode`, and the state of a picture to draw alike, (N, *shape).
 
         Guidance pushes from "no words, no style" (or from the negative prompt) towards what is asked; the
         clean prediction is clipped to the range of pixels. towards: another prompt and its weight w, from 0 to 1: the
@@ -500,9 +534,10 @@ class Pipeline:
             raise UserError(
                 f"steps = {steps}: choose a whole number from 1 to {MAX_STEPS} ({config.steps} is the default)"
             )
-        problem = self.problem_of(prompts, styles, seeds, negative=negative, guidance=guidance)
+        options: dict[str, Any] = {"negative": negative, "guidance": guidance, "reference": reference}
+        problem = self.problem_of(prompts, styles, seeds, **options)
         if towards is not None:
-            other = self.problem_of([towards[0]] * len(prompts), styles, seeds, negative=negative, guidance=guidance)
+            other = self.problem_of([towards[0]] * len(prompts), styles, seeds, **options)
             problem = mixed(problem, other, towards[1])
         process, solver = self.denoiser.process, SAMPLERS.get(sampler)
         if solver is None:
@@ -512,12 +547,12 @@ class Pipeline:
                 raise UserError("grid means nothing with the sampler tuned, which has learned its own: leave it out")
             solver, times = tuned(self.folder, self.hash, steps, process)
         elif init is not None and init.strength == 0:
-            return laid_on_white(init.canvas(config.size))[None].repeat(len(seeds), 0)
+            return laid_on_white(init.canvas(size or config.picture_size))[None].repeat(len(seeds), 0)
         else:
             times = time_grid(process, grid or "uniform", steps, 1.0 if init is None else init.strength)
 
         def composite(state: Any) -> np.ndarray:
-            decoded = self.decode(state)
+            decoded = self.decode(state, size)
             return decoded if init is None else init.composite(decoded)
 
         hooks = [] if preview is None else [preview_hook(len(times) - 1, previews, lambda x0: preview(composite(x0)))]
@@ -530,16 +565,17 @@ class Pipeline:
         """What the driver is told of a picture to begin from: its state noised to the grid's first time, and the hook
         that puts back at each step what the mask keeps."""
         process = self.denoiser.process
-        picture = init.canvas(self.config.size)
+        size = self.config.picture_size
+        picture = init.canvas(size)
         if init.outpaint is not None and not self.has_opacity:  # others begin transparent
-            (picture,) = init.composite(init.background(self.config.size)[None, ..., :3])
+            (picture,) = init.composite(init.background(size)[None, ..., :3])
         x0 = numpy(self.encode(picture[None])).repeat(len(problem.seeds), 0)
         noise = diffusion.Noise(problem.seeds, self.shape, "start").normal()
         x = self.runtime.array(process.noise(x0, grid[0], noise).astype(np.float32))
         if not init.partial:
             return {"x": x}
-        side = self.config.size // self.shape[1]
-        redrawn = init.region(self.config.size).reshape(self.shape[1], side, self.shape[2], side).max((1, 3)) > 0
+        side = size // self.shape[1]
+        redrawn = init.region(size).reshape(self.shape[1], side, self.shape[2], side).max((1, 3)) > 0
         return {
             "x": x,
             "hooks": [diffusion.known_region(process, self.runtime.array(x0), self.runtime.array(~redrawn))],
@@ -562,6 +598,7 @@ class Pipeline:
         *,
         negative: str = "",
         guidance: float | None = None,
+        reference: np.ndarray | None = None,
     ) -> Problem:
         """What the core is asked to sample for these prompts, styles and seeds: see `sample`."""
         config, n = self.config, len(prompts)
@@ -579,7 +616,9 @@ class Pipeline:
             if not is_blank(negative) and guidance == 1:
                 raise UserError("negative: it acts through guidance, which is 1 here: choose more, or leave it out")
         self.check()
-        conditions = self.condition([*prompts, negative], [*styles, None])
+        if reference is not None:  # guidance pushes from none
+            reference = np.concatenate([numpy(reference), np.zeros((1, *self.shape), np.float32)])
+        conditions = self.condition([*prompts, negative], [*styles, None], reference)
         condition = {key: value[:n] for key, value in conditions.items()}
         denoise: Any = self.denoiser
         if conditions:

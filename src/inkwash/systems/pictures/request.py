@@ -67,6 +67,11 @@ class Generate(Request):
     outpaint: Annotated[
         float | None, Gt(0), Le(0.45), Help("Draw on beyond its edges, for this fraction of the side.")
     ] = None
+    like: Annotated[
+        File | None,
+        Media("image/*"),
+        Help("A picture to draw alike, of one colour, PNG or SVG; for models of icons."),
+    ] = None
     to: Annotated[str | None, MaxLen(2000), Help("A second prompt: n pictures from the first to it.")] = None
 
     def __post_init__(self) -> None:
@@ -87,7 +92,7 @@ class Generate(Request):
                 raise UserError("n = 1: from one prompt to another there are 2 pictures at least")
 
     def check(self, limits: Mapping[str, Limit]) -> None:
-        if self.image is None and not limits["prompt"].absent:
+        if self.image is None and self.like is None and not limits["prompt"].absent:
             check_prompt(self.prompt)
 
     def subrequests(self) -> list[Self]:

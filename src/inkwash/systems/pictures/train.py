@@ -117,7 +117,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         rows = np.arange(dataset.n_originals)
     pictures, held_out = dataset.pictures, dataset.held_out
     shape = state_shape(config, components["vae"].config if recipe.autoencoder else None)
-    keys = unet_config(recipe, config, shape, components.get("text_encoder"))
+    keys = unet_config(recipe.network, config, shape, int(mean is not None), components.get("text_encoder"))
     unet = components["unet"] = build(partial(UNet, **keys), recipe.network)
     if mean is not None:
         label = unet.config["projection_class_embeddings_input_dim"]
@@ -130,10 +130,10 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     states = place(states, runtime.device)
     conditions = Conditions(model, dataset, recipe.chinese) if recipe.words else None
     if mean is not None and conditions is not None:
-        data = recipe, states, conditions
-        train_mean_predictor(*data, mean.fit, predictor, rows, model, folder / "mean_predictor", monitor)
-        short = replace(mean.fit, steps=-(-mean.fit.steps // 2))  # as often through half of the pictures
-        train_mean_predictor(*data, short, half, rows[::2], model, folder / "mean_predictor-half", monitor)
+        train_mean_predictors(
+            mean, recipe.fit, partial(clean, states), conditions, (predictor, half), rows, model, folder, monitor,
+            preview_words(recipe, dataset), recipe.recolour,
+        )  # fmt: skip
     order, denoiser = batches(len(rows), recipe.fit.batch_size, recipe.fit.seed), model.denoiser
 
     def batch(k: int) -> dict[str, np.ndarray]:
@@ -232,32 +232,59 @@ def capped_weight(most: float) -> Callable[[diffusion.NoiseLevel, diffusion.Para
     return lambda t, parametrization: torch.clip(t.sigma**-2, max=most) / parametrization.factor(t)
 
 
-def train_mean_predictor(
-    recipe: Recipe,
-    states: Tensor,
-    conditions: Conditions,
+def train_mean_predictors(
+    mean: MeanPrediction,
     settings: Settings,
+    clean: Callable[[Tensor], Tensor],
+    conditions: Conditions,
+    predictors: tuple[MeanPredictor, MeanPredictor],
+    rows: np.ndarray,
+    model: Pipeline,
+    folder: Path,
+    monitor: Monitor,
+    words: list[str],
+    recolour: float = 0.0,
+) -> None:
+    """Trains (or goes on with) the mean predictor on these of the data's own pictures and their recoloured forms, and
+    another as often on every second of them; they lie in `folder`.
+
+    clean: the states x_0 of the pictures with these numbers. settings: of the U-Net, whose device and threads they
+    share.
+    """
+    of_all = replace(mean.fit, device=settings.device, threads=settings.threads)
+    of_half = replace(of_all, steps=-(-mean.fit.steps // 2))
+    parts = [(of_all, rows, "mean_predictor"), (of_half, rows[::2], "mean_predictor-half")]
+    for predictor, (own, learned, name) in zip(predictors, parts, strict=True):
+        train_mean_predictor(
+            own, clean, conditions, predictor, learned, model, folder / name, monitor, words, recolour
+        )
+
+
+def train_mean_predictor(
+    settings: Settings,
+    clean: Callable[[Tensor], Tensor],
+    conditions: Conditions,
     predictor: MeanPredictor,
     rows: np.ndarray,
     model: Pipeline,
     folder: Path,
     monitor: Monitor,
+    words: list[str],
+    recolour: float,
 ) -> None:
-    """Trains a mean predictor, or goes on with it, on these of the data's own pictures and their recoloured forms; it
-    lies in `folder`/model."""
-    settings = replace(settings, device=recipe.fit.device, threads=recipe.fit.threads)
+    """Trains one of them; it lies in `folder`/model."""
     order, dataset = batches(len(rows), settings.batch_size, settings.seed), conditions.dataset
 
     def batch(k: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([settings.seed, k])
-        shown = dataset.swap_recoloured(rows[order(k)], recipe.recolour, rng)
+        shown = dataset.swap_recoloured(rows[order(k)], recolour, rng)
         return {"rows": shown, **conditions.draw(shown, rng)}
 
     def loss(batch: dict[str, Tensor], _: torch.Generator) -> Tensor:
-        return nn.functional.mse_loss(predictor(conditions(batch)["label"]), clean(states, batch["rows"]))
+        return nn.functional.mse_loss(predictor(conditions(batch)["label"]), clean(batch["rows"]))
 
     def preview(*_: Any) -> np.ndarray:
-        prompts, styles, columns = preview_prompts(model, preview_words(recipe, dataset))
+        prompts, styles, columns = preview_prompts(model, words)
         pictures = model.decode(predictor(model.condition(prompts, styles)["label"]))
         return image_grid(pictures[..., :3], columns)
 
@@ -268,11 +295,14 @@ def train_mean_predictor(
 
 
 def unet_config(
-    recipe: Recipe, config: Config, shape: tuple[int, int, int], text: TextCodec | None
+    network: dict[str, Any], config: Config, shape: tuple[int, int, int], concat: int, text: TextCodec | None
 ) -> dict[str, Any]:
-    """The U-Net's configuration: what the recipe says, and what follows from the rest of it."""
+    """The U-Net's configuration: what a recipe says, and what follows from the rest of it.
+
+    concat: how many states it is shown beside the noisy one.
+    """
     channels, side, _ = shape
-    in_channels = channels * (1 + (recipe.mean_predictor is not None))
+    in_channels = channels * (1 + concat)
     derived: dict[str, Any] = {"sample_size": side, "in_channels": in_channels, "out_channels": channels}
     if text is None:
         derived["cross_attention_dim"] = None
@@ -283,7 +313,7 @@ def unet_config(
             "class_embed_type": "projection",
             "projection_class_embeddings_input_dim": width + len(config.styles),
         }
-    return with_derived(recipe.network, derived)
+    return with_derived(network, derived)
 
 
 def with_derived(network: dict[str, Any], derived: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from inkwash.systems.train import train as train_by
 
 TASKS = {
     "pictures": Task("inkwash.systems.pictures.train"),
+    "icons": Task("inkwash.systems.pictures.train_icons"),
     "autoencoder": Task("inkwash.systems.pictures.train_autoencoder", "vae"),
     "upsampler": Task("inkwash.systems.pictures.train_upsampler", "upsampler"),
     "student": Task("inkwash.systems.pictures.train_student"),
@@ -43,7 +44,9 @@ OPTIONS = ("style", "seed", "negative", "sampler", "steps", "grid", "guidance", 
 
 
 def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
-    inputs = {name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask")}
+    inputs = {
+        name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask", "like")
+    }
     pictures, parts = [], request.subrequests()
     for place, part in enumerate(parts):  # each alone: none depends on its neighbours
 
