@@ -19,7 +19,7 @@ from inkwash.networks.autoencoder import Autoencoder, save_autoencoder
 from inkwash.progress import Preview
 from inkwash.systems.language import train as language
 from inkwash.systems.language.verbs import TASKS as LANGUAGE
-from inkwash.systems.pictures import emoji_data, train_autoencoder, train_text_encoder, train_upsampler
+from inkwash.systems.pictures import emoji_data, icons_data, train_autoencoder, train_text_encoder, train_upsampler
 from inkwash.systems.pictures.verbs import TASKS as PICTURES
 from inkwash.systems.series import train as series
 from inkwash.systems.series.verbs import TASKS as SERIES
@@ -29,6 +29,7 @@ from tests.accelerator import counting
 from tests.follower import Follower
 from tests.models import random
 from tests.systems.pictures.discs import discs
+from tests.systems.pictures.shapes import icons
 
 RECIPES = recipes()
 TASKS = PICTURES | LANGUAGE | SERIES
@@ -41,6 +42,7 @@ FIT = {
 }  # fmt: skip
 SMALLER = {
     "pictures": {"fit": FIT, "mean_predictor": {"hidden": 32, "fit": FIT}},
+    "icons": {"fit": FIT, "mean_predictor": {"hidden": 32, "fit": FIT}},
     "autoencoder": {"fit": FIT},
     "upsampler": {"fit": FIT},
     "student": {"fit": FIT, "trajectories": 8, "teacher": "emoji"},
@@ -147,6 +149,7 @@ def words(_):
 def small_world(monkeypatch):
     """Small data wherever a training reads some, and nothing measured afterwards."""
     monkeypatch.setattr(emoji_data, "load", emoji)
+    monkeypatch.setattr(icons_data, "load", icons)
     monkeypatch.setattr(train_text_encoder, "load_teacher", teacher)
     monkeypatch.setattr(train_text_encoder, "captions", words)
     monkeypatch.setattr(train_text_encoder, "fixed_shapes", lambda _: True)  # the same texts on both devices

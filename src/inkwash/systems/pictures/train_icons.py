@@ -68,7 +68,9 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     """Trains (or goes on with) the model of a recipe in `folder`; it lies in `folder`/model."""
     torch.manual_seed(recipe.fit.seed)
     icons, runtime = icons_data.load(recipe.data), Torch(recipe.fit.device)
-    config = replace(recipe.model, styles=sorted(set(icons.style.tolist())), distance_field=True)
+    styles = sorted(set(icons.style.tolist()))
+    aliases = {alias: style for alias, style in recipe.model.style_aliases.items() if style in styles}
+    config = replace(recipe.model, styles=styles, style_aliases=aliases, distance_field=True)
     dataset, references = captioned_icons(icons), References(icons)
     may_mirror = np.array([has_no_side(name) for name in icons.name[icons.split == "train"]])
     rows, shape, mean, patch = (
