@@ -14,6 +14,7 @@ from inkwash.networks.unet import UNet
 from inkwash.systems import of_task
 from inkwash.systems.language import train as language
 from inkwash.systems.language.networks import ClassifierNetwork
+from inkwash.systems.pictures.icon_sets import DEFAULT
 from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR
 from inkwash.systems.train import task_of
 from inkwash.training.recipe import load_recipe
@@ -42,6 +43,14 @@ def pictures(recipe):
     return unet_of(recipe, config("emoji", "unet"), *derived, "projection_class_embeddings_input_dim")
 
 
+def icons(recipe):
+    states, styles = recipe.model.patch**2, len(DEFAULT)
+    derived = {"in_channels": 3 * states, "out_channels": states, "class_embed_type": "projection"}
+    width = config("emoji", "unet")["cross_attention_dim"]
+    derived |= {"cross_attention_dim": width, "projection_class_embeddings_input_dim": width + styles}
+    return UNet(**derived, **recipe.network)
+
+
 def upsampler(recipe):
     states = CHANNELS * FACTOR**2
     derived = {"in_channels": states + CHANNELS, "out_channels": states, "cross_attention_dim": None}
@@ -67,6 +76,7 @@ def classifier(recipe):
 NETWORKS = {
     "autoencoder": lambda recipe: Autoencoder(**recipe.network),
     "pictures": pictures,
+    "icons": icons,
     "student": pictures,
     "upsampler": upsampler,
     "text-encoder": text_encoder,

@@ -31,7 +31,7 @@ def plain(n):
 
 def test_captions_are_of_all_words_that_the_sets_have_for_a_name():
     data = icons()
-    captioned = captioned_icons(data)
+    captioned = captioned_icons(data, 32)
     assert captioned.n_originals == 7 and captioned.held_out.tolist() == [7]
     assert captioned.english[7] == ["hill"] and captioned.english[0][0] == "disc"
     disc = " ".join(captioned.english[0])

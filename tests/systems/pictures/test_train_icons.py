@@ -61,7 +61,7 @@ def test_icons_are_learned_from_words_and_from_a_picture_to_draw_alike(recipe, t
 
 
 def test_nothing_is_learned_from_what_is_held_out(recipe, tmp_path):
-    dataset = captioned_icons(icons())
+    dataset = captioned_icons(icons(), 32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_module, "train_mean_predictors", lambda *_: None)
         (call,) = fits_of(train_module, lambda: train(recipe, tmp_path / "run"))

@@ -13,7 +13,6 @@ from inkwash.codecs import pixels
 
 SIZE = 64  # pixels a side of the fields that are stored
 LIMIT = 6  # pixels: distances are cut off there, so that a byte holds them
-STATE_LIMIT = 2  # pixels: where the fields of 32 pixels, which a network learns, are cut off
 SUPERSAMPLING = 8  # pixels a side of the drawing for each pixel of its field
 
 
@@ -59,27 +58,32 @@ def decode(fields: list[bytes], size: int) -> np.ndarray:
     """
     stored = np.frombuffer(b"".join(fields), np.int8).reshape(-1, SIZE, SIZE)
     full = stored.astype(np.float32) * np.float32(LIMIT / 127)
-    return full if size == SIZE else average(full, SIZE // size).clip(-STATE_LIMIT, STATE_LIMIT)
+    return full if size == SIZE else average(full, SIZE // size).clip(-limit(size), limit(size))
+
+
+def limit(side: int) -> float:
+    """Where the fields that a network learns are cut off, in their pixels: at a sixteenth of the side."""
+    return side / 16
 
 
 def from_picture(picture: Image.Image, size: int = 32) -> np.ndarray:
-    """The field (size, size) of a square picture of one colour, cut off at 2 pixels: dark on white, or on nothing."""
+    """The field (size, size) of a square picture of one colour, cut off at `limit`: dark on white, or on nothing."""
     side = size * SUPERSAMPLING
     grey = picture.convert("LA").resize((side, side), Image.Resampling.BOX if picture.width > side else None)
     white, opacity = np.asarray(grey, np.float32).transpose(2, 0, 1) / 255
     field = average(signed_distance(opacity * (1 - white) >= 0.5), SUPERSAMPLING)
-    return field.clip(-STATE_LIMIT, STATE_LIMIT).astype(np.float32)
+    return field.clip(-limit(size), limit(size)).astype(np.float32)
 
 
 def to_state(fields: np.ndarray, patch: int) -> np.ndarray:
-    """Fields of 32 pixels (N, 32, 32) -> states (N, patch^2, 32 / patch, 32 / patch) in [-1, 1]."""
-    return pixels.pixel_unshuffle((fields[:, None] / STATE_LIMIT).astype(np.float32), patch)
+    """Fields (N, side, side) -> states (N, patch^2, side / patch, side / patch) in [-1, 1]."""
+    return pixels.pixel_unshuffle((fields[:, None] / limit(fields.shape[-1])).clip(-1, 1).astype(np.float32), patch)
 
 
 def from_state(state: np.ndarray, patch: int) -> np.ndarray:
-    """The inverse of `to_state`, clipped."""
-    field: np.ndarray = pixels.pixel_shuffle(state, patch)[:, 0].clip(-1, 1) * np.float32(STATE_LIMIT)
-    return field
+    """The inverse of `to_state`."""
+    field = pixels.pixel_shuffle(state, patch)[:, 0].clip(-1, 1)
+    return np.asarray(field * np.float32(limit(field.shape[-1])))
 
 
 def coverage(field: np.ndarray, size: int, level: float = 0.0) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from inkwash.systems.pictures.captions import CHINESE, ENGLISH, Subject, captions, rarities, with_article
 from inkwash.systems.pictures.conditions import Captioned, Choices
-from inkwash.systems.pictures.distance_fields import STATE_LIMIT, average
+from inkwash.systems.pictures.distance_fields import average, limit
 from inkwash.systems.pictures.icon_names import Words
 from inkwash.systems.pictures.icons_data import Icons
 
@@ -23,14 +23,14 @@ ONE_SIDED = {  # words of drawings that are something else when they are mirrore
     *("left", "right", "forward", "back", "backward", "next", "previous", "undo", "redo", "rewind", "play", "skip"),
     *("question", "help", "music", "note", "notes", "dollar", "euro", "pound", "yen", "percent", "currency", "clock"),
 }
-MAX_WEIGHT, MAX_SHIFT = 0.3, 1  # pixels of 32
+MAX_WEIGHT, MAX_SHIFT = 0.3, 1  # pixels
 WITHOUT_WORDS = 0.4  # share of those with a reference that have none
 
 
-def captioned_icons(icons: Icons) -> Captioned:
+def captioned_icons(icons: Icons, size: int) -> Captioned:
     """The training split with its captions, and of the validation split at most 256 pictures with their names.
 
-    Its pictures are fields of 32 pixels (N, 32, 32), cut off at 3.
+    Its pictures are fields of 64 or 32 pixels (N, size, size), with room beyond `limit` for another weight.
     """
     rng, rows = Random(0), np.flatnonzero(icons.split == "train")
     words = words_of_names(icons, rows)
@@ -58,7 +58,7 @@ def captioned_icons(icons: Icons) -> Captioned:
     english, chinese = ([both[i] for both in texts] for i in range(2))
     every = np.concatenate([rows, held_out])
     return Captioned(
-        average(icons.fields[every], icons.fields.shape[-1] // 32),
+        average(icons.fields[every], icons.fields.shape[-1] // size),
         english,
         chinese,
         icons.style[every].tolist(),
@@ -125,7 +125,7 @@ def draw_augmentation(may_mirror: np.ndarray, rng: np.random.Generator) -> dict[
 
 
 def augment(fields: Tensor, augmentation: Mapping[str, Tensor]) -> Tensor:
-    """Fields (B, 32, 32) in pixels, changed as `draw_augmentation` says; cut off as a network knows them.
+    """Fields (B, side, side) in pixels, changed as `draw_augmentation` says; cut off as a network knows them.
 
     What is shown beside a field is changed alike, so the network knows from it, and draws unchanged what is not.
     """
@@ -134,7 +134,7 @@ def augment(fields: Tensor, augmentation: Mapping[str, Tensor]) -> Tensor:
     y, x = ((side - augmentation["shift"][:, axis, None]).clip(0, len(side) - 1) for axis in (0, 1))
     batch = torch.arange(len(fields), device=fields.device)[:, None, None]
     shifted = mirrored[batch, y[:, :, None], x[:, None, :]]
-    return (shifted + augmentation["weight"][:, None, None]).clip(-STATE_LIMIT, STATE_LIMIT)
+    return (shifted + augmentation["weight"][:, None, None]).clip(-limit(len(side)), limit(len(side)))
 
 
 class References:
@@ -161,7 +161,7 @@ def clean_and_concat(
     """The states x_0 of a batch, and what the network is shown beside them: the mean prediction, then the reference,
     zeros where there is none.
 
-    fields: of all pictures (N, 32, 32), of which the batch has the numbers. All are augmented alike.
+    fields: of all pictures (N, side, side), of which the batch has the numbers. All are augmented alike.
     """
     shown = [fields[batch["rows"]].float(), to_fields(mean, patch)]
     if "reference" in batch:
@@ -178,8 +178,9 @@ def clean_and_concat(
 
 def to_state(fields: Tensor, patch: int) -> Tensor:
     """As `distance_fields.to_state`, of tensors."""
-    return F.pixel_unshuffle(fields[:, None].clip(-STATE_LIMIT, STATE_LIMIT) / STATE_LIMIT, patch)
+    return F.pixel_unshuffle((fields[:, None] / limit(fields.shape[-1])).clip(-1, 1), patch)
 
 
 def to_fields(state: Tensor, patch: int) -> Tensor:
-    return F.pixel_shuffle(state, patch)[:, 0] * STATE_LIMIT
+    fields = F.pixel_shuffle(state, patch)[:, 0]
+    return fields * limit(fields.shape[-1])

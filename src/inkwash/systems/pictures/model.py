@@ -22,7 +22,7 @@ SCHEDULES = {name: make for name, make in diffusion.SCHEDULES.items() if name !=
 NOT_FOR_PICTURES = {"unmask", "ddim_inversion", "repaint", "annealed_langevin"}  # for tokens, or for other grids
 SAMPLERS = {name: sampler for name, sampler in diffusion.SAMPLERS.items() if name not in NOT_FOR_PICTURES}
 GRIDS = {name: diffusion.GRIDS[name] for name in ("uniform", "karras", "exponential", "beta")}  # of no table
-PIXELS_PER_PLACE = 8  # along a side of a picture, for each of its distance field
+FIELD_PICTURE = 256  # pixels a side of a picture drawn from a distance field, which holds any size
 TUNED = "tuned"  # the sampler of learned tables
 INDEX = "model_index.json"
 DEFAULT_CLASSES = {  # of components, and what each is if nothing else is said
@@ -70,7 +70,7 @@ class Config:
     @property
     def picture_size(self) -> int:
         """The side in pixels of a picture as it is decoded."""
-        return self.size * (PIXELS_PER_PLACE if self.distance_field else 1)
+        return FIELD_PICTURE if self.distance_field else self.size
 
     def __post_init__(self) -> None:
         parametrizations = diffusion.PARAMETRIZATIONS

@@ -71,7 +71,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     styles = sorted(set(icons.style.tolist()))
     aliases = {alias: style for alias, style in recipe.model.style_aliases.items() if style in styles}
     config = replace(recipe.model, styles=styles, style_aliases=aliases, distance_field=True)
-    dataset, references = captioned_icons(icons), References(icons)
+    dataset, references = captioned_icons(icons, config.size), References(icons)
     may_mirror = np.array([has_no_side(name) for name in icons.name[icons.split == "train"]])
     rows, shape, mean, patch = (
         np.arange(dataset.n_originals),
