@@ -242,7 +242,8 @@ class Pipeline:
     def encode(self, pictures: np.ndarray) -> Any:
         """uint8 (N, size, size, 3), or 4 with straight alpha -> states (N, *shape)."""
         if self.config.distance_field:
-            fields = np.stack([distance_fields.from_picture(Image.fromarray(picture)) for picture in pictures])
+            images, size = map(Image.fromarray, pictures), self.config.size
+            fields = np.stack([distance_fields.from_picture(image, size) for image in images])
             return self.runtime.array(distance_fields.to_state(fields, self.config.patch))
         if self.vae is not None:
             return latents.encode(self.vae, pictures, self.runtime.array)
@@ -689,15 +690,16 @@ class Pipeline:
         return replace(report, model=model_facts)
 
     def problem(self, request: Any, data: Path | None) -> tuple[Problem, diffusion.Grid]:
-        """What `tune` learns few steps for: prompts of the validation split of the emoji data set, in 100 steps.
+        """What `tune` learns few steps for: prompts of the validation split of its data set, in 100 steps.
 
         Raises UserError for a model without words, and for data that are not there.
         """
-        from inkwash.systems.pictures import emoji_data
+        from inkwash.systems.pictures import emoji_data, icons_data
 
         if self.text_encoder is None:
-            raise UserError("a model without words cannot be tuned: only one trained on the emoji data can")
-        data_set = emoji_data.load(data or emoji_data.FOLDER)
+            raise UserError("a model without words cannot be tuned: only one of emoji or icons can")
+        source: Any = icons_data if self.config.distance_field else emoji_data
+        data_set = source.load(data or source.FOLDER)
         held_out = np.flatnonzero(data_set.split == "validation")
         rows = np.random.default_rng(request.seed).permutation(held_out)[: request.samples]
         seeds = range(request.seed, request.seed + len(rows))
