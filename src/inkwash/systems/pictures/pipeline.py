@@ -429,7 +429,7 @@ class Pipeline:
         return init
 
     def condition(
-        self, prompts: Sequence[str], styles: Sequence[str | None], reference: np.ndarray | None = None
+        self, prompts: Sequence[str], styles: Sequence[str | None], reference: Any = None
     ) -> dict[str, Any]:
         """What the network is told for each picture: token states, their mask, and pooled text beside the style; the
         mean prediction, and the state (N, *shape) of a reference, zeros for none."""
@@ -461,7 +461,7 @@ class Pipeline:
                 concat.append(self.mean_predictor(condition["label"]))
         if self.config.reference:
             none = np.zeros((len(prompts), *self.shape), np.float32)
-            concat.append(self.runtime.array(none if reference is None else reference))
+            concat.append(self.runtime.array(none if reference is None else numpy(reference)))
         if concat:
             condition["concat"] = namespace(concat[0]).concatenate(concat, axis=1)
         return condition
@@ -508,7 +508,7 @@ class Pipeline:
         grid: str | None = None,
         guidance: float | None = None,
         init: InitImage | None = None,
-        reference: np.ndarray | None = None,
+        reference: Any = None,
         size: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[np.ndarray], None] | None = None,
@@ -599,7 +599,7 @@ class Pipeline:
         *,
         negative: str = "",
         guidance: float | None = None,
-        reference: np.ndarray | None = None,
+        reference: Any = None,
     ) -> Problem:
         """What the core is asked to sample for these prompts, styles and seeds: see `sample`."""
         config, n = self.config, len(prompts)
