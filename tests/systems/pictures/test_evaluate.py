@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from inkwash.errors import UserError
-from inkwash.systems.pictures import colours
+from inkwash.systems.pictures import colours, recognition
 from inkwash.systems.pictures import evaluate as protocol
 from inkwash.systems.pictures.emoji_data import Emoji
 from inkwash.systems.pictures.evaluate import evaluate
@@ -43,7 +43,8 @@ def pixels_for_features(monkeypatch):
     def features(pictures, size):
         return pictures[:, ::8, ::8].reshape(len(pictures), -1).astype(np.float32) - 128
 
-    monkeypatch.setattr(protocol, "features", features)
+    for module in (protocol, recognition):
+        monkeypatch.setattr(module, "features", features)
 
 
 def encode(texts):
@@ -183,7 +184,8 @@ def test_recognition_needs_several_styles(tmp_path):
 def test_features_of_real_pictures_are_kept(tmp_path, monkeypatch):
     first = run(perfect, tmp_path, per_row=6)
     seeds_seen, whole = [], protocol.features
-    monkeypatch.setattr(protocol, "features", lambda p, size: seeds_seen.append(len(p)) or whole(p, size))
+    for module in (protocol, recognition):
+        monkeypatch.setattr(module, "features", lambda p, size: seeds_seen.append(len(p)) or whole(p, size))
     again = run(perfect, tmp_path, per_row=6)
     assert again.rows == first.rows
     assert max(seeds_seen) == 6

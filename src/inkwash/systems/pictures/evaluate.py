@@ -53,7 +53,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError, unknown
@@ -67,19 +66,30 @@ from inkwash.systems.pictures.colours import (
     recolourable,
 )
 from inkwash.systems.pictures.emoji_data import Emoji
-from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest, unit
+from inkwash.systems.pictures.metrics import concept_rank, features, frechet_distance, nearest
 from inkwash.systems.pictures.phrases import Phrase, phrases
+from inkwash.systems.pictures.recognition import (
+    QUANTILES,
+    SIZE,
+    TOP,
+    Encode,
+    by_style,
+    chance,
+    in_another_style,
+    labelled_grid,
+    real_features,
+    recognition,
+    retrieve,
+    sample_pairs,
+    unit_names,
+)
 from inkwash.systems.report import Report, Row, row, wilson
 from inkwash.weights.files import atomic
 
-SIZE = 128  # at which the encoder sees
-QUANTILES = {"5 %": 0.05, "median": 0.5, "95 %": 0.95, "largest": 1.0}
-TOP = (1, 10)
 ANOTHER_STYLE = "same concepts, another style"
 TYPED, TYPED_NAMES = "as people type", "the same by name"
 
 Generate = Callable[[list[str], str, list[int]], np.ndarray]  # prompts, style, seeds -> (N, size, size, 3) uint8
-Encode = Callable[[list[str]], Mapping[str, np.ndarray]]
 
 
 def evaluate(
@@ -110,7 +120,7 @@ def evaluate(
     elif split != "validation":
         raise unknown("split", split, ["validation", "test"])
     rng = np.random.default_rng(seed)
-    pairs = {kind: _sample_pairs(data, name, per_row, rng) for kind, name in kinds.items()}
+    pairs = {kind: sample_pairs(data, name, per_row, rng) for kind, name in kinds.items()}
     prompts = {kind: data.name[chosen].tolist() for kind, chosen in pairs.items()}
     chinese = {f"{kind}, in Chinese": pairs[kind] for kind in ("training concepts", "held-out concepts")}
     coloured, colours = _colour_pairs(data, per_row, rng)
@@ -138,28 +148,28 @@ def evaluate(
 
     white = on_white(data.pictures)
     checksum = hashlib.sha256(white.tobytes()).hexdigest()
-    real = _real_features(white, checksum, out / "cache")
+    real = real_features(white, checksum, out / "cache")
     generated = {kind: features(pictures[kind], SIZE) for kind in [*pairs, *chinese, *typed]}
     mean_features = {}
     if mean is not None:
         styles = {kind: data.style[chosen] for kind, chosen in pairs.items()}
         mean_pictures = _generate(mean, {kind: prompts[kind] for kind in pairs}, styles, seed, None)
         mean_features = {kind: features(shown, SIZE) for kind, shown in mean_pictures.items()}
-    names, names_zh = _unit_names(encode, data.name), _unit_names(encode, data.name_zh)
+    names, names_zh = unit_names(encode, data.name), unit_names(encode, data.name_zh)
 
     rows: list[Row] = []
     for kind, chosen in pairs.items():
         sources = {"generated": generated[kind], "real": real[chosen]}
         if kind != "training concepts":
-            sources["retrieval"] = real[_retrieve(names, chosen, data)]
+            sources["retrieval"] = real[retrieve(names, chosen, data)]
         if kind in mean_features:
             sources["mean prediction alone"] = mean_features[kind]
         for source, x in sources.items():
-            rows += _recognition(source, kind, x, chosen, real, data)
-        rows += _chance(kind, chosen, data)
+            rows += recognition(source, kind, x, chosen, real, data)
+        rows += chance(kind, chosen, data)
 
         other_rows = np.setdiff1d(train, chosen)
-        sources[ANOTHER_STYLE] = real[[rng.choice(np.flatnonzero(_in_another_style(data, i))) for i in chosen]]
+        sources[ANOTHER_STYLE] = real[[rng.choice(np.flatnonzero(in_another_style(data, i))) for i in chosen]]
         sources["other training pictures"] = real[_match_styles(other_rows, data.style, data.style[chosen], rng)]
         for source, x in sources.items():
             if source != "real" and len(x) == len(chosen):  # there may be too few others
@@ -174,15 +184,15 @@ def evaluate(
                 rows.append(row("same concept", same / n, wilson(same, n), **keys))
 
     for kind, chosen in chinese.items():
-        rows += _recognition("generated", kind, generated[kind], chosen, real, data)
+        rows += recognition("generated", kind, generated[kind], chosen, real, data)
         if kind.startswith("held-out"):
-            rows += _recognition("retrieval", kind, real[_retrieve(names_zh, chosen, data)], chosen, real, data)
-        rows += _chance(kind, chosen, data)
+            rows += recognition("retrieval", kind, real[retrieve(names_zh, chosen, data)], chosen, real, data)
+        rows += chance(kind, chosen, data)
 
     if typed_phrases:
-        texts = _unit_names(encode, np.array(prompts[TYPED]))
+        texts = unit_names(encode, np.array(prompts[TYPED]))
         sources = {"generated": generated[TYPED], "generated from its name": generated[TYPED_NAMES]}
-        sources["retrieval"] = real[_retrieve(names, typed[TYPED], data, texts)]
+        sources["retrieval"] = real[retrieve(names, typed[TYPED], data, texts)]
         rows += _typed_rows(sources, typed_phrases, data, real)
 
     chosen, shown, x = (np.concatenate([d[kind] for kind in pairs]) for d in (pairs, pictures, generated))
@@ -193,7 +203,7 @@ def evaluate(
         for i, j, c in zip(chosen[examples], train[index], cosine, strict=True)
     ]
     with atomic(out / "nearest.png") as file:
-        _labelled_grid(shown[examples], white[train[index]], labels).save(file)
+        labelled_grid(shown[examples], white[train[index]], labels).save(file)
 
     return Report(
         title=f"{per_row} pairs of each kind, drawn once, seen by EfficientNet-Lite0 (ImageNet) at {SIZE} pixels.",
@@ -235,15 +245,6 @@ def _typed_rank(x: np.ndarray, phrase: Phrase, data: Emoji, real: np.ndarray) ->
     return int(
         concept_rank(np.stack([x] * len(concepts)), np.array(concepts), real[gallery], data.concept[gallery]).min()
     )
-
-
-def _retrieve(names: np.ndarray, chosen: np.ndarray, data: Emoji, texts: np.ndarray | None = None) -> np.ndarray:
-    """For each chosen picture the training picture of its style whose name is nearest to its own, or to the text."""
-    texts = names[chosen] if texts is None else texts
-    train = np.flatnonzero(data.split == "train")
-    same_style = data.style[chosen][:, None] == data.style[train]
-    found: np.ndarray = train[np.where(same_style, texts @ names[train].T, -np.inf).argmax(1)]
-    return found
 
 
 def _colour_pairs(data: Emoji, count: int, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
@@ -291,23 +292,6 @@ def _colour_rows(pictures: Mapping[str, np.ndarray], colours: list[str], data: E
     ]
 
 
-def _in_another_style(data: Emoji, i: int) -> np.ndarray:
-    """Which pictures (N,) show the concept of picture i in another style."""
-    mask: np.ndarray = (data.concept == data.concept[i]) & (data.style != data.style[i])
-    return mask
-
-
-def _sample_pairs(data: Emoji, split: str, per_row: int, rng: np.random.Generator) -> np.ndarray:
-    """Indices of pairs of a split, the same number of each style, whose concept another style has too."""
-    styles = np.unique(data.style)
-    chosen = []
-    for style in styles:
-        candidates = np.flatnonzero((data.split == split) & (data.style == style))
-        candidates = rng.permutation([i for i in candidates.tolist() if _in_another_style(data, i).any()])
-        chosen.append(candidates[: round(per_row / len(styles))])
-    return np.concatenate(chosen).astype(int)
-
-
 def _match_styles(rows: np.ndarray, styles: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """As many of the rows in each style as `wanted` has, or all where there are fewer."""
     chosen = []
@@ -340,79 +324,12 @@ def _generate(
     return pictures
 
 
-def _real_features(white: np.ndarray, checksum: str, cache: Path) -> np.ndarray:
-    path = cache / f"efficientnet-lite0-{SIZE}-{checksum[:16]}.npz"
-    if not path.exists():
-        with atomic(path) as file:
-            np.savez(file, features=features(white, SIZE))
-    with np.load(path) as stored:
-        cached: np.ndarray = stored["features"]
-    return cached
-
-
-def _unit_names(encode: Encode, names: np.ndarray) -> np.ndarray:
-    """Pooled text states (N, D) of unit length."""
-    texts, index = np.unique(names, return_inverse=True)
-    states = [encode(texts[i : i + 64].tolist())["pooled"] for i in range(0, len(texts), 64)]
-    pooled: np.ndarray = unit(np.concatenate(states))[index]
-    return pooled
-
-
-def _recognition(
-    source: str, kind: str, x: np.ndarray, chosen: np.ndarray, real: np.ndarray, data: Emoji
-) -> list[Row]:
-    """Rows for all styles and for each, of the pictures with features x that stand for the pairs."""
-    styles, rank = data.style[chosen], np.empty(len(chosen), int)
-    for style in np.unique(styles):
-        gallery = data.style != style
-        rank[styles == style] = concept_rank(
-            x[styles == style], data.concept[chosen[styles == style]], real[gallery], data.concept[gallery]
-        )
-    rows = []
-    for style, mask in _by_style(styles):
-        for k in TOP:
-            hits, n = int((rank[mask] <= k).sum()), int(mask.sum())
-            rows.append(row(f"top {k}", hits / n, wilson(hits, n), n, source=source, of=kind, style=style))
-    return rows
-
-
-def _chance(kind: str, chosen: np.ndarray, data: Emoji) -> list[Row]:
-    """What guessing would reach: k / concepts in the gallery."""
-    styles = data.style[chosen]
-    concepts = {style: len(np.unique(data.concept[data.style != style])) for style in np.unique(styles)}
-    share = np.array([1 / concepts[style] for style in styles])
-    return [
-        row(f"top {k}", k * share[of].mean(), n=int(of.sum()), source="chance", of=kind, style=style)
-        for style, of in _by_style(styles)
-        for k in TOP
-    ]
-
-
-def _by_style(styles: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Which pictures (N,) are of any style, and of each."""
-    return [("all", styles == styles), *((style, styles == style) for style in np.unique(styles).tolist())]
-
-
 def _distance(source: str, kind: str, x: np.ndarray, true: np.ndarray, styles: np.ndarray) -> list[Row]:
     return [
         row(
             "Frechet distance", frechet_distance(x[of], true[of]), n=int(of.sum()),
             source=source, of=kind, style=style,
         )
-        for style, of in _by_style(styles)
+        for style, of in by_style(styles)
         if of.sum() > 1 and not (style == "all" and source == ANOTHER_STYLE)
     ]  # fmt: skip
-
-
-def _labelled_grid(generated: np.ndarray, training: np.ndarray, labels: list[str]) -> Image.Image:
-    """Pairs of pictures, generated | nearest training, each with its label below, two pairs a line."""
-    side, text, width = 128, 52, 320
-    grid = Image.new("RGB", (2 * width, -(-len(labels) // 2) * (side + text)), "white")
-    draw, font = ImageDraw.Draw(grid), ImageFont.load_default(12)
-    for i, (*both, label) in enumerate(zip(generated, training, labels, strict=True)):
-        left, top = (i % 2) * width + 8, i // 2 * (side + text)
-        for j, picture in enumerate(both):
-            image = Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)
-            grid.paste(image, (left + j * (side + 8), top))
-        draw.multiline_text((left, top + side + 2), label, fill="black", font=font, spacing=1)
-    return grid

@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,6 +94,12 @@ class Icons:
     split: np.ndarray  # "train", "validation", "test", "combination" or "near"
     licence: np.ndarray
     author: np.ndarray
+
+    @cached_property
+    def concept(self) -> np.ndarray:
+        """What a picture shows, by which it is found again in another style: its name."""
+        names: np.ndarray = np.char.lower(self.name)
+        return names
 
 
 # --- drawings ---

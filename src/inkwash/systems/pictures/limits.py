@@ -44,7 +44,7 @@ def plan(request: Any, folder: Path, device: str, threads: int) -> Plan:
         pictures = n if request.to is None else 2 * n  # by the words of both prompts
         files = round(n * BYTES_PER_PIXEL * size**2)
     elif isinstance(request, Evaluate):
-        pictures, extra_seconds = 7 * request.per_row, SCORING_SECONDS
+        pictures, extra_seconds = (10 if config.distance_field else 7) * request.per_row, SCORING_SECONDS
     else:
         pictures = request.samples
     work = steps * calls * operations(index["unet"].folder, config.size // config.patch)

@@ -255,11 +255,14 @@ class Pipeline:
         size: of the picture, its own if left out; others are for distance fields alone.
         """
         if self.config.distance_field:
-            fields = distance_fields.from_state(numpy(state), self.config.patch)
-            return distance_fields.draw(fields, size or self.config.picture_size)
+            return distance_fields.draw(self.fields(state), size or self.config.picture_size)
         if self.vae is not None:
             return latents.decode(self.vae, state)
         return pixels.decode(numpy(state), self.config.patch)
+
+    def fields(self, state: Any) -> np.ndarray:
+        """States of a model of distance fields -> those fields, (N, size, size), in their pixels."""
+        return distance_fields.from_state(numpy(state), self.config.patch)
 
     @overload
     def generate(self, prompt: str = "", *, n: None = None, to: None = None, **options: Any) -> GeneratedImage: ...
@@ -525,6 +528,42 @@ class Pipeline:
         does not know.
         """
         config = self.config
+        if init is not None and init.strength == 0 and sampler != TUNED:
+            return laid_on_white(init.canvas(size or config.picture_size))[None].repeat(len(seeds), 0)
+
+        def composite(state: Any) -> np.ndarray:
+            decoded = self.decode(state, size)
+            return decoded if init is None else init.composite(decoded)
+
+        shown = None if preview is None else lambda state: preview(composite(state))
+        options: dict[str, Any] = {"negative": negative, "sampler": sampler, "steps": steps, "grid": grid}
+        options |= {"guidance": guidance, "init": init, "reference": reference, "towards": towards}
+        state = self.sample_states(
+            prompts, styles, seeds, **options, progress=progress, preview=shown, previews=previews
+        )
+        with self.runtime.autocast():
+            return composite(state)
+
+    def sample_states(
+        self,
+        prompts: Sequence[str],
+        styles: Sequence[str | None],
+        seeds: Sequence[int],
+        *,
+        towards: tuple[str, float] | None = None,
+        negative: str = "",
+        sampler: str | None = None,
+        steps: int | None = None,
+        grid: str | None = None,
+        guidance: float | None = None,
+        init: InitImage | None = None,
+        reference: Any = None,
+        progress: Callable[[int, int], None] | None = None,
+        preview: Callable[[Any], None] | None = None,
+        previews: int = 3,
+    ) -> Any:
+        """The states (N, *shape) of the pictures that `sample` makes of these arguments."""
+        config = self.config
         sampler = sampler or model.default_sampler(config, init is not None and init.partial)
         steps = config.steps if steps is None else steps
         if sampler not in [*SAMPLERS, TUNED]:
@@ -547,20 +586,14 @@ class Pipeline:
             if grid is not None:
                 raise UserError("grid means nothing with the sampler tuned, which has learned its own: leave it out")
             solver, times = tuned(self.folder, self.hash, steps, process)
-        elif init is not None and init.strength == 0:
-            return laid_on_white(init.canvas(size or config.picture_size))[None].repeat(len(seeds), 0)
         else:
             times = time_grid(process, grid or "uniform", steps, 1.0 if init is None else init.strength)
 
-        def composite(state: Any) -> np.ndarray:
-            decoded = self.decode(state, size)
-            return decoded if init is None else init.composite(decoded)
-
-        hooks = [] if preview is None else [preview_hook(len(times) - 1, previews, lambda x0: preview(composite(x0)))]
+        hooks = [] if preview is None else [preview_hook(len(times) - 1, previews, preview)]
         with self.runtime.autocast():
             initial = {} if init is None else self.prepare_latents(problem, init, times)
             hooks += initial.pop("hooks", [])
-            return composite(problem.sample(solver, times, hooks=hooks, progress=progress, **initial))
+            return problem.sample(solver, times, hooks=hooks, progress=progress, **initial)
 
     def prepare_latents(self, problem: Problem, init: InitImage, grid: diffusion.Grid) -> dict[str, Any]:
         """What the driver is told of a picture to begin from: its state noised to the grid's first time, and the hook
@@ -643,7 +676,8 @@ class Pipeline:
         guidance: float | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Report:
-        """The report of evaluate.py's protocol on the emoji data set in `data`; its pictures are written to `out`.
+        """The report of evaluate.py's protocol on the emoji data set in `data`, or of evaluate_icons.py's on icons;
+        its pictures are written to `out`.
 
         size: the model's own, or that of its upsampler. Raises UserError for a model without words, and for data or
         a scoring network that is not there.
@@ -651,9 +685,9 @@ class Pipeline:
         from inkwash.systems.pictures import emoji_data, evaluate
 
         if self.text_encoder is None:
-            raise UserError("a model without words cannot be measured: only one trained on the emoji data can")
-        sizes = [self.config.size, *([FACTOR * self.config.size] if self.upsampler is not None else [])]
-        if (size or self.config.size) not in sizes:
+            raise UserError("a model without words cannot be measured: only one of emoji or icons can")
+        sizes = [self.config.picture_size, *([FACTOR * self.config.size] if self.upsampler is not None else [])]
+        if (size or sizes[0]) not in sizes:
             raise UserError(f"size = {size}: this model can be measured at {' and '.join(map(str, sizes))}")
 
         def upscaled(pictures: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
@@ -668,17 +702,15 @@ class Pipeline:
         def mean(prompts: list[str], style: str, seeds: list[int]) -> np.ndarray:
             return upscaled(self.decode(self.condition(prompts, [style] * len(prompts))["concat"]), seeds)
 
-        report = evaluate.evaluate(
-            generate,
-            self.encode_prompt,
-            emoji_data.load(data, size=size or self.config.size),
-            out,
-            split=split,
-            per_row=per_row,
-            seed=seed,
-            progress=progress,
-            mean=None if self.mean_predictor is None else mean,
-        )
+        options: dict[str, Any] = {"split": split, "per_row": per_row, "seed": seed, "progress": progress}
+        if self.config.distance_field:
+            report = self._evaluate_icons(
+                data, out, {"sampler": sampler, "guidance": guidance, "steps": steps}, options
+            )
+        else:
+            mean_of = None if self.mean_predictor is None else mean
+            pictures = emoji_data.load(data, size=size or self.config.size)
+            report = evaluate.evaluate(generate, self.encode_prompt, pictures, out, **options, mean=mean_of)
         model_facts = {
             "name": self.name,
             "sha256": self.hash,
@@ -688,6 +720,23 @@ class Pipeline:
             "size": size or self.config.size,
         }
         return replace(report, model=model_facts)
+
+    def _evaluate_icons(
+        self, data: Path, out: Path, sampling: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Report:
+        from inkwash.systems.pictures import evaluate_icons, icons_data
+
+        def references(fields: np.ndarray | None) -> np.ndarray | None:
+            return None if fields is None else distance_fields.to_state(fields, self.config.patch)
+
+        def fields(prompts: list[str], styles: list[str], seeds: list[int], shown: np.ndarray | None) -> np.ndarray:
+            return self.fields(self.sample_states(prompts, styles, seeds, reference=references(shown), **sampling))
+
+        def mean(prompts: list[str], styles: list[str], *_: Any) -> np.ndarray:
+            return self.fields(self.condition(prompts, styles)["concat"][:, : self.shape[0]])
+
+        icons, size = icons_data.load(data), self.config.size
+        return evaluate_icons.evaluate(fields, self.encode_prompt, icons, size, out, **options, mean=mean)
 
     def problem(self, request: Any, data: Path | None) -> tuple[Problem, diffusion.Grid]:
         """What `tune` learns few steps for: prompts of the validation split of its data set, in 100 steps.

@@ -15,7 +15,7 @@ ModelName = Annotated[str, Help("A shipped model (see `inkwash models`) or a fol
 Data = Annotated[
     File | tuple[File, ...] | None,
     Media("folder"),
-    Help("The data set of `inkwash data emoji`; data/emoji if left out."),
+    Help("The data set of `inkwash data emoji` or `icons`; data/emoji or data/icons if left out."),
 ]
 Sampler = Literal[
     "ancestral", "ddim", "euler", "euler_ancestral", "heun", "dpm2", "flow_heun", "flow_midpoint", "dpm_solver_2m",

@@ -135,12 +135,13 @@ def evaluate(requests: list[ask.Evaluate], context: Context) -> Iterator[Result]
 
 
 def measure(request: ask.Evaluate, pipeline: Any, context: Context) -> report.Report:
-    from inkwash.systems.pictures.emoji_data import FOLDER
+    from inkwash.systems.pictures import emoji_data, icons_data
 
+    folder = icons_data.FOLDER if pipeline.config.distance_field else emoji_data.FOLDER
     names = ("split", "per_row", "seed", "size", "sampler", "steps", "guidance")
     settings: dict[str, Any] = {name: getattr(request, name) for name in names}
     if request.data is None and not context.local:
-        raise UserError("data: none here; send the folder that `inkwash data emoji` makes")
-    data = FOLDER if request.data is None else context.open(request.data)
+        raise UserError(f"data: none here; send the folder that `inkwash data {folder.name}` makes")
+    data = folder if request.data is None else context.open(request.data)
     result: report.Report = pipeline.evaluate(data, context.folder, progress=on_progress(context), **settings)
     return result
