@@ -16,7 +16,6 @@ from tests.systems.pictures.test_emoji_data import pack
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("resvg_py")
-pytest.importorskip("scipy")
 
 GROUPS = {
     "groups": {"3": "animals-nature", "5": "travel-places"},
@@ -263,8 +262,8 @@ def test_mistakes_are_told(cache, tmp_path, monkeypatch, capsys):
     (tmp_path / "mine" / "NOTICE.md").write_text("mine")
     with pytest.raises(UserError, match="not inkwash's"):
         build(tmp_path / "mine", cache=cache)
-    monkeypatch.setitem(__import__("sys").modules, "scipy", None)
-    with pytest.raises(UserError, match=r"the icons data need scipy: pip install 'inkwash\[data\]'"):
+    monkeypatch.setitem(__import__("sys").modules, "resvg_py", None)
+    with pytest.raises(UserError, match=r"the icons data need resvg_py: pip install 'inkwash\[data\]'"):
         build(tmp_path / "out", cache=cache)
     assert main(["data", "icons", "--sets", "carbn", "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.count("\n") == 1

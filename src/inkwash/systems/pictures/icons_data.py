@@ -249,7 +249,7 @@ def build(
     twins are marked anew when sets are added. Raises UserError for an unknown set, when npm or a package of the
     `data` extra is missing, or a tarball is not the pinned one.
     """
-    for module in ("pyarrow", "resvg_py", "scipy"):
+    for module in ("pyarrow", "resvg_py"):
         require(module, "icons")
     for name in sets:
         if name not in SETS:
