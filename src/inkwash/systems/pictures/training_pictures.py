@@ -4,8 +4,8 @@ Compared are distance fields of 32 pixels less their mean, by the cosine between
 axes x_i of training fields of length 1 along which E[<f, x_i>^2] is largest. COMPONENTS of them, a byte each, find
 for real icons the nearest of all, or one at most .01 less like, and leave out the wobble of lines.
 
-A drawing is called a copy if it is more like a training picture than so many (QUANTILE) of the training pictures are
-like their nearest in another set: where sets have the same plus or square, that is no copying.
+A drawing is called a copy if it is more like a training picture than so many (QUANTILE) of the pictures of that
+style are like their nearest in another set: sets have the same plus or square, and filled shapes are more alike.
 """
 
 from __future__ import annotations
@@ -65,20 +65,20 @@ class Nearest(NamedTuple):
 class TrainingPictures:
     """What to compare a drawing with.
 
-    basis      float32 (side^2, K): the axes, orthonormal
-    codes      int8 (N, K): each training picture along the axes, times a factor of its own
-    threshold  the cosine above which a drawing is a copy
+    basis       float32 (side^2, K): the axes, orthonormal
+    codes       int8 (N, K): each training picture along the axes, times a factor of its own
+    thresholds  by style: the cosine with a picture of it above which a drawing is a copy
     """
 
     basis: np.ndarray
     codes: np.ndarray
     credits: list[Credit]
-    threshold: float
+    thresholds: dict[str, float]
 
     @cached_property
     def directions(self) -> np.ndarray:
         """The codes as vectors of length 1."""
-        return unit(self.codes.astype(np.float32))
+        return unit(self.codes)
 
     def nearest(self, field: np.ndarray) -> Nearest | None:
         """Of a field (side, side) of any multiple of the pixels that are compared; None for one without a shape."""
@@ -86,13 +86,14 @@ class TrainingPictures:
         if not code.any():
             return None
         cosines = self.directions @ code[0]
-        row = int(cosines.argmax())
-        similarity = min(float(cosines[row]), 1.0)
-        return Nearest(*self.credits[row], round(similarity, 4), similarity > self.threshold)
+        credit = self.credits[int(cosines.argmax())]
+        similarity = min(float(cosines.max()), 1.0)
+        return Nearest(*credit, round(similarity, 4), similarity > self.thresholds[credit.style])
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (N, K) of length 1, but for those of length 0."""
+    """Vectors (N, K) made float32 of length 1, but for those of length 0."""
+    vectors = vectors.astype(np.float32)
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6))
 
 
@@ -110,11 +111,14 @@ def index(icons: Icons, side: int = SIDE) -> TrainingPictures:
     order = sorted(range(len(rows)), key=lambda i: group(credits[i]))
     credits, fields = [credits[i] for i in order], unit(centred(icons.fields[rows[order]], side))
     basis = np.linalg.eigh(fields.T @ fields)[1][:, : -COMPONENTS - 1 : -1].astype(np.float16).astype(np.float32)
-    codes = fields @ basis
-    codes *= 127 / np.maximum(abs(codes).max(1, keepdims=True), 1e-6)
-    pictures = TrainingPictures(basis, np.round(codes).astype(np.int8), credits, 1.0)
-    across = nearest_across(pictures.directions, np.array([one.icon.partition(":")[0] for one in credits]))
-    return TrainingPictures(basis, pictures.codes, credits, float(np.quantile(across, QUANTILE)))
+    lengths = fields @ basis
+    codes = np.round(lengths * (127 / np.maximum(abs(lengths).max(1, keepdims=True), 1e-6))).astype(np.int8)
+    sets, styles = (np.array(column) for column in zip(*(group(one)[:2] for one in credits), strict=True))
+    across = nearest_across(unit(codes), sets)
+    thresholds = {
+        style: float(np.quantile(across[styles == style], QUANTILE)) for style in sorted({*styles.tolist()})
+    }
+    return TrainingPictures(basis, codes, credits, thresholds)
 
 
 def nearest_across(directions: np.ndarray, sets: np.ndarray) -> np.ndarray:
@@ -140,7 +144,7 @@ def save(pictures: TrainingPictures, folder: Path) -> None:
     for (of_set, style, licence, author), members in groupby(pictures.credits, group):
         names = [one.icon.removeprefix(f"{of_set}:") for one in members]
         groups.append({"set": of_set, "style": style, "licence": licence, "author": author, "icons": names})
-    facts = json.dumps({"threshold": pictures.threshold, "pictures": groups}, ensure_ascii=False).encode()
+    facts = json.dumps({"thresholds": pictures.thresholds, "pictures": groups}, ensure_ascii=False).encode()
     arrays = {"basis": pictures.basis, "codes": pictures.codes, "facts": np.frombuffer(facts, np.uint8)}
     save_tensors(folder / FILE, {name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
 
@@ -160,6 +164,7 @@ def load(folder: Path) -> TrainingPictures | None:
         (count, length), (pixels, axes) = arrays["codes"].shape, arrays["basis"].shape
         if (count, length, pixels) != (len(credits), axes, math.isqrt(pixels) ** 2):
             raise ValueError(f"{count} x {length} numbers for {len(credits)} pictures and {axes} axes of {pixels}")
-        return TrainingPictures(arrays["basis"], arrays["codes"], credits, float(facts["threshold"]))
+        thresholds = {one.style: float(facts["thresholds"][one.style]) for one in credits}
+        return TrainingPictures(arrays["basis"], arrays["codes"], credits, thresholds)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / FILE}: broken ({error}); save the model again, or take the file away") from None
