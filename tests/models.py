@@ -8,7 +8,7 @@ import torch
 from inkwash.codecs.text import TextCodec
 from inkwash.networks.autoencoder import Autoencoder
 from inkwash.networks.unet import UNet
-from inkwash.systems.pictures.model import Config
+from inkwash.systems.pictures.model import Config, state_shape
 from inkwash.systems.pictures.networks import MeanPredictor
 from inkwash.systems.pictures.pipeline import Pipeline
 from inkwash.weights.shipped import TEXT_ENCODER
@@ -24,15 +24,15 @@ def tiny_autoencoder() -> Autoencoder:
 
 
 def tiny(latent: bool = False, mean: bool = False, upsampler: bool = False, **changes) -> Pipeline:
-    """A small model of 16 x 16 pictures with random weights, the last layer included; if asked for, of latents, with
-    a mean predictor, or with an upsampler."""
+    """A small model of 16 x 16 pictures, or of such distance fields, with random weights, the last layer included; if
+    asked for, of latents, with a mean predictor, or with an upsampler."""
     torch.manual_seed(0)
     config = Config(**{"size": 16, "patch": 4, "styles": ["flat", "noto"], "steps": 3, **changes})
     components: dict[str, Any] = {"vae": tiny_autoencoder()} if latent else {}
-    channels, label = 6 if latent else 48, 384 + len(config.styles)
+    channels, label = 6 if latent else state_shape(config, None)[0], 384 + len(config.styles)
     unet = UNet(
         sample_size=4,
-        in_channels=channels * (1 + mean),
+        in_channels=channels * (1 + mean + config.reference),
         out_channels=channels,
         block_out_channels=(8, 16),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),

@@ -490,7 +490,7 @@ def usual_recipe(row: Any, engine: Engine) -> dict[str, Any]:
     folder = engine.catalogue.folder(row.model, row.user_id)
     config = read_config(folder)
     usual = {"sampler": default_sampler(config, masked), "steps": config.steps, "guidance": config.guidance}
-    usual |= {"size": config.size, "strength": None if request["image"] is None else default_strength(masked)}
+    usual |= {"size": config.picture_size, "strength": None if request["image"] is None else default_strength(masked)}
     given = {name: value for name, value in request.items() if value is not None or name not in usual}
     return {**usual, **given, "hash": fingerprint(folder), "version": __version__}
 

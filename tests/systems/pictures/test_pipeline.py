@@ -1,22 +1,25 @@
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import inkwash
 from inkwash import diffusion
 from inkwash.codecs import pixels
 from inkwash.codecs.png import KEY
+from inkwash.diffusion.arrays import numpy
 from inkwash.errors import UserError
-from inkwash.systems.pictures import request
+from inkwash.systems.pictures import icons_data, request
 from inkwash.systems.pictures.data import InitImage
 from inkwash.systems.pictures.export import export
 from inkwash.systems.pictures.model import GRIDS, SAMPLERS, Config
 from inkwash.systems.pictures.pipeline import Pipeline, time_grid
 from tests.models import tiny
+from tests.systems.pictures.shapes import icons
 
 
 @pytest.fixture(scope="module")
@@ -425,3 +428,55 @@ def test_between_two_prompts_the_ends_are_the_prompts_own(either):
     for end, prompt in ((frames[0], "a fox"), (frames[-1], "a house")):
         assert np.abs(end - array(either.generate(prompt, style="flat", seed=5))).max() <= 1
     assert (frames[1] != frames[0]).any() and (frames[1] != frames[2]).any()
+
+
+ICONS = {"distance_field": True, "reference": True, "parametrization": "flow", "style_aliases": {"pen": "flat"}}
+
+
+def disc(radius: float, ink="black", paper=(0, 0, 0, 0)) -> Image.Image:
+    picture = Image.new("RGBA", (256, 256), paper)
+    ImageDraw.Draw(picture).ellipse([128 - radius, 128 - radius, 128 + radius, 128 + radius], fill=ink)
+    return picture
+
+
+def test_a_picture_of_a_distance_field_is_the_same_shape_at_every_size():
+    model = tiny(mean=True, **ICONS)
+    small, large = (np.asarray(model.generate("a fox", seed=3, size=size)) for size in (64, 512))
+    assert small.shape == (64, 64, 4) and (large[large[..., 3] > 0, :3] == 0).all()
+    opacity = large[..., 3].reshape(64, 8, 64, 8).mean((1, 3))
+    assert abs(opacity - small[..., 3]).mean() < 8
+    assert model.generate("a fox", seed=3).size == (256, 256)
+
+
+def test_distance_fields_are_encoded_as_they_are_decoded():
+    model = tiny(mean=True, **ICONS)
+    picture = np.asarray(disc(70))[None]
+    decoded = model.decode(model.encode(picture))
+    assert ((decoded[0, ..., 3] > 127) == (picture[0, ..., 3] > 127)).mean() > 0.98
+
+
+def test_a_picture_to_draw_alike_is_shown_to_the_network():
+    model = tiny(mean=True, **ICONS)
+    plain = model.generate("a fox", style="pen", seed=3)
+    assert plain.tobytes() == model.generate("a fox", style="flat", seed=3).tobytes()  # another name of the style
+    alike = model.generate("a fox", style="pen", seed=3, like=disc(70))
+    assert alike.tobytes() != plain.tobytes() and alike.info["inkwash"]["like"].keys() == {"sha256"}
+    on_paper = model.encode(np.asarray(disc(70, paper="white"))[None])
+    assert abs(numpy(on_paper - model.encode(np.asarray(disc(70))[None]))).mean() < 0.02
+    assert model.generate("", style="pen", seed=3, like=disc(70)).size == (256, 256)  # words are not needed
+    concat = model.condition(["a fox"], [None], model.encode(np.asarray(disc(70))[None]))["concat"]
+    assert (numpy(concat[:, 16:]) == numpy(model.encode(np.asarray(disc(70))[None]))).all()
+    assert (numpy(model.condition(["a fox"], [None])["concat"][:, 16:]) == 0).all()
+
+
+def test_other_models_have_no_picture_to_draw_alike():
+    with pytest.raises(UserError, match=r"like: the model .*draws from words alone"):
+        tiny().generate("a fox", like=disc(70))
+
+
+def test_few_steps_are_learned_for_names_of_icons(monkeypatch):
+    monkeypatch.setattr(icons_data, "load", icons)
+    problem, _ = tiny(mean=True, **ICONS | {"styles": ["line", "solid"], "style_aliases": {}}).problem(
+        SimpleNamespace(seed=0, samples=4), None
+    )
+    assert list(problem.seeds) == [0] and problem.shape == (16, 4, 4)

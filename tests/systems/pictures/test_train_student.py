@@ -69,6 +69,13 @@ def test_a_student_shares_the_other_networks_of_its_teacher(taught):
     assert picture.info and np.asarray(picture).shape == (16, 16, 3)
 
 
+def test_a_teacher_of_icons_is_refused(tmp_path):
+    tiny(mean=True, distance_field=True, parametrization="flow").save(tmp_path / "teacher")
+    recipe = train_student.Recipe("student", tmp_path, tmp_path / "teacher", 4, Settings(steps=1))
+    with pytest.raises(UserError, match="a model of icons; a student learns from one of emoji"):
+        train_student.train(recipe, tmp_path / "run")
+
+
 def test_a_teacher_without_words_is_refused(tmp_path, monkeypatch):
     wordless = tiny()
     del wordless.components["text_encoder"]

@@ -247,7 +247,8 @@ class Pipeline:
     def encode(self, pictures: np.ndarray) -> Any:
         """uint8 (N, size, size, 3), or 4 with straight alpha -> states (N, *shape)."""
         if self.config.distance_field:
-            fields = np.stack([distance_fields.from_picture(Image.fromarray(picture)) for picture in pictures])
+            images, size = map(Image.fromarray, pictures), self.config.size
+            fields = np.stack([distance_fields.from_picture(image, size) for image in images])
             return self.runtime.array(distance_fields.to_state(fields, self.config.patch))
         if self.vae is not None:
             return latents.encode(self.vae, pictures, self.runtime.array)
@@ -450,7 +451,7 @@ class Pipeline:
         return init
 
     def condition(
-        self, prompts: Sequence[str], styles: Sequence[str | None], reference: np.ndarray | None = None
+        self, prompts: Sequence[str], styles: Sequence[str | None], reference: Any = None
     ) -> dict[str, Any]:
         """What the network is told for each picture: token states, their mask, and pooled text beside the style; the
         mean prediction, and the state (N, *shape) of a reference, zeros for none."""
@@ -482,7 +483,7 @@ class Pipeline:
                 concat.append(self.mean_predictor(condition["label"]))
         if self.config.reference:
             none = np.zeros((len(prompts), *self.shape), np.float32)
-            concat.append(self.runtime.array(none if reference is None else reference))
+            concat.append(self.runtime.array(none if reference is None else numpy(reference)))
         if concat:
             condition["concat"] = namespace(concat[0]).concatenate(concat, axis=1)
         return condition
@@ -529,7 +530,7 @@ class Pipeline:
         grid: str | None = None,
         guidance: float | None = None,
         init: InitImage | None = None,
-        reference: np.ndarray | None = None,
+        reference: Any = None,
         size: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         on_end: Callable[[Any], None] | None = None,
@@ -625,7 +626,7 @@ class Pipeline:
         *,
         negative: str = "",
         guidance: float | None = None,
-        reference: np.ndarray | None = None,
+        reference: Any = None,
     ) -> Problem:
         """What the core is asked to sample for these prompts, styles and seeds: see `sample`."""
         config, n = self.config, len(prompts)
@@ -716,15 +717,16 @@ class Pipeline:
         return replace(report, model=model_facts)
 
     def problem(self, request: Any, data: Path | None) -> tuple[Problem, diffusion.Grid]:
-        """What `tune` learns few steps for: prompts of the validation split of the emoji data set, in 100 steps.
+        """What `tune` learns few steps for: prompts of the validation split of its data set, in 100 steps.
 
         Raises UserError for a model without words, and for data that are not there.
         """
-        from inkwash.systems.pictures import emoji_data
+        from inkwash.systems.pictures import emoji_data, icons_data
 
         if self.text_encoder is None:
-            raise UserError("a model without words cannot be tuned: only one trained on the emoji data can")
-        data_set = emoji_data.load(data or emoji_data.FOLDER)
+            raise UserError("a model without words cannot be tuned: only one of emoji or icons can")
+        source: Any = icons_data if self.config.distance_field else emoji_data
+        data_set = source.load(data or source.FOLDER)
         held_out = np.flatnonzero(data_set.split == "validation")
         rows = np.random.default_rng(request.seed).permutation(held_out)[: request.samples]
         seeds = range(request.seed, request.seed + len(rows))

@@ -93,6 +93,8 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     teacher = Pipeline.load(recipe.teacher, recipe.fit.device, runtime="torch")
     if teacher.text_encoder is None:
         raise UserError(f"teacher = {recipe.teacher}: a model without words; the student learns from its words")
+    if teacher.config.distance_field:
+        raise UserError(f"teacher = {recipe.teacher}: a model of icons; a student learns from one of emoji")
     unet = deepcopy(teacher.unet)
     if recipe.network is not None:
         derived = {key: teacher.unet.config[key] for key in DERIVED}
