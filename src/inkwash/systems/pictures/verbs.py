@@ -17,6 +17,7 @@ from inkwash.systems import report
 from inkwash.systems.base import Context, Note, Preview, Result, on_progress, seeded
 from inkwash.systems.pictures import request as ask
 from inkwash.systems.pictures.data import image_grid
+from inkwash.systems.pictures.training_pictures import Nearest
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
 
@@ -64,7 +65,10 @@ def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Cont
         file, recipe = context.folder / f"{of}-{place}.png", picture.info[KEY]
         write_png(picture, file, recipe)
         pictures.append(picture)
-        yield Result(of, place, {".png": file}, recipe=recipe)
+        nearest = {"nearest": recipe["nearest"]} if "nearest" in recipe else {}
+        if nearest:
+            context.tell(Note(f"{f'seed {part.seed}: ' if len(parts) > 1 else ''}{Nearest(**recipe['nearest'])}"))
+        yield Result(of, place, {".png": file}, nearest, recipe)
     if len(parts) > 1:
         file = context.folder / f"{of}-grid.png"
         write_png(grid_of(pictures), file, [picture.info[KEY] for picture in pictures])
@@ -77,7 +81,7 @@ def interpolation(of: int, request: ask.Generate, pipeline: Any, context: Contex
     frames = pipeline.interpolate(request.prompt, request.to, request.n, **options, progress=on_progress(context))
     animation, grid = context.folder / f"{of}.gif", context.folder / f"{of}-grid.png"
     ping_pong, recipes = [*frames, *frames[-2:0:-1]], [frame.info[KEY] for frame in frames]
-    recipe = {name: value for name, value in recipes[0].items() if name != "frame"}
+    recipe = {name: value for name, value in recipes[0].items() if name not in ("frame", "nearest")}
     write_gif(ping_pong, animation, recipe)
     write_png(grid_of(frames), grid, recipes)
     yield Result(of, 0, {".gif": animation, "-grid.png": grid}, recipe=recipe)
