@@ -1,6 +1,7 @@
 """The command line. Every command imports what it needs when it runs: `inkwash --help` loads no torch."""
 
 import sys
+import warnings
 from typing import Any
 
 from inkwash.errors import UserError
@@ -17,6 +18,9 @@ def application() -> Any:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; a user's mistake is one line on standard error, and exit code 2."""
+    warnings.filterwarnings(
+        "ignore", "Image size", category=RuntimeWarning
+    )  # Pillow's, of what it reads none the less
     try:
         from inkwash.cli.commands import SHORTCUTS, expand_shortcut
 

@@ -7,21 +7,18 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageOps
 
 from inkwash.errors import UserError
-from inkwash.extras import require
 from inkwash.progress import CONSOLE, Monitor, Note, Progress
-from inkwash.systems.pictures.data import load_image
+from inkwash.systems.pictures.data import HEIF, is_animated, load_image, require_reader
 from inkwash.systems.tables import read_rows, read_utf8
 from inkwash.weights.files import files_below
 
-HEIF = {".heic", ".heif"}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", *HEIF}
 TABLES = {"metadata.csv", "metadata.jsonl"}  # of captions, as Hugging Face's imagefolder has them
 COLUMNS = ("file_name", "text")
@@ -86,9 +83,8 @@ CHANGES = {
 def read_square(file: Path, size: int, resize: str) -> tuple[np.ndarray, dict[str, float]]:
     """A picture on white, uint8 (size, size, 3), and which of `CHANGES` befell how large a share of it."""
     picture, changes = load_image(file), {}
-    with Image.open(file) as opened:
-        if getattr(opened, "is_animated", False) and opened.format != "MPO":  # a photo, and what a camera adds
-            changes["animated"] = 1.0
+    if is_animated(file):
+        changes["animated"] = 1.0
     if picture.mode == "RGBA":
         if (clear := float(np.mean(np.asarray(picture.getchannel("A")) < 255))) > 0:
             changes["transparent"] = clear
@@ -111,11 +107,8 @@ def picture_files(folder: Path) -> list[Path]:
         raise UserError(f"{folder}: no such folder of pictures")
     files = [file for file in visible_files(folder) if file.suffix.lower() in SUFFIXES]
     first = {file.suffix.lower(): file for file in reversed(files)}
-    for suffix in HEIF & first.keys():
-        require(str(first[suffix]), "pillow_heif")
-        import_module("pillow_heif").register_heif_opener()
-    if ".avif" in first and not features.check("avif"):
-        raise UserError(f"{first['.avif']} needs a Pillow that reads AVIF: pip install --upgrade 'pillow>=11.3'")
+    for file in first.values():
+        require_reader(file)
     return files
 
 
