@@ -1,10 +1,13 @@
 """The command line. Every command imports what it needs when it runs: `inkwash --help` loads no torch."""
 
+import re
 import sys
 import warnings
 from typing import Any
 
 from inkwash.errors import UserError
+
+STEERING = r"[\x00-\x1f\x7f-\x9f]"  # Unicode's Cc
 
 
 def application() -> Any:
@@ -56,8 +59,8 @@ def message(error: Exception) -> str | None:
 
 
 def say(text: str) -> None:
-    """A line on standard error."""
-    print(f"inkwash: {' '.join(text.split())}", file=sys.stderr)
+    """A line on standard error, without signs that steer a terminal: it may say what a stranger's file says."""
+    print(f"inkwash: {re.sub(STEERING, '?', ' '.join(text.split()))}", file=sys.stderr)
 
 
 def _mistake(text: str) -> int:
