@@ -139,6 +139,16 @@ def test_a_recipe_that_cannot_be_followed_is_refused(change, tiny_folder, tmp_pa
     assert sorted(tiny_folder.rglob("*")) == before and [path.name for path in tmp_path.iterdir()] == ["fox.png"]
 
 
+def test_again_looks_in_no_folder_that_is_not_there_and_steers_no_terminal(tiny_folder, tmp_path, capsys):
+    file = tmp_path / "fox.png"
+    main(["generate", "fox", "--model", str(tiny_folder), "-o", str(file)])
+    assert main(["again", str(file), "--inputs", str(tmp_path / "nowhere")]) == 2
+    assert capsys.readouterr().err == f"inkwash: --inputs {tmp_path / 'nowhere'}: no such folder\n"
+    write_png(Image.open(file), file, read_recipe(file) | {"model": "\x1b[2Jmine\x9b31m\x07"})
+    assert main(["again", str(file)]) == 2
+    assert "made by the model ?[2Jmine?31m?, which is not here" in capsys.readouterr().err
+
+
 def test_a_recipe_without_a_hash_is_refused(tiny_folder, tmp_path, capsys):
     file = tmp_path / "fox.png"
     main(["generate", "fox", "--model", str(tiny_folder), "-o", str(file)])

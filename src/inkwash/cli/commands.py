@@ -164,6 +164,8 @@ def again(
     from inkwash.codecs.png import read_recipe
 
     recipe = read_recipe(file)
+    if inputs is not None and not inputs.is_dir():
+        raise UserError(f"--inputs {inputs}: no such folder")
     kind = GIF if file.suffix.lower() == ".gif" else PNG
     single = out if out is not None and is_file(kind, out) else None
     itself = single is not None and single.exists() and single.samefile(file)

@@ -29,7 +29,7 @@ from inkwash.systems.pictures.data import (
     source_facts,
 )
 from inkwash.systems.pictures.model import SAMPLERS, SCHEDULES, TUNED, Component, Config, read_config, read_index
-from inkwash.systems.pictures.prompts import emphasise, piece_weights, spell_emoji, weigh
+from inkwash.systems.pictures.prompts import emphasise, piece_weights, spell_emoji, unknown_tokens, weigh
 from inkwash.systems.pictures.request import FRAMES, check_prompt
 from inkwash.systems.pictures.training_pictures import Nearest, TrainingPictures
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
@@ -494,12 +494,8 @@ class Pipeline:
     def unknown_tokens(self, prompt: str) -> tuple[list[str], bool]:
         """What of a prompt the text encoder does not know, and whether it knows no word of it."""
         weighted = weigh(spell_emoji(prompt))
-        encoding = self.text_encoder.tokenizer.encode(weighted.text)
-        pieces = zip(encoding.offsets, encoding.tokens, strict=True)
-        tokens = {(weighted.text[start:end], piece != "[UNK]") for (start, end), piece in pieces if start < end}
-        words = [text for text, known in tokens if known and any(map(str.isalnum, text))]
-        unknown = sorted(text for text, known in tokens if not known)
-        return unknown, not words and not weighted.unconditional and not is_blank(prompt)
+        unknown, any_word = unknown_tokens(weighted.text, self.text_encoder.tokenizer)
+        return unknown, not any_word and not weighted.unconditional and not is_blank(prompt)
 
     def prompt_warning(self, prompt: str) -> str | None:
         """What of a prompt the model cannot use, in one line; None if that is nothing, or all, which is refused."""

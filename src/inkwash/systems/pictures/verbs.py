@@ -16,7 +16,7 @@ from inkwash.progress import Progress
 from inkwash.systems import report
 from inkwash.systems.base import Context, Note, Preview, Result, on_progress, seeded
 from inkwash.systems.pictures import request as ask
-from inkwash.systems.pictures.data import image_grid
+from inkwash.systems.pictures.data import image_grid, is_animated
 from inkwash.systems.pictures.training_pictures import Nearest
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
@@ -48,6 +48,9 @@ def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Cont
     inputs = {
         name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask", "like")
     }
+    for name, file in inputs.items():
+        if file is not None and name != "like" and is_animated(file):
+            context.tell(Note(f"{name}: it has several frames or pages: the first is taken"))
     pictures, parts = [], request.subrequests()
     for place, part in enumerate(parts):  # each alone: none depends on its neighbours
 
