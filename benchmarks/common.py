@@ -15,6 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from PIL import ImageFont
+
 from inkwash.weights.files import atomic
 
 QUICK = "--quick" in sys.argv
@@ -74,3 +76,11 @@ def emoji() -> Path:
             rows.append(row | {"picture_64": png.getvalue(), "picture_256": b""})
         write_parquet(folder / f"{style}.parquet", rows)
     return folder
+
+
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """One with Chinese characters, if the machine has it."""
+    for file in Path("/usr/share/fonts").rglob("*"):
+        if file.suffix in (".ttc", ".ttf", ".otf") and any(word in file.name for word in ("CJK", "wqy", "Droid")):
+            return ImageFont.truetype(str(file), size)
+    return ImageFont.load_default(size)

@@ -6,11 +6,11 @@ python benchmarks/forty.py [--model emoji] [--size 64] [--out FILE]
 
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 import common
 import inkwash
-from common import QUICK, ROOT
+from common import QUICK, ROOT, font
 
 EMOJI = """a lighthouse|a red bicycle|a purple cat|a cup of coffee|a snowman with a hat|a green dragon|three candles
 a yellow submarine|a sleeping bear|an orange fish|a castle|a blue rose|a pirate|a slice of watermelon|a black umbrella
@@ -53,14 +53,6 @@ def main() -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     page.save(file)
     print(f"{len(prompts)} pictures: {file}")
-
-
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """One with Chinese characters, if the machine has it."""
-    for file in Path("/usr/share/fonts").rglob("*"):
-        if file.suffix in (".ttc", ".ttf", ".otf") and any(word in file.name for word in ("CJK", "wqy", "Droid")):
-            return ImageFont.truetype(str(file), size)
-    return ImageFont.load_default(size)
 
 
 if __name__ == "__main__":
