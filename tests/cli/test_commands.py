@@ -139,6 +139,16 @@ def test_a_recipe_that_cannot_be_followed_is_refused(change, tiny_folder, tmp_pa
     assert sorted(tiny_folder.rglob("*")) == before and [path.name for path in tmp_path.iterdir()] == ["fox.png"]
 
 
+def test_again_looks_in_no_folder_that_is_not_there_and_steers_no_terminal(tiny_folder, tmp_path, capsys):
+    file = tmp_path / "fox.png"
+    main(["generate", "fox", "--model", str(tiny_folder), "-o", str(file)])
+    assert main(["again", str(file), "--inputs", str(tmp_path / "nowhere")]) == 2
+    assert capsys.readouterr().err == f"inkwash: --inputs {tmp_path / 'nowhere'}: no such folder\n"
+    write_png(Image.open(file), file, read_recipe(file) | {"model": "\x1b[2Jmine\x9b31m\x07"})
+    assert main(["again", str(file)]) == 2
+    assert "made by the model ?[2Jmine?31m?, which is not here" in capsys.readouterr().err
+
+
 def test_a_recipe_without_a_hash_is_refused(tiny_folder, tmp_path, capsys):
     file = tmp_path / "fox.png"
     main(["generate", "fox", "--model", str(tiny_folder), "-o", str(file)])
@@ -350,6 +360,16 @@ def test_nothing_that_is_not_ours_is_replaced(tiny_folder, tmp_path, monkeypatch
     assert "vae: it is there, and no training here made it" in capsys.readouterr().err
     for name in ("fox-again.png", "cat.png", "nearest.png", "vae/config.json"):
         assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("out", [["--out", "run"], ["--out", "."], []])
+def test_a_run_within_its_own_data_is_refused(out, tmp_path, monkeypatch, capsys):
+    """Its previews would be learned from, and its data be others at the next start."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "pictures", "--data", str(tmp_path), *out]) == 2
+    assert f"lies in {tmp_path}, and would become a part of these data" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_a_named_file_is_not_replaced(tiny_folder, tmp_path, capsys):

@@ -104,6 +104,23 @@ def test_a_number_is_read_right_or_refused(sign, cell, value, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("cell", "what"),
+    [("#NAME?", "an error"), ("#N/A", "an error"), ("#DIV/0!", "an error"), ("Err:508", "an error"),
+     ("=A1&B1", "a formula"), ('"=""a ""&A1"', "a formula")],
+)  # fmt: skip
+@pytest.mark.parametrize("column", ["prompt", "name", "seed", "image"])
+def test_what_a_spreadsheet_could_not_compute_is_no_prompt(column, cell, what, tmp_path):
+    broken, other = read(tmp_path, f"{column},style\n{cell},flat\n,flat\n")
+    assert f"column {column}: " in str(broken) and f"is {what} of a spreadsheet: write there" in str(broken)
+    assert other == {"style": "flat"}
+
+
+@pytest.mark.parametrize("prompt", ["#1 fan!", "#fox", "a = b", "= )", "Err: a fox", "no #N/A here"])
+def test_other_signs_are_prompts(prompt, tmp_path):
+    assert read(tmp_path, f"prompt\n{prompt}\n") == [{"prompt": prompt}]
+
+
+@pytest.mark.parametrize(
     ("rows", "says"),
     [
         ("prompt,Prompt\na fox,a cat\n", "two columns are called 'prompt'"),

@@ -18,7 +18,7 @@ from inkwash.systems.pictures.icon_sets import DEFAULT
 from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR
 from inkwash.systems.train import task_of
 from inkwash.training.recipe import load_recipe
-from inkwash.weights.shipped import find_recipe, queues, recipes, shipped
+from inkwash.weights.shipped import find_recipe, queues, recipes, reference, shipped
 
 ACCELERATOR = [name for name in recipes() if name.startswith("gpu/")]
 
@@ -121,3 +121,21 @@ def test_a_queue_trains_every_recipe_for_an_accelerator_after_what_it_needs(name
         needed = re.findall(r'"(runs/[^/"]+)', training.recipe.read_text())
         assert set(needed) <= set(folders[:i])
         assert f"train {training.entry.recipe} --out {training.out.as_posix()}" in training.recipe.read_text()
+
+
+@pytest.mark.parametrize(
+    ("here", "name"),
+    [("home/ann/work", "runs/fox/model"), ("home/ann/work/runs", "fox/model"), ("home/ann", "work/runs/fox/model"),
+     ("home", "model"), ("", "model"), ("home/ann/work/runs/fox/model", "model"), ("elsewhere", "model")],
+)  # fmt: skip
+def test_a_reference_says_nothing_of_whose_home_a_model_lies_in(here, name, tmp_path, monkeypatch):
+    model = tmp_path / "home/ann/work/runs/fox/model"
+    model.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home/ann"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home/ann"))
+    monkeypatch.chdir(tmp_path / here)
+    assert reference(model) == name
+    monkeypatch.chdir(tmp_path.anchor)
+    assert reference(model) == "model"
+    assert reference("emoji") == "emoji"

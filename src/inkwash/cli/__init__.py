@@ -1,9 +1,13 @@
 """The command line. Every command imports what it needs when it runs: `inkwash --help` loads no torch."""
 
+import re
 import sys
+import warnings
 from typing import Any
 
 from inkwash.errors import UserError
+
+STEERING = r"[\x00-\x1f\x7f-\x9f]"  # Unicode's Cc
 
 
 def application() -> Any:
@@ -17,6 +21,9 @@ def application() -> Any:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; a user's mistake is one line on standard error, and exit code 2."""
+    warnings.filterwarnings(
+        "ignore", "Image size", category=RuntimeWarning
+    )  # Pillow's, of what it reads none the less
     try:
         from inkwash.cli.commands import SHORTCUTS, expand_shortcut
 
@@ -52,8 +59,8 @@ def message(error: Exception) -> str | None:
 
 
 def say(text: str) -> None:
-    """A line on standard error."""
-    print(f"inkwash: {' '.join(text.split())}", file=sys.stderr)
+    """A line on standard error, without signs that steer a terminal: it may say what a stranger's file says."""
+    print(f"inkwash: {re.sub(STEERING, '?', ' '.join(text.split()))}", file=sys.stderr)
 
 
 def _mistake(text: str) -> int:

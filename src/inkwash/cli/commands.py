@@ -163,6 +163,8 @@ def again(
     from inkwash.codecs.png import read_recipe
 
     recipe = read_recipe(file)
+    if inputs is not None and not inputs.is_dir():
+        raise UserError(f"--inputs {inputs}: no such folder")
     ending = ".gif" if file.suffix.lower() == ".gif" else f".{recipe.get('format', 'png')}"
     kind = Verb(Request, "", endings=(ending,))
     single = out if out is not None and is_file(kind, out) else None

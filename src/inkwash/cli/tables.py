@@ -14,6 +14,7 @@ from inkwash.systems.tables import SIGNS, read_cells, read_text, separator
 
 BOOLEANS = {"yes": True, "true": True, "1": True, "是": True, "no": False, "false": False, "0": False, "否": False}
 NAME = "name"  # the column that is no option: what the results of a row are called
+SPREADSHEET = re.compile(r'#[A-Z/0]+[!?]|#N/A|#NV|Err:\d+|=[\w"($].*', re.S)  # errors as it saves them; formulas
 LONGEST = 220  # bytes of a name, so that with endings no file system has too many
 
 
@@ -58,6 +59,10 @@ class Table:
         if len(cells) < width or any(cells[width:]):
             sign = SIGNS[self.delimiter]
             raise UserError(f"more or fewer cells than the first line has; put what has a {sign} in it in quotes")
+        for name, text in zip(self.names, cells, strict=False):
+            if SPREADSHEET.fullmatch(text):
+                what = "a formula" if text[0] == "=" else "an error"
+                raise UserError(f"column {name}: '{text}' is {what} of a spreadsheet: write there what it should say")
         return {
             name: text if name == NAME else self._value(self.fields[name], text)
             for name, text in zip(self.names, cells, strict=False)

@@ -1,6 +1,7 @@
 """The models and recipes that ship with the package, and where a name leads."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,13 @@ def locate(name: str | Path) -> Path:
 
 def reference(name: str | Path) -> str:
     """What recipes and reports call a model: its shipped name, the path of its folder below the current one, or for
-    one elsewhere the folder's own name. Nothing of where things lie on the machine."""
+    one elsewhere the folder's own name. Nothing of where things lie on the machine: nor below a folder that holds
+    people's homes, whose names would be told."""
     if str(name) in shipped():
         return str(name)
     folder, here = Path(name).resolve(), Path.cwd()
-    below = here in folder.parents and folder.parent != FOLDER
+    homes = (Path(here.anchor), *Path(os.path.expanduser("~")).parents)
+    below = here in folder.parents and folder.parent != FOLDER and here not in homes
     return folder.relative_to(here).as_posix() if below else folder.name
 
 

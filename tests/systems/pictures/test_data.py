@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from inkwash.errors import UserError
-from inkwash.systems.pictures.data import InitImage, load_image, load_mask, surroundings
+from inkwash.systems.pictures.data import InitImage, is_animated, load_image, load_mask, surroundings
 
 RAMP = (np.add.outer(np.arange(16), np.arange(16)) * 8).astype(np.uint8)  # 0 to 240
 
@@ -20,12 +20,12 @@ def grey(source):
     return pixels[..., 0].astype(int)
 
 
-def png(path, samples, colour_type):
-    """A PNG of 16 bits, written by hand: samples (H, W, channels)."""
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+def png(path, samples, colour_type, *more):
+    """A PNG of 8 or 16 bits, written by hand: samples (H, W, channels), and more chunks."""
+    rows = b"".join(b"\0" + row.astype(row.dtype.newbyteorder(">")).tobytes() for row in samples)
     height, width = samples.shape[:2]
-    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    header = struct.pack(">IIBBBBB", width, height, 8 * samples.itemsize, colour_type, 0, 0, 0)
+    chunks = [(b"IHDR", header), *more, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     parts = [
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks
@@ -45,6 +45,97 @@ def test_pictures_of_every_mode_are_read_as_the_plain_one():
         assert np.abs(grey(picture) - RAMP).max() <= 2, picture.mode
     assert {load_image(picture).mode for picture in (plain, wide, turned, *others)} == {"RGB", "RGBA"}
     assert set(grey(plain.convert("1")).flat) == {0, 255}
+
+
+def tiff(path, samples, **tags):
+    """A TIFF without compression, written by hand: samples (H, W) or (H, W, channels), and its tags."""
+    height, width, channels = (*samples.shape, 1)[:3]
+    bits = 8 * samples.itemsize
+    found = {254: 0, 256: width, 257: height, 259: 1, 273: 8, 277: channels, 278: height, 279: samples.nbytes}
+    if channels == 1:  # those of more lie elsewhere
+        found[258] = bits
+    at, more = 8 + samples.nbytes, b""
+    if channels > 1:
+        found[258] = at
+        more = struct.pack("<4H", *[bits] * 4)
+    found |= {int(tag[1:]): value for tag, value in tags.items()}
+    entries = b"".join(
+        struct.pack("<HHII", tag, 3, channels if tag == 258 else 1, found[tag]) for tag in sorted(found)
+    )
+    directory = struct.pack("<H", len(found)) + entries + bytes(4)
+    content = samples.astype(samples.dtype.newbyteorder("<")).tobytes()
+    path.write_bytes(b"II*\0" + struct.pack("<I", at + len(more)) + content + more + directory)
+    return path
+
+
+TURNS = {1: np.array, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 6: lambda a: np.rot90(a, 3),
+         5: lambda a: a.swapaxes(0, 1), 7: lambda a: np.rot90(a.swapaxes(0, 1), 2), 8: np.rot90}  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_tiffs_that_lie_on_their_side_are_turned(orientation, tmp_path):
+    """In every mode that Pillow may map into memory: TIFF 6.0, Orientation."""
+    grey = np.arange(24).reshape(6, 4)
+    colours = np.dstack([grey, grey, grey, 255 + 0 * grey])
+    turned = TURNS[orientation](grey)
+    for photometric, samples, more in (
+        (1, grey.astype(np.uint8), {}),
+        (1, grey.astype(np.uint16) * 257, {}),
+        (2, colours.astype(np.uint8), {"t338": 2}),
+    ):
+        file = tiff(tmp_path / "a.tif", samples, t262=photometric, t274=orientation, **more)
+        assert np.array_equal(np.asarray(load_image(file))[..., 0], turned)
+        assert not is_animated(file)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_may_say_that_nought_is_white(dtype, tmp_path):
+    samples = RAMP.astype(dtype) * (257 if dtype == np.uint16 else 1)
+    assert np.array_equal(grey(tiff(tmp_path / "a.tif", samples, t262=1)), RAMP)
+    assert np.array_equal(grey(tiff(tmp_path / "a.tif", samples, t262=0)), 255 - RAMP)
+
+
+def test_the_preview_of_a_raw_photo_is_not_the_photo(tmp_path):
+    file = tiff(tmp_path / "photo.dng", RAMP, t254=1, t262=1)
+    with pytest.raises(UserError, match=r"photo\.dng: it begins with a small preview"):
+        load_image(file)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.25, 1 / 1.8])
+def test_a_png_is_read_by_its_gamma_unless_it_says_more(gamma, tmp_path):
+    """Light = value^(1 / gamma), and sRGB shows light^(1 / 2.2): PNG, third edition, 13.13."""
+    chunk = (b"gAMA", struct.pack(">I", round(1e5 * gamma)))
+    light = (RAMP / 255) ** (1 / gamma)
+    shown = 255 * light ** (1 / 2.2)
+    for samples in (RAMP, RAMP.astype(np.uint16) * 257):
+        assert np.abs(grey(png(tmp_path / "a.png", samples[..., None], 0, chunk)) - shown).max() <= 1
+        srgb = png(tmp_path / "b.png", samples[..., None], 0, chunk, (b"sRGB", b"\0"))
+        assert np.array_equal(grey(srgb), RAMP)
+    usual = (b"gAMA", struct.pack(">I", 45455))
+    assert np.array_equal(grey(png(tmp_path / "c.png", RAMP[..., None], 0, usual)), RAMP)
+    assert np.array_equal(grey(png(tmp_path / "c.png", RAMP[..., None], 0, (b"gAMA", bytes(4)))), RAMP)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "webp", "avif", "tif", "bmp"])
+def test_a_broken_file_is_refused_in_one_line(suffix, tmp_path):
+    """Cut anywhere, or with bytes changed, a file is a picture or is refused."""
+    rng = np.random.default_rng()
+    file, colours = tmp_path / f"a.{suffix}", rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(file)
+    whole = file.read_bytes()
+    refused = 0
+    for cut in (True, False) * 40:
+        content = bytearray(whole[: rng.integers(len(whole) // 2)] if cut else whole)
+        for _ in range(0 if cut else 3):
+            content[rng.integers(len(content))] = rng.integers(256)
+        file.write_bytes(content)
+        try:
+            is_animated(file)
+            load_image(file)
+        except UserError as error:
+            refused += 1
+            assert str(error).startswith(f"{file}: ") and "\n" not in str(error)
+    assert refused >= 40
 
 
 @pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])

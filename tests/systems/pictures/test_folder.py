@@ -1,3 +1,4 @@
+import re
 import sys
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ from PIL import Image
 
 from inkwash.errors import UserError
 from inkwash.progress import Note, Progress
-from inkwash.systems.pictures.folder import describe_captions, read_folder, split_by_content
+from inkwash.systems.pictures.folder import check_captions, describe_captions, read_folder, split_by_content
 from tests.follower import Follower
 
 
@@ -17,8 +18,8 @@ def test_a_picture_too_large_is_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     (tmp_path / "c.png").write_bytes(b"no picture")
     assert len(read_folder(tmp_path, 8, monitor=(follower := Follower())).pictures) == 1
-    why = "not a picture that can be read, or too large"
-    notes = [f"skipped {tmp_path / name}: {why}" for name in ("a.png", "c.png")]
+    why = {"a.png": "too many pixels; make it smaller", "c.png": "not a picture that can be read"}
+    notes = [f"skipped {tmp_path / name}: {text}" for name, text in why.items()]
     assert [note.text for note in follower.of(Note)] == notes
 
 
@@ -130,6 +131,43 @@ def test_texts_that_are_of_no_picture_are_counted(tmp_path):
     assert read(tmp_path)[1] == "1 texts are passed over: no picture is called as they are (a.png.txt)"
 
 
+def test_files_that_say_nothing_are_counted(tmp_path):
+    """Drawings that are not read, and captions as other trainers have them."""
+    save(tmp_path / "a.png")
+    for name in ("a.svg", "b.SVG", "in/captions.csv", "a.caption", "README", ".hidden", "metadata.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("file_name,text\n")
+    said = "5 files are passed over, neither pictures nor captions: .caption, .csv, .svg, README"
+    assert read(tmp_path)[1] == f"{said} (README)"
+
+
+def test_captions_that_the_text_encoder_does_not_know_are_counted(tmp_path):
+    words = {"a", "fox", "cat"}
+
+    def encode(text):
+        found = [*re.finditer(r"\w+|\S", text)]
+        tokens = [word[0] if word[0] in words else "[UNK]" for word in found]
+        return SimpleNamespace(offsets=[(0, 0), *(word.span() for word in found)], tokens=["[CLS]", *tokens])
+
+    def said(*captions):
+        check_captions([[text] for text in captions], SimpleNamespace(encode=encode), follower := Follower())
+        return [note.text for note in follower.of(Note)]
+
+    assert said("a fox", "a cat") == []
+    assert said("a fox", "a dog", "\u043b\u0438\u0441\u0430", "\u043b\u0438\u0441\u0430", "\u3042") == [
+        "2 of 4 captions: the text encoder knows nothing of them (\u043b\u0438\u0441\u0430)",
+        "1 of 4 captions: the text encoder knows not all of them (a dog)",
+    ]
+    with pytest.raises(UserError, match=r"knows nothing of any caption \(dog\): write English or Chinese"):
+        said("dog", "\u3042")
+
+
+def test_emoji_in_captions_are_their_names_as_they_are_in_prompts(tmp_path):
+    save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("a \U0001f98a, \U0001f1e9\U0001f1ea", encoding="utf-8")
+    assert read(tmp_path)[0].captions == [["a fox , Germany"]]
+
+
 def test_what_is_hidden_is_passed_over_and_links_are_followed_once(tmp_path):
     save(tmp_path / "elsewhere" / "cat.png", "blue")
     folder = tmp_path / "mine"
@@ -156,8 +194,10 @@ def test_it_is_said_what_pictures_lose(tmp_path):
     assert "1 of 4 pictures are not square: what lies beside the middle is cut off, up to 75%" in said
     assert "1 of 4 pictures are transparent" in said and "(clear.png)" in said
     assert "1 of 4 pictures are animated: the first frame is taken (moving.gif)" in said
+    save(tmp_path / "small.png", size=(2, 4))
     found, said, _ = read(tmp_path, resize="pad")
-    assert (found.pictures[3][[0, -1]] == 255).all() and (found.pictures[3][[3, 4]] == [255, 0, 0]).all()
+    assert "1 of 5 pictures are smaller than the model's: they are enlarged, up to 2.0 times (small.png)" in said
+    assert (found.pictures[4][[0, -1]] == 255).all() and (found.pictures[4][[3, 4]] == [255, 0, 0]).all()
     assert "white is laid beside them, up to 75%" in said and "cut off" not in said
 
 
@@ -182,4 +222,4 @@ def test_heic_is_read_where_its_package_is_and_else_the_package_is_named(tmp_pat
     )
     with pytest.raises(UserError, match="no pictures"):
         read_folder(tmp_path, 8, monitor=Follower())
-    assert opened == ["heif"]
+    assert {*opened} == {"heif"}

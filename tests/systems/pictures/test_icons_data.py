@@ -59,7 +59,7 @@ ICONS = {
         "pale": {"body": '<path opacity=".2" d="M0 0h9v9z"/>'},
         "red": square(2, 3, "red"),
     },
-    "icon-park-outline": {"bell-one": square(1, 4)},
+    "icon-park-outline": {"bell-one": square(1, 4), "kite": square(1, 7)},
     "carbon": {"bell": square(0, 3), "striped": square(4), "ibm-cloud": square(0)},
 }
 EMOJI = {"fox": square(0), "zebra": square(2, 8), "zebra-pizza": square(0, 9)}
@@ -87,6 +87,7 @@ def cache(tmp_path, monkeypatch):
         for name, content in files.items()
     }
     park = {"name": "bell-one", "title": "铃铛1", "tag": ["铃", "斑马"], "category": "Base", "author": "马玉欣"}
+    kite = {"name": "kite", "title": "风筝", "tag": [], "category": "Base", "author": ""}
     tabler = {
         "bell": {"category": "System", "tags": ["alarm", "sound", "off", 3]},
         "brand-nexo": {"category": "Brand", "tags": []},
@@ -96,7 +97,7 @@ def cache(tmp_path, monkeypatch):
         "tabler": {"icons.json": tabler},
         "ph": {"dist/index.mjs": PHOSPHOR.encode()},
         "mdi": {"meta.json": [{"name": "bell", "aliases": ["chime", "nexo-bell"], "tags": ["Notification"]}]},
-        "icon-park": {"icons.json": [park]},
+        "icon-park": {"icons.json": [park, kite]},
     }
     emojibase = {"en/data.json": ENGLISH, "zh/data.json": CHINESE, "meta/groups.json": GROUPS}
     monkeypatch.setattr(emoji_data, "WORDS", pack(folder, "words", "MIT", emojibase))
@@ -123,6 +124,7 @@ def test_the_default_selection_is_kept_by_the_policy(cache, tmp_path):
         "fluent-emoji-high-contrast:1f98a",
         "fluent-emoji-high-contrast:1f993",
         "icon-park-outline:bell-one",
+        "icon-park-outline:kite",
         "lucide:bell",
         "lucide:fox",
         "lucide:ladder",
@@ -161,6 +163,7 @@ def test_pictures_have_their_licence_and_author(cache, tmp_path):
     icons = load(out)
     assert row(icons, "lucide:bell")["licence"] == SETS["lucide"].package.licence
     assert row(icons, "icon-park-outline:bell-one")["author"] == "马玉欣; the makers of icon-park-outline"
+    assert row(icons, "icon-park-outline:kite")["author"] == "the makers of icon-park-outline"
     manifest, notice = json.loads((out / "manifest.json").read_text()), (out / "NOTICE.md").read_text()
     for style, facts in manifest["styles"].items():
         assert facts["sha256"] == hashlib.sha256((out / facts["file"]).read_bytes()).hexdigest()

@@ -26,6 +26,8 @@ BRACKETS = st.text("ab 1.5:()[]\\\uff08\uff09\uff1a")
         ("a:1.5 (b: c)", "a:1.5 b: c", [1] * 6 + [1.1] * 4),
         ("(ab:.5)", "ab", [0.5, 0.5]),
         ("(ab: 2 )", "ab", [2, 2]),
+        ("(ab:2e0)(c:15E-1)", "abc", [2, 2, 1.5]),
+        ("(ab:e0)(c:nans)", "ab:e0c:nans", [1.1] * 11),
         ("(12:30) a", "12:30 a", [1.1] * 5 + [1] * 2),
         ("(16:9)", "16:9", [1.1] * 4),
         ("(no 7:2)", "no 7", [2] * 4),
@@ -58,8 +60,10 @@ def test_a_smiley_takes_no_other_weight_away():
 
 
 @pytest.mark.parametrize(
-    "prompt", ["(a:-1)", "(a:4.1)", "(a:30)", "((a:3):3)", "(((((((((((((((a)))))))))))))))", "[a:0.5]"]
-)
+    "prompt",
+    ["(a:-1)", "(a:4.1)", "(a:30)", "((a:3):3)", "(((((((((((((((a)))))))))))))))", "[a:0.5]",
+     "(a:1e3)", "(a:nan)", "(a:-inf)", "\uff08a\uff1ainf\uff09", "(a:1e999)"],
+)  # fmt: skip
 def test_weights_have_a_limit_and_stand_in_round_brackets(prompt):
     with pytest.raises(UserError, match=r"from 0 to 4|round brackets"):
         weigh(prompt)

@@ -4,7 +4,7 @@ import torch
 
 import inkwash
 from inkwash.errors import UserError
-from inkwash.systems.pictures import icons_data
+from inkwash.systems.pictures import icons_data, training_pictures
 from inkwash.systems.pictures import train_icons as train_module
 from inkwash.systems.pictures.distance_fields import draw
 from inkwash.systems.pictures.icons import captioned_icons
@@ -71,6 +71,9 @@ def test_nothing_is_learned_from_what_is_held_out(recipe, tmp_path):
         assert numbers_of(batches, key) == {*range(dataset.n_originals)}
     assert {*np.concatenate([batch["mirror"] for batch in batches]).tolist()} == {True, False}
     assert all(torch.isfinite(loss_of(call, batch)) for batch in (*batches[:3], *call.held_out))
+    call.save(tmp_path / "model")
+    named = [one.icon for one in training_pictures.load(tmp_path / "model").credits]
+    assert sorted(named) == sorted(icons().icon[icons().split == "train"])
 
 
 def test_a_reference_is_of_distance_fields_alone():

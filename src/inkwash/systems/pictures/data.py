@@ -3,48 +3,92 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFilter, ImageOps
+from PIL import Image, ImageCms, ImageFilter, ImageOps, features
 
 from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError
+from inkwash.extras import require
 
 Source = str | Path | Image.Image
 FEATHER = 0.02  # of the side: the radius of a soft edge
 MAX_ASPECT = 16  # of a picture that is fitted into a square, where more would be a line
+SUBFILE_TYPE, PHOTOMETRIC = 254, 262  # tags of TIFF 6.0
+HEIF = {".heic", ".heif"}
+
+
+def require_reader(file: Path) -> None:
+    """UserError where a package is missing that reads pictures of its ending."""
+    suffix = file.suffix.lower()
+    if suffix in HEIF:
+        require(str(file), "pillow_heif")
+        import_module("pillow_heif").register_heif_opener()
+    if suffix == ".avif" and not features.check("avif"):
+        raise UserError(f"{file} needs a Pillow that reads AVIF: pip install --upgrade 'pillow>=11.3'")
+
+
+@contextmanager
+def open_image(source: Source) -> Iterator[Image.Image]:
+    """The picture, its header read; UserError for whatever goes wrong with it while it is open.
+
+    A file is opened here: those that Pillow opens itself it maps into memory, and then reads a TIFF that lies on its
+    side with the wrong width.
+    """
+    name = "the picture" if isinstance(source, Image.Image) else str(source)
+    try:
+        if isinstance(source, Image.Image):
+            yield source
+            return
+        require_reader(Path(source))
+        with Path(source).open("rb") as file, Image.open(file) as opened:
+            yield opened
+    except (UserError, MemoryError):
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{name}: no such file") from None
+    except Image.DecompressionBombError:
+        raise UserError(f"{name}: too many pixels; make it smaller") from None
+    except Exception:  # a broken file makes its reader stumble in any way
+        raise UserError(f"{name}: not a picture that can be read") from None
+
+
+def is_animated(source: Source) -> bool:
+    """Whether it has frames or pages beside the first, which is read; not of a photo and what a camera adds."""
+    with open_image(source) as opened:
+        return opened.format != "MPO" and getattr(opened, "is_animated", False)
 
 
 def load_image(source: Source) -> Image.Image:
     """The picture as RGB, or RGBA with straight alpha where it has transparency, in sRGB, eight bits a channel.
 
-    The first frame of an animation; turned as EXIF says; by its ICC profile, if it has one. Of 16 bits the upper
-    eight; 32-bit numbers and floats by the range that they fill. Raises UserError for what is no picture, and where
-    that range cannot be told.
+    The first frame of an animation; turned as EXIF says; by its ICC profile, or else its gamma, if it has one. Of 16
+    bits the upper eight; 32-bit numbers and floats by the range that they fill. Raises UserError for what is no
+    picture, for the small preview with which raw photos begin, and where that range cannot be told.
     """
     name = "the picture" if isinstance(source, Image.Image) else str(source)
-    try:
-        with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as opened:
-            sixteen_bits = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format in ("PNG", "PPM"))
-            picture = ImageOps.exif_transpose(opened)
+    with open_image(source) as opened:
+        tags = getattr(opened, "tag_v2", {})  # of a TIFF
+        if tags.get(SUBFILE_TYPE, 0) & 1:
+            raise UserError(f"{name}: it begins with a small preview, as raw photos do; save it as PNG or JPEG")
+        sixteen_bits = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format in ("PNG", "PPM"))
+        picture = ImageOps.exif_transpose(opened)
         if picture.mode[0] in "IF":
             picture = to_eight_bits(picture, 65535 if sixteen_bits else None, name)
+            if tags.get(PHOTOMETRIC) == 0:  # nought is white, which Pillow minds in eight bits alone
+                picture = ImageOps.invert(picture)
         if picture.mode in ("La", "RGBa"):
             picture = picture.convert(picture.mode.upper())
         colours = to_srgb(picture)
         if picture.has_transparency_data:
             colours.putalpha(picture.convert("RGBA").getchannel("A"))
         return colours
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"{source}: no such file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises
-        raise UserError(f"{name}: not a picture that can be read, or too large") from None
 
 
 def to_eight_bits(picture: Image.Image, white: int | None, name: str) -> Image.Image:
@@ -70,11 +114,15 @@ def to_eight_bits(picture: Image.Image, white: int | None, name: str) -> Image.I
 
 
 def to_srgb(picture: Image.Image) -> Image.Image:
-    """The colours without alpha, as RGB in sRGB: by the picture's ICC profile, if it has one for these channels."""
+    """The colours without alpha, as RGB in sRGB: by the picture's ICC profile, if it has one for these channels; or
+    by the gamma g of a PNG, v^(1 / (2.2 g)), as its specification says (third edition, 13.13)."""
     mode = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}.get(picture.mode, "RGB")
     colours, icc = picture.convert(mode), picture.info.get("icc_profile") or b""
     if mode != "LAB" and not icc:
-        return colours.convert("RGB")
+        colours, gamma = colours.convert("RGB"), 2.2 * picture.info.get("gamma", 0)
+        if "srgb" in picture.info or gamma == 0 or abs(gamma - 1) < 0.05:  # no less can be seen
+            return colours
+        return colours.point([round(255 * (value / 255) ** (1 / gamma)) for value in range(256)] * 3)
     try:
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB") if mode == "LAB" else BytesIO(icc))
         if ImageCms.getProfileDescription(profile).startswith("sRGB"):  # as it is, to the last bit

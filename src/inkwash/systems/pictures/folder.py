@@ -7,21 +7,19 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageOps
 
 from inkwash.errors import UserError
-from inkwash.extras import require
 from inkwash.progress import CONSOLE, Monitor, Note, Progress
-from inkwash.systems.pictures.data import load_image
+from inkwash.systems.pictures.data import HEIF, is_animated, load_image, require_reader
+from inkwash.systems.pictures.prompts import spell_emoji, unknown_tokens
 from inkwash.systems.tables import read_rows, read_utf8
 from inkwash.weights.files import files_below
 
-HEIF = {".heic", ".heif"}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", *HEIF}
 TABLES = {"metadata.csv", "metadata.jsonl"}  # of captions, as Hugging Face's imagefolder has them
 COLUMNS = ("file_name", "text")
@@ -76,6 +74,7 @@ def read_folder(folder: Path, size: int, resize: str = "crop", monitor: Monitor 
 
 
 CHANGES = {
+    "enlarged": "smaller than the model's: they are enlarged, up to {share:.1f} times",
     "animated": "animated: the first frame is taken",
     "transparent": "transparent: they are laid on white, and the model will know no opacity",
     "crop": "not square: what lies beside the middle is cut off, up to {share:.0%}; --resize pad keeps all, on white",
@@ -86,15 +85,16 @@ CHANGES = {
 def read_square(file: Path, size: int, resize: str) -> tuple[np.ndarray, dict[str, float]]:
     """A picture on white, uint8 (size, size, 3), and which of `CHANGES` befell how large a share of it."""
     picture, changes = load_image(file), {}
-    with Image.open(file) as opened:
-        if getattr(opened, "is_animated", False) and opened.format != "MPO":  # a photo, and what a camera adds
-            changes["animated"] = 1.0
+    if is_animated(file):
+        changes["animated"] = 1.0
     if picture.mode == "RGBA":
         if (clear := float(np.mean(np.asarray(picture.getchannel("A")) < 255))) > 0:
             changes["transparent"] = clear
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
     picture = picture.convert("RGB")
+    if (scale := size / (max if resize == "pad" else min)(picture.size)) > 1:
+        changes["enlarged"] = scale
     if picture.width != picture.height:
         changes[resize] = 1 - min(picture.size) / max(picture.size)
     if resize == "pad":
@@ -111,11 +111,8 @@ def picture_files(folder: Path) -> list[Path]:
         raise UserError(f"{folder}: no such folder of pictures")
     files = [file for file in visible_files(folder) if file.suffix.lower() in SUFFIXES]
     first = {file.suffix.lower(): file for file in reversed(files)}
-    for suffix in HEIF & first.keys():
-        require(str(first[suffix]), "pillow_heif")
-        import_module("pillow_heif").register_heif_opener()
-    if ".avif" in first and not features.check("avif"):
-        raise UserError(f"{first['.avif']} needs a Pillow that reads AVIF: pip install --upgrade 'pillow>=11.3'")
+    for file in first.values():
+        require_reader(file)
     return files
 
 
@@ -129,16 +126,21 @@ def visible_files(folder: Path) -> list[Path]:
 def read_captions(folder: Path, files: Sequence[Path], monitor: Monitor | None = None) -> list[list[str]]:
     """The captions of each file: what metadata.csv or metadata.jsonl, here or below, says of it, and each line of the
     text beside it (cat.txt of cat.png). Where no file has any, and they lie in two folders or more, the folders'
-    names. Texts beside no picture are counted. UserError for texts and tables that cannot be read."""
+    names. Texts beside no picture and other files are counted. UserError for texts and tables that cannot be read."""
     named: dict[str, list[str]] = {path_key(file): [] for file in files}
     others = visible_files(folder)
-    for table in others:
-        for name, text in read_table(table) if table.name.lower() in TABLES else ():
+    tables = [file for file in others if file.name.lower() in TABLES]
+    for table in tables:
+        for name, text in read_table(table):
             file = table.parent / name.replace("\\", "/")
             if path_key(file) not in named:
                 raise UserError(f"{file}: no such picture, which {table.name} names")
             named[path_key(file)].append(text)
     texts = [file for file in others if file.suffix.lower() == ".txt"]
+    if monitor and (unread := sorted({*others} - {*files} - {*texts} - {*tables})):
+        endings = ", ".join(sorted({file.suffix.lower() or file.name for file in unread})[:6])
+        text = f"{len(unread)} files are passed over, neither pictures nor captions: {endings}"
+        monitor.tell(Note(f"{text} ({unread[0].relative_to(folder)})"))
     text_of = {path_key(text.with_suffix("")): text for text in texts}
     beside = [text_of.get(path_key(file.with_suffix(""))) for file in files]
     if monitor and (alone := sorted({*texts} - {*beside})):
@@ -160,8 +162,8 @@ def path_key(file: Path) -> str:
 
 
 def plain(texts: list[str]) -> list[str]:
-    """Without what is empty, and with single spaces."""
-    return [" ".join(text.split()) for text in texts if text.strip()]
+    """Without what is empty, with single spaces, and emoji by their names, as prompts have them."""
+    return [" ".join(spell_emoji(text).split()) for text in texts if text.strip()]
 
 
 def read_text(file: Path) -> str:
@@ -203,6 +205,21 @@ def describe_captions(captions: list[list[str]]) -> str:
     more = f" and {len(counts) - 4} more" if len(counts) > 4 else ""
     rest = f"; {without} of {len(captions)} pictures have none, and are learned without words" if without else ""
     return f"captions: {some}{more}{rest}"
+
+
+def check_captions(captions: list[list[str]], tokenizer: Any, monitor: Monitor) -> None:
+    """Says how many captions, each counted once, have words that the tokenizer does not know, and how many nothing
+    else. UserError where it knows nothing of any."""
+    texts = sorted({text for own in captions for text in own})
+    found = {text: unknown_tokens(text, tokenizer) for text in texts}
+    nothing = [text for text, (_, any_word) in found.items() if not any_word]
+    if len(nothing) == len(texts):
+        raise UserError(f"the text encoder knows nothing of any caption ({texts[0][:40]}): write English or Chinese")
+    in_part = [text for text, (unknown, any_word) in found.items() if unknown and any_word]
+    for several, share in ((nothing, "nothing"), (in_part, "not all")):
+        if several:
+            text = f"{len(several)} of {len(texts)} captions: the text encoder knows {share} of them"
+            monitor.tell(Note(f"{text} ({several[0][:40]})"))
 
 
 def split_by_content(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

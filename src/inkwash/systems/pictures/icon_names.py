@@ -177,7 +177,7 @@ def read_lexicon(tarballs: Mapping[str, Path], concepts: Mapping[str, Concept]) 
         aliases,
         chinese,
         frozenset("-".join(words(brand)) for brand in brands) - known,
-        {icon["name"]: icon["author"] for icon in park},
+        {icon["name"]: icon["author"] for icon in park if icon["author"]},
     )
 
 

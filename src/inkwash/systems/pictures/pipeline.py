@@ -18,7 +18,7 @@ from inkwash.codecs.png import GeneratedImage
 from inkwash.diffusion.arrays import linear_combination, namespace, no_grad, numpy
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_text, is_blank, resolve
-from inkwash.systems.pictures import distance_fields, model, runtimes
+from inkwash.systems.pictures import distance_fields, model, runtimes, training_pictures
 from inkwash.systems.pictures.data import (
     InitImage,
     Source,
@@ -30,8 +30,9 @@ from inkwash.systems.pictures.data import (
 )
 from inkwash.systems.pictures.formats import Drawing
 from inkwash.systems.pictures.model import SAMPLERS, SCHEDULES, TUNED, Component, Config, read_config, read_index
-from inkwash.systems.pictures.prompts import emphasise, piece_weights, spell_emoji, weigh
+from inkwash.systems.pictures.prompts import emphasise, piece_weights, spell_emoji, unknown_tokens, weigh
 from inkwash.systems.pictures.request import FRAMES, check_prompt, hex_colors
+from inkwash.systems.pictures.training_pictures import Nearest, TrainingPictures
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.systems.tune import tuned
 from inkwash.training.tune import Problem
@@ -91,6 +92,7 @@ class Pipeline:
     runtime     `runtimes.Torch` or `runtimes.Onnx`: what computes them
     folder      where the model lies, if it does
     folders     where components lie that are stored already
+    training_pictures  those of a model of distance fields, by which its pictures name the nearest
     """
 
     def __init__(
@@ -100,9 +102,10 @@ class Pipeline:
         runtime: runtimes.Torch | runtimes.Onnx | None = None,
         folder: Path | None = None,
         folders: Mapping[str, Path] | None = None,
+        training_pictures: TrainingPictures | None = None,
     ) -> None:
         self.config, self.components, self.folder = config, dict(components), folder
-        self.runtime = runtime or runtimes.Torch()
+        self.runtime, self.training_pictures = runtime or runtimes.Torch(), training_pictures
         self._stored = {name: (self.components[name], path) for name, path in (folders or {}).items()}
         self._hash: dict[frozenset[str], str] = {}  # by the components that lie where they were loaded from
         self.check()
@@ -137,7 +140,7 @@ class Pipeline:
         loaded = {key: backend.load(*component) for key, component in index.items()}
         if isinstance(backend, runtimes.Torch):
             objects = {key: value and backend.place(value) for key, value in objects.items()}
-        return cls(config, loaded | objects, backend, folder, folders)
+        return cls(config, loaded | objects, backend, folder, folders, training_pictures.load(folder))
 
     def save(self, folder: str | Path) -> None:
         """Writes system.json, model_index.json, and each component into the folder of its name, weights in float16.
@@ -152,6 +155,8 @@ class Pipeline:
             if name not in shared:
                 resolve(runtimes.KINDS[kind].save)(component, folder / name)
         model.write_index(folder, index)
+        if self.training_pictures is not None:
+            training_pictures.save(self.training_pictures, folder)
         save_json(folder / "system.json", asdict(self.config))
 
     @property
@@ -265,6 +270,17 @@ class Pipeline:
         """States of a model of distance fields -> those fields, (N, size, size), in their pixels."""
         return distance_fields.from_state(numpy(state), self.config.patch)
 
+    def nearest(self, picture: np.ndarray | Source) -> Nearest | None:
+        """The training picture that a drawing of one colour is most like: a field (side, side), or a square picture.
+
+        None for one without a shape. Raises UserError for a model that has no list of its training pictures.
+        """
+        if self.training_pictures is None:
+            raise UserError(f"the model {self.name or ''} has no list of its training pictures; take one of icons")
+        if not isinstance(picture, np.ndarray):
+            picture = distance_fields.from_picture(distance_fields.load_drawing(picture))
+        return self.training_pictures.nearest(picture)
+
     @overload
     def generate(self, prompt: str = "", *, n: None = None, to: None = None, **options: Any) -> GeneratedImage: ...
 
@@ -351,10 +367,12 @@ class Pipeline:
         level, color = self.level_of(style, weight), self.ink_of(colors)
         stays = init is not None and (init.partial or init.strength == 0)
         if stays and not weight is colors is None:
-            raise UserError(
-                "weight and colors are of a whole icon, of which nothing stays: leave out one or the other"
-            )
-        reference = None if like is None else self.encode(np.asarray(load_image(like).convert("RGBA"))[None])
+            raise UserError("weight and colors are of a whole icon, not of one that stays in part: leave them out")
+        reference = (
+            None
+            if like is None
+            else self.encode(np.asarray(distance_fields.load_drawing(like).convert("RGBA"))[None])
+        )
         transparent, pictures = transparent or self.config.distance_field, []
         # each alone: no picture depends, not even in its last bit, on its neighbours
         for i, seed in enumerate(seeds):
@@ -420,6 +438,10 @@ class Pipeline:
                 "version": __version__,
             }
             recipe |= {} if to is None else {"to": to, "n": n, "frame": i}
+            if self.training_pictures is not None and states:  # none where nothing of an image may change
+                (field,) = distance_fields.from_state(numpy(states[0]), self.config.patch)
+                nearest = self.nearest(field)
+                recipe |= {} if nearest is None else {"nearest": nearest._asdict()}
             pictures.append(GeneratedImage(picture, recipe, drawing))
         return pictures[0] if n is None else pictures
 
@@ -517,12 +539,8 @@ class Pipeline:
     def unknown_tokens(self, prompt: str) -> tuple[list[str], bool]:
         """What of a prompt the text encoder does not know, and whether it knows no word of it."""
         weighted = weigh(spell_emoji(prompt))
-        encoding = self.text_encoder.tokenizer.encode(weighted.text)
-        pieces = zip(encoding.offsets, encoding.tokens, strict=True)
-        tokens = {(weighted.text[start:end], piece != "[UNK]") for (start, end), piece in pieces if start < end}
-        words = [text for text, known in tokens if known and any(map(str.isalnum, text))]
-        unknown = sorted(text for text, known in tokens if not known)
-        return unknown, not words and not weighted.unconditional and not is_blank(prompt)
+        unknown, any_word = unknown_tokens(weighted.text, self.text_encoder.tokenizer)
+        return unknown, not any_word and not weighted.unconditional and not is_blank(prompt)
 
     def prompt_warning(self, prompt: str) -> str | None:
         """What of a prompt the model cannot use, in one line; None if that is nothing, or all, which is refused."""
@@ -559,6 +577,7 @@ class Pipeline:
         reference: Any = None,
         size: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        on_end: Callable[[Any], None] | None = None,
         preview: Callable[[np.ndarray], None] | None = None,
         previews: int = 3,
     ) -> np.ndarray:
@@ -568,7 +587,8 @@ class Pipeline:
 
         Guidance pushes from "no words, no style" (or from the negative prompt) towards what is asked; the
         clean prediction is clipped to the range of pixels. towards: another prompt and its weight w, from 0 to 1: the
-        prediction is (1 - w) x that of `prompts` + w x that of this one, both guided. preview: called `previews`
+        prediction is (1 - w) x that of `prompts` + w x that of this one, both guided. on_end: called with the states
+        before they are decoded. preview: called `previews`
         times on the way, evenly spaced, with the clean prediction as pictures. Raises UserError for what the model
         does not know.
         """
@@ -586,6 +606,8 @@ class Pipeline:
         state = self.sample_states(
             prompts, styles, seeds, **options, progress=progress, preview=shown, previews=previews
         )
+        if on_end is not None:
+            on_end(state)
         with self.runtime.autocast():
             return composite(state)
 

@@ -1,7 +1,7 @@
 """What a prompt says: weights in brackets, (word:1.3) counts more and [word] less; and emoji by their names."""
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,14 +9,15 @@ from inkwash.errors import UserError
 
 STEP = 1.1  # what a pair of brackets without a number multiplies by
 MAX_WEIGHT = 4.0
-# brackets, and the colon of a weight, as Chinese keyboards write them
-FULL_WIDTH = re.compile("[\uff08\uff09\uff3b\uff3d]|\uff1a(?=\\s*[-+.,\uff0e\uff0c\u3002\\d]+\\s*[)\uff09])")
 POINT = "[.,\uff0e\uff0c\u3002]"  # before the decimals of a weight
+NUMBER = rf"[-+]?(?:(?:\d+{POINT}?\d*|{POINT}\d+)(?:[eE][-+]?\d+)?|nan|inf)"  # what programs write as one
+# brackets, and the colon of a weight, as Chinese keyboards write them
+FULL_WIDTH = re.compile(rf"[\uff08\uff09\uff3b\uff3d]|\uff1a(?=\s*{NUMBER}\s*[)\uff09])")
 PLAIN = str.maketrans("\uff08\uff09\uff3b\uff3d\uff1a", "()[]:")
 SKIN = re.compile(r"(medium-|)(light|medium|dark) skin tone,?")
 TOKEN = re.compile(
     r"(?P<escaped>\\[()\[\]\\])|(?P<open>[(\[])"
-    rf"|(?::\s*(?P<weight>[+-]?(?:\d+{POINT}?\d*|{POINT}\d+))\s*(?=[)\]]))?(?P<close>[)\]])|.",
+    rf"|(?::\s*(?P<weight>{NUMBER})\s*(?=[)\]]))?(?P<close>[)\]])|.",
     re.S,
 )
 
@@ -92,6 +93,15 @@ def weight_of(token: re.Match[str]) -> float:
     if not 0 <= weight <= MAX_WEIGHT:
         raise UserError(f"(...:{token['weight']}): choose a weight from 0 to {MAX_WEIGHT:g}")
     return weight
+
+
+def unknown_tokens(text: str, tokenizer: Any) -> tuple[list[str], bool]:
+    """What of a text a tokenizer does not know, and whether it knows a word of it."""
+    encoding = tokenizer.encode(text)
+    pieces = zip(encoding.offsets, encoding.tokens, strict=True)
+    tokens = {(text[start:end], piece != "[UNK]") for (start, end), piece in pieces if start < end}
+    unknown = sorted(text for text, known in tokens if not known)
+    return unknown, any(known and any(map(str.isalnum, text)) for text, known in tokens)
 
 
 def emphasise(

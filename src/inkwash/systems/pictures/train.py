@@ -24,7 +24,7 @@ from inkwash.progress import CONSOLE, Monitor, Note, Progress
 from inkwash.systems.pictures import emoji_data
 from inkwash.systems.pictures.conditions import Captioned, Conditions, captioned
 from inkwash.systems.pictures.data import image_grid
-from inkwash.systems.pictures.folder import Folder, describe_captions, read_folder, split_by_content
+from inkwash.systems.pictures.folder import Folder, check_captions, describe_captions, read_folder, split_by_content
 from inkwash.systems.pictures.model import Config, autoencoder_folder, state_shape
 from inkwash.systems.pictures.networks import MeanPredictor, save_mean_predictor
 from inkwash.systems.pictures.pipeline import Pipeline
@@ -108,7 +108,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     if own is not None:
         if recipe.recolour or recipe.chinese:
             raise UserError("recolour and chinese are of the emoji data set: leave them out")
-        dataset, rows = captioned_folder(recipe, own, monitor)
+        dataset, rows = captioned_folder(recipe, own, components.get("text_encoder"), monitor)
         recipe = replace(recipe, recolour=0.5 * own.flip)
     else:
         emoji = emoji_data.load(recipe.data, size=config.size)
@@ -164,7 +164,9 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     return model
 
 
-def captioned_folder(recipe: Recipe, own: Folder, monitor: Monitor) -> tuple[Captioned, np.ndarray]:
+def captioned_folder(
+    recipe: Recipe, own: Folder, text_encoder: Any, monitor: Monitor
+) -> tuple[Captioned, np.ndarray]:
     """The pictures of a folder, and which of them to learn from. Their mirrored forms, which follow, are drawn as
     recoloured ones are."""
     pictures, captions = read_folder(recipe.data, recipe.model.size, own.resize, monitor)
@@ -173,6 +175,7 @@ def captioned_folder(recipe: Recipe, own: Folder, monitor: Monitor) -> tuple[Cap
     if recipe.words:
         if not any(captions):
             raise UserError(f"{recipe.data}: no captions there (cat.txt beside cat.png): take words = false")
+        check_captions(captions, text_encoder.tokenizer, monitor)
         monitor.tell(Note(describe_captions(captions)))
     n, mirrored = len(pictures), [list[int]() for _ in pictures]
     if own.flip:

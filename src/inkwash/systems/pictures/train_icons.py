@@ -13,7 +13,7 @@ from torch import Tensor
 from inkwash import diffusion
 from inkwash.networks.unet import UNet
 from inkwash.progress import CONSOLE, Monitor
-from inkwash.systems.pictures import icons_data
+from inkwash.systems.pictures import icons_data, training_pictures
 from inkwash.systems.pictures.conditions import Conditions
 from inkwash.systems.pictures.icons import (
     References,
@@ -86,7 +86,8 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     label = unet.config["projection_class_embeddings_input_dim"]
     predictor, half = (MeanPredictor(label, *shape[:2], mean.hidden) for _ in range(2))
     components = {"unet": unet, "text_encoder": text_encoder, "mean_predictor": predictor}
-    model = Pipeline(config, components, runtime, folders={"text_encoder": TEXT_ENCODER})
+    stored, pictures = {"text_encoder": TEXT_ENCODER}, training_pictures.index(icons, min(32, config.size))
+    model = Pipeline(config, components, runtime, folders=stored, training_pictures=pictures)
     fields = place(torch.from_numpy(dataset.pictures).half(), runtime.device)
     conditions = Conditions(model, dataset, recipe.chinese)
     train_mean_predictors(

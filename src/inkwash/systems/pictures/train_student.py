@@ -107,6 +107,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         teacher.components | {"unet": unet},
         teacher.runtime,
         folders=shared,
+        training_pictures=teacher.training_pictures,
     )
     trajectories = place(trajectories, student.runtime.device)
     condition = conditions(student, prompts, styles)

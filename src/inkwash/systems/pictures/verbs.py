@@ -17,7 +17,8 @@ from inkwash.systems import report
 from inkwash.systems.base import Context, Note, Preview, Result, on_progress, seeded
 from inkwash.systems.pictures import formats
 from inkwash.systems.pictures import request as ask
-from inkwash.systems.pictures.data import image_grid
+from inkwash.systems.pictures.data import image_grid, is_animated
+from inkwash.systems.pictures.training_pictures import Nearest
 from inkwash.systems.train import Task, Train
 from inkwash.systems.train import train as train_by
 
@@ -47,8 +48,11 @@ OPTIONS = (
 
 
 def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
-    if request.format == "favicon" and not context.local:
-        raise UserError("format favicon: a folder, which only the command line writes; choose svg or ico")
+    if request.format != "png" and not context.local:  # whose files with recipes are PNGs
+        raise UserError(f"format {request.format}: a studio makes PNG alone; the command line makes the others")
+    for name in ("image", "mask"):
+        if (given := getattr(request, name)) is not None and is_animated(context.open(given)):
+            context.tell(Note(f"{name}: it has several frames or pages: the first is taken"))
     pictures, parts = [], request.subrequests()
     for place, part in enumerate(parts):  # each alone: none depends on its neighbours
 
@@ -61,7 +65,11 @@ def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Cont
         picture = generate_image(part, pipeline, context, progress, preview)
         files = formats.write(picture, part.format, context.folder / f"{of}-{place}")
         pictures.append(picture)
-        yield Result(of, place, files, recipe=formats.recipe_of(picture, part.format))
+        recipe = formats.recipe_of(picture, part.format)
+        nearest = {"nearest": recipe["nearest"]} if "nearest" in recipe else {}
+        if nearest:
+            context.tell(Note(f"{f'seed {part.seed}: ' if len(parts) > 1 else ''}{Nearest(**recipe['nearest'])}"))
+        yield Result(of, place, files, nearest, recipe)
     if len(parts) > 1:
         file = context.folder / f"{of}-grid.png"
         write_png(grid_of(pictures), file, [picture.info[KEY] for picture in pictures])
@@ -106,7 +114,7 @@ def interpolation(of: int, request: ask.Generate, pipeline: Any, context: Contex
     frames = pipeline.interpolate(request.prompt, request.to, request.n, **options, progress=on_progress(context))
     animation, grid = context.folder / f"{of}.gif", context.folder / f"{of}-grid.png"
     ping_pong, recipes = [*frames, *frames[-2:0:-1]], [frame.info[KEY] for frame in frames]
-    recipe = {name: value for name, value in recipes[0].items() if name != "frame"}
+    recipe = {name: value for name, value in recipes[0].items() if name not in ("frame", "nearest")}
     write_gif(ping_pong, animation, recipe)
     write_png(grid_of(frames), grid, recipes)
     yield Result(of, 0, {".gif": animation, "-grid.png": grid}, recipe=recipe)
