@@ -119,13 +119,13 @@ def test_favicons_are_a_new_folder_each_time(icons, tmp_path, capsys):
 def test_a_table_of_formats_makes_nothing_twice_and_replaces_nothing(icons, tmp_path, capsys):
     table = tmp_path / "rows.csv"
     table.write_text(
-        "name,prompt,format,weight,colors\n火箭,fox,svg,,\nmy cat.ico,cat,ico,,teal\nset,dog,favicon,,\nlast,owl,,3,\n"
+        "name,prompt,format,weight,colors\n火箭,fox,svg,,\nmy cat.ico,cat,ico,,teal\nset,dog,favicon,,\nnew,owl,,3,\n"
     )
     out = tmp_path / "out"
     words = ["generate", "--csv", str(table), "--model", str(icons), "-o", str(out)]
     assert main(words) == 0
-    made = {"results.jsonl", "火箭.svg", "my-cat.ico", "set", "last.png"}
-    assert set(os.listdir(out)) == made and read_recipe(out / "last.png")["weight"] == 3
+    made = {"results.jsonl", "火箭.svg", "my-cat.ico", "set", "new.png"}
+    assert set(os.listdir(out)) == made and read_recipe(out / "new.png")["weight"] == 3
     assert main(words) == 0 and "0 made, 4 there already" in capsys.readouterr().err
     (out / "火箭.svg").write_text("mine")
     assert main(words) == 2

@@ -67,7 +67,11 @@ class GeneratedImage(Image.Image):
         named = isinstance(fp, str | Path)
         if (format or (Path(fp).suffix[1:] if named else "")).lower() == "svg":
             content = self.svg.encode()
-            return write_bytes(Path(fp), content) if named else fp.write(content)
+            if named:
+                write_bytes(Path(fp), content)
+            else:
+                fp.write(content)
+            return
         super().save(fp, format, **{"pnginfo": png_info(self.info.get(KEY)), "xmp": XMP.encode(), **params})
 
 

@@ -71,7 +71,8 @@ def drawing_of(picture: GeneratedImage) -> Drawing:
 
 def recipe_of(picture: GeneratedImage, format: str) -> dict[str, Any]:
     """What makes the file of this format anew: an SVG has no size."""
-    return picture.info[KEY] | {"format": format} | ({"size": None} if format in ("svg", "favicon") else {})
+    recipe: dict[str, Any] = picture.info[KEY]
+    return recipe | {"format": format} | ({"size": None} if format in ("svg", "favicon") else {})
 
 
 def write(picture: GeneratedImage, format: str, path: Path) -> dict[str, Path]:

@@ -366,7 +366,7 @@ class Pipeline:
             raise UserError(f"transparent: the model {self.name or ''} knows no opacity; leave it out")
         level, color = self.level_of(style, weight), self.ink_of(colors)
         stays = init is not None and (init.partial or init.strength == 0)
-        if stays and not weight is colors is None:
+        if stays and (weight is not None or colors is not None):
             raise UserError("weight and colors are of a whole icon, not of one that stays in part: leave them out")
         reference = (
             None
@@ -453,7 +453,8 @@ class Pipeline:
             raise UserError(
                 f"weight: the model {self.name or ''} draws no icons, whose strokes have one: leave it out"
             )
-        own = self.config.stroke_widths.get(self.config.style_aliases.get(style, style) or "", model.STROKE_WIDTH)
+        name = "" if style is None else self.config.style_aliases.get(style, style)
+        own = self.config.stroke_widths.get(name, model.STROKE_WIDTH)
         from inkwash.systems.pictures.tracing import level_for_weight
 
         return level_for_weight(weight, own, self.config.size)

@@ -36,7 +36,7 @@ def hex_colors(text: str) -> list[str]:
 
 def hex_color(text: str) -> str:
     try:
-        red, green, blue = ImageColor.getrgb(text)
+        red, green, blue = ImageColor.getrgb(text)  # type: ignore[misc]  # ValueError, too, where there is an alpha
     except ValueError:
         raise UserError(f"colors: {text[:30]!r} is no colour; give a name as teal, or #RGB or #RRGGBB") from None
     return f"#{red:02x}{green:02x}{blue:02x}"

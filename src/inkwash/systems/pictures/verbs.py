@@ -120,7 +120,7 @@ def interpolation(of: int, request: ask.Generate, pipeline: Any, context: Contex
     yield Result(of, 0, {".gif": animation, "-grid.png": grid}, recipe=recipe)
 
 
-def grid_of(pictures: list[Image.Image]) -> Image.Image:
+def grid_of(pictures: Sequence[Image.Image]) -> Image.Image:
     """The pictures on one page, about as wide as high; on white."""
     stacked = on_white(np.stack([np.asarray(p) for p in pictures]))
     return Image.fromarray(image_grid(stacked, int(np.ceil(len(pictures) ** 0.5))))
