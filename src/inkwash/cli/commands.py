@@ -147,12 +147,11 @@ def train(
 
 
 GIVE = "put it beside the picture, or give its folder with --inputs"  # what `again` does not find
-PNG, GIF = (Verb(Request, "", endings=(ending,)) for ending in (".png", ".gif"))  # what `again` makes
 
 
 @app.command()
 def again(
-    file: Annotated[Path, typer.Argument(help="A PNG or GIF that inkwash made.")],
+    file: Annotated[Path, typer.Argument(help="A PNG, SVG, WebP, ICO or GIF that inkwash made.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A file or folder for it.")] = None,
     inputs: Annotated[
         Path | None,
@@ -160,23 +159,24 @@ def again(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the one it was made on if left out.")] = None,
 ) -> None:
-    """Make a picture anew from its file: on one machine, to the same pixels."""
+    """Make a picture anew from its file: on one machine, to the same pixels, or the same SVG."""
     from inkwash.codecs.png import read_recipe
 
     recipe = read_recipe(file)
     if inputs is not None and not inputs.is_dir():
         raise UserError(f"--inputs {inputs}: no such folder")
-    kind = GIF if file.suffix.lower() == ".gif" else PNG
+    ending = ".gif" if file.suffix.lower() == ".gif" else f".{recipe.get('format', 'png')}"
+    kind = Verb(Request, "", endings=(ending,))
     single = out if out is not None and is_file(kind, out) else None
     itself = single is not None and single.exists() and single.samefile(file)
     if single and os.path.lexists(single) and not itself:
         raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
-    target = single or (out or file.parent) / f"{file.stem}-again{kind.endings[0]}"
+    target = single or (out or file.parent) / f"{file.stem}-again{ending}"
     make_writable(target.parent)
     with TemporaryDirectory(prefix="inkwash-") as scratch:
         try:
             verb = systems()[recipe["system"]].verbs[recipe["verb"]]
-            if verb.lasting or verb.endings != PNG.endings:  # any other writes more than a picture, or elsewhere
+            if verb.lasting or ".png" not in verb.endings[:1]:  # any other writes more than a picture, or elsewhere
                 raise UserError(f"{recipe['verb']} makes no picture")
             device = device or recipe["device"].partition(":")[0]
             runtime = "onnx" if recipe["runtime"].startswith("onnx") and device == "cpu" else "torch"
@@ -185,7 +185,7 @@ def again(
             folders = [file.parent, Path(), *([] if inputs is None else [inputs])]
             request = request_of_recipe(recipe, verb, context, file, folders)
             several = getattr(request, "n", 1) != 1 or getattr(request, "to", None) is not None
-            if several and kind is PNG:
+            if several and ending != ".gif":
                 raise UserError("it asks for several pictures")
             before = recipe["hash"]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -203,13 +203,20 @@ def again(
         same = frames(file) == frames(made)  # first, for `--out` may name this very file
         target = move(made, target) if itself else move_unused(made, target)
     print(target)
-    print("the same pixels" if same else "not the same pixels: the file, the model or the machine has changed")
+    what = "bytes" if ending == ".svg" else "pixels"
+    print(f"the same {what}" if same else f"not the same {what}: the file, the model or the machine has changed")
 
 
 def frames(file: Path) -> list[bytes]:
-    """The pixels of a picture, or of each one of an animation."""
+    """The pixels of a picture, of each one of an animation or of an ICO; of an SVG its bytes."""
     from PIL import Image, ImageSequence
 
+    from inkwash.codecs.png import decode_ico
+
+    if file.suffix.lower() == ".svg":
+        return [file.read_bytes()]
+    if file.suffix.lower() == ".ico":
+        return [picture.convert("RGBA").tobytes() for picture in decode_ico(file.read_bytes())]
     with Image.open(file) as picture:
         return [frame.convert("RGBA").tobytes() for frame in ImageSequence.Iterator(picture)]
 

@@ -104,7 +104,7 @@ def row_names(rows: Mapping[int, tuple[str | None, Request]]) -> dict[int, str]:
     names = {
         line: "-".join([request.stem(), *differences(request, alike[request.stem()])])
         if name is None
-        else re.sub(r"[^\w.-]+", "-", name.removesuffix(".png"))
+        else re.sub(r"[^\w.-]+", "-", name.removesuffix(f".{getattr(request, 'format', 'png')}"))
         for line, (name, request) in rows.items()
     }
     return {line: name.encode()[:LONGEST].decode(errors="ignore") for line, name in names.items()}

@@ -60,6 +60,11 @@ BATCH = (
     ),
 )
 
+SPRITE = (
+    bool,
+    typer.Option("--sprite", help="The rows of a table as one SVG of symbols, --out, and a PNG of them beside it."),
+)
+
 
 def add_commands(app: typer.Typer) -> None:
     """The commands of all systems: `SYSTEM VERB`, and the system's own word for its first verb alone, so that what
@@ -79,11 +84,13 @@ def command(system: System, verb: Verb) -> Callable[..., None]:
 
     def run(**given: Any) -> None:
         common = {key: given.pop(key, None) for key in COMMON}
-        perform(system, verb, given, given.pop("table", None), **common)
+        table, sprite = given.pop("table", None), given.pop("sprite", False)
+        perform(system, verb, given, table, sprite, **common)
 
     parameters = [parameter(option) for option in fields.values()]
     more = {key: common for key, common in COMMON.items() if key not in OPTIONAL or key in verb.takes}
     more |= {} if verb.lasting else {"table": BATCH}
+    more |= {"sprite": SPRITE} if verb.sprite else {}
     if not verb.plan:
         del more["only_plan"]
     parameters += [
@@ -127,7 +134,7 @@ def complete(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
 
 
 def perform(
-    system: System, verb: Verb, given: dict[str, Any], table: Path | None, *, out: Path | None,
+    system: System, verb: Verb, given: dict[str, Any], table: Path | None, sprite: bool, *, out: Path | None,
     as_json: bool, timings: bool, only_plan: bool | None, **machine: Any,
 ) -> None:  # fmt: skip
     """Runs the verb for these options, or for the rows of a table; or says what that will take. Mistakes are reported
@@ -136,6 +143,8 @@ def perform(
     if only_plan and timings:
         raise UserError("--timings means nothing with --plan, which does nothing: leave it out")
     given = {key: value for key, value in given.items() if not (value is None or value is False or value == [])}
+    if sprite and (table is None or only_plan):
+        raise UserError("--sprite is made of the rows of a table: give one with --csv, and leave --plan out")
     available(system)
     with TemporaryDirectory(prefix="inkwash-") as scratch:
         context = Local(Path(scratch), **machine)
@@ -145,6 +154,9 @@ def perform(
             elif only_plan:
                 with checked(system, verb, given, out, context) as (request, out, _):
                     show_plan(plan_of(verb, request, out, context), as_json)
+            elif sprite:
+                run_sprite(system, verb, table, given, out, context, as_json)
+                clock.stage("run")
             elif table is not None:
                 run_table(system, verb, table, given, out, context, as_json)
                 clock.stage("run")
@@ -203,6 +215,8 @@ def checked(
     """The request, where its results go, and whether that is a file; the folder is there while the block lasts.
     UserError for what cannot be done, or not be written there."""
     single = out is not None and is_file(verb, out)
+    if single and out is not None:
+        given = with_format(verb, given, out)
     with ready(Path() if out is None else out.parent if single else out):
         request = build(system, verb, given, context)
         out = out or default_out(verb, request)
@@ -273,6 +287,16 @@ def is_file(verb: Verb, out: Path) -> bool:
     return True
 
 
+def with_format(verb: Verb, given: dict[str, Any], out: Path) -> dict[str, Any]:
+    """The options, and the format that the file's ending says. UserError for one that another was given with."""
+    option, ending = options(verb.request).get("format"), out.suffix.lower()[1:]
+    if option is None or ending not in option.choices:
+        return given
+    if given.get("format", ending) != ending:
+        raise UserError(f"--out {out}: its ending is not of the format {given['format']}: leave one of them out")
+    return given | {"format": ending}
+
+
 def show(verb: Verb, request: Request, result: Result, out: Path, single: bool, as_json: bool) -> None:
     """Saves the files of a result and prints where they are, or its text."""
     if verb.lasting:
@@ -319,6 +343,33 @@ def run_table(
         print(", ".join(f"{count} {what}" for what, count in counts.items()), file=sys.stderr)
         if counts["broken"]:
             raise typer.Exit(2)
+
+
+def run_sprite(
+    system: System, verb: Verb, table: Path | None, given: dict[str, Any], out: Path | None, context: Local,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Makes one SVG of all rows of a CSV, and a PNG beside it; of none, if one row is broken."""
+    if table is None or out is None or out.suffix.lower() != ".svg" or out.is_dir():
+        raise UserError("--sprite: it is one file: give its name, as --out icons.svg")
+    for file in (out, sheet := out.with_suffix(".png")):
+        if os.path.lexists(file):
+            raise UserError(f"--out {out}: {file} is there already; move it away, or choose another name")
+    found, named = rows(system, verb, table, with_format(verb, given, out), context), []
+    for line, row in found.items():
+        if isinstance(row, UserError):
+            raise UserError(located(table, line, row))
+        if row[1].format != "svg" or row[1].n != 1 or row[1].to is not None:  # type: ignore[attr-defined]
+            raise UserError(f"{table}, line {line}: a sprite has one SVG of each row: leave format, n and to out")
+        named.append(row)
+    if not named:
+        raise UserError(f"{table}: no rows in it, of which a sprite could be made")
+    with ready(out.parent):
+        result = resolve(verb.sprite)(named, context)
+        if context.signal:
+            raise typer.Exit(128 + context.signal)
+        files = [move_unused(result.files[ending], file) for ending, file in ((".svg", out), (".png", sheet))]
+    print(json_line(result, files) if as_json else "\n".join(map(str, files)))
 
 
 def plan_table(
@@ -394,9 +445,17 @@ def stems_of(verb: Verb, request: Request, name: str) -> list[str]:
 def check_free(verb: Verb, request: Request, name: str, record: Record, typed: bool) -> None:
     """UserError where something lies that is not ours under a name that the row's results will have."""
     for stem in stems_of(verb, request, name):
-        for ending in verb.endings:
+        for ending in (".png",) if stem == f"{name}-grid" else endings_of(verb, request):
             if typed or ending != ".txt":
                 record.check_free(f"{stem}{ending}")
+
+
+def endings_of(verb: Verb, request: Request) -> tuple[str, ...]:
+    """What the files of its results end in: those of a folder in nothing."""
+    format = getattr(request, "format", None)
+    if format is None:
+        return verb.endings
+    return (f".{format}",) if f".{format}" in verb.endings else ("",)
 
 
 def run_row(

@@ -1,9 +1,13 @@
-"""Picture files that know how they were made: the recipe and the label for generated media, in a PNG's metadata."""
+"""Picture files that know how they were made: the recipe and the label for generated media, in the metadata of PNG,
+WebP, ICO, SVG and GIF."""
 
 import json
+import re
+import struct
+from html import escape, unescape
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image, PngImagePlugin
 
@@ -11,9 +15,11 @@ from inkwash.errors import UserError
 from inkwash.weights.files import atomic
 
 KEY = "inkwash"
+NAMESPACE = "urn:inkwash:recipe"  # of the recipe in XMP
 HEADER = 33  # bytes of a PNG's signature and its first chunk
 # IPTC's term for media made by a trained model (IPTC photo metadata standard 2023.2), and as an XMP property
 LABEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+METADATA = "(?s)<metadata>(.*?)</metadata>"  # of an SVG
 XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
@@ -22,21 +28,50 @@ XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="w"?>"""
 
 
+class Drawing(Protocol):
+    """What a picture was drawn from, that has no pixels."""
+
+    def svg(self, recipe: Any = None) -> str: ...
+
+    def picture(self, size: int) -> Image.Image: ...
+
+
 class GeneratedImage(Image.Image):
     """A picture whose `save` writes what made it: `info["inkwash"]`, the recipe, and the label for generated media.
 
     What is made from it (resized, converted) is a plain picture of Pillow's, of which the recipe would not be true.
+
+    drawing: of an icon, what it was drawn from at this size.
     """
 
-    def __init__(self, picture: Image.Image, recipe: Any = None) -> None:
+    drawing: Drawing | None = None
+
+    def __init__(self, picture: Image.Image, recipe: Any = None, drawing: Drawing | None = None) -> None:
         super().__init__()
         vars(self).update(vars(picture.copy()))
         self.info.pop(KEY, None)
         if recipe is not None:
             self.info[KEY] = recipe
+        self.drawing = drawing
+
+    @property
+    def svg(self) -> str:
+        """The icon as an SVG with its recipe. UserError for a picture of pixels."""
+        if self.drawing is None:
+            raise UserError("this is a picture of pixels, which is no SVG: only a model of icons draws those")
+        return self.drawing.svg(self.info.get(KEY) and self.info[KEY] | {"format": "svg", "size": None})
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
-        """As Pillow's. A PNG has the recipe and the label; JPEG, WebP and AVIF have the label alone."""
+        """As Pillow's, and icons as SVG. A PNG and an SVG have the recipe and the label; JPEG, WebP and AVIF have the
+        label alone."""
+        named = isinstance(fp, str | Path)
+        if (format or (Path(fp).suffix[1:] if named else "")).lower() == "svg":
+            content = self.svg.encode()
+            if named:
+                write_bytes(Path(fp), content)
+            else:
+                fp.write(content)
+            return
         super().save(fp, format, **{"pnginfo": png_info(self.info.get(KEY)), "xmp": XMP.encode(), **params})
 
 
@@ -65,11 +100,42 @@ def add_text(png: bytes, key: str, text: str) -> bytes:
     return png[:HEADER] + file.getvalue() + png[HEADER:]
 
 
+def encode_webp(picture: Image.Image, recipe: Any) -> bytes:
+    """The picture as a lossless WebP; the recipe is a property of its XMP, as JSON."""
+    file, text = BytesIO(), escape(json.dumps(recipe))
+    xmp = XMP.replace(f'"{LABEL}"', f'"{LABEL}"\n xmlns:inkwash="{NAMESPACE}" inkwash:recipe="{text}"')
+    picture.save(file, format="WEBP", lossless=True, exact=True, xmp=xmp.encode())
+    return file.getvalue()
+
+
+def encode_ico(pictures: list[Image.Image], recipe: Any) -> bytes:
+    """An ICO of square pictures of up to 256 pixels a side, each a PNG with the recipe."""
+    directory, content = struct.pack("<3H", 0, 1, len(pictures)), b""
+    for picture in pictures:
+        png, side = encode_png(picture, recipe), picture.width % 256  # 0 is 256
+        at = 6 + 16 * len(pictures) + len(content)
+        directory += struct.pack("<4B2H2I", side, side, 0, 0, 1, 32, len(png), at)
+        content += png
+    return directory + content
+
+
+def decode_ico(data: bytes) -> list[Image.Image]:
+    """The pictures of what `encode_ico` wrote."""
+    (count,) = struct.unpack_from("<H", data, 4)
+    places = [struct.unpack_from("<2I", data, 6 + 16 * i + 8) for i in range(count)]
+    return [Image.open(BytesIO(data[at : at + length])) for length, at in places]
+
+
 def write_png(picture: Image.Image, path: Path, recipe: Any) -> None:
     """Writes the picture with its recipe and the label; whole, or not at all."""
+    write_bytes(path, encode_png(picture, recipe))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole, or not at all."""
     try:
         with atomic(path) as file:
-            file.write_bytes(encode_png(picture, recipe))
+            file.write_bytes(content)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another place with --out") from None
 
@@ -106,18 +172,32 @@ def add_xmp(gif: bytes) -> bytes:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe in a file written by `write_png` or `write_gif`. UserError for any other, or a grid of several."""
+    """The recipe in a file that inkwash wrote. UserError for any other, or a grid of several."""
     try:
-        with Image.open(path) as picture:
-            info = picture.info
+        recipe = embedded_recipe(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, Image.DecompressionBombError):
+    except (OSError, Image.DecompressionBombError, UnicodeDecodeError, struct.error):
         raise UserError(f"{path}: not a picture") from None
-    try:
-        recipe = json.loads(info[KEY]) if KEY in info else json.loads(info["comment"])[KEY]
     except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: no recipe in it; only a PNG or GIF that inkwash wrote has one") from None
+        kinds = "a PNG, SVG, WebP, ICO or GIF"
+        raise UserError(f"{path}: no recipe in it; only {kinds} that inkwash wrote has one") from None
     if not isinstance(recipe, dict):
         raise UserError(f"{path}: a grid of several pictures; give one of the pictures themselves")
     return recipe
+
+
+def embedded_recipe(path: Path) -> Any:
+    """What a file's metadata have of it: a list of several. KeyError, TypeError or ValueError where there is none."""
+    if path.suffix.lower() == ".svg":
+        texts = re.findall(METADATA, path.read_text(encoding="utf-8")) or [""]
+        found = [json.loads(unescape(text))[KEY] for text in texts]
+        return found if len(found) > 1 else found[0]
+    with Image.open(path) as picture:
+        info, kind = picture.info, picture.format
+    if kind == "ICO":
+        info = decode_ico(path.read_bytes())[-1].info
+    elif kind == "WEBP":
+        found = re.findall('inkwash:recipe="([^"]*)"', info.get("xmp", b"").decode(errors="replace"))
+        return json.loads(unescape(found[0] if found else ""))
+    return json.loads(info[KEY]) if KEY in info else json.loads(info["comment"])[KEY]

@@ -94,8 +94,8 @@ class Job(schemas.Job):
 
 
 class Options(TypedDict, total=False):
-    """What may be asked for beside the prompt, meant as in `generate` of a model. image, mask: a path, an open file
-    or a PIL picture."""
+    """What may be asked for beside the prompt, meant as in `generate` of a model. image, mask, like: a path, an open
+    file or a PIL picture."""
 
     model: str
     style: str | None
@@ -111,6 +111,9 @@ class Options(TypedDict, total=False):
     strength: float | None
     mask: Source | None
     outpaint: float | None
+    like: Source | None
+    weight: float | None
+    colors: str | None
     progress: ProgressCallback
     preview: PreviewCallback
     previews: int
@@ -173,7 +176,7 @@ class AsyncStudio:
         previews = request_options.pop("previews", 3) if watch["preview"] else 0
         request: dict[str, Any] = {"prompt": prompt, "n": 1 if n is None else n}
         request |= {name: value for name, value in request_options.items() if value is not None}
-        for name in {"image", "mask"} & set(request):
+        for name in {"image", "mask", "like"} & set(request):
             (request[name],) = await self._upload([(f"{name}.png", _encode_png(request[name]))])
         job = await self._queue("pictures", "generate", request, previews)
         results = await self._results(job, **watch)

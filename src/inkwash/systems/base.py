@@ -260,7 +260,8 @@ class Verb(NamedTuple):
     plan     (request, folder, device, threads) -> Plan; see `plan`
     lasting  it works in the folder of its results, and goes on there: a training, a table with a cache
     out      where a command line puts the results if nothing is said; "MODEL" is the model's own folder
-    endings  of the file that is a result, where it can be told before
+    endings  of the file that is a result, where it can be told before; by its option `format`, if it has one
+    sprite   "module:function", ([(name, request)], context) -> Result: the rows of a table in one SVG
     takes    of --out and what a `Context` says of the machine, what means something to it; nothing else can be asked
     """
 
@@ -271,6 +272,7 @@ class Verb(NamedTuple):
     lasting: bool = False
     out: str = "."
     endings: tuple[str, ...] = ()
+    sprite: str = ""
     takes: tuple[str, ...] = ("out", "device", "precision", "runtime", "threads")
 
 

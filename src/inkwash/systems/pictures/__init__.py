@@ -14,7 +14,13 @@ SYSTEM = System(
     name="pictures",
     help="Pictures from words, and the training of models of them.",
     verbs={
-        "generate": Verb(request.Generate, f"{HERE}.verbs:generate", endings=(".png",), **KNOWN),
+        "generate": Verb(
+            request.Generate,
+            f"{HERE}.verbs:generate",
+            endings=(".png", ".svg", ".webp", ".ico"),
+            sprite=f"{HERE}.verbs:sprite",
+            **KNOWN,
+        ),
         "export": Verb(request.Export, f"{HERE}.verbs:export", lasting=True, out="MODEL", takes=()),
         "train": Verb(request.Train, f"{HERE}.verbs:train", **TRAIN),
         "evaluate": Verb(request.Evaluate, f"{HERE}.verbs:evaluate", **KNOWN, **EVALUATE),

@@ -2,16 +2,18 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from inkwash.systems import plans
 from inkwash.systems.base import Limit, Plan
 from inkwash.systems.pictures.model import SAMPLERS, TUNED, knows_opacity, read_config, read_index
-from inkwash.systems.pictures.request import Evaluate, Generate, Tune
+from inkwash.systems.pictures.request import Evaluate, Format, Generate, Tune
 from inkwash.systems.pictures.runtimes import fastest
 from inkwash.weights.shipped import load_json
 
 BYTES_PER_PIXEL = 1.5  # of a file, for each pixel
+FORMATS = get_args(Format)
+PIXEL_FORMATS = tuple(format for format in FORMATS if format not in ("svg", "favicon"))
 LOADING_SECONDS, SCORING_SECONDS = 0.5, 60.0  # seconds
 
 
@@ -29,6 +31,9 @@ def limits(folder: Path) -> dict[str, Limit]:
         "negative": Limit(absent=not words),
         "to": Limit(absent=not words),
         "like": Limit(absent=not config.reference),
+        "format": Limit(FORMATS if config.distance_field else PIXEL_FORMATS, default="png"),
+        "weight": Limit(absent=not config.distance_field),
+        "colors": Limit(absent=not config.distance_field),
         "size": Limit(default=config.picture_size),
     }
 

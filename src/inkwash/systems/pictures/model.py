@@ -23,6 +23,7 @@ NOT_FOR_PICTURES = {"unmask", "ddim_inversion", "repaint", "annealed_langevin"} 
 SAMPLERS = {name: sampler for name, sampler in diffusion.SAMPLERS.items() if name not in NOT_FOR_PICTURES}
 GRIDS = {name: diffusion.GRIDS[name] for name in ("uniform", "karras", "exponential", "beta")}  # of no table
 FIELD_PICTURE = 256  # pixels a side of a picture drawn from a distance field, which holds any size
+STROKE_WIDTH = 2.0  # units: of styles that do not say theirs, and of the filled, whose whole shape grows and shrinks
 TUNED = "tuned"  # the sampler of learned tables
 INDEX = "model_index.json"
 DEFAULT_CLASSES = {  # of components, and what each is if nothing else is said
@@ -48,6 +49,7 @@ class Config:
     `distance_field`: pictures are drawings of one colour, and states their signed distance fields of `size` pixels.
     `reference`: the network is shown such a field of a picture to draw alike, beside the mean prediction.
     `style_aliases`: other names of styles, by name.
+    `stroke_widths`: of their strokes, in units of which an icon has 24 a side; STROKE_WIDTH where it is not said.
 
     Raises UserError for a name that does not exist, or a patch that does not divide the size.
     """
@@ -65,6 +67,7 @@ class Config:
     distance_field: bool = False
     reference: bool = False
     style_aliases: dict[str, str] = field(default_factory=dict)
+    stroke_widths: dict[str, float] = field(default_factory=dict)
     system: str = "pictures"
 
     @property

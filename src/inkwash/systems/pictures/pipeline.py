@@ -28,9 +28,10 @@ from inkwash.systems.pictures.data import (
     same_shape,
     source_facts,
 )
+from inkwash.systems.pictures.formats import Drawing
 from inkwash.systems.pictures.model import SAMPLERS, SCHEDULES, TUNED, Component, Config, read_config, read_index
 from inkwash.systems.pictures.prompts import emphasise, piece_weights, spell_emoji, unknown_tokens, weigh
-from inkwash.systems.pictures.request import FRAMES, check_prompt
+from inkwash.systems.pictures.request import FRAMES, check_prompt, hex_colors
 from inkwash.systems.pictures.training_pictures import Nearest, TrainingPictures
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.systems.tune import tuned
@@ -306,6 +307,8 @@ class Pipeline:
         guidance: float | None = None,
         size: int | None = None,
         transparent: bool = False,
+        weight: float | None = None,
+        colors: str | None = None,
         image: Source | None = None,
         strength: float | None = None,
         mask: Source | None = None,
@@ -323,6 +326,9 @@ class Pipeline:
         Distance fields have edges as sharp at every size, and are never on white. transparent: without the white
         behind the subject. What made it is in `picture.info`, and in the PNG that `picture.save` writes: `inkwash
         again` makes it anew.
+        weight: of an icon's strokes, in units of which it has 24 a side; its style's if left out. Shapes without
+        strokes, as of filled styles, grow and shrink as those of 2 do. colors: of the ink of an icon, "#0F62FE" or
+        "teal". The SVG of an icon is `picture.svg`, and what `picture.save("rocket.svg")` writes.
         like: a picture of one colour, PNG or SVG, to draw alike in the style, with words or without; for models that
         learned it.
         image: a file or picture to begin from; strength: how much of it may change, 0 to 1 (0.6 if not given). mask:
@@ -358,13 +364,16 @@ class Pipeline:
             raise UserError(f"size = {size}: choose a number of pixels from 8 to {MAX_SIZE}")
         if transparent and not self.has_opacity:
             raise UserError(f"transparent: the model {self.name or ''} knows no opacity; leave it out")
+        level, color = self.level_of(style, weight), self.ink_of(colors)
+        stays = init is not None and (init.partial or init.strength == 0)
+        if stays and (weight is not None or colors is not None):
+            raise UserError("weight and colors are of a whole icon, not of one that stays in part: leave them out")
         reference = (
             None
             if like is None
             else self.encode(np.asarray(distance_fields.load_drawing(like).convert("RGBA"))[None])
         )
         transparent, pictures = transparent or self.config.distance_field, []
-        states: list[Any] = []
         # each alone: no picture depends, not even in its last bit, on its neighbours
         for i, seed in enumerate(seeds):
 
@@ -373,6 +382,7 @@ class Pipeline:
                     progress(done_before * steps + done, (n or 1) * steps)
 
             options = {"negative": negative, "sampler": sampler, "steps": steps, "grid": grid, "guidance": guidance}
+            states: list[Any] = []
             decoded = self.sample(
                 [prompt],
                 [style],
@@ -394,6 +404,11 @@ class Pipeline:
             if size != picture.width:
                 picture = picture.resize((size, size), Image.Resampling.LANCZOS)
             picture = picture if init is None else init.keep(picture)
+            drawing = None
+            if self.config.distance_field:  # of strength 0 there is no state
+                state = states[0] if init is None or states else self.encode(init.canvas(size)[None])
+                drawing = Drawing(self.fields(state)[0], level, color)
+                picture = picture if stays else drawing.picture(size)
             recipe = {
                 "system": "pictures",
                 "verb": "generate",
@@ -414,6 +429,8 @@ class Pipeline:
                 "outpaint": outpaint,
                 "size": size,
                 "transparent": transparent,
+                "weight": weight,
+                "colors": colors,
                 "runtime": self.runtime.name,
                 "device": str(self.runtime.device or "cpu"),
                 "precision": self.runtime.precision,
@@ -422,11 +439,36 @@ class Pipeline:
             }
             recipe |= {} if to is None else {"to": to, "n": n, "frame": i}
             if self.training_pictures is not None and states:  # none where nothing of an image may change
-                (field,) = distance_fields.from_state(numpy(states.pop()), self.config.patch)
+                (field,) = distance_fields.from_state(numpy(states[0]), self.config.patch)
                 nearest = self.nearest(field)
                 recipe |= {} if nearest is None else {"nearest": nearest._asdict()}
-            pictures.append(GeneratedImage(picture, recipe))
+            pictures.append(GeneratedImage(picture, recipe, drawing))
         return pictures[0] if n is None else pictures
+
+    def level_of(self, style: str | None, weight: float | None) -> float:
+        """The level of fields at which strokes have this weight. UserError for one that they do not hold."""
+        if weight is None:
+            return 0.0
+        if not self.config.distance_field:
+            raise UserError(
+                f"weight: the model {self.name or ''} draws no icons, whose strokes have one: leave it out"
+            )
+        name = "" if style is None else self.config.style_aliases.get(style, style)
+        own = self.config.stroke_widths.get(name, model.STROKE_WIDTH)
+        from inkwash.systems.pictures.tracing import level_for_weight
+
+        return level_for_weight(weight, own, self.config.size)
+
+    def ink_of(self, colors: str | None) -> str | None:
+        """The colour of this list, as "#rrggbb". UserError for more than the model has."""
+        if colors is None:
+            return None
+        if not self.config.distance_field:
+            raise UserError(f"colors: the model {self.name or ''} has its own: leave them out")
+        color, *more = hex_colors(colors)
+        if more:
+            raise UserError(f"colors: the model draws in 1 colour, {1 + len(more)} are given: leave the others out")
+        return color
 
     def init_image(
         self, image: Source | None, strength: float | None, mask: Source | None, outpaint: float | None

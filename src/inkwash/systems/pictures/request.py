@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Gt, Le, MaxLen
+from PIL import ImageColor
 
 from inkwash.errors import UserError
 from inkwash.systems import train, tune
@@ -22,9 +23,23 @@ Sampler = Literal[
     "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2s", "dpmpp_3m", "dpmpp_3m_sde", "dpmpp_sde", "unipc", "deis", "lms",
     "consistency", "predictor_corrector", "tuned",
 ]  # fmt: skip
+Format = Literal["png", "svg", "webp", "ico", "favicon"]
 Grid = Literal["uniform", "karras", "exponential", "beta"]
 
 FRAMES = 8  # of an interpolation, if it is not said
+
+
+def hex_colors(text: str) -> list[str]:
+    """The colours of a list with commas, as "#rrggbb". UserError for what is none."""
+    return [hex_color(one.strip()) for one in re.split("[,，]", text)]
+
+
+def hex_color(text: str) -> str:
+    try:
+        red, green, blue = ImageColor.getrgb(text)  # type: ignore[misc]  # ValueError, too, where there is an alpha
+    except ValueError:
+        raise UserError(f"colors: {text[:30]!r} is no colour; give a name as teal, or #RGB or #RRGGBB") from None
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def check_prompt(prompt: str) -> None:
@@ -59,6 +74,13 @@ class Generate(Request):
         int | None, Ge(8), Le(4096), Help("Side in pixels; above its own by the model's upsampler, if it has one.")
     ] = None
     transparent: Annotated[bool, Help("Leave out the white behind it.")] = False
+    format: Annotated[Format, Help("Of its file, png if left out; favicon: a folder of what a site needs.")] = "png"
+    weight: Annotated[
+        float | None, Gt(0), Le(24), Help("Of an icon's strokes, in units of which it has 24 a side; 2 is common.")
+    ] = None
+    colors: Annotated[str | None, MaxLen(200), Help("Of an icon: a name as teal, or #0F62FE; black if left out.")] = (
+        None
+    )
     image: Annotated[File | None, Media("image/*"), Help("A picture to begin from.")] = None
     strength: Annotated[float | None, Ge(0), Le(1), Help("How much of it may change, 0 to 1; 0.6 if not given.")] = (
         None
@@ -84,7 +106,12 @@ class Generate(Request):
             raise UserError("mask: give a mask or outpaint, not both")
         if self.sampler == "tuned":
             idle(self, ("grid",), "with the sampler tuned, which has learned its own")
+        if self.colors is not None:
+            hex_colors(self.colors)
+        if self.format in ("svg", "favicon"):
+            idle(self, ("size",), f"with the format {self.format}, which has its own")
         if self.to is not None:
+            idle(self, ("format",), "with --to, which makes an animation")
             if is_blank(self.to):
                 raise UserError("to: the second prompt is empty: say in a few words what the last picture shows")
             idle(self, ("image", "mask", "strength", "outpaint"), "with --to, which goes from words to words")

@@ -327,12 +327,12 @@ def reparametrize(points: np.ndarray, u: np.ndarray, cubic: np.ndarray) -> np.nd
 # --- SVG ---
 
 
-def svg(curves: list[Curve], recipe: dict[str, Any] | None = None) -> str:
-    """One path in the colour of the text around it, on nothing; the recipe as JSON among the metadata."""
+def svg(curves: list[Curve], recipe: dict[str, Any] | None = None, fill: str = "currentColor") -> str:
+    """One path in a colour, the text's around it if left out, on nothing; the recipe as JSON in the metadata."""
     metadata = f"<metadata>{escape(json.dumps(recipe), quote=False)}</metadata>" if recipe is not None else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{SIDE}" height="{SIDE}" viewBox="0 0 {SIDE} {SIDE}">'
-        f'{metadata}<path fill="currentColor" fill-rule="evenodd" d="{"".join(map(subpath, curves))}"/></svg>'
+        f'{metadata}<path fill="{fill}" fill-rule="evenodd" d="{"".join(map(subpath, curves))}"/></svg>'
     )
 
 

@@ -70,7 +70,8 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     icons, runtime = icons_data.load(recipe.data), Torch(recipe.fit.device)
     styles = sorted(set(icons.style.tolist()))
     aliases = {alias: style for alias, style in recipe.model.style_aliases.items() if style in styles}
-    config = replace(recipe.model, styles=styles, style_aliases=aliases, distance_field=True)
+    widths = {style: width for style, width in recipe.model.stroke_widths.items() if style in styles}
+    config = replace(recipe.model, styles=styles, style_aliases=aliases, stroke_widths=widths, distance_field=True)
     dataset, references = captioned_icons(icons, config.size), References(icons)
     may_mirror = np.array([has_no_side(name) for name in icons.name[icons.split == "train"]])
     rows, shape, mean, patch = (

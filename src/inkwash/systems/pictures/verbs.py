@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ import numpy as np
 from PIL import Image
 
 from inkwash.codecs.pixels import on_white
-from inkwash.codecs.png import KEY, write_gif, write_png
+from inkwash.codecs.png import KEY, GeneratedImage, write_gif, write_png
 from inkwash.errors import UserError
 from inkwash.progress import Progress
 from inkwash.systems import report
 from inkwash.systems.base import Context, Note, Preview, Result, on_progress, seeded
+from inkwash.systems.pictures import formats
 from inkwash.systems.pictures import request as ask
 from inkwash.systems.pictures.data import image_grid, is_animated
 from inkwash.systems.pictures.training_pictures import Nearest
@@ -41,15 +42,16 @@ def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]
         yield from draw(of, seeded(request), pipeline, context)
 
 
-OPTIONS = ("style", "seed", "negative", "sampler", "steps", "grid", "guidance", "size", "transparent")
+OPTIONS = (
+    "style", "seed", "negative", "sampler", "steps", "grid", "guidance", "size", "transparent", "weight", "colors",
+)  # fmt: skip
 
 
 def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
-    inputs = {
-        name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask", "like")
-    }
-    for name, file in inputs.items():
-        if file is not None and name != "like" and is_animated(file):
+    if request.format != "png" and not context.local:  # whose files with recipes are PNGs
+        raise UserError(f"format {request.format}: a studio makes PNG alone; the command line makes the others")
+    for name in ("image", "mask"):
+        if (given := getattr(request, name)) is not None and is_animated(context.open(given)):
             context.tell(Note(f"{name}: it has several frames or pages: the first is taken"))
     pictures, parts = [], request.subrequests()
     for place, part in enumerate(parts):  # each alone: none depends on its neighbours
@@ -60,22 +62,50 @@ def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Cont
         def preview(picture: Image.Image, place: int = place) -> None:
             context.tell(Preview(of, place, picture))
 
-        options = {name: getattr(part, name) for name in (*OPTIONS, "strength", "outpaint")}
-        picture = pipeline.generate(
-            part.prompt, **inputs, **options, progress=progress,
-            preview=preview if context.previews else None, previews=context.previews,
-        )  # fmt: skip
-        file, recipe = context.folder / f"{of}-{place}.png", picture.info[KEY]
-        write_png(picture, file, recipe)
+        picture = generate_image(part, pipeline, context, progress, preview)
+        files = formats.write(picture, part.format, context.folder / f"{of}-{place}")
         pictures.append(picture)
+        recipe = formats.recipe_of(picture, part.format)
         nearest = {"nearest": recipe["nearest"]} if "nearest" in recipe else {}
         if nearest:
             context.tell(Note(f"{f'seed {part.seed}: ' if len(parts) > 1 else ''}{Nearest(**recipe['nearest'])}"))
-        yield Result(of, place, {".png": file}, nearest, recipe)
+        yield Result(of, place, files, nearest, recipe)
     if len(parts) > 1:
         file = context.folder / f"{of}-grid.png"
         write_png(grid_of(pictures), file, [picture.info[KEY] for picture in pictures])
         yield Result(of, None, {"-grid.png": file})
+
+
+def generate_image(
+    request: ask.Generate,
+    pipeline: Any,
+    context: Context,
+    progress: Callable[[int, int], None],
+    preview: Callable[[Image.Image], None] | None = None,
+) -> GeneratedImage:
+    """The picture of a request for one."""
+    inputs = {
+        name: getattr(request, name) and context.open(getattr(request, name)) for name in ("image", "mask", "like")
+    }
+    options = {name: getattr(request, name) for name in (*OPTIONS, "strength", "outpaint")}
+    picture: GeneratedImage = pipeline.generate(
+        request.prompt, **inputs, **options, progress=progress,
+        preview=preview if context.previews else None, previews=context.previews,
+    )  # fmt: skip
+    return picture
+
+
+def sprite(rows: Sequence[tuple[str, ask.Generate]], context: Context) -> Result:
+    """The icons of a table's rows, by their names, as one SVG of <symbol>s, and a contact sheet of them."""
+    pictures = []
+    for i, (_, request) in enumerate(rows):
+
+        def progress(done: int, steps: int, done_before: int = i) -> None:
+            context.tell(Progress(done_before * steps + done, len(rows) * steps))
+
+        pictures.append(generate_image(request, context.model(request.model), context, progress))
+    files = formats.write_sprite(formats.names_of_symbols(rows), pictures, context.folder / "sprite")
+    return Result(0, None, files)
 
 
 def interpolation(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
@@ -90,7 +120,7 @@ def interpolation(of: int, request: ask.Generate, pipeline: Any, context: Contex
     yield Result(of, 0, {".gif": animation, "-grid.png": grid}, recipe=recipe)
 
 
-def grid_of(pictures: list[Image.Image]) -> Image.Image:
+def grid_of(pictures: Sequence[Image.Image]) -> Image.Image:
     """The pictures on one page, about as wide as high; on white."""
     stacked = on_white(np.stack([np.asarray(p) for p in pictures]))
     return Image.fromarray(image_grid(stacked, int(np.ceil(len(pictures) ** 0.5))))
