@@ -28,8 +28,8 @@ NETWORK = {
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
     monkeypatch.setattr(icons_data, "load", icons)
-    settings = Settings(steps=250, batch_size=8, learning_rate=2e-3, warmup=20, ema_decay=0.9)
-    mean = MeanPrediction(Settings(steps=100, batch_size=8, learning_rate=2e-3, warmup=20, ema_decay=0.9), hidden=64)
+    settings = Settings(steps=500, batch_size=16, learning_rate=2e-3, warmup=20, ema_decay=0.9)
+    mean = MeanPrediction(Settings(steps=200, batch_size=16, learning_rate=2e-3, warmup=20, ema_decay=0.9), hidden=64)
     aliases = {"filled": "solid"}
     model = Config(
         size=32, distance_field=True, reference=True, parametrization="flow", steps=8, guidance=2.0,
