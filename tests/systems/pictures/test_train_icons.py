@@ -47,12 +47,15 @@ def test_icons_are_learned_from_words_and_from_a_picture_to_draw_alike(recipe, t
     train(recipe, tmp_path / "run")
     model, data = inkwash.load(tmp_path / "run" / "model"), icons(size=32)
     true = draw(data.fields.clip(-2, 2), 128)[..., 3] > 127
+    own, others = [], []
     for row in range(6):
         style = {"line": "line", "solid": "filled"}[str(data.style[row])]
         picture = model.generate(str(data.name[row]), style=style, seed=0, size=128)
         assert picture.mode == "RGBA" and picture.size == (128, 128)
         found = [overlap(np.asarray(picture)[..., 3] > 127, shape) for shape in true[:6]]
-        assert int(np.argmax(found)) == row and found[row] > 0.5
+        own.append(found.pop(row))
+        others += found
+    assert np.mean(own) > 0.55 > 0.4 > np.mean(others)
     shown = model.generate("disc", style="solid", seed=0)
     alike = model.generate("", style="line", seed=0, like=shown, size=128)
     assert alike.info["inkwash"]["like"].keys() == {"sha256"}
