@@ -146,6 +146,17 @@ def test_the_figures_of_the_emoji_page_are_those_of_their_reports():
         assert any(name in line and f"| {seconds:.2f} |" in line for line in page.splitlines())
 
 
+def test_the_figures_of_the_icons_page_are_those_of_their_report():
+    """And the evaluation is of the shipped weights."""
+    import inkwash
+
+    report = Report.load(ROOT / "docs" / "results" / "icons.json")
+    shown = markdown_tables(row for row in report.rows if row["style"] == "all")
+    assert shown and all(table in read("docs/icons.md") for table in shown)
+    assert shown[0] in read("src/inkwash/weights/icons/card.md")
+    assert report.model["sha256"] == inkwash.load("icons").hash
+
+
 def test_the_tables_of_exact_cases_and_of_tuning_are_those_of_their_reports():
     """And the shipped tables for few steps are for the shipped weights."""
     from tests.diffusion import exact
