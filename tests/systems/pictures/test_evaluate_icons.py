@@ -105,6 +105,43 @@ def test_a_perfect_model_scores_as_the_real_icons(tmp_path):
     assert (tmp_path / "nearest.png").exists()
 
 
+def test_a_model_that_looks_up_the_nearest_name_scores_as_retrieval(tmp_path):
+    data = icons()
+    names, trained = encode(data.name.tolist())["pooled"], data.split == "train"
+
+    def lookup(prompts, styles, seeds, references):
+        states = encode(["thing 0" if prompt == "" else prompt for prompt in prompts])["pooled"]
+        near = states @ names.T
+        return data.fields[
+            [np.where(trained & (data.style == s), row, -1).argmax() for s, row in zip(styles, near, strict=True)]
+        ]
+
+    report = run(lookup, tmp_path)
+    for kind in (HELD_OUT, UNSEEN, f"{HELD_OUT}, in Chinese"):
+        for metric in ("top 1", "top 10", "style obeyed", "unevenness", "IoU, median"):
+            assert value(report, metric, "generated", kind) == value(report, metric, "retrieval", kind)
+    assert value(report, "cosine, 5 %", "generated", HELD_OUT) == pytest.approx(1)
+
+
+def test_no_icon_is_found_by_its_own_style(tmp_path, monkeypatch):
+    data = icons()
+    rng = np.random.default_rng(1)
+    data.fields[:] = rng.choice([-1.5, 1.5], (len(data.name), 8, 8)).repeat(4, 1).repeat(4, 2)  # no two alike
+    monkeypatch.setitem(globals(), "icons", lambda: data)
+    report = run(perfect, tmp_path)
+    for source in ("real", "generated"):
+        assert value(report, "top 1", source, TRAINED) < 0.5
+    assert value(report, "IoU, median", "generated", TRAINED) == 1
+
+
+def test_styles_with_many_make_up_for_those_with_few():
+    data = icons()
+    few = (data.style != "solid") | np.isin(data.name, data.name[:2])
+    chosen = recognition.sample_pairs(data, few, 20, np.random.default_rng(0))
+    assert len(set(chosen)) == 20 and few[chosen].all()
+    assert np.unique(data.style[chosen], return_counts=True)[1].tolist() == [9, 9, 2]
+
+
 def test_a_model_that_copies_the_picture_it_is_shown_does_not_obey_the_style(tmp_path):
     def copy(prompts, styles, seeds, references):
         return perfect(prompts, styles, seeds, None) if references is None else references

@@ -1,11 +1,12 @@
 """How good are the generated icons? The protocol of `inkwash evaluate icons`.
 
-Pairs. A pair is a name in a style; the name is the prompt. For each kind of pair the same number is drawn from every
-style, and each is generated once, with a seed of its own: names of the training split; held-out names (no style of
-them was ever trained on, nor a twin of theirs under another name); for the test split also names held out in one
-style alone ("never seen in that style"), and beside them the same names in a style in which they were trained on.
+Pairs. A pair is a name in a style; the name is the prompt. For each kind of pair the styles give one each by turns,
+as far as they reach, and each is generated once, with a seed of its own: names of the training split; held-out names
+(no style of them was ever trained on, nor a twin of theirs under another name); for the test split also names held
+out in one style alone ("never seen in that style"), and beside them the same names in a style in which they were
+trained on.
 
-In Chinese. The pairs of training and held-out names that have a Chinese name, asked for by it.
+In Chinese. As many pairs of training and of held-out names that have a Chinese name, which is then the prompt.
 
 With a picture. The pairs of held-out names, and those never seen in that style, once more, the same thing in another
 style shown to the model as a picture to draw alike: with the name, and without any words.
@@ -65,6 +66,7 @@ from inkwash.weights.files import atomic
 
 TRAINED, HELD_OUT = "training names", "held-out names"
 UNSEEN, SEEN = "never seen in that style", "the same, in a style where they were"
+IN_CHINESE = ", in Chinese"
 BATCH_SIZE = 32
 
 # prompts, styles, seeds, fields of pictures to draw alike -> fields; fields are (N, side, side)
@@ -88,7 +90,7 @@ def evaluate(
     generate  (prompts, styles, seeds, references or None) -> fields of `size` pixels
     encode    the model's text encoder: texts -> {"pooled": (N, D), ...}, for the retrieval baseline
     data      all styles and all splits
-    per_row   pairs of each kind, spread evenly over the styles (fewer where a style has fewer)
+    per_row   pairs of each kind, or as many as there are
     seed      draws the pairs; picture i of the run has the seed `seed` + i
     mean      as `generate`, without diffusion
     """
@@ -102,26 +104,26 @@ def evaluate(
     drawn = generate_all(generate, requests, data, seed, progress)
     generating, started = time.process_time() - started, time.process_time()
 
-    checksum = hashlib.sha256(data.fields.tobytes()).hexdigest()
+    checksum = hashlib.sha256(fields.tobytes()).hexdigest()
     white = draw(fields, SIZE)[..., :3]
     real = joined(real_features(white, checksum, out / "cache"), fields)
     names = unit_names(encode, data.name)
     style_of = discriminant(real[data.split == "train"], data.style[data.split == "train"])
     rows: list[Row] = []
-    for kind, (rows_of_kind, _, _) in requests.items():
-        shown = {"generated": drawn[kind]}
-        if kind in pairs:
-            shown["real"] = fields[rows_of_kind]
-            if kind != TRAINED:
-                shown["retrieval"] = fields[retrieve(names, rows_of_kind, data)]
+    for kind, (rows_of_kind, prompts, references) in requests.items():
+        shown = {"generated": drawn[kind], "real": fields[rows_of_kind]}
+        if references is None:
+            if kind != TRAINED:  # whose nearest name is their own
+                found = retrieve(names, rows_of_kind, data, unit_names(encode, np.array(prompts)))
+                shown["retrieval"] = fields[found]
             if mean is not None:
                 shown["mean prediction alone"] = generate_all(mean, {kind: requests[kind]}, data, seed)[kind]
-            rows += chance(kind, rows_of_kind, data)
+        rows += chance(kind, rows_of_kind, data)
         for source, own in shown.items():
             x = joined(features(draw(own, SIZE)[..., :3], SIZE), own)
             rows += recognition(source, kind, x, rows_of_kind, real, data)
             rows += shape_rows(source, kind, own, fields[rows_of_kind], style_of(x), data.style[rows_of_kind])
-            if source == "real" or (source == "generated" and kind in pairs):
+            if source in ("real", "generated") and references is None:
                 rows += memory_rows(source, kind, own, fields[data.split == "train"])
     sheet(pairs, drawn, fields, data, rng, out / "nearest.png")
     return Report(
@@ -137,15 +139,19 @@ def evaluate(
 
 def pairs_of(data: Icons, split: str, per_row: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """The numbers of the true icons of each kind of pair."""
-    pairs = {TRAINED: sample_pairs(data, "train", per_row, rng), HELD_OUT: sample_pairs(data, split, per_row, rng)}
+    trained, held_out = data.split == "train", data.split == split
+    pairs = {TRAINED: sample_pairs(data, trained, per_row, rng), HELD_OUT: sample_pairs(data, held_out, per_row, rng)}
     if split == "test":
-        pairs[UNSEEN] = sample_pairs(data, "combination", per_row, rng)
-        trained = data.split == "train"
+        pairs[UNSEEN] = sample_pairs(data, data.split == "combination", per_row, rng)
         pairs[SEEN] = np.sort(
             [rng.choice(np.flatnonzero(in_another_style(data, i) & trained)) for i in pairs[UNSEEN]]
         )
     if empty := [kind for kind, chosen in pairs.items() if len(chosen) == 0]:
         raise UserError(f"the data have no {empty[0]} drawn in two styles or more: load all styles")
+    for kind, eligible in ((TRAINED, trained), (HELD_OUT, held_out)):
+        chosen = sample_pairs(data, eligible & (data.name_zh != ""), per_row, rng)
+        if len(chosen):
+            pairs[kind + IN_CHINESE] = chosen
     return pairs
 
 
@@ -155,12 +161,11 @@ Requests = dict[str, tuple[np.ndarray, list[str], np.ndarray | None]]  # rows, p
 def requests_of(
     pairs: Mapping[str, np.ndarray], data: Icons, fields: np.ndarray, rng: np.random.Generator
 ) -> Requests:
-    """What is drawn for each kind of pair, and once more in Chinese, and alike another picture of it."""
-    requests: Requests = {kind: (chosen, data.name[chosen].tolist(), None) for kind, chosen in pairs.items()}
-    for kind in (TRAINED, HELD_OUT):
-        chosen = pairs[kind][data.name_zh[pairs[kind]] != ""]
-        if len(chosen):
-            requests[f"{kind}, in Chinese"] = chosen, data.name_zh[chosen].tolist(), None
+    """What is drawn for each kind of pair, and once more alike another picture of it."""
+    requests: Requests = {}
+    for kind, chosen in pairs.items():
+        prompts = data.name_zh if kind.endswith(IN_CHINESE) else data.name
+        requests[kind] = chosen, prompts[chosen].tolist(), None
     for kind in (HELD_OUT, UNSEEN):
         if kind in pairs:
             chosen = pairs[kind]
