@@ -362,6 +362,16 @@ def test_nothing_that_is_not_ours_is_replaced(tiny_folder, tmp_path, monkeypatch
         assert (tmp_path / name).read_text() == "mine"
 
 
+@pytest.mark.parametrize("out", [["--out", "run"], ["--out", "."], []])
+def test_a_run_within_its_own_data_is_refused(out, tmp_path, monkeypatch, capsys):
+    """Its previews would be learned from, and its data be others at the next start."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "pictures", "--data", str(tmp_path), *out]) == 2
+    assert f"lies in {tmp_path}, and would become a part of these data" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
 def test_a_named_file_is_not_replaced(tiny_folder, tmp_path, capsys):
     mine = tmp_path / "mine.png"
     mine.write_text("mine")

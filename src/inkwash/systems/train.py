@@ -128,6 +128,11 @@ def train(
     model = context.folder / tasks[recipe.task].model
     if model.exists() and not run.checkpoints(context.folder):
         raise UserError(f"{model}: it is there, and no training here made it; choose another folder with --out")
+    data, inside = getattr(recipe, "data", None), context.folder.resolve()
+    if data is not None and data.resolve() in (inside, *inside.parents):
+        raise UserError(
+            f"{context.folder} lies in {data}, and would become a part of these data: choose another --out"
+        )
     if run.is_finished(context.folder, description) and (trained := trained_of(model)):
         # fewer steps where more were of no use
         on = recipe.fit.lr_decay == "none" and trained["step"] == recipe.fit.steps

@@ -480,3 +480,16 @@ def test_few_steps_are_learned_for_names_of_icons(monkeypatch):
         SimpleNamespace(seed=0, samples=4), None
     )
     assert list(problem.seeds) == [0] and problem.shape == (16, 4, 4)
+
+
+def test_an_svg_is_drawn_alike_as_its_picture_is(tmp_path):
+    pytest.importorskip("resvg_py")
+    file = tmp_path / "disc"  # as the studio has it: by its content, without an ending
+    file.write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 256 256"><circle cx="128.5" cy="128.5" r="70.5"/></svg>'
+    )
+    model = tiny(mean=True, **ICONS)
+    alike = model.generate("", style="pen", seed=3, like=file)
+    opacity = np.asarray(alike)[..., 3].astype(int)
+    assert abs(opacity - np.asarray(model.generate("", style="pen", seed=3, like=disc(70)))[..., 3]).mean() < 2
+    assert alike.info["inkwash"]["like"]["name"] == "disc"

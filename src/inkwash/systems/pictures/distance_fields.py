@@ -14,6 +14,7 @@ from PIL import Image
 from inkwash.codecs import pixels
 from inkwash.errors import UserError
 from inkwash.extras import require
+from inkwash.systems.pictures.data import Source, load_image
 
 SIZE = 64  # pixels a side of the fields that are stored
 LIMIT = 6  # pixels: distances are cut off there, so that a byte holds them
@@ -119,6 +120,15 @@ def drawing(picture: Image.Image) -> np.ndarray:
     paper = np.median(np.concatenate([white[0], white[-1], white[:, 0], white[:, -1]]))
     contrast = np.abs(white - paper)
     return np.asarray(contrast / max(contrast.max(), 0.1))
+
+
+def load_drawing(source: Source) -> Image.Image:
+    """A picture as `load_image` reads it, or the file of an SVG as `open_svg` does."""
+    if not isinstance(source, Image.Image):
+        with Path(source).open("rb") as file:
+            if b"<svg" in file.read(4096):
+                return open_svg(Path(source))
+    return load_image(source)
 
 
 def open_svg(path: Path, side: int = SIZE * SUPERSAMPLING) -> Image.Image:

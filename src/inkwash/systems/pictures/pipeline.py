@@ -277,7 +277,7 @@ class Pipeline:
         if self.training_pictures is None:
             raise UserError(f"the model {self.name or ''} has no list of its training pictures; take one of icons")
         if not isinstance(picture, np.ndarray):
-            picture = distance_fields.from_picture(load_image(picture))
+            picture = distance_fields.from_picture(distance_fields.load_drawing(picture))
         return self.training_pictures.nearest(picture)
 
     @overload
@@ -358,7 +358,11 @@ class Pipeline:
             raise UserError(f"size = {size}: choose a number of pixels from 8 to {MAX_SIZE}")
         if transparent and not self.has_opacity:
             raise UserError(f"transparent: the model {self.name or ''} knows no opacity; leave it out")
-        reference = None if like is None else self.encode(np.asarray(load_image(like).convert("RGBA"))[None])
+        reference = (
+            None
+            if like is None
+            else self.encode(np.asarray(distance_fields.load_drawing(like).convert("RGBA"))[None])
+        )
         transparent, pictures = transparent or self.config.distance_field, []
         states: list[Any] = []
         # each alone: no picture depends, not even in its last bit, on its neighbours
