@@ -21,8 +21,9 @@ Which features was decided by how well they find the real icons of the validatio
 - chance: k / names in the gallery.
 With each rate comes Wilson's 95 % interval.
 
-Style. A linear discriminant (Fisher 1936) of the features of training icons says whose style a picture has; beside
-the generated ones stand the real ones of the same pairs, since some sets draw nearly alike.
+Style. A linear discriminant (Fisher 1936), fitted to training icons, of the joint histogram of a field's value and
+slope (widths of strokes, share of ink, corners) says whose style a picture has; beside the generated ones stand the
+real ones of the same pairs, since some sets draw nearly alike.
 
 Unevenness. The mean of | |gradient of the field| - 1 | within a pixel of the outline. A distance has slope 1, so this
 is how far from crisp a drawing is; the true fields' own is that of corners and of averaging over a pixel.
@@ -108,7 +109,8 @@ def evaluate(
     white = draw(fields, SIZE)[..., :3]
     real = joined(real_features(white, checksum, out / "cache"), fields)
     names = unit_names(encode, data.name)
-    style_of = discriminant(real[data.split == "train"], data.style[data.split == "train"])
+    trained = data.split == "train"
+    style_of = discriminant(histogram(fields[trained]), data.style[trained])
     rows: list[Row] = []
     for kind, (rows_of_kind, prompts, references) in requests.items():
         shown = {"generated": drawn[kind], "real": fields[rows_of_kind]}
@@ -122,9 +124,11 @@ def evaluate(
         for source, own in shown.items():
             x = joined(features(draw(own, SIZE)[..., :3], SIZE), own)
             rows += recognition(source, kind, x, rows_of_kind, real, data)
-            rows += shape_rows(source, kind, own, fields[rows_of_kind], style_of(x), data.style[rows_of_kind])
+            rows += shape_rows(
+                source, kind, own, fields[rows_of_kind], style_of(histogram(own)), data.style[rows_of_kind]
+            )
             if source in ("real", "generated") and references is None:
-                rows += memory_rows(source, kind, own, fields[data.split == "train"])
+                rows += memory_rows(source, kind, own, fields[trained])
     sheet(pairs, drawn, fields, data, rng, out / "nearest.png")
     return Report(
         title=f"{per_row} pairs of each kind, drawn once, found again across sets.",
@@ -213,11 +217,26 @@ def discriminant(x: np.ndarray, classes: np.ndarray) -> Callable[[np.ndarray], n
     return lambda y: np.asarray(names[(y @ weights + bias).argmax(1)])
 
 
+def slope(fields: np.ndarray) -> np.ndarray:
+    length: np.ndarray = np.hypot(*np.gradient(fields, axis=(1, 2)))
+    return length
+
+
+def histogram(fields: np.ndarray) -> np.ndarray:
+    """Square roots (N, 144) of the joint histogram of each field's value and slope, whose distance is Hellinger's."""
+    reach = limit(fields.shape[-1])
+    bins = np.linspace(-reach, reach, 25), np.array([0, 0.25, 0.5, 0.75, 1, 1.25, np.inf])
+    clipped = fields.clip(-reach, reach)
+    pairs = zip(clipped, slope(clipped), strict=True)
+    counts = [np.histogram2d(value.ravel(), steepness.ravel(), bins)[0].ravel() for value, steepness in pairs]
+    roots: np.ndarray = np.sqrt(np.array(counts) / fields[0].size)
+    return roots
+
+
 def unevenness(fields: np.ndarray) -> np.ndarray:
     """The mean (N,) of | |gradient| - 1 | of fields (N, side, side) within a pixel of the outline."""
-    slope = np.hypot(*np.gradient(fields, axis=(1, 2)))
     near = abs(fields) < 1
-    total: np.ndarray = (abs(slope - 1) * near).sum((1, 2)) / np.maximum(near.sum((1, 2)), 1)
+    total: np.ndarray = (abs(slope(fields) - 1) * near).sum((1, 2)) / np.maximum(near.sum((1, 2)), 1)
     return total
 
 
