@@ -9,7 +9,8 @@ trained on.
 In Chinese. As many pairs of training and of held-out names that have a Chinese name, which is then the prompt.
 
 With a picture. The pairs of held-out names, and those never seen in that style, once more, the same thing in another
-style shown to the model as a picture to draw alike: with the name, and without any words.
+style shown to the model as a picture to draw alike: with the name, and without any words. That picture lies in the
+gallery too: being found says that it was followed, the style that it was not copied.
 
 Recognition. A picture of style S is looked up among all real icons of all *other* styles, by the features of
 EfficientNet-Lite0 (metrics.py) of the drawing at 128 x 128 beside its distance field; it counts as top k when its
@@ -127,7 +128,8 @@ def evaluate(
             rows += shape_rows(
                 source, kind, own, fields[rows_of_kind], style_of(histogram(own)), data.style[rows_of_kind]
             )
-            if source in ("real", "generated") and references is None:
+            beside_training = source == "generated" or (source == "real" and not trained[rows_of_kind].any())
+            if beside_training and references is None:
                 rows += memory_rows(source, kind, own, fields[trained])
     sheet(pairs, drawn, fields, data, rng, out / "nearest.png")
     return Report(
