@@ -13,6 +13,8 @@ from inkwash.systems.pictures.evaluate_icons import (
     UNSEEN,
     discriminant,
     evaluate,
+    roughened,
+    style_classifier,
     unevenness,
 )
 from inkwash.systems.pictures.icons_data import Icons
@@ -186,6 +188,22 @@ def test_unevenness_is_none_of_a_distance_and_grows_with_wobble():
     disc = 10 - np.hypot(x, y)
     wobbly = disc + 0.5 * np.sin(2 * x) * np.sin(2 * y)
     assert unevenness(disc[None])[0] < 0.01 < 0.1 < unevenness(wobbly[None])[0]
+
+
+def test_a_style_is_seen_in_an_uneven_drawing_too():
+    y, x = np.mgrid[:32, :32] - 15.5
+    rng = np.random.default_rng(0)
+    styles = np.repeat(["thin", "bold", "filled"], 40)
+    widths = {"thin": 1.0, "bold": 1.6, "filled": 50.0}
+
+    def rings():
+        away = [np.hypot(x - rng.normal(), y - rng.normal()) - rng.uniform(8, 12) for _ in styles]
+        return np.stack([widths[style] - abs(ring + widths[style]) for style, ring in zip(styles, away, strict=True)])
+
+    classify = style_classifier(rings(), styles, rng)
+    for sd in (0.0, 0.05, 0.15):
+        assert (classify(roughened(rings(), sd, rng)) == styles).mean() > 0.9
+    assert unevenness(roughened(rings(), 0.15, rng)).mean() > unevenness(rings()).mean() + 0.02
 
 
 def test_a_discriminant_finds_what_the_means_differ_in():
