@@ -13,6 +13,8 @@ from inkwash.systems.pictures.evaluate_icons import (
     UNSEEN,
     discriminant,
     evaluate,
+    roughened,
+    style_classifier,
     unevenness,
 )
 from inkwash.systems.pictures.icons_data import Icons
@@ -89,7 +91,8 @@ def perfect(prompts, styles, seeds, references):
 def test_a_perfect_model_scores_as_the_real_icons(tmp_path):
     report = run(perfect, tmp_path)
     for kind in (TRAINED, HELD_OUT, UNSEEN):
-        for metric in ("top 1", "top 10", "style obeyed", "unevenness", "cosine, median"):
+        memory = () if kind == TRAINED else ("cosine, median",)
+        for metric in ("top 1", "top 10", "style obeyed", "unevenness", *memory):
             assert value(report, metric, "generated", kind) == pytest.approx(value(report, metric, "real", kind))
         assert value(report, "IoU, median", "generated", kind) == 1
         assert value(report, "top 1", "generated", kind) == 1
@@ -103,6 +106,43 @@ def test_a_perfect_model_scores_as_the_real_icons(tmp_path):
     assert value(report, "top 1", "retrieval", HELD_OUT) < 0.5  # whose nearest name is another
     assert value(report, "IoU, median", "retrieval", HELD_OUT) < 0.9
     assert (tmp_path / "nearest.png").exists()
+
+
+def test_a_model_that_looks_up_the_nearest_name_scores_as_retrieval(tmp_path):
+    data = icons()
+    names, trained = encode(data.name.tolist())["pooled"], data.split == "train"
+
+    def lookup(prompts, styles, seeds, references):
+        states = encode(["thing 0" if prompt == "" else prompt for prompt in prompts])["pooled"]
+        near = states @ names.T
+        return data.fields[
+            [np.where(trained & (data.style == s), row, -1).argmax() for s, row in zip(styles, near, strict=True)]
+        ]
+
+    report = run(lookup, tmp_path)
+    for kind in (HELD_OUT, UNSEEN, f"{HELD_OUT}, in Chinese"):
+        for metric in ("top 1", "top 10", "style obeyed", "unevenness", "IoU, median"):
+            assert value(report, metric, "generated", kind) == value(report, metric, "retrieval", kind)
+    assert value(report, "cosine, 5 %", "generated", HELD_OUT) == pytest.approx(1)
+
+
+def test_no_icon_is_found_by_its_own_style(tmp_path, monkeypatch):
+    data = icons()
+    rng = np.random.default_rng(1)
+    data.fields[:] = rng.choice([-1.5, 1.5], (len(data.name), 8, 8)).repeat(4, 1).repeat(4, 2)  # no two alike
+    monkeypatch.setitem(globals(), "icons", lambda: data)
+    report = run(perfect, tmp_path)
+    for source in ("real", "generated"):
+        assert value(report, "top 1", source, TRAINED) < 0.5
+    assert value(report, "IoU, median", "generated", TRAINED) == 1
+
+
+def test_styles_with_many_make_up_for_those_with_few():
+    data = icons()
+    few = (data.style != "solid") | np.isin(data.name, data.name[:2])
+    chosen = recognition.sample_pairs(data, few, 20, np.random.default_rng(0))
+    assert len(set(chosen)) == 20 and few[chosen].all()
+    assert np.unique(data.style[chosen], return_counts=True)[1].tolist() == [9, 9, 2]
 
 
 def test_a_model_that_copies_the_picture_it_is_shown_does_not_obey_the_style(tmp_path):
@@ -148,6 +188,22 @@ def test_unevenness_is_none_of_a_distance_and_grows_with_wobble():
     disc = 10 - np.hypot(x, y)
     wobbly = disc + 0.5 * np.sin(2 * x) * np.sin(2 * y)
     assert unevenness(disc[None])[0] < 0.01 < 0.1 < unevenness(wobbly[None])[0]
+
+
+def test_a_style_is_seen_in_an_uneven_drawing_too():
+    y, x = np.mgrid[:32, :32] - 15.5
+    rng = np.random.default_rng(0)
+    styles = np.repeat(["thin", "bold", "filled"], 40)
+    widths = {"thin": 1.0, "bold": 1.6, "filled": 50.0}
+
+    def rings():
+        away = [np.hypot(x - rng.normal(), y - rng.normal()) - rng.uniform(8, 12) for _ in styles]
+        return np.stack([widths[style] - abs(ring + widths[style]) for style, ring in zip(styles, away, strict=True)])
+
+    classify = style_classifier(rings(), styles, rng)
+    for sd in (0.0, 0.05, 0.15):
+        assert (classify(roughened(rings(), sd, rng)) == styles).mean() > 0.9
+    assert unevenness(roughened(rings(), 0.15, rng)).mean() > unevenness(rings()).mean() + 0.02
 
 
 def test_a_discriminant_finds_what_the_means_differ_in():

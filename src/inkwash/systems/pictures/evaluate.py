@@ -120,7 +120,7 @@ def evaluate(
     elif split != "validation":
         raise unknown("split", split, ["validation", "test"])
     rng = np.random.default_rng(seed)
-    pairs = {kind: sample_pairs(data, name, per_row, rng) for kind, name in kinds.items()}
+    pairs = {kind: sample_pairs(data, data.split == name, per_row, rng) for kind, name in kinds.items()}
     prompts = {kind: data.name[chosen].tolist() for kind, chosen in pairs.items()}
     chinese = {f"{kind}, in Chinese": pairs[kind] for kind in ("training concepts", "held-out concepts")}
     coloured, colours = _colour_pairs(data, per_row, rng)

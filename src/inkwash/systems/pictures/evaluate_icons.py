@@ -1,14 +1,16 @@
 """How good are the generated icons? The protocol of `inkwash evaluate icons`.
 
-Pairs. A pair is a name in a style; the name is the prompt. For each kind of pair the same number is drawn from every
-style, and each is generated once, with a seed of its own: names of the training split; held-out names (no style of
-them was ever trained on, nor a twin of theirs under another name); for the test split also names held out in one
-style alone ("never seen in that style"), and beside them the same names in a style in which they were trained on.
+Pairs. A pair is a name in a style; the name is the prompt. For each kind of pair the styles give one each by turns,
+as far as they reach, and each is generated once, with a seed of its own: names of the training split; held-out names
+(no style of them was ever trained on, nor a twin of theirs under another name); for the test split also names held
+out in one style alone ("never seen in that style"), and beside them the same names in a style in which they were
+trained on.
 
-In Chinese. The pairs of training and held-out names that have a Chinese name, asked for by it.
+In Chinese. As many pairs of training and of held-out names that have a Chinese name, which is then the prompt.
 
 With a picture. The pairs of held-out names, and those never seen in that style, once more, the same thing in another
-style shown to the model as a picture to draw alike: with the name, and without any words.
+style shown to the model as a picture to draw alike: with the name, and without any words. That picture lies in the
+gallery too: being found says that it was followed, the style that it was not copied.
 
 Recognition. A picture of style S is looked up among all real icons of all *other* styles, by the features of
 EfficientNet-Lite0 (metrics.py) of the drawing at 128 x 128 beside its distance field; it counts as top k when its
@@ -20,8 +22,10 @@ Which features was decided by how well they find the real icons of the validatio
 - chance: k / names in the gallery.
 With each rate comes Wilson's 95 % interval.
 
-Style. A linear discriminant (Fisher 1936) of the features of training icons says whose style a picture has; beside
-the generated ones stand the real ones of the same pairs, since some sets draw nearly alike.
+Style. A linear discriminant (Fisher 1936) of the joint histogram of a field's value and slope (widths of strokes,
+share of ink, corners) says whose style a picture has; beside the generated ones stand the real ones of the same
+pairs, since some sets draw nearly alike. It is fitted to training icons as they are and roughened, or it would take
+an uneven line for another style.
 
 Unevenness. The mean of | |gradient of the field| - 1 | within a pixel of the outline. A distance has slope 1, so this
 is how far from crisp a drawing is; the true fields' own is that of corners and of averaging over a pixel.
@@ -65,6 +69,7 @@ from inkwash.weights.files import atomic
 
 TRAINED, HELD_OUT = "training names", "held-out names"
 UNSEEN, SEEN = "never seen in that style", "the same, in a style where they were"
+IN_CHINESE = ", in Chinese"
 BATCH_SIZE = 32
 
 # prompts, styles, seeds, fields of pictures to draw alike -> fields; fields are (N, side, side)
@@ -88,7 +93,7 @@ def evaluate(
     generate  (prompts, styles, seeds, references or None) -> fields of `size` pixels
     encode    the model's text encoder: texts -> {"pooled": (N, D), ...}, for the retrieval baseline
     data      all styles and all splits
-    per_row   pairs of each kind, spread evenly over the styles (fewer where a style has fewer)
+    per_row   pairs of each kind, or as many as there are
     seed      draws the pairs; picture i of the run has the seed `seed` + i
     mean      as `generate`, without diffusion
     """
@@ -102,27 +107,29 @@ def evaluate(
     drawn = generate_all(generate, requests, data, seed, progress)
     generating, started = time.process_time() - started, time.process_time()
 
-    checksum = hashlib.sha256(data.fields.tobytes()).hexdigest()
+    checksum = hashlib.sha256(fields.tobytes()).hexdigest()
     white = draw(fields, SIZE)[..., :3]
     real = joined(real_features(white, checksum, out / "cache"), fields)
     names = unit_names(encode, data.name)
-    style_of = discriminant(real[data.split == "train"], data.style[data.split == "train"])
+    trained = data.split == "train"
+    style_of = style_classifier(fields[trained], data.style[trained], rng)
     rows: list[Row] = []
-    for kind, (rows_of_kind, _, _) in requests.items():
-        shown = {"generated": drawn[kind]}
-        if kind in pairs:
-            shown["real"] = fields[rows_of_kind]
-            if kind != TRAINED:
-                shown["retrieval"] = fields[retrieve(names, rows_of_kind, data)]
+    for kind, (rows_of_kind, prompts, references) in requests.items():
+        shown = {"generated": drawn[kind], "real": fields[rows_of_kind]}
+        if references is None:
+            if kind != TRAINED:  # whose nearest name is their own
+                found = retrieve(names, rows_of_kind, data, unit_names(encode, np.array(prompts)))
+                shown["retrieval"] = fields[found]
             if mean is not None:
                 shown["mean prediction alone"] = generate_all(mean, {kind: requests[kind]}, data, seed)[kind]
-            rows += chance(kind, rows_of_kind, data)
+        rows += chance(kind, rows_of_kind, data)
         for source, own in shown.items():
             x = joined(features(draw(own, SIZE)[..., :3], SIZE), own)
             rows += recognition(source, kind, x, rows_of_kind, real, data)
-            rows += shape_rows(source, kind, own, fields[rows_of_kind], style_of(x), data.style[rows_of_kind])
-            if source == "real" or (source == "generated" and kind in pairs):
-                rows += memory_rows(source, kind, own, fields[data.split == "train"])
+            rows += shape_rows(source, kind, own, fields[rows_of_kind], style_of(own), data.style[rows_of_kind])
+            beside_training = source == "generated" or (source == "real" and not trained[rows_of_kind].any())
+            if beside_training and references is None:
+                rows += memory_rows(source, kind, own, fields[trained])
     sheet(pairs, drawn, fields, data, rng, out / "nearest.png")
     return Report(
         title=f"{per_row} pairs of each kind, drawn once, found again across sets.",
@@ -137,15 +144,19 @@ def evaluate(
 
 def pairs_of(data: Icons, split: str, per_row: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """The numbers of the true icons of each kind of pair."""
-    pairs = {TRAINED: sample_pairs(data, "train", per_row, rng), HELD_OUT: sample_pairs(data, split, per_row, rng)}
+    trained, held_out = data.split == "train", data.split == split
+    pairs = {TRAINED: sample_pairs(data, trained, per_row, rng), HELD_OUT: sample_pairs(data, held_out, per_row, rng)}
     if split == "test":
-        pairs[UNSEEN] = sample_pairs(data, "combination", per_row, rng)
-        trained = data.split == "train"
+        pairs[UNSEEN] = sample_pairs(data, data.split == "combination", per_row, rng)
         pairs[SEEN] = np.sort(
             [rng.choice(np.flatnonzero(in_another_style(data, i) & trained)) for i in pairs[UNSEEN]]
         )
     if empty := [kind for kind, chosen in pairs.items() if len(chosen) == 0]:
         raise UserError(f"the data have no {empty[0]} drawn in two styles or more: load all styles")
+    for kind, eligible in ((TRAINED, trained), (HELD_OUT, held_out)):
+        chosen = sample_pairs(data, eligible & (data.name_zh != ""), per_row, rng)
+        if len(chosen):
+            pairs[kind + IN_CHINESE] = chosen
     return pairs
 
 
@@ -155,12 +166,11 @@ Requests = dict[str, tuple[np.ndarray, list[str], np.ndarray | None]]  # rows, p
 def requests_of(
     pairs: Mapping[str, np.ndarray], data: Icons, fields: np.ndarray, rng: np.random.Generator
 ) -> Requests:
-    """What is drawn for each kind of pair, and once more in Chinese, and alike another picture of it."""
-    requests: Requests = {kind: (chosen, data.name[chosen].tolist(), None) for kind, chosen in pairs.items()}
-    for kind in (TRAINED, HELD_OUT):
-        chosen = pairs[kind][data.name_zh[pairs[kind]] != ""]
-        if len(chosen):
-            requests[f"{kind}, in Chinese"] = chosen, data.name_zh[chosen].tolist(), None
+    """What is drawn for each kind of pair, and once more alike another picture of it."""
+    requests: Requests = {}
+    for kind, chosen in pairs.items():
+        prompts = data.name_zh if kind.endswith(IN_CHINESE) else data.name
+        requests[kind] = chosen, prompts[chosen].tolist(), None
     for kind in (HELD_OUT, UNSEEN):
         if kind in pairs:
             chosen = pairs[kind]
@@ -208,11 +218,42 @@ def discriminant(x: np.ndarray, classes: np.ndarray) -> Callable[[np.ndarray], n
     return lambda y: np.asarray(names[(y @ weights + bias).argmax(1)])
 
 
+def style_classifier(
+    fields: np.ndarray, styles: np.ndarray, rng: np.random.Generator
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Fields -> the style (N,) that each looks to have, by the histograms of these fields, even and uneven."""
+    copies = [fields, *(roughened(fields, sd, rng) for sd in (0.05, 0.12))]
+    classify = discriminant(np.concatenate([histogram(copy) for copy in copies]), np.tile(styles, len(copies)))
+    return lambda others: classify(histogram(others))
+
+
+def roughened(fields: np.ndarray, sd: float, rng: np.random.Generator) -> np.ndarray:
+    """Fields with the noise of an uneven drawing, in pixels: white noise summed over 3 x 3 pixels, periodically."""
+    noise = rng.normal(0, sd / 3, fields.shape)
+    rough: np.ndarray = fields + sum(np.roll(noise, (i, j), (1, 2)) for i in (-1, 0, 1) for j in (-1, 0, 1))
+    return rough
+
+
+def slope(fields: np.ndarray) -> np.ndarray:
+    length: np.ndarray = np.hypot(*np.gradient(fields, axis=(1, 2)))
+    return length
+
+
+def histogram(fields: np.ndarray) -> np.ndarray:
+    """Square roots (N, 72) of the joint histogram of each field's value and slope, whose distance is Hellinger's."""
+    reach = limit(fields.shape[-1])
+    bins = np.linspace(-reach, reach, 13), np.array([0, 0.25, 0.5, 0.75, 1, 1.25, np.inf])
+    clipped = fields.clip(-reach, reach)
+    pairs = zip(clipped, slope(clipped), strict=True)
+    counts = [np.histogram2d(value.ravel(), steepness.ravel(), bins)[0].ravel() for value, steepness in pairs]
+    roots: np.ndarray = np.sqrt(np.array(counts) / fields[0].size)
+    return roots
+
+
 def unevenness(fields: np.ndarray) -> np.ndarray:
     """The mean (N,) of | |gradient| - 1 | of fields (N, side, side) within a pixel of the outline."""
-    slope = np.hypot(*np.gradient(fields, axis=(1, 2)))
     near = abs(fields) < 1
-    total: np.ndarray = (abs(slope - 1) * near).sum((1, 2)) / np.maximum(near.sum((1, 2)), 1)
+    total: np.ndarray = (abs(slope(fields) - 1) * near).sum((1, 2)) / np.maximum(near.sum((1, 2)), 1)
     return total
 
 

@@ -798,6 +798,8 @@ class Pipeline:
             return None if fields is None else distance_fields.to_state(fields, self.config.patch)
 
         def fields(prompts: list[str], styles: list[str], seeds: list[int], shown: np.ndarray | None) -> np.ndarray:
+            # a name that means nothing to the model is a miss, not the end
+            prompts = ["" if self.unknown_tokens(prompt)[1] else prompt for prompt in prompts]
             return self.fields(self.sample_states(prompts, styles, seeds, reference=references(shown), **sampling))
 
         def mean(prompts: list[str], styles: list[str], *_: Any) -> np.ndarray:

@@ -46,15 +46,16 @@ def in_another_style(data: Labelled, i: int) -> np.ndarray:
     return mask
 
 
-def sample_pairs(data: Labelled, split: str, per_row: int, rng: np.random.Generator) -> np.ndarray:
-    """Indices of pairs of a split, the same number of each style, whose concept another style has too."""
-    styles = np.unique(data.style)
-    chosen = []
-    for style in styles:
-        candidates = np.flatnonzero((data.split == split) & (data.style == style))
-        candidates = rng.permutation([i for i in candidates.tolist() if in_another_style(data, i).any()])
-        chosen.append(candidates[: round(per_row / len(styles))])
-    return np.concatenate(chosen).astype(int)
+def sample_pairs(data: Labelled, eligible: np.ndarray, per_row: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices of `per_row` of the eligible pairs (N,) whose concept another style has too: from all styles by turns,
+    so that those with many make up for those with few."""
+    pools = []
+    for style in np.unique(data.style):
+        candidates = np.flatnonzero(eligible & (data.style == style)).tolist()
+        pools.append(rng.permutation([i for i in candidates if in_another_style(data, i).any()]).astype(int))
+    turn = np.concatenate([np.arange(len(pool)) for pool in pools])
+    chosen: np.ndarray = np.concatenate(pools)[np.sort(np.argsort(turn, kind="stable")[:per_row])]
+    return chosen
 
 
 def real_features(white: np.ndarray, checksum: str, cache: Path) -> np.ndarray:
