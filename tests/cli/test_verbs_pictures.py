@@ -26,7 +26,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(scope="module")
 def icons(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "icons"
+    folder = tmp_path_factory.mktemp("models") / "own-icons"
     tiny(mean=True, distance_field=True, reference=True, parametrization="flow").save(folder)
     return folder
 
