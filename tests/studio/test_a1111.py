@@ -392,7 +392,7 @@ def test_what_there_is_no_model_for_is_said(api, fox):
 
 
 def test_lists(api):
-    assert [model["model_name"] for model in api.get_sd_models()] == ["emoji", "emoji-fast"]
+    assert [model["model_name"] for model in api.get_sd_models()] == ["emoji", "emoji-fast", "icons"]
     for model in api.get_sd_models():
         assert model["sha256"] == inkwash.load(model["model_name"]).hash
         assert model["title"] == f"{model['model_name']} [{model['sha256'][:10]}]" and model["config"] is None
@@ -401,7 +401,12 @@ def test_lists(api):
         api.util_get_sampler_names()
     )
     assert api.util_get_scheduler_names() == sorted(["automatic", *GRIDS])
-    assert [style["name"] for style in api.get_prompt_styles()] == inkwash.load("emoji").config.styles
+    emoji, icons = (inkwash.load(name).config for name in ("emoji", "icons"))
+    assert [style["name"] for style in api.get_prompt_styles()] == [
+        *emoji.styles,
+        *icons.style_aliases,
+        *icons.styles,
+    ]
     nothing = ("loras", "hypernetworks", "face_restorers", "realesrgan_models", "sd_vae", "latent_upscale_modes")
     assert all(getattr(api, f"get_{name}")() == [] for name in nothing)
     assert [upscaler["name"] for upscaler in api.get_upscalers()] == ["None"]
@@ -417,8 +422,10 @@ def test_each_listed_sampler_and_style_can_be_asked_for(api):
         steps = 4 if name == "tuned" else 2
         answer = api.txt2img(prompt="a fox", sampler_name=name, steps=steps, **SMALL)
         assert answer.info["sampler_name"] == name
-    for style in api.get_prompt_styles():
-        assert api.txt2img(prompt="a fox", styles=[style["name"]], **FAST).info["styles"] == [style["name"]]
+    of_emoji = inkwash.load("emoji").config.styles
+    for style in (style["name"] for style in api.get_prompt_styles()):
+        model = FAST if style in of_emoji else FAST | {"override_settings": {"sd_model_checkpoint": "icons"}}
+        assert api.txt2img(prompt="a fox", styles=[style], **model).info["styles"] == [style]
 
 
 def test_options_choose_ones_own_model(studio):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFilter, ImageOps, features
@@ -35,16 +35,20 @@ def require_reader(file: Path) -> None:
 
 
 @contextmanager
-def open_image(source: Source) -> Iterator[Image.Image]:
+def open_image(source: Source | IO[bytes]) -> Iterator[Image.Image]:
     """The picture, its header read; UserError for whatever goes wrong with it while it is open.
 
-    A file is opened here: those that Pillow opens itself it maps into memory, and then reads a TIFF that lies on its
-    side with the wrong width.
+    A file is opened here, if it is not open: those that Pillow opens itself it maps into memory, and then reads a
+    TIFF that lies on its side with the wrong width.
     """
-    name = "the picture" if isinstance(source, Image.Image) else str(source)
+    name = str(source) if isinstance(source, str | Path) else "the picture"
     try:
         if isinstance(source, Image.Image):
             yield source
+            return
+        if not isinstance(source, str | Path):
+            with Image.open(source) as opened:
+                yield opened
             return
         require_reader(Path(source))
         with Path(source).open("rb") as file, Image.open(file) as opened:
@@ -65,14 +69,14 @@ def is_animated(source: Source) -> bool:
         return opened.format != "MPO" and getattr(opened, "is_animated", False)
 
 
-def load_image(source: Source) -> Image.Image:
+def load_image(source: Source | IO[bytes]) -> Image.Image:
     """The picture as RGB, or RGBA with straight alpha where it has transparency, in sRGB, eight bits a channel.
 
     The first frame of an animation; turned as EXIF says; by its ICC profile, or else its gamma, if it has one. Of 16
     bits the upper eight; 32-bit numbers and floats by the range that they fill. Raises UserError for what is no
     picture, for the small preview with which raw photos begin, and where that range cannot be told.
     """
-    name = "the picture" if isinstance(source, Image.Image) else str(source)
+    name = str(source) if isinstance(source, str | Path) else "the picture"
     with open_image(source) as opened:
         tags = getattr(opened, "tag_v2", {})  # of a TIFF
         if tags.get(SUBFILE_TYPE, 0) & 1:

@@ -70,9 +70,13 @@ def drawing_of(picture: GeneratedImage) -> Drawing:
 
 
 def recipe_of(picture: GeneratedImage, format: str) -> dict[str, Any]:
-    """What makes the file of this format anew: an SVG has no size."""
+    """What makes the file of this format anew, which is a PNG if none is said: an SVG has no size."""
     recipe: dict[str, Any] = picture.info[KEY]
-    return recipe | {"format": format} | ({"size": None} if format in ("svg", "favicon") else {})
+    return (
+        recipe
+        if format == "png"
+        else recipe | {"format": format} | ({"size": None} if format in ("svg", "favicon") else {})
+    )
 
 
 def write(picture: GeneratedImage, format: str, path: Path) -> dict[str, Path]:
@@ -112,7 +116,7 @@ def write_favicons(picture: GeneratedImage, folder: Path) -> None:
     for format in ("ico", "svg"):
         write(picture, format, folder / "favicon")
     for name, size in FAVICONS.items():
-        write_png(drawing.picture(size), folder / name, recipe | {"format": "png", "size": size})
+        write_png(drawing.picture(size), folder / name, recipe | {"size": size})
     # phones lay a transparent one on black; on white it is a picture that no recipe makes
     opaque = Image.new("RGB", (180, 180), "white")
     icon = drawing.picture(180)
