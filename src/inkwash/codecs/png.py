@@ -171,10 +171,10 @@ def add_xmp(gif: bytes) -> bytes:
     return gif[:-1] + b"\x21\xff\x0bXMP DataXMP" + XMP.encode() + trailer + gif[-1:]
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
+def read_recipe(path: str | Path) -> dict[str, Any]:
     """The recipe in a file that inkwash wrote. UserError for any other, or a grid of several."""
     try:
-        recipe = embedded_recipe(path)
+        recipe = embedded_recipe(Path(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, Image.DecompressionBombError, UnicodeDecodeError, struct.error):

@@ -46,16 +46,17 @@ NETWORK = {
 @pytest.mark.slow
 def test_any_folder_of_pictures_trains_and_the_model_draws_them(tmp_path, monkeypatch, capsys):
     """Red and blue squares, a broken file, a transparent one: after a few hundred steps the samples are such."""
-    rng = np.random.default_rng(0)
+    rng, data = np.random.default_rng(0), tmp_path / "data"
+    data.mkdir()
     for i in range(12):
         colour = (220, 30, 30) if i % 2 else (30, 30, 220)
-        Image.new("RGB", (int(rng.integers(20, 90)), 40), colour).save(tmp_path / f"{i}.png")
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+        Image.new("RGB", (int(rng.integers(20, 90)), 40), colour).save(data / f"{i}.png")
+    (data / "broken.jpg").write_bytes(b"no picture")
     recipe = tmp_path / "r.toml"
     recipe.write_text(f"""
 task = "pictures"
 words = false
-data = "{tmp_path}"
+data = "{data}"
 [model]
 size = 16
 steps = 10
