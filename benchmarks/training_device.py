@@ -50,9 +50,9 @@ from inkwash.systems.language import engines
 from inkwash.systems.language import train as language
 from inkwash.systems.language.vocabulary import SPECIAL, Vocabulary
 from inkwash.systems.pictures import train as pictures
-from inkwash.systems.pictures import train_autoencoder, train_text_encoder, train_upsampler
+from inkwash.systems.pictures import train_autoencoder, train_icons, train_text_encoder, train_upsampler
 from inkwash.systems.pictures.emoji_data import STYLES
-from inkwash.systems.pictures.model import SCHEDULES, state_shape
+from inkwash.systems.pictures.model import SCHEDULES, Config, state_shape
 from inkwash.systems.pictures.upsampler import CHANNELS, FACTOR
 from inkwash.systems.series import train as series
 from inkwash.systems.series.data import Series
@@ -114,16 +114,24 @@ class Training(NamedTuple):
 def picture_job(recipe: pictures.Recipe) -> Job:
     vae = Autoencoder(**load("autoencoder").network).config if recipe.autoencoder else None
     config = replace(recipe.model, styles=list(STYLES))
-    shape = state_shape(config, vae)
-    text: Any = SimpleNamespace(config={"output": TEXT_WIDTH}) if recipe.words else None
-    unet = UNet(**pictures.unet_config(recipe, config, shape, text))
+    return unet_job(recipe, config, state_shape(config, vae), int(recipe.mean_predictor is not None), recipe.words)
+
+
+def icons_job(recipe: train_icons.Recipe) -> Job:
+    config = replace(recipe.model, styles=list(STYLES), style_aliases={})
+    return unet_job(recipe, config, state_shape(config, None), 1 + config.reference, True)
+
+
+def unet_job(recipe: Any, config: Config, shape: tuple[int, int, int], concat: int, words: bool) -> Job:
+    text: Any = SimpleNamespace(config={"output": TEXT_WIDTH}) if words else None
+    unet = UNet(**pictures.unet_config(recipe.network, config, shape, concat, text))
     condition = {}
-    if recipe.words:
+    if words:
         condition["context"] = torch.randn(ROWS, PIECES, TEXT_WIDTH)
         condition["context_mask"] = torch.ones(ROWS, PIECES, dtype=torch.bool)
         condition["label"] = torch.randn(ROWS, TEXT_WIDTH + len(STYLES))
-    if recipe.mean_predictor:
-        condition["concat"] = torch.randn(ROWS, *shape)
+    if concat:
+        condition["concat"] = torch.randn(ROWS, concat * shape[0], *shape[1:])
     denoiser = diffusion.Denoiser(unet, diffusion.Gaussian(SCHEDULES[config.schedule]()), config.parametrization)
     weight = pictures.capped_weight(recipe.weight)
     return denoiser_job(unet, denoiser, torch.randn(ROWS, *shape), condition, weight=weight)
@@ -205,6 +213,7 @@ def peer_job() -> Job:
 
 JOBS: dict[str, tuple[Any, Callable[[Any], Job]]] = {  # by task
     "pictures": (pictures.Recipe, picture_job),
+    "icons": (train_icons.Recipe, icons_job),
     "upsampler": (train_upsampler.Recipe, upsampler_job),
     "autoencoder": (train_autoencoder.Recipe, autoencoder_job),
     "text-encoder": (train_text_encoder.Recipe, text_job),

@@ -77,7 +77,7 @@ def test_pixels_are_neither_svg_nor_of_a_weight_nor_a_colour(options, words, tin
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--weight", "0.5"], "a stroke of weight 0.5 cannot be had"),
+        (["--weight", "0.5"], "weight = 0.5: strokes of"),
         (["--colors", "blurple"], "'blurple' is no colour"),
         (["--colors", "red,blue"], "1 colour, 2 are given"),
         (["--colors", "#0F62FE80"], "is no colour"),

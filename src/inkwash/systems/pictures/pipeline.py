@@ -388,7 +388,7 @@ class Pipeline:
                 [style],
                 [seed],
                 towards=None if to is None else (to, i / (len(seeds) - 1)),
-                **options,  # type: ignore[arg-type]
+                **options,
                 init=init,
                 reference=reference,
                 size=size,
@@ -439,8 +439,7 @@ class Pipeline:
             }
             recipe |= {} if to is None else {"to": to, "n": n, "frame": i}
             if self.training_pictures is not None and states:  # none where nothing of an image may change
-                (field,) = distance_fields.from_state(numpy(states[0]), self.config.patch)
-                nearest = self.nearest(field)
+                nearest = self.nearest(self.fields(states[0])[0])
                 recipe |= {} if nearest is None else {"nearest": nearest._asdict()}
             pictures.append(GeneratedImage(picture, recipe, drawing))
         return pictures[0] if n is None else pictures
@@ -568,45 +567,26 @@ class Pipeline:
         styles: Sequence[str | None],
         seeds: Sequence[int],
         *,
-        towards: tuple[str, float] | None = None,
-        negative: str = "",
-        sampler: str | None = None,
-        steps: int | None = None,
-        grid: str | None = None,
-        guidance: float | None = None,
         init: InitImage | None = None,
-        reference: Any = None,
         size: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        on_end: Callable[[Any], None] | None = None,
         preview: Callable[[np.ndarray], None] | None = None,
-        previews: int = 3,
+        on_end: Callable[[Any], None] | None = None,
+        **options: Any,
     ) -> np.ndarray:
         """Pictures on white, uint8 (N, size, size, 3), or 4 with their opacity where the model knows it.
 
-        size, reference: of distance fields: see `decode`, and the state of a picture to draw alike, (N, *shape).
-
-        Guidance pushes from "no words, no style" (or from the negative prompt) towards what is asked; the
-        clean prediction is clipped to the range of pixels. towards: another prompt and its weight w, from 0 to 1: the
-        prediction is (1 - w) x that of `prompts` + w x that of this one, both guided. on_end: called with the states
-        before they are decoded. preview: called `previews`
-        times on the way, evenly spaced, with the clean prediction as pictures. Raises UserError for what the model
-        does not know.
+        size: of distance fields, see `decode`. preview: called on the way with the clean prediction as pictures.
+        on_end: called with the states before they are decoded. options: those of `sample_states`.
         """
-        config = self.config
-        if init is not None and init.strength == 0 and sampler != TUNED:
-            return laid_on_white(init.canvas(size or config.picture_size))[None].repeat(len(seeds), 0)
+        if init is not None and init.strength == 0 and options.get("sampler") != TUNED:
+            return laid_on_white(init.canvas(size or self.config.picture_size))[None].repeat(len(seeds), 0)
 
         def composite(state: Any) -> np.ndarray:
             decoded = self.decode(state, size)
             return decoded if init is None else init.composite(decoded)
 
         shown = None if preview is None else lambda state: preview(composite(state))
-        options: dict[str, Any] = {"negative": negative, "sampler": sampler, "steps": steps, "grid": grid}
-        options |= {"guidance": guidance, "init": init, "reference": reference, "towards": towards}
-        state = self.sample_states(
-            prompts, styles, seeds, **options, progress=progress, preview=shown, previews=previews
-        )
+        state = self.sample_states(prompts, styles, seeds, init=init, preview=shown, **options)
         if on_end is not None:
             on_end(state)
         with self.runtime.autocast():
@@ -630,7 +610,14 @@ class Pipeline:
         preview: Callable[[Any], None] | None = None,
         previews: int = 3,
     ) -> Any:
-        """The states (N, *shape) of the pictures that `sample` makes of these arguments."""
+        """The states (N, *shape) that these arguments make.
+
+        Guidance pushes from "no words, no style" (or from the negative prompt) towards what is asked; the
+        clean prediction is clipped to the range of pixels. towards: another prompt and its weight w, from 0 to 1: the
+        prediction is (1 - w) x that of `prompts` + w x that of this one, both guided. reference: the state of a
+        picture to draw alike, (N, *shape). preview: called `previews` times on the way, evenly spaced, with the clean
+        prediction. Raises UserError for what the model does not know.
+        """
         config = self.config
         sampler = sampler or model.default_sampler(config, init is not None and init.partial)
         steps = config.steps if steps is None else steps

@@ -65,7 +65,9 @@ def level_for_weight(weight: float, own: float, side: int) -> float:
     field of 32 pixels, cut off at 2, says nothing: UserError.
     """
     if not own / 2 <= weight <= own + 2:
-        raise UserError(f"a stroke of weight {weight:g} cannot be had of one of {own:g}: {own / 2:g} to {own + 2:g}")
+        raise UserError(
+            f"weight = {weight:g}: strokes of {own:g} can be {own / 2:g} to {own + 2:g}: choose one of these"
+        )
     return (own - weight) / 2 * side / SIDE
 
 
