@@ -44,4 +44,5 @@ SYSTEM = System(
 
 
 def makes(facts: dict[str, Any]) -> str:
-    return f"pictures of {facts['size']} px: {', '.join(facts['styles'])}"
+    what = "icons of any size" if facts.get("distance_field") else f"pictures of {facts['size']} px"
+    return f"{what}: {', '.join([*facts.get('style_aliases', ()), *facts['styles']])}"
