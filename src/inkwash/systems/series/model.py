@@ -15,7 +15,7 @@ from torch import Tensor
 from inkwash import diffusion
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_seed
-from inkwash.systems.series import baselines, metrics, transforms
+from inkwash.systems.series import baselines, combination, metrics, transforms
 from inkwash.systems.series.data import Series, column_options, is_json_lines, read_series, read_table, shortened
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.networks import TimeGrad
@@ -108,17 +108,19 @@ class Forecaster(TorchModel):
         sampler: str | None = None,
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        alone: bool = False,
         **columns: Any,
     ) -> Forecast:
         """Sample paths of the steps after the last value. The path of a seed is the same among any others.
 
         horizon: steps; as many as in training if left out. samples: paths. sampler, steps: how each step is drawn.
+        alone: the diffusion model, without the experts that it was combined with.
         Raises UserError for a horizon or a number of paths below 1, other columns or another frequency than in
         training, too short a history, and covariates that are missing for the steps to come.
         """
         series = self.load_series(data, columns)
         horizon = self.config.horizon if horizon is None else horizon
-        paths = self.paths(series, [len(series.values)], horizon, samples, seed, sampler, steps, progress)
+        paths = self.paths(series, [len(series.values)], horizon, samples, seed, sampler, steps, progress, alone)
         return Forecast(paths[0], series.future_index(horizon), self.config.names)
 
     def backtest(
@@ -133,6 +135,7 @@ class Forecaster(TorchModel):
         sampler: str | None = None,
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        alone: bool = False,
         **columns: Any,
     ) -> Report:
         """Forecasts of the last `windows` rolling windows of a table, `stride` steps apart (the horizon if left out),
@@ -159,7 +162,7 @@ class Forecaster(TorchModel):
             name: baselines.rolling_forecasts(rule, values, starts, horizon, samples, seed)
             for name, rule in baselines.default_baselines(seasonality(series.freq)).items()
         }
-        return evaluate(self, series, starts, horizon, samples, seed, sampler, steps, progress, baseline_paths)
+        return evaluate(self, series, starts, horizon, samples, seed, sampler, steps, progress, baseline_paths, alone)
 
     def evaluate(self, data: Any, starts: Sequence[int], seed: int = 0, **how: Any) -> Report:
         """Scores on the windows that begin at `starts`, beside the forecasts that must be beaten; `evaluate.evaluate`
@@ -243,7 +246,6 @@ class Forecaster(TorchModel):
             )
         return Series(series.values[config.names], series.feat_dynamic_real[config.feat_dynamic_real], series.freq)
 
-    @torch.no_grad()
     def paths(
         self,
         series: Series,
@@ -254,14 +256,46 @@ class Forecaster(TorchModel):
         sampler: str | None = None,
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        alone: bool = False,
     ) -> np.ndarray:
-        """Forecasts from several starts at once, each from the `start` steps before it: (W, S, H, D).
+        """Forecasts from several starts at once, each from the steps before it: (W, S, H, D). Of the combination, or
+        of the diffusion model `alone`, which is all there is where none was measured."""
+        config = self.config
+        check_seed(seed)
+        if horizon < 1 or samples < 1:
+            raise UserError(f"horizon = {horizon}, samples = {samples}: both must be at least 1")
+        if alone or not config.weights:
+            return self.diffusion_paths(series, starts, horizon, samples, seed, sampler, steps, progress)
+        if combination.DIFFUSION not in config.weights and (sampler is not None or steps is not None):
+            raise UserError("sampler and steps mean nothing: the diffusion model has no weight here, unless alone")
+        experts = combination.experts(seasonality(config.freq))
+        values = series.values.to_numpy(np.float64)
+
+        def draw(name: str, count: int) -> np.ndarray:
+            if name == combination.DIFFUSION:
+                return self.diffusion_paths(series, starts, horizon, count, seed, sampler, steps, progress)
+            return combination.expert_paths(experts[name], values, starts, horizon, count, seed)
+
+        paths = combination.pool(config.weights, samples, draw)
+        paths = combination.stretch(paths, config.stretch) if config.stretch else paths
+        return paths if config.lower_bound is None else paths.clip(config.lower_bound)
+
+    @torch.no_grad()
+    def diffusion_paths(
+        self,
+        series: Series,
+        starts: Sequence[int],
+        horizon: int,
+        samples: int,
+        seed: int = 0,
+        sampler: str | None = None,
+        steps: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """What the diffusion model says, as `paths`.
 
         In float64: float32 has no digits left for the changes of a series that lies far from zero."""
         config = self.config
-        if horizon < 1 or samples < 1:
-            raise UserError(f"horizon = {horizon}, samples = {samples}: both must be at least 1")
-        check_seed(seed)
         if min(starts) < config.history:
             raise UserError(
                 f"the history has {min(starts)} steps, the model needs {config.history} before a forecast (context "

@@ -15,6 +15,7 @@ Sampler = Annotated[
     Help("How a step is drawn; the model's own if left out."),
 ]
 Steps = Annotated[int | None, Ge(1), Le(100_000), Help("Calls of the network for each step of time.")]
+Alone = Annotated[bool, Help("The diffusion model alone, without the simple forecasts that are combined with it.")]
 ModelName = Annotated[str, Help("A folder of a trained model, or a shipped one.")]
 
 
@@ -56,6 +57,7 @@ class Forecast(SeriesRequest):
     context: Annotated[int | None, Ge(1), Le(100_000), Help("Steps that are read before a forecast.")] = None
     sampler: Sampler = None
     steps: Steps = None
+    alone: Alone = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,7 @@ class Backtest(SeriesRequest):
     seed: Seed = 0
     sampler: Sampler = None
     steps: Steps = None
+    alone: Alone = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +102,7 @@ class Evaluate(Request):
     seed: Seed = 0
     sampler: Sampler = None
     steps: Steps = None
+    alone: Alone = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,9 @@ class Config:
                  then given the sizes of the changes, not their signs, and trained on every change and its opposite
     lower_bound  no sample lies below; None: no bound
     sampler, steps   how a step is drawn by default
+    weights      of the experts that are combined (`combination`); none: the diffusion model alone
+    stretch      of the combination's paths, for each series
+    backtest     a row for each method: its scores before the last training
     """
 
     names: list[str]
@@ -57,6 +60,9 @@ class Config:
     lower_bound: float | None = None
     sampler: str = "dpmpp_2m"
     steps: int = 8
+    weights: dict[str, float] = field(default_factory=dict)
+    stretch: list[float] = field(default_factory=list)
+    backtest: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def history(self) -> int:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from inkwash.systems import report
 from inkwash.systems.base import Context, Result, on_progress
+from inkwash.systems.series import combination
 from inkwash.systems.series.data import column_options, read_rolling_archive, read_series
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
@@ -31,19 +32,21 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
             horizon, mode = request.horizon or DEFAULT_HORIZON, request.mode or "improved"
             forecaster = fit_forecaster(
                 series, horizon, folder / "run", mode=mode, context=request.context, lags=lags,
-                settings=on_machine(default_settings(mode), context), monitor=context,
+                settings=on_machine(default_settings(mode), context), monitor=context, alone=request.alone,
             )  # fmt: skip
         else:
             forecaster = context.model(request.model)
             series = forecaster.load_series(context.open(request.data), columns)
         predicted = forecaster.forecast(
             series, request.horizon, request.samples, request.seed,
-            sampler=request.sampler, steps=request.steps, progress=on_progress(context),
+            sampler=request.sampler, steps=request.steps, progress=on_progress(context), alone=request.alone,
         )  # fmt: skip
         files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
         predicted.to_dataframe().to_csv(files[".csv"], index=False)
         predicted.plot(files[".png"], series.values)
-        yield Result(of, 0, files, recipe=request.facts() | {"hash": forecaster.hash})
+        rows = [] if request.alone else forecaster.config.backtest
+        facts = {"text": combination.markdown(rows), "rows": rows} if rows else {}
+        yield Result(of, 0, files, facts, recipe=request.facts() | {"hash": forecaster.hash})
         if request.model is None:
             forecaster.save(folder)
             yield Result(of, None, {}, model=folder)
@@ -54,7 +57,7 @@ def backtest(requests: list[Backtest], context: Context) -> Iterator[Result]:
         measured = context.model(request.model).backtest(
             context.open(request.data), request.windows, request.stride, request.horizon, request.samples,
             request.seed, sampler=request.sampler, steps=request.steps, progress=on_progress(context),
-            **column_options(request),
+            alone=request.alone, **column_options(request),
         )  # fmt: skip
         yield Result(of, None, {}, {"text": measured.markdown(), "rows": measured.rows})
 
@@ -80,7 +83,8 @@ def measure(request: Evaluate, forecaster: Forecaster, context: Context) -> repo
     else:
         series = forecaster.load_series(data, {})
         starts = [len(series.values) - horizon * k for k in range(10, 0, -1)]
-    options = {"sampler": request.sampler, "steps": request.steps, "progress": on_progress(context)}
+    options = {"sampler": request.sampler, "steps": request.steps, "alone": request.alone}
+    options |= {"progress": on_progress(context)}
     return forecaster.evaluate(series, starts, request.seed, **options)
 
 
