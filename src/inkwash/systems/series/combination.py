@@ -145,7 +145,7 @@ def stretches(paths: np.ndarray, truth: np.ndarray, windows: float) -> np.ndarra
     return np.asarray(np.exp(np.mean(logs, axis=0) * windows / (windows + HALF_BELIEVED)))
 
 
-def stretch(paths: np.ndarray, by: Sequence[float]) -> np.ndarray:
+def stretch(paths: np.ndarray, by: np.ndarray | Sequence[float]) -> np.ndarray:
     """Paths (W, S, H, D), each series' distance from its median multiplied."""
     median = np.median(paths, axis=1, keepdims=True)
     return np.asarray(median + np.asarray(by) * (paths - median))
@@ -196,7 +196,7 @@ def backtest(
     unseen = []
     for window in everything:
         others, alone = np.delete(everything, window), everything[[window]]
-        weights, by = weigh(others, windows - 1) if len(others) else (first, 1.0)
+        weights, by = weigh(others, windows - 1) if len(others) else (first, np.ones(truth.shape[2]))
         unseen.append(stretch(pooled(weights, alone), by))
     weights, by = weigh(everything, windows)
     weights = {name: weight * float(before.sum()) for name, weight in weights.items()} | unknown

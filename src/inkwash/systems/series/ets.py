@@ -70,7 +70,8 @@ def make_grid(season: int) -> Grid:
         for alpha, (ratio, phi, slope), (gamma, size) in product(ALPHAS, TRENDS, SEASONS[: None if season > 1 else 1])
     ]
     columns = np.array(points)
-    return Grid(*(columns[:, [k]] for k in range(4)), columns[:, 4:])
+    alpha, beta, phi, gamma = (columns[:, [k]] for k in range(4))
+    return Grid(alpha, beta, phi, gamma, columns[:, 4:])
 
 
 def step(parameters: tuple[np.ndarray, ...], state: np.ndarray, t: int, error: np.ndarray) -> None:
@@ -85,7 +86,7 @@ def step(parameters: tuple[np.ndarray, ...], state: np.ndarray, t: int, error: n
 
 def expected(parameters: tuple[np.ndarray, ...], state: np.ndarray, t: int) -> np.ndarray:
     """(N, C): the mean of step t."""
-    level = state[:, 0] + parameters[2] * state[:, 1]
+    level: np.ndarray = state[:, 0] + parameters[2] * state[:, 1]
     return level + state[:, 2 + t % (state.shape[1] - 2)] if state.shape[1] > 2 else level
 
 

@@ -83,9 +83,10 @@ def measure(request: Evaluate, forecaster: Forecaster, context: Context) -> repo
     else:
         series = forecaster.load_series(data, {})
         starts = [len(series.values) - horizon * k for k in range(10, 0, -1)]
-    options = {"sampler": request.sampler, "steps": request.steps, "alone": request.alone}
-    options |= {"progress": on_progress(context)}
-    return forecaster.evaluate(series, starts, request.seed, **options)
+    return forecaster.evaluate(
+        series, starts, request.seed,
+        sampler=request.sampler, steps=request.steps, alone=request.alone, progress=on_progress(context),
+    )  # fmt: skip
 
 
 def default_recipe(data: Path) -> Recipe:
