@@ -72,7 +72,7 @@ def expert_paths(
             if end == 0:
                 continue  # without a value a series is 0, as in `transforms.fill_gaps`
             columns = (spans == [[first], [end]]).all(0)
-            history = pd.DataFrame(values[first:end, columns]).interpolate().to_numpy()
+            history = np.ascontiguousarray(pd.DataFrame(values[first:end, columns]).interpolate())
             rule = expert if len(history) > 2 else last_value
             drawn = rule(history, start - end + horizon, samples, np.random.default_rng([seed, start]))
             paths[window][..., columns] = drawn[:, start - end :]
@@ -100,11 +100,12 @@ class Distances(NamedTuple):
     between: np.ndarray
 
 
-def distances(paths: np.ndarray, truth: np.ndarray, scale: np.ndarray) -> Distances:
-    """Of paths (K, W, S, H, D) and truth (W, H, D), over a scale (D,), by 19 quantiles of each distribution: means
-    over the steps and series that are there."""
+def distances(paths: Sequence[np.ndarray], truth: np.ndarray, scale: np.ndarray) -> Distances:
+    """Of K experts' paths (W, S, H, D) and the truth (W, H, D), over a scale (D,), by 19 quantiles of each
+    distribution: means over the steps and series that are there."""
     to_truth, between = [], []
-    for quantiles, y in zip(np.quantile(paths, metrics.LEVELS, axis=2).swapaxes(0, 2), truth / scale, strict=True):
+    for window, y in enumerate(truth / scale):
+        quantiles = np.stack([np.quantile(each[window], metrics.LEVELS, axis=0) for each in paths])
         x = (quantiles / scale)[:, :, ~np.isnan(y)]  # (K, 19, N)
         to_truth.append(np.abs(x - y[~np.isnan(y)]).mean((1, 2)))
         between.append([[np.mean([np.abs(level - b).mean() for level in a]) for b in x] for a in x])
@@ -151,14 +152,15 @@ def stretch(paths: np.ndarray, by: np.ndarray | Sequence[float]) -> np.ndarray:
     return np.asarray(median + np.asarray(by) * (paths - median))
 
 
-def backtest_starts(length: int, horizon: int) -> tuple[list[int], float]:
-    """Where the windows of a backtest begin, at most ten, in the last half; and how many that would be if they did
-    not overlap."""
+def backtest_starts(length: int, horizon: int, dims: int = 1) -> tuple[list[int], float]:
+    """Where the windows of a backtest begin, at most ten (three of many series), in the last half; and how many that
+    would be if they did not overlap."""
+    most = int(np.clip(1000 // dims, 3, WINDOWS))
     room = length - horizon - max(length // 2, 8)
     if room < 0:
         return [], 0.0
-    stride = int(np.clip(room // (WINDOWS - 1), max(horizon // 4, 1), horizon))
-    count = min(WINDOWS, 1 + room // stride)
+    stride = int(np.clip(room // (most - 1), max(horizon // 4, 1), horizon))
+    count = min(most, 1 + room // stride)
     starts = [length - horizon - stride * k for k in reversed(range(count))]
     return starts, 1 + (count - 1) * stride / horizon
 
@@ -182,7 +184,7 @@ def backtest(
     names, unknown = list(paths), {name: weight for name, weight in prior.items() if name not in paths}
     before = np.array([prior[name] for name in names])
     first = dict(zip(names, (before / before.sum()).tolist(), strict=True))
-    apart = distances(np.stack([paths[name] for name in names]), truth, scale)
+    apart = distances([*paths.values()], truth, scale)
 
     def weigh(rows: np.ndarray, windows: float) -> tuple[dict[str, float], np.ndarray]:
         found = stack(Distances(apart.to_truth[rows], apart.between[rows]), np.array([*first.values()]), windows)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 LONGEST = 300  # rows that are looked at: the last ones
+LONGEST_SEASON = 60  # of longer ones there is no season: the state has a number for each of its steps
 SERIES_AT_ONCE = 32  # the errors of each at each point of the grid are in memory
 ALPHAS = (0.05, 0.2, 0.4, 0.6, 0.8, 1.0)
 # (beta / alpha, phi, deviation of the first slope in sigmas): a level, a line, trends that fade, and levels that come
@@ -37,6 +38,7 @@ SEASONS = (
     (0.3, 3.0),
 )  # gamma, deviation of the first season in sigmas
 LEVEL = 100.0  # deviation of the first level, in sigmas
+GROWTH = 10.0  # logarithms: no path grows beyond e^10 times the largest value, as it might in a thousand steps
 WIDER = 8.0  # errors of T rows are sqrt(1 + WIDER / T) times as wide: no law of the grid is quite the right one
 
 
@@ -139,6 +141,7 @@ def ets(history: np.ndarray, horizon: int, samples: int, rng: np.random.Generato
     """Paths (S, H, D) after a history (T, D), two antithetic ones of each draw. Errors of a step are as correlated
     as the changes of the series are."""
     recent, half = history[-LONGEST:], -(-samples // 2)
+    season = season if season <= min(len(recent), LONGEST_SEASON) else 1
     noise = rng.standard_normal((half, horizon, history.shape[1])) @ correlation_factor(recent, season).T
     grid, paths = make_grid(season), np.empty((2 * half, horizon, history.shape[1]))
     for first in range(0, history.shape[1], SERIES_AT_ONCE):
@@ -167,7 +170,9 @@ def of_columns(grid: Grid, recent: np.ndarray, noise: np.ndarray, rng: np.random
             rows, pairs = np.flatnonzero(which == k), np.repeat(which == k, 2)
             drawn = draw(grid, found, points[rows], column, len(y), noise[rows, :, d], rng)
             drawn = middle[column] + size[column] * drawn
-            paths[pairs, :, d] = np.exp(drawn) if k else drawn
+            paths[pairs, :, d] = (
+                np.exp(np.minimum(drawn, middle[column] + y[:, column].max() + GROWTH)) if k else drawn
+            )
     return paths
 
 

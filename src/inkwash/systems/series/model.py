@@ -246,6 +246,11 @@ class Forecaster(TorchModel):
             )
         return Series(series.values[config.names], series.feat_dynamic_real[config.feat_dynamic_real], series.freq)
 
+    @property
+    def diffuses(self) -> bool:
+        """Whether paths of the diffusion model are among those that it draws."""
+        return not self.config.weights or combination.DIFFUSION in self.config.weights
+
     def paths(
         self,
         series: Series,
@@ -266,7 +271,7 @@ class Forecaster(TorchModel):
             raise UserError(f"horizon = {horizon}, samples = {samples}: both must be at least 1")
         if alone or not config.weights:
             return self.diffusion_paths(series, starts, horizon, samples, seed, sampler, steps, progress)
-        if combination.DIFFUSION not in config.weights and (sampler is not None or steps is not None):
+        if not self.diffuses and (sampler is not None or steps is not None):
             raise UserError("sampler and steps mean nothing: the diffusion model has no weight here, unless alone")
         experts = combination.experts(seasonality(config.freq))
         values = series.values.to_numpy(np.float64)

@@ -152,7 +152,7 @@ def combine(
     too short, keeps its prior weight."""
     horizon, season, values = config.horizon, seasonality(config.freq), series.values.to_numpy(np.float64)
     weights = combination.prior(len(series.values), season)
-    starts, windows = combination.backtest_starts(len(series.values), horizon)
+    starts, windows = combination.backtest_starts(len(series.values), horizon, len(config.names))
     starts = [start for start in starts if np.isfinite(values[start : start + horizon]).any()]
     if not starts:
         monitor.tell(Note("too few steps for a backtest: how far this forecast can be trusted is not known"))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from inkwash.systems import report
-from inkwash.systems.base import Context, Result, on_progress
+from inkwash.systems.base import Context, Note, Result, on_progress
 from inkwash.systems.series import combination
 from inkwash.systems.series.data import column_options, read_rolling_archive, read_series
 from inkwash.systems.series.model import Forecaster
@@ -37,9 +37,13 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         else:
             forecaster = context.model(request.model)
             series = forecaster.load_series(context.open(request.data), columns)
+        sampler, steps = request.sampler, request.steps
+        if request.model is None and not forecaster.diffuses and (sampler or steps):
+            context.tell(Note("the diffusion model has no weight here: sampler and steps change nothing"))
+            sampler = steps = None
         predicted = forecaster.forecast(
             series, request.horizon, request.samples, request.seed,
-            sampler=request.sampler, steps=request.steps, progress=on_progress(context), alone=request.alone,
+            sampler=sampler, steps=steps, progress=on_progress(context), alone=request.alone,
         )  # fmt: skip
         files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
         predicted.to_dataframe().to_csv(files[".csv"], index=False)
