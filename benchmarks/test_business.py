@@ -157,10 +157,10 @@ def test_a_forecast_is_made_once_for_the_same_data_and_code(monkeypatch, tmp_pat
     monkeypatch.setitem(business.METHODS, OURS, method)
     data = history()
     for rows in (data, data, data.iloc[:50], data):
-        business.forecast(OURS, rows, MONTHS, tmp_path)
+        business.cached_forecast(OURS, rows, MONTHS, tmp_path)
     assert calls == [60, 50]
     monkeypatch.setitem(business.METHODS, OURS, changed)
-    business.forecast(OURS, data, MONTHS, tmp_path)
+    business.cached_forecast(OURS, data, MONTHS, tmp_path)
     assert calls == [60, 50, -60]
 
 
