@@ -444,12 +444,12 @@ def markdown(report: dict[str, Any]) -> str:
                 f"| {row['method']} | {number(row['mean'])} ± {number(row['se'])} | {row['n']} | "
                 f"{row['coverage_80']:.1%} | {row['coverage_90']:.1%} | {row['cpu_seconds']:.2f} |"
             )
-    if report["against"]:
+    against = [row for row in report["against"] if row["n"]]
+    if against:
         lines += ["", f"| {OURS} minus | mean | windows | p | p (Holm) |", "|---|---:|---:|---:|---:|"]
-    for row in report["against"]:
-        if row["n"]:
-            mean = f"{row['mean']:+.4f} ± {number(row['se'])}"
-            lines.append(f"| {row['rival']} | {mean} | {row['n']} | {row['p']:.2g} | {row['p_holm']:.2g} |")
+    for row in against:
+        mean = f"{row['mean']:+.4f} ± {number(row['se'])}"
+        lines.append(f"| {row['rival']} | {mean} | {row['n']} | {row['p']:.2g} | {row['p_holm']:.2g} |")
     if report["beside_best"]:
         lines += ["", f"| table | best rival | {OURS} above it | difference | as good |", "|---|---|---:|---:|---|"]
     for row in report["beside_best"]:
