@@ -22,7 +22,7 @@ from inkwash.cli.record import Record
 from inkwash.cli.tables import NAME, Table, row_names
 from inkwash.errors import UserError
 from inkwash.progress import peak_memory
-from inkwash.systems import available, system_of, systems
+from inkwash.systems import MAX_THREADS, available, system_of, systems
 from inkwash.systems.base import (
     File,
     Note,
@@ -45,7 +45,7 @@ COMMON = {  # what every verb has; a request's own fields come before
     "device": (str | None, typer.Option(help="cpu, cuda or mps; cpu if left out.")),
     "precision": (str | None, typer.Option(help="What the network computes in: float32 or bfloat16.")),
     "runtime": (str | None, typer.Option(help="onnx or torch; the faster one if left out.")),
-    "threads": (int | None, typer.Option(min=1, help="Threads to compute with; one if left out.")),
+    "threads": (int | None, typer.Option(min=1, max=MAX_THREADS, help="Threads to compute with; one if left out.")),
     "as_json": (bool, typer.Option("--json", help="A line of JSON for each result.")),
     "timings": (bool, typer.Option("--timings", help="Print where the time went.")),
     "only_plan": (bool, typer.Option("--plan", help="Say what it will take, and do nothing.")),

@@ -19,6 +19,7 @@ NAMESPACE = "urn:inkwash:recipe"  # of the recipe in XMP
 HEADER = 33  # bytes of a PNG's signature and its first chunk
 # IPTC's term for media made by a trained model (IPTC photo metadata standard 2023.2), and as an XMP property
 LABEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+MAX_JSON = 1_000_000  # of a recipe, or those of a grid; more would be parsed for long
 METADATA = "(?s)<metadata>(.*?)</metadata>"  # of an SVG
 XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -198,8 +199,8 @@ def is_svg(data: bytes) -> bool:
 def embedded_recipe(data: bytes) -> Any:
     """What a file's metadata have of it: a list of several. KeyError, TypeError or ValueError where there is none."""
     if is_svg(data):
-        texts = re.findall(METADATA, data.decode()) or [""]
-        found = [json.loads(unescape(text))[KEY] for text in texts]
+        _, *texts = data.decode().split("<metadata>")
+        found = [load(unescape(text.partition("</metadata>")[0]))[KEY] for text in texts or [""]]
         return found if len(found) > 1 else found[0]
     with Image.open(BytesIO(data)) as picture:
         info, kind = picture.info, picture.format
@@ -207,8 +208,15 @@ def embedded_recipe(data: bytes) -> Any:
         info = decode_ico(data)[-1].info
     elif kind == "WEBP":
         found = re.findall('inkwash:recipe="([^"]*)"', info.get("xmp", b"").decode(errors="replace"))
-        return json.loads(unescape(found[0] if found else ""))
-    return json.loads(info[KEY]) if KEY in info else json.loads(info["comment"])[KEY]
+        return load(unescape(found[0] if found else ""))
+    return load(info[KEY]) if KEY in info else load(info["comment"])[KEY]
+
+
+def load(text: str | bytes) -> Any:
+    """What JSON of a bounded length says. ValueError for any other."""
+    if len(text) > MAX_JSON:
+        raise ValueError("too long for a recipe")
+    return json.loads(text)
 
 
 def replace_recipe(data: bytes, recipe: Any) -> bytes:
@@ -222,7 +230,9 @@ def replace_recipe(data: bytes, recipe: Any) -> bytes:
         if picture.format == "WEBP":
             return encode_webp(picture, recipe)
         if picture.format == "GIF":
-            return data.replace(comment_block(picture.info["comment"]), comment_block(encode_facts(recipe)), 1)
+            return data.replace(
+                comment_block(picture.info.get("comment", b"")), comment_block(encode_facts(recipe)), 1
+            )
         return encode_png(picture, recipe)
 
 

@@ -60,9 +60,7 @@ def check_tags(text: str) -> None:
 def check_guidance(guidance: float | None, *conditions: Any) -> None:
     """UserError for a guidance at which these conditions, where there are some, would count for nothing."""
     if guidance == 0 and any(conditions):
-        raise UserError(
-            "guidance = 0: the picture would be drawn without the prompt and the style; take 1, or more"
-        )
+        raise UserError("guidance = 0: the picture would be drawn without the prompt and the style; take 1, or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +106,7 @@ class Generate(Request):
     ] = None
     like: Annotated[
         File | None,
-        Media("image/*"),
+        Media("image/*,image/svg+xml"),
         Help("A picture to draw alike, of one colour, PNG or SVG; for models of icons."),
     ] = None
     to: Annotated[str | None, MaxLen(2000), Help("A second prompt: n pictures from the first to it.")] = None

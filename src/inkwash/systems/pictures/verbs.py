@@ -48,8 +48,6 @@ OPTIONS = (
 
 
 def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
-    if request.format != "png" and not context.local:  # whose files with recipes are PNGs
-        raise UserError(f"format {request.format}: a studio makes PNG alone; the command line makes the others")
     for name in ("image", "mask"):
         if (given := getattr(request, name)) is not None and is_animated(context.open(given)):
             context.tell(Note(f"{name}: it has several frames or pages: the first is taken"))
