@@ -19,7 +19,7 @@ import typer
 
 from inkwash.cli.context import Local, json_line, make_writable, move_unused, save_files
 from inkwash.cli.record import Record
-from inkwash.cli.tables import NAME, Table, row_names
+from inkwash.cli.tables import NAME, Table, row_names, safe_name
 from inkwash.errors import UserError
 from inkwash.progress import peak_memory
 from inkwash.systems import MAX_THREADS, available, system_of, systems
@@ -415,6 +415,8 @@ def rows(
             if isinstance(values, UserError):
                 raise values
             name = values.pop(NAME, None)
+            if name is not None:
+                safe_name(name)
             request = build(system, verb, given | values, context)
             if getattr(request, "seed", 0) is None:
                 request = dataclasses.replace(request, seed=line)  # type: ignore[call-arg]
