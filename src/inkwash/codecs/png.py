@@ -59,7 +59,7 @@ class GeneratedImage(Image.Image):
     def svg(self) -> str:
         """The icon as an SVG with its recipe. UserError for a picture of pixels."""
         if self.drawing is None:
-            raise UserError("this is a picture of pixels, which is no SVG: only a model of icons draws those")
+            raise UserError("this is a picture of pixels, which is no SVG: only a model of icons draws those, whole")
         return self.drawing.svg(self.info.get(KEY) and self.info[KEY] | {"format": "svg", "size": None})
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:

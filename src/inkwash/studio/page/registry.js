@@ -36,6 +36,6 @@ export function titleOf({ system, verb, request: values }) {
 /** A value of a request or a recipe as a text. */
 export function inWords(value) {
   if (Array.isArray(value)) return value.map(inWords).join(", ");
-  if (value && typeof value === "object") return value.name ?? JSON.stringify(value);
+  if (value && typeof value === "object") return value.name ?? Object.values(value).map(inWords).join(" · ");
   return String(value ?? "");
 }

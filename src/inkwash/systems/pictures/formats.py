@@ -64,7 +64,7 @@ class Drawing(NamedTuple):
 def drawing_of(picture: GeneratedImage) -> Drawing:
     """What it is drawn from. UserError for a picture that is no icon."""
     if not isinstance(picture.drawing, Drawing):
-        raise UserError("this is a picture of pixels, which is no SVG: only a model of icons draws those")
+        raise UserError("this is a picture of pixels, which is no SVG: only a model of icons draws those, whole")
     return picture.drawing
 
 

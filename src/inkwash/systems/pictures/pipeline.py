@@ -406,10 +406,9 @@ class Pipeline:
                 picture = picture.resize((size, size), Image.Resampling.LANCZOS)
             picture = picture if init is None else init.keep(picture)
             drawing = None
-            if self.config.distance_field:  # of strength 0 there is no state
-                state = states[0] if init is None or states else self.encode(init.canvas(size)[None])
-                drawing = Drawing(self.fields(state)[0], level, color)
-                picture = picture if stays else drawing.picture(size)
+            if self.config.distance_field and not stays:  # what stays of an image is pixels
+                drawing = Drawing(self.fields(states[0])[0], level, color)
+                picture = drawing.picture(size)
             recipe = {
                 "system": "pictures",
                 "verb": "generate",

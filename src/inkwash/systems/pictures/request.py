@@ -128,6 +128,9 @@ class Generate(Request):
             hex_colors(self.colors)
         if self.format in ("svg", "favicon"):
             idle(self, ("size",), f"with the format {self.format}, which has its own")
+            idle(self, ("mask", "outpaint"), f"with the format {self.format}: what stays of an image is pixels")
+        if self.format == "ico" and (self.size or 0) > 256:
+            raise UserError(f"size = {self.size}: an ICO has pictures of 256 pixels at most")
         if self.to is not None:
             idle(self, ("format",), "with --to, which makes an animation")
             if is_blank(self.to):
