@@ -31,7 +31,7 @@ from inkwash.systems.pictures.data import (
 from inkwash.systems.pictures.formats import Drawing
 from inkwash.systems.pictures.model import SAMPLERS, SCHEDULES, TUNED, Component, Config, read_config, read_index
 from inkwash.systems.pictures.prompts import emphasise, piece_weights, spell_emoji, unknown_tokens, weigh
-from inkwash.systems.pictures.request import FRAMES, check_prompt, hex_colors
+from inkwash.systems.pictures.request import FRAMES, check_guidance, check_prompt, check_tags, hex_colors
 from inkwash.systems.pictures.training_pictures import Nearest, TrainingPictures
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.systems.tune import tuned
@@ -339,6 +339,7 @@ class Pipeline:
         so many steps, with what the model then takes for the picture. Raises UserError for what cannot be asked for.
         """
         self.check()  # a component may have been put in the place of another
+        check_guidance(guidance, prompt, negative, style, like is not None, to)
         init = self.init_image(image, strength, mask, outpaint)
         if self.text_encoder is None:
             given = {"prompt": prompt or None, "to": to, "negative": negative or None, "guidance": guidance}
@@ -405,10 +406,9 @@ class Pipeline:
                 picture = picture.resize((size, size), Image.Resampling.LANCZOS)
             picture = picture if init is None else init.keep(picture)
             drawing = None
-            if self.config.distance_field:  # of strength 0 there is no state
-                state = states[0] if init is None or states else self.encode(init.canvas(size)[None])
-                drawing = Drawing(self.fields(state)[0], level, color)
-                picture = picture if stays else drawing.picture(size)
+            if self.config.distance_field and not stays:  # what stays of an image is pixels
+                drawing = Drawing(self.fields(states[0])[0], level, color)
+                picture = drawing.picture(size)
             recipe = {
                 "system": "pictures",
                 "verb": "generate",
@@ -696,6 +696,7 @@ class Pipeline:
             raise UserError(f"guidance = {guidance}: choose a number from 0 to 30 ({config.guidance} is the default)")
         for text in (*prompts, negative):
             check_text("a prompt", text)
+            check_tags(text)
         if self.text_encoder is not None:
             for name, text in (*(("the prompt", prompt) for prompt in prompts), ("negative", negative)):
                 if self.unknown_tokens(text)[1]:
