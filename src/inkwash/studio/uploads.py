@@ -8,7 +8,7 @@ import re
 import stat
 import string
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from io import BytesIO
 from threading import BoundedSemaphore
 from typing import IO
@@ -62,7 +62,7 @@ def check_size(size: int, param: str) -> None:
         raise APIError(413, f"{param}: more than {MAX_BYTES // 10**6} MB", "image_too_large", param)
 
 
-def open_image(data: bytes, param: str, formats: Sequence[str] = FORMATS) -> Image.Image:
+def open_image(data: bytes, param: str, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """The picture, its header read and found within limits, its pixels not yet."""
     check_size(len(data), param)
     try:

@@ -130,8 +130,8 @@ def to_srgb(picture: Image.Image) -> Image.Image:
     UserError for primaries that are not read here."""
     mode = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}.get(picture.mode, "RGB")
     colours, icc = picture.convert(mode), picture.info.get("icc_profile") or b""
-    if mode in ("L", "RGB") and (profile := primaries.profile_of(picture.info)) is not None:
-        return converted(colours.convert("RGB"), ImageCms.ImageCmsProfile(BytesIO(profile)))
+    if mode in ("L", "RGB") and (own := primaries.profile_of(picture.info)) is not None:
+        return converted(colours.convert("RGB"), ImageCms.ImageCmsProfile(BytesIO(own)))
     if mode != "LAB" and not icc:
         colours, gamma = colours.convert("RGB"), 2.2 * picture.info.get("gamma", 0)
         if "srgb" in picture.info or gamma == 0 or abs(gamma - 1) < 0.05:  # no less can be seen

@@ -47,7 +47,7 @@ def read_cicp(file: IO[bytes]) -> bytes | None:
         file.seek(position)
 
 
-def profile_of(info: Mapping[str, Any]) -> bytes | None:
+def profile_of(info: Mapping[Any, Any]) -> bytes | None:
     """The ICC profile of what a PNG says of its colours: by cICP, or else by cHRM, unless it has an ICC profile, or
     sRGB, of its own. None for sRGB, whatever its gamma, and for primaries that are none.
 
