@@ -28,7 +28,8 @@ PLAIN = str.maketrans(
     | dict.fromkeys("\u2212\u2013", "-")
     | {"\u2019": "'"}
 )
-UNIT = r"[€$£¥₹₽₩฿₫₴₺₪%‰]|(?:R|A|C|US|HK|NT|AU|CA)\$|EUR|USD|GBP|CHF|JPY|CNY|RMB|INR|SEK|NOK|DKK|PLN|元|kr\.?|zł|Kč|Fr\.?"
+CODES = "EUR|USD|GBP|CHF|JPY|CNY|RMB|INR|SEK|NOK|DKK|PLN"
+UNIT = rf"[€$£¥₹₽₩฿₫₴₺₪%‰元]|(?:R|A|C|US|HK|NT|AU|CA)\$|kr\.?|zł|Kč|Fr\.?|{CODES}"
 NUMBER = re.compile(
     rf"(\()? *([+-])? *({UNIT})? *([+-])? *(\d[\d.,' ]*|[.,]\d+)(E[+-]?\d+)? *({UNIT})? *(-)? *(\))?", re.I
 )

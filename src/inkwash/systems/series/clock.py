@@ -306,9 +306,9 @@ def is_time_of_day(column: pd.Series) -> bool:
 
 
 def local_clock(index: pd.DatetimeIndex) -> pd.DatetimeIndex | None:
-    """Irregular stamps in the zone of `ZONES` in which they are regular: local ones, an hour or less apart, whose clock
-    shows just these, without an hour in spring, with one twice in autumn; moments of UTC that are all midnights
-    there. None if there is none."""
+    """Irregular stamps in the zone of `ZONES` in which they are regular: local ones, an hour or less apart, whose
+    clock shows just these, without an hour in spring, with one twice in autumn; moments of UTC that are all
+    midnights there. None if there is none."""
     if len(index) < 3 or (index.is_unique and pd.infer_freq(index)):
         return None
     if index.tz is not None:

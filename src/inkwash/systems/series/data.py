@@ -180,9 +180,9 @@ def read_series(
 
 
 def check_choices(dates: str | None, decimal: str | None) -> None:
-    if dates not in (None, *clock.ORDERS):
+    if dates is not None and dates not in clock.ORDERS:
         raise unknown("order of dates", dates, clock.ORDERS)
-    if decimal not in (None, *cells.SIGN):
+    if decimal is not None and decimal not in cells.SIGN:
         raise unknown("decimal sign", decimal, list(cells.SIGN))
 
 

@@ -100,7 +100,7 @@ def read_workbook(path: Path) -> pd.DataFrame:
 
 
 def check_names(path: Path, names: list[str]) -> None:
-    """The first one may be empty: it is then called `INDEX`. UserError for others, and for values instead of names."""
+    """The first one may be empty: it is then called `INDEX`. UserError for others, and for values in their place."""
     if names[0] in ("", "Unnamed: 0"):
         names[0] = INDEX
     if any(re.fullmatch(VALUE, name) for name in names) or not re.search(r"[^\W\d]", "".join(names)):
