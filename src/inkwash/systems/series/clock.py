@@ -20,7 +20,7 @@ INDEX = "index"  # what a column without a name is called: pandas writes its own
 PARTS = {
     "year": ("year", "jahr", "année", "annee", "año", "ano", "yr", "yyyy", "年", "年份"),
     "quarter": ("quarter", "quartal", "trimestre", "qtr", "季度"),
-    "month": ("month", "monat", "mois", "mes", "月", "月份"),
+    "month": ("month", "monat", "mois", "mes", "月", "月份", "period"),
     "week": ("week", "woche", "kw", "semaine", "semana", "周"),
     "day": ("day", "tag", "jour", "dia", "día", "日"),
     "hour": ("hour", "stunde", "heure", "hora", "小时"),
@@ -63,8 +63,10 @@ OFFSET = r"(?<=:\d\d)(\.\d+)? ?(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)$"
 ISO = re.compile(r"\d{4}-\d\d(-\d\d([T ].*)?)?")
 QUARTER = re.compile(
     r"(?P<y>\d{4})[-/ .:]?Q(?P<q>[1-4])|Q(?P<q2>[1-4])[-/ .:]?(?P<y2>\d{4})|"
-    r"(?P<q3>[1-4])\. ?Quartal (?P<y3>\d{4})|(?P<y4>\d{4})年第?(?P<q4>[1-4一二三四])季度"
+    r"(?P<q3>[1-4])\. ?Quartal (?P<y3>\d{4})|(?P<y4>\d{4})年第?(?P<q4>[1-4一二三四])季度",
+    re.I,
 )
+MONTH = re.compile(r"(?P<y>\d{4})[-: ]?M(?P<m>\d{1,2})", re.I)
 WEEK = re.compile(r"(?P<y>\d{4})-?W(?P<w>\d\d)(?:-?(?P<d>[1-7]))?")
 MONTHS = {
     word: month
@@ -195,10 +197,12 @@ def from_digits(text: pd.Series) -> list[Reading]:
 
 
 def in_english(text: str) -> str:
-    """Months of other languages by their English names, quarters and weeks by their first day."""
+    """Months of other languages and 2024M01 as English ones, quarters and weeks by their first day."""
     if found := QUARTER.fullmatch(text):
         year, quarter = (next(filter(None, (found[f"{key}{n}"] for n in ("", 2, 3, 4)))) for key in "yq")
         return f"{year}-{3 * int('一二三四'.find(quarter) + 1 or quarter) - 2:02}"
+    if found := MONTH.fullmatch(text):
+        return f"{found['y']}-{found['m']:0>2}"
     if found := WEEK.fullmatch(text):
         return f"{found['y']}-W{found['w']}-{found['d'] or 1}"
     text = re.sub(r"\b(?:de|del|Uhr)\b|(?<=\d)(?:er|st|nd|rd|th)\b|(?<=\d)\.(?= *[^\W\d_])|,", " ", text)
@@ -311,6 +315,9 @@ def local_clock(index: pd.DatetimeIndex) -> pd.DatetimeIndex | None:
     midnights there. None if there is none."""
     if len(index) < 3 or (index.is_unique and pd.infer_freq(index)):
         return None
+    if index[0] > index[-1]:
+        back = local_clock(index[::-1])
+        return None if back is None else back[::-1]
     if index.tz is not None:
         shown = [index.tz_convert(zone) for zone in ZONES if str(index.tz) == "UTC"]
         return next((local for local in shown if local.equals(local.normalize())), None)

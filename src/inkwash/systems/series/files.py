@@ -19,6 +19,7 @@ from inkwash.systems.series.clock import INDEX, is_clock
 
 SOURCE = "inkwash source"  # of a DataFrame's attributes: the file that it was read from
 SEPARATOR = "inkwash separator"  # and the sign between its cells
+ENCODING = "inkwash encoding"
 AS_IT_IS: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}  # marks of missing values are texts
 WORKBOOKS = (".xls", ".xlsb", ".xlsm", ".ods", ".numbers")
 # a first line of dates and numbers alone
@@ -28,12 +29,13 @@ FRAMED = re.compile(r"\|(.*)\|")
 RULE = re.compile(r"[|+]?[-=:|+ ]*-{3}[-=:|+ ]*")
 
 
-def as_table(data: Any) -> pd.DataFrame:
+def as_table(data: Any, decimal: str | None = None) -> pd.DataFrame:
     """A file, or what Python has in its place: pandas, polars, pyarrow, NumPy, a dict of columns. An index of texts
-    is a column, all columns are called by texts. UserError, in one line, for what is none, or empty."""
+    is a column, all columns are called by texts. `decimal`: the sign before decimals, if the user says it. UserError,
+    in one line, for what is none, or empty."""
     if isinstance(data, str | Path):
         source = str(data)
-        frame = read_file(Path(data))
+        frame = read_file(Path(data), decimal)
         frame.attrs[SOURCE] = source
     else:
         frame = as_frame(data)
@@ -65,7 +67,7 @@ def as_frame(data: Any) -> pd.DataFrame:
     raise UserError(f"the table: {type(data).__name__} is none; give a file, a DataFrame, an array or a dict of them")
 
 
-def read_file(path: Path) -> pd.DataFrame:
+def read_file(path: Path, decimal: str | None) -> pd.DataFrame:
     """By its ending: .xlsx, .parquet, else text."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -78,7 +80,7 @@ def read_file(path: Path) -> pd.DataFrame:
             raise UserError(f"{path}: not a table in Parquet ({one_line(error)})") from None
     if ending in WORKBOOKS:
         raise UserError(f"{path}: {ending} is not read; save it as .xlsx or as CSV")
-    return read_workbook(path) if ending == ".xlsx" else read_text(path)
+    return read_workbook(path) if ending == ".xlsx" else read_text(path, decimal)
 
 
 def read_workbook(path: Path) -> pd.DataFrame:
@@ -110,10 +112,10 @@ def check_names(path: Path, names: list[str]) -> None:
         raise UserError(f"{path}: column {names.index('') + 1} has no name; give it one")
 
 
-def read_text(path: Path) -> pd.DataFrame:
+def read_text(path: Path, decimal: str | None) -> pd.DataFrame:
     """CSV with any of the signs and encodings that `tables` knows; cells stay texts, unless all but dates are plain
     numbers. UserError, in one line, if it cannot be read for sure."""
-    raw, delimiter, quoting = plain_csv(path)
+    raw, encoding, delimiter, quoting = plain_csv(path)
     rows = tables.read_rows(path, raw, delimiter, quoting)
     names = next(rows, [])
     if not names:
@@ -123,37 +125,39 @@ def read_text(path: Path) -> pd.DataFrame:
         pass
     options = AS_IT_IS | {"sep": delimiter, "quoting": quoting, "skipinitialspace": True, "encoding": "utf-8"}
     options |= {"header": 0, "names": names, "usecols": range(len(names)), "index_col": False, "low_memory": False}
+    empty_lines = re.match(rb"(?:[ \t" + re.escape(delimiter.encode()) + rb"]*(?:\r\n|\r|\n))*", raw)
+    start = empty_lines.end() if empty_lines else 0
     clocks = [name for name in names if is_clock(name)]
     # texts need many times the memory of numbers; 007 would lose its zeros
-    if delimiter == "," and not re.search(rb'[,\n] *"?0\d', raw):
+    if delimiter == "," and decimal != "," and not re.search(rb'[,\n] *"?0\d', raw):
         dtypes = dict.fromkeys(clocks, str)
-        data = pd.read_csv(BytesIO(raw), dtype=dtypes, **options)
+        data = pd.read_csv(BytesIO(raw[start:]), dtype=dtypes, **options)
         if all(is_number(data[name]) for name in names if name not in clocks):
-            return strip(data, delimiter)
-    return strip(pd.read_csv(BytesIO(raw), dtype=str, **options), delimiter)
+            return strip(data, delimiter, encoding)
+    return strip(pd.read_csv(BytesIO(raw[start:]), dtype=str, **options), delimiter, encoding)
 
 
-def strip(data: pd.DataFrame, separator: str) -> pd.DataFrame:
+def strip(data: pd.DataFrame, separator: str, encoding: str) -> pd.DataFrame:
     """Without empty rows, and spaces around cells."""
     data = data.dropna(how="all").reset_index(drop=True)
     for name in data.columns[[not is_number(data[name]) for name in data]]:
         data[name] = data[name].str.strip()
-    data.attrs[SEPARATOR] = separator
+    data.attrs |= {SEPARATOR: separator, ENCODING: encoding}
     return data
 
 
-def plain_csv(path: Path) -> tuple[bytes, str, Any]:
-    """A table in UTF-8 without frames, the sign between its cells, and how they are quoted."""
-    text, _ = tables.read_text(path)
+def plain_csv(path: Path) -> tuple[bytes, str, str, Any]:
+    """A table in UTF-8 without frames, the encoding that it had, the sign between its cells, and their quoting."""
+    text, encoding = tables.read_text(path)
     if text.lstrip()[:1] in ("|", "-", "+"):
         lines = [line.strip() for line in StringIO(text) if line.strip() and not RULE.fullmatch(line.strip())]
         if all(map(FRAMED.fullmatch, lines)):
-            return "\n".join(FRAMED.sub(r"\1", line) for line in lines).encode(), "|", csv.QUOTE_NONE
+            return "\n".join(FRAMED.sub(r"\1", line) for line in lines).encode(), encoding, "|", csv.QUOTE_NONE
     text, delimiter = tables.skip_hint(text)
-    raw = text.lstrip("\r\n").encode()
+    raw = text.encode()
     if path.name.lower().removesuffix(".gz").endswith(".tsv"):
-        return raw, *tables.dialect(path, raw)
-    return raw, delimiter, csv.QUOTE_MINIMAL
+        return raw, encoding, *tables.dialect(path, raw)
+    return raw, encoding, delimiter, csv.QUOTE_MINIMAL
 
 
 def one_line(error: Exception) -> str:
