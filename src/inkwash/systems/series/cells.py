@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import lru_cache
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -42,19 +43,16 @@ SIGN = {".": "point", ",": "comma"}
 
 
 class Number(NamedTuple):
-    """A cell that may be a number; `digits` has signs between them whose meaning is still open."""
+    """A cell that may be a number: `digits` with signs between them, of which `decimals` may be before decimals."""
 
     digits: str
+    decimals: tuple[str, ...]
     negative: bool
     exponent: str
     unit: str
 
-    def decimals(self) -> set[str]:
-        """The signs before the decimals with which it is a number."""
-        return {sign for sign, pattern in DIGITS.items() if pattern.fullmatch(self.digits)}
-
     def value(self, decimal: str) -> float | None:
-        if decimal not in self.decimals():
+        if decimal not in self.decimals:
             return None
         other = ",." if decimal == "." else ".,"
         digits = re.sub(rf"[{other[0]}' ]", "", self.digits).replace(decimal, ".")
@@ -62,6 +60,7 @@ class Number(NamedTuple):
         return -value if self.negative else value
 
 
+@lru_cache(2**18)
 def parse_number(cell: str) -> Number | None:
     """Its parts, None where it is no number: +1, -1, 1-, (1), € 1, 1 %, 1E3."""
     found = NUMBER.fullmatch(cell.translate(PLAIN).strip())
@@ -69,9 +68,10 @@ def parse_number(cell: str) -> Number | None:
         return None
     opened, first, before, second, digits, exponent, after, minus, closed = found.groups()
     signs = [sign for sign in (first, second, minus, opened and "-") if sign]
-    number = Number(digits.strip(), signs == ["-"], exponent or "", before or after or "")
-    is_one = bool(opened) == bool(closed) and len(signs) < 2 and not (before and after) and number.decimals()
-    return number if is_one else None
+    digits = digits.strip()
+    decimals = tuple(sign for sign, pattern in DIGITS.items() if pattern.fullmatch(digits))
+    is_one = bool(opened) == bool(closed) and len(signs) < 2 and not (before and after) and decimals
+    return Number(digits, decimals, signs == ["-"], exponent or "", before or after or "") if is_one else None
 
 
 def is_number(column: pd.Series | pd.Index) -> bool:
@@ -122,9 +122,8 @@ def decimal_sign(columns: Iterable[pd.Series], separator: str, given: str | None
             number = parse_number(cell) if isinstance(cell, str) else None
             if number is None:
                 continue
-            decimals = number.decimals()
-            if len(decimals) == 1:
-                only.setdefault(decimals.pop(), cell)
+            if len(number.decimals) == 1:
+                only.setdefault(number.decimals[0], cell)
             elif "," in number.digits or ("." in number.digits and separator != ","):
                 unclear = unclear or cell
     if len(only) == 2:

@@ -52,7 +52,7 @@ DATES = (
     *("%b-%Y", "%Y %b", "%Y-%b", "%Y-%b-%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y"),
     *("%y-%m-%d", "%y/%m/%d", "%y.%m.%d", "%d-%b-%y", "%y-%b-%d", "%d %b %y", "%b-%y", "%G-W%V-%u"),
 )
-TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+TIMES = (" %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 DIGITS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 EPOCHS = {9: "s", 10: "s", 13: "ms", 16: "us", 19: "ns"}
 SERIAL = (20_000, 80_000)  # days of a spreadsheet, from 1954 to 2119
@@ -157,16 +157,25 @@ def readings(column: pd.Series, digits: bool) -> list[Reading]:
     if re.fullmatch(r"\d*", first):
         return from_digits(text) if digits else []
     text = text.str.replace(OFFSET, r"\1", regex=True)
-    if not ISO.fullmatch(first):
+    if not ISO.fullmatch(first) and re.search(r"[^\W\d_]|,", first):
         text = text.map({cell: in_english(cell) for cell in text.unique()})
     found: list[Reading] = []
-    for form in ["ISO8601", *(date + time for date in DATES for time in TIMES)]:
-        if pd.isna(pd.to_datetime(text.iloc[0], format=form, errors="coerce")):
-            continue
+    for form in ["ISO8601", *formats(text.iloc[0])]:
         stamps = pd.to_datetime(text, format=form, errors="coerce")
-        if not any(stamps.equals(other.stamps) for other in found):
+        if pd.notna(stamps.iloc[0]) and not any(stamps.equals(other.stamps) for other in found):
             found.append(Reading(stamps, *described(form)))
     return found
+
+
+def formats(text: str) -> list[str]:
+    """Those of a date, and of a time of day if it has one."""
+    date, time = re.fullmatch(r"(.*?)( \d+:\d.*)?", text, re.S).groups("")  # type: ignore[union-attr]
+
+    def fitting(forms: tuple[str, ...], part: str) -> list[str]:
+        return [form for form in forms if pd.notna(pd.to_datetime(part, format=form, errors="coerce"))]
+
+    times = fitting(TIMES, time) if time else [""]
+    return [form + end for form in fitting(DATES, date) for end in times]
 
 
 def described(form: str) -> tuple[str, str]:

@@ -128,11 +128,11 @@ def read_text(path: Path, decimal: str | None) -> pd.DataFrame:
     empty_lines = re.match(rb"(?:[ \t" + re.escape(delimiter.encode()) + rb"]*(?:\r\n|\r|\n))*", raw)
     start = empty_lines.end() if empty_lines else 0
     clocks = [name for name in names if is_clock(name)]
-    # texts need many times the memory of numbers; 007 would lose its zeros
+    # texts need many times the memory of numbers; but 007 would lose its zeros, and 1.234 may be more than a thousand
     if delimiter == "," and decimal != "," and not re.search(rb'[,\n] *"?0\d', raw):
-        dtypes = dict.fromkeys(clocks, str)
-        data = pd.read_csv(BytesIO(raw[start:]), dtype=dtypes, **options)
-        if all(is_number(data[name]) for name in names if name not in clocks):
+        data = pd.read_csv(BytesIO(raw[start:]), dtype=dict.fromkeys(clocks, str), **options)
+        texts = [name for name in names if not is_number(data[name])]
+        if not any(data[name].astype(str).str.contains(r"\d,\d").any() for name in texts):
             return strip(data, delimiter, encoding)
     return strip(pd.read_csv(BytesIO(raw[start:]), dtype=str, **options), delimiter, encoding)
 
@@ -140,8 +140,8 @@ def read_text(path: Path, decimal: str | None) -> pd.DataFrame:
 def strip(data: pd.DataFrame, separator: str, encoding: str) -> pd.DataFrame:
     """Without empty rows, and spaces around cells."""
     data = data.dropna(how="all").reset_index(drop=True)
-    for name in data.columns[[not is_number(data[name]) for name in data]]:
-        data[name] = data[name].str.strip()
+    for name in data.columns[[data[name].dtype == object for name in data]]:
+        data[name] = data[name].map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
     data.attrs |= {SEPARATOR: separator, ENCODING: encoding}
     return data
 
