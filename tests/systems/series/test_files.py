@@ -481,6 +481,11 @@ REFUSED = {
         "dates = dmy, but there is no column of time stamps",
     ),
     "an order that is none": (rows(written("%Y-%m-%d"), counted()), {"dates": "dym"}, "unknown order of dates 'dym'"),
+    "years of either century": (
+        rows(["31.12.60", "31.12.61", "31.12.62"], [1, 2, 3]),
+        {},
+        "row 3: .* either century",
+    ),
     "two orders": (
         rows(["13/01/2024", "01/14/2024", "15/01/2024"], [1, 2, 3]),
         {},

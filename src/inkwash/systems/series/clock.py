@@ -56,6 +56,7 @@ TIMES = (" %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 DIGITS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 EPOCHS = {9: "s", 10: "s", 13: "ms", 16: "us", 19: "ns"}
 SERIAL = (20_000, 80_000)  # days of a spreadsheet, from 1954 to 2119
+LAST_YEAR = 2040  # of two digits; from 69 on they are years of the last century
 ORDERS = ("dmy", "mdy", "ymd")
 WRITE_DATES = "write dates as 2024-01-31"
 TIME_OF_DAY = r"\d{1,2}:\d\d(?::\d\d)?(?: ?[AaPp][Mm])?"
@@ -135,6 +136,9 @@ def to_timestamps(column: pd.Series, source: str, dates: str | None = None) -> R
     reading = possible[0]
     if reading.written == "mmm-yy" and not (is_regular(reading.stamps) and reading.stamps.dt.year.nunique() > 1):
         raise UserError(f"{place}: '{column.iloc[0]}' may be a day of a month or a month; {WRITE_DATES}")
+    if re.search(r"\byy\b", reading.written) and reading.stamps.dt.year.max() > LAST_YEAR:
+        row = int(reading.stamps.to_numpy().argmax())
+        raise UserError(f"{place}, row {row + 1}: '{column.iloc[row]}' may be of either century; {WRITE_DATES}")
     return reading._replace(stamps=with_offsets(column, reading.stamps, place))
 
 
