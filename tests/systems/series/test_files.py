@@ -486,6 +486,11 @@ REFUSED = {
         {},
         "row 3: .* either century",
     ),
+    "two columns called index": (
+        "|index|a\n1|2|3\n",
+        {},
+        "a column is called 'index', as the first one without a name is",
+    ),
     "two orders": (
         rows(["13/01/2024", "01/14/2024", "15/01/2024"], [1, 2, 3]),
         {},
@@ -703,3 +708,11 @@ def test_results_have_the_zone_of_the_table(tmp_path):
 
     assert first_written("offsets of a summer time") == "2024-03-31 04:00:00+02:00"
     assert first_written("an hour twice in autumn") == "2024-10-27 02:00:00"
+
+
+def test_row_numbers_that_are_asked_for_are_kept(tmp_path):
+    (tmp_path / "data.csv").write_text(",a\n0,1\n1,2\n2,4\n")
+    assert read_series(tmp_path / "data.csv").names == ["a"]
+    assert read_series(tmp_path / "data.csv", target=["index", "a"]).names == ["index", "a"]
+    with pytest.raises(UserError, match="row 1: '0' is no time stamp"):
+        read_series(tmp_path / "data.csv", time="index")

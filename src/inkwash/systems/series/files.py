@@ -105,6 +105,8 @@ def check_names(path: Path, names: list[str]) -> None:
     """The first one may be empty: it is then called `INDEX`. UserError for others, and for values in their place."""
     if names[0] in ("", "Unnamed: 0"):
         names[0] = INDEX
+    if names.count(INDEX) > 1:
+        raise UserError(f"{path}: a column is called '{INDEX}', as the first one without a name is; give that a name")
     if any(re.fullmatch(VALUE, name) for name in names) or not re.search(r"[^\W\d]", "".join(names)):
         shown = ", ".join(names[:8])
         raise UserError(f"{path}: the first line, '{shown}', holds values; put a line of names before it")
