@@ -132,7 +132,7 @@ def read_series(
     for name in [*([time] if time else []), *named]:
         if name not in table.columns:
             raise unknown(f"column of {source}", name, list(table.columns))
-    data = table if roles.INDEX in [time, *named] else roles.drop_row_numbers(table)
+    data = table if clock.INDEX in (time, *named) else roles.drop_row_numbers(table)
     kinds = {name: cells.kind(data[name]) for name in data.columns}
     stamps = roles.find_stamps(data, kinds, time, named, dates, source)
     data = data.drop(columns=stamps.columns).reset_index(drop=True)
