@@ -10,7 +10,7 @@ from typing import Any
 
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import File, Option, Request, options
-from inkwash.systems.tables import SIGNS, read_cells, read_text, separator
+from inkwash.systems.tables import SIGNS, read_cells, read_text, skip_hint
 
 BOOLEANS = {"yes": True, "true": True, "1": True, "是": True, "no": False, "false": False, "0": False, "否": False}
 NAME = "name"  # the column that is no option: what the results of a row are called
@@ -28,9 +28,7 @@ class Table:
     def __init__(self, file: Path, request: type[Request]) -> None:
         self.file, self.fields = file, options(request)
         text, self.encoding = read_text(file)
-        hint = re.match(r'\s*"?sep=(.)"?[ \t]*\r?\n', text, re.I)  # Excel's own, in the first line
-        text = "\n" + text[hint.end() :] if hint else text
-        self.delimiter = hint[1] if hint else separator(next(filter(str.strip, text.splitlines()), ""))
+        text, self.delimiter = skip_hint(text)
         rows = read_cells(file, text, self.delimiter)
         _, names = next(rows, (0, [""]))
         while names and not names[-1]:  # as spreadsheets write columns that were emptied
