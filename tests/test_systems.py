@@ -25,6 +25,7 @@ def test_a_number_beyond_all_floats_is_refused(value):
         ({"device": f"{NONE}:1"}, f"device '{NONE}:1' is not available here"),
         ({"threads": 0}, "threads = 0: choose a whole number from 1"),
         ({"threads": -1}, "threads = -1"),
+        ({"threads": 100_000}, "threads = 100000: choose a whole number from 1 to 1024"),
         ({"threads": 1.5}, "threads = 1.5"),
     ],
 )

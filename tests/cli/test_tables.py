@@ -1,6 +1,7 @@
 """Tables of requests, as people's spreadsheets write them."""
 
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -188,8 +189,31 @@ def test_the_first_line_may_say_what_separates_the_cells(tmp_path):
 
 
 def test_an_option_of_nought_is_told_from_one_that_is_not_there():
-    rows = [Generate(prompt="a fox", seed=7, guidance=guidance) for guidance in (0, None)]
-    assert row_names({i: (None, row) for i, row in enumerate(rows)}) == {0: "a-fox-7-guidance-0.0", 1: "a-fox-7"}
+    rows = [Generate(seed=7, guidance=guidance) for guidance in (0, None)]
+    assert row_names({i: (None, row) for i, row in enumerate(rows)}) == {0: "picture-7-guidance-0.0", 1: "picture-7"}
+
+
+def test_a_name_is_that_of_a_file_in_the_folder_or_refused(draw, tmp_path):
+    """Whatever a cell says, nothing lies outside the folder, is hidden or is lost."""
+    names = ["..", ".", "a/b", "../up", "CON", "nul.png", "com1.x", " ", "-", "same", "same", ".hidden", "end.", "~"]
+    table = "".join(f"{name},a fox,{seed}\n" for seed, name in enumerate(names))
+    code, made, said = draw(f"name,prompt,seed\n{table}", "--steps", "1")
+    assert code == 2
+    assert made == ["a-b.png", "-up.png", "a-fox-7.png", "same.png", "hidden.png", "end.png"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted([*made, "results.jsonl"])
+    assert {file.name for file in tmp_path.iterdir()} == {"out", "rows.csv"}
+    assert [recipe["seed"] for recipe in recipes(tmp_path, made)] == [2, 3, 7, 9, 11, 12]
+    refused = re.findall(r"line (\d+), column name: '(.*)' cannot be the name of a file", said)
+    assert refused == [
+        ("2", ".."),
+        ("3", "."),
+        ("6", "CON"),
+        ("7", "nul.png"),
+        ("8", "com1.x"),
+        ("10", "-"),
+        ("15", "~"),
+    ]
+    assert "line 12: same is line 11's already" in said
 
 
 def test_long_names_are_cut(draw):

@@ -83,12 +83,57 @@ def test_pixels_are_neither_svg_nor_of_a_weight_nor_a_colour(options, words, tin
         (["--colors", "#0F62FE80"], "is no colour"),
         (["--format", "svg", "--size", "64"], "size means nothing with the format svg"),
         (["--format", "svg", "--to", "a cat"], "format means nothing with --to"),
+        (["--format", "svg", "--image", "IMAGE", "--outpaint", "0.2"], "outpaint means nothing with the format svg"),
+        (
+            ["--format", "favicon", "--image", "IMAGE", "--mask", "IMAGE"],
+            "mask means nothing with the format favicon",
+        ),
+        (["--format", "svg", "--image", "IMAGE", "--strength", "0"], "a picture of pixels, which is no SVG"),
+        (["--format", "ico", "--size", "500"], "an ICO has pictures of 256 pixels at most"),
     ],
 )
 def test_what_an_icon_cannot_be_is_one_line(options, words, icons, tmp_path, capsys):
+    Image.new("RGB", (8, 8), "white").save(file := tmp_path.with_name(f"{tmp_path.name}.png"))
+    options = [str(file) if option == "IMAGE" else option for option in options]
     assert main(["generate", "fox", "--model", str(icons), "-o", str(tmp_path / "out"), *options]) == 2
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_what_stays_of_an_image_is_in_an_ico_too(icons, tmp_path):
+    """It has pixels, of which a distance field knows nothing: those of the picture, not of the drawing."""
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    options = ["--model", str(icons), "--image", str(tmp_path / "red.png"), "--strength", "0", "--size", "32"]
+    assert main(["generate", "fox", *options, "-o", str(tmp_path / "a.ico")]) == 0
+    for picture in decode_ico((tmp_path / "a.ico").read_bytes()):
+        assert (np.asarray(picture)[..., :3] == (255, 0, 0)).all()
+
+
+def test_an_animation_is_drawn_alike_a_picture_and_a_sprite_says_what_it_cannot_use(icons, tmp_path, capsys):
+    disc = Image.new("L", (64, 64), 255)
+    disc.paste(0, (16, 16, 48, 48))
+    disc.save(tmp_path / "box.gif", "PNG")  # by its content
+    films = []
+    for like in ([], ["--like", str(tmp_path / "box.gif")]):
+        words = ["generate", "a fox", "--to", "a cat", "--n", "2", "--seed", "7", "--model", str(icons), *like]
+        assert main([*words, "-o", str(tmp_path)]) == 0
+        films.append(tmp_path / capsys.readouterr().out.split()[0])
+    assert not (pixels(films[0]) == pixels(films[1])).all() and read_recipe(films[1])["like"]["name"] == "box.gif"
+    (tmp_path / "rows.csv").write_text("prompt\na fox (\n")
+    table = ["generate", "--csv", str(tmp_path / "rows.csv"), "--model", str(icons), "--sprite"]
+    assert main([*table, "-o", str(tmp_path / "s.svg")]) == 0
+    assert "'(' in the prompt has no fellow" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["gif", "jpg", "webp", "svg"])
+def test_a_png_by_another_name_is_made_again_and_begun_from(ending, icons, tmp_path, capsys):
+    options = ["--model", str(icons), "--seed", "7", "-o"]
+    assert main(["generate", "a fox", *options, str(tmp_path / "a.png")]) == 0
+    other = (tmp_path / "a.png").rename(tmp_path / f"b.{ending}")
+    assert main(["again", str(other), "--inputs", str(icons.parent)]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [str(tmp_path / "b-again.png"), "the same pixels"]
+    for name in ("image", "like"):
+        assert main(["generate", "a cat", f"--{name}", str(other), *options, str(tmp_path / f"{name}.png")]) == 0
 
 
 def test_an_emoji_is_a_webp_and_an_ico_of_its_own_size_at_most(tiny_folder, tmp_path):

@@ -292,7 +292,10 @@ def test_steps_are_the_most_that_are_tried(sales, tmp_path, capsys):
     assert "steps = 49: in the mode improved they are the most that are tried" in capsys.readouterr().err
     assert main(["train", str(recipe), *run]) == 0
     error = capsys.readouterr().err
-    assert "60 steps at most; " in error and "read sales.csv: time = day, every D; series tea, coffee\n" in error
+    assert (
+        "60 steps at most; " in error
+        and "read sales.csv: time = day, every D from 2024-01-01 to 2024-07-18; series tea, coffee\n" in error
+    )
     assert main(["train", str(recipe), *run]) == 0
     assert "is finished" in (error := capsys.readouterr().err) and "more --steps" not in error
 
@@ -311,7 +314,8 @@ def test_a_long_table_serves_its_model_again(forecast, sales, tmp_path, capsys):
     how = ["--model", str(forecast / "forecaster"), "--samples", "3"]
     for name, table in (("wide", sales), ("long", tmp_path / "long.csv")):
         assert main(["forecast", str(table), *how, "-o", str(tmp_path / name)]) == 0
-    assert (tmp_path / "long/forecast.csv").read_text() == (tmp_path / "wide/forecast.csv").read_text()
+    long, wide = (pd.read_csv(tmp_path / name / "forecast.csv") for name in ("long", "wide"))
+    pd.testing.assert_frame_equal(long.rename(columns={"drink": "series", "day": "time"})[wide.columns], wide)
 
 
 def test_a_forecast_trains_where_it_was_told_to(sales, tmp_path, monkeypatch, capsys):
@@ -321,3 +325,46 @@ def test_a_forecast_trains_where_it_was_told_to(sales, tmp_path, monkeypatch, ca
     monkeypatch.setattr("inkwash.systems.series.verbs.fit_forecaster", fit)
     assert main(["forecast", str(sales), "--threads", "3", "-o", str(tmp_path)]) == 2
     assert "3 threads" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def verkauf(sales):
+    """The same as a German spreadsheet has it, long."""
+    long = pd.read_csv(sales, parse_dates=["day"]).melt("day", var_name="unique_id", value_name="y")
+    long = long.assign(ds=long["day"].dt.strftime("%d.%m.%Y"))[["unique_id", "ds", "y"]]
+    file = sales.with_name("verkauf.csv")
+    long.to_csv(file, index=False, sep=";", decimal=",", encoding="utf-16")
+    return file
+
+
+def test_a_long_table_of_a_stranger_has_long_results(verkauf, sales, forecast, tmp_path, capsys):
+    how = ["--model", str(forecast / "forecaster"), "--samples", "3", "--dates", "dmy", "--decimal", ","]
+    assert main(["forecast", str(verkauf), *how, "-o", str(tmp_path)]) == 0
+    said = "read verkauf.csv in UTF-16LE: time = ds (dd.mm.yyyy), every D from 2024-01-01 to 2024-07-18; series y by "
+    assert f"{said}unique_id: coffee, tea; decimal comma\n" in capsys.readouterr().err
+    assert main(["forecast", str(sales), *how[:4], "-o", str(tmp_path / "wide")]) == 0
+    long, wide = (pd.read_csv(folder / "forecast.csv") for folder in (tmp_path, tmp_path / "wide"))
+    assert list(long.columns)[:3] == ["unique_id", "ds", "mean"]
+    pd.testing.assert_frame_equal(long.rename(columns={"unique_id": "series", "ds": "time"})[wide.columns], wide)
+    assert main(["series", "impute", str(verkauf), *how, "-o", str(tmp_path / "full.csv")]) == 0
+    full = pd.read_csv(tmp_path / "full.csv")
+    assert list(full.columns) == ["unique_id", "ds", "y"]
+    np.testing.assert_allclose(full.query("unique_id == 'tea'")["y"], pd.read_csv(sales)["tea"])
+
+
+@pytest.mark.parametrize("verb", ["forecast", "series backtest", "series impute", "evaluate", "tune"])
+@pytest.mark.parametrize("option", ["--dates mdy", "--decimal ."])
+def test_no_verb_passes_over_how_a_table_is_read(verb, option, verkauf, forecast, tmp_path, capsys):
+    model = str(forecast / "forecaster")
+    data = [model, "--data", str(verkauf)] if verb in ("evaluate", "tune") else [str(verkauf), "--model", model]
+    assert main([*verb.split(), *data, *option.split(), "-o", str(tmp_path / "out")]) == 2
+    says = "is no time stamp that can be read with dates = mdy" if "mdy" in option else "' is no number"
+    assert says in (error := capsys.readouterr().err) and error.count("\n") == 1
+
+
+def test_a_recipe_says_how_its_table_is_read(verkauf, tmp_path, capsys):
+    recipe = tmp_path / "sales.toml"
+    for line, says in (('dates = "mdy"', "with dates = mdy"), ('decimal = "."', "is no number")):
+        recipe.write_text(f'task = "series"\ndata = "{verkauf}"\nhorizon = 7\n{line}\n[fit]\nsteps = 50\n')
+        assert main(["train", str(recipe), "--out", str(tmp_path / "run")]) == 2
+        assert says in capsys.readouterr().err

@@ -146,6 +146,7 @@ def train(
     train_queue(queue, minutes, {"device": device, "precision": precision, "threads": threads})
 
 
+PICTURES = ("png", "svg", "webp", "ico", "gif")  # what `again` makes, by its content
 GIVE = "put it beside the picture, or give its folder with --inputs"  # what `again` does not find
 
 
@@ -165,7 +166,10 @@ def again(
     recipe = read_recipe(file)
     if inputs is not None and not inputs.is_dir():
         raise UserError(f"--inputs {inputs}: no such folder")
-    ending = ".gif" if file.suffix.lower() == ".gif" else f".{recipe.get('format', 'png')}"
+    format = "gif" if recipe.get("to") is not None and "frame" not in recipe else recipe.get("format", "png")
+    if format not in PICTURES:
+        raise UserError(f"{file}: its recipe asks for what is no picture; take one of {', '.join(PICTURES)}")
+    ending = f".{format}"
     kind = Verb(Request, "", endings=(ending,))
     single = out if out is not None and is_file(kind, out) else None
     itself = single is not None and single.exists() and single.samefile(file)
@@ -211,13 +215,14 @@ def frames(file: Path) -> list[bytes]:
     """The pixels of a picture, of each one of an animation or of an ICO; of an SVG its bytes."""
     from PIL import Image, ImageSequence
 
-    from inkwash.codecs.png import decode_ico
+    from inkwash.codecs.png import decode_ico, is_svg
 
-    if file.suffix.lower() == ".svg":
-        return [file.read_bytes()]
-    if file.suffix.lower() == ".ico":
-        return [picture.convert("RGBA").tobytes() for picture in decode_ico(file.read_bytes())]
+    data = file.read_bytes()
+    if is_svg(data):
+        return [data]
     with Image.open(file) as picture:
+        if picture.format == "ICO":
+            return [one.convert("RGBA").tobytes() for one in decode_ico(data)]
         return [frame.convert("RGBA").tobytes() for frame in ImageSequence.Iterator(picture)]
 
 

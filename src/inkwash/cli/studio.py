@@ -18,7 +18,7 @@ import typer
 from inkwash.cli.commands import app
 from inkwash.errors import UserError
 from inkwash.extras import require
-from inkwash.systems import check_device
+from inkwash.systems import MAX_THREADS, check_device
 
 studio_app = typer.Typer(
     help="Run the studio: a page for all verbs, and three APIs for programs.",
@@ -66,7 +66,7 @@ def studio(
         typer.Option(metavar="NAME=MODEL", help="Another name of a model, as dall-e-3=emoji; may be given again."),
     ] = None,
     device: Annotated[list[str] | None, typer.Option(help="cpu, cuda or mps; a worker for each.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of a worker.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Threads of a worker.")] = 1,
     memory: Annotated[int, typer.Option(min=500, help="MB that a worker may keep between jobs.")] = 2000,
     open: Annotated[
         bool, typer.Option("--open", help="No login: all who reach the address may use it, as one guest.")

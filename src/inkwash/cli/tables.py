@@ -10,11 +10,12 @@ from typing import Any
 
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import File, Option, Request, options
-from inkwash.systems.tables import SIGNS, read_cells, read_text, separator
+from inkwash.systems.tables import SIGNS, read_cells, read_text, skip_hint
 
 BOOLEANS = {"yes": True, "true": True, "1": True, "是": True, "no": False, "false": False, "0": False, "否": False}
 NAME = "name"  # the column that is no option: what the results of a row are called
 SPREADSHEET = re.compile(r'#[A-Z/0]+[!?]|#N/A|#NV|Err:\d+|=[\w"($].*', re.S)  # errors as it saves them; formulas
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|results\.jsonl", re.I)
 LONGEST = 220  # bytes of a name, so that with endings no file system has too many
 
 
@@ -27,9 +28,7 @@ class Table:
     def __init__(self, file: Path, request: type[Request]) -> None:
         self.file, self.fields = file, options(request)
         text, self.encoding = read_text(file)
-        hint = re.match(r'\s*"?sep=(.)"?[ \t]*\r?\n', text, re.I)  # Excel's own, in the first line
-        text = "\n" + text[hint.end() :] if hint else text
-        self.delimiter = hint[1] if hint else separator(next(filter(str.strip, text.splitlines()), ""))
+        text, self.delimiter = skip_hint(text)
         rows = read_cells(file, text, self.delimiter)
         _, names = next(rows, (0, [""]))
         while names and not names[-1]:  # as spreadsheets write columns that were emptied
@@ -104,10 +103,19 @@ def row_names(rows: Mapping[int, tuple[str | None, Request]]) -> dict[int, str]:
     names = {
         line: "-".join([request.stem(), *differences(request, alike[request.stem()])])
         if name is None
-        else re.sub(r"[^\w.-]+", "-", name.removesuffix(f".{getattr(request, 'format', 'png')}"))
+        else safe_name(name.removesuffix(f".{getattr(request, 'format', 'png')}"))
         for line, (name, request) in rows.items()
     }
     return {line: name.encode()[:LONGEST].decode(errors="ignore") for line, name in names.items()}
+
+
+def safe_name(text: str) -> str:
+    """What a file may be called on any system: its words and points, none of these at its ends. UserError for one of
+    which nothing is left, or that is Windows' own or the record's."""
+    name = re.sub(r"[^\w.-]+", "-", text).strip(".")
+    if not re.search(r"\w", name) or RESERVED.fullmatch(name):
+        raise UserError(f"column {NAME}: {text[:40]!r} cannot be the name of a file on every system; give another")
+    return name
 
 
 def differences(request: Request, others: Iterable[Request]) -> Iterator[str]:

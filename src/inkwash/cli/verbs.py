@@ -19,10 +19,10 @@ import typer
 
 from inkwash.cli.context import Local, json_line, make_writable, move_unused, save_files
 from inkwash.cli.record import Record
-from inkwash.cli.tables import NAME, Table, row_names
+from inkwash.cli.tables import NAME, Table, row_names, safe_name
 from inkwash.errors import UserError
 from inkwash.progress import peak_memory
-from inkwash.systems import available, system_of, systems
+from inkwash.systems import MAX_THREADS, available, system_of, systems
 from inkwash.systems.base import (
     File,
     Note,
@@ -45,7 +45,7 @@ COMMON = {  # what every verb has; a request's own fields come before
     "device": (str | None, typer.Option(help="cpu, cuda or mps; cpu if left out.")),
     "precision": (str | None, typer.Option(help="What the network computes in: float32 or bfloat16.")),
     "runtime": (str | None, typer.Option(help="onnx or torch; the faster one if left out.")),
-    "threads": (int | None, typer.Option(min=1, help="Threads to compute with; one if left out.")),
+    "threads": (int | None, typer.Option(min=1, max=MAX_THREADS, help="Threads to compute with; one if left out.")),
     "as_json": (bool, typer.Option("--json", help="A line of JSON for each result.")),
     "timings": (bool, typer.Option("--timings", help="Print where the time went.")),
     "only_plan": (bool, typer.Option("--plan", help="Say what it will take, and do nothing.")),
@@ -415,6 +415,8 @@ def rows(
             if isinstance(values, UserError):
                 raise values
             name = values.pop(NAME, None)
+            if name is not None:
+                safe_name(name)
             request = build(system, verb, given | values, context)
             if getattr(request, "seed", 0) is None:
                 request = dataclasses.replace(request, seed=line)  # type: ignore[call-arg]

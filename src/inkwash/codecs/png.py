@@ -19,6 +19,7 @@ NAMESPACE = "urn:inkwash:recipe"  # of the recipe in XMP
 HEADER = 33  # bytes of a PNG's signature and its first chunk
 # IPTC's term for media made by a trained model (IPTC photo metadata standard 2023.2), and as an XMP property
 LABEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+MAX_JSON = 1_000_000  # of a recipe, or those of a grid; more would be parsed for long
 METADATA = "(?s)<metadata>(.*?)</metadata>"  # of an SVG
 XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -58,7 +59,7 @@ class GeneratedImage(Image.Image):
     def svg(self) -> str:
         """The icon as an SVG with its recipe. UserError for a picture of pixels."""
         if self.drawing is None:
-            raise UserError("this is a picture of pixels, which is no SVG: only a model of icons draws those")
+            raise UserError("this is a picture of pixels, which is no SVG: only a model of icons draws those, whole")
         return self.drawing.svg(self.info.get(KEY) and self.info[KEY] | {"format": "svg", "size": None})
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
@@ -101,9 +102,10 @@ def add_text(png: bytes, key: str, text: str) -> bytes:
 
 
 def encode_webp(picture: Image.Image, recipe: Any) -> bytes:
-    """The picture as a lossless WebP; the recipe is a property of its XMP, as JSON."""
-    file, text = BytesIO(), escape(json.dumps(recipe))
-    xmp = XMP.replace(f'"{LABEL}"', f'"{LABEL}"\n xmlns:inkwash="{NAMESPACE}" inkwash:recipe="{text}"')
+    """The picture as a lossless WebP; the recipe, unless None, is a property of its XMP, as JSON."""
+    file, xmp, text = BytesIO(), XMP, escape(json.dumps(recipe))
+    if recipe is not None:
+        xmp = XMP.replace(f'"{LABEL}"', f'"{LABEL}"\n xmlns:inkwash="{NAMESPACE}" inkwash:recipe="{text}"')
     picture.save(file, format="WEBP", lossless=True, exact=True, xmp=xmp.encode())
     return file.getvalue()
 
@@ -143,8 +145,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_gif(frames: list[Image.Image], path: Path, recipe: Any) -> None:
     """Writes an endless animation, 0.15 s a frame, with the label; the recipe is its comment, as JSON. A pixel is
     opaque or clear."""
-    comment = json.dumps({KEY: recipe, "digitalSourceType": LABEL}, ensure_ascii=False).encode()
-    whole = BytesIO()
+    comment, whole = encode_facts(recipe), BytesIO()
     first, *others = (opaque_or_clear(frame) for frame in frames)
     shown = {"duration": 150, "loop": 0, "disposal": 2 if first.mode == "RGBA" else 0}  # 2: each is cleared away
     first.save(whole, "GIF", save_all=True, append_images=others, comment=comment, **shown)
@@ -174,7 +175,7 @@ def add_xmp(gif: bytes) -> bytes:
 def read_recipe(path: str | Path) -> dict[str, Any]:
     """The recipe in a file that inkwash wrote. UserError for any other, or a grid of several."""
     try:
-        recipe = embedded_recipe(Path(path))
+        recipe = embedded_recipe(Path(path).read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, Image.DecompressionBombError, UnicodeDecodeError, struct.error):
@@ -187,17 +188,64 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     return recipe
 
 
-def embedded_recipe(path: Path) -> Any:
+def is_svg(data: bytes) -> bool:
+    """Whether the content of a file is an SVG's, whatever its name says."""
+    return (
+        data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+        and re.search(rb"<([\w-]+:)?svg[\s>]", data[:4096]) is not None
+    )
+
+
+def embedded_recipe(data: bytes) -> Any:
     """What a file's metadata have of it: a list of several. KeyError, TypeError or ValueError where there is none."""
-    if path.suffix.lower() == ".svg":
-        texts = re.findall(METADATA, path.read_text(encoding="utf-8")) or [""]
-        found = [json.loads(unescape(text))[KEY] for text in texts]
+    if is_svg(data):
+        _, *texts = data.decode().split("<metadata>")
+        found = [load(unescape(text.partition("</metadata>")[0]))[KEY] for text in texts or [""]]
         return found if len(found) > 1 else found[0]
-    with Image.open(path) as picture:
+    with Image.open(BytesIO(data)) as picture:
         info, kind = picture.info, picture.format
     if kind == "ICO":
-        info = decode_ico(path.read_bytes())[-1].info
+        info = decode_ico(data)[-1].info
     elif kind == "WEBP":
         found = re.findall('inkwash:recipe="([^"]*)"', info.get("xmp", b"").decode(errors="replace"))
-        return json.loads(unescape(found[0] if found else ""))
-    return json.loads(info[KEY]) if KEY in info else json.loads(info["comment"])[KEY]
+        return load(unescape(found[0] if found else ""))
+    return load(info[KEY]) if KEY in info else load(info["comment"])[KEY]
+
+
+def load(text: str | bytes) -> Any:
+    """What JSON of a bounded length says. ValueError for any other."""
+    if len(text) > MAX_JSON:
+        raise ValueError("too long for a recipe")
+    return json.loads(text)
+
+
+def replace_recipe(data: bytes, recipe: Any) -> bytes:
+    """A file that inkwash wrote, with another recipe or, None, with the label alone; its pixels and paths stay."""
+    if is_svg(data):
+        metadata = f"<metadata>{escape(json.dumps(facts(recipe)), quote=False)}</metadata>"
+        return re.sub(METADATA, lambda _: metadata, data.decode()).encode()
+    with Image.open(BytesIO(data)) as picture:
+        if picture.format == "ICO":
+            return encode_ico(decode_ico(data), recipe)
+        if picture.format == "WEBP":
+            return encode_webp(picture, recipe)
+        if picture.format == "GIF":
+            return data.replace(
+                comment_block(picture.info.get("comment", b"")), comment_block(encode_facts(recipe)), 1
+            )
+        return encode_png(picture, recipe)
+
+
+def facts(recipe: Any) -> dict[str, Any]:
+    """What an SVG and a GIF say of themselves, as JSON: the recipe, unless None, and the label."""
+    return ({} if recipe is None else {KEY: recipe}) | {"digitalSourceType": LABEL}
+
+
+def encode_facts(recipe: Any) -> bytes:
+    return json.dumps(facts(recipe), ensure_ascii=False).encode()
+
+
+def comment_block(comment: bytes) -> bytes:
+    """A comment as it lies in a GIF: an extension of blocks, each after its length."""
+    blocks = [comment[at : at + 255] for at in range(0, len(comment), 255)]
+    return b"!\xfe" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0"

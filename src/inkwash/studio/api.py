@@ -11,18 +11,19 @@ from fastapi import APIRouter, File, Header, Path, Query, Request, Response, Upl
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inkwash.codecs.png import KEY
+from inkwash.codecs.png import embedded_recipe, is_svg
 from inkwash.studio import accounts, library, requests, uploads
 from inkwash.studio.auth import CurrentEngine, CurrentUser
 from inkwash.studio.engine import Engine
 from inkwash.studio.errors import APIError, invalid, no_such
-from inkwash.studio.files import suffix_of
+from inkwash.studio.files import SVG, WITH_RECIPE, suffix_of
 from inkwash.studio.library import NewFile
 from inkwash.studio.schemas import Api, Job, Model, Result, Share, Status, SystemCard, Upload
 from inkwash.studio.streams import check_waits, job_stream, stream_response, user_stream, wait_for_job
 from inkwash.studio.views import job_of, result_of
 from inkwash.systems import systems
 from inkwash.systems.base import options
+from inkwash.systems.pictures.distance_fields import MAX_SVG
 
 router = APIRouter(prefix="/api", tags=["studio"])
 public = APIRouter(tags=["studio"])
@@ -30,7 +31,7 @@ Id = Annotated[str, Path(max_length=100)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Before = Annotated[str | None, Query(max_length=100)]
 Kind = Annotated[str | None, Query(max_length=100)]
-MAX_RECIPE = 20_000  # characters
+MAX_RECIPE = 20_000  # bytes
 MAX_WAIT = 60.0  # seconds for which `wait` may ask
 
 
@@ -225,7 +226,7 @@ def file(
     user: CurrentUser,
     engine: CurrentEngine,
     recipe: Annotated[
-        bool, Query(description="Whether the words and settings are in it; false for a PNG alone.")
+        bool, Query(description="Whether the words and settings are in it; false for pictures alone.")
     ] = True,
 ) -> Response:
     """A file of the result, as a download."""
@@ -238,9 +239,9 @@ def file(
 
 def check_recipe_goes(found: Any, recipe: bool) -> None:
     """APIError where a file without its recipe is wanted, and it is of a kind that nobody here can take it out of."""
-    if not recipe and found.media != "image/png":
+    if not recipe and found.media not in WITH_RECIPE:
         raise invalid(
-            f"recipe: only a PNG can go without it, not a {found.suffix or 'file'}; say recipe=true", "recipe"
+            f"recipe: only a picture can go without it, not a {found.suffix or 'file'}; say recipe=true", "recipe"
         )
 
 
@@ -252,7 +253,9 @@ def file_response(
     ascii_name = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
     disposition = f"{kind}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name)}"
     headers = headers | {"content-disposition": disposition}
-    if not recipe and found.media == "image/png":
+    if found.media == SVG:  # a document of its own, where it is opened
+        headers |= {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
+    if not recipe and found.media in WITH_RECIPE:
         return Response(engine.store.read(found, recipe), media_type=found.media, headers=headers)
     path = engine.store.files.path(found.sha256, found.suffix)
     if not path.exists():  # it was just deleted
@@ -278,7 +281,7 @@ def delete_result(id: Id, user: CurrentUser, engine: CurrentEngine) -> None:
 @router.put("/results/{id}/share")
 def share(id: Id, form: NewShare, user: CurrentUser, engine: CurrentEngine) -> Share:
     """An address at which anyone may see the first file; one that it had before leads nowhere any more. Without the
-    words and settings goes a PNG alone."""
+    words and settings goes a picture alone."""
     if files := get_result(id, user, engine).files:
         check_recipe_goes(files[0], form.recipe)
     token = engine.store.share(id, user.id, recipe=form.recipe)
@@ -350,7 +353,7 @@ def relative_path(name: str) -> str:
 
 @router.post("/recipe")
 def recipe(file: Annotated[UploadFile, File()], user: CurrentUser, engine: CurrentEngine) -> Recipe:
-    """The recipe in a PNG that inkwash made."""
+    """The recipe in a picture that inkwash made."""
     found = recipe_in(file.file.read(uploads.MAX_BYTES + 1), "file")
     system = systems().get(str(found.get("system")))
     verb = system.verbs.get(str(found.get("verb"))) if system else None
@@ -376,14 +379,20 @@ def recipe(file: Annotated[UploadFile, File()], user: CurrentUser, engine: Curre
 
 def recipe_in(data: bytes, param: str) -> dict[str, Any]:
     """APIError for a picture without one."""
-    found = uploads.open_image(data, param).info.get(KEY)
+    if is_svg(data):
+        data = data[:MAX_SVG]
+    else:
+        uploads.open_image(data, param, (*uploads.FORMATS, "ICO"))
     try:
-        recipe = json.loads(found[:MAX_RECIPE]) if isinstance(found, str) else None
-        json.dumps(recipe, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError):
+        recipe = embedded_recipe(data)
+        if len(json.dumps(recipe, ensure_ascii=False, allow_nan=False).encode()) > MAX_RECIPE:
+            recipe = None
+    except Exception:  # a broken file makes its reader stumble in any way
         recipe = None
     if not isinstance(recipe, dict) or not is_flat(recipe):
-        raise APIError(422, f"{param}: no recipe in it; only a PNG that inkwash wrote has one", "no_recipe", param)
+        raise APIError(
+            422, f"{param}: no recipe in it; only a picture that inkwash wrote has one", "no_recipe", param
+        )
     return recipe
 
 

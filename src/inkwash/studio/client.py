@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from PIL import Image
 
-from inkwash.codecs.png import KEY, GeneratedImage
+from inkwash.codecs.png import KEY, GeneratedImage, is_svg
 from inkwash.errors import UserError, unknown
 from inkwash.systems.pictures.data import load_image as load_image
 from inkwash.version import __version__
@@ -176,8 +176,12 @@ class AsyncStudio:
         previews = request_options.pop("previews", 3) if watch["preview"] else 0
         request: dict[str, Any] = {"prompt": prompt, "n": 1 if n is None else n}
         request |= {name: value for name, value in request_options.items() if value is not None}
+        if request.get("format", "png") != "png":
+            raise UserError(
+                f"format = {request['format']}: take run('pictures', 'generate', ...), and save its results"
+            )
         for name in {"image", "mask", "like"} & set(request):
-            (request[name],) = await self._upload([(f"{name}.png", _encode_png(request[name]))])
+            (request[name],) = await self._upload([_encode(name, request[name], svg=name == "like")])
         job = await self._queue("pictures", "generate", request, previews)
         results = await self._results(job, **watch)
         if len(results) < (n or 1):
@@ -383,6 +387,8 @@ class AsyncStudio:
     async def open(self, result: Result | str) -> Image.Image:
         """The result's first file as a picture, its recipe in `info["inkwash"]`."""
         data = await self.read(result)
+        if is_svg(data):
+            raise UserError("the result is an SVG, which has no pixels: download it, or read(result)")
         with self._checking():
             return _decode(data)
 
@@ -669,6 +675,28 @@ def _encode_png(source: Source) -> bytes:
     return file.getvalue()
 
 
+def _encode(stem: str, source: Any, svg: bool) -> tuple[str, bytes]:
+    """The name and the content of a picture to send: an SVG as it is, where one is taken, others as `_encode_png`
+    makes them."""
+    if not isinstance(source, Image.Image):
+        try:
+            data = _content(source)
+        except OSError as error:
+            raise UserError(f"{source}: {error.strerror}") from None
+        if svg and is_svg(data):
+            return f"{stem}.svg", data
+        source = source if isinstance(source, str | os.PathLike) else BytesIO(data)
+    return f"{stem}.png", _encode_png(source)
+
+
+def _content(source: Any) -> bytes:
+    """Of a path, an open file, or bytes."""
+    if isinstance(source, bytes):
+        return source
+    data: bytes = Path(source).read_bytes() if isinstance(source, str | os.PathLike) else source.read()
+    return data
+
+
 def _decode(data: bytes) -> Image.Image:
     picture = Image.open(BytesIO(data))
     recipe = picture.info.get(KEY)
@@ -680,11 +708,9 @@ def _load_file(source: Any, media: str, param: str) -> tuple[str, bytes]:
     is_path = isinstance(source, str | os.PathLike)
     name = Path(source).name if is_path else Path(str(getattr(source, "name", param))).name
     if media.startswith("image/") or isinstance(source, Image.Image):
-        return f"{Path(name).stem}.png", _encode_png(BytesIO(source) if isinstance(source, bytes) else source)
-    if isinstance(source, bytes):
-        return name, source
+        return _encode(Path(name).stem, source, "svg" in media)
     try:
-        data = Path(source).read_bytes() if is_path else source.read()
+        data = _content(source)
     except OSError as error:
         raise UserError(f"{source}: {error.strerror} ({param})") from None
     except AttributeError:

@@ -25,6 +25,7 @@ from inkwash.studio import requests, uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.errors import APIError, DatabaseUnusable, invalid
+from inkwash.studio.files import SVG
 from inkwash.studio.library import OPEN, NewFile
 from inkwash.studio.store import NewJob, Store
 from inkwash.systems import available, system_of, systems
@@ -200,17 +201,17 @@ class Engine:
                 if row is None:
                     raise APIError(404, f"{option.name}: there is no such upload", "upload_not_found", option.name)
                 if option.media.startswith("image/") and not row.cleaned:
-                    file = self.clean_upload(user, row, option.name)
+                    file = self.clean_upload(user, row, option.name, SVG in option.media)
                 cleaned_files.append(file)
             changes[option.name] = (
                 tuple(cleaned_files) if isinstance(getattr(request, option.name), tuple) else cleaned_files[0]
             )
         return replace(request, **changes)
 
-    def clean_upload(self, user: User, row: Any, param: str) -> File:
-        """A picture that was sent, as only its pixels."""
+    def clean_upload(self, user: User, row: Any, param: str, svg: bool) -> File:
+        """A picture that was sent, as only its pixels. svg: whether it may be one."""
         uploads.check_size(row.bytes, param)
-        data = uploads.clean(self.store.files.read(row.sha256, row.suffix), param)
+        data = uploads.clean(self.store.files.read(row.sha256, row.suffix), param, svg)
         return self.save_image(user, data, f"{Path(row.name).stem}.png")[0]
 
     def save_image(self, user: User, data: bytes, name: str) -> tuple[File, bool]:

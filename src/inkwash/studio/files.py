@@ -21,12 +21,15 @@ from PIL import Image
 from inkwash.weights.files import atomic, digest, sync
 
 THUMBNAIL = 256  # the longer side, in pixels
+SVG = "image/svg+xml"
 MEDIA = {  # what a browser may be told; all else is a row of bytes, and nothing here can run
     ".png": "image/png",
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
     ".webp": "image/webp",
     ".gif": "image/gif",
+    ".svg": SVG,
+    ".ico": "image/x-icon",
     ".bmp": "image/bmp",
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
@@ -49,6 +52,7 @@ MEDIA = {  # what a browser may be told; all else is a row of bytes, and nothing
     ".stl": "model/stl",
 }
 BINARY = "application/octet-stream"
+WITH_RECIPE = {"image/png", "image/webp", "image/gif", "image/x-icon", SVG}  # those of which it can be taken out
 
 
 class Content(NamedTuple):

@@ -10,18 +10,16 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
 from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_, select, update
 
-from inkwash.codecs.png import encode_png
+from inkwash.codecs.png import replace_recipe
 from inkwash.studio.database import Database, count_rows, owned_by, page
 from inkwash.studio.errors import APIError, no_such
-from inkwash.studio.files import Content, contents, models_in, set_aside, thumbnail, tighten
+from inkwash.studio.files import SVG, WITH_RECIPE, Content, contents, models_in, set_aside, thumbnail, tighten
 from inkwash.studio.tables import files, jobs, models, results, shares, uploads, users
 
 OPEN = ("queued", "running", "paused")
@@ -71,7 +69,8 @@ class Result:
     @property
     def picture(self) -> Row[Any] | None:
         """The file of which there is a thumbnail."""
-        return next((file for file in self.files if file.media.startswith("image/")), None)
+        pixels = (file for file in self.files if file.media.startswith("image/") and file.media != SVG)
+        return next(pixels, None)
 
 
 class Library(Database):
@@ -169,15 +168,13 @@ class Library(Database):
         return None if share is None or found is None else (found.files[0], share.recipe)
 
     def read(self, file: Row[Any], recipe: bool = True) -> bytes:
-        """The content; of a PNG without the recipe only that it was made by a model. APIError if it has just been
-        deleted."""
+        """The content; without the recipe, of what has one, only that it was made by a model. APIError if it has just
+        been deleted."""
         try:
             data = self.files.read(file.sha256, file.suffix)
         except FileNotFoundError:
             raise no_such("file") from None
-        if recipe or file.media != "image/png":
-            return data
-        return encode_png(Image.open(BytesIO(data)))
+        return data if recipe or file.media not in WITH_RECIPE else replace_recipe(data, None)
 
     def thumbnail(self, result: Result) -> bytes:
         """A small WebP of the result's picture, made when it is first asked for. APIError where there is none."""

@@ -15,8 +15,11 @@ from typing import IO
 
 from PIL import Image
 
+from inkwash.codecs.png import is_svg
+from inkwash.errors import UserError
 from inkwash.studio.errors import APIError
 from inkwash.systems.pictures.data import load_image
+from inkwash.systems.pictures.distance_fields import render_svg
 
 MAX_BYTES = 20_000_000  # of a picture
 MAX_FILE = 200_000_000  # bytes of a file
@@ -28,17 +31,23 @@ DECODING = BoundedSemaphore(2)  # pictures at once: each may take 330 MB
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 
 
-def clean(data: bytes, param: str = "image") -> bytes:
+def clean(data: bytes, param: str = "image", svg: bool = False) -> bytes:
     """The first frame of the picture as a PNG without any metadata, turned as EXIF says, at most `SIDE` pixels wide
-    and high, 16 bits as 8. What it is, its content says. Raises APIError for what is no picture, too large, or
-    broken."""
+    and high, 16 bits as 8; and, where it may be an `svg`, what one draws. What it is, its content says. Raises
+    APIError for what is no picture, too large, or broken."""
     with DECODING:
-        picture = open_image(data, param)
+        is_drawing = svg and is_svg(data)
+        picture = None if is_drawing else open_image(data, param)
         try:
-            picture.draft(None, (SIDE, SIDE))  # a JPEG may be read smaller at once
-            picture = load_image(picture)
+            if picture is None:
+                picture = render_svg(data, "the picture")
+            else:
+                picture.draft(None, (SIDE, SIDE))  # a JPEG may be read smaller at once
+                picture = load_image(picture)
             picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
             picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        except UserError as error:  # an SVG that is too much, HDR
+            raise APIError(400, f"{param}: {error}", "invalid_image", param) from None
         except Exception:  # a broken file makes its reader stumble in any way
             raise APIError(400, f"{param}: the picture is broken", "invalid_image", param) from None
         small = BytesIO()
@@ -53,11 +62,11 @@ def check_size(size: int, param: str) -> None:
         raise APIError(413, f"{param}: more than {MAX_BYTES // 10**6} MB", "image_too_large", param)
 
 
-def open_image(data: bytes, param: str) -> Image.Image:
+def open_image(data: bytes, param: str, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """The picture, its header read and found within limits, its pixels not yet."""
     check_size(len(data), param)
     try:
-        picture = Image.open(BytesIO(data), formats=FORMATS)
+        picture = Image.open(BytesIO(data), formats=formats)
     except Exception:  # as above
         message = f"{param}: not a picture that can be read; send a {', '.join(FORMATS[:3])}, BMP or GIF"
         raise APIError(400, message, "invalid_image", param) from None

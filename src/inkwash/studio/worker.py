@@ -17,23 +17,22 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from inkwash.codecs.png import KEY, encode_png
+from inkwash.codecs.png import embedded_recipe, replace_recipe
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.errors import UserError
 from inkwash.extras import missing
 from inkwash.studio.catalogue import Catalogue
 from inkwash.studio.context import JobContext, LeaseLost, without_paths
 from inkwash.studio.errors import APIError, DatabaseUnusable, is_disk_full
-from inkwash.studio.files import suffix_of
+from inkwash.studio.files import MEDIA, WITH_RECIPE, suffix_of
 from inkwash.studio.library import NewFile
 from inkwash.studio.requests import parse_request
 from inkwash.studio.store import LEASE, NewResult, Store
@@ -200,8 +199,10 @@ class Worker:
         """Files and rows together. LeaseLost if the job is not this worker's any more."""
         with ExitStack() as stack:
             files = []
-            for ending, path in result.files.items():
-                name = re.sub(r"[^\w.-]+", "-", ending if job.lasting else f"{request.stem()}{ending}")
+            for ending, path in flat(result.files):
+                name = re.sub(
+                    r"[^\w.-]+", "-", ending if job.lasting or ending[:1] not in "-." else f"{request.stem()}{ending}"
+                )
                 source = public_file(path, request)
                 staged = self.store.files.stage(source, suffix_of(name), link=not job.lasting)
                 content = stack.enter_context(staged)
@@ -261,18 +262,29 @@ def public_recipe(recipe: dict[str, Any], request: Request) -> dict[str, Any]:
     return {name: facts[name] if name in inner else value for name, value in recipe.items()}
 
 
+def flat(files: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    """Files by their endings; those of a folder by their own names, which name one another. The one that is shown
+    comes first: of favicons it is icon-512.png."""
+    for ending, path in files.items():
+        inner = sorted(path.iterdir(), reverse=True) if path.is_dir() else []
+        yield from [(file.name, file) for file in inner] or [(ending, path)]
+
+
 def public_file(path: Path, request: Request) -> Path | bytes:
-    """The file; a PNG with its recipe as `public_recipe` has it."""
-    if suffix_of(path.name) != ".png":
+    """The file; a picture with its recipe as `public_recipe` has it."""
+    if MEDIA.get(suffix_of(path.name)) not in WITH_RECIPE:
         return path
-    with Image.open(path) as picture:
-        recipe = json.loads(picture.info.get(KEY, "{}"))
-        clean = (
-            [public_recipe(one, request) for one in recipe]
-            if isinstance(recipe, list)
-            else public_recipe(recipe, request)
-        )
-        return path if clean == recipe else encode_png(picture, clean)
+    data = path.read_bytes()
+    try:
+        recipe = embedded_recipe(data)
+    except (KeyError, TypeError, ValueError):  # it has none
+        return path
+    clean = (
+        [public_recipe(one, request) for one in recipe]
+        if isinstance(recipe, list)
+        else public_recipe(recipe, request)
+    )
+    return path if clean == recipe else replace_recipe(data, clean)
 
 
 def model_name(request: Request) -> str:

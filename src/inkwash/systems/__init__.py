@@ -24,6 +24,9 @@ def systems() -> dict[str, System]:
     return {system.name: system for system in found}
 
 
+MAX_THREADS = 1024  # more than any machine has; their stacks alone would fill the memory
+
+
 def system_of(folder: Path) -> System:
     """The system of a model's folder."""
     name = str(describe(folder).get("system"))
@@ -76,6 +79,6 @@ def load(
     system = system_of(folder)
     available(system)
     check_device(device)
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise UserError(f"threads = {threads}: choose a whole number from 1")
+    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= MAX_THREADS):
+        raise UserError(f"threads = {threads}: choose a whole number from 1 to {MAX_THREADS}")
     return resolve(system.load)(folder, device, precision, runtime, threads, **components)

@@ -50,7 +50,8 @@ class Help:
 
 @dataclass(frozen=True)
 class Media:
-    """What kind of file an option takes, as browsers say it: image/*, text/csv; or "folder"."""
+    """What kind of file an option takes, as browsers say it: image/*, text/csv; or "folder". An SVG is none of
+    image/*, which are of pixels: image/*,image/svg+xml."""
 
     type: str
 

@@ -15,74 +15,101 @@ from typing import Literal, NamedTuple
 
 from inkwash.errors import UserError
 
-SIGNS = {",": "comma", ";": "semicolon", "\t": "tab"}
+SIGNS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 UNCLOSED = "look for a quotation mark that is not closed"
 MAX_BYTES = 10**9  # unpacked: a small file may hold any number of zeros
+
+
+def unpack(file: Path) -> bytes:
+    """What a file holds, unpacked if it is gzipped. UserError for one that cannot be read."""
+    try:
+        with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as opened:
+            raw: bytes = opened.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from None
+    if len(raw) > MAX_BYTES:
+        raise UserError(f"{file}: more than {MAX_BYTES / 1e9:g} GB of text; send less")
+    return raw
 
 
 def read_utf8(file: Path) -> bytes:
     """What a text file holds, unpacked if it is gzipped, without a byte order mark. UserError for one that cannot be
     read, or is not UTF-8."""
+    raw = unpack(file).removeprefix(BOM_UTF8)
     try:
-        with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as opened:
-            raw = opened.read(MAX_BYTES + 1).removeprefix(BOM_UTF8)
         raw.decode()
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8 text") from None
-    if len(raw) > MAX_BYTES:
-        raise UserError(f"{file}: more than {MAX_BYTES / 1e9:g} GB of text; send less")
     if b"\0" in raw:
         raise UserError(f"{file}: not UTF-8 at byte {raw.index(0)}; save it as UTF-8 text")
     return raw
 
 
 def dialect(file: Path, raw: bytes) -> tuple[str, Literal[0, 3]]:
-    """The sign between cells, and how cells are quoted, of csv's: a .tsv has tabs and quotes nothing; in any other
-    table it is a tab or a semicolon if the heading has one, else a comma."""
+    """The sign between cells, and how cells are quoted, of csv's: a .tsv has tabs and quotes nothing, unless its
+    first name is in quotes; any other table is as its heading shows (`separator`)."""
+    heading = BytesIO(raw).readline().decode()
     if file.name.lower().removesuffix(".gz").endswith(".tsv"):
-        return "\t", csv.QUOTE_NONE
-    return separator(BytesIO(raw).readline().decode()), csv.QUOTE_MINIMAL
+        return "\t", csv.QUOTE_MINIMAL if re.match(r'"[^"\t]*"\s', heading) else csv.QUOTE_NONE
+    return separator(heading), csv.QUOTE_MINIMAL
 
 
 def separator(heading: str) -> str:
-    """The sign between the names of columns: a tab or a semicolon if there is one, else a comma."""
-    return next((sign for sign in "\t;" if sign in heading), ",")
+    """The sign between the names of columns: a tab, a semicolon or a vertical bar if there is one, else a comma."""
+    unquoted = re.sub('"[^"]*"', "", heading)
+    return next((sign for sign in "\t;|" if sign in unquoted), ",")
 
 
-def read_rows(file: Path, raw: bytes) -> Iterator[list[str]]:
-    """The names of the columns, then the cells of each row, without spaces around; empty rows are left out.
+def skip_hint(text: str) -> tuple[str, str]:
+    """A table's text and the sign between its cells: Excel's own first line, sep=;, says it and is left empty; else
+    the first line that is not empty shows it."""
+    hint = re.match(r'\s*"?sep=(.)"?[ \t]*\r?\n', text, re.I)
+    if hint:
+        return "\n" + text[hint.end() :], hint[1]
+    return text, separator(next(filter(str.strip, StringIO(text, newline=None)), ""))
+
+
+def read_rows(
+    file: Path, raw: bytes, delimiter: str | None = None, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL
+) -> Iterator[list[str]]:
+    """The names of the columns, then the cells of each row, without spaces around; empty rows and columns at the end
+    that are empty are left out. `dialect` says what is between the cells if `delimiter` does not.
 
     Only the first column may lack a name: row numbers, as pandas writes them. Raises UserError for a row of more or
     fewer cells than there are names, a cell that may be several rows, and a quotation mark out of place.
     """
-    delimiter, quoting = dialect(file, raw)
+    if delimiter is None:
+        delimiter, quoting = dialect(file, raw)
     lines = TextIOWrapper(BytesIO(raw), "utf-8", newline="")
     reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, skipinitialspace=True, strict=True)
+    sign = SIGNS.get(delimiter, f"'{delimiter}'")
     names: list[str] = []
+    width = 0
     try:
         for cells in reader:
             cells = [cell.strip() for cell in cells]
             place = f"{file}, line {reader.line_num}"
             if not any(cells):
                 continue
-            sign = SIGNS[delimiter]
             swallowed = [cell for cell in cells if delimiter in cell and ("\n" in cell or "\r" in cell)]
             if swallowed:  # rows, by an open quotation
                 raise UserError(f"{place}: a cell of several lines with a {sign}; {UNCLOSED}")
             if not names:
-                names = cells
+                width, names = len(cells), cells
+                while not names[-1]:  # as spreadsheets write columns that were emptied
+                    names = names[:-1]
                 if "" in names[1:]:
                     raise UserError(f"{place}: column {names.index('', 1) + 1} has no name; give it one")
                 if twice := [name for name in names if names.count(name) > 1]:
                     raise UserError(f"{place}: two columns are called '{twice[0]}'; leave one out")
-            elif len(cells) != len(names):
+            elif len(cells) != width:
                 raise UserError(
-                    f"{place}: more or fewer cells than the first line has ({len(cells)}, not {len(names)}); put "
-                    f"what has a {sign} in it in quotes"
+                    f"{place}: more or fewer cells than the first line has ({len(cells)}, not {width}); put "
+                    f"what has a {sign} in it in quotes, and nothing above the line of names"
                 )
-            yield cells
+            elif any(cells[len(names) :]):
+                raise UserError(f"{place}: column {len(names) + 1} has no name; give it one")
+            yield cells[: len(names)]
     except csv.Error as error:
         raise UserError(f"{file}, line {reader.line_num}: {error}; {UNCLOSED}") from None
 
@@ -97,12 +124,9 @@ class Text(NamedTuple):
 def read_text(file: Path) -> Text:
     """A text file in UTF-8, UTF-16, GB18030 (so GBK and GB2312, too) or Windows-1252 (so Latin-1, too), whichever it
     can be. UserError for one that cannot be read, or is none of them."""
-    try:
-        read = decode(file.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file") from None
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from None
+    if not file.exists():
+        raise UserError(f"{file}: no such file")
+    read = decode(unpack(file))
     if read is None or any(unicodedata.category(sign) == "Cc" and not sign.isspace() for sign in set(read.text)):
         raise UserError(f"{file}: not a table of text in any encoding known here; save it as CSV, in UTF-8")
     return read

@@ -7,7 +7,7 @@ import { findSystem, findVerb, load, loadModels, models, modelsOf, systems, take
 import { attempt, quietly, request, say } from "./server.js";
 
 const HOME = "pictures/generate"; // where the address names no other
-const LEFT_OUT = { n: () => 4, size: (usual) => usual && Math.max(usual, 256) }; // what the page asks for by itself
+const LEFT_OUT = { n: () => 4, size: (usual) => (usual < 256 ? 256 : null) }; // what the page asks for by itself
 const PAUSE = 400; // milliseconds without a change, then the plan is asked for
 
 const form = document.getElementById("create");

@@ -2,6 +2,8 @@
 import { label } from "./i18n.js";
 import { request } from "./server.js";
 
+const NO_PIXELS = ["image/svg+xml", "image/x-icon"]; // none of image/*
+
 export let systems = [];
 export let models = [];
 
@@ -20,8 +22,8 @@ export const takesFiles = ({ kind }) => kind === "file" || kind === "folder";
 
 /** Whether a file of this media type is what the field takes. */
 export function takes(field, media) {
-  const [kind, subkind] = field.media.split("/");
-  return takesFiles(field) && Boolean(media) && (subkind === "*" ? media.startsWith(`${kind}/`) : media === field.media);
+  const isOf = (kind) => kind === media || (kind.endsWith("/*") && media.startsWith(kind.slice(0, -1)) && !NO_PIXELS.includes(media));
+  return takesFiles(field) && Boolean(media) && field.media.split(",").some(isOf);
 }
 
 /** A job in a few words: what stands in its foremost field, or else its verb. */
@@ -34,6 +36,6 @@ export function titleOf({ system, verb, request: values }) {
 /** A value of a request or a recipe as a text. */
 export function inWords(value) {
   if (Array.isArray(value)) return value.map(inWords).join(", ");
-  if (value && typeof value === "object") return value.name ?? JSON.stringify(value);
+  if (value && typeof value === "object") return value.name ?? Object.values(value).map(inWords).join(" · ");
   return String(value ?? "");
 }

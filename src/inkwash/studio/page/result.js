@@ -6,6 +6,7 @@ import { preview, textBlock } from "./media.js";
 import { findSystem, findVerb, inWords, models, systems, takes, takesFiles } from "./registry.js";
 import { attempt, download, local, request, say } from "./server.js";
 
+const WITH_RECIPE = ["image/png", "image/webp", "image/gif", "image/x-icon", "image/svg+xml"]; // which can be taken out
 const MAX_PREVIEWS = 12; // files that are shown; all can be downloaded
 const dialog = document.getElementById("result");
 const facts = dialog.querySelector(".facts");
@@ -49,11 +50,10 @@ const check = () => changeShare("GET", undefined, leaveMissing);
 
 function figure(file, index) {
   const view = index < MAX_PREVIEWS ? preview(file, result.title) : null;
-  const isRecipeIn = file.media === "image/png";
   const caption = make("figcaption", {}, make("span", { textContent: file.name }), make("span", { className: "faint", textContent: size(file.bytes) }));
   const address = local(file.url);
   caption.append(link("result.save", address, true));
-  if (isRecipeIn) caption.append(link("result.bare", `${address}?recipe=false`, true));
+  if (WITH_RECIPE.includes(file.media)) caption.append(link("result.bare", `${address}?recipe=false`, true));
   return make("figure", {}, ...(view ? [view] : []), caption);
 }
 
@@ -177,7 +177,7 @@ function showShare(share) {
   const address = find(".shared a");
   find(".shared").hidden = find(".end").hidden = !share;
   find(".begin").hidden = Boolean(share);
-  const isFixed = result.files[0]?.media !== "image/png"; // whose settings cannot be taken out
+  const isFixed = !WITH_RECIPE.includes(result.files[0]?.media); // whose settings cannot be taken out
   find("[name=recipe]").disabled = Boolean(share) || isFixed;
   if (share || isFixed) find("[name=recipe]").checked = share ? share.recipe : true;
   address.textContent = address.href = share ? href : "";

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms, ImageFilter, ImageOps, features
 from inkwash.codecs.pixels import on_white
 from inkwash.errors import UserError
 from inkwash.extras import require
+from inkwash.systems.pictures import primaries
 
 Source = str | Path | Image.Image
 FEATHER = 0.02  # of the side: the radius of a soft edge
@@ -72,15 +73,18 @@ def is_animated(source: Source) -> bool:
 def load_image(source: Source | IO[bytes]) -> Image.Image:
     """The picture as RGB, or RGBA with straight alpha where it has transparency, in sRGB, eight bits a channel.
 
-    The first frame of an animation; turned as EXIF says; by its ICC profile, or else its gamma, if it has one. Of 16
-    bits the upper eight; 32-bit numbers and floats by the range that they fill. Raises UserError for what is no
-    picture, for the small preview with which raw photos begin, and where that range cannot be told.
+    The first frame of an animation; turned as EXIF says; by its ICC profile, or what else a PNG says of its colours.
+    Of 16 bits the upper eight; 32-bit numbers and floats by the range that they fill. Raises UserError for what is no
+    picture, for the small preview with which raw photos begin, for colours that are not read here (HDR), and where
+    that range cannot be told.
     """
     name = str(source) if isinstance(source, str | Path) else "the picture"
     with open_image(source) as opened:
         tags = getattr(opened, "tag_v2", {})  # of a TIFF
         if tags.get(SUBFILE_TYPE, 0) & 1:
             raise UserError(f"{name}: it begins with a small preview, as raw photos do; save it as PNG or JPEG")
+        if opened.format == "PNG" and (file := getattr(opened, "fp", None)) is not None:
+            opened.info["cicp"] = primaries.read_cicp(file)
         sixteen_bits = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format in ("PNG", "PPM"))
         picture = ImageOps.exif_transpose(opened)
         if picture.mode[0] in "IF":
@@ -89,7 +93,10 @@ def load_image(source: Source | IO[bytes]) -> Image.Image:
                 picture = ImageOps.invert(picture)
         if picture.mode in ("La", "RGBa"):
             picture = picture.convert(picture.mode.upper())
-        colours = to_srgb(picture)
+        try:
+            colours = to_srgb(picture)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
         if picture.has_transparency_data:
             colours.putalpha(picture.convert("RGBA").getchannel("A"))
         return colours
@@ -119,9 +126,12 @@ def to_eight_bits(picture: Image.Image, white: int | None, name: str) -> Image.I
 
 def to_srgb(picture: Image.Image) -> Image.Image:
     """The colours without alpha, as RGB in sRGB: by the picture's ICC profile, if it has one for these channels; or
-    by the gamma g of a PNG, v^(1 / (2.2 g)), as its specification says (third edition, 13.13)."""
+    by the primaries of a PNG; or by its gamma g, v^(1 / (2.2 g)), as its specification says (third edition, 13.13).
+    UserError for primaries that are not read here."""
     mode = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}.get(picture.mode, "RGB")
     colours, icc = picture.convert(mode), picture.info.get("icc_profile") or b""
+    if mode in ("L", "RGB") and (own := primaries.profile_of(picture.info)) is not None:
+        return converted(colours.convert("RGB"), ImageCms.ImageCmsProfile(BytesIO(own)))
     if mode != "LAB" and not icc:
         colours, gamma = colours.convert("RGB"), 2.2 * picture.info.get("gamma", 0)
         if "srgb" in picture.info or gamma == 0 or abs(gamma - 1) < 0.05:  # no less can be seen
@@ -131,9 +141,15 @@ def to_srgb(picture: Image.Image) -> Image.Image:
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB") if mode == "LAB" else BytesIO(icc))
         if ImageCms.getProfileDescription(profile).startswith("sRGB"):  # as it is, to the last bit
             return colours.convert("RGB")
-        srgb = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB").apply(colours)
+        return converted(colours, profile)
     except (OSError, ImageCms.PyCMSError):  # a broken one, or one of other channels: passed over as by every viewer
         return colours.convert("RGB")
+
+
+def converted(colours: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    """Colours of a profile in sRGB."""
+    to_srgb = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), colours.mode, "RGB")
+    srgb: Image.Image = to_srgb.apply(colours)
     srgb.info.clear()
     return srgb
 

@@ -6,12 +6,15 @@ an outline as well as the opacity of 128 pixels does. Distances are in pixels of
 
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from inkwash.codecs import pixels
+from inkwash.codecs.png import is_svg
 from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.systems.pictures.data import Source, load_image
@@ -20,6 +23,17 @@ SIZE = 64  # pixels a side of the fields that are stored
 LIMIT = 6  # pixels: distances are cut off there, so that a byte holds them
 SUPERSAMPLING = 8  # pixels a side of the drawing for each pixel of its field
 REACH = 64  # pixels of the drawing: as far as distances are measured. Squares of 8, LIMIT away, end at 58
+MAX_SVG, SVG_SECONDS = 1_000_000, 10  # bytes; of what one may take to draw
+RENDER = """
+import contextlib, sys
+with contextlib.suppress(ImportError, OSError, ValueError):  # Windows, or a system that bounds nothing
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+from resvg_py import svg_to_bytes
+side = int(sys.argv[1])
+text = sys.stdin.buffer.read().decode()
+sys.stdout.buffer.write(bytes(svg_to_bytes(svg_string=text, width=side, height=side, skip_system_fonts=True)))
+"""  # an SVG on standard input, its PNG on standard output
 MARGIN = 1 / 12  # of the side, that icons keep clear around them
 
 
@@ -123,30 +137,41 @@ def drawing(picture: Image.Image) -> np.ndarray:
 
 
 def load_drawing(source: Source) -> Image.Image:
-    """A picture as `load_image` reads it, or the file of an SVG as `open_svg` does."""
+    """A picture as `load_image` reads it, or an SVG, by its content, as `render_svg` does."""
     if not isinstance(source, Image.Image):
         with Path(source).open("rb") as file:
-            if b"<svg" in file.read(4096):
-                return open_svg(Path(source))
+            svg = is_svg(file.read(4096))
+        if svg:
+            return open_svg(Path(source))
     return load_image(source)
 
 
 def open_svg(path: Path, side: int = SIZE * SUPERSAMPLING) -> Image.Image:
+    """The file of an SVG, as `render_svg` does."""
+    return render_svg(path.read_bytes(), str(path), side)
+
+
+def render_svg(data: bytes, name: str, side: int = SIZE * SUPERSAMPLING) -> Image.Image:
     """An SVG as a picture with opacity, whose longer side is `side`; currentColor is black.
 
-    Raises UserError where resvg is not installed, or the file is no SVG, or has pictures in it.
+    It is drawn by a process of its own, within bounds: a few lines can ask for years of drawing. Raises UserError,
+    with the name, where resvg is not installed, or it is no SVG, has pictures or entities in it, or is too much.
     """
     require("reading an SVG", "resvg_py")
-    from resvg_py import svg_to_bytes
-
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = data.decode("utf-8-sig", errors="replace")
     if re.search(r"<!ENTITY|<([\w-]+:)?(image|feImage)\b", text):  # resvg would open any file that they name
-        raise UserError(f"{path}: an SVG that has pictures or entities in it; give one of shapes alone")
+        raise UserError(f"{name}: an SVG that has pictures or entities in it; give one of shapes alone")
+    if len(data) > MAX_SVG:
+        raise UserError(f"{name}: an SVG of more than {MAX_SVG // 10**6} MB; give one that is smaller")
+    command = [sys.executable, "-P", "-c", RENDER, str(side)]
     try:
-        png = bytes(svg_to_bytes(svg_string=text, width=side, height=side, skip_system_fonts=True))
-    except ValueError as error:
-        raise UserError(f"{path}: this is no SVG that can be read ({error})") from None
-    return Image.open(io.BytesIO(png))
+        done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=SVG_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{name}: an SVG that takes more than {SVG_SECONDS} s to draw; give a simpler one") from None
+    if done.returncode:
+        why = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:100]
+        raise UserError(f"{name}: this is no SVG that can be read ({why})")
+    return Image.open(io.BytesIO(done.stdout))
 
 
 def to_state(fields: np.ndarray, patch: int) -> np.ndarray:

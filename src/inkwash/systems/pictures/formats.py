@@ -13,11 +13,11 @@ from PIL import Image
 from inkwash.codecs.pixels import on_white
 from inkwash.codecs.png import (
     KEY,
-    LABEL,
     GeneratedImage,
     encode_ico,
     encode_png,
     encode_webp,
+    facts,
     write_bytes,
     write_png,
 )
@@ -58,14 +58,13 @@ class Drawing(NamedTuple):
         """The SVG, with the recipe and the label for generated media in its <metadata>."""
         from inkwash.systems.pictures import tracing
 
-        facts = {KEY: recipe, "digitalSourceType": LABEL}
-        return tracing.svg(tracing.trace(self.field, self.level), facts, self.color or "currentColor")
+        return tracing.svg(tracing.trace(self.field, self.level), facts(recipe), self.color or "currentColor")
 
 
 def drawing_of(picture: GeneratedImage) -> Drawing:
     """What it is drawn from. UserError for a picture that is no icon."""
     if not isinstance(picture.drawing, Drawing):
-        raise UserError("this is a picture of pixels, which is no SVG: only a model of icons draws those")
+        raise UserError("this is a picture of pixels, which is no SVG: only a model of icons draws those, whole")
     return picture.drawing
 
 

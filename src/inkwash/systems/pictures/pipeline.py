@@ -18,7 +18,7 @@ from inkwash.codecs.png import GeneratedImage
 from inkwash.diffusion.arrays import linear_combination, namespace, no_grad, numpy
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_text, is_blank, resolve
-from inkwash.systems.pictures import distance_fields, model, runtimes, training_pictures
+from inkwash.systems.pictures import distance_fields, model, runtimes, synonyms, training_pictures
 from inkwash.systems.pictures.data import (
     InitImage,
     Source,
@@ -30,8 +30,9 @@ from inkwash.systems.pictures.data import (
 )
 from inkwash.systems.pictures.formats import Drawing
 from inkwash.systems.pictures.model import SAMPLERS, SCHEDULES, TUNED, Component, Config, read_config, read_index
-from inkwash.systems.pictures.prompts import emphasise, piece_weights, spell_emoji, unknown_tokens, weigh
-from inkwash.systems.pictures.request import FRAMES, check_prompt, hex_colors
+from inkwash.systems.pictures.prompts import Weighted, emphasise, piece_weights, spell_emoji, unknown_tokens, weigh
+from inkwash.systems.pictures.request import FRAMES, check_guidance, check_prompt, check_tags, hex_colors
+from inkwash.systems.pictures.synonyms import rename
 from inkwash.systems.pictures.training_pictures import Nearest, TrainingPictures
 from inkwash.systems.pictures.upsampler import FACTOR, Upsampler
 from inkwash.systems.tune import tuned
@@ -93,6 +94,7 @@ class Pipeline:
     folder      where the model lies, if it does
     folders     where components lie that are stored already
     training_pictures  those of a model of distance fields, by which its pictures name the nearest
+    synonyms    other words for what it learned by name, see `synonyms.py`
     """
 
     def __init__(
@@ -103,8 +105,10 @@ class Pipeline:
         folder: Path | None = None,
         folders: Mapping[str, Path] | None = None,
         training_pictures: TrainingPictures | None = None,
+        synonyms: Mapping[str, str] | None = None,
     ) -> None:
         self.config, self.components, self.folder = config, dict(components), folder
+        self.synonyms = synonyms or {}
         self.runtime, self.training_pictures = runtime or runtimes.Torch(), training_pictures
         self._stored = {name: (self.components[name], path) for name, path in (folders or {}).items()}
         self._hash: dict[frozenset[str], str] = {}  # by the components that lie where they were loaded from
@@ -140,7 +144,8 @@ class Pipeline:
         loaded = {key: backend.load(*component) for key, component in index.items()}
         if isinstance(backend, runtimes.Torch):
             objects = {key: value and backend.place(value) for key, value in objects.items()}
-        return cls(config, loaded | objects, backend, folder, folders, training_pictures.load(folder))
+        pictures, other_words = training_pictures.load(folder), synonyms.load(folder)
+        return cls(config, loaded | objects, backend, folder, folders, pictures, other_words)
 
     def save(self, folder: str | Path) -> None:
         """Writes system.json, model_index.json, and each component into the folder of its name, weights in float16.
@@ -157,6 +162,8 @@ class Pipeline:
         model.write_index(folder, index)
         if self.training_pictures is not None:
             training_pictures.save(self.training_pictures, folder)
+        if self.synonyms:
+            synonyms.save(self.synonyms, folder)
         save_json(folder / "system.json", asdict(self.config))
 
     @property
@@ -339,6 +346,7 @@ class Pipeline:
         so many steps, with what the model then takes for the picture. Raises UserError for what cannot be asked for.
         """
         self.check()  # a component may have been put in the place of another
+        check_guidance(guidance, prompt, negative, style, like is not None, to)
         init = self.init_image(image, strength, mask, outpaint)
         if self.text_encoder is None:
             given = {"prompt": prompt or None, "to": to, "negative": negative or None, "guidance": guidance}
@@ -405,10 +413,9 @@ class Pipeline:
                 picture = picture.resize((size, size), Image.Resampling.LANCZOS)
             picture = picture if init is None else init.keep(picture)
             drawing = None
-            if self.config.distance_field:  # of strength 0 there is no state
-                state = states[0] if init is None or states else self.encode(init.canvas(size)[None])
-                drawing = Drawing(self.fields(state)[0], level, color)
-                picture = picture if stays else drawing.picture(size)
+            if self.config.distance_field and not stays:  # what stays of an image is pixels
+                drawing = Drawing(self.fields(states[0])[0], level, color)
+                picture = drawing.picture(size)
             recipe = {
                 "system": "pictures",
                 "verb": "generate",
@@ -512,7 +519,7 @@ class Pipeline:
                 row[self.config.styles.index(name)] = 1
         if self.text_encoder is None:
             return {}
-        weighted = [weigh(spell_emoji(prompt)) for prompt in prompts]
+        weighted = [self.weighted(prompt) for prompt in prompts]
         plain = ["" if each.unconditional else each.text for each in weighted]
         states = self.encode_prompt([*plain, ""])
         context, mask, pooled = states["context"], states["context_mask"], states["pooled"]
@@ -536,9 +543,17 @@ class Pipeline:
             condition["concat"] = namespace(concat[0]).concatenate(concat, axis=1)
         return condition
 
+    def weighted(self, prompt: str) -> Weighted:
+        """What a prompt says with what weight, by the name that the model learned where all of it has one weight."""
+        weighted = weigh(spell_emoji(prompt))
+        name = rename(weighted.text, self.synonyms)
+        if name == weighted.text or len({*weighted.weights.tolist()}) > 1:
+            return weighted
+        return weighted._replace(text=name, weights=np.full(len(name), weighted.weights[0]))
+
     def unknown_tokens(self, prompt: str) -> tuple[list[str], bool]:
         """What of a prompt the text encoder does not know, and whether it knows no word of it."""
-        weighted = weigh(spell_emoji(prompt))
+        weighted = self.weighted(prompt)
         unknown, any_word = unknown_tokens(weighted.text, self.text_encoder.tokenizer)
         return unknown, not any_word and not weighted.unconditional and not is_blank(prompt)
 
@@ -546,11 +561,13 @@ class Pipeline:
         """What of a prompt the model cannot use, in one line; None if that is nothing, or all, which is refused."""
         if self.text_encoder is None or is_blank(prompt):
             return None
-        text, _, unmatched = weigh(spell_emoji(prompt))
+        text, _, unmatched = self.weighted(prompt)
         unknown, nothing_known = self.unknown_tokens(prompt)
         if nothing_known:
             return None
         notes = []
+        if text != (typed := weigh(spell_emoji(prompt)).text):
+            notes.append(f"'{typed}' is drawn as '{text}', the name by which the model learned it")
         if unmatched:
             notes.append(f"'{' '.join(unmatched)}' in the prompt has no fellow, so it is text and weighs nothing")
         if unknown:
@@ -696,6 +713,7 @@ class Pipeline:
             raise UserError(f"guidance = {guidance}: choose a number from 0 to 30 ({config.guidance} is the default)")
         for text in (*prompts, negative):
             check_text("a prompt", text)
+            check_tags(text)
         if self.text_encoder is not None:
             for name, text in (*(("the prompt", prompt) for prompt in prompts), ("negative", negative)):
                 if self.unknown_tokens(text)[1]:

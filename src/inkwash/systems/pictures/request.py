@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, MaxLen
 from PIL import ImageColor
@@ -46,6 +46,21 @@ def check_prompt(prompt: str) -> None:
     """UserError for one of which nothing can be seen."""
     if is_blank(prompt):
         raise UserError("the prompt is empty: say in a few words what the picture shows")
+
+
+def check_tags(text: str) -> None:
+    """UserError for the tag of an adapter, which other programs take out of a prompt and which would be drawn."""
+    if tag := re.search(r"[<\uff1c](lora|lyco|hypernet)\s*[:\uff1a][^<>\uff1e]*[>\uff1e]?", text, re.I):
+        raise UserError(
+            f"{tag[0][:40]!r} in the prompt: there are no adapters here; take it out, and name a model with --model, "
+            "perhaps one of `inkwash train pictures --data FOLDER`"
+        )
+
+
+def check_guidance(guidance: float | None, *conditions: Any) -> None:
+    """UserError for a guidance at which these conditions, where there are some, would count for nothing."""
+    if guidance == 0 and any(conditions):
+        raise UserError("guidance = 0: the picture would be drawn without the prompt and the style; take 1, or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +106,7 @@ class Generate(Request):
     ] = None
     like: Annotated[
         File | None,
-        Media("image/*"),
+        Media("image/*,image/svg+xml"),
         Help("A picture to draw alike, of one colour, PNG or SVG; for models of icons."),
     ] = None
     to: Annotated[str | None, MaxLen(2000), Help("A second prompt: n pictures from the first to it.")] = None
@@ -100,6 +115,9 @@ class Generate(Request):
         if self.n is None:
             object.__setattr__(self, "n", 1 if self.to is None else FRAMES)
         super().__post_init__()
+        check_guidance(self.guidance, self.prompt, self.negative, self.style, self.like, self.to)
+        for text in filter(None, (self.prompt, self.negative, self.to)):
+            check_tags(text)
         if self.image is None:
             idle(self, ("mask", "strength", "outpaint"), "without an image to begin from")
         if self.mask is not None and self.outpaint is not None:
@@ -110,6 +128,9 @@ class Generate(Request):
             hex_colors(self.colors)
         if self.format in ("svg", "favicon"):
             idle(self, ("size",), f"with the format {self.format}, which has its own")
+            idle(self, ("mask", "outpaint"), f"with the format {self.format}: what stays of an image is pixels")
+        if self.format == "ico" and (self.size or 0) > 256:
+            raise UserError(f"size = {self.size}: an ICO has pictures of 256 pixels at most")
         if self.to is not None:
             idle(self, ("format",), "with --to, which makes an animation")
             if is_blank(self.to):

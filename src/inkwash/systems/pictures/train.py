@@ -21,13 +21,15 @@ from inkwash.codecs.text import TextCodec
 from inkwash.errors import UserError
 from inkwash.networks.unet import UNet
 from inkwash.progress import CONSOLE, Monitor, Note, Progress
-from inkwash.systems.pictures import emoji_data
+from inkwash.systems.pictures import emoji_data, synonyms
 from inkwash.systems.pictures.conditions import Captioned, Conditions, captioned
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.folder import Folder, check_captions, describe_captions, read_folder, split_by_content
 from inkwash.systems.pictures.model import Config, autoencoder_folder, state_shape
 from inkwash.systems.pictures.networks import MeanPredictor, save_mean_predictor
+from inkwash.systems.pictures.phrases import caption_kinds
 from inkwash.systems.pictures.pipeline import Pipeline
+from inkwash.systems.pictures.recognition import unit_names
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.training import distributed
 from inkwash.training.build import build
@@ -126,6 +128,8 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
     if recipe.pretrained is not None:
         load_pretrained(components, recipe.pretrained)
     model = Pipeline(config, components, runtime, folders=stored)
+    if own is None:
+        model.synonyms = synonyms_of(emoji, model)
     states = encode_states(model, pictures, folder / "states.safetensors", recipe.fit.micro_batch_threads, monitor)
     states = place(states, runtime.device)
     conditions = Conditions(model, dataset, recipe.chinese) if recipe.words else None
@@ -162,6 +166,16 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         monitor, held_out=held_out_batches(held_out, conditions, recipe.fit.batch_size),
     )  # fmt: skip
     return model
+
+
+def synonyms_of(emoji: emoji_data.Emoji, model: Pipeline) -> dict[str, str]:
+    """The tags of what is learned, in both languages, and words for kinds of it, by its names."""
+    names: dict[str, list[str]] = {}
+    for row in np.flatnonzero(emoji.split == "train").tolist():
+        names.setdefault(str(emoji.name[row]), [*emoji.tags[row], *caption_kinds(emoji, row)])
+        names.setdefault(str(emoji.name_zh[row]), emoji.tags_zh[row])
+    held_out = {*emoji.name.tolist(), *emoji.name_zh.tolist()} - names.keys()
+    return synonyms.build(names, held_out, lambda texts: unit_names(model.encode_prompt, np.array(texts)))
 
 
 def captioned_folder(

@@ -108,6 +108,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Pipeline:
         teacher.runtime,
         folders=shared,
         training_pictures=teacher.training_pictures,
+        synonyms=teacher.synonyms,
     )
     trajectories = place(trajectories, student.runtime.device)
     condition = conditions(student, prompts, styles)

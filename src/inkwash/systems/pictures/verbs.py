@@ -35,11 +35,19 @@ TASKS = {
 def generate(requests: list[ask.Generate], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         pipeline = context.model(request.model)
-        for prompt in filter(None, (request.prompt, request.negative, request.to)):
-            if (note := pipeline.prompt_warning(prompt)) is not None:
-                context.tell(Note(note))
+        tell_notes(request, pipeline, context)
         draw = generate_images if request.to is None else interpolation
         yield from draw(of, seeded(request), pipeline, context)
+
+
+def tell_notes(request: ask.Generate, pipeline: Any, context: Context) -> None:
+    """What of its words and pictures cannot be used."""
+    for prompt in filter(None, (request.prompt, request.negative, request.to)):
+        if (note := pipeline.prompt_warning(prompt)) is not None:
+            context.tell(Note(note))
+    for name in ("image", "mask"):
+        if (given := getattr(request, name)) is not None and is_animated(context.open(given)):
+            context.tell(Note(f"{name}: it has several frames or pages: the first is taken"))
 
 
 OPTIONS = (
@@ -48,11 +56,6 @@ OPTIONS = (
 
 
 def generate_images(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
-    if request.format != "png" and not context.local:  # whose files with recipes are PNGs
-        raise UserError(f"format {request.format}: a studio makes PNG alone; the command line makes the others")
-    for name in ("image", "mask"):
-        if (given := getattr(request, name)) is not None and is_animated(context.open(given)):
-            context.tell(Note(f"{name}: it has several frames or pages: the first is taken"))
     pictures, parts = [], request.subrequests()
     for place, part in enumerate(parts):  # each alone: none depends on its neighbours
 
@@ -98,12 +101,15 @@ def generate_image(
 def sprite(rows: Sequence[tuple[str, ask.Generate]], context: Context) -> Result:
     """The icons of a table's rows, by their names, as one SVG of <symbol>s, and a contact sheet of them."""
     pictures = []
-    for i, (_, request) in enumerate(rows):
+    for i, (name, request) in enumerate(rows):
+        tell_notes(request, context.model(request.model), context)
 
         def progress(done: int, steps: int, done_before: int = i) -> None:
             context.tell(Progress(done_before * steps + done, len(rows) * steps))
 
         pictures.append(generate_image(request, context.model(request.model), context, progress))
+        if (nearest := pictures[-1].info[KEY].get("nearest")) is not None:
+            context.tell(Note(f"{name}: {Nearest(**nearest)}"))
     files = formats.write_sprite(formats.names_of_symbols(rows), pictures, context.folder / "sprite")
     return Result(0, None, files)
 
@@ -111,6 +117,7 @@ def sprite(rows: Sequence[tuple[str, ask.Generate]], context: Context) -> Result
 def interpolation(of: int, request: ask.Generate, pipeline: Any, context: Context) -> Iterator[Result]:
     """An animation from one prompt to another, and the grid of its pictures."""
     options = {name: getattr(request, name) for name in OPTIONS}
+    options["like"] = request.like and context.open(request.like)
     frames = pipeline.interpolate(request.prompt, request.to, request.n, **options, progress=on_progress(context))
     animation, grid = context.folder / f"{of}.gif", context.folder / f"{of}-grid.png"
     ping_pong, recipes = [*frames, *frames[-2:0:-1]], [frame.info[KEY] for frame in frames]

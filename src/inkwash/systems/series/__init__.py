@@ -27,6 +27,7 @@ SYSTEM = System(
         "pandas": "",
         "torch": "",
         "matplotlib": "forecast",
+        "openpyxl": "tables in .xlsx",
         "statsmodels": "a baseline of backtest and evaluate",
         "gluonts": "gluonts' predictors",
     },

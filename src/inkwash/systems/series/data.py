@@ -1,14 +1,14 @@
-"""Reading series: a pandas DataFrame, wide or long, a CSV file, or gluonts' JSON lines, put on one clock."""
+"""Reading series: a table, wide or long, of a file or of Python's, or gluonts' JSON lines, put on one clock."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import json
-import re
 import tarfile
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +17,46 @@ import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
 from inkwash.errors import UserError, unknown
-from inkwash.systems import tables
+from inkwash.systems.series import cells, clock, roles
+from inkwash.systems.series.files import ENCODING, SEPARATOR, SOURCE, as_table
 
-SOURCE = "inkwash source"  # of a table's attributes: the file that it was read from
-INDEX = "index"  # what a column without a name is called: pandas writes its own so
-TIME_COLUMNS = (
-    *("time", "timestamp", "date", "datetime", "ds", "month", "week", "day", "hour", "year", "quarter", "start"),
-    *("datum", "zeit", "日期", "时间", INDEX),
-)
-# how dates are written, a whole column alike; what is not here (two digits for a year) cannot be told for sure
-DATES = (
-    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日", "%Y-%m", "%Y/%m", "%Y年%m月", "%m/%Y", "%d.%m.%Y"),
-    *("%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%b %Y", "%b-%Y"),
-    *("%d %B %Y", "%B %d, %Y", "%B %Y"),
-)
-TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
-DIGITS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d"}
-WRITE_DATES = "write dates as 2024-01-31"
-TIME_OF_DAY = r"\d{1,2}:\d\d(?::\d\d)?(?: ?[AaPp][Mm])?"
-OFFSET = r"(?<=:\d\d)(\.\d+)? ?(Z|UTC|[+-]\d\d(?::?\d\d)?)$"
-QUARTER = r"(?:(?P<y>\d{4})-?Q(?P<q>[1-4])|Q(?P<q2>[1-4])[ -](?P<y2>\d{4}))"
-# cells that are meant as numbers: 100,130.00, €100, 12 %, (5)
-LIKE_A_NUMBER = r"\W*\d[\d.,'\s]*\W*"
-# a comma or a point in a number, and where it may also part thousands
-DECIMAL = {sign: re.compile(rf"[+-]?\d*[{sign}]\d+") for sign in ",."}
-THOUSANDS = {sign: re.compile(rf"[+-]?[1-9]\d{{0,2}}[{sign}]\d{{3}}") for sign in ",."}
 # as gluonts' files and older tables write them
 OLD_FREQUENCIES = {"H": "h", "T": "min", "M": "ME", "Q": "QE", "Y": "YE"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the table was written, and its results are.
+
+    time    the column of time stamps
+    items   in a long table the columns that name the series
+    ids     their cells, by the name of the series
+    value   the column of values
+    is_local  stamps had no offset from UTC, though they follow a zone's clock
+    """
+
+    time: str = "time"
+    items: tuple[str, ...] = ()
+    ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    value: str = ""
+    is_local: bool = False
+
+    def write(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A table of the columns time, series and more as the one that was read: its ids, its name of the time."""
+        if self.is_local:
+            table = table.assign(time=table["time"].dt.tz_localize(None))
+        if not self.items:
+            return table
+        ids = [self.ids.get(name, (name,)) for name in table["series"]]
+        named = pd.DataFrame(ids, table.index, list(self.items))
+        return pd.concat([named, table.drop(columns="series").rename(columns={"time": self.time})], axis=1)
+
+    def write_values(self, values: pd.DataFrame) -> pd.DataFrame:
+        """Values (T, D) as such a table; of a wide one the time and a column for each series."""
+        if not self.items:
+            return self.write(values.rename_axis("time").reset_index())
+        long = values.rename_axis("time").reset_index().melt("time", var_name="series", value_name=self.value)
+        return self.write(long)
 
 
 @dataclass(frozen=True)
@@ -55,12 +68,14 @@ class Series:
     feat_dynamic_real  (T + ahead, C): covariates that are known in advance, on the same clock; C may be 0
     freq    a pandas frequency; "" where there are no time stamps
     note    what was taken for what, and what was left out
+    layout  how the table was written
     """
 
     values: pd.DataFrame
     feat_dynamic_real: pd.DataFrame
     freq: str
     note: str = ""
+    layout: Layout = Layout()
 
     @property
     def names(self) -> list[str]:
@@ -71,66 +86,103 @@ class Series:
         last = self.values.index[-1]
         if not self.freq:
             return pd.RangeIndex(last + 1, last + 1 + steps)
-        return pd.date_range(last, periods=steps + 1, freq=self.freq)[1:]
+        return clock.date_range(last, self.freq, periods=steps + 1)[1:]
 
     def before(self, end: int) -> Series:
         """The first `end` steps, with all covariates."""
-        return Series(self.values.iloc[:end], self.feat_dynamic_real, self.freq, self.note)
+        return replace(self, values=self.values.iloc[:end])
 
 
 def read_series(
-    data: str | Path | pd.DataFrame | Series,
+    data: Any,
     *,
     time: str | None = None,
     freq: str | None = None,
     target: Sequence[str] = (),
-    item: str | None = None,
+    item: str | Sequence[str] = (),
     feat_dynamic_real: Sequence[str] = (),
+    dates: str | None = None,
+    decimal: str | None = None,
 ) -> Series:
     """Series from a table.
 
-    data: wide, a column for each series, or long, a row for each item and time. A CSV file (also .gz), or gluonts'
-        JSON lines (.json, .jsonl, .gz) of {"start", "target"}, one line a series.
+    data: wide, a column for each series, or long, a row for each item and time. A CSV file with any signs between its
+        cells and in any common encoding (also .gz), .xlsx, .parquet; gluonts' JSON lines (.json, .jsonl, .gz) of
+        {"start", "target"}, one line a series; a DataFrame of pandas or polars, an array (T, D), a dict of arrays.
     time: the column of time stamps, or the index; found by itself if left out. freq: a pandas frequency ("D", "B",
         "h", "MS"); inferred if left out. target: the columns to forecast; all numbers if left out. item: in a long
-        table the column that names the series. feat_dynamic_real: columns of covariates that are known in advance;
-        rows after the last target may hold what is to come.
+        table the column or columns that name the series. feat_dynamic_real: columns of covariates that are known in
+        advance; rows after the last target may hold what is to come. dates: "dmy", "mdy" or "ymd", the order of the
+        parts of a date; decimal: "," or ".", the sign before decimals: both only where the table leaves it open.
 
-    Raises UserError for what is missing, irregular, duplicated or no number.
+    Raises UserError for what is missing, irregular, duplicated, ambiguous or no number.
     """
     if isinstance(data, Series):
         return data
+    check_choices(dates, decimal)
     if is_json_lines(data):
+        refuse_columns(str(data), {"time": time, "target": target, "item": item, "dates": dates, "decimal": decimal})
         return read_json_lines(Path(data), freq)
-    data = read_table(data, time, item)
-    source = data.attrs.get(SOURCE, "the table")
-    for name in [*([time] if time else []), *target, *([item] if item else []), *feat_dynamic_real]:
-        if name not in data.columns:
-            raise unknown(f"column of {source}", name, list(data.columns))
-    everything = data
-    stamps, data = time_column(data, time, source)
-    item = item or item_column(data, stamps, [*target, *feat_dynamic_real], source)
-    left_out = [c for c in everything.columns if c not in (stamps.name, item, *feat_dynamic_real)]
-    if item is not None:
-        data, stamps, target, feat_dynamic_real, value = pivot(data, stamps, item, target, feat_dynamic_real, source)
-        left_out.remove(value)
-    columns = list(target) or number_columns(data, feat_dynamic_real, source)
-    columns = [c for c in columns if c not in feat_dynamic_real]
-    if not columns:
+    table = as_table(data, decimal)
+    if time is not None and time not in table and time == table.index.name:
+        table = table.reset_index()
+    source = table.attrs.get(SOURCE, "the table")
+    items, feats = [item] if isinstance(item, str) else list(item or ()), list(feat_dynamic_real)
+    named = [*target, *items, *feats]
+    for name in [*([time] if time else []), *named]:
+        if name not in table.columns:
+            raise unknown(f"column of {source}", name, list(table.columns))
+    data = table if clock.INDEX in (time, *named) else roles.drop_row_numbers(table)
+    kinds = {name: cells.kind(data[name]) for name in data.columns}
+    stamps = roles.find_stamps(data, kinds, time, named, dates, source)
+    data = data.drop(columns=stamps.columns).reset_index(drop=True)
+    items = items or roles.find_items(data, kinds, stamps.index, [*target, *feats], source)
+    values = list(target) or roles.number_columns(data, kinds, [*items, *feats], items)
+    values = [name for name in values if name not in feats]
+    if not values:
         raise UserError(f"{source}: no column of numbers to forecast; name one with --target")
-    frame = pd.DataFrame({c: to_numbers(data[c], source) for c in [*columns, *feat_dynamic_real]}).set_axis(stamps)
+    candidates = [data[name] for name in data if kinds[name] in ("numbers", "mixed") and name not in items]
+    decimal = cells.decimal_sign(candidates, data.attrs.get(SEPARATOR, ""), decimal, source)
+    numbers = {name: cells.to_numbers(data[name], decimal, source) for name in [*values, *feats]}
+    frame = pd.DataFrame({name: column.values for name, column in numbers.items()}).set_axis(stamps.index)
+    layout = Layout(stamps.name or "time")
+    names = values
+    if items:
+        frame, names, feats, layout = pivot(frame, data[items], values, feats, layout, source)
+    if isinstance(frame.index, pd.DatetimeIndex) and (local := clock.local_clock(frame.index)) is not None:
+        layout = replace(layout, is_local=frame.index.tz is None)
+        frame = frame.set_axis(local)
     frame, freq = to_regular_index(frame, freq, source)
-    observed = frame[columns].notna().any(axis=1).to_numpy()
+    observed = frame[names].notna().any(axis=1).to_numpy()
     if not observed.any():
-        raise UserError(f"{source}: {', '.join(map(str, columns[:3]))}: no value is there")
+        raise UserError(f"{source}: {', '.join(map(str, names[:3]))}: no value is there")
     end = len(observed) - int(observed[::-1].argmax())  # rows after it hold only covariates
-    covariates = frame[list(feat_dynamic_real)] if feat_dynamic_real else frame.iloc[:end][[]]
-    left_out = [c for c in left_out if c not in columns]
-    clock = f"time = {stamps.name or INDEX}, every {freq}" if freq else "no time stamps, rows are counted"
-    note = f"read {Path(source).name}: {clock}; series {shortened(columns)}"
-    note += f"; covariates {shortened(feat_dynamic_real)}" if feat_dynamic_real else ""
-    note += f"; left out {shortened(left_out)}" if left_out else ""
-    return Series(frame.iloc[:end][columns], covariates, freq, note)
+    covariates = frame[feats] if feats else frame.iloc[:end][[]]
+    series = Series(frame.iloc[:end][names], covariates, freq, layout=layout)
+    used = {*stamps.columns, *items, *values, *feat_dynamic_real}
+    left_out = [
+        f"{name} ({roles.why_no_series(table, kinds, name, items) or 'not named'})"
+        for name in table
+        if name not in used
+    ]
+    encoding = table.attrs.get(ENCODING, "UTF-8")
+    parts = [
+        f"read {Path(source).name}{f' in {encoding}' * (encoding != 'UTF-8')}: {describe_clock(series, stamps)}",
+        f"series {shortened(with_units(values, numbers))}",
+        f"covariates {shortened(feat_dynamic_real)}" if feat_dynamic_real else "",
+        f"decimal {cells.SIGN[decimal]}" if any(column.has_sign for column in numbers.values()) else "",
+        describe_gaps(series, numbers),
+        f"left out {shortened(left_out)}" if left_out else "",
+    ]
+    parts[1] += f" by {roles.JOINT.join(items)}: {shortened(series.names)}" if items else ""
+    return replace(series, note="; ".join(filter(None, parts)))
+
+
+def check_choices(dates: str | None, decimal: str | None) -> None:
+    if dates is not None and dates not in clock.ORDERS:
+        raise unknown("order of dates", dates, clock.ORDERS)
+    if decimal is not None and decimal not in cells.SIGN:
+        raise unknown("decimal sign", decimal, list(cells.SIGN))
 
 
 def shortened(names: Sequence[str]) -> str:
@@ -139,249 +191,70 @@ def shortened(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + more
 
 
+def with_units(names: Sequence[str], numbers: dict[str, cells.Column]) -> list[str]:
+    return [f"{name} in {unit}" if (unit := numbers[name].unit) else name for name in names]
+
+
+def describe_clock(series: Series, stamps: roles.Stamps) -> str:
+    """The clock in words."""
+    if not series.freq:
+        return "no time stamps, rows are counted"
+    index = series.values.index
+    written = f" ({stamps.written})" if stamps.written else ""
+    first, last = (str(stamp.tz_localize(None)).removesuffix(" 00:00:00") for stamp in (index[0], index[-1]))
+    zone = f", {index.tz}" if index.tz is not None else ""
+    zone += ", as its summer time shows" if series.layout.is_local else ""
+    return f"time = {stamps.name}{written}, every {series.freq} from {first} to {last}{zone}"
+
+
+def describe_gaps(series: Series, numbers: dict[str, cells.Column]) -> str:
+    """How many values are missing, and which marks stand for some of them."""
+    gaps = int(series.values.isna().to_numpy().sum())
+    marks = sum((column.marks for column in numbers.values()), Counter())
+    shown = ", ".join(f"'{mark}' {count}" for mark, count in marks.most_common(4))
+    return (f"{gaps} gap{'s' * (gaps > 1)}" if gaps else "") + (f" (marked {shown})" if gaps and marks else "")
+
+
 def is_json_lines(data: Any) -> bool:
     return isinstance(data, str | Path) and str(data).endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz"))
 
 
-def read_table(data: str | Path | pd.DataFrame, time: str | None = None, item: str | None = None) -> pd.DataFrame:
-    """A table whose columns are called by texts; of a file, the items and what may be a clock are read as such. An
-    index of texts is a column. UserError, in one line, for one that cannot be read, and for an empty one."""
-    if not isinstance(data, pd.DataFrame):
-        source = str(data)
-        data = read_csv(Path(data), [name for name in (time, item) if name])
-        data.attrs[SOURCE] = source
-    if not isinstance(data.index, pd.DatetimeIndex | pd.PeriodIndex) and not is_number(data.index):
-        data = data.rename_axis(data.index.name or INDEX).reset_index()
-    data = data.rename(columns=str)
-    if INDEX in data and data[INDEX].astype(str).tolist() in [[str(i + k) for i in range(len(data))] for k in (0, 1)]:
-        data = data.drop(columns=INDEX)  # row numbers
-    if not len(data):
-        raise UserError(f"{data.attrs.get(SOURCE, 'the table')}: the table is empty")
-    return data
-
-
-def read_csv(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
-    """A CSV or TSV file; see `tables.read_rows`. UserError, in one line, if it cannot be read for sure."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    raw = tables.read_utf8(path)
-    delimiter, quoting = tables.dialect(path, raw)
-    rows = tables.read_rows(path, raw)
-    names = next(rows, [])
-    if not names:
-        raise UserError(f"{path}: not a table in CSV, it is empty")
-    if names[0] in ("", "Unnamed: 0"):
-        names[0] = INDEX
-    if any(re.fullmatch(r"[\d\s+-]*\d[.,:/-]\d[\d\s.,:/+-]*", name) for name in names) or not re.search(
-        r"[^\W\d]", "".join(names)
-    ):
-        raise UserError(f"{path}: the first line, '{shortened(names)}', holds values; put a line of names before it")
-    texts = [name for name in names if name in texts or is_clock(name)]
-    comma = decimal_comma(path, names, rows, texts) if delimiter == ";" else False
-    for _ in rows:  # each must be as long as the first
-        pass
-    data = pd.read_csv(
-        io.BytesIO(raw), sep=delimiter, quoting=quoting, skipinitialspace=True, encoding="utf-8", header=0,
-        names=names, index_col=False, dtype=dict.fromkeys(texts, str), low_memory=False,
-    ).dropna(how="all")  # fmt: skip
-    for name in data.columns.difference(texts) if comma else []:
-        column = data[name].astype(str).str.replace(r"^\s*([+-]?\d*),(\d+)\s*$", r"\1.\2", regex=True)
-        numbers = pd.to_numeric(column, errors="coerce")
-        data[name] = numbers if (numbers.notna() == data[name].notna()).all() else column.where(data[name].notna())
-    return data
-
-
-def decimal_comma(path: Path, names: list[str], rows: Iterator[list[str]], texts: Collection[str]) -> bool:
-    """Whether numbers have a comma before their decimals. UserError where that cannot be told."""
-    found = dict.fromkeys(",.", "")
-    certain = dict.fromkeys(",.", False)
-    numbers = [i for i, name in enumerate(names) if name not in texts]
-    for cells in rows:
-        for sign, pattern in DECIMAL.items():
-            for cell in (cells[i] for i in numbers if sign in cells[i]):
-                if pattern.fullmatch(cell):
-                    found[sign] = found[sign] or cell
-                    certain[sign] = certain[sign] or not THOUSANDS[sign].fullmatch(cell)
-    if found[","] and found["."]:
-        raise UserError(f"{path}: '{found[',']}' has a comma, '{found['.']}' a point: write all numbers as 1234.56")
-    for sign, cell in found.items():
-        if cell and not certain[sign]:
-            raise UserError(f"{path}: '{cell}' may be a thousandfold: write numbers as 1234.56, and , between cells")
-    return bool(found[","])
-
-
-def is_clock(name: str) -> bool:
-    """Whether a column is called like one of time stamps."""
-    return name.lower() in TIME_COLUMNS
-
-
-def is_number(column: pd.Series | pd.Index) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-
-
-def number_columns(data: pd.DataFrame, used: Collection[str], source: str) -> list[str]:
-    """The columns of numbers. UserError for one that is meant as such, and has a cell that is none."""
-    return [c for c in data.columns if c not in used and (is_number(data[c]) or is_meant_as_numbers(data[c], source))]
-
-
-def is_meant_as_numbers(column: pd.Series, source: str) -> bool:
-    """Whether most cells of a column of texts look like numbers; UserError if one is none."""
-    cells = column.dropna()
-    if not (column.dtype == object or pd.api.types.is_string_dtype(column)) or not len(cells):
-        return False
-    if cells.astype(str).str.strip().str.fullmatch(LIKE_A_NUMBER).mean() <= 0.5 or complete(column):
-        return False
-    to_numbers(column, source)
-    return True
-
-
-def to_numbers(column: pd.Series, source: str) -> np.ndarray:
-    """float64 (T,); UserError for the first value that is no number, and for an infinite one."""
-    values: np.ndarray = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    wrong = np.isnan(values) & column.notna().to_numpy() | np.isinf(values)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise UserError(
-            f"{source}: column '{column.name}', row {row + 1}: '{column.iloc[row]}' is no number; mend it, leave the "
-            "cell empty, or name other columns with --target"
-        )
-    return values
-
-
-def time_column(data: pd.DataFrame, time: str | None, source: str) -> tuple[pd.Index, pd.DataFrame]:
-    """The time stamps (or row numbers, if there are none), and the table without them. UserError for a column that is
-    called like a clock, or is one for the most part, and cannot be read."""
-    index = data.index
-    if isinstance(index, pd.PeriodIndex):
-        index = index.to_timestamp()
-    if isinstance(index, pd.DatetimeIndex) and time is None:
-        return index.tz_localize(None), data.reset_index(drop=True)
-    if time is None:
-        clocks = [c for c in data.columns if is_clock(c)]
-        texts = [c for c in data.columns if c not in clocks and not is_number(data[c])]
-        time = next((c for c in [*clocks, *texts] if complete(data[c])), None)
-        partly = [c for c in texts if any(each.notna().mean() > 0.5 for each in readings(data[c]))]
-        time = time or next(iter([*clocks, *partly]), None)
-    if time is None:
-        return pd.RangeIndex(len(data)), data.reset_index(drop=True)
-    stamps = to_timestamps(data[time], source)
-    return pd.DatetimeIndex(stamps, name=time), data.drop(columns=time).reset_index(drop=True)
-
-
-def to_timestamps(column: pd.Series, source: str) -> pd.Series:
-    """Local time stamps of a whole column. UserError for what is none, what can be read in two ways, and stamps of
-    several zones. Days and months are told apart by their order only where just one is regular, without a gap."""
-    place = f"{source}: column '{column.name}'"
-    zones = as_text(column).str.extract(OFFSET)[1]
-    if zones.nunique(dropna=False) > 1:
-        names = ", ".join(sorted(zones.fillna("none").unique()))
-        raise UserError(f"{place}: offsets from UTC differ ({names}): write all time stamps in one zone")
-    if not (possible := complete(column)):
-        best = max(readings(column), key=lambda each: each.notna().sum(), default=None)
-        row = 0 if best is None else int(best.isna().to_numpy().argmax())
-        raise UserError(
-            f"{place}, row {row + 1}: '{column.iloc[row]}' is no time stamp that can be read; {WRITE_DATES}, or give "
-            "the column another name if it is no time"
-        )
-    if len(possible) > 1:
-        possible = [each for each in possible if is_regular(each)]
-    if len(possible) != 1:
-        raise UserError(f"{place}: '{column.iloc[0]}' may have the day or the month first; {WRITE_DATES}")
-    return possible[0]
-
-
-def complete(column: pd.Series) -> list[pd.Series]:
-    """The readings of a column that leave nothing out."""
-    return [each for each in readings(column) if each.notna().all()]
-
-
-def readings(column: pd.Series) -> list[pd.Series]:
-    """A column as time stamps in each way of writing that its first cell allows, NaT where there is none. Mere digits
-    are dates only where the column is called so."""
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return [column.dt.tz_localize(None)]
-    if isinstance(column.dtype, pd.PeriodDtype):
-        return [column.dt.to_timestamp()]
-    if pd.api.types.is_bool_dtype(column):
-        return []
-    text = as_text(column)
-    first = text.iloc[0]
-    if re.fullmatch(r"\d*", first):
-        formats = [DIGITS[len(first)]] if is_clock(str(column.name)) and len(first) in DIGITS else []
-        text = text.where(text.str.len() == len(first))
-    else:
-        text = text.str.replace(OFFSET, r"\1", regex=True)
-        parts = text.str.extract(f"^{QUARTER}$").fillna("")
-        months = (3 * pd.to_numeric(parts["q"] + parts["q2"]) - 2).astype("Int64").astype(str)
-        text = (parts["y"] + parts["y2"] + "-" + months).where(parts["q"] + parts["q2"] != "", text)
-        formats = ["ISO8601", *(date + time for date in DATES for time in TIMES)]
-        formats = [each for each in formats if pd.notna(pd.to_datetime(text.iloc[0], format=each, errors="coerce"))]
-    found: list[pd.Series] = []
-    for each in formats:
-        stamps = pd.to_datetime(text, format=each, errors="coerce")
-        if not any(stamps.equals(other) for other in found):
-            found.append(stamps)
-    return found
-
-
-def as_text(column: pd.Series) -> pd.Series:
-    """Cells as texts, whole numbers without a point."""
-    if is_number(column) and column.notna().all() and (column % 1 == 0).all():
-        column = column.astype("Int64")
-    return column.astype(str).str.strip()
-
-
-def is_regular(stamps: pd.Series) -> bool:
-    """Whether stamps are equally far apart, without a gap."""
-    index = pd.DatetimeIndex(stamps).unique().sort_values()
-    return len(index) >= 3 and pd.infer_freq(index) is not None
-
-
-def item_column(data: pd.DataFrame, stamps: pd.Index, used: Sequence[str], source: str) -> str | None:
-    """The column that names the series of a long table: its stamps repeat, and one column of texts tells them
-    apart. UserError for times of day, which tell no series apart."""
-    if not stamps.has_duplicates:
-        return None
-    text_columns = [c for c in data.columns if not is_number(data[c]) and c not in used]
-    unique = [c for c in text_columns if not pd.MultiIndex.from_arrays([stamps, data[c]]).has_duplicates]
-    if len(unique) == 1 and as_text(data[unique[0]]).str.fullmatch(TIME_OF_DAY).all():
-        raise UserError(
-            f"{source}: the dates stand in '{stamps.name}', the times of day in '{unique[0]}': join them in one "
-            "column, as 2024-01-31 13:00"
-        )
-    return unique[0] if len(unique) == 1 else None
-
-
 def pivot(
-    data: pd.DataFrame,
-    stamps: pd.Index,
-    item: str,
-    target: Sequence[str],
-    feat_dynamic_real: Sequence[str],
-    source: str,
-) -> tuple[pd.DataFrame, pd.Index, list[str], list[str], str]:
+    frame: pd.DataFrame, ids: pd.DataFrame, values: Sequence[str], feats: Sequence[str], layout: Layout, source: str
+) -> tuple[pd.DataFrame, list[str], list[str], Layout]:
     """A long table as a wide one: a column for each item; covariates become one column each, or one an item. And the
-    name of the column of values."""
-    value = list(target) or number_columns(data, {item, *feat_dynamic_real}, source)
-    if len(value) != 1:
-        raise UserError(f"{source}: a long table with the columns {', '.join(map(str, value))}: name one by --target")
-    index = pd.MultiIndex.from_arrays([stamps, data[item].astype(str)])
+    names of both."""
+    if len(values) != 1:
+        raise UserError(
+            f"{source}: a long table with the columns {', '.join(map(str, values))}: name one by --target"
+        )
+    if (missing := ids.isna().any(axis=1)).any():
+        raise UserError(
+            f"{source}: row {int(missing.argmax()) + 1}: no {roles.JOINT.join(ids)} stands there; fill it in"
+        )
+    texts = ids.apply(clock.as_text)
+    names = texts.iloc[:, 0].str.cat([texts[name] for name in texts.columns[1:]], sep=roles.JOINT)
+    parted = {roles.JOINT.join(row): tuple(row) for row in texts.drop_duplicates().itertuples(index=False)}
+    layout = replace(layout, items=tuple(ids.columns), ids=parted, value=values[0])
+    stamps = frame.index
+    if not isinstance(stamps, pd.DatetimeIndex):
+        stamps = names.groupby(names).cumcount()
+    index = pd.MultiIndex.from_arrays([stamps, names])
     if (twice := index.duplicated()).any():
         stamp, name = index[twice][0]
         raise UserError(f"{source}: '{name}' has two rows for {stamp}: keep one of them")
-    data = data.set_index(index)
-    values = data[value[0]].unstack()
-    frames, names = [values], []
-    for name in feat_dynamic_real:
-        by_item = data[name].unstack()
+    frame = frame.set_axis(index)
+    wide = frame[values[0]].unstack()
+    frames, covariates = [wide], []
+    for name in feats:
+        by_item = frame[name].unstack()
         if (by_item.nunique(axis=1) <= 1).all():  # the same for all: one column
             by_item = by_item.bfill(axis=1).iloc[:, :1].set_axis([name], axis=1)
         else:
             by_item.columns = [f"{name} of {c}" for c in by_item.columns]
         frames.append(by_item)
-        names += list(by_item.columns)
-    wide = pd.concat(frames, axis=1)
-    return wide.reset_index(drop=True), wide.index, list(values.columns), names, value[0]
+        covariates += list(by_item.columns)
+    return pd.concat(frames, axis=1), list(wide.columns), covariates, layout
 
 
 def to_regular_index(frame: pd.DataFrame, freq: str | None, source: str) -> tuple[pd.DataFrame, str]:
@@ -408,7 +281,7 @@ def to_regular_index(frame: pd.DataFrame, freq: str | None, source: str) -> tupl
             ) from None
     else:
         step = infer_frequency(index, source)
-    grid = pd.date_range(index[0], index[-1], freq=step)
+    grid = clock.date_range(index[0], step, end=index[-1])
     stray = index.difference(grid)
     if len(stray):
         raise UserError(
@@ -432,13 +305,19 @@ def infer_frequency(index: pd.DatetimeIndex, source: str) -> Any:
     if days == 7:
         longer = [f"W-{index[0].strftime('%a').upper()}"]
     for step in [*working, *longer, to_offset(typical)]:
-        if not len(index.difference(pd.date_range(index[0], index[-1], freq=step))):
+        if not len(index.difference(clock.date_range(index[0], step, end=index[-1]))):
             return to_offset(step)
     row = int((gaps != typical).to_numpy().argmax())
     raise UserError(
         f"{source}: the time stamps are irregular: after {index[row]} comes {index[row + 1]}, most are {typical} "
         "apart; resample the table to equal steps, or give --freq"
     )
+
+
+def refuse_columns(source: str, options: dict[str, Any]) -> None:
+    """UserError for what is said of columns where a file has none."""
+    if given := [name for name, value in options.items() if value]:
+        raise UserError(f"{given[0]} means nothing with {source}: leave it out")
 
 
 def read_json_lines(path: Path, freq: str | None) -> Series:
@@ -448,7 +327,9 @@ def read_json_lines(path: Path, freq: str | None) -> Series:
     if not freq:
         raise UserError(f"{path}: JSON lines do not say their frequency: give --freq")
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    return parse_json_lines(raw, str(path), freq)
+    series = parse_json_lines(raw, str(path), freq)
+    clock_words = describe_clock(series, roles.Stamps(series.values.index, [], "start"))
+    return replace(series, note=f"read {path.name}: {clock_words}; series {shortened(series.names)}")
 
 
 def parse_json_lines(raw: bytes, source: str, freq: str) -> Series:
@@ -496,5 +377,5 @@ def read_rolling_archive(archive: str | Path) -> tuple[Series, list[int], int]:
 
 def column_options(options: Any) -> dict[str, Any]:
     """What a request or a recipe says of the table's columns, as `read_series` takes it."""
-    names = ("time", "freq", "target", "item", "feat_dynamic_real")
+    names = ("time", "freq", "target", "item", "feat_dynamic_real", "dates", "decimal")
     return {name: value for name in names if (value := getattr(options, name, None))}

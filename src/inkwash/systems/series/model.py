@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,9 @@ from inkwash import diffusion
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_seed
 from inkwash.systems.series import baselines, combination, metrics, transforms
-from inkwash.systems.series.data import Series, column_options, is_json_lines, read_series, read_table, shortened
+from inkwash.systems.series.data import Series, column_options, is_json_lines, read_series, shortened
 from inkwash.systems.series.features import seasonality
+from inkwash.systems.series.files import as_table
 from inkwash.systems.series.networks import TimeGrad
 from inkwash.systems.torch_model import TorchModel
 from inkwash.systems.tune import tuned
@@ -231,7 +232,7 @@ class Forecaster(TorchModel):
         config = self.config
         given: dict[str, Any] = {"feat_dynamic_real": config.feat_dynamic_real, "freq": config.freq or None}
         if not isinstance(data, Series) and not is_json_lines(data):
-            data = read_table(data, columns.get("time"), columns.get("item"))
+            data = as_table(data, columns.get("decimal"))
             if set(config.names) <= set(data.columns):  # else it is long, or another table
                 given["target"] = config.names
         series = read_series(data, **{**given, **columns})
@@ -244,7 +245,8 @@ class Forecaster(TorchModel):
             raise UserError(
                 f"the table has the frequency '{series.freq}', the model was trained on '{config.freq}': resample it"
             )
-        return Series(series.values[config.names], series.feat_dynamic_real[config.feat_dynamic_real], series.freq)
+        covariates = series.feat_dynamic_real[config.feat_dynamic_real]
+        return replace(series, values=series.values[config.names], feat_dynamic_real=covariates)
 
     @property
     def diffuses(self) -> bool:

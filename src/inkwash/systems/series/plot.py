@@ -33,6 +33,8 @@ def fan(
     figure = Figure(figsize=(max(5.2 * columns, 7.0), 2.9 * rows + 0.4), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, name in zip(axes, names, strict=False):
+        if getattr(median.index, "tz", None):  # else the hours would be those of UTC
+            axis.xaxis_date(median.index.tz)
         if history is not None:
             past = history[name].iloc[-4 * len(median) :]
             axis.plot(past.index, past, color="0.25", linewidth=1)

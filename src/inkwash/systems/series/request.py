@@ -16,6 +16,12 @@ Sampler = Annotated[
 ]
 Steps = Annotated[int | None, Ge(1), Le(100_000), Help("Calls of the network for each step of time.")]
 Alone = Annotated[bool, Help("The diffusion model alone, without the simple forecasts that are combined with it.")]
+Dates = Annotated[
+    Literal["dmy", "mdy", "ymd"] | None, Help("The order in dates, where the table leaves it open: dmy, mdy, ymd.")
+]
+Decimal = Annotated[
+    Literal[",", "."] | None, Help("The sign before decimals, where the table leaves it open: , or a point.")
+]
 ModelName = Annotated[str, Help("A folder of a trained model, or a shipped one.")]
 
 
@@ -26,11 +32,15 @@ class SeriesRequest(Request):
     data: Annotated[
         File,
         Media("text/csv"),
-        Help("A CSV file: a column for each series, or long; or JSON lines of gluonts.", argument=True),
+        Help("A CSV file, .xlsx or .parquet: wide or long; or JSON lines of gluonts.", argument=True),
     ]
     time: Annotated[str | None, Help("The column of time stamps; found by itself if left out.")] = None
     freq: Annotated[str | None, Help("Steps of time as pandas writes them: D, B, W, MS, h, 30min.")] = None
-    item: Annotated[str | None, Help("In a long table the column that names the series.")] = None
+    item: Annotated[
+        tuple[str, ...] | None, Help("In a long table a column that names the series; again for more.")
+    ] = None
+    dates: Dates = None
+    decimal: Decimal = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +109,8 @@ class Evaluate(Request):
         Media("text/csv"),
         Help("gluonts' archive of windows, or a table: its last ten horizons, which training must not have seen."),
     ]
+    dates: Dates = None
+    decimal: Decimal = None
     seed: Seed = 0
     sampler: Sampler = None
     steps: Steps = None

@@ -20,7 +20,7 @@ from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.series import combination, metrics, transforms
-from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series
+from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.model import Forecast, Forecaster
 from inkwash.systems.series.networks import TimeGrad
@@ -66,7 +66,7 @@ class Recipe:
     horizon  steps to forecast
     until    train on so many steps of it only; all if left out
     mode, context, lags   see `transforms.Config`
-    time, freq, target, item, feat_dynamic_real   see `read_series`
+    time, freq, target, item, feat_dynamic_real, dates, decimal   see `read_series`
     """
 
     task: Literal["series"]
@@ -80,8 +80,10 @@ class Recipe:
     time: str | None = None
     freq: str | None = None
     target: list[str] = field(default_factory=list)
-    item: str | None = None
+    item: list[str] = field(default_factory=list)
     feat_dynamic_real: list[str] = field(default_factory=list)
+    dates: Literal["dmy", "mdy", "ymd"] | None = None
+    decimal: Literal[",", "."] | None = None
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaster:
@@ -92,6 +94,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaste
             f"is after {FIRST_LOOK}: give at least so many, or take the mode faithful"
         )
     if recipe.data.name.endswith((".tar.gz", ".tgz")):
+        refuse_columns(str(recipe.data), column_options(recipe))
         series, starts, _ = read_rolling_archive(recipe.data)
         series = series.before(starts[0])
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,10 @@ import pandas as pd
 from inkwash.systems import report
 from inkwash.systems.base import Context, Note, Result, on_progress
 from inkwash.systems.series import combination
-from inkwash.systems.series.data import column_options, read_rolling_archive, read_series
+from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
-from inkwash.systems.series.train import Recipe, default_settings, fit_forecaster
+from inkwash.systems.series.train import Recipe, default_settings, fit_forecaster, say_what_was_read
 from inkwash.systems.train import Task, on_machine
 from inkwash.systems.train import train as run_training
 
@@ -25,9 +26,8 @@ TASKS = {"series": Task("inkwash.systems.series.train")}
 
 def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        columns = column_options(request)
         if request.model is None:
-            series = read_series(context.open(request.data), **columns)
+            series = read_series(context.open(request.data), **column_options(request))
             folder, lags = context.folder / "forecaster", None if request.lags is None else list(request.lags)
             horizon, mode = request.horizon or DEFAULT_HORIZON, request.mode or "improved"
             forecaster = fit_forecaster(
@@ -36,7 +36,7 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
             )  # fmt: skip
         else:
             forecaster = context.model(request.model)
-            series = forecaster.load_series(context.open(request.data), columns)
+            series = load_series(request, forecaster, context)
         sampler, steps = request.sampler, request.steps
         if request.model is None and not forecaster.diffuses and (sampler or steps):
             context.tell(Note("the diffusion model has no weight here: sampler and steps change nothing"))
@@ -46,7 +46,7 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
             sampler=sampler, steps=steps, progress=on_progress(context), alone=request.alone,
         )  # fmt: skip
         files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
-        predicted.to_dataframe().to_csv(files[".csv"], index=False)
+        series.layout.write(predicted.to_dataframe()).to_csv(files[".csv"], index=False)
         predicted.plot(files[".png"], series.values)
         rows = [] if request.alone else forecaster.config.backtest
         facts = {"text": combination.markdown(rows), "rows": rows} if rows else {}
@@ -58,10 +58,11 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
 
 def backtest(requests: list[Backtest], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        measured = context.model(request.model).backtest(
-            context.open(request.data), request.windows, request.stride, request.horizon, request.samples,
-            request.seed, sampler=request.sampler, steps=request.steps, progress=on_progress(context),
-            alone=request.alone, **column_options(request),
+        forecaster = context.model(request.model)
+        measured = forecaster.backtest(
+            load_series(request, forecaster, context), request.windows, request.stride, request.horizon,
+            request.samples, request.seed,
+            sampler=request.sampler, steps=request.steps, progress=on_progress(context), alone=request.alone,
         )  # fmt: skip
         yield Result(of, None, {}, {"text": measured.markdown(), "rows": measured.rows})
 
@@ -69,23 +70,31 @@ def backtest(requests: list[Backtest], context: Context) -> Iterator[Result]:
 def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         forecaster = context.model(request.model)
-        series = forecaster.load_series(context.open(request.data), column_options(request))
+        series = load_series(request, forecaster, context)
         paths = forecaster.impute(
             series, request.samples, request.seed,
             sampler=request.sampler, steps=request.steps, progress=on_progress(context),
         )  # fmt: skip
         filled = pd.DataFrame(np.median(paths, axis=0), series.values.index, series.values.columns)
         file = context.folder / f"{of}.csv"
-        filled.rename_axis("time").reset_index().to_csv(file, index=False)
+        series.layout.write_values(filled).to_csv(file, index=False)
         yield Result(of, 0, {".csv": file}, recipe=request.facts() | {"hash": forecaster.hash})
+
+
+def load_series(request: Any, forecaster: Forecaster, context: Context) -> Series:
+    """The table of a request as a model knows it; what was understood is said."""
+    series = forecaster.load_series(context.open(request.data), column_options(request))
+    say_what_was_read(series, context)
+    return series
 
 
 def measure(request: Evaluate, forecaster: Forecaster, context: Context) -> report.Report:
     data, horizon = context.open(request.data), forecaster.config.horizon
     if data.name.endswith((".tar.gz", ".tgz")):
+        refuse_columns(data.name, column_options(request))
         series, starts, _ = read_rolling_archive(data)
     else:
-        series = forecaster.load_series(data, {})
+        series = load_series(request, forecaster, context)
         starts = [len(series.values) - horizon * k for k in range(10, 0, -1)]
     return forecaster.evaluate(
         series, starts, request.seed,

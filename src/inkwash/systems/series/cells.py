@@ -1,0 +1,183 @@
+"""Cells of a table as numbers: decimal and thousands signs, units, brackets, and the marks of what is missing."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from decimal import Decimal
+from functools import lru_cache
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from inkwash.errors import UserError
+
+MISSING = frozenset(
+    [
+        *("", "-", "--", "---", "—", ".", "..", "...", "…", ":", "*", "?", "na", "n/a", "n.a.", "n.a", "nan", "<na>"),
+        *("nat", "#n/a", "#n/a n/a", "#nv", "#na", "null", "none", "nil", "\\n", "k.a.", "k. a.", "n.d.", "s.d."),
+        *("n.v.", "missing", "无", "缺失", "暂无", "空"),
+    ]
+)
+# spaces that do not break, full-width signs, and the minus and apostrophe of typesetters
+PLAIN = str.maketrans(
+    dict.fromkeys("\xa0\u2007\u2009\u202f\u3000", " ")
+    | dict(zip("０１２３４５６７８９．，－＋％￥（）", "0123456789.,-+%¥()", strict=True))
+    | dict.fromkeys("\u2212\u2013", "-")
+    | {"\u2019": "'"}
+)
+CODES = "EUR|USD|GBP|CHF|JPY|CNY|RMB|INR|SEK|NOK|DKK|PLN"
+UNIT = rf"[€$£¥₹₽₩฿₫₴₺₪%‰元]|(?:R|A|C|US|HK|NT|AU|CA)\$|kr\.?|zł|Kč|Fr\.?|{CODES}"
+NUMBER = re.compile(
+    rf"(\()? *([+-])? *({UNIT})? *([+-])? *(\d[\d.,' ]*|[.,]\d+)(E[+-]?\d+)? *({UNIT})? *(-)? *(\))?", re.I
+)
+# 1234.5 and .5, or with the same sign between all thousands, by the sign before the decimals
+DIGITS = {
+    sign: re.compile(rf"(?:\d+|[1-9]\d{{0,2}}([{other}' ])\d{{3}}(?:\1\d{{3}})*)(?:[{sign}]\d*)?|[{sign}]\d+")
+    for sign, other in (".,", ",.")
+}
+SIGN = {".": "point", ",": "comma"}
+
+
+class Number(NamedTuple):
+    """A cell that may be a number: `digits` with signs between them, of which `decimals` may be before decimals."""
+
+    digits: str
+    decimals: tuple[str, ...]
+    negative: bool
+    exponent: str
+    unit: str
+
+    def value(self, decimal: str) -> float | None:
+        if decimal not in self.decimals:
+            return None
+        other = ",." if decimal == "." else ".,"
+        digits = re.sub(rf"[{other[0]}' ]", "", self.digits).replace(decimal, ".")
+        value = float(digits + self.exponent)
+        return -value if self.negative else value
+
+
+@lru_cache(2**18)
+def parse_number(cell: str) -> Number | None:
+    """Its parts, None where it is no number: +1, -1, 1-, (1), € 1, 1 %, 1E3."""
+    found = NUMBER.fullmatch(cell.translate(PLAIN).strip())
+    if found is None:
+        return None
+    opened, first, before, second, digits, exponent, after, minus, closed = found.groups()
+    signs = [sign for sign in (first, second, minus, opened and "-") if sign]
+    digits = digits.strip()
+    decimals = tuple(sign for sign, pattern in DIGITS.items() if pattern.fullmatch(digits))
+    is_one = bool(opened) == bool(closed) and len(signs) < 2 and not (before and after) and decimals
+    return Number(digits, decimals, signs == ["-"], exponent or "", before or after or "") if is_one else None
+
+
+def is_number(column: pd.Series | pd.Index) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def is_missing(cell: Any) -> bool:
+    return cell.translate(PLAIN).strip().lower() in MISSING if isinstance(cell, str) else bool(pd.isna(cell))
+
+
+def distinct(column: pd.Series) -> list[Any]:
+    """The different cells of a column of objects, without those that are missing."""
+    return [cell for cell in column.map(as_scalar).unique() if not is_missing(cell)]
+
+
+def as_scalar(cell: Any) -> Any:
+    """A number, a text, or what is missing, as it is; anything else as a text."""
+    if isinstance(cell, Decimal):
+        return float(cell)
+    is_nothing = pd.api.types.is_scalar(cell) and pd.isna(cell)
+    return cell if isinstance(cell, str | Real) or is_nothing else str(cell)
+
+
+def kind(column: pd.Series) -> str:
+    """What a column holds: "numbers" (or nothing), "texts", "mixed" of both, "times", "yes or no"."""
+    if is_number(column):
+        return "numbers"
+    if pd.api.types.is_bool_dtype(column):
+        return "yes or no"
+    if pd.api.types.is_datetime64_any_dtype(column) or isinstance(column.dtype, pd.PeriodDtype):
+        return "times"
+    cells = distinct(column)
+    if cells and {str(cell).lower() for cell in cells} <= {"true", "false"}:
+        return "yes or no"
+    found = {isinstance(cell, Real) or parse_number(str(cell)) is not None for cell in cells}
+    return "mixed" if len(found) == 2 else "texts" if found == {False} else "numbers"
+
+
+def decimal_sign(columns: Iterable[pd.Series], separator: str, given: str | None, source: str) -> str:
+    """The sign before decimals, one for the whole table: the one with which every number can be read. UserError where
+    there is none, or both will do and give other numbers. Where commas part the cells, 1.234 has a decimal point."""
+    if given:
+        return given
+    only: dict[str, str] = {}
+    unclear = ""
+    for column in columns:
+        for cell in distinct(column) if not is_number(column) else ():
+            number = parse_number(cell) if isinstance(cell, str) else None
+            if number is None:
+                continue
+            if len(number.decimals) == 1:
+                only.setdefault(number.decimals[0], cell)
+            elif "," in number.digits or ("." in number.digits and separator != ","):
+                unclear = unclear or cell
+    if len(only) == 2:
+        raise UserError(f"{source}: '{only[',']}' has a comma, '{only['.']}' a point: write all numbers as 1234.56")
+    if unclear and not only:
+        raise UserError(
+            f"{source}: '{unclear}' may be a thousandfold: say what stands before decimals, by --decimal . or "
+            "--decimal ,"
+        )
+    return next(iter(only), ".")
+
+
+class Column(NamedTuple):
+    """Numbers, float64 (T,), their unit, how often each mark of a missing value stood there, and whether there was a
+    point or a comma in any text."""
+
+    values: np.ndarray
+    unit: str
+    marks: Counter[str]
+    has_sign: bool = False
+
+
+def to_numbers(column: pd.Series, decimal: str, source: str) -> Column:
+    """UserError for the first cell that is no number, has another unit than the first, or is infinite."""
+    if is_number(column) or pd.api.types.is_bool_dtype(column):
+        values = column.to_numpy(np.float64, na_value=np.nan)
+        if (infinite := np.isinf(values)).any():
+            raise not_a_number(column, int(infinite.argmax()), source)
+        return Column(values, "", Counter())
+    cells = column.map(as_scalar)
+    yes_or_no = kind(column) == "yes or no"
+    numbers: dict[Any, float] = {}
+    unit: str | None = None
+    has_sign = False
+    for cell in distinct(column):
+        parsed = parse_number(cell) if isinstance(cell, str) else None
+        value = float(cell) if isinstance(cell, Real) else parsed.value(decimal) if parsed else None
+        if yes_or_no:
+            value = float(str(cell).lower() == "true")
+        own_unit = parsed.unit if parsed else ""
+        unit = own_unit if unit is None else unit
+        if value is None or not np.isfinite(value) or own_unit != unit:
+            raise not_a_number(column, int((cells == cell).to_numpy().argmax()), source, unit != own_unit)
+        numbers[cell] = value
+        has_sign = has_sign or (parsed is not None and bool({*parsed.digits} & {*".,"}))
+    marks = Counter(
+        str(cell).strip() for cell in cells if isinstance(cell, str) and cell.strip() and is_missing(cell)
+    )
+    return Column(cells.map(numbers).to_numpy(np.float64), unit or "", marks, has_sign)
+
+
+def not_a_number(column: pd.Series, row: int, source: str, other_unit: bool = False) -> UserError:
+    why = "its unit is another than before; " if other_unit else ""
+    return UserError(
+        f"{source}: column '{column.name}', row {row + 1}: '{column.iloc[row]}' is no number; {why}mend it, leave "
+        "the cell empty, or name other columns with --target"
+    )

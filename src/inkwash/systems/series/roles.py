@@ -1,0 +1,173 @@
+"""What each column of a table is: time stamps, ids of series, series, or something else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from inkwash.errors import UserError
+from inkwash.systems.series import cells, clock
+from inkwash.systems.series.clock import INDEX
+
+# columns of whole numbers that name something, and those that count if they rise by one
+IDS = re.compile(r"(.*[ _.-])?([iI][dD]|uuid|UUID|sku|SKU|编号)|.*[a-z]I[dD]")
+COUNTERS = re.compile(r"(.*[ _.-])?(no|nr|nummer|number|row|idx|key|序号)\.?|t|i|n|#|step|obs", re.I)
+JOINT = " / "  # between the ids of one series
+MOST_IDS = 3
+CONSTANT = "one value a series"
+
+
+class Stamps(NamedTuple):
+    """The stamps of all rows (or their numbers), the columns that they come from, and how these were written."""
+
+    index: pd.Index
+    columns: list[str]
+    name: str = ""
+    written: str = ""
+
+
+def find_stamps(
+    data: pd.DataFrame, kinds: dict[str, str], time: str | None, named: Sequence[str], dates: str | None, source: str
+) -> Stamps:
+    """The index, the column `time` or the one that is called like a clock or is one; year and month, date and time of
+    day where they are columns of their own. UserError for one that is a clock for the most part."""
+    index = data.index
+    free = [name for name in data if name not in named]
+    if isinstance(index, pd.DatetimeIndex | pd.PeriodIndex) and time is None:
+        if dates:
+            raise UserError(f"{source}: dates = {dates}, but its time stamps are no texts: leave it out")
+        stamps = index.to_timestamp() if isinstance(index, pd.PeriodIndex) else index
+        return Stamps(stamps, [], str(index.name or INDEX))
+    columns = [time] if time else find_time(data, kinds, free)
+    if not columns:
+        if dates:
+            raise UserError(f"{source}: dates = {dates}, but there is no column of time stamps; name it with --time")
+        return Stamps(pd.RangeIndex(len(data)), [])
+    one = data[columns[0]] if len(columns) == 1 else clock.join_parts(data, clock.find_parts(columns))
+    reading = clock.to_timestamps(one, source, dates)
+    stamps = reading.stamps
+    if stamps.duplicated().any() and stamps.equals(stamps.dt.normalize()) and stamps.dt.tz is None:
+        times = [name for name in free if name not in columns and clock.is_time_of_day(data[name])]
+        if times:
+            stamps = clock.add_time_of_day(stamps, data[times[0]], source)
+            columns = [*columns, times[0]]
+    name = ", ".join(columns)
+    return Stamps(pd.DatetimeIndex(stamps, name=name), columns, name, reading.written)
+
+
+def find_time(data: pd.DataFrame, kinds: dict[str, str], free: Sequence[str]) -> list[str]:
+    """The column of time stamps, or several that hold parts of them; none if there is none."""
+    clocks = [name for name in free if clock.is_clock(name)]
+    years = [name for name in clocks if name.lower() in clock.PARTS["year"]]
+    dates = [name for name in clocks if name not in years and name != INDEX]
+    texts = [name for name in free if name not in clocks and kinds[name] in ("times", "texts", "mixed")]
+    parts = clock.find_parts(clocks)
+
+    def shares(name: str) -> list[float]:
+        return [each.stamps.notna().mean() for each in clock.readings(data[name], clock.is_clock(name))]
+
+    if found := next((name for name in dates if 1.0 in shares(name)), None):
+        return [found]
+    if parts:
+        return list(parts.values())
+    names = [*years, *(name for name in clocks if name == INDEX), *texts]
+    if found := next((name for name in names if 1.0 in shares(name)), None):
+        return [found]
+    partly = [name for name in clocks if not (cells.kind(data[name]) == "numbers" and is_count(data[name]))]
+    partly += [name for name in texts if max(shares(name), default=0) > 0.5]
+    return partly[:1]
+
+
+def is_count(column: pd.Series) -> bool:
+    """Whether numbers rise by one."""
+    numbers = pd.to_numeric(clock.as_text(column), errors="coerce")
+    return len(numbers) > 1 and bool((numbers.diff().iloc[1:] == 1).all())
+
+
+def drop_row_numbers(data: pd.DataFrame) -> pd.DataFrame:
+    """Without a column of no name that counts the rows from 0 or 1."""
+    counts = INDEX in data and is_count(data[INDEX]) and str(data[INDEX].iloc[0]) in ("0", "1")
+    return data.drop(columns=INDEX) if counts else data
+
+
+def number_columns(data: pd.DataFrame, kinds: dict[str, str], used: Sequence[str], items: Sequence[str]) -> list[str]:
+    """The columns to forecast: all of numbers, those with a cell that is none among them, but dates, ids and counts;
+    in a long table none that are the same all along, if there are others."""
+    numbers = [name for name in data if name not in used and kinds[name] in ("numbers", "mixed")]
+    reasons = {name: why_no_series(data, kinds, name, items) for name in numbers}
+    return [name for name in numbers if not reasons[name]] or [name for name in numbers if reasons[name] == CONSTANT]
+
+
+def why_no_series(data: pd.DataFrame, kinds: dict[str, str], name: str, items: Sequence[str]) -> str:
+    """What a column is instead; "" if it is a series."""
+    if name not in kinds:
+        return "row numbers"
+    column = data[name]
+    if kinds[name] not in ("numbers", "mixed"):
+        return kinds[name]
+    if kinds[name] == "numbers" and (IDS.fullmatch(name) or COUNTERS.fullmatch(name) or clock.is_clock(name)):
+        if is_count(column):
+            return "row numbers"
+        if clock.is_clock(name):
+            return "part of a date"
+        if IDS.fullmatch(name) and is_whole(column):
+            return "ids"
+    if items and (data.groupby(list(items))[name].nunique() <= 1).all():
+        return CONSTANT
+    return ""
+
+
+def is_whole(column: pd.Series) -> bool:
+    numbers = pd.to_numeric(clock.as_text(column), errors="coerce")
+    return bool((numbers % 1 == 0).all())
+
+
+def find_items(
+    data: pd.DataFrame, kinds: dict[str, str], stamps: pd.Index, used: Sequence[str], source: str
+) -> list[str]:
+    """The columns that name the series of a long table: its stamps repeat, and they tell its rows apart, by as few
+    columns and into as few series as can be; texts before whole numbers. UserError where several do so."""
+    if not stamps.has_duplicates:
+        return []
+    free = [name for name in data if name not in used]
+    texts = [name for name in free if kinds[name] in ("texts", "mixed") or IDS.fullmatch(name)]
+    whole = [name for name in free if name not in texts and kinds[name] == "numbers" and is_whole(data[name])]
+    codes = {name: pd.factorize(data[name])[0] for name in [*texts, *whole]}
+    few = [name for name in whole if 2 * codes[name].max() < len(data)][:8]
+    for names in (texts[:8], [*texts, *few][:8]):
+        for size in range(1, MOST_IDS + 1):
+            found = {
+                each: count for each in combinations(names, size)
+                if set(each) < set(free) and (count := count_series(stamps, [codes[name] for name in each]))
+            }  # fmt: skip
+            if found:
+                return list(choose_items(found, codes, source))
+    return []
+
+
+def count_series(stamps: pd.Index, codes: Sequence[np.ndarray]) -> int:
+    """How many series these ids make of a long table; 0 if they are no ids of one: a series would have two values at
+    once, most have a single one, or they interrupt each other (as kinds of weather do)."""
+    ids = pd.MultiIndex.from_arrays(codes).factorize()[0]
+    position = pd.Series(stamps.factorize(sort=True)[0])
+    if pd.MultiIndex.from_arrays([position, ids]).has_duplicates or 2 * (ids.max() + 1) > len(ids):
+        return 0
+    spans = position.groupby(ids).agg(lambda rows: rows.max() - rows.min() + 1)
+    repeated = stamps.duplicated(keep=False).mean()
+    return int(ids.max() + 1) if len(ids) / spans.sum() > (0.3 if repeated > 0.5 else 0.8) else 0
+
+
+def choose_items(found: dict[tuple[str, ...], int], codes: dict[str, np.ndarray], source: str) -> tuple[str, ...]:
+    """The ids that make the fewest series. UserError where others make as many, and not the same."""
+    best = min(found, key=lambda names: found[names])
+    for other in found:
+        both = pd.MultiIndex.from_arrays([codes[name] for name in dict.fromkeys([*best, *other])]).nunique()
+        if found[other] == found[best] < both:
+            named = " or ".join(JOINT.join(names) for names in (best, other))
+            raise UserError(f"{source}: the series may be named by {named}: say by --item which")
+    return best
