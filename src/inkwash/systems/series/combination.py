@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from inkwash.diffusion import child_seed
 from inkwash.systems.series import metrics
 from inkwash.systems.series.baselines import Forecast, last_value, random_walk, seasonal_naive
 from inkwash.systems.series.ets import ets
@@ -58,14 +59,17 @@ def prior(length: int, season: int) -> dict[str, float]:
 
 
 def expert_paths(
-    expert: Forecast, values: np.ndarray, starts: Sequence[int], horizon: int, samples: int, seed: int
-) -> np.ndarray:
+    name: str, season: int, values: np.ndarray, starts: Sequence[int], horizon: int, samples: int, seed: int,
+    window: int = 0,
+) -> np.ndarray:  # fmt: skip
     """Paths (W, S, H, D) of an expert from several starts in values (T, D), NaN where nothing was observed.
 
-    A series is forecast from its own last value, together with those that begin and end where it does.
+    A series is forecast from its own last value, together with those that begin and end where it does. The noise of
+    the w-th start is that of `child_seed(seed, window + w, name)`.
     """
-    paths = np.zeros((len(starts), samples, horizon, values.shape[1]))
-    for window, start in enumerate(starts):
+    paths, expert = np.zeros((len(starts), samples, horizon, values.shape[1])), experts(season)[name]
+    for number, start in enumerate(starts):
+        rng = np.random.default_rng(child_seed(seed, window + number, name))
         observed = ~np.isnan(values[:start])
         spans = np.where(observed.any(0), [observed.argmax(0), start - observed[::-1].argmax(0)], 0)
         for first, end in np.unique(spans, axis=1).T:
@@ -74,8 +78,8 @@ def expert_paths(
             columns = (spans == [[first], [end]]).all(0)
             history = np.ascontiguousarray(pd.DataFrame(values[first:end, columns]).interpolate())
             rule = expert if len(history) > 2 else last_value
-            drawn = rule(history, start - end + horizon, samples, np.random.default_rng([seed, start]))
-            paths[window][..., columns] = drawn[:, start - end :]
+            drawn = rule(history, start - end + horizon, samples, rng)
+            paths[number][..., columns] = drawn[:, start - end :]
     return paths
 
 

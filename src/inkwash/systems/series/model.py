@@ -275,13 +275,12 @@ class Forecaster(TorchModel):
             return self.diffusion_paths(series, starts, horizon, samples, seed, sampler, steps, progress)
         if not self.diffuses and (sampler is not None or steps is not None):
             raise UserError("sampler and steps mean nothing: the diffusion model has no weight here, unless alone")
-        experts = combination.experts(seasonality(config.freq))
-        values = series.values.to_numpy(np.float64)
+        season, values = seasonality(config.freq), series.values.to_numpy(np.float64)
 
         def draw(name: str, count: int) -> np.ndarray:
             if name == combination.DIFFUSION:
                 return self.diffusion_paths(series, starts, horizon, count, seed, sampler, steps, progress)
-            return combination.expert_paths(experts[name], values, starts, horizon, count, seed)
+            return combination.expert_paths(name, season, values, starts, horizon, count, seed)
 
         paths = combination.pool(config.weights, samples, draw)
         paths = combination.stretch(paths, config.stretch) if config.stretch else paths

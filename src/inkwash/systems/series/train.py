@@ -161,9 +161,8 @@ def combine(
         monitor.tell(Note("too few steps for a backtest: how far this forecast can be trusted is not known"))
         return replace(config, weights=weights)
     before = series.before(starts[0])
-    experts = combination.experts(season)
     paths = {
-        name: combination.expert_paths(experts[name], values, starts, horizon, combination.SAMPLES, settings.seed)
+        name: combination.expert_paths(name, season, values, starts, horizon, combination.SAMPLES, settings.seed)
         for name in weights
         if name != combination.DIFFUSION
     }
