@@ -27,6 +27,7 @@ from inkwash.training.placement import place
 MODES = ("improved", "faithful")
 MIN_SCALE = 1e-12  # of a scale, as a part of the mean: what a constant series is divided by
 MAX_INPUT = 50.0  # inputs are clipped there
+MIN_STEPS = 12  # of a table that a model is trained on
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Config:
     freq         pandas frequency; "" for steps without time stamps
     horizon      steps that it was trained to forecast; context: steps that it reads before them
     lags         how far back the values lie that it is given at each step
+    padding      steps by which the lags may reach before the first value: more than 0 in a short table only
+    window       steps of a window of training after its context; None: the horizon
     feat_dynamic_real  covariates known in advance, with the mean and standard deviation of each
     random_walk  whether the past does not tell which way the series will go (`train.is_random_walk`): the network is
                  then given the sizes of the changes, not their signs, and trained on every change and its opposite
@@ -57,11 +60,18 @@ class Config:
     lower_bound: float | None = None
     sampler: str = "dpmpp_2m"
     steps: int = 8
+    padding: int = 0
+    window: int | None = None
 
     @property
     def history(self) -> int:
         """Steps that must lie before a forecast."""
-        return self.context + max(self.lags)
+        return self.context + max(self.lags) - self.padding
+
+    @property
+    def ahead(self) -> int:
+        """Steps of a window of training after its context."""
+        return self.window or self.horizon
 
     @property
     def inputs(self) -> int:
@@ -78,22 +88,27 @@ def make_config(
     if horizon < 1:
         raise UserError(f"horizon = {horizon}: at least one step must be forecast")
     length, season = len(series.values), seasonality(series.freq)
-    given = lags is not None
+    padding, window = 0, None
     if mode == "faithful":
         context = context or horizon
         lags = lags or paper_lags(series.freq)
     else:
-        context = context or max(horizon, 2 * season, 60)
-        lags = lags or default_lags(series.freq)
-        if not given:  # long lags are a help, not a need
-            lags = [lag for lag in lags if lag == 1 or 3 * (context + horizon + lag) < length]
+        if length < MIN_STEPS:
+            raise UserError(f"the series have {length} steps, but training needs {MIN_STEPS}: bring more data")
+        context = context or min(max(horizon, 2 * season, 60), length // 2)
+        # as far ahead as the last fifth of the data, on which a regression is chosen, can tell
+        window = max(min(horizon, (length - context - 1) // 2, length // 5), 1)
+        if not lags:
+            lags = [lag for lag in default_lags(series.freq) if lag <= 2 or 2 * lag <= length]
+            padding = min(max(context + max(lags) + 2 * window - length, 0), max(lags) - 1)
     if min(lags) < 1 or context < 2:
         raise UserError(f"lags = {lags}, context = {context}: lags begin at 1, a context at 2 steps")
-    needed = context + max(lags) + 2 * horizon
+    needed = context + max(lags) - padding + 2 * (window or horizon)
     if length < needed:
+        what = f"the longest lag {max(lags)}" if padding == 0 else "the step before it"
         raise UserError(
-            f"the series have {length} steps, but training needs {needed} (context {context} + longest lag "
-            f"{max(lags)} + twice the horizon {horizon}): bring more data, or a smaller horizon, context or --lags"
+            f"the series have {length} steps, but training needs {needed} (context {context} + {what} + twice the "
+            f"{window or horizon} steps of a window): bring more data, or a smaller horizon, context or --lags"
         )
     before = series.feat_dynamic_real.iloc[:length].to_numpy(np.float64)
     mean, std = before.mean(0), before.std(0)
@@ -103,6 +118,7 @@ def make_config(
         series.names, series.freq, horizon, context, sorted(set(lags)), mode,
         feat_dynamic_real=[str(c) for c in series.feat_dynamic_real],
         feat_dynamic_real_mean=mean.tolist(), feat_dynamic_real_std=np.where(std > 0, std, 1).tolist(),
+        padding=padding, window=None if window == horizon else window,
     )  # fmt: skip
     if mode == "faithful":
         return replace(config, sampler="ancestral", steps=100)
@@ -139,6 +155,23 @@ def fill_gaps(values: np.ndarray) -> np.ndarray:
     """(T, D) with every gap holding the last value before it; the first ones the first that comes. Zeros where a
     series has no value at all."""
     return np.array(pd.DataFrame(values).ffill().bfill().fillna(0.0), np.float64)
+
+
+def interpolate(values: np.ndarray) -> np.ndarray:
+    """(T, D) with a straight line through every gap, and the nearest value before the first and after the last."""
+    return np.array(pd.DataFrame(values).interpolate(limit_direction="both").fillna(0.0), np.float64)
+
+
+def last_values(values: np.ndarray) -> np.ndarray:
+    """(D,): the last row of (T, D) at which each series was observed; -1 if there is none."""
+    there = ~np.isnan(values)
+    return np.where(there.any(0), len(values) - 1 - there[::-1].argmax(0), -1)
+
+
+def pad(values: np.ndarray, config: Config) -> np.ndarray:
+    """Values (T, D) after the rows that lags may reach to before them, where there is nothing: NaN, or False."""
+    nothing = np.nan if values.dtype == np.float64 else False
+    return np.pad(values, ((config.padding, 0), (0, 0)), constant_values=nothing)
 
 
 class Scaler(NamedTuple):
@@ -207,7 +240,8 @@ def features(
 ) -> Tensor:
     """Inputs (B, L, I) for the last L steps of windows, L being that of the covariates (B, L, F).
 
-    values (B, max lag + L, D) reach back to the longest lag before them; the last one is not looked at.
+    values (B, max lag + L, D) reach back to the longest lag before them; the last one is not looked at. A lag that
+    reaches before the table (NaN) says nothing: 0.
     """
     length, first = covariates.shape[1], values.shape[1] - covariates.shape[1]
     past = [values[:, first - lag : first - lag + length] for lag in config.lags]
@@ -215,7 +249,8 @@ def features(
         inputs = [value / scaler.scale for value in past]
     else:
         last = values[:, first - 1 : first - 1 + length]
-        inputs = [whiten(scaler, value - last) for lag, value in zip(config.lags, past, strict=True) if lag > 1]
+        changes = [value - last for lag, value in zip(config.lags, past, strict=True) if lag > 1]
+        inputs = [whiten(scaler, change).nan_to_num() for change in changes]
         inputs += [(last - scaler.mean) / scaler.scale, observed[:, first - 1 : first - 1 + length].to(values) - 1]
         # where the context lies in all that was observed in training; a random walk has no level to come back to
         middle = scaler.mean if net is None or config.random_walk else net.middle.to(values)
@@ -265,21 +300,23 @@ ALL = (0.0, 1.0)
 def window_starts(
     series: Series, config: Config, count: int, rng: np.random.Generator, interval: tuple[float, float] = ALL
 ) -> Tensor:
-    """The first steps (B,) of random windows of context and horizon, with their history.
+    """The first steps (B,) of random windows of context and what is ahead, with their history; below 0 for those
+    whose lags reach before the table.
 
     interval: the part of the series in which they may lie, as shares of its length."""
-    length, steps = config.history + config.horizon, len(series.values)
+    length, steps = config.history + config.ahead, len(series.values)
     last = max(int(interval[1] * steps), length)
     first = min(int(interval[0] * steps) + length, last)  # one window, where no more fit
-    return torch.from_numpy(rng.integers(first, last + 1, count)) - length
+    return torch.from_numpy(rng.integers(first, last + 1, count)) - length - config.padding
 
 
 def window_reader(series: Series, config: Config, device: torch.device) -> Callable[[Tensor], Example]:
     """A function from their first steps to windows, all on the device: values (B, M, D), filled, what of them was
     observed, and features (B, L, F)."""
     raw, max_lag = series.values.to_numpy(np.float64), max(config.lags)
-    tables = place((fill_gaps(raw), ~np.isnan(raw), covariates(series, config, 0)), device)
-    steps = torch.arange(config.history + config.horizon, device=device)
+    padded = [pad(table, config) for table in (fill_gaps(raw), ~np.isnan(raw), covariates(series, config, 0))]
+    tables = place(tuple(padded), device)
+    steps = torch.arange(max_lag + config.context + config.ahead, device=device) + config.padding
 
     def read_windows(starts: Tensor) -> Example:
         values, observed, features_of_time = tables
@@ -302,11 +339,12 @@ def window_sampler(series: Series, config: Config, device: str | torch.device = 
 
 
 def training_example(config: Config, net: TimeGrad, window: Example) -> Example:
-    """Inputs (B, L, I), what diffusion learns (B, L, D), and where it was observed."""
+    """Inputs (B, L, I), what diffusion learns (B, L, D), and where it was observed, with all of its lags."""
     values, observed, covariates = window
     max_lag = max(config.lags)
     scaler = fit_scaler(
         config, net, values[:, max_lag : max_lag + config.context], observed[:, max_lag : max_lag + config.context]
     )
     inputs = features(config, net, values, observed, covariates, scaler)
-    return inputs, target(config, net, values, inputs, scaler), observed[:, max_lag:]
+    learned = observed[:, max_lag:] & ~values[:, :-max_lag].isnan()
+    return inputs, target(config, net, values, inputs, scaler), learned

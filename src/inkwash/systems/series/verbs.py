@@ -11,8 +11,10 @@ import pandas as pd
 
 from inkwash.systems import report
 from inkwash.systems.base import Context, Result, on_progress
+from inkwash.systems.series import metrics
 from inkwash.systems.series.data import column_options, read_rolling_archive, read_series
-from inkwash.systems.series.model import Forecaster
+from inkwash.systems.series.model import LEVELS, Forecaster
+from inkwash.systems.series.model import Forecast as Paths
 from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
 from inkwash.systems.series.train import Recipe, default_settings, fit_forecaster
 from inkwash.systems.train import Task, on_machine
@@ -38,11 +40,13 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
             series = forecaster.load_series(context.open(request.data), columns)
         predicted = forecaster.forecast(
             series, request.horizon, request.samples, request.seed,
-            sampler=request.sampler, steps=request.steps, progress=on_progress(context),
+            sampler=request.sampler, steps=request.steps, integer=request.integer, minimum=request.minimum,
+            progress=on_progress(context),
         )  # fmt: skip
+        levels = sorted(set(request.levels or LEVELS))
         files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
-        predicted.to_dataframe().to_csv(files[".csv"], index=False)
-        predicted.plot(files[".png"], series.values)
+        predicted.to_dataframe(levels).to_csv(files[".csv"], index=False)
+        predicted.plot(files[".png"], series.values, levels=levels)
         yield Result(of, 0, files, recipe=request.facts() | {"hash": forecaster.hash})
         if request.model is None:
             forecaster.save(folder)
@@ -65,12 +69,22 @@ def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
         series = forecaster.load_series(context.open(request.data), column_options(request))
         paths = forecaster.impute(
             series, request.samples, request.seed,
-            sampler=request.sampler, steps=request.steps, progress=on_progress(context),
+            sampler=request.sampler, steps=request.steps, integer=request.integer, minimum=request.minimum,
+            progress=on_progress(context),
         )  # fmt: skip
-        filled = pd.DataFrame(np.median(paths, axis=0), series.values.index, series.values.columns)
-        file = context.folder / f"{of}.csv"
-        filled.rename_axis("time").reset_index().to_csv(file, index=False)
-        yield Result(of, 0, {".csv": file}, recipe=request.facts() | {"hash": forecaster.hash})
+        filled = pd.DataFrame(median(paths, request.integer), series.values.index, series.values.columns)
+        files = {ending: context.folder / f"{of}{ending}" for ending in (".csv", "-quantiles.csv")}
+        filled.rename_axis("time").reset_index().to_csv(files[".csv"], index=False)
+        levels = sorted(set(request.levels or LEVELS))
+        quantiles = Paths(paths, series.values.index, series.names).to_dataframe(levels)
+        quantiles[series.values.isna().to_numpy().ravel()].to_csv(files["-quantiles.csv"], index=False)
+        yield Result(of, 0, files, recipe=request.facts() | {"hash": forecaster.hash})
+
+
+def median(paths: np.ndarray, integer: bool) -> np.ndarray:
+    """(T, D) of paths (S, T, D): a whole number between two of them where they are whole numbers."""
+    found: np.ndarray = metrics.quantile(paths, 0.5) if integer else np.median(paths, axis=0)
+    return found
 
 
 def measure(request: Evaluate, forecaster: Forecaster, context: Context) -> report.Report:
