@@ -66,6 +66,7 @@ def fill(
     covariates = forecaster.tensor(transforms.covariates(series, config, 0))
     observed = forecaster.tensor(~missing)
     sample_step = forecaster.step_sampler(sampler, steps)
+    reference = transforms.statistics(config, forecaster.network, raw)
     parts = list(chunks(missing, first))
     for done, (start, end, back) in enumerate(parts):
         following = (1 if config.random_walk else FOLLOWING) if back.any() else 0
@@ -76,10 +77,10 @@ def fill(
         with torch.no_grad():
             history = forecaster.encode_history(
                 forecaster.tensor(out[:, max(0, start - reach) : start]), observed, covariates, start,
-                rows.stop - start,
+                rows.stop - start, reference,
             )  # fmt: skip
             known_region = forecaster.tensor(known)
-            drawn = forecaster.unroll([history], seeds, len(known), sample_step, None, known_region)
+            drawn = forecaster.unroll([history], seeds, len(known), sample_step, reference, known_region=known_region)
         inside = slice(start, min(end + 1, len(raw)))
         out[:, inside] = np.where(missing[inside], drawn[:, : inside.stop - start], raw[inside])
         for d in np.flatnonzero(back):

@@ -152,13 +152,14 @@ class Forecaster(TorchModel):
         from inkwash.systems.series.evaluate import evaluate
 
         series = self.load_series(data, columns)
-        horizon = horizon or self.config.horizon
-        if windows < 1 or (stride is not None and stride < 1):
-            raise UserError(f"windows = {windows}, stride = {stride}: both must be at least 1")
+        horizon = self.config.horizon if horizon is None else horizon
+        stride = horizon if stride is None else stride
+        if windows < 1 or stride < 1 or horizon < 1:
+            raise UserError(f"windows = {windows}, stride = {stride}, horizon = {horizon}: each must be at least 1")
         last = len(series.values) - horizon
-        starts = sorted(last - (stride or horizon) * k for k in range(windows))
+        starts = sorted(last - stride * k for k in range(windows))
         if starts[0] < self.config.history:
-            most = max((last - self.config.history) // (stride or horizon) + 1, 0)
+            most = max((last - self.config.history) // stride + 1, 0)
             raise UserError(
                 f"{windows} windows reach back to step {starts[0]}, but {self.config.history} steps must lie before "
                 f"a forecast: at most {most} windows fit in this table"
@@ -275,6 +276,8 @@ class Forecaster(TorchModel):
         filled, observed = transforms.fill_gaps(raw), self.tensor(~np.isnan(raw))
         sample_step = self.step_sampler(sampler, steps)
 
+        reference = transforms.statistics(config, self.network, raw[: min(starts)])
+
         def encode(number: int, start: int) -> History:
             past = filled[None, :start]
             if start in ended:  # the steps that are missing are drawn first
@@ -282,7 +285,7 @@ class Forecaster(TorchModel):
                 first = max(int(transforms.last_values(raw[:start]).min()) + 1, config.history)
                 past = impute.fill(self, series.before(start), samples, child, sampler, steps, first=first)
             past = past[:, -config.context - max(config.lags) :]
-            return self.encode_history(self.tensor(past), observed, covariates, start, horizon)
+            return self.encode_history(self.tensor(past), observed, covariates, start, horizon, reference)
 
         encoded = [encode(number, start) for number, start in enumerate(starts)]
         out = np.empty((len(starts) * samples, horizon, len(config.names)))
@@ -292,7 +295,7 @@ class Forecaster(TorchModel):
             histories = [path_of(encoded[row // samples], row % samples) for row in rows]
             seeds = [diffusion.child_seed(seed, window + row // samples, row % samples) for row in rows]
             report = (lambda h, first=first: progress(first * horizon + h, len(out) * horizon)) if progress else None
-            out[rows.start : rows.stop] = self.unroll(histories, seeds, horizon, sample_step, report)
+            out[rows.start : rows.stop] = self.unroll(histories, seeds, horizon, sample_step, reference, report)
         if progress is not None:
             progress(len(out) * horizon, len(out) * horizon)
         paths = out.reshape(len(starts), samples, horizon, len(config.names))
@@ -306,7 +309,8 @@ class Forecaster(TorchModel):
     def step_sampler(self, sampler: str | None, steps: int | None) -> Callable[..., Tensor]:
         """A function from seeds, a condition, hooks and the name of their stream to steps drawn."""
         config = self.config
-        sampler, steps = sampler or config.sampler, steps or config.steps
+        sampler = config.sampler if sampler is None else sampler
+        steps = config.steps if steps is None else steps
         process = self.denoiser.process
         if sampler not in (*SAMPLERS, "tuned"):
             raise unknown("sampler", sampler, [*SAMPLERS, "tuned"])
@@ -329,19 +333,27 @@ class Forecaster(TorchModel):
 
         return sample_step
 
-    def encode_history(self, values: Tensor, observed: Tensor, covariates: Tensor, end: int, horizon: int) -> History:
+    def encode_history(
+        self,
+        values: Tensor,
+        observed: Tensor,
+        covariates: Tensor,
+        end: int,
+        horizon: int,
+        reference: transforms.Statistics,
+    ) -> History:
         """Before a forecast from `end`: the state of the recurrent network, the last values and what of them was
         observed, the covariates of the steps to come, and the scaler; of each of the pasts in `values` (R, M, D), the
         last steps before `end` as far as the longest lag of the context reaches, or the table."""
         config, start = self.config, end - self.config.context
         max_lag, paths = max(config.lags), len(values)
         there = observed[None, start:end].expand(paths, -1, -1)
-        scaler = transforms.fit_scaler(config, self.network, values[:, -config.context :], there)
+        scaler = transforms.fit_scaler(config, reference, values[:, -config.context :], there)
         nothing = values.new_full((paths, max(0, max_lag - start), values.shape[2]), torch.nan)  # before the table
         values = torch.cat([nothing, values], dim=1)
         seen = torch.cat([observed[:1].expand(max(0, max_lag - start), -1), observed[max(0, start - max_lag) : end]])
         inputs = transforms.features(
-            config, self.network, values, seen.expand(paths, -1, -1),
+            config, reference, values, seen.expand(paths, -1, -1),
             covariates[start:end].expand(paths, -1, -1), scaler,
         )  # fmt: skip
         state = self.network.encode(inputs)[1]
@@ -354,7 +366,8 @@ class Forecaster(TorchModel):
         seeds: list[int],
         horizon: int,
         sample_step: Callable[..., Tensor],
-        report: Callable[[int], None] | None,
+        reference: transforms.Statistics,
+        report: Callable[[int], None] | None = None,
         known_region: Tensor | None = None,
     ) -> np.ndarray:
         """Draws paths, a row each, step by step: (R, H, D).
@@ -372,7 +385,7 @@ class Forecaster(TorchModel):
             # the row of the step to come, which `transforms.features` does not look at
             window = torch.cat([past, past[:, -1:]], dim=1)
             inputs = transforms.features(
-                config, net, window, observed.expand(-1, window.shape[1], -1), covariates[:, h : h + 1], scaler
+                config, reference, window, observed.expand(-1, window.shape[1], -1), covariates[:, h : h + 1], scaler
             )
             hidden, state = net.encode(inputs, state)
             hooks = []

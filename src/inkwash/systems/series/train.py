@@ -195,8 +195,8 @@ def fit_network(
     if config.mode == "improved":
         place_module(net, device, settings.channels_last)
         initial = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-        steps = 1  # a table whose last part is too short to tell is not learned by heart
-        if HELD_OUT * len(series.values) >= config.ahead:
+        steps = 1  # a table whose last part is too short to tell is not learned by heart, nor are constants
+        if HELD_OUT * len(series.values) >= config.ahead and bool((net.typical > 0).any()):
             steps = max(early_stopping_steps(net, loss, batch, folder / "search", settings, **fit_options), 1)
         net.load_state_dict(initial)
         if settings.steps >= FIRST_LOOK:
@@ -281,13 +281,7 @@ def fit_statistics(series: Series, config: transforms.Config, net: TimeGrad) -> 
         raise UserError(
             f"'{config.names[int(empty.argmax())]}' has no value at all in the training data: leave it out"
         )
-    with np.errstate(invalid="ignore"):
-        size = (
-            np.nanmean(np.abs(raw), 0)
-            if config.mode == "faithful"
-            else np.sqrt(np.nanmean(np.diff(transforms.fill_gaps(raw), axis=0) ** 2, 0))
-        )
-    net.typical.copy_(torch.from_numpy(size))
+    net.typical.copy_(torch.from_numpy(transforms.typical_size(config, raw)))
     net.middle.copy_(torch.from_numpy(np.nanmean(raw, axis=0)))
     if (overflow := ~(net.middle.isfinite() & net.typical.isfinite())).any():  # said now, not after the training
         name = config.names[int(overflow.int().argmax())]
@@ -309,7 +303,8 @@ def is_random_walk(config: transforms.Config, net: TimeGrad, sample_windows: tra
 
     early, late = rows((0.0, 0.8), 0), rows((0.8, 1.0), 1)
     errors = torch.stack([residual(late, location) for location in ridge_regressions(early)])
-    return bool((errors.amin(0) > 0.9 * errors[-1]).double().mean() > 0.5)
+    moving = net.typical > 0
+    return bool((errors.amin(0) > 0.9 * errors[-1])[moving].double().mean() > 0.5)
 
 
 def fit_regression(config: transforms.Config, net: TimeGrad, sample_windows: transforms.WindowSampler) -> None:

@@ -27,6 +27,7 @@ from inkwash.training.placement import place
 MODES = ("improved", "faithful")
 MIN_SCALE = 1e-12  # of a scale, as a part of the mean: what a constant series is divided by
 MAX_INPUT = 50.0  # inputs are clipped there
+FOREIGN = 10  # times the scale, or the deviation, of training: another series, or other units
 MIN_STEPS = 12  # of a table that a model is trained on
 
 
@@ -44,6 +45,7 @@ class Config:
     random_walk  whether the past does not tell which way the series will go (`train.is_random_walk`): the network is
                  then given the sizes of the changes, not their signs, and trained on every change and its opposite
     lower_bound  no sample lies below; None: no bound
+    deviation    standard deviation of each series in training; empty in older models
     sampler, steps   how a step is drawn by default
     """
 
@@ -62,6 +64,7 @@ class Config:
     steps: int = 8
     padding: int = 0
     window: int | None = None
+    deviation: list[float] = field(default_factory=list)
 
     @property
     def history(self) -> int:
@@ -90,12 +93,12 @@ def make_config(
     length, season = len(series.values), seasonality(series.freq)
     padding, window = 0, None
     if mode == "faithful":
-        context = context or horizon
+        context = horizon if context is None else context
         lags = lags or paper_lags(series.freq)
     else:
         if length < MIN_STEPS:
             raise UserError(f"the series have {length} steps, but training needs {MIN_STEPS}: bring more data")
-        context = context or min(max(horizon, 2 * season, 60), length // 2)
+        context = min(max(horizon, 2 * season, 60), length // 2) if context is None else context
         # as far ahead as the last fifth of the data, on which a regression is chosen, can tell
         window = max(min(horizon, (length - context - 1) // 2, length // 5), 1)
         if not lags:
@@ -119,6 +122,7 @@ def make_config(
         feat_dynamic_real=[str(c) for c in series.feat_dynamic_real],
         feat_dynamic_real_mean=mean.tolist(), feat_dynamic_real_std=np.where(std > 0, std, 1).tolist(),
         padding=padding, window=None if window == horizon else window,
+        deviation=np.nan_to_num(series.values.to_numpy(np.float64)).std(0).tolist(),
     )  # fmt: skip
     if mode == "faithful":
         return replace(config, sampler="ancestral", steps=100)
@@ -174,6 +178,56 @@ def pad(values: np.ndarray, config: Config) -> np.ndarray:
     return np.pad(values, ((config.padding, 0), (0, 0)), constant_values=nothing)
 
 
+class Statistics(NamedTuple):
+    """What each series is like in all of the data: its typical change (or size) and its mean, (D,)."""
+
+    typical: Tensor
+    middle: Tensor
+
+
+def typical_size(config: Config, values: np.ndarray) -> np.ndarray:
+    """(D,): the mean |x| of values (T, D) in the mode faithful, in improved the root mean square of their changes."""
+    if config.mode == "faithful":
+        return np.asarray(np.nanmean(np.abs(values), 0))
+    return np.asarray(np.sqrt(np.mean(np.diff(fill_gaps(values), axis=0) ** 2, 0)))
+
+
+def foreign_scale(config: Config, net: TimeGrad, values: np.ndarray) -> np.ndarray:
+    """(D,): whether values (T, D) are a series of another scale than in training, by a factor of more than 10."""
+    typical = net.typical.double().numpy(force=True)
+    own = typical_size(config, fill_gaps(values))
+    return (typical > 0) & (own > 0) & ((own > FOREIGN * typical) | (own < typical / FOREIGN))
+
+
+def statistics(config: Config, net: TimeGrad, values: np.ndarray) -> Statistics:
+    """Those of training, and of series of a foreign scale their own."""
+    foreign = torch.from_numpy(foreign_scale(config, net, values)).to(net.typical.device)
+    filled = fill_gaps(values)
+    own = (torch.from_numpy(each).to(net.typical) for each in (typical_size(config, filled), filled.mean(0)))
+    return Statistics(*map(torch.where, (foreign, foreign), own, (net.typical, net.middle)))
+
+
+def warnings_of(config: Config, net: TimeGrad, series: Series) -> list[str]:
+    """A line for each series that is not like the one of training."""
+    values, lines = series.values.to_numpy(np.float64), []
+    foreign, filled = foreign_scale(config, net, values), fill_gaps(values)
+    own, typical, middle = typical_size(config, filled), net.typical.tolist(), net.middle.tolist()
+    for d, name in enumerate(config.names):
+        deviation = config.deviation[d] if config.deviation else np.inf
+        if foreign[d]:
+            what = "has the size" if config.mode == "faithful" else "changes by"
+            lines.append(
+                f"'{name}' {what} {own[d]:.3g}, in training {typical[d]:.3g}: it is forecast in its own scale; train "
+                "on this table if it is another series"
+            )
+        elif not config.random_walk and abs(filled[-1, d] - middle[d]) > FOREIGN * deviation > 0:
+            lines.append(
+                f"'{name}' ends at {filled[-1, d]:.6g}, far from what training saw ({middle[d]:.6g} +- "
+                f"{deviation:.3g}): do not trust its forecast"
+            )
+    return lines
+
+
 class Scaler(NamedTuple):
     """Of each window: the mean of its context, and the scale, (B, 1, D); of random walks, if there are fewer
     than steps in a context, also the Cholesky factor (B, D, D) of the covariance of their changes."""
@@ -183,7 +237,7 @@ class Scaler(NamedTuple):
     factor: Tensor | None = None
 
 
-def fit_scaler(config: Config, net: TimeGrad, context: Tensor, observed: Tensor) -> Scaler:
+def fit_scaler(config: Config, net: TimeGrad | Statistics, context: Tensor, observed: Tensor) -> Scaler:
     """The scalers of windows from their contexts (B, C, D), filled, and what of them was observed.
 
     `faithful`: the mean of |x|. `improved`: the root mean square of the changes, at least a tenth of that
@@ -199,9 +253,14 @@ def fit_scaler(config: Config, net: TimeGrad, context: Tensor, observed: Tensor)
         both = observed[:, 1:] & observed[:, :-1]
         square = (context.diff(dim=1) ** 2 * both).sum(1, keepdim=True) / both.sum(1, keepdim=True).clamp(min=1)
         scale = torch.maximum(square.sqrt(), typical / 10)
-    scale = torch.maximum(scale, MIN_SCALE * mean.abs() + 1e-30)
+    scale = torch.maximum(scale, least_scale(mean))
     few = context.shape[2] < context.shape[1]  # of more series than steps a context tells next to nothing
     return Scaler(mean, scale, cholesky_factor(context, scale) if config.random_walk and few else None)
+
+
+def least_scale(mean: Tensor) -> Tensor:
+    """What a constant series is divided by."""
+    return MIN_SCALE * mean.abs() + 1e-30
 
 
 def cholesky_factor(context: Tensor, scale: Tensor) -> Tensor:
@@ -236,7 +295,12 @@ def solve(factor: Tensor, x: Tensor) -> Tensor:
 
 
 def features(
-    config: Config, net: TimeGrad | None, values: Tensor, observed: Tensor, covariates: Tensor, scaler: Scaler
+    config: Config,
+    net: TimeGrad | Statistics | None,
+    values: Tensor,
+    observed: Tensor,
+    covariates: Tensor,
+    scaler: Scaler,
 ) -> Tensor:
     """Inputs (B, L, I) for the last L steps of windows, L being that of the covariates (B, L, F).
 
@@ -288,7 +352,8 @@ def inverse_transform(
     """The value (B, D) of one step from its y (B, D), inputs (B, I) and the value before it."""
     change = (y @ net.root.T + inputs @ net.location).to(last)
     change = change * scaler.scale[:, 0] if scaler.factor is None else (scaler.factor @ change[..., None])[..., 0]
-    x = change if config.mode == "faithful" else last + change
+    still = scaler.scale[:, 0] <= least_scale(scaler.mean[:, 0])  # a constant stays what it is
+    x = change if config.mode == "faithful" else torch.where(still, last, last + change)
     return x if config.lower_bound is None else x.clamp(min=config.lower_bound)
 
 
@@ -339,12 +404,13 @@ def window_sampler(series: Series, config: Config, device: str | torch.device = 
 
 
 def training_example(config: Config, net: TimeGrad, window: Example) -> Example:
-    """Inputs (B, L, I), what diffusion learns (B, L, D), and where it was observed, with all of its lags."""
+    """Inputs (B, L, I), what diffusion learns (B, L, D), and where: what was observed, with all of its lags, of the
+    series that are no constants."""
     values, observed, covariates = window
     max_lag = max(config.lags)
     scaler = fit_scaler(
         config, net, values[:, max_lag : max_lag + config.context], observed[:, max_lag : max_lag + config.context]
     )
     inputs = features(config, net, values, observed, covariates, scaler)
-    learned = observed[:, max_lag:] & ~values[:, :-max_lag].isnan()
+    learned = observed[:, max_lag:] & ~values[:, :-max_lag].isnan() & (net.typical > 0)
     return inputs, target(config, net, values, inputs, scaler), learned

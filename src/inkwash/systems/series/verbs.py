@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context, Result, on_progress
-from inkwash.systems.series import metrics
-from inkwash.systems.series.data import column_options, read_rolling_archive, read_series
+from inkwash.systems.series import metrics, transforms
+from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series
 from inkwash.systems.series.model import LEVELS, Forecaster
 from inkwash.systems.series.model import Forecast as Paths
 from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
@@ -38,6 +39,7 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         else:
             forecaster = context.model(request.model)
             series = forecaster.load_series(context.open(request.data), columns)
+        say_what_is_foreign(forecaster, series, context)
         predicted = forecaster.forecast(
             series, request.horizon, request.samples, request.seed,
             sampler=request.sampler, steps=request.steps, integer=request.integer, minimum=request.minimum,
@@ -67,6 +69,7 @@ def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         forecaster = context.model(request.model)
         series = forecaster.load_series(context.open(request.data), column_options(request))
+        say_what_is_foreign(forecaster, series, context)
         paths = forecaster.impute(
             series, request.samples, request.seed,
             sampler=request.sampler, steps=request.steps, integer=request.integer, minimum=request.minimum,
@@ -79,6 +82,11 @@ def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
         quantiles = Paths(paths, series.values.index, series.names).to_dataframe(levels)
         quantiles[series.values.isna().to_numpy().ravel()].to_csv(files["-quantiles.csv"], index=False)
         yield Result(of, 0, files, recipe=request.facts() | {"hash": forecaster.hash})
+
+
+def say_what_is_foreign(forecaster: Forecaster, series: Series, context: Context) -> None:
+    for line in transforms.warnings_of(forecaster.config, forecaster.network, series):
+        context.tell(Note(line))
 
 
 def median(paths: np.ndarray, integer: bool) -> np.ndarray:
