@@ -90,7 +90,11 @@ def evaluate(
     return Report(
         title=f"{len(starts)} windows of {horizon} steps, {samples} paths.",
         system="series",
-        model={"sha256": forecaster.hash, "sampler": sampler or config.sampler, "steps": steps or config.steps},
+        model={
+            "sha256": forecaster.hash,
+            "sampler": sampler or config.sampler,
+            "steps": config.steps if steps is None else steps,
+        },
         seeds=[seed],
         cpu_seconds={"to draw them": seconds},
         rows=rows,
