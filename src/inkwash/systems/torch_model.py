@@ -59,6 +59,11 @@ class TorchModel:
         model.folder = folder
         return model
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What pickle keeps: the facts and the weights as they are, on the CPU, since another machine has its own."""
+        weights = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
+        return restore, (type(self), self.facts(), weights, self.folder)
+
     def save(self, folder: str | Path) -> None:
         """Writes the weights in float16, the network's buffers as they are, and the facts."""
         folder = Path(folder)
@@ -75,3 +80,12 @@ class TorchModel:
     def hash(self) -> str | None:
         """Of the weights, if they came from a folder."""
         return None if self.folder is None else digest(self.folder / WEIGHTS)
+
+
+def restore(kind: type[TorchModel], facts: dict[str, Any], weights: dict[str, Any], folder: Path | None) -> Any:
+    """The model that `TorchModel.__reduce__` took apart."""
+    model = kind.build(facts)
+    model.network.load_state_dict(weights)
+    model.network.eval()
+    model.folder = folder
+    return model

@@ -332,3 +332,68 @@ def test_one_series_and_no_times():
     assert found.samples.shape == (4, 4, 1) and list(found.index) == [300, 301, 302, 303]
     assert isinstance(read_series(frame), Series)
     assert set(found.to_dataframe().columns) == {"time", "series", "mean", "0.05", "0.25", "0.5", "0.75", "0.95"}
+
+
+def test_a_length_of_nothing_is_refused_and_is_no_default(swinger, swing):
+    with pytest.raises(UserError, match="steps = 0: at least one is needed"):
+        swinger.forecast(swing, steps=0)
+    for how in ({"horizon": 0}, {"stride": 0}, {"windows": 0}):
+        with pytest.raises(UserError, match=f"{next(iter(how))} = 0.*at least 1"):
+            swinger.backtest(swing, **how)
+    with pytest.raises(UserError, match="unknown sampler ''"):
+        swinger.forecast(swing, sampler="")
+    with pytest.raises(UserError, match="samples = 0"):
+        swinger.impute(swing, samples=0)
+    with pytest.raises(UserError, match="context = 0"):
+        trained(swing, context=0)
+
+
+def test_paths_are_rounded_and_held_above_a_minimum(swinger, swing):
+    """Each path by itself, so that every quantile is one of the whole numbers too."""
+    plain = swinger.forecast(swing, samples=9).samples
+    counts = swinger.forecast(swing, samples=9, integer=True, minimum=0.5)
+    np.testing.assert_array_equal(counts.samples, np.maximum(np.round(plain), 1))
+    assert (counts.quantile(0.1) % 1 == 0).all(axis=None)
+    holes = swing.copy()
+    holes.iloc[200:203] = np.nan
+    filled = swinger.impute(holes, samples=5, integer=True, minimum=0.5)
+    there = holes.notna().to_numpy()
+    assert (filled[:, there] == holes.to_numpy()[there]).all()  # what was observed stays, no whole number either
+    assert set(np.unique(filled[:, ~there])) <= {1.0, 2.0, 3.0, 4.0}
+
+
+def test_constants_are_forecast_exactly_and_not_trained_on(tmp_path):
+    frame = table(np.full((300, 2), [7.1, 1e9 + 0.3]))
+    forecaster = fit_forecaster(frame, 4, tmp_path)
+    assert not (tmp_path / "search").exists()  # no search, in which most of a training goes by
+    paths = forecaster.forecast(frame, samples=5).samples
+    np.testing.assert_array_equal(paths, np.broadcast_to(frame.iloc[-1].to_numpy(), paths.shape))
+
+
+def test_a_constant_among_others_is_exact_and_no_part_of_the_loss(swing):
+    frame = swing.assign(still=7.1)
+    forecaster = trained(frame, context=14)
+    draw = transforms.window_sampler(read_series(frame), forecaster.config)
+    learned = transforms.training_example(forecaster.config, forecaster.network, draw(4, np.random.default_rng(0)))[2]
+    assert not learned[..., 2].any() and learned[..., :2].all()
+    assert (forecaster.forecast(frame, samples=5).samples[..., 2] == 7.1).all()
+
+
+@pytest.mark.parametrize("mode", transforms.MODES)
+@pytest.mark.parametrize("factor", [1e-4, 1e4])
+def test_a_table_of_another_scale_is_forecast_in_its_own(factor, mode, swing):
+    """As wide as it moves, and not as what the model was trained on moved."""
+    forecaster = trained(swing, context=14, mode=mode)
+    plain, other = (forecaster.forecast(swing * k, samples=20).samples / k for k in (1.0, factor))
+    np.testing.assert_allclose(other, plain, rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_unlike_the_training_is_said_in_one_line(swing, walks, swinger, walker):
+    def lines(forecaster, frame):
+        return transforms.warnings_of(forecaster.config, forecaster.network, forecaster.load_series(frame, {}))
+
+    assert lines(swinger, swing) == lines(walker, walks) == lines(walker, walks + 1e5) == []
+    (line,) = lines(swinger, swing * [1, 100])
+    assert line.startswith("'x1' changes by ") and "it is forecast in its own scale" in line
+    (line,) = lines(swinger, swing.add([50, 0]))
+    assert line.startswith("'x0' ends at 49.") and "far from what training saw (" in line

@@ -16,7 +16,9 @@ SYSTEM = System(
     verbs={
         "forecast": Verb(request.Forecast, f"{__name__}.verbs:forecast", takes=MACHINE, **LIMITS),
         "backtest": Verb(request.Backtest, f"{__name__}.verbs:backtest", endings=(".txt",), takes=MACHINE, **LIMITS),
-        "impute": Verb(request.Impute, f"{__name__}.verbs:impute", endings=(".csv",), takes=MACHINE, **LIMITS),
+        "impute": Verb(
+            request.Impute, f"{__name__}.verbs:impute", endings=(".csv", "-quantiles.csv"), takes=MACHINE, **LIMITS
+        ),
         "train": Verb(Train, f"{__name__}.verbs:train", **TRAIN),
         "evaluate": Verb(request.Evaluate, f"{__name__}.verbs:evaluate", takes=MACHINE, **LIMITS, **EVALUATE),
         "tune": Verb(request.Tune, "inkwash.systems.tune:tune", takes=MACHINE, **LIMITS, **TUNE),

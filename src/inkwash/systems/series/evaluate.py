@@ -76,7 +76,7 @@ def evaluate(
     """
     truth, config = truths(series, starts, horizon), forecaster.config
     clock = time.process_time()
-    model_paths = forecaster.paths(series, starts, horizon, samples, seed, sampler, steps, progress, alone)
+    model_paths = forecaster.paths(series, starts, horizon, samples, seed, sampler, steps, progress, alone=alone)
     seconds = time.process_time() - clock
     baselines = baseline_paths(series, starts[0], starts, horizon, samples, seed) if baselines is None else baselines
     rows = [
@@ -92,7 +92,11 @@ def evaluate(
     return Report(
         title=f"{len(starts)} windows of {horizon} steps, {samples} paths.",
         system="series",
-        model={"sha256": forecaster.hash, "sampler": sampler or config.sampler, "steps": steps or config.steps},
+        model={
+            "sha256": forecaster.hash,
+            "sampler": sampler or config.sampler,
+            "steps": config.steps if steps is None else steps,
+        },
         seeds=[seed],
         cpu_seconds={"to draw them": seconds},
         rows=rows,

@@ -15,7 +15,7 @@ from torch import Tensor
 from inkwash import diffusion
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_seed
-from inkwash.systems.series import baselines, combination, metrics, transforms
+from inkwash.systems.series import baselines, combination, impute, metrics, transforms
 from inkwash.systems.series.data import Series, column_options, is_json_lines, read_series, shortened
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.files import as_table
@@ -63,11 +63,17 @@ class Forecast:
         steps, series = np.repeat(self.index, len(self.names)), self.names * len(self.index)
         return pd.DataFrame({"time": steps, "series": series, **columns})
 
-    def plot(self, file: str | Path, history: pd.DataFrame | None = None, truth: pd.DataFrame | None = None) -> None:
+    def plot(
+        self,
+        file: str | Path,
+        history: pd.DataFrame | None = None,
+        truth: pd.DataFrame | None = None,
+        levels: Sequence[float] = LEVELS,
+    ) -> None:
         """A fan chart, as PNG or SVG; see `plot.fan`."""
         from inkwash.systems.series.plot import fan
 
-        fan(self.quantile, Path(file), history, truth)
+        fan(self.quantile, Path(file), history, truth, levels)
 
 
 class Forecaster(TorchModel):
@@ -108,6 +114,8 @@ class Forecaster(TorchModel):
         *,
         sampler: str | None = None,
         steps: int | None = None,
+        integer: bool = False,
+        minimum: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         alone: bool = False,
         **columns: Any,
@@ -115,14 +123,17 @@ class Forecaster(TorchModel):
         """Sample paths of the steps after the last value. The path of a seed is the same among any others.
 
         horizon: steps; as many as in training if left out. samples: paths. sampler, steps: how each step is drawn.
+        integer: paths of whole numbers. minimum: no path lies below it.
         alone: the diffusion model, without the experts that it was combined with.
         Raises UserError for a horizon or a number of paths below 1, other columns or another frequency than in
         training, too short a history, and covariates that are missing for the steps to come.
         """
         series = self.load_series(data, columns)
         horizon = self.config.horizon if horizon is None else horizon
-        paths = self.paths(series, [len(series.values)], horizon, samples, seed, sampler, steps, progress, alone)
-        return Forecast(paths[0], series.future_index(horizon), self.config.names)
+        paths = self.paths(
+            series, [len(series.values)], horizon, samples, seed, sampler, steps, progress, alone=alone
+        )
+        return Forecast(confine(paths[0], integer, minimum), series.future_index(horizon), self.config.names)
 
     def backtest(
         self,
@@ -147,13 +158,14 @@ class Forecaster(TorchModel):
         from inkwash.systems.series.evaluate import evaluate
 
         series = self.load_series(data, columns)
-        horizon = horizon or self.config.horizon
-        if windows < 1 or (stride is not None and stride < 1):
-            raise UserError(f"windows = {windows}, stride = {stride}: both must be at least 1")
+        horizon = self.config.horizon if horizon is None else horizon
+        stride = horizon if stride is None else stride
+        if windows < 1 or stride < 1 or horizon < 1:
+            raise UserError(f"windows = {windows}, stride = {stride}, horizon = {horizon}: each must be at least 1")
         last = len(series.values) - horizon
-        starts = sorted(last - (stride or horizon) * k for k in range(windows))
+        starts = sorted(last - stride * k for k in range(windows))
         if starts[0] < self.config.history:
-            most = max((last - self.config.history) // (stride or horizon) + 1, 0)
+            most = max((last - self.config.history) // stride + 1, 0)
             raise UserError(
                 f"{windows} windows reach back to step {starts[0]}, but {self.config.history} steps must lie before "
                 f"a forecast: at most {most} windows fit in this table"
@@ -180,37 +192,23 @@ class Forecaster(TorchModel):
         *,
         sampler: str | None = None,
         steps: int | None = None,
+        integer: bool = False,
+        minimum: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         **columns: Any,
     ) -> np.ndarray:
         """The table (T, D) with its gaps filled by sample paths: (S, T, D); what was observed stays as it is.
 
-        Each gap is drawn as a forecast is. Where of one step only some series are missing, those that are there
-        are held by the hook `known_region`. What comes after a gap is not looked at. Gaps within the first
-        `config.history` steps hold the last value before them, or the first after.
+        Paths end where the series goes on after the gap (`impute.fill`), and where of one step only some series are
+        missing, those that are there are held by the hook `known_region`. Gaps within the first `config.history`
+        steps are straight lines. integer, minimum: as of `forecast`. Raises UserError as `forecast` does.
         """
         check_seed(seed)
+        if samples < 1:
+            raise UserError(f"samples = {samples}: at least one is needed")
         series = self.load_series(data, columns)
-        config, raw = self.config, series.values.to_numpy(np.float64)
-        out = np.repeat(transforms.fill_gaps(raw)[None], samples, axis=0)
-        has_gap = np.isnan(raw).any(axis=1)
-        has_gap[: config.history] = False
-        missing = np.flatnonzero(has_gap)
-        gaps = np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1) if len(missing) else []
-        covariates = self._tensor(transforms.covariates(series, config, 0))
-        sample_step = self._step_sampler(sampler, steps)
-        for done, gap in enumerate(gaps):
-            end, length = int(gap[0]), len(gap)
-            seeds = [diffusion.child_seed(seed, done, path) for path in range(samples)]
-            with torch.no_grad():
-                histories = [
-                    self._encode_history(self._tensor(path), self._tensor(~np.isnan(raw)), covariates, end, length)
-                    for path in out
-                ]
-                out[:, gap] = self._unroll(histories, seeds, length, sample_step, None, self._tensor(raw[gap]))
-            if progress is not None:
-                progress(done + 1, len(gaps))
-        return np.where(np.isnan(raw), out, raw)
+        paths = confine(impute.fill(self, series, samples, seed, sampler, steps, progress), integer, minimum)
+        return np.where(series.values.isna(), paths, series.values)
 
     def problem(self, request: Any, data: Path) -> tuple[Problem, diffusion.Grid]:
         """What `tune` learns few steps for: steps of time drawn from the training table, in 100 steps."""
@@ -263,6 +261,7 @@ class Forecaster(TorchModel):
         sampler: str | None = None,
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        window: int = 0,
         alone: bool = False,
     ) -> np.ndarray:
         """Forecasts from several starts at once, each from the steps before it: (W, S, H, D). Of the combination, or
@@ -272,15 +271,15 @@ class Forecaster(TorchModel):
         if horizon < 1 or samples < 1:
             raise UserError(f"horizon = {horizon}, samples = {samples}: both must be at least 1")
         if alone or not config.weights:
-            return self.diffusion_paths(series, starts, horizon, samples, seed, sampler, steps, progress)
+            return self.diffusion_paths(series, starts, horizon, samples, seed, sampler, steps, progress, window)
         if not self.diffuses and (sampler is not None or steps is not None):
             raise UserError("sampler and steps mean nothing: the diffusion model has no weight here, unless alone")
         season, values = seasonality(config.freq), series.values.to_numpy(np.float64)
 
         def draw(name: str, count: int) -> np.ndarray:
             if name == combination.DIFFUSION:
-                return self.diffusion_paths(series, starts, horizon, count, seed, sampler, steps, progress)
-            return combination.expert_paths(name, season, values, starts, horizon, count, seed)
+                return self.diffusion_paths(series, starts, horizon, count, seed, sampler, steps, progress, window)
+            return combination.expert_paths(name, season, values, starts, horizon, count, seed, window)
 
         paths = combination.pool(config.weights, samples, draw)
         paths = combination.stretch(paths, config.stretch) if config.stretch else paths
@@ -297,45 +296,64 @@ class Forecaster(TorchModel):
         sampler: str | None = None,
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        window: int = 0,
     ) -> np.ndarray:
         """What the diffusion model says, as `paths`.
+
+        The noise of path p of the w-th start is that of seed `child_seed(seed, window + w, p)`: that of no two
+        windows is alike. A series that ends before a start is drawn up to it first, as a gap is.
 
         In float64: float32 has no digits left for the changes of a series that lies far from zero."""
         config = self.config
         if min(starts) < config.history:
             raise UserError(
-                f"the history has {min(starts)} steps, the model needs {config.history} before a forecast (context "
-                f"{config.context} + longest lag {max(config.lags)})"
+                f"the history has {min(starts)} steps, the model needs {config.history} before a forecast (its "
+                f"context of {config.context} steps, and what its lags reach back to)"
             )
         raw = series.values.to_numpy(np.float64)
+        ended = [start for start in starts if np.isnan(raw[start - 1]).any()]
+        requested, mirrored = samples, config.random_walk and not ended
+        samples = -(-samples // 2) if mirrored else samples
         ahead = max(0, max(starts) + horizon - len(raw))
-        covariates = self._tensor(transforms.covariates(series, config, ahead))
-        values, observed = self._tensor(transforms.fill_gaps(raw)), self._tensor(~np.isnan(raw))
-        sample_step = self._step_sampler(sampler, steps)
-        encoded = [self._encode_history(values, observed, covariates, start, horizon) for start in starts]
-        requested, samples = samples, -(-samples // 2) if config.random_walk else samples
+        covariates = self.tensor(transforms.covariates(series, config, ahead))
+        filled, observed = transforms.fill_gaps(raw), self.tensor(~np.isnan(raw))
+        sample_step = self.step_sampler(sampler, steps)
+
+        reference = transforms.statistics(config, self.network, raw[: min(starts)])
+
+        def encode(number: int, start: int) -> History:
+            past = filled[None, :start]
+            if start in ended:  # the steps that are missing are drawn first
+                child = diffusion.child_seed(seed, "missing", window + number)
+                first = max(int(transforms.last_values(raw[:start]).min()) + 1, config.history)
+                past = impute.fill(self, series.before(start), samples, child, sampler, steps, first=first)
+            past = past[:, -config.context - max(config.lags) :]
+            return self.encode_history(self.tensor(past), observed, covariates, start, horizon, reference)
+
+        encoded = [encode(number, start) for number, start in enumerate(starts)]
         out = np.empty((len(starts) * samples, horizon, len(config.names)))
         at_once = max(1, MAX_ACTIVATIONS // (128 + 8 * len(config.names)))
         for first in range(0, len(out), at_once):
             rows = range(first, min(first + at_once, len(out)))
-            histories = [encoded[row // samples] for row in rows]
-            seeds = [diffusion.child_seed(seed, *divmod(row, samples)) for row in rows]
+            histories = [path_of(encoded[row // samples], row % samples) for row in rows]
+            seeds = [diffusion.child_seed(seed, window + row // samples, row % samples) for row in rows]
             report = (lambda h, first=first: progress(first * horizon + h, len(out) * horizon)) if progress else None
-            out[rows.start : rows.stop] = self._unroll(histories, seeds, horizon, sample_step, report)
+            out[rows.start : rows.stop] = self.unroll(histories, seeds, horizon, sample_step, reference, report)
         if progress is not None:
             progress(len(out) * horizon, len(out) * horizon)
         paths = out.reshape(len(starts), samples, horizon, len(config.names))
-        if not config.random_walk:
+        if not mirrored:
             return paths
-        return antithetic(paths, transforms.fill_gaps(raw)[np.array(starts) - 1], config.lower_bound)[:, :requested]
+        return antithetic(paths, filled[np.array(starts) - 1], config.lower_bound)[:, :requested]
 
-    def _tensor(self, array: np.ndarray) -> Tensor:
+    def tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def _step_sampler(self, sampler: str | None, steps: int | None) -> Callable[..., Tensor]:
+    def step_sampler(self, sampler: str | None, steps: int | None) -> Callable[..., Tensor]:
         """A function from seeds, a condition, hooks and the name of their stream to steps drawn."""
         config = self.config
-        sampler, steps = sampler or config.sampler, steps or config.steps
+        sampler = config.sampler if sampler is None else sampler
+        steps = config.steps if steps is None else steps
         process = self.denoiser.process
         if sampler not in (*SAMPLERS, "tuned"):
             raise unknown("sampler", sampler, [*SAMPLERS, "tuned"])
@@ -358,28 +376,41 @@ class Forecaster(TorchModel):
 
         return sample_step
 
-    def _encode_history(
-        self, values: Tensor, observed: Tensor, covariates: Tensor, end: int, horizon: int
+    def encode_history(
+        self,
+        values: Tensor,
+        observed: Tensor,
+        covariates: Tensor,
+        end: int,
+        horizon: int,
+        reference: transforms.Statistics,
     ) -> History:
         """Before a forecast from `end`: the state of the recurrent network, the last values and what of them was
-        observed, the covariates of the steps to come, and the scaler."""
+        observed, the covariates of the steps to come, and the scaler; of each of the pasts in `values` (R, M, D), the
+        last steps before `end` as far as the longest lag of the context reaches, or the table."""
         config, start = self.config, end - self.config.context
-        max_lag = max(config.lags)
-        scaler = transforms.fit_scaler(config, self.network, values[None, start:end], observed[None, start:end])
-        window = slice(start - max_lag, end)
+        max_lag, paths = max(config.lags), len(values)
+        there = observed[None, start:end].expand(paths, -1, -1)
+        scaler = transforms.fit_scaler(config, reference, values[:, -config.context :], there)
+        nothing = values.new_full((paths, max(0, max_lag - start), values.shape[2]), torch.nan)  # before the table
+        values = torch.cat([nothing, values], dim=1)
+        seen = torch.cat([observed[:1].expand(max(0, max_lag - start), -1), observed[max(0, start - max_lag) : end]])
         inputs = transforms.features(
-            config, self.network, values[None, window], observed[None, window], covariates[None, start:end], scaler
-        )
+            config, reference, values, seen.expand(paths, -1, -1),
+            covariates[start:end].expand(paths, -1, -1), scaler,
+        )  # fmt: skip
         state = self.network.encode(inputs)[1]
-        return state, values[end - max_lag : end], observed[end - 1 : end], covariates[end : end + horizon], scaler
+        ahead = covariates[end : end + horizon].expand(paths, -1, -1)
+        return state, values[:, -max_lag:], observed[end - 1 : end].expand(paths, -1, -1), ahead, scaler
 
-    def _unroll(
+    def unroll(
         self,
         histories: list[History],
         seeds: list[int],
         horizon: int,
         sample_step: Callable[..., Tensor],
-        report: Callable[[int], None] | None,
+        reference: transforms.Statistics,
+        report: Callable[[int], None] | None = None,
         known_region: Tensor | None = None,
     ) -> np.ndarray:
         """Draws paths, a row each, step by step: (R, H, D).
@@ -388,7 +419,7 @@ class Forecaster(TorchModel):
         config, net = self.config, self.network
         states, *stacked, scalers = zip(*histories, strict=True)
         state = torch.cat(states, dim=1)
-        past, observed, covariates = (torch.stack(tensors) for tensors in stacked)
+        past, observed, covariates = (torch.cat(tensors) for tensors in stacked)
         means, scales, factors = zip(*scalers, strict=True)
         factor = None if factors[0] is None else torch.cat(factors)
         scaler = transforms.Scaler(torch.cat(means), torch.cat(scales), factor)
@@ -397,7 +428,7 @@ class Forecaster(TorchModel):
             # the row of the step to come, which `transforms.features` does not look at
             window = torch.cat([past, past[:, -1:]], dim=1)
             inputs = transforms.features(
-                config, net, window, observed.expand(-1, window.shape[1], -1), covariates[:, h : h + 1], scaler
+                config, reference, window, observed.expand(-1, window.shape[1], -1), covariates[:, h : h + 1], scaler
             )
             hidden, state = net.encode(inputs, state)
             hooks = []
@@ -416,6 +447,25 @@ class Forecaster(TorchModel):
             if report is not None:
                 report((h + 1) * len(seeds))
         return torch.stack(out, dim=1).numpy(force=True)
+
+
+def confine(paths: np.ndarray, integer: bool, minimum: float | None) -> np.ndarray:
+    """Paths of whole numbers, none of them below a minimum; a minimum of 0.5 is one of 1 for whole numbers."""
+    if integer:
+        paths = paths.round()
+        minimum = None if minimum is None else np.ceil(minimum)
+    return paths if minimum is None else paths.clip(minimum)
+
+
+def path_of(history: History, path: int) -> History:
+    """The history of one path, where each has its own."""
+    state, past, observed, covariates, scaler = history
+    if len(past) == 1:
+        return history
+    row = slice(path, path + 1)
+    factor = None if scaler.factor is None else scaler.factor[row]
+    own = transforms.Scaler(scaler.mean[row], scaler.scale[row], factor)
+    return state[:, row].contiguous(), past[row], observed[row], covariates[row], own
 
 
 def hold_known(process: diffusion.Gaussian, y: Tensor, factor: Tensor, observed: Tensor) -> diffusion.guides.Hook:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,22 +11,28 @@ from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.weights.files import atomic
 
-BANDS = ((0.05, 0.95), (0.25, 0.75))
 MOST = 12  # charts on one page
 INK = "#1b3a5c"
 
 
 def fan(
-    quantile: Callable[[float], pd.DataFrame], file: Path, history: pd.DataFrame | None, truth: pd.DataFrame | None
+    quantile: Callable[[float], pd.DataFrame],
+    file: Path,
+    history: pd.DataFrame | None,
+    truth: pd.DataFrame | None,
+    levels: Sequence[float],
 ) -> None:
-    """A chart for each of the first twelve series: the last of the history, the median, bands of 50 and 90 %, and
-    what came, if it is known. Writes PNG or SVG. UserError for another kind of file, and without matplotlib."""
+    """A chart for each of the first twelve series: the last of the history, the median, a band between every level
+    below 0.5 and its counterpart above, if that is one of the levels, and what came, if it is known. Writes PNG
+    or SVG. UserError for another kind of file, and without matplotlib."""
     if file.suffix.lower() not in (".png", ".svg"):
         raise UserError(f"{file}: charts are written as .png or .svg")
     require("a chart", "matplotlib")
     from matplotlib.figure import Figure
 
     median = quantile(0.5)
+    rounded = {round(level, 9) for level in levels}
+    bands = [(low, round(1 - low, 9)) for low in sorted(rounded) if low < 0.5 and round(1 - low, 9) in rounded]
     names = list(median.columns[:MOST])
     columns = min(len(names), 3 if len(names) > 4 else 2)
     rows = -(-len(names) // columns)
@@ -38,9 +44,10 @@ def fan(
         if history is not None:
             past = history[name].iloc[-4 * len(median) :]
             axis.plot(past.index, past, color="0.25", linewidth=1)
-        for (low, high), strength in zip(BANDS, (0.2, 0.35), strict=True):
+        for k, (low, high) in enumerate(bands):
             below, above = quantile(low)[name], quantile(high)[name]
             label = f"{round(100 * (high - low))} %"
+            strength = 0.2 + 0.15 * k / max(len(bands) - 1, 1)
             axis.fill_between(below.index, below, above, color=INK, alpha=strength, linewidth=0, label=label)
         axis.plot(median.index, median[name], color=INK, linewidth=1.5, label="median")
         if truth is not None:

@@ -22,6 +22,12 @@ Dates = Annotated[
 Decimal = Annotated[
     Literal[",", "."] | None, Help("The sign before decimals, where the table leaves it open: , or a point.")
 ]
+Levels = Annotated[
+    tuple[float, ...] | None, Ge(0), Le(1),
+    Help("A quantile of the table; again for more, as 0.1 and 0.9 for a band of 80 %. The chart has the bands, too."),
+]  # fmt: skip
+Integer = Annotated[bool, Help("Round every path to whole numbers, as counts are.")]
+Minimum = Annotated[float | None, Help("No path lies below.")]
 ModelName = Annotated[str, Help("A folder of a trained model, or a shipped one.")]
 
 
@@ -67,6 +73,9 @@ class Forecast(SeriesRequest):
     context: Annotated[int | None, Ge(1), Le(100_000), Help("Steps that are read before a forecast.")] = None
     sampler: Sampler = None
     steps: Steps = None
+    levels: Levels = None
+    integer: Integer = False
+    minimum: Minimum = None
     alone: Alone = False
 
 
@@ -87,13 +96,16 @@ class Backtest(SeriesRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class Impute(SeriesRequest):
-    """Fill the gaps of a table by the median of paths that are drawn through them."""
+    """Fill the gaps of a table by the median of paths that are drawn through them; quantiles beside it."""
 
     model: ModelName
     samples: Samples = 100
     seed: Seed = 0
     sampler: Sampler = None
     steps: Steps = None
+    levels: Levels = None
+    integer: Integer = False
+    minimum: Minimum = None
 
     def basename(self) -> str:
         return "imputed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +32,7 @@ from inkwash.training.recipe import Count
 from inkwash.training.settings import Settings
 from inkwash.weights.files import atomic
 
+HELD_OUT = 0.15  # of the data, on which the search for how long to train is decided
 FIRST_LOOK = 50  # steps after which a training is first looked at
 PATIENCE = 2  # looks without a better one, then it is enough
 OUTLIER = 6.0  # of the changes that are learned: one devaluation would else outweigh a decade
@@ -221,9 +223,10 @@ def fit_network(
         rng = np.random.default_rng([settings.seed, k])
         return transforms.window_starts(series, config, settings.batch_size, rng, interval)
 
-    def loss(starts: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(starts: Tensor, generator: torch.Generator, ahead: bool = False) -> Tensor:
         with torch.autocast(device.type, enabled=False):
-            inputs, target, observed = transforms.training_example(config, net, read_windows(starts))
+            example = transforms.training_example(config, net, read_windows(starts))
+            inputs, target, observed = after_context(config, example) if ahead else example
         target = target.clamp(-OUTLIER, OUTLIER)
         if config.random_walk:  # a coin for each step, one for all series: how they go together stays
             coins = torch.randint(2, (*target.shape[:2], 1), generator=generator, device=device)
@@ -241,7 +244,9 @@ def fit_network(
     if config.mode == "improved":
         place_module(net, device, settings.channels_last)
         initial = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-        steps = max(early_stopping_steps(net, loss, batch, folder / "search", settings, **fit_options), 1)
+        steps = 1  # a table whose last part is too short to tell is not learned by heart, nor are constants
+        if HELD_OUT * len(series.values) >= config.ahead and bool((net.typical > 0).any()):
+            steps = max(early_stopping_steps(net, loss, batch, folder / "search", settings, **fit_options), 1)
         net.load_state_dict(initial)
         if settings.steps >= FIRST_LOOK:
             monitor.tell(Note(f"{settings.steps} steps at most; {steps} {'is' if steps == 1 else 'are'} of use"))
@@ -252,7 +257,7 @@ def fit_network(
 
 def chart(forecaster: Forecaster, series: Series) -> Image.Image:
     """A forecast of the last steps of the series, beside what came."""
-    start = len(series.values) - forecaster.config.horizon
+    start = max(len(series.values) - forecaster.config.horizon, forecaster.config.history)
     history, truth = series.values.iloc[:start], series.values.iloc[start:]
     paths = forecaster.paths(series, [start], len(truth), 50, sampler="dpmpp_2m", steps=8, alone=True)
     with TemporaryDirectory() as folder:
@@ -269,18 +274,18 @@ def early_stopping_steps(
     are kept in `folder`/losses.json.
     """
 
-    device, held_out = device_of(settings.device), [batch(k, (0.85, 1.0)) for k in range(8)]
+    device, held_out = device_of(settings.device), [batch(k, (1 - HELD_OUT, 1.0)) for k in range(8)]
 
     def validation_loss() -> float:
         """The mean over all processes: they go on alike."""
         generators = (torch.Generator(device).manual_seed(k) for k in range(8))
         with torch.no_grad():
             net.eval()
-            losses = torch.stack([*map(loss, place(held_out, device), generators)])
+            losses = torch.stack([*map(partial(loss, ahead=True), place(held_out, device), generators)])
         return distributed.total(float(np.mean(losses.tolist())) / distributed.world_size())
 
     def early(k: int) -> Any:
-        return batch(k, (0.0, 0.85))
+        return batch(k, (0.0, 1 - HELD_OUT))
 
     file = folder / "losses.json"
     losses = (
@@ -325,13 +330,7 @@ def fit_statistics(series: Series, config: transforms.Config, net: TimeGrad) -> 
         raise UserError(
             f"'{config.names[int(empty.argmax())]}' has no value at all in the training data: leave it out"
         )
-    with np.errstate(invalid="ignore"):
-        size = (
-            np.nanmean(np.abs(raw), 0)
-            if config.mode == "faithful"
-            else np.sqrt(np.nanmean(np.diff(transforms.fill_gaps(raw), axis=0) ** 2, 0))
-        )
-    net.typical.copy_(torch.from_numpy(size))
+    net.typical.copy_(torch.from_numpy(transforms.typical_size(config, raw)))
     net.middle.copy_(torch.from_numpy(np.nanmean(raw, axis=0)))
     if (overflow := ~(net.middle.isfinite() & net.typical.isfinite())).any():  # said now, not after the training
         name = config.names[int(overflow.int().argmax())]
@@ -353,18 +352,28 @@ def is_random_walk(config: transforms.Config, net: TimeGrad, sample_windows: tra
 
     early, late = rows((0.0, 0.8), 0), rows((0.8, 1.0), 1)
     errors = torch.stack([residual(late, location) for location in ridge_regressions(early)])
-    return bool((errors.amin(0) > 0.9 * errors[-1]).double().mean() > 0.5)
+    moving = net.typical > 0
+    return bool((errors.amin(0) > 0.9 * errors[-1])[moving].double().mean() > 0.5)
 
 
 def fit_regression(config: transforms.Config, net: TimeGrad, sample_windows: transforms.WindowSampler) -> None:
     """Fits what a linear regression says of the next change of each series; each has its own ridge, chosen on windows
     of the last fifth of the data."""
     early, late, everything = (
-        flatten(regression_example(config, net, sample_windows, seed, interval))
+        regression_example(config, net, sample_windows, seed, interval)
         for seed, interval in enumerate([(0.0, 0.8), (0.8, 1.0), (0.0, 1.0)])
     )
-    best = torch.stack([residual(late, location) for location in ridge_regressions(early)]).argmin(0)
-    net.location.copy_(ridge_regressions(everything)[best, :, torch.arange(len(best))].T)
+    unseen = flatten(after_context(config, late))
+    best = torch.stack([residual(unseen, location) for location in ridge_regressions(flatten(early))]).argmin(0)
+    net.location.copy_(ridge_regressions(flatten(everything))[best, :, torch.arange(len(best))].T)
+
+
+def after_context(config: transforms.Config, example: transforms.Example) -> transforms.Example:
+    """Windows of which only the steps after the context count: in a short table the contexts of the last windows
+    were learned from."""
+    inputs, target, observed = example
+    ahead = torch.arange(observed.shape[1], device=observed.device)[:, None] >= config.context
+    return inputs, target, observed & ahead
 
 
 def regression_example(
@@ -375,7 +384,7 @@ def regression_example(
     interval: tuple[float, float] = (0.0, 1.0),
 ) -> transforms.Example:
     """Of a thousand windows, or as many as half a gigabyte of inputs holds."""
-    count = max(8, min(1000, 2**26 // ((config.context + config.horizon) * config.inputs)))
+    count = max(8, min(1000, 2**26 // ((config.context + config.ahead) * config.inputs)))
     return transforms.training_example(config, net, sample_windows(count, np.random.default_rng(seed), interval))
 
 

@@ -27,6 +27,8 @@ from inkwash.training.placement import place
 MODES = ("improved", "faithful")
 MIN_SCALE = 1e-12  # of a scale, as a part of the mean: what a constant series is divided by
 MAX_INPUT = 50.0  # inputs are clipped there
+FOREIGN = 10  # times the scale, or the deviation, of training: another series, or other units
+MIN_STEPS = 12  # of a table that a model is trained on
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,13 @@ class Config:
     freq         pandas frequency; "" for steps without time stamps
     horizon      steps that it was trained to forecast; context: steps that it reads before them
     lags         how far back the values lie that it is given at each step
+    padding      steps by which the lags may reach before the first value: more than 0 in a short table only
+    window       steps of a window of training after its context; None: the horizon
     feat_dynamic_real  covariates known in advance, with the mean and standard deviation of each
     random_walk  whether the past does not tell which way the series will go (`train.is_random_walk`): the network is
                  then given the sizes of the changes, not their signs, and trained on every change and its opposite
     lower_bound  no sample lies below; None: no bound
+    deviation    standard deviation of each series in training; empty in older models
     sampler, steps   how a step is drawn by default
     weights      of the experts that are combined (`combination`); none: the diffusion model alone
     stretch      of the combination's paths, for each series
@@ -60,6 +65,9 @@ class Config:
     lower_bound: float | None = None
     sampler: str = "dpmpp_2m"
     steps: int = 8
+    padding: int = 0
+    window: int | None = None
+    deviation: list[float] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)
     stretch: list[float] = field(default_factory=list)
     backtest: list[dict[str, Any]] = field(default_factory=list)
@@ -67,7 +75,12 @@ class Config:
     @property
     def history(self) -> int:
         """Steps that must lie before a forecast."""
-        return self.context + max(self.lags)
+        return self.context + max(self.lags) - self.padding
+
+    @property
+    def ahead(self) -> int:
+        """Steps of a window of training after its context."""
+        return self.window or self.horizon
 
     @property
     def inputs(self) -> int:
@@ -84,22 +97,27 @@ def make_config(
     if horizon < 1:
         raise UserError(f"horizon = {horizon}: at least one step must be forecast")
     length, season = len(series.values), seasonality(series.freq)
-    given = lags is not None
+    padding, window = 0, None
     if mode == "faithful":
-        context = context or horizon
+        context = horizon if context is None else context
         lags = lags or paper_lags(series.freq)
     else:
-        context = context or max(horizon, 2 * season, 60)
-        lags = lags or default_lags(series.freq)
-        if not given:  # long lags are a help, not a need
-            lags = [lag for lag in lags if lag == 1 or 3 * (context + horizon + lag) < length]
+        if length < MIN_STEPS:
+            raise UserError(f"the series have {length} steps, but training needs {MIN_STEPS}: bring more data")
+        context = min(max(horizon, 2 * season, 60), length // 2) if context is None else context
+        # as far ahead as the last fifth of the data, on which a regression is chosen, can tell
+        window = max(min(horizon, (length - context - 1) // 2, length // 5), 1)
+        if not lags:
+            lags = [lag for lag in default_lags(series.freq) if lag <= 2 or 2 * lag <= length]
+            padding = min(max(context + max(lags) + 2 * window - length, 0), max(lags) - 1)
     if min(lags) < 1 or context < 2:
         raise UserError(f"lags = {lags}, context = {context}: lags begin at 1, a context at 2 steps")
-    needed = context + max(lags) + 2 * horizon
+    needed = context + max(lags) - padding + 2 * (window or horizon)
     if length < needed:
+        what = f"the longest lag {max(lags)}" if padding == 0 else "the step before it"
         raise UserError(
-            f"the series have {length} steps, but training needs {needed} (context {context} + longest lag "
-            f"{max(lags)} + twice the horizon {horizon}): bring more data, or a smaller horizon, context or --lags"
+            f"the series have {length} steps, but training needs {needed} (context {context} + {what} + twice the "
+            f"{window or horizon} steps of a window): bring more data, or a smaller horizon, context or --lags"
         )
     before = series.feat_dynamic_real.iloc[:length].to_numpy(np.float64)
     mean, std = before.mean(0), before.std(0)
@@ -109,6 +127,8 @@ def make_config(
         series.names, series.freq, horizon, context, sorted(set(lags)), mode,
         feat_dynamic_real=[str(c) for c in series.feat_dynamic_real],
         feat_dynamic_real_mean=mean.tolist(), feat_dynamic_real_std=np.where(std > 0, std, 1).tolist(),
+        padding=padding, window=None if window == horizon else window,
+        deviation=np.nan_to_num(series.values.to_numpy(np.float64)).std(0).tolist(),
     )  # fmt: skip
     if mode == "faithful":
         return replace(config, sampler="ancestral", steps=100)
@@ -147,6 +167,73 @@ def fill_gaps(values: np.ndarray) -> np.ndarray:
     return np.array(pd.DataFrame(values).ffill().bfill().fillna(0.0), np.float64)
 
 
+def interpolate(values: np.ndarray) -> np.ndarray:
+    """(T, D) with a straight line through every gap, and the nearest value before the first and after the last."""
+    return np.array(pd.DataFrame(values).interpolate(limit_direction="both").fillna(0.0), np.float64)
+
+
+def last_values(values: np.ndarray) -> np.ndarray:
+    """(D,): the last row of (T, D) at which each series was observed; -1 if there is none."""
+    there = ~np.isnan(values)
+    return np.where(there.any(0), len(values) - 1 - there[::-1].argmax(0), -1)
+
+
+def pad(values: np.ndarray, config: Config) -> np.ndarray:
+    """Values (T, D) after the rows that lags may reach to before them, where there is nothing: NaN, or False."""
+    nothing = np.nan if values.dtype == np.float64 else False
+    return np.pad(values, ((config.padding, 0), (0, 0)), constant_values=nothing)
+
+
+class Statistics(NamedTuple):
+    """What each series is like in all of the data: its typical change (or size) and its mean, (D,)."""
+
+    typical: Tensor
+    middle: Tensor
+
+
+def typical_size(config: Config, values: np.ndarray) -> np.ndarray:
+    """(D,): the mean |x| of values (T, D) in the mode faithful, in improved the root mean square of their changes."""
+    if config.mode == "faithful":
+        return np.asarray(np.nanmean(np.abs(values), 0))
+    return np.asarray(np.sqrt(np.mean(np.diff(fill_gaps(values), axis=0) ** 2, 0)))
+
+
+def foreign_scale(config: Config, net: TimeGrad, values: np.ndarray) -> np.ndarray:
+    """(D,): whether values (T, D) are a series of another scale than in training, by a factor of more than 10."""
+    typical = net.typical.double().numpy(force=True)
+    own = typical_size(config, fill_gaps(values))
+    return (typical > 0) & (own > 0) & ((own > FOREIGN * typical) | (own < typical / FOREIGN))
+
+
+def statistics(config: Config, net: TimeGrad, values: np.ndarray) -> Statistics:
+    """Those of training, and of series of a foreign scale their own."""
+    foreign = torch.from_numpy(foreign_scale(config, net, values)).to(net.typical.device)
+    filled = fill_gaps(values)
+    own = (torch.from_numpy(each).to(net.typical) for each in (typical_size(config, filled), filled.mean(0)))
+    return Statistics(*map(torch.where, (foreign, foreign), own, (net.typical, net.middle)))
+
+
+def warnings_of(config: Config, net: TimeGrad, series: Series) -> list[str]:
+    """A line for each series that is not like the one of training."""
+    values, lines = series.values.to_numpy(np.float64), []
+    foreign, filled = foreign_scale(config, net, values), fill_gaps(values)
+    own, typical, middle = typical_size(config, filled), net.typical.tolist(), net.middle.tolist()
+    for d, name in enumerate(config.names):
+        deviation = config.deviation[d] if config.deviation else np.inf
+        if foreign[d]:
+            what = "has the size" if config.mode == "faithful" else "changes by"
+            lines.append(
+                f"'{name}' {what} {own[d]:.3g}, in training {typical[d]:.3g}: it is forecast in its own scale; train "
+                "on this table if it is another series"
+            )
+        elif not config.random_walk and abs(filled[-1, d] - middle[d]) > FOREIGN * deviation > 0:
+            lines.append(
+                f"'{name}' ends at {filled[-1, d]:.6g}, far from what training saw ({middle[d]:.6g} +- "
+                f"{deviation:.3g}): do not trust its forecast"
+            )
+    return lines
+
+
 class Scaler(NamedTuple):
     """Of each window: the mean of its context, and the scale, (B, 1, D); of random walks, if there are fewer
     than steps in a context, also the Cholesky factor (B, D, D) of the covariance of their changes."""
@@ -156,7 +243,7 @@ class Scaler(NamedTuple):
     factor: Tensor | None = None
 
 
-def fit_scaler(config: Config, net: TimeGrad, context: Tensor, observed: Tensor) -> Scaler:
+def fit_scaler(config: Config, net: TimeGrad | Statistics, context: Tensor, observed: Tensor) -> Scaler:
     """The scalers of windows from their contexts (B, C, D), filled, and what of them was observed.
 
     `faithful`: the mean of |x|. `improved`: the root mean square of the changes, at least a tenth of that
@@ -172,9 +259,14 @@ def fit_scaler(config: Config, net: TimeGrad, context: Tensor, observed: Tensor)
         both = observed[:, 1:] & observed[:, :-1]
         square = (context.diff(dim=1) ** 2 * both).sum(1, keepdim=True) / both.sum(1, keepdim=True).clamp(min=1)
         scale = torch.maximum(square.sqrt(), typical / 10)
-    scale = torch.maximum(scale, MIN_SCALE * mean.abs() + 1e-30)
+    scale = torch.maximum(scale, least_scale(mean))
     few = context.shape[2] < context.shape[1]  # of more series than steps a context tells next to nothing
     return Scaler(mean, scale, cholesky_factor(context, scale) if config.random_walk and few else None)
+
+
+def least_scale(mean: Tensor) -> Tensor:
+    """What a constant series is divided by."""
+    return MIN_SCALE * mean.abs() + 1e-30
 
 
 def cholesky_factor(context: Tensor, scale: Tensor) -> Tensor:
@@ -209,11 +301,17 @@ def solve(factor: Tensor, x: Tensor) -> Tensor:
 
 
 def features(
-    config: Config, net: TimeGrad | None, values: Tensor, observed: Tensor, covariates: Tensor, scaler: Scaler
+    config: Config,
+    net: TimeGrad | Statistics | None,
+    values: Tensor,
+    observed: Tensor,
+    covariates: Tensor,
+    scaler: Scaler,
 ) -> Tensor:
     """Inputs (B, L, I) for the last L steps of windows, L being that of the covariates (B, L, F).
 
-    values (B, max lag + L, D) reach back to the longest lag before them; the last one is not looked at.
+    values (B, max lag + L, D) reach back to the longest lag before them; the last one is not looked at. A lag that
+    reaches before the table (NaN) says nothing: 0.
     """
     length, first = covariates.shape[1], values.shape[1] - covariates.shape[1]
     past = [values[:, first - lag : first - lag + length] for lag in config.lags]
@@ -221,7 +319,8 @@ def features(
         inputs = [value / scaler.scale for value in past]
     else:
         last = values[:, first - 1 : first - 1 + length]
-        inputs = [whiten(scaler, value - last) for lag, value in zip(config.lags, past, strict=True) if lag > 1]
+        changes = [value - last for lag, value in zip(config.lags, past, strict=True) if lag > 1]
+        inputs = [whiten(scaler, change).nan_to_num() for change in changes]
         inputs += [(last - scaler.mean) / scaler.scale, observed[:, first - 1 : first - 1 + length].to(values) - 1]
         # where the context lies in all that was observed in training; a random walk has no level to come back to
         middle = scaler.mean if net is None or config.random_walk else net.middle.to(values)
@@ -259,7 +358,8 @@ def inverse_transform(
     """The value (B, D) of one step from its y (B, D), inputs (B, I) and the value before it."""
     change = (y @ net.root.T + inputs @ net.location).to(last)
     change = change * scaler.scale[:, 0] if scaler.factor is None else (scaler.factor @ change[..., None])[..., 0]
-    x = change if config.mode == "faithful" else last + change
+    still = scaler.scale[:, 0] <= least_scale(scaler.mean[:, 0])  # a constant stays what it is
+    x = change if config.mode == "faithful" else torch.where(still, last, last + change)
     return x if config.lower_bound is None else x.clamp(min=config.lower_bound)
 
 
@@ -271,21 +371,23 @@ ALL = (0.0, 1.0)
 def window_starts(
     series: Series, config: Config, count: int, rng: np.random.Generator, interval: tuple[float, float] = ALL
 ) -> Tensor:
-    """The first steps (B,) of random windows of context and horizon, with their history.
+    """The first steps (B,) of random windows of context and what is ahead, with their history; below 0 for those
+    whose lags reach before the table.
 
     interval: the part of the series in which they may lie, as shares of its length."""
-    length, steps = config.history + config.horizon, len(series.values)
+    length, steps = config.history + config.ahead, len(series.values)
     last = max(int(interval[1] * steps), length)
     first = min(int(interval[0] * steps) + length, last)  # one window, where no more fit
-    return torch.from_numpy(rng.integers(first, last + 1, count)) - length
+    return torch.from_numpy(rng.integers(first, last + 1, count)) - length - config.padding
 
 
 def window_reader(series: Series, config: Config, device: torch.device) -> Callable[[Tensor], Example]:
     """A function from their first steps to windows, all on the device: values (B, M, D), filled, what of them was
     observed, and features (B, L, F)."""
     raw, max_lag = series.values.to_numpy(np.float64), max(config.lags)
-    tables = place((fill_gaps(raw), ~np.isnan(raw), covariates(series, config, 0)), device)
-    steps = torch.arange(config.history + config.horizon, device=device)
+    padded = [pad(table, config) for table in (fill_gaps(raw), ~np.isnan(raw), covariates(series, config, 0))]
+    tables = place(tuple(padded), device)
+    steps = torch.arange(max_lag + config.context + config.ahead, device=device) + config.padding
 
     def read_windows(starts: Tensor) -> Example:
         values, observed, features_of_time = tables
@@ -308,11 +410,13 @@ def window_sampler(series: Series, config: Config, device: str | torch.device = 
 
 
 def training_example(config: Config, net: TimeGrad, window: Example) -> Example:
-    """Inputs (B, L, I), what diffusion learns (B, L, D), and where it was observed."""
+    """Inputs (B, L, I), what diffusion learns (B, L, D), and where: what was observed, with all of its lags, of the
+    series that are no constants."""
     values, observed, covariates = window
     max_lag = max(config.lags)
     scaler = fit_scaler(
         config, net, values[:, max_lag : max_lag + config.context], observed[:, max_lag : max_lag + config.context]
     )
     inputs = features(config, net, values, observed, covariates, scaler)
-    return inputs, target(config, net, values, inputs, scaler), observed[:, max_lag:]
+    learned = observed[:, max_lag:] & ~values[:, :-max_lag].isnan() & (net.typical > 0)
+    return inputs, target(config, net, values, inputs, scaler), learned

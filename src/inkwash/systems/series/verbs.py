@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from inkwash.progress import Note
 from inkwash.systems import report
-from inkwash.systems.base import Context, Note, Result, on_progress
-from inkwash.systems.series import combination
+from inkwash.systems.base import Context, Result, on_progress
+from inkwash.systems.series import combination, metrics, transforms
 from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
-from inkwash.systems.series.model import Forecaster
+from inkwash.systems.series.model import LEVELS, Forecaster
+from inkwash.systems.series.model import Forecast as Paths
 from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
 from inkwash.systems.series.train import Recipe, default_settings, fit_forecaster, say_what_was_read
 from inkwash.systems.train import Task, on_machine
@@ -37,17 +39,20 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         else:
             forecaster = context.model(request.model)
             series = load_series(request, forecaster, context)
+        say_what_is_foreign(forecaster, series, context)
         sampler, steps = request.sampler, request.steps
         if request.model is None and not forecaster.diffuses and (sampler or steps):
             context.tell(Note("the diffusion model has no weight here: sampler and steps change nothing"))
             sampler = steps = None
         predicted = forecaster.forecast(
             series, request.horizon, request.samples, request.seed,
-            sampler=sampler, steps=steps, progress=on_progress(context), alone=request.alone,
+            sampler=sampler, steps=steps, integer=request.integer, minimum=request.minimum,
+            progress=on_progress(context), alone=request.alone,
         )  # fmt: skip
+        levels = sorted(set(request.levels or LEVELS))
         files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
-        series.layout.write(predicted.to_dataframe()).to_csv(files[".csv"], index=False)
-        predicted.plot(files[".png"], series.values)
+        series.layout.write(predicted.to_dataframe(levels)).to_csv(files[".csv"], index=False)
+        predicted.plot(files[".png"], series.values, levels=levels)
         rows = [] if request.alone else forecaster.config.backtest
         facts = {"text": combination.markdown(rows), "rows": rows} if rows else {}
         yield Result(of, 0, files, facts, recipe=request.facts() | {"hash": forecaster.hash})
@@ -71,14 +76,31 @@ def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         forecaster = context.model(request.model)
         series = load_series(request, forecaster, context)
+        say_what_is_foreign(forecaster, series, context)
         paths = forecaster.impute(
             series, request.samples, request.seed,
-            sampler=request.sampler, steps=request.steps, progress=on_progress(context),
+            sampler=request.sampler, steps=request.steps, integer=request.integer, minimum=request.minimum,
+            progress=on_progress(context),
         )  # fmt: skip
-        filled = pd.DataFrame(np.median(paths, axis=0), series.values.index, series.values.columns)
-        file = context.folder / f"{of}.csv"
-        series.layout.write_values(filled).to_csv(file, index=False)
-        yield Result(of, 0, {".csv": file}, recipe=request.facts() | {"hash": forecaster.hash})
+        filled = pd.DataFrame(median(paths, request.integer), series.values.index, series.values.columns)
+        files = {ending: context.folder / f"{of}{ending}" for ending in (".csv", "-quantiles.csv")}
+        series.layout.write_values(filled).to_csv(files[".csv"], index=False)
+        levels = sorted(set(request.levels or LEVELS))
+        quantiles = Paths(paths, series.values.index, series.names).to_dataframe(levels)
+        missing = series.values.isna().to_numpy().ravel()
+        series.layout.write(quantiles[missing]).to_csv(files["-quantiles.csv"], index=False)
+        yield Result(of, 0, files, recipe=request.facts() | {"hash": forecaster.hash})
+
+
+def say_what_is_foreign(forecaster: Forecaster, series: Series, context: Context) -> None:
+    for line in transforms.warnings_of(forecaster.config, forecaster.network, series):
+        context.tell(Note(line))
+
+
+def median(paths: np.ndarray, integer: bool) -> np.ndarray:
+    """(T, D) of paths (S, T, D): a whole number between two of them where they are whole numbers."""
+    found: np.ndarray = metrics.quantile(paths, 0.5) if integer else np.median(paths, axis=0)
+    return found
 
 
 def load_series(request: Any, forecaster: Forecaster, context: Context) -> Series:
