@@ -59,7 +59,7 @@ def test_a_forecast_says_whether_it_can_be_trusted(forecast, sales, tmp_path, ca
     assert "| last season | " in found and "| random walk | " in found
     assert "This forecast is better than the last season by " in found
     assert main(["forecast", str(sales), *how, "-o", str(tmp_path), "--json"]) == 0
-    table = json.loads(capsys.readouterr().out)["rows"]
+    table = json.loads(capsys.readouterr().out)["row"]["rows"]
     assert {"forecast", "scaled CRPS", "within 90 %"} <= table[0].keys()
 
 

@@ -30,13 +30,8 @@ TRENDS = (
     (0.3, 0.9, 0.3),
     *((1 - 1 / phi, phi, 0.0) for phi in (0.5, 0.8, 0.95)),
 )
-SEASONS = (
-    (0.0, 0.0),
-    (0.0, 1.0),
-    (0.0, 3.0),
-    (0.1, 3.0),
-    (0.3, 3.0),
-)  # gamma, deviation of the first season in sigmas
+# gamma, deviation of the first season in sigmas: none, weak and strong ones that stay, and ones that change
+SEASONS = ((0.0, 0.0), (0.0, 1.0), (0.0, 3.0), (0.0, 10.0), (0.1, 3.0), (0.1, 10.0), (0.3, 3.0))
 LEVEL = 100.0  # deviation of the first level, in sigmas
 GROWTH = 10.0  # logarithms: no path grows beyond e^10 times the largest value, as it might in a thousand steps
 WIDER = 8.0  # errors of T rows are sqrt(1 + WIDER / T) times as wide: no law of the grid is quite the right one
