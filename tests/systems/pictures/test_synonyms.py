@@ -8,7 +8,14 @@ from inkwash.systems.pictures import synonyms
 from inkwash.systems.pictures.synonyms import build, rename
 from inkwash.weights.shipped import FOLDER
 
-NAMES = {"fox": "fox", "blue heart": "blue heart", "heart": "red heart", "hot beverage": "hot beverage"}
+NAMES = {
+    "fox": "fox",
+    "blue heart": "blue heart",
+    "heart": "red heart",
+    "hot beverage": "hot beverage",
+    "clock": "clock",
+}
+NAMES |= {"one clock": "one clock"}
 WORDS = NAMES | {"coffee": "hot beverage", "kitty": "cat face", "donut": "doughnut", "咖啡": "热饮", "单车": "自行车"}
 
 
@@ -35,6 +42,7 @@ def emoji():
         ("Blue Heart", "Blue Heart"),
         ("a green fox", "a green fox"),
         ("heart", "red heart"),
+        ("one clock", "one clock"),
         ("a pink heart", "pink heart"),
         ("kitty with a donut", "kitty with a donut"),
         ("A Red Fox", "A Red Fox"),

@@ -37,7 +37,8 @@ COLOUR = [(language, colour_of(language)) for language in (ENGLISH, CHINESE)]
 
 def rename(text: str, synonyms: Mapping[str, str]) -> str:
     """The prompt by the name that the model learned, or as it is where it is no other word for one."""
-    word = LEADING.sub("", TRAILING.sub("", " ".join(text.lower().split())))
+    whole = " ".join(text.lower().split())
+    word = whole if whole in synonyms else LEADING.sub("", TRAILING.sub("", whole))
     if name := find(word, synonyms):
         return text if name.lower() == word else name
     for language, colour in COLOUR:
