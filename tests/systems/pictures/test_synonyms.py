@@ -8,7 +8,15 @@ from inkwash.systems.pictures import synonyms
 from inkwash.systems.pictures.synonyms import build, rename
 from inkwash.weights.shipped import FOLDER
 
-WORDS = {"coffee": "hot beverage", "kitty": "cat face", "donut": "doughnut", "咖啡": "热饮", "单车": "自行车"}
+NAMES = {
+    "fox": "fox",
+    "blue heart": "blue heart",
+    "heart": "red heart",
+    "hot beverage": "hot beverage",
+    "clock": "clock",
+}
+NAMES |= {"one clock": "one clock"}
+WORDS = NAMES | {"coffee": "hot beverage", "kitty": "cat face", "donut": "doughnut", "咖啡": "热饮", "单车": "自行车"}
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +38,12 @@ def emoji():
         ("红色的单车", "红色的自行车"),
         ("goldkitty", "goldkitty"),
         ("a fox", "a fox"),
+        ("foxs", "fox"),
+        ("Blue Heart", "Blue Heart"),
+        ("a green fox", "a green fox"),
+        ("heart", "red heart"),
+        ("one clock", "one clock"),
+        ("a pink heart", "pink heart"),
         ("kitty with a donut", "kitty with a donut"),
         ("A Red Fox", "A Red Fox"),
         ("", ""),
@@ -50,7 +64,8 @@ def test_a_shared_word_belongs_to_the_nearest_name_and_a_held_out_name_to_none()
     names |= {"bottle": ["wine", "kite"], "crowd": []}
     found = build(names, ["Kite"], encode)
     # .51 is farther from 0 than .5, by less than what a name that says the word is ahead
-    assert found == {"king": "prince", "tiara": "crown", "merlot": "wine glass", "wine": "wine glass"}
+    words = {"king": "prince", "tiara": "crown", "merlot": "wine glass", "wine": "wine glass", "kite": "Kite"}
+    assert found == words | {name: name for name in names}
 
 
 def test_the_same_picture_as_by_its_name(emoji):

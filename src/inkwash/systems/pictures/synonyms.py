@@ -37,12 +37,13 @@ COLOUR = [(language, colour_of(language)) for language in (ENGLISH, CHINESE)]
 
 def rename(text: str, synonyms: Mapping[str, str]) -> str:
     """The prompt by the name that the model learned, or as it is where it is no other word for one."""
-    word = LEADING.sub("", TRAILING.sub("", " ".join(text.lower().split())))
+    whole = " ".join(text.lower().split())
+    word = whole if whole in synonyms else LEADING.sub("", TRAILING.sub("", whole))
     if name := find(word, synonyms):
-        return name
+        return text if name.lower() == word else name
     for language, colour in COLOUR:
-        if (found := colour.match(word)) and (name := find(word[found.end() :], synonyms)):
-            return paint(name, found[1], language)
+        if (found := colour.match(word)) and (name := find(plain := word[found.end() :], synonyms)):
+            return text if name.lower() == plain else paint(name, found[1], language)
     return text
 
 
@@ -54,13 +55,13 @@ def build(
     names: Mapping[str, Iterable[str]], held_out: Iterable[str], encode: Callable[[list[str]], np.ndarray]
 ) -> dict[str, str]:
     """The synonyms that these names with their tags give. A word that several share belongs to the nearest name; one
-    that says it counts as nearer by 0.05. Names that are held out are none: nothing is to be known of them.
+    that says it counts as nearer by 0.05. Each name stands for itself, those that are held out, too: nothing is to be
+    known of them.
 
     encode: texts -> (N, D), of unit length
     """
-    taken = {name.lower() for name in (*names, *held_out)} | {
-        *chain(*ENGLISH.colours.values(), *CHINESE.colours.values())
-    }
+    themselves = {name.lower(): name for name in (*held_out, *names)}
+    taken = themselves.keys() | {*chain(*ENGLISH.colours.values(), *CHINESE.colours.values())}
     names_of: dict[str, list[str]] = defaultdict(list)
     for name, tags in names.items():
         for tag in {tag.lower() for tag in tags if re.search(r"[^\W\d]", tag)} - taken:
@@ -74,7 +75,8 @@ def build(
         return float(states[word] @ states[name]) + (0.05 if says_it else 0.0)
 
     nearest = {word: max(own, key=partial(nearness, word)) for word, own in shared.items()}
-    return {word: nearest.get(word, candidates[0]) for word, candidates in sorted(names_of.items())}
+    found = {word: nearest.get(word, candidates[0]) for word, candidates in names_of.items()}
+    return dict(sorted((themselves | found).items()))
 
 
 def load(folder: Path) -> dict[str, str]:
