@@ -255,6 +255,14 @@ def test_in_a_short_table_what_cannot_be_tried_keeps_its_prior(length, says, tmp
     assert not list(tmp_path.iterdir())
 
 
+def test_a_series_that_begins_late_is_tried_where_it_has_begun(weeks):
+    late = weeks.copy()
+    late.iloc[:100, 1] = np.nan
+    config = fit_forecaster(late, 7, context=14, settings=replace(IMPROVED, steps=2, batch_size=8)).config
+    assert sum(config.weights.values()) == pytest.approx(1)
+    assert {len(row["by window"]) for row in config.backtest} == {5}  # from 105, 112, ... 133
+
+
 def test_the_shipped_model_forecasts_as_it_always_did():
     """It was made before there was a combination."""
     exchange = inkwash.load("exchange")

@@ -157,8 +157,9 @@ def combine(
     too short, keeps its prior weight."""
     horizon, season, values = config.horizon, seasonality(config.freq), series.values.to_numpy(np.float64)
     weights = combination.prior(len(series.values), season)
-    starts, windows = combination.backtest_starts(len(series.values), horizon, len(config.names))
-    starts = [start for start in starts if np.isfinite(values[start : start + horizon]).any()]
+    every, windows = combination.backtest_starts(len(series.values), horizon, len(config.names))
+    begun = np.isnan(values).cumprod(axis=0).sum(0).max() + 2  # by then each series has values
+    starts = [start for start in every if start > begun and np.isfinite(values[start : start + horizon]).any()]
     if not starts:
         monitor.tell(Note("too few steps for a backtest: how far this forecast can be trusted is not known"))
         return replace(config, weights=weights)
@@ -179,7 +180,8 @@ def combine(
         forecaster.network.eval()
         paths[combination.DIFFUSION] = forecaster.diffusion_paths(series, starts, horizon, combination.SAMPLES)
     truth = np.stack([values[start : start + horizon] for start in starts])
-    found = combination.backtest(paths, truth, metrics.seasonal_error(values[: starts[0]], season), weights, windows)
+    scale = metrics.seasonal_error(values[: starts[0]], season)
+    found = combination.backtest(paths, truth, scale, weights, windows * len(starts) / len(every))
     return replace(config, weights=found.weights, stretch=found.stretch, backtest=found.table)
 
 
