@@ -51,6 +51,28 @@ def test_the_model_that_was_trained_serves_again(forecast, sales, capsys):
     assert "random walk" in capsys.readouterr().out
 
 
+def test_a_forecast_says_whether_it_can_be_trusted(forecast, sales, tmp_path, capsys):
+    """By the windows that the training held out, again by the saved model, and in its line of the results."""
+    how = ["--model", str(forecast / "forecaster"), "--samples", "8"]
+    assert main(["forecast", str(sales), *how, "-o", str(tmp_path)]) == 0
+    found = capsys.readouterr().out
+    assert "| last season | " in found and "| random walk | " in found
+    assert "This forecast is better than the last season by " in found
+    assert main(["forecast", str(sales), *how, "-o", str(tmp_path), "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)["row"]["rows"]
+    assert {"forecast", "scaled CRPS", "within 90 %"} <= table[0].keys()
+
+
+def test_the_diffusion_model_can_be_had_alone_where_it_is_not(forecast, sales, tmp_path, capsys):
+    how = ["--model", str(forecast / "forecaster"), "--samples", "8", "-o", str(tmp_path)]
+    assert main(["forecast", str(sales), *how]) == main(["forecast", str(sales), *how, "--alone"]) == 0
+    assert capsys.readouterr().out.count("This forecast is") == 1
+    pooled, alone = (pd.read_csv(tmp_path / name) for name in ("forecast.csv", "forecast-2.csv"))
+    assert not np.allclose(pooled["mean"], alone["mean"])
+    assert main(["forecast", str(sales), "--model", "exchange", "--alone"]) == 2
+    assert "alone means nothing with the model" in capsys.readouterr().err
+
+
 def test_a_table_is_trained_on_without_a_recipe_as_a_forecast_is(sales, tmp_path, capsys):
     assert main(["train", "series", "--data", str(sales), "--steps", "50", "-o", str(tmp_path / "run")]) == 0
     model = inkwash.load(tmp_path / "run" / "model")

@@ -53,6 +53,19 @@ def test_one_series_an_entry(forecaster):
     assert len(by_series) == 2 and own["crps"] == pytest.approx(found["mean_wQuantileLoss"], rel=1e-5)
 
 
+def test_it_can_be_the_diffusion_model_alone(forecaster):
+    frame, model = forecaster
+    (pooled,), (alone,) = (
+        list(InkwashPredictor(model, seed=3, **how).predict(entries(frame, True), 10))
+        for how in ({}, {"alone": True})
+    )
+    np.testing.assert_allclose(
+        alone.samples, model.forecast(frame, samples=10, seed=3, alone=True).samples, rtol=1e-5
+    )
+    np.testing.assert_allclose(pooled.samples, model.forecast(frame, samples=10, seed=3).samples, rtol=1e-5)
+    assert not np.allclose(alone.samples, pooled.samples, rtol=1e-3)
+
+
 def test_series_left_over_are_named(forecaster):
     frame, model = forecaster
     with pytest.raises(UserError, match="1 entries of the data set are left over"):

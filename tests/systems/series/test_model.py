@@ -23,8 +23,9 @@ def table(values, freq="D", names=None):
 
 
 def trained(frame, horizon=4, mode="improved", steps=2, tmp=None, **how):
+    """The diffusion model alone: what it is combined with is in test_combination.py."""
     settings = replace(FAITHFUL if mode == "faithful" else IMPROVED, steps=steps, batch_size=8)
-    return fit_forecaster(frame, horizon, tmp, mode=mode, settings=settings, **how)
+    return fit_forecaster(frame, horizon, tmp, mode=mode, settings=settings, alone=True, **how)
 
 
 @pytest.fixture(scope="module")

@@ -66,15 +66,17 @@ def evaluate(
     steps: int | None = None,
     progress: Progress | None = None,
     baselines: dict[str, np.ndarray] | None = None,
+    alone: bool = False,
 ) -> Report:
     """Scores of a forecaster that was trained on what lies before the first window, and of the baselines, with the
     paired comparison to each by the crps_sum of each window.
 
-    baselines: paths (W, S, H, D) by name; those of `baseline_paths` if left out.
+    baselines: paths (W, S, H, D) by name; those of `baseline_paths` if left out. alone: the diffusion model, without
+    the experts that it was combined with.
     """
     truth, config = truths(series, starts, horizon), forecaster.config
     clock = time.process_time()
-    model_paths = forecaster.paths(series, starts, horizon, samples, seed, sampler, steps, progress)
+    model_paths = forecaster.paths(series, starts, horizon, samples, seed, sampler, steps, progress, alone=alone)
     seconds = time.process_time() - clock
     baselines = baseline_paths(series, starts[0], starts, horizon, samples, seed) if baselines is None else baselines
     rows = [

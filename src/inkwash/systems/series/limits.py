@@ -21,6 +21,7 @@ def limits(folder: Path) -> dict[str, Limit]:
         "steps": Limit(high=100 if facts["mode"] == "faithful" else None, default=facts["steps"]),
         "sampler": Limit(default=facts["sampler"]),
         "horizon": Limit(default=facts["horizon"]),
+        "alone": Limit(absent=not facts.get("weights")),
     }
 
 
@@ -34,6 +35,8 @@ def plan(request: Any, folder: Path | None, device: str, threads: int) -> Plan:
     else:
         windows = 1 if isinstance(request, Forecast) else getattr(request, "windows", 10)
         paths = windows * getattr(request, "samples", 100)
+        if facts.get("weights") and not request.alone:
+            paths *= facts["weights"].get("diffusion", 0)
         calls = (getattr(request, "horizon", None) or facts["horizon"]) * (request.steps or facts["steps"])
     work = plans.seconds(2 * sum(plans.sizes(folder / WEIGHTS).values()) * paths * calls, device, threads)
     return Plan(None if work is None else work + CALL * calls)

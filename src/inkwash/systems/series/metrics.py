@@ -50,6 +50,16 @@ def coverage(samples: np.ndarray, truth: np.ndarray) -> float:
     return float(((low <= truth) & (truth <= high))[~np.isnan(truth)].mean())
 
 
+def seasonal_error(history: np.ndarray, season: int) -> np.ndarray:
+    """(D,): the mean |y_t - y_(t - season)| of a history (T, D), or the mean |change| if it is no longer than a
+    season: the scale of MASE. One where nothing ever changes, or nothing is observed."""
+    season = season if len(history) > season else 1
+    change = np.abs(history[season:] - history[:-season])
+    count = (~np.isnan(change)).sum(0)
+    error = np.nansum(change, axis=0) / np.maximum(count, 1)
+    return np.where(error > 0, error, 1.0)
+
+
 def window_scores(samples: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The CRPS of the sum of each window, (W,), as a part of the mean size of the sums over all windows, so that
     their mean is `crps_sum`."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from inkwash import diffusion
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_seed
-from inkwash.systems.series import baselines, impute, metrics, transforms
+from inkwash.systems.series import baselines, combination, impute, metrics, transforms
 from inkwash.systems.series.data import Series, column_options, is_json_lines, read_series, shortened
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.files import as_table
@@ -117,18 +117,22 @@ class Forecaster(TorchModel):
         integer: bool = False,
         minimum: float | None = None,
         progress: Callable[[int, int], None] | None = None,
+        alone: bool = False,
         **columns: Any,
     ) -> Forecast:
         """Sample paths of the steps after the last value. The path of a seed is the same among any others.
 
         horizon: steps; as many as in training if left out. samples: paths. sampler, steps: how each step is drawn.
         integer: paths of whole numbers. minimum: no path lies below it.
+        alone: the diffusion model, without the experts that it was combined with.
         Raises UserError for a horizon or a number of paths below 1, other columns or another frequency than in
         training, too short a history, and covariates that are missing for the steps to come.
         """
         series = self.load_series(data, columns)
         horizon = self.config.horizon if horizon is None else horizon
-        paths = self.paths(series, [len(series.values)], horizon, samples, seed, sampler, steps, progress)
+        paths = self.paths(
+            series, [len(series.values)], horizon, samples, seed, sampler, steps, progress, alone=alone
+        )
         return Forecast(confine(paths[0], integer, minimum), series.future_index(horizon), self.config.names)
 
     def backtest(
@@ -143,6 +147,7 @@ class Forecaster(TorchModel):
         sampler: str | None = None,
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        alone: bool = False,
         **columns: Any,
     ) -> Report:
         """Forecasts of the last `windows` rolling windows of a table, `stride` steps apart (the horizon if left out),
@@ -170,7 +175,7 @@ class Forecaster(TorchModel):
             name: baselines.rolling_forecasts(rule, values, starts, horizon, samples, seed)
             for name, rule in baselines.default_baselines(seasonality(series.freq)).items()
         }
-        return evaluate(self, series, starts, horizon, samples, seed, sampler, steps, progress, baseline_paths)
+        return evaluate(self, series, starts, horizon, samples, seed, sampler, steps, progress, baseline_paths, alone)
 
     def evaluate(self, data: Any, starts: Sequence[int], seed: int = 0, **how: Any) -> Report:
         """Scores on the windows that begin at `starts`, beside the forecasts that must be beaten; `evaluate.evaluate`
@@ -241,7 +246,11 @@ class Forecaster(TorchModel):
         covariates = series.feat_dynamic_real[config.feat_dynamic_real]
         return replace(series, values=series.values[config.names], feat_dynamic_real=covariates)
 
-    @torch.no_grad()
+    @property
+    def diffuses(self) -> bool:
+        """Whether paths of the diffusion model are among those that it draws."""
+        return not self.config.weights or combination.DIFFUSION in self.config.weights
+
     def paths(
         self,
         series: Series,
@@ -253,17 +262,49 @@ class Forecaster(TorchModel):
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         window: int = 0,
+        alone: bool = False,
     ) -> np.ndarray:
-        """Forecasts from several starts at once, each from the `start` steps before it: (W, S, H, D).
+        """Forecasts from several starts at once, each from the steps before it: (W, S, H, D). Of the combination, or
+        of the diffusion model `alone`, which is all there is where none was measured."""
+        config = self.config
+        check_seed(seed)
+        if horizon < 1 or samples < 1:
+            raise UserError(f"horizon = {horizon}, samples = {samples}: both must be at least 1")
+        if alone or not config.weights:
+            return self.diffusion_paths(series, starts, horizon, samples, seed, sampler, steps, progress, window)
+        if not self.diffuses and (sampler is not None or steps is not None):
+            raise UserError("sampler and steps mean nothing: the diffusion model has no weight here, unless alone")
+        season, values = seasonality(config.freq), series.values.to_numpy(np.float64)
+
+        def draw(name: str, count: int) -> np.ndarray:
+            if name == combination.DIFFUSION:
+                return self.diffusion_paths(series, starts, horizon, count, seed, sampler, steps, progress, window)
+            return combination.expert_paths(name, season, values, starts, horizon, count, seed, window)
+
+        paths = combination.pool(config.weights, samples, draw)
+        paths = combination.stretch(paths, config.stretch) if config.stretch else paths
+        return paths if config.lower_bound is None else paths.clip(config.lower_bound)
+
+    @torch.no_grad()
+    def diffusion_paths(
+        self,
+        series: Series,
+        starts: Sequence[int],
+        horizon: int,
+        samples: int,
+        seed: int = 0,
+        sampler: str | None = None,
+        steps: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        window: int = 0,
+    ) -> np.ndarray:
+        """What the diffusion model says, as `paths`.
 
         The noise of path p of the w-th start is that of seed `child_seed(seed, window + w, p)`: that of no two
         windows is alike. A series that ends before a start is drawn up to it first, as a gap is.
 
         In float64: float32 has no digits left for the changes of a series that lies far from zero."""
         config = self.config
-        if horizon < 1 or samples < 1:
-            raise UserError(f"horizon = {horizon}, samples = {samples}: both must be at least 1")
-        check_seed(seed)
         if min(starts) < config.history:
             raise UserError(
                 f"the history has {min(starts)} steps, the model needs {config.history} before a forecast (its "

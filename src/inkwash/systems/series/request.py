@@ -15,6 +15,7 @@ Sampler = Annotated[
     Help("How a step is drawn; the model's own if left out."),
 ]
 Steps = Annotated[int | None, Ge(1), Le(100_000), Help("Calls of the network for each step of time.")]
+Alone = Annotated[bool, Help("The diffusion model alone, without the simple forecasts that are combined with it.")]
 Dates = Annotated[
     Literal["dmy", "mdy", "ymd"] | None, Help("The order in dates, where the table leaves it open: dmy, mdy, ymd.")
 ]
@@ -75,6 +76,7 @@ class Forecast(SeriesRequest):
     levels: Levels = None
     integer: Integer = False
     minimum: Minimum = None
+    alone: Alone = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,7 @@ class Backtest(SeriesRequest):
     seed: Seed = 0
     sampler: Sampler = None
     steps: Steps = None
+    alone: Alone = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +126,7 @@ class Evaluate(Request):
     seed: Seed = 0
     sampler: Sampler = None
     steps: Steps = None
+    alone: Alone = False
 
 
 @dataclass(frozen=True, kw_only=True)

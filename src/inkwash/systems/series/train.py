@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
-from inkwash.systems.series import transforms
+from inkwash.systems.series import combination, metrics, transforms
 from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
+from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.model import Forecast, Forecaster
 from inkwash.systems.series.networks import TimeGrad
 from inkwash.training import distributed
@@ -103,6 +104,8 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaste
     series = series.before(recipe.until or len(series.values))
     config = transforms.make_config(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
     say_what_was_read(series, monitor)
+    if recipe.mode == "improved":
+        config = combine(series, config, recipe.context, recipe.lags, folder, recipe.fit, monitor)
     forecaster = new_forecaster(series, config, recipe.fit.seed)
     return fit_network(forecaster, series, folder, recipe.fit, folder / "model", monitor)
 
@@ -117,10 +120,14 @@ def fit_forecaster(
     lags: list[int] | None = None,
     settings: Settings | None = None,
     monitor: Monitor = CONSOLE,
+    alone: bool = False,
     **columns: Any,
 ) -> Forecaster:
     """A forecaster trained on a table (columns: see `read_series`); in `folder`, a stopped run goes on. A
     training that `monitor` stops gives the forecaster so far.
+
+    In the mode improved a backtest comes first, by which the diffusion model is combined with simple forecasts,
+    unless it is to be `alone`.
 
     Raises UserError for data that cannot be read or are too short; the message says what to do.
     """
@@ -131,10 +138,51 @@ def fit_forecaster(
     forecaster = new_forecaster(series, config, settings.seed)
     with TemporaryDirectory() if folder is None else nullcontext(folder) as run_folder:
         try:
+            if mode == "improved" and not alone:
+                config = combine(series, config, context, lags, Path(run_folder), settings, monitor)
+                forecaster = new_forecaster(series, config, settings.seed)
             fit_network(forecaster, series, Path(run_folder), settings, monitor=monitor)
         except Stopped as stop:
             monitor.tell(Note(f"{stop}: this is the forecaster so far"))
     return forecaster
+
+
+def combine(
+    series: Series, config: transforms.Config, context: int | None, lags: list[int] | None, folder: Path,
+    settings: Settings, monitor: Monitor,
+) -> transforms.Config:  # fmt: skip
+    """The config with weights of the experts and stretches of the series, by a backtest in the last half of the data.
+
+    For it a diffusion model is trained in `folder`/backtest on what lies before the first window, or, where that is
+    too short, keeps its prior weight."""
+    horizon, season, values = config.horizon, seasonality(config.freq), series.values.to_numpy(np.float64)
+    weights = combination.prior(len(series.values), season)
+    every, windows = combination.backtest_starts(len(series.values), horizon, len(config.names))
+    begun = np.isnan(values).cumprod(axis=0).sum(0).max() + 2  # by then each series has values
+    starts = [start for start in every if start > begun and np.isfinite(values[start : start + horizon]).any()]
+    if not starts:
+        monitor.tell(Note("too few steps for a backtest: how far this forecast can be trusted is not known"))
+        return replace(config, weights=weights)
+    before = series.before(starts[0])
+    paths = {
+        name: combination.expert_paths(name, season, values, starts, horizon, combination.SAMPLES, settings.seed)
+        for name in weights
+        if name != combination.DIFFUSION
+    }
+    try:
+        early = transforms.make_config(before, horizon, config.mode, context, lags)
+    except UserError:
+        monitor.tell(Note(f"{starts[0]} steps are too few to try out the diffusion model: its weight is a guess"))
+    else:
+        monitor.tell(Note(f"a backtest first: {len(starts)} windows, by a model of the first {starts[0]} steps"))
+        forecaster = new_forecaster(before, early, settings.seed)
+        fit_network(forecaster, before, folder / "backtest", settings, monitor=monitor)
+        forecaster.network.eval()
+        paths[combination.DIFFUSION] = forecaster.diffusion_paths(series, starts, horizon, combination.SAMPLES)
+    truth = np.stack([values[start : start + horizon] for start in starts])
+    scale = metrics.seasonal_error(values[: starts[0]], season)
+    found = combination.backtest(paths, truth, scale, weights, windows * len(starts) / len(every))
+    return replace(config, weights=found.weights, stretch=found.stretch, backtest=found.table)
 
 
 def say_what_was_read(series: Series, monitor: Monitor) -> None:
@@ -213,7 +261,7 @@ def chart(forecaster: Forecaster, series: Series) -> Image.Image:
     """A forecast of the last steps of the series, beside what came."""
     start = max(len(series.values) - forecaster.config.horizon, forecaster.config.history)
     history, truth = series.values.iloc[:start], series.values.iloc[start:]
-    paths = forecaster.paths(series, [start], len(truth), 50, sampler="dpmpp_2m", steps=8)
+    paths = forecaster.paths(series, [start], len(truth), 50, sampler="dpmpp_2m", steps=8, alone=True)
     with TemporaryDirectory() as folder:
         Forecast(paths[0], truth.index, series.names).plot(file := Path(folder) / "forecast.png", history, truth)
         return Image.open(file).convert("RGB")

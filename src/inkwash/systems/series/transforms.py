@@ -47,6 +47,9 @@ class Config:
     lower_bound  no sample lies below; None: no bound
     deviation    standard deviation of each series in training; empty in older models
     sampler, steps   how a step is drawn by default
+    weights      of the experts that are combined (`combination`); none: the diffusion model alone
+    stretch      of the combination's paths, for each series
+    backtest     a row for each method: its scores before the last training
     """
 
     names: list[str]
@@ -65,6 +68,9 @@ class Config:
     padding: int = 0
     window: int | None = None
     deviation: list[float] = field(default_factory=list)
+    weights: dict[str, float] = field(default_factory=dict)
+    stretch: list[float] = field(default_factory=list)
+    backtest: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def history(self) -> int:

@@ -13,7 +13,7 @@ import pandas as pd
 from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context, Result, on_progress
-from inkwash.systems.series import metrics, transforms
+from inkwash.systems.series import combination, metrics, transforms
 from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
 from inkwash.systems.series.model import LEVELS, Forecaster
 from inkwash.systems.series.model import Forecast as Paths
@@ -34,22 +34,28 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
             horizon, mode = request.horizon or DEFAULT_HORIZON, request.mode or "improved"
             forecaster = fit_forecaster(
                 series, horizon, folder / "run", mode=mode, context=request.context, lags=lags,
-                settings=on_machine(default_settings(mode), context), monitor=context,
+                settings=on_machine(default_settings(mode), context), monitor=context, alone=request.alone,
             )  # fmt: skip
         else:
             forecaster = context.model(request.model)
             series = load_series(request, forecaster, context)
         say_what_is_foreign(forecaster, series, context)
+        sampler, steps = request.sampler, request.steps
+        if request.model is None and not forecaster.diffuses and (sampler or steps):
+            context.tell(Note("the diffusion model has no weight here: sampler and steps change nothing"))
+            sampler = steps = None
         predicted = forecaster.forecast(
             series, request.horizon, request.samples, request.seed,
-            sampler=request.sampler, steps=request.steps, integer=request.integer, minimum=request.minimum,
-            progress=on_progress(context),
+            sampler=sampler, steps=steps, integer=request.integer, minimum=request.minimum,
+            progress=on_progress(context), alone=request.alone,
         )  # fmt: skip
         levels = sorted(set(request.levels or LEVELS))
         files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
         series.layout.write(predicted.to_dataframe(levels)).to_csv(files[".csv"], index=False)
         predicted.plot(files[".png"], series.values, levels=levels)
-        yield Result(of, 0, files, recipe=request.facts() | {"hash": forecaster.hash})
+        rows = [] if request.alone else forecaster.config.backtest
+        facts = {"text": combination.markdown(rows), "rows": rows} if rows else {}
+        yield Result(of, 0, files, facts, recipe=request.facts() | {"hash": forecaster.hash})
         if request.model is None:
             forecaster.save(folder)
             yield Result(of, None, {}, model=folder)
@@ -61,7 +67,7 @@ def backtest(requests: list[Backtest], context: Context) -> Iterator[Result]:
         measured = forecaster.backtest(
             load_series(request, forecaster, context), request.windows, request.stride, request.horizon,
             request.samples, request.seed,
-            sampler=request.sampler, steps=request.steps, progress=on_progress(context),
+            sampler=request.sampler, steps=request.steps, progress=on_progress(context), alone=request.alone,
         )  # fmt: skip
         yield Result(of, None, {}, {"text": measured.markdown(), "rows": measured.rows})
 
@@ -112,8 +118,10 @@ def measure(request: Evaluate, forecaster: Forecaster, context: Context) -> repo
     else:
         series = load_series(request, forecaster, context)
         starts = [len(series.values) - horizon * k for k in range(10, 0, -1)]
-    options = {"sampler": request.sampler, "steps": request.steps, "progress": on_progress(context)}
-    return forecaster.evaluate(series, starts, request.seed, **options)
+    return forecaster.evaluate(
+        series, starts, request.seed,
+        sampler=request.sampler, steps=request.steps, alone=request.alone, progress=on_progress(context),
+    )  # fmt: skip
 
 
 def default_recipe(data: Path) -> Recipe:
