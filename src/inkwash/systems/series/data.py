@@ -132,6 +132,8 @@ def read_series(
     for name in [*([time] if time else []), *named]:
         if name not in table.columns:
             raise unknown(f"column of {source}", name, list(table.columns))
+    if not time and not set(named) & {*clock.across(list(table))}:
+        table = roles.dates_down(table)
     data = table if clock.INDEX in (time, *named) else roles.drop_row_numbers(table)
     kinds = {name: cells.kind(data[name]) for name in data.columns}
     stamps = roles.find_stamps(data, kinds, time, named, dates, source)

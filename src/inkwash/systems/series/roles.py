@@ -78,6 +78,9 @@ def find_time(data: pd.DataFrame, kinds: dict[str, str], free: Sequence[str]) ->
     names = [*years, *(name for name in clocks if name == INDEX), *texts]
     if found := next((name for name in names if 1.0 in shares(name)), None):
         return [found]
+    digits = [name for name in free if name not in clocks and kinds[name] == "numbers"]
+    if found := next((name for name in digits if clock.is_clock_of_digits(data[name])), None):
+        return [found]
     partly = [name for name in clocks if not (cells.kind(data[name]) == "numbers" and is_count(data[name]))]
     partly += [name for name in texts if max(shares(name), default=0) > 0.5]
     return partly[:1]
@@ -87,6 +90,29 @@ def is_count(column: pd.Series) -> bool:
     """Whether numbers rise by one."""
     numbers = pd.to_numeric(clock.as_text(column), errors="coerce")
     return len(numbers) > 1 and bool((numbers.diff().iloc[1:] == 1).all())
+
+
+def dates_down(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose dates run across, as statistics offices write theirs, as a long one: columns `time`, `value`.
+    As it is if anything else in it may be a time."""
+    dates = clock.across(list(table))
+    ids = [name for name in table if name not in dates]
+    if (
+        not dates
+        or isinstance(table.index, pd.DatetimeIndex | pd.PeriodIndex)
+        or any(
+            clock.complete(clock.readings(table[name], clock.is_clock(name)))
+            or (clock.is_clock(name) and name != INDEX)
+            for name in ids
+        )
+    ):
+        return table
+    texts = [name for name in ids if not cells.is_number(table[name])]
+    long = table.fillna(dict.fromkeys(texts, "")).melt(ids, dates, var_name="time", value_name="value")
+    if any("\\" in name for name in ids):  # Eurostat's geo\TIME_PERIOD, where flags stand behind values: 5.1 p
+        long["value"] = long["value"].astype(str).str.replace(r" [a-z]+$", "", regex=True)
+    long.attrs = table.attrs
+    return long
 
 
 def drop_row_numbers(data: pd.DataFrame) -> pd.DataFrame:
@@ -110,6 +136,8 @@ def why_no_series(data: pd.DataFrame, kinds: dict[str, str], name: str, items: S
     column = data[name]
     if kinds[name] not in ("numbers", "mixed"):
         return kinds[name]
+    if not (cells.is_number(column) and column.notna().any()) and not cells.distinct(column):
+        return "no values"
     if kinds[name] == "numbers" and (IDS.fullmatch(name) or COUNTERS.fullmatch(name) or clock.is_clock(name)):
         if is_count(column):
             return "row numbers"

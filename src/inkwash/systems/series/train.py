@@ -20,7 +20,14 @@ from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.series import transforms
-from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
+from inkwash.systems.series.data import (
+    Series,
+    column_options,
+    read_rolling_archive,
+    read_series,
+    refuse_columns,
+    shortened,
+)
 from inkwash.systems.series.model import Forecast, Forecaster
 from inkwash.systems.series.networks import TimeGrad
 from inkwash.training import distributed
@@ -98,7 +105,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaste
         series = series.before(starts[0])
     else:
         series = read_series(recipe.data, **column_options(recipe))
-    series = series.before(recipe.until or len(series.values))
+    series = without_empty_items(series.before(recipe.until or len(series.values)))
     config = transforms.make_config(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
     say_what_was_read(series, monitor)
     forecaster = new_forecaster(series, config, recipe.fit.seed)
@@ -122,7 +129,7 @@ def fit_forecaster(
 
     Raises UserError for data that cannot be read or are too short; the message says what to do.
     """
-    series = read_series(data, **columns)
+    series = without_empty_items(read_series(data, **columns))
     settings = settings or default_settings(mode)
     config = transforms.make_config(series, horizon, mode, context, lags)
     say_what_was_read(series, monitor)
@@ -133,6 +140,15 @@ def fit_forecaster(
         except Stopped as stop:
             monitor.tell(Note(f"{stop}: this is the forecaster so far"))
     return forecaster
+
+
+def without_empty_items(series: Series) -> Series:
+    """A long table without the items that have no value at all, which is said."""
+    empty = [name for name in series.names if series.values[name].isna().all()] if series.layout.items else []
+    if not empty:
+        return series
+    note = f"{series.note}; left out {shortened(empty)} (no values)"
+    return replace(series, values=series.values.drop(columns=empty), note=note)
 
 
 def say_what_was_read(series: Series, monitor: Monitor) -> None:
