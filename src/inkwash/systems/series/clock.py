@@ -20,9 +20,9 @@ INDEX = "index"  # what a column without a name is called: pandas writes its own
 PARTS = {
     "year": ("year", "jahr", "année", "annee", "año", "ano", "yr", "yyyy", "年", "年份"),
     "quarter": ("quarter", "quartal", "trimestre", "qtr", "季度"),
-    "month": ("month", "monat", "mois", "mes", "月", "月份", "period"),
+    "month": ("month", "monat", "mois", "mes", "月", "月份", "mo", "mnth", "period"),
     "week": ("week", "woche", "kw", "semaine", "semana", "周"),
-    "day": ("day", "tag", "jour", "dia", "día", "日"),
+    "day": ("day", "tag", "jour", "dia", "día", "dy", "日"),
     "hour": ("hour", "hr", "hh", "stunde", "heure", "hora", "小时"),
 }
 TIME_COLUMNS = (
@@ -82,6 +82,7 @@ QUARTER = re.compile(
 )
 MONTH = re.compile(r"(?P<y>\d{4})[-: ]?M(?P<m>\d{1,2})", re.I)
 WEEK = re.compile(r"(?P<y>\d{4})-?W(?P<w>\d\d)(?:-?(?P<d>[1-7]))?")
+YEAR_QUARTER = r"(\d{4})[./ -]([1-4])"  # 2024.1 in a column that is called like one of quarters
 WEEK_NAMES = {*PARTS["week"], "yearweek", "yyyyww"}
 # 202405, 2024/05, KW 05/2024 in a column that is called like one of weeks
 YEAR_WEEK = r"(?:KW|W|Week|Woche)? ?(?:((?:19|20)\d\d)[-/. ]?(?:KW|W)?(\d\d?)|(\d\d?)[-/. ](\d{4}))"
@@ -190,8 +191,9 @@ def readings(column: pd.Series, digits: bool) -> list[Reading]:
     if pd.api.types.is_bool_dtype(column):
         return []
     text = as_text(column).str.replace(r"^(\d+)\.0$", r"\1", regex=True)  # as pandas writes a column with gaps
-    if WEEK_NAMES & words(str(column.name)):
-        text = text.str.replace(f"^{YEAR_WEEK}$", as_week, regex=True, flags=re.I)
+    for names, form in ((WEEK_NAMES, YEAR_WEEK), (set(PARTS["quarter"]), YEAR_QUARTER)):
+        if names & words(str(column.name)) and text.str.fullmatch(form, flags=re.I).all():
+            text = text.str.replace(form, as_week if form == YEAR_WEEK else r"\1Q\2", regex=True, flags=re.I)
     first = text.iloc[0]
     if re.fullmatch(r"\d*", first):
         return from_digits(text) if digits else []
@@ -234,7 +236,7 @@ def described(form: str) -> tuple[str, str]:
 
 
 def from_digits(text: pd.Series) -> list[Reading]:
-    """Years, 20241 (quarters), 202401, 20240131 and longer, seconds (and parts of them) since 1970, days of a spreadsheet."""
+    """Years, 20241 (a quarter), 202401, 20240131 and longer, (parts of) seconds since 1970, days of a spreadsheet."""
     size = len(text.iloc[0])
     text = text.where(text.str.len() == size)
     numbers = pd.to_numeric(text, errors="coerce")
@@ -378,9 +380,11 @@ def add_time_of_day(stamps: pd.Series, column: pd.Series, source: str) -> pd.Ser
 
 
 def is_time_of_day(column: pd.Series) -> bool:
-    """Whether all cells are times as 13:00, or hours in a column that is called so."""
+    """Whether all cells are times as 13:00; in a column that is called so, 13.00 or hours, too."""
     text = as_text(column)
     if text.str.fullmatch(TIME_OF_DAY).all():
+        return True
+    if is_clock(str(column.name)) and text.str.fullmatch(r"\d{1,2}\.\d\d").all():
         return True
     hours = pd.to_numeric(text, errors="coerce")
     return str(column.name).lower() in PARTS["hour"] and bool((hours.between(0, 24) & (hours % 1 == 0)).all())
