@@ -114,7 +114,10 @@ def test_a_table_that_is_there_is_not_replaced_unless_it_is_named(forecast, sale
     (tmp_path / "imputed.csv").write_text("mine")
     model = ["--model", str(forecast / "forecaster"), "--samples", "2"]
     assert main(["series", "impute", str(sales), *model]) == 0
-    assert capsys.readouterr().out == "imputed-2.csv\n" and (tmp_path / "imputed.csv").read_text() == "mine"
+    assert (
+        capsys.readouterr().out == "imputed-2.csv\nimputed-quantiles.csv\n"
+        and (tmp_path / "imputed.csv").read_text() == "mine"
+    )
 
 
 def test_the_whole_table(forecast, sales, tmp_path, capsys):
@@ -149,7 +152,7 @@ def test_a_recipe_trains_the_same_model(sales, tmp_path):
         (["{sales}", "--horizon", "0"], "horizon = 0: choose a whole number from 1"),
         (["{sales}", "--freq", "W"], "does not lie on the frequency"),
         (["{sales}", "--target", "cocoa"], "cocoa"),
-        (["{sales}", "--horizon", "150"], "training needs"),
+        (["{sales}", "--horizon", "500"], "training needs"),
         (["{sales}", "--model", "nothing"], "nothing"),
         (["{sales}", "--model", "emoji"], "is a model of pictures"),
         (["{sales}", "--mode", "magic"], "magic"),

@@ -157,7 +157,8 @@ def attempt(raw: bytes, encoding: str) -> Text | None:
 
 def is_chinese(text: str) -> bool:
     """Whether what GB18030 reads is meant so: the accents of Western words become signs alone between letters."""
-    sign, alone = r"[^\0-\x7f]", r"(?<![^\0-\x7f])[^\0-\x7f](?![^\0-\x7f])"
+    # 2024年1月 is Chinese all the same
+    sign, alone = r"[^\0-\x7f]", r"(?<![^\0-\x7f])(?!(?<=\d)[年月日号时分秒])[^\0-\x7f](?![^\0-\x7f])"
     within_words = re.findall(rf"(?<=[A-Za-z0-9]){alone}|{alone}(?=[A-Za-z])", text)
     return 2 * len(within_words) <= len(re.findall(f"{sign}+", text))
 

@@ -237,6 +237,172 @@ KINDS = {
     "an hour that spring leaves out": Kind(
         rows(written("%d.%m.%Y %H:%M", OFFSETS), counted(count=96)), "sales", "2024-03-31 03:00+02:00", 51, "h"
     ),
+    # dates across, and what only looks like other dates or numbers
+    "World Bank, years across": Kind(
+        '"Country Name","Country Code",'
+        + ",".join(f'"{year}"' for year in range(1990, 2010))
+        + ",\n"
+        + "".join(
+            f'"{c}","{c[:3]}",' + ",".join(f'"{s + k}.5"' for k in range(20)) + ",\n"
+            for s, c in enumerate(["Aruba", "Chile"])
+        ),
+        "Chile",
+        "1995-01-01",
+        6.5,
+        "YS-JAN",
+        note="value by Country Name",
+    ),
+    "Johns Hopkins, days across": Kind(
+        "Province/State,Country/Region,Lat,"
+        + ",".join(f"{d.month}/{d.day}/{d:%y}" for d in DAYS)
+        + "\n"
+        + ",Chile,-35.6,"
+        + ",".join(counted())
+        + "\nHubei,China,30.9,"
+        + ",".join(counted("{}0"))
+        + "\n",
+        "Hubei",
+        "2024-02-03",
+        100,
+    ),
+    "Eurostat, months across": Kind(
+        "freq,unit,geo\\TIME_PERIOD\t2023-11 \t2023-12 \t2024-01 \t2024-02 \n"
+        "M,PC,AT\t4.9 \t5.1 p\t: \t5.2 b\nM,PC,BE\t5.9 \t: c\t6.1 \t6.2 bp\n",
+        "M,PC,BE",
+        "2024-02-01",
+        6.2,
+        "MS",
+        note="2 gaps",
+        name="une.tsv",
+    ),
+    "China's statistics office, months across and back": Kind(
+        (
+            "指标,"
+            + ",".join(f"{d.year}年{d.month}月" for d in MONTHS[::-1])
+            + "\n工业,"
+            + ",".join(counted("{}0", 14))
+            + "\n价格,"
+            + ",".join(counted(count=14))
+            + "\n"
+        ).encode("gbk"),
+        "价格",
+        "2024-02-01",
+        11,
+        "MS",
+        note="in GB18030",
+    ),
+    "dates across in a workbook's way": Kind(
+        rows(["A", "B"], [",".join(counted()), ",".join(counted("{}0"))], "Artikel," + ",".join(map(str, DAYS))),
+        "B",
+        "2024-02-03",
+        100,
+    ),
+    "a name that tells nothing, 20240125": Kind(
+        rows(written("%Y%m%d"), counted(), "Kalendertag,sales"), "sales", "2024-02-03", 10, note="time = Kalendertag"
+    ),
+    "a name that tells nothing, milliseconds": Kind(
+        rows([1704067200000 + 3600000 * k for k in range(48)], counted(count=48), "open_at,sales"),
+        "sales",
+        "2024-01-02 03:00Z",
+        28,
+        "h",
+    ),
+    "weeks as 201901": Kind(
+        rows([f"2019{k:02}" for k in range(1, 13)], counted(count=12), "week,sales"),
+        "sales",
+        "2019-01-14",
+        3,
+        "W-MON",
+    ),
+    "weeks as 2019/1": Kind(
+        rows([f"2019/{k}" for k in range(1, 21)], counted(), "Year Week,sales"), "sales", "2019-01-14", 3, "W-MON"
+    ),
+    "weeks as KW 01/2019": Kind(
+        rows([f"KW {k:02}/2019" for k in range(1, 13)], counted(count=12), "KW,sales"),
+        "sales",
+        "2019-01-14",
+        3,
+        "W-MON",
+    ),
+    "quarters as 20191": Kind(
+        rows([f"{y}{q}" for y in range(2015, 2020) for q in range(1, 5)], counted(), "quarter,sales"),
+        "sales",
+        "2015-07-01",
+        3,
+        "QS-OCT",
+    ),
+    "quarters as 2019.1": Kind(
+        rows([f"{y}.{q}" for y in range(2015, 2020) for q in range(1, 5)], counted(), "quarter,sales"),
+        "sales",
+        "2015-07-01",
+        3,
+        "QS-OCT",
+    ),
+    "years as pandas writes them where one was missing": Kind(
+        rows([f"{y}.0" for y in range(1990, 2010)], counted(), "year,sales"), "sales", "1995-01-01", 6, "YS-JAN"
+    ),
+    "hours as 2024012503": Kind(
+        rows(written("%Y%m%d%H", HOURS), counted(count=48), "MESS_DATUM,TT"), "TT", "2024-01-02 03:00", 28, "h"
+    ),
+    "year, month, day, hour, short": Kind(
+        rows(written("%Y,%m,%d,%H", HOURS), counted(count=48), "YEAR,MO,DY,HR,T2M"),
+        "T2M",
+        "2024-01-02 03:00",
+        28,
+        "h",
+    ),
+    "times with points": Kind(
+        rows(written("%d.%m.%Y;%H.%M.%S", HOURS), counted("{},5", 48), "Datum;Zeit;T", ";"),
+        "T",
+        "2024-01-02 03:00",
+        28.5,
+        "h",
+    ),
+    "hours and minutes with a point": Kind(
+        rows(written("%d.%m.%Y;%H.%M", HOURS), counted("{},5", 48), "Datum;Zeit;T", ";"),
+        "T",
+        "2024-01-02 03:00",
+        28.5,
+        "h",
+    ),
+    "the day of the export": Kind(
+        rows(
+            ["2024-05-01"] * 20,
+            map(",".join, zip(written("%Y-%m-%d"), counted(), strict=True)),
+            "export_date,date,sales",
+        ),
+        "sales",
+        "2024-02-03",
+        10,
+    ),
+    "a value and its flag": Kind(
+        rows(written("%Y-%m-%d"), [f'"+0{100 + k},1",{k}' for k in range(20)], "date,TMP,sales"),
+        "sales",
+        "2024-02-03",
+        9,
+        note="left out TMP (texts)",
+    ),
+    "plus and minus behind": Kind(
+        rows(written("%d.%m.%Y"), [f"{german(v)}{'+-'[k % 2]}" for k, v in enumerate(AMOUNTS)], "Datum;Betrag", ";"),
+        "Betrag",
+        "2024-02-03",
+        -10234.5,
+    ),
+    "a column without any value": Kind(
+        rows(written("%Y-%m-%d"), counted("{},N/A"), "date,USD,CYP"),
+        "USD",
+        "2024-02-03",
+        10,
+        note="left out CYP (no values)",
+    ),
+    "a covariate of numbered shops": Kind(
+        "store,date,sales,promo\n"
+        + "".join(f"{s},{d},{100 * s + k},{k % 3}\n" for s in (1, 2, 3) for k, d in enumerate(written("%Y-%m-%d"))),
+        "2",
+        "2024-02-03",
+        209,
+        options={"target": ["sales"], "feat_dynamic_real": ["promo"]},
+    ),
     # signs and encodings
     "German Excel": Kind(
         rows(written("%d.%m.%Y"), map(german, AMOUNTS), "Datum;Umsätze", ";").replace("\n", "\r\n").encode("cp1252"),
@@ -573,6 +739,41 @@ REFUSED = {
         ),
         {},
         "may be named by from or to: say by --item which",
+    ),
+    "a season or a month": (
+        rows([f"{y}/{y % 100 + 1:02}" for y in range(2001, 2012)], counted(count=11), "period,sales"),
+        {},
+        "'2001/02' may be a season of two years or a month",
+    ),
+    "a week that its year has not": (
+        rows([f"2021,{k}" for k in range(1, 54)], counted(count=53), "year,week,sales"),
+        {},
+        "row 53: '2021-W53' is no time stamp",
+    ),
+    "no names, dates that look like some": (
+        rows(written("%Y%m%d")[1:], counted("{},Berlin", 19), "20240125,0,Berlin"),
+        {},
+        "the first line, with '20240125', holds values",
+    ),
+    "times of day that cannot be read are no series": (
+        rows([f"{d:%Y-%m-%d},{d.hour * 100}" for d in HOURS], counted(count=48), "Date,Time,sales"),
+        {},
+        "two rows have the time stamp",
+    ),
+    "a column in two roles": (
+        "date,a,b\n2024-01-01,1,2\n2024-01-02,1,2\n2024-01-03,1,2\n",
+        {"target": ["a", "b"], "feat_dynamic_real": ["b"]},
+        "column 'b' is named twice",
+    ),
+    "a clock that is a series": (
+        "date,a\n2024-01-01,1\n2024-01-02,1\n2024-01-03,1\n",
+        {"time": "date", "target": ["date", "a"]},
+        "column 'date' is named twice",
+    ),
+    "steps of nothing": (
+        "date,a\n2024-01-01,1\n2024-01-02,1\n2024-01-03,1\n",
+        {"freq": "0D"},
+        "freq = 0D: no frequency",
     ),
     "a shop without a name": (
         "store,date,sales\na,2024-01-01,1\n,2024-01-01,2\n",

@@ -132,3 +132,12 @@ def test_what_tune_learns_from_lies_on_the_model_s_device(swing, tmp_path):
     request = SimpleNamespace(samples=3, seed=0, time=None, freq=None, target=[], item=None, feat_dynamic_real=[])
     problem, _ = forecaster.problem(request, swing)
     assert is_chip(problem.condition["hidden"])
+
+
+def test_items_without_a_value_are_left_out_and_said(tmp_path, swing):
+    items = [swing[["tea"]].rename_axis("date").reset_index().assign(item=name) for name in "abc"]
+    items[1]["tea"] = np.nan
+    forecaster = train.fit_forecaster(pd.concat(items), 4, tmp_path, settings=SETTINGS, context=14)
+    assert forecaster.config.names == ["a", "c"]
+    series = train.without_empty_items(read_series(pd.concat(items)))
+    assert series.note.endswith("left out b (no values)") and series.names == ["a", "c"]

@@ -32,11 +32,13 @@ PLAIN = str.maketrans(
 CODES = "EUR|USD|GBP|CHF|JPY|CNY|RMB|INR|SEK|NOK|DKK|PLN"
 UNIT = rf"[€$£¥₹₽₩฿₫₴₺₪%‰元]|(?:R|A|C|US|HK|NT|AU|CA)\$|kr\.?|zł|Kč|Fr\.?|{CODES}"
 NUMBER = re.compile(
-    rf"(\()? *([+-])? *({UNIT})? *([+-])? *(\d[\d.,' ]*|[.,]\d+)(E[+-]?\d+)? *({UNIT})? *(-)? *(\))?", re.I
+    rf"(\()? *([+-])? *({UNIT})? *([+-])? *(\d[\d.,' ]*|[.,]\d+)(E[+-]?\d+)? *({UNIT})? *([+-])? *(\))?", re.I
 )
-# 1234.5 and .5, or with the same sign between all thousands, by the sign before the decimals
+# 1234.5 and .5, or with the same sign between all thousands, by the sign before the decimals; 0100,1 is two codes
 DIGITS = {
-    sign: re.compile(rf"(?:\d+|[1-9]\d{{0,2}}([{other}' ])\d{{3}}(?:\1\d{{3}})*)(?:[{sign}]\d*)?|[{sign}]\d+")
+    sign: re.compile(
+        rf"0\d+|(?:0|[1-9]\d*|[1-9]\d{{0,2}}([{other}' ])\d{{3}}(?:\1\d{{3}})*)(?:[{sign}]\d*)?|[{sign}]\d+"
+    )
     for sign, other in (".,", ",.")
 }
 SIGN = {".": "point", ",": "comma"}
@@ -62,7 +64,7 @@ class Number(NamedTuple):
 
 @lru_cache(2**18)
 def parse_number(cell: str) -> Number | None:
-    """Its parts, None where it is no number: +1, -1, 1-, (1), € 1, 1 %, 1E3."""
+    """Its parts, None where it is no number: +1, -1, 1-, 1+, (1), € 1, 1 %, 1E3."""
     found = NUMBER.fullmatch(cell.translate(PLAIN).strip())
     if found is None:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta, timezone
 from typing import Any, NamedTuple
 
@@ -20,10 +20,10 @@ INDEX = "index"  # what a column without a name is called: pandas writes its own
 PARTS = {
     "year": ("year", "jahr", "année", "annee", "año", "ano", "yr", "yyyy", "年", "年份"),
     "quarter": ("quarter", "quartal", "trimestre", "qtr", "季度"),
-    "month": ("month", "monat", "mois", "mes", "月", "月份", "period"),
+    "month": ("month", "monat", "mois", "mes", "月", "月份", "mo", "mnth", "period"),
     "week": ("week", "woche", "kw", "semaine", "semana", "周"),
-    "day": ("day", "tag", "jour", "dia", "día", "日"),
-    "hour": ("hour", "stunde", "heure", "hora", "小时"),
+    "day": ("day", "tag", "jour", "dia", "día", "dy", "日"),
+    "hour": ("hour", "hr", "hh", "stunde", "heure", "hora", "小时"),
 }
 TIME_COLUMNS = (
     *(
@@ -44,22 +44,35 @@ TIME_COLUMNS = (
     *(name for names in PARTS.values() for name in names),
     INDEX,
 )
-WORDS = {"date", "datum", "fecha", "timestamp", "datetime", "日期", "时间", "yearmonth"}  # within a longer name
+WORDS = {
+    "date",
+    "datum",
+    "fecha",
+    "timestamp",
+    "datetime",
+    "日期",
+    "时间",
+    "yearmonth",
+    "yearweek",
+    "yyyyww",
+}  # within a longer name
 # how dates are written, a whole column alike; months by names as in English
 DATES = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y年%m月%d日", "%Y-%m", "%Y/%m", "%Y年%m月", "%Y年", "%m/%Y", "%m.%Y"),
     *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%d-%b-%Y", "%b %d %Y", "%b %Y"),
     *("%b-%Y", "%Y %b", "%Y-%b", "%Y-%b-%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y"),
-    *("%y-%m-%d", "%y/%m/%d", "%y.%m.%d", "%d-%b-%y", "%y-%b-%d", "%d %b %y", "%b-%y", "%G-W%V-%u"),
+    *("%y-%m-%d", "%y/%m/%d", "%y.%m.%d", "%d-%b-%y", "%y-%b-%d", "%d %b %y", "%b-%y"),
 )
 TIMES = (" %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 DIGITS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 EPOCHS = {9: "s", 10: "s", 13: "ms", 16: "us", 19: "ns"}
 SERIAL = (20_000, 80_000)  # days of a spreadsheet, from 1954 to 2119
+QUARTERS = r"(?:19|20)\d\d[1-4]"  # 20241, of which a whole column is no days of a spreadsheet
+YEARS = (1800, 2100)  # of mere digits that nothing calls a time
 LAST_YEAR = 2040  # of two digits; from 69 on they are years of the last century
 ORDERS = ("dmy", "mdy", "ymd")
 WRITE_DATES = "write dates as 2024-01-31"
-TIME_OF_DAY = r"\d{1,2}:\d\d(?::\d\d)?(?: ?[AaPp][Mm])?"
+TIME_OF_DAY = r"\d{1,2}(?::\d\d(?::\d\d)?|\.\d\d\.\d\d)(?: ?[AaPp][Mm])?"
 OFFSET = r"(?<=:\d\d)(\.\d+)? ?(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)$"
 ISO = re.compile(r"\d{4}-\d\d(-\d\d([T ].*)?)?")
 QUARTER = re.compile(
@@ -69,6 +82,10 @@ QUARTER = re.compile(
 )
 MONTH = re.compile(r"(?P<y>\d{4})[-: ]?M(?P<m>\d{1,2})", re.I)
 WEEK = re.compile(r"(?P<y>\d{4})-?W(?P<w>\d\d)(?:-?(?P<d>[1-7]))?")
+YEAR_QUARTER = r"(\d{4})[./ -]([1-4])"  # 2024.1 in a column that is called like one of quarters
+WEEK_NAMES = {*PARTS["week"], "yearweek", "yyyyww"}
+# 202405, 2024/05, KW 05/2024 in a column that is called like one of weeks
+YEAR_WEEK = r"(?:KW|W|Week|Woche)? ?(?:((?:19|20)\d\d)[-/. ]?(?:KW|W)?(\d\d?)|(\d\d?)[-/. ](\d{4}))"
 MONTHS = {
     word: month
     for month, words in {
@@ -106,8 +123,11 @@ class Reading(NamedTuple):
 
 def is_clock(name: str) -> bool:
     """Whether a column is called like one of time stamps."""
-    name = name.strip().lower()
-    return name in TIME_COLUMNS or bool(WORDS & set(re.split(r"[^\w]|_", name)))
+    return name.strip().lower() in TIME_COLUMNS or bool(WORDS & words(name))
+
+
+def words(name: str) -> set[str]:
+    return set(re.split(r"[^\w]|_", name.strip().lower()))
 
 
 def to_timestamps(column: pd.Series, source: str, dates: str | None = None) -> Reading:
@@ -136,10 +156,24 @@ def to_timestamps(column: pd.Series, source: str, dates: str | None = None) -> R
     reading = possible[0]
     if reading.written == "mmm-yy" and not (is_regular(reading.stamps) and reading.stamps.dt.year.nunique() > 1):
         raise UserError(f"{place}: '{column.iloc[0]}' may be a day of a month or a month; {WRITE_DATES}")
+    if is_season(reading.stamps):
+        raise UserError(f"{place}: '{column.iloc[0]}' may be a season of two years or a month; {WRITE_DATES}")
     if re.search(r"\byy\b", reading.written) and reading.stamps.dt.year.max() > LAST_YEAR:
         row = int(reading.stamps.to_numpy().argmax())
         raise UserError(f"{place}, row {row + 1}: '{column.iloc[row]}' may be of either century; {WRITE_DATES}")
     return reading._replace(stamps=with_offsets(column, reading.stamps, place))
+
+
+def across(names: Sequence[str]) -> list[str]:
+    """Names of columns that are a clock together, as tables with a column for each year, month or day have them."""
+    dates = [name for name in names if re.search(r"\d{4}|\d+[-./]\d+[-./]\d+", name)]
+    try:
+        stamps = to_timestamps(pd.Series(dates), "") if len(dates) > 2 else None
+    except UserError:
+        return []
+    if stamps is None or not stamps.stamps.dt.year.between(*YEARS).all():
+        return []
+    return dates if is_regular(stamps.stamps) or is_in_order(stamps.stamps) else []
 
 
 def complete(found: list[Reading]) -> list[Reading]:
@@ -156,7 +190,10 @@ def readings(column: pd.Series, digits: bool) -> list[Reading]:
         return [Reading(column.dt.to_timestamp())]
     if pd.api.types.is_bool_dtype(column):
         return []
-    text = as_text(column)
+    text = as_text(column).str.replace(r"^(\d+)\.0$", r"\1", regex=True)  # as pandas writes a column with gaps
+    for names, form in ((WEEK_NAMES, YEAR_WEEK), (set(PARTS["quarter"]), YEAR_QUARTER)):
+        if names & words(str(column.name)) and text.str.fullmatch(form, flags=re.I).all():
+            text = text.str.replace(form, as_week if form == YEAR_WEEK else r"\1Q\2", regex=True, flags=re.I)
     first = text.iloc[0]
     if re.fullmatch(r"\d*", first):
         return from_digits(text) if digits else []
@@ -182,6 +219,11 @@ def formats(text: str) -> list[str]:
     return [form + end for form in fitting(DATES, date) for end in times]
 
 
+def as_week(found: re.Match[str]) -> str:
+    """2024-W05 of `YEAR_WEEK`."""
+    return f"{found[1] or found[4]}-W{found[2] or found[3]:0>2}"
+
+
 def described(form: str) -> tuple[str, str]:
     """A format as people write it, "" if it is ISO 8601; and the order of its parts, if day and month are numbers."""
     if form == "ISO8601":
@@ -194,7 +236,7 @@ def described(form: str) -> tuple[str, str]:
 
 
 def from_digits(text: pd.Series) -> list[Reading]:
-    """Years, 202401, 20240131 and longer, seconds (and parts of them) since 1970, days of a spreadsheet."""
+    """Years, 20241 (a quarter), 202401, 20240131 and longer, (parts of) seconds since 1970, days of a spreadsheet."""
     size = len(text.iloc[0])
     text = text.where(text.str.len() == size)
     numbers = pd.to_numeric(text, errors="coerce")
@@ -204,7 +246,10 @@ def from_digits(text: pd.Series) -> list[Reading]:
     if size in EPOCHS:
         stamps = pd.to_datetime(numbers, unit=EPOCHS[size], utc=True, errors="coerce")
         found.append(Reading(stamps, f"{EPOCHS[size]} since 1970"))
-    if size == 5 and numbers.between(*SERIAL).all():
+    if size == 5 and text.str.fullmatch(QUARTERS).all():
+        quarters = text.map(lambda cell: in_english(f"{cell[:4]}Q{cell[4]}"))
+        found = [Reading(pd.to_datetime(quarters, format="%Y-%m"), "yyyyq")]
+    elif size == 5 and numbers.between(*SERIAL).all():
         found = [Reading(pd.to_datetime(numbers, unit="D", origin="1899-12-30"), "days of a spreadsheet")]
     return [each for each in found if each.stamps.notna().any()]
 
@@ -217,7 +262,10 @@ def in_english(text: str) -> str:
     if found := MONTH.fullmatch(text):
         return f"{found['y']}-{found['m']:0>2}"
     if found := WEEK.fullmatch(text):
-        return f"{found['y']}-W{found['w']}-{found['d'] or 1}"
+        try:
+            return f"{pd.Timestamp.fromisocalendar(int(found['y']), int(found['w']), int(found['d'] or 1)):%Y-%m-%d}"
+        except ValueError:  # week 53 of a year of 52
+            return text
     text = re.sub(r"\b(?:de|del|Uhr)\b|(?<=\d)(?:er|st|nd|rd|th)\b|(?<=\d)\.(?= *[^\W\d_])|,", " ", text)
     text = re.sub(r"([^\W\d_]+)\.?", lambda word: MONTHS.get(word[1].lower(), word[0]), text)
     return " ".join(text.split())
@@ -228,6 +276,17 @@ def as_text(column: pd.Series) -> pd.Series:
     if is_number(column) and column.notna().all() and (column % 1 == 0).all():
         column = column.astype("Int64")
     return column.astype(str).str.strip()
+
+
+def is_clock_of_digits(column: pd.Series) -> bool:
+    """Whether numbers of 8 digits and more are dates or moments: many that nothing calls so, by their steps."""
+    if len(column) < MANY or not re.fullmatch(r"\d{8,}", as_text(column.iloc[:1]).iloc[0]):
+        return False
+    return any(
+        each.stamps.dt.year.between(*YEARS).all()
+        and (is_regular(each.stamps) or (each.written == "yyyymmdd" and is_in_order(each.stamps)))
+        for each in complete(from_digits(as_text(column)))
+    )
 
 
 def with_offsets(column: pd.Series, stamps: pd.Series, place: str) -> pd.Series:
@@ -262,8 +321,15 @@ def is_regular(stamps: pd.Series) -> bool:
     """Whether stamps are equally far apart, without a gap: in time, or in months."""
     index = pd.DatetimeIndex(stamps).unique().sort_values()
     months = 12 * index.year + index.month
-    same_day = len(set(index.day)) == 1 and len(set(np.diff(months))) == 1
+    steps = set(np.diff(months))
+    same_day = len(set(index.day)) == 1 and len(steps) == 1 and 0 not in steps
     return len(index) >= 3 and (bool(same_day) or pd.infer_freq(index) is not None)
+
+
+def is_season(stamps: pd.Series) -> bool:
+    """Whether months are thirteen apart, as 2001/02, 2002/03 are, which are seasons of two years."""
+    months = 12 * stamps.dt.year + stamps.dt.month
+    return set(months.unique()[1:] - months.unique()[:-1]) == {13}
 
 
 def is_in_order(stamps: pd.Series) -> bool:
@@ -301,7 +367,7 @@ def join_parts(data: pd.DataFrame, parts: dict[str, str]) -> pd.Series:
 
 def add_time_of_day(stamps: pd.Series, column: pd.Series, source: str) -> pd.Series:
     """Dates with the times of day, 13:00, or the hours, 13, of another column."""
-    text = as_text(column)
+    text = as_text(column).str.replace(r"\.(?=\d\d)", ":", regex=True)
     times = pd.to_timedelta(text + ":00", errors="coerce")  # 13:00
     for form in ("%H:%M:%S", "%I:%M %p", "%I:%M:%S %p"):
         clock = pd.to_datetime(text.str.upper(), format=form, errors="coerce")
@@ -314,9 +380,11 @@ def add_time_of_day(stamps: pd.Series, column: pd.Series, source: str) -> pd.Ser
 
 
 def is_time_of_day(column: pd.Series) -> bool:
-    """Whether all cells are times as 13:00, or hours in a column that is called so."""
+    """Whether all cells are times as 13:00; in a column that is called so, 13.00 or hours, too."""
     text = as_text(column)
     if text.str.fullmatch(TIME_OF_DAY).all():
+        return True
+    if is_clock(str(column.name)) and text.str.fullmatch(r"\d{1,2}\.\d\d").all():
         return True
     hours = pd.to_numeric(text, errors="coerce")
     return str(column.name).lower() in PARTS["hour"] and bool((hours.between(0, 24) & (hours % 1 == 0)).all())

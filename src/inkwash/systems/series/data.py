@@ -132,11 +132,18 @@ def read_series(
     for name in [*([time] if time else []), *named]:
         if name not in table.columns:
             raise unknown(f"column of {source}", name, list(table.columns))
+    if twice := [name for name, count in Counter([*filter(None, [time]), *named]).items() if count > 1]:
+        raise UserError(
+            f"{source}: column '{twice[0]}' is named twice by --time, --target, --item or "
+            "--feat-dynamic-real: it can be one of them"
+        )
+    if not time and not set(named) & {*clock.across(list(table))}:
+        table = roles.dates_down(table)
     data = table if clock.INDEX in (time, *named) else roles.drop_row_numbers(table)
     kinds = {name: cells.kind(data[name]) for name in data.columns}
     stamps = roles.find_stamps(data, kinds, time, named, dates, source)
     data = data.drop(columns=stamps.columns).reset_index(drop=True)
-    items = items or roles.find_items(data, kinds, stamps.index, [*target, *feats], source)
+    items = items or roles.find_items(data, kinds, stamps.index, target, feats, source)
     values = list(target) or roles.number_columns(data, kinds, [*items, *feats], items)
     values = [name for name in values if name not in feats]
     if not values:
@@ -275,6 +282,8 @@ def to_regular_index(frame: pd.DataFrame, freq: str | None, source: str) -> tupl
     if freq is not None:
         try:
             step = to_offset(OLD_FREQUENCIES.get(freq, freq))
+            if step.n < 1:
+                raise ValueError(freq)
         except ValueError:
             raise UserError(
                 f"freq = {freq}: no frequency; take D, B, W, MS, h or 30min, as pandas writes them"

@@ -15,7 +15,7 @@ from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.systems import tables
 from inkwash.systems.series.cells import is_number
-from inkwash.systems.series.clock import INDEX, is_clock
+from inkwash.systems.series.clock import INDEX, across, is_clock
 
 SOURCE = "inkwash source"  # of a DataFrame's attributes: the file that it was read from
 SEPARATOR = "inkwash separator"  # and the sign between its cells
@@ -107,7 +107,9 @@ def check_names(path: Path, names: list[str]) -> None:
         names[0] = INDEX
     if names.count(INDEX) > 1:
         raise UserError(f"{path}: a column is called '{INDEX}', as the first one without a name is; give that a name")
-    if any(re.fullmatch(VALUE, name) for name in names) or not re.search(r"[^\W\d]", "".join(names)):
+    if {name for name in names if re.fullmatch(VALUE, name)} - {*across(names)} or not re.search(
+        r"[^\W\d]", "".join(names)
+    ):
         shown = ", ".join(names[:8])
         raise UserError(f"{path}: the first line, '{shown}', holds values; put a line of names before it")
     if "" in names:

@@ -48,10 +48,17 @@ def find_stamps(
         if dates:
             raise UserError(f"{source}: dates = {dates}, but there is no column of time stamps; name it with --time")
         return Stamps(pd.RangeIndex(len(data)), [])
+    if len(columns) == 1 and clock.readings(pd.Series(columns), digits=True):
+        raise UserError(f"{source}: the first line, with '{columns[0]}', holds values; put a line of names before it")
     one = data[columns[0]] if len(columns) == 1 else clock.join_parts(data, clock.find_parts(columns))
     reading = clock.to_timestamps(one, source, dates)
     stamps = reading.stamps
-    if stamps.duplicated().any() and stamps.equals(stamps.dt.normalize()) and stamps.dt.tz is None:
+    if (
+        stamps.duplicated().any()
+        and reading.written != "yyyy"
+        and stamps.equals(stamps.dt.normalize())
+        and stamps.dt.tz is None
+    ):
         times = [name for name in free if name not in columns and clock.is_time_of_day(data[name])]
         if times:
             stamps = clock.add_time_of_day(stamps, data[times[0]], source)
@@ -65,6 +72,7 @@ def find_time(data: pd.DataFrame, kinds: dict[str, str], free: Sequence[str]) ->
     clocks = [name for name in free if clock.is_clock(name)]
     years = [name for name in clocks if name.lower() in clock.PARTS["year"]]
     dates = [name for name in clocks if name not in years and name != INDEX]
+    dates = [name for name in dates if data[name].nunique() > 1] or dates  # not the day of the export
     texts = [name for name in free if name not in clocks and kinds[name] in ("times", "texts", "mixed")]
     parts = clock.find_parts(clocks)
 
@@ -78,6 +86,9 @@ def find_time(data: pd.DataFrame, kinds: dict[str, str], free: Sequence[str]) ->
     names = [*years, *(name for name in clocks if name == INDEX), *texts]
     if found := next((name for name in names if 1.0 in shares(name)), None):
         return [found]
+    digits = [name for name in free if name not in clocks and kinds[name] == "numbers"]
+    if found := next((name for name in digits if clock.is_clock_of_digits(data[name])), None):
+        return [found]
     partly = [name for name in clocks if not (cells.kind(data[name]) == "numbers" and is_count(data[name]))]
     partly += [name for name in texts if max(shares(name), default=0) > 0.5]
     return partly[:1]
@@ -87,6 +98,29 @@ def is_count(column: pd.Series) -> bool:
     """Whether numbers rise by one."""
     numbers = pd.to_numeric(clock.as_text(column), errors="coerce")
     return len(numbers) > 1 and bool((numbers.diff().iloc[1:] == 1).all())
+
+
+def dates_down(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose dates run across, as statistics offices write theirs, as a long one: columns `time`, `value`.
+    As it is if anything else in it may be a time."""
+    dates = clock.across(list(table))
+    ids = [name for name in table if name not in dates]
+    if (
+        not dates
+        or isinstance(table.index, pd.DatetimeIndex | pd.PeriodIndex)
+        or any(
+            clock.complete(clock.readings(table[name], clock.is_clock(name)))
+            or (clock.is_clock(name) and name != INDEX)
+            for name in ids
+        )
+    ):
+        return table
+    texts = [name for name in ids if not cells.is_number(table[name])]
+    long = table.fillna(dict.fromkeys(texts, "")).melt(ids, dates, var_name="time", value_name="value")
+    if any("\\" in name for name in ids):  # Eurostat's geo\TIME_PERIOD, where flags stand behind values: 5.1 p
+        long["value"] = long["value"].astype(str).str.replace(r" [a-z]+$", "", regex=True)
+    long.attrs = table.attrs
+    return long
 
 
 def drop_row_numbers(data: pd.DataFrame) -> pd.DataFrame:
@@ -110,6 +144,8 @@ def why_no_series(data: pd.DataFrame, kinds: dict[str, str], name: str, items: S
     column = data[name]
     if kinds[name] not in ("numbers", "mixed"):
         return kinds[name]
+    if not (cells.is_number(column) and column.notna().any()) and not cells.distinct(column):
+        return "no values"
     if kinds[name] == "numbers" and (IDS.fullmatch(name) or COUNTERS.fullmatch(name) or clock.is_clock(name)):
         if is_count(column):
             return "row numbers"
@@ -128,13 +164,18 @@ def is_whole(column: pd.Series) -> bool:
 
 
 def find_items(
-    data: pd.DataFrame, kinds: dict[str, str], stamps: pd.Index, used: Sequence[str], source: str
+    data: pd.DataFrame,
+    kinds: dict[str, str],
+    stamps: pd.Index,
+    target: Sequence[str],
+    feats: Sequence[str],
+    source: str,
 ) -> list[str]:
     """The columns that name the series of a long table: its stamps repeat, and they tell its rows apart, by as few
     columns and into as few series as can be; texts before whole numbers. UserError where several do so."""
     if not stamps.has_duplicates:
         return []
-    free = [name for name in data if name not in used]
+    free = [name for name in data if name not in (*target, *feats) and not clock.is_clock(name)]
     texts = [name for name in free if kinds[name] in ("texts", "mixed") or IDS.fullmatch(name)]
     whole = [name for name in free if name not in texts and kinds[name] == "numbers" and is_whole(data[name])]
     codes = {name: pd.factorize(data[name])[0] for name in [*texts, *whole]}
@@ -143,7 +184,7 @@ def find_items(
         for size in range(1, MOST_IDS + 1):
             found = {
                 each: count for each in combinations(names, size)
-                if set(each) < set(free) and (count := count_series(stamps, [codes[name] for name in each]))
+                if set(each) < {*free, *target} and (count := count_series(stamps, [codes[name] for name in each]))
             }  # fmt: skip
             if found:
                 return list(choose_items(found, codes, source))

@@ -21,7 +21,14 @@ from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.series import combination, metrics, transforms
-from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
+from inkwash.systems.series.data import (
+    Series,
+    column_options,
+    read_rolling_archive,
+    read_series,
+    refuse_columns,
+    shortened,
+)
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.model import Forecast, Forecaster
 from inkwash.systems.series.networks import TimeGrad
@@ -101,7 +108,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaste
         series = series.before(starts[0])
     else:
         series = read_series(recipe.data, **column_options(recipe))
-    series = series.before(recipe.until or len(series.values))
+    series = without_empty_items(series.before(recipe.until or len(series.values)))
     config = transforms.make_config(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
     say_what_was_read(series, monitor)
     if recipe.mode == "improved":
@@ -131,7 +138,7 @@ def fit_forecaster(
 
     Raises UserError for data that cannot be read or are too short; the message says what to do.
     """
-    series = read_series(data, **columns)
+    series = without_empty_items(read_series(data, **columns))
     settings = settings or default_settings(mode)
     config = transforms.make_config(series, horizon, mode, context, lags)
     say_what_was_read(series, monitor)
@@ -183,6 +190,15 @@ def combine(
     scale = metrics.seasonal_error(values[: starts[0]], season)
     found = combination.backtest(paths, truth, scale, weights, windows * len(starts) / len(every))
     return replace(config, weights=found.weights, stretch=found.stretch, backtest=found.table)
+
+
+def without_empty_items(series: Series) -> Series:
+    """A long table without the items that have no value at all, which is said."""
+    empty = [name for name in series.names if series.values[name].isna().all()] if series.layout.items else []
+    if not empty:
+        return series
+    note = f"{series.note}; left out {shortened(empty)} (no values)"
+    return replace(series, values=series.values.drop(columns=empty), note=note)
 
 
 def say_what_was_read(series: Series, monitor: Monitor) -> None:
