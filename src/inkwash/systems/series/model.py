@@ -120,8 +120,8 @@ class Forecaster(TorchModel):
         alone: bool = False,
         **columns: Any,
     ) -> Forecast:
-        """Sample paths of the steps after the last value. The same seed and number of paths draw the same ones; of the
-        diffusion model alone a path is the same among any others.
+        """Sample paths of the steps after the last value. The same seed and number of paths draw the same ones; a
+        path of the diffusion model alone is the same among any others.
 
         horizon: steps; as many as in training if left out. samples: paths. sampler, steps: how each step is drawn.
         integer: paths of whole numbers. minimum: no path lies below it.
