@@ -64,7 +64,7 @@ def test_the_way_back_undoes_what_diffusion_learns(mode, swing, walks):
         inputs = transforms.features(config, net, values, seen, told, scaler)
         y = transforms.target(config, net, values, inputs, scaler)
         back = transforms.inverse_transform(
-            replace(config, lower_bound=None), net, y[:, 3], values[:, reach + 2], inputs[:, 3], scaler
+            replace(config, lower_bound=None, inflation=[]), net, y[:, 3], values[:, reach + 2], inputs[:, 3], scaler
         )
         torch.testing.assert_close(back, values[:, reach + 3], rtol=1e-4, atol=1e-4)
 
@@ -105,7 +105,7 @@ def test_an_untrained_walk_is_the_normal_one_of_its_context(walks, walker):
     paths = forecaster.forecast(walks, 1, samples=24_000, steps=40).samples[:, 0] - walks.to_numpy()[-1]
     context = torch.from_numpy(walks.to_numpy()[None, -20:])
     scaler = transforms.fit_scaler(forecaster.config, forecaster.network, context, torch.ones_like(context) > 0)
-    root = (scaler.factor[0] @ forecaster.network.root.double()).numpy()
+    root = transforms.joint_factor(forecaster.config, forecaster.network, scaler)[0].double().numpy()
     white = np.linalg.solve(root, paths.T)  # half of the paths mirror the other half: 12,000 are drawn
     np.testing.assert_allclose(white @ white.T / len(paths), np.eye(3), atol=0.08)
 
