@@ -421,7 +421,9 @@ def test_a_series_that_ended_before_the_history_is_refused_by_name(swinger, swin
     history = swinger.config.history
     ended = swing.copy()
     ended.iloc[history - 1 :, 1] = np.nan
-    with pytest.raises(UserError, match=f"'x1' has no value in the last {400 - history + 1} of 400 steps, and {history}"):
+    with pytest.raises(
+        UserError, match=f"'x1' has no value in the last {400 - history + 1} of 400 steps, and {history}"
+    ):
         swinger.forecast(ended, samples=2)
     ended.iloc[history - 1, 1] = 3.0
     assert np.isfinite(swinger.forecast(ended, 1, samples=2).samples).all()

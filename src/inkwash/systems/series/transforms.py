@@ -367,7 +367,13 @@ def joint_factor(config: Config, net: TimeGrad, scaler: Scaler) -> Tensor:
 
 
 def inverse_transform(
-    config: Config, net: TimeGrad, y: Tensor, last: Tensor, inputs: Tensor, scaler: Scaler, drift: Tensor | float = 0.0
+    config: Config,
+    net: TimeGrad,
+    y: Tensor,
+    last: Tensor,
+    inputs: Tensor,
+    scaler: Scaler,
+    drift: Tensor | float = 0.0,
 ) -> Tensor:
     """The value (B, D) of one step from its y (B, D), inputs (B, I), the value before it and the drift of its path
     (B, D)."""
