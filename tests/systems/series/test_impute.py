@@ -96,7 +96,7 @@ def ar(values, phi):
 
 @pytest.mark.parametrize(
     ("law", "less"),
-    [("walk", 1.001), ("season", 0.3), ("ar", 1.0)],
+    [("walk", 1.001), ("season", 0.3), ("ar", 1.0), ("slow ar", 1.0)],
 )
 def test_a_gap_is_filled_no_worse_than_by_a_ruler(law, less):
     """The mean error of the median; and its bands of 90 % hold most of what is missing."""
@@ -105,6 +105,7 @@ def test_a_gap_is_filled_no_worse_than_by_a_ruler(law, less):
         "walk": noise.cumsum(0),
         "season": 10 * np.sin(2 * np.pi * STEPS / 7)[:, None] + noise,
         "ar": ar(noise.copy(), 0.6),
+        "slow ar": ar(noise.copy(), 0.8),
     }[law]
     frame, forecaster = fitted(values)
     holes = frame.copy()

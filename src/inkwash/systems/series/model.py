@@ -365,7 +365,8 @@ class Forecaster(TorchModel):
         if not any(config.drift):
             return root.new_zeros(len(seeds), len(root))
         noise = diffusion.Noise(seeds, (len(root),), stream="drift", device=self.device)
-        return noise.normal() @ root.T * root.new_tensor(config.drift)
+        drift: Tensor = noise.normal() @ root.T * root.new_tensor(config.drift)
+        return drift
 
     def encode_history(
         self,

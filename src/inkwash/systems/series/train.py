@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
-from inkwash.systems.series import baselines, transforms
+from inkwash.systems.series import transforms
 from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.model import Forecast, Forecaster
@@ -331,8 +332,13 @@ def simple_errors(values: np.ndarray, season: int, horizon: int) -> np.ndarray:
     """(3, D): the squared errors of the mean so far, of a straight line through the past, and of the values a season
     ago (infinite where there are no two seasons), each over those of the last value from the same starts (T, D)."""
     length = len(values)
+    rules: dict[Callable[..., np.ndarray], int] = {
+        mean_so_far: length // 3,
+        straight_line: length // 3,
+        partial(season_ago, season=season): season,
+    }
     ratios = []
-    for rule, first in ((mean_so_far, length // 3), (straight_line, length // 3), (season_ago(season), season)):
+    for rule, first in rules.items():
         errors = np.zeros((2, values.shape[1]))
         for start in range(first, length):
             truth = values[start : start + horizon]
@@ -349,11 +355,11 @@ def mean_so_far(past: np.ndarray, steps: int) -> np.ndarray:
 
 def straight_line(past: np.ndarray, steps: int) -> np.ndarray:
     slope, level = np.polyfit(np.arange(len(past)), past, 1)
-    return level + slope * np.arange(len(past), len(past) + steps)[:, None]
+    return np.asarray(level + slope * np.arange(len(past), len(past) + steps)[:, None])
 
 
-def season_ago(season: int) -> baselines.Forecast:
-    return lambda past, steps: past[len(past) - season + np.arange(steps) % season]
+def season_ago(past: np.ndarray, steps: int, season: int) -> np.ndarray:
+    return past[len(past) - season + np.arange(steps) % season]
 
 
 def fit_regression(
@@ -381,8 +387,8 @@ def fit_regression(
     unseen_error = torch.zeros(len(best), dtype=torch.float64)
     for fold in range(FOLDS):
         inside = (block == fold).double()[:, None]
-        outside = fitted(tuple(each * (1 - inside) for each in rows))
         x, y, observed = rows
+        outside = fitted((x * (1 - inside), y, observed * (1 - inside)))
         unseen_error += residual((x, y, observed * inside), outside) * (observed * inside).sum(0)
     unseen_error /= rows[2].sum(0).clamp(min=1)
     seen_error = residual(rows, net.location.double())
