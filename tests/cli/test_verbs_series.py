@@ -371,3 +371,36 @@ def test_a_recipe_says_how_its_table_is_read(verkauf, tmp_path, capsys):
         recipe.write_text(f'task = "series"\ndata = "{verkauf}"\nhorizon = 7\n{line}\n[fit]\nsteps = 50\n')
         assert main(["train", str(recipe), "--out", str(tmp_path / "run")]) == 2
         assert says in capsys.readouterr().err
+
+
+def test_levels_are_the_columns_of_a_forecast_and_of_gaps(forecast, sales, tmp_path):
+    """In order, each once; the median of the paths stays what it is."""
+    how = ["--model", str(forecast / "forecaster"), "--samples", "20", "--levels", "0.9", "--levels", "0.1"]
+    assert main(["forecast", str(sales), *how, "--levels", "0.9", "--levels", "0.5", "-o", str(tmp_path)]) == 0
+    found = pd.read_csv(tmp_path / "forecast.csv")
+    assert list(found.columns) == ["time", "series", "mean", "0.1", "0.5", "0.9"]
+    assert (found["0.1"] < found["0.9"]).all() and found["0.5"].between(found["0.1"], found["0.9"]).all()
+    assert main(["forecast", str(sales), *how[:4], "-o", str(tmp_path / "default")]) == 0
+    pd.testing.assert_series_equal(pd.read_csv(tmp_path / "default" / "forecast.csv")["0.5"], found["0.5"])
+    holes = pd.read_csv(sales)
+    holes.loc[150, "tea"] = np.nan
+    holes.to_csv(tmp_path / "holes.csv", index=False)
+    assert main(["series", "impute", str(tmp_path / "holes.csv"), *how, "-o", str(tmp_path / "full.csv")]) == 0
+    assert list(pd.read_csv(tmp_path / "imputed-quantiles.csv").columns[-2:]) == ["0.1", "0.9"]
+
+
+def test_levels_outside_are_refused(forecast, sales, tmp_path, capsys):
+    model = str(forecast / "forecaster")
+    assert main(["forecast", str(sales), "--model", model, "--levels", "1.5", "-o", str(tmp_path / "out")]) == 2
+    assert "levels" in (error := capsys.readouterr().err) and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["forecast", "series backtest", "series impute", "evaluate"])
+def test_another_scale_is_said_by_every_verb(verb, forecast, sales, tmp_path, capsys):
+    table = pd.read_csv(sales)
+    table.assign(tea=1000 * table["tea"]).to_csv(tmp_path / "big.csv", index=False)
+    model, big = str(forecast / "forecaster"), str(tmp_path / "big.csv")
+    data = [model, "--data", big] if verb == "evaluate" else [big, "--model", model, "--samples", "2"]
+    less = ["--windows", "2"] if "backtest" in verb else []
+    assert main([*verb.split(), *data, *less, "-o", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.count("'tea' changes by ") == 1

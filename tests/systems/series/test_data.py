@@ -279,3 +279,13 @@ def test_features_of_the_time():
 )
 def test_seasons(freq, kind, steps):
     assert (unit(freq), seasonality(freq)) == (kind, steps)
+
+
+@pytest.mark.parametrize("start", ["1500-01-01", "2300-01-01"])
+def test_years_that_nanoseconds_do_not_have_are_refused(start):
+    index = pd.DatetimeIndex(np.arange(np.datetime64(start), np.datetime64(start) + 60).astype("M8[s]"))
+    with pytest.raises(UserError, match=f"the time stamp {start} 00:00:00 does not lie in 1678 to 2261"):
+        read_series(pd.DataFrame({"x": np.arange(60.0)}, index))
+    with pytest.raises(UserError, match="60 steps after 2261-12-31 00:00:00 lie beyond 2261: take a smaller horizon"):
+        last = pd.date_range(end="2261-12-31", periods=30, freq="YE")
+        read_series(pd.DataFrame({"x": np.arange(30.0)}, last)).future_index(60)

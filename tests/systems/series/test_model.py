@@ -65,7 +65,7 @@ def test_the_way_back_undoes_what_diffusion_learns(mode, swing, walks):
         inputs = transforms.features(config, net, values, seen, told, scaler)
         y = transforms.target(config, net, values, inputs, scaler)
         back = transforms.inverse_transform(
-            replace(config, lower_bound=None), net, y[:, 3], values[:, reach + 2], inputs[:, 3], scaler
+            replace(config, lower_bound=None, inflation=[]), net, y[:, 3], values[:, reach + 2], inputs[:, 3], scaler
         )
         torch.testing.assert_close(back, values[:, reach + 3], rtol=1e-4, atol=1e-4)
 
@@ -106,7 +106,7 @@ def test_an_untrained_walk_is_the_normal_one_of_its_context(walks, walker):
     paths = forecaster.forecast(walks, 1, samples=24_000, steps=40).samples[:, 0] - walks.to_numpy()[-1]
     context = torch.from_numpy(walks.to_numpy()[None, -20:])
     scaler = transforms.fit_scaler(forecaster.config, forecaster.network, context, torch.ones_like(context) > 0)
-    root = (scaler.factor[0] @ forecaster.network.root.double()).numpy()
+    root = transforms.joint_factor(forecaster.config, forecaster.network, scaler)[0].double().numpy()
     white = np.linalg.solve(root, paths.T)  # half of the paths mirror the other half: 12,000 are drawn
     np.testing.assert_allclose(white @ white.T / len(paths), np.eye(3), atol=0.08)
 
@@ -384,7 +384,9 @@ def test_a_constant_among_others_is_exact_and_no_part_of_the_loss(swing):
 def test_a_table_of_another_scale_is_forecast_in_its_own(factor, mode, swing):
     """As wide as it moves, and not as what the model was trained on moved."""
     forecaster = trained(swing, context=14, mode=mode)
-    plain, other = (forecaster.forecast(swing * k, samples=20).samples / k for k in (1.0, factor))
+    plain = forecaster.forecast(swing, samples=20).samples
+    with pytest.warns(transforms.ForeignSeries, match="it is forecast in its own scale"):
+        other = forecaster.forecast(swing * factor, samples=20).samples / factor
     np.testing.assert_allclose(other, plain, rtol=1e-3, atol=1e-3)
 
 
@@ -397,3 +399,64 @@ def test_what_is_unlike_the_training_is_said_in_one_line(swing, walks, swinger, 
     assert line.startswith("'x1' changes by ") and "it is forecast in its own scale" in line
     (line,) = lines(swinger, swing.add([50, 0]))
     assert line.startswith("'x0' ends at 49.") and "far from what training saw (" in line
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda forecaster, frame: forecaster.forecast(frame, samples=2),
+        lambda forecaster, frame: forecaster.impute(frame, samples=2),
+        lambda forecaster, frame: forecaster.backtest(frame, windows=1, samples=2),
+        lambda forecaster, frame: forecaster.evaluate(frame, [380, 390], samples=2),
+    ],
+    ids=["forecast", "impute", "backtest", "evaluate"],
+)
+def test_python_is_warned_of_what_is_unlike_the_training(call, swinger, swing):
+    call(swinger, swing)  # a warning would be an error
+    with pytest.warns(transforms.ForeignSeries, match="'x1' changes by .*it is forecast in its own scale"):
+        call(swinger, swing * [1, 100])
+
+
+def test_a_series_that_ended_before_the_history_is_refused_by_name(swinger, swing):
+    """Nothing can be drawn from where it ended; one step later something can."""
+    history = swinger.config.history
+    ended = swing.copy()
+    ended.iloc[history - 1 :, 1] = np.nan
+    with pytest.raises(
+        UserError, match=f"'x1' has no value in the last {400 - history + 1} of 400 steps, and {history}"
+    ):
+        swinger.forecast(ended, samples=2)
+    ended.iloc[history - 1, 1] = 3.0
+    assert np.isfinite(swinger.forecast(ended, 1, samples=2).samples).all()
+    with pytest.raises(UserError, match="'x1' has no value in the last 400 of 400 steps"):
+        swinger.forecast(ended.assign(x1=np.nan), samples=2)
+
+
+def test_a_dict_and_series_are_forecast_as_their_table_is(swing):
+    """What has no clock is counted."""
+    counted = swing.reset_index(drop=True)
+    forecaster = trained(counted, context=14)
+    expected = forecaster.forecast(counted, samples=4)
+    for data in (counted.to_dict("list"), {name: column.to_numpy() for name, column in counted.items()}):
+        found = forecaster.forecast(data, samples=4)
+        np.testing.assert_array_equal(found.samples, expected.samples)
+        assert list(found.index) == [400, 401, 402, 403]
+    single = trained(counted[["x0"]], context=14)
+    np.testing.assert_array_equal(
+        single.forecast(counted["x0"], samples=4).samples, single.forecast(counted[["x0"]], samples=4).samples
+    )
+    with pytest.raises(UserError, match="x0"):
+        single.forecast(counted[["x0"]].assign(x1=1.0).set_axis(["x0", "x0"], axis=1))
+
+
+def test_facts_of_data_are_saved_in_float32(swinger, tmp_path):
+    """And the weights in float16, which says which file is of before."""
+    from safetensors.torch import load_file
+
+    swinger.save(tmp_path)
+    kinds = {name: tensor.dtype for name, tensor in load_file(tmp_path / "model.safetensors").items()}
+    facts = {name for name, _ in swinger.network.named_buffers()}
+    assert facts == {"location", "root", "typical", "middle"}
+    assert {kinds[name] for name in facts} == {torch.float32}
+    assert kinds["rnn.weight_hh_l0"] == torch.float16
+    assert Forecaster.load(tmp_path).config == swinger.config  # how far its bands were widened, too

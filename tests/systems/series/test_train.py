@@ -141,3 +141,29 @@ def test_items_without_a_value_are_left_out_and_said(tmp_path, swing):
     assert forecaster.config.names == ["a", "c"]
     series = train.without_empty_items(read_series(pd.concat(items)))
     assert series.note.endswith("left out b (no values)") and series.names == ["a", "c"]
+
+
+def test_every_verb_computes_on_the_model_s_device(swing, tmp_path):
+    """What it says is what a CPU says: the noise is of the seed."""
+    run(swing, tmp_path, steps=1)
+    holes = swing.copy()
+    holes.iloc[150:153] = np.nan
+    holes.iloc[160:165, 0] = np.nan
+    ended = swing.copy()
+    ended.iloc[-3:, 1] = np.nan
+    found = {}
+    for device in ("cpu", "chip"):
+        forecaster = Forecaster.load(tmp_path / "model", device)
+        assert is_chip(forecaster.network.root) == (device == "chip") and any(forecaster.config.drift)
+        scores = [
+            forecaster.backtest(swing, windows=2, samples=3).rows,
+            forecaster.evaluate(swing, [228, 232], samples=3).rows,
+        ]
+        found[device] = [
+            forecaster.forecast(swing, samples=3).samples,
+            forecaster.forecast(ended, samples=3).samples,
+            forecaster.impute(holes, samples=3),
+            [row["value"] for rows in scores for row in rows],
+        ]
+    for cpu, chip in zip(found["cpu"], found["chip"], strict=True):
+        np.testing.assert_allclose(chip, cpu, rtol=1e-4, atol=1e-4)

@@ -69,6 +69,7 @@ EPOCHS = {9: "s", 10: "s", 13: "ms", 16: "us", 19: "ns"}
 SERIAL = (20_000, 80_000)  # days of a spreadsheet, from 1954 to 2119
 QUARTERS = r"(?:19|20)\d\d[1-4]"  # 20241, of which a whole column is no days of a spreadsheet
 YEARS = (1800, 2100)  # of mere digits that nothing calls a time
+FIRST_FULL_YEAR, LAST_FULL_YEAR = 1678, 2261  # of pandas' nanoseconds
 LAST_YEAR = 2040  # of two digits; from 69 on they are years of the last century
 ORDERS = ("dmy", "mdy", "ymd")
 WRITE_DATES = "write dates as 2024-01-31"
@@ -408,6 +409,17 @@ def local_clock(index: pd.DatetimeIndex) -> pd.DatetimeIndex | None:
     starts = [index[0].tz_localize(zone, ambiguous=True, nonexistent="shift_forward") for zone in ZONES]
     shown = [pd.date_range(start, periods=len(index), freq=step) for start in starts]
     return next((local for local in shown if local.tz_localize(None).equals(index)), None)
+
+
+def check_years(index: pd.Index, source: str) -> None:
+    """UserError for stamps that nanoseconds do not reach: before 1678 and after 2261."""
+    if isinstance(index, pd.DatetimeIndex):
+        outside = (index.year < FIRST_FULL_YEAR) | (index.year > LAST_FULL_YEAR)
+        if outside.any():
+            raise UserError(
+                f"{source}: the time stamp {index[outside][0]} does not lie in {FIRST_FULL_YEAR} to "
+                f"{LAST_FULL_YEAR}: leave its rows out, or count the rows without time stamps"
+            )
 
 
 def date_range(start: Any, freq: Any, **end: Any) -> pd.DatetimeIndex:

@@ -86,7 +86,12 @@ class Series:
         last = self.values.index[-1]
         if not self.freq:
             return pd.RangeIndex(last + 1, last + 1 + steps)
-        return clock.date_range(last, self.freq, periods=steps + 1)[1:]
+        try:
+            return clock.date_range(last, self.freq, periods=steps + 1)[1:]
+        except (pd.errors.OutOfBoundsDatetime, OverflowError):
+            raise UserError(
+                f"{steps} steps after {last} lie beyond {clock.LAST_FULL_YEAR}: take a smaller horizon"
+            ) from None
 
     def before(self, end: int) -> Series:
         """The first `end` steps, with all covariates."""
@@ -142,6 +147,7 @@ def read_series(
     data = table if clock.INDEX in (time, *named) else roles.drop_row_numbers(table)
     kinds = {name: cells.kind(data[name]) for name in data.columns}
     stamps = roles.find_stamps(data, kinds, time, named, dates, source)
+    clock.check_years(stamps.index, source)
     data = data.drop(columns=stamps.columns).reset_index(drop=True)
     items = items or roles.find_items(data, kinds, stamps.index, target, feats, source)
     values = list(target) or roles.number_columns(data, kinds, [*items, *feats], items)

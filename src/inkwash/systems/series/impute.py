@@ -90,11 +90,24 @@ def fill(
             gap = out[:, begin:end, d]
             errors = raw[end : rows.stop, d][there] - free
             gap += errors @ (bridge_gain(end - begin) if config.random_walk else estimated_gain(gap, free))
+            if not config.random_walk:  # as wide as if the gain had been estimated from other paths
+                gap += (gap - gap.mean(0)) * free.shape[1] / samples
+            if config.random_walk and missing[begin:end].all() and back.all():
+                mirror_pairs(gap, out[:, begin - 1, d], raw[end, d])
         if config.lower_bound is not None:
             out[:, start:end] = out[:, start:end].clip(config.lower_bound)
         if progress is not None:
             progress(done + 1, len(parts))
     return np.where(missing, out, raw)[:requested]
+
+
+def mirror_pairs(gap: np.ndarray, before: np.ndarray, after: float) -> None:
+    """Makes every second bridge (S, L) the mirror image of the one before it, about the straight line from what lies
+    `before` (S,) to what lies `after`: both are as likely, and their median is the line, without chance."""
+    shares = np.arange(1, gap.shape[1] + 1) / (gap.shape[1] + 1)
+    lines = before[:, None] + shares * (after - before[:, None])
+    pairs = len(gap) // 2 * 2
+    gap[1:pairs:2] = lines[1:pairs:2] - (gap - lines)[:pairs:2]
 
 
 def bridge_gain(steps: int) -> np.ndarray:

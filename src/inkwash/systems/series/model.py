@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -130,6 +131,7 @@ class Forecaster(TorchModel):
         training, too short a history, and covariates that are missing for the steps to come.
         """
         series = self.load_series(data, columns)
+        self.warn(series)
         horizon = self.config.horizon if horizon is None else horizon
         paths = self.paths(
             series, [len(series.values)], horizon, samples, seed, sampler, steps, progress, alone=alone
@@ -159,6 +161,7 @@ class Forecaster(TorchModel):
         from inkwash.systems.series.evaluate import evaluate
 
         series = self.load_series(data, columns)
+        self.warn(series)
         horizon = self.config.horizon if horizon is None else horizon
         stride = horizon if stride is None else stride
         if windows < 1 or stride < 1 or horizon < 1:
@@ -183,7 +186,9 @@ class Forecaster(TorchModel):
         says what else can be given."""
         from inkwash.systems.series.evaluate import evaluate
 
-        return evaluate(self, self.load_series(data, {}), list(starts), self.config.horizon, seed=seed, **how)
+        series = self.load_series(data, {})
+        self.warn(series)
+        return evaluate(self, series, list(starts), self.config.horizon, seed=seed, **how)
 
     def impute(
         self,
@@ -208,6 +213,7 @@ class Forecaster(TorchModel):
         if samples < 1:
             raise UserError(f"samples = {samples}: at least one is needed")
         series = self.load_series(data, columns)
+        self.warn(series)
         paths = confine(impute.fill(self, series, samples, seed, sampler, steps, progress), integer, minimum)
         return np.where(series.values.isna(), paths, series.values)
 
@@ -251,6 +257,11 @@ class Forecaster(TorchModel):
     def diffuses(self) -> bool:
         """Whether paths of the diffusion model are among those that it draws."""
         return not self.config.weights or combination.DIFFUSION in self.config.weights
+
+    def warn(self, series: Series) -> None:
+        """A ForeignSeries warning for each series that is not like the one of training."""
+        for line in transforms.warnings_of(self.config, self.network, series):
+            warnings.warn(line, transforms.ForeignSeries, stacklevel=3)
 
     def paths(
         self,
@@ -313,6 +324,8 @@ class Forecaster(TorchModel):
             )
         raw = series.values.to_numpy(np.float64)
         ended = [start for start in starts if np.isnan(raw[start - 1]).any()]
+        for start in ended:
+            self.check_ends(transforms.last_values(raw[:start]), start, start == len(raw))
         requested, mirrored = samples, config.random_walk and not ended
         samples = -(-samples // 2) if mirrored else samples
         ahead = max(0, max(starts) + horizon - len(raw))
@@ -377,6 +390,26 @@ class Forecaster(TorchModel):
 
         return sample_step
 
+    def check_ends(self, last: np.ndarray, start: int, is_now: bool) -> None:
+        """UserError for a series whose last value (D,) has no history before it from which to draw what is missing;
+        before now, one that has not begun is no such series."""
+        wrong = (last + 1 < self.config.history) & (is_now | (last >= 0))
+        if wrong.any():
+            name = self.config.names[int(wrong.argmax())]
+            raise UserError(
+                f"'{name}' has no value in the last {start - 1 - int(last[wrong.argmax()])} of {start} steps, and "
+                f"{self.config.history} steps must lie before them: bring more of its values, or a longer table"
+            )
+
+    def path_drift(self, seeds: list[int]) -> Tensor:
+        """(R, D): what the regression may be off by, as much at every step of a path."""
+        config, root = self.config, self.network.root
+        if not any(config.drift):
+            return root.new_zeros(len(seeds), len(root))
+        noise = diffusion.Noise(seeds, (len(root),), stream="drift", device=self.device)
+        drift: Tensor = noise.normal() @ root.T * root.new_tensor(config.drift)
+        return drift
+
     def encode_history(
         self,
         values: Tensor,
@@ -424,6 +457,8 @@ class Forecaster(TorchModel):
         means, scales, factors = zip(*scalers, strict=True)
         factor = None if factors[0] is None else torch.cat(factors)
         scaler = transforms.Scaler(torch.cat(means), torch.cat(scales), factor)
+        drift = self.path_drift(seeds)
+        root = transforms.predictive_root(config, net)
         out = []
         for h in range(horizon):
             # the row of the step to come, which `transforms.features` does not look at
@@ -435,11 +470,12 @@ class Forecaster(TorchModel):
             hooks = []
             if known_region is not None and not known_region[h].isnan().all():
                 step = torch.where(known_region[h].isnan(), past[:, -1], known_region[h])
-                y = transforms.target(config, net, torch.cat([past, step[:, None]], dim=1), inputs, scaler)[:, 0]
-                joint = transforms.joint_factor(net, scaler)
+                left = transforms.residual(config, net, torch.cat([past, step[:, None]], dim=1), inputs, scaler)
+                y = transforms.solve(root, left - drift[:, None])[:, 0]
+                joint = transforms.joint_factor(config, net, scaler)
                 hooks = [hold_known(self.denoiser.process, y, joint, ~known_region[h].isnan())]
             y = sample_step(seeds, {"hidden": hidden[:, 0]}, hooks, str(h))
-            x = transforms.inverse_transform(config, net, y, past[:, -1], inputs[:, 0], scaler)
+            x = transforms.inverse_transform(config, net, y, past[:, -1], inputs[:, 0], scaler, drift)
             if known_region is not None:
                 x = torch.where(known_region[h].isnan(), x, known_region[h])
             past = torch.cat([past[:, 1:], x[:, None]], dim=1)

@@ -46,6 +46,9 @@ class Config:
                  then given the sizes of the changes, not their signs, and trained on every change and its opposite
     lower_bound  no sample lies below; None: no bound
     deviation    standard deviation of each series in training; empty in older models
+    inflation    of each series: by how much a step is drawn wider than the residuals of training, which were fitted
+    drift        the standard deviation of what a path is off by at all of its steps, as the regression may be: a part
+                 of those residuals'. Both are empty in older models
     sampler, steps   how a step is drawn by default
     weights      of the experts that are combined (`combination`); none: the diffusion model alone
     stretch      of the combination's paths, for each series
@@ -68,6 +71,8 @@ class Config:
     padding: int = 0
     window: int | None = None
     deviation: list[float] = field(default_factory=list)
+    inflation: list[float] = field(default_factory=list)
+    drift: list[float] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)
     stretch: list[float] = field(default_factory=list)
     backtest: list[dict[str, Any]] = field(default_factory=list)
@@ -182,6 +187,10 @@ def pad(values: np.ndarray, config: Config) -> np.ndarray:
     """Values (T, D) after the rows that lags may reach to before them, where there is nothing: NaN, or False."""
     nothing = np.nan if values.dtype == np.float64 else False
     return np.pad(values, ((config.padding, 0), (0, 0)), constant_values=nothing)
+
+
+class ForeignSeries(UserWarning):
+    """A series is not like the one of training."""
 
 
 class Statistics(NamedTuple):
@@ -341,22 +350,40 @@ def zero_window(config: Config) -> tuple[Tensor, Tensor, Tensor, Scaler]:
 
 def target(config: Config, net: TimeGrad, values: Tensor, inputs: Tensor, scaler: Scaler) -> Tensor:
     """What diffusion learns of the last L steps, (B, L, D): the residual of the regression, of variance one."""
+    return solve(net.root, residual(config, net, values, inputs, scaler))
+
+
+def residual(config: Config, net: TimeGrad, values: Tensor, inputs: Tensor, scaler: Scaler) -> Tensor:
+    """What the regression leaves of the last L steps, (B, L, D)."""
     length = inputs.shape[1]
     x = values[:, -length:]
     change = x / scaler.scale if config.mode == "faithful" else whiten(scaler, x - values[:, -length - 1 : -1])
-    return solve(net.root, change.float() - inputs @ net.location)
+    return change.float() - inputs @ net.location
 
 
-def joint_factor(net: TimeGrad, scaler: Scaler) -> Tensor:
+def predictive_root(config: Config, net: TimeGrad) -> Tensor:
+    """(D, D): the Cholesky factor of the residual's covariance out of sample, by which steps are drawn."""
+    return net.root * net.root.new_tensor(config.inflation)[:, None] if config.inflation else net.root
+
+
+def joint_factor(config: Config, net: TimeGrad, scaler: Scaler) -> Tensor:
     """The factor (D, D) or (B, D, D) that y is multiplied with to become changes, up to the size of each series."""
-    return net.root if scaler.factor is None else scaler.factor @ net.root.to(scaler.factor)
+    root = predictive_root(config, net)
+    return root if scaler.factor is None else scaler.factor @ root.to(scaler.factor)
 
 
 def inverse_transform(
-    config: Config, net: TimeGrad, y: Tensor, last: Tensor, inputs: Tensor, scaler: Scaler
+    config: Config,
+    net: TimeGrad,
+    y: Tensor,
+    last: Tensor,
+    inputs: Tensor,
+    scaler: Scaler,
+    drift: Tensor | float = 0.0,
 ) -> Tensor:
-    """The value (B, D) of one step from its y (B, D), inputs (B, I) and the value before it."""
-    change = (y @ net.root.T + inputs @ net.location).to(last)
+    """The value (B, D) of one step from its y (B, D), inputs (B, I), the value before it and the drift of its path
+    (B, D)."""
+    change = (y @ predictive_root(config, net).T + drift + inputs @ net.location).to(last)
     change = change * scaler.scale[:, 0] if scaler.factor is None else (scaler.factor @ change[..., None])[..., 0]
     still = scaler.scale[:, 0] <= least_scale(scaler.mean[:, 0])  # a constant stays what it is
     x = change if config.mode == "faithful" else torch.where(still, last, last + change)

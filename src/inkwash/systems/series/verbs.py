@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -39,16 +40,16 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         else:
             forecaster = context.model(request.model)
             series = load_series(request, forecaster, context)
-        say_what_is_foreign(forecaster, series, context)
         sampler, steps = request.sampler, request.steps
         if request.model is None and not forecaster.diffuses and (sampler or steps):
             context.tell(Note("the diffusion model has no weight here: sampler and steps change nothing"))
             sampler = steps = None
-        predicted = forecaster.forecast(
-            series, request.horizon, request.samples, request.seed,
-            sampler=sampler, steps=steps, integer=request.integer, minimum=request.minimum,
-            progress=on_progress(context), alone=request.alone,
-        )  # fmt: skip
+        with say_what_is_foreign(forecaster, series, context):
+            predicted = forecaster.forecast(
+                series, request.horizon, request.samples, request.seed,
+                sampler=sampler, steps=steps, integer=request.integer, minimum=request.minimum,
+                progress=on_progress(context), alone=request.alone,
+            )  # fmt: skip
         levels = sorted(set(request.levels or LEVELS))
         files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
         series.layout.write(predicted.to_dataframe(levels)).to_csv(files[".csv"], index=False)
@@ -64,11 +65,12 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
 def backtest(requests: list[Backtest], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         forecaster = context.model(request.model)
-        measured = forecaster.backtest(
-            load_series(request, forecaster, context), request.windows, request.stride, request.horizon,
-            request.samples, request.seed,
-            sampler=request.sampler, steps=request.steps, progress=on_progress(context), alone=request.alone,
-        )  # fmt: skip
+        series = load_series(request, forecaster, context)
+        with say_what_is_foreign(forecaster, series, context):
+            measured = forecaster.backtest(
+                series, request.windows, request.stride, request.horizon, request.samples, request.seed,
+                sampler=request.sampler, steps=request.steps, progress=on_progress(context), alone=request.alone,
+            )  # fmt: skip
         yield Result(of, None, {}, {"text": measured.markdown(), "rows": measured.rows})
 
 
@@ -76,12 +78,12 @@ def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         forecaster = context.model(request.model)
         series = load_series(request, forecaster, context)
-        say_what_is_foreign(forecaster, series, context)
-        paths = forecaster.impute(
-            series, request.samples, request.seed,
-            sampler=request.sampler, steps=request.steps, integer=request.integer, minimum=request.minimum,
-            progress=on_progress(context),
-        )  # fmt: skip
+        with say_what_is_foreign(forecaster, series, context):
+            paths = forecaster.impute(
+                series, request.samples, request.seed,
+                sampler=request.sampler, steps=request.steps, integer=request.integer, minimum=request.minimum,
+                progress=on_progress(context),
+            )  # fmt: skip
         filled = pd.DataFrame(median(paths, request.integer), series.values.index, series.values.columns)
         files = {ending: context.folder / f"{of}{ending}" for ending in (".csv", "-quantiles.csv")}
         series.layout.write_values(filled).to_csv(files[".csv"], index=False)
@@ -92,9 +94,12 @@ def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
         yield Result(of, 0, files, recipe=request.facts() | {"hash": forecaster.hash})
 
 
-def say_what_is_foreign(forecaster: Forecaster, series: Series, context: Context) -> None:
+def say_what_is_foreign(forecaster: Forecaster, series: Series, context: Context) -> warnings.catch_warnings:
+    """A note of each series that is not like the one of training; within the context that is returned, the model
+    does not warn of it again."""
     for line in transforms.warnings_of(forecaster.config, forecaster.network, series):
         context.tell(Note(line))
+    return warnings.catch_warnings(action="ignore", category=transforms.ForeignSeries)
 
 
 def median(paths: np.ndarray, integer: bool) -> np.ndarray:
@@ -118,10 +123,11 @@ def measure(request: Evaluate, forecaster: Forecaster, context: Context) -> repo
     else:
         series = load_series(request, forecaster, context)
         starts = [len(series.values) - horizon * k for k in range(10, 0, -1)]
-    return forecaster.evaluate(
-        series, starts, request.seed,
-        sampler=request.sampler, steps=request.steps, alone=request.alone, progress=on_progress(context),
-    )  # fmt: skip
+    with say_what_is_foreign(forecaster, forecaster.load_series(series, {}), context):
+        return forecaster.evaluate(
+            series, starts, request.seed,
+            sampler=request.sampler, steps=request.steps, alone=request.alone, progress=on_progress(context),
+        )  # fmt: skip
 
 
 def default_recipe(data: Path) -> Recipe:
