@@ -166,7 +166,7 @@ def again(
     recipe = read_recipe(file)
     if inputs is not None and not inputs.is_dir():
         raise UserError(f"--inputs {inputs}: no such folder")
-    format = "gif" if recipe.get("to") is not None and "frame" not in recipe else recipe.get("format", "png")
+    format = "gif" if file.read_bytes().startswith(b"GIF8") else recipe.get("format", "png")
     if format not in PICTURES:
         raise UserError(f"{file}: its recipe asks for what is no picture; take one of {', '.join(PICTURES)}")
     ending = f".{format}"
