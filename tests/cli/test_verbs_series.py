@@ -152,7 +152,7 @@ def test_a_recipe_trains_the_same_model(sales, tmp_path):
         (["{sales}", "--horizon", "0"], "horizon = 0: choose a whole number from 1"),
         (["{sales}", "--freq", "W"], "does not lie on the frequency"),
         (["{sales}", "--target", "cocoa"], "cocoa"),
-        (["{sales}", "--horizon", "500"], "training needs"),
+        (["{sales}", "--context", "500"], "training needs"),
         (["{sales}", "--model", "nothing"], "nothing"),
         (["{sales}", "--model", "emoji"], "is a model of pictures"),
         (["{sales}", "--mode", "magic"], "magic"),

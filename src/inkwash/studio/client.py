@@ -682,7 +682,8 @@ def _encode(stem: str, source: Any, svg: bool) -> tuple[str, bytes]:
         try:
             data = _content(source)
         except OSError as error:
-            raise UserError(f"{source}: {error.strerror}") from None
+            why = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+            raise UserError(f"{source}: {why}") from None
         if svg and is_svg(data):
             return f"{stem}.svg", data
         source = source if isinstance(source, str | os.PathLike) else BytesIO(data)

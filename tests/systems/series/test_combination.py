@@ -269,5 +269,6 @@ def test_the_shipped_model_forecasts_as_it_always_did():
     assert exchange.config.weights == {} and exchange.config.backtest == []
     rates = pd.DataFrame(np.exp(np.random.default_rng(0).normal(0, 0.01, (100, 8)).cumsum(0)),
                          pd.bdate_range("2024-01-01", periods=100), exchange.config.names)  # fmt: skip
-    paths = exchange.forecast(rates, horizon=3, samples=4, seed=7).samples
+    with pytest.warns(transforms.ForeignSeries, match="changes by"):
+        paths = exchange.forecast(rates, horizon=3, samples=4, seed=7).samples
     np.testing.assert_allclose(paths[:, 2, 0], [1.0386653, 1.0276423, 1.0558529, 1.0104547], rtol=1e-4)

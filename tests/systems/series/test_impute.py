@@ -65,7 +65,7 @@ def test_a_series_that_ends_early_is_walked_to_today_with_the_others(walks):
     ended.iloc[-k:, 1] = np.nan
     values, law = frame.to_numpy(), covariance(forecaster, frame, 2000 - k)
     beta = law[0, 1] / law[0, 0]
-    paths = forecaster.forecast(ended, 3, samples=1500).samples
+    paths = forecaster.forecast(ended, 3, samples=1500, alone=True).samples
     mean = values[-k - 1, 1] + beta * (values[-1, 0] - values[-k - 1, 0])
     given_a = law[1, 1] - beta * law[0, 1]
     np.testing.assert_allclose(paths[..., 1].mean(0), mean, atol=0.3)

@@ -228,7 +228,7 @@ def warnings_of(config: Config, net: TimeGrad, series: Series) -> list[str]:
     foreign, filled = foreign_scale(config, net, values), fill_gaps(values)
     own, typical, middle = typical_size(config, filled), net.typical.tolist(), net.middle.tolist()
     for d, name in enumerate(config.names):
-        deviation = config.deviation[d] if config.deviation else np.inf
+        deviation = max(config.deviation[d], 1e-6 * abs(middle[d])) if config.deviation else np.inf  # in float32
         if foreign[d]:
             what = "has the size" if config.mode == "faithful" else "changes by"
             lines.append(
