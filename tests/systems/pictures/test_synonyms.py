@@ -35,6 +35,7 @@ def emoji():
         ("a golden kitty", "golden cat face"),
         ("pink donut.", "pink doughnut"),
         ("一杯咖啡", "热饮"),
+        ("头咖啡", "头咖啡"),
         ("红色的单车", "红色的自行车"),
         ("goldkitty", "goldkitty"),
         ("a fox", "a fox"),

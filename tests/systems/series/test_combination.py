@@ -255,6 +255,18 @@ def test_in_a_short_table_what_cannot_be_tried_keeps_its_prior(length, says, tmp
     assert not list(tmp_path.iterdir())
 
 
+def test_it_is_said_that_only_the_diffusion_model_knows_covariates(tmp_path):
+    x = pd.Series(np.random.default_rng(0).normal(0, 1, 12).cumsum())
+    series = read_series(
+        pd.DataFrame({"x": x.where(x.index < 10), "price": np.arange(12.0)}), feat_dynamic_real=["price"]
+    )
+    follower = Follower()
+    config = transforms.Config(["x"], "", 4, 6, [1], feat_dynamic_real=["price"])
+    found = combine(series, config, None, None, tmp_path, IMPROVED, follower)
+    share = found.weights[combination.DIFFUSION]
+    assert follower.of(Note)[-1].text.endswith(f"whose weight is {share:.0%} (--alone)") and 0 < share < 1
+
+
 def test_a_series_that_begins_late_is_tried_where_it_has_begun(weeks):
     late = weeks.copy()
     late.iloc[:100, 1] = np.nan

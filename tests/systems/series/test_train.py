@@ -134,6 +134,15 @@ def test_what_tune_learns_from_lies_on_the_model_s_device(swing, tmp_path):
     assert is_chip(problem.condition["hidden"])
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_recipe_may_leave_the_backtest_out(alone, swing, tmp_path):
+    swing.iloc[:60].to_csv(tmp_path / "t.csv")
+    settings = replace(SETTINGS, steps=train.FIRST_LOOK)
+    recipe = train.Recipe("series", tmp_path / "t.csv", 4, settings, alone=alone, context=14)
+    weights = train.train(recipe, tmp_path / "run", Follower()).config.weights
+    assert (weights == {}) == alone == (not (tmp_path / "run" / "backtest").exists())
+
+
 def test_items_without_a_value_are_left_out_and_said(tmp_path, swing):
     items = [swing[["tea"]].rename_axis("date").reset_index().assign(item=name) for name in "abc"]
     items[1]["tea"] = np.nan

@@ -21,7 +21,7 @@ FILE = "synonyms.json"  # in a model's folder: {"coffee": "hot beverage", ...}
 MEASURES = "cup|mug|glass|slice|piece|bowl|bottle|plate|pair|bunch|picture|drawing|icon|emoji"
 LEADING = re.compile(
     rf"^(?:(?:an?|the|my|one|small|little|cute|simple|tiny) |(?:{MEASURES})s? of |"
-    "[一两]?[个只杯块片碗瓶张朵辆架棵条头]|的图片|可爱的|小(?=..))+"
+    "一[个只杯块片碗瓶张朵辆架棵条头]|的图片|可爱的|小(?=..))+"
 )
 TRAILING = re.compile(r"(?: (?:icon|emoji|symbol)|图标|表情|符号|[.!。！])+$")
 

@@ -78,6 +78,7 @@ class Recipe:
     horizon  steps to forecast
     until    train on so many steps of it only; all if left out
     mode, context, lags   see `transforms.Config`
+    alone    without the backtest, by which the mode improved combines the diffusion model with simple forecasts
     time, freq, target, item, feat_dynamic_real, dates, decimal   see `read_series`
     """
 
@@ -87,6 +88,7 @@ class Recipe:
     fit: Settings
     until: Count | None = None
     mode: str = "improved"
+    alone: bool = False
     context: Steps | None = None
     lags: list[Steps] | None = None
     time: str | None = None
@@ -114,7 +116,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaste
     series = without_empty_items(series.before(recipe.until or len(series.values)))
     config = transforms.make_config(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
     say_what_was_read(series, monitor)
-    if recipe.mode == "improved":
+    if recipe.mode == "improved" and not recipe.alone:
         config = combine(series, config, recipe.context, recipe.lags, folder, recipe.fit, monitor)
     forecaster = new_forecaster(series, config, recipe.fit.seed)
     return fit_network(forecaster, series, folder, recipe.fit, folder / "model", monitor)
@@ -172,6 +174,7 @@ def combine(
     starts = [start for start in every if start > begun and np.isfinite(values[start : start + horizon]).any()]
     if not starts:
         monitor.tell(Note("too few steps for a backtest: how far this forecast can be trusted is not known"))
+        say_who_knows_covariates(config, weights, monitor)
         return replace(config, weights=weights)
     before = series.before(starts[0])
     paths = {
@@ -192,7 +195,16 @@ def combine(
     truth = np.stack([values[start : start + horizon] for start in starts])
     scale = metrics.seasonal_error(values[: starts[0]], season)
     found = combination.backtest(paths, truth, scale, weights, windows * len(starts) / len(every))
+    say_who_knows_covariates(config, found.weights, monitor)
     return replace(config, weights=found.weights, stretch=found.stretch, backtest=found.table)
+
+
+def say_who_knows_covariates(config: transforms.Config, weights: dict[str, float], monitor: Monitor) -> None:
+    if config.feat_dynamic_real:
+        share = weights.get(combination.DIFFUSION, 0.0)
+        monitor.tell(
+            Note(f"covariates are known to the diffusion model alone, whose weight is {share:.0%} (--alone)")
+        )
 
 
 def without_empty_items(series: Series) -> Series:
