@@ -159,5 +159,5 @@ def test_a_program_sends_an_svg_and_saves_one(studio, tmp_path):
             result.image()
         with pytest.raises(UserError, match="format = svg: take run"):
             client.generate("a fox", format="svg")
-        with pytest.raises(UserError, match=r"nowhere\.svg: No such file"):
+        with pytest.raises(UserError, match=r"nowhere\.svg: no such file"):
             client.generate("", like=tmp_path / "nowhere.svg", model="icons")
