@@ -12,7 +12,8 @@ from inkwash.errors import UserError
 from inkwash.systems.base import File
 from inkwash.systems.series import baselines, metrics, simulate, transforms
 from inkwash.systems.series.data import Series, read_series
-from inkwash.systems.series.model import Forecaster, antithetic, hold_known
+from inkwash.systems.series.model import Forecaster
+from inkwash.systems.series.rollout import antithetic, hold_known
 from inkwash.systems.series.train import FAITHFUL, IMPROVED, fit_forecaster, fit_network, new_forecaster
 
 
@@ -129,7 +130,7 @@ def test_a_seed_is_any_of_64_bits(swinger, swing):
 
 def test_few_at_once_are_all_at_once(swinger, swing, monkeypatch):
     whole = swinger.forecast(swing, samples=7).samples
-    monkeypatch.setattr("inkwash.systems.series.model.MAX_ACTIVATIONS", 300)
+    monkeypatch.setattr("inkwash.systems.series.rollout.MAX_ACTIVATIONS", 300)
     np.testing.assert_allclose(swinger.forecast(swing, samples=7).samples, whole, rtol=1e-5, atol=1e-6)
 
 

@@ -7,7 +7,8 @@ import torch
 
 from inkwash.systems.series import transforms
 from inkwash.systems.series.data import read_series
-from inkwash.systems.series.train import new_forecaster, simple_errors
+from inkwash.systems.series.regression import simple_errors
+from inkwash.systems.series.train import new_forecaster
 
 ROWS, LEVELS = (12, 24, 36), np.array([0.8, 0.9])
 CLOCKS = {"MS": (12, 12), "QS": (4, 8)}  # the season, and how far ahead
@@ -56,7 +57,7 @@ def normal_steps(monkeypatch):
         generator = torch.Generator().manual_seed(0)
         return lambda seeds, *_: torch.randn(len(seeds), len(self.config.names), generator=generator)
 
-    monkeypatch.setattr("inkwash.systems.series.model.Forecaster.step_sampler", step_sampler)
+    monkeypatch.setattr("inkwash.systems.series.rollout.Rollout.step_sampler", step_sampler)
 
 
 @pytest.mark.slow

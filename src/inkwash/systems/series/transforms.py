@@ -42,8 +42,9 @@ class Config:
     padding      steps by which the lags may reach before the first value: more than 0 in a short table only
     window       steps of a window of training after its context; None: the horizon
     feat_dynamic_real  covariates known in advance, with the mean and standard deviation of each
-    random_walk  whether the past does not tell which way the series will go (`train.is_random_walk`): the network is
-                 then given the sizes of the changes, not their signs, and trained on every change and its opposite
+    random_walk  whether the past does not tell which way the series will go (`regression.is_random_walk`): the
+                 network is then given the sizes of the changes, not their signs, and trained on every change and its
+                 opposite
     lower_bound  no sample lies below; None: no bound
     deviation    standard deviation of each series in training; empty in older models
     inflation    of each series: by how much a step is drawn wider than the residuals of training, which were fitted

@@ -16,8 +16,9 @@ from inkwash.systems import report
 from inkwash.systems.base import Context, Result, on_progress
 from inkwash.systems.series import combination, metrics, transforms
 from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
-from inkwash.systems.series.model import LEVELS, Forecaster
-from inkwash.systems.series.model import Forecast as Paths
+from inkwash.systems.series.forecast import LEVELS
+from inkwash.systems.series.forecast import Forecast as Paths
+from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
 from inkwash.systems.series.train import Recipe, default_settings, fit_forecaster, say_what_was_read
 from inkwash.systems.train import Task, on_machine
