@@ -27,7 +27,7 @@ DIFFUSION, ETS, WALK, SHORT_WALK, SEASON = (
 )
 COMBINATION = "this forecast"
 PRIOR = {ETS: 0.75, DIFFUSION: 0.15, SHORT_WALK: 0.03, WALK: 0.03, SEASON: 0.04}
-PENALTY = 0.25  # of leaving the prior: windows whose whole CRPS weighs as much
+PENALTY = 1.0  # of leaving the prior: windows whose whole CRPS weighs as much
 SMALLEST = 0.02  # an expert that weighs less is left out
 HALF_BELIEVED = 6.0  # windows by which a stretch is half believed
 STRETCH = (0.5, 2.0)  # the least and the most
