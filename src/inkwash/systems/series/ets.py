@@ -16,7 +16,6 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 LONGEST = 300  # rows that are looked at: the last ones
 LONGEST_SEASON = 60  # of longer ones there is no season: the state has a number for each of its steps
@@ -35,7 +34,6 @@ TRENDS = (
 SEASONS = ((0.0, 0.0), (0.0, 1.0), (0.0, 3.0), (0.0, 10.0), (0.1, 3.0), (0.1, 10.0), (0.3, 3.0))
 LEVEL = 100.0  # deviation of the first level, in sigmas
 GROWTH = 10.0  # logarithms: no path grows beyond e^10 times the largest value, as it might in a thousand steps
-QUANTILE = 2.5758293035489004  # of the normal law: 99 % lie between -QUANTILE and QUANTILE
 WIDER = 8.0  # errors of T rows are sqrt(1 + WIDER / T) times as wide: no law of the grid is quite the right one
 
 
@@ -190,62 +188,6 @@ def of_columns(grid: Grid, recent: np.ndarray, noise: np.ndarray, rng: np.random
                 np.exp(np.minimum(drawn, middle[column] + y[:, column].max() + GROWTH)) if k else drawn
             )
     return paths
-
-
-class Bands(NamedTuple):
-    """The least and the largest ordinary value of each step, (T, D)."""
-
-    low: np.ndarray
-    high: np.ndarray
-
-
-def one_step_bands(history: np.ndarray, season: int) -> Bands:
-    """One-step bands of 99 % of series (T, D) that begin and end with a value and may have gaps, by the likeliest law
-    of the grid, fitted to blocks of at most `LONGEST` rows that it then judges."""
-    filled, bands = np.array(pd.DataFrame(history).interpolate()), Bands(*np.full((2, *history.shape), np.nan))
-    for rows in np.array_split(np.arange(len(history)), -(-len(history) // LONGEST)):
-        if len(rows) < 3:
-            continue  # nothing can be told of them
-        own = season if season <= min(len(rows), LONGEST_SEASON) else 1
-        grid = make_grid(own)
-        for first in range(0, history.shape[1], SERIES_AT_ONCE):
-            part = slice(first, first + SERIES_AT_ONCE)
-            found, there = fit_columns(grid, filled[rows, part]), ~np.isnan(history[rows, part])
-            for d, columns in enumerate(found.of_series):
-                which, point = np.unravel_index(
-                    found.evidence[:, columns].T.argmax(), (len(columns), len(grid.alpha))
-                )
-                column = columns[which]
-                middle, half = one_step(grid, found, int(point), column, there[:, d])
-                edges = [found.middle[column] + found.size[column] * edge for edge in (middle - half, middle + half)]
-                for band, edge in zip(bands, np.exp(edges) if which else edges, strict=True):
-                    band[rows, first + d] = edge
-    return bands
-
-
-def one_step(grid: Grid, found: Columns, point: int, column: int, there: np.ndarray) -> tuple[np.ndarray, float]:
-    """The middle (T,) and the half width of the band of a column at a point of the grid.
-
-    What lies outside moves no state, so that the steps after it are not blamed for it, unless the next one is off by
-    as much, as two draws of one law are: that is a new level, and the band goes there at once, for this second step
-    too."""
-    y, posterior = found.y[:, column] / found.size[column], found.posterior
-    half = float(QUANTILE * np.sqrt(posterior.squares[point, column] / there.sum().clip(1)))
-    state = (grid.deviation[point] * posterior.mean[point, :, column])[None, :, None]
-    parameters = tuple(each[point, None] for each in grid[:4])
-    middle, before = np.empty(len(y)), np.nan
-    for t, value in enumerate(y):
-        ahead = float(expected(parameters, state, t)[0, 0])
-        error = value - ahead if there[t] else 0.0
-        outside = abs(error) > half
-        if outside and abs(error - before) < 2**0.5 * half:
-            state[:, 0] += error
-            ahead, error, outside = ahead + error, 0.0, False
-        step(parameters, state, t, np.array([[0.0 if outside else error]]))
-        middle[t] = ahead
-        if there[t]:
-            before = error if outside else np.nan
-    return middle, half
 
 
 def correlation_factor(recent: np.ndarray, season: int) -> np.ndarray:

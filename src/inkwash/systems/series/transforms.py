@@ -190,9 +190,11 @@ def future_known(series: Series, config: Config, steps: int) -> np.ndarray:
 
 def known_to_experts(series: Series, config: Config, steps: int) -> Covariates:
     """Covariates for the simple forecasts: of a long table those of one item ("price of tea") concern it alone."""
-    columns = np.array([*config.feat_dynamic_real, *[""] * (len(config.holidays) * columns_each(config.freq))])
-    owned = np.array([[column.endswith(f" of {name}") for column in columns] for name in config.names])
-    return Covariates(future_known(series, config, steps), owned | ~owned.any(0))
+    known = future_known(series, config, steps)
+    concern = np.zeros((len(config.names), known.shape[1]), bool)
+    for c, column in enumerate(config.feat_dynamic_real):
+        concern[:, c] = [column.endswith(f" of {name}") for name in config.names]
+    return Covariates(known, concern | ~concern.any(0))
 
 
 def fill_gaps(values: np.ndarray) -> np.ndarray:
