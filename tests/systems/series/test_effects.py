@@ -47,6 +47,16 @@ def test_without_noise_it_is_exact():
     np.testing.assert_allclose(found.mean, [2, -1], rtol=2e-3)
 
 
+def test_outliers_neither_change_an_effect_nor_how_it_acts():
+    """Ten of 300 values are 30 deviations off, all upwards; by logarithms they would be less far."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 1, (STEPS, 1))
+    y = 50 + 3 * x[:, 0] + rng.normal(0, 1, STEPS)
+    y[rng.choice(STEPS, 10, replace=False)] += 30
+    found = choose_effect(y, x, 7)
+    assert not found.is_log and found.mean[0] == pytest.approx(3, abs=0.25)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000))
 def test_where_there_is_none_hardly_any_is_found(seed):
@@ -61,6 +71,8 @@ def test_what_never_changed_or_is_hardly_there_has_none():
     still = np.stack([np.ones(STEPS), rng.integers(0, 2, STEPS)], 1).astype(float)
     found = fit_effect(rng.normal(0, 1, STEPS) + 5 * still[:, 1], still, 1)
     assert found.mean[0] == 0 and not found.factor[0].any() and found.mean[1] == pytest.approx(5, abs=0.5)
+    nothing = fit_effect(rng.normal(0, 1, STEPS), np.ones((STEPS, 1)), 1)
+    assert nothing.mean == 0 and not nothing.factor.any()
     short = fit_effect(np.arange(9.0), rng.normal(0, 1, (9, 1)), 1)
     assert not short.mean.any() and not short.factor.any()
 

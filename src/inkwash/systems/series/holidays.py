@@ -48,6 +48,8 @@ def holiday_features(index: pd.Index, freq: str, places: Sequence[str]) -> np.nd
 
 def columns_each(freq: str) -> int:
     """Columns of one place."""
+    if not freq:
+        return 0
     step = to_offset(freq)
     return len(AROUND) if freq == "B" or (isinstance(step, Tick) and pd.Timedelta(step) <= DAY) else 1
 

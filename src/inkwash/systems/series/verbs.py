@@ -79,7 +79,7 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
             found = find_unusual(series, transforms.known_to_experts(series, forecaster.config, 0))
             circles, files["-unusual.csv"] = found.values, context.folder / f"{of}-unusual.csv"
             series.layout.write(found.table).to_csv(files["-unusual.csv"], index=False)
-            facts["unusual"] = found.table.astype({"time": str}).to_dict("records")
+            facts["unusual"] = len(found.table)
             texts.append(found.in_words())
         plot_plans(predicted, files[".png"], series.values, levels=levels, unusual=circles)
         facts |= {"text": "\n\n".join(texts)} if texts else {}
