@@ -255,16 +255,22 @@ def test_in_a_short_table_what_cannot_be_tried_keeps_its_prior(length, says, tmp
     assert not list(tmp_path.iterdir())
 
 
-def test_it_is_said_that_only_the_diffusion_model_knows_covariates(tmp_path):
-    x = pd.Series(np.random.default_rng(0).normal(0, 1, 12).cumsum())
-    series = read_series(
-        pd.DataFrame({"x": x.where(x.index < 10), "price": np.arange(12.0)}), feat_dynamic_real=["price"]
-    )
-    follower = Follower()
-    config = transforms.Config(["x"], "", 4, 6, [1], feat_dynamic_real=["price"])
-    found = combine(series, config, None, None, tmp_path, IMPROVED, follower)
-    share = found.weights[combination.DIFFUSION]
-    assert follower.of(Note)[-1].text.endswith(f"whose weight is {share:.0%} (--alone)") and 0 < share < 1
+def test_the_backtest_and_the_forecast_give_covariates_to_the_simple_forecasts(tmp_path):
+    """A switch of 20 on noise of 1, of which nothing else tells: each expert is scored by what it knows of it."""
+    rng = np.random.default_rng(0)
+    opened = rng.integers(0, 2, 64).astype(float)
+    table = pd.DataFrame({"x": 50 + 20 * opened + rng.normal(0, 1, 64), "open": opened})
+    table.loc[60:, "x"] = np.nan
+    series, settings = read_series(table, feat_dynamic_real=["open"]), replace(IMPROVED, steps=2, batch_size=8)
+    made = fit_forecaster(series, 4, context=14, settings=settings)
+    for row in made.config.backtest:
+        if row["forecast"] in (combination.ETS, combination.WALK, combination.SHORT_WALK):
+            assert row["scaled CRPS"] < 0.25, row["forecast"]  # of a change of 10 on average
+    alone = Forecaster(made.network, replace(made.config, weights={combination.ETS: 1.0}, stretch=[]))
+    found = alone.forecast(series, samples=100).quantile(0.5)["x"]
+    np.testing.assert_allclose(found, 50 + 20 * opened[60:], atol=2)
+    with pytest.raises(UserError, match="missing at 64"):
+        alone.forecast(series, horizon=5)
 
 
 def test_a_series_that_begins_late_is_tried_where_it_has_begun(weeks):

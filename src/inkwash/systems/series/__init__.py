@@ -31,6 +31,7 @@ SYSTEM = System(
         "matplotlib": "forecast",
         "openpyxl": "tables in .xlsx",
         "statsmodels": "a baseline of backtest and evaluate",
+        "holidays": "the option of this name",
         "gluonts": "gluonts' predictors",
     },
     tasks=("series",),

@@ -9,7 +9,7 @@ bands hold what they say (conformal prediction), again the less the fewer window
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ import pandas as pd
 from inkwash.diffusion import child_seed
 from inkwash.systems.series import metrics
 from inkwash.systems.series.baselines import Forecast, last_value, random_walk, seasonal_naive
+from inkwash.systems.series.effects import Covariates, remove_effects
 from inkwash.systems.series.ets import ets
 
 DIFFUSION, ETS, WALK, SHORT_WALK, SEASON = (
@@ -60,9 +61,10 @@ def prior(length: int, season: int) -> dict[str, float]:
 
 def expert_paths(
     name: str, season: int, values: np.ndarray, starts: Sequence[int], horizon: int, samples: int, seed: int,
-    window: int = 0,
+    window: int = 0, covariates: Covariates | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Paths (W, S, H, D) of an expert from several starts in values (T, D), NaN where nothing was observed.
+    """Paths (W, S, H, D) of an expert from several starts in values (T, D), NaN where nothing was observed. It is
+    fitted to what a regression on the covariates leaves, which is added again (`effects`).
 
     A series is forecast from its own last value, together with those that begin and end where it does. The noise of
     the w-th start is that of `child_seed(seed, window + w, name)`.
@@ -70,17 +72,26 @@ def expert_paths(
     paths, expert = np.zeros((len(starts), samples, horizon, values.shape[1])), experts(season)[name]
     for number, start in enumerate(starts):
         rng = np.random.default_rng(child_seed(seed, window + number, name))
-        observed = ~np.isnan(values[:start])
-        spans = np.where(observed.any(0), [observed.argmax(0), start - observed[::-1].argmax(0)], 0)
-        for first, end in np.unique(spans, axis=1).T:
-            if end == 0:
-                continue  # without a value a series is 0, as in `transforms.fill_gaps`
-            columns = (spans == [[first], [end]]).all(0)
-            history = np.ascontiguousarray(pd.DataFrame(values[first:end, columns]).interpolate())
+        past, add = values[:start], None
+        if covariates is not None and covariates.values.shape[1]:
+            past, add = remove_effects(past, covariates._replace(values=covariates.values[: start + horizon]), season)
+        for first, end, columns in same_spans(past):  # without a value a series is 0, as in `transforms.fill_gaps`
+            history = np.ascontiguousarray(pd.DataFrame(past[first:end, columns]).interpolate())
             rule = expert if len(history) > 2 else last_value
             drawn = rule(history, start - end + horizon, samples, rng)
             paths[number][..., columns] = drawn[:, start - end :]
+        if add is not None:
+            paths[number] = add(paths[number], np.random.default_rng(child_seed(seed, window + number, "effects")))
     return paths
+
+
+def same_spans(values: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """The series of (T, D) that have values, (D,), by the row of their first one and that after their last one."""
+    observed = ~np.isnan(values)
+    spans = np.where(observed.any(0), [observed.argmax(0), len(values) - observed[::-1].argmax(0)], 0)
+    for first, end in np.unique(spans, axis=1).T:
+        if end:
+            yield first, end, (spans == [[first], [end]]).all(0)
 
 
 def pool(weights: dict[str, float], samples: int, draw: Callable[[str, int], np.ndarray]) -> np.ndarray:

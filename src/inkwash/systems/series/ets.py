@@ -145,9 +145,21 @@ def ets(history: np.ndarray, horizon: int, samples: int, rng: np.random.Generato
     return paths[:samples]
 
 
-def of_columns(grid: Grid, recent: np.ndarray, noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Paths (2 N, H, D) of D series by noise (N, H, D)."""
-    positive = np.flatnonzero((recent > 0).all(0))
+class Columns(NamedTuple):
+    """D series, then the logarithms of those that are positive, as columns (T, C) about their middle (C,) in units of
+    their size (C,); their posterior, with the evidence (G, C) of the values themselves."""
+
+    y: np.ndarray
+    middle: np.ndarray
+    size: np.ndarray
+    posterior: Posterior
+    evidence: np.ndarray
+    of_series: list[list[int]]
+
+
+def fit_columns(grid: Grid, recent: np.ndarray) -> Columns:
+    """Of series (T, D)."""
+    positive, dims = np.flatnonzero((recent > 0).all(0)), recent.shape[1]
     y = np.concatenate([recent, np.log(recent[:, positive])], axis=1)
     middle = y.mean(0)
     y = y - middle
@@ -155,10 +167,17 @@ def of_columns(grid: Grid, recent: np.ndarray, noise: np.ndarray, rng: np.random
     size[size == 0] = 1.0
     found = fit(grid, y / size)
     evidence = found.evidence - len(y) * np.log(size)
-    evidence[:, recent.shape[1] :] -= np.log(recent[:, positive]).sum(0)  # densities of the values, not of logarithms
+    evidence[:, dims:] -= np.log(recent[:, positive]).sum(0)  # densities of the values, not of logarithms
+    return Columns(
+        y, middle, size, found, evidence, [[d, *(dims + np.flatnonzero(positive == d))] for d in range(dims)]
+    )
+
+
+def of_columns(grid: Grid, recent: np.ndarray, noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Paths (2 N, H, D) of D series by noise (N, H, D)."""
+    y, middle, size, found, evidence, of_series = fit_columns(grid, recent)
     paths = np.empty((2 * len(noise), *noise.shape[1:]))
-    for d in range(recent.shape[1]):
-        columns = [d, *(recent.shape[1] + np.flatnonzero(positive == d))]
+    for d, columns in enumerate(of_series):
         weights = np.exp(evidence[:, columns] - evidence[:, columns].max()).T.ravel()
         which, points = np.divmod(rng.choice(len(weights), len(noise), p=weights / weights.sum()), len(evidence))
         for k, column in enumerate(columns):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,11 +48,12 @@ class Forecast:
         history: pd.DataFrame | None = None,
         truth: pd.DataFrame | None = None,
         levels: Sequence[float] = LEVELS,
+        **marks: Any,
     ) -> None:
         """A fan chart, as PNG or SVG; see `plot.fan`."""
         from inkwash.systems.series.plot import fan
 
-        fan(self.quantile, Path(file), history, truth, levels)
+        fan(self.quantile, Path(file), history, truth, levels, **marks)
 
 
 def confine(paths: np.ndarray, integer: bool, minimum: float | None) -> np.ndarray:

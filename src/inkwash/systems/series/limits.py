@@ -17,7 +17,7 @@ CALL = 0.0004  # seconds of a call of the network beside its arithmetic
 def limits(folder: Path) -> dict[str, Limit]:
     """What training has settled, how finely the noise of a faithful model is divided, and the defaults."""
     facts: dict[str, Any] = describe(folder)
-    return dict.fromkeys(("mode", "lags", "context"), Limit(absent=True)) | {
+    return dict.fromkeys(("mode", "lags", "context", "holidays"), Limit(absent=True)) | {
         "steps": Limit(high=100 if facts["mode"] == "faithful" else None, default=facts["steps"]),
         "sampler": Limit(default=facts["sampler"]),
         "horizon": Limit(default=facts["horizon"]),

@@ -19,6 +19,7 @@ from inkwash.systems.series.data import Series, column_options, is_json_lines, r
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.files import as_table
 from inkwash.systems.series.forecast import Forecast, confine
+from inkwash.systems.series.future import with_future
 from inkwash.systems.series.rollout import Rollout
 from inkwash.training.tune import Problem
 
@@ -47,6 +48,7 @@ class Forecaster(Rollout):
         minimum: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         alone: bool = False,
+        future: Any = None,
         **columns: Any,
     ) -> Forecast:
         """Sample paths of the steps after the last value. The same seed and number of paths draw the same ones; a
@@ -55,10 +57,14 @@ class Forecaster(Rollout):
         horizon: steps; as many as in training if left out. samples: paths. sampler, steps: how each step is drawn.
         integer: paths of whole numbers. minimum: no path lies below it.
         alone: the diffusion model, without the experts that it was combined with.
+        future: a table of the covariates of the steps to come (`future.with_future`), where they are not in the data.
         Raises UserError for a horizon or a number of paths below 1, other columns or another frequency than in
         training, too short a history, and covariates that are missing for the steps to come.
         """
         series = self.load_series(data, columns)
+        if future is not None:
+            names = columns.pop("feat_dynamic_real", self.config.feat_dynamic_real)
+            series = with_future(series, future, names, **columns)
         self.warn(series)
         horizon = self.config.horizon if horizon is None else horizon
         paths = self.paths(
@@ -215,11 +221,13 @@ class Forecaster(Rollout):
         if not self.diffuses and (sampler is not None or steps is not None):
             raise UserError("sampler and steps mean nothing: the diffusion model has no weight here, unless alone")
         season, values = seasonality(config.freq), series.values.to_numpy(np.float64)
+        ahead = max(0, max(starts) + horizon - len(values))
+        covariates = transforms.known_to_experts(series, config, ahead)
 
         def draw(name: str, count: int) -> np.ndarray:
             if name == combination.DIFFUSION:
                 return self.diffusion_paths(series, starts, horizon, count, seed, sampler, steps, progress, window)
-            return combination.expert_paths(name, season, values, starts, horizon, count, seed, window)
+            return combination.expert_paths(name, season, values, starts, horizon, count, seed, window, covariates)
 
         paths = combination.pool(config.weights, samples, draw)
         paths = combination.stretch(paths, config.stretch) if config.stretch else paths

@@ -21,9 +21,12 @@ def fan(
     history: pd.DataFrame | None,
     truth: pd.DataFrame | None,
     levels: Sequence[float],
+    unusual: pd.DataFrame | None = None,
+    alike: int = 1,
 ) -> None:
     """A chart for each of the first twelve series: the last of the history, the median, a band between every level
-    below 0.5 and its counterpart above, if that is one of the levels, and what came, if it is known. Writes PNG
+    below 0.5 and its counterpart above, if that is one of the levels, and what came, if it is known. `unusual`:
+    values of the history that get a circle, among gaps. `alike`: so many charts in a row have one scale. Writes PNG
     or SVG. UserError for another kind of file, and without matplotlib."""
     if file.suffix.lower() not in (".png", ".svg"):
         raise UserError(f"{file}: charts are written as .png or .svg")
@@ -34,16 +37,21 @@ def fan(
     rounded = {round(level, 9) for level in levels}
     bands = [(low, round(1 - low, 9)) for low in sorted(rounded) if low < 0.5 and round(1 - low, 9) in rounded]
     names = list(median.columns[:MOST])
-    columns = min(len(names), 3 if len(names) > 4 else 2)
+    columns = min(len(names), 3 if len(names) > 4 else 2) if alike == 1 else min(len(names), alike)
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(max(5.2 * columns, 7.0), 2.9 * rows + 0.4), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis, name in zip(axes, names, strict=False):
+    for place, (axis, name) in enumerate(zip(axes, names, strict=False)):
+        if place % alike:
+            axis.sharey(axes[place - place % alike])
         if getattr(median.index, "tz", None):  # else the hours would be those of UTC
             axis.xaxis_date(median.index.tz)
         if history is not None:
             past = history[name].iloc[-4 * len(median) :]
             axis.plot(past.index, past, color="0.25", linewidth=1)
+        if unusual is not None:
+            circles = unusual[name].iloc[-4 * len(median) :]
+            axis.plot(circles.index, circles, "o", color="#c0392b", fillstyle="none", markersize=6, label="unusual")
         for k, (low, high) in enumerate(bands):
             below, above = quantile(low)[name], quantile(high)[name]
             label = f"{round(100 * (high - low))} %"

@@ -59,6 +59,15 @@ class Forecast(SeriesRequest):
     feat_dynamic_real: Annotated[
         tuple[str, ...] | None, Help("A covariate whose values are known in advance; again for more.")
     ] = None
+    future: Annotated[
+        tuple[File, ...] | None,
+        Media("text/csv"),
+        Help("A table of the covariates of the steps to come; again, to set one plan beside another."),
+    ] = None
+    holidays: Annotated[
+        tuple[str, ...] | None,
+        Help("A country whose public holidays are known in advance, or a part of one: DE, DE-BY; again for more."),
+    ] = None
     horizon: Annotated[
         int | None, Ge(1), Le(100_000), Help("Steps ahead; the model's own, or 30 where one must be trained.")
     ] = None
@@ -77,6 +86,10 @@ class Forecast(SeriesRequest):
     integer: Integer = False
     minimum: Minimum = None
     alone: Alone = False
+    unusual: Annotated[
+        bool,
+        Help("Mark the values of the past that lie outside of a one-step band of 99 %: a table, and in the chart."),
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -83,6 +84,7 @@ class Recipe:
     until    train on so many steps of it only; all if left out
     mode, context, lags   see `transforms.Config`
     alone    without the backtest, by which the mode improved combines the diffusion model with simple forecasts
+    holidays countries, or parts of them, whose public holidays are covariates
     time, freq, target, item, feat_dynamic_real, dates, decimal   see `read_series`
     """
 
@@ -100,6 +102,7 @@ class Recipe:
     target: list[str] = field(default_factory=list)
     item: list[str] = field(default_factory=list)
     feat_dynamic_real: list[str] = field(default_factory=list)
+    holidays: list[str] = field(default_factory=list)
     dates: Literal["dmy", "mdy", "ymd"] | None = None
     decimal: Literal[",", "."] | None = None
 
@@ -118,7 +121,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaste
     else:
         series = read_series(recipe.data, **column_options(recipe))
     series = without_empty_items(series.before(recipe.until or len(series.values)))
-    config = transforms.make_config(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags)
+    config = transforms.make_config(series, recipe.horizon, recipe.mode, recipe.context, recipe.lags, recipe.holidays)
     say_what_was_read(series, monitor)
     if recipe.mode == "improved" and not recipe.alone:
         config = combine(series, config, recipe.context, recipe.lags, folder, recipe.fit, monitor)
@@ -137,19 +140,21 @@ def fit_forecaster(
     settings: Settings | None = None,
     monitor: Monitor = CONSOLE,
     alone: bool = False,
+    holidays: Sequence[str] = (),
     **columns: Any,
 ) -> Forecaster:
     """A forecaster trained on a table (columns: see `read_series`); in `folder`, a stopped run goes on. A
     training that `monitor` stops gives the forecaster so far.
 
     In the mode improved a backtest comes first, by which the diffusion model is combined with simple forecasts,
-    unless it is to be `alone`.
+    unless it is to be `alone`. holidays: countries (DE), or parts of them (DE-BY), whose public holidays are known in
+    advance.
 
     Raises UserError for data that cannot be read or are too short; the message says what to do.
     """
     series = without_empty_items(read_series(data, **columns))
     settings = settings or default_settings(mode)
-    config = transforms.make_config(series, horizon, mode, context, lags)
+    config = transforms.make_config(series, horizon, mode, context, lags, holidays)
     say_what_was_read(series, monitor)
     forecaster = new_forecaster(series, config, settings.seed)
     with TemporaryDirectory() if folder is None else nullcontext(folder) as run_folder:
@@ -178,16 +183,18 @@ def combine(
     starts = [start for start in every if start > begun and np.isfinite(values[start : start + horizon]).any()]
     if not starts:
         monitor.tell(Note("too few steps for a backtest: how far this forecast can be trusted is not known"))
-        say_who_knows_covariates(config, weights, monitor)
         return replace(config, weights=weights)
     before = series.before(starts[0])
+    covariates = transforms.known_to_experts(series, config, 0)
     paths = {
-        name: combination.expert_paths(name, season, values, starts, horizon, combination.SAMPLES, settings.seed)
+        name: combination.expert_paths(
+            name, season, values, starts, horizon, combination.SAMPLES, settings.seed, covariates=covariates
+        )
         for name in weights
         if name != combination.DIFFUSION
     }
     try:
-        early = transforms.make_config(before, horizon, config.mode, context, lags)
+        early = transforms.make_config(before, horizon, config.mode, context, lags, config.holidays)
     except UserError:
         monitor.tell(Note(f"{starts[0]} steps are too few to try out the diffusion model: its weight is a guess"))
     else:
@@ -199,16 +206,7 @@ def combine(
     truth = np.stack([values[start : start + horizon] for start in starts])
     scale = metrics.seasonal_error(values[: starts[0]], season)
     found = combination.backtest(paths, truth, scale, weights, windows * len(starts) / len(every))
-    say_who_knows_covariates(config, found.weights, monitor)
     return replace(config, weights=found.weights, stretch=found.stretch, backtest=found.table)
-
-
-def say_who_knows_covariates(config: transforms.Config, weights: dict[str, float], monitor: Monitor) -> None:
-    if config.feat_dynamic_real:
-        share = weights.get(combination.DIFFUSION, 0.0)
-        monitor.tell(
-            Note(f"covariates are known to the diffusion model alone, whose weight is {share:.0%} (--alone)")
-        )
 
 
 def without_empty_items(series: Series) -> Series:

@@ -9,7 +9,7 @@ diffusion: CARD, Han et al. 2022, 2206.07275).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -20,7 +20,9 @@ from torch import Tensor
 
 from inkwash.errors import UserError, unknown
 from inkwash.systems.series.data import Series
+from inkwash.systems.series.effects import Covariates
 from inkwash.systems.series.features import default_lags, paper_lags, seasonality, time_features
+from inkwash.systems.series.holidays import columns_each, holiday_features
 from inkwash.systems.series.networks import TimeGrad
 from inkwash.training.placement import place
 
@@ -41,7 +43,9 @@ class Config:
     lags         how far back the values lie that it is given at each step
     padding      steps by which the lags may reach before the first value: more than 0 in a short table only
     window       steps of a window of training after its context; None: the horizon
-    feat_dynamic_real  covariates known in advance, with the mean and standard deviation of each
+    feat_dynamic_real  covariates known in advance, with the mean, standard deviation, least and largest value of each
+                 in training (the last two are empty in older models)
+    holidays     countries, or parts of them, whose public holidays are covariates too (`holidays`)
     random_walk  whether the past does not tell which way the series will go (`regression.is_random_walk`): the
                  network is then given the sizes of the changes, not their signs, and trained on every change and its
                  opposite
@@ -65,6 +69,9 @@ class Config:
     feat_dynamic_real: list[str] = field(default_factory=list)
     feat_dynamic_real_mean: list[float] = field(default_factory=list)
     feat_dynamic_real_std: list[float] = field(default_factory=list)
+    feat_dynamic_real_min: list[float] = field(default_factory=list)
+    feat_dynamic_real_max: list[float] = field(default_factory=list)
+    holidays: list[str] = field(default_factory=list)
     random_walk: bool = False
     lower_bound: float | None = None
     sampler: str = "dpmpp_2m"
@@ -95,8 +102,9 @@ class Config:
 
 
 def make_config(
-    series: Series, horizon: int, mode: str = "improved", context: int | None = None, lags: list[int] | None = None
-) -> Config:
+    series: Series, horizon: int, mode: str = "improved", context: int | None = None, lags: list[int] | None = None,
+    holidays: Sequence[str] = (),
+) -> Config:  # fmt: skip
     """The sizes that follow from the data. Raises UserError for sizes that cannot be, and for series too short."""
     if mode not in MODES:
         raise unknown("mode", mode, MODES)
@@ -128,12 +136,14 @@ def make_config(
     before = series.feat_dynamic_real.iloc[:length].to_numpy(np.float64)
     mean, std = before.mean(0), before.std(0)
     check_covariates(series, length)
+    holiday_features(series.values.index, series.freq, holidays)  # said now, not after a training
     never_below = bool((np.nan_to_num(series.values.to_numpy()) >= 0).all())
     config = Config(
         series.names, series.freq, horizon, context, sorted(set(lags)), mode,
         feat_dynamic_real=[str(c) for c in series.feat_dynamic_real],
         feat_dynamic_real_mean=mean.tolist(), feat_dynamic_real_std=np.where(std > 0, std, 1).tolist(),
-        padding=padding, window=None if window == horizon else window,
+        feat_dynamic_real_min=before.min(0).tolist(), feat_dynamic_real_max=before.max(0).tolist(),
+        holidays=list(dict.fromkeys(holidays)), padding=padding, window=None if window == horizon else window,
         deviation=np.nan_to_num(series.values.to_numpy(np.float64)).std(0).tolist(),
     )  # fmt: skip
     if mode == "faithful":
@@ -157,14 +167,34 @@ def check_covariates(series: Series, needed: int) -> None:
 
 
 def covariates(series: Series, config: Config, steps: int) -> np.ndarray:
-    """(T + steps, F): cosines and sines of the time, and covariates known in advance, standardized."""
+    """(T + steps, F): cosines and sines of the time, and covariates known in advance (`future_known`)."""
+    index = clock_ahead(series, steps)
+    of_time = time_features(index, config.freq, config.mode == "improved")
+    return np.concatenate([of_time, future_known(series, config, steps)], axis=1)
+
+
+def clock_ahead(series: Series, steps: int) -> Any:
+    """The stamps of a series, and of so many steps after it."""
     index: Any = series.values.index
-    if steps:
-        index = index.append(series.future_index(steps))
+    return index.append(series.future_index(steps)) if steps else index
+
+
+def future_known(series: Series, config: Config, steps: int) -> np.ndarray:
+    """(T + steps, C): covariates known in advance, standardized, and holidays."""
+    index = clock_ahead(series, steps)
     check_covariates(series, len(index))
     known = series.feat_dynamic_real.iloc[: len(index)].to_numpy(np.float64).reshape(len(index), -1)
     known = (known - np.array(config.feat_dynamic_real_mean)) / np.array(config.feat_dynamic_real_std)
-    return np.concatenate([time_features(index, config.freq, config.mode == "improved"), known], axis=1)
+    return np.concatenate([known, holiday_features(index, config.freq, config.holidays)], axis=1)
+
+
+def known_to_experts(series: Series, config: Config, steps: int) -> Covariates:
+    """Covariates for the simple forecasts: of a long table those of one item ("price of tea") concern it alone."""
+    known = future_known(series, config, steps)
+    concern = np.zeros((len(config.names), known.shape[1]), bool)
+    for c, column in enumerate(config.feat_dynamic_real):
+        concern[:, c] = [column.endswith(f" of {name}") for name in config.names]
+    return Covariates(known, concern | ~concern.any(0))
 
 
 def fill_gaps(values: np.ndarray) -> np.ndarray:
@@ -224,7 +254,7 @@ def statistics(config: Config, net: TimeGrad, values: np.ndarray) -> Statistics:
 
 
 def warnings_of(config: Config, net: TimeGrad, series: Series) -> list[str]:
-    """A line for each series that is not like the one of training."""
+    """A line for each series that is not like the one of training, and for each covariate beyond its values."""
     values, lines = series.values.to_numpy(np.float64), []
     foreign, filled = foreign_scale(config, net, values), fill_gaps(values)
     own, typical, middle = typical_size(config, filled), net.typical.tolist(), net.middle.tolist()
@@ -240,6 +270,15 @@ def warnings_of(config: Config, net: TimeGrad, series: Series) -> list[str]:
             lines.append(
                 f"'{name}' ends at {filled[-1, d]:.6g}, far from what training saw ({middle[d]:.6g} +- "
                 f"{deviation:.3g}): do not trust its forecast"
+            )
+    ahead = series.feat_dynamic_real.iloc[len(values) :].to_numpy(np.float64)
+    for c, name in enumerate(config.feat_dynamic_real if config.feat_dynamic_real_min and len(ahead) else []):
+        low, high = config.feat_dynamic_real_min[c], config.feat_dynamic_real_max[c]
+        beyond = ahead[(ahead[:, c] < low) | (ahead[:, c] > high), c]
+        if len(beyond):
+            lines.append(
+                f"'{name}' is {beyond[0]:.6g} in steps to come, training saw {low:.6g} to {high:.6g}: what follows "
+                "from it is a guess"
             )
     return lines
 
@@ -344,7 +383,8 @@ def zero_window(config: Config) -> tuple[Tensor, Tensor, Tensor, Scaler]:
     """A window of one step, of zeros."""
     dims, rows = len(config.names), max(config.lags) + 1
     stamps = pd.date_range("2000-01-01", periods=1, freq=config.freq) if config.freq else pd.RangeIndex(1)
-    columns = time_features(stamps, config.freq, config.mode == "improved").shape[1] + len(config.feat_dynamic_real)
+    of_time = time_features(stamps, config.freq, config.mode == "improved")
+    columns = of_time.shape[1] + len(config.feat_dynamic_real) + len(config.holidays) * columns_each(config.freq)
     zeros = torch.zeros(1, rows, dims)
     return zeros, zeros > 0, torch.zeros(1, 1, columns), Scaler(zeros[:, :1], zeros[:, :1] + 1)
 

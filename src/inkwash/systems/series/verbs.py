@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from inkwash.errors import UserError
 from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context, Result, on_progress
@@ -18,13 +20,16 @@ from inkwash.systems.series import combination, metrics, transforms
 from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
 from inkwash.systems.series.forecast import LEVELS
 from inkwash.systems.series.forecast import Forecast as Paths
+from inkwash.systems.series.future import differences, in_words, plot_plans, with_future
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
 from inkwash.systems.series.train import Recipe, default_settings, fit_forecaster, say_what_was_read
+from inkwash.systems.series.unusual import find_unusual
 from inkwash.systems.train import Task, on_machine
 from inkwash.systems.train import train as run_training
 
 DEFAULT_HORIZON = 30
+PLAN = "plan"  # a column of the results of several plans
 TASKS = {"series": Task("inkwash.systems.series.train")}
 
 
@@ -32,31 +37,52 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         if request.model is None:
             series = read_series(context.open(request.data), **column_options(request))
-            folder, lags = context.folder / "forecaster", None if request.lags is None else list(request.lags)
             horizon, mode = request.horizon or DEFAULT_HORIZON, request.mode or "improved"
+            plans = read_plans(request, series, request.feat_dynamic_real or (), horizon, context)
+            folder, lags = context.folder / "forecaster", None if request.lags is None else list(request.lags)
             forecaster = fit_forecaster(
                 series, horizon, folder / "run", mode=mode, context=request.context, lags=lags,
                 settings=on_machine(default_settings(mode), context), monitor=context, alone=request.alone,
+                holidays=request.holidays or (),
             )  # fmt: skip
+            series = forecaster.load_series(series, {})
         else:
             forecaster = context.model(request.model)
-            series = load_series(request, forecaster, context)
+            series, horizon = load_series(request, forecaster, context), request.horizon or forecaster.config.horizon
+            names = request.feat_dynamic_real or forecaster.config.feat_dynamic_real
+            plans = read_plans(request, series, names, horizon, context)
         sampler, steps = request.sampler, request.steps
         if request.model is None and not forecaster.diffuses and (sampler or steps):
             context.tell(Note("the diffusion model has no weight here: sampler and steps change nothing"))
             sampler = steps = None
-        with say_what_is_foreign(forecaster, series, context):
-            predicted = forecaster.forecast(
-                series, request.horizon, request.samples, request.seed,
-                sampler=sampler, steps=steps, integer=request.integer, minimum=request.minimum,
-                progress=on_progress(context), alone=request.alone,
-            )  # fmt: skip
+        with say_what_is_foreign(forecaster, plans.values(), context):
+            predicted = {
+                name: forecaster.forecast(
+                    plan, request.horizon, request.samples, request.seed,
+                    sampler=sampler, steps=steps, integer=request.integer, minimum=request.minimum,
+                    progress=on_progress(context), alone=request.alone,
+                )
+                for name, plan in plans.items()
+            }  # fmt: skip
         levels = sorted(set(request.levels or LEVELS))
         files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
-        series.layout.write(predicted.to_dataframe(levels)).to_csv(files[".csv"], index=False)
-        predicted.plot(files[".png"], series.values, levels=levels)
+        tables = {name: series.layout.write(each.to_dataframe(levels)) for name, each in predicted.items()}
         rows = [] if request.alone else forecaster.config.backtest
-        facts = {"text": combination.markdown(rows), "rows": rows} if rows else {}
+        facts: dict[str, Any] = {"rows": rows} if rows else {}
+        texts, circles = [combination.markdown(rows)] if rows else [], None
+        if len(plans) > 1:
+            facts["differences"] = differences(predicted)
+            texts.append(in_words(facts["differences"]))
+            tables = {name: table.assign(**{PLAN: name}) for name, table in tables.items()}
+        pd.concat([*tables.values()]).to_csv(files[".csv"], index=False)
+        if request.unusual:
+            found = find_unusual(series, transforms.known_to_experts(series, forecaster.config, 0))
+            circles, files["-unusual.csv"] = found.values, context.folder / f"{of}-unusual.csv"
+            series.layout.write(found.table).to_csv(files["-unusual.csv"], index=False)
+            facts["unusual"] = len(found.table)
+            texts.append(found.in_words())
+        plot_plans(predicted, files[".png"], series.values, levels=levels, unusual=circles)
+        facts |= {"text": "\n\n".join(texts)} if texts else {}
         yield Result(of, 0, files, facts, recipe=request.facts() | {"hash": forecaster.hash})
         if request.model is None:
             forecaster.save(folder)
@@ -67,7 +93,7 @@ def backtest(requests: list[Backtest], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         forecaster = context.model(request.model)
         series = load_series(request, forecaster, context)
-        with say_what_is_foreign(forecaster, series, context):
+        with say_what_is_foreign(forecaster, [series], context):
             measured = forecaster.backtest(
                 series, request.windows, request.stride, request.horizon, request.samples, request.seed,
                 sampler=request.sampler, steps=request.steps, progress=on_progress(context), alone=request.alone,
@@ -79,7 +105,7 @@ def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         forecaster = context.model(request.model)
         series = load_series(request, forecaster, context)
-        with say_what_is_foreign(forecaster, series, context):
+        with say_what_is_foreign(forecaster, [series], context):
             paths = forecaster.impute(
                 series, request.samples, request.seed,
                 sampler=request.sampler, steps=request.steps, integer=request.integer, minimum=request.minimum,
@@ -95,10 +121,33 @@ def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
         yield Result(of, 0, files, recipe=request.facts() | {"hash": forecaster.hash})
 
 
-def say_what_is_foreign(forecaster: Forecaster, series: Series, context: Context) -> warnings.catch_warnings:
-    """A note of each series that is not like the one of training; within the context that is returned, the model
-    does not warn of it again."""
-    for line in transforms.warnings_of(forecaster.config, forecaster.network, series):
+def read_plans(
+    request: Forecast, series: Series, names: Sequence[str], horizon: int, context: Context
+) -> dict[str, Series]:
+    """The series under each plan, by the plan's name, or alone under none. UserError, before any training, for plans
+    of other steps or too few of them."""
+    if series.layout.items and request.future and PLAN in series.layout.items:
+        raise UserError(f"a column of ids is called {PLAN}, as that of the results is: rename it")
+    options, plans = column_options(request) | {"feat_dynamic_real": names}, {}
+    for file in request.future or ():
+        name = Path(file.name).stem
+        if name in plans:
+            raise UserError(f"two plans are called {name}: rename one of them")
+        plans[name] = with_future(series, context.open(file), **options)
+        say_what_was_read(plans[name], context)
+    plans = plans or {"": series}
+    for plan in plans.values():
+        transforms.check_covariates(plan, len(plan.values) + horizon)
+    return plans
+
+
+def say_what_is_foreign(
+    forecaster: Forecaster, tables: Iterable[Series], context: Context
+) -> warnings.catch_warnings:
+    """A note of what is not as in training; within the context that is returned, the model does not warn of it
+    again."""
+    lines = [transforms.warnings_of(forecaster.config, forecaster.network, series) for series in tables]
+    for line in dict.fromkeys(chain(*lines)):
         context.tell(Note(line))
     return warnings.catch_warnings(action="ignore", category=transforms.ForeignSeries)
 
@@ -124,7 +173,7 @@ def measure(request: Evaluate, forecaster: Forecaster, context: Context) -> repo
     else:
         series = load_series(request, forecaster, context)
         starts = [len(series.values) - horizon * k for k in range(10, 0, -1)]
-    with say_what_is_foreign(forecaster, forecaster.load_series(series, {}), context):
+    with say_what_is_foreign(forecaster, [forecaster.load_series(series, {})], context):
         return forecaster.evaluate(
             series, starts, request.seed,
             sampler=request.sampler, steps=request.steps, alone=request.alone, progress=on_progress(context),
