@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from inkwash.errors import UserError
 from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context, Result, on_progress
 from inkwash.systems.series import combination, metrics, transforms
+from inkwash.systems.series.cross_validation import cross_validate
 from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
 from inkwash.systems.series.forecast import LEVELS
 from inkwash.systems.series.forecast import Forecast as Paths
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
+from inkwash.systems.series.tables import check_format, write_table
 from inkwash.systems.series.train import Recipe, default_settings, fit_forecaster, say_what_was_read
 from inkwash.systems.train import Task, on_machine
 from inkwash.systems.train import train as run_training
@@ -34,6 +37,7 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
             series = read_series(context.open(request.data), **column_options(request))
             folder, lags = context.folder / "forecaster", None if request.lags is None else list(request.lags)
             horizon, mode = request.horizon or DEFAULT_HORIZON, request.mode or "improved"
+            check_format(f".{request.format}", horizon * len(series.names))
             forecaster = fit_forecaster(
                 series, horizon, folder / "run", mode=mode, context=request.context, lags=lags,
                 settings=on_machine(default_settings(mode), context), monitor=context, alone=request.alone,
@@ -41,6 +45,7 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         else:
             forecaster = context.model(request.model)
             series = load_series(request, forecaster, context)
+            check_format(f".{request.format}", (request.horizon or forecaster.config.horizon) * len(series.names))
         sampler, steps = request.sampler, request.steps
         if request.model is None and not forecaster.diffuses and (sampler or steps):
             context.tell(Note("the diffusion model has no weight here: sampler and steps change nothing"))
@@ -52,8 +57,8 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
                 progress=on_progress(context), alone=request.alone,
             )  # fmt: skip
         levels = sorted(set(request.levels or LEVELS))
-        files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
-        series.layout.write(predicted.to_dataframe(levels)).to_csv(files[".csv"], index=False)
+        files = {ending: context.folder / f"{of}{ending}" for ending in (f".{request.format}", ".png")}
+        write_table(series.layout.write(predicted.to_dataframe(levels)), files[f".{request.format}"], context)
         predicted.plot(files[".png"], series.values, levels=levels)
         rows = [] if request.alone else forecaster.config.backtest
         facts = {"text": combination.markdown(rows), "rows": rows} if rows else {}
@@ -65,14 +70,31 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
 
 def backtest(requests: list[Backtest], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        forecaster = context.model(request.model)
-        series = load_series(request, forecaster, context)
-        with say_what_is_foreign(forecaster, series, context):
-            measured = forecaster.backtest(
-                series, request.windows, request.stride, request.horizon, request.samples, request.seed,
-                sampler=request.sampler, steps=request.steps, progress=on_progress(context), alone=request.alone,
+        facts = request.facts()
+        if request.model is None:
+            mode, lags = request.mode or "improved", None if request.lags is None else list(request.lags)
+            measured = cross_validate(
+                context.open(request.data), request.horizon or DEFAULT_HORIZON, request.windows, request.stride,
+                request.samples, request.seed, mode=mode, context=request.context, lags=lags,
+                settings=on_machine(default_settings(mode), context), sampler=request.sampler, steps=request.steps,
+                monitor=context, alone=request.alone, **column_options(request),
             )  # fmt: skip
-        yield Result(of, None, {}, {"text": measured.markdown(), "rows": measured.rows})
+        else:
+            forecaster = context.model(request.model)
+            series = load_series(request, forecaster, context)
+            with say_what_is_foreign(forecaster, series, context):
+                measured = forecaster.backtest(
+                    series, request.windows, request.stride, request.horizon, request.samples, request.seed,
+                    sampler=request.sampler, steps=request.steps, progress=on_progress(context), alone=request.alone,
+                )  # fmt: skip
+            facts |= {"hash": forecaster.hash}
+        files = {ending: context.folder / f"{of}{ending}" for ending in (".txt", "-series.csv", "-calibration.png")}
+        text = measured.markdown()
+        files[".txt"].write_text(text + "\n", encoding="utf-8")
+        measured.table().to_csv(files["-series.csv"], index=False)
+        measured.plot(files["-calibration.png"])
+        row = {"text": text, "rows": measured.rows, "scores": measured.scores}
+        yield Result(of, 0, files, row, recipe=facts)
 
 
 def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
@@ -111,6 +133,8 @@ def median(paths: np.ndarray, integer: bool) -> np.ndarray:
 
 def load_series(request: Any, forecaster: Forecaster, context: Context) -> Series:
     """The table of a request as a model knows it; what was understood is said."""
+    if getattr(request, "feat_dynamic_real", None) and not forecaster.config.feat_dynamic_real:
+        raise UserError(f"feat_dynamic_real means nothing with {request.model}, which has no covariates: leave it out")
     series = forecaster.load_series(context.open(request.data), column_options(request))
     say_what_was_read(series, context)
     return series
