@@ -93,8 +93,7 @@ def backtest(requests: list[Backtest], context: Context) -> Iterator[Result]:
         files[".txt"].write_text(text + "\n", encoding="utf-8")
         measured.table().to_csv(files["-series.csv"], index=False)
         measured.plot(files["-calibration.png"])
-        row = {"text": text, "rows": measured.rows, "scores": measured.scores}
-        yield Result(of, 0, files, row, recipe=facts)
+        yield Result(of, 0, files, {"text": text, "rows": measured.rows}, recipe=facts)
 
 
 def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
