@@ -93,8 +93,9 @@ def test_the_window_that_cannot_be_trained_for_is_named(walks):
         cross_validate(walks, 4, 8, samples=4, monitor=Follower(), **HOW | {"context": 45})
     with pytest.raises(UserError, match=r"30 windows reach back to step -40, .*at most 19 windows fit"):
         cross_validate(walks, 4, 30, samples=4, monitor=Follower(), **HOW)
-    with pytest.raises(UserError, match="horizon = 0"):
-        cross_validate(walks, 0, 1, monitor=Follower(), **HOW)
+    for wrong in ({"horizon": 0}, {"samples": 0}, {"stride": 0}, {"seed": -1}):
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            cross_validate(walks, **{"horizon": 4, "windows": 1, "monitor": Follower()} | HOW | wrong)
 
 
 class Stopping(Follower):

@@ -10,6 +10,7 @@ import numpy as np
 
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note, Preview, Progress
+from inkwash.systems.base import check_seed
 from inkwash.systems.series.backtest import Backtest, measure, rolling_starts
 from inkwash.systems.series.data import read_series, shortened
 from inkwash.systems.series.evaluate import truths
@@ -55,6 +56,9 @@ def cross_validate(
     `Forecaster.forecast`. A run that `monitor` stops gives the windows so far.
     Raises UserError as `fit_forecaster` does, and for windows that reach back too far.
     """
+    check_seed(seed)
+    if samples < 1:
+        raise UserError(f"samples = {samples}: at least one is needed")
     series = read_series(data, **columns)
     starts = rolling_starts(len(series.values), horizon, windows, stride, 1)
     say_what_was_read(series, monitor)

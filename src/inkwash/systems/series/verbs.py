@@ -133,7 +133,9 @@ def median(paths: np.ndarray, integer: bool) -> np.ndarray:
 def load_series(request: Any, forecaster: Forecaster, context: Context) -> Series:
     """The table of a request as a model knows it; what was understood is said."""
     if getattr(request, "feat_dynamic_real", None) and not forecaster.config.feat_dynamic_real:
-        raise UserError(f"feat_dynamic_real means nothing with {request.model}, which has no covariates: leave it out")
+        raise UserError(
+            f"feat_dynamic_real means nothing with {request.model}, which has no covariates: leave it out"
+        )
     series = forecaster.load_series(context.open(request.data), column_options(request))
     say_what_was_read(series, context)
     return series
