@@ -22,6 +22,8 @@ REFERENCE = {
     "Pictures": ["inkwash.systems.pictures.pipeline.Pipeline"],
     "Series": [
         "inkwash.systems.series.train.fit_forecaster",
+        "inkwash.systems.series.cross_validation.cross_validate",
+        "inkwash.systems.series.backtest.Backtest",
         "inkwash.systems.series.model.Forecaster",
         "inkwash.systems.series.model.Forecast",
     ],

@@ -11,8 +11,11 @@ import inkwash.cli.record
 from inkwash.cli import main
 from inkwash.errors import UserError
 from inkwash.systems.report import Report
+from inkwash.systems.series.cross_validation import cross_validate
+from inkwash.systems.series.train import default_settings
 from inkwash.training.settings import Settings
 from inkwash.weights.files import digest
+from tests.follower import Follower
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,8 @@ def test_the_model_that_was_trained_serves_again(forecast, sales, capsys):
     assert main(["forecast", str(sales), *how]) == 0
     first, second = (pd.read_csv(forecast / name) for name in ("forecast.csv", "forecast-2.csv"))
     np.testing.assert_allclose(first["mean"], second["mean"], rtol=0.02)  # weights in float16
-    assert main(["series", "backtest", str(sales), "--model", str(forecast / "forecaster"), "--windows", "3"]) == 0
+    how = ["--model", str(forecast / "forecaster"), "--windows", "3", "-o", str(forecast / "backtest")]
+    assert main(["series", "backtest", str(sales), *how]) == 0
     assert "random walk" in capsys.readouterr().out
 
 
@@ -404,3 +408,98 @@ def test_another_scale_is_said_by_every_verb(verb, forecast, sales, tmp_path, ca
     less = ["--windows", "2"] if "backtest" in verb else []
     assert main([*verb.split(), *data, *less, "-o", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().err.count("'tea' changes by ") == 1
+
+
+QUICK = ["--mode", "faithful", "--horizon", "3", "--context", "14", "--samples", "4"]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Trainings of the mode faithful take one step."""
+    monkeypatch.setattr("inkwash.systems.series.train.FAITHFUL", Settings(steps=1, batch_size=4))
+
+
+def test_a_backtest_without_a_model_trains_one_before_each_window(quick, sales, tmp_path, capsys):
+    how = ["--windows", "2", "--stride", "5", "--seed", "7", *QUICK]
+    assert main(["series", "backtest", str(sales), *how, "-o", str(tmp_path / "out")]) == 0
+    found = capsys.readouterr()
+    names = [f"backtest{ending}" for ending in (".txt", "-series.csv", "-calibration.png")]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+    text = (tmp_path / "out" / "backtest.txt").read_text()
+    assert found.out == text + "".join(f"{tmp_path / 'out' / name}\n" for name in names)
+    assert text.startswith("2 windows of 3 steps, 4 paths. Seed: 7.") and "| tea | 6 |" in text
+    how = {"mode": "faithful", "context": 14, "settings": default_settings("faithful")}
+    measured = cross_validate(sales, 3, 2, 5, 4, 7, monitor=Follower(), **how)
+    saved = pd.read_csv(tmp_path / "out" / "backtest-series.csv")
+    pd.testing.assert_frame_equal(saved, measured.table())
+    with Image.open(tmp_path / "out" / "backtest-calibration.png") as chart:
+        assert np.asarray(chart.convert("L")).std() > 5  # something is drawn
+
+
+def test_the_report_of_a_backtest_goes_into_the_file_that_is_named(quick, sales, tmp_path, capsys):
+    how = ["--windows", "1", *QUICK, "-o", str(tmp_path / "tea.txt")]
+    assert main(["series", "backtest", str(sales), *how]) == 0
+    assert (tmp_path / "tea.txt").read_text().startswith("1 windows of 3 steps")
+    assert (tmp_path / "backtest-series.csv").exists() and (tmp_path / "backtest-calibration.png").exists()
+    capsys.readouterr()
+    assert main(["series", "backtest", str(sales), *how]) == 2
+    assert "it is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--mode faithful --alone", "alone means nothing with the mode faithful, which is alone: leave it out"),
+        ("--mode faithful --steps 200", "steps = 200: the mode faithful has 100 at most"),
+        ("--sampler tuned", "sampler = tuned is what `inkwash tune` learns for a model: name that with --model"),
+        ("--model exchange --mode improved", "mode means nothing with the model exchange: leave it out"),
+        ("--model exchange --lags 3", "lags means nothing with the model exchange: leave it out"),
+        ("--model exchange --context 60", "context means nothing with the model exchange: leave it out"),
+        (
+            "--model exchange --feat-dynamic-real tea",
+            "feat_dynamic_real means nothing with exchange, which has no cov",
+        ),
+    ],
+)
+def test_what_cannot_act_on_a_backtest_is_refused_before_any_work(options, says, sales, tmp_path, capsys):
+    assert main(["series", "backtest", str(sales), *options.split(), "-o", str(tmp_path / "out")]) == 2
+    assert says in (error := capsys.readouterr().err) and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_ending_decides_how_a_forecast_is_written(quick, sales, tmp_path, capsys):
+    """The same numbers in each, beside its chart; the model's folder lies beside them."""
+    for ending in ("csv", "xlsx", "parquet"):
+        out = tmp_path / ending / f"tea.{ending}"
+        assert main(["forecast", str(sales), *QUICK, "-o", str(out)]) == 0
+        assert capsys.readouterr().out.splitlines()[0] == str(out)
+        assert {path.name for path in out.parent.iterdir()} == {out.name, "forecast.png", "forecaster"}
+    csv, sheet, parquet = (
+        read(tmp_path / ending / f"tea.{ending}")
+        for ending, read in (("csv", pd.read_csv), ("xlsx", pd.read_excel), ("parquet", pd.read_parquet))
+    )
+    assert (sheet["time"] == parquet["time"]).all() and (csv["time"] == parquet["time"].astype(str)).all()
+    pd.testing.assert_frame_equal(sheet.drop(columns="time"), parquet.drop(columns="time"))
+    pd.testing.assert_frame_equal(csv.drop(columns="time"), parquet.drop(columns="time"))
+    assert main(["forecast", str(sales), *QUICK, "--format", "xlsx", "-o", str(tmp_path / "folder")]) == 0
+    assert (tmp_path / "folder" / "forecast.xlsx").exists()
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.xls", "a.feather", "a.jsonl", "a.png"])
+def test_a_forecast_has_no_other_endings(name, sales, tmp_path, capsys):
+    assert main(["forecast", str(sales), *QUICK, "-o", str(tmp_path / name)]) == 2
+    says = f"no {name[1:]} file is written; give a .csv file or a folder"
+    assert says in (error := capsys.readouterr().err) and error.count("\n") == 1
+    assert not (tmp_path / name).exists()
+
+
+def test_a_workbook_that_is_there_is_not_replaced(sales, tmp_path, capsys):
+    (tmp_path / "b.xlsx").write_text("mine")
+    assert main(["forecast", str(sales), *QUICK, "-o", str(tmp_path / "b.xlsx")]) == 2
+    assert "it is there already" in capsys.readouterr().err and (tmp_path / "b.xlsx").read_text() == "mine"
+
+
+def test_what_a_sheet_cannot_hold_is_refused_before_training(sales, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("inkwash.systems.series.tables.MOST_ROWS", 5)
+    assert main(["forecast", str(sales), *QUICK, "-o", str(tmp_path / "out" / "a.xlsx")]) == 2
+    assert "6 rows: a sheet of .xlsx has 5 at most" in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -51,6 +51,7 @@ COMMON = {  # what every verb has; a request's own fields come before
     "only_plan": (bool, typer.Option("--plan", help="Say what it will take, and do nothing.")),
 }
 LONG = 10.0  # seconds from which on a command says before how long it will take
+UNTYPED = (".feather", ".jsonl", ".parquet")  # endings of files that Python's list of types lacks
 OPTIONAL = Verb._field_defaults["takes"]  # of COMMON, what a verb may lack
 BATCH = (
     Path | None,
@@ -279,7 +280,8 @@ def default_out(verb: Verb, request: Request) -> Path:
 def is_file(verb: Verb, out: Path) -> bool:
     """Whether --out names a file and not a folder. UserError for a format that is not written."""
     suffix = out.suffix.lower()
-    if out.is_dir() or verb.lasting or (suffix not in verb.endings and not any(mimetypes.guess_type(out.name))):
+    is_known = suffix in (*verb.endings, *UNTYPED) or any(mimetypes.guess_type(out.name))
+    if out.is_dir() or verb.lasting or not is_known:
         return False
     if suffix not in verb.endings:
         wanted = f"a {verb.endings[0]} file or a folder" if verb.endings else "a folder"
@@ -304,7 +306,7 @@ def show(verb: Verb, request: Request, result: Result, out: Path, single: bool, 
     else:
         files = save_files(result, stem(verb, request, result), out, single)
         if result.model is not None:
-            files = [move_unused(result.model, out / result.model.name)]
+            files = [move_unused(result.model, (out.parent if single else out) / result.model.name)]
     if as_json:
         print(json_line(result, files))
         return

@@ -14,8 +14,20 @@ SYSTEM = System(
     name="series",
     help="Forecast many series at once; try out, mend and tune forecasts.",
     verbs={
-        "forecast": Verb(request.Forecast, f"{__name__}.verbs:forecast", takes=MACHINE, **LIMITS),
-        "backtest": Verb(request.Backtest, f"{__name__}.verbs:backtest", endings=(".txt",), takes=MACHINE, **LIMITS),
+        "forecast": Verb(
+            request.Forecast,
+            f"{__name__}.verbs:forecast",
+            endings=(".csv", ".xlsx", ".parquet"),
+            takes=MACHINE,
+            **LIMITS,
+        ),
+        "backtest": Verb(
+            request.Backtest,
+            f"{__name__}.verbs:backtest",
+            endings=(".txt", "-series.csv", "-calibration.png"),
+            takes=MACHINE,
+            **LIMITS,
+        ),
         "impute": Verb(
             request.Impute, f"{__name__}.verbs:impute", endings=(".csv", "-quantiles.csv"), takes=MACHINE, **LIMITS
         ),
@@ -28,7 +40,7 @@ SYSTEM = System(
     modules={
         "pandas": "",
         "torch": "",
-        "matplotlib": "forecast",
+        "matplotlib": "forecast, backtest",
         "openpyxl": "tables in .xlsx",
         "statsmodels": "a baseline of backtest and evaluate",
         "holidays": "the option of this name",

@@ -16,6 +16,7 @@ from inkwash.systems.series.data import Series
 from inkwash.systems.series.features import seasonality
 
 Progress = Callable[[int, int], None]
+MODEL = "this model"
 
 
 def baseline_paths(
@@ -65,30 +66,16 @@ def evaluate(
     sampler: str | None = None,
     steps: int | None = None,
     progress: Progress | None = None,
-    baselines: dict[str, np.ndarray] | None = None,
     alone: bool = False,
 ) -> Report:
-    """Scores of a forecaster that was trained on what lies before the first window, and of the baselines, with the
-    paired comparison to each by the crps_sum of each window.
-
-    baselines: paths (W, S, H, D) by name; those of `baseline_paths` if left out. alone: the diffusion model, without
-    the experts that it was combined with.
-    """
-    truth, config = truths(series, starts, horizon), forecaster.config
+    """Scores of a forecaster that was trained on what lies before the first window, and of those of `baseline_paths`,
+    with the paired comparison to each by the crps_sum of each window. alone: the diffusion model, without the experts
+    that it was combined with."""
+    config = forecaster.config
     clock = time.process_time()
     model_paths = forecaster.paths(series, starts, horizon, samples, seed, sampler, steps, progress, alone=alone)
     seconds = time.process_time() - clock
-    baselines = baseline_paths(series, starts[0], starts, horizon, samples, seed) if baselines is None else baselines
-    rows = [
-        row(metric, value, n=len(starts), forecast=name)
-        for name, paths in ({"this model": model_paths} | baselines).items()
-        for metric, value in (metrics.scores(paths, truth) | {"within 90 %": metrics.coverage(paths, truth)}).items()
-    ]
-    scored = ~np.isnan(truth.sum(-1)).all(axis=1)  # windows of gaps alone have no score
-    if scored.sum() > 1:
-        by_window = metrics.window_scores(model_paths[scored], truth[scored])
-        for name, paths in baselines.items():
-            rows += paired_comparison(by_window, metrics.window_scores(paths[scored], truth[scored]), forecast=name)
+    forecasts = {MODEL: model_paths} | baseline_paths(series, starts[0], starts, horizon, samples, seed)
     return Report(
         title=f"{len(starts)} windows of {horizon} steps, {samples} paths.",
         system="series",
@@ -99,8 +86,24 @@ def evaluate(
         },
         seeds=[seed],
         cpu_seconds={"to draw them": seconds},
-        rows=rows,
+        rows=comparison(forecasts, truths(series, starts, horizon)),
     )
+
+
+def comparison(paths: dict[str, np.ndarray], truth: np.ndarray) -> list[Row]:
+    """Scores of forecasts by name, (W, S, H, D), of the truth (W, H, D), and the first one beside each other."""
+    rows = [
+        row(metric, value, n=len(truth), forecast=name)
+        for name, drawn in paths.items()
+        for metric, value in (metrics.scores(drawn, truth) | {"within 90 %": metrics.coverage(drawn, truth)}).items()
+    ]
+    scored = ~np.isnan(truth.sum(-1)).all(axis=1)  # windows of gaps alone have no score
+    if scored.sum() > 1:
+        (_, model_paths), *others = paths.items()
+        by_window = metrics.window_scores(model_paths[scored], truth[scored])
+        for name, drawn in others:
+            rows += paired_comparison(by_window, metrics.window_scores(drawn[scored], truth[scored]), forecast=name)
+    return rows
 
 
 def truths(series: Series, starts: list[int], horizon: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ import torch
 from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.systems.base import check_seed
-from inkwash.systems.series import baselines, combination, impute, transforms
+from inkwash.systems.series import combination, impute, transforms
 from inkwash.systems.series.data import Series, column_options, is_json_lines, read_series, shortened
 from inkwash.systems.series.features import seasonality
 from inkwash.systems.series.files import as_table
@@ -25,6 +26,7 @@ from inkwash.training.tune import Problem
 
 if TYPE_CHECKING:
     from inkwash.systems.report import Report
+    from inkwash.systems.series.backtest import Backtest
 
 
 class Forecaster(Rollout):
@@ -86,34 +88,33 @@ class Forecaster(Rollout):
         progress: Callable[[int, int], None] | None = None,
         alone: bool = False,
         **columns: Any,
-    ) -> Report:
+    ) -> Backtest:
         """Forecasts of the last `windows` rolling windows of a table, `stride` steps apart (the horizon if left out),
         beside simple ones from the same starts.
 
-        The model is not trained anew: give it a table whose last part it has not seen.
+        The model is not trained anew: give it a table whose last part it has not seen
+        (`cross_validation.cross_validate` trains one before each window).
         """
-        from inkwash.systems.series.evaluate import evaluate
+        from inkwash.systems.series.backtest import measure, rolling_starts
 
         series = self.load_series(data, columns)
         self.warn(series)
         horizon = self.config.horizon if horizon is None else horizon
-        stride = horizon if stride is None else stride
-        if windows < 1 or stride < 1 or horizon < 1:
-            raise UserError(f"windows = {windows}, stride = {stride}, horizon = {horizon}: each must be at least 1")
-        last = len(series.values) - horizon
-        starts = sorted(last - stride * k for k in range(windows))
-        if starts[0] < self.config.history:
-            most = max((last - self.config.history) // stride + 1, 0)
-            raise UserError(
-                f"{windows} windows reach back to step {starts[0]}, but {self.config.history} steps must lie before "
-                f"a forecast: at most {most} windows fit in this table"
-            )
-        values = transforms.fill_gaps(series.values.to_numpy(np.float64))
-        baseline_paths = {
-            name: baselines.rolling_forecasts(rule, values, starts, horizon, samples, seed)
-            for name, rule in baselines.default_baselines(seasonality(series.freq)).items()
-        }
-        return evaluate(self, series, starts, horizon, samples, seed, sampler, steps, progress, baseline_paths, alone)
+        starts = rolling_starts(len(series.values), horizon, windows, stride, self.config.history)
+        clock = time.process_time()
+        paths = self.paths(series, starts, horizon, samples, seed, sampler, steps, progress, alone=alone)
+        return measure(
+            series,
+            starts,
+            paths,
+            seed,
+            model={
+                "sha256": self.hash,
+                "sampler": sampler or self.config.sampler,
+                "steps": self.config.steps if steps is None else steps,
+            },
+            cpu_seconds={"to draw them": time.process_time() - clock},
+        )
 
     def evaluate(self, data: Any, starts: Sequence[int], seed: int = 0, **how: Any) -> Report:
         """Scores on the windows that begin at `starts`, beside the forecasts that must be beaten; `evaluate.evaluate`

@@ -1,18 +1,27 @@
-"""Fan charts."""
+"""Fan charts, and reliability diagrams."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from inkwash.errors import UserError
 from inkwash.extras import require
+from inkwash.systems.report import Row
 from inkwash.weights.files import atomic
 
 MOST = 12  # charts on one page
 INK = "#1b3a5c"
+# of thin lines, told apart by people of any sight (Okabe and Ito 2008), and three of their darker ones
+THIN = (
+    "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#8c6d00", "#7f7f7f", "#117755", "#882255",
+)  # fmt: skip
 
 
 def fan(
@@ -28,18 +37,14 @@ def fan(
     below 0.5 and its counterpart above, if that is one of the levels, and what came, if it is known. `unusual`:
     values of the history that get a circle, among gaps. `alike`: so many charts in a row have one scale. Writes PNG
     or SVG. UserError for another kind of file, and without matplotlib."""
-    if file.suffix.lower() not in (".png", ".svg"):
-        raise UserError(f"{file}: charts are written as .png or .svg")
-    require("a chart", "matplotlib")
-    from matplotlib.figure import Figure
-
+    figure_class = figures(file)
     median = quantile(0.5)
     rounded = {round(level, 9) for level in levels}
     bands = [(low, round(1 - low, 9)) for low in sorted(rounded) if low < 0.5 and round(1 - low, 9) in rounded]
     names = list(median.columns[:MOST])
     columns = min(len(names), 3 if len(names) > 4 else 2) if alike == 1 else min(len(names), alike)
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(max(5.2 * columns, 7.0), 2.9 * rows + 0.4), layout="constrained")
+    figure = figure_class(figsize=(max(5.2 * columns, 7.0), 2.9 * rows + 0.4), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for place, (axis, name) in enumerate(zip(axes, names, strict=False)):
         if place % alike:
@@ -73,3 +78,71 @@ def fan(
         figure.supxlabel(f"the first {MOST} of {len(median.columns)} series", fontsize=9)
     with atomic(file) as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+def reliability(overall: Sequence[Row], by_series: Mapping[str, Sequence[Row]], windows: float, file: Path) -> None:
+    """A reliability diagram: at each level of the quantiles the share of the truth that lies below (rows of
+    `Backtest.calibration`), of all values and, as thin lines, of each series. As PNG or SVG.
+
+    On the diagonal, but for chance, lies what is calibrated. How far chance goes (95 % of a binomial distribution) is
+    known if all n values are independent (the narrow band), or only those of different windows (the wide one); values
+    of one window hang together, so the truth is between.
+    """
+    figure_class = figures(file)
+    from scipy.stats import binom
+
+    levels, n = [each["level"] for each in overall], overall[0]["n"]
+    ends = np.array([0, *levels, 1])
+    figure = figure_class(figsize=(8.2, 6.2), layout="constrained")
+    axis = figure.subplots()
+    axis.plot(
+        levels, shares(overall), color=INK, linewidth=2.4, marker="o", markersize=5, label="all values", zorder=4
+    )
+    for (name, rows), color in zip(by_series.items(), cycle(THIN), strict=False):
+        axis.plot(levels, shares(rows), color=color, linewidth=1.1, label=legend_label(name), zorder=3)
+    axis.plot([0, 1], [0, 1], color="0.3", linewidth=1, linestyle=(0, (4, 3)), label="calibrated", zorder=2)
+    for count, strength, what in ((n, 0.2, "values"), (max(int(windows), 1), 0.08, "windows")):
+        low, high = binom.ppf([[0.025], [0.975]], count, ends) / count
+        label = f"chance, if the {count} {what}\nwere independent (95 %)"
+        axis.fill_between(ends, low, high, color=INK, alpha=strength, linewidth=0, label=label)
+    ticks = np.linspace(0, 1, 6)
+    axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=ticks, yticks=ticks)
+    axis.xaxis.set_major_formatter("{x:.0%}")
+    axis.yaxis.set_major_formatter("{x:.0%}")
+    axis.set_xlabel("level of the quantile")
+    axis.set_ylabel("share of the truth below it")
+    axis.set_title("Calibration", loc="left", fontsize=12, pad=10)
+    axis.tick_params(labelsize=9, length=3, color="0.6")
+    axis.grid(color="0.9", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["bottom", "left"]].set_color("0.6")
+    figure.legend(fontsize=9, frameon=False, loc="outside right upper", labelspacing=0.7)
+    figure.supxlabel(
+        "flatter than the diagonal: bands too narrow, steeper: too wide; above: forecasts too high, below: too low",
+        fontsize=8.5,
+        color="0.35",
+    )
+    with atomic(file) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def legend_label(name: str) -> str:
+    """Not too long, and nothing in it that matplotlib takes for markup, or for a label to be left out."""
+    text = name if len(name) <= 28 else f"{name[:27]}…"
+    return f"{' ' * text.startswith('_')}{text}".replace("$", r"\$")
+
+
+def shares(rows: Sequence[Row]) -> list[float]:
+    return [math.nan if each["value"] is None else each["value"] for each in rows]
+
+
+def figures(file: Path) -> Any:
+    """The class of a figure that is written into this file. UserError for one that is neither PNG nor SVG, and
+    without matplotlib."""
+    if file.suffix.lower() not in (".png", ".svg"):
+        raise UserError(f"{file}: charts are written as .png or .svg")
+    require("a chart", "matplotlib")
+    from matplotlib.figure import Figure
+
+    return Figure

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
+from inkwash.errors import UserError
 from inkwash.systems import tune
-from inkwash.systems.base import File, Help, Media, Request
+from inkwash.systems.base import File, Help, Media, Request, idle
 
 Seed = Annotated[int, Ge(0), Le(2**64 - 1), Help("The same seed draws the same paths.")]
 Samples = Annotated[int, Ge(1), Le(100_000), Help("Paths that are drawn.")]
@@ -28,6 +29,21 @@ Levels = Annotated[
 ]  # fmt: skip
 Integer = Annotated[bool, Help("Round every path to whole numbers, as counts are.")]
 Minimum = Annotated[float | None, Help("No path lies below.")]
+Targets = Annotated[tuple[str, ...] | None, Help("A column to forecast; again for more. All numbers if left out.")]
+Covariates = Annotated[tuple[str, ...] | None, Help("A covariate whose values are known in advance; again for more.")]
+Mode = Annotated[
+    Literal["improved", "faithful"] | None,
+    Help("What to train: improved, or faithful, TimeGrad as published; improved if left out."),
+]
+Lags = Annotated[tuple[int, ...] | None, Ge(1), Le(100_000), Help("A lag to look back to; again for more.")]
+ContextSteps = Annotated[int | None, Ge(1), Le(100_000), Help("Steps that are read before a forecast.")]
+Holidays = Annotated[
+    tuple[str, ...] | None,
+    Help("A country whose public holidays are known in advance, or a part of one: DE, DE-BY; again for more."),
+]
+Horizon = Annotated[
+    int | None, Ge(1), Le(100_000), Help("Steps ahead; the model's own, or 30 where one must be trained.")
+]
 ModelName = Annotated[str, Help("A folder of a trained model, or a shipped one.")]
 
 
@@ -53,33 +69,21 @@ class SeriesRequest(Request):
 class Forecast(SeriesRequest):
     """Forecast the series of a table: quantiles as CSV and a fan chart. Without a model, one is trained first."""
 
-    target: Annotated[
-        tuple[str, ...] | None, Help("A column to forecast; again for more. All numbers if left out.")
-    ] = None
-    feat_dynamic_real: Annotated[
-        tuple[str, ...] | None, Help("A covariate whose values are known in advance; again for more.")
-    ] = None
+    target: Targets = None
+    feat_dynamic_real: Covariates = None
     future: Annotated[
         tuple[File, ...] | None,
         Media("text/csv"),
         Help("A table of the covariates of the steps to come; again, to set one plan beside another."),
     ] = None
-    holidays: Annotated[
-        tuple[str, ...] | None,
-        Help("A country whose public holidays are known in advance, or a part of one: DE, DE-BY; again for more."),
-    ] = None
-    horizon: Annotated[
-        int | None, Ge(1), Le(100_000), Help("Steps ahead; the model's own, or 30 where one must be trained.")
-    ] = None
+    holidays: Holidays = None
+    horizon: Horizon = None
     model: Annotated[str | None, Help("A folder of a trained model, or a shipped one.")] = None
     samples: Samples = 100
     seed: Seed = 0
-    mode: Annotated[
-        Literal["improved", "faithful"] | None,
-        Help("What to train: improved, or faithful, TimeGrad as published; improved if left out."),
-    ] = None
-    lags: Annotated[tuple[int, ...] | None, Ge(1), Le(100_000), Help("A lag to look back to; again for more.")] = None
-    context: Annotated[int | None, Ge(1), Le(100_000), Help("Steps that are read before a forecast.")] = None
+    mode: Mode = None
+    lags: Lags = None
+    context: ContextSteps = None
     sampler: Sampler = None
     steps: Steps = None
     levels: Levels = None
@@ -90,21 +94,40 @@ class Forecast(SeriesRequest):
         bool,
         Help("Mark the values of the past that lie outside of a one-step band of 99 %: a table, and in the chart."),
     ] = False
+    format: Annotated[Literal["csv", "xlsx", "parquet"], Help("Of the table; the ending of --out says it, too.")] = (
+        "csv"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backtest(SeriesRequest):
-    """Score a model on rolling windows, beside forecasts that need no model."""
+    """Score forecasts of rolling windows, beside ones that need no model. Without a model, one is trained anew before
+    each window."""
 
-    model: ModelName
+    target: Targets = None
+    feat_dynamic_real: Covariates = None
+    model: Annotated[str | None, Help("A folder of a trained model, or a shipped one.")] = None
     windows: Annotated[int, Ge(1), Le(100_000), Help("Windows, from the end of the table back.")] = 10
     stride: Annotated[int | None, Ge(1), Le(100_000), Help("Steps between them; the horizon if left out.")] = None
-    horizon: Annotated[int | None, Ge(1), Le(100_000), Help("Steps ahead; the model's own if left out.")] = None
+    holidays: Holidays = None
+    horizon: Horizon = None
     samples: Samples = 100
     seed: Seed = 0
+    mode: Mode = None
+    lags: Lags = None
+    context: ContextSteps = None
     sampler: Sampler = None
     steps: Steps = None
     alone: Alone = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model is None and self.mode == "faithful":
+            idle(self, ("alone",), "with the mode faithful, which is alone")
+            if (self.steps or 0) > 100:
+                raise UserError(f"steps = {self.steps}: the mode faithful has 100 at most")
+        if self.model is None and self.sampler == "tuned":
+            raise UserError("sampler = tuned is what `inkwash tune` learns for a model: name that with --model")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,12 +17,14 @@ from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context, Result, on_progress
 from inkwash.systems.series import combination, metrics, transforms
+from inkwash.systems.series.cross_validation import cross_validate
 from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
 from inkwash.systems.series.forecast import LEVELS
 from inkwash.systems.series.forecast import Forecast as Paths
 from inkwash.systems.series.future import differences, in_words, plot_plans, with_future
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
+from inkwash.systems.series.tables import check_format, write_table
 from inkwash.systems.series.train import Recipe, default_settings, fit_forecaster, say_what_was_read
 from inkwash.systems.series.unusual import find_unusual
 from inkwash.systems.train import Task, on_machine
@@ -38,6 +40,7 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         if request.model is None:
             series = read_series(context.open(request.data), **column_options(request))
             horizon, mode = request.horizon or DEFAULT_HORIZON, request.mode or "improved"
+            check_format(f".{request.format}", horizon * len(series.names))
             plans = read_plans(request, series, request.feat_dynamic_real or (), horizon, context)
             folder, lags = context.folder / "forecaster", None if request.lags is None else list(request.lags)
             forecaster = fit_forecaster(
@@ -49,6 +52,7 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         else:
             forecaster = context.model(request.model)
             series, horizon = load_series(request, forecaster, context), request.horizon or forecaster.config.horizon
+            check_format(f".{request.format}", horizon * len(series.names))
             names = request.feat_dynamic_real or forecaster.config.feat_dynamic_real
             plans = read_plans(request, series, names, horizon, context)
         sampler, steps = request.sampler, request.steps
@@ -65,7 +69,8 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
                 for name, plan in plans.items()
             }  # fmt: skip
         levels = sorted(set(request.levels or LEVELS))
-        files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
+        kind = f".{request.format}"
+        files = {ending: context.folder / f"{of}{ending}" for ending in (kind, ".png")}
         tables = {name: series.layout.write(each.to_dataframe(levels)) for name, each in predicted.items()}
         rows = [] if request.alone else forecaster.config.backtest
         facts: dict[str, Any] = {"rows": rows} if rows else {}
@@ -74,7 +79,7 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
             facts["differences"] = differences(predicted)
             texts.append(in_words(facts["differences"]))
             tables = {name: table.assign(**{PLAN: name}) for name, table in tables.items()}
-        pd.concat([*tables.values()]).to_csv(files[".csv"], index=False)
+        write_table(pd.concat([*tables.values()]), files[kind], context)
         if request.unusual:
             found = find_unusual(series, transforms.known_to_experts(series, forecaster.config, 0))
             circles, files["-unusual.csv"] = found.values, context.folder / f"{of}-unusual.csv"
@@ -91,14 +96,30 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
 
 def backtest(requests: list[Backtest], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        forecaster = context.model(request.model)
-        series = load_series(request, forecaster, context)
-        with say_what_is_foreign(forecaster, [series], context):
-            measured = forecaster.backtest(
-                series, request.windows, request.stride, request.horizon, request.samples, request.seed,
-                sampler=request.sampler, steps=request.steps, progress=on_progress(context), alone=request.alone,
+        facts = request.facts()
+        if request.model is None:
+            mode, lags = request.mode or "improved", None if request.lags is None else list(request.lags)
+            measured = cross_validate(
+                context.open(request.data), request.horizon or DEFAULT_HORIZON, request.windows, request.stride,
+                request.samples, request.seed, mode=mode, context=request.context, lags=lags,
+                settings=on_machine(default_settings(mode), context), sampler=request.sampler, steps=request.steps,
+                monitor=context, alone=request.alone, holidays=request.holidays or (), **column_options(request),
             )  # fmt: skip
-        yield Result(of, None, {}, {"text": measured.markdown(), "rows": measured.rows})
+        else:
+            forecaster = context.model(request.model)
+            series = load_series(request, forecaster, context)
+            with say_what_is_foreign(forecaster, [series], context):
+                measured = forecaster.backtest(
+                    series, request.windows, request.stride, request.horizon, request.samples, request.seed,
+                    sampler=request.sampler, steps=request.steps, progress=on_progress(context), alone=request.alone,
+                )  # fmt: skip
+            facts |= {"hash": forecaster.hash}
+        files = {ending: context.folder / f"{of}{ending}" for ending in (".txt", "-series.csv", "-calibration.png")}
+        text = measured.markdown()
+        files[".txt"].write_text(text + "\n", encoding="utf-8")
+        measured.table().to_csv(files["-series.csv"], index=False)
+        measured.plot(files["-calibration.png"])
+        yield Result(of, 0, files, {"text": text, "rows": measured.rows}, recipe=facts)
 
 
 def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
@@ -160,6 +181,10 @@ def median(paths: np.ndarray, integer: bool) -> np.ndarray:
 
 def load_series(request: Any, forecaster: Forecaster, context: Context) -> Series:
     """The table of a request as a model knows it; what was understood is said."""
+    if getattr(request, "feat_dynamic_real", None) and not forecaster.config.feat_dynamic_real:
+        raise UserError(
+            f"feat_dynamic_real means nothing with {request.model}, which has no covariates: leave it out"
+        )
     series = forecaster.load_series(context.open(request.data), column_options(request))
     say_what_was_read(series, context)
     return series
