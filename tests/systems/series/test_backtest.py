@@ -114,5 +114,5 @@ def test_windows_that_overlap_count_as_fewer(values):
 def test_names_are_no_markup_of_the_chart(values, drawn, tmp_path):
     frame = pd.DataFrame(values, pd.date_range("2024-01-01", periods=70), ["_a", "$b^$", "c" * 40])
     measure(read_series(frame), STARTS, np.zeros((3, 2, 10, 3)), 0).plot(tmp_path / "a.svg")
-    texts = [text.get_text() for text in drawn[0].figure.legends[0].get_texts()]
+    texts = [text.get_text() for text in drawn[0].get_legend().get_texts()]
     assert texts[1:4] == [" _a", r"\$b^\$", "c" * 27 + "…"]

@@ -93,7 +93,7 @@ def reliability(overall: Sequence[Row], by_series: Mapping[str, Sequence[Row]], 
 
     levels, n = [each["level"] for each in overall], overall[0]["n"]
     ends = np.array([0, *levels, 1])
-    figure = figure_class(figsize=(8.2, 6.2), layout="constrained")
+    figure = figure_class(figsize=(8.4, 6.2))
     axis = figure.subplots()
     axis.plot(
         levels, shares(overall), color=INK, linewidth=2.4, marker="o", markersize=5, label="all values", zorder=4
@@ -117,14 +117,13 @@ def reliability(overall: Sequence[Row], by_series: Mapping[str, Sequence[Row]], 
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[["bottom", "left"]].set_color("0.6")
-    figure.legend(fontsize=9, frameon=False, loc="outside right upper", labelspacing=0.7)
-    figure.supxlabel(
+    axis.legend(fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1), labelspacing=0.7)
+    axis.annotate(
         "flatter than the diagonal: bands too narrow, steeper: too wide; above: forecasts too high, below: too low",
-        fontsize=8.5,
-        color="0.35",
-    )
+        (0, -0.14), xycoords="axes fraction", fontsize=8.5, color="0.35",
+    )  # fmt: skip
     with atomic(file) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=110, bbox_inches="tight", pad_inches=0.2)
 
 
 def legend_label(name: str) -> str:
