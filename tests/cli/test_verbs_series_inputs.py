@@ -22,6 +22,11 @@ def plan(file, price, steps=5):
     pd.DataFrame({"day": days, "price": float(price)}).to_csv(file, index=False)
 
 
+def pixels(file):
+    with Image.open(file) as chart:
+        return np.asarray(chart.convert("RGB"))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Sales that rise by 5 for each unit that the price falls, one of them an outlier; two plans, and a model."""
@@ -62,8 +67,8 @@ def test_two_plans_stand_beside_each_other(folder, tmp_path, capsys):
     assert forecast(folder, tmp_path / "json", *plans[0], *plans[1], "--json") == 0
     (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["row"]["differences"]
     assert row["mean"] == pytest.approx(above) and row["low"] < above < row["high"]
-    wide, narrow = (Image.open(tmp_path / name / "forecast.png").size for name in ("both", "one"))
-    assert wide[0] > 1.3 * narrow[0] and wide[1] == narrow[1]
+    narrow, wide = (pixels(tmp_path / name / "forecast.png").shape for name in ("one", "both"))
+    assert wide[1] > 1.3 * narrow[1] and wide[0] == narrow[0]
 
 
 def test_plans_are_looked_at_before_a_training(folder, tmp_path, monkeypatch, capsys):
@@ -106,7 +111,7 @@ def test_unusual_values_are_a_table_and_circles(folder, tmp_path, capsys):
     assert "2024-07-09" in found["time"].tolist() and f"unusual: {len(found)} of 200 values" in says
     assert ((found["value"] < found["low"]) | (found["value"] > found["high"])).all()
     assert not (tmp_path / "out" / "forecast-unusual.csv").exists()
-    charts = [np.asarray(Image.open(tmp_path / name / "forecast.png").convert("RGB")) for name in ("with", "out")]
+    charts = [pixels(tmp_path / name / "forecast.png") for name in ("with", "out")]
     red = [((each == (0xC0, 0x39, 0x2B)).all(-1)).sum() for each in charts]
     assert red[0] > 10 and red[1] == 0
 
