@@ -13,17 +13,18 @@ from pandas.tseries.frequencies import to_offset
 from pandas.tseries.offsets import Day, Tick
 
 from inkwash.errors import UserError
-from inkwash.systems.series.cells import is_number
+from inkwash.systems.series.cells import is_number, parse_number
 
 INDEX = "index"  # what a column without a name is called: pandas writes its own so
 # columns that hold a part of a date, by the part
 PARTS = {
-    "year": ("year", "jahr", "année", "annee", "año", "ano", "yr", "yyyy", "年", "年份"),
-    "quarter": ("quarter", "quartal", "trimestre", "qtr", "季度"),
-    "month": ("month", "monat", "mois", "mes", "月", "月份", "mo", "mnth", "period"),
+    "year": ("year", "jahr", "année", "annee", "año", "ano", "yr", "yyyy", "yy", "jahre", "years", "年", "年份"),
+    "quarter": ("quarter", "quartal", "trimestre", "qtr", "quartale", "季度"),
+    "month": ("month", "monat", "mois", "mes", "月", "月份", "mo", "mnth", "period", "monate", "months"),
     "week": ("week", "woche", "kw", "semaine", "semana", "周"),
     "day": ("day", "tag", "jour", "dia", "día", "dy", "日"),
     "hour": ("hour", "hr", "hh", "stunde", "heure", "hora", "小时"),
+    "minute": ("minute", "minuten"),
 }
 TIME_COLUMNS = (
     *(
@@ -74,7 +75,30 @@ LAST_YEAR = 2040  # of two digits; from 69 on they are years of the last century
 ORDERS = ("dmy", "mdy", "ymd")
 WRITE_DATES = "write dates as 2024-01-31"
 TIME_OF_DAY = r"\d{1,2}(?::\d\d(?::\d\d)?|\.\d\d\.\d\d)(?: ?[AaPp][Mm])?"
-OFFSET = r"(?<=:\d\d)(\.\d+)? ?(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)$"
+# hours east of Greenwich; of names that several zones have, the one of those beside whose other half of the year stands
+ZONE_NAMES = {
+    **{
+        "Z": 0,
+        "UTC": 0,
+        "GMT": 0,
+        "WET": 0,
+        "WEST": 1,
+        "CET": 1,
+        "MEZ": 1,
+        "CEST": 2,
+        "MESZ": 2,
+        "EET": 2,
+        "EEST": 3,
+    },
+    **{"MSK": 3, "EST": -5, "EDT": -4, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7, "AKST": -9, "AKDT": -8},
+    **{"HST": -10, "JST": 9, "KST": 9, "HKT": 8, "SGT": 8, "AEST": 10, "AEDT": 11, "NZST": 12, "NZDT": 13},
+}
+SHARED_NAMES = {"CST": ("CDT", -6), "BST": ("GMT", 1)}
+OFFSET = (
+    rf"(?<=:\d\d)(\.\d+)? ?({'|'.join([*ZONE_NAMES, *SHARED_NAMES, 'IST'])}|[+-]\d\d(?::?\d\d)?)(?:\[[\w/+-]+\])?$"
+)
+MIDNIGHT = r"(?<=\d[ T])24:00(?::00)?"  # of the end of a day
+INTERVAL = r"(?<=:\d\d) ?[-–] ?\d{1,4}[-./]\d.*"  # from one time to another
 ISO = re.compile(r"\d{4}-\d\d(-\d\d([T ].*)?)?")
 QUARTER = re.compile(
     r"(?P<y>\d{4})[-/ .:]?Q(?P<q>[1-4])|Q(?P<q2>[1-4])[-/ .:]?(?P<y2>\d{4})|"
@@ -123,8 +147,9 @@ class Reading(NamedTuple):
 
 
 def is_clock(name: str) -> bool:
-    """Whether a column is called like one of time stamps."""
-    return name.strip().lower() in TIME_COLUMNS or bool(WORDS & words(name))
+    """Whether a column is called like one of time stamps; Index is one of prices."""
+    word = name.strip().lower()
+    return (word in TIME_COLUMNS and (word != INDEX or name == INDEX)) or bool(WORDS & words(name))
 
 
 def words(name: str) -> set[str]:
@@ -177,6 +202,44 @@ def across(names: Sequence[str]) -> list[str]:
     return dates if is_regular(stamps.stamps) or is_in_order(stamps.stamps) else []
 
 
+def months_across(names: Sequence[str]) -> dict[str, int]:
+    """Names of columns that are all months of a year, or all its quarters, with their number; empty if not all are
+    there, each once."""
+    for numbered, count in ((month_number, 12), (quarter_number, 4)):
+        found = {name: number for name in names if (number := numbered(name))}
+        if sorted(found.values()) == [*range(1, count + 1)]:
+            return found
+    return {}
+
+
+def month_number(text: str) -> int:
+    """1 to 12 of Jan, Januar, 1月, 01 or M01; 0 of anything else."""
+    word = text.strip().lower().rstrip(".")
+    if found := re.fullmatch(r"m?(0?[1-9]|1[0-2])(?:\.0|月|月份)?", word):
+        return int(found[1])
+    return [*{month: None for month in MONTHS.values()}].index(MONTHS[word]) + 1 if word in MONTHS else 0
+
+
+def quarter_number(text: str) -> int:
+    """1 to 4 of Q1, 1Q, Qtr 1, 1. Quartal or 第一季度; 0 of anything else."""
+    found = re.fullmatch(
+        r"(?:Q|Qtr\.? ?|T)([1-4])|([1-4])(?:Q|\. ?Quartal)|第?([1-4一二三四])季度", text.strip(), re.I
+    )
+    number = next(filter(None, found.groups())) if found else "0"
+    return "一二三四".find(number) + 1 or int(number)
+
+
+def is_value(cell: str) -> bool:
+    """Whether a cell is a number or has the words and digits of a date, rather than those of a name or a remark."""
+    if parse_number(cell) is not None or "=" in cell:
+        return "=" not in cell  # 2020=100 is a unit
+    text = re.sub(r"(?<=\d)T(?=\d\d:)|(?<=\d)Z$", " ", cell)
+    text = re.sub(r"(?<=\d)[年月日时分秒]|第?[1-4一二三四]季度", " ", text)
+    in_dates = {*MONTHS, "am", "pm", "uhr", "de"} | {name.lower() for name in ZONE_NAMES}
+    in_dates |= {"q", "m", "w", "kw", "quartal"} if re.search(r"\d{4}", text) else set()
+    return bool(re.search(r"\d", text)) and {*re.findall(r"[^\W\d_]+", text.lower())} <= in_dates
+
+
 def complete(found: list[Reading]) -> list[Reading]:
     """Those that leave nothing out."""
     return [each for each in found if each.stamps.notna().all()]
@@ -198,12 +261,15 @@ def readings(column: pd.Series, digits: bool) -> list[Reading]:
     first = text.iloc[0]
     if re.fullmatch(r"\d*", first):
         return from_digits(text) if digits else []
-    text = text.str.replace(OFFSET, r"\1", regex=True)
+    text = text.str.replace(INTERVAL, "", regex=True)
+    ends_day = text.str.contains(MIDNIGHT)
+    text = text.str.replace(OFFSET, r"\1", regex=True).str.replace(MIDNIGHT, "00:00", regex=True)
     if not ISO.fullmatch(first) and re.search(r"[^\W\d_]|,", first):
         text = text.map({cell: in_english(cell) for cell in text.unique()})
     found: list[Reading] = []
     for form in ["ISO8601", *formats(text.iloc[0])]:
         stamps = pd.to_datetime(text, format=form, errors="coerce")
+        stamps = stamps.mask(ends_day, stamps + pd.Timedelta(days=1)) if ends_day.any() else stamps
         if pd.notna(stamps.iloc[0]) and not any(stamps.equals(other.stamps) for other in found):
             found.append(Reading(stamps, *described(form)))
     return found
@@ -301,7 +367,12 @@ def with_offsets(column: pd.Series, stamps: pd.Series, place: str) -> pd.Series:
     if offsets.isna().any():
         names = ", ".join(sorted(offsets.fillna("none").unique()))
         raise UserError(f"{place}: offsets from UTC differ ({names}): write all time stamps in one zone")
-    deltas = {offset: parse_offset(offset) for offset in offsets.unique()}
+    names = {*offsets.unique()}
+    if unclear := [
+        name for name in names if name == "IST" or (name in SHARED_NAMES and SHARED_NAMES[name][0] not in names)
+    ]:
+        raise UserError(f"{place}: {unclear[0]} is the name of several zones: write offsets from UTC, as +01:00")
+    deltas = {offset: parse_offset(offset) for offset in names}
     moments = (stamps - offsets.map(deltas)).dt.tz_localize("UTC")
     if len(set(deltas.values())) == 1:
         (delta,) = set(deltas.values())
@@ -311,8 +382,8 @@ def with_offsets(column: pd.Series, stamps: pd.Series, place: str) -> pd.Series:
 
 
 def parse_offset(text: str) -> timedelta:
-    if text in ("Z", "UTC", "GMT"):
-        return timedelta()
+    if text in ZONE_NAMES or text in SHARED_NAMES:
+        return timedelta(hours=ZONE_NAMES[text] if text in ZONE_NAMES else SHARED_NAMES[text][1])
     digits = text[1:].replace(":", "").ljust(4, "0")
     delta = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
     return -delta if text[0] == "-" else delta
@@ -343,16 +414,22 @@ def find_parts(names: Collection[str]) -> dict[str, str]:
     """The columns that together are a date, by its parts: a year with its quarter, week, or month (and day, and
     hour). Empty if there is no more than a year."""
     found = {part: name for part, words in PARTS.items() for name in names if name.strip().lower() in words}
+    if {"MM", "DD", "hh", "mm"} <= {*names}:  # of buoys: elsewhere mm are millimetres
+        found |= {"month": "MM", "day": "DD", "minute": "mm"}
     wanted = next((part for part in ("month", "quarter", "week") if part in found), None)
     if "year" not in found or wanted is None:
         return {}
-    rest = ("day", "hour") if wanted == "month" and "day" in found else ()
+    rest = ("day", "hour", "minute") if wanted == "month" and "day" in found else ()
+    if "hour" not in found:
+        rest = rest[:1]
     return {part: found[part] for part in ("year", wanted, *rest) if part in found}
 
 
 def join_parts(data: pd.DataFrame, parts: dict[str, str]) -> pd.Series:
     """Texts that `to_timestamps` reads: 2024-01-31, 2024-01-31 13:00, 2024Q1, 2024-W05, Jan 2024."""
     cell = {part: as_text(data[name]).str.removesuffix(".0") for part, name in parts.items()}
+    filled = data[parts["year"]].ffill()  # of months of one year, the first may have it for all
+    cell["year"] = as_text(filled).str.removesuffix(".0")
     if "quarter" in cell:
         text = cell["year"] + "Q" + cell["quarter"].str.upper().str.removeprefix("Q")
     elif "week" in cell:
@@ -362,7 +439,8 @@ def join_parts(data: pd.DataFrame, parts: dict[str, str]) -> pd.Series:
         month = month.where(month.str.contains(r"\D"), month.str.zfill(2))
         text = cell["year"] + "-" + month
         text = text + "-" + cell["day"].str.zfill(2) if "day" in cell else text
-        text = text + " " + cell["hour"].str.zfill(2) + ":00" if "hour" in cell else text
+        minute = cell["minute"].str.zfill(2) if "minute" in cell else "00"
+        text = text + " " + cell["hour"].str.zfill(2) + ":" + minute if "hour" in cell else text
     return text.rename(", ".join(parts.values()))
 
 

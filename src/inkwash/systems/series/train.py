@@ -79,7 +79,7 @@ class Recipe:
     until    train on so many steps of it only; all if left out
     mode, context, lags   see `transforms.Config`
     alone    without the backtest, by which the mode improved combines the diffusion model with simple forecasts
-    time, freq, target, item, feat_dynamic_real, dates, decimal   see `read_series`
+    time, freq, target, item, feat_dynamic_real, dates, decimal, sheet, missing   see `read_series`
     """
 
     task: Literal["series"]
@@ -98,6 +98,8 @@ class Recipe:
     feat_dynamic_real: list[str] = field(default_factory=list)
     dates: Literal["dmy", "mdy", "ymd"] | None = None
     decimal: Literal[",", "."] | None = None
+    sheet: str | None = None
+    missing: list[str] = field(default_factory=list)
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaster:
