@@ -49,11 +49,11 @@ KINDS = {
     ),
     "once": Kind(rows(ISO, with_code("9999", [4])), "sales", "2024-01-29", 9999, note="9999 in sales stands once"),
     "named": Kind(
-        rows(ISO, with_code("-1")), "sales", "2024-02-03", 29.5, note="3 gaps; taken for missing: '-1' 3 times",
+        rows(ISO, with_code("-1")), "sales", "2024-02-03", 29.5, note="3 gaps; '-1' taken for missing, 3 times",
         options={"missing": ["-1"]},
     ),
     "a word that is named": Kind(
-        rows(ISO, with_code("closed")), "sales", "2024-02-03", 29.5, note="taken for missing: 'closed' 3 times",
+        rows(ISO, with_code("closed")), "sales", "2024-02-03", 29.5, note="'closed' taken for missing, 3 times",
         options={"missing": ["closed"]},
     ),
     "kept": Kind(rows(ISO, with_code("-999")), "sales", "2024-01-27", -999, options={"missing": ["none"]}),
@@ -198,11 +198,6 @@ KINDS = {
               "Parameter(s): ", "T2M     MERRA-2 Temperature at 2 Meters (C) ", "-END HEADER-", "YEAR,MO,DY,T2M", [f"{d.year},{d.month},{d.day},{-999 if k > 17 else k - 5}" for k, d in enumerate(DAYS)]),
         "T2M", "2024-02-03", 4,
     ),
-    "Mauna Loa": Kind(
-        lines("# --------------------------------------------------------------------", "# USE OF NOAA GML DATA", '# "interpolated" column', "#            decimal       monthly    de-season", "#             date         average     alized",
-              [f"{d.year} {d.month:3d}   {d.year + d.month / 12:.4f}   {400 + k}.71   {-99.99 if k in (1, 2) else 314.62 + k}" for k, d in enumerate(MONTHS)]),
-        "average", "2024-02-01", 403.71, "MS", name="co2.txt",
-    ),
     "WHO": Kind(
         lines("Date_reported,Country_code,Country,WHO_region,New_cases,Cumulative_cases", [f"{d},{c},{n},EURO,{'' if k == 3 else k + 1},{k * 10}" for c, n in (("AT", "Austria"), ("BE", "Belgium")) for k, d in enumerate(ISO)]),
         "Belgium", "2024-02-03", 10, options={"target": ["New_cases"], "item": ["Country"]},
@@ -254,11 +249,11 @@ KINDS = {
     ),
     "Google Trends": Kind(
         lines("Category: All categories", "", "Week,diffusion: (Worldwide)", [f"{d:%Y-%m-%d},{'<1' if k == 2 else k + 5}" for k, d in enumerate(pd.date_range("2024-01-07", periods=20, freq="W"))]),
-        "diffusion: (Worldwide)", "2024-03-10", 14, "W-SUN",
+        "diffusion: (Worldwide)", "2024-03-10", 14, "W-SUN", options={"missing": ["<1"]},
     ),
     "Google Analytics": Kind(
         lines("# ----------------------------------------", "# All Web Site Data", "# 20240125-20240213", "# ----------------------------------------", "", "Day Index,Users", [f"{d.month}/{d.day}/{d:%y},\"{k + 1},{k:03}\"" for k, d in enumerate(DAYS)], ",\"12,345\""),
-        "Users", "2024-02-03", 10009,
+        "Users", "2024-02-03", 10009, options={"decimal": "."}, note="left out 1 row without Day Index at the end",
     ),
     "Fitbit": Kind(
         lines("Activities", "Date,Calories Burned,Steps,Distance", [f'"{d}","2,{100 + k}","1{k},500","{k}.5"' for k, d in enumerate(ISO)], ""),
@@ -283,7 +278,7 @@ KINDS = {
         rows([f'"{k}";{d}' for k, d in enumerate(ISO, 1)], [f"{k},5" for k in range(20)], '"";"datum";"wert"', ";"), "wert", "2024-02-03", 9.5,
     ),
     "R, write.table": Kind(
-        lines('"date" "sales"', [f'"{k}" "{d}" {k}.5' for k, d in enumerate(ISO)]), "sales", "2024-02-03", 9.5, name="t.txt",
+        lines('"date" "sales"', [f'"{k}" "{d}" {k}.5' for k, d in enumerate(ISO, 1)]), "sales", "2024-02-03", 10.5, name="t.txt",
     ),
     "numpy": Kind(
         lines("# year month value", [f"{d.year} {d.month} {k}.5" for k, d in enumerate(MONTHS)]), "value", "2024-02-01", 3.5, "MS", name="t.txt",

@@ -231,8 +231,8 @@ def quarter_number(text: str) -> int:
 
 def is_value(cell: str) -> bool:
     """Whether a cell is a number or has the words and digits of a date, rather than those of a name or a remark."""
-    if parse_number(cell) is not None or "=" in cell:
-        return "=" not in cell  # 2020=100 is a unit
+    if parse_number(cell) is not None or {*"=_"} & {*cell}:  # 2020=100 is a unit
+        return not {*"=_"} & {*cell}
     text = re.sub(r"(?<=\d)T(?=\d\d:)|(?<=\d)Z$", " ", cell)
     text = re.sub(r"(?<=\d)[年月日时分秒]|第?[1-4一二三四]季度", " ", text)
     in_dates = {*MONTHS, "am", "pm", "uhr", "de"} | {name.lower() for name in ZONE_NAMES}

@@ -180,8 +180,8 @@ def read_series(
         f"{name}: {', '.join(column.sides)} as signs" for name, column in numbers.items() if column.sides
     ]
     if words:
-        frame, counts = remove_named(frame, written, words, decimal)
-        notes.append("taken for missing: " + ", ".join(f"'{word}' {times(count)}" for word, count in counts.items()))
+        frame, counts = remove_named(frame, written, [word for word in words if not cells.is_missing(word)], decimal)
+        notes += [f"'{word}' taken for missing, {times(count)}" for word, count in counts.items()]
     frame = frame.set_axis(stamps.index)
     layout = Layout(stamps.name or "time")
     names = values
@@ -237,14 +237,12 @@ def remove_named(
     frame: pd.DataFrame, written: pd.DataFrame, words: Sequence[str], decimal: str
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Numbers without those that stand for a missing value, and how often each stood there, in texts as well."""
-    texts = written[[name for name in frame if not cells.is_number(written[name])]].astype(str)
+    texts = [written[name].astype(str).str.strip() for name in frame if not cells.is_number(written[name])]
     counts = {}
     for word in words:
         number = cells.parse_number(word)
         hits = frame == (number.value(decimal) if number else None)
-        counts[word] = int(
-            hits.to_numpy().sum() + texts.apply(lambda column, word=word: column.str.strip() == word).to_numpy().sum()
-        )
+        counts[word] = int(hits.to_numpy().sum() + sum((column == word).sum() for column in texts))
         frame = frame.mask(hits)
     return frame, counts
 

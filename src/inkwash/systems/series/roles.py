@@ -149,36 +149,34 @@ def holds_names(column: pd.Series) -> bool:
 
 
 def drop_sums(table: pd.DataFrame, time: str | None) -> tuple[pd.DataFrame, list[str]]:
-    """A table without rows that are sums of others, and what was left out, in words: those that are called so where
-    the others have a time, and years and quarters among months."""
+    """A table without rows that are sums of others, and what was left out, in words: those that are called so, or
+    called nothing, where the others have a time; years and quarters among months."""
     notes = []
-    texts = [] if clock.across(list(table)) else [name for name in table if table[name].dtype == object]
+    texts = [] if clock.across(list(table)) else [name for name in table if holds_texts(table[name])]
     for name in texts:
-        cells_of = table[name].astype(str).str.strip()
-        sums = cells_of.isin([cell for cell in cells_of.unique() if TOTAL.fullmatch(cell)])
-        if not sums.any() or sums.all():
-            continue
-        if not (name == time or (clock.is_clock(name) and name != INDEX) or is_times(cells_of[~sums])):
-            empty = [other for other in table if clock.is_clock(other) and table[other].isna().any()]
-            sums &= table[empty].isna().any(axis=1)
-        if sums.any():
-            notes.append(f"left out {count_rows(sums)} of '{cells_of[sums].iloc[0]}'")
+        column = table[name].astype(str).str.strip()
+        sums = column.isin([cell for cell in column.unique() if TOTAL.fullmatch(cell)])
+        if sums.any() and not (name == time or (clock.is_clock(name) and name != INDEX) or is_times(column[~sums])):
+            clocks = [other for other in table if clock.is_clock(other) and table[other].isna().any()]
+            sums &= table[clocks].isna().any(axis=1)
+        if sums.any() and not sums.all():
+            notes.append(f"left out {count_rows(sums)} of '{column[sums].iloc[0]}'")
             table = table[~sums]
-    for name in texts:
-        stamped = table[name].notna().to_numpy()
-        last = len(stamped) - int(stamped[::-1].argmax())
-        if 0 < last < len(table) and name.lower() not in clock.PARTS["year"] and is_times(table[name].dropna()):
-            notes.append(f"left out {count_rows(~stamped[last:])} without {name} at the end")
-            table = table.iloc[:last]
-    for name in texts:
-        cells_of = table[name].astype(str).str.strip()
-        spans = cells_of.map({cell: find_span(cell) for cell in cells_of.unique()})
-        kinds = {*spans}
-        if "" not in kinds and len(kinds) > 1:
+        named = table[name].notna().to_numpy()
+        end = len(named) - int(named[::-1].argmax())
+        if end < len(named) and name.lower() not in clock.PARTS["year"] and is_times(table[name].dropna()):
+            notes.append(f"left out {count_rows(~named[end:])} without {name} at the end")
+            table = table.iloc[:end]
+        spans = table[name].astype(str).str.strip().map(find_span) if find_span(str(table[name].iloc[0])) else pd.Series()
+        if "" not in (kinds := {*spans}) and len(kinds) > 1:
             finest = max(kinds, key=[*SPANS].index)
             notes.append(f"left out {' and '.join(sorted(kinds - {finest}))} beside {finest}")
             table = table[spans == finest]
     return table.reset_index(drop=True) if notes else table, notes
+
+
+def holds_texts(column: pd.Series) -> bool:
+    return not isinstance(column.dtype, pd.PeriodDtype) and column.dtype.kind == "O"
 
 
 def count_rows(rows: Any) -> str:
