@@ -7,6 +7,8 @@ import pytest
 
 from inkwash.errors import UserError
 from inkwash.systems.series.data import read_series
+from inkwash.systems.tables import read_text
+from tests.systems.series.test_files import KINDS as ORDINARY
 from tests.systems.series.test_files import AMOUNTS, DAYS, HOURS, MONTHS, Kind, counted, german, rows, written
 
 JAN_TO_DEC = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
@@ -312,3 +314,91 @@ def test_a_cell_is_on_its_day(tmp_path, kind):
     assert (stamp.tz is None) == (series.values.index.tz is None)
     assert series.values.loc[stamp, kind.series] == kind.value
     assert kind.note in series.note
+
+
+@pytest.mark.parametrize("name", [name for name, kind in ORDINARY.items() if kind.content[:2] != b"\x1f\x8b"])
+def test_what_stands_around_a_table_changes_nothing(tmp_path, name):
+    """Each file that is read without a title is read alike below one, and above a remark."""
+    kind = ORDINARY[name]
+    file = tmp_path / kind.name
+    file.write_bytes(kind.content if isinstance(kind.content, bytes) else kind.content.encode())
+    bare, text = read_series(file, **(kind.options or {})), read_text(file).text.lstrip("\n")
+    for above, below in (("Report of sales, all shops; 2024\n\n", "\nSource: the office, 2024\n* provisional\n"), ("# from: us\n", "")):
+        file.write_text(above + text + below)
+        framed = read_series(file, **(kind.options or {}))
+        pd.testing.assert_frame_equal(framed.values, bare.values)
+        assert "above the names" in framed.note
+
+
+REFUSED = {
+    "words above that are no names": (
+        "#            decimal       monthly    de-season\n#             date         average     alized\n"
+        + "".join(f"{d.year} {d.month:3d}   {d.year + d.month / 12:.4f}   400.71   314.62\n" for d in MONTHS),
+        {},
+        "is no time stamp",
+    ),
+    "months of no year": (lines("shop," + ",".join(JAN_TO_DEC), "a," + ",".join(counted(count=12)), "b," + ",".join(counted(count=12))), {}, "Jan to Dec are of a year that is not named"),
+    "a year from October": (
+        lines("year," + ",".join(JAN_TO_DEC[9:] + JAN_TO_DEC[:9]), by_year()), {}, "its years begin with Oct",
+    ),
+    "a zone of several": (rows([f"{d:%Y-%m-%d %H:%M} CST" for d in HOURS], counted(count=48)), {}, "CST is the name of several zones"),
+    "a zone of none": (rows([f"{d:%Y-%m-%d %H:%M} XYZ" for d in HOURS], counted(count=48)), {}, "row 1: '2024-01-01 00:00 XYZ' is no time stamp"),
+    "seconds": (rows(ISO, [f"{k} S" for k in range(20)]), {}, "row 1: '0 S' is no number"),
+    "a sign and a side": (rows(ISO, ["1 DR", *["-5 CR"] * 19]), {}, "row 2: '-5 CR' is no number"),
+    "a sheet of no workbook": (lines(PLAIN), {"sheet": "a"}, "sheet means nothing with"),
+    "a row without its time": (lines(PLAIN[:5], ",7", PLAIN[5:]), {}, "row 5: 'nan' is no time stamp"),
+}
+
+
+@pytest.mark.parametrize(("content", "options", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_open_is_refused_in_one_line(tmp_path, content, options, message):
+    (tmp_path / "data.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=message) as error:
+        read_series(tmp_path / "data.csv", **options)
+    assert "\n" not in str(error.value)
+
+
+UNTOUCHED = {
+    "a region that is called so": "region,date,sales\n" + "".join(f"{r},{d},{k}\n" for r in ("North", "Total") for k, d in enumerate(ISO)),
+    "a mean for each day": "date,Mean,Total\n" + "".join(f"{d},{k},{2 * k}\n" for k, d in enumerate(ISO)),
+    "percentiles": "time,mean,0.1,0.9\n" + "".join(f"{d},{k},{k - 1},{k + 1}\n" for k, d in enumerate(ISO)),
+    "stations": "date,10384,10385\n" + "".join(f"{d},{k},{k + 1}\n" for k, d in enumerate(ISO)),
+    "sizes": "size,date,sales\n" + "".join(f"{r},{d},{k}\n" for r in ("S", "M", "H") for k, d in enumerate(ISO)),
+    "marks of nothing": "side,date,sales\n" + "".join(f"{r},{d},{k}\n" for r in ("S", "H") for k, d in enumerate(ISO)),
+    "a price index": "date,Index\n" + "".join(f"{d},{3 * k + 100}.5\n" for k, d in enumerate(ISO)),
+    "dust": "date,PM2.5,PM10\n" + "".join(f"{d},{k + 100}.5,7\n" for k, d in enumerate(ISO)),
+    "a month of the year": "date,Jan\n" + "".join(f"{d},{k + 100}.5\n" for k, d in enumerate(ISO)),
+}
+
+
+@pytest.mark.parametrize("content", UNTOUCHED.values(), ids=UNTOUCHED)
+def test_what_is_no_sum_and_no_code_stays(tmp_path, content):
+    """Against pandas' own reading."""
+    (tmp_path / "data.csv").write_text(content)
+    plain = pd.read_csv(tmp_path / "data.csv", index_col="time" if content.startswith("time") else "date", parse_dates=True)
+    id = next((name for name in plain if plain[name].dtype == object), None)
+    expected = plain if id is None else plain.pivot(columns=id, values="sales")
+    found = read_series(tmp_path / "data.csv").values
+    np.testing.assert_array_equal(found[[*expected]].to_numpy(), expected.to_numpy())
+    assert len(found.columns) == len(expected.columns)
+
+
+def test_sheets(tmp_path):
+    file = tmp_path / "data.xlsx"
+    table = pd.DataFrame({"date": DAYS, "sales": range(20)})
+    with pd.ExcelWriter(file) as book:
+        pd.DataFrame([["Report of sales"], ["by the office"], ["see below"]]).to_excel(book, sheet_name="Notes", index=False, header=False)
+        table.to_excel(book, sheet_name="Data", index=False, startrow=3)
+        book.sheets["Data"]["A1"] = "Sales, all shops"
+        book.sheets["Data"]["A26"] = "Source: the till"
+    series = read_series(file)
+    assert series.values.loc["2024-02-03", "sales"] == 9
+    assert "sheet Data; left out 1 line above the names; left out 1 line below the table" in series.note
+    with pd.ExcelWriter(file) as book:
+        table.to_excel(book, sheet_name="Nord", index=False)
+        table.assign(sales=range(20, 40)).to_excel(book, sheet_name="Süd", index=False)
+    with pytest.raises(UserError, match="has the sheets Nord, Süd: say by --sheet which"):
+        read_series(file)
+    assert read_series(file, sheet="Süd").values.loc["2024-02-03", "sales"] == 29
+    with pytest.raises(UserError, match=r"unknown sheet of .*data\.xlsx 'Nort': did you mean Nord"):
+        read_series(file, sheet="Nort")

@@ -233,10 +233,10 @@ def is_value(cell: str) -> bool:
     """Whether a cell is a number or has the words and digits of a date, rather than those of a name or a remark."""
     if parse_number(cell) is not None or {*"=_"} & {*cell}:  # 2020=100 is a unit
         return not {*"=_"} & {*cell}
-    text = re.sub(r"(?<=\d)T(?=\d\d:)|(?<=\d)Z$", " ", cell)
-    text = re.sub(r"(?<=\d)[年月日时分秒]|第?[1-4一二三四]季度", " ", text)
-    in_dates = {*MONTHS, "am", "pm", "uhr", "de"} | {name.lower() for name in ZONE_NAMES}
+    text = re.sub(r"(?<=\d)T(?=\d\d:)|(?<=\d)[年月日时分秒]|第?[1-4一二三四]季度", " ", cell)
+    in_dates = {*MONTHS, "de"}
     in_dates |= {"q", "m", "w", "kw", "quartal"} if re.search(r"\d{4}", text) else set()
+    in_dates |= {"am", "pm", "uhr", *map(str.lower, ZONE_NAMES)} if ":" in text else set()
     return bool(re.search(r"\d", text)) and {*re.findall(r"[^\W\d_]+", text.lower())} <= in_dates
 
 

@@ -151,11 +151,11 @@ def read_series(
             "--feat-dynamic-real: it can be one of them"
         )
     notes = list(table.attrs.get(SKIPPED, []))
+    table, sums = roles.drop_sums(table, time)
+    notes += sums
     if not time and not named:
         table, turned = roles.months_down(table, source)
         notes += [turned] if turned else []
-    table, sums = roles.drop_sums(table, time)
-    notes += sums
     if not time and not set(named) & {*clock.across(list(table))}:
         table = roles.dates_down(table)
     data = table if clock.INDEX in (time, *named) else roles.drop_row_numbers(table)

@@ -167,10 +167,15 @@ def is_comment(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def is_names(row: Sequence[str]) -> bool:
-    """Whether cells, of which the first and the last ones may be empty, are all names, or dates across."""
+    """Whether cells, of which the first and the last ones may be empty, are all names, or dates across, or numbers
+    behind a name of a clock."""
     names = trimmed(row)
     values = {name for name in names if is_value(name)}
-    return bool(names) and all(names[1:]) and (not values or values <= {*across(names), *months_across(names)})
+    if not names or not all(names[1:]):
+        return False
+    if is_clock(names[0]) and all(map(parse_number, values)):
+        return True
+    return values <= {*across(names), *months_across(names)}
 
 
 def trimmed(row: Sequence[str]) -> list[str]:
@@ -222,9 +227,10 @@ def check_names(path: Path, names: list[str]) -> None:
         names[0] = INDEX
     if names.count(INDEX) > 1:
         raise UserError(f"{path}: a column is called '{INDEX}', as the first one without a name is; give that a name")
-    if {name for name in names if re.fullmatch(VALUE, name)} - {*across(names)} or not re.search(
-        r"[^\W\d]", "".join(names)
-    ):
+    values = {name for name in names if re.fullmatch(VALUE, name)} - {*across(names)}
+    if is_clock(names[0]) and names[0] != INDEX and all(map(parse_number, values)):
+        values = set()  # levels of quantiles
+    if values or not re.search(r"[^\W\d]", "".join(names)):
         shown = ", ".join(names[:8])
         raise UserError(f"{path}: the first line, '{shown}', holds values; put a line of names before it")
     if "" in names:
@@ -281,6 +287,7 @@ def plain_csv(path: Path) -> tuple[bytes, str, str, Any, list[str]]:
     signs = [delimiter] if body != text else [*"\t;|,"]
     if path.name.lower().removesuffix(".gz").endswith(".tsv"):
         delimiter, quoting = tables.dialect(path, text.encode())
+        quoting = csv.QUOTE_MINIMAL if re.search(r'(?m)^"[^"\t\r\n]*"\t"', text[:10_000]) else quoting
         signs = [delimiter]
     body, delimiter, left_out = cut(body, delimiter, signs, quoting)
     return body.encode(), encoding, delimiter, quoting, left_out
@@ -313,7 +320,7 @@ def cut(text: str, delimiter: str, signs: Sequence[str], quoting: Any) -> tuple[
     names = head[header]
     name = names.start() + len(COMMENTED.match(names[0])[0])  # type: ignore[index]
     empty = [(0, name), (names.end(), head[first].start()), *foot[len(foot) - below :]]
-    for begin, end in sorted(empty, reverse=True):
+    for begin, end in sorted((span for span in empty if text[slice(*span)].strip("\r\n")), reverse=True):
         text = text[:begin] + re.sub(r"[^\r\n]", "", text[begin:end]) + text[end:]
     return text, delimiter, skipped(header, first - header - 1, below)
 

@@ -195,13 +195,18 @@ def months_down(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, str]:
     """A table of a row a year and a column a month (or quarter), or of a row a month and a column a year, as a long one
     with columns `time` and `value`, and what was turned, in words. As it is if any other column holds numbers."""
     data = drop_row_numbers(table)
+    if isinstance(data.index, pd.DatetimeIndex | pd.PeriodIndex):
+        return table, ""
     months = clock.months_across(list(data))
     years = [name for name in data if re.fullmatch(YEAR, name)]
     if months:
         rest = [name for name in data if name not in months]
         years = [name for name in rest if clock.as_text(data[name]).str.fullmatch(YEAR).all()]
         rest = [name for name in rest if name not in years and not ANNUAL.fullmatch(name)]
-        if len(years) != 1 or not all(cells.kind(data[name]) == "texts" for name in rest):
+        are_ids = all(cells.kind(data[name]) == "texts" and not is_times(data[name]) for name in rest)
+        if are_ids and not years and all(clock.month_number(name) == 0 or not name.isdigit() for name in months):
+            raise UserError(f"{source}: {next(iter(months))} to {[*months][-1]} are of a year that is not named: add it")
+        if len(years) != 1 or not are_ids:
             return table, ""
         if [*months.values()] != sorted(months.values()):
             raise UserError(
