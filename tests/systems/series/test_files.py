@@ -713,7 +713,11 @@ REFUSED = {
         {},
         "row 2: '29.02.2023' is no time",
     ),
-    "a word below": (rows([*written("%d.%m.%Y")[:3], "Rabatt"], [1, 2, 3, 6]), {}, "row 4: 'Rabatt' is no time stamp"),
+    "a word below": (
+        rows([*written("%d.%m.%Y")[:3], "Rabatt"], [1, 2, 3, 6]),
+        {},
+        "row 4: 'Rabatt' is no time stamp",
+    ),
     "a report's head": ("Umsatz 2024;\nDatum;Umsatz\n01.01.2024;5\n", {}, "1 rows are too few"),
     "a report's head alone": ("Dynamic List Display\n\nDatum;Umsatz\n01.01.2024;5\n", {}, "1 rows are too few"),
     "offsets in some rows": (

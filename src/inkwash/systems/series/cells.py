@@ -89,7 +89,7 @@ class Number(NamedTuple):
 
 @lru_cache(2**18)
 def parse_number(cell: str) -> Number | None:
-    """Its parts, None where it is no number: +1, -1, 1-, 1+, (1), € 1, 1 %, 1E3, 1 H (credit), 1 DR (debit, so -1)."""
+    """Its parts, None where it is no number: +1, -1, 1-, 1+, (1), € 1, 1 %, 1E3, 1 H (credit), 1 DR (debit: -1)."""
     found = NUMBER.fullmatch(cell.translate(PLAIN).strip())
     if found is None:
         return None
@@ -231,28 +231,23 @@ def side_signs(column: pd.Series) -> np.ndarray | None:
 
 def blank(data: pd.DataFrame, missing: Sequence[str], names: Iterable[str]) -> pd.DataFrame:
     """Without the texts of these columns that stand for a missing value."""
-    texts = [name for name in names if not is_number(data[name])]
+    texts = [name for name in names if missing and not is_number(data[name])]
     return data.assign(**{name: data[name].mask(data[name].astype(str).str.strip().isin(missing)) for name in texts})
 
 
 # what instruments and archives write for a missing value: nothing but nines, or the fill values of file formats
-CODES = np.array(
-    [
-        *(sign * (10.0**whole - 10.0**-places) for sign in (1, -1) for whole in range(2, 9) for places in range(4)),
-        *(sign * (10.0**whole - 1) for sign in (1, -1) for whole in range(2, 9)),
-        *(-32768.0, 1e20, 9.999e20, 9.96920996838687e36),
-    ]
-).round(3)
+NINES = [float("9" * whole + "." + "9" * places) for whole in range(2, 9) for places in range(4)]
+SENTINELS = np.array([*NINES, *(-code for code in NINES), -32768.0, 1e20, 9.999e20, 9.96920996838687e36])
 
 
-def find_codes(frame: pd.DataFrame) -> dict[float, dict[str, int]]:
-    """Numbers of `CODES` that lie far outside of all others of their column: how often they stand in which."""
+def find_sentinels(frame: pd.DataFrame) -> dict[float, dict[str, int]]:
+    """Numbers of `SENTINELS` that lie far outside of all others of their column: how often they stand in which."""
     found: dict[float, dict[str, int]] = {}
-    for name, column in frame.items():
-        values = column.to_numpy()[np.isfinite(column.to_numpy())]
-        if not len(values) or not np.isin([values.min(), values.max()], CODES).any():
+    for name in frame:
+        values = frame[name].dropna().to_numpy()
+        if not len(values) or not np.isin([values.min(), values.max()], SENTINELS).any():
             continue
-        is_code = np.isin(values, CODES)
+        is_code = np.isin(values, SENTINELS)
         for code in np.unique(values[is_code]):
             if is_far(code, values[~is_code]):
                 found.setdefault(float(code), {})[str(name)] = int((values == code).sum())

@@ -75,24 +75,17 @@ LAST_YEAR = 2040  # of two digits; from 69 on they are years of the last century
 ORDERS = ("dmy", "mdy", "ymd")
 WRITE_DATES = "write dates as 2024-01-31"
 TIME_OF_DAY = r"\d{1,2}(?::\d\d(?::\d\d)?|\.\d\d\.\d\d)(?: ?[AaPp][Mm])?"
-# hours east of Greenwich; of names that several zones have, the one of those beside whose other half of the year stands
+# by their hours east of Greenwich
 ZONE_NAMES = {
-    **{
-        "Z": 0,
-        "UTC": 0,
-        "GMT": 0,
-        "WET": 0,
-        "WEST": 1,
-        "CET": 1,
-        "MEZ": 1,
-        "CEST": 2,
-        "MESZ": 2,
-        "EET": 2,
-        "EEST": 3,
-    },
-    **{"MSK": 3, "EST": -5, "EDT": -4, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7, "AKST": -9, "AKDT": -8},
-    **{"HST": -10, "JST": 9, "KST": 9, "HKT": 8, "SGT": 8, "AEST": 10, "AEDT": 11, "NZST": 12, "NZDT": 13},
+    name: hours
+    for hours, names in {
+        **{0: "Z UTC GMT WET", 1: "WEST CET MEZ", 2: "CEST MESZ EET", 3: "EEST MSK", 8: "HKT SGT", 9: "JST KST"},
+        **{10: "AEST", 11: "AEDT", 12: "NZST", 13: "NZDT", -4: "EDT", -5: "EST CDT", -6: "MDT", -7: "MST PDT"},
+        **{-8: "PST AKDT", -9: "AKST", -10: "HST"},
+    }.items()
+    for name in names.split()
 }
+# names of several zones, with the name of the other half of the year that says which
 SHARED_NAMES = {"CST": ("CDT", -6), "BST": ("GMT", 1)}
 OFFSET = (
     rf"(?<=:\d\d)(\.\d+)? ?({'|'.join([*ZONE_NAMES, *SHARED_NAMES, 'IST'])}|[+-]\d\d(?::?\d\d)?)(?:\[[\w/+-]+\])?$"
@@ -367,12 +360,10 @@ def with_offsets(column: pd.Series, stamps: pd.Series, place: str) -> pd.Series:
     if offsets.isna().any():
         names = ", ".join(sorted(offsets.fillna("none").unique()))
         raise UserError(f"{place}: offsets from UTC differ ({names}): write all time stamps in one zone")
-    names = {*offsets.unique()}
-    if unclear := [
-        name for name in names if name == "IST" or (name in SHARED_NAMES and SHARED_NAMES[name][0] not in names)
-    ]:
-        raise UserError(f"{place}: {unclear[0]} is the name of several zones: write offsets from UTC, as +01:00")
-    deltas = {offset: parse_offset(offset) for offset in names}
+    for name in (distinct := set(offsets)):
+        if name == "IST" or (name in SHARED_NAMES and SHARED_NAMES[name][0] not in distinct):
+            raise UserError(f"{place}: {name} is the name of several zones: write offsets from UTC, as +01:00")
+    deltas = {offset: parse_offset(offset) for offset in distinct}
     moments = (stamps - offsets.map(deltas)).dt.tz_localize("UTC")
     if len(set(deltas.values())) == 1:
         (delta,) = set(deltas.values())
@@ -419,10 +410,8 @@ def find_parts(names: Collection[str]) -> dict[str, str]:
     wanted = next((part for part in ("month", "quarter", "week") if part in found), None)
     if "year" not in found or wanted is None:
         return {}
-    rest = ("day", "hour", "minute") if wanted == "month" and "day" in found else ()
-    if "hour" not in found:
-        rest = rest[:1]
-    return {part: found[part] for part in ("year", wanted, *rest) if part in found}
+    rest = ["day", "hour", "minute"] if wanted == "month" and "day" in found else []
+    return {part: found[part] for part in ["year", wanted, *rest[: 3 if "hour" in found else 1]] if part in found}
 
 
 def join_parts(data: pd.DataFrame, parts: dict[str, str]) -> pd.Series:

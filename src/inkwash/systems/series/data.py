@@ -188,8 +188,12 @@ def read_series(
     if items:
         frame, names, feats, layout = pivot(frame, data[items], values, feats, layout, source)
     if not words:
-        frame, codes = remove_codes(frame)
-        notes += codes
+        frame, sentinels = remove_sentinels(frame)
+        emptied = [name for name in names if name not in target and not items and frame[name].isna().all()]
+        if len(emptied) < len(names):  # instruments that never were there
+            names = [name for name in names if name not in emptied]
+            sentinels += [f"left out {shortened(emptied)} (no values)"] if emptied else []
+        notes += sentinels
     if isinstance(frame.index, pd.DatetimeIndex) and (local := clock.local_clock(frame.index)) is not None:
         layout = replace(layout, is_local=frame.index.tz is None)
         frame = frame.set_axis(local)
@@ -221,7 +225,7 @@ def read_series(
 
 
 def give_sides(frame: pd.DataFrame, data: pd.DataFrame, kinds: dict[str, str]) -> tuple[pd.DataFrame, list[str]]:
-    """Amounts with the sign of the column of debits and credits beside them, if none has a sign; and that in words."""
+    """Amounts with the sign of the column of debits and credits beside them, if none has one; and that in words."""
     notes = []
     for mark in [name for name in data if kinds[name] == "texts" and name not in frame]:
         position, signs = list(data).index(mark), cells.side_signs(data[mark])
@@ -247,11 +251,11 @@ def remove_named(
     return frame, counts
 
 
-def remove_codes(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Numbers without those that stand for a missing value as -999 does, if they are repeated; and all that was found,
-    in words."""
+def remove_sentinels(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Numbers without those that stand for a missing value as -999 does, if they are repeated; and all that was
+    found, in words."""
     notes = []
-    for code, counts in cells.find_codes(frame).items():
+    for code, counts in cells.find_sentinels(frame).items():
         place = f"{code:.12g} in {shortened(list(counts))}"
         if sum(counts.values()) > 1:
             frame = frame.assign(**{name: frame[name].mask(frame[name] == code) for name in counts})

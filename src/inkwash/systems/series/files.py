@@ -41,8 +41,8 @@ UNITS = re.compile(
     r"[\[(].*[\])]|[^\w]*|°[CFK]|deg ?[CFT]?|[mck]?m|m/s|km/h|mph|kn|hpa|mbar|k?wh?|[va]|volts|eur|usd|s|h", re.I
 )
 REMARK = re.compile(
-    r"(?:sources?|quellen?|data sources?|notes?|anm\.?|hinweise?|last updated|stand|fuente|fonte|(?:数据|资料)?来源|注)"
-    r" ?[:：].*|data from .*|(?:©|\(c\)|copyright).*",
+    r"(?:sources?|quellen?|data sources?|notes?|anm\.?|hinweise?|last updated|stand|fuente|fonte|注|"
+    r"(?:数据|资料)?来源) ?[:：].*|data from .*|(?:©|\(c\)|copyright).*",
     re.I | re.S,
 )
 FOOTNOTE = re.compile(r"(?:\*+ ?\w|\d+\)).*", re.S)
@@ -272,8 +272,8 @@ def strip(data: pd.DataFrame, separator: str, encoding: str, left_out: list[str]
 
 
 def plain_csv(path: Path) -> tuple[bytes, str, str, Any, list[str]]:
-    """A table in UTF-8 without frames, titles and remarks, the encoding that it had, the sign between its cells, their
-    quoting, and what was left out."""
+    """A table in UTF-8 without frames, titles and remarks, the encoding that it had, the sign between its cells,
+    their quoting, and what was left out."""
     text, encoding = tables.read_text(path)
     is_list = re.search(r"(?m)^[ \t]*\|.*\|[ \t]*$", text[:10_000])
     lines = [line for line in map(str.strip, StringIO(text)) if line and not RULE.fullmatch(line)] if is_list else []
@@ -294,9 +294,9 @@ def plain_csv(path: Path) -> tuple[bytes, str, str, Any, list[str]]:
 
 
 def cut(text: str, delimiter: str, signs: Sequence[str], quoting: Any) -> tuple[str, str, list[str]]:
-    """A table without what stands above its names, between names and values, and below: these lines are empty then, so
-    that the others keep their numbers. The sign between its cells is `delimiter`, if its first line then has the names,
-    else the first of `signs` that makes a table, else spaces. As it is if none does."""
+    """A table without what stands above its names, between names and values, and below: these lines are empty then,
+    so that the others keep their numbers. The sign between its cells is `delimiter`, if its first line then has the
+    names, else the first of `signs` that makes a table, else spaces. As it is if none does."""
     head = list(islice((line for line in LINE.finditer(text) if FILLED.search(line[0])), HEAD))
     split = {
         sign: [split_line(line[0], sign, quoting) for line in head] for sign in dict.fromkeys([delimiter, *signs])
@@ -304,22 +304,24 @@ def cut(text: str, delimiter: str, signs: Sequence[str], quoting: Any) -> tuple[
     if has_row_names(split[delimiter]):
         return cut(text[: head[0].start()] + delimiter + text[head[0].start() :], delimiter, signs, quoting)
     found = {sign: find_names(rows) for sign, rows in split.items()}
-    able = [sign for sign in signs if (names := found[sign]) and len(split[sign][names[0]]) > 1]
+    able = [sign for sign in signs if (place := found[sign]) and len(split[sign][place[0]]) > 1]
     if found[delimiter] != (0, 1) and able:
         delimiter = able[0]
     if not able and (spaced := from_spaces(text, head)):
         return cut(spaced, "\t", ["\t"], csv.QUOTE_NONE)
-    if found[delimiter] is None:
+    if (place := found[delimiter]) is None:
         return text, delimiter, []
-    header, first = found[delimiter]
+    header, first = place
     start = max(head[first - 1].end(), text.find("\n", len(text) - 10_000))
     foot = [line.span() for line in re.finditer(r"[^\r\n]+", text[start:]) if FILLED.search(line[0])][-FOOT:]
     foot = [(start + begin, start + end) for begin, end in foot]
     ends = [split_line(text[begin:end], delimiter, quoting) for begin, end in foot]
+    if any(text[begin:end].count('"') % 2 for begin, end in foot):  # a cell of several lines
+        ends = []
     below = count_footers(ends, len(split[delimiter][header]))
-    names = head[header]
-    name = names.start() + len(COMMENTED.match(names[0])[0])  # type: ignore[index]
-    empty = [(0, name), (names.end(), head[first].start()), *foot[len(foot) - below :]]
+    begin, end = head[header].span()
+    begin += len(head[header][0]) - len(COMMENTED.sub("", head[header][0], count=1))
+    empty = [(0, begin), (end, head[first].start()), *foot[len(foot) - below :]]
     for begin, end in sorted((span for span in empty if text[slice(*span)].strip("\r\n")), reverse=True):
         text = text[:begin] + re.sub(r"[^\r\n]", "", text[begin:end]) + text[end:]
     return text, delimiter, skipped(header, first - header - 1, below)

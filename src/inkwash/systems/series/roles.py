@@ -22,15 +22,15 @@ MOST_IDS = 3
 CONSTANT = "one value a series"
 # rows of sums in a column of times, and the thirteenth month of a bureau of statistics
 TOTAL = re.compile(
-    r"(?:(?:grand|sub)[- ]?)?totals?\b.*|.*[^\w](?:total|gesamt|summe)|(?:zwischen|gesamt)?summe\b.*|(?:ins)?gesamt\b.*|sum|"
-    r"average|avg\.?|mean|mittelwert|durchschnitt|mittel|promedio|moyenne|annual|ytd|[合总小]计.*|总和|平均.*|"
-    r"m13|q05|s0[123]|\*+",
+    r"(?:(?:grand|sub)[- ]?)?totals?\b.*|.*[^\w](?:total|gesamt|summe)|(?:zwischen|gesamt)?summe\b.*|"
+    r"(?:ins)?gesamt\b.*|sum|average|avg\.?|mean|mittelwert|durchschnitt|mittel|promedio|moyenne|annual|ytd|"
+    r"[合总小]计.*|总和|平均.*|m13|q05|s0[123]|\*+",
     re.I,
 )
 # columns of sums beside those of months
 ANNUAL = re.compile(
-    r"(?:annual|year|full[- ]year|total|sum|mean|avg|average|ave|jahr|gesamt|summe|mittel|half ?[12]|h[12]|q[1-4]|j-d|d-n|"
-    r"djf|mam|jja|son|全年|合计|年均|平均)\.?",
+    r"(?:annual|year|full[- ]year|total|sum|mean|avg|average|ave|jahr|gesamt|summe|mittel|half ?[12]|h[12]|q[1-4]|"
+    r"j-d|d-n|djf|mam|jja|son|全年|合计|年均|平均)\.?",
     re.I,
 )
 YEAR = r"(?:1[89]|20)\d\d(?:\.0)?"
@@ -167,7 +167,9 @@ def drop_sums(table: pd.DataFrame, time: str | None) -> tuple[pd.DataFrame, list
         if end < len(named) and name.lower() not in clock.PARTS["year"] and is_times(table[name].dropna()):
             notes.append(f"left out {count_rows(~named[end:])} without {name} at the end")
             table = table.iloc[:end]
-        spans = table[name].astype(str).str.strip().map(find_span) if find_span(str(table[name].iloc[0])) else pd.Series()
+        spans = (
+            table[name].astype(str).str.strip().map(find_span) if find_span(str(table[name].iloc[0])) else pd.Series()
+        )
         if "" not in (kinds := {*spans}) and len(kinds) > 1:
             finest = max(kinds, key=[*SPANS].index)
             notes.append(f"left out {' and '.join(sorted(kinds - {finest}))} beside {finest}")
@@ -192,8 +194,8 @@ def find_span(cell: str) -> str:
 
 
 def months_down(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, str]:
-    """A table of a row a year and a column a month (or quarter), or of a row a month and a column a year, as a long one
-    with columns `time` and `value`, and what was turned, in words. As it is if any other column holds numbers."""
+    """A table of a row a year and a column a month (or quarter), or of a row a month and a column a year, as a long
+    one with columns `time` and `value`, and what was turned, in words. As it is if any other column holds numbers."""
     data = drop_row_numbers(table)
     if isinstance(data.index, pd.DatetimeIndex | pd.PeriodIndex):
         return table, ""
@@ -205,12 +207,14 @@ def months_down(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, str]:
         rest = [name for name in rest if name not in years and not ANNUAL.fullmatch(name)]
         are_ids = all(cells.kind(data[name]) == "texts" and not is_times(data[name]) for name in rest)
         if are_ids and not years and all(clock.month_number(name) == 0 or not name.isdigit() for name in months):
-            raise UserError(f"{source}: {next(iter(months))} to {[*months][-1]} are of a year that is not named: add it")
+            raise UserError(
+                f"{source}: {next(iter(months))} to {[*months][-1]} are of a year that is not named: add it"
+            )
         if len(years) != 1 or not are_ids:
             return table, ""
         if [*months.values()] != sorted(months.values()):
             raise UserError(
-                f"{source}: its years begin with {next(iter(months))}, and may be named by either year: write dates down"
+                f"{source}: its years begin with {next(iter(months))} and may be named by either of two: write dates"
             )
         long = data.melt([years[0], *rest], [*months], var_name="month", value_name="value")
         year, month = clock.as_text(long[years[0]]).str[:4], long["month"].map(months)
