@@ -1,6 +1,8 @@
 """Files as offices, banks, instruments and shops write them, with titles, remarks, sums and codes around the values:
 each holds the right value on its right day, and what was left out is said."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,9 @@ from tests.systems.series.test_files import GERMAN as JANUAR
 from tests.systems.series.test_files import KINDS as ORDINARY
 
 JAN_TO_DEC = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+BRAZIL = re.split(" ", "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro")
+ITALY = re.split(" ", "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre")
+NETHERLANDS = re.split(" ", "januari februari maart april mei juni juli augustus september oktober november december")
 YEARS = range(2015, 2021)
 
 
@@ -290,7 +295,7 @@ KINDS = {
         "2016-02-01",
         14,
         "MS",
-        note="a row a year and columns Jan to Dec are one clock of months, left out Annual, HALF1, HALF2",
+        note="a row a year and a column a month are one clock, left out Annual, HALF1, HALF2",
     ),
     "NASA": Kind(
         lines(
@@ -309,7 +314,7 @@ KINDS = {
         "2016-02-01",
         14.5,
         "MS",
-        note="Januar to Dezember",
+        note="a row a year and a column a month are one clock",
     ),
     "Chinese months across": Kind(
         lines("年份," + ",".join(f"{m}月" for m in range(1, 13)), by_year()).encode("gbk"),
@@ -543,6 +548,133 @@ KINDS = {
         1.5,
         "YS-JAN",
         name="weo.xls.txt",
+    ),
+    "a row a month, a column a year, with sums": Kind(
+        lines(
+            "Month,2022,2023,Total", [f"{m},{k},{k + 12},{2 * k}" for k, m in enumerate(JAN_TO_DEC)], "Total,66,210,9"
+        ),
+        "value",
+        "2023-02-01",
+        13,
+        "MS",
+        note="left out Total",
+    ),
+    "IBGE": Kind(
+        lines(
+            "Tabela 1737;",
+            "Mês;IPCA",
+            [f"{m} {y};{k},5" for y in (2022, 2023) for k, m in enumerate(BRAZIL)],
+            "Fonte: IBGE",
+        ),
+        "IPCA",
+        "2023-02-01",
+        1.5,
+        "MS",
+    ),
+    "ISTAT": Kind(
+        lines("Mese;Indice", [f"{m} {y};{k},5" for y in (2022, 2023) for k, m in enumerate(ITALY)]),
+        "Indice",
+        "2023-02-01",
+        1.5,
+        "MS",
+    ),
+    "CBS": Kind(
+        lines(
+            '"Perioden";"CPI"',
+            [f'"{y} {m}";"{k},5"' for y in (2022, 2023) for k, m in enumerate(NETHERLANDS)],
+            '"Bron: CBS"',
+        ),
+        "CPI",
+        "2023-02-01",
+        1.5,
+        "MS",
+        note="1 line below",
+    ),
+    "INSEE": Kind(
+        lines(
+            '"Libellé";"IPC";"Codes"',
+            '"idBank";"001759970";""',
+            '"Dernière mise à jour";"15/03/2024 12:00";""',
+            '"Période";"";""',
+            [f'"{d:%Y-%m}";"{100 + k}.5";"A"' for k, d in enumerate(MONTHS[::-1])],
+        ),
+        "IPC",
+        "2024-02-01",
+        110.5,
+        "MS",
+        note="left out 3 lines between names and values",
+    ),
+    "Australia's bureau": Kind(
+        lines(
+            ",Index ;  Sydney ;,Index ;  Melbourne ;",
+            "Unit,Index Numbers,Index Numbers",
+            "Series Start,Sep-1948,Sep-1948",
+            "Series ID,A2325806K,A2325807L",
+            [f"{d:%b-%Y},{k}.1,{k}.2" for k, d in enumerate(pd.date_range("2010-03-01", periods=16, freq="QS-MAR"))],
+        ),
+        "A2325807L",
+        "2010-12-01",
+        3.2,
+        "QS-DEC",
+    ),
+    "the Fed's rates": Kind(
+        lines(
+            '"Series Description","10-year","30-year"',
+            '"Unit:","Percent:_Per_Year","Percent:_Per_Year"',
+            '"Multiplier:","1","1"',
+            '"Time Period","RIFLGFCY10_N.B","RIFLGFCY30_N.B"',
+            [f"{d},{'ND' if k == 3 else f'4.{k + 10}'},4.{k + 50}" for k, d in enumerate(ISO)],
+        ),
+        "RIFLGFCY10_N.B",
+        "2024-02-03",
+        4.19,
+        note="1 gap (marked 'ND' 1); left out 3 lines above the names",
+    ),
+    "a house's sensors": Kind(
+        rows(
+            [f"sensor.t,{d:%Y-%m-%dT%H:%M:%S}.000Z" for d in HOURS],
+            ["unavailable" if k == 3 else f"{k}.5" for k in range(48)],
+            "entity_id,last_changed,state",
+        ),
+        "state",
+        "2024-01-02 03:00Z",
+        27.5,
+        "h",
+        note="1 gap (marked 'unavailable' 1)",
+    ),
+    "Amazon": Kind(
+        lines(
+            '"Includes Amazon Marketplace, all"',
+            '"All amounts in EUR"',
+            '"date/time","type","total"',
+            [
+                f'"{d.day}. {JANUAR[d.month - 1]} {d.year} 00:00:00 UTC","Order","{german(k + 0.5)}"'
+                for k, d in enumerate(DAYS)
+            ],
+        ),
+        "total",
+        "2024-02-03 00:00Z",
+        9.5,
+        note="left out 2 lines above the names",
+    ),
+    "inverters": Kind(
+        lines(
+            "Datum und Uhrzeit;Energie | Symo",
+            "[dd.MM.yyyy HH:mm];[Wh]",
+            [f"{d:%d.%m.%Y %H:%M};{k},5" for k, d in enumerate(HOURS)],
+        ),
+        "Energie | Symo",
+        "2024-01-02 03:00",
+        27.5,
+        "h",
+        note="left out 1 line between names and values",
+    ),
+    "a column that is nothing but a code": Kind(
+        lines("date,a,b", [f"{d},{k},-999" for k, d in enumerate(ISO)]),
+        "a",
+        "2024-02-03",
+        9,
+        note="-999 in b taken for missing, 20 times (--missing none keeps it); left out b (no values)",
     ),
     # banks and books
     "DATEV's sides": Kind(
@@ -911,6 +1043,16 @@ def test_what_is_no_sum_and_no_code_stays(tmp_path, content):
     found = read_series(tmp_path / "data.csv").values
     np.testing.assert_array_equal(found[[*expected]].to_numpy(), expected.to_numpy())
     assert len(found.columns) == len(expected.columns)
+
+
+def test_months_beside_other_numbers_are_series_of_years(tmp_path):
+    text = lines("year,stations," + ",".join(JAN_TO_DEC), [f"{row[:5]}7,{row[5:]}" for row in by_year()])
+    (tmp_path / "data.csv").write_text(text)
+    series = read_series(tmp_path / "data.csv")
+    assert (series.names, series.freq) == (["stations", *JAN_TO_DEC], "YS-JAN")
+    assert series.values.loc["2016-01-01", "Feb"] == 14
+    by_name = read_series(tmp_path / "data.csv", target=["Feb"])
+    assert by_name.values["Feb"].tolist() == [2, 14, 26, 38, 50, 62]
 
 
 def test_sheets(tmp_path):

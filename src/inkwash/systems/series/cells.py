@@ -40,7 +40,21 @@ MISSING = frozenset(
             "<na>",
         ),
         *("nat", "#n/a", "#n/a n/a", "#nv", "#na", "null", "none", "nil", "\\n", "k.a.", "k. a.", "n.d.", "s.d."),
-        *("n.v.", "missing", "mm", "m", "无", "缺失", "暂无", "空"),
+        *(
+            "n.v.",
+            "missing",
+            "mm",
+            "m",
+            "nd",
+            "unavailable",
+            "unknown",
+            "not available",
+            "no data",
+            "无",
+            "缺失",
+            "暂无",
+            "空",
+        ),
     ]
 )
 # spaces that do not break, full-width signs, and the minus and apostrophe of typesetters

@@ -199,43 +199,60 @@ def months_down(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, str]:
     data = drop_row_numbers(table)
     if isinstance(data.index, pd.DatetimeIndex | pd.PeriodIndex):
         return table, ""
-    months = clock.months_across(list(data))
-    years = [name for name in data if re.fullmatch(YEAR, name)]
-    if months:
-        rest = [name for name in data if name not in months]
-        years = [name for name in rest if clock.as_text(data[name]).str.fullmatch(YEAR).all()]
-        rest = [name for name in rest if name not in years and not ANNUAL.fullmatch(name)]
-        are_ids = all(cells.kind(data[name]) == "texts" and not is_times(data[name]) for name in rest)
-        if are_ids and not years and all(clock.month_number(name) == 0 or not name.isdigit() for name in months):
-            raise UserError(
-                f"{source}: {next(iter(months))} to {[*months][-1]} are of a year that is not named: add it"
-            )
-        if len(years) != 1 or not are_ids:
-            return table, ""
-        if [*months.values()] != sorted(months.values()):
-            raise UserError(
-                f"{source}: its years begin with {next(iter(months))} and may be named by either of two: write dates"
-            )
-        long = data.melt([years[0], *rest], [*months], var_name="month", value_name="value")
-        year, month = clock.as_text(long[years[0]]).str[:4], long["month"].map(months)
-        shown = f"a row a year and columns {next(iter(months))} to {[*months][-1]}"
-        left_out = [name for name in data if name not in (*months, *years, *rest)]
-    elif len(years) > 1 and len(years) == len(data.columns) - 1:
-        (name,) = [name for name in data if name not in years]
-        data = data[~data[name].astype(str).map(lambda cell: bool(ANNUAL.fullmatch(cell.strip())))]
-        months = clock.months_across([str(cell) for cell in data[name]])
-        if not months or len(months) != len(data):
-            return table, ""
-        long, rest, left_out = data.melt([name], years, var_name="year", value_name="value"), [], []
-        year, month = long["year"].str[:4], long[name].astype(str).map(months)
-        shown = f"a row a {'month' if len(months) == 12 else 'quarter'} and columns {years[0]} to {years[-1]}"
-    else:
+    long = year_a_row(data, source)
+    shown = "a row a year and a column a month"
+    if long is None:
+        long, shown = month_a_row(data), "a row a month and a column a year"
+    if long is None:
         return table, ""
-    time = year + (("-" + month.astype(str).str.zfill(2)) if len(months) == 12 else "Q" + month.astype(str))
-    turned = long[[*rest, "value"]].assign(time=time)
+    number = long["month"].astype(str)
+    are_months = long["month"].nunique() == 12
+    time = long["year"] + ("-" + number.str.zfill(2) if are_months else "Q" + number)
+    turned = long.drop(columns=["year", "month"]).assign(time=time)
     turned.attrs = table.attrs
-    shown += f" are one clock of {'months' if len(months) == 12 else 'quarters'}"
-    return turned, shown + (f", left out {', '.join(left_out)}" if left_out else "")
+    shown += " are one clock" if are_months else " are one clock, of quarters"
+    sums = [name for name in data if ANNUAL.fullmatch(name) and not is_years(data[name])]
+    return turned, shown + (f", left out {', '.join(sums)}" if sums else "")
+
+
+def year_a_row(data: pd.DataFrame, source: str) -> pd.DataFrame | None:
+    """Columns `year` (text), `month` (1 to 12, or 1 to 4 of a quarter), `value` and ids. UserError for months of no
+    year, or of two. None if it is another table."""
+    months = clock.months_across(list(data))
+    rest = [name for name in data if name not in months]
+    years = [name for name in rest if is_years(data[name])]
+    ids = [name for name in rest if name not in years and not ANNUAL.fullmatch(name)]
+    if not months or not all(cells.kind(data[name]) == "texts" and not is_times(data[name]) for name in ids):
+        return None
+    first, *_, last = months
+    if not years and not any(map(str.isdigit, months)):
+        raise UserError(f"{source}: {first} to {last} are of a year that is not named: add a column of years")
+    if len(years) != 1:
+        return None
+    if [*months.values()] != sorted(months.values()):
+        raise UserError(f"{source}: its years begin with {first} and may be named by either of two: write dates")
+    long = data.melt([*years, *ids], [*months], var_name="month", value_name="value")
+    year = clock.as_text(long[years[0]]).str[:4]
+    return long[[*ids, "value"]].assign(year=year, month=long["month"].map(months))
+
+
+def is_years(column: pd.Series) -> bool:
+    return bool(clock.as_text(column).str.fullmatch(YEAR).all())
+
+
+def month_a_row(data: pd.DataFrame) -> pd.DataFrame | None:
+    """The same of the months of a year below each other, sums left out."""
+    years = [name for name in data if re.fullmatch(YEAR, name)]
+    rest = [name for name in data if name not in years and not ANNUAL.fullmatch(name)]
+    if len(years) < 2 or len(rest) != 1:
+        return None
+    name = data[rest[0]].astype(str).str.strip()
+    is_sum = name.map(lambda cell: bool(ANNUAL.fullmatch(cell)))
+    months = clock.months_across(name[~is_sum].tolist())
+    if not months or len(months) != (~is_sum).sum():
+        return None
+    long = data.assign(month=name.map(months))[~is_sum].melt("month", years, var_name="year", value_name="value")
+    return long.assign(year=long["year"].str[:4])
 
 
 def drop_row_numbers(data: pd.DataFrame) -> pd.DataFrame:
