@@ -360,18 +360,45 @@ def test_a_long_table_of_a_stranger_has_long_results(verkauf, sales, forecast, t
 
 
 @pytest.mark.parametrize("verb", ["forecast", "series backtest", "series impute", "evaluate", "tune"])
-@pytest.mark.parametrize("option", ["--dates mdy", "--decimal ."])
+@pytest.mark.parametrize("option", ["--dates mdy", "--decimal .", "--sheet a"])
 def test_no_verb_passes_over_how_a_table_is_read(verb, option, verkauf, forecast, tmp_path, capsys):
     model = str(forecast / "forecaster")
     data = [model, "--data", str(verkauf)] if verb in ("evaluate", "tune") else [str(verkauf), "--model", model]
     assert main([*verb.split(), *data, *option.split(), "-o", str(tmp_path / "out")]) == 2
-    says = "is no time stamp that can be read with dates = mdy" if "mdy" in option else "' is no number"
+    says = {
+        "--dates mdy": "is no time stamp that can be read with dates = mdy",
+        "--decimal .": "' is no number",
+        "--sheet a": "sheet means nothing with",
+    }[option]
     assert says in (error := capsys.readouterr().err) and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["forecast", "series backtest", "series impute"])
+def test_what_is_taken_for_missing_is_said(verb, sales, forecast, tmp_path, capsys):
+    """By itself, by name, and not at all."""
+    table = pd.read_csv(sales)
+    table.loc[[150, 160], "tea"] = -9999
+    table.to_csv(tmp_path / "sales.csv", index=False)
+    few = ["--samples", "2", *(["--windows", "1"] if verb == "series backtest" else [])]
+    for number, (option, says) in enumerate(
+        (
+            ([], "-9999 in tea taken for missing, 2 times (--missing none keeps it)"),
+            (["--missing", "-9999"], "2 gaps; '-9999' taken for missing, 2 times"),
+            (["--missing", "none"], ""),
+        )
+    ):
+        how = ["--model", str(forecast / "forecaster"), *few, *option, "-o", str(tmp_path / f"out{number}")]
+        assert main([*verb.split(), str(tmp_path / "sales.csv"), *how]) == 0
+        assert says in (said := capsys.readouterr().err) and ("taken for missing" in said) == bool(says)
 
 
 def test_a_recipe_says_how_its_table_is_read(verkauf, tmp_path, capsys):
     recipe = tmp_path / "sales.toml"
-    for line, says in (('dates = "mdy"', "with dates = mdy"), ('decimal = "."', "is no number")):
+    for line, says in (
+        ('dates = "mdy"', "with dates = mdy"),
+        ('decimal = "."', "is no number"),
+        ('sheet = "a"', "sheet means nothing with"),
+    ):
         recipe.write_text(f'task = "series"\ndata = "{verkauf}"\nhorizon = 7\n{line}\n[fit]\nsteps = 50\n')
         assert main(["train", str(recipe), "--out", str(tmp_path / "run")]) == 2
         assert says in capsys.readouterr().err

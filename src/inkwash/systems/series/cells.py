@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from numbers import Real
@@ -17,9 +17,44 @@ from inkwash.errors import UserError
 
 MISSING = frozenset(
     [
-        *("", "-", "--", "---", "—", ".", "..", "...", "…", ":", "*", "?", "na", "n/a", "n.a.", "n.a", "nan", "<na>"),
+        *(
+            "",
+            "-",
+            "--",
+            "---",
+            "—",
+            ".",
+            "..",
+            "...",
+            "…",
+            ":",
+            "*",
+            "?",
+            "***",
+            "****",
+            "na",
+            "n/a",
+            "n.a.",
+            "n.a",
+            "nan",
+            "<na>",
+        ),
         *("nat", "#n/a", "#n/a n/a", "#nv", "#na", "null", "none", "nil", "\\n", "k.a.", "k. a.", "n.d.", "s.d."),
-        *("n.v.", "missing", "无", "缺失", "暂无", "空"),
+        *(
+            "n.v.",
+            "missing",
+            "mm",
+            "m",
+            "nd",
+            "unavailable",
+            "unknown",
+            "not available",
+            "no data",
+            "无",
+            "缺失",
+            "暂无",
+            "空",
+        ),
     ]
 )
 # spaces that do not break, full-width signs, and the minus and apostrophe of typesetters
@@ -31,8 +66,11 @@ PLAIN = str.maketrans(
 )
 CODES = "EUR|USD|GBP|CHF|JPY|CNY|RMB|INR|SEK|NOK|DKK|PLN"
 UNIT = rf"[€$£¥₹₽₩฿₫₴₺₪%‰元]|(?:R|A|C|US|HK|NT|AU|CA)\$|kr\.?|zł|Kč|Fr\.?|{CODES}"
+DEBIT, CREDIT = {"s", "soll", "dr", "debit"}, {"h", "haben", "cr", "credit"}
+MARK = r"(?-i:S|H)|Soll|Haben|[CD]R\b\.?"
 NUMBER = re.compile(
-    rf"(\()? *([+-])? *({UNIT})? *([+-])? *(\d[\d.,' ]*|[.,]\d+)(E[+-]?\d+)? *({UNIT})? *([+-])? *(\))?", re.I
+    rf"(\()? *([+-])? *({UNIT})? *([+-])? *(\d[\d.,' ]*|[.,]\d+)(E[+-]?\d+)? *({UNIT})? *([+-])? *(\))? *({MARK})?",
+    re.I,
 )
 # 1234.5 and .5, or with the same sign between all thousands, by the sign before the decimals; 0100,1 is two codes
 DIGITS = {
@@ -52,6 +90,7 @@ class Number(NamedTuple):
     negative: bool
     exponent: str
     unit: str
+    mark: str  # of debit or credit
 
     def value(self, decimal: str) -> float | None:
         if decimal not in self.decimals:
@@ -64,16 +103,18 @@ class Number(NamedTuple):
 
 @lru_cache(2**18)
 def parse_number(cell: str) -> Number | None:
-    """Its parts, None where it is no number: +1, -1, 1-, 1+, (1), € 1, 1 %, 1E3."""
+    """Its parts, None where it is no number: +1, -1, 1-, 1+, (1), € 1, 1 %, 1E3, 1 H (credit), 1 DR (debit: -1)."""
     found = NUMBER.fullmatch(cell.translate(PLAIN).strip())
     if found is None:
         return None
-    opened, first, before, second, digits, exponent, after, minus, closed = found.groups()
+    opened, first, before, second, digits, exponent, after, minus, closed, mark = found.groups()
     signs = [sign for sign in (first, second, minus, opened and "-") if sign]
+    signs += ["-" if mark.lower().rstrip(".") in DEBIT else "+"] if mark else []
     digits = digits.strip()
     decimals = tuple(sign for sign, pattern in DIGITS.items() if pattern.fullmatch(digits))
     is_one = bool(opened) == bool(closed) and len(signs) < 2 and not (before and after) and decimals
-    return Number(digits, decimals, signs == ["-"], exponent or "", before or after or "") if is_one else None
+    unit = before or after or ""
+    return Number(digits, decimals, signs == ["-"], exponent or "", unit, mark or "") if is_one else None
 
 
 def is_number(column: pd.Series | pd.Index) -> bool:
@@ -139,13 +180,14 @@ def decimal_sign(columns: Iterable[pd.Series], separator: str, given: str | None
 
 
 class Column(NamedTuple):
-    """Numbers, float64 (T,), their unit, how often each mark of a missing value stood there, and whether there was a
-    point or a comma in any text."""
+    """Numbers, float64 (T,), their unit, how often each mark of a missing value stood there, whether there was a
+    point or a comma in any text, and the marks of debit and credit."""
 
     values: np.ndarray
     unit: str
     marks: Counter[str]
     has_sign: bool = False
+    sides: tuple[str, ...] = ()
 
 
 def to_numbers(column: pd.Series, decimal: str, source: str) -> Column:
@@ -158,6 +200,7 @@ def to_numbers(column: pd.Series, decimal: str, source: str) -> Column:
     cells = column.map(as_scalar)
     yes_or_no = kind(column) == "yes or no"
     numbers: dict[Any, float] = {}
+    sides: dict[str, Any] = {}
     unit: str | None = None
     has_sign = False
     for cell in distinct(column):
@@ -170,16 +213,69 @@ def to_numbers(column: pd.Series, decimal: str, source: str) -> Column:
         if value is None or not np.isfinite(value) or own_unit != unit:
             raise not_a_number(column, int((cells == cell).to_numpy().argmax()), source, unit != own_unit)
         numbers[cell] = value
+        if parsed and parsed.mark:
+            sides.setdefault(parsed.mark, cell)
         has_sign = has_sign or (parsed is not None and bool({*parsed.digits} & {*".,"}))
+    if len(sides) == 1 and {*sides} <= {"S", "H"}:  # seconds, hours
+        (cell,) = sides.values()
+        raise not_a_number(column, int((cells == cell).to_numpy().argmax()), source)
     marks = Counter(
         str(cell).strip() for cell in cells if isinstance(cell, str) and cell.strip() and is_missing(cell)
     )
-    return Column(cells.map(numbers).to_numpy(np.float64), unit or "", marks, has_sign)
+    return Column(cells.map(numbers).to_numpy(np.float64), unit or "", marks, has_sign, tuple(sorted(sides)))
 
 
 def not_a_number(column: pd.Series, row: int, source: str, other_unit: bool = False) -> UserError:
     why = "its unit is another than before; " if other_unit else ""
     return UserError(
-        f"{source}: column '{column.name}', row {row + 1}: '{column.iloc[row]}' is no number; {why}mend it, leave "
-        "the cell empty, or name other columns with --target"
+        f"{source}: column '{column.name}', row {row + 1}: '{column.iloc[row]}' is no number; {why}mend it, say by "
+        "--missing that it is a missing value, or name other columns with --target"
     )
+
+
+def side_signs(column: pd.Series) -> np.ndarray | None:
+    """-1 for the debits and 1 for the credits of a column that holds marks of both, and nothing else."""
+    sides = column.map(lambda cell: str(cell).strip().lower().rstrip("."))
+    found = {*sides.unique()}
+    is_named = re.search(r"s ?/ ?h|soll|haben|kennz|kz|debit|credit|sign|vorzeichen", str(column.name), re.I)
+    if len(found) != 2 or not (found & DEBIT and found & CREDIT) or (found == {"s", "h"} and not is_named):
+        return None
+    return np.where(sides.isin(DEBIT), -1.0, 1.0)
+
+
+def blank(data: pd.DataFrame, missing: Sequence[str], names: Iterable[str]) -> pd.DataFrame:
+    """Without the texts of these columns that stand for a missing value."""
+    texts = [name for name in names if missing and not is_number(data[name])]
+    return data.assign(**{name: data[name].mask(data[name].astype(str).str.strip().isin(missing)) for name in texts})
+
+
+# what instruments and archives write for a missing value: nothing but nines, or the fill values of file formats
+NINES = [float("9" * whole + "." + "9" * places) for whole in range(2, 9) for places in range(4)]
+SENTINELS = np.array([*NINES, *(-code for code in NINES), -32768.0, 1e20, 9.999e20, 9.96920996838687e36])
+
+
+def find_sentinels(frame: pd.DataFrame) -> dict[float, dict[str, int]]:
+    """Numbers of `SENTINELS` that lie far outside of all others of their column: how often they stand in which."""
+    found: dict[float, dict[str, int]] = {}
+    for name in frame:
+        values = frame[name].dropna().to_numpy()
+        if not len(values) or not np.isin([values.min(), values.max()], SENTINELS).any():
+            continue
+        is_code = np.isin(values, SENTINELS)
+        for code in np.unique(values[is_code]):
+            if is_far(code, values[~is_code]):
+                found.setdefault(float(code), {})[str(name)] = int((values == code).sum())
+    return found
+
+
+def is_far(code: float, rest: np.ndarray) -> bool:
+    """Whether a number lies further from the rest of its column than they spread: thrice as far if it is 99, which is
+    most often a number like others; one below zero among none that are is far always."""
+    if not len(rest):
+        return code != 99
+    low, high = rest.min(), rest.max()
+    if code < 0:
+        return bool(low - code > high - low or low >= 0)
+    if code == 99:
+        return bool(low < high and code - high > 3 * max(high - low, high))
+    return bool(code - high > max(high - low, high))

@@ -13,17 +13,34 @@ from pandas.tseries.frequencies import to_offset
 from pandas.tseries.offsets import Day, Tick
 
 from inkwash.errors import UserError
-from inkwash.systems.series.cells import is_number
+from inkwash.systems.series.cells import is_number, parse_number
 
 INDEX = "index"  # what a column without a name is called: pandas writes its own so
 # columns that hold a part of a date, by the part
 PARTS = {
-    "year": ("year", "jahr", "année", "annee", "año", "ano", "yr", "yyyy", "年", "年份"),
-    "quarter": ("quarter", "quartal", "trimestre", "qtr", "季度"),
-    "month": ("month", "monat", "mois", "mes", "月", "月份", "mo", "mnth", "period"),
+    "year": ("year", "jahr", "année", "annee", "año", "ano", "yr", "yyyy", "yy", "jahre", "years", "年", "年份"),
+    "quarter": ("quarter", "quartal", "trimestre", "qtr", "quartale", "季度"),
+    "month": (
+        "month",
+        "monat",
+        "mois",
+        "mes",
+        "月",
+        "月份",
+        "mo",
+        "mnth",
+        "period",
+        "monate",
+        "months",
+        "mês",
+        "mese",
+        "maand",
+        "månad",
+    ),
     "week": ("week", "woche", "kw", "semaine", "semana", "周"),
     "day": ("day", "tag", "jour", "dia", "día", "dy", "日"),
     "hour": ("hour", "hr", "hh", "stunde", "heure", "hora", "小时"),
+    "minute": ("minute", "minuten"),
 }
 TIME_COLUMNS = (
     *(
@@ -74,7 +91,23 @@ LAST_YEAR = 2040  # of two digits; from 69 on they are years of the last century
 ORDERS = ("dmy", "mdy", "ymd")
 WRITE_DATES = "write dates as 2024-01-31"
 TIME_OF_DAY = r"\d{1,2}(?::\d\d(?::\d\d)?|\.\d\d\.\d\d)(?: ?[AaPp][Mm])?"
-OFFSET = r"(?<=:\d\d)(\.\d+)? ?(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)$"
+# by their hours east of Greenwich
+ZONE_NAMES = {
+    name: hours
+    for hours, names in {
+        **{0: "Z UTC GMT WET", 1: "WEST CET MEZ", 2: "CEST MESZ EET", 3: "EEST MSK", 8: "HKT SGT", 9: "JST KST"},
+        **{10: "AEST", 11: "AEDT", 12: "NZST", 13: "NZDT", -4: "EDT", -5: "EST CDT", -6: "MDT", -7: "MST PDT"},
+        **{-8: "PST AKDT", -9: "AKST", -10: "HST"},
+    }.items()
+    for name in names.split()
+}
+# names of several zones, with the name of the other half of the year that says which
+SHARED_NAMES = {"CST": ("CDT", -6), "BST": ("GMT", 1)}
+OFFSET = (
+    rf"(?<=:\d\d)(\.\d+)? ?({'|'.join([*ZONE_NAMES, *SHARED_NAMES, 'IST'])}|[+-]\d\d(?::?\d\d)?)(?:\[[\w/+-]+\])?$"
+)
+MIDNIGHT = r"(?<=\d[ T])24:00(?::00)?"  # of the end of a day
+INTERVAL = r"(?<=:\d\d) ?[-–] ?\d{1,4}[-./]\d.*"  # from one time to another
 ISO = re.compile(r"\d{4}-\d\d(-\d\d([T ].*)?)?")
 QUARTER = re.compile(
     r"(?P<y>\d{4})[-/ .:]?Q(?P<q>[1-4])|Q(?P<q2>[1-4])[-/ .:]?(?P<y2>\d{4})|"
@@ -90,18 +123,18 @@ YEAR_WEEK = r"(?:KW|W|Week|Woche)? ?(?:((?:19|20)\d\d)[-/. ]?(?:KW|W)?(\d\d?)|(\
 MONTHS = {
     word: month
     for month, words in {
-        "Jan": "january januar jänner jän janvier janv enero ene",
-        "Feb": "february februar février févr fevrier febrero",
-        "Mar": "march märz mär mrz maerz mars marzo",
-        "Apr": "april avril avr abril abr",
-        "May": "mai mayo",
-        "Jun": "june juni juin junio",
-        "Jul": "july juli juillet juil julio",
-        "Aug": "august août aout agosto ago",
-        "Sep": "september sept septembre septiembre",
-        "Oct": "october oktober okt octobre octubre",
-        "Nov": "november novembre noviembre",
-        "Dec": "december dezember dez décembre déc decembre diciembre dic",
+        "Jan": "january januar jänner jän janvier janv enero ene janeiro gennaio januari",
+        "Feb": "february februar février févr fevrier febrero fevereiro fev febbraio februari",
+        "Mar": "march märz mär mrz maerz mars marzo março maart mrt",
+        "Apr": "april avril avr abril abr aprile",
+        "May": "mai mayo maio maggio mei maj",
+        "Jun": "june juni juin junio junho giugno",
+        "Jul": "july juli juillet juil julio julho luglio",
+        "Aug": "august août aout agosto ago augustus augusti",
+        "Sep": "september sept septembre septiembre setembro settembre",
+        "Oct": "october oktober okt octobre octubre outubro ottobre",
+        "Nov": "november novembre noviembre novembro",
+        "Dec": "december dezember dez décembre déc decembre diciembre dic dezembro dicembre",
     }.items()
     for word in [month.lower(), *words.split()]
 }
@@ -123,8 +156,9 @@ class Reading(NamedTuple):
 
 
 def is_clock(name: str) -> bool:
-    """Whether a column is called like one of time stamps."""
-    return name.strip().lower() in TIME_COLUMNS or bool(WORDS & words(name))
+    """Whether a column is called like one of time stamps; Index is one of prices."""
+    word = name.strip().lower()
+    return (word in TIME_COLUMNS and (word != INDEX or name == INDEX)) or bool(WORDS & words(name))
 
 
 def words(name: str) -> set[str]:
@@ -177,6 +211,44 @@ def across(names: Sequence[str]) -> list[str]:
     return dates if is_regular(stamps.stamps) or is_in_order(stamps.stamps) else []
 
 
+def months_across(names: Sequence[str]) -> dict[str, int]:
+    """Names of columns that are all months of a year, or all its quarters, with their number; empty if not all are
+    there, each once."""
+    for numbered, count in ((month_number, 12), (quarter_number, 4)):
+        found = {name: number for name in names if (number := numbered(name))}
+        if sorted(found.values()) == [*range(1, count + 1)]:
+            return found
+    return {}
+
+
+def month_number(text: str) -> int:
+    """1 to 12 of Jan, Januar, 1月, 01 or M01; 0 of anything else."""
+    word = text.strip().lower().rstrip(".")
+    if found := re.fullmatch(r"m?(0?[1-9]|1[0-2])(?:\.0|月|月份)?", word):
+        return int(found[1])
+    return [*{month: None for month in MONTHS.values()}].index(MONTHS[word]) + 1 if word in MONTHS else 0
+
+
+def quarter_number(text: str) -> int:
+    """1 to 4 of Q1, 1Q, Qtr 1, 1. Quartal or 第一季度; 0 of anything else."""
+    found = re.fullmatch(
+        r"(?:Q|Qtr\.? ?|T)([1-4])|([1-4])(?:Q|\. ?Quartal)|第?([1-4一二三四])季度", text.strip(), re.I
+    )
+    number = next(filter(None, found.groups())) if found else "0"
+    return "一二三四".find(number) + 1 or int(number)
+
+
+def is_value(cell: str) -> bool:
+    """Whether a cell is a number or has the words and digits of a date, rather than those of a name or a remark."""
+    if parse_number(cell) is not None or {*"=_"} & {*cell}:  # 2020=100 is a unit
+        return not {*"=_"} & {*cell}
+    text = re.sub(r"(?<=\d)T(?=\d\d:)|(?<=\d)[年月日时分秒]|第?[1-4一二三四]季度", " ", cell)
+    in_dates = {*MONTHS, "de"}
+    in_dates |= {"q", "m", "w", "kw", "quartal"} if re.search(r"\d{4}", text) else set()
+    in_dates |= {"am", "pm", "uhr", *map(str.lower, ZONE_NAMES)} if ":" in text else set()
+    return bool(re.search(r"\d", text)) and {*re.findall(r"[^\W\d_]+", text.lower())} <= in_dates
+
+
 def complete(found: list[Reading]) -> list[Reading]:
     """Those that leave nothing out."""
     return [each for each in found if each.stamps.notna().all()]
@@ -198,12 +270,15 @@ def readings(column: pd.Series, digits: bool) -> list[Reading]:
     first = text.iloc[0]
     if re.fullmatch(r"\d*", first):
         return from_digits(text) if digits else []
-    text = text.str.replace(OFFSET, r"\1", regex=True)
+    text = text.str.replace(INTERVAL, "", regex=True)
+    ends_day = text.str.contains(MIDNIGHT)
+    text = text.str.replace(OFFSET, r"\1", regex=True).str.replace(MIDNIGHT, "00:00", regex=True)
     if not ISO.fullmatch(first) and re.search(r"[^\W\d_]|,", first):
         text = text.map({cell: in_english(cell) for cell in text.unique()})
     found: list[Reading] = []
     for form in ["ISO8601", *formats(text.iloc[0])]:
         stamps = pd.to_datetime(text, format=form, errors="coerce")
+        stamps = stamps.mask(ends_day, stamps + pd.Timedelta(days=1)) if ends_day.any() else stamps
         if pd.notna(stamps.iloc[0]) and not any(stamps.equals(other.stamps) for other in found):
             found.append(Reading(stamps, *described(form)))
     return found
@@ -301,7 +376,10 @@ def with_offsets(column: pd.Series, stamps: pd.Series, place: str) -> pd.Series:
     if offsets.isna().any():
         names = ", ".join(sorted(offsets.fillna("none").unique()))
         raise UserError(f"{place}: offsets from UTC differ ({names}): write all time stamps in one zone")
-    deltas = {offset: parse_offset(offset) for offset in offsets.unique()}
+    for name in (distinct := set(offsets)):
+        if name == "IST" or (name in SHARED_NAMES and SHARED_NAMES[name][0] not in distinct):
+            raise UserError(f"{place}: {name} is the name of several zones: write offsets from UTC, as +01:00")
+    deltas = {offset: parse_offset(offset) for offset in distinct}
     moments = (stamps - offsets.map(deltas)).dt.tz_localize("UTC")
     if len(set(deltas.values())) == 1:
         (delta,) = set(deltas.values())
@@ -311,8 +389,8 @@ def with_offsets(column: pd.Series, stamps: pd.Series, place: str) -> pd.Series:
 
 
 def parse_offset(text: str) -> timedelta:
-    if text in ("Z", "UTC", "GMT"):
-        return timedelta()
+    if text in ZONE_NAMES or text in SHARED_NAMES:
+        return timedelta(hours=ZONE_NAMES[text] if text in ZONE_NAMES else SHARED_NAMES[text][1])
     digits = text[1:].replace(":", "").ljust(4, "0")
     delta = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
     return -delta if text[0] == "-" else delta
@@ -343,16 +421,20 @@ def find_parts(names: Collection[str]) -> dict[str, str]:
     """The columns that together are a date, by its parts: a year with its quarter, week, or month (and day, and
     hour). Empty if there is no more than a year."""
     found = {part: name for part, words in PARTS.items() for name in names if name.strip().lower() in words}
+    if {"MM", "DD", "hh", "mm"} <= {*names}:  # of buoys: elsewhere mm are millimetres
+        found |= {"month": "MM", "day": "DD", "minute": "mm"}
     wanted = next((part for part in ("month", "quarter", "week") if part in found), None)
     if "year" not in found or wanted is None:
         return {}
-    rest = ("day", "hour") if wanted == "month" and "day" in found else ()
-    return {part: found[part] for part in ("year", wanted, *rest) if part in found}
+    rest = ["day", "hour", "minute"] if wanted == "month" and "day" in found else []
+    return {part: found[part] for part in ["year", wanted, *rest[: 3 if "hour" in found else 1]] if part in found}
 
 
 def join_parts(data: pd.DataFrame, parts: dict[str, str]) -> pd.Series:
     """Texts that `to_timestamps` reads: 2024-01-31, 2024-01-31 13:00, 2024Q1, 2024-W05, Jan 2024."""
     cell = {part: as_text(data[name]).str.removesuffix(".0") for part, name in parts.items()}
+    filled = data[parts["year"]].ffill()  # of months of one year, the first may have it for all
+    cell["year"] = as_text(filled).str.removesuffix(".0")
     if "quarter" in cell:
         text = cell["year"] + "Q" + cell["quarter"].str.upper().str.removeprefix("Q")
     elif "week" in cell:
@@ -362,7 +444,8 @@ def join_parts(data: pd.DataFrame, parts: dict[str, str]) -> pd.Series:
         month = month.where(month.str.contains(r"\D"), month.str.zfill(2))
         text = cell["year"] + "-" + month
         text = text + "-" + cell["day"].str.zfill(2) if "day" in cell else text
-        text = text + " " + cell["hour"].str.zfill(2) + ":00" if "hour" in cell else text
+        minute = cell["minute"].str.zfill(2) if "minute" in cell else "00"
+        text = text + " " + cell["hour"].str.zfill(2) + ":" + minute if "hour" in cell else text
     return text.rename(", ".join(parts.values()))
 
 

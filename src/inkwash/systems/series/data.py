@@ -18,7 +18,7 @@ from pandas.tseries.frequencies import to_offset
 
 from inkwash.errors import UserError, unknown
 from inkwash.systems.series import cells, clock, roles
-from inkwash.systems.series.files import ENCODING, SEPARATOR, SOURCE, as_table
+from inkwash.systems.series.files import ENCODING, SEPARATOR, SKIPPED, SOURCE, as_table
 
 # as gluonts' files and older tables write them
 OLD_FREQUENCIES = {"H": "h", "T": "min", "M": "ME", "Q": "QE", "Y": "YE"}
@@ -108,6 +108,8 @@ def read_series(
     feat_dynamic_real: Sequence[str] = (),
     dates: str | None = None,
     decimal: str | None = None,
+    sheet: str | None = None,
+    missing: Sequence[Any] = (),
 ) -> Series:
     """Series from a table.
 
@@ -119,6 +121,9 @@ def read_series(
         table the column or columns that name the series. feat_dynamic_real: columns of covariates that are known in
         advance; rows after the last target may hold what is to come. dates: "dmy", "mdy" or "ymd", the order of the
         parts of a date; decimal: "," or ".", the sign before decimals: both only where the table leaves it open.
+        sheet: of a workbook, where several hold a table. missing: cells that stand for a missing value besides the
+        usual marks, and then no others: else numbers of nines, as -999, that lie far from all others, are taken for
+        missing where they are repeated.
 
     Raises UserError for what is missing, irregular, duplicated, ambiguous or no number.
     """
@@ -126,12 +131,15 @@ def read_series(
         return data
     check_choices(dates, decimal)
     if is_json_lines(data):
-        refuse_columns(str(data), {"time": time, "target": target, "item": item, "dates": dates, "decimal": decimal})
+        refuse_columns(str(data), {"time": time, "target": target, "item": item, "dates": dates, "decimal": decimal,
+                                   "sheet": sheet, "missing": missing})  # fmt: skip
         return read_json_lines(Path(data), freq)
-    table = as_table(data, decimal)
+    table = as_table(data, decimal, sheet)
     if time is not None and time not in table and time == table.index.name:
         table = table.reset_index()
     source = table.attrs.get(SOURCE, "the table")
+    if sheet and not source.lower().endswith(".xlsx"):
+        refuse_columns(source, {"sheet": sheet})
     items, feats = [item] if isinstance(item, str) else list(item or ()), list(feat_dynamic_real)
     named = [*target, *items, *feats]
     for name in [*([time] if time else []), *named]:
@@ -142,10 +150,17 @@ def read_series(
             f"{source}: column '{twice[0]}' is named twice by --time, --target, --item or "
             "--feat-dynamic-real: it can be one of them"
         )
+    notes = list(table.attrs.get(SKIPPED, []))
+    table, sums = roles.drop_sums(table, time)
+    notes += sums
+    if not time and not named:
+        table, turned = roles.months_down(table, source)
+        notes += [turned] if turned else []
     if not time and not set(named) & {*clock.across(list(table))}:
         table = roles.dates_down(table)
     data = table if clock.INDEX in (time, *named) else roles.drop_row_numbers(table)
-    kinds = {name: cells.kind(data[name]) for name in data.columns}
+    words = [str(word) for word in missing]
+    kinds = {name: cells.kind(column) for name, column in cells.blank(data, words, data).items()}
     stamps = roles.find_stamps(data, kinds, time, named, dates, source)
     clock.check_years(stamps.index, source)
     data = data.drop(columns=stamps.columns).reset_index(drop=True)
@@ -155,13 +170,30 @@ def read_series(
     if not values:
         raise UserError(f"{source}: no column of numbers to forecast; name one with --target")
     candidates = [data[name] for name in data if kinds[name] in ("numbers", "mixed") and name not in items]
+    written = data
+    data = cells.blank(data, words, [*values, *feats])
     decimal = cells.decimal_sign(candidates, data.attrs.get(SEPARATOR, ""), decimal, source)
     numbers = {name: cells.to_numbers(data[name], decimal, source) for name in [*values, *feats]}
-    frame = pd.DataFrame({name: column.values for name, column in numbers.items()}).set_axis(stamps.index)
+    frame = pd.DataFrame({name: column.values for name, column in numbers.items()})
+    frame, sides = give_sides(frame, data, kinds)
+    notes += sides + [
+        f"{name}: {', '.join(column.sides)} as signs" for name, column in numbers.items() if column.sides
+    ]
+    if words:
+        frame, counts = remove_named(frame, written, [word for word in words if not cells.is_missing(word)], decimal)
+        notes += [f"'{word}' taken for missing, {times(count)}" for word, count in counts.items()]
+    frame = frame.set_axis(stamps.index)
     layout = Layout(stamps.name or "time")
     names = values
     if items:
         frame, names, feats, layout = pivot(frame, data[items], values, feats, layout, source)
+    if not words:
+        frame, sentinels = remove_sentinels(frame)
+        emptied = [name for name in names if name not in target and not items and frame[name].isna().all()]
+        if len(emptied) < len(names):  # instruments that never were there
+            names = [name for name in names if name not in emptied]
+            sentinels += [f"left out {shortened(emptied)} (no values)"] if emptied else []
+        notes += sentinels
     if isinstance(frame.index, pd.DatetimeIndex) and (local := clock.local_clock(frame.index)) is not None:
         layout = replace(layout, is_local=frame.index.tz is None)
         frame = frame.set_axis(local)
@@ -185,10 +217,56 @@ def read_series(
         f"covariates {shortened(feat_dynamic_real)}" if feat_dynamic_real else "",
         f"decimal {cells.SIGN[decimal]}" if any(column.has_sign for column in numbers.values()) else "",
         describe_gaps(series, numbers),
+        *notes,
         f"left out {shortened(left_out)}" if left_out else "",
     ]
     parts[1] += f" by {roles.JOINT.join(items)}: {shortened(series.names)}" if items else ""
     return replace(series, note="; ".join(filter(None, parts)))
+
+
+def give_sides(frame: pd.DataFrame, data: pd.DataFrame, kinds: dict[str, str]) -> tuple[pd.DataFrame, list[str]]:
+    """Amounts with the sign of the column of debits and credits beside them, if none has one; and that in words."""
+    notes = []
+    for mark in [name for name in data if kinds[name] == "texts" and name not in frame]:
+        position, signs = list(data).index(mark), cells.side_signs(data[mark])
+        near = sorted(frame, key=lambda name: abs(list(data).index(name) - position))
+        if signs is not None and near and not (frame[near[0]] < 0).any():
+            frame = frame.assign(**{near[0]: frame[near[0]] * signs})
+            debit = data[mark][signs < 0].iloc[0]
+            notes.append(f"{near[0]} with the sign of {mark}, {debit} as -")
+    return frame, notes
+
+
+def remove_named(
+    frame: pd.DataFrame, written: pd.DataFrame, words: Sequence[str], decimal: str
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Numbers without those that stand for a missing value, and how often each stood there, in texts as well."""
+    texts = [written[name].astype(str).str.strip() for name in frame if not cells.is_number(written[name])]
+    counts = {}
+    for word in words:
+        number = cells.parse_number(word)
+        hits = frame == (number.value(decimal) if number else None)
+        counts[word] = int(hits.to_numpy().sum() + sum((column == word).sum() for column in texts))
+        frame = frame.mask(hits)
+    return frame, counts
+
+
+def remove_sentinels(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Numbers without those that stand for a missing value as -999 does, if they are repeated; and all that was
+    found, in words."""
+    notes = []
+    for code, counts in cells.find_sentinels(frame).items():
+        place = f"{code:.12g} in {shortened(list(counts))}"
+        if sum(counts.values()) > 1:
+            frame = frame.assign(**{name: frame[name].mask(frame[name] == code) for name in counts})
+            notes.append(f"{place} taken for missing, {times(sum(counts.values()))} (--missing none keeps it)")
+        else:
+            notes.append(f"{place} stands once, far from the others (--missing {code:.12g} takes it for missing)")
+    return frame, notes
+
+
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def check_choices(dates: str | None, decimal: str | None) -> None:
@@ -392,5 +470,5 @@ def read_rolling_archive(archive: str | Path) -> tuple[Series, list[int], int]:
 
 def column_options(options: Any) -> dict[str, Any]:
     """What a request or a recipe says of the table's columns, as `read_series` takes it."""
-    names = ("time", "freq", "target", "item", "feat_dynamic_real", "dates", "decimal")
+    names = ("time", "freq", "target", "item", "feat_dynamic_real", "dates", "decimal", "sheet", "missing")
     return {name: value for name in names if (value := getattr(options, name, None))}

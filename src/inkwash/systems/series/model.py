@@ -172,7 +172,7 @@ class Forecaster(Rollout):
         config = self.config
         given: dict[str, Any] = {"feat_dynamic_real": config.feat_dynamic_real, "freq": config.freq or None}
         if not isinstance(data, Series) and not is_json_lines(data):
-            data = as_table(data, columns.get("decimal"))
+            data = as_table(data, columns.get("decimal"), columns.get("sheet"))
             if set(config.names) <= set(data.columns):  # else it is long, or another table
                 given["target"] = config.names
         series = read_series(data, **{**given, **columns})

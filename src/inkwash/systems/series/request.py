@@ -23,6 +23,13 @@ Dates = Annotated[
 Decimal = Annotated[
     Literal[",", "."] | None, Help("The sign before decimals, where the table leaves it open: , or a point.")
 ]
+Sheet = Annotated[str | None, Help("The sheet of a workbook, where several hold a table.")]
+Missing = Annotated[
+    tuple[str, ...] | None,
+    Help(
+        "What stands for a missing value, as -999; again for more. Found by itself if left out; none: nothing does."
+    ),
+]
 Levels = Annotated[
     tuple[float, ...] | None, Ge(0), Le(1),
     Help("A quantile of the table; again for more, as 0.1 and 0.9 for a band of 80 %. The chart has the bands, too."),
@@ -63,6 +70,8 @@ class SeriesRequest(Request):
     ] = None
     dates: Dates = None
     decimal: Decimal = None
+    sheet: Sheet = None
+    missing: Missing = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +168,8 @@ class Evaluate(Request):
     ]
     dates: Dates = None
     decimal: Decimal = None
+    sheet: Sheet = None
+    missing: Missing = None
     seed: Seed = 0
     sampler: Sampler = None
     steps: Steps = None

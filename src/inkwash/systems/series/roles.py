@@ -1,11 +1,11 @@
-"""What each column of a table is: time stamps, ids of series, series, or something else."""
+"""What each column and row of a table is: time stamps, ids of series, series, sums of others, or something else."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,30 @@ from inkwash.systems.series.clock import INDEX
 
 # columns of whole numbers that name something, and those that count if they rise by one
 IDS = re.compile(r"(.*[ _.-])?([iI][dD]|uuid|UUID|sku|SKU|编号)|.*[a-z]I[dD]")
-COUNTERS = re.compile(r"(.*[ _.-])?(no|nr|nummer|number|row|idx|key|序号)\.?|t|i|n|#|step|obs", re.I)
+COUNTERS = re.compile(r"(.*[ _.-])?(no|nr|nummer|number|row|idx|index|key|序号)\.?|t|i|n|#|step|obs", re.I)
 JOINT = " / "  # between the ids of one series
 MOST_IDS = 3
 CONSTANT = "one value a series"
+# rows of sums in a column of times, and the thirteenth month of a bureau of statistics
+TOTAL = re.compile(
+    r"(?:(?:grand|sub)[- ]?)?totals?\b.*|.*[^\w](?:total|gesamt|summe)|(?:zwischen|gesamt)?summe\b.*|"
+    r"(?:ins)?gesamt\b.*|sum|average|avg\.?|mean|mittelwert|durchschnitt|mittel|promedio|moyenne|annual|ytd|"
+    r"[合总小]计.*|总和|平均.*|m13|q05|s0[123]|\*+",
+    re.I,
+)
+# columns of sums beside those of months
+ANNUAL = re.compile(
+    r"(?:annual|year|full[- ]year|total|sum|mean|avg|average|ave|jahr|gesamt|summe|mittel|half ?[12]|h[12]|q[1-4]|"
+    r"j-d|d-n|djf|mam|jja|son|全年|合计|年均|平均)\.?",
+    re.I,
+)
+YEAR = r"(?:1[89]|20)\d\d(?:\.0)?"
+# years, quarters and months in one column, as the Office for National Statistics has them
+SPANS = {
+    "years": YEAR,
+    "quarters": r"\d{4}[- ]?Q[1-4]",
+    "months": r"\d{4}[-/ ]?(?:M?\d\d|[^\W\d_]{3,9})|[^\W\d_]{3,9}[- ]\d{4}",
+}
 
 
 class Stamps(NamedTuple):
@@ -74,7 +94,7 @@ def find_time(data: pd.DataFrame, kinds: dict[str, str], free: Sequence[str]) ->
     dates = [name for name in clocks if name not in years and name != INDEX]
     dates = [name for name in dates if data[name].nunique() > 1] or dates  # not the day of the export
     texts = [name for name in free if name not in clocks and kinds[name] in ("times", "texts", "mixed")]
-    parts = clock.find_parts(clocks)
+    parts = clock.find_parts(free)
 
     def shares(name: str) -> list[float]:
         return [each.stamps.notna().mean() for each in clock.readings(data[name], clock.is_clock(name))]
@@ -110,7 +130,7 @@ def dates_down(table: pd.DataFrame) -> pd.DataFrame:
         or isinstance(table.index, pd.DatetimeIndex | pd.PeriodIndex)
         or any(
             clock.complete(clock.readings(table[name], clock.is_clock(name)))
-            or (clock.is_clock(name) and name != INDEX)
+            or (clock.is_clock(name) and name != INDEX and not holds_names(table[name]))
             for name in ids
         )
     ):
@@ -120,7 +140,119 @@ def dates_down(table: pd.DataFrame) -> pd.DataFrame:
     if any("\\" in name for name in ids):  # Eurostat's geo\TIME_PERIOD, where flags stand behind values: 5.1 p
         long["value"] = long["value"].astype(str).str.replace(r" [a-z]+$", "", regex=True)
     long.attrs = table.attrs
-    return long
+    return long.rename(columns={name: "series" for name in ids if clock.is_clock(name) and name != INDEX})
+
+
+def holds_names(column: pd.Series) -> bool:
+    """Whether no cell of a column is a time, or a part of one."""
+    return not any(clock.is_value(cell) or clock.month_number(cell) for cell in column.astype(str).unique())
+
+
+def drop_sums(table: pd.DataFrame, time: str | None) -> tuple[pd.DataFrame, list[str]]:
+    """A table without rows that are sums of others, and what was left out, in words: those that are called so, or
+    called nothing, where the others have a time; years and quarters among months."""
+    notes = []
+    texts = [] if clock.across(list(table)) else [name for name in table if holds_texts(table[name])]
+    for name in texts:
+        column = table[name].astype(str).str.strip()
+        sums = column.isin([cell for cell in column.unique() if TOTAL.fullmatch(cell)])
+        if sums.any() and not (name == time or (clock.is_clock(name) and name != INDEX) or is_times(column[~sums])):
+            clocks = [other for other in table if clock.is_clock(other) and table[other].isna().any()]
+            sums &= table[clocks].isna().any(axis=1)
+        if sums.any() and not sums.all():
+            notes.append(f"left out {count_rows(sums)} of '{column[sums].iloc[0]}'")
+            table = table[~sums]
+        named = table[name].notna().to_numpy()
+        end = len(named) - int(named[::-1].argmax())
+        if end < len(named) and name.lower() not in clock.PARTS["year"] and is_times(table[name].dropna()):
+            notes.append(f"left out {count_rows(~named[end:])} without {name} at the end")
+            table = table.iloc[:end]
+        spans = (
+            table[name].astype(str).str.strip().map(find_span) if find_span(str(table[name].iloc[0])) else pd.Series()
+        )
+        if "" not in (kinds := {*spans}) and len(kinds) > 1:
+            finest = max(kinds, key=[*SPANS].index)
+            notes.append(f"left out {' and '.join(sorted(kinds - {finest}))} beside {finest}")
+            table = table[spans == finest]
+    return table.reset_index(drop=True) if notes else table, notes
+
+
+def holds_texts(column: pd.Series) -> bool:
+    return not isinstance(column.dtype, pd.PeriodDtype) and column.dtype.kind == "O"
+
+
+def count_rows(rows: Any) -> str:
+    return f"{rows.sum()} row{'s' if rows.sum() > 1 else ''}"
+
+
+def is_times(column: pd.Series) -> bool:
+    return len(column) > 0 and bool(clock.complete(clock.readings(column, False)))
+
+
+def find_span(cell: str) -> str:
+    return next((span for span, form in SPANS.items() if re.fullmatch(form, cell)), "")
+
+
+def months_down(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, str]:
+    """A table of a row a year and a column a month (or quarter), or of a row a month and a column a year, as a long
+    one with columns `time` and `value`, and what was turned, in words. As it is if any other column holds numbers."""
+    data = drop_row_numbers(table)
+    if isinstance(data.index, pd.DatetimeIndex | pd.PeriodIndex):
+        return table, ""
+    long = year_a_row(data, source)
+    shown = "a row a year and a column a month"
+    if long is None:
+        long, shown = month_a_row(data), "a row a month and a column a year"
+    if long is None:
+        return table, ""
+    number = long["month"].astype(str)
+    are_months = long["month"].nunique() == 12
+    time = long["year"] + ("-" + number.str.zfill(2) if are_months else "Q" + number)
+    turned = long.drop(columns=["year", "month"]).assign(time=time)
+    turned.attrs = table.attrs
+    shown += " are one clock" if are_months else " are one clock, of quarters"
+    sums = [name for name in data if ANNUAL.fullmatch(name) and not is_years(data[name])]
+    return turned, shown + (f", left out {', '.join(sums)}" if sums else "")
+
+
+def year_a_row(data: pd.DataFrame, source: str) -> pd.DataFrame | None:
+    """Columns `year` (text), `month` (1 to 12, or 1 to 4 of a quarter), `value` and ids. UserError for months of no
+    year, or of two. None if it is another table."""
+    months = clock.months_across(list(data))
+    rest = [name for name in data if name not in months]
+    years = [name for name in rest if is_years(data[name])]
+    ids = [name for name in rest if name not in years and not ANNUAL.fullmatch(name)]
+    if not months or not all(cells.kind(data[name]) == "texts" and not is_times(data[name]) for name in ids):
+        return None
+    first, *_, last = months
+    if not years and not any(map(str.isdigit, months)):
+        raise UserError(f"{source}: {first} to {last} are of a year that is not named: add a column of years")
+    if len(years) != 1:
+        return None
+    if [*months.values()] != sorted(months.values()):
+        raise UserError(f"{source}: its years begin with {first} and may be named by either of two: write dates")
+    long = data.melt([*years, *ids], [*months], var_name="month", value_name="value")
+    year = clock.as_text(long[years[0]]).str[:4]
+    return long[[*ids, "value"]].assign(year=year, month=long["month"].map(months))
+
+
+def is_years(column: pd.Series) -> bool:
+    return bool(clock.as_text(column).str.fullmatch(YEAR).all())
+
+
+def month_a_row(data: pd.DataFrame) -> pd.DataFrame | None:
+    """The same of the months of a year below each other, sums left out."""
+    years = [name for name in data if re.fullmatch(YEAR, name)]
+    rest = [name for name in data if name not in years and not ANNUAL.fullmatch(name)]
+    if len(years) < 2 or len(rest) != 1:
+        return None
+    name = data[rest[0]].astype(str).str.strip()
+    is_sum = name.map(lambda cell: bool(ANNUAL.fullmatch(cell)))
+    months = clock.months_across(name[~is_sum].tolist())
+    if not months or len(months) != (~is_sum).sum():
+        return None
+    long = data.assign(month=name.map(months))[~is_sum].melt("month", years, var_name="year", value_name="value")
+    return long.assign(year=long["year"].str[:4])
 
 
 def drop_row_numbers(data: pd.DataFrame) -> pd.DataFrame:

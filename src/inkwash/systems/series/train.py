@@ -85,7 +85,7 @@ class Recipe:
     mode, context, lags   see `transforms.Config`
     alone    without the backtest, by which the mode improved combines the diffusion model with simple forecasts
     holidays countries, or parts of them, whose public holidays are covariates
-    time, freq, target, item, feat_dynamic_real, dates, decimal   see `read_series`
+    time, freq, target, item, feat_dynamic_real, dates, decimal, sheet, missing   see `read_series`
     """
 
     task: Literal["series"]
@@ -105,6 +105,8 @@ class Recipe:
     holidays: list[str] = field(default_factory=list)
     dates: Literal["dmy", "mdy", "ymd"] | None = None
     decimal: Literal[",", "."] | None = None
+    sheet: str | None = None
+    missing: list[str] = field(default_factory=list)
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> Forecaster:
