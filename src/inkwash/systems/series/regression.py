@@ -181,7 +181,11 @@ def ridge_regressions(rows: Rows) -> Iterator[Callable[[Tensor], Tensor]]:
     wide = x.shape[1] > len(x)
     inner, right = (x @ x.T / len(x), y / len(x)) if wide else (x.T @ x / len(x), x.T @ y / len(x))
     size, diagonal = inner.diagonal().sum() / x.shape[1], torch.eye(len(inner), dtype=x.dtype)
+
+    def coefficients(solution: Tensor, chosen: Tensor) -> Tensor:
+        return x.T @ solution[:, chosen] if wide else solution[:, chosen]
+
     for ridge in RIDGES:
-        solution = torch.linalg.solve(inner + (ridge * size + 1e-9) * diagonal, right)
-        yield lambda chosen, solution=solution: x.T @ solution[:, chosen] if wide else solution[:, chosen]
-    yield lambda chosen: x.new_zeros(x.shape[1], int(chosen.sum()))
+        matrix = inner + (ridge * size + 1e-9) * diagonal
+        yield partial(coefficients, torch.linalg.solve(matrix, right))
+    yield partial(coefficients, torch.zeros_like(right))
