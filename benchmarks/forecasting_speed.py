@@ -1,5 +1,5 @@
 """TimeGrad here and in pytorch-ts, its authors' code, in turns on the same shapes: CPU time of a step of training,
-and of drawing the paper's five windows.
+and of drawing the paper's five windows whole.
 
     pip install '.[bench]' && pip install --no-deps pytorchts==0.6.0
     python benchmarks/forecasting_speed.py --data exchange_rate_nips.tar.gz --model RUN/model
@@ -56,11 +56,16 @@ def main() -> None:
             seconds = time.process_time() - clock
             found.append({"cpu_seconds": seconds, **metrics.scores(paths, truth)})
         drawn[f"{sampler}, {steps} steps"] = found
+    levels = 4 if QUICK else 100
+    theirs_whole = their_drawing(100 * len(starts), horizon, levels)
+    ours_whole = statistics.median(run["cpu_seconds"] for run in drawn[f"ancestral, {levels} steps"])
     report = {
         "training step, CPU seconds (median)": training,
         "training ratio": training["pytorch-ts"] / training["inkwash"],
         "training ratio, improved": training["pytorch-ts"] / training["inkwash, improved"],
         "five windows x 100 paths x 30 steps": drawn,
+        "the same by pytorch-ts, 100 levels, CPU seconds": theirs_whole,
+        "drawing ratio": theirs_whole / ours_whole,
         "noise network, 100 rows, CPU seconds (median)": calls(),
     }
     common.save(args.out, report)
@@ -105,6 +110,20 @@ def theirs() -> Callable[[], None]:
         [network, rnn, projection],
         lambda inputs, x: noised(x.reshape(-1, 1, DIMS), projection(rnn(inputs)[0]).reshape(-1, 1, 100)),
     )
+
+
+def their_drawing(rows: int, horizon: int, levels: int) -> float:
+    """CPU seconds of paths: at each step the recurrent network and its diffusion's own loop, all rows at once."""
+    network = part("model/time_grad/epsilon_theta").EpsilonTheta(target_dim=DIMS, cond_length=100)
+    diffusion = part("modules/gaussian_diffusion").GaussianDiffusion(network, input_size=DIMS, diff_steps=levels)
+    rnn, projection = torch.nn.GRU(INPUTS, 40, 2, batch_first=True), torch.nn.Linear(40, 100)
+    x, state, features = torch.zeros(rows, 1, DIMS), torch.zeros(2, rows, 40), torch.zeros(rows, 1, INPUTS - DIMS)
+    clock = time.process_time()
+    with torch.no_grad():
+        for _ in range(horizon):
+            hidden, state = rnn(torch.cat([x, features], dim=2), state)
+            x = diffusion.sample(cond=projection(hidden))
+    return time.process_time() - clock
 
 
 def ours(mode: str) -> Callable[[], None]:

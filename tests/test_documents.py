@@ -188,6 +188,8 @@ def test_the_figures_of_the_forecasting_page_are_those_of_their_reports():
         assert all(f"{row['crps']:.5f}" in page for row in facts["scores"].values())
     speed = json.loads((results / "forecasting-speed.json").read_text(encoding="utf-8"))
     assert f"{speed['training ratio']:.1f} times" in page
+    scale = runpy.run_path(str(ROOT / "benchmarks" / "forecasting_scale.py"))
+    assert scale["markdown"](json.loads((results / "forecasting-scale.json").read_text(encoding="utf-8"))) in page
 
 
 def test_the_figures_of_the_language_page_are_those_of_their_report():

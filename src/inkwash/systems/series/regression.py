@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -40,7 +40,7 @@ def is_random_walk(
     moving = (net.typical > 0).numpy()
     if HELD_LATE * len(series.values) >= config.history + config.ahead:
         early, late = rows((0.0, 1 - HELD_LATE), 0), rows((1 - HELD_LATE, 1.0), 1)
-        errors = torch.stack([residual(late, location) for location in ridge_regressions(early)])
+        errors = ridge_errors(early, late)
         walks = (errors.amin(0) > 0.9 * errors[-1]).numpy()
     else:
         values = transforms.fill_gaps(series.values.to_numpy(np.float64))
@@ -88,17 +88,21 @@ def fit_regression(
     """Fits what a linear regression says of the next change of each series; each has its own ridge, chosen on windows
     of the last fifth of the data. Returns (D,): by how much its mean square error is larger out of sample than in
     it, cross-fitted over `FOLDS` blocks of time."""
+    count = fitted_window_count(config)
     early, late = (
-        regression_example(config, net, sample_windows, seed, interval)
+        regression_example(config, net, sample_windows, seed, interval, count)
         for seed, interval in enumerate([(0.0, 1 - HELD_LATE), (1 - HELD_LATE, 1.0)])
     )
     unseen = flatten(after_context(config, late))
-    best = torch.stack([residual(unseen, location) for location in ridge_regressions(flatten(early))]).argmin(0)
+    best = ridge_errors(flatten(early), unseen).argmin(0)
 
     def fitted(rows: Rows) -> Tensor:
-        return ridge_regressions(rows)[best, :, torch.arange(len(best))].T
+        location = rows[0].new_empty(len(best), rows[0].shape[1])
+        for number, coefficients in enumerate(ridge_regressions(rows)):
+            location[best == number] = coefficients(best == number).T
+        return location.T
 
-    starts = transforms.window_starts(series, config, window_count(config), np.random.default_rng(2))
+    starts = transforms.window_starts(series, config, count, np.random.default_rng(2))
     read_windows = transforms.window_reader(series, config, torch.device("cpu"))
     rows = flatten(transforms.training_example(config, net, read_windows(starts)))
     net.location.copy_(fitted(rows))
@@ -129,15 +133,22 @@ def regression_example(
     sample_windows: transforms.WindowSampler,
     seed: int,
     interval: tuple[float, float] = (0.0, 1.0),
+    count: int | None = None,
 ) -> transforms.Example:
-    """Of random windows of an interval."""
-    windows = sample_windows(window_count(config), np.random.default_rng(seed), interval)
+    """Of random windows of an interval, `window_count` of them if it is not said how many."""
+    windows = sample_windows(count or window_count(config), np.random.default_rng(seed), interval)
     return transforms.training_example(config, net, windows)
 
 
 def window_count(config: transforms.Config) -> int:
     """A thousand, or as many as half a gigabyte of inputs holds."""
     return max(8, min(1000, 2**26 // ((config.context + config.ahead) * config.inputs)))
+
+
+def fitted_window_count(config: transforms.Config) -> int:
+    """As many; of more than a thousand inputs fewer, lest the products of their rows, N^2 I, take minutes."""
+    rows = 2**36 // config.inputs**2
+    return max(8, min(window_count(config), rows // (config.context + config.ahead)))
 
 
 def residual(rows: Rows, location: Tensor) -> Tensor:
@@ -152,12 +163,29 @@ def flatten(example: transforms.Example) -> Rows:
     return inputs, target, observed
 
 
-def ridge_regressions(rows: Rows) -> Tensor:
-    """(ridges, I, D): argmin of the mean |y - x w|^2 + ridge mean |x|^2 |w|^2 for each; a missing y counts as 0, but
-    not where all are missing. The last ridge is infinite, w = 0."""
+def ridge_errors(rows: Rows, unseen: Rows) -> Tensor:
+    """(ridges, D): what each ridge, fitted on rows, leaves of others."""
+    every = torch.ones(rows[1].shape[1], dtype=torch.bool)
+    return torch.stack([residual(unseen, coefficients(every)) for coefficients in ridge_regressions(rows)])
+
+
+def ridge_regressions(rows: Rows) -> Iterator[Callable[[Tensor], Tensor]]:
+    """For each ridge a function from a choice of series, (D,) of booleans, to their coefficients (I, d): the argmin
+    of the mean |y - x w|^2 + ridge mean |x|^2 |w|^2. A missing y counts as 0, but not where all are missing. The last
+    ridge is infinite, w = 0.
+
+    Of more inputs than rows the rows' own matrix is inverted: (x'x + r)^-1 x' = x' (x x' + r)^-1.
+    """
     x, y, observed = rows
-    x = x * observed.amax(1, keepdim=True)
-    inner, right = x.T @ x / len(x), x.T @ (y * observed) / len(x)
-    size, diagonal = inner.diagonal().mean(), torch.eye(len(inner), dtype=x.dtype)
-    finite = [torch.linalg.solve(inner + (ridge * size + 1e-9) * diagonal, right) for ridge in RIDGES]
-    return torch.stack([*finite, torch.zeros_like(right)])
+    x, y = x * observed.amax(1, keepdim=True), y * observed
+    wide = x.shape[1] > len(x)
+    inner, right = (x @ x.T / len(x), y / len(x)) if wide else (x.T @ x / len(x), x.T @ y / len(x))
+    size, diagonal = inner.diagonal().sum() / x.shape[1], torch.eye(len(inner), dtype=x.dtype)
+
+    def coefficients(solution: Tensor, chosen: Tensor) -> Tensor:
+        return x.T @ solution[:, chosen] if wide else solution[:, chosen]
+
+    for ridge in RIDGES:
+        matrix = inner + (ridge * size + 1e-9) * diagonal
+        yield partial(coefficients, torch.linalg.solve(matrix, right))
+    yield partial(coefficients, torch.zeros_like(right))

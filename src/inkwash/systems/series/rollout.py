@@ -25,6 +25,7 @@ SAMPLERS = {
 # before a forecast: the state, the last values, which of them were observed, covariates ahead, the scaler
 History = tuple[Tensor, Tensor, Tensor, Tensor, transforms.Scaler]
 MAX_ACTIVATIONS = 2**22  # about as many at once, in each layer, of all paths that are drawn together
+MAX_VALUES = 2**24  # and of their values as far back as the longest lag
 
 
 class Rollout(TorchModel):
@@ -100,7 +101,8 @@ class Rollout(TorchModel):
 
         encoded = [encode(number, start) for number, start in enumerate(starts)]
         out = np.empty((len(starts) * samples, horizon, len(config.names)))
-        at_once = max(1, MAX_ACTIVATIONS // (128 + 8 * len(config.names)))
+        dims, rows_back = len(config.names), max(config.lags) + 1
+        at_once = max(1, min(MAX_ACTIVATIONS // (128 + 8 * dims), MAX_VALUES // (dims * rows_back)))
         for first in range(0, len(out), at_once):
             rows = range(first, min(first + at_once, len(out)))
             histories = [path_of(encoded[row // samples], row % samples) for row in rows]

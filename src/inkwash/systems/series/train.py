@@ -37,7 +37,6 @@ from inkwash.systems.series.networks import TimeGrad
 from inkwash.systems.series.regression import (
     after_context,
     fit_regression,
-    flatten,
     is_random_walk,
     regression_example,
 )
@@ -162,8 +161,9 @@ def fit_forecaster(
     with TemporaryDirectory() if folder is None else nullcontext(folder) as run_folder:
         try:
             if mode == "improved" and not alone:
-                config = combine(series, config, context, lags, Path(run_folder), settings, monitor)
-                forecaster = new_forecaster(series, config, settings.seed)
+                forecaster.config = combine(
+                    series, forecaster.config, context, lags, Path(run_folder), settings, monitor
+                )
             fit_network(forecaster, series, Path(run_folder), settings, monitor=monitor)
         except Stopped as stop:
             monitor.tell(Note(f"{stop}: this is the forecaster so far"))
@@ -237,7 +237,8 @@ def new_forecaster(series: Series, config: transforms.Config, seed: int = 0) -> 
         excess = torch.zeros(len(config.names))
         if not config.random_walk:
             excess = fit_regression(series, config, net, sample_windows)
-        _, target, observed = flatten(regression_example(config, net, sample_windows, 3))
+        _, *example = regression_example(config, net, sample_windows, 3)
+        target, observed = (tensor.flatten(0, 1).double() for tensor in example)
         # what was not observed is no residual of 0; scaled so, it stays positive definite
         target = target.clamp(-OUTLIER, OUTLIER) * observed / observed.mean(0).clamp(min=1 / len(observed)).sqrt()
         covariance = target.T @ target / len(target)

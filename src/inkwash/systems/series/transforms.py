@@ -365,18 +365,18 @@ def features(
     length, first = covariates.shape[1], values.shape[1] - covariates.shape[1]
     past = [values[:, first - lag : first - lag + length] for lag in config.lags]
     if config.mode == "faithful":
-        inputs = [value / scaler.scale for value in past]
+        inputs = [(value / scaler.scale).float() for value in past]
     else:
-        last = values[:, first - 1 : first - 1 + length]
-        changes = [value - last for lag, value in zip(config.lags, past, strict=True) if lag > 1]
-        inputs = [whiten(scaler, change).nan_to_num() for change in changes]
-        inputs += [(last - scaler.mean) / scaler.scale, observed[:, first - 1 : first - 1 + length].to(values) - 1]
+        last, seen = (each[:, first - 1 : first - 1 + length] for each in (values, observed))
+        changes = (value - last for lag, value in zip(config.lags, past, strict=True) if lag > 1)
+        inputs = [whiten(scaler, change).nan_to_num().float() for change in changes]
+        inputs += [((last - scaler.mean) / scaler.scale).float(), seen.float() - 1]
         # where the context lies in all that was observed in training; a random walk has no level to come back to
         middle = scaler.mean if net is None or config.random_walk else net.middle.to(values)
-        inputs.append(((scaler.mean - middle) / scaler.scale).expand_as(last))
+        inputs.append(((scaler.mean - middle) / scaler.scale).float().expand_as(last))
         inputs = [each.abs() if config.random_walk else each for each in inputs]
         inputs = [each.clamp(-MAX_INPUT, MAX_INPUT) for each in inputs]
-    return torch.cat([*inputs, covariates], dim=-1).float()
+    return torch.cat([*inputs, covariates.float()], dim=-1)
 
 
 def zero_window(config: Config) -> tuple[Tensor, Tensor, Tensor, Scaler]:
