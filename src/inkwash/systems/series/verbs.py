@@ -14,13 +14,19 @@ import pandas as pd
 from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context, Result, on_progress
-from inkwash.systems.series import combination, metrics, transforms
+from inkwash.systems.series import combination, hierarchy, metrics, transforms
 from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
 from inkwash.systems.series.forecast import LEVELS
 from inkwash.systems.series.forecast import Forecast as Paths
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
-from inkwash.systems.series.train import Recipe, default_settings, fit_forecaster, say_what_was_read
+from inkwash.systems.series.train import (
+    Recipe,
+    default_settings,
+    fit_forecaster,
+    say_what_was_read,
+    without_empty_items,
+)
 from inkwash.systems.train import Task, on_machine
 from inkwash.systems.train import train as run_training
 
@@ -31,7 +37,8 @@ TASKS = {"series": Task("inkwash.systems.series.train")}
 def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         if request.model is None:
-            series = read_series(context.open(request.data), **column_options(request))
+            series = without_empty_items(read_series(context.open(request.data), **column_options(request)))
+            check_sums(request, series)
             folder, lags = context.folder / "forecaster", None if request.lags is None else list(request.lags)
             horizon, mode = request.horizon or DEFAULT_HORIZON, request.mode or "improved"
             forecaster = fit_forecaster(
@@ -41,6 +48,7 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         else:
             forecaster = context.model(request.model)
             series = load_series(request, forecaster, context)
+            check_sums(request, series)
         sampler, steps = request.sampler, request.steps
         if request.model is None and not forecaster.diffuses and (sampler or steps):
             context.tell(Note("the diffusion model has no weight here: sampler and steps change nothing"))
@@ -53,10 +61,14 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
             )  # fmt: skip
         levels = sorted(set(request.levels or LEVELS))
         files = {".csv": context.folder / f"{of}.csv", ".png": context.folder / f"{of}.png"}
-        series.layout.write(predicted.to_dataframe(levels)).to_csv(files[".csv"], index=False)
-        predicted.plot(files[".png"], series.values, levels=levels)
+        layout, history = series.layout, series.values
+        if request.sums:
+            predicted, layout = hierarchy.with_sums(predicted, layout)
+            history = hierarchy.history_with_sums(history, series.layout)
+        layout.write(predicted.to_dataframe(levels)).to_csv(files[".csv"], index=False)
+        predicted.plot(files[".png"], history, levels=levels)
         rows = [] if request.alone else forecaster.config.backtest
-        facts = {"text": combination.markdown(rows), "rows": rows} if rows else {}
+        facts = {"text": combination.markdown(rows, request.sums), "rows": rows} if rows else {}
         yield Result(of, 0, files, facts, recipe=request.facts() | {"hash": forecaster.hash})
         if request.model is None:
             forecaster.save(folder)
@@ -93,6 +105,12 @@ def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
         missing = series.values.isna().to_numpy().ravel()
         series.layout.write(quantiles[missing]).to_csv(files["-quantiles.csv"], index=False)
         yield Result(of, 0, files, recipe=request.facts() | {"hash": forecaster.hash})
+
+
+def check_sums(request: Forecast, series: Series) -> None:
+    """UserError, before anything is trained, where its sums are refused."""
+    if request.sums:
+        hierarchy.sums(series.names, series.layout)
 
 
 def say_what_is_foreign(forecaster: Forecaster, series: Series, context: Context) -> warnings.catch_warnings:
