@@ -7,7 +7,7 @@ Each method is given the last 12, 24 or 36 rows before a window. Scores are the 
 defines it, and for the sum of all series, path by path, its CRPS over the mean size of the changes of the sum; in
 brackets how much the bands of 90 % have held. The last three windows of the trips are the test split, three of
 earlier years validation; the simulated series of the splits have other seeds. AutoETS says no paths, so nothing of
-sums.
+sums. Stopped, it goes on where it was.
 """
 
 import time
@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,15 +139,17 @@ def cells_of(found: dict[str, dict[str, Any]], methods: list[str], score: str, w
 def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--split", choices=("validation", "test"), default="validation")
+    parser.add_argument("--work", type=Path, default=ROOT / "out", help="where a report of validation lies")
     options = parser.parse_args()
     common.needs("statsforecast", *(() if QUICK else ("pyhts",)))
-    report: dict[str, Any] = {"split": options.split, "samples": SAMPLES, "seed": 0, "rows": []}
-    for name in TABLES:
-        for rows in ROWS:
-            report["rows"] += [measure(name, options.split, rows, method) for method in METHODS]
-            print(*table(report).splitlines()[-1:], flush=True)
-    if options.split == "test" and not QUICK:
-        common.save(RESULT, report)
+    file = RESULT if options.split == "test" else options.work / "pooled-validation.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    report: dict[str, Any] = {"split": options.split, "samples": SAMPLES, "seed": 0, "rows": []} | common.load(file)
+    done = {(row["table"], row["rows"], row["method"]) for row in report["rows"]}
+    for name, rows, method in product(TABLES, ROWS, METHODS):
+        if (name, rows, method) not in done:
+            report["rows"].append(measure(name, options.split, rows, method))
+            common.save(file, report)
     print(table(report))
 
 
