@@ -90,7 +90,8 @@ def auto_ets(history: np.ndarray, table: Table) -> np.ndarray:
     return np.moveaxis(np.array(found), 0, -1)
 
 
-METHODS = {name: partial(expert, name) for name in (POOLED, ETS, SEASON)} | {AUTO_ETS: auto_ets}
+TOTALS = [POOLED, ETS, SEASON]
+METHODS = {name: partial(expert, name) for name in TOTALS} | {AUTO_ETS: auto_ets}
 
 
 def crps(paths: np.ndarray, truth: np.ndarray, scale: np.ndarray) -> float:
@@ -117,14 +118,12 @@ def measure(name: str, split: str, rows: int, method: str) -> dict[str, Any]:
 
 def table(report: dict[str, Any]) -> str:
     """Markdown: of each method the scores, of the series and of their sum; the best in bold."""
-    lines = [
-        f"| table | rows | {' | '.join(METHODS)} | " + " | ".join(f"total, {name}" for name in (POOLED, ETS)) + " |"
-    ]
-    lines += ["|---|---:|" + "---:|" * (len(METHODS) + 2)]
+    lines = [f"| table | rows | {' | '.join(METHODS)} | " + " | ".join(f"total, {name}" for name in TOTALS) + " |"]
+    lines += ["|---|---:|" + "---:|" * (len(METHODS) + len(TOTALS))]
     for name, rows in dict.fromkeys((row["table"], row["rows"]) for row in report["rows"]):
         found = {row["method"]: row for row in report["rows"] if (row["table"], row["rows"]) == (name, rows)}
         cells = cells_of(found, [*METHODS], "scaled CRPS", "within 90 %")
-        cells += cells_of(found, [POOLED, ETS], "CRPS of the total", "total within 90 %")
+        cells += cells_of(found, TOTALS, "CRPS of the total", "total within 90 %")
         lines.append(f"| {name} | {rows} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

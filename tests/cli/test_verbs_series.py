@@ -77,6 +77,7 @@ def shops(tmp_path_factory):
     return file
 
 
+@pytest.mark.slow
 def test_many_short_series_are_pooled_and_their_sums_are_those_of_the_paths(shops, tmp_path, capsys):
     """A sum's mean is the sum of means, its band far narrower than that of bands; the total has scores of its own."""
     how = ["--item", "region", "--item", "shop", "--samples", "200", "-o", str(tmp_path)]
