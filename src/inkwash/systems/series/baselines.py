@@ -5,7 +5,7 @@ Each is a function of the history (T, D), the horizon, the number of paths and a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -14,6 +14,16 @@ from inkwash.systems.series import metrics
 
 Forecast = Callable[[np.ndarray, int, int, np.random.Generator], np.ndarray]
 WINDOWS = (30, 60, 120, 250, 500, 1000)
+
+
+def spans(values: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Of series (T, D), NaN where nothing was observed, those that begin and end together: the first row, the row
+    after the last, and which (D,) they are. Series without a value are left out."""
+    observed = ~np.isnan(values)
+    ends = np.where(observed.any(0), [observed.argmax(0), len(values) - observed[::-1].argmax(0)], 0)
+    for first, end in np.unique(ends, axis=1).T.tolist():
+        if end:
+            yield first, end, (ends == [[first], [end]]).all(0)
 
 
 def last_value(history: np.ndarray, horizon: int, samples: int, rng: np.random.Generator) -> np.ndarray:

@@ -9,7 +9,7 @@ bands hold what they say (conformal prediction), again the less the fewer window
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,16 +18,20 @@ import pandas as pd
 
 from inkwash.diffusion import child_seed
 from inkwash.systems.series import metrics
-from inkwash.systems.series.baselines import Forecast, last_value, random_walk, seasonal_naive
+from inkwash.systems.series.baselines import Forecast, last_value, random_walk, seasonal_naive, spans
 from inkwash.systems.series.effects import Covariates, remove_effects
 from inkwash.systems.series.ets import ets
+from inkwash.systems.series.pooled import is_pooled, pooled_ets
 
-DIFFUSION, ETS, WALK, SHORT_WALK, SEASON = (
-    *("diffusion", "exponential smoothing", "random walk"),
+DIFFUSION, ETS, POOLED, WALK, SHORT_WALK, SEASON = (
+    *("diffusion", "exponential smoothing", "pooled exponential smoothing", "random walk"),
     *("random walk, last 30 steps", "last season"),
 )
 COMBINATION = "this forecast"
+TOTAL_CRPS, TOTAL_WITHIN = "CRPS of the total", "total within 90 %"
 PRIOR = {ETS: 0.75, DIFFUSION: 0.15, SHORT_WALK: 0.03, WALK: 0.03, SEASON: 0.04}
+# of many short series, of which a network of all at once learns next to nothing
+POOLED_PRIOR = {POOLED: 0.65, ETS: 0.2, DIFFUSION: 0.05, SHORT_WALK: 0.03, WALK: 0.03, SEASON: 0.04}
 PENALTY = 1.0  # of leaving the prior: windows whose whole CRPS weighs as much
 SMALLEST = 0.02  # an expert that weighs less is left out
 HALF_BELIEVED = 6.0  # windows by which a stretch is half believed
@@ -53,9 +57,10 @@ def experts(season: int) -> dict[str, Forecast]:
     }
 
 
-def prior(length: int, season: int) -> dict[str, float]:
+def prior(length: int, season: int, dims: int = 1) -> dict[str, float]:
     """The weights before any backtest: the season before has one where there are three of it."""
-    fitting = {name: weight for name, weight in PRIOR.items() if name != SEASON or length >= 3 * season > 3}
+    weights = POOLED_PRIOR if is_pooled(length, dims, season) else PRIOR
+    fitting = {name: weight for name, weight in weights.items() if name != SEASON or length >= 3 * season > 3}
     return {name: weight / sum(fitting.values()) for name, weight in fitting.items()}
 
 
@@ -66,16 +71,19 @@ def expert_paths(
     """Paths (W, S, H, D) of an expert from several starts in values (T, D), NaN where nothing was observed. It is
     fitted to what a regression on the covariates leaves, which is added again (`effects`).
 
-    A series is forecast from its own last value, together with those that begin and end where it does. The noise of
-    the w-th start is that of `child_seed(seed, window + w, name)`.
+    A series is forecast from its own last value, together with those that begin and end where it does, or pooled with
+    all. The noise of the w-th start is that of `child_seed(seed, window + w, name)`.
     """
-    paths, expert = np.zeros((len(starts), samples, horizon, values.shape[1])), experts(season)[name]
+    paths = np.zeros((len(starts), samples, horizon, values.shape[1]))
     for number, start in enumerate(starts):
         rng = np.random.default_rng(child_seed(seed, window + number, name))
         past, add = values[:start], None
         if covariates is not None and covariates.values.shape[1]:
             past, add = remove_effects(past, covariates._replace(values=covariates.values[: start + horizon]), season)
-        for first, end, columns in same_spans(past):  # without a value a series is 0, as in `transforms.fill_gaps`
+        if name == POOLED:
+            paths[number] = pooled_ets(past, horizon, samples, rng, season)
+        for first, end, columns in [] if name == POOLED else spans(past):  # without a value a series is 0
+            expert = experts(season)[name]
             history = np.ascontiguousarray(pd.DataFrame(past[first:end, columns]).interpolate())
             rule = expert if len(history) > 2 else last_value
             drawn = rule(history, start - end + horizon, samples, rng)
@@ -83,15 +91,6 @@ def expert_paths(
         if add is not None:
             paths[number] = add(paths[number], np.random.default_rng(child_seed(seed, window + number, "effects")))
     return paths
-
-
-def same_spans(values: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """The series of (T, D) that have values, (D,), by the row of their first one and that after their last one."""
-    observed = ~np.isnan(values)
-    spans = np.where(observed.any(0), [observed.argmax(0), len(values) - observed[::-1].argmax(0)], 0)
-    for first, end in np.unique(spans, axis=1).T:
-        if end:
-            yield first, end, (spans == [[first], [end]]).all(0)
 
 
 def pool(weights: dict[str, float], samples: int, draw: Callable[[str, int], np.ndarray]) -> np.ndarray:
@@ -218,7 +217,8 @@ def backtest(
     weights, by = weigh(everything, windows)
     weights = {name: weight * float(before.sum()) for name, weight in weights.items()} | unknown
     forecasts = {COMBINATION: np.concatenate(unseen)} | paths
-    return Backtest(weights, by.tolist(), [score(name, drawn, truth, scale) for name, drawn in forecasts.items()])
+    table = [score(name, drawn, truth, scale) | total_score(drawn, truth) for name, drawn in forecasts.items()]
+    return Backtest(weights, by.tolist(), table)
 
 
 def score(name: str, paths: np.ndarray, truth: np.ndarray, scale: np.ndarray) -> dict[str, Any]:
@@ -231,6 +231,16 @@ def score(name: str, paths: np.ndarray, truth: np.ndarray, scale: np.ndarray) ->
         "within 90 %": metrics.coverage(paths, truth),
         "by window": by_window,
     }
+
+
+def total_score(paths: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Of the sum of all series, path by path: its CRPS, over the mean size of the sum, and how much its band of 90 %
+    has held; nothing where there is one series, or never a value of all."""
+    summed = truth.sum(-1, keepdims=True)
+    if truth.shape[2] < 2 or np.isnan(summed).all() or not np.nansum(np.abs(summed)):
+        return {}
+    paths = paths.sum(-1, keepdims=True)
+    return {TOTAL_CRPS: metrics.scores(paths, summed)["crps"], TOTAL_WITHIN: metrics.coverage(paths, summed)}
 
 
 def verdict(table: list[dict[str, Any]]) -> str:
@@ -247,8 +257,11 @@ def verdict(table: list[dict[str, Any]]) -> str:
     return f"not shown to be better than the {rival} {windows}: trust it no more than that"
 
 
-def markdown(table: list[dict[str, Any]]) -> str:
-    """The table of a backtest, and its verdict."""
-    lines = ["| in the backtest | scaled CRPS | within 90 % |", "|---|---:|---:|"]
-    lines += [f"| {row['forecast']} | {row['scaled CRPS']:.3f} | {100 * row['within 90 %']:.0f} % |" for row in table]
+def markdown(table: list[dict[str, Any]], total: bool = False) -> str:
+    """The table of a backtest, perhaps with the scores of the total, and its verdict."""
+    names = ["scaled CRPS", "within 90 %", *([TOTAL_CRPS, TOTAL_WITHIN] if total and TOTAL_CRPS in table[0] else [])]
+    lines = [f"| in the backtest | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    for row in table:
+        cells = [f"{100 * row[name]:.0f} %" if "90 %" in name else f"{row[name]:.3f}" for name in names]
+        lines.append(f"| {row['forecast']} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"This forecast is {verdict(table)}."])

@@ -47,6 +47,14 @@ class Grid(NamedTuple):
     deviation: np.ndarray
 
 
+class Prior(NamedTuple):
+    """Before any value: log weights (2, G) of the points for a series itself and for its logarithms, and the Cholesky
+    factor (K, K) of the correlation of its first states. `pooled` learns one; else all points weigh the same."""
+
+    weights: np.ndarray
+    root: np.ndarray
+
+
 class Posterior(NamedTuple):
     """Of D series at each point of a grid: log evidence and residual sums of squares (G, D), mean first states
     (G, K, D) in units of their prior, the Cholesky factor (G, K, K) of their precision, and the last states: from a
@@ -97,10 +105,15 @@ def smooth(grid: Grid, y: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np
     return errors, state
 
 
-def fit(grid: Grid, y: np.ndarray) -> Posterior:
-    """The posterior of series y (T, D)."""
+def flat_prior(grid: Grid) -> Prior:
+    return Prior(np.zeros((2, len(grid.alpha))), np.eye(grid.deviation.shape[1]))
+
+
+def fit(grid: Grid, y: np.ndarray, root: np.ndarray | None = None) -> Posterior:
+    """The posterior of series y (T, D), whose first states have the covariance (deviation root) (deviation root)'."""
     states = grid.deviation.shape[1]
-    design, added = smooth(grid, np.zeros((len(y), states)), np.eye(states))
+    root = np.eye(states) if root is None else root
+    design, added = smooth(grid, np.zeros((len(y), states)), root)
     residual, last = smooth(grid, y, np.zeros((states, y.shape[1])))
     design, added = -design * grid.deviation[:, None], added * grid.deviation[:, None]
     precision, right = design.mT @ design + np.eye(states), design.mT @ residual
@@ -138,55 +151,70 @@ def ets(history: np.ndarray, horizon: int, samples: int, rng: np.random.Generato
     recent, half = history[-LONGEST:], -(-samples // 2)
     season = season if season <= min(len(recent), LONGEST_SEASON) else 1
     noise = rng.standard_normal((half, horizon, history.shape[1])) @ correlation_factor(recent, season).T
-    grid, paths = make_grid(season), np.empty((2 * half, horizon, history.shape[1]))
-    for first in range(0, history.shape[1], SERIES_AT_ONCE):
+    grid = make_grid(season)
+    return draw_all(grid, flat_prior(grid), recent, noise, rng)[:samples]
+
+
+def draw_all(grid: Grid, prior: Prior, recent: np.ndarray, noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Paths (2 N, H, D) of any number of series by noise (N, H, D)."""
+    paths = np.empty((2 * len(noise), *noise.shape[1:]))
+    for first in range(0, recent.shape[1], SERIES_AT_ONCE):
         part = slice(first, first + SERIES_AT_ONCE)
-        paths[..., part] = of_columns(grid, recent[:, part], noise[..., part], rng)
-    return paths[:samples]
+        paths[..., part] = of_columns(grid, prior, recent[:, part], noise[..., part], rng)
+    return paths
 
 
 class Columns(NamedTuple):
-    """D series, then the logarithms of those that are positive, as columns (T, C) about their middle (C,) in units of
-    their size (C,); their posterior, with the evidence (G, C) of the values themselves."""
+    """D series and the logarithms of those that are `positive` (P,), as y (T, D + P) about their `middle` and in
+    units of their changes' `size` (D + P,); and the log `density` (D + P,) that makes those of y those of the values.
+    """
 
     y: np.ndarray
     middle: np.ndarray
     size: np.ndarray
-    posterior: Posterior
-    evidence: np.ndarray
-    of_series: list[list[int]]
+    positive: np.ndarray
+    density: np.ndarray
 
 
-def fit_columns(grid: Grid, recent: np.ndarray) -> Columns:
-    """Of series (T, D)."""
-    positive, dims = np.flatnonzero((recent > 0).all(0)), recent.shape[1]
+def as_columns(recent: np.ndarray) -> Columns:
+    positive = np.flatnonzero((recent > 0).all(0))
     y = np.concatenate([recent, np.log(recent[:, positive])], axis=1)
     middle = y.mean(0)
     y = y - middle
     size = np.sqrt((np.diff(y, axis=0) ** 2).mean(0))
     size[size == 0] = 1.0
-    found = fit(grid, y / size)
-    evidence = found.evidence - len(y) * np.log(size)
-    evidence[:, dims:] -= np.log(recent[:, positive]).sum(0)  # densities of the values, not of logarithms
-    return Columns(
-        y, middle, size, found, evidence, [[d, *(dims + np.flatnonzero(positive == d))] for d in range(dims)]
-    )
+    density = -len(y) * np.log(size)
+    density[recent.shape[1] :] -= np.log(recent[:, positive]).sum(0)
+    return Columns(y / size, middle, size, positive, density)
 
 
-def of_columns(grid: Grid, recent: np.ndarray, noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Paths (2 N, H, D) of D series by noise (N, H, D)."""
-    y, middle, size, found, evidence, of_series = fit_columns(grid, recent)
+def log_posterior(prior: Prior, found: Posterior, columns: Columns) -> np.ndarray:
+    """(2, G, D) up to a constant of each series: of the points for itself and for its logarithms, if it has any."""
+    evidence, dims = found.evidence + columns.density, len(columns.density) - len(columns.positive)
+    both = np.full((2, len(evidence), dims), -np.inf)
+    both[0], both[1][:, columns.positive] = evidence[:, :dims], evidence[:, dims:]
+    return np.asarray(both + prior.weights[..., None])
+
+
+def of_columns(
+    grid: Grid, prior: Prior, recent: np.ndarray, noise: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """`draw_all`, of as many series as fit into memory."""
+    columns = as_columns(recent)
+    found = fit(grid, columns.y, prior.root)
+    posterior = log_posterior(prior, found, columns)
     paths = np.empty((2 * len(noise), *noise.shape[1:]))
-    for d, columns in enumerate(of_series):
-        weights = np.exp(evidence[:, columns] - evidence[:, columns].max()).T.ravel()
-        which, points = np.divmod(rng.choice(len(weights), len(noise), p=weights / weights.sum()), len(evidence))
-        for k, column in enumerate(columns):
+    for d in range(recent.shape[1]):
+        weights = np.exp(posterior[..., d] - posterior[..., d].max()).ravel()
+        which, points = np.divmod(rng.choice(len(weights), len(noise), p=weights / weights.sum()), len(grid.alpha))
+        for k, column in enumerate([d, recent.shape[1] + int(columns.positive.searchsorted(d))]):
             rows, pairs = np.flatnonzero(which == k), np.repeat(which == k, 2)
-            drawn = draw(grid, found, points[rows], column, len(y), noise[rows, :, d], rng)
-            drawn = middle[column] + size[column] * drawn
-            paths[pairs, :, d] = (
-                np.exp(np.minimum(drawn, middle[column] + y[:, column].max() + GROWTH)) if k else drawn
-            )
+            if not len(rows):
+                continue
+            drawn = draw(grid, found, points[rows], column, len(recent), noise[rows, :, d], rng)
+            middle, size = columns.middle[column], columns.size[column]
+            drawn, largest = middle + size * drawn, middle + size * columns.y[:, column].max()
+            paths[pairs, :, d] = np.exp(np.minimum(drawn, largest + GROWTH)) if k else drawn
     return paths
 
 

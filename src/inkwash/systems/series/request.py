@@ -98,6 +98,9 @@ class Forecast(SeriesRequest):
     levels: Levels = None
     integer: Integer = False
     minimum: Minimum = None
+    sums: Annotated[
+        bool, Help("Add the total, and the sums by each column of --item: of each path, so their bands are right.")
+    ] = False
     alone: Alone = False
     unusual: Annotated[
         bool,

@@ -179,7 +179,10 @@ def combine(
     For it a diffusion model is trained in `folder`/backtest on what lies before the first window, or, where that is
     too short, keeps its prior weight."""
     horizon, season, values = config.horizon, seasonality(config.freq), series.values.to_numpy(np.float64)
-    weights = combination.prior(len(series.values), season)
+    weights = combination.prior(len(series.values), season, len(config.names))
+    if combination.POOLED in weights:
+        text = f"{len(config.names)} short series: exponential smoothing learns from all of them, for each"
+        monitor.tell(Note(text))
     every, windows = combination.backtest_starts(len(series.values), horizon, len(config.names))
     begun = np.isnan(values).cumprod(axis=0).sum(0).max() + 2  # by then each series has values
     starts = [start for start in every if start > begun and np.isfinite(values[start : start + horizon]).any()]

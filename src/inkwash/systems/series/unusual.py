@@ -7,17 +7,20 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from inkwash.systems.series import combination
+from inkwash.systems.series.baselines import spans
 from inkwash.systems.series.data import Series
 from inkwash.systems.series.effects import Covariates, remove_effects
 from inkwash.systems.series.ets import (
     LONGEST,
     LONGEST_SEASON,
     SERIES_AT_ONCE,
-    Columns,
     Grid,
+    Posterior,
+    as_columns,
     expected,
-    fit_columns,
+    fit,
+    flat_prior,
+    log_posterior,
     make_grid,
     step,
 )
@@ -52,7 +55,7 @@ def find_unusual(series: Series, covariates: Covariates) -> Unusual:
     values, season = series.values.to_numpy(np.float64), seasonality(series.freq)
     past, _ = remove_effects(values, covariates, season)
     low, high = (np.full(values.shape, np.nan) for _ in range(2))
-    for first, end, columns in combination.same_spans(past):
+    for first, end, columns in spans(past):
         found = one_step_bands(past[first:end, columns], season)
         low[first:end, columns], high[first:end, columns] = found.low, found.high
     outside = (past < low) | (past > high)
@@ -96,26 +99,30 @@ def bands_of_block(values: np.ndarray, season: int) -> Bands:
     grid = make_grid(season if season <= min(len(values), LONGEST_SEASON) else 1)
     bands = Bands(*np.empty((2, *values.shape)))
     for _ in range(2 if gaps.any() else 1):
-        found = fit_columns(grid, filled)
-        for d, columns in enumerate(found.of_series):
-            which, point = np.unravel_index(found.evidence[:, columns].T.argmax(), (len(columns), len(grid.alpha)))
-            middle, half = one_step(grid, found, int(point), columns[which], ~gaps[:, d])
-            edges = found.middle[columns[which]] + found.size[columns[which]] * (middle + np.outer([-1, 0, 1], half))
+        columns = as_columns(filled)
+        found = fit(grid, columns.y)
+        evidence = log_posterior(flat_prior(grid), found, columns)
+        for d in range(values.shape[1]):
+            which, point = np.unravel_index(evidence[..., d].argmax(), evidence.shape[:2])
+            column = values.shape[1] + int(columns.positive.searchsorted(d)) if which else d
+            middle, half = one_step(grid, found, int(point), columns.y[:, column], column, ~gaps[:, d])
+            edges = columns.middle[column] + columns.size[column] * (middle + np.outer([-1, 0, 1], half))
             bands.low[:, d], inside, bands.high[:, d] = np.exp(edges) if which else edges
             filled[gaps[:, d], d] = inside[gaps[:, d]]
     return bands
 
 
-def one_step(grid: Grid, found: Columns, point: int, column: int, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The middle and the half width (T,) of the band of a column at a point of the grid.
+def one_step(
+    grid: Grid, found: Posterior, point: int, y: np.ndarray, column: int, there: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The middle and the half width (T,) of the band of a column y (T,) at a point of the grid.
 
     What lies outside moves no state, so that the steps after it are not blamed for it; nor does a gap. The level is
     then known the less: by P sigma^2, which grows by alpha^2 there and shrinks to (1 - alpha)^2 P at other steps. If
     the next value is off by as much, as two draws of one law are, that is a new level: the band goes there at once,
     for this second value too."""
-    y, posterior = found.y[:, column] / found.size[column], found.posterior
-    half = QUANTILE * np.sqrt(posterior.squares[point, column] / there.sum().clip(1))
-    state = (grid.deviation[point] * posterior.mean[point, :, column])[None, :, None]
+    half = QUANTILE * np.sqrt(found.squares[point, column] / there.sum().clip(1))
+    state = (grid.deviation[point] * found.mean[point, :, column])[None, :, None]
     parameters = tuple(each[point, None] for each in grid[:4])
     alpha, unknown, before = float(grid.alpha[point, 0]), 0.0, np.nan
     middle, width = np.empty((2, len(y)))

@@ -16,7 +16,7 @@ from inkwash.errors import UserError
 from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context, Result, on_progress
-from inkwash.systems.series import combination, metrics, transforms
+from inkwash.systems.series import combination, hierarchy, metrics, transforms
 from inkwash.systems.series.cross_validation import cross_validate
 from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
 from inkwash.systems.series.forecast import LEVELS
@@ -25,7 +25,13 @@ from inkwash.systems.series.future import differences, in_words, plot_plans, wit
 from inkwash.systems.series.model import Forecaster
 from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
 from inkwash.systems.series.tables import check_format, write_table
-from inkwash.systems.series.train import Recipe, default_settings, fit_forecaster, say_what_was_read
+from inkwash.systems.series.train import (
+    Recipe,
+    default_settings,
+    fit_forecaster,
+    say_what_was_read,
+    without_empty_items,
+)
 from inkwash.systems.series.unusual import find_unusual
 from inkwash.systems.train import Task, on_machine
 from inkwash.systems.train import train as run_training
@@ -38,7 +44,8 @@ TASKS = {"series": Task("inkwash.systems.series.train")}
 def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         if request.model is None:
-            series = read_series(context.open(request.data), **column_options(request))
+            series = without_empty_items(read_series(context.open(request.data), **column_options(request)))
+            check_sums(request, series)
             horizon, mode = request.horizon or DEFAULT_HORIZON, request.mode or "improved"
             check_format(f".{request.format}", horizon * len(series.names))
             plans = read_plans(request, series, request.feat_dynamic_real or (), horizon, context)
@@ -52,6 +59,7 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         else:
             forecaster = context.model(request.model)
             series, horizon = load_series(request, forecaster, context), request.horizon or forecaster.config.horizon
+            check_sums(request, series)
             check_format(f".{request.format}", horizon * len(series.names))
             names = request.feat_dynamic_real or forecaster.config.feat_dynamic_real
             plans = read_plans(request, series, names, horizon, context)
@@ -71,10 +79,15 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         levels = sorted(set(request.levels or LEVELS))
         kind = f".{request.format}"
         files = {ending: context.folder / f"{of}{ending}" for ending in (kind, ".png")}
-        tables = {name: series.layout.write(each.to_dataframe(levels)) for name, each in predicted.items()}
+        layout, history = series.layout, series.values
+        if request.sums:
+            history = hierarchy.history_with_sums(history, layout)
+            summed = {name: hierarchy.with_sums(each, layout) for name, each in predicted.items()}
+            predicted, layout = {name: each for name, (each, _) in summed.items()}, next(iter(summed.values()))[1]
+        tables = {name: layout.write(each.to_dataframe(levels)) for name, each in predicted.items()}
         rows = [] if request.alone else forecaster.config.backtest
         facts: dict[str, Any] = {"rows": rows} if rows else {}
-        texts, circles = [combination.markdown(rows)] if rows else [], None
+        texts, circles = [combination.markdown(rows, request.sums)] if rows else [], None
         if len(plans) > 1:
             facts["differences"] = differences(predicted)
             texts.append(in_words(facts["differences"]))
@@ -82,11 +95,14 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         write_table(pd.concat([*tables.values()]), files[kind], context)
         if request.unusual:
             found = find_unusual(series, transforms.known_to_experts(series, forecaster.config, 0))
-            circles, files["-unusual.csv"] = found.values, context.folder / f"{of}-unusual.csv"
+            circles, files["-unusual.csv"] = (
+                found.values.reindex(columns=history.columns),
+                context.folder / f"{of}-unusual.csv",
+            )
             series.layout.write(found.table).to_csv(files["-unusual.csv"], index=False)
             facts["unusual"] = len(found.table)
             texts.append(found.in_words())
-        plot_plans(predicted, files[".png"], series.values, levels=levels, unusual=circles)
+        plot_plans(predicted, files[".png"], history, levels=levels, unusual=circles)
         facts |= {"text": "\n\n".join(texts)} if texts else {}
         yield Result(of, 0, files, facts, recipe=request.facts() | {"hash": forecaster.hash})
         if request.model is None:
@@ -160,6 +176,12 @@ def read_plans(
     for plan in plans.values():
         transforms.check_covariates(plan, len(plan.values) + horizon)
     return plans
+
+
+def check_sums(request: Forecast, series: Series) -> None:
+    """UserError, before anything is trained, where its sums are refused."""
+    if request.sums:
+        hierarchy.sums(series.names, series.layout)
 
 
 def say_what_is_foreign(
