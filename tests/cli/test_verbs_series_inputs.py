@@ -138,6 +138,10 @@ def test_holidays_go_to_the_training_and_mean_nothing_after_it(folder, tmp_path,
         patch.setattr("inkwash.systems.series.verbs.fit_forecaster", fit)
         assert main(["forecast", sales, *given]) == 2
     assert "holidays are ('DE-BY', 'FR')" in capsys.readouterr().err
+    with monkeypatch.context() as patch:  # and to those of a backtest
+        patch.setattr("inkwash.systems.series.cross_validation.fit_forecaster", fit)
+        assert main(["series", "backtest", sales, "--horizon", "7", "--windows", "2", *given]) == 2
+    assert "holidays are ('DE-BY', 'FR')" in capsys.readouterr().err
     assert main(["forecast", sales, *given, "--model", str(folder / "model")]) == 2
     assert "holidays means nothing with the model" in capsys.readouterr().err
     assert main(["forecast", sales, "--holidays", "Germany", "-o", str(tmp_path / "out")]) == 2

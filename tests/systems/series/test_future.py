@@ -64,6 +64,10 @@ def test_it_is_read_as_the_data_are(tmp_path):
     with pytest.raises(UserError, match="--dates"):
         with_future(base, slashed, KNOWN)
     assert with_future(base, slashed, KNOWN, dates="dmy").feat_dynamic_real["price"].iloc[-1] == 9.5
+    table.loc[1, "price"] = -7
+    for missing, value in (((), -7), (("-7",), np.nan)):
+        found = with_future(base, table, KNOWN, missing=missing).feat_dynamic_real["price"].iloc[-4:].to_numpy()
+        np.testing.assert_array_equal(found, [9.5, value, 11, 12])
 
 
 @pytest.mark.parametrize(

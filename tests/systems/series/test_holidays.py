@@ -149,6 +149,10 @@ def test_a_saved_forecaster_knows_the_holidays_to_come(shop, alone, tmp_path):
         np.testing.assert_allclose(median, usual - 60 * holiday, atol=4)
 
 
+def test_a_single_place_needs_no_list(shop):
+    assert transforms.make_config(read_series(shop), 7, holidays="DE-BY").holidays == ["DE-BY"]
+
+
 def test_holidays_that_cannot_be_are_refused_before_a_training(shop):
     with pytest.raises(UserError, match="no such country"):
         transforms.make_config(read_series(shop), 7, holidays=["XX"])

@@ -20,11 +20,11 @@ BAND = (0.05, 0.95)
 
 def with_future(
     series: Series, plan: Any, feat_dynamic_real: Sequence[str], *, time: str | None = None,
-    dates: str | None = None, decimal: str | None = None, **_: Any,
+    dates: str | None = None, decimal: str | None = None, missing: Sequence[Any] = (), **_: Any,
 ) -> Series:  # fmt: skip
     """A series whose covariates of the steps to come are those of a plan, a table of these columns (by their names in
-    the data), read as the data are; its rows in any order. The series' own covariates of these steps, if it has any,
-    no longer count.
+    the data), read as the data are (`sheet` is of the data alone); its rows in any order. The series' own covariates
+    of these steps, if it has any, no longer count.
 
     Raises UserError for a plan whose steps are not the next ones, that lacks a column, or that has values of what is
     to be forecast.
@@ -38,7 +38,9 @@ def with_future(
     if filled := [name for name in targets if name in table and table[name].notna().any()]:
         raise UserError(f"{source}: '{filled[0]}' is what is to be forecast: leave its cells empty in a plan")
     clock = time or (series.layout.time if series.layout.time in table else None)
-    options: dict[str, Any] = {"time": clock, "freq": series.freq or None, "dates": dates, "decimal": decimal}
+    options: dict[str, Any] = {
+        "time": clock, "freq": series.freq or None, "dates": dates, "decimal": decimal, "missing": missing
+    }  # fmt: skip
     if items:
         each = {name: read_series(table, target=[name], item=items, **options).values for name in feat_dynamic_real}
         future = pd.concat([by_item(name, wide, columns, source) for name, wide in each.items()], axis=1)

@@ -110,6 +110,7 @@ def make_config(
         raise unknown("mode", mode, MODES)
     if horizon < 1:
         raise UserError(f"horizon = {horizon}: at least one step must be forecast")
+    holidays = [holidays] if isinstance(holidays, str) else holidays
     length, season = len(series.values), seasonality(series.freq)
     padding, window = 0, None
     if mode == "faithful":
