@@ -765,7 +765,7 @@ def test_the_queue_is_shown_and_jobs_are_cancelled(person):
 
 def test_the_jobs_of_programs_do_not_push_ones_own_out_of_sight(person):
     page = person.page()
-    mine = ask_for(page, "my own", steps=1000, n=10)
+    mine = ask_for(page, "my own", steps=1000, n=100)  # for longer than the test
     expect(mine.locator(".state")).to_have_text(EN["jobs.running"])
     for number in range(15):
         fox = {"prompt": f"of a program {number}", "steps": 200, "n": 10}
