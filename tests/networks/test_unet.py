@@ -43,6 +43,33 @@ CONFIGS = {
     "class": LOWEST | {"num_class_embeds": 5, "mid_block_type": None, "in_channels": 9, "out_channels": 3},
     "text_proj": LOWEST | {"encoder_hid_dim": 10, "encoder_hid_dim_type": "text_proj", "norm_eps": 1e-3},
     "far padding": LOWEST | {"downsample_padding": 0},
+    "sdxl": {
+        "block_out_channels": (16, 16, 32),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": 24,
+        "norm_num_groups": 8,
+        "attention_head_dim": (2, 4, 8),
+        "transformer_layers_per_block": (1, 2, 3),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 58,  # 10 of the text, and six times 8
+    },
+    "sdxl-refiner": {
+        "block_out_channels": (16, 16, 32, 32),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": 24,
+        "norm_num_groups": 8,
+        "attention_head_dim": (2, 4, 8, 8),
+        "transformer_layers_per_block": 2,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 50,  # five times 8
+    },
+    "guidance": LOWEST | {"time_cond_proj_dim": 6, "in_channels": 8},
     "no context": LOWEST
     | {
         "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
@@ -51,6 +78,16 @@ CONFIGS = {
     },
 }
 LABELS = {"label": torch.randn(2, 7), "timestep label": torch.tensor([10.0, 600.0]), "class": torch.tensor([3, 0])}
+
+SIZES = torch.tensor([[1024.0, 768.0, 0.0, 64.0, 1024.0, 1024.0], [512.0, 512.0, 8.0, 0.0, 1024.0, 1024.0]])
+ADDED = {
+    "sdxl": {"text_embeds": torch.randn(2, 10), "time_ids": SIZES},
+    "sdxl-refiner": {
+        "text_embeds": torch.randn(2, 10),
+        "time_ids": torch.cat([SIZES[:, :4], LABELS["class"][:, None]], 1),
+    },
+    "guidance": {"timestep_cond": torch.randn(2, 6)},
+}
 
 
 def inputs(name: str, *spatial: int) -> dict[str, torch.Tensor | None]:
@@ -65,7 +102,7 @@ def inputs(name: str, *spatial: int) -> dict[str, torch.Tensor | None]:
         "context": torch.randn(2, 6, config.get("encoder_hid_dim", config["cross_attention_dim"])),
         "context_mask": mask,
         "label": LABELS.get(name),
-    }
+    } | ADDED.get(name, {})
 
 
 def filled(**config: object) -> UNet:
@@ -80,7 +117,15 @@ def filled(**config: object) -> UNet:
 
 def their_output(theirs: torch.nn.Module, given: dict[str, torch.Tensor | None]) -> torch.Tensor:
     mask, label = given["context_mask"], given["label"]
-    return theirs(given["x"], given["time"], given["context"], class_labels=label, encoder_attention_mask=mask).sample
+    return theirs(
+        given["x"],
+        given["time"],
+        given["context"],
+        class_labels=label,
+        encoder_attention_mask=mask,
+        added_cond_kwargs={key: given[key] for key in ("text_embeds", "time_ids") if key in given},
+        timestep_cond=given.get("timestep_cond"),
+    ).sample
 
 
 @pytest.mark.parametrize("name", CONFIGS)

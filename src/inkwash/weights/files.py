@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import get_ident
@@ -128,12 +128,18 @@ def save_json(path: Path, content: Any) -> None:
         file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file.
+def load_tensors(path: str | Path, names: Collection[str] | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors, all or those of these names, and the metadata of a safetensors file.
 
     Nothing but safetensors is opened: a missing, truncated or foreign file is a UserError.
     """
-    return _open(path, "pt")
+    return _open(path, "pt", names)
+
+
+def load_names(path: str | Path) -> set[str]:
+    """The names of the tensors of a safetensors file; its head is read alone."""
+    with _opened(path, "np") as file:
+        return set(file.keys())
 
 
 def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -144,17 +150,25 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
 def check_weights(path: str | Path) -> None:
     """UserError for what is no whole safetensors file; its head is read alone."""
-    _open(path, "np", load=False)
+    load_names(path)
 
 
-def _open(path: str | Path, framework: str, load: bool = True) -> tuple[dict[str, Any], dict[str, str]]:
+def _open(
+    path: str | Path, framework: str, names: Collection[str] | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    with _opened(path, framework) as file:
+        tensors = {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
+        return tensors, file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: str | Path, framework: str) -> Iterator[Any]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
         with safe_open(path, framework=framework) as file:
-            names = file.keys() if load else ()
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            yield file
     except SafetensorError as error:
         # Only now: the length of a header, which comes first in a sound file, may look like either mark.
         with path.open("rb") as file:
@@ -200,9 +214,20 @@ def save_tensors(
         raise UserError(f"cannot write {path} ({error}): make room and run again") from None
 
 
-def load_into(module: nn.Module, path: str | Path) -> dict[str, str]:
-    """Fills `module` from a safetensors file and returns the metadata; every name and shape must agree."""
+def load_into(
+    module: nn.Module,
+    path: str | Path,
+    convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
+) -> dict[str, str]:
+    """Fills `module` from a safetensors file and returns the metadata; every name and shape must agree, after
+    `convert` if there is one."""
     tensors, metadata = load_tensors(path)
+    fill(module, convert(tensors) if convert else tensors, str(path))
+    return metadata
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Fills `module`; UserError, which begins with `source`, unless every name and shape agrees."""
     expected = module.state_dict()
     for problem, names in (
         ("lacks", expected.keys() - tensors.keys()),
@@ -215,6 +240,5 @@ def load_into(module: nn.Module, path: str | Path) -> dict[str, str]:
         if names:
             first = ", ".join(sorted(names)[:3])
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise UserError(f"{path} {problem} {first}{more}: it is not of this {type(module).__name__}")
+            raise UserError(f"{source} {problem} {first}{more}: it is not of this {type(module).__name__}")
     module.load_state_dict(tensors)
-    return metadata
