@@ -82,10 +82,7 @@ LABELS = {"label": torch.randn(2, 7), "timestep label": torch.tensor([10.0, 600.
 SIZES = torch.tensor([[1024.0, 768.0, 0.0, 64.0, 1024.0, 1024.0], [512.0, 512.0, 8.0, 0.0, 1024.0, 1024.0]])
 ADDED = {
     "sdxl": {"text_embeds": torch.randn(2, 10), "time_ids": SIZES},
-    "sdxl-refiner": {
-        "text_embeds": torch.randn(2, 10),
-        "time_ids": torch.cat([SIZES[:, :4], LABELS["class"][:, None]], 1),
-    },
+    "sdxl-refiner": {"text_embeds": torch.randn(2, 10), "time_ids": SIZES[:, :5] / 100},
     "guidance": {"timestep_cond": torch.randn(2, 6)},
 }
 
