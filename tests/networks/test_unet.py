@@ -1,5 +1,6 @@
 """The U-Net against diffusers' on the same weights, and against itself across dimensions."""
 
+import copy
 import inspect
 import json
 import pickle
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inkwash.errors import UserError
+from inkwash.networks.layers import Attention, sinusoidal_embedding
 from inkwash.networks.unet import FIXED, IDLE, WEIGHTS, UNet, load_unet, save_unet
 
 LOWEST = {  # attention at the lowest level only, as in the project's own models
@@ -250,11 +252,18 @@ def test_exports_with_any_batch_and_length_of_text():
         ("layers_per_block", (1, 2, 3)),
         ("block_out_chanels", (16, 32)),
         ("dims", 4),
+        ("addition_embed_type", "image"),
     ],
 )
 def test_a_configuration_it_cannot_carry_is_named(key, value):
     with pytest.raises(UserError, match=key):
         UNet(**LOWEST | {key: value})
+
+
+@pytest.mark.parametrize("key", ["addition_time_embed_dim", "projection_class_embeddings_input_dim"])
+def test_a_condition_of_text_and_sizes_has_its_widths(key):
+    with pytest.raises(UserError, match=f"addition_embed_type 'text_time' needs {key}"):
+        UNet(**CONFIGS["sdxl"] | {key: None})
 
 
 def test_a_projected_context_has_one_width():
@@ -296,6 +305,55 @@ def test_a_label_or_a_context_must_be_what_the_network_was_built_for():
         UNet(**LOWEST)(**inputs("lowest", 8, 8) | {"label": torch.ones(2, 7)})
     with pytest.raises(ValueError, match="needs a context"):
         UNet(**LOWEST)(**inputs("lowest", 8, 8) | {"context": None})
+
+
+@pytest.mark.parametrize(
+    "name, missing", [("sdxl", "text_embeds"), ("sdxl-refiner", "time_ids"), ("guidance", "timestep_cond")]
+)
+def test_further_conditions_must_be_what_the_network_was_built_for(name, missing):
+    given = inputs(name, 8, 8)
+    value = given.pop(missing)
+    with pytest.raises(ValueError, match=f"needs a {missing} tensor"):
+        UNet(**CONFIGS[name])(**given)
+    with pytest.raises(ValueError, match=f"takes no {missing} tensor"):
+        UNet(**LOWEST)(**inputs("lowest", 8, 8) | {missing: value})
+
+
+def test_the_refiner_s_numbers_are_not_taken_for_sdxl_s():
+    given = inputs("sdxl", 8, 8)
+    given["time_ids"] = given["time_ids"][:, :5]
+    with pytest.raises(ValueError, match="text_embeds and time_ids make 50 features, this U-Net takes 58"):
+        UNet(**CONFIGS["sdxl"])(**given)
+
+
+@torch.no_grad()
+def test_the_guidance_scale_is_embedded_as_in_the_pipeline_of_latent_consistency():
+    pipeline = pytest.importorskip("diffusers").LatentConsistencyModelPipeline
+    scale = torch.tensor([1.0, 7.5, 8.0])
+    expected = pipeline.get_guidance_scale_embedding(None, scale - 1, 256)
+    found = sinusoidal_embedding(1000 * (scale - 1), 256, cosine_first=False, shift=1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)  # sines of 7000, in float32
+
+
+@torch.no_grad()
+def test_scores_beyond_float16_are_none_too_many_for_attention():
+    """So `upcast_attention` asks for nothing that is not done, and is kept for those who open what is saved."""
+    torch.manual_seed(0)
+    attention = Attention(16, 2).eval()
+    for layer in (attention.to_q, attention.to_k):
+        layer.weight *= 400
+    x = torch.randn(1, 5, 16)
+    q, k = (layer(x).unflatten(-1, (2, 8)).transpose(1, 2) for layer in (attention.to_q, attention.to_k))
+    assert (q @ k.mT).abs().max() > 65504  # float16's largest number
+    found = copy.deepcopy(attention).half()(x.half())
+    torch.testing.assert_close(found.float(), attention(x), rtol=0, atol=0.01)
+
+
+def test_what_is_kept_for_others_is_saved(tmp_path):
+    Theirs = pytest.importorskip("diffusers").UNet2DConditionModel
+    save_unet(UNet(**CONFIGS["sd2"]), tmp_path)
+    assert load_unet(tmp_path).config["upcast_attention"] is True
+    assert Theirs.from_pretrained(tmp_path).config.upcast_attention is True
 
 
 def residuals_of(unet: UNet, given: dict[str, torch.Tensor | None]) -> list[torch.Tensor]:
@@ -457,3 +515,32 @@ def test_a_picture_whose_kernel_is_zero_is_not_seen():
     torch.testing.assert_close(found, blind(**given), rtol=0, atol=1e-5)
     seen.conv_in.weight[:, 4:] = 1
     assert (seen(concat=torch.randn(2, 3, 8, 8), **given) - found).abs().max() > 0.1
+
+
+@pytest.fixture
+def cut(tmp_path):
+    """A network that diffusers has cut into several files."""
+    Theirs = pytest.importorskip("diffusers").UNet2DConditionModel
+    torch.manual_seed(0)
+    theirs = Theirs(**LOWEST)
+    theirs.save_pretrained(tmp_path, max_shard_size="40KB")
+    assert len(list(tmp_path.glob("*-of-*.safetensors"))) > 2 and not (tmp_path / WEIGHTS).exists()
+    return tmp_path, theirs
+
+
+def test_a_network_that_lies_in_several_files_is_opened(cut):
+    folder, theirs = cut
+    ours, expected = load_unet(folder).state_dict(), theirs.state_dict()
+    assert all(torch.equal(ours[key], expected[key]) for key in expected)
+
+
+def test_a_missing_or_foreign_part_of_several_is_an_error_of_one_line(cut):
+    folder, _ = cut
+    index = folder / f"{WEIGHTS}.index.json"
+    next(iter(sorted(folder.glob("*-of-*.safetensors")))).unlink()
+    with pytest.raises(UserError, match=r"model-00001-of-\d+\.safetensors: no such file"):
+        load_unet(folder)
+    for content in ('{"weight_map": {"a": "../a.safetensors"}}', '{"weight_map": 3}', "[]", "{"):
+        index.write_text(content)
+        with pytest.raises(UserError, match=r"index\.json: not the index of a model's files"):
+            load_unet(folder)

@@ -219,11 +219,28 @@ def load_into(
     path: str | Path,
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
 ) -> dict[str, str]:
-    """Fills `module` from a safetensors file and returns the metadata; every name and shape must agree, after
-    `convert` if there is one."""
-    tensors, metadata = load_tensors(path)
+    """Fills `module` from a safetensors file, or the shards that its index names, and returns the metadata; every name
+    and shape must agree, after `convert` if there is one."""
+    tensors: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    for shard in shards(Path(path)):
+        more, metadata = load_tensors(shard)
+        tensors |= more
     fill(module, convert(tensors) if convert else tensors, str(path))
     return metadata
+
+
+def shards(path: Path) -> list[Path]:
+    """The files that hold what is called `path`: itself, or those beside it that `path`.index.json lists, into which
+    diffusers and transformers cut what is large."""
+    index = path.with_name(f"{path.name}.index.json")
+    if path.is_file() or not index.is_file():
+        return [path]
+    try:
+        names = set(json.loads(index.read_bytes())["weight_map"].values())
+        return [path.with_name(name) for name in sorted(names)]  # `with_name` refuses what lies elsewhere
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{index}: not the index of a model's files ({error}); fetch or save it again") from None
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
