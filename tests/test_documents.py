@@ -181,6 +181,10 @@ def test_the_figures_of_the_forecasting_page_are_those_of_their_reports():
     assert benchmark["table"](facts).strip() in page
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "pooled.py"))
     assert benchmark["table"](json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))) in page
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "horizon_at_once.py"))
+    runs = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))["runs"]
+    lines = benchmark["markdown"](runs).splitlines()
+    assert "\n".join([*lines[:2], *lines[-len(benchmark["METHODS"]) :]]) in page
     report = Report.load(results / "exchange.json")
     assert report.markdown() in read("src/inkwash/weights/exchange/card.md")
     assert report.model["sha256"] == inkwash.load("exchange").hash

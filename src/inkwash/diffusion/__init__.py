@@ -10,7 +10,8 @@ from inkwash.diffusion.categorical import Categorical, CategoricalDistribution
 from inkwash.diffusion.denoiser import Denoiser, quarter_log_sigma, thousands
 from inkwash.diffusion.driver import sample
 from inkwash.diffusion.errors import DiffusionError
-from inkwash.diffusion.grid import GRIDS, Grid, beta, exponential, karras, leading, trailing, uniform
+from inkwash.diffusion.grid import GRIDS, Grid, align_your_steps, beta, ddim_uniform, exponential, karras, kl_optimal
+from inkwash.diffusion.grid import leading, linear_quadratic, normal, sgm_uniform, simple, trailing, uniform
 from inkwash.diffusion.guides import adaptive_projected, allowed_symbols, autoguidance, classifier, classifier_free
 from inkwash.diffusion.guides import dps, dynamic_threshold, gradient_control, known_region, on, rounding
 from inkwash.diffusion.guides import static_threshold, tiled, token_gradient, x0_guide

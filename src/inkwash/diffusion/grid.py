@@ -119,18 +119,113 @@ def exponential(process: Process, steps: int, sigma_max: float | None = None, si
     return _levels("exponential", process, steps, sigma_max, sigma_min, np.geomspace)
 
 
-@checked(steps=COUNT, a=Range(0.5, 100), b=Range(0.5, 100))
-def beta(process: Process, steps: int, a: float = 0.6, b: float = 0.6) -> Grid:
+@checked(steps=COUNT, a=Range(0.5, 100), b=Range(0.5, 100), table=Range(2, whole=True))
+def beta(process: Process, steps: int, a: float = 0.6, b: float = 0.6, table: int | None = None) -> Grid:
     """Times at equal steps of the quantiles of a beta distribution: dense at both ends where a, b < 1.
 
     Beta sampling (Lee et al. 2024, 2407.12173). The distribution function is summed over x = sin^2 u, where its
-    density sin^(2a - 1) u cos^(2b - 1) u is finite for a, b >= 1/2.
+    density sin^(2a - 1) u cos^(2b - 1) u is finite for a, b >= 1/2, and u = (3 - 2 w) w^2 pi / 2, where it is smooth.
+    With a `table`, as in ComfyUI, quantile q is entry round(q (table - 1)), and steps that meet in one entry are one.
     """
-    u = np.linspace(0, np.pi / 2, 20_001)
-    density = np.sin(u) ** (2 * a - 1) * np.abs(np.cos(u)) ** (2 * b - 1)
+    w = np.linspace(0, 1, 20_001)
+    u = (3 - 2 * w) * w**2 * (np.pi / 2)
+    density = np.sin(u) ** (2 * a - 1) * np.abs(np.cos(u)) ** (2 * b - 1) * w * (1 - w)
     cumulative = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
     quantiles = np.interp(np.linspace(1, 0, steps + 1), cumulative / cumulative[-1], u)
+    if table is not None:
+        entries = np.rint(np.sin(quantiles[:-1]) ** 2 * (table - 1))
+        return Grid(process, (*((np.unique(entries)[::-1] + 1) / table), 0.0))
     return Grid(process, (1.0, *(np.sin(quantiles[1:-1]) ** 2), 0.0))
+
+
+@checked(steps=COUNT, table=COUNT)
+def normal(process: Process, steps: int, table: int = 1000) -> Grid:
+    """Equal steps over the table from its last entry to its first, then t = 0: "normal" of ComfyUI, "uniform" of
+    A1111. Between two entries log (sigma / alpha) is linear."""
+    return _entries(process, np.linspace(table - 1, 0, steps), table)
+
+
+@checked(steps=COUNT, table=COUNT)
+def sgm_uniform(process: Process, steps: int, table: int = 1000) -> Grid:
+    """One equal step fewer than `normal` goes, the last one leading from above the first entry to t = 0, as in
+    Stability AI's generative models."""
+    return _entries(process, np.linspace(table - 1, 0, steps + 1)[:-1], table)
+
+
+@checked(steps=COUNT, table=COUNT)
+def simple(process: Process, steps: int, table: int = 1000) -> Grid:
+    """Entries counted from the last, floor(i (table / steps)) for i = 0, 1, ..., then t = 0: "simple" of ComfyUI."""
+    return _entries(process, table - 1 - np.floor(np.arange(_at_most(steps, table)) * (table / steps)), table)
+
+
+@checked(steps=COUNT, table=Range(2, whole=True))
+def ddim_uniform(process: Process, steps: int, table: int = 1000) -> Grid:
+    """Entries 1, 1 + k, 1 + 2 k, ... with k = table // steps, as many as there are, so that there may be more steps,
+    then t = 0: "ddim_uniform" of ComfyUI. `leading` with `steps_offset` 1 has exactly `steps`."""
+    return _entries(process, np.arange(1, table, table // _at_most(steps, table))[::-1], table)
+
+
+@checked(steps=COUNT, sigma_max=Range(0, above=True), sigma_min=POSITIVE)
+def kl_optimal(process: Process, steps: int, sigma_max: float | None = None, sigma_min: float | None = None) -> Grid:
+    """Equal steps of the arc tangent of sigma / alpha between two noise levels, ends as in `karras`, then t = 0.
+
+    Align Your Steps (Sabour et al. 2024, 2404.14507), the optimum of its bound for Gaussian data of variance 1.
+    """
+    return _levels("kl_optimal", process, steps, sigma_max, sigma_min, _between_angles)
+
+
+def _between_angles(high: float, low: float, count: int) -> np.ndarray:
+    return np.tan(np.linspace(np.arctan(high), np.arctan(low), count))
+
+
+@checked(steps=COUNT, threshold=Range(0, 1, above=True))
+def linear_quadratic(process: Process, steps: int, threshold: float = 0.025) -> Grid:
+    """Noise levels (1 - y) sigma_max of a flow, sigma / alpha of other schedules: y grows in equal steps to
+    `threshold` in the first half of the steps, and as a parabola that goes on smoothly to 1 in the second.
+
+    Movie Gen (Polyak et al. 2024, 2410.13720), in the form of Mochi 1.
+    """
+    linear = max(steps // 2, 1)
+    i, j = np.arange(steps + 1), np.arange(steps + 1) - linear
+    slope, rest = threshold / linear, max(steps - linear, 1)
+    curve = (1 - threshold - slope * rest) / rest**2
+    y = np.where(i < linear, slope * i, threshold + slope * j + curve * j**2)
+    y = y if steps > 1 else np.array([0.0, 1.0])
+    require(bool((np.diff(y) > 0).all()), f"linear_quadratic: threshold = {threshold} is too much for {steps} steps")
+    schedule = Grid(process, (1.0, 0.0)).process.schedule
+    highest = schedule.at(1.0).edm_sigma
+    left = 1 - y[1:-1]
+    sigmas = left * highest if np.isfinite(highest) else left / y[1:-1]
+    return Grid(process, (1.0, *schedule.sigma_to_t(sigmas), 0.0))
+
+
+ALIGNED = {
+    "sd1": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029),
+    "sdxl": (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029),
+    "svd": (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002),
+}
+
+
+@checked(steps=COUNT)
+def align_your_steps(process: Process, steps: int, model: str = "sd1") -> Grid:
+    """The noise levels sigma / alpha that Align Your Steps (Sabour et al. 2024, 2404.14507) found best for 10 steps
+    of a kind of model ("sd1", "sdxl", "svd"); log-linear between them for other numbers of steps, then t = 0."""
+    require(model in ALIGNED, f"align_your_steps: model = {model!r}; {', '.join(ALIGNED)} are there")
+    levels = np.log(ALIGNED[model])
+    between = np.interp(np.linspace(0, len(levels) - 1, steps + 1)[:-1], np.arange(len(levels)), levels)
+    schedule = Grid(process, (1.0, 0.0)).process.schedule
+    return Grid(process, (*schedule.sigma_to_t(np.exp(between)), 0.0))
+
+
+def _entries(process: Process, indices: np.ndarray, table: int) -> Grid:
+    """Entries of a table, then t = 0: entry i lies at t = (i + 1) / table, and one between two entries where
+    log (sigma / alpha) is between theirs, or t is if there is no signal at the upper one."""
+    schedule, times = Grid(process, (1.0, 0.0)).process.schedule, (indices + 1) / table
+    for k in np.flatnonzero(indices % 1):
+        low, high = (schedule.at((i + 1) / table).lambda_ for i in (np.floor(indices[k]), np.ceil(indices[k])))
+        if np.isfinite(high):
+            times[k] = schedule.sigma_to_t(np.exp(-low - indices[k] % 1 * (high - low)))
+    return Grid(process, (*times, 0.0))
 
 
 def _levels(
@@ -152,5 +247,8 @@ def _at_most(steps: int, table: int) -> int:
     return steps
 
 
-_all = uniform, leading, trailing, karras, exponential, beta
+_all = (
+    *(uniform, leading, trailing, karras, exponential, beta),
+    *(normal, sgm_uniform, simple, ddim_uniform, kl_optimal, linear_quadratic, align_your_steps),
+)
 GRIDS: dict[str, Callable[..., Grid]] = {grid.__name__: grid for grid in _all}
