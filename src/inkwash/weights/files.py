@@ -219,7 +219,7 @@ def load_into(
     path: str | Path,
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
 ) -> dict[str, str]:
-    """Fills `module` from a safetensors file, or the shards that its index names, and returns the metadata; every name
+    """Fills `module` from a safetensors file, or the shards that its index lists, and returns the metadata; each name
     and shape must agree, after `convert` if there is one."""
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
