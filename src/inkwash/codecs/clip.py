@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
 from inkwash.errors import UserError
+from inkwash.weights.shipped import FOLDER
 
+MERGES = FOLDER / "clip-tokenizer" / "merges.txt.gz"  # of OpenAI's CLIP
 LENGTH = 77  # tokens of a text, with its two marks
 START, END = "<|startoftext|>", "<|endoftext|>"
 ROLES = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
@@ -79,6 +82,18 @@ class CLIPTokenizer:
         except Exception as error:  # the tokenizers package raises nothing narrower
             raise UserError(f"{folder}: the tokenizer is broken ({error}); fetch or save it again") from None
 
+    @classmethod
+    def shipped(cls, fill: str = END) -> CLIPTokenizer:
+        """That of CLIP, for files that hold none. fill: what follows a text, "!" in Stable Diffusion 2 and in the
+        second encoder of SDXL; in a text it is a "!" like any other."""
+        merges = [
+            (line.split()[0], line.split()[1]) for line in gzip.decompress(MERGES.read_bytes()).decode().splitlines()
+        ]
+        letters = byte_letters()
+        pieces = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), START, END]
+        vocabulary = {piece: number for number, piece in enumerate(pieces)}
+        return cls(vocabulary, merges, ROLES | {"pad_token": fill}, [to_token(START), to_token(END)])
+
     def encode(self, text: str) -> list[int]:
         """The tokens of a text, as many as it has, without marks. UserError for what is no text."""
         if not isinstance(text, str):
@@ -99,6 +114,13 @@ class CLIPTokenizer:
             tokens = [self.start, *self.encode(text)[: self.length - 2], self.end]
             row[: len(tokens)] = tokens
         return ids
+
+
+def byte_letters() -> list[str]:
+    """A letter for each byte, in CLIP's order: first those that print as Latin-1, as themselves, then the others, from
+    letter 256 on."""
+    printed = [byte for byte in range(256) if chr(byte).isprintable() and byte not in (0x20, 0xA0)]
+    return [*map(chr, printed), *(chr(256 + i) for i in range(256 - len(printed)))]
 
 
 def special_tokens(
