@@ -181,6 +181,13 @@ def test_the_figures_of_the_forecasting_page_are_those_of_their_reports():
     assert benchmark["table"](facts).strip() in page
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "pooled.py"))
     assert benchmark["table"](json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))) in page
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "business.py"))
+    business = json.loads((results / "business.json").read_text(encoding="utf-8"))
+    assert benchmark["markdown"](business["test"]).strip() in page
+    assert benchmark["few_rows"]({rows: business[f"test, {rows} rows"] for rows in benchmark["ROWS"]}) in page
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "ablation.py"))
+    ablation = json.loads((results / "forecasting-ablation.json").read_text(encoding="utf-8"))
+    assert benchmark["markdown"](ablation) in page
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "horizon_at_once.py"))
     runs = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))["runs"]
     lines = benchmark["markdown"](runs).splitlines()
