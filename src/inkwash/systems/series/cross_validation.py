@@ -54,7 +54,7 @@ def cross_validate(
     each by a forecaster that `fit_forecaster` trains on what lies before the window (Tashman 2000,
     10.1016/S0169-2070(00)00065-0: rolling origin, recalibrated), beside simple ones from the same starts.
 
-    A series is scored in the windows before which it has a value. Options: see `fit_forecaster`, and
+    A series is scored in the windows before which it has a value (`truths`). Options: see `fit_forecaster`, and
     `Forecaster.forecast`. A run that `monitor` stops gives the windows so far.
     Raises UserError as `fit_forecaster` does, and for windows that reach back too far.
     """
@@ -68,7 +68,6 @@ def cross_validate(
     done, clock = 0, time.process_time()
     for window, start in enumerate(starts):
         known = series.values.iloc[:start].notna().any().to_numpy()
-        truth[window][:, ~known] = np.nan
         if not known.any():
             raise UserError(
                 f"window {window + 1} of {windows} begins at step {start}, before any value: take fewer windows"

@@ -47,7 +47,11 @@ class Rollout(TorchModel):
 
     @classmethod
     def build(cls, facts: dict[str, Any]) -> Self:
-        return cls(TimeGrad(**facts.pop("network")), transforms.Config(**facts))
+        network, config = TimeGrad(**facts.pop("network")), transforms.Config(**facts)
+        for each in (network.typical, config.stretch, config.deviation, config.inflation, config.drift):
+            if len(each) not in (0, len(config.names)):
+                raise ValueError(f"{len(config.names)} names, and facts of {len(each)} series")
+        return cls(network, config)
 
     def facts(self) -> dict[str, Any]:
         return asdict(self.config) | {"network": self.network.config}
