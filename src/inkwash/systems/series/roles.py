@@ -72,7 +72,7 @@ def find_stamps(
         raise UserError(f"{source}: the first line, with '{columns[0]}', holds values; put a line of names before it")
     one = data[columns[0]] if len(columns) == 1 else clock.join_parts(data, clock.find_parts(columns))
     if not clock.readings(one, digits=True) and (counts := count_steps(one)) is not None:
-        return Stamps(pd.Index(counts), columns, one.name)
+        return Stamps(pd.Index(counts), columns, ", ".join(columns))
     reading = clock.to_timestamps(one, source, dates)
     stamps = reading.stamps
     if (
