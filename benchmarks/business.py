@@ -470,13 +470,12 @@ def few_rows(reports: dict[str, dict[str, Any]]) -> str:
     lines += ["|---:|---:|" + "---:|" * (len(methods) + 2)]
     for report in reports.values():
         means = {row["method"]: row for row in report["overall"]}
-        cells = [
-            number(row["mean"]) + ("" if row["n"] == means[OURS]["n"] else f" ({means[OURS]['n'] - row['n']} refused)")
-            for row in means.values()
-        ]
+        windows = max(row["n"] for row in means.values())
+        refused = {name: f" ({windows - row['n']} refused)" * (row["n"] < windows) for name, row in means.items()}
+        cells = [number(row["mean"]) + refused[name] for name, row in means.items()]
         (beside,) = [row for row in report["against"] if row["rival"] == "AutoETS"]
         cells += [f"{beside['mean']:+.4f} ± {number(beside['se'])}", f"{beside['p']:.2g}"]
-        lines.append(f"| {report['rows_given']} | {means[OURS]['n']} | {' | '.join(cells)} |")
+        lines.append(f"| {report['rows_given']} | {windows} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

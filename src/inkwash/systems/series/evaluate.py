@@ -35,7 +35,7 @@ def baseline_paths(
     }
     if 1 < (season := seasonality(series.freq)) < starts[0]:
         rules[f"seasonal naive ({season} steps)"] = partial(baselines.seasonal_naive, season=season)
-    if find_spec("statsmodels"):
+    if find_spec("statsmodels") and (np.diff(values[: starts[0]], axis=0).std(0) > 0).sum() > 1:
         rules["vector autoregression"] = baselines.vector_autoregression
     return {
         name: baselines.rolling_forecasts(rule, values, starts, horizon, samples, seed)
