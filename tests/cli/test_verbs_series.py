@@ -290,6 +290,12 @@ def test_a_table_of_somebody_else_is_not_tuned_over(forecast, sales, tmp_path, c
     assert (tmp_path / "tables.json").read_text() == "mine"
 
 
+def test_tune_says_what_was_read(forecast, sales, tmp_path, capsys):
+    options = ["--steps", "2", "--samples", "8", "-o", str(tmp_path)]
+    assert main(["tune", str(forecast / "forecaster"), "--data", str(sales), *options]) == 0
+    assert "read sales.csv: time = day, every D from" in capsys.readouterr().err
+
+
 @pytest.fixture
 def run(sales, tmp_path, capsys):
     """Trains in one folder by a recipe: (more arguments) -> exit code and what was said; its files."""

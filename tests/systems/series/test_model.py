@@ -509,3 +509,11 @@ def test_facts_of_other_series_than_the_names_are_broken(facts, swinger, tmp_pat
     file.write_text(json.dumps(json.loads(file.read_text()) | facts))
     with pytest.raises(UserError, match=r"system.json is broken \(\d names, and facts of \d series\)"):
         Forecaster.load(tmp_path)
+
+
+def test_weights_of_an_expert_that_is_not_known_are_broken(swinger, tmp_path):
+    swinger.save(tmp_path)
+    file = tmp_path / "system.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"weights": {"diffusion": 0.5, "an oracle": 0.5}}))
+    with pytest.raises(UserError, match=r"system.json is broken \(no expert is called an oracle\)"):
+        Forecaster.load(tmp_path)

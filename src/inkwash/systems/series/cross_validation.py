@@ -55,8 +55,8 @@ def cross_validate(
     10.1016/S0169-2070(00)00065-0: rolling origin, recalibrated), beside simple ones from the same starts.
 
     A series is scored in the windows before which it has a value (`truths`). Options: see `fit_forecaster`, and
-    `Forecaster.forecast`. A run that `monitor` stops gives the windows so far.
-    Raises UserError as `fit_forecaster` does, and for windows that reach back too far.
+    `Forecaster.forecast`. A run that `monitor` stops, or a window for which no model can be trained, gives the
+    windows so far. Raises UserError as `fit_forecaster` does, and for windows that reach back too far.
     """
     check_seed(seed)
     if samples < 1:
@@ -90,7 +90,11 @@ def cross_validate(
                 before, [start], horizon, samples, seed, *how, window=window, alone=alone
             )[0]
         except UserError as error:
-            raise UserError(f"window {window + 1} of {windows}, which begins at step {start}: {error}") from None
+            problem = f"window {window + 1} of {windows}, which begins at step {start}: {error}"
+            if not done:
+                raise UserError(problem) from None
+            monitor.tell(Note(problem))
+            break
         done += 1
         monitor.tell(Progress(done, windows, "windows"))
     if done < windows:

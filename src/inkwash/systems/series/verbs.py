@@ -23,7 +23,7 @@ from inkwash.systems.series.forecast import LEVELS, level_name
 from inkwash.systems.series.forecast import Forecast as Paths
 from inkwash.systems.series.future import differences, in_words, plot_plans, with_future
 from inkwash.systems.series.model import Forecaster
-from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
+from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute, Tune
 from inkwash.systems.series.tables import check_format, write_table
 from inkwash.systems.series.train import (
     Recipe,
@@ -35,6 +35,7 @@ from inkwash.systems.series.train import (
 from inkwash.systems.series.unusual import find_unusual
 from inkwash.systems.train import Task, on_machine
 from inkwash.systems.train import train as run_training
+from inkwash.systems.tune import tune as tune_by
 
 DEFAULT_HORIZON = 30
 PLAN = "plan"  # a column of the results of several plans
@@ -226,6 +227,12 @@ def load_series(request: Any, forecaster: Forecaster, context: Context) -> Serie
     series = forecaster.load_series(context.open(request.data), column_options(request))
     say_what_was_read(series, context)
     return series
+
+
+def tune(requests: list[Tune], context: Context) -> Iterator[Result]:
+    for request in requests:
+        load_series(request, context.model(request.model), context)  # to say what was understood
+    return tune_by(requests, context)
 
 
 def measure(request: Evaluate, forecaster: Forecaster, context: Context) -> report.Report:
