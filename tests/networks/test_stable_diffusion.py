@@ -363,6 +363,22 @@ SPOILT = {
         lambda t: t.update({"first_stage_model.quant_conv.bias": torch.ones(3)}),
         r"vae of sd1 has wrong shapes for quant_conv\.bias",
     ),
+    "whole numbers": (
+        lambda t: t.update({"first_stage_model.quant_conv.bias": torch.ones(8, dtype=torch.int8)}),
+        r"vae of sd1 has whole numbers for quant_conv\.bias",
+    ),
+    "a first kernel of no channels": (
+        lambda t: t.update({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(8, 0, 3, 3)}),
+        r"unet of sd1 has wrong shapes for conv_in\.weight",
+    ),
+    "a first kernel of no size": (
+        lambda t: t.update({"model.diffusion_model.input_blocks.0.0.weight": torch.tensor(1.0)}),
+        r"unet of sd1 has wrong shapes for conv_in\.weight",
+    ),
+    "an attention of wide kernels": (
+        lambda t: t.update({"first_stage_model.encoder.mid.attn_1.q.weight": torch.ones(12, 12, 3, 3)}),
+        r"vae of sd1 has wrong shapes for encoder\.mid_block\.attentions\.0\.to_q\.weight",
+    ),
     "no text encoder": (
         lambda t: [t.pop(name) for name in list(t) if name.startswith("cond_stage")],
         "no text encoder of Stable Diffusion",
@@ -378,6 +394,20 @@ def test_a_file_that_does_not_fit_is_an_error_of_one_line_with_its_name(file, na
     with pytest.raises(UserError, match=reason) as caught:
         load_single_file(path, TINY["sd1"])
     assert "\n" not in str(caught.value) and str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (3,), (4, 12), (36, 12, 1)])
+def test_a_tensor_of_openclip_that_does_not_fit_is_named(file, shape):
+    prefix, name = "conditioner.embedders.0.model.", "transformer.resblocks.0.attn.in_proj_weight"
+    with pytest.raises(UserError, match=r"text_encoder_2 of sdxl-refiner has wrong shapes for text_model\.encoder"):
+        load_single_file(
+            file("sdxl-refiner", lambda t: t.update({prefix + name: torch.ones(shape)})), TINY["sdxl-refiner"]
+        )
+    change = {f"{prefix}text_projection": torch.ones(shape)}
+    with pytest.raises(
+        UserError, match=r"text_encoder_2 of sdxl-refiner has wrong shapes for text_projection\.weight"
+    ):
+        load_single_file(file("sdxl-refiner", lambda t: t.update(change)), TINY["sdxl-refiner"])
 
 
 def test_a_family_is_written_whole_or_not_at_all(folders, tmp_path):

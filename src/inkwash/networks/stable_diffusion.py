@@ -95,7 +95,8 @@ CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
 
 class SingleFile(NamedTuple):
     """What a single file holds. others: the names of tensors that are of none of its networks: of the noise table, of
-    averaged weights, and marks such as `v_pred` and `ztsnr`."""
+    averaged weights, and marks such as `v_pred`, `ztsnr` or `edm_mean`, by which a network is to be used in another
+    way."""
 
     family: str
     components: dict[str, nn.Module]
@@ -123,7 +124,8 @@ def load_single_file(
             continue
         tensors = load_tensors(path, own)[0] if own else {}
         config = dict((configs or CONFIGS[family])[folder])
-        if (kernel := tensors.get("model.diffusion_model.input_blocks.0.0.weight")) is not None:
+        kernel = tensors.get("model.diffusion_model.input_blocks.0.0.weight")
+        if kernel is not None and kernel.ndim == 4 and kernel.shape[1]:
             config["in_channels"] = kernel.shape[1]
         with torch.device("meta"):
             network = CLASSES[folder](**config)

