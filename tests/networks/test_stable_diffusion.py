@@ -342,6 +342,17 @@ def test_how_many_channels_the_network_takes_is_seen_in_the_file(file, channels)
     assert unet.config["in_channels"] == unet.conv_in.in_channels == channels
 
 
+def test_whether_the_network_takes_a_guidance_scale_is_seen_in_the_file(file, tmp_path):
+    projection = torch.rand(8, 6)
+    path = file("sd1", lambda t: t.update({"model.diffusion_model.time_embedding.cond_proj.weight": projection}))
+    parts = load_single_file(path, TINY["sd1"]).components
+    assert parts["unet"].config["time_cond_proj_dim"] == 6
+    assert torch.equal(parts["unet"].time_embedding.cond_proj.weight, projection)
+    again = tmp_path / "again.safetensors"
+    save_single_file(again, "sd1", {name: network.state_dict() for name, network in parts.items()})
+    assert same(load_file(again), load_file(path))
+
+
 def test_the_autoencoder_may_be_missing(file):
     def drop(tensors):
         for name in [name for name in tensors if name.startswith("first_stage_model.")]:
