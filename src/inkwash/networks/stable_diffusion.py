@@ -114,8 +114,8 @@ def load_single_file(
     """The networks of a single file, by the names of their folders, in float32 and set to evaluate.
 
     The autoencoder may be missing. configs: how each is built, where it is not as in CONFIGS; how many channels the
-    U-Net takes (9 to paint in, 8 to edit), and whether it takes a guidance scale, is seen in the file. UserError, with
-    the file's name, for another family, and for a network with a tensor too few, too many or of another shape.
+    U-Net takes (9 to paint in, 8 to edit), and whether it takes a guidance scale, is seen in the file. UserError,
+    with the file's name, for another family, and for a network with a tensor too few, too many or of another shape.
     """
     path = Path(path)
     names = load_names(path)
