@@ -48,8 +48,10 @@ def test_what_diffusers_saves_is_opened(tmp_path):
 
 
 def test_errors_name_the_key_and_the_file(tmp_path):
-    with pytest.raises(UserError, match=r"shift_factor = 0\.1"):
-        Autoencoder(shift_factor=0.1)
+    with pytest.raises(UserError, match=r"latents_mean = \[0\.1\]"):
+        Autoencoder(latents_mean=[0.1])
+    with pytest.raises(UserError, match=r"up_block_types = \['AttnUpDecoderBlock2D'\]"):
+        Autoencoder(up_block_types=["AttnUpDecoderBlock2D"])
     with pytest.raises(UserError, match="norm_num_groups 5 does not divide"):
         Autoencoder(block_out_channels=(8,), norm_num_groups=5)
     with pytest.raises(UserError, match=r"config\.json: no such file"):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from inkwash import networks, systems
 from inkwash.networks.autoencoder import Autoencoder
+from inkwash.networks.clip import CLIPTextEncoder
 from inkwash.networks.text import TextEncoder
 from inkwash.networks.unet import UNet
 from inkwash.systems.language.networks import (
@@ -55,6 +56,17 @@ def vectors(net: ContinuousDenoiser) -> Tensor:
 
 
 CONCAT = CONFIGS["timestep label"] | {"in_channels": 7}
+CLIP = {
+    "vocab_size": 11,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "projection_dim": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 6,
+    "eos_token_id": 2,
+    "projection": True,
+}
 READER = {"dim": 8, "fields": [3, 2], "tags": 4, "labels": 5, "symbols": 11, "width": 16, "heads": 2}
 
 # how each is made, and what it answers, by all ways through it
@@ -88,6 +100,7 @@ NETWORKS = (
             lambda: TextEncoder(11, 8, 16, layers=2, heads=2, length=6, output=12),
             lambda net: net(WORDS, WORDS != 5),
         ),
+        "CLIP's text encoder": (lambda: CLIPTextEncoder(**CLIP), lambda net: net(WORDS)),
         "TimeGrad, dilated": (lambda: TimeGrad(5, 4), recurrent),
         "TimeGrad, dense": (lambda: TimeGrad(5, 4, noise="dense"), recurrent),
         "vectors of words": (lambda: ContinuousDenoiser(**SMALL), vectors),

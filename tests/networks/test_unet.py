@@ -1,5 +1,6 @@
 """The U-Net against diffusers' on the same weights, and against itself across dimensions."""
 
+import copy
 import inspect
 import json
 import pickle
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inkwash.errors import UserError
+from inkwash.networks.layers import Attention, sinusoidal_embedding
 from inkwash.networks.unet import FIXED, IDLE, WEIGHTS, UNet, load_unet, save_unet
 
 LOWEST = {  # attention at the lowest level only, as in the project's own models
@@ -43,6 +45,33 @@ CONFIGS = {
     "class": LOWEST | {"num_class_embeds": 5, "mid_block_type": None, "in_channels": 9, "out_channels": 3},
     "text_proj": LOWEST | {"encoder_hid_dim": 10, "encoder_hid_dim_type": "text_proj", "norm_eps": 1e-3},
     "far padding": LOWEST | {"downsample_padding": 0},
+    "sdxl": {
+        "block_out_channels": (16, 16, 32),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": 24,
+        "norm_num_groups": 8,
+        "attention_head_dim": (2, 4, 8),
+        "transformer_layers_per_block": (1, 2, 3),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 58,  # 10 of the text, and six times 8
+    },
+    "sdxl-refiner": {
+        "block_out_channels": (16, 16, 32, 32),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": 24,
+        "norm_num_groups": 8,
+        "attention_head_dim": (2, 4, 8, 8),
+        "transformer_layers_per_block": 2,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 50,  # five times 8
+    },
+    "guidance": LOWEST | {"time_cond_proj_dim": 6, "in_channels": 8},
     "no context": LOWEST
     | {
         "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
@@ -51,6 +80,13 @@ CONFIGS = {
     },
 }
 LABELS = {"label": torch.randn(2, 7), "timestep label": torch.tensor([10.0, 600.0]), "class": torch.tensor([3, 0])}
+
+SIZES = torch.tensor([[1024.0, 768.0, 0.0, 64.0, 1024.0, 1024.0], [512.0, 512.0, 8.0, 0.0, 1024.0, 1024.0]])
+ADDED = {
+    "sdxl": {"text_embeds": torch.randn(2, 10), "time_ids": SIZES},
+    "sdxl-refiner": {"text_embeds": torch.randn(2, 10), "time_ids": SIZES[:, :5] / 100},
+    "guidance": {"timestep_cond": torch.randn(2, 6)},
+}
 
 
 def inputs(name: str, *spatial: int) -> dict[str, torch.Tensor | None]:
@@ -65,7 +101,7 @@ def inputs(name: str, *spatial: int) -> dict[str, torch.Tensor | None]:
         "context": torch.randn(2, 6, config.get("encoder_hid_dim", config["cross_attention_dim"])),
         "context_mask": mask,
         "label": LABELS.get(name),
-    }
+    } | ADDED.get(name, {})
 
 
 def filled(**config: object) -> UNet:
@@ -80,7 +116,15 @@ def filled(**config: object) -> UNet:
 
 def their_output(theirs: torch.nn.Module, given: dict[str, torch.Tensor | None]) -> torch.Tensor:
     mask, label = given["context_mask"], given["label"]
-    return theirs(given["x"], given["time"], given["context"], class_labels=label, encoder_attention_mask=mask).sample
+    return theirs(
+        given["x"],
+        given["time"],
+        given["context"],
+        class_labels=label,
+        encoder_attention_mask=mask,
+        added_cond_kwargs={key: given[key] for key in ("text_embeds", "time_ids") if key in given},
+        timestep_cond=given.get("timestep_cond"),
+    ).sample
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -208,11 +252,18 @@ def test_exports_with_any_batch_and_length_of_text():
         ("layers_per_block", (1, 2, 3)),
         ("block_out_chanels", (16, 32)),
         ("dims", 4),
+        ("addition_embed_type", "image"),
     ],
 )
 def test_a_configuration_it_cannot_carry_is_named(key, value):
     with pytest.raises(UserError, match=key):
         UNet(**LOWEST | {key: value})
+
+
+@pytest.mark.parametrize("key", ["addition_time_embed_dim", "projection_class_embeddings_input_dim"])
+def test_a_condition_of_text_and_sizes_has_its_widths(key):
+    with pytest.raises(UserError, match=f"addition_embed_type 'text_time' needs {key}"):
+        UNet(**CONFIGS["sdxl"] | {key: None})
 
 
 def test_a_projected_context_has_one_width():
@@ -254,6 +305,55 @@ def test_a_label_or_a_context_must_be_what_the_network_was_built_for():
         UNet(**LOWEST)(**inputs("lowest", 8, 8) | {"label": torch.ones(2, 7)})
     with pytest.raises(ValueError, match="needs a context"):
         UNet(**LOWEST)(**inputs("lowest", 8, 8) | {"context": None})
+
+
+@pytest.mark.parametrize(
+    "name, missing", [("sdxl", "text_embeds"), ("sdxl-refiner", "time_ids"), ("guidance", "timestep_cond")]
+)
+def test_further_conditions_must_be_what_the_network_was_built_for(name, missing):
+    given = inputs(name, 8, 8)
+    value = given.pop(missing)
+    with pytest.raises(ValueError, match=f"needs a {missing} tensor"):
+        UNet(**CONFIGS[name])(**given)
+    with pytest.raises(ValueError, match=f"takes no {missing} tensor"):
+        UNet(**LOWEST)(**inputs("lowest", 8, 8) | {missing: value})
+
+
+def test_the_refiner_s_numbers_are_not_taken_for_sdxl_s():
+    given = inputs("sdxl", 8, 8)
+    given["time_ids"] = given["time_ids"][:, :5]
+    with pytest.raises(ValueError, match="text_embeds and time_ids make 50 features, this U-Net takes 58"):
+        UNet(**CONFIGS["sdxl"])(**given)
+
+
+@torch.no_grad()
+def test_the_guidance_scale_is_embedded_as_in_the_pipeline_of_latent_consistency():
+    pipeline = pytest.importorskip("diffusers").LatentConsistencyModelPipeline
+    scale = torch.tensor([1.0, 7.5, 8.0])
+    expected = pipeline.get_guidance_scale_embedding(None, scale - 1, 256)
+    found = sinusoidal_embedding(1000 * (scale - 1), 256, cosine_first=False, shift=1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)  # sines of 7000, in float32
+
+
+@torch.no_grad()
+def test_scores_beyond_float16_are_none_too_many_for_attention():
+    """So `upcast_attention` asks for nothing that is not done, and is kept for those who open what is saved."""
+    torch.manual_seed(0)
+    attention = Attention(16, 2).eval()
+    for layer in (attention.to_q, attention.to_k):
+        layer.weight *= 400
+    x = torch.randn(1, 5, 16)
+    q, k = (layer(x).unflatten(-1, (2, 8)).transpose(1, 2) for layer in (attention.to_q, attention.to_k))
+    assert (q @ k.mT).abs().max() > 65504  # float16's largest number
+    found = copy.deepcopy(attention).half()(x.half())
+    torch.testing.assert_close(found.float(), attention(x), rtol=0, atol=0.01)
+
+
+def test_what_is_kept_for_others_is_saved(tmp_path):
+    Theirs = pytest.importorskip("diffusers").UNet2DConditionModel
+    save_unet(UNet(**CONFIGS["sd2"]), tmp_path)
+    assert load_unet(tmp_path).config["upcast_attention"] is True
+    assert Theirs.from_pretrained(tmp_path).config.upcast_attention is True
 
 
 def residuals_of(unet: UNet, given: dict[str, torch.Tensor | None]) -> list[torch.Tensor]:
@@ -415,3 +515,44 @@ def test_a_picture_whose_kernel_is_zero_is_not_seen():
     torch.testing.assert_close(found, blind(**given), rtol=0, atol=1e-5)
     seen.conv_in.weight[:, 4:] = 1
     assert (seen(concat=torch.randn(2, 3, 8, 8), **given) - found).abs().max() > 0.1
+
+
+@pytest.fixture(params=[None, "fp16"])
+def cut(tmp_path, request):
+    """A network that diffusers has cut into several files, in float32 or in float16."""
+    Theirs = pytest.importorskip("diffusers").UNet2DConditionModel
+    torch.manual_seed(0)
+    theirs = Theirs(**LOWEST)
+    theirs.to(torch.float16 if request.param else torch.float32)
+    theirs.save_pretrained(tmp_path, max_shard_size="40KB", variant=request.param)
+    assert len(list(tmp_path.glob("*-of-*.safetensors"))) > 2 and not (tmp_path / WEIGHTS).exists()
+    return tmp_path, theirs
+
+
+def test_a_network_that_lies_in_several_files_is_opened(cut):
+    folder, theirs = cut
+    ours, expected = load_unet(folder).state_dict(), theirs.state_dict()
+    assert all(torch.equal(ours[key], expected[key].float()) for key in expected)
+
+
+def test_a_network_that_is_there_in_float16_only_is_opened_and_else_the_other_is_taken(tmp_path):
+    Theirs = pytest.importorskip("diffusers").UNet2DConditionModel
+    theirs = Theirs(**LOWEST)
+    expected = theirs.state_dict()["conv_in.weight"].clone()
+    theirs.half().save_pretrained(tmp_path, variant="fp16")
+    (tmp_path / WEIGHTS).with_suffix(".bin").write_bytes(b"a pickle that nobody opens")
+    assert torch.equal(load_unet(tmp_path).conv_in.weight, expected.half().float())
+    save_file({key: value.float() + 1 for key, value in theirs.state_dict().items()}, tmp_path / WEIGHTS)
+    assert torch.equal(load_unet(tmp_path).conv_in.weight, expected.half().float() + 1)
+
+
+def test_a_missing_or_foreign_part_of_several_is_an_error_of_one_line(cut):
+    folder, _ = cut
+    (index,) = folder.glob("*.index*.json")
+    next(iter(sorted(folder.glob("*-of-*.safetensors")))).unlink()
+    with pytest.raises(UserError, match=r"model.*-00001-of-\d+\.safetensors: no such file"):
+        load_unet(folder)
+    for content in ('{"weight_map": {"a": "../a.safetensors"}}', '{"weight_map": 3}', "[]", "{"):
+        index.write_text(content)
+        with pytest.raises(UserError, match=r"json: not the index of a model's files"):
+            load_unet(folder)

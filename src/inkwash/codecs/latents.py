@@ -53,6 +53,11 @@ def state_shape(config: Mapping[str, Any], size: int) -> tuple[int, int, int]:
     return config["latent_channels"], side, side
 
 
+def scale_and_shift(config: Mapping[str, Any]) -> tuple[float, float]:
+    """state = scale (latent - shift)."""
+    return config["scaling_factor"], config.get("shift_factor") or 0.0
+
+
 def encode(autoencoder: Any, pictures: np.ndarray, array: Callable[[np.ndarray], Array]) -> Array:
     """uint8 (N, H, W, 3 or 4) -> the mean latent in the units of the state, (N, latent_channels, h, w).
 
@@ -63,12 +68,14 @@ def encode(autoencoder: Any, pictures: np.ndarray, array: Callable[[np.ndarray],
         x = array(to_input(pictures[i : i + BATCH_SIZE], autoencoder.config["in_channels"]))
         with no_grad(x):
             means.append(autoencoder.encode(x)[0])
-    return autoencoder.config["scaling_factor"] * namespace(means[0]).concatenate(means)
+    scale, shift = scale_and_shift(autoencoder.config)
+    return scale * (namespace(means[0]).concatenate(means) - shift)
 
 
 def decode(autoencoder: Any, state: Array) -> np.ndarray:
     """State -> uint8 (N, H, W, 3 or 4): colours on white, and the opacity if the autoencoder knows of one."""
-    z = state / autoencoder.config["scaling_factor"]
+    scale, shift = scale_and_shift(autoencoder.config)
+    z = state / scale + shift
     with no_grad(z):
         batches = [autoencoder.decode(z[i : i + BATCH_SIZE]) for i in range(0, len(z), BATCH_SIZE)]
     return from_output(np.concatenate([numpy(cast(x, namespace(x).float32)) for x in batches]))

@@ -25,8 +25,10 @@ from inkwash.networks.unet import (
 )
 
 # Keys of the format that this network knows in one value only, and keys that change nothing here.
-FIXED: dict[str, Any] = {"act_fn": "silu", "shift_factor": None, "latents_mean": None, "latents_std": None}
-IDLE = {"sample_size", "force_upcast", "down_block_types", "up_block_types"}
+FIXED: dict[str, Any] = {"act_fn": "silu", "latents_mean": None, "latents_std": None}
+BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}
+# What the attention's layers were called until 2023, in Stable Diffusion 1's own folder among others.
+FORMER = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
 class UpBlock(nn.Module):
@@ -100,8 +102,10 @@ class Decoder(nn.Module):
 class Autoencoder(nn.Module):
     """Pictures <-> latents; the keywords are those of diffusers' AutoencoderKL.
 
-    A value this class does not carry is a UserError that names its key. `scaling_factor` is 1 / the standard
-    deviation of the latents: the state that a diffusion model sees is scaling_factor times the latent.
+    A value this class does not carry is a UserError that names its key. The state that a diffusion model sees is
+    scaling_factor (latent - shift_factor): `scaling_factor` is 1 / the standard deviation of the latents, and
+    `shift_factor`, 0 where it is None, their mean. `force_upcast`: the activations overflow float16, as those of
+    SDXL's do, so who computes in it decodes in float32. `sample_size`: the side of the pictures of its training.
     """
 
     def __init__(
@@ -114,6 +118,9 @@ class Autoencoder(nn.Module):
         latent_channels: int = 4,
         norm_num_groups: int = 32,
         scaling_factor: float = 0.18215,
+        shift_factor: float | None = None,
+        sample_size: int = 32,
+        force_upcast: bool = True,
         mid_block_add_attention: bool = True,
         use_quant_conv: bool = True,
         use_post_quant_conv: bool = True,
@@ -127,7 +134,9 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.config = config
         for key, value in others.items():
-            if key not in IDLE and (key not in FIXED or value != FIXED[key]):
+            if key in BLOCKS and len(value) == len(block_out_channels) and set(value) == {BLOCKS[key]}:
+                continue
+            if key not in FIXED or value != FIXED[key]:
                 raise UserError(f"{key} = {value!r}: this autoencoder does not know it")
         if any(width % norm_num_groups for width in block_out_channels):
             raise UserError(f"norm_num_groups {norm_num_groups} does not divide {list(block_out_channels)}")
@@ -174,11 +183,21 @@ def mid_block(c: BlockConfig, dim: int, attend: bool) -> MidBlock:
 def save_autoencoder(autoencoder: Autoencoder, folder: str | os.PathLike[str]) -> None:
     """Writes config.json and the weights, as float16 safetensors, to a folder that diffusers can open."""
     levels = len(autoencoder.config["block_out_channels"])
-    config = {"_class_name": "AutoencoderKL", "down_block_types": ["DownEncoderBlock2D"] * levels}
-    config |= {"up_block_types": ["UpDecoderBlock2D"] * levels, **autoencoder.config}
+    config = {"_class_name": "AutoencoderKL"} | {key: [name] * levels for key, name in BLOCKS.items()}
+    config |= autoencoder.config
     save_network(autoencoder, folder, config)
 
 
 def load_autoencoder(folder: str | os.PathLike[str]) -> Autoencoder:
     """The autoencoder of a folder in the diffusers format; see `load_network`."""
-    return load_network(Autoencoder, folder)
+    return load_network(Autoencoder, folder, convert=rename_former)
+
+
+def rename_former(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, those of attention under their present names."""
+
+    def present(name: str) -> str:
+        *path, layer, kind = name.split(".")
+        return ".".join([*path, FORMER.get(layer, layer), kind]) if "attentions" in path else name
+
+    return {present(name): tensor for name, tensor in tensors.items()}

@@ -22,14 +22,20 @@ def sinusoidal_embedding(position: Tensor, dim: int, *, cosine_first: bool = Tru
 
 
 class VectorEmbedding(nn.Module):
-    """A vector (sinusoids of a time, or a label) -> linear, SiLU, linear."""
+    """A vector (sinusoids of a time, or a label) -> linear, SiLU, linear.
 
-    def __init__(self, dim_in: int, dim: int) -> None:
+    cond (B, cond_dim) is projected and added to the vector first.
+    """
+
+    def __init__(self, dim_in: int, dim: int, cond_dim: int | None = None) -> None:
         super().__init__()
+        self.cond_proj = nn.Linear(cond_dim, dim_in, bias=False) if cond_dim else None
         self.linear_1 = nn.Linear(dim_in, dim)
         self.linear_2 = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        if cond is not None and self.cond_proj is not None:
+            x = x + self.cond_proj(cond.to(x.dtype))
         x = self.linear_2(F.silu(self.linear_1(x)))
         return x
 

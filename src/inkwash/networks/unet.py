@@ -7,7 +7,7 @@ class serves our own weights and Stable Diffusion's, and diffusers opens what is
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from inkwash.errors import UserError, unknown
 from inkwash.networks.layers import Attention, VectorEmbedding, sinusoidal_embedding, zero_module
-from inkwash.weights.files import load_into, save_json, save_tensors
+from inkwash.weights.files import load_into, save_json, save_tensors, weight_files
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 T = TypeVar("T", bound=nn.Module)
@@ -32,7 +32,6 @@ UP = {"UpBlock2D": None, "CrossAttnUpBlock2D": "cross", "AttnUpBlock2D": "self"}
 # Keys of the format that this network knows in one value only.
 FIXED: dict[str, Any] = {
     "act_fn": "silu",
-    "addition_embed_type": None,
     "attention_type": "default",
     "center_input_sample": False,
     "class_embeddings_concat": False,
@@ -46,19 +45,13 @@ FIXED: dict[str, Any] = {
     "resnet_out_scale_factor": 1,
     "resnet_skip_time_act": False,
     "reverse_transformer_layers_per_block": None,
-    "time_cond_proj_dim": None,
     "time_embedding_act_fn": None,
     "time_embedding_dim": None,
     "time_embedding_type": "positional",
     "timestep_post_act": None,
 }
-# Keys that change nothing here: they serve a fixed key above, or only the precision of half floats.
-IDLE = {
-    "addition_embed_type_num_heads",
-    "addition_time_embed_dim",
-    "mid_block_only_cross_attention",
-    "upcast_attention",
-}
+# Keys that change nothing here: they serve a fixed key above.
+IDLE = {"addition_embed_type_num_heads", "mid_block_only_cross_attention"}
 
 
 class BlockConfig(NamedTuple):
@@ -274,7 +267,8 @@ class UNet(nn.Module):
     UserError that names its key. Where a key may differ between levels it is one value or one for each
     block of `down_block_types`. Mind two names of the format: `attention_head_dim` is the *number* of heads
     in blocks with cross-attention (in AttnDownBlock2D and AttnUpBlock2D it is what it says), and only blocks
-    named CrossAttn look at a context. The last convolution of every residual branch starts at zero.
+    named CrossAttn look at a context. `upcast_attention` is kept for others that open what is saved: scores are
+    reckoned in float32 here, whatever the precision. The last convolution of every residual branch starts at zero.
 
     Example: UNet(in_channels=48, out_channels=48, block_out_channels=(128, 256),
     down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -309,6 +303,10 @@ class UNet(nn.Module):
         encoder_hid_dim: int | None = None,
         encoder_hid_dim_type: str | None = None,
         resnet_time_scale_shift: str = "default",
+        addition_embed_type: str | None = None,
+        addition_time_embed_dim: int | None = None,
+        time_cond_proj_dim: int | None = None,
+        upcast_attention: bool = False,
         **others: Any,
     ) -> None:
         config: dict[str, Any] = {
@@ -350,7 +348,7 @@ class UNet(nn.Module):
             return [SpatialAttention(common, dim, number) for _ in range(count)] if kind == "self" else []
 
         self.conv_in = common.conv(in_channels, width, 3, padding=1)
-        self.time_embedding = VectorEmbedding(width, embedding)
+        self.time_embedding = VectorEmbedding(width, embedding, time_cond_proj_dim)
         self.class_embedding: nn.Module | None = None
         if class_embed_type == "timestep":
             self.class_embedding = VectorEmbedding(width, embedding)
@@ -358,6 +356,9 @@ class UNet(nn.Module):
             self.class_embedding = VectorEmbedding(config["projection_class_embeddings_input_dim"], embedding)
         elif num_class_embeds is not None:
             self.class_embedding = nn.Embedding(num_class_embeds, embedding)
+        self.add_embedding: VectorEmbedding | None = None
+        if addition_embed_type == "text_time":
+            self.add_embedding = VectorEmbedding(config["projection_class_embeddings_input_dim"], embedding)
         self.encoder_hid_proj = nn.Linear(encoder_hid_dim, context_dims[0]) if encoder_hid_dim else None
 
         before = [width, *block_out_channels]  # before[i] enters level i on the way down, and leaves it as a skip
@@ -387,6 +388,9 @@ class UNet(nn.Module):
         residuals: Sequence[Tensor] | None = None,
         concat: Tensor | None = None,
         noise_level: Tensor | None = None,
+        text_embeds: Tensor | None = None,
+        time_ids: Tensor | None = None,
+        timestep_cond: Tensor | None = None,
     ) -> Tensor:
         """The prediction for x (B, C, *spatial), whatever the denoiser reads it as; of x's spatial sizes.
 
@@ -401,6 +405,16 @@ class UNet(nn.Module):
         concat (B, D, *spatial), in_channels = C + D: another picture, beside x place by place (SR3, Saharia et al.
         2021, 2104.07636). noise_level (B,), 0 to 1: the time to which it is noised (noise conditioning augmentation,
         Ho et al. 2021, 2106.15282), which class_embed_type "timestep" takes as the label 1000 noise_level.
+
+        text_embeds (B, D) and time_ids (B, K), both with addition_embed_type "text_time": the pooled state of the
+        text, and K numbers, each as addition_time_embed_dim sinusoids; D + K addition_time_embed_dim =
+        projection_class_embeddings_input_dim. SDXL's six are, in pixels, the height and width of the original, the
+        top and left of the crop, the height and width aimed at; its refiner's five have an aesthetic score, 6 or 2.5,
+        for the last two (Podell et al. 2023, 2307.01952).
+
+        timestep_cond (B, time_cond_proj_dim), with that key: the sinusoids of the guidance scale w that a latent
+        consistency model was distilled with (Luo et al. 2023, 2310.04378), sinusoidal_embedding(1000 (w - 1), dim,
+        cosine_first=False, shift=1).
         """
         if concat is not None:
             x = torch.cat([x, concat.to(x.dtype)], dim=1)
@@ -408,7 +422,7 @@ class UNet(nn.Module):
             if label is not None:
                 raise ValueError("noise_level is this U-Net's label: it takes no other")
             label = 1000 * noise_level
-        embedding = self.embed(x, time, label)
+        embedding = self.embed(x, time, label, text_embeds, time_ids, timestep_cond)
         if self.encoder_hid_proj is not None and context is not None:
             context = self.encoder_hid_proj(context)
         x = self.conv_in(x)
@@ -428,20 +442,40 @@ class UNet(nn.Module):
         x = self.conv_out(F.silu(self.conv_norm_out(x)))
         return x
 
-    def embed(self, x: Tensor, time: Tensor, label: Tensor | None) -> Tensor:
-        """SiLU of the embeddings of time and label, added: the vector (B, D) that every resnet projects."""
+    def embed(
+        self,
+        x: Tensor,
+        time: Tensor,
+        label: Tensor | None,
+        text_embeds: Tensor | None,
+        time_ids: Tensor | None,
+        timestep_cond: Tensor | None,
+    ) -> Tensor:
+        """SiLU of the embeddings of time and of what else there is, added: the vector (B, D) of every resnet."""
 
-        def sinusoids(value: Tensor) -> Tensor:
-            dim, cosine_first = self.config["block_out_channels"][0], self.config["flip_sin_to_cos"]
-            features = sinusoidal_embedding(value, dim, cosine_first=cosine_first, shift=self.config["freq_shift"])
-            return features.to(x.dtype)
+        def sinusoids(value: Tensor, dim: int) -> Tensor:
+            cosine_first, shift = self.config["flip_sin_to_cos"], self.config["freq_shift"]
+            return sinusoidal_embedding(value, dim, cosine_first=cosine_first, shift=shift).to(x.dtype)
 
-        if (label is None) != (self.class_embedding is None):
-            raise ValueError("this U-Net " + ("needs a label" if label is None else "takes no label"))
-        vector = self.time_embedding(sinusoids(time.expand(x.shape[0])))
+        for name, value, needed in (
+            ("label", label, self.class_embedding is not None),
+            ("text_embeds tensor", text_embeds, self.add_embedding is not None),
+            ("time_ids tensor", time_ids, self.add_embedding is not None),
+            ("timestep_cond tensor", timestep_cond, self.config["time_cond_proj_dim"] is not None),
+        ):
+            if (value is not None) != needed:
+                raise ValueError(f"this U-Net {'needs a' if needed else 'takes no'} {name}")
+        width = self.config["block_out_channels"][0]
+        vector = self.time_embedding(sinusoids(time.expand(x.shape[0]), width), timestep_cond)
         if label is not None and self.class_embedding is not None:
             timelike = self.config["class_embed_type"] == "timestep"
-            vector = vector + self.class_embedding(sinusoids(label) if timelike else label)
+            vector = vector + self.class_embedding(sinusoids(label, width) if timelike else label)
+        if text_embeds is not None and time_ids is not None and self.add_embedding is not None:
+            numbers = sinusoids(time_ids, self.config["addition_time_embed_dim"]).flatten(1)
+            features = torch.cat([text_embeds.to(x.dtype), numbers], dim=1)
+            if (count := features.shape[1]) != (due := self.config["projection_class_embeddings_input_dim"]):
+                raise ValueError(f"text_embeds and time_ids make {count} features, this U-Net takes {due}")
+            vector = vector + self.add_embedding(features)
         return F.silu(vector)
 
 
@@ -466,6 +500,7 @@ def check_config(config: dict[str, Any], others: dict[str, Any]) -> None:
         "class_embed_type": (None, "timestep", "projection"),
         "encoder_hid_dim_type": (None, "text_proj"),
         "resnet_time_scale_shift": ("default", "scale_shift"),
+        "addition_embed_type": (None, "text_time"),
     }
     for key, valid in choices.items():
         if config[key] not in valid:
@@ -490,6 +525,10 @@ def check_config(config: dict[str, Any], others: dict[str, Any]) -> None:
         raise UserError("encoder_hid_dim needs one cross_attention_dim for all levels")
     if config["class_embed_type"] == "projection" and not config["projection_class_embeddings_input_dim"]:
         raise UserError("class_embed_type 'projection' needs projection_class_embeddings_input_dim")
+    if config["addition_embed_type"] == "text_time":
+        for key in ("addition_time_embed_dim", "projection_class_embeddings_input_dim"):
+            if not config[key]:
+                raise UserError(f"addition_embed_type 'text_time' needs {key}")
     for width in config["block_out_channels"]:
         if width % config["norm_num_groups"]:
             raise UserError(f"norm_num_groups {config['norm_num_groups']} does not divide channels {width}")
@@ -517,13 +556,22 @@ def save_network(
     save_json(Path(folder, "config.json"), config)
 
 
-def load_network(network: type[T], folder: str | os.PathLike[str], weights: str = WEIGHTS) -> T:
+def load_network(
+    network: Callable[..., T],
+    folder: str | os.PathLike[str],
+    weights: str = WEIGHTS,
+    convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
+) -> T:
     """A network from what `save_network` wrote, or diffusers, in float32 and set to evaluate.
 
-    UserError, in one line with the file's name, for a file that is missing, broken, a pickle, or does not fit the
-    configuration.
+    convert: tensors of the file -> tensors under this network's names, where a format has had others. UserError, in
+    one line with the file's name, for a file that is missing, broken, a pickle, or does not fit the configuration.
     """
-    file, path, name = Path(folder, "config.json"), Path(folder, weights), network.__name__
+    file, path, name = (
+        Path(folder, "config.json"),
+        Path(folder, weights),
+        network.__qualname__.partition(".")[0],
+    )
     try:
         config = json.loads(file.read_bytes())
         config = {key: value for key, value in config.items() if not key.startswith("_")}
@@ -535,10 +583,10 @@ def load_network(network: type[T], folder: str | os.PathLike[str], weights: str 
         raise UserError(f"{file}: {error}") from None
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{file}: not the configuration of a {name} ({error})") from None
-    if not path.exists() and path.with_suffix(".bin").exists():
+    if weight_files(path) == [path] and not path.exists() and path.with_suffix(".bin").exists():
         raise UserError(f"{path.with_suffix('.bin')}: only safetensors are loaded: a pickle can run code")
     module.to_empty(device="cpu")
-    load_into(module, path)
+    load_into(module, path, convert)
     return module.eval()
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import get_ident
@@ -128,12 +128,18 @@ def save_json(path: Path, content: Any) -> None:
         file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file.
+def load_tensors(path: str | Path, names: Collection[str] | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors, all or those of these names, and the metadata of a safetensors file.
 
     Nothing but safetensors is opened: a missing, truncated or foreign file is a UserError.
     """
-    return _open(path, "pt")
+    return _open(path, "pt", names)
+
+
+def load_names(path: str | Path) -> set[str]:
+    """The names of the tensors of a safetensors file; its head is read alone."""
+    with _opened(path, "np") as file:
+        return set(file.keys())
 
 
 def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -144,17 +150,25 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
 def check_weights(path: str | Path) -> None:
     """UserError for what is no whole safetensors file; its head is read alone."""
-    _open(path, "np", load=False)
+    load_names(path)
 
 
-def _open(path: str | Path, framework: str, load: bool = True) -> tuple[dict[str, Any], dict[str, str]]:
+def _open(
+    path: str | Path, framework: str, names: Collection[str] | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    with _opened(path, framework) as file:
+        tensors = {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
+        return tensors, file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: str | Path, framework: str) -> Iterator[Any]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
         with safe_open(path, framework=framework) as file:
-            names = file.keys() if load else ()
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            yield file
     except SafetensorError as error:
         # Only now: the length of a header, which comes first in a sound file, may look like either mark.
         with path.open("rb") as file:
@@ -200,21 +214,56 @@ def save_tensors(
         raise UserError(f"cannot write {path} ({error}): make room and run again") from None
 
 
-def load_into(module: nn.Module, path: str | Path) -> dict[str, str]:
-    """Fills `module` from a safetensors file and returns the metadata; every name and shape must agree."""
-    tensors, metadata = load_tensors(path)
+def load_into(
+    module: nn.Module,
+    path: str | Path,
+    convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
+) -> dict[str, str]:
+    """Fills `module` from a safetensors file, or the shards that its index lists, and returns the metadata; each name
+    and shape must agree, after `convert` if there is one."""
+    tensors: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    for file in weight_files(Path(path)):
+        more, metadata = load_tensors(file)
+        tensors |= more
+    fill(module, convert(tensors) if convert else tensors, str(path))
+    return metadata
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files that hold what is called `path`: itself; those beside it that its index lists, into which diffusers
+    and transformers cut what is large; or the same in float16, where that is all there is."""
+    for variant in ("", ".fp16"):
+        file = path.with_name(f"{path.stem}{variant}{path.suffix}")
+        index = path.with_name(f"{path.name}.index{variant}.json")
+        if file.is_file():
+            return [file]
+        if index.is_file():
+            try:
+                names = set(json.loads(index.read_bytes())["weight_map"].values())
+                return [path.with_name(name) for name in sorted(names)]  # `with_name` refuses what lies elsewhere
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                reason = f"not the index of a model's files ({error}); fetch or save it again"
+                raise UserError(f"{index}: {reason}") from None
+    return [path]
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Fills `module`; UserError, which begins with `source`, unless every name, shape and kind of number agrees."""
     expected = module.state_dict()
+    common = expected.keys() & tensors.keys()
     for problem, names in (
         ("lacks", expected.keys() - tensors.keys()),
         ("has unexpected", tensors.keys() - expected.keys()),
+        ("has wrong shapes for", {n for n in common if expected[n].shape != tensors[n].shape}),
+        # whole numbers are weights that somebody has quantised, and none without their scales
         (
-            "has wrong shapes for",
-            {n for n in expected.keys() & tensors.keys() if expected[n].shape != tensors[n].shape},
+            "has whole numbers for",
+            {n for n in common if expected[n].is_floating_point() and not tensors[n].is_floating_point()},
         ),
     ):
         if names:
             first = ", ".join(sorted(names)[:3])
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise UserError(f"{path} {problem} {first}{more}: it is not of this {type(module).__name__}")
+            raise UserError(f"{source} {problem} {first}{more}: it is not of this {type(module).__name__}")
     module.load_state_dict(tensors)
-    return metadata
