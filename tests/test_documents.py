@@ -172,7 +172,7 @@ def test_the_tables_of_exact_cases_and_of_tuning_are_those_of_their_reports():
 
 
 def test_the_figures_of_the_forecasting_page_are_those_of_their_reports():
-    """And the evaluation of the shipped forecaster is of its weights."""
+    """And the evaluations of the shipped forecasters are of their weights."""
     import inkwash
 
     page, results = read("docs/forecasting.md"), ROOT / "docs" / "results"
@@ -181,13 +181,21 @@ def test_the_figures_of_the_forecasting_page_are_those_of_their_reports():
     assert benchmark["table"](facts).strip() in page
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "pooled.py"))
     assert benchmark["table"](json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))) in page
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "business.py"))
+    business = json.loads((results / "business.json").read_text(encoding="utf-8"))
+    assert benchmark["markdown"](business["test"]).strip() in page
+    assert benchmark["few_rows"]({rows: business[f"test, {rows} rows"] for rows in benchmark["ROWS"]}) in page
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "ablation.py"))
+    ablation = json.loads((results / "forecasting-ablation.json").read_text(encoding="utf-8"))
+    assert benchmark["markdown"](ablation) in page
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "horizon_at_once.py"))
     runs = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))["runs"]
     lines = benchmark["markdown"](runs).splitlines()
     assert "\n".join([*lines[:2], *lines[-len(benchmark["METHODS"]) :]]) in page
-    report = Report.load(results / "exchange.json")
-    assert report.markdown() in read("src/inkwash/weights/exchange/card.md")
-    assert report.model["sha256"] == inkwash.load("exchange").hash
+    for name in ("exchange", "electricity"):
+        report = Report.load(results / f"{name}.json")
+        assert report.markdown() in read(f"src/inkwash/weights/{name}/card.md")
+        assert report.model["sha256"] == inkwash.load(name).hash
     examples = json.loads((results / "forecast-examples.json").read_text(encoding="utf-8"))
     for name, facts in examples.items():
         assert f"| {name} | " in page

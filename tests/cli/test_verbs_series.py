@@ -290,6 +290,12 @@ def test_a_table_of_somebody_else_is_not_tuned_over(forecast, sales, tmp_path, c
     assert (tmp_path / "tables.json").read_text() == "mine"
 
 
+def test_tune_says_what_was_read(forecast, sales, tmp_path, capsys):
+    options = ["--steps", "2", "--samples", "8", "-o", str(tmp_path)]
+    assert main(["tune", str(forecast / "forecaster"), "--data", str(sales), *options]) == 0
+    assert "read sales.csv: time = day, every D from" in capsys.readouterr().err
+
+
 @pytest.fixture
 def run(sales, tmp_path, capsys):
     """Trains in one folder by a recipe: (more arguments) -> exit code and what was said; its files."""
@@ -584,3 +590,41 @@ def test_what_a_sheet_cannot_hold_is_refused_before_training(sales, tmp_path, mo
     monkeypatch.setattr("inkwash.systems.series.tables.MOST_ROWS", 5)
     assert main(["forecast", str(sales), *QUICK, "-o", str(tmp_path / "out" / "a.xlsx")]) == 2
     assert "6 rows: a sheet of .xlsx has 5 at most" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_ids_that_are_called_as_results_are_refused_before_a_training(sales, tmp_path, capsys):
+    long = pd.read_csv(sales).melt("day", value_name="cups")
+    for name, options in (("mean", ""), ("0.05", ""), ("0.9", "--levels 0.9"), ("low", "--unusual")):
+        long.rename(columns={"variable": name}).to_csv(tmp_path / "long.csv", index=False)
+        how = ["--item", name, *options.split(), "-o", str(tmp_path / "out")]
+        assert main(["forecast", str(tmp_path / "long.csv"), *how]) == 2
+        assert f"a column of ids is called {name}, as that of the results is" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+
+def test_gaps_that_have_no_band_are_said(forecast, sales, tmp_path, capsys):
+    frame = pd.read_csv(sales)
+    frame.loc[[2, 3, 100], "tea"] = np.nan
+    frame.to_csv(tmp_path / "holes.csv", index=False)
+    how = ["--model", str(forecast / "forecaster"), "--samples", "3", "-o", str(tmp_path / "full.csv")]
+    assert main(["series", "impute", str(tmp_path / "holes.csv"), *how]) == 0
+    assert "2 gaps in the first " in (said := capsys.readouterr().err) and "without a band" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--mode faithful --alone", "alone means nothing with the mode faithful"),
+        ("--mode faithful --steps 101", "the mode faithful has 100 at most"),
+        ("--sampler tuned", "name that with --model"),
+    ],
+)
+def test_what_no_training_can_do_is_refused_before_it(options, says, sales, tmp_path, capsys):
+    assert main(["forecast", str(sales), *options.split(), "-o", str(tmp_path / "out")]) == 2
+    assert says in (error := capsys.readouterr().err) and error.count("\n") == 1
+
+
+def test_what_a_saved_model_says_of_itself_is_of_its_training(forecast, sales, tmp_path, capsys):
+    how = ["--model", str(forecast / "forecaster"), "--samples", "3", "--horizon", "2", "-o", str(tmp_path)]
+    assert main(["forecast", str(sales), *how]) == 0
+    assert "That was measured in its training, 7 steps ahead." in capsys.readouterr().out

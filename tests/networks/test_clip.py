@@ -151,6 +151,8 @@ def test_a_mistake_is_an_error_of_one_line(tmp_path):
         CLIPTextEncoder(hidden_act="relu")
     with pytest.raises(UserError, match="num_attention_heads 7 does not divide hidden_size 512"):
         CLIPTextEncoder(num_attention_heads=7)
+    with pytest.raises(UserError, match="eos_token_id is one number, not None"):
+        CLIPTextEncoder(eos_token_id=None)
     encoder = CLIPTextEncoder(**SMALL)
     for skip in (-1, 4):
         with pytest.raises(UserError, match=rf"clip_skip {skip}: this text encoder has 4 layers; give 0 to 3"):

@@ -145,6 +145,8 @@ class CLIPTextEncoder(nn.Module):
             raise unknown("hidden_act", hidden_act, ACTIVATIONS)
         if hidden_size % num_attention_heads:
             raise UserError(f"num_attention_heads {num_attention_heads} does not divide hidden_size {hidden_size}")
+        if not isinstance(eos_token_id, int):
+            raise UserError(f"eos_token_id is one number, not {eos_token_id!r}")
         layer = hidden_size, intermediate_size, num_attention_heads, hidden_act, layer_norm_eps
         self.text_model = CLIPTransformer(vocab_size, max_position_embeddings, num_hidden_layers, *layer)
         self.text_projection = nn.Linear(hidden_size, projection_dim, bias=False) if projection else None

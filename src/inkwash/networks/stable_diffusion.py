@@ -91,11 +91,17 @@ CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
     "sdxl": {"unet": SDXL_UNET, "vae": SDXL_VAE, "text_encoder": CLIP_L, "text_encoder_2": OPENCLIP_G},
     "sdxl-refiner": {"unet": REFINER_UNET, "vae": SDXL_VAE, "text_encoder_2": OPENCLIP_G},
 }
+# What is seen in the file itself: the second size of a tensor of the U-Net, of so many dimensions.
+SEEN = {
+    "in_channels": ("input_blocks.0.0.weight", 4),
+    "time_cond_proj_dim": ("time_embedding.cond_proj.weight", 2),
+}
 
 
 class SingleFile(NamedTuple):
     """What a single file holds. others: the names of tensors that are of none of its networks: of the noise table, of
-    averaged weights, and marks such as `v_pred` and `ztsnr`."""
+    averaged weights, and marks such as `v_pred`, `ztsnr` or `edm_mean`, by which a network is to be used in another
+    way."""
 
     family: str
     components: dict[str, nn.Module]
@@ -108,8 +114,8 @@ def load_single_file(
     """The networks of a single file, by the names of their folders, in float32 and set to evaluate.
 
     The autoencoder may be missing. configs: how each is built, where it is not as in CONFIGS; how many channels the
-    U-Net takes (9 to paint in, 8 to edit) is seen in the file. UserError, with the file's name, for another family,
-    and for a network with a tensor too few, too many or of another shape.
+    U-Net takes (9 to paint in, 8 to edit), and whether it takes a guidance scale, is seen in the file. UserError,
+    with the file's name, for another family, and for a network with a tensor too few, too many or of another shape.
     """
     path = Path(path)
     names = load_names(path)
@@ -123,8 +129,10 @@ def load_single_file(
             continue
         tensors = load_tensors(path, own)[0] if own else {}
         config = dict((configs or CONFIGS[family])[folder])
-        if (kernel := tensors.get("model.diffusion_model.input_blocks.0.0.weight")) is not None:
-            config["in_channels"] = kernel.shape[1]
+        for key, (name, dims) in SEEN.items():
+            tensor = tensors.get(FAMILIES[family]["unet"].prefix + name)
+            if tensor is not None and tensor.ndim == dims and tensor.shape[1]:
+                config[key] = tensor.shape[1]
         with torch.device("meta"):
             network = CLASSES[folder](**config)
         found = from_single_file(component, tensors, network.state_dict())

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from inkwash.errors import UserError, unknown
 from inkwash.networks.layers import Attention, VectorEmbedding, sinusoidal_embedding, zero_module
-from inkwash.weights.files import load_into, save_json, save_tensors
+from inkwash.weights.files import load_into, save_json, save_tensors, weight_files
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 T = TypeVar("T", bound=nn.Module)
@@ -583,7 +583,7 @@ def load_network(
         raise UserError(f"{file}: {error}") from None
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{file}: not the configuration of a {name} ({error})") from None
-    if not path.exists() and path.with_suffix(".bin").exists():
+    if weight_files(path) == [path] and not path.exists() and path.with_suffix(".bin").exists():
         raise UserError(f"{path.with_suffix('.bin')}: only safetensors are loaded: a pickle can run code")
     module.to_empty(device="cpu")
     load_into(module, path, convert)

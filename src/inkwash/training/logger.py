@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,7 @@ from inkwash.progress import CONSOLE, Monitor, Note, Preview, Progress
 from inkwash.weights.files import atomic, check_ours
 
 HEADER = "step,loss,gradient_norm,learning_rate,seconds\n"
+NOTED: WeakSet[Monitor] = WeakSet()  # who knows that there is no TensorBoard
 HELD_OUT, HELD_OUT_HEADER = "held_out.csv", "step,loss\n"
 
 
@@ -38,7 +40,9 @@ class Logger(ExitStack):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            self.log("no TensorBoard log (pip install tensorboard to have one); the losses are in log.csv")
+            if monitor not in NOTED:  # once, of however many trainings a run is made
+                self.log("no TensorBoard log (pip install tensorboard to have one); the losses are in log.csv")
+                NOTED.add(monitor)
         else:
             self.board = self.enter_context(SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1))
         self.loss: float | None = None

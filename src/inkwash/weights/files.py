@@ -223,35 +223,43 @@ def load_into(
     and shape must agree, after `convert` if there is one."""
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
-    for shard in shards(Path(path)):
-        more, metadata = load_tensors(shard)
+    for file in weight_files(Path(path)):
+        more, metadata = load_tensors(file)
         tensors |= more
     fill(module, convert(tensors) if convert else tensors, str(path))
     return metadata
 
 
-def shards(path: Path) -> list[Path]:
-    """The files that hold what is called `path`: itself, or those beside it that `path`.index.json lists, into which
-    diffusers and transformers cut what is large."""
-    index = path.with_name(f"{path.name}.index.json")
-    if path.is_file() or not index.is_file():
-        return [path]
-    try:
-        names = set(json.loads(index.read_bytes())["weight_map"].values())
-        return [path.with_name(name) for name in sorted(names)]  # `with_name` refuses what lies elsewhere
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{index}: not the index of a model's files ({error}); fetch or save it again") from None
+def weight_files(path: Path) -> list[Path]:
+    """The files that hold what is called `path`: itself; those beside it that its index lists, into which diffusers
+    and transformers cut what is large; or the same in float16, where that is all there is."""
+    for variant in ("", ".fp16"):
+        file = path.with_name(f"{path.stem}{variant}{path.suffix}")
+        index = path.with_name(f"{path.name}.index{variant}.json")
+        if file.is_file():
+            return [file]
+        if index.is_file():
+            try:
+                names = set(json.loads(index.read_bytes())["weight_map"].values())
+                return [path.with_name(name) for name in sorted(names)]  # `with_name` refuses what lies elsewhere
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                reason = f"not the index of a model's files ({error}); fetch or save it again"
+                raise UserError(f"{index}: {reason}") from None
+    return [path]
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Fills `module`; UserError, which begins with `source`, unless every name and shape agrees."""
+    """Fills `module`; UserError, which begins with `source`, unless every name, shape and kind of number agrees."""
     expected = module.state_dict()
+    common = expected.keys() & tensors.keys()
     for problem, names in (
         ("lacks", expected.keys() - tensors.keys()),
         ("has unexpected", tensors.keys() - expected.keys()),
+        ("has wrong shapes for", {n for n in common if expected[n].shape != tensors[n].shape}),
+        # whole numbers are weights that somebody has quantised, and none without their scales
         (
-            "has wrong shapes for",
-            {n for n in expected.keys() & tensors.keys() if expected[n].shape != tensors[n].shape},
+            "has whole numbers for",
+            {n for n in common if expected[n].is_floating_point() and not tensors[n].is_floating_point()},
         ),
     ):
         if names:

@@ -1,14 +1,18 @@
 """What a backtest says of each series, and how calibrated it says that a forecast is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from scipy.stats import binom
 
+from inkwash.errors import UserError
 from inkwash.systems.series import metrics
 from inkwash.systems.series.backtest import ALL, measure
 from inkwash.systems.series.data import read_series
+from inkwash.systems.series.evaluate import truths
 
 STARTS = [40, 50, 60]
 
@@ -116,3 +120,36 @@ def test_names_are_no_markup_of_the_chart(values, drawn, tmp_path):
     measure(read_series(frame), STARTS, np.zeros((3, 2, 10, 3)), 0).plot(tmp_path / "a.svg")
     texts = [text.get_text() for text in drawn[0].get_legend().get_texts()]
     assert texts[1:4] == [" _a", r"\$b^\$", "c" * 27 + "…"]
+
+
+def test_a_table_shorter_than_its_season_has_no_forecast_of_it(values):
+    """Weeks, of which no year lies before the first window."""
+    frame = pd.DataFrame(values, pd.date_range("2024-01-01", periods=70, freq="W")).add_prefix("x")
+    for first in (40, 52, 53):
+        found = measure(read_series(frame), [first, 60], np.zeros((2, 2, 10, 3)), 0)
+        assert ("a season ago" in found.table()["forecast"].to_list()) == (first == 53)
+        assert any("No forecast repeats the season" in note for note in found.notes) == (first != 53)
+
+
+def test_values_that_are_all_zero_have_no_score_and_not_an_infinite_one():
+    frame = pd.DataFrame(np.zeros((70, 2)), pd.date_range("2024-01-01", periods=70)).add_prefix("x")
+    found = measure(read_series(frame), STARTS, np.ones((3, 2, 10, 2)), 0)
+    assert {row["value"] for row in found.rows if row["metric"] in ("crps", "nd", "crps_sum", "nd_sum")} == {None}
+    assert "this model minus it" not in {row["metric"] for row in found.rows}
+
+
+def test_a_series_is_not_scored_before_it_begins(values):
+    """Its model knows nothing of it there."""
+    frame = pd.DataFrame(values, pd.date_range("2024-01-01", periods=70)).add_prefix("x")
+    frame.iloc[:45, 1] = np.nan
+    counts = measure(read_series(frame), [40, 50, 60], np.zeros((3, 2, 10, 3)), 0).table().set_index("series")["n"]
+    assert counts["x0"].unique() == [30] and counts["x1"].unique() == [20]
+
+
+@pytest.mark.parametrize("starts", [[], [0, 10], [-5], [61]])
+def test_windows_lie_in_the_table(starts, values):
+    series = read_series(pd.DataFrame(values).add_prefix("x"))
+    with pytest.raises(UserError, match="they must lie in the table of 70 steps, after 1 at least"):
+        truths(series, starts, 10)
+    with pytest.raises(UserError, match="there is nothing to score"):
+        truths(replace(series, values=series.values.assign(**dict.fromkeys(series.names, np.nan))), [60], 10)

@@ -101,6 +101,8 @@ def test_what_is_no_code_stays(values):
         ([5, 5, 5], 99, False),
         ([0, 1, 2], 1e20, True),
         ([0, -1, 2], -32768, True),
+        ([0, -1, 2], -(2**31), True),  # R's NA_integer_
+        ([0, 1, 2], 9.96921e36, True),  # NetCDF's, as it is printed
     ],
 )
 def test_how_far_a_code_lies(rest, code, found):

@@ -123,3 +123,23 @@ def test_progress_counts_windows(walks):
     cross_validate(walks, 4, 2, samples=4, monitor=follower, **HOW)
     counted = [(event.done, event.total) for event in follower.of(Progress)]
     assert counted == sorted(counted) and set(counted) == {(0, 2), (1, 2), (2, 2)}
+
+
+def test_a_window_that_cannot_be_trained_for_ends_the_run_with_those_before_it(walks, monkeypatch):
+    """Hours of trainings are not lost; the first one is refused."""
+    train, follower = cross_validation.fit_forecaster, Follower()
+
+    def refuse_long(series, *args, **how):
+        if len(series.values) > 72:
+            raise UserError("too long")
+        return train(series, *args, **how)
+
+    monkeypatch.setattr(cross_validation, "fit_forecaster", refuse_long)
+    found = cross_validate(walks, 4, 3, samples=4, monitor=follower, **HOW)
+    assert found.windows == 2
+    notes = [event.text for event in follower.of(Note)]
+    assert (
+        "window 3 of 3, which begins at step 76: too long" in notes and "stopped: these are 2 of 3 windows" in notes
+    )
+    with pytest.raises(UserError, match="window 1 of 1, which begins at step 76: too long"):
+        cross_validate(walks, 4, 1, samples=4, monitor=follower, **HOW)

@@ -816,6 +816,24 @@ def test_what_python_has_in_place_of_a_file(data):
     assert (series.names, series.freq) == (["sales"], "D") and series.values.loc["2024-02-03", "sales"] == 9
 
 
+def test_columns_of_several_levels_are_called_by_all_of_them(tmp_path):
+    """As yfinance gives them, and as pandas writes them."""
+    names = pd.MultiIndex.from_product([["Close", "High"], ["AA", "BB"]], names=["Price", "Ticker"])
+    frame = pd.DataFrame(np.arange(80.0).reshape(20, 4), DAYS.rename("Date"), names)
+    frame.to_csv(tmp_path / "data.csv")
+    for data in (frame, frame.reset_index(), tmp_path / "data.csv"):
+        series = read_series(data)
+        assert series.names == ["Close AA", "Close BB", "High AA", "High BB"]
+        assert series.values.loc["2024-02-03", "High AA"] == 38
+
+
+def test_numbers_of_any_size_are_numbers():
+    for values in (np.arange(20) * 1e19, np.arange(20, dtype=np.uint64) + np.uint64(2**64 - 20)):
+        assert read_series(FRAME.assign(sales=values)).values["sales"].tolist() == values.astype(float).tolist()
+    with pytest.raises(UserError, match="no column of numbers"):
+        read_series(FRAME.assign(sales=1j))
+
+
 def test_arrays_are_series_of_steps():
     assert read_series(np.arange(6.0).reshape(3, 2)).values["1"].tolist() == [1, 3, 5]
     assert read_series(np.arange(3)).values.to_numpy().tolist() == [[0], [1], [2]]
@@ -859,6 +877,90 @@ def test_workbooks(tmp_path):
     (tmp_path / "old.xls").write_bytes(b"\xd0\xcf\x11\xe0")
     with pytest.raises(UserError, match=r"\.xls is not read; save it as \.xlsx"):
         read_series(tmp_path / "old.xls")
+
+
+def test_errors_of_a_workbook_are_no_gaps(tmp_path):
+    file = tmp_path / "data.xlsx"
+    FRAME.assign(sales=["#DIV/0!", *range(19)]).to_excel(file, index=False)
+    with pytest.raises(UserError, match="row 1: '#DIV/0!' is no number"):
+        read_series(file)
+    FRAME.assign(sales=["#N/A", *range(19)]).to_excel(file, index=False)
+    assert "1 gap (marked '#N/A' 1)" in read_series(file).note
+
+
+def test_formulas_that_were_never_worked_out_are_refused(tmp_path):
+    file = tmp_path / "data.xlsx"
+    FRAME.assign(sales=[*range(19), "=SUM(B2:B20)"]).to_excel(file, index=False)
+    with pytest.raises(UserError, match="B21 of sheet Sheet1 is a formula without a result"):
+        read_series(file)
+
+
+def test_a_sum_without_a_time_is_left_out_of_a_workbook(tmp_path):
+    more = pd.concat([FRAME, pd.DataFrame({"sales": [190.0]})])
+    more.to_excel(tmp_path / "data.xlsx", index=False)
+    for data in (more, tmp_path / "data.xlsx"):
+        series = read_series(data)
+        assert series.values["sales"].tolist() == [*range(20)] and "1 row without date at the end" in series.note
+
+
+def test_steps_numbered_in_each_series_are_counted():
+    """As those of the M4 competition; series may be of other lengths, rows in another order of series."""
+    rows = [(name, k + 1, 10 * k + place) for place, name in enumerate("ba") for k in range(20 + place)]
+    series = read_series(pd.DataFrame(rows, columns=["unique_id", "ds", "y"]))
+    assert series.freq == "" and series.values["a"].tolist() == [10 * k + 1 for k in range(21)]
+    assert series.values["b"].tolist()[:20] == [10 * k for k in range(20)] and series.values["b"].isna().sum() == 1
+    with pytest.raises(UserError, match="two rows have the time stamp 0"):
+        read_series(pd.DataFrame(rows, columns=["unique_id", "ds", "y"]).drop(columns="unique_id"))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "first", "freq"),
+    [
+        ([1949 + k / 12 for k in range(30)], "1949-01-01", "MS"),  # R's time
+        ([round(1949 + k / 12, 2) for k in range(30)], "1949-01-01", "MS"),
+        ([1949.25 + k / 4 for k in range(30)], "1949-04-01", "QS-OCT"),
+        ([round(45292 + k / 24, 5) for k in range(30)], "2024-01-01", "h"),
+        ([1704067200 + k / 2 for k in range(30)], "2024-01-01T00:00Z", "500ms"),
+    ],
+)
+def test_times_as_fractions(tmp_path, numbers, first, freq):
+    frame = pd.DataFrame({"time": numbers, "x": range(30)})
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    for data in (frame, tmp_path / "data.csv"):
+        series = read_series(data)
+        assert (series.values.index[0], series.freq) == (pd.Timestamp(first), freq)
+        assert series.values["x"].tolist() == [*range(30)]
+
+
+def test_fractions_that_are_no_twelfths_are_refused():
+    for numbers in ([1949 + k / 52 for k in range(60)], [2024.1, 2024.2, 2024.3, 2024.4, 2025.1]):
+        with pytest.raises(UserError, match="is no time stamp"):
+            read_series({"time": numbers, "x": np.arange(len(numbers))})
+    prices = np.array([38_000.5, 38_100.25, 37_900.75, 38_000.0])
+    with pytest.raises(UserError, match="is no time stamp"):
+        read_series({"index": prices, "x": prices}, time="index")
+
+
+def amounts(marks, values, name="S/H"):
+    return pd.DataFrame({"day": DAYS[: len(marks)], "amount": values, name: marks})
+
+
+def test_marks_of_debit_and_credit_beside_amounts():
+    """Reversals have a sign beside the mark; amounts that have the marks' signs already, of either side, stay."""
+    marks, values = ["S", "H", "S", "H"], [1.0, 2.0, -3.0, 4.0]
+    for name, words in (("S/H", "SH"), ("D/C", "DC"), ("indicator", ("DBIT", "CRDT"))):
+        given = [words[mark == "H"] for mark in marks]
+        assert read_series(amounts(given, values, name)).values["amount"].tolist() == [-1, 2, 3, 4]
+    for signed in ([-1.0, 2, -3, 4], [1.0, -2, 3, -4]):
+        assert read_series(amounts(marks, signed)).values["amount"].tolist() == signed
+
+
+def test_an_amount_without_its_mark_is_refused():
+    marks = ["S", "H", "", "H"]
+    with pytest.raises(UserError, match="column 'S/H', row 3: neither debit nor credit"):
+        read_series(amounts(marks, [1.0, 2, 3, 4]))
+    values = read_series(amounts(marks, [1.0, 2, np.nan, 4])).values["amount"]
+    assert values.isna().tolist() == [False, False, True, False] and values.dropna().tolist() == [-1, 2, 4]
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York"])

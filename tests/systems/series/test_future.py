@@ -44,6 +44,7 @@ def test_a_plan_is_what_rows_after_the_data_would_be():
         table.iloc[[2, 0, 3, 1]],
         table[["open", "day", "price"]],
         table.assign(sales=np.nan, x="a"),
+        table.assign(sales="n/a"),
     ):
         for base in (series(data), other):
             found = with_future(base, given, KNOWN).feat_dynamic_real

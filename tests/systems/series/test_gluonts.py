@@ -17,6 +17,7 @@ from inkwash.errors import UserError
 from inkwash.systems.series import metrics
 from inkwash.systems.series.gluonts import InkwashPredictor
 from inkwash.systems.series.train import IMPROVED, fit_forecaster
+from inkwash.systems.series.transforms import ForeignSeries
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,13 @@ def test_covariates_are_taken_from_the_entry(tmp_path):
     np.testing.assert_allclose(np.median(found, 0)[:, 0], 10 * shop[295:], atol=2.5)
     with pytest.raises(UserError, match="the model takes 1 covariates, feat_dynamic_real of the entry has 0"):
         next(predictor.predict([entry]))
+
+
+def test_another_scale_is_a_warning_and_infinity_is_refused(forecaster):
+    frame, model = forecaster
+    (entry,) = entries(frame, True)
+    with pytest.warns(ForeignSeries, match="it is forecast in its own scale"):
+        next(InkwashPredictor(model).predict([entry | {"target": entry["target"] * 1e4}], num_samples=2))
+    for wrong in ({"target": np.full_like(entry["target"], np.inf)}, {"start": pd.Timestamp("2024-01-01")}):
+        with pytest.raises(UserError, match="its start must be a Period, its target finite or NaN"):
+            next(InkwashPredictor(model).predict([entry | wrong]))

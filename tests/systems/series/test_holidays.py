@@ -159,3 +159,16 @@ def test_holidays_that_cannot_be_are_refused_before_a_training(shop):
     yearly = shop[-40:].set_axis(pd.date_range("1980", periods=40, freq="YS"))
     with pytest.raises(UserError, match="every YS"):
         transforms.make_config(read_series(yearly), 1, holidays=["DE"])
+
+
+def test_business_hours_have_the_holidays_of_their_days():
+    hours = pd.date_range("2024-12-23 09:00", "2024-12-27 16:00", freq="bh")
+    holiday = holiday_features(hours, "bh", ["DE"])
+    assert holiday.shape == (40, 3) and {*hours[holiday[:, 0] > 0].day} == {25, 26} and holiday[:, 0].sum() == 16
+
+
+def test_steps_of_third_fridays_count_their_holidays():
+    fridays = pd.date_range(
+        "2024-03-01", periods=3, freq="WOM-3FRI"
+    )  # Good Friday and Easter Monday, then three days
+    assert holiday_features(fridays, "WOM-3FRI", ["DE"])[:2, 0].tolist() == [2, 2]

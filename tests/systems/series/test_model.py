@@ -1,5 +1,7 @@
 """Forecasters: what they must not see, what must come out exactly, and what a person may get wrong."""
 
+import json
+import warnings
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -461,3 +463,57 @@ def test_facts_of_data_are_saved_in_float32(swinger, tmp_path):
     assert {kinds[name] for name in facts} == {torch.float32}
     assert kinds["rnn.weight_hh_l0"] == torch.float16
     assert Forecaster.load(tmp_path).config == swinger.config  # how far its bands were widened, too
+
+
+def test_a_series_without_a_value_is_refused_where_no_diffusion_model_does_it(swinger, swing):
+    """The simple forecasts of it would be 0."""
+    simple = Forecaster(swinger.network, replace(swinger.config, weights={"exponential smoothing": 1.0}))
+    empty = swing.assign(x1=np.nan)
+    for call in (simple.forecast, simple.impute):
+        with pytest.raises(UserError, match="'x1' has no value at all: bring some"):
+            call(empty, samples=2)
+
+
+def test_windows_of_an_evaluation_have_a_history(swinger, swing):
+    """A start below 0 would count from the end."""
+    simple = Forecaster(swinger.network, replace(swinger.config, weights={"exponential smoothing": 1.0}))
+    for starts in ([-10, 380], [swinger.config.history - 1], [397]):
+        with pytest.raises(UserError, match="they must lie in the table of 400 steps, after"):
+            simple.evaluate(swing, starts)
+
+
+def test_series_that_the_model_does_not_know_are_named(swinger, swing):
+    table = swing.assign(more=1.0)
+    assert swinger.load_series(table, {"target": ["x1", "more", "x0"]}).note.endswith(
+        "; left out more (not known to the model)"
+    )
+    assert "left out more" in swinger.load_series(read_series(table), {}).note
+
+
+@pytest.mark.parametrize("mode", transforms.MODES)
+def test_changes_that_cannot_be_told_from_zero_are_refused(mode, swing):
+    """They would be taken for a constant."""
+    forecaster = trained(swing, context=14, mode=mode)
+    for act in (trained, lambda frame, **how: forecaster.forecast(frame, samples=2)):
+        with (
+            warnings.catch_warnings(action="ignore", category=transforms.ForeignSeries),
+            pytest.raises(UserError, match=r"'x1' changes by .* multiply it by a power of ten"),
+        ):
+            act(swing * [1, 1e-33], context=14)
+
+
+@pytest.mark.parametrize("facts", [{"stretch": [1.0]}, {"drift": [0.0] * 3}, {"names": ["x0"]}])
+def test_facts_of_other_series_than_the_names_are_broken(facts, swinger, tmp_path):
+    swinger.save(tmp_path)
+    file = tmp_path / "system.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | facts))
+    with pytest.raises(UserError, match=r"system.json is broken \(\d names, and facts of \d series\)"):
+        Forecaster.load(tmp_path)
+
+
+def test_weights_of_an_expert_that_is_not_known_are_broken(swinger, tmp_path):
+    swinger.save(tmp_path)
+    file = tmp_path / "system.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"weights": {"diffusion": 0.5, "an oracle": 0.5}}))
+    with pytest.raises(UserError, match=r"system.json is broken \(no expert is called an oracle\)"):
+        Forecaster.load(tmp_path)

@@ -82,3 +82,11 @@ def test_what_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch
     monkeypatch.setattr("inkwash.extras.find_spec", lambda module: None)
     with pytest.raises(UserError, match=r"a table in .parquet needs pyarrow: pip install"):
         check_format(".parquet", 1)
+
+
+def test_stamps_finer_than_a_workbook_has_are_texts(tmp_path):
+    table, follower = frame(pd.date_range("2024-01-01", periods=3, freq="100us")), Follower()
+    write_table(table, tmp_path / "a.xlsx", follower)
+    assert (pd.to_datetime(pd.read_excel(tmp_path / "a.xlsx")["time"]) == table["time"]).all()
+    (note,) = follower.of(Note)
+    assert note.text == "time: a workbook has no parts of milliseconds; they are written as texts"

@@ -33,7 +33,7 @@ SYSTEM = System(
         ),
         "train": Verb(Train, f"{__name__}.verbs:train", **TRAIN),
         "evaluate": Verb(request.Evaluate, f"{__name__}.verbs:evaluate", takes=MACHINE, **LIMITS, **EVALUATE),
-        "tune": Verb(request.Tune, "inkwash.systems.tune:tune", takes=MACHINE, **LIMITS, **TUNE),
+        "tune": Verb(request.Tune, f"{__name__}.verbs:tune", takes=MACHINE, **LIMITS, **TUNE),
     },
     load=f"{__name__}.model:Forecaster.load",
     command="forecast",

@@ -93,11 +93,14 @@ def measure(
     filled = transforms.fill_gaps(values)
     forecasts = {MODEL: paths} | {
         name: baselines.rolling_forecasts(rule, filled, starts, horizon, samples, seed)
-        for name, rule in baselines.default_baselines(season).items()
+        for name, rule in baselines.default_baselines(season if season < starts[0] else 1).items()
     }
     truth = truths(series, starts, horizon) if truth is None else truth
     scale = np.stack([metrics.seasonal_scale(values[:start], season) for start in starts])
     stride = starts[1] - starts[0] if len(starts) > 1 else horizon
+    notes = left_out(series.names, paths, truth, scale)
+    if 1 < season >= starts[0]:
+        notes.append(f"No forecast repeats the season: of {season} steps {starts[0]} lie before the first window.")
     return Backtest(
         title=f"{len(starts)} windows of {horizon} steps, {samples} paths.",
         system="series",
@@ -106,7 +109,7 @@ def measure(
         scores=[each for name, drawn in forecasts.items() for each in score(name, series.names, drawn, truth, scale)],
         calibration=calibrate(series.names, paths, truth),
         windows=1 + (len(starts) - 1) * min(stride / horizon, 1),
-        notes=left_out(series.names, paths, truth, scale),
+        notes=notes,
         **facts,
     )
 
@@ -158,7 +161,14 @@ def left_out(names: Sequence[str], paths: np.ndarray, truth: np.ndarray, scale: 
         if (hit := mask.any((0, 1))).any():
             hit_names = shortened([name for name, is_hit in zip(names, hit, strict=True) if is_hit])
             notes.append(text.format(mask.sum(), observed[..., hit].sum(), hit_names) + ".")
-    zero = [name for name, y in zip(names, np.moveaxis(truth, -1, 0), strict=True) if not np.nansum(np.abs(y))]
+    unscored = [name for name, is_there in zip(names, observed.any((0, 1)), strict=True) if not is_there]
+    if unscored:
+        notes.append(f"{shortened(unscored)}: no value in any window, so no score.")
+    zero = [
+        name
+        for name, y in zip(names, np.moveaxis(truth, -1, 0), strict=True)
+        if name not in unscored and not np.nansum(np.abs(y))
+    ]
     if zero:
         notes.append(f"WQL of {shortened(zero)} is not defined: there is no value but 0.")
     return notes

@@ -66,7 +66,7 @@ PLAIN = str.maketrans(
 )
 CODES = "EUR|USD|GBP|CHF|JPY|CNY|RMB|INR|SEK|NOK|DKK|PLN"
 UNIT = rf"[€$£¥₹₽₩฿₫₴₺₪%‰元]|(?:R|A|C|US|HK|NT|AU|CA)\$|kr\.?|zł|Kč|Fr\.?|{CODES}"
-DEBIT, CREDIT = {"s", "soll", "dr", "debit"}, {"h", "haben", "cr", "credit"}
+DEBIT, CREDIT = {"s", "soll", "d", "dr", "debit", "dbit"}, {"h", "haben", "c", "cr", "credit", "crdt"}
 MARK = r"(?-i:S|H)|Soll|Haben|[CD]R\b\.?"
 NUMBER = re.compile(
     rf"(\()? *([+-])? *({UNIT})? *([+-])? *(\d[\d.,' ]*|[.,]\d+)(E[+-]?\d+)? *({UNIT})? *([+-])? *(\))? *({MARK})?",
@@ -118,7 +118,9 @@ def parse_number(cell: str) -> Number | None:
 
 
 def is_number(column: pd.Series | pd.Index) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    """Whether all of it is real numbers by its type."""
+    is_other = pd.api.types.is_bool_dtype(column) or pd.api.types.is_complex_dtype(column)
+    return pd.api.types.is_numeric_dtype(column) and not is_other
 
 
 def is_missing(cell: Any) -> bool:
@@ -234,13 +236,16 @@ def not_a_number(column: pd.Series, row: int, source: str, other_unit: bool = Fa
 
 
 def side_signs(column: pd.Series) -> np.ndarray | None:
-    """-1 for the debits and 1 for the credits of a column that holds marks of both, and nothing else."""
-    sides = column.map(lambda cell: str(cell).strip().lower().rstrip("."))
-    found = {*sides.unique()}
-    is_named = re.search(r"s ?/ ?h|soll|haben|kennz|kz|debit|credit|sign|vorzeichen", str(column.name), re.I)
-    if len(found) != 2 or not (found & DEBIT and found & CREDIT) or (found == {"s", "h"} and not is_named):
+    """-1 for the debits, 1 for the credits, NaN for nothing, of a column of marks of both and nothing else."""
+    sides = column.astype(object).map(lambda cell: str(cell).strip().lower().rstrip("."))
+    found = {side for side in sides.unique() if not is_missing(side)}
+    is_named = re.search(
+        r"s ?/ ?h|soll|haben|kennz|kz|debit|credit|sign|vorzeichen|\bd ?/? ?c\b", str(column.name), re.I
+    )
+    is_letter = found in ({"s", "h"}, {"d", "c"})
+    if len(found) != 2 or not (found & DEBIT and found & CREDIT) or (is_letter and not is_named):
         return None
-    return np.where(sides.isin(DEBIT), -1.0, 1.0)
+    return np.select([sides.isin(DEBIT), sides.isin(CREDIT)], [-1.0, 1.0], np.nan)
 
 
 def blank(data: pd.DataFrame, missing: Sequence[str], names: Iterable[str]) -> pd.DataFrame:
@@ -251,7 +256,8 @@ def blank(data: pd.DataFrame, missing: Sequence[str], names: Iterable[str]) -> p
 
 # what instruments and archives write for a missing value: nothing but nines, or the fill values of file formats
 NINES = [float("9" * whole + "." + "9" * places) for whole in range(2, 9) for places in range(4)]
-SENTINELS = np.array([*NINES, *(-code for code in NINES), -32768.0, 1e20, 9.999e20, 9.96920996838687e36])
+FILLS = [-32768.0, -(2.0**31), -(2.0**63), 1e20, 9.999e20, 9.96921e36, 9.96920996838687e36]
+SENTINELS = np.array([*NINES, *(-code for code in NINES), *FILLS])
 
 
 def find_sentinels(frame: pd.DataFrame) -> dict[float, dict[str, int]]:

@@ -84,6 +84,7 @@ TIMES = (" %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 DIGITS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 EPOCHS = {9: "s", 10: "s", 13: "ms", 16: "us", 19: "ns"}
 SERIAL = (20_000, 80_000)  # days of a spreadsheet, from 1954 to 2119
+ROUNDED = 0.07  # of a month, in years of two decimals
 QUARTERS = r"(?:19|20)\d\d[1-4]"  # 20241, of which a whole column is no days of a spreadsheet
 YEARS = (1800, 2100)  # of mere digits that nothing calls a time
 FIRST_FULL_YEAR, LAST_FULL_YEAR = 1678, 2261  # of pandas' nanoseconds
@@ -268,6 +269,8 @@ def readings(column: pd.Series, digits: bool) -> list[Reading]:
         if names & words(str(column.name)) and text.str.fullmatch(form, flags=re.I).all():
             text = text.str.replace(form, as_week if form == YEAR_WEEK else r"\1Q\2", regex=True, flags=re.I)
     first = text.iloc[0]
+    if digits and text.str.fullmatch(r"\d{4,10}(?:\.\d+)?").all() and text.str.contains(".", regex=False).any():
+        return from_fractions(text.astype(float))
     if re.fullmatch(r"\d*", first):
         return from_digits(text) if digits else []
     text = text.str.replace(INTERVAL, "", regex=True)
@@ -330,6 +333,22 @@ def from_digits(text: pd.Series) -> list[Reading]:
     return [each for each in found if each.stamps.notna().any()]
 
 
+def from_fractions(numbers: pd.Series) -> list[Reading]:
+    """Years and their twelfths or quarters, as R's `time` writes them; days of a spreadsheet with their hours;
+    seconds since 1970. None where they do not lead on, as prices."""
+    months = (12 * numbers).round()
+    if numbers.between(*SERIAL).all():
+        found = Reading(pd.to_datetime(numbers, unit="D", origin="1899-12-30").dt.round("s"), "days of a spreadsheet")
+    elif numbers.between(1e8, 1e10).all():
+        found = Reading(pd.to_datetime(numbers, unit="s", utc=True).dt.round("ms"), "s since 1970")
+    elif numbers.between(*YEARS).all() and (12 * numbers - months).abs().max() < ROUNDED:
+        first = (months // 12).astype(int).astype(str) + "-" + (months % 12 + 1).astype(int).astype(str)
+        found = Reading(pd.to_datetime(first, format="%Y-%m"), "yyyy + m/12")
+    else:
+        return []
+    return [found] if is_regular(found.stamps) or is_in_order(found.stamps) else []
+
+
 def in_english(text: str) -> str:
     """Months of other languages and 2024M01 as English ones, quarters and weeks by their first day."""
     if found := QUARTER.fullmatch(text):
@@ -349,7 +368,7 @@ def in_english(text: str) -> str:
 
 def as_text(column: pd.Series) -> pd.Series:
     """Cells as texts, whole numbers without a point."""
-    if is_number(column) and column.notna().all() and (column % 1 == 0).all():
+    if is_number(column) and column.notna().all() and (column % 1 == 0).all() and (column.abs() < 2**63).all():
         column = column.astype("Int64")
     return column.astype(str).str.strip()
 

@@ -27,6 +27,7 @@ DIFFUSION, ETS, POOLED, WALK, SHORT_WALK, SEASON = (
     *("diffusion", "exponential smoothing", "pooled exponential smoothing", "random walk"),
     *("random walk, last 30 steps", "last season"),
 )
+EXPERTS = {DIFFUSION, ETS, POOLED, WALK, SHORT_WALK, SEASON}
 COMBINATION = "this forecast"
 TOTAL_CRPS, TOTAL_WITHIN = "CRPS of the total", "total within 90 %"
 PRIOR = {ETS: 0.75, DIFFUSION: 0.15, SHORT_WALK: 0.03, WALK: 0.03, SEASON: 0.04}

@@ -54,9 +54,9 @@ def cross_validate(
     each by a forecaster that `fit_forecaster` trains on what lies before the window (Tashman 2000,
     10.1016/S0169-2070(00)00065-0: rolling origin, recalibrated), beside simple ones from the same starts.
 
-    A series is scored in the windows before which it has a value. Options: see `fit_forecaster`, and
-    `Forecaster.forecast`. A run that `monitor` stops gives the windows so far.
-    Raises UserError as `fit_forecaster` does, and for windows that reach back too far.
+    A series is scored in the windows before which it has a value (`truths`). Options: see `fit_forecaster`, and
+    `Forecaster.forecast`. A run that `monitor` stops, or a window for which no model can be trained, gives the
+    windows so far. Raises UserError as `fit_forecaster` does, and for windows that reach back too far.
     """
     check_seed(seed)
     if samples < 1:
@@ -68,7 +68,6 @@ def cross_validate(
     done, clock = 0, time.process_time()
     for window, start in enumerate(starts):
         known = series.values.iloc[:start].notna().any().to_numpy()
-        truth[window][:, ~known] = np.nan
         if not known.any():
             raise UserError(
                 f"window {window + 1} of {windows} begins at step {start}, before any value: take fewer windows"
@@ -91,7 +90,11 @@ def cross_validate(
                 before, [start], horizon, samples, seed, *how, window=window, alone=alone
             )[0]
         except UserError as error:
-            raise UserError(f"window {window + 1} of {windows}, which begins at step {start}: {error}") from None
+            problem = f"window {window + 1} of {windows}, which begins at step {start}: {error}"
+            if not done:
+                raise UserError(problem) from None
+            monitor.tell(Note(problem))
+            break
         done += 1
         monitor.tell(Progress(done, windows, "windows"))
     if done < windows:

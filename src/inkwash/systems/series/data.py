@@ -175,7 +175,7 @@ def read_series(
     decimal = cells.decimal_sign(candidates, data.attrs.get(SEPARATOR, ""), decimal, source)
     numbers = {name: cells.to_numbers(data[name], decimal, source) for name in [*values, *feats]}
     frame = pd.DataFrame({name: column.values for name, column in numbers.items()})
-    frame, sides = give_sides(frame, data, kinds)
+    frame, sides = give_sides(frame, data, kinds, source)
     notes += sides + [
         f"{name}: {', '.join(column.sides)} as signs" for name, column in numbers.items() if column.sides
     ]
@@ -224,16 +224,29 @@ def read_series(
     return replace(series, note="; ".join(filter(None, parts)))
 
 
-def give_sides(frame: pd.DataFrame, data: pd.DataFrame, kinds: dict[str, str]) -> tuple[pd.DataFrame, list[str]]:
-    """Amounts with the sign of the column of debits and credits beside them, if none has one; and that in words."""
+def give_sides(
+    frame: pd.DataFrame, data: pd.DataFrame, kinds: dict[str, str], source: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """Amounts with the sign of the column of debits and credits beside them, unless they have it; and that in words.
+    UserError for an amount without a mark among others."""
     notes = []
     for mark in [name for name in data if kinds[name] == "texts" and name not in frame]:
         position, signs = list(data).index(mark), cells.side_signs(data[mark])
         near = sorted(frame, key=lambda name: abs(list(data).index(name) - position))
-        if signs is not None and near and not (frame[near[0]] < 0).any():
-            frame = frame.assign(**{near[0]: frame[near[0]] * signs})
-            debit = data[mark][signs < 0].iloc[0]
-            notes.append(f"{near[0]} with the sign of {mark}, {debit} as -")
+        if signs is None or not near:
+            continue
+        amounts = frame[near[0]].to_numpy()
+        signed = amounts * signs
+        if not (signed > 0).any() or not (signed < 0).any():  # as their marks say already, if from the other side
+            continue
+        if (unmarked := np.isnan(signs) & (np.abs(amounts) > 0)).any():
+            row = int(unmarked.argmax()) + 1
+            raise UserError(
+                f"{source}: column '{mark}', row {row}: neither debit nor credit stands there; fill it in"
+            )
+        frame = frame.assign(**{near[0]: np.where(amounts == 0, 0.0, signed)})
+        debit = data[mark][signs < 0].iloc[0]
+        notes.append(f"{near[0]} with the sign of {mark}, {debit} as -")
     return frame, notes
 
 
@@ -328,7 +341,7 @@ def pivot(
     parted = {roles.JOINT.join(row): tuple(row) for row in texts.drop_duplicates().itertuples(index=False)}
     layout = replace(layout, items=tuple(ids.columns), ids=parted, value=values[0])
     stamps = frame.index
-    if not isinstance(stamps, pd.DatetimeIndex):
+    if not isinstance(stamps, pd.DatetimeIndex) and stamps.is_unique:
         stamps = names.groupby(names).cumcount()
     index = pd.MultiIndex.from_arrays([stamps, names])
     if (twice := index.duplicated()).any():
@@ -351,10 +364,8 @@ def pivot(
 def to_regular_index(frame: pd.DataFrame, freq: str | None, source: str) -> tuple[pd.DataFrame, str]:
     """The table in order with a row for each step (NaN where there was none), and its frequency."""
     index = frame.index
-    if not isinstance(index, pd.DatetimeIndex):
-        if freq:
-            raise UserError(f"{source}: freq = {freq}, but there is no column of time stamps; name it with --time")
-        return frame, ""
+    if freq and not isinstance(index, pd.DatetimeIndex):
+        raise UserError(f"{source}: freq = {freq}, but there is no column of time stamps; name it with --time")
     if index.has_duplicates:
         twice = index[index.duplicated()][0]
         raise UserError(
@@ -363,6 +374,8 @@ def to_regular_index(frame: pd.DataFrame, freq: str | None, source: str) -> tupl
         )
     frame = frame.sort_index()
     index = frame.index
+    if not isinstance(index, pd.DatetimeIndex):
+        return frame, ""
     if freq is not None:
         try:
             step = to_offset(OLD_FREQUENCIES.get(freq, freq))

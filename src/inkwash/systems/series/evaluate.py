@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from inkwash.errors import UserError
 from inkwash.systems.report import Report, Row, row, student
 from inkwash.systems.series import baselines, metrics, transforms
 from inkwash.systems.series.data import Series
@@ -32,9 +33,9 @@ def baseline_paths(
     rules |= {
         f"random walk, window {w}": partial(baselines.random_walk, window=w) for w in baselines.WINDOWS if w != window
     }
-    if (season := seasonality(series.freq)) > 1:
+    if 1 < (season := seasonality(series.freq)) < starts[0]:
         rules[f"seasonal naive ({season} steps)"] = partial(baselines.seasonal_naive, season=season)
-    if find_spec("statsmodels"):
+    if find_spec("statsmodels") and (np.diff(values[: starts[0]], axis=0).std(0) > 0).sum() > 1:
         rules["vector autoregression"] = baselines.vector_autoregression
     return {
         name: baselines.rolling_forecasts(rule, values, starts, horizon, samples, seed)
@@ -72,6 +73,7 @@ def evaluate(
     with the paired comparison to each by the crps_sum of each window. alone: the diffusion model, without the experts
     that it was combined with."""
     config = forecaster.config
+    truth = truths(series, starts, horizon, config.history)
     clock = time.process_time()
     model_paths = forecaster.paths(series, starts, horizon, samples, seed, sampler, steps, progress, alone=alone)
     seconds = time.process_time() - clock
@@ -86,7 +88,7 @@ def evaluate(
         },
         seeds=[seed],
         cpu_seconds={"to draw them": seconds},
-        rows=comparison(forecasts, truths(series, starts, horizon)),
+        rows=comparison(forecasts, truth),
     )
 
 
@@ -98,7 +100,7 @@ def comparison(paths: dict[str, np.ndarray], truth: np.ndarray) -> list[Row]:
         for metric, value in (metrics.scores(drawn, truth) | {"within 90 %": metrics.coverage(drawn, truth)}).items()
     ]
     scored = ~np.isnan(truth.sum(-1)).all(axis=1)  # windows of gaps alone have no score
-    if scored.sum() > 1:
+    if scored.sum() > 1 and np.nansum(np.abs(truth.sum(-1))):
         (_, model_paths), *others = paths.items()
         by_window = metrics.window_scores(model_paths[scored], truth[scored])
         for name, drawn in others:
@@ -106,7 +108,18 @@ def comparison(paths: dict[str, np.ndarray], truth: np.ndarray) -> list[Row]:
     return rows
 
 
-def truths(series: Series, starts: list[int], horizon: int) -> np.ndarray:
-    """(W, H, D)."""
+def truths(series: Series, starts: list[int], horizon: int, history: int = 1) -> np.ndarray:
+    """(W, H, D), NaN of a series in a window before which it has no value. UserError for windows that do not lie in
+    the table, after at least `history` steps, and where none of them has a value."""
     values = series.values.to_numpy(np.float64)
-    return np.stack([values[end : end + horizon] for end in starts])
+    if not starts or min(starts) < history or max(starts) + horizon > len(values):
+        begin = ", ".join(map(str, starts[:10]))
+        raise UserError(
+            f"windows of {horizon} steps that begin at {begin}: they must lie in the table of {len(values)} steps, "
+            f"after {history} at least: bring a longer one, or fewer windows"
+        )
+    begun = [~np.isnan(values[:start]).all(0) for start in starts]
+    found = [np.where(known, values[at : at + horizon], np.nan) for at, known in zip(starts, begun, strict=True)]
+    if np.isnan(found).all():
+        raise UserError("no series has a value in the windows and one before: there is nothing to score")
+    return np.stack(found)

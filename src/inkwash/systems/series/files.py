@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from io import BytesIO, StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
+import numpy as np
 import pandas as pd
 
 from inkwash.errors import UserError, unknown
@@ -62,13 +64,18 @@ def as_table(data: Any, decimal: str | None = None, sheet: str | None = None) ->
         frame = frame.reset_index()
     elif not isinstance(frame.index, pd.DatetimeIndex | pd.PeriodIndex) and not is_number(frame.index):
         frame = frame.rename_axis(frame.index.name or INDEX).reset_index()
-    frame = frame.rename(columns=str)
+    frame = frame.set_axis([column_name(name) for name in frame], axis=1)
     source = frame.attrs.get(SOURCE, "the table")
     if (twice := frame.columns.duplicated()).any():
         raise UserError(f"{source}: two columns are called '{frame.columns[twice][0]}'; leave one out")
     if not len(frame):
         raise UserError(f"{source}: the table is empty")
     return frame
+
+
+def column_name(name: Any) -> str:
+    """As a text; of several levels, as yfinance has them, those that say something."""
+    return " ".join(str(level) for level in name if str(level)) if isinstance(name, tuple) else str(name)
 
 
 def as_frame(data: Any) -> pd.DataFrame:
@@ -105,9 +112,12 @@ def read_file(path: Path, decimal: str | None, sheet: str | None) -> pd.DataFram
 def read_workbook(path: Path, name: str | None) -> pd.DataFrame:
     """The sheet of that name, or the only one that holds a table. UserError where several do."""
     require(path.name, "openpyxl")
+    from openpyxl import load_workbook
+
     try:
-        sheets = pd.read_excel(path, sheet_name=None, header=None, dtype=object, **AS_IT_IS)
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        with closing(load_workbook(path, read_only=True, data_only=True)) as book:
+            sheets = {sheet.title: read_cells(sheet) for sheet in book.worksheets}
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise UserError(f"{path}: not a workbook ({one_line(error)})") from None
     full = {key: sheet.dropna(how="all").dropna(axis=1, how="all") for key, sheet in sheets.items()}
     full = {key: sheet for key, sheet in full.items() if sheet.size}
@@ -122,6 +132,7 @@ def read_workbook(path: Path, name: str | None) -> pd.DataFrame:
     if len(tables) > 1:
         raise UserError(f"{path}: the workbook has the sheets {', '.join(tables)}: say by --sheet which")
     (key,) = tables
+    check_formulas(path, key)
     header, first = found[key] or (0, 1)
     end = len(rows[key]) - count_footers(rows[key][first:][-FOOT:], len(rows[key][0]))
     names = [COMMENTED.sub("", rows[key][header][0], 1), *rows[key][header][1:]]
@@ -130,6 +141,29 @@ def read_workbook(path: Path, name: str | None) -> pd.DataFrame:
     sheet.attrs[SKIPPED] = [f"sheet {key}"] if len(full) > 1 else []
     sheet.attrs[SKIPPED] += skipped(header, first - header - 1, len(rows[key]) - end)
     return sheet
+
+
+def read_cells(sheet: Any) -> pd.DataFrame:
+    """The values of a sheet; errors are texts as #DIV/0!."""
+    sheet.reset_dimensions()  # some programs write wrong ones
+    cells = [[np.nan if cell is None or cell == "" else cell for cell in row] for row in sheet.values]
+    return pd.DataFrame(cells, dtype=object)
+
+
+def check_formulas(path: Path, name: str) -> None:
+    """UserError for a formula of a sheet whose result no program has worked out, as libraries write it."""
+    from openpyxl import load_workbook
+
+    with ZipFile(path) as archive:
+        if b'fullCalcOnLoad="1"' not in archive.read("xl/workbook.xml"):
+            return
+    with closing(load_workbook(path, read_only=True)) as book:
+        cells = (cell for row in book[name].iter_rows() for cell in row)
+        if formula := next((cell for cell in cells if cell.data_type == "f"), None):
+            raise UserError(
+                f"{path}: {formula.coordinate} of sheet {name} is a formula without a result: open the workbook in a "
+                "spreadsheet program and save it there"
+            )
 
 
 def find_names(rows: Sequence[Sequence[str]]) -> tuple[int, int] | None:
@@ -301,6 +335,11 @@ def cut(text: str, delimiter: str, signs: Sequence[str], quoting: Any) -> tuple[
     split = {
         sign: [split_line(line[0], sign, quoting) for line in head] for sign in dict.fromkeys([delimiter, *signs])
     }
+    if levels := count_levels(split[delimiter]):
+        names = [column_name(each) for each in zip(*split[delimiter][: levels + 1], strict=True)]
+        names[0] = split[delimiter][levels][0]
+        line = delimiter.join(f'"{name}"' for name in names)
+        return cut(line + text[head[levels].end() :], delimiter, [delimiter], quoting)
     if has_row_names(split[delimiter]):
         return cut(text[: head[0].start()] + delimiter + text[head[0].start() :], delimiter, signs, quoting)
     found = {sign: find_names(rows) for sign, rows in split.items()}
@@ -341,6 +380,15 @@ def from_spaces(text: str, head: Sequence[re.Match[str]]) -> str:
 def split_spaces(line: str) -> list[str]:
     """The cells of a line, with no space behind the sign of a comment."""
     return split_line(re.sub(r"^ *(#+) +(?=\w)", r"\1", line), " ", csv.QUOTE_MINIMAL)
+
+
+def count_levels(rows: Sequence[Sequence[str]]) -> int:
+    """How many lines of names stand above that of the index alone, as pandas writes columns of several levels; 0 if
+    there is none."""
+    end = next((k for k, row in enumerate(rows[:5]) if len(row) > 1 and row[0] and not any(row[1:])), 0)
+    above = rows[:end]
+    are_levels = all(len(row) == len(rows[end]) and all(row[1:]) and not any(map(is_value, row[1:])) for row in above)
+    return end if end > 1 and are_levels and is_clock(rows[end][0]) and any(map(is_value, rows[end + 1])) else 0
 
 
 def has_row_names(rows: Sequence[Sequence[str]]) -> bool:

@@ -37,7 +37,7 @@ class Forecast:
 
     def to_dataframe(self, levels: Sequence[float] = LEVELS) -> pd.DataFrame:
         """A row for each step and series: time, series, mean, and a column for each level."""
-        statistics = {"mean": self.mean} | {f"{level:g}": self.quantile(level) for level in levels}
+        statistics = {"mean": self.mean} | {level_name(level): self.quantile(level) for level in levels}
         columns = {name: frame.to_numpy().ravel() for name, frame in statistics.items()}
         steps, series = np.repeat(self.index, len(self.names)), self.names * len(self.index)
         return pd.DataFrame({"time": steps, "series": series, **columns})
@@ -56,8 +56,15 @@ class Forecast:
         fan(self.quantile, Path(file), history, truth, levels, **marks)
 
 
+def level_name(level: float) -> str:
+    """Its shortest decimals, all of them, so that 0.9999999 is no 1 and has a column of its own."""
+    return np.format_float_positional(level, trim="-")
+
+
 def confine(paths: np.ndarray, integer: bool, minimum: float | None) -> np.ndarray:
     """Paths of whole numbers, none of them below a minimum; a minimum of 0.5 is one of 1 for whole numbers."""
+    if minimum is not None and not np.isfinite(minimum):
+        raise UserError(f"minimum = {minimum}: a finite number is needed")
     if integer:
         paths = paths.round()
         minimum = None if minimum is None else np.ceil(minimum)

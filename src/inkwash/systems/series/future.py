@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from inkwash.errors import UserError
+from inkwash.systems.series.cells import is_missing
 from inkwash.systems.series.data import Series, read_series
 from inkwash.systems.series.files import SOURCE, as_table
 from inkwash.systems.series.forecast import Forecast
@@ -35,7 +36,7 @@ def with_future(
         raise UserError(f"{source}: no column is known in advance; name those of the plan with --feat-dynamic-real")
     items = series.layout.items if {*series.layout.items} <= {*table.columns} else ()
     targets = [series.layout.value] if series.layout.items else series.names
-    if filled := [name for name in targets if name in table and table[name].notna().any()]:
+    if filled := [name for name in targets if name in table and not table[name].map(is_missing).all()]:
         raise UserError(f"{source}: '{filled[0]}' is what is to be forecast: leave its cells empty in a plan")
     clock = time or (series.layout.time if series.layout.time in table else None)
     options: dict[str, Any] = {

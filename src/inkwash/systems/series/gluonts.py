@@ -34,7 +34,7 @@ class InkwashPredictor(Predictor):  # type: ignore[misc]  # gluonts has no types
 
     def __init__(self, forecaster: Forecaster, seed: int = 0, **options: Any) -> None:
         super().__init__(prediction_length=forecaster.config.horizon)
-        self.forecaster, self.seed, self.options = forecaster, seed, options
+        self.forecaster, self.seed, self.options = forecaster, int(seed), options
 
     def serialize(self, path: Path) -> None:
         """Writes the model, the seed and the options into a folder, for gluonts' `Predictor.deserialize`."""
@@ -52,6 +52,10 @@ class InkwashPredictor(Predictor):  # type: ignore[misc]  # gluonts has no types
         names, pending, window = self.forecaster.config.names, [], 0
         for entry in dataset:
             target = np.asarray(entry["target"], np.float64)
+            if np.isinf(target).any() or not isinstance(entry["start"], pd.Period):
+                raise UserError(
+                    f"an entry from {entry['start']}: its start must be a Period, its target finite or NaN"
+                )
             if target.ndim == 2:
                 paths = self._paths(target.T, entry, num_samples, window)
                 yield SampleForecast(paths, entry["start"] + target.shape[1], entry.get("item_id"))
@@ -78,12 +82,11 @@ class InkwashPredictor(Predictor):  # type: ignore[misc]  # gluonts has no types
         config, start = self.forecaster.config, entry["start"]
         if values.shape[1] != len(config.names):
             raise UserError(f"the model knows {len(config.names)} series, the entry has {values.shape[1]}")
-        if isinstance(start, pd.Period):
-            if config.freq and start.freqstr != to_period_freq(config.freq):
-                raise UserError(
-                    f"the entry has the frequency '{start.freqstr}', the model was trained on '{config.freq}'"
-                )
-            start = start.to_timestamp()
+        if config.freq and start.freqstr != to_period_freq(config.freq):
+            raise UserError(
+                f"the entry has the frequency '{start.freqstr}', the model was trained on '{config.freq}'"
+            )
+        start = start.to_timestamp()
         covariates = np.asarray(entry.get("feat_dynamic_real", np.empty((0, 0))), np.float64)
         if len(covariates) != len(config.feat_dynamic_real):
             raise UserError(
@@ -97,6 +100,7 @@ class InkwashPredictor(Predictor):  # type: ignore[misc]  # gluonts has no types
         if not len(covariates):
             known = frame[[]]
         series = Series(frame, known, config.freq)
+        self.forecaster.warn(series)
         paths: np.ndarray = self.forecaster.paths(
             series, [len(values)], self.prediction_length, samples, self.seed, window=window, **self.options
         )[0]

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 import numpy as np
 import pandas as pd
 from pandas.tseries.frequencies import to_offset
-from pandas.tseries.offsets import Tick, Week
+from pandas.tseries.offsets import BusinessHour, Tick, Week
 
 from inkwash.errors import UserError
 from inkwash.extras import require
@@ -51,7 +51,8 @@ def columns_each(freq: str) -> int:
     if not freq:
         return 0
     step = to_offset(freq)
-    return len(AROUND) if freq == "B" or (isinstance(step, Tick) and pd.Timedelta(step) <= DAY) else 1
+    is_short = freq == "B" or isinstance(step, BusinessHour) or (isinstance(step, Tick) and pd.Timedelta(step) <= DAY)
+    return len(AROUND) if is_short else 1
 
 
 def to_days(stamps: pd.DatetimeIndex) -> np.ndarray:
@@ -64,7 +65,7 @@ def spans(stamps: pd.DatetimeIndex, step: pd.DateOffset) -> tuple[pd.DatetimeInd
     begins there."""
     if type(step).__name__.endswith("End") or (isinstance(step, Week) and step.weekday != 0):
         return stamps - step + DAY, stamps + DAY
-    return stamps, stamps + step
+    return stamps, pd.DatetimeIndex([stamp + step for stamp in stamps])  # of third Fridays, too
 
 
 def holiday_dates(place: str, years: Sequence[int]) -> np.ndarray:

@@ -39,10 +39,12 @@ def scores(samples: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     crps      sum of quantile losses / sum of |y|, over windows, steps and series (mean_wQuantileLoss)
     crps_sum  the same of the sums over the series, of each sample (m_sum_mean_wQuantileLoss)
     nd        sum of |median - y| / sum of |y|;  nd_sum the same of the sums
+
+    NaN where all values, or all sums, are 0.
     """
     samples, both = np.moveaxis(samples, 1, 0), {}
     for suffix, draws, y in (("", samples, truth), ("_sum", samples.sum(-1), truth.sum(-1))):
-        size = np.nansum(np.abs(y))
+        size = _nonzero(np.nansum(np.abs(y)))
         both["crps" + suffix] = float(np.nansum(quantile_loss(draws, y)) / size)
         both["nd" + suffix] = float(np.nansum(np.abs(quantile(draws, 0.5) - y)) / size)
     return both
@@ -123,5 +125,5 @@ def window_scores(samples: np.ndarray, truth: np.ndarray) -> np.ndarray:
     summed = truth.sum(-1)
     losses = quantile_loss(np.moveaxis(samples, 1, 0).sum(-1), summed)
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # a window without a value has no score
-        each: np.ndarray = np.nanmean(losses, axis=1) / np.nanmean(np.abs(summed))
+        each: np.ndarray = np.nanmean(losses, axis=1) / _nonzero(np.nanmean(np.abs(summed)))
     return each

@@ -148,6 +148,7 @@ class Forecaster(Rollout):
         if samples < 1:
             raise UserError(f"samples = {samples}: at least one is needed")
         series = self.load_series(data, columns)
+        check_values(series)
         self.warn(series)
         paths = confine(impute.fill(self, series, samples, seed, sampler, steps, progress), integer, minimum)
         return np.where(series.values.isna(), paths, series.values)
@@ -176,6 +177,9 @@ class Forecaster(Rollout):
             if set(config.names) <= set(data.columns):  # else it is long, or another table
                 given["target"] = config.names
         series = read_series(data, **{**given, **columns})
+        if extra := [name for name in series.names if name not in config.names]:
+            note = f"{series.note}; left out {shortened(extra)} (not known to the model)"
+            series = replace(series, note=note.removeprefix("; "))
         if missing := [name for name in config.names if name not in series.names]:
             raise UserError(
                 f"the model knows the series {shortened(config.names)}; '{missing[0]}' is not in the table, which "
@@ -222,6 +226,8 @@ class Forecaster(Rollout):
         if not self.diffuses and (sampler is not None or steps is not None):
             raise UserError("sampler and steps mean nothing: the diffusion model has no weight here, unless alone")
         season, values = seasonality(config.freq), series.values.to_numpy(np.float64)
+        if max(starts) == len(values):
+            check_values(series)
         ahead = max(0, max(starts) + horizon - len(values))
         covariates = transforms.known_to_experts(series, config, ahead)
 
@@ -233,3 +239,9 @@ class Forecaster(Rollout):
         paths = combination.pool(config.weights, samples, draw)
         paths = combination.stretch(paths, config.stretch) if config.stretch else paths
         return paths if config.lower_bound is None else paths.clip(config.lower_bound)
+
+
+def check_values(series: Series) -> None:
+    """UserError for a series without a value, of which nothing can be said."""
+    if (empty := series.values.isna().all()).any():
+        raise UserError(f"'{empty.idxmax()}' has no value at all: bring some, or train a model without it")

@@ -54,26 +54,28 @@ def fan(
         if history is not None:
             past = history[name].iloc[-4 * len(median) :]
             axis.plot(past.index, past, color="0.25", linewidth=1)
-        if unusual is not None:
-            circles = unusual[name].iloc[-4 * len(median) :]
+        circles = pd.Series() if unusual is None else unusual[name].iloc[-4 * len(median) :].dropna()
+        if len(circles):
             axis.plot(circles.index, circles, "o", color="#c0392b", fillstyle="none", markersize=6, label="unusual")
         for k, (low, high) in enumerate(bands):
             below, above = quantile(low)[name], quantile(high)[name]
-            label = f"{round(100 * (high - low))} %"
+            label = f"{100 * (high - low):.6g} %"
             strength = 0.2 + 0.15 * k / max(len(bands) - 1, 1)
             axis.fill_between(below.index, below, above, color=INK, alpha=strength, linewidth=0, label=label)
         axis.plot(median.index, median[name], color=INK, linewidth=1.5, label="median")
         if truth is not None:
             axis.plot(truth.index, truth[name], color="#c0392b", linewidth=1, label="what came")
-        axis.set_title(name, fontsize=10)
+        axis.set_title(name, fontsize=10, parse_math=False)  # a dollar is no formula
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
         for label in axis.get_xticklabels():
             label.set(rotation=25, horizontalalignment="right")
     for axis in axes[len(names) :]:
         axis.set_axis_off()
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, frameon=False, loc="outside upper right", ncols=len(labels))
+    legend = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(
+        legend.values(), legend.keys(), fontsize=8, frameon=False, loc="outside upper right", ncols=len(legend)
+    )
     if len(median.columns) > MOST:
         figure.supxlabel(f"the first {MOST} of {len(median.columns)} series", fontsize=9)
     with atomic(file) as temporary:
@@ -101,7 +103,7 @@ def reliability(overall: Sequence[Row], by_series: Mapping[str, Sequence[Row]], 
     for (name, rows), color in zip(by_series.items(), cycle(THIN), strict=False):
         axis.plot(levels, shares(rows), color=color, linewidth=1.1, label=legend_label(name), zorder=3)
     axis.plot([0, 1], [0, 1], color="0.3", linewidth=1, linestyle=(0, (4, 3)), label="calibrated", zorder=2)
-    for count, strength, what in ((n, 0.2, "values"), (max(int(windows), 1), 0.08, "windows")):
+    for count, strength, what in ((max(n, 1), 0.2, "values"), (max(int(windows), 1), 0.08, "windows")):
         low, high = binom.ppf([[0.025], [0.975]], count, ends) / count
         label = f"chance, if the {count} {what}\nwere independent (95 %)"
         axis.fill_between(ends, low, high, color=INK, alpha=strength, linewidth=0, label=label)

@@ -54,6 +54,16 @@ Horizon = Annotated[
 ModelName = Annotated[str, Help("A folder of a trained model, or a shipped one.")]
 
 
+def check_training(request: "Forecast | Backtest") -> None:
+    """UserError, where no model is named, for what one that is trained first cannot do."""
+    if request.model is None and request.mode == "faithful":
+        idle(request, ("alone",), "with the mode faithful, which is alone")
+        if (request.steps or 0) > 100:
+            raise UserError(f"steps = {request.steps}: the mode faithful has 100 at most")
+    if request.model is None and request.sampler == "tuned":
+        raise UserError("sampler = tuned is what `inkwash tune` learns for a model: name that with --model")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SeriesRequest(Request):
     """A table of series, and which columns are what."""
@@ -110,6 +120,10 @@ class Forecast(SeriesRequest):
         "csv"
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_training(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Backtest(SeriesRequest):
@@ -134,12 +148,7 @@ class Backtest(SeriesRequest):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.model is None and self.mode == "faithful":
-            idle(self, ("alone",), "with the mode faithful, which is alone")
-            if (self.steps or 0) > 100:
-                raise UserError(f"steps = {self.steps}: the mode faithful has 100 at most")
-        if self.model is None and self.sampler == "tuned":
-            raise UserError("sampler = tuned is what `inkwash tune` learns for a model: name that with --model")
+        check_training(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,8 @@ def find_stamps(
     if len(columns) == 1 and clock.readings(pd.Series(columns), digits=True):
         raise UserError(f"{source}: the first line, with '{columns[0]}', holds values; put a line of names before it")
     one = data[columns[0]] if len(columns) == 1 else clock.join_parts(data, clock.find_parts(columns))
+    if not clock.readings(one, digits=True) and (counts := count_steps(one)) is not None:
+        return Stamps(pd.Index(counts), columns, ", ".join(columns))
     reading = clock.to_timestamps(one, source, dates)
     stamps = reading.stamps
     if (
@@ -120,6 +122,15 @@ def is_count(column: pd.Series) -> bool:
     return len(numbers) > 1 and bool((numbers.diff().iloc[1:] == 1).all())
 
 
+def count_steps(column: pd.Series) -> np.ndarray | None:
+    """From 0 on, steps that are numbered from the same number on in each series of a long table, as those of the M4
+    competition; None of anything else."""
+    numbers = pd.to_numeric(clock.as_text(column), errors="coerce").to_numpy(np.float64)
+    counts = numbers - numbers[0]
+    is_next, is_first = np.diff(counts) == 1, counts[1:] == 0
+    return counts.astype(np.int64) if is_first.any() and (is_next | is_first).all() else None
+
+
 def dates_down(table: pd.DataFrame) -> pd.DataFrame:
     """A table whose dates run across, as statistics offices write theirs, as a long one: columns `time`, `value`.
     As it is if anything else in it may be a time."""
@@ -152,7 +163,7 @@ def drop_sums(table: pd.DataFrame, time: str | None) -> tuple[pd.DataFrame, list
     """A table without rows that are sums of others, and what was left out, in words: those that are called so, or
     called nothing, where the others have a time; years and quarters among months."""
     notes = []
-    texts = [] if clock.across(list(table)) else [name for name in table if holds_texts(table[name])]
+    texts = [] if clock.across(list(table)) else [name for name in table if may_hold_sums(table[name])]
     for name in texts:
         column = table[name].astype(str).str.strip()
         sums = column.isin([cell for cell in column.unique() if TOTAL.fullmatch(cell)])
@@ -177,8 +188,9 @@ def drop_sums(table: pd.DataFrame, time: str | None) -> tuple[pd.DataFrame, list
     return table.reset_index(drop=True) if notes else table, notes
 
 
-def holds_texts(column: pd.Series) -> bool:
-    return not isinstance(column.dtype, pd.PeriodDtype) and column.dtype.kind == "O"
+def may_hold_sums(column: pd.Series) -> bool:
+    """Whether it is of texts, or of times, of which a sum has none."""
+    return not isinstance(column.dtype, pd.PeriodDtype) and column.dtype.kind in "OM"
 
 
 def count_rows(rows: Any) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inkwash import diffusion
 from inkwash.errors import UserError, unknown
-from inkwash.systems.series import impute, transforms
+from inkwash.systems.series import combination, impute, transforms
 from inkwash.systems.series.data import Series
 from inkwash.systems.series.networks import TimeGrad
 from inkwash.systems.torch_model import TorchModel
@@ -47,7 +47,13 @@ class Rollout(TorchModel):
 
     @classmethod
     def build(cls, facts: dict[str, Any]) -> Self:
-        return cls(TimeGrad(**facts.pop("network")), transforms.Config(**facts))
+        network, config = TimeGrad(**facts.pop("network")), transforms.Config(**facts)
+        for each in (network.typical, config.stretch, config.deviation, config.inflation, config.drift):
+            if len(each) not in (0, len(config.names)):
+                raise ValueError(f"{len(config.names)} names, and facts of {len(each)} series")
+        if strangers := config.weights.keys() - combination.EXPERTS:
+            raise ValueError(f"no expert is called {min(strangers)}")
+        return cls(network, config)
 
     def facts(self) -> dict[str, Any]:
         return asdict(self.config) | {"network": self.network.config}

@@ -12,7 +12,7 @@ from inkwash.progress import Monitor, Note
 
 MODULES = {".xlsx": "openpyxl", ".parquet": "pyarrow"}
 MOST_ROWS = 2**20 - 1  # of a sheet, below its line of names
-YEARS = range(1900, 10_000)  # in which Excel has dates
+YEARS = range(1900, 10_000)  # in which Excel has dates, to the millisecond
 
 
 def check_format(ending: str, rows: int) -> None:
@@ -38,15 +38,21 @@ def write_table(table: pd.DataFrame, file: Path, monitor: Monitor) -> None:
 
 def write_workbook(table: pd.DataFrame, file: Path, monitor: Monitor) -> None:
     """One sheet under a line of names. Excel has no zones: time stamps are those of the clock in their zone; and no
-    years outside 1900 to 9999: a column that has one is written as texts. A text that begins with = is no formula."""
+    years outside 1900 to 9999, nor parts of milliseconds: a column that has one is written as texts. A text that
+    begins with = is no formula."""
     from openpyxl.utils.exceptions import IllegalCharacterError
 
     for name in table.select_dtypes("datetimetz"):
         monitor.tell(Note(f"{name}: a workbook has no zones; its stamps are the local time of {table[name].dt.tz}"))
         table = table.assign(**{name: table[name].dt.tz_localize(None)})
     for name in table.select_dtypes("datetime"):
-        if not table[name].dt.year.isin(YEARS).all():
-            monitor.tell(Note(f"{name}: a workbook has no dates before {YEARS[0]}; they are written as texts"))
+        lacks = {
+            f"dates before {YEARS[0]}": not table[name].dt.year.isin(YEARS).all(),
+            "parts of milliseconds": (table[name] != table[name].dt.floor("ms")).any(),
+        }
+        if any(lacks.values()):
+            words = " and no ".join(what for what, is_there in lacks.items() if is_there)
+            monitor.tell(Note(f"{name}: a workbook has no {words}; they are written as texts"))
             table = table.assign(**{name: table[name].astype(str)})
     with pd.ExcelWriter(file, engine="openpyxl") as writer:
         try:

@@ -374,8 +374,6 @@ def fit_statistics(series: Series, config: transforms.Config, net: TimeGrad) -> 
         raise UserError(
             f"'{config.names[int(empty.argmax())]}' has no value at all in the training data: leave it out"
         )
+    transforms.check_sizes(config, raw)  # now, not after the training
     net.typical.copy_(torch.from_numpy(transforms.typical_size(config, raw)))
     net.middle.copy_(torch.from_numpy(np.nanmean(raw, axis=0)))
-    if (overflow := ~(net.middle.isfinite() & net.typical.isfinite())).any():  # said now, not after the training
-        name = config.names[int(overflow.int().argmax())]
-        raise UserError(f"'{name}' has values above 3e38, which float32 does not have: divide it by a power of ten")

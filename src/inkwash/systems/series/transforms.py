@@ -31,6 +31,7 @@ MIN_SCALE = 1e-12  # of a scale, as a part of the mean: what a constant series i
 MAX_INPUT = 50.0  # inputs are clipped there
 FOREIGN = 10  # times the scale, or the deviation, of training: another series, or other units
 MIN_STEPS = 12  # of a table that a model is trained on
+SMALLEST_CHANGE, LARGEST = 1e-28, 3e38  # what float32, and the least scale of a constant, tell from 0 and infinity
 
 
 @dataclass(frozen=True)
@@ -239,6 +240,20 @@ def typical_size(config: Config, values: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt(np.mean(np.diff(fill_gaps(values), axis=0) ** 2, 0)))
 
 
+def check_sizes(config: Config, values: np.ndarray) -> None:
+    """UserError for series (T, D) too large or too small to compute with."""
+    typical = typical_size(config, fill_gaps(values))
+    for name, size, largest in zip(config.names, typical, np.abs(fill_gaps(values)).max(0), strict=True):
+        if not max(size, largest) < LARGEST:
+            raise UserError(
+                f"'{name}' has values above 3e38, which float32 does not have: divide it by a power of ten"
+            )
+        if 0 < size < SMALLEST_CHANGE:
+            raise UserError(
+                f"'{name}' changes by {size:.3g}, which cannot be told from 0: multiply it by a power of ten"
+            )
+
+
 def foreign_scale(config: Config, net: TimeGrad, values: np.ndarray) -> np.ndarray:
     """(D,): whether values (T, D) are a series of another scale than in training, by a factor of more than 10."""
     typical = net.typical.double().numpy(force=True)
@@ -247,7 +262,8 @@ def foreign_scale(config: Config, net: TimeGrad, values: np.ndarray) -> np.ndarr
 
 
 def statistics(config: Config, net: TimeGrad, values: np.ndarray) -> Statistics:
-    """Those of training, and of series of a foreign scale their own."""
+    """Those of training, and of series of a foreign scale their own. UserError as of `check_sizes`."""
+    check_sizes(config, values)
     foreign = torch.from_numpy(foreign_scale(config, net, values)).to(net.typical.device)
     filled = fill_gaps(values)
     own = (torch.from_numpy(each).to(net.typical) for each in (typical_size(config, filled), filled.mean(0)))

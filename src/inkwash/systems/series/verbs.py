@@ -19,11 +19,11 @@ from inkwash.systems.base import Context, Result, on_progress
 from inkwash.systems.series import combination, hierarchy, metrics, transforms
 from inkwash.systems.series.cross_validation import cross_validate
 from inkwash.systems.series.data import Series, column_options, read_rolling_archive, read_series, refuse_columns
-from inkwash.systems.series.forecast import LEVELS
+from inkwash.systems.series.forecast import LEVELS, level_name
 from inkwash.systems.series.forecast import Forecast as Paths
 from inkwash.systems.series.future import differences, in_words, plot_plans, with_future
 from inkwash.systems.series.model import Forecaster
-from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute
+from inkwash.systems.series.request import Backtest, Evaluate, Forecast, Impute, Tune
 from inkwash.systems.series.tables import check_format, write_table
 from inkwash.systems.series.train import (
     Recipe,
@@ -35,6 +35,7 @@ from inkwash.systems.series.train import (
 from inkwash.systems.series.unusual import find_unusual
 from inkwash.systems.train import Task, on_machine
 from inkwash.systems.train import train as run_training
+from inkwash.systems.tune import tune as tune_by
 
 DEFAULT_HORIZON = 30
 PLAN = "plan"  # a column of the results of several plans
@@ -46,6 +47,7 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         if request.model is None:
             series = without_empty_items(read_series(context.open(request.data), **column_options(request)))
             check_sums(request, series)
+            check_ids(request, series)
             horizon, mode = request.horizon or DEFAULT_HORIZON, request.mode or "improved"
             check_format(f".{request.format}", horizon * len(series.names))
             plans = read_plans(request, series, request.feat_dynamic_real or (), horizon, context)
@@ -60,6 +62,7 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
             forecaster = context.model(request.model)
             series, horizon = load_series(request, forecaster, context), request.horizon or forecaster.config.horizon
             check_sums(request, series)
+            check_ids(request, series)
             check_format(f".{request.format}", horizon * len(series.names))
             names = request.feat_dynamic_real or forecaster.config.feat_dynamic_real
             plans = read_plans(request, series, names, horizon, context)
@@ -88,6 +91,8 @@ def forecast(requests: list[Forecast], context: Context) -> Iterator[Result]:
         rows = [] if request.alone else forecaster.config.backtest
         facts: dict[str, Any] = {"rows": rows} if rows else {}
         texts, circles = [combination.markdown(rows, request.sums)] if rows else [], None
+        if rows and request.model is not None:
+            texts[0] += f" That was measured in its training, {forecaster.config.horizon} steps ahead."
         if len(plans) > 1:
             facts["differences"] = differences(predicted)
             texts.append(in_words(facts["differences"]))
@@ -141,7 +146,11 @@ def backtest(requests: list[Backtest], context: Context) -> Iterator[Result]:
 def impute(requests: list[Impute], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         forecaster = context.model(request.model)
-        series = load_series(request, forecaster, context)
+        series, history = load_series(request, forecaster, context), forecaster.config.history
+        check_ids(request, series)
+        if early := int(series.values.iloc[:history].isna().to_numpy().sum()):
+            text = f"{early} gaps in the first {history} steps, which the model reads before it draws"
+            context.tell(Note(f"{text}, are straight lines, or the nearest value, without a band"))
         with say_what_is_foreign(forecaster, [series], context):
             paths = forecaster.impute(
                 series, request.samples, request.seed,
@@ -163,8 +172,6 @@ def read_plans(
 ) -> dict[str, Series]:
     """The series under each plan, by the plan's name, or alone under none. UserError, before any training, for plans
     of other steps or too few of them."""
-    if series.layout.items and request.future and PLAN in series.layout.items:
-        raise UserError(f"a column of ids is called {PLAN}, as that of the results is: rename it")
     options, plans = column_options(request) | {"feat_dynamic_real": names}, {}
     for file in request.future or ():
         name = Path(file.name).stem
@@ -182,6 +189,16 @@ def check_sums(request: Forecast, series: Series) -> None:
     """UserError, before anything is trained, where its sums are refused."""
     if request.sums:
         hierarchy.sums(series.names, series.layout)
+
+
+def check_ids(request: Forecast | Impute, series: Series) -> None:
+    """UserError, before any training, for columns of ids that are called as others of the results are."""
+    names = {"mean", *map(level_name, request.levels or LEVELS)}
+    names |= {PLAN} if getattr(request, "future", None) else set()
+    names |= {"value", "low", "high"} if getattr(request, "unusual", False) else set()
+    for name in series.layout.items:
+        if name in names:
+            raise UserError(f"a column of ids is called {name}, as that of the results is: rename it")
 
 
 def say_what_is_foreign(
@@ -210,6 +227,12 @@ def load_series(request: Any, forecaster: Forecaster, context: Context) -> Serie
     series = forecaster.load_series(context.open(request.data), column_options(request))
     say_what_was_read(series, context)
     return series
+
+
+def tune(requests: list[Tune], context: Context) -> Iterator[Result]:
+    for request in requests:
+        load_series(request, context.model(request.model), context)  # to say what was understood
+    return tune_by(requests, context)
 
 
 def measure(request: Evaluate, forecaster: Forecaster, context: Context) -> report.Report:
