@@ -1,6 +1,7 @@
 """Whole pictures by checkpoints, beside diffusers' pipelines on the same weights and the same first noise."""
 
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -39,23 +40,34 @@ CASES = {  # diffusers' scheduler and its settings; our sampler and grid; whethe
 }
 
 
+@pytest.fixture(scope="module")
+def both(folders):  # noqa: F811
+    """(diffusers' pipeline, ours) of a family, each loaded once."""
+    diffusers = pytest.importorskip("diffusers")
+
+    @cache
+    def load(family):
+        kind = diffusers.StableDiffusionXLPipeline if family == "sdxl" else diffusers.StableDiffusionPipeline
+        theirs = kind.from_pretrained(folders[family])
+        theirs.set_progress_bar_config(disable=True)
+        return theirs, StableDiffusion.load(folders[family])
+
+    return load
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers")
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("family", "predicts"), [("sd1", "epsilon"), ("sd2", "v_prediction"), ("sdxl", "epsilon")])
-def test_a_picture_is_that_of_diffusers(folders, family, predicts, case):  # noqa: F811
-    diffusers = pytest.importorskip("diffusers")
+def test_a_picture_is_that_of_diffusers(both, family, predicts, case):
     scheduler, settings, sampler, grid, nearest = CASES[case]
-    kind = diffusers.StableDiffusionXLPipeline if family == "sdxl" else diffusers.StableDiffusionPipeline
-    theirs = kind.from_pretrained(folders[family])
+    theirs, ours = both(family)
     facts = STABLE | {"prediction_type": predicts}
-    theirs.scheduler = getattr(diffusers, f"{scheduler}Scheduler")(**facts, **settings)
-    theirs.set_progress_bar_config(disable=True)
+    theirs.scheduler = getattr(import_module("diffusers"), f"{scheduler}Scheduler")(**facts, **settings)
     noise = torch.randn(1, 4, 8, 12, generator=torch.Generator().manual_seed(1))
     options = {"negative_prompt": NEGATIVE, "guidance_scale": GUIDANCE, "num_inference_steps": STEPS}
     how = {"height": 64, "width": 96, "latents": noise, "output_type": "latent"}
     expected = theirs(PROMPT, **options, **how).images
 
-    ours = StableDiffusion.load(folders[family])
     ours = StableDiffusion(ours.components, NoiseTable.of(facts), nearest)
     made = grid(ours.process)
     scale = made[0].alpha * float(theirs.scheduler.init_noise_sigma) if scheduler == "EulerDiscrete" else 1.0
@@ -77,9 +89,9 @@ def test_a_picture_is_that_of_diffusers(folders, family, predicts, case):  # noq
     assert picture.shape == (1, 64, 96, 3) and np.abs(picture - pixels).max() <= 1
 
 
-def test_clip_skip_leaves_out_layers_and_no_more(folders):  # noqa: F811
+def test_clip_skip_leaves_out_layers_and_no_more(both):
     """By hand: diffusers 0.42.1 cannot, with transformers 5."""
-    ours = StableDiffusion.load(folders["sd1"])
+    ours = both("sd1")[1]
     encoder, tokens = ours.components["text_encoder"], ours.components["tokenizer"].tokenize([PROMPT])
     hidden = encoder.text_model(torch.from_numpy(tokens))
     expected = encoder.text_model.final_layer_norm(hidden[-2])
@@ -88,8 +100,8 @@ def test_clip_skip_leaves_out_layers_and_no_more(folders):  # noqa: F811
         ours.encode_prompt([PROMPT], clip_skip=2)
 
 
-def test_each_picture_is_its_seeds_alone(folders):  # noqa: F811
-    ours = StableDiffusion.load(folders["sdxl"])
+def test_each_picture_is_its_seeds_alone(both):
+    ours = both("sdxl")[1]
     both = ours.sample_states([PROMPT, "猫"], [7, 8], steps=4)
     alone = ours.sample_states(["猫"], [8], steps=4)
     torch.testing.assert_close(both[1:], alone, rtol=1e-4, atol=1e-4)
@@ -153,6 +165,6 @@ def test_a_table_that_cannot_be_drawn_from_is_named(change, message):
     ("options", "message"),
     [({"size": (60, 64)}, "size = 60 x 64"), ({"sampler": "none"}, "sampler"), ({"grid": "none"}, "grid")],
 )
-def test_what_cannot_be_asked_for(folders, options, message):  # noqa: F811
+def test_what_cannot_be_asked_for(both, options, message):
     with pytest.raises(UserError, match=message):
-        StableDiffusion.load(folders["sd1"]).sample_states([PROMPT], [0], **options)
+        both("sd1")[1].sample_states([PROMPT], [0], **options)
