@@ -294,12 +294,13 @@ def test_a_series_that_begins_late_is_tried_where_it_has_begun(weeks):
     assert {len(row["by window"]) for row in config.backtest} == {5}  # from 105, 112, ... 133
 
 
-def test_the_shipped_model_forecasts_as_it_always_did():
-    """It was made before there was a combination."""
+def test_the_shipped_exchange_is_the_diffusion_model_alone():
+    """And draws what it drew when it was trained."""
     exchange = inkwash.load("exchange")
     assert exchange.config.weights == {} and exchange.config.backtest == []
     rates = pd.DataFrame(np.exp(np.random.default_rng(0).normal(0, 0.01, (100, 8)).cumsum(0)),
                          pd.bdate_range("2024-01-01", periods=100), exchange.config.names)  # fmt: skip
     with pytest.warns(transforms.ForeignSeries, match="changes by"):
-        paths = exchange.forecast(rates, horizon=3, samples=4, seed=7).samples
-    np.testing.assert_allclose(paths[:, 2, 0], [1.0386653, 1.0276423, 1.0558529, 1.0104547], rtol=1e-4)
+        paths, alone = (exchange.forecast(rates, 3, 4, 7, alone=only).samples for only in (False, True))
+    np.testing.assert_array_equal(paths, alone)
+    np.testing.assert_allclose(paths[:, 2, 0], [1.0387781, 1.0275295, 1.0562591, 1.0100485], rtol=1e-4)
