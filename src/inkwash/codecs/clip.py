@@ -117,8 +117,8 @@ class CLIPTokenizer:
 
 
 def byte_letters() -> list[str]:
-    """A letter for each byte, in CLIP's order: first those that print as Latin-1, as themselves, then the others, from
-    letter 256 on."""
+    """A letter for each byte, in CLIP's order: first those that print as Latin-1, as themselves, then the others,
+    from letter 256 on."""
     printed = [byte for byte in range(256) if chr(byte).isprintable() and byte not in (0x20, 0xA0)]
     return [*map(chr, printed), *(chr(256 + i) for i in range(256 - len(printed)))]
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from inkwash.systems.series.forecast import Forecast
 
@@ -52,3 +54,10 @@ def test_a_dollar_in_a_name_is_no_formula(forecast, drawn, tmp_path):
     plot(forecast, tmp_path / "a.svg", False)
     title = drawn[0].axes[0].title
     assert title.get_text() == NAMES[0] and not title.get_parse_math()
+
+
+def test_a_font_that_has_chinese_is_fallen_back_on_where_one_is_installed(forecast, drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr(font_manager, "get_font_names", lambda: ["DejaVu Sans", "SimHei", "Comic Sans MS"])
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **how: drawn.append(self) or file.touch())
+    plot(forecast, tmp_path / "a.png", False)
+    assert {tuple(text.get_fontfamily()) for text in drawn[0].findobj(Text)} == {("DejaVu Sans", "SimHei")}

@@ -17,6 +17,10 @@ from inkwash.systems.report import Row
 from inkwash.weights.files import atomic
 
 MOST = 12  # charts on one page
+CHINESE = (  # fonts of Linux, Windows and macOS
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei"), *("Microsoft YaHei", "SimHei"),
+    *("PingFang SC", "Heiti TC"),
+)  # fmt: skip
 INK = "#1b3a5c"
 # of thin lines, told apart by people of any sight (Okabe and Ito 2008), and three of their darker ones
 THIN = (
@@ -78,8 +82,7 @@ def fan(
     )
     if len(median.columns) > MOST:
         figure.supxlabel(f"the first {MOST} of {len(median.columns)} series", fontsize=9)
-    with atomic(file) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save(figure, file)
 
 
 def reliability(overall: Sequence[Row], by_series: Mapping[str, Sequence[Row]], windows: float, file: Path) -> None:
@@ -124,8 +127,7 @@ def reliability(overall: Sequence[Row], by_series: Mapping[str, Sequence[Row]], 
         "flatter than the diagonal: bands too narrow, steeper: too wide; above: forecasts too high, below: too low",
         (0, -0.14), xycoords="axes fraction", fontsize=8.5, color="0.35",
     )  # fmt: skip
-    with atomic(file) as temporary:
-        figure.savefig(temporary, dpi=110, bbox_inches="tight", pad_inches=0.2)
+    save(figure, file, bbox_inches="tight", pad_inches=0.2)
 
 
 def legend_label(name: str) -> str:
@@ -136,6 +138,19 @@ def legend_label(name: str) -> str:
 
 def shares(rows: Sequence[Row]) -> list[float]:
     return [math.nan if each["value"] is None else each["value"] for each in rows]
+
+
+def save(figure: Any, file: Path, **how: Any) -> None:
+    """Writes a figure; signs that matplotlib's own font lacks are of an installed one that has Chinese."""
+    from matplotlib import font_manager
+    from matplotlib.text import Text
+
+    installed = set(font_manager.get_font_names())
+    families = ["DejaVu Sans", *(name for name in CHINESE if name in installed)]
+    for text in figure.findobj(Text):
+        text.set_fontfamily(families)
+    with atomic(file) as temporary:
+        figure.savefig(temporary, dpi=110, **how)
 
 
 def figures(file: Path) -> Any:
