@@ -89,8 +89,8 @@ MODULES: list[tuple[tuple[str, ...], str, int | None, int]] = [
     ((HUNYUAN,), DOUBLE + "mod_linear", 18432, 3072),
 ]
 PATTERNS: dict[int, list[tuple[tuple[str, ...], re.Pattern[str], int | None]]] = {}
-for _families, _pattern, _out, _inner in MODULES:
-    PATTERNS.setdefault(_inner, []).append((_families, re.compile(f"(?:.*_)?{_pattern}"), _out))
+for _names, _pattern, _out, _inner in MODULES:
+    PATTERNS.setdefault(_inner, []).append((_names, re.compile(f"(?:.*_)?{_pattern}"), _out))
 
 
 class Adapter(NamedTuple):

@@ -342,7 +342,7 @@ FAMILIES: tuple[Family, ...] = (
                 "single_transformer_blocks.0.proj_mlp.bias": (12288,),
             },
         ),
-        (),
+        ("vector_in.in_layer.weight", "time_text_embed.text_embedder.linear_1.weight"),
         SIXTEEN_VAE,
         (T5,),
     ),
