@@ -13,15 +13,19 @@ from inkwash.weights.headers import Tensor
 # how the names of its matrices end, after a module's: those of kohya, diffusers, PEFT and XLabs, then of LyCORIS
 LORA = re.compile(r"(?:[._]lora\d?[._](?:linear_layer\.)?)(down|up|mid|A|B)(?:\.\w+)?(?:\.weight)?")
 LYCORIS = re.compile(r"\.(hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2|oft_blocks|oft_diag|dora_scale)")
+# what stands before a module's own name where that has dots
+COMPONENT = re.compile(r"(?:base_model\.model\.)?(?:model\.)?(?:transformer|diffusion_model|unet)\.")
 DORA = "lora_magnitude_vector"  # of PEFT
 FLUX, FLUX2, CHROMA, HUNYUAN, QWEN = "Flux 1", "Flux 2 klein 4B", "Chroma", "HunyuanVideo", "Qwen-Image"
 KLEIN, DEV, QWEN21, KREA = "Flux 2 klein 9B", "Flux 2 dev", "Qwen-Image 2.1", "Krea 2"
-FLUX3, AURA, LTX13, LTX2 = "Flux 3 klein", "AuraFlow", "LTX-Video 13B", "LTX-2"
+FLUX3, AURA, LTX, LTX13, LTX2 = "Flux 3 klein", "AuraFlow", "LTX-Video 2B", "LTX-Video 13B", "LTX-2"
+COSMOS, ANIMA, SVD = "Cosmos Predict2 2B", "Anima", "Stable Video Diffusion"
 
 UNET = r"(?:down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)_\w*attn2_to_[kv]"
 JOINT = r"(?<!single_)(?<!joint_)(?<!_\d_)transformer_blocks_\d+_"
 SINGLE = r"single_transformer_blocks_\d+_"
 DOUBLE = r"double_blocks_\d+_(?:img|txt)_"
+LAYER = r"(?:layers|noise_refiner|context_refiner)_\d+_"
 BLOCK = r"(?<!transformer_)(?<!double_)(?<!single_)(?<!joint_)(?<!down_)(?<!up_)(?<!input_)(?<!output_)blocks_\d+_"
 
 
@@ -37,7 +41,9 @@ def _flux2(name: str, width: int) -> list[tuple[tuple[str, ...], str, int | None
 # the families that have such a module (dots as underscores), with its outputs and inputs
 MODULES: list[tuple[tuple[str, ...], str, int | None, int]] = [
     (("SD 1",), UNET, None, 768),
-    (("SD 2",), UNET, None, 1024),
+    (("SD 2", SVD), UNET, None, 1024),
+    (("SD 2",), r"te_text_model_encoder_layers_\d+_self_attn_[qkv]_proj", 1024, 1024),
+    ((SVD,), UNET.replace("attn2", "temporal_transformer_blocks_0_attn1"), None, 320),
     (("SDXL",), UNET, None, 2048),
     (("SDXL refiner",), UNET, None, 1280),
     (("SD 3 or 3.5 medium",), JOINT + "attn_(?:to|add)_[qkv](?:_proj)?", 1536, 1536),
@@ -70,22 +76,29 @@ MODULES: list[tuple[tuple[str, ...], str, int | None, int]] = [
     ((QWEN,), JOINT + "(?:img|txt)_mlp_net_0_proj", 12288, 3072),
     ((QWEN,), JOINT + "(?:img|txt)_mod_1", 18432, 3072),
     ((QWEN21,), JOINT + "img_mlp_(?:proj|gate_layer)", 12288, 4096),
-    (("Z-Image",), r"layers_\d+_attention_to_[qkv]", 3840, 3840),
-    (("Z-Image",), r"layers_\d+_attention_qkv", 11520, 3840),
-    (("Z-Image",), r"layers_\d+_feed_forward_w1", 10240, 3840),
-    (("Lumina 2",), r"layers_\d+_attn_to_q", 2304, 2304),
-    (("Lumina 2",), r"layers_\d+_attention_qkv", 3840, 2304),
-    (("Anima", "Cosmos Predict2 2B"), BLOCK + "self_attn_[qkv]_proj", 2048, 2048),
+    (("Z-Image",), LAYER + "attention_to_[qkv]", 3840, 3840),
+    (("Z-Image",), LAYER + "attention_qkv", 11520, 3840),
+    (("Z-Image",), LAYER + "feed_forward_w1", 10240, 3840),
+    (("Lumina 2",), LAYER + "attn_to_q", 2304, 2304),
+    (("Lumina 2",), LAYER + "attention_qkv", 3840, 2304),
+    ((COSMOS, ANIMA), BLOCK + "self_attn_[qkv]_proj", 2048, 2048),
     (("Cosmos Predict2 14B",), BLOCK + "self_attn_[qkv]_proj", 5120, 5120),
+    (("Cosmos Predict2 14B",), JOINT + "attn1_to_[qkv]", 5120, 5120),
     *(
         ((f"Wan {name}",), BLOCK + attention, width, width)
         for name, width in (("1.3B", 1536), ("14B", 5120), ("5B", 3072))
         for attention in ("(?:self|cross)_attn_[qkvo]", "attn[12]_to_[qkv]")
     ),
-    (("LTX-Video 2B",), JOINT + "attn[12]_to_[qkv]", 2048, 2048),
+    ((LTX, COSMOS, ANIMA), JOINT + "attn(?:1_to_[qkv]|2_to_q)", 2048, 2048),
+    ((LTX,), JOINT + "attn2_to_[kv]", 2048, 2048),
+    ((COSMOS, ANIMA), JOINT + "attn2_to_[kv]", 2048, 1024),
     ((LTX13, LTX2), JOINT + "attn[12]_to_[qkv]", 4096, 4096),
     ((LTX2,), JOINT + "audio_attn[12]_to_[qkv]", 2048, 2048),
+    ((FLUX, CHROMA), "x_embedder", 3072, 64),
     ((HUNYUAN,), DOUBLE + "mlp_fc1", 12288, 3072),
+    ((HUNYUAN,), r"context_embedder_token_refiner_\w+", None, 3072),
+    ((AURA,), r"joint_transformer_blocks_\d+_attn_(?:to|add)_[qkv](?:_proj)?", 3072, 3072),
+    (("HiDream-I1",), r"(?:double|single)_stream_blocks_\d+_block_attn1_to_[qkv]", 2560, 2560),
     ((HUNYUAN,), DOUBLE + "mod_linear", 18432, 3072),
 ]
 PATTERNS: dict[int, list[tuple[tuple[str, ...], re.Pattern[str], int | None]]] = {}
@@ -167,7 +180,7 @@ def _families(sizes: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
     candidates: set[str] | None = None
     seen = 0
     for name, (outputs, inputs) in sizes.items():
-        module = name.replace(".", "_")
+        module = COMPONENT.sub("", name, count=1).replace(".", "_")
         for families, pattern, out in PATTERNS.get(inputs, ()):
             if out in (None, outputs) and pattern.fullmatch(module):
                 candidates, seen = set(families) if candidates is None else candidates & set(families), seen + 1
