@@ -74,7 +74,7 @@ def lines(folder: Path, hashes: bool) -> Iterator[str]:
         yield _clean(f"{folder}: no such folder")
         return
     found, total = scan(folder, user_folder("cache") / "headers.json", hashes), memory()
-    yield _clean(f"{folder}: {len(found)} files")
+    yield _clean(f"{folder}: {len(found)} file{'s' * (len(found) != 1)}")
     for one in found:
         yield _clean("  " + _line(one, found, total))
 

@@ -99,8 +99,8 @@ def _units(root: Path, relative: bool, seen: set[str]) -> Iterator[_Unit]:
         try:
             with os.scandir(folder) as entries:
                 inside = sorted(entries, key=lambda entry: entry.name)
-            folders = [Path(entry) for entry in inside if entry.is_dir()]
-            files = [Path(entry) for entry in inside if not entry.is_dir()]
+            folders = [Path(entry) for entry in inside if os.path.isdir(entry)]  # of a link to itself, too
+            files = [Path(entry) for entry in inside if not os.path.isdir(entry)]
         except OSError as error:
             yield _Unit(_shown(folder, root, relative), (), problem=f"cannot be read ({error.strerror or error})")
             continue
@@ -243,7 +243,7 @@ def _precision(header: Header) -> str:
 def _quantisation(header: Header) -> list[str]:
     names = "\n".join(header.tensors) + "\n"
     if header.format == "GGUF":
-        return [f"GGUF {_precision(header)}"]
+        return [f"GGUF {max(header.sizes, key=lambda key: header.sizes[key], default='')}"]
     if ".qweight\n" in names and ".wscales\n" in names:
         return ["quantised by Nunchaku"]
     if ".quant_state.bitsandbytes__" in names:
