@@ -1,7 +1,9 @@
 import hashlib
 import json
 import os
+import sqlite3
 import sys
+from contextlib import closing
 from math import prod
 from pathlib import Path
 
@@ -182,6 +184,29 @@ def test_the_cache_of_hugging_face_is_shown_by_the_names_of_its_models(tmp_path)
     }
 
 
+def test_a_folder_of_invokeai_is_shown_with_its_own_names(tmp_path):
+    root, elsewhere = tmp_path / "invokeai", tmp_path / "elsewhere"
+    write(root / "models/1234/x.safetensors", SD1)
+    write(root / "models/5678/y.safetensors", LORA)
+    outside = write(elsewhere / "z.safetensors", SDXL)
+    (root / "databases").mkdir()
+    with closing(sqlite3.connect(root / "databases/invokeai.db")) as index, index:
+        index.execute("CREATE TABLE models (id TEXT, config TEXT)")
+        for path, name in (("1234/x.safetensors", "Fox"), ("5678", "Style"), (str(outside), "Big"), ("gone", "Gone")):
+            index.execute("INSERT INTO models VALUES (?, ?)", (name, json.dumps({"path": path, "name": name})))
+    before = sorted((root / "databases").iterdir())
+    for folder in (root, root / "models"):
+        found = {one.path.name: (one.family, one.notes[0]) for one in scan(folder) if not one.problem}
+        assert found == {
+            "x.safetensors": ("SD 1", "Fox in InvokeAI"),
+            "y.safetensors": ("SD 1", "Style in InvokeAI"),
+            "z.safetensors": ("SDXL", "Big in InvokeAI"),
+        }
+    assert sorted((root / "databases").iterdir()) == before
+    (root / "databases/invokeai.db").write_text("no list")
+    assert [one.path.name for one in scan(root)] == ["x.safetensors", "y.safetensors"]
+
+
 def diffusers_folder(folder):
     network = {key: ("F16", shape) for key, shape in KINDS["diffusion model", "SD 1"].marks[1].items()}
     write(folder / "unet/diffusion_pytorch_model.safetensors", network)
@@ -266,6 +291,15 @@ def test_hashes_are_those_of_the_whole_file_and_of_what_follows_the_header(tmp_p
         f"AutoV2 {hashlib.sha256(file.read_bytes()).hexdigest()[:10]}",
         f"AutoV3 {hashlib.sha256(data).hexdigest()[:12]}",
     )
+    file.unlink()
+    (tmp_path / "a.ckpt").write_bytes(b"\x80\x02.")  # read, not opened
+    assert scan(tmp_path, hashes=True)[0].notes == (f"AutoV2 {hashlib.sha256(bytes([128, 2, 46])).hexdigest()[:10]}",)
+    (tmp_path / "a.ckpt").unlink()
+    write(tmp_path / "m-00001-of-00001.safetensors", SD1)
+    write(tmp_path / "n-00001-of-00002.safetensors", SD1)
+    write(tmp_path / "n-00002-of-00002.safetensors", SD1)
+    first, second = scan(tmp_path, hashes=True)
+    assert "AutoV2" in first.notes[-2] and second.notes[-1] == "no hash, as it is several files"
 
 
 def test_what_trainers_and_civitai_say_is_told(tmp_path):

@@ -80,10 +80,11 @@ def lines(folder: Path, hashes: bool) -> Iterator[str]:
 
 
 def _line(one: Found, found: list[Found], total: int) -> str:
+    notes = [note[:100] for note in one.notes]
     if one.problem:
-        return f"{one.name}: {one.problem}"
+        return f"{one.name}: {'; '.join([one.problem, *notes])}"
     what = f"{one.kind}, {one.family or 'unknown family'}" if one.kind != "unknown" else "unknown"
-    parts = [what, f"{one.size / 1e9:.2f} GB", *(note[:100] for note in one.notes)]
+    parts = [what, f"{one.size / 1e9:.2f} GB", *notes]
     size = one.size
     for kind, family, fitting in companions(found, one):
         size += max((other.size for other in fitting), default=0)

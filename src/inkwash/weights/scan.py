@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import re
+import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,19 +63,28 @@ class Found(NamedTuple):
 
 
 def scan(folder: Path, cache: Path | None = None, hashes: bool = False) -> list[Found]:
-    """Every file of weights below a folder, in the order of their paths, and below those that its
-    extra_model_paths.yaml names. cache: a file in which headers that were read are kept, by path, size and time of
-    change."""
+    """Every file of weights below a folder, in the order of their paths, and of those that lie elsewhere by ComfyUI's
+    extra_model_paths.yaml or InvokeAI's list in it. UserError only for a folder that is not there.
+
+    cache: a file in which what headers say is kept, by path, size and time of change. hashes: with those of A1111 and
+    Civitai, for which files are read whole.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     kept = _load_cache(cache)
     used: dict[str, Any] = {}
     found, seen = list[Found](), set[str]()
+    invoke = _invoke_names(folder)
     for root, problem in [(folder, ""), *_extra_folders(folder)]:
         if problem:
             found.append(Found(root, str(root), 0, problem=problem))
         else:
             found += [_look(unit, kept, used, hashes) for unit in _units(root, root == folder, seen)]
+    inside = {os.path.realpath(one.path) for one in found}
+    for path in (Path(path) for path in invoke if path not in inside and os.path.isabs(path)):  # left where they lay
+        units = _units(path, False, seen) if path.is_dir() else _files([path], path.parent, False)
+        found += [_look(unit, kept, used, hashes) for unit in units]
+    found = [_named(one, invoke) for one in found]
     if cache and used != kept["files"]:
         _save_cache(cache, kept["files"] | used)
     return _same_names(found)
@@ -159,11 +170,11 @@ def _look(unit: _Unit, kept: Mapping[str, Any], used: dict[str, Any], hashes: bo
         return Found(path, unit.name, 0, problem=unit.problem)
     try:
         facts = _of_folder(unit.folder, kept, used) if unit.folder else _facts(unit.files, kept, used)
+        notes = [*facts.get("notes", []), *_beside(path)]
+        if hashes:
+            notes += _hashes(path) if len(unit.files) == 1 else ["no hash, as it is several files"]
         if "pickle" in facts:
-            return Found(path, unit.name, facts["size"], "pickle", problem=facts["pickle"])
-        notes = [*facts["notes"], *_beside(path)]
-        if hashes and len(unit.files) == 1:
-            notes += _hashes(path)
+            return Found(path, unit.name, facts["size"], "pickle", notes=tuple(notes), problem=facts["pickle"])
     except (UserError, OSError) as error:
         text = str(error) if isinstance(error, UserError) else f"cannot be read ({error.strerror or error})"
         return Found(path, unit.name, 0, problem=text)
@@ -421,6 +432,26 @@ def _extra_folders(folder: Path) -> list[tuple[Path, str]]:
             for path in (file.parent / base / line for line in lines if line):
                 found.append((path, "" if path.is_dir() else f"no such folder; {file.name} names it"))
     return found
+
+
+def _invoke_names(folder: Path) -> dict[str, str]:
+    """What InvokeAI calls its models, by their real paths; by its own list, read as it lies on the disk."""
+    root = folder.parent if folder.name == "models" else folder
+    file = root / "databases" / "invokeai.db"
+    if not file.is_file():
+        return {}
+    try:
+        # immutable: not even the files that SQLite lays beside a list to read it
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)) as opened:
+            configs = [json.loads(text) for (text,) in opened.execute("SELECT config FROM models")]
+        return {os.path.realpath(root / "models" / str(one["path"])): str(one["name"]) for one in configs}
+    except (sqlite3.Error, ValueError, TypeError, KeyError, RecursionError):
+        return {}
+
+
+def _named(one: Found, invoke: Mapping[str, str]) -> Found:
+    name = invoke.get(os.path.realpath(one.path)) or invoke.get(os.path.realpath(one.path.parent))
+    return one._replace(notes=(f"{name} in InvokeAI", *one.notes)) if name else one
 
 
 def _same_names(found: list[Found]) -> list[Found]:
