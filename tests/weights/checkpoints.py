@@ -198,7 +198,8 @@ NETWORKS = (
     Network("Wan 2.2 5B", "AutoencoderKLWan", WAN_22_VAE),
     Network("Qwen-Image 2.1", "AutoencoderKLQwenImage21", {}),
     Network("HunyuanVideo", "AutoencoderKLHunyuanVideo", {}),
-    Network("LTX-Video", "AutoencoderKLLTXVideo", {}),
+    Network("LTX-Video or LTX-2", "AutoencoderKLLTXVideo", {}),
+    Network("LTX-Video or LTX-2", "AutoencoderKLLTX2Video", {}),
     Network("TAESD of SD 1, SD 2 or SDXL", "AutoencoderTiny", {}),
     Network("TAESD of SD 3 or Flux 1", "AutoencoderTiny", {"latent_channels": 16}),
 )

@@ -26,7 +26,7 @@ CONTROL, IP_ADAPTER, EMBEDDING, UPSCALER = "ControlNet", "IP-Adapter", "embeddin
 
 # companions, each a family below
 SD_VAE, SIXTEEN_VAE, FLUX2_VAE, WAN_VAE = "SD 1, SD 2 or SDXL", "SD 3 or Flux 1", "Flux 2", "Wan 2.1 or Qwen-Image"
-WAN22_VAE, QWEN21_VAE, LTX_VAE, HUNYUAN_VAE = "Wan 2.2 5B", "Qwen-Image 2.1", "LTX-Video", "HunyuanVideo"
+WAN22_VAE, QWEN21_VAE, LTX_VAE, HUNYUAN_VAE = "Wan 2.2 5B", "Qwen-Image 2.1", "LTX-Video or LTX-2", "HunyuanVideo"
 CLIP_L, CLIP_H, CLIP_G, T5, UMT5 = "CLIP-L", "OpenCLIP-H", "OpenCLIP-bigG", "T5-XXL", "UMT5-XXL"
 QWEN_06, QWEN_4, QWEN_8, QWEN_25_VL = "Qwen3 0.6B", "Qwen3 4B", "Qwen3 8B", "Qwen2.5-VL 7B"
 QWEN_VL_4, QWEN_VL_8, GEMMA, LLAMA = "Qwen3-VL 4B", "Qwen3-VL 8B", "Gemma 2 2B", "Llama 3.1 8B"
@@ -113,7 +113,9 @@ def _flux(name: str, channels: int, guided: bool = True) -> Family:
         original, diffusers = original | {GUIDANCE[0]: (3072, 256)}, diffusers | {GUIDANCE[1]: (3072, 256)}
     nunchaku = {key: shape for key, shape in diffusers.items() if "proj_mlp" not in key}
     nunchaku = {**nunchaku, "single_transformer_blocks.0.mlp_fc1.qweight": None}
-    marks = (original, diffusers, nunchaku)
+    # newer files of ComfyUI end the names of norms otherwise
+    renamed = {key.replace("norm.scale", "norm.weight"): shape for key, shape in original.items()}
+    marks = (original, renamed, diffusers, nunchaku)
     return Family(name, MODEL, marks, () if guided else GUIDANCE, SIXTEEN_VAE, (CLIP_L, T5))
 
 
@@ -338,6 +340,11 @@ FAMILIES: tuple[Family, ...] = (
             },
             {
                 "distilled_guidance_layer.in_proj.bias": (5120,),
+                "img_in.weight": (3072, 64),
+                "double_blocks.0.img_attn.norm.key_norm.weight": (128,),
+            },
+            {
+                "distilled_guidance_layer.in_proj.bias": (5120,),
                 "x_embedder.weight": (3072, 64),
                 "single_transformer_blocks.0.proj_mlp.bias": (12288,),
             },
@@ -457,6 +464,7 @@ FAMILIES: tuple[Family, ...] = (
                 },
             ),
             ("llm_adapter.blocks.0.cross_attn.q_proj.weight", "learnable_pos_embed.pos_emb_h"),
+            WAN_VAE,
         )
         for size, width in (("2B", 2048), ("14B", 5120))
     ),
@@ -472,6 +480,8 @@ FAMILIES: tuple[Family, ...] = (
             {"audio_patchify_proj.weight": (2048, 128), "patchify_proj.weight": (4096, 128)},
             {"audio_proj_in.weight": (2048, 128), "proj_in.weight": (4096, 128)},
         ),
+        (),
+        LTX_VAE,
     ),
     _ltx("LTX-Video 2B", 2048, 27),
     _ltx("LTX-Video 13B", 4096, 47),
@@ -535,6 +545,8 @@ FAMILIES: tuple[Family, ...] = (
         "Ideogram 4",
         MODEL,
         ({"embed_image_indicator.weight": (2, 4608), "input_proj.weight": (4608, 128)},),
+        (),
+        FLUX2_VAE,
     ),
     Family(
         "ERNIE-Image",
@@ -546,6 +558,8 @@ FAMILIES: tuple[Family, ...] = (
                 "x_embedder.proj.weight": (3072, 128, 1, 1),
             },
         ),
+        (),
+        FLUX2_VAE,
     ),
     Family(
         "MiniMax-H3",

@@ -230,6 +230,8 @@ def describe(header: Header) -> dict[str, Any]:
             facts["needs"] = needs + [[ENCODER, name] for name in family.encoders if name not in held]
             if whole or held:
                 facts["kind"] = "checkpoint"
+            elif not family.encoders:
+                notes.append("its text encoder is not listed")
     elif embedding := _embedding(tensors):
         facts |= {"kind": EMBEDDING, "family": embedding}
     notes += quantised or [_precision(header)]
