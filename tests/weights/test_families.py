@@ -1,5 +1,6 @@
 import inspect
 import re
+from pathlib import Path
 
 import diffusers.loaders.single_file_utils as single_file_utils
 import pytest
@@ -249,3 +250,27 @@ def test_a_controlnet_is_named_after_the_model_that_it_steers(name):
     header = tensors({key: tuple(tensor.shape) for key, tensor in network.state_dict().items()})
     family = family_of(header)
     assert family and (family.kind, family.name) == ("ControlNet", name)
+
+
+def verified(family):
+    """How the tensors of a family were checked here."""
+    networks = [network for network in NETWORKS if network.family == family.name]
+    if family.kind in (MODEL, "VAE", "preview decoder") and networks:
+        return "diffusers" if any(n.convert for n in networks) or not networks[0].original else "diffusers' class"
+    if family.kind == "ControlNet" and family.name in CONTROLS:
+        return "diffusers"
+    return "transformers" if family.name in ENCODERS else "read"
+
+
+def test_the_page_lists_each_family_with_its_tensors():
+    """Those of its first spelling."""
+    page = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    for family in FAMILIES:
+        told = ", ".join(
+            f"`{key}`" + ("" if shape is None else f" {written(shape)}") for key, shape in family.marks[0].items()
+        )
+        assert f"| {family.name} | {family.kind} | {told} | {verified(family)} |\n" in page
+
+
+def written(shape):
+    return " × ".join("any" if n is None else str(n) for n in shape)

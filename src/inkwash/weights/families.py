@@ -599,7 +599,10 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         QWEN21_VAE,
         VAE,
-        ({"encoder.conv_in.weight": (96, 4, 3, 3), "quant_conv.weight": (128, 128, 1, 1)},),
+        (
+            {"encoder.conv_in.weight": (96, 4, 3, 3), "quant_conv.weight": (128, 128, 1, 1)},
+            {"encoder.conv1.weight": (96, 4, 1, 3, 3), "decoder.middle.0.residual.0.gamma": (1152, 1, 1, 1)},
+        ),
     ),
     Family(
         HUNYUAN_VAE,
