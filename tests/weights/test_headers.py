@@ -108,6 +108,9 @@ def test_a_zip_and_a_pickle_are_named_and_not_opened(tmp_path):
         b'{"x": {"dtype": "F16", "shape": ["4"], "data_offsets": [0, 8]}}',
         b'{"x": {"dtype": ["F16"], "shape": [1], "data_offsets": [0, 8]}}',
         b'{"x": {"dtype": "F16", "shape": [1], "data_offsets": [-8, 0]}}',
+        b'{"x": {"dtype": "F16", "shape": [1000000000000, "abcd"], "data_offsets": [0, 8]}}',  # a text of 4 TB
+        b'{"x": {"dtype": "F16", "shape": [1000000000000, [1]], "data_offsets": [0, 8]}}',
+        b'{"x": {"dtype": "F16", "shape": [' + b"9, " * 100_000 + b'9], "data_offsets": [0, 8]}}',
         b'{"x": {"dtype": "F16", "shape": [1], "data_offsets": [0, 1e999]}}',
         b'{"x": {"dtype": "F16", "shape": [1], "data_offsets": [0]}}',
         b'{"__metadata__": 5}',

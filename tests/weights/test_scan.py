@@ -9,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from inkwash.cli.folders import _clean, _line
 from inkwash.errors import UserError
 from inkwash.weights import scan as module
 from inkwash.weights.families import FAMILIES
@@ -211,11 +214,10 @@ def diffusers_folder(folder):
     network = {key: ("F16", shape) for key, shape in KINDS["diffusion model", "SD 1"].marks[1].items()}
     write(folder / "unet/diffusion_pytorch_model.safetensors", network)
     write(folder / "vae/diffusion_pytorch_model.safetensors", marks("VAE", "SD 1, SD 2 or SDXL"))
-    for part in ("unet", "vae"):
-        (folder / part / "config.json").write_text("{}")
     (folder / "tokenizer").mkdir()
-    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "U"], "vae": ["diffusers", "A"]}
-    index |= {"tokenizer": ["transformers", "T"], "safety_checker": [None, None]}
+    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+    index |= {"vae": ["diffusers", "AutoencoderKL"], "tokenizer": ["transformers", "CLIPTokenizer"]}
+    index |= {"safety_checker": [None, None]}
     (folder / "model_index.json").write_text(json.dumps(index))
 
 
@@ -236,6 +238,11 @@ def test_a_diffusers_folder_is_one_line_and_says_what_is_missing(tmp_path):
     assert scan(tmp_path)[0].problem.startswith(
         "a diffusers folder (StableDiffusionPipeline) without vae (no weights)"
     )
+    part = write(folder / "vae/diffusion_pytorch_model-00001-of-00002.safetensors", SD1)
+    assert "without vae (1 shards)" in scan(tmp_path)[0].problem
+    write(folder / "vae/diffusion_pytorch_model.fp16.safetensors", marks("VAE", "SD 1, SD 2 or SDXL"))
+    assert scan(tmp_path)[0].family == "SD 1"  # one variant that is whole is enough
+    part.unlink()
     (folder / "model_index.json").write_text("{")
     assert scan(tmp_path)[0].problem == "model_index.json is broken: fetch it again"
 
@@ -391,3 +398,40 @@ def test_an_environment_of_python_is_passed_over(tmp_path):
 
 def test_memory_is_what_the_system_says():
     assert 1 << 28 < memory() < 1 << 45
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = [
+    "a.lora_down.weight", "a.lora_up.weight", "a.hada_w1_a", "a.hada_w1_b", "a.hada_w2_a", "a.hada_w2_b", "a.lokr_w1",
+    "a.lokr_w2_a", "a.lokr_w2_b", "a.lokr_w1_a", "a.oft_blocks", "a.dora_scale", "emb_params", "<x>", "clip_l",
+    "input_blocks.0.0.weight", "model.embed_tokens.weight", "x.comfy_quant", *FLUX, *SD1,
+]  # fmt: skip
+SAID = ["ss_tag_frequency", "ss_resolution", "_quantization_metadata", "modelspec.trigger_phrase", "x"]
+SIZES = st.lists(st.integers(0, 2**70) | st.sampled_from([0, 1, 4, 320, 768, 3072]) | JSON, max_size=5)
+ENTRY = st.fixed_dictionaries(
+    {
+        "dtype": st.sampled_from(["F16", "F4", "other"]) | JSON,
+        "shape": SIZES | JSON,
+        "data_offsets": st.just([0, 0]) | JSON,
+    }
+)
+METADATA = st.dictionaries(st.sampled_from(SAID), JSON.map(json.dumps) | JSON, max_size=3)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), ENTRY | JSON, max_size=6), METADATA | JSON)
+def test_whatever_a_header_holds_is_one_line(tmp_path_factory, entries, metadata):
+    folder = tmp_path_factory.getbasetemp() / "any header"
+    folder.mkdir(exist_ok=True)
+    head = json.dumps({**entries, "__metadata__": metadata}).encode()
+    (folder / "a.safetensors").write_bytes(len(head).to_bytes(8, "little") + head)
+    found = scan(folder)
+    assert len(found) == 1 and _clean(_line(found[0], found, 10**9)).isprintable()
+
+
+def test_metadata_of_numbers_that_are_none_are_passed_over(tmp_path):
+    write(tmp_path / "a.safetensors", LORA, {"ss_tag_frequency": '{"x": {"y": Infinity}}'})
+    assert scan(tmp_path)[0].notes == ("rank 8", "2 modules")

@@ -37,14 +37,14 @@ def _file() -> Path:
 def remembered() -> list[Path]:
     """The folders that were added, in that order."""
     file = _file()
-    folders = load_json(file).get("folders") if file.is_file() else []
+    folders = load_json(file).get("folders") if os.path.isfile(file) else []
     if not isinstance(folders, list) or not all(isinstance(folder, str) for folder in folders):
         raise UserError(f"{file}: broken; delete it, and add the folders again")
     return [Path(folder) for folder in folders]
 
 
 def remember(folder: Path) -> None:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"--add {folder}: no such folder")
     _save([*(one for one in remembered() if one != folder.absolute()), folder.absolute()])
 
@@ -70,7 +70,7 @@ def _save(folders: list[Path]) -> None:
 def lines(folder: Path, hashes: bool) -> Iterator[str]:
     """What a scan of a folder prints: a line for each file. A folder that is gone, as on a disk that is not in, has
     one line."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         yield _clean(f"{folder}: no such folder")
         return
     found, total = scan(folder, user_folder("cache") / "headers.json", hashes), memory()

@@ -130,7 +130,9 @@ def adapter_of(tensors: Mapping[str, Tensor]) -> Adapter | None:
     pairs = {name: size for name, module in modules.items() if (size := _size(module))}
     if not pairs and not parts & {"oft_blocks", "oft_diag"}:
         return None
-    ranks = Counter(module["down"][0] for module in modules.values() if "down" in module and "up" in module)
+    ranks = Counter(
+        module["down"][0] for module in modules.values() if "up" in module and len(module.get("down", ())) > 1
+    )
     ranks += Counter(module["hada_w1_b"][0] for module in modules.values() if len(module.get("hada_w1_b", ())) == 2)
     rank = ranks.most_common(1)[0][0] if ranks else 0
     return Adapter(_kind(modules, parts), rank, len(modules), _families(pairs))

@@ -16,7 +16,7 @@ Marks = Mapping[str, Shape]
 
 # what tools put before the names of a network's tensors
 PREFIXES = (
-    "", "model.diffusion_model.", "diffusion_model.", "net.", "model.", "transformer.", "text_model.", "encoder.",
+    "", "model.diffusion_model.", "diffusion_model.", "net.", "model.", "transformer.", "text_model.",
     "first_stage_model.", "vae.", "model.language_model.", "language_model.model.", "transformer.text_model.",
     "control_model.",
 )  # fmt: skip
@@ -190,7 +190,8 @@ def _t5(name: str, words: int) -> Family:
         "encoder.block.23.layer.1.DenseReluDense.wi_1.weight": (10240, 4096),
     }
     llama: Marks = {"token_embd.weight": (words, 4096), "enc.blk.23.ffn_up.weight": (10240, 4096)}
-    return Family(name, ENCODER, (mark, llama))
+    only = {key.replace("shared", "encoder.embed_tokens"): shape for key, shape in mark.items()}
+    return Family(name, ENCODER, (mark, only, llama))
 
 
 def _kl(name: str, channels: int, quantised: bool) -> Family:

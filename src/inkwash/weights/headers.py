@@ -116,11 +116,15 @@ def _read_safetensors(head: bytes, size: int) -> Header:
         sizes, end = dict[str, int](), 0
         for entry in entries.values():  # of large files there are thousands: nothing here that is not needed
             dtype, shape, (first, last) = entry["dtype"], entry["shape"], entry["data_offsets"]
+            if len(shape) > 8 or sum(shape) < 0:  # the sum refuses texts, of which a product would fill the memory
+                raise ValueError
             if not 0 <= first <= last or prod(shape) * BITS.get(dtype, 0) > 8 * (last - first):
                 raise ValueError
             sizes[dtype] = sizes.get(dtype, 0) + last - first
             end = max(end, last)
         end = int(end)
+        if not all(isinstance(dtype, str) for dtype in sizes):
+            raise TypeError
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         raise UserError(f"its header is broken ({type(error).__name__}): {AGAIN}") from None
     _check_size(offset + end, size)
@@ -164,7 +168,7 @@ def _read_gguf(file: BinaryIO, size: int) -> Header:
         offset = -(-file.tell() // alignment) * alignment
     except EOFError:
         raise UserError(f"half-downloaded or broken: it ends within its header; {AGAIN}") from None
-    except (ValueError, TypeError, ZeroDivisionError, RecursionError) as error:
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"its header is broken ({type(error).__name__}): {AGAIN}") from None

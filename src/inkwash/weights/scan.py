@@ -24,6 +24,7 @@ from inkwash.weights.headers import AGAIN, Header, Pickle, Tensor, read_header
 READ = (".safetensors", ".sft", ".gguf")
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".incomplete", ".aria2", ".tmp")
+WITHOUT_WEIGHTS = re.compile("Tokenizer|Scheduler|Processor|Extractor|Guider|Onnx")  # components of diffusers
 SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})(\.safetensors)")
 PRECISIONS = {
     "F32": "float32",
@@ -46,6 +47,7 @@ HELD = {
 }
 VAE_HELD = ("first_stage_model.", "vae.")
 INKWASH = "model of inkwash"
+FACTS = {"kind", "family", "needs", "size", "notes"}  # of a file, in the cache
 
 
 class Found(NamedTuple):
@@ -69,7 +71,7 @@ def scan(folder: Path, cache: Path | None = None, hashes: bool = False) -> list[
     cache: a file in which what headers say is kept, by path, size and time of change. hashes: with those of A1111 and
     Civitai, for which files are read whole.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"{folder}: no such folder")
     kept = _load_cache(cache)
     used: dict[str, Any] = {}
@@ -82,7 +84,7 @@ def scan(folder: Path, cache: Path | None = None, hashes: bool = False) -> list[
             found += [_look(unit, kept, used, hashes) for unit in _units(root, root == folder, seen)]
     inside = {os.path.realpath(one.path) for one in found}
     for path in (Path(path) for path in invoke if path not in inside and os.path.isabs(path)):  # left where they lay
-        units = _units(path, False, seen) if path.is_dir() else _files([path], path.parent, False)
+        units = _units(path, False, seen) if os.path.isdir(path) else _files([path], path.parent, False)
         found += [_look(unit, kept, used, hashes) for unit in units]
     found = [_named(one, invoke) for one in found]
     if cache and used != kept["files"]:
@@ -112,6 +114,10 @@ def _units(root: Path, relative: bool, seen: set[str]) -> Iterator[_Unit]:
                 inside = sorted(entries, key=lambda entry: entry.name)
             folders = [Path(entry) for entry in inside if os.path.isdir(entry)]  # of a link to itself, too
             files = [Path(entry) for entry in inside if not os.path.isdir(entry)]
+            if folder.name.startswith("models--"):  # the cache of Hugging Face: snapshots link to what lies in blobs
+                blobs = [file for inner in folders if inner.name == "blobs" for file in sorted(inner.iterdir())]
+                files += [file for file in blobs if file.suffix == ".incomplete"]
+                folders = [inner for inner in folders if inner.name == "snapshots"]
         except OSError as error:
             yield _Unit(_shown(folder, root, relative), (), problem=f"cannot be read ({error.strerror or error})")
             continue
@@ -125,11 +131,6 @@ def _units(root: Path, relative: bool, seen: set[str]) -> Iterator[_Unit]:
             yield _Unit(_shown(folder, root, relative), (), folder)
             components = set(_components(folder) or ())
             folders = [inner for inner in folders if inner.name not in components]
-        if folder.name.startswith("models--"):  # the cache of Hugging Face: blobs are what the snapshots link to
-            blobs = folder / "blobs"
-            if blobs.is_dir():
-                files += [file for file in sorted(blobs.iterdir()) if file.suffix == ".incomplete"]
-            folders = [inner for inner in folders if inner.name == "snapshots"]
         waiting += [inner for inner in reversed(folders) if not inner.name.startswith(".")]
         yield from _files(files, root, relative)
 
@@ -294,7 +295,7 @@ def _tags(text: str, count: int = 5) -> list[str]:
     try:
         for tags in json.loads(text or "{}").values():
             total.update({str(tag).strip(): int(number) for tag, number in tags.items()})
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return []
     return [tag for tag, _ in total.most_common(count) if tag]
 
@@ -351,7 +352,7 @@ def _components(folder: Path) -> dict[str, str] | None:
 
 def _of_folder(folder: Path, kept: Mapping[str, Any], used: dict[str, Any]) -> dict[str, Any]:
     """What a folder of inkwash or diffusers holds: its network's family. UserError where a component is missing."""
-    if (folder / "system.json").is_file():
+    if os.path.isfile(folder / "system.json"):
         size = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
         system = str(_load_json(folder / "system.json").get("system", ""))
         return {"kind": INKWASH, "family": system, "needs": [], "size": size, "notes": []}
@@ -360,12 +361,12 @@ def _of_folder(folder: Path, kept: Mapping[str, Any], used: dict[str, Any]) -> d
     missing, size = [], 0
     network: dict[str, Any] = {}
     notes: list[str] = []
-    for name in components:
+    for name, kind in components.items():
         inside = folder / name
-        if not inside.is_dir():
+        if not os.path.isdir(inside):
             missing.append(name)
             continue
-        if not (inside / "config.json").is_file():  # a tokenizer, a scheduler
+        if WITHOUT_WEIGHTS.search(kind):
             continue
         weights, problem = _variant(inside)
         if problem:
@@ -398,12 +399,13 @@ def _variant(folder: Path) -> tuple[tuple[Path, ...], str]:
             variants.setdefault(f"{shard[1]}-of-{shard[2]}" if shard else file.name, []).append(file)
     if not variants:
         return (), "no weights"
-    # safetensors before pickles, whole before variants
-    name = min(variants, key=lambda key: (variants[key][0].suffix != ".safetensors", key.count("."), key))
-    if found := re.search(r"-of-(\d{5})$", name):
-        absent = int(found[1]) - len(variants[name])
-        return tuple(variants[name]), f"{absent} shards" if absent else ""
-    return tuple(variants[name]), ""
+    absent = {}
+    for name, files in variants.items():
+        shards = re.search(r"-of-(\d{5})$", name)
+        absent[name] = int(shards[1]) - len(files) if shards else 0
+    # safetensors before pickles, whole ones before others, plain ones before fp16
+    name = min(variants, key=lambda key: (variants[key][0].suffix == ".bin", absent[key] > 0, key.count("."), key))
+    return tuple(variants[name]), f"{absent[name]} shards" if absent[name] else ""
 
 
 def _extra_folders(folder: Path) -> list[tuple[Path, str]]:
@@ -413,7 +415,7 @@ def _extra_folders(folder: Path) -> list[tuple[Path, str]]:
     places = [folder, folder.parent] if folder.name == "models" else [folder]
     found = list[tuple[Path, str]]()
     for file in (place / "extra_model_paths.yaml" for place in places):
-        if not file.is_file():
+        if not os.path.isfile(file):
             continue
         try:
             if file.stat().st_size > 1_000_000:
@@ -424,7 +426,7 @@ def _extra_folders(folder: Path) -> list[tuple[Path, str]]:
             found.append((file, "broken: its folders are not looked at"))
             continue
         for group in groups:
-            base = Path(os.path.expandvars(os.path.expanduser(str(group.get("base_path", "")))))
+            base = Path(os.path.expandvars(os.path.expanduser(str(group.get("base_path") or ""))))
             lines = [
                 line.strip()
                 for key, text in group.items()
@@ -432,7 +434,7 @@ def _extra_folders(folder: Path) -> list[tuple[Path, str]]:
                 for line in text.splitlines()
             ]
             for path in (file.parent / base / line for line in lines if line):
-                found.append((path, "" if path.is_dir() else f"no such folder; {file.name} names it"))
+                found.append((path, "" if os.path.isdir(path) else f"no such folder; {file.name} names it"))
     return found
 
 
@@ -440,7 +442,7 @@ def _invoke_names(folder: Path) -> dict[str, str]:
     """What InvokeAI calls its models, by their real paths; by its own list, read as it lies on the disk."""
     root = folder.parent if folder.name == "models" else folder
     file = root / "databases" / "invokeai.db"
-    if not file.is_file():
+    if not os.path.isfile(file):
         return {}
     try:
         # immutable: not even the files that SQLite lays beside a list to read it
@@ -486,7 +488,8 @@ def _load_cache(cache: Path | None) -> dict[str, Any]:
     try:
         kept: dict[str, Any] = json.loads(cache.read_text(encoding="utf-8")) if cache else empty
         sound = kept["identity"] == empty["identity"] and all(
-            isinstance(old["stamps"], list) and isinstance(old["facts"], dict) for old in kept["files"].values()
+            isinstance(old["stamps"], list) and ("pickle" in old["facts"] or old["facts"].keys() >= FACTS)
+            for old in kept["files"].values()
         )
         return kept if sound else empty
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
