@@ -410,13 +410,13 @@ def _variant(folder: Path) -> tuple[tuple[Path, ...], str]:
 
 def _extra_folders(folder: Path) -> list[tuple[Path, str]]:
     """The folders that ComfyUI's extra_model_paths.yaml names, each with what is wrong with it, if anything is."""
-    import yaml
-
     places = [folder, folder.parent] if folder.name == "models" else [folder]
     found = list[tuple[Path, str]]()
     for file in (place / "extra_model_paths.yaml" for place in places):
         if not os.path.isfile(file):
             continue
+        import yaml  # here, as few have such a file
+
         try:
             if file.stat().st_size > 1_000_000:
                 raise ValueError
