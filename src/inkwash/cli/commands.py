@@ -261,8 +261,43 @@ def request_of_recipe(recipe: dict[str, Any], verb: Any, context: Local, file: P
 @app.command()
 def models(
     folders: Annotated[list[Path] | None, typer.Argument(help="Folders in which to look, too; or of models.")] = None,
+    scan: Annotated[
+        list[Path] | None, typer.Option(help="Name every file in a folder of models of any other tool.")
+    ] = None,
+    add: Annotated[
+        list[Path] | None, typer.Option(help="The same, and remember it: `inkwash models` lists it from now on.")
+    ] = None,
+    forget: Annotated[list[Path] | None, typer.Option(help="Remember it no more.")] = None,
+    hashes: Annotated[
+        bool, typer.Option("--hashes", help="With the hashes AutoV2 and AutoV3, for which files are read whole.")
+    ] = False,
 ) -> None:
     """List the models that ship, those in runs/, and those in other folders; and what they do."""
+    from inkwash.cli import folders as remembered
+
+    named = [*(scan or []), *(add or [])]
+    if folders and (named or forget):
+        raise UserError(f"{folders[0]}: leave it out beside --scan, --add and --forget")
+    for folder in scan or []:
+        if not folder.is_dir():
+            raise UserError(f"--scan {folder}: no such folder")
+    for folder in forget or []:
+        remembered.forget(folder)
+    for folder in add or []:
+        remembered.remember(folder)
+    if not named and not forget:
+        _list_models(folders)
+        named = [
+            folder for folder in remembered.remembered() if folder.is_dir() or print(f"{folder}: no such folder")
+        ]
+    if hashes and not named:
+        raise UserError("--hashes: give a folder with --scan")
+    for folder in named:
+        for line in remembered.lines(folder, hashes):
+            print(line)
+
+
+def _list_models(folders: list[Path] | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
