@@ -62,6 +62,7 @@ def main() -> None:
     common.save(DOCS / "results" / "forecast-examples.json", report)
     if not QUICK:
         chart_of_the_shipped_model()
+        calibration_of_stocks()
 
 
 def chart_of_the_shipped_model() -> None:
@@ -70,6 +71,15 @@ def chart_of_the_shipped_model() -> None:
     end = len(series.values) - forecaster.config.horizon
     forecast = forecaster.forecast(series.before(end))
     forecast.plot(DOCS / "forecast-electricity.png", series.values.iloc[:end], series.values.iloc[end:])
+
+
+def calibration_of_stocks() -> None:
+    """Of a model of the first six years, eight windows of six months."""
+    series, horizon, windows = read_series(local_data.stocks()), 6, 8
+    end = len(series.values) - horizon * windows
+    with TemporaryDirectory() as folder:
+        forecaster = fit_forecaster(series.before(end), horizon, folder, settings=SETTINGS)
+    forecaster.backtest(series, windows).plot(DOCS / "forecast-calibration.png")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ SMALLER = {
     },
     "language": {"fit": FIT, "min_count": 1, "width": 48},
     "classifier": {"fit": FIT, "min_count": 1, "width": 48},
-    "series": {"fit": FIT},
+    "series": {"fit": FIT, "horizon": 12},  # so that the first part, too, is long enough for early stopping
 }
 # A student's examples are rounded to float16, bfloat16 has 8 bits, and on another device another coin decides about a
 # writer's self-conditioning (whose weights begin at zero); elsewhere it is float32.

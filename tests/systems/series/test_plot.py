@@ -59,5 +59,6 @@ def test_a_dollar_in_a_name_is_no_formula(forecast, drawn, tmp_path):
 def test_a_font_that_has_chinese_is_fallen_back_on_where_one_is_installed(forecast, drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(font_manager, "get_font_names", lambda: ["DejaVu Sans", "SimHei", "Comic Sans MS"])
     monkeypatch.setattr(Figure, "savefig", lambda self, file, **how: drawn.append(self) or file.touch())
-    plot(forecast, tmp_path / "a.png", False)
-    assert {tuple(text.get_fontfamily()) for text in drawn[0].findobj(Text)} == {("DejaVu Sans", "SimHei")}
+    Forecast(forecast.samples, forecast.index, ["北京店", "b"]).plot(tmp_path / "a.png")
+    families = {text.get_text(): text.get_fontfamily() for text in drawn[0].findobj(Text)}
+    assert families["北京店"] == ["DejaVu Sans", "SimHei"] and families["b"] == ["sans-serif"]

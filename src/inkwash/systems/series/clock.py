@@ -323,8 +323,8 @@ def from_digits(text: pd.Series) -> list[Reading]:
     if size in DIGITS:
         found = [Reading(pd.to_datetime(text, format=DIGITS[size], errors="coerce"), *described(DIGITS[size]))]
     if size in EPOCHS:
-        stamps = pd.to_datetime(numbers, unit=EPOCHS[size], utc=True, errors="coerce")
-        found.append(Reading(stamps, f"{EPOCHS[size]} since 1970"))
+        stamps = pd.to_datetime(numbers.fillna(0), unit=EPOCHS[size], utc=True, errors="coerce")
+        found.append(Reading(stamps.where(numbers.notna()), f"{EPOCHS[size]} since 1970"))
     if size == 5 and text.str.fullmatch(QUARTERS).all():
         quarters = text.map(lambda cell: in_english(f"{cell[:4]}Q{cell[4]}"))
         found = [Reading(pd.to_datetime(quarters, format="%Y-%m"), "yyyyq")]
@@ -475,7 +475,8 @@ def add_time_of_day(stamps: pd.Series, column: pd.Series, source: str) -> pd.Ser
     for form in ("%H:%M:%S", "%I:%M %p", "%I:%M:%S %p"):
         clock = pd.to_datetime(text.str.upper(), format=form, errors="coerce")
         times = times.fillna(clock - clock.dt.normalize())
-    times = times.fillna(pd.to_timedelta(pd.to_numeric(text, errors="coerce"), unit="h"))
+    hours = pd.to_numeric(text, errors="coerce")  # at gaps pandas would round what lies in the memory, and may warn
+    times = times.fillna(pd.to_timedelta(hours.fillna(0), unit="h").where(hours.notna()))
     if (wrong := times.isna()).any():
         row = int(wrong.to_numpy().argmax())
         raise UserError(f"{source}: column '{column.name}', row {row + 1}: '{column.iloc[row]}' is no time of day")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
@@ -21,6 +22,7 @@ CHINESE = (  # fonts of Linux, Windows and macOS
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei"), *("Microsoft YaHei", "SimHei"),
     *("PingFang SC", "Heiti TC"),
 )  # fmt: skip
+FIRST_CHINESE = "\u2e80"  # and Japanese and Korean
 INK = "#1b3a5c"
 # of thin lines, told apart by people of any sight (Okabe and Ito 2008), and three of their darker ones
 THIN = (
@@ -141,16 +143,24 @@ def shares(rows: Sequence[Row]) -> list[float]:
 
 
 def save(figure: Any, file: Path, **how: Any) -> None:
-    """Writes a figure; signs that matplotlib's own font lacks are of an installed one that has Chinese."""
+    """Writes a figure; texts with signs that matplotlib's own font lacks have an installed one beside it that has
+    Chinese."""
     from matplotlib import font_manager
     from matplotlib.text import Text
 
     installed = set(font_manager.get_font_names())
     families = ["DejaVu Sans", *(name for name in CHINESE if name in installed)]
     for text in figure.findobj(Text):
-        text.set_fontfamily(families)
-    with atomic(file) as temporary:
-        figure.savefig(temporary, dpi=110, **how)
+        if any(sign >= FIRST_CHINESE for sign in text.get_text()):
+            text.set_fontfamily(families)
+    logger = logging.getLogger(font_manager.__name__)
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # which weight of a font is taken is of no interest
+    try:
+        with atomic(file) as temporary:
+            figure.savefig(temporary, dpi=110, **how)
+    finally:
+        logger.setLevel(level)
 
 
 def figures(file: Path) -> Any:
