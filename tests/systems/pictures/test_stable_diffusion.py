@@ -2,6 +2,7 @@
 
 from functools import cache, partial
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import torch
 from inkwash import diffusion
 from inkwash.codecs.clip import CLIPTokenizer
 from inkwash.errors import UserError
+from inkwash.networks.stable_diffusion import SingleFile
+from inkwash.systems.pictures import stable_diffusion
 from inkwash.systems.pictures.stable_diffusion import NoiseTable, StableDiffusion, entry_of, make_grid
 from tests.networks.test_stable_diffusion import folders  # noqa: F401
 
@@ -168,3 +171,19 @@ def test_a_table_that_cannot_be_drawn_from_is_named(change, message):
 def test_what_cannot_be_asked_for(both, options, message):
     with pytest.raises(UserError, match=message):
         both("sd1")[1].sample_states([PROMPT], [0], **options)
+
+
+def test_a_network_that_needs_more_than_noise_and_words_is_refused(both):
+    ours = both("sd1")[1]
+    nine = SimpleNamespace(config=ours.components["unet"].config | {"in_channels": 9})
+    with pytest.raises(UserError, match="paints in, edits"):
+        StableDiffusion(ours.components | {"unet": nine}, ours.noise)
+
+
+def test_a_file_of_other_noise_is_not_drawn_as_if_it_had_a_table(both, monkeypatch, tmp_path):
+    """Playground 2.5's files differ from SDXL's by such tensors alone."""
+    networks = both("sdxl")[1].components
+    found = SingleFile("sdxl", {name: networks[name] for name in ("unet", "vae")}, {"edm_mean", "edm_std"})
+    monkeypatch.setattr(stable_diffusion, "load_single_file", lambda _: found)
+    with pytest.raises(UserError, match="edm_mean says that it has EDM's noise"):
+        StableDiffusion.load(tmp_path / "playground.safetensors")

@@ -80,16 +80,19 @@ class StableDiffusion:
                 raise UserError(f"the checkpoint has no {name}: name a file or folder of one")
         if not any(name in self.components for name in ENCODERS):
             raise UserError("the checkpoint has no text encoder: name a file or folder of one")
+        unet = self.components["unet"].config
+        if unet["in_channels"] != unet["out_channels"] or unet["time_cond_proj_dim"]:
+            raise UserError("the checkpoint paints in, edits or is told its guidance, which cannot be drawn yet")
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu") -> StableDiffusion:
+    def load(cls, path: str | Path, device: str = "cpu", nearest: bool = False) -> StableDiffusion:
         """From a folder in the diffusers format, or a single .safetensors file of all networks, in float32."""
         path = Path(path)
         components, noise = load_folder(path) if path.is_dir() else load_file(path)
         for component in components.values():
             if isinstance(component, torch.nn.Module):
                 component.to(device).eval()
-        return cls(components, noise)
+        return cls(components, noise, nearest)
 
     @property
     def device(self) -> torch.device:
@@ -220,6 +223,8 @@ def load_folder(folder: Path) -> tuple[dict[str, Any], NoiseTable]:
 def load_file(path: Path) -> tuple[dict[str, Any], NoiseTable]:
     """From a single file, which names neither its noise table nor what it predicts: SDXL by marks, SD 2 by a bias."""
     family, components, others = load_single_file(path)
+    if edm := sorted(name for name in others if name.startswith("edm_")):
+        raise UserError(f"{path}: {edm[0]} says that it has EDM's noise, not a table of betas: it cannot be drawn")
     predicts = "epsilon"
     if "v_pred" in others or (family == "sd2" and components["unet"].state_dict()[V_BIAS].std(unbiased=False) > 0.09):
         predicts = "v_prediction"
