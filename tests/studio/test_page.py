@@ -731,8 +731,10 @@ def test_pressing_again_after_a_lost_answer_draws_once(person):
     fill(page, "a lone tree", steps=100)
     page.click("#submit")
     expect(page.locator("#create > .message")).to_have_text(EN["error.reach"])
-    page.click("#submit")
+    with page.expect_response("**/api/jobs/pictures/generate"):
+        page.click("#submit")
     expect(page.locator("#create > .message")).to_be_empty()
+    expect(page.locator(".job")).to_have_count(1)
     assert len(person.jobs()) == 1
     page.click("#submit")  # which is another wish
     expect(page.locator(".job")).to_have_count(2)
