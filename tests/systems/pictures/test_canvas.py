@@ -148,7 +148,7 @@ def test_strength_takes_as_many_steps_as_diffusers_does(steps, strength, taken):
     grid = diffusion.uniform(diffusion.Gaussian(diffusion.scaled_linear()), steps)
     short = shortened(grid, strength)
     assert short.times == grid.times[steps - taken :]
-    with pytest.raises(UserError, match="of 10 steps none is taken; choose 0.1 or more"):
+    with pytest.raises(UserError, match=r"of 10 steps none is taken; choose 0\.1 or more"):
         shortened(diffusion.uniform(grid.process, 10), 0.09)
 
 
