@@ -12,8 +12,8 @@ from inkwash import diffusion
 from inkwash.codecs.clip import CLIPTokenizer
 from inkwash.errors import UserError
 from inkwash.networks.stable_diffusion import SingleFile
-from inkwash.systems.pictures import stable_diffusion
-from inkwash.systems.pictures.stable_diffusion import NoiseTable, StableDiffusion, entry_of, make_grid
+from inkwash.systems.checkpoints import files
+from inkwash.systems.checkpoints.stable_diffusion import NoiseTable, StableDiffusion, entry_of, make_grid
 from tests.networks.test_stable_diffusion import folders  # noqa: F401
 
 PROMPT, NEGATIVE, STEPS, GUIDANCE = "the cats", "a red fox", 10, 5.0
@@ -173,17 +173,21 @@ def test_what_cannot_be_asked_for(both, options, message):
         both("sd1")[1].sample_states([PROMPT], [0], **options)
 
 
-def test_a_network_that_needs_more_than_noise_and_words_is_refused(both):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"in_channels": 7}, "7 channels"), ({"time_cond_proj_dim": 32}, "consistency model")],
+)
+def test_a_network_that_needs_more_than_noise_words_and_a_picture_is_refused(both, change, message):
     ours = both("sd1")[1]
-    nine = SimpleNamespace(config=ours.components["unet"].config | {"in_channels": 9})
-    with pytest.raises(UserError, match="paints in, edits"):
-        StableDiffusion(ours.components | {"unet": nine}, ours.noise)
+    other = SimpleNamespace(config=ours.components["unet"].config | change)
+    with pytest.raises(UserError, match=message):
+        StableDiffusion(ours.components | {"unet": other}, ours.noise)
 
 
 def test_a_file_of_other_noise_is_not_drawn_as_if_it_had_a_table(both, monkeypatch, tmp_path):
     """Playground 2.5's files differ from SDXL's by such tensors alone."""
     networks = both("sdxl")[1].components
     found = SingleFile("sdxl", {name: networks[name] for name in ("unet", "vae")}, {"edm_mean", "edm_std"})
-    monkeypatch.setattr(stable_diffusion, "load_single_file", lambda _: found)
+    monkeypatch.setattr(files, "load_single_file", lambda _: found)
     with pytest.raises(UserError, match="edm_mean says that it has EDM's noise"):
         StableDiffusion.load(tmp_path / "playground.safetensors")

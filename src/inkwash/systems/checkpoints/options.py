@@ -1,0 +1,78 @@
+"""What can be asked of a checkpoint, and what is taken if nothing is said. Loads no torch."""
+
+from __future__ import annotations
+
+import math
+
+from inkwash.errors import UserError
+from inkwash.systems.base import check_text, is_blank
+from inkwash.systems.pictures.data import MAX_ASPECT, Source, load_image
+from inkwash.systems.pictures.request import check_guidance, check_prompt, check_tags
+
+SAMPLER, STEPS, GUIDANCE = "dpmpp_2m", 25, 7.0
+MAX_STEPS, MAX_IMAGES, MAX_SIDE = 1000, 1000, 4096
+PIXELS = 8  # a side of one latent place
+
+
+def check_options(
+    prompt: str, negative: str, guidance: float, steps: int, n: int | None, image: Source | None
+) -> None:
+    """UserError for a value out of its range, and for words that cannot be drawn."""
+    check_guidance(guidance, prompt, negative)
+    for text in (prompt, negative):
+        check_text("a prompt", text)
+        check_tags(text)
+    if image is None:
+        check_prompt(prompt)
+    if not 0 <= guidance <= 30:
+        raise UserError(f"guidance = {guidance}: choose a number from 0 to 30 ({GUIDANCE} is the default)")
+    if not is_blank(negative) and guidance == 1:
+        raise UserError("negative: it acts through guidance, which is 1 here: choose more, or leave it out")
+    if not 1 <= steps <= MAX_STEPS:
+        raise UserError(f"steps = {steps}: choose a whole number from 1 to {MAX_STEPS} ({STEPS} is the default)")
+    if n is not None and not 1 <= n <= MAX_IMAGES:
+        raise UserError(f"n = {n}: choose a number of pictures from 1 to {MAX_IMAGES}")
+
+
+def check_image(image: Source | None, strength: float | None, mask: Source | None, edits: bool) -> None:
+    """UserError for what would change nothing: without an image, or with a checkpoint that edits the whole of one."""
+    if (strength, mask) == (None, None):
+        return
+    if image is None:
+        raise UserError("strength and mask mean nothing without an image: leave them out")
+    if edits:
+        raise UserError("strength and mask mean nothing with a checkpoint that edits by words: leave them out")
+
+
+def check_size(width: int, height: int) -> None:
+    """UserError for sides that are no multiples of 8 pixels, or too long."""
+    if width % PIXELS or height % PIXELS or not PIXELS <= min(width, height) <= max(width, height) <= MAX_SIDE:
+        raise UserError(f"size = {width} x {height}: choose multiples of {PIXELS} pixels, at most {MAX_SIDE}")
+
+
+def shape_of(
+    size: int | None, width: int | None, height: int | None, image: Source | None, own: tuple[int, int]
+) -> tuple[int, int]:
+    """Width and height of what is drawn; the checkpoint's own, or as large a picture of the image's shape, if nothing
+    is said. UserError for a size beside them, and for one without the other."""
+    if size is not None and (width, height) != (None, None):
+        raise UserError("size is the side of a square: leave it out beside width and height")
+    if size is None and width is None and height is None:
+        return own if image is None else shape_like(image, own[0] * own[1])
+    width, height = (size, size) if size is not None else (width, height)
+    if width is None or height is None:
+        raise UserError("width and height: give both, or a size")
+    check_size(width, height)
+    return width, height
+
+
+def shape_like(image: Source, area: int) -> tuple[int, int]:
+    """Width and height in multiples of 8 pixels, of about this area, in a picture's shape. UserError for a line."""
+    width, height = load_image(image).size
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise UserError(
+            f"image: {width} x {height} pixels is no more than a line: cut it to at most {MAX_ASPECT} times as long "
+            "as wide"
+        )
+    scale = math.sqrt(area / (width * height)) / PIXELS
+    return max(1, round(width * scale)) * PIXELS, max(1, round(height * scale)) * PIXELS
