@@ -52,6 +52,24 @@ class Generate(Request):
     clip_skip: Annotated[
         int, Ge(0), Le(11), Help("Layers of the text encoder left out; what A1111 calls 2 is 1 here.")
     ] = 0
+    weighting: Annotated[
+        Literal["a1111", "comfyui", "none"],
+        Help("How (words:1.2) are weighted; none: prompts as they stand."),
+    ] = "a1111"
+    embedding: Annotated[
+        tuple[File, ...], Media(".safetensors"), Help("Words of textual inversion, called by their files' names.")
+    ] = ()
+    wildcards: Annotated[
+        File | tuple[File, ...] | None, Media("folder"), Help("Texts of which __name__ takes a line of name.txt.")
+    ] = None
+    seed_like: Annotated[
+        Literal["a1111", "a1111-cpu", "comfyui"] | None, Help("Draw noise from the seed as this tool does.")
+    ] = None
+    settings: Annotated[
+        File | None,
+        Media("image/*"),
+        Help("A picture of A1111, ComfyUI or inkwash whose settings are taken where none are given."),
+    ] = None
     image: Annotated[File | None, Media("image/*"), Help("A picture to begin from, or to edit.")] = None
     strength: Annotated[
         float | None, Gt(0), Le(1), Help("How much of it may change, 0 to 1; 0.6 if not given, with a mask 1.")
@@ -65,6 +83,8 @@ class Generate(Request):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_guidance(self.guidance, self.prompt, self.negative)
+        if self.weighting == "none":
+            idle(self, ("wildcards",), "with the weighting none, which takes prompts as they stand")
         if self.image is None:
             idle(self, ("mask", "strength", "image_guidance"), "without an image to begin from")
         if self.size is not None:
@@ -76,7 +96,7 @@ class Generate(Request):
                 raise UserError(f"{name} = {value}: choose a multiple of 8 pixels, as {max(8, round(value / 8) * 8)}")
 
     def check(self, limits: Mapping[str, Limit]) -> None:
-        if self.image is None:
+        if self.image is None and self.settings is None:
             check_prompt(self.prompt)
         if self.image is None and not limits["image_guidance"].absent:
             raise UserError(f"the checkpoint {self.model} edits pictures: give one with image")

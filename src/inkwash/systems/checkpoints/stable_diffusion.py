@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -21,12 +21,14 @@ from inkwash.systems.checkpoints.canvas import (
     Canvas,
     begin,
     beside,
-    edit_guidance,
     load_canvas,
     shortened,
 )
+from inkwash.systems.checkpoints.conditioning import Encoded, guided, tracks, used_embeddings
+from inkwash.systems.checkpoints.embeddings import Embedding, load_embedding
 from inkwash.systems.checkpoints.facts import EDITS, PAINTS, read_facts
 from inkwash.systems.checkpoints.files import ENCODERS, hash_of, load_file, load_folder
+from inkwash.systems.checkpoints.infotext import infotext
 from inkwash.systems.checkpoints.noise_table import NoiseTable, entry_of, make_grid
 from inkwash.systems.checkpoints.options import (
     GUIDANCE,
@@ -39,6 +41,8 @@ from inkwash.systems.checkpoints.options import (
     check_size,
     shape_of,
 )
+from inkwash.systems.checkpoints.seeds import OtherNoise, drawing_from, first_state
+from inkwash.systems.checkpoints.wildcards import choose
 from inkwash.systems.pictures.data import Source, source_facts
 from inkwash.systems.pictures.model import SAMPLERS
 from inkwash.systems.pictures.pipeline import preview_hook
@@ -46,15 +50,7 @@ from inkwash.systems.pictures.runtimes import Torch
 from inkwash.version import __version__
 from inkwash.weights.shipped import CHECKPOINTS, reference
 
-TOKENIZERS = ("tokenizer", "tokenizer_2")
 AESTHETIC = {"cond": 6.0, "uncond": 2.5}  # scores that the refiner of SDXL is told
-
-
-class Encoded(NamedTuple):
-    """Texts as the U-Net takes them: context (B, 77, D), and pooled (B, D) or None, of SDXL."""
-
-    context: Tensor
-    pooled: Tensor | None
 
 
 class StableDiffusion:
@@ -63,6 +59,7 @@ class StableDiffusion:
     components  unet, vae, text_encoder and tokenizer; in SDXL also text_encoder_2 and tokenizer_2
     noise       see `NoiseTable`
     path        the file or folder that it was loaded from, if it was
+    embeddings  words of textual inversion by their names, see `add_embedding`
     nearest     whether the network is told the nearest entry of its table, as ComfyUI does and diffusers' DPM-Solver
                 and UniPC, or the place between two entries, as A1111 and diffusers' Euler
     """
@@ -77,6 +74,7 @@ class StableDiffusion:
     ) -> None:
         self.components, self.noise, self.nearest = dict(components), noise, nearest
         self.path, self.runtime = path, runtime or Torch()
+        self.embeddings: dict[str, Embedding] = {}
         for name in ("unet", "vae"):
             if name not in self.components:
                 raise UserError(f"the checkpoint has no {name}: name a file or folder of one")
@@ -112,6 +110,11 @@ class StableDiffusion:
             if isinstance(component, torch.nn.Module):
                 torch_runtime.place(component).eval()
         return cls(components, noise, nearest, path, torch_runtime)
+
+    def add_embedding(self, path: str | Path) -> None:
+        """A word of textual inversion, which prompts call by the name of its file; see `load_embedding`."""
+        embedding = load_embedding(path, self.components)
+        self.embeddings[embedding.name] = embedding
 
     @property
     def device(self) -> torch.device:
@@ -193,6 +196,8 @@ class StableDiffusion:
         rescale: float = 0.0,
         size: tuple[int, int] | None = None,
         clip_skip: int = 0,
+        weighting: str = "a1111",
+        seed_like: str | None = None,
         x: Tensor | None = None,
         noise: Tensor | None = None,
         canvas: Canvas | None = None,
@@ -205,7 +210,9 @@ class StableDiffusion:
 
         grid: one of `diffusion.GRIDS`, or any of the checkpoint's process. rescale: see `classifier_free`. x: the
         state to start from; noise: of a standard normal distribution, which it is made of; both from the seeds unless
-        given. canvas: a picture to begin from. image_guidance: of checkpoints that edit, see `edit_guidance`.
+        given. weighting: how prompts are read, see `grammar.parse`. seed_like: whose noise is drawn from the seeds,
+        see `seeds`; ours if left out. canvas: a picture to begin from. image_guidance: of checkpoints that edit, see
+        `edit_guidance`.
         preview: called `previews` times on the way, evenly spaced, with the clean prediction.
         """
         unet = self.components["unet"].config
@@ -219,21 +226,19 @@ class StableDiffusion:
             raise unknown("sampler", sampler, SAMPLERS)
         if isinstance(grid, str):
             grid = make_grid(self.process, grid, steps, len(self.noise.betas))
-        cond, uncond = (
-            self.condition(self.encode_prompt(texts, clip_skip), height, width, score)
-            for texts, score in ((prompts, AESTHETIC["cond"]), ([negative], AESTHETIC["uncond"]))
-        )
+        read = partial(tracks, self, steps=len(grid) - 1, sampler=sampler, weighting=weighting)
+        encode = partial(read, clip_skip=clip_skip, size=(width, height))
+        prompt_tracks = [encode(prompt, aesthetic=AESTHETIC["cond"]) for prompt in prompts]
+        (negative_track,) = encode(negative, aesthetic=AESTHETIC["uncond"], compose=False)
         vae = self.components["vae"]
-        denoise: Callable[..., Any] = self.denoiser
         seen = beside(vae, self.extra, canvas, (width, height), self.device)
-        if seen is not None:
-            cond["concat"] = seen.expand(len(prompts), -1, -1, -1)
-        if self.extra == EDITS:
-            denoise = edit_guidance(denoise, guidance, image_guidance, uncond)
-        else:
-            uncond |= {} if seen is None else {"concat": seen}
-            denoise = diffusion.classifier_free(denoise, guidance, uncond, rescale=rescale)
+        edits = image_guidance if self.extra == EDITS else None
+        denoise, cond = guided(self.denoiser, prompt_tracks, negative_track, guidance, rescale, edits, seen)
         shape = (unet["out_channels"], height // PIXELS, width // PIXELS)
+        rule = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
+        if seed_like is not None:
+            other = OtherNoise(seed_like, seeds, shape, self.device)
+            rule, noise = drawing_from(other, rule), other.first() if noise is None else noise
         hooks = [] if preview is None else [preview_hook(len(grid) - 1, previews, preview)]
         if canvas is not None and self.extra != EDITS:
             grid = shortened(grid, canvas.strength)
@@ -242,8 +247,7 @@ class StableDiffusion:
             begun, kept = begin(vae, self.process, canvas, grid[0], noise, keep=not self.extra)
             x, hooks = begun if x is None else x, hooks + kept
         if x is None and noise is not None:
-            x = grid[0].sigma * noise
-        rule = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
+            x = grid[0].sigma * noise if seed_like is None else first_state(seed_like, sampler, grid, noise)
         with self.runtime.autocast():
             state: Tensor = diffusion.sample(
                 denoise, shape, rule, grid, seeds, cond, x=x, hooks=hooks, progress=progress, device=self.device
@@ -253,12 +257,6 @@ class StableDiffusion:
     def decode(self, state: Tensor) -> np.ndarray:
         """Latents -> pictures, uint8 (N, height, width, 3)."""
         return latents.decode(self.components["vae"], state)
-
-    def prompt_warning(self, prompt: str) -> str | None:
-        """What of a prompt no encoder sees, in one line; None if nothing is cut off."""
-        tokenizer = next(self.components[name] for name in TOKENIZERS if name in self.components)
-        seen = tokenizer.cut(prompt)
-        return None if seen == prompt else f"the prompt is long: what follows '{seen[-30:]}' is cut off"
 
     @overload
     def generate(self, prompt: str = "", *, n: None = None, **options: Any) -> GeneratedImage: ...
@@ -282,6 +280,9 @@ class StableDiffusion:
         width: int | None = None,
         height: int | None = None,
         clip_skip: int = 0,
+        weighting: str = "a1111",
+        seed_like: str | None = None,
+        wildcards: str | Path | None = None,
         image: Source | None = None,
         strength: float | None = None,
         mask: Source | None = None,
@@ -293,11 +294,13 @@ class StableDiffusion:
         """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ...
 
         size: the side of a square in pixels, or its width and height; that of training if left out, or with an image
-        as large a picture of the image's shape. clip_skip: see `encode_prompt`. image: a file or picture to begin
-        from; strength: which share of the steps is taken from there (0.6 if not given, 1 with a mask). mask: only
-        where it is white is the image drawn anew. rescale: see `classifier_free`. image_guidance: of checkpoints that
-        edit, see `edit_guidance`. What made it is in `picture.info`, and in the PNG that
-        `picture.save` writes. Raises UserError for what cannot be asked for.
+        as large a picture of the image's shape. clip_skip: see `encode_prompt`. rescale: see `classifier_free`.
+        weighting: "a1111" reads prompts as A1111 does, "comfyui" as ComfyUI, "none" as they stand; but for "none" a
+        seed also chooses from {a|b}, and from the files of the folder `wildcards` (`choose`). seed_like: the tool
+        whose noise is drawn, see `seeds`. image: a file or picture to begin from; strength: which share of the steps
+        is taken from there (0.6 if not given, 1 with a mask). mask: only where it is white is the image drawn anew.
+        image_guidance: of checkpoints that edit, see `edit_guidance`. What made it is in `picture.info`, and in the
+        PNG that `picture.save` writes. Raises UserError for what cannot be asked for.
         """
         n_steps, grid = STEPS if steps is None else steps, grid or self.default_grid
         sampler, guidance = sampler or SAMPLER, GUIDANCE if guidance is None else guidance
@@ -311,7 +314,12 @@ class StableDiffusion:
         shape = shape_of(size, width, height, image, self.size)
         canvas = None if image is None else load_canvas(image, strength, mask, shape)
         pictures = []
+        folder = None if wildcards is None else Path(wildcards)
+        requested = {"prompt": prompt, "negative": negative}
         for i, seed in enumerate(seeds):  # each alone: none depends, not even in its last bit, on its neighbours
+            texts = requested
+            if weighting != "none":
+                texts = {name: choose(text, seed, folder, name) for name, text in requested.items()}
 
             def on_step(done: int, total: int, done_before: int = i) -> None:
                 if progress is not None:
@@ -322,9 +330,9 @@ class StableDiffusion:
                     preview(Image.fromarray(composite(self.decode(state), canvas)[0]))
 
             state = self.sample_states(
-                [prompt],
+                [texts["prompt"]],
                 [seed],
-                negative=negative,
+                negative=texts["negative"],
                 sampler=sampler,
                 steps=n_steps,
                 grid=grid,
@@ -333,6 +341,8 @@ class StableDiffusion:
                 image_guidance=image_guidance,
                 size=shape,
                 clip_skip=clip_skip,
+                weighting=weighting,
+                seed_like=seed_like,
                 canvas=canvas,
                 progress=on_step,
                 preview=None if preview is None else show,
@@ -343,8 +353,8 @@ class StableDiffusion:
                 "verb": "generate",
                 "model": None if self.path is None else reference(self.path),
                 "hash": self.hash,
-                "prompt": prompt,
-                "negative": negative,
+                **texts,
+                **{f"{name}_template": text for name, text in requested.items() if text != texts[name]},
                 "seed": seed,
                 "sampler": sampler,
                 "steps": n_steps,
@@ -355,6 +365,9 @@ class StableDiffusion:
                 "width": shape[0],
                 "height": shape[1],
                 "clip_skip": clip_skip,
+                "weighting": weighting,
+                "seed_like": seed_like,
+                "embeddings": used_embeddings(self, [*texts.values()], weighting),
                 "image": source_facts(image),
                 "mask": source_facts(mask),
                 "strength": None if canvas is None or self.extra == EDITS else canvas.strength,
@@ -364,7 +377,9 @@ class StableDiffusion:
                 "threads": self.runtime.threads,
                 "version": __version__,
             }
-            pictures.append(GeneratedImage(Image.fromarray(composite(self.decode(state), canvas)[0]), recipe))
+            picture = GeneratedImage(Image.fromarray(composite(self.decode(state), canvas)[0]), recipe)
+            picture.parameters = infotext(recipe)
+            pictures.append(picture)
         return pictures[0] if n is None else pictures
 
 
