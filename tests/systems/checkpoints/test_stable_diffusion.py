@@ -101,6 +101,18 @@ def test_clip_skip_leaves_out_layers_and_no_more(both):
         ours.encode_prompt([PROMPT], clip_skip=2)
 
 
+def test_rescale_takes_back_the_contrast_that_guidance_adds(both):
+    """By hand, of one step: x_0 has the standard deviation that it has without guidance (2305.08891)."""
+    ours = both("sd1")[1]
+    grid = diffusion.Grid(ours.process, (0.9, 0.0))
+    plain, guided, rescaled = (
+        ours.sample_states([PROMPT], [7], sampler="euler", grid=grid, guidance=guidance, rescale=rescale)
+        for guidance, rescale in ((1.0, 0.0), (20.0, 0.0), (20.0, 1.0))
+    )
+    torch.testing.assert_close(rescaled, guided * plain.std() / guided.std(), rtol=1e-4, atol=1e-4)
+    assert not torch.equal(rescaled, guided)
+
+
 def test_each_picture_is_its_seeds_alone(both):
     ours = both("sdxl")[1]
     both = ours.sample_states([PROMPT, "猫"], [7, 8], steps=4)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 import inkwash
 from inkwash import diffusion
 from inkwash.cli import main
-from inkwash.codecs.png import read_recipe
+from inkwash.codecs.png import KEY, read_recipe
 from inkwash.systems import systems
 from inkwash.systems.base import limits, options
 from inkwash.systems.checkpoints.limits import ENDLESS
@@ -64,6 +64,7 @@ def test_generate_draws_and_again_makes_the_same_pixels(model, photo, capsys):
 def test_what_python_draws_the_command_line_draws(model, capsys):
     assert main(["generate", "a cat", "--model", model, *FEW, "--negative", "a dog", "--rescale", "0.7"]) == 0
     picture = inkwash.load(model).generate("a cat", steps=2, seed=7, negative="a dog", rescale=0.7)
+    assert read_recipe("a-cat-7.png")["rescale"] == picture.info[KEY]["rescale"] == 0.7
     with Image.open("a-cat-7.png") as made:
         assert made.tobytes() == picture.tobytes()
 
@@ -80,7 +81,7 @@ def test_each_way_to_read_prompts_and_seeds_is_followed(model, tmp_path, capsys)
     save_file({"emb_params": torch.randn(2, 12)}, tmp_path / "glow.safetensors")
     changes = [
         [], ["--weighting", "comfyui"], ["--weighting", "none"], ["--seed-like", "a1111"], ["--seed-like", "comfyui"],
-        ["--embedding", "glow.safetensors"], ["--guidance", "30"], ["--guidance", "30", "--rescale", "1"],
+        ["--embedding", "glow.safetensors"],
     ]  # fmt: skip
     prompt, made = "a (cat:1.5), glow", []
     for i, more in enumerate(changes):
