@@ -40,7 +40,7 @@ BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.")
 ONLY = ("lora_te_", "base_model.model.", "")
 # How the name of a tensor ends, after its layer's; the group is the part's name.
 ENDING = re.compile(
-    r"(?:[._]lora(?:\.linear_layer|_linear_layer)?[._](?P<matrix>down|up|mid|A|B)(?:\.(?!bias$)\w+)?(?:\.weight)?"
+    r"(?:[._]lora\d?(?:\.linear_layer|_linear_layer)?[._](?P<matrix>down|up|mid|A|B)(?:\.(?!bias$)\w+)?(?:\.weight)?"
     r"|\.(?P<peft>lora_magnitude_vector)(?:\.\w+)*"
     r"|\.(?P<part>alpha|dora_scale|diff|diff_b|w_norm|b_norm"
     r"|hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2)))$"
@@ -51,7 +51,6 @@ UNREAD = re.compile(
     r"\.(?:(?P<BOFT>boft_\w+)|(?P<OFT>oft_\w+)|(?P<GLoRA>b2)|(?P<IA3>on_input|ia3_l)|(?P<VeRA>vera_lambda_\w)"
     r"|(?P<biases>lora_[AB](?:\.\w+)?\.bias|bias_indices)|(?P<scalars>scalar))(?:\.\w+)*$"
 )
-SURE = ("BOFT", "OFT", "IA3", "VeRA")  # also without parts that are read; other networks too have a layer called b2
 
 
 class Adapter(NamedTuple):
@@ -125,8 +124,8 @@ def check_kind(path: Path, header: Header) -> None:
     if header.format != "safetensors":
         raise UserError(f"{path}: an adapter in {header.format}: only safetensors are read")
     is_adapter = any((found := ENDING.search(name)) and found["part"] != "alpha" for name in header.tensors)
-    unread = next((found for name in header.tensors if (found := UNREAD.search(name))), None)
-    if unread and (is_adapter or unread.lastgroup in SURE):
+    unread = next((found for name in header.tensors if (found := find_unread(name, header.tensors))), None)
+    if unread and (is_adapter or unread.lastgroup != "scalars"):
         kind = str(unread.lastgroup)
         if kind == "OFT" and len(header.tensors[unread.string].shape) == 4:
             kind = "BOFT"
@@ -138,6 +137,12 @@ def check_kind(path: Path, header: Header) -> None:
         facts = describe(header)
         what = "nothing that is known" if facts["kind"] == "unknown" else f"{facts['kind']} {facts['family']}".strip()
         raise UserError(f"{path}: no adapter, but {what}: name a LoRA or one of its kin")
+
+
+def find_unread(name: str, names: Collection[str]) -> re.Match[str] | None:
+    found = UNREAD.search(name)
+    is_other = found is not None and found.lastgroup == "GLoRA" and name.replace(".b2", ".a1") not in names
+    return None if is_other else found  # other networks too have layers called b2
 
 
 def resolve(
@@ -184,7 +189,7 @@ def scaled(path: Path, layer: str, parts: dict[str, Tensor], config: Mapping[str
     if kind is None:
         raise UserError(f"{path}: {layer} has {', '.join(sorted(parts))}, which is of no kind that is read")
     alpha = parts.pop("alpha", None)
-    value = peft_alpha(config, layer) if alpha is None else alpha
+    value = peft_alpha(path, config, layer) if alpha is None else alpha
     try:
         rank = rank_of(kind, parts) if kind != "LoKr" else rank_of(kind, parts) or config.get("r")
         if rank is None:
@@ -216,14 +221,12 @@ def peft_configs(path: Path, metadata: Mapping[str, str]) -> dict[str, dict[str,
     return configs
 
 
-def peft_alpha(config: Mapping[str, Any], layer: str) -> Any:
+def peft_alpha(path: Path, config: Mapping[str, Any], layer: str) -> Any:
     """Of a layer; None where the configuration, or its absence, says none."""
     for pattern, alpha in (config.get("alpha_pattern") or {}).items():
         name = pattern.removeprefix("^").replace("\\.", ".")
         if not re.fullmatch(r"[\w.]+", name):
-            raise UserError(
-                f"alpha_pattern {pattern!r} of an adapter is no layer's name, and not read: train it anew"
-            )
+            raise UserError(f"{path}: alpha_pattern {pattern!r} is no layer's name: such patterns are not read")
         if f".{layer}".endswith(f".{name}"):
             return alpha
     return config.get("lora_alpha", config.get("alpha"))
