@@ -84,7 +84,7 @@ def test_lokr_is_a_kronecker_product(first, second):
 
 def test_lokr_of_kernels():
     w1, w2_a, w2_b = numbers(2, 2), numbers(2, 1), numbers(1, 3, 3, 2)
-    core, a, b = numbers(1, 1, 3, 2), numbers(1, 2), numbers(1, 3)
+    core, a, b = numbers(2, 2, 3, 2), numbers(2, 2), numbers(2, 3)
     wide, small = np.einsum("or,rihw->oihw", w2_a, w2_b), np.einsum("pqhw,po,qi->oihw", core, a, b)
     for w2, parts in (
         (wide, {"lokr_w2": wide}),

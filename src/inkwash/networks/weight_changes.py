@@ -76,7 +76,7 @@ def lokr(p: Parts) -> Tensor:
         second = tucker(p["lokr_t2"], p["lokr_w2_a"], p["lokr_w2_b"])
     else:
         second = matmul(p["lokr_w2_a"], p["lokr_w2_b"])
-    return torch.kron(first.reshape(*first.shape, *[1] * (second.ndim - first.ndim)), second)
+    return torch.kron(first.reshape(*first.shape, *[1] * (second.ndim - first.ndim)), second.contiguous())
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:

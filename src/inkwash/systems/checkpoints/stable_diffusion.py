@@ -17,6 +17,17 @@ from inkwash import diffusion
 from inkwash.codecs import latents
 from inkwash.codecs.png import GeneratedImage
 from inkwash.errors import UserError, unknown
+from inkwash.networks.adapters import adapted
+from inkwash.systems.checkpoints.adapters import (
+    AdapterFiles,
+    Key,
+    LoadedAdapter,
+    adapted_networks,
+    check_dora_norm,
+    describe_adapters,
+    few_step_in,
+    load_adapters,
+)
 from inkwash.systems.checkpoints.canvas import (
     EDITS,
     PAINTS,
@@ -27,6 +38,7 @@ from inkwash.systems.checkpoints.canvas import (
     load_canvas,
     shortened,
 )
+from inkwash.systems.checkpoints.few_step import Sampling
 from inkwash.systems.checkpoints.files import ENCODERS, hash_of, load_file, load_folder
 from inkwash.systems.checkpoints.noise_table import NoiseTable, entry_of, make_grid
 from inkwash.systems.checkpoints.options import (
@@ -77,6 +89,7 @@ class StableDiffusion:
     ) -> None:
         self.components, self.noise, self.nearest = dict(components), noise, nearest
         self.path, self.runtime = path, runtime or Torch()
+        self.adapters: dict[Key, LoadedAdapter] = {}  # those of the last picture
         for name in ("unet", "vae"):
             if name not in self.components:
                 raise UserError(f"the checkpoint has no {name}: name a file or folder of one")
@@ -255,6 +268,37 @@ class StableDiffusion:
         seen = tokenizer.cut(prompt)
         return None if seen == prompt else f"the prompt is long: what follows '{seen[-30:]}' is cut off"
 
+    def load_adapters(self, files: AdapterFiles) -> list[LoadedAdapter]:
+        """Of files alone, or with their weights: (file, weight) or (file, weight, weight of the text encoders).
+        Those of the last call are kept. UserError for what does not fit this checkpoint."""
+        self.adapters = load_adapters(files, self.components, self.adapters)
+        return list(self.adapters.values())
+
+    def sampling(
+        self,
+        adapters: Sequence[LoadedAdapter] = (),
+        sampler: str | None = None,
+        grid: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Sampling:
+        """What is given; the rest as a few-step adapter needs it, or as is usual."""
+        few_step = few_step_in(adapters)
+        default = few_step.sampling if few_step else Sampling(SAMPLER, self.default_grid, STEPS, GUIDANCE)
+        return Sampling(
+            sampler or default.sampler,
+            grid or default.grid,
+            default.steps if steps is None else steps,
+            default.guidance if guidance is None else guidance,
+        )
+
+    def adapter_notes(self, adapters: AdapterFiles, dora_norm: str = "changed", **sampling: Any) -> list[str]:
+        """What a person is to know of adapters, a line each, before `generate` with the same; sampling: those of its
+        options sampler, grid, steps and guidance that are given."""
+        loaded = self.load_adapters(adapters)
+        check_dora_norm(loaded, dora_norm)
+        return describe_adapters(loaded, dora_norm, self.sampling(loaded, **sampling))
+
     @overload
     def generate(self, prompt: str = "", *, n: None = None, **options: Any) -> GeneratedImage: ...
 
@@ -279,6 +323,9 @@ class StableDiffusion:
         image: Source | None = None,
         strength: float | None = None,
         mask: Source | None = None,
+        adapters: AdapterFiles = (),
+        dora_norm: str = "changed",
+        merge_adapters: bool = True,
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Image.Image], None] | None = None,
         previews: int = 3,
@@ -288,13 +335,15 @@ class StableDiffusion:
         size: the side of a square in pixels, or its width and height; that of training if left out, or with an image
         as large a picture of the image's shape. clip_skip: see `encode_prompt`. image: a file or picture to begin
         from; strength: which share of the steps is taken from there (0.6 if not given, 1 with a mask). mask: only
-        where it is white is the image drawn anew. What made it is in `picture.info`, and in the PNG that
-        `picture.save` writes. Raises UserError for what cannot be asked for.
+        where it is white is the image drawn anew. adapters: see `load_adapters`; what is not given one for few steps
+        chooses (`adapter_notes`). dora_norm, merge_adapters: see `adapted`. What made it is in `picture.info`, and in
+        the PNG that `picture.save` writes. Raises UserError for what cannot be asked for.
         """
-        n_steps, grid = STEPS if steps is None else steps, grid or self.default_grid
-        sampler, guidance = sampler or SAMPLER, GUIDANCE if guidance is None else guidance
+        used = self.load_adapters(adapters)
+        sampler, grid, n_steps, guidance = self.sampling(used, sampler, grid, steps, guidance)
         check_options(prompt, negative, guidance, n_steps, n, image)
         check_image(image, strength, mask, edits=self.extra == EDITS)
+        check_dora_norm(used, dora_norm)
         seed = secrets.randbelow(2**32) if seed is None else seed
         seeds = [seed + i for i in range(n or 1)]
         if not 0 <= seed <= seeds[-1] < 2**64:
@@ -302,56 +351,61 @@ class StableDiffusion:
         shape = shape_of(size, width, height, image, self.size)
         canvas = None if image is None else load_canvas(image, strength, mask, shape)
         pictures = []
-        for i, seed in enumerate(seeds):  # each alone: none depends, not even in its last bit, on its neighbours
+        uses = [one.use for one in used]
+        with adapted(adapted_networks(self.components), uses, dora_norm, merge_adapters):
+            for i, seed in enumerate(seeds):  # each alone: none depends, not even in its last bit, on its neighbours
 
-            def on_step(done: int, total: int, done_before: int = i) -> None:
-                if progress is not None:
-                    progress(done_before * total + done, (n or 1) * total)
+                def on_step(done: int, total: int, done_before: int = i) -> None:
+                    if progress is not None:
+                        progress(done_before * total + done, (n or 1) * total)
 
-            def show(state: Tensor) -> None:
-                if preview is not None:
-                    preview(Image.fromarray(composite(self.decode(state), canvas)[0]))
+                def show(state: Tensor) -> None:
+                    if preview is not None:
+                        preview(Image.fromarray(composite(self.decode(state), canvas)[0]))
 
-            state = self.sample_states(
-                [prompt],
-                [seed],
-                negative=negative,
-                sampler=sampler,
-                steps=n_steps,
-                grid=grid,
-                guidance=guidance,
-                size=shape,
-                clip_skip=clip_skip,
-                canvas=canvas,
-                progress=on_step,
-                preview=None if preview is None else show,
-                previews=previews,
-            )
-            recipe = {
-                "system": "pictures",
-                "verb": "generate",
-                "model": None if self.path is None else reference(self.path),
-                "hash": self.hash,
-                "prompt": prompt,
-                "negative": negative,
-                "seed": seed,
-                "sampler": sampler,
-                "steps": n_steps,
-                "grid": grid,
-                "guidance": guidance,
-                "width": shape[0],
-                "height": shape[1],
-                "clip_skip": clip_skip,
-                "image": source_facts(image),
-                "mask": source_facts(mask),
-                "strength": None if canvas is None or self.extra == EDITS else canvas.strength,
-                "runtime": self.runtime.name,
-                "device": str(self.device),
-                "precision": self.runtime.precision,
-                "threads": self.runtime.threads,
-                "version": __version__,
-            }
-            pictures.append(GeneratedImage(Image.fromarray(composite(self.decode(state), canvas)[0]), recipe))
+                state = self.sample_states(
+                    [prompt],
+                    [seed],
+                    negative=negative,
+                    sampler=sampler,
+                    steps=n_steps,
+                    grid=grid,
+                    guidance=guidance,
+                    size=shape,
+                    clip_skip=clip_skip,
+                    canvas=canvas,
+                    progress=on_step,
+                    preview=None if preview is None else show,
+                    previews=previews,
+                )
+                recipe = {
+                    "system": "pictures",
+                    "verb": "generate",
+                    "model": None if self.path is None else reference(self.path),
+                    "hash": self.hash,
+                    "prompt": prompt,
+                    "negative": negative,
+                    "seed": seed,
+                    "sampler": sampler,
+                    "steps": n_steps,
+                    "grid": grid,
+                    "guidance": guidance,
+                    "width": shape[0],
+                    "height": shape[1],
+                    "clip_skip": clip_skip,
+                    "image": source_facts(image),
+                    "mask": source_facts(mask),
+                    "strength": None if canvas is None or self.extra == EDITS else canvas.strength,
+                    "adapters": [one.facts for one in used],
+                    "dora_norm": dora_norm if any(one.has_dora for one in used) else None,
+                    "merge_adapters": merge_adapters if used else None,
+                    "runtime": self.runtime.name,
+                    "device": str(self.device),
+                    "precision": self.runtime.precision,
+                    "threads": self.runtime.threads,
+                    "version": __version__,
+                }
+                pictures.append(GeneratedImage(Image.fromarray(composite(self.decode(state), canvas)[0]), recipe))
         return pictures[0] if n is None else pictures
 
 

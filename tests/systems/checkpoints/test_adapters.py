@@ -1,0 +1,221 @@
+"""Adapters in whole pictures, beside diffusers and PEFT on the same files; what is told and recorded of them."""
+
+import copy
+from functools import cache
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from inkwash import diffusion
+from inkwash.networks.adapters import Use, adapted, load_adapter
+from inkwash.systems.checkpoints.adapters import adapted_networks
+from inkwash.systems.checkpoints.noise_table import STABLE, NoiseTable
+from inkwash.systems.checkpoints.stable_diffusion import StableDiffusion
+from tests.networks.test_adapters import ALONE, SPELLINGS, pairs, write
+from tests.networks.test_stable_diffusion import folders  # noqa: F401
+
+PROMPT, NEGATIVE, STEPS, GUIDANCE = "the cats", "a red fox", 4, 5.0
+FEW = {"steps": 2, "seed": 7}
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers"),
+    pytest.mark.filterwarnings("ignore::UserWarning:peft"),
+]
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "q_proj", "v_proj", "out_proj")
+
+
+@pytest.fixture(scope="module")
+def both(folders):  # noqa: F811
+    """(diffusers' pipeline, ours) of a family, each loaded once."""
+    diffusers = pytest.importorskip("diffusers")
+    pytest.importorskip("peft")
+
+    @cache
+    def load(family):
+        kind = diffusers.StableDiffusionXLPipeline if family == "sdxl" else diffusers.StableDiffusionPipeline
+        theirs = kind.from_pretrained(folders[family])
+        theirs.set_progress_bar_config(disable=True)
+        theirs.scheduler = diffusers.EulerDiscreteScheduler(**STABLE, use_karras_sigmas=True)
+        components = StableDiffusion.load(folders[family]).components
+        return theirs, StableDiffusion(components, NoiseTable.of(STABLE))
+
+    return load
+
+
+@pytest.fixture
+def model(both):
+    return both("sd1")[1]
+
+
+def attention(model):
+    """The layers that most adapters are of."""
+    return [
+        (component, name)
+        for component, network in adapted_networks(model.components).items()
+        for name, _ in network.named_modules()
+        if name.endswith(ATTENTION)
+    ]
+
+
+def some(model, layers=None, size=0.3):
+    """Matrices for them, each of its own numbers and small enough to leave a picture."""
+    found = pairs(adapted_networks(model.components), layers or attention(model))
+    return {key: (size * down, size * up) for key, (down, up) in found.items()}
+
+
+def noise():
+    return torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def their_picture(pipeline):
+    options = {"negative_prompt": NEGATIVE, "guidance_scale": GUIDANCE, "num_inference_steps": STEPS}
+    return pipeline(PROMPT, **options, height=64, width=64, latents=noise(), output_type="latent").images
+
+
+def our_picture(model, *uses, merged=True):
+    grid = diffusion.karras(model.process, STEPS)
+    options = {"negative": NEGATIVE, "sampler": "euler", "grid": grid, "guidance": GUIDANCE, "size": (64, 64)}
+    with adapted(adapted_networks(model.components), uses, merged=merged):
+        return model.sample_states([PROMPT], [0], **options, noise=noise())
+
+
+def error(found, expected):
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+def sdxl_of_kohya(component, layer):
+    return SPELLINGS["kohya, of SDXL"](component, layer)
+
+
+KOHYA = {"sd1": ALONE["kohya"], "sd2": ALONE["kohya"], "sdxl": sdxl_of_kohya}
+
+
+@pytest.mark.parametrize("family", KOHYA)
+def test_a_picture_is_that_of_diffusers_and_peft_merged_and_unmerged(both, family, tmp_path):
+    theirs, ours = both(family)
+    file = write(tmp_path / "one.safetensors", KOHYA[family], some(ours))
+    adapter = load_adapter(file, adapted_networks(ours.components))
+    encoders = [name for name in adapted_networks(ours.components) if name != "unet"]
+    base = our_picture(ours)
+    assert error(base, their_picture(theirs)) < 1e-4
+    beside = their_picture_with(theirs, tmp_path, one={"unet": 0.7} | dict.fromkeys(encoders, 0.4))
+    fusing = copy.deepcopy(theirs)
+    fusing.load_lora_weights(str(tmp_path), weight_name=file.name)
+    fusing.fuse_lora(lora_scale=0.7, components=["unet", *encoders])
+    fused = their_picture(fusing)
+    assert error(beside, base) > 0.01 and error(fused, beside) > 1e-3
+    for merged in (True, False):
+        assert error(our_picture(ours, Use(adapter, 0.7, 0.4), merged=merged), beside) < 1e-4
+        assert error(our_picture(ours, Use(adapter, 0.7, 0.7), merged=merged), fused) < 1e-4
+    assert torch.equal(our_picture(ours), base)
+
+
+def their_picture_with(pipeline, folder, **weights):
+    """Each file in a folder by its weight, in a copy of the pipeline."""
+    pipeline = copy.deepcopy(pipeline)
+    for name in weights:
+        pipeline.load_lora_weights(str(folder), weight_name=f"{name}.safetensors", adapter_name=name)
+    pipeline.set_adapters(list(weights), list(weights.values()))
+    return their_picture(pipeline)
+
+
+def test_several_adapters_add_up_as_in_diffusers(both, tmp_path):
+    theirs, ours = both("sd1")
+    networks, layers = adapted_networks(ours.components), attention(ours)
+    convolutions = [("unet", name) for name, _ in networks["unet"].named_modules() if name.endswith("conv1")]
+    uses, weights = [], {"one": 0.6, "two": -0.8}
+    for name, some_layers in (("one", layers), ("two", [*layers[::2], *convolutions])):
+        file = write(tmp_path / f"{name}.safetensors", ALONE["kohya"], some(ours, some_layers), alpha=len(uses) + 4.0)
+        uses.append(Use(load_adapter(file, networks), weights[name], weights[name]))
+    expected = their_picture_with(theirs, tmp_path, **weights)
+    assert error(our_picture(ours, uses[0]), expected) > 0.01
+    for merged in (True, False):
+        assert error(our_picture(ours, *uses, merged=merged), expected) < 1e-4
+
+
+def test_dora_is_that_of_diffusers_by_the_norm_of_the_changed_weight(both, tmp_path):
+    """As PEFT writes it; kohya's spelling of it diffusers passes over."""
+    theirs, ours = both("sd1")
+    networks, tensors, kohya = adapted_networks(ours.components), {}, {}
+    found = some(ours, [layer for layer in attention(ours) if layer[0] == "unet"])
+    for i, ((_, layer), (down, up)) in enumerate(found.items()):
+        weight = networks["unet"].get_submodule(layer).weight.detach()
+        magnitude = weight.norm(dim=1) * (1 + torch.rand(len(weight), generator=torch.Generator().manual_seed(i)))
+        parts = {"lora_A.weight": down, "lora_B.weight": up, "lora_magnitude_vector": magnitude}
+        tensors |= {f"unet.{layer}.{name}": part for name, part in parts.items()}
+        parts = {"lora_down.weight": down, "lora_up.weight": up, "dora_scale": magnitude[:, None]}
+        kohya |= {f"lora_unet_{layer.replace('.', '_')}.{name}": part for name, part in parts.items()}
+    save_file(tensors, tmp_path / "one.safetensors")
+    save_file(kohya, tmp_path / "two.safetensors")
+    expected = their_picture_with(theirs, tmp_path, one=1.0)
+    for name, merged in (("one", True), ("one", False), ("two", True)):
+        use = Use(load_adapter(tmp_path / f"{name}.safetensors", networks), 1.0, 1.0)
+        assert error(our_picture(ours, use, merged=merged), expected) < 1e-4
+    with adapted(networks, [use], "original"):
+        other = our_picture(ours)  # as ComfyUI has it
+    assert error(other, expected) > 0.003
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_what_diffusers_saves_is_read_with_its_alphas(both, family, tmp_path):
+    """They stand in the header alone, where other files have tensors for them."""
+    theirs, ours = copy.deepcopy(both(family)[0]), both(family)[1]
+    peft = pytest.importorskip("peft")
+    networks, saved = adapted_networks(ours.components), {}
+    layer = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    options = {"target_modules": ["to_q", "to_out.0", "q_proj"], "init_lora_weights": False}
+    torch.manual_seed(2)
+    for name in networks:
+        patterns = {"alpha_pattern": {layer: 2}} if name == "unet" else {}
+        config = peft.LoraConfig(r=3, lora_alpha=7, **options, **patterns)
+        network = peft.inject_adapter_in_model(config, getattr(theirs, name))
+        saved[f"{name}_lora_layers"] = peft.get_peft_model_state_dict(network)
+        saved[f"{name}_lora_adapter_metadata"] = config.to_dict()
+    assert theirs.unet.get_submodule(layer).scaling == {"default": 2 / 3}
+    expected = their_picture(theirs)
+    theirs.save_lora_weights(tmp_path, **saved)
+    adapter = load_adapter(tmp_path / "pytorch_lora_weights.safetensors", networks)
+    assert adapter.fitting == adapter.of and not adapter.notes
+    assert error(our_picture(ours), expected) > 0.01
+    assert error(our_picture(ours, Use(adapter, 1.0, 1.0)), expected) < 1e-4
+
+
+PEFT = {
+    "LoRA": ("LoraConfig", {"lora_alpha": 7}),
+    "rank-stabilised LoRA": ("LoraConfig", {"lora_alpha": 7, "use_rslora": True}),
+    "DoRA": ("LoraConfig", {"lora_alpha": 7, "use_dora": True}),
+    "LoHa": ("LoHaConfig", {"alpha": 7}),
+    "LoHa with cores": ("LoHaConfig", {"alpha": 7, "use_effective_conv2d": True}),
+    "LoKr": ("LoKrConfig", {"alpha": 7}),
+    "LoKr, both factored": ("LoKrConfig", {"alpha": 7, "decompose_both": True, "decompose_factor": 4}),
+    "LoKr with cores": ("LoKrConfig", {"alpha": 7, "use_effective_conv2d": True}),
+    "LoKr, whole": ("LoKrConfig", {"alpha": 7, "r": 64}),
+}
+
+
+@pytest.mark.parametrize("kind", PEFT)
+@torch.no_grad()
+def test_what_peft_saves_is_read_as_peft_computes_it(model, kind, tmp_path):
+    peft = pytest.importorskip("peft")
+    config, options = PEFT[kind]
+    unet = model.components["unet"]
+    torch.manual_seed(3)
+    layers = ["conv1", "attn1.to_q", "ff.net.2"]
+    options = {"r": 2, "init_weights": False, "target_modules": layers} | options
+    if config == "LoraConfig":
+        options["init_lora_weights"] = options.pop("init_weights")
+    theirs = peft.get_peft_model(copy.deepcopy(unet), getattr(peft, config)(**options)).eval()
+    for name, parameter in theirs.named_parameters():
+        if "lokr" in name or "hada" in name or ("lora_" in name and "magnitude" not in name):
+            parameter.normal_(std=0.5)
+        elif "magnitude" in name:
+            parameter.mul_(1.5)
+    theirs.save_pretrained(tmp_path)
+    x, time, context = torch.randn(2, 4, 8, 8), torch.tensor([7.0, 500.0]), torch.randn(2, 77, 12)
+    expected, base = theirs(x, time, context), unet(x, time, context)
+    adapter = load_adapter(tmp_path / "adapter_model.safetensors", {"unet": unet})
+    assert adapter.fitting == adapter.of and not adapter.notes
+    assert error(expected, base) > 0.01
+    for merged in (True, False):
+        with adapted({"unet": unet}, [Use(adapter, 1.0, 1.0)], merged=merged):
+            assert error(unet(x, time, context), expected) < 1e-5
