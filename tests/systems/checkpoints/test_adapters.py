@@ -1,15 +1,20 @@
 """Adapters in whole pictures, beside diffusers and PEFT on the same files; what is told and recorded of them."""
 
 import copy
+import hashlib
+import os
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from inkwash import diffusion
+from inkwash.codecs.png import KEY
+from inkwash.errors import UserError
 from inkwash.networks.adapters import Use, adapted, load_adapter
-from inkwash.systems.checkpoints.adapters import adapted_networks
+from inkwash.systems.checkpoints.adapters import AdapterFile, adapted_networks
 from inkwash.systems.checkpoints.noise_table import STABLE, NoiseTable
 from inkwash.systems.checkpoints.stable_diffusion import StableDiffusion
 from tests.networks.test_adapters import ALONE, SPELLINGS, pairs, write
@@ -93,7 +98,8 @@ KOHYA = {"sd1": ALONE["kohya"], "sd2": ALONE["kohya"], "sdxl": sdxl_of_kohya}
 @pytest.mark.parametrize("family", KOHYA)
 def test_a_picture_is_that_of_diffusers_and_peft_merged_and_unmerged(both, family, tmp_path):
     theirs, ours = both(family)
-    file = write(tmp_path / "one.safetensors", KOHYA[family], some(ours))
+    layers = [layer for i, layer in enumerate(attention(ours)) if layer[0] != "unet" or i % 3 == 0]
+    file = write(tmp_path / "one.safetensors", KOHYA[family], some(ours, layers, 0.4))
     adapter = load_adapter(file, adapted_networks(ours.components))
     encoders = [name for name in adapted_networks(ours.components) if name != "unet"]
     base = our_picture(ours)
@@ -219,3 +225,129 @@ def test_what_peft_saves_is_read_as_peft_computes_it(model, kind, tmp_path):
     for merged in (True, False):
         with adapted({"unet": unet}, [Use(adapter, 1.0, 1.0)], merged=merged):
             assert error(unet(x, time, context), expected) < 1e-5
+
+
+@pytest.fixture
+def lora(model, tmp_path):
+    return write(tmp_path / "fox.safetensors", ALONE["kohya"], some(model))
+
+
+def test_a_recipe_names_each_adapter_and_makes_the_same_picture(model, lora):
+    plain = model.generate(PROMPT, **FEW)
+    picture = model.generate(PROMPT, adapters=[(lora, 0.7, 0.4)], **FEW)
+    recipe = picture.info[KEY]
+    sha256 = hashlib.sha256(lora.read_bytes()).hexdigest()
+    count = len(load_file(lora))
+    assert recipe["adapters"] == [
+        {
+            "name": "fox.safetensors",
+            "sha256": sha256,
+            "weight": 0.7,
+            "text_weight": 0.4,
+            "keys": f"{count} of {count}",
+        }
+    ]
+    assert (recipe["dora_norm"], recipe["merge_adapters"]) == (None, True)
+    assert plain.info[KEY]["adapters"] == [] and plain.info[KEY]["merge_adapters"] is None
+    again = model.generate(PROMPT, adapters=[AdapterFile(lora, 0.7, 0.4)], **FEW)
+    assert again.tobytes() == picture.tobytes() != plain.tobytes()
+    assert model.generate(PROMPT, **FEW).tobytes() == plain.tobytes()
+    assert model.generate(PROMPT, adapters=[(lora, 0.0)], **FEW).tobytes() == plain.tobytes()
+
+
+def test_each_weight_and_each_way_changes_the_picture_as_it_should(model, lora):
+    made = [
+        np.asarray(model.generate(PROMPT, adapters=[use], **FEW), float)
+        for use in (str(lora), (lora, 1.0), (lora, 0.5), (lora, 1.0, 0.0), (lora, -1.0))
+    ]
+    assert np.array_equal(made[0], made[1])
+    assert all(np.abs(made[i] - made[k]).max() > 1 for i in range(1, 5) for k in range(1, i))
+    unmerged = model.generate(PROMPT, adapters=[lora], merge_adapters=False, **FEW)
+    assert unmerged.info[KEY]["merge_adapters"] is False
+    assert np.abs(np.asarray(unmerged, float) - made[0]).max() <= 1
+
+
+def test_a_new_weight_reads_no_file_and_a_new_file_is_read(model, lora, monkeypatch):
+    from inkwash.systems.checkpoints import adapters
+
+    read = []
+    monkeypatch.setattr(adapters, "load_adapter", lambda path, *rest: read.append(path) or load_adapter(path, *rest))
+    for weight in (1.0, 0.5):
+        model.generate(PROMPT, adapters=[(lora, weight)], **FEW)
+    assert read == [lora]
+    write(lora, ALONE["kohya"], some(model, size=0.5))
+    os.utime(lora, ns=(1, 1))
+    model.generate(PROMPT, adapters=[lora], **FEW)
+    assert read == [lora, lora]
+
+
+def test_a_stopped_picture_leaves_the_checkpoint_as_it_was(model, lora):
+    before = {name: value.clone() for name, value in model.components["unet"].state_dict().items()}
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    for merged in (True, False):
+        with pytest.raises(KeyboardInterrupt):
+            model.generate(PROMPT, adapters=[lora], merge_adapters=merged, progress=stop, **FEW)
+        after = model.components["unet"].state_dict()
+        assert after.keys() == before.keys() and all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_it_is_told_how_many_keys_fit_and_how_dora_is_read(model, lora):
+    tensors, count = load_file(lora), len(load_file(lora))
+    assert model.adapter_notes([lora]) == [f"fox.safetensors: {count} of {count} keys fit"]
+    save_file(tensors | {"odd.lora_up.weight": torch.ones(1)}, lora)
+    notes = [f"{count} of {count + 1} keys fit", "what fits no layer is passed over: odd.lora_up.weight"]
+    assert model.adapter_notes([lora]) == [f"fox.safetensors: {note}" for note in notes]
+    key = next(name for name in tensors if name.startswith("lora_unet_")).split(".")[0]
+    out = len(tensors[f"{key}.lora_up.weight"])
+    mine = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{key}.")}
+    save_file(mine | {f"{key}.dora_scale": torch.ones(out, 1)}, lora)
+    assert model.adapter_notes([lora])[1:] == [
+        "fox.safetensors: DoRA, of whose two norms that of the changed weight is taken"
+    ]
+    assert model.adapter_notes([(lora, 1, 0.5)], "original")[1:] == [
+        "fox.safetensors: it changes no text encoder, so that its weight for those means nothing",
+        "fox.safetensors: DoRA, of whose two norms that of the original weight, as in ComfyUI is taken",
+    ]
+    pictures = [model.generate(PROMPT, adapters=[lora], dora_norm=norm, **FEW) for norm in ("changed", "original")]
+    assert [picture.info[KEY]["dora_norm"] for picture in pictures] == ["changed", "original"]
+
+
+def test_a_few_step_adapter_chooses_what_is_not_given(model, lora):
+    fast = lora.rename(lora.with_name("lcm-lora-sdv1-5.safetensors"))
+    recipe = model.generate(PROMPT, adapters=[fast], seed=7).info[KEY]
+    chosen = [recipe[name] for name in ("sampler", "grid", "steps", "guidance")]
+    assert chosen == ["consistency", "trailing", 4, 1.0]
+    how = "sampler consistency, grid trailing, 4 steps, guidance 1"
+    assert model.adapter_notes([fast])[1:] == [f"{fast.name}: this LCM adapter is sampled as it wants: {how}"]
+    given = {"sampler": "euler", "steps": 2, "guidance": 7.0}
+    recipe = model.generate(PROMPT, adapters=[fast], seed=7, **given).info[KEY]
+    assert {name: recipe[name] for name in given} == given
+    wants = "sampler consistency, not euler; 4 to 8 steps, not 2; guidance 1 to 2, not 7"
+    assert model.adapter_notes([fast], **given)[1:] == [f"{fast.name}: this LCM adapter wants {wants}"]
+    off = model.generate(PROMPT, adapters=[(fast, 0.0, 1.0)], steps=2, seed=7).info[KEY]
+    assert off["sampler"] == "dpmpp_2m" and off["guidance"] == 7.0
+
+
+@pytest.mark.parametrize(
+    ("adapters", "options", "message"),
+    [
+        ([("{}", 11.0)], {}, "fox.safetensors: weight 11.0: choose a number from -10 to 10"),
+        ([("{}", 1.0, float("nan"))], {}, "fox.safetensors: weight nan"),
+        (["{}", ("{}", 0.5)], {}, "fox.safetensors: named twice"),
+        (["{}x"], {}, "fox.safetensorsx: no such file"),
+        (["{}"], {"dora_norm": "both"}, "unknown dora_norm 'both'"),
+        (["{}"], {"dora_norm": "original"}, "it means nothing without a DoRA among the adapters"),
+    ],
+)
+def test_what_cannot_be_asked_for(model, lora, adapters, options, message):
+    def named(part):
+        return part.format(lora) if isinstance(part, str) else part
+
+    files = [tuple(map(named, one)) if isinstance(one, tuple) else named(one) for one in adapters]
+    for ask in (model.generate, None):
+        with pytest.raises(UserError, match=message) as caught:
+            model.generate(PROMPT, adapters=files, **FEW, **options) if ask else model.adapter_notes(files, **options)
+        assert "\n" not in str(caught.value)
