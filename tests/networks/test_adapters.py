@@ -419,6 +419,7 @@ REFUSED = {
     "PEFT's BOFT": ({"base_model.model.x.boft_R": torch.ones(2, 4, 4, 4)}, "an adapter with BOFT"),
     "PEFT's OFT": ({"base_model.model.x.oft_R.weight": torch.ones(2, 4)}, "an adapter with OFT"),
     "GLoRA": ({f"{Q}.{n}.weight": torch.ones(2, 2) for n in ("a1", "a2", "b1", "b2")}, "an adapter with GLoRA"),
+    "AdaLoRA": (PAIR | {f"{Q}.lora_E": torch.ones(2, 1)}, "an adapter with AdaLoRA"),
     "biases": (PAIR | {f"{Q}.lora_B.bias": torch.ones(16)}, "an adapter with biases"),
     "scalars": (PAIR | {f"{Q}.scalar": torch.tensor(2.0)}, "an adapter with scalars"),
     "half a pair": ({DOWN: torch.ones(2, 16)}, "1 of 1 layers do not fit, as .*'up' is missing"),
@@ -521,6 +522,9 @@ def test_files_that_are_none(sd1, tmp_path, content, message):
         ("[", "lora_adapter_metadata is broken"),
         ('{"unet.alpha_pattern": {".*to_q": 4}}', "alpha_pattern '.*to_q' is no layer's name"),
         ('{"unet.lora_alpha": "much"}', "the rank or alpha of mid_block"),
+        ('{"unet.lora_alpha": Infinity}', "the rank or alpha of mid_block"),
+        ('{"unet.alpha_pattern": ["to_q", 4]}', "lora_adapter_metadata is broken"),
+        ("[1]", "lora_adapter_metadata is broken"),
     ],
 )
 def test_a_broken_configuration_is_not_passed_over(sd1, tmp_path, header, message):

@@ -49,7 +49,7 @@ PARTS = {"A": "down", "B": "up", "w_norm": "diff", "b_norm": "diff_b"}
 # Endings of kinds that are not read.
 UNREAD = re.compile(
     r"\.(?:(?P<BOFT>boft_\w+)|(?P<OFT>oft_\w+)|(?P<GLoRA>b2)|(?P<IA3>on_input|ia3_l)|(?P<VeRA>vera_lambda_\w)"
-    r"|(?P<biases>lora_[AB](?:\.\w+)?\.bias|bias_indices)|(?P<scalars>scalar))(?:\.\w+)*$"
+    r"|(?P<AdaLoRA>lora_E|ranknum)|(?P<biases>lora_[AB](?:\.\w+)?\.bias|bias_indices)|(?P<scalars>scalar))(?:\.\w+)*$"
 )
 
 
@@ -195,7 +195,10 @@ def scaled(path: Path, layer: str, parts: dict[str, Tensor], config: Mapping[str
         if rank is None:
             return Change(kind, parts, 1.0), True
         root = math.sqrt(rank) if config.get("use_rslora") and alpha is None else rank
-        return Change(kind, parts, float(value or rank) / root), value is not None
+        scale = float(value or rank) / root
+        if not (rank > 0 and math.isfinite(scale)):
+            raise ValueError(scale)
+        return Change(kind, parts, scale), value is not None
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError):
         raise UserError(f"{path}: the rank or alpha of {layer} is no number: fetch or train it again") from None
 
@@ -208,22 +211,23 @@ def peft_configs(path: Path, metadata: Mapping[str, str]) -> dict[str, dict[str,
     source = f"{path}: lora_adapter_metadata" if text else str(beside)
     if not text and (path.name != "adapter_model.safetensors" or not beside.is_file()):
         return {}
-    try:
-        content = dict(json.loads(text or beside.read_bytes()))
-    except (ValueError, TypeError, RecursionError):
-        raise UserError(f"{source} is broken: fetch or save it again") from None
-    if not text:
-        return dict.fromkeys(PREFIXES, content)
     configs: dict[str, dict[str, Any]] = {}
-    for key, value in content.items():
-        component, _, option = key.partition(".")
-        configs.setdefault(component, {})[option] = value
+    try:
+        content = json.loads(text or beside.read_bytes())
+        for key, value in content.items():
+            component, _, option = key.partition(".")
+            configs.setdefault(component, {})[option] = value
+        configs = configs if text else dict.fromkeys(PREFIXES, content)
+        for config in configs.values():
+            config["alpha_pattern"] = dict(config.get("alpha_pattern") or {})
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{source} is broken: fetch or save it again") from None
     return configs
 
 
 def peft_alpha(path: Path, config: Mapping[str, Any], layer: str) -> Any:
     """Of a layer; None where the configuration, or its absence, says none."""
-    for pattern, alpha in (config.get("alpha_pattern") or {}).items():
+    for pattern, alpha in config.get("alpha_pattern", {}).items():
         name = pattern.removeprefix("^").replace("\\.", ".")
         if not re.fullmatch(r"[\w.]+", name):
             raise UserError(f"{path}: alpha_pattern {pattern!r} is no layer's name: such patterns are not read")
@@ -234,7 +238,7 @@ def peft_alpha(path: Path, config: Mapping[str, Any], layer: str) -> Any:
 
 def misfits(change: Change, layer: nn.Module) -> str | None:
     """Why a change cannot be added to a layer; nothing is computed for it."""
-    on_meta = change._replace(parts={name: part.to("meta") for name, part in change.parts.items()})
+    on_meta = change.to("meta")
     try:
         if "diff_b" in change.parts and getattr(layer, "bias", None) is None:
             return "it has no bias"
@@ -285,19 +289,20 @@ def shares_of(uses: Sequence[Use]) -> dict[tuple[str, str], list[tuple[Change, f
 def adapt(value: Tensor, name: str, shares: Shares, dora_norm: str) -> Tensor:
     """W + sum of w_i C_i, each change reckoned from W alone; summed in float32, in the precision and layout of W."""
     with torch.autocast(value.device.type, enabled=False):
-        total = value.to(torch.float32, copy=True)
+        total = value.float()
         for change, weight in shares:
             if (added := change.of(name, value, dora_norm)) is not None:
-                total.add_(added, alpha=weight)
+                total = torch.add(total, added, alpha=weight)
     return total.to(value.dtype)
 
 
 class Adapted(nn.Module):
     """A parametrization: the weight, changed when it is used."""
 
-    def __init__(self, name: str, shares: Shares, dora_norm: str) -> None:
+    def __init__(self, name: str, shares: Shares, dora_norm: str, device: torch.device) -> None:
         super().__init__()
-        self.name, self.shares, self.dora_norm = name, shares, dora_norm
+        self.name, self.dora_norm = name, dora_norm
+        self.shares = [(change.to(device), weight) for change, weight in shares]  # not anew each time it runs
 
     def forward(self, value: Tensor) -> Tensor:
         return adapt(value, self.name, self.shares, self.dora_norm)
@@ -322,12 +327,13 @@ def adapted(
             for name in ("weight", "bias"):
                 if not any(changes(change, name) for change, _ in shares):
                     continue
+                parameter = getattr(layer, name)
                 if merged:
-                    parameter = getattr(layer, name)
                     originals.append((parameter, parameter.data))
                     parameter.data = adapt(parameter.data, name, shares, dora_norm)
                 else:
-                    parametrize.register_parametrization(layer, name, Adapted(name, shares, dora_norm), unsafe=True)
+                    change = Adapted(name, shares, dora_norm, parameter.device)
+                    parametrize.register_parametrization(layer, name, change, unsafe=True)
                     parametrized.append((layer, name))
         yield
     finally:

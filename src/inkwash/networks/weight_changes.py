@@ -34,6 +34,9 @@ class Change(NamedTuple):
         """The name of DoRA's magnitude among the parts."""
         return next((name for name in MAGNITUDES if name in self.parts), None)
 
+    def to(self, device: torch.device | str) -> Change:
+        return self._replace(parts={name: part.to(device) for name, part in self.parts.items()})
+
     def of(self, name: str, value: Tensor, dora_norm: str = "changed") -> Tensor | None:
         """What it adds to the layer's "weight" or "bias", whose value is given: of its shape, in float32 on its
         device; None for nothing. ValueError, in a word or two, for parts that do not fit."""
@@ -42,7 +45,9 @@ class Change(NamedTuple):
             return fitted(parts["diff_b"], value) if "diff_b" in parts else None
         if not self.kind:
             return None
-        change = self.scale * fitted(KINDS[self.kind].product(parts), value)
+        for key in KINDS[self.kind].scaled & parts.keys():  # a small matrix, where the product is a large one
+            parts[key] = self.scale * parts[key]
+        change = fitted(KINDS[self.kind].product(parts), value)
         if self.magnitude is None:
             return change
         by_output = self.magnitude == PEFT_MAGNITUDE
@@ -91,19 +96,20 @@ def tucker(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 class Kind(NamedTuple):
-    """names: of its parts; rank: those whose first size is the rank."""
+    """names: of its parts; scaled: the one of them that is; rank: those whose first size is the rank."""
 
     names: frozenset[str]
     product: Callable[[Parts], Tensor]
+    scaled: frozenset[str] = frozenset()
     rank: tuple[str, ...] = ()
 
 
 LOHA = {f"hada_{name}" for name in ("w1_a", "w1_b", "t1", "w2_a", "w2_b", "t2")}
 LOKR = {f"lokr_{name}" for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")}
 KINDS = {
-    "LoRA": Kind(frozenset({"down", "up", "mid"}), lora, ("down",)),
-    "LoHa": Kind(frozenset(LOHA), loha, ("hada_w1_b",)),
-    "LoKr": Kind(frozenset(LOKR), lokr, ("lokr_w1_b", "lokr_w2_b")),
+    "LoRA": Kind(frozenset({"down", "up", "mid"}), lora, frozenset({"up"}), ("down",)),
+    "LoHa": Kind(frozenset(LOHA), loha, frozenset({"hada_w1_a"}), ("hada_w1_b",)),
+    "LoKr": Kind(frozenset(LOKR), lokr, frozenset({"lokr_w1", "lokr_w1_a"}), ("lokr_w1_b", "lokr_w2_b")),
     "difference": Kind(frozenset({"diff"}), lambda p: p["diff"]),
 }
 PEFT_MAGNITUDE = "lora_magnitude_vector"
