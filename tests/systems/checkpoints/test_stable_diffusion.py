@@ -188,6 +188,6 @@ def test_a_file_of_other_noise_is_not_drawn_as_if_it_had_a_table(both, monkeypat
     """Playground 2.5's files differ from SDXL's by such tensors alone."""
     networks = both("sdxl")[1].components
     found = SingleFile("sdxl", {name: networks[name] for name in ("unet", "vae")}, {"edm_mean", "edm_std"})
-    monkeypatch.setattr(files, "load_single_file", lambda _: found)
+    monkeypatch.setattr(files, "load_single_file", lambda *_, **__: found)
     with pytest.raises(UserError, match="edm_mean says that it has EDM's noise"):
         StableDiffusion.load(tmp_path / "playground.safetensors")

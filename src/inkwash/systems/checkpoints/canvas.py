@@ -19,6 +19,7 @@ from inkwash.codecs.pixels import on_white
 from inkwash.diffusion.arrays import linear_combination
 from inkwash.errors import UserError
 from inkwash.systems.checkpoints.options import PIXELS
+from inkwash.systems.checkpoints.vae import encode_mean
 from inkwash.systems.pictures.data import FEATHER, Source, feather, load_image, load_mask, same_shape
 from inkwash.systems.pictures.model import default_strength
 
@@ -90,8 +91,7 @@ def shortened(grid: diffusion.Grid, strength: float) -> diffusion.Grid:
 
 def encode(vae: Any, x: Tensor, scaled: bool = True) -> Tensor:
     """Pixels in [-1, 1], (N, 3, height, width) -> the mean latent, in the units of the state if it is scaled."""
-    with torch.no_grad():
-        mean: Tensor = vae.encode(x)[0]
+    mean = encode_mean(vae, x)
     scale, shift = latents.scale_and_shift(vae.config) if scaled else (1.0, 0.0)
     return scale * (mean - shift)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -14,7 +15,6 @@ from PIL import Image
 from torch import Tensor
 
 from inkwash import diffusion
-from inkwash.codecs import latents
 from inkwash.codecs.png import GeneratedImage
 from inkwash.errors import UserError, unknown
 from inkwash.systems.checkpoints.canvas import (
@@ -27,7 +27,8 @@ from inkwash.systems.checkpoints.canvas import (
     load_canvas,
     shortened,
 )
-from inkwash.systems.checkpoints.files import ENCODERS, hash_of, load_file, load_folder
+from inkwash.systems.checkpoints.files import Weights, hash_of, load_file, load_folder
+from inkwash.systems.checkpoints.memory import ENCODERS
 from inkwash.systems.checkpoints.noise_table import NoiseTable, entry_of, make_grid
 from inkwash.systems.checkpoints.options import (
     GUIDANCE,
@@ -39,6 +40,7 @@ from inkwash.systems.checkpoints.options import (
     check_size,
     shape_of,
 )
+from inkwash.systems.checkpoints.vae import decode
 from inkwash.systems.pictures.data import Source, source_facts
 from inkwash.systems.pictures.model import SAMPLERS
 from inkwash.systems.pictures.pipeline import preview_hook
@@ -77,6 +79,7 @@ class StableDiffusion:
     ) -> None:
         self.components, self.noise, self.nearest = dict(components), noise, nearest
         self.path, self.runtime = path, runtime or Torch()
+        self.weights: Weights | None = None  # if they lie in files
         for name in ("unet", "vae"):
             if name not in self.components:
                 raise UserError(f"the checkpoint has no {name}: name a file or folder of one")
@@ -98,20 +101,22 @@ class StableDiffusion:
         precision: str = "float32",
         threads: int | None = None,
         nearest: bool = False,
+        offload: str | None = None,
     ) -> StableDiffusion:
-        """From a folder in the diffusers format, or a single .safetensors file of all networks; their weights are
-        held in float32. precision: what the U-Net computes in, float32 or bfloat16."""
+        """From a folder in the diffusers format, or a single .safetensors file of all networks. precision: what the
+        U-Net computes in, float32 or bfloat16; all else in float32. offload: what of the weights
+        is in memory, a key of `memory.OFFLOADS`; what `memory.plan` says, size by size, if not given."""
         path, runtime = Path(path), Torch(device, precision, threads)
         components, noise = load_folder(path) if path.is_dir() else load_file(path)
-        for component in components.values():
-            if isinstance(component, torch.nn.Module):
-                runtime.place(component).eval()
-        return cls(components, noise, nearest, path, runtime)
+        model = cls(components, noise, nearest, path, runtime)
+        model.weights = Weights(path, components, runtime, offload)
+        with suppress(UserError):  # pictures smaller than those of its training may fit
+            model.weights.fit(*model.size)
+        return model
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = next(self.components["unet"].parameters()).device
-        return device
+        return self.runtime.device
 
     @property
     def size(self) -> tuple[int, int]:
@@ -146,7 +151,8 @@ class StableDiffusion:
     @cached_property
     def denoiser(self) -> diffusion.Denoiser:
         time = entry_of(self.process, len(self.noise.betas), self.nearest)
-        return diffusion.Denoiser(self.components["unet"], self.process, self.noise.parametrization, time)
+        network = partial(self.components["unet"])  # what of its weights lies in a file says nothing of its input
+        return diffusion.Denoiser(network, self.process, self.noise.parametrization, time)
 
     @torch.no_grad()
     def encode_prompt(self, prompts: Sequence[str], clip_skip: int = 0) -> Encoded:
@@ -206,6 +212,8 @@ class StableDiffusion:
         unet = self.components["unet"].config
         width, height = size or self.size
         check_size(width, height)
+        if self.weights is not None:
+            self.weights.fit(width, height, len(prompts))
         if canvas is not None and canvas.pixels.shape[:2] != (height, width):
             raise UserError(
                 f"image: {canvas.pixels.shape[1]} x {canvas.pixels.shape[0]}, not {width} x {height} pixels"
@@ -247,7 +255,7 @@ class StableDiffusion:
 
     def decode(self, state: Tensor) -> np.ndarray:
         """Latents -> pictures, uint8 (N, height, width, 3)."""
-        return latents.decode(self.components["vae"], state)
+        return decode(self.components["vae"], state, self.runtime.autocast)
 
     def prompt_warning(self, prompt: str) -> str | None:
         """What of a prompt no encoder sees, in one line; None if nothing is cut off."""
