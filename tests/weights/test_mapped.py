@@ -23,7 +23,6 @@ def file(tmp_path):
     return tmp_path / "w.safetensors"
 
 
-
 def test_every_bit_is_that_of_the_file(file):
     found, expected = map_tensors(file), load_file(file)
     assert found.keys() == expected.keys()

@@ -24,9 +24,10 @@ SIDES = {"sd1": 512, "sd2": 768}  # in pixels, of the pictures that a single fil
 ENCODERS = ("text_encoder", "text_encoder_2")
 FILES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", **dict.fromkeys(ENCODERS, "model")}
 STAGES = {"text encoder": ENCODERS, "U-Net": ("unet",), "VAE": ("vae",)}
-# Measured by benchmarks/checkpoints.py: bytes of the program itself and of a text encoder at work; of the activations
-# of a network, as multiples of float32 numbers of its first width at each place of a state, or pixel.
-PROGRAM, ENCODING, UNET, VAE = 0.45e9, 0.1e9, 55, 9
+# Measured by benchmarks/checkpoints.py: bytes of the program itself, and of a text encoder at work; what a network
+# computes, in float32 numbers of its first width at each place of a state (with attention there, without) or pixel.
+PROGRAM, ENCODING, UNET, VAE = 0.45e9, 0.1e9, (50, 25), 9
+ATTENTION = ("down_blocks.0.attentions.0.norm.weight", "input_blocks.1.1.norm.weight")
 WHOLE, TILE = 128 * 128, 96  # places of a latent up to which a picture is decoded as a whole; a side of a tile, above
 
 
@@ -119,7 +120,8 @@ def working(name: str, networks: Networks, width: int, height: int, batch: int) 
     """Bytes of the activations of a stage."""
     places = (width // PIXELS) * (height // PIXELS)
     if name == "U-Net":  # of each picture with its words and without them
-        return UNET * 4 * 2 * batch * places * first(networks["unet"], ("conv_in.weight", "blocks.0.0.weight"), 0)
+        share = UNET[0] if first(networks["unet"], ATTENTION, 0) else UNET[1]
+        return share * 4 * 2 * batch * places * first(networks["unet"], ("conv_in.weight", "blocks.0.0.weight"), 0)
     if name == "VAE":
         tile = places if places <= WHOLE else TILE**2
         decoded = 40 * width * height  # in float32 and as it is saved
