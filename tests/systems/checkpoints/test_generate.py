@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from inkwash.codecs.png import KEY
@@ -33,11 +34,29 @@ def test_a_recipe_makes_the_same_picture_and_each_is_its_seeds_alone(model):
 def test_each_option_changes_the_picture(model):
     changes = [
         {}, {"seed": 8}, {"negative": "a fox"}, {"sampler": "euler"}, {"steps": 3}, {"grid": "trailing"},
-        {"guidance": 3.0}, {"clip_skip": 1}, {"size": 72},
+        {"guidance": 3.0}, {"clip_skip": 1}, {"size": 72}, {"tiling": "x"}, {"tiling": "xy"},
     ]  # fmt: skip
     made = [model.generate("the cats", **FEW | {"steps": 4} | change).tobytes() for change in changes]
     same = [(changes[i], changes[k]) for i in range(len(made)) for k in range(i) if made[i] == made[k]]
     assert not same
+
+
+def test_a_picture_whose_sides_meet_is_itself_when_its_noise_is_shifted(model):
+    """Of 128 x 64 pixels by half: where the join was is then the middle, and no other than inside."""
+    noise = torch.randn(1, 4, 8, 16, generator=torch.Generator().manual_seed(1))
+    how = {"steps": 3, "size": (128, 64), "sampler": "ddim", "grid": "uniform"}
+    usual, meeting = (
+        [
+            model.sample_states(["the cats"], [7], noise=start, tiling=tiling, **how)
+            for start in (noise, noise.roll(8, 3))
+        ]
+        for tiling in ("", "x")
+    )
+    torch.testing.assert_close(meeting[1].roll(8, 3), meeting[0], rtol=1e-3, atol=1e-3)
+    assert (usual[1].roll(8, 3) - usual[0]).abs().max() > 0.1
+    decoded = [model.decode(state, "x").astype(int) for state in meeting]
+    assert np.abs(np.roll(decoded[1], 64, 2) - decoded[0]).max() <= 1
+    assert model.generate("the cats", tiling="x", **FEW).info[KEY]["tiling"] == "x"
 
 
 def test_an_image_gives_the_shape_and_a_mask_keeps_its_pixels(model):
@@ -93,6 +112,7 @@ def test_the_hash_of_a_file_is_that_of_other_tools_and_of_a_folder_of_all_its_ne
         ({"image": Image.new("RGB", (200, 10))}, "no more than a line"),
         ({"sampler": "none"}, "sampler"),
         ({"grid": "none"}, "grid"),
+        ({"tiling": "z"}, "tiling"),
     ],
 )
 def test_what_cannot_be_asked_for(model, options, message):

@@ -99,3 +99,20 @@ def test_what_overflows_is_decoded_in_float32(tiny):
     with torch.no_grad(), half():
         assert not tiny.decode(state[:1] / tiny.config["scaling_factor"]).isfinite().all()
     assert np.array_equal(decode(tiny, state, half), decode(tiny, state, nullcontext))
+
+
+def test_tiles_of_a_picture_whose_sides_meet_meet_there_too(tiny, monkeypatch):
+    """Waves that go round: the step from the last column to the first is none larger than inside, as it is where
+    the sides do not meet."""
+    turn = torch.linspace(0, 2 * torch.pi, 41)[:-1]
+    z = torch.stack([turn.cos(), turn.sin(), (2 * turn).cos(), (3 * turn).sin()])[None, :, None].repeat(1, 1, 30, 1)
+    monkeypatch.setattr(tiled, "WHOLE", 0)
+    monkeypatch.setattr(tiled, "TILE", 32)
+
+    def join(axes):
+        found = decode(tiny, z, nullcontext, axes).astype(float)
+        assert found.shape == (1, 240, 320, 3)
+        steps = np.abs(np.roll(found, 1, 2) - found)[0].mean((0, 2))
+        return steps[0] / steps[1:].max()
+
+    assert max(join("x"), join("xy")) < 0.5 and min(join("y"), join("")) > 1

@@ -17,6 +17,7 @@ from torch import Tensor
 from inkwash import diffusion
 from inkwash.codecs.png import GeneratedImage
 from inkwash.errors import UserError, unknown
+from inkwash.networks.seamless import circular
 from inkwash.systems.checkpoints.canvas import (
     EDITS,
     PAINTS,
@@ -198,6 +199,7 @@ class StableDiffusion:
         noise: Tensor | None = None,
         canvas: Canvas | None = None,
         image_guidance: float = 1.5,
+        tiling: str = "",
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Tensor], None] | None = None,
         previews: int = 3,
@@ -206,7 +208,8 @@ class StableDiffusion:
 
         grid: one of `diffusion.GRIDS`, or any of the checkpoint's process. rescale: see `classifier_free`. x: the
         state to start from; noise: of a standard normal distribution, which it is made of; both from the seeds unless
-        given. canvas: a picture to begin from. image_guidance: of checkpoints that edit, see `edit_guidance`.
+        given. canvas: a picture to begin from. image_guidance: of checkpoints that edit, see `edit_guidance`. tiling:
+        see `networks.seamless`.
         preview: called `previews` times on the way, evenly spaced, with the clean prediction.
         """
         unet = self.components["unet"].config
@@ -228,7 +231,7 @@ class StableDiffusion:
         )
         vae = self.components["vae"]
         denoise: Callable[..., Any] = self.denoiser
-        seen = beside(vae, self.extra, canvas, (width, height), self.device)
+        seen = beside(vae, self.extra, canvas, (width, height), self.device, tiling)
         if seen is not None:
             cond["concat"] = seen.expand(len(prompts), -1, -1, -1)
         if self.extra == EDITS:
@@ -242,20 +245,20 @@ class StableDiffusion:
             grid = shortened(grid, canvas.strength)
             if noise is None:
                 noise = diffusion.Noise(seeds, shape, "start", device=self.device).normal()
-            begun, kept = begin(vae, self.process, canvas, grid[0], noise, keep=not self.extra)
+            begun, kept = begin(vae, self.process, canvas, grid[0], noise, not self.extra, tiling)
             x, hooks = begun if x is None else x, hooks + kept
         if x is None and noise is not None:
             x = grid[0].sigma * noise
         rule = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
-        with self.runtime.autocast():
+        with self.runtime.autocast(), circular(self.components["unet"], tiling):
             state: Tensor = diffusion.sample(
                 denoise, shape, rule, grid, seeds, cond, x=x, hooks=hooks, progress=progress, device=self.device
             )
         return state
 
-    def decode(self, state: Tensor) -> np.ndarray:
-        """Latents -> pictures, uint8 (N, height, width, 3)."""
-        return decode(self.components["vae"], state, self.runtime.autocast)
+    def decode(self, state: Tensor, tiling: str = "") -> np.ndarray:
+        """Latents -> pictures, uint8 (N, height, width, 3); large ones in tiles."""
+        return decode(self.components["vae"], state, self.runtime.autocast, tiling)
 
     def prompt_warning(self, prompt: str) -> str | None:
         """What of a prompt no encoder sees, in one line; None if nothing is cut off."""
@@ -287,6 +290,7 @@ class StableDiffusion:
         image: Source | None = None,
         strength: float | None = None,
         mask: Source | None = None,
+        tiling: str = "",
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Image.Image], None] | None = None,
         previews: int = 3,
@@ -296,7 +300,8 @@ class StableDiffusion:
         size: the side of a square in pixels, or its width and height; that of training if left out, or with an image
         as large a picture of the image's shape. clip_skip: see `encode_prompt`. image: a file or picture to begin
         from; strength: which share of the steps is taken from there (0.6 if not given, 1 with a mask). mask: only
-        where it is white is the image drawn anew. What made it is in `picture.info`, and in the PNG that
+        where it is white is the image drawn anew. tiling: along which axes the picture's sides meet, so that it
+        repeats without a seam: x, y or xy. What made it is in `picture.info`, and in the PNG that
         `picture.save` writes. Raises UserError for what cannot be asked for.
         """
         n_steps, grid = STEPS if steps is None else steps, grid or self.default_grid
@@ -318,7 +323,7 @@ class StableDiffusion:
 
             def show(state: Tensor) -> None:
                 if preview is not None:
-                    preview(Image.fromarray(composite(self.decode(state), canvas)[0]))
+                    preview(Image.fromarray(composite(self.decode(state, tiling), canvas)[0]))
 
             state = self.sample_states(
                 [prompt],
@@ -331,6 +336,7 @@ class StableDiffusion:
                 size=shape,
                 clip_skip=clip_skip,
                 canvas=canvas,
+                tiling=tiling,
                 progress=on_step,
                 preview=None if preview is None else show,
                 previews=previews,
@@ -350,6 +356,7 @@ class StableDiffusion:
                 "width": shape[0],
                 "height": shape[1],
                 "clip_skip": clip_skip,
+                "tiling": tiling,
                 "image": source_facts(image),
                 "mask": source_facts(mask),
                 "strength": None if canvas is None or self.extra == EDITS else canvas.strength,
@@ -359,7 +366,7 @@ class StableDiffusion:
                 "threads": self.runtime.threads,
                 "version": __version__,
             }
-            pictures.append(GeneratedImage(Image.fromarray(composite(self.decode(state), canvas)[0]), recipe))
+            pictures.append(GeneratedImage(Image.fromarray(composite(self.decode(state, tiling), canvas)[0]), recipe))
         return pictures[0] if n is None else pictures
 
 
