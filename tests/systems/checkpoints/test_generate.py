@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from inkwash.codecs.png import KEY
 from inkwash.errors import UserError
 from inkwash.networks.stable_diffusion import save_single_file
+from inkwash.networks.taesd import TinyDecoder, load_tiny_decoder
 from inkwash.systems.checkpoints.files import hash_of
 from inkwash.systems.checkpoints.stable_diffusion import StableDiffusion
 from tests.networks.test_stable_diffusion import folders, tensors_of  # noqa: F401
@@ -74,6 +76,22 @@ def test_an_image_gives_the_shape_and_a_mask_keeps_its_pixels(model):
     assert [one.size for one in seen] == [(128, 64)] and not (np.asarray(seen[0]) != pixels)[:, :64].any()
     facts = found.info[KEY]
     assert facts["strength"] == 1.0 and facts["mask"]["sha256"] == hashlib.sha256(mask.tobytes()).hexdigest()
+
+
+def test_previews_are_those_of_taesd_where_it_is_given_and_the_picture_is_the_same(model, tmp_path):
+    torch.manual_seed(0)
+    file = tmp_path / "taesd_decoder.safetensors"
+    save_file({f"decoder.{name}": tensor for name, tensor in TinyDecoder().state_dict().items()}, file)
+    tiny, seen, usual = StableDiffusion.load(model.path, taesd=file), [], []
+    picture = tiny.generate("the cats", steps=4, seed=7, preview=seen.append, previews=1)
+    assert (
+        picture.tobytes() == model.generate("the cats", steps=4, seed=7, preview=usual.append, previews=1).tobytes()
+    )
+    assert seen[0].size == usual[0].size == (64, 64) and seen[0].tobytes() != usual[0].tobytes()
+    state = torch.randn(1, 4, 8, 8)
+    with torch.no_grad():
+        expected = (255 * load_tiny_decoder(file)(state)[0]).round().permute(1, 2, 0)
+    assert np.array_equal(tiny.decode_preview(state)[0], expected.numpy().astype(np.uint8))
 
 
 def test_what_follows_75_tokens_is_named(model):

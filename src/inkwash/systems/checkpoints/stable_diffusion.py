@@ -18,6 +18,7 @@ from inkwash import diffusion
 from inkwash.codecs.png import GeneratedImage
 from inkwash.errors import UserError, unknown
 from inkwash.networks.seamless import circular
+from inkwash.networks.taesd import TinyDecoder, load_tiny_decoder
 from inkwash.systems.checkpoints.canvas import (
     EDITS,
     PAINTS,
@@ -81,6 +82,7 @@ class StableDiffusion:
         self.components, self.noise, self.nearest = dict(components), noise, nearest
         self.path, self.runtime = path, runtime or Torch()
         self.weights: Weights | None = None  # if they lie in files
+        self.taesd: TinyDecoder | None = None
         for name in ("unet", "vae"):
             if name not in self.components:
                 raise UserError(f"the checkpoint has no {name}: name a file or folder of one")
@@ -103,16 +105,20 @@ class StableDiffusion:
         threads: int | None = None,
         nearest: bool = False,
         offload: str | None = None,
+        taesd: str | Path | None = None,
     ) -> StableDiffusion:
         """From a folder in the diffusers format, or a single .safetensors file of all networks. precision: what the
         U-Net computes in, float32 or bfloat16; all else in float32. offload: what of the weights
-        is in memory, a key of `memory.OFFLOADS`; what `memory.plan` says, size by size, if not given."""
+        is in memory, a key of `memory.OFFLOADS`; what `memory.plan` says, size by size, if not given.
+        taesd: a file of TAESD's decoder, by which previews are then shown."""
         path, runtime = Path(path), Torch(device, precision, threads)
         components, noise = load_folder(path) if path.is_dir() else load_file(path)
         model = cls(components, noise, nearest, path, runtime)
         model.weights = Weights(path, components, runtime, offload)
         with suppress(UserError):  # pictures smaller than those of its training may fit
             model.weights.fit(*model.size)
+        if taesd is not None:
+            model.taesd = load_tiny_decoder(taesd, components["unet"].config["out_channels"]).to(runtime.device)
         return model
 
     @property
@@ -260,6 +266,16 @@ class StableDiffusion:
         """Latents -> pictures, uint8 (N, height, width, 3); large ones in tiles."""
         return decode(self.components["vae"], state, self.runtime.autocast, tiling)
 
+    @torch.no_grad()
+    def decode_preview(self, state: Tensor, tiling: str = "") -> np.ndarray:
+        """As `decode`, but by TAESD where it was loaded."""
+        if self.taesd is None:
+            return self.decode(state, tiling)
+        with circular(self.taesd, tiling):
+            pixels = (255 * self.taesd(state)).round()
+        found: np.ndarray = pixels.permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy()
+        return found
+
     def prompt_warning(self, prompt: str) -> str | None:
         """What of a prompt no encoder sees, in one line; None if nothing is cut off."""
         tokenizer = next(self.components[name] for name in TOKENIZERS if name in self.components)
@@ -323,7 +339,7 @@ class StableDiffusion:
 
             def show(state: Tensor) -> None:
                 if preview is not None:
-                    preview(Image.fromarray(composite(self.decode(state, tiling), canvas)[0]))
+                    preview(Image.fromarray(composite(self.decode_preview(state, tiling), canvas)[0]))
 
             state = self.sample_states(
                 [prompt],
