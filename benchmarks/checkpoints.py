@@ -34,6 +34,7 @@ from inkwash.networks.autoencoder import save_autoencoder
 from inkwash.networks.clip import save_clip
 from inkwash.networks.stable_diffusion import CLASSES, CONFIGS
 from inkwash.networks.unet import save_unet
+from inkwash.systems.checkpoints.facts import read_facts
 from inkwash.systems.checkpoints.memory import OFFLOADS, of_size, read_networks
 from inkwash.systems.checkpoints.noise_table import STABLE
 from inkwash.systems.checkpoints.stable_diffusion import StableDiffusion
@@ -144,8 +145,8 @@ def measure_memory(folders: dict[str, Path]) -> list[dict[str, Any]]:
         peaks = json.loads(run.stdout)
         row = {"family": family, "in memory": offload, "peak, bytes": peaks["decoded"], "by stage": peaks}
         if offload != "diffusers":
-            networks, side = read_networks(folders[family])
-            promised = of_size(networks, side, side, 1, "float32", offload, memory())
+            facts, networks = read_facts(folders[family]), read_networks(folders[family])
+            promised = of_size(facts.family, networks, facts.side, facts.side, 1, "float32", offload, memory())
             row |= {"promised, bytes": promised.peak, "plan": promised.text}
             row["within the promise, and the limit"] = peaks["decoded"] <= min(LIMITS[family] * 1e9, promised.peak)
         rows.append(row)

@@ -31,18 +31,20 @@ def layers(network: nn.Module) -> list[nn.Module]:
 
 
 def place(modules: Iterable[nn.Module], dtype: torch.dtype, device: torch.device) -> Undo:
-    """Converts the parameters of these layers and moves them to the device. Returns what puts them back as they were:
-    what was written into them meanwhile is lost."""
+    """Converts the parameters of these layers and moves them to the device. Returns what puts them back as they were,
+    but for those that others have replaced meanwhile."""
     before = [(parameter, parameter.data) for module in modules for parameter in module.parameters(recurse=False)]
     for parameter, data in before:
         parameter.data = data.to(device, dtype if data.ndim > 1 else torch.float32)
-        if parameter.dtype != data.dtype or parameter.device != data.device:
+        if parameter.data_ptr() != data.data_ptr():
             release(data)
+    placed = [parameter.data_ptr() for parameter, _ in before]
 
     def back() -> None:
-        for parameter, data in before:
-            parameter.data = data
-            release(data)
+        for (parameter, data), address in zip(before, placed, strict=True):
+            if parameter.data_ptr() == address:
+                parameter.data = data
+                release(data)
 
     return back
 
@@ -57,7 +59,7 @@ def by_layer(part: Part, device: torch.device) -> Undo:
             if running:  # it is not where the hook before failed
                 running.pop()()
 
-        begin = layer.register_forward_pre_hook(lambda *_: running.append(place([layer], part.dtype, device)))
+        begin = layer.register_forward_pre_hook(lambda *_: running.append(place(layer.modules(), part.dtype, device)))
         return [begin, layer.register_forward_hook(end, always_call=True)]
 
     return remover([handle for layer in layers(part.network) for handle in serve(layer)])

@@ -18,6 +18,7 @@ from inkwash.networks.clip import CLIPTextEncoder
 from inkwash.networks.unet import UNet
 from inkwash.weights.files import fill, load_names, load_tensors, save_tensors
 from inkwash.weights.mapped import map_tensors
+from inkwash.weights.quantised import dequantise
 from inkwash.weights.single_file import FAMILIES, find_family, from_single_file, to_single_file
 
 CLASSES: dict[str, type[nn.Module]] = {
@@ -125,12 +126,12 @@ def load_single_file(
     if family is None:
         raise UserError(f"{path}: no text encoder of Stable Diffusion 1, 2 or XL; give a file of all networks")
     components: dict[str, nn.Module] = {}
-    every = map_tensors(path) if mapped else {}
+    every, metadata = map_tensors(path) if mapped else load_tensors(path)
     for folder, component in FAMILIES[family].items():
         own = {name for name in names if name.startswith(component.prefix)}
         if folder == "vae" and not own:
             continue
-        tensors = {name: every[name] for name in own} if mapped else load_tensors(path, own)[0] if own else {}
+        tensors = dequantise({name: every[name] for name in own}, metadata, str(path))
         config = dict((configs or CONFIGS[family])[folder])
         for key, (name, dims) in SEEN.items():
             tensor = tensors.get(FAMILIES[family]["unet"].prefix + name)

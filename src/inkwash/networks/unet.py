@@ -589,7 +589,7 @@ def load_network(
     if weight_files(path) == [path] and not path.exists() and path.with_suffix(".bin").exists():
         raise UserError(f"{path.with_suffix('.bin')}: only safetensors are loaded: a pickle can run code")
     if mapped:
-        tensors = {name: tensor for part in weight_files(path) for name, tensor in map_tensors(part).items()}
+        tensors = {name: tensor for part in weight_files(path) for name, tensor in map_tensors(part)[0].items()}
         fill(module, convert(tensors) if convert else tensors, str(path), assign=True)
         return module.eval()
     module.to_empty(device="cpu")

@@ -26,9 +26,9 @@ DTYPES = {
 MAPPINGS: WeakKeyDictionary[mmap.mmap, int] = WeakKeyDictionary()  # those that some tensor still needs, by address
 
 
-def map_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. Each is a view of the file, of which nothing is read before it is used; what
-    is written into one never reaches the file.
+def map_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file. Each tensor is a view of the file, of which nothing is read
+    before it is used; what is written into one never reaches the file.
 
     UserError as of `load_tensors`, and for a type of numbers that torch does not have.
     """
@@ -36,7 +36,8 @@ def map_tensors(path: str | Path) -> dict[str, Tensor]:
 
     path = Path(path)
     check_weights(path)
-    entries = read_header(path).tensors.entries  # type: ignore[attr-defined]  # of safetensors
+    header = read_header(path)
+    entries = header.tensors.entries  # type: ignore[attr-defined]  # of safetensors
     with path.open("rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
@@ -50,7 +51,7 @@ def map_tensors(path: str | Path) -> dict[str, Tensor]:
             data = view if offset % dtype.itemsize == 0 else bytearray(view[offset : offset + count * dtype.itemsize])
             flat = torch.frombuffer(data, dtype=dtype, count=count, offset=offset if data is view else 0)
         tensors[name] = (flat if count else torch.empty(0, dtype=dtype)).reshape(entry["shape"])
-    return tensors
+    return tensors, header.metadata
 
 
 def release(tensor: Tensor) -> None:

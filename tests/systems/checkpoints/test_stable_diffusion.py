@@ -11,8 +11,6 @@ import torch
 from inkwash import diffusion
 from inkwash.codecs.clip import CLIPTokenizer
 from inkwash.errors import UserError
-from inkwash.networks.stable_diffusion import SingleFile
-from inkwash.systems.checkpoints import files
 from inkwash.systems.checkpoints.stable_diffusion import NoiseTable, StableDiffusion, entry_of, make_grid
 from tests.networks.test_stable_diffusion import folders  # noqa: F401
 
@@ -182,12 +180,3 @@ def test_a_network_that_needs_more_than_noise_words_and_a_picture_is_refused(bot
     other = SimpleNamespace(config=ours.components["unet"].config | change)
     with pytest.raises(UserError, match=message):
         StableDiffusion(ours.components | {"unet": other}, ours.noise)
-
-
-def test_a_file_of_other_noise_is_not_drawn_as_if_it_had_a_table(both, monkeypatch, tmp_path):
-    """Playground 2.5's files differ from SDXL's by such tensors alone."""
-    networks = both("sdxl")[1].components
-    found = SingleFile("sdxl", {name: networks[name] for name in ("unet", "vae")}, {"edm_mean", "edm_std"})
-    monkeypatch.setattr(files, "load_single_file", lambda *_, **__: found)
-    with pytest.raises(UserError, match="edm_mean says that it has EDM's noise"):
-        StableDiffusion.load(tmp_path / "playground.safetensors")

@@ -10,27 +10,20 @@ from typing import Any
 import torch
 
 from inkwash.codecs.clip import END, CLIPTokenizer
-from inkwash.errors import UserError, unknown
+from inkwash.errors import unknown
 from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.networks.clip import load_clip
 from inkwash.networks.offload import Part, Undo, by_layer, by_turns, layers, place
 from inkwash.networks.stable_diffusion import load_single_file
 from inkwash.networks.unet import load_unet
-from inkwash.systems.checkpoints.memory import ENCODERS, FILES, OFFLOADS, STAGES, MemoryPlan, plan
+from inkwash.systems.checkpoints.facts import files_of
+from inkwash.systems.checkpoints.memory import ENCODERS, OFFLOADS, STAGES, MemoryPlan, plan
 from inkwash.systems.checkpoints.noise_table import STABLE, NoiseTable
 from inkwash.systems.pictures.runtimes import Torch
-from inkwash.weights.files import digest, weight_files
+from inkwash.weights.files import digest
 from inkwash.weights.shipped import load_json
 
 V_BIAS = "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias"  # spreads wider where SD 2 predicts v
-
-
-def files_of(path: Path) -> list[Path]:
-    """The files that hold the weights of a checkpoint: itself, or those of its networks in a folder."""
-    if path.is_file():
-        return [path]
-    places = [path / name / f"{file}.safetensors" for name, file in FILES.items() if (path / name).is_dir()]
-    return [file for place in places for file in weight_files(place)]
 
 
 def hash_of(path: Path) -> str:
@@ -66,7 +59,7 @@ class Weights:
         return plan(self.path, width, height, batch, self.runtime.precision, available)
 
     def arrange(self, offload: str) -> None:
-        if offload == self.arranged:
+        if offload == self.arranged and offload != "network":  # of which then none is left in memory
             return
         while self.undo:
             self.undo.pop()()
@@ -99,11 +92,12 @@ def load_folder(folder: Path) -> tuple[dict[str, Any], NoiseTable]:
 def load_file(path: Path) -> tuple[dict[str, Any], NoiseTable]:
     """From a single file, which names neither its noise table nor what it predicts: SDXL by marks, SD 2 by a bias."""
     family, components, others = load_single_file(path, mapped=True)
-    if edm := sorted(name for name in others if name.startswith("edm_")):
-        raise UserError(f"{path}: {edm[0]} says that it has EDM's noise, not a table of betas: it cannot be drawn")
+    unet: Any = components["unet"]
     predicts = "epsilon"
-    if "v_pred" in others or (family == "sd2" and components["unet"].state_dict()[V_BIAS].std(unbiased=False) > 0.09):
+    if "v_pred" in others or (family == "sd2" and unet.state_dict()[V_BIAS].float().std(unbiased=False) > 0.09):
         predicts = "v_prediction"
+    elif family == "sd2":
+        unet.config["sample_size"] = 64  # the one that predicts noise was trained on 512 x 512 pixels
     facts = STABLE | {"prediction_type": predicts, "rescale_betas_zero_snr": "ztsnr" in others}
     found: dict[str, Any] = dict(components)
     for name in ENCODERS:

@@ -9,24 +9,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inkwash.errors import UserError
+from inkwash.systems.checkpoints.facts import WEIGHTS, read_facts
 from inkwash.systems.checkpoints.options import PIXELS
-from inkwash.weights.families import family_of
 from inkwash.weights.files import weight_files
 from inkwash.weights.headers import Tensor, read_header
 from inkwash.weights.scan import memory
-from inkwash.weights.shipped import load_json
 from inkwash.weights.single_file import FAMILIES, find_family
 
 # What of the weights is in memory: all, those of one network at a time (the text encoders count as one), those of one
 # layer; and up to which share of the machine's memory that is chosen.
 OFFLOADS = {"none": 0.5, "network": 0.75, "layer": 0.9}
-SIDES = {"sd1": 512, "sd2": 768}  # in pixels, of the pictures that a single file was trained on; others: 1024
 ENCODERS = ("text_encoder", "text_encoder_2")
-FILES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", **dict.fromkeys(ENCODERS, "model")}
 STAGES = {"text encoder": ENCODERS, "U-Net": ("unet",), "VAE": ("vae",)}
 # Measured by benchmarks/checkpoints.py: bytes of the program itself, and of a text encoder at work; what a network
 # computes, in float32 numbers of its first width at each place of a state (with attention there, without) or pixel.
 PROGRAM, ENCODING, UNET, VAE = 0.45e9, 0.1e9, (50, 25), 9
+SCALES = (".weight_scale", ".scale_weight")
 ATTENTION = ("down_blocks.0.attentions.0.norm.weight", "input_blocks.1.1.norm.weight")
 WHOLE, TILE = 128 * 128, 96  # places of a latent up to which a picture is decoded as a whole; a side of a tile, above
 
@@ -81,13 +79,16 @@ def plan(
     available: bytes of memory, those of this machine (or of the part that this process may take) if left out.
     UserError where nothing fits, with what would.
     """
-    networks, side = read_networks(Path(path))
-    room, size = float(available or memory()), (width or side, height or side)
-    plans = [of_size(networks, *size, batch, precision, offload, room) for offload in OFFLOADS]
-    if found := next((one for one in plans if one.peak <= OFFLOADS[one.offload] * room), None):
+    facts, networks = read_facts(Path(path)), read_networks(Path(path))
+    room, size = float(available or memory()), (width or facts.side, height or facts.side)
+    ways = {"none": OFFLOADS["layer"]} if is_quantised(networks) else OFFLOADS  # dequantised as a whole
+    plans = [of_size(facts.family, networks, *size, batch, precision, offload, room) for offload in ways]
+    if found := next((one for one in plans if one.peak <= ways[one.offload] * room), None):
         return found
     sizes = [[PIXELS * (side * share // 64 // PIXELS) for side in size] for share in range(63, 0, -1)]
-    smaller = (of_size(networks, w, h, batch, precision, "layer", room) for w, h in sizes if w and h)
+    smaller = (
+        of_size(facts.family, networks, w, h, batch, precision, [*ways][-1], room) for w, h in sizes if w and h
+    )
     fits = next((one for one in smaller if one.peak <= OFFLOADS["layer"] * room), None)
     needs = plans[-1].peak / OFFLOADS["layer"]
     raise UserError(
@@ -96,11 +97,15 @@ def plan(
     )
 
 
+def is_quantised(networks: Networks) -> bool:
+    """Whether some weights have scales (`weights.quantised`)."""
+    return any(name.endswith(SCALES) for tensors in networks.values() for name in tensors)
+
+
 def of_size(
-    networks: Networks, width: int, height: int, batch: int, precision: str, offload: str, room: float
+    family: str, networks: Networks, width: int, height: int, batch: int, precision: str, offload: str, room: float
 ) -> MemoryPlan:
     """The plan for this size and this way, whether or not it fits."""
-    family = family_of(networks["unet"])
     stages = []
     for name, members in STAGES.items():
         own = {member: networks[member] for member in members if member in networks}
@@ -112,8 +117,7 @@ def of_size(
         peak = sum(stage.weights for stage in stages) + max(stage.working for stage in stages)
     else:
         peak = max(stage.weights + stage.working for stage in stages)
-    name = family.name if family else "a checkpoint"
-    return MemoryPlan(name, width, height, offload, tuple(stages), PROGRAM + peak, room)
+    return MemoryPlan(family, width, height, offload, tuple(stages), PROGRAM + peak, room)
 
 
 def working(name: str, networks: Networks, width: int, height: int, batch: int) -> float:
@@ -139,25 +143,19 @@ def first(tensors: Mapping[str, Tensor], names: tuple[str, ...], dim: int) -> in
     return next((one.shape[dim] for key, one in tensors.items() if key.endswith(names)), 0)
 
 
-def read_networks(path: Path) -> tuple[Networks, int]:
-    """What the headers say of each network, by the names of their folders, and the side of the pictures that it was
-    trained on. UserError for what cannot be read, and for no checkpoint of Stable Diffusion."""
+def read_networks(path: Path) -> Networks:
+    """What the headers say of each network, by the names of their folders."""
     if path.is_dir():
-        places = {name: path / name / f"{file}.safetensors" for name, file in FILES.items() if (path / name).is_dir()}
-        networks = {name: read(weight_files(place)) for name, place in places.items()}
-        side = load_json(path / "unet" / "config.json").get("sample_size") if "unet" in networks else None
-        side = PIXELS * side if isinstance(side, int) else None
-    else:
-        tensors = read([path])
-        known = find_family(tensors)
-        networks = {
-            name: {key: one for key, one in tensors.items() if key.startswith(component.prefix)}
-            for name, component in (FAMILIES[known].items() if known else ())
+        places = {
+            name: path / name / f"{file}.safetensors" for name, file in WEIGHTS.items() if (path / name).is_dir()
         }
-        side = SIDES.get(known or "")
-    if not networks.get("unet"):
-        raise UserError(f"{path}: no checkpoint of Stable Diffusion 1, 2 or XL: name a file or folder of one")
-    return {name: own for name, own in networks.items() if own}, side or 1024
+        return {name: read(weight_files(place)) for name, place in places.items()}
+    tensors = read([path])
+    own = {
+        name: {key: one for key, one in tensors.items() if key.startswith(component.prefix)}
+        for name, component in FAMILIES[find_family(tensors) or "sd1"].items()
+    }
+    return {name: found for name, found in own.items() if found}
 
 
 def read(files: list[Path]) -> dict[str, Tensor]:

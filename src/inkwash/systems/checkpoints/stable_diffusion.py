@@ -20,8 +20,6 @@ from inkwash.errors import UserError, unknown
 from inkwash.networks.seamless import circular
 from inkwash.networks.taesd import TinyDecoder, load_tiny_decoder
 from inkwash.systems.checkpoints.canvas import (
-    EDITS,
-    PAINTS,
     Canvas,
     begin,
     beside,
@@ -29,11 +27,13 @@ from inkwash.systems.checkpoints.canvas import (
     load_canvas,
     shortened,
 )
+from inkwash.systems.checkpoints.facts import EDITS, PAINTS, read_facts
 from inkwash.systems.checkpoints.files import Weights, hash_of, load_file, load_folder
 from inkwash.systems.checkpoints.memory import ENCODERS
 from inkwash.systems.checkpoints.noise_table import NoiseTable, entry_of, make_grid
 from inkwash.systems.checkpoints.options import (
     GUIDANCE,
+    IMAGE_GUIDANCE,
     PIXELS,
     SAMPLER,
     STEPS,
@@ -48,7 +48,7 @@ from inkwash.systems.pictures.model import SAMPLERS
 from inkwash.systems.pictures.pipeline import preview_hook
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.version import __version__
-from inkwash.weights.shipped import reference
+from inkwash.weights.shipped import CHECKPOINTS, reference
 
 TOKENIZERS = ("tokenizer", "tokenizer_2")
 AESTHETIC = {"cond": 6.0, "uncond": 2.5}  # scores that the refiner of SDXL is told
@@ -102,23 +102,28 @@ class StableDiffusion:
         path: str | Path,
         device: str = "cpu",
         precision: str = "float32",
+        runtime: str | None = None,
         threads: int | None = None,
         nearest: bool = False,
         offload: str | None = None,
         taesd: str | Path | None = None,
     ) -> StableDiffusion:
         """From a folder in the diffusers format, or a single .safetensors file of all networks. precision: what the
-        U-Net computes in, float32 or bfloat16; all else in float32. offload: what of the weights
-        is in memory, a key of `memory.OFFLOADS`; what `memory.plan` says, size by size, if not given.
-        taesd: a file of TAESD's decoder, by which previews are then shown."""
-        path, runtime = Path(path), Torch(device, precision, threads)
+        U-Net computes in, and the decoder; all else in float32. offload: what of the weights is in memory, a key of
+        `memory.OFFLOADS`; what `memory.plan` says, size by size, if not given. taesd: a file of TAESD's decoder, by
+        which previews are then shown."""
+        if runtime not in (None, "torch"):
+            raise UserError(f"runtime = {runtime}: a checkpoint is drawn by torch; leave it out")
+        path = Path(path)
+        read_facts(path)
+        torch_runtime = Torch(device, precision, threads)
         components, noise = load_folder(path) if path.is_dir() else load_file(path)
-        model = cls(components, noise, nearest, path, runtime)
-        model.weights = Weights(path, components, runtime, offload)
+        model = cls(components, noise, nearest, path, torch_runtime)
+        model.weights = Weights(path, components, torch_runtime, offload)
         with suppress(UserError):  # pictures smaller than those of its training may fit
             model.weights.fit(*model.size)
         if taesd is not None:
-            model.taesd = load_tiny_decoder(taesd, components["unet"].config["out_channels"]).to(runtime.device)
+            model.taesd = load_tiny_decoder(taesd, components["unet"].config["out_channels"]).to(model.device)
         return model
 
     @property
@@ -204,7 +209,7 @@ class StableDiffusion:
         x: Tensor | None = None,
         noise: Tensor | None = None,
         canvas: Canvas | None = None,
-        image_guidance: float = 1.5,
+        image_guidance: float = IMAGE_GUIDANCE,
         tiling: str = "",
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Tensor], None] | None = None,
@@ -299,6 +304,7 @@ class StableDiffusion:
         steps: int | None = None,
         grid: str | None = None,
         guidance: float | None = None,
+        rescale: float = 0.0,
         size: int | None = None,
         width: int | None = None,
         height: int | None = None,
@@ -307,6 +313,7 @@ class StableDiffusion:
         strength: float | None = None,
         mask: Source | None = None,
         tiling: str = "",
+        image_guidance: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Image.Image], None] | None = None,
         previews: int = 3,
@@ -316,20 +323,24 @@ class StableDiffusion:
         size: the side of a square in pixels, or its width and height; that of training if left out, or with an image
         as large a picture of the image's shape. clip_skip: see `encode_prompt`. image: a file or picture to begin
         from; strength: which share of the steps is taken from there (0.6 if not given, 1 with a mask). mask: only
-        where it is white is the image drawn anew. tiling: along which axes the picture's sides meet, so that it
-        repeats without a seam: x, y or xy. What made it is in `picture.info`, and in the PNG that
+        where it is white is the image drawn anew. rescale: see `classifier_free`. image_guidance: of checkpoints that
+        edit, see `edit_guidance`. tiling: along which axes the picture's sides meet, so that it repeats without a
+        seam: x, y or xy. What made it is in `picture.info`, and in the PNG that
         `picture.save` writes. Raises UserError for what cannot be asked for.
         """
         n_steps, grid = STEPS if steps is None else steps, grid or self.default_grid
         sampler, guidance = sampler or SAMPLER, GUIDANCE if guidance is None else guidance
         check_options(prompt, negative, guidance, n_steps, n, image)
-        check_image(image, strength, mask, edits=self.extra == EDITS)
+        check_image(image, strength, mask, image_guidance, edits=self.extra == EDITS)
+        image_guidance = IMAGE_GUIDANCE if image_guidance is None else image_guidance
         seed = secrets.randbelow(2**32) if seed is None else seed
         seeds = [seed + i for i in range(n or 1)]
         if not 0 <= seed <= seeds[-1] < 2**64:
             raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {len(seeds)}")
         shape = shape_of(size, width, height, image, self.size)
         canvas = None if image is None else load_canvas(image, strength, mask, shape)
+        if self.weights is not None:
+            self.weights.fit(*shape)
         pictures = []
         for i, seed in enumerate(seeds):  # each alone: none depends, not even in its last bit, on its neighbours
 
@@ -349,6 +360,8 @@ class StableDiffusion:
                 steps=n_steps,
                 grid=grid,
                 guidance=guidance,
+                rescale=rescale,
+                image_guidance=image_guidance,
                 size=shape,
                 clip_skip=clip_skip,
                 canvas=canvas,
@@ -358,7 +371,7 @@ class StableDiffusion:
                 previews=previews,
             )
             recipe = {
-                "system": "pictures",
+                "system": CHECKPOINTS,
                 "verb": "generate",
                 "model": None if self.path is None else reference(self.path),
                 "hash": self.hash,
@@ -369,6 +382,8 @@ class StableDiffusion:
                 "steps": n_steps,
                 "grid": grid,
                 "guidance": guidance,
+                "rescale": rescale,
+                "image_guidance": image_guidance if self.extra == EDITS else None,
                 "width": shape[0],
                 "height": shape[1],
                 "clip_skip": clip_skip,
