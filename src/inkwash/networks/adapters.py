@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -341,6 +342,19 @@ def adapted(
             parameter.data = data
         for layer, name in parametrized:
             parametrize.remove_parametrizations(layer, name, leave_parametrized=False)
+
+
+def changes_of(
+    networks: Mapping[str, nn.Module], uses: Sequence[Use], dora_norm: str
+) -> dict[nn.Parameter, Callable[[Tensor], Tensor]]:
+    """What makes the changed weights out of the original ones, by the parameters that have any."""
+    found: dict[nn.Parameter, Callable[[Tensor], Tensor]] = {}
+    for (component, place), shares in shares_of(uses).items():
+        layer = networks[component].get_submodule(place)
+        for name in ("weight", "bias"):
+            if any(changes(change, name) for change, _ in shares):
+                found[getattr(layer, name)] = partial(adapt, name=name, shares=shares, dora_norm=dora_norm)
+    return found
 
 
 def changes(change: Change, name: str) -> bool:

@@ -188,9 +188,9 @@ def save_autoencoder(autoencoder: Autoencoder, folder: str | os.PathLike[str]) -
     save_network(autoencoder, folder, config)
 
 
-def load_autoencoder(folder: str | os.PathLike[str]) -> Autoencoder:
+def load_autoencoder(folder: str | os.PathLike[str], mapped: bool = False) -> Autoencoder:
     """The autoencoder of a folder in the diffusers format; see `load_network`."""
-    return load_network(Autoencoder, folder, convert=rename_former)
+    return load_network(Autoencoder, folder, convert=rename_former, mapped=mapped)
 
 
 def rename_former(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

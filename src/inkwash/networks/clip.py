@@ -193,9 +193,9 @@ def save_clip(encoder: CLIPTextEncoder, folder: str | os.PathLike[str]) -> None:
     save_json(Path(folder, "config.json"), {"model_type": "clip_text_model"} | config)
 
 
-def load_clip(folder: str | os.PathLike[str]) -> CLIPTextEncoder:
+def load_clip(folder: str | os.PathLike[str], mapped: bool = False) -> CLIPTextEncoder:
     """The text encoder of a folder in the transformers format, of any version; see `load_network`."""
-    return load_network(CLIPTextEncoder.from_config, folder, WEIGHTS, with_prefix)
+    return load_network(CLIPTextEncoder.from_config, folder, WEIGHTS, with_prefix, mapped)
 
 
 def with_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from inkwash.networks.autoencoder import Autoencoder
 from inkwash.networks.clip import CLIPTextEncoder
 from inkwash.networks.unet import UNet
 from inkwash.weights.files import fill, load_names, load_tensors, save_tensors
+from inkwash.weights.mapped import map_tensors
 from inkwash.weights.quantised import dequantise
 from inkwash.weights.single_file import FAMILIES, find_family, from_single_file, to_single_file
 
@@ -110,9 +111,10 @@ class SingleFile(NamedTuple):
 
 
 def load_single_file(
-    path: str | os.PathLike[str], configs: Mapping[str, Mapping[str, Any]] | None = None
+    path: str | os.PathLike[str], configs: Mapping[str, Mapping[str, Any]] | None = None, mapped: bool = False
 ) -> SingleFile:
-    """The networks of a single file, by the names of their folders, in float32 and set to evaluate.
+    """The networks of a single file, by the names of their folders, set to evaluate; in float32, or with weights that
+    stay in the file (`mapped`), in its precision, to be used by `networks.offload`.
 
     The autoencoder may be missing. configs: how each is built, where it is not as in CONFIGS; how many channels the
     U-Net takes (9 to paint in, 8 to edit), and whether it takes a guidance scale, is seen in the file. UserError,
@@ -124,11 +126,12 @@ def load_single_file(
     if family is None:
         raise UserError(f"{path}: no text encoder of Stable Diffusion 1, 2 or XL; give a file of all networks")
     components: dict[str, nn.Module] = {}
+    every, metadata = map_tensors(path) if mapped else load_tensors(path)
     for folder, component in FAMILIES[family].items():
         own = {name for name in names if name.startswith(component.prefix)}
         if folder == "vae" and not own:
             continue
-        tensors = dequantise(*load_tensors(path, own), str(path)) if own else {}
+        tensors = dequantise({name: every[name] for name in own}, metadata, str(path))
         config = dict((configs or CONFIGS[family])[folder])
         for key, (name, dims) in SEEN.items():
             tensor = tensors.get(FAMILIES[family]["unet"].prefix + name)
@@ -137,8 +140,9 @@ def load_single_file(
         with torch.device("meta"):
             network = CLASSES[folder](**config)
         found = from_single_file(component, tensors, network.state_dict())
-        network.to_empty(device="cpu")
-        fill(network, found, f"{path}: the {folder} of {family}")
+        if not mapped:
+            network.to_empty(device="cpu")
+        fill(network, found, f"{path}: the {folder} of {family}", assign=mapped)
         components[folder] = network.eval()
         names -= own
     return SingleFile(family, components, names)

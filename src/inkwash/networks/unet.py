@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from inkwash.errors import UserError, unknown
 from inkwash.networks.layers import Attention, VectorEmbedding, sinusoidal_embedding, zero_module
-from inkwash.weights.files import load_into, save_json, save_tensors, weight_files
+from inkwash.weights.files import fill, load_into, save_json, save_tensors, weight_files
+from inkwash.weights.mapped import map_tensors
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 T = TypeVar("T", bound=nn.Module)
@@ -561,11 +562,13 @@ def load_network(
     folder: str | os.PathLike[str],
     weights: str = WEIGHTS,
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
+    mapped: bool = False,
 ) -> T:
     """A network from what `save_network` wrote, or diffusers, in float32 and set to evaluate.
 
-    convert: tensors of the file -> tensors under this network's names, where a format has had others. UserError, in
-    one line with the file's name, for a file that is missing, broken, a pickle, or does not fit the configuration.
+    convert: tensors of the file -> tensors under this network's names, where a format has had others. mapped: the
+    weights stay in the file, in its precision, to be used by `networks.offload`. UserError, in one line with the
+    file's name, for a file that is missing, broken, a pickle, or does not fit the configuration.
     """
     file, path, name = (
         Path(folder, "config.json"),
@@ -585,11 +588,15 @@ def load_network(
         raise UserError(f"{file}: not the configuration of a {name} ({error})") from None
     if weight_files(path) == [path] and not path.exists() and path.with_suffix(".bin").exists():
         raise UserError(f"{path.with_suffix('.bin')}: only safetensors are loaded: a pickle can run code")
+    if mapped:
+        tensors = {name: tensor for part in weight_files(path) for name, tensor in map_tensors(part)[0].items()}
+        fill(module, convert(tensors) if convert else tensors, str(path), assign=True)
+        return module.eval()
     module.to_empty(device="cpu")
     load_into(module, path, convert)
     return module.eval()
 
 
-def load_unet(folder: str | os.PathLike[str]) -> UNet:
+def load_unet(folder: str | os.PathLike[str], mapped: bool = False) -> UNet:
     """The U-Net of a folder in the diffusers format; see `load_network`."""
-    return load_network(UNet, folder)
+    return load_network(UNet, folder, mapped=mapped)

@@ -248,8 +248,9 @@ def weight_files(path: Path) -> list[Path]:
     return [path]
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Fills `module`; UserError, which begins with `source`, unless every name, shape and kind of number agrees."""
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str, assign: bool = False) -> None:
+    """Fills `module`, with copies or with the tensors themselves (`assign`); UserError, which begins with `source`,
+    unless every name, shape and kind of number agrees."""
     expected = module.state_dict()
     common = expected.keys() & tensors.keys()
     for problem, names in (
@@ -266,4 +267,4 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
             first = ", ".join(sorted(names)[:3])
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise UserError(f"{source} {problem} {first}{more}: it is not of this {type(module).__name__}")
-    module.load_state_dict(tensors)
+    module.load_state_dict(tensors, assign=assign)

@@ -248,11 +248,11 @@ def track(value, weight=1.0, length=77):
 def test_composition_adds_what_each_prompt_says_beyond_the_negative_one():
     x = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
     prompts = [[track(1.0, 1.2), track(3.0, -0.5, 154)], [track(2.0)]]
-    guide, condition = guided(gain, prompts, track(0.5, length=231), 4.0, 0.0, None, None)
+    guide, condition = guided(gain, prompts, track(0.5, length=231), 4.0, 0.0, None, {})
     shifts = [0.5 + 4.0 * (1.2 * 0.5 - 0.5 * 2.5), 0.5 + 4.0 * 1.5]
     found = guide(x, LEVEL, condition).x0
     torch.testing.assert_close(found, x + torch.tensor(shifts).view(2, 1, 1, 1))
-    alone, condition = guided(gain, prompts[:1], track(0.5), 1.0, 0.0, None, None)
+    alone, condition = guided(gain, prompts[:1], track(0.5), 1.0, 0.0, None, {})
     torch.testing.assert_close(alone(x[:1], LEVEL, condition).x0, x[:1] + 0.5 + 1.2 * 0.5 - 0.5 * 2.5)
 
 
@@ -294,7 +294,7 @@ def test_pictures_with_and_without_schedules_are_each_their_own(both):  # noqa: 
 
 def test_a_checkpoint_that_edits_takes_one_prompt():
     with pytest.raises(UserError, match="AND in the prompt"):
-        guided(gain, [[track(1.0), track(2.0)]], track(0.0), 4.0, 0.0, 1.5, None)
+        guided(gain, [[track(1.0), track(2.0)]], track(0.0), 4.0, 0.0, 1.5, {})
 
 
 def test_what_stands_beside_the_state_is_seen_with_every_prompt():
@@ -307,6 +307,6 @@ def test_what_stands_beside_the_state_is_seen_with_every_prompt():
 
     x = torch.zeros(2, 4, 3, 3)
     for prompts in ([[track(1.0)], [track(2.0)]], [[track(1.0), track(2.0)], [track(2.0)]]):
-        guide, condition = guided(denoise, prompts, track(0.0), 4.0, 0.0, None, beside)
+        guide, condition = guided(denoise, prompts, track(0.0), 4.0, 0.0, None, {"concat": beside})
         guide(x, LEVEL, condition)
     assert [one.shape[0] for one in seen] == [4, 5] and all((one == 2).all() for one in seen)

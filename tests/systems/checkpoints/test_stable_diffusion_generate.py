@@ -4,11 +4,14 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from inkwash.codecs.png import KEY
 from inkwash.errors import UserError
 from inkwash.networks.stable_diffusion import save_single_file
+from inkwash.networks.taesd import TinyDecoder, load_tiny_decoder
 from inkwash.systems.checkpoints.files import hash_of
 from inkwash.systems.checkpoints.infotext import read_infotext
 from inkwash.systems.checkpoints.seeds import TOOLS
@@ -40,10 +43,29 @@ def test_each_option_changes_the_picture(model):
         {"prompt": "the (cats:1.3)", "weighting": "comfyui"}, {"prompt": "the (cats:1.3)", "weighting": "none"},
         *({"seed_like": tool} for tool in TOOLS), {"prompt": "the [fox:cats:0.25]"},
         {"prompt": "the cats AND a fox"},
+        {"tiling": "x"}, {"tiling": "xy"},
     ]  # fmt: skip
     made = [model.generate(**FEW | {"prompt": "the cats", "steps": 4} | change).tobytes() for change in changes]
     same = [(changes[i], changes[k]) for i in range(len(made)) for k in range(i) if made[i] == made[k]]
     assert not same
+
+
+def test_a_picture_whose_sides_meet_is_itself_when_its_noise_is_shifted(model):
+    """Of 128 x 64 pixels by half: where the join was is then the middle, and no other than inside."""
+    noise = torch.randn(1, 4, 8, 16, generator=torch.Generator().manual_seed(1))
+    how = {"steps": 3, "size": (128, 64), "sampler": "ddim", "grid": "uniform"}
+    usual, meeting = (
+        [
+            model.sample_states(["the cats"], [7], noise=start, tiling=tiling, **how)
+            for start in (noise, noise.roll(8, 3))
+        ]
+        for tiling in ("", "x")
+    )
+    torch.testing.assert_close(meeting[1].roll(8, 3), meeting[0], rtol=1e-3, atol=1e-3)
+    assert (usual[1].roll(8, 3) - usual[0]).abs().max() > 0.1
+    decoded = [model.decode(state, "x").astype(int) for state in meeting]
+    assert np.abs(np.roll(decoded[1], 64, 2) - decoded[0]).max() <= 1
+    assert model.generate("the cats", tiling="x", **FEW).info[KEY]["tiling"] == "x"
 
 
 def test_an_image_gives_the_shape_and_a_mask_keeps_its_pixels(model):
@@ -61,6 +83,22 @@ def test_an_image_gives_the_shape_and_a_mask_keeps_its_pixels(model):
     assert [one.size for one in seen] == [(128, 64)] and not (np.asarray(seen[0]) != pixels)[:, :64].any()
     facts = found.info[KEY]
     assert facts["strength"] == 1.0 and facts["mask"]["sha256"] == hashlib.sha256(mask.tobytes()).hexdigest()
+
+
+def test_previews_are_those_of_taesd_where_it_is_given_and_the_picture_is_the_same(model, tmp_path):
+    torch.manual_seed(0)
+    file = tmp_path / "taesd_decoder.safetensors"
+    save_file({f"decoder.{name}": tensor for name, tensor in TinyDecoder().state_dict().items()}, file)
+    tiny, seen, usual = StableDiffusion.load(model.path, taesd=file), [], []
+    picture = tiny.generate("the cats", steps=4, seed=7, preview=seen.append, previews=1)
+    assert (
+        picture.tobytes() == model.generate("the cats", steps=4, seed=7, preview=usual.append, previews=1).tobytes()
+    )
+    assert seen[0].size == usual[0].size == (64, 64) and seen[0].tobytes() != usual[0].tobytes()
+    state = torch.randn(1, 4, 8, 8)
+    with torch.no_grad():
+        expected = (255 * load_tiny_decoder(file)(state)[0]).round().permute(1, 2, 0)
+    assert np.array_equal(tiny.decode_preview(state)[0], expected.numpy().astype(np.uint8))
 
 
 def test_what_follows_75_tokens_counts(model):
@@ -113,7 +151,7 @@ def test_the_hash_of_a_file_is_that_of_other_tools_and_of_a_folder_of_all_its_ne
     ("options", "message"),
     [
         ({"prompt": " "}, "the prompt is empty"),
-        ({"prompt": "a <lora:fox:1>"}, "there are no adapters here"),
+        ({"prompt": "a <lora:fox:1>"}, "<lora:fox> in the prompt: give its file"),
         ({"guidance": 31.0}, "guidance = 31.0"),
         ({"guidance": 1.0, "negative": "a fox"}, "negative: it acts through guidance"),
         ({"steps": 0}, "steps = 0"),
@@ -131,6 +169,7 @@ def test_the_hash_of_a_file_is_that_of_other_tools_and_of_a_folder_of_all_its_ne
         ({"seed_like": "a111"}, "unknown seed_like 'a111': did you mean a1111"),
         ({"seed_like": "a1111", "sampler": "dpmpp_sde"}, "draws a Brownian path"),
         ({"prompt": "__animal__"}, "__animal__ in the prompt: name a folder"),
+        ({"tiling": "z"}, "tiling"),
     ],
 )
 def test_what_cannot_be_asked_for(model, options, message):

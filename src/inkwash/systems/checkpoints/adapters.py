@@ -12,8 +12,8 @@ from torch import nn
 from inkwash.errors import UserError, unknown
 from inkwash.networks.adapters import Adapter, Use, load_adapter
 from inkwash.networks.weight_changes import DORA_NORMS
+from inkwash.systems.checkpoints.facts import ENCODERS
 from inkwash.systems.checkpoints.few_step import FewStep, Sampling, few_step_of
-from inkwash.systems.checkpoints.files import ENCODERS
 from inkwash.weights.files import digest
 
 MAX_WEIGHT = 10.0

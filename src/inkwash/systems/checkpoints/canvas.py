@@ -20,6 +20,7 @@ from inkwash.diffusion.arrays import linear_combination
 from inkwash.errors import UserError
 from inkwash.systems.checkpoints.facts import EDITS
 from inkwash.systems.checkpoints.options import PIXELS
+from inkwash.systems.checkpoints.vae import encode_mean
 from inkwash.systems.pictures.data import FEATHER, Source, feather, load_image, load_mask, same_shape
 from inkwash.systems.pictures.model import default_strength
 
@@ -87,15 +88,16 @@ def shortened(grid: diffusion.Grid, strength: float) -> diffusion.Grid:
     return diffusion.Grid(grid.process, grid.times[-taken - 1 :])
 
 
-def encode(vae: Any, x: Tensor, scaled: bool = True) -> Tensor:
+def encode(vae: Any, x: Tensor, scaled: bool = True, tiling: str = "") -> Tensor:
     """Pixels in [-1, 1], (N, 3, height, width) -> the mean latent, in the units of the state if it is scaled."""
-    with torch.no_grad():
-        mean: Tensor = vae.encode(x)[0]
+    mean = encode_mean(vae, x, tiling)
     scale, shift = latents.scale_and_shift(vae.config) if scaled else (1.0, 0.0)
     return scale * (mean - shift)
 
 
-def beside(vae: Any, extra: int, canvas: Canvas | None, size: tuple[int, int], device: torch.device) -> Tensor | None:
+def beside(
+    vae: Any, extra: int, canvas: Canvas | None, size: tuple[int, int], device: torch.device, tiling: str = ""
+) -> Tensor | None:
     """What a network of so many channels more sees beside the state, (1, extra, height / 8, width / 8): the mask,
     then the picture with grey in its place; or the picture to edit, in the autoencoder's own units. Without a picture
     all is to be painted. UserError where there is none to edit."""
@@ -107,20 +109,20 @@ def beside(vae: Any, extra: int, canvas: Canvas | None, size: tuple[int, int], d
     canvas = canvas or Canvas(np.zeros((height, width, 3), np.uint8), 1.0, np.ones((height, width)))
     x = torch.from_numpy(latents.to_input(canvas.pixels[None], 3)).to(device)
     if extra == EDITS:
-        return encode(vae, x, scaled=False)
+        return encode(vae, x, scaled=False, tiling=tiling)
     region = np.ones((height, width)) if canvas.region is None else canvas.region
     keep = torch.from_numpy(region < 0.5).to(device)
     places = torch.from_numpy(canvas.places).to(device, x.dtype)
-    return torch.cat([places, encode(vae, x * keep)], dim=1)
+    return torch.cat([places, encode(vae, x * keep, tiling=tiling)], dim=1)
 
 
 def begin(
-    vae: Any, process: Any, canvas: Canvas, level: diffusion.NoiseLevel, noise: Tensor, keep: bool
+    vae: Any, process: Any, canvas: Canvas, level: diffusion.NoiseLevel, noise: Tensor, keep: bool, tiling: str = ""
 ) -> tuple[Tensor | None, list[Callable[..., Any]]]:
     """The picture noised to this level, None where what is drawn anew begins as noise alone; and, with `keep`, the
     hook that puts back at each step what the mask keeps, noised by the noise that it began with: so do diffusers,
     A1111 and ComfyUI."""
-    x0 = encode(vae, torch.from_numpy(latents.to_input(canvas.pixels[None], 3)).to(noise.device))
+    x0 = encode(vae, torch.from_numpy(latents.to_input(canvas.pixels[None], 3)).to(noise.device), tiling=tiling)
     x = process.noise(x0, level, noise) if canvas.region is None or canvas.strength < 1 else None
     if canvas.region is None or not keep:
         return x, []

@@ -16,7 +16,7 @@ from inkwash.diffusion.process import Prediction
 from inkwash.errors import UserError, unknown
 from inkwash.systems.checkpoints.canvas import edit_guidance
 from inkwash.systems.checkpoints.embeddings import Embedding
-from inkwash.systems.checkpoints.files import ENCODERS
+from inkwash.systems.checkpoints.facts import ENCODERS
 from inkwash.systems.checkpoints.grammar import Part, Sections, parse
 
 BACKTRACK = 20  # tokens within which A1111 looks back for a comma to break at
@@ -283,30 +283,29 @@ def guided(
     guidance: float,
     rescale: float,
     image_guidance: float | None,
-    concat: Tensor | None,
+    beside: Mapping[str, Tensor],
 ) -> tuple[Callable[..., Any], dict[str, Tensor]]:
     """The denoiser guided by each picture's prompts, and the condition to begin with.
 
     One prompt that does not change is classifier-free guidance, or with `image_guidance` that of a checkpoint that
-    edits. concat: what the U-Net sees beside the state, of one picture. UserError for AND in a prompt to edit by.
+    edits. beside: what else the U-Net is told, of one picture. UserError for AND in a prompt to edit by.
     """
     rows = [i for i, parts in enumerate(prompts) for _ in parts]
     parts = [track for tracks in prompts for track in tracks]
-    beside = {} if concat is None else {"concat": concat}
     plain = len(rows) == len(prompts) and all(track.weight == 1 for track in parts)
     if image_guidance is not None and not plain:
         raise UserError("AND in the prompt: a checkpoint that edits takes one prompt; leave it out")
     lengths = {track.condition["context"].shape[1] for track in (*parts, negative)}
 
     def at(call: int) -> tuple[Callable[..., Any], dict[str, Tensor]]:
-        conditions, uncond = [track.at(call) | beside for track in parts], negative.at(call)
+        conditions, uncond = [track.at(call) | dict(beside) for track in parts], negative.at(call)
         if image_guidance is None and (not plain or len(lengths) > 1):
             weights = [track.weight for track in parts]
-            return composed(denoise, conditions, weights, rows, uncond | beside, guidance, rescale), {}
+            return composed(denoise, conditions, weights, rows, uncond | dict(beside), guidance, rescale), {}
         joined = {key: torch.cat([condition[key] for condition in conditions]) for key in conditions[0]}
         if image_guidance is not None:
             return edit_guidance(denoise, guidance, image_guidance, uncond), joined
-        return diffusion.classifier_free(denoise, guidance, uncond | beside, rescale=rescale), joined
+        return diffusion.classifier_free(denoise, guidance, uncond | dict(beside), rescale=rescale), joined
 
     if all(len(track.ends) == 1 for track in (*parts, negative)):
         return at(0)

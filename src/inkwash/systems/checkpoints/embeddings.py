@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inkwash.errors import UserError
-from inkwash.systems.checkpoints.files import ENCODERS
+from inkwash.systems.checkpoints.facts import ENCODERS
 from inkwash.weights.files import digest, load_tensors
 
 KEYS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}  # of SDXL's two encoders

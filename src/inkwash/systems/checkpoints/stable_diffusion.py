@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
@@ -14,10 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from inkwash import diffusion
-from inkwash.codecs import latents
 from inkwash.codecs.png import GeneratedImage
 from inkwash.errors import UserError, unknown
-from inkwash.networks.adapters import adapted
+from inkwash.networks.adapters import Use, adapted, changes_of
+from inkwash.networks.layers import sinusoidal_embedding
+from inkwash.networks.seamless import circular
+from inkwash.networks.taesd import TinyDecoder, load_tiny_decoder
+from inkwash.systems.base import is_blank
 from inkwash.systems.checkpoints.adapters import (
     AdapterFiles,
     Key,
@@ -36,32 +40,37 @@ from inkwash.systems.checkpoints.canvas import (
     shortened,
 )
 from inkwash.systems.checkpoints.conditioning import Encoded, guided, tracks, used_embeddings
+from inkwash.systems.checkpoints.drawing import UPSCALERS, Drawing, with_tags
 from inkwash.systems.checkpoints.embeddings import Embedding, load_embedding
-from inkwash.systems.checkpoints.facts import EDITS, PAINTS, read_facts
+from inkwash.systems.checkpoints.facts import EDITS, ENCODERS, PAINTS, read_facts
 from inkwash.systems.checkpoints.few_step import Sampling
-from inkwash.systems.checkpoints.files import ENCODERS, hash_of, load_file, load_folder
+from inkwash.systems.checkpoints.files import Weights, hash_of, load_file, load_folder
 from inkwash.systems.checkpoints.infotext import infotext
 from inkwash.systems.checkpoints.noise_table import NoiseTable, entry_of, make_grid
 from inkwash.systems.checkpoints.options import (
     GUIDANCE,
+    HIRES_STRENGTH,
     IMAGE_GUIDANCE,
     PIXELS,
+    REFINER_START,
     SAMPLER,
     STEPS,
+    check_count,
     check_image,
     check_options,
     check_size,
     shape_of,
 )
 from inkwash.systems.checkpoints.seeds import OtherNoise, drawing_from, first_state
-from inkwash.systems.checkpoints.wildcards import choose
-from inkwash.systems.pictures.data import Source, source_facts
+from inkwash.systems.checkpoints.stages import enlarged, handed_over
+from inkwash.systems.checkpoints.vae import decode
 from inkwash.systems.pictures.model import SAMPLERS
 from inkwash.systems.pictures.pipeline import preview_hook
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.version import __version__
 from inkwash.weights.shipped import CHECKPOINTS, reference
 
+LATENT_CONSISTENCY = Sampling("consistency", "trailing", 4, 8.5)  # of a checkpoint that is told its guidance
 AESTHETIC = {"cond": 6.0, "uncond": 2.5}  # scores that the refiner of SDXL is told
 
 
@@ -88,6 +97,8 @@ class StableDiffusion:
         self.path, self.runtime = path, runtime or Torch()
         self.embeddings: dict[str, Embedding] = {}
         self.adapters: dict[Key, LoadedAdapter] = {}  # those of the last picture
+        self.weights: Weights | None = None  # if they lie in files
+        self.taesd: TinyDecoder | None = None
         for name in ("unet", "vae"):
             if name not in self.components:
                 raise UserError(f"the checkpoint has no {name}: name a file or folder of one")
@@ -98,8 +109,6 @@ class StableDiffusion:
             raise UserError(
                 f"a U-Net of {count} channels cannot be drawn from: only one of 4, 8 (to edit) or 9 (to paint)"
             )
-        if self.components["unet"].config["time_cond_proj_dim"]:
-            raise UserError("a latent consistency model, whose U-Net takes the guidance, cannot be drawn from here")
 
     @classmethod
     def load(
@@ -110,19 +119,26 @@ class StableDiffusion:
         runtime: str | None = None,
         threads: int | None = None,
         nearest: bool = False,
+        offload: str | None = None,
+        taesd: str | Path | None = None,
     ) -> StableDiffusion:
-        """From a folder in the diffusers format, or a single .safetensors file of all networks; their weights are
-        held in float32. precision: what the U-Net computes in, float32 or bfloat16."""
+        """From a folder in the diffusers format, or a single .safetensors file of all networks. precision: what the
+        U-Net computes in, and the decoder; all else in float32. offload: what of the weights is in memory, a key of
+        `memory.OFFLOADS`; what `memory.plan` says, size by size, if not given. taesd: a file of TAESD's decoder, by
+        which previews are then shown."""
         if runtime not in (None, "torch"):
             raise UserError(f"runtime = {runtime}: a checkpoint is drawn by torch; leave it out")
         path = Path(path)
         read_facts(path)
         torch_runtime = Torch(device, precision, threads)
         components, noise = load_folder(path) if path.is_dir() else load_file(path)
-        for component in components.values():
-            if isinstance(component, torch.nn.Module):
-                torch_runtime.place(component).eval()
-        return cls(components, noise, nearest, path, torch_runtime)
+        model = cls(components, noise, nearest, path, torch_runtime)
+        model.weights = Weights(path, components, torch_runtime, offload)
+        with suppress(UserError):  # pictures smaller than those of its training may fit
+            model.weights.fit(*model.size)
+        if taesd is not None:
+            model.taesd = load_tiny_decoder(taesd, components["unet"].config["out_channels"]).to(model.device)
+        return model
 
     def add_embedding(self, path: str | Path) -> None:
         """A word of textual inversion, which prompts call by the name of its file; see `load_embedding`."""
@@ -131,8 +147,7 @@ class StableDiffusion:
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = next(self.components["unet"].parameters()).device
-        return device
+        return self.runtime.device
 
     @property
     def size(self) -> tuple[int, int]:
@@ -165,9 +180,14 @@ class StableDiffusion:
         return diffusion.Gaussian(diffusion.betas(np.array(self.noise.betas)))
 
     @cached_property
+    def entry(self) -> Callable[[diffusion.NoiseLevel], float]:
+        """The number by which the network knows a noise level."""
+        return entry_of(self.process, len(self.noise.betas), self.nearest)
+
+    @cached_property
     def denoiser(self) -> diffusion.Denoiser:
-        time = entry_of(self.process, len(self.noise.betas), self.nearest)
-        return diffusion.Denoiser(self.components["unet"], self.process, self.noise.parametrization, time)
+        network = partial(self.components["unet"])  # what of its weights lies in a file says nothing of its input
+        return diffusion.Denoiser(network, self.process, self.noise.parametrization, self.entry)
 
     @torch.no_grad()
     def encode_prompt(self, prompts: Sequence[str], clip_skip: int = 0) -> Encoded:
@@ -196,6 +216,33 @@ class StableDiffusion:
         ids = torch.tensor([sizes], dtype=torch.float32, device=self.device).expand(len(encoded.context), -1)
         return {"context": encoded.context, "text_embeds": encoded.pooled, "time_ids": ids}
 
+    def guided(
+        self,
+        prompts: Sequence[str],
+        negative: str,
+        size: tuple[int, int],
+        calls: Mapping[str, Any],
+        guidance: float,
+        rescale: float = 0.0,
+        clip_skip: int = 0,
+        image_guidance: float | None = None,
+        seen: Tensor | None = None,
+    ) -> tuple[Callable[..., Any], dict[str, Tensor]]:
+        """The denoiser guided by words, and the condition to begin with. calls: of `tracks`, how often the network is
+        called, and how prompts are read. seen: what the U-Net sees beside the state. A latent consistency model is
+        told its guidance, and not called without words."""
+        encode: Callable[..., Any] = partial(tracks, self, clip_skip=clip_skip, size=size, **calls)
+        prompt_tracks = [encode(prompt, aesthetic=AESTHETIC["cond"]) for prompt in prompts]
+        (negative_track,) = encode(negative, aesthetic=AESTHETIC["uncond"], compose=False)
+        beside = {} if seen is None else {"concat": seen}
+        if (width := self.components["unet"].config["time_cond_proj_dim"]) is not None:
+            if not is_blank(negative):
+                raise UserError("negative: a latent consistency model is guided without it: leave it out")
+            scale = torch.tensor([1000 * (guidance - 1)], device=self.device)
+            beside["timestep_cond"] = sinusoidal_embedding(scale, width, cosine_first=False, shift=1)
+            guidance = 1.0
+        return guided(self.denoiser, prompt_tracks, negative_track, guidance, rescale, image_guidance, beside)
+
     def sample_states(
         self,
         prompts: Sequence[str],
@@ -214,7 +261,11 @@ class StableDiffusion:
         x: Tensor | None = None,
         noise: Tensor | None = None,
         canvas: Canvas | None = None,
+        latent: tuple[Tensor, float] | None = None,
         image_guidance: float = IMAGE_GUIDANCE,
+        refiner: StableDiffusion | None = None,
+        refiner_start: float = REFINER_START,
+        tiling: str = "",
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Tensor], None] | None = None,
         previews: int = 3,
@@ -224,13 +275,16 @@ class StableDiffusion:
         grid: one of `diffusion.GRIDS`, or any of the checkpoint's process. rescale: see `classifier_free`. x: the
         state to start from; noise: of a standard normal distribution, which it is made of; both from the seeds unless
         given. weighting: how prompts are read, see `grammar.parse`. seed_like: whose noise is drawn from the seeds,
-        see `seeds`; ours if left out. canvas: a picture to begin from. image_guidance: of checkpoints that edit, see
-        `edit_guidance`.
-        preview: called `previews` times on the way, evenly spaced, with the clean prediction.
+        see `seeds`; ours if left out. canvas: a picture to begin from; latent: one as a clean state, and which share
+        of the steps is taken from there. image_guidance: of checkpoints that edit, see `edit_guidance`. refiner:
+        draws the last steps, see `handed_over`. tiling: see `networks.seamless`. preview:
+        called `previews` times on the way, evenly spaced, with the clean prediction.
         """
         unet = self.components["unet"].config
         width, height = size or self.size
         check_size(width, height)
+        if self.weights is not None:
+            self.weights.fit(width, height, len(prompts))
         if canvas is not None and canvas.pixels.shape[:2] != (height, width):
             raise UserError(
                 f"image: {canvas.pixels.shape[1]} x {canvas.pixels.shape[0]}, not {width} x {height} pixels"
@@ -239,37 +293,58 @@ class StableDiffusion:
             raise unknown("sampler", sampler, SAMPLERS)
         if isinstance(grid, str):
             grid = make_grid(self.process, grid, steps, len(self.noise.betas))
-        read = partial(tracks, self, steps=len(grid) - 1, sampler=sampler, weighting=weighting)
-        encode = partial(read, clip_skip=clip_skip, size=(width, height))
-        prompt_tracks = [encode(prompt, aesthetic=AESTHETIC["cond"]) for prompt in prompts]
-        (negative_track,) = encode(negative, aesthetic=AESTHETIC["uncond"], compose=False)
         vae = self.components["vae"]
-        seen = beside(vae, self.extra, canvas, (width, height), self.device)
+        seen = beside(vae, self.extra, canvas, (width, height), self.device, tiling)
         edits = image_guidance if self.extra == EDITS else None
-        denoise, cond = guided(self.denoiser, prompt_tracks, negative_track, guidance, rescale, edits, seen)
+        calls = {"steps": len(grid) - 1, "sampler": sampler, "weighting": weighting}
+        texts = (prompts, negative, (width, height), calls, guidance, rescale)
+        denoise, cond = self.guided(*texts, clip_skip, edits, seen)
+        if refiner is not None:
+            check_refiner(self, refiner)
+            refine = refiner.guided(*texts)
+            denoise = handed_over(denoise, *refine, self.entry, refiner_start, len(self.noise.betas))
         shape = (unet["out_channels"], height // PIXELS, width // PIXELS)
         rule = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
         if seed_like is not None:
             other = OtherNoise(seed_like, seeds, shape, self.device)
             rule, noise = drawing_from(other, rule), other.first() if noise is None else noise
-        hooks = [] if preview is None else [preview_hook(len(grid) - 1, previews, preview)]
-        if canvas is not None and self.extra != EDITS:
+        hooks: list[Callable[..., Any]] = []
+        begins = latent is not None or (canvas is not None and self.extra != EDITS)
+        if begins and noise is None:
+            noise = diffusion.Noise(seeds, shape, "start", device=self.device).normal()
+        if latent is not None and noise is not None:
+            grid = shortened(grid, latent[1])
+            x = self.process.noise(latent[0], grid[0], noise)
+        elif canvas is not None and noise is not None and begins:
             grid = shortened(grid, canvas.strength)
-            if noise is None:
-                noise = diffusion.Noise(seeds, shape, "start", device=self.device).normal()
-            begun, kept = begin(vae, self.process, canvas, grid[0], noise, keep=not self.extra)
-            x, hooks = begun if x is None else x, hooks + kept
+            begun, hooks = begin(vae, self.process, canvas, grid[0], noise, not self.extra, tiling)
+            x = begun if x is None else x
         if x is None and noise is not None:
             x = grid[0].sigma * noise if seed_like is None else first_state(seed_like, sampler, grid, noise)
-        with self.runtime.autocast():
+        if preview is not None:
+            hooks = [preview_hook(len(grid) - 1, previews, preview), *hooks]
+        networks = [self.components["unet"]] + ([] if refiner is None else [refiner.components["unet"]])
+        with self.runtime.autocast(), ExitStack() as stack:
+            for network in networks:
+                stack.enter_context(circular(network, tiling))
             state: Tensor = diffusion.sample(
                 denoise, shape, rule, grid, seeds, cond, x=x, hooks=hooks, progress=progress, device=self.device
             )
         return state
 
-    def decode(self, state: Tensor) -> np.ndarray:
-        """Latents -> pictures, uint8 (N, height, width, 3)."""
-        return latents.decode(self.components["vae"], state)
+    def decode(self, state: Tensor, tiling: str = "") -> np.ndarray:
+        """Latents -> pictures, uint8 (N, height, width, 3); large ones in tiles."""
+        return decode(self.components["vae"], state, self.runtime.autocast, tiling)
+
+    @torch.no_grad()
+    def decode_preview(self, state: Tensor, tiling: str = "") -> np.ndarray:
+        """As `decode`, but by TAESD where it was loaded."""
+        if self.taesd is None:
+            return self.decode(state, tiling)
+        with circular(self.taesd, tiling):
+            pixels = (255 * self.taesd(state)).round()
+        found: np.ndarray = pixels.permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy()
+        return found
 
     def load_adapters(self, files: AdapterFiles) -> list[LoadedAdapter]:
         """Of files alone, or with their weights: (file, weight) or (file, weight, weight of the text encoders).
@@ -287,7 +362,9 @@ class StableDiffusion:
     ) -> Sampling:
         """What is given; the rest as a few-step adapter needs it, or as is usual."""
         few_step = few_step_in(adapters)
-        default = few_step.sampling if few_step else Sampling(SAMPLER, self.default_grid, STEPS, GUIDANCE)
+        usual = Sampling(SAMPLER, self.default_grid, STEPS, GUIDANCE)
+        usual = LATENT_CONSISTENCY if self.components["unet"].config["time_cond_proj_dim"] else usual
+        default = few_step.sampling if few_step else usual
         return Sampling(
             sampler or default.sampler,
             grid or default.grid,
@@ -302,139 +379,152 @@ class StableDiffusion:
         check_dora_norm(loaded, dora_norm)
         return describe_adapters(loaded, dora_norm, self.sampling(loaded, **sampling))
 
+    def adapting(self, uses: Sequence[Use], dora_norm: str, merged: bool) -> AbstractContextManager[None]:
+        """These adapters' weights, within the block; where not all weights are in memory, they are made whenever a
+        network's, or a layer's, come there."""
+        networks = adapted_networks(self.components)
+        if self.weights is None or self.weights.arranged == "none" or not uses:
+            return adapted(networks, uses, dora_norm, merged)
+        changed: AbstractContextManager[None] = self.weights.changing(changes_of(networks, uses, dora_norm))
+        return changed
+
     @overload
     def generate(self, prompt: str = "", *, n: None = None, **options: Any) -> GeneratedImage: ...
 
     @overload
     def generate(self, prompt: str = "", *, n: int, **options: Any) -> list[GeneratedImage]: ...
 
-    def generate(  # type: ignore[misc]  # the options of the overloads are these
+    def generate(
         self,
         prompt: str = "",
         *,
         n: int | None = None,
         seed: int | None = None,
-        negative: str = "",
-        sampler: str | None = None,
-        steps: int | None = None,
-        grid: str | None = None,
-        guidance: float | None = None,
-        rescale: float = 0.0,
-        size: int | None = None,
-        width: int | None = None,
-        height: int | None = None,
-        clip_skip: int = 0,
-        weighting: str = "a1111",
-        seed_like: str | None = None,
-        wildcards: str | Path | None = None,
-        image: Source | None = None,
-        strength: float | None = None,
-        mask: Source | None = None,
-        image_guidance: float | None = None,
-        adapters: AdapterFiles = (),
-        dora_norm: str = "changed",
-        merge_adapters: bool = True,
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Image.Image], None] | None = None,
         previews: int = 3,
+        tell: Callable[[str], None] | None = None,
+        **options: Any,
     ) -> GeneratedImage | list[GeneratedImage]:
-        """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ...
+        """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ... (at random if
+        left out).
 
-        size: the side of a square in pixels, or its width and height; that of training if left out, or with an image
-        as large a picture of the image's shape. clip_skip: see `encode_prompt`. rescale: see `classifier_free`.
-        weighting: "a1111" reads prompts as A1111 does, "comfyui" as ComfyUI, "none" as they stand; but for "none" a
-        seed also chooses from {a|b}, and from the files of the folder `wildcards` (`choose`). seed_like: the tool
-        whose noise is drawn, see `seeds`. image: a file or picture to begin from; strength: which share of the steps
-        is taken from there (0.6 if not given, 1 with a mask). mask: only where it is white is the image drawn anew.
-        image_guidance: of checkpoints that edit, see `edit_guidance`. adapters: see `load_adapters`; what is not
-        given one for few steps chooses (`adapter_notes`). dora_norm, merge_adapters: see `adapted`. What made it is in
-        `picture.info`, and in the PNG that `picture.save` writes. Raises UserError for what cannot be asked for.
+        options: the fields of `Drawing`. tell: called with each line that a person is to know of the adapters.
+        What made it is in `picture.info`, and in the PNG that `picture.save` writes. Raises UserError for what cannot
+        be asked for.
         """
-        used = self.load_adapters(adapters)
-        sampler, grid, n_steps, guidance = self.sampling(used, sampler, grid, steps, guidance)
-        check_options(prompt, negative, guidance, n_steps, n, image)
-        check_image(image, strength, mask, image_guidance, edits=self.extra == EDITS)
-        image_guidance = IMAGE_GUIDANCE if image_guidance is None else image_guidance
-        check_dora_norm(used, dora_norm)
+        check_count(n)
         seed = secrets.randbelow(2**32) if seed is None else seed
         seeds = [seed + i for i in range(n or 1)]
         if not 0 <= seed <= seeds[-1] < 2**64:
             raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {len(seeds)}")
-        shape = shape_of(size, width, height, image, self.size)
-        canvas = None if image is None else load_canvas(image, strength, mask, shape)
         pictures = []
-        folder = None if wildcards is None else Path(wildcards)
-        requested = {"prompt": prompt, "negative": negative}
-        uses = [one.use for one in used]
-        with adapted(adapted_networks(self.components), uses, dora_norm, merge_adapters):
-            for i, seed in enumerate(seeds):  # each alone: none depends, not even in its last bit, on its neighbours
-                texts = requested
-                if weighting != "none":
-                    texts = {name: choose(text, seed, folder, name) for name, text in requested.items()}
+        for i, each in enumerate(seeds):  # each alone: none depends, not even in its last bit, on its neighbours
 
-                def on_step(done: int, total: int, done_before: int = i) -> None:
-                    if progress is not None:
-                        progress(done_before * total + done, (n or 1) * total)
+            def on_step(done: int, total: int, done_before: int = i) -> None:
+                if progress is not None:
+                    progress(done_before * total + done, len(seeds) * total)
 
-                def show(state: Tensor) -> None:
-                    if preview is not None:
-                        preview(Image.fromarray(composite(self.decode(state), canvas)[0]))
-
-                state = self.sample_states(
-                    [texts["prompt"]],
-                    [seed],
-                    negative=texts["negative"],
-                    sampler=sampler,
-                    steps=n_steps,
-                    grid=grid,
-                    guidance=guidance,
-                    rescale=rescale,
-                    image_guidance=image_guidance,
-                    size=shape,
-                    clip_skip=clip_skip,
-                    weighting=weighting,
-                    seed_like=seed_like,
-                    canvas=canvas,
-                    progress=on_step,
-                    preview=None if preview is None else show,
-                    previews=previews,
-                )
-                recipe = {
-                    "system": CHECKPOINTS,
-                    "verb": "generate",
-                    "model": None if self.path is None else reference(self.path),
-                    "hash": self.hash,
-                    **texts,
-                    **{f"{name}_template": text for name, text in requested.items() if text != texts[name]},
-                    "seed": seed,
-                    "sampler": sampler,
-                    "steps": n_steps,
-                    "grid": grid,
-                    "guidance": guidance,
-                    "rescale": rescale,
-                    "image_guidance": image_guidance if self.extra == EDITS else None,
-                    "width": shape[0],
-                    "height": shape[1],
-                    "clip_skip": clip_skip,
-                    "weighting": weighting,
-                    "seed_like": seed_like,
-                    "embeddings": used_embeddings(self, [*texts.values()], weighting),
-                    "image": source_facts(image),
-                    "mask": source_facts(mask),
-                    "adapters": [one.facts for one in used],
-                    "dora_norm": dora_norm if any(one.has_dora for one in used) else None,
-                    "merge_adapters": merge_adapters if used else None,
-                    "strength": None if canvas is None or self.extra == EDITS else canvas.strength,
-                    "runtime": self.runtime.name,
-                    "device": str(self.device),
-                    "precision": self.runtime.precision,
-                    "threads": self.runtime.threads,
-                    "version": __version__,
-                }
-                picture = GeneratedImage(Image.fromarray(composite(self.decode(state), canvas)[0]), recipe)
-                picture.parameters = infotext(recipe)
-                pictures.append(picture)
+            drawing = Drawing(prompt=prompt, seed=each, **options)
+            pictures.append(self.draw(drawing, on_step, preview, previews, tell if i == 0 else None))
         return pictures[0] if n is None else pictures
+
+    def draw(
+        self,
+        drawing: Drawing,
+        progress: Callable[[int, int], None] | None = None,
+        preview: Callable[[Image.Image], None] | None = None,
+        previews: int = 3,
+        tell: Callable[[str], None] | None = None,
+    ) -> GeneratedImage:
+        """One picture with its recipe; see `generate`."""
+        one, texts = drawing, drawing.chosen()
+        plain, files = with_tags(texts, one.adapters, one.weighting)
+        used = self.load_adapters(files)
+        sampling = self.sampling(used, one.sampler, one.grid, one.steps, one.guidance)
+        check_options(plain["prompt"], plain["negative"], sampling.guidance, sampling.steps, one.image)
+        check_image(one.image, one.strength, one.mask, one.image_guidance, edits=self.extra == EDITS)
+        check_dora_norm(used, one.dora_norm)
+        size = shape_of(one.size, one.width, one.height, one.image, self.size)
+        canvas = None if one.image is None else load_canvas(one.image, one.strength, one.mask, size)
+        refiner = StableDiffusion.load(one.refiner) if isinstance(one.refiner, (str, Path)) else one.refiner
+        for note in describe_adapters(used, one.dora_norm, sampling) if tell else ():
+            tell(note)  # type: ignore[misc]  # it is there, or there are no notes
+        final = size if one.hires is None else one.larger(*size)
+        if self.weights is not None:
+            self.weights.fit(*final)
+
+        def show(state: Tensor) -> None:
+            if preview is not None:
+                preview(Image.fromarray(composite(self.decode_preview(state, one.tiling), canvas)[0]))
+
+        options: dict[str, Any] = {
+            "negative": plain["negative"], "sampler": sampling.sampler, "grid": sampling.grid,
+            "guidance": sampling.guidance, "rescale": one.rescale, "clip_skip": one.clip_skip,
+            "weighting": one.weighting, "seed_like": one.seed_like, "tiling": one.tiling, "refiner": refiner,
+            "refiner_start": REFINER_START if one.refiner_start is None else one.refiner_start,
+            "image_guidance": IMAGE_GUIDANCE if one.image_guidance is None else one.image_guidance,
+            "preview": None if preview is None else show, "previews": previews,
+        }  # fmt: skip
+        second = sampling.steps if one.hires_steps is None else one.hires_steps
+        strength = HIRES_STRENGTH if one.hires_strength is None else one.hires_strength
+        taken = 0 if one.hires is None else max(1, min(int(second * strength), second))
+        told = partial(counted, progress, taken)
+        with self.adapting([each.use for each in used], one.dora_norm, one.merge_adapters):
+            prompts, seeds = [plain["prompt"]], [one.seed]
+            state = self.sample_states(
+                prompts, seeds, steps=sampling.steps, size=size, canvas=canvas, progress=told, **options
+            )
+            if one.hires is not None:
+                how = one.hires_upscaler or UPSCALERS[0]
+                larger = enlarged(state, partial(self.decode, tiling=one.tiling), self.components["vae"], final, how)
+                first = sampling.steps
+                state = self.sample_states(
+                    prompts, seeds, steps=second, size=final, latent=(larger, strength),
+                    progress=lambda done, total: told(first + done, first), **options,
+                )  # fmt: skip
+            pixels = composite(self.decode(state, one.tiling), canvas)[0]
+        recipe = {
+            "system": CHECKPOINTS,
+            "verb": "generate",
+            "model": None if self.path is None else reference(self.path),
+            "hash": self.hash,
+            **one.facts(),
+            **texts,
+            **{f"{name}_template": getattr(one, name) for name in texts if getattr(one, name) != texts[name]},
+            **sampling._asdict(),
+            "width": size[0],
+            "height": size[1],
+            "image_guidance": options["image_guidance"] if self.extra == EDITS else None,
+            "strength": None if canvas is None or self.extra == EDITS else canvas.strength,
+            "embeddings": used_embeddings(self, [*plain.values()], one.weighting),
+            "adapters": [each.facts for each in used],
+            "dora_norm": one.dora_norm if any(each.has_dora for each in used) else None,
+            "merge_adapters": one.merge_adapters if used else None,
+            "refiner": None if refiner is None or refiner.path is None else reference(refiner.path),
+            "refiner_hash": None if refiner is None else refiner.hash,
+            "runtime": self.runtime.name,
+            "device": str(self.device),
+            "precision": self.runtime.precision,
+            "threads": self.runtime.threads,
+            "version": __version__,
+        }
+        picture = GeneratedImage(Image.fromarray(pixels), recipe)
+        picture.parameters = infotext(recipe)
+        return picture
+
+
+def counted(progress: Callable[[int, int], None] | None, more: int, done: int, total: int) -> None:
+    """Progress of a first pass of `total` steps, after which so many more come."""
+    if progress is not None:
+        progress(done, total + more)
+
+
+def check_refiner(base: StableDiffusion, refiner: StableDiffusion) -> None:
+    """UserError for one that does not go on where the base ends."""
+    one, other = (model.components["unet"].config for model in (base, refiner))
+    if refiner.extra or one["out_channels"] != other["out_channels"] or base.noise != refiner.noise:
+        raise UserError(f"refiner {refiner.path}: its noise or its channels are not those of the checkpoint")
 
 
 def composite(decoded: np.ndarray, canvas: Canvas | None) -> np.ndarray:

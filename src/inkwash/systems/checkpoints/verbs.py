@@ -20,7 +20,8 @@ from inkwash.systems.pictures.verbs import grid_of
 
 OPTIONS = (
     "seed", "negative", "sampler", "steps", "grid", "guidance", "rescale", "size", "width", "height", "clip_skip",
-    "weighting", "seed_like", "strength", "image_guidance",
+    "weighting", "seed_like", "strength", "image_guidance", "refiner_start", "hires", "hires_strength",
+    "hires_steps", "hires_upscaler",
 )  # fmt: skip
 FILES = ("image", "mask", "wildcards")
 
@@ -35,7 +36,8 @@ def generate(requests: list[Generate], context: Context) -> Iterator[Result]:
         model.embeddings = {}
         for file in request.embedding:
             model.add_embedding(context.open(file))
-        yield from generate_images(of, seeded(request), model, context)
+        refiner = None if request.refiner is None else context.model(request.refiner)
+        yield from generate_images(of, seeded(request), model, refiner, context)
 
 
 def with_settings(request: Generate, context: Context) -> Generate:
@@ -59,8 +61,11 @@ def with_settings(request: Generate, context: Context) -> Generate:
         raise UserError(f"{request.settings.name}: {error}") from None
 
 
-def generate_images(of: int, request: Generate, model: Any, context: Context) -> Iterator[Result]:
+def generate_images(of: int, request: Generate, model: Any, refiner: Any, context: Context) -> Iterator[Result]:
     pictures, parts = [], request.subrequests()
+    weights = request.adapter_weight or (1.0,) * len(request.adapter)
+    adapters = [(context.open(file), weight) for file, weight in zip(request.adapter, weights, strict=True)]
+    given = {name: [dataclasses.asdict(file) for file in getattr(request, name)] for name in ("adapter", "embedding")}
     for place, part in enumerate(parts):  # each alone: none depends on its neighbours
 
         def progress(done: int, steps: int, done_before: int = place) -> None:
@@ -71,10 +76,12 @@ def generate_images(of: int, request: Generate, model: Any, context: Context) ->
 
         files = {name: getattr(part, name) and context.open(getattr(part, name)) for name in FILES}
         picture = model.generate(
-            part.prompt, **files, **{name: getattr(part, name) for name in OPTIONS}, progress=progress,
+            part.prompt, **files, **{name: getattr(part, name) for name in OPTIONS}, adapters=adapters,
+            refiner=refiner, tiling=part.tiling or "", dora_norm=part.dora_norm or "changed", progress=progress,
             preview=preview if context.previews else None, previews=context.previews,
+            tell=(lambda text: context.tell(Note(text))) if place == 0 else None,
         )  # fmt: skip
-        picture.info[KEY]["embedding"] = [dataclasses.asdict(file) for file in request.embedding]
+        picture.info[KEY] |= given | {"adapter_weight": [*request.adapter_weight], "tiling": part.tiling}
         pictures.append(picture)
         recipe = formats.recipe_of(picture, part.format)
         yield Result(of, place, formats.write(picture, part.format, context.folder / f"{of}-{place}"), {}, recipe)

@@ -28,7 +28,7 @@ from inkwash.weights.files import check_weights, load_arrays
 from inkwash.weights.shipped import load_json
 
 RUNTIMES = ("onnx", "torch")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "float16")
 CONDITION = ("context", "context_mask", "label", "concat", "noise_level")  # in the order of a graph's inputs
 
 
@@ -64,7 +64,9 @@ class Torch:
         return self.torch.from_numpy(x).to(self.device)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        return self.torch.autocast(self.device.type, self.torch.bfloat16, enabled=self.precision == "bfloat16")
+        if self.precision == "float32":
+            return nullcontext()
+        return self.torch.autocast(self.device.type, getattr(self.torch, self.precision))
 
 
 class Onnx:
