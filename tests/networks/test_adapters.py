@@ -110,6 +110,7 @@ SPELLINGS = {
     ),
     "diffusers and PEFT": under(DOTTED, PEFT),
     "diffusers, with a name of PEFT's": under(DOTTED, ("lora_A.default.weight", "lora_B.default.weight", None)),
+    "PEFT, each network": under({name: f"{prefix}base_model.model." for name, prefix in DOTTED.items()}, KOHYA),
     "diffusers before": under(DOTTED, ("lora.down.weight", "lora.up.weight", "alpha")),
     "text encoders of diffusers before": under(
         DOTTED, ("lora_linear_layer.down.weight", "lora_linear_layer.up.weight", "alpha")

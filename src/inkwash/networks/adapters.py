@@ -32,9 +32,27 @@ from inkwash.weights.single_file import UNET, unet_sources
 DRAWN = ("SD 1", "SD 2", "SDXL", "SDXL refiner")
 # What stands in a file before a layer's name, by its network; then what does where there is one text encoder only.
 PREFIXES = {
-    "unet": ("lora_unet_", "lycoris_", "unet.", "diffusion_model.", "base_model.model.", ""),
-    "text_encoder": ("lora_te1_", "text_encoder.", "text_encoders.clip_l.transformer."),
-    "text_encoder_2": ("lora_te2_", "text_encoder_2.", "text_encoders.clip_g.transformer."),
+    "unet": (
+        "lora_unet_",
+        "lycoris_",
+        "unet.",
+        "unet.base_model.model.",
+        "diffusion_model.",
+        "base_model.model.",
+        "",
+    ),
+    "text_encoder": (
+        "lora_te1_",
+        "text_encoder.",
+        "text_encoder.base_model.model.",
+        "text_encoders.clip_l.transformer.",
+    ),
+    "text_encoder_2": (
+        "lora_te2_",
+        "text_encoder_2.",
+        "text_encoder_2.base_model.model.",
+        "text_encoders.clip_g.transformer.",
+    ),
 }
 BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.")
 ONLY = ("lora_te_", "base_model.model.", "")
