@@ -407,7 +407,7 @@ def test_what_fits_no_layer_is_counted_and_named(sd1, tmp_path):
     save_file(load_file(path) | more, path)
     adapter = load_adapter(path, sd1)
     assert (adapter.matched, adapter.total) == (3 * len(found), 3 * len(found) + 2)
-    assert adapter.notes == ("what fits no layer is passed over: lora_unet_motion.lora_down.weight and 1 more",)
+    assert adapter.notes == ("what fits no layer is passed over: 'lora_unet_motion.lora_down.weight' and 1 more",)
 
 
 Q = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -441,6 +441,8 @@ REFUSED = {
         PAIR | {"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight": torch.ones(2, 16)},
         "are both of unet.mid_block",
     ),
+    "a name of two lines": ({"x\ny.oft_blocks": torch.ones(4, 4, 4)}, r"an adapter with OFT \('x.ny.oft_blocks'\)"),
+    "a name that ends in one": ({f"{DOWN}\n": torch.ones(2, 16)}, "no adapter, but nothing that is known"),
     "an embedding": ({"emb_params": torch.ones(2, 768)}, "no adapter, but embedding SD 1"),
     "something else": ({"weight": torch.ones(2)}, "no adapter, but nothing that is known"),
 }

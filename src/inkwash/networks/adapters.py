@@ -58,16 +58,16 @@ BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.")
 ONLY = ("lora_te_", "base_model.model.", "")
 # How the name of a tensor ends, after its layer's; the group is the part's name.
 ENDING = re.compile(
-    r"(?:[._]lora\d?(?:\.linear_layer|_linear_layer)?[._](?P<matrix>down|up|mid|A|B)(?:\.(?!bias$)\w+)?(?:\.weight)?"
+    r"(?:[._]lora\d?(?:\.linear_layer|_linear_layer)?[._](?P<matrix>down|up|mid|A|B)(?:\.(?!bias\Z)\w+)?(?:\.weight)?"
     r"|\.(?P<peft>lora_magnitude_vector)(?:\.\w+)*"
     r"|\.(?P<part>alpha|dora_scale|diff|diff_b|w_norm|b_norm"
-    r"|hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2)))$"
+    r"|hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2)))\Z"
 )
 PARTS = {"A": "down", "B": "up", "w_norm": "diff", "b_norm": "diff_b"}
 # Endings of kinds that are not read.
 UNREAD = re.compile(
     r"\.(?:(?P<BOFT>boft_\w+)|(?P<OFT>oft_\w+)|(?P<GLoRA>b2)|(?P<IA3>on_input|ia3_l)|(?P<VeRA>vera_lambda_\w)"
-    r"|(?P<AdaLoRA>lora_E|ranknum)|(?P<biases>lora[\w.]*\.bias|bias_indices)|(?P<scalars>scalar))(?:\.\w+)*$"
+    r"|(?P<AdaLoRA>lora_E|ranknum)|(?P<biases>lora[\w.]*\.bias|bias_indices)|(?P<scalars>scalar))(?:\.\w+)*\Z"
 )
 
 
@@ -133,7 +133,7 @@ def load_adapter(path: Path, networks: Mapping[str, nn.Module]) -> Adapter:
     notes = ["it says no alpha: its rank is taken, as other tools do"] if unscaled else []
     if unmatched:
         more = f" and {len(unmatched) - 1} more" if len(unmatched) > 1 else ""
-        notes.append(f"what fits no layer is passed over: {unmatched[0]}{more}")
+        notes.append(f"what fits no layer is passed over: {unmatched[0][:100]!r}{more}")
     return Adapter(changes, len(tensors), len(header.tensors), tuple(notes), metadata)
 
 
@@ -148,7 +148,7 @@ def check_kind(path: Path, header: Header) -> None:
         if kind == "OFT" and len(header.tensors[unread.string].shape) == 4:
             kind = "BOFT"
         raise UserError(
-            f"{path}: an adapter with {kind} ({unread.string}), which is not read: "
+            f"{path}: an adapter with {kind} ({unread.string[:100]!r}), which is not read: "
             "LoRA, LoCon, LoHa, LoKr, DoRA and whole differences are"
         )
     if not is_adapter:

@@ -298,7 +298,7 @@ def test_it_is_told_how_many_keys_fit_and_how_dora_is_read(model, lora):
     tensors, count = load_file(lora), len(load_file(lora))
     assert model.adapter_notes([lora]) == [f"fox.safetensors: {count} of {count} keys fit"]
     save_file(tensors | {"odd.lora_up.weight": torch.ones(1)}, lora)
-    notes = [f"{count} of {count + 1} keys fit", "what fits no layer is passed over: odd.lora_up.weight"]
+    notes = [f"{count} of {count + 1} keys fit", "what fits no layer is passed over: 'odd.lora_up.weight'"]
     assert model.adapter_notes([lora]) == [f"fox.safetensors: {note}" for note in notes]
     key = next(name for name in tensors if name.startswith("lora_unet_")).split(".")[0]
     out = len(tensors[f"{key}.lora_up.weight"])
