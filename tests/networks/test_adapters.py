@@ -110,6 +110,7 @@ SPELLINGS = {
     ),
     "diffusers and PEFT": under(DOTTED, PEFT),
     "diffusers, with a name of PEFT's": under(DOTTED, ("lora_A.default.weight", "lora_B.default.weight", None)),
+    "PEFT, each network": under({name: f"{prefix}base_model.model." for name, prefix in DOTTED.items()}, KOHYA),
     "diffusers before": under(DOTTED, ("lora.down.weight", "lora.up.weight", "alpha")),
     "text encoders of diffusers before": under(
         DOTTED, ("lora_linear_layer.down.weight", "lora_linear_layer.up.weight", "alpha")
@@ -147,7 +148,7 @@ def test_each_spelling_gives_the_same_changes_bit_for_bit(sdxl, spelling, tmp_pa
     found = pairs(sdxl)
     adapter = load_adapter(write(tmp_path / "one.safetensors", SPELLINGS[spelling], found), sdxl)
     expected = {key: Change("LoRA", {"down": a, "up": b}, ALPHA / RANK) for key, (a, b) in found.items()}
-    assert len(found) > 15 and adapter.fitting == adapter.of and not adapter.notes
+    assert len(found) > 15 and adapter.matched == adapter.total and not adapter.notes
     assert same(adapter, Adapter(expected, 0, 0, (), {}))
 
 
@@ -162,7 +163,7 @@ ALONE = {  # where there is one text encoder
 def test_the_only_text_encoder_needs_no_number(sd1, sdxl, spelling, tmp_path):
     found = pairs(sd1)
     adapter = load_adapter(write(tmp_path / "one.safetensors", ALONE[spelling], found), sd1)
-    assert adapter.changes.keys() == found.keys() and adapter.fitting == adapter.of
+    assert adapter.changes.keys() == found.keys() and adapter.matched == adapter.total
     encoder = pairs(sdxl, [("text_encoder", "text_model.encoder.layers.0.mlp.fc1")])  # of which one, it does not say
     with pytest.raises(UserError, match="0 of 3 keys fit"):
         load_adapter(write(tmp_path / "two.safetensors", ALONE[spelling], encoder), sdxl)
@@ -301,7 +302,7 @@ def test_merged_equals_unmerged_equals_the_changed_weights_and_nothing_stays(sev
         for name, change in changes.items():
             for part in ("weight", "bias"):
                 key = f"{name}.{part}"
-                if (added := change.of(part, before[key], dora_norm)) is not None:
+                if (added := change.delta(part, before[key], dora_norm)) is not None:
                     by_hand[key] += weight * added
     expected = torch.func.functional_call(network, by_hand, x)
     found = []
@@ -337,7 +338,7 @@ def test_gradients_are_those_of_the_changed_weights(merged):
     network, x = Layers(), torch.randn(1, 4, 6, 6, requires_grad=True)
     change = a_change("LoRA", network["wide"], 0, False)
     weight = network["wide"].weight.detach()
-    by_hand = F.conv2d(x, weight + change.of("weight", weight), network["wide"].bias, 2, 1)
+    by_hand = F.conv2d(x, weight + change.delta("weight", weight), network["wide"].bias, 2, 1)
     (expected,) = torch.autograd.grad(by_hand.square().sum(), x)
     with adapted({"unet": network}, [Use(adapter_with(wide=change), 1, 1)], merged=merged):
         (found,) = torch.autograd.grad(network["wide"](x).square().sum(), x)
@@ -358,7 +359,7 @@ def test_autocast_does_not_round_the_change():
     network = Layers()
     change = a_change("LoRA", network["linear"], 0, False)
     weight = network["linear"].weight.detach()
-    uses, expected = [Use(adapter_with(linear=change), 1, 1)], weight + change.of("weight", weight)
+    uses, expected = [Use(adapter_with(linear=change), 1, 1)], weight + change.delta("weight", weight)
     with torch.autocast("cpu", torch.bfloat16), adapted({"unet": network}, uses, merged=False):
         assert torch.equal(network["linear"].weight, expected)
 
@@ -405,8 +406,8 @@ def test_what_fits_no_layer_is_counted_and_named(sd1, tmp_path):
     more = {"lora_unet_motion.lora_down.weight": torch.ones(2, 3), "odd": torch.ones(1)}
     save_file(load_file(path) | more, path)
     adapter = load_adapter(path, sd1)
-    assert (adapter.fitting, adapter.of) == (3 * len(found), 3 * len(found) + 2)
-    assert adapter.notes == ("what fits no layer is passed over: lora_unet_motion.lora_down.weight and 1 more",)
+    assert (adapter.matched, adapter.total) == (3 * len(found), 3 * len(found) + 2)
+    assert adapter.notes == ("what fits no layer is passed over: 'lora_unet_motion.lora_down.weight' and 1 more",)
 
 
 Q = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -421,6 +422,7 @@ REFUSED = {
     "GLoRA": ({f"{Q}.{n}.weight": torch.ones(2, 2) for n in ("a1", "a2", "b1", "b2")}, "an adapter with GLoRA"),
     "AdaLoRA": (PAIR | {f"{Q}.lora_E": torch.ones(2, 1)}, "an adapter with AdaLoRA"),
     "biases": (PAIR | {f"{Q}.lora_B.bias": torch.ones(16)}, "an adapter with biases"),
+    "biases of kohya": (PAIR | {f"{Q}.lora_up.bias": torch.ones(16)}, "an adapter with biases"),
     "scalars": (PAIR | {f"{Q}.scalar": torch.tensor(2.0)}, "an adapter with scalars"),
     "half a pair": ({DOWN: torch.ones(2, 16)}, "1 of 1 layers do not fit, as .*'up' is missing"),
     "two kinds": (PAIR | {f"{Q}.diff": torch.ones(16, 16)}, "has diff, down, up, which is of no kind"),
@@ -439,6 +441,8 @@ REFUSED = {
         PAIR | {"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight": torch.ones(2, 16)},
         "are both of unet.mid_block",
     ),
+    "a name of two lines": ({"x\ny.oft_blocks": torch.ones(4, 4, 4)}, r"an adapter with OFT \('x.ny.oft_blocks'\)"),
+    "a name that ends in one": ({f"{DOWN}\n": torch.ones(2, 16)}, "no adapter, but nothing that is known"),
     "an embedding": ({"emb_params": torch.ones(2, 768)}, "no adapter, but embedding SD 1"),
     "something else": ({"weight": torch.ones(2)}, "no adapter, but nothing that is known"),
 }

@@ -12,7 +12,7 @@ SCALE = 1.5  # alpha 3 of rank 2
 
 def change(kind, weight=W, scale=SCALE, norm="changed", **parts):
     own = {name: torch.tensor(part, dtype=torch.float32) for name, part in parts.items()}
-    found = Change(kind, own, scale).of("weight", torch.tensor(weight, dtype=torch.float32), norm)
+    found = Change(kind, own, scale).delta("weight", torch.tensor(weight, dtype=torch.float32), norm)
     return found.numpy()
 
 
@@ -133,8 +133,8 @@ def test_the_magnitude_that_a_weight_has_changes_nothing():
 def test_differences_are_taken_as_they_are():
     np.testing.assert_allclose(change("difference", scale=1.0, diff=W / 2), W / 2)
     bias = Change("", {"diff_b": torch.ones(4)}, 1.0)
-    assert bias.of("weight", torch.zeros(4, 6)) is None
-    assert torch.equal(bias.of("bias", torch.zeros(4)), torch.ones(4))
+    assert bias.delta("weight", torch.zeros(4, 6)) is None
+    assert torch.equal(bias.delta("bias", torch.zeros(4)), torch.ones(4))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_loha_is_that_of_lycoris(core):
     names = {"hada_w1_a": w1u, "hada_w1_b": w1d, "hada_w2_a": w2u, "hada_w2_b": w2d, "hada_t1": t1, "hada_t2": t2}
     own = {name: part for name, part in names.items() if part is not None}
     expected = theirs.diff_weight(*parts, gamma=SCALE, backend="torch")
-    torch.testing.assert_close(Change("LoHa", own, SCALE).of("weight", weight), expected)
+    torch.testing.assert_close(Change("LoHa", own, SCALE).delta("weight", weight), expected)
 
 
 @pytest.mark.parametrize("options", [{}, {"decompose_both": True}, {"tucker": False}, {"full_matrix": True}])
@@ -184,7 +184,7 @@ def test_lokr_is_that_of_lycoris(shape, options):
     keys = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
     own = {name: part for name, part in zip(keys, parts, strict=True) if part is not None}
     expected = theirs.kron_weight(*parts, scale=SCALE, backend="torch").reshape(shape)
-    torch.testing.assert_close(Change("LoKr", own, SCALE).of("weight", weight), expected)
+    torch.testing.assert_close(Change("LoKr", own, SCALE).delta("weight", weight), expected)
 
 
 @pytest.mark.parametrize("core", [False, True])
@@ -193,7 +193,7 @@ def test_locon_is_that_of_lycoris(core):
     down, mid = (torch.randn(2, 6, 1, 1), torch.randn(2, 2, 3, 3)) if core else (torch.randn(2, 6, 3, 3), None)
     own = {"down": down, "up": up} | ({"mid": mid} if core else {})
     expected = theirs.diff_weight(down, up, mid, gamma=SCALE, backend="torch")
-    torch.testing.assert_close(Change("LoRA", own, SCALE).of("weight", weight), expected)
+    torch.testing.assert_close(Change("LoRA", own, SCALE).delta("weight", weight), expected)
 
 
 @pytest.mark.parametrize("by_output", [True, False])
@@ -203,5 +203,5 @@ def test_dora_is_that_of_lycoris(shape, by_output):
     weight, delta = torch.randn(shape), torch.randn(shape)
     magnitude = torch.rand([size if axis == (not by_output) else 1 for axis, size in enumerate(shape)])
     expected = theirs.weight_decompose(weight + delta, magnitude, 1, by_output, backend="torch") - weight
-    found = Change("difference", {"diff": delta, "dora_scale": magnitude}, 1.0).of("weight", weight)
+    found = Change("difference", {"diff": delta, "dora_scale": magnitude}, 1.0).delta("weight", weight)
     torch.testing.assert_close(found, expected)

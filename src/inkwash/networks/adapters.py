@@ -33,34 +33,52 @@ from inkwash.weights.single_file import UNET, unet_sources
 DRAWN = ("SD 1", "SD 2", "SDXL", "SDXL refiner")
 # What stands in a file before a layer's name, by its network; then what does where there is one text encoder only.
 PREFIXES = {
-    "unet": ("lora_unet_", "lycoris_", "unet.", "diffusion_model.", "base_model.model.", ""),
-    "text_encoder": ("lora_te1_", "text_encoder.", "text_encoders.clip_l.transformer."),
-    "text_encoder_2": ("lora_te2_", "text_encoder_2.", "text_encoders.clip_g.transformer."),
+    "unet": (
+        "lora_unet_",
+        "lycoris_",
+        "unet.",
+        "unet.base_model.model.",
+        "diffusion_model.",
+        "base_model.model.",
+        "",
+    ),
+    "text_encoder": (
+        "lora_te1_",
+        "text_encoder.",
+        "text_encoder.base_model.model.",
+        "text_encoders.clip_l.transformer.",
+    ),
+    "text_encoder_2": (
+        "lora_te2_",
+        "text_encoder_2.",
+        "text_encoder_2.base_model.model.",
+        "text_encoders.clip_g.transformer.",
+    ),
 }
 BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.")
 ONLY = ("lora_te_", "base_model.model.", "")
 # How the name of a tensor ends, after its layer's; the group is the part's name.
 ENDING = re.compile(
-    r"(?:[._]lora\d?(?:\.linear_layer|_linear_layer)?[._](?P<matrix>down|up|mid|A|B)(?:\.(?!bias$)\w+)?(?:\.weight)?"
+    r"(?:[._]lora\d?(?:\.linear_layer|_linear_layer)?[._](?P<matrix>down|up|mid|A|B)(?:\.(?!bias\Z)\w+)?(?:\.weight)?"
     r"|\.(?P<peft>lora_magnitude_vector)(?:\.\w+)*"
     r"|\.(?P<part>alpha|dora_scale|diff|diff_b|w_norm|b_norm"
-    r"|hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2)))$"
+    r"|hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2)))\Z"
 )
 PARTS = {"A": "down", "B": "up", "w_norm": "diff", "b_norm": "diff_b"}
 # Endings of kinds that are not read.
 UNREAD = re.compile(
     r"\.(?:(?P<BOFT>boft_\w+)|(?P<OFT>oft_\w+)|(?P<GLoRA>b2)|(?P<IA3>on_input|ia3_l)|(?P<VeRA>vera_lambda_\w)"
-    r"|(?P<AdaLoRA>lora_E|ranknum)|(?P<biases>lora_[AB](?:\.\w+)?\.bias|bias_indices)|(?P<scalars>scalar))(?:\.\w+)*$"
+    r"|(?P<AdaLoRA>lora_E|ranknum)|(?P<biases>lora[\w.]*\.bias|bias_indices)|(?P<scalars>scalar))(?:\.\w+)*\Z"
 )
 
 
 class Adapter(NamedTuple):
-    """changes: of each layer, by its network's name and its own; fitting, of: how many tensors of the file are of
-    them, and of how many; notes: what else is to be known, each in one line."""
+    """changes: of each layer, by its network's name and its own; matched, total: how many tensors of the file are of
+    these layers, and how many there are; notes: what else is to be known, a line each."""
 
     changes: dict[tuple[str, str], Change]
-    fitting: int
-    of: int
+    matched: int
+    total: int
     notes: tuple[str, ...]
     metadata: dict[str, str]
 
@@ -97,9 +115,9 @@ def load_adapter(path: Path, networks: Mapping[str, nn.Module]) -> Adapter:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     check_kind(path, header)
-    places, strangers = resolve(path, header.tensors, networks)
+    places, unmatched = resolve(path, header.tensors, networks)
     if not places:
-        raise misfit(path, header, networks, f"0 of {len(header.tensors)} keys fit")
+        raise family_error(path, header, networks, f"0 of {len(header.tensors)} keys fit")
     tensors, metadata = load_tensors(path, {name for parts in places.values() for name in parts.values()})
     configs = peft_configs(path, metadata)
     changes, unscaled, wrong = {}, False, []
@@ -108,15 +126,15 @@ def load_adapter(path: Path, networks: Mapping[str, nn.Module]) -> Adapter:
         check_numbers(path, own, parts)
         change, has_alpha = scaled(path, layer, own, configs.get(component, {}))
         unscaled |= not has_alpha
-        if problem := misfits(change, networks[component].get_submodule(layer)):
+        if problem := mismatch_of(change, networks[component].get_submodule(layer)):
             wrong.append(f"{layer} ({problem})")
         changes[component, layer] = change
     if wrong:
-        raise misfit(path, header, networks, f"{len(wrong)} of {len(changes)} layers do not fit, as {wrong[0]}")
+        raise family_error(path, header, networks, f"{len(wrong)} of {len(changes)} layers do not fit, as {wrong[0]}")
     notes = ["it says no alpha: its rank is taken, as other tools do"] if unscaled else []
-    if strangers:
-        more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
-        notes.append(f"what fits no layer is passed over: {strangers[0]}{more}")
+    if unmatched:
+        more = f" and {len(unmatched) - 1} more" if len(unmatched) > 1 else ""
+        notes.append(f"what fits no layer is passed over: {unmatched[0][:100]!r}{more}")
     return Adapter(changes, len(tensors), len(header.tensors), tuple(notes), metadata)
 
 
@@ -131,12 +149,12 @@ def check_kind(path: Path, header: Header) -> None:
         if kind == "OFT" and len(header.tensors[unread.string].shape) == 4:
             kind = "BOFT"
         raise UserError(
-            f"{path}: an adapter with {kind} ({unread.string}), which is not read: "
+            f"{path}: an adapter with {kind} ({unread.string[:100]!r}), which is not read: "
             "LoRA, LoCon, LoHa, LoKr, DoRA and whole differences are"
         )
     if not is_adapter:
         facts = describe(header)
-        what = "nothing that is known" if facts["kind"] == "unknown" else f"{facts['kind']} {facts['family']}".strip()
+        what = f"{facts['kind']} {facts['family']}".strip() if facts["kind"] != "unknown" else "nothing that is known"
         raise UserError(f"{path}: no adapter, but {what}: name a LoRA or one of its kin")
 
 
@@ -151,29 +169,29 @@ def resolve(
 ) -> tuple[dict[tuple[str, str], dict[str, str]], list[str]]:
     """The names of tensors by part, of each layer that they are of; and those that are of none."""
     encoders = [name for name in networks if name != "unet"]
-    known = {name: spellings(name, layers_of(network)) for name, network in networks.items()}
+    spelled = {name: spellings(name, layers_of(network)) for name, network in networks.items()}
     prefixes = [
         (name, prefix) for name in networks for prefix in PREFIXES[name] + (ONLY if encoders == [name] else ())
     ]
     places: dict[tuple[str, str], dict[str, str]] = {}
-    strangers = []
+    unmatched = []
     for name in names:
         ending = ENDING.search(name)
         module = name[: ending.start()] if ending else name
         found = {
-            (component, known[component][rest])
+            (component, spelled[component][rest])
             for component, prefix in prefixes
             if module.startswith(prefix)
-            and (rest := module.removeprefix(prefix).replace(".", "_")) in known[component]
+            and (rest := module.removeprefix(prefix).replace(".", "_")) in spelled[component]
         }
         if ending is None or len(found) != 1:
-            strangers.append(name)
+            unmatched.append(name)
             continue
         place, part = found.pop(), str(ending["matrix"] or ending["peft"] or ending["part"])
         other = places.setdefault(place, {}).setdefault(PARTS.get(part, part), name)
         if other != name:
             raise UserError(f"{path}: {other} and {name} are both of {'.'.join(place)}: save it in one spelling")
-    return places, strangers
+    return places, unmatched
 
 
 def check_numbers(path: Path, parts: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
@@ -237,7 +255,7 @@ def peft_alpha(path: Path, config: Mapping[str, Any], layer: str) -> Any:
     return config.get("lora_alpha", config.get("alpha"))
 
 
-def misfits(change: Change, layer: nn.Module) -> str | None:
+def mismatch_of(change: Change, layer: nn.Module) -> str | None:
     """Why a change cannot be added to a layer; nothing is computed for it."""
     on_meta = change.to("meta")
     try:
@@ -245,7 +263,7 @@ def misfits(change: Change, layer: nn.Module) -> str | None:
             return "it has no bias"
         for name in ("weight", "bias"):
             if (value := getattr(layer, name, None)) is not None:
-                on_meta.of(name, value.detach().to("meta"))
+                on_meta.delta(name, value.detach().to("meta"))
     except KeyError as error:
         return f"{error} is missing"
     except (ValueError, RuntimeError, IndexError, TypeError) as error:
@@ -253,7 +271,7 @@ def misfits(change: Change, layer: nn.Module) -> str | None:
     return None
 
 
-def misfit(path: Path, header: Header, networks: Mapping[str, nn.Module], problem: str) -> UserError:
+def family_error(path: Path, header: Header, networks: Mapping[str, nn.Module], problem: str) -> UserError:
     """The error of an adapter for other networks, with the families of both where they are known."""
     adapter = adapter_of(header.tensors)
     state = networks["unet"].state_dict()
@@ -292,7 +310,7 @@ def adapt(value: Tensor, name: str, shares: Shares, dora_norm: str) -> Tensor:
     with torch.autocast(value.device.type, enabled=False):
         total = value.float()
         for change, weight in shares:
-            if (added := change.of(name, value, dora_norm)) is not None:
+            if (added := change.delta(name, value, dora_norm)) is not None:
                 total = torch.add(total, added, alpha=weight)
     return total.to(value.dtype)
 

@@ -37,7 +37,7 @@ class Change(NamedTuple):
     def to(self, device: torch.device | str) -> Change:
         return self._replace(parts={name: part.to(device) for name, part in self.parts.items()})
 
-    def of(self, name: str, value: Tensor, dora_norm: str = "changed") -> Tensor | None:
+    def delta(self, name: str, value: Tensor, dora_norm: str = "changed") -> Tensor | None:
         """What it adds to the layer's "weight" or "bias", whose value is given: of its shape, in float32 on its
         device; None for nothing. ValueError, in a word or two, for parts that do not fit."""
         parts = {key: part.to(value.device, torch.float32) for key, part in self.parts.items()}

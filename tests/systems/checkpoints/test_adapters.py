@@ -181,7 +181,7 @@ def test_what_diffusers_saves_is_read_with_its_alphas(both, family, tmp_path):
     expected = their_picture(theirs)
     theirs.save_lora_weights(tmp_path, **saved)
     adapter = load_adapter(tmp_path / "pytorch_lora_weights.safetensors", networks)
-    assert adapter.fitting == adapter.of and not adapter.notes
+    assert adapter.matched == adapter.total and not adapter.notes
     assert error(our_picture(ours), expected) > 0.01
     assert error(our_picture(ours, Use(adapter, 1.0, 1.0)), expected) < 1e-4
 
@@ -220,7 +220,7 @@ def test_what_peft_saves_is_read_as_peft_computes_it(model, kind, tmp_path):
     x, time, context = torch.randn(2, 4, 8, 8), torch.tensor([7.0, 500.0]), torch.randn(2, 77, 12)
     expected, base = theirs(x, time, context), unet(x, time, context)
     adapter = load_adapter(tmp_path / "adapter_model.safetensors", {"unet": unet})
-    assert adapter.fitting == adapter.of and not adapter.notes
+    assert adapter.matched == adapter.total and not adapter.notes
     assert error(expected, base) > 0.01
     for merged in (True, False):
         with adapted({"unet": unet}, [Use(adapter, 1.0, 1.0)], merged=merged):
@@ -298,7 +298,7 @@ def test_it_is_told_how_many_keys_fit_and_how_dora_is_read(model, lora):
     tensors, count = load_file(lora), len(load_file(lora))
     assert model.adapter_notes([lora]) == [f"fox.safetensors: {count} of {count} keys fit"]
     save_file(tensors | {"odd.lora_up.weight": torch.ones(1)}, lora)
-    notes = [f"{count} of {count + 1} keys fit", "what fits no layer is passed over: odd.lora_up.weight"]
+    notes = [f"{count} of {count + 1} keys fit", "what fits no layer is passed over: 'odd.lora_up.weight'"]
     assert model.adapter_notes([lora]) == [f"fox.safetensors: {note}" for note in notes]
     key = next(name for name in tensors if name.startswith("lora_unet_")).split(".")[0]
     out = len(tensors[f"{key}.lora_up.weight"])

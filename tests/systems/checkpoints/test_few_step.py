@@ -29,7 +29,7 @@ HUB = "models--latent-consistency--lcm-lora-sdxl/snapshots/a18548dd4956b174ec5b0
 )
 def test_each_is_known_by_its_makers_name(name, maker, sampling):
     found = few_step_of(Path("/models/loras", name), {})
-    assert found.name == maker and found.sampling == sampling and not found.misses(found.sampling)
+    assert found.name == maker and found.sampling == sampling and not found.mismatches(found.sampling)
     titled = few_step_of(Path("renamed.safetensors"), {"modelspec.title": Path(name).stem})
     assert titled == (None if "pytorch" in name else found)
 
@@ -50,13 +50,13 @@ def test_others_are_not_taken_for_one(name):
 
 def test_what_it_wants_is_said_where_it_is_given_otherwise():
     found = few_step_of(Path("Hyper-SDXL-8steps-CFG-lora.safetensors"), {})
-    assert found.misses(Sampling("euler", "karras", 25, 9.0)) == [
+    assert found.mismatches(Sampling("euler", "karras", 25, 9.0)) == [
         "sampler ddim, not euler",
         "grid trailing or sgm_uniform, not karras",
         "8 steps, not 25",
         "guidance 5 to 8, not 9",
     ]
-    assert found.misses(Sampling("ddim", "sgm_uniform", 8, 6.0)) == []
+    assert found.mismatches(Sampling("ddim", "sgm_uniform", 8, 6.0)) == []
 
 
 def test_every_sampler_and_grid_that_is_wanted_there_is():

@@ -57,7 +57,7 @@ class LoadedAdapter(NamedTuple):
             "sha256": self.sha256,
             "weight": self.weight,
             "text_weight": self.text_weight,
-            "keys": f"{self.adapter.fitting} of {self.adapter.of}",
+            "keys": f"{self.adapter.matched} of {self.adapter.total}",
         }
 
 
@@ -112,14 +112,14 @@ def describe_adapters(adapters: Sequence[LoadedAdapter], dora_norm: str, chosen:
     found = []
     how = f"sampler {chosen.sampler}, grid {chosen.grid}, {chosen.steps} steps, guidance {chosen.guidance:g}"
     for one in adapters:
-        found.append(f"{one.path.name}: {one.adapter.fitting} of {one.adapter.of} keys fit")
+        found.append(f"{one.path.name}: {one.adapter.matched} of {one.adapter.total} keys fit")
         found += [f"{one.path.name}: {note}" for note in one.adapter.notes]
         if one.text_weight != one.weight and all(name == "unet" for name, _ in one.adapter.changes):
             found.append(f"{one.path.name}: it changes no text encoder, so that its weight for those means nothing")
         if one.has_dora:
             found.append(f"{one.path.name}: DoRA, of whose two norms {NORMS[dora_norm]} is taken")
         if one.few_step and one.weight:
-            misses = one.few_step.misses(chosen)
-            said = f"wants {'; '.join(misses)}" if misses else f"is sampled as it wants: {how}"
-            found.append(f"{one.path.name}: this {one.few_step.name} adapter {said}")
+            mismatches = one.few_step.mismatches(chosen)
+            message = f"wants {'; '.join(mismatches)}" if mismatches else f"is sampled as it wants: {how}"
+            found.append(f"{one.path.name}: this {one.few_step.name} adapter {message}")
     return found

@@ -38,7 +38,7 @@ class FewStep(NamedTuple):
     def sampling(self) -> Sampling:
         return Sampling(self.sampler, self.grids[0], self.steps[0], self.guidance[0])
 
-    def misses(self, chosen: Sampling) -> list[str]:
+    def mismatches(self, chosen: Sampling) -> list[str]:
         """What it wants otherwise than it is chosen."""
         found = [] if chosen.sampler == self.sampler else [f"sampler {self.sampler}, not {chosen.sampler}"]
         found += [] if chosen.grid in self.grids else [f"grid {' or '.join(self.grids)}, not {chosen.grid}"]
