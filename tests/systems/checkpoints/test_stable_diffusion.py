@@ -227,7 +227,9 @@ def test_the_refiner_draws_the_last_steps_as_by_diffusers(both, folders):  # noq
     diffusers = import_module("diffusers")
     base, ours = both("sdxl")
     scheduler = diffusers.EulerDiscreteScheduler(**STABLE, steps_offset=1, timestep_spacing="leading")
-    theirs = diffusers.StableDiffusionXLImg2ImgPipeline.from_pretrained(folders["sdxl-refiner"])
+    theirs = diffusers.StableDiffusionXLImg2ImgPipeline.from_pretrained(
+        folders["sdxl-refiner"], requires_aesthetics_score=True
+    )
     theirs.set_progress_bar_config(disable=True)
     base.scheduler, theirs.scheduler = scheduler, scheduler
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
