@@ -41,11 +41,11 @@ def test_a_whole_one():
     ("line", "sampler", "grid"),
     [
         ("Sampler: DPM++ 2M Karras", "dpmpp_2m", "karras"),  # until 1.9
-        ("Sampler: DPM++ 2M SDE Exponential", "dpmpp_2m_sde", "exponential"),
+        ("Sampler: DPM2 Exponential", "dpm2", "exponential"),
         ("Sampler: Euler a", "euler_ancestral", "normal"),
         ("Sampler: DPM++ 2M", "dpmpp_2m", "normal"),
         ("Sampler: DPM++ 2M, Schedule type: Automatic", "dpmpp_2m", "karras"),
-        ("Sampler: DPM++ 2M SDE, Schedule type: Automatic", "dpmpp_2m_sde", "exponential"),
+        ("Sampler: DPM2, Schedule type: Automatic", "dpm2", "karras"),
         ("Sampler: Euler, Schedule type: Automatic", "euler", "normal"),
         ("Sampler: Euler, Schedule type: Uniform", "euler", "normal"),
         ("Sampler: Euler, Schedule type: uniform", "euler", "uniform"),  # ours
@@ -70,6 +70,7 @@ def test_samplers_and_their_steps(line, sampler, grid):
         ("Emphasis: No norm", "Emphasis: 'No norm' is nothing", "weighting"),
         ("Denoising strength: 0.5, Hires upscale: 2", "Denoising strength: 0.5 is of the second pass", "strength"),
         ("Sampler: UniPC", "UniPC: its steps lie near", "x"),
+        ("Sampler: DPM++ SDE Karras", "sampler dpmpp_sde: its noise is another", "seed_like"),
     ],
 )
 def test_what_is_not_known_is_named(line, note, absent):

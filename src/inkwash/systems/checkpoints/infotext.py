@@ -50,6 +50,7 @@ AUTOMATIC = {  # what A1111 takes with the schedule type "Automatic"; others Uni
     "dpmpp_2m_sde": "exponential",
     "ddim": "leading",
 }
+BROWNIAN = ("dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde")
 OURS = {name.lower(): sampler for sampler, name in SAMPLERS.items()}
 OUR_GRIDS = {name.lower(): grid for grid, name in GRIDS.items()} | {"normal": "normal"}
 SOURCES = {"gpu": "a1111", "nv": "a1111", "cpu": "a1111-cpu"}
@@ -104,11 +105,20 @@ def read_infotext(text: str) -> Settings:
     elif "strength" in options:
         notes.append("the picture to begin from is not in the file: give it with image")
     if fields:
-        options = told_by(fields.get("Version", "")) | options
-    return Settings(options, notes + noted)
+        options = implied_by(fields.get("Version", "")) | options
+    return without_paths(Settings(options, notes + noted))
 
 
-def told_by(version: str) -> dict[str, Any]:
+def without_paths(settings: Settings) -> Settings:
+    """Without the noise of another tool for a sampler that draws a Brownian path, which is not theirs here."""
+    options, notes = settings
+    if options.get("sampler") not in BROWNIAN or "seed_like" not in options:
+        return settings
+    note = f"sampler {options['sampler']}: its noise is another tool's package's; ours makes another picture"
+    return Settings({name: value for name, value in options.items() if name != "seed_like"}, [*notes, note])
+
+
+def implied_by(version: str) -> dict[str, Any]:
     """The noise and the weighting of the program that wrote the fields, as far as they do not say them."""
     if version.startswith("inkwash"):
         return {}
@@ -184,6 +194,10 @@ def number(name: str) -> Callable[[str], dict[str, Any]]:
     return lambda value: {name: float(value)}
 
 
+def lowered(name: str) -> Callable[[str], dict[str, Any]]:
+    return lambda value: {name: value.lower()}
+
+
 READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "steps": whole("steps"),
     "seed": whole("seed"),
@@ -194,7 +208,7 @@ READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "model": lambda value: {"model": value},
     "rng": lambda value: {"seed_like": SOURCES[value.lower()]},
     "emphasis": lambda value: {"weighting": WEIGHTINGS[value.lower()]},
-    **{name.lower(): (lambda value, option=option: {option: value.lower()}) for name, option in OWN.items()},
+    **{name.lower(): lowered(option) for name, option in OWN.items()},
 }
 
 

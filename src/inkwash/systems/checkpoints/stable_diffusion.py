@@ -26,7 +26,7 @@ from inkwash.systems.checkpoints.canvas import (
     load_canvas,
     shortened,
 )
-from inkwash.systems.checkpoints.conditioning import Encoded, guided, tracks, used_embeddings
+from inkwash.systems.checkpoints.conditioning import Encoded, calls, guided, tracks, used_embeddings
 from inkwash.systems.checkpoints.embeddings import Embedding, load_embedding
 from inkwash.systems.checkpoints.files import ENCODERS, hash_of, load_file, load_folder
 from inkwash.systems.checkpoints.infotext import infotext
@@ -354,7 +354,7 @@ class StableDiffusion:
                 "clip_skip": clip_skip,
                 "weighting": weighting,
                 "seed_like": seed_like,
-                "embeddings": used_embeddings(self, [*texts.values()], weighting),
+                "embeddings": used_embeddings(self, [*texts.values()], weighting, calls(n_steps, sampler)),
                 "image": source_facts(image),
                 "mask": source_facts(mask),
                 "strength": None if canvas is None or self.extra == EDITS else canvas.strength,
