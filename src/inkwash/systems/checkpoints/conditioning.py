@@ -43,7 +43,7 @@ class Token(NamedTuple):
 
 
 class Track(NamedTuple):
-    """A prompt over all calls of the network, counted from 0: up to call ends[i] holds row rows[i] of the condition."""
+    """A prompt over all calls of the network, counted from 0: up to call ends[i] row rows[i] is the condition."""
 
     weight: float
     ends: tuple[int, ...]
