@@ -178,6 +178,12 @@ def test_an_empty_negative_prompt_of_sdxl_is_zeros(both):  # noqa: F811
     assert torch.equal(negative.condition["text_embeds"], pooled)
 
 
+@pytest.mark.parametrize("prompt", [f"(a:{'9' * 400})", f"a :{'9' * 400} AND b", "[a:(b:1)(c:.5):2] ((" + "(" * 9000])
+def test_a_weight_beyond_all_numbers_is_refused(both, prompt):  # noqa: F811
+    with pytest.raises(UserError, match="too large for a number"):
+        tracks(both("sd1")[1], prompt + "x", **HOW)
+
+
 # over the steps
 
 

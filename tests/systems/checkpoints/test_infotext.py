@@ -78,6 +78,13 @@ def test_what_is_not_known_is_named(line, note, absent):
     assert any(found.startswith(note) for found in notes) and absent not in options
 
 
+def test_choices_are_made_before_a_recipe_is_written():
+    text = "{a|b} __c__\nSteps: 1, Seed: 2, Version: v1.10.1"
+    assert read_infotext(text).options["prompt"] == r"\{a|b\} \__c__"
+    assert read_infotext(f"{text}, Emphasis: None").options["prompt"] == "{a|b} __c__"
+    assert read_infotext(infotext(RECIPE | {"prompt": r"\{a|b\}"})).options["prompt"] == r"\{a|b\}"
+
+
 def test_where_a_recipe_comes_from_says_its_noise():
     sources = {"RNG: CPU": "a1111-cpu", "RNG: NV": "a1111", "Eta: 1": "a1111"}
     assert {line: fields(line).options["seed_like"] for line in sources} == sources

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,6 +76,9 @@ def tracks(
     found = []
     for part in parse(prompt, calls(steps, sampler), weighting, compose):
         texts = Counter(interval.sections for interval in part.intervals)
+        weights = [segment.weight for text in texts for section in text for segment in section]
+        if not all(map(math.isfinite, [part.weight, *weights])):
+            raise UserError("a weight in the prompt is too large for a number: choose one near 1")
         encoded = encode(model, texts, weighting, clip_skip)
         if weighting == "a1111" and not prompt and not compose:
             encoded = without_negative(encoded)

@@ -16,7 +16,7 @@ from inkwash.errors import UserError, unknown
 WEIGHTINGS = ("a1111", "comfyui", "none")
 STEP = 1.1  # what a pair of brackets without a number multiplies by
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
-ESCAPED = r"\\[()\[\]{}\\]"
+ESCAPED = r"\\[()\[\]{}\\]|\\__"
 EMPHASIS = re.compile(
     rf"(?P<escaped>{ESCAPED})|(?P<open>[(\[])|:\s*(?P<weight>{NUMBER})\s*\)|(?P<close>[)\]])|[^\\()\[\]:]+|.", re.S
 )
@@ -155,7 +155,7 @@ def close(frame: list[str], bracket: str, step: int, steps: int, ends: set[int])
 
 def emphasis(text: str) -> Sections:
     r"""Brackets as weights: (x) multiplies by 1.1, [x] divides by it, (x:1.3) multiplies by 1.3, one within another
-    multiply; \( \) \[ \] \{ \} \\ stand for themselves. BREAK divides."""
+    multiply; \( \) \[ \] \{ \} \__ \\ stand for themselves. BREAK divides."""
     pieces: list[tuple[str, float] | None] = []  # None: BREAK
     opened: dict[str, list[int]] = {"(": [], "[": []}
 
@@ -189,9 +189,9 @@ def join(pieces: list[tuple[str, float]]) -> tuple[Segment, ...]:
 
 
 def comfyui_emphasis(text: str) -> tuple[Segment, ...]:
-    r"""(x) multiplies by 1.1; (x:1.3) is 1.3, whatever stands around it; \( \) stand for themselves, and so does
-    every other sign, and a bracket without its fellow."""
-    tokens = re.findall(r"\\[()]|[()]|[^\\()]+|.", text, re.S)
+    r"""(x) multiplies by 1.1; (x:1.3) is 1.3, whatever stands around it; \( \) \{ \} \__ stand for themselves, and
+    so does every other sign, and a bracket without its fellow."""
+    tokens = re.findall(r"\\[(){}]|\\__|[()]|[^\\()]+|.", text, re.S)
     fellows, opened = dict[int, int](), list[int]()
     for i, token in enumerate(tokens):
         if token == "(":
@@ -213,5 +213,5 @@ def comfyui_emphasis(text: str) -> tuple[Segment, ...]:
         elif i in numbers:
             pieces.append((numbers[i][1], weights[-1]))
         else:
-            pieces.append((token[1:] if token in (r"\(", r"\)") else token, weights[-1]))
+            pieces.append((token[1:] if len(token) > 1 and token[0] == "\\" else token, weights[-1]))
     return join(pieces)

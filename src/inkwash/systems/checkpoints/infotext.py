@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from inkwash import diffusion
+from inkwash.systems.checkpoints.wildcards import literal
 
 SAMPLERS = {  # A1111's names of our samplers, where they are the same method
     "euler": "Euler",
@@ -106,6 +107,8 @@ def read_infotext(text: str) -> Settings:
         notes.append("the picture to begin from is not in the file: give it with image")
     if fields:
         options = implied_by(fields.get("Version", "")) | options
+    if options.get("weighting") != "none" and not fields.get("Version", "").startswith("inkwash"):
+        options |= {name: literal(options[name]) for name in ("prompt", "negative")}  # whose choices are made
     return without_paths(Settings(options, notes + noted))
 
 

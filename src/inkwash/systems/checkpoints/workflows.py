@@ -9,6 +9,7 @@ from typing import Any
 from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.systems.checkpoints.infotext import CLIP_SKIP, Settings, without_paths
+from inkwash.systems.checkpoints.wildcards import literal
 
 SAMPLERS = {  # ComfyUI's names of our samplers, where they are the same method
     "euler": "euler",
@@ -178,7 +179,7 @@ class Reader:
                 self.clip_skip(node["inputs"].get("clip"))
                 text = node["inputs"].get("text")
                 if isinstance(text, str):
-                    return text
+                    return literal(text)  # ComfyUI's page has made its choices before
         self.notes.append(f"{key}: its text is made by a node that is not read; set it")
         return ""
 
