@@ -15,15 +15,15 @@ from inkwash.errors import UserError, unknown
 
 WEIGHTINGS = ("a1111", "comfyui", "none")
 STEP = 1.1  # what a pair of brackets without a number multiplies by
-NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
+NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
 ESCAPED = r"\\[()\[\]{}\\]|\\__"
 EMPHASIS = re.compile(
     rf"(?P<escaped>{ESCAPED})|(?P<open>[(\[])|:\s*(?P<weight>{NUMBER})\s*\)|(?P<close>[)\]])|[^\\()\[\]:]+|.", re.S
 )
 SCHEDULE = re.compile(r"\\.|[()\[\]:|]|[^\\()\[\]:|]+|.", re.S)
 WHEN = re.compile(rf"\s*({NUMBER}(?:[eE][+-]?\d+)?)\s*")
-BREAK = re.compile(r"\s*\bBREAK\b\s*")
-PART = re.compile(rf"(.*?)(?:\s*:\s*({NUMBER}))?\s*", re.S)
+BREAK = re.compile(r"\bBREAK\b")
+WEIGHT = re.compile(rf":\s*({NUMBER})\s*$")
 TAG = re.compile(r"<(lora|lyco|hypernet)\s*:([^<>]*)>", re.I)
 FELLOWS = {")": "(", "]": "["}
 
@@ -104,8 +104,10 @@ def divide(prompt: str) -> list[tuple[str, float]]:
     texts = re.split(r"\bAND\b", prompt)
     if len(texts) == 1:
         return [(prompt, 1.0)]
-    matched = [PART.fullmatch(text) for text in texts]
-    return [(match[1], float(match[2] or 1)) for match in matched if match is not None]
+    found = [(text, WEIGHT.search(text)) for text in texts]
+    return [
+        (text[: match.start()].rstrip(), float(match[1])) if match else (text.rstrip(), 1.0) for text, match in found
+    ]
 
 
 def schedule(prompt: str, steps: int) -> list[tuple[int, str]]:
@@ -171,9 +173,9 @@ def emphasis(text: str) -> Sections:
             multiply(opened[FELLOWS[closes]].pop(), factor)
         else:
             first, *others = [token[0][1:]] if token["escaped"] else BREAK.split(token[0])
-            pieces.append((first, 1.0))
-            for other in others:
-                pieces += [None, (other, 1.0)]
+            pieces.append((first.rstrip() if others else first, 1.0))
+            for i, other in enumerate(others, 1):
+                pieces += [None, (other.strip() if i < len(others) else other.lstrip(), 1.0)]
     for start in opened["("]:
         multiply(start, STEP)
     for start in opened["["]:

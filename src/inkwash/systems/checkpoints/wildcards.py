@@ -13,7 +13,7 @@ from inkwash.errors import UserError, unknown
 
 # the innermost choice, whose braces hold no others
 CHOICE = re.compile(r"(?<!\\)\{((?:[^{}\\|]|\\.)*\|(?:[^{}\\]|\\.)*)\}", re.S)
-NAME = re.compile(r"(?<!\\)__([\w /.-]+?)__")
+NAME = re.compile(r"(?<![\\_])__(?!_)([\w /.-]+?)(?<!_)__(?!_)")
 MAX_CHOICES = 1000  # of one prompt: files can name one another in a circle
 
 
