@@ -83,9 +83,10 @@ def test_the_commands_and_options_that_pages_name_are_there():
 
 
 def options_of(words, commands):
-    """Of the command that the words begin with; of one that hands over to a system's, as `train` does, of any."""
+    """Of the command that the words begin with; of one that hands over to a system's, as `train` does, of any, and so
+    does `generate` with a checkpoint."""
     groups = {name: group.commands for name, group in commands.items() if hasattr(group, "commands")}
-    if words[0] in SHORTCUTS:
+    if words[0] in {*SHORTCUTS, "generate"}:
         found = [group[words[0]] for group in [commands, *groups.values()] if words[0] in group]
     elif words[0] in groups and len(words) > 1 and re.fullmatch("[a-z]+", words[1]):
         found = [groups[words[0]][words[1]]]

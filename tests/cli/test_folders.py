@@ -49,6 +49,30 @@ def test_each_file_is_one_line_with_what_it_is_and_needs(tmp_path, capsys):
     assert len(rest) == 4
 
 
+def test_what_is_drawn_is_the_checkpoints_of_stable_diffusion(tmp_path, capsys):
+    whole = {f"model.diffusion_model.{name}": value for name, value in SD1.items()}
+    encoder = {"cond_stage_model.transformer.text_model.final_layer_norm.weight": ("F16", (768,))}
+    vae = {"first_stage_model.decoder.conv_in.weight": ("F16", (512, 4, 3, 3))}
+    write(tmp_path / "whole.safetensors", whole | encoder | vae)
+    write(tmp_path / "part.safetensors", whole)
+    _, part, full = run(capsys, "--scan", tmp_path)
+    assert "diffusion model, SD 1" in part and "drawn: no" in part
+    assert "checkpoint, SD 1" in full and "drawn: yes" in full
+
+
+def test_a_checkpoint_is_found_by_its_name_in_folders_that_were_added(tmp_path, capsys):
+    models = tmp_path / "models"
+    file = write(models / "a" / "one.v2.safetensors", SD1)
+    write(models / "two.safetensors", SD1)
+    write(models / "b" / "two.safetensors", SD1)
+    run(capsys, "--add", models)
+    assert folders.find("one.v2.safetensors") == folders.find("one.v2") == file and folders.find("one") is None
+    with pytest.raises(UserError, match="two: there are 2 of this name"):
+        folders.find("two")
+    assert main(["generate", "a fox", "--model", "one.v2"]) == 2
+    assert f"{file}: the diffusion model of SD 1 alone" in capsys.readouterr().err
+
+
 def test_folders_are_remembered_listed_and_forgotten(tmp_path, capsys):
     models = tmp_path / "models"
     write(models / "a.safetensors", SD1)

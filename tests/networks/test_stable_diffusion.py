@@ -333,6 +333,30 @@ def test_what_else_a_file_holds_is_named_or_of_no_use(file):
     assert all(same(found.components[name].state_dict(), usual[name].state_dict()) for name in usual)
 
 
+def test_a_file_of_eight_bits_with_scales_is_read(file):
+    """As fp8 of ComfyUI's older files, and as whole numbers of its newer ones."""
+    key = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q"
+
+    def floats(tensors):
+        tensors[f"{key}.weight"] = (tensors[f"{key}.weight"] * 4).to(torch.float8_e4m3fn)
+        tensors |= {f"{key}.scale_weight": torch.tensor(0.25), "model.diffusion_model.scaled_fp8": torch.zeros(2)}
+
+    def numbers(tensors):
+        scale = tensors[f"{key}.weight"].abs().amax(1, keepdim=True) / 127
+        tensors[f"{key}.weight"] = (tensors[f"{key}.weight"] / scale).round().to(torch.int8)
+        tensors |= {
+            f"{key}.weight_scale": scale,
+            f"{key}.comfy_quant": torch.tensor(list(b'{"format": "int8_tensorwise"}')).byte(),
+        }
+
+    name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+    usual = load_single_file(file("sd1"), TINY["sd1"]).components["unet"].state_dict()[name]
+    for change, error in ((floats, 0.07), (numbers, 0.005)):
+        found = load_single_file(file("sd1", change), TINY["sd1"])
+        weight = found.components["unet"].state_dict()[name]
+        assert not found.others and 0 < (weight - usual).abs().max() < error * usual.abs().max()
+
+
 @pytest.mark.parametrize("channels", [8, 9])
 def test_how_many_channels_the_network_takes_is_seen_in_the_file(file, channels):
     def widen(tensors):

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata, util
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ from inkwash.progress import Console, Progress
 from inkwash.systems import makes, of_task, system_of, systems
 from inkwash.systems.base import File, Request, Verb, options, resolve
 from inkwash.systems.train import task_of
-from inkwash.weights.shipped import find_recipe, locate, queues, recipes, shipped
+from inkwash.weights.shipped import find_recipe, is_checkpoint, is_model, locate, queues, recipes, shipped
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 data_app = typer.Typer(help="Build a data set from public packages.", no_args_is_help=True, rich_markup_mode=None)
@@ -80,6 +81,35 @@ def expand_shortcut(arguments: list[str]) -> list[str]:
     if word not in system.verbs:
         raise UserError(f"{target}: {system.name} has no {word}; it has {', '.join(system.verbs)}")
     return [system.name, word, *rest]
+
+
+def expand_generate(arguments: list[str]) -> list[str]:
+    """`inkwash generate ... --model MODEL` with the system of the model before it, where that is not pictures', and
+    its path for the name of a checkpoint in the folders that were added."""
+    expanded = list(arguments)
+    for i, argument in enumerate(arguments):
+        name, equals, model = argument.partition("=")
+        i, model = (i, model) if equals else (i + 1, "".join(arguments[i + 1 : i + 2]))
+        if name != "--model" or not model:
+            continue
+        folder = find_model(model)
+        expanded[i] = f"--model={folder}" if equals else str(folder)
+        if is_checkpoint(folder):
+            return [system_of(folder).name, *expanded]
+    return arguments
+
+
+def find_model(name: str) -> Path:
+    """Where the model of a name lies, in the folders that were added, too."""
+    from inkwash.cli import folders
+
+    try:
+        return locate(name)
+    except UserError:
+        found = None if Path(name).exists() else folders.find(name)
+        if found is None:
+            raise
+        return found
 
 
 def target_position(word: str, rest: list[str]) -> int:
@@ -235,27 +265,34 @@ def request_of_recipe(recipe: dict[str, Any], verb: Any, context: Local, file: P
         if name in recipe and value is None and not option.optional:
             raise UserError(f"{name} is missing")
         if name == "model" and value is not None and value not in shipped():
-            places = [folder / value for folder in folders if (folder / value / "system.json").is_file()]
+            places = [str(folder / value) for folder in folders if is_model(folder / value)]
+            with suppress(UserError):
+                places += [str(find_model(value))]  # a hub id, or in the folders that were added
             if not places:
                 raise UserError(f"{file} was made by the model {value}, which is not here: {GIVE}")
-            value = str(places[0])
-        elif option.kind is File and value is not None:
-            if "name" not in value:
-                raise UserError(
-                    f"{file} was made from a picture that a program gave, which is in no file; make it there again"
-                )
-            paths = [path for folder in folders if (path := folder / Path(value["name"]).name).is_file()]
-            found = [context.file(path, option) for path in paths]
-            same = [one for one in found if isinstance(one, File) and one.sha256 == value["sha256"]]
-            if not same:
-                missing = "has changed" if found else "is not here"
-                raise UserError(f"{file} was made from {Path(value['name']).name}, which {missing}: {GIVE}")
-            value = same[0]
+            value = places[0]
+        elif option.kind is File and value:
+            found = [find_input(one, option, context, file, folders) for one in (value if option.many else [value])]
+            value = tuple(found) if option.many else found[0]
         if value is not None:
             values[name] = value
     if values.get("image") is None:
         values.pop("strength", None)
     return verb.request(**values)
+
+
+def find_input(facts: dict[str, Any], option: Any, context: Local, file: Path, folders: list[Path]) -> File:
+    """A file that went in, unchanged, in one of the folders. UserError without it."""
+    if "name" not in facts:
+        raise UserError(
+            f"{file} was made from a picture that a program gave, which is in no file; make it there again"
+        )
+    name = Path(facts["name"]).name
+    found = [context.file(path, option) for folder in folders if (path := folder / name).is_file()]
+    same = [one for one in found if isinstance(one, File) and one.sha256 == facts["sha256"]]
+    if not same:
+        raise UserError(f"{file} was made from {name}, which {'has changed' if found else 'is not here'}: {GIVE}")
+    return same[0]
 
 
 @app.command()

@@ -9,11 +9,15 @@ from pathlib import Path
 
 from inkwash.errors import UserError
 from inkwash.weights.families import MODEL
-from inkwash.weights.files import save_json
+from inkwash.weights.files import files_below, save_json
 from inkwash.weights.scan import INKWASH, Found, companions, memory, scan
-from inkwash.weights.shipped import load_json
+from inkwash.weights.shipped import is_checkpoint, load_json
 
-DRAWN = {MODEL: "no", "checkpoint": "no", "diffusers folder": "no", INKWASH: "yes"}  # whether inkwash draws it today
+MODELS = (MODEL, "checkpoint", "diffusers folder", INKWASH)  # what draws by itself, or with companions
+DRAWN = {
+    "SD 1", "SD 1 inpainting", "SD 1 pix2pix", "SD 2", "SD 2 inpainting", "SDXL", "SDXL inpainting", "SDXL pix2pix",
+    "SDXL v-prediction", "SDXL v-prediction, zero terminal SNR", "SDXL refiner",
+}  # fmt: skip
 
 
 def user_folder(kind: str) -> Path:
@@ -67,6 +71,22 @@ def _save(folders: list[Path]) -> None:
         raise UserError(f"cannot write {file}: {error.strerror}; see whose it is") from None
 
 
+def find(name: str) -> Path | None:
+    """The checkpoint of this name, with or without its ending, in the folders that were added; None without one.
+    UserError where there are several."""
+    found = []
+    for folder in filter(Path.is_dir, remembered()):
+        for path in files_below(folder):
+            place = path.parent if path.name == "model_index.json" else path
+            if name in (place.name, place.stem) and is_checkpoint(place):
+                found.append(place)
+    if len(found) > 1:
+        raise UserError(
+            f"{name}: there are {len(found)} of this name: {', '.join(map(str, found[:5]))}; give one path"
+        )
+    return found[0] if found else None
+
+
 def lines(folder: Path, hashes: bool) -> Iterator[str]:
     """What a scan of a folder prints: a line for each file. A folder that is gone, as on a disk that is not in, has
     one line."""
@@ -90,8 +110,9 @@ def _line(one: Found, found: list[Found], total: int) -> str:
         size += max((other.size for other in fitting), default=0)
         names = " or ".join(other.name for other in fitting[:2]) if fitting else "not found here"
         parts.append(f"needs {kind} {family} ({names})")
-    if one.kind in DRAWN:
-        parts += [f"drawn: {DRAWN[one.kind]}", *([_fit(size, total)] if total else [])]
+    if one.kind in MODELS:
+        drawn = one.kind == INKWASH or (one.kind != MODEL and one.family in DRAWN)
+        parts += [f"drawn: {'yes' if drawn else 'no'}", *([_fit(size, total)] if total else [])]
     return f"{one.name}: {'; '.join(parts)}"
 
 

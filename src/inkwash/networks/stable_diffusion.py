@@ -17,6 +17,7 @@ from inkwash.networks.autoencoder import Autoencoder
 from inkwash.networks.clip import CLIPTextEncoder
 from inkwash.networks.unet import UNet
 from inkwash.weights.files import fill, load_names, load_tensors, save_tensors
+from inkwash.weights.quantised import dequantise
 from inkwash.weights.single_file import FAMILIES, find_family, from_single_file, to_single_file
 
 CLASSES: dict[str, type[nn.Module]] = {
@@ -127,7 +128,7 @@ def load_single_file(
         own = {name for name in names if name.startswith(component.prefix)}
         if folder == "vae" and not own:
             continue
-        tensors = load_tensors(path, own)[0] if own else {}
+        tensors = dequantise(*load_tensors(path, own), str(path)) if own else {}
         config = dict((configs or CONFIGS[family])[folder])
         for key, (name, dims) in SEEN.items():
             tensor = tensors.get(FAMILIES[family]["unet"].prefix + name)

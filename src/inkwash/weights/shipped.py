@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,17 @@ from inkwash.errors import UserError, unknown
 FOLDER = Path(__file__).parent
 RECIPES, QUEUE = FOLDER.parent / "recipes", "queue"
 TEXT_ENCODER = FOLDER / "text-encoder"  # of all shipped models of pictures
+CHECKPOINTS = "checkpoints"  # the system of other tools' models
+SINGLE = (
+    ".safetensors",
+    ".sft",
+    ".ckpt",
+    ".pt",
+    ".pth",
+    ".bin",
+    ".gguf",
+)  # files of weights; some are refused by name
+SNAPSHOT = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/[^/]+$")  # in the cache of Hugging Face
 
 
 def shipped() -> dict[str, Path]:
@@ -38,33 +50,66 @@ def _toml_files() -> dict[str, Path]:
 
 
 def locate(name: str | Path) -> Path:
-    """The folder of a model: a shipped name, or a path to a folder that `save` wrote."""
+    """Where a model lies: a shipped name, a path to a folder that `save` wrote, or to another tool's checkpoint, a
+    single file or a folder in the diffusers format; or a hub id (owner/name) that is in the cache of Hugging Face."""
     models = shipped()
     if str(name) in models:
         return models[str(name)]
-    folder = Path(name)
-    if (folder / "system.json").is_file():
-        return folder
-    if folder.exists():
-        raise UserError(f"{folder}: no model there, system.json is missing; give a folder that inkwash saved")
+    path = Path(name)
+    if is_model(path):
+        return path
+    if path.exists():
+        kind = "an unknown kind of file" if path.is_file() else "no model there, system.json is missing"
+        raise UserError(f"{path}: {kind}; give a folder that inkwash saved, or another tool's checkpoint")
+    if found := _cached(str(name)):
+        return found
     raise unknown("model", str(name), models)
 
 
+def is_model(path: Path) -> bool:
+    return (path / "system.json").is_file() or is_checkpoint(path)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether another tool's weights lie there: in a file, or a folder in the diffusers format."""
+    if path.is_file():
+        return path.suffix.lower() in SINGLE
+    return (path / "model_index.json").is_file() and not (path / "system.json").is_file()
+
+
+def _cached(name: str) -> Path | None:
+    """The folder of a hub id in the cache of Hugging Face; nothing is fetched. UserError where it is not there."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return None
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
+        raise UserError(
+            f"no model '{name}' here: no such path, and it is not in the cache of Hugging Face, where "
+            f"`hf download {name}` puts it"
+        ) from None
+
+
 def reference(name: str | Path) -> str:
-    """What recipes and reports call a model: its shipped name, the path of its folder below the current one, or for
-    one elsewhere the folder's own name. Nothing of where things lie on the machine: nor below a folder that holds
-    people's homes, whose names would be told."""
+    """What recipes and reports call a model: its shipped name, its hub id, the path of its folder below the current
+    one, or for one elsewhere the folder's own name. Nothing of where things lie on the machine: nor below a folder
+    that holds people's homes, whose names would be told."""
     if str(name) in shipped():
         return str(name)
     folder, here = Path(name).resolve(), Path.cwd()
+    if cached := SNAPSHOT.search(folder.as_posix()):
+        return f"{cached[1]}/{cached[2]}"
     homes = (Path(here.anchor), *Path(os.path.expanduser("~")).parents)
     below = here in folder.parents and folder.parent != FOLDER and here not in homes
     return folder.relative_to(here).as_posix() if below else folder.name
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """The content of a model's system.json."""
-    return load_json(folder / "system.json")
+    """The content of a model's system.json; of another tool's checkpoint no more than whose it is."""
+    return {"system": CHECKPOINTS} if is_checkpoint(folder) else load_json(folder / "system.json")
 
 
 def load_json(path: Path) -> dict[str, Any]:

@@ -11,8 +11,6 @@ import torch
 from inkwash import diffusion
 from inkwash.codecs.clip import CLIPTokenizer
 from inkwash.errors import UserError
-from inkwash.networks.stable_diffusion import SingleFile
-from inkwash.systems.checkpoints import files
 from inkwash.systems.checkpoints.stable_diffusion import NoiseTable, StableDiffusion, entry_of, make_grid
 from tests.networks.test_stable_diffusion import folders  # noqa: F401
 
@@ -103,6 +101,18 @@ def test_clip_skip_leaves_out_layers_and_no_more(both):
         ours.encode_prompt([PROMPT], clip_skip=2)
 
 
+def test_rescale_takes_back_the_contrast_that_guidance_adds(both):
+    """By hand, of one step: x_0 has the standard deviation that it has without guidance (2305.08891)."""
+    ours = both("sd1")[1]
+    grid = diffusion.Grid(ours.process, (0.9, 0.0))
+    plain, guided, rescaled = (
+        ours.sample_states([PROMPT], [7], sampler="euler", grid=grid, guidance=guidance, rescale=rescale)
+        for guidance, rescale in ((1.0, 0.0), (20.0, 0.0), (20.0, 1.0))
+    )
+    torch.testing.assert_close(rescaled, guided * plain.std() / guided.std(), rtol=1e-4, atol=1e-4)
+    assert not torch.equal(rescaled, guided)
+
+
 def test_each_picture_is_its_seeds_alone(both):
     ours = both("sdxl")[1]
     both = ours.sample_states([PROMPT, "猫"], [7, 8], steps=4)
@@ -182,12 +192,3 @@ def test_a_network_that_needs_more_than_noise_words_and_a_picture_is_refused(bot
     other = SimpleNamespace(config=ours.components["unet"].config | change)
     with pytest.raises(UserError, match=message):
         StableDiffusion(ours.components | {"unet": other}, ours.noise)
-
-
-def test_a_file_of_other_noise_is_not_drawn_as_if_it_had_a_table(both, monkeypatch, tmp_path):
-    """Playground 2.5's files differ from SDXL's by such tensors alone."""
-    networks = both("sdxl")[1].components
-    found = SingleFile("sdxl", {name: networks[name] for name in ("unet", "vae")}, {"edm_mean", "edm_std"})
-    monkeypatch.setattr(files, "load_single_file", lambda _: found)
-    with pytest.raises(UserError, match="edm_mean says that it has EDM's noise"):
-        StableDiffusion.load(tmp_path / "playground.safetensors")

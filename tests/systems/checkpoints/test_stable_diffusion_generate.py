@@ -123,7 +123,7 @@ def test_the_hash_of_a_file_is_that_of_other_tools_and_of_a_folder_of_all_its_ne
         ({"size": 8192}, "size = 8192 x 8192"),
         ({"size": 64, "width": 64}, "leave it out beside width"),
         ({"width": 64}, "width and height: give both"),
-        ({"strength": 0.5}, "mean nothing without an image"),
+        ({"strength": 0.5}, "means nothing without an image"),
         ({"image": Image.new("RGB", (200, 10))}, "no more than a line"),
         ({"sampler": "none"}, "sampler"),
         ({"grid": "none"}, "grid"),

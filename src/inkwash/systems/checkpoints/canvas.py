@@ -18,11 +18,10 @@ from inkwash.codecs import latents
 from inkwash.codecs.pixels import on_white
 from inkwash.diffusion.arrays import linear_combination
 from inkwash.errors import UserError
+from inkwash.systems.checkpoints.facts import EDITS
 from inkwash.systems.checkpoints.options import PIXELS
 from inkwash.systems.pictures.data import FEATHER, Source, feather, load_image, load_mask, same_shape
 from inkwash.systems.pictures.model import default_strength
-
-PAINTS, EDITS = 5, 4  # channels beside those of the state: of a mask and what it leaves; of a picture to edit
 
 
 class Canvas(NamedTuple):

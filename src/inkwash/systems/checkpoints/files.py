@@ -7,26 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from inkwash.codecs.clip import END, CLIPTokenizer
-from inkwash.errors import UserError
 from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.networks.clip import load_clip
 from inkwash.networks.stable_diffusion import load_single_file
 from inkwash.networks.unet import load_unet
+from inkwash.systems.checkpoints.facts import files_of
 from inkwash.systems.checkpoints.noise_table import STABLE, NoiseTable
-from inkwash.weights.files import digest, weight_files
+from inkwash.weights.files import digest
 from inkwash.weights.shipped import load_json
 
 ENCODERS = ("text_encoder", "text_encoder_2")
 V_BIAS = "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias"  # spreads wider where SD 2 predicts v
-WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", **dict.fromkeys(ENCODERS, "model")}
-
-
-def files_of(path: Path) -> list[Path]:
-    """The files that hold the weights of a checkpoint: itself, or those of its networks in a folder."""
-    if path.is_file():
-        return [path]
-    places = [path / name / f"{file}.safetensors" for name, file in WEIGHTS.items() if (path / name).is_dir()]
-    return [file for place in places for file in weight_files(place)]
 
 
 def hash_of(path: Path) -> str:
@@ -48,11 +39,12 @@ def load_folder(folder: Path) -> tuple[dict[str, Any], NoiseTable]:
 def load_file(path: Path) -> tuple[dict[str, Any], NoiseTable]:
     """From a single file, which names neither its noise table nor what it predicts: SDXL by marks, SD 2 by a bias."""
     family, components, others = load_single_file(path)
-    if edm := sorted(name for name in others if name.startswith("edm_")):
-        raise UserError(f"{path}: {edm[0]} says that it has EDM's noise, not a table of betas: it cannot be drawn")
+    unet: Any = components["unet"]
     predicts = "epsilon"
-    if "v_pred" in others or (family == "sd2" and components["unet"].state_dict()[V_BIAS].std(unbiased=False) > 0.09):
+    if "v_pred" in others or (family == "sd2" and unet.state_dict()[V_BIAS].std(unbiased=False) > 0.09):
         predicts = "v_prediction"
+    elif family == "sd2":
+        unet.config["sample_size"] = 64  # the one that predicts noise was trained on 512 x 512 pixels
     facts = STABLE | {"prediction_type": predicts, "rescale_betas_zero_snr": "ztsnr" in others}
     found: dict[str, Any] = dict(components)
     for name in ENCODERS:

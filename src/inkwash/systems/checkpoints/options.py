@@ -9,7 +9,7 @@ from inkwash.systems.base import check_text, is_blank
 from inkwash.systems.pictures.data import MAX_ASPECT, Source, load_image
 from inkwash.systems.pictures.request import check_guidance, check_prompt, check_tags
 
-SAMPLER, STEPS, GUIDANCE = "dpmpp_2m", 25, 7.0
+SAMPLER, STEPS, GUIDANCE, IMAGE_GUIDANCE = "dpmpp_2m", 25, 7.0, 1.5
 MAX_STEPS, MAX_IMAGES, MAX_SIDE = 1000, 1000, 4096
 PIXELS = 8  # a side of one latent place
 
@@ -34,14 +34,17 @@ def check_options(
         raise UserError(f"n = {n}: choose a number of pictures from 1 to {MAX_IMAGES}")
 
 
-def check_image(image: Source | None, strength: float | None, mask: Source | None, edits: bool) -> None:
+def check_image(
+    image: Source | None, strength: float | None, mask: Source | None, image_guidance: float | None, edits: bool
+) -> None:
     """UserError for what would change nothing: without an image, or with a checkpoint that edits the whole of one."""
-    if (strength, mask) == (None, None):
-        return
-    if image is None:
-        raise UserError("strength and mask mean nothing without an image: leave them out")
-    if edits:
-        raise UserError("strength and mask mean nothing with a checkpoint that edits by words: leave them out")
+    given = {"strength": strength, "mask": mask, "image_guidance": image_guidance}
+    for name in (name for name, value in given.items() if value is not None):
+        if image is None:
+            raise UserError(f"{name} means nothing without an image: leave it out")
+        if edits != (name == "image_guidance"):
+            which = "that edits by words" if edits else "that does not edit by words"
+            raise UserError(f"{name} means nothing with a checkpoint {which}: leave it out")
 
 
 def check_size(width: int, height: int) -> None:

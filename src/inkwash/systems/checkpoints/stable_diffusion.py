@@ -17,9 +17,18 @@ from inkwash import diffusion
 from inkwash.codecs import latents
 from inkwash.codecs.png import GeneratedImage
 from inkwash.errors import UserError, unknown
+from inkwash.networks.adapters import adapted
+from inkwash.systems.checkpoints.adapters import (
+    AdapterFiles,
+    Key,
+    LoadedAdapter,
+    adapted_networks,
+    check_dora_norm,
+    describe_adapters,
+    few_step_in,
+    load_adapters,
+)
 from inkwash.systems.checkpoints.canvas import (
-    EDITS,
-    PAINTS,
     Canvas,
     begin,
     beside,
@@ -28,11 +37,14 @@ from inkwash.systems.checkpoints.canvas import (
 )
 from inkwash.systems.checkpoints.conditioning import Encoded, calls, guided, tracks, used_embeddings
 from inkwash.systems.checkpoints.embeddings import Embedding, load_embedding
+from inkwash.systems.checkpoints.facts import EDITS, PAINTS, read_facts
+from inkwash.systems.checkpoints.few_step import Sampling
 from inkwash.systems.checkpoints.files import ENCODERS, hash_of, load_file, load_folder
 from inkwash.systems.checkpoints.infotext import infotext
 from inkwash.systems.checkpoints.noise_table import NoiseTable, entry_of, make_grid
 from inkwash.systems.checkpoints.options import (
     GUIDANCE,
+    IMAGE_GUIDANCE,
     PIXELS,
     SAMPLER,
     STEPS,
@@ -48,7 +60,7 @@ from inkwash.systems.pictures.model import SAMPLERS
 from inkwash.systems.pictures.pipeline import preview_hook
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.version import __version__
-from inkwash.weights.shipped import reference
+from inkwash.weights.shipped import CHECKPOINTS, reference
 
 AESTHETIC = {"cond": 6.0, "uncond": 2.5}  # scores that the refiner of SDXL is told
 
@@ -75,6 +87,7 @@ class StableDiffusion:
         self.components, self.noise, self.nearest = dict(components), noise, nearest
         self.path, self.runtime = path, runtime or Torch()
         self.embeddings: dict[str, Embedding] = {}
+        self.adapters: dict[Key, LoadedAdapter] = {}  # those of the last picture
         for name in ("unet", "vae"):
             if name not in self.components:
                 raise UserError(f"the checkpoint has no {name}: name a file or folder of one")
@@ -94,17 +107,22 @@ class StableDiffusion:
         path: str | Path,
         device: str = "cpu",
         precision: str = "float32",
+        runtime: str | None = None,
         threads: int | None = None,
         nearest: bool = False,
     ) -> StableDiffusion:
         """From a folder in the diffusers format, or a single .safetensors file of all networks; their weights are
         held in float32. precision: what the U-Net computes in, float32 or bfloat16."""
-        path, runtime = Path(path), Torch(device, precision, threads)
+        if runtime not in (None, "torch"):
+            raise UserError(f"runtime = {runtime}: a checkpoint is drawn by torch; leave it out")
+        path = Path(path)
+        read_facts(path)
+        torch_runtime = Torch(device, precision, threads)
         components, noise = load_folder(path) if path.is_dir() else load_file(path)
         for component in components.values():
             if isinstance(component, torch.nn.Module):
-                runtime.place(component).eval()
-        return cls(components, noise, nearest, path, runtime)
+                torch_runtime.place(component).eval()
+        return cls(components, noise, nearest, path, torch_runtime)
 
     def add_embedding(self, path: str | Path) -> None:
         """A word of textual inversion, which prompts call by the name of its file; see `load_embedding`."""
@@ -196,7 +214,7 @@ class StableDiffusion:
         x: Tensor | None = None,
         noise: Tensor | None = None,
         canvas: Canvas | None = None,
-        image_guidance: float = 1.5,
+        image_guidance: float = IMAGE_GUIDANCE,
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Tensor], None] | None = None,
         previews: int = 3,
@@ -222,9 +240,9 @@ class StableDiffusion:
         if isinstance(grid, str):
             grid = make_grid(self.process, grid, steps, len(self.noise.betas))
         read = partial(tracks, self, steps=len(grid) - 1, sampler=sampler, weighting=weighting)
-        told = partial(read, clip_skip=clip_skip, size=(width, height))
-        prompt_tracks = [told(prompt, aesthetic=AESTHETIC["cond"]) for prompt in prompts]
-        (negative_track,) = told(negative, aesthetic=AESTHETIC["uncond"], compose=False)
+        encode = partial(read, clip_skip=clip_skip, size=(width, height))
+        prompt_tracks = [encode(prompt, aesthetic=AESTHETIC["cond"]) for prompt in prompts]
+        (negative_track,) = encode(negative, aesthetic=AESTHETIC["uncond"], compose=False)
         vae = self.components["vae"]
         seen = beside(vae, self.extra, canvas, (width, height), self.device)
         edits = image_guidance if self.extra == EDITS else None
@@ -253,6 +271,37 @@ class StableDiffusion:
         """Latents -> pictures, uint8 (N, height, width, 3)."""
         return latents.decode(self.components["vae"], state)
 
+    def load_adapters(self, files: AdapterFiles) -> list[LoadedAdapter]:
+        """Of files alone, or with their weights: (file, weight) or (file, weight, weight of the text encoders).
+        Those of the last call are kept. UserError for what does not fit this checkpoint."""
+        self.adapters = load_adapters(files, self.components, self.adapters)
+        return list(self.adapters.values())
+
+    def sampling(
+        self,
+        adapters: Sequence[LoadedAdapter] = (),
+        sampler: str | None = None,
+        grid: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Sampling:
+        """What is given; the rest as a few-step adapter needs it, or as is usual."""
+        few_step = few_step_in(adapters)
+        default = few_step.sampling if few_step else Sampling(SAMPLER, self.default_grid, STEPS, GUIDANCE)
+        return Sampling(
+            sampler or default.sampler,
+            grid or default.grid,
+            default.steps if steps is None else steps,
+            default.guidance if guidance is None else guidance,
+        )
+
+    def adapter_notes(self, adapters: AdapterFiles, dora_norm: str = "changed", **sampling: Any) -> list[str]:
+        """What a person is to know of adapters, a line each, before `generate` with the same; sampling: those of its
+        options sampler, grid, steps and guidance that are given."""
+        loaded = self.load_adapters(adapters)
+        check_dora_norm(loaded, dora_norm)
+        return describe_adapters(loaded, dora_norm, self.sampling(loaded, **sampling))
+
     @overload
     def generate(self, prompt: str = "", *, n: None = None, **options: Any) -> GeneratedImage: ...
 
@@ -270,6 +319,7 @@ class StableDiffusion:
         steps: int | None = None,
         grid: str | None = None,
         guidance: float | None = None,
+        rescale: float = 0.0,
         size: int | None = None,
         width: int | None = None,
         height: int | None = None,
@@ -280,6 +330,10 @@ class StableDiffusion:
         image: Source | None = None,
         strength: float | None = None,
         mask: Source | None = None,
+        image_guidance: float | None = None,
+        adapters: AdapterFiles = (),
+        dora_norm: str = "changed",
+        merge_adapters: bool = True,
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Image.Image], None] | None = None,
         previews: int = 3,
@@ -287,17 +341,21 @@ class StableDiffusion:
         """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ...
 
         size: the side of a square in pixels, or its width and height; that of training if left out, or with an image
-        as large a picture of the image's shape. clip_skip: see `encode_prompt`. weighting: "a1111" reads prompts as
-        A1111 does, "comfyui" as ComfyUI, "none" as they stand; but for "none" a seed also chooses from {a|b}, and
-        from the files of the folder `wildcards` (`choose`). seed_like: the tool whose noise is drawn, see `seeds`.
-        image: a file or picture to begin from; strength: which share of the steps is taken from there (0.6 if not
-        given, 1 with a mask). mask: only where it is white is the image drawn anew. What made it is in
-        `picture.info`, and in the PNG that `picture.save` writes. Raises UserError for what cannot be asked for.
+        as large a picture of the image's shape. clip_skip: see `encode_prompt`. rescale: see `classifier_free`.
+        weighting: "a1111" reads prompts as A1111 does, "comfyui" as ComfyUI, "none" as they stand; but for "none" a
+        seed also chooses from {a|b}, and from the files of the folder `wildcards` (`choose`). seed_like: the tool
+        whose noise is drawn, see `seeds`. image: a file or picture to begin from; strength: which share of the steps
+        is taken from there (0.6 if not given, 1 with a mask). mask: only where it is white is the image drawn anew.
+        image_guidance: of checkpoints that edit, see `edit_guidance`. adapters: see `load_adapters`; what is not
+        given one for few steps chooses (`adapter_notes`). dora_norm, merge_adapters: see `adapted`. What made it is
+        in `picture.info`, and in the PNG that `picture.save` writes. Raises UserError for what cannot be asked for.
         """
-        n_steps, grid = STEPS if steps is None else steps, grid or self.default_grid
-        sampler, guidance = sampler or SAMPLER, GUIDANCE if guidance is None else guidance
+        used = self.load_adapters(adapters)
+        sampler, grid, n_steps, guidance = self.sampling(used, sampler, grid, steps, guidance)
         check_options(prompt, negative, guidance, n_steps, n, image)
-        check_image(image, strength, mask, edits=self.extra == EDITS)
+        check_image(image, strength, mask, image_guidance, edits=self.extra == EDITS)
+        image_guidance = IMAGE_GUIDANCE if image_guidance is None else image_guidance
+        check_dora_norm(used, dora_norm)
         seed = secrets.randbelow(2**32) if seed is None else seed
         seeds = [seed + i for i in range(n or 1)]
         if not 0 <= seed <= seeds[-1] < 2**64:
@@ -306,67 +364,76 @@ class StableDiffusion:
         canvas = None if image is None else load_canvas(image, strength, mask, shape)
         pictures = []
         folder = None if wildcards is None else Path(wildcards)
-        asked = {"prompt": prompt, "negative": negative}
-        for i, seed in enumerate(seeds):  # each alone: none depends, not even in its last bit, on its neighbours
-            texts = asked
-            if weighting != "none":
-                texts = {name: choose(text, seed, folder, name) for name, text in asked.items()}
+        requested = {"prompt": prompt, "negative": negative}
+        uses = [one.use for one in used]
+        with adapted(adapted_networks(self.components), uses, dora_norm, merge_adapters):
+            for i, seed in enumerate(seeds):  # each alone: none depends, not even in its last bit, on its neighbours
+                texts = requested
+                if weighting != "none":
+                    texts = {name: choose(text, seed, folder, name) for name, text in requested.items()}
 
-            def on_step(done: int, total: int, done_before: int = i) -> None:
-                if progress is not None:
-                    progress(done_before * total + done, (n or 1) * total)
+                def on_step(done: int, total: int, done_before: int = i) -> None:
+                    if progress is not None:
+                        progress(done_before * total + done, (n or 1) * total)
 
-            def show(state: Tensor) -> None:
-                if preview is not None:
-                    preview(Image.fromarray(composite(self.decode(state), canvas)[0]))
+                def show(state: Tensor) -> None:
+                    if preview is not None:
+                        preview(Image.fromarray(composite(self.decode(state), canvas)[0]))
 
-            state = self.sample_states(
-                [texts["prompt"]],
-                [seed],
-                negative=texts["negative"],
-                sampler=sampler,
-                steps=n_steps,
-                grid=grid,
-                guidance=guidance,
-                size=shape,
-                clip_skip=clip_skip,
-                weighting=weighting,
-                seed_like=seed_like,
-                canvas=canvas,
-                progress=on_step,
-                preview=None if preview is None else show,
-                previews=previews,
-            )
-            recipe = {
-                "system": "pictures",
-                "verb": "generate",
-                "model": None if self.path is None else reference(self.path),
-                "hash": self.hash,
-                **texts,
-                **{f"{name}_template": text for name, text in asked.items() if text != texts[name]},
-                "seed": seed,
-                "sampler": sampler,
-                "steps": n_steps,
-                "grid": grid,
-                "guidance": guidance,
-                "width": shape[0],
-                "height": shape[1],
-                "clip_skip": clip_skip,
-                "weighting": weighting,
-                "seed_like": seed_like,
-                "embeddings": used_embeddings(self, [*texts.values()], weighting, calls(n_steps, sampler)),
-                "image": source_facts(image),
-                "mask": source_facts(mask),
-                "strength": None if canvas is None or self.extra == EDITS else canvas.strength,
-                "runtime": self.runtime.name,
-                "device": str(self.device),
-                "precision": self.runtime.precision,
-                "threads": self.runtime.threads,
-                "version": __version__,
-            }
-            picture = GeneratedImage(Image.fromarray(composite(self.decode(state), canvas)[0]), recipe)
-            picture.parameters = infotext(recipe)
-            pictures.append(picture)
+                state = self.sample_states(
+                    [texts["prompt"]],
+                    [seed],
+                    negative=texts["negative"],
+                    sampler=sampler,
+                    steps=n_steps,
+                    grid=grid,
+                    guidance=guidance,
+                    rescale=rescale,
+                    image_guidance=image_guidance,
+                    size=shape,
+                    clip_skip=clip_skip,
+                    weighting=weighting,
+                    seed_like=seed_like,
+                    canvas=canvas,
+                    progress=on_step,
+                    preview=None if preview is None else show,
+                    previews=previews,
+                )
+                recipe = {
+                    "system": CHECKPOINTS,
+                    "verb": "generate",
+                    "model": None if self.path is None else reference(self.path),
+                    "hash": self.hash,
+                    **texts,
+                    **{f"{name}_template": text for name, text in requested.items() if text != texts[name]},
+                    "seed": seed,
+                    "sampler": sampler,
+                    "steps": n_steps,
+                    "grid": grid,
+                    "guidance": guidance,
+                    "rescale": rescale,
+                    "image_guidance": image_guidance if self.extra == EDITS else None,
+                    "width": shape[0],
+                    "height": shape[1],
+                    "clip_skip": clip_skip,
+                    "weighting": weighting,
+                    "seed_like": seed_like,
+                    "embeddings": used_embeddings(self, [*texts.values()], weighting, calls(n_steps, sampler)),
+                    "image": source_facts(image),
+                    "mask": source_facts(mask),
+                    "adapters": [one.facts for one in used],
+                    "dora_norm": dora_norm if any(one.has_dora for one in used) else None,
+                    "merge_adapters": merge_adapters if used else None,
+                    "strength": None if canvas is None or self.extra == EDITS else canvas.strength,
+                    "runtime": self.runtime.name,
+                    "device": str(self.device),
+                    "precision": self.runtime.precision,
+                    "threads": self.runtime.threads,
+                    "version": __version__,
+                }
+                picture = GeneratedImage(Image.fromarray(composite(self.decode(state), canvas)[0]), recipe)
+                picture.parameters = infotext(recipe)
+                pictures.append(picture)
         return pictures[0] if n is None else pictures
 
 

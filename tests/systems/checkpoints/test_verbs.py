@@ -1,0 +1,206 @@
+"""Checkpoints on the command line: as typed, with mistakes, and made anew."""
+
+import json
+import shutil
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, PngImagePlugin
+from safetensors.torch import save_file
+
+import inkwash
+from inkwash import diffusion
+from inkwash.cli import main
+from inkwash.codecs.png import KEY, read_recipe
+from inkwash.systems import systems
+from inkwash.systems.base import limits, options
+from inkwash.systems.checkpoints.limits import ENDLESS
+from inkwash.systems.checkpoints.request import Grid, Sampler
+from inkwash.systems.pictures.model import SAMPLERS
+from tests.networks.test_stable_diffusion import folders  # noqa: F401
+from tests.weights.test_scan import FLUX, LORA, marks, write
+
+FEW = ["--steps", "2", "--seed", "7"]
+
+
+@pytest.fixture
+def model(folders, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folders["sd1"], tmp_path / "tiny")
+    return "tiny"
+
+
+@pytest.fixture
+def photo(tmp_path):
+    file = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(file)
+    return file
+
+
+def test_the_options_are_those_of_the_core():
+    assert set(get_args(Grid)) == set(diffusion.GRIDS)
+    assert set(get_args(Sampler)) == {name for name in SAMPLERS if not name.startswith("flow_")}
+
+
+def test_generate_draws_and_again_makes_the_same_pixels(model, photo, capsys):
+    assert main(["generate", "a cat", "--model", model, *FEW, "--width", "64", "--height", "96"]) == 0
+    assert capsys.readouterr().out == "a-cat-7.png\n"
+    with Image.open("a-cat-7.png") as picture:
+        assert picture.size == (64, 96)
+    assert read_recipe("a-cat-7.png")["system"] == "checkpoints"
+    assert main(["again", "a-cat-7.png"]) == 0
+    assert "\nthe same pixels" in capsys.readouterr().out
+    options = ["--model=tiny", "--image", str(photo), "--strength", "0.5", "--clip-skip", "1", "-n", "2"]
+    assert main(["generate", "a cat", *options, *FEW, "--format", "webp", "-o", "out"]) == 0
+    made, grid = capsys.readouterr().out.split()[1:]
+    assert made == "out/a-cat-8.webp" and grid == "out/a-cat-grid.png"
+    assert inkwash.load("tiny").hash == read_recipe(made)["hash"] and read_recipe(made)["clip_skip"] == 1
+    assert main(["again", made]) == 0
+    assert "\nthe same pixels" in capsys.readouterr().out
+
+
+def test_what_python_draws_the_command_line_draws(model, capsys):
+    assert main(["generate", "a cat", "--model", model, *FEW, "--negative", "a dog", "--rescale", "0.7"]) == 0
+    picture = inkwash.load(model).generate("a cat", steps=2, seed=7, negative="a dog", rescale=0.7)
+    assert read_recipe("a-cat-7.png")["rescale"] == picture.info[KEY]["rescale"] == 0.7
+    with Image.open("a-cat-7.png") as made:
+        assert made.tobytes() == picture.tobytes()
+
+
+def pixels(file):
+    with Image.open(file) as picture:
+        return picture.tobytes()
+
+
+def test_each_way_to_read_prompts_and_seeds_is_followed(model, tmp_path, capsys):
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "animal.txt").write_text("dog\ncat\n")
+    torch.manual_seed(0)
+    save_file({"emb_params": torch.randn(2, 12)}, tmp_path / "glow.safetensors")
+    changes = [
+        [], ["--weighting", "comfyui"], ["--weighting", "none"], ["--seed-like", "a1111"], ["--seed-like", "comfyui"],
+        ["--embedding", "glow.safetensors"],
+    ]  # fmt: skip
+    prompt, made = "a (cat:1.5), glow", []
+    for i, more in enumerate(changes):
+        assert main(["generate", prompt, "--model", model, *FEW, *more, "-o", f"{i}.png"]) == 0
+        made.append(pixels(f"{i}.png"))
+        assert main(["again", f"{i}.png"]) == 0
+        assert "\nthe same pixels" in capsys.readouterr().out, more
+    assert [made.index(one) for one in made] == [*range(len(changes))]
+    assert main(["generate", "a __animal__", "--model", model, *FEW, "--wildcards", "words", "-o", "w.png"]) == 0
+    recipe = read_recipe("w.png")
+    assert recipe["prompt"] in ("a dog", "a cat") and recipe["prompt_template"] == "a __animal__"
+
+
+def test_settings_are_those_of_another_picture_where_none_are_given(model, tmp_path, capsys):
+    text = "a (cat:1.2)\nNegative prompt: a dog\nSteps: 3, Sampler: Euler a, Schedule type: Karras, CFG scale: 5, "
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", text + "Seed: 11, Size: 64x96, Model: other, Version: v1.10.1, Tiling: True")
+    Image.new("RGB", (8, 8)).save(tmp_path / "web.png", pnginfo=info)
+    assert main(["generate", "--model", model, "--settings", "web.png", "--guidance", "4", "-o", "one.png"]) == 0
+    notes = capsys.readouterr().err
+    assert "web.png: Tiling: True is not taken" in notes and "it was drawn by the model other" in notes
+    expected = inkwash.load(model).generate(
+        "a (cat:1.2)", negative="a dog", steps=3, sampler="euler_ancestral", grid="karras", guidance=4.0, seed=11,
+        width=64, height=96, seed_like="a1111",
+    )  # fmt: skip
+    assert pixels("one.png") == expected.tobytes()
+    with Image.open("one.png") as made:
+        assert (
+            "Sampler: Euler a, Schedule type: Karras, CFG scale: 4, Seed: 11, Size: 64x96" in made.info["parameters"]
+        )
+    assert main(["again", "one.png"]) == 0
+    assert "\nthe same pixels" in capsys.readouterr().out
+    (tmp_path / "t.csv").write_text("name\nrow\n")
+    assert main(["generate", "--csv", "t.csv", "--model", model, "--settings", "one.png", "-o", "out"]) == 0
+    assert pixels("out/row.png") == pixels("one.png")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--wildcards", ".", "--weighting", "none"], "wildcards means nothing with the weighting none"),
+        (["--embedding", "photo.png"], "photo.png"),
+        (["--settings", "photo.png"], "no settings in it"),
+        (["--style", "flat"], "No such option"),
+        (["--transparent"], "No such option"),
+        (["--mask", "photo.png"], "mask means nothing without an image"),
+        (["--image-guidance", "2", "--image", "photo.png"], "image_guidance means nothing with the model tiny"),
+        (["--width", "64"], "width and height: give both"),
+        (["--size", "63"], "size = 63: choose a multiple of 8 pixels, as 64"),
+        (["--size", "64", "--width", "64", "--height", "64"], "width means nothing beside size"),
+        (["--sampler", "tuned"], "unknown sampler 'tuned'"),
+        (["--runtime", "onnx"], "drawn by torch"),
+        (["--clip-skip", "12"], "clip_skip = 12"),
+        (["--guidance", "0"], "guidance = 0"),
+    ],
+)
+def test_mistakes_are_one_line(model, photo, capsys, given, message):
+    assert main(["generate", "a cat", "--model", model, *FEW, *given]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not [*photo.parent.glob("a-cat*")]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        (FLUX, "Flux 1 schnell, which cannot be drawn here"),
+        (LORA, "a LoRA for SD 1, and no checkpoint"),
+        (marks("VAE", "SD 1, SD 2 or SDXL"), "and no checkpoint"),
+    ],
+)
+def test_files_that_are_no_checkpoints_are_one_line(tmp_path, capsys, tensors, message):
+    file = write(tmp_path / "m.safetensors", tensors)
+    assert main(["generate", "a cat", "--model", str(file), *FEW]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_name_that_is_nowhere_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    for name, message in (("owner/name", "hf download owner/name"), ("nothing.safetensors", "unknown model")):
+        assert main(["generate", "a cat", "--model", name]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+
+
+def test_a_hub_id_in_the_cache_is_drawn(model, tmp_path, monkeypatch, capsys):
+    snapshot = tmp_path / "hub" / "models--owner--name" / "snapshots" / ("0" * 40)
+    shutil.copytree(model, snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert main(["generate", "a cat", "--model", "owner/name", *FEW]) == 0
+    assert read_recipe("a-cat-7.png")["model"] == "owner/name"
+    assert main(["again", "a-cat-7.png"]) == 0
+    assert "\nthe same pixels" in capsys.readouterr().out
+
+
+def test_a_table_of_prompts(model, tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("name,prompt,seed,width,height\none,a cat,7,64,64\ntwo,a dog,8,64,96\n")
+    assert main(["generate", "--csv", "t.csv", "--model", model, "--steps", "2", "-o", "out"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["one.png", "two.png"]
+
+
+def test_a_plan_counts_what_is_asked(model, capsys):
+    def plan(*more):
+        assert main(["generate", "a cat", "--model", model, "--plan", "--json", *more]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    one = plan("--size", "64")
+    assert plan("--size", "64", "-n", "3")["bytes"] == 3 * one["bytes"] > 0
+    assert one["seconds"] > 0
+
+
+def test_limits_are_those_of_the_checkpoint(model, tmp_path):
+    verb = systems()["checkpoints"].verbs["generate"]
+    found = limits(verb, tmp_path / model)
+    assert set(found) <= set(options(verb.request)) and found["image_guidance"].absent and not found["mask"].absent
+    file = tmp_path / "tiny" / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"rescale_betas_zero_snr": True}))
+    narrowed = limits(verb, tmp_path / model)["grid"]
+    assert narrowed.default == "trailing" and not set(ENDLESS) & set(narrowed.choices)
