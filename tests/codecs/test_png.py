@@ -24,6 +24,21 @@ def test_a_recipe_and_the_label_for_generated_media_come_back(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
+def test_what_other_tools_read_is_written_with_a_recipe_alone(tmp_path):
+    made = GeneratedImage(Image.new("RGB", (4, 4), "red"), {"seed": 1})
+    made.parameters = "a fox\nSteps: 2, Seed: 1, Size: 4x4"
+    write_png(made, tmp_path / "a.png", {"seed": 1})
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.info["parameters"] == made.parameters
+        write_png(
+            picture, tmp_path / "b.png", {"seed": 2}
+        )  # nor in a picture that was read, of which it may be untrue
+    write_png(made, tmp_path / "c.png", None)
+    for name in ("b", "c"):
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert "parameters" not in picture.info
+
+
 def test_files_without_a_recipe(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
     (tmp_path / "text.png").write_text("hello")

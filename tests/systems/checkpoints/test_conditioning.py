@@ -1,6 +1,7 @@
 """Prompts as the U-Net is told them: chunks, weights, schedules and composition, beside transformers' encoders of the
 same weights."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -39,7 +40,7 @@ def numbers(prompt, weighting="a1111"):
 
 def encoded(model, prompt, weighting="a1111", clip_skip=0, steps=10):
     (part,) = parse(prompt, steps, weighting)
-    return encode(model, part, weighting, clip_skip)
+    return encode(model, Counter(interval.sections for interval in part.intervals), weighting, clip_skip)
 
 
 # chunks
@@ -149,21 +150,17 @@ def test_the_pooled_state_of_sdxl_is_that_of_the_first_chunk(both):  # noqa: F81
 
 
 def test_texts_of_a_schedule_are_as_long_as_the_longest_and_weighted_together(both):  # noqa: F811
+    """Over all five steps, of which three have the first text; each text is encoded once."""
     theirs, model = both("sd1")
-    tokenizer = model.components["tokenizer"]
-    found = encoded(model, "a [(fox:1.5):the BREAK cats:5]").context
-    texts = [
-        [*tokenizer.encode("a "), *tokenizer.encode("fox")],
-        [],
-        tokenizer.encode("a the"),
-        tokenizer.encode("cats"),
-    ]
-    states = by_transformers(theirs, texts).reshape(2, 2, 77, -1).double()
+    one, two, three, four = map(model.components["tokenizer"].encode, ("a", "fox", "a the", "cats"))
+    found = encoded(model, "a [(fox:1.5)|the BREAK cats]", steps=5).context
+    states = by_transformers(theirs, [one + two, [], three, four]).reshape(2, 2, 77, -1).double()
     weights = torch.ones(2, 2, 77, 1, dtype=torch.float64)
-    weights[0, 0, 1 + len(tokenizer.encode("a")) : 1 + len(texts[0])] = 1.5
-    after = states * weights
-    expected = after * states.mean((0, 2, 3), keepdim=True) / after.mean((0, 2, 3), keepdim=True)
-    torch.testing.assert_close(found.double(), expected.reshape(2, 154, -1), rtol=1e-4, atol=1e-5)
+    weights[0, 0, 1 + len(one) : 1 + len(one + two)] = 1.5
+    steps = torch.tensor([0, 1, 0, 1, 0])
+    before, after = states[steps], (states * weights)[steps]
+    expected = after * before.mean((0, 2, 3), keepdim=True) / after.mean((0, 2, 3), keepdim=True)
+    torch.testing.assert_close(found.double(), expected[:2].reshape(2, 154, -1), rtol=1e-4, atol=1e-5)
 
 
 def test_an_empty_negative_prompt_of_sdxl_is_zeros(both):  # noqa: F811
@@ -179,6 +176,12 @@ def test_an_empty_negative_prompt_of_sdxl_is_zeros(both):  # noqa: F811
     _, expected, _, pooled = theirs.encode_prompt("a", num_images_per_prompt=1, do_classifier_free_guidance=True)
     assert torch.equal(negative.condition["context"], expected)
     assert torch.equal(negative.condition["text_embeds"], pooled)
+
+
+@pytest.mark.parametrize("prompt", [f"(a:{'9' * 400})", f"a :{'9' * 400} AND b", "[a:(b:1)(c:.5):2] ((" + "(" * 9000])
+def test_a_weight_beyond_all_numbers_is_refused(both, prompt):  # noqa: F811
+    with pytest.raises(UserError, match="too large for a number"):
+        tracks(both("sd1")[1], prompt + "x", **HOW)
 
 
 # over the steps
@@ -242,7 +245,7 @@ def gain(x, t, condition):
 
 
 def track(value, weight=1.0, length=77):
-    return Track(weight, (9,), {"context": torch.full((1, length, 2), value)})
+    return Track(weight, (9,), (0,), {"context": torch.full((1, length, 2), value)})
 
 
 def test_composition_adds_what_each_prompt_says_beyond_the_negative_one():

@@ -90,7 +90,7 @@ def test_how_a_word_is_called(fresh, tmp_path):
     for name, count in (("ink", 2), ("ink wash", 3), ("long", 70)):
         save_file({"emb_params": vectors(count, seed=count)}, tmp_path / f"{name}.safetensors")
         model.add_embedding(tmp_path / f"{name}.safetensors")
-    used = lambda prompt, weighting="a1111": [*used_embeddings(model, [prompt], weighting)]  # noqa: E731
+    used = lambda prompt, weighting="a1111": [*used_embeddings(model, [prompt], weighting, 10)]  # noqa: E731
     assert used("an Ink Wash of (ink:1.2)") == ["ink", "ink wash"]  # of two the longer; case does not count
     assert used("inks and [the:long:0.9]") == ["long"] and used("a fox") == []
     assert used("ink, (embedding:ink.safetensors:1.2), embedding:Long, b", "comfyui") == ["ink", "long"]

@@ -227,6 +227,17 @@ def test_a_schedule_is_one_text_and_then_the_other(before, after, when):
     assert texts == [before if step <= when else after for step in range(1, 9)]
 
 
+@pytest.mark.parametrize(
+    "text", ["(a:" + "1" * 20_000, "(a:" + " " * 20_000, "a" + " " * 20_000, "a: " * 7000 + "AND"]
+)
+def test_long_texts_are_read_as_they_stand(text):
+    """Where a pattern began anew at each of their signs, this would take minutes."""
+    first, *_ = parse(text * 5, 3)
+    assert "".join(segment.text for segment in first.intervals[0].sections[0]).startswith(
+        "a:" if "(" in text else "a"
+    )
+
+
 def test_deep_brackets_are_read():
     assert weights("(" * 3000 + "x" + "[" * 10) is not None
     assert schedule("[" * 3000 + "x" + "]" * 3000 + "[a:b:2]", 4)[0][0] == 2

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inkwash.errors import UserError
 from inkwash.systems.checkpoints.infotext import infotext, parse_fields, quote, read_infotext, split_infotext
 
 WHOLE = """masterpiece, (a fox:1.2) <lora:ink:0.8>
@@ -41,11 +42,11 @@ def test_a_whole_one():
     ("line", "sampler", "grid"),
     [
         ("Sampler: DPM++ 2M Karras", "dpmpp_2m", "karras"),  # until 1.9
-        ("Sampler: DPM++ 2M SDE Exponential", "dpmpp_2m_sde", "exponential"),
+        ("Sampler: DPM2 Exponential", "dpm2", "exponential"),
         ("Sampler: Euler a", "euler_ancestral", "normal"),
         ("Sampler: DPM++ 2M", "dpmpp_2m", "normal"),
         ("Sampler: DPM++ 2M, Schedule type: Automatic", "dpmpp_2m", "karras"),
-        ("Sampler: DPM++ 2M SDE, Schedule type: Automatic", "dpmpp_2m_sde", "exponential"),
+        ("Sampler: DPM2, Schedule type: Automatic", "dpm2", "karras"),
         ("Sampler: Euler, Schedule type: Automatic", "euler", "normal"),
         ("Sampler: Euler, Schedule type: Uniform", "euler", "normal"),
         ("Sampler: Euler, Schedule type: uniform", "euler", "uniform"),  # ours
@@ -69,12 +70,21 @@ def test_samplers_and_their_steps(line, sampler, grid):
         ("Steps : 2, Variation seed: 5", "Variation seed: 5 is not taken", "variation"),
         ("Emphasis: No norm", "Emphasis: 'No norm' is nothing", "weighting"),
         ("Denoising strength: 0.5, Hires upscale: 2", "Denoising strength: 0.5 is of the second pass", "strength"),
+        ("Model hash: 6ce0161689", "Model hash: 6ce0161689: the model has no name there", "model"),
         ("Sampler: UniPC", "UniPC: its steps lie near", "x"),
+        ("Sampler: DPM++ SDE Karras", "sampler dpmpp_sde: its noise is another", "seed_like"),
     ],
 )
 def test_what_is_not_known_is_named(line, note, absent):
     options, notes = fields(line)
     assert any(found.startswith(note) for found in notes) and absent not in options
+
+
+def test_choices_are_made_before_a_recipe_is_written():
+    text = "{a|b} __c__\nSteps: 1, Seed: 2, Version: v1.10.1"
+    assert read_infotext(text).options["prompt"] == r"\{a|b\} \__c__"
+    assert read_infotext(f"{text}, Emphasis: None").options["prompt"] == "{a|b} __c__"
+    assert read_infotext(infotext(RECIPE | {"prompt": r"\{a|b\}"})).options["prompt"] == r"\{a|b\}"
 
 
 def test_where_a_recipe_comes_from_says_its_noise():
@@ -100,7 +110,13 @@ def test_a_last_line_of_few_fields_is_of_the_prompt():
     assert split_infotext("a\nSteps: 2, b: c") == ("a\nSteps: 2, b: c", "", {})
     assert split_infotext("a\nNegative prompt: b\nc") == ("a", "b\nc", {})
     assert split_infotext("") == ("", "", {})
-    assert read_infotext("a fox") == ({"prompt": "a fox", "negative": ""}, [])
+    assert read_infotext("a fox") == ({"prompt": "a fox", "negative": ""}, ["it says nothing beside the words"])
+
+
+def test_json_is_no_prompt():
+    with pytest.raises(UserError, match="JSON of another program"):
+        read_infotext('{"sui_image_params": {"prompt": "a fox"}}')
+    assert read_infotext("{a fox}").options["prompt"] == "{a fox}"
 
 
 def test_what_is_written():
@@ -113,6 +129,7 @@ def test_what_is_written():
         'TI hashes: "x: ffffffffffff", Version: inkwash 0.1.0'
     )
     assert "Model hash" not in infotext(RECIPE | {"model": "some/folder"})  # whose hash no other tool has
+    assert "Model: folder-v1.5, Version" in infotext(RECIPE | {"model": "some/folder-v1.5"})
     assert "Model" not in infotext(RECIPE | {"model": None})
 
 
@@ -146,5 +163,5 @@ def test_a_value_in_quotes_is_read_as_it_was(text):
 
 @given(st.text(st.sampled_from('aA,: "{}[]\\\n5'), max_size=60))
 def test_no_text_is_an_error(text):
-    read_infotext(text)
+    read_infotext(f"a{text}")
     read_infotext(f"{text}\nSteps: 1, Seed: {text.strip()}, Size: 1x{text}")

@@ -55,5 +55,5 @@ def test_what_holds_none(tmp_path):
         settings_of(tmp_path / "b.png")
     with pytest.raises(UserError, match="no such file"):
         settings_of(tmp_path / "c.png")
-    with pytest.raises(UserError, match="no workflow of ComfyUI"):
+    with pytest.raises(UserError, match=r"d\.png: no workflow of ComfyUI"):
         settings_of(picture(tmp_path / "d.png", prompt="a fox"))

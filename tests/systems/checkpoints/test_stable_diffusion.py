@@ -241,8 +241,8 @@ def test_the_refiner_draws_the_last_steps_as_by_diffusers(both, folders):  # noq
     }
     begun = base(PROMPT, height=64, width=64, latents=noise, denoising_end=0.6, **how).images
     expected = theirs(PROMPT, image=begun, denoising_start=0.6, **how).images
-    refiner = StableDiffusion.load(folders["sdxl-refiner"])
-    refiner.noise = ours.noise
+    loaded = StableDiffusion.load(folders["sdxl-refiner"])
+    ours, refiner = (StableDiffusion(model.components, NoiseTable.of(STABLE)) for model in (ours, loaded))
     grid = leading(ours.process)
     found = ours.sample_states(
         [PROMPT], [0], negative=NEGATIVE, sampler="euler", grid=grid, guidance=GUIDANCE, size=(64, 64),

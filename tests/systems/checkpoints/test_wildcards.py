@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkwash.errors import UserError
-from inkwash.systems.checkpoints.wildcards import choose
+from inkwash.systems.checkpoints.grammar import comfyui_emphasis, emphasis
+from inkwash.systems.checkpoints.wildcards import choose, literal
 
 
 def test_each_choice_comes_as_often_as_the_others_and_is_its_seeds():
@@ -37,8 +38,16 @@ def test_what_is_chosen_leaves_nothing_to_choose(text, seed):
     assert choose(chosen, seed + 1) == chosen
 
 
-def test_braces_can_be_escaped():
-    assert choose(r"\{a|b\}", 0) == r"\{a|b\}"
+def test_what_is_escaped_stands_for_itself():
+    assert choose(r"\{a|b\} \__color__", 0) == r"\{a|b\} \__color__"
+    for read in (emphasis, lambda text: (comfyui_emphasis(text),)):
+        assert read(r"\{a|b\} \__color__") == (((r"{a|b} __color__", 1.0),),)
+
+
+@given(st.text(st.sampled_from("ab{}|_ ,"), max_size=30))
+def test_a_text_can_be_made_literal(text):
+    assert choose(literal(text), 0) == literal(text)
+    assert emphasis(literal(text))[0][0].text == comfyui_emphasis(literal(text))[0].text == text
 
 
 @pytest.mark.parametrize(

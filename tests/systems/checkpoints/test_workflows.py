@@ -88,6 +88,7 @@ def test_part_of_the_noise_takes_as_many_steps_as_comfyui(denoise):
 def test_what_cannot_be_taken_is_noted():
     second = node("KSampler", **BASE["3"]["inputs"] | {"latent_image": ["21", 0], "denoise": 0.5})
     upscaled = node("LatentUpscale", samples=["3", 0])
+    assert read(n6=node("CLIPTextEncode", text="{a|b}", clip=["4", 1])).options["prompt"] == r"\{a|b\}"
     options, notes = read(n30=second, n21=upscaled)
     assert options["steps"] == 20 and "strength" not in options
     assert notes == ["node 30: a second pass of sampling is not taken", "node 21: LatentUpscale is not read"]

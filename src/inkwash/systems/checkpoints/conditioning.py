@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -17,7 +19,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.systems.checkpoints.canvas import edit_guidance
 from inkwash.systems.checkpoints.embeddings import Embedding
 from inkwash.systems.checkpoints.facts import ENCODERS
-from inkwash.systems.checkpoints.grammar import Part, Sections, parse
+from inkwash.systems.checkpoints.grammar import Sections, Segment, parse
 
 BACKTRACK = 20  # tokens within which A1111 looks back for a comma to break at
 WORD = 8  # tokens: ComfyUI breaks no piece of fewer
@@ -42,14 +44,15 @@ class Token(NamedTuple):
 
 
 class Track(NamedTuple):
-    """A prompt over all calls of the network: row i of the condition holds up to call ends[i], counted from 0."""
+    """A prompt over all calls of the network, counted from 0: up to call ends[i] row rows[i] is the condition."""
 
     weight: float
     ends: tuple[int, ...]
+    rows: tuple[int, ...]
     condition: dict[str, Tensor]
 
     def at(self, call: int) -> dict[str, Tensor]:
-        row = next((i for i, end in enumerate(self.ends) if call <= end), len(self.ends) - 1)
+        row = next((row for end, row in zip(self.ends, self.rows, strict=True) if call <= end), self.rows[-1])
         return {key: value[row : row + 1] for key, value in self.condition.items()}
 
 
@@ -70,15 +73,22 @@ def tracks(
     Steps are counted as A1111 counts them: by calls of the network, of which some samplers make two a step, from 0
     on, while a schedule's are counted from 1: what changes after step 3 has held for the first four calls.
     """
-    calls = steps * (2 if sampler in TWICE else 1)
     found = []
-    for part in parse(prompt, calls, weighting, compose):
-        encoded = encode(model, part, weighting, clip_skip)
+    for part in parse(prompt, calls(steps, sampler), weighting, compose):
+        texts = Counter(interval.sections for interval in part.intervals)
+        weights = [segment.weight for text in texts for section in text for segment in section]
+        if not all(map(math.isfinite, [part.weight, *weights])):
+            raise UserError("a weight in the prompt is too large for a number: choose one near 1")
+        encoded = encode(model, texts, weighting, clip_skip)
         if weighting == "a1111" and not prompt and not compose:
             encoded = without_negative(encoded)
-        condition = model.condition(encoded, size[1], size[0], aesthetic)
-        found.append(Track(part.weight, tuple(interval.end for interval in part.intervals), condition))
+        ends, rows = zip(*((each.end, [*texts].index(each.sections)) for each in part.intervals), strict=True)
+        found.append(Track(part.weight, ends, rows, model.condition(encoded, size[1], size[0], aesthetic)))
     return found
+
+
+def calls(steps: int, sampler: Any) -> int:
+    return steps * (2 if sampler in TWICE else 1)
 
 
 def without_negative(encoded: Encoded) -> Encoded:
@@ -90,27 +100,25 @@ def without_negative(encoded: Encoded) -> Encoded:
 
 
 @torch.no_grad()
-def encode(model: Any, part: Part, weighting: str, clip_skip: int) -> Encoded:
-    """The texts of a part's intervals, one after the other: context (T, 77 K, D), and of SDXL the pooled state of the
-    first chunk, which weights do not change, (T, D).
+def encode(model: Any, texts: Counter[Sections], weighting: str, clip_skip: int) -> Encoded:
+    """The texts of a schedule, and in how many of its intervals each stands: context (T, 77 K, D), and of SDXL the
+    pooled state of the first chunk, which weights do not change, (T, D).
 
     All have as many chunks of 75 tokens as the longest, the others followed by empty ones, as in A1111.
     """
     contexts, pooled = [], None
     names = [name for name in ENCODERS if name in model.components]
     chunked = {
-        name: [
-            chunks(each.sections, tokenizer_of(model, name), model.embeddings, weighting) for each in part.intervals
-        ]
+        name: [chunks(text, tokenizer_of(model, name), model.embeddings, weighting) for text in texts]
         for name in names
     }
-    count = max(len(text) for texts in chunked.values() for text in texts)
+    count = max(len(text) for own in chunked.values() for text in own)
     for name in names:
         rows = [chunk for text in chunked[name] for chunk in text + [[]] * (count - len(text))]
         found = states(model, name, rows, clip_skip)
         empty = states(model, name, [[]], clip_skip).states if weighting == "comfyui" else None
-        weighted = weigh(found.states, rows, count, empty)
-        contexts.append(weighted.reshape(len(part.intervals), -1, weighted.shape[-1]))
+        weighted = weigh(found.states, rows, [*texts.values()], empty)
+        contexts.append(weighted.reshape(len(texts), -1, weighted.shape[-1]))
         if model.is_xl and found.text_embeds is not None:
             pooled = found.text_embeds[::count]
     return Encoded(torch.cat(contexts, dim=-1), pooled)
@@ -154,11 +162,11 @@ def embedded(
         handle.remove()
 
 
-def weigh(found: Tensor, rows: Sequence[Sequence[Token]], count: int, empty: Tensor | None) -> Tensor:
-    """States (T K, 77, D) of T texts of K = `count` chunks, weighted.
+def weigh(found: Tensor, rows: Sequence[Sequence[Token]], times: Sequence[int], empty: Tensor | None) -> Tensor:
+    """States (T K, 77, D) of T texts of K chunks, weighted. times: in how many intervals each text stands.
 
-    With the states of the empty prompt, empty + w (state - empty), as ComfyUI does; without, w state, and then all
-    times the factor that gives the chunk back its mean, over its place in all texts of a schedule: A1111.
+    With the states of the empty prompt, empty + w (state - empty), as ComfyUI does. Without, w state, and then each
+    times the factor that gives chunk k of all intervals together its mean back: A1111.
     """
     if all(token.weight == 1 for tokens in rows for token in tokens):
         return found
@@ -167,10 +175,11 @@ def weigh(found: Tensor, rows: Sequence[Sequence[Token]], count: int, empty: Ten
         row[1 : len(tokens) + 1, 0] = torch.tensor([token.weight for token in tokens])
     if empty is not None:
         return torch.where(weights == 1, found, empty + weights * (found - empty))
-    shape = (-1, count, *found.shape[1:])
+    shares = torch.tensor(times, dtype=found.dtype, device=found.device).view(-1, 1, 1, 1) / sum(times)
+    shape = (len(times), -1, *found.shape[1:])
     before, after = found.reshape(shape), (weights * found).reshape(shape)
-    restored = after * (before.mean((0, 2, 3), keepdim=True) / after.mean((0, 2, 3), keepdim=True))
-    return restored.reshape(found.shape)
+    mean_before, mean_after = ((shares * states.mean((2, 3), keepdim=True)).sum(0) for states in (before, after))
+    return (after * (mean_before / mean_after)).reshape(found.shape)
 
 
 # from texts to chunks of tokens
@@ -182,46 +191,45 @@ def chunks(
     """Sections of text as chunks of at most 75 tokens, one at least; each section begins a new one."""
     size, found = tokenizer.length - 2, list[list[Token]]()
     comma = tokenizer.encode(",")[:1] if weighting == "a1111" else []
+    names = [] if weighting == "comfyui" else [(tokenizer.encode(name), name) for name in embeddings]
+    names.sort(key=lambda pair: -len(pair[0]))  # of two names the longer counts
     for i, section in enumerate(sections):
-        groups = [group for segment in section for group in group_tokens(segment, tokenizer, embeddings, weighting)]
-        made = divide_pieces(groups, size) if weighting == "comfyui" else divide_tokens(groups, size, comma)
+        if weighting == "comfyui":
+            made = divide_pieces([piece for each in section for piece in pieces(each, tokenizer, embeddings)], size)
+        else:
+            ids = [(tokenizer.encode(segment.text), segment.weight) for segment in section]
+            made = divide_tokens([group for each in ids for group in groups(*each, names, embeddings)], size, comma)
         last = i == len(sections) - 1
         found += [] if last and found and made == [[]] else made  # nothing after the last BREAK is no chunk
     return found
 
 
-def group_tokens(
-    segment: Any, tokenizer: Any, embeddings: Mapping[str, Embedding], weighting: str
-) -> list[list[Token]]:
-    """The tokens of a text of one weight: those that stay together in a list of their own."""
-    text, weight = segment
-    if weighting != "comfyui":
-        return find_embeddings(tokenizer.encode(text), weight, tokenizer, embeddings)
-    groups, end = list[list[Token]](), 0
+def pieces(segment: Segment, tokenizer: Any, embeddings: Mapping[str, Embedding]) -> list[list[Token]]:
+    """The tokens of a text of one weight, parted where "embedding:name" calls for one, as in ComfyUI."""
+    (text, weight), found, end = segment, list[list[Token]](), 0
     known = {name.lower(): name for name in embeddings}
     for match in MARK.finditer(text):
         name = next((name for name in (match[1], match[1].rpartition(".")[0]) if name.lower() in known), None)
         if name is None:
             raise unknown("embedding", match[1], embeddings)
-        groups += [[Token(number, weight) for number in tokenizer.encode(text[end : match.start()])]]
-        groups += [rows_of(embeddings[known[name.lower()]], weight)]
+        found.append([Token(number, weight) for number in tokenizer.encode(text[end : match.start()])])
+        found.append(rows_of(embeddings[known[name.lower()]], weight))
         end = match.end()
-    return [*groups, [Token(number, weight) for number in tokenizer.encode(text[end:])]]
+    return [*found, [Token(number, weight) for number in tokenizer.encode(text[end:])]]
 
 
-def find_embeddings(
-    ids: Sequence[int], weight: float, tokenizer: Any, embeddings: Mapping[str, Embedding]
+def groups(
+    ids: Sequence[int], weight: float, names: Sequence[tuple[list[int], str]], embeddings: Mapping[str, Embedding]
 ) -> list[list[Token]]:
-    """Tokens, each alone, and in place of those of an embedding's name its rows; of two names the longer counts."""
-    names = sorted(((tokenizer.encode(name), name) for name in embeddings), key=lambda pair: -len(pair[0]))
-    groups, i = list[list[Token]](), 0
+    """Tokens, each alone, and in place of those of an embedding's name its rows together, as in A1111."""
+    found, i = list[list[Token]](), 0
     while i < len(ids):
         tokens, name = next(
             ((tokens, name) for tokens, name in names if ids[i : i + len(tokens)] == tokens), ([0], None)
         )
-        groups.append([Token(ids[i], weight)] if name is None else rows_of(embeddings[name], weight))
+        found.append([Token(ids[i], weight)] if name is None else rows_of(embeddings[name], weight))
         i += len(tokens)
-    return groups
+    return found
 
 
 def rows_of(embedding: Embedding, weight: float) -> list[Token]:
@@ -259,18 +267,14 @@ def divide_pieces(pieces: Sequence[list[Token]], size: int) -> list[list[Token]]
     return [*found, chunk]
 
 
-def used_embeddings(model: Any, prompts: Sequence[str], weighting: str) -> dict[str, str]:
-    """The names of the embeddings that these prompts call for at some step, and their files' hashes."""
+def used_embeddings(model: Any, prompts: Sequence[str], weighting: str, steps: int) -> dict[str, str]:
+    """The names of the embeddings that these prompts call for in so many steps, and their files' hashes."""
     tokenizer = next(tokenizer_of(model, name) for name in ENCODERS if name in model.components)
-    names = {
-        token.embedding
-        for prompt in prompts
-        for part in parse(prompt, 1000, weighting)
-        for interval in part.intervals
-        for chunk in chunks(interval.sections, tokenizer, model.embeddings, weighting)
-        for token in chunk
-    }
-    return {name: model.embeddings[name].hash for name in sorted(filter(None, names))}
+    parts = [part for prompt in prompts for part in parse(prompt, steps, weighting)]
+    texts = {interval.sections for part in parts for interval in part.intervals}
+    made = [chunk for text in texts for chunk in chunks(text, tokenizer, model.embeddings, weighting)]
+    names = {token.embedding for chunk in made for token in chunk if token.embedding is not None}
+    return {name: model.embeddings[name].hash for name in sorted(names)}
 
 
 # guidance
@@ -284,11 +288,13 @@ def guided(
     rescale: float,
     image_guidance: float | None,
     beside: Mapping[str, Tensor],
+    count: Iterator[int] | None = None,
 ) -> tuple[Callable[..., Any], dict[str, Tensor]]:
     """The denoiser guided by each picture's prompts, and the condition to begin with.
 
     One prompt that does not change is classifier-free guidance, or with `image_guidance` that of a checkpoint that
-    edits. beside: what else the U-Net is told, of one picture. UserError for AND in a prompt to edit by.
+    edits. beside: what else the U-Net is told, of one picture. count: the calls of the network, from 0 on, where
+    other denoisers count them, too. UserError for AND in a prompt to edit by.
     """
     rows = [i for i, parts in enumerate(prompts) for _ in parts]
     parts = [track for tracks in prompts for track in tracks]
@@ -309,10 +315,10 @@ def guided(
 
     if all(len(track.ends) == 1 for track in (*parts, negative)):
         return at(0)
-    calls = itertools.count()
+    count = itertools.count() if count is None else count
 
     def scheduled(x: Any, t: Any, _condition: Any) -> Any:
-        guide, condition = at(next(calls))
+        guide, condition = at(next(count))
         return guide(x, t, condition)
 
     return scheduled, {}

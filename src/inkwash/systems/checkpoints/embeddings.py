@@ -45,6 +45,8 @@ def load_embedding(path: str | Path, components: Mapping[str, Any]) -> Embedding
     vectors = {name: (tensor if tensor.ndim > 1 else tensor[None]).float() for name, tensor in vectors.items()}
     check(path, vectors, {name: components[name].config["hidden_size"] for name in ENCODERS if name in components})
     name = next(iter(tensors)) if path.stem == UNNAMED and len(tensors) == 1 else path.stem
+    if not name.strip():
+        raise UserError(f"{path}: a prompt cannot call an embedding without a name: rename the file")
     return Embedding(name, vectors, digest(path))
 
 

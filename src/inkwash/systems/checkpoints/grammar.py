@@ -15,15 +15,15 @@ from inkwash.errors import UserError, unknown
 
 WEIGHTINGS = ("a1111", "comfyui", "none")
 STEP = 1.1  # what a pair of brackets without a number multiplies by
-NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
-ESCAPED = r"\\[()\[\]{}\\]"
+NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
+ESCAPED = r"\\[()\[\]{}\\]|\\__"
 EMPHASIS = re.compile(
     rf"(?P<escaped>{ESCAPED})|(?P<open>[(\[])|:\s*(?P<weight>{NUMBER})\s*\)|(?P<close>[)\]])|[^\\()\[\]:]+|.", re.S
 )
 SCHEDULE = re.compile(r"\\.|[()\[\]:|]|[^\\()\[\]:|]+|.", re.S)
 WHEN = re.compile(rf"\s*({NUMBER}(?:[eE][+-]?\d+)?)\s*")
-BREAK = re.compile(r"\s*\bBREAK\b\s*")
-PART = re.compile(rf"(.*?)(?:\s*:\s*({NUMBER}))?\s*", re.S)
+BREAK = re.compile(r"\bBREAK\b")
+WEIGHT = re.compile(rf":\s*({NUMBER})\s*$")
 TAG = re.compile(r"<(lora|lyco|hypernet)\s*:([^<>]*)>", re.I)
 FELLOWS = {")": "(", "]": "["}
 
@@ -104,8 +104,10 @@ def divide(prompt: str) -> list[tuple[str, float]]:
     texts = re.split(r"\bAND\b", prompt)
     if len(texts) == 1:
         return [(prompt, 1.0)]
-    matched = [PART.fullmatch(text) for text in texts]
-    return [(match[1], float(match[2] or 1)) for match in matched if match is not None]
+    found = [(text, WEIGHT.search(text)) for text in texts]
+    return [
+        (text[: match.start()].rstrip(), float(match[1])) if match else (text.rstrip(), 1.0) for text, match in found
+    ]
 
 
 def schedule(prompt: str, steps: int) -> list[tuple[int, str]]:
@@ -155,7 +157,7 @@ def close(frame: list[str], bracket: str, step: int, steps: int, ends: set[int])
 
 def emphasis(text: str) -> Sections:
     r"""Brackets as weights: (x) multiplies by 1.1, [x] divides by it, (x:1.3) multiplies by 1.3, one within another
-    multiply; \( \) \[ \] \{ \} \\ stand for themselves. BREAK divides."""
+    multiply; \( \) \[ \] \{ \} \__ \\ stand for themselves. BREAK divides."""
     pieces: list[tuple[str, float] | None] = []  # None: BREAK
     opened: dict[str, list[int]] = {"(": [], "[": []}
 
@@ -171,9 +173,9 @@ def emphasis(text: str) -> Sections:
             multiply(opened[FELLOWS[closes]].pop(), factor)
         else:
             first, *others = [token[0][1:]] if token["escaped"] else BREAK.split(token[0])
-            pieces.append((first, 1.0))
-            for other in others:
-                pieces += [None, (other, 1.0)]
+            pieces.append((first.rstrip() if others else first, 1.0))
+            for i, other in enumerate(others, 1):
+                pieces += [None, (other.strip() if i < len(others) else other.lstrip(), 1.0)]
     for start in opened["("]:
         multiply(start, STEP)
     for start in opened["["]:
@@ -189,9 +191,9 @@ def join(pieces: list[tuple[str, float]]) -> tuple[Segment, ...]:
 
 
 def comfyui_emphasis(text: str) -> tuple[Segment, ...]:
-    r"""(x) multiplies by 1.1; (x:1.3) is 1.3, whatever stands around it; \( \) stand for themselves, and so does
-    every other sign, and a bracket without its fellow."""
-    tokens = re.findall(r"\\[()]|[()]|[^\\()]+|.", text, re.S)
+    r"""(x) multiplies by 1.1; (x:1.3) is 1.3, whatever stands around it; \( \) \{ \} \__ stand for themselves, and
+    so does every other sign, and a bracket without its fellow."""
+    tokens = re.findall(r"\\[(){}]|\\__|[()]|[^\\()]+|.", text, re.S)
     fellows, opened = dict[int, int](), list[int]()
     for i, token in enumerate(tokens):
         if token == "(":
@@ -213,5 +215,5 @@ def comfyui_emphasis(text: str) -> tuple[Segment, ...]:
         elif i in numbers:
             pieces.append((numbers[i][1], weights[-1]))
         else:
-            pieces.append((token[1:] if token in (r"\(", r"\)") else token, weights[-1]))
+            pieces.append((token[1:] if len(token) > 1 and token[0] == "\\" else token, weights[-1]))
     return join(pieces)

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from inkwash import diffusion
+from inkwash.errors import UserError
+from inkwash.systems.checkpoints.wildcards import literal
 
 SAMPLERS = {  # A1111's names of our samplers, where they are the same method
     "euler": "Euler",
@@ -50,6 +52,7 @@ AUTOMATIC = {  # what A1111 takes with the schedule type "Automatic"; others Uni
     "dpmpp_2m_sde": "exponential",
     "ddim": "leading",
 }
+BROWNIAN = ("dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde")
 OURS = {name.lower(): sampler for sampler, name in SAMPLERS.items()}
 OUR_GRIDS = {name.lower(): grid for grid, name in GRIDS.items()} | {"normal": "normal"}
 SOURCES = {"gpu": "a1111", "nv": "a1111", "cpu": "a1111-cpu"}
@@ -83,10 +86,13 @@ class Settings(NamedTuple):
 
 
 def read_infotext(text: str) -> Settings:
-    """The options that an infotext names, and notes of what has none here."""
+    """The options that an infotext names, and notes of what has none here. UserError for JSON, as SwarmUI and Fooocus
+    write it in its place."""
+    if is_json(text):
+        raise UserError("its settings are JSON of another program, which is not read; give its words as a prompt")
     prompt, negative, fields = split_infotext(text)
     options: dict[str, Any] = {"prompt": prompt, "negative": negative}
-    notes: list[str] = []
+    notes = [] if fields else ["it says nothing beside the words"]
     for key, value in fields.items():
         if key.lower() in READERS:
             try:
@@ -99,13 +105,34 @@ def read_infotext(text: str) -> Settings:
     options |= named
     if options.get("clip_skip"):
         notes.append(CLIP_SKIP)
+    if "Model hash" in fields and "Model" not in fields:
+        notes.append(f"Model hash: {fields['Model hash'][:60]}: the model has no name there; name it with model")
     if any(key.startswith("Hires") for key in fields) and "strength" in options:
         notes.append(f"Denoising strength: {options.pop('strength'):g} is of the second pass, which is not taken")
     elif "strength" in options:
         notes.append("the picture to begin from is not in the file: give it with image")
     if fields:
         options = implied_by(fields.get("Version", "")) | options
-    return Settings(options, notes + noted)
+    if options.get("weighting") != "none" and not fields.get("Version", "").startswith("inkwash"):
+        options |= {name: literal(options[name]) for name in ("prompt", "negative")}  # whose choices are made
+    return without_paths(Settings(options, notes + noted))
+
+
+def without_paths(settings: Settings) -> Settings:
+    """Without the noise of another tool for a sampler that draws a Brownian path, which is not theirs here."""
+    options, notes = settings
+    if options.get("sampler") not in BROWNIAN or "seed_like" not in options:
+        return settings
+    note = f"sampler {options['sampler']}: its noise is another tool's package's; ours makes another picture"
+    return Settings({name: value for name, value in options.items() if name != "seed_like"}, [*notes, note])
+
+
+def is_json(text: str) -> bool:
+    """Whether it is an object of JSON, and not words."""
+    try:
+        return isinstance(json.loads(text[:MAX_TEXT]), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def implied_by(version: str) -> dict[str, Any]:
@@ -206,7 +233,8 @@ def infotext(recipe: Mapping[str, Any]) -> str:
     """A recipe of `StableDiffusion.generate` as A1111 writes its own."""
     sampler, grid, model = recipe["sampler"], recipe["grid"], recipe.get("model")
     hashes = ", ".join(f"{name}: {value[:12]}" for name, value in (recipe.get("embeddings") or {}).items())
-    single = model is not None and Path(str(model)).suffix == ".safetensors"
+    name = None if model is None else Path(str(model)).name.removesuffix(".safetensors")
+    single = str(model).endswith(".safetensors")
     fields = {
         "Steps": recipe["steps"],
         "Sampler": SAMPLERS.get(sampler, sampler),
@@ -215,7 +243,7 @@ def infotext(recipe: Mapping[str, Any]) -> str:
         "Seed": recipe["seed"],
         "Size": f"{recipe['width']}x{recipe['height']}",
         "Model hash": recipe["hash"][:10] if single and recipe.get("hash") else None,  # of a folder nobody knows it
-        "Model": Path(str(model)).stem if model is not None else None,
+        "Model": name,
         "Denoising strength": recipe.get("strength"),
         "Clip skip": recipe["clip_skip"] + 1 if recipe.get("clip_skip") else None,
         "RNG": {"a1111": "GPU", "a1111-cpu": "CPU", "comfyui": "CPU"}.get(recipe.get("seed_like") or ""),

@@ -35,10 +35,13 @@ def settings_of(path: str | Path) -> Settings:
     if KEY in info:
         recipe = read_recipe(path)
         return Settings({name: recipe[name] for name in OPTIONS if recipe.get(name) is not None}, [])
-    if isinstance(text := info["parameters"], str) and text.strip():
-        return read_infotext(text)
-    if isinstance(workflow := info.get("prompt"), str):
-        return read_workflow(workflow)
+    try:
+        if isinstance(text := info["parameters"], str) and text.strip():
+            return read_infotext(text)
+        if isinstance(workflow := info.get("prompt"), str):
+            return read_workflow(workflow)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     raise UserError(f"{path}: no settings in it; A1111 and ComfyUI write them into PNGs, until they are edited")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -39,7 +40,7 @@ from inkwash.systems.checkpoints.canvas import (
     load_canvas,
     shortened,
 )
-from inkwash.systems.checkpoints.conditioning import Encoded, guided, tracks, used_embeddings
+from inkwash.systems.checkpoints.conditioning import Encoded, calls, guided, tracks, used_embeddings
 from inkwash.systems.checkpoints.drawing import UPSCALERS, Drawing, with_tags
 from inkwash.systems.checkpoints.embeddings import Embedding, load_embedding
 from inkwash.systems.checkpoints.facts import EDITS, ENCODERS, PAINTS, read_facts
@@ -221,17 +222,18 @@ class StableDiffusion:
         prompts: Sequence[str],
         negative: str,
         size: tuple[int, int],
-        calls: Mapping[str, Any],
+        reading: Mapping[str, Any],
+        count: Iterator[int],
         guidance: float,
         rescale: float = 0.0,
         clip_skip: int = 0,
         image_guidance: float | None = None,
         seen: Tensor | None = None,
     ) -> tuple[Callable[..., Any], dict[str, Tensor]]:
-        """The denoiser guided by words, and the condition to begin with. calls: of `tracks`, how often the network is
-        called, and how prompts are read. seen: what the U-Net sees beside the state. A latent consistency model is
-        told its guidance, and not called without words."""
-        encode: Callable[..., Any] = partial(tracks, self, clip_skip=clip_skip, size=size, **calls)
+        """The denoiser guided by words, and the condition to begin with. reading: of `tracks`, how prompts are
+        read; count: the calls of the network. seen: what the U-Net sees beside the state. A latent consistency model
+        is told its guidance, and not called without words."""
+        encode: Callable[..., Any] = partial(tracks, self, clip_skip=clip_skip, size=size, **reading)
         prompt_tracks = [encode(prompt, aesthetic=AESTHETIC["cond"]) for prompt in prompts]
         (negative_track,) = encode(negative, aesthetic=AESTHETIC["uncond"], compose=False)
         beside = {} if seen is None else {"concat": seen}
@@ -241,7 +243,7 @@ class StableDiffusion:
             scale = torch.tensor([1000 * (guidance - 1)], device=self.device)
             beside["timestep_cond"] = sinusoidal_embedding(scale, width, cosine_first=False, shift=1)
             guidance = 1.0
-        return guided(self.denoiser, prompt_tracks, negative_track, guidance, rescale, image_guidance, beside)
+        return guided(self.denoiser, prompt_tracks, negative_track, guidance, rescale, image_guidance, beside, count)
 
     def sample_states(
         self,
@@ -296,8 +298,8 @@ class StableDiffusion:
         vae = self.components["vae"]
         seen = beside(vae, self.extra, canvas, (width, height), self.device, tiling)
         edits = image_guidance if self.extra == EDITS else None
-        calls = {"steps": len(grid) - 1, "sampler": sampler, "weighting": weighting}
-        texts = (prompts, negative, (width, height), calls, guidance, rescale)
+        reading = {"steps": len(grid) - 1, "sampler": sampler, "weighting": weighting}
+        texts = (prompts, negative, (width, height), reading, itertools.count(), guidance, rescale)
         denoise, cond = self.guided(*texts, clip_skip, edits, seen)
         if refiner is not None:
             check_refiner(self, refiner)
@@ -497,7 +499,9 @@ class StableDiffusion:
             "height": size[1],
             "image_guidance": options["image_guidance"] if self.extra == EDITS else None,
             "strength": None if canvas is None or self.extra == EDITS else canvas.strength,
-            "embeddings": used_embeddings(self, [*plain.values()], one.weighting),
+            "embeddings": used_embeddings(
+                self, [*plain.values()], one.weighting, calls(sampling.steps, sampling.sampler)
+            ),
             "adapters": [each.facts for each in used],
             "dora_norm": one.dora_norm if any(each.has_dora for each in used) else None,
             "merge_adapters": one.merge_adapters if used else None,

@@ -1,4 +1,7 @@
-"""What a prompt leaves to chance: {a|b}, and __name__ for a line of name.txt. Chosen by the picture's seed."""
+r"""What a prompt leaves to chance: {a|b}, and __name__ for a line of name.txt. Chosen by the picture's seed.
+
+After a backslash they stand for themselves: \{a|b\}, \__name__.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from pathlib import Path
 from inkwash.diffusion.noise import child_seed
 from inkwash.errors import UserError, unknown
 
-# the innermost choice, whose braces hold no others; \{ and \} stand for themselves
+# the innermost choice, whose braces hold no others
 CHOICE = re.compile(r"(?<!\\)\{((?:[^{}\\|]|\\.)*\|(?:[^{}\\]|\\.)*)\}", re.S)
-NAME = re.compile(r"__([\w /.-]+?)__")
+NAME = re.compile(r"(?<![\\_])__(?!_)([\w /.-]+?)(?<!_)__(?!_)")
 MAX_CHOICES = 1000  # of one prompt: files can name one another in a circle
 
 
@@ -30,6 +33,13 @@ def choose(prompt: str, seed: int, folder: Path | None = None, stream: str = "pr
         chosen = texts[child_seed(seed, stream, k) % len(texts)]
         prompt = prompt[: found.start()] + chosen + prompt[found.end() :]
     raise UserError(f"the prompt has more than {MAX_CHOICES} choices: does a wildcard name itself?")
+
+
+def literal(prompt: str) -> str:
+    """The prompt in which what would be chosen stands for itself."""
+    while CHOICE.search(prompt):
+        prompt = CHOICE.sub(lambda found: rf"\{{{found[1]}\}}", prompt)
+    return NAME.sub(lambda found: f"\\{found[0]}", prompt)
 
 
 def options_of(found: re.Match[str]) -> list[str]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from inkwash import diffusion
 from inkwash.errors import UserError
-from inkwash.systems.checkpoints.infotext import CLIP_SKIP, Settings
+from inkwash.systems.checkpoints.infotext import CLIP_SKIP, Settings, without_paths
+from inkwash.systems.checkpoints.wildcards import literal
 
 SAMPLERS = {  # ComfyUI's names of our samplers, where they are the same method
     "euler": "euler",
@@ -60,7 +61,7 @@ def read_workflow(text: str) -> Settings:
     if others:
         reader.notes.append(f"node {', '.join(others)}: a second pass of sampling is not taken")
     reader.notes += [f"node {name}: {kind} is not read" for name, kind in kinds.items() if kind not in READ]
-    return Settings(reader.options, reader.notes)
+    return without_paths(Settings(reader.options, reader.notes))
 
 
 def first_sampler(nodes: Mapping[str, Node], kinds: Mapping[str, str]) -> str | None:
@@ -178,7 +179,7 @@ class Reader:
                 self.clip_skip(node["inputs"].get("clip"))
                 text = node["inputs"].get("text")
                 if isinstance(text, str):
-                    return text
+                    return literal(text)  # ComfyUI's page has made its choices before
         self.notes.append(f"{key}: its text is made by a node that is not read; set it")
         return ""
 
