@@ -24,7 +24,7 @@ from inkwash.progress import Console, Progress
 from inkwash.systems import makes, of_task, system_of, systems
 from inkwash.systems.base import File, Request, Verb, options, resolve
 from inkwash.systems.train import task_of
-from inkwash.weights.shipped import find_recipe, is_checkpoint, is_model, locate, queues, recipes, shipped
+from inkwash.weights.shipped import CHECKPOINTS, find_recipe, is_model, locate, queues, recipes, shipped
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 data_app = typer.Typer(help="Build a data set from public packages.", no_args_is_help=True, rich_markup_mode=None)
@@ -86,17 +86,15 @@ def expand_shortcut(arguments: list[str]) -> list[str]:
 def expand_generate(arguments: list[str]) -> list[str]:
     """`inkwash generate ... --model MODEL` with the system of the model before it, where that is not pictures', and
     its path for the name of a checkpoint in the folders that were added."""
-    expanded = list(arguments)
+    expanded, found = list(arguments), dict[str, str]()
     for i, argument in enumerate(arguments):
         name, equals, model = argument.partition("=")
         i, model = (i, model) if equals else (i + 1, "".join(arguments[i + 1 : i + 2]))
-        if name != "--model" or not model:
-            continue
-        folder = find_model(model)
-        expanded[i] = f"--model={folder}" if equals else str(folder)
-        if is_checkpoint(folder):
-            return [system_of(folder).name, *expanded]
-    return arguments
+        if name in ("--model", "--refiner") and model:
+            folder = find_model(model)
+            expanded[i] = f"{name}={folder}" if equals else str(folder)
+            found[name] = system_of(folder).name
+    return [CHECKPOINTS, *expanded] if found.get("--model") == CHECKPOINTS else arguments
 
 
 def find_model(name: str) -> Path:
@@ -264,7 +262,7 @@ def request_of_recipe(recipe: dict[str, Any], verb: Any, context: Local, file: P
         value = recipe.get(name)
         if name in recipe and value is None and not option.optional:
             raise UserError(f"{name} is missing")
-        if name == "model" and value is not None and value not in shipped():
+        if name in ("model", "refiner") and value is not None and value not in shipped():
             places = [str(folder / value) for folder in folders if is_model(folder / value)]
             with suppress(UserError):
                 places += [str(find_model(value))]  # a hub id, or in the folders that were added

@@ -95,6 +95,57 @@ def test_each_way_to_read_prompts_and_seeds_is_followed(model, tmp_path, capsys)
     assert recipe["prompt"] in ("a dog", "a cat") and recipe["prompt_template"] == "a __animal__"
 
 
+def test_adapters_a_second_pass_and_sides_that_meet_are_drawn_and_made_anew(model, tmp_path, capsys):
+    layers = inkwash.load(model).components["unet"].state_dict()
+    generator, tensors = torch.Generator().manual_seed(0), {}
+    for name in (
+        f"down_blocks.0.attentions.0.transformer_blocks.0.attn{i}.to_{part}" for i in (1, 2) for part in "qv"
+    ):
+        outputs, inputs = layers[f"{name}.weight"].shape
+        kohya = f"lora_unet_{name.replace('.', '_')}"
+        tensors[f"{kohya}.lora_down.weight"] = torch.randn(2, inputs, generator=generator)
+        tensors[f"{kohya}.lora_up.weight"] = torch.randn(outputs, 2, generator=generator)
+    save_file(tensors, tmp_path / "ink.safetensors")
+    adapter = ["--adapter", "ink.safetensors"]
+    changes = [
+        ("a cat", []), ("a cat", adapter), ("a cat", [*adapter, "--adapter-weight", "0.5"]),
+        ("a cat <lora:ink:0.2>", adapter), ("a cat", ["--hires", "1.5"]),
+        ("a cat", ["--hires", "1.5", "--hires-upscaler", "lanczos"]), ("a cat", ["--tiling", "xy"]),
+        ("a cat", ["--hires", "1.5", "--hires-strength", "1"]), ("a cat", ["--hires", "1.5", "--hires-steps", "4"]),
+    ]  # fmt: skip
+    made = []
+    for i, (prompt, more) in enumerate(changes):
+        assert main(["generate", prompt, "--model", model, *FEW, *more, "-o", f"{i}.png"]) == 0, more
+        made.append(pixels(f"{i}.png"))
+        assert ("ink.safetensors: 8 of 8 keys fit" in capsys.readouterr().err) == ("--adapter" in more)
+        assert main(["again", f"{i}.png"]) == 0
+        assert "\nthe same pixels" in capsys.readouterr().out, more
+    assert [made.index(one) for one in made] == [*range(len(changes))]
+    with Image.open("4.png") as larger:
+        assert larger.size == (96, 96)
+    assert main(["generate", "a <lora:fox:1>", "--model", model, *adapter, *FEW]) == 2
+    assert "<lora:fox> in the prompt: give its file as an adapter too; those given are ink" in capsys.readouterr().err
+
+
+def test_a_refiner_is_a_model_of_its_own(folders, model, tmp_path, capsys):  # noqa: F811
+    for name in ("sdxl", "sdxl-refiner"):
+        shutil.copytree(folders[name], tmp_path / name)
+    how = ["generate", "a cat", "--model", "sdxl", "--steps", "8", "--seed", "7", "--grid", "trailing"]
+    refiner = ["--refiner", "sdxl-refiner"]
+    for i, more in enumerate(([], refiner, [*refiner, "--refiner-start", "0.3"])):
+        assert main([*how, *more, "-o", f"{i}.png"]) == 0
+        assert main(["again", f"{i}.png"]) == 0
+        assert "\nthe same pixels" in capsys.readouterr().out, more
+    assert len({pixels(f"{i}.png") for i in range(3)}) == 3
+    assert main(["generate", "a cat", "--model", "sdxl", "--steps", "3", "--grid", "trailing", *refiner]) == 2
+    assert "refiner_start = 0.8: of 3 steps none is the refiner's" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "sdxl-refiner")
+    assert main(["again", "1.png"]) == 2
+    assert "sdxl-refiner, which is not here" in capsys.readouterr().err
+    assert main(["generate", "a cat", "--model", model, *FEW, "--refiner", "nowhere"]) == 2
+    assert "unknown model 'nowhere'" in capsys.readouterr().err
+
+
 def test_settings_are_those_of_another_picture_where_none_are_given(model, tmp_path, capsys):
     text = "a (cat:1.2)\nNegative prompt: a dog\nSteps: 3, Sampler: Euler a, Schedule type: Karras, CFG scale: 5, "
     info = PngImagePlugin.PngInfo()

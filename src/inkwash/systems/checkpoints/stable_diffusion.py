@@ -63,7 +63,7 @@ from inkwash.systems.checkpoints.options import (
     shape_of,
 )
 from inkwash.systems.checkpoints.seeds import OtherNoise, drawing_from, first_state
-from inkwash.systems.checkpoints.stages import enlarged, handed_over
+from inkwash.systems.checkpoints.stages import enlarged, handed_over, last_entry
 from inkwash.systems.checkpoints.vae import decode
 from inkwash.systems.pictures.model import SAMPLERS
 from inkwash.systems.pictures.pipeline import preview_hook
@@ -304,7 +304,8 @@ class StableDiffusion:
         if refiner is not None:
             check_refiner(self, refiner)
             refine = refiner.guided(*texts)
-            denoise = handed_over(denoise, *refine, self.entry, refiner_start, len(self.noise.betas))
+            last = last_entry(grid, self.entry, refiner_start, len(self.noise.betas))
+            denoise = handed_over(denoise, *refine, self.entry, last)
         shape = (unet["out_channels"], height // PIXELS, width // PIXELS)
         rule = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
         if seed_like is not None:

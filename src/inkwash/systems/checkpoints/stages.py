@@ -11,7 +11,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from inkwash import diffusion
 from inkwash.codecs import latents
+from inkwash.errors import UserError
 from inkwash.systems.checkpoints.canvas import encode
 
 Denoise = Callable[..., Any]
@@ -22,17 +24,25 @@ def handed_over(
     refine: Denoise,
     condition: Mapping[str, Tensor],
     entry: Callable[[Any], float],
-    start: float,
-    count: int,
+    last: int,
 ) -> Denoise:
-    """`denoise` as far as entry `count` (1 - start) of the noise's table, and below it `refine` with its condition
-    (Podell et al. 2023, 2307.01952): where diffusers (`denoising_end`) and A1111 hand over, too."""
-    last = round(count * (1 - start))
+    """`denoise` down to entry `last` of the noise's table, and below it `refine` with its condition (Podell et al.
+    2023, 2307.01952)."""
 
     def staged(x: Any, t: Any, own: Any) -> Any:
         return denoise(x, t, own) if entry(t) >= last else refine(x, t, condition)
 
     return staged
+
+
+def last_entry(grid: diffusion.Grid, entry: Callable[[Any], float], start: float, count: int) -> int:
+    """Of a table of so many entries the last that is the base's, where diffusers (`denoising_end`) and A1111 hand
+    over, too. UserError where no step is left to the refiner."""
+    last = round(count * (1 - start))
+    steps = len(grid) - 1
+    if all(entry(grid[i]) >= last for i in range(steps)):
+        raise UserError(f"refiner_start = {start}: of {steps} steps none is the refiner's; choose less or more steps")
+    return last
 
 
 def enlarged(
