@@ -1,6 +1,7 @@
 """What of a checkpoint will lie in memory, told before anything is loaded."""
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -167,6 +168,16 @@ def test_the_way_is_chosen_size_by_size(folders, monkeypatch):  # noqa: F811
     assert model.weights.arranged == "network"
     with pytest.raises(UserError, match="4096 x 4096 pixels need"):
         model.sample_states(["the cats"], [7], steps=2, size=(4096, 4096))
+
+
+def test_a_file_that_is_written_to_after_it_was_loaded_is_not_drawn_from(folders, tmp_path):  # noqa: F811
+    folder = tmp_path / "model"
+    shutil.copytree(folders["sd1"], folder)
+    model = StableDiffusion.load(folder, offload="layer")
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + bytes(4))
+    with pytest.raises(UserError, match="it has changed since it was loaded"):
+        model.generate("the cats", steps=2)
 
 
 def test_an_unknown_way_is_refused(folders):  # noqa: F811
