@@ -5,10 +5,10 @@ python benchmarks/checkpoints.py [--only memory | speed] [--folder FOLDER]
 
 A picture of 512 x 512 pixels by Stable Diffusion 1 and one of 1024 x 1024 by XL, in 2 steps, each in a process of
 its own, of which Linux tells the largest resident memory, beside what the plan promised before: with all weights in
-memory (SD 1 alone), those of a network at a time, those of a layer at a time. Then, in one process and on one thread,
-SD 1 in turns with diffusers, from the same noise along the same steps of Euler, and with diffusers' result: in seconds
-of processor time, which other work on the machine hardly changes. The weights, 9 GB, are made anew and taken away
-again, unless a folder is given, where they stay.
+memory (SD 1 alone), those of a network at a time, those of a layer at a time. Then, in one process and on one
+thread, SD 1 in turns with diffusers, from the same noise along the same steps of Euler, and with diffusers' result:
+in seconds of processor time, which other work on the machine hardly changes. The weights, 9 GB, are made anew and
+taken away again, unless a folder is given, where they stay.
 """
 
 import argparse
