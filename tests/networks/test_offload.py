@@ -72,7 +72,7 @@ def test_one_group_at_a_time(folder):
 
 def test_in_the_precision_of_autocast_no_number_changes_and_vectors_stay_float32(folder):
     unet, whole = load_unet(folder, mapped=True), load_unet(folder)
-    place(layers(unet), torch.bfloat16, CPU)
+    place(layers(unet), Part(unet, torch.bfloat16), CPU)
     assert {p.dtype for p in unet.parameters() if p.ndim > 1} == {torch.bfloat16}
     assert {p.dtype for p in unet.parameters() if p.ndim == 1} == {torch.float32}
     with torch.autocast("cpu", torch.bfloat16):
@@ -83,7 +83,7 @@ def test_parameters_are_the_same_objects_before_and_after(folder):
     """What holds one, as an adapter does, need not look for it anew."""
     unet = load_unet(folder, mapped=True)
     before = [(id(parameter), parameter.data_ptr()) for parameter in unet.parameters()]
-    place(layers(unet), torch.float32, CPU)()
+    place(layers(unet), Part(unet, torch.float32), CPU)()
     assert before == [(id(parameter), parameter.data_ptr()) for parameter in unet.parameters()]
 
 

@@ -271,23 +271,28 @@ def request_of_recipe(recipe: dict[str, Any], verb: Any, context: Local, file: P
             if not places:
                 raise UserError(f"{file} was made by the model {value}, which is not here: {GIVE}")
             value = places[0]
-        elif option.kind is File and value is not None:
-            if "name" not in value:
-                raise UserError(
-                    f"{file} was made from a picture that a program gave, which is in no file; make it there again"
-                )
-            paths = [path for folder in folders if (path := folder / Path(value["name"]).name).is_file()]
-            found = [context.file(path, option) for path in paths]
-            same = [one for one in found if isinstance(one, File) and one.sha256 == value["sha256"]]
-            if not same:
-                missing = "has changed" if found else "is not here"
-                raise UserError(f"{file} was made from {Path(value['name']).name}, which {missing}: {GIVE}")
-            value = same[0]
+        elif option.kind is File and value:
+            found = [find_input(one, option, context, file, folders) for one in (value if option.many else [value])]
+            value = tuple(found) if option.many else found[0]
         if value is not None:
             values[name] = value
     if values.get("image") is None:
         values.pop("strength", None)
     return verb.request(**values)
+
+
+def find_input(facts: dict[str, Any], option: Any, context: Local, file: Path, folders: list[Path]) -> File:
+    """A file that went in, unchanged, in one of the folders. UserError without it."""
+    if "name" not in facts:
+        raise UserError(
+            f"{file} was made from a picture that a program gave, which is in no file; make it there again"
+        )
+    name = Path(facts["name"]).name
+    found = [context.file(path, option) for folder in folders if (path := folder / name).is_file()]
+    same = [one for one in found if isinstance(one, File) and one.sha256 == facts["sha256"]]
+    if not same:
+        raise UserError(f"{file} was made from {name}, which {'has changed' if found else 'is not here'}: {GIVE}")
+    return same[0]
 
 
 @app.command()

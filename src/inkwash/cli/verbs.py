@@ -423,7 +423,7 @@ def rows(
             if name is not None:
                 safe_name(name)
             request = build(system, verb, given | values, context)
-            if getattr(request, "seed", 0) is None:
+            if getattr(request, "seed", 0) is None and getattr(request, "settings", None) is None:
                 request = dataclasses.replace(request, seed=line)  # type: ignore[call-arg]
             requests[line] = name, request
         except UserError as error:

@@ -115,11 +115,6 @@ class CLIPTokenizer:
             row[: len(tokens)] = tokens
         return ids
 
-    def cut(self, text: str) -> str:
-        """What of a text its first length - 2 tokens are of: the whole of one that is not too long."""
-        ends = [end for _, end in self.tokenizer.encode(text, add_special_tokens=False).offsets]
-        return text if len(ends) <= self.length - 2 else text[: ends[self.length - 3]]
-
 
 def byte_letters() -> list[str]:
     """A letter for each byte, in CLIP's order: first those that print as Latin-1, as themselves, then the others,

@@ -43,9 +43,11 @@ class GeneratedImage(Image.Image):
     What is made from it (resized, converted) is a plain picture of Pillow's, of which the recipe would not be true.
 
     drawing: of an icon, what it was drawn from at this size.
+    parameters: the recipe as other tools read it, written into a PNG beside ours; none if it is empty.
     """
 
     drawing: Drawing | None = None
+    parameters: str = ""
 
     def __init__(self, picture: Image.Image, recipe: Any = None, drawing: Drawing | None = None) -> None:
         super().__init__()
@@ -73,14 +75,19 @@ class GeneratedImage(Image.Image):
             else:
                 fp.write(content)
             return
-        super().save(fp, format, **{"pnginfo": png_info(self.info.get(KEY)), "xmp": XMP.encode(), **params})
+        super().save(
+            fp, format, **{"pnginfo": png_info(self.info.get(KEY), self.parameters), "xmp": XMP.encode(), **params}
+        )
 
 
-def png_info(recipe: Any = None) -> PngImagePlugin.PngInfo:
-    """The label and, unless None, the recipe: anything that JSON can hold."""
+def png_info(recipe: Any = None, parameters: str = "") -> PngImagePlugin.PngInfo:
+    """The label and, unless None, the recipe: anything that JSON can hold; with `parameters`, what says the same to
+    other tools."""
     info = PngImagePlugin.PngInfo()
     if recipe is not None:
         info.add_itxt(KEY, json.dumps(recipe, ensure_ascii=False))
+        if parameters:
+            info.add_text("parameters", parameters)
     info.add_itxt("XML:com.adobe.xmp", XMP)
     return info
 
@@ -88,7 +95,8 @@ def png_info(recipe: Any = None) -> PngImagePlugin.PngInfo:
 def encode_png(picture: Image.Image, recipe: Any = None) -> bytes:
     """The picture as a PNG with the label and, unless None, its recipe."""
     file = BytesIO()
-    picture.save(file, format="PNG", pnginfo=png_info(recipe))
+    parameters = picture.parameters if isinstance(picture, GeneratedImage) else ""
+    picture.save(file, format="PNG", pnginfo=png_info(recipe, parameters))
     return file.getvalue()
 
 

@@ -5,11 +5,11 @@ precision that they have there; before a layer runs they are converted, and move
 lost: the numbers are those of a network that was loaded as a whole.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from inkwash.weights.mapped import release, trim
@@ -19,10 +19,11 @@ Undo = Callable[[], object]
 
 class Part(NamedTuple):
     """A network, and the precision of its matrices and kernels when it runs; vectors (of norms, and biases) are then
-    in float32, as autocast would have them."""
+    in float32, as autocast would have them. changes: what an adapter makes of a parameter's numbers."""
 
     network: nn.Module
     dtype: torch.dtype = torch.float32
+    changes: Mapping[nn.Parameter, Callable[[Tensor], Tensor]] = {}
 
 
 def layers(network: nn.Module) -> list[nn.Module]:
@@ -30,12 +31,14 @@ def layers(network: nn.Module) -> list[nn.Module]:
     return [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
 
 
-def place(modules: Iterable[nn.Module], dtype: torch.dtype, device: torch.device) -> Undo:
-    """Converts the parameters of these layers and moves them to the device. Returns what puts them back as they were,
-    but for those that others have replaced meanwhile."""
+def place(modules: Iterable[nn.Module], part: Part, device: torch.device) -> Undo:
+    """Converts the parameters of these layers of a part, and moves them to the device. Returns what puts them back as
+    they were, but for those that others have replaced meanwhile."""
     before = [(parameter, parameter.data) for module in modules for parameter in module.parameters(recurse=False)]
     for parameter, data in before:
-        parameter.data = data.to(device, dtype if data.ndim > 1 else torch.float32)
+        change = part.changes.get(parameter)
+        changed = data if change is None else change(data.to(device, torch.float32))
+        parameter.data = changed.to(device, part.dtype if data.ndim > 1 else torch.float32)
         if parameter.data_ptr() != data.data_ptr():
             release(data)
     placed = [parameter.data_ptr() for parameter, _ in before]
@@ -59,7 +62,7 @@ def by_layer(part: Part, device: torch.device) -> Undo:
             if running:  # it is not where the hook before failed
                 running.pop()()
 
-        begin = layer.register_forward_pre_hook(lambda *_: running.append(place(layer.modules(), part.dtype, device)))
+        begin = layer.register_forward_pre_hook(lambda *_: running.append(place(layer.modules(), part, device)))
         return [begin, layer.register_forward_hook(end, always_call=True)]
 
     return remover([handle for layer in layers(part.network) for handle in serve(layer)])
@@ -80,7 +83,7 @@ def by_turns(groups: Iterable[Sequence[Part]], device: torch.device) -> Undo:
         def turn(*_: Any) -> None:
             if not placed or placed[-1][0] is not group:
                 leave()
-                placed.append((group, [place(layers(part.network), part.dtype, device) for part in group]))
+                placed.append((group, [place(layers(part.network), part, device) for part in group]))
 
         return [layer.register_forward_pre_hook(turn) for part in group for layer in layers(part.network)]
 

@@ -11,8 +11,9 @@ import torch
 from inkwash import diffusion
 from inkwash.codecs.clip import CLIPTokenizer
 from inkwash.errors import UserError
+from inkwash.networks.unet import UNet
 from inkwash.systems.checkpoints.stable_diffusion import NoiseTable, StableDiffusion, entry_of, make_grid
-from tests.networks.test_stable_diffusion import folders  # noqa: F401
+from tests.networks.test_stable_diffusion import TINY, folders  # noqa: F401
 
 PROMPT, NEGATIVE, STEPS, GUIDANCE = "the cats", "a red fox", 10, 5.0
 STABLE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -101,6 +102,18 @@ def test_clip_skip_leaves_out_layers_and_no_more(both):
         ours.encode_prompt([PROMPT], clip_skip=2)
 
 
+def test_rescale_takes_back_the_contrast_that_guidance_adds(both):
+    """By hand, of one step: x_0 has the standard deviation that it has without guidance (2305.08891)."""
+    ours = both("sd1")[1]
+    grid = diffusion.Grid(ours.process, (0.9, 0.0))
+    plain, guided, rescaled = (
+        ours.sample_states([PROMPT], [7], sampler="euler", grid=grid, guidance=guidance, rescale=rescale)
+        for guidance, rescale in ((1.0, 0.0), (20.0, 0.0), (20.0, 1.0))
+    )
+    torch.testing.assert_close(rescaled, guided * plain.std() / guided.std(), rtol=1e-4, atol=1e-4)
+    assert not torch.equal(rescaled, guided)
+
+
 def test_each_picture_is_its_seeds_alone(both):
     ours = both("sdxl")[1]
     both = ours.sample_states([PROMPT, "猫"], [7, 8], steps=4)
@@ -171,12 +184,68 @@ def test_what_cannot_be_asked_for(both, options, message):
         both("sd1")[1].sample_states([PROMPT], [0], **options)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"in_channels": 7}, "7 channels"), ({"time_cond_proj_dim": 32}, "consistency model")],
-)
-def test_a_network_that_needs_more_than_noise_words_and_a_picture_is_refused(both, change, message):
+def test_a_network_of_other_channels_is_refused(both):
     ours = both("sd1")[1]
-    other = SimpleNamespace(config=ours.components["unet"].config | change)
-    with pytest.raises(UserError, match=message):
+    other = SimpleNamespace(config=ours.components["unet"].config | {"in_channels": 7})
+    with pytest.raises(UserError, match="7 channels"):
         StableDiffusion(ours.components | {"unet": other}, ours.noise)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers")
+def test_a_network_that_is_told_its_guidance_is_that_of_diffusers(both):
+    """Of one step, which draws no noise; the pipeline of latent consistency models calls the U-Net once a step."""
+    diffusers = import_module("diffusers")
+    theirs, ours = both("sd1")
+    config = TINY["sd1"]["unet"] | {"time_cond_proj_dim": 6}
+    torch.manual_seed(3)
+    unet = diffusers.UNet2DConditionModel(**config).eval()
+    for parameter in unet.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    own = UNet(**config)
+    own.load_state_dict(unet.state_dict())
+    parts = theirs.components | {"unet": unet, "scheduler": diffusers.LCMScheduler(**STABLE)}
+    pipeline = diffusers.LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    how = {"height": 64, "width": 64, "latents": noise, "output_type": "latent"}
+    expected = pipeline(PROMPT, num_inference_steps=1, guidance_scale=6.0, **how).images
+    model = StableDiffusion(ours.components | {"unet": own.eval()}, NoiseTable.of(STABLE))
+    found = model.sample_states(
+        [PROMPT], [0], sampler="consistency", steps=1, grid="trailing", guidance=6.0, size=(64, 64), x=noise
+    )
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+    other = model.sample_states([PROMPT], [0], sampler="consistency", steps=1, grid="trailing", guidance=2.0, x=noise)
+    assert (other - found).abs().max() > 1e-3 * expected.abs().max()
+    assert model.sampling() == ("consistency", "trailing", 4, 8.5)
+    with pytest.raises(UserError, match="negative: a latent consistency model"):
+        model.generate(PROMPT, negative="a fox", steps=1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:diffusers")
+def test_the_refiner_draws_the_last_steps_as_by_diffusers(both, folders):  # noqa: F811
+    """Of Euler's steps, which remember nothing: base and refiner are two pipelines there, one pass here."""
+    diffusers = import_module("diffusers")
+    base, ours = both("sdxl")
+    scheduler = diffusers.EulerDiscreteScheduler(**STABLE, steps_offset=1, timestep_spacing="leading")
+    theirs = diffusers.StableDiffusionXLImg2ImgPipeline.from_pretrained(
+        folders["sdxl-refiner"], requires_aesthetics_score=True
+    )
+    theirs.set_progress_bar_config(disable=True)
+    base.scheduler, theirs.scheduler = scheduler, scheduler
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    how = {
+        "negative_prompt": NEGATIVE,
+        "guidance_scale": GUIDANCE,
+        "num_inference_steps": STEPS,
+        "output_type": "latent",
+    }
+    begun = base(PROMPT, height=64, width=64, latents=noise, denoising_end=0.6, **how).images
+    expected = theirs(PROMPT, image=begun, denoising_start=0.6, **how).images
+    refiner = StableDiffusion.load(folders["sdxl-refiner"])
+    refiner.noise = ours.noise
+    grid = leading(ours.process)
+    found = ours.sample_states(
+        [PROMPT], [0], negative=NEGATIVE, sampler="euler", grid=grid, guidance=GUIDANCE, size=(64, 64),
+        x=grid[0].alpha * float(scheduler.init_noise_sigma) * noise, refiner=refiner, refiner_start=0.6,
+    )  # fmt: skip
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()

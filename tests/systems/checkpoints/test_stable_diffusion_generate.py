@@ -13,6 +13,9 @@ from inkwash.errors import UserError
 from inkwash.networks.stable_diffusion import save_single_file
 from inkwash.networks.taesd import TinyDecoder, load_tiny_decoder
 from inkwash.systems.checkpoints.files import hash_of
+from inkwash.systems.checkpoints.infotext import read_infotext
+from inkwash.systems.checkpoints.seeds import TOOLS
+from inkwash.systems.checkpoints.settings import settings_of
 from inkwash.systems.checkpoints.stable_diffusion import StableDiffusion
 from tests.networks.test_stable_diffusion import folders, tensors_of  # noqa: F401
 
@@ -36,9 +39,13 @@ def test_a_recipe_makes_the_same_picture_and_each_is_its_seeds_alone(model):
 def test_each_option_changes_the_picture(model):
     changes = [
         {}, {"seed": 8}, {"negative": "a fox"}, {"sampler": "euler"}, {"steps": 3}, {"grid": "trailing"},
-        {"guidance": 3.0}, {"clip_skip": 1}, {"size": 72}, {"tiling": "x"}, {"tiling": "xy"},
+        {"guidance": 3.0}, {"clip_skip": 1}, {"size": 72}, {"prompt": "the (cats:1.3)"},
+        {"prompt": "the (cats:1.3)", "weighting": "comfyui"}, {"prompt": "the (cats:1.3)", "weighting": "none"},
+        *({"seed_like": tool} for tool in TOOLS), {"prompt": "the [fox:cats:0.25]"},
+        {"prompt": "the cats AND a fox"},
+        {"tiling": "x"}, {"tiling": "xy"},
     ]  # fmt: skip
-    made = [model.generate("the cats", **FEW | {"steps": 4} | change).tobytes() for change in changes]
+    made = [model.generate(**FEW | {"prompt": "the cats", "steps": 4} | change).tobytes() for change in changes]
     same = [(changes[i], changes[k]) for i in range(len(made)) for k in range(i) if made[i] == made[k]]
     assert not same
 
@@ -94,12 +101,40 @@ def test_previews_are_those_of_taesd_where_it_is_given_and_the_picture_is_the_sa
     assert np.array_equal(tiny.decode_preview(state)[0], expected.numpy().astype(np.uint8))
 
 
-def test_what_follows_75_tokens_is_named(model):
-    assert model.prompt_warning("the cats") is None
-    warning = model.prompt_warning("the cats " * 50)
-    tokens = model.components["tokenizer"]
-    shown = tokens.cut("the cats " * 50)
-    assert len(tokens.encode(shown)) == 75 and f"'{shown[-30:]}' is cut off" in warning
+def test_what_follows_75_tokens_counts(model):
+    long = "the cats " * 50
+    pictures = {model.generate(f"{long}{end}", **FEW).tobytes() for end in ("", "a red fox", "a café")}
+    assert len(pictures) == 3
+
+
+def test_a_picture_says_what_it_was_made_by_to_other_tools(model, tmp_path):
+    """What `settings_of` reads from the words alone draws the same pixels."""
+    made = model.generate(
+        "(the cats:1.3), {a red|the} fox", **FEW, sampler="euler", seed_like="a1111", negative="a, b"
+    )
+    made.save(tmp_path / "ours.png")
+    with Image.open(tmp_path / "ours.png") as opened:
+        words = opened.info["parameters"]
+    options, notes = read_infotext(words)
+    assert notes == [] and options.pop("model") == "sd1"
+    assert model.generate(**options).tobytes() == made.tobytes()
+    assert settings_of(tmp_path / "ours.png").options["prompt"] == made.info[KEY]["prompt"] == options["prompt"]
+    made.info.pop(KEY)
+    made.save(tmp_path / "bare.png")
+    with Image.open(tmp_path / "bare.png") as bare:  # without metadata is without these, too
+        assert "parameters" not in bare.info
+
+
+def test_chance_is_the_seeds_and_the_recipe_says_what_it_chose(model, tmp_path):
+    (tmp_path / "animal.txt").write_text("a red fox\n# no animal\n\nthe cats\n", encoding="utf-8")
+    made = model.generate("__animal__, {a|the} theatre", n=8, **FEW | {"steps": 1}, wildcards=tmp_path)
+    recipes = [picture.info[KEY] for picture in made]
+    assert len({recipe["prompt"] for recipe in recipes}) > 2
+    assert {recipe["prompt_template"] for recipe in recipes} == {"__animal__, {a|the} theatre"}
+    again = model.generate(recipes[3]["prompt"], seed=recipes[3]["seed"], steps=1)
+    assert again.tobytes() == made[3].tobytes() and "prompt_template" not in again.info[KEY]
+    literal = model.generate("{a|the} theatre", **FEW, weighting="none").info[KEY]
+    assert literal["prompt"] == "{a|the} theatre"
 
 
 def test_the_hash_of_a_file_is_that_of_other_tools_and_of_a_folder_of_all_its_networks(folders, tmp_path):  # noqa: F811
@@ -116,7 +151,7 @@ def test_the_hash_of_a_file_is_that_of_other_tools_and_of_a_folder_of_all_its_ne
     ("options", "message"),
     [
         ({"prompt": " "}, "the prompt is empty"),
-        ({"prompt": "a <lora:fox:1>"}, "there are no adapters here"),
+        ({"prompt": "a <lora:fox:1>"}, "<lora:fox> in the prompt: give its file"),
         ({"guidance": 31.0}, "guidance = 31.0"),
         ({"guidance": 1.0, "negative": "a fox"}, "negative: it acts through guidance"),
         ({"steps": 0}, "steps = 0"),
@@ -130,6 +165,10 @@ def test_the_hash_of_a_file_is_that_of_other_tools_and_of_a_folder_of_all_its_ne
         ({"image": Image.new("RGB", (200, 10))}, "no more than a line"),
         ({"sampler": "none"}, "sampler"),
         ({"grid": "none"}, "grid"),
+        ({"weighting": "diffusers"}, "unknown weighting 'diffusers'"),
+        ({"seed_like": "a111"}, "unknown seed_like 'a111': did you mean a1111"),
+        ({"seed_like": "a1111", "sampler": "dpmpp_sde"}, "draws a Brownian path"),
+        ({"prompt": "__animal__"}, "__animal__ in the prompt: name a folder"),
         ({"tiling": "z"}, "tiling"),
     ],
 )

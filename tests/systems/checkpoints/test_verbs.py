@@ -6,12 +6,14 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, PngImagePlugin
+from safetensors.torch import save_file
 
 import inkwash
 from inkwash import diffusion
 from inkwash.cli import main
-from inkwash.codecs.png import read_recipe
+from inkwash.codecs.png import KEY, read_recipe
 from inkwash.systems import systems
 from inkwash.systems.base import limits, options
 from inkwash.systems.checkpoints.limits import ENDLESS
@@ -62,13 +64,67 @@ def test_generate_draws_and_again_makes_the_same_pixels(model, photo, capsys):
 def test_what_python_draws_the_command_line_draws(model, capsys):
     assert main(["generate", "a cat", "--model", model, *FEW, "--negative", "a dog", "--rescale", "0.7"]) == 0
     picture = inkwash.load(model).generate("a cat", steps=2, seed=7, negative="a dog", rescale=0.7)
+    assert read_recipe("a-cat-7.png")["rescale"] == picture.info[KEY]["rescale"] == 0.7
     with Image.open("a-cat-7.png") as made:
         assert made.tobytes() == picture.tobytes()
+
+
+def pixels(file):
+    with Image.open(file) as picture:
+        return picture.tobytes()
+
+
+def test_each_way_to_read_prompts_and_seeds_is_followed(model, tmp_path, capsys):
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "animal.txt").write_text("dog\ncat\n")
+    torch.manual_seed(0)
+    save_file({"emb_params": torch.randn(2, 12)}, tmp_path / "glow.safetensors")
+    changes = [
+        [], ["--weighting", "comfyui"], ["--weighting", "none"], ["--seed-like", "a1111"], ["--seed-like", "comfyui"],
+        ["--embedding", "glow.safetensors"],
+    ]  # fmt: skip
+    prompt, made = "a (cat:1.5), glow", []
+    for i, more in enumerate(changes):
+        assert main(["generate", prompt, "--model", model, *FEW, *more, "-o", f"{i}.png"]) == 0
+        made.append(pixels(f"{i}.png"))
+        assert main(["again", f"{i}.png"]) == 0
+        assert "\nthe same pixels" in capsys.readouterr().out, more
+    assert [made.index(one) for one in made] == [*range(len(changes))]
+    assert main(["generate", "a __animal__", "--model", model, *FEW, "--wildcards", "words", "-o", "w.png"]) == 0
+    recipe = read_recipe("w.png")
+    assert recipe["prompt"] in ("a dog", "a cat") and recipe["prompt_template"] == "a __animal__"
+
+
+def test_settings_are_those_of_another_picture_where_none_are_given(model, tmp_path, capsys):
+    text = "a (cat:1.2)\nNegative prompt: a dog\nSteps: 3, Sampler: Euler a, Schedule type: Karras, CFG scale: 5, "
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", text + "Seed: 11, Size: 64x96, Model: other, Version: v1.10.1, Tiling: True")
+    Image.new("RGB", (8, 8)).save(tmp_path / "web.png", pnginfo=info)
+    assert main(["generate", "--model", model, "--settings", "web.png", "--guidance", "4", "-o", "one.png"]) == 0
+    notes = capsys.readouterr().err
+    assert "web.png: Tiling: True is not taken" in notes and "it was drawn by the model other" in notes
+    expected = inkwash.load(model).generate(
+        "a (cat:1.2)", negative="a dog", steps=3, sampler="euler_ancestral", grid="karras", guidance=4.0, seed=11,
+        width=64, height=96, seed_like="a1111",
+    )  # fmt: skip
+    assert pixels("one.png") == expected.tobytes()
+    with Image.open("one.png") as made:
+        assert (
+            "Sampler: Euler a, Schedule type: Karras, CFG scale: 4, Seed: 11, Size: 64x96" in made.info["parameters"]
+        )
+    assert main(["again", "one.png"]) == 0
+    assert "\nthe same pixels" in capsys.readouterr().out
+    (tmp_path / "t.csv").write_text("name\nrow\n")
+    assert main(["generate", "--csv", "t.csv", "--model", model, "--settings", "one.png", "-o", "out"]) == 0
+    assert pixels("out/row.png") == pixels("one.png")
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        (["--wildcards", ".", "--weighting", "none"], "wildcards means nothing with the weighting none"),
+        (["--embedding", "photo.png"], "photo.png"),
+        (["--settings", "photo.png"], "no settings in it"),
         (["--style", "flat"], "No such option"),
         (["--transparent"], "No such option"),
         (["--mask", "photo.png"], "mask means nothing without an image"),

@@ -17,12 +17,8 @@ from inkwash.weights.single_file import FAMILIES, find_family
 PAINTS, EDITS = 5, 4  # channels beside those of the state: of a mask and what it leaves; of a picture to edit
 NAMES = {"sd1": "SD 1", "sd2": "SD 2", "sdxl": "SDXL", "sdxl-refiner": "SDXL refiner"}
 SIDES = {"sd1": 512, "sd2": 768, "sdxl": 1024, "sdxl-refiner": 1024}
-WEIGHTS = {
-    "unet": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model",
-    "text_encoder": "model",
-    "text_encoder_2": "model",
-}
+ENCODERS = ("text_encoder", "text_encoder_2")
+FILES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", **dict.fromkeys(ENCODERS, "model")}
 
 
 class Facts(NamedTuple):
@@ -46,7 +42,7 @@ def files_of(path: Path) -> list[Path]:
     """The files that hold the weights of a checkpoint: itself, or those of its networks in a folder."""
     if path.is_file():
         return [path]
-    places = [path / name / f"{file}.safetensors" for name, file in WEIGHTS.items() if (path / name).is_dir()]
+    places = [path / name / f"{file}.safetensors" for name, file in FILES.items() if (path / name).is_dir()]
     return [file for place in places for file in weight_files(place)]
 
 
@@ -97,7 +93,7 @@ def _of_folder(path: Path) -> Facts:
         if "transformer" in index or "unet" not in index:
             raise UserError(f"{path}: {name}, which cannot be drawn here: only Stable Diffusion 1, 2 and XL can")
         raise UserError(f"{path}: unet or its text encoder is missing: fetch the folder again")
-    missing = [key for key in WEIGHTS if _has(index, key) and not (path / key / "config.json").is_file()]
+    missing = [key for key in FILES if _has(index, key) and not (path / key / "config.json").is_file()]
     if missing:
         raise UserError(f"{path}: {', '.join(missing)} is missing: fetch the folder again")
     config = load_json(path / "unet" / "config.json")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from inkwash.codecs.clip import END, CLIPTokenizer
 from inkwash.errors import UserError, unknown
@@ -16,8 +18,8 @@ from inkwash.networks.clip import load_clip
 from inkwash.networks.offload import Part, Undo, by_layer, by_turns, layers, place
 from inkwash.networks.stable_diffusion import load_single_file
 from inkwash.networks.unet import load_unet
-from inkwash.systems.checkpoints.facts import files_of
-from inkwash.systems.checkpoints.memory import ENCODERS, OFFLOADS, STAGES, MemoryPlan, plan
+from inkwash.systems.checkpoints.facts import ENCODERS, files_of
+from inkwash.systems.checkpoints.memory import OFFLOADS, STAGES, MemoryPlan, plan
 from inkwash.systems.checkpoints.noise_table import STABLE, NoiseTable
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.weights.files import digest
@@ -67,18 +69,39 @@ class Weights:
         available = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
         return plan(self.path, width, height, batch, self.runtime.precision, available)
 
+    @contextmanager
+    def changing(self, changes: Mapping[nn.Parameter, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+        """Within the block weights are changed so whenever they come into memory."""
+        groups = self.groups
+        self.rearrange([[part._replace(changes=changes) for part in group] for group in groups])
+        try:
+            yield
+        finally:
+            self.rearrange(groups)
+
+    def rearrange(self, groups: list[list[Part]]) -> None:
+        arranged = self.arranged
+        self.leave()
+        self.groups = groups
+        self.arrange(arranged)
+
+    def leave(self) -> None:
+        """All weights are in their files alone."""
+        while self.undo:
+            self.undo.pop()()
+        self.arranged = ""
+
     def arrange(self, offload: str) -> None:
         if offload == self.arranged and offload != "network":  # of which then none is left in memory
             return
-        while self.undo:
-            self.undo.pop()()
+        self.leave()
         device, parts = self.runtime.device, [part for group in self.groups for part in group]
         if offload == "network":
             self.undo = [by_turns(self.groups, device)]
         elif offload == "layer":
             self.undo = [by_layer(part, device) for part in parts]
         else:
-            self.undo = [place(layers(part.network), part.dtype, device) for part in parts]
+            self.undo = [place(layers(part.network), part, device) for part in parts]
         self.arranged = offload
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inkwash.errors import UserError
-from inkwash.systems.checkpoints.facts import WEIGHTS, read_facts
+from inkwash.systems.checkpoints.facts import ENCODERS, FILES, read_facts
 from inkwash.systems.checkpoints.options import PIXELS
 from inkwash.weights.files import weight_files
 from inkwash.weights.headers import Tensor, read_header
@@ -19,7 +19,6 @@ from inkwash.weights.single_file import FAMILIES, find_family
 # What of the weights is in memory: all, those of one network at a time (the text encoders count as one), those of one
 # layer; and up to which share of the machine's memory that is chosen.
 OFFLOADS = {"none": 0.5, "network": 0.75, "layer": 0.9}
-ENCODERS = ("text_encoder", "text_encoder_2")
 STAGES = {"text encoder": ENCODERS, "U-Net": ("unet",), "VAE": ("vae",)}
 # Measured by benchmarks/checkpoints.py: bytes of the program itself, and of a text encoder at work; what a network
 # computes, in float32 numbers of its first width at each place of a state (with attention there, without) or pixel.
@@ -146,9 +145,7 @@ def first(tensors: Mapping[str, Tensor], names: tuple[str, ...], dim: int) -> in
 def read_networks(path: Path) -> Networks:
     """What the headers say of each network, by the names of their folders."""
     if path.is_dir():
-        places = {
-            name: path / name / f"{file}.safetensors" for name, file in WEIGHTS.items() if (path / name).is_dir()
-        }
+        places = {name: path / name / f"{file}.safetensors" for name, file in FILES.items() if (path / name).is_dir()}
         return {name: read(weight_files(place)) for name, place in places.items()}
     tensors = read([path])
     own = {

@@ -7,21 +7,19 @@ import math
 from inkwash.errors import UserError
 from inkwash.systems.base import check_text, is_blank
 from inkwash.systems.pictures.data import MAX_ASPECT, Source, load_image
-from inkwash.systems.pictures.request import check_guidance, check_prompt, check_tags
+from inkwash.systems.pictures.request import check_guidance, check_prompt
 
 SAMPLER, STEPS, GUIDANCE, IMAGE_GUIDANCE = "dpmpp_2m", 25, 7.0, 1.5
+REFINER_START, HIRES_STRENGTH = 0.8, 0.7
 MAX_STEPS, MAX_IMAGES, MAX_SIDE = 1000, 1000, 4096
 PIXELS = 8  # a side of one latent place
 
 
-def check_options(
-    prompt: str, negative: str, guidance: float, steps: int, n: int | None, image: Source | None
-) -> None:
+def check_options(prompt: str, negative: str, guidance: float, steps: int, image: Source | None) -> None:
     """UserError for a value out of its range, and for words that cannot be drawn."""
     check_guidance(guidance, prompt, negative)
     for text in (prompt, negative):
         check_text("a prompt", text)
-        check_tags(text)
     if image is None:
         check_prompt(prompt)
     if not 0 <= guidance <= 30:
@@ -30,6 +28,9 @@ def check_options(
         raise UserError("negative: it acts through guidance, which is 1 here: choose more, or leave it out")
     if not 1 <= steps <= MAX_STEPS:
         raise UserError(f"steps = {steps}: choose a whole number from 1 to {MAX_STEPS} ({STEPS} is the default)")
+
+
+def check_count(n: int | None) -> None:
     if n is not None and not 1 <= n <= MAX_IMAGES:
         raise UserError(f"n = {n}: choose a number of pictures from 1 to {MAX_IMAGES}")
 

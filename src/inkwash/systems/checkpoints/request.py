@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
-from annotated_types import Ge, Gt, Le, MaxLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen
 
 from inkwash.errors import UserError
 from inkwash.systems.base import File, Help, Limit, Media, Request, idle
@@ -52,6 +52,36 @@ class Generate(Request):
     clip_skip: Annotated[
         int, Ge(0), Le(11), Help("Layers of the text encoder left out; what A1111 calls 2 is 1 here.")
     ] = 0
+    weighting: Annotated[
+        Literal["a1111", "comfyui", "none"],
+        Help("How (words:1.2) are weighted; none: prompts as they stand."),
+    ] = "a1111"
+    embedding: Annotated[
+        tuple[File, ...], Media(".safetensors"), Help("Words of textual inversion, called by their files' names.")
+    ] = ()
+    adapter: Annotated[
+        tuple[File, ...], Media(".safetensors"), Help("LoRA and its kin; <lora:name:0.8> in the prompt weights one.")
+    ] = ()
+    adapter_weight: Annotated[
+        tuple[float, ...], Ge(-10), Le(10), Help("Of each adapter, in their order; 1 if left out.")
+    ] = ()
+    dora_norm: Annotated[
+        Literal["changed", "original"] | None,
+        Help(
+            "DoRA's: of the changed weight, as in A1111, or of the original one, as in ComfyUI; changed if left out."
+        ),
+    ] = None
+    wildcards: Annotated[
+        File | tuple[File, ...] | None, Media("folder"), Help("Texts of which __name__ takes a line of name.txt.")
+    ] = None
+    seed_like: Annotated[
+        Literal["a1111", "a1111-cpu", "comfyui"] | None, Help("Draw noise from the seed as this tool does.")
+    ] = None
+    settings: Annotated[
+        File | None,
+        Media("image/*"),
+        Help("A picture of A1111, ComfyUI or inkwash whose settings are taken where none are given."),
+    ] = None
     image: Annotated[File | None, Media("image/*"), Help("A picture to begin from, or to edit.")] = None
     strength: Annotated[
         float | None, Gt(0), Le(1), Help("How much of it may change, 0 to 1; 0.6 if not given, with a mask 1.")
@@ -60,11 +90,37 @@ class Generate(Request):
     image_guidance: Annotated[
         float | None, Ge(0), Le(10), Help("How closely a checkpoint that edits keeps to the picture; 1.5.")
     ] = None
+    refiner: Annotated[str | None, Help("A checkpoint that draws the last steps, as that of SDXL.")] = None
+    refiner_start: Annotated[
+        float | None, Gt(0), Lt(1), Help("From which share of the noise's times on; 0.8 if left out.")
+    ] = None
+    hires: Annotated[
+        float | None, Gt(1), Le(8), Help("Draw it so many times larger, in a second pass over the picture enlarged.")
+    ] = None
+    hires_strength: Annotated[float | None, Gt(0), Le(1), Help("How much the second pass may change; 0.7.")] = None
+    hires_steps: Annotated[int | None, Ge(1), Le(1000), Help("Of the second pass; as many as of the first.")] = None
+    hires_upscaler: Annotated[
+        Literal["latent", "lanczos"] | None, Help("How it is enlarged; latent if left out.")
+    ] = None
+    tiling: Annotated[Literal["x", "y", "xy"] | None, Help("Along which axes its sides meet without a seam.")] = None
     format: Annotated[Literal["png", "webp"], Help("Of its file.")] = "png"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_guidance(self.guidance, self.prompt, self.negative)
+        if self.weighting == "none":
+            idle(self, ("wildcards",), "with the weighting none, which takes prompts as they stand")
+        if self.adapter_weight and len(self.adapter_weight) != len(self.adapter):
+            counts = f"{len(self.adapter_weight)} for {len(self.adapter)} adapters"
+            raise UserError(f"adapter_weight: {counts}: give one for each, or none")
+        if not self.adapter:
+            idle(self, ("dora_norm",), "without an adapter")
+        if self.refiner is None:
+            idle(self, ("refiner_start",), "without a refiner")
+        if self.hires is None:
+            idle(self, ("hires_strength", "hires_steps", "hires_upscaler"), "without hires")
+        elif self.image is not None:
+            idle(self, ("hires",), "with an image to begin from: give a larger size instead")
         if self.image is None:
             idle(self, ("mask", "strength", "image_guidance"), "without an image to begin from")
         if self.size is not None:
@@ -76,7 +132,7 @@ class Generate(Request):
                 raise UserError(f"{name} = {value}: choose a multiple of 8 pixels, as {max(8, round(value / 8) * 8)}")
 
     def check(self, limits: Mapping[str, Limit]) -> None:
-        if self.image is None:
+        if self.image is None and self.settings is None:
             check_prompt(self.prompt)
         if self.image is None and not limits["image_guidance"].absent:
             raise UserError(f"the checkpoint {self.model} edits pictures: give one with image")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -17,48 +17,61 @@ from torch import Tensor
 from inkwash import diffusion
 from inkwash.codecs.png import GeneratedImage
 from inkwash.errors import UserError, unknown
+from inkwash.networks.adapters import Use, adapted, changes_of
+from inkwash.networks.layers import sinusoidal_embedding
 from inkwash.networks.seamless import circular
 from inkwash.networks.taesd import TinyDecoder, load_tiny_decoder
+from inkwash.systems.base import is_blank
+from inkwash.systems.checkpoints.adapters import (
+    AdapterFiles,
+    Key,
+    LoadedAdapter,
+    adapted_networks,
+    check_dora_norm,
+    describe_adapters,
+    few_step_in,
+    load_adapters,
+)
 from inkwash.systems.checkpoints.canvas import (
     Canvas,
     begin,
     beside,
-    edit_guidance,
     load_canvas,
     shortened,
 )
-from inkwash.systems.checkpoints.facts import EDITS, PAINTS, read_facts
+from inkwash.systems.checkpoints.conditioning import Encoded, guided, tracks, used_embeddings
+from inkwash.systems.checkpoints.drawing import UPSCALERS, Drawing, with_tags
+from inkwash.systems.checkpoints.embeddings import Embedding, load_embedding
+from inkwash.systems.checkpoints.facts import EDITS, ENCODERS, PAINTS, read_facts
+from inkwash.systems.checkpoints.few_step import Sampling
 from inkwash.systems.checkpoints.files import Weights, hash_of, load_file, load_folder
-from inkwash.systems.checkpoints.memory import ENCODERS
+from inkwash.systems.checkpoints.infotext import infotext
 from inkwash.systems.checkpoints.noise_table import NoiseTable, entry_of, make_grid
 from inkwash.systems.checkpoints.options import (
     GUIDANCE,
+    HIRES_STRENGTH,
     IMAGE_GUIDANCE,
     PIXELS,
+    REFINER_START,
     SAMPLER,
     STEPS,
+    check_count,
     check_image,
     check_options,
     check_size,
     shape_of,
 )
+from inkwash.systems.checkpoints.seeds import OtherNoise, drawing_from, first_state
+from inkwash.systems.checkpoints.stages import enlarged, handed_over
 from inkwash.systems.checkpoints.vae import decode
-from inkwash.systems.pictures.data import Source, source_facts
 from inkwash.systems.pictures.model import SAMPLERS
 from inkwash.systems.pictures.pipeline import preview_hook
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.version import __version__
 from inkwash.weights.shipped import CHECKPOINTS, reference
 
-TOKENIZERS = ("tokenizer", "tokenizer_2")
+LATENT_CONSISTENCY = Sampling("consistency", "trailing", 4, 8.5)  # of a checkpoint that is told its guidance
 AESTHETIC = {"cond": 6.0, "uncond": 2.5}  # scores that the refiner of SDXL is told
-
-
-class Encoded(NamedTuple):
-    """Texts as the U-Net takes them: context (B, 77, D), and pooled (B, D) or None, of SDXL."""
-
-    context: Tensor
-    pooled: Tensor | None
 
 
 class StableDiffusion:
@@ -67,6 +80,7 @@ class StableDiffusion:
     components  unet, vae, text_encoder and tokenizer; in SDXL also text_encoder_2 and tokenizer_2
     noise       see `NoiseTable`
     path        the file or folder that it was loaded from, if it was
+    embeddings  words of textual inversion by their names, see `add_embedding`
     nearest     whether the network is told the nearest entry of its table, as ComfyUI does and diffusers' DPM-Solver
                 and UniPC, or the place between two entries, as A1111 and diffusers' Euler
     """
@@ -81,6 +95,8 @@ class StableDiffusion:
     ) -> None:
         self.components, self.noise, self.nearest = dict(components), noise, nearest
         self.path, self.runtime = path, runtime or Torch()
+        self.embeddings: dict[str, Embedding] = {}
+        self.adapters: dict[Key, LoadedAdapter] = {}  # those of the last picture
         self.weights: Weights | None = None  # if they lie in files
         self.taesd: TinyDecoder | None = None
         for name in ("unet", "vae"):
@@ -93,8 +109,6 @@ class StableDiffusion:
             raise UserError(
                 f"a U-Net of {count} channels cannot be drawn from: only one of 4, 8 (to edit) or 9 (to paint)"
             )
-        if self.components["unet"].config["time_cond_proj_dim"]:
-            raise UserError("a latent consistency model, whose U-Net takes the guidance, cannot be drawn from here")
 
     @classmethod
     def load(
@@ -125,6 +139,11 @@ class StableDiffusion:
         if taesd is not None:
             model.taesd = load_tiny_decoder(taesd, components["unet"].config["out_channels"]).to(model.device)
         return model
+
+    def add_embedding(self, path: str | Path) -> None:
+        """A word of textual inversion, which prompts call by the name of its file; see `load_embedding`."""
+        embedding = load_embedding(path, self.components)
+        self.embeddings[embedding.name] = embedding
 
     @property
     def device(self) -> torch.device:
@@ -161,10 +180,14 @@ class StableDiffusion:
         return diffusion.Gaussian(diffusion.betas(np.array(self.noise.betas)))
 
     @cached_property
+    def entry(self) -> Callable[[diffusion.NoiseLevel], float]:
+        """The number by which the network knows a noise level."""
+        return entry_of(self.process, len(self.noise.betas), self.nearest)
+
+    @cached_property
     def denoiser(self) -> diffusion.Denoiser:
-        time = entry_of(self.process, len(self.noise.betas), self.nearest)
         network = partial(self.components["unet"])  # what of its weights lies in a file says nothing of its input
-        return diffusion.Denoiser(network, self.process, self.noise.parametrization, time)
+        return diffusion.Denoiser(network, self.process, self.noise.parametrization, self.entry)
 
     @torch.no_grad()
     def encode_prompt(self, prompts: Sequence[str], clip_skip: int = 0) -> Encoded:
@@ -193,6 +216,33 @@ class StableDiffusion:
         ids = torch.tensor([sizes], dtype=torch.float32, device=self.device).expand(len(encoded.context), -1)
         return {"context": encoded.context, "text_embeds": encoded.pooled, "time_ids": ids}
 
+    def guided(
+        self,
+        prompts: Sequence[str],
+        negative: str,
+        size: tuple[int, int],
+        calls: Mapping[str, Any],
+        guidance: float,
+        rescale: float = 0.0,
+        clip_skip: int = 0,
+        image_guidance: float | None = None,
+        seen: Tensor | None = None,
+    ) -> tuple[Callable[..., Any], dict[str, Tensor]]:
+        """The denoiser guided by words, and the condition to begin with. calls: of `tracks`, how often the network is
+        called, and how prompts are read. seen: what the U-Net sees beside the state. A latent consistency model is
+        told its guidance, and not called without words."""
+        encode: Callable[..., Any] = partial(tracks, self, clip_skip=clip_skip, size=size, **calls)
+        prompt_tracks = [encode(prompt, aesthetic=AESTHETIC["cond"]) for prompt in prompts]
+        (negative_track,) = encode(negative, aesthetic=AESTHETIC["uncond"], compose=False)
+        beside = {} if seen is None else {"concat": seen}
+        if (width := self.components["unet"].config["time_cond_proj_dim"]) is not None:
+            if not is_blank(negative):
+                raise UserError("negative: a latent consistency model is guided without it: leave it out")
+            scale = torch.tensor([1000 * (guidance - 1)], device=self.device)
+            beside["timestep_cond"] = sinusoidal_embedding(scale, width, cosine_first=False, shift=1)
+            guidance = 1.0
+        return guided(self.denoiser, prompt_tracks, negative_track, guidance, rescale, image_guidance, beside)
+
     def sample_states(
         self,
         prompts: Sequence[str],
@@ -206,10 +256,15 @@ class StableDiffusion:
         rescale: float = 0.0,
         size: tuple[int, int] | None = None,
         clip_skip: int = 0,
+        weighting: str = "a1111",
+        seed_like: str | None = None,
         x: Tensor | None = None,
         noise: Tensor | None = None,
         canvas: Canvas | None = None,
+        latent: tuple[Tensor, float] | None = None,
         image_guidance: float = IMAGE_GUIDANCE,
+        refiner: StableDiffusion | None = None,
+        refiner_start: float = REFINER_START,
         tiling: str = "",
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Tensor], None] | None = None,
@@ -219,9 +274,11 @@ class StableDiffusion:
 
         grid: one of `diffusion.GRIDS`, or any of the checkpoint's process. rescale: see `classifier_free`. x: the
         state to start from; noise: of a standard normal distribution, which it is made of; both from the seeds unless
-        given. canvas: a picture to begin from. image_guidance: of checkpoints that edit, see `edit_guidance`. tiling:
-        see `networks.seamless`.
-        preview: called `previews` times on the way, evenly spaced, with the clean prediction.
+        given. weighting: how prompts are read, see `grammar.parse`. seed_like: whose noise is drawn from the seeds,
+        see `seeds`; ours if left out. canvas: a picture to begin from; latent: one as a clean state, and which share
+        of the steps is taken from there. image_guidance: of checkpoints that edit, see `edit_guidance`. refiner:
+        draws the last steps, see `handed_over`. tiling: see `networks.seamless`. preview:
+        called `previews` times on the way, evenly spaced, with the clean prediction.
         """
         unet = self.components["unet"].config
         width, height = size or self.size
@@ -236,32 +293,40 @@ class StableDiffusion:
             raise unknown("sampler", sampler, SAMPLERS)
         if isinstance(grid, str):
             grid = make_grid(self.process, grid, steps, len(self.noise.betas))
-        cond, uncond = (
-            self.condition(self.encode_prompt(texts, clip_skip), height, width, score)
-            for texts, score in ((prompts, AESTHETIC["cond"]), ([negative], AESTHETIC["uncond"]))
-        )
         vae = self.components["vae"]
-        denoise: Callable[..., Any] = self.denoiser
         seen = beside(vae, self.extra, canvas, (width, height), self.device, tiling)
-        if seen is not None:
-            cond["concat"] = seen.expand(len(prompts), -1, -1, -1)
-        if self.extra == EDITS:
-            denoise = edit_guidance(denoise, guidance, image_guidance, uncond)
-        else:
-            uncond |= {} if seen is None else {"concat": seen}
-            denoise = diffusion.classifier_free(denoise, guidance, uncond, rescale=rescale)
+        edits = image_guidance if self.extra == EDITS else None
+        calls = {"steps": len(grid) - 1, "sampler": sampler, "weighting": weighting}
+        texts = (prompts, negative, (width, height), calls, guidance, rescale)
+        denoise, cond = self.guided(*texts, clip_skip, edits, seen)
+        if refiner is not None:
+            check_refiner(self, refiner)
+            refine = refiner.guided(*texts)
+            denoise = handed_over(denoise, *refine, self.entry, refiner_start, len(self.noise.betas))
         shape = (unet["out_channels"], height // PIXELS, width // PIXELS)
-        hooks = [] if preview is None else [preview_hook(len(grid) - 1, previews, preview)]
-        if canvas is not None and self.extra != EDITS:
-            grid = shortened(grid, canvas.strength)
-            if noise is None:
-                noise = diffusion.Noise(seeds, shape, "start", device=self.device).normal()
-            begun, kept = begin(vae, self.process, canvas, grid[0], noise, not self.extra, tiling)
-            x, hooks = begun if x is None else x, hooks + kept
-        if x is None and noise is not None:
-            x = grid[0].sigma * noise
         rule = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
-        with self.runtime.autocast(), circular(self.components["unet"], tiling):
+        if seed_like is not None:
+            other = OtherNoise(seed_like, seeds, shape, self.device)
+            rule, noise = drawing_from(other, rule), other.first() if noise is None else noise
+        hooks: list[Callable[..., Any]] = []
+        begins = latent is not None or (canvas is not None and self.extra != EDITS)
+        if begins and noise is None:
+            noise = diffusion.Noise(seeds, shape, "start", device=self.device).normal()
+        if latent is not None and noise is not None:
+            grid = shortened(grid, latent[1])
+            x = self.process.noise(latent[0], grid[0], noise)
+        elif canvas is not None and noise is not None and begins:
+            grid = shortened(grid, canvas.strength)
+            begun, hooks = begin(vae, self.process, canvas, grid[0], noise, not self.extra, tiling)
+            x = begun if x is None else x
+        if x is None and noise is not None:
+            x = grid[0].sigma * noise if seed_like is None else first_state(seed_like, sampler, grid, noise)
+        if preview is not None:
+            hooks = [preview_hook(len(grid) - 1, previews, preview), *hooks]
+        networks = [self.components["unet"]] + ([] if refiner is None else [refiner.components["unet"]])
+        with self.runtime.autocast(), ExitStack() as stack:
+            for network in networks:
+                stack.enter_context(circular(network, tiling))
             state: Tensor = diffusion.sample(
                 denoise, shape, rule, grid, seeds, cond, x=x, hooks=hooks, progress=progress, device=self.device
             )
@@ -281,11 +346,47 @@ class StableDiffusion:
         found: np.ndarray = pixels.permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy()
         return found
 
-    def prompt_warning(self, prompt: str) -> str | None:
-        """What of a prompt no encoder sees, in one line; None if nothing is cut off."""
-        tokenizer = next(self.components[name] for name in TOKENIZERS if name in self.components)
-        seen = tokenizer.cut(prompt)
-        return None if seen == prompt else f"the prompt is long: what follows '{seen[-30:]}' is cut off"
+    def load_adapters(self, files: AdapterFiles) -> list[LoadedAdapter]:
+        """Of files alone, or with their weights: (file, weight) or (file, weight, weight of the text encoders).
+        Those of the last call are kept. UserError for what does not fit this checkpoint."""
+        self.adapters = load_adapters(files, self.components, self.adapters)
+        return list(self.adapters.values())
+
+    def sampling(
+        self,
+        adapters: Sequence[LoadedAdapter] = (),
+        sampler: str | None = None,
+        grid: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Sampling:
+        """What is given; the rest as a few-step adapter needs it, or as is usual."""
+        few_step = few_step_in(adapters)
+        usual = Sampling(SAMPLER, self.default_grid, STEPS, GUIDANCE)
+        usual = LATENT_CONSISTENCY if self.components["unet"].config["time_cond_proj_dim"] else usual
+        default = few_step.sampling if few_step else usual
+        return Sampling(
+            sampler or default.sampler,
+            grid or default.grid,
+            default.steps if steps is None else steps,
+            default.guidance if guidance is None else guidance,
+        )
+
+    def adapter_notes(self, adapters: AdapterFiles, dora_norm: str = "changed", **sampling: Any) -> list[str]:
+        """What a person is to know of adapters, a line each, before `generate` with the same; sampling: those of its
+        options sampler, grid, steps and guidance that are given."""
+        loaded = self.load_adapters(adapters)
+        check_dora_norm(loaded, dora_norm)
+        return describe_adapters(loaded, dora_norm, self.sampling(loaded, **sampling))
+
+    def adapting(self, uses: Sequence[Use], dora_norm: str, merged: bool) -> AbstractContextManager[None]:
+        """These adapters' weights, within the block; where not all weights are in memory, they are made whenever a
+        network's, or a layer's, come there."""
+        networks = adapted_networks(self.components)
+        if self.weights is None or self.weights.arranged == "none" or not uses:
+            return adapted(networks, uses, dora_norm, merged)
+        changed: AbstractContextManager[None] = self.weights.changing(changes_of(networks, uses, dora_norm))
+        return changed
 
     @overload
     def generate(self, prompt: str = "", *, n: None = None, **options: Any) -> GeneratedImage: ...
@@ -293,112 +394,137 @@ class StableDiffusion:
     @overload
     def generate(self, prompt: str = "", *, n: int, **options: Any) -> list[GeneratedImage]: ...
 
-    def generate(  # type: ignore[misc]  # the options of the overloads are these
+    def generate(
         self,
         prompt: str = "",
         *,
         n: int | None = None,
         seed: int | None = None,
-        negative: str = "",
-        sampler: str | None = None,
-        steps: int | None = None,
-        grid: str | None = None,
-        guidance: float | None = None,
-        rescale: float = 0.0,
-        size: int | None = None,
-        width: int | None = None,
-        height: int | None = None,
-        clip_skip: int = 0,
-        image: Source | None = None,
-        strength: float | None = None,
-        mask: Source | None = None,
-        tiling: str = "",
-        image_guidance: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         preview: Callable[[Image.Image], None] | None = None,
         previews: int = 3,
+        tell: Callable[[str], None] | None = None,
+        **options: Any,
     ) -> GeneratedImage | list[GeneratedImage]:
-        """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ...
+        """A picture from words; a list of them when `n` is given, with the seeds seed, seed + 1, ... (at random if
+        left out).
 
-        size: the side of a square in pixels, or its width and height; that of training if left out, or with an image
-        as large a picture of the image's shape. clip_skip: see `encode_prompt`. image: a file or picture to begin
-        from; strength: which share of the steps is taken from there (0.6 if not given, 1 with a mask). mask: only
-        where it is white is the image drawn anew. rescale: see `classifier_free`. image_guidance: of checkpoints that
-        edit, see `edit_guidance`. tiling: along which axes the picture's sides meet, so that it repeats without a
-        seam: x, y or xy. What made it is in `picture.info`, and in the PNG that
-        `picture.save` writes. Raises UserError for what cannot be asked for.
+        options: the fields of `Drawing`. tell: called with each line that a person is to know of the adapters.
+        What made it is in `picture.info`, and in the PNG that `picture.save` writes. Raises UserError for what cannot
+        be asked for.
         """
-        n_steps, grid = STEPS if steps is None else steps, grid or self.default_grid
-        sampler, guidance = sampler or SAMPLER, GUIDANCE if guidance is None else guidance
-        check_options(prompt, negative, guidance, n_steps, n, image)
-        check_image(image, strength, mask, image_guidance, edits=self.extra == EDITS)
-        image_guidance = IMAGE_GUIDANCE if image_guidance is None else image_guidance
+        check_count(n)
         seed = secrets.randbelow(2**32) if seed is None else seed
         seeds = [seed + i for i in range(n or 1)]
         if not 0 <= seed <= seeds[-1] < 2**64:
             raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {len(seeds)}")
-        shape = shape_of(size, width, height, image, self.size)
-        canvas = None if image is None else load_canvas(image, strength, mask, shape)
-        if self.weights is not None:
-            self.weights.fit(*shape)
         pictures = []
-        for i, seed in enumerate(seeds):  # each alone: none depends, not even in its last bit, on its neighbours
+        for i, each in enumerate(seeds):  # each alone: none depends, not even in its last bit, on its neighbours
 
             def on_step(done: int, total: int, done_before: int = i) -> None:
                 if progress is not None:
-                    progress(done_before * total + done, (n or 1) * total)
+                    progress(done_before * total + done, len(seeds) * total)
 
-            def show(state: Tensor) -> None:
-                if preview is not None:
-                    preview(Image.fromarray(composite(self.decode_preview(state, tiling), canvas)[0]))
-
-            state = self.sample_states(
-                [prompt],
-                [seed],
-                negative=negative,
-                sampler=sampler,
-                steps=n_steps,
-                grid=grid,
-                guidance=guidance,
-                rescale=rescale,
-                image_guidance=image_guidance,
-                size=shape,
-                clip_skip=clip_skip,
-                canvas=canvas,
-                tiling=tiling,
-                progress=on_step,
-                preview=None if preview is None else show,
-                previews=previews,
-            )
-            recipe = {
-                "system": CHECKPOINTS,
-                "verb": "generate",
-                "model": None if self.path is None else reference(self.path),
-                "hash": self.hash,
-                "prompt": prompt,
-                "negative": negative,
-                "seed": seed,
-                "sampler": sampler,
-                "steps": n_steps,
-                "grid": grid,
-                "guidance": guidance,
-                "rescale": rescale,
-                "image_guidance": image_guidance if self.extra == EDITS else None,
-                "width": shape[0],
-                "height": shape[1],
-                "clip_skip": clip_skip,
-                "tiling": tiling,
-                "image": source_facts(image),
-                "mask": source_facts(mask),
-                "strength": None if canvas is None or self.extra == EDITS else canvas.strength,
-                "runtime": self.runtime.name,
-                "device": str(self.device),
-                "precision": self.runtime.precision,
-                "threads": self.runtime.threads,
-                "version": __version__,
-            }
-            pictures.append(GeneratedImage(Image.fromarray(composite(self.decode(state, tiling), canvas)[0]), recipe))
+            drawing = Drawing(prompt=prompt, seed=each, **options)
+            pictures.append(self.draw(drawing, on_step, preview, previews, tell if i == 0 else None))
         return pictures[0] if n is None else pictures
+
+    def draw(
+        self,
+        drawing: Drawing,
+        progress: Callable[[int, int], None] | None = None,
+        preview: Callable[[Image.Image], None] | None = None,
+        previews: int = 3,
+        tell: Callable[[str], None] | None = None,
+    ) -> GeneratedImage:
+        """One picture with its recipe; see `generate`."""
+        one, texts = drawing, drawing.chosen()
+        plain, files = with_tags(texts, one.adapters, one.weighting)
+        used = self.load_adapters(files)
+        sampling = self.sampling(used, one.sampler, one.grid, one.steps, one.guidance)
+        check_options(plain["prompt"], plain["negative"], sampling.guidance, sampling.steps, one.image)
+        check_image(one.image, one.strength, one.mask, one.image_guidance, edits=self.extra == EDITS)
+        check_dora_norm(used, one.dora_norm)
+        size = shape_of(one.size, one.width, one.height, one.image, self.size)
+        canvas = None if one.image is None else load_canvas(one.image, one.strength, one.mask, size)
+        refiner = StableDiffusion.load(one.refiner) if isinstance(one.refiner, (str, Path)) else one.refiner
+        for note in describe_adapters(used, one.dora_norm, sampling) if tell else ():
+            tell(note)  # type: ignore[misc]  # it is there, or there are no notes
+        final = size if one.hires is None else one.larger(*size)
+        if self.weights is not None:
+            self.weights.fit(*final)
+
+        def show(state: Tensor) -> None:
+            if preview is not None:
+                preview(Image.fromarray(composite(self.decode_preview(state, one.tiling), canvas)[0]))
+
+        options: dict[str, Any] = {
+            "negative": plain["negative"], "sampler": sampling.sampler, "grid": sampling.grid,
+            "guidance": sampling.guidance, "rescale": one.rescale, "clip_skip": one.clip_skip,
+            "weighting": one.weighting, "seed_like": one.seed_like, "tiling": one.tiling, "refiner": refiner,
+            "refiner_start": REFINER_START if one.refiner_start is None else one.refiner_start,
+            "image_guidance": IMAGE_GUIDANCE if one.image_guidance is None else one.image_guidance,
+            "preview": None if preview is None else show, "previews": previews,
+        }  # fmt: skip
+        second = sampling.steps if one.hires_steps is None else one.hires_steps
+        strength = HIRES_STRENGTH if one.hires_strength is None else one.hires_strength
+        taken = 0 if one.hires is None else max(1, min(int(second * strength), second))
+        told = partial(counted, progress, taken)
+        with self.adapting([each.use for each in used], one.dora_norm, one.merge_adapters):
+            prompts, seeds = [plain["prompt"]], [one.seed]
+            state = self.sample_states(
+                prompts, seeds, steps=sampling.steps, size=size, canvas=canvas, progress=told, **options
+            )
+            if one.hires is not None:
+                how = one.hires_upscaler or UPSCALERS[0]
+                larger = enlarged(state, partial(self.decode, tiling=one.tiling), self.components["vae"], final, how)
+                first = sampling.steps
+                state = self.sample_states(
+                    prompts, seeds, steps=second, size=final, latent=(larger, strength),
+                    progress=lambda done, total: told(first + done, first), **options,
+                )  # fmt: skip
+            pixels = composite(self.decode(state, one.tiling), canvas)[0]
+        recipe = {
+            "system": CHECKPOINTS,
+            "verb": "generate",
+            "model": None if self.path is None else reference(self.path),
+            "hash": self.hash,
+            **one.facts(),
+            **texts,
+            **{f"{name}_template": getattr(one, name) for name in texts if getattr(one, name) != texts[name]},
+            **sampling._asdict(),
+            "width": size[0],
+            "height": size[1],
+            "image_guidance": options["image_guidance"] if self.extra == EDITS else None,
+            "strength": None if canvas is None or self.extra == EDITS else canvas.strength,
+            "embeddings": used_embeddings(self, [*plain.values()], one.weighting),
+            "adapters": [each.facts for each in used],
+            "dora_norm": one.dora_norm if any(each.has_dora for each in used) else None,
+            "merge_adapters": one.merge_adapters if used else None,
+            "refiner": None if refiner is None or refiner.path is None else reference(refiner.path),
+            "refiner_hash": None if refiner is None else refiner.hash,
+            "runtime": self.runtime.name,
+            "device": str(self.device),
+            "precision": self.runtime.precision,
+            "threads": self.runtime.threads,
+            "version": __version__,
+        }
+        picture = GeneratedImage(Image.fromarray(pixels), recipe)
+        picture.parameters = infotext(recipe)
+        return picture
+
+
+def counted(progress: Callable[[int, int], None] | None, more: int, done: int, total: int) -> None:
+    """Progress of a first pass of `total` steps, after which so many more come."""
+    if progress is not None:
+        progress(done, total + more)
+
+
+def check_refiner(base: StableDiffusion, refiner: StableDiffusion) -> None:
+    """UserError for one that does not go on where the base ends."""
+    one, other = (model.components["unet"].config for model in (base, refiner))
+    if refiner.extra or one["out_channels"] != other["out_channels"] or base.noise != refiner.noise:
+        raise UserError(f"refiner {refiner.path}: its noise or its channels are not those of the checkpoint")
 
 
 def composite(decoded: np.ndarray, canvas: Canvas | None) -> np.ndarray:

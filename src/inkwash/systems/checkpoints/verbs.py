@@ -2,46 +2,70 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 from PIL import Image
 
 from inkwash.codecs.png import KEY, write_png
+from inkwash.errors import UserError
 from inkwash.progress import Progress
-from inkwash.systems.base import Context, Note, Preview, Result, seeded
+from inkwash.systems.base import Context, Note, Preview, Result, options, seeded
 from inkwash.systems.checkpoints.request import Generate
+from inkwash.systems.checkpoints.settings import settings_of
 from inkwash.systems.pictures import formats
 from inkwash.systems.pictures.data import is_animated
 from inkwash.systems.pictures.verbs import grid_of
 
 OPTIONS = (
     "seed", "negative", "sampler", "steps", "grid", "guidance", "rescale", "size", "width", "height", "clip_skip",
-    "strength", "image_guidance",
+    "weighting", "seed_like", "strength", "image_guidance", "refiner_start", "hires", "hires_strength",
+    "hires_steps", "hires_upscaler",
 )  # fmt: skip
-FILES = ("image", "mask")
+FILES = ("image", "mask", "wildcards")
 
 
 def generate(requests: list[Generate], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
+        request = with_settings(request, context)
         model = context.model(request.model)
-        for note in notes(request, model, context):
-            context.tell(Note(note))
-        yield from generate_images(of, seeded(request), model, context)
+        for name in ("image", "mask"):
+            if (given := getattr(request, name)) is not None and is_animated(context.open(given)):
+                context.tell(Note(f"{name}: it has several frames or pages: the first is taken"))
+        model.embeddings = {}
+        for file in request.embedding:
+            model.add_embedding(context.open(file))
+        refiner = None if request.refiner is None else context.model(request.refiner)
+        yield from generate_images(of, seeded(request), model, refiner, context)
 
 
-def notes(request: Generate, model: Any, context: Context) -> Iterator[str]:
-    """What of its words and pictures cannot be used."""
-    for prompt in filter(None, (request.prompt, request.negative)):
-        if (note := model.prompt_warning(prompt)) is not None:
-            yield note
-    for name in FILES:
-        if (given := getattr(request, name)) is not None and is_animated(context.open(given)):
-            yield f"{name}: it has several frames or pages: the first is taken"
+def with_settings(request: Generate, context: Context) -> Generate:
+    """The request, and what it does not say as the picture does whose settings it takes."""
+    if request.settings is None:
+        return request
+    found, notes = settings_of(context.open(request.settings))
+    usual = {name: option.default for name, option in options(Generate).items()}
+    missing = {
+        name: value for name, value in found.items() if name != "model" and getattr(request, name) == usual[name]
+    }
+    if request.size is not None:
+        missing = {name: value for name, value in missing.items() if name not in ("width", "height")}
+    if request.image is None:
+        missing.pop("strength", None)
+    for note in [*notes, *([f"it was drawn by the model {found['model']}"] if found.get("model") else [])]:
+        context.tell(Note(f"{request.settings.name}: {note}"))
+    try:
+        return dataclasses.replace(request, settings=None, **missing)
+    except UserError as error:
+        raise UserError(f"{request.settings.name}: {error}") from None
 
 
-def generate_images(of: int, request: Generate, model: Any, context: Context) -> Iterator[Result]:
+def generate_images(of: int, request: Generate, model: Any, refiner: Any, context: Context) -> Iterator[Result]:
     pictures, parts = [], request.subrequests()
+    weights = request.adapter_weight or (1.0,) * len(request.adapter)
+    adapters = [(context.open(file), weight) for file, weight in zip(request.adapter, weights, strict=True)]
+    given = {name: [dataclasses.asdict(file) for file in getattr(request, name)] for name in ("adapter", "embedding")}
     for place, part in enumerate(parts):  # each alone: none depends on its neighbours
 
         def progress(done: int, steps: int, done_before: int = place) -> None:
@@ -52,9 +76,12 @@ def generate_images(of: int, request: Generate, model: Any, context: Context) ->
 
         files = {name: getattr(part, name) and context.open(getattr(part, name)) for name in FILES}
         picture = model.generate(
-            part.prompt, **files, **{name: getattr(part, name) for name in OPTIONS}, progress=progress,
+            part.prompt, **files, **{name: getattr(part, name) for name in OPTIONS}, adapters=adapters,
+            refiner=refiner, tiling=part.tiling or "", dora_norm=part.dora_norm or "changed", progress=progress,
             preview=preview if context.previews else None, previews=context.previews,
+            tell=(lambda text: context.tell(Note(text))) if place == 0 else None,
         )  # fmt: skip
+        picture.info[KEY] |= given | {"adapter_weight": [*request.adapter_weight], "tiling": part.tiling}
         pictures.append(picture)
         recipe = formats.recipe_of(picture, part.format)
         yield Result(of, place, formats.write(picture, part.format, context.folder / f"{of}-{place}"), {}, recipe)

@@ -1,0 +1,57 @@
+"""The settings that a picture of another tool holds, as our options. Loads no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from inkwash.codecs.png import KEY, read_recipe
+from inkwash.errors import UserError
+from inkwash.systems.checkpoints.infotext import Settings, read_infotext
+from inkwash.systems.checkpoints.workflows import read_workflow
+
+OPTIONS = (
+    "model", "prompt", "negative", "seed", "sampler", "steps", "grid", "guidance", "width", "height", "clip_skip",
+    "strength", "weighting", "seed_like",
+)  # fmt: skip
+EXIF, COMMENT = 0x8769, 0x9286  # where JPEG and WebP have the infotext: UserComment
+CODINGS = {b"UNICODE\0": ("utf-16-be", "utf-16-le"), b"ASCII\0\0\0": ("ascii",), b"\0" * 8: ("utf-8",)}
+
+
+def settings_of(path: str | Path) -> Settings:
+    """The options with which a picture was drawn, and notes of what could not be taken: by inkwash, by A1111 and its
+    kin (`parameters` of a PNG, the comment of a JPEG or WebP), or by ComfyUI (`prompt`). UserError for a file that is
+    no picture, or holds none of them."""
+    try:
+        with Image.open(path) as picture:
+            info = dict(picture.info)
+            info.setdefault("parameters", comment_of(picture))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not a picture that can be read ({error}); name another") from None
+    if KEY in info:
+        recipe = read_recipe(path)
+        return Settings({name: recipe[name] for name in OPTIONS if recipe.get(name) is not None}, [])
+    if isinstance(text := info["parameters"], str) and text.strip():
+        return read_infotext(text)
+    if isinstance(workflow := info.get("prompt"), str):
+        return read_workflow(workflow)
+    raise UserError(f"{path}: no settings in it; A1111 and ComfyUI write them into PNGs, until they are edited")
+
+
+def comment_of(picture: Image.Image) -> Any:
+    """The comment in a picture's Exif; nothing where there is none, or it is no text."""
+    comment = picture.getexif().get_ifd(EXIF).get(COMMENT)
+    if isinstance(comment, str) or not comment:
+        return comment or ""
+    for coding in CODINGS.get(bytes(comment[:8]), ()):
+        try:
+            text = bytes(comment[8:]).decode(coding)
+        except UnicodeDecodeError:
+            continue
+        if "Steps: " in text:
+            return text
+    return ""

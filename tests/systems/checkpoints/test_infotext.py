@@ -1,0 +1,150 @@
+"""A1111's infotext, read as it and its kin write it, and written as they read it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inkwash.systems.checkpoints.infotext import infotext, parse_fields, quote, read_infotext, split_infotext
+
+WHOLE = """masterpiece, (a fox:1.2) <lora:ink:0.8>
+by the sea: Steps, a: b
+Negative prompt: lowres, (bad:1.3)
+blurry
+Steps: 28, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 5.5, Seed: 123456789, Size: 512x768, \
+Model hash: 6ce0161689, Model: v1-5-pruned-emaonly, VAE hash: 735e4c3a44, VAE: vae-ft-mse.safetensors, \
+Clip skip: 2, ENSD: 31337, Lora hashes: "ink: 0a1b2c3d4e5f, other: 99", TI hashes: "bad: 5e4d3c", Version: v1.10.1"""
+RECIPE = {
+    "prompt": "a fox", "negative": "", "seed": 3, "sampler": "euler", "steps": 20, "grid": "karras", "guidance": 7.0,
+    "width": 64, "height": 48, "clip_skip": 0, "version": "0.1.0", "hash": "abcdef" * 10 + "0123",
+    "model": "some/model.safetensors", "weighting": "a1111", "seed_like": None, "strength": None, "embeddings": {},
+}  # fmt: skip
+
+
+def fields(line):
+    return read_infotext(f"a fox\nSteps: 20, {line}, Seed: 1, Version: v1.10.1")
+
+
+def test_a_whole_one():
+    options, notes = read_infotext(WHOLE)
+    assert options == {
+        "prompt": "masterpiece, (a fox:1.2) <lora:ink:0.8>\nby the sea: Steps, a: b",
+        "negative": "lowres, (bad:1.3)\nblurry",
+        "steps": 28, "sampler": "dpmpp_2m", "grid": "karras", "guidance": 5.5, "seed": 123456789, "width": 512,
+        "height": 768, "model": "v1-5-pruned-emaonly", "clip_skip": 1, "seed_like": "a1111",
+    }  # fmt: skip
+    assert (
+        [note.partition(":")[0] for note in notes[:2]] == ["VAE", "ENSD"] and "SDXL" in notes[2] and len(notes) == 3
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "sampler", "grid"),
+    [
+        ("Sampler: DPM++ 2M Karras", "dpmpp_2m", "karras"),  # until 1.9
+        ("Sampler: DPM++ 2M SDE Exponential", "dpmpp_2m_sde", "exponential"),
+        ("Sampler: Euler a", "euler_ancestral", "normal"),
+        ("Sampler: DPM++ 2M", "dpmpp_2m", "normal"),
+        ("Sampler: DPM++ 2M, Schedule type: Automatic", "dpmpp_2m", "karras"),
+        ("Sampler: DPM++ 2M SDE, Schedule type: Automatic", "dpmpp_2m_sde", "exponential"),
+        ("Sampler: Euler, Schedule type: Automatic", "euler", "normal"),
+        ("Sampler: Euler, Schedule type: Uniform", "euler", "normal"),
+        ("Sampler: Euler, Schedule type: uniform", "euler", "uniform"),  # ours
+        ("Sampler: LCM, Schedule type: SGM Uniform", "consistency", "sgm_uniform"),
+        ("Sampler: DDIM", "ddim", "leading"),
+        ("Sampler: dpm_solver_2m, Schedule type: trailing", "dpm_solver_2m", "trailing"),
+    ],
+)
+def test_samplers_and_their_steps(line, sampler, grid):
+    options, notes = fields(line)
+    assert (options["sampler"], options["grid"], notes) == (sampler, grid, [])
+
+
+@pytest.mark.parametrize(
+    ("line", "note", "absent"),
+    [
+        ("Sampler: DPM++ 2S a Karras", "Sampler: DPM++ 2S a is not here", "sampler"),
+        ("Sampler: Euler, Schedule type: Turbo", "Schedule type: Turbo is not here", "grid"),
+        ("CFG scale: high", "CFG scale: 'high' is nothing", "guidance"),
+        ("Size: 512", "Size: '512' is nothing", "width"),
+        ("Steps : 2, Variation seed: 5", "Variation seed: 5 is not taken", "variation"),
+        ("Emphasis: No norm", "Emphasis: 'No norm' is nothing", "weighting"),
+        ("Denoising strength: 0.5, Hires upscale: 2", "Denoising strength: 0.5 is of the second pass", "strength"),
+        ("Sampler: UniPC", "UniPC: its steps lie near", "x"),
+    ],
+)
+def test_what_is_not_known_is_named(line, note, absent):
+    options, notes = fields(line)
+    assert any(found.startswith(note) for found in notes) and absent not in options
+
+
+def test_where_a_recipe_comes_from_says_its_noise():
+    sources = {"RNG: CPU": "a1111-cpu", "RNG: NV": "a1111", "Eta: 1": "a1111"}
+    assert {line: fields(line).options["seed_like"] for line in sources} == sources
+    assert "seed_like" not in read_infotext("a\nSteps: 1, Seed: 2, Version: inkwash 0.1").options
+    comfy = read_infotext("a\nSteps: 1, Seed: 2, Version: ComfyUI").options
+    assert (comfy["seed_like"], comfy["weighting"]) == ("comfyui", "comfyui")
+    options, notes = fields("Denoising strength: 0.55")
+    assert options["strength"] == 0.55 and notes == [
+        "the picture to begin from is not in the file: give it with image"
+    ]
+
+
+def test_values_in_quotes_and_of_json_hold_commas_and_colons():
+    line = 'A b: "x, y: \\"z\\"\\n", Hashes: {"model": "a, b", "lora:c": ["d"]}, C/d-e: [f, Last: g:h'
+    assert parse_fields(line) == {
+        "A b": 'x, y: "z"\n', "Hashes": '{"model": "a, b", "lora:c": ["d"]}', "C/d-e": "[f", "Last": "g:h",
+    }  # fmt: skip
+
+
+def test_a_last_line_of_few_fields_is_of_the_prompt():
+    assert split_infotext("a\nSteps: 2, b: c") == ("a\nSteps: 2, b: c", "", {})
+    assert split_infotext("a\nNegative prompt: b\nc") == ("a", "b\nc", {})
+    assert split_infotext("") == ("", "", {})
+    assert read_infotext("a fox") == ({"prompt": "a fox", "negative": ""}, [])
+
+
+def test_what_is_written():
+    written = infotext(
+        RECIPE | {"negative": "a dog\nb", "strength": 0.5, "clip_skip": 1, "embeddings": {"x": "f" * 64}}
+    )
+    assert written == (
+        "a fox\nNegative prompt: a dog\nb\nSteps: 20, Sampler: Euler, Schedule type: Karras, CFG scale: 7, Seed: 3, "
+        "Size: 64x48, Model hash: abcdefabcd, Model: model, Denoising strength: 0.5, Clip skip: 2, "
+        'TI hashes: "x: ffffffffffff", Version: inkwash 0.1.0'
+    )
+    assert "Model hash" not in infotext(RECIPE | {"model": "some/folder"})  # whose hash no other tool has
+    assert "Model" not in infotext(RECIPE | {"model": None})
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\x85\u2028\u2029"), max_size=20)
+
+
+@given(
+    WORDS.filter(lambda text: not text.strip().startswith("Negative prompt:")),
+    WORDS,
+    st.sampled_from(["euler", "dpmpp_2m", "unipc", "predictor_corrector"]),
+    st.sampled_from(["karras", "uniform", "normal", "leading", "linear_quadratic", "simple"]),
+    st.integers(0, 2**64 - 1),
+    st.sampled_from([None, "a1111", "a1111-cpu", "comfyui"]),
+    st.sampled_from(["a1111", "comfyui", "none"]),
+    st.integers(0, 3),
+)
+def test_what_is_written_is_read_again(prompt, negative, sampler, grid, seed, seed_like, weighting, clip_skip):
+    changes = {
+        "prompt": prompt.strip(), "negative": negative.strip(), "sampler": sampler, "grid": grid, "seed": seed,
+        "seed_like": seed_like, "weighting": weighting, "clip_skip": clip_skip,
+    }  # fmt: skip
+    options, _ = read_infotext(infotext(RECIPE | changes))
+    found = {"seed_like": None, "weighting": "a1111", "clip_skip": 0} | options
+    assert {key: found[key] for key in changes} == changes
+
+
+@given(st.text(max_size=30).filter(lambda text: text == text.strip() and text and "\n" not in text))
+def test_a_value_in_quotes_is_read_as_it_was(text):
+    assert parse_fields(f"Steps: 1, A b: {quote(text)}, Seed: 2") == {"Steps": "1", "A b": text, "Seed": "2"}
+
+
+@given(st.text(st.sampled_from('aA,: "{}[]\\\n5'), max_size=60))
+def test_no_text_is_an_error(text):
+    read_infotext(text)
+    read_infotext(f"{text}\nSteps: 1, Seed: {text.strip()}, Size: 1x{text}")
