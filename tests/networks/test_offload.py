@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from inkwash.networks.offload import Part, by_layer, by_turns, layers, place
 from inkwash.networks.unet import UNet, load_unet, save_unet
@@ -84,3 +85,45 @@ def test_parameters_are_the_same_objects_before_and_after(folder):
     before = [(id(parameter), parameter.data_ptr()) for parameter in unet.parameters()]
     place(layers(unet), Part(unet, torch.float32), CPU)()
     assert before == [(id(parameter), parameter.data_ptr()) for parameter in unet.parameters()]
+
+
+class Changed(nn.Module):
+    """As an adapter changes a weight when it is used: in its precision, which is seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, value):
+        self.seen.append(value.dtype)
+        return (value.float() * 1.0001 + 0.1).to(value.dtype)
+
+
+@pytest.mark.parametrize("way", ["layer", "turns"])
+def test_a_weight_that_is_changed_when_it_is_used_is_changed_in_the_precision_it_is_used_in(folder, way):
+    whole, unet, changed = load_unet(folder), load_unet(folder, mapped=True), Changed()
+    if way == "layer":
+        by_layer(Part(unet), CPU)
+    else:
+        by_turns([[Part(unet)]], CPU)
+    parametrize.register_parametrization(whole.conv_in, "weight", Changed())
+    parametrize.register_parametrization(unet.conv_in, "weight", changed)
+    changed.seen.clear()
+    assert torch.equal(answer(unet), answer(whole)) and changed.seen == [torch.float32]
+    parametrize.remove_parametrizations(unet.conv_in, "weight", leave_parametrized=False)
+    assert torch.equal(answer(unet), answer(load_unet(folder)))
+
+
+@pytest.mark.parametrize("awake", [False, True])
+def test_weights_that_others_replace_are_never_lost(folder, awake):
+    """Merged adapters: before a network's turn, or while it has it."""
+    a, b, whole = load_unet(folder, mapped=True), load_unet(folder, mapped=True), load_unet(folder)
+    by_turns([[Part(a)], [Part(b)]], CPU)
+    answer(a if awake else b)
+    for network in (a, whole):
+        weight = network.conv_in.weight
+        weight.data = weight.data * 2
+    expected = answer(whole)
+    for _ in range(2):
+        assert torch.equal(answer(a), expected)
+        answer(b)

@@ -43,7 +43,10 @@ from inkwash.weights.shipped import locate, shipped
 COMMON = {  # what every verb has; a request's own fields come before
     "out": (Path | None, typer.Option("--out", "-o", help="A folder, or a file for one result.")),
     "device": (str | None, typer.Option(help="cpu, cuda or mps; cpu if left out.")),
-    "precision": (str | None, typer.Option(help="What the network computes in: float32 or bfloat16.")),
+    "precision": (
+        str | None,
+        typer.Option(help="What the network computes in: float32 or bfloat16; of pictures float16, too."),
+    ),
     "runtime": (str | None, typer.Option(help="onnx or torch; the faster one if left out.")),
     "threads": (int | None, typer.Option(min=1, max=MAX_THREADS, help="Threads to compute with; one if left out.")),
     "as_json": (bool, typer.Option("--json", help="A line of JSON for each result.")),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inkwash.codecs.clip import END, CLIPTokenizer
-from inkwash.errors import unknown
+from inkwash.errors import UserError, unknown
 from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.networks.clip import load_clip
 from inkwash.networks.offload import Part, Undo, by_layer, by_turns, layers, place
@@ -34,6 +34,11 @@ def hash_of(path: Path) -> str:
     return hashes[0] if path.is_file() else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
+def stamps(path: Path) -> list[tuple[int, int]]:
+    """Sizes and times of change of a checkpoint's files."""
+    return [(file.stat().st_size, file.stat().st_mtime_ns) for file in files_of(path) if file.exists()]
+
+
 class Weights:
     """The weights of a checkpoint's networks, which lie in their files, and what of them is in memory: a key of
     `OFFLOADS`, or for each size what `plan` says. Under autocast the U-Net's kernels are kept in what it computes in,
@@ -48,11 +53,15 @@ class Weights:
             [Part(components[name], dtypes.get(name, torch.float32)) for name in names if name in components]
             for names in STAGES.values()
         ]
+        self.stamps = stamps(path)
         self.arranged, self.undo = "", list[Undo]()
         self.arrange("layer")
 
     def fit(self, width: int, height: int, batch: int = 1) -> None:
-        """Has in memory what pictures of this size leave room for. UserError where they do not fit."""
+        """Has in memory what pictures of this size leave room for. UserError where they do not fit, and for files
+        that were written to since: what is read of them now would be of another network."""
+        if stamps(self.path) != self.stamps:
+            raise UserError(f"{self.path}: it has changed since it was loaded: load the model again")
         self.arrange(self.offload or self.plan(width, height, batch).offload)
 
     def plan(self, width: int, height: int, batch: int = 1) -> MemoryPlan:

@@ -20,9 +20,10 @@ from inkwash.weights.single_file import FAMILIES, find_family
 # layer; and up to which share of the machine's memory that is chosen.
 OFFLOADS = {"none": 0.5, "network": 0.75, "layer": 0.9}
 STAGES = {"text encoder": ENCODERS, "U-Net": ("unet",), "VAE": ("vae",)}
-# Measured by benchmarks/checkpoints.py: bytes of the program itself, and of a text encoder at work; what a network
-# computes, in float32 numbers of its first width at each place of a state (with attention there, without) or pixel.
-PROGRAM, ENCODING, UNET, VAE = 0.45e9, 0.1e9, (50, 25), 9
+# Measured by benchmarks/checkpoints.py: bytes of the program, with what it keeps for later, and of a text encoder at
+# work; what a network computes, in float32 numbers of its first width at each place of a state (with attention there,
+# without) or pixel.
+PROGRAM, ENCODING, UNET, VAE = 0.7e9, 0.1e9, (50, 25), 9
 SCALES = (".weight_scale", ".scale_weight")
 ATTENTION = ("down_blocks.0.attentions.0.norm.weight", "input_blocks.1.1.norm.weight")
 WHOLE, TILE = 128 * 128, 96  # places of a latent up to which a picture is decoded as a whole; a side of a tile, above

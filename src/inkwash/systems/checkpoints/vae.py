@@ -32,17 +32,21 @@ def decode(
         return x if x.isfinite().all() else vae.decode(z).float()
 
     with torch.no_grad():
-        x = torch.cat([apply(vae, call, z[None] / scale + shift, (1, vae.factor), tiling) for z in state])
+        x = torch.cat([by_whole_or_tiles(vae, call, z[None] / scale + shift, (1, vae.factor), tiling) for z in state])
     return latents.from_output(x.cpu().numpy())
 
 
 def encode_mean(vae: Any, x: Tensor, tiling: str = "") -> Tensor:
     """Pixels in [-1, 1], (N, 3, f h, f w) -> the mean latents (N, C, h, w) in the autoencoder's own units."""
     with torch.no_grad():
-        return torch.cat([apply(vae, lambda x: vae.encode(x)[0], one[None], (vae.factor, 1), tiling) for one in x])
+        return torch.cat(
+            [by_whole_or_tiles(vae, lambda x: vae.encode(x)[0], one[None], (vae.factor, 1), tiling) for one in x]
+        )
 
 
-def apply(vae: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor, sides: tuple[int, int], tiling: str) -> Tensor:
+def by_whole_or_tiles(
+    vae: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor, sides: tuple[int, int], tiling: str
+) -> Tensor:
     """call(x), a place of a latent being so many of x along a side, and of what comes out; of a whole or of tiles, of
     which those at a side see what lies at the opposite one where the sides meet."""
     if x.shape[2] * x.shape[3] <= WHOLE * sides[0] ** 2:
