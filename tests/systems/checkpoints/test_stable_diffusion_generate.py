@@ -9,7 +9,7 @@ from PIL import Image
 from inkwash.codecs.png import KEY
 from inkwash.errors import UserError
 from inkwash.networks.stable_diffusion import save_single_file
-from inkwash.systems.checkpoints.files import hash_of
+from inkwash.systems.checkpoints.facts import hash_of
 from inkwash.systems.checkpoints.stable_diffusion import StableDiffusion
 from tests.networks.test_stable_diffusion import folders, tensors_of  # noqa: F401
 

@@ -1,8 +1,7 @@
-"""The networks of a checkpoint out of its files, and the hash of those."""
+"""The networks of a checkpoint out of its files."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,11 @@ from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.networks.clip import load_clip
 from inkwash.networks.stable_diffusion import load_single_file
 from inkwash.networks.unet import load_unet
-from inkwash.systems.checkpoints.facts import files_of
 from inkwash.systems.checkpoints.noise_table import STABLE, NoiseTable
-from inkwash.weights.files import digest
 from inkwash.weights.shipped import load_json
 
 ENCODERS = ("text_encoder", "text_encoder_2")
 V_BIAS = "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias"  # spreads wider where SD 2 predicts v
-
-
-def hash_of(path: Path) -> str:
-    """SHA-256 of a single file, as other tools have it; of a folder that of the hashes of its networks' files."""
-    hashes = [digest(file) for file in files_of(path)]
-    return hashes[0] if path.is_file() else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def load_folder(folder: Path) -> tuple[dict[str, Any], NoiseTable]:

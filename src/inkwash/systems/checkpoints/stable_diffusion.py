@@ -25,8 +25,8 @@ from inkwash.systems.checkpoints.canvas import (
     load_canvas,
     shortened,
 )
-from inkwash.systems.checkpoints.facts import EDITS, PAINTS, read_facts
-from inkwash.systems.checkpoints.files import ENCODERS, hash_of, load_file, load_folder
+from inkwash.systems.checkpoints.facts import EDITS, PAINTS, hash_of, read_facts
+from inkwash.systems.checkpoints.files import ENCODERS, load_file, load_folder
 from inkwash.systems.checkpoints.noise_table import NoiseTable, entry_of, make_grid
 from inkwash.systems.checkpoints.options import (
     GUIDANCE,
