@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import time
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -18,6 +19,7 @@ import inkwash
 from inkwash.errors import UserError
 from inkwash.studio import a1111, accounts, hashes
 from inkwash.studio.catalogue import card, shared_models
+from inkwash.studio.engine import Engine, Settings
 from inkwash.systems.checkpoints.facts import hash_of
 from inkwash.systems.checkpoints.request import Sampler
 from inkwash.weights.shipped import shipped
@@ -165,6 +167,34 @@ def test_a_model_that_was_moved_away_takes_no_other_with_it(tmp_path, idle):
     answer = idle.post("/api/jobs/checkpoints/generate", json=request)
     assert answer.status_code == 404 and answer.json()["error"]["message"].startswith("the model 'one' is not where")
     assert str(tmp_path) not in answer.text
+
+
+def test_where_a_broken_model_lies_is_not_said(tmp_path, idle):
+    file = write(tmp_path / "one.safetensors", single("sd1"))
+    idle.app.state.engine.catalogue.shared |= own(shared_models([file]))
+    file.write_bytes(b"x" * 100)
+    body = {"prompt": "a fox", "override_settings": {"sd_model_checkpoint": "one"}}
+    for path, request in (
+        ("/api/jobs/checkpoints/generate", {"prompt": "a fox", "model": "one"}),
+        ("/api/plans/checkpoints/generate", {"prompt": "a fox", "model": "one"}),
+        ("/v1/images/generations", {"prompt": "a fox", "model": "one"}),
+        ("/sdapi/v1/txt2img", body),
+    ):
+        answer = idle.post(path, json=request)
+        assert answer.status_code in (400, 422) and str(tmp_path) not in answer.text and "one: " in answer.text
+    assert idle.get("/sdapi/v1/samplers").status_code == idle.get("/api/models").status_code == 200
+
+
+def test_a_worker_has_the_models_that_its_server_has(tmp_path, place):
+    for name in ("one", "b/one"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / f"{name}.safetensors", single("sd1"))
+    engine = Engine(Settings(tmp_path / "home", models=(str(tmp_path),)))
+    before = own(engine.catalogue.shared)
+    (tmp_path / "a").mkdir()
+    write(tmp_path / "a/one.safetensors", single("sd1"))  # which would come before
+    words = [word.removeprefix("--model=") for word in engine._command("w", "cpu") if word.startswith("--model=")]
+    assert {name: Path(path) for name, path in map(json.loads, words)} == before and len(before) == 2
 
 
 # hashes

@@ -15,6 +15,7 @@ import json
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -28,11 +29,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inkwash.codecs.pixels import on_white
 from inkwash.codecs.png import add_text, encode_png
-from inkwash.errors import unknown
+from inkwash.errors import UserError, unknown
 from inkwash.studio import accounts, uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.api import recipe_in
 from inkwash.studio.auth import CurrentEngine, CurrentUser
+from inkwash.studio.catalogue import card
 from inkwash.studio.engine import Engine
 from inkwash.studio.engine import Progress as JobProgress
 from inkwash.studio.errors import APIError, invalid
@@ -404,7 +406,8 @@ def values_of(body: Generation, model: str, system: str, user: User, engine: Eng
     n = (body.batch_size or 1) * (body.n_iter or 1)
     if n > MAX_EACH:
         raise invalid(f"batch_size x n_iter = {n}: {MAX_EACH} pictures at most", "n_iter")
-    narrowed = limits_of(model, system, user, engine)
+    folder = engine.catalogue.folder(model, user.id)
+    narrowed = limits_of(folder)
     sampler, grid = sampler_and_grid(body, system, narrowed["grid"].choices)
     values = {
         "prompt": body.prompt,
@@ -419,7 +422,7 @@ def values_of(body: Generation, model: str, system: str, user: User, engine: Eng
         "strength": body.denoising_strength if isinstance(body, Img2Img) else None,
     }
     if system == CHECKPOINTS:
-        values |= values_of_checkpoint(body, model, engine.catalogue.folder(model, user.id))
+        values |= values_of_checkpoint(body, model, folder)
     else:
         values |= values_of_squares(body, narrowed["size"].default)
     # clients send all that there is, whether the model knows it or not; but a prompt was written by somebody
@@ -439,11 +442,10 @@ def values_of_squares(body: Generation, default_size: int) -> dict[str, Any]:
 def values_of_checkpoint(body: Generation, model: str, path: Path) -> dict[str, Any]:
     if styles_of(body):
         raise invalid(f"styles: {model} has none; leave them out", "styles")
-    is_xl = read_facts(path).family.startswith("SDXL")
     return {
         "width": body.width or body.height,
         "height": body.height or body.width,
-        "clip_skip": 0 if is_xl else clip_skip_of(body),
+        "clip_skip": 0 if is_xl(path) else clip_skip_of(body),
         "image_guidance": body.image_cfg_scale if isinstance(body, Img2Img) else None,
     }
 
@@ -486,8 +488,15 @@ def name_of(checkpoint: str, user: User, engine: Engine) -> str:
     return engine.catalogue.real_name(re.sub(r"\s*\[\w*\]$", "", checkpoint), user.id)
 
 
-def limits_of(model: str, system: str, user: User, engine: Engine) -> dict[str, base.Limit]:
-    return base.limits(systems()[system].verbs[VERB], engine.catalogue.folder(model, user.id))
+def limits_of(folder: Path) -> Any:
+    """What a model narrows of the verb's options."""
+    return card(folder)["limits"][VERB]
+
+
+def is_xl(path: Path) -> bool:
+    with suppress(UserError):  # of a file that broke meanwhile, which says so when its job is taken in
+        return read_facts(path).family.startswith("SDXL")
+    return False
 
 
 def chosen_model(user: User, engine: Engine) -> str:
@@ -599,7 +608,7 @@ def usual_recipe(row: Any, engine: Engine) -> dict[str, Any]:
     request, masked = row.request, row.request["mask"] is not None
     folder = engine.catalogue.folder(row.model, row.user_id)
     if row.system == CHECKPOINTS:
-        narrowed = base.limits(systems()[row.system].verbs[VERB], folder)
+        narrowed = limits_of(folder)
         usual = {name: narrowed[name].default for name in ("sampler", "steps", "grid", "guidance")}
         side = narrowed["size"].default if request["image"] is None else None  # else it is of the picture's shape
         usual |= {"width": side, "height": side, "hash": hash_so_far(folder, time.monotonic() + HASHING)}
@@ -769,7 +778,8 @@ def choices(option: str, user: User, engine: Engine) -> list[str]:
     for folder in models_of(user, engine).values():
         verb = system_of(folder).verbs[VERB]
         if option in base.options(verb.request):
-            own = base.limits(verb, folder).get(option, base.Limit()).choices
+            narrowed = limits_of(folder).get(option)
+            own = narrowed.choices if narrowed else ()
             found |= dict.fromkeys(own or base.options(verb.request)[option].choices)
     return list(found)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,15 @@ def possible_names(path: Path) -> list[str]:
         return [path.stem, path.name, f"{path.parent.name}/{path.name}"]
     name = reference(path) if SNAPSHOT.search(path.as_posix()) else path.name
     return list(dict.fromkeys([name.rpartition("/")[2], name]))
+
+
+@contextmanager
+def named(model: str | None, folder: Path | None) -> Iterator[None]:
+    """What is wrong with the files of a model says its name: where they lie here is nobody's business."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace(str(folder), str(model))) from None
 
 
 def parse_aliases(texts: Sequence[str], shared: Mapping[str, Path]) -> dict[str, str]:

@@ -310,7 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", type=float, default=2000, help="MB")
-    parser.add_argument("--model", action="append", default=[])
+    parser.add_argument("--model", action="append", default=[], type=json.loads, help="[name, place] as JSON")
     args = parser.parse_args(arguments)
 
     lines, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no message
@@ -324,7 +324,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         store = Store(args.home.resolve(), lock_timeout=LOCK_TIMEOUT)
     except UserError as error:
         sys.exit(f"inkwash: {error}")
-    catalogue = Catalogue(store, args.model)
+    catalogue = Catalogue(store)
+    catalogue.shared |= {name: Path(place) for name, place in args.model}
     cache = ModelCache(lambda folder: load(folder, args.device, threads=args.threads), args.memory * 1e6)
     worker = Worker(store, catalogue, cache, args.name, tell, args.device, args.threads)
     wake = threading.Event()
