@@ -185,6 +185,21 @@ def test_where_a_broken_model_lies_is_not_said(tmp_path, idle):
     assert idle.get("/sdapi/v1/samplers").status_code == idle.get("/api/models").status_code == 200
 
 
+def test_what_must_be_installed_is_said(tmp_path, idle, monkeypatch):
+    def missing(system, verb=""):
+        if system.name == "checkpoints":
+            raise UserError("checkpoints generate: this needs torch")
+
+    monkeypatch.setattr("inkwash.studio.a1111.available", missing)
+    monkeypatch.setattr("inkwash.studio.catalogue.available", missing)
+    file = write(tmp_path / "one.safetensors", single("sd1"))
+    idle.app.state.engine.catalogue.shared |= own(shared_models([file]))
+    order = {"prompt": "a fox", "override_settings": {"sd_model_checkpoint": "one"}}
+    answer = idle.post("/sdapi/v1/txt2img", json=order)
+    assert answer.status_code == 422 and answer.json()["detail"].endswith("this needs torch")
+    assert "DDIM" in [sampler["name"] for sampler in idle.get("/sdapi/v1/samplers").json()]
+
+
 def test_a_worker_has_the_models_that_its_server_has(tmp_path, place):
     for name in ("one", "b/one"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -58,10 +58,11 @@ from inkwash.studio.openai import (
     shape_of,
     system_of_model,
 )
+from inkwash.studio.requests import api_errors
 from inkwash.studio.schemas import NOT_BOOL
 from inkwash.studio.store import MAX_QUEUED_EACH
 from inkwash.studio.streams import SaveUpload, check_waits, temporary_uploads, wait_for_job
-from inkwash.systems import base, system_of, systems
+from inkwash.systems import available, base, system_of, systems
 from inkwash.systems.checkpoints.facts import read_facts
 from inkwash.systems.pictures.data import load_mask, surroundings
 from inkwash.systems.pictures.model import (
@@ -346,6 +347,8 @@ def submit(body: Generation, save: SaveUpload, user: User, engine: Engine) -> st
     checkpoint = body.override_settings.sd_model_checkpoint if body.override_settings else None
     model = name_of(checkpoint, user, engine) if checkpoint else chosen_model(user, engine)
     system = system_of_model(model, user, engine)
+    with api_errors(systems()[system].verbs[VERB]):
+        available(systems()[system], VERB)
     check(body, system)
     values = values_of(body, model, system, user, engine)
     if isinstance(body, Img2Img):
@@ -489,8 +492,8 @@ def name_of(checkpoint: str, user: User, engine: Engine) -> str:
 
 
 def limits_of(folder: Path) -> Any:
-    """What a model narrows of the verb's options."""
-    return card(folder)["limits"][VERB]
+    """What a model narrows of the verb's options; nothing where its system is not installed."""
+    return card(folder)["limits"].get(VERB, {})
 
 
 def is_xl(path: Path) -> bool:

@@ -42,7 +42,8 @@ from inkwash.systems.base import File, Request, Result, options, resolve
 LOCK_TIMEOUT = 86400.0  # seconds that it waits for another program's lock on the database
 MODEL_TTL = 600.0  # seconds after which a model that nobody asks for leaves the memory
 MAX_MODELS = 3  # in memory at once
-STALL_TIMEOUT = 300.0  # seconds without a step after which the lease is not renewed: the worker is held to hang
+STALL_TIMEOUT = 1200.0  # seconds without a step, of which SDXL's take minutes on one thread, after which the lease is
+# not renewed: the worker is held to hang
 END_TIMEOUT = 3.0  # seconds that it has to end when its server has gone
 MAX_TITLE = 2000
 
