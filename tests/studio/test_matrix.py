@@ -17,7 +17,9 @@ from inkwash.studio.app import create
 from inkwash.studio.engine import Settings
 from inkwash.studio.tables import models
 from inkwash.weights.shipped import locate
-from tests.studio.conftest import asked, fox, sent
+from tests.studio.conftest import Running, asked, fox, sent
+from tests.systems.checkpoints.test_facts import single
+from tests.weights.test_scan import write
 
 PUBLIC = {("get", "/healthz"), ("get", "/shared/{token}"), ("post", "/api/login"), ("post", "/api/enter")}
 ADMINS = {("get", "/metrics"), ("get", "/api/users"), ("post", "/api/users"), ("patch", "/api/users/{id}")}
@@ -65,6 +67,15 @@ FORMS = {
 def routes(tmp):
     document = create(Settings(tmp)).openapi()
     return sorted((method, path) for path, methods in document["paths"].items() for method in methods)
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    """One with a model of each system."""
+    file = write(tmp_path_factory.mktemp("models") / "one.safetensors", single("sd1"))
+    running = Running(tmp_path_factory.mktemp("studio") / "home", "--model", str(file))
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +132,7 @@ def body(client, system, verb):
     values = {"file": lambda: sent(client, b"a,b\n1,2\n", "table.csv"), "str": lambda: models[0]}
     wanted = {field["name"]: values[field["kind"]]() for field in fields if field["required"]}
     wanted |= {"data": values["file"]()} if verb == "train" else {}
+    wanted |= {"prompt": "a fox"} if system == "checkpoints" else {}
     return wanted | (MODEL if (system, verb) == ("pictures", "generate") else {})
 
 

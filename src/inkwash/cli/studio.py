@@ -59,7 +59,10 @@ def studio(
     ] = None,
     home: Home = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="A folder with a model of your own; may be given again.")
+        list[str] | None,
+        typer.Option(
+            help="A model of your own, another tool's checkpoint, or a folder of these; may be given again."
+        ),
     ] = None,
     alias: Annotated[
         list[str] | None,

@@ -6,13 +6,16 @@ enable_hr; save_images and do_not_save_... (the studio keeps each picture until 
 strength is refused), s_tmin and s_tmax (s_churn is), eta at 0 or 1 (each sampler has its own). With a mask nothing
 beyond it changes by one pixel, and the whole picture is seen: mask_blur and inpaint_full_res are not followed; what
 lies under it, as inpainting_fill says, counts as far as denoising_strength leaves it. override_settings are of one
-request, whatever override_settings_restore_afterwards says: POST options is what lasts.
+request, whatever override_settings_restore_afterwards says: POST options is what lasts. CLIP_stop_at_last_layers
+changes nothing with SDXL, as in A1111.
 """
 
 import base64
 import json
 import re
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -26,17 +29,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inkwash.codecs.pixels import on_white
 from inkwash.codecs.png import add_text, encode_png
-from inkwash.errors import unknown
+from inkwash.errors import UserError, unknown
 from inkwash.studio import accounts, uploads
 from inkwash.studio.accounts import User
 from inkwash.studio.api import recipe_in
 from inkwash.studio.auth import CurrentEngine, CurrentUser
+from inkwash.studio.catalogue import card
 from inkwash.studio.engine import Engine
 from inkwash.studio.engine import Progress as JobProgress
 from inkwash.studio.errors import APIError, invalid
+from inkwash.studio.hashes import hash_so_far
 from inkwash.studio.library import OPEN
 from inkwash.studio.openai import (
+    MAX_CHECKPOINT_SIDE,
     MAX_EACH,
+    MAX_NAME,
     MAX_PROMPT,
     MAX_SIDE,
     SYSTEM,
@@ -47,11 +54,16 @@ from inkwash.studio.openai import (
     Prompt,
     Steps,
     check_done,
+    models_of,
+    shape_of,
+    system_of_model,
 )
+from inkwash.studio.requests import api_errors
 from inkwash.studio.schemas import NOT_BOOL
 from inkwash.studio.store import MAX_QUEUED_EACH
 from inkwash.studio.streams import SaveUpload, check_waits, temporary_uploads, wait_for_job
-from inkwash.systems import base, systems
+from inkwash.systems import available, base, system_of, systems
+from inkwash.systems.checkpoints.facts import read_facts
 from inkwash.systems.pictures.data import load_mask, surroundings
 from inkwash.systems.pictures.model import (
     TUNED,
@@ -62,9 +74,11 @@ from inkwash.systems.pictures.model import (
     weights_hash,
 )
 from inkwash.version import __version__
+from inkwash.weights.shipped import CHECKPOINTS
 
 API = "a1111"
 PREVIEWS = 4  # of each picture, for current_image
+HASHING = 2.0  # seconds that a list waits for the hashes of large files
 NAMES = {  # A1111's of our samplers, where they are the same method; its DPM++ 2S a and 3M SDE are others than ours
     "ancestral": "DDPM",
     "ddim": "DDIM",
@@ -82,19 +96,42 @@ NAMES = {  # A1111's of our samplers, where they are the same method; its DPM++ 
 }
 SAMPLERS = {name.lower(): sampler for sampler, name in NAMES.items()}
 AUTOMATIC = "automatic"  # as the scheduler: the steps lie as is usual with the sampler
-SCHEDULERS = {  # names of our grids: the first is shown
+SQUARE_GRIDS = {  # names of the grids of models of squares: the first is shown
     "uniform": ("Uniform", "Normal", "Simple", "SGM Uniform", "sgm_uniform"),
     "karras": ("Karras",),
     "exponential": ("Exponential",),
     "beta": ("Beta",),
 }
-GRIDS = {name.lower(): grid for grid, names in SCHEDULERS.items() for name in names}
+CHECKPOINT_GRIDS = {  # of checkpoints, as A1111 and its forks have them
+    "normal": ("Normal", "Uniform"),  # which are one in A1111
+    "karras": ("Karras",),
+    "exponential": ("Exponential",),
+    "sgm_uniform": ("SGM Uniform", "SGMUniform"),
+    "simple": ("Simple",),
+    "ddim_uniform": ("DDIM", "ddim"),
+    "beta": ("Beta",),
+    "kl_optimal": ("KL Optimal",),
+    "align_your_steps": ("Align Your Steps",),
+    "linear_quadratic": ("Linear Quadratic",),
+    "leading": ("Leading",),
+    "trailing": ("Trailing",),
+}
+SCHEDULERS = {SYSTEM: SQUARE_GRIDS, CHECKPOINTS: CHECKPOINT_GRIDS}
+AUTOMATIC_GRIDS = {  # of A1111's samplers, where it is not normal
+    "dpmpp_2m": "karras",
+    "dpmpp_sde": "karras",
+    "dpm2": "karras",
+    "dpmpp_2m_sde": "exponential",
+    "ddim": "ddim_uniform",
+    "consistency": "trailing",
+}
 SETTINGS = {"sd_vae": ("Automatic", "None", "", None), "CLIP_stop_at_last_layers": (1, 0, None)}  # as they are here
 HIRES = {"enable_hr", "hr_scale", "hr_resize_x", "hr_resize_y"}  # of what enlarges, what can be chosen here
 UNSET = (None, 0, "", "None", "Latent", 0.7, "Use same checkpoint", "Use same sampler", "Use same scheduler")
 Short = Annotated[str, Field(max_length=100)]
-Side = Annotated[int, Field(ge=8, le=MAX_SIDE), NOT_BOOL]
-SideOrNot = Annotated[int, Field(ge=0, le=MAX_SIDE), NOT_BOOL]
+Title = Annotated[str, Field(max_length=MAX_NAME + 20)]  # a model's name, and ten digits of its hash
+Side = Annotated[int, Field(ge=8, le=MAX_CHECKPOINT_SIDE), NOT_BOOL]
+SideOrNot = Annotated[int, Field(ge=0, le=MAX_CHECKPOINT_SIDE), NOT_BOOL]
 Count = Annotated[int, Field(ge=1, le=MAX_EACH), NOT_BOOL]
 Off = Literal[False, None]  # what cannot be done here, in these five
 Blank = Literal["", "None", None]
@@ -104,11 +141,19 @@ Fill = Annotated[int, Field(ge=0, le=3), NOT_BOOL]
 ZeroOrOne = Annotated[int, Field(ge=0, le=1), NOT_BOOL] | None
 
 
-class Override(BaseModel):
+class Choice(BaseModel):
     """Settings: the model. Others are refused unless they are what they are here."""
 
     model_config = ConfigDict(extra="allow")
-    sd_model_checkpoint: Short | None = Field(None, description="A name or title of GET sd-models.")
+    sd_model_checkpoint: Title | None = Field(None, description="A name or title of GET sd-models.")
+
+
+class Override(Choice):
+    """Settings of one request: the model, and how many layers of its text encoder are left out."""
+
+    CLIP_stop_at_last_layers: Annotated[int, Field(ge=0, le=12), NOT_BOOL] | None = Field(
+        None, description="Of checkpoints but SDXL: 1 for all layers, 2 without the last."
+    )
 
 
 class Generation(BaseModel):
@@ -125,7 +170,7 @@ class Generation(BaseModel):
     n_iter: Count | None = Field(1, description=f"Times batch_size: {MAX_EACH} pictures at most.")
     steps: Steps | None = None
     cfg_scale: Guidance | None = None
-    width: Side | None = Field(None, description="As the height: the models draw squares.")
+    width: Side | None = Field(None, description="As the height, but of checkpoints, which draw any shape.")
     height: Side | None = None
     denoising_strength: Fraction | None = Field(None, description="Of img2img: how much of the picture may change.")
     send_images: bool | None = True
@@ -170,8 +215,11 @@ class Img2Img(Generation):
     inpainting_fill: Fill | None = Field(
         0, description="Under the mask at first: 0 the colours around, 1 the picture, 2 noise, 3 grey."
     )
+    image_cfg_scale: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), NOT_BOOL] | None = Field(
+        None, description="How closely a checkpoint that edits keeps to the picture."
+    )
     resize_mode: Annotated[int, Field(ge=0, le=2), NOT_BOOL] | None = Field(
-        0, description="If it is no square: 0 stretched, 1 cut, 2 padded."
+        0, description="If it is of another shape: 0 stretched, 1 cut, 2 padded."
     )
     initial_noise_multiplier: One = 1
     include_init_images: bool | None = False
@@ -217,8 +265,8 @@ class Scheduler(BaseModel):
 class Checkpoint(BaseModel):
     title: str
     model_name: str
-    hash: str
-    sha256: str
+    hash: str | None = Field(description="null while a large file is read for the first time.")
+    sha256: str | None
     filename: str = Field(description="The name again; where it lies is nobody's business.")
     config: str | None = None
 
@@ -234,7 +282,7 @@ class Style(Named):
 
 class Options(BaseModel):
     sd_model_checkpoint: str
-    sd_checkpoint_hash: str
+    sd_checkpoint_hash: str | None
     sd_vae: str = "Automatic"
     CLIP_stop_at_last_layers: int = 1
 
@@ -296,21 +344,32 @@ async def generate(body: Generation, user: User, engine: Engine, request: Reques
 
 
 def submit(body: Generation, save: SaveUpload, user: User, engine: Engine) -> str:
-    check(body)
-    values = values_of(body, user, engine)
+    checkpoint = body.override_settings.sd_model_checkpoint if body.override_settings else None
+    model = name_of(checkpoint, user, engine) if checkpoint else chosen_model(user, engine)
+    system = system_of_model(model, user, engine)
+    with api_errors(systems()[system].verbs[VERB]):
+        available(systems()[system], VERB)
+    check(body, system)
+    values = values_of(body, model, system, user, engine)
     if isinstance(body, Img2Img):
-        picture = squared(body, body.init_images[0], "init_images")
+        mode, picture = body.resize_mode or 0, load_picture(body.init_images[0], "init_images")
+        own = picture.size if system == CHECKPOINTS else None
+        size = (values["width"], values["height"]) if values.get("width") else own
+        picture = reshaped(picture, mode, size)
         if body.mask:
-            mask = squared(body, body.mask, "mask")
+            mask = reshaped(load_picture(body.mask, "mask"), mode, size)
+            mask = inverted(mask) if body.inpainting_mask_invert else mask
             picture = filled(picture, mask, body.inpainting_fill or 0)
             values["mask"] = save(png_of(mask), "mask")
         values["image"] = save(png_of(picture), "init_images")
-    return str(engine.submit(user, SYSTEM, VERB, values, api=API, previews=PREVIEWS).id)
+    return str(engine.submit(user, system, VERB, values, api=API, previews=PREVIEWS).id)
 
 
-def check(body: Generation) -> None:
+def check(body: Generation, system: str) -> None:
     """APIError for what the models above let through and cannot be done either."""
     if isinstance(body, Txt2Img) and body.enable_hr:
+        if system == CHECKPOINTS:
+            raise invalid("enable_hr: a checkpoint is drawn in one pass; ask for its width and height", "enable_hr")
         for name in ("denoising_strength", *Txt2Img.__annotations__):
             if name not in HIRES and getattr(body, name) not in UNSET:
                 raise invalid(f"{name}: the model enlarges its pictures by itself; leave it out", name)
@@ -332,7 +391,7 @@ def check_settings(settings: dict[str, Any], param: str) -> None:
     """APIError for one that is not as it is here."""
     for name, value in settings.items():
         if value not in SETTINGS.get(name, ()):
-            raise invalid(f"{param}: only sd_model_checkpoint can be chosen here, not {name[:60]}", param)
+            raise invalid(f"{param}: only the model can be chosen here, not {name[:60]}", param)
 
 
 def switched_on(arguments: list[Any]) -> bool:
@@ -345,48 +404,86 @@ def switched_on(arguments: list[Any]) -> bool:
     return any(arguments)
 
 
-def values_of(body: Generation, user: User, engine: Engine) -> dict[str, Any]:
+def values_of(body: Generation, model: str, system: str, user: User, engine: Engine) -> dict[str, Any]:
     """What the verb is asked, without its pictures."""
     n = (body.batch_size or 1) * (body.n_iter or 1)
     if n > MAX_EACH:
         raise invalid(f"batch_size x n_iter = {n}: {MAX_EACH} pictures at most", "n_iter")
-    styles = [name for name in body.styles or [] if name not in ("", "None")]
-    if len(styles) > 1:
-        raise invalid("styles: a picture has one style here; choose one", "styles")
-    sampler, grid = sampler_and_grid(body)
-    checkpoint = body.override_settings.sd_model_checkpoint if body.override_settings else None
-    model = name_of(checkpoint, user, engine) if checkpoint else chosen_model(user, engine)
-    narrowed = limits_of(model, user, engine)
+    folder = engine.catalogue.folder(model, user.id)
+    narrowed = limits_of(folder)
+    sampler, grid = sampler_and_grid(body, system, narrowed["grid"].choices)
     values = {
         "prompt": body.prompt,
         "negative": body.negative_prompt or "",
         "model": model,
-        "style": styles[0] if styles else None,
         "n": n,
         "seed": None if body.seed == -1 else body.seed,
         "sampler": sampler,
         "steps": body.steps,
         "grid": grid,
         "guidance": body.cfg_scale,
-        "size": side(body, narrowed["size"].default),
         "strength": body.denoising_strength if isinstance(body, Img2Img) else None,
     }
+    if system == CHECKPOINTS:
+        values |= values_of_checkpoint(body, model, folder)
+    else:
+        values |= values_of_squares(body, narrowed["size"].default)
     # clients send all that there is, whether the model knows it or not; but a prompt was written by somebody
     absent = {name for name, limit in narrowed.items() if limit.absent and name != "prompt"}
     return {name: value for name, value in values.items() if name not in absent}
 
 
-def sampler_and_grid(body: Generation) -> tuple[str | None, str | None]:
-    """By our names, None for the usual ones. "DPM++ 2M Karras" is both, as it was until A1111 1.9."""
+def values_of_squares(body: Generation, default_size: int) -> dict[str, Any]:
+    styles = styles_of(body)
+    if len(styles) > 1:
+        raise invalid("styles: a picture has one style here; choose one", "styles")
+    if clip_skip_of(body):
+        raise invalid("CLIP_stop_at_last_layers: the model has no such layers; leave it out", "override_settings")
+    return {"style": styles[0] if styles else None, "size": side(body, default_size)}
+
+
+def values_of_checkpoint(body: Generation, model: str, path: Path) -> dict[str, Any]:
+    if styles_of(body):
+        raise invalid(f"styles: {model} has none; leave them out", "styles")
+    return {
+        "width": body.width or body.height,
+        "height": body.height or body.width,
+        "clip_skip": 0 if is_xl(path) else clip_skip_of(body),
+        "image_guidance": body.image_cfg_scale if isinstance(body, Img2Img) else None,
+    }
+
+
+def styles_of(body: Generation) -> list[str]:
+    return [name for name in body.styles or [] if name not in ("", "None")]
+
+
+def clip_skip_of(body: Generation) -> int:
+    """How many layers are left out, none where A1111 counts 1."""
+    settings = body.override_settings
+    return max(0, ((settings and settings.CLIP_stop_at_last_layers) or 1) - 1)
+
+
+def sampler_and_grid(body: Generation, system: str, choices: Sequence[Any]) -> tuple[str | None, str | None]:
+    """By our names, None for the model's own. "DPM++ 2M Karras" is both, as it was until A1111 1.9."""
     sampler, scheduler = body.sampler_name or body.sampler_index or "", (body.scheduler or AUTOMATIC).lower()
     first, _, last = sampler.rpartition(" ")
-    if first and last.lower() in GRIDS:
+    grids = grids_of(system)
+    if first and last.lower() in grids:
         if scheduler not in (AUTOMATIC, last.lower()):
             raise invalid(f"sampler_name says {last}, scheduler {body.scheduler}: leave one of them out", "scheduler")
         sampler, scheduler = first, last.lower()
-    if scheduler not in (AUTOMATIC, *GRIDS):
-        raise invalid(str(unknown("scheduler", scheduler, (AUTOMATIC, *GRIDS))), "scheduler")
-    return SAMPLERS.get(sampler.lower(), sampler) or None, GRIDS.get(scheduler)
+    if scheduler not in (AUTOMATIC, *grids):
+        raise invalid(str(unknown("scheduler", scheduler, (AUTOMATIC, *grids))), "scheduler")
+    found, grid = SAMPLERS.get(sampler.lower(), sampler) or None, grids.get(scheduler)
+    if grid is None and found and system == CHECKPOINTS:
+        usual = AUTOMATIC_GRIDS.get(found, "normal")
+        grid = usual if usual in choices else None
+    return found, grid
+
+
+def grids_of(system: str) -> dict[str, str]:
+    """Our grids by A1111's names and by ours, in small letters."""
+    return {text.lower(): grid for grid, names in SCHEDULERS[system].items() for text in (grid, *names)}
 
 
 def name_of(checkpoint: str, user: User, engine: Engine) -> str:
@@ -394,8 +491,15 @@ def name_of(checkpoint: str, user: User, engine: Engine) -> str:
     return engine.catalogue.real_name(re.sub(r"\s*\[\w*\]$", "", checkpoint), user.id)
 
 
-def limits_of(model: str, user: User, engine: Engine) -> dict[str, base.Limit]:
-    return base.limits(systems()[SYSTEM].verbs[VERB], engine.catalogue.folder(model, user.id))
+def limits_of(folder: Path) -> Any:
+    """What a model narrows of the verb's options; nothing where its system is not installed."""
+    return card(folder)["limits"].get(VERB, {})
+
+
+def is_xl(path: Path) -> bool:
+    with suppress(UserError):  # of a file that broke meanwhile, which says so when its job is taken in
+        return read_facts(path).family.startswith("SDXL")
+    return False
 
 
 def chosen_model(user: User, engine: Engine) -> str:
@@ -403,7 +507,7 @@ def chosen_model(user: User, engine: Engine) -> str:
     chosen = accounts.a1111_model(engine.store, user.id)
     if chosen is None:
         return str(base.options(systems()[SYSTEM].verbs[VERB].request)["model"].default)
-    if chosen not in engine.catalogue.of_system(SYSTEM, user.id):
+    if chosen not in models_of(user, engine):
         message = f"the model '{chosen}', which POST options chose, is gone: choose another there"
         raise APIError(404, message, "model_not_found", "sd_model_checkpoint")
     return chosen
@@ -424,18 +528,35 @@ def side(body: Generation, default_size: int) -> int | None:
     return width
 
 
-def squared(body: Img2Img, text: str, param: str) -> Image.Image:
-    """A picture that came in, square as `resize_mode` says; a mask inverted if that is asked for."""
-    picture: Image.Image = Image.open(BytesIO(uploads.clean(uploads.from_base64(text, param), param)))
-    square = (max(picture.size), max(picture.size))
-    if body.resize_mode == 1:
-        picture = ImageOps.fit(picture, square, Image.Resampling.LANCZOS)
-    elif body.resize_mode != 2:
-        picture = picture.resize(square, Image.Resampling.LANCZOS)
-    if param == "mask" and body.inpainting_mask_invert:
-        black = Image.new("RGBA", square, "black")
-        picture = ImageOps.invert(Image.alpha_composite(black, picture.convert("RGBA")).convert("L"))
-    return picture
+def load_picture(text: str, param: str) -> Image.Image:
+    return Image.open(BytesIO(uploads.clean(uploads.from_base64(text, param), param)))
+
+
+def reshaped(picture: Image.Image, mode: int, size: tuple[int, int] | None) -> Image.Image:
+    """A picture that came in, at a width and height as `resize_mode` says; without them as a square, to which the
+    model pads it itself."""
+    side = max(picture.size)
+    if picture.size == size or (size is None and mode == 2):
+        return picture
+    size = size or (side, side)
+    if mode == 2:
+        return padded(picture, size)
+    if mode == 1:
+        return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
+    return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def padded(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The whole picture in the middle, its outermost pixels repeated."""
+    pixels = np.asarray(ImageOps.contain(picture, size, Image.Resampling.LANCZOS))
+    more = [total - there for total, there in zip(size[::-1], pixels.shape, strict=False)]
+    pads = [(one // 2, one - one // 2) for one in more] + [(0, 0)] * (pixels.ndim - 2)
+    return Image.fromarray(np.pad(pixels, pads, mode="edge"))
+
+
+def inverted(mask: Image.Image) -> Image.Image:
+    black = Image.new("RGBA", mask.size, "black")
+    return ImageOps.invert(Image.alpha_composite(black, mask.convert("RGBA")).convert("L"))
 
 
 def png_of(picture: Image.Image) -> bytes:
@@ -471,7 +592,8 @@ def answer_of(body: Generation, row: Any, previews: list[tuple[int, str]], engin
     images = [engine.store.read(result.files[0]) for result in results]
     if interrupted and previews and previews[-1][0] == len(results):
         picture = Image.open(BytesIO(base64.b64decode(previews[-1][1])))
-        images.append(encode_png(picture.resize((begun["size"], begun["size"]), Image.Resampling.LANCZOS)))
+        size = shape_of(begun) if all(shape_of(begun)) else picture.size
+        images.append(encode_png(picture.resize(size, Image.Resampling.LANCZOS)))
         recipes.append(begun | {"seed": row.request["seed"] + len(results), "unfinished": True})
     images = [add_text(png, "parameters", infotext(one)) for png, one in zip(images, recipes, strict=True)]
     hidden = {"override_settings", "alwayson_scripts"}
@@ -488,11 +610,19 @@ def usual_recipe(row: Any, engine: Engine) -> dict[str, Any]:
     """What the first picture of the job will have in its recipe: what is not asked for is as is usual."""
     request, masked = row.request, row.request["mask"] is not None
     folder = engine.catalogue.folder(row.model, row.user_id)
-    config = read_config(folder)
-    usual = {"sampler": default_sampler(config, masked), "steps": config.steps, "guidance": config.guidance}
-    usual |= {"size": config.picture_size, "strength": None if request["image"] is None else default_strength(masked)}
+    if row.system == CHECKPOINTS:
+        narrowed = limits_of(folder)
+        usual = {name: narrowed[name].default for name in ("sampler", "steps", "grid", "guidance")}
+        side = narrowed["size"].default if request["image"] is None else None  # else it is of the picture's shape
+        usual |= {"width": side, "height": side, "hash": hash_so_far(folder, time.monotonic() + HASHING)}
+        edits = narrowed["strength"].absent
+    else:
+        config, edits = read_config(folder), False
+        usual = {"sampler": default_sampler(config, masked), "steps": config.steps, "guidance": config.guidance}
+        usual |= {"size": config.picture_size, "hash": fingerprint(folder)}
+    usual["strength"] = None if request["image"] is None or edits else default_strength(masked)
     given = {name: value for name, value in request.items() if value is not None or name not in usual}
-    return {**usual, **given, "hash": fingerprint(folder), "version": __version__}
+    return {**usual, **given, "system": row.system, "version": __version__}
 
 
 def info_of(body: Generation, row: Any, first: dict[str, Any], recipes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -508,8 +638,8 @@ def info_of(body: Generation, row: Any, first: dict[str, Any], recipes: list[dic
         "subseed": first["seed"],
         "all_subseeds": seeds,
         "subseed_strength": 0,
-        "width": first["size"],
-        "height": first["size"],
+        "width": shape_of(first)[0],
+        "height": shape_of(first)[1],
         "sampler_name": NAMES.get(first["sampler"], first["sampler"]),
         "cfg_scale": first["guidance"],
         "steps": first["steps"],
@@ -517,7 +647,8 @@ def info_of(body: Generation, row: Any, first: dict[str, Any], recipes: list[dic
         "sd_model_name": first.get("model", row.model),
         "sd_model_hash": text_of(first.get("hash"))[:10],
         "denoising_strength": first["strength"],
-        "styles": [first["style"]] if first["style"] else [],
+        "styles": [first["style"]] if first.get("style") else [],
+        "clip_skip": first.get("clip_skip", 0) + 1,
         "index_of_first_image": 0,
         "infotexts": [infotext(recipe) for recipe in recipes],
         "job_timestamp": timestamp(row.created),
@@ -533,19 +664,22 @@ def infotext(recipe: dict[str, Any]) -> str:
 
 def infotext_params(recipe: dict[str, Any]) -> dict[str, str]:
     """What a recipe says beside the words, by A1111's names. It may be anyone's, and hold anything."""
-    size, sampler = text_of(recipe.get("size")), text_of(recipe.get("sampler"))
-    grid = text_of(recipe.get("grid")) or "uniform"
+    width, height = map(text_of, shape_of(recipe))
+    grid, sampler = text_of(recipe.get("grid")) or "uniform", text_of(recipe.get("sampler"))
+    grids = CHECKPOINT_GRIDS if recipe.get("system") == CHECKPOINTS else SQUARE_GRIDS
+    clip_skip = recipe.get("clip_skip")
     facts = {
         "Steps": recipe.get("steps"),
         "Sampler": NAMES.get(sampler, sampler),
-        "Schedule type": "" if sampler == TUNED else SCHEDULERS.get(grid, [grid])[0],
+        "Schedule type": "" if sampler == TUNED else grids.get(grid, [grid])[0],
         "CFG scale": recipe.get("guidance"),
         "Seed": recipe.get("seed"),
-        "Size": size and f"{size}x{size}",
+        "Size": width and f"{width}x{height}",
         "Model hash": text_of(recipe.get("hash"))[:10],
         "Model": recipe.get("model"),
         "Style": recipe.get("style"),
         "Denoising strength": recipe.get("strength"),
+        "Clip skip": clip_skip + 1 if clip_skip and isinstance(clip_skip, int) else None,
         "Unfinished": recipe.get("unfinished"),
         "Version": f"inkwash {text_of(recipe.get('version'))}",
     }
@@ -629,23 +763,35 @@ def fingerprint(folder: Path) -> str:
     return weights_hash({name: component.folder for name, component in read_index(folder).items()})
 
 
-def checkpoint(name: str, folder: Path) -> Checkpoint:
-    sha256 = fingerprint(folder)
-    title = f"{name} [{sha256[:10]}]"
-    return Checkpoint(title=title, model_name=name, hash=sha256[:10], sha256=sha256, filename=name)
+def hash_of(folder: Path, until: float) -> str | None:
+    """Of a model; None while a large file is read: no longer than until this moment of time.monotonic()."""
+    return hash_so_far(folder, until) if system_of(folder).name == CHECKPOINTS else fingerprint(folder)
+
+
+def checkpoint(name: str, folder: Path, until: float) -> Checkpoint:
+    sha256 = hash_of(folder, until)
+    short = None if sha256 is None else sha256[:10]
+    title = name if short is None else f"{name} [{short}]"
+    return Checkpoint(title=title, model_name=name, hash=short, sha256=sha256, filename=name)
 
 
 def choices(option: str, user: User, engine: Engine) -> list[str]:
     """Of an option of the verb, in all models."""
-    verb = systems()[SYSTEM].verbs[VERB]
-    folders = engine.catalogue.of_system(SYSTEM, user.id).values()
-    return list(dict.fromkeys(name for folder in folders for name in base.limits(verb, folder)[option].choices))
+    found = dict[str, None]()
+    for folder in models_of(user, engine).values():
+        verb = system_of(folder).verbs[VERB]
+        if option in base.options(verb.request):
+            narrowed = limits_of(folder).get(option)
+            own = narrowed.choices if narrowed else ()
+            found |= dict.fromkeys(own or base.options(verb.request)[option].choices)
+    return list(found)
 
 
 @router.get(f"{SD}/sd-models")
 def sd_models(user: CurrentUser, engine: CurrentEngine) -> list[Checkpoint]:
     """The models. POST options chooses one, `override_settings: {"sd_model_checkpoint": ...}` for one request."""
-    return [checkpoint(*model) for model in engine.catalogue.of_system(SYSTEM, user.id).items()]
+    until = time.monotonic() + HASHING
+    return [checkpoint(*model, until) for model in models_of(user, engine).items()]
 
 
 @router.get(f"{SD}/samplers")
@@ -653,6 +799,18 @@ def samplers(user: CurrentUser, engine: CurrentEngine) -> list[Sampler]:
     """The samplers. A1111's older names, as "DPM++ 2M Karras", are a sampler and a scheduler."""
     found = choices("sampler", user, engine)
     return [Sampler(name=NAMES.get(sampler, sampler), aliases=[sampler]) for sampler in found]
+
+
+@router.get(f"{SD}/schedulers")
+def schedulers(user: CurrentUser, engine: CurrentEngine) -> list[Scheduler]:
+    """How steps can lie in time, with the models that there are."""
+    found = [Scheduler(name=AUTOMATIC, label="Automatic", aliases=[])]
+    more = CHECKPOINT_GRIDS if engine.catalogue.of_system(CHECKPOINTS, user.id) else {}
+    labels = {names[0] for names in more.values()}
+    for grid, names in (SQUARE_GRIDS | more).items():
+        aliases = [name for name in names[1:] if name not in labels]
+        found.append(Scheduler(name=grid, label=names[0], aliases=aliases))
+    return found
 
 
 @router.get(f"{SD}/prompt-styles")
@@ -665,12 +823,12 @@ def prompt_styles(user: CurrentUser, engine: CurrentEngine) -> list[Style]:
 def options(user: CurrentUser, engine: CurrentEngine) -> Options:
     """The settings of A1111 that mean something here. The model can be changed."""
     name = chosen_model(user, engine)
-    model = checkpoint(name, engine.catalogue.folder(name, user.id))
+    model = checkpoint(name, engine.catalogue.folder(name, user.id), time.monotonic() + HASHING)
     return Options(sd_model_checkpoint=model.title, sd_checkpoint_hash=model.sha256)
 
 
 @router.post(f"{SD}/options")
-def set_options(body: Override, user: CurrentUser, engine: CurrentEngine) -> None:
+def set_options(body: Choice, user: CurrentUser, engine: CurrentEngine) -> None:
     """Chooses the model for those of one's requests that name none; who is in an open studio shares one choice."""
     models = {model.model_name: model.sha256 for model in sd_models(user, engine)}
     settings = body.model_extra or {}
@@ -711,13 +869,6 @@ def png_info(body: Png, user: CurrentUser) -> PngInfo:
 Lists = dict[str, list[str]]
 CONTROL = {"module_list": ["none"], "model_list": ["None"], "default_option": "none", "default_model": "None"}
 CONSTANT: dict[str, tuple[Any, Any]] = {  # types and answers
-    f"GET {SD}/schedulers": (
-        list[Scheduler],
-        [
-            {"name": AUTOMATIC, "label": "Automatic", "aliases": []},
-            *({"name": grid, "label": names[0], "aliases": names[1:]} for grid, names in SCHEDULERS.items()),
-        ],
-    ),
     f"GET {SD}/upscalers": (list[Named], [{"name": "None"}]),
     f"GET {SD}/latent-upscale-modes": (list[Named], []),
     f"GET {SD}/sd-vae": (list[Named], []),

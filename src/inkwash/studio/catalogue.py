@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from inkwash.studio.library import Library, size_of
 from inkwash.studio.schemas import Limits, Model
 from inkwash.systems import available, makes, system_of, systems
 from inkwash.systems.base import System, Verb, limits
-from inkwash.weights.shipped import describe, locate, shipped
+from inkwash.weights.files import files_below
+from inkwash.weights.shipped import SNAPSHOT, describe, is_checkpoint, is_model, locate, reference, shipped
 
 
 class Catalogue:
@@ -39,7 +40,7 @@ class Catalogue:
     def folder(self, name: str, user: str) -> Path:
         """APIError for a model that this user does not see."""
         if name in self.shared:
-            return self.shared[name]
+            return self.shared_folder(name)
         row = self.library.model(name, user)
         if row is None:
             names = [*self.shared, *(model.name for model in self.library.models(user))]
@@ -50,19 +51,30 @@ class Catalogue:
         """The folder of a model that the job names; not of another that has its name since. APIError for one that was
         deleted."""
         if name in self.shared:
-            return self.shared[name]
+            return self.shared_folder(name)
         row = self.library.model_of(name, job)
         if row is None:
             raise APIError(404, f"the model '{name[:60]}' was deleted", "model_not_found", "model")
         return self.library.folder_of(row)
 
+    def shared_folder(self, name: str) -> Path:
+        """APIError for a shared model that was moved away since the studio started."""
+        if not self.shared[name].exists():
+            raise APIError(404, f"the model '{name}' is not where it was any more", "model_not_found", "model")
+        return self.shared[name]
+
     def of_system(self, system: str, user: str) -> dict[str, Path]:
         """The models of one system that this user sees, and where they lie."""
         trained = {row.name: self.library.folder_of(row) for row in self.library.models(user) if row.system == system}
-        return {name: path for name, path in self.shared.items() if system_of(path).name == system} | trained
+        shared = {name: path for name, path in self.shared.items() if card(path)["system"] == system}
+        return {name: path for name, path in shared.items() if path.exists()} | trained
 
     def models(self, user: str) -> list[Model]:
-        found = [Model(name=name, owned=False, **card(folder)) for name, folder in self.shared.items()]
+        found = []
+        for name, folder in self.shared.items():
+            if folder.exists():
+                aliases = tuple(alias for alias, model in self.aliases.items() if model == name)
+                found.append(Model(name=name, owned=False, aliases=aliases, **card(folder)))
         for row in self.library.models(user):
             with suppress(UserError):  # one of a system that is not installed any more
                 facts = card(self.library.folder_of(row))
@@ -71,17 +83,52 @@ class Catalogue:
 
 
 def shared_models(more: Sequence[str | Path]) -> dict[str, Path]:
-    """The models that ship, and these folders. UserError for one that is none, or has another's name."""
+    """The models that ship, those at these places, and those of other tools below these folders. UserError for a
+    place without one, and for one that has another's name."""
     found = {name: folder for name, folder in shipped().items() if describe(folder)["system"] in systems()}
-    for path in map(locate, more):
-        if path in found.values():
-            continue
-        name = path.resolve().name
-        if name in found:
-            raise UserError(f"--model {path}: there is a model '{name}' already; rename the folder")
-        system_of(path)
-        found[name] = path.resolve()
+    for place in more:
+        below = [] if is_model(Path(place)) or not Path(place).is_dir() else checkpoints_below(Path(place))
+        for path in below or [locate(place)]:
+            path = path.absolute() if path.is_file() else path.resolve()  # a file's link has its name
+            if path in found.values():
+                continue
+            names = possible_names(path)
+            name = next((name for name in names if name not in found), None)
+            if name is None:
+                raise UserError(f"--model {path}: there is a model '{names[-1]}' already; rename the folder")
+            card(path)  # which says what cannot be used
+            found[name] = path
     return found
+
+
+def checkpoints_below(folder: Path) -> list[Path]:
+    """What of other tools can be drawn below their folder of models."""
+    files = files_below(folder)
+    places = [file.parent if file.name == "model_index.json" else file for file in files]
+    found = []
+    for place in filter(is_checkpoint, places):
+        with suppress(UserError):  # a VAE, say
+            card(place)
+            found.append(place)
+    return found
+
+
+def possible_names(path: Path) -> list[str]:
+    """What a model may be called, the best first: a file by its name without the ending, a download of a hub by its
+    id, other folders by their names."""
+    if path.is_file():
+        return [path.stem, path.name, f"{path.parent.name}/{path.name}"]
+    name = reference(path) if SNAPSHOT.search(path.as_posix()) else path.name
+    return list(dict.fromkeys([name.rpartition("/")[2], name]))
+
+
+@contextmanager
+def named(model: str | None, folder: Path | None) -> Iterator[None]:
+    """What is wrong with the files of a model says its name: where they lie here is nobody's business."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace(str(folder), str(model))) from None
 
 
 def parse_aliases(texts: Sequence[str], shared: Mapping[str, Path]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from inkwash.errors import UserError, unknown
 from inkwash.systems.pictures.data import load_image as load_image
 from inkwash.version import __version__
 from inkwash.weights.files import atomic
+from inkwash.weights.shipped import CHECKPOINTS, shipped
 
 try:
     import anyio
@@ -44,7 +45,7 @@ RETRY_STATUSES = (429, 502, 503, 504, 507)  # answers after which the same may b
 BACKOFF, MAX_BACKOFF = 0.1, 2.0  # seconds before that, at first and at most: twice as long each time
 READ_TIMEOUT = 60.0  # seconds in which something must come; a stream shows a sign of life every 10
 LONG_POLL = 30.0  # seconds for which one request waits for the end of a job
-SIDE = 1024  # pixels: a studio keeps no more of a picture to begin from
+SIDE = 2048  # pixels: a studio keeps no more of a picture to begin from
 MAX_FILES, MAX_BYTES = 500, 100_000_000  # of files that are sent at once
 
 
@@ -106,10 +107,15 @@ class Options(TypedDict, total=False):
     grid: str | None
     guidance: float | None
     size: int | None
+    width: int | None
+    height: int | None
+    rescale: float
+    clip_skip: int
     transparent: bool
     image: Source | None
     strength: float | None
     mask: Source | None
+    image_guidance: float | None
     outpaint: float | None
     like: Source | None
     weight: float | None
@@ -144,6 +150,7 @@ class AsyncStudio:
         self.url, headers = _address(url, key)
         self.timeout, self._has_answered = timeout, False
         self._blocking: Studio | None = None
+        self._checkpoints: set[str] = set()  # names of models
         self._fields: dict[tuple[str, str], dict[str, schemas.VerbField]] = {}  # of each verb, by name
         timeouts = httpx.Timeout(READ_TIMEOUT, connect=10.0, pool=None)
         self._http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=timeouts, transport=transport)
@@ -167,7 +174,7 @@ class AsyncStudio:
     async def generate(
         self, prompt: str = "", *, n: int | None = None, **options: Unpack[Options]
     ) -> Image.Image | list[Image.Image]:
-        """A picture from words, or a list of them when `n` is given: as `inkwash.load("emoji").generate`.
+        """A picture from words, or a list of them when `n` is given: as `generate` of the model.
 
         It waits as long as the queue takes. StudioError for what cannot be asked for, and for a job that fails.
         """
@@ -176,18 +183,26 @@ class AsyncStudio:
         previews = request_options.pop("previews", 3) if watch["preview"] else 0
         request: dict[str, Any] = {"prompt": prompt, "n": 1 if n is None else n}
         request |= {name: value for name, value in request_options.items() if value is not None}
+        system = await self._system_of(request.get("model"))
         if request.get("format", "png") != "png":
             raise UserError(
-                f"format = {request['format']}: take run('pictures', 'generate', ...), and save its results"
+                f"format = {request['format']}: take run('{system}', 'generate', ...), and save its results"
             )
         for name in {"image", "mask", "like"} & set(request):
             (request[name],) = await self._upload([_encode(name, request[name], svg=name == "like")])
-        job = await self._queue("pictures", "generate", request, previews)
+        job = await self._queue(system, "generate", request, previews)
         results = await self._results(job, **watch)
         if len(results) < (n or 1):
             raise StudioError("a picture of the job was deleted before it was fetched", code="deleted")
         pictures = [await self.open(result) for result in results]
         return pictures[0] if n is None else pictures
+
+    async def _system_of(self, model: str | None) -> str:
+        """Which makes pictures by this model."""
+        if model is not None and model not in self._checkpoints and model not in shipped():
+            found = [one for one in await self.models() if one.system == CHECKPOINTS]
+            self._checkpoints = {name for one in found for name in (one.name, *one.aliases)}
+        return CHECKPOINTS if model in self._checkpoints else "pictures"
 
     async def run(
         self,

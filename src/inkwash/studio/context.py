@@ -19,6 +19,7 @@ import inkwash
 from inkwash.codecs.png import encode_png
 from inkwash.errors import UserError
 from inkwash.progress import Progress
+from inkwash.studio.catalogue import named
 from inkwash.studio.files import link_or_copy
 from inkwash.studio.store import TURN, Store
 from inkwash.systems.base import File, Note, Preview
@@ -77,7 +78,9 @@ class JobContext:
         self.part, self.first, self.last = part, None, 0.0
 
     def model(self, name: str) -> Any:
-        return self.worker.models.get(self.worker.catalogue.folder_for(self.job, name))
+        folder = self.worker.catalogue.folder_for(self.job, name)
+        with named(name, folder):
+            return self.worker.models.get(folder)
 
     def open(self, file: File | tuple[File, ...]) -> Path:
         """Where the file, or the folder, lies, under the names that its owner gave."""

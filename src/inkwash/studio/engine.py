@@ -23,7 +23,7 @@ from sqlalchemy import Row
 
 from inkwash.studio import requests, uploads
 from inkwash.studio.accounts import User
-from inkwash.studio.catalogue import Catalogue
+from inkwash.studio.catalogue import Catalogue, named
 from inkwash.studio.errors import APIError, DatabaseUnusable, invalid
 from inkwash.studio.files import SVG
 from inkwash.studio.library import OPEN, NewFile
@@ -31,6 +31,7 @@ from inkwash.studio.store import NewJob, Store
 from inkwash.systems import available, system_of, systems
 from inkwash.systems.base import File, Plan, Request, System, Verb, narrow, plan
 from inkwash.systems.base import seeded as with_seed
+from inkwash.weights.shipped import shipped
 
 LOG = logging.getLogger("inkwash.studio")
 LOCK_TIMEOUT = 1.0  # seconds that one who asks waits for another program's lock on the database
@@ -178,14 +179,15 @@ class Engine:
             request.subrequests()
             if name is not None:
                 folder = self.catalogue.folder(name, user.id)
-                other = system_of(folder).name
-                if other != system.name:
-                    raise invalid(f"{name} is a model of {other}, not of {system.name}", "model")
-                narrow(verb, request, folder)
+                with named(name, folder):
+                    other = system_of(folder).name
+                    if other != system.name:
+                        raise invalid(f"{name} is a model of {other}, not of {system.name}", "model")
+                    narrow(verb, request, folder)
         return request, folder
 
     def plan_of(self, verb: Verb, request: Request, folder: Path | None) -> Plan:
-        with requests.api_errors(verb):
+        with requests.api_errors(verb), named(request.model_name(), folder):
             return plan(verb, request, folder, self.settings.devices[0], self.settings.threads)
 
     def with_uploads(self, user: User, request: Request) -> Request:
@@ -367,7 +369,8 @@ class Engine:
 
     def _command(self, name: str, device: str) -> list[str]:
         options = self.settings
-        models = [word for model in options.models for word in ("--model", str(model))]
+        shared = self.catalogue.shared.items()  # not the options, which may mean other files by now
+        models = [f"--model={json.dumps([name, str(path)])}" for name, path in shared if name not in shipped()]
         command = [sys.executable, "-m", "inkwash.studio.worker", name, "--home", str(options.home), *models]
         return [*command, "--device", device, "--threads", str(options.threads), "--memory", str(options.memory)]
 

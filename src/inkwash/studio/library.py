@@ -365,8 +365,8 @@ def may_go_on() -> Any:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of the files in it; of those that vanish meanwhile none."""
-    size = 0
+    """Bytes of the files in it, or of itself if it is one; of those that vanish meanwhile none."""
+    size = os.path.getsize(folder) if folder.is_file() else 0
     for place, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):

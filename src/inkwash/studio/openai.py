@@ -7,10 +7,12 @@ import re
 import time
 from collections.abc import AsyncGenerator
 from io import BytesIO
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
+from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.sse import format_sse_event
 from PIL import Image
@@ -21,7 +23,6 @@ from inkwash.codecs.png import XMP
 from inkwash.errors import unknown
 from inkwash.studio import uploads
 from inkwash.studio.accounts import User
-from inkwash.studio.api import Id
 from inkwash.studio.auth import CurrentEngine, CurrentUser
 from inkwash.studio.database import new_id, sha256
 from inkwash.studio.engine import Engine
@@ -36,6 +37,8 @@ from inkwash.studio.streams import (
     temporary_uploads,
     wait_for_job,
 )
+from inkwash.systems.checkpoints.options import PIXELS
+from inkwash.weights.shipped import CHECKPOINTS
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 TIMEOUT = 600.0  # seconds that a request waits for its pictures
@@ -44,10 +47,13 @@ URL_LIFE = 3600.0  # seconds that an answer's `url` leads to its picture
 VARIATION = 0.5  # how much of a picture changes in a variation
 HARD_WIRED = ("dall-e-", "gpt-image-")  # what the names begin with of which clients know no others
 SYSTEM, VERB = "pictures", "generate"
+SYSTEMS = (SYSTEM, CHECKPOINTS)  # which have that verb
 MAX_EACH = 10  # pictures of one request
-MAX_SIDE = 1024
+MAX_SIDE = 1024  # of a square
+MAX_CHECKPOINT_SIDE = 2048
 MAX_STEPS = 200
-MAX_PROMPT = 2000  # of a prompt, in characters
+MAX_PROMPT = 20_000  # of a prompt, in characters
+MAX_NAME = 300  # of a model, in characters
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT)]
 Steps = Annotated[int, Field(ge=1, le=MAX_STEPS), NOT_BOOL]
 Guidance = Annotated[float, Field(ge=0, le=30, allow_inf_nan=False), NOT_BOOL]
@@ -64,7 +70,7 @@ class ImageRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     prompt: Prompt = ""
-    model: str | None = Field(None, max_length=100)
+    model: str | None = Field(None, max_length=MAX_NAME)
     n: Annotated[int, Field(ge=1, le=MAX_EACH), NOT_BOOL] | None = 1
     size: str | None = Field("auto", max_length=20, description="auto: the model's own; or 256x256, 1792x1024, ...")
     response_format: Literal["b64_json", "url"] | None = "b64_json"
@@ -134,6 +140,9 @@ class Answer(BaseModel):
     usage: Usage = Usage()
 
 
+ModelName = Annotated[str, PathParameter(max_length=MAX_NAME)]
+
+
 class ModelCard(BaseModel):
     id: str
     object: Literal["model"] = "model"
@@ -152,16 +161,27 @@ def models(user: CurrentUser, engine: CurrentEngine) -> Models:
     return Models(data=[ModelCard(id=name) for name in names_of(user, engine)])
 
 
+def models_of(user: User, engine: Engine) -> dict[str, Path]:
+    """The models that draw, and where they lie."""
+    return {name: path for system in SYSTEMS for name, path in engine.catalogue.of_system(system, user.id).items()}
+
+
+def system_of_model(model: str | None, user: User, engine: Engine) -> str:
+    """Of a name or an alias; the first where there is no such model, which then says so."""
+    name = engine.catalogue.real_name(model or "", user.id)
+    return CHECKPOINTS if name in engine.catalogue.of_system(CHECKPOINTS, user.id) else SYSTEM
+
+
 def names_of(user: User, engine: Engine) -> list[str]:
-    found = engine.catalogue.of_system(SYSTEM, user.id)
+    found = models_of(user, engine)
     return [
         *found,
         *(name for name, model in engine.catalogue.aliases.items() if model in found and name not in found),
     ]
 
 
-@router.get("/models/{name}")
-def model(name: Id, user: CurrentUser, engine: CurrentEngine) -> ModelCard:
+@router.get("/models/{name:path}")  # of a hub's models it has a slash
+def model(name: ModelName, user: CurrentUser, engine: CurrentEngine) -> ModelCard:
     """One model."""
     if name not in (names := names_of(user, engine)):
         raise APIError(404, str(unknown("model", name[:60], names)), "model_not_found", "model")
@@ -290,23 +310,42 @@ def invert_alpha(data: bytes) -> bytes:
     return file.getvalue()
 
 
-def values_of(body: ImageRequest) -> dict[str, Any]:
+def values_of(body: ImageRequest, system: str) -> dict[str, Any]:
     """What the verb is asked."""
     values = {
         "prompt": body.prompt,
         "negative": body.negative_prompt,
         "model": body.model,
-        "style": None if body.style in ("vivid", "natural") else body.style,
         "n": body.n,
         "seed": body.seed,
         "sampler": body.sampler,
         "steps": body.num_inference_steps if body.steps is None else body.steps,
         "guidance": body.guidance_scale if body.guidance is None else body.guidance,
-        "size": side(body.size),
         "strength": body.strength,
-        "transparent": body.background == "transparent",
     }
+    style = None if body.style in ("vivid", "natural") else body.style
+    is_transparent = body.background == "transparent"
+    if system == CHECKPOINTS:
+        for name, given in (("style", style), ("background", is_transparent)):
+            if given:
+                message = f"{name}: {body.model} knows no {getattr(body, name)}; leave it out"
+                raise APIError(400, message, "invalid_value", name)
+        values |= sides(body.size)
+    else:
+        values |= {"style": style, "transparent": is_transparent, "size": side(body.size)}
     return {key: value for key, value in values.items() if value is not None}
+
+
+def sides(size: str | None) -> dict[str, int]:
+    """Width and height, none of which is the model's own, or of the picture's shape."""
+    if size in (None, "auto"):
+        return {}
+    found = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", str(size))
+    both = [int(text) for text in found.groups()] if found else []
+    if not both or any(one % PIXELS or not PIXELS <= one <= MAX_CHECKPOINT_SIDE for one in both):
+        message = f"auto, or two multiples of {PIXELS} up to {MAX_CHECKPOINT_SIDE} like 768x512"
+        raise APIError(400, f"size = {size}: {message}", "invalid_value", "size")
+    return dict(zip(("width", "height"), both, strict=True))
 
 
 def side(size: str | None) -> int | None:
@@ -363,9 +402,10 @@ def submit(
     given_key = request.headers.get("idempotency-key")
     key = f"{key_prefix}{new_id()}" if given_key is None else f"key:openai:{sha256(given_key)}"
     previews = (body.partial_images or 0) if body.stream else 0
-    values = values_of(body) | images
+    system = system_of_model(body.model, user, engine)
+    values = values_of(body, system) | images
     try:
-        return str(engine.submit(user, SYSTEM, VERB, values, api="openai", idempotency_key=key, previews=previews).id)
+        return str(engine.submit(user, system, VERB, values, api="openai", idempotency_key=key, previews=previews).id)
     except APIError as error:
         if error.code == "model_not_found" and str(body.model).startswith(HARD_WIRED):
             error.message += f"; a studio started with `--alias {body.model}=MODEL` knows this name"
@@ -398,8 +438,14 @@ def answer_of(engine: Engine, body: ImageRequest, row: Any, user: User, request:
     return Answer(created=int(row.created), data=data, **metadata_of(body, pictures[0] if pictures else None))
 
 
+def shape_of(recipe: dict[str, Any]) -> tuple[Any, Any]:
+    """Width and height of what was drawn: of models of squares the recipe has one number."""
+    side = recipe.get("size")
+    return recipe.get("width", side), recipe.get("height", side)
+
+
 def metadata_of(body: ImageRequest, picture: Result | None) -> dict[str, Any]:
-    size = "auto" if picture is None else "{0}x{0}".format(picture.recipe["size"])
+    size = "auto" if picture is None else "{}x{}".format(*shape_of(picture.recipe))
     background = "transparent" if body.background == "transparent" else "opaque"
     facts = {"background": background, "output_format": body.output_format or "png", "size": size}
     if picture is not None and body.size not in (None, "auto", size):

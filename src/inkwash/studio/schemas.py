@@ -87,6 +87,7 @@ class Model(BaseModel):
     makes: str
     about: str = Field("", description="What its card says of it first.")
     bytes: int
+    aliases: tuple[str, ...] = Field((), description="What else it may be called.")
     owned: bool = Field(description="Whether it is one's own, and may be deleted.")
     created: float | None = None
     job: str | None = Field(None, description="Which made it.")

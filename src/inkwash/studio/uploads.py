@@ -26,7 +26,7 @@ MAX_FILE = 200_000_000  # bytes of a file
 MAX_UNPACKED = 500_000_000  # bytes of all files of a request
 MAX_UNPACKED_FILES = 10_000  # of all zips of a request
 MAX_PIXELS = 40_000_000
-SIDE = 1024  # what a model is shown is smaller, so no more is kept
+SIDE = 2048  # what a model is shown is no larger, so no more is kept
 DECODING = BoundedSemaphore(2)  # pictures at once: each may take 330 MB
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 

@@ -42,7 +42,8 @@ from inkwash.systems.base import File, Request, Result, options, resolve
 LOCK_TIMEOUT = 86400.0  # seconds that it waits for another program's lock on the database
 MODEL_TTL = 600.0  # seconds after which a model that nobody asks for leaves the memory
 MAX_MODELS = 3  # in memory at once
-STALL_TIMEOUT = 300.0  # seconds without a step after which the lease is not renewed: the worker is held to hang
+STALL_TIMEOUT = 1200.0  # seconds without a step, of which SDXL's take minutes on one thread, after which the lease is
+# not renewed: the worker is held to hang
 END_TIMEOUT = 3.0  # seconds that it has to end when its server has gone
 MAX_TITLE = 2000
 
@@ -310,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", type=float, default=2000, help="MB")
-    parser.add_argument("--model", action="append", default=[])
+    parser.add_argument("--model", action="append", default=[], type=json.loads, help="[name, place] as JSON")
     args = parser.parse_args(arguments)
 
     lines, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no message
@@ -324,7 +325,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         store = Store(args.home.resolve(), lock_timeout=LOCK_TIMEOUT)
     except UserError as error:
         sys.exit(f"inkwash: {error}")
-    catalogue = Catalogue(store, args.model)
+    catalogue = Catalogue(store)
+    catalogue.shared |= {name: Path(place) for name, place in args.model}
     cache = ModelCache(lambda folder: load(folder, args.device, threads=args.threads), args.memory * 1e6)
     worker = Worker(store, catalogue, cache, args.name, tell, args.device, args.threads)
     wake = threading.Event()

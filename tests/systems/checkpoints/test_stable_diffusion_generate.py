@@ -12,7 +12,7 @@ from inkwash.codecs.png import KEY
 from inkwash.errors import UserError
 from inkwash.networks.stable_diffusion import save_single_file
 from inkwash.networks.taesd import TinyDecoder, load_tiny_decoder
-from inkwash.systems.checkpoints.files import hash_of
+from inkwash.systems.checkpoints.facts import hash_of
 from inkwash.systems.checkpoints.infotext import read_infotext
 from inkwash.systems.checkpoints.seeds import TOOLS
 from inkwash.systems.checkpoints.settings import settings_of

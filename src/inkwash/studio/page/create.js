@@ -3,11 +3,12 @@ import { make, setText } from "./dom.js";
 import { control, isLong } from "./fields.js";
 import { duration, examples, explained, label, t } from "./i18n.js";
 import { clearEnded, show } from "./jobs.js";
-import { findSystem, findVerb, load, loadModels, models, modelsOf, systems, takesFiles } from "./registry.js";
+import { findSystem, findVerb, isOffered, load, loadModels, models, modelsOf, systems, takesFiles } from "./registry.js";
 import { attempt, quietly, request, say } from "./server.js";
 
 const HOME = "pictures/generate"; // where the address names no other
-const LEFT_OUT = { n: () => 4, size: (usual) => (usual < 256 ? 256 : null) }; // what the page asks for by itself
+const LEFT_OUT = { n: () => 4, size: (usual) => (usual < 256 ? 256 : null) }; // what the page asks for by itself,
+const SLOW = "checkpoints"; // but not of this system
 const PAUSE = 400; // milliseconds without a change, then the plan is asked for
 
 const form = document.getElementById("create");
@@ -27,7 +28,8 @@ export async function prepare() {
 function route() {
   const [system, verb] = location.hash.slice(1).split("/");
   const [home, first] = HOME.split("/");
-  const found = findSystem(system) ?? findSystem(home) ?? systems[0];
+  const named = findSystem(system);
+  const found = (named && isOffered(named) ? named : findSystem(home)) ?? systems[0];
   const shown = findVerb(found.name, verb) ?? findVerb(found.name, first) ?? found.verbs[0];
   const address = `#${found.name}/${shown.name}`;
   // what the address named wrongly gets no place of its own in the history, else Back would end there
@@ -74,7 +76,7 @@ function render() {
   if (!current) return;
   const { system, verb, model } = current;
   const option = ({ name }) => new Option(label("system", name), name);
-  systemMenu.replaceChildren(...systems.map(option));
+  systemMenu.replaceChildren(...systems.filter((one) => one === system || isOffered(one)).map(option));
   systemMenu.value = system.name;
   verbs.replaceChildren(...system.verbs.map((one) => tab(system, one, one === verb)));
   submit.textContent = label("verb", verb.name);
@@ -93,13 +95,14 @@ function tab(system, verb, isCurrent) {
 
 /** What the chosen model knows, of all that the verb does. */
 function narrow() {
-  const { verb, controls, model } = current;
+  const { system, verb, controls, model } = current;
   const chosen = models.find(({ name }) => name === model?.value);
   const limits = chosen?.limits?.[verb.name] ?? {};
   introduce(chosen);
   for (const one of controls) {
     const limit = limits[one.field.name] ?? {};
-    const preset = verb.lasting || limit.absent ? null : LEFT_OUT[one.field.name]?.(limit.default ?? one.field.default);
+    const isLeft = verb.lasting || limit.absent || system.name === SLOW;
+    const preset = isLeft ? null : LEFT_OUT[one.field.name]?.(limit.default ?? one.field.default);
     one.leftOut = preset ?? undefined;
     one.narrow(preset ? { ...limit, default: preset } : limit);
   }

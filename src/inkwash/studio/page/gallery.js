@@ -2,7 +2,7 @@
 import { emit } from "./dom.js";
 import { label, t } from "./i18n.js";
 import { tile } from "./media.js";
-import { systems } from "./registry.js";
+import { isOffered, systems } from "./registry.js";
 import { open } from "./result.js";
 import { attempt, request } from "./server.js";
 
@@ -96,7 +96,7 @@ function sayWhetherEmpty() {
 /** The systems to choose from, by their names in the language. */
 export function nameSystems() {
   const { value } = filter;
-  const options = systems.map(({ name }) => new Option(label("system", name), name));
+  const options = systems.filter(isOffered).map(({ name }) => new Option(label("system", name), name));
   filter.replaceChildren(new Option(t("results.all"), ""), ...options);
   filter.value = value;
 }

@@ -18,6 +18,9 @@ export async function loadModels() {
 export const findSystem = (name) => systems.find((system) => system.name === name);
 export const findVerb = (system, name) => findSystem(system)?.verbs.find((verb) => verb.name === name);
 export const modelsOf = (system) => models.filter((model) => model.system === system);
+const needsModel = ({ fields }) => fields.some(({ name, required }) => name === "model" && required);
+/** Whether something can be asked of a system: not where all verbs need a model and there is none. */
+export const isOffered = ({ name, verbs }) => modelsOf(name).length > 0 || !verbs.every(needsModel);
 export const takesFiles = ({ kind }) => kind === "file" || kind === "folder";
 
 /** Whether a file of this media type is what the field takes. */

@@ -3,7 +3,7 @@ import { register, show, shut } from "./dialogs.js";
 import { button, deleting, emit, link, make } from "./dom.js";
 import { called, label, moment, size, t, translate } from "./i18n.js";
 import { preview, textBlock } from "./media.js";
-import { findSystem, findVerb, inWords, models, systems, takes, takesFiles } from "./registry.js";
+import { findSystem, findVerb, inWords, isOffered, models, systems, takes, takesFiles } from "./registry.js";
 import { attempt, download, local, request, say } from "./server.js";
 
 const WITH_RECIPE = ["image/png", "image/webp", "image/gif", "image/x-icon", "image/svg+xml"]; // which can be taken out
@@ -118,7 +118,7 @@ function actions() {
 /** The fields of all verbs that take such a file. */
 function usesOf(media) {
   return systems
-    .filter(({ available }) => available)
+    .filter((system) => system.available && isOffered(system))
     .flatMap((system) =>
       system.verbs.flatMap((verb) =>
         verb.fields.filter((field) => takes(field, media)).map((field) => ({ system: system.name, verb: verb.name, field })),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from inkwash.errors import UserError
 from inkwash.weights.families import MODEL
-from inkwash.weights.files import weight_files
+from inkwash.weights.files import digest, weight_files
 from inkwash.weights.headers import Header, read_header
 from inkwash.weights.scan import describe
 from inkwash.weights.shipped import load_json
@@ -44,6 +45,12 @@ def files_of(path: Path) -> list[Path]:
         return [path]
     places = [path / name / f"{file}.safetensors" for name, file in FILES.items() if (path / name).is_dir()]
     return [file for place in places for file in weight_files(place)]
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a single file, as other tools have it; of a folder that of the hashes of its networks' files."""
+    hashes = [digest(file) for file in files_of(path)]
+    return hashes[0] if path.is_file() else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def read_facts(path: Path) -> Facts:

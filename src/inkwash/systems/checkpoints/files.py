@@ -1,8 +1,7 @@
-"""The networks of a checkpoint out of its files, and the hash of those."""
+"""The networks of a checkpoint out of its files."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,16 +21,9 @@ from inkwash.systems.checkpoints.facts import ENCODERS, files_of
 from inkwash.systems.checkpoints.memory import OFFLOADS, STAGES, MemoryPlan, plan
 from inkwash.systems.checkpoints.noise_table import STABLE, NoiseTable
 from inkwash.systems.pictures.runtimes import Torch
-from inkwash.weights.files import digest
 from inkwash.weights.shipped import load_json
 
 V_BIAS = "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias"  # spreads wider where SD 2 predicts v
-
-
-def hash_of(path: Path) -> str:
-    """SHA-256 of a single file, as other tools have it; of a folder that of the hashes of its networks' files."""
-    hashes = [digest(file) for file in files_of(path)]
-    return hashes[0] if path.is_file() else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def stamps(path: Path) -> list[tuple[int, int]]:

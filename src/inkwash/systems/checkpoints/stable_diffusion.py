@@ -43,9 +43,9 @@ from inkwash.systems.checkpoints.canvas import (
 from inkwash.systems.checkpoints.conditioning import Encoded, calls, guided, tracks, used_embeddings
 from inkwash.systems.checkpoints.drawing import UPSCALERS, Drawing, with_tags
 from inkwash.systems.checkpoints.embeddings import Embedding, load_embedding
-from inkwash.systems.checkpoints.facts import EDITS, ENCODERS, PAINTS, read_facts
+from inkwash.systems.checkpoints.facts import EDITS, ENCODERS, PAINTS, hash_of, read_facts
 from inkwash.systems.checkpoints.few_step import Sampling
-from inkwash.systems.checkpoints.files import Weights, hash_of, load_file, load_folder
+from inkwash.systems.checkpoints.files import Weights, load_file, load_folder
 from inkwash.systems.checkpoints.infotext import infotext
 from inkwash.systems.checkpoints.noise_table import NoiseTable, entry_of, make_grid
 from inkwash.systems.checkpoints.options import (
