@@ -66,6 +66,7 @@ def generate_images(of: int, request: Generate, model: Any, refiner: Any, contex
     weights = request.adapter_weight or (1.0,) * len(request.adapter)
     adapters = [(context.open(file), weight) for file, weight in zip(request.adapter, weights, strict=True)]
     given = {name: [dataclasses.asdict(file) for file in getattr(request, name)] for name in ("adapter", "embedding")}
+    given = {name: value for name, value in (given | {"adapter_weight": [*request.adapter_weight]}).items() if value}
     for place, part in enumerate(parts):  # each alone: none depends on its neighbours
 
         def progress(done: int, steps: int, done_before: int = place) -> None:
@@ -81,7 +82,7 @@ def generate_images(of: int, request: Generate, model: Any, refiner: Any, contex
             preview=preview if context.previews else None, previews=context.previews,
             tell=(lambda text: context.tell(Note(text))) if place == 0 else None,
         )  # fmt: skip
-        picture.info[KEY] |= given | {"adapter_weight": [*request.adapter_weight], "tiling": part.tiling}
+        picture.info[KEY] |= given | {"tiling": part.tiling}
         pictures.append(picture)
         recipe = formats.recipe_of(picture, part.format)
         yield Result(of, place, formats.write(picture, part.format, context.folder / f"{of}-{place}"), {}, recipe)
