@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from inkwash.systems import plans
-from inkwash.systems.base import Limit, Plan
+from inkwash.systems.base import Limit, Plan, summary
+from inkwash.systems.checkpoints import memory
 from inkwash.systems.checkpoints.facts import EDITS, Facts, files_of, read_facts
-from inkwash.systems.checkpoints.options import GUIDANCE, PIXELS, SAMPLER, STEPS
+from inkwash.systems.checkpoints.options import GUIDANCE, HIRES_STRENGTH, PIXELS, SAMPLER, STEPS
 from inkwash.systems.checkpoints.request import Grid
 from inkwash.weights.headers import read_header
 
@@ -36,18 +37,27 @@ def limits(path: Path) -> dict[str, Limit]:
 
 
 def plan(request: Any, path: Path, device: str, threads: int) -> Plan:
-    """Seconds by the sizes of the U-Net's weights, as it is told with and without words; bytes of disk."""
+    """Seconds by the sizes of the U-Net's weights, bytes of disk, and what will lie in memory. UserError for pictures
+    that do not fit into this machine's."""
     facts = read_facts(path)
     width, height = request.width or request.size or facts.side, request.height or request.size or facts.side
+    larger = request.hires or 1.0
     calls = 3 if facts.extra == EDITS else 1 if request.guidance == 1 else 2
     steps = request.steps or STEPS
-    if request.strength is not None:
+    second = (
+        (request.hires_steps or steps) * (request.hires_strength or HIRES_STRENGTH) * larger**2 if larger > 1 else 0
+    )
+    if request.image is not None and request.strength is not None:
         steps = max(1, int(steps * request.strength))
-    work = request.n * steps * calls * operations(path, facts, width, height)
+    work = request.n * (steps + (again if larger > 1 else 0)) * calls * operations(path, facts, width, height)
     seconds = plans.seconds(work, device, threads)
     size = sum(file.stat().st_size for file in files_of(path))
-    files = round(request.n * BYTES_PER_PIXEL * width * height)
-    return Plan(None if seconds is None else size / LOADING + seconds, files)
+    files = round(request.n * BYTES_PER_PIXEL * width * height * larger**2)
+    found = Plan(None if seconds is None else size / LOADING + seconds, files)
+    if device != "cpu":
+        return found
+    needs = memory.plan(path, round(width * larger), round(height * larger))
+    return found._replace(text=f"{summary(found)}; {needs.text}")
 
 
 def operations(path: Path, facts: Facts, width: int, height: int) -> float:

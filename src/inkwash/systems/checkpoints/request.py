@@ -79,7 +79,7 @@ class Generate(Request):
     ] = None
     settings: Annotated[
         File | None,
-        Media("image/*"),
+        Media(".png,.jpg,.jpeg,.webp"),  # as it is, for what stands beside its pixels
         Help("A picture of A1111, ComfyUI or inkwash whose settings are taken where none are given."),
     ] = None
     image: Annotated[File | None, Media("image/*"), Help("A picture to begin from, or to edit.")] = None

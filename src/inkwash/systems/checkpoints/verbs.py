@@ -65,8 +65,10 @@ def generate_images(of: int, request: Generate, model: Any, refiner: Any, contex
     pictures, parts = [], request.subrequests()
     weights = request.adapter_weight or (1.0,) * len(request.adapter)
     adapters = [(context.open(file), weight) for file, weight in zip(request.adapter, weights, strict=True)]
-    given = {name: [dataclasses.asdict(file) for file in getattr(request, name)] for name in ("adapter", "embedding")}
-    given = {name: value for name, value in (given | {"adapter_weight": [*request.adapter_weight]}).items() if value}
+    given: dict[str, Any] = {
+        name: [dataclasses.asdict(file) for file in getattr(request, name)] for name in ("adapter", "embedding")
+    } | {"adapter_weight": [*request.adapter_weight]}
+    given = {name: value for name, value in given.items() if value}
     for place, part in enumerate(parts):  # each alone: none depends on its neighbours
 
         def progress(done: int, steps: int, done_before: int = place) -> None:
