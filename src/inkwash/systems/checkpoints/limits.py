@@ -44,9 +44,7 @@ def plan(request: Any, path: Path, device: str, threads: int) -> Plan:
     larger = request.hires or 1.0
     calls = 3 if facts.extra == EDITS else 1 if request.guidance == 1 else 2
     steps = request.steps or STEPS
-    second = (
-        (request.hires_steps or steps) * (request.hires_strength or HIRES_STRENGTH) * larger**2 if larger > 1 else 0
-    )
+    again = (request.hires_steps or steps) * (request.hires_strength or HIRES_STRENGTH) * larger**2
     if request.image is not None and request.strength is not None:
         steps = max(1, int(steps * request.strength))
     work = request.n * (steps + (again if larger > 1 else 0)) * calls * operations(path, facts, width, height)
