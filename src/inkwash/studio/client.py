@@ -199,7 +199,7 @@ class AsyncStudio:
 
     async def _system_of(self, model: str | None) -> str:
         """Which makes pictures by this model."""
-        if model is not None and model not in self._checkpoints and model not in shipped():
+        if isinstance(model, str) and model not in self._checkpoints and model not in shipped():  # else it is a path
             found = [one for one in await self.models() if one.system == CHECKPOINTS]
             self._checkpoints = {name for one in found for name in (one.name, *one.aliases)}
         return CHECKPOINTS if model in self._checkpoints else "pictures"
