@@ -46,7 +46,7 @@ RESULT = ROOT / "docs" / "results" / "checkpoints.json"
 SAVE: dict[str, Callable[..., None]] = {"unet": save_unet, "vae": save_autoencoder}
 CASES = [("sd1", offload) for offload in OFFLOADS] + [("sdxl", "network"), ("sdxl", "layer")]
 LIMITS = {"sd1": 8, "sdxl": 14}  # GB
-PROMPT, STEPS, ROUNDS, GUIDANCE = "a red fox in the snow", 2, 1 if QUICK else 3, 7.0
+PROMPT, STEPS, ROUNDS, GUIDANCE = "a red fox in the snow", 2, 1 if QUICK else 2, 7.0
 SMALL = {  # with --quick
     "unet": {"sample_size": 8, "norm_num_groups": 4, "block_out_channels": [8, 8, 16, 16], "cross_attention_dim": 16},
     "vae": {"sample_size": 64, "norm_num_groups": 4, "block_out_channels": [4, 8, 8, 8]},
