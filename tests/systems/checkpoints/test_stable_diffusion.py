@@ -114,6 +114,13 @@ def test_rescale_takes_back_the_contrast_that_guidance_adds(both):
     assert not torch.equal(rescaled, guided)
 
 
+def test_sdxl_has_levels_of_its_own_to_align_steps_by(both):
+    process = StableDiffusion(both("sd1")[1].components, NoiseTable.of(STABLE)).process
+    first, second = (make_grid(process, "align_your_steps", 10, 1000, xl) for xl in (False, True))
+    assert first[1].sigma / first[1].alpha == pytest.approx(6.475, abs=1e-3)
+    assert second[1].sigma / second[1].alpha == pytest.approx(6.315, abs=1e-3)
+
+
 def test_each_picture_is_its_seeds_alone(both):
     ours = both("sdxl")[1]
     both = ours.sample_states([PROMPT, "猫"], [7, 8], steps=4)

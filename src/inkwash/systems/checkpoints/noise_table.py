@@ -55,12 +55,14 @@ def entry_of(process: diffusion.Gaussian, count: int, nearest: bool) -> Callable
     return entry
 
 
-def make_grid(process: diffusion.Gaussian, name: str, steps: int, table: int) -> diffusion.Grid:
-    """The grid of this name on a table; `leading` as Stable Diffusion has it, from entry 1 on."""
+def make_grid(process: diffusion.Gaussian, name: str, steps: int, table: int, xl: bool = False) -> diffusion.Grid:
+    """The grid of this name on a table; `leading` as Stable Diffusion has it, from entry 1 on; of SDXL
+    `align_your_steps` is another."""
     if name not in diffusion.GRIDS:
         raise unknown("grid", name, diffusion.GRIDS)
     of_table = {"leading", "trailing", "normal", "sgm_uniform", "simple", "ddim_uniform", "beta"}
     options: dict[str, Any] = {"table": table} if name in of_table else {}
     options |= {"steps_offset": 1} if name == "leading" else {}
+    options |= {"model": "sdxl"} if name == "align_your_steps" and xl else {}
     found: diffusion.Grid = diffusion.GRIDS[name](process, steps, **options)
     return found

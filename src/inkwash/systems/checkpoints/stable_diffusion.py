@@ -294,7 +294,7 @@ class StableDiffusion:
         if isinstance(sampler, str) and sampler not in SAMPLERS:
             raise unknown("sampler", sampler, SAMPLERS)
         if isinstance(grid, str):
-            grid = make_grid(self.process, grid, steps, len(self.noise.betas))
+            grid = make_grid(self.process, grid, steps, len(self.noise.betas), self.is_xl)
         vae = self.components["vae"]
         seen = beside(vae, self.extra, canvas, (width, height), self.device, tiling)
         edits = image_guidance if self.extra == EDITS else None
