@@ -7,15 +7,20 @@ from typing import Any
 
 from PIL import Image
 
-from inkwash.codecs.png import KEY, read_recipe
+from inkwash.codecs.png import KEY, NAMESPACE, read_recipe
 from inkwash.errors import UserError
 from inkwash.systems.checkpoints.infotext import Settings, read_infotext
 from inkwash.systems.checkpoints.workflows import read_workflow
+from inkwash.weights.shipped import CHECKPOINTS
 
 OPTIONS = (
     "model", "prompt", "negative", "seed", "sampler", "steps", "grid", "guidance", "width", "height", "clip_skip",
     "strength", "weighting", "seed_like",
 )  # fmt: skip
+AGAIN = {  # of our recipes
+    "adapters": "an adapter", "embeddings": "an embedding", "refiner": "a refiner", "image": "an image",
+    "mask": "a mask", "image_guidance": "image_guidance",
+}  # fmt: skip
 EXIF, COMMENT = 0x8769, 0x9286  # where JPEG and WebP have the infotext: UserComment
 CODINGS = {b"UNICODE\0": ("utf-16-be", "utf-16-le"), b"ASCII\0\0\0": ("ascii",), b"\0" * 8: ("utf-8",)}
 
@@ -32,9 +37,14 @@ def settings_of(path: str | Path) -> Settings:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a picture that can be read ({error}); name another") from None
-    if KEY in info:
+    if KEY in info or NAMESPACE.encode() in info.get("xmp", b""):  # of a PNG, of a WebP
         recipe = read_recipe(path)
-        return Settings({name: recipe[name] for name in OPTIONS if recipe.get(name) is not None}, [])
+        notes = [
+            f"it was drawn with {what}, not taken: give it again" for name, what in AGAIN.items() if recipe.get(name)
+        ]
+        if recipe.get("system", CHECKPOINTS) != CHECKPOINTS:
+            notes.append("it was drawn by no checkpoint: only what a checkpoint has, too, is taken")
+        return Settings({name: recipe[name] for name in OPTIONS if recipe.get(name) is not None}, notes)
     try:
         if isinstance(text := info["parameters"], str) and text.strip():
             return read_infotext(text)
