@@ -62,6 +62,16 @@ def test_generate_draws_and_again_makes_the_same_pixels(model, photo, capsys):
     assert "\nthe same pixels" in capsys.readouterr().out
 
 
+def test_a_model_is_found_again_by_the_name_of_its_link(model, tmp_path, monkeypatch, capsys):
+    (tmp_path / "here" / "models").mkdir(parents=True)
+    (tmp_path / "here" / "models" / "sd").symlink_to(tmp_path / model)
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["generate", "a cat", "--model", "models/sd", "--size", "64", *FEW]) == 0
+    assert read_recipe("a-cat-7.png")["model"] == "models/sd"
+    assert main(["again", "a-cat-7.png"]) == 0
+    assert "\nthe same pixels" in capsys.readouterr().out
+
+
 def test_what_python_draws_the_command_line_draws(model, capsys):
     assert main(["generate", "a cat", "--model", model, *FEW, "--negative", "a dog", "--rescale", "0.7"]) == 0
     picture = inkwash.load(model).generate("a cat", steps=2, seed=7, negative="a dog", rescale=0.7)
@@ -138,6 +148,11 @@ def test_a_refiner_is_a_model_of_its_own(folders, model, tmp_path, capsys):  # n
         assert main(["again", f"{i}.png"]) == 0
         assert "\nthe same pixels" in capsys.readouterr().out, more
     assert len({pixels(f"{i}.png") for i in range(3)}) == 3
+    weights = tmp_path / "sdxl-refiner" / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: 2 * tensor for name, tensor in load_file(weights).items()}, weights)
+    assert main(["again", "1.png"]) == 0
+    out = capsys.readouterr()
+    assert "the model 'sdxl-refiner' has changed since" in out.err and "not the same pixels" in out.out
     assert main(["generate", "a cat", "--model", "sdxl", "--steps", "3", "--grid", "trailing", *refiner]) == 2
     assert "refiner_start = 0.8: of 3 steps none is the refiner's" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "sdxl-refiner")
