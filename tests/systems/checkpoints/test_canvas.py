@@ -176,6 +176,7 @@ def test_transparency_is_white_and_what_stands_over_is_cut_off_evenly():
         (1.5, None, "strength = 1.5"),
         (None, Image.new("L", (20, 20), 255), "mask: 20 x 20 and 96 x 64 pixels"),
         (None, Image.new("L", (WIDTH, HEIGHT)), "mask: it is all black"),
+        (None, Image.new("L", (WIDTH, HEIGHT), 1), "mask: it is all black, or nearly"),
     ],
 )
 def test_what_cannot_be_begun_from(picture, strength, mask, message):

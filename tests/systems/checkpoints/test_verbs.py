@@ -337,6 +337,9 @@ def test_a_plan_counts_what_is_asked(model, capsys):
     one = plan("--size", "64")
     assert plan("--size", "64", "-n", "3")["bytes"] == 3 * one["bytes"] > 0
     assert one["seconds"] > 0
+    assert plan("--size", "64", "--hires", "2")["bytes"] == 4 * one["bytes"]
+    assert main(["generate", "a cat", "--model", model, "--plan", "--size", "2048", "--hires", "3"]) == 2
+    assert "hires = 3.0: 2048 x 2048 pixels would be 6144 x 6144, of at most 4096" in capsys.readouterr().err
 
 
 def test_limits_are_those_of_the_checkpoint(model, tmp_path):

@@ -24,6 +24,8 @@ from inkwash.systems.checkpoints.vae import encode_mean
 from inkwash.systems.pictures.data import FEATHER, Source, feather, load_image, load_mask, same_shape
 from inkwash.systems.pictures.model import default_strength
 
+SEEN = 8  # of 255, what of a mask's white changes anything; ones and noughts are no black and white
+
 
 class Canvas(NamedTuple):
     """A picture to begin from, at the size that is drawn.
@@ -69,8 +71,10 @@ def load_canvas(image: Source, strength: float | None, mask: Source | None, size
         if not same_shape(white.size, picture.size):
             shapes = " and ".join(f"{width} x {height}" for width, height in (white.size, picture.size))
             raise UserError(f"mask: {shapes} pixels, it and the image are not of one shape: make it like the image")
-        if not np.asarray(white).any():
-            raise UserError("mask: it is all black, so nothing would be drawn anew: make white what shall be")
+        if np.asarray(white).max() < SEEN:
+            raise UserError(
+                "mask: it is all black, or nearly, so nothing would be drawn anew: make white what shall be"
+            )
         region = np.asarray(ImageOps.fit(white, size, Image.Resampling.BOX)) / 255.0
         if not region.any():
             raise UserError("mask: what is white in it is cut off at this size: choose one in the image's shape")

@@ -14,7 +14,6 @@ from inkwash.errors import UserError
 from inkwash.systems.base import options
 from inkwash.systems.checkpoints.adapters import AdapterFile, AdapterFiles
 from inkwash.systems.checkpoints.grammar import take_adapters
-from inkwash.systems.checkpoints.options import MAX_SIDE, check_size
 from inkwash.systems.checkpoints.request import Generate
 from inkwash.systems.checkpoints.wildcards import choose
 from inkwash.systems.pictures.data import Source, source_facts
@@ -108,14 +107,6 @@ class Drawing:
             return texts
         folder = None if self.wildcards is None else Path(self.wildcards)
         return {name: choose(text, self.seed, folder, name) for name, text in texts.items()}
-
-    def larger(self, width: int, height: int) -> tuple[int, int]:
-        """Of the second pass, in multiples of 8 pixels. UserError for one that is too large, or no larger."""
-        sides = tuple(round(side * (self.hires or 1) / 8) * 8 for side in (width, height))
-        if max(sides) > MAX_SIDE or sides == (width, height):
-            raise UserError(f"hires = {self.hires}: {width} x {height} pixels would be {sides[0]} x {sides[1]}")
-        check_size(*sides)
-        return sides[0], sides[1]
 
     def facts(self) -> dict[str, Any]:
         """What the recipe says as it was asked for."""

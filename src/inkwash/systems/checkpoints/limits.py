@@ -11,7 +11,7 @@ from inkwash.systems import plans
 from inkwash.systems.base import Limit, Plan, summary
 from inkwash.systems.checkpoints import memory
 from inkwash.systems.checkpoints.facts import EDITS, Facts, files_of, header_of, read_facts
-from inkwash.systems.checkpoints.options import GUIDANCE, HIRES_STRENGTH, PIXELS, SAMPLER, STEPS
+from inkwash.systems.checkpoints.options import GUIDANCE, HIRES_STRENGTH, PIXELS, SAMPLER, STEPS, larger
 from inkwash.systems.checkpoints.request import Grid
 from inkwash.systems.pictures.model import default_strength
 
@@ -42,23 +42,26 @@ def plan(request: Any, path: Path, device: str, threads: int) -> Plan:
     that do not fit into this machine's."""
     facts = read_facts(path)
     width, height = request.width or request.size or facts.side, request.height or request.size or facts.side
-    larger = request.hires or 1.0
+    final = (width, height) if request.hires is None else larger(width, height, request.hires)
+    area = final[0] * final[1] / (width * height)
     calls = 3 if facts.extra == EDITS else 1 if request.guidance == 1 else 2
     steps = request.steps or STEPS
-    again = (request.hires_steps or steps) * (request.hires_strength or HIRES_STRENGTH) * larger**2
+    again = (request.hires_steps or steps) * (request.hires_strength or HIRES_STRENGTH) * area
     if request.image is not None and facts.extra != EDITS:
         strength = request.strength or default_strength(request.mask is not None)
         steps = max(1, int(steps * strength))
-    work = request.n * (steps + (again if larger > 1 else 0)) * calls * operations(path, facts, width, height)
+    work = (
+        request.n * (steps + (0 if request.hires is None else again)) * calls * operations(path, facts, width, height)
+    )
     seconds = plans.seconds(work, device, threads)
     size = sum(file.stat().st_size for file in files_of(path))
-    files = round(request.n * BYTES_PER_PIXEL * width * height * larger**2)
+    files = round(request.n * BYTES_PER_PIXEL * width * height * area)
     found = Plan(None if seconds is None else size / LOADING + seconds, files)
     said = [summary(found)]
     if request.settings is not None:
         said.append(f"without the settings of {request.settings.name}, which are read when it starts")
     elif device == "cpu":
-        said.append(memory.plan(path, round(width * larger), round(height * larger)).text)
+        said.append(memory.plan(path, *final).text)
     return found._replace(text="; ".join(said))
 
 

@@ -54,6 +54,17 @@ def check_size(width: int, height: int) -> None:
         raise UserError(f"size = {width} x {height}: choose multiples of {PIXELS} pixels, at most {MAX_SIDE}")
 
 
+def larger(width: int, height: int, hires: float) -> tuple[int, int]:
+    """Of the second pass, in multiples of 8 pixels. UserError for one that is too large, or no larger."""
+    sides = round(width * hires / PIXELS) * PIXELS, round(height * hires / PIXELS) * PIXELS
+    if max(sides) > MAX_SIDE or sides == (width, height):
+        raise UserError(
+            f"hires = {hires}: {width} x {height} pixels would be {sides[0]} x {sides[1]}, of at most {MAX_SIDE}"
+        )
+    check_size(*sides)
+    return sides
+
+
 def shape_of(
     size: int | None, width: int | None, height: int | None, image: Source | None, own: tuple[int, int]
 ) -> tuple[int, int]:

@@ -60,6 +60,7 @@ from inkwash.systems.checkpoints.options import (
     check_image,
     check_options,
     check_size,
+    larger,
     shape_of,
 )
 from inkwash.systems.checkpoints.seeds import OtherNoise, drawing_from, first_state
@@ -453,7 +454,7 @@ class StableDiffusion:
         refiner = StableDiffusion.load(one.refiner) if isinstance(one.refiner, (str, Path)) else one.refiner
         for note in describe_adapters(used, one.dora_norm, sampling) if tell else ():
             tell(note)  # type: ignore[misc]  # it is there, or there are no notes
-        final = size if one.hires is None else one.larger(*size)
+        final = size if one.hires is None else larger(*size, one.hires)
         if self.weights is not None:
             self.weights.fit(*final)
 
@@ -480,10 +481,10 @@ class StableDiffusion:
             )
             if one.hires is not None:
                 how = one.hires_upscaler or UPSCALERS[0]
-                larger = enlarged(state, partial(self.decode, tiling=one.tiling), self.components["vae"], final, how)
+                latent = enlarged(state, partial(self.decode, tiling=one.tiling), self.components["vae"], final, how)
                 first = sampling.steps
                 state = self.sample_states(
-                    prompts, seeds, steps=second, size=final, latent=(larger, strength),
+                    prompts, seeds, steps=second, size=final, latent=(latent, strength),
                     progress=lambda done, total: told(first + done, first), **options,
                 )  # fmt: skip
             pixels = composite(self.decode(state, one.tiling), canvas)[0]
