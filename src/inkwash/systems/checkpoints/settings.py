@@ -14,7 +14,8 @@ from inkwash.systems.checkpoints.workflows import read_workflow
 
 OPTIONS = (
     "model", "prompt", "negative", "seed", "sampler", "steps", "grid", "guidance", "width", "height", "clip_skip",
-    "strength", "weighting", "seed_like",
+    "strength", "weighting", "seed_like", "rescale", "hires", "hires_strength", "hires_steps", "hires_upscaler",
+    "tiling",
 )  # fmt: skip
 EXIF, COMMENT = 0x8769, 0x9286  # where JPEG and WebP have the infotext: UserComment
 CODINGS = {b"UNICODE\0": ("utf-16-be", "utf-16-le"), b"ASCII\0\0\0": ("ascii",), b"\0" * 8: ("utf-8",)}
