@@ -13,7 +13,7 @@ import numpy as np
 import openai
 import pytest
 import webuiapi
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import inkwash
 from inkwash.errors import UserError
@@ -537,3 +537,23 @@ def test_a_model_of_another_system_is_named_as_such(web):
         answer = web.post(f"/api/jobs/{system}/generate", json={"prompt": "a fox", "model": model})
         message = answer.json()["error"]["message"]
         assert answer.status_code == 422 and message == f"{model} is a model of {others}, not of {system}"
+
+
+def test_the_settings_of_another_tools_picture_fill_the_form(web):
+    info = PngImagePlugin.PngInfo()
+    fields = "Steps: 3, Sampler: Euler a, Seed: 11, Size: 64x96, Model: sd1"
+    info.add_text("parameters", f"a fox\nNegative prompt: a dog\n{fields}")
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG", pnginfo=info)
+    found = web.post("/api/recipe", files={"file": ("web.png", file.getvalue())}).json()
+    assert (found["system"], found["verb"]) == ("checkpoints", "generate")
+    wanted = {"prompt": "a fox", "negative": "a dog", "steps": 3, "sampler": "euler_ancestral", "seed": 11}
+    wanted |= {"width": 64, "height": 96, "model": "sd1", "seed_like": "a1111"}
+    assert wanted.items() <= found["request"].items()
+    made = web.post("/api/jobs/checkpoints/generate", json=found["request"]).json()
+    (result,) = web.get(f"/api/jobs/{made['id']}", params={"wait": 60}).json()["results"]
+    assert result["recipe"]["seed"] == 11
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    answer = web.post("/api/recipe", files={"file": ("plain.png", file.getvalue())})
+    assert answer.status_code == 422 and answer.json()["error"]["code"] == "no_recipe"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from PIL import Image
 
@@ -21,19 +21,19 @@ EXIF, COMMENT = 0x8769, 0x9286  # where JPEG and WebP have the infotext: UserCom
 CODINGS = {b"UNICODE\0": ("utf-16-be", "utf-16-le"), b"ASCII\0\0\0": ("ascii",), b"\0" * 8: ("utf-8",)}
 
 
-def settings_of(path: str | Path) -> Settings:
-    """The options with which a picture was drawn, and notes of what could not be taken: by inkwash, by A1111 and its
-    kin (`parameters` of a PNG, the comment of a JPEG or WebP), or by ComfyUI (`prompt`). UserError for a file that is
-    no picture, or holds none of them."""
+def settings_of(path: str | Path | IO[bytes]) -> Settings:
+    """The options with which a picture was drawn, and notes of what could not be taken: by inkwash (not out of an open
+    file), by A1111 and its kin (`parameters` of a PNG, the comment of a JPEG or WebP), or by ComfyUI (`prompt`).
+    UserError for a file that is no picture, or holds none of them."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as picture:
             info = dict(picture.info)
             info.setdefault("parameters", comment_of(picture))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a picture that can be read ({error}); name another") from None
-    if KEY in info:
+    if KEY in info and isinstance(path, (str, Path)):
         recipe = read_recipe(path)
         return Settings({name: recipe[name] for name in OPTIONS if recipe.get(name) is not None}, [])
     try:
