@@ -22,8 +22,8 @@ CODINGS = {b"UNICODE\0": ("utf-16-be", "utf-16-le"), b"ASCII\0\0\0": ("ascii",),
 
 
 def settings_of(path: str | Path | IO[bytes]) -> Settings:
-    """The options with which a picture was drawn, and notes of what could not be taken: by inkwash (not out of an open
-    file), by A1111 and its kin (`parameters` of a PNG, the comment of a JPEG or WebP), or by ComfyUI (`prompt`).
+    """The options with which a picture was drawn, and notes of what could not be taken: by inkwash (not out of an
+    open file), by A1111 and its kin (`parameters` of a PNG, the comment of a JPEG or WebP), or by ComfyUI (`prompt`).
     UserError for a file that is no picture, or holds none of them."""
     try:
         with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as picture:
