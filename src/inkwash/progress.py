@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import signal
 import sys
 import threading
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+STEERING = r"[\x00-\x1f\x7f-\x9f]"  # Unicode's Cc
 LINE_EVERY = 30.0  # seconds, where there is no terminal for a bar
 
 
@@ -60,7 +62,7 @@ class Console:
 
     def tell(self, event: Progress | Preview | Note) -> None:
         if isinstance(event, Note):
-            print(f"inkwash: {event.text}", file=sys.stderr)
+            say(event.text)
         elif isinstance(event, Progress) and (self.bar or sys.stderr.isatty()):
             self.bar = self.bar or progress_bar()
             self.bar.update(self.bar.task_ids[0], completed=event.done, total=event.total, description=event.text)
@@ -107,6 +109,11 @@ class Console:
 
 
 CONSOLE = Console()  # of this process
+
+
+def say(text: str) -> None:
+    """A line on standard error, without signs that steer a terminal: it may say what a stranger's file says."""
+    print(f"inkwash: {re.sub(STEERING, '?', ' '.join(text.split()))}", file=sys.stderr)
 
 
 def progress_bar() -> Any:

@@ -65,7 +65,10 @@ def test_a_checkpoint_is_found_by_its_name_in_folders_that_were_added(tmp_path, 
     file = write(models / "a" / "one.v2.safetensors", SD1)
     write(models / "two.safetensors", SD1)
     write(models / "b" / "two.safetensors", SD1)
+    write(models / "sd-1.5" / "unet" / "x.safetensors", SD1)
+    (models / "sd-1.5" / "model_index.json").write_text("{}")
     run(capsys, "--add", models)
+    assert folders.find("sd-1.5") == models / "sd-1.5" and folders.find("sd-1") is None  # a folder has no ending
     assert folders.find("one.v2.safetensors") == folders.find("one.v2") == file and folders.find("one") is None
     with pytest.raises(UserError, match="two: there are 2 of this name"):
         folders.find("two")

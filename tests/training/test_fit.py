@@ -399,6 +399,8 @@ def test_lines_tell_of_a_long_work_where_no_terminal_is(monkeypatch, capsys):
     ]  # fmt: skip
     console.tell(Progress(1, 1))  # another work, which is short
     assert not capsys.readouterr().err
+    console.tell(Note("a\x1b[2Jb\x9b"))  # which a stranger's file may say
+    assert capsys.readouterr().err == "inkwash: a?[2Jb?\n"
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """The command line. Every command imports what it needs when it runs: `inkwash --help` loads no torch."""
 
-import re
+import errno
 import sys
 import warnings
 from typing import Any
 
 from inkwash.errors import UserError
+from inkwash.progress import say
 
-STEERING = r"[\x00-\x1f\x7f-\x9f]"  # Unicode's Cc
+NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES)  # of one that was typed, wherever it is first looked at
 
 
 def application() -> Any:
@@ -54,14 +55,11 @@ def message(error: Exception) -> str | None:
         return str(missing(error))
     if isinstance(error, MemoryError):
         return "not enough memory for all that is asked: ask for less"
+    if isinstance(error, OSError) and error.errno in NO_PATH and error.filename is not None:
+        return f"{str(error.filename)[:100]}: {error.strerror}; name another"
     # by name: their modules are too slow for --help
     known = isinstance(error, UserError) or type(error).__name__ in ("DiffusionError", "DatabaseUnusable")
     return str(error) if known else None
-
-
-def say(text: str) -> None:
-    """A line on standard error, without signs that steer a terminal: it may say what a stranger's file says."""
-    print(f"inkwash: {re.sub(STEERING, '?', ' '.join(text.split()))}", file=sys.stderr)
 
 
 def _mistake(text: str) -> int:

@@ -219,14 +219,16 @@ def again(
             several = getattr(request, "n", 1) != 1 or getattr(request, "to", None) is not None
             if several and ending != ".gif":
                 raise UserError("it asks for several pictures")
-            before = recipe["hash"]
+            hashes = {"model": recipe["hash"], "refiner": recipe.get("refiner_hash")}
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, UserError) and "was made " in str(error):
                 raise
             why = f" ({error})" if isinstance(error, UserError) else ""
             raise UserError(f"{file}: its recipe is not one that this version of inkwash can follow{why}") from None
-        if context.model(request.model).hash != before:
-            print(f"inkwash: the model '{request.model}' has changed since; the picture will differ", file=sys.stderr)
+        for name, before in hashes.items():
+            model = getattr(request, name, None)
+            if model is not None and context.model(model).hash != before:
+                print(f"inkwash: the model '{model}' has changed since; the picture will differ", file=sys.stderr)
         try:
             (result,) = resolve(verb.run)([request], context)
         finally:

@@ -77,8 +77,8 @@ def find(name: str) -> Path | None:
     found = []
     for folder in filter(Path.is_dir, remembered()):
         for path in files_below(folder):
-            place = path.parent if path.name == "model_index.json" else path
-            if name in (place.name, place.stem) and is_checkpoint(place):
+            place, stem = (path.parent, path.parent.name) if path.name == "model_index.json" else (path, path.stem)
+            if name in (place.name, stem) and is_checkpoint(place):  # a folder has no ending: what follows a point
                 found.append(place)
     if len(found) > 1:
         raise UserError(

@@ -10,11 +10,11 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from annotated_types import Gt
 
-from inkwash.cli import message, say
+from inkwash.cli import message
 from inkwash.cli.context import Local
 from inkwash.cli.verbs import Clock, run_one
 from inkwash.errors import UserError, unknown
-from inkwash.progress import duration
+from inkwash.progress import duration, say
 from inkwash.systems import available, check_device, of_task
 from inkwash.systems.base import Note, System, options
 from inkwash.systems.train import Train, task_of

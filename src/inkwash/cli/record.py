@@ -74,9 +74,10 @@ class Record:
 
 
 def as_json(request: Request) -> Any:
-    """What was asked for, its model by the name that recipes have for it."""
-    name = request.model_name()
-    return json.loads(json.dumps(request.facts() | ({} if name is None else {"model": reference(name)})))
+    """What was asked for, its models by the names that recipes have for them."""
+    names = {"model": request.model_name(), "refiner": getattr(request, "refiner", None)}
+    named = {option: reference(name) for option, name in names.items() if name is not None}
+    return json.loads(json.dumps(request.facts() | named))
 
 
 def content(path: Path) -> str | None:

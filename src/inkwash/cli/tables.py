@@ -125,5 +125,7 @@ def differences(request: Request, others: Iterable[Request]) -> Iterator[str]:
         if not (value is None or value is False or value == "") and any(
             getattr(other, name) != value for other in others
         ):
-            text = "" if value is True else Path(value.name).stem if isinstance(value, File) else str(value)
+            parts = ["" if value is True else value] if not isinstance(value, tuple) else value
+            text = " ".join(Path(part.name).stem if isinstance(part, File) else str(part) for part in parts)
+            text = Path(text).name if name in ("model", "refiner") else text  # and not where it lies
             yield "-".join(re.findall(r"[\w.]+", f"{name.replace('_', ' ')} {text}"))[:30].rstrip("-.")

@@ -470,11 +470,11 @@ def run_row(
 ) -> str:
     """Runs the verb for a row, saves and prints the results, unless they are there already: which of both. A text
     goes into a file if a folder was typed."""
-    model = getattr(request, "model", None)
-    hash = None if model is None else context.model(model).hash
+    models = [model for key in ("model", "refiner") if (model := getattr(request, key, None)) is not None]
+    hash = "-".join(str(context.model(model).hash) for model in models) or None
     if existing := record.existing(name, request, hash):
         if as_json:
-            print(json_line(Result(of, 0, {}, recipe=request.facts()), existing))
+            print(json_line(Result(of, 0, {}, recipe=record.last[name]["request"]), existing))
         else:
             print("\n".join(f"{file} (there already)" for file in existing))
         return "there already"

@@ -99,7 +99,7 @@ def reference(name: str | Path) -> str:
     that holds people's homes, whose names would be told."""
     if str(name) in shipped():
         return str(name)
-    folder, here = Path(name).resolve(), Path.cwd()
+    folder, here = Path(os.path.abspath(name)), Path.cwd()  # of a link its own name, by which it is found again
     if cached := SNAPSHOT.search(folder.as_posix()):
         return f"{cached[1]}/{cached[2]}"
     homes = (Path(here.anchor), *Path(os.path.expanduser("~")).parents)

@@ -120,6 +120,7 @@ def test_how_a_word_is_called(fresh, tmp_path):
         ("a.safetensors", {"emb_params": vectors(76)}, "not 1 to 75 vectors"),
         ("a.safetensors", {"emb_params": vectors(4).view(2, 2, 12)}, "its shapes are"),
         ("a.safetensors", {"emb_params": vectors(2) / 0}, "not finite"),
+        ("a.safetensors", {"emb_params": torch.ones(2, 12, dtype=torch.int32)}, "whole numbers are no vectors"),
         ("a.safetensors", {"lora_a": vectors(2), "lora_b": vectors(2)}, "no embedding of a word"),
         ("a.pt", {"emb_params": vectors(2)}, "a pickle, which can run code, is not opened"),
     ],

@@ -122,6 +122,28 @@ def test_values_in_quotes_and_of_json_hold_commas_and_colons():
     }  # fmt: skip
 
 
+def test_a_comma_that_no_key_follows_ends_no_value():
+    options, notes = fields("Model: foo, bar, Sampler: Euler, (x) 3, Size: 64x32, [y]: 4, Clip skip: 2")
+    expected = {"model": "foo, bar", "sampler": "euler", "width": 64, "height": 32, "clip_skip": 1}
+    assert expected.items() <= options.items()
+    assert "(x) 3 is not taken" in notes and "[y]: 4 is not taken" in notes
+
+
+def test_what_extensions_write_below_the_settings_is_no_prompt():
+    text = (
+        "a cat\nNegative prompt: b\nSteps: 20, Sampler: Euler, Seed: 3\nTemplate: a {cat|dog}\nNegative Template: b"
+    )
+    options, notes = read_infotext(text)
+    assert (options["prompt"], options["negative"], options["seed"]) == ("a cat", "b", 3)
+    assert notes == ["Template: a {cat|dog} is not taken", "Negative Template: b is not taken"]
+
+
+def test_the_steps_of_a_sampler_that_is_not_here_are_taken():
+    for line in ("Sampler: DPM++ 3M SDE Exponential", "Sampler: DPM++ 3M SDE, Schedule type: Exponential"):
+        options, notes = fields(line)
+        assert options["grid"] == "exponential" and "DPM++ 3M SDE is not here" in notes[0]
+
+
 def test_a_last_line_of_few_fields_is_of_the_prompt():
     assert split_infotext("a\nSteps: 2, b: c") == ("a\nSteps: 2, b: c", "", {})
     assert split_infotext("a\nNegative prompt: b\nc") == ("a", "b\nc", {})

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image, PngImagePlugin
 
-from inkwash.codecs.png import write_png
+from inkwash.codecs.png import encode_webp, write_png
 from inkwash.errors import UserError
 from inkwash.systems.checkpoints.settings import COMMENT, EXIF, settings_of
 from tests.systems.checkpoints.test_workflows import BASE
@@ -45,6 +45,16 @@ def test_ours_are_the_recipe_itself(tmp_path):
     write_png(Image.new("RGB", (8, 8)), tmp_path / "a.png", recipe)
     found = settings_of(tmp_path / "a.png")
     assert found == ({"model": "m", "prompt": "a", "seed": 5, "grid": "uniform"}, [])
+
+
+def test_ours_of_a_webp_and_what_else_it_was_drawn_with(tmp_path):
+    recipe = {"prompt": "a", "seed": 5, "adapters": [{"name": "ink"}], "refiner": None, "image": {"name": "x"}}
+    (tmp_path / "a.webp").write_bytes(encode_webp(Image.new("RGB", (8, 8)), recipe))
+    options, notes = settings_of(tmp_path / "a.webp")
+    assert options == {"prompt": "a", "seed": 5}
+    assert notes == [f"it was drawn with an {what}, not taken: give it again" for what in ("adapter", "image")]
+    write_png(Image.new("RGB", (8, 8)), tmp_path / "b.png", recipe | {"system": "pictures"})
+    assert settings_of(tmp_path / "b.png").notes[-1].startswith("it was drawn by no checkpoint")
 
 
 def test_what_holds_none(tmp_path):

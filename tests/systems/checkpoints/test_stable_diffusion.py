@@ -183,6 +183,22 @@ def test_a_table_that_cannot_be_drawn_from_is_named(change, message):
 
 
 @pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        (
+            {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0},
+            "FlowMatchEulerDiscreteScheduler is of no",
+        ),
+        ({"_class_name": "EDMEulerScheduler", "sigma_max": 80.0}, "EDMEulerScheduler is of no table"),
+        (STABLE | {"beta_start": "a"}, "betas from 'a' to 0.012"),
+    ],
+)
+def test_noise_of_another_kind_is_no_table(scheduler, message):
+    with pytest.raises(UserError, match=message):
+        NoiseTable.of(scheduler)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [({"size": (60, 64)}, "size = 60 x 64"), ({"sampler": "none"}, "sampler"), ({"grid": "none"}, "grid")],
 )

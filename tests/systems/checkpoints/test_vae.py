@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from inkwash.errors import UserError
 from inkwash.networks.autoencoder import Autoencoder, load_autoencoder
 from inkwash.systems.checkpoints import vae as tiled
 from inkwash.systems.checkpoints.vae import by_tiles, decode, encode_mean, starts
@@ -99,6 +100,13 @@ def test_what_overflows_is_decoded_in_float32(tiny):
     with torch.no_grad(), half():
         assert not tiny.decode(state[:1] / tiny.config["scaling_factor"]).isfinite().all()
     assert np.array_equal(decode(tiny, state, half), decode(tiny, state, nullcontext))
+
+
+def test_what_is_not_finite_in_float32_either_is_no_black_picture(tiny):
+    with torch.no_grad():
+        tiny.decoder.conv_out.bias[0] = torch.nan
+    with pytest.raises(UserError, match="the VAE makes values that are not finite"):
+        decode(tiny, torch.zeros(1, 4, 8, 8), nullcontext)
 
 
 def test_tiles_of_a_picture_whose_sides_meet_meet_there_too(tiny, monkeypatch):

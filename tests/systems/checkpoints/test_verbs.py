@@ -1,6 +1,7 @@
 """Checkpoints on the command line: as typed, with mistakes, and made anew."""
 
 import json
+import os
 import shutil
 from typing import get_args
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import inkwash
 from inkwash import diffusion
@@ -58,6 +59,16 @@ def test_generate_draws_and_again_makes_the_same_pixels(model, photo, capsys):
     assert made == "out/a-cat-8.webp" and grid == "out/a-cat-grid.png"
     assert inkwash.load("tiny").hash == read_recipe(made)["hash"] and read_recipe(made)["clip_skip"] == 1
     assert main(["again", made]) == 0
+    assert "\nthe same pixels" in capsys.readouterr().out
+
+
+def test_a_model_is_found_again_by_the_name_of_its_link(model, tmp_path, monkeypatch, capsys):
+    (tmp_path / "here" / "models").mkdir(parents=True)
+    (tmp_path / "here" / "models" / "sd").symlink_to(tmp_path / model)
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["generate", "a cat", "--model", "models/sd", "--size", "64", *FEW]) == 0
+    assert read_recipe("a-cat-7.png")["model"] == "models/sd"
+    assert main(["again", "a-cat-7.png"]) == 0
     assert "\nthe same pixels" in capsys.readouterr().out
 
 
@@ -137,6 +148,11 @@ def test_a_refiner_is_a_model_of_its_own(folders, model, tmp_path, capsys):  # n
         assert main(["again", f"{i}.png"]) == 0
         assert "\nthe same pixels" in capsys.readouterr().out, more
     assert len({pixels(f"{i}.png") for i in range(3)}) == 3
+    weights = tmp_path / "sdxl-refiner" / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: 2 * tensor for name, tensor in load_file(weights).items()}, weights)
+    assert main(["again", "1.png"]) == 0
+    out = capsys.readouterr()
+    assert "the model 'sdxl-refiner' has changed since" in out.err and "not the same pixels" in out.out
     assert main(["generate", "a cat", "--model", "sdxl", "--steps", "3", "--grid", "trailing", *refiner]) == 2
     assert "refiner_start = 0.8: of 3 steps none is the refiner's" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "sdxl-refiner")
@@ -170,9 +186,73 @@ def test_settings_are_those_of_another_picture_where_none_are_given(model, tmp_p
     assert pixels("out/row.png") == pixels("one.png")
 
 
+def test_what_is_given_beside_settings_counts_though_it_is_the_usual(model, tmp_path, capsys):
+    text = "a\nSteps: 2, Sampler: Euler, Seed: 3, Size: 64x64, Clip skip: 2, Emphasis: None"
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", text)
+    Image.new("RGB", (8, 8)).save(tmp_path / "web.png", pnginfo=info)
+    options = [[], ["--weighting", "a1111"], ["--clip-skip", "0"]]
+    for i, more in enumerate(options):
+        assert main(["generate", "--model", model, "--settings", "web.png", *more, "-o", f"{i}.png"]) == 0
+    found = [(recipe["weighting"], recipe["clip_skip"]) for recipe in map(read_recipe, ("0.png", "1.png", "2.png"))]
+    assert found == [("none", 1), ("a1111", 1), ("none", 0)]
+    capsys.readouterr()
+    assert main(["generate", "--model", model, "--settings", "web.png", "--plan"]) == 0
+    assert "without the settings of web.png" in capsys.readouterr().out
+
+
+def test_words_that_no_prompt_calls_are_named(model, tmp_path, capsys):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        save_file({"emb_params": torch.full((1, 12), 0.1 * len(folder))}, tmp_path / folder / "ink.safetensors")
+    (tmp_path / "one" / "a.txt").write_text("red")
+    unused = ["--embedding", "one/ink.safetensors", "--wildcards", "one", "--size", "64", *FEW]
+    notes = ("no prompt calls the embedding ink", "wildcards: no __name__ in the prompt")
+    for prompt, more, said in (
+        ("a cat", [], (True, True)),
+        ("a __a__ cat, ink", [], (False, False)),
+        ("a __a__ cat, ink", ["--weighting", "comfyui"], (True, False)),  # which writes embedding:ink
+    ):
+        assert main(["generate", prompt, "--model", model, *unused, *more, "-o", "out"]) == 0
+        error = capsys.readouterr().err
+        assert tuple(note in error for note in notes) == said
+    two = ["--embedding", "one/ink.safetensors", "--embedding", "two/ink.safetensors"]
+    assert main(["generate", "ink", "--model", model, *FEW, *two]) == 2
+    assert "two files are called ink" in capsys.readouterr().err
+
+
+def test_a_table_of_models_names_no_places(model, tmp_path, capsys):
+    for name in ("one", "two"):
+        shutil.copytree(model, tmp_path / "a-folder-of-a-long-name" / "and-another" / name)
+    models = [tmp_path / "a-folder-of-a-long-name" / "and-another" / name for name in ("one", "two")]
+    (tmp_path / "t.csv").write_text("prompt,model,refiner\n" + "".join(f"a,{one},{models[0]}\n" for one in models))
+    options = ["--steps", "12", "--seed", "7", "--size", "64"]
+    (tmp_path / "here").mkdir()
+    os.chdir(tmp_path / "here")
+    for made in (True, False):
+        assert main(["checkpoints", "generate", "--csv", "../t.csv", *options, "--json", "-o", "out"]) == 0
+        out = capsys.readouterr()
+        assert ("2 made" in out.err) == made
+        assert "and-another" not in out.out + (tmp_path / "here" / "out" / "results.jsonl").read_text()
+    assert sorted(file.stem for file in (tmp_path / "here" / "out").glob("*.png")) == [
+        "a-7-model-one",
+        "a-7-model-two",
+    ]
+    weights = next((models[0] / "unet").glob("*.safetensors"))
+    tensors = load_file(weights)
+    save_file({name: 2 * tensor for name, tensor in tensors.items()}, weights)  # the refiner of both
+    assert main(["checkpoints", "generate", "--csv", "../t.csv", *options, "-o", "out"]) == 0
+    assert "2 made" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        (["--image", 300 * "x"], "File name too long"),
+        (["--settings", 300 * "x"], "File name too long"),
+        (["--refiner", 300 * "x"], "File name too long"),
+        (["--out", 300 * "x"], "File name too long"),
+        (["--refiner", "emoji"], "refiner: it is no checkpoint"),
         (["--wildcards", ".", "--weighting", "none"], "wildcards means nothing with the weighting none"),
         (["--embedding", "photo.png"], "photo.png"),
         (["--settings", "photo.png"], "no settings in it"),
@@ -194,6 +274,18 @@ def test_mistakes_are_one_line(model, photo, capsys, given, message):
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not [*photo.parent.glob("a-cat*")]
+
+
+@pytest.mark.parametrize("message", ["half-downloaded", "cannot be read"])
+def test_a_broken_network_of_a_folder_is_named(model, tmp_path, capsys, message):
+    file = tmp_path / "tiny" / "unet" / "diffusion_pytorch_model.safetensors"
+    data = file.read_bytes()
+    file.unlink()
+    if message == "half-downloaded":
+        file.write_bytes(data[:-9])
+    assert main(["generate", "a cat", "--model", model, *FEW]) == 2
+    error = capsys.readouterr().err
+    assert f"tiny/unet/diffusion_pytorch_model.safetensors: {message}" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

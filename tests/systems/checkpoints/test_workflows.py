@@ -58,8 +58,14 @@ def test_adapters_are_tags_and_layers_are_skipped():
         n6=node("CLIPTextEncode", text="a fox", clip=["12", 0]),
         model=["11", 0],
     )
-    assert options["prompt"] == "a fox<lora:a b:0.5:0.8><lora:sub/c:0:-1>" and options["clip_skip"] == 1
+    assert options["prompt"] == "a fox<lora:a b:0.5:0.8><lora:c:0:-1>" and options["clip_skip"] == 1
     assert len(notes) == 1 and "SDXL" in notes[0] and options["model"] == "v1-5-pruned-emaonly.ckpt"
+
+
+def test_words_that_are_turned_to_zeros_are_none():
+    options, notes = read(n7=node("ConditioningZeroOut", conditioning=["6", 0]))
+    assert options["negative"] == "" and options["prompt"].startswith("beautiful")
+    assert notes[0] == "negative: zeros, for which no words are taken"
 
 
 def test_the_advanced_sampler():

@@ -78,12 +78,12 @@ def load_canvas(image: Source, strength: float | None, mask: Source | None, size
     return Canvas(on_white(np.asarray(fitted)[None])[0], strength, region)
 
 
-def shortened(grid: diffusion.Grid, strength: float) -> diffusion.Grid:
+def shortened(grid: diffusion.Grid, strength: float, name: str = "strength") -> diffusion.Grid:
     """The last steps of a grid, so many as diffusers and A1111 take: min(int(steps * strength), steps)."""
     steps = len(grid) - 1
     if (taken := min(int(steps * strength), steps)) < 1:
         raise UserError(
-            f"strength = {strength}: of {steps} steps none is taken; choose {math.ceil(100 / steps) / 100} or more"
+            f"{name} = {strength}: of {steps} steps none is taken; choose {math.ceil(100 / steps) / 100} or more"
         )
     return diffusion.Grid(grid.process, grid.times[-taken - 1 :])
 

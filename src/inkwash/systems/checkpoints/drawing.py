@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inkwash.errors import UserError, unknown
-from inkwash.systems.base import check_text
+import numpy as np
+
+from inkwash.errors import UserError
+from inkwash.systems.base import options
 from inkwash.systems.checkpoints.adapters import AdapterFile, AdapterFiles
 from inkwash.systems.checkpoints.grammar import take_adapters
 from inkwash.systems.checkpoints.options import HIRES_STRENGTH, MAX_SIDE, REFINER_START, check_size
+from inkwash.systems.checkpoints.request import Generate
 from inkwash.systems.checkpoints.wildcards import choose
 from inkwash.systems.pictures.data import Source, source_facts
 
@@ -22,7 +25,8 @@ FILES = ("image", "mask", "wildcards", "adapters", "refiner")  # which a recipe 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """One picture, as `StableDiffusion.generate` is asked for it.
+    """One picture, as `StableDiffusion.generate` is asked for it. What is None is left out. UserError for a value of
+    another kind, or out of the range that `Generate` has for it.
 
     prompt, negative  what it shows, and what it shall not show
     seed              the same makes the same picture
@@ -81,25 +85,21 @@ class Drawing:
     tiling: str = ""
 
     def __post_init__(self) -> None:
-        for text in (self.prompt, self.negative):
-            check_text("a prompt", text)
+        asked = options(Generate)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None:
+                object.__setattr__(self, field.name, field.default)
+            elif field.name in asked and field.name not in FILES and value != "":
+                plain = value.item() if isinstance(value, np.generic) else value
+                object.__setattr__(self, field.name, asked[field.name].check(plain))
         if self.refiner is None and self.refiner_start is not None:
             raise UserError("refiner_start means nothing without a refiner: leave it out")
-        if not 0 < (0.8 if self.refiner_start is None else self.refiner_start) < 1:
-            raise UserError(
-                f"refiner_start = {self.refiner_start}: choose a number between 0 and 1 (0.8 is the default)"
-            )
         for name in ("hires_strength", "hires_steps", "hires_upscaler"):
             if self.hires is None and getattr(self, name) is not None:
                 raise UserError(f"{name} means nothing without hires: leave it out")
-        if self.hires is not None and not 1 < self.hires <= 8:
-            raise UserError(f"hires = {self.hires}: choose a number above 1, at most 8")
         if self.hires is not None and self.image is not None:
             raise UserError("hires means nothing with an image to begin from: give a larger size instead")
-        if self.hires_strength is not None and not 0 < self.hires_strength <= 1:
-            raise UserError(f"hires_strength = {self.hires_strength}: choose a number above 0, at most 1")
-        if self.hires_upscaler not in (None, *UPSCALERS):
-            raise unknown("hires_upscaler", str(self.hires_upscaler), UPSCALERS)
 
     def chosen(self) -> dict[str, str]:
         """prompt and negative, after what is left to chance is chosen."""
@@ -138,13 +138,17 @@ def with_tags(
     found = [AdapterFile(*((file,) if isinstance(file, (str, Path)) else file)) for file in files]
     if weighting == "none":
         return dict(texts), found
-    plain = {}
+    plain, tagged = {}, set[str]()
     for name, text in texts.items():
         plain[name], tags = take_adapters(text)
         for tag in tags:
             places = [i for i, file in enumerate(found) if Path(file.path).stem == tag.name]
             if not places:
                 raise no_adapter(tag.name, found)
+            if len(places) > 1 or tag.name in tagged:
+                which = "two adapters have this name: rename one" if len(places) > 1 else "it is there twice"
+                raise UserError(f"<lora:{tag.name[:60]}> in the prompt: {which}")
+            tagged.add(tag.name)
             found[places[0]] = found[places[0]]._replace(weight=tag.unet, text_weight=tag.text_encoder)
     return plain, found
 

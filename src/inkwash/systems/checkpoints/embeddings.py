@@ -42,6 +42,8 @@ def load_embedding(path: str | Path, components: Mapping[str, Any]) -> Embedding
     else:
         shown = ", ".join(sorted(tensors)[:3]) or "none"
         raise UserError(f"{path}: no embedding of a word: tensors named {shown}; name a file of textual inversion")
+    if not all(tensor.is_floating_point() for tensor in vectors.values()):
+        raise UserError(f"{path}: whole numbers are no vectors of an embedding: name a file of textual inversion")
     vectors = {name: (tensor if tensor.ndim > 1 else tensor[None]).float() for name, tensor in vectors.items()}
     check(path, vectors, {name: components[name].config["hidden_size"] for name in ENCODERS if name in components})
     name = next(iter(tensors)) if path.stem == UNNAMED and len(tensors) == 1 else path.stem

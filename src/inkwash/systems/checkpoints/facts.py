@@ -60,11 +60,16 @@ def read_facts(path: Path) -> Facts:
     return _of_file(path) if path.is_file() else _of_folder(path)
 
 
-def _of_file(path: Path) -> Facts:
+def header_of(path: Path) -> Header:
+    """UserError, with the path, for a file without a whole header."""
     try:
-        header = read_header(path)
+        return read_header(path)
     except UserError as error:  # which does not say the path
         raise UserError(f"{path}: {error}") from None
+
+
+def _of_file(path: Path) -> Facts:
+    header = header_of(path)
     family = find_family(header.tensors)
     if family is None or header.format != "safetensors":
         raise UserError(f"{path}: {refusal(header)}")

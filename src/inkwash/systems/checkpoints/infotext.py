@@ -64,6 +64,7 @@ CLIP_SKIP = (
 OWN = {"Seed like": "seed_like", "Weighting": "weighting"}  # fields of ours, where no other tool has one
 NEGATIVE = "Negative prompt:"
 KEY = re.compile(r"\s*(\w[\w \-/]+):\s*")
+END = re.compile(rf",(?=\s*\Z|{KEY.pattern})|\Z")  # of a value: a comma that no key follows is one of its own
 JSON = json.JSONDecoder()
 MAX_TEXT = 1_000_000
 SAID = {
@@ -94,6 +95,9 @@ def read_infotext(text: str) -> Settings:
     prompt, negative, fields = split_infotext(text)
     options: dict[str, Any] = {"prompt": prompt, "negative": negative}
     notes = [] if fields else ["it says nothing beside the words"]
+    for key in [key for key, value in fields.items() if "," in value and key.lower() in ONE]:
+        fields[key], _, rest = fields[key].partition(",")
+        notes.append(f"{rest.strip()[:60]} is not taken")
     for key, value in fields.items():
         if key.lower() in READERS:
             try:
@@ -146,12 +150,14 @@ def implied_by(version: str) -> dict[str, Any]:
 
 
 def split_infotext(text: str) -> tuple[str, str, dict[str, str]]:
-    """Prompt, negative prompt and the fields of the last line; a line of fewer than three is one of the prompt."""
+    """Prompt, negative prompt and the fields of the last line, or of that with the steps and what extensions write
+    below it; fewer than three are words of the prompt."""
     lines = text[:MAX_TEXT].strip().splitlines()
-    fields = parse_fields(lines[-1]) if lines else {}
+    last = max((i for i, line in enumerate(lines) if line.strip().startswith("Steps:")), default=len(lines) - 1)
+    fields = parse_fields(", ".join(lines[last:]))
     if len(fields) < 3:
         fields = {}
-    body = lines[:-1] if fields else lines
+    body = lines[:last] if fields else lines
     start = next((i for i, line in enumerate(body) if line.strip().startswith(NEGATIVE)), len(body))
     negative = "\n".join(body[start:]).strip().removeprefix(NEGATIVE)
     return "\n".join(body[:start]).strip(), negative.strip(), fields
@@ -163,7 +169,7 @@ def parse_fields(line: str) -> dict[str, str]:
     while (found := KEY.match(line, at)) is not None:
         value, at = parse_value(line, found.end())
         fields.setdefault(found[1], value)
-        at = re.compile(r"[^,]*,?").match(line, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+        at = end_of(line, at).end()
     return fields
 
 
@@ -175,9 +181,14 @@ def parse_value(line: str, at: int) -> tuple[str, int]:
             return (value if isinstance(value, str) else line[at:end]), end
         except (ValueError, RecursionError):
             pass
-    end = line.find(",", at)
-    end = len(line) if end < 0 else end
+    end = end_of(line, at).start()
     return line[at:end].strip(), end
+
+
+def end_of(line: str, at: int) -> re.Match[str]:
+    found = END.search(line, at)
+    assert found is not None  # there is one at the end of the line
+    return found
 
 
 def read_sampler(fields: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -190,7 +201,8 @@ def read_sampler(fields: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
         name = name.removesuffix(f" {kind}") if kind else name
     sampler = name if name in diffusion.SAMPLERS else OURS.get(name.lower())
     if sampler is None:
-        return {}, [f"Sampler: {name} is not here; choose another, which draws another picture"]
+        grid = {"grid": OUR_GRIDS[kind.lower()]} if kind.lower() in OUR_GRIDS else {}
+        return grid, [f"Sampler: {name} is not here; choose another, which draws another picture"]
     if kind in diffusion.GRIDS or kind.lower() in OUR_GRIDS:  # "uniform" is ours, "Uniform" is A1111's
         return {"sampler": sampler, "grid": kind if kind in diffusion.GRIDS else OUR_GRIDS[kind.lower()]}, []
     if kind and kind.lower() != "automatic":
@@ -235,6 +247,7 @@ READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "emphasis": lambda value: {"weighting": WEIGHTINGS[value.lower()]},
     **{name.lower(): lowered(option) for name, option in OWN.items()},
 }
+ONE = {"sampler", "schedule type", *READERS} - {"model"}  # fields of one value; what follows its comma is another's
 
 
 def infotext(recipe: Mapping[str, Any]) -> str:

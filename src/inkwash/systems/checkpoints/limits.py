@@ -10,10 +10,10 @@ from typing import Any, get_args
 from inkwash.systems import plans
 from inkwash.systems.base import Limit, Plan, summary
 from inkwash.systems.checkpoints import memory
-from inkwash.systems.checkpoints.facts import EDITS, Facts, files_of, read_facts
+from inkwash.systems.checkpoints.facts import EDITS, Facts, files_of, header_of, read_facts
 from inkwash.systems.checkpoints.options import GUIDANCE, HIRES_STRENGTH, PIXELS, SAMPLER, STEPS
 from inkwash.systems.checkpoints.request import Grid
-from inkwash.weights.headers import read_header
+from inkwash.systems.pictures.model import default_strength
 
 BYTES_PER_PIXEL = 1.5  # of a file, for each pixel
 LOADING = 1e9  # bytes in a second
@@ -29,6 +29,7 @@ def limits(path: Path) -> dict[str, Limit]:
         "steps": Limit(default=STEPS),
         "grid": Limit(tuple(grids), default="trailing" if facts.zero_snr else "karras"),
         "guidance": Limit(default=GUIDANCE),
+        "weighting": Limit(default="a1111"),
         "size": Limit(default=facts.side),
         "strength": Limit(absent=edits),
         "mask": Limit(absent=edits),
@@ -45,17 +46,20 @@ def plan(request: Any, path: Path, device: str, threads: int) -> Plan:
     calls = 3 if facts.extra == EDITS else 1 if request.guidance == 1 else 2
     steps = request.steps or STEPS
     again = (request.hires_steps or steps) * (request.hires_strength or HIRES_STRENGTH) * larger**2
-    if request.image is not None and request.strength is not None:
-        steps = max(1, int(steps * request.strength))
+    if request.image is not None and facts.extra != EDITS:
+        strength = request.strength or default_strength(request.mask is not None)
+        steps = max(1, int(steps * strength))
     work = request.n * (steps + (again if larger > 1 else 0)) * calls * operations(path, facts, width, height)
     seconds = plans.seconds(work, device, threads)
     size = sum(file.stat().st_size for file in files_of(path))
     files = round(request.n * BYTES_PER_PIXEL * width * height * larger**2)
     found = Plan(None if seconds is None else size / LOADING + seconds, files)
-    if device != "cpu":
-        return found
-    needs = memory.plan(path, round(width * larger), round(height * larger))
-    return found._replace(text=f"{summary(found)}; {needs.text}")
+    said = [summary(found)]
+    if request.settings is not None:
+        said.append(f"without the settings of {request.settings.name}, which are read when it starts")
+    elif device == "cpu":
+        said.append(memory.plan(path, round(width * larger), round(height * larger)).text)
+    return found._replace(text="; ".join(said))
 
 
 def operations(path: Path, facts: Facts, width: int, height: int) -> float:
@@ -63,7 +67,7 @@ def operations(path: Path, facts: Facts, width: int, height: int) -> float:
     files = [path] if path.is_file() else [file for file in files_of(path) if file.parent.name == "unet"]
     places, total = (width // PIXELS) * (height // PIXELS), 0.0
     for file in files:
-        for name, tensor in read_header(file).tensors.items():
+        for name, tensor in header_of(file).tensors.items():
             level = level_of(name.removeprefix("model.diffusion_model."), facts.levels)
             if level is not None and len(tensor.shape) > 1 and "emb" not in name:
                 total += 2 * prod(tensor.shape) * places / 4**level

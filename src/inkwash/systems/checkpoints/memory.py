@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inkwash.errors import UserError
-from inkwash.systems.checkpoints.facts import ENCODERS, FILES, read_facts
+from inkwash.systems.checkpoints.facts import ENCODERS, FILES, header_of, read_facts
 from inkwash.systems.checkpoints.options import PIXELS
 from inkwash.weights.files import weight_files
-from inkwash.weights.headers import Tensor, read_header
+from inkwash.weights.headers import Tensor
 from inkwash.weights.scan import memory
 from inkwash.weights.single_file import FAMILIES, find_family
 
@@ -157,7 +157,4 @@ def read_networks(path: Path) -> Networks:
 
 
 def read(files: list[Path]) -> dict[str, Tensor]:
-    try:
-        return {name: tensor for file in files for name, tensor in read_header(file).tensors.items()}
-    except UserError as error:
-        raise UserError(f"{files[0]}: {error}") from None
+    return {name: tensor for file in files for name, tensor in header_of(file).tensors.items()}

@@ -23,13 +23,20 @@ class NoiseTable(NamedTuple):
     def of(cls, scheduler: Mapping[str, Any]) -> NoiseTable:
         """From a scheduler_config.json of diffusers, whose other keys are of its samplers. UserError for one that is
         not of a table of betas."""
+        if not {"beta_schedule", "trained_betas"} & scheduler.keys():
+            name = str(scheduler.get("_class_name", "the scheduler"))[:60]
+            raise UserError(f"{name} is of no table of betas: only a checkpoint with one can be drawn")
         count, kind = scheduler.get("num_train_timesteps", 1000), scheduler.get("beta_schedule", "linear")
         start, end = scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02)
         if (betas := scheduler.get("trained_betas")) is None:
             if kind not in ("linear", "scaled_linear"):
                 raise UserError(f"beta_schedule {kind!r}: a checkpoint of linear or scaled_linear betas can be drawn")
             power = 2 if kind == "scaled_linear" else 1
-            betas = np.linspace(start ** (1 / power), end ** (1 / power), count) ** power
+            try:
+                betas = np.linspace(start ** (1 / power), end ** (1 / power), count) ** power
+            except (TypeError, ValueError):
+                values = f"{start!r} to {end!r}, {count!r} of them"[:100]
+                raise UserError(f"betas from {values}: the scheduler's config is broken; fetch it again") from None
         if scheduler.get("rescale_betas_zero_snr"):
             betas = diffusion.zero_terminal_snr(betas)
         predicts = scheduler.get("prediction_type", "epsilon")

@@ -42,20 +42,20 @@ class Generate(Request):
     grid: Annotated[Grid | None, Help("How the steps lie in time.")] = None
     guidance: Annotated[float | None, Ge(0), Le(30), Help("How closely to follow the words.")] = None
     rescale: Annotated[
-        float, Ge(0), Le(1), Help("How far the contrast that guidance adds is taken back (CFG rescale).")
-    ] = 0.0
+        float | None, Ge(0), Le(1), Help("How far the contrast that guidance adds is taken back (CFG rescale).")
+    ] = None
     size: Annotated[
         int | None, Ge(8), Le(MAX_SIDE), Help("Side of a square in pixels, a multiple of 8; the checkpoint's own.")
     ] = None
     width: Annotated[int | None, Ge(8), Le(MAX_SIDE), Help("In pixels, a multiple of 8; with height.")] = None
     height: Annotated[int | None, Ge(8), Le(MAX_SIDE), Help("In pixels, a multiple of 8; with width.")] = None
     clip_skip: Annotated[
-        int, Ge(0), Le(11), Help("Layers of the text encoder left out; what A1111 calls 2 is 1 here.")
-    ] = 0
+        int | None, Ge(0), Le(11), Help("Layers of the text encoder left out; what A1111 calls 2 is 1 here.")
+    ] = None
     weighting: Annotated[
-        Literal["a1111", "comfyui", "none"],
-        Help("How (words:1.2) are weighted; none: prompts as they stand."),
-    ] = "a1111"
+        Literal["a1111", "comfyui", "none"] | None,
+        Help("How (words:1.2) are weighted; none: prompts as they stand; a1111 if left out."),
+    ] = None
     embedding: Annotated[
         tuple[File, ...], Media(".safetensors"), Help("Words of textual inversion, called by their files' names.")
     ] = ()

@@ -7,16 +7,21 @@ from typing import IO, Any
 
 from PIL import Image
 
-from inkwash.codecs.png import KEY, read_recipe
+from inkwash.codecs.png import KEY, NAMESPACE, read_recipe
 from inkwash.errors import UserError
 from inkwash.systems.checkpoints.infotext import Settings, read_infotext
 from inkwash.systems.checkpoints.workflows import read_workflow
+from inkwash.weights.shipped import CHECKPOINTS
 
 OPTIONS = (
     "model", "prompt", "negative", "seed", "sampler", "steps", "grid", "guidance", "width", "height", "clip_skip",
     "strength", "weighting", "seed_like", "rescale", "hires", "hires_strength", "hires_steps", "hires_upscaler",
     "tiling",
 )  # fmt: skip
+AGAIN = {  # of our recipes
+    "adapters": "an adapter", "embeddings": "an embedding", "refiner": "a refiner", "image": "an image",
+    "mask": "a mask", "image_guidance": "image_guidance",
+}  # fmt: skip
 EXIF, COMMENT = 0x8769, 0x9286  # where JPEG and WebP have the infotext: UserComment
 CODINGS = {b"UNICODE\0": ("utf-16-be", "utf-16-le"), b"ASCII\0\0\0": ("ascii",), b"\0" * 8: ("utf-8",)}
 
@@ -33,9 +38,15 @@ def settings_of(path: str | Path | IO[bytes]) -> Settings:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a picture that can be read ({error}); name another") from None
-    if KEY in info and isinstance(path, (str, Path)):
+    ours = KEY in info or NAMESPACE.encode() in info.get("xmp", b"")  # of a PNG, of a WebP
+    if ours and isinstance(path, (str, Path)):
         recipe = read_recipe(path)
-        return Settings({name: recipe[name] for name in OPTIONS if recipe.get(name) is not None}, [])
+        notes = [
+            f"it was drawn with {what}, not taken: give it again" for name, what in AGAIN.items() if recipe.get(name)
+        ]
+        if recipe.get("system", CHECKPOINTS) != CHECKPOINTS:
+            notes.append("it was drawn by no checkpoint: only what a checkpoint has, too, is taken")
+        return Settings({name: recipe[name] for name in OPTIONS if recipe.get(name) is not None}, notes)
     try:
         if isinstance(text := info["parameters"], str) and text.strip():
             return read_infotext(text)

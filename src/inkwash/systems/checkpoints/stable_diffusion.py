@@ -303,7 +303,7 @@ class StableDiffusion:
         denoise, cond = self.guided(*texts, clip_skip, edits, seen)
         if refiner is not None:
             check_refiner(self, refiner)
-            refine = refiner.guided(*texts)
+            refine = refiner.guided(*texts, clip_skip)
             last = last_entry(grid, self.entry, refiner_start, len(self.noise.betas))
             denoise = handed_over(denoise, *refine, self.entry, last)
         shape = (unet["out_channels"], height // PIXELS, width // PIXELS)
@@ -316,7 +316,7 @@ class StableDiffusion:
         if begins and noise is None:
             noise = diffusion.Noise(seeds, shape, "start", device=self.device).normal()
         if latent is not None and noise is not None:
-            grid = shortened(grid, latent[1])
+            grid = shortened(grid, latent[1], "hires_strength")
             x = self.process.noise(latent[0], grid[0], noise)
         elif canvas is not None and noise is not None and begins:
             grid = shortened(grid, canvas.strength)
@@ -527,6 +527,8 @@ def counted(progress: Callable[[int, int], None] | None, more: int, done: int, t
 
 def check_refiner(base: StableDiffusion, refiner: StableDiffusion) -> None:
     """UserError for one that does not go on where the base ends."""
+    if not isinstance(refiner, StableDiffusion):
+        raise UserError("refiner: it is no checkpoint of Stable Diffusion: name the file or folder of one")
     one, other = (model.components["unet"].config for model in (base, refiner))
     if refiner.extra or one["out_channels"] != other["out_channels"] or base.noise != refiner.noise:
         raise UserError(f"refiner {refiner.path}: its noise or its channels are not those of the checkpoint")

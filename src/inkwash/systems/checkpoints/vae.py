@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from inkwash.codecs import latents
+from inkwash.errors import UserError
 from inkwash.networks.seamless import circular
 from inkwash.systems.checkpoints.memory import TILE, WHOLE
 
@@ -29,7 +30,10 @@ def decode(
     def call(z: Tensor) -> Tensor:
         with autocast():
             x: Tensor = vae.decode(z).float()
-        return x if x.isfinite().all() else vae.decode(z).float()
+        x = x if x.isfinite().all() else vae.decode(z).float()
+        if not x.isfinite().all():
+            raise UserError("the VAE makes values that are not finite: ask for less guidance, or fetch it again")
+        return x
 
     with torch.no_grad():
         x = torch.cat([by_whole_or_tiles(vae, call, z[None] / scale + shift, (1, vae.factor), tiling) for z in state])

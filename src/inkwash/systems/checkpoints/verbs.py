@@ -14,6 +14,8 @@ from inkwash.progress import Progress
 from inkwash.systems.base import Context, Note, Preview, Result, options, seeded
 from inkwash.systems.checkpoints.request import Generate
 from inkwash.systems.checkpoints.settings import settings_of
+from inkwash.systems.checkpoints.stable_diffusion import check_refiner
+from inkwash.systems.checkpoints.wildcards import NAME
 from inkwash.systems.pictures import formats
 from inkwash.systems.pictures.data import is_animated
 from inkwash.systems.pictures.verbs import grid_of
@@ -33,11 +35,26 @@ def generate(requests: list[Generate], context: Context) -> Iterator[Result]:
         for name in ("image", "mask"):
             if (given := getattr(request, name)) is not None and is_animated(context.open(given)):
                 context.tell(Note(f"{name}: it has several frames or pages: the first is taken"))
-        model.embeddings = {}
-        for file in request.embedding:
-            model.add_embedding(context.open(file))
         refiner = None if request.refiner is None else context.model(request.refiner)
+        add_embeddings(model, refiner, request, context)
         yield from generate_images(of, seeded(request), model, refiner, context)
+
+
+def add_embeddings(model: Any, refiner: Any, request: Generate, context: Context) -> None:
+    """Their words, instead of those of a request before."""
+    if refiner is not None:
+        check_refiner(model, refiner)
+    for each in filter(None, (refiner, model)):
+        each.embeddings = {}
+    for path in map(context.open, request.embedding):
+        if path.stem in model.embeddings:
+            raise UserError(f"embedding: two files are called {path.stem}: rename one, as prompts call them so")
+        model.add_embedding(path)
+        if refiner is not None and refiner is not model:
+            try:
+                refiner.add_embedding(path)
+            except UserError as error:
+                context.tell(Note(f"the refiner reads {path.stem} as plain words: {error}"))
 
 
 def with_settings(request: Generate, context: Context) -> Generate:
@@ -69,6 +86,9 @@ def generate_images(of: int, request: Generate, model: Any, refiner: Any, contex
         name: [dataclasses.asdict(file) for file in getattr(request, name)] for name in ("adapter", "embedding")
     } | {"adapter_weight": [*request.adapter_weight]}
     given = {name: value for name, value in given.items() if value}
+    unused = set(model.embeddings)
+    if request.wildcards and not NAME.search(f"{request.prompt} {request.negative}"):
+        context.tell(Note("wildcards: no __name__ in the prompt asks for one"))
     for place, part in enumerate(parts):  # each alone: none depends on its neighbours
 
         def progress(done: int, steps: int, done_before: int = place) -> None:
@@ -86,8 +106,11 @@ def generate_images(of: int, request: Generate, model: Any, refiner: Any, contex
         )  # fmt: skip
         picture.info[KEY] |= given | {"tiling": part.tiling}
         pictures.append(picture)
+        unused -= picture.info[KEY]["embeddings"].keys()
         recipe = formats.recipe_of(picture, part.format)
         yield Result(of, place, formats.write(picture, part.format, context.folder / f"{of}-{place}"), {}, recipe)
+    for name in sorted(unused):
+        context.tell(Note(f"no prompt calls the embedding {name}"))
     if len(parts) > 1:
         file = context.folder / f"{of}-grid.png"
         write_png(grid_of(pictures), file, [picture.info[KEY] for picture in pictures])

@@ -59,7 +59,7 @@ def lines_of(name: str, folder: Path | None) -> list[str]:
     try:
         lines = [line.strip() for line in names[name].read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{names[name]}: cannot be read as UTF-8 ({error}); save it as that") from None
+        raise UserError(f"wildcard {name}: its file cannot be read as UTF-8 ({error}); save it as that") from None
     if not (texts := [line for line in lines if line and not line.startswith("#")]):
-        raise UserError(f"{names[name]}: no line to choose from; write one text on each")
+        raise UserError(f"wildcard {name}: its file has no line to choose from; write one text on each")
     return texts

@@ -163,7 +163,8 @@ class Reader:
                 self.options["model"] = inputs.get("ckpt_name")
             elif kind in ("LoraLoader", "LoraLoaderModelOnly"):
                 strengths = inputs.get("strength_clip", 0.0), inputs.get("strength_model", 1.0)
-                name = str(inputs.get("lora_name", "")).removesuffix(".safetensors")
+                file = str(inputs.get("lora_name", "")).replace("\\", "/")  # with the folders in which it lay
+                name = file.rpartition("/")[2].removesuffix(".safetensors")
                 if all(isinstance(value, int | float) for value in strengths) and name and not set(name) & set(":<>"):
                     adapters.append((name, float(strengths[0]), float(strengths[1])))
                 else:
@@ -175,6 +176,9 @@ class Reader:
     def text(self, key: str, link: Any) -> str:
         """The words of a CLIPTextEncode; what stands before it is no text and is noted where it is met."""
         for node in chain(self.nodes, link, ("conditioning", key)):
+            if node["class_type"] == "ConditioningZeroOut":
+                self.notes.append(f"{key}: zeros, for which no words are taken")
+                return ""
             if node["class_type"] == "CLIPTextEncode":
                 self.clip_skip(node["inputs"].get("clip"))
                 text = node["inputs"].get("text")
