@@ -65,7 +65,8 @@ def by_layer(part: Part, device: torch.device) -> Undo:
         begin = layer.register_forward_pre_hook(lambda *_: running.append(place(layer.modules(), part, device)))
         return [begin, layer.register_forward_hook(end, always_call=True)]
 
-    return remover([handle for layer in layers(part.network) for handle in serve(layer)])
+    after = part.network.register_forward_hook(lambda *_: trim())
+    return remover([after, *(handle for layer in layers(part.network) for handle in serve(layer))])
 
 
 def by_turns(groups: Iterable[Sequence[Part]], device: torch.device) -> Undo:

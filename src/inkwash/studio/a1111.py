@@ -64,6 +64,8 @@ from inkwash.studio.store import MAX_QUEUED_EACH
 from inkwash.studio.streams import SaveUpload, check_waits, temporary_uploads, wait_for_job
 from inkwash.systems import available, base, system_of, systems
 from inkwash.systems.checkpoints.facts import read_facts
+from inkwash.systems.checkpoints.infotext import UPSCALERS, split_infotext
+from inkwash.systems.checkpoints.infotext import infotext as checkpoint_infotext
 from inkwash.systems.pictures.data import load_mask, surroundings
 from inkwash.systems.pictures.model import (
     TUNED,
@@ -95,6 +97,7 @@ NAMES = {  # A1111's of our samplers, where they are the same method; its DPM++ 
     "consistency": "LCM",
 }
 SAMPLERS = {name.lower(): sampler for sampler, name in NAMES.items()}
+MAX_HEAD = 1_000_000  # bytes of a PNG in which its texts lie
 AUTOMATIC = "automatic"  # as the scheduler: the steps lie as is usual with the sampler
 SQUARE_GRIDS = {  # names of the grids of models of squares: the first is shown
     "uniform": ("Uniform", "Normal", "Simple", "SGM Uniform", "sgm_uniform"),
@@ -127,6 +130,7 @@ AUTOMATIC_GRIDS = {  # of A1111's samplers, where it is not normal
 }
 SETTINGS = {"sd_vae": ("Automatic", "None", "", None), "CLIP_stop_at_last_layers": (1, 0, None)}  # as they are here
 HIRES = {"enable_hr", "hr_scale", "hr_resize_x", "hr_resize_y"}  # of what enlarges, what can be chosen here
+SECOND_PASS = {"enable_hr", "hr_scale", "hr_upscaler", "hr_second_pass_steps", "denoising_strength"}  # of checkpoints
 UNSET = (None, 0, "", "None", "Latent", 0.7, "Use same checkpoint", "Use same sampler", "Use same scheduler")
 Short = Annotated[str, Field(max_length=100)]
 Title = Annotated[str, Field(max_length=MAX_NAME + 20)]  # a model's name, and ten digits of its hash
@@ -368,11 +372,11 @@ def submit(body: Generation, save: SaveUpload, user: User, engine: Engine) -> st
 def check(body: Generation, system: str) -> None:
     """APIError for what the models above let through and cannot be done either."""
     if isinstance(body, Txt2Img) and body.enable_hr:
-        if system == CHECKPOINTS:
-            raise invalid("enable_hr: a checkpoint is drawn in one pass; ask for its width and height", "enable_hr")
+        taken = SECOND_PASS if system == CHECKPOINTS else HIRES
+        why = "of a second pass this cannot be chosen" if system == CHECKPOINTS else "the model enlarges by itself"
         for name in ("denoising_strength", *Txt2Img.__annotations__):
-            if name not in HIRES and getattr(body, name) not in UNSET:
-                raise invalid(f"{name}: the model enlarges its pictures by itself; leave it out", name)
+            if name not in taken and getattr(body, name) not in UNSET:
+                raise invalid(f"{name}: {why}; leave it out", name)
     if body.override_settings:
         check_settings(body.override_settings.model_extra or {}, "override_settings")
     for name, value in (body.alwayson_scripts or {}).items():
@@ -445,12 +449,23 @@ def values_of_squares(body: Generation, default_size: int) -> dict[str, Any]:
 def values_of_checkpoint(body: Generation, model: str, path: Path) -> dict[str, Any]:
     if styles_of(body):
         raise invalid(f"styles: {model} has none; leave them out", "styles")
-    return {
+    values: dict[str, Any] = {
         "width": body.width or body.height,
         "height": body.height or body.width,
         "clip_skip": 0 if is_xl(path) else clip_skip_of(body),
         "image_guidance": body.image_cfg_scale if isinstance(body, Img2Img) else None,
     }
+    if isinstance(body, Txt2Img) and body.enable_hr:
+        upscaler = (body.hr_upscaler or "Latent").lower()
+        if upscaler not in UPSCALERS:
+            raise invalid(str(unknown("hr_upscaler", str(body.hr_upscaler), UPSCALERS.values())), "hr_upscaler")
+        values |= {
+            "hires": body.hr_scale or 2,
+            "hires_strength": body.denoising_strength,
+            "hires_steps": body.hr_second_pass_steps or None,
+            "hires_upscaler": upscaler,
+        }
+    return values
 
 
 def styles_of(body: Generation) -> list[str]:
@@ -595,7 +610,9 @@ def answer_of(body: Generation, row: Any, previews: list[tuple[int, str]], engin
         size = shape_of(begun) if all(shape_of(begun)) else picture.size
         images.append(encode_png(picture.resize(size, Image.Resampling.LANCZOS)))
         recipes.append(begun | {"seed": row.request["seed"] + len(results), "unfinished": True})
-    images = [add_text(png, "parameters", infotext(one)) for png, one in zip(images, recipes, strict=True)]
+    for i, (png, recipe) in enumerate(zip(images, recipes, strict=True)):
+        if b"parameters\0" not in png[:MAX_HEAD]:  # a checkpoint's picture has them
+            images[i] = add_text(png, "parameters", infotext(recipe))
     hidden = {"override_settings", "alwayson_scripts"}
     if isinstance(body, Img2Img) and not body.include_init_images:
         hidden |= {"init_images", "mask"}
@@ -657,6 +674,9 @@ def info_of(body: Generation, row: Any, first: dict[str, Any], recipes: list[dic
 
 def infotext(recipe: dict[str, Any]) -> str:
     """A recipe in the form in which A1111 writes its own."""
+    if recipe.get("system") == CHECKPOINTS and "unfinished" not in recipe:
+        with suppress(KeyError, TypeError, ValueError, AttributeError):  # it may be anyone's, and hold anything
+            return checkpoint_infotext(recipe)
     negative = text_of(recipe.get("negative"))
     last = ", ".join(f"{name}: {quote(value)}" for name, value in infotext_params(recipe).items())
     return "\n".join([text_of(recipe.get("prompt")), *([f"Negative prompt: {negative}"] if negative else []), last])
@@ -664,6 +684,9 @@ def infotext(recipe: dict[str, Any]) -> str:
 
 def infotext_params(recipe: dict[str, Any]) -> dict[str, str]:
     """What a recipe says beside the words, by A1111's names. It may be anyone's, and hold anything."""
+    if recipe.get("system") == CHECKPOINTS and "unfinished" not in recipe:
+        with suppress(KeyError, TypeError, ValueError, AttributeError):
+            return split_infotext(checkpoint_infotext(recipe))[2]
     width, height = map(text_of, shape_of(recipe))
     grid, sampler = text_of(recipe.get("grid")) or "uniform", text_of(recipe.get("sampler"))
     grids = CHECKPOINT_GRIDS if recipe.get("system") == CHECKPOINTS else SQUARE_GRIDS

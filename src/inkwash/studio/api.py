@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import ExitStack
+from io import BytesIO
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -23,7 +24,9 @@ from inkwash.studio.streams import check_waits, job_stream, stream_response, use
 from inkwash.studio.views import job_of, result_of
 from inkwash.systems import systems
 from inkwash.systems.base import options
+from inkwash.systems.checkpoints.settings import settings_of
 from inkwash.systems.pictures.distance_fields import MAX_SVG
+from inkwash.weights.shipped import CHECKPOINTS
 
 router = APIRouter(prefix="/api", tags=["studio"])
 public = APIRouter(tags=["studio"])
@@ -353,8 +356,14 @@ def relative_path(name: str) -> str:
 
 @router.post("/recipe")
 def recipe(file: Annotated[UploadFile, File()], user: CurrentUser, engine: CurrentEngine) -> Recipe:
-    """The recipe in a picture that inkwash made."""
-    found = recipe_in(file.file.read(uploads.MAX_BYTES + 1), "file")
+    """The recipe in a picture that inkwash made; where there are checkpoints, also in one of A1111 or ComfyUI."""
+    data = file.file.read(uploads.MAX_BYTES + 1)
+    try:
+        found = recipe_in(data, "file")
+    except APIError as error:
+        if error.code != "no_recipe" or not engine.catalogue.of_system(CHECKPOINTS, user.id):
+            raise
+        found = recipe_of_others(data, error)
     system = systems().get(str(found.get("system")))
     verb = system.verbs.get(str(found.get("verb"))) if system else None
     if system is None or verb is None:
@@ -394,6 +403,14 @@ def recipe_in(data: bytes, param: str) -> dict[str, Any]:
             422, f"{param}: no recipe in it; only a picture that inkwash wrote has one", "no_recipe", param
         )
     return recipe
+
+
+def recipe_of_others(data: bytes, missing: APIError) -> dict[str, Any]:
+    """The settings in another tool's picture as a recipe of checkpoints. Raises `missing` where there are none."""
+    try:
+        return {"system": CHECKPOINTS, "verb": "generate", **settings_of(BytesIO(data)).options}
+    except Exception:  # as above
+        raise missing from None
 
 
 def is_flat(recipe: dict[str, Any]) -> bool:

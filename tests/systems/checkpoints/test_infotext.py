@@ -69,7 +69,13 @@ def test_samplers_and_their_steps(line, sampler, grid):
         ("Size: 512", "Size: '512' is nothing", "width"),
         ("Steps : 2, Variation seed: 5", "Variation seed: 5 is not taken", "variation"),
         ("Emphasis: No norm", "Emphasis: 'No norm' is nothing", "weighting"),
-        ("Denoising strength: 0.5, Hires upscale: 2", "Denoising strength: 0.5 is of the second pass", "strength"),
+        ("Denoising strength: 0.5, Hires resize: 64x64", "Denoising strength: 0.5 is of the second pass", "strength"),
+        (
+            "Hires upscale: 2, Hires upscaler: 4x-UltraSharp",
+            "Hires upscaler: '4x-UltraSharp' is nothing",
+            "hires_upscaler",
+        ),
+        ("Refiner: xl-refiner [7440042bbd], Steps : 1", "Refiner: xl-refiner [7440042bbd] is not taken", "refiner"),
         ("Model hash: 6ce0161689", "Model hash: 6ce0161689: the model has no name there", "model"),
         ("Sampler: UniPC", "UniPC: its steps lie near", "x"),
         ("Sampler: DPM++ SDE Karras", "sampler dpmpp_sde: its noise is another", "seed_like"),
@@ -97,6 +103,16 @@ def test_where_a_recipe_comes_from_says_its_noise():
     assert options["strength"] == 0.55 and notes == [
         "the picture to begin from is not in the file: give it with image"
     ]
+
+
+def test_a_second_pass_and_sides_that_meet_are_taken():
+    line = "Denoising strength: 0.4, Hires upscale: 1.5, Hires steps: 7, Hires upscaler: Lanczos, Tiling: True"
+    options, notes = fields(f"{line}, CFG Rescale phi: 0.7")
+    second = {"hires": 1.5, "hires_strength": 0.4, "hires_steps": 7, "hires_upscaler": "lanczos"}
+    assert (second | {"tiling": "xy", "rescale": 0.7}).items() <= options.items() and notes == []
+    written = read_infotext(infotext(RECIPE | second | {"tiling": "x", "rescale": 0.7})).options
+    assert (second | {"tiling": "x", "rescale": 0.7}).items() <= written.items() and "strength" not in written
+    assert "hires_steps" not in fields("Hires upscale: 2, Hires steps: 0").options
 
 
 def test_values_in_quotes_and_of_json_hold_commas_and_colons():

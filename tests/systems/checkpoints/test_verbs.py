@@ -165,11 +165,11 @@ def test_a_refiner_is_a_model_of_its_own(folders, model, tmp_path, capsys):  # n
 def test_settings_are_those_of_another_picture_where_none_are_given(model, tmp_path, capsys):
     text = "a (cat:1.2)\nNegative prompt: a dog\nSteps: 3, Sampler: Euler a, Schedule type: Karras, CFG scale: 5, "
     info = PngImagePlugin.PngInfo()
-    info.add_text("parameters", text + "Seed: 11, Size: 64x96, Model: other, Version: v1.10.1, Tiling: True")
+    info.add_text("parameters", text + "Seed: 11, Size: 64x96, Model: other, Version: v1.10.1, Eta: 0.5")
     Image.new("RGB", (8, 8)).save(tmp_path / "web.png", pnginfo=info)
     assert main(["generate", "--model", model, "--settings", "web.png", "--guidance", "4", "-o", "one.png"]) == 0
     notes = capsys.readouterr().err
-    assert "web.png: Tiling: True is not taken" in notes and "it was drawn by the model other" in notes
+    assert "web.png: Eta: 0.5 is not taken" in notes and "it was drawn by the model other" in notes
     expected = inkwash.load(model).generate(
         "a (cat:1.2)", negative="a dog", steps=3, sampler="euler_ancestral", grid="karras", guidance=4.0, seed=11,
         width=64, height=96, seed_like="a1111",

@@ -50,15 +50,10 @@ class LoadedAdapter(NamedTuple):
         return any(change.magnitude for change in self.adapter.changes.values())
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def text(self) -> str:
         """What a recipe says of it."""
-        return {
-            "name": self.path.name,
-            "sha256": self.sha256,
-            "weight": self.weight,
-            "text_weight": self.text_weight,
-            "keys": f"{self.adapter.matched} of {self.adapter.total}",
-        }
+        weights = f"weight {self.weight:g}, of text encoders {self.text_weight:g}"
+        return f"{weights}, {self.adapter.matched} of {self.adapter.total} keys, SHA-256 {self.sha256}"
 
 
 def adapted_networks(components: Mapping[str, Any]) -> dict[str, nn.Module]:

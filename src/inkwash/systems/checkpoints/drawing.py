@@ -14,6 +14,7 @@ from inkwash.errors import UserError
 from inkwash.systems.base import options
 from inkwash.systems.checkpoints.adapters import AdapterFile, AdapterFiles
 from inkwash.systems.checkpoints.grammar import take_adapters
+from inkwash.systems.checkpoints.options import HIRES_STRENGTH, REFINER_START
 from inkwash.systems.checkpoints.request import Generate
 from inkwash.systems.checkpoints.wildcards import choose
 from inkwash.systems.pictures.data import Source, source_facts
@@ -111,6 +112,11 @@ class Drawing:
     def facts(self) -> dict[str, Any]:
         """What the recipe says as it was asked for."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if self.hires is not None:
+            values["hires_strength"] = HIRES_STRENGTH if self.hires_strength is None else self.hires_strength
+            values["hires_upscaler"] = self.hires_upscaler or UPSCALERS[0]
+        if self.refiner is not None:
+            values["refiner_start"] = REFINER_START if self.refiner_start is None else self.refiner_start
         named = {name: value for name, value in values.items() if name not in (*FILES, "size")}
         return named | {name: source_facts(values[name]) for name in ("image", "mask")}
 

@@ -57,6 +57,7 @@ OURS = {name.lower(): sampler for sampler, name in SAMPLERS.items()}
 OUR_GRIDS = {name.lower(): grid for grid, name in GRIDS.items()} | {"normal": "normal"}
 SOURCES = {"gpu": "a1111", "nv": "a1111", "cpu": "a1111-cpu"}
 WEIGHTINGS = {"original": "a1111", "none": "none"}
+UPSCALERS = {"latent": "Latent", "lanczos": "Lanczos"}  # A1111's names of ours
 CLIP_SKIP = (
     "clip_skip is that of SD 1 and 2: leave it out for SDXL, of which those tools leave out one layer in any case"
 )
@@ -111,7 +112,9 @@ def read_infotext(text: str) -> Settings:
         notes.append(CLIP_SKIP)
     if "Model hash" in fields and "Model" not in fields:
         notes.append(f"Model hash: {fields['Model hash'][:60]}: the model has no name there; name it with model")
-    if any(key.startswith("Hires") for key in fields) and "strength" in options:
+    if "hires" in options and "strength" in options:
+        options["hires_strength"] = options.pop("strength")
+    elif any(key.startswith("Hires") for key in fields) and "strength" in options:
         notes.append(f"Denoising strength: {options.pop('strength'):g} is of the second pass, which is not taken")
     elif "strength" in options:
         notes.append("the picture to begin from is not in the file: give it with image")
@@ -235,6 +238,11 @@ READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "size": read_size,
     "clip skip": lambda value: {"clip_skip": max(int(value), 1) - 1},  # A1111 counts the layers that are taken from 1
     "model": lambda value: {"model": value},
+    "hires upscale": number("hires"),
+    "hires steps": lambda value: {"hires_steps": int(value)} if int(value) else {},
+    "hires upscaler": lambda value: {"hires_upscaler": {name: own for own, name in UPSCALERS.items()}[value]},
+    "tiling": lambda value: {"tiling": {"true": "xy", "false": ""}.get(value.lower(), value.lower())},
+    "cfg rescale phi": number("rescale"),
     "rng": lambda value: {"seed_like": SOURCES[value.lower()]},
     "emphasis": lambda value: {"weighting": WEIGHTINGS[value.lower()]},
     **{name.lower(): lowered(option) for name, option in OWN.items()},
@@ -247,7 +255,7 @@ def infotext(recipe: Mapping[str, Any]) -> str:
     sampler, grid, model = recipe["sampler"], recipe["grid"], recipe.get("model")
     hashes = ", ".join(f"{name}: {value[:12]}" for name, value in (recipe.get("embeddings") or {}).items())
     name = None if model is None else Path(str(model)).name.removesuffix(".safetensors")
-    single = str(model).endswith(".safetensors")
+    single, tiling = str(model).endswith(".safetensors"), recipe.get("tiling") or ""
     fields = {
         "Steps": recipe["steps"],
         "Sampler": SAMPLERS.get(sampler, sampler),
@@ -257,8 +265,15 @@ def infotext(recipe: Mapping[str, Any]) -> str:
         "Size": f"{recipe['width']}x{recipe['height']}",
         "Model hash": recipe["hash"][:10] if single and recipe.get("hash") else None,  # of a folder nobody knows it
         "Model": name,
-        "Denoising strength": recipe.get("strength"),
+        "Denoising strength": recipe.get("hires_strength" if recipe.get("hires") else "strength"),
         "Clip skip": recipe["clip_skip"] + 1 if recipe.get("clip_skip") else None,
+        "Hires upscale": recipe.get("hires"),
+        "Hires steps": recipe.get("hires_steps"),
+        "Hires upscaler": UPSCALERS.get(recipe.get("hires_upscaler") or ""),
+        "Refiner": recipe.get("refiner"),
+        "Refiner switch at": recipe.get("refiner_start"),
+        "Tiling": {"": None, "xy": "True"}.get(tiling, tiling),
+        "CFG Rescale phi": recipe.get("rescale") or None,
         "RNG": {"a1111": "GPU", "a1111-cpu": "CPU", "comfyui": "CPU"}.get(recipe.get("seed_like") or ""),
         "Emphasis": "None" if recipe.get("weighting") == "none" else None,
         **{name: "ComfyUI" for name, option in OWN.items() if recipe.get(option) == "comfyui"},

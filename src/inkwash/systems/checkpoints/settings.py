@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from PIL import Image
 
@@ -15,7 +15,8 @@ from inkwash.weights.shipped import CHECKPOINTS
 
 OPTIONS = (
     "model", "prompt", "negative", "seed", "sampler", "steps", "grid", "guidance", "width", "height", "clip_skip",
-    "strength", "weighting", "seed_like",
+    "strength", "weighting", "seed_like", "rescale", "hires", "hires_strength", "hires_steps", "hires_upscaler",
+    "tiling",
 )  # fmt: skip
 AGAIN = {  # of our recipes
     "adapters": "an adapter", "embeddings": "an embedding", "refiner": "a refiner", "image": "an image",
@@ -25,19 +26,20 @@ EXIF, COMMENT = 0x8769, 0x9286  # where JPEG and WebP have the infotext: UserCom
 CODINGS = {b"UNICODE\0": ("utf-16-be", "utf-16-le"), b"ASCII\0\0\0": ("ascii",), b"\0" * 8: ("utf-8",)}
 
 
-def settings_of(path: str | Path) -> Settings:
-    """The options with which a picture was drawn, and notes of what could not be taken: by inkwash, by A1111 and its
-    kin (`parameters` of a PNG, the comment of a JPEG or WebP), or by ComfyUI (`prompt`). UserError for a file that is
-    no picture, or holds none of them."""
+def settings_of(path: str | Path | IO[bytes]) -> Settings:
+    """The options with which a picture was drawn, and notes of what could not be taken: by inkwash (not out of an
+    open file), by A1111 and its kin (`parameters` of a PNG, the comment of a JPEG or WebP), or by ComfyUI (`prompt`).
+    UserError for a file that is no picture, or holds none of them."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as picture:
             info = dict(picture.info)
             info.setdefault("parameters", comment_of(picture))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a picture that can be read ({error}); name another") from None
-    if KEY in info or NAMESPACE.encode() in info.get("xmp", b""):  # of a PNG, of a WebP
+    ours = KEY in info or NAMESPACE.encode() in info.get("xmp", b"")  # of a PNG, of a WebP
+    if ours and isinstance(path, (str, Path)):
         recipe = read_recipe(path)
         notes = [
             f"it was drawn with {what}, not taken: give it again" for name, what in AGAIN.items() if recipe.get(name)

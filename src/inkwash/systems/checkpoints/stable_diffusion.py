@@ -504,7 +504,7 @@ class StableDiffusion:
             "embeddings": used_embeddings(
                 self, [*plain.values()], one.weighting, calls(sampling.steps, sampling.sampler)
             ),
-            "adapters": [each.facts for each in used],
+            "adapters": {each.path.name: each.text for each in used} or None,
             "dora_norm": one.dora_norm if any(each.has_dora for each in used) else None,
             "merge_adapters": one.merge_adapters if used else None,
             "refiner": None if refiner is None or refiner.path is None else reference(refiner.path),
