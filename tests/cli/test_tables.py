@@ -10,6 +10,8 @@ from inkwash.cli import main
 from inkwash.cli.tables import Table, row_names
 from inkwash.codecs.png import read_recipe
 from inkwash.errors import UserError
+from inkwash.systems.base import File
+from inkwash.systems.checkpoints import request as checkpoints
 from inkwash.systems.pictures.request import Generate
 
 
@@ -191,6 +193,17 @@ def test_the_first_line_may_say_what_separates_the_cells(tmp_path):
 def test_an_option_of_nought_is_told_from_one_that_is_not_there():
     rows = [Generate(seed=7, guidance=guidance) for guidance in (0, None)]
     assert row_names({i: (None, row) for i, row in enumerate(rows)}) == {0: "picture-7-guidance-0.0", 1: "picture-7"}
+
+
+def test_rows_are_told_apart_by_the_names_of_files_and_models_and_not_by_where_they_lie():
+    ink, half = File("0" * 64, "ink.safetensors"), File("1" * 64, "half.safetensors")
+    rows = [
+        checkpoints.Generate(model=f"/home/ann/{model}", seed=7, adapter=adapter)
+        for model, adapter in (("a", ()), ("a", (ink,)), ("b", (ink, half)))
+    ]
+    assert [*row_names({i: (None, row) for i, row in enumerate(rows)}).values()] == [
+        "picture-7-model-a", "picture-7-model-a-adapter-ink", "picture-7-model-b-adapter-ink-half"
+    ]  # fmt: skip
 
 
 def test_a_name_is_that_of_a_file_in_the_folder_or_refused(draw, tmp_path):

@@ -122,7 +122,7 @@ def differences(request: Request, others: Iterable[Request]) -> Iterator[str]:
     """The options that not all of these requests have in common, with what they are in this one."""
     for name in options(type(request)):
         value = getattr(request, name)
-        if not (value is None or value is False or value == "") and any(
+        if not (value is None or value is False or value in ("", ())) and any(
             getattr(other, name) != value for other in others
         ):
             parts = ["" if value is True else value] if not isinstance(value, tuple) else value

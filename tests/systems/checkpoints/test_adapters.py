@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import os
+import shutil
 from functools import cache
 
 import numpy as np
@@ -308,6 +309,13 @@ def test_it_is_told_how_many_keys_fit_and_how_dora_is_read(model, lora):
     assert [picture.info[KEY]["dora_norm"] for picture in pictures] == ["changed", "original"]
 
 
+def test_each_of_several_pictures_has_the_adapters(model, lora):
+    given = [lora, str(lora), [lora], (one for one in [lora])]
+    made = [model.generate(PROMPT, adapters=one, n=2, **FEW) for one in given]
+    assert all([[*picture.info[KEY]["adapters"]] for picture in two] == 2 * [[lora.name]] for two in made)
+    assert len({tuple(picture.tobytes() for picture in two) for two in made}) == 1
+
+
 def test_a_few_step_adapter_chooses_what_is_not_given(model, lora):
     fast = lora.rename(lora.with_name("lcm-lora-sdv1-5.safetensors"))
     recipe = model.generate(PROMPT, adapters=[fast], seed=7).info[KEY]
@@ -322,6 +330,14 @@ def test_a_few_step_adapter_chooses_what_is_not_given(model, lora):
     assert model.adapter_notes([fast], **given)[1:] == [f"{fast.name}: this LCM adapter wants {wants}"]
     off = model.generate(PROMPT, adapters=[(fast, 0.0, 1.0)], steps=2, seed=7).info[KEY]
     assert off["sampler"] == "dpmpp_2m" and off["guidance"] == 7.0
+
+
+def test_two_files_of_one_name_are_refused_as_recipes_know_them_by_it(model, lora):
+    other = lora.with_name("other") / lora.name
+    other.parent.mkdir()
+    shutil.copy(lora, other)
+    with pytest.raises(UserError, match="two adapters have this file's name: rename one"):
+        model.generate(PROMPT, adapters=[lora, other], **FEW)
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,10 @@ def test_a_refiner_is_a_model_of_its_own(folders, model, tmp_path, capsys):  # n
     assert "the model 'sdxl-refiner' has changed since" in out.err and "not the same pixels" in out.out
     assert main(["generate", "a cat", "--model", "sdxl", "--steps", "3", "--grid", "trailing", *refiner]) == 2
     assert "refiner_start = 0.8: of 3 steps none is the refiner's" in capsys.readouterr().err
+    file = tmp_path / "sdxl-refiner" / "vae" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"scaling_factor": 0.2}))
+    assert main(["generate", "a cat", "--model", "sdxl", *refiner]) == 2
+    assert "its noise or its latents are not those of the checkpoint" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "sdxl-refiner")
     assert main(["again", "1.png"]) == 2
     assert "sdxl-refiner, which is not here" in capsys.readouterr().err

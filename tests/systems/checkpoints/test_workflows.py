@@ -62,6 +62,13 @@ def test_adapters_are_tags_and_layers_are_skipped():
     assert len(notes) == 1 and "SDXL" in notes[0] and options["model"] == "v1-5-pruned-emaonly.ckpt"
 
 
+@pytest.mark.parametrize("strength", [10**400, float("nan"), -11, "0.5"])
+def test_an_adapter_of_a_strength_that_is_none_is_named(strength):
+    loader = node("LoraLoader", lora_name="a.safetensors", strength_model=strength, strength_clip=1, model=["4", 0])
+    options, notes = read(n10=loader, model=["10", 0])
+    assert notes == ["lora_name: 'a' is not taken"] and "<lora" not in options["prompt"]
+
+
 def test_words_that_are_turned_to_zeros_are_none():
     options, notes = read(n7=node("ConditioningZeroOut", conditioning=["6", 0]))
     assert options["negative"] == "" and options["prompt"].startswith("beautiful")

@@ -14,9 +14,9 @@ from inkwash.networks.adapters import Adapter, Use, load_adapter
 from inkwash.networks.weight_changes import DORA_NORMS
 from inkwash.systems.checkpoints.facts import ENCODERS
 from inkwash.systems.checkpoints.few_step import FewStep, Sampling, few_step_of
+from inkwash.systems.checkpoints.options import MAX_WEIGHT
 from inkwash.weights.files import digest
 
-MAX_WEIGHT = 10.0
 NORMS = {"changed": "that of the changed weight", "original": "that of the original weight, as in ComfyUI"}
 
 
@@ -81,6 +81,8 @@ def load_adapters(
         key = (path.absolute(), status.st_size, status.st_mtime_ns)
         if key in found:
             raise UserError(f"{path}: named twice: name it once, with one weight")
+        if any(one.path.name == path.name for one in found.values()):  # by which recipes know them
+            raise UserError(f"{path}: two adapters have this file's name: rename one")
         if (one := loaded.get(key)) is None:
             adapter = load_adapter(path, adapted_networks(components))
             one = LoadedAdapter(path, adapter, digest(path), few_step_of(path, adapter.metadata), 0.0, 0.0)

@@ -12,6 +12,7 @@ from inkwash.systems.pictures.request import check_guidance, check_prompt
 SAMPLER, STEPS, GUIDANCE, IMAGE_GUIDANCE = "dpmpp_2m", 25, 7.0, 1.5
 REFINER_START, HIRES_STRENGTH = 0.8, 0.7
 MAX_STEPS, MAX_IMAGES, MAX_SIDE = 1000, 1000, 4096
+MAX_WEIGHT = 10.0  # of an adapter
 PIXELS = 8  # a side of one latent place
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from inkwash import diffusion
+from inkwash.codecs import latents
 from inkwash.codecs.png import GeneratedImage
 from inkwash.errors import UserError, unknown
 from inkwash.networks.adapters import Use, adapted, changes_of
@@ -422,6 +423,8 @@ class StableDiffusion:
         seeds = [seed + i for i in range(n or 1)]
         if not 0 <= seed <= seeds[-1] < 2**64:
             raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {len(seeds)}")
+        adapters = options.pop("adapters", None) or ()
+        adapters = [adapters] if isinstance(adapters, (str, Path)) else [*adapters]  # each picture goes through them
         pictures = []
         for i, each in enumerate(seeds):  # each alone: none depends, not even in its last bit, on its neighbours
 
@@ -429,7 +432,7 @@ class StableDiffusion:
                 if progress is not None:
                     progress(done_before * total + done, len(seeds) * total)
 
-            drawing = Drawing(prompt=prompt, seed=each, **options)
+            drawing = Drawing(prompt=prompt, seed=each, adapters=adapters, **options)
             pictures.append(self.draw(drawing, on_step, preview, previews, tell if i == 0 else None))
         return pictures[0] if n is None else pictures
 
@@ -531,8 +534,10 @@ def check_refiner(base: StableDiffusion, refiner: StableDiffusion) -> None:
     if not isinstance(refiner, StableDiffusion):
         raise UserError("refiner: it is no checkpoint of Stable Diffusion: name the file or folder of one")
     one, other = (model.components["unet"].config for model in (base, refiner))
-    if refiner.extra or one["out_channels"] != other["out_channels"] or base.noise != refiner.noise:
-        raise UserError(f"refiner {refiner.path}: its noise or its channels are not those of the checkpoint")
+    scales = [latents.scale_and_shift(model.components["vae"].config) for model in (base, refiner)]
+    same = scales[0] == scales[1] and one["out_channels"] == other["out_channels"] and base.noise == refiner.noise
+    if refiner.extra or not same:
+        raise UserError(f"refiner {refiner.path}: its noise or its latents are not those of the checkpoint")
 
 
 def composite(decoded: np.ndarray, canvas: Canvas | None) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 from inkwash import diffusion
 from inkwash.errors import UserError
 from inkwash.systems.checkpoints.infotext import CLIP_SKIP, Settings, without_paths
+from inkwash.systems.checkpoints.options import MAX_WEIGHT
 from inkwash.systems.checkpoints.wildcards import literal
 
 SAMPLERS = {  # ComfyUI's names of our samplers, where they are the same method
@@ -165,7 +166,8 @@ class Reader:
                 strengths = inputs.get("strength_clip", 0.0), inputs.get("strength_model", 1.0)
                 file = str(inputs.get("lora_name", "")).replace("\\", "/")  # with the folders in which it lay
                 name = file.rpartition("/")[2].removesuffix(".safetensors")
-                if all(isinstance(value, int | float) for value in strengths) and name and not set(name) & set(":<>"):
+                numbers = all(isinstance(value, int | float) and abs(value) <= MAX_WEIGHT for value in strengths)
+                if numbers and name and not set(name) & set(":<>"):
                     adapters.append((name, float(strengths[0]), float(strengths[1])))
                 else:
                     self.notes.append(f"lora_name: {name[:60]!r} is not taken")
