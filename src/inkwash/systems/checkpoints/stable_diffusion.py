@@ -153,7 +153,7 @@ class StableDiffusion:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels of the pictures of its training."""
-        side = PIXELS * self.components["unet"].config["sample_size"]
+        side = PIXELS * (self.components["unet"].config["sample_size"] or 64)
         return side, side
 
     @property
@@ -187,8 +187,20 @@ class StableDiffusion:
 
     @cached_property
     def denoiser(self) -> diffusion.Denoiser:
+        """Its prediction is what the U-Net predicts, be it noise or v: see `to_x0`."""
         network = partial(self.components["unet"])  # what of its weights lies in a file says nothing of its input
-        return diffusion.Denoiser(network, self.process, self.noise.parametrization, self.entry)
+        return diffusion.Denoiser(network, self.process, "x0", self.entry)
+
+    def to_x0(self, denoise: Callable[..., Any]) -> Callable[..., Any]:
+        """What is guided is the U-Net's own prediction, whose contrast `rescale` measures (Lin et al. 2024,
+        2305.08891, equations 14 to 16); the clean state follows from it."""
+        parametrization = diffusion.PARAMETRIZATIONS[self.noise.parametrization]
+
+        def denoise_x0(x: Any, t: Any, condition: Any) -> Any:
+            predicted = denoise(x, t, condition)
+            return predicted._replace(x0=parametrization.to_x0(x, t, predicted.x0))
+
+        return denoise_x0
 
     @torch.no_grad()
     def encode_prompt(self, prompts: Sequence[str], clip_skip: int = 0) -> Encoded:
@@ -243,7 +255,10 @@ class StableDiffusion:
             scale = torch.tensor([1000 * (guidance - 1)], device=self.device)
             beside["timestep_cond"] = sinusoidal_embedding(scale, width, cosine_first=False, shift=1)
             guidance = 1.0
-        return guided(self.denoiser, prompt_tracks, negative_track, guidance, rescale, image_guidance, beside, count)
+        denoise, cond = guided(
+            self.denoiser, prompt_tracks, negative_track, guidance, rescale, image_guidance, beside, count
+        )
+        return self.to_x0(denoise), cond
 
     def sample_states(
         self,
@@ -274,7 +289,7 @@ class StableDiffusion:
     ) -> Tensor:
         """Latents (N, C, height / 8, width / 8) of size = (width, height) pixels, that of training if left out.
 
-        grid: one of `diffusion.GRIDS`, or any of the checkpoint's process. rescale: see `classifier_free`. x: the
+        grid: one of `diffusion.GRIDS`, or any of the checkpoint's process. rescale: see `to_x0`. x: the
         state to start from; noise: of a standard normal distribution, which it is made of; both from the seeds unless
         given. weighting: how prompts are read, see `grammar.parse`. seed_like: whose noise is drawn from the seeds,
         see `seeds`; ours if left out. canvas: a picture to begin from; latent: one as a clean state, and which share
@@ -294,7 +309,7 @@ class StableDiffusion:
         if isinstance(sampler, str) and sampler not in SAMPLERS:
             raise unknown("sampler", sampler, SAMPLERS)
         if isinstance(grid, str):
-            grid = make_grid(self.process, grid, steps, len(self.noise.betas))
+            grid = make_grid(self.process, grid, steps, len(self.noise.betas), self.is_xl)
         vae = self.components["vae"]
         seen = beside(vae, self.extra, canvas, (width, height), self.device, tiling)
         edits = image_guidance if self.extra == EDITS else None
