@@ -2,13 +2,9 @@
 
 from importlib import import_module
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from inkwash import diffusion
-from inkwash.errors import UserError
 from inkwash.networks import stable_diffusion as single_files
 from inkwash.networks.stable_diffusion import save_single_file
 from inkwash.systems.checkpoints.canvas import load_canvas

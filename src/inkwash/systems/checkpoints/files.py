@@ -52,9 +52,24 @@ class Weights:
     def fit(self, width: int, height: int, batch: int = 1) -> None:
         """Has in memory what pictures of this size leave room for. UserError where they do not fit, and for files
         that were written to since: what is read of them now would be of another network."""
+        self.check()
+        self.arrange(self.offload or self.plan(width, height, batch).offload)
+
+    def check(self) -> None:
+        """UserError for files that were written to since they were loaded."""
         if stamps(self.path) != self.stamps:
             raise UserError(f"{self.path}: it has changed since it was loaded: load the model again")
-        self.arrange(self.offload or self.plan(width, height, batch).offload)
+
+    @contextmanager
+    def left(self) -> Iterator[None]:
+        """Within the block all weights are as they are in their files."""
+        arranged = self.arranged
+        self.check()
+        self.leave()
+        try:
+            yield
+        finally:
+            self.arrange(arranged)
 
     def plan(self, width: int, height: int, batch: int = 1) -> MemoryPlan:
         device = self.runtime.device

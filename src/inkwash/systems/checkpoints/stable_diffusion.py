@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
@@ -62,6 +62,7 @@ from inkwash.systems.checkpoints.options import (
     check_size,
     shape_of,
 )
+from inkwash.systems.checkpoints.saving import save_file, save_folder
 from inkwash.systems.checkpoints.seeds import OtherNoise, drawing_from, first_state
 from inkwash.systems.checkpoints.stages import enlarged, handed_over, last_entry
 from inkwash.systems.checkpoints.vae import decode
@@ -140,6 +141,19 @@ class StableDiffusion:
         if taesd is not None:
             model.taesd = load_tiny_decoder(taesd, components["unet"].config["out_channels"]).to(model.device)
         return model
+
+    def save(self, path: str | Path) -> None:
+        """Writes a folder in the diffusers format, or one file of all networks if the name ends in .safetensors, with
+        the weights as they are, to the last bit; both `load` and other tools open it. Such a file says nothing of how
+        its networks are built, so that of unusual ones nobody opens it. UserError for the checkpoint's own path."""
+        path = Path(path)
+        if self.path is not None and path.resolve() == self.path.resolve():
+            raise UserError(f"{path}: the checkpoint's own files, which are in use: choose another name")
+        with nullcontext() if self.weights is None else self.weights.left():
+            if path.suffix.lower() == ".safetensors":
+                save_file(path, self.components, self.noise)
+            else:
+                save_folder(path, self.components, self.noise, self.path)
 
     def add_embedding(self, path: str | Path) -> None:
         """A word of textual inversion, which prompts call by the name of its file; see `load_embedding`."""
