@@ -412,10 +412,10 @@ class StableDiffusion:
         return describe_adapters(loaded, dora_norm, self.sampling(loaded, **sampling))
 
     def adapting(self, uses: Sequence[Use], dora_norm: str, merged: bool) -> AbstractContextManager[None]:
-        """These adapters' weights, within the block; where not all weights are in memory, they are made whenever a
-        network's, or a layer's, come there."""
+        """These adapters' weights, within the block: made out of those of the files, where not all weights are in
+        memory whenever a network's, or a layer's, come there. Unless `merged`, see `adapted`."""
         networks = adapted_networks(self.components)
-        if self.weights is None or self.weights.arranged == "none" or not uses:
+        if self.weights is None or not uses or (self.weights.arranged == "none" and not merged):
             return adapted(networks, uses, dora_norm, merged)
         changed: AbstractContextManager[None] = self.weights.changing(changes_of(networks, uses, dora_norm))
         return changed
