@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
 from inkwash.errors import UserError
+from inkwash.weights.files import save_json
 from inkwash.weights.shipped import FOLDER
 
 MERGES = FOLDER / "clip-tokenizer" / "merges.txt.gz"  # of OpenAI's CLIP
@@ -93,6 +94,27 @@ class CLIPTokenizer:
         pieces = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), START, END]
         vocabulary = {piece: number for number, piece in enumerate(pieces)}
         return cls(vocabulary, merges, ROLES | {"pad_token": fill}, [to_token(START), to_token(END)])
+
+    def save(self, folder: str | Path) -> None:
+        """Writes what transformers, and `load`, read: vocab.json, merges.txt, and the special tokens.
+
+        The token that fills is special there, in a text too: see `load`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.model.save(str(folder))
+        named = {"bos_token": self.start, "eos_token": self.end, "pad_token": self.pad}
+        roles = {role: self.tokenizer.id_to_token(number) for role, number in named.items()}
+        added = {
+            str(number): {"content": token.content, "special": token.special}
+            | {flag: getattr(token, flag) for flag in ("lstrip", "normalized", "rstrip", "single_word")}
+            for number, token in self.tokenizer.get_added_tokens_decoder().items()
+        }
+        settings = {
+            "tokenizer_class": "CLIPTokenizer",
+            "model_max_length": self.length,
+            "added_tokens_decoder": added,
+        }
+        save_json(folder / "tokenizer_config.json", settings | roles | {"unk_token": self.tokenizer.model.unk_token})
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a text, as many as it has, without marks. UserError for what is no text."""

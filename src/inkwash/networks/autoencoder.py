@@ -180,12 +180,12 @@ def mid_block(c: BlockConfig, dim: int, attend: bool) -> MidBlock:
     return MidBlock(c, dim, [SpatialAttention(c, dim, 1)] if attend else [], resnets=2)
 
 
-def save_autoencoder(autoencoder: Autoencoder, folder: str | os.PathLike[str]) -> None:
-    """Writes config.json and the weights, as float16 safetensors, to a folder that diffusers can open."""
+def save_autoencoder(autoencoder: Autoencoder, folder: str | os.PathLike[str], exact: bool = False) -> None:
+    """Writes config.json and the weights to a folder that diffusers can open; see `save_network`."""
     levels = len(autoencoder.config["block_out_channels"])
     config = {"_class_name": "AutoencoderKL"} | {key: [name] * levels for key, name in BLOCKS.items()}
     config |= autoencoder.config
-    save_network(autoencoder, folder, config)
+    save_network(autoencoder, folder, config, exact=exact)
 
 
 def load_autoencoder(folder: str | os.PathLike[str], mapped: bool = False) -> Autoencoder:

@@ -8,7 +8,6 @@ CLIPTextModelWithProjection, with the prefix `text_model.` that every version of
 import inspect
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -16,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inkwash.errors import UserError, unknown
-from inkwash.networks.unet import load_network
-from inkwash.weights.files import WEIGHTS, save_json, save_tensors
+from inkwash.networks.unet import load_network, save_network
+from inkwash.weights.files import WEIGHTS
 
 PREFIX, PROJECTED = "text_model.", "CLIPTextModelWithProjection"
 
@@ -185,12 +184,11 @@ class CLIPTextEncoder(nn.Module):
         return CLIPStates(norm(states) if final_norm else states, pooled, text_embeds)
 
 
-def save_clip(encoder: CLIPTextEncoder, folder: str | os.PathLike[str]) -> None:
-    """Writes config.json and the weights, as float16 safetensors, to a folder that transformers can open."""
+def save_clip(encoder: CLIPTextEncoder, folder: str | os.PathLike[str], exact: bool = False) -> None:
+    """Writes config.json and the weights to a folder that transformers can open; see `save_network`."""
     config = encoder.config.copy()
     config["architectures"] = [PROJECTED if config.pop("projection") else "CLIPTextModel"]
-    save_tensors(Path(folder, WEIGHTS), encoder.state_dict(), {"format": "pt"})
-    save_json(Path(folder, "config.json"), {"model_type": "clip_text_model"} | config)
+    save_network(encoder, folder, {"model_type": "clip_text_model"} | config, WEIGHTS, exact)
 
 
 def load_clip(folder: str | os.PathLike[str], mapped: bool = False) -> CLIPTextEncoder:

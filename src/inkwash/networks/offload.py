@@ -38,7 +38,8 @@ def place(modules: Iterable[nn.Module], part: Part, device: torch.device) -> Und
     for parameter, data in before:
         change = part.changes.get(parameter)
         changed = data if change is None else change(data.to(device, torch.float32))
-        parameter.data = changed.to(device, part.dtype if data.ndim > 1 else torch.float32)
+        converted = changed.to(device, part.dtype if data.ndim > 1 else torch.float32)
+        parameter.data = converted.contiguous()  # a file may hold it transposed, which rounds otherwise
         if parameter.data_ptr() != data.data_ptr():
             release(data)
     placed = [parameter.data_ptr() for parameter, _ in before]

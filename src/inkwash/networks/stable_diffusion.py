@@ -5,7 +5,7 @@ words of the diffusers and transformers formats.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,16 +149,20 @@ def load_single_file(
 
 
 def save_single_file(
-    path: str | os.PathLike[str], family: str, components: Mapping[str, Mapping[str, Tensor]]
+    path: str | os.PathLike[str],
+    family: str,
+    components: Mapping[str, Mapping[str, Tensor]],
+    marks: Sequence[str] = (),
 ) -> None:
     """Writes the tensors of the networks of a family, by the names of their folders, as one file, in the precision
-    that they have. The autoencoder may be missing; a UserError for a network too many or too few."""
+    that they have. marks: names of empty tensors that say something of them, see `SingleFile.others`. The autoencoder
+    may be missing; a UserError for a network too many or too few."""
     if family not in FAMILIES:
         raise unknown("family", family, FAMILIES)
     layout = FAMILIES[family]
     if layout.keys() - {"vae"} != components.keys() - {"vae"}:
         raise UserError(f"a single file of {family} has {', '.join(layout)}, not {', '.join(components)}")
-    tensors: dict[str, Tensor] = {}
+    tensors = {name: torch.empty(0) for name in marks}
     for folder, own in components.items():
         tensors |= to_single_file(layout[folder], own)
     save_tensors(Path(path), tensors, {"format": "pt"}, exact=tensors)

@@ -535,25 +535,28 @@ def check_config(config: dict[str, Any], others: dict[str, Any]) -> None:
             raise UserError(f"norm_num_groups {config['norm_num_groups']} does not divide channels {width}")
 
 
-def save_unet(unet: UNet, folder: str | os.PathLike[str]) -> None:
-    """Write config.json and the weights, as float16 safetensors, to a folder that diffusers can open.
-
-    Each file is whole or not there. UserError if a weight is not finite.
-    """
+def save_unet(unet: UNet, folder: str | os.PathLike[str], exact: bool = False) -> None:
+    """Write config.json and the weights to a folder that diffusers can open; see `save_network`."""
     config = unet.config.copy()
     if config["cross_attention_dim"] is None:  # diffusers wants a number, though no block reads it here
         del config["cross_attention_dim"]
     if config["dims"] == 2:
         del config["dims"]  # diffusers knows no other
         config = {"_class_name": "UNet2DConditionModel"} | config
-    save_network(unet, folder, config)
+    save_network(unet, folder, config, exact=exact)
 
 
 def save_network(
-    network: nn.Module, folder: str | os.PathLike[str], config: dict[str, Any], weights: str = WEIGHTS
+    network: nn.Module,
+    folder: str | os.PathLike[str],
+    config: dict[str, Any],
+    weights: str = WEIGHTS,
+    exact: bool = False,
 ) -> None:
-    """Writes config.json and the weights, as float16 safetensors; each file is whole or not there."""
-    save_tensors(Path(folder, weights), network.state_dict())
+    """Writes config.json and the weights, as safetensors in float16, or in the precision that they have (`exact`);
+    each file is whole or not there. UserError if a weight is not finite."""
+    tensors = network.state_dict()
+    save_tensors(Path(folder, weights), tensors, {"format": "pt"}, exact=tensors if exact else ())
     save_json(Path(folder, "config.json"), config)
 
 

@@ -360,3 +360,28 @@ def test_what_cannot_be_asked_for(model, lora, adapters, options, message):
         with pytest.raises(UserError, match=message) as caught:
             model.generate(PROMPT, adapters=files, **FEW, **options) if ask else model.adapter_notes(files, **options)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_adapter_makes_the_same_picture_in_every_way_of_offloading(folders, tmp_path, precision):  # noqa: F811
+    """A weight in bfloat16 is the changed weight rounded, not the rounded one changed."""
+    torch.manual_seed(0)
+    file, tensors = tmp_path / "fox.safetensors", {}
+    for name, layer in StableDiffusion.load(folders["sd1"]).components["unet"].named_modules():
+        if name.endswith("attn2.to_v"):
+            key, (rows, columns) = f"lora_unet_{name.replace('.', '_')}", layer.weight.shape
+            tensors |= {
+                f"{key}.lora_down.weight": torch.randn(2, columns),
+                f"{key}.lora_up.weight": torch.randn(rows, 2),
+            }
+    save_file(tensors, file)
+    plain, *pictures = [
+        StableDiffusion.load(folders["sd1"], precision=precision, offload=offload)
+        .generate(PROMPT, steps=2, seed=7, adapters=[file] if used else [])
+        .tobytes()
+        for offload, used in (("none", False), ("none", True), ("network", True), ("layer", True))
+    ]
+    assert len({*pictures}) == 1 and plain not in pictures
+    model = StableDiffusion.load(folders["sd1"], precision=precision, offload="none")
+    assert model.generate(PROMPT, steps=2, seed=7, adapters=[file]).tobytes() == pictures[0]
+    assert model.generate(PROMPT, steps=2, seed=7).tobytes() == plain  # after it the weights are as they were

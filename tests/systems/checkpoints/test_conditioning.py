@@ -210,6 +210,7 @@ def told(model, prompt, negative="", sampler="euler", steps=8, guidance=3.0, **o
         ("[cats:fox:0.25]", "euler", 3),
         ("[cats:fox:0.25]", "heun", 5),  # two calls a step, 16 in all, of which the last step has but one
         ("[cats:fox:3]", "heun", 4),
+        ("[cats:fox:0.25]", "dpmpp_2s", 3),  # whose two calls are two steps of the grid
         ("[cats:fox:12]", "euler", 8),
     ],
 )

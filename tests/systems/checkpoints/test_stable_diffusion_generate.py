@@ -41,7 +41,8 @@ def test_each_option_changes_the_picture(model):
         {}, {"seed": 8}, {"negative": "a fox"}, {"sampler": "euler"}, {"steps": 3}, {"grid": "trailing"},
         {"guidance": 3.0}, {"clip_skip": 1}, {"size": 72}, {"prompt": "the (cats:1.3)"},
         {"prompt": "the (cats:1.3)", "weighting": "comfyui"}, {"prompt": "the (cats:1.3)", "weighting": "none"},
-        *({"seed_like": tool} for tool in TOOLS), {"prompt": "the [fox:cats:0.25]"},
+        *({"seed_like": tool, "sampler": "euler_ancestral"} for tool in TOOLS), {"prompt": "the [fox:cats:0.25]"},
+        {"sampler": "euler_ancestral"},
         {"prompt": "the cats AND a fox"},
         {"tiling": "x"}, {"tiling": "xy"},
     ]  # fmt: skip

@@ -23,7 +23,7 @@ from inkwash.systems.checkpoints.grammar import Sections, Segment, parse
 
 BACKTRACK = 20  # tokens within which A1111 looks back for a comma to break at
 WORD = 8  # tokens: ComfyUI breaks no piece of fewer
-TWICE = ("heun", "dpm2", "dpmpp_sde", "dpmpp_2s", "flow_heun", "flow_midpoint", "predictor_corrector")
+TWICE = ("heun", "dpm2", "dpmpp_sde", "flow_heun", "flow_midpoint", "predictor_corrector")
 MARK = re.compile(r"(?:^|(?<=[\s(]))embedding:([^\s,]+)")  # how ComfyUI names an embedding
 
 

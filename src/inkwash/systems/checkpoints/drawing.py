@@ -32,7 +32,7 @@ class Drawing:
     seed              the same makes the same picture
     sampler, grid, steps, guidance
                       as a few-step adapter needs them, or the checkpoint's usual ones, if left out
-    rescale           see `classifier_free`
+    rescale           how far the contrast that guidance adds is taken back, see `StableDiffusion.to_x0`
     size              the side of a square in pixels; or width and height. Those of training if left out, or with an
                       image as large a picture of the image's shape
     clip_skip         see `encode_prompt`

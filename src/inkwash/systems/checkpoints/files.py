@@ -45,6 +45,8 @@ class Weights:
             [Part(components[name], dtypes.get(name, torch.float32)) for name in names if name in components]
             for names in STAGES.values()
         ]
+        parameters = (parameter for group in self.groups for part in group for parameter in part.network.parameters())
+        self.stored = {parameter: parameter.data for parameter in parameters}  # views of the files
         self.stamps = stamps(path)
         self.arranged, self.undo = "", list[Undo]()
         self.arrange("layer")
@@ -52,9 +54,24 @@ class Weights:
     def fit(self, width: int, height: int, batch: int = 1) -> None:
         """Has in memory what pictures of this size leave room for. UserError where they do not fit, and for files
         that were written to since: what is read of them now would be of another network."""
+        self.check()
+        self.arrange(self.offload or self.plan(width, height, batch).offload)
+
+    def check(self) -> None:
+        """UserError for files that were written to since they were loaded."""
         if stamps(self.path) != self.stamps:
             raise UserError(f"{self.path}: it has changed since it was loaded: load the model again")
-        self.arrange(self.offload or self.plan(width, height, batch).offload)
+
+    @contextmanager
+    def left(self) -> Iterator[None]:
+        """Within the block all weights are as they are in their files."""
+        arranged = self.arranged
+        self.check()
+        self.leave()
+        try:
+            yield
+        finally:
+            self.arrange(arranged)
 
     def plan(self, width: int, height: int, batch: int = 1) -> MemoryPlan:
         device = self.runtime.device
@@ -63,13 +80,34 @@ class Weights:
 
     @contextmanager
     def changing(self, changes: Mapping[nn.Parameter, Callable[[Tensor], Tensor]]) -> Iterator[None]:
-        """Within the block weights are changed so whenever they come into memory."""
+        """Within the block weights are changed so whenever they come into memory, or where they are there, now: out
+        of what their files hold, so that the numbers are the same in every way of offloading."""
+        if self.arranged == "none":
+            with self.replaced(changes):
+                yield
+            return
         groups = self.groups
         self.rearrange([[part._replace(changes=changes) for part in group] for group in groups])
         try:
             yield
         finally:
             self.rearrange(groups)
+
+    @contextmanager
+    def replaced(self, changes: Mapping[nn.Parameter, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+        before = [(parameter, parameter.data) for parameter in changes]
+        try:
+            for parameter in changes:
+                parameter.data = self.stored[parameter]
+            for part in (part for group in self.groups for part in group):
+                changed = [
+                    layer for layer in layers(part.network) if changes.keys() & {*layer.parameters(recurse=False)}
+                ]
+                place(changed, part._replace(changes=changes), self.runtime.device)
+            yield
+        finally:
+            for parameter, data in before:
+                parameter.data = data
 
     def rearrange(self, groups: list[list[Part]]) -> None:
         arranged = self.arranged

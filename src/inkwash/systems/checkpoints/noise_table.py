@@ -42,7 +42,13 @@ class NoiseTable(NamedTuple):
         predicts = scheduler.get("prediction_type", "epsilon")
         if predicts not in PARAMETRIZATIONS:
             raise unknown("prediction_type", predicts, PARAMETRIZATIONS)
-        return cls(tuple(np.asarray(betas, np.float64).tolist()), PARAMETRIZATIONS[predicts])
+        table = tuple(np.asarray(betas, np.float64).tolist())
+        if predicts == "epsilon" and table[-1] == 1:
+            raise UserError(
+                "rescale_betas_zero_snr: the noise ends in noise alone, of which a network that predicts it says "
+                "nothing: set prediction_type to v_prediction if that is what it predicts"
+            )
+        return cls(table, PARAMETRIZATIONS[predicts])
 
 
 STABLE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -62,7 +68,7 @@ def entry_of(process: diffusion.Gaussian, count: int, nearest: bool) -> Callable
     return entry
 
 
-def make_grid(process: diffusion.Gaussian, name: str, steps: int, table: int, xl: bool = False) -> diffusion.Grid:
+def make_grid(process: diffusion.Gaussian, name: str, steps: int, table: int, is_xl: bool = False) -> diffusion.Grid:
     """The grid of this name on a table; `leading` as Stable Diffusion has it, from entry 1 on; of SDXL
     `align_your_steps` is another."""
     if name not in diffusion.GRIDS:
@@ -70,6 +76,6 @@ def make_grid(process: diffusion.Gaussian, name: str, steps: int, table: int, xl
     of_table = {"leading", "trailing", "normal", "sgm_uniform", "simple", "ddim_uniform", "beta"}
     options: dict[str, Any] = {"table": table} if name in of_table else {}
     options |= {"steps_offset": 1} if name == "leading" else {}
-    options |= {"model": "sdxl"} if name == "align_your_steps" and xl else {}
+    options |= {"model": "sdxl"} if name == "align_your_steps" and is_xl else {}
     found: diffusion.Grid = diffusion.GRIDS[name](process, steps, **options)
     return found

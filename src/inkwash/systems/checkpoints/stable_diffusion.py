@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
@@ -64,6 +64,7 @@ from inkwash.systems.checkpoints.options import (
     larger,
     shape_of,
 )
+from inkwash.systems.checkpoints.saving import save_file, save_folder
 from inkwash.systems.checkpoints.seeds import OtherNoise, drawing_from, first_state
 from inkwash.systems.checkpoints.stages import enlarged, handed_over, last_entry
 from inkwash.systems.checkpoints.vae import decode
@@ -143,6 +144,19 @@ class StableDiffusion:
             model.taesd = load_tiny_decoder(taesd, components["unet"].config["out_channels"]).to(model.device)
         return model
 
+    def save(self, path: str | Path) -> None:
+        """Writes a folder in the diffusers format, or one file of all networks if the name ends in .safetensors, with
+        the weights as they are, to the last bit; both `load` and other tools open it. Such a file says nothing of how
+        its networks are built, so that of unusual ones nobody opens it. UserError for the checkpoint's own path."""
+        path = Path(path)
+        if self.path is not None and path.resolve() == self.path.resolve():
+            raise UserError(f"{path}: the checkpoint's own files, which are in use: choose another name")
+        with nullcontext() if self.weights is None else self.weights.left():
+            if path.suffix.lower() == ".safetensors":
+                save_file(path, self.components, self.noise)
+            else:
+                save_folder(path, self.components, self.noise, self.path)
+
     def add_embedding(self, path: str | Path) -> None:
         """A word of textual inversion, which prompts call by the name of its file; see `load_embedding`."""
         embedding = load_embedding(path, self.components)
@@ -155,7 +169,7 @@ class StableDiffusion:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels of the pictures of its training."""
-        side = PIXELS * self.components["unet"].config["sample_size"]
+        side = PIXELS * (self.components["unet"].config["sample_size"] or 64)
         return side, side
 
     @property
@@ -189,8 +203,20 @@ class StableDiffusion:
 
     @cached_property
     def denoiser(self) -> diffusion.Denoiser:
+        """Its prediction is what the U-Net predicts, be it noise or v: see `to_x0`."""
         network = partial(self.components["unet"])  # what of its weights lies in a file says nothing of its input
-        return diffusion.Denoiser(network, self.process, self.noise.parametrization, self.entry)
+        return diffusion.Denoiser(network, self.process, "x0", self.entry)
+
+    def to_x0(self, denoise: Callable[..., Any]) -> Callable[..., Any]:
+        """What is guided is the U-Net's own prediction, whose contrast `rescale` measures (Lin et al. 2024,
+        2305.08891, equations 14 to 16); the clean state follows from it."""
+        parametrization = diffusion.PARAMETRIZATIONS[self.noise.parametrization]
+
+        def denoise_x0(x: Any, t: Any, condition: Any) -> Any:
+            predicted = denoise(x, t, condition)
+            return predicted._replace(x0=parametrization.to_x0(x, t, predicted.x0))
+
+        return denoise_x0
 
     @torch.no_grad()
     def encode_prompt(self, prompts: Sequence[str], clip_skip: int = 0) -> Encoded:
@@ -245,7 +271,10 @@ class StableDiffusion:
             scale = torch.tensor([1000 * (guidance - 1)], device=self.device)
             beside["timestep_cond"] = sinusoidal_embedding(scale, width, cosine_first=False, shift=1)
             guidance = 1.0
-        return guided(self.denoiser, prompt_tracks, negative_track, guidance, rescale, image_guidance, beside, count)
+        denoise, cond = guided(
+            self.denoiser, prompt_tracks, negative_track, guidance, rescale, image_guidance, beside, count
+        )
+        return self.to_x0(denoise), cond
 
     def sample_states(
         self,
@@ -276,7 +305,7 @@ class StableDiffusion:
     ) -> Tensor:
         """Latents (N, C, height / 8, width / 8) of size = (width, height) pixels, that of training if left out.
 
-        grid: one of `diffusion.GRIDS`, or any of the checkpoint's process. rescale: see `classifier_free`. x: the
+        grid: one of `diffusion.GRIDS`, or any of the checkpoint's process. rescale: see `to_x0`. x: the
         state to start from; noise: of a standard normal distribution, which it is made of; both from the seeds unless
         given. weighting: how prompts are read, see `grammar.parse`. seed_like: whose noise is drawn from the seeds,
         see `seeds`; ours if left out. canvas: a picture to begin from; latent: one as a clean state, and which share
@@ -385,10 +414,10 @@ class StableDiffusion:
         return describe_adapters(loaded, dora_norm, self.sampling(loaded, **sampling))
 
     def adapting(self, uses: Sequence[Use], dora_norm: str, merged: bool) -> AbstractContextManager[None]:
-        """These adapters' weights, within the block; where not all weights are in memory, they are made whenever a
-        network's, or a layer's, come there."""
+        """These adapters' weights, within the block: made out of those of the files, where not all weights are in
+        memory whenever a network's, or a layer's, come there. Unless `merged`, see `adapted`."""
         networks = adapted_networks(self.components)
-        if self.weights is None or self.weights.arranged == "none" or not uses:
+        if self.weights is None or not uses or (self.weights.arranged == "none" and not merged):
             return adapted(networks, uses, dora_norm, merged)
         changed: AbstractContextManager[None] = self.weights.changing(changes_of(networks, uses, dora_norm))
         return changed
