@@ -301,7 +301,8 @@ def guided(
     plain = len(rows) == len(prompts) and all(track.weight == 1 for track in parts)
     if image_guidance is not None and not plain:
         raise UserError("AND in the prompt: a checkpoint that edits takes one prompt; leave it out")
-    lengths = {track.condition["context"].shape[1] for track in (*parts, negative)}
+    seen = parts if guidance == 1 else [*parts, negative]
+    lengths = {track.condition["context"].shape[1] for track in seen}
 
     def at(call: int) -> tuple[Callable[..., Any], dict[str, Tensor]]:
         conditions, uncond = [track.at(call) | dict(beside) for track in parts], negative.at(call)

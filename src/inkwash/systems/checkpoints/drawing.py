@@ -10,9 +10,9 @@ from typing import Any
 
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_text
-from inkwash.systems.checkpoints.adapters import AdapterFile, AdapterFiles
+from inkwash.systems.checkpoints.adapters import AdapterFile, AdapterFiles, as_file
 from inkwash.systems.checkpoints.grammar import take_adapters
-from inkwash.systems.checkpoints.options import MAX_SIDE, check_size
+from inkwash.systems.checkpoints.options import HIRES_STRENGTH, MAX_SIDE, MAX_STEPS, check_size
 from inkwash.systems.checkpoints.wildcards import choose
 from inkwash.systems.pictures.data import Source, source_facts
 
@@ -98,8 +98,14 @@ class Drawing:
             raise UserError("hires means nothing with an image to begin from: give a larger size instead")
         if self.hires_strength is not None and not 0 < self.hires_strength <= 1:
             raise UserError(f"hires_strength = {self.hires_strength}: choose a number above 0, at most 1")
+        if not 1 <= (1 if self.hires_steps is None else self.hires_steps) <= MAX_STEPS:
+            raise UserError(f"hires_steps = {self.hires_steps}: choose a whole number from 1 to {MAX_STEPS}")
         if self.hires_upscaler not in (None, *UPSCALERS):
             raise unknown("hires_upscaler", str(self.hires_upscaler), UPSCALERS)
+
+    @property
+    def second_strength(self) -> float:
+        return HIRES_STRENGTH if self.hires_strength is None else self.hires_strength
 
     def chosen(self) -> dict[str, str]:
         """prompt and negative, after what is left to chance is chosen."""
@@ -130,7 +136,7 @@ def with_tags(
     """The prompts without their tags <lora:name:0.8>, and the adapters with the weights that those give, by the names
     of their files without endings. UserError for a name that no file has. Prompts that are taken as they stand have
     no tags."""
-    found = [AdapterFile(*((file,) if isinstance(file, (str, Path)) else file)) for file in files]
+    found = [as_file(file) for file in files]
     if weighting == "none":
         return dict(texts), found
     plain = {}

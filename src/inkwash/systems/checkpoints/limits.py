@@ -30,6 +30,7 @@ def limits(path: Path) -> dict[str, Limit]:
         "grid": Limit(tuple(grids), default="trailing" if facts.zero_snr else "karras"),
         "guidance": Limit(default=GUIDANCE),
         "size": Limit(default=facts.side),
+        "rescale": Limit(absent=edits),
         "strength": Limit(absent=edits),
         "mask": Limit(absent=edits),
         "image_guidance": Limit(absent=not edits, default=1.5),

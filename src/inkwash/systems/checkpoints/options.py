@@ -30,6 +30,16 @@ def check_options(prompt: str, negative: str, guidance: float, steps: int, image
         raise UserError(f"steps = {steps}: choose a whole number from 1 to {MAX_STEPS} ({STEPS} is the default)")
 
 
+def check_rescale(rescale: float, guidance: float, edits: bool) -> None:
+    """UserError for one that is no share, and where there is nothing that it would take back."""
+    if not 0 <= rescale <= 1:
+        raise UserError(f"rescale = {rescale}: choose a number from 0 to 1")
+    if rescale and edits:
+        raise UserError("rescale means nothing with a checkpoint that edits by words: leave it out")
+    if rescale and guidance == 1:
+        raise UserError("rescale: it takes back what guidance adds, which is 1 here: choose more, or leave it out")
+
+
 def check_count(n: int | None) -> None:
     if n is not None and not 1 <= n <= MAX_IMAGES:
         raise UserError(f"n = {n}: choose a number of pictures from 1 to {MAX_IMAGES}")
