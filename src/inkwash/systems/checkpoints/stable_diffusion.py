@@ -560,6 +560,7 @@ class StableDiffusion:
             "strength": None if canvas is None or self.extra == EDITS else canvas.strength,
             **self.embedding_facts([*plain.values()], one.weighting, calls(sampling.steps, sampling.sampler)),
             **adapter_facts(one.adapters, used),
+            "tiling": one.tiling or None,
             "dora_norm": one.dora_norm if any(each.has_dora for each in used) else None,
             "merge_adapters": one.merge_adapters if used else None,
             "refiner": None if one.refiner is None or one.refiner.path is None else reference(one.refiner.path),

@@ -84,7 +84,7 @@ def generate_images(of: int, request: Generate, model: Any, refiner: Any, contex
             preview=preview if context.previews else None, previews=context.previews,
             tell=(lambda text: context.tell(Note(text))) if place == 0 else None,
         )  # fmt: skip
-        picture.info[KEY] |= given | {"tiling": part.tiling}
+        picture.info[KEY] |= given
         pictures.append(picture)
         recipe = formats.recipe_of(picture, part.format)
         yield Result(of, place, formats.write(picture, part.format, context.folder / f"{of}-{place}"), {}, recipe)
