@@ -36,6 +36,14 @@ def test_what_cannot_be_drawn_is_refused_before_the_first_step(model, options, m
     assert not done
 
 
+def test_a_second_pass_without_a_step_for_the_refiner_is_refused_before_the_first(folders, model):  # noqa: F811
+    refiner, done = StableDiffusion.load(folders["sdxl-refiner"]), []
+    options = {"refiner": refiner, "refiner_start": 0.7, "hires": 1.5, "hires_steps": 2, "grid": "trailing"}
+    with pytest.raises(UserError, match="of 2 steps none is the refiner's"):
+        model.generate("the cats", **FEW | {"steps": 8} | options, progress=lambda *step: done.append(step))
+    assert not done
+
+
 @pytest.mark.parametrize(("grid", "total"), [("karras", 4 + 2), ("ddim_uniform", 7 + 4)])
 def test_progress_counts_the_steps_of_both_passes(model, grid, total):
     """Of 6 steps this grid makes 7, 999 being no multiple of 166."""

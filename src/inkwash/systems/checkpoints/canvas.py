@@ -99,7 +99,7 @@ def encode(vae: Any, x: Tensor, scaled: bool = True, tiling: str = "") -> Tensor
     return scale * (mean - shift)
 
 
-def beside(
+def concat_condition(
     vae: Any, extra: int, canvas: Canvas | None, size: tuple[int, int], device: torch.device, tiling: str = ""
 ) -> Tensor | None:
     """What a network of so many channels more sees beside the state, (1, extra, height / 8, width / 8): the mask,

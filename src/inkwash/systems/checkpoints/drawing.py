@@ -12,7 +12,8 @@ from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_text
 from inkwash.systems.checkpoints.adapters import AdapterFile, AdapterFiles, as_file
 from inkwash.systems.checkpoints.grammar import take_adapters
-from inkwash.systems.checkpoints.options import HIRES_STRENGTH, MAX_SIDE, MAX_STEPS, check_size
+from inkwash.systems.checkpoints.options import HIRES_STRENGTH, MAX_STEPS, check_size
+from inkwash.systems.checkpoints.request import MAX_SIDE
 from inkwash.systems.checkpoints.wildcards import choose
 from inkwash.systems.pictures.data import Source, source_facts
 

@@ -64,7 +64,7 @@ class Weights:
             raise UserError(f"{self.path}: it has changed since it was loaded: load the model again")
 
     @contextmanager
-    def left(self) -> Iterator[None]:
+    def in_files(self) -> Iterator[None]:
         """Within the block all weights are as they are in their files."""
         arranged = self.arranged
         self.check()

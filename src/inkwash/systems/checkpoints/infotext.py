@@ -183,7 +183,7 @@ def read_sampler(fields: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
         return {}, []
     kind = fields.get("Schedule type", "")
     if not kind:
-        kind = next((known for known in ("Karras", "Exponential") if name.endswith(f" {known}")), "")
+        kind = next((kind for kind in ("Karras", "Exponential") if name.endswith(f" {kind}")), "")
         name = name.removesuffix(f" {kind}") if kind else name
     sampler = name if name in diffusion.SAMPLERS else OURS.get(name.lower())
     if sampler is None:
@@ -194,8 +194,8 @@ def read_sampler(fields: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
         return {"sampler": sampler}, [f"Schedule type: {kind} is not here; choose another grid"]
     if sampler == "unipc":
         return {"sampler": sampler, "grid": "uniform"}, ["UniPC: its steps lie near to the grid uniform, not upon it"]
-    usual = AUTOMATIC.get(sampler, "normal") if kind or sampler == "ddim" else "normal"
-    return {"sampler": sampler, "grid": usual}, []
+    grid = AUTOMATIC.get(sampler, "normal") if kind or sampler == "ddim" else "normal"
+    return {"sampler": sampler, "grid": grid}, []
 
 
 def read_size(value: str) -> dict[str, Any]:

@@ -6,12 +6,13 @@ import math
 
 from inkwash.errors import UserError
 from inkwash.systems.base import check_text, is_blank
+from inkwash.systems.checkpoints.request import MAX_SIDE
 from inkwash.systems.pictures.data import MAX_ASPECT, Source, load_image
 from inkwash.systems.pictures.request import check_guidance, check_prompt
 
 SAMPLER, STEPS, GUIDANCE, IMAGE_GUIDANCE = "dpmpp_2m", 25, 7.0, 1.5
 REFINER_START, HIRES_STRENGTH = 0.8, 0.7
-MAX_STEPS, MAX_IMAGES, MAX_SIDE = 1000, 1000, 4096
+MAX_STEPS, MAX_IMAGES = 1000, 1000
 PIXELS = 8  # a side of one latent place
 
 

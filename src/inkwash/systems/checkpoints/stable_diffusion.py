@@ -39,7 +39,7 @@ from inkwash.systems.checkpoints.adapters import (
 from inkwash.systems.checkpoints.canvas import (
     Canvas,
     begin,
-    beside,
+    concat_condition,
     load_canvas,
     shortened,
     steps_taken,
@@ -149,15 +149,18 @@ class StableDiffusion:
     def save(self, path: str | Path) -> None:
         """Writes a folder in the diffusers format, or one file of all networks if the name ends in .safetensors, with
         the weights as they are, to the last bit; both `load` and other tools open it. Such a file says nothing of how
-        its networks are built, so that of unusual ones nobody opens it. UserError for the checkpoint's own path."""
+        its networks are built, so that of unusual ones nobody opens it. UserError for what is there already."""
         path = Path(path)
-        if self.path is not None and path.resolve() == self.path.resolve():
-            raise UserError(f"{path}: the checkpoint's own files, which are in use: choose another name")
-        with nullcontext() if self.weights is None else self.weights.left():
-            if path.suffix.lower() == ".safetensors":
-                save_file(path, self.components, self.noise)
-            else:
-                save_folder(path, self.components, self.noise, self.path)
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            raise UserError(f"{path}: it is there already: choose another name")
+        try:
+            with nullcontext() if self.weights is None else self.weights.in_files():
+                if path.suffix.lower() == ".safetensors":
+                    save_file(path, self.components, self.noise)
+                else:
+                    save_folder(path, self.components, self.noise, self.path)
+        except OSError as error:
+            raise UserError(f"{path}: it cannot be written: {error.strerror or error}") from None
 
     def add_embedding(self, path: str | Path) -> None:
         """A word of textual inversion, which prompts call by the name of its file; see `load_embedding`."""
@@ -252,30 +255,30 @@ class StableDiffusion:
         prompts: Sequence[str],
         negative: str,
         size: tuple[int, int],
-        reading: Mapping[str, Any],
+        parsing: Mapping[str, Any],
         count: Iterator[int],
         guidance: float,
         rescale: float = 0.0,
         clip_skip: int = 0,
         image_guidance: float | None = None,
-        seen: Tensor | None = None,
+        concat: Tensor | None = None,
     ) -> tuple[Callable[..., Any], dict[str, Tensor]]:
-        """The denoiser guided by words, and the condition to begin with. reading: of `tracks`, how prompts are
-        read; count: the calls of the network. seen: what the U-Net sees beside the state. A latent consistency model
-        is told its guidance, and not called without words."""
-        encode: Callable[..., Any] = partial(tracks, self, clip_skip=clip_skip, size=size, **reading)
+        """The denoiser guided by words, and the condition to begin with. parsing: of `tracks`, how prompts are read;
+        count: the calls of the network. concat: what the U-Net sees beside the state. A latent consistency model is
+        told its guidance, and not called without words."""
+        encode: Callable[..., Any] = partial(tracks, self, clip_skip=clip_skip, size=size, **parsing)
         prompt_tracks = [encode(prompt, aesthetic=AESTHETIC["cond"]) for prompt in prompts]
         (negative_track,) = encode(negative, aesthetic=AESTHETIC["uncond"], compose=False)
-        beside = {} if seen is None else {"concat": seen}
+        shared = {} if concat is None else {"concat": concat}
         if (width := self.components["unet"].config["time_cond_proj_dim"]) is not None:
             if not is_blank(negative):
                 raise UserError("negative: a latent consistency model is guided without it: leave it out")
             scale = torch.tensor([1000 * (guidance - 1)], device=self.device)
-            beside["timestep_cond"] = sinusoidal_embedding(scale, width, cosine_first=False, shift=1)
+            shared["timestep_cond"] = sinusoidal_embedding(scale, width, cosine_first=False, shift=1)
             check_rescale(rescale, 1.0, edits=False)
             guidance = 1.0
         denoise, cond = guided(
-            self.denoiser, prompt_tracks, negative_track, guidance, rescale, image_guidance, beside, count
+            self.denoiser, prompt_tracks, negative_track, guidance, rescale, image_guidance, shared, count
         )
         return self.to_x0(denoise), cond
 
@@ -328,10 +331,10 @@ class StableDiffusion:
             raise unknown("sampler", sampler, SAMPLERS)
         if isinstance(grid, str):
             grid = self.make_grid(grid, steps)
-        seen = beside(self.components["vae"], self.extra, canvas, size, self.device, tiling)
-        reading = {"steps": len(grid) - 1, "sampler": sampler, "weighting": weighting}
-        texts = (prompts, negative, size, reading, itertools.count(), guidance, rescale, clip_skip)
-        denoise, cond = self.guided(*texts, image_guidance if self.extra == EDITS else None, seen)
+        concat = concat_condition(self.components["vae"], self.extra, canvas, size, self.device, tiling)
+        parsing = {"steps": len(grid) - 1, "sampler": sampler, "weighting": weighting}
+        texts = (prompts, negative, size, parsing, itertools.count(), guidance, rescale, clip_skip)
+        denoise, cond = self.guided(*texts, image_guidance if self.extra == EDITS else None, concat)
         if refiner is not None:
             last = last_entry(grid, self.entry, refiner_start, len(self.noise.betas))
             denoise = handed_over(denoise, *self.refine(refiner, texts), self.entry, last)
@@ -425,9 +428,11 @@ class StableDiffusion:
     ) -> Sampling:
         """What is given; the rest as a few-step adapter needs it, or as is usual."""
         few_step = few_step_in(adapters)
-        usual = Sampling(SAMPLER, self.default_grid, STEPS, GUIDANCE)
-        usual = LATENT_CONSISTENCY if self.components["unet"].config["time_cond_proj_dim"] else usual
-        default = few_step.sampling if few_step else usual
+        default = Sampling(SAMPLER, self.default_grid, STEPS, GUIDANCE)
+        if few_step:
+            default = few_step.sampling
+        elif self.components["unet"].config["time_cond_proj_dim"] is not None:
+            default = LATENT_CONSISTENCY
         return Sampling(
             sampler or default.sampler,
             grid or default.grid,
@@ -513,9 +518,12 @@ class StableDiffusion:
         size = shape_of(one.size, one.width, one.height, one.image, self.size)
         canvas = None if one.image is None else load_canvas(one.image, one.strength, one.mask, size)
         grid, final = self.make_grid(sampling.grid, sampling.steps), size
+        start = REFINER_START if one.refiner_start is None else one.refiner_start
         if one.hires is not None:  # refused before the first pass, if it is
             final, second = one.larger(*size), self.make_grid(sampling.grid, one.hires_steps or sampling.steps)
             more = steps_taken(len(second) - 1, one.second_strength)
+            if one.refiner is not None:
+                last_entry(second, self.entry, start, len(self.noise.betas))
         for note in describe_adapters(used, one.dora_norm, sampling) if tell else ():
             tell(note)  # type: ignore[misc]  # it is there, or there are no notes
         if self.weights is not None:
@@ -533,7 +541,7 @@ class StableDiffusion:
             "negative": plain["negative"], "sampler": sampling.sampler, "guidance": sampling.guidance,
             "rescale": one.rescale, "clip_skip": one.clip_skip, "weighting": one.weighting,
             "seed_like": one.seed_like, "tiling": one.tiling, "refiner": one.refiner,
-            "refiner_start": REFINER_START if one.refiner_start is None else one.refiner_start,
+            "refiner_start": start,
             "image_guidance": IMAGE_GUIDANCE if one.image_guidance is None else one.image_guidance,
             "preview": None if preview is None else show, "previews": previews,
         }  # fmt: skip

@@ -45,9 +45,9 @@ def with_settings(request: Generate, context: Context) -> Generate:
     if request.settings is None:
         return request
     found, notes = settings_of(context.open(request.settings))
-    usual = {name: option.default for name, option in options(Generate).items()}
+    defaults = {name: option.default for name, option in options(Generate).items()}
     missing = {
-        name: value for name, value in found.items() if name != "model" and getattr(request, name) == usual[name]
+        name: value for name, value in found.items() if name != "model" and getattr(request, name) == defaults[name]
     }
     if request.size is not None:
         missing = {name: value for name, value in missing.items() if name not in ("width", "height")}
