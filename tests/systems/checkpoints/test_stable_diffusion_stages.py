@@ -116,3 +116,15 @@ def test_without_guidance_a_long_prompt_is_one_call_a_step(model):
     model.sample_states(["the cats " * 60], [7], steps=3, guidance=1.0, size=(64, 64))
     hook.remove()
     assert batches == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("tool", "whole"), [("comfyui", True), ("a1111", False)])
+def test_the_network_is_told_the_times_that_the_tool_tells_it(model, tool, whole):
+    """ComfyUI: of the entry with the nearest logarithm of sigma; A1111: between two entries."""
+    times = []
+    hook = model.components["unet"].register_forward_pre_hook(lambda _, args: times.append(float(args[1][0])))
+    model.sample_states(["the cats"], [7], steps=5, sampler="euler", seed_like=tool, size=(64, 64))
+    hook.remove()
+    grid = model.make_grid("karras", 5)
+    expected = [round(model.entry(level)) if whole else model.entry(level) for level in grid.levels[:-1]]
+    assert times == pytest.approx(expected, rel=1e-6) and all(time % 1 == 0 for time in times) == whole

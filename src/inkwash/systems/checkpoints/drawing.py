@@ -35,7 +35,7 @@ class Drawing:
     clip_skip         see `encode_prompt`
     weighting         "a1111" reads prompts as A1111 does, "comfyui" as ComfyUI, "none" as they stand; but for "none"
                       the seed also chooses from {a|b}, and from the files of the folder `wildcards` (`choose`)
-    seed_like         the tool whose noise is drawn, see `seeds`
+    seed_like         the tool whose noise is drawn, see `seeds`; with ComfyUI's its times, the nearest entries
     image, strength   a file or picture to begin from, and which share of the steps is taken from there (0.6 if not
                       given, 1 with a mask)
     mask              only where it is white is the image drawn anew

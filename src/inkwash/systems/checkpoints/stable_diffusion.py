@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from copy import copy
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
@@ -260,12 +261,16 @@ class StableDiffusion:
         guidance: float,
         rescale: float = 0.0,
         clip_skip: int = 0,
+        nearest: bool = False,
         image_guidance: float | None = None,
         concat: Tensor | None = None,
     ) -> tuple[Callable[..., Any], dict[str, Tensor]]:
-        """The denoiser guided by words, and the condition to begin with. parsing: of `tracks`, how prompts are read;
-        count: the calls of the network. concat: what the U-Net sees beside the state. A latent consistency model is
-        told its guidance, and not called without words."""
+        """The denoiser guided by words, and the condition to begin with.
+
+        parsing: of `tracks`, how prompts are read; count: the calls of the network; nearest: as of the class, for
+        this picture; concat: what the U-Net sees beside the state. A latent consistency model is told its guidance,
+        and not called without words.
+        """
         encode: Callable[..., Any] = partial(tracks, self, clip_skip=clip_skip, size=size, **parsing)
         prompt_tracks = [encode(prompt, aesthetic=AESTHETIC["cond"]) for prompt in prompts]
         (negative_track,) = encode(negative, aesthetic=AESTHETIC["uncond"], compose=False)
@@ -277,8 +282,9 @@ class StableDiffusion:
             shared["timestep_cond"] = sinusoidal_embedding(scale, width, cosine_first=False, shift=1)
             check_rescale(rescale, 1.0, edits=False)
             guidance = 1.0
+        denoiser = replace(self.denoiser, c_noise=lambda t: float(round(self.entry(t)))) if nearest else self.denoiser
         denoise, cond = guided(
-            self.denoiser, prompt_tracks, negative_track, guidance, rescale, image_guidance, shared, count
+            denoiser, prompt_tracks, negative_track, guidance, rescale, image_guidance, shared, count
         )
         return self.to_x0(denoise), cond
 
@@ -311,13 +317,13 @@ class StableDiffusion:
     ) -> Tensor:
         """Latents (N, C, height / 8, width / 8) of size = (width, height) pixels, that of training if left out.
 
-        grid: one of `diffusion.GRIDS`, or any of the checkpoint's process. rescale: see `to_x0`. x: the
-        state to start from; noise: of a standard normal distribution, which it is made of; both from the seeds unless
-        given. weighting: how prompts are read, see `grammar.parse`. seed_like: whose noise is drawn from the seeds,
-        see `seeds`; ours if left out. canvas: a picture to begin from; latent: one as a clean state, and which share
-        of the steps is taken from there. image_guidance: of checkpoints that edit, see `edit_guidance`. refiner:
-        draws the last steps, see `handed_over`. tiling: see `networks.seamless`. preview:
-        called `previews` times on the way, evenly spaced, with the clean prediction.
+        grid: one of `diffusion.GRIDS`, or any of the checkpoint's process. rescale: see `to_x0`. x: the state to
+        start from; noise: of a standard normal distribution, which it is made of; both from the seeds unless given.
+        weighting: how prompts are read, see `grammar.parse`. seed_like: whose noise is drawn from the seeds, see
+        `seeds`, ours if left out; with ComfyUI's go its times, the nearest entries. canvas: a picture to begin from;
+        latent: one as a clean state, and which share of the steps is taken from there. image_guidance: of checkpoints
+        that edit, see `edit_guidance`. refiner: draws the last steps, see `handed_over`. tiling: see
+        `networks.seamless`. preview: called `previews` times on the way, evenly spaced, with the clean prediction.
         """
         width, height = size = size or self.size
         check_size(width, height)
@@ -333,7 +339,17 @@ class StableDiffusion:
             grid = self.make_grid(grid, steps)
         concat = concat_condition(self.components["vae"], self.extra, canvas, size, self.device, tiling)
         parsing = {"steps": len(grid) - 1, "sampler": sampler, "weighting": weighting}
-        texts = (prompts, negative, size, parsing, itertools.count(), guidance, rescale, clip_skip)
+        texts = (
+            prompts,
+            negative,
+            size,
+            parsing,
+            itertools.count(),
+            guidance,
+            rescale,
+            clip_skip,
+            seed_like == "comfyui",
+        )
         denoise, cond = self.guided(*texts, image_guidance if self.extra == EDITS else None, concat)
         if refiner is not None:
             last = last_entry(grid, self.entry, refiner_start, len(self.noise.betas))
