@@ -118,9 +118,13 @@ def test_the_family_of_a_file_is_seen_in_its_text_encoders(folders, family):  # 
     assert family_of(StableDiffusion.load(folders[family]).components) == family
 
 
-def test_its_own_files_are_not_written_over(folders):  # noqa: F811
+def test_what_is_there_already_is_not_written_over(folders, tmp_path):  # noqa: F811
     model = StableDiffusion.load(folders["sd1"])
-    before = hash_of(model.path)
-    with pytest.raises(UserError, match="own files"):
-        model.save(folders["sd1"])
-    assert hash_of(model.path) == before
+    before, file = hash_of(model.path), tmp_path / "one.safetensors"
+    file.write_text("mine", encoding="utf-8")
+    for path in (model.path, model.path / "unet", file):
+        with pytest.raises(UserError, match="it is there already"):
+            model.save(path)
+    with pytest.raises(UserError, match="it cannot be written: Not a directory"):
+        model.save(file / "folder")
+    assert hash_of(model.path) == before and file.read_text(encoding="utf-8") == "mine"

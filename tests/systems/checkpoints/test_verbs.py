@@ -333,6 +333,28 @@ def test_a_table_of_prompts(model, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["one.png", "two.png"]
 
 
+def test_a_picture_of_a_program_is_made_again_with_its_adapters_and_embeddings(model, tmp_path, capsys):
+    torch.manual_seed(0)
+    loaded, tensors = inkwash.load(model), {}
+    for name, layer in loaded.components["unet"].named_modules():
+        if name.endswith("attn2.to_v"):
+            key, (rows, columns) = f"lora_unet_{name.replace('.', '_')}", layer.weight.shape
+            tensors |= {
+                f"{key}.lora_down.weight": torch.randn(2, columns),
+                f"{key}.lora_up.weight": torch.randn(rows, 2),
+            }
+    save_file(tensors, tmp_path / "fox.safetensors")
+    save_file({"emb_params": torch.randn(2, 12)}, tmp_path / "inkstyle.safetensors")
+    loaded.add_embedding(tmp_path / "inkstyle.safetensors")
+    adapters = ((tmp_path / name, 0.7) for name in ("fox.safetensors",))  # which can be gone through but once
+    made = loaded.generate("a cat, inkstyle <lora:fox:0.5>", n=2, steps=2, seed=7, adapters=adapters)
+    made[1].save(tmp_path / "made.png")
+    assert read_recipe("made.png")["adapters"]["fox.safetensors"].startswith("weight 0.5, of text encoders 0.5, ")
+    assert read_recipe("made.png")["adapter_weight"] == [0.7]
+    assert main(["again", "made.png"]) == 0
+    assert "\nthe same pixels" in capsys.readouterr().out
+
+
 def test_a_plan_counts_what_is_asked(model, capsys):
     def plan(*more):
         assert main(["generate", "a cat", "--model", model, "--plan", "--json", *more]) == 0
@@ -350,6 +372,7 @@ def test_limits_are_those_of_the_checkpoint(model, tmp_path):
     verb = systems()["checkpoints"].verbs["generate"]
     found = limits(verb, tmp_path / model)
     assert set(found) <= set(options(verb.request)) and found["image_guidance"].absent and not found["mask"].absent
+    assert not found["rescale"].absent
     file = tmp_path / "tiny" / "scheduler" / "scheduler_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"rescale_betas_zero_snr": True}))
     narrowed = limits(verb, tmp_path / model)["grid"]

@@ -56,6 +56,20 @@ class LoadedAdapter(NamedTuple):
         return f"{weights}, {self.adapter.matched} of {self.adapter.total} keys, SHA-256 {self.sha256}"
 
 
+def as_file(file: AdapterFile | tuple[Any, ...] | str | Path) -> AdapterFile:
+    return AdapterFile(*((file,) if isinstance(file, (str, Path)) else file))
+
+
+def adapter_facts(files: AdapterFiles, used: Sequence[LoadedAdapter]) -> dict[str, Any]:
+    """What a recipe says of the adapters of a picture, and the files and weights that ask for it again, those
+    that were given: the prompt's tags are in the prompt."""
+    facts: dict[str, Any] = {"adapters": {one.path.name: one.text for one in used} or None}
+    if used:
+        facts["adapter"] = [{"name": one.path.name, "sha256": one.sha256} for one in used]
+        facts["adapter_weight"] = [as_file(file).weight for file in files]
+    return facts
+
+
 def adapted_networks(components: Mapping[str, Any]) -> dict[str, nn.Module]:
     """Those of a checkpoint that adapters change."""
     return {name: components[name] for name in ("unet", *ENCODERS) if name in components}
@@ -70,7 +84,7 @@ def load_adapters(
     of its range, a file named twice, and what `load_adapter` refuses."""
     found: dict[Key, LoadedAdapter] = {}
     for file in files:
-        path, weight, text_weight = AdapterFile(*((file,) if isinstance(file, (str, Path)) else file))
+        path, weight, text_weight = as_file(file)
         path, text_weight = Path(path), weight if text_weight is None else text_weight
         for value in (weight, text_weight):
             if not (math.isfinite(value) and abs(value) <= MAX_WEIGHT):

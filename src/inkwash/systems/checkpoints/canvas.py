@@ -82,14 +82,18 @@ def load_canvas(image: Source, strength: float | None, mask: Source | None, size
     return Canvas(on_white(np.asarray(fitted)[None])[0], strength, region)
 
 
-def shortened(grid: diffusion.Grid, strength: float, name: str = "strength") -> diffusion.Grid:
-    """The last steps of a grid, so many as diffusers and A1111 take: min(int(steps * strength), steps)."""
-    steps = len(grid) - 1
+def steps_taken(steps: int, strength: float, name: str = "strength") -> int:
+    """How many of the steps, as diffusers counts: min(int(steps * strength), steps). UserError for none."""
     if (taken := min(int(steps * strength), steps)) < 1:
         raise UserError(
             f"{name} = {strength}: of {steps} steps none is taken; choose {math.ceil(100 / steps) / 100} or more"
         )
-    return diffusion.Grid(grid.process, grid.times[-taken - 1 :])
+    return taken
+
+
+def shortened(grid: diffusion.Grid, strength: float, name: str = "strength") -> diffusion.Grid:
+    """The last of its steps, `steps_taken`."""
+    return diffusion.Grid(grid.process, grid.times[-steps_taken(len(grid) - 1, strength, name) - 1 :])
 
 
 def encode(vae: Any, x: Tensor, scaled: bool = True, tiling: str = "") -> Tensor:
@@ -99,7 +103,7 @@ def encode(vae: Any, x: Tensor, scaled: bool = True, tiling: str = "") -> Tensor
     return scale * (mean - shift)
 
 
-def beside(
+def concat_condition(
     vae: Any, extra: int, canvas: Canvas | None, size: tuple[int, int], device: torch.device, tiling: str = ""
 ) -> Tensor | None:
     """What a network of so many channels more sees beside the state, (1, extra, height / 8, width / 8): the mask,

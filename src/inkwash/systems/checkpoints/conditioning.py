@@ -207,13 +207,13 @@ def chunks(
 def pieces(segment: Segment, tokenizer: Any, embeddings: Mapping[str, Embedding]) -> list[list[Token]]:
     """The tokens of a text of one weight, parted where "embedding:name" calls for one, as in ComfyUI."""
     (text, weight), found, end = segment, list[list[Token]](), 0
-    known = {name.lower(): name for name in embeddings}
+    by_lower = {name.lower(): name for name in embeddings}
     for match in MARK.finditer(text):
-        name = next((name for name in (match[1], match[1].rpartition(".")[0]) if name.lower() in known), None)
+        name = next((name for name in (match[1], match[1].rpartition(".")[0]) if name.lower() in by_lower), None)
         if name is None:
             raise unknown("embedding", match[1], embeddings)
         found.append([Token(number, weight) for number in tokenizer.encode(text[end : match.start()])])
-        found.append(rows_of(embeddings[known[name.lower()]], weight))
+        found.append(rows_of(embeddings[by_lower[name.lower()]], weight))
         end = match.end()
     return [*found, [Token(number, weight) for number in tokenizer.encode(text[end:])]]
 
@@ -287,13 +287,13 @@ def guided(
     guidance: float,
     rescale: float,
     image_guidance: float | None,
-    beside: Mapping[str, Tensor],
+    shared: Mapping[str, Tensor],
     count: Iterator[int] | None = None,
 ) -> tuple[Callable[..., Any], dict[str, Tensor]]:
     """The denoiser guided by each picture's prompts, and the condition to begin with.
 
     One prompt that does not change is classifier-free guidance, or with `image_guidance` that of a checkpoint that
-    edits. beside: what else the U-Net is told, of one picture. count: the calls of the network, from 0 on, where
+    edits. shared: what else the U-Net is told, of one picture. count: the calls of the network, from 0 on, where
     other denoisers count them, too. UserError for AND in a prompt to edit by.
     """
     rows = [i for i, parts in enumerate(prompts) for _ in parts]
@@ -301,17 +301,18 @@ def guided(
     plain = len(rows) == len(prompts) and all(track.weight == 1 for track in parts)
     if image_guidance is not None and not plain:
         raise UserError("AND in the prompt: a checkpoint that edits takes one prompt; leave it out")
-    lengths = {track.condition["context"].shape[1] for track in (*parts, negative)}
+    used = parts if guidance == 1 else [*parts, negative]
+    lengths = {track.condition["context"].shape[1] for track in used}
 
     def at(call: int) -> tuple[Callable[..., Any], dict[str, Tensor]]:
-        conditions, uncond = [track.at(call) | dict(beside) for track in parts], negative.at(call)
+        conditions, uncond = [track.at(call) | dict(shared) for track in parts], negative.at(call)
         if image_guidance is None and (not plain or len(lengths) > 1):
             weights = [track.weight for track in parts]
-            return composed(denoise, conditions, weights, rows, uncond | dict(beside), guidance, rescale), {}
+            return composed(denoise, conditions, weights, rows, uncond | dict(shared), guidance, rescale), {}
         joined = {key: torch.cat([condition[key] for condition in conditions]) for key in conditions[0]}
         if image_guidance is not None:
             return edit_guidance(denoise, guidance, image_guidance, uncond), joined
-        return diffusion.classifier_free(denoise, guidance, uncond | dict(beside), rescale=rescale), joined
+        return diffusion.classifier_free(denoise, guidance, uncond | dict(shared), rescale=rescale), joined
 
     if all(len(track.ends) == 1 for track in (*parts, negative)):
         return at(0)

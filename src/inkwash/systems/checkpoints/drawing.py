@@ -12,7 +12,7 @@ import numpy as np
 
 from inkwash.errors import UserError
 from inkwash.systems.base import options
-from inkwash.systems.checkpoints.adapters import AdapterFile, AdapterFiles
+from inkwash.systems.checkpoints.adapters import AdapterFile, AdapterFiles, as_file
 from inkwash.systems.checkpoints.grammar import take_adapters
 from inkwash.systems.checkpoints.options import HIRES_STRENGTH, REFINER_START
 from inkwash.systems.checkpoints.request import Generate
@@ -38,7 +38,7 @@ class Drawing:
     clip_skip         see `encode_prompt`
     weighting         "a1111" reads prompts as A1111 does, "comfyui" as ComfyUI, "none" as they stand; but for "none"
                       the seed also chooses from {a|b}, and from the files of the folder `wildcards` (`choose`)
-    seed_like         the tool whose noise is drawn, see `seeds`
+    seed_like         the tool whose noise is drawn, see `seeds`; with ComfyUI's its times, the nearest entries
     image, strength   a file or picture to begin from, and which share of the steps is taken from there (0.6 if not
                       given, 1 with a mask)
     mask              only where it is white is the image drawn anew
@@ -101,6 +101,10 @@ class Drawing:
         if self.hires is not None and self.image is not None:
             raise UserError("hires means nothing with an image to begin from: give a larger size instead")
 
+    @property
+    def second_strength(self) -> float:
+        return HIRES_STRENGTH if self.hires_strength is None else self.hires_strength
+
     def chosen(self) -> dict[str, str]:
         """prompt and negative, after what is left to chance is chosen."""
         texts = {"prompt": self.prompt, "negative": self.negative}
@@ -127,7 +131,7 @@ def with_tags(
     """The prompts without their tags <lora:name:0.8>, and the adapters with the weights that those give, by the names
     of their files without endings. UserError for a name that no file has. Prompts that are taken as they stand have
     no tags."""
-    found = [AdapterFile(*((file,) if isinstance(file, (str, Path)) else file)) for file in files]
+    found = [as_file(file) for file in files]
     if weighting == "none":
         return dict(texts), found
     plain, tagged = {}, set[str]()

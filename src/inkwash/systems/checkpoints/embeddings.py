@@ -20,11 +20,12 @@ MAX_VECTORS = 75
 
 
 class Embedding(NamedTuple):
-    """vectors: of each text encoder, (n, its width), n the same in all. hash: SHA-256 of the file."""
+    """vectors: of each text encoder, (n, its width), n the same in all. file: its name; hash: its SHA-256."""
 
     name: str
     vectors: dict[str, Tensor]
     hash: str
+    file: str = ""
 
 
 def load_embedding(path: str | Path, components: Mapping[str, Any]) -> Embedding:
@@ -49,7 +50,7 @@ def load_embedding(path: str | Path, components: Mapping[str, Any]) -> Embedding
     name = next(iter(tensors)) if path.stem == UNNAMED and len(tensors) == 1 else path.stem
     if not name.strip():
         raise UserError(f"{path}: a prompt cannot call an embedding without a name: rename the file")
-    return Embedding(name, vectors, digest(path))
+    return Embedding(name, vectors, digest(path), path.name)
 
 
 def check(path: Path, vectors: Mapping[str, Tensor], widths: Mapping[str, int]) -> None:

@@ -51,11 +51,12 @@ class Weights:
         self.arranged, self.undo = "", list[Undo]()
         self.arrange("layer")
 
-    def fit(self, width: int, height: int, batch: int = 1) -> None:
-        """Has in memory what pictures of this size leave room for. UserError where they do not fit, and for files
-        that were written to since: what is read of them now would be of another network."""
+    def fit(self, width: int, height: int, batch: int = 1, taken: float = 0.0) -> None:
+        """Has in memory what pictures of this size, and so many bytes that another checkpoint takes, leave room for.
+        UserError where they do not fit, and for files that were written to since: what is read of them now would be
+        of another network."""
         self.check()
-        self.arrange(self.offload or self.plan(width, height, batch).offload)
+        self.arrange(self.offload or self.plan(width, height, batch, taken).offload)
 
     def check(self) -> None:
         """UserError for files that were written to since they were loaded."""
@@ -63,7 +64,7 @@ class Weights:
             raise UserError(f"{self.path}: it has changed since it was loaded: load the model again")
 
     @contextmanager
-    def left(self) -> Iterator[None]:
+    def in_files(self) -> Iterator[None]:
         """Within the block all weights are as they are in their files."""
         arranged = self.arranged
         self.check()
@@ -73,10 +74,10 @@ class Weights:
         finally:
             self.arrange(arranged)
 
-    def plan(self, width: int, height: int, batch: int = 1) -> MemoryPlan:
+    def plan(self, width: int, height: int, batch: int = 1, taken: float = 0.0) -> MemoryPlan:
         device = self.runtime.device
         available = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
-        return plan(self.path, width, height, batch, self.runtime.precision, available)
+        return plan(self.path, width, height, batch, self.runtime.precision, available, taken)
 
     @contextmanager
     def changing(self, changes: Mapping[nn.Parameter, Callable[[Tensor], Tensor]]) -> Iterator[None]:

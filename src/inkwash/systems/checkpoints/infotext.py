@@ -197,20 +197,20 @@ def read_sampler(fields: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
         return {}, []
     kind = fields.get("Schedule type", "")
     if not kind:
-        kind = next((known for known in ("Karras", "Exponential") if name.endswith(f" {known}")), "")
+        kind = next((kind for kind in ("Karras", "Exponential") if name.endswith(f" {kind}")), "")
         name = name.removesuffix(f" {kind}") if kind else name
     sampler = name if name in diffusion.SAMPLERS else OURS.get(name.lower())
     if sampler is None:
-        grid = {"grid": OUR_GRIDS[kind.lower()]} if kind.lower() in OUR_GRIDS else {}
-        return grid, [f"Sampler: {name} is not here; choose another, which draws another picture"]
+        named = {"grid": OUR_GRIDS[kind.lower()]} if kind.lower() in OUR_GRIDS else {}
+        return named, [f"Sampler: {name} is not here; choose another, which draws another picture"]
     if kind in diffusion.GRIDS or kind.lower() in OUR_GRIDS:  # "uniform" is ours, "Uniform" is A1111's
         return {"sampler": sampler, "grid": kind if kind in diffusion.GRIDS else OUR_GRIDS[kind.lower()]}, []
     if kind and kind.lower() != "automatic":
         return {"sampler": sampler}, [f"Schedule type: {kind} is not here; choose another grid"]
     if sampler == "unipc":
         return {"sampler": sampler, "grid": "uniform"}, ["UniPC: its steps lie near to the grid uniform, not upon it"]
-    usual = AUTOMATIC.get(sampler, "normal") if kind or sampler == "ddim" else "normal"
-    return {"sampler": sampler, "grid": usual}, []
+    grid = AUTOMATIC.get(sampler, "normal") if kind or sampler == "ddim" else "normal"
+    return {"sampler": sampler, "grid": grid}, []
 
 
 def read_size(value: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def limits(path: Path) -> dict[str, Limit]:
         "guidance": Limit(default=GUIDANCE),
         "weighting": Limit(default="a1111"),
         "size": Limit(default=facts.side),
+        "rescale": Limit(absent=edits),
         "strength": Limit(absent=edits),
         "mask": Limit(absent=edits),
         "image_guidance": Limit(absent=not edits, default=1.5),

@@ -72,15 +72,17 @@ def plan(
     batch: int = 1,
     precision: str = "float32",
     available: int | None = None,
+    taken: float = 0.0,
 ) -> MemoryPlan:
     """Of a checkpoint, a single file or a diffusers folder, that draws pictures of so many pixels, those of its
     training if left out, `batch` of them together; with the first of `OFFLOADS` that fits.
 
-    available: bytes of memory, those of this machine (or of the part that this process may take) if left out.
+    available: bytes of memory, those of this machine (or of the part that this process may take) if left out; taken:
+    how many of them another checkpoint takes.
     UserError where nothing fits, with what would.
     """
     facts, networks = read_facts(Path(path)), read_networks(Path(path))
-    room, size = float(available or memory()), (width or facts.side, height or facts.side)
+    room, size = max(0.0, float(available or memory()) - taken), (width or facts.side, height or facts.side)
     ways = {"none": OFFLOADS["layer"]} if is_quantised(networks) else OFFLOADS  # dequantised as a whole
     plans = [of_size(facts.family, networks, *size, batch, precision, offload, room) for offload in ways]
     if found := next((one for one in plans if one.peak <= ways[one.offload] * room), None):

@@ -57,13 +57,14 @@ STABLE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0
 def entry_of(process: diffusion.Gaussian, count: int, nearest: bool) -> Callable[[diffusion.NoiseLevel], float]:
     """The entry of a table of so many betas by which a network knows a noise level: between two entries the place
     that is linear in log (sigma / alpha), or the nearest."""
-    known = np.array([process.at((i + 1) / count).lambda_ for i in range(count)])  # falls
+    lambdas = np.array([process.at((i + 1) / count).lambda_ for i in range(count)])  # falls
+    finite = lambdas[np.isfinite(lambdas)]
 
     def entry(t: diffusion.NoiseLevel) -> float:
-        if not np.isfinite(known[-1]) and t.t >= (count - 0.5) / count:
+        if not np.isfinite(lambdas[-1]) and t.t >= (count - 0.5) / count:
             return count - 1.0
-        found = float(np.interp(-t.lambda_, -known[np.isfinite(known)], np.arange(np.isfinite(known).sum())))
-        return float(round(found)) if nearest else found
+        index = float(np.interp(-t.lambda_, -finite, np.arange(len(finite))))
+        return float(round(index)) if nearest else index
 
     return entry
 

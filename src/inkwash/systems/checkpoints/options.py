@@ -6,12 +6,13 @@ import math
 
 from inkwash.errors import UserError
 from inkwash.systems.base import check_text, is_blank
+from inkwash.systems.checkpoints.request import MAX_SIDE
 from inkwash.systems.pictures.data import MAX_ASPECT, Source, load_image
 from inkwash.systems.pictures.request import check_guidance, check_prompt
 
 SAMPLER, STEPS, GUIDANCE, IMAGE_GUIDANCE = "dpmpp_2m", 25, 7.0, 1.5
 REFINER_START, HIRES_STRENGTH = 0.8, 0.7
-MAX_STEPS, MAX_IMAGES, MAX_SIDE = 1000, 1000, 4096
+MAX_STEPS, MAX_IMAGES = 1000, 1000
 MAX_WEIGHT = 10.0  # of an adapter
 PIXELS = 8  # a side of one latent place
 
@@ -29,6 +30,16 @@ def check_options(prompt: str, negative: str, guidance: float, steps: int, image
         raise UserError("negative: it acts through guidance, which is 1 here: choose more, or leave it out")
     if not 1 <= steps <= MAX_STEPS:
         raise UserError(f"steps = {steps}: choose a whole number from 1 to {MAX_STEPS} ({STEPS} is the default)")
+
+
+def check_rescale(rescale: float, guidance: float, edits: bool) -> None:
+    """UserError for one that is no share, and where there is nothing that it would take back."""
+    if not 0 <= rescale <= 1:
+        raise UserError(f"rescale = {rescale}: choose a number from 0 to 1")
+    if rescale and edits:
+        raise UserError("rescale means nothing with a checkpoint that edits by words: leave it out")
+    if rescale and guidance == 1:
+        raise UserError("rescale: it takes back what guidance adds, which is 1 here: choose more, or leave it out")
 
 
 def check_count(n: int | None) -> None:

@@ -75,14 +75,14 @@ def scheduler_of(noise: NoiseTable, source: Path | None) -> dict[str, Any]:
     """A scheduler's settings by which diffusers has this noise: those of the folder that it came from, those of
     Stable Diffusion, or the table itself."""
     predicts = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}[noise.parametrization]
-    usual = STABLE | {"_class_name": "EulerDiscreteScheduler", "prediction_type": predicts, "steps_offset": 1}
-    usual["num_train_timesteps"] = len(noise.betas)
-    zero = usual | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-    known = [usual] if predicts == "epsilon" else [usual, zero]
+    default = STABLE | {"_class_name": "EulerDiscreteScheduler", "prediction_type": predicts, "steps_offset": 1}
+    default["num_train_timesteps"] = len(noise.betas)
+    zero = default | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    candidates = [default] if predicts == "epsilon" else [default, zero]
     if source is not None and source.is_dir():
-        known.insert(0, load_json(source / SCHEDULER))
-    table = usual | {"trained_betas": list(noise.betas)}
-    return next((settings for settings in known if NoiseTable.of(settings) == noise), table)
+        candidates.insert(0, load_json(source / SCHEDULER))
+    table = default | {"trained_betas": list(noise.betas)}
+    return next((settings for settings in candidates if NoiseTable.of(settings) == noise), table)
 
 
 def save_file(path: Path, components: Mapping[str, Any], noise: NoiseTable) -> None:

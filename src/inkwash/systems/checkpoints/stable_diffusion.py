@@ -6,6 +6,8 @@ import itertools
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from copy import copy
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
@@ -29,6 +31,8 @@ from inkwash.systems.checkpoints.adapters import (
     Key,
     LoadedAdapter,
     adapted_networks,
+    adapter_facts,
+    as_file,
     check_dora_norm,
     describe_adapters,
     few_step_in,
@@ -37,9 +41,10 @@ from inkwash.systems.checkpoints.adapters import (
 from inkwash.systems.checkpoints.canvas import (
     Canvas,
     begin,
-    beside,
+    concat_condition,
     load_canvas,
     shortened,
+    steps_taken,
 )
 from inkwash.systems.checkpoints.conditioning import Encoded, calls, guided, tracks, used_embeddings
 from inkwash.systems.checkpoints.drawing import UPSCALERS, Drawing, with_tags
@@ -51,7 +56,6 @@ from inkwash.systems.checkpoints.infotext import infotext
 from inkwash.systems.checkpoints.noise_table import NoiseTable, entry_of, make_grid
 from inkwash.systems.checkpoints.options import (
     GUIDANCE,
-    HIRES_STRENGTH,
     IMAGE_GUIDANCE,
     PIXELS,
     REFINER_START,
@@ -60,6 +64,7 @@ from inkwash.systems.checkpoints.options import (
     check_count,
     check_image,
     check_options,
+    check_rescale,
     check_size,
     larger,
     shape_of,
@@ -147,15 +152,18 @@ class StableDiffusion:
     def save(self, path: str | Path) -> None:
         """Writes a folder in the diffusers format, or one file of all networks if the name ends in .safetensors, with
         the weights as they are, to the last bit; both `load` and other tools open it. Such a file says nothing of how
-        its networks are built, so that of unusual ones nobody opens it. UserError for the checkpoint's own path."""
+        its networks are built, so that of unusual ones nobody opens it. UserError for what is there already."""
         path = Path(path)
-        if self.path is not None and path.resolve() == self.path.resolve():
-            raise UserError(f"{path}: the checkpoint's own files, which are in use: choose another name")
-        with nullcontext() if self.weights is None else self.weights.left():
-            if path.suffix.lower() == ".safetensors":
-                save_file(path, self.components, self.noise)
-            else:
-                save_folder(path, self.components, self.noise, self.path)
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            raise UserError(f"{path}: it is there already: choose another name")
+        try:
+            with nullcontext() if self.weights is None else self.weights.in_files():
+                if path.suffix.lower() == ".safetensors":
+                    save_file(path, self.components, self.noise)
+                else:
+                    save_folder(path, self.components, self.noise, self.path)
+        except OSError as error:
+            raise UserError(f"{path}: it cannot be written: {error.strerror or error}") from None
 
     def add_embedding(self, path: str | Path) -> None:
         """A word of textual inversion, which prompts call by the name of its file; see `load_embedding`."""
@@ -250,29 +258,35 @@ class StableDiffusion:
         prompts: Sequence[str],
         negative: str,
         size: tuple[int, int],
-        reading: Mapping[str, Any],
+        parsing: Mapping[str, Any],
         count: Iterator[int],
         guidance: float,
         rescale: float = 0.0,
         clip_skip: int = 0,
+        nearest: bool = False,
         image_guidance: float | None = None,
-        seen: Tensor | None = None,
+        concat: Tensor | None = None,
     ) -> tuple[Callable[..., Any], dict[str, Tensor]]:
-        """The denoiser guided by words, and the condition to begin with. reading: of `tracks`, how prompts are
-        read; count: the calls of the network. seen: what the U-Net sees beside the state. A latent consistency model
-        is told its guidance, and not called without words."""
-        encode: Callable[..., Any] = partial(tracks, self, clip_skip=clip_skip, size=size, **reading)
+        """The denoiser guided by words, and the condition to begin with.
+
+        parsing: of `tracks`, how prompts are read; count: the calls of the network; nearest: as of the class, for
+        this picture; concat: what the U-Net sees beside the state. A latent consistency model is told its guidance,
+        and not called without words.
+        """
+        encode: Callable[..., Any] = partial(tracks, self, clip_skip=clip_skip, size=size, **parsing)
         prompt_tracks = [encode(prompt, aesthetic=AESTHETIC["cond"]) for prompt in prompts]
         (negative_track,) = encode(negative, aesthetic=AESTHETIC["uncond"], compose=False)
-        beside = {} if seen is None else {"concat": seen}
+        shared = {} if concat is None else {"concat": concat}
         if (width := self.components["unet"].config["time_cond_proj_dim"]) is not None:
             if not is_blank(negative):
                 raise UserError("negative: a latent consistency model is guided without it: leave it out")
             scale = torch.tensor([1000 * (guidance - 1)], device=self.device)
-            beside["timestep_cond"] = sinusoidal_embedding(scale, width, cosine_first=False, shift=1)
+            shared["timestep_cond"] = sinusoidal_embedding(scale, width, cosine_first=False, shift=1)
+            check_rescale(rescale, 1.0, edits=False)
             guidance = 1.0
+        denoiser = replace(self.denoiser, c_noise=lambda t: float(round(self.entry(t)))) if nearest else self.denoiser
         denoise, cond = guided(
-            self.denoiser, prompt_tracks, negative_track, guidance, rescale, image_guidance, beside, count
+            denoiser, prompt_tracks, negative_track, guidance, rescale, image_guidance, shared, count
         )
         return self.to_x0(denoise), cond
 
@@ -305,16 +319,15 @@ class StableDiffusion:
     ) -> Tensor:
         """Latents (N, C, height / 8, width / 8) of size = (width, height) pixels, that of training if left out.
 
-        grid: one of `diffusion.GRIDS`, or any of the checkpoint's process. rescale: see `to_x0`. x: the
-        state to start from; noise: of a standard normal distribution, which it is made of; both from the seeds unless
-        given. weighting: how prompts are read, see `grammar.parse`. seed_like: whose noise is drawn from the seeds,
-        see `seeds`; ours if left out. canvas: a picture to begin from; latent: one as a clean state, and which share
-        of the steps is taken from there. image_guidance: of checkpoints that edit, see `edit_guidance`. refiner:
-        draws the last steps, see `handed_over`. tiling: see `networks.seamless`. preview:
-        called `previews` times on the way, evenly spaced, with the clean prediction.
+        grid: one of `diffusion.GRIDS`, or any of the checkpoint's process. rescale: see `to_x0`. x: the state to
+        start from; noise: of a standard normal distribution, which it is made of; both from the seeds unless given.
+        weighting: how prompts are read, see `grammar.parse`. seed_like: whose noise is drawn from the seeds, see
+        `seeds`, ours if left out; with ComfyUI's go its times, the nearest entries. canvas: a picture to begin from;
+        latent: one as a clean state, and which share of the steps is taken from there. image_guidance: of checkpoints
+        that edit, see `edit_guidance`. refiner: draws the last steps, see `handed_over`. tiling: see
+        `networks.seamless`. preview: called `previews` times on the way, evenly spaced, with the clean prediction.
         """
-        unet = self.components["unet"].config
-        width, height = size or self.size
+        width, height = size = size or self.size
         check_size(width, height)
         if self.weights is not None:
             self.weights.fit(width, height, len(prompts))
@@ -325,46 +338,83 @@ class StableDiffusion:
         if isinstance(sampler, str) and sampler not in SAMPLERS:
             raise unknown("sampler", sampler, SAMPLERS)
         if isinstance(grid, str):
-            grid = make_grid(self.process, grid, steps, len(self.noise.betas), self.is_xl)
-        vae = self.components["vae"]
-        seen = beside(vae, self.extra, canvas, (width, height), self.device, tiling)
-        edits = image_guidance if self.extra == EDITS else None
-        reading = {"steps": len(grid) - 1, "sampler": sampler, "weighting": weighting}
-        texts = (prompts, negative, (width, height), reading, itertools.count(), guidance, rescale)
-        denoise, cond = self.guided(*texts, clip_skip, edits, seen)
+            grid = self.make_grid(grid, steps)
+        concat = concat_condition(self.components["vae"], self.extra, canvas, size, self.device, tiling)
+        parsing = {"steps": len(grid) - 1, "sampler": sampler, "weighting": weighting}
+        texts = (
+            prompts,
+            negative,
+            size,
+            parsing,
+            itertools.count(),
+            guidance,
+            rescale,
+            clip_skip,
+            seed_like == "comfyui",
+        )
+        denoise, cond = self.guided(*texts, image_guidance if self.extra == EDITS else None, concat)
         if refiner is not None:
-            check_refiner(self, refiner)
-            refine = refiner.guided(*texts, clip_skip)
             last = last_entry(grid, self.entry, refiner_start, len(self.noise.betas))
-            denoise = handed_over(denoise, *refine, self.entry, last)
-        shape = (unet["out_channels"], height // PIXELS, width // PIXELS)
+            denoise = handed_over(denoise, *self.refine(refiner, texts), self.entry, last)
+        shape = (self.components["unet"].config["out_channels"], height // PIXELS, width // PIXELS)
         rule = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
         if seed_like is not None:
             other = OtherNoise(seed_like, seeds, shape, self.device)
             rule, noise = drawing_from(other, rule), other.first() if noise is None else noise
         hooks: list[Callable[..., Any]] = []
-        begins = latent is not None or (canvas is not None and self.extra != EDITS)
-        if begins and noise is None:
-            noise = diffusion.Noise(seeds, shape, "start", device=self.device).normal()
-        if latent is not None and noise is not None:
-            grid = shortened(grid, latent[1], "hires_strength")
-            x = self.process.noise(latent[0], grid[0], noise)
-        elif canvas is not None and noise is not None and begins:
-            grid = shortened(grid, canvas.strength)
-            begun, hooks = begin(vae, self.process, canvas, grid[0], noise, not self.extra, tiling)
+        if latent is not None or (canvas is not None and self.extra != EDITS):
+            if noise is None:
+                noise = diffusion.Noise(seeds, shape, "start", device=self.device).normal()
+            begun, grid, hooks = self.begin(grid, noise, canvas, latent, tiling)
             x = begun if x is None else x
         if x is None and noise is not None:
             x = grid[0].sigma * noise if seed_like is None else first_state(seed_like, sampler, grid, noise)
         if preview is not None:
             hooks = [preview_hook(len(grid) - 1, previews, preview), *hooks]
-        networks = [self.components["unet"]] + ([] if refiner is None else [refiner.components["unet"]])
         with self.runtime.autocast(), ExitStack() as stack:
-            for network in networks:
-                stack.enter_context(circular(network, tiling))
+            for model in (self, refiner):
+                if model is not None:
+                    stack.enter_context(circular(model.components["unet"], tiling))
             state: Tensor = diffusion.sample(
                 denoise, shape, rule, grid, seeds, cond, x=x, hooks=hooks, progress=progress, device=self.device
             )
         return state
+
+    def make_grid(self, name: str, steps: int) -> diffusion.Grid:
+        """See `noise_table.make_grid`."""
+        return make_grid(self.process, name, steps, len(self.noise.betas), self.is_xl)
+
+    def refine(
+        self, refiner: StableDiffusion, texts: tuple[Any, ...]
+    ) -> tuple[Callable[..., Any], dict[str, Tensor]]:
+        """What a refiner makes of the same texts, with this checkpoint's embeddings, in the memory that this one
+        leaves. UserError for a refiner that does not go on where this one ends."""
+        check_refiner(self, refiner)
+        (width, height), batch = texts[2], len(texts[0])
+        if refiner.weights is not None:
+            taken = 0.0 if self.weights is None else self.weights.plan(width, height, batch).peak
+            refiner.weights.fit(width, height, batch, taken)
+        refiner = copy(refiner)
+        refiner.embeddings = self.embeddings | refiner.embeddings
+        return refiner.guided(*texts)
+
+    def begin(
+        self,
+        grid: diffusion.Grid,
+        noise: Tensor,
+        canvas: Canvas | None,
+        latent: tuple[Tensor, float] | None,
+        tiling: str,
+    ) -> tuple[Tensor | None, diffusion.Grid, list[Callable[..., Any]]]:
+        """The state to begin from, None for one of noise alone; the steps that are left from there; and the hooks
+        that keep what a mask keeps."""
+        if latent is not None:
+            grid = shortened(grid, latent[1], "hires_strength")
+            return self.process.noise(latent[0], grid[0], noise), grid, []
+        assert canvas is not None  # there is one of the two
+        grid = shortened(grid, canvas.strength)
+        x, hooks = begin(self.components["vae"], self.process, canvas, grid[0], noise, not self.extra, tiling)
+        return x, grid, hooks
 
     def decode(self, state: Tensor, tiling: str = "") -> np.ndarray:
         """Latents -> pictures, uint8 (N, height, width, 3); large ones in tiles."""
@@ -396,9 +446,11 @@ class StableDiffusion:
     ) -> Sampling:
         """What is given; the rest as a few-step adapter needs it, or as is usual."""
         few_step = few_step_in(adapters)
-        usual = Sampling(SAMPLER, self.default_grid, STEPS, GUIDANCE)
-        usual = LATENT_CONSISTENCY if self.components["unet"].config["time_cond_proj_dim"] else usual
-        default = few_step.sampling if few_step else usual
+        default = Sampling(SAMPLER, self.default_grid, STEPS, GUIDANCE)
+        if few_step:
+            default = few_step.sampling
+        elif self.components["unet"].config["time_cond_proj_dim"] is not None:
+            default = LATENT_CONSISTENCY
         return Sampling(
             sampler or default.sampler,
             grid or default.grid,
@@ -454,6 +506,10 @@ class StableDiffusion:
             raise UserError(f"seed = {seed}: choose a whole number from 0 to 2^64 - {len(seeds)}")
         adapters = options.pop("adapters", None) or ()
         adapters = [adapters] if isinstance(adapters, (str, Path)) else [*adapters]  # each picture goes through them
+        options["adapters"] = [as_file(file) for file in adapters]
+        if isinstance(refiner := options.get("refiner"), (str, Path)):  # as this one is, and once for all
+            device, precision = str(self.device), self.runtime.precision
+            options["refiner"] = StableDiffusion.load(refiner, device, precision, nearest=self.nearest)
         pictures = []
         for i, each in enumerate(seeds):  # each alone: none depends, not even in its last bit, on its neighbours
 
@@ -461,7 +517,7 @@ class StableDiffusion:
                 if progress is not None:
                     progress(done_before * total + done, len(seeds) * total)
 
-            drawing = Drawing(prompt=prompt, seed=each, adapters=adapters, **options)
+            drawing = Drawing(prompt=prompt, seed=each, **options)
             pictures.append(self.draw(drawing, on_step, preview, previews, tell if i == 0 else None))
         return pictures[0] if n is None else pictures
 
@@ -478,15 +534,18 @@ class StableDiffusion:
         plain, files = with_tags(texts, one.adapters, one.weighting)
         used = self.load_adapters(files)
         sampling = self.sampling(used, one.sampler, one.grid, one.steps, one.guidance)
-        check_options(plain["prompt"], plain["negative"], sampling.guidance, sampling.steps, one.image)
-        check_image(one.image, one.strength, one.mask, one.image_guidance, edits=self.extra == EDITS)
-        check_dora_norm(used, one.dora_norm)
+        self.check(one, plain, used, sampling)
         size = shape_of(one.size, one.width, one.height, one.image, self.size)
         canvas = None if one.image is None else load_canvas(one.image, one.strength, one.mask, size)
-        refiner = StableDiffusion.load(one.refiner) if isinstance(one.refiner, (str, Path)) else one.refiner
+        grid, final = self.make_grid(sampling.grid, sampling.steps), size
+        start = REFINER_START if one.refiner_start is None else one.refiner_start
+        if one.hires is not None:  # refused before the first pass, if it is
+            final, second = larger(*size, one.hires), self.make_grid(sampling.grid, one.hires_steps or sampling.steps)
+            more = steps_taken(len(second) - 1, one.second_strength, "hires_strength")
+            if one.refiner is not None:
+                last_entry(second, self.entry, start, len(self.noise.betas))
         for note in describe_adapters(used, one.dora_norm, sampling) if tell else ():
             tell(note)  # type: ignore[misc]  # it is there, or there are no notes
-        final = size if one.hires is None else larger(*size, one.hires)
         if self.weights is not None:
             self.weights.fit(*final)
 
@@ -494,37 +553,30 @@ class StableDiffusion:
             if preview is not None:
                 preview(Image.fromarray(composite(self.decode_preview(state, one.tiling), canvas)[0]))
 
+        def on_step(before: int, after: int, done: int, total: int) -> None:
+            if progress is not None:
+                progress(before + done, before + total + after)
+
         options: dict[str, Any] = {
-            "negative": plain["negative"], "sampler": sampling.sampler, "grid": sampling.grid,
-            "guidance": sampling.guidance, "rescale": one.rescale, "clip_skip": one.clip_skip,
-            "weighting": one.weighting, "seed_like": one.seed_like, "tiling": one.tiling, "refiner": refiner,
-            "refiner_start": REFINER_START if one.refiner_start is None else one.refiner_start,
+            "negative": plain["negative"], "sampler": sampling.sampler, "guidance": sampling.guidance,
+            "rescale": one.rescale, "clip_skip": one.clip_skip, "weighting": one.weighting,
+            "seed_like": one.seed_like, "tiling": one.tiling, "refiner": one.refiner,
+            "refiner_start": start,
             "image_guidance": IMAGE_GUIDANCE if one.image_guidance is None else one.image_guidance,
             "preview": None if preview is None else show, "previews": previews,
         }  # fmt: skip
-        second = sampling.steps if one.hires_steps is None else one.hires_steps
-        strength = HIRES_STRENGTH if one.hires_strength is None else one.hires_strength
-        taken = 0 if one.hires is None else max(1, min(int(second * strength), second))
-        told = partial(counted, progress, taken)
+        draw = partial(self.sample_states, [plain["prompt"]], [one.seed], **options)
         with self.adapting([each.use for each in used], one.dora_norm, one.merge_adapters):
-            prompts, seeds = [plain["prompt"]], [one.seed]
-            state = self.sample_states(
-                prompts, seeds, steps=sampling.steps, size=size, canvas=canvas, progress=told, **options
-            )
-            if one.hires is not None:
-                how = one.hires_upscaler or UPSCALERS[0]
-                latent = enlarged(state, partial(self.decode, tiling=one.tiling), self.components["vae"], final, how)
-                first = sampling.steps
-                state = self.sample_states(
-                    prompts, seeds, steps=second, size=final, latent=(latent, strength),
-                    progress=lambda done, total: told(first + done, first), **options,
-                )  # fmt: skip
+            if one.hires is None:
+                state = draw(grid=grid, size=size, canvas=canvas, progress=partial(on_step, 0, 0))
+            else:
+                state = draw(grid=grid, size=size, progress=partial(on_step, 0, more))
+                how, decoded = one.hires_upscaler or UPSCALERS[0], partial(self.decode, tiling=one.tiling)
+                latent = enlarged(state, decoded, self.components["vae"], final, how, one.tiling), one.second_strength
+                state = draw(grid=second, size=final, latent=latent, progress=partial(on_step, len(grid) - 1, 0))
             pixels = composite(self.decode(state, one.tiling), canvas)[0]
         recipe = {
-            "system": CHECKPOINTS,
-            "verb": "generate",
-            "model": None if self.path is None else reference(self.path),
-            "hash": self.hash,
+            **self.facts(),
             **one.facts(),
             **texts,
             **{f"{name}_template": getattr(one, name) for name in texts if getattr(one, name) != texts[name]},
@@ -533,29 +585,48 @@ class StableDiffusion:
             "height": size[1],
             "image_guidance": options["image_guidance"] if self.extra == EDITS else None,
             "strength": None if canvas is None or self.extra == EDITS else canvas.strength,
-            "embeddings": used_embeddings(
-                self, [*plain.values()], one.weighting, calls(sampling.steps, sampling.sampler)
-            ),
-            "adapters": {each.path.name: each.text for each in used} or None,
+            **self.embedding_facts([*plain.values()], one.weighting, calls(sampling.steps, sampling.sampler)),
+            **adapter_facts(one.adapters, used),
+            "tiling": one.tiling or None,
             "dora_norm": one.dora_norm if any(each.has_dora for each in used) else None,
             "merge_adapters": one.merge_adapters if used else None,
-            "refiner": None if refiner is None or refiner.path is None else reference(refiner.path),
-            "refiner_hash": None if refiner is None else refiner.hash,
+            "refiner": None if one.refiner is None or one.refiner.path is None else reference(one.refiner.path),
+            "refiner_hash": None if one.refiner is None else one.refiner.hash,
+        }
+        picture = GeneratedImage(Image.fromarray(pixels), recipe)
+        picture.parameters = infotext(recipe)
+        return picture
+
+    def check(
+        self, drawing: Drawing, plain: Mapping[str, str], used: Sequence[LoadedAdapter], sampling: Sampling
+    ) -> None:
+        """UserError for what this checkpoint cannot be asked for. plain: the prompts without tags."""
+        edits = self.extra == EDITS
+        check_options(plain["prompt"], plain["negative"], sampling.guidance, sampling.steps, drawing.image)
+        check_rescale(drawing.rescale, sampling.guidance, edits)
+        check_image(drawing.image, drawing.strength, drawing.mask, drawing.image_guidance, edits)
+        check_dora_norm(used, drawing.dora_norm)
+
+    def facts(self) -> dict[str, Any]:
+        """What a recipe says of the checkpoint, and of what computes it."""
+        return {
+            "system": CHECKPOINTS,
+            "verb": "generate",
+            "model": None if self.path is None else reference(self.path),
+            "hash": self.hash,
+            "nearest": self.nearest,
             "runtime": self.runtime.name,
             "device": str(self.device),
             "precision": self.runtime.precision,
             "threads": self.runtime.threads,
             "version": __version__,
         }
-        picture = GeneratedImage(Image.fromarray(pixels), recipe)
-        picture.parameters = infotext(recipe)
-        return picture
 
-
-def counted(progress: Callable[[int, int], None] | None, more: int, done: int, total: int) -> None:
-    """Progress of a first pass of `total` steps, after which so many more come."""
-    if progress is not None:
-        progress(done, total + more)
+    def embedding_facts(self, prompts: Sequence[str], weighting: str, steps: int) -> dict[str, Any]:
+        """What a recipe says of the embeddings that prompts call for: their hashes, and their files."""
+        used = used_embeddings(self, prompts, weighting, steps)
+        files = [{"name": self.embeddings[name].file, "sha256": hash} for name, hash in used.items()]
+        return {"embeddings": used} | ({"embedding": files} if files else {})
 
 
 def check_refiner(base: StableDiffusion, refiner: StableDiffusion) -> None:

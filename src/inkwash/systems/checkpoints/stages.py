@@ -46,13 +46,25 @@ def last_entry(grid: diffusion.Grid, entry: Callable[[Any], float], start: float
 
 
 def enlarged(
-    state: Tensor, decode: Callable[[Tensor], np.ndarray], vae: Any, size: tuple[int, int], how: str
+    state: Tensor,
+    decode: Callable[[Tensor], np.ndarray],
+    vae: Any,
+    size: tuple[int, int],
+    how: str,
+    tiling: str = "",
 ) -> Tensor:
     """A state (1, C, h, w) at the size of a picture of so many pixels: stretched bilinearly as it is ("latent"), or
-    decoded, enlarged by Lanczos' filter and encoded again ("lanczos"), as A1111 names them."""
+    decoded, enlarged by Lanczos' filter and encoded again ("lanczos"), as A1111 names them. Where its sides meet
+    (`networks.seamless`), it is the middle one of three that is."""
     width, height = size
+    columns, rows = (3 if axis in tiling else 1 for axis in "xy")
+    left, top = width * (columns // 2), height * (rows // 2)
     if how == "latent":
-        return functional.interpolate(state, size=(height // 8, width // 8), mode="bilinear")
-    picture = Image.fromarray(decode(state)[0]).resize(size, Image.Resampling.LANCZOS)
-    pixels = latents.to_input(np.asarray(picture)[None], 3)
-    return encode(vae, torch.from_numpy(pixels).to(state.device))
+        larger = functional.interpolate(
+            state.repeat(1, 1, rows, columns), size=(rows * height // 8, columns * width // 8), mode="bilinear"
+        )
+        return larger[..., top // 8 : (top + height) // 8, left // 8 : (left + width) // 8]
+    several = Image.fromarray(np.tile(decode(state)[0], (rows, columns, 1)))
+    picture = several.resize((columns * width, rows * height), Image.Resampling.LANCZOS)
+    pixels = latents.to_input(np.asarray(picture.crop((left, top, left + width, top + height)))[None], 3)
+    return encode(vae, torch.from_numpy(pixels).to(state.device), tiling=tiling)

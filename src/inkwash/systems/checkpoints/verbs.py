@@ -62,9 +62,9 @@ def with_settings(request: Generate, context: Context) -> Generate:
     if request.settings is None:
         return request
     found, notes = settings_of(context.open(request.settings))
-    usual = {name: option.default for name, option in options(Generate).items()}
+    defaults = {name: option.default for name, option in options(Generate).items()}
     missing = {
-        name: value for name, value in found.items() if name != "model" and getattr(request, name) == usual[name]
+        name: value for name, value in found.items() if name != "model" and getattr(request, name) == defaults[name]
     }
     if request.size is not None:
         missing = {name: value for name, value in missing.items() if name not in ("width", "height")}
@@ -104,7 +104,7 @@ def generate_images(of: int, request: Generate, model: Any, refiner: Any, contex
             preview=preview if context.previews else None, previews=context.previews,
             tell=(lambda text: context.tell(Note(text))) if place == 0 else None,
         )  # fmt: skip
-        picture.info[KEY] |= given | {"tiling": part.tiling}
+        picture.info[KEY] |= given
         pictures.append(picture)
         unused -= picture.info[KEY]["embeddings"].keys()
         recipe = formats.recipe_of(picture, part.format)
