@@ -205,7 +205,8 @@ def save_tensors(
             if largest == 0 or float16.smallest_normal <= largest <= float16.max:
                 value = value.half()
         stored[name] = value.clone(memory_format=torch.contiguous_format)
-        if not stored[name].isfinite().all():
+        numbers = stored[name].float() if "float8" in str(stored[name].dtype) else stored[name]  # torch cannot tell
+        if not numbers.isfinite().all():
             raise UserError(f"{path}: '{name}' is not finite as {stored[name].dtype}; nothing was written")
     try:
         with atomic(path) as temporary:

@@ -5,6 +5,7 @@ from importlib import import_module
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from inkwash.errors import UserError
 from inkwash.networks import stable_diffusion as single_files
@@ -15,6 +16,7 @@ from inkwash.systems.checkpoints.facts import hash_of, read_facts
 from inkwash.systems.checkpoints.noise_table import STABLE, NoiseTable
 from inkwash.systems.checkpoints.saving import family_of, index_of, scheduler_of
 from inkwash.systems.checkpoints.stable_diffusion import StableDiffusion
+from inkwash.weights.single_file import FAMILIES, to_single_file
 from tests.networks.test_stable_diffusion import TINY, folders, same, tensors_of  # noqa: F401
 
 FEW = {"steps": 2, "seed": 7, "size": 64}
@@ -24,6 +26,13 @@ FEW = {"steps": 2, "seed": 7, "size": 64}
 def tiny(monkeypatch):
     """Single files are of tiny networks."""
     monkeypatch.setattr(single_files, "CONFIGS", TINY)
+
+
+def single_tensors(family, networks):
+    found = {}
+    for name, component in FAMILIES[family].items():
+        found |= to_single_file(component, networks[name])
+    return {name: tensor.contiguous() for name, tensor in found.items()}
 
 
 def half(folder, family):
@@ -48,6 +57,16 @@ def test_diffusers_opens_the_folder_that_is_made_of_a_file_and_no_bit_is_lost(fo
         ids = getattr(opened, tokenizer)(text, padding="max_length", max_length=77).input_ids
         assert loaded.components[tokenizer].tokenize([text])[0].tolist() == ids
     assert NoiseTable.of(opened.scheduler.config) == loaded.noise
+
+
+def test_eight_bits_stay_eight_bits(folders, tiny, tmp_path):  # noqa: F811
+    before = tensors_of(folders["sd1"], "sd1")
+    before["unet"] = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in before["unet"].items()}
+    save_file(single_tensors("sd1", before), tmp_path / "one.safetensors")
+    StableDiffusion.load(tmp_path / "one.safetensors").save(tmp_path / "folder")
+    found = load_file(tmp_path / "folder" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert found.keys() == before["unet"].keys()
+    assert all(torch.equal(found[name].view(torch.uint8), t.view(torch.uint8)) for name, t in before["unet"].items())
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
