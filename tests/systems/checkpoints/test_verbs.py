@@ -205,6 +205,14 @@ def test_what_is_given_beside_settings_counts_though_it_is_the_usual(model, tmp_
     assert "without the settings of web.png" in capsys.readouterr().out
 
 
+def test_a_second_pass_of_settings_is_not_taken_beside_an_image(model, photo, capsys):
+    assert main(["generate", "a cat", "--model", model, *FEW, "--size", "64", "--hires", "2", "-o", "web.png"]) == 0
+    both = ["--settings", "web.png", "--image", str(photo)]
+    assert main(["generate", "--model", model, *both, "-o", "one.png"]) == 0
+    assert "its second pass is not taken beside an image" in capsys.readouterr().err
+    assert read_recipe("one.png")["hires"] is None and read_recipe("one.png")["seed"] == 7
+
+
 def test_words_that_no_prompt_calls_are_named(model, tmp_path, capsys):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()

@@ -70,6 +70,9 @@ def with_settings(request: Generate, context: Context) -> Generate:
         missing = {name: value for name, value in missing.items() if name not in ("width", "height")}
     if request.image is None:
         missing.pop("strength", None)
+    elif "hires" in missing:
+        missing = {name: value for name, value in missing.items() if not name.startswith("hires")}
+        notes = [*notes, "its second pass is not taken beside an image to begin from"]
     for note in [*notes, *([f"it was drawn by the model {found['model']}"] if found.get("model") else [])]:
         context.tell(Note(f"{request.settings.name}: {note}"))
     try:
