@@ -48,6 +48,7 @@ from inkwash.systems.checkpoints.facts import EDITS, ENCODERS, PAINTS, hash_of, 
 from inkwash.systems.checkpoints.few_step import Sampling
 from inkwash.systems.checkpoints.files import Weights, load_file, load_folder
 from inkwash.systems.checkpoints.infotext import infotext
+from inkwash.systems.checkpoints.limits import ENDLESS
 from inkwash.systems.checkpoints.noise_table import NoiseTable, entry_of, make_grid
 from inkwash.systems.checkpoints.options import (
     GUIDANCE,
@@ -481,6 +482,8 @@ class StableDiffusion:
         check_options(plain["prompt"], plain["negative"], sampling.guidance, sampling.steps, one.image)
         check_image(one.image, one.strength, one.mask, one.image_guidance, edits=self.extra == EDITS)
         check_dora_norm(used, one.dora_norm)
+        if sampling.grid in ENDLESS and self.default_grid not in ENDLESS:
+            raise UserError(f"grid = {sampling.grid}: this checkpoint's noise has no largest sigma; choose trailing")
         size = shape_of(one.size, one.width, one.height, one.image, self.size)
         canvas = None if one.image is None else load_canvas(one.image, one.strength, one.mask, size)
         refiner = StableDiffusion.load(one.refiner) if isinstance(one.refiner, (str, Path)) else one.refiner
