@@ -115,6 +115,13 @@ def test_a_second_pass_and_sides_that_meet_are_taken():
     assert "hires_steps" not in fields("Hires upscale: 2, Hires steps: 0").options
 
 
+@pytest.mark.parametrize("size", ["Hires resize: 64x64", "Hires upscale: 1", "Hires upscale: nan"])
+def test_a_second_pass_of_a_size_that_is_not_taken_is_none(size):
+    options, notes = fields(f"{size}, Hires steps: 7, Hires upscaler: Latent, Denoising strength: 0.4")
+    assert not [name for name in options if name.startswith("hires")] and "strength" not in options
+    assert notes[0].startswith(size.partition(":")[0]) and len(notes) == 4
+
+
 def test_values_in_quotes_and_of_json_hold_commas_and_colons():
     line = 'A b: "x, y: \\"z\\"\\n", Hashes: {"model": "a, b", "lora:c": ["d"]}, C/d-e: [f, Last: g:h'
     assert parse_fields(line) == {

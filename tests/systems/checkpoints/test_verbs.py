@@ -15,6 +15,7 @@ import inkwash
 from inkwash import diffusion
 from inkwash.cli import main
 from inkwash.codecs.png import KEY, read_recipe
+from inkwash.errors import UserError
 from inkwash.systems import systems
 from inkwash.systems.base import limits, options
 from inkwash.systems.checkpoints.limits import ENDLESS
@@ -205,6 +206,23 @@ def test_what_is_given_beside_settings_counts_though_it_is_the_usual(model, tmp_
     assert "without the settings of web.png" in capsys.readouterr().out
 
 
+def test_a_second_pass_of_settings_is_not_taken_beside_an_image(model, photo, capsys):
+    assert main(["generate", "a cat", "--model", model, *FEW, "--size", "64", "--hires", "2", "-o", "web.png"]) == 0
+    both = ["--settings", "web.png", "--image", str(photo)]
+    assert main(["generate", "--model", model, *both, "-o", "one.png"]) == 0
+    assert "its second pass is not taken beside an image" in capsys.readouterr().err
+    assert read_recipe("one.png")["hires"] is None and read_recipe("one.png")["seed"] == 7
+
+
+def test_words_that_settings_shall_not_show_mean_nothing_without_guidance(model, capsys):
+    assert (
+        main(["generate", "a cat", "--model", model, *FEW, "--size", "64", "--negative", "b", "-o", "web.png"]) == 0
+    )
+    assert main(["generate", "--model", model, "--settings", "web.png", "--guidance", "1", "-o", "one.png"]) == 0
+    assert "its negative prompt is not taken with a guidance of 1" in capsys.readouterr().err
+    assert read_recipe("one.png")["negative"] == ""
+
+
 def test_words_that_no_prompt_calls_are_named(model, tmp_path, capsys):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -377,3 +395,8 @@ def test_limits_are_those_of_the_checkpoint(model, tmp_path):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"rescale_betas_zero_snr": True}))
     narrowed = limits(verb, tmp_path / model)["grid"]
     assert narrowed.default == "trailing" and not set(ENDLESS) & set(narrowed.choices)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"prediction_type": "v_prediction"}))
+    loaded = inkwash.load(tmp_path / model)
+    for grid in ENDLESS:
+        with pytest.raises(UserError, match=f"grid = {grid}: this checkpoint's noise has no largest sigma"):
+            loaded.generate("a cat", grid=grid)

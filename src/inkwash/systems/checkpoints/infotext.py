@@ -112,6 +112,9 @@ def read_infotext(text: str) -> Settings:
         notes.append(CLIP_SKIP)
     if "Model hash" in fields and "Model" not in fields:
         notes.append(f"Model hash: {fields['Model hash'][:60]}: the model has no name there; name it with model")
+    if "hires" not in options:  # without which the others say nothing
+        lost = [name for name in ("hires_steps", "hires_upscaler") if options.pop(name, None) is not None]
+        notes += [f"{name} is of a second pass that is not taken" for name in lost]
     if "hires" in options and "strength" in options:
         options["hires_strength"] = options.pop("strength")
     elif any(key.startswith("Hires") for key in fields) and "strength" in options:
@@ -218,6 +221,12 @@ def read_size(value: str) -> dict[str, Any]:
     return {"width": int(width), "height": int(height)}
 
 
+def read_hires(value: str) -> dict[str, Any]:
+    if not (times := float(value)) > 1:
+        raise ValueError(value)
+    return {"hires": times}
+
+
 def whole(name: str) -> Callable[[str], dict[str, Any]]:
     return lambda value: {name: int(value)}
 
@@ -238,7 +247,7 @@ READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "size": read_size,
     "clip skip": lambda value: {"clip_skip": max(int(value), 1) - 1},  # A1111 counts the layers that are taken from 1
     "model": lambda value: {"model": value},
-    "hires upscale": number("hires"),
+    "hires upscale": read_hires,
     "hires steps": lambda value: {"hires_steps": int(value)} if int(value) else {},
     "hires upscaler": lambda value: {"hires_upscaler": {name: own for own, name in UPSCALERS.items()}[value]},
     "tiling": lambda value: {"tiling": {"true": "xy", "false": ""}.get(value.lower(), value.lower())},

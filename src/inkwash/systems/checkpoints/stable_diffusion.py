@@ -53,6 +53,7 @@ from inkwash.systems.checkpoints.facts import EDITS, ENCODERS, PAINTS, hash_of, 
 from inkwash.systems.checkpoints.few_step import Sampling
 from inkwash.systems.checkpoints.files import Weights, load_file, load_folder
 from inkwash.systems.checkpoints.infotext import infotext
+from inkwash.systems.checkpoints.limits import ENDLESS
 from inkwash.systems.checkpoints.noise_table import NoiseTable, entry_of, make_grid
 from inkwash.systems.checkpoints.options import (
     GUIDANCE,
@@ -606,6 +607,8 @@ class StableDiffusion:
         check_rescale(drawing.rescale, sampling.guidance, edits)
         check_image(drawing.image, drawing.strength, drawing.mask, drawing.image_guidance, edits)
         check_dora_norm(used, drawing.dora_norm)
+        if sampling.grid in ENDLESS and self.default_grid not in ENDLESS:
+            raise UserError(f"grid = {sampling.grid}: this checkpoint's noise has no largest sigma; choose trailing")
 
     def facts(self) -> dict[str, Any]:
         """What a recipe says of the checkpoint, and of what computes it."""

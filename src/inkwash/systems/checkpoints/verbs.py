@@ -11,7 +11,7 @@ from PIL import Image
 from inkwash.codecs.png import KEY, write_png
 from inkwash.errors import UserError
 from inkwash.progress import Progress
-from inkwash.systems.base import Context, Note, Preview, Result, options, seeded
+from inkwash.systems.base import Context, Note, Preview, Result, is_blank, options, seeded
 from inkwash.systems.checkpoints.request import Generate
 from inkwash.systems.checkpoints.settings import settings_of
 from inkwash.systems.checkpoints.stable_diffusion import check_refiner
@@ -70,6 +70,12 @@ def with_settings(request: Generate, context: Context) -> Generate:
         missing = {name: value for name, value in missing.items() if name not in ("width", "height")}
     if request.image is None:
         missing.pop("strength", None)
+    elif "hires" in missing:
+        missing = {name: value for name, value in missing.items() if not name.startswith("hires")}
+        notes = [*notes, "its second pass is not taken beside an image to begin from"]
+    if request.guidance == 1 and not is_blank(missing.get("negative", "")):
+        del missing["negative"]
+        notes = [*notes, "its negative prompt is not taken with a guidance of 1"]
     for note in [*notes, *([f"it was drawn by the model {found['model']}"] if found.get("model") else [])]:
         context.tell(Note(f"{request.settings.name}: {note}"))
     try:
