@@ -85,14 +85,14 @@ class Drawing:
     tiling: str = ""
 
     def __post_init__(self) -> None:
-        asked = options(Generate)
+        request_options = options(Generate)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is None:
                 object.__setattr__(self, field.name, field.default)
-            elif field.name in asked and field.name not in FILES and value != "":
+            elif field.name in request_options and field.name not in FILES and value != "":
                 plain = value.item() if isinstance(value, np.generic) else value
-                object.__setattr__(self, field.name, asked[field.name].check(plain))
+                object.__setattr__(self, field.name, request_options[field.name].check(plain))
         if self.refiner is None and self.refiner_start is not None:
             raise UserError("refiner_start means nothing without a refiner: leave it out")
         for name in ("hires_strength", "hires_steps", "hires_upscaler"):

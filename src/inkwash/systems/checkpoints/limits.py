@@ -58,12 +58,12 @@ def plan(request: Any, path: Path, device: str, threads: int) -> Plan:
     size = sum(file.stat().st_size for file in files_of(path))
     files = round(request.n * BYTES_PER_PIXEL * width * height * area)
     found = Plan(None if seconds is None else size / LOADING + seconds, files)
-    said = [summary(found)]
+    parts = [summary(found)]
     if request.settings is not None:
-        said.append(f"without the settings of {request.settings.name}, which are read when it starts")
+        parts.append(f"without the settings of {request.settings.name}, which are read when it starts")
     elif device == "cpu":
-        said.append(memory.plan(path, *final).text)
-    return found._replace(text="; ".join(said))
+        parts.append(memory.plan(path, *final).text)
+    return found._replace(text="; ".join(parts))
 
 
 def operations(path: Path, facts: Facts, width: int, height: int) -> float:
