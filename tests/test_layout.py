@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-WHOLE = "crash full_disk fuzz matrix migration page page_checkpoints queue security"  # of a running studio, not of one of its modules
+# of a running studio, not of one of its modules
+WHOLE = "crash full_disk fuzz matrix migration page page_checkpoints queue security"
 
 
 def test_tests_are_found_by_the_name_of_their_module():

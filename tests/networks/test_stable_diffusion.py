@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from inkwash.errors import UserError
 from inkwash.networks.autoencoder import load_autoencoder
 from inkwash.networks.clip import load_clip, with_prefix
-from inkwash.networks.stable_diffusion import CLASSES, CONFIGS, load_single_file, save_single_file
+from inkwash.networks.stable_diffusion import CLASSES, CONFIGS, load_single_file, load_vae, save_single_file
 from inkwash.networks.unet import load_unet
 from inkwash.weights.single_file import FAMILIES, from_single_file, to_single_file
 from tests.codecs.test_clip import END, VOCABULARY, write
@@ -469,3 +469,20 @@ def test_former_names_of_the_autoencoder_are_read(folders, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     save_file(renamed, tmp_path / "diffusion_pytorch_model.safetensors")
     assert same(load_autoencoder(tmp_path).state_dict(), tensors)
+
+
+@pytest.mark.parametrize("spelling", ["first program", "with its prefix", "diffusers", "a whole file"])
+def test_an_autoencoder_of_a_file_is_read_in_every_spelling(file, folders, tmp_path, spelling):
+    path, prefix = file("sd1"), "first_stage_model."
+    tensors, own = load_file(path), load_file(next((folders["sd1"] / "vae").glob("*.safetensors")))
+    ours = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    found = {"first program": ours, "with its prefix": {prefix + name: tensor for name, tensor in ours.items()}}
+    save_file((found | {"diffusers": own, "a whole file": tensors})[spelling], tmp_path / "vae.safetensors")
+    assert same(load_vae(tmp_path / "vae.safetensors", TINY["sd1"]["vae"]).state_dict(), own)
+
+
+def test_a_file_of_another_network_is_no_autoencoder(folders):
+    wrong = next((folders["sd1"] / "unet").glob("*.safetensors"))
+    with pytest.raises(UserError, match="the VAE lacks") as error:
+        load_vae(wrong, TINY["sd1"]["vae"])
+    assert str(error.value).startswith(str(wrong))

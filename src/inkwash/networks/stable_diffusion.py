@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from inkwash.errors import UserError, unknown
-from inkwash.networks.autoencoder import Autoencoder
+from inkwash.networks.autoencoder import Autoencoder, rename_former
 from inkwash.networks.clip import CLIPTextEncoder
 from inkwash.networks.unet import UNet
 from inkwash.weights.files import fill, load_names, load_tensors, save_tensors
@@ -146,6 +146,28 @@ def load_single_file(
         components[folder] = network.eval()
         names -= own
     return SingleFile(family, components, names)
+
+
+def load_vae(path: str | Path, config: Mapping[str, Any]) -> Autoencoder:
+    """The autoencoder of a file: of its own, by the names of the first program (with `first_stage_model.` or without)
+    or of diffusers, or of a file of all networks; in float32 and set to evaluate. config: how it is built. UserError,
+    with the file's name, for a tensor too few, too many or of another shape."""
+    component = FAMILIES["sd1"]["vae"]
+    names = load_names(path)
+    own = {name for name in names if name.startswith(component.prefix)}
+    tensors = dequantise(*load_tensors(path, own or names), str(path))
+    with torch.device("meta"):
+        network = Autoencoder(**config)
+    if any(".down." in name for name in tensors):
+        prefixed = {
+            component.prefix + name.removeprefix(component.prefix): tensor for name, tensor in tensors.items()
+        }
+        found = from_single_file(component, prefixed, network.state_dict())
+    else:
+        found = rename_former(tensors)
+    network.to_empty(device="cpu")
+    fill(network, found, f"{path}: the VAE")
+    return network.eval()
 
 
 def save_single_file(

@@ -139,6 +139,25 @@ def test_adapters_a_second_pass_and_sides_that_meet_are_drawn_and_made_anew(mode
     assert "<lora:fox> in the prompt: give its file as an adapter too; those given are ink" in capsys.readouterr().err
 
 
+def test_another_vae_decodes_the_same_latents(folders, model, tmp_path, capsys):  # noqa: F811
+    tensors, vae = load_file(next((folders["sd1"] / "vae").glob("*.safetensors"))), tmp_path / "other.safetensors"
+    save_file(tensors | {"decoder.conv_out.bias": tensors["decoder.conv_out.bias"] + 0.5}, vae)
+    how = ["generate", "a cat", "--model", model, *FEW]
+    assert main([*how, "-o", "usual.png"]) == 0
+    assert main([*how, "--vae", "other.safetensors", "-o", "other.png"]) == 0
+    assert main(["again", "other.png"]) == 0
+    assert "\nthe same pixels" in capsys.readouterr().out
+    assert read_recipe("other.png")["vae"]["name"] == "other.safetensors"
+    with Image.open("other.png") as picture:
+        assert ", VAE: other.safetensors, " in picture.info["parameters"]
+    loaded = inkwash.load(model)
+    state = loaded.sample_states(["a cat"], [7], steps=2)
+    assert pixels("usual.png") == loaded.decode(state).tobytes()
+    assert pixels("other.png") == loaded.with_vae(vae).decode(state).tobytes() != pixels("usual.png")
+    assert main([*how, "--vae", "usual.png"]) == 2
+    assert "usual.png" in capsys.readouterr().err
+
+
 def test_a_refiner_is_a_model_of_its_own(folders, model, tmp_path, capsys):  # noqa: F811
     for name in ("sdxl", "sdxl-refiner"):
         shutil.copytree(folders[name], tmp_path / name)

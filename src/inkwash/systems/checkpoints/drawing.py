@@ -20,7 +20,7 @@ from inkwash.systems.checkpoints.wildcards import choose
 from inkwash.systems.pictures.data import Source, source_facts
 
 UPSCALERS = ("latent", "lanczos")
-FILES = ("image", "mask", "wildcards", "adapters", "refiner")  # which a recipe names otherwise, or not at all
+FILES = ("image", "mask", "wildcards", "vae", "adapters", "refiner")  # which a recipe names otherwise, or not at all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class Drawing:
                       given, 1 with a mask)
     mask              only where it is white is the image drawn anew
     image_guidance    of checkpoints that edit, see `edit_guidance`
+    vae               a file whose autoencoder stands in the place of the checkpoint's own
     adapters          files, or files with their weights, see `StableDiffusion.load_adapters`; <lora:name:0.8> in a
                       prompt gives one of them, by its file's name, another weight
     dora_norm, merge_adapters
@@ -73,6 +74,7 @@ class Drawing:
     strength: float | None = None
     mask: Source | None = None
     image_guidance: float | None = None
+    vae: str | Path | None = None
     adapters: AdapterFiles = ()
     dora_norm: str = "changed"
     merge_adapters: bool = True

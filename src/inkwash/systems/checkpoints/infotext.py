@@ -274,6 +274,7 @@ def infotext(recipe: Mapping[str, Any]) -> str:
         "Size": f"{recipe['width']}x{recipe['height']}",
         "Model hash": recipe["hash"][:10] if single and recipe.get("hash") else None,  # of a folder nobody knows it
         "Model": name,
+        "VAE": (recipe.get("vae") or {}).get("name"),
         "Denoising strength": recipe.get("hires_strength" if recipe.get("hires") else "strength"),
         "Clip skip": recipe["clip_skip"] + 1 if recipe.get("clip_skip") else None,
         "Hires upscale": recipe.get("hires"),

@@ -59,6 +59,9 @@ class Generate(Request):
     embedding: Annotated[
         tuple[File, ...], Media(".safetensors"), Help("Words of textual inversion, called by their files' names.")
     ] = ()
+    vae: Annotated[
+        File | None, Media(".safetensors"), Help("A file whose VAE stands in the place of the checkpoint's own.")
+    ] = None
     adapter: Annotated[
         tuple[File, ...], Media(".safetensors"), Help("LoRA and its kin; <lora:name:0.8> in the prompt weights one.")
     ] = ()

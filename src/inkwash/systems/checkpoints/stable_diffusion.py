@@ -19,11 +19,12 @@ from torch import Tensor
 
 from inkwash import diffusion
 from inkwash.codecs import latents
-from inkwash.codecs.png import GeneratedImage
+from inkwash.codecs.png import KEY, GeneratedImage
 from inkwash.errors import UserError, unknown
 from inkwash.networks.adapters import Use, adapted, changes_of
 from inkwash.networks.layers import sinusoidal_embedding
 from inkwash.networks.seamless import circular
+from inkwash.networks.stable_diffusion import load_vae
 from inkwash.networks.taesd import TinyDecoder, load_tiny_decoder
 from inkwash.systems.base import is_blank
 from inkwash.systems.checkpoints.adapters import (
@@ -78,6 +79,7 @@ from inkwash.systems.pictures.model import SAMPLERS
 from inkwash.systems.pictures.pipeline import preview_hook
 from inkwash.systems.pictures.runtimes import Torch
 from inkwash.version import __version__
+from inkwash.weights.files import digest
 from inkwash.weights.shipped import CHECKPOINTS, reference
 
 LATENT_CONSISTENCY = Sampling("consistency", "trailing", 4, 8.5)  # of a checkpoint that is told its guidance
@@ -109,6 +111,7 @@ class StableDiffusion:
         self.adapters: dict[Key, LoadedAdapter] = {}  # those of the last picture
         self.weights: Weights | None = None  # if they lie in files
         self.taesd: TinyDecoder | None = None
+        self.vae: tuple[Any, Any] | None = None  # that of `with_vae`, and of which file
         for name in ("unet", "vae"):
             if name not in self.components:
                 raise UserError(f"the checkpoint has no {name}: name a file or folder of one")
@@ -170,6 +173,17 @@ class StableDiffusion:
         """A word of textual inversion, which prompts call by the name of its file; see `load_embedding`."""
         embedding = load_embedding(path, self.components)
         self.embeddings[embedding.name] = embedding
+
+    def with_vae(self, path: str | Path) -> StableDiffusion:
+        """This checkpoint with the autoencoder of a file, which is kept until there is another. UserError for a file
+        of none, or of one that is built otherwise."""
+        status = Path(path).stat() if Path(path).is_file() else None
+        key = (Path(path).absolute(), status and (status.st_size, status.st_mtime_ns))
+        if self.vae is None or self.vae[0] != key:
+            self.vae = key, self.runtime.place(load_vae(path, self.components["vae"].config))
+        other = copy(self)
+        other.components = self.components | {"vae": self.vae[1]}
+        return other
 
     @property
     def device(self) -> torch.device:
@@ -531,6 +545,12 @@ class StableDiffusion:
         tell: Callable[[str], None] | None = None,
     ) -> GeneratedImage:
         """One picture with its recipe; see `generate`."""
+        if drawing.vae is not None:
+            other = self.with_vae(drawing.vae)
+            picture = other.draw(replace(drawing, vae=None), progress, preview, previews, tell)
+            picture.info[KEY]["vae"] = {"name": Path(drawing.vae).name, "sha256": digest(drawing.vae)}
+            picture.parameters = infotext(picture.info[KEY])
+            return picture
         one, texts = drawing, drawing.chosen()
         plain, files = with_tags(texts, one.adapters, one.weighting)
         used = self.load_adapters(files)

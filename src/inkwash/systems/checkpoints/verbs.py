@@ -25,7 +25,7 @@ OPTIONS = (
     "weighting", "seed_like", "strength", "image_guidance", "refiner_start", "hires", "hires_strength",
     "hires_steps", "hires_upscaler",
 )  # fmt: skip
-FILES = ("image", "mask", "wildcards")
+FILES = ("image", "mask", "wildcards", "vae")
 
 
 def generate(requests: list[Generate], context: Context) -> Iterator[Result]:
