@@ -133,8 +133,8 @@ def test_bfloat16_makes_nearly_the_same_picture(model, tiny_folder):
     full = np.asarray(model.generate("a fox", seed=1)).astype(int)
     difference = np.abs(np.asarray(low).astype(int) - full)
     assert difference.max() > 0 and difference.mean() < 4
-    with pytest.raises(UserError, match="unknown precision 'float16'"):
-        inkwash.load(tiny_folder, precision="float16")
+    with pytest.raises(UserError, match="unknown precision 'float8'"):
+        inkwash.load(tiny_folder, precision="float8")
 
 
 def test_progress_counts_all_steps(model):

@@ -29,6 +29,7 @@ def limits(path: Path) -> dict[str, Limit]:
         "steps": Limit(default=STEPS),
         "grid": Limit(tuple(grids), default="trailing" if facts.zero_snr else "karras"),
         "guidance": Limit(default=GUIDANCE),
+        "clip_skip": Limit(default=0),
         "weighting": Limit(default="a1111"),
         "size": Limit(default=facts.side),
         "rescale": Limit(absent=edits),
