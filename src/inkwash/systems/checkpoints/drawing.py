@@ -19,7 +19,7 @@ from inkwash.systems.checkpoints.request import Generate
 from inkwash.systems.checkpoints.wildcards import choose
 from inkwash.systems.pictures.data import Source, source_facts
 
-UPSCALERS = ("latent", "lanczos")
+UPSCALER = "latent"  # if none is named
 FILES = ("image", "mask", "wildcards", "vae", "adapters", "refiner")  # which a recipe names otherwise, or not at all
 
 
@@ -120,7 +120,7 @@ class Drawing:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         if self.hires is not None:
             values["hires_strength"] = HIRES_STRENGTH if self.hires_strength is None else self.hires_strength
-            values["hires_upscaler"] = self.hires_upscaler or UPSCALERS[0]
+            values["hires_upscaler"] = self.hires_upscaler or UPSCALER
         if self.refiner is not None:
             values["refiner_start"] = REFINER_START if self.refiner_start is None else self.refiner_start
         named = {name: value for name, value in values.items() if name not in (*FILES, "size")}

@@ -48,7 +48,7 @@ from inkwash.systems.checkpoints.canvas import (
     steps_taken,
 )
 from inkwash.systems.checkpoints.conditioning import Encoded, calls, guided, tracks, used_embeddings
-from inkwash.systems.checkpoints.drawing import UPSCALERS, Drawing, with_tags
+from inkwash.systems.checkpoints.drawing import UPSCALER, Drawing, with_tags
 from inkwash.systems.checkpoints.embeddings import Embedding, load_embedding
 from inkwash.systems.checkpoints.facts import EDITS, ENCODERS, PAINTS, hash_of, read_facts
 from inkwash.systems.checkpoints.few_step import Sampling
@@ -592,7 +592,7 @@ class StableDiffusion:
                 state = draw(grid=grid, size=size, canvas=canvas, progress=partial(on_step, 0, 0))
             else:
                 state = draw(grid=grid, size=size, progress=partial(on_step, 0, more))
-                how, decoded = one.hires_upscaler or UPSCALERS[0], partial(self.decode, tiling=one.tiling)
+                how, decoded = one.hires_upscaler or UPSCALER, partial(self.decode, tiling=one.tiling)
                 latent = enlarged(state, decoded, self.components["vae"], final, how, one.tiling), one.second_strength
                 state = draw(grid=second, size=final, latent=latent, progress=partial(on_step, len(grid) - 1, 0))
             pixels = composite(self.decode(state, one.tiling), canvas)[0]
