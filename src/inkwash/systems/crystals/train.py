@@ -26,6 +26,7 @@ from inkwash.training.settings import Settings
 
 FEWEST = 10  # crystals that anything can be learned from
 LOW = 0.02  # the quantile of a property that `minimise` asks for
+TOGETHER = 16  # batches whose crystals are parted by size
 PADDED = ("coordinates", "kinds", "mask")
 
 
@@ -129,8 +130,8 @@ def encode(model: CrystalModel, crystals: Sequence[Crystal]) -> dict[str, Tensor
     properties = torch.full((n, len(model.properties)), torch.nan)
     for i, crystal in enumerate(crystals):
         size = len(crystal.numbers)
-        lattice[i] = torch.from_numpy(crystal.lattice)
-        coordinates[i, :size] = wrap(torch.from_numpy(crystal.coordinates).float(), 1.0)
+        lattice[i] = torch.tensor(crystal.lattice)
+        coordinates[i, :size] = wrap(torch.tensor(crystal.coordinates, dtype=torch.float32), 1.0)
         kinds[i, :size] = torch.tensor([kind[int(number)] for number in crystal.numbers])
         mask[i, :size] = True
         for j, (name, facts) in enumerate(model.properties.items()):
@@ -142,7 +143,7 @@ def encode(model: CrystalModel, crystals: Sequence[Crystal]) -> dict[str, Tensor
 def loader(recipe: Recipe, table: dict[str, Tensor]) -> Callable[[int], dict[str, Tensor]]:
     """Batch k of the training crystals; half of them, by chance, inverted: x -> -x, as good a crystal in the same
     cell."""
-    order = batches(len(table["mask"]), recipe.fit.batch_size, recipe.fit.seed)
+    order = by_size(batches(len(table["mask"]), recipe.fit.batch_size, recipe.fit.seed), table["mask"].sum(1).numpy())
 
     def batch(k: int) -> dict[str, Tensor]:
         chosen = take(table, order(k))
@@ -151,6 +152,21 @@ def loader(recipe: Recipe, table: dict[str, Tensor]) -> Callable[[int], dict[str
         return chosen | {"coordinates": wrap(torch.where(there, -chosen["coordinates"], chosen["coordinates"]), 1.0)}
 
     return batch
+
+
+def by_size(order: Callable[[int], np.ndarray], sizes: np.ndarray) -> Callable[[int], np.ndarray]:
+    """The same batches, but of `TOGETHER` at a time the crystals are parted by size, so that little is padded."""
+    if sizes.min() == sizes.max():
+        return order
+
+    def sorted_order(k: int) -> np.ndarray:
+        group = k // TOGETHER
+        rows = np.stack([order(group * TOGETHER + i) for i in range(TOGETHER)])
+        rows = rows.reshape(-1)[np.argsort(sizes[rows.reshape(-1)], kind="stable")].reshape(rows.shape)
+        batch: np.ndarray = rows[np.random.default_rng(group).permutation(TOGETHER)[k % TOGETHER]]
+        return batch
+
+    return sorted_order
 
 
 def take(table: dict[str, Tensor], rows: np.ndarray) -> dict[str, Tensor]:
