@@ -52,12 +52,21 @@ def fingerprint(crystal: Crystal) -> tuple[list[float] | None, list[float] | Non
         warnings.simplefilter("ignore")  # that atoms have no oxidation states: nobody knows them
         try:
             atoms = [site.featurize(structure, i) for i in range(len(structure))]
-            local = np.round(np.mean(atoms, axis=0), 6).tolist()
-        except (ValueError, ArithmeticError, IndexError, RuntimeError):  # atoms without neighbours, cells without form
+            local = finite(np.mean(atoms, axis=0))
+        except (
+            ValueError,
+            ArithmeticError,
+            IndexError,
+            RuntimeError,
+        ):  # atoms without neighbours, cells without form
             local = None
-        whole = np.round(composition.featurize(structure.composition), 6)
-    finite = bool(np.isfinite(whole).all())
-    return local if local and np.isfinite(local).all() else None, whole.tolist() if finite else None
+        return local, finite(composition.featurize(structure.composition))
+
+
+def finite(numbers: Any) -> list[float] | None:
+    """The numbers, to a millionth; None if one of them is not finite."""
+    rounded: list[float] = np.round(numbers, 6).tolist()
+    return rounded if np.isfinite(rounded).all() else None
 
 
 @cache
@@ -85,10 +94,9 @@ def coverage(
     COV-R and COV-P. Covered: the nearest structure of the others lies within the first cutoff, and the nearest
     composition within the second, each by itself, as in the paper's own code. Without a fingerprint: never.
     """
-    near = [
-        distances(a, b) <= cutoff for a, b, cutoff in zip(reference, generated, cutoffs, strict=True)
-    ]  # a distance of NaN is not near
-    recall, precision = (np.logical_and(*(x.any(axis) for x in near)) for axis in (1, 0))
+    sets = zip(reference, generated, cutoffs, strict=True)
+    structure, composition = (distances(a, b) <= cutoff for a, b, cutoff in sets)  # NaN is not near
+    recall, precision = (np.asarray(structure.any(axis) & composition.any(axis)) for axis in (1, 0))
     return recall, precision
 
 

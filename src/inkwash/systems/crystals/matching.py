@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -27,20 +28,12 @@ def matcher() -> Any:
 
 
 def rms_distance(prediction: Crystal, reference: Crystal) -> float | None:
-    """The root mean square distance of the atoms of two crystals, brought together as well as they can be, in units of
-    (volume / atoms)^(1/3); None where they do not match, or the prediction's atoms overlap."""
+    """The root mean square distance of the atoms of two crystals, brought together as well as they can be, in units
+    of (volume / atoms)^(1/3); None where they do not match, or the prediction's atoms overlap."""
     if not structure_is_valid(prediction):
         return None
     found = matcher().get_rms_dist(to_structure(prediction), to_structure(reference))
     return None if found is None else float(found[0])
-
-
-def match(predictions: Sequence[Crystal], references: Sequence[Crystal]) -> tuple[float, float]:
-    """(match rate, RMSE) of predictions, one for each reference: the share that matches, and the mean of
-    `rms_distance` over those that do (NaN without any)."""
-    found = [rms_distance(a, b) for a, b in zip(predictions, references, strict=True)]
-    distances = [x for x in found if x is not None]
-    return len(distances) / len(found), float(np.mean(distances)) if distances else float("nan")
 
 
 def metre(predictions: Sequence[Crystal], references: Sequence[Crystal]) -> list[float | None]:
@@ -52,15 +45,16 @@ def metre(predictions: Sequence[Crystal], references: Sequence[Crystal]) -> list
     stol, 0.5, for those without a match; see `corrected_rmse`.
     """
     groups = by_kind(predictions)
-    return [
-        min((d for p in groups.get(kind_of(reference), []) if (d := rms_distance(p, reference)) is not None), default=None)
-        for reference in references
-    ]
+    out = []
+    for reference in references:
+        found = [rms_distance(prediction, reference) for prediction in groups.get(kind_of(reference), [])]
+        out.append(min((distance for distance in found if distance is not None), default=None))
+    return out
 
 
-def corrected_rmse(distances: Sequence[float | None]) -> float:
-    """cRMSE: the mean of `metre`, in which no match counts as the matcher's tolerance, 0.5."""
-    return float(np.mean([TOLERANCE["stol"] if d is None else d for d in distances]))
+def corrected(distances: Sequence[float | None]) -> list[float]:
+    """The distances of `metre`, with the matcher's tolerance, 0.5, for no match: their mean is cRMSE."""
+    return [TOLERANCE["stol"] if distance is None else distance for distance in distances]
 
 
 def by_kind(crystals: Sequence[Crystal]) -> dict[Key, list[Crystal]]:
@@ -128,5 +122,7 @@ def space_group(crystal: Crystal, tolerance: float = SYMMETRY) -> int:
     import spglib
 
     cell = (crystal.lattice, crystal.coordinates, crystal.numbers)
-    found = spglib.get_symmetry_dataset(cell, symprec=tolerance)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # spglib's own, of how it will fail in time to come
+        found = spglib.get_symmetry_dataset(cell, symprec=tolerance)
     return 1 if found is None else int(found.number)

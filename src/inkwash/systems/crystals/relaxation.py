@@ -60,9 +60,7 @@ def chgnet() -> Judge:
         from chgnet.model import CHGNet, CHGNetCalculator
 
         model = CHGNet.load(use_device="cpu", verbose=False)
-        return Judge(
-            CHGNetCalculator(model, use_device="cpu", on_isolated_atoms="error"), f"chgnet-{model.version}"
-        )
+        return Judge(CHGNetCalculator(model, use_device="cpu", on_isolated_atoms="error"), f"chgnet-{model.version}")
 
 
 @contextlib.contextmanager
@@ -182,7 +180,7 @@ class ElementReference(NamedTuple):
     values: np.ndarray
 
     def formation(self, crystals: Sequence[Crystal], energies: np.ndarray) -> np.ndarray:
-        """(n,), eV an atom, of energies (n,) an atom; NaN for a crystal of an element that is not in the reference."""
+        """(n,), eV an atom, of energies (n,) an atom; NaN for a crystal of an element that is not in it."""
         known = [bool(np.isin(crystal.numbers, self.numbers).all()) for crystal in crystals]
         out: np.ndarray = np.where(known, energies - fractions(crystals, self.numbers) @ self.values, np.nan)
         return out
@@ -212,6 +210,6 @@ def cross_validate(
     out = np.empty(len(crystals))
     for fold in range(folds):
         held = np.arange(len(crystals)) % folds == fold
-        inside, outside = ([crystals[i] for i in np.flatnonzero(mask)] for mask in (~held, held))
+        inside, outside = ([crystals[i] for i in np.flatnonzero(mask).tolist()] for mask in (~held, held))
         out[held] = fit_elements(inside, energies[~held], values[~held]).formation(outside, energies[held])
     return out

@@ -1,7 +1,7 @@
 """Whether a crystal can be one at all: atoms that do not overlap, and charges that can balance.
 
-Both as Xie et al. 2021 (CDVAE, 2110.06197) have them, for tables that can be set beside theirs. Most of what passes is
-no stable crystal: these tests only find what is none.
+Both as Xie et al. 2021 (CDVAE, 2110.06197) have them, for tables that can be set beside theirs. Most of what passes
+is no stable crystal: these tests only find what is none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from inkwash.systems.crystals.data import MIN_DISTANCE, MIN_VOLUME, Crystal, clo
 def structure_is_valid(crystal: Crystal) -> bool:
     """Whether the cell has a volume of at least 0.1 cubic angstrom and no two atoms are closer than 0.5 A, images of
     an atom itself among them."""
-    if not len(crystal.numbers) or not (np.isfinite(crystal.lattice).all() and np.isfinite(crystal.coordinates).all()):
+    if not len(crystal.numbers) or not (
+        np.isfinite(crystal.lattice).all() and np.isfinite(crystal.coordinates).all()
+    ):
         return False
     return volume(crystal) >= MIN_VOLUME and shortest_distance(crystal) > MIN_DISTANCE
 
