@@ -11,7 +11,7 @@ from inkwash.errors import UserError
 from inkwash.systems.base import Limit
 from inkwash.systems.crystals.elements import (
     SYMBOLS,
-    counts_of,
+    fits,
     number,
     parse_elements,
     parse_formula,
@@ -58,7 +58,8 @@ def test_what_is_no_formula_is_refused(formula, words):
 def test_elements_and_prototypes():
     assert parse_elements("Ba, Ti,O;O") == ("Ba", "Ti", "O")
     assert parse_prototype("ABX3") == parse_prototype("A3BC") == (1, 1, 3)
-    assert counts_of([8] * 6 + [56] * 2 + [22] * 2) == (1, 1, 3)
+    assert fits(["O"] * 6 + ["Ba"] * 2 + ["Ti"] * 2, (1, 1, 3)) and fits("AXBXX", (1, 1, 3))
+    assert not fits(["O"] * 4 + ["Ba"], (1, 1, 3)) and not fits("AXX", (1, 1, 3))
     assert number("O") == 8
     with pytest.raises(UserError, match="did you mean Ba"):
         parse_elements("BA,Ti")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from math import gcd
 
 from inkwash.errors import UserError, unknown
 
@@ -79,7 +78,8 @@ def parse_elements(elements: str) -> tuple[str, ...]:
     return symbols
 
 
-def counts_of(numbers: Iterable[int]) -> tuple[int, ...]:
-    """The prototype of atoms, (1, 1, 3) for the ten of Ba2Ti2O6: how many of each element, over what divides all."""
-    counts = sorted(Counter(numbers).values())
-    return tuple(count // gcd(*counts) for count in counts)
+def fits(symbols: Iterable[str], prototype: tuple[int, ...]) -> bool:
+    """Whether atoms are so many of each of their elements, or a multiple of that: Ba2Ti2O6 and (1, 1, 3)."""
+    counts = sorted(Counter(symbols).values())
+    times = sum(counts) // sum(prototype)
+    return counts == [times * count for count in prototype]
