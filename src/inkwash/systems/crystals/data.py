@@ -64,7 +64,7 @@ def from_structure(structure: Structure, properties: dict[str, float] | None = N
         reduced = structure.get_reduced_structure()
     except (ValueError, ZeroDivisionError, np.linalg.LinAlgError):
         raise UserError("no Niggli-reduced cell is found for its lattice") from None
-    lattice = Lattice.from_parameters(*reduced.lattice.parameters).matrix
+    lattice = Lattice.from_parameters(*reduced.lattice.parameters).matrix.copy()  # pymatgen's own cannot be written
     crystal = Crystal(lattice, wrap(reduced.frac_coords), numbers, properties or {}, name)
     if (distance := closest(crystal)) < MIN_DISTANCE:
         raise UserError(f"two of its atoms are {distance:.2f} A apart; at least {MIN_DISTANCE} A is needed")

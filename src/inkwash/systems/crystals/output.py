@@ -1,4 +1,4 @@
-"""What is written of crystals: CIFs, one extxyz, one table. All are written of the same arrays, so that they agree."""
+"""What is written of crystals: CIFs, an extxyz, a table. All are written of the same arrays, so that they agree."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def space_group(crystal: Crystal, symprec: float) -> tuple[str, int]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # spglib's own, of how it will fail in time to come
-        found = spglib.get_symmetry_dataset((crystal.lattice, crystal.coordinates, crystal.numbers), symprec=symprec)
+        cell = crystal.lattice.tolist(), crystal.coordinates.tolist(), crystal.numbers.tolist()
+        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
     return ("P1", 1) if found is None else (str(found.international), int(found.number))
 
 
