@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from inkwash.systems.crystals.lattice import heights, parameters
 
-WAVES, SHELLS, DIRECTIONS = 4, 20, 8  # of the pair features
+WAVES, SHELLS = 4, 16  # of the pair features
 CUTOFF = 6.0  # angstrom
 CELL = 7  # numbers that describe the cell as a whole
 IMAGES = tuple(product((-1, 0, 1), repeat=3))
@@ -36,7 +36,7 @@ class PeriodicNetwork(nn.Module):
         self.context = nn.Sequential(nn.Linear(context + CELL, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.layers = nn.ModuleList(Layer(width) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.directions = nn.Linear(width, DIRECTIONS + WAVES)
+        self.directions = nn.Linear(width, SHELLS + WAVES)
 
     def forward(
         self, kinds: Tensor, coordinates: Tensor, lattice: Tensor, mask: Tensor, context: Tensor
@@ -84,7 +84,7 @@ def cell_features(lattice: Tensor, count: Tensor) -> Tensor:
 
 def pair_features(coordinates: Tensor, lattice: Tensor) -> tuple[Tensor, Tensor]:
     """What an atom i sees of an atom j and all its images: numbers (B, N, N, 6 waves + shells), and directions in
-    fractional coordinates (B, N, N, directions + waves, 3), which turn round with the sign of x_j - x_i.
+    fractional coordinates (B, N, N, shells + waves, 3), which turn round with the sign of x_j - x_i.
 
     Waves sin(2 pi k f), cos(2 pi k f), k = 1, 2, ..., of f = x_j - x_i; shells: how many images lie at about each
     distance, up to a cutoff, an atom's own images among them. Only the 27 nearest cells are searched, so in a narrow
@@ -100,14 +100,13 @@ def pair_features(coordinates: Tensor, lattice: Tensor) -> tuple[Tensor, Tensor]
     distance = (fractional @ lattice[:, None, None]).norm(dim=-1)
     cutoff = (1.5 * heights(lattice).amin(-1)).clamp(max=CUTOFF)[:, None, None, None]
     near = (0.5 + 0.5 * torch.cos(math.pi * (distance / cutoff).clamp(max=1))) * (distance > 1e-4)
-    fine = _shells(distance, SHELLS) * near[..., None]
-    coarse = _shells(distance, DIRECTIONS) * (near / distance.clamp(min=0.1))[..., None]
-    numbers = torch.cat([sines.flatten(-2), waves.cos().flatten(-2), fine.sum(-2)], -1)
-    return numbers, torch.cat([coarse.mT @ fractional, sines], -2)
+    shells = _shells(distance) * near[..., None]
+    numbers = torch.cat([sines.flatten(-2), waves.cos().flatten(-2), shells.sum(-2)], -1)
+    return numbers, torch.cat([shells.mT @ (fractional / distance.clamp(min=0.1)[..., None]), sines], -2)
 
 
-def _shells(distance: Tensor, count: int) -> Tensor:
-    """Bumps around `count` distances from 0 to the cutoff: (..., count)."""
-    step = CUTOFF / (count - 1)
-    centres = step * torch.arange(count, device=distance.device, dtype=distance.dtype)
-    return torch.exp(-(((distance[..., None] - centres) / step) ** 2) / 2)
+def _shells(distance: Tensor) -> Tensor:
+    """Bumps around distances from 0 to the cutoff: (..., shells)."""
+    step = CUTOFF / (SHELLS - 1)
+    centres = torch.arange(SHELLS, device=distance.device, dtype=distance.dtype)
+    return torch.exp(-((distance[..., None] / step - centres).square() / 2))
