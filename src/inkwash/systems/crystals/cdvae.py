@@ -1,55 +1,31 @@
 """CDVAE (Xie et al. 2021, 2110.06197): z says how many atoms, which cell and which elements, Langevin dynamics where.
 
-The parts that are easily skipped are switches, so that a row without each can be measured: see `Options`.
+The parts that are easily skipped are switches, see `Options`, so that a row without each can be measured. Two things
+are ours: the decoder is told the noise level of the coordinates, and levels are drawn from the whole range, not from
+fifty of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, product
-from typing import Annotated, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le
 from torch import Tensor
 from torch.nn import functional as F
 
 from inkwash import diffusion
 from inkwash.diffusion.options import COUNT, POSITIVE
-from inkwash.systems.crystals.data import wrap
-from inkwash.systems.crystals.lattice import matrix, parameters
-from inkwash.systems.crystals.vae_networks import CrystalVAE
-from inkwash.training.recipe import Width
+from inkwash.systems.crystals.optimise import matched
+from inkwash.systems.crystals.vae_networks import CrystalVAE, Options
+from inkwash.training.fit import Loss
 
 Batch = dict[str, Any]
 IMAGES = torch.tensor([*product((-1.0, 0.0, 1.0), repeat=3)])
 LEVELS, CORRECTIONS, STEP = 50, 10, 0.5  # of Langevin dynamics, chosen on the validation part
-NARROWEST = 0.05  # of a cell: its volume over that of a box of its lengths
-
-
-@dataclass(frozen=True)
-class Options:
-    """The table [cdvae] of a recipe.
-
-    latent              numbers of z
-    kl                  weight of the KL divergence
-    nearest_image       coordinates learn the way to the nearest image of the clean atom; else the noise that was added
-    toward_composition  kinds are noised towards the composition that z says; else towards any element
-    teacher_forcing     in the first half of the training atoms are placed in the true cell, not in the one z says
-    scaled_lengths      the head says lengths over the cube root of the number of atoms
-    integer_composition  atoms begin as the composition rounded to whole numbers; else each is drawn from it
-    """
-
-    latent: Width = 64
-    kl: Annotated[float, Ge(0), Le(1000)] = 0.01
-    nearest_image: bool = True
-    toward_composition: bool = True
-    teacher_forcing: bool = True
-    scaled_lengths: bool = True
-    integer_composition: bool = True
 
 
 @diffusion.schedule(sigma_min=POSITIVE, sigma_max=POSITIVE)
@@ -64,8 +40,8 @@ def type_levels(sigma_min: float = 0.01, sigma_max: float = 5.0) -> diffusion.Fo
 
 
 def denoiser(network: Callable[..., Any], composition: np.ndarray) -> diffusion.Denoiser:
-    """Of Cartesian coordinates in angstrom, sigma from 0.01 to 10, and kinds, noised towards `composition`, (symbols,)
-    or (B, symbols)."""
+    """Of Cartesian coordinates in angstrom, sigma from 0.01 to 10, and kinds, noised towards `composition`,
+    (symbols,) or (B, symbols)."""
     limit = composition.astype(np.float64)
     limit = limit / limit.sum(-1, keepdims=True)
     rows = tuple(map(tuple, limit.tolist())) if limit.ndim == 2 else tuple(limit.tolist())
@@ -91,65 +67,32 @@ def to_fractional(cartesian: Tensor, lattice: Tensor) -> Tensor:
     return torch.linalg.solve(lattice.mT, cartesian.mT).mT
 
 
-def lattice_numbers(network: CrystalVAE, lattice: Tensor, count: Tensor) -> Tensor:
-    """What the head says of a lattice (B, 3, 3) of `count` atoms: lengths, perhaps over count^(1/3), and angles in
-    degrees, (B, 6), each standardised."""
-    return (_scaled(network, parameters(lattice), count, -1 / 3) - network.lattice_mean) / network.lattice_std
+def loss(network: CrystalVAE) -> Loss:
+    """What the network learns from batches {"lattice": (B, 3, 3), "coordinates": (B, N, 3), "kinds": (B, N), "mask":
+    (B, N), "properties": (B, P), standardised, NaN where one is not known}, and "done", which share of the training
+    lies behind, 1 if it is not said."""
+    return partial(vae_loss, network)
 
 
-def cell(network: CrystalVAE, numbers: Tensor, count: Tensor) -> Tensor:
-    """The lattice (B, 3, 3) of what the head says. Lengths are at least 1 angstrom; angles that make no cell, or
-    nearly none, go halfway to 90 degrees until they do."""
-    sides = _scaled(network, numbers * network.lattice_std + network.lattice_mean, count, 1 / 3)
-    lengths, angles = sides[:, :3].clamp(1, 1000), sides[:, 3:].clamp(10, 170)
-    for _ in range(8):
-        cos = torch.cos(torch.deg2rad(angles))
-        square = 1 + 2 * cos.prod(-1) - cos.square().sum(-1)
-        angles = torch.where((square < NARROWEST**2)[:, None], (angles + 90) / 2, angles)
-    return matrix(torch.cat([lengths, angles], -1))
-
-
-def _scaled(network: CrystalVAE, sides: Tensor, count: Tensor, power: float) -> Tensor:
-    factor = count[:, None].to(sides) ** power if network.config["scaled_lengths"] else 1.0
-    return torch.cat([sides[:, :3] * factor, sides[:, 3:]], -1)
-
-
-def standardise(network: CrystalVAE, lattice: Tensor, count: Tensor, properties: Tensor) -> None:
-    """Sets the network's buffers from the training data: lattices (N, 3, 3), counts (N,), properties (N, P), NaN where
-    one is not known. What is always the same is only shifted."""
-    tables = {"lattice": _scaled(network, parameters(lattice), count, -1 / 3), "property": properties}
-    for name, table in tables.items():
-        for column, values in enumerate(table.T):
-            values = values[values.isfinite()]
-            if len(values):
-                std = values.std(correction=0)
-                getattr(network, f"{name}_mean")[column] = values.mean()
-                getattr(network, f"{name}_std")[column] = std if std > 1e-4 else 1.0
-
-
-def loss(network: CrystalVAE, options: Options, batch: Batch, generator: torch.Generator) -> Tensor:
+def vae_loss(network: CrystalVAE, batch: Batch, generator: torch.Generator) -> Tensor:
     """CDVAE's loss, a mean over crystals: atoms + 10 lattice + composition + 10 coordinates + kinds + kl KL +
-    properties. The lattice and the composition in which atoms are noised are not learned through the noise.
-
-    batch: kinds (B, N), fractional coordinates (B, N, 3), lattice (B, 3, 3), mask (B, N), properties (B, P), NaN where
-    one is not known, and teacher, whether the true lattice is given.
-    """
-    kinds, lattice, mask, properties = (batch[key] for key in ("kinds", "lattice", "mask", "properties"))
+    properties. Lattice and composition are not learned through the noise that they shape."""
+    options, kinds, lattice, mask = network.options, batch["kinds"], batch["lattice"], batch["mask"]
     count = mask.sum(1)
     mean, log_variance = network.encode(kinds, batch["coordinates"], lattice, mask)
     z = mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
     kl = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2
 
-    numbers, composition = network.lattice(z), network.composition(z)
-    of_atoms = F.cross_entropy(network.atoms(z), count)
-    of_lattice = F.mse_loss(numbers, lattice_numbers(network, lattice, count))
+    numbers, composition = network.to_lattice(z), network.to_composition(z)
+    of_atoms = F.cross_entropy(network.to_atoms(z), count)
+    of_lattice = F.mse_loss(numbers, network.lattice_numbers(lattice, count))
     of_kinds = -composition.log_softmax(-1).gather(1, kinds) * mask
     of_composition = (of_kinds.sum(1) / count).mean()
 
-    if not (batch["teacher"] and options.teacher_forcing):
-        lattice = cell(network, numbers.detach(), count)
+    if batch.get("done", 1.0) >= 0.5 or not options.teacher_forcing:
+        lattice = network.lattice(numbers.detach(), count)
     limit = composition.detach().softmax(-1) if options.toward_composition else torch.ones_like(composition[0])
-    scores = denoiser(network, limit.numpy(force=True)).loss(
+    of_noise = denoiser(network, limit.numpy(force=True)).loss(
         {"coordinates": batch["coordinates"] @ lattice, "kinds": kinds},
         {"z": z, "lattice": lattice},
         objective={"coordinates": coordinates_error(lattice, options), "kinds": diffusion.cross_entropy},
@@ -158,18 +101,18 @@ def loss(network: CrystalVAE, options: Options, batch: Batch, generator: torch.G
         mask=mask,
         generator=generator,
     )
-    total = of_atoms + 10 * of_lattice + of_composition + scores + options.kl * kl
-    known = properties.isfinite()
-    if known.any():
-        wanted = (properties - network.property_mean) / network.property_std
-        error = torch.where(known, network.property(z) - torch.where(known, wanted, 0), 0).square()
-        total = total + error.sum() / known.sum()
-    return total
+    of_properties = properties_error(network.to_properties(z), batch["properties"]).mean()
+    return of_atoms + 10 * of_lattice + of_composition + of_noise + options.kl * kl + of_properties
+
+
+def properties_error(said: Tensor, wanted: Tensor) -> Tensor:
+    """The squared errors of properties (B, P), a sum over those that are wanted, not NaN: (B,)."""
+    return torch.where(wanted.isnan(), 0, said - wanted.nan_to_num()).square().sum(1)
 
 
 def coordinates_error(lattice: Tensor, options: Options) -> diffusion.losses.Objective:
-    """sigma^2 / 2 |score - vector / sigma^2|^2 at each atom, (B, N): the vector leads from the noisy atom to the nearest
-    image of the clean one, in this lattice."""
+    """sigma^2 / 2 |score - vector / sigma^2|^2 at each atom, (B, N): the vector leads from the noisy atom to the
+    nearest image of the clean one, in this lattice."""
 
     def error(term: diffusion.Term) -> Tensor:
         eps = term.eps
@@ -202,94 +145,111 @@ def integer_composition(p: np.ndarray, count: int, u: np.ndarray) -> np.ndarray:
     return np.concatenate([kinds, missing])
 
 
-class Decoded(NamedTuple):
-    """Crystals as arrays: of each its lattice (3, 3), fractional coordinates (N, 3) in [0, 1) and kinds (N,)."""
+@torch.no_grad()
+def sample(
+    network: CrystalVAE,
+    seeds: Sequence[int],
+    mask: Tensor,
+    properties: Tensor,
+    *,
+    kinds: Tensor | None = None,
+    allowed: Tensor | None = None,
+    guidance: float = 1.0,
+    steps: int = LEVELS,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Tensor]:
+    """Crystals of these seeds, {"lattice": (B, 3, 3), "coordinates": (B, N, 3), "kinds": (B, N)}; arguments as of
+    `joint.sample`. z is drawn from N(0, 1), then moved by `optimise.matched` to where it says what is asked."""
+    z = prior(network, seeds, mask.device)
+    z = matched(network, z, mask, properties, kinds, allowed, guidance)
+    return decode(network, z, seeds, mask, kinds=kinds, allowed=allowed, steps=steps, progress=progress)
 
-    lattice: np.ndarray
-    coordinates: np.ndarray
-    kinds: np.ndarray
+
+def prior(network: CrystalVAE, seeds: Sequence[int], device: Any = "cpu") -> Tensor:
+    """z of these seeds, (B, latent)."""
+    z: Tensor = diffusion.Noise(seeds, (network.options.latent,), "z", device=device).normal()
+    return z
+
+
+@torch.no_grad()
+def reconstruct(network: CrystalVAE, batch: Batch, seeds: Sequence[int], **how: Any) -> dict[str, Tensor]:
+    """Crystals encoded as the mean of q(z | crystal) and decoded again; with "mask" (B, N), since their number of
+    atoms is what z says of it. batch as in `loss`; more as in `decode`."""
+    z, _ = network.encode(*(batch[key] for key in ("kinds", "coordinates", "lattice", "mask")))
+    mask = said_mask(network, z)
+    return decode(network, z, seeds, mask, **how) | {"mask": mask}
+
+
+def said_mask(network: CrystalVAE, z: Tensor) -> Tensor:
+    """The atoms that there are, (B, N), by the number that z says is likeliest."""
+    count = network.to_atoms(z)[:, 1:].argmax(-1) + 1
+    return torch.arange(int(count.max()), device=z.device) < count[:, None]
 
 
 @torch.no_grad()
 def decode(
     network: CrystalVAE,
-    options: Options,
     z: Tensor,
     seeds: Sequence[int],
+    mask: Tensor,
     *,
+    kinds: Tensor | None = None,
     allowed: Tensor | None = None,
-    kinds: Sequence[np.ndarray] | None = None,
-    counts: Sequence[int] | None = None,
     steps: int = LEVELS,
     corrections: int = CORRECTIONS,
     step: float = STEP,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Decoded]:
-    """The crystals of z (B, latent), by annealed Langevin dynamics from uniform places.
+) -> dict[str, Tensor]:
+    """The crystals of z (B, latent), as in `sample`, by annealed Langevin dynamics from uniform places.
 
-    allowed: (symbols,), which kinds there may be. kinds: those of each crystal, fixed from the start. counts: how
-    many atoms each has, instead of what z says. steps: noise levels, geometric from 10 to 0.01 angstrom; at each
-    `corrections` steps of step sigma^2 (the paper: 100 of 1.0), the kinds being the likeliest at every call.
+    steps: noise levels, geometric from 10 to 0.01 angstrom; at each `corrections` steps of step sigma^2 (the paper:
+    100 of 1.0), the kinds being the likeliest at every call.
     """
-    if kinds is not None:
-        counts = [len(of) for of in kinds]
-    scores = network.atoms(z)
-    scores[:, 0] = -torch.inf
-    count = scores.argmax(-1) if counts is None else torch.tensor(list(counts), device=z.device)
-    lattice = cell(network, network.lattice(z), count)
-    longest = int(count.max())
-    mask = torch.arange(longest, device=z.device) < count[:, None]
-    may = torch.ones(network.config["elements"], dtype=torch.bool, device=z.device) if allowed is None else allowed
+    lattice = network.lattice(network.to_lattice(z), mask.sum(1))
+    may = torch.arange(network.symbols, device=z.device) < network.config["elements"]
+    if allowed is not None:
+        may = torch.cat([allowed, allowed.new_zeros(network.symbols - len(allowed))])
     if kinds is None:
-        composition = network.composition(z).masked_fill(~may, -torch.inf).softmax(-1)
-        kinds = starting_kinds(composition.double().numpy(force=True), mask.numpy(force=True), seeds, options)
+        composition = network.to_composition(z).masked_fill(~may, -torch.inf).softmax(-1)
+        start = starting_kinds(composition, mask, seeds, network.options.integer_composition)
     else:
-        may = F.one_hot(_padded(kinds, longest).to(z.device), network.config["elements"]).bool()
-    denoise = denoiser(network, np.ones(network.config["elements"]))
-    levels = diffusion.exponential(denoise.process["coordinates"], steps)
-    grids = {name: diffusion.Grid(process, levels.times) for name, process in denoise.process.items()}
-    places = diffusion.Noise(seeds, (longest, 3), "places", mask=mask, device=z.device).uniform()
-    x = diffusion.sample(
+        start, may = kinds, F.one_hot(kinds, network.symbols).bool()
+    denoise = denoiser(network, np.ones(network.symbols))
+    times = diffusion.exponential(denoise.process["coordinates"], steps).times
+    places = diffusion.Noise(seeds, (*mask.shape[1:], 3), "places", mask=mask, device=z.device).uniform()
+    shape = {"coordinates": (*mask.shape[1:], 3), "kinds": (*mask.shape[1:],)}
+    state = diffusion.sample(
         diffusion.allowed_symbols(denoise, may),
-        {"coordinates": (longest, 3), "kinds": (longest,)},
+        shape,
         {
             "coordinates": partial(diffusion.annealed_langevin, corrections=corrections, step=step),
             "kinds": partial(most_likely, corrections=corrections),
         },
-        grids,
+        {name: diffusion.Grid(process, times) for name, process in denoise.process.items()},
         seeds,
         {"z": z, "lattice": lattice},
-        mask={"coordinates": mask, "kinds": mask},
-        progress=progress,
-        x={"coordinates": places @ lattice, "kinds": _padded(kinds, longest).to(z.device)},
+        mask=dict.fromkeys(shape, mask),
+        x={"coordinates": places @ lattice, "kinds": start},
         device=z.device,
+        progress=progress,
     )
-    lattices = lattice.double()
-    fractional = wrap(to_fractional(x["coordinates"].double(), lattices).numpy(force=True))
-    rows = zip(lattices.numpy(force=True), fractional, x["kinds"].numpy(force=True), count.tolist(), strict=True)
-    return [Decoded(own, where[:n], which[:n]) for own, where, which, n in rows]
+    lattice = lattice.double()
+    places = to_fractional(state["coordinates"].double(), lattice) % 1
+    return {"lattice": lattice, "coordinates": places, "kinds": state["kinds"]}
 
 
-def starting_kinds(
-    composition: np.ndarray, mask: np.ndarray, seeds: Sequence[int], options: Options
-) -> list[np.ndarray]:
-    """The kinds with which the atoms of each crystal begin, in random order, from its composition (B, symbols)."""
+def starting_kinds(composition: Tensor, mask: Tensor, seeds: Sequence[int], whole: bool) -> Tensor:
+    """The kinds with which the atoms of each crystal begin, (B, N), in random order, from its composition
+    (B, symbols); `whole`: by `integer_composition`."""
     noise = diffusion.Noise(seeds, mask.shape[1:], "composition", mask=mask)
     draws = [noise.uniform() for _ in range(3)]
-    found = []
-    for p, n, *(u, first, second) in zip(composition, mask.sum(1).tolist(), *draws, strict=True):
-        if options.integer_composition:
+    found = np.zeros(mask.shape, np.int64)
+    shares, counts = composition.double().numpy(force=True), mask.sum(1).tolist()
+    for row, p, n, u, first, second in zip(found, shares, counts, *draws, strict=True):
+        if whole:
             kinds = integer_composition(p, n, u)
-            order = np.concatenate([first[:n], second[:n]])[: len(kinds)].argsort()  # rounded up, they are some more
-            kinds = kinds[order][:n]
+            order = np.concatenate([first[:n], second[:n]])[: len(kinds)].argsort()  # rounded up they may be more
+            row[:n] = kinds[order][:n]
         else:
-            kinds = np.searchsorted(np.cumsum(p), u[:n] * p.sum())
-        found.append(kinds)
-    return found
-
-
-def _padded(kinds: Sequence[np.ndarray], longest: int) -> Tensor:
-    table = torch.zeros(len(kinds), longest, dtype=torch.long)
-    for row, of in zip(table, kinds, strict=True):
-        row[: len(of)] = torch.from_numpy(of)
-    return table
+            row[:n] = np.searchsorted(np.cumsum(p), u[:n] * p.sum())
+    return torch.from_numpy(found).to(mask.device)

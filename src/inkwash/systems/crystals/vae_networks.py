@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
+from inkwash.systems.crystals.lattice import matrix, parameters
 from inkwash.systems.crystals.networks import PeriodicNetwork
+from inkwash.training.recipe import Width
+
+FLATTEST = 0.05  # of a cell: its volume over that of a box of its lengths
 
 
 def pooled(features: Tensor, mask: Tensor) -> Tensor:
@@ -21,47 +27,88 @@ def mlp(inputs: int, width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, outputs))
 
 
-class CrystalVAE(nn.Module):
-    """CDVAE's three networks (Xie et al. 2021, 2110.06197), all on `PeriodicNetwork`.
+@dataclass(frozen=True)
+class Options:
+    """What is CDVAE's own in a recipe, its table [cdvae]; each part that is easily skipped can be left out.
 
-    elements    symbols of the kinds, which are numbers from 0
-    atoms       the most of a crystal
-    properties  numbers that the predictor on z has learned, perhaps none
-    width, layers  of encoder and decoder, each
-    latent      numbers of z
-    scaled_lengths  whether the lattice head says lengths over the cube root of the number of atoms
-
-    Buffers: the mean and standard deviation of the six numbers of the lattice, (6,), as the head says them, and of the
-    properties.
+    latent              numbers of z
+    kl                  weight of the KL divergence
+    nearest_image       coordinates learn the way to the nearest image of the clean atom; else the noise added to it
+    toward_composition  kinds are noised towards the composition that z says; else towards any element
+    teacher_forcing     in the first half of the training atoms are placed in the true cell, not in the one z says
+    scaled_lengths      z says lengths over the cube root of the number of atoms
+    integer_composition  atoms begin as the composition rounded to whole numbers; else each is drawn from it
     """
 
-    def __init__(
-        self,
-        elements: int,
-        atoms: int,
-        properties: int = 0,
-        width: int = 64,
-        layers: int = 3,
-        latent: int = 64,
-        scaled_lengths: bool = True,
-    ) -> None:
+    latent: Width = 64
+    kl: Annotated[float, Ge(0), Le(1000)] = 0.01
+    nearest_image: bool = True
+    toward_composition: bool = True
+    teacher_forcing: bool = True
+    scaled_lengths: bool = True
+    integer_composition: bool = True
+
+
+class CrystalVAE(nn.Module):
+    """CDVAE's three networks (Xie et al. 2021, 2110.06197), encoder and decoder each a `PeriodicNetwork`.
+
+    elements    how many kinds there are; properties: numbers of a crystal that are read off z, perhaps none
+    atoms       the most that a crystal has
+    options     see `Options`
+
+    Buffers: mean and standard deviation of the six numbers of the lattice that z says, (6,), see `set_scale`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, elements: int, properties: int, width: int, layers: int, atoms: int, **options: Any) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {
-            "elements": elements, "atoms": atoms, "properties": properties, "width": width, "layers": layers,
-            "latent": latent, "scaled_lengths": scaled_lengths,
-        }  # fmt: skip
-        self.encoder_kinds, self.decoder_kinds = nn.Embedding(elements, width), nn.Embedding(elements, width)
+        self.options = Options(**options)
+        sizes = {"elements": elements, "properties": properties, "width": width, "layers": layers, "atoms": atoms}
+        self.config: dict[str, Any] = sizes | asdict(self.options)
+        latent = self.options.latent
+        self.symbols = max(2, elements)  # noise of tokens needs two
+        self.register_buffer("mean", torch.zeros(6))
+        self.register_buffer("std", torch.ones(6))
+        self.encoder_kinds = nn.Embedding(self.symbols, width)
         self.encoder = PeriodicNetwork(width, layers, context=1)
-        self.decoder = PeriodicNetwork(width, layers, context=latent + 1)
         self.moments = nn.Linear(width, 2 * latent)
-        self.atoms = mlp(latent, width, atoms + 1)
-        self.lattice = mlp(latent, width, 6)
-        self.composition = mlp(latent, width, elements)
-        self.property = mlp(latent, width, properties)
-        self.kinds = nn.Linear(width, elements)
-        for name, size in (("lattice", 6), ("property", properties)):
-            self.register_buffer(f"{name}_mean", torch.zeros(size))
-            self.register_buffer(f"{name}_std", torch.ones(size))
+        self.to_atoms = mlp(latent, width, atoms + 1)
+        self.to_lattice = mlp(latent, width, 6)
+        self.to_composition = mlp(latent, width, self.symbols)
+        self.to_properties = mlp(latent, width, properties)
+        self.decoder_kinds = nn.Embedding(self.symbols, width)
+        self.decoder = PeriodicNetwork(width, layers, context=latent + 1)
+        self.to_kinds = nn.Linear(width, self.symbols)
+
+    def set_scale(self, lattice: Tensor, count: Tensor) -> None:
+        """Standardises the lattices (n, 3, 3) of these crystals; a number that is one in all of them is only
+        shifted."""
+        numbers = self._scaled(parameters(lattice.double()), count, -1 / 3)
+        std = numbers.std(0, correction=0)
+        self.mean.copy_(numbers.mean(0))
+        self.std.copy_(torch.where(std < 1e-4, 1.0, std))
+
+    def lattice_numbers(self, lattice: Tensor, count: Tensor) -> Tensor:
+        """What `to_lattice` should say of lattices (B, 3, 3) of so many atoms: three lengths, perhaps over
+        count^(1/3), and three angles in degrees, (B, 6), standardised."""
+        return (self._scaled(parameters(lattice), count, -1 / 3) - self.mean) / self.std
+
+    def lattice(self, numbers: Tensor, count: Tensor) -> Tensor:
+        """The cell (B, 3, 3) of such numbers. Lengths are at least 1 angstrom; angles that make no cell, or nearly
+        none, go halfway to 90 degrees until they do."""
+        sides = self._scaled(numbers * self.std + self.mean, count, 1 / 3)
+        lengths, angles = sides[:, :3].clamp(1, 1000), sides[:, 3:].clamp(10, 170)
+        for _ in range(8):
+            cos = torch.cos(torch.deg2rad(angles))
+            squared_volume = 1 + 2 * cos.prod(-1) - cos.square().sum(-1)
+            angles = torch.where((squared_volume < FLATTEST**2)[:, None], (angles + 90) / 2, angles)
+        return matrix(torch.cat([lengths, angles], -1))
+
+    def _scaled(self, sides: Tensor, count: Tensor, power: float) -> Tensor:
+        factor = count[:, None].to(sides) ** power if self.options.scaled_lengths else 1.0
+        return torch.cat([sides[:, :3] * factor, sides[:, 3:]], -1)
 
     def encode(self, kinds: Tensor, coordinates: Tensor, lattice: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The mean and the log-variance of q(z | crystal), (B, latent) each: kinds (B, N), fractional coordinates
@@ -81,4 +128,4 @@ class CrystalVAE(nn.Module):
         fractional = torch.linalg.solve(lattice.mT, x["coordinates"].mT).mT
         context = torch.cat([z, time["coordinates"][:, None].to(z) / 500 - 1], -1)
         features, vectors = self.decoder(self.decoder_kinds(x["kinds"]), fractional, lattice, real, context)
-        return {"coordinates": vectors @ lattice, "kinds": self.kinds(features)}
+        return {"coordinates": vectors @ lattice, "kinds": self.to_kinds(features)}
