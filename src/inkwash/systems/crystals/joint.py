@@ -1,11 +1,11 @@
 """The joint diffusion of lattice, coordinates and kinds by one network.
 
-Every field has noise of its own kind: the logarithm of the metric is Gaussian, coordinates wrap around the cell, kinds
-give way to a mask (DiffCSP, Jiao et al. 2023, 2309.04475, where kinds are one-hot vectors and the lattice its own
-matrix; MatterGen, Zeni et al. 2025, masks them too). All stand at one time t.
+Every field has noise of its own kind: the logarithm of the metric is Gaussian, coordinates wrap around the cell, and
+kinds give way to a mask. All stand at one time t. DiffCSP (Jiao et al. 2023, 2309.04475), where kinds are one-hot
+vectors and the lattice is a matrix.
 
-Where the kinds are known they are no field of the state, and the network, which has seen such crystals in training, is
-given them: what it draws then is of that formula exactly.
+Where the kinds are known they are no field of the state, and the network, which has seen such crystals in training,
+is given them: what it draws then is of that formula exactly.
 """
 
 from __future__ import annotations
@@ -166,8 +166,8 @@ def sample(
 ) -> Batch:
     """Crystals of these seeds, {"lattice": (B, 3, 3), "coordinates": (B, N, 3), "kinds": (B, N)}.
 
-    mask (B, N): atoms. properties (B, P): what they should have, NaN where nothing is asked; followed `guidance` times
-    as closely as the network would. kinds (B, N): of all atoms, where they are known. allowed (elements,): the
+    mask (B, N): atoms. properties (B, P): what they should have, NaN where nothing is asked; followed `guidance`
+    times as closely as the network would. kinds (B, N): of all atoms, where they are known. allowed (elements,): the
     elements that may be drawn.
     """
     laws, atoms, device = processes(network), mask.shape[1], mask.device

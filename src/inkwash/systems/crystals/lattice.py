@@ -53,7 +53,8 @@ def from_log_metric(numbers: Tensor) -> Tensor:
 def heights(lattice: Tensor) -> Tensor:
     """The distances between the planes of lattice points along a, b and c, (..., 3)."""
     inverse: Tensor = torch.linalg.inv(lattice)
-    return 1 / inverse.norm(dim=-2)
+    lengths: Tensor = inverse.norm(dim=-2)
+    return 1 / lengths
 
 
 def _parameters(metric: Tensor) -> Tensor:
