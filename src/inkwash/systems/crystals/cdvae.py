@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from inkwash import diffusion
 from inkwash.diffusion.options import COUNT, POSITIVE
-from inkwash.systems.crystals.optimise import matched
+from inkwash.systems.crystals.latent import matched
 from inkwash.systems.crystals.vae_networks import CrystalVAE, Options
 from inkwash.training.fit import Loss
 
@@ -159,7 +159,7 @@ def sample(
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Tensor]:
     """Crystals of these seeds, {"lattice": (B, 3, 3), "coordinates": (B, N, 3), "kinds": (B, N)}; arguments as of
-    `joint.sample`. z is drawn from N(0, 1), then moved by `optimise.matched` to where it says what is asked."""
+    `joint.sample`. z is drawn from N(0, 1), then moved by `latent.matched` to where it says what is asked."""
     z = prior(network, seeds, mask.device)
     z = matched(network, z, mask, properties, kinds, allowed, guidance)
     return decode(network, z, seeds, mask, kinds=kinds, allowed=allowed, steps=steps, progress=progress)
@@ -171,16 +171,7 @@ def prior(network: CrystalVAE, seeds: Sequence[int], device: Any = "cpu") -> Ten
     return z
 
 
-@torch.no_grad()
-def reconstruct(network: CrystalVAE, batch: Batch, seeds: Sequence[int], **how: Any) -> dict[str, Tensor]:
-    """Crystals encoded as the mean of q(z | crystal) and decoded again; with "mask" (B, N), since their number of
-    atoms is what z says of it. batch as in `loss`; more as in `decode`."""
-    z, _ = network.encode(*(batch[key] for key in ("kinds", "coordinates", "lattice", "mask")))
-    mask = said_mask(network, z)
-    return decode(network, z, seeds, mask, **how) | {"mask": mask}
-
-
-def said_mask(network: CrystalVAE, z: Tensor) -> Tensor:
+def likeliest_mask(network: CrystalVAE, z: Tensor) -> Tensor:
     """The atoms that there are, (B, N), by the number that z says is likeliest."""
     count = network.to_atoms(z)[:, 1:].argmax(-1) + 1
     return torch.arange(int(count.max()), device=z.device) < count[:, None]
