@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from inkwash import diffusion
 from inkwash.diffusion.options import COUNT, POSITIVE
-from inkwash.systems.crystals.latent import matched
+from inkwash.systems.crystals.latent import matched, properties_error
 from inkwash.systems.crystals.vae_networks import CrystalVAE, Options
 from inkwash.training.fit import Loss
 
@@ -64,7 +64,8 @@ def nearest_image(difference: Tensor, lattice: Tensor) -> Tensor:
 
 def to_fractional(cartesian: Tensor, lattice: Tensor) -> Tensor:
     """(B, N, 3) in units of the rows of lattice (B, 3, 3)."""
-    return torch.linalg.solve(lattice.mT, cartesian.mT).mT
+    fractional: Tensor = torch.linalg.solve(lattice.mT, cartesian.mT).mT
+    return fractional
 
 
 def loss(network: CrystalVAE) -> Loss:
@@ -101,13 +102,9 @@ def vae_loss(network: CrystalVAE, batch: Batch, generator: torch.Generator) -> T
         mask=mask,
         generator=generator,
     )
-    of_properties = properties_error(network.to_properties(z), batch["properties"]).mean()
-    return of_atoms + 10 * of_lattice + of_composition + of_noise + options.kl * kl + of_properties
-
-
-def properties_error(said: Tensor, wanted: Tensor) -> Tensor:
-    """The squared errors of properties (B, P), a sum over those that are wanted, not NaN: (B,)."""
-    return torch.where(wanted.isnan(), 0, said - wanted.nan_to_num()).square().sum(1)
+    of_properties = properties_error(network.properties(z), batch["properties"]).mean()
+    total: Tensor = of_atoms + 10 * of_lattice + of_composition + of_noise + options.kl * kl + of_properties
+    return total
 
 
 def coordinates_error(lattice: Tensor, options: Options) -> diffusion.losses.Objective:
@@ -173,7 +170,7 @@ def prior(network: CrystalVAE, seeds: Sequence[int], device: Any = "cpu") -> Ten
 
 def likeliest_mask(network: CrystalVAE, z: Tensor) -> Tensor:
     """The atoms that there are, (B, N), by the number that z says is likeliest."""
-    count = network.to_atoms(z)[:, 1:].argmax(-1) + 1
+    count: Tensor = network.to_atoms(z)[:, 1:].argmax(-1) + 1
     return torch.arange(int(count.max()), device=z.device) < count[:, None]
 
 

@@ -31,6 +31,11 @@ def descend(
     return found
 
 
+def properties_error(said: Tensor, wanted: Tensor) -> Tensor:
+    """The squared errors of properties (B, P), a sum over those that are wanted, not NaN: (B,)."""
+    return torch.where(wanted.isnan(), 0, said - wanted.nan_to_num()).square().sum(1)
+
+
 def matched(
     network: CrystalVAE,
     z: Tensor,
@@ -59,7 +64,6 @@ def matched(
             total = total - (composition.gather(1, kinds) * mask).sum(1)
         elif allowed is not None:
             total = total - composition[:, : len(allowed)].masked_fill(~allowed, -torch.inf).logsumexp(1) * count
-        error = torch.where(properties.isnan(), 0, network.to_properties(z) - properties.nan_to_num()).square()
-        return total + guidance * STRENGTH / 2 * error.sum(1)
+        return total + guidance * STRENGTH / 2 * properties_error(network.properties(z), properties)
 
     return descend(z, energy, STEPS, RATE)[-1]

@@ -77,7 +77,7 @@ class CrystalVAE(nn.Module):
         self.to_atoms = mlp(latent, width, atoms + 1)
         self.to_lattice = mlp(latent, width, 6)
         self.to_composition = mlp(latent, width, self.symbols)
-        self.to_properties = mlp(latent, width, properties)
+        self.to_properties = mlp(latent, width, properties) if properties else None
         self.decoder_kinds = nn.Embedding(self.symbols, width)
         self.decoder = PeriodicNetwork(width, layers, context=latent + 1)
         self.to_kinds = nn.Linear(width, self.symbols)
@@ -89,6 +89,10 @@ class CrystalVAE(nn.Module):
         std = numbers.std(0, correction=0)
         self.mean.copy_(numbers.mean(0))
         self.std.copy_(torch.where(std < 1e-4, 1.0, std))
+
+    def properties(self, z: Tensor) -> Tensor:
+        """What z (B, latent) says of them, standardised, (B, P)."""
+        return z[:, :0] if self.to_properties is None else self.to_properties(z)
 
     def lattice_numbers(self, lattice: Tensor, count: Tensor) -> Tensor:
         """What `to_lattice` should say of lattices (B, 3, 3) of so many atoms: three lengths, perhaps over
