@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from inkwash.errors import UserError
+from inkwash.systems.crystals.elements import SYMBOLS
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from pymatgen.core import Structure
+    from pymatgen.core.structure import Structure
 
 MIN_VOLUME = 0.1  # cubic angstrom of a cell; less is no crystal (Xie et al. 2021, 2110.06197)
 MIN_DISTANCE = 0.5  # angstrom between two atoms, by the same
@@ -43,7 +44,7 @@ def from_structure(structure: Structure, properties: dict[str, float] | None = N
 
     UserError for partial occupancy, sites that are no element, a cell without volume, and atoms closer than 0.5 A.
     """
-    from pymatgen.core import Lattice
+    from pymatgen.core.lattice import Lattice
 
     if not len(structure):
         raise UserError("no atoms in it")
@@ -51,8 +52,8 @@ def from_structure(structure: Structure, properties: dict[str, float] | None = N
         site = next(site for site in structure if not site.is_ordered)
         raise UserError(f"partial occupancy ({site.species_string}); order it first, one element for each site")
     numbers = np.array([getattr(site.specie, "Z", 0) for site in structure])
-    if not (numbers > 0).all():
-        raise UserError(f"'{structure[int(numbers.argmin())].species_string}' is no element")
+    if len(foreign := np.flatnonzero((numbers < 1) | (numbers >= len(SYMBOLS)))):
+        raise UserError(f"'{structure[int(foreign[0])].specie.symbol}' is no element")
     if not np.isfinite(structure.lattice.matrix).all() or not np.isfinite(structure.frac_coords).all():
         raise UserError("a number in it is not finite")
     if structure.volume < MIN_VOLUME:
@@ -63,7 +64,7 @@ def from_structure(structure: Structure, properties: dict[str, float] | None = N
         reduced = structure.get_reduced_structure()
     except (ValueError, ZeroDivisionError, np.linalg.LinAlgError):
         raise UserError("no Niggli-reduced cell is found for its lattice") from None
-    lattice = Lattice.from_parameters(*reduced.lattice.parameters).matrix
+    lattice = Lattice.from_parameters(*reduced.lattice.parameters).matrix.copy()  # pymatgen's own cannot be written
     crystal = Crystal(lattice, wrap(reduced.frac_coords), numbers, properties or {}, name)
     if (distance := closest(crystal)) < MIN_DISTANCE:
         raise UserError(f"two of its atoms are {distance:.2f} A apart; at least {MIN_DISTANCE} A is needed")
@@ -72,7 +73,7 @@ def from_structure(structure: Structure, properties: dict[str, float] | None = N
 
 def to_structure(crystal: Crystal) -> Structure:
     """The crystal as a pymatgen Structure, its properties beside."""
-    from pymatgen.core import Structure
+    from pymatgen.core.structure import Structure
 
     return Structure(
         crystal.lattice, crystal.numbers.tolist(), crystal.coordinates, properties=dict(crystal.properties)
@@ -81,15 +82,15 @@ def to_structure(crystal: Crystal) -> Structure:
 
 def from_atoms(atoms: Atoms, properties: dict[str, float] | None = None, name: str = "") -> Crystal:
     """The crystal of ASE Atoms. UserError for atoms without a cell, and as `from_structure`."""
-    from pymatgen.core import Structure
+    from pymatgen.core.structure import Structure
 
-    if not atoms.cell.rank == 3:
+    if atoms.cell.rank != 3:
         raise UserError("it has no cell of three directions, as a crystal has")
-    if not atoms.get_atomic_numbers().all():
+    if not atoms.pbc.all():
+        raise UserError(f"periodic in {sum(atoms.pbc)} of three directions: no crystal")
+    if not atoms.numbers.all():
         raise UserError("'X' is no element")
-    structure = Structure(
-        atoms.cell.array, atoms.get_atomic_numbers().tolist(), atoms.get_positions(), coords_are_cartesian=True
-    )
+    structure = Structure(atoms.cell.array, atoms.numbers.tolist(), atoms.positions, coords_are_cartesian=True)
     return from_structure(structure, properties, name)
 
 
@@ -143,16 +144,40 @@ def read_crystals(path: Path, note: Callable[[str], object] | None = None) -> li
     from inkwash.systems.crystals import files
 
     kept: list[Crystal] = []
-    refused: list[str] = []
+    refused, remarks = dict[str, list[str]](), dict[str, list[str]]()
     for found in files.read(Path(path)):
         try:
-            kept.append(found.crystal())
+            crystal, remark = found.read()
+            kept.append(crystal)
         except UserError as error:
-            refused.append(f"{found.source}: {error}")
+            refused.setdefault(str(error), []).append(found.source)
+        else:
+            if remark:
+                remarks.setdefault(remark, []).append(found.source)
     if refused and (note is None or not kept):
-        raise UserError(refused[0] + (f" (and {len(refused) - 1} more like this)" if refused[1:] else ""))
+        reason, sources = next(iter(refused.items()))
+        others = sum(map(len, refused.values())) - 1
+        raise UserError(f"{sources[0]}: {reason}" + f" (and {others} more that cannot be used)" * bool(others))
     if not kept:
         raise UserError(f"{path}: no crystals in it")
-    if refused and note is not None:
-        note(f"{len(refused)} of {len(kept) + len(refused)} crystals left out: {'; '.join(refused[:3])}")
+    if note is not None:
+        for reason, sources in refused.items():
+            note(f"left out: {listed(sources)}: {reason}")
+        for remark, sources in remarks.items():
+            note(f"{listed(sources)}: {remark}")
+        if twice := repeated(kept):
+            note(f"{twice} of {len(kept)} crystals stand there a second time, atom for atom")
     return kept
+
+
+def listed(sources: Sequence[str]) -> str:
+    """The first three of them, and how many more there are."""
+    return ", ".join(sources[:3]) + f" and {len(sources) - 3} more" * (len(sources) > 3)
+
+
+def repeated(crystals: Sequence[Crystal]) -> int:
+    """How many are the same as one before, number for number."""
+    contents = {
+        (c.lattice.round(6).tobytes(), c.coordinates.round(6).tobytes(), c.numbers.tobytes()) for c in crystals
+    }
+    return len(crystals) - len(contents)

@@ -1,70 +1,252 @@
-"""Files of crystals, as the field writes them."""
+"""Files of crystals, as the field writes them: CIF, POSCAR, extxyz, JSON of pymatgen, tables with a column `cif`."""
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from zipfile import BadZipFile, ZipFile
 
 from inkwash.errors import UserError
-from inkwash.systems.crystals.data import Crystal, from_structure
-from inkwash.systems.tables import read_cells, read_text, skip_hint
+from inkwash.systems.crystals import cif
+from inkwash.systems.crystals.cif import NUMBER
+from inkwash.systems.crystals.data import Crystal, from_atoms, from_structure
+from inkwash.systems.crystals.elements import SYMBOLS
+from inkwash.systems.tables import MAX_BYTES, read_cells, read_text, skip_hint
+from inkwash.weights.files import files_below
 
-NAMES = ("material_id", "name", "id")  # columns that say what a crystal is called
+NAMES = ("material_id", "name", "id", "formula")  # what a crystal is called, by the first of these that is there
 GAPS = {"", "nan", "na", "n/a", "none", "null", "-", "?"}
+KINDS = "CIF, POSCAR, extxyz, a table (CSV) with a column cif, or JSON of pymatgen"
 
 
 class Found(NamedTuple):
-    """A crystal on its way: the text of a CIF, what is known of it, and where it stands."""
+    """A crystal on its way: where it stands, and what reads it, which raises UserError and returns what should be
+    said of it beside, or ""."""
 
-    content: Any
-    properties: dict[str, float]
-    name: str
     source: str
-
-    def crystal(self) -> Crystal:
-        return from_structure(parse_cif(self.content), self.properties, self.name)
+    read: Callable[[], tuple[Crystal, str]]
 
 
 def read(path: Path) -> Iterator[Found]:
-    yield from read_csv(path)
+    """The crystals of a file, of all files of a folder and those below, or of a zip of such a folder. What a folder
+    holds beside crystals is passed over; a file that is none is refused.
+
+    UserError for what is none, or is not there; what cannot be read within a folder is found, and refused when read.
+    """
+    if path.is_dir():
+        files = [file for file in files_below(path) if reader(file)]
+        if not files:
+            raise UserError(f"{path}: no file of crystals in it; {KINDS} are read")
+        for file in files:
+            yield from guarded(file)
+    elif path.suffix.lower() == ".zip" and path.is_file():
+        with TemporaryDirectory() as folder:
+            unpack(path, Path(folder))
+            for found in read(Path(folder)):
+                yield found._replace(source=found.source.replace(folder, str(path), 1))
+    else:
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder")
+        if (parse := reader(path)) is None:
+            raise UserError(f"{path}: no file of crystals by its name; {KINDS} are read")
+        yield from parse(path)
 
 
-def parse_cif(text: str) -> Any:
-    from pymatgen.io.cif import CifParser
+def silent(read: Callable[..., Crystal], *arguments: Any) -> Callable[[], tuple[Crystal, str]]:
+    """A reader that has nothing to say."""
+    return lambda: (read(*arguments), "")
 
+
+def guarded(file: Path) -> Iterator[Found]:
+    """The crystals of one file of several: where it cannot be read at all, that is said when it is read."""
+    parse = reader(file)
+    assert parse is not None
+    try:
+        yield from parse(file)
+    except UserError as error:
+        text = str(error).removeprefix(f"{file}: ")
+
+        def fail() -> tuple[Crystal, str]:
+            raise UserError(text)
+
+        yield Found(str(file), fail)
+
+
+def reader(file: Path) -> Callable[[Path], Iterator[Found]] | None:
+    """What reads a file of this name; None for one that is no file of crystals."""
+    name = file.name.lower().removesuffix(".gz")
+    if name.startswith("."):  # as systems lay beside the files of a person
+        return None
+    if re.match(r"(poscar|contcar)([._-]|$)", name):
+        return read_poscar
+    readers = {
+        ".cif": read_cif, ".mcif": read_cif, ".vasp": read_poscar, ".poscar": read_poscar, ".xyz": read_extxyz,
+        ".extxyz": read_extxyz, ".json": read_json, ".csv": read_table, ".tsv": read_table,
+    }  # fmt: skip
+    return readers.get(Path(name).suffix)
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """A zip's files into a folder; what would lie outside it lies inside."""
+    try:
+        with ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+                raise UserError(f"{path}: more than {MAX_BYTES / 1e9:g} GB unpacked; send less")
+            archive.extractall(folder)
+    except (BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+
+
+def read_cif(file: Path) -> Iterator[Found]:
+    """A crystal for each block with atoms."""
+    blocks = [(name, block) for name, block in cif.blocks(read_text(file).text) if "_atom_site_" in block.lower()]
+    if not blocks:
+        raise UserError(f"{file}: no atoms in it; a CIF has a block 'data_' with _atom_site_fract_x")
+    for name, block in blocks:
+        source, label = (f"{file}, data_{name}", name) if blocks[1:] else (str(file), stem(file))
+        yield Found(source, partial(cif.crystal_of, block, {}, label))
+
+
+def read_poscar(file: Path) -> Iterator[Found]:
+    """POSCAR and CONTCAR. UserError where no elements are named, as VASP 4 left them to another file."""
+    lines = read_text(file).text.splitlines()
+    yield Found(str(file), silent(crystal_of_poscar, lines, stem(file)))
+
+
+def crystal_of_poscar(lines: list[str], name: str) -> Crystal:
+    from pymatgen.io.vasp.inputs import Poscar
+
+    counts, names = lines[5].split() if len(lines) > 5 else [], lines[0].split() if lines else []
+    is_version_4 = all(count.isdigit() for count in counts)  # whose files keep the elements in the title, if anywhere
+    if is_version_4 and len(names) == len(counts) and all(name in SYMBOLS[1:] for name in names):
+        lines = [*lines[:5], " ".join(names), *lines[5:]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return CifParser.from_str(text).parse_structures(primitive=False)[0]
+        try:
+            poscar = Poscar.from_str("\n".join(lines), read_velocities=False)
+        except Exception as error:  # pymatgen raises whatever it stumbles over
+            raise UserError(f"no POSCAR ({type(error).__name__}: {error})") from None
+    if not poscar.true_names:
+        raise UserError(f"no elements are named; write them in a line above '{' '.join(counts)}', as Ba Ti O")
+    return from_structure(poscar.structure, {}, name)
 
 
-def read_csv(path: Path) -> Iterator[Found]:
+def read_extxyz(file: Path) -> Iterator[Found]:
+    """A crystal for each frame; numbers beside Lattice= and an energy are properties."""
+    from ase.io import read as read_ase
+
+    text = read_text(file).text
+    try:
+        frames: Any = read_ase(io.StringIO(text), index=":", format="extxyz")
+    except Exception as error:
+        raise UserError(f"{file}: no extxyz ({type(error).__name__}: {error})") from None
+    for i, atoms in enumerate(frames, 1):
+        source = f"{file}, frame {i}" if frames[1:] else str(file)
+        name = str(next((atoms.info[key] for key in NAMES[:3] if key in atoms.info), numbered(file, i, len(frames))))
+        known = atoms.info | (atoms.calc.results if atoms.calc is not None else {})
+        yield Found(source, silent(from_atoms, atoms, scalars(known), name))
+
+
+def read_json(file: Path) -> Iterator[Found]:
+    """Structures as pymatgen writes them: one, a list or a dictionary of them, and what holds one under "structure",
+    as entries and documents of databases do; numbers beside it are properties."""
+    try:
+        content = json.loads(read_text(file).text)
+    except ValueError as error:
+        raise UserError(f"{file}: no JSON ({error})") from None
+    if isinstance(content, dict) and not is_structure(content) and "structure" not in content:
+        items = list(content.items())
+    else:
+        listed = content if isinstance(content, list) else [content]
+        items = [(numbered(file, i, len(listed)), each) for i, each in enumerate(listed, 1)]
+    for name, item in items:
+        holder = item if isinstance(item, dict) else {}
+        structure = holder if is_structure(holder) else holder.get("structure")
+        if not isinstance(structure, dict) or not is_structure(structure):
+            raise UserError(f"{file}: '{name}' is no structure of pymatgen, nor has it one under 'structure'")
+        known = scalars(holder.get("data")) | scalars(holder.get("properties")) | scalars(holder)
+        known = known if holder is not structure else scalars(holder.get("properties"))
+        label = next((str(holder[key]) for key in (*NAMES[:3], "entry_id") if holder.get(key)), name)
+        yield Found(f"{file}, {name}", silent(crystal_of_json, structure, known, label))
+
+
+def is_structure(item: dict[str, Any]) -> bool:
+    return "lattice" in item and "sites" in item
+
+
+def crystal_of_json(facts: dict[str, Any], properties: dict[str, float], name: str) -> Crystal:
+    """By its lattice and sites alone: what else a file says of classes to be loaded is not followed."""
+    from pymatgen.core.structure import Structure
+
+    try:
+        sites = [{"species": site["species"], "abc": site["abc"]} for site in facts["sites"]]
+        structure = Structure.from_dict({"lattice": {"matrix": facts["lattice"]["matrix"]}, "sites": sites})
+    except Exception as error:
+        raise UserError(f"no structure of pymatgen ({type(error).__name__}: {error})") from None
+    return from_structure(structure, properties, name)
+
+
+def read_table(file: Path) -> Iterator[Found]:
     """The rows of a table with a column `cif`. Columns of numbers are properties; empty cells are gaps."""
-    text, delimiter = skip_hint(read_text(path).text)
-    (_, names), *rows = read_cells(path, text, delimiter)
+    text, delimiter = skip_hint(read_text(file).text)
+    rows = list(read_cells(file, text, delimiter))
+    names = rows[0][1] if rows else []
     if "cif" not in names:
-        raise UserError(f"{path}: no column 'cif'; its columns are {', '.join(filter(None, names))}")
-    label = next((name for name in NAMES if name in names), None)
+        raise UserError(f"{file}: no column 'cif'; its columns are {', '.join(filter(None, names)) or 'none'}")
+    for line, row in rows[1:]:
+        if len(row) != len(names):
+            raise UserError(f"{file}, line {line}: {len(row)} cells, not {len(names)} as the first line has")
+    label = next((name for name in NAMES if name in names), "")
     columns = {
-        name: numbers(path, name, [(line, row[i]) for line, row in rows])
+        name: values
         for i, name in enumerate(names)
-        if name and name not in (*NAMES, "cif", "formula")
+        if name and name not in (*NAMES, "cif")
+        if (values := numbers(f"{file}, column {name}", [row[i] for _, row in rows[1:]], delimiter))
     }
-    for i, (line, row) in enumerate(rows):
-        known = {name: column[i] for name, column in columns.items() if column and column[i] is not None}
-        yield Found(row[names.index("cif")], known, row[names.index(label)] if label else "", f"{path}, line {line}")
+    for i, (line, row) in enumerate(rows[1:]):
+        known = {name: value for name, values in columns.items() if (value := values[i]) is not None}
+        cells = dict(zip(names, row, strict=True))
+        yield Found(f"{file}, line {line}", partial(cif.crystal_of, cells["cif"], known, cells.get(label, "")))
 
 
-def numbers(path: Path, name: str, cells: list[tuple[int, str]]) -> list[float | None]:
-    """A column as numbers, None for gaps; nothing for a column of words."""
-    found: list[float | None] = []
-    for _, cell in cells:
-        if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", cell):
-            found.append(float(cell))
-        elif cell.lower() in GAPS:
-            found.append(None)
-        else:
-            return []
-    return found
+def numbers(source: str, cells: list[str], delimiter: str) -> list[float | None]:
+    """A column as numbers, None for gaps; nothing for a column of words, as at least half of its cells are, or of
+    gaps alone. A comma stands before decimals where it does not part the cells. UserError for words among numbers."""
+    comma = delimiter != ","
+    texts = [cell.replace(",", ".") if comma else cell for cell in cells if cell.lower() not in GAPS]
+    parsed = [float(text) if NUMBER.fullmatch(text) else None for text in texts]
+    if 2 * parsed.count(None) >= len(parsed):
+        return []
+    if (wrong := [text for text, value in zip(texts, parsed, strict=True) if value is None])[:1]:
+        raise UserError(f"{source}: '{wrong[0][:40]}' is no number among numbers; write 1.5, or leave the cell empty")
+    if comma and any("," in cell for cell in cells) and any("." in cell for cell in cells):
+        raise UserError(f"{source}: commas and points before decimals: write all as 1.5")
+    values = iter(parsed)
+    return [None if cell.lower() in GAPS else next(values) for cell in cells]
+
+
+def scalars(facts: Any) -> dict[str, float]:
+    """The finite numbers among facts, by their names."""
+    found = facts.items() if isinstance(facts, dict) else ()
+    return {
+        str(key): float(value)
+        for key, value in found
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+    }
+
+
+def stem(file: Path) -> str:
+    """A file's name without endings; for POSCAR and CONTCAR, of which each folder has one, the folder's."""
+    name = re.sub(r"(\.\w+)?(\.gz)?$", "", file.name, flags=re.I)
+    return file.resolve().parent.name if name.lower() in ("poscar", "contcar") else name
+
+
+def numbered(file: Path, i: int, count: int) -> str:
+    return f"{stem(file)}-{i}" if count > 1 else stem(file)

@@ -1,0 +1,119 @@
+"""The verbs of crystals: from requests to results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from inkwash.extras import require
+from inkwash.progress import Note
+from inkwash.systems import report
+from inkwash.systems.base import Context, Result, on_progress, recipe, seeded
+from inkwash.systems.crystals import generation, output, relaxation
+from inkwash.systems.crystals.elements import SYMBOLS, parse_elements, parse_formula
+from inkwash.systems.crystals.generation import DRAWS, Generated, Sample
+from inkwash.systems.crystals.hull import Hull
+from inkwash.systems.crystals.request import Evaluate, Generate
+from inkwash.systems.crystals.train import default_recipe
+from inkwash.systems.crystals.validity import composition_is_valid
+from inkwash.systems.train import Task
+from inkwash.systems.train import train as run_training
+
+TASKS = {"crystals": Task("inkwash.systems.crystals.train")}
+
+
+def generate(requests: list[Generate], context: Context) -> Iterator[Result]:
+    for of, request in enumerate(requests):
+        require("crystals generate", "spglib", "ase", "smact")
+        hull = None if request.hull is None else Hull(context.open(request.hull))
+        judge = relaxation.chgnet() if request.relax else None
+        model, request = context.model(request.model), seeded(request)
+        if request.formula is not None and not is_neutral(request.formula):
+            context.tell(
+                Note(f"{request.formula} is not charge neutral by any usual oxidation states: drawn all the same")
+            )
+        generated = generation.generate(
+            model, request.n, request.seed,
+            keep_duplicates=request.keep_duplicates, judge=judge, progress=on_progress(context), **wanted(request),
+        )  # fmt: skip
+        tell_shortfall(request, generated, context)
+        rows = []
+        for place, sample in enumerate(generated.samples):
+            row = output.describe(sample, request.symprec)
+            if hull is not None and sample.relaxed is not None:
+                row["energy_above_hull"] = hull.above(sample.final, sample.relaxed.energy)
+            rows.append(row)
+            one = replace(request, n=1, seed=sample.seed)
+            facts = recipe("crystals", "generate", one, model, context)
+            files = write(sample, request.symprec, facts, context.folder / f"{of}-{place}")
+            yield Result(of, place, files, row, facts)
+        if rows:
+            yield whole_run(of, request, generated, rows, context)
+
+
+def wanted(request: Generate) -> dict[str, Any]:
+    """What of a request the model draws by."""
+    return {
+        "formula": request.formula,
+        "elements": () if request.elements is None else parse_elements(request.elements),
+        "prototype": request.prototype,
+        "atoms": request.atoms,
+        "minimise": request.minimise,
+        "target": request.targets(),
+        "steps": request.steps,
+    }
+
+
+def is_neutral(formula: str) -> bool:
+    counts = parse_formula(formula)
+    return composition_is_valid([SYMBOLS.index(symbol) for symbol, count in counts.items() for _ in range(count)])
+
+
+def tell_shortfall(request: Generate, generated: Generated, context: Context) -> None:
+    """A note where fewer were found than were asked for."""
+    if len(generated.samples) < request.n:
+        hint = ""
+        if any("matching" in reason for reason in generated.refused):
+            hint = "; --keep-duplicates keeps those that match another"
+        context.tell(Note(f"fewer than the {request.n} asked for, after {DRAWS} draws for each{hint}: {generated}"))
+
+
+def write(sample: Sample, symprec: float, facts: dict[str, Any], stem: Path) -> dict[str, Path]:
+    """The files of one crystal: without symmetry, with it, and as it was before it was relaxed."""
+    comment = output.comment(facts)
+    files = {ending: stem.with_name(f"{stem.name}{ending}") for ending in (".cif", "-sym.cif", "-unrelaxed.cif")}
+    output.write_cif(files[".cif"], sample.final, comment)
+    if not output.write_symmetrised(files["-sym.cif"], sample.final, symprec, comment):
+        del files["-sym.cif"]
+    if sample.relaxed is None:
+        del files["-unrelaxed.cif"]
+    else:
+        output.write_cif(files["-unrelaxed.cif"], sample.crystal, f"{comment}, before it was relaxed")
+    return files
+
+
+def whole_run(
+    of: int, request: Generate, generated: Generated, rows: list[dict[str, Any]], context: Context
+) -> Result:
+    """What belongs to all crystals of a request: an extxyz, a table, and what was drawn and refused."""
+    files = {ending: context.folder / f"{of}{ending}" for ending in (".extxyz", ".csv")}
+    output.write_extxyz(files[".extxyz"], [sample.final for sample in generated.samples], rows)
+    output.write_table(files[".csv"], rows)
+    facts = {"drawn": generated.drawn, "refused": dict(generated.refused)}
+    return Result(of, None, files, facts | {"text": str(generated)})
+
+
+def measure(request: Evaluate, model: Any, context: Context) -> report.Report:
+    from inkwash.systems.crystals.evaluate import evaluate
+
+    return evaluate(
+        model, context.open(request.data), request.samples, request.relax, request.seed, request.steps,
+        progress=on_progress(context),
+    )  # fmt: skip
+
+
+train = partial(run_training, tasks=TASKS, default=default_recipe)
+evaluate = partial(report.evaluate, measure=measure)
