@@ -32,9 +32,7 @@ def generate(requests: list[Generate], context: Context) -> Iterator[Result]:
         judge = relaxation.chgnet() if request.relax else None
         model, request = context.model(request.model), seeded(request)
         if request.formula is not None and not is_neutral(request.formula):
-            context.tell(
-                Note(f"{request.formula} is not charge neutral by any usual oxidation states: drawn all the same")
-            )
+            context.tell(Note(f"{request.formula}: no usual oxidation states make it neutral; drawn all the same"))
         generated = generation.generate(
             model, request.n, request.seed,
             keep_duplicates=request.keep_duplicates, judge=judge, progress=on_progress(context), **wanted(request),
