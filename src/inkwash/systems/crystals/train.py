@@ -16,6 +16,7 @@ from inkwash.diffusion.process import wrap
 from inkwash.errors import UserError, unknown
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.crystals.data import Crystal, read_crystals, split
+from inkwash.systems.crystals.elements import SYMBOLS
 from inkwash.systems.crystals.engines import ENGINES
 from inkwash.systems.crystals.model import CrystalModel, new_network
 from inkwash.training.build import build
@@ -26,6 +27,7 @@ from inkwash.training.settings import Settings
 
 FEWEST = 10  # crystals that anything can be learned from
 LOW = 0.02  # the quantile of a property that `minimise` asks for
+TOGETHER = 16  # batches whose crystals are parted by size
 PADDED = ("coordinates", "kinds", "mask")
 
 
@@ -77,8 +79,6 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
 
 def describe(recipe: Recipe, crystals: Sequence[Crystal]) -> dict[str, Any]:
     """What a model of these crystals knows of them: see `CrystalModel`."""
-    from pymatgen.core.periodic_table import Element
-
     if recipe.engine not in ENGINES:
         raise unknown("engine", recipe.engine, ENGINES)
     if len(crystals) < FEWEST:
@@ -91,7 +91,7 @@ def describe(recipe: Recipe, crystals: Sequence[Crystal]) -> dict[str, Any]:
     sizes = Counter(len(crystal.numbers) for crystal in crystals)
     return {
         "engine": recipe.engine,
-        "elements": [Element.from_Z(number).symbol for number in numbers],
+        "elements": [SYMBOLS[number] for number in numbers],
         "atoms": {str(size): sizes[size] for size in sorted(sizes)},
         "properties": {
             name: statistics([crystal.properties[name] for crystal in crystals if name in crystal.properties])
@@ -111,26 +111,22 @@ def statistics(values: list[float]) -> dict[str, float]:
 
 def knows(model: CrystalModel, crystal: Crystal) -> bool:
     """Whether the model has its elements and room for its atoms."""
-    from pymatgen.core.periodic_table import Element
-
-    symbols = {Element.from_Z(int(number)).symbol for number in crystal.numbers}
+    symbols = {SYMBOLS[number] for number in crystal.numbers}
     return symbols <= {*model.elements} and len(crystal.numbers) <= max(model.counts)
 
 
 def encode(model: CrystalModel, crystals: Sequence[Crystal]) -> dict[str, Tensor]:
     """Padded tables: lattice (n, 3, 3), coordinates (n, N, 3), kinds (n, N), mask (n, N) and standardised properties
     (n, P), NaN where there is none."""
-    from pymatgen.core.periodic_table import Element
-
-    kind = {Element(symbol).Z: i for i, symbol in enumerate(model.elements)}
+    kind = {SYMBOLS.index(symbol): i for i, symbol in enumerate(model.elements)}
     n, most = len(crystals), max(model.counts)
     coordinates, kinds = torch.zeros(n, most, 3), torch.zeros(n, most, dtype=torch.long)
     mask, lattice = torch.zeros(n, most, dtype=torch.bool), torch.zeros(n, 3, 3)
     properties = torch.full((n, len(model.properties)), torch.nan)
     for i, crystal in enumerate(crystals):
         size = len(crystal.numbers)
-        lattice[i] = torch.from_numpy(crystal.lattice)
-        coordinates[i, :size] = wrap(torch.from_numpy(crystal.coordinates).float(), 1.0)
+        lattice[i] = torch.tensor(crystal.lattice)
+        coordinates[i, :size] = wrap(torch.tensor(crystal.coordinates, dtype=torch.float32), 1.0)
         kinds[i, :size] = torch.tensor([kind[int(number)] for number in crystal.numbers])
         mask[i, :size] = True
         for j, (name, facts) in enumerate(model.properties.items()):
@@ -142,7 +138,7 @@ def encode(model: CrystalModel, crystals: Sequence[Crystal]) -> dict[str, Tensor
 def loader(recipe: Recipe, table: dict[str, Tensor]) -> Callable[[int], dict[str, Tensor]]:
     """Batch k of the training crystals; half of them, by chance, inverted: x -> -x, as good a crystal in the same
     cell."""
-    order = batches(len(table["mask"]), recipe.fit.batch_size, recipe.fit.seed)
+    order = by_size(batches(len(table["mask"]), recipe.fit.batch_size, recipe.fit.seed), table["mask"].sum(1).numpy())
 
     def batch(k: int) -> dict[str, Tensor]:
         chosen = take(table, order(k))
@@ -151,6 +147,21 @@ def loader(recipe: Recipe, table: dict[str, Tensor]) -> Callable[[int], dict[str
         return chosen | {"coordinates": wrap(torch.where(there, -chosen["coordinates"], chosen["coordinates"]), 1.0)}
 
     return batch
+
+
+def by_size(order: Callable[[int], np.ndarray], sizes: np.ndarray) -> Callable[[int], np.ndarray]:
+    """The same batches, but of `TOGETHER` at a time the crystals are parted by size, so that little is padded."""
+    if sizes.min() == sizes.max():
+        return order
+
+    def sorted_order(k: int) -> np.ndarray:
+        group = k // TOGETHER
+        rows = np.stack([order(group * TOGETHER + i) for i in range(TOGETHER)])
+        rows = rows.reshape(-1)[np.argsort(sizes[rows.reshape(-1)], kind="stable")].reshape(rows.shape)
+        batch: np.ndarray = rows[np.random.default_rng(group).permutation(TOGETHER)[k % TOGETHER]]
+        return batch
+
+    return sorted_order
 
 
 def take(table: dict[str, Tensor], rows: np.ndarray) -> dict[str, Tensor]:
@@ -162,11 +173,8 @@ def take(table: dict[str, Tensor], rows: np.ndarray) -> dict[str, Tensor]:
 
 def one_line(crystal: Crystal) -> str:
     """Its formula and the lengths of its cell."""
-    from pymatgen.core.composition import Composition
-    from pymatgen.core.periodic_table import Element
-
     counts = Counter(crystal.numbers.tolist())
-    formula = Composition({Element.from_Z(number): count for number, count in counts.items()}).formula
+    formula = "".join(f"{SYMBOLS[number]}{count if count > 1 else ''}" for number, count in counts.items())
     return f"{formula}: {', '.join(f'{length:.2f}' for length in np.linalg.norm(crystal.lattice, axis=1))} A"
 
 
