@@ -107,6 +107,13 @@ def test_a_formula_that_is_not_neutral_is_warned_of_and_drawn(tmp_path):
     assert run(tmp_path, MODEL[0], n=1, seed=0, formula="BaTiO3")[2] == []
 
 
+def test_without_smact_a_column_is_left_out_and_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("inkwash.extras.find_spec", lambda name: None if name == "smact" else name)
+    (one,), whole, notes = run(tmp_path, MODEL[0], n=1, seed=0, formula="BaTiO3")
+    assert "composition_valid" not in one.row and "composition_valid" not in whole.files[".csv"].read_text()
+    assert notes == ["left out: the column composition_valid needs smact: pip install smact"]
+
+
 def test_relaxed_crystals_are_what_is_written_and_what_they_were_lies_beside(tmp_path, monkeypatch):
     judge = relaxation.Judge(LennardJones(sigma=3.4, epsilon=1.0, rc=8.0))
     monkeypatch.setattr(relaxation, "chgnet", lambda: judge)

@@ -13,14 +13,13 @@ from inkwash.systems.crystals.data import Crystal, to_atoms, to_structure
 from inkwash.systems.crystals.generation import Sample
 from inkwash.systems.crystals.matching import matcher
 from inkwash.systems.crystals.relaxation import quiet
-from inkwash.systems.crystals.validity import composition_is_valid, density, structure_is_valid, volume
+from inkwash.systems.crystals.validity import density, structure_is_valid, volume
 
 Row = dict[str, Any]
 
 
 def describe(sample: Sample, symprec: float) -> Row:
-    """The line of a crystal in the table: see docs/crystals.md for the columns. Relaxed, it is the relaxed crystal's.
-    Without smact, nothing is said of the composition's validity."""
+    """The line of a crystal in the table: of the relaxed one, if it was relaxed. docs/crystals.md has the columns."""
     crystal = sample.final
     symbol, number = space_group(crystal, symprec)
     row: Row = {
@@ -30,7 +29,6 @@ def describe(sample: Sample, symprec: float) -> Row:
         "space_group": symbol,
         "space_group_number": number,
         "structure_valid": structure_is_valid(crystal),
-        "composition_valid": composition_is_valid(crystal.numbers),
         "volume_per_atom": volume(crystal) / len(crystal.numbers),
         "density": density(crystal),
     }
