@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from inkwash.systems.crystals.data import Crystal, read_crystals, split
 from inkwash.systems.crystals.elements import SYMBOLS
 from inkwash.systems.crystals.engines import ENGINES
 from inkwash.systems.crystals.model import CrystalModel, new_network
+from inkwash.systems.crystals.vae_networks import Options
 from inkwash.training.build import build
 from inkwash.training.data import batches, whole_batches
 from inkwash.training.fit import fit
@@ -36,7 +37,8 @@ class Recipe:
     """A recipe file of task "crystals".
 
     data        see `read_crystals`; seven tenths are learned from, on a tenth the held-out loss is measured
-    engine      see `engines`
+    engine      joint or cdvae; see `engines`
+    cdvae       what is the second one's own
     properties  columns of the data that the model can be conditioned on; none given: all
     """
 
@@ -47,6 +49,7 @@ class Recipe:
     properties: list[str] | None = None
     width: Width = 64
     layers: Depth = 4
+    cdvae: Options | None = None
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
@@ -89,6 +92,13 @@ def describe(recipe: Recipe, crystals: Sequence[Crystal]) -> dict[str, Any]:
         if name not in columns:
             raise unknown(f"property of {recipe.data}", name, columns)
     sizes = Counter(len(crystal.numbers) for crystal in crystals)
+    own: dict[str, Any] = {}
+    if recipe.engine == "cdvae":
+        own = {"atoms": max(sizes)} | asdict(recipe.cdvae or Options())
+    elif recipe.cdvae is not None:
+        raise UserError(
+            f"[cdvae] means nothing to the engine {recipe.engine}: leave it out, or choose engine = 'cdvae'"
+        )
     return {
         "engine": recipe.engine,
         "elements": [SYMBOLS[number] for number in numbers],
@@ -97,8 +107,8 @@ def describe(recipe: Recipe, crystals: Sequence[Crystal]) -> dict[str, Any]:
             name: statistics([crystal.properties[name] for crystal in crystals if name in crystal.properties])
             for name in (columns if recipe.properties is None else recipe.properties)
         },
-        "network": {"width": recipe.width, "layers": recipe.layers},
-        "steps": 60,
+        "network": {"width": recipe.width, "layers": recipe.layers} | own,
+        "steps": ENGINES[recipe.engine].steps,
         "guidance": 2.0,
     }
 
@@ -135,16 +145,18 @@ def encode(model: CrystalModel, crystals: Sequence[Crystal]) -> dict[str, Tensor
     return {"lattice": lattice, "coordinates": coordinates, "kinds": kinds, "mask": mask, "properties": properties}
 
 
-def loader(recipe: Recipe, table: dict[str, Tensor]) -> Callable[[int], dict[str, Tensor]]:
+def loader(recipe: Recipe, table: dict[str, Tensor]) -> Callable[[int], dict[str, Any]]:
     """Batch k of the training crystals; half of them, by chance, inverted: x -> -x, as good a crystal in the same
-    cell."""
+    cell; and which share of the training it is, "done"."""
     order = by_size(batches(len(table["mask"]), recipe.fit.batch_size, recipe.fit.seed), table["mask"].sum(1).numpy())
+    total = recipe.fit.steps * recipe.fit.grad_accumulation
 
-    def batch(k: int) -> dict[str, Tensor]:
+    def batch(k: int) -> dict[str, Any]:
         chosen = take(table, order(k))
         inverted = torch.rand(len(chosen["mask"]), generator=torch.Generator().manual_seed(k)) < 0.5
         there = inverted[:, None, None] & chosen["mask"][..., None]
-        return chosen | {"coordinates": wrap(torch.where(there, -chosen["coordinates"], chosen["coordinates"]), 1.0)}
+        coordinates = wrap(torch.where(there, -chosen["coordinates"], chosen["coordinates"]), 1.0)
+        return chosen | {"coordinates": coordinates, "done": k / total}
 
     return batch
 
