@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.progress import Note
 from inkwash.systems import report
@@ -27,14 +28,13 @@ TASKS = {"crystals": Task("inkwash.systems.crystals.train")}
 
 def generate(requests: list[Generate], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        require("crystals generate", "spglib", "ase", "smact")
+        require("crystals generate", "spglib", "ase")
+        has_smact = can_judge_compositions(context)
         hull = None if request.hull is None else Hull(context.open(request.hull))
         judge = relaxation.chgnet() if request.relax else None
         model, request = context.model(request.model), seeded(request)
-        if request.formula is not None and not is_neutral(request.formula):
-            context.tell(
-                Note(f"{request.formula} is not charge neutral by any usual oxidation states: drawn all the same")
-            )
+        if request.formula is not None and has_smact and not is_neutral(request.formula):
+            context.tell(Note(f"{request.formula}: no usual oxidation states make it neutral; drawn all the same"))
         generated = generation.generate(
             model, request.n, request.seed,
             keep_duplicates=request.keep_duplicates, judge=judge, progress=on_progress(context), **wanted(request),
@@ -43,6 +43,7 @@ def generate(requests: list[Generate], context: Context) -> Iterator[Result]:
         rows = []
         for place, sample in enumerate(generated.samples):
             row = output.describe(sample, request.symprec)
+            row |= {"composition_valid": composition_is_valid(sample.final.numbers)} if has_smact else {}
             if hull is not None and sample.relaxed is not None:
                 row["energy_above_hull"] = hull.above(sample.final, sample.relaxed.energy)
             rows.append(row)
@@ -65,6 +66,16 @@ def wanted(request: Generate) -> dict[str, Any]:
         "target": request.targets(),
         "steps": request.steps,
     }
+
+
+def can_judge_compositions(context: Context) -> bool:
+    """Whether smact is installed; a note of what is left out where it is not."""
+    try:
+        require("the column composition_valid", "smact")
+    except UserError as error:
+        context.tell(Note(f"left out: {error}"))
+        return False
+    return True
 
 
 def is_neutral(formula: str) -> bool:
@@ -107,11 +118,13 @@ def whole_run(
 
 
 def measure(request: Evaluate, model: Any, context: Context) -> report.Report:
+    """What is dear to compute is kept beside the report, for the next one."""
     from inkwash.systems.crystals.evaluate import evaluate
 
     return evaluate(
         model, context.open(request.data), request.samples, request.relax, request.seed, request.steps,
-        progress=on_progress(context),
+        test=None if request.test is None else context.open(request.test), predict=request.predict,
+        minimise=request.minimise, cache=context.folder, progress=on_progress(context),
     )  # fmt: skip
 
 
