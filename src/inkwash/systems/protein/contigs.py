@@ -141,9 +141,7 @@ def find_motif(
     UserError for chains and residues that are not there, saying which are; for one that is named twice; for a segment
     that is broken; and for segments that no chain of the length between can join.
     """
-    pieces = [
-        (chains[s.chain], _residues(s, chains, source, note)) for s in contig.segments if _known(s, chains, source)
-    ]
+    pieces = [_residues(segment, chains, source, note) for segment in contig.segments]
     labels = [f"{chain.name}{chain.labels[i]}" for chain, rows in pieces for i in rows]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise UserError(f"contig: {listed(twice)} would be there twice; let segments not overlap")
@@ -154,17 +152,14 @@ def find_motif(
     return Motif(tuple(labels), residues, coordinates, atoms, tuple(len(rows) for _, rows in pieces), gaps)
 
 
-def _known(segment: Segment, chains: dict[str, Chain], source: str) -> bool:
+def _residues(segment: Segment, chains: dict[str, Chain], source: str, note: Any) -> tuple[Chain, list[int]]:
+    """The chain of a segment, and where in it the residues are."""
+    of = f"{source}: {segment} of the contig"
     if segment.chain not in chains:
         there = "; ".join(f"chain {name or '(without a name)'} has {spans(chain)}" for name, chain in chains.items())
-        raise UserError(f"{source}: {segment} of the contig is not there: {there}")
-    return True
-
-
-def _residues(segment: Segment, chains: dict[str, Chain], source: str, note: Any) -> list[int]:
-    """Where in its chain the residues of a segment are."""
+        raise UserError(f"{of} is not there: {there}")
     chain, ends = chains[segment.chain], (segment.first, segment.last)
-    where, of = {label: i for i, label in enumerate(chain.labels)}, f"{source}: {segment} of the contig"
+    where = {label: i for i, label in enumerate(chain.labels)}
     for end in ends:
         if end not in where:
             raise UserError(f"{of}: there is no {segment.chain}{end}; chain {chain.name} has {spans(chain)}")
@@ -180,14 +175,14 @@ def _residues(segment: Segment, chains: dict[str, Chain], source: str, note: Any
         if not sound[i]:
             a, b, name = chain.labels[i], chain.labels[j], segment.chain
             left = max(_number(b) - _number(a) - 1, 0)
-            what = f"{left} residue{'s' * (left > 1)} between {name}{a} and {name}{b} {'are' if left > 1 else 'is'} missing"
-            what = what if left else f"{name}{a} and {name}{b} are not bound to each other"
+            what = f"{name}{a} and {name}{b} are not bound to each other"
+            what += f" ({left} missing between)" if left else ""
             write = f"{name}{segment.first}-{a}/{max(left, 1)}/{name}{b}-{segment.last}"
             raise UserError(f"{of}: {what}; let new ones be made there, {write}")
     skipped = sorted(set(range(first, last + 1)) - set(numbers))
     if skipped and note:
         note(f"{source}: the numbers {listed([f'{segment.chain}{n}' for n in skipped])} are skipped in a whole chain")
-    return rows
+    return chain, rows
 
 
 def _joined(contig: Contig, pieces: Sequence[Any], source: str, note: Any) -> tuple[tuple[int, int], ...]:
