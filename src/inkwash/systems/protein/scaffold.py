@@ -14,7 +14,7 @@ import numpy as np
 from inkwash.diffusion import Grid, ZeroCoM, ancestral, known_region, sample
 from inkwash.diffusion.arrays import like, namespace, numpy
 from inkwash.errors import UserError, unknown
-from inkwash.inference import particles
+from inkwash.inference.particles import particles
 
 METHODS = ("smcdiff", "tds", "replacement", "fixed")
 FILTERS = METHODS[:2]  # those of many particles
