@@ -1,7 +1,7 @@
 """Handedness: distances, and what is made of them, are the same in a mirror; the sign of a dihedral is not.
 
-Proteins' helices wind to the right. A chain as a whole in a mirror is mended by one reflection; one whose helices wind
-both ways is not, so that is counted chain by chain.
+Proteins' helices wind to the right. A chain that is a mirror image as a whole is mended by one reflection; one whose
+helices wind both ways is not, so that is counted chain by chain.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Chemistry of backbones that coordinates alone can show: bonds, angles, clashes, size, contacts, secondary structure.
+"""The chemistry of backbones that coordinates show: bonds, angles, clashes, size, contacts, secondary structure.
 
-A chain is an array of angstroms: (L, 3, 3), the N, CA and C of each residue, or (L, 3), CA alone.
+A chain is an array of angstroms: (L, 3, 3), the N, CA and C of each residue, or (L, 1, 3), CA alone.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from inkwash.systems.protein.data import BREAK, radius_of_gyration
+
 Array = np.ndarray[Any, Any]
 
 SOUND = (3.7, 3.9)  # angstrom between successive CA across a trans peptide bond, 3.8 ideally
-BREAK = 4.2  # angstrom: farther apart, and the chain is broken
 CLASH = (3.5, 4.0)  # angstrom between CA three or more residues apart: a strict bound, and the usual one
 APART = 3  # residues: nearer ones are held together by bonds and angles
 CONTACT = 8.0  # angstrom between CA, of the contact order
-PEPTIDE = 1.33  # angstrom, C to the next N (Engh and Huber 1991)
 
 
 def alpha_carbons(chain: Array) -> Array:
     """(L, 3): the CA of each residue."""
-    return np.asarray(chain[:, 1] if chain.ndim == 3 else chain, np.float64)
+    return np.asarray(chain[:, chain.shape[1] // 2], np.float64)
 
 
 def distances(points: Array) -> Array:
@@ -63,9 +63,9 @@ def backbone(chain: Array) -> dict[str, Array]:
     }  # fmt: skip
 
 
-def radius_of_gyration(chain: Array) -> float:
-    """Angstroms, of the CA."""
-    return float(np.sqrt(alpha_carbons(chain).var(0).sum()))
+def radius_ratio(chain: Array) -> float:
+    """The radius of gyration of the CA over that of a folded chain of this length."""
+    return radius_of_gyration(alpha_carbons(chain)) / expected_radius(len(chain))
 
 
 def expected_radius(length: float) -> float:
@@ -113,14 +113,13 @@ def summary(chain: Array) -> dict[str, float]:
     """One chain's figures, for a line of a table."""
     bonds, pairs = distances(alpha_carbons(chain)), pair_distances(chain)
     structure = secondary_structure(chain)
-    figures = {
+    return {
         "bonds_sound": float(((bonds >= SOUND[0]) & (bonds <= SOUND[1])).mean()),
         "breaks": float((bonds > BREAK).sum()),
         "clashes": float((pairs < CLASH[1]).sum()),
-        "radius_of_gyration": radius_of_gyration(chain),
-        "radius_ratio": radius_of_gyration(chain) / expected_radius(len(chain)),
+        "radius_of_gyration": radius_of_gyration(alpha_carbons(chain)),
+        "radius_ratio": radius_ratio(chain),
         "contact_order": contact_order(chain),
         "helix": structure.count("a") / len(chain),
         "strand": structure.count("b") / len(chain),
     }
-    return figures

@@ -22,6 +22,7 @@ import torch
 
 from inkwash.errors import UserError, unknown
 from inkwash.extras import require
+from inkwash.systems.protein.files import place_oxygens
 from inkwash.systems.protein.geometry import Array, alpha_carbons
 
 Weights = Literal["ca", "vanilla", "soluble"]
@@ -54,7 +55,9 @@ def design(
         raise UserError(f"a chain of {length} residues: ProteinMPNN needs {SHORTEST} or more")
     motif = motif or FREE * length
     if len(motif) != length:
-        raise UserError(f"a motif of {len(motif)} letters for {length} residues: write {FREE} for those to be designed")
+        raise UserError(
+            f"a motif of {len(motif)} letters for {length} residues: write {FREE} for those to be designed"
+        )
     if strange := set(motif) - set(ALPHABET[:-1] + FREE):
         raise UserError(f"motif: '{min(strange)}' is none of the twenty amino acids; give them by one letter each")
     if FREE not in motif:
@@ -105,11 +108,9 @@ def _coordinates(chain: Array, weights: Weights) -> torch.Tensor:
     """As the network reads them: (1, L, 3) of CA, or (1, L, 4, 3) of N, CA, C and O."""
     if weights == "ca":
         return torch.from_numpy(alpha_carbons(chain)).float()[None]
-    if chain.ndim != 3:
+    if chain.shape[1] != 3:
         raise UserError(f"ProteinMPNN's {weights} weights need N, CA and C: take the weights ca for chains of CA")
-    from inkwash.systems.protein.files import add_oxygen
-
-    return torch.from_numpy(add_oxygen(chain)).float()[None]
+    return torch.from_numpy(np.concatenate([chain, place_oxygens(chain)[:, None]], 1)).float()[None]
 
 
 @cache
@@ -122,9 +123,7 @@ def _network(weights: Weights) -> Any:
 
     file = Path(next(iter(proteinmpnn.__path__))) / "data" / f"{weights}_model_weights" / "v_48_020.pt"
     saved = torch.load(file, map_location="cpu", weights_only=True)
-    network = ProteinMPNN(
-        21, 128, 128, 128, k_neighbors=saved["num_edges"], augment_eps=0.0, ca_only=weights == "ca"
-    )
+    network = ProteinMPNN(21, 128, 128, 128, k_neighbors=saved["num_edges"], augment_eps=0.0, ca_only=weights == "ca")
     network.load_state_dict(saved["model_state_dict"])
     return network.eval()
 
