@@ -48,6 +48,7 @@ def test_the_score_is_of_the_designed_residues_alone():
 
 
 def test_moving_a_chain_changes_nothing():
+    """Not even from or to the origin, which the network takes for the residue before the first."""
     chain = HELIX + np.random.default_rng(1).normal(0, 0.1, HELIX.shape)
     turned, motif = chain[..., [1, 2, 0]] + 30, "A" * 23 + "-"  # a rotation; no choice that rounding could turn
     for weights in ("ca", "vanilla"):

@@ -33,7 +33,7 @@ def angles(points: Array) -> Array:
     """(L - 2,), degrees at each inner point."""
     before, after = points[:-2] - points[1:-1], points[2:] - points[1:-1]
     normal = np.linalg.norm(np.cross(before, after), axis=-1)
-    return np.degrees(np.arctan2(normal, (before * after).sum(-1)))
+    return np.asarray(np.degrees(np.arctan2(normal, (before * after).sum(-1))))
 
 
 def dihedrals(points: Array) -> Array:
@@ -42,7 +42,7 @@ def dihedrals(points: Array) -> Array:
     normals = np.cross(bonds[:-1], bonds[1:])
     axes = bonds[1:-1] / np.linalg.norm(bonds[1:-1], axis=-1, keepdims=True)
     sine = (np.cross(normals[:-1], normals[1:]) * axes).sum(-1)
-    return np.degrees(np.arctan2(sine, (normals[:-1] * normals[1:]).sum(-1)))
+    return np.asarray(np.degrees(np.arctan2(sine, (normals[:-1] * normals[1:]).sum(-1))))
 
 
 def pair_distances(chain: Array, apart: int = APART) -> Array:

@@ -105,7 +105,11 @@ def agreement(a: str, b: str) -> float:
 
 
 def _coordinates(chain: Array, weights: Weights) -> torch.Tensor:
-    """As the network reads them: (1, L, 3) of CA, or (1, L, 4, 3) of N, CA, C and O."""
+    """As the network reads them: (1, L, 3) of CA, or (1, L, 4, 3) of N, CA, C and O.
+
+    What precedes the first CA it takes to lie at the origin: so that is put out of its sight, which is 22 angstroms.
+    """
+    chain = chain - alpha_carbons(chain).mean(0) + 1000.0 * np.eye(3)[0]
     if weights == "ca":
         return torch.from_numpy(alpha_carbons(chain)).float()[None]
     if chain.shape[1] != 3:
