@@ -31,7 +31,7 @@ def test_an_untrained_model_is_a_gaussian_of_the_data() -> None:
     """Its network answers 0, which by EDM's preconditioning is the exact denoiser of N(0, data_std^2)."""
     made = backbone()
     made.config["sampler"] = ["heun", {}]
-    x = np.stack(made.sample([10] * 100, seed=1, steps=18)) / 10
+    x = np.stack(made.sample([10] * 100, seed=1, steps=40)) / 10
     assert abs(x.mean((1, 2))).max() < 1e-5
     assert x.var() * 30 / 29 == pytest.approx(0.68**2, rel=0.05)  # of 9,000 numbers: 0.015
 
@@ -87,7 +87,7 @@ def test_protdiff_has_the_papers_chain() -> None:
 
 @pytest.mark.parametrize("engine", NETWORKS)
 def test_the_network_is_told_what_it_computes_with(engine: str) -> None:
-    """"frames" computes m and sigma of what it is told; they must be those of the process."""
+    """ "frames" computes m and sigma of what it is told; they must be those of the process."""
     seen = {}
 
     def network(x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:

@@ -73,7 +73,9 @@ def test_time_is_turned_away_from_the_place() -> None:
     made = ProtDiffNetwork(width=16)
     assert torch.allclose(made.rotation @ made.rotation.T, torch.eye(16), atol=1e-5)
     assert (made.rotation == ProtDiffNetwork(width=16).rotation).all()
-    alike = networks.sinusoid(torch.arange(50.0), 16) @ (networks.sinusoid(torch.arange(50.0), 16) @ made.rotation.T).T
+    alike = (
+        networks.sinusoid(torch.arange(50.0), 16) @ (networks.sinusoid(torch.arange(50.0), 16) @ made.rotation.T).T
+    )
     assert (alike.argmax(1) == torch.arange(50)).double().mean() < 0.5
 
 
@@ -104,7 +106,5 @@ def test_the_distances_that_chemistry_fixes() -> None:
     chains = [chain.atoms.astype(float) / 10 for chain in load_chains(REAL) if compact(chain)]
     for fixed, step in ((networks.WITHIN, 0), (networks.TO_NEXT, 1)):
         for i, j, length in fixed:
-            found = np.concatenate(
-                [np.linalg.norm(x[: len(x) - step, i] - x[step:, j], axis=-1) for x in chains]
-            )
+            found = np.concatenate([np.linalg.norm(x[: len(x) - step, i] - x[step:, j], axis=-1) for x in chains])
             assert found.mean() == pytest.approx(length, abs=1e-4) and found.std() < 0.006
