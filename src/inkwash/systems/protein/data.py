@@ -11,6 +11,7 @@ import numpy as np
 
 from inkwash.errors import UserError
 
+STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
 BREAK = 4.2  # angstrom between successive CA: a chain that is longer there is broken
 CHOICES, TABLE = 0.1, 0.3  # shares of the hash below which a chain is for choices, for the table
 
@@ -32,9 +33,7 @@ def load_chains(path: str | Path) -> list[Chain]:
     """
     path = Path(path)
     if path.is_dir():
-        from inkwash.systems.protein.files import read_folder
-
-        return [Chain(name, atoms, sequence) for name, atoms, sequence in read_folder(path)]
+        return load_folder(path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             names, offsets, atoms = arrays["names"], arrays["offsets"], arrays["ncac"]
@@ -49,6 +48,20 @@ def load_chains(path: str | Path) -> list[Chain]:
     return [
         Chain(str(name), atoms[a:b].astype(np.float32), "" if letters is None else bytes(letters[a:b]).decode("ascii"))
         for name, a, b in zip(names, offsets[:-1], offsets[1:], strict=True)
+    ]
+
+
+def load_folder(folder: Path) -> list[Chain]:
+    """All chains of the PDB and mmCIF files of a folder, named after file and chain; NaN where an atom is missing."""
+    files = [file for file in sorted(folder.iterdir()) if file.name.lower().endswith(STRUCTURES)]
+    if not files:
+        raise UserError(f"{folder}: no PDB or mmCIF file in it ({', '.join(STRUCTURES)})")
+    from inkwash.systems.protein.files import read_chains
+
+    return [
+        Chain(f"{file.stem}_{name}", chain.coordinates.astype(np.float32), chain.sequence)
+        for file in files
+        for name, chain in read_chains(file).items()
     ]
 
 
@@ -92,7 +105,7 @@ def _families(chains: Sequence[Chain]) -> list[int]:
 
     seen: dict[tuple[str, str], int] = {}
     for i, chain in enumerate(chains):
-        keys = [("entry", chain.name.split("_")[0])] + [("sequence", chain.sequence)] * bool(chain.sequence)
+        keys = [("entry", chain.name.rsplit("_", 1)[0])] + [("sequence", chain.sequence)] * bool(chain.sequence)
         for key in keys:
             parent[root(i)] = root(seen.setdefault(key, i))
     return [root(i) for i in range(len(chains))]

@@ -96,7 +96,7 @@ class FrameNetwork(nn.Module):
         self.config = {"width": width, "pair": pair, "heads": heads, "layers": list(layers), "data_std": data_std}
         self.time = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width))
         self.place = nn.Linear(50, width)
-        self.stages = nn.ModuleList(Stage(width, pair, heads, count) for count in layers)
+        self.stages = nn.ModuleList(Stage(width, pair, heads, count, k == 0) for k, count in enumerate(layers))
 
     def forward(self, x: Tensor, time: Tensor, mask: Tensor | None = None) -> Tensor:
         """x: (B, 3 L, 3), time: (B,), mask: (B, 3 L). Returns (B, 3 L, 3)."""
@@ -107,10 +107,10 @@ class FrameNetwork(nn.Module):
         m = (std**2 + sigma**2) ** 0.5
         x = x.reshape(b, n, 3, 3)
         skip, out = std**2 / m, sigma * std / m  # the clean points are skip x + out output
-        h = self.time(sinusoid(time.to(x) * 20, 32, 100.0))[:, None] + self.place(places(real))
+        h = self.time(sinusoid(time.to(x) * 20, 32, 100.0))[:, None] + self.place(places(real).to(x))
         output, guess, spread = torch.zeros_like(x), m * x, sigma
         for stage in self.stages:
-            h, change = stage(h, x, guess, m, spread, real)
+            h, change = stage(h, x, guess * real[..., None, None], m, spread, real)
             output = output + change
             guess, spread = skip * x + out * output, out
         return (output * real[..., None, None]).reshape(b, 3 * n, 3)
@@ -127,14 +127,15 @@ def places(real: Tensor) -> Tensor:
 class Stage(nn.Module):
     """Layers of attention around one guess of the clean points."""
 
-    def __init__(self, width: int, pair: int, heads: int, layers: int) -> None:
+    def __init__(self, width: int, pair: int, heads: int, layers: int, wide: bool) -> None:
         super().__init__()
+        self.wide = wide  # whether residues see others from the frame of the trace, which noise hides less
         self.pairs = PairFeatures(pair)
         self.local = nn.Sequential(nn.Linear(LOCAL, width), nn.SiLU(), nn.Linear(width, width))
         self.bias = nn.Linear(pair, heads * layers, bias=False)
         self.layers = nn.ModuleList(Attention(width, pair, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.in_frame, self.weights = nn.Linear(width, 9), nn.Linear(width, 3 * (3 * heads + 4))
+        self.in_frame, self.weights = nn.Linear(width, 18), nn.Linear(width, 3 * (3 * heads + 4))
         for layer in (self.in_frame, self.weights):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -145,7 +146,8 @@ class Stage(nn.Module):
         """h: (B, L, W); x, as the network is shown it, and the guess in nm, its error about `spread`: (B, L, 3, 3).
         Returns h and the change of the output, (B, L, 3, 3)."""
         b, n = real.shape
-        frames = frames_of(guess)
+        both = frames_of(guess), frames_of(trace(guess[:, :, 1], 2))
+        frames = both[self.wide]
         e = self.pairs(guess, frames, m, spread)
         h = h + self.local(local_features(guess, frames, spread, real))
         away = torch.zeros_like(real, dtype=x.dtype).masked_fill(~real, -1e9)[:, None, None]
@@ -154,7 +156,7 @@ class Stage(nn.Module):
             h, weights = layer(h, e, bias, guess / m, frames)
         h = h * real[..., None]
         v = self.norm(h)
-        inside = self.in_frame(v).view(b, n, 3, 3) @ frames.transpose(-1, -2)
+        inside = self.in_frame(v).view(b, n, 3, 6) @ torch.cat(both, -1).transpose(-1, -2)
         sums = (weights.flatten(1, 2) @ x.flatten(2)).view(b, n, -1, 3)  # of N, CA and C, by each head
         sums = torch.cat([sums, x, (guess / m)[:, :, 1:2]], 2)
         return h, inside + self.weights(v).view(b, n, 3, -1) @ sums
@@ -169,7 +171,20 @@ def frames_of(atoms: Tensor) -> Tensor:
     return torch.stack([first, second, torch.linalg.cross(first, second)], -1)
 
 
-LOCAL = 3 + 2 * 4 + 2 * 9 + 2 * 9 + 2
+def trace(ca: Tensor, step: int) -> Tensor:
+    """CA of the residues `step` before, of each, and `step` after: (B, L, 3, 3)."""
+    return torch.stack([shifted(ca, -step), ca, shifted(ca, step)], -2)
+
+
+def handedness(ca: Tensor, step: int) -> Tensor:
+    """Of the bonds between CA of i - step, i, i + step, i + 2 step the triple product, over their lengths: (B, L)."""
+    bonds = [shifted(ca, (k + 1) * step) - shifted(ca, k * step) for k in (-1, 0, 1)]
+    a, b, c = (F.normalize(bond, dim=-1, eps=1e-6) for bond in bonds)
+    return (torch.linalg.cross(a, b) * c).sum(-1)
+
+
+STEPS = (1, 2, 3, 5)  # along the chain, at which handedness is seen
+LOCAL = 3 + 2 * 4 + 4 * 9 + 2 + len(STEPS)
 
 
 def local_features(guess: Tensor, frames: Tensor, spread: Tensor, real: Tensor) -> Tensor:
@@ -189,6 +204,7 @@ def local_features(guess: Tensor, frames: Tensor, spread: Tensor, real: Tensor) 
             parts.append(deviations(*pair, TO_NEXT) * there)
         seen = ((other - guess[:, :, 1:2]) @ frames).flatten(2)
         parts.append(seen / (0.25 + spread[..., 0]) * there)
+    parts.append(torch.stack([handedness(guess[:, :, 1], step) for step in STEPS], -1))
     return torch.cat([*parts, shifted(real, 1)[..., None].to(guess), shifted(real, -1)[..., None].to(guess)], -1)
 
 
@@ -200,8 +216,8 @@ def softsign(x: Tensor) -> Tensor:
 def shifted(x: Tensor, step: int) -> Tensor:
     """x of residue i + step at i; 0 beyond the ends."""
     out = torch.zeros_like(x)
-    if abs(step) >= x.shape[1]:
-        return out
+    if step == 0 or abs(step) >= x.shape[1]:
+        return out if step else x
     if step > 0:
         out[:, :-step] = x[:, step:]
     else:
