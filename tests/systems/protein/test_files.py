@@ -159,7 +159,7 @@ def test_what_is_no_protein_is_refused_in_one_line(tmp_path, text, reason):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match="none.pdb: No such file"):
+    with pytest.raises(UserError, match=r"none\.pdb: No such file"):
         files.read_chains(tmp_path / "none.pdb")
 
 
