@@ -32,7 +32,7 @@ def optimise(
     name: str,
     seed: int = 0,
     *,
-    steps: int = 5000,
+    updates: int = 5000,
     snapshots: int = 10,
     **how: Any,
 ) -> list[list[Crystal]]:
@@ -48,7 +48,7 @@ def optimise(
         raise unknown("property", name, model.properties)
     z, column = latents(model, crystals), list(model.properties).index(name)
     network: Any = model.network
-    found = descend(z, lambda z: network.properties(z)[:, column], steps, 1e-3, snapshots)
+    found = descend(z, lambda z: network.properties(z)[:, column], updates, 1e-3, snapshots)
     decoded = [_decode(model, moved, seed, **how) for moved in found]
     return [list(each) for each in zip(*decoded, strict=True)]
 
