@@ -39,8 +39,8 @@ def optimise(
     """Of each crystal the decoded snapshots of its z on the way down a property, by the model's own opinion.
 
     As published: z goes down the gradient of the predictor on z that was trained with the model, by Adam at 1e-3, and
-    nothing holds it where crystals are (2110.06197, section 5.3). The figure to trust is what a judge says that had no
-    part in it.
+    nothing holds it where crystals are (2110.06197, section 5.3). The figure to trust is what a judge says that had
+    no part in it.
 
     Raises UserError as `reconstruct`, and for a property that the model has not learned.
     """
