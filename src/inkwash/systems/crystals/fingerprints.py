@@ -19,7 +19,7 @@ CUTOFFS = (0.2, 4.0)  # of structures and compositions, the paper's for Perov-5 
 
 
 class Fingerprints(NamedTuple):
-    """Of n crystals; a row of NaN where a crystal has none, as with atoms that have no neighbours.
+    """Of n crystals; NaN where a crystal has none, as with atoms that have no neighbours.
 
     structure    (n, 61), CrystalNN's order parameters (preset "ops"), the mean over atoms (Zimmermann & Jain 2020)
     composition  (n, 132), Magpie's statistics of elements (Ward et al. 2016), as they are: not standardised
@@ -32,41 +32,45 @@ class Fingerprints(NamedTuple):
 def fingerprints(
     crystals: Sequence[Crystal], folder: Path | None = None, progress: Callable[[int, int], None] | None = None
 ) -> Fingerprints:
-    """The fingerprints of crystals, cached in a folder if one is given: the structure's takes 0.1 s a crystal.
-
-    UserError without matminer.
-    """
+    """The fingerprints of crystals. That of a structure takes 0.1 s of a small one, and is kept in the folder if one
+    is given. UserError without matminer."""
     require("a fingerprint of a crystal", "matminer")
     file = None if folder is None else folder / FILE
-    found = cached(crystals, fingerprint, file, "matminer ops, magpie", progress)
-    structure = [[np.nan] * 61 if s is None else s for s, _ in found]
-    composition = [[np.nan] * 132 if c is None else c for _, c in found]
-    return Fingerprints(np.reshape(structure, (-1, 61)), np.reshape(composition, (-1, 132)))
+    found = cached(crystals, structure_fingerprint, file, "the mean of CrystalNN ops over atoms", progress)
+    structures = [[np.nan] * 61 if each is None else each for each in found]
+    return Fingerprints(np.reshape(structures, (-1, 61)), composition_fingerprints(crystals))
 
 
-def fingerprint(crystal: Crystal) -> tuple[list[float] | None, list[float] | None]:
-    """(of the structure, of the composition), None where there is none."""
-    site, composition = featurizers()
+def structure_fingerprint(crystal: Crystal) -> list[float] | None:
+    """61 numbers; None where an atom has none, as one without neighbours."""
     structure = to_structure(crystal)
+    site, _ = featurizers()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that atoms have no oxidation states: nobody knows them
         try:
             atoms = [site.featurize(structure, i) for i in range(len(structure))]
-            local = finite(np.mean(atoms, axis=0))
-        except (
-            ValueError,
-            ArithmeticError,
-            IndexError,
-            RuntimeError,
-        ):  # atoms without neighbours, cells without form
-            local = None
-        return local, finite(composition.featurize(structure.composition))
+        except (ValueError, ArithmeticError, IndexError, RuntimeError):
+            return None
+    mean: list[float] = np.round(np.mean(atoms, axis=0), 6).tolist()
+    return mean if np.isfinite(mean).all() else None
 
 
-def finite(numbers: Any) -> list[float] | None:
-    """The numbers, to a millionth; None if one of them is not finite."""
-    rounded: list[float] = np.round(numbers, 6).tolist()
-    return rounded if np.isfinite(rounded).all() else None
+def composition_fingerprints(crystals: Sequence[Crystal]) -> np.ndarray:
+    """(n, 132), with 0 for what Magpie does not know of an element."""
+    from pymatgen.core import Composition, Element
+
+    _, featurizer = featurizers()
+    known: dict[bytes, list[float]] = {}
+    for crystal in crystals:
+        key = np.sort(crystal.numbers).tobytes()
+        if key not in known:
+            elements, counts = np.unique(crystal.numbers, return_counts=True)
+            of = {Element.from_Z(int(z)): int(n) for z, n in zip(elements, counts, strict=True)}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of elements with gaps
+                known[key] = featurizer.featurize(Composition(of))
+    rows = [known[np.sort(crystal.numbers).tobytes()] for crystal in crystals]
+    return np.nan_to_num(np.reshape(np.array(rows, float), (-1, 132)))
 
 
 @cache
@@ -79,11 +83,11 @@ def featurizers() -> tuple[Any, Any]:
         return CrystalNNFingerprint.from_preset("ops"), ElementProperty.from_preset("magpie")
 
 
-def standardise(of: Fingerprints, training: Fingerprints) -> Fingerprints:
-    """With compositions less the mean of the training data's, in units of their standard deviation. (The paper has
-    fixed constants for that, of other data: so a distance here is not quite one of theirs.) A feature that is the
-    same in all the training data counts as it is."""
-    mean, spread = np.nanmean(training.composition, 0), np.nanstd(training.composition, 0)
+def standardise(of: Fingerprints, training: np.ndarray) -> Fingerprints:
+    """With compositions less the mean of the training data's (m, 132), in units of their standard deviation. (The
+    paper has fixed constants for that, of other data: so a distance here is not quite one of theirs.) A feature that
+    is the same in all the training data counts as it is."""
+    mean, spread = training.mean(0), training.std(0)
     return of._replace(composition=(of.composition - mean) / np.where(spread > 0, spread, 1.0))
 
 

@@ -16,7 +16,7 @@ from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.systems.crystals import matching, validity
 from inkwash.systems.crystals.data import Crystal
-from inkwash.systems.crystals.fingerprints import coverage, fingerprints, standardise
+from inkwash.systems.crystals.fingerprints import composition_fingerprints, coverage, fingerprints, standardise
 from inkwash.systems.crystals.relaxation import Judge, Relaxed, relax_all
 from inkwash.systems.report import Row, bootstrap, row, wilson
 
@@ -115,7 +115,7 @@ def distributions(
     ]
     if not work.has("COV", "matminer"):
         return rows
-    scale = fingerprints(training, work.cache, tell)
+    scale = composition_fingerprints(training)
     known = standardise(fingerprints(held_out, work.cache, tell), scale)
     for source, crystals in usable.items():
         recall, precision = coverage(known, standardise(fingerprints(crystals, work.cache, tell), scale))

@@ -15,7 +15,7 @@ from inkwash.systems.crystals.relaxation import cross_validate, energies, fit_el
 from inkwash.systems.report import Row, row
 
 PREDICTIONS = 20  # for each reference of METRe
-CALIBRATION = 500  # training crystals to which the numbers of elements are fitted
+CALIBRATION = 300  # training crystals to which the numbers of elements are fitted
 PERCENTILES = (5, 10, 15)  # of the training data: who is below has a low property
 
 
