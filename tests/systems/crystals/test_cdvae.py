@@ -210,6 +210,7 @@ def test_of_a_denoiser_that_knows_the_crystal_the_sampler_gives_it_in_so_many_ca
 
 
 def test_a_crystal_is_the_same_alone_and_beside_larger_ones(network):
+    network.decoder.directions.weight.data *= 0.01  # the dynamics of an untrained network are chaotic
     mask = torch.arange(ATOMS) < torch.tensor([[5], [3], [4]])
     none = torch.full((3, 2), torch.nan)
     together = cdvae.sample(network, [7, 8, 9], mask, none, steps=4)

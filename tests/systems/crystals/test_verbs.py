@@ -10,12 +10,11 @@ from ase.calculators.lj import LennardJones
 from ase.io import read as read_ase
 
 from inkwash.cli.context import Local
-from inkwash.errors import UserError
 from inkwash.systems.base import File, Note
-from inkwash.systems.crystals import relaxation, verbs
+from inkwash.systems.crystals import novelty, relaxation, verbs
 from inkwash.systems.crystals.data import from_atoms, read_crystals, to_structure
-from inkwash.systems.crystals.hull import Hull
 from inkwash.systems.crystals.matching import matcher
+from inkwash.systems.crystals.predictor import Predictor
 from inkwash.systems.crystals.request import Generate
 from inkwash.systems.crystals.validity import volume
 from tests.systems.crystals.toy import OVERLAPPING, Drawer, perovskite, rocksalt
@@ -131,26 +130,20 @@ def test_relaxed_crystals_are_what_is_written_and_what_they_were_lies_beside(tmp
     assert one.row["energy_above_hull"] == pytest.approx(one.row["relaxed_energy_per_atom"] + 0.11, abs=1e-5)
 
 
-def hull_of(folder, entries):
-    (folder / "entries.json").write_text(json.dumps(entries))
-    return Hull(folder / "entries.json")
-
-
-def test_the_hull_is_the_line_between_its_entries(tmp_path):
-    entries = [
-        {"composition": {"Na": 1}, "energy": -1.0},
-        {"composition": {"Cl": 2}, "energy": -4.0},
-        {"composition": {"Na": 1, "Cl": 1}, "energy": -6.0, "correction": -1.0},
-    ]
-    hull = hull_of(tmp_path, entries)
-    assert hull.above(rocksalt(), -3.0) == pytest.approx(0.5)  # NaCl lies at -3.5 eV an atom
-    assert hull.above(rocksalt(), -4.0) == pytest.approx(-0.5)
-    assert hull.above(rocksalt("Na", "Br"), -3.0) is None
-    assert hull_of(tmp_path, dict(enumerate(entries[:2]))).above(rocksalt(), -1.5) == pytest.approx(0)
-
-
-@pytest.mark.parametrize("text", ["{", "[]x", '[{"energy": 1}]', '[{"composition": {"Qq": 1}, "energy": 1}]', "[1]"])
-def test_a_hull_that_is_none_is_refused(tmp_path, text):
-    (tmp_path / "hull.json").write_text(text)
-    with pytest.raises(UserError, match=r"hull\.json"):
-        Hull(tmp_path / "hull.json")
+def test_what_lies_beside_a_model_gives_columns(tmp_path, monkeypatch):
+    facts = {"mean": 1.0, "std": 2.0}
+    config = {"elements": ["Ba", "Ti", "O"], "atoms": {"5": 1}, "properties": {"gap": facts}}
+    predictor = Predictor(config | {"width": 8, "layers": 1, "members": 3})
+    (model := tmp_path / "model").mkdir()
+    predictor.save(model)
+    novelty.save([MODEL[0]], model)
+    monkeypatch.setattr(Drawer, "folder", model)
+    (one,), whole, notes = run(tmp_path, perovskite(shift=0.02), n=1, seed=0)
+    mean, spread = Predictor.load(model).predict([perovskite(shift=0.02)])["gap"]
+    assert one.row["predicted_gap"] == pytest.approx(mean[0], abs=1e-4)
+    assert one.row["predicted_gap_spread"] == pytest.approx(spread[0], abs=1e-4) and spread[0] > 0
+    assert one.row["composition_to_training"] == 0 and not notes
+    assert read_ase(whole.files[".extxyz"]).info["predicted_gap"] == one.row["predicted_gap"]
+    monkeypatch.setattr("inkwash.extras.find_spec", lambda name: None if name == "matminer" else name)
+    (one,), _, notes = run(tmp_path, MODEL[0], n=1, seed=0)
+    assert "structure_to_training" not in one.row and "needs matminer" in notes[0]

@@ -19,7 +19,7 @@ def rocksalt(a="Na", b="Cl", length=5.64) -> Crystal:
 class Drawer:
     """Of seed i the i-th of its crystals, over and over."""
 
-    hash = "toy"
+    hash, folder = "toy", None
 
     def __init__(self, *crystals: Crystal) -> None:
         self.crystals, self.calls, self.wanted = crystals, [], {}

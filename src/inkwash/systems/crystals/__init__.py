@@ -24,10 +24,10 @@ SYSTEM = System(
         "spglib": "generate",
         "ase": "generate",
         "smact": "evaluate compositions, generate composition_valid",
-        "matminer": "evaluate fingerprints",
+        "matminer": "evaluate fingerprints, generate the distance to training",
         "chgnet": "evaluate --relax, generate --relax",
     },
-    tasks=("crystals",),
+    tasks=("crystals", "predictor"),
     makes=f"{__name__}:makes",
 )
 

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,12 @@ def describe(sample: Sample, symprec: float) -> Row:
             "volume_change": relaxed.volume,
             "converged": relaxed.converged,
         }
-    return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
+    return {key: rounded(value) if isinstance(value, float) else value for key, value in row.items()}
+
+
+def rounded(value: float | None) -> float | None:
+    """A figure as tables have it: to a millionth, None where it is none."""
+    return None if value is None or not isfinite(value) else round(float(value), 6)
 
 
 def formula(crystal: Crystal) -> str:

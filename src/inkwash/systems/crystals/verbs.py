@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from inkwash.errors import UserError
 from inkwash.extras import require
@@ -14,16 +16,22 @@ from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context, Result, on_progress, recipe, seeded
 from inkwash.systems.crystals import generation, output, relaxation
+from inkwash.systems.crystals.data import Crystal
 from inkwash.systems.crystals.elements import SYMBOLS, parse_elements, parse_formula
 from inkwash.systems.crystals.generation import DRAWS, Generated, Sample
 from inkwash.systems.crystals.hull import Hull
+from inkwash.systems.crystals.novelty import distances_to_training
+from inkwash.systems.crystals.predictor import Predictor
 from inkwash.systems.crystals.request import Evaluate, Generate
 from inkwash.systems.crystals.train import default_recipe
 from inkwash.systems.crystals.validity import composition_is_valid
 from inkwash.systems.train import Task
 from inkwash.systems.train import train as run_training
 
-TASKS = {"crystals": Task("inkwash.systems.crystals.train")}
+TASKS = {
+    "crystals": Task("inkwash.systems.crystals.train"),
+    "predictor": Task("inkwash.systems.crystals.predictor"),
+}
 
 
 def generate(requests: list[Generate], context: Context) -> Iterator[Result]:
@@ -40,19 +48,37 @@ def generate(requests: list[Generate], context: Context) -> Iterator[Result]:
             keep_duplicates=request.keep_duplicates, judge=judge, progress=on_progress(context), **wanted(request),
         )  # fmt: skip
         tell_shortfall(request, generated, context)
-        rows = []
-        for place, sample in enumerate(generated.samples):
-            row = output.describe(sample, request.symprec)
+        rows = [output.describe(sample, request.symprec) for sample in generated.samples]
+        columns = by_model([sample.final for sample in generated.samples], model.folder, context)
+        for place, (sample, row) in enumerate(zip(generated.samples, rows, strict=True)):
             row |= {"composition_valid": composition_is_valid(sample.final.numbers)} if has_smact else {}
+            row |= {name: output.rounded(values[place]) for name, values in columns.items()}
             if hull is not None and sample.relaxed is not None:
-                row["energy_above_hull"] = hull.above(sample.final, sample.relaxed.energy)
-            rows.append(row)
+                row["energy_above_hull"] = output.rounded(hull.above(sample.final, sample.relaxed.energy))
             one = replace(request, n=1, seed=sample.seed)
             facts = recipe("crystals", "generate", one, model, context)
             files = write(sample, request.symprec, facts, context.folder / f"{of}-{place}")
             yield Result(of, place, files, row, facts)
         if rows:
             yield whole_run(of, request, generated, rows, context)
+
+
+def by_model(crystals: Sequence[Crystal], folder: Path | None, context: Context) -> dict[str, np.ndarray]:
+    """The columns of what lies in a model's folder: properties that its predictor expects, with how far its networks
+    disagree, and the distance to the training crystals. What is not there is left out; without matminer, with a
+    note."""
+    columns: dict[str, np.ndarray] = {}
+    if not crystals or folder is None:
+        return columns
+    if (predictor := Predictor.load(folder, context.device or "cpu")) is not None:
+        for name, (mean, spread) in predictor.predict(crystals).items():
+            columns |= {f"predicted_{name}": mean, f"predicted_{name}_spread": spread}
+    try:
+        if (found := distances_to_training(crystals, folder)) is not None:
+            columns |= dict(zip(("structure_to_training", "composition_to_training"), found, strict=True))
+    except UserError as error:
+        context.tell(Note(f"left out, the distance to the training crystals: {error}"))
+    return columns
 
 
 def wanted(request: Generate) -> dict[str, Any]:
