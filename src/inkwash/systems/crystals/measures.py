@@ -116,9 +116,10 @@ def distributions(
     if not work.has("COV", "matminer"):
         return rows
     scale = composition_fingerprints(training)
-    known = standardise(fingerprints(held_out, work.cache, tell), scale)
-    for source, crystals in usable.items():
-        recall, precision = coverage(known, standardise(fingerprints(crystals, work.cache, tell), scale))
+    parts = [partial(tell_part, tell, place, len(sets) + 1) for place in range(len(sets) + 1)]
+    known = standardise(fingerprints(held_out, work.cache, parts[0]), scale)
+    for part, (source, crystals) in zip(parts[1:], usable.items(), strict=True):
+        recall, precision = coverage(known, standardise(fingerprints(crystals, work.cache, part), scale))
         missed = np.zeros(len(sets[source]) - len(crystals), bool)  # what is not valid covers nothing
         rows.append(share("COV-R", recall, source=source, of="held-out crystals"))
         rows.append(share("COV-P", np.concatenate([precision, missed]), source=source, of="crystals of the set"))

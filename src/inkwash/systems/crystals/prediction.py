@@ -10,6 +10,7 @@ import numpy as np
 from inkwash.systems.crystals import matching, validity
 from inkwash.systems.crystals.baselines import substitute
 from inkwash.systems.crystals.data import Crystal, to_structure
+from inkwash.systems.crystals.elements import SYMBOLS
 from inkwash.systems.crystals.measures import Progress, Work, mean, predicted, share
 from inkwash.systems.crystals.relaxation import cross_validate, energies, fit_elements
 from inkwash.systems.report import Row, row
@@ -30,7 +31,9 @@ def structure_predictions(
 ) -> list[Row]:
     """Of the first `count` held-out crystals the composition and the number of atoms are given: whether one
     prediction matches; and for a tenth of them METRe of twenty each. Beside them `baselines.substitute`."""
-    references = list(held_out[:count])
+    references = known_to(model, held_out)[:count]
+    if not references:
+        return []
     subset = references[: max(count // 10, 1)]
     rng = np.random.default_rng(seed)
     models, sites = [], []
@@ -54,11 +57,19 @@ def structure_predictions(
 
 
 def reconstructions(model: Any, held_out: Sequence[Crystal], count: int, seed: int) -> list[Row]:
-    """Whether held-out crystals come back from their codes, if the model has any."""
-    if not hasattr(model, "reconstruct"):
+    """Whether held-out crystals come back from their codes, of a model that has any."""
+    if model.config["engine"] != "cdvae":
         return []
-    references = list(held_out[:count])
-    return match_rows(model.reconstruct(references, seed), references, "this model", "reconstruction")
+    from inkwash.systems.crystals.optimise import reconstruct
+
+    references = known_to(model, held_out)[:count]
+    return match_rows(reconstruct(model, references, seed), references, "this model", "reconstruction")
+
+
+def known_to(model: Any, crystals: Sequence[Crystal]) -> list[Crystal]:
+    """Those of the model's elements, with no more atoms than it has seen: of others nothing can be asked of it."""
+    numbers, most = [SYMBOLS.index(symbol) for symbol in model.elements], max(model.counts)
+    return [each for each in crystals if len(each.numbers) <= most and np.isin(each.numbers, numbers).all()]
 
 
 def match_rows(
