@@ -96,7 +96,7 @@ def test_copies_of_the_training_data(table: Path, tmp_path: Path) -> None:
     ours, real = values(report, OURS), values(report, "held-out crystals")
     assert ours["structure valid"] == ours["composition valid"] == real["structure valid"] == 1
     assert ours["novel"] == 0 and ours["unique"] > 0.4
-    assert real["novel"] == pytest.approx(np.mean([not any(same_pair(c, t) for t in training) for c in held_out]))
+    assert real["novel"] == pytest.approx(np.mean([not any(same_pair(c, t) for t in training) for c in held_out[:6]]))
     assert ours["space group above 25"] == 1
     assert ours["converged"] == 1 and ours["RMSD, A"] == pytest.approx(0, abs=1e-6)  # by symmetry
     assert all(wanted["steps"] == 7 for wanted in model.requests)
