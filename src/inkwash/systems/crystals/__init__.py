@@ -23,11 +23,11 @@ SYSTEM = System(
         "pymatgen": "",
         "spglib": "generate",
         "ase": "generate",
-        "smact": "evaluate",
-        "matminer": "evaluate",
+        "smact": "evaluate compositions, generate composition_valid",
+        "matminer": "evaluate fingerprints, generate the distance to training",
         "chgnet": "evaluate --relax, generate --relax",
     },
-    tasks=("crystals",),
+    tasks=("crystals", "predictor"),
     makes=f"{__name__}:makes",
 )
 

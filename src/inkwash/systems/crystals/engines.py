@@ -7,17 +7,22 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from inkwash.systems.crystals import joint
+from inkwash.systems.crystals import cdvae, joint
+from inkwash.systems.crystals.vae_networks import CrystalVAE
 from inkwash.training.fit import Loss
 
 
 class Engine(NamedTuple):
-    """network(elements, properties, width, layers), loss(network) and sample(network, seeds, mask, properties, ...);
-    see `joint`."""
+    """network(elements, properties, width, layers, ...), loss(network) and sample(network, seeds, mask, properties,
+    ...), in so many steps unless it is said; see `joint`."""
 
     network: Callable[..., nn.Module]
     loss: Callable[[Any], Loss]
     sample: Callable[..., dict[str, Any]]
+    steps: int
 
 
-ENGINES = {"joint": Engine(joint.JointNetwork, joint.loss, joint.sample)}
+ENGINES = {
+    "joint": Engine(joint.JointNetwork, joint.loss, joint.sample, 60),
+    "cdvae": Engine(CrystalVAE, cdvae.loss, cdvae.sample, cdvae.LEVELS),
+}

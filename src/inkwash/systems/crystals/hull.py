@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from inkwash.errors import UserError
-from inkwash.systems.crystals.data import Crystal, to_structure
+from inkwash.systems.crystals.data import Crystal
+from inkwash.systems.crystals.elements import SYMBOLS, number
+from inkwash.systems.crystals.relaxation import quiet
 from inkwash.systems.tables import read_text
 
 
@@ -20,16 +23,12 @@ class Hull:
     """
 
     def __init__(self, file: Path) -> None:
-        from pymatgen.analysis.phase_diagram import PDEntry
-        from pymatgen.core.composition import Composition
-
         try:
             content = json.loads(read_text(file).text)
-            items = list(content.values()) if isinstance(content, dict) and "energy" not in content else content
-            items = items if isinstance(items, list) else [items]
-            self.entries = [PDEntry(Composition(composition_of(item)), total_energy(item)) for item in items]
-        except UserError:
-            raise
+            items = list(content.values()) if isinstance(content, dict) else content
+            self.entries = [entry_of(composition_of(item), total_energy(item)) for item in items]
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(
                 f"{file}: no entries of pymatgen, each with a composition and an energy ({error})"
@@ -39,13 +38,11 @@ class Hull:
     def above(self, crystal: Crystal, energy: float) -> float | None:
         """eV an atom above the hull, below 0 beneath it, of a crystal with an energy in eV an atom; None where the
         entries lack an element of it."""
-        from pymatgen.analysis.phase_diagram import PDEntry
-
-        composition = to_structure(crystal).composition
-        diagram = self.diagram(frozenset(map(str, composition.elements)))
+        amounts = {SYMBOLS[z]: float(count) for z, count in Counter(crystal.numbers.tolist()).items()}
+        diagram = self.diagram(frozenset(amounts))
         if diagram is None:
             return None
-        entry = PDEntry(composition, energy * len(crystal.numbers))
+        entry = entry_of(amounts, energy * len(crystal.numbers))
         return float(diagram.get_e_above_hull(entry, allow_negative=True))
 
     def _diagram(self, elements: frozenset[str]) -> Any:
@@ -57,15 +54,25 @@ class Hull:
         return PhaseDiagram(inside) if alone == elements else None
 
 
+def entry_of(amounts: dict[str, float], energy: float) -> Any:
+    from pymatgen.analysis.phase_diagram import PDEntry
+    from pymatgen.core.composition import Composition
+
+    with quiet():  # it warns of noble gases, which have no electronegativity
+        return PDEntry(Composition(amounts), energy)
+
+
 def composition_of(entry: dict[str, Any]) -> dict[str, float]:
-    """Of an entry: its own, or that of its structure."""
-    if "composition" in entry:
-        return {str(symbol): float(amount) for symbol, amount in entry["composition"].items()}
+    """Of an entry: its own, or that of its structure. UserError for what is no element."""
     amounts: dict[str, float] = {}
-    for site in entry["structure"]["sites"]:
-        for species in site["species"]:
-            amounts[species["element"]] = amounts.get(species["element"], 0) + species["occu"]
+    for symbol, amount in entry["composition"].items() if "composition" in entry else species(entry["structure"]):
+        number(symbol)
+        amounts[symbol] = amounts.get(symbol, 0.0) + amount
     return amounts
+
+
+def species(structure: dict[str, Any]) -> list[tuple[str, float]]:
+    return [(each["element"], each["occu"]) for site in structure["sites"] for each in site["species"]]
 
 
 def total_energy(entry: dict[str, Any]) -> float:

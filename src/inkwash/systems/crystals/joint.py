@@ -29,6 +29,7 @@ Batch = dict[str, Tensor]
 TIME = 64  # numbers that a time becomes
 KNOWN_KINDS = 0.25  # of the training crystals come with their kinds
 UNCONDITIONAL = 0.2  # come without any property; of the others each property is left out as often
+FIELDS = ("lattice", "coordinates", "kinds")
 WEIGHTS = {"lattice": 1.0, "coordinates": 1.0, "kinds": 0.5}
 
 
@@ -109,9 +110,11 @@ def processes(network: JointNetwork) -> dict[str, diffusion.Process]:
     }
 
 
-def denoiser(network: JointNetwork) -> diffusion.Denoiser:
-    """The network with its processes."""
-    return diffusion.Denoiser(network, processes(network), {"lattice": "v", "coordinates": "eps", "kinds": "x0"})
+def denoiser(network: JointNetwork, fields: Sequence[str] = FIELDS) -> diffusion.Denoiser:
+    """The network with the processes of these fields of its state."""
+    laws = processes(network)
+    parametrization = {"lattice": "v", "coordinates": "eps", "kinds": "x0"}
+    return diffusion.Denoiser(network, {n: laws[n] for n in fields}, {n: parametrization[n] for n in fields})
 
 
 def loss(network: JointNetwork) -> Loss:
@@ -170,28 +173,27 @@ def sample(
     times as closely as the network would. kinds (B, N): of all atoms, where they are known. allowed (elements,): the
     elements that may be drawn.
     """
-    laws, atoms, device = processes(network), mask.shape[1], mask.device
+    atoms = mask.shape[1]
     shape: dict[str, tuple[int, ...]] = {"lattice": (6,), "coordinates": (atoms, 3), "kinds": (atoms,)}
     condition = {"properties": properties}
     if kinds is not None:
         del shape["kinds"]
         condition["kinds"] = kinds
-    denoise: Denoise = denoiser(network)
+    denoise: Denoise = denoiser(network, [*shape])
     if guidance != 1:
         free = condition | {"properties": torch.full_like(properties, torch.nan)}
         denoise = diffusion.classifier_free(denoise, guidance, free)
     if allowed is not None and kinds is None:
-        open_kinds = torch.cat([allowed, allowed.new_zeros(1)])
-        denoise = diffusion.allowed_symbols(denoise, open_kinds)
+        denoise = diffusion.allowed_symbols(denoise, torch.cat([allowed, allowed.new_zeros(1)]))  # not the mask
     state = diffusion.sample(
         denoise,
         shape,
         diffusion.ancestral,
-        {name: diffusion.uniform(laws[name], steps) for name in shape},
+        {name: diffusion.uniform(law, steps) for name, law in processes(network).items() if name in shape},
         seeds,
         condition,
         mask={name: None if name == "lattice" else mask for name in shape},
-        device=device,
+        device=mask.device,
         progress=progress,
     )
     lattice = network.decode(state["lattice"].double(), mask.sum(1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,12 +14,12 @@ from inkwash.diffusion import Noise, child_seed
 from inkwash.errors import UserError, unknown
 from inkwash.systems.base import check_seed
 from inkwash.systems.crystals.data import Crystal, wrap
+from inkwash.systems.crystals.elements import SYMBOLS, fits, parse_formula, parse_prototype
 from inkwash.systems.crystals.engines import ENGINES
 from inkwash.systems.torch_model import TorchModel
 
 PAIRS = 16_000  # of atoms that are computed together, at most
 TRIES = 20  # draws for a prototype
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def new_network(config: dict[str, Any]) -> nn.Module:
@@ -92,14 +92,17 @@ class CrystalModel(TorchModel):
             raise UserError("a formula says what the atoms are: leave out elements and prototype")
         check_seed(seed)
         seeds = [(seed + i) % 2**64 for i in range(n)]
-        allowed, wanted = self._allowed(elements), self._conditions(minimise, target or {})
+        wanted = self._conditions(minimise, target or {})
         pattern = None if prototype is None else parse_prototype(prototype)
-        unit = None if formula is None else self._composition(formula)
-        size = 1 if pattern is None and unit is None else sum((unit or pattern).values())  # type: ignore[union-attr]
-        of = formula or prototype or ""
-        sizes = self._sizes(seeds, size, atoms, of)
-        if pattern is not None and allowed is not None and int(allowed.sum()) < len(pattern):
-            raise UserError(f"{prototype} has {len(pattern)} elements; only {int(allowed.sum())} may be drawn")
+        unit = None if formula is None else parse_formula(formula)
+        for symbol in (*elements, *(unit or ())):
+            self._known(symbol)
+        size = sum(unit.values()) if unit else sum(pattern or (1,))
+        allowed = self._allowed(elements)
+        sizes = self._sizes(seeds, size, atoms, formula or prototype or "")
+        choice = len(self.elements) if allowed is None else int(allowed.sum())
+        if choice < len(pattern or ()):
+            raise UserError(f"{prototype} has {len(pattern or ())} elements; only {choice} can be drawn")
         how = {
             "allowed": allowed,
             "properties": wanted,
@@ -108,7 +111,7 @@ class CrystalModel(TorchModel):
         }
         made: dict[int, Crystal] = {}
         for attempt in range(1 if pattern is None else TRIES):
-            rows = [i for i in range(n) if i not in made or (pattern and not fits(made[i], pattern))]
+            rows = [i for i in range(n) if i not in made or (pattern and not self._fits(made[i], pattern))]
             if not rows:
                 break
             draws = [child_seed(seeds[i], attempt) if attempt else seeds[i] for i in rows]
@@ -156,12 +159,14 @@ class CrystalModel(TorchModel):
         return [made[i] for i in range(len(seeds))]
 
     def _crystals(self, state: dict[str, Tensor]) -> list[Crystal]:
-        from pymatgen.core.periodic_table import Element
-
-        numbers = np.array([Element(symbol).Z for symbol in self.elements])
+        numbers = np.array([SYMBOLS.index(symbol) for symbol in self.elements])
         lattice, coordinates = (state[key].double().numpy(force=True) for key in ("lattice", "coordinates"))
         kinds = numbers[state["kinds"].numpy(force=True)]
         return [Crystal(*of) for of in zip(lattice, wrap(coordinates), kinds, strict=True)]
+
+    @staticmethod
+    def _fits(crystal: Crystal, prototype: tuple[int, ...]) -> bool:
+        return fits((SYMBOLS[number] for number in crystal.numbers), prototype)
 
     def _sizes(self, seeds: list[int], unit: int, atoms: int | None, of: str) -> list[int]:
         """How many atoms each crystal has: those asked for; else drawn, by the seed, from the training crystals'
@@ -181,8 +186,6 @@ class CrystalModel(TorchModel):
 
     def _allowed(self, elements: Sequence[str]) -> Tensor | None:
         """Which kinds may be drawn, (elements,); None for all."""
-        for symbol in elements:
-            self._known(symbol)
         if not elements:
             return None
         return torch.tensor([symbol in elements for symbol in self.elements], device=self.device)
@@ -192,22 +195,6 @@ class CrystalModel(TorchModel):
             raise UserError(
                 f"this model has never seen the element '{symbol}'; it knows {', '.join(sorted(self.elements))}"
             )
-
-    def _composition(self, formula: str) -> dict[str, int]:
-        """{symbol: atoms} of a formula."""
-        from pymatgen.core.composition import Composition
-
-        try:
-            found = {str(element): float(amount) for element, amount in Composition(formula).items()}
-        except (ValueError, KeyError):
-            found = {}
-        if not found:
-            raise UserError(f"formula '{formula}' cannot be read; write elements and whole numbers, BaTiO3")
-        for symbol, amount in found.items():
-            if amount != int(amount) or amount < 1:
-                raise UserError(f"formula '{formula}': {amount:g} atoms of {symbol}; whole numbers are needed")
-            self._known(symbol)
-        return {symbol: int(amount) for symbol, amount in found.items()}
 
     def _kinds(self, unit: dict[str, int], size: int) -> Tensor:
         """The kinds of a cell of so many atoms, (1, size)."""
@@ -230,21 +217,3 @@ class CrystalModel(TorchModel):
                 raise UserError(f"{name} = {value:g} lies outside what this model has seen, {seen}")
             row.append((value - facts["mean"]) / facts["std"])
         return torch.tensor([row], dtype=torch.float32, device=self.device)
-
-
-def parse_prototype(text: str) -> dict[str, int]:
-    """ABX3 -> {"A": 1, "B": 1, "X": 3}: each capital letter another element."""
-    import re
-
-    parts = re.findall(r"([A-Z])(\d*)", text)
-    counts = {letter: int(count or 1) for letter, count in parts}
-    if not parts or "".join(a + b for a, b in parts) != text or len(counts) < len(parts) or 0 in counts.values():
-        raise UserError(f"prototype '{text}': write a capital letter for each element and how many, ABX3")
-    return counts
-
-
-def fits(crystal: Crystal, prototype: dict[str, int]) -> bool:
-    """Whether the numbers of atoms of the crystal's elements are those of the prototype, or a multiple of them."""
-    found, wanted = sorted(Counter(crystal.numbers.tolist()).values()), sorted(prototype.values())
-    times = sum(found) // sum(wanted)
-    return found == [times * count for count in wanted]

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import csv
 import json
-import warnings
+import re
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from inkwash.systems.crystals.data import Crystal, to_atoms, to_structure
 from inkwash.systems.crystals.generation import Sample
 from inkwash.systems.crystals.matching import matcher
-from inkwash.systems.crystals.validity import composition_is_valid, density, structure_is_valid, volume
+from inkwash.systems.crystals.relaxation import quiet
+from inkwash.systems.crystals.validity import density, structure_is_valid, volume
 
 Row = dict[str, Any]
 
 
 def describe(sample: Sample, symprec: float) -> Row:
-    """The line of a crystal in the table: see docs/crystals.md for the columns. Relaxed, it is the relaxed crystal's.
-    Without smact, nothing is said of the composition's validity."""
+    """The line of a crystal in the table: of the relaxed one, if it was relaxed. docs/crystals.md has the columns."""
     crystal = sample.final
     symbol, number = space_group(crystal, symprec)
     row: Row = {
         "seed": sample.seed,
-        "formula": to_structure(crystal).composition.formula.replace(" ", ""),
+        "formula": formula(crystal),
         "atoms": len(crystal.numbers),
         "space_group": symbol,
         "space_group_number": number,
         "structure_valid": structure_is_valid(crystal),
-        "composition_valid": composition_is_valid(crystal.numbers),
         "volume_per_atom": volume(crystal) / len(crystal.numbers),
         "density": density(crystal),
     }
@@ -42,15 +42,25 @@ def describe(sample: Sample, symprec: float) -> Row:
             "volume_change": relaxed.volume,
             "converged": relaxed.converged,
         }
-    return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
+    return {key: rounded(value) if isinstance(value, float) else value for key, value in row.items()}
+
+
+def rounded(value: float | None) -> float | None:
+    """A figure as tables have it: to a millionth, None where it is none."""
+    return None if value is None or not isfinite(value) else round(float(value), 6)
+
+
+def formula(crystal: Crystal) -> str:
+    """Of all atoms of the cell, electronegative ones last: Ba2Ti2O6."""
+    with quiet():  # pymatgen warns of noble gases, which have no electronegativity
+        return re.sub(r"(?<=[a-zA-Z])1(?!\d)| ", "", to_structure(crystal).composition.formula)
 
 
 def space_group(crystal: Crystal, symprec: float) -> tuple[str, int]:
     """Symbol and number by spglib, at a tolerance in angstrom; P1 where it finds none."""
     import spglib
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # spglib's own, of how it will fail in time to come
+    with quiet():  # spglib warns of how it will fail in time to come
         cell = crystal.lattice.tolist(), crystal.coordinates.tolist(), crystal.numbers.tolist()
         found = spglib.get_symmetry_dataset(cell, symprec=symprec)
     return ("P1", 1) if found is None else (str(found.international), int(found.number))
@@ -60,7 +70,9 @@ def write_cif(file: Path, crystal: Crystal, comment: str) -> None:
     """The crystal without symmetry (P 1), every atom of its cell; the comment is its first line."""
     from pymatgen.io.cif import CifWriter
 
-    save(file, str(CifWriter(to_structure(crystal), significant_figures=8)), comment)
+    with quiet():
+        text = str(CifWriter(to_structure(crystal), significant_figures=8))
+    save(file, text, comment)
 
 
 def write_symmetrised(file: Path, crystal: Crystal, symprec: float, comment: str) -> bool:
@@ -71,8 +83,7 @@ def write_symmetrised(file: Path, crystal: Crystal, symprec: float, comment: str
     from pymatgen.io.cif import CifParser, CifWriter
 
     structure = to_structure(crystal)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             text = str(CifWriter(structure, symprec=symprec, significant_figures=8))
             (written,) = CifParser.from_str(text).parse_structures(primitive=False)

@@ -97,8 +97,17 @@ class Evaluate(Request):
     """Measure generated crystals beside real ones and beside random elements on the same prototype."""
 
     model: Annotated[str, Help("A shipped model or a folder.", argument=True)] = "perov"
-    data: Annotated[File, Media("text/csv"), Help("The table of crystals that the model was trained on a part of.")]
+    data: Annotated[
+        File | tuple[File, ...],
+        Media("folder"),
+        Help("The crystals that the model was trained on a part of: a file or a folder, as for training."),
+    ]
+    test: Annotated[
+        File | tuple[File, ...] | None, Media("folder"), Help("Held-out crystals, instead of a fifth of the data.")
+    ] = None
     samples: Annotated[int, Ge(2), Le(100_000), Help("How many crystals are generated.")] = 200
     relax: Annotated[int, Ge(0), Le(100_000), Help("How many of each are relaxed by CHGNet; 0: none.")] = 0
+    predict: Annotated[int, Ge(0), Le(100_000), Help("Of how many held-out compositions to predict crystals.")] = 0
+    minimise: Annotated[str | None, MaxLen(200), Help("A property: how low it is where it was minimised.")] = None
     seed: Annotated[int, Ge(0), Le(2**64 - 1), Help("Of the crystals.")] = 0
     steps: Annotated[int | None, Ge(1), Le(10_000), Help("Steps of the sampler, instead of the model's own.")] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,10 @@ from inkwash.diffusion.process import wrap
 from inkwash.errors import UserError, unknown
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.crystals.data import Crystal, read_crystals, split
+from inkwash.systems.crystals.elements import SYMBOLS
 from inkwash.systems.crystals.engines import ENGINES
 from inkwash.systems.crystals.model import CrystalModel, new_network
+from inkwash.systems.crystals.vae_networks import Options
 from inkwash.training.build import build
 from inkwash.training.data import batches, whole_batches
 from inkwash.training.fit import fit
@@ -26,6 +28,7 @@ from inkwash.training.settings import Settings
 
 FEWEST = 10  # crystals that anything can be learned from
 LOW = 0.02  # the quantile of a property that `minimise` asks for
+TOGETHER = 16  # batches whose crystals are parted by size
 PADDED = ("coordinates", "kinds", "mask")
 
 
@@ -34,7 +37,8 @@ class Recipe:
     """A recipe file of task "crystals".
 
     data        see `read_crystals`; seven tenths are learned from, on a tenth the held-out loss is measured
-    engine      see `engines`
+    engine      joint or cdvae; see `engines`
+    cdvae       what is the second one's own
     properties  columns of the data that the model can be conditioned on; none given: all
     """
 
@@ -45,6 +49,7 @@ class Recipe:
     properties: list[str] | None = None
     width: Width = 64
     layers: Depth = 4
+    cdvae: Options | None = None
 
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
@@ -77,8 +82,6 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
 
 def describe(recipe: Recipe, crystals: Sequence[Crystal]) -> dict[str, Any]:
     """What a model of these crystals knows of them: see `CrystalModel`."""
-    from pymatgen.core.periodic_table import Element
-
     if recipe.engine not in ENGINES:
         raise unknown("engine", recipe.engine, ENGINES)
     if len(crystals) < FEWEST:
@@ -89,16 +92,23 @@ def describe(recipe: Recipe, crystals: Sequence[Crystal]) -> dict[str, Any]:
         if name not in columns:
             raise unknown(f"property of {recipe.data}", name, columns)
     sizes = Counter(len(crystal.numbers) for crystal in crystals)
+    own: dict[str, Any] = {}
+    if recipe.engine == "cdvae":
+        own = {"atoms": max(sizes)} | asdict(recipe.cdvae or Options())
+    elif recipe.cdvae is not None:
+        raise UserError(
+            f"[cdvae] means nothing to the engine {recipe.engine}: leave it out, or choose engine = 'cdvae'"
+        )
     return {
         "engine": recipe.engine,
-        "elements": [Element.from_Z(number).symbol for number in numbers],
+        "elements": [SYMBOLS[number] for number in numbers],
         "atoms": {str(size): sizes[size] for size in sorted(sizes)},
         "properties": {
             name: statistics([crystal.properties[name] for crystal in crystals if name in crystal.properties])
             for name in (columns if recipe.properties is None else recipe.properties)
         },
-        "network": {"width": recipe.width, "layers": recipe.layers},
-        "steps": 60,
+        "network": {"width": recipe.width, "layers": recipe.layers} | own,
+        "steps": ENGINES[recipe.engine].steps,
         "guidance": 2.0,
     }
 
@@ -111,26 +121,22 @@ def statistics(values: list[float]) -> dict[str, float]:
 
 def knows(model: CrystalModel, crystal: Crystal) -> bool:
     """Whether the model has its elements and room for its atoms."""
-    from pymatgen.core.periodic_table import Element
-
-    symbols = {Element.from_Z(int(number)).symbol for number in crystal.numbers}
+    symbols = {SYMBOLS[number] for number in crystal.numbers}
     return symbols <= {*model.elements} and len(crystal.numbers) <= max(model.counts)
 
 
 def encode(model: CrystalModel, crystals: Sequence[Crystal]) -> dict[str, Tensor]:
     """Padded tables: lattice (n, 3, 3), coordinates (n, N, 3), kinds (n, N), mask (n, N) and standardised properties
     (n, P), NaN where there is none."""
-    from pymatgen.core.periodic_table import Element
-
-    kind = {Element(symbol).Z: i for i, symbol in enumerate(model.elements)}
+    kind = {SYMBOLS.index(symbol): i for i, symbol in enumerate(model.elements)}
     n, most = len(crystals), max(model.counts)
     coordinates, kinds = torch.zeros(n, most, 3), torch.zeros(n, most, dtype=torch.long)
     mask, lattice = torch.zeros(n, most, dtype=torch.bool), torch.zeros(n, 3, 3)
     properties = torch.full((n, len(model.properties)), torch.nan)
     for i, crystal in enumerate(crystals):
         size = len(crystal.numbers)
-        lattice[i] = torch.from_numpy(crystal.lattice)
-        coordinates[i, :size] = wrap(torch.from_numpy(crystal.coordinates).float(), 1.0)
+        lattice[i] = torch.tensor(crystal.lattice)
+        coordinates[i, :size] = wrap(torch.tensor(crystal.coordinates, dtype=torch.float32), 1.0)
         kinds[i, :size] = torch.tensor([kind[int(number)] for number in crystal.numbers])
         mask[i, :size] = True
         for j, (name, facts) in enumerate(model.properties.items()):
@@ -139,18 +145,35 @@ def encode(model: CrystalModel, crystals: Sequence[Crystal]) -> dict[str, Tensor
     return {"lattice": lattice, "coordinates": coordinates, "kinds": kinds, "mask": mask, "properties": properties}
 
 
-def loader(recipe: Recipe, table: dict[str, Tensor]) -> Callable[[int], dict[str, Tensor]]:
+def loader(recipe: Recipe, table: dict[str, Tensor]) -> Callable[[int], dict[str, Any]]:
     """Batch k of the training crystals; half of them, by chance, inverted: x -> -x, as good a crystal in the same
-    cell."""
-    order = batches(len(table["mask"]), recipe.fit.batch_size, recipe.fit.seed)
+    cell; and which share of the training it is, "done"."""
+    order = by_size(batches(len(table["mask"]), recipe.fit.batch_size, recipe.fit.seed), table["mask"].sum(1).numpy())
+    total = recipe.fit.steps * recipe.fit.grad_accumulation
 
-    def batch(k: int) -> dict[str, Tensor]:
+    def batch(k: int) -> dict[str, Any]:
         chosen = take(table, order(k))
         inverted = torch.rand(len(chosen["mask"]), generator=torch.Generator().manual_seed(k)) < 0.5
         there = inverted[:, None, None] & chosen["mask"][..., None]
-        return chosen | {"coordinates": wrap(torch.where(there, -chosen["coordinates"], chosen["coordinates"]), 1.0)}
+        coordinates = wrap(torch.where(there, -chosen["coordinates"], chosen["coordinates"]), 1.0)
+        return chosen | {"coordinates": coordinates, "done": k / total}
 
     return batch
+
+
+def by_size(order: Callable[[int], np.ndarray], sizes: np.ndarray) -> Callable[[int], np.ndarray]:
+    """The same batches, but of `TOGETHER` at a time the crystals are parted by size, so that little is padded."""
+    if sizes.min() == sizes.max():
+        return order
+
+    def sorted_order(k: int) -> np.ndarray:
+        group = k // TOGETHER
+        rows = np.stack([order(group * TOGETHER + i) for i in range(TOGETHER)])
+        rows = rows.reshape(-1)[np.argsort(sizes[rows.reshape(-1)], kind="stable")].reshape(rows.shape)
+        batch: np.ndarray = rows[np.random.default_rng(group).permutation(TOGETHER)[k % TOGETHER]]
+        return batch
+
+    return sorted_order
 
 
 def take(table: dict[str, Tensor], rows: np.ndarray) -> dict[str, Tensor]:
@@ -162,11 +185,8 @@ def take(table: dict[str, Tensor], rows: np.ndarray) -> dict[str, Tensor]:
 
 def one_line(crystal: Crystal) -> str:
     """Its formula and the lengths of its cell."""
-    from pymatgen.core.composition import Composition
-    from pymatgen.core.periodic_table import Element
-
     counts = Counter(crystal.numbers.tolist())
-    formula = Composition({Element.from_Z(number): count for number, count in counts.items()}).formula
+    formula = "".join(f"{SYMBOLS[number]}{count if count > 1 else ''}" for number, count in counts.items())
     return f"{formula}: {', '.join(f'{length:.2f}' for length in np.linalg.norm(crystal.lattice, axis=1))} A"
 
 

@@ -2,56 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context, Result, on_progress, recipe, seeded
 from inkwash.systems.crystals import generation, output, relaxation
+from inkwash.systems.crystals.data import Crystal
 from inkwash.systems.crystals.elements import SYMBOLS, parse_elements, parse_formula
 from inkwash.systems.crystals.generation import DRAWS, Generated, Sample
 from inkwash.systems.crystals.hull import Hull
+from inkwash.systems.crystals.novelty import distances_to_training
+from inkwash.systems.crystals.predictor import Predictor
 from inkwash.systems.crystals.request import Evaluate, Generate
 from inkwash.systems.crystals.train import default_recipe
 from inkwash.systems.crystals.validity import composition_is_valid
 from inkwash.systems.train import Task
 from inkwash.systems.train import train as run_training
 
-TASKS = {"crystals": Task("inkwash.systems.crystals.train")}
+TASKS = {
+    "crystals": Task("inkwash.systems.crystals.train"),
+    "predictor": Task("inkwash.systems.crystals.predictor"),
+}
 
 
 def generate(requests: list[Generate], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
-        require("crystals generate", "spglib", "ase", "smact")
+        require("crystals generate", "spglib", "ase")
+        has_smact = can_judge_compositions(context)
         hull = None if request.hull is None else Hull(context.open(request.hull))
         judge = relaxation.chgnet() if request.relax else None
         model, request = context.model(request.model), seeded(request)
-        if request.formula is not None and not is_neutral(request.formula):
-            context.tell(
-                Note(f"{request.formula} is not charge neutral by any usual oxidation states: drawn all the same")
-            )
+        if request.formula is not None and has_smact and not is_neutral(request.formula):
+            context.tell(Note(f"{request.formula}: no usual oxidation states make it neutral; drawn all the same"))
         generated = generation.generate(
             model, request.n, request.seed,
             keep_duplicates=request.keep_duplicates, judge=judge, progress=on_progress(context), **wanted(request),
         )  # fmt: skip
         tell_shortfall(request, generated, context)
-        rows = []
-        for place, sample in enumerate(generated.samples):
-            row = output.describe(sample, request.symprec)
+        rows = [output.describe(sample, request.symprec) for sample in generated.samples]
+        columns = by_model([sample.final for sample in generated.samples], model.folder, context)
+        for place, (sample, row) in enumerate(zip(generated.samples, rows, strict=True)):
+            row |= {"composition_valid": composition_is_valid(sample.final.numbers)} if has_smact else {}
+            row |= {name: output.rounded(values[place]) for name, values in columns.items()}
             if hull is not None and sample.relaxed is not None:
-                row["energy_above_hull"] = hull.above(sample.final, sample.relaxed.energy)
-            rows.append(row)
+                row["energy_above_hull"] = output.rounded(hull.above(sample.final, sample.relaxed.energy))
             one = replace(request, n=1, seed=sample.seed)
             facts = recipe("crystals", "generate", one, model, context)
             files = write(sample, request.symprec, facts, context.folder / f"{of}-{place}")
             yield Result(of, place, files, row, facts)
         if rows:
             yield whole_run(of, request, generated, rows, context)
+
+
+def by_model(crystals: Sequence[Crystal], folder: Path | None, context: Context) -> dict[str, np.ndarray]:
+    """The columns of what lies in a model's folder: properties that its predictor expects, with how far its networks
+    disagree, and the distance to the training crystals. What is not there is left out; without matminer, with a
+    note."""
+    columns: dict[str, np.ndarray] = {}
+    if not crystals or folder is None:
+        return columns
+    if (predictor := Predictor.load(folder, context.device or "cpu")) is not None:
+        for name, (mean, spread) in predictor.predict(crystals).items():
+            columns |= {f"predicted_{name}": mean, f"predicted_{name}_spread": spread}
+    try:
+        if (found := distances_to_training(crystals, folder)) is not None:
+            columns |= dict(zip(("structure_to_training", "composition_to_training"), found, strict=True))
+    except UserError as error:
+        context.tell(Note(f"left out, the distance to the training crystals: {error}"))
+    return columns
 
 
 def wanted(request: Generate) -> dict[str, Any]:
@@ -65,6 +92,16 @@ def wanted(request: Generate) -> dict[str, Any]:
         "target": request.targets(),
         "steps": request.steps,
     }
+
+
+def can_judge_compositions(context: Context) -> bool:
+    """Whether smact is installed; a note of what is left out where it is not."""
+    try:
+        require("the column composition_valid", "smact")
+    except UserError as error:
+        context.tell(Note(f"left out: {error}"))
+        return False
+    return True
 
 
 def is_neutral(formula: str) -> bool:
@@ -107,11 +144,13 @@ def whole_run(
 
 
 def measure(request: Evaluate, model: Any, context: Context) -> report.Report:
+    """What is dear to compute is kept beside the report, for the next one."""
     from inkwash.systems.crystals.evaluate import evaluate
 
     return evaluate(
         model, context.open(request.data), request.samples, request.relax, request.seed, request.steps,
-        progress=on_progress(context),
+        test=None if request.test is None else context.open(request.test), predict=request.predict,
+        minimise=request.minimise, cache=context.folder, progress=on_progress(context),
     )  # fmt: skip
 
 
