@@ -61,6 +61,7 @@ class Copies:
     config = {"engine": "copies"}  # noqa: RUF012
     elements = SYMBOLS
     counts = {2: 1}  # noqa: RUF012
+    folder = None
 
     def __init__(self, crystals: list[Crystal]) -> None:
         self.crystals = crystals
@@ -175,7 +176,7 @@ def test_the_same_set_is_at_no_distance_and_covers_itself() -> None:
     pytest.importorskip("matminer")
     crystals = [alloy(a, b) for a, b in [(13, 28), (29, 46), (47, 79)]]
     collapsed = alloy(13, 28)._replace(coordinates=np.zeros((2, 3)))
-    rows = distributions(Copies([]), {"a": [*crystals[::-1], collapsed]}, crystals, crystals, work(), nothing)
+    rows = distributions({"a": [*crystals[::-1], collapsed]}, crystals, crystals, work(), nothing)
     found = {each["metric"]: each["value"] for each in rows}
     assert found == {"Wasserstein density": 0, "Wasserstein elements": 0, "COV-R": 1, "COV-P": 0.75}
 
@@ -232,15 +233,14 @@ def test_success_of_minimising_by_a_judge_that_knows_the_truth(table: Path) -> N
 def test_a_predictor_is_heard_beside_the_judge(table: Path) -> None:
     training = read_crystals(table)
 
-    class Flatterer:
+    class Flatterer(Copies):
         def predict(self, crystals: list[Crystal]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             return {"heat": (np.full(len(crystals), -99.0), np.zeros(len(crystals)))}
 
-    model: Any = Copies(training)
-    model.predictor = Flatterer()
     collapsed = training[0]._replace(coordinates=np.zeros((2, 3)))
-    rows = optimisation(
-        model, "heat", {"all": [*training, collapsed]}, training, 5, 0, None, work(Judge(Emt(), "emt")), nothing
-    )
+    unknown = training[0]._replace(numbers=np.array([29, 2]))
+    judged = Work(None, Judge(Emt(), "emt"), None, 1, Flatterer([]))
+    sets = {"all": [*training, collapsed, unknown]}
+    rows = optimisation(Copies(training), "heat", sets, training, 5, 0, None, judged, nothing)
     own = {each["metric"]: each["value"] for each in rows if each.get("judge") == "the model's predictor"}
-    assert own["SR5"] == pytest.approx(42 / 43)  # what is no crystal has not succeeded
+    assert own["SR5"] == pytest.approx(42 / 44)  # what is no crystal has not succeeded, nor what it does not know

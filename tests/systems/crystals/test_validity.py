@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from inkwash.systems.crystals.data import Crystal, to_structure
@@ -51,6 +51,7 @@ def test_a_skewed_cell_is_the_same_crystal() -> None:
 def test_the_shortest_distance_is_the_least_over_many_images(seed: int) -> None:
     rng = np.random.default_rng(seed)
     lattice = rng.normal(size=(3, 3)) + 3 * np.eye(3)
+    assume(np.linalg.det(lattice) > 8)  # in a flat cell, five images are not many
     crystal = Crystal(lattice, rng.random((3, 3)), np.array([C, C, C]))
     shifts = np.array(list(product(range(-4, 5), repeat=3)))
     between = crystal.coordinates[:, None, None] - crystal.coordinates[:, None] + shifts

@@ -10,9 +10,9 @@ import numpy as np
 from inkwash.systems.crystals import matching, validity
 from inkwash.systems.crystals.baselines import substitute
 from inkwash.systems.crystals.data import Crystal, to_structure
-from inkwash.systems.crystals.elements import SYMBOLS
 from inkwash.systems.crystals.measures import Progress, Work, mean, predicted, share
 from inkwash.systems.crystals.relaxation import cross_validate, energies, fit_elements
+from inkwash.systems.crystals.train import knows
 from inkwash.systems.report import Row, row
 
 PREDICTIONS = 20  # for each reference of METRe
@@ -31,7 +31,7 @@ def structure_predictions(
 ) -> list[Row]:
     """Of the first `count` held-out crystals the composition and the number of atoms are given: whether one
     prediction matches; and for a tenth of them METRe of twenty each. Beside them `baselines.substitute`."""
-    references = known_to(model, held_out)[:count]
+    references = [each for each in held_out if knows(model, each)][:count]
     if not references:
         return []
     subset = references[: max(count // 10, 1)]
@@ -62,14 +62,8 @@ def reconstructions(model: Any, held_out: Sequence[Crystal], count: int, seed: i
         return []
     from inkwash.systems.crystals.optimise import reconstruct
 
-    references = known_to(model, held_out)[:count]
+    references = [each for each in held_out if knows(model, each)][:count]
     return match_rows(reconstruct(model, references, seed), references, "this model", "reconstruction")
-
-
-def known_to(model: Any, crystals: Sequence[Crystal]) -> list[Crystal]:
-    """Those of the model's elements, with no more atoms than it has seen: of others nothing can be asked of it."""
-    numbers, most = [SYMBOLS.index(symbol) for symbol in model.elements], max(model.counts)
-    return [each for each in crystals if len(each.numbers) <= most and np.isin(each.numbers, numbers).all()]
 
 
 def match_rows(
@@ -111,7 +105,7 @@ def optimisation(
     minimised = model.generate(count, seed, minimise=name, steps=steps, progress=tell)
     for source, crystals in {f"this model, {name} minimised": minimised, **sets}.items():
         opinions = {work.judge.name: reference.formation(crystals, energies(crystals, work.judge, work.cache))}
-        if name in (own := predicted(model, crystals)):
+        if name in (own := predicted(work, crystals)):
             opinions["the model's predictor"] = own[name]
         usable = np.array([validity.structure_is_valid(crystal) for crystal in crystals])
         for judge, opinion in opinions.items():
