@@ -52,7 +52,7 @@ def structure_fingerprint(crystal: Crystal) -> list[float] | None:
         except (ValueError, ArithmeticError, IndexError, RuntimeError):
             return None
     mean = np.round(np.mean(atoms, axis=0), 6)
-    return [*mean.tolist()] if np.isfinite(mean).all() else None
+    return [float(x) for x in mean] if np.isfinite(mean).all() else None
 
 
 def composition_fingerprints(crystals: Sequence[Crystal]) -> np.ndarray:

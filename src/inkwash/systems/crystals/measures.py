@@ -111,11 +111,10 @@ def distributions(
     usable = {source: valid_ones(crystals) for source, crystals in sets.items()}
     reference = quantities(work, held_out)
     rows = [
-        wasserstein(
-            f"Wasserstein {name}", values, reference.get(name, np.array([])), source=source, of="beside held-out ones"
-        )
+        wasserstein(f"Wasserstein {name}", values, reference[name], source=source, of="beside held-out ones")
         for source, crystals in usable.items()
         for name, values in quantities(work, crystals).items()
+        if name in reference
     ]
     if not work.has("COV", "matminer"):
         return rows
