@@ -13,6 +13,7 @@ from inkwash.systems.crystals import matching, measures, prediction, validity
 from inkwash.systems.crystals.baselines import random_crystals
 from inkwash.systems.crystals.data import Crystal, read_crystals, split, to_structure
 from inkwash.systems.crystals.measures import Progress, Work
+from inkwash.systems.crystals.predictor import Predictor
 from inkwash.systems.crystals.relaxation import Judge, chgnet
 from inkwash.systems.report import Report, Row, row
 
@@ -67,7 +68,8 @@ def evaluate(
     if minimise is not None and sum(minimise in crystal.properties for crystal in training) < 20:
         raise UserError(f"minimise: {Path(data).name} has no 20 values of '{minimise}' to learn a judgement from")
     given = None if judge is None else Judge(judge)
-    work = Work(cache, given, progress, 4 + bool(relax) + bool(predict) + bool(minimise))
+    predictor = None if model.folder is None else Predictor.load(model.folder, str(model.device))
+    work = Work(cache, given, progress, 3 + bool(relax) + bool(predict) + bool(minimise), predictor)
     if (relax or minimise) and judge is None and work.has("relaxing", "chgnet"):
         work.judge = chgnet()
     rng = np.random.default_rng(seed)
@@ -82,7 +84,7 @@ def evaluate(
         rows += [each for source, of in sets.items() for each in measures.same(of, training, source)]
     with work.stage("fingerprints") as tell:
         compared = {OURS: generated, TRAINING: chosen, name: baseline}
-        rows += measures.distributions(model, compared, held_out, training, work, tell)
+        rows += measures.distributions(compared, held_out, training, work, tell)
     if relax and work.judge:
         with work.stage("relaxing") as tell:
             rows += measures.relaxations(sets, training, relax, work, tell)
