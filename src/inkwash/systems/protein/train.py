@@ -12,6 +12,7 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
+from inkwash.diffusion import Denoiser
 from inkwash.diffusion.losses import log_normal, uniform_times
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
@@ -79,7 +80,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
         config |= {"layers": [max(1, recipe.layers - 1), recipe.layers], "data_std": round(std, 3)}
     network = build(lambda: NETWORKS[recipe.engine](**config), {}, "the recipe")
     facts = {"engine": recipe.engine, "atoms": atoms, "shortest": recipe.shortest, "max_length": recipe.longest}
-    model = BackboneModel(network, facts | DEFAULTS[recipe.engine])
+    model = BackboneModel(network, facts | DEFAULTS[recipe.engine] | {"errors": None})
     batch, held_out = loader(training_set, choices, atoms, recipe.fit)
     denoise = denoiser(network)
     times = log_normal(denoise.process, *TIMES) if recipe.engine == "frames" else uniform_times
@@ -87,7 +88,24 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     def loss(batch: Batch, generator: torch.Generator) -> Tensor:
         return denoise.loss(batch["x"], times=times, mask=batch["mask"], generator=generator)
 
-    fit(network, loss, batch, folder, recipe.fit, None, model.save, folder / "model", monitor, held_out=held_out)
+    def save(folder: Path) -> None:
+        if recipe.engine == "frames" and held_out:
+            model.config["errors"] = noise_errors(denoise, held_out[len(held_out) // 2])
+        model.save(folder)
+
+    fit(network, loss, batch, folder, recipe.fit, None, save, folder / "model", monitor, held_out=held_out)
+
+
+def noise_errors(denoise: Denoiser, batch: Batch) -> list[tuple[float, float]]:
+    """Noise levels and the mean squared error of the noise predicted there, of a held-out batch."""
+    found = []
+    for sigma in np.geomspace(0.004, 20, 12).tolist():
+        times = torch.full((len(batch["x"]),), denoise.process.schedule.sigma_to_t(sigma), dtype=torch.float64)
+        x, level, _ = denoise.draw(batch["x"], times, torch.Generator().manual_seed(0), batch["mask"])
+        x0 = denoise.process.project(denoise(x, level, {"mask": batch["mask"]}).x0, batch["mask"])
+        error = ((x0 - batch["x"]) ** 2).sum() / batch["mask"].sum() / 3 / sigma**2
+        found.append((sigma, float(error)))
+    return found
 
 
 def loader(
