@@ -25,6 +25,7 @@ from inkwash.training.settings import Settings
 
 Batch = dict[str, Tensor]
 TIMES = (-1.7, 1.6)  # mean and standard deviation of the logarithm of the noise, in nm, at which "frames" is trained
+WINDOW = 40  # residues of the longest stretch of a chain that is learned from too
 # how each engine is sampled: steps, sampler; "frames" as chosen on the chains for choices
 DEFAULTS: dict[str, dict[str, Any]] = {
     "frames": {"steps": 100, "sampler": ["ancestral", {}]},
@@ -38,7 +39,8 @@ class Recipe:
 
     data      see `load_chains`; only compact chains of `shortest` to `longest` residues are used
     engine    frames: N, CA and C, by a network that knows handedness; protdiff: the paper's, of CA alone
-    windows   whether compact stretches of up to 40 residues of longer chains are learned from too
+    windows   whether compact stretches of up to 40 residues of longer chains are learned from too, since there are
+              few short chains
     width, layers  of the network; of "frames" the layers of its last stage, one fewer in its first
     fit.batch_size  chains of 64 residues; of shorter ones so many more as have as many pairs of residues
     """
@@ -70,8 +72,9 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
             f"choices, {len(table)} for the table"
         )
     )
-    if recipe.windows:
-        training_set = training_set + windows(training_set, recipe.shortest, min(40, recipe.longest), recipe.fit.seed)
+    longest = min(WINDOW, recipe.longest)
+    if recipe.windows and recipe.shortest <= longest:
+        training_set = training_set + windows(training_set, recipe.shortest, longest, recipe.fit.seed)
     atoms = 1 if recipe.engine == "protdiff" else 3
     torch.manual_seed(recipe.fit.seed)
     config: dict[str, Any] = {"width": recipe.width, "layers": recipe.layers}
