@@ -11,13 +11,14 @@ import numpy as np
 
 from inkwash.errors import UserError
 
+STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
 BREAK = 4.2  # angstrom between successive CA: a chain that is longer there is broken
 CHOICES, TABLE = 0.1, 0.3  # shares of the hash below which a chain is for choices, for the table
 
 
 class Chain(NamedTuple):
-    """atoms: (L, 3, 3) float32, N, CA and C of each residue in angstrom. sequence: a letter a residue, "" if it is not
-    known. name: of the PDB entry and the chain, 1ABC_A."""
+    """name: of the PDB entry and the chain, 1ABC_A. atoms: (L, 3, 3) float32, N, CA and C of each residue, in
+    angstrom. sequence: a letter a residue; "" if there is none."""
 
     name: str
     atoms: np.ndarray
@@ -25,20 +26,18 @@ class Chain(NamedTuple):
 
 
 def load_chains(path: str | Path) -> list[Chain]:
-    """Of an .npz with `names` (chains,), `offsets` (chains + 1,), `ncac` (residues, 3, 3) in angstrom and perhaps `seq`
-    (residues,) as ASCII codes; or of a folder of PDB and mmCIF files.
+    """Of a folder of PDB and mmCIF files; or of an .npz with `names` (chains,), `offsets` (chains + 1,), `ncac`
+    (residues, 3, 3) in angstrom and perhaps `seq` (residues,) as ASCII codes.
 
     UserError for what is neither, and for arrays that do not fit together.
     """
     path = Path(path)
     if path.is_dir():
-        from inkwash.systems.protein.files import read_folder
-
-        return [Chain(name, atoms, sequence) for name, atoms, sequence in read_folder(path)]
+        return load_folder(path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             names, offsets, atoms = arrays["names"], arrays["offsets"], arrays["ncac"]
-            letters = arrays["seq"] if "seq" in arrays else None
+            letters = arrays.get("seq")
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: no .npz of chains, nor a folder of PDB and mmCIF files ({error})") from None
     fits = atoms.shape[1:] == (3, 3) and len(offsets) == len(names) + 1 and offsets[0] == 0
@@ -47,8 +46,24 @@ def load_chains(path: str | Path) -> list[Chain]:
     if letters is not None and len(letters) != len(atoms):
         raise UserError(f"{path}: {len(letters)} letters in seq for {len(atoms)} residues")
     return [
-        Chain(str(name), atoms[a:b].astype(np.float32), "" if letters is None else bytes(letters[a:b]).decode("ascii"))
+        Chain(
+            str(name), atoms[a:b].astype(np.float32), "" if letters is None else bytes(letters[a:b]).decode("ascii")
+        )
         for name, a, b in zip(names, offsets[:-1], offsets[1:], strict=True)
+    ]
+
+
+def load_folder(folder: Path) -> list[Chain]:
+    """All chains of the PDB and mmCIF files of a folder, named after file and chain; NaN where an atom is missing."""
+    files = [file for file in sorted(folder.iterdir()) if file.name.lower().endswith(STRUCTURES)]
+    if not files:
+        raise UserError(f"{folder}: no PDB or mmCIF file in it ({', '.join(STRUCTURES)})")
+    from inkwash.systems.protein.files import read_chains
+
+    return [
+        Chain(f"{file.stem}_{name}", chain.coordinates.astype(np.float32), chain.sequence)
+        for file in files
+        for name, chain in read_chains(file).items()
     ]
 
 
@@ -58,8 +73,8 @@ def radius_of_gyration(ca: np.ndarray) -> float:
 
 
 def compact(chain: Chain) -> bool:
-    """Whether the radius of gyration of its CA is below 1.3 times the usual one of a globule, 2.2 N^0.38 angstrom, and
-    no two successive CA are farther apart than a bond: a model of rods makes rods."""
+    """Whether the radius of gyration of its CA is below 1.3 times the usual one of a globule, 2.2 N^0.38 angstrom
+    (Skolnick et al. 1997), since a model of rods makes rods; and no bond between residues is broken."""
     ca = chain.atoms[:, 1].astype(float)
     whole = len(ca) < 2 or np.linalg.norm(np.diff(ca, axis=0), axis=1).max() < BREAK
     return bool(whole and radius_of_gyration(ca) < 1.3 * 2.2 * len(ca) ** 0.38)
@@ -92,14 +107,14 @@ def _families(chains: Sequence[Chain]) -> list[int]:
 
     seen: dict[tuple[str, str], int] = {}
     for i, chain in enumerate(chains):
-        keys = [("entry", chain.name.split("_")[0])] + [("sequence", chain.sequence)] * bool(chain.sequence)
+        keys = [("entry", chain.name.rsplit("_", 1)[0])] + [("sequence", chain.sequence)] * bool(chain.sequence)
         for key in keys:
             parent[root(i)] = root(seen.setdefault(key, i))
     return [root(i) for i in range(len(chains))]
 
 
 def windows(chains: Sequence[Chain], shortest: int, longest: int, seed: int = 0) -> list[Chain]:
-    """A compact stretch of each chain that is longer than `longest`, of random length and place, where one is found in
+    """A compact stretch of each chain that is longer than `longest`, of random length and place, if one is found in
     ten trials: short chains are rare."""
     rng, found = np.random.default_rng(seed), list[Chain]()
     for chain in chains:
@@ -114,11 +129,12 @@ def windows(chains: Sequence[Chain], shortest: int, longest: int, seed: int = 0)
 
 
 def points(chain: Chain, atoms: int) -> np.ndarray:
-    """What the model's state holds of a chain: centred points (atoms L, 3) in nm, residue by residue; `atoms` is 3, or
-    1 for CA alone."""
+    """What the model's state holds of a chain: centred points (atoms L, 3) in nm, residue by residue; `atoms` 3, or 1
+    for CA alone."""
     chosen = chain.atoms[:, 1:2] if atoms == 1 else chain.atoms
     x = chosen.reshape(-1, 3).astype(np.float64) / 10
-    return (x - x.mean(0)).astype(np.float32)
+    centred: np.ndarray = x - x.mean(0)
+    return centred.astype(np.float32)
 
 
 def batches_by_length(lengths: np.ndarray, size: int, seed: int, spread: int = 4) -> Callable[[int], np.ndarray]:
@@ -129,6 +145,7 @@ def batches_by_length(lengths: np.ndarray, size: int, seed: int, spread: int = 4
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, step))))
         length = lengths[rng.integers(len(lengths))]
         near = np.flatnonzero(abs(lengths - length) <= spread)
-        return rng.choice(near, max(1, round(size * 64**2 / int(length) ** 2)), replace=True)
+        rows: np.ndarray = rng.choice(near, max(1, round(size * 64**2 / int(length) ** 2)))
+        return rows
 
     return batch

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from inkwash import diffusion
@@ -57,10 +56,9 @@ class BackboneModel(TorchModel):
 
     def grid(self, steps: int | None = None) -> diffusion.Grid:
         """The model's own times, of `steps` steps."""
-        steps = steps or self.config["steps"]
-        if self.config["engine"] == "protdiff":
-            return diffusion.uniform(self.denoiser.process, steps)
-        return diffusion.karras(self.denoiser.process, steps)
+        spacing = diffusion.uniform if self.config["engine"] == "protdiff" else diffusion.karras
+        grid: diffusion.Grid = spacing(self.denoiser.process, steps or self.config["steps"])
+        return grid
 
     def sampler(self) -> Any:
         """The core's sampler with this model's options."""
@@ -83,17 +81,20 @@ class BackboneModel(TorchModel):
         if steps is not None and steps < 1:
             raise UserError(f"steps = {steps}: at least 1 is needed")
         self.check_lengths(lengths)
-        found: dict[int, np.ndarray] = {}
         alike = [[i for i, own in enumerate(lengths) if own == length] for length in sorted(set(lengths))]
-        groups = [rows[k : k + BATCH] for rows in alike for k in range(0, len(rows), BATCH)]
-        atoms, denoise, grid = self.config["atoms"], self.denoiser, self.grid(steps)
-        for done, rows in enumerate(groups):
+        batches = [rows[k : k + BATCH] for rows in alike for k in range(0, len(rows), BATCH)]
+        atoms, grid, found = self.config["atoms"], self.grid(steps), dict[int, np.ndarray]()
+        for done, rows in enumerate(batches):
             length = lengths[rows[0]]
-            report = progress and (lambda i, of, done=done: progress(done * of + i, len(groups) * of))
             x = diffusion.sample(
-                denoise, (atoms * length, 3), self.sampler(), grid, [(seed + i) % 2**64 for i in rows],
-                progress=report, device=self.device,
-            )  # fmt: skip
+                self.denoiser,
+                (atoms * length, 3),
+                self.sampler(),
+                grid,
+                [(seed + i) % 2**64 for i in rows],
+                progress=progress and partial(in_all, progress, done, len(batches)),
+                device=self.device,
+            )
             found |= dict(zip(rows, 10 * x.numpy(force=True).reshape(-1, length, atoms, 3), strict=True))
         return [found[i] for i in range(len(lengths))]
 
@@ -103,6 +104,11 @@ class BackboneModel(TorchModel):
         for length in lengths:
             if not low <= length <= high:
                 raise UserError(f"length {length}: this model makes chains of {low} to {high} residues")
+
+
+def in_all(progress: Callable[[int, int], None], batch: int, batches: int, step: int, steps: int) -> None:
+    """Reports a step of one batch of several."""
+    progress(batch * steps + step, batches * steps)
 
 
 def denoiser(network: nn.Module) -> Denoiser:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +25,14 @@ class ProtDiffNetwork(nn.Module):
     """The noise of CA traces, by an E(3)-equivariant network of all pairs (ProtDiff, Trippe et al. 2023, 2206.04119;
     EGNN, Satorras et al. 2021, 2102.09844). Mirrored input gives mirrored output, so it cannot learn handedness.
 
-    In each layer m_ij = MLP(h_i, h_j, |x_i - x_j|^2, e(i - j)); x_i moves by mean_j (x_i - x_j) / |x_i - x_j| phi(m_ij)
-    and h_i by MLP(h_i, sum_j m_ij). h_i begins as the place in the chain plus the time, turned by a fixed rotation so
-    that one is not taken for the other; e is of the signed offset. The output is x_out - x_in.
+    In each layer m_ij = MLP(h_i, h_j, |x_i - x_j|^2, e(i - j)), x_i moves by
+    mean_j phi(m_ij) (x_i - x_j) / |x_i - x_j|, and h_i by MLP(h_i, sum_j m_ij). h_i begins as the place in the chain
+    plus the time, turned by a fixed rotation so that one is not taken for the other; e is of the signed offset. The
+    output is x_out - x_in.
     """
 
     atoms = 1
+    rotation: Tensor
 
     def __init__(self, width: int = 64, layers: int = 4) -> None:
         super().__init__()
@@ -58,8 +59,9 @@ class EGNNLayer(nn.Module):
         self.receiver, self.sender = nn.Linear(width, width), nn.Linear(width, width, bias=False)
         self.offset, self.distance = nn.Linear(width, width, bias=False), nn.Linear(1, width, bias=False)
         self.message = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.shift = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1, bias=False))
-        nn.init.xavier_uniform_(self.shift[2].weight, gain=0.001)
+        step = nn.Linear(width, 1, bias=False)
+        nn.init.xavier_uniform_(step.weight, gain=0.001)
+        self.shift = nn.Sequential(nn.Linear(width, width), nn.SiLU(), step)
         self.update = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
         self.norm = nn.LayerNorm(width)
 
@@ -90,27 +92,33 @@ class FrameNetwork(nn.Module):
     atoms = 3
 
     def __init__(
-        self, width: int = 64, pair: int = 24, heads: int = 8, layers: tuple[int, ...] = (2, 3), data_std: float = 0.68
+        self,
+        width: int = 64,
+        pair: int = 24,
+        heads: int = 8,
+        layers: tuple[int, ...] = (2, 3),
+        data_std: float = 0.68,
     ) -> None:
         super().__init__()
         self.config = {"width": width, "pair": pair, "heads": heads, "layers": list(layers), "data_std": data_std}
+        self.data_std = data_std
         self.time = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width))
         self.place = nn.Linear(50, width)
-        self.stages = nn.ModuleList(Stage(width, pair, heads, count) for count in layers)
+        self.stages = nn.ModuleList(Stage(width, pair, heads, count, k == 0) for k, count in enumerate(layers))
 
     def forward(self, x: Tensor, time: Tensor, mask: Tensor | None = None) -> Tensor:
         """x: (B, 3 L, 3), time: (B,), mask: (B, 3 L). Returns (B, 3 L, 3)."""
         b, n = x.shape[0], x.shape[1] // 3
         real = x.new_ones(b, n, dtype=torch.bool) if mask is None else mask[:, ::3]
-        std = self.config["data_std"]
+        std = self.data_std
         sigma = torch.exp(4 * time).to(x)[:, None, None, None]
         m = (std**2 + sigma**2) ** 0.5
         x = x.reshape(b, n, 3, 3)
         skip, out = std**2 / m, sigma * std / m  # the clean points are skip x + out output
-        h = self.time(sinusoid(time.to(x) * 20, 32, 100.0))[:, None] + self.place(places(real))
+        h = self.time(sinusoid(time.to(x) * 20, 32, 100.0))[:, None] + self.place(places(real).to(x))
         output, guess, spread = torch.zeros_like(x), m * x, sigma
         for stage in self.stages:
-            h, change = stage(h, x, guess, m, spread, real)
+            h, change = stage(h, x, guess * real[..., None, None], m, spread, real)
             output = output + change
             guess, spread = skip * x + out * output, out
         return (output * real[..., None, None]).reshape(b, 3 * n, 3)
@@ -121,20 +129,23 @@ def places(real: Tensor) -> Tensor:
     first = torch.arange(real.shape[1], device=real.device).expand(real.shape).float()
     length = real.sum(1, keepdim=True).float()
     ends = [sinusoid(first, 16, 100.0), sinusoid(length - 1 - first, 16, 100.0), sinusoid(length, 16, 100.0)]
-    return torch.cat([*(end.expand(*real.shape, 16) for end in ends), torch.stack([first, length - first], -1) / 64], -1)
+    return torch.cat(
+        [*(end.expand(*real.shape, 16) for end in ends), torch.stack([first, length - first], -1) / 64], -1
+    )
 
 
 class Stage(nn.Module):
     """Layers of attention around one guess of the clean points."""
 
-    def __init__(self, width: int, pair: int, heads: int, layers: int) -> None:
+    def __init__(self, width: int, pair: int, heads: int, layers: int, wide: bool) -> None:
         super().__init__()
+        self.wide = wide  # whether residues see others from the frame of the trace, which noise hides less
         self.pairs = PairFeatures(pair)
         self.local = nn.Sequential(nn.Linear(LOCAL, width), nn.SiLU(), nn.Linear(width, width))
         self.bias = nn.Linear(pair, heads * layers, bias=False)
         self.layers = nn.ModuleList(Attention(width, pair, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.in_frame, self.weights = nn.Linear(width, 9), nn.Linear(width, 3 * (3 * heads + 4))
+        self.in_frame, self.weights = nn.Linear(width, 18), nn.Linear(width, 3 * (3 * heads + 4))
         for layer in (self.in_frame, self.weights):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -145,7 +156,8 @@ class Stage(nn.Module):
         """h: (B, L, W); x, as the network is shown it, and the guess in nm, its error about `spread`: (B, L, 3, 3).
         Returns h and the change of the output, (B, L, 3, 3)."""
         b, n = real.shape
-        frames = frames_of(guess)
+        both = frames_of(guess), frames_of(trace(guess[:, :, 1], 2))
+        frames = both[self.wide]
         e = self.pairs(guess, frames, m, spread)
         h = h + self.local(local_features(guess, frames, spread, real))
         away = torch.zeros_like(real, dtype=x.dtype).masked_fill(~real, -1e9)[:, None, None]
@@ -154,14 +166,15 @@ class Stage(nn.Module):
             h, weights = layer(h, e, bias, guess / m, frames)
         h = h * real[..., None]
         v = self.norm(h)
-        inside = self.in_frame(v).view(b, n, 3, 3) @ frames.transpose(-1, -2)
+        inside = self.in_frame(v).view(b, n, 3, 6) @ torch.cat(both, -1).transpose(-1, -2)
         sums = (weights.flatten(1, 2) @ x.flatten(2)).view(b, n, -1, 3)  # of N, CA and C, by each head
         sums = torch.cat([sums, x, (guess / m)[:, :, 1:2]], 2)
         return h, inside + self.weights(v).view(b, n, 3, -1) @ sums
 
 
 def frames_of(atoms: Tensor) -> Tensor:
-    """Of N, CA, C (..., 3, 3) the axes as columns (..., 3, 3), right-handed: toward C, in the plane toward N, across."""
+    """Of N, CA, C (..., 3, 3) the right-handed axes, as columns (..., 3, 3): toward C, in the plane toward N, and
+    across."""
     n, ca, c = atoms.unbind(-2)
     first = F.normalize(c - ca, dim=-1, eps=1e-6)
     toward = n - ca
@@ -169,12 +182,26 @@ def frames_of(atoms: Tensor) -> Tensor:
     return torch.stack([first, second, torch.linalg.cross(first, second)], -1)
 
 
-LOCAL = 3 + 2 * 4 + 2 * 9 + 2 * 9 + 2
+def trace(ca: Tensor, step: int) -> Tensor:
+    """CA of the residues `step` before, of each, and `step` after: (B, L, 3, 3)."""
+    return torch.stack([shifted(ca, -step), ca, shifted(ca, step)], -2)
+
+
+def handedness(ca: Tensor, step: int) -> Tensor:
+    """Of the bonds between CA of i - step, i, i + step, i + 2 step the triple product, over their lengths: (B, L)."""
+    bonds = [shifted(ca, (k + 1) * step) - shifted(ca, k * step) for k in (-1, 0, 1)]
+    a, b, c = (F.normalize(bond, dim=-1, eps=1e-6) for bond in bonds)
+    product: Tensor = (torch.linalg.cross(a, b) * c).sum(-1)
+    return product
+
+
+STEPS = (1, 2, 3, 5)  # along the chain, at which handedness is seen
+LOCAL = 3 + 2 * 4 + 4 * 9 + 2 + len(STEPS)
 
 
 def local_features(guess: Tensor, frames: Tensor, spread: Tensor, real: Tensor) -> Tensor:
-    """What a residue sees of itself and its neighbours in the chain: deviations of fixed distances, N, CA and C of the
-    two before and the two after in its own frame; (B, L, LOCAL)."""
+    """What a residue sees of itself and its neighbours in the chain: deviations of fixed distances; N, CA and C of
+    the two before and the two after, in its frame; which neighbours there are; handedness. (B, L, LOCAL)."""
     scale = (spread[..., 0] ** 2 + 0.001**2) ** 0.5  # (B, 1, 1)
 
     def deviations(first: Tensor, second: Tensor, fixed: tuple[tuple[int, int, float], ...]) -> Tensor:
@@ -189,6 +216,7 @@ def local_features(guess: Tensor, frames: Tensor, spread: Tensor, real: Tensor) 
             parts.append(deviations(*pair, TO_NEXT) * there)
         seen = ((other - guess[:, :, 1:2]) @ frames).flatten(2)
         parts.append(seen / (0.25 + spread[..., 0]) * there)
+    parts.append(torch.stack([handedness(guess[:, :, 1], step) for step in STEPS], -1))
     return torch.cat([*parts, shifted(real, 1)[..., None].to(guess), shifted(real, -1)[..., None].to(guess)], -1)
 
 
@@ -200,8 +228,8 @@ def softsign(x: Tensor) -> Tensor:
 def shifted(x: Tensor, step: int) -> Tensor:
     """x of residue i + step at i; 0 beyond the ends."""
     out = torch.zeros_like(x)
-    if abs(step) >= x.shape[1]:
-        return out
+    if step == 0 or abs(step) >= x.shape[1]:
+        return out if step else x
     if step > 0:
         out[:, :-step] = x[:, step:]
     else:
@@ -212,6 +240,8 @@ def shifted(x: Tensor, step: int) -> Tensor:
 class PairFeatures(nn.Module):
     """How a residue sees another: CA's direction and distance, and the vectors from it to N and C, in its own frame;
     and the signed offset in the chain. (B, L, L, pair)."""
+
+    centres: Tensor
 
     def __init__(self, pair: int) -> None:
         super().__init__()
@@ -248,12 +278,10 @@ class Attention(nn.Module):
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
         )
 
-    def forward(
-        self, h: Tensor, e: Tensor, bias: Tensor, points: Tensor, frames: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, h: Tensor, e: Tensor, bias: Tensor, points: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """h: (B, L, W), e: (B, L, L, pair), bias: (B, L, heads, L), points: (B, L, 3, 3). Returns h and the weights,
         (B, L, heads, L)."""
-        b, n, width = h.shape
+        b, n = h.shape[:2]
         q, k, v = self.qkv(self.norm(h)).view(b, n, 3, self.heads, -1).unbind(2)
         logits = torch.einsum("bihd,bjhd->bihj", q, k) / q.shape[-1] ** 0.5
         weights = (logits + bias).softmax(-1)

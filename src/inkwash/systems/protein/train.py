@@ -15,7 +15,7 @@ from torch import Tensor
 from inkwash.diffusion.losses import log_normal, uniform_times
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
-from inkwash.systems.protein.data import batches_by_length, compact, load_chains, points, split, windows
+from inkwash.systems.protein.data import Chain, batches_by_length, compact, load_chains, points, split, windows
 from inkwash.systems.protein.model import NETWORKS, BackboneModel, denoiser
 from inkwash.training.build import build
 from inkwash.training.fit import fit
@@ -87,18 +87,18 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     def loss(batch: Batch, generator: torch.Generator) -> Tensor:
         return denoise.loss(batch["x"], times=times, mask=batch["mask"], generator=generator)
 
-    fit(
-        network, loss, batch, folder, recipe.fit, None, model.save, folder / "model", monitor, held_out=held_out
-    )
+    fit(network, loss, batch, folder, recipe.fit, None, model.save, folder / "model", monitor, held_out=held_out)
 
 
 def loader(
-    training_set: list[Any], choices: list[Any], atoms: int, settings: Settings
+    training_set: list[Chain], choices: list[Chain], atoms: int, settings: Settings
 ) -> tuple[Callable[[int], Batch], list[Batch]]:
     """Batch k of the training set, and the held-out batches: {"x": (B, atoms L, 3) centred, in nm, "mask": (B, atoms
     L)}."""
     tables = [points(chain, atoms) for chain in training_set]
-    rows_of = batches_by_length(np.array([len(chain.atoms) for chain in training_set]), settings.batch_size, settings.seed)
+    rows_of = batches_by_length(
+        np.array([len(chain.atoms) for chain in training_set]), settings.batch_size, settings.seed
+    )
     held_out = sorted((points(chain, atoms) for chain in choices), key=len)
     size = settings.batch_size
     return (
