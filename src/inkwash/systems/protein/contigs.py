@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import string
 from collections.abc import Callable, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from inkwash.systems.protein.files import CA_BREAK, Chain, bonded, listed, own_a
 
 GAP = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
 SEGMENT = re.compile(r"([A-Za-z]+)(-?\d{1,5}[A-Za-z]?)(?:-(-?\d{1,5}[A-Za-z]?))?")
+LETTERS = string.ascii_letters  # of chains, and of insertion codes
 CA_CA = 3.8  # angstrom between neighbours: a chain reaches no farther
 FORM = "write it as 10-30/A163-181/10-30"
 
@@ -69,6 +71,13 @@ class Motif(NamedTuple):
         """(M,) where in the chain the motif's residues stand, from 0 on, with so many new ones in each gap."""
         starts = np.cumsum([gaps[0], *(size + gap for size, gap in zip(self.sizes, gaps[1:], strict=True))])
         return np.concatenate([start + np.arange(size) for start, size in zip(starts, self.sizes, strict=False)])
+
+    def contig(self, gaps: Sequence[int]) -> str:
+        """As text, with so many new residues in each gap."""
+        starts = np.cumsum([0, *self.sizes])
+        segments = [f"{self.labels[a]}-{self.labels[b - 1].lstrip(LETTERS)}" for a, b in pairwise(starts)]
+        parts = [str(gaps[0]), *(part for pair in zip(segments, map(str, gaps[1:]), strict=True) for part in pair)]
+        return "/".join(part for part in parts if part != "0")
 
 
 def parse_contig(text: str, note: Callable[[str], None] | None = None) -> Contig:
@@ -203,9 +212,11 @@ def _joined(contig: Contig, pieces: Sequence[Any], source: str, note: Any) -> tu
     return tuple(gaps)
 
 
-def choose_lengths(motif: Motif, lengths: tuple[int, int] | None, longest: int, note: Any = None) -> tuple[int, int]:
-    """The fewest and the most residues of a chain: those of the contig, of `lengths` and of the model, which makes at
-    most `longest`. UserError where none is all."""
+def choose_lengths(
+    motif: Motif, lengths: tuple[int, int] | None, longest: int, note: Any = None, shortest: int = 1
+) -> tuple[int, int]:
+    """The fewest and the most residues of a chain: those of the contig, of `lengths` and of the model, which makes
+    `shortest` to `longest`. UserError where none is all."""
     low, high = motif.span()
     made = f"{low} residues" if low == high else f"{low} to {high} residues"
     if low > longest:
@@ -217,9 +228,11 @@ def choose_lengths(motif: Motif, lengths: tuple[int, int] | None, longest: int, 
         if lengths[0] > high or lengths[1] < low:
             raise UserError(f"length {wanted}: the contig makes chains of {made}")
         low, high = max(low, lengths[0]), min(high, lengths[1])
-    if high > longest and note:
-        note(f"of {low} to {high} residues those up to {longest} are made, which is the model's most")
-    return low, min(high, longest)
+    if high < shortest:
+        raise UserError(f"the contig makes chains of {low} to {high} residues; the model makes at least {shortest}")
+    if (high > longest or low < shortest) and note:
+        note(f"of {low} to {high} residues the model makes {max(low, shortest)} to {min(high, longest)}")
+    return max(low, shortest), min(high, longest)
 
 
 def draw_gaps(gaps: Sequence[tuple[int, int]], low: int, high: int, seed: int) -> tuple[int, ...]:
@@ -245,7 +258,7 @@ def draw_gaps(gaps: Sequence[tuple[int, int]], low: int, high: int, seed: int) -
 
 
 def _number(label: str) -> int:
-    return int(label.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"))
+    return int(label.rstrip(LETTERS))
 
 
 def spans(chain: Chain) -> str:

@@ -45,8 +45,8 @@ def structure_files(path: Path) -> list[Path]:
 def read_backbones(path: Path, note: Callable[[str], None]) -> list[Backbone]:
     """The backbones of a file, or of a folder's files. A motif has B-factor 1, all other residues 0.
 
-    Raises UserError for several chains in a file, N and C that only some residues have, and files whose names differ only by signs that no
-    header of FASTA may have.
+    Raises UserError for several chains in a file, N and C that only some residues have, and files whose names differ
+    only by signs that no header of FASTA may have.
     """
     backbones: dict[str, Backbone] = {}
     unmarked = 0

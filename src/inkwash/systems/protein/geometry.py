@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from inkwash.systems.protein.data import BREAK, radius_of_gyration
+from inkwash.systems.protein.data import BREAK as BREAK
+from inkwash.systems.protein.data import radius_of_gyration
 
 Array = np.ndarray[Any, Any]
 
@@ -96,6 +97,11 @@ def secondary_structure(chain: Array) -> str:
     return "".join(annotate_sse(atoms))
 
 
+def within(values: Array, low: float, high: float) -> Array:
+    """Whether each number is in the range, its ends included."""
+    return np.asarray((values >= low) & (values <= high))
+
+
 def is_sound(chain: Array) -> bool:
     """Whether no bond between residues is broken and none of their CA clash, by the strict bound."""
     return bool((distances(alpha_carbons(chain)) < BREAK).all() and (pair_distances(chain) >= CLASH[0]).all())
@@ -105,8 +111,7 @@ def junctions(chain: Array, motif: Array) -> Array:
     """Of a motif's mask (L,): whether each bond between a residue of the motif and one of the scaffold is sound, 3.7
     to 3.9 angstroms from CA to CA."""
     ends = np.flatnonzero(np.diff(np.asarray(motif, np.int64)))
-    bonds = distances(alpha_carbons(chain))[ends]
-    return np.asarray((bonds >= SOUND[0]) & (bonds <= SOUND[1]))
+    return within(distances(alpha_carbons(chain))[ends], *SOUND)
 
 
 def summary(chain: Array) -> dict[str, float]:
@@ -114,7 +119,7 @@ def summary(chain: Array) -> dict[str, float]:
     bonds, pairs = distances(alpha_carbons(chain)), pair_distances(chain)
     structure = secondary_structure(chain)
     return {
-        "bonds_sound": float(((bonds >= SOUND[0]) & (bonds <= SOUND[1])).mean()),
+        "bonds_sound": float(within(bonds, *SOUND).mean()),
         "breaks": float((bonds > BREAK).sum()),
         "clashes": float((pairs < CLASH[1]).sum()),
         "radius_of_gyration": radius_of_gyration(alpha_carbons(chain)),

@@ -11,7 +11,7 @@ training set. It is not called designability.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -82,21 +82,10 @@ def design(
     return Design(sequence, float(-(own * free).sum() / free.sum()))
 
 
-def scores(
-    chains: Sequence[Array],
-    seed: int = 0,
-    *,
-    weights: Weights = "ca",
-    designs: int = 2,
-    progress: Callable[[int, int], None] | None = None,
-) -> Array:
-    """(n,): of each chain the mean score of so many of its designs at temperature 0.1."""
-    out = []
-    for chain in chains:
-        out.append(np.mean([design(chain, seed + i, weights=weights).score for i in range(designs)]))
-        if progress is not None:
-            progress(len(out), len(chains))
-    return np.array(out)
+def opinion(chain: Array, seed: int = 0, weights: Weights = "ca") -> tuple[float, float]:
+    """Of two designs at temperature 0.1 the mean score, and the share of residues that they have alike."""
+    one, two = (design(chain, seed + i, weights=weights) for i in (0, 1))
+    return (one.score + two.score) / 2, agreement(one.sequence, two.sequence)
 
 
 def agreement(a: str, b: str) -> float:

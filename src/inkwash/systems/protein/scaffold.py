@@ -7,17 +7,23 @@ motif's shape alone, never on where it lay in the chain that it was taken from.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from inkwash.diffusion import Grid, ZeroCoM, ancestral, known_region, sample
+from inkwash.diffusion import Grid, Prediction, ZeroCoM, ancestral, known_region, sample
 from inkwash.diffusion.arrays import like, namespace, numpy
+from inkwash.diffusion.guides import trained_process
 from inkwash.errors import UserError, unknown
 from inkwash.inference.particles import particles
+from inkwash.systems.protein.contigs import Motif, draw_gaps
+from inkwash.systems.protein.files import BACKBONE, listed
 
 METHODS = ("smcdiff", "tds", "replacement", "fixed")
 FILTERS = METHODS[:2]  # those of many particles
+NM = 10.0  # angstrom: models compute in nm
+PAIRS = 64 * 192**2  # of points, in a call of the network: 64 chains of 64 residues take about 0.5 GB
 ALIVE = 0.25  # a median ESS above this share of the particles
 
 
@@ -102,6 +108,7 @@ def scaffold(
         raise UserError(f"scaffolds are of centred points: a grid of ZeroCoM is needed, not of {grid.process!r}")
     motif, where = np.asarray(motif, float), np.asarray(indices)
     centre, y, mask = _known(motif, where, points)
+    denoise = in_batches(denoise, max(1, PAIRS // points**2))
     shape, options = (points, motif.shape[1]), {"progress": progress, "device": device}
     if method in FILTERS:
         exact = {"bridge": True, "gradients": True} if method == "tds" else {}
@@ -132,6 +139,28 @@ def fixed_region(process: Any, x0: np.ndarray, mask: np.ndarray) -> Callable[[An
     return paste
 
 
+def in_batches(denoise: Callable[..., Any], size: int) -> Callable[..., Any]:
+    """The denoiser of one state, called for so many samples at a time. Of each batch only the states are kept for
+    gradients, and the network is called again for them, so that memory does not grow with the particles."""
+
+    def batched(x: Any, t: Any, condition: Any = None) -> Prediction:
+        def x0(part: Any, first: int) -> Any:
+            rows = {key: value[first : first + size] for key, value in (condition or {}).items()}
+            return denoise(part, t, rows).x0
+
+        if len(x) <= size:
+            return denoise(x, t, condition)  # type: ignore[no-any-return]
+        xp = namespace(x)
+        if getattr(x, "requires_grad", False):
+            from torch.utils.checkpoint import checkpoint
+
+            x0 = partial(checkpoint, x0, use_reentrant=False)
+        return Prediction(xp.concatenate([x0(x[i : i + size], i) for i in range(0, len(x), size)]))
+
+    batched.process = trained_process(denoise)  # type: ignore[attr-defined]
+    return batched
+
+
 def _known(motif: np.ndarray, where: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The motif's centre; the centred motif among zeros, (points, D); and where it is, (points, 1)."""
     if motif.ndim != 2 or not len(motif) or not np.isfinite(motif).all():
@@ -144,3 +173,52 @@ def _known(motif: np.ndarray, where: np.ndarray, points: int) -> tuple[np.ndarra
     centre, y, mask = motif.mean(0), np.zeros((points, motif.shape[1])), np.zeros((points, 1), bool)
     y[where], mask[where] = motif - centre, True
     return centre, y, mask
+
+
+class Built(NamedTuple):
+    """A scaffold of a motif of residues.
+
+    coordinates  (L, atoms, 3) angstrom, the motif's being exactly those of its file
+    indices      (M,), which residues are the motif's
+    contig       with the numbers that were drawn: "14/A163-181/22"
+    found        what the filter says
+    """
+
+    coordinates: np.ndarray
+    indices: np.ndarray
+    contig: str
+    found: Scaffold
+
+
+def around_motif(
+    model: Any,
+    motif: Motif,
+    lengths: tuple[int, int],
+    seed: int,
+    *,
+    method: str = "smcdiff",
+    count: int = 64,
+    steps: int = 100,
+    progress: Callable[[int, int], None] | None = None,
+) -> Built:
+    """One scaffold of a `BackboneModel`, of a number of residues from `lengths` (see `contigs.choose_lengths`).
+
+    Raises UserError for a motif without the atoms that the model has.
+    """
+    size, per_residue = len(motif.labels), model.config["atoms"]
+    places = motif.coordinates if per_residue == len(BACKBONE) else motif.coordinates[:, 1:2]
+    if lacking := [label for label, atoms in zip(motif.labels, places, strict=True) if np.isnan(atoms).any()]:
+        raise UserError(
+            f"{listed(lacking)}: not all of N, CA and C are in the file, and this model is of whole backbones; "
+            "give a file that has them"
+        )
+    gaps = draw_gaps(motif.gaps, lengths[0] - size, lengths[1] - size, seed)
+    indices, total = motif.indices(gaps), size + sum(gaps)
+    rows = (indices[:, None] * per_residue + np.arange(per_residue)).reshape(-1)
+    (found,) = scaffold(
+        model.denoiser, places.reshape(-1, 3) / NM, rows, per_residue * total, model.grid(steps), [seed],
+        method=method, count=count, progress=progress, device=model.device,
+    )  # fmt: skip
+    coordinates = NM * found.points.reshape(total, per_residue, 3)
+    coordinates[indices] = places
+    return Built(coordinates, indices, motif.contig(gaps), found)
