@@ -12,13 +12,13 @@ Motifs of 4, 5 and 6 residues come from native chains that were held out: the fi
 hundred of the model's first chains has.
 
 Everything is made in pieces that stay in --work, and the report is written after each: a run that is ended goes on
-where it was, and a larger --chains or --filters adds to what is there. z is the difference from the chains that were
-kept, in standard errors of it; a value stands with its standard error. 10,000 chains and 200 filters in 200 steps take
-many hours on one core.
+where it was, and a larger --chains or --filters adds to what is there; both are rounded up to whole pieces. A value
+stands with its standard error; z is the difference from the chains that were kept, in standard errors of it. 10,000
+chains and 200 filters in 200 steps take many hours on one core.
 """
 
 import json
-import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,10 +105,15 @@ def choose_motifs(data: Path, chains: Array) -> dict[str, Array]:
         segments = (
             chain.atoms[start : start + size] for chain in table for start in range(5, len(chain.atoms) - size, 7)
         )
-        found[str(size)] = next(
-            segment for segment in segments if np.mean([rmsd(one, segment) < max(TOLERANCES) for one in own]) >= SHARE
-        )
+        near = (segment for segment in segments if share(own, segment) >= SHARE)
+        if (segment := next(near, None)) is None:
+            sys.exit(f"no native segment of {size} residues is like {SHARE:.0%} of the model's: train it longer")
+        found[str(size)] = segment
     return found
+
+
+def share(chains: Array, segment: Array) -> float:
+    return float(np.mean([rmsd(chain, segment) < max(TOLERANCES) for chain in chains]))
 
 
 def statistics(chain: Array, place: int, size: int) -> tuple[float, ...]:
@@ -129,13 +134,13 @@ NAMES = ("Rg of the rest, A", "end to end, A", "right-handed turns", "contacts w
 
 
 def pieces(folder: Path, prefix: str, total: int, make: Callable[[int, int], dict[str, Array]]) -> Iterator[None]:
-    """Makes those of the files that are not there yet, one at a time."""
+    """Makes those of the files that are not there yet, one at a time: as many pieces as hold `total`."""
     size = PIECE[prefix.split("-")[0]]
     for first in range(0, total, size):
         file = folder / f"{prefix}-{first:06d}.npz"
         if not file.exists():
             clock = time.process_time()
-            made = make(first, min(size, total - first))
+            made = make(first, size)
             with atomic(file) as temporary:
                 np.savez(temporary, seconds=time.process_time() - clock, **made)
             yield
@@ -229,11 +234,11 @@ def main() -> None:
         parser.error("--data is needed: motifs come from chains that were held out")
     torch.set_num_threads(1)
     model, folder = Model(given.model), given.work
-    options = {"model": model.hash, "particles": given.particles, "length": LENGTH, "machine": platform.processor()}
     mark = folder / "run.json"
-    if mark.exists() and (before := json.loads(mark.read_text()))["model"] != model.hash:
-        parser.error(f"{folder} holds pieces of another model ({before['model'][:12]}): choose another --work")
-    common.save(mark, {"model": model.hash})
+    facts = {"model": model.hash, "particles": given.particles}
+    if mark.exists() and (before := json.loads(mark.read_text())) != facts:
+        parser.error(f"{folder} holds pieces of another run, {before}: choose another --work")
+    common.save(mark, facts)
     for _ in pieces(folder, f"free-{given.steps[0]}", given.chains, lambda a, n: free(model, given.steps[0], a, n)):
         pass
     chosen = folder / "motifs.npz"
@@ -260,7 +265,7 @@ def main() -> None:
     ]
     while jobs:  # in turn, so that a run that is ended has something of each
         jobs = [job for job in jobs if next(job, job) is not job]
-        found = report(folder, given.steps, motifs, options)
+        found = report(folder, given.steps, motifs, facts | {"length": LENGTH})
         common.save(RESULT, found)
     show(found["rows"])
 
