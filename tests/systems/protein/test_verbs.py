@@ -31,7 +31,10 @@ def asked(**options):
 
 
 def run(request, where):
-    *each, whole = verbs.scaffold([request], where)
+    results = list(verbs.scaffold([request], where))
+    if request.n == 1:
+        return results, results[0]
+    *each, whole = results
     assert whole.place is None
     return each, whole
 
@@ -100,9 +103,10 @@ def test_a_scaffold_of_a_seed_is_the_same_alone_and_among_others(tmp_path):
 
 @pytest.mark.parametrize("method", ["replacement", "fixed"])
 def test_methods_without_particles_say_nothing_of_filters(tmp_path, method):
-    each, whole = run(asked(method=method, particles=None), context(tmp_path))
+    each, whole = run(asked(method=method, particles=None, n=2), context(tmp_path))
     assert [*whole.files] == [".csv", ".json"]
     assert "alive" not in each[0].row
+    assert each[0].row["junctions"] == 2
     assert "filters" not in whole.row["text"]
     with pytest.raises(UserError, match=f"particles means nothing with the method {method}"):
         asked(method=method)
@@ -164,11 +168,18 @@ def test_ca_alone_is_refused_by_a_model_of_whole_backbones_and_taken_by_one_of_c
     assert np.allclose(atoms.coord[atoms.b_factor == 1], read_chains(where.files[MOTIF])["P"].coordinates[1:5, 1])
 
 
+def test_a_single_scaffold_has_its_tables_beside_it(tmp_path):
+    (one,), _ = run(asked(), context(tmp_path))
+    assert [*one.files] == [".pdb", ".csv", ".json", "-ess.png"]
+    assert json.loads(one.files[".json"].read_text())[0]["seed"] == 5
+
+
 def test_a_run_that_is_stopped_keeps_what_is_made(tmp_path):
-    where = context(tmp_path, stop_after=2)
+    where = context(tmp_path, stop_after=2 * 12 + 3)  # within the third
     each, whole = run(asked(n=5), where)
     assert len(each) == 2
     assert len(json.loads(whole.files[".json"].read_text())) == 2
+    assert len([event for event in where.told if isinstance(event, Progress)]) == 2 * 12 + 4
 
 
 def test_backbones_have_the_lengths_that_were_asked_for(tmp_path):
@@ -178,7 +189,8 @@ def test_backbones_have_the_lengths_that_were_asked_for(tmp_path):
     for one in each:
         assert len(read_chains(one.files[".pdb"])["A"].labels) == one.row["length"]
     assert "12 backbones: " in whole.row["text"]
-    (alone, _) = verbs.sample([Sample(length="20-23", seed=4)], ToyContext(tmp_path, ToyModel()))
+    (alone,) = verbs.sample([Sample(length="20-23", seed=4)], ToyContext(tmp_path, ToyModel()))
     assert alone.row == each[3].row
+    assert [*alone.files] == [".pdb", ".csv", ".json"]
     with pytest.raises(UserError, match="a number of residues is needed"):
         next(verbs.sample([Sample(length="20 to 30")], where))
