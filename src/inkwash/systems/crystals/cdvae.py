@@ -57,7 +57,8 @@ def nearest_image(difference: Tensor, lattice: Tensor) -> Tensor:
     images = (fractional - fractional.round())[..., None, :] + IMAGES(torch, difference.dtype, difference.device)
     vectors = images @ lattice[:, None]
     best = vectors.square().sum(-1).argmin(-1)
-    return vectors.take_along_dim(best[..., None, None], -2).squeeze(-2)
+    shortest: Tensor = vectors.take_along_dim(best[..., None, None], -2).squeeze(-2)
+    return shortest
 
 
 def loss(network: CrystalVAE) -> Loss:

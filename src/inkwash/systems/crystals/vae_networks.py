@@ -24,7 +24,8 @@ def pooled(features: Tensor, mask: Tensor) -> Tensor:
 
 def to_fractional(cartesian: Tensor, lattice: Tensor) -> Tensor:
     """(B, N, 3) in units of the rows of lattice (B, 3, 3). No device is waited for."""
-    return cartesian @ torch.linalg.inv_ex(lattice).inverse
+    inverse: Tensor = torch.linalg.inv_ex(lattice).inverse
+    return cartesian @ inverse
 
 
 def mlp(inputs: int, width: int, outputs: int) -> nn.Sequential:
