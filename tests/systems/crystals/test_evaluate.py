@@ -244,3 +244,12 @@ def test_a_predictor_is_heard_beside_the_judge(table: Path) -> None:
     rows = optimisation(Copies(training), "heat", sets, training, 5, 0, None, judged, nothing)
     own = {each["metric"]: each["value"] for each in rows if each.get("judge") == "the model's predictor"}
     assert own["SR5"] == pytest.approx(42 / 44)  # what is no crystal has not succeeded, nor what it does not know
+
+
+def test_a_crystal_that_cannot_be_read_is_told(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name in ("matminer", "smact") else object())
+    broken = tmp_path / "broken.csv"
+    broken.write_text(table.read_text() + "99,nonsense,0.5\n")
+    report = evaluate(Copies(split(read_crystals(table))[0]), broken, 3)
+    assert "left out: broken.csv, line" in report.title and str(tmp_path) not in report.title
+    assert report.title.count("needs smact") == 1
