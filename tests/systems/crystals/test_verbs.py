@@ -35,7 +35,7 @@ class Notes(Local):
 def run(folder, *crystals, **options):
     context = Notes(folder, *crystals)
     results = list(verbs.generate([Generate(model="toy", **options)], context))
-    return results[:-1], results[-1], context.notes
+    return results[:-1] or results, results[-1], context.notes  # of one crystal, all in one
 
 
 def atoms_of(crystal):
@@ -89,6 +89,7 @@ def test_a_recipe_makes_the_crystal_anew_and_stands_in_its_cif(tmp_path):
 def test_shortfall_is_said_with_what_to_do(tmp_path):
     ones, whole, notes = run(tmp_path, MODEL[0], n=2, seed=0)
     assert len(ones) == 1 and whole.row["refused"] == {"matching another": 39}
+    assert whole.place is None and "text" not in ones[0].row
     assert notes[0].startswith("fewer than the 2 asked for") and "--keep-duplicates" in notes[0]
 
 
@@ -121,10 +122,11 @@ def test_relaxed_crystals_are_what_is_written_and_what_they_were_lies_beside(tmp
     (tmp_path / "hull.json").write_text(json.dumps(entries))
     context, hull = Notes(tmp_path, argon), File("0", "hull.json")
     context.paths[hull] = tmp_path / "hull.json"
-    one, whole = verbs.generate([Generate(model="toy", n=1, seed=0, relax=True, hull=hull)], context)
+    (one,) = verbs.generate([Generate(model="toy", n=1, seed=0, relax=True, hull=hull)], context)
+    assert list(one.files) == [".cif", "-sym.cif", "-unrelaxed.cif", ".extxyz", ".csv"] and not context.notes
     (after,), (before,) = (read_crystals(one.files[ending]) for ending in (".cif", "-unrelaxed.cif"))
     np.testing.assert_allclose(before.lattice, argon.lattice, atol=1e-6)
-    (frame,) = read_ase(whole.files[".extxyz"], index=":")
+    (frame,) = read_ase(one.files[".extxyz"], index=":")
     np.testing.assert_allclose(from_atoms(frame).lattice, after.lattice, atol=1e-6)
     assert volume(after) < volume(before) and one.row["energy_drop_per_atom"] > 0
     assert one.row["energy_above_hull"] == pytest.approx(one.row["relaxed_energy_per_atom"] + 0.11, abs=1e-5)
@@ -140,8 +142,8 @@ def test_what_lies_beside_a_model_gives_columns(tmp_path, monkeypatch):
     monkeypatch.setattr(Drawer, "folder", model)
     (one,), whole, notes = run(tmp_path, perovskite(shift=0.02), n=1, seed=0)
     mean, spread = Predictor.load(model).predict([perovskite(shift=0.02)])["gap"]
-    assert one.row["predicted_gap"] == pytest.approx(mean[0], abs=1e-4)
-    assert one.row["predicted_gap_spread"] == pytest.approx(spread[0], abs=1e-4) and spread[0] > 0
+    assert one.row["predicted_gap"] == pytest.approx(mean[0], abs=1e-3)
+    assert one.row["predicted_gap_spread"] == pytest.approx(spread[0], abs=1e-3) and spread[0] > 0
     assert one.row["composition_to_training"] == 0 and not notes
     assert read_ase(whole.files[".extxyz"]).info["predicted_gap"] == one.row["predicted_gap"]
     monkeypatch.setattr("inkwash.extras.find_spec", lambda name: None if name == "matminer" else name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,30 +38,47 @@ TASKS = {
 def generate(requests: list[Generate], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         require("crystals generate", "spglib", "ase")
-        has_smact = can_judge_compositions(context)
         hull = None if request.hull is None else Hull(context.open(request.hull))
         judge = relaxation.chgnet() if request.relax else None
         model, request = context.model(request.model), seeded(request)
-        if request.formula is not None and has_smact and not is_neutral(request.formula):
+        if request.formula is not None and find_spec("smact") and not is_neutral(request.formula):
             context.tell(Note(f"{request.formula}: no usual oxidation states make it neutral; drawn all the same"))
         generated = generation.generate(
             model, request.n, request.seed,
             keep_duplicates=request.keep_duplicates, judge=judge, progress=on_progress(context), **wanted(request),
         )  # fmt: skip
         tell_shortfall(request, generated, context)
-        rows = [output.describe(sample, request.symprec) for sample in generated.samples]
-        columns = by_model([sample.final for sample in generated.samples], model.folder, context)
+        rows = table(request, generated.samples, model.folder, hull, context)
+        results = []
         for place, (sample, row) in enumerate(zip(generated.samples, rows, strict=True)):
-            row |= {"composition_valid": composition_is_valid(sample.final.numbers)} if has_smact else {}
-            row |= {name: output.rounded(values[place]) for name, values in columns.items()}
-            if hull is not None and sample.relaxed is not None:
-                row["energy_above_hull"] = output.rounded(hull.above(sample.final, sample.relaxed.energy))
-            one = replace(request, n=1, seed=sample.seed)
-            facts = recipe("crystals", "generate", one, model, context)
-            files = write(sample, request.symprec, facts, context.folder / f"{of}-{place}")
-            yield Result(of, place, files, row, facts)
+            facts = recipe("crystals", "generate", replace(request, n=1, seed=sample.seed), model, context)
+            files = write(sample, request.symprec, facts, context.folder / f"{of}-{place}", context)
+            results.append(Result(of, place, files, row, facts))
         if rows:
-            yield whole_run(of, request, generated, rows, context)
+            whole = whole_run(of, generated, rows, context)
+            if request.n == 1:  # one result with all its files
+                (one,) = results
+                results = [one._replace(files=one.files | whole.files, row=one.row | whole.row)]
+            else:
+                results.append(whole)
+        yield from results
+
+
+def table(
+    request: Generate, samples: Sequence[Sample], folder: Path | None, hull: Hull | None, context: Context
+) -> list[output.Row]:
+    """A line for each crystal. A column whose package is missing is left out, with a note."""
+    rows = [output.describe(sample, request.symprec) for sample in samples]
+    columns = by_model([sample.final for sample in samples], folder, context)
+    has_smact = can_judge_compositions(context)
+    for place, (sample, row) in enumerate(zip(samples, rows, strict=True)):
+        row |= {"composition_valid": composition_is_valid(sample.final.numbers)} if has_smact else {}
+        row |= {name: output.rounded(values[place]) for name, values in columns.items()}
+        if hull is not None and sample.relaxed is not None:
+            row["energy_above_hull"] = output.rounded(hull.above(sample.final, sample.relaxed.energy))
+            if row["energy_above_hull"] is None:
+                context.tell(Note(f"{row['formula']}: the hull's entries lack one of its elements alone"))
+    return rows
 
 
 def by_model(crystals: Sequence[Crystal], folder: Path | None, context: Context) -> dict[str, np.ndarray]:
@@ -118,13 +136,14 @@ def tell_shortfall(request: Generate, generated: Generated, context: Context) ->
         context.tell(Note(f"fewer than the {request.n} asked for, after {DRAWS} draws for each{hint}: {generated}"))
 
 
-def write(sample: Sample, symprec: float, facts: dict[str, Any], stem: Path) -> dict[str, Path]:
+def write(sample: Sample, symprec: float, facts: dict[str, Any], stem: Path, context: Context) -> dict[str, Path]:
     """The files of one crystal: without symmetry, with it, and as it was before it was relaxed."""
     comment = output.comment(facts)
     files = {ending: stem.with_name(f"{stem.name}{ending}") for ending in (".cif", "-sym.cif", "-unrelaxed.cif")}
     output.write_cif(files[".cif"], sample.final, comment)
     if not output.write_symmetrised(files["-sym.cif"], sample.final, symprec, comment):
         del files["-sym.cif"]
+        context.tell(Note(f"seed {sample.seed}: with the symmetry found it would be another crystal; not written"))
     if sample.relaxed is None:
         del files["-unrelaxed.cif"]
     else:
@@ -132,9 +151,7 @@ def write(sample: Sample, symprec: float, facts: dict[str, Any], stem: Path) -> 
     return files
 
 
-def whole_run(
-    of: int, request: Generate, generated: Generated, rows: list[dict[str, Any]], context: Context
-) -> Result:
+def whole_run(of: int, generated: Generated, rows: list[output.Row], context: Context) -> Result:
     """What belongs to all crystals of a request: an extxyz, a table, and what was drawn and refused."""
     files = {ending: context.folder / f"{of}{ending}" for ending in (".extxyz", ".csv")}
     output.write_extxyz(files[".extxyz"], [sample.final for sample in generated.samples], rows)
