@@ -9,10 +9,11 @@ import pytest
 
 from inkwash import extras
 from inkwash.errors import UserError
+from inkwash.systems.crystals import optimise
 from inkwash.systems.crystals.data import Crystal, read_crystals, split, to_structure
 from inkwash.systems.crystals.evaluate import OURS, evaluate
 from inkwash.systems.crystals.measures import Work, beside_data, distributions, share, wasserstein
-from inkwash.systems.crystals.prediction import optimisation, structure_predictions
+from inkwash.systems.crystals.prediction import optimisation, reconstructions, structure_predictions
 from inkwash.systems.crystals.relaxation import ElementReference, Judge, Relaxed
 from inkwash.systems.report import Report
 
@@ -73,7 +74,10 @@ class Copies:
         if name := wanted.get("minimise"):
             pool = sorted(pool, key=lambda crystal: crystal.properties[name])[:2]
         if formula := wanted.get("formula"):
-            pool = [each for each in pool if to_structure(each).composition.reduced_formula == formula] or pool
+            from pymatgen.core import Composition
+
+            wanted_atoms = Composition(formula)
+            pool = [each for each in pool if to_structure(each).composition == wanted_atoms] or pool
         return [pool[(seed + i) % len(pool)] for i in range(n)]
 
 
@@ -213,8 +217,21 @@ def test_predictions_are_matched_with_their_own_reference(table: Path) -> None:
     assert ours["match"]["value"] == pytest.approx(2 / 3) and ours["match"]["n"] == 3
     assert ours["RMSE"]["value"] == pytest.approx(0, abs=1e-6) and ours["RMSE"]["n"] == 2
     assert ours["METRe"]["value"] == 1 and ours["METRe"]["n"] == 1  # of the first, a tenth of them
-    assert [wanted["formula"] for wanted in model.requests] == ["AlNi", "CuPd", "AgAu"]
+    assert [wanted["formula"] for wanted in model.requests] == ["Al1Ni1", "Cu1Pd1", "Ag1Au1"]
     assert all(wanted["atoms"] == 2 for wanted in model.requests)
+
+
+def test_crystals_come_back_from_their_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a model of the engine cdvae has codes; of a crystal that it does not know it is not asked."""
+    crystals = [alloy(13, 28), alloy(29, 2), alloy(29, 46), alloy(47, 79)]
+    layered = Crystal(np.diag([2.5, 2.5, 9.0]), np.array([[0, 0, 0], [0, 0, 0.35]]), np.array([29, 46]))
+    monkeypatch.setattr(optimise, "reconstruct", lambda _, some, seed: [some[0], layered, *some[2:]])
+    model = Copies([])
+    assert reconstructions(model, crystals, 3, 0) == []
+    monkeypatch.setattr(Copies, "config", {"engine": "cdvae"})
+    match, rmse = reconstructions(model, crystals, 3, 0)
+    assert match["value"] == pytest.approx(2 / 3) and match["n"] == 3 and match["of"] == "reconstruction"
+    assert rmse["value"] == pytest.approx(0, abs=1e-6)
 
 
 def test_success_of_minimising_by_a_judge_that_knows_the_truth(table: Path) -> None:
@@ -244,3 +261,12 @@ def test_a_predictor_is_heard_beside_the_judge(table: Path) -> None:
     rows = optimisation(Copies(training), "heat", sets, training, 5, 0, None, judged, nothing)
     own = {each["metric"]: each["value"] for each in rows if each.get("judge") == "the model's predictor"}
     assert own["SR5"] == pytest.approx(42 / 44)  # what is no crystal has not succeeded, nor what it does not know
+
+
+def test_a_crystal_that_cannot_be_read_is_told(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name in ("matminer", "smact") else object())
+    broken = tmp_path / "broken.csv"
+    broken.write_text(table.read_text() + "99,nonsense,0.5\n")
+    report = evaluate(Copies(split(read_crystals(table))[0]), broken, 3)
+    assert "left out: broken.csv, line" in report.title and str(tmp_path) not in report.title
+    assert report.title.count("needs smact") == 1

@@ -51,8 +51,8 @@ def structure_fingerprint(crystal: Crystal) -> list[float] | None:
             atoms = [site.featurize(structure, i) for i in range(len(structure))]
         except (ValueError, ArithmeticError, IndexError, RuntimeError):
             return None
-    mean = np.round(np.mean(atoms, axis=0), 6)
-    return [float(x) for x in mean] if np.isfinite(mean).all() else None
+    mean: list[float] = np.asarray(atoms, float).mean(0).round(6).tolist()
+    return mean if np.isfinite(mean).all() else None
 
 
 def composition_fingerprints(crystals: Sequence[Crystal]) -> np.ndarray:

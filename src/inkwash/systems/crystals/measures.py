@@ -57,7 +57,8 @@ class Work:
         try:
             require(purpose, module)
         except UserError as error:
-            self.notes.append(str(error))
+            if (note := f"Left out: {error}") not in self.notes:
+                self.notes.append(note)
             return False
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from inkwash.systems.crystals import matching, validity
 from inkwash.systems.crystals.baselines import substitute
-from inkwash.systems.crystals.data import Crystal, to_structure
+from inkwash.systems.crystals.data import Crystal
+from inkwash.systems.crystals.elements import SYMBOLS
 from inkwash.systems.crystals.measures import Progress, Work, mean, predicted, share
 from inkwash.systems.crystals.relaxation import cross_validate, energies, fit_elements
 from inkwash.systems.crystals.train import knows
@@ -39,7 +41,7 @@ def structure_predictions(
     models, sites = [], []
     for i, reference in enumerate(references):
         n = PREDICTIONS if i < len(subset) else 1
-        formula = to_structure(reference).composition.reduced_formula
+        formula = "".join(f"{SYMBOLS[z]}{n}" for z, n in Counter(reference.numbers.tolist()).items())
         # each composition has seeds of its own
         first = (seed + i * PREDICTIONS) % 2**64
         models.append(model.generate(n, first, formula=formula, atoms=len(reference.numbers), steps=steps))
