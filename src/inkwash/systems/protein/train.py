@@ -20,6 +20,7 @@ from inkwash.systems.protein.data import Chain, batches_by_length, compact, load
 from inkwash.systems.protein.model import NETWORKS, BackboneModel, denoiser
 from inkwash.training.build import build
 from inkwash.training.fit import fit
+from inkwash.training.placement import place
 from inkwash.training.recipe import Depth, Width
 from inkwash.training.settings import Settings
 
@@ -101,7 +102,8 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
 
 def noise_errors(denoise: Denoiser, batch: Batch) -> list[tuple[float, float]]:
     """Noise levels and the mean squared error of the noise predicted there, of a held-out batch."""
-    found = []
+    network: Any = denoise.network
+    found, batch = [], place(batch, next(network.parameters()).device)
     for sigma in np.geomspace(0.004, 20, 12).tolist():
         times = torch.full((len(batch["x"]),), denoise.process.schedule.sigma_to_t(sigma), dtype=torch.float64)
         x, level, _ = denoise.draw(batch["x"], times, torch.Generator().manual_seed(0), batch["mask"])
