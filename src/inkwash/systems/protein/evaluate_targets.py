@@ -25,6 +25,11 @@ from inkwash.weights.files import check_ours, save_json
 
 PER_TARGET, STEPS, PARTICLES = 4, 100, 64
 CACHE, MARK = "scaffolds.json", "first_ancestors"  # in the folder of the report: each scaffold as soon as it is made
+ALIVE = "alive if their median ESS is above a quarter of that and two first ancestors or more are left"
+SOUND = (
+    "Sound: no break (CA-CA > 4.2 A), no CA three or more residues apart within 3.5 A, and bonds at the motif's ends "
+    "of 3.7 to 3.9 A."
+)
 Target = tuple[contigs.Motif, tuple[int, int]]  # and the fewest and most residues of a chain
 Facts = dict[str, Any]
 
@@ -50,13 +55,12 @@ def measure_targets(request: Evaluate, model: Any, context: Context) -> Report:
             saved[key] = scaffold_facts(model, targets[name], seed, method, count, steps, report)
             save_json(file, saved)
         made[name].append(saved[key])
-    rows = total_rows(made)
+    rows = total_rows(made, method in FILTERS)
     for name, (motif, _) in targets.items():
-        rows += target_rows(name, len(motif.labels), made[name])
+        rows += target_rows(name, len(motif.labels), made[name], method in FILTERS)
+    each = f"each of its own filter of {count} particles, {ALIVE}" if method in FILTERS else "which weighs nothing"
     return Report(
-        title=f"Scaffolds by {method}, {len(seeds)} a motif, each of its own filter of {count} particles in {steps} "
-        "steps. Alive: median ESS above a quarter of the particles, and two first ancestors or more. Sound: no break "
-        "(CA-CA > 4.2 A), no CA three or more residues apart within 3.5 A, bonds at the motif's ends 3.7 to 3.9 A.",
+        title=f"Scaffolds by {method}, {len(seeds)} a motif, {steps} steps, {each}. {SOUND}",
         system="protein",
         rows=rows,
         seeds=[request.seed],
@@ -78,7 +82,10 @@ def read_targets(folder: Path, config: Facts, context: Context) -> dict[str, Tar
             contig, length = named
             motif = contigs.find_motif(contigs.parse_contig(contig), read_chains(file), file.name)
             lengths = contigs.parse_length(length) if length else None
-            found[file.stem] = motif, contigs.choose_lengths(motif, lengths, config["max_length"])
+            found[file.stem] = (
+                motif,
+                contigs.choose_lengths(motif, lengths, config["max_length"], shortest=config["shortest"]),
+            )
         except UserError as error:
             context.tell(Note(f"left out, {file.stem}: {error}"))
     if not found:
@@ -113,15 +120,17 @@ def scaffold_facts(
     }
 
 
-def target_rows(name: str, residues: int, made: Sequence[Facts]) -> list[Row]:
+def target_rows(name: str, residues: int, made: Sequence[Facts], filtered: bool) -> list[Row]:
     """The figures of one motif."""
     whole = [facts for facts in made if "failed" not in facts]
     keys: Facts = {"target": name, "residues": residues}
-    values: dict[str, Any] = {
+    filters = {
         "alive": [facts["alive"] for facts in made],
         "median ESS": [facts["median_ess"] for facts in made],
         "first ancestors": [facts["first_ancestors"] for facts in made],
-        "alive and sound": [is_success(facts) for facts in made],
+    }
+    values: dict[str, Any] = (filters if filtered else {}) | {
+        "alive and sound" if filtered else "sound": [is_success(facts) for facts in made],
         "junction bonds sound": [sound for facts in whole for sound in facts["junctions"]],
         "bonds of 3.7-3.9 A": [sound for facts in whole for sound in facts["bonds"]],
         "motif RMSD, A": [facts["motif_rmsd"] for facts in whole],
@@ -130,15 +139,17 @@ def target_rows(name: str, residues: int, made: Sequence[Facts]) -> list[Row]:
     return [row(metric, float(np.mean(v)), n=len(made), **keys) for metric, v in values.items() if len(v)]
 
 
-def total_rows(made: dict[str, list[Facts]]) -> list[Row]:
+def total_rows(made: dict[str, list[Facts]], filtered: bool) -> list[Row]:
     """The figures of all motifs together."""
     flat = [facts for of in made.values() for facts in of]
     n, rows = len(made), []
-    for metric, test in (("with a filter alive", lambda facts: facts["alive"]), ("alive and sound", is_success)):
+    tests = {"with a filter alive": lambda facts: facts["alive"], "alive and sound": is_success}
+    for metric, test in (tests if filtered else {"sound": is_success}).items():
         hits = sum(any(map(test, of)) for of in made.values())
         rows.append(row(metric, hits / n, wilson(hits, n), n, of="targets"))
-    hits = sum(facts["alive"] for facts in flat)
-    rows.append(row("filters alive", hits / len(flat), wilson(hits, len(flat)), len(flat), of="filters"))
+    if filtered:
+        hits = sum(facts["alive"] for facts in flat)
+        rows.append(row("filters alive", hits / len(flat), wilson(hits, len(flat)), len(flat), of="filters"))
     for metric, key in (("junction bonds sound", "junctions"), ("bonds of 3.7-3.9 A", "bonds")):
         found = [facts[key] for facts in flat if facts.get(key)]
         if found:
