@@ -39,7 +39,7 @@ def test_both_formats_hold_the_same(tmp_path):
         assert np.allclose(again.coordinates, chain.coordinates, atol=6e-4)
         assert again.b_factors.tolist() == [0, 1, 0, 0, 0]
         assert not notes
-    assert "REMARK   3 made by hand" in (tmp_path / "b.pdb").read_text()
+    assert "REMARK 999 made by hand" in (tmp_path / "b.pdb").read_text()
     (tmp_path / "nameless").write_bytes((tmp_path / "b.cif").read_bytes())
     assert [*read(tmp_path / "nameless")[0]] == ["A"]
 
