@@ -32,9 +32,9 @@ from inkwash.systems.protein.scaffold import METHODS, Scaffold, scaffold
 RESULT = ROOT / "docs" / "results" / "smc_gaussian.json"
 POINTS, BOND, COUNT = 50, 0.38, 64  # nm
 STEPS = 10 if QUICK else 100
-LENGTHS = (4, 30) if QUICK else (4, 8, 13, 20, 30, 40)
-FILTERS = 2 if QUICK else 12
-MOTIFS, EACH = (2, 2) if QUICK else (10, 20)  # filters for each
+LENGTHS = (4, 30) if QUICK else (4, 13, 20, 30)
+FILTERS = 2 if QUICK else 8
+MOTIFS, EACH = (2, 2) if QUICK else (10, 10)  # filters for each
 LINEAR = ZeroCoM(diffusion.linear_beta())
 EXPLODING = ZeroCoM(diffusion.variance_exploding(0.002, 30.0))
 GRIDS: dict[str, Callable[[int], Grid]] = {

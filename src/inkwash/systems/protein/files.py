@@ -294,7 +294,7 @@ def write(path: Path, atoms: Any, remarks: Sequence[str] = ()) -> None:
 
     if path.suffix == ".cif":
         cif = pdbx.CIFFile()
-        pdbx.set_structure(cif, atoms, data_block=path.stem)
+        pdbx.set_structure(cif, atoms, data_block="model")
         with atomic(path) as temporary:
             cif.write(str(temporary))
         return
