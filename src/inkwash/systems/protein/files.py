@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +55,10 @@ def read_chains(path: str | Path, note: Note | None = None) -> dict[str, Chain]:
     Raises UserError for a file that is neither, and one without amino acids.
     """
     array = read_atoms(path, note)
-    chains = chains_of(array, lambda text: note and note(f"{Path(path).name}: {text}"))
+    try:
+        chains = chains_of(array, lambda text: note and note(f"{Path(path).name}: {text}"))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if not chains:
         raise UserError(f"{path}: no amino acids in it; a PDB or mmCIF file of a protein is needed")
     return chains
@@ -112,7 +115,7 @@ def chains_of(array: Any, note: Note | None = None) -> dict[str, Chain]:
     amino = np.isin(array.res_name, amino_acid_names())
     chains = {}
     for name in dict.fromkeys(array.chain_id[amino].tolist()):
-        residues = _linked(list(_residues(array[amino & (array.chain_id == name)])))
+        residues = _linked(_residues(array[amino & (array.chain_id == name)]))
         if residues:
             chains[name] = _chain(name, residues, said)
     kept = {(name, label) for name, chain in chains.items() for label in chain.labels}
@@ -128,11 +131,11 @@ def _chain(name: str, residues: Sequence[Any], said: Note) -> Chain:
     for i, residue in enumerate(residues):
         for j, atom in enumerate(BACKBONE):
             found = residue.coord[residue.atom_name == atom]
+            if len(found) > 1:
+                raise UserError(f"{name}{label_of(residue)} is there {len(found)} times: number its residues apart")
             if len(found):
                 coordinates[i, j] = found[0]
     labels, names = tuple(map(label_of, residues)), [str(r.res_name[0]) for r in residues]
-    if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise UserError(f"chain {name} has two residues {twice[0]}: number them apart")
     parents = [parent(residue) for residue in names]
     changed = dict.fromkeys((old, new) for old, new in zip(names, parents, strict=True) if old != new)
     if changed:
@@ -147,32 +150,36 @@ def label_of(residue: Any) -> str:
 
 
 def _residues(array: Any) -> Iterable[Any]:
-    """One AtomArray a residue: what has the same chain, number and insertion code."""
-    keys = list(zip(array.chain_id, array.res_id, array.ins_code, strict=True))
-    for _, rows in groupby(range(len(keys)), key=keys.__getitem__):
-        yield array[list(rows)]
+    """One AtomArray a residue."""
+    return [array[rows] for rows in _rows_of_residues(array)]
+
+
+def _rows_of_residues(array: Any) -> Iterable[list[int]]:
+    """The atoms of each residue, those of the same chain, number and insertion code, wherever they stand."""
+    rows: dict[Any, list[int]] = {}
+    for i, key in enumerate(zip(array.chain_id, array.res_id, array.ins_code, strict=True)):
+        rows.setdefault(key, []).append(i)
+    return rows.values()
 
 
 def _one_place(array: Any, said: Note) -> Any:
     """Of each residue with alternate places those atoms of the highest occupancy; they may be of another residue."""
     if "altloc_id" not in array.get_annotation_categories():
         return array
-    places, number, several = np.char.strip(array.altloc_id.astype("U4"), " .?"), 0, list[str]()
+    places, several = np.char.strip(array.altloc_id.astype("U4"), " .?"), list[str]()
     keep = np.ones(len(array), bool)
-    for residue in _residues(array):
-        rows = slice(number, number + len(residue))
-        number += len(residue)
+    for rows in _rows_of_residues(array):
         letters = [letter for letter in dict.fromkeys(places[rows].tolist()) if letter]
         if len(letters) > 1:
-            best = max(letters, key=lambda letter: array.occupancy[rows][places[rows] == letter].mean())
-            keep[rows] = np.isin(places[rows], ("", best))
-            several.append(f"{residue.chain_id[0]}{label_of(residue)}")
+            full = {letter: array.occupancy[rows][places[rows] == letter].mean() for letter in letters}
+            keep[rows] = np.isin(places[rows], ("", max(letters, key=full.__getitem__)))
+            several.append(f"{array.chain_id[rows[0]]}{label_of(array[rows])}")
     if several:
         said(f"{listed(several)}: of alternate places the one of the highest occupancy is taken")
     return array[keep]
 
 
-def _linked(residues: list[Any]) -> list[Any]:
+def _linked(residues: Iterable[Any]) -> list[Any]:
     """Those with a CA that are no free ligands: a HETATM counts if a peptide bond links it to a neighbour."""
     residues = [residue for residue in residues if "CA" in residue.atom_name]
     bonded = [bool(_near(a, "C", b, "N")) for a, b in pairwise(residues)]
@@ -276,7 +283,7 @@ def own_atoms(chain: Chain, i: int) -> Any:
 
 
 def write(path: Path, atoms: Any, remarks: Sequence[str] = ()) -> None:
-    """Writes an AtomArray as PDB, or mmCIF for a name that ends with .cif; remarks only into PDB.
+    """Writes an AtomArray as PDB, or mmCIF for a name that ends with .cif; remarks (REMARK 999) only into PDB.
 
     Raises UserError for places that PDB has no room for.
     """
@@ -287,7 +294,7 @@ def write(path: Path, atoms: Any, remarks: Sequence[str] = ()) -> None:
 
     if path.suffix == ".cif":
         cif = pdbx.CIFFile()
-        pdbx.set_structure(cif, atoms, data_block=path.stem)
+        pdbx.set_structure(cif, atoms, data_block="model")
         with atomic(path) as temporary:
             cif.write(str(temporary))
         return
@@ -295,6 +302,7 @@ def write(path: Path, atoms: Any, remarks: Sequence[str] = ()) -> None:
         raise UserError(f"{path.name}: a place 1000 A from the origin is too far for PDB; take --format cif")
     file = pdb.PDBFile()
     file.set_structure(atoms)
-    text = [f"REMARK   3 {line}" for line in remarks] + [line for line in map(str.rstrip, file.lines)] + ["END"]
+    head = ["EXPDTA    THEORETICAL MODEL", *(f"REMARK 999 {line}" for line in remarks)]
+    text = [*head, *map(str.rstrip, file.lines), "END"]
     with atomic(path) as temporary:
         temporary.write_text("\n".join(text) + "\n", encoding="utf-8")

@@ -73,8 +73,10 @@ def write_scaffold(file: Path, built: Built, motif: Motif, seed: int, model: str
     own = dict(zip(built.indices.tolist(), motif.atoms, strict=True))
     if built.coordinates.shape[1] == 1:
         own = {i: atoms[atoms.atom_name == "CA"] for i, atoms in own.items()}
+    names = dict(zip(built.indices.tolist(), motif.residues, strict=True))
+    residues = [names.get(i, "GLY") for i in range(len(built.coordinates))]
     remarks = [MADE, f"MODEL {model} SEED {seed}", f"CONTIG {built.contig}"]
-    write(file, to_atoms(built.coordinates, None, own), remarks)
+    write(file, to_atoms(built.coordinates, residues, own), remarks)
 
 
 def write_csv(rows: Sequence[Row], file: Path) -> None:

@@ -27,6 +27,10 @@ from inkwash.weights.shipped import RECIPES
 TASKS = {"backbone": Task("inkwash.systems.protein.train")}
 
 
+class Ended(Exception):
+    """Who asked wants no more."""
+
+
 def scaffold(requests: list[Scaffold], context: Context) -> Iterator[Result]:
     for of, request in enumerate(requests):
         model = context.model(request.model)
@@ -34,8 +38,6 @@ def scaffold(requests: list[Scaffold], context: Context) -> Iterator[Result]:
         request = seeded(request)
         made = list[output.Row]()
         for place in range(request.n):
-            if context.stopped():
-                break
             one = replace(request, n=1, seed=(request.seed + place) % 2**64)
             report = partial(_progress, context, place, request.n)
             try:
@@ -43,19 +45,24 @@ def scaffold(requests: list[Scaffold], context: Context) -> Iterator[Result]:
                     model, motif, lengths, one.seed,
                     method=one.method, count=one.count(), steps=one.steps, progress=report,
                 )  # fmt: skip
+            except Ended:
+                break
             except DiffusionError as error:
-                raise UserError(f"seed {one.seed}: the filter died ({error})") from None
+                context.tell(Note(f"seed {one.seed}: the filter died, and nothing is made of it ({error})"))
+                continue
             if verdict := built.found.verdict():
                 context.tell(Note(f"seed {one.seed}: {verdict}"))
             row = output.scaffold_row(built, motif, one.seed, one.method)
             made.append(output.scaffold_facts(built, motif, row))
-            file = context.folder / f"{of}-{place}.{request.format}"
-            output.write_scaffold(file, built, motif, one.seed, request.model)
-            yield Result(
-                of, place, {f".{request.format}": file}, row, recipe("protein", "scaffold", one, model, context)
-            )
-        if made:
+            files = {f".{request.format}": context.folder / f"{of}-{place}.{request.format}"}
+            output.write_scaffold(files[f".{request.format}"], built, motif, one.seed, request.model)
+            if request.n == 1:
+                files |= write_tables(of, made, context)
+            yield Result(of, place, files, row, recipe("protein", "scaffold", one, model, context))
+        if made and request.n > 1:
             yield of_the_run(of, made, request, context)
+        if not made and not context.stopped():
+            raise UserError("no scaffold could be made: every filter died; another length or contig may help")
 
 
 def read_motif(
@@ -80,26 +87,33 @@ def read_motif(
     motif = contigs.find_motif(contigs.parse_contig(contig, note), chains, request.motif.name, note)
     lengths = contigs.choose_lengths(motif, lengths, config["max_length"], note, config["shortest"])
     residues = f"{motif.labels[0]} ({motif.residues[0]}) to {motif.labels[-1]} ({motif.residues[-1]})"
-    note(f"the motif: {len(motif.labels)} residues, {residues}; chains of {lengths[0]} to {lengths[1]} residues")
+    total = f"{lengths[0]}" if lengths[0] == lengths[1] else f"{lengths[0]} to {lengths[1]}"
+    note(f"the motif: {len(motif.labels)} residues, {residues}; chains of {total} residues")
     return motif, lengths
 
 
 def _progress(context: Context, place: int, n: int, done: int, total: int) -> None:
     context.tell(Progress(place * total + done, n * total, f"scaffold {place + 1} of {n}" if n > 1 else ""))
+    if context.stopped():
+        raise Ended
 
 
 def of_the_run(of: int, made: list[output.Row], request: Any, context: Context) -> Result:
-    """What belongs to all of them: the table, all that was measured, and a chart of the filters."""
-    filters = "ess" in made[0]
-    kinds = [".csv", ".json", *(["-ess.png"] if filters else [])]
+    """What belongs to all of them."""
+    facts = request.facts() | {"seed": None}
+    return Result(of, None, write_tables(of, made, context), {"text": in_words(made)}, facts)
+
+
+def write_tables(of: int, made: list[output.Row], context: Context) -> dict[str, Path]:
+    """The table, all that was measured, and a chart of the filters, by their endings."""
+    kinds = [".csv", ".json", *(["-ess.png"] if "ess" in made[0] else [])]
     files = {ending: context.folder / f"{of}{ending}" for ending in kinds}
     long = ("motif", "ess", "weights", "verdict")
     output.write_csv([{key: value for key, value in row.items() if key not in long} for row in made], files[".csv"])
     output.write_json(made, files[".json"])
-    text = in_words(made)
-    if filters:
+    if "-ess.png" in files:
         output.plot_ess(made, files["-ess.png"])
-    return Result(of, None, files, {"text": text}, request.facts() | {"seed": None})
+    return files
 
 
 def in_words(made: list[output.Row]) -> str:
@@ -128,12 +142,14 @@ def sample(requests: list[Sample], context: Context) -> Iterator[Result]:
         made = list[output.Row]()
         for place, coordinates in enumerate(model.sample(lengths, request.seed, request.steps, on_progress(context))):
             one = replace(request, n=1, seed=seeds[place])
-            file = context.folder / f"{of}-{place}.{request.format}"
-            output.write_backbone(file, coordinates, seeds[place], request.model)
+            files = {f".{request.format}": context.folder / f"{of}-{place}.{request.format}"}
+            output.write_backbone(files[f".{request.format}"], coordinates, seeds[place], request.model)
             made.append(output.backbone_row(coordinates, seeds[place]))
-            facts = recipe("protein", "sample", one, model, context)
-            yield Result(of, place, {f".{request.format}": file}, made[-1], facts)
-        yield of_the_run(of, made, request, context)
+            if request.n == 1:
+                files |= write_tables(of, made, context)
+            yield Result(of, place, files, made[-1], recipe("protein", "sample", one, model, context))
+        if request.n > 1:
+            yield of_the_run(of, made, request, context)
 
 
 def default_recipe(data: Path) -> Recipe:
