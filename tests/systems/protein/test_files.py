@@ -39,9 +39,31 @@ def test_both_formats_hold_the_same(tmp_path):
         assert np.allclose(again.coordinates, chain.coordinates, atol=6e-4)
         assert again.b_factors.tolist() == [0, 1, 0, 0, 0]
         assert not notes
-    assert "REMARK   3 made by hand" in (tmp_path / "b.pdb").read_text()
+    assert "REMARK 999 made by hand" in (tmp_path / "b.pdb").read_text()
     (tmp_path / "nameless").write_bytes((tmp_path / "b.cif").read_bytes())
     assert [*read(tmp_path / "nameless")[0]] == ["A"]
+
+
+def test_names_in_mmcif_are_the_authors_as_in_pdb(tmp_path):
+    keys = (
+        "group_PDB id type_symbol label_atom_id label_alt_id label_comp_id label_asym_id label_seq_id "
+        "pdbx_PDB_ins_code Cartn_x Cartn_y Cartn_z occupancy B_iso_or_equiv auth_seq_id auth_asym_id "
+        "pdbx_PDB_model_num"
+    )
+    rows, atoms = [], made.backbone(3)[0]
+    for i, (number, code) in enumerate((("52", "?"), ("52", "A"), ("53", "?"))):
+        for name, place in zip(files.BACKBONE, atoms[i], strict=True):
+            where = " ".join(f"{x:.3f}" for x in place)
+            rows.append(f"ATOM {len(rows) + 1} {name[0]} {name} . SER B {i + 1} {code} {where} 1.0 7.5 {number} P 1")
+    rows.append("HETATM 99 O O . HOH C . ? 9 9 9 1.0 30.0 301 P 1")
+    text = ["data_1ABC", "#", "loop_", *(f"_atom_site.{key}" for key in keys.split()), *rows]
+    (tmp_path / "a.cif").write_text("\n".join(text) + "\n#\n")
+    chains, notes = read(tmp_path / "a.cif")
+    assert [*chains] == ["P"]
+    assert chains["P"].labels == ("52", "52A", "53")
+    assert np.allclose(chains["P"].coordinates, atoms, atol=6e-4)
+    assert chains["P"].b_factors.tolist() == [7.5] * 3
+    assert not notes
 
 
 def test_oxygens_lie_where_ideal_geometry_has_them():

@@ -6,9 +6,19 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from inkwash.diffusion import DiffusionError, Gaussian, Prediction, cosine, karras, uniform
+from inkwash.diffusion import (
+    DiffusionError,
+    Gaussian,
+    Prediction,
+    ZeroCoM,
+    cosine,
+    karras,
+    uniform,
+    variance_exploding,
+)
 from inkwash.errors import UserError
-from inkwash.systems.protein.scaffold import METHODS, Scaffold, scaffold
+from inkwash.systems.protein import scaffold as module
+from inkwash.systems.protein.scaffold import METHODS, Scaffold, in_batches, scaffold
 from tests.systems.protein.toy import PROCESS, GaussianChain
 
 CHAIN = GaussianChain(16)
@@ -208,3 +218,27 @@ def test_what_does_not_fit_is_refused(change, reason):
     options = {"motif": MOTIF, "indices": INDICES, "points": 16, "grid": GRID} | change
     with pytest.raises(UserError, match=reason):
         scaffold(CHAIN, **options)
+
+
+def test_many_particles_are_shown_to_the_network_a_few_at_a_time(monkeypatch):
+    options = {"motif": MOTIF, "indices": INDICES, "points": 16, "grid": karras(PROCESS, 12), "count": 10}
+    whole = {method: scaffold(CHAIN, **options, method=method, device="cpu")[0] for method in ("smcdiff", "tds")}
+    monkeypatch.setattr(module, "PAIRS", 3 * 16**2)
+    sizes = []
+
+    def few(x, t, condition=None):
+        sizes.append(len(x))
+        return CHAIN(x, t)
+
+    for method, one in whole.items():
+        sizes.clear()
+        (parts,) = scaffold(few, **options, method=method, device="cpu")
+        assert set(sizes) == {3, 1}
+        assert np.allclose(parts.points, one.points, atol=1e-4)
+        assert np.allclose(parts.ess, one.ess, rtol=1e-3)
+
+
+def test_a_denoiser_of_another_schedule_is_refused():
+    few = in_batches(CHAIN, 3)
+    with pytest.raises(DiffusionError, match="the denoiser was trained on"):
+        scaffold(few, MOTIF, INDICES, 16, karras(ZeroCoM(variance_exploding(0.01, 20.0)), 5))

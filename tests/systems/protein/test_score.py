@@ -107,6 +107,13 @@ def test_shares_of_one_are_brought_to_a_hundred(folders):
     assert scored(folders)["a-1"]["pLDDT"] == pytest.approx(83)
 
 
+def test_b_factors_of_zero_are_no_plddt(folders):
+    write(folders[1] / "a-1.pdb", plddt=0.0)
+    rows = scored(folders)
+    assert rows["a-1"]["pLDDT"] is None
+    assert "pLDDT" not in {row["metric"] for row in score.summarize(list(rows.values()))}
+
+
 def test_mmcif_and_ca_alone(folders):
     write(folders[1] / "a-1.cif", turned(CHAIN), plddt=50)
     write(folders[1] / "a-2.pdb", turned(CHAIN)[:, 1:2], plddt=50)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from inkwash.diffusion import DiffusionError
 from inkwash.errors import UserError
 from inkwash.progress import Progress
 from inkwash.systems.base import File
@@ -180,6 +181,25 @@ def test_a_run_that_is_stopped_keeps_what_is_made(tmp_path):
     assert len(each) == 2
     assert len(json.loads(whole.files[".json"].read_text())) == 2
     assert len([event for event in where.told if isinstance(event, Progress)]) == 2 * 12 + 4
+
+
+def test_a_filter_without_weights_costs_only_its_own_scaffold(tmp_path, monkeypatch):
+    whole = verbs.around_motif
+
+    def failing(model, motif, lengths, seed, **options):
+        if seed != 6:
+            raise DiffusionError("every particle has weight 0")
+        return whole(model, motif, lengths, seed, **options)
+
+    monkeypatch.setattr(verbs, "around_motif", failing)
+    where = context(tmp_path)
+    each, table = run(asked(n=3), where)
+    assert [one.recipe["seed"] for one in each] == [6]
+    assert table.row["text"].startswith("1 backbone: ")
+    died = "the filter died, and nothing is made of it (every particle has weight 0)"
+    assert [note for note in where.notes() if "nothing is made" in note] == [f"seed {n}: {died}" for n in (5, 7)]
+    with pytest.raises(UserError, match="no scaffold could be made"):
+        list(verbs.scaffold([asked(seed=1)], where))
 
 
 def test_backbones_have_the_lengths_that_were_asked_for(tmp_path):

@@ -83,8 +83,10 @@ class Motif(NamedTuple):
 def parse_contig(text: str, note: Callable[[str], None] | None = None) -> Contig:
     """The contig of such a text, brackets or not. UserError for one that is none."""
     plain = text.strip().strip("[]'\"").strip()
-    if re.search(r"/0\s|\s", plain):
-        raise UserError(f"contig {text!r}: a chain break (/0 ) makes several chains; scaffolds are of one: {FORM}")
+    if re.search(r"\s", plain):
+        raise UserError(
+            f"contig {text!r}: a space, or a chain break (/0 ), in it; scaffolds are of one chain: {FORM}"
+        )
     segments, gaps = list[Segment](), [(0, 0)]
     for part in plain.split("/"):
         if gap := GAP.fullmatch(part):

@@ -283,7 +283,7 @@ def own_atoms(chain: Chain, i: int) -> Any:
 
 
 def write(path: Path, atoms: Any, remarks: Sequence[str] = ()) -> None:
-    """Writes an AtomArray as PDB, or mmCIF for a name that ends with .cif; remarks only into PDB.
+    """Writes an AtomArray as PDB, or mmCIF for a name that ends with .cif; remarks (REMARK 999) only into PDB.
 
     Raises UserError for places that PDB has no room for.
     """
@@ -294,7 +294,7 @@ def write(path: Path, atoms: Any, remarks: Sequence[str] = ()) -> None:
 
     if path.suffix == ".cif":
         cif = pdbx.CIFFile()
-        pdbx.set_structure(cif, atoms, data_block=path.stem)
+        pdbx.set_structure(cif, atoms, data_block="model")
         with atomic(path) as temporary:
             cif.write(str(temporary))
         return
@@ -302,6 +302,7 @@ def write(path: Path, atoms: Any, remarks: Sequence[str] = ()) -> None:
         raise UserError(f"{path.name}: a place 1000 A from the origin is too far for PDB; take --format cif")
     file = pdb.PDBFile()
     file.set_structure(atoms)
-    text = [f"REMARK   3 {line}" for line in remarks] + [line for line in map(str.rstrip, file.lines)] + ["END"]
+    head = ["EXPDTA    THEORETICAL MODEL", *(f"REMARK 999 {line}" for line in remarks)]
+    text = [*head, *map(str.rstrip, file.lines), "END"]
     with atomic(path) as temporary:
         temporary.write_text("\n".join(text) + "\n", encoding="utf-8")

@@ -112,7 +112,7 @@ def compare(file: Path, backbone: Backbone) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "scTM": tm_score(chain, backbone.chain),
         "scRMSD": rmsd(alpha_carbons(chain), alpha_carbons(backbone.chain)),
-        "pLDDT": plddt(predicted.b_factors),
+        "pLDDT": plddt(predicted.b_factors) if predicted.b_factors.any() else None,
         "motif_RMSD": None,
         "motif_mean_distance": None,
         "motif_atoms": None,

@@ -48,7 +48,8 @@ def scaffold(requests: list[Scaffold], context: Context) -> Iterator[Result]:
             except Ended:
                 break
             except DiffusionError as error:
-                raise UserError(f"seed {one.seed}: the filter died ({error})") from None
+                context.tell(Note(f"seed {one.seed}: the filter died, and nothing is made of it ({error})"))
+                continue
             if verdict := built.found.verdict():
                 context.tell(Note(f"seed {one.seed}: {verdict}"))
             row = output.scaffold_row(built, motif, one.seed, one.method)
@@ -60,6 +61,8 @@ def scaffold(requests: list[Scaffold], context: Context) -> Iterator[Result]:
             yield Result(of, place, files, row, recipe("protein", "scaffold", one, model, context))
         if made and request.n > 1:
             yield of_the_run(of, made, request, context)
+        if not made and not context.stopped():
+            raise UserError("no scaffold could be made: every filter died; another length or contig may help")
 
 
 def read_motif(

@@ -1,0 +1,197 @@
+"""Filters around a motif where all is known: a chain of 50 centred points, a random walk, and its exact denoiser.
+
+    python benchmarks/smc_gaussian.py [--model FOLDER]
+
+It takes some minutes on one thread, prints its tables and writes docs/results/smc_gaussian.json. Motifs are cut from
+chains that are drawn from the walk, so an exact model makes them; each filter has 64 particles.
+
+First table: how filters fare by the length of the motif, on the grid of ProtDiff's kind (linear betas, equal times)
+and on that of the shipped model (Karras). ESS is the median over the steps of all filters, the last the median over
+filters at the last step that draws noise; first ancestors are how many of the 64 particles of the start have
+descendants at the end. With --model also a learned model of backbones, around motifs cut from its own samples.
+
+Second table: what is drawn, beside the exact conditional. Deviations are of three points from their exact mean in
+exact standard deviations: their root mean square over motifs (0, but for chance, if the mean is right: "by chance"
+says how much that is) and their variance (1).
+"""
+
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+import common
+from common import QUICK, ROOT
+from inkwash import diffusion
+from inkwash.diffusion import Grid, Prediction, ZeroCoM
+from inkwash.systems.protein.scaffold import METHODS, Scaffold, scaffold
+
+RESULT = ROOT / "docs" / "results" / "smc_gaussian.json"
+POINTS, BOND, COUNT = 50, 0.38, 64  # nm
+STEPS = 10 if QUICK else 100
+LENGTHS = (4, 30) if QUICK else (4, 13, 20, 30)
+FILTERS = 2 if QUICK else 8
+MOTIFS, EACH = (2, 2) if QUICK else (10, 10)  # filters for each
+LINEAR = ZeroCoM(diffusion.linear_beta())
+EXPLODING = ZeroCoM(diffusion.variance_exploding(0.002, 30.0))
+GRIDS: dict[str, Callable[[int], Grid]] = {
+    "linear betas, equal times": lambda steps: diffusion.uniform(LINEAR, steps),
+    "Karras, 0.002 to 30 nm": lambda steps: diffusion.karras(EXPLODING, steps),
+}
+WALK = np.tril(np.ones((POINTS, POINTS)), -1)[:, : POINTS - 1]
+CENTRING = np.eye(POINTS) - 1 / POINTS
+COVARIANCE = CENTRING @ WALK @ WALK.T @ CENTRING * BOND**2 / 3
+VALUES, VECTORS = np.linalg.eigh(COVARIANCE)
+VALUES = np.clip(VALUES, 0, None)
+
+
+def denoise(x: Any, t: Any, condition: Any = None) -> Prediction:
+    """E[x_0 | x_t]."""
+    gain = t.alpha * VALUES / (t.alpha**2 * VALUES + t.sigma**2)
+    matrix = (VECTORS * gain) @ VECTORS.T
+    return Prediction((torch.as_tensor(matrix, dtype=x.dtype) if torch.is_tensor(x) else matrix.astype(x.dtype)) @ x)
+
+
+def draw(rng: np.random.Generator) -> np.ndarray:
+    return (VECTORS * np.sqrt(VALUES)) @ rng.standard_normal((POINTS, 3))
+
+
+def middle(length: int, points: int = POINTS) -> np.ndarray:
+    """Where a motif of this length lies."""
+    return (points - length) // 2 + np.arange(length)
+
+
+def given(motif: np.ndarray, indices: np.ndarray, wanted: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the wanted points less the motif's centre, given the motif's shape."""
+    of = np.isin(np.arange(POINTS), indices) / len(indices)
+    part, rest = np.eye(POINTS)[indices] - of, np.eye(POINTS)[wanted] - of
+    gain = rest @ COVARIANCE @ part.T @ np.linalg.pinv(part @ COVARIANCE @ part.T, rcond=1e-9)
+    return gain @ (motif - motif.mean(0)), np.sqrt(np.diag((rest - gain @ part) @ COVARIANCE @ rest.T))
+
+
+def health(of: dict[str, Any], filters: list[Scaffold]) -> dict[str, Any]:
+    """How filters of one kind fare."""
+    ess = np.array([one.ess for one in filters])
+    return {
+        **of,
+        "ESS": float(np.median(ess)),
+        "lowest": float(np.median(ess.min(1))),
+        "last": float(np.median(ess[:, -2])),
+        "ancestors": float(np.median([one.first_ancestors for one in filters])),
+        "alive": f"{sum(one.alive for one in filters)} of {len(filters)}",
+    }
+
+
+def by_length() -> list[dict[str, Any]]:
+    rows = []
+    for name, grid in GRIDS.items():
+        for method in METHODS[:2]:
+            for length in LENGTHS:
+                rng, indices, found = np.random.default_rng(0), middle(length), list[Scaffold]()
+                for seed in range(FILTERS):
+                    motif, device = draw(rng)[indices], "cpu" if method == "tds" else None
+                    found += scaffold(
+                        denoise,
+                        motif,
+                        indices,
+                        POINTS,
+                        grid(STEPS),
+                        [seed],
+                        method=method,
+                        count=COUNT,
+                        device=device,
+                    )
+                rows.append(health({"grid": name, "method": method, "length": length}, found))
+    return rows
+
+
+def of_model(folder: str) -> list[dict[str, Any]]:
+    """The same of a learned model: motifs of its own samples, of as many residues."""
+    import inkwash
+
+    model, rows = inkwash.load(folder), []
+    atoms, filters = model.config["atoms"], max(2, FILTERS // 4)
+    chains = model.sample([POINTS] * filters, seed=1000)
+    for length in LENGTHS:
+        places, found = middle(length), list[Scaffold]()
+        indices = (places[:, None] * atoms + np.arange(atoms)).reshape(-1)
+        for seed, chain in enumerate(chains):
+            motif = chain[places].reshape(-1, 3) / 10
+            found += scaffold(
+                model.denoiser, motif, indices, atoms * POINTS, model.grid(STEPS), [seed], count=COUNT,
+                device=model.device,
+            )  # fmt: skip
+        rows.append(health({"grid": "the model's", "method": "smcdiff, learned", "length": length}, found))
+    return rows
+
+
+def exactness() -> list[dict[str, Any]]:
+    indices, wanted, grid = middle(13), [0, 12, 40], GRIDS["Karras, 0.002 to 30 nm"]
+    rows = []
+    for steps in (10,) if QUICK else (50, 200):
+        for method in METHODS:
+            rng, z = np.random.default_rng(1), []
+            for number in range(MOTIFS):
+                motif = draw(rng)[indices]
+                mean, std = given(motif, indices, wanted)
+                seeds, device = range(EACH * number, EACH * (number + 1)), "cpu" if method == "tds" else None
+                found = scaffold(
+                    denoise, motif, indices, POINTS, grid(steps), seeds, method=method, count=COUNT, device=device
+                )
+                z.append((np.array([one.points[wanted] for one in found]) - motif.mean(0) - mean) / std[:, None])
+            deviations = np.array(z)  # motifs, filters, points, directions
+            error = float(np.sqrt((deviations.mean(1) ** 2).mean()))
+            square = (deviations**2).mean((1, 2, 3))
+            rows.append(
+                {
+                    "steps": steps,
+                    "method": method,
+                    "mean": error,
+                    "chance": EACH**-0.5,
+                    "variance": [float(square.mean()), float(square.std(ddof=1) / MOTIFS**0.5)],
+                }
+            )
+    return rows
+
+
+def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
+    """Markdown."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, list):
+            return f"{value[0]:.2f} ± {value[1]:.2f}"
+        return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+    lines = [f"| {' | '.join(columns.values())} |", f"|{'---|' * 2}{'---:|' * (len(columns) - 2)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(cell(row[key]) for key in columns)} |" for row in rows)])
+
+
+HEALTH = {
+    "grid": "grid", "method": "method", "length": "motif", "ESS": "median ESS of 64", "lowest": "lowest ESS",
+    "last": "at the last noisy step", "ancestors": "first ancestors", "alive": "alive",
+}  # fmt: skip
+EXACT = {
+    "steps": "steps", "method": "method", "mean": "error of the mean", "chance": "by chance", "variance": "variance"
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    options = common.parser(__doc__)
+    options.add_argument("--model", help="also the filters of this model of backbones")
+    arguments = options.parse_args()
+    torch.set_num_threads(1)
+    report = {
+        "command": "python benchmarks/smc_gaussian.py" + (" --model FOLDER" if arguments.model else ""),
+        "environment": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "torch")},
+            "machine": platform.machine(),
+        },
+        "by length": by_length() + (of_model(arguments.model) if arguments.model else []),
+        "exactness": exactness(),
+    }
+    common.save(RESULT, report)
+    print(table(report["by length"], HEALTH), table(report["exactness"], EXACT), RESULT, sep="\n\n")
