@@ -13,6 +13,7 @@ from inkwash.systems.crystals import matching, measures, prediction, validity
 from inkwash.systems.crystals.baselines import random_crystals
 from inkwash.systems.crystals.data import Crystal, read_crystals, split, to_structure
 from inkwash.systems.crystals.measures import Progress, Work
+from inkwash.systems.crystals.predictor import Predictor
 from inkwash.systems.crystals.relaxation import Judge, chgnet
 from inkwash.systems.report import Report, Row, row
 
@@ -58,16 +59,17 @@ def evaluate(
 
     UserError for data of less than 20 crystals, and a property that they do not have.
     """
-    crystals = read_crystals(Path(data), note=lambda _: None)
+    predictor = None if model.folder is None else Predictor.load(model.folder, str(model.device))
+    given = None if judge is None else Judge(judge)
+    work = Work(cache, given, progress, 3 + bool(relax) + bool(predict) + bool(minimise), predictor)
+    crystals = read(Path(data), work)
     if len(crystals) < 20:
         raise UserError(f"{Path(data).name}: {len(crystals)} crystals; a table needs 20 or more")
     training, _, held_out = split(crystals)
     if test is not None:
-        held_out = read_crystals(Path(test), note=lambda _: None)
+        held_out = read(Path(test), work)
     if minimise is not None and sum(minimise in crystal.properties for crystal in training) < 20:
         raise UserError(f"minimise: {Path(data).name} has no 20 values of '{minimise}' to learn a judgement from")
-    given = None if judge is None else Judge(judge)
-    work = Work(cache, given, progress, 4 + bool(relax) + bool(predict) + bool(minimise))
     if (relax or minimise) and judge is None and work.has("relaxing", "chgnet"):
         work.judge = chgnet()
     rng = np.random.default_rng(seed)
@@ -82,7 +84,7 @@ def evaluate(
         rows += [each for source, of in sets.items() for each in measures.same(of, training, source)]
     with work.stage("fingerprints") as tell:
         compared = {OURS: generated, TRAINING: chosen, name: baseline}
-        rows += measures.distributions(model, compared, held_out, training, work, tell)
+        rows += measures.distributions(compared, held_out, training, work, tell)
     if relax and work.judge:
         with work.stage("relaxing") as tell:
             rows += measures.relaxations(sets, training, relax, work, tell)
@@ -105,13 +107,18 @@ def evaluate(
     )
 
 
+def read(path: Path, work: Work) -> list[Crystal]:
+    """The crystals of a file; what is left out of them is noted, without the place of the file on this machine."""
+    return read_crystals(path, lambda note: work.notes.append(note.replace(str(path), path.name)))
+
+
 def title(samples: int, work: Work) -> str:
     judge = work.judge.name or "the calculator given" if work.judge else "nobody"
     text = (
         f"{samples} crystals, unfiltered; judged by {judge}. Compositions are standardised by the training data's "
         "own mean and spread. Unique, novel and space groups are of valid crystals, relaxed ones the first valid."
     )
-    return " ".join([text, *(f"Left out: {note}." for note in work.notes)])
+    return " ".join([text, *(f"{note}." for note in work.notes)])
 
 
 def example(crystal: Crystal) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def structure_fingerprint(crystal: Crystal) -> list[float] | None:
             atoms = [site.featurize(structure, i) for i in range(len(structure))]
         except (ValueError, ArithmeticError, IndexError, RuntimeError):
             return None
-    mean: list[float] = np.round(np.mean(atoms, axis=0), 6).tolist()
+    mean: list[float] = np.asarray(atoms, float).mean(0).round(6).tolist()
     return mean if np.isfinite(mean).all() else None
 
 

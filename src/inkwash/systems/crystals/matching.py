@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,10 @@ def rms_distance(prediction: Crystal, reference: Crystal) -> float | None:
     of (volume / atoms)^(1/3); None where they do not match, or the prediction's atoms overlap."""
     if not structure_is_valid(prediction):
         return None
-    found = matcher().get_rms_dist(to_structure(prediction), to_structure(reference))
+    try:
+        found = matcher().get_rms_dist(to_structure(prediction), to_structure(reference))
+    except ValueError:  # no reduced cell is found for one that is very flat
+        return None
     return None if found is None else float(found[0])
 
 
@@ -90,7 +94,10 @@ class Seen:
 
     @staticmethod
     def reduced(crystal: Crystal) -> tuple[Key, Structure]:
-        structure = to_structure(crystal).get_reduced_structure().get_primitive_structure()
+        structure = to_structure(crystal)
+        # As it is, if it is too flat for a reduced cell to be found.
+        with suppress(ValueError):
+            structure = structure.get_reduced_structure().get_primitive_structure()
         return (len(structure), *kind_of(crystal)), structure
 
 

@@ -18,6 +18,7 @@ from inkwash.systems.crystals import matching, validity
 from inkwash.systems.crystals.data import Crystal
 from inkwash.systems.crystals.fingerprints import composition_fingerprints, coverage, fingerprints, standardise
 from inkwash.systems.crystals.relaxation import Judge, Relaxed, relax_all
+from inkwash.systems.crystals.train import knows
 from inkwash.systems.report import Row, bootstrap, row, wilson
 
 Progress = Callable[[int, int], None]
@@ -26,12 +27,14 @@ NEAR = 0.3  # angstrom from the relaxed crystal
 
 @dataclass
 class Work:
-    """What all parts of a table share: where values are cached, who judges, what was left out, and the time."""
+    """What all parts of a table share: where values are cached, who judges, the model's own predictor, what was left
+    out, and the time."""
 
     cache: Path | None
     judge: Judge | None
     progress: Progress | None
     stages: int
+    predictor: Any = None
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     done: int = 0
@@ -54,7 +57,8 @@ class Work:
         try:
             require(purpose, module)
         except UserError as error:
-            self.notes.append(str(error))
+            if (note := f"Left out: {error}") not in self.notes:
+                self.notes.append(note)
             return False
         return True
 
@@ -98,7 +102,6 @@ def same(crystals: Sequence[Crystal], training: Sequence[Crystal], source: str) 
 
 
 def distributions(
-    model: Any,
     sets: dict[str, list[Crystal]],
     held_out: Sequence[Crystal],
     training: Sequence[Crystal],
@@ -107,18 +110,20 @@ def distributions(
 ) -> list[Row]:
     """How far the valid crystals of each set are, as a set, from the held-out ones."""
     usable = {source: valid_ones(crystals) for source, crystals in sets.items()}
-    reference = quantities(model, held_out)
+    reference = quantities(work, held_out)
     rows = [
         wasserstein(f"Wasserstein {name}", values, reference[name], source=source, of="beside held-out ones")
         for source, crystals in usable.items()
-        for name, values in quantities(model, crystals).items()
+        for name, values in quantities(work, crystals).items()
+        if name in reference
     ]
     if not work.has("COV", "matminer"):
         return rows
     scale = composition_fingerprints(training)
-    known = standardise(fingerprints(held_out, work.cache, tell), scale)
-    for source, crystals in usable.items():
-        recall, precision = coverage(known, standardise(fingerprints(crystals, work.cache, tell), scale))
+    parts = [partial(tell_part, tell, place, len(sets) + 1) for place in range(len(sets) + 1)]
+    known = standardise(fingerprints(held_out, work.cache, parts[0]), scale)
+    for part, (source, crystals) in zip(parts[1:], usable.items(), strict=True):
+        recall, precision = coverage(known, standardise(fingerprints(crystals, work.cache, part), scale))
         missed = np.zeros(len(sets[source]) - len(crystals), bool)  # what is not valid covers nothing
         rows.append(share("COV-R", recall, source=source, of="held-out crystals"))
         rows.append(share("COV-P", np.concatenate([precision, missed]), source=source, of="crystals of the set"))
@@ -129,21 +134,26 @@ def valid_ones(crystals: Sequence[Crystal]) -> list[Crystal]:
     return [crystal for crystal in crystals if validity.structure_is_valid(crystal)]
 
 
-def quantities(model: Any, crystals: Sequence[Crystal]) -> dict[str, np.ndarray]:
+def quantities(work: Work, crystals: Sequence[Crystal]) -> dict[str, np.ndarray]:
     """Numbers of which the paper compares distributions, (n,) each."""
     found = {
         "density": np.array([validity.density(crystal) for crystal in crystals]),
         "elements": np.array([len(np.unique(crystal.numbers)) for crystal in crystals], float),
     }
-    return found | {f"predicted {name}": values for name, values in predicted(model, crystals).items()}
+    return found | {f"predicted {name}": values for name, values in predicted(work, crystals).items()}
 
 
-def predicted(model: Any, crystals: Sequence[Crystal]) -> dict[str, np.ndarray]:
-    """What the model's own predictor says of crystals, (n,) for each property; empty where it has none."""
-    predictor = getattr(model, "predictor", None)
-    if predictor is None or not crystals:
+def predicted(work: Work, crystals: Sequence[Crystal]) -> dict[str, np.ndarray]:
+    """What the model's own predictor says of crystals, (n,) for each property, NaN of crystals that it does not know;
+    empty where the model has none."""
+    known = [i for i, crystal in enumerate(crystals) if work.predictor and knows(work.predictor, crystal)]
+    if not known:
         return {}
-    return {name: means for name, (means, _) in predictor.predict(crystals).items()}
+    out = {}
+    for name, (means, _) in work.predictor.predict([crystals[i] for i in known]).items():
+        out[name] = np.full(len(crystals), np.nan)
+        out[name][known] = means
+    return out
 
 
 def wasserstein(metric: str, values: np.ndarray, reference: np.ndarray, **keys: Any) -> Row:
@@ -151,7 +161,8 @@ def wasserstein(metric: str, values: np.ndarray, reference: np.ndarray, **keys: 
     replacement."""
     from scipy.stats import wasserstein_distance
 
-    if not len(values):
+    values, reference = values[np.isfinite(values)], reference[np.isfinite(reference)]
+    if not len(values) or not len(reference):
         return row(metric, np.nan, n=0, **keys)
     rng = np.random.default_rng(0)
     again = [wasserstein_distance(rng.choice(values, len(values)), reference) for _ in range(200)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 
 from inkwash.systems.crystals import matching, validity
 from inkwash.systems.crystals.baselines import substitute
-from inkwash.systems.crystals.data import Crystal, to_structure
+from inkwash.systems.crystals.data import Crystal
+from inkwash.systems.crystals.elements import SYMBOLS
 from inkwash.systems.crystals.measures import Progress, Work, mean, predicted, share
 from inkwash.systems.crystals.relaxation import cross_validate, energies, fit_elements
+from inkwash.systems.crystals.train import knows
 from inkwash.systems.report import Row, row
 
 PREDICTIONS = 20  # for each reference of METRe
@@ -30,13 +33,15 @@ def structure_predictions(
 ) -> list[Row]:
     """Of the first `count` held-out crystals the composition and the number of atoms are given: whether one
     prediction matches; and for a tenth of them METRe of twenty each. Beside them `baselines.substitute`."""
-    references = list(held_out[:count])
+    references = [each for each in held_out if knows(model, each)][:count]
+    if not references:
+        return []
     subset = references[: max(count // 10, 1)]
     rng = np.random.default_rng(seed)
     models, sites = [], []
     for i, reference in enumerate(references):
         n = PREDICTIONS if i < len(subset) else 1
-        formula = to_structure(reference).composition.reduced_formula
+        formula = "".join(f"{SYMBOLS[z]}{n}" for z, n in Counter(reference.numbers.tolist()).items())
         # each composition has seeds of its own
         first = (seed + i * PREDICTIONS) % 2**64
         models.append(model.generate(n, first, formula=formula, atoms=len(reference.numbers), steps=steps))
@@ -54,11 +59,13 @@ def structure_predictions(
 
 
 def reconstructions(model: Any, held_out: Sequence[Crystal], count: int, seed: int) -> list[Row]:
-    """Whether held-out crystals come back from their codes, if the model has any."""
-    if not hasattr(model, "reconstruct"):
+    """Whether held-out crystals come back from their codes, of a model that has any."""
+    if model.config["engine"] != "cdvae":
         return []
-    references = list(held_out[:count])
-    return match_rows(model.reconstruct(references, seed), references, "this model", "reconstruction")
+    from inkwash.systems.crystals.optimise import reconstruct
+
+    references = [each for each in held_out if knows(model, each)][:count]
+    return match_rows(reconstruct(model, references, seed), references, "this model", "reconstruction")
 
 
 def match_rows(
@@ -100,7 +107,7 @@ def optimisation(
     minimised = model.generate(count, seed, minimise=name, steps=steps, progress=tell)
     for source, crystals in {f"this model, {name} minimised": minimised, **sets}.items():
         opinions = {work.judge.name: reference.formation(crystals, energies(crystals, work.judge, work.cache))}
-        if name in (own := predicted(model, crystals)):
+        if name in (own := predicted(work, crystals)):
             opinions["the model's predictor"] = own[name]
         usable = np.array([validity.structure_is_valid(crystal) for crystal in crystals])
         for judge, opinion in opinions.items():
