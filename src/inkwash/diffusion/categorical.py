@@ -64,17 +64,26 @@ class Categorical(Process):
     """A symbol is still there at time t with probability alpha(t); else it was drawn from `limit`.
 
     limit: the probabilities of all symbols at t = 1, as in `masked` and `uniform`, or those of the data (DiGress); or
-    a tuple of them for each sample of the batch. Of the schedule only alpha counts: 1 - t for `rectified_flow`, which
+    a tuple of them for each sample of the batch; or these as a torch tensor (batch, symbols), such as a network has
+    predicted, which stays on its device. Of the schedule only alpha counts: 1 - t for `rectified_flow`, which
     is absorbing D3PM's and MDLM's own. A prediction is logits (batch, positions..., symbols). Discrete time is a grid
     of equal steps.
 
     Raises DiffusionError for a limit that is no distribution.
     """
 
-    limit: tuple[Any, ...]
+    limit: Any
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self._on_device:
+            shape = tuple(self.limit.shape)
+            require(
+                len(shape) == 2 and shape[1] > 1, f"categorical: limit has the shape {shape}, not (batch, symbols)"
+            )
+            law = (self.limit >= 0).all(-1) & (abs(self.limit.sum(-1) - 1) <= 1e-5)
+            require_all(law, "categorical: limit must be probabilities that add up to 1")
+            return
         try:
             limit = np.atleast_2d(np.asarray(self.limit, np.float64))
         except (TypeError, ValueError):
@@ -97,6 +106,11 @@ class Categorical(Process):
         return cls(schedule, (1 / symbols,) * symbols)
 
     @property
+    def _on_device(self) -> bool:
+        """Whether the limits are a tensor."""
+        return namespace(self.limit) is not np
+
+    @property
     def symbols(self) -> int:
         """How many there are, the mask among them."""
         return int(np.shape(self.limit)[-1])
@@ -104,7 +118,7 @@ class Categorical(Process):
     @property
     def mask(self) -> int | None:
         """The number of the mask, where there is one."""
-        return self.limit.index(1.0) if 1.0 in self.limit else None
+        return self.limit.index(1.0) if not self._on_device and 1.0 in self.limit else None
 
     def at(self, t: Array) -> NoiseLevel:
         """alpha, and sigma = 1 - alpha, at time t."""
@@ -113,8 +127,9 @@ class Categorical(Process):
 
     def take(self, rows: Any) -> Self:
         """The process of other samples of the batch."""
-        own = np.ndim(self.limit) == 2
-        return replace(self, limit=tuple(self.limit[i] for i in rows)) if own else self
+        if np.ndim(self.limit) == 1:
+            return self
+        return replace(self, limit=self.limit[rows] if self._on_device else tuple(self.limit[i] for i in rows))
 
     def check(self, x: Array) -> None:
         """Raises DiffusionError for what is not a symbol, and for a batch of another size than that of the limits."""
@@ -155,7 +170,7 @@ class Categorical(Process):
         fits = np.ndim(self.limit) == 1 or len(self.limit) == len(x)
         require(fits, f"categorical: {len(self.limit)} limits for {len(x)} samples; one each is needed")
         dtype = namespace(x).float32 if is_tokens(x) else x.dtype
-        limit = _limit_on(self.limit)(namespace(x), dtype, x.device)
+        limit = cast(self.limit, dtype) if self._on_device else _limit_on(self.limit)(namespace(x), dtype, x.device)
         return limit.reshape(-1, *[1] * (x.ndim - 1), self.symbols)
 
     def marginal(self, x0: Array, t: NoiseLevel) -> CategoricalDistribution:

@@ -77,8 +77,8 @@ class Denoiser:
     def __post_init__(self) -> None:
         named = each(self.parametrization, split(self.process))
         for name, process in split(self.process).items():
-            kind = f"process = {process!r}: a process is needed; of a schedule, Gaussian(schedule)"
-            require(isinstance(process, Process), kind)
+            if not isinstance(process, Process):  # to say what one with many limits is takes time
+                raise DiffusionError(f"process = {process!r}: a process is needed; of a schedule, Gaussian(schedule)")
             form, known = self.form(name), ", ".join(PARAMETRIZATIONS)
             require(hasattr(form, "to_x0"), f"parametrization {form!r}: one of {known} is needed")
             logits = f"parametrization {named[name]!r}: of tokens a network predicts the logits ('x0')"

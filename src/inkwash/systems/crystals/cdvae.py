@@ -18,14 +18,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inkwash import diffusion
+from inkwash.diffusion.arrays import constant
 from inkwash.diffusion.options import COUNT, POSITIVE
 from inkwash.systems.crystals.latent import matched, properties_error
-from inkwash.systems.crystals.vae_networks import CrystalVAE, Options
+from inkwash.systems.crystals.vae_networks import CrystalVAE, Options, to_fractional
 from inkwash.training.fit import Loss
 
 Batch = dict[str, Any]
-IMAGES = torch.tensor([*product((-1.0, 0.0, 1.0), repeat=3)])
-LEVELS, CORRECTIONS, STEP = 50, 10, 0.5  # of Langevin dynamics, chosen on the validation part
+IMAGES = constant([*product((-1, 0, 1), repeat=3)])
+LEVELS, CORRECTIONS, STEP = 50, 10, 0.5  # of Langevin dynamics; the paper: 50, 100, 1.0
 
 
 @diffusion.schedule(sigma_min=POSITIVE, sigma_max=POSITIVE)
@@ -39,15 +40,12 @@ def type_levels(sigma_min: float = 0.01, sigma_max: float = 5.0) -> diffusion.Fo
     return diffusion.Formulas(lambda t: 1 / (1 + level(t)), lambda t: level(t) / (1 + level(t)), sigma_min, sigma_max)
 
 
-def denoiser(network: Callable[..., Any], composition: np.ndarray) -> diffusion.Denoiser:
+def denoiser(network: Callable[..., Any], composition: Any) -> diffusion.Denoiser:
     """Of Cartesian coordinates in angstrom, sigma from 0.01 to 10, and kinds, noised towards `composition`,
-    (symbols,) or (B, symbols)."""
-    limit = composition.astype(np.float64)
-    limit = limit / limit.sum(-1, keepdims=True)
-    rows = tuple(map(tuple, limit.tolist())) if limit.ndim == 2 else tuple(limit.tolist())
+    (B, symbols)."""
     processes = {
         "coordinates": diffusion.Gaussian(diffusion.variance_exploding(0.01, 10.0)),
-        "kinds": diffusion.Categorical(type_levels(), rows),
+        "kinds": diffusion.Categorical(type_levels(), composition),
     }
     return diffusion.Denoiser(network, processes)
 
@@ -56,16 +54,11 @@ def nearest_image(difference: Tensor, lattice: Tensor) -> Tensor:
     """The shortest of the vectors that lead to an image, Cartesian (B, N, 3), of lattice (B, 3, 3); 27 cells are
     searched, which is enough in a Niggli-reduced one."""
     fractional = to_fractional(difference, lattice)
-    images = (fractional - fractional.round())[..., None, :] + IMAGES.to(difference)
+    images = (fractional - fractional.round())[..., None, :] + IMAGES(torch, difference.dtype, difference.device)
     vectors = images @ lattice[:, None]
     best = vectors.square().sum(-1).argmin(-1)
-    return vectors.take_along_dim(best[..., None, None], -2).squeeze(-2)
-
-
-def to_fractional(cartesian: Tensor, lattice: Tensor) -> Tensor:
-    """(B, N, 3) in units of the rows of lattice (B, 3, 3)."""
-    fractional: Tensor = torch.linalg.solve(lattice.mT, cartesian.mT).mT
-    return fractional
+    shortest: Tensor = vectors.take_along_dim(best[..., None, None], -2).squeeze(-2)
+    return shortest
 
 
 def loss(network: CrystalVAE) -> Loss:
@@ -92,8 +85,8 @@ def vae_loss(network: CrystalVAE, batch: Batch, generator: torch.Generator) -> T
 
     if batch.get("done", 1.0) >= 0.5 or not options.teacher_forcing:
         lattice = network.lattice(numbers.detach(), count)
-    limit = composition.detach().softmax(-1) if options.toward_composition else torch.ones_like(composition[0])
-    of_noise = denoiser(network, limit.numpy(force=True)).loss(
+    limit = (composition.detach() * options.toward_composition).softmax(-1)
+    of_noise = denoiser(network, limit).loss(
         {"coordinates": batch["coordinates"] @ lattice, "kinds": kinds},
         {"z": z, "lattice": lattice},
         objective={"coordinates": coordinates_error(lattice, options), "kinds": diffusion.cross_entropy},
@@ -202,7 +195,7 @@ def decode(
         start = starting_kinds(composition, mask, seeds, network.options.integer_composition)
     else:
         start, may = kinds, F.one_hot(kinds, network.symbols).bool()
-    denoise = denoiser(network, np.ones(network.symbols))
+    denoise = denoiser(network, (1 / network.symbols,) * network.symbols)
     times = diffusion.exponential(denoise.process["coordinates"], steps).times
     places = diffusion.Noise(seeds, (*mask.shape[1:], 3), "places", mask=mask, device=z.device).uniform()
     shape = {"coordinates": (*mask.shape[1:], 3), "kinds": (*mask.shape[1:],)}

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from inkwash.systems.crystals.vae_networks import CrystalVAE
 
-STEPS, RATE = 200, 0.05  # by which a drawn z is moved to what is asked
+STEPS, RATE = 300, 0.1  # by which a drawn z is moved to what is asked
 STRENGTH = 10.0  # of a squared error of standardised properties there: they hold to about a third of their spread
 
 

@@ -32,15 +32,15 @@ def optimise(
     name: str,
     seed: int = 0,
     *,
-    steps: int = 5000,
+    updates: int = 5000,
     snapshots: int = 10,
     **how: Any,
 ) -> list[list[Crystal]]:
     """Of each crystal the decoded snapshots of its z on the way down a property, by the model's own opinion.
 
     As published: z goes down the gradient of the predictor on z that was trained with the model, by Adam at 1e-3, and
-    nothing holds it where crystals are (2110.06197, section 5.3). The figure to trust is what a judge says that had no
-    part in it.
+    nothing holds it where crystals are (2110.06197, section 5.3). The figure to trust is what a judge says that had
+    no part in it.
 
     Raises UserError as `reconstruct`, and for a property that the model has not learned.
     """
@@ -48,7 +48,7 @@ def optimise(
         raise unknown("property", name, model.properties)
     z, column = latents(model, crystals), list(model.properties).index(name)
     network: Any = model.network
-    found = descend(z, lambda z: network.properties(z)[:, column], steps, 1e-3, snapshots)
+    found = descend(z, lambda z: network.properties(z)[:, column], updates, 1e-3, snapshots)
     decoded = [_decode(model, moved, seed, **how) for moved in found]
     return [list(each) for each in zip(*decoded, strict=True)]
 

@@ -22,6 +22,12 @@ def pooled(features: Tensor, mask: Tensor) -> Tensor:
     return (features * real).sum(1) / real.sum(1)
 
 
+def to_fractional(cartesian: Tensor, lattice: Tensor) -> Tensor:
+    """(B, N, 3) in units of the rows of lattice (B, 3, 3). No device is waited for."""
+    inverse: Tensor = torch.linalg.inv_ex(lattice).inverse
+    return cartesian @ inverse
+
+
 def mlp(inputs: int, width: int, outputs: int) -> nn.Sequential:
     """One hidden layer."""
     return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, outputs))
@@ -129,7 +135,7 @@ class CrystalVAE(nn.Module):
         logits (B, N, elements) of the latter. It is told the noise level of the coordinates; that of the kinds stays
         its own guess, since none is known when crystals are generated."""
         real = mask["coordinates"]
-        fractional = torch.linalg.solve(lattice.mT, x["coordinates"].mT).mT
+        fractional = to_fractional(x["coordinates"], lattice)
         context = torch.cat([z, time["coordinates"][:, None].to(z) / 500 - 1], -1)
         features, vectors = self.decoder(self.decoder_kinds(x["kinds"]), fractional, lattice, real, context)
         return {"coordinates": vectors @ lattice, "kinds": self.to_kinds(features)}
