@@ -46,6 +46,8 @@ def test_compositions_are_standardised_by_the_training_data() -> None:
     training = np.array([[1.0, 7.0], [3.0, 7.0]])
     of = standardise(Fingerprints(np.zeros((1, 1)), np.array([[5.0, 8.0]])), training)
     assert of.composition.tolist() == [[3.0, 1.0]]  # (5 - 2) / 1; a constant feature keeps its unit
+    rounded = np.array([[1.0, 0.1 + 0.2], [3.0, 0.3]])
+    assert standardise(Fingerprints(np.zeros((1, 1)), rounded[:1]), rounded).composition[0, 1] == pytest.approx(0)
     assert standardise(Fingerprints(np.zeros((2, 1)), training), training).composition.mean(0).tolist() == [0, 0]
 
 

@@ -2,17 +2,20 @@
 
 import csv
 import json
+import re
 from collections import Counter
 
 import numpy as np
 import pytest
 from ase.calculators.lj import LennardJones
 from ase.io import read as read_ase
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
 
 from inkwash.cli.context import Local
 from inkwash.systems.base import File, Note
 from inkwash.systems.crystals import novelty, relaxation, verbs
-from inkwash.systems.crystals.data import from_atoms, read_crystals, to_structure
+from inkwash.systems.crystals.data import from_atoms, from_structure, read_crystals, to_structure
 from inkwash.systems.crystals.matching import matcher
 from inkwash.systems.crystals.predictor import Predictor
 from inkwash.systems.crystals.request import Generate
@@ -75,6 +78,16 @@ def test_columns_of_the_table(tmp_path):
     assert first.row["composition_valid"] and first.row["structure_valid"]
     (_, _, loose), _, _ = run(tmp_path, *MODEL, n=3, seed=0, symprec=0.2)
     assert loose.row["space_group_number"] == 221
+
+
+def test_the_symmetrised_file_has_the_space_group_of_the_table(tmp_path):
+    lattice = Lattice.from_parameters(4.0, 4.0, 4.0, 90, 90, 93)  # within 5 degrees of cubic, but by 0.2 A
+    sheared = from_structure(Structure(lattice, ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]))
+    (one,), _, _ = run(tmp_path, sheared, n=1, seed=0)
+    text = one.files["-sym.cif"].read_text()
+    assert int(re.search(r"_symmetry_Int_Tables_number\s+(\d+)", text)[1]) == one.row["space_group_number"] == 65
+    (symmetrised,) = read_crystals(one.files["-sym.cif"])
+    assert len(symmetrised.numbers) == 4 and volume(symmetrised) == pytest.approx(2 * volume(sheared), rel=1e-4)
 
 
 def test_a_recipe_makes_the_crystal_anew_and_stands_in_its_cif(tmp_path):

@@ -13,6 +13,11 @@ from inkwash.systems.crystals.data import Crystal, from_structure
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
+def in_a_line(error: Exception) -> str:
+    """What another package says of a file, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
 def blocks(text: str) -> Iterator[tuple[str, str]]:
     """(name, text) of each block of a CIF. A line "data_..." within a text between semicolons begins none."""
     name, lines, within = "", list[str](), False
@@ -43,7 +48,8 @@ def crystal_of(text: str, properties: dict[str, float], name: str) -> tuple[Crys
         except UserError:
             raise
         except Exception as error:  # pymatgen raises whatever it stumbles over
-            raise UserError(mistake([str(each.message) for each in caught]) or f"no CIF ({error})") from None
+            reason = mistake([str(each.message) for each in caught])
+            raise UserError(reason or f"no CIF ({in_a_line(error)})") from None
     said = " ".join(str(each.message) for each in caught)
     remarks = ["no symmetry that can be read, taken as P 1"] if "Defaulting to P1" in said else []
     symbols = block.get("_atom_site_type_symbol", block.get("_atom_site_label", []))

@@ -116,7 +116,8 @@ def title(samples: int, work: Work) -> str:
     judge = work.judge.name or "the calculator given" if work.judge else "nobody"
     text = (
         f"{samples} crystals, unfiltered; judged by {judge}. Compositions are standardised by the training data's "
-        "own mean and spread. Unique, novel and space groups are of valid crystals, relaxed ones the first valid."
+        "own mean and spread; COV rises with the sizes of both sets, so the row to compare with is that of as many "
+        "training crystals. Unique, novel and space groups are of valid crystals, relaxed ones the first valid."
     )
     return " ".join([text, *(f"{note}." for note in work.notes)])
 

@@ -15,7 +15,7 @@ from zipfile import BadZipFile, ZipFile
 
 from inkwash.errors import UserError
 from inkwash.systems.crystals import cif
-from inkwash.systems.crystals.cif import NUMBER
+from inkwash.systems.crystals.cif import NUMBER, in_a_line
 from inkwash.systems.crystals.data import Crystal, from_atoms, from_structure
 from inkwash.systems.crystals.elements import SYMBOLS
 from inkwash.systems.tables import MAX_BYTES, read_cells, read_text, skip_hint
@@ -71,7 +71,7 @@ def guarded(file: Path) -> Iterator[Found]:
     try:
         yield from parse(file)
     except UserError as error:
-        text = str(error).removeprefix(f"{file}: ")
+        text = str(error).removeprefix(str(file)).lstrip(":, ")
 
         def fail() -> tuple[Crystal, str]:
             raise UserError(text)
@@ -132,7 +132,7 @@ def crystal_of_poscar(lines: list[str], name: str) -> Crystal:
         try:
             poscar = Poscar.from_str("\n".join(lines), read_velocities=False)
         except Exception as error:  # pymatgen raises whatever it stumbles over
-            raise UserError(f"no POSCAR ({type(error).__name__}: {error})") from None
+            raise UserError(f"no POSCAR ({in_a_line(error)})") from None
     if not poscar.true_names:
         raise UserError(f"no elements are named; write them in a line above '{' '.join(counts)}', as Ba Ti O")
     return from_structure(poscar.structure, {}, name)
@@ -146,7 +146,7 @@ def read_extxyz(file: Path) -> Iterator[Found]:
     try:
         frames: Any = read_ase(io.StringIO(text), index=":", format="extxyz")
     except Exception as error:
-        raise UserError(f"{file}: no extxyz ({type(error).__name__}: {error})") from None
+        raise UserError(f"{file}: no extxyz ({in_a_line(error)})") from None
     for i, atoms in enumerate(frames, 1):
         source = f"{file}, frame {i}" if frames[1:] else str(file)
         name = str(next((atoms.info[key] for key in NAMES[:3] if key in atoms.info), numbered(file, i, len(frames))))
@@ -189,7 +189,7 @@ def crystal_of_json(facts: dict[str, Any], properties: dict[str, float], name: s
         sites = [{"species": site["species"], "abc": site["abc"]} for site in facts["sites"]]
         structure = Structure.from_dict({"lattice": {"matrix": facts["lattice"]["matrix"]}, "sites": sites})
     except Exception as error:
-        raise UserError(f"no structure of pymatgen ({type(error).__name__}: {error})") from None
+        raise UserError(f"no structure of pymatgen ({in_a_line(error)})") from None
     return from_structure(structure, properties, name)
 
 

@@ -86,9 +86,9 @@ def featurizers() -> tuple[Any, Any]:
 def standardise(of: Fingerprints, training: np.ndarray) -> Fingerprints:
     """With compositions less the mean of the training data's (m, 132), in units of their standard deviation. (The
     paper has fixed constants for that, of other data: so a distance here is not quite one of theirs.) A feature that
-    is the same in all the training data counts as it is."""
+    is the same in all the training data, but for rounding, counts as it is."""
     mean, spread = training.mean(0), training.std(0)
-    return of._replace(composition=(of.composition - mean) / np.where(spread > 0, spread, 1.0))
+    return of._replace(composition=(of.composition - mean) / np.where(spread > 1e-6, spread, 1.0))
 
 
 def coverage(
@@ -96,7 +96,8 @@ def coverage(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(of each reference whether it is covered, of each generated crystal whether it covers one). Means of these are
     COV-R and COV-P. Covered: the nearest structure of the others lies within the first cutoff, and the nearest
-    composition within the second, each by itself, as in the paper's own code. Without a fingerprint: never.
+    composition within the second, each by itself, as in the paper's own code. Without a fingerprint: never. The more
+    crystals there are on the other side, the more are covered: compare sets of one size, by one reference.
     """
     sets = zip(reference, generated, cutoffs, strict=True)
     structure, composition = (distances(a, b) <= cutoff for a, b, cutoff in sets)  # NaN is not near

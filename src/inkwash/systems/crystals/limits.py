@@ -30,11 +30,11 @@ def limits(folder: Path) -> dict[str, Limit]:
 
 
 def plan(request: Any, folder: Path | None, device: str, threads: int) -> Plan:
-    """By the arithmetic of the network for each pair of atoms; of relaxing nothing is known before."""
-    if request.relax:
+    """By the arithmetic of the network for each pair of atoms. Of relaxing and judging nothing is known before."""
+    if isinstance(request, Evaluate) or request.relax:
         return Plan()
-    facts: dict[str, Any] = describe(folder or locate(request.model))
-    count = request.samples if isinstance(request, Evaluate) else request.n
-    pairs = max(sizes(facts)) ** 2
-    work = 2 * sum(plans.sizes((folder or locate(request.model)) / WEIGHTS).values()) * pairs
-    return Plan(plans.seconds(count * work * (request.steps or facts["steps"]), device, threads))
+    folder = folder or locate(request.model)
+    facts: dict[str, Any] = describe(folder)
+    pairs = (request.atoms or sizes(facts)[-1]) ** 2
+    calls = request.n * pairs * (request.steps or facts["steps"])
+    return Plan(plans.seconds(2 * sum(plans.sizes(folder / WEIGHTS).values()) * calls, device, threads))

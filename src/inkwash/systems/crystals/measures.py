@@ -16,13 +16,20 @@ from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.systems.crystals import matching, validity
 from inkwash.systems.crystals.data import Crystal
-from inkwash.systems.crystals.fingerprints import composition_fingerprints, coverage, fingerprints, standardise
+from inkwash.systems.crystals.fingerprints import (
+    CUTOFFS,
+    composition_fingerprints,
+    coverage,
+    fingerprints,
+    standardise,
+)
 from inkwash.systems.crystals.relaxation import Judge, Relaxed, relax_all
 from inkwash.systems.crystals.train import knows
 from inkwash.systems.report import Row, bootstrap, row, wilson
 
 Progress = Callable[[int, int], None]
 NEAR = 0.3  # angstrom from the relaxed crystal
+COVERAGES = {"": CUTOFFS, " of structures": (CUTOFFS[0], np.inf), " of compositions": (np.inf, CUTOFFS[1])}
 
 
 @dataclass
@@ -123,10 +130,12 @@ def distributions(
     parts = [partial(tell_part, tell, place, len(sets) + 1) for place in range(len(sets) + 1)]
     known = standardise(fingerprints(held_out, work.cache, parts[0]), scale)
     for part, (source, crystals) in zip(parts[1:], usable.items(), strict=True):
-        recall, precision = coverage(known, standardise(fingerprints(crystals, work.cache, part), scale))
+        found = standardise(fingerprints(crystals, work.cache, part), scale)
         missed = np.zeros(len(sets[source]) - len(crystals), bool)  # what is not valid covers nothing
-        rows.append(share("COV-R", recall, source=source, of="held-out crystals"))
-        rows.append(share("COV-P", np.concatenate([precision, missed]), source=source, of="crystals of the set"))
+        for name, cutoffs in COVERAGES.items():
+            recall, precision = coverage(known, found, cutoffs)
+            rows.append(share(f"COV-R{name}", recall, source=source, of="held-out crystals"))
+            rows.append(share(f"COV-P{name}", np.concatenate([precision, missed]), source=source, of="the set"))
     return rows
 
 

@@ -85,7 +85,8 @@ def write_symmetrised(file: Path, crystal: Crystal, symprec: float, comment: str
     structure = to_structure(crystal)
     with quiet():
         try:
-            text = str(CifWriter(structure, symprec=symprec, significant_figures=8))
+            # by default pymatgen takes angles for equal that differ by 5 degrees, whatever the tolerance
+            text = str(CifWriter(structure, symprec=symprec, angle_tolerance=-1, significant_figures=8))
             (written,) = CifParser.from_str(text).parse_structures(primitive=False)
         except Exception:  # whatever spglib and pymatgen stumble over: the P 1 file has the crystal
             return False
