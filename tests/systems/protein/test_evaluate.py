@@ -70,6 +70,7 @@ def test_geometry_rows_of_ideal_helices():
         assert own["helical dihedrals to the right"]["value"] == share
         assert own["chains with helices of both hands"]["value"] == 0
         assert own["bonds of 3.7-3.9 A"]["value"] == 1 and own["bond, A"]["value"] == pytest.approx(3.80, abs=0.02)
+        assert own["bond off 3.8 A by"]["value"] == pytest.approx(abs(own["bond, A"]["value"] - 3.8), abs=1e-3)
         assert own["breaks, > 4.2 A"]["value"] == own["pairs < 4.0 A, %"]["value"] == 0
         assert own["phi < 0"]["value"] == share and own["trans, omega beyond 150 degrees"]["value"] == 1
         assert own["C-N of 1.28-1.38 A"]["value"] == own["N-CA-C of 101-121 degrees"]["value"] == 1

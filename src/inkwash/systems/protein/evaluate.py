@@ -65,6 +65,7 @@ CA_FIGURES: dict[str, dict[str, Figure]] = {
     "CA": {
         "bonds of 3.7-3.9 A": lambda chain: geometry.within(bonds(chain), *geometry.SOUND),
         "bond, A": bonds,
+        "bond off 3.8 A by": lambda chain: abs(bonds(chain) - 3.8),
         "breaks, > 4.2 A": lambda chain: bonds(chain) > geometry.BREAK,
         "pairs < 3.5 A, %": lambda chain: 100 * (geometry.pair_distances(chain) < geometry.CLASH[0]),
         "pairs < 4.0 A, %": lambda chain: 100 * (geometry.pair_distances(chain) < geometry.CLASH[1]),
