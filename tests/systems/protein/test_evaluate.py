@@ -130,6 +130,8 @@ def test_the_whole_report(tmp_path, context, monkeypatch):
     )
     assert ours == 0 and native > 0.9 and mirror == pytest.approx(1 - native) and 0.2 < random < 0.8
     inside = figures(found.rows, of="ProteinMPNN, ca", source=evaluate.OURS)["inside native 5-95 %"]["value"]
+    limits = figures(found.rows, of="ProteinMPNN, ca", source=evaluate.NATIVE)
+    assert limits["score, 5 %"]["value"] == limits["score, 95 %"]["value"] == 0
     assert inside == 0.5  # those of 40 residues, since no native chain has 44
     likeness = figures(found.rows, of="novelty", source=evaluate.NATIVE)
     assert likeness["TM-score to the nearest training chain"]["value"] > 0.9
