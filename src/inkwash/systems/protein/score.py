@@ -90,7 +90,7 @@ def predictions(files: Sequence[Path], names: Any, note: Callable[[str], None]) 
     if strange:
         note(f"left out, as no design's names: {listed(strange)}")
     if more := sum(map(len, found.values())) - len(found):
-        note(f"left out: {more} models of lower rank, or relaxed")
+        note(f"left out: {more} more files of the same designs, of lower rank, relaxed, or there twice")
     return {design: min(orders)[2] for design, orders in found.items()}
 
 
@@ -112,7 +112,7 @@ def compare(file: Path, backbone: Backbone) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "scTM": tm_score(chain, backbone.chain),
         "scRMSD": rmsd(alpha_carbons(chain), alpha_carbons(backbone.chain)),
-        "pLDDT": plddt(predicted.b_factors),
+        "pLDDT": plddt(predicted.b_factors) if predicted.b_factors.any() else None,
         "motif_RMSD": None,
         "motif_mean_distance": None,
         "motif_atoms": None,
