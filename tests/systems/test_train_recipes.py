@@ -21,6 +21,7 @@ from inkwash.systems.language import train as language
 from inkwash.systems.language.verbs import TASKS as LANGUAGE
 from inkwash.systems.pictures import emoji_data, icons_data, train_autoencoder, train_text_encoder, train_upsampler
 from inkwash.systems.pictures.verbs import TASKS as PICTURES
+from inkwash.systems.protein.verbs import TASKS as PROTEIN
 from inkwash.systems.series import train as series
 from inkwash.systems.series.verbs import TASKS as SERIES
 from inkwash.training.recipe import load_recipe, read_toml
@@ -30,9 +31,10 @@ from tests.follower import Follower
 from tests.models import random
 from tests.systems.pictures.discs import discs
 from tests.systems.pictures.shapes import icons
+from tests.systems.protein import chains as proteins
 
 RECIPES = recipes()
-TASKS = PICTURES | LANGUAGE | SERIES
+TASKS = PICTURES | LANGUAGE | SERIES | PROTEIN
 STEPS = 4  # losses are always read after the first and the second, and after the last
 
 # What is smaller than in the recipes; a table is changed where a recipe has it. All the rest is the recipes' own.
@@ -53,6 +55,7 @@ SMALLER = {
     },
     "language": {"fit": FIT, "min_count": 1, "width": 48},
     "classifier": {"fit": FIT, "min_count": 1, "width": 48},
+    "backbone": {"fit": FIT | {"batch_size": 1}, "width": 16, "layers": 1},
     "series": {"fit": FIT, "horizon": 12},  # so that the first part, too, is long enough for early stopping
 }
 # A student's examples are rounded to float16, bfloat16 has 8 bits, and on another device another coin decides about a
@@ -174,6 +177,8 @@ def small_recipe(name, folder):
         keys["writer"] = Path(keys["writer"]).parts[1].removeprefix("gpu-")  # which ships
     if task == "series":
         keys["data"] = rates(folder / "rates.tar.gz")
+    if task == "backbone":
+        keys["data"] = proteins.save(folder / "chains.npz", proteins.chains(30))
     module = import_module(TASKS[task].module)
     return module.train, load_recipe(RECIPES[name], module.Recipe, **keys)
 

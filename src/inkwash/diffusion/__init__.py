@@ -12,8 +12,16 @@ from inkwash.diffusion.driver import sample
 from inkwash.diffusion.errors import DiffusionError
 from inkwash.diffusion.grid import GRIDS, Grid, align_your_steps, beta, ddim_uniform, exponential, karras, kl_optimal
 from inkwash.diffusion.grid import leading, linear_quadratic, normal, sgm_uniform, simple, trailing, uniform
-from inkwash.diffusion.guides import adaptive_projected, allowed_symbols, autoguidance, classifier, classifier_free
-from inkwash.diffusion.guides import dps, dynamic_threshold, gradient_control, known_region, on, rounding
+from inkwash.diffusion.guides import adaptive_projected, allowed_symbols, analytic_variance, autoguidance, classifier
+from inkwash.diffusion.guides import (
+    classifier_free,
+    dps,
+    dynamic_threshold,
+    gradient_control,
+    known_region,
+    on,
+    rounding,
+)
 from inkwash.diffusion.guides import static_threshold, tiled, token_gradient, x0_guide
 from inkwash.diffusion.losses import (
     Term,

@@ -59,6 +59,27 @@ def test_what_is_no_table_of_chains_is_refused(tmp_path: Path) -> None:
             data.load_chains(path)
 
 
+def test_a_folder_of_structures_is_read(tmp_path: Path) -> None:
+    """Every chain of every PDB file; a missing atom leaves a gap that no training takes."""
+    pytest.importorskip("biotite")
+    atoms = globule(20)
+    for name, letters, missing in (("b", "A", None), ("a_1", "AB", 30)):
+        lines = []
+        for letter in letters:
+            for i, (x, atom) in enumerate(zip(atoms.reshape(-1, 3), 20 * ["N", "CA", "C"], strict=True)):
+                place = "".join(f"{value:8.3f}" for value in x)
+                if i != missing:
+                    residue = f"ATOM  {i + 1:5d}  {atom:<3s} ALA {letter}{i // 3 + 1:4d}    "
+                    lines.append(f"{residue}{place}  1.00  0.00           {atom[0]}")
+        (tmp_path / f"{name}.pdb").write_text("\n".join([*lines, "END"]) + "\n")
+    (tmp_path / "notes.txt").write_text("not a structure")
+    read = data.load_chains(tmp_path)
+    assert [(chain.name, chain.sequence) for chain in read] == [(n, "A" * 20) for n in ("a_1_A", "a_1_B", "b_A")]
+    assert np.allclose(read[2].atoms, atoms, atol=1e-3)
+    assert [data.compact(chain) for chain in read] == [False, False, True]
+    assert len({len(part) for part in data.split(read[:2])}) == 2  # of one file, so together
+
+
 def test_rods_and_broken_chains_are_not_compact() -> None:
     """The radius of an ideal helix of n residues is about 1.5 n / sqrt(12): above the limit from 40 residues on."""
     assert data.radius_of_gyration(helix(60)[:, 1]) == pytest.approx(1.5 * 60 / 12**0.5, rel=0.01)

@@ -64,6 +64,9 @@ def test_names_in_mmcif_are_the_authors_as_in_pdb(tmp_path):
     assert np.allclose(chains["P"].coordinates, atoms, atol=6e-4)
     assert chains["P"].b_factors.tolist() == [7.5] * 3
     assert not notes
+    with (tmp_path / "a.cif").open("a") as file:
+        file.write("data_SECOND\n_entry.id x\n")
+    assert read(tmp_path / "a.cif")[1] == ["a.cif: 2 blocks of data; the first is taken"]
 
 
 def test_oxygens_lie_where_ideal_geometry_has_them():

@@ -24,7 +24,7 @@ def backbone(engine: str = "frames", trained: bool = False) -> BackboneModel:
     for p in network.parameters() if trained and engine == "frames" else ():  # where nothing is 0
         p.data += 0.01 * torch.randn_like(p)
     facts = {"engine": engine, "atoms": atoms, "shortest": 4, "max_length": 30}
-    return BackboneModel(network, facts | DEFAULTS[engine])
+    return BackboneModel(network, facts | DEFAULTS[engine] | {"errors": None})
 
 
 def test_an_untrained_model_is_a_gaussian_of_the_data() -> None:
@@ -94,7 +94,7 @@ def test_the_network_is_told_what_it_computes_with(engine: str) -> None:
         seen["x"], seen["time"] = x, time
         return torch.zeros_like(x)
 
-    own = backbone(engine).denoiser
+    own = room.denoiser(backbone(engine).network)
     wrapped = Denoiser(network, own.process, own.parametrization, own.c_noise)
     x, t = torch.ones(1, 6, 3), 0.6
     wrapped(x, t)

@@ -58,6 +58,18 @@ def test_held_out_chains_are_not_learned_from() -> None:
     assert sum(int(part["mask"].sum()) for part in held_out) == 3 * sum(len(chain.atoms) for chain in choices)
 
 
+def test_the_errors_of_an_untrained_network_are_those_of_a_gaussian() -> None:
+    """It answers 0, the exact denoiser of N(0, d^2): of data of variance v the noise is missed by the share
+    (sigma^2 v + d^4) / (sigma^2 + d^2)^2."""
+    made = train.padded([points(chain, 3) for chain in chains(40)])
+    variance = float((made["x"] ** 2).sum() / made["mask"].sum() / 3)
+    with torch.no_grad():
+        errors = train.noise_errors(denoiser(FrameNetwork(width=16)), made)
+    for sigma, error in errors:
+        wanted = (sigma**2 * variance + 0.68**4) / (sigma**2 + 0.68**2) ** 2
+        assert error == pytest.approx(wanted, rel=0.08)
+
+
 def test_what_lies_in_the_padding_does_not_count() -> None:
     made = train.padded([points(chain, 3) for chain in chains(3)])
     denoise = denoiser(FrameNetwork(width=16))

@@ -74,8 +74,11 @@ def radius_of_gyration(ca: np.ndarray) -> float:
 
 def compact(chain: Chain) -> bool:
     """Whether the radius of gyration of its CA is below 1.3 times the usual one of a globule, 2.2 N^0.38 angstrom
-    (Skolnick et al. 1997), since a model of rods makes rods; and no bond between residues is broken."""
+    (Skolnick et al. 1997), since a model of rods makes rods; and no atom is missing and no bond between residues
+    broken."""
     ca = chain.atoms[:, 1].astype(float)
+    if not np.isfinite(chain.atoms).all():
+        return False
     whole = len(ca) < 2 or np.linalg.norm(np.diff(ca, axis=0), axis=1).max() < BREAK
     return bool(whole and radius_of_gyration(ca) < 1.3 * 2.2 * len(ca) ** 0.38)
 

@@ -79,19 +79,21 @@ def read_atoms(path: str | Path, note: Note | None = None) -> Any:
             warnings.simplefilter("ignore")
             if is_mmcif(path):
                 file: Any = pdbx.CIFFile.read(str(path))
-                models = pdbx.get_model_count(file)
-                array = pdbx.get_structure(file, model=1, **fields)
+                block = next(iter(file.values()))
+                models, blocks = pdbx.get_model_count(block), len(file)
+                array = pdbx.get_structure(block, model=1, **fields)
             else:
                 file = pdb.PDBFile.read(str(path))
-                models = file.get_model_count()
+                models, blocks = file.get_model_count(), 1
                 array = file.get_structure(model=1, **fields)
     except Exception as error:  # whatever biotite stumbles over
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UserError(f"{path}: no PDB or mmCIF file that can be read ({reason})") from None
     if not np.isfinite(array.coord).all():
         raise UserError(f"{path}: coordinates that are not numbers; mend the file")
-    if models > 1 and note:
-        note(f"{path.name}: {models} models; the first is taken")
+    for count, what in ((models, "models"), (blocks, "blocks of data")):
+        if count > 1 and note:
+            note(f"{path.name}: {count} {what}; the first is taken")
     return array
 
 

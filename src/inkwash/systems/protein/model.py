@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from inkwash import diffusion
-from inkwash.diffusion.denoiser import Denoiser, quarter_log_sigma
+from inkwash.diffusion.denoiser import Denoise, Denoiser, quarter_log_sigma
 from inkwash.diffusion.parametrization import edm
 from inkwash.diffusion.schedule import NoiseLevel
 from inkwash.errors import UserError
@@ -28,7 +28,8 @@ class BackboneModel(TorchModel):
     """A model of backbones.
 
     facts: engine ("frames" or "protdiff"), atoms of a residue (3: N, CA, C; 1: CA), shortest and max_length of the
-    chains it was trained on, steps, sampler with its options, and the network's own.
+    chains it was trained on, steps, sampler with its options, `errors` of the noise predicted at noise levels, from
+    which the variance of a step follows (None: the least there can be), and the network's own.
 
     >>> model = inkwash.load("backbone")
     >>> model.sample([64, 64, 80], seed=7)
@@ -41,7 +42,7 @@ class BackboneModel(TorchModel):
 
     @classmethod
     def build(cls, facts: dict[str, Any]) -> BackboneModel:
-        for key in ("atoms", "shortest", "max_length", "steps", "sampler"):
+        for key in ("atoms", "shortest", "max_length", "steps", "sampler", "errors"):
             facts[key]
         return cls(NETWORKS[facts["engine"]](**facts["network"]), facts)
 
@@ -50,14 +51,15 @@ class BackboneModel(TorchModel):
         return self.config | {"network": network.config}
 
     @property
-    def denoiser(self) -> Denoiser:
+    def denoiser(self) -> Denoise:
         """Of centred points in nm, (B, atoms L, 3), residue by residue."""
-        return denoiser(self.network)
+        plain, errors = denoiser(self.network), self.config["errors"]
+        return plain if errors is None else diffusion.analytic_variance(plain, *zip(*errors, strict=True))
 
     def grid(self, steps: int | None = None) -> diffusion.Grid:
         """The model's own times, of `steps` steps."""
         spacing = diffusion.uniform if self.config["engine"] == "protdiff" else diffusion.karras
-        grid: diffusion.Grid = spacing(self.denoiser.process, steps or self.config["steps"])
+        grid: diffusion.Grid = spacing(denoiser(self.network).process, steps or self.config["steps"])
         return grid
 
     def sampler(self) -> Any:

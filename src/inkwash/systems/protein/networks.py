@@ -226,7 +226,7 @@ def softsign(x: Tensor) -> Tensor:
 
 
 def shifted(x: Tensor, step: int) -> Tensor:
-    """x of residue i + step at i; 0 beyond the ends."""
+    """x of residue i + step at i; beyond the ends 0, of points the chain's centre."""
     out = torch.zeros_like(x)
     if step == 0 or abs(step) >= x.shape[1]:
         return out if step else x

@@ -12,6 +12,7 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
+from inkwash.diffusion import Denoiser
 from inkwash.diffusion.losses import log_normal, uniform_times
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
@@ -19,11 +20,13 @@ from inkwash.systems.protein.data import Chain, batches_by_length, compact, load
 from inkwash.systems.protein.model import NETWORKS, BackboneModel, denoiser
 from inkwash.training.build import build
 from inkwash.training.fit import fit
+from inkwash.training.placement import place
 from inkwash.training.recipe import Depth, Width
 from inkwash.training.settings import Settings
 
 Batch = dict[str, Tensor]
 TIMES = (-1.7, 1.6)  # mean and standard deviation of the logarithm of the noise, in nm, at which "frames" is trained
+WINDOW = 40  # residues of the longest stretch of a chain that is learned from too
 # how each engine is sampled: steps, sampler; "frames" as chosen on the chains for choices
 DEFAULTS: dict[str, dict[str, Any]] = {
     "frames": {"steps": 100, "sampler": ["ancestral", {}]},
@@ -37,7 +40,8 @@ class Recipe:
 
     data      see `load_chains`; only compact chains of `shortest` to `longest` residues are used
     engine    frames: N, CA and C, by a network that knows handedness; protdiff: the paper's, of CA alone
-    windows   whether compact stretches of up to 40 residues of longer chains are learned from too
+    windows   whether compact stretches of up to 40 residues of longer chains are learned from too, since there are
+              few short chains
     width, layers  of the network; of "frames" the layers of its last stage, one fewer in its first
     fit.batch_size  chains of 64 residues; of shorter ones so many more as have as many pairs of residues
     """
@@ -69,8 +73,9 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
             f"choices, {len(table)} for the table"
         )
     )
-    if recipe.windows:
-        training_set = training_set + windows(training_set, recipe.shortest, min(40, recipe.longest), recipe.fit.seed)
+    longest = min(WINDOW, recipe.longest)
+    if recipe.windows and recipe.shortest <= longest:
+        training_set = training_set + windows(training_set, recipe.shortest, longest, recipe.fit.seed)
     atoms = 1 if recipe.engine == "protdiff" else 3
     torch.manual_seed(recipe.fit.seed)
     config: dict[str, Any] = {"width": recipe.width, "layers": recipe.layers}
@@ -79,7 +84,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
         config |= {"layers": [max(1, recipe.layers - 1), recipe.layers], "data_std": round(std, 3)}
     network = build(lambda: NETWORKS[recipe.engine](**config), {}, "the recipe")
     facts = {"engine": recipe.engine, "atoms": atoms, "shortest": recipe.shortest, "max_length": recipe.longest}
-    model = BackboneModel(network, facts | DEFAULTS[recipe.engine])
+    model = BackboneModel(network, facts | DEFAULTS[recipe.engine] | {"errors": None})
     batch, held_out = loader(training_set, choices, atoms, recipe.fit)
     denoise = denoiser(network)
     times = log_normal(denoise.process, *TIMES) if recipe.engine == "frames" else uniform_times
@@ -87,7 +92,25 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     def loss(batch: Batch, generator: torch.Generator) -> Tensor:
         return denoise.loss(batch["x"], times=times, mask=batch["mask"], generator=generator)
 
-    fit(network, loss, batch, folder, recipe.fit, None, model.save, folder / "model", monitor, held_out=held_out)
+    def save(folder: Path) -> None:
+        if recipe.engine == "frames" and held_out:
+            model.config["errors"] = noise_errors(denoise, held_out[len(held_out) // 2])
+        model.save(folder)
+
+    fit(network, loss, batch, folder, recipe.fit, None, save, folder / "model", monitor, held_out=held_out)
+
+
+def noise_errors(denoise: Denoiser, batch: Batch) -> list[tuple[float, float]]:
+    """Noise levels and the mean squared error of the noise predicted there, of a held-out batch."""
+    network: Any = denoise.network
+    found, batch = [], place(batch, next(network.parameters()).device)
+    for sigma in np.geomspace(0.004, 20, 12).tolist():
+        times = torch.full((len(batch["x"]),), denoise.process.schedule.sigma_to_t(sigma), dtype=torch.float64)
+        x, level, _ = denoise.draw(batch["x"], times, torch.Generator().manual_seed(0), batch["mask"])
+        x0 = denoise.process.project(denoise(x, level, {"mask": batch["mask"]}).x0, batch["mask"])
+        error = ((x0 - batch["x"]) ** 2).sum() / batch["mask"].sum() / 3 / sigma**2
+        found.append((sigma, float(error)))
+    return found
 
 
 def loader(
