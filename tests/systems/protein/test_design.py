@@ -127,6 +127,12 @@ def test_each_seed_designs_the_same_alone(tmp_path, ran):
     assert alone[0]["score"] == pytest.approx(ran.row["rows"][3]["score"])
 
 
+def test_sequences_of_mere_glycine_are_pointed_out():
+    rows = [{"sequence": "AGAGAGW"}, {"sequence": "WKYLAGE"}]
+    assert "; 1 of them more than half alanine and glycine" in design.in_words(rows, 1)
+    assert design.in_words(rows[1:], 1) == "1 sequence for 1 backbone"
+
+
 def test_a_context_hears_of_what_was_chosen(tmp_path):
     save(tmp_path / "a.pdb", lines(10))
     context, said = Local(tmp_path), []

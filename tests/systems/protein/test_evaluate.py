@@ -70,6 +70,7 @@ def test_geometry_rows_of_ideal_helices():
         assert own["helical dihedrals to the right"]["value"] == share
         assert own["chains with helices of both hands"]["value"] == 0
         assert own["bonds of 3.7-3.9 A"]["value"] == 1 and own["bond, A"]["value"] == pytest.approx(3.80, abs=0.02)
+        assert own["bond off 3.8 A by"]["value"] == pytest.approx(abs(own["bond, A"]["value"] - 3.8), abs=1e-3)
         assert own["breaks, > 4.2 A"]["value"] == own["pairs < 4.0 A, %"]["value"] == 0
         assert own["phi < 0"]["value"] == share and own["trans, omega beyond 150 degrees"]["value"] == 1
         assert own["C-N of 1.28-1.38 A"]["value"] == own["N-CA-C of 101-121 degrees"]["value"] == 1
@@ -129,6 +130,8 @@ def test_the_whole_report(tmp_path, context, monkeypatch):
     )
     assert ours == 0 and native > 0.9 and mirror == pytest.approx(1 - native) and 0.2 < random < 0.8
     inside = figures(found.rows, of="ProteinMPNN, ca", source=evaluate.OURS)["inside native 5-95 %"]["value"]
+    limits = figures(found.rows, of="ProteinMPNN, ca", source=evaluate.NATIVE)
+    assert limits["score, 5 %"]["value"] == limits["score, 95 %"]["value"] == 0
     assert inside == 0.5  # those of 40 residues, since no native chain has 44
     likeness = figures(found.rows, of="novelty", source=evaluate.NATIVE)
     assert likeness["TM-score to the nearest training chain"]["value"] > 0.9

@@ -11,6 +11,7 @@ from inkwash.diffusion import (
     Gaussian,
     Prediction,
     ZeroCoM,
+    analytic_variance,
     cosine,
     karras,
     uniform,
@@ -222,7 +223,8 @@ def test_what_does_not_fit_is_refused(change, reason):
 
 def test_many_particles_are_shown_to_the_network_a_few_at_a_time(monkeypatch):
     options = {"motif": MOTIF, "indices": INDICES, "points": 16, "grid": karras(PROCESS, 12), "count": 10}
-    whole = {method: scaffold(CHAIN, **options, method=method, device="cpu")[0] for method in ("smcdiff", "tds")}
+    varied = analytic_variance(CHAIN, [0.01, 10.0], [0.9, 0.1])
+    whole = {method: scaffold(varied, **options, method=method, device="cpu")[0] for method in ("smcdiff", "tds")}
     monkeypatch.setattr(module, "PAIRS", 3 * 16**2)
     sizes = []
 
@@ -230,6 +232,7 @@ def test_many_particles_are_shown_to_the_network_a_few_at_a_time(monkeypatch):
         sizes.append(len(x))
         return CHAIN(x, t)
 
+    few = analytic_variance(few, [0.01, 10.0], [0.9, 0.1])
     for method, one in whole.items():
         sizes.clear()
         (parts,) = scaffold(few, **options, method=method, device="cpu")

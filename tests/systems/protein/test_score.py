@@ -94,7 +94,7 @@ def test_colabfolds_first_rank_is_taken_and_the_rest_is_said(folders):
         write(folders[1] / COLABFOLD.format("a-2", kind, rank, 6 - rank % 6), plddt=plddt)
     said = []
     assert scored(folders, said.append)["a-2"]["pLDDT"] == pytest.approx(80)
-    assert "left out: 3 models of lower rank, or relaxed" in said
+    assert "left out: 3 more files of the same designs, of lower rank, relaxed, or there twice" in said
 
 
 def test_only_the_relaxed_one_will_do(folders):

@@ -91,11 +91,15 @@ def run(requests: list[Design], context: Context) -> Iterator[Result]:
             context.tell(Progress(done + 1, len(backbones)))
         files = {".fasta": context.folder / f"design-{of}.fasta", ".csv": context.folder / f"design-{of}.csv"}
         write(rows, files[".fasta"], files[".csv"])
-        best = min(rows, key=lambda row: row["score"])
-        text = (
-            f"{len(rows)} sequences for {len(backbones)} backbones; the surest is {best['name']}: {best['score']:.2f}"
-        )
-        yield Result(of, None, files, {"text": text, "rows": rows}, request.facts())
+        yield Result(of, None, files, {"text": in_words(rows, len(backbones)), "rows": rows}, request.facts())
+
+
+def in_words(rows: Sequence[dict[str, Any]], backbones: int) -> str:
+    """What came out, in a sentence; a sure score of mere alanine and glycine is no good sign."""
+    text = f"{len(rows)} sequence{'s' * (len(rows) != 1)} for {backbones} backbone{'s' * (backbones != 1)}"
+    if poor := sum(mpnn.plain_share(row["sequence"]) > 0.5 for row in rows):
+        text += f"; {poor} of them more than half alanine and glycine, what ProteinMPNN writes where nothing fits"
+    return text
 
 
 def design(

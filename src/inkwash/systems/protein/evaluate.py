@@ -65,6 +65,7 @@ CA_FIGURES: dict[str, dict[str, Figure]] = {
     "CA": {
         "bonds of 3.7-3.9 A": lambda chain: geometry.within(bonds(chain), *geometry.SOUND),
         "bond, A": bonds,
+        "bond off 3.8 A by": lambda chain: abs(bonds(chain) - 3.8),
         "breaks, > 4.2 A": lambda chain: bonds(chain) > geometry.BREAK,
         "pairs < 3.5 A, %": lambda chain: 100 * (geometry.pair_distances(chain) < geometry.CLASH[0]),
         "pairs < 4.0 A, %": lambda chain: 100 * (geometry.pair_distances(chain) < geometry.CLASH[1]),
@@ -229,18 +230,20 @@ def mpnn_rows(sources: dict[str, Chains], seed: int, context: Context) -> list[R
             for chain in chains:
                 found[source].append(opinion(chain, seed, weights, known, context.folder / OPINIONS))
                 on_progress(context)(sum(map(len, found.values())), total)
+        keys: dict[str, Any] = {"of": f"ProteinMPNN, {weights}"}
         low, high = np.quantile([score for score, *_ in found[NATIVE]], (0.05, 0.95))
         for source, opinions in found.items():
             scores, agreements, plain = np.array(opinions).T
             inside = geometry.within(scores, low, high)
-            n, keys = len(scores), {"of": f"ProteinMPNN, {weights}", "source": source}
+            n, keys["source"] = len(scores), source
             rows += [
                 row("score", float(scores.mean()), bootstrap(scores), n, **keys),
                 row("inside native 5-95 %", float(inside.mean()), wilson(int(inside.sum()), n), n, **keys),
                 row("two designs agree", float(agreements.mean()), bootstrap(agreements), n, **keys),
                 row("A and G of designs", float(plain.mean()), bootstrap(plain), n, **keys),
             ]
-        context.tell(Note(f"ProteinMPNN, {weights}: native chains score {low:.2f} to {high:.2f} (5-95 %)"))
+        keys["source"] = NATIVE
+        rows += [row("score, 5 %", float(low), **keys), row("score, 95 %", float(high), **keys)]
     return rows
 
 

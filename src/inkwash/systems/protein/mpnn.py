@@ -87,9 +87,16 @@ def opinion(chain: Array, seed: int = 0, weights: Weights = "ca") -> tuple[float
     """Of two designs at temperature 0.1 the mean score, the share of residues that they have alike, and that of
     alanine and glycine, which it is sure of where nothing else fits."""
     one, two = (design(chain, (seed + i) % 2**64, weights=weights) for i in (0, 1))
-    both = one.sequence + two.sequence
-    plain = sum(both.count(letter) for letter in "AG") / len(both)
-    return (one.score + two.score) / 2, agreement(one.sequence, two.sequence), plain
+    return (
+        (one.score + two.score) / 2,
+        agreement(one.sequence, two.sequence),
+        plain_share(one.sequence + two.sequence),
+    )
+
+
+def plain_share(sequence: str) -> float:
+    """How much of it is alanine and glycine."""
+    return sum(sequence.count(letter) for letter in "AG") / len(sequence)
 
 
 def agreement(a: str, b: str) -> float:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inkwash.diffusion import Grid, Prediction, ZeroCoM, ancestral, known_region, sample
-from inkwash.diffusion.arrays import like, namespace, numpy
+from inkwash.diffusion.arrays import by_field, like, namespace, numpy
 from inkwash.diffusion.guides import trained_process
 from inkwash.errors import UserError, unknown
 from inkwash.inference.particles import particles
@@ -143,19 +143,21 @@ def in_batches(denoise: Callable[..., Any], size: int) -> Callable[..., Any]:
     """The denoiser of one state, called for so many samples at a time. Of each batch only the states are kept for
     gradients, and the network is called again for them, so that memory does not grow with the particles."""
 
-    def batched(x: Any, t: Any, condition: Any = None) -> Prediction:
-        def x0(part: Any, first: int) -> Any:
+    def batched(x: Any, t: Any, condition: Any = None) -> Any:
+        def of_part(part: Any, first: int) -> Any:
             rows = {key: value[first : first + size] for key, value in (condition or {}).items()}
-            return denoise(part, t, rows).x0
+            return denoise(part, t, rows)
 
         if len(x) <= size:
-            return denoise(x, t, condition)  # type: ignore[no-any-return]
-        xp = namespace(x)
+            return denoise(x, t, condition)
+        call: Any = of_part
         if getattr(x, "requires_grad", False):
             from torch.utils.checkpoint import checkpoint
 
-            x0 = partial(checkpoint, x0, use_reentrant=False)
-        return Prediction(xp.concatenate([x0(x[i : i + size], i) for i in range(0, len(x), size)]))
+            call = partial(checkpoint, of_part, use_reentrant=False)
+        parts = [call(x[i : i + size], i) for i in range(0, len(x), size)]
+        join = lambda *values: namespace(x).concatenate(values)  # noqa: E731
+        return Prediction(*(None if own[0] is None else by_field(join, *own) for own in zip(*parts, strict=True)))
 
     batched.process = trained_process(denoise)  # type: ignore[attr-defined]
     return batched

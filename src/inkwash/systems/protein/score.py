@@ -90,7 +90,7 @@ def predictions(files: Sequence[Path], names: Any, note: Callable[[str], None]) 
     if strange:
         note(f"left out, as no design's names: {listed(strange)}")
     if more := sum(map(len, found.values())) - len(found):
-        note(f"left out: {more} models of lower rank, or relaxed")
+        note(f"left out: {more} more files of the same designs, of lower rank, relaxed, or there twice")
     return {design: min(orders)[2] for design, orders in found.items()}
 
 
