@@ -21,7 +21,8 @@ import numpy as np
 
 import common
 from common import QUICK, ROOT
-from inkwash.systems.crystals.data import read_crystals, split
+from inkwash.systems.crystals.data import split
+from inkwash.systems.crystals.files import read_crystals
 from inkwash.systems.crystals.matching import rms_distance
 from inkwash.systems.crystals.model import CrystalModel
 from inkwash.systems.crystals.optimise import reconstruct

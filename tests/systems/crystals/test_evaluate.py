@@ -10,8 +10,9 @@ import pytest
 from inkwash import extras
 from inkwash.errors import UserError
 from inkwash.systems.crystals import optimise
-from inkwash.systems.crystals.data import Crystal, read_crystals, split, to_structure
+from inkwash.systems.crystals.data import Crystal, split, to_structure
 from inkwash.systems.crystals.evaluate import OURS, evaluate
+from inkwash.systems.crystals.files import read_crystals
 from inkwash.systems.crystals.measures import Work, beside_data, distributions, share, wasserstein
 from inkwash.systems.crystals.prediction import optimisation, reconstructions, structure_predictions
 from inkwash.systems.crystals.relaxation import ElementReference, Judge, Relaxed

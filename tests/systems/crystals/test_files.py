@@ -14,7 +14,8 @@ from pymatgen.entries.computed_entries import ComputedStructureEntry
 from pymatgen.io.vasp.inputs import Poscar
 
 from inkwash.errors import UserError
-from inkwash.systems.crystals.data import Crystal, from_structure, read_crystals, to_atoms, to_structure
+from inkwash.systems.crystals.data import Crystal, from_structure, to_atoms, to_structure
+from inkwash.systems.crystals.files import read_crystals
 
 ROCKSALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 PEROVSKITE = Structure(

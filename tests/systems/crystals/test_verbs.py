@@ -15,7 +15,8 @@ from pymatgen.core.structure import Structure
 from inkwash.cli.context import Local
 from inkwash.systems.base import File, Note
 from inkwash.systems.crystals import novelty, relaxation, verbs
-from inkwash.systems.crystals.data import from_atoms, from_structure, read_crystals, to_structure
+from inkwash.systems.crystals.data import from_atoms, from_structure, to_structure
+from inkwash.systems.crystals.files import read_crystals
 from inkwash.systems.crystals.matching import matcher
 from inkwash.systems.crystals.predictor import Predictor
 from inkwash.systems.crystals.request import Generate

@@ -1,11 +1,10 @@
-"""Crystals as arrays: from pymatgen's structures and ASE's atoms and back, from files, and parted for training."""
+"""Crystals as arrays: from pymatgen's structures and ASE's atoms and back, and parted for training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -133,51 +132,3 @@ def split(crystals: Sequence[Crystal], seed: int = 0) -> tuple[list[Crystal], li
     parts = order[:train], order[train : train + validation], order[train + validation :]
     a, b, c = ([crystals[i] for i in sorted(part)] for part in parts)
     return a, b, c
-
-
-def read_crystals(path: Path, note: Callable[[str], object] | None = None) -> list[Crystal]:
-    """The crystals of a file or a folder of files; see `files.read`.
-
-    A crystal that cannot be used, one of several, is left out, and `note` told so in one line; without `note`, and
-    where none is left, it is a UserError.
-    """
-    from inkwash.systems.crystals import files
-
-    kept: list[Crystal] = []
-    refused, remarks = dict[str, list[str]](), dict[str, list[str]]()
-    for found in files.read(Path(path)):
-        try:
-            crystal, remark = found.read()
-            kept.append(crystal)
-        except UserError as error:
-            refused.setdefault(str(error), []).append(found.source)
-        else:
-            if remark:
-                remarks.setdefault(remark, []).append(found.source)
-    if refused and (note is None or not kept):
-        reason, sources = next(iter(refused.items()))
-        others = sum(map(len, refused.values())) - 1
-        raise UserError(f"{sources[0]}: {reason}" + f" (and {others} more that cannot be used)" * bool(others))
-    if not kept:
-        raise UserError(f"{path}: no crystals in it")
-    if note is not None:
-        for reason, sources in refused.items():
-            note(f"left out: {listed(sources)}: {reason}")
-        for remark, sources in remarks.items():
-            note(f"{listed(sources)}: {remark}")
-        if twice := repeated(kept):
-            note(f"{twice} of {len(kept)} crystals stand there a second time, atom for atom")
-    return kept
-
-
-def listed(sources: Sequence[str]) -> str:
-    """The first three of them, and how many more there are."""
-    return ", ".join(sources[:3]) + f" and {len(sources) - 3} more" * (len(sources) > 3)
-
-
-def repeated(crystals: Sequence[Crystal]) -> int:
-    """How many are the same as one before, number for number."""
-    contents = {
-        (c.lattice.round(6).tobytes(), c.coordinates.round(6).tobytes(), c.numbers.tobytes()) for c in crystals
-    }
-    return len(crystals) - len(contents)

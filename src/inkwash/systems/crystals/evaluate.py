@@ -11,7 +11,8 @@ import numpy as np
 from inkwash.errors import UserError
 from inkwash.systems.crystals import matching, measures, prediction, validity
 from inkwash.systems.crystals.baselines import random_crystals
-from inkwash.systems.crystals.data import Crystal, read_crystals, split, to_structure
+from inkwash.systems.crystals.data import Crystal, split, to_structure
+from inkwash.systems.crystals.files import read_crystals
 from inkwash.systems.crystals.measures import Progress, Work
 from inkwash.systems.crystals.predictor import Predictor
 from inkwash.systems.crystals.relaxation import Judge, chgnet

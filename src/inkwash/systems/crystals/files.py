@@ -6,7 +6,7 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,6 +57,52 @@ def read(path: Path) -> Iterator[Found]:
         if (parse := reader(path)) is None:
             raise UserError(f"{path}: no file of crystals by its name; {KINDS} are read")
         yield from parse(path)
+
+
+def read_crystals(path: Path, note: Callable[[str], object] | None = None) -> list[Crystal]:
+    """The crystals of a file or a folder of files; see `read`.
+
+    A crystal that cannot be used, one of several, is left out, and `note` told so in one line; without `note`, and
+    where none is left, it is a UserError.
+    """
+    kept: list[Crystal] = []
+    refused, remarks = dict[str, list[str]](), dict[str, list[str]]()
+    for found in read(Path(path)):
+        try:
+            crystal, remark = found.read()
+            kept.append(crystal)
+        except UserError as error:
+            refused.setdefault(str(error), []).append(found.source)
+        else:
+            if remark:
+                remarks.setdefault(remark, []).append(found.source)
+    if refused and (note is None or not kept):
+        reason, sources = next(iter(refused.items()))
+        others = sum(map(len, refused.values())) - 1
+        raise UserError(f"{sources[0]}: {reason}" + f" (and {others} more that cannot be used)" * bool(others))
+    if not kept:
+        raise UserError(f"{path}: no crystals in it")
+    if note is not None:
+        for reason, sources in refused.items():
+            note(f"left out: {listed(sources)}: {reason}")
+        for remark, sources in remarks.items():
+            note(f"{listed(sources)}: {remark}")
+        if twice := repeated(kept):
+            note(f"{twice} of {len(kept)} crystals stand there a second time, atom for atom")
+    return kept
+
+
+def listed(sources: Sequence[str]) -> str:
+    """The first three of them, and how many more there are."""
+    return ", ".join(sources[:3]) + f" and {len(sources) - 3} more" * (len(sources) > 3)
+
+
+def repeated(crystals: Sequence[Crystal]) -> int:
+    """How many are the same as one before, number for number."""
+    contents = {
+        (c.lattice.round(6).tobytes(), c.coordinates.round(6).tobytes(), c.numbers.tobytes()) for c in crystals
+    }
+    return len(crystals) - len(contents)
 
 
 def silent(read: Callable[..., Crystal], *arguments: Any) -> Callable[[], tuple[Crystal, str]]:

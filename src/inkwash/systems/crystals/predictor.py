@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
-from inkwash.systems.crystals.data import Crystal, read_crystals, split
+from inkwash.systems.crystals.data import Crystal, split
+from inkwash.systems.crystals.files import read_crystals
 from inkwash.systems.crystals.model import PAIRS, CrystalModel
 from inkwash.systems.crystals.networks import PeriodicNetwork
 from inkwash.systems.crystals.train import Recipe as ModelRecipe

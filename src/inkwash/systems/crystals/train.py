@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from inkwash.diffusion.process import wrap
 from inkwash.errors import UserError, unknown
 from inkwash.progress import CONSOLE, Monitor, Note
-from inkwash.systems.crystals.data import Crystal, read_crystals, split
+from inkwash.systems.crystals.data import Crystal, split
 from inkwash.systems.crystals.elements import SYMBOLS
 from inkwash.systems.crystals.engines import ENGINES
+from inkwash.systems.crystals.files import read_crystals
 from inkwash.systems.crystals.model import CrystalModel, new_network
 from inkwash.systems.crystals.vae_networks import Options
 from inkwash.training.build import build
