@@ -26,7 +26,7 @@ from inkwash.training.fit import Loss
 
 Batch = dict[str, Any]
 IMAGES = constant([*product((-1, 0, 1), repeat=3)])
-LEVELS, CORRECTIONS, STEP = 50, 10, 0.5  # of Langevin dynamics; the paper: 50, 100, 1.0
+LEVELS, CORRECTIONS, STEP = 50, 10, 0.2  # of Langevin dynamics; the paper: 50, 100, 1.0
 
 
 @diffusion.schedule(sigma_min=POSITIVE, sigma_max=POSITIVE)
