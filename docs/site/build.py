@@ -32,6 +32,17 @@ REFERENCE = {
         "inkwash.systems.language.controls.parse_constraints",
         "inkwash.systems.language.controls.Constraints",
     ],
+    "Crystals": [
+        "inkwash.systems.crystals.model.CrystalModel",
+        "inkwash.systems.crystals.generation.generate",
+        "inkwash.systems.crystals.files.read_crystals",
+        "inkwash.systems.crystals.data.Crystal",
+    ],
+    "Proteins": [
+        "inkwash.systems.protein.model.BackboneModel",
+        "inkwash.systems.protein.scaffold.scaffold",
+        "inkwash.systems.protein.scaffold.Scaffold",
+    ],
     "Systems": ["inkwash.systems.base:", "inkwash.systems.report:"],
     "Processes": ["inkwash.diffusion: schedule process categorical"],
     "Denoisers": ["inkwash.diffusion: parametrization denoiser losses"],
