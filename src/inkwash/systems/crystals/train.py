@@ -110,7 +110,7 @@ def describe(recipe: Recipe, crystals: Sequence[Crystal]) -> dict[str, Any]:
         },
         "network": {"width": recipe.width, "layers": recipe.layers} | own,
         "steps": ENGINES[recipe.engine].steps,
-        "guidance": 2.0,
+        "guidance": 3.0,
     }
 
 
