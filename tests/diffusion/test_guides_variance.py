@@ -51,6 +51,8 @@ def test_each_step_is_the_exact_conditional(process):
     shared = t.alpha / s.alpha * at_s
     assert law.mean == pytest.approx(shared / at_t * x, rel=1e-5)
     assert law.std == pytest.approx((at_s - shared**2 / at_t) ** 0.5, rel=1e-3)
+    half = analytic_variance(exact, SIGMAS, ERRORS, 0.5)(x, t._replace(s=s), None)
+    assert process.transition(x, t, s, half).std == pytest.approx(law.std / 2, rel=1e-5)
 
 
 def test_what_needs_no_variance_or_has_no_next_time_stays():

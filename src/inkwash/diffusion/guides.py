@@ -256,15 +256,19 @@ def adaptive_projected(
     return guided
 
 
-@maker()
-def analytic_variance(denoise: Denoise, sigmas: Sequence[float], errors: Sequence[float]) -> Denoise:
+@maker(scale=POSITIVE)
+def analytic_variance(
+    denoise: Denoise, sigmas: Sequence[float], errors: Sequence[float], scale: float = 1.0
+) -> Denoise:
     """Gives each step of `ancestral` its likeliest variance, that of q(x_s | x_t) over all x_0 that x_t may come from
     (Analytic-DPM, Bao et al. 2022, 2201.06503, theorem 1).
 
     errors: the denoiser's mean squared error of eps at the noise levels sigma / alpha `sigmas`, which increase;
     between them it is interpolated in log sigma. With e the error, a = alpha_t / alpha_s and v, the noise added
     between s and t, as in `Gaussian.transition`, the variance is v (sigma_s^2 / sigma_t^2 + e (1 / a^2 -
-    sigma_s^2 / sigma_t^2)): without e, what `ancestral` draws, chains of few steps end with too little variance."""
+    sigma_s^2 / sigma_t^2)): without e, what `ancestral` draws, chains of few steps end with too little variance.
+    scale: of the standard deviation; below 1 samples are more regular, and less diverse (the noise scale of models of
+    proteins)."""
     require(len(sigmas) == len(errors) > 0, "analytic_variance: an error for each noise level is needed")
 
     def guided(x: Array, t: NoiseLevel, condition: Condition | None) -> Prediction:
@@ -274,7 +278,7 @@ def analytic_variance(denoise: Denoise, sigmas: Sequence[float], errors: Sequenc
             return prediction
         error = float(np.interp(math.log(t.edm_sigma), np.log(sigmas), errors))
         shrink = (t.s.sigma / t.sigma) ** 2
-        ratio = shrink + error * ((t.s.alpha / t.alpha) ** 2 - shrink)
+        ratio = scale**2 * (shrink + error * ((t.s.alpha / t.alpha) ** 2 - shrink))
         place = 0 * x.reshape(len(x), -1)[:, 0] + (1 - math.log(ratio) / math.log(shrink))
         return prediction._replace(variance=per_sample(place, x))
 

@@ -1,5 +1,7 @@
 """Backbones: of the seeds and lengths that were asked for, by known processes."""
 
+import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ def backbone(engine: str = "frames", trained: bool = False) -> BackboneModel:
     for p in network.parameters() if trained and engine == "frames" else ():  # where nothing is 0
         p.data += 0.01 * torch.randn_like(p)
     facts = {"engine": engine, "atoms": atoms, "shortest": 4, "max_length": 30}
-    return BackboneModel(network, facts | DEFAULTS[engine] | {"errors": None})
+    return BackboneModel(network, facts | DEFAULTS[engine] | {"errors": [[1.0, 0.0]]})
 
 
 def test_an_untrained_model_is_a_gaussian_of_the_data() -> None:
@@ -57,6 +59,24 @@ def test_a_saved_model_makes_the_same(engine: str, tmp_path: Path) -> None:
     loaded = BackboneModel.load(tmp_path)
     assert loaded.facts() == made.facts()
     assert (loaded.sample([10], 3, steps=4)[0] == made.sample([10], 3, steps=4)[0]).all()
+
+
+def test_the_noise_scale_is_that_of_each_step() -> None:
+    """The untrained model's chain is linear, x_s = a x_t + b z: its variance follows step by step."""
+    made = backbone()
+    for scale in (1.0, 0.5):
+        variance = made.grid(10)[0].sigma ** 2
+        for t, s in pairwise(made.grid(10)):
+            ratio = (s.sigma / t.sigma) ** 2
+            keep = ratio + (1 - ratio) * 0.68**2 / (0.68**2 + t.sigma**2)
+            variance = keep**2 * variance + scale**2 * (t.sigma**2 - s.sigma**2) * ratio
+        x = np.stack(made.sample([10] * 100, seed=1, steps=10, noise_scale=scale)) / 10
+        assert x.var() * 30 / 29 == pytest.approx(variance, rel=0.06)
+    made.config["noise_scale"] = 0.5
+    assert np.allclose(made.sample([10], seed=8, steps=10)[0], 10 * x[7], atol=1e-3)
+    for wrong in (-1.0, 0.0, math.nan):
+        with pytest.raises(UserError, match="noise_scale"):
+            made.sample([10], noise_scale=wrong)
 
 
 def test_progress_goes_up_to_all_of_the_steps() -> None:

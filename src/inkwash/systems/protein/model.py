@@ -29,7 +29,7 @@ class BackboneModel(TorchModel):
 
     facts: engine ("frames" or "protdiff"), atoms of a residue (3: N, CA, C; 1: CA), shortest and max_length of the
     chains it was trained on, steps, sampler with its options, `errors` of the noise predicted at noise levels, from
-    which the variance of a step follows (None: the least there can be), and the network's own.
+    which the variance of a step follows (see `analytic_variance`), noise_scale of `sample`, and the network's own.
 
     >>> model = inkwash.load("backbone")
     >>> model.sample([64, 64, 80], seed=7)
@@ -42,7 +42,7 @@ class BackboneModel(TorchModel):
 
     @classmethod
     def build(cls, facts: dict[str, Any]) -> BackboneModel:
-        for key in ("atoms", "shortest", "max_length", "steps", "sampler", "errors"):
+        for key in ("atoms", "shortest", "max_length", "steps", "sampler", "errors", "noise_scale"):
             facts[key]
         return cls(NETWORKS[facts["engine"]](**facts["network"]), facts)
 
@@ -52,9 +52,15 @@ class BackboneModel(TorchModel):
 
     @property
     def denoiser(self) -> Denoise:
-        """Of centred points in nm, (B, atoms L, 3), residue by residue."""
-        plain, errors = denoiser(self.network), self.config["errors"]
-        return plain if errors is None else diffusion.analytic_variance(plain, *zip(*errors, strict=True))
+        """Of centred points in nm, (B, atoms L, 3), residue by residue: the chain that was learned, as it is."""
+        return self.scaled(1.0)
+
+    def scaled(self, noise_scale: float) -> Denoise:
+        """The denoiser of a chain whose steps draw so many times the noise: below 1, as in ProtDiff and its
+        successors, more regular backbones and less diverse ones."""
+        sigmas, errors = zip(*self.config["errors"], strict=True)
+        scaled: Denoise = diffusion.analytic_variance(denoiser(self.network), sigmas, errors, noise_scale)
+        return scaled
 
     def grid(self, steps: int | None = None) -> diffusion.Grid:
         """The model's own times, of `steps` steps."""
@@ -73,23 +79,28 @@ class BackboneModel(TorchModel):
         seed: int = 0,
         steps: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        noise_scale: float | None = None,
     ) -> list[np.ndarray]:
         """A backbone of each length, (L, atoms, 3) in angstrom, centred; number i has the seed `seed` + i, and is the
-        same alone and among others, up to rounding.
+        same alone and among others, up to rounding. noise_scale: see `scaled`; None is the model's own, 1 the chain
+        as it was learned, which `denoiser` is.
 
         Raises UserError for lengths that the model was not trained on.
         """
         check_seed(seed)
         if steps is not None and steps < 1:
             raise UserError(f"steps = {steps}: at least 1 is needed")
+        if noise_scale is not None and not 0 < noise_scale <= 2:
+            raise UserError(f"noise_scale = {noise_scale}: a number above 0 and up to 2 is needed")
         self.check_lengths(lengths)
         alike = [[i for i, own in enumerate(lengths) if own == length] for length in sorted(set(lengths))]
         batches = [rows[k : k + BATCH] for rows in alike for k in range(0, len(rows), BATCH)]
         atoms, grid, found = self.config["atoms"], self.grid(steps), dict[int, np.ndarray]()
+        denoise = self.scaled(noise_scale or self.config["noise_scale"])
         for done, rows in enumerate(batches):
             length = lengths[rows[0]]
             x = diffusion.sample(
-                self.denoiser,
+                denoise,
                 (atoms * length, 3),
                 self.sampler(),
                 grid,

@@ -27,11 +27,12 @@ from inkwash.training.settings import Settings
 Batch = dict[str, Tensor]
 TIMES = (-1.7, 1.6)  # mean and standard deviation of the logarithm of the noise, in nm, at which "frames" is trained
 WINDOW = 40  # residues of the longest stretch of a chain that is learned from too
-# how each engine is sampled: steps, sampler; "frames" as chosen on the chains for choices
+# how each engine is sampled: "frames" as chosen on the chains for choices, ProtDiff as published
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "frames": {"steps": 100, "sampler": ["ancestral", {}]},
-    "protdiff": {"steps": 1024, "sampler": ["ancestral", {}]},
+    "frames": {"steps": 200, "sampler": ["ancestral", {}], "noise_scale": 0.75},
+    "protdiff": {"steps": 1024, "sampler": ["ancestral", {}], "noise_scale": 1.0},
 }
+LEAST_VARIANCE = [(1.0, 0.0)]  # noise levels and errors, where none were measured
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
         config |= {"layers": [max(1, recipe.layers - 1), recipe.layers], "data_std": round(std, 3)}
     network = build(lambda: NETWORKS[recipe.engine](**config), {}, "the recipe")
     facts = {"engine": recipe.engine, "atoms": atoms, "shortest": recipe.shortest, "max_length": recipe.longest}
-    model = BackboneModel(network, facts | DEFAULTS[recipe.engine] | {"errors": None})
+    model = BackboneModel(network, facts | DEFAULTS[recipe.engine] | {"errors": LEAST_VARIANCE})
     batch, held_out = loader(training_set, choices, atoms, recipe.fit)
     denoise = denoiser(network)
     times = log_normal(denoise.process, *TIMES) if recipe.engine == "frames" else uniform_times
