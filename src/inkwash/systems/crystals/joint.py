@@ -97,8 +97,8 @@ class JointNetwork(nn.Module):
     @staticmethod
     def _per_atom(numbers: Tensor, count: Tensor, sign: int) -> Tensor:
         """With the volume of an atom for that of the cell, or (sign 1) back: 2/3 log n in aa, bb and cc."""
-        diagonal = numbers.new_tensor([1.0, 1, 1, 0, 0, 0])
-        return numbers + sign * 2 / 3 * count.clamp(min=1).log()[:, None] * diagonal
+        shift = (sign * 2 / 3 * count.clamp(min=1).log()[:, None]).to(numbers.dtype).expand(-1, 3)
+        return numbers + torch.cat([shift, torch.zeros_like(shift)], -1)
 
 
 def processes(network: JointNetwork) -> dict[str, diffusion.Process]:

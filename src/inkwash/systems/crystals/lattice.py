@@ -38,13 +38,14 @@ def log_metric(lattice: Tensor) -> Tensor:
     """
     values, vectors = torch.linalg.eigh((lattice @ lattice.mT).double())
     logarithm: Tensor = (vectors * values.log()[..., None, :]) @ vectors.mT
-    return logarithm[..., ROWS, COLUMNS].to(lattice.dtype)
+    entries = [logarithm[..., i, j] for i, j in zip(ROWS, COLUMNS, strict=True)]
+    return torch.stack(entries, -1).to(lattice.dtype)
 
 
 def from_log_metric(numbers: Tensor) -> Tensor:
     """The lattice (..., 3, 3) of six numbers, in the orientation of `matrix`: the inverse of `log_metric`."""
-    logarithm = numbers.new_zeros(*numbers.shape[:-1], 3, 3, dtype=torch.float64)
-    logarithm[..., ROWS, COLUMNS] = logarithm[..., COLUMNS, ROWS] = numbers.double()
+    aa, bb, cc, bc, ac, ab = numbers.double().unbind(-1)
+    logarithm = torch.stack([torch.stack(row, -1) for row in ((aa, ab, ac), (ab, bb, bc), (ac, bc, cc))], -2)
     values, vectors = torch.linalg.eigh(logarithm)
     metric = (vectors * values.exp()[..., None, :]) @ vectors.mT
     return matrix(_parameters(metric)).to(numbers.dtype)
@@ -52,12 +53,14 @@ def from_log_metric(numbers: Tensor) -> Tensor:
 
 def heights(lattice: Tensor) -> Tensor:
     """The distances between the planes of lattice points along a, b and c, (..., 3)."""
-    inverse: Tensor = torch.linalg.inv(lattice)
+    inverse: Tensor = torch.linalg.inv_ex(lattice).inverse
     lengths: Tensor = inverse.norm(dim=-2)
     return 1 / lengths
 
 
 def _parameters(metric: Tensor) -> Tensor:
     lengths = metric.diagonal(dim1=-2, dim2=-1).sqrt()
-    cosines = metric[..., (1, 0, 0), (2, 2, 1)] / (lengths[..., (1, 0, 0)] * lengths[..., (2, 2, 1)])
+    a, b, c = lengths.unbind(-1)
+    dots = torch.stack([metric[..., 1, 2], metric[..., 0, 2], metric[..., 0, 1]], -1)
+    cosines = dots / torch.stack([b * c, a * c, a * b], -1)
     return torch.cat([lengths, torch.rad2deg(torch.arccos(cosines.clamp(-1, 1)))], -1)

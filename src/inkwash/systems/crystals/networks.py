@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inkwash.diffusion.arrays import constant
 from inkwash.systems.crystals.lattice import heights, parameters
 
 WAVES, SHELLS = 4, 16  # of the pair features
 CUTOFF = 6.0  # angstrom
 CELL = 7  # numbers that describe the cell as a whole
-IMAGES = tuple(product((-1, 0, 1), repeat=3))
+IMAGES = constant([*product((-1, 0, 1), repeat=3)])
 
 
 class PeriodicNetwork(nn.Module):
@@ -96,7 +97,7 @@ def pair_features(coordinates: Tensor, lattice: Tensor) -> tuple[Tensor, Tensor]
     waves = k[:, None] * f[..., None, :]  # (B, N, N, K, 3)
     sines = waves.sin()
 
-    fractional = f[..., None, :] + torch.tensor(IMAGES, device=f.device, dtype=f.dtype)  # (B, N, N, 27, 3)
+    fractional = f[..., None, :] + IMAGES(torch, f.dtype, f.device)  # (B, N, N, 27, 3)
     distance = (fractional @ lattice[:, None, None]).norm(dim=-1)
     cutoff = (1.5 * heights(lattice).amin(-1)).clamp(max=CUTOFF)[:, None, None, None]
     near = (0.5 + 0.5 * torch.cos(math.pi * (distance / cutoff).clamp(max=1))) * (distance > 1e-4)
