@@ -172,6 +172,25 @@ def test_the_tables_of_exact_cases_and_of_tuning_are_those_of_their_reports():
     assert saved["hash"] == report["emoji"]["sha256"]
 
 
+@pytest.mark.parametrize(("name", "page"), [("backbone", "proteins"), ("perov", "crystals"), ("carbon", "crystals")])
+def test_the_figures_of_the_sciences_are_those_of_their_reports(name, page):
+    """And the evaluations are of the shipped weights, whose cards have them all."""
+    import inkwash
+
+    report = Report.load(ROOT / "docs" / "results" / f"{name}.json")
+    card, page = read(f"src/inkwash/weights/{name}/card.md"), read(f"docs/{page}.md")
+    assert report.markdown() in card
+    assert sum(table in page for table in markdown_tables(report.rows)) >= 4
+    assert report.model["sha256"] == inkwash.load(name).hash
+
+
+def test_the_tables_of_filters_are_those_of_their_report():
+    benchmark, page = runpy.run_path(str(ROOT / "benchmarks" / "smc_gaussian.py")), read("docs/proteins.md")
+    facts = json.loads(benchmark["RESULT"].read_text(encoding="utf-8"))
+    assert benchmark["table"](facts["by length"], benchmark["HEALTH"]).strip() in page
+    assert benchmark["table"](facts["exactness"], benchmark["EXACT"]).strip() in page
+
+
 def test_the_figures_of_the_forecasting_page_are_those_of_their_reports():
     """And the evaluations of the shipped forecasters are of their weights."""
     import inkwash
