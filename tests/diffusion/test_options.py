@@ -48,7 +48,7 @@ GIVEN = {  # what a call needs beside the option in question
     **{"x": np.ones((1, 2), np.float32), "grid": uniform(PROCESS, 2, start=0.9), "noise": Noise([0], (2,))},
     **{"process": PROCESS, "denoise": denoise, "weak": denoise, "uncond": {}, "log_prob": lambda x, t, c: x.sum()},
     **{"steps": 3, "scale": 2.0, "size": 4, "overlap": 1, "lr": 0.1, "lambda_": 1.0, "tokens": 256, "shape": (2,)},
-    "table": np.eye(4),
+    **{"table": np.eye(4), "sigmas": [0.1, 1.0], "errors": [0.2, 0.1]},
 }
 
 
