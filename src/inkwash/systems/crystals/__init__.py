@@ -34,4 +34,5 @@ SYSTEM = System(
 
 def makes(facts: dict[str, Any]) -> str:
     sizes = sorted(map(int, facts["atoms"]))
-    return f"crystals of {sizes[0]} to {sizes[-1]} atoms; {len(facts['elements'])} elements known"
+    atoms = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
+    return f"crystals of {atoms} atoms; elements known: {len(facts['elements'])}"
