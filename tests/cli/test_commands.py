@@ -217,7 +217,7 @@ def test_recipe_mistakes(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     recipe = tmp_path / "r.toml"
     for text, words in (
-        ("task = 'picturs'", "unknown task 'picturs': did you mean pictures or icons?"),
+        ("task = 'picturs'", "unknown task 'picturs': did you mean pictures"),
         (
             "task = 'pictures'\ndata = 'd'\nnetwork = {}\n[fit]\nsteps = 1\nlearning_rat = 1.0",
             "did you mean learning_rate?",
