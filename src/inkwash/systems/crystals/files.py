@@ -5,24 +5,32 @@ from __future__ import annotations
 import io
 import json
 import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from math import inf
+from numbers import Real
 from pathlib import Path
+from sys import float_info
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 from inkwash.errors import UserError
-from inkwash.systems.crystals import cif
+from inkwash.systems.crystals import cif, poscar
 from inkwash.systems.crystals.cif import NUMBER, in_a_line
 from inkwash.systems.crystals.data import Crystal, from_atoms, from_structure
-from inkwash.systems.crystals.elements import SYMBOLS
 from inkwash.systems.tables import MAX_BYTES, read_cells, read_text, skip_hint
 from inkwash.weights.files import files_below
 
 NAMES = ("material_id", "name", "id", "formula")  # what a crystal is called, by the first of these that is there
 GAPS = {"", "nan", "na", "n/a", "none", "null", "-", "?"}
+# Numbers as people write them and float() does not read: −1.5, <0.1, 1.234,5, 1.5(2), 1.5±0.2, 1.5 eV, 20 %, 300 K;
+# none of them are 225 Fm-3m, -43m, 2D, 10.1000/x
+DRESSED = re.compile(
+    r"[<>~≈≤≥=+\-−–\s]*(\d+|\d*[.,]\d+|\d{1,3}([.,]\d{3})+([.,]\d+)?)([eE][+\-−]?\d+)?"
+    r"(\(\d+\))?(\s*(±|\+/-|\+-)\s*[\d.,]+)?"
+    r"(\s*%|\s+(°C|K|[mk]?eV|[GMk]?Pa|kbar|Å|A|[np]m|k?J|kcal|k?g|Å?[³3]|S|T|μ_?B|[uμµ]B)([/^·*]\S+)?|(eV|meV|GPa|Å)\S*)?"
+)
 KINDS = "CIF, POSCAR, extxyz, a table (CSV) with a column cif, or JSON of pymatgen"
 
 
@@ -163,25 +171,7 @@ def read_cif(file: Path) -> Iterator[Found]:
 def read_poscar(file: Path) -> Iterator[Found]:
     """POSCAR and CONTCAR. UserError where no elements are named, as VASP 4 left them to another file."""
     lines = read_text(file).text.splitlines()
-    yield Found(str(file), silent(crystal_of_poscar, lines, stem(file)))
-
-
-def crystal_of_poscar(lines: list[str], name: str) -> Crystal:
-    from pymatgen.io.vasp.inputs import Poscar
-
-    counts, names = lines[5].split() if len(lines) > 5 else [], lines[0].split() if lines else []
-    is_version_4 = all(count.isdigit() for count in counts)  # whose files keep the elements in the title, if anywhere
-    if is_version_4 and len(names) == len(counts) and all(name in SYMBOLS[1:] for name in names):
-        lines = [*lines[:5], " ".join(names), *lines[5:]]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            poscar = Poscar.from_str("\n".join(lines), read_velocities=False)
-        except Exception as error:  # pymatgen raises whatever it stumbles over
-            raise UserError(f"no POSCAR ({in_a_line(error)})") from None
-    if not poscar.true_names:
-        raise UserError(f"no elements are named; write them in a line above '{' '.join(counts)}', as Ba Ti O")
-    return from_structure(poscar.structure, {}, name)
+    yield Found(str(file), silent(poscar.crystal_of, lines, stem(file)))
 
 
 def read_extxyz(file: Path) -> Iterator[Found]:
@@ -231,6 +221,8 @@ def crystal_of_json(facts: dict[str, Any], properties: dict[str, float], name: s
     """By its lattice and sites alone: what else a file says of classes to be loaded is not followed."""
     from pymatgen.core.structure import Structure
 
+    if not all(periodic := facts["lattice"].get("pbc", [True])):
+        raise UserError(f"periodic in {sum(periodic)} of three directions: no crystal")
     try:
         sites = [{"species": site["species"], "abc": site["abc"]} for site in facts["sites"]]
         structure = Structure.from_dict({"lattice": {"matrix": facts["lattice"]["matrix"]}, "sites": sites})
@@ -246,6 +238,8 @@ def read_table(file: Path) -> Iterator[Found]:
     names = rows[0][1] if rows else []
     if "cif" not in names:
         raise UserError(f"{file}: no column 'cif'; its columns are {', '.join(filter(None, names)) or 'none'}")
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise UserError(f"{file}: two columns are called '{twice[0]}'; leave one out")
     for line, row in rows[1:]:
         if len(row) != len(names):
             raise UserError(f"{file}, line {line}: {len(row)} cells, not {len(names)} as the first line has")
@@ -256,6 +250,11 @@ def read_table(file: Path) -> Iterator[Found]:
         if name and name not in (*NAMES, "cif")
         if (values := numbers(f"{file}, column {name}", [row[i] for _, row in rows[1:]], delimiter))
     }
+    if delimiter != ",":
+        cells_of = {name: [row[names.index(name)] for _, row in rows[1:]] for name in columns}
+        signs = {sign: name for name, cells in cells_of.items() for sign in ",." if sign in "".join(cells)}
+        if len(signs) > 1:  # 1.234 beside 1,5 may be a thousand and more
+            raise UserError(f"{file}: commas ({signs[',']}) and points ({signs['.']}) in numbers: write all as 1.5")
     for i, (line, row) in enumerate(rows[1:]):
         known = {name: value for name, values in columns.items() if (value := values[i]) is not None}
         cells = dict(zip(names, row, strict=True))
@@ -264,10 +263,16 @@ def read_table(file: Path) -> Iterator[Found]:
 
 def numbers(source: str, cells: list[str], delimiter: str) -> list[float | None]:
     """A column as numbers, None for gaps; nothing for a column of words, as at least half of its cells are, or of
-    gaps alone. A comma stands before decimals where it does not part the cells. UserError for words among numbers."""
+    gaps alone. A comma stands before decimals where it does not part the cells. UserError for words among numbers,
+    and for numbers written with more than digits: units, commas in quotes, uncertainties."""
     comma = delimiter != ","
     texts = [cell.replace(",", ".") if comma else cell for cell in cells if cell.lower() not in GAPS]
     parsed = [float(text) if NUMBER.fullmatch(text) else None for text in texts]
+    dressed = [text for text, value in zip(texts, parsed, strict=True) if value is None and DRESSED.fullmatch(text)]
+    if dressed and 2 * (len(dressed) + len(parsed) - parsed.count(None)) > len(parsed):
+        raise UserError(f"{source}: '{dressed[0][:40]}' is no plain number; write 1.5, a unit in the column's name")
+    if (huge := [text for text, value in zip(texts, parsed, strict=True) if value in (inf, -inf)])[:1]:
+        raise UserError(f"{source}: '{huge[0][:40]}' is too large for a number")
     if 2 * parsed.count(None) >= len(parsed):
         return []
     if (wrong := [text for text, value in zip(texts, parsed, strict=True) if value is None])[:1]:
@@ -284,7 +289,8 @@ def scalars(facts: Any) -> dict[str, float]:
     return {
         str(key): float(value)
         for key, value in found
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+        # numpy's whole numbers, too; what is larger than floats is no number here
+        if isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= float_info.max
     }
 
 
