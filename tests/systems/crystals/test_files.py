@@ -185,6 +185,7 @@ def test_symmetry_of_a_cif_is_followed_and_its_lack_is_said(saved):
         ),
         ("a.csv", f'cif,gap,gap\n"{cif()}",1,2\n', "two columns are called 'gap'"),
         ("a.csv", f'cif;gap;volume\n"{cif()}";1,5;1.234\n', r"commas \(gap\) and points \(volume\)"),
+        ("a.json", '{"lattice": [1], "sites": []}', "no structure of pymatgen"),
         ("a.json", "[1, 2", "no JSON"),
         ("a.json", '{"x": 1}', "'x' is no structure of pymatgen"),
         ("a.json", '{"lattice": {}, "sites": []}', "no structure of pymatgen"),
@@ -255,6 +256,16 @@ def test_whole_numbers_beside_a_frame_are_properties_and_what_no_float_holds_is_
     structure = Structure(Lattice.cubic(4), ["K"], [[0, 0, 0]]).as_dict()
     (crystal,) = read_crystals(saved(json.dumps({"structure": structure, "id_2": 10**400, "gap": 1}), "a.json"))
     assert crystal.properties == {"gap": 1.0}
+
+
+def test_texts_that_may_be_meant_as_numbers_are_named(saved):
+    notes = []
+    frame = '1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 gap="1.5 eV" run=a1\nK 0 0 0\n'
+    read_crystals(saved(frame, "a.extxyz"), notes.append)
+    structure = Structure(Lattice.cubic(4), ["K"], [[0, 0, 0]]).as_dict()
+    item = {"structure": structure, "@version": "2024.5", "id": "12", "data": {"gap": "1.5", "run": "a1"}}
+    read_crystals(saved(json.dumps(item), "a.json"), notes.append)
+    assert [note.split(": ", 1)[1][:33] for note in notes] == ["no numbers, so passed over: gap; "] * 2
 
 
 def test_a_folder_and_a_zip_of_it_give_all_that_can_be_used_and_say_the_rest(tmp_path):

@@ -113,9 +113,9 @@ def repeated(crystals: Sequence[Crystal]) -> int:
     return len(crystals) - len(contents)
 
 
-def silent(read: Callable[..., Crystal], *arguments: Any) -> Callable[[], tuple[Crystal, str]]:
-    """A reader that has nothing to say."""
-    return lambda: (read(*arguments), "")
+def silent(read: Callable[..., Crystal], *arguments: Any, remark: str = "") -> Callable[[], tuple[Crystal, str]]:
+    """A reader that has no more to say than is known before."""
+    return lambda: (read(*arguments), remark)
 
 
 def guarded(file: Path) -> Iterator[Found]:
@@ -187,7 +187,7 @@ def read_extxyz(file: Path) -> Iterator[Found]:
         source = f"{file}, frame {i}" if frames[1:] else str(file)
         name = str(next((atoms.info[key] for key in NAMES[:3] if key in atoms.info), numbered(file, i, len(frames))))
         known = atoms.info | (atoms.calc.results if atoms.calc is not None else {})
-        yield Found(source, silent(from_atoms, atoms, scalars(known), name))
+        yield Found(source, silent(from_atoms, atoms, scalars(known), name, remark=texts_of_numbers(known)))
 
 
 def read_json(file: Path) -> Iterator[Found]:
@@ -209,8 +209,10 @@ def read_json(file: Path) -> Iterator[Found]:
             raise UserError(f"{file}: '{name}' is no structure of pymatgen, nor has it one under 'structure'")
         known = scalars(holder.get("data")) | scalars(holder.get("properties")) | scalars(holder)
         known = known if holder is not structure else scalars(holder.get("properties"))
+        beside = [holder] * (holder is not structure) + [holder.get("data"), holder.get("properties")]
+        remark = "; ".join(filter(None, map(texts_of_numbers, beside)))
         label = next((str(holder[key]) for key in (*NAMES[:3], "entry_id") if holder.get(key)), name)
-        yield Found(f"{file}, {name}", silent(crystal_of_json, structure, known, label))
+        yield Found(f"{file}, {name}", silent(crystal_of_json, structure, known, label, remark=remark))
 
 
 def is_structure(item: dict[str, Any]) -> bool:
@@ -221,13 +223,14 @@ def crystal_of_json(facts: dict[str, Any], properties: dict[str, float], name: s
     """By its lattice and sites alone: what else a file says of classes to be loaded is not followed."""
     from pymatgen.core.structure import Structure
 
-    if not all(periodic := facts["lattice"].get("pbc", [True])):
-        raise UserError(f"periodic in {sum(periodic)} of three directions: no crystal")
     try:
         sites = [{"species": site["species"], "abc": site["abc"]} for site in facts["sites"]]
         structure = Structure.from_dict({"lattice": {"matrix": facts["lattice"]["matrix"]}, "sites": sites})
+        periodic = tuple(map(bool, facts["lattice"].get("pbc", (True,))))
     except Exception as error:
         raise UserError(f"no structure of pymatgen ({in_a_line(error)})") from None
+    if not all(periodic):
+        raise UserError(f"periodic in {sum(periodic)} of three directions: no crystal")
     return from_structure(structure, properties, name)
 
 
@@ -290,8 +293,19 @@ def scalars(facts: Any) -> dict[str, float]:
         str(key): float(value)
         for key, value in found
         # numpy's whole numbers, too; what is larger than floats is no number here
-        if isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= float_info.max
+        if isinstance(value, Real) and not isinstance(value, bool) and -float_info.max <= value <= float_info.max
     }
+
+
+def texts_of_numbers(facts: Any) -> str:
+    """What to say of texts among facts that may be meant as numbers, as "1.5 eV" is, or ""."""
+    found = facts.items() if isinstance(facts, dict) else ()
+    names = [
+        str(key)
+        for key, value in found
+        if isinstance(value, str) and DRESSED.fullmatch(value) and key not in NAMES and str(key)[0:1] != "@"
+    ]
+    return f"no numbers, so passed over: {', '.join(names)}; write 1.5, without a unit or quotes" if names else ""
 
 
 def stem(file: Path) -> str:
