@@ -164,6 +164,28 @@ def test_symmetry_of_a_cif_is_followed_and_its_lack_is_said(saved):
         ("POSCAR", poscar(names="Cs Cl\n").replace("0 0 4\n", "0 4 0\n"), "volume of 0"),
         ("POSCAR", "\n".join(poscar(names="Cs Cl\n").split("\n")[:-2]), "no POSCAR"),
         ("POSCAR", "", "no POSCAR"),
+        ("a.cif", cif("Cs1 Cs 0 0 0 1\nO1 O 0.5 0 0 0,5"), "atom O1 has the occupancy '0,5'"),
+        ("a.cif", cif("Cs1 Cs 0 0 0 1\nO1 O 0.5 0 0 ."), "atom O1 has the occupancy"),
+        ("a.cif", cif("Cs1 Cs 0 0 0 1\nO1 O 0.5 0 0 -1"), "atom O1 has the occupancy '-1'"),
+        ("a.cif", cif("Cs1 Cs 0 0 0 1\nVa1 Va 0.5 0 0 1"), "'Va' is no element"),
+        ("a.cif", cif("Cs1 Cs 0 0 0 1\nWat1 Wat 0.5 0 0 1"), "'Wat' is no element"),
+        ("POSCAR", poscar(names="Cs Cl O\n"), r"3 elements \(Cs Cl O\), but 2 numbers"),
+        ("POSCAR", poscar(names="Cs Cl\n") + "0.5 0 0\n", "more positions than its 2 atoms"),
+        (
+            "POSCAR",
+            poscar(names="Cs Cl\n", select="S\n", first="T T T", second="F F F") + "0 0 .1 T T T\n",
+            "more pos",
+        ),
+        ("POSCAR", poscar(title="Cs Cl") + "0.5 0 0\n", "more positions than its 2 atoms"),
+        ("POSCAR", poscar(names="Cs Cl\n").replace("Direct\n", "") + "0 0 .2\n", "'0 0 0' where Direct"),
+        (
+            "a.json",
+            json.dumps(Structure(Lattice(np.eye(3) * 4, (True, True, False)), ["K"], [[0, 0, 0]]).as_dict()),
+            "periodic in 2 of three directions",
+        ),
+        ("a.csv", f'cif,gap,gap\n"{cif()}",1,2\n', "two columns are called 'gap'"),
+        ("a.csv", f'cif;gap;volume\n"{cif()}";1,5;1.234\n', r"commas \(gap\) and points \(volume\)"),
+        ("a.json", '{"lattice": [1], "sites": []}', "no structure of pymatgen"),
         ("a.json", "[1, 2", "no JSON"),
         ("a.json", '{"x": 1}', "'x' is no structure of pymatgen"),
         ("a.json", '{"lattice": {}, "sites": []}', "no structure of pymatgen"),
@@ -205,6 +227,13 @@ def test_columns_of_numbers_are_properties_with_their_gaps(tmp_path):
         (["1.5", "high", "2"], ",", "'high' is no number among numbers"),
         (["1.5", "1,5", "2"], ";", "commas and points"),
         (["1.5", "inf", "2"], ",", "'inf' is no number"),
+        (["1e400", "1", "2"], ",", "'1e400' is too large"),
+        (["1.5 eV", "2 eV"], ",", "'1.5 eV' is no plain number"),
+        (["300 K", ""], ",", "'300 K' is no plain number"),
+        (['"1,5"', '"2,5"'], ",", "'1,5' is no plain number"),
+        (["1.234,5", "1.300,2"], ";", "is no plain number"),
+        (["\N{MINUS SIGN}1.5", "\N{MINUS SIGN}2", "1"], ",", "1.5' is no plain number"),
+        (["1.5(2)", "<2.5", "1.5±0.2"], ",", "is no plain number"),
     ],
 )
 def test_a_column_that_could_be_read_wrong_is_refused(tmp_path, cells, delimiter, words):
@@ -212,6 +241,31 @@ def test_a_column_that_could_be_read_wrong_is_refused(tmp_path, cells, delimiter
     (tmp_path / "a.csv").write_text(f"cif{delimiter}gap\n{rows}\n")
     with pytest.raises(UserError, match=words):
         read_crystals(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("cell", ["225 Fm-3m", "62 Pnma", "-43m", "2D", "10.1000/x", "1.2.3", "2024-01-01", "mp-12"])
+def test_words_that_begin_as_numbers_are_no_property(saved, cell):
+    (crystal,) = read_crystals(saved(f'cif,words,gap\n"{cif()}",{cell},1\n', "a.csv"))
+    assert crystal.properties == {"gap": 1.0}
+
+
+def test_whole_numbers_beside_a_frame_are_properties_and_what_no_float_holds_is_none(saved):
+    frame = '1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 energy=-2 gap=1 done=T\nK 0 0 0\n'
+    (crystal,) = read_crystals(saved(frame, "a.extxyz"))
+    assert crystal.properties == {"energy": -2.0, "gap": 1.0}
+    structure = Structure(Lattice.cubic(4), ["K"], [[0, 0, 0]]).as_dict()
+    (crystal,) = read_crystals(saved(json.dumps({"structure": structure, "id_2": 10**400, "gap": 1}), "a.json"))
+    assert crystal.properties == {"gap": 1.0}
+
+
+def test_texts_that_may_be_meant_as_numbers_are_named(saved):
+    notes = []
+    frame = '1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 gap="1.5 eV" run=a1\nK 0 0 0\n'
+    read_crystals(saved(frame, "a.extxyz"), notes.append)
+    structure = Structure(Lattice.cubic(4), ["K"], [[0, 0, 0]]).as_dict()
+    item = {"structure": structure, "@version": "2024.5", "id": "12", "data": {"gap": "1.5", "run": "a1"}}
+    read_crystals(saved(json.dumps(item), "a.json"), notes.append)
+    assert [note.split(": ", 1)[1][:33] for note in notes] == ["no numbers, so passed over: gap; "] * 2
 
 
 def test_a_folder_and_a_zip_of_it_give_all_that_can_be_used_and_say_the_rest(tmp_path):

@@ -27,7 +27,17 @@ def test_the_hull_is_the_line_between_its_entries(tmp_path):
     assert hull_of(tmp_path, dict(enumerate(entries[:2]))).above(rocksalt(), -1.5) == pytest.approx(0)
 
 
-@pytest.mark.parametrize("text", ["{", "[]x", '[{"energy": 1}]', '[{"composition": {"Qq": 1}, "energy": 1}]', "[1]"])
+NUMBERLESS = [
+    '[{"composition": {"Na": 1}, "energy": NaN}]',
+    '[{"composition": {"Na": 1}, "energy": 1, "correction": 1e999}]',
+    '[{"composition": {"Na": -1}, "energy": 1}]',
+    '[{"composition": {"Na": NaN}, "energy": 1}]',
+]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]x", '[{"energy": 1}]', '[{"composition": {"Qq": 1}, "energy": 1}]', "[1]", *NUMBERLESS]
+)
 def test_a_hull_that_is_none_is_refused(tmp_path, text):
     (tmp_path / "hull.json").write_text(text)
     with pytest.raises(UserError, match=r"hull\.json"):

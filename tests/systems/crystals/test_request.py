@@ -88,11 +88,14 @@ def test_options_that_contradict_are_refused(options, words):
         Generate(**options)
 
 
-def test_a_property_that_the_model_was_not_taught_is_named_with_those_that_it_was():
-    limits = {"minimise": Limit(choices=("heat_ref", "dir_gap"))}
+def test_what_the_model_was_not_taught_is_named_with_what_it_was():
+    limits = {"minimise": Limit(choices=("heat_ref", "dir_gap")), "atoms": Limit(low=5, high=5)}
     Generate(target=("heat_ref=0.2",)).check(limits)
     with pytest.raises(UserError, match="did you mean heat_ref"):
         Generate(target=("heat_reff=0.2",)).check(limits)
+    Generate(formula="BaTiO3").check(limits)
+    with pytest.raises(UserError, match="100000000001 atoms: this model has seen cells of up to 5"):
+        Generate(formula="BaO100000000000").check(limits)  # else a list of so many would be made
 
 
 def test_the_room_is_named_and_asked_without_anything_heavy():

@@ -9,6 +9,7 @@ from typing import Any
 
 from inkwash.errors import UserError
 from inkwash.systems.crystals.data import Crystal, from_structure
+from inkwash.systems.crystals.elements import SYMBOLS
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -64,13 +65,21 @@ def crystal_of(text: str, properties: dict[str, float], name: str) -> tuple[Crys
 
 
 def check_numbers(block: dict[str, Any]) -> None:
-    """UserError for a position that is not known, which would be read as 0, and for a cell that cannot be."""
+    """UserError for a position that is not known, which would be read as 0, an occupancy that would be read as 1 or
+    0, a symbol that would be read as another, and for a cell that cannot be."""
     for axis in "xyz":
         for label, value in zip(
             block.get("_atom_site_label", []), block.get(f"_atom_site_fract_{axis}", []), strict=False
         ):
             if value in ("?", "."):
                 raise UserError(f"atom {label} has no position ({axis} is '{value}'); leave it out or find it")
+    for label, value in zip(block.get("_atom_site_label", []), block.get("_atom_site_occupancy", []), strict=False):
+        if value != "?" and not (NUMBER.fullmatch(re.sub(r"\(\d+\)$", "", value)) and value[0] != "-"):
+            raise UserError(f"atom {label} has the occupancy '{value}'; write a number, 1 for a whole atom")
+    for symbol in block.get("_atom_site_type_symbol", []):
+        letters = re.split("[^A-Za-z]", symbol)[0].capitalize()
+        if letters not in (*SYMBOLS[1:], "D", "T"):  # Va would be read as vanadium, Wat as oxygen
+            raise UserError(f"'{symbol}' is no element")
     lengths = [block.get(f"_cell_length_{axis}") for axis in "abc"]
     angles = [block.get(f"_cell_angle_{name}") for name in ("alpha", "beta", "gamma")]
     check_cell(list(map(bracketless, lengths)), list(map(bracketless, angles)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,15 +13,13 @@ from typing import Any, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 from inkwash.errors import UserError
-from inkwash.systems.crystals import cif
-from inkwash.systems.crystals.cif import NUMBER, in_a_line
+from inkwash.systems.crystals import cif, poscar
+from inkwash.systems.crystals.cif import in_a_line
+from inkwash.systems.crystals.columns import NAMES, numbers, scalars, texts_of_numbers
 from inkwash.systems.crystals.data import Crystal, from_atoms, from_structure
-from inkwash.systems.crystals.elements import SYMBOLS
 from inkwash.systems.tables import MAX_BYTES, read_cells, read_text, skip_hint
 from inkwash.weights.files import files_below
 
-NAMES = ("material_id", "name", "id", "formula")  # what a crystal is called, by the first of these that is there
-GAPS = {"", "nan", "na", "n/a", "none", "null", "-", "?"}
 KINDS = "CIF, POSCAR, extxyz, a table (CSV) with a column cif, or JSON of pymatgen"
 
 
@@ -105,9 +102,9 @@ def repeated(crystals: Sequence[Crystal]) -> int:
     return len(crystals) - len(contents)
 
 
-def silent(read: Callable[..., Crystal], *arguments: Any) -> Callable[[], tuple[Crystal, str]]:
-    """A reader that has nothing to say."""
-    return lambda: (read(*arguments), "")
+def silent(read: Callable[..., Crystal], *arguments: Any, remark: str = "") -> Callable[[], tuple[Crystal, str]]:
+    """A reader that has no more to say than is known before."""
+    return lambda: (read(*arguments), remark)
 
 
 def guarded(file: Path) -> Iterator[Found]:
@@ -163,25 +160,7 @@ def read_cif(file: Path) -> Iterator[Found]:
 def read_poscar(file: Path) -> Iterator[Found]:
     """POSCAR and CONTCAR. UserError where no elements are named, as VASP 4 left them to another file."""
     lines = read_text(file).text.splitlines()
-    yield Found(str(file), silent(crystal_of_poscar, lines, stem(file)))
-
-
-def crystal_of_poscar(lines: list[str], name: str) -> Crystal:
-    from pymatgen.io.vasp.inputs import Poscar
-
-    counts, names = lines[5].split() if len(lines) > 5 else [], lines[0].split() if lines else []
-    is_version_4 = all(count.isdigit() for count in counts)  # whose files keep the elements in the title, if anywhere
-    if is_version_4 and len(names) == len(counts) and all(name in SYMBOLS[1:] for name in names):
-        lines = [*lines[:5], " ".join(names), *lines[5:]]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            poscar = Poscar.from_str("\n".join(lines), read_velocities=False)
-        except Exception as error:  # pymatgen raises whatever it stumbles over
-            raise UserError(f"no POSCAR ({in_a_line(error)})") from None
-    if not poscar.true_names:
-        raise UserError(f"no elements are named; write them in a line above '{' '.join(counts)}', as Ba Ti O")
-    return from_structure(poscar.structure, {}, name)
+    yield Found(str(file), silent(poscar.crystal_of, lines, stem(file)))
 
 
 def read_extxyz(file: Path) -> Iterator[Found]:
@@ -197,7 +176,7 @@ def read_extxyz(file: Path) -> Iterator[Found]:
         source = f"{file}, frame {i}" if frames[1:] else str(file)
         name = str(next((atoms.info[key] for key in NAMES[:3] if key in atoms.info), numbered(file, i, len(frames))))
         known = atoms.info | (atoms.calc.results if atoms.calc is not None else {})
-        yield Found(source, silent(from_atoms, atoms, scalars(known), name))
+        yield Found(source, silent(from_atoms, atoms, scalars(known), name, remark=texts_of_numbers(known)))
 
 
 def read_json(file: Path) -> Iterator[Found]:
@@ -219,8 +198,10 @@ def read_json(file: Path) -> Iterator[Found]:
             raise UserError(f"{file}: '{name}' is no structure of pymatgen, nor has it one under 'structure'")
         known = scalars(holder.get("data")) | scalars(holder.get("properties")) | scalars(holder)
         known = known if holder is not structure else scalars(holder.get("properties"))
+        beside = [holder] * (holder is not structure) + [holder.get("data"), holder.get("properties")]
+        remark = "; ".join(filter(None, map(texts_of_numbers, beside)))
         label = next((str(holder[key]) for key in (*NAMES[:3], "entry_id") if holder.get(key)), name)
-        yield Found(f"{file}, {name}", silent(crystal_of_json, structure, known, label))
+        yield Found(f"{file}, {name}", silent(crystal_of_json, structure, known, label, remark=remark))
 
 
 def is_structure(item: dict[str, Any]) -> bool:
@@ -234,8 +215,11 @@ def crystal_of_json(facts: dict[str, Any], properties: dict[str, float], name: s
     try:
         sites = [{"species": site["species"], "abc": site["abc"]} for site in facts["sites"]]
         structure = Structure.from_dict({"lattice": {"matrix": facts["lattice"]["matrix"]}, "sites": sites})
+        periodic = tuple(map(bool, facts["lattice"].get("pbc", (True,))))
     except Exception as error:
         raise UserError(f"no structure of pymatgen ({in_a_line(error)})") from None
+    if not all(periodic):
+        raise UserError(f"periodic in {sum(periodic)} of three directions: no crystal")
     return from_structure(structure, properties, name)
 
 
@@ -246,6 +230,8 @@ def read_table(file: Path) -> Iterator[Found]:
     names = rows[0][1] if rows else []
     if "cif" not in names:
         raise UserError(f"{file}: no column 'cif'; its columns are {', '.join(filter(None, names)) or 'none'}")
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise UserError(f"{file}: two columns are called '{twice[0]}'; leave one out")
     for line, row in rows[1:]:
         if len(row) != len(names):
             raise UserError(f"{file}, line {line}: {len(row)} cells, not {len(names)} as the first line has")
@@ -256,36 +242,15 @@ def read_table(file: Path) -> Iterator[Found]:
         if name and name not in (*NAMES, "cif")
         if (values := numbers(f"{file}, column {name}", [row[i] for _, row in rows[1:]], delimiter))
     }
+    if delimiter != ",":
+        cells_of = {name: [row[names.index(name)] for _, row in rows[1:]] for name in columns}
+        signs = {sign: name for name, cells in cells_of.items() for sign in ",." if sign in "".join(cells)}
+        if len(signs) > 1:  # 1.234 beside 1,5 may be a thousand and more
+            raise UserError(f"{file}: commas ({signs[',']}) and points ({signs['.']}) in numbers: write all as 1.5")
     for i, (line, row) in enumerate(rows[1:]):
         known = {name: value for name, values in columns.items() if (value := values[i]) is not None}
         cells = dict(zip(names, row, strict=True))
         yield Found(f"{file}, line {line}", partial(cif.crystal_of, cells["cif"], known, cells.get(label, "")))
-
-
-def numbers(source: str, cells: list[str], delimiter: str) -> list[float | None]:
-    """A column as numbers, None for gaps; nothing for a column of words, as at least half of its cells are, or of
-    gaps alone. A comma stands before decimals where it does not part the cells. UserError for words among numbers."""
-    comma = delimiter != ","
-    texts = [cell.replace(",", ".") if comma else cell for cell in cells if cell.lower() not in GAPS]
-    parsed = [float(text) if NUMBER.fullmatch(text) else None for text in texts]
-    if 2 * parsed.count(None) >= len(parsed):
-        return []
-    if (wrong := [text for text, value in zip(texts, parsed, strict=True) if value is None])[:1]:
-        raise UserError(f"{source}: '{wrong[0][:40]}' is no number among numbers; write 1.5, or leave the cell empty")
-    if comma and any("," in cell for cell in cells) and any("." in cell for cell in cells):
-        raise UserError(f"{source}: commas and points before decimals: write all as 1.5")
-    values = iter(parsed)
-    return [None if cell.lower() in GAPS else next(values) for cell in cells]
-
-
-def scalars(facts: Any) -> dict[str, float]:
-    """The finite numbers among facts, by their names."""
-    found = facts.items() if isinstance(facts, dict) else ()
-    return {
-        str(key): float(value)
-        for key, value in found
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
-    }
 
 
 def stem(file: Path) -> str:

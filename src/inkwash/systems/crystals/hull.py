@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from functools import cache
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,8 @@ def composition_of(entry: dict[str, Any]) -> dict[str, float]:
     amounts: dict[str, float] = {}
     for symbol, amount in entry["composition"].items() if "composition" in entry else species(entry["structure"]):
         number(symbol)
+        if not 0 < amount < inf:
+            raise UserError(f"an entry has {amount} of {symbol}; more than 0 is needed")
         amounts[symbol] = amounts.get(symbol, 0.0) + amount
     return amounts
 
@@ -76,5 +79,8 @@ def species(structure: dict[str, Any]) -> list[tuple[str, float]]:
 
 
 def total_energy(entry: dict[str, Any]) -> float:
-    """eV of the whole composition, its correction counted."""
-    return float(entry["energy"]) + float(entry.get("correction") or 0.0)
+    """eV of the whole composition, its correction counted. UserError for an energy that is none."""
+    energy = float(entry["energy"]) + float(entry.get("correction") or 0.0)
+    if not isfinite(energy):
+        raise UserError(f"an entry has the energy {energy:g}; leave it out")
+    return energy

@@ -83,7 +83,11 @@ class Generate(Request):
         return found
 
     def check(self, limits: Mapping[str, Limit]) -> None:
-        """UserError for a property that the model was not taught; `limits["minimise"]` has those that it was."""
+        """UserError for a property that the model was not taught; `limits["minimise"]` has those that it was. And for
+        a formula of more atoms than it has seen, before anything is made of so many."""
+        unit, most = sum(parse_formula(self.formula).values()) if self.formula else 0, limits["atoms"].high
+        if most is not None and unit > most:
+            raise UserError(f"{self.formula}: {unit} atoms: this model has seen cells of up to {most:g}")
         for name in self.targets():
             if name not in (known := limits["minimise"].choices):
                 raise unknown("property", name, known)
