@@ -201,6 +201,12 @@ def test_a_header_is_read_by_its_columns(tmp_path):
     assert header(made.save(tmp_path / "plain.pdb", made.lines(1))) is None
 
 
+@pytest.mark.parametrize("first", ["REMARK 999", "REMARK 999" + " " * 70])
+def test_the_remarks_999_of_the_pdb_itself_begin_with_an_empty_line_and_are_no_contig(tmp_path, first):
+    text = [first, "REMARK 999 SEQUENCE", "REMARK 999 THE CONSTRUCT ENDS AT 60", *made.lines(1)]
+    assert header(made.save(tmp_path / "entry.pdb", text)) is None
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

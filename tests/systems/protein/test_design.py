@@ -143,4 +143,16 @@ def test_a_context_hears_of_what_was_chosen(tmp_path):
     assert len(said) == 1 and "no motif" in said[0]
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1e-40, float("nan")])
+def test_a_temperature_that_makes_probabilities_no_numbers_is_refused(tmp_path, temperature):
+    save(tmp_path / "a.pdb", lines(10))
+    context = Local(tmp_path)
+    with pytest.raises(UserError, match="temperature"):
+        Design(backbones=context.file(tmp_path / "a.pdb", options(Design)["backbones"]), temperature=temperature)
+    (backbone,) = design.read_backbones(tmp_path, print)
+    with pytest.raises(UserError, match="temperature"):
+        design.design(backbone, 1, 0, temperature=temperature)
+    assert len(design.design(backbone, 1, 0, temperature=1e-6)[0]["sequence"]) == 10
+
+
 assert len(SEQUENCE) == len(LETTERS)

@@ -79,6 +79,14 @@ def test_what_does_not_fit_is_said_and_the_rest_is_measured(asked):
     assert 0 < one["median ESS"]["value"] <= 8
 
 
+def test_of_two_targets_of_one_name_none_takes_the_others_place_without_a_word(asked, tmp_path):
+    ask, context = asked
+    target(tmp_path / "targets" / "two.ent", [("", 3, 6), ("A", 2, 9), ("", 3, 6)])
+    (alive,) = [row for row in ask().rows if row["metric"] == "alive" and row["target"] == "two"]
+    assert alive["residues"] == 8  # of two.ent, which comes first
+    assert any("two.pdb" in text and "another target is called so" in text for text in context.said)
+
+
 def test_nothing_is_made_twice_and_another_seed_adds(asked):
     ask, context = asked
     start = Toy.calls

@@ -212,3 +212,23 @@ def test_oxygens_of_native_chains_are_found_again():
     assert len(errors) == 6
     assert np.concatenate(errors).mean() < 0.05
     assert np.concatenate(errors).max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"), [(b"\xef\xbb\xbf", "begins with a byte order mark"), (b"\x1f\x8b\x08", "packed by gzip")]
+)
+def test_a_file_whose_first_bytes_would_spoil_it_is_refused(tmp_path, start, reason):
+    path = made.save(tmp_path / "a.pdb", made.lines(4))
+    path.write_bytes(start + path.read_bytes())
+    with pytest.raises(UserError, match="a.pdb: " + reason):
+        files.read_chains(path)
+
+
+def test_packed_files_of_a_folder_are_not_passed_over(tmp_path):
+    below = tmp_path / "below"
+    below.mkdir()
+    kept = [made.save(tmp_path / "a.pdb", made.lines(4)), made.save(below / "b.CIF", [])]
+    assert files.structure_files(tmp_path) == kept
+    (below / "c.pdb.gz").touch()
+    with pytest.raises(UserError, match=r"c\.pdb\.gz: packed"):
+        files.structure_files(tmp_path)

@@ -126,6 +126,15 @@ def test_the_contig_of_the_file_is_taken_and_another_one_is_said(tmp_path):
     assert any("its own contig, 5-5/P255-257/4-9, is not followed" in note for note in where.notes())
 
 
+def test_a_header_that_cannot_be_followed_does_not_stand_in_the_way_of_another_contig(tmp_path):
+    header = ["REMARK 999 INPUT  P 255 256 A", "REMARK 999 INPUT  P 258 259 B"]
+    where = context(tmp_path, header + made.lines(12, chain="P", first=254))
+    with pytest.raises(UserError, match="motifs that move apart"):
+        run(asked(contig=None), where)
+    (one,), _ = run(asked(contig="3/P258-258/10"), where)
+    assert one.row["contig"] == "3/P258-258/10"
+
+
 def test_the_residues_that_were_taken_are_said(tmp_path):
     where = context(tmp_path)
     run(asked(), where)

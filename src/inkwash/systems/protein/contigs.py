@@ -116,9 +116,9 @@ def header(path: Path) -> tuple[str, str] | None:
     """
     parts, ends, groups = list[str](), {"MINIMUM": "", "MAXIMUM": ""}, set[str]()
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        if not line.startswith("REMARK 999 "):
-            continue
         words = line.split()
+        if words[:2] != ["REMARK", "999"] or len(words) < 3:  # the PDB's own remarks begin with an empty line
+            continue
         try:
             if words[2] == "INPUT":
                 chain, first, last = line[18:19].strip(), int(line[19:23]), int(line[23:27])

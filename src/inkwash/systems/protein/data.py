@@ -11,7 +11,6 @@ import numpy as np
 
 from inkwash.errors import UserError
 
-STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
 BREAK = 4.2  # angstrom between successive CA: a chain that is longer there is broken
 CHOICES, TABLE = 0.1, 0.3  # shares of the hash below which a chain is for choices, for the table
 
@@ -54,15 +53,13 @@ def load_chains(path: str | Path) -> list[Chain]:
 
 
 def load_folder(folder: Path) -> list[Chain]:
-    """All chains of the PDB and mmCIF files of a folder, named after file and chain; NaN where an atom is missing."""
-    files = [file for file in sorted(folder.iterdir()) if file.name.lower().endswith(STRUCTURES)]
-    if not files:
-        raise UserError(f"{folder}: no PDB or mmCIF file in it ({', '.join(STRUCTURES)})")
-    from inkwash.systems.protein.files import read_chains
+    """All chains of the PDB and mmCIF files of a folder and those below it, named after file and chain; NaN where
+    an atom is missing."""
+    from inkwash.systems.protein.files import read_chains, structure_files
 
     return [
         Chain(f"{file.stem}_{name}", chain.coordinates.astype(np.float32), chain.sequence)
-        for file in files
+        for file in structure_files(folder)
         for name, chain in read_chains(file).items()
     ]
 

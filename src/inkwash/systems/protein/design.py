@@ -15,12 +15,11 @@ from inkwash.errors import UserError
 from inkwash.progress import Note, Progress
 from inkwash.systems.base import Context, Result, seeded
 from inkwash.systems.protein import mpnn
-from inkwash.systems.protein.files import bonded, read_chains
+from inkwash.systems.protein.files import bonded, read_chains, structure_files
 from inkwash.systems.protein.geometry import Array
 from inkwash.systems.protein.request_design import Design
-from inkwash.weights.files import atomic, files_below
+from inkwash.weights.files import atomic
 
-ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
 COLUMNS = ("name", "backbone", "sequence", "score", "length", "motif_residues", "weights", "temperature", "seed")
 
 
@@ -33,14 +32,6 @@ class Backbone(NamedTuple):
     chain: Array
     motif: Array
     sequence: str
-
-
-def structure_files(path: Path) -> list[Path]:
-    """The PDB and mmCIF files in a folder, or the file itself. UserError without any."""
-    found = [file for file in files_below(path) if file.suffix.lower() in ENDINGS] if path.is_dir() else [path]
-    if not found:
-        raise UserError(f"{path}: no PDB or mmCIF file in it")
-    return sorted(found)
 
 
 def read_backbones(path: Path, note: Callable[[str], None]) -> list[Backbone]:

@@ -15,8 +15,7 @@ from inkwash.progress import Note, Progress
 from inkwash.systems.base import Context
 from inkwash.systems.protein import contigs, geometry
 from inkwash.systems.protein.chirality import helices
-from inkwash.systems.protein.design import structure_files
-from inkwash.systems.protein.files import read_chains
+from inkwash.systems.protein.files import read_chains, structure_files
 from inkwash.systems.protein.request_design import Evaluate
 from inkwash.systems.protein.scaffold import FILTERS, around_motif
 from inkwash.systems.protein.structures import pairwise_tm, rmsd
@@ -76,6 +75,8 @@ def read_targets(folder: Path, config: Facts, context: Context) -> dict[str, Tar
     found: dict[str, Target] = {}
     for file in structure_files(folder):
         try:
+            if file.stem in found:
+                raise UserError(f"{file}: another target is called so, too; rename one")
             named = contigs.header(file)
             if named is None:
                 raise UserError(f"{file.name}: no contig in it (REMARK 999)")

@@ -17,6 +17,8 @@ import numpy as np
 
 from inkwash.errors import UserError
 
+ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
+PACKED = tuple(ending + ".gz" for ending in ENDINGS)
 BACKBONE = ("N", "CA", "C")
 PEPTIDE_BOND = 2.0  # angstrom: C-N is 1.33, and what is farther is no bond
 CA_BREAK = 4.2  # angstrom: CA-CA is 3.8
@@ -49,6 +51,22 @@ class Chain(NamedTuple):
         return "".join(map(one_letter, self.residues))
 
 
+def structure_files(path: Path) -> list[Path]:
+    """The PDB and mmCIF files in a folder and those below it, or the file itself. UserError without any, and for
+    packed ones, which would be passed over."""
+    from inkwash.weights.files import files_below
+
+    if not path.is_dir():
+        return [path]
+    files = files_below(path)
+    if packed := [file.name for file in files if file.name.lower().endswith(PACKED)]:
+        raise UserError(f"{path}: {listed(packed)}: packed by gzip; unpack first (gunzip)")
+    found = [file for file in files if file.suffix.lower() in ENDINGS]
+    if not found:
+        raise UserError(f"{path}: no PDB or mmCIF file in it ({', '.join(ENDINGS)})")
+    return found
+
+
 def read_chains(path: str | Path, note: Note | None = None) -> dict[str, Chain]:
     """The chains of a PDB or mmCIF file, by name, in the file's order; `note` hears what was chosen and left out.
 
@@ -73,11 +91,12 @@ def read_atoms(path: str | Path, note: Note | None = None) -> Any:
     import biotite.structure.io.pdbx as pdbx
 
     path = Path(path)
+    mmcif = is_mmcif(path)
     fields = {"altloc": "all", "extra_fields": ["b_factor", "occupancy"]}
     try:
         with warnings.catch_warnings():  # of elements that are guessed
             warnings.simplefilter("ignore")
-            if is_mmcif(path):
+            if mmcif:
                 file: Any = pdbx.CIFFile.read(str(path))
                 block = next(iter(file.values()))
                 models, blocks = pdbx.get_model_count(block), len(file)
@@ -100,10 +119,16 @@ def read_atoms(path: str | Path, note: Note | None = None) -> Any:
 def is_mmcif(path: Path) -> bool:
     """By its content, since a file's name may say nothing: mmCIF begins with data_."""
     try:
+        with path.open("rb") as opened:
+            start = opened.read(3)
         with path.open(encoding="utf-8", errors="replace") as lines:
             first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
+    if start[:2] == b"\x1f\x8b":
+        raise UserError(f"{path}: packed by gzip; unpack it first (gunzip)")
+    if start == b"\xef\xbb\xbf":  # its first line, perhaps an atom, would be passed over
+        raise UserError(f"{path}: begins with a byte order mark (BOM); save it as UTF-8 without one")
     return first.startswith("data_")
 
 

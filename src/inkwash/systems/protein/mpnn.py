@@ -29,6 +29,7 @@ from inkwash.systems.protein.geometry import Array, alpha_carbons
 Weights = Literal["ca", "vanilla", "soluble"]
 ALPHABET = "ACDEFGHIKLMNPQRSTVWYX"  # as the network numbers residues; X, unknown, is never designed
 SHORTEST = 8  # residues: of six it confuses residues with directions
+COLDEST = 1e-6  # temperature
 FREE = "-"  # in a motif's sequence, a residue to be designed
 
 
@@ -63,6 +64,8 @@ def design(
         raise UserError(f"motif: '{min(strange)}' is none of the twenty amino acids; give them by one letter each")
     if FREE not in motif:
         raise UserError("motif: all residues are to stay, so nothing is left to design")
+    if not temperature >= COLDEST:  # log p over it has to stay a number
+        raise UserError(f"temperature {temperature:g}: {COLDEST:g} or more is needed")
     network, x = _network(weights), _coordinates(chain, weights)
     free = torch.tensor([[float(letter == FREE) for letter in motif]])
     given = torch.tensor([[ALPHABET.find(letter) if letter != FREE else 0 for letter in motif]])

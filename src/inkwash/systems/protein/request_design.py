@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 
 from inkwash.systems.base import File, Help, Media, Request
 
@@ -22,7 +22,7 @@ class Design(Request):
     seed: Annotated[
         int | None, Ge(0), Le(2**64 - 1), Help("The same seed makes the same sequences; random if left out.")
     ] = None
-    temperature: Annotated[float, Gt(0), Le(10), Help("Below 1 likely residues come more often.")] = 0.1
+    temperature: Annotated[float, Ge(1e-6), Le(10), Help("Below 1 likely residues come more often.")] = 0.1
     weights: Annotated[
         Literal["ca", "vanilla", "soluble"] | None,
         Help("ca reads CA alone; vanilla, the default where there are N, CA and C, and soluble read those."),

@@ -73,7 +73,12 @@ def read_motif(
     def note(text: str) -> None:
         context.tell(Note(text.replace(path.name, request.motif.name)))
 
-    named = contigs.header(path)
+    try:
+        named = contigs.header(path)
+    except UserError:  # of a header that is not followed
+        if request.contig is None:
+            raise
+        named = None
     if request.contig is None and named is None:
         raise UserError(
             f"{request.motif.name}: no contig in it (REMARK 999): give one, --contig 10-30/A163-181/10-30"
