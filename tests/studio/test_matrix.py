@@ -130,6 +130,7 @@ def body(client, system, verb):
     fields = next(one for one in kinds if one["name"] == verb)["fields"]
     models = [model["name"] for model in client.get("/api/models").json() if model["system"] == system]
     values = {"file": lambda: sent(client, b"a,b\n1,2\n", "table.csv"), "str": lambda: models[0]}
+    values["folder"] = values["file"]
     wanted = {field["name"]: values[field["kind"]]() for field in fields if field["required"]}
     wanted |= {"data": values["file"]()} if verb == "train" else {}
     wanted |= {"prompt": "a fox"} if system == "checkpoints" else {}

@@ -112,13 +112,11 @@ class Worker:
 
     def warm_up(self) -> None:
         """Loads, before the first job, what is likely to be asked for: the model of the last job that was done, or
-        what the systems' first verbs take if none is named."""
-        last = self.store.last_model()
-        verbs = [next(iter(system.verbs.values())) for system in systems().values()]
-        defaults = [options(verb.request)["model"].default for verb in verbs if "model" in options(verb.request)]
-        for name, user in [last] if last else [(name, "") for name in defaults if isinstance(name, str)]:
-            with suppress(UserError, APIError):  # it is gone, or broken: who asks for it is told
-                self.models.get(self.catalogue.folder(name, user))
+        what pictures are drawn with if none is named."""
+        verb = next(iter(systems()["pictures"].verbs.values()))
+        name, user = self.store.last_model() or (options(verb.request)["model"].default, "")
+        with suppress(UserError, APIError):  # it is gone, or broken: who asks for it is told
+            self.models.get(self.catalogue.folder(name, user))
 
     def step(self) -> bool:
         """Runs the next job; False if there is none."""

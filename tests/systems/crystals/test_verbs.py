@@ -13,6 +13,7 @@ from pymatgen.core.lattice import Lattice
 from pymatgen.core.structure import Structure
 
 from inkwash.cli.context import Local
+from inkwash.extras import install_command
 from inkwash.systems.base import File, Note
 from inkwash.systems.crystals import novelty, relaxation, verbs
 from inkwash.systems.crystals.data import from_atoms, from_structure, to_structure
@@ -125,7 +126,7 @@ def test_without_smact_a_column_is_left_out_and_said(tmp_path, monkeypatch):
     monkeypatch.setattr("inkwash.extras.find_spec", lambda name: None if name == "smact" else name)
     (one,), whole, notes = run(tmp_path, MODEL[0], n=1, seed=0, formula="BaTiO3")
     assert "composition_valid" not in one.row and "composition_valid" not in whole.files[".csv"].read_text()
-    assert notes == ["left out: the column composition_valid needs smact: pip install smact"]
+    assert notes == [f"left out: the column composition_valid needs smact: {install_command('smact')}"]
 
 
 def test_relaxed_crystals_are_what_is_written_and_what_they_were_lies_beside(tmp_path, monkeypatch):

@@ -10,14 +10,14 @@ from inkwash.systems.protein.model import BackboneModel
 from inkwash.systems.protein.scaffold import METHODS, around_motif
 from tests.systems.protein import made
 
-CONFIG = {"shortest": 10, "max_length": 60, "steps": 4, "sampler": ["ancestral", {}], "errors": None}
+CONFIG = {"shortest": 10, "max_length": 60, "steps": 4, "sampler": ["ancestral", {}], "noise_scale": 1.0}
 NETWORKS = {
     "frames": {
         "atoms": 3,
         "errors": [[0.01, 0.8], [1.0, 0.2]],
         "network": {"width": 16, "pair": 8, "heads": 2, "layers": [1, 1]},
     },
-    "protdiff": {"atoms": 1, "network": {"width": 8, "layers": 1}},
+    "protdiff": {"atoms": 1, "errors": [[1.0, 0.0]], "network": {"width": 8, "layers": 1}},
 }
 
 
