@@ -88,10 +88,10 @@ def test_seen_says_what_the_matcher_says(seed: int) -> None:
 
 
 def test_space_groups() -> None:
-    assert space_group(rocksalt()) == 225
-    assert space_group(caesium_chloride()) == 221
-    assert space_group(zincblende()) == 216
+    assert space_group(rocksalt()) == ("Fm-3m", 225)
+    assert space_group(caesium_chloride())[1] == 221
+    assert space_group(zincblende())[1] == 216
     bent = rocksalt()._replace(lattice=rocksalt().lattice + np.array([[0.5, 0, 0], [0, 0, 0.3], [0, 0, 0]]))
-    assert space_group(bent) == 2  # two kinds of atoms at centres of inversion
+    assert space_group(bent)[1] == 2  # two kinds of atoms at centres of inversion
     nearly = rocksalt()._replace(coordinates=np.array([[0, 0, 0], [0.505, 0.5, 0.5]]))
-    assert space_group(nearly) == 225 and space_group(nearly, 1e-3) < 225
+    assert space_group(nearly)[1] == 225 and space_group(nearly, 1e-3)[1] < 225

@@ -127,7 +127,7 @@ def example(crystal: Crystal) -> dict[str, Any]:
     if not validity.structure_is_valid(crystal):
         return {"atoms": len(crystal.numbers), "valid": False}
     formula = to_structure(crystal).composition.reduced_formula
-    return {"formula": formula, "atoms": len(crystal.numbers), "space group": matching.space_group(crystal)}
+    return {"formula": formula, "atoms": len(crystal.numbers), "space group": matching.space_group(crystal)[1]}
 
 
 def paper_rows(name: str, rows: Sequence[Row]) -> list[Row]:

@@ -124,12 +124,12 @@ def novel(
     return out
 
 
-def space_group(crystal: Crystal, tolerance: float = SYMMETRY) -> int:
-    """The number of the space group, 1 to 230, by spglib with a tolerance in angstrom; 1 where it finds none."""
+def space_group(crystal: Crystal, tolerance: float = SYMMETRY) -> tuple[str, int]:
+    """Symbol and number, 1 to 230, of the space group by spglib, to a tolerance in angstrom; P1 where there is none."""
     import spglib
 
     cell = (crystal.lattice, crystal.coordinates, crystal.numbers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # spglib's own, of how it will fail in time to come
         found = spglib.get_symmetry_dataset(cell, symprec=tolerance)
-    return 1 if found is None else int(found.number)
+    return ("P1", 1) if found is None else (str(found.international), int(found.number))

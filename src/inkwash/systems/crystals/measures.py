@@ -99,7 +99,7 @@ def same(crystals: Sequence[Crystal], training: Sequence[Crystal], source: str) 
     """Copies, and how symmetric they are."""
     keys: dict[str, Any] = {"source": source, "of": "valid"}
     crystals = valid_ones(crystals)
-    groups = np.array([matching.space_group(crystal) for crystal in crystals])
+    groups = np.array([matching.space_group(crystal)[1] for crystal in crystals])
     return [
         share("unique", matching.unique(crystals), **keys),
         share("novel", matching.novel(crystals, training), **keys),

@@ -12,7 +12,7 @@ from typing import Any
 
 from inkwash.systems.crystals.data import Crystal, to_atoms, to_structure
 from inkwash.systems.crystals.generation import Sample
-from inkwash.systems.crystals.matching import matcher
+from inkwash.systems.crystals.matching import matcher, space_group
 from inkwash.systems.crystals.relaxation import quiet
 from inkwash.systems.crystals.validity import density, structure_is_valid, volume
 
@@ -54,16 +54,6 @@ def formula(crystal: Crystal) -> str:
     """Of all atoms of the cell, electronegative ones last: Ba2Ti2O6."""
     with quiet():  # pymatgen warns of noble gases, which have no electronegativity
         return re.sub(r"(?<=[a-zA-Z])1(?!\d)| ", "", to_structure(crystal).composition.formula)
-
-
-def space_group(crystal: Crystal, symprec: float) -> tuple[str, int]:
-    """Symbol and number by spglib, at a tolerance in angstrom; P1 where it finds none."""
-    import spglib
-
-    with quiet():  # spglib warns of how it will fail in time to come
-        cell = crystal.lattice.tolist(), crystal.coordinates.tolist(), crystal.numbers.tolist()
-        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-    return ("P1", 1) if found is None else (str(found.international), int(found.number))
 
 
 def write_cif(file: Path, crystal: Crystal, comment: str) -> None:
