@@ -125,7 +125,7 @@ def novel(
 
 
 def space_group(crystal: Crystal, tolerance: float = SYMMETRY) -> tuple[str, int]:
-    """Symbol and number, 1 to 230, of the space group by spglib, to a tolerance in angstrom; P1 where there is none."""
+    """Symbol and number (1 to 230) of the space group by spglib, to a tolerance in angstrom; P1 without one."""
     import spglib
 
     cell = (crystal.lattice, crystal.coordinates, crystal.numbers)
