@@ -19,6 +19,7 @@ from inkwash.networks.clip import CLIPTextEncoder
 from inkwash.networks.taesd import TinyDecoder
 from inkwash.networks.text import TextEncoder
 from inkwash.networks.unet import UNet
+from inkwash.systems.crystals.networks import PeriodicNetwork
 from inkwash.systems.language.networks import (
     AutoregressiveModel,
     ClassifierNetwork,
@@ -28,6 +29,7 @@ from inkwash.systems.language.networks import (
 from inkwash.systems.pictures.efficientnet import EfficientNetLite0
 from inkwash.systems.pictures.networks import MeanPredictor
 from inkwash.systems.pictures.train_autoencoder import Discriminator, frozen
+from inkwash.systems.protein.networks import FrameNetwork, ProtDiffNetwork
 from inkwash.systems.series.networks import TimeGrad
 from tests.networks.test_unet import CONFIGS, inputs
 from tests.systems.language.test_networks import SMALL
@@ -56,6 +58,11 @@ def vectors(net: ContinuousDenoiser) -> Tensor:
         return net.rounded(net(noise(2, 6, 8), TIME, **SOURCE))
     known = torch.where(WORDS > 7, WORDS, -1)
     return net(noise(2, 6, 8), TIME, previous=noise(2, 6, 8), forced=known, **SOURCE)
+
+
+def crystals(net: PeriodicNetwork) -> tuple[Tensor, Tensor]:
+    lattice, mask = 4 * torch.eye(3).expand(2, 3, 3), torch.ones(2, 5, dtype=torch.bool)
+    return net(noise(2, 5, 8), noise(2, 5, 3), lattice, mask, noise(2, 3))
 
 
 CONCAT = CONFIGS["timestep label"] | {"in_channels": 7}
@@ -112,6 +119,12 @@ NETWORKS = (
         "masked words": (lambda: MaskedDenoiser(**SMALL), lambda net: net(WORDS, TIME, **SOURCE)),
         "next word": (lambda: AutoregressiveModel(**SMALL), lambda net: net(WORDS, **SOURCE)),
         "classifier": (lambda: ClassifierNetwork(**READER), read),
+        "crystals": (lambda: PeriodicNetwork(8, 2, 3), crystals),
+        "backbone": (lambda: FrameNetwork(8, 4, 2), lambda net: net(noise(2, 12, 3), TIME / 1000)),
+        "backbone of the paper": (  # begins with short steps
+            lambda: ProtDiffNetwork(8, 2),
+            lambda net: 1e4 * net(noise(2, 4, 3), TIME),
+        ),
     }
 )
 

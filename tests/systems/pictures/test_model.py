@@ -36,7 +36,7 @@ def test_broken_models_are_refused_in_one_line(model, tmp_path):
 
     weights = "unet/diffusion_pytorch_model.safetensors"
     assert "system.json" in broken("a", lambda f: (f / "system.json").write_text("{"))
-    assert "does not know" in broken("b", edit(system="crystals"))
+    assert "does not know" in broken("b", edit(system="weather"))
     assert "unknown schedule" in broken("c", edit(schedule="cosin"))
     assert "unknown parametrization" in broken("h", edit(parametrization="epsilon"))
     assert "no multiple of patch" in broken("i", edit(size=17))

@@ -161,7 +161,7 @@ class Stage(nn.Module):
         e = self.pairs(guess, frames, m, spread)
         h = h + self.local(local_features(guess, frames, spread, real))
         away = torch.zeros_like(real, dtype=x.dtype).masked_fill(~real, -1e9)[:, None, None]
-        biases = torch.matmul(self.bias.weight, e.transpose(-1, -2)) + away  # (B, L, heads * layers, L)
+        biases = self.bias(e).transpose(-1, -2) + away  # (B, L, heads * layers, L)
         for layer, bias in zip(self.layers, biases.chunk(len(self.layers), 2), strict=True):
             h, weights = layer(h, e, bias, guess / m, frames)
         h = h * real[..., None]
