@@ -13,7 +13,7 @@ NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES)  # of one that was typ
 
 def application() -> Any:
     """The application, with the commands of all systems."""
-    from inkwash.cli import commands, studio, verbs  # noqa: F401, the studio adds its own
+    from inkwash.cli import again, commands, studio, verbs  # noqa: F401, some add their own
 
     if not commands.app.registered_groups[2:]:  # the data sets and the studio are there already
         verbs.add_commands(commands.app)

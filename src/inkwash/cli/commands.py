@@ -7,24 +7,22 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from importlib import metadata, util
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import inkwash
-from inkwash.cli.context import Local, make_writable, move, move_unused
-from inkwash.cli.verbs import complete, is_file
+from inkwash.cli.context import make_writable
+from inkwash.cli.verbs import complete
 from inkwash.errors import UserError, unknown
 from inkwash.extras import install_command
 from inkwash.progress import Console, Progress
 from inkwash.systems import makes, of_task, system_of, systems
-from inkwash.systems.base import File, Request, Verb, options, resolve
+from inkwash.systems.base import options
 from inkwash.systems.train import task_of
-from inkwash.weights.shipped import CHECKPOINTS, find_recipe, is_model, locate, queues, recipes, shipped
+from inkwash.weights.shipped import CHECKPOINTS, find_recipe, locate, queues, recipes, shipped
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 data_app = typer.Typer(help="Build a data set from public packages.", no_args_is_help=True, rich_markup_mode=None)
@@ -172,127 +170,6 @@ def train(
     from inkwash.cli.queue import train_queue
 
     train_queue(queue, minutes, {"device": device, "precision": precision, "threads": threads})
-
-
-PICTURES = ("png", "svg", "webp", "ico", "gif")  # what `again` makes, by its content
-GIVE = "put it beside the picture, or give its folder with --inputs"  # what `again` does not find
-
-
-@app.command()
-def again(
-    file: Annotated[Path, typer.Argument(help="A PNG, SVG, WebP, ICO or GIF that inkwash made.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="A file or folder for it.")] = None,
-    inputs: Annotated[
-        Path | None,
-        typer.Option(help="Folder of its model and of what went in, if they are neither beside FILE nor here."),
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the one it was made on if left out.")] = None,
-) -> None:
-    """Make a picture anew from its file: on one machine, to the same pixels, or the same SVG."""
-    from inkwash.codecs.png import read_recipe
-
-    recipe = read_recipe(file)
-    if inputs is not None and not inputs.is_dir():
-        raise UserError(f"--inputs {inputs}: no such folder")
-    format = "gif" if file.read_bytes().startswith(b"GIF8") else recipe.get("format", "png")
-    if format not in PICTURES:
-        raise UserError(f"{file}: its recipe asks for what is no picture; take one of {', '.join(PICTURES)}")
-    ending = f".{format}"
-    kind = Verb(Request, "", endings=(ending,))
-    single = out if out is not None and is_file(kind, out) else None
-    itself = single is not None and single.exists() and single.samefile(file)
-    if single and os.path.lexists(single) and not itself:
-        raise UserError(f"--out {out}: it is there already; move it away, or choose another name")
-    target = single or (out or file.parent) / f"{file.stem}-again{ending}"
-    make_writable(target.parent)
-    with TemporaryDirectory(prefix="inkwash-") as scratch:
-        try:
-            verb = systems()[recipe["system"]].verbs[recipe["verb"]]
-            if verb.lasting or ".png" not in verb.endings[:1]:  # any other writes more than a picture, or elsewhere
-                raise UserError(f"{recipe['verb']} makes no picture")
-            device = device or recipe["device"].partition(":")[0]
-            runtime = "onnx" if recipe["runtime"].startswith("onnx") and device == "cpu" else "torch"
-            threads = int(recipe["threads"])
-            context = Local(Path(scratch), device, recipe["precision"], runtime, threads)
-            folders = [file.parent, Path(), *([] if inputs is None else [inputs])]
-            request = request_of_recipe(recipe, verb, context, file, folders)
-            several = getattr(request, "n", 1) != 1 or getattr(request, "to", None) is not None
-            if several and ending != ".gif":
-                raise UserError("it asks for several pictures")
-            hashes = {"model": recipe["hash"], "refiner": recipe.get("refiner_hash")}
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            if isinstance(error, UserError) and "was made " in str(error):
-                raise
-            why = f" ({error})" if isinstance(error, UserError) else ""
-            raise UserError(f"{file}: its recipe is not one that this version of inkwash can follow{why}") from None
-        for name, before in hashes.items():
-            model = getattr(request, name, None)
-            if model is not None and context.model(model).hash != before:
-                print(f"inkwash: the model '{model}' has changed since; the picture will differ", file=sys.stderr)
-        try:
-            (result,) = resolve(verb.run)([request], context)
-        finally:
-            context.close()
-        made = next(iter(result.files.values()))
-        same = frames(file) == frames(made)  # first, for `--out` may name this very file
-        target = move(made, target) if itself else move_unused(made, target)
-    print(target)
-    what = "bytes" if ending == ".svg" else "pixels"
-    print(f"the same {what}" if same else f"not the same {what}: the file, the model or the machine has changed")
-
-
-def frames(file: Path) -> list[bytes]:
-    """The pixels of a picture, of each one of an animation or of an ICO; of an SVG its bytes."""
-    from PIL import Image, ImageSequence
-
-    from inkwash.codecs.png import decode_ico, is_svg
-
-    data = file.read_bytes()
-    if is_svg(data):
-        return [data]
-    with Image.open(file) as picture:
-        if picture.format == "ICO":
-            return [one.convert("RGBA").tobytes() for one in decode_ico(data)]
-        return [frame.convert("RGBA").tobytes() for frame in ImageSequence.Iterator(picture)]
-
-
-def request_of_recipe(recipe: dict[str, Any], verb: Any, context: Local, file: Path, folders: list[Path]) -> Any:
-    """The request of a recipe: its fields, its model, and the files that went in, if they are unchanged; those that
-    lie in one of the folders."""
-    values = {}
-    for name, option in options(verb.request).items():
-        value = recipe.get(name)
-        if name in recipe and value is None and not option.optional:
-            raise UserError(f"{name} is missing")
-        if name in ("model", "refiner") and value is not None and value not in shipped():
-            places = [str(folder / value) for folder in folders if is_model(folder / value)]
-            with suppress(UserError):
-                places += [str(find_model(value))]  # a hub id, or in the folders that were added
-            if not places:
-                raise UserError(f"{file} was made by the model {value}, which is not here: {GIVE}")
-            value = places[0]
-        elif option.kind is File and value:
-            found = [find_input(one, option, context, file, folders) for one in (value if option.many else [value])]
-            value = tuple(found) if option.many else found[0]
-        if value is not None:
-            values[name] = value
-    if values.get("image") is None:
-        values.pop("strength", None)
-    return verb.request(**values)
-
-
-def find_input(facts: dict[str, Any], option: Any, context: Local, file: Path, folders: list[Path]) -> File:
-    """A file that went in, unchanged, in one of the folders. UserError without it."""
-    if "name" not in facts:
-        raise UserError(
-            f"{file} was made from a picture that a program gave, which is in no file; make it there again"
-        )
-    name = Path(facts["name"]).name
-    found = [context.file(path, option) for folder in folders if (path := folder / name).is_file()]
-    same = [one for one in found if isinstance(one, File) and one.sha256 == facts["sha256"]]
-    if not same:
-        raise UserError(f"{file} was made from {name}, which {'has changed' if found else 'is not here'}: {GIVE}")
-    return same[0]
 
 
 @app.command()

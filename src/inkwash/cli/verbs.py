@@ -324,7 +324,8 @@ def stem(verb: Verb, request: Request, result: Result) -> str:
     seed = options(verb.request).get("seed")
     if seed is None or not seed.optional:
         return request.stem()
-    return dataclasses.replace(request, seed=result.recipe.get("seed")).stem()  # type: ignore[call-arg]
+    own = None if result.place is None else result.recipe.get("seed")
+    return dataclasses.replace(request, seed=own).stem()  # type: ignore[call-arg]
 
 
 def run_table(

@@ -211,6 +211,21 @@ class Result(NamedTuple):
     model: Path | None = None
 
 
+class Recorded(NamedTuple):
+    """What a file that a verb wrote says of itself.
+
+    recipe   of the `Result` that it is of
+    suffix   of files of its kind: ".png"
+    content  what of it the recipe makes anew, without what the recipe says: the same content is the same result
+    what     the content in a word: pixels
+    """
+
+    recipe: dict[str, Any]
+    suffix: str
+    content: Any
+    what: str
+
+
 class Context(Monitor, Protocol):
     """Where a verb runs, and who follows it. The command line, the studio's worker and a test bring one each."""
 
@@ -289,6 +304,8 @@ class System(NamedTuple):
              without it; one with more words only where they say
     tasks    of its recipes
     makes    (the content of system.json) -> what a model makes, in a few words
+    recipe_of
+             (a file) -> Recorded, by which `again` makes it anew; None where the file is of none of its kinds
     """
 
     name: str
@@ -299,6 +316,7 @@ class System(NamedTuple):
     modules: Mapping[str, str] = {}
     tasks: tuple[str, ...] = ()
     makes: str = ""
+    recipe_of: str = ""
 
 
 class Model(Protocol):
@@ -414,12 +432,18 @@ def seeded(request: Any) -> Any:
     return dataclasses.replace(request, seed=secrets.randbelow(2**32)) if request.seed is None else request
 
 
-def recipe(system: str, verb: str, request: Request, model: Model, context: Context) -> dict[str, Any]:
-    """What makes a result anew: what was asked for, by which verb, of which weights, and how it was computed."""
-    facts = {"system": system, "verb": verb, "hash": model.hash, "version": __version__}
+def recipe(
+    system: str, verb: str, request: Request, model: Model, context: Context, run: Any = None
+) -> dict[str, Any]:
+    """What makes a result anew: what was asked for, by which verb, of which weights, and how it was computed.
+
+    run: of one of several that are computed at once, the request of all: alone it differs in the last bit.
+    """
+    facts: dict[str, Any] = {"system": system, "verb": verb, "hash": model.hash, "version": __version__}
     if (name := request.model_name()) is not None:
         facts["model"] = reference(name)
     facts |= {"device": context.device or "cpu", "precision": context.precision or "float32"}
+    facts |= {} if run is None or run.n == 1 else {"run": {"n": run.n, "seed": run.seed}}
     return request.facts() | facts | {"runtime": context.runtime or "torch", "threads": context.threads or 1}
 
 

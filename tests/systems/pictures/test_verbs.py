@@ -45,7 +45,7 @@ def test_the_command_line_edits_and_draws_again(photo, tmp_path, capsys):
     recipe = read_recipe(generated)
     Image.new("RGB", (16, 16)).save(photo)
     assert main(["again", str(generated)]) == 2
-    assert "photo.png, which has changed: put it beside the picture" in capsys.readouterr().err
+    assert "photo.png, which has changed: put it beside that file" in capsys.readouterr().err
     assert (
         main(["generate", "a fox", "--model", str(tmp_path / "m"), "--to", "a cat", "-n", "3", "-o", str(tmp_path)])
         == 0
@@ -171,7 +171,7 @@ def test_recipes_name_what_went_in_and_not_where_it_lies(photo, tmp_path, capsys
     (made / "photo.png").unlink()
     assert main(["again", str(generated)]) == 2
     shown = capsys.readouterr().err
-    assert "was made from photo.png, which is not here: put it beside the picture, or give its folder" in shown
+    assert "was made from photo.png, which is not here: put it beside that file, or give its folder" in shown
     assert shown.count("\n") == 1
 
 

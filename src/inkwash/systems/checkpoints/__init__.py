@@ -23,6 +23,7 @@ SYSTEM = System(
     load=f"{HERE}.stable_diffusion:StableDiffusion.load",
     modules={"torch": ""},
     makes=f"{HERE}:makes",
+    recipe_of="inkwash.systems.pictures.formats:recorded",
 )
 
 

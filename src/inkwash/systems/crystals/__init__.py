@@ -29,6 +29,7 @@ SYSTEM = System(
     },
     tasks=("crystals", "predictor"),
     makes=f"{__name__}:makes",
+    recipe_of=f"{__name__}.recorded:recorded",
 )
 
 

@@ -16,7 +16,7 @@ from inkwash.extras import require
 from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context, Result, on_progress, recipe, seeded
-from inkwash.systems.crystals import generation, output, relaxation
+from inkwash.systems.crystals import generation, output, recorded, relaxation
 from inkwash.systems.crystals.data import Crystal
 from inkwash.systems.crystals.elements import SYMBOLS, parse_elements, parse_formula
 from inkwash.systems.crystals.generation import DRAWS, Generated, Sample
@@ -51,11 +51,11 @@ def generate(requests: list[Generate], context: Context) -> Iterator[Result]:
         rows = table(request, generated.samples, model.folder, hull, context)
         results = []
         for place, (sample, row) in enumerate(zip(generated.samples, rows, strict=True)):
-            facts = recipe("crystals", "generate", replace(request, n=1, seed=sample.seed), model, context)
+            facts = recipe("crystals", "generate", replace(request, n=1, seed=sample.seed), model, context, request)
             files = write(sample, request.symprec, facts, context.folder / f"{of}-{place}", context)
             results.append(Result(of, place, files, row, facts))
         if rows:
-            whole = whole_run(of, generated, rows, context)
+            whole = whole_run(of, generated, rows, recipe("crystals", "generate", request, model, context), context)
             if request.n == 1:  # one result with all its files
                 (one,) = results
                 results = [one._replace(files=one.files | whole.files, row=one.row | whole.row)]
@@ -138,7 +138,7 @@ def tell_shortfall(request: Generate, generated: Generated, context: Context) ->
 
 def write(sample: Sample, symprec: float, facts: dict[str, Any], stem: Path, context: Context) -> dict[str, Path]:
     """The files of one crystal: without symmetry, with it, and as it was before it was relaxed."""
-    comment = output.comment(facts)
+    comment = recorded.comment(facts)
     files = {ending: stem.with_name(f"{stem.name}{ending}") for ending in (".cif", "-sym.cif", "-unrelaxed.cif")}
     output.write_cif(files[".cif"], sample.final, comment)
     if not output.write_symmetrised(files["-sym.cif"], sample.final, symprec, comment):
@@ -151,13 +151,15 @@ def write(sample: Sample, symprec: float, facts: dict[str, Any], stem: Path, con
     return files
 
 
-def whole_run(of: int, generated: Generated, rows: list[output.Row], context: Context) -> Result:
+def whole_run(
+    of: int, generated: Generated, rows: list[output.Row], facts: dict[str, Any], context: Context
+) -> Result:
     """What belongs to all crystals of a request: an extxyz, a table, and what was drawn and refused."""
     files = {ending: context.folder / f"{of}{ending}" for ending in (".extxyz", ".csv")}
-    output.write_extxyz(files[".extxyz"], [sample.final for sample in generated.samples], rows)
+    output.write_extxyz(files[".extxyz"], [sample.final for sample in generated.samples], rows, facts)
     output.write_table(files[".csv"], rows)
-    facts = {"drawn": generated.drawn, "refused": dict(generated.refused)}
-    return Result(of, None, files, facts | {"text": str(generated)})
+    row = {"drawn": generated.drawn, "refused": dict(generated.refused), "text": str(generated)}
+    return Result(of, None, files, row, facts)
 
 
 def measure(request: Evaluate, model: Any, context: Context) -> report.Report:

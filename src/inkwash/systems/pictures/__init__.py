@@ -40,6 +40,7 @@ SYSTEM = System(
     },
     tasks=("pictures", "icons", "autoencoder", "upsampler", "student", "text-encoder"),
     makes=f"{HERE}:makes",
+    recipe_of=f"{HERE}.formats:recorded",
 )
 
 

@@ -8,20 +8,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from inkwash.codecs.pixels import on_white
 from inkwash.codecs.png import (
     KEY,
     GeneratedImage,
+    decode_ico,
     encode_ico,
     encode_png,
     encode_webp,
     facts,
+    is_svg,
+    read_recipe,
     write_bytes,
     write_png,
 )
 from inkwash.errors import UserError
+from inkwash.systems.base import Recorded
 from inkwash.systems.pictures import distance_fields
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.request import Generate
@@ -76,6 +80,35 @@ def recipe_of(picture: GeneratedImage, format: str) -> dict[str, Any]:
         if format == "png"
         else recipe | {"format": format} | ({"size": None} if format in ("svg", "favicon") else {})
     )
+
+
+SIGNS = (b"\x89PNG", b"GIF8", b"RIFF", b"\0\0\1\0", b"\xff\xd8\xff")  # by which pictures of pixels begin
+FORMATS = ("png", "svg", "webp", "ico", "gif")
+
+
+def recorded(file: Path) -> Recorded | None:
+    """What a picture says of itself. UserError for one that inkwash did not write, and for a grid."""
+    data = file.read_bytes()
+    if not (is_svg(data) or data.startswith(SIGNS)):
+        return None
+    recipe = read_recipe(file)
+    format = "gif" if data.startswith(b"GIF8") else recipe.get("format", "png")
+    if format not in FORMATS:
+        raise UserError(f"{file}: its recipe asks for what is no picture; take one of {', '.join(FORMATS)}")
+    if format != "gif" and (recipe.get("n", 1) != 1 or recipe.get("to") is not None):
+        follow = "its recipe is not one that this version of inkwash can follow"
+        raise UserError(f"{file}: {follow} (it asks for several pictures)")
+    return Recorded(recipe, f".{format}", frames(file, data), "bytes" if is_svg(data) else "pixels")
+
+
+def frames(file: Path, data: bytes) -> list[bytes]:
+    """The pixels of a picture, of each one of an animation or of an ICO; of an SVG its bytes."""
+    if is_svg(data):
+        return [data]
+    with Image.open(file) as picture:
+        if picture.format == "ICO":
+            return [one.convert("RGBA").tobytes() for one in decode_ico(data)]
+        return [frame.convert("RGBA").tobytes() for frame in ImageSequence.Iterator(picture)]
 
 
 def write(picture: GeneratedImage, format: str, path: Path) -> dict[str, Path]:

@@ -82,7 +82,7 @@ def run(requests: list[Design], context: Context) -> Iterator[Result]:
             context.tell(Progress(done + 1, len(backbones)))
         files = {".fasta": context.folder / f"design-{of}.fasta", ".csv": context.folder / f"design-{of}.csv"}
         write(rows, files[".fasta"], files[".csv"])
-        yield Result(of, None, files, {"text": in_words(rows, len(backbones)), "rows": rows}, request.facts())
+        yield Result(of, 0, files, {"text": in_words(rows, len(backbones)), "rows": rows}, request.facts())
 
 
 def in_words(rows: Sequence[dict[str, Any]], backbones: int) -> str:
