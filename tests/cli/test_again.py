@@ -6,6 +6,7 @@ import pytest
 
 from inkwash.cli import main
 from inkwash.systems.crystals.recorded import IN_FRAME, START, recorded
+from tests.systems.protein import made
 
 CRYSTALS = ["crystals", "generate", "--n", "3", "--seed", "11", "--steps", "8", "--prototype", "ABX3"]
 
@@ -16,6 +17,37 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     assert main([*CRYSTALS, "-o", str(folder)]) == 0
     return folder
+
+
+@pytest.mark.parametrize("format", ["pdb", "cif"])
+def test_each_file_of_backbones_and_their_figures_are_made_anew(format, tmp_path, capsys):
+    command = ["protein", "sample", "--length", "20-22", "--n", "3", "--steps", "4", "--seed", "5"]
+    assert main([*command, "--format", format, "-o", str(tmp_path)]) == 0
+    structures = sorted(tmp_path.glob(f"backbone-*.{format}"))
+    assert [file.stem for file in structures] == ["backbone-5", "backbone-6", "backbone-7"]
+    capsys.readouterr()
+    for file, what in [*((file, "atoms") for file in structures[1:]), (tmp_path / "backbone.json", "numbers")]:
+        assert main(["again", str(file)]) == 0
+        made, words = capsys.readouterr().out.splitlines()
+        assert words == f"the same {what}" and made == str(file.with_name(f"{file.stem}-again{file.suffix}"))
+        assert file.with_name(f"{file.stem}-again{file.suffix}").read_bytes() == file.read_bytes()
+
+
+def test_a_scaffold_is_made_anew_from_its_motif_which_must_be_there_unchanged(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    motif = made.save(tmp_path / "in" / "helix.pdb", made.lines(8, chain="P", first=1))
+    command = ["protein", "scaffold", str(motif), "--contig", "8-10/P2-6/8", "--steps", "4", "--particles", "4"]
+    assert main([*command, "--seed", "5", "-o", str(tmp_path / "out")]) == 0
+    file = tmp_path / "out" / "helix-scaffold-5.pdb"
+    capsys.readouterr()
+    assert main(["again", str(file)]) == 2
+    assert "was made from helix.pdb, which is not here: put it beside that file" in capsys.readouterr().err
+    for one in (file, file.with_suffix(".json")):
+        assert main(["again", str(one), "--inputs", str(motif.parent)]) == 0
+        assert capsys.readouterr().out.splitlines()[1].startswith("the same ")
+    motif.write_text(motif.read_text() + "REMARK 1\n")
+    assert main(["again", str(file), "--inputs", str(motif.parent)]) == 2
+    assert "helix.pdb, which has changed" in capsys.readouterr().err
 
 
 def names(folder, ending):
@@ -75,4 +107,4 @@ def test_files_without_a_recipe_are_refused_in_one_line(run, tmp_path, capsys):
         assert main(["again", str(file)]) == 2
         shown = capsys.readouterr().err
         assert "no recipe in it" in shown and shown.count("\n") == 1
-    assert main(["again", str(tmp_path)]) == 2 and "no such file" in capsys.readouterr().err
+    assert main(["again", str(tmp_path)]) == 2 and "give one of its files" in capsys.readouterr().err

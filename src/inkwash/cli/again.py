@@ -63,7 +63,7 @@ def again(
 def recorded(file: Path) -> Recorded:
     """What a file says of itself, by the first system that knows it. UserError for one that says nothing."""
     if not file.is_file():
-        raise UserError(f"{file}: no such file")
+        raise UserError(f"{file}: {'a folder; give one of its files' if file.is_dir() else 'no such file'}")
     for reader in dict.fromkeys(system.recipe_of for system in systems().values() if system.recipe_of):
         if (found := resolve(reader)(file)) is not None:
             return found  # type: ignore[no-any-return]

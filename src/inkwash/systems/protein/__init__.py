@@ -32,6 +32,7 @@ SYSTEM = System(
     },
     tasks=("backbone",),
     makes=f"{__name__}:makes",
+    recipe_of=f"{__name__}.recorded:recorded",
 )
 
 

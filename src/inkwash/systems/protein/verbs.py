@@ -16,6 +16,7 @@ from inkwash.progress import Note, Progress
 from inkwash.systems.base import Context, Result, on_progress, recipe, seeded
 from inkwash.systems.protein import contigs, output
 from inkwash.systems.protein.files import read_chains
+from inkwash.systems.protein.recorded import add_recipe
 from inkwash.systems.protein.request import Sample, Scaffold
 from inkwash.systems.protein.scaffold import around_motif
 from inkwash.systems.protein.train import Recipe
@@ -56,11 +57,13 @@ def scaffold(requests: list[Scaffold], context: Context) -> Iterator[Result]:
             made.append(output.scaffold_facts(built, motif, row))
             files = {f".{request.format}": context.folder / f"{of}-{place}.{request.format}"}
             output.write_scaffold(files[f".{request.format}"], built, motif, one.seed, reference(request.model))
+            facts = recipe("protein", "scaffold", one, model, context)
+            add_recipe(files[f".{request.format}"], facts)
             if request.n == 1:
-                files |= write_tables(of, made, context)
-            yield Result(of, place, files, row, recipe("protein", "scaffold", one, model, context))
+                files |= write_tables(of, made, facts, context)
+            yield Result(of, place, files, row, facts)
         if made and request.n > 1:
-            yield of_the_run(of, made, request, context)
+            yield of_the_run(of, made, recipe("protein", "scaffold", request, model, context), context)
         if not made and not context.stopped():
             raise UserError("no scaffold could be made: every filter died; another length or contig may help")
 
@@ -103,19 +106,18 @@ def _progress(context: Context, place: int, n: int, done: int, total: int) -> No
         raise Ended
 
 
-def of_the_run(of: int, made: list[output.Row], request: Any, context: Context) -> Result:
+def of_the_run(of: int, made: list[output.Row], facts: dict[str, Any], context: Context) -> Result:
     """What belongs to all of them."""
-    facts = request.facts() | {"seed": None}
-    return Result(of, None, write_tables(of, made, context), {"text": in_words(made)}, facts)
+    return Result(of, None, write_tables(of, made, facts, context), {"text": in_words(made)}, facts)
 
 
-def write_tables(of: int, made: list[output.Row], context: Context) -> dict[str, Path]:
-    """The table, all that was measured, and a chart of the filters, by their endings."""
+def write_tables(of: int, made: list[output.Row], facts: dict[str, Any], context: Context) -> dict[str, Path]:
+    """The table, all that was measured beside the recipe, and a chart of the filters, by their endings."""
     kinds = [".csv", ".json", *(["-ess.png"] if "ess" in made[0] else [])]
     files = {ending: context.folder / f"{of}{ending}" for ending in kinds}
     long = ("motif", "ess", "weights", "verdict")
     output.write_csv([{key: value for key, value in row.items() if key not in long} for row in made], files[".csv"])
-    output.write_json(made, files[".json"])
+    output.write_json([row | {"recipe": facts} for row in made], files[".json"])
     if "-ess.png" in files:
         output.plot_ess(made, files["-ess.png"])
     return files
@@ -150,11 +152,13 @@ def sample(requests: list[Sample], context: Context) -> Iterator[Result]:
             files = {f".{request.format}": context.folder / f"{of}-{place}.{request.format}"}
             output.write_backbone(files[f".{request.format}"], coordinates, seeds[place], reference(request.model))
             made.append(output.backbone_row(coordinates, seeds[place]))
+            facts = recipe("protein", "sample", one, model, context, request)
+            add_recipe(files[f".{request.format}"], facts)
             if request.n == 1:
-                files |= write_tables(of, made, context)
-            yield Result(of, place, files, made[-1], recipe("protein", "sample", one, model, context))
+                files |= write_tables(of, made, facts, context)
+            yield Result(of, place, files, made[-1], facts)
         if request.n > 1:
-            yield of_the_run(of, made, request, context)
+            yield of_the_run(of, made, recipe("protein", "sample", request, model, context), context)
 
 
 def default_recipe(data: Path) -> Recipe:
