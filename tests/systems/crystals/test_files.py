@@ -177,6 +177,7 @@ def test_symmetry_of_a_cif_is_followed_and_its_lack_is_said(saved):
             "more pos",
         ),
         ("POSCAR", poscar(title="Cs Cl") + "0.5 0 0\n", "more positions than its 2 atoms"),
+        ("POSCAR", poscar(names="Cs Cl\n", first="Cl", second="Cs"), "'0 0 0 Cl' is Cs by the line of its elements"),
         ("POSCAR", poscar(names="Cs Cl\n").replace("Direct\n", "") + "0 0 .2\n", "'0 0 0' where Direct"),
         (
             "a.json",
@@ -203,6 +204,10 @@ def test_what_is_no_crystal_is_refused_in_one_line(saved, name, text, words):
 
 def test_elements_of_old_poscars_are_found_where_they_are(saved):
     named = [poscar("Cs Cl"), poscar(first="Cs", second="Cl"), poscar(names="Cs_sv Cl/74a\n")]
+    named += [
+        poscar(names="Cs Cl\n", first="Cs", second="Cl"),
+        poscar("x", "Cs_sv Cl\n", "S\n", "T F F Cs", "F F F Cl"),
+    ]
     for text in named:
         assert read_crystals(saved(text, "a.vasp"))[0].numbers.tolist() == [55, 17]
     scaled = poscar(names="Cs Cl\n").replace("\n1.0\n", "\n-125\n")
@@ -234,6 +239,8 @@ def test_columns_of_numbers_are_properties_with_their_gaps(tmp_path):
         (["1.234,5", "1.300,2"], ";", "is no plain number"),
         (["\N{MINUS SIGN}1.5", "\N{MINUS SIGN}2", "1"], ",", "1.5' is no plain number"),
         (["1.5(2)", "<2.5", "1.5±0.2"], ",", "is no plain number"),
+        (["1 234", "2 345"], ";", "'1 234' is no plain number"),
+        (["1.5D-3", "2.5d-3"], ",", "'1.5D-3' is no plain number"),
     ],
 )
 def test_a_column_that_could_be_read_wrong_is_refused(tmp_path, cells, delimiter, words):
@@ -256,6 +263,51 @@ def test_whole_numbers_beside_a_frame_are_properties_and_what_no_float_holds_is_
     structure = Structure(Lattice.cubic(4), ["K"], [[0, 0, 0]]).as_dict()
     (crystal,) = read_crystals(saved(json.dumps({"structure": structure, "id_2": 10**400, "gap": 1}), "a.json"))
     assert crystal.properties == {"gap": 1.0}
+
+
+FRAME = '1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 {}\nK 0 0 0\n'
+
+
+@pytest.mark.parametrize(
+    "tail", ["gap=1,5", "gap=-1,5e0", 'gap="1,5"', "gap=,5", '"band gap"=1,5 run=a', "run=a gap=1,5"]
+)
+def test_a_comma_before_decimals_beside_a_frame_is_refused(saved, tail):
+    with pytest.raises(UserError, match=r"gap = [-,15e0]*: no plain number; write 1.5"):
+        read_crystals(saved(FRAME.format(tail), "a.extxyz"))
+    notes = []
+    both = FRAME.format("gap=2") + FRAME.format(tail)
+    (crystal,) = read_crystals(saved(both, "b.extxyz"), notes.append)
+    assert crystal.properties == {"gap": 2.0} and "b.extxyz, frame 2: " in notes[0]
+
+
+@pytest.mark.parametrize(
+    "tail", ["gap=1.5 levels=[1,5]", '"band gap"=1.5', 'gap=1.5 note="a=1,b"', "gap=1.5 x={1 5}"]
+)
+def test_arrays_and_words_with_commas_are_none(saved, tail):
+    (crystal,) = read_crystals(saved(FRAME.format(tail), "a.extxyz"))
+    assert [*crystal.properties.values()] == [1.5]
+
+
+def test_names_with_spaces_go_through_all_files(saved, tmp_path):
+    (from_table,) = read_crystals(saved(f'cif,band gap (eV)\n"{cif()}",1.5\n', "a.csv"))
+    write_ase(tmp_path / "b.extxyz", to_atoms(from_table), format="extxyz")
+    (from_frame,) = read_crystals(tmp_path / "b.extxyz")
+    assert from_table.properties == from_frame.properties == {"band gap (eV)": 1.5}
+
+
+def test_documents_of_a_database_may_lie_under_data(saved):
+    structure = Structure(Lattice.cubic(4), ["K"], [[0, 0, 0]]).as_dict()
+    answer = {"data": [{"material_id": "mp-1", "structure": structure, "band_gap": 1.2}], "meta": {"total": 1}}
+    (crystal,) = read_crystals(saved(json.dumps(answer), "a.json"))
+    assert crystal.name == "mp-1" and crystal.properties == {"band_gap": 1.2}
+
+
+@pytest.mark.parametrize("rows", ["Direct\n0 0 0\n0.5 0.25 0.5\n", "Cartesian\n0 0 0\n2 1 2\n"])
+def test_a_volume_in_place_of_the_factor_scales_places_too(saved, rows):
+    text = f"t\n-125\n4 0 0\n0 4 0\n0 0 4\nCs Cl\n1 1\n{rows}"
+    (crystal,) = read_crystals(saved(text, "a.vasp"))
+    expected = Structure(Lattice.cubic(5), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.25, 0.5]])
+    assert_same(crystal, expected)
 
 
 def test_texts_that_may_be_meant_as_numbers_are_named(saved):

@@ -106,3 +106,11 @@ def test_the_room_is_named_and_asked_without_anything_heavy():
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_names_of_properties_may_have_spaces_and_signs():
+    targets = Generate(target=("band gap = 1.5", "E(x=0) = -2e-1", "Δ (eV)=.5")).targets()
+    assert targets == {"band gap": 1.5, "E(x=0)": -0.2, "Δ (eV)": 0.5}
+    for text in ("band gap", "gap=1,5", "=1", "gap=", "1.5"):
+        with pytest.raises(UserError, match="a name and a number are needed, as gap=1.5"):
+            Generate(target=(text,))

@@ -14,10 +14,10 @@ from inkwash.systems.crystals.cif import NUMBER
 
 NAMES = ("material_id", "name", "id", "formula")  # what a crystal is called, by the first of these that is there
 GAPS = {"", "nan", "na", "n/a", "none", "null", "-", "?"}
-# Numbers as people write them and float() does not read: −1.5, <0.1, 1.234,5, 1.5(2), 1.5±0.2, 1.5 eV, 20 %, 300 K;
+# Numbers as people write them and float() does not read: −1.5, <0.1, 1.234,5, 1 234, 1d-3, 1.5(2), 1.5±0.2, 1.5 eV;
 # none of them are 225 Fm-3m, -43m, 2D, 10.1000/x
 DRESSED = re.compile(
-    r"[<>~≈≤≥=+\-−–\s]*(\d+|\d*[.,]\d+|\d{1,3}([.,]\d{3})+([.,]\d+)?)([eE][+\-−]?\d+)?"
+    r"[<>~≈≤≥=+\-−–\s]*(\d+|\d*[.,]\d+|\d{1,3}([.,'’\s]\d{3})+([.,]\d+)?)([eEdD][+\-−]?\d+)?"
     r"(\(\d+\))?(\s*(±|\+/-|\+-)\s*[\d.,]+)?"
     r"(\s*%|\s+(°C|K|[mk]?eV|[GMk]?Pa|kbar|Å|A|[np]m|k?J|kcal|k?g|Å?[³3]|S|T|μ_?B|[uμµ]B)([/^·*]\S+)?|(eV|meV|GPa|Å)\S*)?"
 )

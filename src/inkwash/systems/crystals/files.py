@@ -20,6 +20,8 @@ from inkwash.systems.crystals.data import Crystal, from_atoms, from_structure
 from inkwash.systems.tables import MAX_BYTES, read_cells, read_text, skip_hint
 from inkwash.weights.files import files_below
 
+ATOMS = re.compile(r"_atom_site[._]", re.I)  # of a block of a CIF
+COMMA = re.compile(r"""(?:^|\s)("[^"]*"|[^\s"=]+)=("?)([+-]?\d*,\d+(?:[eE][+-]?\d+)?|\d+,)\2(?=\s|$)""")  # gap=1,5
 KINDS = "CIF, POSCAR, extxyz, a table (CSV) with a column cif, or JSON of pymatgen"
 
 
@@ -149,7 +151,7 @@ def unpack(path: Path, folder: Path) -> None:
 
 def read_cif(file: Path) -> Iterator[Found]:
     """A crystal for each block with atoms."""
-    blocks = [(name, block) for name, block in cif.blocks(read_text(file).text) if "_atom_site_" in block.lower()]
+    blocks = [(name, block) for name, block in cif.blocks(read_text(file).text) if ATOMS.search(block)]
     if not blocks:
         raise UserError(f"{file}: no atoms in it; a CIF has a block 'data_' with _atom_site_fract_x")
     for name, block in blocks:
@@ -172,20 +174,40 @@ def read_extxyz(file: Path) -> Iterator[Found]:
         frames: Any = read_ase(io.StringIO(text), index=":", format="extxyz")
     except Exception as error:
         raise UserError(f"{file}: no extxyz ({in_a_line(error)})") from None
-    for i, atoms in enumerate(frames, 1):
+    comments = frame_comments(text.splitlines())
+    for i, (atoms, comment) in enumerate(zip(frames, comments, strict=False), 1):
         source = f"{file}, frame {i}" if frames[1:] else str(file)
         name = str(next((atoms.info[key] for key in NAMES[:3] if key in atoms.info), numbered(file, i, len(frames))))
         known = atoms.info | (atoms.calc.results if atoms.calc is not None else {})
-        yield Found(source, silent(from_atoms, atoms, scalars(known), name, remark=texts_of_numbers(known)))
+        yield Found(source, partial(crystal_of_frame, atoms, scalars(known), name, texts_of_numbers(known), comment))
+
+
+def frame_comments(lines: Sequence[str]) -> Iterator[str]:
+    """The second line of each frame of an extxyz, after the number of its atoms."""
+    at = 0
+    while at + 1 < len(lines) and lines[at].strip().isdigit():
+        yield lines[at + 1]
+        at += 2 + int(lines[at])
+
+
+def crystal_of_frame(
+    atoms: Any, properties: dict[str, float], name: str, remark: str, comment: str
+) -> tuple[Crystal, str]:
+    """UserError for a number with a comma, of which ASE makes two, or drops it."""
+    if (found := COMMA.search(comment)) is not None:
+        raise UserError(f"{found[1].strip(chr(34))} = {found[3]}: no plain number; write 1.5, several as [1, 5]")
+    return from_atoms(atoms, properties, name), remark
 
 
 def read_json(file: Path) -> Iterator[Found]:
     """Structures as pymatgen writes them: one, a list or a dictionary of them, and what holds one under "structure",
-    as entries and documents of databases do; numbers beside it are properties."""
+    as entries and documents of databases do, whose list may lie under "data"; numbers beside it are properties."""
     try:
         content = json.loads(read_text(file).text)
     except ValueError as error:
         raise UserError(f"{file}: no JSON ({error})") from None
+    if isinstance(content, dict) and isinstance(content.get("data"), list):
+        content = content["data"]
     if isinstance(content, dict) and not is_structure(content) and "structure" not in content:
         items = list(content.items())
     else:

@@ -74,7 +74,7 @@ class Generate(Request):
         """The values of properties. UserError for what is no name and number, and for a property given twice."""
         found: dict[str, float] = {}
         for text in self.target:
-            name, sign, value = (part.strip() for part in text.partition("="))
+            name, sign, value = (part.strip() for part in text.rpartition("="))  # names may have one, too
             if not name or not sign or not NUMBER.fullmatch(value):
                 raise UserError(f"target '{text[:60]}': a name and a number are needed, as gap=1.5")
             if name in found:
