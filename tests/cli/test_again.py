@@ -42,7 +42,7 @@ def test_a_scaffold_is_made_anew_from_its_motif_which_must_be_there_unchanged(tm
     capsys.readouterr()
     assert main(["again", str(file)]) == 2
     assert "was made from helix.pdb, which is not here: put it beside that file" in capsys.readouterr().err
-    for one in (file, file.with_suffix(".json")):
+    for one in (file, file.with_suffix(".json"), file.with_suffix(".png")):
         assert main(["again", str(one), "--inputs", str(motif.parent)]) == 0
         assert capsys.readouterr().out.splitlines()[1].startswith("the same ")
     motif.write_text(motif.read_text() + "REMARK 1\n")
@@ -57,11 +57,13 @@ def names(folder, ending):
 def test_each_file_of_crystals_is_made_anew_to_the_last_digit(run, capsys):
     """Those of one of several, too, whose last digits are not those that it has alone."""
     plain = [file for file in names(run, ".cif") if not file.stem.endswith("-sym")]
-    files = [plain[1], *names(run, "-sym.cif")[-1:], run / "crystal.extxyz"]
+    files = [plain[1], *names(run, "-sym.cif")[-1:], run / "crystal.extxyz", plain[2].with_suffix(".png")]
     for file in files:
         assert main(["again", str(file)]) == 0
         written, words = capsys.readouterr().out.splitlines()
-        assert words == "the same atoms" and written == str(file.with_name(f"{file.stem}-again{file.suffix}"))
+        assert words == f"the same {'pixels' if file.suffix == '.png' else 'atoms'}" and written == str(
+            file.with_name(f"{file.stem}-again{file.suffix}")
+        )
         assert file.with_name(f"{file.stem}-again{file.suffix}").read_bytes() == file.read_bytes()
     recipe = recorded(plain[1]).recipe
     assert recipe["n"] == 1 and recipe["run"] == {"n": 3, "seed": 11} and recipe["seed"] > 11

@@ -112,5 +112,5 @@ def test_names_of_properties_may_have_spaces_and_signs():
     targets = Generate(target=("band gap = 1.5", "E(x=0) = -2e-1", "Δ (eV)=.5")).targets()
     assert targets == {"band gap": 1.5, "E(x=0)": -0.2, "Δ (eV)": 0.5}
     for text in ("band gap", "gap=1,5", "=1", "gap=", "1.5"):
-        with pytest.raises(UserError, match="a name and a number are needed, as gap=1.5"):
+        with pytest.raises(UserError, match=r"a name and a number are needed, as gap=1\.5"):
             Generate(target=(text,))

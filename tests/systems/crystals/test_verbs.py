@@ -140,7 +140,7 @@ def test_relaxed_crystals_are_what_is_written_and_what_they_were_lies_beside(tmp
     context, hull = Notes(tmp_path, argon), File("0", "hull.json")
     context.paths[hull] = tmp_path / "hull.json"
     (one,) = verbs.generate([Generate(model="toy", n=1, seed=0, relax=True, hull=hull)], context)
-    assert list(one.files) == [".cif", "-sym.cif", "-unrelaxed.cif", ".extxyz", ".csv"] and not context.notes
+    assert list(one.files) == [".cif", "-sym.cif", "-unrelaxed.cif", ".png", ".extxyz", ".csv"] and not context.notes
     (after,), (before,) = (read_crystals(one.files[ending]) for ending in (".cif", "-unrelaxed.cif"))
     np.testing.assert_allclose(before.lattice, argon.lattice, atol=1e-6)
     (frame,) = read_ase(one.files[".extxyz"], index=":")

@@ -180,7 +180,7 @@ def test_ca_alone_is_refused_by_a_model_of_whole_backbones_and_taken_by_one_of_c
 
 def test_a_single_scaffold_has_its_tables_beside_it(tmp_path):
     (one,), _ = run(asked(), context(tmp_path))
-    assert [*one.files] == [".pdb", ".csv", ".json", "-ess.png"]
+    assert [*one.files] == [".pdb", ".png", ".csv", ".json", "-ess.png"]
     assert json.loads(one.files[".json"].read_text())[0]["seed"] == 5
 
 
@@ -220,6 +220,6 @@ def test_backbones_have_the_lengths_that_were_asked_for(tmp_path):
     assert "12 backbones: " in whole.row["text"]
     (alone,) = verbs.sample([Sample(length="20-23", seed=4)], ToyContext(tmp_path, ToyModel()))
     assert alone.row == each[3].row
-    assert [*alone.files] == [".pdb", ".csv", ".json"]
+    assert [*alone.files] == [".pdb", ".png", ".csv", ".json"]
     with pytest.raises(UserError, match="a number of residues is needed"):
         next(verbs.sample([Sample(length="20 to 30")], where))

@@ -26,8 +26,9 @@ export function setText(node, text) {
 /** A field: its name above what it is filled in with; below it what it means, and what is wrong with it. */
 export function frame(field, input, shown = input) {
   const id = `field-${field.name}`;
-  const name = make("label", { htmlFor: id, id: `${id}-name`, className: "name", data: { name: `option/${field.name}` } });
-  const help = make("p", { className: "hint", id: `${id}-help`, data: { help: field.name, fallback: field.help } });
+  const { system } = field;
+  const name = make("label", { htmlFor: id, id: `${id}-name`, className: "name", data: { name: `option/${field.name}`, system } });
+  const help = make("p", { className: "hint", id: `${id}-help`, data: { help: field.name, fallback: field.help, system } });
   const error = make("p", { className: "message", id: `${id}-error`, role: "status" });
   identify(input, id);
   return make("div", { className: "field", data: { field: field.name } }, name, shown, help, error);

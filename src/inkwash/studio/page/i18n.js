@@ -17,14 +17,15 @@ export const example = (name) => texts[`hint.${name}`] ?? "";
 /** What may be asked of a model, in words that can be clicked. */
 export const examples = (model) => texts[`examples.${model}`]?.split(" | ") ?? [];
 
-/** What people call a system, a verb or an option: "max_length" is "Max length" where no text says better. */
-export function label(kind, name) {
+/** What people call a system, a verb or an option, which one system may call otherwise than the others: "max_length" is
+ * "Max length" where no text says better. */
+export function label(kind, name, system) {
   const words = name.replaceAll("_", " ");
-  return texts[`${kind}.${name}`] ?? words.charAt(0).toUpperCase() + words.slice(1);
+  return texts[`${kind}.${system}/${name}`] ?? texts[`${kind}.${name}`] ?? words.charAt(0).toUpperCase() + words.slice(1);
 }
 
-/** What a verb or an option says of itself, in the language if a text does. */
-export const explained = (name, help) => texts[`help.${name}`] ?? help;
+/** What a verb or an option of a system says of itself, in the language if a text does. */
+export const explained = (name, help, system) => texts[`help.${system}/${name}`] ?? texts[`help.${name}`] ?? help;
 
 export const other = () => (language === "en" ? "zh" : "en");
 
@@ -49,14 +50,17 @@ export async function setLanguage(tag) {
 }
 
 /**
- * Fills in what is named by data-text, data-name (a kind and a name, for `label`), data-help (with what the API says),
- * data-hint (in an empty field) and data-label (for screen readers).
+ * Fills in what is named by data-text, data-name (a kind and a name, for `label`), data-help (with what the API says;
+ * both with data-system), data-hint (in an empty field) and data-label (for screen readers).
  */
 export function translate(root) {
   const all = (name) => [...(root.matches(name) ? [root] : []), ...root.querySelectorAll(name)];
   for (const node of all("[data-text]")) node.textContent = t(node.dataset.text);
-  for (const node of all("[data-name]")) node.textContent = label(...node.dataset.name.split("/"));
-  for (const node of all("[data-help]")) node.textContent = explained(node.dataset.help, node.dataset.fallback);
+  for (const node of all("[data-name]")) node.textContent = label(...node.dataset.name.split("/"), node.dataset.system);
+  for (const node of all("[data-help]")) {
+    const { help, fallback, system } = node.dataset;
+    node.textContent = explained(help, fallback, system);
+  }
   for (const node of all("[data-hint]")) node.placeholder = t(node.dataset.hint);
   for (const node of all("[data-label]")) node.setAttribute("aria-label", t(node.dataset.label));
 }

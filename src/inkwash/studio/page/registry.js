@@ -9,6 +9,7 @@ export let models = [];
 
 export async function load() {
   [systems, models] = await Promise.all([request("GET", "/api/systems"), request("GET", "/api/models")]);
+  for (const { name, verbs } of systems) for (const field of verbs.flatMap(({ fields }) => fields)) field.system = name;
 }
 
 export async function loadModels() {

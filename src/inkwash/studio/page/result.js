@@ -67,7 +67,7 @@ function render() {
   find(".table").replaceChildren(...(text ? [textBlock(text)] : []));
   const values = { ...recipe, ...cells, hash: recipe.hash?.slice(0, 12) };
   const entries = Object.entries(values).filter(([name, value]) => isTelling(name, value));
-  find("dl").replaceChildren(...entries.flatMap(([name, value]) => [cell("dt", label("option", name)), cell("dd", wordsOf(name, value))]));
+  find("dl").replaceChildren(...entries.flatMap(([name, value]) => [cell("dt", label("option", name, system)), cell("dd", wordsOf(name, value))]));
   const made = commandOf(result);
   find(".command").hidden = !made.length;
   find("code").replaceChildren(...made.flatMap((words) => [make("span", { textContent: words }), " "]));
@@ -127,7 +127,7 @@ function usesOf(media) {
 }
 
 function menuOf(uses) {
-  const nameOf = ({ system, verb, field }) => [label("system", system), label("verb", verb), label("option", field.name)].join(" · ");
+  const nameOf = ({ system, verb, field }) => [label("system", system), label("verb", verb), label("option", field.name, system)].join(" · ");
   const menu = make("select", { data: { label: "result.use_as" } }, new Option(t("result.use_as"), ""));
   menu.append(...uses.map((use, index) => new Option(nameOf(use), index)));
   menu.onchange = () => pass(uses[menu.value]);

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from inkwash.codecs.png import read_recipe
 from inkwash.errors import UserError
 from inkwash.systems.base import Recorded
 
@@ -28,6 +29,9 @@ def in_frame(recipe: dict[str, Any]) -> str:
 def recorded(file: Path) -> Recorded | None:
     """UserError for an extxyz with crystals of several runs, and for a recipe that is broken."""
     suffix = file.suffix.lower()
+    if suffix == ".png":  # whose pixels are read as those of any picture
+        recipe = read_recipe(file)
+        return Recorded(recipe, ".png", [], "pixels") if recipe.get("system") == "crystals" else None
     if suffix not in (".cif", ".extxyz", ".xyz"):
         return None
     text = file.read_text(encoding="utf-8", errors="replace")

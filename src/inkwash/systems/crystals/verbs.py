@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from inkwash.codecs.png import write_png
 from inkwash.errors import UserError
 from inkwash.extras import require
 from inkwash.progress import Note
@@ -22,6 +23,7 @@ from inkwash.systems.crystals.elements import SYMBOLS, parse_elements, parse_for
 from inkwash.systems.crystals.generation import DRAWS, Generated, Sample
 from inkwash.systems.crystals.hull import Hull
 from inkwash.systems.crystals.novelty import distances_to_training
+from inkwash.systems.crystals.picture import picture_of
 from inkwash.systems.crystals.predictor import Predictor
 from inkwash.systems.crystals.request import Evaluate, Generate
 from inkwash.systems.crystals.train import default_recipe
@@ -137,7 +139,7 @@ def tell_shortfall(request: Generate, generated: Generated, context: Context) ->
 
 
 def write(sample: Sample, symprec: float, facts: dict[str, Any], stem: Path, context: Context) -> dict[str, Path]:
-    """The files of one crystal: without symmetry, with it, and as it was before it was relaxed."""
+    """The files of one crystal: without symmetry, with it, as it was before it was relaxed, and a picture."""
     comment = recorded.comment(facts)
     files = {ending: stem.with_name(f"{stem.name}{ending}") for ending in (".cif", "-sym.cif", "-unrelaxed.cif")}
     output.write_cif(files[".cif"], sample.final, comment)
@@ -148,6 +150,8 @@ def write(sample: Sample, symprec: float, facts: dict[str, Any], stem: Path, con
         del files["-unrelaxed.cif"]
     else:
         output.write_cif(files["-unrelaxed.cif"], sample.crystal, f"{comment}, before it was relaxed")
+    files[".png"] = stem.with_name(f"{stem.name}.png")
+    write_png(picture_of(sample.final), files[".png"], facts)
     return files
 
 

@@ -29,6 +29,7 @@ from inkwash.systems.base import Recorded
 from inkwash.systems.pictures import distance_fields
 from inkwash.systems.pictures.data import image_grid
 from inkwash.systems.pictures.request import Generate
+from inkwash.weights.shipped import CHECKPOINTS
 
 ICO_SIZES = (16, 24, 32, 48, 64, 256)
 FAVICONS = {"icon-192.png": 192, "icon-512.png": 512}
@@ -92,6 +93,8 @@ def recorded(file: Path) -> Recorded | None:
     if not (is_svg(data) or data.startswith(SIGNS)):
         return None
     recipe = read_recipe(file)
+    if recipe.get("system") not in ("pictures", CHECKPOINTS):  # a picture of something, whose own files have a format
+        return Recorded(recipe, file.suffix.lower(), frames(file, data), "pixels")
     format = "gif" if data.startswith(b"GIF8") else recipe.get("format", "png")
     if format not in FORMATS:
         raise UserError(f"{file}: its recipe asks for what is no picture; take one of {', '.join(FORMATS)}")

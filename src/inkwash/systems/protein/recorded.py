@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from inkwash.codecs.png import read_recipe
 from inkwash.errors import UserError
 from inkwash.systems.base import Recorded
 
@@ -33,6 +34,9 @@ def recorded(file: Path) -> Recorded | None:
     """UserError for a recipe that is broken."""
     suffix = file.suffix.lower()
     reader = {".pdb": of_pdb, ".ent": of_pdb, ".cif": of_mmcif, ".mmcif": of_mmcif, ".json": of_json}.get(suffix)
+    if suffix == ".png":  # whose pixels are read as those of any picture
+        recipe = read_recipe(file)
+        return Recorded(recipe, ".png", [], "pixels") if recipe.get("system") == "protein" else None
     try:
         return None if reader is None else reader(file.read_text(encoding="utf-8", errors="replace"))
     except (ValueError, TypeError) as error:

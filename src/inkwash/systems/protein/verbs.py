@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from inkwash.codecs.png import write_png
 from inkwash.diffusion import DiffusionError
 from inkwash.errors import UserError
 from inkwash.progress import Note, Progress
 from inkwash.systems.base import Context, Result, on_progress, recipe, seeded
 from inkwash.systems.protein import contigs, output
 from inkwash.systems.protein.files import read_chains
+from inkwash.systems.protein.picture import picture_of
 from inkwash.systems.protein.recorded import add_recipe
 from inkwash.systems.protein.request import Sample, Scaffold
 from inkwash.systems.protein.scaffold import around_motif
@@ -55,10 +57,11 @@ def scaffold(requests: list[Scaffold], context: Context) -> Iterator[Result]:
                 context.tell(Note(f"seed {one.seed}: {verdict}"))
             row = output.scaffold_row(built, motif, one.seed, one.method)
             made.append(output.scaffold_facts(built, motif, row))
-            files = {f".{request.format}": context.folder / f"{of}-{place}.{request.format}"}
+            files = {kind: context.folder / f"{of}-{place}{kind}" for kind in (f".{request.format}", ".png")}
             output.write_scaffold(files[f".{request.format}"], built, motif, one.seed, reference(request.model))
             facts = recipe("protein", "scaffold", one, model, context)
             add_recipe(files[f".{request.format}"], facts)
+            write_png(picture_of(built.coordinates, built.indices.tolist()), files[".png"], facts)
             if request.n == 1:
                 files |= write_tables(of, made, facts, context)
             yield Result(of, place, files, row, facts)
@@ -149,11 +152,12 @@ def sample(requests: list[Sample], context: Context) -> Iterator[Result]:
         made = list[output.Row]()
         for place, coordinates in enumerate(model.sample(lengths, request.seed, request.steps, on_progress(context))):
             one = replace(request, n=1, seed=seeds[place])
-            files = {f".{request.format}": context.folder / f"{of}-{place}.{request.format}"}
+            files = {kind: context.folder / f"{of}-{place}{kind}" for kind in (f".{request.format}", ".png")}
             output.write_backbone(files[f".{request.format}"], coordinates, seeds[place], reference(request.model))
             made.append(output.backbone_row(coordinates, seeds[place]))
             facts = recipe("protein", "sample", one, model, context, request)
             add_recipe(files[f".{request.format}"], facts)
+            write_png(picture_of(coordinates), files[".png"], facts)
             if request.n == 1:
                 files |= write_tables(of, made, facts, context)
             yield Result(of, place, files, made[-1], facts)
