@@ -4,6 +4,8 @@ import json
 import re
 from contextlib import ExitStack
 from io import BytesIO
+from pathlib import Path as FilePath
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -23,7 +25,7 @@ from inkwash.studio.schemas import Api, Job, Model, Result, Share, Status, Syste
 from inkwash.studio.streams import check_waits, job_stream, stream_response, user_stream, wait_for_job
 from inkwash.studio.views import job_of, result_of
 from inkwash.systems import systems
-from inkwash.systems.base import options
+from inkwash.systems.base import options, resolve
 from inkwash.systems.checkpoints.settings import settings_of
 from inkwash.systems.pictures.distance_fields import MAX_SVG
 from inkwash.weights.shipped import CHECKPOINTS
@@ -35,6 +37,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 Before = Annotated[str | None, Query(max_length=100)]
 Kind = Annotated[str | None, Query(max_length=100)]
 MAX_RECIPE = 20_000  # bytes
+TEXTS = (".cif", ".extxyz", ".xyz", ".pdb", ".json")  # that may have one
 MAX_WAIT = 60.0  # seconds for which `wait` may ask
 
 
@@ -356,10 +359,11 @@ def relative_path(name: str) -> str:
 
 @router.post("/recipe")
 def recipe(file: Annotated[UploadFile, File()], user: CurrentUser, engine: CurrentEngine) -> Recipe:
-    """The recipe in a picture that inkwash made; where there are checkpoints, also in one of A1111 or ComfyUI."""
+    """The recipe in a file that inkwash made; where there are checkpoints, also in a picture of A1111 or ComfyUI."""
     data = file.file.read(uploads.MAX_BYTES + 1)
     try:
-        found = recipe_in(data, "file")
+        suffix = suffix_of(file.filename or "")
+        found = recipe_in_text(data, suffix) if suffix in TEXTS else recipe_in(data, "file")
     except APIError as error:
         if error.code != "no_recipe" or not engine.catalogue.of_system(CHECKPOINTS, user.id):
             raise
@@ -384,6 +388,23 @@ def recipe(file: Annotated[UploadFile, File()], user: CurrentUser, engine: Curre
         if all(file["sha256"] in sent for file in library.files_in(value))
     }
     return Recipe(system=system.name, verb=str(found["verb"]), request=request, recipe=found)
+
+
+def recipe_in_text(data: bytes, suffix: str) -> dict[str, Any]:
+    """What a CIF, a PDB or a table of figures says of itself. APIError where that is nothing a form can hold."""
+    with TemporaryDirectory(prefix="inkwash-") as folder:
+        path = FilePath(folder) / f"file{suffix}"
+        path.write_bytes(data[: uploads.MAX_BYTES])
+        for reader in dict.fromkeys(system.recipe_of for system in systems().values() if system.recipe_of):
+            try:
+                found = resolve(reader)(path)
+                recipe = None if found is None else found.recipe
+                is_short = len(json.dumps(recipe, ensure_ascii=False, allow_nan=False).encode()) <= MAX_RECIPE
+            except Exception:  # as below
+                continue
+            if recipe and is_short and is_flat(recipe):
+                return dict(recipe)
+    raise APIError(422, "file: no recipe in it; only files that inkwash wrote have one", "no_recipe", "file")
 
 
 def recipe_in(data: bytes, param: str) -> dict[str, Any]:

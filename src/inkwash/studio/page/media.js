@@ -7,7 +7,7 @@ const CARD = 600; // characters of a text on a card
 const PAGE = 20_000; // and on a page of its own
 const PIXELS = 128; // of a side up to which a picture's pixels are shown as they are
 const MAX_TRIES = 6; // to fetch what could not be: after 2 seconds, 4, 8...
-const TEXTS = /^text\/|json|csv|xml|yaml|toml|x-ndjson/;
+const TEXTS = /^(text|chemical)\/|json|csv|xml|yaml|toml|x-ndjson/;
 
 /** A result as a button that opens it; `isLarge`: from its files rather than its thumbnail. */
 export function tile(result, open, isLarge = false) {

@@ -76,7 +76,7 @@ function render() {
 function isTelling(name, value) {
   const isEmpty = value === null || value === undefined || value === "" || value === false || value.length === 0;
   const isTitle = name === nameOfTitle() && inWords(value) === result.title;
-  return !isEmpty && !isTitle && name !== "system" && name !== "verb";
+  return !isEmpty && !isTitle && !["system", "verb", "run"].includes(name);
 }
 
 const nameOfTitle = () => findVerb(result.system, result.verb)?.fields.find(({ argument }) => argument)?.name;

@@ -1,4 +1,4 @@
-"""A crystal as a small picture: its cell and its atoms, those of the cell's faces, edges and corners on all of them."""
+"""A crystal as a small picture: its cell and its atoms, those on faces, edges and corners on all of them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Generate(Request):
     formula: Annotated[
         str | None, MaxLen(200), Help("The composition: BaTiO3. Its structure is predicted; cells may have several.")
     ] = None
-    elements: Annotated[str | None, MaxLen(500), Help("Of these elements alone: Ba,Ti,O.")] = None
+    elements: Annotated[str | None, MaxLen(480), Help("Of these elements alone: Ba,Ti,O.")] = None
     prototype: Annotated[
         str | None, MaxLen(100), Help("How many atoms of each element: ABX3, whatever these elements are.")
     ] = None
