@@ -8,6 +8,7 @@ from inkwash.cli.context import Local
 from inkwash.errors import UserError
 from inkwash.systems.base import options
 from inkwash.systems.protein import files, score
+from inkwash.systems.protein.atoms import to_atoms
 from inkwash.systems.protein.chirality import mirrored
 from inkwash.systems.protein.design import read_backbones
 from inkwash.systems.protein.request_design import Score
@@ -22,7 +23,7 @@ COLABFOLD = "{}_{}_rank_{:03d}_alphafold2_ptm_model_{}_seed_000.pdb"
 
 def write(path, chain=CHAIN, motif=(), plddt=None, residues=RESIDUES):
     """A backbone with its motif marked, or a prediction with pLDDT."""
-    atoms = files.to_atoms(np.asarray(chain), residues)
+    atoms = to_atoms(np.asarray(chain), residues)
     atoms.b_factor = (
         np.full(len(atoms), plddt) if plddt is not None else np.isin(atoms.res_id - 1, motif).astype(float)
     )

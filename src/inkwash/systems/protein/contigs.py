@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inkwash.errors import UserError
-from inkwash.systems.protein.files import CA_BREAK, Chain, bonded, listed, own_atoms
+from inkwash.systems.protein.atoms import own_atoms
+from inkwash.systems.protein.chains import CA_BREAK, Chain, bonded, listed
 
 GAP = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
 SEGMENT = re.compile(r"([A-Za-z]+)(-?\d{1,5}[A-Za-z]?)(?:-(-?\d{1,5}[A-Za-z]?))?")

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from inkwash.extras import require
+from inkwash.systems.protein.atoms import to_atoms
 from inkwash.systems.protein.chirality import helices
 from inkwash.systems.protein.contigs import Motif
-from inkwash.systems.protein.files import to_atoms, write
+from inkwash.systems.protein.files import write
 from inkwash.systems.protein.geometry import junctions, summary
 from inkwash.systems.protein.scaffold import ALIVE, Built
 from inkwash.version import __version__

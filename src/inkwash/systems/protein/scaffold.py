@@ -17,8 +17,8 @@ from inkwash.diffusion.arrays import by_field, like, namespace, numpy
 from inkwash.diffusion.guides import trained_process
 from inkwash.errors import UserError, unknown
 from inkwash.inference.particles import particles
+from inkwash.systems.protein.chains import BACKBONE, listed
 from inkwash.systems.protein.contigs import Motif, draw_gaps
-from inkwash.systems.protein.files import BACKBONE, listed
 
 METHODS = ("smcdiff", "tds", "replacement", "fixed")
 FILTERS = METHODS[:2]  # those of many particles

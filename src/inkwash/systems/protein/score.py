@@ -22,8 +22,9 @@ import numpy as np
 from inkwash.errors import UserError
 from inkwash.progress import Note, Progress
 from inkwash.systems.base import Context, Result
+from inkwash.systems.protein.chains import listed
 from inkwash.systems.protein.design import Backbone, read_backbones, write_csv
-from inkwash.systems.protein.files import listed, read_chains, structure_files
+from inkwash.systems.protein.files import read_chains, structure_files
 from inkwash.systems.protein.geometry import alpha_carbons
 from inkwash.systems.protein.request_design import Score
 from inkwash.systems.protein.structures import mean_distance, rmsd, tm_score
