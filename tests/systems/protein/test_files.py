@@ -25,14 +25,15 @@ def test_both_formats_hold_the_same(tmp_path):
     chain = read(made.save(tmp_path / "a.pdb", made.lines(5)))[0]["A"]
     atoms = to_atoms(chain.coordinates, chain.residues, {1: own_atoms(chain, 1)})
     files.write(tmp_path / "b.cif", atoms)
-    files.write(tmp_path / "b.pdb", atoms, ["made by hand"])
+    files.write(tmp_path / "b.pdb", atoms, {"seed": "7", "recipe": "long"})
     for name in ("b.cif", "b.pdb"):
         (again,), notes = read(tmp_path / name)[0].values(), read(tmp_path / name)[1]
         assert (again.labels, again.residues) == (tuple("12345"), chain.residues)
         assert np.allclose(again.coordinates, chain.coordinates, atol=6e-4)
         assert again.b_factors.tolist() == [0, 1, 0, 0, 0]
         assert not notes
-    assert "REMARK 999 made by hand" in (tmp_path / "b.pdb").read_text()
+    text = (tmp_path / "b.pdb").read_text()
+    assert text.startswith("EXPDTA    THEORETICAL MODEL\nREMARK 999 SEED 7\nATOM ") and "long" not in text
     (tmp_path / "nameless").write_bytes((tmp_path / "b.cif").read_bytes())
     assert [*read(tmp_path / "nameless")[0]] == ["A"]
 

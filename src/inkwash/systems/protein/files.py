@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from inkwash.errors import UserError
 from inkwash.systems.protein.chains import Chain, Note, chains_of, listed
+from inkwash.version import __version__
 
 ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
 PACKED = tuple(ending + ".gz" for ending in ENDINGS)
@@ -97,8 +98,11 @@ def is_mmcif(path: Path) -> bool:
     return first.startswith("data_")
 
 
-def write(path: Path, atoms: Any, remarks: Sequence[str] = ()) -> None:
-    """Writes an AtomArray as PDB, or mmCIF for a name that ends with .cif; remarks (REMARK 999) only into PDB.
+def write(path: Path, atoms: Any, facts: Mapping[str, str] | None = None) -> None:
+    """Writes an AtomArray as PDB, or mmCIF for a name that ends with .cif, both as a theoretical model.
+
+    facts: in mmCIF the items of a category of our own, _inkwash.seed and so on; in PDB lines of REMARK 999, but for a
+    `recipe`, which has no room there.
 
     Raises UserError for places that PDB has no room for.
     """
@@ -107,9 +111,14 @@ def write(path: Path, atoms: Any, remarks: Sequence[str] = ()) -> None:
 
     from inkwash.weights.files import atomic
 
+    facts = facts or {}
     if path.suffix == ".cif":
         cif = pdbx.CIFFile()
         pdbx.set_structure(cif, atoms, data_block="model")
+        about = {"exptl": {"entry_id": "model", "method": "THEORETICAL MODEL"}}
+        about["software"] = {"pdbx_ordinal": "1", "name": "inkwash", "version": __version__}
+        for category, items in (about | ({"inkwash": facts} if facts else {})).items():
+            cif.block[category] = pdbx.CIFCategory(dict(items))
         with atomic(path) as temporary:
             cif.write(str(temporary))
         return
@@ -117,6 +126,7 @@ def write(path: Path, atoms: Any, remarks: Sequence[str] = ()) -> None:
         raise UserError(f"{path.name}: a place 1000 A from the origin is too far for PDB; take --format cif")
     file = pdb.PDBFile()
     file.set_structure(atoms)
+    remarks = [f"{name.upper()} {value}" for name, value in facts.items() if name != "recipe"]
     head = ["EXPDTA    THEORETICAL MODEL", *(f"REMARK 999 {line}" for line in remarks)]
     text = [*head, *map(str.rstrip, file.lines), "END"]
     with atomic(path) as temporary:

@@ -22,7 +22,7 @@ from inkwash.systems.protein.train import Recipe
 from inkwash.systems.train import Task
 from inkwash.systems.train import train as run_training
 from inkwash.training.recipe import load_recipe
-from inkwash.weights.shipped import RECIPES, reference
+from inkwash.weights.shipped import RECIPES
 
 TASKS = {"backbone": Task("inkwash.systems.protein.train")}
 
@@ -55,10 +55,11 @@ def scaffold(requests: list[Scaffold], context: Context) -> Iterator[Result]:
             row = output.scaffold_row(built, motif, one.seed, one.method)
             made.append(output.scaffold_facts(built, motif, row))
             files = {f".{request.format}": context.folder / f"{of}-{place}.{request.format}"}
-            output.write_scaffold(files[f".{request.format}"], built, motif, one.seed, reference(request.model))
+            facts = recipe("protein", "scaffold", one, model, context)
+            output.write_scaffold(files[f".{request.format}"], built, motif, facts)
             if request.n == 1:
                 files |= write_tables(of, made, context)
-            yield Result(of, place, files, row, recipe("protein", "scaffold", one, model, context))
+            yield Result(of, place, files, row, facts)
         if made and request.n > 1:
             yield of_the_run(of, made, request, context)
         if not made and not context.stopped():
@@ -148,11 +149,12 @@ def sample(requests: list[Sample], context: Context) -> Iterator[Result]:
         for place, coordinates in enumerate(model.sample(lengths, request.seed, request.steps, on_progress(context))):
             one = replace(request, n=1, seed=seeds[place])
             files = {f".{request.format}": context.folder / f"{of}-{place}.{request.format}"}
-            output.write_backbone(files[f".{request.format}"], coordinates, seeds[place], reference(request.model))
+            facts = recipe("protein", "sample", one, model, context)
+            output.write_backbone(files[f".{request.format}"], coordinates, facts)
             made.append(output.backbone_row(coordinates, seeds[place]))
             if request.n == 1:
                 files |= write_tables(of, made, context)
-            yield Result(of, place, files, made[-1], recipe("protein", "sample", one, model, context))
+            yield Result(of, place, files, made[-1], facts)
         if request.n > 1:
             yield of_the_run(of, made, request, context)
 
