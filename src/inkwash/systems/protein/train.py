@@ -17,7 +17,7 @@ from inkwash.diffusion.losses import log_normal, uniform_times
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
 from inkwash.systems.protein.data import Chain, batches_by_length, load_chains, points, split, usable, windows
-from inkwash.systems.protein.model import NETWORKS, BackboneModel, denoiser
+from inkwash.systems.protein.model import NETWORKS, SIGMAS, BackboneModel, denoiser
 from inkwash.training.build import build
 from inkwash.training.fit import fit
 from inkwash.training.placement import place
@@ -104,7 +104,7 @@ def noise_errors(denoise: Denoiser, batch: Batch) -> list[tuple[float, float]]:
     """Noise levels and the mean squared error of the noise predicted there, of a held-out batch."""
     network: Any = denoise.network
     found, batch = [], place(batch, next(network.parameters()).device)
-    for sigma in np.geomspace(0.004, 20, 12).tolist():
+    for sigma in np.geomspace(SIGMAS[0], 20, 13).tolist():
         times = torch.full((len(batch["x"]),), denoise.process.schedule.sigma_to_t(sigma), dtype=torch.float64)
         x, level, _ = denoise.draw(batch["x"], times, torch.Generator().manual_seed(0), batch["mask"])
         x0 = denoise.process.project(denoise(x, level, {"mask": batch["mask"]}).x0, batch["mask"])
