@@ -1,6 +1,6 @@
 """Filters around a motif where all is known: a chain of 50 centred points, a random walk, and its exact denoiser.
 
-    python benchmarks/smc_gaussian.py [--model FOLDER]
+    python benchmarks/smc_gaussian.py [--model FOLDER [--data CHAINS.npz]]
 
 It takes some minutes on one thread, prints its tables and writes docs/results/smc_gaussian.json. Motifs are cut from
 chains that are drawn from the walk, so an exact model makes them; each filter has 64 particles.
@@ -10,7 +10,8 @@ and on that of the shipped model (Karras). ESS is the median over the steps of a
 filters at the last step that draws noise; first ancestors are how many of the 64 particles of the start have
 descendants at the end; kin since the least noise at which all particles of the end have one ancestor. Three points a
 residue, 150 in all, are as many as N, CA and C. With --model also a learned model of backbones, around motifs cut
-from its own samples.
+from its own samples; with --data, too, whether the variance of its steps, which is that of the weights, is what
+chains that it was not trained on ask for.
 
 Second table: what is drawn, beside the exact conditional. Deviations are of three points from their exact mean in
 exact standard deviations: their root mean square over motifs (0, but for chance, if the mean is right: "by chance"
@@ -21,6 +22,8 @@ import math
 import platform
 from collections.abc import Callable
 from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +41,7 @@ ATOMS = 3
 STEPS = 10 if QUICK else 100
 LENGTHS = (4, 30) if QUICK else (4, 13, 20, 30)
 FILTERS = 2 if QUICK else 8
+HELD_OUT = 24
 MOTIFS, EACH = (2, 2) if QUICK else (10, 10)  # filters for each
 LINEAR = ZeroCoM(diffusion.linear_beta())
 EXPLODING = ZeroCoM(diffusion.variance_exploding(0.002, 30.0))
@@ -147,6 +151,36 @@ def of_model(folder: str) -> list[dict[str, Any]]:
     return rows
 
 
+@torch.no_grad()
+def calibration(folder: str, data: Path) -> list[dict[str, Any]]:
+    """Of chains that training did not see, at each step: the squared distance of x_s from the mean of p(x_s | x_t),
+    over the variance that the weights of filters take, both of a number; 1 if that is as large as it should be."""
+    import inkwash
+    from inkwash.systems.protein.data import load_chains, points, split, usable
+
+    model, rows = inkwash.load(folder), []
+    grid, facts = model.grid(STEPS), model.config
+    chains = split(usable(load_chains(data), facts["shortest"], facts["max_length"]))[2][:HELD_OUT]
+    generator = torch.Generator().manual_seed(0)
+    for t, s in list(pairwise(grid.levels))[: -1 : STEPS // 10]:
+        ratios = []
+        for chain in chains:
+            x0 = torch.from_numpy(points(chain, facts["atoms"])).expand(4, -1, -1)
+            a, b = (grid.process.project(torch.randn(x0.shape, generator=generator), None) for _ in "ab")
+            x = grid.process.noise(x0, s, a)
+            noisier = grid.process.renoise(x, s, t, b)
+            prediction = model.denoiser(noisier, t._replace(s=s), None)
+            prediction = prediction._replace(x0=grid.process.project(prediction.x0, None))
+            step = grid.process.transition(noisier, t, s, prediction)
+            numbers = 4 * 3 * (x0.shape[1] - 1)
+            ratios.append(float((((x - step.mean) / step.std) ** 2).sum() / numbers))
+        mean, error = float(np.mean(ratios)), float(np.std(ratios, ddof=1) / len(ratios) ** 0.5)
+        rows.append(
+            {"noise": f"{t.edm_sigma:.3g}", "chains": len(ratios), "ratio": [mean, error], "most": max(ratios)}
+        )
+    return rows
+
+
 def exactness() -> list[dict[str, Any]]:
     indices, wanted, grid = middle(13), [0, 12, 40], GRIDS[KARRAS]
     rows = []
@@ -196,6 +230,9 @@ HEALTH = {
     "lowest": "lowest ESS", "last": "at the last noisy step", "ancestors": "first ancestors", "kin": "kin since, nm",
     "alive": "alive",
 }  # fmt: skip
+CALIBRATION = {
+    "noise": "noise, nm", "chains": "chains", "ratio": "squared error over variance", "most": "of the worst chain"
+}  # fmt: skip
 EXACT = {
     "steps": "steps", "method": "method", "mean": "error of the mean", "chance": "by chance", "variance": "variance"
 }  # fmt: skip
@@ -204,17 +241,24 @@ EXACT = {
 if __name__ == "__main__":
     options = common.parser(__doc__)
     options.add_argument("--model", help="also the filters of this model of backbones")
+    options.add_argument("--data", type=Path, help="the chains it was trained on: are its variances right?")
     arguments = options.parse_args()
+    if bool(arguments.data) > bool(arguments.model):
+        options.error("--data is of a model: give --model too")
     torch.set_num_threads(1)
     report = {
-        "command": "python benchmarks/smc_gaussian.py" + (" --model FOLDER" if arguments.model else ""),
+        "command": "python benchmarks/smc_gaussian.py"
+        + (" --model FOLDER" if arguments.model else "")
+        + (" --data CHAINS.npz" if arguments.data else ""),
         "environment": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("numpy", "torch")},
             "machine": platform.machine(),
         },
         "by length": by_length() + (of_model(arguments.model) if arguments.model else []),
+        "calibration": calibration(arguments.model, arguments.data) if arguments.data else [],
         "exactness": exactness(),
     }
     common.save(RESULT, report)
-    print(table(report["by length"], HEALTH), table(report["exactness"], EXACT), RESULT, sep="\n\n")
+    columns = {"by length": HEALTH, "calibration": CALIBRATION, "exactness": EXACT}
+    print(*(table(report[name], of) for name, of in columns.items()), RESULT, sep="\n\n")
