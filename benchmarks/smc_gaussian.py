@@ -8,17 +8,15 @@ chains that are drawn from the walk, so an exact model makes them; each filter h
 First table: how filters fare by the length of the motif, on the grid of ProtDiff's kind (linear betas, equal times)
 and on that of the shipped model (Karras). ESS is the median over the steps of all filters, the last the median over
 filters at the last step that draws noise; first ancestors are how many of the 64 particles of the start have
-descendants at the end; kin since the least noise at which all particles of the end have one ancestor. Three points a
-residue, 150 in all, are as many as N, CA and C. With --model also a learned model of backbones, around motifs cut
-from its own samples; with --data, too, whether the variance of its steps, which is that of the weights, is what
-chains that it was not trained on ask for.
+descendants at the end. 150 points are three a residue, as N, CA and C are. With --model also a learned model of
+backbones, around motifs cut from its own samples; with --data, too, whether the variance of its steps, which is that
+of the weights, is what chains that it was not trained on ask for.
 
 Second table: what is drawn, beside the exact conditional. Deviations are of three points from their exact mean in
 exact standard deviations: their root mean square over motifs (0, but for chance, if the mean is right: "by chance"
 says how much that is) and their variance (1).
 """
 
-import math
 import platform
 from collections.abc import Callable
 from importlib.metadata import version
@@ -89,29 +87,17 @@ def given(motif: np.ndarray, indices: np.ndarray, wanted: list[int]) -> tuple[np
     return gain @ (motif - motif.mean(0)), np.sqrt(np.diag((rest - gain @ part) @ covariance @ rest.T))
 
 
-def health(of: dict[str, Any], filters: list[Scaffold], grid: Grid) -> dict[str, Any]:
+def health(of: dict[str, Any], filters: list[Scaffold]) -> dict[str, Any]:
     """How filters of one kind fare."""
     ess = np.array([one.ess for one in filters])
-    kin = float(np.median([common_ancestor(one, grid) for one in filters]))
     return {
         **of,
         "ESS": float(np.median(ess)),
         "lowest": float(np.median(ess.min(1))),
         "last": float(np.median(ess[:, -2])),
         "ancestors": float(np.median([one.first_ancestors for one in filters])),
-        "kin": kin if math.isfinite(kin) else None,
         "alive": f"{sum(one.alive for one in filters)} of {len(filters)}",
     }
-
-
-def common_ancestor(one: Scaffold, grid: Grid) -> float:
-    """The least noise, in nm, at which all particles of the end have one ancestor; infinite if at none."""
-    lines = np.arange(len(one.weights))
-    for level, parents in zip(grid.levels[-2::-1], one.ancestors[::-1], strict=True):
-        lines = parents[lines]
-        if len(set(lines.tolist())) == 1:
-            return level.edm_sigma
-    return math.inf
 
 
 def by_length() -> list[dict[str, Any]]:
@@ -128,7 +114,7 @@ def by_length() -> list[dict[str, Any]]:
                     walk.denoise, motif, indices, walk.points, grid, [seed], method=method, count=COUNT, device=device
                 )
             of = {"grid": name, "method": method, "points": walk.points, "length": length}
-            rows.append(health(of, found, grid))
+            rows.append(health(of, found))
     return rows
 
 
@@ -147,7 +133,7 @@ def of_model(folder: str) -> list[dict[str, Any]]:
                 model.denoiser, motif, indices, atoms * POINTS, grid, [seed], count=COUNT, device=model.device
             )
         of = {"grid": "the model's", "method": "smcdiff, learned", "points": atoms * POINTS, "length": length}
-        rows.append(health(of, found, grid))
+        rows.append(health(of, found))
     return rows
 
 
@@ -217,8 +203,6 @@ def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
     def cell(value: Any) -> str:
         if isinstance(value, list):
             return f"{value[0]:.2f} ± {value[1]:.2f}"
-        if value is None:
-            return ""
         return f"{value:.2f}" if isinstance(value, float) else str(value)
 
     lines = [f"| {' | '.join(columns.values())} |", f"|{'---|' * 2}{'---:|' * (len(columns) - 2)}"]
@@ -227,7 +211,7 @@ def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
 
 HEALTH = {
     "grid": "grid", "method": "method", "points": "points", "length": "motif", "ESS": "median ESS of 64",
-    "lowest": "lowest ESS", "last": "at the last noisy step", "ancestors": "first ancestors", "kin": "kin since, nm",
+    "lowest": "lowest ESS", "last": "at the last noisy step", "ancestors": "first ancestors",
     "alive": "alive",
 }  # fmt: skip
 CALIBRATION = {
