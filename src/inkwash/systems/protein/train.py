@@ -60,7 +60,10 @@ class Recipe:
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     """Trains, or goes on; writes folder/model."""
-    say = lambda text: monitor.tell(Note(text))  # noqa: E731
+
+    def say(text: str) -> None:
+        monitor.tell(Note(text))
+
     chains = load_chains(recipe.data, say)
     kept = usable(chains, recipe.shortest, recipe.longest, say)
     sizes = f"compact, unbroken and of {recipe.shortest} to {recipe.longest} residues"
