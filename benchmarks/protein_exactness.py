@@ -39,7 +39,7 @@ from inkwash.systems.protein.scaffold import scaffold
 from inkwash.systems.protein.structures import rmsd
 from inkwash.weights.files import atomic
 
-RESULT = ROOT / "docs" / "results" / "protein-exactness.json"
+RESULT = ROOT / "docs" / "results" / "protein_exactness.json"
 LENGTH, PLACES = 32, {4: 6, 5: 13, 6: 20}  # residues; of motifs of each size the first residue
 METHODS = ("tds", "smcdiff", "replacement")
 TOLERANCES = (30.0, 5.0) if QUICK else (0.5, 0.25)  # angstrom

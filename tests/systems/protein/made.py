@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from inkwash.systems.protein.files import read_chains
+
 SEQUENCE = ("ALA", "VAL", "LEU", "SER", "LYS", "GLU", "PHE", "ASN", "THR", "TRP")
 
 
@@ -51,3 +53,9 @@ def lines(residues, chain="A", first=1, names=SEQUENCE, **changes):
 def save(path, text):
     path.write_text("\n".join([*text, "END", ""]))
     return path
+
+
+def read(path):
+    """The chains of a file, and the notes."""
+    notes = []
+    return read_chains(path, notes.append), notes

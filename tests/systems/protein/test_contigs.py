@@ -49,6 +49,35 @@ def test_a_single_residue_is_written_twice_and_once_is_said(helix):
     assert notes == ["contig: A170 is read as A170-170, the form that RFdiffusion needs"]
 
 
+@pytest.mark.parametrize(("chain", "written"), [("1", "1:"), (" ", ":"), ("A", "A"), ("A", "A:")])
+def test_a_chain_of_any_name_can_be_meant(tmp_path, chain, written):
+    path = made.save(tmp_path / "motif.pdb", made.lines(12, chain=chain, first=-2))
+    found = motif(path, f"3/{written}-1-4/2-8/{written}7-8")
+    own = "A" if chain == "A" else written
+    assert found.labels == tuple(f"{own}{n}" for n in (-1, 0, 1, 2, 3, 4, 7, 8))
+    text = found.contig((3, 5, 1))
+    assert text == f"3/{own}-1-4/5/{own}7-8/1"
+    assert motif(path, text).labels == found.labels
+    with pytest.raises(UserError, match=f"there is no {own}99; chain .* has -2-9"):
+        motif(path, f"{written}7-99")
+
+
+def test_how_a_chain_called_by_a_digit_is_written_is_said(tmp_path):
+    path = made.save(tmp_path / "motif.pdb", made.lines(12, chain="1"))
+    with pytest.raises(UserError, match=r"chain 1 \(in contigs 1:\) has 1-12"):
+        motif(path, "5/A3-6/5")
+    with pytest.raises(UserError, match=r"no residues of a motif in it; .* a chain 1 as 1:163-181"):
+        motif(path, "5/13-16/5")
+
+
+def test_a_header_may_have_a_chain_called_by_a_digit(tmp_path):
+    """Without its colon 13-6 would be a number of new residues."""
+    text = ["REMARK 999 INPUT      5   5", "REMARK 999 INPUT  1   3   6", *made.lines(12, chain="1")]
+    path = made.save(tmp_path / "motif.pdb", text)
+    assert header(path) == ("5-5/1:3-6", "")
+    assert motif(path, header(path)[0]).labels == ("1:3", "1:4", "1:5", "1:6")
+
+
 def test_segments_keep_the_order_of_the_contig(helix):
     found = motif(helix, "3/A178-180/4-9/A161-162/20-30/P6-6")
     assert found.labels == ("A178", "A179", "A180", "A161", "A162", "P6")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from inkwash.errors import UserError
 from inkwash.systems.protein import data
 from inkwash.systems.protein.data import Chain
+from tests.systems.protein import made
 from tests.systems.protein.chains import REAL, chains, globule, save
 
 needs_data = pytest.mark.skipif(not REAL.is_file(), reason="the chains lie beside the repository")
@@ -78,6 +79,39 @@ def test_a_folder_of_structures_is_read(tmp_path: Path) -> None:
     assert np.allclose(read[2].atoms, atoms, atol=1e-3)
     assert [data.compact(chain) for chain in read] == [False, False, True]
     assert len({len(part) for part in data.split(read[:2])}) == 2  # of one file, so together
+
+
+def test_files_that_cannot_be_read_are_said(tmp_path: Path) -> None:
+    pytest.importorskip("biotite")
+    (tmp_path / "below").mkdir()
+    made.save(tmp_path / "a.pdb", made.lines(5))
+    made.save(tmp_path / "below" / "dna.pdb", [made.atom("P", "DA", "A", 1, (0, 0, 0))])
+    (tmp_path / "z.cif").write_text("no structure")
+    notes: list[str] = []
+    assert [chain.name for chain in data.load_chains(tmp_path, notes.append)] == ["a_A"]
+    first = f"{tmp_path}/below/dna.pdb: no amino acids in it; a PDB or mmCIF file of a protein is needed"
+    assert notes == [f"left out, 2 files that cannot be read: below/dna.pdb, z.cif; of the first: {first}"]
+    (tmp_path / "a.pdb").unlink()
+    with pytest.raises(UserError, match=r"none of its files can be read; of the first: .*dna\.pdb: no amino acids"):
+        data.load_chains(tmp_path)
+
+
+def test_which_chains_are_left_out_and_why_is_said() -> None:
+    """The first reason counts: a rod that is too long is too long."""
+    gap, torn = globule(30), globule(31)
+    gap[7, 2] = np.nan
+    torn[15:] += 9
+    atoms = [globule(30), globule(9), helix(101), gap, torn, helix(60), helix(61), globule(20), globule(100)]
+    given = [Chain(f"{i}ABC_A", x) for i, x in enumerate(atoms)]
+    notes: list[str] = []
+    assert [chain.name[0] for chain in data.usable(given, 20, 100, notes.append)] == ["0", "7", "8"]
+    assert notes == [
+        "left out, fewer than 20 residues: 1 chain, 1ABC_A",
+        "left out, more than 100 residues: 1 chain, 2ABC_A",
+        "left out, N, CA or C of a residue missing: 1 chain, 3ABC_A",
+        "left out, broken, CA 4.2 A or more apart: 1 chain, 4ABC_A",
+        "left out, not compact: 2 chains, 5ABC_A, 6ABC_A",
+    ]
 
 
 def test_rods_and_broken_chains_are_not_compact() -> None:

@@ -8,7 +8,7 @@ import pytest
 from inkwash.errors import UserError
 from inkwash.systems.protein import contigs, output
 from inkwash.systems.protein.files import read_chains
-from inkwash.systems.protein.recorded import REMARK, add_recipe, recorded
+from inkwash.systems.protein.recorded import REMARK, recorded
 
 RECIPE = {"contig": "4-8/P255-258/6 " * 20, "model": 'my "模型";\n; data_', "seed": 7, "motif": {"name": "a b.pdb"}}
 
@@ -16,8 +16,7 @@ RECIPE = {"contig": "4-8/P255-258/6 " * 20, "model": 'my "模型";\n; data_', "s
 def written(file, recipe, shift=0.0):
     steps = np.cumsum(np.full((8, 3), 2.2), 0) + shift
     chain = steps[:, None] + np.array([[-1.2, 0.3, 0], [0, 0, 0], [1.2, -0.4, 0.5]])
-    output.write_backbone(file, chain, 7, "backbone")
-    add_recipe(file, recipe)
+    output.write_backbone(file, chain, recipe)
     return file
 
 

@@ -188,9 +188,12 @@ def test_a_filter_that_died_says_so():
     alive = made([3.0, 1.1, 3.0], [[0, 1, 2, 3]] * 3)
     assert alive.alive
     assert alive.verdict() == ""
-    assert made([0.9, 1.0, 3.0], [[0, 1, 2, 3]] * 3).verdict().startswith("the filter died: median ESS 1.0 of 4, 4")
+    poor = made([0.9, 1.0, 3.0], [[0, 1, 2, 3]] * 3).verdict()
+    assert poor.startswith("the filter died: median ESS 1.0 of 4, 4 first ancestors left; this model hardly makes")
     kin = made([3.0, 3.0], [[2, 2, 2, 2], [0, 1, 2, 3]])
-    assert kin.verdict().startswith("the filter died: median ESS 3.0 of 4, 1 first ancestor left")
+    assert kin.verdict().startswith(
+        "the filter died: median ESS 3.0 of 4, 1 first ancestor left; the particles are all kin"
+    )
     assert made([1.0], [[0]], count=1).verdict() == ""  # a method without particles
 
 

@@ -8,6 +8,7 @@ from inkwash.cli.context import Local
 from inkwash.errors import UserError
 from inkwash.systems.base import options
 from inkwash.systems.protein import files, score
+from inkwash.systems.protein.atoms import to_atoms
 from inkwash.systems.protein.chirality import mirrored
 from inkwash.systems.protein.design import read_backbones
 from inkwash.systems.protein.request_design import Score
@@ -17,12 +18,11 @@ pytest.importorskip("tmtools")
 CHAIN = backbone(24, np.repeat([-63.0, -120.0, -63.0], 8), np.repeat([-42.0, 130.0, -42.0], 8))[0]
 RESIDUES = [SEQUENCE[i % 10] for i in range(24)]
 MOTIF = np.isin(np.arange(24), (2, 3, 4, 5, 12, 13))
-COLABFOLD = "{}_{}_rank_{:03d}_alphafold2_ptm_model_{}_seed_000.pdb"
 
 
 def write(path, chain=CHAIN, motif=(), plddt=None, residues=RESIDUES):
     """A backbone with its motif marked, or a prediction with pLDDT."""
-    atoms = files.to_atoms(np.asarray(chain), residues)
+    atoms = to_atoms(np.asarray(chain), residues)
     atoms.b_factor = (
         np.full(len(atoms), plddt) if plddt is not None else np.isin(atoms.res_id - 1, motif).astype(float)
     )
@@ -84,22 +84,14 @@ def test_the_motif_alone_can_fail_it(folders):
     assert found["scTM"] > 0.5 and found["scRMSD"] < 2 and found["motif_RMSD"] > 1 and found["success"] is False
 
 
-def test_colabfolds_first_rank_is_taken_and_the_rest_is_said(folders):
-    for rank, kind, plddt in (
-        (1, "unrelaxed", 80.0),
-        (1, "relaxed", 10.0),
-        (2, "unrelaxed", 20.0),
-        (12, "unrelaxed", 5),
-    ):
-        write(folders[1] / COLABFOLD.format("a-2", kind, rank, 6 - rank % 6), plddt=plddt)
+def test_the_first_of_a_predictors_folder_is_scored(folders):
+    below = folders[1] / "fold_a_2"
+    below.mkdir()
+    for model, plddt in ((0, 80.0), (1, 20.0)):
+        write(below / f"fold_a_2_model_{model}.cif", plddt=plddt)
     said = []
     assert scored(folders, said.append)["a-2"]["pLDDT"] == pytest.approx(80)
-    assert "left out: 3 more files of the same designs, of lower rank, relaxed, or there twice" in said
-
-
-def test_only_the_relaxed_one_will_do(folders):
-    write(folders[1] / COLABFOLD.format("b-1", "relaxed", 1, 3), CHAIN[:20], residues=RESIDUES[:20], plddt=60)
-    assert scored(folders)["b-1"]["pLDDT"] == pytest.approx(60)
+    assert "left out: 1 more files of the same designs, of lower rank, relaxed, or there twice" in said
 
 
 def test_shares_of_one_are_brought_to_a_hundred(folders):
@@ -149,13 +141,6 @@ def test_a_prediction_of_something_else_is_refused(folders, name, changes, messa
     write(folders[1] / name, plddt=50, **changes)
     with pytest.raises(UserError, match=message):
         scored(folders)
-
-
-def test_a_name_that_ends_with_a_number_is_not_taken_for_another(folders):
-    write(folders[0] / "a-1.pdb", CHAIN[:20], residues=RESIDUES[:20])
-    write(folders[1] / "a-1.pdb", plddt=50)  # the first design of a
-    write(folders[1] / "a-1-1.pdb", CHAIN[:20], residues=RESIDUES[:20], plddt=50)  # the first of a-1
-    assert {row["backbone"] for row in scored(folders).values()} == {"a", "a-1"}
 
 
 def test_a_backbone_succeeds_with_one_of_its_designs(folders):

@@ -11,7 +11,7 @@ from inkwash.diffusion import Denoiser, centred
 from inkwash.errors import UserError
 from inkwash.systems.protein import train
 from inkwash.systems.protein.data import Chain, points, split
-from inkwash.systems.protein.model import BackboneModel, denoiser
+from inkwash.systems.protein.model import SIGMAS, BackboneModel, denoiser
 from inkwash.systems.protein.networks import FrameNetwork, ProtDiffNetwork
 from inkwash.training.fit import Stopped
 from inkwash.training.settings import Settings
@@ -65,6 +65,7 @@ def test_the_errors_of_an_untrained_network_are_those_of_a_gaussian() -> None:
     variance = float((made["x"] ** 2).sum() / made["mask"].sum() / 3)
     with torch.no_grad():
         errors = train.noise_errors(denoiser(FrameNetwork(width=16)), made)
+    assert errors[0][0] == pytest.approx(SIGMAS[0])  # the end of the grid: what lies below is not extrapolated
     for sigma, error in errors:
         wanted = (sigma**2 * variance + 0.68**4) / (sigma**2 + 0.68**2) ** 2
         assert error == pytest.approx(wanted, rel=0.08)

@@ -5,14 +5,16 @@ import json
 
 import numpy as np
 import pytest
+from biotite.structure.io.pdbx import CIFFile
 
 from inkwash.diffusion import DiffusionError
 from inkwash.errors import UserError
 from inkwash.progress import Progress
 from inkwash.systems.base import File
-from inkwash.systems.protein import verbs
+from inkwash.systems.protein import output, verbs
 from inkwash.systems.protein.files import read_atoms, read_chains
 from inkwash.systems.protein.request import Sample, Scaffold
+from inkwash.version import __version__
 from tests.systems.protein import made
 from tests.systems.protein.toy import ToyContext, ToyModel
 
@@ -38,6 +40,28 @@ def run(request, where):
     *each, whole = results
     assert whole.place is None
     return each, whole
+
+
+def test_files_say_how_they_were_made(tmp_path):
+    """Both formats the model, the seed, the contig as drawn, and the whole recipe, which makes it anew."""
+    where = context(tmp_path)
+    for format in ("pdb", "cif"):
+        (one, _), _ = run(asked(n=2, format=format), where)
+        (file,) = (file for ending, file in one.files.items() if ending == f".{format}")
+        if format == "pdb":
+            remarks = [line[11:] for line in file.read_text().splitlines() if line.startswith("REMARK 999")]
+            said = [f"NOTE {output.MADE}", "MODEL backbone", "SEED 5", f"CONTIG {one.row['contig']}"]
+            assert remarks[:4] == said and all(line.startswith("RECIPE ") for line in remarks[4:])
+        else:
+            block = CIFFile.read(str(file)).block
+            found = {name: column.as_item() for name, column in block["inkwash"].items()}
+            assert json.loads(found.pop("recipe")) == json.loads(json.dumps(one.recipe))
+            assert found == {"note": output.MADE, "model": "backbone", "seed": "5", "contig": one.row["contig"]}
+            assert block["software"]["version"].as_item() == __version__
+            assert block["exptl"]["method"].as_item() == "THEORETICAL MODEL"
+    (one,) = verbs.sample([Sample(length="20", seed=3, steps=4, format="cif")], where)
+    found = CIFFile.read(str(one.files[".cif"])).block["inkwash"]
+    assert found["seed"].as_item() == "3" and json.loads(found["recipe"].as_item())["verb"] == "sample"
 
 
 @pytest.mark.parametrize("format", ["pdb", "cif"])

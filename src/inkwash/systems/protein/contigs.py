@@ -1,7 +1,8 @@
 """Which residues of a file make the motif, in which order, and how many lie between: RFdiffusion's contigs.
 
 "10-30/A163-181/10-30" is a chain of 10 to 30 new residues, residues 163 to 181 of chain A, and 10 to 30 new ones; all
-ends are included. Genie2's files say the same in lines of REMARK 999, which `header` reads.
+ends are included. A chain whose name is no letters stands before a colon, 1:163-181, since 1163-181 would be new
+residues. Genie2's files say the same in lines of REMARK 999, which `header` reads.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inkwash.errors import UserError
-from inkwash.systems.protein.files import CA_BREAK, Chain, bonded, listed, own_atoms
+from inkwash.systems.protein.atoms import own_atoms
+from inkwash.systems.protein.chains import CA_BREAK, Chain, bonded, listed
 
 GAP = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
-SEGMENT = re.compile(r"([A-Za-z]+)(-?\d{1,5}[A-Za-z]?)(?:-(-?\d{1,5}[A-Za-z]?))?")
+LABEL = r"-?\d{1,5}[A-Za-z]?"
+SEGMENT = re.compile(rf"(?:([A-Za-z]+)|([^/:\s]*):)({LABEL})(?:-({LABEL}))?")
+CHAIN = re.compile(r"[A-Za-z]+|.*:")  # at the start of a residue's name
 LETTERS = string.ascii_letters  # of chains, and of insertion codes
 CA_CA = 3.8  # angstrom between neighbours: a chain reaches no farther
 FORM = "write it as 10-30/A163-181/10-30"
@@ -34,7 +38,12 @@ class Segment(NamedTuple):
     last: str
 
     def __str__(self) -> str:
-        return f"{self.chain}{self.first}-{self.last}"
+        return f"{name_of(self.chain, self.first)}-{self.last}"
+
+
+def name_of(chain: str, label: str) -> str:
+    """A residue's name: A163, or 1:163 where the chain's is no letters."""
+    return f"{chain}{label}" if re.fullmatch("[A-Za-z]+", chain) else f"{chain}:{label}"
 
 
 class Contig(NamedTuple):
@@ -75,7 +84,7 @@ class Motif(NamedTuple):
     def contig(self, gaps: Sequence[int]) -> str:
         """As text, with so many new residues in each gap."""
         starts = np.cumsum([0, *self.sizes])
-        segments = [f"{self.labels[a]}-{self.labels[b - 1].lstrip(LETTERS)}" for a, b in pairwise(starts)]
+        segments = [f"{self.labels[a]}-{CHAIN.sub('', self.labels[b - 1], count=1)}" for a, b in pairwise(starts)]
         parts = [str(gaps[0]), *(part for pair in zip(segments, map(str, gaps[1:]), strict=True) for part in pair)]
         return "/".join(part for part in parts if part != "0")
 
@@ -95,16 +104,19 @@ def parse_contig(text: str, note: Callable[[str], None] | None = None) -> Contig
                 raise UserError(f"contig {text!r}: {part} runs backwards; write {high}-{low}")
             gaps[-1] = gaps[-1][0] + low, gaps[-1][1] + high
         elif segment := SEGMENT.fullmatch(part):
-            if segment[3] is None and note:
-                note(f"contig: {part} is read as {part}-{segment[2]}, the form that RFdiffusion needs")
-            segments.append(Segment(segment[1], segment[2].upper(), (segment[3] or segment[2]).upper()))
+            letters, other, first, last = segment.groups()
+            if last is None and note:
+                note(f"contig: {part} is read as {part}-{first}, the form that RFdiffusion needs")
+            segments.append(Segment(letters or other, first.upper(), (last or first).upper()))
             gaps.append((0, 0))
         else:
             raise UserError(
                 f"contig {text!r}: {part!r} is neither a number of residues nor a part of a chain; {FORM}"
             )
     if not segments:
-        raise UserError(f"contig {text!r}: no residues of a motif in it; {FORM}, or use `sample`")
+        raise UserError(
+            f"contig {text!r}: no residues of a motif in it; {FORM}, those of a chain 1 as 1:163-181, or use `sample`"
+        )
     return Contig(tuple(segments), tuple(gaps))
 
 
@@ -122,7 +134,7 @@ def header(path: Path) -> tuple[str, str] | None:
         try:
             if words[2] == "INPUT":
                 chain, first, last = line[18:19].strip(), int(line[19:23]), int(line[23:27])
-                parts.append(f"{chain}{first}-{last}")
+                parts.append(f"{name_of(chain, str(first)) if chain else first}-{last}")
                 groups |= {line[28:29].strip()} if chain else set()
             elif words[2:5] in (["MINIMUM", "TOTAL", "LENGTH"], ["MAXIMUM", "TOTAL", "LENGTH"]):
                 ends[words[2]] = str(int(words[5]))
@@ -153,7 +165,7 @@ def find_motif(
     that is broken; and for segments that no chain of the length between can join.
     """
     pieces = [_residues(segment, chains, source, note) for segment in contig.segments]
-    labels = [f"{chain.name}{chain.labels[i]}" for chain, rows in pieces for i in rows]
+    labels = [name_of(chain.name, chain.labels[i]) for chain, rows in pieces for i in rows]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise UserError(f"contig: {listed(twice)} would be there twice; let segments not overlap")
     coordinates = np.concatenate([chain.coordinates[rows] for chain, rows in pieces])
@@ -167,32 +179,33 @@ def _residues(segment: Segment, chains: dict[str, Chain], source: str, note: Any
     """The chain of a segment, and where in it the residues are."""
     of = f"{source}: {segment} of the contig"
     if segment.chain not in chains:
-        there = "; ".join(f"chain {name or '(without a name)'} has {spans(chain)}" for name, chain in chains.items())
+        there = "; ".join(f"{called(name)} has {spans(chain)}" for name, chain in chains.items())
         raise UserError(f"{of} is not there: {there}")
     chain, ends = chains[segment.chain], (segment.first, segment.last)
     where = {label: i for i, label in enumerate(chain.labels)}
     for end in ends:
         if end not in where:
-            raise UserError(f"{of}: there is no {segment.chain}{end}; chain {chain.name} has {spans(chain)}")
+            raise UserError(f"{of}: there is no {name_of(chain.name, end)}; {called(chain.name)} has {spans(chain)}")
     first, last = map(_number, ends)
     if first > last:
-        raise UserError(f"{of} runs backwards; write {segment.chain}{segment.last}-{segment.first}")
+        raise UserError(f"{of} runs backwards; write {segment._replace(first=segment.last, last=segment.first)}")
     rows = list(range(where[segment.first], where[segment.last] + 1))
     numbers = [_number(chain.labels[i]) for i in rows]
     if not rows or numbers != sorted(numbers):
-        raise UserError(f"{of} is no run of residues in the file: chain {chain.name} has {spans(chain)}")
+        raise UserError(f"{of} is no run of residues in the file: {called(chain.name)} has {spans(chain)}")
     sound = bonded(chain)
     for i, j in pairwise(rows):
         if not sound[i]:
-            a, b, name = chain.labels[i], chain.labels[j], segment.chain
+            a, b = chain.labels[i], chain.labels[j]
             left = max(_number(b) - _number(a) - 1, 0)
-            what = f"{name}{a} and {name}{b} are not bound to each other"
+            what = f"{name_of(chain.name, a)} and {name_of(chain.name, b)} are not bound to each other"
             what += f" ({left} missing between)" if left else ""
-            write = f"{name}{segment.first}-{a}/{max(left, 1)}/{name}{b}-{segment.last}"
+            write = f"{segment._replace(last=a)}/{max(left, 1)}/{segment._replace(first=b)}"
             raise UserError(f"{of}: {what}; let new ones be made there, {write}")
     skipped = sorted(set(range(first, last + 1)) - set(numbers))
     if skipped and note:
-        note(f"{source}: the numbers {listed([f'{segment.chain}{n}' for n in skipped])} are skipped in a whole chain")
+        names = listed([name_of(chain.name, str(n)) for n in skipped])
+        note(f"{source}: the numbers {names} are skipped in a whole chain")
     return chain, rows
 
 
@@ -202,7 +215,8 @@ def _joined(contig: Contig, pieces: Sequence[Any], source: str, note: Any) -> tu
     for i, ((a, before), (b, after)) in enumerate(pairwise(pieces), 1):
         apart = float(np.linalg.norm(a.coordinates[before[-1], 1] - b.coordinates[after[0], 1]))
         needed, (low, high) = max(math.ceil((apart - (CA_BREAK - CA_CA)) / CA_CA) - 1, 0), gaps[i]
-        where = f"from {a.name}{a.labels[before[-1]]} to {b.name}{b.labels[after[0]]} are {apart:.1f} A"
+        ends = name_of(a.name, a.labels[before[-1]]), name_of(b.name, b.labels[after[0]])
+        where = f"from {ends[0]} to {ends[1]} are {apart:.1f} A"
         if needed > high:
             raise UserError(
                 f"{source}: {where}; give the contig {needed} residues or more between, it has at most {high}"
@@ -261,6 +275,11 @@ def draw_gaps(gaps: Sequence[tuple[int, int]], low: int, high: int, seed: int) -
 
 def _number(label: str) -> int:
     return int(label.rstrip(LETTERS))
+
+
+def called(chain: str) -> str:
+    """ "chain A"; of a name that is no letters also how a contig has it."""
+    return f"chain {chain or '(without a name)'}" + ("" if chain.isalpha() else f" (in contigs {chain}:)")
 
 
 def spans(chain: Chain) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from inkwash.errors import UserError
+from inkwash.systems.protein.chains import Note, listed
 
 BREAK = 4.2  # angstrom between successive CA: a chain that is longer there is broken
 CHOICES, TABLE = 0.1, 0.3  # shares of the hash below which a chain is for choices, for the table
@@ -24,15 +25,15 @@ class Chain(NamedTuple):
     sequence: str = ""
 
 
-def load_chains(path: str | Path) -> list[Chain]:
+def load_chains(path: str | Path, note: Note | None = None) -> list[Chain]:
     """Of a folder of PDB and mmCIF files; or of an .npz with `names` (chains,), `offsets` (chains + 1,), `ncac`
     (residues, 3, 3) in angstrom and perhaps `seq` (residues,) as ASCII codes.
 
-    UserError for what is neither, and for arrays that do not fit together.
+    UserError for what is neither, and for arrays that do not fit together. `note` hears which files cannot be read.
     """
     path = Path(path)
     if path.is_dir():
-        return load_folder(path)
+        return load_folder(path, note)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             names, offsets, atoms = arrays["names"], arrays["offsets"], arrays["ncac"]
@@ -52,16 +53,49 @@ def load_chains(path: str | Path) -> list[Chain]:
     ]
 
 
-def load_folder(folder: Path) -> list[Chain]:
+def load_folder(folder: Path, note: Note | None = None) -> list[Chain]:
     """All chains of the PDB and mmCIF files of a folder and those below it, named after file and chain; NaN where
-    an atom is missing."""
+    an atom is missing. Files that cannot be read are left out, and said.
+
+    Raises UserError where none can be read.
+    """
     from inkwash.systems.protein.files import read_chains, structure_files
 
-    return [
-        Chain(f"{file.stem}_{name}", chain.coordinates.astype(np.float32), chain.sequence)
-        for file in structure_files(folder)
-        for name, chain in read_chains(file).items()
-    ]
+    found, faults = list[Chain](), dict[str, str]()
+    for file in structure_files(folder):
+        try:
+            chains = read_chains(file)
+        except UserError as error:
+            faults[str(file.relative_to(folder))] = str(error)
+        else:
+            found += [
+                Chain(f"{file.stem}_{name}", chain.coordinates.astype(np.float32), chain.sequence)
+                for name, chain in chains.items()
+            ]
+    if faults:
+        first = f"of the first: {next(iter(faults.values()))}"
+        if not found:
+            raise UserError(f"{folder}: none of its files can be read; {first}")
+        if note:
+            note(f"left out, {counted(len(faults), 'file')} that cannot be read: {listed([*faults])}; {first}")
+    return found
+
+
+def usable(chains: Sequence[Chain], shortest: int, longest: int, note: Note | None = None) -> list[Chain]:
+    """Those of so many residues that are whole and compact; of the others `note` hears how many they are, why, and
+    the first names."""
+    faults: dict[str, list[str]] = {}
+    for chain in chains:
+        faults.setdefault(fault(chain, shortest, longest), []).append(chain.name)
+    for reason, names in faults.items() if note else ():
+        if reason and note:
+            note(f"left out, {reason}: {counted(len(names), 'chain')}, {listed(names)}")
+    return [chain for chain in chains if not fault(chain, shortest, longest)]
+
+
+def counted(number: int, what: str) -> str:
+    """ "1 chain", "2 chains"."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def radius_of_gyration(ca: np.ndarray) -> float:
@@ -70,14 +104,24 @@ def radius_of_gyration(ca: np.ndarray) -> float:
 
 
 def compact(chain: Chain) -> bool:
-    """Whether the radius of gyration of its CA is below 1.3 times the usual one of a globule, 2.2 N^0.38 angstrom
-    (Skolnick et al. 1997), since a model of rods makes rods; and no atom is missing and no bond between residues
-    broken."""
+    """Whether a chain is whole, and compact: see `fault`."""
+    return not fault(chain)
+
+
+def fault(chain: Chain, shortest: int = 1, longest: int = 10**9) -> str:
+    """Why a chain is not learned from; "" of one that is.
+
+    The radius of gyration of its CA is to be below 1.3 times the usual one of a globule, 2.2 N^0.38 angstrom
+    (Skolnick et al. 1997), since a model of rods makes rods.
+    """
     ca = chain.atoms[:, 1].astype(float)
+    if not shortest <= len(ca) <= longest:
+        return f"fewer than {shortest} residues" if len(ca) < shortest else f"more than {longest} residues"
     if not np.isfinite(chain.atoms).all():
-        return False
-    whole = len(ca) < 2 or np.linalg.norm(np.diff(ca, axis=0), axis=1).max() < BREAK
-    return bool(whole and radius_of_gyration(ca) < 1.3 * 2.2 * len(ca) ** 0.38)
+        return "N, CA or C of a residue missing"
+    if len(ca) > 1 and np.linalg.norm(np.diff(ca, axis=0), axis=1).max() >= BREAK:
+        return f"broken, CA {BREAK} A or more apart"
+    return "" if radius_of_gyration(ca) < 1.3 * 2.2 * len(ca) ** 0.38 else "not compact"
 
 
 def split(chains: Sequence[Chain]) -> tuple[list[Chain], list[Chain], list[Chain]]:

@@ -15,7 +15,8 @@ from inkwash.errors import UserError
 from inkwash.progress import Note, Progress
 from inkwash.systems.base import Context, Result, seeded
 from inkwash.systems.protein import mpnn
-from inkwash.systems.protein.files import bonded, read_chains, structure_files
+from inkwash.systems.protein.chains import bonded
+from inkwash.systems.protein.files import read_chains, structure_files
 from inkwash.systems.protein.geometry import Array
 from inkwash.systems.protein.request_design import Design
 from inkwash.weights.files import atomic

@@ -19,7 +19,7 @@ from inkwash.progress import Note
 from inkwash.systems import report
 from inkwash.systems.base import Context, idle, on_progress
 from inkwash.systems.protein import chirality, geometry, mpnn
-from inkwash.systems.protein.data import compact, load_chains, split
+from inkwash.systems.protein.data import load_chains, split, usable
 from inkwash.systems.protein.geometry import Array, alpha_carbons
 from inkwash.systems.protein.random_chains import random_chain
 from inkwash.systems.protein.request_design import Evaluate
@@ -113,7 +113,7 @@ def measure_backbones(request: Evaluate, model: Any, data: Path, context: Contex
     chosen = request.length or [length for length in LENGTHS if low <= length <= high] or [high]
     lengths = [chosen[i % len(chosen)] for i in range(request.samples or SAMPLES)]
     model.check_lengths(lengths)
-    training, native = reference_chains(data, low, high)
+    training, native = reference_chains(data, low, high, lambda text: context.tell(Note(text)))
     seconds: dict[str, float] = {}
     with timed(seconds, "sampling"):
         ours = model.sample(lengths, request.seed, request.steps, on_progress(context))
@@ -140,14 +140,16 @@ def measure_backbones(request: Evaluate, model: Any, data: Path, context: Contex
     )
 
 
-def reference_chains(data: Path, shortest: int, longest: int) -> tuple[list[Array], list[Array]]:
+def reference_chains(
+    data: Path, shortest: int, longest: int, note: Callable[[str], None] | None = None
+) -> tuple[list[Array], list[Array]]:
     """Compact chains of the model's lengths as its training splits them: those it was trained on, and of the fifth
-    that was held out for tables those of 40 residues or more, in an order of chance.
+    that was held out for tables those of 40 residues or more, in an order of chance. `note` hears which files cannot
+    be read.
 
     Raises UserError where fewer than two are left of either.
     """
-    kept = [chain for chain in load_chains(data) if shortest <= len(chain.atoms) <= longest and compact(chain)]
-    training, _, table = split(kept)
+    training, _, table = split(usable(load_chains(data, note), shortest, longest))
     native = [chain.atoms for chain in table if len(chain.atoms) >= min(SHORTEST, longest)]
     if min(len(training), len(native)) < 2:
         raise UserError(

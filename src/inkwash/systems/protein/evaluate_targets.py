@@ -56,7 +56,7 @@ def measure_targets(request: Evaluate, model: Any, context: Context) -> Report:
         made[name].append(saved[key])
     rows = total_rows(made, method in FILTERS)
     for name, (motif, _) in targets.items():
-        rows += target_rows(name, len(motif.labels), made[name], method in FILTERS)
+        rows += target_rows(name, motif, made[name], method in FILTERS)
     each = f"each of its own filter of {count} particles, {ALIVE}" if method in FILTERS else "which weighs nothing"
     return Report(
         title=f"Scaffolds by {method}, {len(seeds)} a motif, {steps} steps, {each}. {SOUND}",
@@ -121,10 +121,10 @@ def scaffold_facts(
     }
 
 
-def target_rows(name: str, residues: int, made: Sequence[Facts], filtered: bool) -> list[Row]:
+def target_rows(name: str, motif: contigs.Motif, made: Sequence[Facts], filtered: bool) -> list[Row]:
     """The figures of one motif."""
     whole = [facts for facts in made if "failed" not in facts]
-    keys: Facts = {"target": name, "residues": residues}
+    keys: Facts = {"target": name, "residues": len(motif.labels), "segments": len(motif.sizes)}
     filters = {
         "alive": [facts["alive"] for facts in made],
         "median ESS": [facts["median_ess"] for facts in made],

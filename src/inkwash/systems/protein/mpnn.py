@@ -23,7 +23,7 @@ import torch
 
 from inkwash.errors import UserError, unknown
 from inkwash.extras import require
-from inkwash.systems.protein.files import place_oxygens
+from inkwash.systems.protein.atoms import place_oxygens
 from inkwash.systems.protein.geometry import Array, alpha_carbons
 
 Weights = Literal["ca", "vanilla", "soluble"]

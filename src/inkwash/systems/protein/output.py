@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from inkwash.extras import require
+from inkwash.systems.protein.atoms import to_atoms
 from inkwash.systems.protein.chirality import helices
 from inkwash.systems.protein.contigs import Motif
-from inkwash.systems.protein.files import to_atoms, write
+from inkwash.systems.protein.files import write
 from inkwash.systems.protein.geometry import junctions, summary
 from inkwash.systems.protein.scaffold import ALIVE, Built
 from inkwash.version import __version__
@@ -62,12 +63,12 @@ def scaffold_facts(built: Built, motif: Motif, row: Row) -> Row:
     }
 
 
-def write_backbone(file: Path, coordinates: np.ndarray, seed: int, model: str) -> None:
+def write_backbone(file: Path, coordinates: np.ndarray, recipe: Row) -> None:
     """A backbone as a structure, all glycine."""
-    write(file, to_atoms(coordinates), [MADE, f"MODEL {model} SEED {seed}"])
+    write(file, to_atoms(coordinates), about(recipe))
 
 
-def write_scaffold(file: Path, built: Built, motif: Motif, seed: int, model: str) -> None:
+def write_scaffold(file: Path, built: Built, motif: Motif, recipe: Row) -> None:
     """A scaffold as a structure: the motif's residues with their names, side chains and B-factor 1, all others
     glycine with 0; everything where the motif lay in its file."""
     own = dict(zip(built.indices.tolist(), motif.atoms, strict=True))
@@ -75,8 +76,17 @@ def write_scaffold(file: Path, built: Built, motif: Motif, seed: int, model: str
         own = {i: atoms[atoms.atom_name == "CA"] for i, atoms in own.items()}
     names = dict(zip(built.indices.tolist(), motif.residues, strict=True))
     residues = [names.get(i, "GLY") for i in range(len(built.coordinates))]
-    remarks = [MADE, f"MODEL {model} SEED {seed}", f"CONTIG {built.contig}"]
-    write(file, to_atoms(built.coordinates, residues, own), remarks)
+    write(file, to_atoms(built.coordinates, residues, own), about(recipe) | {"contig": built.contig})
+
+
+def about(recipe: Row) -> dict[str, str]:
+    """What a structure's file says of how it was made."""
+    return {
+        "note": MADE,
+        "model": str(recipe["model"]),
+        "seed": str(recipe["seed"]),
+        "recipe": json.dumps(recipe, sort_keys=True, separators=(",", ":")),
+    }
 
 
 def write_csv(rows: Sequence[Row], file: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from inkwash.systems.drawing import Ball, Stick, draw
-from inkwash.systems.protein.files import BACKBONE
+from inkwash.systems.protein.chains import BACKBONE
 
 WIDTH = 0.9  # angstrom
 BLACK = (30, 30, 30)

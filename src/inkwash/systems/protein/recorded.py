@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from inkwash.codecs.png import read_recipe
 from inkwash.errors import UserError
@@ -13,21 +12,14 @@ from inkwash.systems.base import Recorded
 
 REMARK = "REMARK 999 RECIPE "
 WIDTH = 80 - len(REMARK)
-ITEM = "_inkwash.recipe"
+# of mmCIF, in quotes or between semicolons
+ITEM = re.compile(r"""^_inkwash\.recipe\s+(?:'(.*)'|"(.*)"|;(.*?)\n;)\s*$""", re.M | re.S)
 
 
-def add_recipe(file: Path, recipe: dict[str, Any]) -> None:
-    """Writes what makes a structure anew into its file, PDB or mmCIF."""
-    text = file.read_text(encoding="utf-8")
-    # no spaces, which programs take off the ends of lines
-    facts = json.dumps(recipe, separators=(",", ":")).replace(" ", r"\u0020")
-    lines = [facts[start : start + WIDTH] for start in range(0, len(facts), WIDTH)]
-    if file.suffix == ".cif":
-        text += "\n".join([ITEM, f";{lines[0]}", *lines[1:], ";", "#", ""])
-    else:
-        head, line_break, rest = text.partition("\n")
-        text = head + line_break + "".join(f"{REMARK}{line}\n" for line in lines) + rest
-    file.write_text(text, encoding="utf-8")
+def recipe_lines(recipe: str) -> list[str]:
+    """A recipe (JSON without spaces between its signs) as lines of a PDB, of which programs take off spaces."""
+    text = recipe.replace(" ", r"\u0020")
+    return [f"{REMARK}{text[start : start + WIDTH]}" for start in range(0, len(text), WIDTH)]
 
 
 def recorded(file: Path) -> Recorded | None:
@@ -44,16 +36,19 @@ def recorded(file: Path) -> Recorded | None:
 
 
 def of_pdb(text: str) -> Recorded | None:
-    lines = text.splitlines()
-    found = "".join(line.removeprefix(REMARK).rstrip() for line in lines if line.startswith(REMARK))
-    atoms = [line.rstrip() for line in lines if not line.startswith("REMARK")]
-    return Recorded(dict(json.loads(found)), ".pdb", atoms, "atoms") if found else None
+    found = "".join(line.removeprefix(REMARK).rstrip() for line in text.splitlines() if line.startswith(REMARK))
+    return Recorded(dict(json.loads(found)), ".pdb", atom_lines(text), "atoms") if found else None
 
 
 def of_mmcif(text: str) -> Recorded | None:
-    if (found := re.search(rf"^{ITEM}\n;(.*?)^;", text, re.M | re.S)) is None:
+    if (found := ITEM.search(text)) is None:
         return None
-    return Recorded(dict(json.loads(found[1].replace("\n", ""))), ".cif", text[: found.start()], "atoms")
+    recipe = next(filter(None, found.groups())).replace("\n", "")
+    return Recorded(dict(json.loads(recipe)), ".cif", atom_lines(text), "atoms")
+
+
+def atom_lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines() if line.startswith(("ATOM", "HETATM"))]
 
 
 def of_json(text: str) -> Recorded | None:

@@ -17,8 +17,8 @@ from inkwash.diffusion.arrays import by_field, like, namespace, numpy
 from inkwash.diffusion.guides import trained_process
 from inkwash.errors import UserError, unknown
 from inkwash.inference.particles import particles
+from inkwash.systems.protein.chains import BACKBONE, listed
 from inkwash.systems.protein.contigs import Motif, draw_gaps
-from inkwash.systems.protein.files import BACKBONE, listed
 
 METHODS = ("smcdiff", "tds", "replacement", "fixed")
 FILTERS = METHODS[:2]  # those of many particles
@@ -59,10 +59,11 @@ class Scaffold(NamedTuple):
         count, left = len(self.weights), self.first_ancestors
         if count == 1 or self.alive:
             return ""
+        weighed = np.median(self.ess) > ALIVE * count
+        why = "the particles are all kin, one draw" if weighed else "this model hardly makes such a motif"
         return (
             f"the filter died: median ESS {np.median(self.ess):.1f} of {count}, {left} first "
-            f"ancestor{'s' * (left != 1)} left; this model hardly makes such a motif, and more particles or another "
-            "length may help"
+            f"ancestor{'s' * (left != 1)} left; {why}, and more particles or another length may help"
         )
 
 

@@ -12,7 +12,6 @@ its designs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,16 +21,16 @@ import numpy as np
 from inkwash.errors import UserError
 from inkwash.progress import Note, Progress
 from inkwash.systems.base import Context, Result
+from inkwash.systems.protein.chains import listed
 from inkwash.systems.protein.design import Backbone, read_backbones, write_csv
-from inkwash.systems.protein.files import listed, read_chains, structure_files
+from inkwash.systems.protein.files import read_chains, structure_files
 from inkwash.systems.protein.geometry import alpha_carbons
+from inkwash.systems.protein.predicted import predictions
 from inkwash.systems.protein.request_design import Score
 from inkwash.systems.protein.structures import mean_distance, rmsd, tm_score
 from inkwash.systems.report import Report, Row, bootstrap, row, wilson
 
 SAME_FOLD, CLOSE, MOTIF_CLOSE = 0.5, 2.0, 1.0  # TM-score; angstroms
-# NAME-3.pdb, or as ColabFold calls it NAME-3_unrelaxed_rank_001_alphafold2_ptm_model_1_seed_000.pdb
-STEM = re.compile(r"(?P<backbone>.+)-(?P<number>\d+)(?:_(?P<kind>unrelaxed|relaxed)_rank_(?P<rank>\d+)_.*)?")
 TITLE = (
     "Predictions of designed sequences beside their backbones. A design succeeds with scTM > 0.5, scRMSD < 2 A (CA) "
     "and motif RMSD < 1 A (N, CA, C where there), a backbone with one of its designs."
@@ -70,28 +69,6 @@ def score(
         rows.append({"name": f"{name}-{number}", "backbone": name, **compare(file, named[name])})
         progress(done + 1, len(files))
     return rows
-
-
-def predictions(files: Sequence[Path], names: Any, note: Callable[[str], None]) -> dict[tuple[str, int], Path]:
-    """One file for each design, (backbone, number): ColabFold's first rank, as predicted rather than relaxed."""
-    found: dict[tuple[str, int], list[tuple[int, bool, Path]]] = {}
-    strange = []
-    for file in files:
-        match = STEM.fullmatch(file.stem)
-        if match is None or match["backbone"] not in names:
-            strange.append(file.name)
-            continue
-        order = int(match["rank"] or 1), match["kind"] == "relaxed", file
-        found.setdefault((match["backbone"], int(match["number"])), []).append(order)
-    if not found:
-        raise UserError(
-            f"{listed(strange)}: none is a prediction of these backbones; their names begin with {min(names)}-1"
-        )
-    if strange:
-        note(f"left out, as no design's names: {listed(strange)}")
-    if more := sum(map(len, found.values())) - len(found):
-        note(f"left out: {more} more files of the same designs, of lower rank, relaxed, or there twice")
-    return {design: min(orders)[2] for design, orders in found.items()}
 
 
 def compare(file: Path, backbone: Backbone) -> dict[str, Any]:

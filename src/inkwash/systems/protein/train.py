@@ -16,8 +16,8 @@ from inkwash.diffusion import Denoiser
 from inkwash.diffusion.losses import log_normal, uniform_times
 from inkwash.errors import UserError
 from inkwash.progress import CONSOLE, Monitor, Note
-from inkwash.systems.protein.data import Chain, batches_by_length, compact, load_chains, points, split, windows
-from inkwash.systems.protein.model import NETWORKS, BackboneModel, denoiser
+from inkwash.systems.protein.data import Chain, batches_by_length, load_chains, points, split, usable, windows
+from inkwash.systems.protein.model import NETWORKS, SIGMAS, BackboneModel, denoiser
 from inkwash.training.build import build
 from inkwash.training.fit import fit
 from inkwash.training.placement import place
@@ -60,19 +60,21 @@ class Recipe:
 
 def train(recipe: Recipe, folder: Path, monitor: Monitor = CONSOLE) -> None:
     """Trains, or goes on; writes folder/model."""
-    chains = load_chains(recipe.data)
-    kept = [chain for chain in chains if recipe.shortest <= len(chain.atoms) <= recipe.longest and compact(chain)]
+
+    def say(text: str) -> None:
+        monitor.tell(Note(text))
+
+    chains = load_chains(recipe.data, say)
+    kept = usable(chains, recipe.shortest, recipe.longest, say)
     sizes = f"compact, unbroken and of {recipe.shortest} to {recipe.longest} residues"
     if not kept:
         raise UserError(f"{recipe.data}: of {len(chains)} chains none is {sizes}")
     training_set, choices, table = split(kept)
     if not training_set:
         raise UserError(f"{recipe.data}: {len(kept)} chains are too few to train on and to hold some out")
-    monitor.tell(
-        Note(
-            f"{len(kept)} of {len(chains)} chains are {sizes}: {len(training_set)} to train on, {len(choices)} for "
-            f"choices, {len(table)} for the table"
-        )
+    say(
+        f"{len(kept)} of {len(chains)} chains are {sizes}: {len(training_set)} to train on, {len(choices)} for "
+        f"choices, {len(table)} for the table"
     )
     longest = min(WINDOW, recipe.longest)
     if recipe.windows and recipe.shortest <= longest:
@@ -105,7 +107,7 @@ def noise_errors(denoise: Denoiser, batch: Batch) -> list[tuple[float, float]]:
     """Noise levels and the mean squared error of the noise predicted there, of a held-out batch."""
     network: Any = denoise.network
     found, batch = [], place(batch, next(network.parameters()).device)
-    for sigma in np.geomspace(0.004, 20, 12).tolist():
+    for sigma in np.geomspace(SIGMAS[0], 20, 13).tolist():
         times = torch.full((len(batch["x"]),), denoise.process.schedule.sigma_to_t(sigma), dtype=torch.float64)
         x, level, _ = denoise.draw(batch["x"], times, torch.Generator().manual_seed(0), batch["mask"])
         x0 = denoise.process.project(denoise(x, level, {"mask": batch["mask"]}).x0, batch["mask"])

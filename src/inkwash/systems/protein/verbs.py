@@ -18,14 +18,13 @@ from inkwash.systems.base import Context, Result, on_progress, recipe, seeded
 from inkwash.systems.protein import contigs, output
 from inkwash.systems.protein.files import read_chains
 from inkwash.systems.protein.picture import picture_of
-from inkwash.systems.protein.recorded import add_recipe
 from inkwash.systems.protein.request import Sample, Scaffold
 from inkwash.systems.protein.scaffold import around_motif
 from inkwash.systems.protein.train import Recipe
 from inkwash.systems.train import Task
 from inkwash.systems.train import train as run_training
 from inkwash.training.recipe import load_recipe
-from inkwash.weights.shipped import RECIPES, reference
+from inkwash.weights.shipped import RECIPES
 
 TASKS = {"backbone": Task("inkwash.systems.protein.train")}
 
@@ -58,9 +57,8 @@ def scaffold(requests: list[Scaffold], context: Context) -> Iterator[Result]:
             row = output.scaffold_row(built, motif, one.seed, one.method)
             made.append(output.scaffold_facts(built, motif, row))
             files = {kind: context.folder / f"{of}-{place}{kind}" for kind in (f".{request.format}", ".png")}
-            output.write_scaffold(files[f".{request.format}"], built, motif, one.seed, reference(request.model))
             facts = recipe("protein", "scaffold", one, model, context)
-            add_recipe(files[f".{request.format}"], facts)
+            output.write_scaffold(files[f".{request.format}"], built, motif, facts)
             write_png(picture_of(built.coordinates, built.indices.tolist()), files[".png"], facts)
             if request.n == 1:
                 files |= write_tables(of, made, facts, context)
@@ -153,11 +151,10 @@ def sample(requests: list[Sample], context: Context) -> Iterator[Result]:
         for place, coordinates in enumerate(model.sample(lengths, request.seed, request.steps, on_progress(context))):
             one = replace(request, n=1, seed=seeds[place])
             files = {kind: context.folder / f"{of}-{place}{kind}" for kind in (f".{request.format}", ".png")}
-            output.write_backbone(files[f".{request.format}"], coordinates, seeds[place], reference(request.model))
-            made.append(output.backbone_row(coordinates, seeds[place]))
             facts = recipe("protein", "sample", one, model, context, request)
-            add_recipe(files[f".{request.format}"], facts)
+            output.write_backbone(files[f".{request.format}"], coordinates, facts)
             write_png(picture_of(coordinates), files[".png"], facts)
+            made.append(output.backbone_row(coordinates, seeds[place]))
             if request.n == 1:
                 files |= write_tables(of, made, facts, context)
             yield Result(of, place, files, made[-1], facts)
