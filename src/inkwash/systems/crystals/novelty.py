@@ -1,4 +1,5 @@
-"""How far a crystal is from all that its model was trained on, by fingerprints that lie beside the model."""
+"""Whether a model was trained on the composition of a crystal, and how far that is from all that it was trained on, by
+what lies beside the model."""
 
 from __future__ import annotations
 
@@ -11,6 +12,38 @@ from inkwash.systems.crystals.data import Crystal
 from inkwash.systems.crystals.fingerprints import composition_fingerprints, distances, fingerprints, standardise
 
 FILE = "training.safetensors"
+COMPOSITIONS = "compositions.safetensors"
+
+
+def save_compositions(crystals: Sequence[Crystal], folder: Path) -> None:
+    """Writes into a model's folder what `composition_is_known` reads of its training crystals: the atoms of each
+    formula unit, a byte each."""
+    import torch
+
+    from inkwash.weights.files import save_tensors
+
+    units = sorted({unit_of(crystal.numbers) for crystal in crystals})
+    rows = np.zeros((len(units), max(map(len, units))), np.uint8)
+    for row, unit in zip(rows, units, strict=True):
+        row[: len(unit)] = unit
+    save_tensors(folder / COMPOSITIONS, {"units": torch.from_numpy(rows)})
+
+
+def unit_of(numbers: np.ndarray) -> tuple[int, ...]:
+    """The atomic numbers of the formula unit of these atoms, ascending: O Ti Ti O O O is one of two of O O Ti."""
+    kinds, counts = np.unique(numbers, return_counts=True)
+    return tuple(np.repeat(kinds, counts // np.gcd.reduce(counts)).tolist())
+
+
+def composition_is_known(crystals: Sequence[Crystal], folder: Path) -> np.ndarray | None:
+    """(n,), whether a training crystal has the composition of each, whatever its structure; None where the model's
+    folder does not say."""
+    if not (folder / COMPOSITIONS).is_file():
+        return None
+    from safetensors.numpy import load_file
+
+    known = {tuple(row[row > 0].tolist()) for row in load_file(folder / COMPOSITIONS)["units"]}
+    return np.array([unit_of(crystal.numbers) in known for crystal in crystals])
 
 
 def save(crystals: Sequence[Crystal], folder: Path, cache: Path | None = None) -> None:

@@ -22,7 +22,7 @@ from inkwash.systems.crystals.data import Crystal
 from inkwash.systems.crystals.elements import SYMBOLS, parse_elements, parse_formula
 from inkwash.systems.crystals.generation import DRAWS, Generated, Sample
 from inkwash.systems.crystals.hull import Hull
-from inkwash.systems.crystals.novelty import distances_to_training
+from inkwash.systems.crystals.novelty import composition_is_known, distances_to_training
 from inkwash.systems.crystals.picture import picture_of
 from inkwash.systems.crystals.predictor import Predictor
 from inkwash.systems.crystals.request import Evaluate, Generate
@@ -72,9 +72,11 @@ def table(
     """A line for each crystal. A column whose package is missing is left out, with a note."""
     rows = [output.describe(sample, request.symprec) for sample in samples]
     columns = by_model([sample.final for sample in samples], folder, context)
+    known = None if folder is None else composition_is_known([sample.final for sample in samples], folder)
     has_smact = can_judge_compositions(context)
     for place, (sample, row) in enumerate(zip(samples, rows, strict=True)):
         row |= {"composition_valid": composition_is_valid(sample.final.numbers)} if has_smact else {}
+        row |= {} if known is None else {"composition_in_training": bool(known[place])}
         row |= {name: output.rounded(values[place]) for name, values in columns.items()}
         if hull is not None and sample.relaxed is not None:
             row["energy_above_hull"] = output.rounded(hull.above(sample.final, sample.relaxed.energy))
