@@ -1,5 +1,4 @@
-"""Whether a model was trained on the composition of a crystal, and how far that is from all that it was trained on, by
-what lies beside the model."""
+"""Whether a model has seen the composition of a crystal, and how far that is from its training crystals."""
 
 from __future__ import annotations
 
