@@ -131,7 +131,7 @@ def target_rows(name: str, motif: contigs.Motif, made: Sequence[Facts], filtered
         "first ancestors": [facts["first_ancestors"] for facts in made],
     }
     values: dict[str, Any] = (filters if filtered else {}) | {
-        "alive and sound" if filtered else "sound": [is_success(facts) for facts in made],
+        "sound": [bool(facts.get("sound")) for facts in made],
         "junction bonds sound": [sound for facts in whole for sound in facts["junctions"]],
         "bonds of 3.7-3.9 A": [sound for facts in whole for sound in facts["bonds"]],
         "motif RMSD, A": [facts["motif_rmsd"] for facts in whole],
