@@ -12,6 +12,7 @@ from inkwash.progress import Note
 from inkwash.systems.base import options
 from inkwash.systems.protein import evaluate, evaluate_targets
 from inkwash.systems.protein.request_design import Evaluate
+from inkwash.systems.report import markdown_tables
 from tests.systems.protein.made import lines, save
 from tests.systems.protein.toy import PROCESS, GaussianChain
 
@@ -74,7 +75,9 @@ def test_what_does_not_fit_is_said_and_the_rest_is_measured(asked):
     assert any(text.startswith("left out, long: ") and "24" in text for text in context.said)
     assert any(text.startswith("left out, plain: ") and "no contig" in text for text in context.said)
     one = rows_of(found, target="one")
-    assert one["alive"]["residues"] == 4 and one["alive"]["n"] == 2
+    assert (one["alive"]["residues"], one["alive"]["segments"], one["alive"]["n"]) == (4, 1, 2)
+    (table,) = [table for table in markdown_tables(found.rows) if "| one |" in table]
+    assert "| two |" in table and "| targets |" not in table
     assert one["motif RMSD, A"]["value"] == pytest.approx(0, abs=1e-9)
     assert 0 < one["median ESS"]["value"] <= 8
 
@@ -154,11 +157,11 @@ def test_a_target_counts_once_whatever_the_number_of_its_good_filters():
     rows = evaluate_targets.total_rows(made, filtered=True)
     own = {row["metric"]: (row["value"], row["n"]) for row in rows if row["of"] == "targets"}
     assert own["with a filter alive"] == (pytest.approx(2 / 3), 3)
-    assert own["alive and sound"] == (pytest.approx(1 / 3), 3)
+    assert own["with one alive and sound"] == (pytest.approx(1 / 3), 3)
     assert {row["metric"]: row["value"] for row in rows}["filters alive"] == 0.5
     assert {row["metric"]: row["value"] for row in rows}["helices to the right"] == 0.75
 
 
 def test_junctions_are_pooled_over_scaffolds():
     rows = evaluate_targets.total_rows({"a": [facts(True, True), facts(True, False, (False,) * 4)]}, filtered=True)
-    assert {row["metric"]: row["value"] for row in rows}["junction bonds sound"] == pytest.approx(2 / 6)
+    assert {row["metric"]: row["value"] for row in rows}["sound junction bonds"] == pytest.approx(2 / 6)

@@ -131,7 +131,7 @@ def target_rows(name: str, motif: contigs.Motif, made: Sequence[Facts], filtered
         "first ancestors": [facts["first_ancestors"] for facts in made],
     }
     values: dict[str, Any] = (filters if filtered else {}) | {
-        "alive and sound" if filtered else "sound": [is_success(facts) for facts in made],
+        "sound": [bool(facts.get("sound")) for facts in made],
         "junction bonds sound": [sound for facts in whole for sound in facts["junctions"]],
         "bonds of 3.7-3.9 A": [sound for facts in whole for sound in facts["bonds"]],
         "motif RMSD, A": [facts["motif_rmsd"] for facts in whole],
@@ -141,17 +141,17 @@ def target_rows(name: str, motif: contigs.Motif, made: Sequence[Facts], filtered
 
 
 def total_rows(made: dict[str, list[Facts]], filtered: bool) -> list[Row]:
-    """The figures of all motifs together."""
+    """The figures of all motifs together, called otherwise than those of one: they are tables of their own."""
     flat = [facts for of in made.values() for facts in of]
     n, rows = len(made), []
-    tests = {"with a filter alive": lambda facts: facts["alive"], "alive and sound": is_success}
-    for metric, test in (tests if filtered else {"sound": is_success}).items():
+    tests = {"with a filter alive": lambda facts: facts["alive"], "with one alive and sound": is_success}
+    for metric, test in (tests if filtered else {"with a sound scaffold": is_success}).items():
         hits = sum(any(map(test, of)) for of in made.values())
         rows.append(row(metric, hits / n, wilson(hits, n), n, of="targets"))
     if filtered:
         hits = sum(facts["alive"] for facts in flat)
         rows.append(row("filters alive", hits / len(flat), wilson(hits, len(flat)), len(flat), of="filters"))
-    for metric, key in (("junction bonds sound", "junctions"), ("bonds of 3.7-3.9 A", "bonds")):
+    for metric, key in (("sound junction bonds", "junctions"), ("sound bonds", "bonds")):
         found = [facts[key] for facts in flat if facts.get(key)]
         if found:
             values, groups = np.concatenate(found), np.repeat(np.arange(len(found)), list(map(len, found)))
