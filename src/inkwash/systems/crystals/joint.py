@@ -177,7 +177,7 @@ def sample(
     kinds: Tensor | None = None,
     allowed: Tensor | None = None,
     guidance: float = 1.0,
-    steps: int = 60,
+    steps: int = 150,
     progress: Callable[[int, int], None] | None = None,
 ) -> Batch:
     """Crystals of these seeds, {"lattice": (B, 3, 3), "coordinates": (B, N, 3), "kinds": (B, N)}.
